@@ -7,9 +7,10 @@ import re
 import orjson
 
 from curate.gates.content import in_code
+from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says
-from curate.gates.words import count_words, fold, without_options
+from curate.gates.words import count_words, without_options
 from schemas.records import Pair
 
 _FENCED = re.compile(r"\A\s*```(?P<kind>[\w+-]*)[^\n]*\n(?P<inside>[\s\S]*?)\n?```\s*\Z")
@@ -55,10 +56,19 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     behind_a_sentence = list(_INSIDE.finditer(line))
     if behind_a_sentence:
         rest = line[behind_a_sentence[-1].end() :]
-        if count_words(rest) >= (8 if unspaced else 4) and len(line) >= 60 and not _is_signed(rest):
+        length = 24 if unspaced else 30 if "가" <= line[-1] <= "힣" else 60
+        if count_words(rest) >= (8 if unspaced else 4) and len(line) >= length and not _is_signed(rest):
             return rejected("cut", f"its last sentence has no end: {quote(line[-60:])}")
     if _open_bracket(line):
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
+    if (
+        words > 8
+        and not unspaced
+        and (last in lexicon(language).stop or last in lexicon(language).words("hangs"))
+        and last not in fold(pair.input).split()[-1:]
+    ):
+        hanging = passed(f"its last word is {quote(last)}, without a stop")
+        return hanging._replace(flags=("unended",))
     lines = [earlier.strip() for earlier in before.splitlines() if count_words(earlier) >= _SENTENCE]
     if (
         words >= (12 if unspaced else _SENTENCE)
@@ -112,14 +122,32 @@ def encoding(pair: Pair) -> Judgement:
     from ftfy.badness import badness
 
     for side, text in sides(pair):
+        given = pair.input if side == "output" else pair.output
+        if junk := _markup(text, given):
+            return rejected("markup", f"the {side} text has scraps of markup: {quote(junk)}")
         if text.isascii():
             continue
-        given = pair.input if side == "output" else pair.output
         if "\ufffd" in _shown(text) and "\ufffd" not in given:
             return rejected("mojibake", f"the {side} text has characters that were lost: {quote(text)}")
         if (bad := badness(_shown(text))) and bad > badness(given):
             return rejected("mojibake", f"the {side} text is garbled: {quote(text)}")
     return passed("no garbled characters")
+
+
+_ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{2,5}|#x[0-9a-f]{2,4});", re.IGNORECASE)
+_CLOSING = re.compile(r"</([^\W\d]\w*)>")
+_COMMENT = re.compile(r"<!--[\s\S]*?-->")
+
+
+def _markup(text: str, given: str) -> str:
+    """An end tag without its beginning, a character spelt as HTML does, or a comment, in a text that is no markup; ''
+    where the other side has any of it."""
+    if ("<" not in text and "&" not in text) or "```" in text or _ENTITY.search(given) or "<" in given:
+        return ""
+    shown = _shown(text)
+    if found := _ENTITY.search(shown) or _COMMENT.search(shown):
+        return found[0]
+    return next((end[0] for end in _CLOSING.finditer(shown) if f"<{end[1].lower()}" not in shown.lower()), "")
 
 
 def _shown(text: str) -> str:
