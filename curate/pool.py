@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from curate.gates.processes import Judged
 from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions
 from curate.review.decision import Decision
 from curate.slots import Slots, Source, in_memory, read_slots, skim_candidates_of
@@ -25,6 +26,7 @@ from schemas.errors import UsageError
 from schemas.html_table import SHOWN, html_table
 from schemas.records import Candidate, Counts, Pair, Reason, Verdict
 from schemas.reviews import Review
+from schemas.said import StepName, said_in
 from schemas.store import Store
 
 ROWS = 512  # rows whose texts are in memory at once
@@ -84,21 +86,29 @@ class Row(NamedTuple):
         return Verdict(pair_id=self.pair.id, by="", fingerprint="", keep=keep, score=score, reason=reason)
 
 
+class Unjudged(NamedTuple):
+    """Pairs that the steps at `places` have not judged; of those that one crashed on, `known` has its verdicts."""
+
+    slots: list[int]
+    ids: list[str]
+    places: tuple[int, ...]
+    known: Mapping[str, Sequence[Verdict]]
+
+
 class Hearing:
     """The verdicts of one step on a pool, as they come. `pool` is the pool after what was added so far."""
 
     def __init__(self, pool: Pool, step: StepId) -> None:
-        self._before, self._step, self._opinions_of = pool, step, pool._of(step).copy()
+        self._before, self._step, self.opinions = pool, step, pool._of(step).copy()
 
     def add(self, verdicts: Iterable[Verdict], *, stored: bool = False) -> None:
-        """`stored`: the source keeps them, so their sentences need no memory."""
-        slots, meanings = self._before._slots, self._before._meanings
+        """`stored`: the source keeps them, so their sentences need no memory, nor scores that compare nothing."""
+        slots, meanings, scores = self._before._slots, self._before._meanings, self._step.scores or not stored
         for verdict in verdicts:
             slot = slots.first[bytes.fromhex(verdict.pair_id)]
             reason = None if stored else slots.interned(verdict.reason)
-            self._opinions_of.add(slot, meanings.number(verdict), verdict.score, reason)
-            if verdict.flags:
-                self._opinions_of.flags[slot] = verdict.flags
+            opinion, score = meanings.number(verdict.keep, verdict.reason.code), verdict.score if scores else None
+            self.opinions.add(slot, opinion, score, reason, verdict.flags)
 
     @property
     def pool(self) -> Pool:
@@ -106,7 +116,26 @@ class Hearing:
 
     def over(self, pool: Pool) -> Pool:
         """`pool`, in which other steps may have spoken meanwhile, after what this one said."""
-        return Pool(pool._slots, pool._meanings, {**pool._opinions_of, self._step: self._opinions_of}, pool._known)
+        return Pool(pool._slots, pool._meanings, {**pool._opinions_of, self._step: self.opinions}, pool._known)
+
+
+def hear(
+    hearings: Sequence[Hearing], chunk: Unjudged, judged: Judged, steps: Sequence[StepName], *, stored: bool
+) -> None:
+    """Tell each step's hearing what gates said of a chunk; `steps` are those of `judged`."""
+    if not stored:
+        for id_, body in zip(chunk.ids, judged.bodies, strict=True):
+            for place, said in zip(judged.places, said_in(id_, steps, body), strict=True):
+                hearings[place].add([said.verdict()])
+        return
+    pool = hearings[0]._before
+    numbers = np.array([pool._meanings.number(*meaning) for meaning in judged.meanings])
+    opinions = numbers[np.array(judged.opinions)].reshape(len(chunk.ids), len(judged.places))
+    flags: list[dict[int, tuple[str, ...]]] = [{} for _ in judged.places]
+    for row, column, marks in judged.flags:
+        flags[column][chunk.slots[row]] = marks
+    for column, place in enumerate(judged.places):
+        hearings[place].opinions.add_all(chunk.slots, opinions[:, column], None, flags[column])
 
 
 class Pool:
@@ -205,20 +234,21 @@ class Pool:
         known = {step: opinions for step, opinions in self._opinions_of.items() if step.per_row}
         return Pool(self._slots, self._meanings, None, {**self._known, **known})
 
+    def know(self, steps: Iterable[StepId]) -> None:
+        """Read what the source knows of these steps, in one pass."""
+        unknown = {step: Opinions(len(self)) for step in steps if step not in self._opinions_of | self._known}
+        per_row = {step[:2]: (step.scores, known) for step, known in unknown.items() if step.per_row}
+        for said in self.source.said_by(per_row.keys()) if per_row else ():
+            slot, (scores, known) = self._slots.first.get(bytes.fromhex(said.pair_id)), per_row[said.step]
+            if slot is not None:
+                opinion = self._meanings.number(said.keep, said.code)
+                known.add(slot, opinion, said.score if scores else None, None, said.flags)
+        self._known |= unknown
+
     def _of(self, step: StepId) -> Opinions:
         """The opinions of a step here, or those that the source knows of a step of single rows."""
-        if step in self._opinions_of:
-            return self._opinions_of[step]
-        if step not in self._known:
-            known = Opinions(len(self))
-            for verdict in self.source.verdicts_of(step.by, step.settings) if step.per_row else ():
-                slot = self._slots.first.get(bytes.fromhex(verdict.pair_id))
-                if slot is not None:
-                    known.add(slot, self._meanings.number(verdict), verdict.score, None)
-                    if verdict.flags:
-                        known.flags[slot] = verdict.flags
-            self._known[step] = known
-        return self._known[step]
+        self.know([step])
+        return self._opinions_of.get(step) or self._known[step]
 
     _keep = property(lambda self: self._folded[0])
     _by = property(lambda self: self._folded[1])
@@ -271,17 +301,27 @@ class Pool:
         crashed = np.isin(opinions, self._meanings.numbers("crashed"))
         return np.flatnonzero((opinions == 0) & wanted), np.flatnonzero(crashed & wanted)
 
-    def unsettled_by(self, steps: Sequence[StepId]) -> Iterator[tuple[Row, tuple[int, ...]]]:
-        """The rows that any of `steps` has not judged, or crashed on, once each, with the places of these steps."""
-        asked = np.zeros((2, len(steps), len(self)), bool)  # silent, crashed
+    def unjudged_by(self, steps: Sequence[StepId], size: int) -> Iterator[Unjudged]:
+        """The pairs that any of `steps` has not judged, or crashed on, once each, in chunks of those that the same
+        steps are asked about."""
+        asked = np.zeros((len(self), -(-len(steps) // 8)), np.uint8)  # a bit a step
+        again = np.zeros(len(self), bool)
         for place, step in enumerate(steps):
-            for again, slots in enumerate(self._unsettled(step, accepted=False)):
-                asked[again, place, slots] = True
-        crashed = asked[1].any(0)
-        for slots in (np.flatnonzero(asked[0].any(0) & ~crashed), np.flatnonzero(crashed)):
-            rows = self._stream(slots, steps, verdicts=bool(crashed[slots[:1]].any()))
-            for slot, row in zip(slots, rows, strict=True):
-                yield row, tuple(np.flatnonzero(asked[:, :, slot].any(0)).tolist())
+            silent, crashed = self._unsettled(step, accepted=False)
+            again[crashed] = True
+            for slots in (silent, crashed):
+                asked[slots, place // 8] |= np.uint8(1 << place % 8)
+        wanted = asked.any(axis=1)
+        for known in (False, True):
+            for _, alike in groupby(np.flatnonzero(wanted & (again == known)).tolist(), lambda s: asked[s].tobytes()):
+                while slots := list(islice(alike, size)):
+                    bits = np.unpackbits(asked[slots[0]], bitorder="little")
+                    places, ids = tuple(np.flatnonzero(bits).tolist()), self.pair_ids(slots)
+                    yield Unjudged(slots, ids, places, self.source.verdicts(ids) if known else {})
+
+    def texts_of(self, slots: Iterable[int]) -> list[Pair | str]:
+        """The pairs of slots, those that the source keeps as the JSON of them: for who reads them elsewhere."""
+        return self._slots.texts(self.pair_ids(slots))
 
     def by_input(self, *, verdicts: bool = False) -> Iterator[tuple[Row, ...]]:
         """The rows with a pair, together where seed and input are the same, in the order of the pool; on request with
@@ -346,15 +386,15 @@ class Pool:
         if spoken is None or reason is None:
             return None
         keep, _ = self._meanings.meanings[spoken.opinions[slot]]
-        score = None if np.isnan(spoken.scores[slot]) else float(spoken.scores[slot])
+        score = spoken.score(slot)
         flags = spoken.flags.get(slot, ())
         return Verdict(
             pair_id=pair_id, by=step.by, fingerprint=step.settings, keep=keep, score=score, reason=reason, flags=flags
         )
 
     def _score(self, slot: int) -> float | None:
-        scores = [spoken.scores[slot] for step, spoken in self._opinions_of.items() if step.scores]
-        return float(scores[-1]) if scores and not np.isnan(scores[-1]) else None
+        scores = [spoken.score(slot) for step, spoken in self._opinions_of.items() if step.scores]
+        return scores[-1] if scores else None
 
     def _why(self, slot: int, row: Row) -> tuple[str, Reason]:
         if self._by[slot] < 0:

@@ -13,6 +13,7 @@ import numpy as np
 from curate.review.decision import Decision, decide, edited_pair
 from schemas.records import Candidate, GeneratorName, Json, Pair, Reason, Verdict
 from schemas.reviews import Review
+from schemas.said import Said, StepName
 from schemas.store import Store
 
 _CHUNK = 1_000
@@ -24,7 +25,8 @@ class Source(Protocol):
 
     def pairs(self, ids: Iterable[str]) -> list[Pair]: ...
     def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]: ...
-    def verdicts_of(self, by: str, fingerprint: str) -> Iterator[Verdict]: ...
+    def said_by(self, steps: Collection[StepName]) -> Iterator[Said]: ...
+    def pair_bodies(self, ids: Iterable[str]) -> Mapping[str, str]: ...
     def reviews(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Review]]: ...
 
 
@@ -112,6 +114,13 @@ class Slots:
         edited = {id_: self.edited[id_] for id_ in wanted if id_ in self.edited}
         return edited | {pair.id: pair for pair in self.source.pairs(id_ for id_ in wanted if id_ not in edited)}
 
+    def texts(self, ids: Iterable[str]) -> list[Pair | str]:
+        """The pairs, those that are kept as the JSON of them."""
+        wanted = list(ids)
+        kept = self.source.pair_bodies(id_ for id_ in wanted if id_ not in self.edited)
+        others = self.pairs(id_ for id_ in wanted if id_ not in kept)
+        return [kept[id_] if id_ in kept else others[id_] for id_ in wanted]
+
     def interned(self, reason: Reason) -> Reason:
         """An equal reason, the same object each time: most rows are kept for the same few."""
         return self._reasons.setdefault(reason, reason)
@@ -181,8 +190,11 @@ class _Memory:
     def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]:
         return {}
 
-    def verdicts_of(self, by: str, fingerprint: str) -> Iterator[Verdict]:
+    def said_by(self, steps: Collection[StepName]) -> Iterator[Said]:
         return iter(())
+
+    def pair_bodies(self, ids: Iterable[str]) -> Mapping[str, str]:
+        return {}
 
     def reviews(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Review]]:
         return {id_: self._reviews[id_] for id_ in pair_ids if id_ in self._reviews}

@@ -17,11 +17,11 @@ from itertools import islice
 from typing import Any
 
 from curate.contamination import HeldOut, held_out_of
-from curate.gates import GateStep, Judgement, gates_for, verdict_of
-from curate.gates.processes import CHUNK, judging
+from curate.gates import GateStep, gates_for
+from curate.gates.processes import CHUNK, Judged, judging
 from curate.gates.user import check_plain, guarded
 from curate.near_duplicates import Touch, contaminated, repeated_rows
-from curate.pool import DUPLICATE, Pool, Row, StepId
+from curate.pool import DUPLICATE, Pool, Row, StepId, Unjudged
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import Chosen
 from curate.selection import BEST, LengthFit, ranked, scored_outputs
@@ -32,6 +32,7 @@ from schemas.functions import Identity, identity_of
 from schemas.kinds import KINDS, KindName
 from schemas.project import Project
 from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, identity
+from schemas.said import said_in
 from schemas.spec import SplitSettings
 
 Step = Callable[[Pool], AsyncIterator[Verdict]]
@@ -86,33 +87,32 @@ def each(gate: GateStep | Callable[[Pair], Any]) -> Named:
     id_ = StepId(gate.by, gate.fingerprint, per_row=True)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        async for _, verdict in asked(pool, [step]):
-            yield verdict
+        async for chunk, judged in asked(pool, [step]):
+            for pair_id, body in zip(chunk.ids, judged.bodies, strict=True):
+                for said in said_in(pair_id, [id_[:2]], body):
+                    yield said.verdict()
 
     step = Named(id_, look, gate)
     return step
 
 
-async def asked(pool: Pool, steps: Sequence[Named]) -> AsyncIterator[tuple[int, Verdict]]:
-    """What gates say of the rows that they have not judged yet, with the gate's place in `steps`; one pass for all, on
-    every core where the rows are many."""
+async def asked(pool: Pool, steps: Sequence[Named]) -> AsyncIterator[tuple[Unjudged, Judged]]:
+    """What gates say of the rows that they have not judged yet, places as in `steps`; one pass for all, on every core
+    where the rows are many."""
     ids, gates = [step.id for step in steps], [step.gate for step in steps if step.gate]
-    under_way: deque[tuple[list[tuple[Row, tuple[int, ...]]], asyncio.Task[list[list[Judgement]]]]] = deque()
-    rows = pool.unsettled_by(ids)
+    under_way: deque[tuple[Unjudged, asyncio.Task[list[Judged]]]] = deque()
+    chunks = pool.unjudged_by(ids, CHUNK)
     async with judging(gates, max(pool.count_unsettled(id_, accepted=False) for id_ in ids)) as (judge_chunk, at_once):
         try:
             while True:
-                while len(under_way) < at_once and (chunk := list(islice(rows, CHUNK))):
-                    pairs = [(_pair(row), places) for row, places in chunk]
-                    under_way.append((chunk, asyncio.create_task(judge_chunk(pairs))))
+                while len(under_way) < at_once and (chunk := next(chunks, None)):
+                    pairs = pool.texts_of(chunk.slots)
+                    under_way.append((chunk, asyncio.create_task(judge_chunk(pairs, chunk.places))))
                 if not under_way:
                     return
                 chunk, answer = under_way[0]
-                for (row, places), judgements in zip(chunk, await answer, strict=True):
-                    for place, judgement in zip(places, judgements, strict=True):
-                        verdict = verdict_of(_pair(row).id, gates[place], judgement)
-                        if verdict not in row.verdicts:
-                            yield place, verdict
+                for judged in await answer:
+                    yield chunk, judged
                 under_way.popleft()
         finally:
             for _, answer in under_way:
