@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,23 +55,28 @@ class Opinions:
     def add(
         self, slot: int, opinion: int, score: float | None, reason: Reason | None, flags: tuple[str, ...] = ()
     ) -> None:
-        self.add_all([slot], np.array([opinion]), None if score is None else np.array([score]), {slot: flags})
+        if opinion > np.iinfo(self.opinions.dtype).max:  # codes of a user's own may be very many
+            self.opinions = self.opinions.astype(np.uint32)
+        self.opinions[slot] = opinion
+        if score is not None and self.scores is None:
+            self.scores = np.full(len(self.opinions), np.nan, np.float64)
+        if self.scores is not None:
+            self.scores[slot] = np.nan if score is None else score
+        if flags:
+            self.flags[slot] = flags
+        else:
+            self.flags.pop(slot, None)
         if reason and not self.reasons:
             self.reasons = [None] * len(self.opinions)
         if self.reasons:
             self.reasons[slot] = reason
 
-    def add_all(self, slots: Any, opinions: Any, scores: Any, flags: Mapping[int, tuple[str, ...]]) -> None:
-        """Opinions of several slots, and scores where any is to be kept."""
-        if opinions.max(initial=0) > np.iinfo(self.opinions.dtype).max:  # codes of a user's own may be very many
+    def add_all(self, slots: Sequence[int], opinions: Any, flags: Mapping[int, tuple[str, ...]]) -> None:
+        """Opinions of several slots, of which the source keeps the rest."""
+        if opinions.max(initial=0) > np.iinfo(self.opinions.dtype).max:
             self.opinions = self.opinions.astype(np.uint32)
         self.opinions[slots] = opinions
-        if scores is not None and self.scores is None:
-            self.scores = np.full(len(self.opinions), np.nan, np.float64)
-        if self.scores is not None:
-            self.scores[slots] = np.nan if scores is None else scores
-        for slot, marks in flags.items():
-            if marks:
-                self.flags[slot] = marks
-            else:
+        if self.flags:
+            for slot in slots:
                 self.flags.pop(slot, None)
+        self.flags.update(flags)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ import numpy as np
 from curate.gates.processes import Judged
 from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions
 from curate.review.decision import Decision
-from curate.slots import Slots, Source, in_memory, read_slots, skim_candidates_of
+from curate.slots import Slots, Source, Texts, in_memory, read_slots, skim_candidates_of, texts_of
 from schemas.errors import UsageError
 from schemas.html_table import SHOWN, html_table
 from schemas.records import Candidate, Counts, Pair, Reason, Verdict
@@ -135,7 +135,7 @@ def hear(
     for row, column, marks in judged.flags:
         flags[column][chunk.slots[row]] = marks
     for column, place in enumerate(judged.places):
-        hearings[place].opinions.add_all(chunk.slots, opinions[:, column], None, flags[column])
+        hearings[place].opinions.add_all(chunk.slots, opinions[:, column], flags[column])
 
 
 class Pool:
@@ -280,9 +280,29 @@ class Pool:
             return self._stream(range(len(self)))
         return self._stream(self._slots.first[bytes.fromhex(id_)] for id_ in pair_ids)
 
-    def accepted(self) -> Iterator[Row]:
-        """The rows that everybody who has spoken so far keeps. A pair that stands in two slots is one row."""
-        return self._stream(np.flatnonzero((self._keep == TRUE) & self._slots.is_first))
+    def accepted(self, *, verdicts: bool = True, texts: bool = True) -> Iterator[Row]:
+        """The rows that everybody who has spoken so far keeps, on request without what was said of them, or without
+        their pair as well, whose id the candidate has. A pair that stands in two slots is one row."""
+        slots = np.flatnonzero((self._keep == TRUE) & self._slots.is_first)
+        if texts:
+            return self._stream(slots, verdicts=verdicts)
+        return (self._row(slot, None) for slot in map(int, slots))
+
+    def in_order(self, keys: Iterable[tuple[float, ...]]) -> Any:
+        """The slots of the accepted rows by their key, least first; those of equal keys by the id of their pair."""
+        slots = np.flatnonzero((self._keep == TRUE) & self._slots.is_first)
+        ids = np.frombuffer(b"".join(self._slots.ids[slot] or b"" for slot in slots), ">u8").reshape(-1, 2)
+        if not len(slots):
+            return slots
+        columns = np.fromiter(chain.from_iterable(keys), float).reshape(len(slots), -1).T
+        return slots[np.lexsort((ids[:, 1], ids[:, 0], *columns[::-1]))]
+
+    def texts(self, slots: Iterable[int] | None = None) -> Iterator[Texts]:
+        """What is asked and answered in the rows of `accepted`, or in slots, in the order given."""
+        wanted = np.flatnonzero((self._keep == TRUE) & self._slots.is_first) if slots is None else slots
+        rest = iter(wanted)
+        while chunk := list(islice(rest, ROWS)):
+            yield from map(texts_of, self.texts_of(chunk))
 
     def unsettled(self, step: StepId, *, accepted: bool = False) -> Iterator[Row]:
         """The rows that a step has not judged, or crashed on, which may be mended by now; on request only accepted
@@ -323,15 +343,50 @@ class Pool:
         """The pairs of slots, those that the source keeps as the JSON of them: for who reads them elsewhere."""
         return self._slots.texts(self.pair_ids(slots))
 
-    def by_input(self, *, verdicts: bool = False) -> Iterator[tuple[Row, ...]]:
+    def by_input(self, *, verdicts: bool = False, several: bool = False) -> Iterator[tuple[Row, ...]]:
         """The rows with a pair, together where seed and input are the same, in the order of the pool; on request with
-        their verdicts and the reason why they are not kept."""
+        their verdicts and the reason why they are not kept, and only where there are several rows or people decided."""
         groups: dict[int, list[int]] = {}
-        for slot in np.flatnonzero(self._slots.is_first & (self._keep >= 0)):
-            groups.setdefault(int(self._slots.input[slot]), []).append(int(slot))
+        for slot in np.flatnonzero(self._slots.is_first & (self._keep >= 0)).tolist():
+            groups.setdefault(int(self._slots.input[slot]), []).append(slot)
+        if several:
+            groups = {i: g for i, g in groups.items() if len(g) > 1 or g[0] in self._slots.reviewed}
         rows = self._stream((slot for group in groups.values() for slot in group), verdicts=verdicts)
         for group in groups.values():
             yield tuple(islice(rows, len(group)))
+
+    def usual_gap(self) -> float:
+        """The standard deviation of scores within inputs; 0 where no input has two."""
+        scores = next((spoken.scores for step, spoken in reversed(self._opinions_of.items()) if step.scores), None)
+        if scores is None:
+            return 0.0
+        slots = np.flatnonzero(self._slots.is_first & (self._keep >= 0) & ~np.isnan(scores))
+        _, group = np.unique(self._slots.input[slots], return_inverse=True)
+        rows, sums = np.bincount(group), np.bincount(group, scores[slots])
+        free = int((rows - 1).sum())
+        squares = float(((scores[slots] - (sums / np.maximum(rows, 1))[group]) ** 2).sum())
+        return float(np.sqrt(squares / free)) if free else 0.0
+
+    def outcomes(self) -> Iterator[Row]:
+        """Every slot in the order of the pool without its texts: a row without a pair, whose verdicts are those of the
+        steps that see the whole pool and of steps that keep it out."""
+        for first in range(0, len(self), ROWS):
+            slots = range(first, min(first + ROWS, len(self)))
+            out = [self._slots.ids[slot] for slot in slots if FALSE <= self._keep[slot] < TRUE and self._by[slot] >= 0]
+            known = self.source.verdicts(id_.hex() for id_ in out if id_)
+            for slot in slots:
+                id_ = self._slots.ids[slot]
+                yield (
+                    self._failed(slot)
+                    if id_ is None
+                    else self._with_verdicts(
+                        slot, self._row(slot, None), id_.hex(), known.get(id_.hex(), ()), self.steps
+                    )
+                )
+
+    def _failed(self, slot: int) -> Row:
+        candidate = self._slots.candidate(slot)
+        return Row(candidate, None, step=GENERATE, reason=candidate.failure)
 
     def _stream(
         self, slots: Iterable[int], steps: Sequence[StepId] | None = None, *, verdicts: bool = True
@@ -343,17 +398,16 @@ class Pool:
             known = self.source.verdicts(texts) if verdicts else None
             for slot, id_ in zip(chunk, ids, strict=True):
                 if id_ is None:
-                    candidate = self._slots.candidate(slot)
-                    yield Row(candidate, None, step=GENERATE, reason=candidate.failure)
+                    yield self._failed(slot)
                     continue
                 row = self._row(slot, texts[id_.hex()])
                 yield (
                     row
                     if known is None
-                    else self._with_verdicts(slot, row, known.get(id_.hex(), ()), steps or self.steps)
+                    else self._with_verdicts(slot, row, id_.hex(), known.get(id_.hex(), ()), steps or self.steps)
                 )
 
-    def _row(self, slot: int, pair: Pair) -> Row:
+    def _row(self, slot: int, pair: Pair | None) -> Row:
         candidate = self._slots.candidate(slot)
         owner = int(self._slots.owner[slot])
         reviewed = self._slots.reviewed.get(owner)
@@ -361,14 +415,15 @@ class Pool:
         keep = ORDER[self._keep[slot]]
         spoken = (opinions.flags.get(owner, ()) for opinions in self._opinions_of.values() if opinions.flags)
         flags = tuple(dict.fromkeys(flag for flags in spoken for flag in flags))
+        step = None if self._keep[slot] == TRUE else self._decided_by(slot)
         keep = False if keep and owner != slot else keep
-        return Row(candidate, pair, (), reviews, decision, self._score(owner), keep, flags=flags)
+        return Row(candidate, pair, (), reviews, decision, self._score(owner), keep, step, flags=flags)
 
-    def _with_verdicts(self, slot: int, row: Row, known: Sequence[Verdict], steps: Sequence[StepId]) -> Row:
+    def _with_verdicts(
+        self, slot: int, row: Row, pair_id: str, known: Sequence[Verdict], steps: Sequence[StepId]
+    ) -> Row:
         """The row with its verdicts and the reason why it is not kept."""
-        assert row.pair is not None
         owner, stored = int(self._slots.owner[slot]), {(v.by, v.fingerprint): v for v in known}
-        pair_id = row.pair.id
         verdicts = (self._verdict(step, owner, pair_id) or stored.get((step.by, step.settings)) for step in steps)
         row = row._replace(verdicts=tuple(verdict for verdict in verdicts if verdict))
         if row.keep:
@@ -395,6 +450,9 @@ class Pool:
     def _score(self, slot: int) -> float | None:
         scores = [spoken.score(slot) for step, spoken in self._opinions_of.items() if step.scores]
         return scores[-1] if scores else None
+
+    def _decided_by(self, slot: int) -> str:
+        return REVIEW if self._by[slot] < 0 else self.steps[self._by[slot]].by
 
     def _why(self, slot: int, row: Row) -> tuple[str, Reason]:
         if self._by[slot] < 0:

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, NamedTuple, Protocol, get_args
 
 import numpy as np
+import orjson
 
 from curate.review.decision import Decision, decide, edited_pair
 from schemas.records import Candidate, GeneratorName, Json, Pair, Reason, Verdict
@@ -28,6 +29,22 @@ class Source(Protocol):
     def said_by(self, steps: Collection[StepName]) -> Iterator[Said]: ...
     def pair_bodies(self, ids: Iterable[str]) -> Mapping[str, str]: ...
     def reviews(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Review]]: ...
+
+
+class Texts(NamedTuple):
+    """What is asked and answered in a pair."""
+
+    asked: str
+    output: str
+
+
+def texts_of(pair: Pair | str) -> Texts:
+    """The texts of a pair, or of the JSON that is kept of it, which is not checked again."""
+    if isinstance(pair, Pair):
+        return Texts(pair.asked, pair.output)
+    body = orjson.loads(pair)
+    turns = [turn["content"] for turn in body.get("turns") or ()]
+    return Texts("\n".join([*turns, body["input"]]), body["output"])
 
 
 class Reviewed(NamedTuple):
@@ -134,7 +151,7 @@ def skim_candidates_of(
     store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
 ) -> Iterator[Json]:
     """What `Pool.read` reads, in the order of the pool, as the JSON that was kept."""
-    seeds = {seed.id for seed in store.seeds()} if seeds is None else seeds
+    seeds = store.active_seed_ids() if seeds is None else seeds
     for fingerprint in generations:
         for candidate in store.skim_candidates(fingerprint):
             beyond = forward_n is not None and candidate["generator"] == "forward" and candidate["sample"] >= forward_n

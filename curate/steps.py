@@ -189,18 +189,14 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
     held = held_out
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        ids, of_test = list[str](), list[bool]()
+        def rows() -> Iterator[tuple[str, bool]]:
+            for row in pool.accepted(texts=False):
+                yield _id(row), row.candidate.seed_id in held.seed_ids
 
-        def texts() -> Iterator[tuple[str, str]]:
-            for row in pool.accepted():
-                pair = _pair(row)
-                ids.append(pair.id)
-                of_test.append(pair.seed_id in held.seed_ids)
-                yield ("", "") if of_test[-1] else (pair.asked, pair.output)
-
-        touches = contaminated(texts(), held.texts, jaccard, held.equal_numbers)
-        for number, id_ in enumerate(ids):
-            touch = None if of_test[number] else touches.get(number)
+        texts = (("", "") if of_test else pair for (_, of_test), pair in zip(rows(), pool.texts(), strict=True))
+        touches = contaminated(texts, held.texts, jaccard, held.equal_numbers)
+        for number, (id_, of_test) in enumerate(rows()):
+            touch = None if of_test else touches.get(number)
             yield step.verdict(id_, touch is None, touch and touch.similarity, _contaminated(touch, held))
 
     step = _Whole(CONTAMINATION, [sorted(zip(held.names, held.texts, strict=True)), jaccard], final=True)
@@ -260,22 +256,24 @@ def duplicates(
     same = KINDS[kind]
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        order = [id_ for _, id_ in sorted((_preference(row, by_seed), _pair(row).id) for row in pool.accepted())]
-        repeats = repeated_rows(lambda: (_pair(row) for row in pool.rows(order)), jaccard, same)
-        for number, id_ in enumerate(order):
-            flags = (same.flag,) if same.flag and number in repeats.flagged else ()
-            if repeat := repeats.of.get(number):
-                reason = Reason("duplicate", f"{repeat.similarity:.0%} like accepted pair {order[repeat.earlier]}")
-                yield step.verdict(id_, False, repeat.similarity, reason, flags)
-            else:
-                yield step.verdict(id_, True, None, Reason("unique"), flags)
+        order = pool.in_order(_preference(row, by_seed) for row in pool.accepted(texts=False))
+        repeats = repeated_rows(lambda: pool.texts(order), jaccard, same)
+        for first in range(0, len(order), _SCORED):
+            for number, id_ in enumerate(pool.pair_ids(order[first : first + _SCORED]), first):
+                flags = (same.flag,) if same.flag and number in repeats.flagged else ()
+                if repeat := repeats.of.get(number):
+                    (earlier,) = pool.pair_ids([order[repeat.earlier]])
+                    reason = Reason("duplicate", f"{repeat.similarity:.0%} like accepted pair {earlier}")
+                    yield step.verdict(id_, False, repeat.similarity, reason, flags)
+                else:
+                    yield step.verdict(id_, True, None, Reason("unique"), flags)
 
     step = _Whole(DUPLICATE, [jaccard, same.duplicate, same.flag, same.equal_numbers], final=True)
     return Named(step.id, look)
 
 
 def _preference(row: Row, by_seed: Callable[[str], Split]) -> tuple[int, bool, bool, float]:
-    rank = SPLITS[::-1].index(by_seed(_pair(row).seed_id))
+    rank = SPLITS[::-1].index(by_seed(row.candidate.seed_id))
     return rank, not row.by_people, bool(row.flags), float("inf") if row.score is None else -row.score
 
 
@@ -292,10 +290,10 @@ def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
     }
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        for row in pool.accepted():
-            seed_id = _pair(row).seed_id
+        for row in pool.accepted(texts=False):
+            seed_id = row.candidate.seed_id
             name = recorded.get(seed_id) or split_of(seed_id, settings)
-            yield step.verdict(_pair(row).id, True, None, Reason(name, "split"))
+            yield step.verdict(_id(row), True, None, Reason(name, "split"))
 
     step = _Whole(SPLIT, [identity(settings), recorded] if recorded else identity(settings), final=True)
     return Named(step.id, look)
@@ -305,10 +303,10 @@ def certified_only(rows: Collection[str], certificate: str) -> Named:
     """Keeps the `rows` that a certificate names and what people accepted; the others wait for people."""
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        for row in pool.accepted():
-            keep = row.by_people or _pair(row).id in rows
+        for row in pool.accepted(texts=False):
+            keep = row.by_people or _id(row) in rows
             reason = Reason("certified") if keep else Reason(UNCERTIFIED, "no certificate names it")
-            yield step.verdict(_pair(row).id, keep or None, None, reason)
+            yield step.verdict(_id(row), keep or None, None, reason)
 
     step = _Whole(CERTIFIED, certificate)
     return Named(step.id, look)
@@ -322,11 +320,11 @@ def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         by_people, ids = list[str](), list[str]()
-        for row in pool.accepted():
-            if by_seed(_pair(row).seed_id) == "train":
-                (by_people if row.by_people else ids).append(_pair(row).id)
+        for row in pool.accepted(texts=False):
+            if by_seed(row.candidate.seed_id) == "train":
+                (by_people if row.by_people else ids).append(_id(row))
             else:
-                yield step.verdict(_pair(row).id, True, None, Reason("apart", "it is not trained on"))
+                yield step.verdict(_id(row), True, None, Reason("apart", "it is not trained on"))
         order = [*at_random(by_people, "people"), *at_random(ids, spread)]
         pairs = {_pair(row).id: _pair(row) for row in pool.rows(order)} if len(order) > rows else {}
         chosen = set(_chosen(order, pairs, len(by_people), rows, spread, kinds) if pairs else order)
@@ -415,6 +413,11 @@ class _Whole:
     ) -> Verdict:
         told = {"keep": keep, "score": score, "reason": reason, "flags": flags}
         return Verdict(pair_id=pair_id, by=self.id.by, fingerprint=self.id.settings, **told)
+
+
+def _id(row: Row) -> str:
+    assert row.candidate.pair_id is not None, "a failed slot is never asked about"
+    return row.candidate.pair_id
 
 
 def _pair(row: Row) -> Pair:

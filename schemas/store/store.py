@@ -217,6 +217,10 @@ class Store:
         now = sa.select(c.body).where(c.active >= 0).order_by(c.active)
         return self._records(Seed, now if active else _bodies(tables.seeds))
 
+    def active_seed_ids(self) -> set[str]:
+        """The ids of `seeds()`."""
+        return {id_ for (id_,) in self._rows(sa.select(tables.seeds.c.id).where(tables.seeds.c.active >= 0))}
+
     def each_seed(self) -> Iterator[Seed]:
         """Every seed ever read, a page in memory at a time."""
         return self._pages(Seed, tables.seeds)
