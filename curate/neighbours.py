@@ -53,7 +53,7 @@ class Vectors:
     def add(self, *sides: np.ndarray) -> None:
         """Rows [rows, dimensions], a side each."""
         for file, vectors in zip(self._files, sides, strict=True):
-            file.write(np.ascontiguousarray(vectors, np.float32))
+            file.write(np.ascontiguousarray(vectors, np.float32).tobytes())
         self.rows += len(sides[0])
         self.dimensions = sides[0].shape[1]
 
@@ -105,11 +105,11 @@ class _Search:
             least[some] = np.minimum(least[some], self._vectors.some(side, rows[some]) @ theirs[side].T)
             near &= least >= self._cosine
         before = near & (others < rows[:, None])
-        for row in np.flatnonzero(before.any(axis=1)):
+        for row in np.flatnonzero(before.any(axis=1)).tolist():
             place = int(before[row].argmax())
             self._keep(int(rows[row]), int(others[place]), float(least[row, place]))
         behind = near & (others > rows[:, None])
-        for place in np.flatnonzero(behind.any(axis=0)):
+        for place in np.flatnonzero(behind.any(axis=0)).tolist():
             row = int(behind[:, place].argmax())
             self._keep(int(others[place]), int(rows[row]), float(least[row, place]))
 

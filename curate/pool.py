@@ -300,7 +300,7 @@ class Pool:
     def texts(self, slots: Iterable[int] | None = None) -> Iterator[Texts]:
         """What is asked and answered in the rows of `accepted`, or in slots, in the order given."""
         wanted = np.flatnonzero((self._keep == TRUE) & self._slots.is_first) if slots is None else slots
-        rest = iter(wanted)
+        rest = map(int, wanted)
         while chunk := list(islice(rest, ROWS)):
             yield from map(texts_of, self.texts_of(chunk))
 
