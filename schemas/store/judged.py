@@ -24,7 +24,7 @@ def list_id(steps: Sequence[StepName]) -> str:
     return content_id("steps", [list(step) for step in steps])
 
 
-def keep(connection: sa.Connection, steps: Sequence[StepName], rows: Sequence[tuple[str, str]]) -> None:
+def keep_judged(connection: sa.Connection, steps: Sequence[StepName], rows: Sequence[tuple[str, str]]) -> None:
     """Write what the steps said of pairs: the id of each, and the body."""
     name = list_id(steps)
     insert(connection, tables.step_lists, [{"id": name, "body": orjson.dumps(steps).decode()}])

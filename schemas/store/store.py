@@ -27,11 +27,12 @@ from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Sampled, under_alias
 from schemas.said import Said, StepName, said_in, said_once
-from schemas.store import judged, tables
+from schemas.store import tables
 from schemas.store.active_seeds import are_active, mark_active
 from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
 from schemas.store.failures import explained, shown
+from schemas.store.judged import GATES, keep_judged, those_with
 from schemas.store.lock import writer_lock
 from schemas.store.opening import (
     check_version,
@@ -217,10 +218,6 @@ class Store:
         now = sa.select(c.body).where(c.active >= 0).order_by(c.active)
         return self._records(Seed, now if active else _bodies(tables.seeds))
 
-    def active_seed_ids(self) -> set[str]:
-        """The ids of `seeds()`."""
-        return {id_ for (id_,) in self._rows(sa.select(tables.seeds.c.id).where(tables.seeds.c.active >= 0))}
-
     def each_seed(self) -> Iterator[Seed]:
         """Every seed ever read, a page in memory at a time."""
         return self._pages(Seed, tables.seeds)
@@ -274,6 +271,10 @@ class Store:
         """`each_candidate` as the JSON that was kept, not checked again: for going on with very many."""
         return self._json_pages(tables.candidates, fingerprint=fingerprint)
 
+    def active_seed_ids(self) -> set[str]:
+        """The ids of `seeds()`."""
+        return {id_ for (id_,) in self._rows(sa.select(tables.seeds.c.id).where(tables.seeds.c.active >= 0))}
+
     def count_candidates(self, fingerprints: Iterable[str]) -> int:
         """How many slots these generations have."""
         return self._count(tables.candidates, tables.candidates.c.fingerprint.in_(list(fingerprints)))
@@ -297,7 +298,7 @@ class Store:
 
     async def put_judged(self, steps: Sequence[StepName], rows: Sequence[tuple[str, str]]) -> None:
         """Keep what gates said of pairs, a row each: its id, and the body (`schemas.said.body_of`)."""
-        await self._write().submit_here(partial(judged.keep, steps=steps, rows=rows))
+        await self._write().submit_here(partial(keep_judged, steps=steps, rows=rows))
 
     def verdicts(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Verdict]]:
         """pair id -> its verdicts, the latest for every (by, scope), in the order in which the steps first spoke."""
@@ -309,7 +310,7 @@ class Store:
         latest: dict[str, dict[StepName, Verdict]] = {}
         for _, pair_id, by, name, body in sorted(rows, key=lambda row: int(row[0])):
             said = latest.setdefault(pair_id, {})
-            if by == judged.GATES:
+            if by == GATES:
                 spoken = said_in(pair_id, self._step_list(name), body)
                 said.update((one.step, one.verdict()) for one in spoken)
             else:
@@ -319,7 +320,7 @@ class Store:
     def verdict_count(self) -> int:
         """The number of verdicts that have been kept; they are only ever added."""
         c = tables.verdicts.c
-        groups = sa.select(c.fingerprint, sa.func.count()).where(c.by == judged.GATES).group_by(c.fingerprint)
+        groups = sa.select(c.fingerprint, sa.func.count()).where(c.by == GATES).group_by(c.fingerprint)
         more = sum((len(self._step_list(name)) - 1) * rows for name, rows in self._rows(groups))
         return self._count(tables.verdicts) + int(more)
 
@@ -327,9 +328,9 @@ class Store:
         """All that these steps said, in the order of saying: of two of a pair the later counts. Not checked again, for
         counting very many."""
         self._step_lists = {id_: _steps(body) for id_, body in self._rows(_id_and_body(tables.step_lists))}
-        c, wanted = tables.verdicts.c, judged.those_with(self._step_lists, list(steps))
+        c, wanted = tables.verdicts.c, those_with(self._step_lists, list(steps))
         for pair_id, by, name, body in self._row_pages((c.pair_id, c.by, c.fingerprint, c.body), wanted):
-            if by == judged.GATES:
+            if by == GATES:
                 spoken = said_in(pair_id, self._step_lists[name], body)
                 yield from (said for said in spoken if said.step in steps)
             else:
