@@ -37,7 +37,8 @@ from train.quiet import quiet
 from train.results import TrainResult, read_result, write_result
 
 if TYPE_CHECKING:
-    from train.trainer import LossLog
+    with quiet():
+        from train.trainer import LossLog
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
 _OF_UNSLOTH = {"trl": (), "unsloth": ("unsloth", "unsloth_zoo")}
@@ -103,7 +104,8 @@ def tune(
     validation, also_long = usable(dataset.validation, chat, settings.max_length, "validation")
     fitting = replace(dataset, train=train, validation=validation)
     _refuse_settings(settings, fitting)
-    from train.trainer import LossLog
+    with quiet():
+        from train.trainer import LossLog
 
     log = LossLog(progress, asked)
     checkpoints = out_dir / f".{name}.checkpoints"

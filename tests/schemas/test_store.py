@@ -473,7 +473,7 @@ def test_a_table_is_read_page_by_page(store_url: str) -> None:
     ]
     with Store.open(store_url) as store:
         store.write(*many, many[0].model_copy(update={"fingerprint": "y"}))
-        assert list(store.verdicts_of("gate/a@1", "x")) == many
+        assert [said.verdict() for said in store.said_by([("gate/a@1", "x")])] == many
         assert store.verdict_count() == 4_101
 
 
@@ -585,7 +585,7 @@ def test_contamination_of_an_older_store_is_found_under_its_name(store_url: str)
             ("pool/contamination@1", "contamination"),
             ("gate/user:mine@1", "leak"),
         ]
-        assert list(store.verdicts_of("pool/contamination@1", "x")) == verdicts[:1]
+        assert [said.verdict() for said in store.said_by([("pool/contamination@1", "x")])] == verdicts[:1]
         (state,) = store.row_states("c", code="contamination")
         assert (state.sample, state.step, str(state.reason)) == (0, "pool/contamination@1", "contamination: of a name")
         assert [s.sample for s in store.row_states("c", code="leak")] == [1]

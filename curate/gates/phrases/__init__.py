@@ -19,12 +19,13 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from curate.gates.folding import fold
 from curate.gates.phrases.needs import begins, needs
 from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
 
 FOLDER = Path(__file__).parent
-_NOT_RULES = {"words", "lists", "letters", "tried", "around", "irregular", "numbers"}
+_NOT_RULES = {"words", "frames", "units", "lists", "letters", "tried", "around", "irregular", "numbers"}
 
 
 class Lexicon(NamedTuple):
@@ -124,11 +125,26 @@ class Phrases:
                 gates.setdefault(name, []).append(rule)
         return gates
 
+    @cached_property
+    def _by_need(self) -> dict[str, tuple[list[int], dict[str, list[int]]]]:
+        """Of each gate the places of rules that any text may match, and of the others by what a text has to hold."""
+        found: dict[str, tuple[list[int], dict[str, list[int]]]] = {}
+        for gate, rules in self._by_gate.items():
+            always, by_need = found.setdefault(gate, ([], {}))
+            for place, rule in enumerate(rules):
+                for need in () if rule.after_subject else rule.needs:
+                    by_need.setdefault(need, []).append(place)
+                if rule.after_subject or not rule.needs:
+                    always.append(place)
+        return found
+
     def find(self, gate: str, text: str, other: str, style: str) -> PhraseMatch | None:
         """The first rule of the tables of `gate` that finds something in `text`; all of them folded. `gate` may be one
         table, such as `placeholder.words`."""
-        known = lexicon(self.language)
-        for rule in self._by_gate.get(gate, ()):
+        known, rules = lexicon(self.language), self._by_gate.get(gate, ())
+        always, by_need = self._by_need.get(gate, ([], {}))
+        held = [place for need, places in by_need.items() if need in text for place in places]
+        for rule in (rules[place] for place in sorted({*always, *held})):
             if quoted := rule.find(text, other, style, known):
                 return PhraseMatch(rule, quoted)
         return None
@@ -148,7 +164,7 @@ def phrases(language: str) -> Phrases:
 def lexicon(language: str) -> Lexicon:
     """The stop words, number words, months and irregular forms of `language`; all empty if it has no file."""
     table = _table(language)
-    lists = {name: frozenset(text.split()) for name, text in table.get("lists", {}).items()}
+    lists = {name: frozenset(fold(text).split()) for name, text in table.get("lists", {}).items()}
     numbers = table.get("numbers", {})
     return Lexicon(
         lists,
@@ -207,6 +223,19 @@ def words_of(name: str) -> frozenset[str]:
 def own_letters() -> Mapping[str, frozenset[str]]:
     """The letters that one language writes and the others of its script do not, for languages that are easily mixed."""
     return {language: frozenset(letters) for language, letters in _table("any")["letters"].items()}
+
+
+@cache
+def units_of() -> Mapping[str, str]:
+    """Names of units as people write them -> the unit's name in the Unicode CLDR, or a currency."""
+    return {
+        fold(word).replace("_", " "): unit for unit, text in _table("any")["units"].items() for word in text.split()
+    }
+
+
+def frames_of() -> list[dict[str, Any]]:
+    """The rows of [[frames]]."""
+    return list(_table("any")["frames"])
 
 
 def _listed(language: str, name: str) -> str:
