@@ -103,7 +103,8 @@ def tune(
     validation, also_long = usable(dataset.validation, chat, settings.max_length, "validation")
     fitting = replace(dataset, train=train, validation=validation)
     _refuse_settings(settings, fitting)
-    from train.trainer import LossLog
+    with quiet():
+        from train.trainer import LossLog
 
     log = LossLog(progress, asked)
     checkpoints = out_dir / f".{name}.checkpoints"
