@@ -11,14 +11,15 @@ import gc
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import InputError, MissingDependency, NoWork, PairsmithError
+from schemas.errors import InputError, MissingDependency, NoWork, PairsmithError, StoreFull
 from schemas.failpoints import failpoint
 from schemas.files import replaced_folder
 from schemas.progress import Asked, Progress, unasked, unseen
@@ -108,7 +109,7 @@ def tune(
 
     log = LossLog(progress, asked)
     checkpoints = out_dir / f".{name}.checkpoints"
-    with replaced_folder(folder) as partial:
+    with _room(out_dir), replaced_folder(folder) as partial:
         try:
             with quiet():
                 result = _train(base, chat, fitting, settings, partial, checkpoints, log, start)
@@ -128,6 +129,24 @@ def tune(
             return _kept(partial, out_dir, result)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return result.model_copy(update={"folder": str(folder)})
+
+
+@contextmanager
+def _room(out_dir: Path) -> Iterator[None]:
+    """Says in a sentence that the disk is full: whoever writes weights has an error of its own for it."""
+    try:
+        yield
+    except PairsmithError:
+        raise
+    except Exception as error:
+        if "No space left" not in str(error) and "File too large" not in str(error):
+            raise
+        raise StoreFull(
+            f"no space is left to write ({error}).",
+            where=str(out_dir),
+            why="The adapter was not saved; what was trained before the last whole checkpoint is kept.",
+            fix="Free some space and run the same command again; it goes on from there.",
+        ) from error
 
 
 def _kept(partial: Path, out_dir: Path, result: TrainResult) -> TrainResult:

@@ -186,7 +186,11 @@ def adapter(evaluation: Evaluation) -> str:
     """The proof that base and tuned are two models."""
     check = evaluation.adapter_check
     one = check.texts == 1
-    told = f"one text of {check.tokens} tokens has" if one else f"{check.texts} texts of {check.tokens} tokens together have"
+    told = (
+        f"one text of {check.tokens} tokens has"
+        if one
+        else f"{check.texts} texts of {check.tokens} tokens together have"
+    )
     if check.base_again is None:
         return (
             f"The adapter is really in the merged model: {told} log-probability {rounded(check.base)} under the base"

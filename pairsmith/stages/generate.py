@@ -153,7 +153,7 @@ def seeds_of(project: Project, store: Store, say: Say) -> tuple[SeedReading, lis
 def generated_from(seeds: Sequence[Seed]) -> list[Seed]:
     """The seeds that pairs are made of. Whether a test set of its own is passed is asked in the evaluation alone; to
     pay for a pair of it is no use."""
-    return [seed for seed in seeds if seed.meta.get("use") != "test" or seed.reference is not None]
+    return [seed for seed in seeds if seed.meta.get("use") != "test" or seed.brings_output]
 
 
 def clear(project: Project, seeds: Sequence[Seed], say: Say) -> tuple[list[Seed], list[str]]:
