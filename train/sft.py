@@ -209,7 +209,7 @@ def _train(
     """Load, check the mask of what TRL made of the rows, train, check that something was learned, save."""
     from transformers import set_seed
 
-    from train.trainer import adapter_trainer, curve_of, train
+    from train.trainer import adapter_trainer, curve_of, memory, train
 
     started = time.monotonic()
     set_seed(settings.seed)
@@ -255,7 +255,7 @@ def _train(
         compute_dtype=str(model.dtype).removeprefix("torch."),
         seconds=time.monotonic() - started,
         seconds_per_step=log.seconds / max(1, log.steps),
-        peak_gib=_peak_gib(),
+        peak_gib=memory()["peak_gib"],
         versions={package: version(package) for package in (*_PACKAGES, *_OF_UNSLOTH[settings.backend])},
         masks=masks,
         system_prompt=dataset.system_prompt,
@@ -289,10 +289,12 @@ def _moved(model: Any) -> bool:
 
 
 def _refuse_no_learning(model: Any, losses: Sequence[float], steps: int) -> None:
+    fix = "Lower train.learning_rate, raise train.epochs, or look at the rows with `pairsmith explain`."
     if not steps:
         what = "no step was made"
     elif not _moved(model):
         what = "the adapter's weights are what they were before it, or all zero"
+        fix = "Raise train.epochs, or set train.warmup = 0: while it warms up, the first step has a learning rate of 0."
     elif not all(math.isfinite(loss) for loss in losses):
         what = "the loss is not finite"
     else:
@@ -300,7 +302,7 @@ def _refuse_no_learning(model: Any, losses: Sequence[float], steps: int) -> None
     raise NoWork(
         f"training ended, but {what}.",
         why="The tuned model would be the base model, or broken.",
-        fix="Lower train.learning_rate, raise train.epochs, or look at the rows with `pairsmith explain`.",
+        fix=fix,
     )
 
 
@@ -315,11 +317,3 @@ def _save(model: Any, chat: Chat, base: Base, folder: Path) -> None:
     chat.tokenizer.save_pretrained(str(folder))
     own = model.get_base_model().generation_config.eos_token_id
     GenerationConfig(eos_token_id=chat.end_tokens(own)).save_pretrained(str(folder))
-
-
-def _peak_gib() -> float:
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)

@@ -139,7 +139,7 @@ def test_a_test_input_is_never_trained_on(tiny_base: Base, tmp_path: Path) -> No
 
 def test_a_run_that_moves_no_weight_is_no_work(tiny_base: Base, tmp_path: Path) -> None:
     """One step at the first step of the warm-up has a learning rate of zero: the adapter is still the base."""
-    with pytest.raises(NoWork, match="all zero"):
+    with pytest.raises(NoWork, match=r"all zero.*train\.warmup = 0"):
         tuned(tiny_base, tmp_path, rows(4), epochs=1)
     assert not list(tmp_path.glob("*/training.json"))
 
