@@ -80,6 +80,11 @@ def asked_of(seed: Seed) -> bool:
     return seed.kind != "output"
 
 
+def brings_output(seed: Seed) -> bool:
+    """True of a pair or a conversation: no teacher is asked for its output."""
+    return seed.kind in ("pair", "conversation")
+
+
 def held_out_inputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
     """The questions of an evaluation: the inputs of the test split by id, each once (`distinct_questions`), the first
     `evaluate.max_seeds` of them.

@@ -151,11 +151,6 @@ class Seed(Record):
         return tuple(message for message in (self.messages or ())[:-1] if message.role != "system")
 
     @property
-    def brings_output(self) -> bool:
-        """True of a pair or a conversation: no teacher is asked for its output."""
-        return self.kind in ("pair", "conversation")
-
-    @property
     def asked(self) -> str:
         """All that is asked: every turn, for a last one such as "Yes, please." is in many conversations."""
         return spoken(self.turns, self.body)

@@ -18,7 +18,9 @@ from schemas.errors import PairsmithError, TeacherError
 from schemas.records import Messages
 from train.metrics import AdapterCheck
 
-# Nats a token. Seen with SmolLM2-135M in bfloat16: see tests/train/test_adapter_check.py.
+# Nats a token. Seen with SmolLM2-135M in bfloat16 on a processor, 16 rows: two steps at 2e-4 (the first of which warms
+# up) moved them by 0.001 to 0.12, four steps by 0.012 to 0.23, two at 1e-3 by 0.07 to 0.81. The same text scored again
+# was the same to the last digit, alone and beside the other model, but for the first time (0.009).
 _LEAST_MOVED = 1e-4
 _LEAST_LEAK = 0.02
 _TIMES_NOISE = 4.0

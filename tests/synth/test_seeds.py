@@ -489,7 +489,6 @@ def test_an_input_may_bring_what_a_person_answered(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"columns": {"text": "body"}}
     late, hello = read(tmp_path, "tickets.csv", **settings, reference="label").seeds
     assert (late.reference, hello.reference) == ("delivery", None)
-    assert not late.brings_output
     plain = read(tmp_path, "tickets.csv", **settings).seeds
     assert [seed.id == same.id for seed, same in zip((late, hello), plain, strict=True)] == [False, True]
     extra = read(tmp_path, "tickets.csv", columns={"text": "body", "reference": "reference"}).seeds[0]
