@@ -89,7 +89,6 @@ def _told_apart(off: Scores, on: Scores, probes: Sequence[Probe]) -> AdapterChec
             fix="Train again; if it stays so, this is a defect of the server: please report it.",
         )
     return AdapterCheck(
-        text=probes[0].text,
         texts=len(probes),
         base=sum(off.first),
         tuned=sum(on.first),

@@ -104,8 +104,9 @@ class System:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """The systems, the inputs and the checks of an evaluation. `probes` are scored with the adapter on and off.
-    `validation` are inputs whose answers are looked at to decide what to do next; they are no part of the proof.
+    """The systems, the inputs and the checks of an evaluation. `probes` are scored with the adapter on and off; they
+    are taken from `learned`, what it was trained on. `validation` are inputs whose answers are looked at to decide what
+    to do next; they are no part of the proof.
 
     Answers are read by `form` before they are checked: who was asked for `{"label": "x"}` is not judged by brackets.
     `judging` names what judges would say of them (`curate.judge.judging`); empty where nobody judges.
@@ -145,9 +146,10 @@ class EvaluationPlan:
 
     @property
     def probes(self) -> list[tuple[Seed, str]]:
-        """Questions with an answer each: rows that the adapter learned from, which it moves most, else exemplars, else
-        the style as the answer to a test input."""
-        shown = (self.learned or self.spec.exemplars)[:_PROBES]
+        """Questions with an answer each: the shortest rows that the adapter learned from, which it moves most and which
+        every context holds, else exemplars, else the style as the answer to a test input."""
+        known = sorted(self.learned or self.spec.exemplars, key=lambda row: len(row.input) + len(row.output))
+        shown = known[:_PROBES]
         rows = [(Seed(kind="input", text=row.input, source="probe"), row.output) for row in shown]
         return rows or [(self.seeds[0], self.spec.task.style)]
 
