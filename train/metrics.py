@@ -200,7 +200,7 @@ class Comparison(Record):
 
 
 class AdapterCheck(Record):
-    """Log-probabilities of `texts` texts together at the tuned model's server: without the adapter, with it, and without
+    """Log-probabilities of `texts` texts together at the tuned model's server: without the adapter, with it, without
     it again while it was in use. Proof that the two are different models and do not leak into each other. A merged
     model has a server of its own, apart from the base's: nothing could leak, and `base_again` is None. `text` stands in
     evaluations of earlier versions."""
