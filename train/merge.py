@@ -117,7 +117,7 @@ def write_merged(base: Base, settings: TrainSettings, adapter: Path, folder: Pat
 
 def _sums(model: Any) -> list[float]:
     """A number for each weight, which is another one where the weight is."""
-    return [float(weight.double().sum()) for weight in model.parameters()]
+    return [float(weight.detach().double().sum()) for weight in model.parameters()]
 
 
 async def _measured(into: Into, folder: Path, rows: Sequence[Row], chat: Chat, settings: TrainSettings) -> Build:
