@@ -70,7 +70,7 @@ def test_the_memory_that_is_told_is_the_gpus(monkeypatch: pytest.MonkeyPatch) ->
 
     from train.trainer import memory
 
-    assert memory()["peak_gib"] >= memory()["memory_gib"] > 0.05
+    assert min(memory().values()) > 0.05
     for name, answer in (("is_available", True), ("memory_allocated", 3 * 2**30), ("max_memory_allocated", 5 * 2**30)):
         monkeypatch.setattr(torch.cuda, name, lambda answer=answer: answer)
     assert memory() == {"memory_gib": 3.0, "peak_gib": 5.0}
