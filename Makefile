@@ -12,7 +12,7 @@ serve-demo: $(VENV)/.serve
 	$(BIN)/python examples/serve_demo.py
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # A folder or a hub id in place of the embedded weights: make test-vllm MODEL=Qwen/Qwen3-0.6B. The first time it makes a
 # Python for vLLM (3 GB).

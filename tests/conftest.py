@@ -20,6 +20,7 @@ TESTS = Path(__file__).parent
 SLOW_FILES = {
     TESTS / name
     for name in (
+        "curate/argilla/test_aliases.py",
         "curate/argilla/test_backup.py",
         "curate/argilla/test_browser.py",
         "curate/argilla/test_client.py",
@@ -67,6 +68,7 @@ SLOW_FILES = {
         "pairsmith/test_own_file.py",
         "pairsmith/test_own_pairs.py",
         "pairsmith/test_pipeline.py",
+        "pairsmith/test_plan.py",
         "pairsmith/test_preview.py",
         "pairsmith/test_report.py",
         "pairsmith/test_report_in_browser.py",
@@ -84,6 +86,7 @@ SLOW_FILES = {
         "serve/test_canaries.py",
         "serve/test_jobs.py",
         "serve/test_kills.py",
+        "serve/test_new_projects.py",
         "serve/test_openai.py",
         "serve/test_openai_trains.py",
         "serve/test_pages.py",
@@ -96,6 +99,7 @@ SLOW_FILES = {
         "serve/test_serve_command.py",
         "serve/test_traces.py",
         "serve/test_training_ends.py",
+        "serve/test_setup_pages.py",
         "synth/providers/test_providers.py",
         "synth/test_batches.py",
         "synth/test_budget.py",
@@ -124,7 +128,7 @@ SLOW_FILES = {
         "train/test_whole_proof.py",
     )
 }
-SLOW_FIXTURES = {"postgres", "venv", "wheel", "smollm2_folder"}
+SLOW_FIXTURES = {"argilla_server", "postgres", "venv", "wheel", "smollm2_folder"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -142,7 +146,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.getoption("--quick") and collection_path in SLOW_FILES else None
 
 
+@pytest.hookimpl(trylast=True)  # after the shuffle
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path not in SLOW_FILES)  # long files first, so that no worker ends with one alone
     if config.getoption("--quick"):
         slow = [item for item in items if _is_slow(item)]
         items[:] = [item for item in items if item not in slow]
