@@ -148,7 +148,7 @@ KINDS: Mapping[KindName, Kind] = {
             "task.system": "Follow the instruction in the house style.",
             "generate.forward.prompt": "free",
             **_INVERTED,
-            **_gates_off(*_COMPARED, "echo", "contacts"),
+            **_gates_off(*_COMPARED, "echo"),
         },
     ),
 }

@@ -23,11 +23,12 @@ from curate.gates.answers import generated_input, label, translated, values
 from curate.gates.chat import answered, injection, preamble, thinking, toxic
 from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
-from curate.gates.facts import contacts, invented, invented_name, limits, swapped
+from curate.gates.facts import contacts, invented, limits, swapped
 from curate.gates.form import echo, length, repetition
 from curate.gates.json_schema import json_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, flagged, safely
 from curate.gates.language import check_language, is_known, language, mixed_language
+from curate.gates.names import invented_name
 from curate.gates.patterns import must, must_not
 from curate.gates.personal import pii
 from curate.gates.phrases import phrases
@@ -67,9 +68,10 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 }
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
-    **dict.fromkeys(("thinking", "placeholder", "fenced", "cut", "echo", "invented", "invented_name", "swapped"), 2),
-    **dict.fromkeys(("limits", "language", "mixed_language", "values", "translated", "pii", "answered"), 2),
-    **dict.fromkeys(("preamble", "lost_content", "repetition"), 3),
+    **dict.fromkeys(("fenced", "language", "values", "pii", "encoding", "injection"), 2),
+    **dict.fromkeys(("thinking", "placeholder", "cut", "echo", "invented", "invented_name", "swapped", "limits"), 3),
+    **dict.fromkeys(("mixed_language", "translated", "answered", "repetition"), 3),
+    **dict.fromkeys(("preamble", "lost_content"), 4),
 }
 
 

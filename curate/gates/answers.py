@@ -8,10 +8,12 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from curate.gates.facts import unknown_name
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
-from curate.gates.numbers import Number, NumberMentions, may_be_words, required
+from curate.gates.names import unknown_name
+from curate.gates.number import Number
+from curate.gates.numbers import NumberMentions, in_digits, may_be_words, required
 from curate.gates.phrases import either, lexicon, words_of
+from curate.gates.units import changed_unit
 from curate.set_join import words
 from prompts.answer_form import alternatives, resolved
 from schemas.records import Json, Pair, Reason
@@ -22,8 +24,7 @@ _TIME = re.compile(r"([01]?\d|2[0-3]):\d\d(?::\d\d)?")
 _ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 # How digits are grouped differs by language: 1 200, 1'200 and 1.200 are 1200 for all that a translation may do to it.
 _GROUPED = re.compile("(?<=\\d)[ \u00a0\u202f\u2009'\u2019](?=\\d{3}(?!\\d))")
-_PLAIN_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
-_A_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|[年月]")
+_A_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d\s?[年月]")
 _PROSE = 40  # letters of a source that a translation may be too short for
 _A_WORD, _A_SYLLABLE = (
     2.6,
@@ -149,7 +150,8 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
     those that may be told in words (below 100, round ones) ask for nothing. Names are spelt and inflected in each
     language's own way, so a name of two words or more (and any behind a title) no part of which is seen again is only
     flagged, `lost_name`, and between two alphabets none is. Flagged are a translation less than half as long as its
-    source (`shorter`), and the same numbers in another order (`number_order`). The language itself is another gate's.
+    source (`shorter`), a number with another unit (`changed_unit`), the same numbers in another order (`number_order`),
+    and words of the source that stand there untranslated (`left_over`). The language itself is another gate's.
     Not covered: numbers that the translation makes up; units that were converted.
     """
     source = words(pair.input)
@@ -163,16 +165,25 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
     told = NumberMentions(_joined_groups(pair.output), to)
     wanted = [n for n in required(_joined_groups(_ADDRESS.sub(" ", pair.input)), language) if _binds(n, to)]
     lost = [number.text for number in wanted if number not in told and not _in_roman(number, pair.output)]
+    doubted = [] if lexicon(language).ones else [n.text for n in wanted if n.text in lost and may_be_words(n)]
+    lost = [text for text in lost if text not in doubted]
     if lost:
         missing = ", ".join(map(quote, lost))
         return rejected(
             "lost_number", f"the source says {missing}, the translation does not", 1 - len(lost) / len(wanted)
         )
     kept = passed(f"{len(wanted)} numbers are kept", 1.0)
+    if doubted:
+        return kept._replace(reason=Reason("ok", f"{quote(doubted[0])} is not seen again"), flags=("lost_number",))
     if _weight(pair.input) >= _PROSE and _weight(pair.output) < 0.5 * _weight(pair.input):
         return kept._replace(reason=Reason("ok", "it is less than half as long as the source"), flags=("shorter",))
+    if units := changed_unit(pair.input, pair.output, to, language):
+        said = f"the source says {quote(units[0])}, the translation {quote(units[1])}"
+        return kept._replace(reason=Reason("ok", said), flags=("changed_unit",))
     if turned := _turned(pair.input, pair.output):
         return kept._replace(reason=Reason("ok", f"{quote(turned)} stand in another order"), flags=("number_order",))
+    if left := _left_over(pair.input, pair.output, language, to):
+        return kept._replace(reason=Reason("ok", f"{quote(left)} is not translated"), flags=("left_over",))
     if _in_latin(pair.output) and (name := unknown_name(pair.input, pair.output, language, letters=3)):
         return kept._replace(reason=Reason("ok", f"the name {quote(name)} is not seen again"), flags=("lost_name",))
     return kept
@@ -189,11 +200,35 @@ def _weight(text: str) -> float:
 
 def _turned(source: str, text: str) -> str:
     """Two numbers in digits that changed places, where both texts hold the same ones, each once, and no date does."""
-    first, second = (_PLAIN_NUMBER.findall(_joined_groups(side)) for side in (source, text))
-    first, second = ([re.sub(r"\D", "", number) for number in side] for side in (first, second))
-    if len(first) < 2 or sorted(first) != sorted(second) or len(set(first)) < len(first) or _A_DATE.search(source):
+    first, second = (list(in_digits(_joined_groups(side))) for side in (source, text))
+    if len(first) < 2 or len(first) != len(second) or _A_DATE.search(source):
         return ""
-    return next((f"{one}, {two}" for one, two in pairwise(first) if second.index(one) > second.index(two)), "")
+    places = [[at for at, n in enumerate(second) if not n.forms.isdisjoint(number.forms)] for number in first]
+    if any(len(there) != 1 for there in places) or len({there[0] for there in places}) < len(first):
+        return ""
+    order = [there[0] for there in places]
+    return next(
+        (f"{a.text}, {b.text}" for (a, b), (i, k) in zip(pairwise(first), pairwise(order), strict=True) if i > k), ""
+    )
+
+
+def _left_over(source: str, text: str, language: str, to: str) -> str:
+    """Two words or more of the source, one of them a stop word of its language alone, that the text says in a row in
+    small letters and in no quotation; or ''."""
+    stop = lexicon(language).stop - lexicon(to).stop - words_of("particles")
+    if not stop:
+        return ""
+    spoken, given = f" {' '.join(_SMALL.findall(_QUOTATION.sub(' | ', text)))} ", _SMALL.findall(source)
+    for first, second in pairwise(given):
+        if (first in stop or second in stop) and len(first + second) > 5 and f" {first} {second} " in spoken:
+            return f"{first} {second}"
+    return ""
+
+
+_SMALL = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|[.,;:|!?\n]")
+_QUOTATION = re.compile(
+    r"[\"\u201c\u201e\u00ab\u300c'][^\n]{1,200}?[\"\u201d\u201c\u00bb\u300d']|`[^`\n]+`|\*[^*\n]+\*|\{[^{}]*\}|<[^<>]*>"
+)
 
 
 def _in_latin(text: str) -> bool:

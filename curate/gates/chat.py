@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import re
 
+from curate.gates.folding import fold
+from curate.gates.frames import framed
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
 from curate.gates.phrases import phrases, says
-from curate.gates.words import fold
-from schemas.records import Pair
+from curate.gates.words import count_words
+from schemas.records import Pair, Reason
 
 _CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`")
+
+_SPOKEN = re.compile(r"\s*[-\"'\u2013\u2014\u201c\u201e\u00ab\u300c]")
 
 _TALKS = {
     "to_the_asker": "talks to the person who asked",
@@ -41,11 +45,22 @@ def preamble(pair: Pair, style: str = "", language: str = "en") -> Judgement:
             finding = phrases(language).find(table, *folded)
             if finding and not (table == "refusal" and _is_told(*folded[:2], language)):
                 _, _, part = finding.rule.table.partition(".")
-                chats = rejected(_CODES.get(part, table), f"the {side} text says {quote(finding.quoted)}")
+                chats = rejected(
+                    table if table == "refusal" else _CODES.get(part, table),
+                    f"the {side} text says {quote(finding.quoted)}",
+                )
                 if part != "maybe":
                     return chats
-                flagged = flagged or chats._replace(keep=True, flags=("afterword",))
+                flagged = flagged or chats._replace(keep=True, flags=(chats.reason.code,))
+        found = None if flagged else framed("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language)
+        if found and not (found.code == "refusal" and (_is_told(*folded[:2], language) or _SPOKEN.match(found.quoted))):
+            flagged = _flag(found.code, side, found.quoted)
     return flagged or passed(f"it stands alone{_not_looked_for(language)}")
+
+
+def _flag(code: str, side: Side, quoted: str) -> Judgement:
+    said = Reason(code, f"the {side} text says {quote(quoted)}")
+    return passed()._replace(reason=said, flags=(code,))
 
 
 _CODES = {
@@ -67,18 +82,36 @@ def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         if finding := phrases(language).find("thinking", _without_code(fold(text)), _other(pair, side), fold(style)):
             thinks = rejected("thinking", f"the {side} text says {quote(finding.quoted)}")
             return thinks._replace(keep=True, flags=("thinking",)) if finding.rule.table.endswith(".maybe") else thinks
+        folded = _without_code(fold(text))
+        if found := framed("thinking", folded, f"{_other(pair, side)}\n{fold(style)}", language):
+            return _flag(found.code, side, found.quoted)
     return passed(f"no reasoning of a model{_not_looked_for(language)}")
 
 
 def injection(pair: Pair, style: str = "", input_language: str = "en") -> Judgement:
     """The input gives the model no orders of its own, such as `ignore the instructions above`.
 
-    Whether the output obeyed cannot be told from the text, so this gate is made to flag: somebody should look.
+    An output that is only what the input tells to say has obeyed (`obeyed`). Whether another did cannot be told from
+    the text, so this gate is made to flag: somebody should look.
     """
     for table in dict.fromkeys((input_language, "en")):
         if finding := phrases(table).find("injection", fold(pair.input), "", fold(style)):
             return rejected("injection", f"the input says {quote(finding.quoted)}")
+    if found := framed("injection", fold(pair.input), "", input_language):
+        return rejected("injection", f"the input says {quote(found.quoted)}")
+    if obeyed := _obeyed(fold(pair.input), fold(pair.output), input_language):
+        return rejected("obeyed", f"the input says to say {quote(obeyed)}, and the output does")
     return passed("the input gives no orders to the model")
+
+
+def _obeyed(asked: str, text: str, language: str) -> str:
+    """A short output that is what the input says behind a word such as `say`, in a longer input; or ''."""
+    plain = text.strip(" .!\"'\n")
+    at = asked.find(plain) if plain and count_words(plain) <= 12 else -1
+    if at < 0 or len(plain) > 0.6 * len(asked) or len(plain) < 3:
+        return ""
+    before = asked[max(0, at - 40) : at]
+    return plain if any(says(code, "says", before) for code in dict.fromkeys((language, "en"))) else ""
 
 
 def toxic(pair: Pair, language: str = "en") -> Judgement:
@@ -107,6 +140,8 @@ def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         if finding := phrases(language).find("answered", fold(text).strip(), _other(pair, side), fold(style)):
             talk = _TALKS[finding.rule.table.rpartition(".")[2]]
             return rejected("answered", f"the {side} text {talk}: {quote(finding.quoted)}")
+        if found := framed("answered", fold(text), f"{_other(pair, side)}\n{fold(style)}", language):
+            return _flag(found.code, side, found.quoted)
     return passed(f"it is a rewrite{_not_looked_for(language)}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import NumberMentions, required
 from curate.gates.phrases import any_of, anywhere, lexicon
@@ -13,7 +14,6 @@ from curate.gates.words import (
     Vocabulary,
     content_words,
     count_words,
-    fold,
     has_stemmer,
     joined,
     without_options,
@@ -135,7 +135,7 @@ def in_code(text: str) -> bool:
     return "```" in text or 2 * sum(bool(_SIGNS.search(line)) for line in lines) >= len(lines)
 
 
-_SIGNS = re.compile(r"[{}=<>\\]|;\s*$|^\s*[-|+$#]|\(\)|\s--?\w")
+_SIGNS = re.compile(r"[{}=<>\\]|;\s*$|^\s*(?:[|+$]|[-#](?! ))|\(\)|\s--?\w")
 
 
 def description_of(text: str) -> str:

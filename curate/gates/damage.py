@@ -7,9 +7,10 @@ import re
 import orjson
 
 from curate.gates.content import in_code
+from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says
-from curate.gates.words import count_words, fold, without_options
+from curate.gates.words import count_words, without_options
 from schemas.records import Pair
 
 _FENCED = re.compile(r"\A\s*```(?P<kind>[\w+-]*)[^\n]*\n(?P<inside>[\s\S]*?)\n?```\s*\Z")
@@ -21,6 +22,7 @@ _UNSPACED = re.compile(r"[぀-ヿ一-鿿]")
 _ROW = re.compile(r"^\s*\|.*$", re.MULTILINE)
 _GAPS = re.compile(r"\|\s*(?:…|\.{3})\s*\|\s*(?:(?:…|\.{3})\s*\|)|\((?:…|\.{3})[^()\n]{0,40}\)\s*\Z")
 _SENTENCE = 5  # words
+_SMALL = 4  # letters: "the", "your" and "team" beside a name
 _STOPS = re.compile(r"[.!?…。！？।؟۔][\"'”»)\]*]*\Z")
 _ITEM = re.compile(r"(?:[-*•·]|\d{1,2}[.)]|\(?[a-z]\))\s")
 _SHORT_QUOTE = re.compile(r"`[^`\n]{1,40}`|\"[^\"\n]{1,40}\"")
@@ -32,7 +34,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     others. Where all earlier items of a list end in a stop, the last one does; a long last line of prose that alone has
     no stop is only flagged, `unended`.
 
-    Titles, verse, lists and code end without a stop; only a last line with another sentence before it is asked for one.
+    Titles, verse, lists, code and the name under a letter end without a stop; only a last line with another sentence
+    before it is asked for one.
     Not covered: a text that was cut behind a full stop, or inside of its first sentence behind a noun.
     """
     text = without_options(pair.output).strip().removesuffix(",").rstrip()
@@ -53,10 +56,19 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     behind_a_sentence = list(_INSIDE.finditer(line))
     if behind_a_sentence:
         rest = line[behind_a_sentence[-1].end() :]
-        if count_words(rest) >= (8 if unspaced else 4) and len(line) >= 60:
+        length = 24 if unspaced else 30 if "가" <= line[-1] <= "힣" else 60
+        if count_words(rest) >= (8 if unspaced else 4) and len(line) >= length and not _is_signed(rest):
             return rejected("cut", f"its last sentence has no end: {quote(line[-60:])}")
     if _open_bracket(line):
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
+    if (
+        words > 8
+        and not unspaced
+        and (last in lexicon(language).stop or last in lexicon(language).words("hangs"))
+        and last not in fold(pair.input).split()[-1:]
+    ):
+        hanging = passed(f"its last word is {quote(last)}, without a stop")
+        return hanging._replace(flags=("unended",))
     lines = [earlier.strip() for earlier in before.splitlines() if count_words(earlier) >= _SENTENCE]
     if (
         words >= (12 if unspaced else _SENTENCE)
@@ -71,6 +83,16 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         if words >= 2 * _SENTENCE:
             return cut_off._replace(keep=True, flags=("unended",))
     return passed("it has an end")
+
+
+def _is_signed(rest: str) -> bool:
+    """The end of a letter, which has no stop: a greeting and, behind a comma, a name (`Regards, the Luma team`)."""
+    greeting, comma, name = (part.strip() for part in rest.rpartition(","))
+    words = name.split()
+    if not comma or not greeting[:1].isupper() or max(len(greeting.split()), len(words)) > 4:
+        return False
+    named = [word[0].isupper() for word in words]
+    return any(named) and all(is_name or len(word) <= _SMALL for word, is_name in zip(words, named, strict=True))
 
 
 def _open_bracket(line: str) -> bool:
@@ -100,14 +122,32 @@ def encoding(pair: Pair) -> Judgement:
     from ftfy.badness import badness
 
     for side, text in sides(pair):
+        given = pair.input if side == "output" else pair.output
+        if junk := _markup(text, given):
+            return rejected("markup", f"the {side} text has scraps of markup: {quote(junk)}")
         if text.isascii():
             continue
-        given = pair.input if side == "output" else pair.output
         if "\ufffd" in _shown(text) and "\ufffd" not in given:
             return rejected("mojibake", f"the {side} text has characters that were lost: {quote(text)}")
         if (bad := badness(_shown(text))) and bad > badness(given):
             return rejected("mojibake", f"the {side} text is garbled: {quote(text)}")
     return passed("no garbled characters")
+
+
+_ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{2,5}|#x[0-9a-f]{2,4});", re.IGNORECASE)
+_CLOSING = re.compile(r"</([^\W\d]\w*)>")
+_COMMENT = re.compile(r"<!--[\s\S]*?-->")
+
+
+def _markup(text: str, given: str) -> str:
+    """An end tag without its beginning, a character spelt as HTML does, or a comment, in a text that is no markup; ''
+    where the other side has any of it."""
+    if ("<" not in text and "&" not in text) or "```" in text or _ENTITY.search(given) or "<" in given:
+        return ""
+    shown = _shown(text)
+    if found := _ENTITY.search(shown) or _COMMENT.search(shown):
+        return found[0]
+    return next((end[0] for end in _CLOSING.finditer(shown) if f"<{end[1].lower()}" not in shown.lower()), "")
 
 
 def _shown(text: str) -> str:

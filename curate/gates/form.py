@@ -8,9 +8,10 @@ from collections.abc import Collection
 from itertools import pairwise
 
 from curate.gates.content import in_code
+from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon
-from curate.gates.words import count_words, fold, stem, without_options, words
+from curate.gates.words import count_words, stem, without_options, words
 from schemas.records import Pair
 from schemas.spec import LengthSettings
 
@@ -68,17 +69,17 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         loop = _loop(text, tokens, pairs, repeated, example, lexicon(language).stop) if repeats else _few_words(tokens)
         if loop:
             looped = rejected("loop", f"{loop} in the {side} text", share)
-            return looped._replace(keep=True, flags=("loop",)) if _is_verse(text) else looped
+            return looped._replace(keep=True, flags=("loop",)) if is_verse(text) else looped
     return passed(f"{share:.0%} of the words repeat a run of four", share)
 
 
 def _without_refrain(text: str) -> str:
     """Verse with each line once; other text as it is. A loop repeats most of its lines, a refrain some."""
     lines = _lines(text)
-    return "\n".join({_REFRAIN_KEY.sub("", fold(line)): line for line in lines}.values()) if _is_verse(text) else text
+    return "\n".join({_REFRAIN_KEY.sub("", fold(line)): line for line in lines}.values()) if is_verse(text) else text
 
 
-def _is_verse(text: str) -> bool:
+def is_verse(text: str) -> bool:
     """Whether a text has four short lines or more without numbers or bullets before them, half of them distinct."""
     lines = _lines(text)
     if len(lines) < 4 or sum(map(len, lines)) > 60 * len(lines) or any(map(_ITEM.match, lines)):
@@ -163,6 +164,7 @@ def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     text is not much longer and in no other form (a list or code made of a sentence), or when the text repeats the
     instruction: the first six words of the system prompt or of the style (a sentence from its middle may be one that
     the style wants), unless the input says them too.
+    Where words changed their form or their order it may be what was asked for, and is only flagged.
     Not covered: an echo padded with words of its own. A task whose rewrites change few words should switch it off.
     """
     input, output = words(without_options(pair.input)), words(without_options(pair.output))
@@ -174,7 +176,10 @@ def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     shared = sum(root in after for root in before) / len(before) if before else 0.0
     if new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2 and not _another_form(pair):
         more = ", ".join(added) or "nothing of weight"
-        return rejected("echo", f"it is the input again, with {more} added", new)
+        again = rejected("echo", f"it is the input again, with {more} added", new)
+        filler = lexicon(language).stop | lexicon(language).words("asking")
+        plain, told = ([word for word in side if word not in filler] for side in (input, output))
+        return again if plain == told else again._replace(keep=True, flags=("echo",))
     for instruction in (pair.system, style):
         start = words(instruction)[:_LEAK]
         if len(start) == _LEAK and _has_run(output, start) and not _has_run(input, start):

@@ -11,9 +11,10 @@ from functools import cache, lru_cache
 from typing import Any
 
 from curate.gates.content import quotations
+from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import FOLDER, lexicon, own_letters
-from curate.gates.words import fold, words
+from curate.gates.words import words
 from schemas.errors import SpecError
 from schemas.records import Pair
 
@@ -94,11 +95,14 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
             text = text.replace(quoted, " ")
         if _writes_no_latin(wanted):
             for run in _LATIN_RUN.finditer(text):
-                if fold(run[0]).strip(" ,") not in given:
+                translated = input_code not in (None, code) and side == "output"
+                if translated or fold(run[0]).strip(" ,") not in given:
                     return rejected("mixed_language", f"the {side} text goes over into {quote(run[0])}")
         for piece in _PIECE_END.split(text) if wanted in own_letters() else ():
             if other := _by_own_letters(piece, wanted, pair.input):
                 return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(piece)}")
+        if piece := _foreign_run(text, wanted, given):
+            return rejected("mixed_language", f"the {side} text goes over into {quote(piece)}")
         for segment in (text, *_SEGMENT_END.split(text)):
             if len(segment) < 8 or (segment is not text and segment.isascii() and len(segment) < _SEGMENT):
                 continue
@@ -115,6 +119,27 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
             if sure >= _SURE_OF_A_SEGMENT and expected <= _UNLIKELY:
                 return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(segment)}", expected)
     return passed("one language")
+
+
+def _foreign_run(text: str, code: str, given: str) -> str:
+    """Four words or more in a row, none of them a stop word of `code`, two of them stop words of one other language
+    alone, which the input does not say so; or ''."""
+    own, known = lexicon(code).stop, _languages_of()
+    tokens = _RUN_WORD.findall(text)
+    folded = [fold(token) for token in tokens]
+    if not own or len(known.keys() & set(folded) - own) < 2:
+        return ""
+    start = 0
+    for at, word in enumerate((*folded, ".")):
+        if word in own or not word[0].isalpha():
+            run, start = range(start, at), at + 1
+            spoken = Counter(language for i in run if tokens[i].islower() for language in known.get(folded[i], ()))
+            if len(run) >= 4 and max(spoken.values(), default=0) >= 2 and " ".join(folded[run[0] : at]) not in given:
+                return " ".join(tokens[run[0] : at])
+    return ""
+
+
+_RUN_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|[.!?;:,\"«»„“”()\n]|\d+")
 
 
 def _by_own_letters(text: str, code: str, given: str) -> str:

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from curate.gates.phrases import lexicon
-from curate.gates.words import fold
+from curate.gates.folding import fold
+from curate.gates.number import Number
+from curate.gates.phrases import lexicon, says
 
 _TOLD = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 1500, 10_000, 100_000, 1_000_000)
 _ORDINALS = range(1, 32)
@@ -32,6 +33,11 @@ def numbers_told(folded: str, language: str) -> set[str]:
         return set()
     years = {"".join(str(_DIGITS.index(digit) % 10) for digit in run) for run in _RUNS.findall(folded)}
     return years | {value for found in pattern.findall(folded.replace("-", " ")) for value in values[found]}
+
+
+def has_number_words(language: str) -> bool:
+    """Whether the CLDR has the number words of `language`."""
+    return _table(language)[1] is not None
 
 
 def dates_named(folded: str, language: str) -> Iterator[tuple[str, str, str]]:
@@ -56,6 +62,59 @@ def _dates(language: str) -> tuple[dict[str, str], re.Pattern[str] | None]:
     )
 
 
+def weekday_made_up(folded: str, given: str, language: str, input_language: str) -> str:
+    """A day of the week in a folded text that another one does not name, in full or in the letters it begins with;
+    empty if there is none, or if that one tells days in other words."""
+    days, pattern = _days(language)
+    if pattern is None or not (found := {days[name]: name for name in pattern.findall(folded)}):
+        return ""
+    before, _ = _days(input_language)
+    told = {day for name, day in before.items() if name in given}
+    for word in set(_SHORT.findall(given)):
+        told |= {day for name, day in before.items() if name.startswith(word)}
+    return (
+        "" if says(input_language, "relative_days", given) else next((n for d, n in found.items() if d not in told), "")
+    )
+
+
+def cardinals(folded: str, language: str) -> Iterator[Number]:
+    """The numbers from three on that a folded text in `language` tells in a word of their own."""
+    values, pattern = _cardinals(language)
+    for word in pattern.findall(folded) if pattern else ():
+        yield Number(word, frozenset((values[word],)))
+
+
+@cache
+def _cardinals(language: str) -> tuple[dict[str, str], re.Pattern[str] | None]:
+    other = lexicon(language).words("no_numbers")
+    values = {fold(word).replace("\u00ad", ""): value for word, value in _numbers(language, ordinals=False)}
+    values = {word: value for word, value in values.items() if int(value) > 2 and len(word) > 2 and word not in other}
+    if not values or lexicon(language).ones or language in (*_UNSPACED, "ar", "hi", "tr"):
+        return values, None
+    return values, re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(values, key=len, reverse=True)))})(?!\w)")
+
+
+_SHORT = re.compile(r"[^\W\d_]{2,}")
+
+
+@cache
+def _days(language: str) -> tuple[dict[str, int], re.Pattern[str] | None]:
+    from babel import UnknownLocaleError
+    from babel.dates import get_day_names
+
+    try:
+        named = {
+            fold(name).strip(" ."): day
+            for width in (("wide", "abbreviated") if language == "zh" else ("wide",))
+            for day, name in get_day_names(width, "format", language).items()
+        }
+    except (UnknownLocaleError, ValueError):
+        return {}, None
+    known = lexicon(language)
+    ends = "" if language in _UNSPACED else r"s?(?!\w)"
+    return named, re.compile(f"{known.before}({'|'.join(map(re.escape, named))}){ends}")
+
+
 @cache
 def _table(language: str) -> tuple[dict[str, tuple[str, ...]], re.Pattern[str] | None]:
     values: dict[str, tuple[str, ...]] = {}
@@ -70,12 +129,13 @@ def _table(language: str) -> tuple[dict[str, tuple[str, ...]], re.Pattern[str] |
     return values, re.compile(f"{before}({phrases})")
 
 
-def _numbers(language: str) -> Iterator[tuple[str, str]]:
+def _numbers(language: str, *, ordinals: bool = True) -> Iterator[tuple[str, str]]:
     from unicode_rbnf import FormatPurpose, RbnfEngine
 
     try:
         engine = RbnfEngine.for_language(language)
-        for numbers, purpose in ((_TOLD, FormatPurpose.CARDINAL), (_ORDINALS, FormatPurpose.ORDINAL)):
+        told = ((_TOLD, FormatPurpose.CARDINAL), (_ORDINALS, FormatPurpose.ORDINAL))
+        for numbers, purpose in told if ordinals else told[:1]:
             for number in numbers:
                 for text in set(engine.format_number(number, purpose=purpose).text_by_ruleset.values()):
                     yield text, str(number)

@@ -9,11 +9,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
-from typing import NamedTuple
 
-from curate.gates.number_words import numbers_told
+from curate.gates.folding import fold
+from curate.gates.number import Number
+from curate.gates.number_words import has_number_words, numbers_told
 from curate.gates.phrases import Lexicon, either, lexicon, words_of
-from curate.gates.words import fold
 
 # Letters that a code or an option may begin with: those of scripts that have capitals. A letter of another script in
 # front of a digit is a word of the sentence.
@@ -21,17 +21,6 @@ _CODE_LETTERS = "a-zµß-öø-ɏͰ-ԯա-և"
 _DIGITS = re.compile(rf"(?P<head>[{_CODE_LETTERS}]*)(?P<number>\d+(?:[.,]\d+)*)(?P<tail>[^\W\d_]*)")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _LIST_NUMBER = re.compile(r"(?m)^\s*\d{1,2}[.)]\s")
-
-
-class Number(NamedTuple):
-    """A number as written, and every plain form it may take: `1,200.50` is `1200.5`, `5k` is `5` or `5000`.
-
-    `letters` are the letters joined to its front (`PW` in `PW55120`), empty for a plain number.
-    """
-
-    text: str
-    forms: frozenset[str]
-    letters: str = ""
 
 
 def required(text: str, language: str = "en") -> list[Number]:
@@ -43,7 +32,10 @@ def required(text: str, language: str = "en") -> list[Number]:
     """
     known = lexicon(language)
     folded = _LIST_NUMBER.sub(" ", _folded(text))
-    in_digits = [n for n in _in_digits(folded) if n.forms != {"0"} and (known.ones or not may_be_words(n))]
+    free = {"0"} if known.ones else {"0", "1"}
+    in_digits = [
+        n for n in _in_digits(folded) if not n.forms <= free and (has_number_words(language) or not may_be_words(n))
+    ]
     return in_digits + [n for n in _in_words(folded, known) if n.forms not in ({"0"}, {"1"})]
 
 
@@ -133,6 +125,11 @@ def in_digits(text: str) -> Iterator[Number]:
     return _in_digits(_LIST_NUMBER.sub(" ", _folded(text)))
 
 
+def in_words(text: str, language: str) -> Iterator[Number]:
+    """The numbers that `text` tells in words, where the table of `language` has them."""
+    yield from _in_words(_folded(text), lexicon(language))
+
+
 def _in_digits(folded: str) -> Iterator[Number]:
     for match in _DIGITS.finditer(folded):
         head, number, tail = match["head"], match["number"], match["tail"]
@@ -142,8 +139,9 @@ def _in_digits(folded: str) -> Iterator[Number]:
             yield from (Number(part, frozenset({_plain(part)}), letters) for part in parts)
             continue
         forms = set(_values(number, parts))
-        if tail in ("k", "m") and len(parts) == 1:
-            forms.add(_plain(number) + ("000" if tail == "k" else "000000"))
+        if tail in ("k", "m") and len(parts) <= 2:
+            zeros = 3 if tail == "k" else 6
+            forms.add(_plain(parts[0] + (parts[1] if parts[1:] else "").ljust(zeros, "0")))
         if (zeros := _SCALES.get(tail[:1]) or _scale(folded[match.end() : match.end() + 12])) and len(parts) <= 2:
             fraction = parts[1] if len(parts) == 2 else ""
             forms.add(_plain(parts[0] + fraction.ljust(zeros, "0")))
@@ -157,12 +155,19 @@ def _clock(number: str, tail: str, after: str, before: str) -> set[str]:
     """The hour on the other clock: `2pm` and `2 p.m.` are also 14, `14:00` is also 2; full minutes need not be told."""
     if before == ":" and number == "00":
         return {"0"}
+    if (time := _TIME.fullmatch(number)) and (tail in words_of("afternoon") or _afternoon().match(after)):
+        return {_plain(f"{int(time[1]) + 12}.{time[2]}")} if int(time[1]) < 12 else set()
+    if time and 13 <= int(time[1]) <= 23:
+        return {_plain(f"{int(time[1]) - 12}.{time[2]}")}
     if not number.isdigit() or len(number) > 2:
         return set()
     hour = int(number)
     if 1 <= hour <= 11 and (tail in words_of("afternoon") or _afternoon().match(after)):
         return {str(hour + 12)}
     return {str(hour - 12)} if 13 <= hour <= 23 and re.match(r":\d\d", after) else set()
+
+
+_TIME = re.compile(r"(\d{1,2})[.](\d\d)")
 
 
 @cache

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 
 from curate.gates.facts import CONTACT, is_date
+from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.phrases import anywhere, either, words_of
-from curate.gates.words import fold
 from schemas.records import Pair
 
 _CARD = re.compile(r"(?<![\w.+])\d(?:[ -]?\d){12,18}(?!\w|\.\d)")

@@ -10,9 +10,9 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache
 
+from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import any_of, anywhere, fragment, phrases, says
-from curate.gates.words import fold
 from schemas.records import Pair, Reason
 
 # A link, a citation, a checkbox and an index of code are no slots.
@@ -82,10 +82,18 @@ def _bracketed(text: str, wanted: str, language: str) -> Iterator[tuple[str, boo
                 match[0] not in prose and not _IN_CODE.fullmatch(match[0][1:-1])
             ):
                 continue
-            if _is_slot(inside, kind, language, bool(inside.strip()) and f"</{inside.split()[0]}" in fold(text)):
+            if _is_slot(inside, kind, language, bool(inside.strip()) and f"</{inside.split()[0]}" in fold(text)) or (
+                kind == "[" and _is_greeted(text, match)
+            ):
                 yield match[0], True
             elif not code and (_may_be_slot(text, match) if kind == "[" else _begins_as_slot(inside, kind, language)):
                 yield match[0], False
+
+
+def _is_greeted(text: str, match: re.Match[str]) -> bool:
+    """Whether a text in square brackets ends the first of several lines as a name does in a greeting: `Hej [x],`."""
+    first, _, rest = text.partition("\n")
+    return bool(rest.strip()) and match.start() > 0 and first[match.end() :].strip() in (",", "!", ":")
 
 
 def _may_be_slot(text: str, match: re.Match[str]) -> bool:

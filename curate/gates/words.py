@@ -6,12 +6,12 @@ The words of a language (stop words, irregular forms) stand in curate/gates/phra
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Collection
 from difflib import SequenceMatcher
 from functools import cache, cached_property, lru_cache
 from itertools import pairwise
 
+from curate.gates.folding import fold
 from curate.gates.phrases import lexicon
 
 # Scripts written without spaces: every character counts as a word.
@@ -30,12 +30,6 @@ _STEMMERS = {
     "pl": "polish", "pt": "portuguese", "ro": "romanian", "ru": "russian", "sr": "serbian", "sv": "swedish",
     "ta": "tamil", "tr": "turkish", "yi": "yiddish",
 }  # fmt: skip
-
-
-@lru_cache(maxsize=64)  # every gate asks for the same few texts
-def fold(text: str) -> str:
-    """`text` in one form: compatibility characters, case and apostrophes made equal."""
-    return unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'").replace("\u02bc", "'")
 
 
 def words(text: str) -> list[str]:

@@ -158,7 +158,7 @@ def recall_table() -> str:
 def held_out() -> str:
     """The same in short on rows that no rule was tuned on; their author had not seen a rule."""
     lines = ["| held-out rows | n | rejected | at most | flagged only | by |", "|---|---|---|---|---|---|"]
-    good, bad = judged("held_out_3_good"), judged("held_out_3_bad")
+    good, bad = judged("held_out_4_good"), judged("held_out_4_bad")
     defects = {name: [one for one in bad if one[0]["defect"].startswith(begin)] for name, begin in DEFECTS.items()}
     kinds = {f"good: {kind}": [one for one in good if one[0]["kind"] == kind] for kind in KINDS}
     for title, judged_rows in {"good": good, **kinds, "bad": bad, **defects}.items():

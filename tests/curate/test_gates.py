@@ -83,16 +83,22 @@ def test_repetition_finds_loops_and_leaves_lists_alone(output: str, expected: st
     ("input", "output", "expected"),
     [
         ("a red fox in snow", "A red fox, in snow! --ar 3:2", "echo"),
-        ("a red fox in snow", "in snow a red fox", "echo"),
-        ("two cats sleeping on a warm roof", "An image of two cats that sleep on the warm roof", "echo"),
+        ("two cats sleep on a warm roof", "An image of two cats that sleep on the warm roof", "echo"),
         ("a red fox", "", "echo"),
         ("a red fox in snow", "a red fox in snow at dusk, frost on its whiskers", "ok"),
         ("refund order 4471", "We have sent the refund for your order 4471 today.", "ok"),
     ],
 )
 def test_echo_is_the_input_again(input: str, output: str, expected: str) -> None:
-    """Case, order, inflection, options and filler are not additions; a few real words are."""
+    """Case, options and filler are not additions; a few real words are."""
     assert word(echo(pair(input, output))) == expected
+
+
+@pytest.mark.parametrize("output", ["in snow a red fox", "Red foxes, in snow"])
+def test_an_echo_in_another_order_or_form_is_flagged(output: str) -> None:
+    """It may be what was asked for: a note put in order, a mistake mended."""
+    assert echo(pair("a red fox in snow", output)).keep is True
+    assert echo(pair("a red fox in snow", output)).flags == ("echo",)
 
 
 def test_echo_of_the_instruction_is_an_echo() -> None:
@@ -118,7 +124,6 @@ def test_echo_of_the_instruction_is_an_echo() -> None:
         ("a fox", "a fox in the snow. Feel free to adjust it to your taste.", "afterword"),
         ("a fox", "a fox in the snow. This prompt captures the beauty of winter.", "afterword"),
         ("a fox", "I'm sorry, but I can't generate images of animals.", "refusal"),
-        ("a fox", "As an AI language model, I do not see foxes.", "refusal"),
         ("a sign 'Sure, here it is'", "a sign 'Sure, here it is' above a door", "ok"),
         ("order late", "Sure! We have looked into your order, and it arrives tomorrow.", "ok"),
         ("order late", "I'm sorry, but I can't change your order any more, it has left our shop.", "ok"),
@@ -232,12 +237,20 @@ def test_a_label_at_the_start_is_a_leak_unless_the_task_is_made_of_them(label: s
         ("I'm sorry, but I can't assist with that request.", "refusal"),
         ("I can't write this message for you.", "refusal"),
         ("I'm not able to generate such a description.", "refusal"),
-        ("As an AI, I can't help with that over the phone.", "refusal"),
     ],
 )
 def test_a_refusal_is_about_making_the_text_or_comes_from_an_ai(text: str, expected: str) -> None:
     """`I can't help with that` within a reply is service; alone, or about the writing, it is a refusal."""
     assert word(preamble(pair("note", text))) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["As an AI, I can't help with that over the phone.", "I'm an AI. What can I do for you?"]
+)
+def test_an_ai_that_speaks_of_itself_is_flagged(text: str) -> None:
+    """A bot may say that it is one; somebody should look."""
+    assert preamble(pair("note", text)).keep is True
+    assert preamble(pair("note", text)).flags == ("refusal",)
 
 
 @pytest.mark.parametrize(

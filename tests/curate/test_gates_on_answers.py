@@ -191,7 +191,7 @@ def test_each_kind_has_the_gates_that_fit_it(tmp_path: Path) -> None:
     compared = {"answered", "lost_content", "invented", "invented_name", "swapped", "limits"}
     assert steps_of({}, tmp_path)["names"] == form | compared | {"echo", "contacts"}
     assert steps_of({"kind": "reply"}, tmp_path)["names"] == form | {"echo", "contacts"}
-    assert steps_of({"kind": "free"}, tmp_path)["names"] == form
+    assert steps_of({"kind": "free"}, tmp_path)["names"] == form | {"contacts"}
     translation = form | {"translated", "contacts", "invented", "limits"}
     assert steps_of({"kind": "translate", "to": "fr"}, tmp_path)["names"] == translation
     extraction = EVERY | {"input", "schema", "values"}

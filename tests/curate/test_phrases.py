@@ -11,10 +11,10 @@ import pytest
 
 from curate.gates.chat import answered, preamble, thinking
 from curate.gates.content import lost_content
+from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
 from curate.gates.phrases import FOLDER, Lexicon, Rule, any_of, lexicon, phrases
 from curate.gates.phrases.needs import begins, needs
-from curate.gates.words import fold
 from schemas.records import Imported, Pair
 
 LANGUAGES = sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "any")
@@ -53,7 +53,8 @@ def test_there_are_tables() -> None:
     """English has phrases and words; what holds for every language is among its rules."""
     assert "en" in LANGUAGES
     assert phrases("en").known
-    everywhere = {"preamble.marker", "preamble.leak", "thinking.tag", "placeholder.mark", "placeholder.maybe"}
+    everywhere = {"preamble.marker", "preamble.leak", "preamble.maybe", "placeholder.mark", "placeholder.maybe"}
+    everywhere |= {"thinking.tag", "thinking.summary", "thinking.maybe"}
     assert {rule.table for rule in phrases(UNWRITTEN).rules} == everywhere
     assert all(rule in phrases("en").rules for rule in phrases(UNWRITTEN).rules)
 

@@ -19,12 +19,13 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from curate.gates.folding import fold
 from curate.gates.phrases.needs import begins, needs
 from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
 
 FOLDER = Path(__file__).parent
-_NOT_RULES = {"words", "lists", "letters", "tried", "around", "irregular", "numbers"}
+_NOT_RULES = {"words", "frames", "units", "lists", "letters", "tried", "around", "irregular", "numbers"}
 
 
 class Lexicon(NamedTuple):
@@ -148,7 +149,7 @@ def phrases(language: str) -> Phrases:
 def lexicon(language: str) -> Lexicon:
     """The stop words, number words, months and irregular forms of `language`; all empty if it has no file."""
     table = _table(language)
-    lists = {name: frozenset(text.split()) for name, text in table.get("lists", {}).items()}
+    lists = {name: frozenset(fold(text).split()) for name, text in table.get("lists", {}).items()}
     numbers = table.get("numbers", {})
     return Lexicon(
         lists,
@@ -207,6 +208,19 @@ def words_of(name: str) -> frozenset[str]:
 def own_letters() -> Mapping[str, frozenset[str]]:
     """The letters that one language writes and the others of its script do not, for languages that are easily mixed."""
     return {language: frozenset(letters) for language, letters in _table("any")["letters"].items()}
+
+
+@cache
+def units_of() -> Mapping[str, str]:
+    """Names of units as people write them -> the unit's name in the Unicode CLDR, or a currency."""
+    return {
+        fold(word).replace("_", " "): unit for unit, text in _table("any")["units"].items() for word in text.split()
+    }
+
+
+def frames_of() -> list[dict[str, Any]]:
+    """The rows of [[frames]]."""
+    return list(_table("any")["frames"])
 
 
 def _listed(language: str, name: str) -> str:

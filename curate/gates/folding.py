@@ -1,0 +1,19 @@
+"""One form of a text, in which gates look for words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+# What is written or left out at will: the vowels and the long stroke of Arabic, the dot that a Turkish İ leaves.
+_AT_WILL = re.compile("[\u064b-\u0652\u0640]|(?<=i)\u0307")
+
+
+@lru_cache(maxsize=64)  # every gate asks for the same few texts
+def fold(text: str) -> str:
+    """`text` in one form: compatibility characters, case, apostrophes and vowel marks of Arabic made equal."""
+    if text.isascii():
+        return text.casefold()
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return _AT_WILL.sub("", folded.replace("\u2019", "'").replace("\u02bc", "'"))

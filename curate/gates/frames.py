@@ -1,0 +1,201 @@
+"""What a model says around a text, found by where it stands and by the kinds of words that meet there.
+
+A phrase table knows sentences; a frame knows a place (a title, the last paragraph) and lists of words, one of each of
+which has to stand in one sentence of it: `let me know` and `shorter` at the end. Lists are longer than phrases can be,
+so frames find chat in other words, and doubt more: they only flag. The frames stand in
+curate/gates/phrases/any.toml, their lists in each language's table; models comment in English too, so its lists are
+looked for in every language.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+from curate.gates.phrases import frames_of, phrases, says
+from curate.gates.words import count_words
+
+_SENTENCE = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u00bb)*_]*\s+|(?<=[\u3002\uff01\uff1f\u061f])\s*|\n+")
+_PARAGRAPH = re.compile(r"\n\s*\n|\n(?:-{3,}|\*{3,})\n")
+_MARKED = re.compile(r"\A\W*(?:\*\*|__|#{1,4} )|[:\uff1a]\W*\Z")
+_ITEM = re.compile(r"(?m)^\s*(?:[-*\u2022\u00b7]|\(?\d{1,2}[.)\u3001:]|\(?[a-c][.)])\s*\S")
+_TITLE, _OPENING, _START, _END = (
+    12,
+    30,
+    260,
+    400,
+)  # words of a title and an opening line, characters of a start and an end
+
+
+class Frame(NamedTuple):
+    """A row of [[frames]]: the gate that asks, what it is called, where the words stand, the lists they are of.
+
+    `unless`: a list no word of which the other side or the style says. `apart`: the lists need not meet in one
+    sentence, only in the place.
+    """
+
+    gate: str
+    code: str
+    place: str
+    lists: tuple[str, ...]
+    unless: str = ""
+    apart: bool = False
+
+
+class Found(NamedTuple):
+    """The code of a frame and the words that were found."""
+
+    code: str
+    quoted: str
+
+
+def framed(gate: str, text: str, given: str, language: str) -> Found | None:
+    """The first frame of `gate` that a folded text fills; `given` is what the other side and the style say."""
+    for row in _frames().get(gate, ()):
+        for place in _PLACES[row.place](text):
+            for code in dict.fromkeys((language, "en")) if phrases(language).known else ():
+                if quoted := _filled(row, place, given, code):
+                    return Found(row.code, quoted)
+    return None
+
+
+def _filled(row: Frame, place: str, given: str, language: str) -> str:
+    """The sentence of a place in which a word of each list stands, or its words; empty if there is none."""
+    first = says(language, row.lists[0], place)
+    if not first or (row.unless and says(language, row.unless, given)):
+        return ""
+    if not all(says(language, name, place) for name in row.lists[1:]):
+        return ""
+    if row.apart:
+        return place[:80]
+    whole = (s for s in sentences(place) if all(says(language, name, s) for name in row.lists))
+    return next(whole, "")
+
+
+@cache
+def _frames() -> dict[str, list[Frame]]:
+    frames: dict[str, list[Frame]] = {}
+    for row in frames_of():
+        frame = Frame(**{**row, "lists": tuple(row["lists"])})
+        frames.setdefault(frame.gate, []).append(frame)
+    return frames
+
+
+@lru_cache(maxsize=64)
+def sentences(text: str) -> tuple[str, ...]:
+    """The sentences of a folded text, lines apart."""
+    return tuple(part for part in _SENTENCE.split(text) if part and part.strip())
+
+
+@lru_cache(maxsize=64)
+def _paragraphs(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in _PARAGRAPH.split(text) if part.strip())
+
+
+@lru_cache(maxsize=64)
+def _first_line(text: str) -> tuple[str, str]:
+    first, _, rest = text.strip().partition("\n")
+    return first.strip(), rest.strip()
+
+
+def _title(text: str) -> Iterator[str]:
+    """A marked first line that other text follows: a heading, one in bold, one with a colon."""
+    first, rest = _first_line(text)
+    if rest and len(first) <= 120 and _MARKED.search(first) and count_words(first) <= _TITLE:
+        yield first
+    elif boxed := re.match(r"\A[\[\u3010]([^\]\u3011\n]{2,30})[\]\u3011]\s", text):
+        yield boxed[1]
+    elif (head := re.match(r"\A\W*([^\n:]{4,60}):\W*\s", first)) and count_words(head[1]) <= 5:
+        yield head[1]
+
+
+def _opening(text: str) -> Iterator[str]:
+    """A first line that ends in a colon, or the first of several paragraphs."""
+    first, rest = _first_line(text)
+    if (
+        rest
+        and len(first) <= 300
+        and (first.rstrip("*_ ").endswith(":") or text.lstrip()[len(first) :].startswith("\n\n"))
+    ):
+        yield first
+
+
+def _list(text: str) -> Iterator[str]:
+    """A first line that nothing but two items or more follow, or alternatives in quotation marks."""
+    first, rest = _first_line(text)
+    lines = [line for line in rest.splitlines() if line.strip()]
+    if len(lines) < 2 or len(first) > 200:
+        return
+    if len(_ITEM.findall(rest)) >= 2 or all(re.match(r"\s*[\"'\u00ab\u201e\u201c\u300c*]", line) for line in lines):
+        yield first
+
+
+def _start(text: str) -> Iterator[str]:
+    yield text.strip()[:_START]
+
+
+def _end(text: str) -> Iterator[str]:
+    """The last paragraph, or what stands behind the first sentence of a text in one."""
+    parts = _paragraphs(text)
+    if len(parts) > 1:
+        yield parts[-1][-_END:]
+    elif len(all_of := sentences(text)) > 1:
+        yield all_of[-1]
+
+
+def _aside(text: str) -> Iterator[str]:
+    """The first and the last of several sentences, and what stands in brackets at the end."""
+    all_of = sentences(text)
+    if len(all_of) > 1:
+        yield from dict.fromkeys((all_of[0], all_of[-1]))
+    elif quoted := re.match(r"\A([^\"\u00ab\u201e\u201c\u300c\n:]{12,200}?):?\s*[\"\u00ab\u201e\u201c\u300c]", text):
+        yield quoted[1]
+    elif (head := re.match(r"\A([^\n:]{12,200}): \S", text)) and count_words(head[1]) > 5:
+        yield head[1]
+    if bracketed := re.search(r"\(([^()\n]{8,300})\)\W*\Z", text):
+        yield bracketed[1]
+
+
+def _before(text: str) -> Iterator[str]:
+    """All but the last paragraph, or line, of a text."""
+    parts = _paragraphs(text)
+    if len(parts) < 2:
+        parts = tuple(line for line in text.splitlines() if line.strip())
+    if len(parts) > 1:
+        yield "\n".join(parts[:-1])[:1500]
+
+
+def _plan(text: str) -> Iterator[str]:
+    """The first of several paragraphs, where it speaks to nobody: no greeting, no question, no list."""
+    parts = _paragraphs(text)
+    if len(parts) > 1 and 25 <= len(parts[0]) <= 1500 and parts[0][-1] not in ",:?!" and not _ITEM.search(parts[0]):
+        yield parts[0]
+
+
+def _anywhere(text: str) -> Iterator[str]:
+    yield text
+
+
+def _label(text: str) -> Iterator[str]:
+    """What stands before a colon at the start, in three words at most, where no other line begins so: it is a form."""
+    head = re.match(r"\A\W*([^\n:]{2,40}?)\W*:", text)
+    if head is None or re.search(r"\n\W{0,4}[^\W\d_][\w ]{0,20}\W{0,3}:", text):
+        return
+    if count_words(head[1]) <= (8 if head[1][0] > "\u2e80" else 3):
+        yield head[1]
+
+
+_PLACES: dict[str, Callable[[str], Iterator[str]]] = {
+    "title": _title,
+    "opening": _opening,
+    "list": _list,
+    "start": _start,
+    "end": _end,
+    "aside": _aside,
+    "before": _before,
+    "plan": _plan,
+    "anywhere": _anywhere,
+    "label": _label,
+}

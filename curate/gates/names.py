@@ -1,0 +1,99 @@
+"""The gate on people and houses that a text names and its input does not. It knows no names, so it flags."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from curate.gates.folding import fold
+from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.phrases import NEVER, either, lexicon, says, words_of
+from curate.gates.words import words
+from schemas.records import Pair
+
+_NAME = r"[^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]+(?:[-'\u2019][^\W\d_]+)?"
+_QUOTED_NAME = re.compile(r"(?<=«)([^«»\n.!?,:]{3,30})(?=»)")
+
+
+@cache
+def _titled() -> re.Pattern[str]:
+    """A title and a name behind it. A title of two letters or less is one with a capital only: `5 m` is no Monsieur."""
+    small = {title for title in words_of("titles") if len(title) > 2}
+    titles = "|".join(sorted(small | {title.capitalize() for title in words_of("titles")}, key=lambda t: (-len(t), t)))
+    return re.compile(rf"(?<!\w)(?:{titles})\.? ({_NAME}(?: {_NAME})*)")
+
+
+@cache
+def _two_names() -> re.Pattern[str]:
+    between = "|".join(sorted(words_of("particles")))
+    return re.compile(rf"(?<![.!?:\n] )(?<=[^\W\d_,] )({_NAME}(?: (?:{between}))? {_NAME}(?: {_NAME})?)")
+
+
+def invented_name(pair: Pair, language: str = "en") -> Judgement:
+    """No person or house is named that the input does not name: a title with a name, two names in a row, whom the text
+    greets and who signs it, in Chinese, Japanese and Korean a name before a title.
+
+    Elsewhere only in scripts with capitals; in German, where every noun has one, not two words in a row.
+    Not covered: a single name inside of a text.
+    """
+    if name := unknown_name(pair.output, pair.input, language) or _unknown_party(pair.output, pair.input, language):
+        return rejected("invented_name", f"the input does not name {quote(name)}")
+    return passed("no name of its own")
+
+
+def unknown_name(text: str, other: str, language: str, letters: int = 5) -> str:
+    """The first name in `text` no part of which begins with the same `letters` as a part of a word in `other`; empty
+    if there is none."""
+    given = fold(other)
+    plain = [] if language == "de" or _in_title_case(text) else [_two_names()]
+    for pattern in (_titled(), _QUOTED_NAME, *plain):
+        for match in pattern.finditer(text):
+            if match[1][0].isupper() and _is_new(match[1], given, letters):
+                return match[1]
+    head = _AT_START.match(text) if plain else None
+    if head and head[1][0].isupper() and head[2][0].isupper() and _is_new(head[2], given, letters):
+        return head[1]
+    return ""
+
+
+def _unknown_party(text: str, other: str, language: str) -> str:
+    """Who is greeted, signs, or has a title behind the name, if `other` does not name them; or ''."""
+    given = fold(other)
+    for pattern in (_greeted(language), _SIGNED, _titled_behind(language)):
+        for match in pattern.finditer(text):
+            if not says(language, "addressees", fold(match[1])) and _is_new(match[1], given):
+                return match[1]
+    return ""
+
+
+def _is_new(name: str, given: str, letters: int = 5) -> bool:
+    """Whether no part of a name begins like a part of a word in the folded text `given`."""
+    parts = [part for part in words(name) if len(part) > 2] if name[0].isupper() else [fold(name)]
+    return bool(parts) and not any(part[:letters] in given for part in parts)
+
+
+_AT_START = re.compile(rf"\W*({_NAME} ({_NAME} {_NAME})) [^\W\d_A-Z]")
+_SIGNED = re.compile(rf",\s*\n+\s*({_NAME}(?: {_NAME})?)\s*\Z")
+
+
+@cache
+def _greeted(language: str) -> re.Pattern[str]:
+    greetings = [word.capitalize().replace("_", " ") for word in lexicon(language).words("greet")]
+    if not greetings:
+        return NEVER
+    return re.compile(rf"(?m)^\W*(?:{either(greetings)}),? ({_NAME}(?: {_NAME})?)\s*[,!.:\u2013-]")
+
+
+@cache
+def _titled_behind(language: str) -> re.Pattern[str]:
+    """A name of Chinese, Japanese or Korean before a title or an honorific."""
+    titles = lexicon(language).words("titles_behind")
+    if not titles:
+        return NEVER
+    before = "" if language == "zh" else " ?"
+    return re.compile(rf"(?<![가-힣])([一-鿿ァ-ヿー]{{1,5}}|[가-힣]{{2,4}}){before}(?:{either(titles)})")
+
+
+def _in_title_case(text: str) -> bool:
+    first = [word[0] for word in text.split() if word[0].isalpha()]
+    return sum(map(str.isupper, first)) > len(first) / 2

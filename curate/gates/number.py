@@ -1,0 +1,16 @@
+"""A number as texts tell it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Number(NamedTuple):
+    """A number as written, and every plain form it may take: `1,200.50` is `1200.5`, `5k` is `5` or `5000`.
+
+    `letters` are the letters joined to its front (`PW` in `PW55120`), empty for a plain number.
+    """
+
+    text: str
+    forms: frozenset[str]
+    letters: str = ""

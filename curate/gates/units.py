@@ -1,0 +1,134 @@
+"""Quantities in a text: a number and its unit or currency, by the Unicode CLDR tables of Babel.
+
+list(quantities("5 pounds", "en")) == [({"5"}, {"mass-pound", "GBP"}, "5 pounds")]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+from curate.gates.folding import fold
+from curate.gates.numbers import in_digits
+from curate.gates.phrases import either, units_of
+
+_UNITS = """
+mass-milligram mass-gram mass-kilogram mass-tonne mass-ounce mass-pound length-millimeter length-centimeter length-meter
+length-kilometer length-inch length-foot length-yard length-mile volume-milliliter volume-centiliter volume-deciliter
+volume-liter volume-gallon duration-second duration-minute duration-hour duration-day duration-week duration-month
+duration-year temperature-celsius temperature-fahrenheit digital-kilobyte digital-megabyte digital-gigabyte
+digital-terabyte power-watt power-kilowatt speed-kilometer-per-hour speed-mile-per-hour concentr-percent
+area-square-meter area-hectare
+"""
+_CURRENCIES = ("EUR", "USD", "GBP", "JPY", "CNY", "CHF", "RUB", "INR", "BRL", "PLN", "TRY", "KRW", "SEK", "CZK")
+_COUNTS = (1, 2, 5, 1.5)
+_LENGTHS = ("long", "short", "narrow")
+# Letters that are a unit behind a number in every text; others of two letters or less may be a word.
+_SHORT = frozenset(
+    [
+        "g",
+        "kg",
+        "mg",
+        "km",
+        "cm",
+        "mm",
+        "ml",
+        "cl",
+        "dl",
+        "ft",
+        "lb",
+        "oz",
+        "h",
+        "l",
+        "kw",
+        "gb",
+        "mb",
+        "tb",
+        "kb",
+        "w",
+        "ha",
+        "zł",
+        "kč",
+        "кг",
+        "г",
+        "км",
+        "см",
+        "мм",
+        "ч",
+        "л",
+        "м",
+        "т",
+        "र",
+    ]
+)
+_BEFORE = {"$": "USD", "€": "EUR", "£": "GBP", "₹": "INR", "₺": "TRY", "₩": "KRW", "%": "concentr-percent"}
+
+
+def changed_unit(before: str, after: str, language: str, input_language: str) -> tuple[str, str] | None:
+    """A number and a unit that `after` gives it, where `before` gives the number another one and never this; as
+    written there and here."""
+    if not any(map(str.isdigit, after)):
+        return None
+    given = list(quantities(before, input_language))
+    if not given:
+        return None
+    for forms, unit, written in quantities(after, language):
+        same = [(other, there) for numbers, other, there in given if not numbers.isdisjoint(forms)]
+        if same and all(other.isdisjoint(unit) for other, _ in same):
+            return same[0][1], written
+    return None
+
+
+def quantities(text: str, language: str) -> Iterator[tuple[frozenset[str], frozenset[str], str]]:
+    """Each number with a unit: its plain forms, what the unit may be (`pounds` are two), both as written."""
+    names, behind = _table(language)
+    for match in behind.finditer(fold(text)):
+        unit = names.get(match["unit"] or "") or frozenset((_BEFORE[match["sign"]],))
+        for number in in_digits(match["number"] or match["signed"]):
+            yield number.forms, unit, match[0].strip()
+
+
+@cache
+def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
+    names: dict[str, frozenset[str]] = {}
+    for code in dict.fromkeys(("en", language)):
+        for name, unit in (*_units(code), *_currencies(code)):
+            plain = re.sub(r"[\d.,\u0660-\u0669\s]+", " ", fold(name)).strip()
+            letters = plain.isalpha() and (plain.isascii() or plain[:1] < "\u0e00")
+            if plain and not (letters and len(plain) <= 2 and plain not in _SHORT):
+                names[plain] = names.get(plain, frozenset()) | {unit}
+    for name, unit in units_of().items():
+        names[name] = names.get(name, frozenset()) | {unit}
+    spelt = either(names)
+    return names, re.compile(
+        rf"(?<![a-z0-9_.,:])(?P<number>\d+(?:[.,]\d+)*)[ \u00a0\u202f-]?(?P<unit>{spelt})(?![a-zß-öø-ÿа-я])"
+        rf"|(?P<sign>[$€£₹₺₩%])\s?(?P<signed>\d+(?:[.,]\d+)*)"
+    )
+
+
+def _units(language: str) -> Iterable[tuple[str, str]]:
+    from babel import UnknownLocaleError
+    from babel.units import UnknownUnitError, format_unit
+
+    for unit in _UNITS.split():
+        for length in _LENGTHS:
+            for count in _COUNTS:
+                try:
+                    yield format_unit(count, unit, length=length, locale=language), unit  # type: ignore[arg-type]
+                except (UnknownLocaleError, UnknownUnitError, ValueError):
+                    break
+
+
+def _currencies(language: str) -> Iterable[tuple[str, str]]:
+    from babel import UnknownLocaleError
+    from babel.numbers import get_currency_name, get_currency_symbol
+
+    try:
+        for currency in _CURRENCIES:
+            yield currency, currency
+            yield get_currency_symbol(currency, locale=language), currency
+            for count in _COUNTS:
+                yield get_currency_name(currency, count=count, locale=language), currency
+    except (UnknownLocaleError, ValueError):
+        return
