@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import NamedTuple, get_args
 
+from schemas.identity import changed_copy
 from schemas.records import Seed, Split, content_id
 from schemas.spec import SeedKind, Spec, SplitSettings
 
@@ -61,7 +62,8 @@ def with_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterabl
         new = sorted((id_ for id_ in drawn if id_ not in known), key=lambda id_: _uniform(id_, settings))
         splits |= dict(zip_longest(new, missing[: len(new)], fillvalue="train"))
     return [
-        seed if "use" in seed.meta else seed.model_copy(update={"split": splits[_drawn_by(seed)]}) for seed in seeds
+        seed if "use" in seed.meta else changed_copy(seed, {"split": splits[_drawn_by(seed)]}, id=seed.id)
+        for seed in seeds
     ]
 
 
