@@ -148,8 +148,11 @@ def seed_of(source: SeedSource, cells: Cells, where: str) -> Seed | Fault:
     meta = {"use": source.use} if source.use else {}
     shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": meta, "columns": columns}
     if not source.imported:
-        text = checked(cells.get("text"))
-        return text if isinstance(text, Fault) else Seed(text=text, **shared)
+        text, reference = checked(cells.get("text")), plain_text(cells.get("reference") if source.reference else None)
+        for part in (text, reference):
+            if isinstance(part, Fault):
+                return part
+        return Seed(text=text, reference=reference or None, **shared)
     found = exchange(cells, several=source.kind == "conversation")
     if isinstance(found, Fault):
         return found

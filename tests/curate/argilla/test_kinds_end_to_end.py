@@ -69,7 +69,7 @@ def as_conversations(folder: Path) -> list[Row]:
     lines = [json.dumps({"messages": [*EARLIER, *end]}) for end in ends]
     (folder / "seeds.jsonl").write_text("\n".join(lines), encoding="utf-8")
     spec = (folder / "pairsmith.toml").read_text(encoding="utf-8")
-    told = 'columns = { text = "input" }'
+    told = 'columns = { text = "input" }\nreference = "output"'
     assert told in spec
     (folder / "pairsmith.toml").write_text(spec.replace(told, 'kind = "conversation"'), encoding="utf-8")
     return rows
