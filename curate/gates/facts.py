@@ -240,6 +240,8 @@ def _allows(text: str, language: str, lists: tuple[str, ...] = ("allowed",)) -> 
     """Whether all that a text says of being allowed, open or possible is said without a denial (True), or all of it
     with one (False); None if both or nothing is."""
     found: dict[bool, str] = {}
+    if not any(says(language, name, text) for name in (*lists, "forbidden")):
+        return None
     for clause in _CLAUSE.split(text):
         if forbids := says(language, "forbidden", clause):
             found[False] = forbids[0]
