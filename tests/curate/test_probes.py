@@ -1,0 +1,23 @@
+"""Bad rows that the hand of the rules wrote for the rules: they show that a rule works, not how often it does."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from tests.curate.test_gate_rates import said
+
+PROBES = [
+    json.loads(line) for line in (Path(__file__).parent / "probes.jsonl").read_text(encoding="utf-8").splitlines()
+]
+
+
+def test_the_probes_are_found() -> None:
+    """Nineteen in twenty of the rows that were written for the rules are rejected or flagged, and most of every kind."""
+    rows, found = Counter(row["defect"] for row in PROBES), Counter[str]()
+    for row in PROBES:
+        heard = said(row)
+        found[row["defect"]] += bool(heard.rejecting or heard.flagging)
+    assert found.total() >= 0.95 * rows.total()
+    assert [defect for defect, n in rows.items() if 2 * found[defect] < n] == []
