@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 
 from tests.curate.test_gate_rates import said
@@ -14,10 +13,6 @@ PROBES = [
 
 
 def test_the_probes_are_found() -> None:
-    """Nineteen in twenty of the rows that were written for the rules are rejected or flagged, and most of every kind."""
-    rows, found = Counter(row["defect"] for row in PROBES), Counter[str]()
-    for row in PROBES:
-        heard = said(row)
-        found[row["defect"]] += bool(heard.rejecting or heard.flagging)
-    assert found.total() >= 0.95 * rows.total()
-    assert [defect for defect, n in rows.items() if 2 * found[defect] < n] == []
+    """Nineteen in twenty of the rows that were written for the rules are rejected or flagged."""
+    found = [bool(heard.rejecting or heard.flagging) for heard in map(said, PROBES)]
+    assert sum(found) >= 0.95 * len(found)
