@@ -105,7 +105,7 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
     for (first, second), (word, other) in (
         (numbers, pair_of_words)
         for numbers in combinations(here, 2)
-        for pair_of_words in ((w, o) for w in here[numbers[0]] for o in here[numbers[1]] if w != o)
+        for pair_of_words in ((w, o) for w in sorted(here[numbers[0]]) for o in sorted(here[numbers[1]]) if w != o)
     ):
         if word in here[second] or other in here[first]:
             continue
