@@ -105,7 +105,7 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
     for (first, second), (word, other) in (
         (numbers, pair_of_words)
         for numbers in combinations(here, 2)
-        for pair_of_words in ((w, o) for w in here[numbers[0]] for o in here[numbers[1]] if w != o)
+        for pair_of_words in ((w, o) for w in sorted(here[numbers[0]]) for o in sorted(here[numbers[1]]) if w != o)
     ):
         if word in here[second] or other in here[first]:
             continue
@@ -240,6 +240,8 @@ def _allows(text: str, language: str, lists: tuple[str, ...] = ("allowed",)) -> 
     """Whether all that a text says of being allowed, open or possible is said without a denial (True), or all of it
     with one (False); None if both or nothing is."""
     found: dict[bool, str] = {}
+    if not any(says(language, name, text) for name in (*lists, "forbidden")):
+        return None
     for clause in _CLAUSE.split(text):
         if forbids := says(language, "forbidden", clause):
             found[False] = forbids[0]

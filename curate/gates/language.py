@@ -126,9 +126,11 @@ def _foreign_run(text: str, code: str, given: str) -> str:
     """Four words or more in a row, none of them a stop word of `code`, two of them stop words of one other language
     alone, which the input does not say so; or ''."""
     own, known = lexicon(code).stop, _languages_of()
+    if not own or len(known.keys() & set(words(text)) - own) < 2:
+        return ""
     tokens = _RUN_WORD.findall(text)
     folded = [fold(token) for token in tokens]
-    if not own or len(known.keys() & set(folded) - own) < 2:
+    if len(known.keys() & set(folded) - own) < 2:
         return ""
     start = 0
     for at, word in enumerate((*folded, ".")):

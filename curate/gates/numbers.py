@@ -33,9 +33,12 @@ def required(text: str, language: str = "en") -> list[Number]:
     """
     known = lexicon(language)
     folded = _LIST_NUMBER.sub(" ", _folded(text))
-    free = {"0"} if known.ones else {"0", "1"}
     in_digits = [
-        n for n in _in_digits(folded) if not n.forms <= free and (has_number_words(language) or not may_be_words(n))
+        n
+        for n in _in_digits(folded)
+        if n.forms != {"0"}
+        and (known.ones or n.letters or n.forms != {"1"})
+        and (has_number_words(language) or not may_be_words(n))
     ]
     return in_digits + [n for n in _in_words(folded, known) if n.forms not in ({"0"}, {"1"})]
 

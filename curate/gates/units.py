@@ -94,7 +94,8 @@ def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
     names: dict[str, frozenset[str]] = {}
     for code in dict.fromkeys(("en", language)):
         for name, unit in (*_units(code), *_currencies(code)):
-            plain = re.sub(r"[\d.,\u0660-\u0669\s]+", " ", fold(name)).strip()
+            spelt_out = re.sub(r"[\d.,\u0660-\u0669\s]+", " ", fold(name))
+            plain = spelt_out.strip()
             letters = plain.isalpha() and (plain.isascii() or plain[:1] < "\u0e00")
             if plain and not (letters and len(plain) <= 2 and plain not in _SHORT):
                 names[plain] = names.get(plain, frozenset()) | {unit}

@@ -76,8 +76,10 @@ class Rule:
             return ""
         else:
             match = (self.pattern.match if self.begins else self.pattern.search)(text)
+        if match is None:
+            return ""
         given = f"{other}\n{style}"
-        if match is None or not self._applies(text, given):
+        if not self._applies(text, given):
             return ""
         label = match.groupdict().get("label")
         if (label and re.search(rf"\b{re.escape(label)}\b", given)) or match[0].casefold().strip() in given:
