@@ -153,7 +153,8 @@ def _override(raw: dict[str, Any], item: str) -> tuple[str, ...]:
 
 
 def _defaults(keys: Sequence[str]) -> dict[str, Any]:
-    """The value that an absent table stands for, so that setting one of its keys leaves the others as they were."""
+    """What an absent table stands for beyond the defaults of its keys, so that setting one of them leaves the others as
+    they were, and counts alone as set."""
     model: type[BaseModel] | None = Spec
     value: Any = None
     for part in keys:
@@ -162,7 +163,9 @@ def _defaults(keys: Sequence[str]) -> dict[str, Any]:
             return {}
         value = getattr(value, part) if isinstance(value, BaseModel) else field.get_default()
         model = _model_in(field.annotation)
-    return value.model_dump(mode="json", exclude_none=True) if isinstance(value, BaseModel) else {}
+    if not isinstance(value, BaseModel):
+        return {}
+    return value.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
 
 
 def _toml_value(text: str) -> Any:
