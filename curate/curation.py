@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from itertools import groupby
 
-from curate.pool import Hearing, Pool, StepId, hear
+from curate.pool import Hearing, Pool, hear
+from curate.rows import StepId
 from curate.steps import Named, Step, asked, id_of
 from schemas.errors import UsageError
 from schemas.failpoints import failpoint

@@ -80,3 +80,12 @@ class Opinions:
             for slot in slots:
                 self.flags.pop(slot, None)
         self.flags.update(flags)
+
+
+def deviation_within(scores: Any, groups: Any) -> float:
+    """The standard deviation of scores around the mean of their group, pooled; 0 where no group has two."""
+    _, group = np.unique(groups, return_inverse=True)
+    rows, sums = np.bincount(group), np.bincount(group, scores)
+    free = int((rows - 1).sum())
+    squares = float(((scores - (sums / np.maximum(rows, 1))[group]) ** 2).sum())
+    return float(np.sqrt(squares / free)) if free else 0.0

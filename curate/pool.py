@@ -14,85 +14,20 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, groupby, islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from curate.gates.processes import Judged
-from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions
+from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions, deviation_within
 from curate.review.decision import Decision
+from curate.rows import DUPLICATE, GENERATE, REVIEW, ROWS, SHOWN_COLUMNS, Row, StepId, Unjudged, as_dataset, as_shown
 from curate.slots import Slots, Source, Texts, in_memory, read_slots, skim_candidates_of, texts_of
-from schemas.errors import UsageError
 from schemas.html_table import SHOWN, html_table
 from schemas.records import Candidate, Counts, Pair, Reason, Verdict
 from schemas.reviews import Review
 from schemas.said import StepName, said_in
 from schemas.store import Store
-
-ROWS = 512  # rows whose texts are in memory at once
-REVIEW, GENERATE = "review", "generate"  # who decides beside the steps
-DUPLICATE = "pool/duplicate@2"
-
-
-def fold(keeps: Iterable[bool | None]) -> bool | None:
-    """One answer of several, the least of False < None < True: a rejection decides, then whoever could not judge."""
-    return min(keeps, key=ORDER.index, default=True)
-
-
-class StepId(NamedTuple):
-    """The name of a step, and how it counts.
-
-    `by` is the name of its verdicts and `settings` the hash of what shapes them. `per_row`: what it says of a row
-    depends on that row alone, so it is kept and never asked twice. `final`: it is about other rows than the one judged,
-    so no person outranks it. `scores`: its score is the row's score.
-    """
-
-    by: str
-    settings: str
-    per_row: bool = False
-    final: bool = False
-    scores: bool = False
-
-
-class Row(NamedTuple):
-    """One slot with the pair that stands there now (None: generation failed).
-
-    `verdicts` are those of the pool's steps, in their order; `reviews` what people said of the pair and of those it
-    replaces. `keep` is the fold of all of it, people first. `step` and `reason` say who decided a row that is not kept,
-    and why. `flags` are those of its verdicts: what is worth a look, and decides nothing.
-    """
-
-    candidate: Candidate
-    pair: Pair | None
-    verdicts: tuple[Verdict, ...] = ()
-    reviews: tuple[Review, ...] = ()
-    decision: Decision | None = None
-    score: float | None = None
-    keep: bool | None = None
-    step: str | None = None
-    reason: Reason | None = None
-    flags: tuple[str, ...] = ()
-
-    @property
-    def by_people(self) -> bool:
-        """True if people accepted it, as it was or with the text they gave it."""
-        return self.decision is not None and self.decision.verdict in ("accept", "edit")
-
-    def verdict(self, keep: bool | None, why: str | Reason, score: float | None = None) -> Verdict:
-        """What a step of your own says of this row: `why` begins with a code, as in "late: it was sent on Sunday"."""
-        if self.pair is None:
-            raise UsageError("a slot that failed has no pair to judge.", fix="Look at `pool.accepted()`.")
-        reason = why if isinstance(why, Reason) else Reason.read(why)
-        return Verdict(pair_id=self.pair.id, by="", fingerprint="", keep=keep, score=score, reason=reason)
-
-
-class Unjudged(NamedTuple):
-    """Pairs that the steps at `places` have not judged; of those that one crashed on, `known` has its verdicts."""
-
-    slots: list[int]
-    ids: list[str]
-    places: tuple[int, ...]
-    known: Mapping[str, Sequence[Verdict]]
 
 
 class Hearing:
@@ -178,14 +113,7 @@ class Pool:
         return f"Pool({len(self):,} rows{f': {counts}' if counts else ''})"
 
     def _repr_html_(self) -> str:
-        states = {True: "accepted", False: "rejected", None: "waiting"}
-        rows = (
-            ("failed", None, None, None, row.reason)
-            if row.pair is None
-            else (states[row.keep], row.pair.input, row.pair.output, row.score, row.reason)
-            for row in islice(self.rows(), SHOWN)
-        )
-        return html_table(repr(self), ("state", "input", "output", "score", "reason"), rows)
+        return html_table(repr(self), SHOWN_COLUMNS, map(as_shown, islice(self.rows(), SHOWN)))
 
     @property
     def steps(self) -> tuple[StepId, ...]:
@@ -305,8 +233,7 @@ class Pool:
             yield from map(texts_of, self.texts_of(chunk))
 
     def unsettled(self, step: StepId, *, accepted: bool = False) -> Iterator[Row]:
-        """The rows that a step has not judged, or crashed on, which may be mended by now; on request only accepted
-        ones."""
+        """The rows that a step has not judged, or crashed on, which may be mended by now; on request accepted ones."""
         silent, crashed = self._unsettled(step, accepted=accepted)
         yield from self._stream(silent, verdicts=False)
         yield from self._stream(crashed, (*self.steps, step))
@@ -361,11 +288,7 @@ class Pool:
         if scores is None:
             return 0.0
         slots = np.flatnonzero(self._slots.is_first & (self._keep >= 0) & ~np.isnan(scores))
-        _, group = np.unique(self._slots.input[slots], return_inverse=True)
-        rows, sums = np.bincount(group), np.bincount(group, scores[slots])
-        free = int((rows - 1).sum())
-        squares = float(((scores[slots] - (sums / np.maximum(rows, 1))[group]) ** 2).sum())
-        return float(np.sqrt(squares / free)) if free else 0.0
+        return deviation_within(scores[slots], self._slots.input[slots])
 
     def outcomes(self) -> Iterator[Row]:
         """Every slot in the order of the pool without its texts: a row without a pair, whose verdicts are those of the
@@ -441,8 +364,7 @@ class Pool:
         if spoken is None or reason is None:
             return None
         keep, _ = self._meanings.meanings[spoken.opinions[slot]]
-        score = spoken.score(slot)
-        flags = spoken.flags.get(slot, ())
+        score, flags = spoken.score(slot), spoken.flags.get(slot, ())
         return Verdict(
             pair_id=pair_id, by=step.by, fingerprint=step.settings, keep=keep, score=score, reason=reason, flags=flags
         )
@@ -505,13 +427,4 @@ class Pool:
 
     def to_dataset(self) -> Any:
         """The accepted rows as a `datasets.Dataset`: ids, system, input, output, score."""
-        import datasets
-
-        names = ("pair_id", "seed_id", "system", "input", "output", "score")
-        columns: dict[str, list[Any]] = {name: [] for name in names}
-        for row in self.accepted():
-            assert row.pair is not None
-            values = (row.pair.id, row.pair.seed_id, row.pair.system, row.pair.input, row.pair.output, row.score)
-            for name, value in zip(names, values, strict=True):
-                columns[name].append(value)
-        return datasets.Dataset.from_dict(columns)
+        return as_dataset(self.accepted())

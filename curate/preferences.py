@@ -21,9 +21,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
 from curate.near_duplicates import contaminated
-from curate.pool import Pool, Row
+from curate.pool import Pool
 from curate.review.answers import current_answers
 from curate.review.sampling import in_estimation_half
+from curate.rows import Row
 from curate.split import seed_split, split_of
 from schemas.project import Project
 from schemas.records import Json, Pair, Seed, Split

@@ -16,7 +16,8 @@ import numpy as np
 
 from curate.contamination import HeldOut
 from curate.neighbours import Vectors, near_earlier
-from curate.pool import Pool, StepId
+from curate.pool import Pool
+from curate.rows import StepId
 from curate.static_embedding import static_embedding
 from curate.steps import Named
 from schemas.kinds import KINDS, DuplicateRule

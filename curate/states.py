@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import get_args
 
-from curate.pool import DUPLICATE, GENERATE, REVIEW, Pool, Row
+from curate.pool import Pool
+from curate.rows import DUPLICATE, GENERATE, REVIEW, Row
 from curate.split import SPLITS
 from curate.steps import SPLIT
 from schemas.failpoints import failpoint

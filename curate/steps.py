@@ -21,7 +21,8 @@ from curate.gates import GateStep, gates_for
 from curate.gates.processes import CHUNK, Judged, judging
 from curate.gates.user import check_plain, guarded
 from curate.near_duplicates import Touch, contaminated, repeated_rows
-from curate.pool import DUPLICATE, Pool, Row, StepId, Unjudged
+from curate.pool import Pool
+from curate.rows import DUPLICATE, Row, StepId, Unjudged
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import Chosen
 from curate.selection import BEST, LengthFit, ranked, scored_outputs

@@ -362,7 +362,7 @@ class GateTally:
 
 def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
     """True if a pair passes every gate; None if one of them could not judge and none rejects it."""
-    from curate.pool import fold
+    from curate.rows import fold
 
     judge = _judge(project)
 
