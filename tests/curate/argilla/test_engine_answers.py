@@ -272,10 +272,10 @@ def test_similarity_is_exact_and_leaves_out_the_record_itself(asked: dict[str, A
 
 @pytest.mark.parametrize("asked", [SQLITE, POSTGRESQL], indirect=True)
 def test_vectors_in_memory_are_those_last_asked_for(asked: dict[str, Any]) -> None:
-    """After searches by twelve vector settings the vectors of eight are kept: memory does not grow for ever. Those of a
-    dataset are there before the first search after a start."""
+    """After searches by twelve vector settings the vectors of eight are kept: memory does not grow for ever. Those of
+    both datasets are there before the first search after a start."""
     if "settings kept" in asked:  # the same process over HTTP cannot be looked into
-        assert asked["settings kept"] == {"kept": 8, "ahead": 1}
+        assert asked["settings kept"] == {"kept": 8, "ahead": 2}
 
 
 @pytest.mark.parametrize("asked", [SQLITE, POSTGRESQL], indirect=True)
