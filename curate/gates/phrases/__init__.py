@@ -131,7 +131,10 @@ class Phrases:
         """The first rule of the tables of `gate` that finds something in `text`; all of them folded. `gate` may be one
         table, such as `placeholder.words`."""
         known = lexicon(self.language)
+        has = text.__contains__
         for rule in self._by_gate.get(gate, ()):
+            if rule.needs and not rule.after_subject and not any(map(has, rule.needs)):
+                continue  # most rules, so it is asked here
             if quoted := rule.find(text, other, style, known):
                 return PhraseMatch(rule, quoted)
         return None
