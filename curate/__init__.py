@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from curate.door import curate, gates
-    from curate.pool import Pool, Row
+    from curate.pool import Pool
+    from curate.rows import Row
     from curate.steps import Step, best, decontaminate, duplicates, each, named, scored
 
 __all__ = [

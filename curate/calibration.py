@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from curate.pool import Pool, Row
+from curate.pool import Pool
+from curate.rows import Row
 from schemas.records import Json
 
 LEAST = 20  # answered rows of the calibration half without which nothing is fitted

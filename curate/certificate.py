@@ -25,7 +25,7 @@ import numpy as np
 
 from curate.calibration import LEAST, Calibrator, Features, calibrate
 from curate.evidence import GoodShare, evidence, good_share
-from curate.pool import StepId
+from curate.rows import StepId
 from schemas.records import Artifact, content_id
 
 SETS = 20

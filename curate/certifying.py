@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from curate.calibration import Features, features_of
 from curate.certificate import Certificate, Trial, certify, parts_of, too_few_to_calibrate, trials_for
-from curate.pool import Pool, StepId
+from curate.pool import Pool
 from curate.review.acceptance import estimation_sample
 from curate.review.decision import labels_of
 from curate.review.population import Population
 from curate.review.sampling import ESTIMATION, in_estimation_half, sampled_ids
+from curate.rows import StepId
 from curate.slots import skim_candidates_of
 from curate.steps import CertificateOf
 from schemas.project import Project

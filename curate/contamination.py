@@ -16,7 +16,7 @@ import orjson
 
 from curate.near_duplicates import contaminated
 from curate.set_join import words
-from curate.split import seed_split
+from curate.split import brings_output, seed_split
 from schemas.errors import InputError
 from schemas.kinds import KINDS
 from schemas.records import Seed
@@ -85,7 +85,7 @@ def clear_of_the_test(
     Seeds of the test split, and pairs that exist already and cost nothing, are asked about in any case.
     """
     held, jaccard = held_out_of(spec, folder, seeds), spec.curate.duplicates.jaccard
-    judged = [seed for seed in seeds if seed.id not in held.seed_ids and seed.reference is None]
+    judged = [seed for seed in seeds if seed.id not in held.seed_ids and not brings_output(seed)]
     touched = like_the_test(((seed.asked,) for seed in judged), held, jaccard)
     left_out = [(judged[likeness.number], likeness) for likeness in touched]
     ids = {seed.id for seed, _ in left_out}

@@ -15,7 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.pool import Pool, StepId
+from curate.pool import Pool
+from curate.rows import StepId
 from curate.scorers import Score
 from curate.scorers.reward import RewardModel, load_classifier
 from curate.steps import Named

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from itertools import groupby
 
-from curate.pool import Pool, StepId
+from curate.pool import Hearing, Pool, hear
+from curate.rows import StepId
 from curate.steps import Named, Step, asked, id_of
 from schemas.errors import UsageError
 from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
 from schemas.records import Verdict
+from schemas.said import said_in
 from schemas.store import Store
 
-CHUNK = 256  # verdicts that are made durable at once
+CHUNK = 256  # verdicts of a step that are made durable at once
 
 
 async def curate(pool: Pool, steps: Sequence[Step], store: Store | None = None, progress: Progress = unseen) -> Pool:
@@ -48,51 +50,73 @@ async def _heard(pool: Pool, steps: Sequence[Step], store: Store | None, progres
                 why="What the second says would take the place of what the first said.",
                 fix="Name each with `curate.steps.named(step, NAME, SETTINGS)`.",
             )
+    gates = [step for step in steps if isinstance(step, Named) and step.gate]
     first = ids[0]
-    sink = store if first.per_row else None
-    accepted = first.scores or not first.per_row
+    accepted = not gates and (first.scores or not first.per_row)
+    pool.know(ids)
     total = max(pool.count_unsettled(id_, accepted=accepted) for id_ in ids)
-    shown = "gates" if first.by.startswith("gate/") else first.by.partition("/")[2].partition("@")[0]
-    hearings, done = [pool.hear(id_) for id_ in ids], 0
+    shown, done = "gates" if gates else first.by.partition("/")[2].partition("@")[0], 0
+    hearings = [pool.hear(id_) for id_ in ids]
     progress(shown, {"done": 0, "total": total})
-    async for chunk in _chunks(_said(pool, steps), ids):
-        if strangers := [verdict.pair_id for _, verdict in chunk if verdict.pair_id not in pool]:
-            raise UsageError(
-                f"{first.by} judged the pair '{strangers[0]}', which is not in the pool.",
-                fix="A step may speak only of pairs that the pool gave it: `pool.rows()`, `pool.accepted()`.",
-            )
-        if sink:
-            await sink.put(*(verdict for _, verdict in chunk))
-            failpoint("mid_curate")
-        for place, verdict in chunk:
-            hearings[place].add([verdict], stored=sink is not None)
-        done += len({verdict.pair_id for _, verdict in chunk})
-        progress(shown, {"done": min(done, total), "total": total})
+    heard = _of_gates(pool, gates, hearings, store) if gates else _of_step(pool, steps[0], hearings[0], store)
+    async for rows in heard:
+        done = min(done + rows, total)
+        progress(shown, {"done": done, "total": total})
     for hearing in hearings:
         pool = hearing.over(pool)
     return pool
 
 
-async def _said(pool: Pool, steps: Sequence[Step]) -> AsyncIterator[tuple[int, Verdict]]:
-    gates = [step for step in steps if isinstance(step, Named) and step.gate]
-    if len(gates) == len(steps):
-        async for place, verdict in asked(pool, gates):
-            yield place, verdict
-        return
-    async for verdict in steps[0](pool):
-        yield 0, verdict
+async def _of_gates(
+    pool: Pool, gates: Sequence[Named], hearings: Sequence[Hearing], store: Store | None
+) -> AsyncIterator[int]:
+    """The number of rows of each chunk that gates have judged, which are durable then."""
+    names = [gate.id[:2] for gate in gates]
+    async for chunk, judged in asked(pool, gates):
+        steps = [names[place] for place in judged.places]
+        if chunk.known:  # crashed on before: what is said again is not kept again
+            said = [
+                one for id_, body in zip(chunk.ids, judged.bodies, strict=True) for one in said_in(id_, steps, body)
+            ]
+            new = [verdict for one in said if (verdict := one.verdict()) not in chunk.known.get(one.pair_id, ())]
+            if store and new:
+                await store.put(*new)
+            for place, name in zip(judged.places, steps, strict=True):
+                of_it = (verdict for verdict in new if (verdict.by, verdict.fingerprint) == name)
+                hearings[place].add(of_it, stored=store is not None)
+        else:
+            if store:
+                await store.put_judged(steps, list(zip(chunk.ids, judged.bodies, strict=True)))
+            hear(hearings, chunk, judged, steps, stored=store is not None)
+        if store:
+            failpoint("mid_curate")
+        yield len(chunk.ids) if judged.places[0] == chunk.places[0] else 0
 
 
-async def _chunks(
-    verdicts: AsyncIterator[tuple[int, Verdict]], ids: Sequence[StepId]
-) -> AsyncIterator[list[tuple[int, Verdict]]]:
-    """The verdicts in chunks, each under the name of the step that gave it."""
-    chunk: list[tuple[int, Verdict]] = []
-    async for place, verdict in verdicts:
-        step = ids[place]
+async def _of_step(pool: Pool, step: Step, hearing: Hearing, store: Store | None) -> AsyncIterator[int]:
+    """The number of verdicts of each chunk that a step has given, which are durable then if they are about one row."""
+    id_ = id_of(step)
+    sink = store if id_.per_row else None
+    async for chunk in _chunks(step(pool), id_):
+        if strangers := [verdict.pair_id for verdict in chunk if verdict.pair_id not in pool]:
+            raise UsageError(
+                f"{id_.by} judged the pair '{strangers[0]}', which is not in the pool.",
+                fix="A step may speak only of pairs that the pool gave it: `pool.rows()`, `pool.accepted()`.",
+            )
+        if sink:
+            await sink.put(*chunk)
+            failpoint("mid_curate")
+        hearing.add(chunk, stored=sink is not None)
+        yield len(chunk)
+
+
+async def _chunks(verdicts: AsyncIterator[Verdict], step: StepId) -> AsyncIterator[list[Verdict]]:
+    """The verdicts in chunks, each under the name of the step."""
+    chunk: list[Verdict] = []
+    async for verdict in verdicts:
         if (verdict.by, verdict.fingerprint) != (step.by, step.settings):
             verdict = verdict.model_copy(update={"by": step.by, "fingerprint": step.settings})
-        chunk.append((place, verdict))
+        chunk.append(verdict)
         if len(chunk) >= CHUNK:
             yield chunk
             chunk = []

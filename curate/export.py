@@ -26,10 +26,12 @@ from curate.outcome import Accepted, CurateResult
 from curate.preferences import as_row, chat_of, counted
 from curate.split import SPLITS
 from curate.steps import UNCERTIFIED
-from schemas.errors import InputError, NoWork, RowCountMismatch, UsageError
+from curate.tallies import key_of
+from schemas.errors import InputError, NoWork, RowCountMismatch, Uncertified, UsageError
 from schemas.files import replaced, replaced_folder
 from schemas.project import Project
 from schemas.records import Artifact, Generated, Json, Pair, Seed, Split, content_id, now
+from schemas.spec import GateSettings
 from schemas.store import Store
 
 FORMAT = "pairsmith-dataset@1"
@@ -97,14 +99,27 @@ def _nothing_accepted(result: CurateResult) -> NoWork:
     """Names the commonest reasons and, where the certificate is missing, what makes one."""
     commonest = sorted(result.reasons.items(), key=lambda of: -of[1])[:_REASONS]
     why = f"Why, in rows: {', '.join(f'{code} {rows:,}' for code, rows in commonest)}."
-    fix = "`pairsmith rows` tells the sentence of each row."
-    if result.reasons.get(UNCERTIFIED):
-        why += " With curate.select.certified only certified rows stay, and the others wait for people."
-        fix = (
-            "`pairsmith review push` sends rows to people, and `pairsmith certify` looks at their answers; or leave"
-            " curate.select.certified out until there is a certificate."
-        )
-    return NoWork("no row was accepted, so there is no dataset to write.", why=why, fix=fix)
+    nothing = "no row was accepted, so there is no dataset to write."
+    if not result.reasons.get(UNCERTIFIED):
+        return NoWork(nothing, why=why, fix=f"`pairsmith rows` tells the sentence of each row.{_of_gate(result)}")
+    return Uncertified(
+        nothing,
+        why=f"{why} With curate.select.certified only certified rows stay, and the others wait for people.",
+        fix="`pairsmith review push` sends rows to people, and `pairsmith certify` looks at their answers; or leave"
+        " curate.select.certified out until there is a certificate.",
+    )
+
+
+def _of_gate(result: CurateResult) -> str:
+    """The key of the gate that rejects most rows, for who finds that they are good."""
+    rejected = {by: told["rejected"] for by, told in result.facts.get("steps", {}).items() if by.startswith("gate/")}
+    most = max(rejected, key=lambda by: rejected[by], default=None)
+    if most is None or not rejected[most]:
+        return ""
+    key = key_of(most)
+    has_mode = isinstance(getattr(GateSettings(), key.rpartition(".")[2], None), bool | str)
+    ways = f'{key} = "flag" keeps and marks them' if has_mode else f"change {key}"
+    return f" If they are good as they are, {ways}; in a browser under Setup, Checks."
 
 
 def _write_card(

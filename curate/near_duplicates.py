@@ -11,11 +11,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from curate.set_join import Alike, TokenSets, alike, jaccard, plain, words
 from schemas.kinds import Kind
-from schemas.records import Pair
 
 _SHORT = 6  # words; a shorter text may stand in another one by chance, and is compared as a whole, by its letters
 _LETTERS = 4
@@ -33,6 +32,15 @@ def duplicates(rows: Iterable[tuple[str, ...]], threshold: float) -> dict[int, A
         return {pair.later: pair for pair in alike(sets, threshold, first=True)}
 
 
+class Asked(Protocol):
+    """What is asked and answered in a row: a Pair, or its texts."""
+
+    @property
+    def asked(self) -> str: ...
+    @property
+    def output(self) -> str: ...
+
+
 class Repeats(NamedTuple):
     """Number of a pair that goes -> the earlier pair that is the same row; and the numbers of pairs that are flagged
     with the word of `Kind.flag`."""
@@ -41,7 +49,7 @@ class Repeats(NamedTuple):
     flagged: frozenset[int]
 
 
-def repeated_rows(pairs: Callable[[], Iterable[Pair]], threshold: float, kind: Kind) -> Repeats:
+def repeated_rows(pairs: Callable[[], Iterable[Asked]], threshold: float, kind: Kind) -> Repeats:
     """The pairs that are the same row as an earlier one, by the rule of their kind of task (`Kind.duplicate`); `pairs`
     reads them, in the same order each time it is called.
 
@@ -100,7 +108,7 @@ def _exactly(rows: Iterable[tuple[str, ...]]) -> dict[int, Alike]:
     return {number: Alike(number, earlier, 1.0) for number, earlier in numbers if earlier != number}
 
 
-def _numbered(pair: Pair, kind: Kind) -> str:
+def _numbered(pair: Asked, kind: Kind) -> str:
     """The input; where other numbers make another input, with them in each of its words, so that only inputs with the
     same numbers are alike."""
     numbers = _NUMBER.findall(pair.asked) if kind.equal_numbers else []

@@ -1,29 +1,29 @@
-"""What steps say of a pool's slots, as arrays: four bytes an opinion. Only `curate/pool.py` reads them."""
+"""What steps say of a pool's slots, as arrays: two bytes an opinion. Only `curate/pool.py` reads them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from schemas.records import Reason, Verdict
+from schemas.records import Reason
 
 FALSE, NONE, TRUE = 0, 1, 2
 ORDER = (False, None, True)
 
 
 class Meanings:
-    """Numbers for (keep, code), so that an opinion takes four bytes. Number 0: the step is silent."""
+    """Numbers for (keep, code), so that an opinion takes two bytes. Number 0: the step is silent."""
 
     def __init__(self) -> None:
         self._number: dict[tuple[bool | None, str], int] = {(None, "unjudged"): 0}
         self.meanings: list[tuple[bool | None, str]] = list(self._number)
 
-    def number(self, verdict: Verdict) -> int:
-        meaning = verdict.keep, verdict.reason.code
-        number = self._number.setdefault(meaning, len(self.meanings))
+    def number(self, keep: bool | None, code: str) -> int:
+        number = self._number.setdefault((keep, code), len(self.meanings))
         if number == len(self.meanings):
-            self.meanings.append(meaning)
+            self.meanings.append((keep, code))
         return number
 
     def keeps(self) -> Any:
@@ -35,24 +35,57 @@ class Meanings:
 
 
 class Opinions:
-    """The opinions of one step: an opinion a slot, scores, and the reasons that are kept nowhere else."""
+    """The opinions of one step: an opinion a slot, and what is kept nowhere else: scores and reasons, if there are."""
 
     def __init__(self, slots: int) -> None:
-        self.opinions: Any = np.zeros(slots, np.int32)
-        self.scores: Any = np.full(slots, np.nan, np.float64)
+        self.opinions: Any = np.zeros(slots, np.uint16)
+        self.scores: Any = None  # NaN for none; one a slot, as soon as there is one
         self.reasons: list[Reason | None] = []  # one a slot, or none at all
         self.flags: dict[int, tuple[str, ...]] = {}  # few
 
     def copy(self) -> Opinions:
         other = Opinions(0)
-        other.opinions, other.scores = self.opinions.copy(), self.scores.copy()
+        other.opinions, other.scores = self.opinions.copy(), None if self.scores is None else self.scores.copy()
         other.reasons, other.flags = self.reasons.copy(), self.flags.copy()
         return other
 
-    def add(self, slot: int, opinion: int, score: float | None, reason: Reason | None) -> None:
+    def score(self, slot: int) -> float | None:
+        return None if self.scores is None or np.isnan(self.scores[slot]) else float(self.scores[slot])
+
+    def add(
+        self, slot: int, opinion: int, score: float | None, reason: Reason | None, flags: tuple[str, ...] = ()
+    ) -> None:
+        if opinion > np.iinfo(self.opinions.dtype).max:  # codes of a user's own may be very many
+            self.opinions = self.opinions.astype(np.uint32)
         self.opinions[slot] = opinion
-        self.scores[slot] = np.nan if score is None else score
+        if score is not None and self.scores is None:
+            self.scores = np.full(len(self.opinions), np.nan, np.float64)
+        if self.scores is not None:
+            self.scores[slot] = np.nan if score is None else score
+        if flags:
+            self.flags[slot] = flags
+        else:
+            self.flags.pop(slot, None)
         if reason and not self.reasons:
             self.reasons = [None] * len(self.opinions)
         if self.reasons:
             self.reasons[slot] = reason
+
+    def add_all(self, slots: Sequence[int], opinions: Any, flags: Mapping[int, tuple[str, ...]]) -> None:
+        """Opinions of several slots, of which the source keeps the rest."""
+        if opinions.max(initial=0) > np.iinfo(self.opinions.dtype).max:
+            self.opinions = self.opinions.astype(np.uint32)
+        self.opinions[slots] = opinions
+        if self.flags:
+            for slot in slots:
+                self.flags.pop(slot, None)
+        self.flags.update(flags)
+
+
+def deviation_within(scores: Any, groups: Any) -> float:
+    """The standard deviation of scores around the mean of their group, pooled; 0 where no group has two."""
+    _, group = np.unique(groups, return_inverse=True)
+    rows, sums = np.bincount(group), np.bincount(group, scores)
+    free = int((rows - 1).sum())
+    squares = float(((scores - (sums / np.maximum(rows, 1))[group]) ** 2).sum())
+    return float(np.sqrt(squares / free)) if free else 0.0

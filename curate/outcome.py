@@ -12,8 +12,9 @@ from curate.asked import Asked
 from curate.certifying import parts_now, present_certificate
 from curate.curation import curate
 from curate.near_duplicates import similar_pairs
-from curate.pool import Pool, StepId
+from curate.pool import Pool
 from curate.preferences import Preference, preferences
+from curate.rows import StepId
 from curate.scorers.choose import Chosen, Serve, choose
 from curate.selection import selected
 from curate.split import SPLITS, seed_split

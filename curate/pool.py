@@ -13,92 +13,37 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
-from typing import Any, NamedTuple
+from itertools import chain, groupby, islice
+from typing import Any
 
 import numpy as np
 
-from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions
+from curate.gates.processes import Judged
+from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions, deviation_within
 from curate.review.decision import Decision
-from curate.slots import Slots, Source, in_memory, read_slots, skim_candidates_of
-from schemas.errors import UsageError
+from curate.rows import DUPLICATE, GENERATE, REVIEW, ROWS, SHOWN_COLUMNS, Row, StepId, Unjudged, as_dataset, as_shown
+from curate.slots import Slots, Source, Texts, in_memory, read_slots, skim_candidates_of, texts_of
 from schemas.html_table import SHOWN, html_table
 from schemas.records import Candidate, Counts, Pair, Reason, Verdict
 from schemas.reviews import Review
+from schemas.said import StepName, said_in
 from schemas.store import Store
-
-ROWS = 512  # rows whose texts are in memory at once
-REVIEW, GENERATE = "review", "generate"  # who decides beside the steps
-DUPLICATE = "pool/duplicate@2"
-
-
-def fold(keeps: Iterable[bool | None]) -> bool | None:
-    """One answer of several, the least of False < None < True: a rejection decides, then whoever could not judge."""
-    return min(keeps, key=ORDER.index, default=True)
-
-
-class StepId(NamedTuple):
-    """The name of a step, and how it counts.
-
-    `by` is the name of its verdicts and `settings` the hash of what shapes them. `per_row`: what it says of a row
-    depends on that row alone, so it is kept and never asked twice. `final`: it is about other rows than the one judged,
-    so no person outranks it. `scores`: its score is the row's score.
-    """
-
-    by: str
-    settings: str
-    per_row: bool = False
-    final: bool = False
-    scores: bool = False
-
-
-class Row(NamedTuple):
-    """One slot with the pair that stands there now (None: generation failed).
-
-    `verdicts` are those of the pool's steps, in their order; `reviews` what people said of the pair and of those it
-    replaces. `keep` is the fold of all of it, people first. `step` and `reason` say who decided a row that is not kept,
-    and why. `flags` are those of its verdicts: what is worth a look, and decides nothing.
-    """
-
-    candidate: Candidate
-    pair: Pair | None
-    verdicts: tuple[Verdict, ...] = ()
-    reviews: tuple[Review, ...] = ()
-    decision: Decision | None = None
-    score: float | None = None
-    keep: bool | None = None
-    step: str | None = None
-    reason: Reason | None = None
-    flags: tuple[str, ...] = ()
-
-    @property
-    def by_people(self) -> bool:
-        """True if people accepted it, as it was or with the text they gave it."""
-        return self.decision is not None and self.decision.verdict in ("accept", "edit")
-
-    def verdict(self, keep: bool | None, why: str | Reason, score: float | None = None) -> Verdict:
-        """What a step of your own says of this row: `why` begins with a code, as in "late: it was sent on Sunday"."""
-        if self.pair is None:
-            raise UsageError("a slot that failed has no pair to judge.", fix="Look at `pool.accepted()`.")
-        reason = why if isinstance(why, Reason) else Reason.read(why)
-        return Verdict(pair_id=self.pair.id, by="", fingerprint="", keep=keep, score=score, reason=reason)
 
 
 class Hearing:
     """The verdicts of one step on a pool, as they come. `pool` is the pool after what was added so far."""
 
     def __init__(self, pool: Pool, step: StepId) -> None:
-        self._before, self._step, self._opinions_of = pool, step, pool._of(step).copy()
+        self._before, self._step, self.opinions = pool, step, pool._of(step).copy()
 
     def add(self, verdicts: Iterable[Verdict], *, stored: bool = False) -> None:
-        """`stored`: the source keeps them, so their sentences need no memory."""
-        slots, meanings = self._before._slots, self._before._meanings
+        """`stored`: the source keeps them, so their sentences need no memory, nor scores that compare nothing."""
+        slots, meanings, scores = self._before._slots, self._before._meanings, self._step.scores or not stored
         for verdict in verdicts:
             slot = slots.first[bytes.fromhex(verdict.pair_id)]
             reason = None if stored else slots.interned(verdict.reason)
-            self._opinions_of.add(slot, meanings.number(verdict), verdict.score, reason)
-            if verdict.flags:
-                self._opinions_of.flags[slot] = verdict.flags
+            opinion, score = meanings.number(verdict.keep, verdict.reason.code), verdict.score if scores else None
+            self.opinions.add(slot, opinion, score, reason, verdict.flags)
 
     @property
     def pool(self) -> Pool:
@@ -106,7 +51,26 @@ class Hearing:
 
     def over(self, pool: Pool) -> Pool:
         """`pool`, in which other steps may have spoken meanwhile, after what this one said."""
-        return Pool(pool._slots, pool._meanings, {**pool._opinions_of, self._step: self._opinions_of}, pool._known)
+        return Pool(pool._slots, pool._meanings, {**pool._opinions_of, self._step: self.opinions}, pool._known)
+
+
+def hear(
+    hearings: Sequence[Hearing], chunk: Unjudged, judged: Judged, steps: Sequence[StepName], *, stored: bool
+) -> None:
+    """Tell each step's hearing what gates said of a chunk; `steps` are those of `judged`."""
+    if not stored:
+        for id_, body in zip(chunk.ids, judged.bodies, strict=True):
+            for place, said in zip(judged.places, said_in(id_, steps, body), strict=True):
+                hearings[place].add([said.verdict()])
+        return
+    pool = hearings[0]._before
+    numbers = np.array([pool._meanings.number(*meaning) for meaning in judged.meanings])
+    opinions = numbers[np.array(judged.opinions)].reshape(len(chunk.ids), len(judged.places))
+    flags: list[dict[int, tuple[str, ...]]] = [{} for _ in judged.places]
+    for row, column, marks in judged.flags:
+        flags[column][chunk.slots[row]] = marks
+    for column, place in enumerate(judged.places):
+        hearings[place].opinions.add_all(chunk.slots, opinions[:, column], flags[column])
 
 
 class Pool:
@@ -149,14 +113,7 @@ class Pool:
         return f"Pool({len(self):,} rows{f': {counts}' if counts else ''})"
 
     def _repr_html_(self) -> str:
-        states = {True: "accepted", False: "rejected", None: "waiting"}
-        rows = (
-            ("failed", None, None, None, row.reason)
-            if row.pair is None
-            else (states[row.keep], row.pair.input, row.pair.output, row.score, row.reason)
-            for row in islice(self.rows(), SHOWN)
-        )
-        return html_table(repr(self), ("state", "input", "output", "score", "reason"), rows)
+        return html_table(repr(self), SHOWN_COLUMNS, map(as_shown, islice(self.rows(), SHOWN)))
 
     @property
     def steps(self) -> tuple[StepId, ...]:
@@ -205,20 +162,21 @@ class Pool:
         known = {step: opinions for step, opinions in self._opinions_of.items() if step.per_row}
         return Pool(self._slots, self._meanings, None, {**self._known, **known})
 
+    def know(self, steps: Iterable[StepId]) -> None:
+        """Read what the source knows of these steps, in one pass."""
+        unknown = {step: Opinions(len(self)) for step in steps if step not in self._opinions_of | self._known}
+        per_row = {step[:2]: (step.scores, known) for step, known in unknown.items() if step.per_row}
+        for said in self.source.said_by(per_row.keys()) if per_row else ():
+            slot, (scores, known) = self._slots.first.get(bytes.fromhex(said.pair_id)), per_row[said.step]
+            if slot is not None:
+                opinion = self._meanings.number(said.keep, said.code)
+                known.add(slot, opinion, said.score if scores else None, None, said.flags)
+        self._known |= unknown
+
     def _of(self, step: StepId) -> Opinions:
         """The opinions of a step here, or those that the source knows of a step of single rows."""
-        if step in self._opinions_of:
-            return self._opinions_of[step]
-        if step not in self._known:
-            known = Opinions(len(self))
-            for verdict in self.source.verdicts_of(step.by, step.settings) if step.per_row else ():
-                slot = self._slots.first.get(bytes.fromhex(verdict.pair_id))
-                if slot is not None:
-                    known.add(slot, self._meanings.number(verdict), verdict.score, None)
-                    if verdict.flags:
-                        known.flags[slot] = verdict.flags
-            self._known[step] = known
-        return self._known[step]
+        self.know([step])
+        return self._opinions_of.get(step) or self._known[step]
 
     _keep = property(lambda self: self._folded[0])
     _by = property(lambda self: self._folded[1])
@@ -250,13 +208,32 @@ class Pool:
             return self._stream(range(len(self)))
         return self._stream(self._slots.first[bytes.fromhex(id_)] for id_ in pair_ids)
 
-    def accepted(self) -> Iterator[Row]:
-        """The rows that everybody who has spoken so far keeps. A pair that stands in two slots is one row."""
-        return self._stream(np.flatnonzero((self._keep == TRUE) & self._slots.is_first))
+    def accepted(self, *, verdicts: bool = True, texts: bool = True) -> Iterator[Row]:
+        """The rows that everybody who has spoken so far keeps, on request without what was said of them, or without
+        their pair as well, whose id the candidate has. A pair that stands in two slots is one row."""
+        slots = np.flatnonzero((self._keep == TRUE) & self._slots.is_first)
+        if texts:
+            return self._stream(slots, verdicts=verdicts)
+        return (self._row(slot, None) for slot in map(int, slots))
+
+    def in_order(self, keys: Iterable[tuple[float, ...]]) -> Any:
+        """The slots of the accepted rows by their key, least first; those of equal keys by the id of their pair."""
+        slots = np.flatnonzero((self._keep == TRUE) & self._slots.is_first)
+        ids = np.frombuffer(b"".join(self._slots.ids[slot] or b"" for slot in slots), ">u8").reshape(-1, 2)
+        if not len(slots):
+            return slots
+        columns = np.fromiter(chain.from_iterable(keys), float).reshape(len(slots), -1).T
+        return slots[np.lexsort((ids[:, 1], ids[:, 0], *columns[::-1]))]
+
+    def texts(self, slots: Iterable[int] | None = None) -> Iterator[Texts]:
+        """What is asked and answered in the rows of `accepted`, or in slots, in the order given."""
+        wanted = np.flatnonzero((self._keep == TRUE) & self._slots.is_first) if slots is None else slots
+        rest = map(int, wanted)
+        while chunk := list(islice(rest, ROWS)):
+            yield from map(texts_of, self.texts_of(chunk))
 
     def unsettled(self, step: StepId, *, accepted: bool = False) -> Iterator[Row]:
-        """The rows that a step has not judged, or crashed on, which may be mended by now; on request only accepted
-        ones."""
+        """The rows that a step has not judged, or crashed on, which may be mended by now; on request accepted ones."""
         silent, crashed = self._unsettled(step, accepted=accepted)
         yield from self._stream(silent, verdicts=False)
         yield from self._stream(crashed, (*self.steps, step))
@@ -271,27 +248,68 @@ class Pool:
         crashed = np.isin(opinions, self._meanings.numbers("crashed"))
         return np.flatnonzero((opinions == 0) & wanted), np.flatnonzero(crashed & wanted)
 
-    def unsettled_by(self, steps: Sequence[StepId]) -> Iterator[tuple[Row, tuple[int, ...]]]:
-        """The rows that any of `steps` has not judged, or crashed on, once each, with the places of these steps."""
-        asked = np.zeros((2, len(steps), len(self)), bool)  # silent, crashed
+    def unjudged_by(self, steps: Sequence[StepId], size: int) -> Iterator[Unjudged]:
+        """The pairs that any of `steps` has not judged, or crashed on, once each, in chunks of those that the same
+        steps are asked about."""
+        asked = np.zeros((len(self), -(-len(steps) // 8)), np.uint8)  # a bit a step
+        again = np.zeros(len(self), bool)
         for place, step in enumerate(steps):
-            for again, slots in enumerate(self._unsettled(step, accepted=False)):
-                asked[again, place, slots] = True
-        crashed = asked[1].any(0)
-        for slots in (np.flatnonzero(asked[0].any(0) & ~crashed), np.flatnonzero(crashed)):
-            rows = self._stream(slots, steps, verdicts=bool(crashed[slots[:1]].any()))
-            for slot, row in zip(slots, rows, strict=True):
-                yield row, tuple(np.flatnonzero(asked[:, :, slot].any(0)).tolist())
+            silent, crashed = self._unsettled(step, accepted=False)
+            again[crashed] = True
+            for slots in (silent, crashed):
+                asked[slots, place // 8] |= np.uint8(1 << place % 8)
+        wanted = asked.any(axis=1)
+        for known in (False, True):
+            for _, alike in groupby(np.flatnonzero(wanted & (again == known)).tolist(), lambda s: asked[s].tobytes()):
+                while slots := list(islice(alike, size)):
+                    bits = np.unpackbits(asked[slots[0]], bitorder="little")
+                    places, ids = tuple(np.flatnonzero(bits).tolist()), self.pair_ids(slots)
+                    yield Unjudged(slots, ids, places, self.source.verdicts(ids) if known else {})
 
-    def by_input(self, *, verdicts: bool = False) -> Iterator[tuple[Row, ...]]:
+    def texts_of(self, slots: Iterable[int]) -> list[Pair | str]:
+        """The pairs of slots, those that the source keeps as the JSON of them: for who reads them elsewhere."""
+        return self._slots.texts(self.pair_ids(slots))
+
+    def by_input(self, *, verdicts: bool = False, several: bool = False) -> Iterator[tuple[Row, ...]]:
         """The rows with a pair, together where seed and input are the same, in the order of the pool; on request with
-        their verdicts and the reason why they are not kept."""
+        their verdicts and the reason why they are not kept, and only where there are several rows or people decided."""
         groups: dict[int, list[int]] = {}
-        for slot in np.flatnonzero(self._slots.is_first & (self._keep >= 0)):
-            groups.setdefault(int(self._slots.input[slot]), []).append(int(slot))
+        for slot in np.flatnonzero(self._slots.is_first & (self._keep >= 0)).tolist():
+            groups.setdefault(int(self._slots.input[slot]), []).append(slot)
+        if several:
+            groups = {i: g for i, g in groups.items() if len(g) > 1 or g[0] in self._slots.reviewed}
         rows = self._stream((slot for group in groups.values() for slot in group), verdicts=verdicts)
         for group in groups.values():
             yield tuple(islice(rows, len(group)))
+
+    def usual_gap(self) -> float:
+        """The standard deviation of scores within inputs; 0 where no input has two."""
+        scores = next((spoken.scores for step, spoken in reversed(self._opinions_of.items()) if step.scores), None)
+        if scores is None:
+            return 0.0
+        slots = np.flatnonzero(self._slots.is_first & (self._keep >= 0) & ~np.isnan(scores))
+        return deviation_within(scores[slots], self._slots.input[slots])
+
+    def outcomes(self) -> Iterator[Row]:
+        """Every slot in the order of the pool without its texts: a row without a pair, whose verdicts are those of the
+        steps that see the whole pool and of steps that keep it out."""
+        for first in range(0, len(self), ROWS):
+            slots = range(first, min(first + ROWS, len(self)))
+            out = [self._slots.ids[slot] for slot in slots if FALSE <= self._keep[slot] < TRUE and self._by[slot] >= 0]
+            known = self.source.verdicts(id_.hex() for id_ in out if id_)
+            for slot in slots:
+                id_ = self._slots.ids[slot]
+                yield (
+                    self._failed(slot)
+                    if id_ is None
+                    else self._with_verdicts(
+                        slot, self._row(slot, None), id_.hex(), known.get(id_.hex(), ()), self.steps
+                    )
+                )
+
+    def _failed(self, slot: int) -> Row:
+        candidate = self._slots.candidate(slot)
+        return Row(candidate, None, step=GENERATE, reason=candidate.failure)
 
     def _stream(
         self, slots: Iterable[int], steps: Sequence[StepId] | None = None, *, verdicts: bool = True
@@ -303,17 +321,16 @@ class Pool:
             known = self.source.verdicts(texts) if verdicts else None
             for slot, id_ in zip(chunk, ids, strict=True):
                 if id_ is None:
-                    candidate = self._slots.candidate(slot)
-                    yield Row(candidate, None, step=GENERATE, reason=candidate.failure)
+                    yield self._failed(slot)
                     continue
                 row = self._row(slot, texts[id_.hex()])
                 yield (
                     row
                     if known is None
-                    else self._with_verdicts(slot, row, known.get(id_.hex(), ()), steps or self.steps)
+                    else self._with_verdicts(slot, row, id_.hex(), known.get(id_.hex(), ()), steps or self.steps)
                 )
 
-    def _row(self, slot: int, pair: Pair) -> Row:
+    def _row(self, slot: int, pair: Pair | None) -> Row:
         candidate = self._slots.candidate(slot)
         owner = int(self._slots.owner[slot])
         reviewed = self._slots.reviewed.get(owner)
@@ -321,14 +338,15 @@ class Pool:
         keep = ORDER[self._keep[slot]]
         spoken = (opinions.flags.get(owner, ()) for opinions in self._opinions_of.values() if opinions.flags)
         flags = tuple(dict.fromkeys(flag for flags in spoken for flag in flags))
+        step = None if self._keep[slot] == TRUE else self._decided_by(slot)
         keep = False if keep and owner != slot else keep
-        return Row(candidate, pair, (), reviews, decision, self._score(owner), keep, flags=flags)
+        return Row(candidate, pair, (), reviews, decision, self._score(owner), keep, step, flags=flags)
 
-    def _with_verdicts(self, slot: int, row: Row, known: Sequence[Verdict], steps: Sequence[StepId]) -> Row:
+    def _with_verdicts(
+        self, slot: int, row: Row, pair_id: str, known: Sequence[Verdict], steps: Sequence[StepId]
+    ) -> Row:
         """The row with its verdicts and the reason why it is not kept."""
-        assert row.pair is not None
         owner, stored = int(self._slots.owner[slot]), {(v.by, v.fingerprint): v for v in known}
-        pair_id = row.pair.id
         verdicts = (self._verdict(step, owner, pair_id) or stored.get((step.by, step.settings)) for step in steps)
         row = row._replace(verdicts=tuple(verdict for verdict in verdicts if verdict))
         if row.keep:
@@ -346,15 +364,17 @@ class Pool:
         if spoken is None or reason is None:
             return None
         keep, _ = self._meanings.meanings[spoken.opinions[slot]]
-        score = None if np.isnan(spoken.scores[slot]) else float(spoken.scores[slot])
-        flags = spoken.flags.get(slot, ())
+        score, flags = spoken.score(slot), spoken.flags.get(slot, ())
         return Verdict(
             pair_id=pair_id, by=step.by, fingerprint=step.settings, keep=keep, score=score, reason=reason, flags=flags
         )
 
     def _score(self, slot: int) -> float | None:
-        scores = [spoken.scores[slot] for step, spoken in self._opinions_of.items() if step.scores]
-        return float(scores[-1]) if scores and not np.isnan(scores[-1]) else None
+        scores = [spoken.score(slot) for step, spoken in self._opinions_of.items() if step.scores]
+        return scores[-1] if scores else None
+
+    def _decided_by(self, slot: int) -> str:
+        return REVIEW if self._by[slot] < 0 else self.steps[self._by[slot]].by
 
     def _why(self, slot: int, row: Row) -> tuple[str, Reason]:
         if self._by[slot] < 0:
@@ -407,13 +427,4 @@ class Pool:
 
     def to_dataset(self) -> Any:
         """The accepted rows as a `datasets.Dataset`: ids, system, input, output, score."""
-        import datasets
-
-        names = ("pair_id", "seed_id", "system", "input", "output", "score")
-        columns: dict[str, list[Any]] = {name: [] for name in names}
-        for row in self.accepted():
-            assert row.pair is not None
-            values = (row.pair.id, row.pair.seed_id, row.pair.system, row.pair.input, row.pair.output, row.score)
-            for name, value in zip(names, values, strict=True):
-                columns[name].append(value)
-        return datasets.Dataset.from_dict(columns)
+        return as_dataset(self.accepted())

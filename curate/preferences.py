@@ -21,9 +21,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
 from curate.near_duplicates import contaminated
-from curate.pool import Pool, Row
+from curate.pool import Pool
 from curate.review.answers import current_answers
 from curate.review.sampling import in_estimation_half
+from curate.rows import Row
 from curate.split import seed_split, split_of
 from schemas.project import Project
 from schemas.records import Json, Pair, Seed, Split
@@ -67,11 +68,11 @@ def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> list[Pre
     """The preferences in a curated pool, in its order; `seeds` are the active ones."""
     settings = project.spec.split
     splits = {seed.id: seed_split(seed, settings) for seed in seeds}
-    least, every = _usual_gap(pool), list[Preference]()
-    for rows in pool.by_input(verdicts=True):
+    least, every = pool.usual_gap() or math.inf, list[Preference]()
+    for rows in pool.by_input(several=True):
         seed_id = rows[0].candidate.seed_id
         split = splits.get(seed_id) or split_of(seed_id, settings)
-        if split != "test" and len(rows) + sum(row.decision is not None for row in rows) > 1:
+        if split != "test":
             every += _of_input(rows, split, _originals(pool, rows), least)
     held_out = [seed.asked for seed in seeds if splits[seed.id] == "test"]
     losers = ((p.rejected.output,) for p in every)
@@ -126,18 +127,6 @@ def counted(every: Sequence[Preference]) -> Json:
 
 def _ids(preference: Preference) -> tuple[str, str]:
     return preference.chosen.id, preference.rejected.id
-
-
-def _usual_gap(pool: Pool) -> float:
-    """The standard deviation of scores within inputs; without end where no input has two."""
-    squares, free = 0.0, 0
-    for rows in pool.by_input() if any(step.scores for step in pool.steps) else ():
-        scores = [row.score for row in rows if row.score is not None]
-        if len(scores) > 1:
-            mean = sum(scores) / len(scores)
-            squares += sum((score - mean) ** 2 for score in scores)
-            free += len(scores) - 1
-    return math.sqrt(squares / free) if squares else math.inf
 
 
 def _originals(pool: Pool, rows: Sequence[Row]) -> dict[str, Pair]:

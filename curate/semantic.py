@@ -1,26 +1,27 @@
 """Rows that are about the same in other words, which near-duplicates are blind to: a flag, never a rejection.
 
 A static embedding sees what a text is about and not what it says of it (curate/static_embedding.py), so rows whose
-numbers differ are left alone, and a person decides about the rest. Every row is compared with every one before it, in
-blocks of matrix products on one side; the other side is looked at only where the first is alike. So it is exact, and
-still grows with the square of the rows: their vectors are 1 KB a side, a block of products 16 MB.
+numbers differ are left alone, and a person decides about the rest. Which rows are compared is `curate.neighbours`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from array import array
+from collections.abc import AsyncIterator
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from curate.contamination import HeldOut
-from curate.pool import Pool, StepId
+from curate.neighbours import Vectors, near_earlier
+from curate.pool import Pool
+from curate.rows import StepId
 from curate.static_embedding import static_embedding
 from curate.steps import Named
 from schemas.kinds import KINDS, DuplicateRule
-from schemas.records import Pair, Reason, Verdict, content_id
+from schemas.records import Reason, Verdict, content_id
 from schemas.spec import Spec
 
 SEMANTIC = "pool/semantic@1"
@@ -46,15 +47,20 @@ def semantic_duplicates(cosine: float, rule: DuplicateRule) -> Named:
     sides = ("asked",) if rule == "input near" else ("output", "asked")
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        rows = [row.pair for row in pool.accepted() if row.pair is not None]
-        like = _alike(rows, cosine, sides)
-        for number, pair in enumerate(rows):
+        ids, numbers = list[str](), array("q")
+        rows = (row.pair for row in pool.accepted(verdicts=False) if row.pair is not None)
+        with Vectors(len(sides)) as vectors:
+            while block := list(islice(rows, _BLOCK)):
+                ids += (pair.id for pair in block)
+                numbers.extend(hash((_numbers(pair.asked), _numbers(pair.output))) for pair in block)
+                vectors.add(*(static_embedding().embed([getattr(pair, side) for pair in block]) for side in sides))
+            like = near_earlier(vectors, numbers, cosine)
+        for number, id_ in enumerate(ids):
             told: dict[str, Any] = {"keep": True, "score": None, "reason": Reason("unlike")}
-            if number in like:
-                earlier, similarity = like[number]
-                sentence = f"{similarity:.0%} like pair {rows[earlier].id} in meaning"
-                told |= {"score": similarity, "reason": Reason("alike", sentence), "flags": (FLAG,)}
-            yield Verdict.model_validate({"pair_id": pair.id, "by": SEMANTIC, "fingerprint": settings, **told})
+            if near := like.get(number):
+                sentence = f"{near.cosine:.0%} like pair {ids[near.earlier]} in meaning"
+                told |= {"score": near.cosine, "reason": Reason("alike", sentence), "flags": (FLAG,)}
+            yield Verdict.model_validate({"pair_id": id_, "by": SEMANTIC, "fingerprint": settings, **told})
 
     return Named(StepId(SEMANTIC, settings), look)
 
@@ -68,7 +74,7 @@ def semantic_contamination(held_out: HeldOut, cosine: float) -> Named:
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         known = static_embedding().embed([text for _, text in held])
-        rows = (row.pair for row in pool.accepted() if row.pair is not None)
+        rows = (row.pair for row in pool.accepted(verdicts=False) if row.pair is not None)
         while block := list(islice(rows, _BLOCK)):
             sides = [[pair.asked for pair in block], [pair.output for pair in block]]
             cosines = [static_embedding().embed(texts) @ known.T for texts in sides]
@@ -92,32 +98,9 @@ def _touched(
         (min(1.0, float(side[at, number])), int(number))
         for side, texts in zip(cosines, sides, strict=True)
         for number in np.flatnonzero(side[at] >= cosine)
-        if _NUMBER.findall(texts[at]) == _NUMBER.findall(held[number][1])
+        if _numbers(texts[at]) == _numbers(held[number][1])
     ]
 
 
-def _alike(rows: Sequence[Pair], cosine: float, sides: Sequence[str]) -> dict[int, tuple[int, float]]:
-    """Number of a row -> the first row before it that is about the same, and how alike they are on their least side."""
-    if len(rows) < 2:
-        return {}
-    vectors = [static_embedding().embed([str(getattr(row, side)) for row in rows]) for side in sides]
-    found: dict[int, tuple[int, float]] = {}
-    for start in range(0, len(rows), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        for before in range(0, start + 1, _BLOCK):
-            first_side = vectors[0][block] @ vectors[0][before : before + _BLOCK].T
-            later, first = np.nonzero(first_side >= cosine)
-            least = first_side[later, first]
-            later, first = later + start, first + before
-            for side in vectors[1:]:
-                least = np.minimum(least, np.einsum("ij,ij->i", side[later], side[first]))
-            alike = (least >= cosine) & (first < later)
-            for row, earlier, similarity in zip(*(each[alike].tolist() for each in (later, first, least)), strict=True):
-                if row not in found and _same_numbers(rows[earlier], rows[row]):
-                    found[row] = earlier, min(1.0, similarity)
-    return found
-
-
-def _same_numbers(a: Pair, b: Pair) -> bool:
-    sides = (a.asked, b.asked), (a.output, b.output)
-    return all(_NUMBER.findall(one) == _NUMBER.findall(other) for one, other in sides)
+def _numbers(text: str) -> tuple[str, ...]:
+    return tuple(_NUMBER.findall(text))

@@ -9,10 +9,12 @@ from itertools import islice
 from typing import Any, NamedTuple, Protocol, get_args
 
 import numpy as np
+import orjson
 
 from curate.review.decision import Decision, decide, edited_pair
 from schemas.records import Candidate, GeneratorName, Json, Pair, Reason, Verdict
 from schemas.reviews import Review
+from schemas.said import Said, StepName
 from schemas.store import Store
 
 _CHUNK = 1_000
@@ -24,8 +26,25 @@ class Source(Protocol):
 
     def pairs(self, ids: Iterable[str]) -> list[Pair]: ...
     def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]: ...
-    def verdicts_of(self, by: str, fingerprint: str) -> Iterator[Verdict]: ...
+    def said_by(self, steps: Collection[StepName]) -> Iterator[Said]: ...
+    def pair_bodies(self, ids: Iterable[str]) -> Mapping[str, str]: ...
     def reviews(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Review]]: ...
+
+
+class Texts(NamedTuple):
+    """What is asked and answered in a pair."""
+
+    asked: str
+    output: str
+
+
+def texts_of(pair: Pair | str) -> Texts:
+    """The texts of a pair, or of the JSON that is kept of it, which is not checked again."""
+    if isinstance(pair, Pair):
+        return Texts(pair.asked, pair.output)
+    body = orjson.loads(pair)
+    turns = [turn["content"] for turn in body.get("turns") or ()]
+    return Texts("\n".join([*turns, body["input"]]), body["output"])
 
 
 class Reviewed(NamedTuple):
@@ -112,6 +131,13 @@ class Slots:
         edited = {id_: self.edited[id_] for id_ in wanted if id_ in self.edited}
         return edited | {pair.id: pair for pair in self.source.pairs(id_ for id_ in wanted if id_ not in edited)}
 
+    def texts(self, ids: Iterable[str]) -> list[Pair | str]:
+        """The pairs, those that are kept as the JSON of them."""
+        wanted = list(ids)
+        kept = self.source.pair_bodies(id_ for id_ in wanted if id_ not in self.edited)
+        others = self.pairs(id_ for id_ in wanted if id_ not in kept)
+        return [kept[id_] if id_ in kept else others[id_] for id_ in wanted]
+
     def interned(self, reason: Reason) -> Reason:
         """An equal reason, the same object each time: most rows are kept for the same few."""
         return self._reasons.setdefault(reason, reason)
@@ -125,7 +151,7 @@ def skim_candidates_of(
     store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
 ) -> Iterator[Json]:
     """What `Pool.read` reads, in the order of the pool, as the JSON that was kept."""
-    seeds = {seed.id for seed in store.seeds()} if seeds is None else seeds
+    seeds = store.active_seed_ids() if seeds is None else seeds
     for fingerprint in generations:
         for candidate in store.skim_candidates(fingerprint):
             beyond = forward_n is not None and candidate["generator"] == "forward" and candidate["sample"] >= forward_n
@@ -181,8 +207,11 @@ class _Memory:
     def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]:
         return {}
 
-    def verdicts_of(self, by: str, fingerprint: str) -> Iterator[Verdict]:
+    def said_by(self, steps: Collection[StepName]) -> Iterator[Said]:
         return iter(())
+
+    def pair_bodies(self, ids: Iterable[str]) -> Mapping[str, str]:
+        return {}
 
     def reviews(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Review]]:
         return {id_: self._reviews[id_] for id_ in pair_ids if id_ in self._reviews}

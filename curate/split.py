@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import NamedTuple, get_args
 
+from schemas.identity import changed_copy
 from schemas.records import Seed, Split, content_id
 from schemas.spec import SeedKind, Spec, SplitSettings
 
@@ -61,7 +62,8 @@ def with_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterabl
         new = sorted((id_ for id_ in drawn if id_ not in known), key=lambda id_: _uniform(id_, settings))
         splits |= dict(zip_longest(new, missing[: len(new)], fillvalue="train"))
     return [
-        seed if "use" in seed.meta else seed.model_copy(update={"split": splits[_drawn_by(seed)]}) for seed in seeds
+        seed if "use" in seed.meta else changed_copy(seed, {"split": splits[_drawn_by(seed)]}, id=seed.id)
+        for seed in seeds
     ]
 
 
@@ -80,13 +82,28 @@ def asked_of(seed: Seed) -> bool:
     return seed.kind != "output"
 
 
+def brings_output(seed: Seed) -> bool:
+    """True of a pair or a conversation: no teacher is asked for its output."""
+    return seed.kind in ("pair", "conversation")
+
+
 def held_out_inputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
-    """The questions of an evaluation: the inputs of the test split by id, the first `evaluate.max_seeds` of them.
+    """The questions of an evaluation: the inputs of the test split by id, each once (`distinct_questions`), the first
+    `evaluate.max_seeds` of them.
 
     Ids are hashes, so that order is as good as random and does not move when seeds are added.
     """
     held_out = [seed for seed in seeds if asked_of(seed) and seed_split(seed, spec.split) == "test"]
-    return sorted(held_out, key=lambda seed: seed.id)[: spec.evaluate.max_seeds]
+    return distinct_questions(held_out)[: spec.evaluate.max_seeds]
+
+
+def distinct_questions(seeds: Iterable[Seed]) -> list[Seed]:
+    """The seeds by id, of those that ask the same (but for case and white space) the first. Answers to one question
+    are alike: counted as several inputs, they would make chance look like proof."""
+    questions: dict[tuple[str | None, str], Seed] = {}
+    for seed in sorted(seeds, key=lambda seed: seed.id):
+        questions.setdefault((seed.system, " ".join(seed.asked.casefold().split())), seed)
+    return list(questions.values())
 
 
 def held_out_outputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:

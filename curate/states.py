@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import get_args
 
-from curate.pool import DUPLICATE, GENERATE, REVIEW, Pool, Row
+from curate.pool import Pool
+from curate.rows import DUPLICATE, GENERATE, REVIEW, Row
 from curate.split import SPLITS
 from curate.steps import SPLIT
 from schemas.failpoints import failpoint
@@ -25,7 +26,7 @@ _STATE: dict[bool | None, State] = {True: "accepted", False: "rejected", None: "
 async def write_states(store: Store, pool: Pool, curation: str) -> None:
     """Keep what was decided of every slot under the new name `curation`, and delete what no receipt names."""
     store.forget_row_states(but=_named(store))
-    states = (_state(row, curation) for row in pool.rows())
+    states = (_state(row, curation) for row in pool.outcomes())
     while chunk := list(islice(states, _CHUNK)):
         await store.put(*chunk)
         failpoint("mid_curate")
@@ -33,7 +34,7 @@ async def write_states(store: Store, pool: Pool, curation: str) -> None:
 
 def state_of(row: Row) -> State:
     """What was decided of a row."""
-    return "failed" if row.pair is None else _STATE[row.keep]
+    return "failed" if row.candidate.pair_id is None else _STATE[row.keep]
 
 
 def _state(row: Row, curation: str) -> RowState:

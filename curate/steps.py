@@ -17,11 +17,12 @@ from itertools import islice
 from typing import Any
 
 from curate.contamination import HeldOut, held_out_of
-from curate.gates import GateStep, Judgement, gates_for, verdict_of
-from curate.gates.processes import CHUNK, judging
+from curate.gates import GateStep, gates_for
+from curate.gates.processes import CHUNK, Judged, judging
 from curate.gates.user import check_plain, guarded
 from curate.near_duplicates import Touch, contaminated, repeated_rows
-from curate.pool import DUPLICATE, Pool, Row, StepId
+from curate.pool import Pool
+from curate.rows import DUPLICATE, Row, StepId, Unjudged
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import Chosen
 from curate.selection import BEST, LengthFit, ranked, scored_outputs
@@ -32,6 +33,7 @@ from schemas.functions import Identity, identity_of
 from schemas.kinds import KINDS, KindName
 from schemas.project import Project
 from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, identity
+from schemas.said import said_in
 from schemas.spec import SplitSettings
 
 Step = Callable[[Pool], AsyncIterator[Verdict]]
@@ -86,33 +88,32 @@ def each(gate: GateStep | Callable[[Pair], Any]) -> Named:
     id_ = StepId(gate.by, gate.fingerprint, per_row=True)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        async for _, verdict in asked(pool, [step]):
-            yield verdict
+        async for chunk, judged in asked(pool, [step]):
+            for pair_id, body in zip(chunk.ids, judged.bodies, strict=True):
+                for said in said_in(pair_id, [id_[:2]], body):
+                    yield said.verdict()
 
     step = Named(id_, look, gate)
     return step
 
 
-async def asked(pool: Pool, steps: Sequence[Named]) -> AsyncIterator[tuple[int, Verdict]]:
-    """What gates say of the rows that they have not judged yet, with the gate's place in `steps`; one pass for all, on
-    every core where the rows are many."""
+async def asked(pool: Pool, steps: Sequence[Named]) -> AsyncIterator[tuple[Unjudged, Judged]]:
+    """What gates say of the rows that they have not judged yet, places as in `steps`; one pass for all, on every core
+    where the rows are many."""
     ids, gates = [step.id for step in steps], [step.gate for step in steps if step.gate]
-    under_way: deque[tuple[list[tuple[Row, tuple[int, ...]]], asyncio.Task[list[list[Judgement]]]]] = deque()
-    rows = pool.unsettled_by(ids)
+    under_way: deque[tuple[Unjudged, asyncio.Task[list[Judged]]]] = deque()
+    chunks = pool.unjudged_by(ids, CHUNK)
     async with judging(gates, max(pool.count_unsettled(id_, accepted=False) for id_ in ids)) as (judge_chunk, at_once):
         try:
             while True:
-                while len(under_way) < at_once and (chunk := list(islice(rows, CHUNK))):
-                    pairs = [(_pair(row), places) for row, places in chunk]
-                    under_way.append((chunk, asyncio.create_task(judge_chunk(pairs))))
+                while len(under_way) < at_once and (chunk := next(chunks, None)):
+                    pairs = pool.texts_of(chunk.slots)
+                    under_way.append((chunk, asyncio.create_task(judge_chunk(pairs, chunk.places))))
                 if not under_way:
                     return
                 chunk, answer = under_way[0]
-                for (row, places), judgements in zip(chunk, await answer, strict=True):
-                    for place, judgement in zip(places, judgements, strict=True):
-                        verdict = verdict_of(_pair(row).id, gates[place], judgement)
-                        if verdict not in row.verdicts:
-                            yield place, verdict
+                for judged in await answer:
+                    yield chunk, judged
                 under_way.popleft()
         finally:
             for _, answer in under_way:
@@ -189,18 +190,14 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
     held = held_out
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        ids, of_test = list[str](), list[bool]()
+        def rows() -> Iterator[tuple[str, bool]]:
+            for row in pool.accepted(texts=False):
+                yield _id(row), row.candidate.seed_id in held.seed_ids
 
-        def texts() -> Iterator[tuple[str, str]]:
-            for row in pool.accepted():
-                pair = _pair(row)
-                ids.append(pair.id)
-                of_test.append(pair.seed_id in held.seed_ids)
-                yield ("", "") if of_test[-1] else (pair.asked, pair.output)
-
-        touches = contaminated(texts(), held.texts, jaccard, held.equal_numbers)
-        for number, id_ in enumerate(ids):
-            touch = None if of_test[number] else touches.get(number)
+        texts = (("", "") if of_test else pair for (_, of_test), pair in zip(rows(), pool.texts(), strict=True))
+        touches = contaminated(texts, held.texts, jaccard, held.equal_numbers)
+        for number, (id_, of_test) in enumerate(rows()):
+            touch = None if of_test else touches.get(number)
             yield step.verdict(id_, touch is None, touch and touch.similarity, _contaminated(touch, held))
 
     step = _Whole(CONTAMINATION, [sorted(zip(held.names, held.texts, strict=True)), jaccard], final=True)
@@ -260,22 +257,24 @@ def duplicates(
     same = KINDS[kind]
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        order = [id_ for _, id_ in sorted((_preference(row, by_seed), _pair(row).id) for row in pool.accepted())]
-        repeats = repeated_rows(lambda: (_pair(row) for row in pool.rows(order)), jaccard, same)
-        for number, id_ in enumerate(order):
-            flags = (same.flag,) if same.flag and number in repeats.flagged else ()
-            if repeat := repeats.of.get(number):
-                reason = Reason("duplicate", f"{repeat.similarity:.0%} like accepted pair {order[repeat.earlier]}")
-                yield step.verdict(id_, False, repeat.similarity, reason, flags)
-            else:
-                yield step.verdict(id_, True, None, Reason("unique"), flags)
+        order = pool.in_order(_preference(row, by_seed) for row in pool.accepted(texts=False))
+        repeats = repeated_rows(lambda: pool.texts(order), jaccard, same)
+        for first in range(0, len(order), _SCORED):
+            for number, id_ in enumerate(pool.pair_ids(order[first : first + _SCORED]), first):
+                flags = (same.flag,) if same.flag and number in repeats.flagged else ()
+                if repeat := repeats.of.get(number):
+                    (earlier,) = pool.pair_ids([order[repeat.earlier]])
+                    reason = Reason("duplicate", f"{repeat.similarity:.0%} like accepted pair {earlier}")
+                    yield step.verdict(id_, False, repeat.similarity, reason, flags)
+                else:
+                    yield step.verdict(id_, True, None, Reason("unique"), flags)
 
     step = _Whole(DUPLICATE, [jaccard, same.duplicate, same.flag, same.equal_numbers], final=True)
     return Named(step.id, look)
 
 
 def _preference(row: Row, by_seed: Callable[[str], Split]) -> tuple[int, bool, bool, float]:
-    rank = SPLITS[::-1].index(by_seed(_pair(row).seed_id))
+    rank = SPLITS[::-1].index(by_seed(row.candidate.seed_id))
     return rank, not row.by_people, bool(row.flags), float("inf") if row.score is None else -row.score
 
 
@@ -292,10 +291,10 @@ def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
     }
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        for row in pool.accepted():
-            seed_id = _pair(row).seed_id
+        for row in pool.accepted(texts=False):
+            seed_id = row.candidate.seed_id
             name = recorded.get(seed_id) or split_of(seed_id, settings)
-            yield step.verdict(_pair(row).id, True, None, Reason(name, "split"))
+            yield step.verdict(_id(row), True, None, Reason(name, "split"))
 
     step = _Whole(SPLIT, [identity(settings), recorded] if recorded else identity(settings), final=True)
     return Named(step.id, look)
@@ -305,10 +304,10 @@ def certified_only(rows: Collection[str], certificate: str) -> Named:
     """Keeps the `rows` that a certificate names and what people accepted; the others wait for people."""
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        for row in pool.accepted():
-            keep = row.by_people or _pair(row).id in rows
+        for row in pool.accepted(texts=False):
+            keep = row.by_people or _id(row) in rows
             reason = Reason("certified") if keep else Reason(UNCERTIFIED, "no certificate names it")
-            yield step.verdict(_pair(row).id, keep or None, None, reason)
+            yield step.verdict(_id(row), keep or None, None, reason)
 
     step = _Whole(CERTIFIED, certificate)
     return Named(step.id, look)
@@ -322,11 +321,11 @@ def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         by_people, ids = list[str](), list[str]()
-        for row in pool.accepted():
-            if by_seed(_pair(row).seed_id) == "train":
-                (by_people if row.by_people else ids).append(_pair(row).id)
+        for row in pool.accepted(texts=False):
+            if by_seed(row.candidate.seed_id) == "train":
+                (by_people if row.by_people else ids).append(_id(row))
             else:
-                yield step.verdict(_pair(row).id, True, None, Reason("apart", "it is not trained on"))
+                yield step.verdict(_id(row), True, None, Reason("apart", "it is not trained on"))
         order = [*at_random(by_people, "people"), *at_random(ids, spread)]
         pairs = {_pair(row).id: _pair(row) for row in pool.rows(order)} if len(order) > rows else {}
         chosen = set(_chosen(order, pairs, len(by_people), rows, spread, kinds) if pairs else order)
@@ -415,6 +414,11 @@ class _Whole:
     ) -> Verdict:
         told = {"keep": keep, "score": score, "reason": reason, "flags": flags}
         return Verdict(pair_id=pair_id, by=self.id.by, fingerprint=self.id.settings, **told)
+
+
+def _id(row: Row) -> str:
+    assert row.candidate.pair_id is not None, "a failed slot is never asked about"
+    return row.candidate.pair_id
 
 
 def _pair(row: Row) -> Pair:

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from curate.asked import Asked
 from curate.certifying import present_certificate
 from curate.curation import curate
-from curate.pool import Pool, Row
+from curate.pool import Pool
+from curate.rows import Row
 from curate.scorers import Score
 from curate.scorers.choose import choose
 from curate.states import state_of

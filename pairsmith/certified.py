@@ -12,7 +12,7 @@ from schemas.store import Store
 
 FILE = "certificate.json"
 # Reasons for a stage to be done again that change no row and no score.
-_HARMLESS = ("people have answered since", "somebody has certified since", " is gone")
+_HARMLESS = ("people have answered since", "somebody has certified since", " is gone", plan.UNCERTIFIED)
 
 
 def standing(project: Project, store: Store, steps: Sequence[plan.PlannedStage] | None = None) -> Json | None:
@@ -39,7 +39,7 @@ def _why_not(project: Project, store: Store, outcome: CertifyOutcome, steps: Seq
     for step in steps:
         if step.stage in ("generate", "curate") and not step.done and not step.why.endswith(_HARMLESS):
             return f"{step.stage}: {step.why}"
-    curated = [receipt for receipt in store.receipts("curate") if receipt.ok]
+    curated = [receipt for receipt in store.receipts("curate") if receipt.ok or receipt.counts.rows_in]
     shaped = CurateOutcome.of(curated[-1]).more.get("shaped_rows") if curated else None
     if shaped is None:
         return "the rows were curated by an earlier version; run `pairsmith curate`"

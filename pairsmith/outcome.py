@@ -279,8 +279,9 @@ class RunOutcome(Outcome):
     """The stages that had to be done, with their seconds, and the report.
 
     Either people keep it from going on (`waits`, `url`, `queues`, the state of their `gate` and, where they reject the
-    set, their `objections`), or it was to stop before the stage `until`, or it has ended (`pass_rate`, `systems`,
-    `outcomes`, `verdict`). `not_reviewed` is the
+    set, their `objections`), or a certificate that the spec asks for is missing (`waits`, and `uncertified` is the
+    `gate`), or it was to stop before the stage `until`, or it has ended (`pass_rate`, `systems`, `outcomes`,
+    `verdict`). `not_reviewed` is the
     dataset that went on to training without people, because review was off.
     """
 

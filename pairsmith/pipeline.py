@@ -10,12 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 from curate.export import say_not_reviewed
+from curate.steps import UNCERTIFIED
 from pairsmith import plan
+from pairsmith.certified import standing
 from pairsmith.outcome import CurateOutcome, EvaluateOutcome, GenerateOutcome, Outcome, ReviewOutcome, RunOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.export import REPORT
 from pairsmith.stages.generate import UNANSWERED
-from schemas.errors import TeacherError, UsageError
+from schemas.errors import TeacherError, Uncertified, UsageError
 from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Receipt, Usage
@@ -41,7 +43,13 @@ def run(
     with recording(project, store, "run", RunOutcome()) as record:
 
         def done(stage: str) -> Outcome:
-            outcome = do(stage)
+            try:
+                outcome = do(stage)
+            except Uncertified:
+                if not project.spec.review.enabled or "review" not in names:
+                    raise
+                say(f"{stage:<9} {plan.UNCERTIFIED}")
+                outcome = CurateOutcome.of(store.receipts(stage)[-1])
             record.outcome = _with_stage(record.outcome, stage, outcome)
             return outcome
 
@@ -56,6 +64,9 @@ def run(
                 continue
             if store.receipts(name):
                 say(f"{name:<9} again: {step.why}")
+            if name == "train" and (missing := _no_certificate(project, store)):
+                record.outcome = replace(record.outcome, waits=missing, gate="uncertified")
+                break
             outcome = done(name)
             if isinstance(outcome, GenerateOutcome):
                 _enough_answered(outcome, project)
@@ -73,7 +84,7 @@ def run(
             pool = GenerateOutcome.of(_last(store, "generate"))
             record.outcome = replace(record.outcome, until=until, counts=pool.counts, reasons=pool.reasons)
             return record.outcome
-        curated = CurateOutcome.of(_last(store, "curate"))
+        curated = CurateOutcome.of(_last_judged(store))
         evaluated = None if record.outcome.waits or until else EvaluateOutcome.of(_last(store, "evaluate"))
         write_report(project, store, project.folder / REPORT)
         record.outcome = replace(
@@ -125,6 +136,24 @@ def _at_the_gate(review: ReviewOutcome) -> dict[str, Any]:
         "gate": status.get("gate"),
         "objections": tuple(status["objections"]) if status.get("gate") == "rejected" else None,
     }
+
+
+def _no_certificate(project: Project, store: Store) -> str:
+    """What keeps rows from training for want of a certificate; empty where the spec asks for none, or one holds."""
+    if not (project.spec.curate.select.certified and project.spec.review.enabled):
+        return ""
+    state = standing(project, store)
+    if state and state["holds"]:
+        return ""
+    waiting = f"{_last_judged(store).reasons.get(UNCERTIFIED, 0):,} rows wait for a certificate"
+    if state is None:
+        return f"{waiting}, and nobody has looked yet: `pairsmith certify` does"
+    return f"{waiting}: " + (f"the last one no longer holds ({state['why']})" if state["id"] else state["words"])
+
+
+def _last_judged(store: Store) -> Receipt:
+    """The last curation that judged every row, whether or not it left one to accept."""
+    return next(receipt for receipt in reversed(store.receipts("curate")) if receipt.ok or receipt.counts.rows_in)
 
 
 def _last(store: Store, stage: str) -> Receipt:

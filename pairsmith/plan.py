@@ -34,6 +34,7 @@ _SECTIONS = {
     "train": ("train",),
     "evaluate": ("task", "seeds", "exemplars", "teacher", "curate", "split", "evaluate"),
 }
+UNCERTIFIED = "every row that is left waits for people or for a certificate"
 _LONGEST = 80  # characters of a value that is shown as it is
 
 Shapes = dict[str, Any]
@@ -123,7 +124,7 @@ def _why_not(stage: str, project: Project, store: Store | None, receipts: Sequen
     if receipt is None or store is None:
         return "not run yet"
     if not receipt.ok:
-        return "did not finish"
+        return UNCERTIFIED if receipt.reasons.get("uncertified") and not receipt.counts.accepted else "did not finish"
     if changed := _what_changed(stage, project, store, receipts, receipt, stdin=stdin):
         return changed
     outcome = StageOutcome.of(receipt)

@@ -15,6 +15,7 @@ The tree::
      |    +-- StoreFull       6   no space is left where it lies
      +-- MissingDependency    7   an optional package or the weights cannot be had
      +-- NoWork               8   a step had work and did none (0 rows, 0 tokens, no unmasked token)
+     |    +-- Uncertified     8   every row that is left waits for people or for a certificate
      +-- RowCountMismatch         9   rows in != accepted + rejected + waiting + failed
      +-- ReviewError         10   the review server cannot be made, started, reached or used
      +-- BudgetReached       12   the cap on money is reached; what was answered is kept
@@ -104,6 +105,10 @@ class NoWork(PairsmithError):
     """A step that had work did none, so calling it a success would be a lie."""
 
     exit_code = 8
+
+
+class Uncertified(NoWork):
+    """Every row that is left waits for people or for a certificate, which the spec asks for."""
 
 
 class RowCountMismatch(PairsmithError):

@@ -14,6 +14,11 @@ _name, _, _nth = os.environ.get("PAIRSMITH_FAILPOINT", "").partition(":")
 _left = int(_nth or 1)
 
 
+def armed(name: str) -> bool:
+    """Whether the process is to end at the failpoint `name`, for who would have to arrange passing it."""
+    return name == _name
+
+
 def failpoint(name: str) -> None:
     """Pass the failpoint `name`; the process ends here if the environment asked for it."""
     global _left

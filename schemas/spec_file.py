@@ -77,18 +77,19 @@ def set_keys(text: str, values: Mapping[str, Any], notes: Mapping[str, Sequence[
 
     try:
         document = tomlkit.parse(text)
-    except (TOMLKitError, RecursionError) as error:
+    except (TOMLKitError, ValueError, RecursionError) as error:
         raise SpecError(f"is not valid TOML: {error}.", where=SPEC_NAME, fix="Mend that line.") from None
     for key, value in values.items():
         try:
             _set_key(document, key, value)
+            text = tomlkit.dumps(document)
         except (TOMLKitError, ValueError, IndexError, RecursionError):
             raise SpecError(
                 f"'{key}' cannot be set to this.",
                 where=SPEC_NAME,
                 fix="A number names an entry that its list has; null stands alone, and takes a key out.",
             ) from None
-    lines = tomlkit.dumps(document).split("\n")
+    lines = text.split("\n")
     for key, above in (notes or {}).items():
         at = key_line("\n".join(lines), key.split("."))
         if at is not None:
@@ -110,7 +111,12 @@ def _set_key(document: Any, key: str, value: Any) -> None:
         if not isinstance(table, dict | list):
             raise SpecError(f"'{key}' cannot be set: '{part}' is a value, not a table.", where=SPEC_NAME)
     place: Any = int(last) if isinstance(table, list) else last
-    if value is not None:
+    if isinstance(table, list) and isinstance(table[place], dict) and value is not None:
+        if not isinstance(value, dict):
+            raise ValueError("a table stays one")
+        table[place].clear()
+        table[place].update(value)
+    elif value is not None:
         table[place] = value
     elif isinstance(table, list) or place in table:
         del table[place]
@@ -147,7 +153,8 @@ def _override(raw: dict[str, Any], item: str) -> tuple[str, ...]:
 
 
 def _defaults(keys: Sequence[str]) -> dict[str, Any]:
-    """The value that an absent table stands for, so that setting one of its keys leaves the others as they were."""
+    """What an absent table stands for beyond the defaults of its keys, so that setting one of them leaves the others as
+    they were, and counts alone as set."""
     model: type[BaseModel] | None = Spec
     value: Any = None
     for part in keys:
@@ -156,7 +163,9 @@ def _defaults(keys: Sequence[str]) -> dict[str, Any]:
             return {}
         value = getattr(value, part) if isinstance(value, BaseModel) else field.get_default()
         model = _model_in(field.annotation)
-    return value.model_dump(mode="json", exclude_none=True) if isinstance(value, BaseModel) else {}
+    if not isinstance(value, BaseModel):
+        return {}
+    return value.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
 
 
 def _toml_value(text: str) -> Any:

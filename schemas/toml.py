@@ -12,7 +12,7 @@ _TOKEN = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|[\w-]+|\.|[ \t]+|.", re.DOTALL)
 
 
 def loads(text: str) -> dict[str, Any]:
-    """`tomllib.loads`. Raises TOMLDecodeError for such a key too."""
+    """`tomllib.loads`. Raises TOMLDecodeError for such a key too, and for a number of thousands of digits."""
     if text.count(".") > MOST_PARTS:
         dots, is_part = 0, False
         for match in _TOKEN.finditer(text):
@@ -26,4 +26,9 @@ def loads(text: str) -> dict[str, Any]:
                 # A part goes on after a dot; behind a blank or any other sign something new begins.
                 dots = dots if not is_part and (token[0] in "\"'" or token[0].isalnum() or token[0] in "_-") else 0
                 is_part = token[0] in "\"'_-" or token[0].isalnum()
-    return tomllib.loads(text)
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:  # Python reads no such number
+        raise tomllib.TOMLDecodeError("a number has too many digits") from None

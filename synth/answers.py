@@ -196,6 +196,8 @@ class Judge:
 
 def finish_meaning(word: Any, declared: Mapping[str, FinishMeaning]) -> FinishMeaning | None:
     """What an answer's `finish_reason` says of it, or None if nobody knows. What the spec declares comes first."""
+    if not declared and isinstance(word, str) and (known := _MEANING.get(word)) is not None:
+        return known  # nearly always
     text = "" if word is None else str(word).strip()
     own = {name.strip().lower(): meaning for name, meaning in declared.items()}
     letters = _letters(text)
@@ -237,6 +239,9 @@ _FENCE = re.compile(r"```[\w-]*\n((?:(?!```).)*)```", re.DOTALL)
 _QUOTES = {'"': '"', "\u201c": "\u201d", "\u00ab": "\u00bb", "\u201e": "\u201c", "'": "'"}
 
 
+_SURROUNDS = frozenset(("`", *_QUOTES))
+
+
 def clean(text: str) -> str:
     """The answer without what surrounds it: outer blanks, one code fence, one pair of quotes around the whole.
 
@@ -244,6 +249,8 @@ def clean(text: str) -> str:
     before or after the answer is left for a gate to reject. The raw answer stays in the ledger.
     """
     text = text.strip()
+    if not text or text[0] not in _SURROUNDS:
+        return text
     if fenced := _FENCE.fullmatch(text):
         text = fenced[1].strip()
     if len(text) >= 2 and (closing := _QUOTES.get(text[0])) and text[-1] == closing:

@@ -157,28 +157,29 @@ def query_of(url: str) -> dict[str, str]:
     return query if query.keys() == {"api-version"} else {}
 
 
-def read_answer(content: bytes, seconds: float, request: Json) -> Answer:
+def read_answer(content: bytes, seconds: float, request: Json, reserved: Any = None) -> Answer:
     """The answer that a body of status 200 holds; anything that is no chat completion has no choices."""
     parsed = _parsed(content)
     if not isinstance(parsed, dict):
         body = content.decode(errors="replace")
-        return Answer([], None, seconds, new_request_id(None), None, request, body)
+        return Answer([], None, seconds, new_request_id(None), None, request, body, reserved=reserved)
     request_id = new_request_id(parsed.get("id"))
-    choices = parsed.get("choices")
-    usage, model, usd = _usage(parsed.get("usage")), parsed.get("model"), _charged(parsed.get("usage"))
+    choices, model, told = parsed.get("choices"), parsed.get("model"), parsed.get("usage")
+    usage, usd = _usage(told), _charged(told)
     model = model if isinstance(model, str) else None
+    paid = {"usd": usd, "reserved": reserved}
     nested = content.count(b"[") + content.count(b"{")  # cheap, and nearly always enough to know how deep it can be
     shallow = nested <= _MAX_FACT_DEPTH
     facts = {
         name: said for name in _FACTS if (said := parsed.get(name)) and (shallow or not _deeper(said, _MAX_FACT_DEPTH))
     }
     if not isinstance(choices, list) or not any(map(_is_choice, choices)):
-        return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"), facts, usd=usd)
+        return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"), facts, **paid)
     if nested > _MAX_DEPTH:
         choices = [_flat(choice, content) for choice in choices]
     if len(choices) > 1 and all(isinstance(c, dict) and isinstance(c.get("index"), int) for c in choices):
         choices.sort(key=lambda choice: choice["index"])
-    return Answer(choices, usage, seconds, request_id, model, request, "", facts, usd=usd)
+    return Answer(choices, usage, seconds, request_id, model, request, "", facts, **paid)
 
 
 def _is_choice(value: Any) -> bool:
@@ -294,6 +295,8 @@ def _amount(told: Any) -> float | None:
 
 def _count(told: Any) -> int | None:
     """A number of tokens, None for what cannot be one."""
+    if type(told) is int and 0 <= told <= _MAX_TOKENS:
+        return told
     number = isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told <= _MAX_TOKENS
     return int(told) if number and told == int(told) else None
 

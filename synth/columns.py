@@ -82,6 +82,7 @@ def layout(found: Sequence[str], source: SeedSource, where: str, notes: list[See
     names = {**shape.columns, **{name: (name,) for name in shape.optional if name in known}}
     names |= {name: (name,) for name in variables(source)}
     names |= {name: (column,) for name, column in source.columns.items()}
+    names |= {"reference": (source.reference,)} if source.reference else {}
     places = {name: _place(found, wanted, where, notes, source) for name, wanted in names.items()}
     if source.imported:
         notes.append(SeedProblem(where, f"shape: {shape.name}."))
@@ -143,7 +144,7 @@ def _place(
 def delimiter(header: str, source: SeedSource) -> str:
     """The separator under which the header holds most of the columns, then the one that makes most cells; a comma in
     doubt."""
-    wanted = {*source.columns.values(), *variables(source)}
+    wanted = {*source.columns.values(), *variables(source), *filter(None, [source.reference])}
     wanted |= {name for shape in _shapes(source) for names in shape.columns.values() for name in names}
     known = {_plain(name) for name in wanted}
 

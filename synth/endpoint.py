@@ -20,7 +20,7 @@ import aiohttp
 import orjson
 
 from schemas.errors import AuthError, TeacherError
-from schemas.failpoints import failpoint
+from schemas.failpoints import armed, failpoint
 from schemas.records import Json, Message, Sampling
 from synth import gen_ai
 from synth.chat_completions import (
@@ -233,7 +233,7 @@ class Endpoint:
             data = orjson.dumps(body)
             try:
                 answer = await self.flow.through(
-                    partial(gen_ai.traced, self.model, body, partial(self._ask_once, body, data, paid)),
+                    gen_ai.traced(self.model, body, partial(self._ask_once, body, data, paid)),
                     prompt_bytes=len(data),
                     max_tokens=sampling.max_tokens,
                     n=n,
@@ -251,8 +251,9 @@ class Endpoint:
         async with paid(body, len(data), stopped) as reserved:
             self.sent += 1
             began = time.perf_counter()
-            # The callback runs when this coroutine waits for the answer, so after the request was handed to the socket.
-            asyncio.get_running_loop().call_soon(failpoint, "sent")
+            if armed("sent"):
+                # It runs when this coroutine waits for the answer, so after the request was handed to the socket.
+                asyncio.get_running_loop().call_soon(failpoint, "sent")
             try:
                 async with sending.clock():
                     status, headers, content = await self._exchange("POST", base, "/chat/completions", data)
@@ -266,7 +267,7 @@ class Endpoint:
             if status != 200:
                 raise await self._failure(status, headers, content, body, seconds)
         failpoint("received")
-        answer = read_answer(content, seconds, body)._replace(reserved=reserved)
+        answer = read_answer(content, seconds, body, reserved)
         self.answered = self.answered or bool(answer.choices)
         # A body without a choice is no answer but an error in disguise, which may repeat the key.
         answer = answer if answer.choices else answer._replace(body=self._without_secrets(answer.body))

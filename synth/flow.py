@@ -278,7 +278,9 @@ class Flow:
         return min(free, key=lambda h: (h is tries.host, len(h.sending) / h.window, h.sent), default=None)
 
     def _paced_until(self) -> float:
-        return max((pace.free_at for pace in (self._requests, self._tokens) if pace is not None), default=0.0)
+        if self._requests is None and self._tokens is None:
+            return 0.0
+        return max(pace.free_at for pace in (self._requests, self._tokens) if pace is not None)
 
     def _sent(self, host: Host, tokens: float, tries: _Tries, now: float) -> Sending:
         if self._requests is not None:
@@ -322,6 +324,8 @@ class Flow:
             self._timer = None
         loop = asyncio.get_running_loop()
         now = loop.time()
+        if self.in_flight >= self.concurrency:
+            return  # whoever is done looks again
         while self._waiting:
             future, tokens, tries = self._waiting[0]
             if not future.done():

@@ -33,14 +33,21 @@ _ASKED = {
 _PORTS = {"http": 80, "https": 443}
 
 
-async def traced(model: str, body: Json, ask: Callable[[Sending], Awaitable[Answer]], sending: Sending) -> Answer:
-    """`ask`, one request for completions, in a span of its own."""
+Ask = Callable[[Sending], Awaitable[Answer]]
+
+
+def traced(model: str, body: Json, ask: Ask) -> Ask:
+    """`ask`, which sends one request for completions, with a span of its own for each; itself where nobody wants it."""
     if not is_on():
-        return await ask(sending)
-    with span(f"chat {model}", _asked(sending.host.url, model, body), "client") as tell:
-        answer = await ask(sending)
-        tell(_answered(answer))
-    return answer
+        return ask
+
+    async def asked(sending: Sending) -> Answer:
+        with span(f"chat {model}", _asked(sending.host.url, model, body), "client") as tell:
+            answer = await ask(sending)
+            tell(_answered(answer))
+        return answer
+
+    return asked
 
 
 def _asked(url: str, model: str, body: Json) -> Facts:

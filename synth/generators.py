@@ -18,8 +18,9 @@ from prompts import OLD_NAMES, Prompt, load
 from prompts.answer_form import ANY_TEXT, AnswerForm
 from prompts.languages import language_name
 from schemas.errors import PromptError
+from schemas.identity import made
 from schemas.project import Project
-from schemas.records import Generated, Messages, Pair, Reason, Sampling, Seed, content_id, identity
+from schemas.records import Generated, Json, Messages, Pair, Reason, Sampling, Seed, content_id, identity
 from schemas.spec import (
     BackwardSettings,
     Exemplar,
@@ -120,16 +121,15 @@ class _Teaching:
         texts = (seed.text or "", clean(answer.text))
         input, output = texts if name == "forward" else texts[::-1]
         output = self.form.canonical(output)
-        origin = Generated(
-            generator=name,
-            prompt=self.template.ref,
-            teacher=self.ledger.identity,
-            sampling=self.sampling,
-            calls=((answer.key, answer.attempt),),
-        )
+        origin: Json = {"by": "generated", "generator": name, "prompt": self._ref, "teacher": self.ledger.identity}
+        origin |= {"sampling": self.sampling, "calls": ((answer.key, answer.attempt),)}
         texts_of = {"input": input, "output": output, "system": self.system, "columns": seed.columns}
-        pair = Pair(seed_id=seed.id, origin=origin, meta=meta, **texts_of)
+        pair = made(Pair, {"seed_id": seed.id, "origin": made(Generated, origin), "meta": meta, **texts_of})
         return Outcome(slot.filled(pair), pair)
+
+    @cached_property
+    def _ref(self) -> str:
+        return self.template.ref
 
     @cached_property
     def fingerprint(self) -> str:

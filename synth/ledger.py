@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from schemas.failpoints import failpoint
+from schemas.identity import made
 from schemas.money import Cost, total
 from schemas.records import Call, CallStatus, Json, Message, Record, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
@@ -346,25 +347,29 @@ class Ledger:
         else:
             choices = answer.choices[: len(samples)] or [{"body": answer.body}] * len(samples)
             usage, usd, settled = self._count(answer)
+        facts, before = answer.facts or {}, self._index
         calls = [
-            Call(
-                key=key,
-                attempt=len(self._index.get(key, ())) + 1,
-                status=status,
-                request=answer.request,
-                request_of=None if nth == 0 else (keys[0], len(self._index.get(keys[0], ())) + 1),
-                facts={name: said for name, said in (answer.facts or {}).items() if nth == 0 or name != "usage"},
-                raw=raw if isinstance(raw, dict) else {"body": raw},
-                reason=refusal or "",
-                usage=usage if nth == 0 else Usage(),
-                usd=usd if nth == 0 else 0.0,
-                request_id=answer.request_id,
-                stage=self._stage,
-                prompt=question.prompt,
-                sample=sample,
-                teacher=self.identity,
-                endpoint=answer.url or self._endpoint.url,
-                seconds=answer.seconds,
+            made(
+                Call,
+                {
+                    "key": key,
+                    "attempt": len(before.get(key, ())) + 1,
+                    "status": status,
+                    "request": answer.request,
+                    "request_of": None if nth == 0 else (keys[0], len(before.get(keys[0], ())) + 1),
+                    "facts": facts if nth == 0 else {name: said for name, said in facts.items() if name != "usage"},
+                    "raw": raw if isinstance(raw, dict) else {"body": raw},
+                    "reason": refusal or "",
+                    "usage": usage if nth == 0 else Usage(),
+                    "usd": usd if nth == 0 else 0.0,
+                    "request_id": answer.request_id,
+                    "stage": self._stage,
+                    "prompt": question.prompt,
+                    "sample": sample,
+                    "teacher": self.identity,
+                    "endpoint": answer.url or self._endpoint.url,
+                    "seconds": answer.seconds,
+                },
             )
             for nth, (key, sample, raw) in enumerate(zip(keys, samples, choices, strict=False))
         ]

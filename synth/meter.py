@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from schemas.errors import SpecError
 from schemas.money import Cost, Hold
@@ -39,8 +38,13 @@ class _Sum:
     def add(self, usage: Usage | None, usd: float | None) -> None:
         self.requests += 1
         if usage is not None:
-            told = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
-            self.tokens = [sum(both) for both in zip(self.tokens, told, strict=True)]
+            a, b, c, d = self.tokens
+            self.tokens = [
+                a + usage.prompt_tokens,
+                b + usage.completion_tokens,
+                c + usage.cached_tokens,
+                d + usage.reasoning_tokens,
+            ]
         self.usd += usd or 0.0
         self.unpriced += usd is None
 
@@ -90,30 +94,27 @@ class Meter:
         tokens = Usage(prompt_tokens=size_bytes, completion_tokens=limit * int(body.get("n", 1)))
         return self.prices.usd(tokens, tier=_tier(body))
 
-    @asynccontextmanager
-    async def paid(
-        self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]
-    ) -> AsyncIterator[Reserved]:
+    def paid(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> _Paid:
         """The block in which a request of `size_bytes` is sent and its answer arrives, which `settle` is then told of.
 
         Under a cap the most that it can cost is set aside before, durably. Where the block fails it is free again,
         unless the request may have been paid for all the same. Raises BudgetReached, and SpecError where the most is
         not known.
         """
-        reserved = await self._reserve(prompt, body, size_bytes, stopped)
-        try:
-            yield reserved
-        except asyncio.CancelledError:
-            self._store.append(*self._unanswered(reserved, may_be_paid=True))
-            raise
-        except BaseException as failure:
-            # Beside what is unanswered: an error that the server itself told of, or nothing was sent.
-            may_be_paid = isinstance(failure, UnansweredError) and failure.may_be_paid
-            if records := self._unanswered(reserved, may_be_paid=may_be_paid):
-                await self._store.put(*records)
-            raise
+        return _Paid(self, prompt, body, size_bytes, stopped)
 
-    async def _reserve(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Reserved:
+    async def failed(self, reserved: Reserved, failure: BaseException) -> None:
+        """The block has failed: write what may have been paid for all the same."""
+        if isinstance(failure, asyncio.CancelledError):
+            self._store.append(*self._unanswered(reserved, may_be_paid=True))
+            return
+        # Beside what is unanswered: an error that the server itself told of, or nothing was sent.
+        may_be_paid = isinstance(failure, UnansweredError) and failure.may_be_paid
+        if records := self._unanswered(reserved, may_be_paid=may_be_paid):
+            await self._store.put(*records)
+
+    async def reserve(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Reserved:
+        """What `paid` does before its block."""
         budget = self._store.budget
         if budget is None or self._is_free:
             return Reserved(body, size_bytes, prompt, None)
@@ -192,6 +193,23 @@ class Meter:
             why="An answer could be of any length, and cost any amount.",
             fix="Set max_tokens in the sampling table, as in generate.forward.sampling.max_tokens = 512.",
         )
+
+
+class _Paid:
+    """The block of `Meter.paid`."""
+
+    __slots__ = ("_asked", "_meter", "_reserved")
+
+    def __init__(self, meter: Meter, *asked: Any) -> None:
+        self._meter, self._asked = meter, asked
+
+    async def __aenter__(self) -> Reserved:
+        self._reserved: Reserved = await self._meter.reserve(*self._asked)
+        return self._reserved
+
+    async def __aexit__(self, kind: Any, failure: BaseException | None, trace: Any) -> None:
+        if failure is not None:
+            await self._meter.failed(self._reserved, failure)
 
 
 def _tier(body: Json) -> str:

@@ -215,7 +215,7 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
 
 
 def _text_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
-    if source.imported or source.extra or variables(source):
+    if source.imported or source.extra or source.reference or variables(source):
         layout(["text"], source, shown(source), notes)  # one column, so it says which is missing
     return ((number, line if isinstance(line, Fault) else {"text": line}) for number, line in lines)
 

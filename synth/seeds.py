@@ -32,13 +32,16 @@ class SeedReading:
     rows_in: int = 0
 
 
-def read_seeds(sources: Sequence[SeedSource], folder: Path, stdin: BinaryIO | None = None) -> SeedReading:
+def read_seeds(
+    sources: Sequence[SeedSource], folder: Path, stdin: BinaryIO | None = None, *, most_rows: int | None = None
+) -> SeedReading:
     """Read every source in order. Paths are relative to `folder`; `stdin` stands for the path `-`.
 
     White space around a text is not part of it. A row whose text (of the same kind) was read before, in whichever
     source, is a problem that names the first one; if it has another licence, the first seed tells both. A source is
     read up to `limit` seeds; rows behind that do not count. Lines and rows are numbered from 1; in CSV a row has the
-    number of the line it starts on, in a JSON list its place. Only the columns that are asked for are read.
+    number of the line it starts on, in a JSON list its place. Only the columns that are asked for are read. A source
+    with more than `most_rows` rows is refused as soon as that is seen.
 
     Raises InputError, before anything is returned, if there is no source, or one is missing, empty, malformed (the
     file, the line and the column or byte are named), lacks the column, or has not one row with a text.
@@ -61,7 +64,7 @@ def read_seeds(sources: Sequence[SeedSource], folder: Path, stdin: BinaryIO | No
     reading = SeedReading()
     first_seen: dict[str, int] = {}
     for source in sources:
-        _read(source, folder, stdin, reading, first_seen)
+        _read(source, folder, stdin, reading, first_seen, most_rows=most_rows)
     return reading
 
 
@@ -79,6 +82,7 @@ def _read(
     reading: SeedReading,
     first_seen: dict[str, int],
     held: Iterable[tuple[int, object]] | None = None,
+    most_rows: int | None = None,
 ) -> None:
     rows = accepted = duplicates = 0
     unusable: list[SeedProblem] = []
@@ -90,6 +94,10 @@ def _read(
         )
         for number, cells in given:
             rows += 1
+            if most_rows is not None and rows > most_rows:
+                raise InputError(
+                    f"has more than {most_rows:,} rows.", where=shown(source), fix="Part it into several files."
+                )
             where = f"{shown(source)}:{number}"
             seed = cells if isinstance(cells, Fault) else seed_of(source, cells, where)
             if isinstance(seed, Fault):
@@ -140,8 +148,11 @@ def seed_of(source: SeedSource, cells: Cells, where: str) -> Seed | Fault:
     meta = {"use": source.use} if source.use else {}
     shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": meta, "columns": columns}
     if not source.imported:
-        text = checked(cells.get("text"))
-        return text if isinstance(text, Fault) else Seed(text=text, **shared)
+        text, reference = checked(cells.get("text")), plain_text(cells.get("reference") if source.reference else None)
+        for part in (text, reference):
+            if isinstance(part, Fault):
+                return part
+        return Seed(text=text, reference=reference or None, **shared)
     found = exchange(cells, several=source.kind == "conversation")
     if isinstance(found, Fault):
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from schemas.identity import made
 from schemas.records import Candidate, GeneratorName, Pair, Reason
 
 Name = GeneratorName
@@ -20,7 +21,7 @@ class Slot(NamedTuple):
 
     def filled(self, pair: Pair) -> Candidate:
         """The slot with its pair."""
-        return Candidate(**self._asdict(), pair_id=pair.id)
+        return made(Candidate, {**self._asdict(), "pair_id": pair.id})
 
     def failed(self, reason: Reason) -> Candidate:
         """The slot for which no pair came."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from curate.gates import GateStep, gates_for, judge_text
 from curate.gates.judgement import quote
 from curate.gates.user import guarded, user_gate
-from curate.pool import fold
+from curate.rows import fold
 from schemas.records import content_id
 from schemas.spec import Pattern, Spec
 

@@ -22,7 +22,7 @@ import orjson
 
 from curate.judge import judging
 from curate.near_duplicates import contaminated
-from curate.split import asked_of, held_out_inputs, held_out_outputs, seed_split
+from curate.split import asked_of, distinct_questions, held_out_inputs, held_out_outputs, seed_split
 from prompts.answer_form import AnswerForm
 from schemas.blocking import run
 from schemas.errors import NoWork, PairsmithError, UsageError
@@ -104,7 +104,7 @@ def evaluate(
         train=trained.settings,
         evaluate=EvaluateSettings.model_validate(settings),
     )
-    distinct = list({seed.id: seed for seed in _seeds_of(list(inputs), references)}.values())
+    distinct = distinct_questions(_seeds_of(list(inputs), references))
     learned = dataset_of(rows)
     refuse_leaks(replace(learned, held_out=[seed.asked for seed in distinct]))
     shown = [_exemplar(row) for row in learned.train]
@@ -189,7 +189,9 @@ def plan_evaluation(
     form = AnswerForm.of(spec.task, project.folder)
     systems = systems_of(project, seeds, models, rows)
     judges = judging(project, spec.evaluate.judges)
-    return EvaluationPlan(spec, trained, tuple(seeds), systems, checks, form, judges, tuple(validation))
+    return EvaluationPlan(
+        spec, trained, tuple(seeds), systems, checks, form, judges, tuple(validation), learned=tuple(rows)
+    )
 
 
 def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
@@ -198,7 +200,7 @@ def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
     seeds = store.seeds()
     asked = [*held_out_inputs(seeds, spec), *_outputs_with_inputs(store, held_out_outputs(seeds, spec), spec)]
     if asked:
-        return sorted(asked, key=lambda seed: seed.id)[: spec.evaluate.max_seeds]
+        return distinct_questions(asked)[: spec.evaluate.max_seeds]
     raise NoWork(
         f"none of the {len(seeds)} seeds gives the test split an input.",
         why="There is nothing to evaluate on that training has not seen.",

@@ -17,7 +17,7 @@ from synth.answers import clean
 from synth.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.prices import free
-from train.adapter_check import check_adapter, check_merged, score
+from train.adapter_check import Probe, Scores, check_adapter, check_merged, score, scores_of
 from train.local_model import serving
 from train.measured_by_vllm import Scored, by_vllm
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
@@ -52,7 +52,8 @@ class Interview:
     def __init__(self, plan: EvaluationPlan, store: Store, progress: Progress) -> None:
         self._plan, self._store, self._progress = plan, store, progress
         self._samples = {"sampled": plan.spec.evaluate.samples, "greedy": 1}
-        self._base_score: tuple[float, int] | None = None
+        self._base_scores: Scores | None = None
+        self._has_merged = any(system.model.local and system.model.local.is_merged for system in plan.systems)
         self._done, self._total = 0, plan.answers_per_system * len(plan.systems) + len(plan.validation)
 
     async def ask(self, systems: Sequence[System], open_teacher: OpenTeacher | None) -> Round:
@@ -94,18 +95,18 @@ class Interview:
     async def _served(self, local: LocalModel, concurrency: int) -> AsyncIterator[tuple[Endpoint, AdapterCheck | None]]:
         """A local model under its own name, or under the name `tuned` with the adapter on. The tuned one is checked
         first, a merged model against the base, whose round comes before."""
-        text = self._plan.fixed_text
-        # Under one prompt for every model, so that the scores compare.
-        messages = next(system for system in self._plan.systems if TUNED in system.names).messages(self._plan.seeds[0])
+        # Under the tuned system's prompts for every model, so that the scores compare.
+        tuned = next(system for system in self._plan.systems if TUNED in system.names)
+        probes = [Probe(tuned.messages(seed), text) for seed, text in self._plan.probes]
         async with _scored(local, concurrency) as served:
             check = None
             if local.adapter is not None:
-                check = await check_adapter(served.score, served.base, served.name, messages, text)
+                check = await check_adapter(served.score, served.base, served.name, probes)
             elif local.is_merged:
-                assert self._base_score is not None, "the base is asked before the tuned model"
-                check = check_merged(self._base_score, await served.score(served.name, messages, text), text)
-            else:
-                self._base_score = await served.score(served.name, messages, text)
+                assert self._base_scores is not None, "the base is asked before the tuned model"
+                check = check_merged(self._base_scores, await scores_of(served.score, served.name, probes), probes)
+            elif self._has_merged:
+                self._base_scores = await scores_of(served.score, served.name, probes)
             options: dict[str, Any] = {"key": served.key, "timeout_s": ASK_TIMEOUT_S, "concurrency": concurrency}
             async with Endpoint(served.base_url, served.name, **options) as endpoint:
                 yield endpoint, check

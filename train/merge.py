@@ -18,6 +18,7 @@ from statistics import fmean
 from typing import Any, get_args
 
 from schemas.blocking import run
+from schemas.errors import PairsmithError
 from schemas.files import replaced_folder
 from schemas.progress import Progress, unseen
 from schemas.records import Message, Sampling
@@ -98,12 +99,25 @@ def write_merged(base: Base, settings: TrainSettings, adapter: Path, folder: Pat
             if into == "rounded"
             else AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.bfloat16)
         )
+        before = _sums(model)
         model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+        if _sums(model) == before:
+            raise PairsmithError(
+                f"merging the adapter into the {into} base changed no weight.",
+                where=str(adapter),
+                why="The merged model would be the base under another name.",
+                fix="Train longer or with a higher train.learning_rate; what was learned is lost in 16 bits.",
+            )
         # It would be written into the config and say where this machine keeps its files.
         model.config._name_or_path = ""
         model.generation_config = GenerationConfig.from_pretrained(adapter)
         model.save_pretrained(partial)
         chat.tokenizer.save_pretrained(partial)
+
+
+def _sums(model: Any) -> list[float]:
+    """A number for each weight, which is another one where the weight is."""
+    return [float(weight.detach().double().sum()) for weight in model.parameters()]
 
 
 async def _measured(into: Into, folder: Path, rows: Sequence[Row], chat: Chat, settings: TrainSettings) -> Build:

@@ -200,11 +200,13 @@ class Comparison(Record):
 
 
 class AdapterCheck(Record):
-    """Log-probabilities of one fixed text at the tuned model's server: without the adapter, with it, and without it
-    again while it was in use. Proof that the two are different models and do not leak into each other. A merged model
-    has a server of its own, apart from the base's: nothing could leak, and `base_again` is None."""
+    """Log-probabilities of `texts` texts together at the tuned model's server: without the adapter, with it, without
+    it again while it was in use. Proof that the two are different models and do not leak into each other. A merged
+    model has a server of its own, apart from the base's: nothing could leak, and `base_again` is None. `text` stands in
+    evaluations of earlier versions."""
 
-    text: str
+    text: str = ""
+    texts: int = 1
     base: float
     tuned: float
     base_again: float | None

@@ -32,7 +32,7 @@ The loss was taken on the answers only ({learned_tokens} tokens an epoch).
 | batch / accumulation / epochs / seed | {batch} / {accumulation} / {epochs:g} / {seed} |
 | computed in | {compute_dtype} |
 | time | {seconds:.0f} s, {seconds_per_step:.2f} s a step |
-| highest resident memory | {peak_gib:.2f} GiB |
+| highest memory (of the GPU, where there is one) | {peak_gib:.2f} GiB |
 | versions | {versions} |
 
 ## Loss

@@ -11,14 +11,15 @@ import gc
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import InputError, MissingDependency, NoWork, PairsmithError
+from schemas.errors import InputError, MissingDependency, NoWork, PairsmithError, StoreFull
 from schemas.failpoints import failpoint
 from schemas.files import replaced_folder
 from schemas.progress import Asked, Progress, unasked, unseen
@@ -103,11 +104,12 @@ def tune(
     validation, also_long = usable(dataset.validation, chat, settings.max_length, "validation")
     fitting = replace(dataset, train=train, validation=validation)
     _refuse_settings(settings, fitting)
-    from train.trainer import LossLog
+    with quiet():
+        from train.trainer import LossLog
 
     log = LossLog(progress, asked)
     checkpoints = out_dir / f".{name}.checkpoints"
-    with replaced_folder(folder) as partial:
+    with _room(out_dir), replaced_folder(folder) as partial:
         try:
             with quiet():
                 result = _train(base, chat, fitting, settings, partial, checkpoints, log, start)
@@ -127,6 +129,24 @@ def tune(
             return _kept(partial, out_dir, result)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return result.model_copy(update={"folder": str(folder)})
+
+
+@contextmanager
+def _room(out_dir: Path) -> Iterator[None]:
+    """Says in a sentence that the disk is full: whoever writes weights has an error of its own for it."""
+    try:
+        yield
+    except PairsmithError:
+        raise
+    except Exception as error:
+        if "No space left" not in str(error) and "File too large" not in str(error):
+            raise
+        raise StoreFull(
+            f"no space is left to write ({error}).",
+            where=str(out_dir),
+            why="The adapter was not saved; what was trained before the last whole checkpoint is kept.",
+            fix="Free some space and run the same command again; it goes on from there.",
+        ) from error
 
 
 def _kept(partial: Path, out_dir: Path, result: TrainResult) -> TrainResult:
@@ -189,7 +209,7 @@ def _train(
     """Load, check the mask of what TRL made of the rows, train, check that something was learned, save."""
     from transformers import set_seed
 
-    from train.trainer import adapter_trainer, curve_of, train
+    from train.trainer import adapter_trainer, curve_of, memory, train
 
     started = time.monotonic()
     set_seed(settings.seed)
@@ -235,7 +255,7 @@ def _train(
         compute_dtype=str(model.dtype).removeprefix("torch."),
         seconds=time.monotonic() - started,
         seconds_per_step=log.seconds / max(1, log.steps),
-        peak_gib=_peak_gib(),
+        peak_gib=memory()["peak_gib"],
         versions={package: version(package) for package in (*_PACKAGES, *_OF_UNSLOTH[settings.backend])},
         masks=masks,
         system_prompt=dataset.system_prompt,
@@ -269,10 +289,12 @@ def _moved(model: Any) -> bool:
 
 
 def _refuse_no_learning(model: Any, losses: Sequence[float], steps: int) -> None:
+    fix = "Lower train.learning_rate, raise train.epochs, or look at the rows with `pairsmith explain`."
     if not steps:
         what = "no step was made"
     elif not _moved(model):
         what = "the adapter's weights are what they were before it, or all zero"
+        fix = "Raise train.epochs, or set train.warmup = 0: while it warms up, the first step has a learning rate of 0."
     elif not all(math.isfinite(loss) for loss in losses):
         what = "the loss is not finite"
     else:
@@ -280,7 +302,7 @@ def _refuse_no_learning(model: Any, losses: Sequence[float], steps: int) -> None
     raise NoWork(
         f"training ended, but {what}.",
         why="The tuned model would be the base model, or broken.",
-        fix="Lower train.learning_rate, raise train.epochs, or look at the rows with `pairsmith explain`.",
+        fix=fix,
     )
 
 
@@ -295,11 +317,3 @@ def _save(model: Any, chat: Chat, base: Base, folder: Path) -> None:
     chat.tokenizer.save_pretrained(str(folder))
     own = model.get_base_model().generation_config.eos_token_id
     GenerationConfig(eos_token_id=chat.end_tokens(own)).save_pretrained(str(folder))
-
-
-def _peak_gib() -> float:
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)

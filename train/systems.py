@@ -24,6 +24,7 @@ Chat = Callable[[Seed], Messages]
 ASK_TIMEOUT_S = 1800.0
 # What of `[evaluate]` changes no number of an evaluation; that vLLM serves stands in the models' revisions.
 _NO_PART = frozenset({"concurrency", "resamples", "ship_at", "vllm", "vllm_python", "vllm_args"})
+_PROBES = 4
 RETRIEVED = 5
 """Rows that retrieval shows where the spec has no exemplars; else as many as those."""
 
@@ -103,8 +104,9 @@ class System:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """The systems, the inputs and the checks of an evaluation. `fixed_text` is scored with the adapter on and off.
-    `validation` are inputs whose answers are looked at to decide what to do next; they are no part of the proof.
+    """The systems, the inputs and the checks of an evaluation. `probes` are scored with the adapter on and off; they
+    are taken from `learned`, what it was trained on. `validation` are inputs whose answers are looked at to decide what
+    to do next; they are no part of the proof.
 
     Answers are read by `form` before they are checked: who was asked for `{"label": "x"}` is not judged by brackets.
     `judging` names what judges would say of them (`curate.judge.judging`); empty where nobody judges.
@@ -118,6 +120,7 @@ class EvaluationPlan:
     form: AnswerForm = ANY_TEXT
     judging: str = ""
     validation: tuple[Seed, ...] = ()
+    learned: tuple[Exemplar, ...] = ()
 
     @cached_property
     def references(self) -> dict[str, str]:
@@ -142,8 +145,13 @@ class EvaluationPlan:
         return len(self.seeds) * (self.spec.evaluate.samples + 1)
 
     @property
-    def fixed_text(self) -> str:
-        return self.spec.exemplars[0].output if self.spec.exemplars else self.spec.task.style
+    def probes(self) -> list[tuple[Seed, str]]:
+        """Questions with an answer each: the shortest rows that the adapter learned from, which it moves most and which
+        every context holds, else exemplars, else the style as the answer to a test input."""
+        known = sorted(self.learned or self.spec.exemplars, key=lambda row: len(row.input) + len(row.output))
+        shown = known[:_PROBES]
+        rows = [(Seed(kind="input", text=row.input, source="probe"), row.output) for row in shown]
+        return rows or [(self.seeds[0], self.spec.task.style)]
 
 
 def test_set_hash(seeds: Sequence[Seed]) -> str:

@@ -280,10 +280,10 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
             numbers |= {"tokens": int(state.num_input_tokens_seen)}
         if self.steps:
             numbers["eta_s"] = elapsed_s / self.steps * (total - done)
-        self.progress("train", numbers | _memory() | extra)
+        self.progress("train", numbers | memory() | extra)
 
 
-def _memory() -> dict[str, float]:
+def memory() -> dict[str, float]:
     """GiB in use now and at most, of the GPU, or of this process where there is none."""
     if torch.cuda.is_available():
         now, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()

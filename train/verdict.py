@@ -27,6 +27,8 @@ Standing = Literal["better", "worse", "tie", "unclear", "few", "not measured"]
 PROMPTED = frozenset({"base", "few-shot", "retrieval"})
 TIE, AT_MOST = 0.05, 0.10
 _MONTHLY_USD = 100.0
+_NOTHING = "not one answer of tuned passes: the checks are too hard for this base with these rows, or wrong"
+_LARGER = "a larger base (`pairsmith models`), more rows or other checks let it pass some"
 _WHOLE = "{} gives whole answers: raise evaluate.sampling.max_tokens, or look at its answers"
 
 
@@ -56,6 +58,8 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> Verdict:
         flips = [_WHOLE.format(TUNED)]
     elif fine_tune != "fine-tune":
         decision = "do not ship" if fine_tune == "do not fine-tune" else fine_tune
+        if fine_tune == "do not fine-tune" and _passes_nothing(evaluation):
+            because, flips = [_NOTHING, *because], [_LARGER, *flips]
     else:
         decision, why, flip = _reaches(evaluation, ship_at)
         because, flips = [why, *because], [flip, *flips]
@@ -72,6 +76,11 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> Verdict:
 
 def _measured(system: SystemResult) -> bool:
     return system.sampled.pass_rate is not None or system.greedy.pass_rate is not None
+
+
+def _passes_nothing(evaluation: Evaluation) -> bool:
+    tuned = evaluation.system(TUNED)
+    return not tuned.sampled.passed + tuned.greedy.passed
 
 
 def standing(evaluation: Evaluation, other: SystemResult) -> Standing:
@@ -116,12 +125,13 @@ def _gaps(evaluation: Evaluation, other: SystemResult) -> list[Comparison]:
 
 def _against(evaluation: Evaluation, other: SystemResult, how: Standing) -> str:
     numbers = _numbers(_gaps(evaluation, other))
+    inputs = "is 1 test input" if evaluation.seeds == 1 else f"are {evaluation.seeds} test inputs"
     sentences = {
         "better": f"tuned passes more often than {other.label} ({numbers})",
         "worse": f"{other.label} passes more often than tuned, without any training ({numbers})",
         "tie": f"{other.label} passes about as often without any training ({numbers})",
         "unclear": f"tuned and {other.label} are not told apart, nor alike ({numbers})",
-        "few": f"there are {evaluation.seeds} test inputs, and fewer than {LEAST_TEST_INPUTS} prove nothing",
+        "few": f"there {inputs}, and fewer than {LEAST_TEST_INPUTS} prove nothing",
         "not measured": f"tuned and {other.label} were not both measured: one gave no whole answer",
     }
     return sentences[how]

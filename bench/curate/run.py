@@ -1,6 +1,7 @@
 """What a store of 100,000 rows costs: curating it, and reading it for `status`, `rows` and the report.
 
     python -m bench.curate.run [ROWS]                 # writes bench/results/curate.json
+    python -m bench.curate.run memory 1000000         # writes "memory" there: the peak of all processes together
 
 Rows are 40 words of a vocabulary of 900, four candidates an input, one in ten a near-duplicate of another; three gates,
 a scorer that takes no time, best of two. Every measurement is a process of its own: wall seconds and peak resident
@@ -106,6 +107,7 @@ def judge(folder: Path) -> None:
     from curate.tallies import tally
     from pairsmith.outcome import CurateOutcome
     from pairsmith.receipt import recording
+    from schemas.cores import cores
     from schemas.records import Pair, Reason
     from schemas.spec_file import load
     from schemas.store import Store
@@ -139,6 +141,8 @@ def judge(folder: Path) -> None:
             "reasons": pool.reasons,
             "bytes_a_row_read": pool_kb * 1024 // len(pool),
         }
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024  # of the largest; all are taken for it
+    figures["gates_mb"] = children * cores()
     print(json.dumps({**figures, "seconds": {step: round(value, 1) for step, value in seconds.items()}}))
 
 
@@ -190,13 +194,38 @@ def main(rows: int) -> None:
         for key, command in readers.items():
             figures[key] = min((measured(*command)[0] for _ in range(3)), key=lambda cost: cost["seconds"])
         figures["store_mb"] = round((folder / "pairsmith.db").stat().st_size / 2**20)
+    keep(figures)
+
+
+def memory(rows: int) -> None:
+    """The peak of curating so many rows, over all processes; the rest of the figures stays."""
+    with tempfile.TemporaryDirectory() as name:
+        filling = os.fork()
+        if filling == 0:
+            fill(Path(name), rows)
+            os._exit(0)
+        if os.waitpid(filling, 0)[1]:
+            raise SystemExit("the store could not be filled")
+        cost, printed = measured("-m", "bench.curate.run", "judge", name)
+    told = json.loads(printed)
+    peak = {"rows": rows, "parent_mb": cost["peak_mb"], "cpu_s": cost["cpu_s"]}
+    peak["peak_mb"] = cost["peak_mb"] + told["gates_mb"]
+    known = json.loads(RESULTS.read_text()).get("memory", {}) if RESULTS.exists() else {}
+    keep({"memory": known | {f"{rows:,}": peak | {"seconds": told["seconds"], "counts": told["counts"]}}})
+
+
+def keep(figures: dict[str, Any]) -> None:
+    """Put the figures among those that are there."""
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
-    print(RESULTS.read_text())
+    known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps(known | figures, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["judge"]:
         judge(Path(sys.argv[2]))
+    elif sys.argv[1:2] == ["memory"]:
+        memory(int(sys.argv[2]))
     else:
         main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)

@@ -25,7 +25,9 @@ from schemas.records import Json
 
 PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
 _PAGE = 1_000
-_BULK, _OUR_BULK = 200, 500  # records a request
+_BULK = 500  # records a request: as many as Argilla takes, because each request costs it as much as some of them
+_BULK_TIMEOUT_S = 300.0  # at some 100 records a second, less on a busy machine
+_MOST_BYTES = 4_000_000  # a request: a few texts as long as a book are no burden that the server breaks under
 _MOST_DELETED = 100  # records a request: Argilla's limit
 _MARK = "<!-- made by pairsmith -->"  # in a queue's guidelines, where nobody sees it
 _OURS = "pairsmith"  # the key in a dataset's metadata under which stands whose it is
@@ -275,8 +277,8 @@ class Argilla:
         return str(script.headers.get("content-type")).startswith("text/javascript")
 
     def records(self, queue: Queue, *, responses: bool = False) -> Iterator[Json]:
-        """Every record of a queue, oldest first: its id and its external id, and if asked fields, metadata and
-        everybody's responses. The next page is asked for while one is read."""
+        """Every record of a queue, oldest first: its id, its external id and its status, and if asked fields, metadata
+        and everybody's responses. The next page is asked for while one is read."""
         asked: Json = {"include": "responses"} if responses else {}
         path, size = f"datasets/{queue.id}/records", _PAGE
         if self._is_ours:
@@ -295,20 +297,18 @@ class Argilla:
 
     def add(self, queue: Queue, items: Iterable[Json], done: Callable[[int], None]) -> None:
         """Add records that the queue does not have, as the bulk route of Argilla's API takes them. `done` is told the
-        number of a chunk that is there; the next ones are made while one is sent."""
-        path, size = f"datasets/{queue.id}/records/bulk", _BULK
-        if self._is_ours:
-            path, size = f"pairsmith/datasets/{queue.id}/records", _OUR_BULK
+        number of a chunk that is there; the next one is made while one is sent."""
+        path = f"pairsmith/datasets/{queue.id}/records" if self._is_ours else f"datasets/{queue.id}/records/bulk"
 
-        def send(chunk: list[Json]) -> int:
+        def send(chunk: list[bytes]) -> int:
             headers = {"Content-Type": "application/json"}
-            self.call("PUT", path, content=orjson.dumps({"items": chunk}), headers=headers)
+            content = b'{"items":[' + b",".join(chunk) + b"]}"
+            self.call("PUT", path, content=content, headers=headers, timeout=_BULK_TIMEOUT_S)
             return len(chunk)
 
-        remaining = iter(items)
         with ThreadPoolExecutor(1) as aside:
             sent: Future[int] | None = None
-            while chunk := list(itertools.islice(remaining, size)):
+            for chunk in _chunks(map(orjson.dumps, items), _BULK):
                 if sent is not None:
                     done(sent.result())
                 sent = aside.submit(send, chunk)
@@ -342,6 +342,20 @@ class Argilla:
         path = "users" if self.call("GET", "me")["role"] == "owner" else f"workspaces/{workspace}/users"
         users = self.call("GET", path)["items"]
         return {str(user["id"]): User(user["username"], utc(user["inserted_at"])) for user in users}
+
+
+def _chunks(items: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
+    """At most `most` items, and if there are several at most `_MOST_BYTES`."""
+    chunk: list[bytes] = []
+    size = 0
+    for item in items:
+        if chunk and (len(chunk) == most or size + len(item) > _MOST_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(item)
+        size += len(item)
+    if chunk:
+        yield chunk
 
 
 def _mark_of(dataset: Json) -> Json:

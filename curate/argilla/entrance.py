@@ -1,21 +1,10 @@
-"""The way into Argilla for somebody who is signed in elsewhere: an account, and a token as its own sign-in gives."""
+"""The way into Argilla for somebody who is signed in elsewhere: an account, and a code that is good once."""
 
 from __future__ import annotations
-
-import base64
-import hashlib
-import hmac
-import json
-import time
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urlencode
 
 from curate.argilla.client import Argilla
 from curate.argilla.people import Person, invite, people
 from schemas.errors import ReviewError
-
-VALID_S = 24 * 60 * 60  # as Argilla's own tokens are
 
 
 def member(argilla: Argilla, name: str) -> Person:
@@ -40,20 +29,13 @@ def _called(argilla: Argilla, name: str) -> Person | None:
     return next((person for person in people(argilla) if person.name == name), None)
 
 
-def address(url: str, secret: str, person: Person, page: str = "/") -> str:
-    """Where a browser is signed in as this person, and led to a page. The token stands behind the #, so that no server
-    and no log sees it."""
-    claims = {"identity": person.id, "name": person.name, "username": person.name, "role": person.role}
-    token = _signed({**claims, "exp": int(time.time()) + VALID_S}, secret)
-    return f"{url.rstrip('/')}/pairsmith/enter.html?{urlencode({'to': page})}#{token}"
+def code(argilla: Argilla, person: Person, *, origin: str, page: str = "/") -> str:
+    """What signs a browser in as this person and leads it to a page: once, within a minute, and only from a form that a
+    page of `origin` sends, as the field `code`, to `action`. Our own server alone knows codes."""
+    asked = {"user_id": person.id, "origin": origin, "page": page}
+    return str(argilla.call("POST", "pairsmith/codes", json=asked)["code"])
 
 
-def _signed(claims: Mapping[str, Any], secret: str) -> str:
-    """A JSON Web Token, HS256."""
-    head, body = (_packed(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
-    signature = hmac.digest(secret.encode(), head + b"." + body, hashlib.sha256)
-    return b".".join((head, body, _packed(signature))).decode()
-
-
-def _packed(content: bytes) -> bytes:
-    return base64.urlsafe_b64encode(content).rstrip(b"=")
+def action(url: str) -> str:
+    """Where the form that brings a code is sent."""
+    return f"{url.rstrip('/')}/api/v1/pairsmith/enter"

@@ -34,6 +34,7 @@ from schemas.store import Store
 
 SHARED, ADJUDICATION = "-shared", "-adjudication"
 _GOLD_SHARE = 0.1  # of a batch
+_MOST_COUNTED = 100  # rows a request
 
 
 def queue_name(project: Project) -> str:
@@ -277,12 +278,29 @@ def _add(
 
 def _keep(argilla: Argilla, queue: Queue, wanted: set[str], sampled: set[str]) -> tuple[set[str], int]:
     """The rows that stay in a queue, and how many of ours were withdrawn because nobody wants or answered them."""
-    rows = {record["external_id"]: str(record["id"]) for record in argilla.records(queue)}
-    unwanted = {id_: record_id for id_, record_id in rows.items() if id_ in sampled and id_ not in wanted}
+    rows = {record["external_id"]: record for record in argilla.records(queue)}
+    if any(rows[id_]["status"] == "completed" for id_ in wanted & rows.keys()):
+        _count_again(argilla, queue, wanted)
+    unwanted = {id_: str(record["id"]) for id_, record in rows.items() if id_ in sampled and id_ not in wanted}
     if not unwanted:
         return set(rows), 0
     gone = argilla.withdraw(queue, unwanted.values())
     return {record["external_id"] for record in argilla.records(queue)}, gone
+
+
+def _count_again(argilla: Argilla, queue: Queue, wanted: set[str]) -> None:
+    """Have Argilla count the answers anew of `wanted` rows that count as answered and are not: somebody who was deleted
+    took answers along, and Argilla goes on showing such a row to nobody."""
+    wrong = [
+        {"id": str(row["id"])}
+        for row in argilla.records(queue, responses=True)
+        if row["external_id"] in wanted
+        and row["status"] == "completed"
+        and sum(response["status"] == "submitted" for response in row.get("responses") or ()) < queue.min_submitted
+    ]
+    for start in range(0, len(wrong), _MOST_COUNTED):
+        items = wrong[start : start + _MOST_COUNTED]  # changes nothing else of a row
+        argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
 
 
 class _Page:

@@ -51,20 +51,32 @@ def ensure_environment(folder: Path, progress: Progress = unseen) -> Path:
 
 def fitting_python(progress: Progress = unseen, running: tuple[int, int] = sys.version_info[:2]) -> str:
     """A Python that the server runs on: this one (`running`) if it does, else one on PATH, else one that uv has or
-    fetches."""
+    fetches. One on PATH must be able to make an environment: some are stand-ins for what is not installed, or come
+    without pip."""
     if running <= NEWEST_PYTHON:
         return sys.executable
     for version in _FITTING:
-        if found := shutil.which(f"python{version}"):
+        found = shutil.which(f"python{version}")
+        if found and _said_by(found, "-c", "import ensurepip, venv; print('fits')") == "fits":
             return found
-    if uv := shutil.which("uv"):
+    missing = "no python3.13, python3.12, python3.11 or uv that works is on PATH"
+    if uv := shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent)):
         progress("argilla", {"step": f"fetching Python {_FITTING[0]}"})
-        subprocess.run([uv, "python", "install", _FITTING[0]], capture_output=True)
-        asked = subprocess.run([uv, "python", "find", _FITTING[0]], capture_output=True, text=True)
-        if asked.returncode == 0:
-            return asked.stdout.strip()
+        _said_by(uv, "python", "install", _FITTING[0])
+        if fetched := _said_by(uv, "python", "find", "--no-project", "--managed-python", _FITTING[0]):
+            return fetched
+        missing = "no python3.13, python3.12 or python3.11 that works is on PATH, and uv could fetch none"
     raise MissingDependency(
-        f"argilla-server {ARGILLA_VERSION} runs on Python 3.11 to 3.13; this is Python"
-        f" {running[0]}.{running[1]}, and no python3.13, python3.12, python3.11 or uv is on PATH.",
+        f"argilla-server {ARGILLA_VERSION} runs on Python 3.11 to 3.13; this is Python {running[0]}.{running[1]}, and"
+        f" {missing}.",
         fix="Install one of them (uv fetches a Python by itself), or set [review] url to an Argilla elsewhere.",
     )
+
+
+def _said_by(*command: str) -> str:
+    """What a program prints; empty if it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -22,6 +22,7 @@ _UNSPACED = re.compile(r"[぀-ヿ一-鿿]")
 _ROW = re.compile(r"^\s*\|.*$", re.MULTILINE)
 _GAPS = re.compile(r"\|\s*(?:…|\.{3})\s*\|\s*(?:(?:…|\.{3})\s*\|)|\((?:…|\.{3})[^()\n]{0,40}\)\s*\Z")
 _SENTENCE = 5  # words
+_SMALL = 4  # letters: "the", "your" and "team" beside a name
 _STOPS = re.compile(r"[.!?…。！？।؟۔][\"'”»)\]*]*\Z")
 _ITEM = re.compile(r"(?:[-*•·]|\d{1,2}[.)]|\(?[a-z]\))\s")
 _SHORT_QUOTE = re.compile(r"`[^`\n]{1,40}`|\"[^\"\n]{1,40}\"")
@@ -33,7 +34,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     others. Where all earlier items of a list end in a stop, the last one does; a long last line of prose that alone has
     no stop is only flagged, `unended`.
 
-    Titles, verse, lists and code end without a stop; only a last line with another sentence before it is asked for one.
+    Titles, verse, lists, code and the name under a letter end without a stop; only a last line with another sentence
+    before it is asked for one.
     Not covered: a text that was cut behind a full stop, or inside of its first sentence behind a noun.
     """
     text = without_options(pair.output).strip().removesuffix(",").rstrip()
@@ -54,9 +56,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     behind_a_sentence = list(_INSIDE.finditer(line))
     if behind_a_sentence:
         rest = line[behind_a_sentence[-1].end() :]
-        if count_words(rest) >= (8 if unspaced else 4) and len(line) >= (
-            24 if unspaced else 30 if "가" <= line[-1] <= "힣" else 60
-        ):
+        length = 24 if unspaced else 30 if "가" <= line[-1] <= "힣" else 60
+        if count_words(rest) >= (8 if unspaced else 4) and len(line) >= length and not _is_signed(rest):
             return rejected("cut", f"its last sentence has no end: {quote(line[-60:])}")
     if _open_bracket(line):
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
@@ -82,6 +83,16 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         if words >= 2 * _SENTENCE:
             return cut_off._replace(keep=True, flags=("unended",))
     return passed("it has an end")
+
+
+def _is_signed(rest: str) -> bool:
+    """The end of a letter, which has no stop: a greeting and, behind a comma, a name (`Regards, the Luma team`)."""
+    greeting, comma, name = (part.strip() for part in rest.rpartition(","))
+    words = name.split()
+    if not comma or not greeting[:1].isupper() or max(len(greeting.split()), len(words)) > 4:
+        return False
+    named = [word[0].isupper() for word in words]
+    return any(named) and all(is_name or len(word) <= _SMALL for word, is_name in zip(words, named, strict=True))
 
 
 def _open_bracket(line: str) -> bool:

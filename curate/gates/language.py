@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from copy import copy
 from functools import cache, lru_cache
+from itertools import chain, repeat
 from typing import Any
 
 from curate.gates.content import quotations
@@ -170,7 +171,7 @@ def _letters(text: str) -> str:
 def _speaks(text: str, code: str, least: int = 5) -> bool:
     """Whether a text is so full of stop words of `code`, and of no other language's, that it needs no identifying."""
     tokens, known = words(text), _languages_of()
-    spoken = Counter(language for word in tokens for language in known.get(word, ()))
+    spoken = Counter(chain.from_iterable(map(known.get, tokens, repeat(()))))
     own = spoken.pop(code, 0)
     return own >= least and own >= _SURE_SHARE * len(tokens) and own >= 2 * max(spoken.values(), default=0)
 
@@ -190,7 +191,7 @@ _SURE_SHARE = 0.25
 
 def _has_stop_words(segment: str, code: str) -> bool:
     stop, found = lexicon(code).stop, words(segment)
-    return sum(word in stop for word in found) >= _OWN * len(found) > 0
+    return sum(map(stop.__contains__, found)) >= _OWN * len(found) > 0
 
 
 def _is_code(text: str) -> bool:

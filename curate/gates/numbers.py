@@ -18,7 +18,8 @@ from curate.gates.phrases import Lexicon, either, lexicon, words_of
 # Letters that a code or an option may begin with: those of scripts that have capitals. A letter of another script in
 # front of a digit is a word of the sentence.
 _CODE_LETTERS = "a-zµß-öø-ɏͰ-ԯա-և"
-_DIGITS = re.compile(rf"(?P<head>[{_CODE_LETTERS}]*)(?P<number>\d+(?:[.,]\d+)*)(?P<tail>[^\W\d_]*)")
+_DIGITS = re.compile(r"(?P<number>\d+(?:[.,]\d+)*)(?P<tail>[^\W\d_]*)")
+_is_code_letter = re.compile(f"[{_CODE_LETTERS}]").match
 _LETTERS = re.compile(r"[^\W\d_]+")
 _LIST_NUMBER = re.compile(r"(?m)^\s*\d{1,2}[.)]\s")
 
@@ -134,8 +135,12 @@ def in_words(text: str, language: str) -> Iterator[Number]:
 
 
 def _in_digits(folded: str) -> Iterator[Number]:
+    end = 0
     for match in _DIGITS.finditer(folded):
-        head, number, tail = match["head"], match["number"], match["tail"]
+        number, tail, start = match["number"], match["tail"], match.start()
+        while start > end and _is_code_letter(folded[start - 1]):
+            start -= 1
+        head, end = folded[start : match.start()], match.end()
         letters = "" if head in ("x", "v", "f") else head
         parts = re.split(r"[.,]", number)
         if len(parts) > 2 and not _is_grouped(parts):  # a date or a version: every part counts
@@ -150,8 +155,8 @@ def _in_digits(folded: str) -> Iterator[Number]:
             forms.add(_plain(parts[0] + fraction.ljust(zeros, "0")))
         if tail == "s" and len(number) in (2, 4):
             forms |= {number[-2:], "19" + number[-2:]}
-        forms |= _clock(number, tail, folded[match.end() : match.end() + 5], folded[: match.start()][-1:])
-        yield Number(match[0] if letters else number, frozenset(forms), letters)
+        forms |= _clock(number, tail, folded[match.end() : match.end() + 5], folded[start - 1 : start] if start else "")
+        yield Number(folded[start:end] if letters else number, frozenset(forms), letters)
 
 
 def _clock(number: str, tail: str, after: str, before: str) -> set[str]:

@@ -1,7 +1,7 @@
 """Gates on every core: child processes that judge chunks of pairs, for pools that are worth their start.
 
-    async with judging(gates, rows) as judge_chunk:
-        judgements = await judge_chunk([(pair, (0, 2, 5)), ...])      # of the gates 0, 2 and 5, a list a pair
+    async with judging(gates, rows) as (judge_chunk, at_once):
+        (said,) = await judge_chunk(pairs, (0, 2, 5))      # of the gates 0, 2 and 5
 
 A child is a Python of its own, never a fork or a spawn of the caller's script: a script needs no `__main__` guard, and
 threads of the caller do not matter. It ends when its standard input does, so also when the caller is killed.
@@ -10,26 +10,41 @@ threads of the caller do not matter. It ends when its standard input does, so al
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import pickle
 import sys
+from array import array
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from curate.gates.judgement import Gate, GateStep, Judgement, safely
+from curate.gates.judgement import Gate, GateStep, safely
 from schemas.cores import cores
 from schemas.errors import PairsmithError
 from schemas.records import Pair
+from schemas.said import body_of
 from synth.embedded.child import child_command, child_environment
 
-Asked = tuple[Pair, Sequence[int]]
-"""A pair and the places of the gates that are to judge it."""
 
-JudgeChunk = Callable[[Sequence[Asked]], Coroutine[Any, Any, list[list[Judgement]]]]
+class Judged(NamedTuple):
+    """What the gates at `places` said of some pairs. `bodies` are what is kept (`schemas.store.judged`); `opinions` (a
+    number of `meanings`) and `scores` (NaN for none) have the shape [pairs, places]; few have `flags`, which stand with
+    the number of the pair and that of the place."""
 
-CHUNK = 128  # pairs in one message
+    places: tuple[int, ...]
+    bodies: list[str]
+    meanings: list[tuple[bool | None, str]]
+    opinions: array[int]
+    scores: array[float]
+    flags: list[tuple[int, int, tuple[str, ...]]]
+
+
+JudgeChunk = Callable[[Sequence[Pair | str], Sequence[int]], Coroutine[Any, Any, list[Judged]]]
+"""Judges pairs, or what is kept of them, by the gates at some places; those that cannot travel have an answer apart."""
+
+CHUNK = 128  # pairs in one message and in one commit
 WORTH = 2_000  # rows from which on two processes are faster than none: starting one takes half a second
 _LENGTH_BYTES = 4
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -54,24 +69,40 @@ async def judging(gates: Sequence[GateStep], rows: int) -> AsyncIterator[tuple[J
             _send(child, load)
             idle.put_nowait(child)
 
-        async def judge_chunk(chunk: Sequence[Asked]) -> list[list[Judgement]]:
-            away = [(pair, [place for place in places if travelling[place]]) for pair, places in chunk]
+        async def judge_chunk(pairs: Sequence[Pair | str], places: Sequence[int]) -> list[Judged]:
+            away, here = (tuple(p for p in places if travelling[p] is goes) for goes in (True, False))
+            judged = [judge_all(gates, pairs, here)] if here else []
+            if not away:
+                return judged
             child = await idle.get()
             try:
-                _send(child, pickle.dumps(away))
-                answers = await _receive(child)
+                _send(child, pickle.dumps((pairs, away)))
+                return [await _receive(child), *judged]
             finally:
                 idle.put_nowait(child)
-            judged = []
-            for (pair, places), answer in zip(chunk, map(iter, answers), strict=True):
-                judged.append([next(answer) if travelling[at] else safely(gates[at], pair) for at in places])
-            return judged
 
         yield judge_chunk, 2 * idle.qsize()
 
 
-async def _here(gates: Sequence[GateStep], chunk: Sequence[Asked]) -> list[list[Judgement]]:
-    return [[safely(gates[place], pair) for place in places] for pair, places in chunk]
+async def _here(gates: Sequence[GateStep], pairs: Sequence[Pair | str], places: Sequence[int]) -> list[Judged]:
+    return [judge_all(gates, pairs, tuple(places))]
+
+
+def judge_all(gates: Sequence[GateStep], pairs: Sequence[Pair | str], places: tuple[int, ...]) -> Judged:
+    """What the gates at `places` say of the pairs."""
+    asked, numbers = [gates[place] for place in places], dict[tuple[bool | None, str], int]()
+    judged = Judged(places, [], [], array("H"), array("d"), [])
+    for number, given in enumerate(pairs):
+        pair = Pair.model_validate_json(given) if isinstance(given, str) else given
+        judgements = [safely(gate, pair) for gate in asked]
+        judged.bodies.append(body_of(judgements))
+        for at, (keep, score, reason, flags) in enumerate(judgements):
+            judged.opinions.append(numbers.setdefault((keep, reason.code), len(numbers)))
+            judged.scores.append(math.nan if score is None else score)
+            if flags:
+                judged.flags.append((number, at, flags))
+    judged.meanings.extend(numbers)
+    return judged
 
 
 def _travels(gate: Gate) -> bool:
@@ -110,12 +141,12 @@ def _send(child: asyncio.subprocess.Process, message: bytes) -> None:
     child.stdin.write(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
 
 
-async def _receive(child: asyncio.subprocess.Process) -> list[list[Judgement]]:
+async def _receive(child: asyncio.subprocess.Process) -> Judged:
     assert child.stdout is not None
     try:
         size = int.from_bytes(await child.stdout.readexactly(_LENGTH_BYTES), "big")
-        answers: list[list[Judgement]] = pickle.loads(await child.stdout.readexactly(size))
-        return answers
+        judged: Judged = pickle.loads(await child.stdout.readexactly(size))
+        return judged
     except asyncio.IncompleteReadError:
         code = await child.wait()
         raise PairsmithError(
@@ -134,11 +165,13 @@ def main() -> None:
         if gates is None:
             gates = message
             continue
-        answer = pickle.dumps([[safely(gates[place], pair) for place in places] for pair, places in message])
+        answer = pickle.dumps(judge_all(gates, *message))
         left = memoryview(len(answer).to_bytes(_LENGTH_BYTES, "big") + answer)
         while left:
             left = left[os.write(outgoing, left) :]
 
 
 if __name__ == "__main__":
-    main()
+    from curate.gates import processes  # under its own name, so that what it sends is known to the caller
+
+    processes.main()

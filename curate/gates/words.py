@@ -65,7 +65,7 @@ def content_words(text: str, language: str = "en") -> list[str]:
     candidates = (
         word.removesuffix("'s")
         for word in words(without_options(text))
-        if word not in stop and word not in asking and not any(c.isdigit() for c in word)
+        if word not in stop and word not in asking and (word.isalpha() or not any(map(str.isdigit, word)))
     )
     return list(dict.fromkeys(word for word in candidates if len(word) > 1 and word not in stop))
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from curate.gates import gates_for
-from curate.pool import ROWS, Pool
+from curate.pool import Pool
 from curate.review.sampling import SamplingRow
+from curate.rows import ROWS
 from curate.selection import ranked
 from curate.steps import each
 from schemas.project import Project

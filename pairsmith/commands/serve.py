@@ -135,6 +135,9 @@ def _greeting(accounts: object, settings: Settings, workspace: Workspace) -> lis
 
     assert isinstance(accounts, Accounts)
     lines = [f"{len(workspace.projects())} projects in {workspace.root}, at {settings.address}"]
+    if hidden := workspace.hidden():
+        names = ", ".join(ascii(name) for name in hidden)
+        lines.append(f"Not shown, because no address can name them (rename the folders): {names}")
     lines += [why] if (why := tracing.why_not()) else []
     if settings.no_auth:
         return [*lines, "Nobody signs in (--no-auth): only this machine can reach it."]

@@ -185,15 +185,20 @@ def confusions(evaluation: Evaluation) -> str:
 def adapter(evaluation: Evaluation) -> str:
     """The proof that base and tuned are two models."""
     check = evaluation.adapter_check
+    one = check.texts == 1
+    told = (
+        f"one text of {check.tokens} tokens has"
+        if one
+        else f"{check.texts} texts of {check.tokens} tokens together have"
+    )
     if check.base_again is None:
         return (
-            f"The adapter is really in the merged model: one fixed text of {counted(check.tokens, 'token', 'tokens')}"
-            f" has log-probability {rounded(check.base)} under the base and {rounded(check.tuned)} under it."
+            f"The adapter is really in the merged model: {told} log-probability {rounded(check.base)} under the base"
+            f" and {rounded(check.tuned)} under it."
         )
     return (
-        f"The adapter is really on and off: one fixed text of {counted(check.tokens, 'token', 'tokens')} has"
-        f" log-probability {rounded(check.base)} under the base, {rounded(check.tuned)} with the adapter, and"
-        f" {rounded(check.base_again)} under the base again."
+        f"The adapter is really on and off: {told} log-probability {rounded(check.base)} under the base,"
+        f" {rounded(check.tuned)} with the adapter, and {rounded(check.base_again)} under the base again."
     )
 
 

@@ -199,7 +199,11 @@ def training_facts(training: TrainResult) -> list[tuple[str, str]]:
             f" {count(training.trainable_parameters)} trainable parameters",
         ),
         ("exported", training.artefact),
-        ("schedule", f"learning rate {s.learning_rate:g}, batch {s.batch}, {s.epochs:g} epochs, seed {s.seed}"),
+        (
+            "schedule",
+            f"learning rate {s.learning_rate:g}, batch {s.batch},"
+            f" {s.epochs:g} {'epoch' if s.epochs == 1 else 'epochs'}, seed {s.seed}",
+        ),
         ("rows", f"{count(training.train_rows)} train, {count(training.validation_rows)} validation"),
         (
             "tokens",

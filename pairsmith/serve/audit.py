@@ -31,7 +31,8 @@ class Audit:
     ) -> None:
         """One line. `before` and `after` are hashes of what was changed."""
         row = {"at": stamp(), "user": caller.user, "key": caller.key, "address": address[:64], "action": action[:80]}
-        row |= {"project": project and project[:80], "target": target[:300], "request_id": request_id}
+        target = target[:300].replace("\0", "\ufffd")  # PostgreSQL keeps no zero byte
+        row |= {"project": project and project[:80], "target": target, "request_id": request_id}
         row |= {"before": before, "after": after}
         with self.engine.begin() as connection:
             connection.execute(sa.insert(audit).values(status=status, **row))

@@ -17,14 +17,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import orjson
@@ -34,8 +37,9 @@ from pairsmith.failures import as_json, exit_code_of
 from pairsmith.serve.events import recorded
 from pairsmith.serve.network import guard
 from pairsmith.serve.workspace import locked
+from pairsmith.stopping import INTERRUPTED
 from pairsmith.watching import Watcher
-from schemas.errors import PairsmithError, SpecError
+from schemas.errors import Interrupted, PairsmithError, SpecError
 from schemas.failpoints import failpoint
 from schemas.files import replaced
 
@@ -49,16 +53,31 @@ _LOCK_TIMEOUT_S = 1.0
 
 def main(folder: Path, nth: int) -> int:
     """Run part `nth` of the job in `folder`."""
+    began = time.time()
     with held(folder / "lock") as lock:
         if lock is None:
             return BUSY
         _label(lock, {"pid": os.getpid(), "part": nth})
         if (folder / f"exit-{nth}.json").exists():
             return 0
-        _append(folder / "starts.jsonl", {"part": nth, "pid": os.getpid(), "at": time.time()})
-        part = json.loads((folder / f"part-{nth}.json").read_bytes())
-        with _logged(folder / "log"), _heavy(part["heavy_lock"]):
-            return _run(folder, nth, part)
+        # Asked to stop before or after the command, which has handlers of its own, it ends in order as well: it may
+        # wait for the GPU, and without a word it would count as dead.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            _append(folder / "starts.jsonl", {"part": nth, "pid": os.getpid(), "at": began})
+            part = json.loads((folder / f"part-{nth}.json").read_bytes())
+            with _logged(folder / "log"), _heavy(part["heavy_lock"]):
+                return _run(folder, nth, part)
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGTERM, _ignored)
+            if not (folder / f"exit-{nth}.json").exists():
+                stopped = as_json(Interrupted("it was stopped before it had begun, or as it ended."))
+                _write_exit(folder, nth, {"code": INTERRUPTED, "problem": stopped, "answer": None, "began": began})
+            return INTERRUPTED
+
+
+def _ignored(signum: int, frame: FrameType | None) -> None:
+    """It ends already, and says how."""
 
 
 @contextmanager
@@ -87,9 +106,9 @@ def _run(folder: Path, nth: int, part: dict[str, Any]) -> int:
         with recorded(folder / "events.jsonl") as progress:
             code = start(argv, Watcher(progress, ended_with.update))
     failpoint("before_exit")
+    signal.signal(signal.SIGTERM, _ignored)
     problem = ended_with.pop("error", None)
-    ended = {"code": code, "problem": problem, "answer": ended_with or None, "began": began, "ended": time.time()}
-    _write_exit(folder / f"exit-{nth}.json", ended)
+    _write_exit(folder, nth, {"code": code, "problem": problem, "answer": ended_with or None, "began": began})
     return code
 
 
@@ -141,13 +160,27 @@ def _heavy(path: str | None) -> Iterator[None]:
         yield
 
 
+class _Lossy(io.FileIO):
+    """A file to which nothing is written where there is no room."""
+
+    def write(self, text: Any) -> int:
+        with contextlib.suppress(OSError):
+            return super().write(text)
+        return len(text)
+
+
 @contextmanager
 def _logged(folder: Path) -> Iterator[None]:
     """Send what this process and its children say to `folder`, in pieces, of which the middle ones are dropped.
 
-    The descriptors point to the file itself, so that the last words of a process that is killed are kept.
+    The descriptors point to the file itself, so that the last words of a process that is killed are kept. On a full
+    disk lines are lost: an error of the log would end the command without a word.
     """
     folder.mkdir(exist_ok=True)
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(_Lossy(number, "w", closefd=False), "utf-8", "backslashreplace", write_through=True)
+        for number in (1, 2)
+    )
     ended = threading.Event()
     piece = _next_piece(folder)
 
@@ -192,9 +225,10 @@ def _after(pieces: Sequence[Path], folder: Path) -> Path:
     return folder / f"{int(pieces[-1].stem) + pieces[-1].stat().st_size if pieces else 0:015d}.txt"
 
 
-def _write_exit(path: Path, ended: dict[str, Any]) -> None:
+def _write_exit(folder: Path, nth: int, how: dict[str, Any]) -> None:
     """On a full disk it is tried again for a minute; then the process counts as dead, and the command, which finds all
     its work done, is run again."""
+    path, ended = folder / f"exit-{nth}.json", {**how, "ended": time.time()}
     until = time.monotonic() + _WRITE_TIMEOUT_S
     while True:
         try:

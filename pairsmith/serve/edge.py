@@ -10,6 +10,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
+from sqlalchemy.exc import DataError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders, State
 from starlette.exceptions import HTTPException
@@ -81,6 +82,9 @@ class Edge:
         except (PairsmithError, HTTPException) as raised:
             error = raised if isinstance(raised, PairsmithError) else problems.of_http(raised)
             await self._answer(error, scope)(scope, receive, send_safely)
+        except DataError:
+            error = Refusal(422, "a text has a character that the database does not keep.", code="not_valid")
+            await self._answer(error, scope)(scope, receive, send_safely)
         except Exception:
             log.exception("request %s: %s %s", request_id, scope["method"], scope["path"])
             if status:
@@ -101,7 +105,9 @@ class Edge:
     async def _check(self, scope: Scope, headers: Headers) -> int:
         """Find out who it is; how many bytes they may send. Raises Refusal."""
         self._check_host(headers.get("host", ""))
-        caller = await run_in_threadpool(self._caller, headers)
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:  # no file and no PostgreSQL text has it
+            raise Refusal(400, "the address has a zero byte in it.", code="not_valid", fix="Leave %00 out.")
+        caller = await run_in_threadpool(caller_of, headers, self.state)
         scope["state"]["caller"] = caller
         logs.within.set({**logs.within.get(), "user": caller.user})
         if caller is not LOCAL:
@@ -130,23 +136,6 @@ class Edge:
                 why="Another site may have its name point here, to act in your name.",
                 fix="Start with --url and the address at which people reach the service.",
             )
-
-    def _caller(self, headers: Headers) -> Caller:
-        """By a key, or else by a cookie: a request with a key never reads cookies."""
-        if self.settings.no_auth:
-            return LOCAL
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            caller: Caller | None = self.state.keys.caller(key.strip())
-            if caller is None:
-                raise Refusal(401, "the API key is not valid (any more).", code="invalid_api_key", fix="Make another.")
-            return caller
-        try:
-            cookies = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return Caller()
-        held = cookies.get(cookie_name(self.settings.secure))
-        return (self.state.sessions.caller(held.value) if held else None) or Caller()
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         """Count the request, and tell of it in the log and as a span: its route and path, never its query."""
@@ -177,6 +166,24 @@ class Edge:
             before=changed.get("before"),
             after=changed.get("after"),
         )
+
+
+def caller_of(headers: Headers, state: State) -> Caller:
+    """Who sends a request, by a key, or else by a cookie: a request with a key never reads cookies. Raises Refusal."""
+    if state.settings.no_auth:
+        return LOCAL
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        caller: Caller | None = state.keys.caller(key.strip())
+        if caller is None:
+            raise Refusal(401, "the API key is not valid (any more).", code="invalid_api_key", fix="Make another.")
+        return caller
+    try:
+        cookies = SimpleCookie(headers.get("cookie", ""))
+    except CookieError:
+        return Caller()
+    held = cookies.get(cookie_name(state.settings.secure))
+    return (state.sessions.caller(held.value) if held else None) or Caller()
 
 
 def _too_large(most: int) -> HTTPException:

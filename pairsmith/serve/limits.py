@@ -16,6 +16,7 @@ from pairsmith.serve.problems import Refusal
 BODY_BYTES = 1_000_000
 UPLOAD_BYTES = 50_000_000
 PROJECT_BYTES = 1_000_000_000
+UPLOAD_ROWS = 200_000  # of a file of seeds, which is read into memory
 ANONYMOUS_BYTES = 64_000
 # Paths that take files; a form around a file has some bytes of its own.
 _UPLOADS = re.compile(r"/v1/files|/api/v1/projects/[^/]+/seeds|/new|/p/[^/]+/setup/seeds")

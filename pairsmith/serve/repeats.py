@@ -28,8 +28,8 @@ class Repeats:
     """Stands behind `Edge`, which knows who sends a request.
 
     The key counts for its sender and path. With another body it is refused (422), and while the first is not answered
-    yet, too (409). Nothing is kept of an answer that is a defect, nor of one with a secret: there, a second time is
-    refused, because a secret is shown once.
+    yet, too (409). Nothing is kept of an answer that is a defect, nor of one with a secret, a session's cookie among
+    them: there, a second time is refused, because a secret is shown once.
     """
 
     def __init__(self, app: ASGIApp, *, state: State) -> None:
@@ -48,7 +48,7 @@ class Repeats:
         caller: Caller = scope["state"]["caller"]
         place = (caller.key or caller.user or address_of(scope), scope["path"][:300], key)
         with SpooledTemporaryFile(_IN_MEMORY) as body:
-            sent = await _read(receive, body)
+            sent = await _read(scope, receive, body)
             kept = await run_in_threadpool(self._begin, place, sent)
             if kept is not None:
                 await _repeat(kept, send)
@@ -56,24 +56,23 @@ class Repeats:
             await self._first(scope, _again(body, receive), send, place)
 
     async def _first(self, scope: Scope, receive: Receive, send: Send, place: tuple[str, str, str]) -> None:
-        answered: dict[str, object] = {}
+        status, headers = 0, list[tuple[str, str]]()
         body, whole, is_kept = bytearray(), True, False
 
         async def keep(message: Message) -> None:
-            nonlocal whole, is_kept
+            nonlocal whole, is_kept, status, headers
             if message["type"] == "http.response.start":
-                answered["status"] = message["status"]
-                answered["headers"] = [(name.decode(), value.decode()) for name, value in message["headers"]]
+                status = message["status"]
+                headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]]
             elif whole:
                 body.extend(message.get("body", b""))
                 whole = len(body) <= _MOST_KEPT
-            status = answered["status"]
             is_last = message["type"] == "http.response.body" and not message.get("more_body")
-            if is_last and whole and isinstance(status, int) and status < 500 and status != 429:
+            if is_last and whole and status < 500 and status != 429:
                 # Before its end is sent: who has the answer may send the same again at once.
-                once = scope["state"].get("once", False)
-                headers = json.dumps(answered["headers"])
-                await run_in_threadpool(self._keep, place, 0 if once else status, headers, b"" if once else bytes(body))
+                once = scope["state"].get("once", False) or "set-cookie" in dict(headers)
+                held = (0, "[]", b"") if once else (status, json.dumps(headers), bytes(body))
+                await run_in_threadpool(self._keep, place, *held)
                 is_kept = True
             await send(message)
 
@@ -124,9 +123,9 @@ def _at(place: tuple[str, str, str]) -> list[sa.ColumnElement[bool]]:
     return [answers.c.caller == place[0], answers.c.route == place[1], answers.c.key == place[2]]
 
 
-async def _read(receive: Receive, body: IO[bytes]) -> str:
-    """Put the body of a request, whose length `Edge` counts, into a file; its hash."""
-    digest = hashlib.sha256()
+async def _read(scope: Scope, receive: Receive, body: IO[bytes]) -> str:
+    """Put the body of a request, whose length `Edge` counts, into a file; the hash of its query and body."""
+    digest = hashlib.sha256(scope["query_string"] + b"\n" if scope["query_string"] else b"")
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -155,7 +154,7 @@ def _again(body: IO[bytes], receive: Receive) -> Receive:
 
 
 async def _repeat(kept: sa.RowMapping, send: Send) -> None:
-    headers = [(name.encode(), value.encode()) for name, value in json.loads(kept["headers"])]
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(kept["headers"])]
     headers.append((b"idempotent-replayed", b"true"))
     await send({"type": "http.response.start", "status": kept["status"], "headers": headers})
     await send({"type": "http.response.body", "body": kept["body"]})

@@ -314,6 +314,8 @@ def _cursor(after: tuple[Any, ...]) -> str:
 def _read_cursor(cursor: str) -> tuple[Any, ...]:
     try:
         key, place = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if not 0 <= place < 2**63:
+            raise ValueError("no place of a table")
         return float(key), int(place)
-    except (binascii.Error, ValueError, TypeError):
+    except (binascii.Error, ValueError, TypeError, OverflowError):
         raise UsageError("this is not a cursor of rows.", where="cursor", fix="Begin at the first page.") from None

@@ -26,7 +26,8 @@ class NoSuchProject(UsageError):
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder `root` with its projects. A project's slug is the name of its folder."""
+    """The folder `root` with its projects. A project's slug is the name of its folder; one whose name has `#`, `?` or
+    `%` in it is none of them."""
 
     root: Path
 
@@ -44,16 +45,20 @@ class Workspace:
         """The slugs, sorted."""
         return sorted({slug for home in self._homes() for slug in _in(home)})
 
+    def hidden(self) -> list[str]:
+        """The names of folders that are projects but for their name."""
+        return sorted({name for home in self._homes() for name in _in(home, of_slugs=False)})
+
     def folder(self, slug: str) -> Path:
         """The folder of a project. Raises NoSuchProject, also for a name that is a path."""
-        if slug.isprintable() and not slug.startswith(".") and not set(slug) & {"/", "\\"}:
+        if _is_slug(slug):
             for home in self._homes():
                 if (home / slug / SPEC).is_file():
                     return home / slug
         raise NoSuchProject(
             f"there is no project '{slug}'.",
             where=str(self.root),
-            fix=f"There are: {', '.join(self.projects()) or 'none yet'}.",
+            fix="Its name is that of its folder there.",
         )
 
     def new_folder(self, slug: str) -> Path:
@@ -117,11 +122,17 @@ def locked(descriptor: int, *, shared: bool = False) -> bool:
     return True
 
 
-def _in(home: Path) -> Iterator[str]:
+def _in(home: Path, *, of_slugs: bool = True) -> Iterator[str]:
     try:
         inside = list(os.scandir(home))
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in inside:
-        if not entry.name.startswith(".") and entry.name.isprintable() and Path(entry.path, SPEC).is_file():
+        is_ours = not entry.name.startswith(".") and _is_slug(entry.name) is of_slugs
+        if is_ours and Path(entry.path, SPEC).is_file():
             yield entry.name
+
+
+def _is_slug(name: str) -> bool:
+    """Whether a folder's name can stand in an address as it is."""
+    return name.isprintable() and not name.startswith(".") and not set(name) & set("/\\#?%")

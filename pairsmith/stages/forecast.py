@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from curate.curation import curate
 from curate.forecast import Pilot, Range, accepted_rows, summed_up
 from curate.near_duplicates import repeated_rows
-from curate.pool import DUPLICATE, Pool
+from curate.pool import Pool
+from curate.rows import DUPLICATE
 from curate.split import most_test_inputs
 from curate.steps import SPLIT, best, id_of, steps_for
 from pairsmith import teachers

@@ -15,7 +15,7 @@ from curate.contamination import clear_of_the_test
 from curate.gates.judgement import Judgement
 from curate.gates.personal import counted
 from curate.redaction import treated
-from curate.split import shortages, with_splits
+from curate.split import brings_output, shortages, with_splits
 from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.receipt import Recording, recording
@@ -153,7 +153,7 @@ def seeds_of(project: Project, store: Store, say: Say) -> tuple[SeedReading, lis
 def generated_from(seeds: Sequence[Seed]) -> list[Seed]:
     """The seeds that pairs are made of. Whether a test set of its own is passed is asked in the evaluation alone; to
     pay for a pair of it is no use."""
-    return [seed for seed in seeds if seed.meta.get("use") != "test" or seed.reference is not None]
+    return [seed for seed in seeds if seed.meta.get("use") != "test" or brings_output(seed)]
 
 
 def clear(project: Project, seeds: Sequence[Seed], say: Say) -> tuple[list[Seed], list[str]]:
@@ -362,7 +362,7 @@ class GateTally:
 
 def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
     """True if a pair passes every gate; None if one of them could not judge and none rejects it."""
-    from curate.pool import fold
+    from curate.rows import fold
 
     judge = _judge(project)
 

@@ -112,6 +112,7 @@ class SeedSource(Section):
     `kind` says what a row is: an input, an output, a `pair` of both, or a `conversation` of several turns. `columns`
     maps our names (`text`; of a pair `input`, `output` and `system`) to the file's; any other name is an extra column,
     which prompts may use and which stays with the row. `input` is a template that joins columns into the input.
+    `reference` is the column, of inputs, that holds the output of a person: evaluated against, shown to no teacher.
     `format` is told by the file's ending if absent. `use` puts all seeds of the source into one part, whatever their
     hash says; nothing is generated for `use = "test"`.
     """
@@ -122,6 +123,7 @@ class SeedSource(Section):
     columns: dict[str, str] = Field(default_factory=dict)
     # Left out of the dump where it is absent, so that no hash of a spec without it changes.
     input: str | None = Field(default=None, min_length=1, exclude_if=lambda template: template is None)
+    reference: str | None = Field(default=None, min_length=1, exclude_if=lambda column: column is None)
     split: str | None = None
     use: Literal["train", "validation", "test"] | None = Field(default=None, exclude_if=lambda use: use is None)
     license: str | None = None
@@ -149,4 +151,8 @@ class SeedSource(Section):
             raise ValueError(f"'input' joins columns into an input, and kind = '{self.kind}' has none")
         if self.input is not None and (name := "text" if self.kind == "input" else "input") in self.columns:
             raise ValueError(f"both 'input' and columns.{name} say what the input is")
+        if self.reference is not None and self.kind != "input":
+            raise ValueError(f"'reference' is for kind = 'input', and kind = '{self.kind}' is an output or brings one")
+        if self.reference is not None and "reference" in self.columns:
+            raise ValueError("both 'reference' and columns.reference name a column")
         return self

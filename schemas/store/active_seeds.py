@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 
+from schemas.identity import made
 from schemas.records import Seed
 from schemas.store import tables
 
@@ -23,6 +25,17 @@ def are_active(rows: Callable[[Any], Sequence[Any]], seeds: Sequence[Seed]) -> b
         if [body[place] for place in page] != [seed.model_dump_json() for seed in seeds[start : start + _PAGE]]:
             return False
     return len(places) == len(seeds)
+
+
+def each_seed(rows: Callable[[Any], Sequence[Any]]) -> Iterator[Seed]:
+    """Every seed that was ever read, with the id that it is kept under. `rows` asks the store."""
+    c, last = tables.seeds.c, -1
+    query = sa.select(c.position, c.id, c.body).order_by(c.position).limit(_PAGE)
+    while page := rows(query.where(c.position > last)):
+        for _, id_, body in page:
+            held = orjson.loads(body)
+            yield Seed.model_validate(held) if held.get("messages") else made(Seed, held, id=id_)
+        last = page[-1][0]
 
 
 def mark_active(seeds: Sequence[Seed], connection: sa.Connection) -> None:

@@ -13,13 +13,20 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from schemas.records import Call, Generated, Json, Pair, Record, content_id
+from schemas.records import Call, Generated, Json, Pair, Record, Sampling, content_id
 from schemas.store import tables
 
 SAID = ("key", "attempt", "status", "request_id", "stage", "prompt", "teacher")  # of an answer, by columns of its row
 BEFORE = "$before"  # in a request: the id of what stands before its last message
 _EMPTY = ("meta", "turns", "reference", "columns")
 _MOST = 10_000  # ids that are remembered
+
+# What the row of an answer leaves out: by whether it holds its request, and whether its text is the content as it came.
+_LEFT_OUT = {
+    (first, plain): {*SAID, "request_of" if first else "request", *(("text",) if plain else ())}
+    for first in (True, False)
+    for plain in (True, False)
+}
 
 Row = tuple[sa.Table, dict[str, Any]]
 
@@ -29,6 +36,7 @@ class Rows:
 
     def __init__(self) -> None:
         self._there: set[str] = set()
+        self._unset: tuple[Sampling | None, Json] = (None, {})  # of the sampling of the last pair
         self._last: tuple[Json, str] = ({}, "")
 
     def of(self, record: Record) -> Iterator[Row]:
@@ -43,7 +51,24 @@ class Rows:
                 if id_ not in self._there:
                     yield tables.requests, {"id": id_, "body": orjson.dumps(before).decode()}
                 record = record.model_copy(update={"request": {BEFORE: id_, "messages": messages[-1:]}})
-        yield tables.row(record, _left_out(record))
+        yield tables.row(record, self._left_out(record))
+
+    def _left_out(self, record: Record) -> Any:
+        """What of a record its row does not say."""
+        if isinstance(record, Call):
+            at_once = bool(record.text) and record.text == _content(record)
+            return _LEFT_OUT[record.request_of is None, at_once]
+        if isinstance(record, Pair):
+            empty: Json = {name: True for name in _EMPTY if not getattr(record, name)}
+            if isinstance(record.origin, Generated):
+                empty["origin"] = {"sampling": self._unset_in(record.origin.sampling)}
+            return empty
+        return None
+
+    def _unset_in(self, sampling: Sampling) -> Json:
+        if sampling is not self._unset[0]:
+            self._unset = sampling, {name: True for name, value in sampling if value is None}
+        return self._unset[1]
 
     def committed(self, ids: set[str]) -> None:
         """These requests are durable; none need be written again."""
@@ -65,20 +90,6 @@ def whole(call: Call, request: Json | None) -> Call:
     if request is not None:
         update["request"] = {**request, "messages": [*request["messages"], *call.request["messages"]]}
     return call.model_copy(update=update) if update else call
-
-
-def _left_out(record: Record) -> Any:
-    """What of a record its row does not say."""
-    if isinstance(record, Call):
-        out = {*SAID, "request" if record.request_of is not None else "request_of"}
-        return out | {"text"} if record.text and record.text == _content(record) else out
-    if isinstance(record, Pair):
-        empty: dict[str, Any] = {name: True for name in _EMPTY if not getattr(record, name)}
-        if isinstance(record.origin, Generated):
-            unset = {name: True for name, value in record.origin.sampling if value is None}
-            empty["origin"] = {"sampling": unset}
-        return empty
-    return None
 
 
 def _content(call: Call) -> str:

@@ -10,27 +10,27 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from pydantic import ValidationError
 
 from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
 from schemas.money import Cost, total
 from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Sampled, under_alias
+from schemas.said import Said, StepName, said_in, said_once
 from schemas.store import tables
-from schemas.store.active_seeds import are_active, mark_active
+from schemas.store.active_seeds import are_active, each_seed, mark_active
 from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
-from schemas.store.failures import explained, shown
+from schemas.store.failures import explained
+from schemas.store.judged import GATES, keep_judged, those_with
 from schemas.store.lock import writer_lock
 from schemas.store.opening import (
     check_version,
@@ -44,12 +44,9 @@ from schemas.store.opening import (
     sqlite_path,
     sqlite_url,
 )
+from schemas.store.reading import IN, PAGE, Reading, bodies, id_and_body
 from schemas.store.rows import BEFORE, SAID, body_of, whole
 from schemas.store.writer import Revisable, Writer, mark_judged
-
-R = TypeVar("R", bound=Record)
-_IN = 500  # ids in one IN (...) list
-_PAGE = 2_000  # records read at once where a table is streamed
 
 
 def _upgrade_for_reader(engine: sa.Engine, url: str) -> None:
@@ -62,13 +59,15 @@ def _upgrade_for_reader(engine: sa.Engine, url: str) -> None:
             raise
 
 
-class Store:
+class Store(Reading):
     """A project's records. Open it with `Store.open` in a `with`, so that the last group is committed."""
 
     def __init__(self, engine: sa.Engine, url: str, writer: Writer | None, closing: contextlib.ExitStack) -> None:
-        self._engine, self._url, self._writer, self._closing = engine, url, writer, closing
+        super().__init__(engine, url)
+        self._writer, self._closing = writer, closing
         self.budget: Budget | None = None
         self._before: tuple[str, Json] = ("", {})  # the request that was last read
+        self._step_lists: dict[str, list[StepName]] = {}
 
     def capped(self, *, project_usd: float | None = None, command_usd: float | None = None) -> Store:
         """The store, with caps on what may be spent through its ledger from now on: the project's in all, the command's
@@ -196,8 +195,8 @@ class Store:
         """Keep `seeds` as they were read now, and make exactly these, in this order, the seeds of the project."""
         if are_active(self._rows, seeds):
             return  # as it was: to write it again takes longer than all the rest of going on
-        for start in range(0, len(seeds), _PAGE):
-            self.write(*seeds[start : start + _PAGE])
+        for start in range(0, len(seeds), PAGE):
+            self.write(*seeds[start : start + PAGE])
         self._write().submit(partial(mark_active, seeds)).result()
 
     @property
@@ -213,11 +212,11 @@ class Store:
         """The seeds of the last reading in their order, or every seed ever read."""
         c = tables.seeds.c
         now = sa.select(c.body).where(c.active >= 0).order_by(c.active)
-        return self._records(Seed, now if active else _bodies(tables.seeds))
+        return self._records(Seed, now if active else bodies(tables.seeds))
 
     def each_seed(self) -> Iterator[Seed]:
-        """Every seed ever read, a page in memory at a time."""
-        return self._pages(Seed, tables.seeds)
+        """Every seed ever read, a page in memory at a time, not checked again: for going on with very many."""
+        return each_seed(self._rows)
 
     def call_index(self) -> dict[str, list[tuple[int, str]]]:
         """key -> [(attempt, status)] of every call, by attempt; about 200 bytes a call."""
@@ -268,6 +267,10 @@ class Store:
         """`each_candidate` as the JSON that was kept, not checked again: for going on with very many."""
         return self._json_pages(tables.candidates, fingerprint=fingerprint)
 
+    def active_seed_ids(self) -> set[str]:
+        """The ids of `seeds()`."""
+        return {id_ for (id_,) in self._rows(sa.select(tables.seeds.c.id).where(tables.seeds.c.active >= 0))}
+
     def count_candidates(self, fingerprints: Iterable[str]) -> int:
         """How many slots these generations have."""
         return self._count(tables.candidates, tables.candidates.c.fingerprint.in_(list(fingerprints)))
@@ -276,25 +279,63 @@ class Store:
         """All pairs, or those of `ids`."""
         return list(self._by_id(Pair, tables.pairs, tables.pairs.c.id, ids))
 
+    def pair_bodies(self, ids: Iterable[str]) -> dict[str, str]:
+        """id -> the pair as JSON, as it was kept: for who checks it elsewhere."""
+        wanted, found, c = sorted(set(ids)), dict[str, str](), tables.pairs.c
+        for start in range(0, len(wanted), IN):
+            rows = self._rows(sa.select(c.id, c.body).where(c.id.in_(wanted[start : start + IN])))
+            found.update((id_, body) for id_, body in rows)
+        return found
+
     def find_pair(self, prefix: str) -> list[Pair]:
         """Pairs whose id begins with `prefix`."""
         c = tables.pairs.c
-        return self._records(Pair, _bodies(tables.pairs).where(c.id.startswith(prefix, autoescape=True)))
+        return self._records(Pair, bodies(tables.pairs).where(c.id.startswith(prefix, autoescape=True)))
+
+    async def put_judged(self, steps: Sequence[StepName], rows: Sequence[tuple[str, str]]) -> None:
+        """Keep what gates said of pairs, a row each: its id, and the body (`schemas.said.body_of`)."""
+        await self._write().submit_here(partial(keep_judged, steps=steps, rows=rows))
 
     def verdicts(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Verdict]]:
         """pair id -> its verdicts, the latest for every (by, scope), in the order in which the steps first spoke."""
-        latest: dict[str, dict[tuple[str, str], Verdict]] = {}
-        for verdict in self._by_id(Verdict, tables.verdicts, tables.verdicts.c.pair_id, pair_ids):
-            latest.setdefault(verdict.pair_id, {})[verdict.by, verdict.fingerprint] = verdict
+        c, rows = tables.verdicts.c, list[Any]()
+        query = sa.select(c.position, c.pair_id, c.by, c.fingerprint, c.body).order_by(c.position)
+        wanted = None if pair_ids is None else sorted(set(pair_ids))
+        for start in range(0, 1 if wanted is None else len(wanted), IN):
+            rows += self._rows(query if wanted is None else query.where(c.pair_id.in_(wanted[start : start + IN])))
+        latest: dict[str, dict[StepName, Verdict]] = {}
+        for _, pair_id, by, name, body in sorted(rows, key=lambda row: int(row[0])):
+            said = latest.setdefault(pair_id, {})
+            if by == GATES:
+                spoken = said_in(pair_id, self._step_list(name), body)
+                said.update((one.step, one.verdict()) for one in spoken)
+            else:
+                said[by, name] = self._read(Verdict, body)
         return {pair_id: list(by_step.values()) for pair_id, by_step in latest.items()}
 
     def verdict_count(self) -> int:
         """The number of verdicts that have been kept; they are only ever added."""
-        return self._count(tables.verdicts)
+        c = tables.verdicts.c
+        groups = sa.select(c.fingerprint, sa.func.count()).where(c.by == GATES).group_by(c.fingerprint)
+        more = sum((len(self._step_list(name)) - 1) * rows for name, rows in self._rows(groups))
+        return self._count(tables.verdicts) + int(more)
 
-    def verdicts_of(self, by: str, fingerprint: str) -> Iterator[Verdict]:
-        """All that one step said under one settings hash, in the order of saying: of two of a pair the later counts."""
-        return self._pages(Verdict, tables.verdicts, by=by, fingerprint=fingerprint)
+    def said_by(self, steps: Collection[StepName]) -> Iterator[Said]:
+        """All that these steps said, in the order of saying: of two of a pair the later counts. Not checked again, for
+        counting very many."""
+        self._step_lists = {id_: _steps(body) for id_, body in self._rows(id_and_body(tables.step_lists))}
+        c, wanted = tables.verdicts.c, those_with(self._step_lists, list(steps))
+        for pair_id, by, name, body in self._row_pages((c.pair_id, c.by, c.fingerprint, c.body), wanted):
+            if by == GATES:
+                spoken = said_in(pair_id, self._step_lists[name], body)
+                yield from (said for said in spoken if said.step in steps)
+            else:
+                yield said_once(pair_id, (by, name), body)
+
+    def _step_list(self, name: str) -> list[StepName]:
+        if name not in self._step_lists:
+            self._step_lists = {id_: _steps(body) for id_, body in self._rows(id_and_body(tables.step_lists))}
+        return self._step_lists[name]
 
     def row_states(
         self, curation: str, *, state: str | None = None, code: str | None = None, pair_id: str | None = None
@@ -314,8 +355,8 @@ class Store:
     def skim_pairs(self, ids: Iterable[str]) -> Iterator[Json]:
         """`pairs` as the JSON that was kept, in any order, unchecked and without ids: for sums over very many."""
         wanted, t = sorted(set(ids)), tables.pairs
-        for start in range(0, len(wanted), _IN):
-            chunk = sa.select(t.c.body).where(t.c.id.in_(wanted[start : start + _IN]))
+        for start in range(0, len(wanted), IN):
+            chunk = sa.select(t.c.body).where(t.c.id.in_(wanted[start : start + IN]))
             yield from (orjson.loads(body) for (body,) in self._rows(chunk))
 
     def count_row_states(self, curation: str) -> int:
@@ -341,7 +382,7 @@ class Store:
 
     def aliases(self) -> dict[str, str]:
         """name in reviews of an earlier version -> the person's `reviewer`."""
-        return {alias.name: alias.reviewer for alias in self._records(Alias, _bodies(tables.aliases))}
+        return {alias.name: alias.reviewer for alias in self._records(Alias, bodies(tables.aliases))}
 
     def review_count(self) -> int:
         """The number of reviews. They are only ever added, so the number names what people have said so far."""
@@ -356,74 +397,14 @@ class Store:
 
     def receipts(self, command: str | None = None) -> list[Receipt]:
         """Receipts, oldest first."""
-        query = _bodies(tables.receipts)
+        query = bodies(tables.receipts)
         return self._records(Receipt, query if command is None else query.where(tables.receipts.c.command == command))
 
     def artifacts(self, kind: str | None = None) -> list[Artifact]:
         """Artifacts, oldest first."""
-        query = _bodies(tables.artifacts)
+        query = bodies(tables.artifacts)
         return self._records(Artifact, query if kind is None else query.where(tables.artifacts.c.kind == kind))
 
-    def _count(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
-        ((count,),) = self._rows(sa.select(sa.func.count()).select_from(table).where(*where))
-        return int(count)
 
-    def _rows(self, query: Any) -> Sequence[Any]:
-        try:
-            with self._engine.connect() as connection:
-                return connection.execute(query).all()
-        except sa.exc.DBAPIError as error:
-            raise explained(error, self._url) from None
-
-    def _pages(self, record: type[R], table: sa.Table, **wanted: str | None) -> Iterator[R]:
-        """The records whose columns are as `wanted` (None: whatever), read page by page: what is appended meanwhile is
-        read too."""
-        return (self._read(record, body) for body in self._body_pages(table, **wanted))
-
-    def _json_pages(self, table: sa.Table, **wanted: str | None) -> Iterator[Json]:
-        return (orjson.loads(body) for body in self._body_pages(table, **wanted))
-
-    def _body_pages(self, table: sa.Table, **wanted: str | None) -> Iterator[str]:
-        # First the places, 8 bytes each: where no index ends in the place, every page would sort all that is wanted.
-        c, last = table.c, -1
-        query = sa.select(c.position).order_by(c.position)
-        for name, value in wanted.items():
-            query = query if value is None else query.where(c[name] == value)
-        while places := array("q", (place for (place,) in self._rows(query.where(c.position > last)))):
-            for start in range(0, len(places), _PAGE):
-                page = sa.select(c.body).where(c.position.in_(places[start : start + _PAGE])).order_by(c.position)
-                yield from (body for (body,) in self._rows(page))
-            last = places[-1]
-
-    def _records(self, record: type[R], query: Any) -> list[R]:
-        return [self._read(record, body) for (body,) in self._rows(query)]
-
-    def _read(self, record: type[R], body: str) -> R:
-        try:
-            return record.model_validate_json(body)
-        except ValidationError as invalid:
-            first = invalid.errors()[0]
-            newer = first["type"] in ("extra_forbidden", "literal_error", "union_tag_invalid")
-            raise StoreError(
-                f"a {record.__name__} in it cannot be read: {'.'.join(map(str, first['loc']))}: {first['msg']}.",
-                where=shown(self._url),
-                fix="A newer pairsmith has written it: upgrade." if newer else "Restore the store from a backup.",
-            ) from None
-
-    def _by_id(
-        self, record: type[R], table: sa.Table, column: sa.Column[Any], ids: Iterable[str] | None
-    ) -> Iterator[R]:
-        if ids is None:
-            yield from self._records(record, _bodies(table))
-            return
-        wanted = sorted(set(ids))
-        rows: list[Any] = []
-        for start in range(0, len(wanted), _IN):
-            chunk = wanted[start : start + _IN]
-            rows += self._rows(sa.select(table.c.position, table.c.body).where(column.in_(chunk)))
-        for _, body in sorted(rows, key=lambda row: int(row[0])):
-            yield self._read(record, body)
-
-
-def _bodies(table: sa.Table) -> Any:
-    return sa.select(table.c.body).order_by(table.c.position)
+def _steps(body: str) -> list[StepName]:
+    return [(by, fingerprint) for by, fingerprint in orjson.loads(body)]

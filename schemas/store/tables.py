@@ -14,7 +14,7 @@ from schemas.money import Hold
 from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Sampled
 
-SCHEMA_VERSION = "0008"
+SCHEMA_VERSION = "0009"
 
 metadata = sa.MetaData()
 
@@ -78,6 +78,9 @@ verdicts = _table(
     _text("fingerprint"),
     sa.Index("ix_verdicts_step", "by", "fingerprint", "position"),
 )
+step_lists = _table(
+    "step_lists", _text("id"), unique=("id",)
+)  # the steps that speak in one row: schemas/store/judged.py
 row_states = _table(
     "row_states",
     _text("curation"),

@@ -179,9 +179,10 @@ def test_a_row_without_a_verdict_from_every_step_does_not_leave(project: Project
 
 
 def test_no_accepted_row_is_no_dataset(project: Project, store: Store) -> None:
-    """An empty dataset is not a success, and the commonest reasons stand in the sentence."""
+    """An empty dataset is not a success; the commonest reasons stand in the sentence, and the key of the gate that most
+    rows failed, for who finds them good."""
     result = curated(project, store, answers={"input": ["refused by the gate"]})
-    with pytest.raises(NoWork, match=r"no row was accepted.*Why, in rows: \w+ 1"):
+    with pytest.raises(NoWork, match=r"no row was accepted.*Why, in rows: \w+ 1.*change curate\.gates\.must; in a"):
         export_dataset(project, store, result, project.folder / "dataset")
 
 

@@ -73,11 +73,11 @@ def test_a_dead_process_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Monkey
 
     async def killed() -> None:
         async with processes.judging(gates, 1_000) as (judge_chunk, _):
-            chunk = [(pair, range(len(gates))) for pair in PAIRS[:20]]
-            assert len(await judge_chunk(chunk)) == 20
+            (judged,) = await judge_chunk(PAIRS[:20], range(len(gates)))
+            assert len(judged.bodies) == 20
             for pid in children_of(os.getpid()):
                 os.kill(pid, signal.SIGKILL)
-            await judge_chunk(chunk)
+            await judge_chunk(PAIRS[:20], range(len(gates)))
 
     with pytest.raises(PairsmithError, match="ended with code -9"):
         asyncio.run(killed())

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from curate.curation import curate
 from curate.gates import GateStep
 from curate.gates.judgement import Judgement, crashed, passed, rejected
-from curate.pool import Pool, Row, fold
+from curate.pool import Pool
+from curate.rows import Row, fold
 from curate.scorers import Score
 from curate.steps import Step, best, decontaminate, duplicates, each, id_of, named, scored, split
 from schemas.records import Imported, Pair, Reason, Seed, Verdict

@@ -105,6 +105,7 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     rows.insert(4, INVOICE)
     whole = flagged(rows)
     monkeypatch.setattr("curate.semantic._BLOCK", 3)
+    monkeypatch.setattr("curate.neighbours._BLOCK", 2)
     assert flagged(rows) == whole
     assert whole
 

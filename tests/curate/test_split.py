@@ -198,6 +198,31 @@ def test_a_file_of_fresh_inputs_is_the_test_set() -> None:
     assert 'use = "test"' in short.fix
 
 
+def test_a_question_that_is_there_twice_counts_once() -> None:
+    """A file of real inputs says the same thing often. Rows that differ in another column, in case or white space ask
+    one question; the count that is told before anything is paid is of questions, too."""
+    rows = [("where is my order?", "7"), ("Where is  my order?", "8"), ("where is my order?", "9"), ("refund", "9")]
+    seeds = [
+        Seed(
+            kind="pair",
+            text=text,
+            reference=f"answer {number}",
+            columns={"ticket": number},
+            source="a",
+            meta={"use": "test"},
+        )
+        for text, number in rows
+    ]
+    asked = held_out_inputs(seeds, _spec())
+    assert {seed.asked.casefold().split()[0] for seed in asked} == {"where", "refund"}
+    assert len(asked) == 2
+    assert asked == held_out_inputs(seeds[::-1], _spec())
+    turns = tuple(Message(role=role, content=text) for role, text in (("assistant", "hello"), ("user", "refund")))
+    later = Seed(kind="conversation", messages=turns, reference="r", source="a", meta={"use": "test"})
+    assert len(held_out_inputs([*seeds, later], _spec())) == 3
+    assert most_test_inputs(seeds, _spec()) == 2
+
+
 def test_held_out_outputs_are_test_inputs_too() -> None:
     """A pile of excellent outputs can be proved: backward generation writes their inputs, the output is the reference.
     How many there may be, and that 50 outputs are too few, is known before anything is asked."""

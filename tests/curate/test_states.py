@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from curate.outcome import CurateResult, curate_project
-from curate.pool import DUPLICATE
+from curate.rows import DUPLICATE
 from curate.states import last_curation, read_states
 from curate.steps import SPLIT
 from schemas.project import Project

@@ -22,11 +22,12 @@ from pairsmith.commands.certify import command
 from pairsmith.stages.certify import certify
 from pairsmith.stages.what_if import what_if
 from schemas import spec_file
-from schemas.errors import NoWork
+from schemas.errors import NoWork, PairsmithError
 from schemas.progress import unheard
 from schemas.project import Project
 from schemas.reviews import Review
 from schemas.store import Store
+from tests.pairsmith import conftest
 from tests.pairsmith.conftest import DETAILS, LIGHTS, MOODS, PLACES
 
 SPEC = """
@@ -219,6 +220,51 @@ def test_before_the_first_certificate_curation_says_what_makes_one(folder: Path)
     """With `certified` set too early no row is left: the sentence counts those that wait and names the commands."""
     with pytest.raises(NoWork, match=r"uncertified \d+.*review push.*pairsmith certify"):
         pairsmith.Project(folder, ["curate.select.certified=true"]).curate()
+
+
+def test_a_certificate_holds_before_it_has_let_a_row_pass(folder: Path) -> None:
+    """Curation found nothing to accept, people answered, a look certified: it holds, and `run` then uses it."""
+    asked = ["curate.select.certified=true"]
+    with pytest.raises(NoWork):
+        pairsmith.Project(folder, asked).curate()
+    _answer(folder, 3)
+    outcome, state = _certify(folder, *asked)
+    assert outcome.made
+    assert state["holds"], state["why"]
+
+
+def test_a_run_stops_before_training_until_a_certificate_holds(folder: Path) -> None:
+    """With `certified` set, people's answers alone train nothing: the run counts the rows that wait and names the
+    command. Once a certificate holds it goes on; one that no longer holds stops it again."""
+    _answer(folder, 3)
+    asked = ["curate.select.certified=true", "train.base=not-there"]
+    stopped = pairsmith.Project(folder, asked).run()
+    assert (stopped.gate, stopped.stages) == ("uncertified", ("curate", "review"))
+    waiting = f"{stopped.reasons['uncertified']:,} rows wait for a certificate"
+    assert stopped.waits == f"{waiting}, and nobody has looked yet: `pairsmith certify` does"
+    assert (folder / "report.html").is_file()
+    shown = conftest.Project(folder).run("run", *(word for text in asked for word in ("--set", text)))
+    assert shown.returncode == 11, shown.stderr
+    assert "nothing is trained" in shown.stdout
+    assert "`pairsmith certify`, then `pairsmith run`" in shown.stdout
+    outcome, _ = _certify(folder, *asked)
+    assert outcome.made
+    with pytest.raises(PairsmithError, match="not-there"):
+        pairsmith.Project(folder, asked).run()
+    (folder / "certificate.json").unlink()
+    again = pairsmith.Project(folder, asked).run()
+    assert (again.gate, again.stages) == ("uncertified", ())
+    assert str(again.waits).endswith("the last one no longer holds (certificate.json is gone)")
+
+
+def test_a_look_that_certifies_nothing_is_what_a_run_waits_for(folder: Path) -> None:
+    """Too few answers: the run repeats what the look said, which names what would change it."""
+    _answer(folder)
+    early, _ = _certify(folder)
+    assert not early.made
+    stopped = pairsmith.Project(folder, ["curate.select.certified=true", "review.accept_at_least=0.1"]).run()
+    assert stopped.gate == "uncertified"
+    assert str(stopped.waits).endswith(early.words)
 
 
 def test_what_if_knows_the_certificate(folder: Path) -> None:

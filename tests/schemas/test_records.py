@@ -9,7 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.records import Candidate, Counts, Generated, Pair, Reason, Sampling, Seed, Verdict, content_id
+from schemas.identity import changed_copy, made
+from schemas.records import (
+    Call,
+    Candidate,
+    Counts,
+    Generated,
+    Json,
+    Pair,
+    Reason,
+    Record,
+    Sampling,
+    Seed,
+    Verdict,
+    content_id,
+)
 from schemas.reviews import Review
 
 JSON = st.recursive(
@@ -123,3 +137,37 @@ def test_a_reason_of_an_older_store_is_read_once(text: str, code: str, detail: s
     assert Candidate.model_validate({**place, "failure": text}).failure == Reason(code, detail)
     assert str(Reason("short", "it has 3 words")) == "short: it has 3 words"
     assert str(Reason("ok")) == "ok"
+
+
+GENERATED = {"generator": "forward", "prompt": "p/v1@00000000", "teacher": "t", "sampling": Sampling(), "calls": ()}
+ANSWER = {"key": "k", "attempt": 1, "status": "ok", "raw": {}, "request_id": "r", "sample": 0, "teacher": "t"}
+MADE: list[tuple[type[Record], Json]] = [
+    (Call, {**ANSWER, "endpoint": "e", "seconds": 0.1, "at": "2026-11-26T00:00:00Z"}),
+    (Candidate, {"fingerprint": "f", "seed_id": "s", "generator": "forward", "sample": 0, "pair_id": "p"}),
+    (Generated, GENERATED),
+    (Pair, {"seed_id": "s", "input": "i", "output": "o", "system": "", "origin": Generated.model_validate(GENERATED)}),
+    (Seed, {"kind": "input", "text": "a heron", "source": "seeds.txt:1", "meta": {"also": []}}),
+]
+
+
+@pytest.mark.parametrize(("kind", "values"), MADE, ids=[kind.__name__ for kind, _ in MADE])
+def test_what_is_made_without_validation_is_what_validation_makes(kind: type[Record], values: Json) -> None:
+    """The same fields, defaults, JSON and id; and two of them share no default that one could change."""
+    checked = kind.model_validate(values)
+    ours = made(kind, {name: getattr(checked, name) for name in checked.model_fields_set})
+    assert ours == checked
+    assert json.loads(ours.model_dump_json()) == json.loads(checked.model_dump_json())
+    assert ours.model_fields_set == checked.model_fields_set
+    assert getattr(ours, "id", None) == getattr(checked, "id", None)
+    twin = made(kind, {name: getattr(checked, name) for name in checked.model_fields_set})
+    for name in kind.model_fields.keys() - values.keys():
+        held = getattr(ours, name)
+        assert not isinstance(held, dict) or held is not getattr(twin, name)
+
+
+def test_a_copy_keeps_what_was_cached_only_if_it_is_told_to() -> None:
+    """An id that was worked out is no part of a copy with another text, and is one of a copy that is told its id."""
+    seed = Seed(kind="input", text="a heron", source="seeds.txt:1")
+    assert seed.id == changed_copy(seed, {"split": "test"}, id=seed.id).id
+    other = seed.model_copy(update={"text": "a kite"})
+    assert other.id == Seed(kind="input", text="a kite", source="seeds.txt:1").id

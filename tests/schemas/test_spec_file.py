@@ -281,6 +281,17 @@ def test_overrides_apply_in_order(tmp_path):
     assert load(wrote(tmp_path), ["train.r=4", "train.r=8"]).spec.train.r == 8
 
 
+def test_an_override_sets_its_own_key_alone(tmp_path):
+    """In a section that the file does not have the others stay unset, so that what is chosen where a key is left out,
+    such as the method by the size of the base, still is; a default of ours that is not the section's own stays too."""
+    text = '[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "s.txt"\n[teacher]\nurl = "embedded"\nmodel = "m"\n'
+    plain = load(wrote(tmp_path, text)).spec
+    overridden = load(wrote(tmp_path, text), ["train.epochs=2", "curate.judge.sampling.max_tokens=9"]).spec
+    assert overridden.train.model_fields_set == {"epochs"}
+    assert overridden.train == plain.train.model_copy(update={"epochs": 2})
+    assert overridden.curate.judge.sampling == plain.curate.judge.sampling.model_copy(update={"max_tokens": 9})
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -631,6 +642,8 @@ def test_a_number_is_finite(tmp_path: Path, number: str) -> None:
 
 
 def test_a_vllm_of_ones_own_and_an_address_are_two_teachers(tmp_path: Path) -> None:
-    """Neither wins silently: the starter's spec names an address already."""
+    """Neither wins silently where the file names an address; where it names none there is but one."""
+    addressed = FULL + '[teacher]\nurl = "http://localhost:8000/v1"\nmodel = "m"\n'
     with pytest.raises(SpecError, match=r"vllm starts a server of its own, and url names another"):
-        load(wrote(tmp_path), ["teacher.vllm=some/model"])
+        load(wrote(tmp_path, addressed), ["teacher.vllm=some/model"])
+    assert load(wrote(tmp_path), ["teacher.vllm=some/model"]).spec.teacher.url == "vllm"

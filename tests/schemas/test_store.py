@@ -29,6 +29,7 @@ from schemas.records import (
     Candidate,
     Counts,
     Generated,
+    Message,
     Pair,
     Reason,
     Receipt,
@@ -131,6 +132,19 @@ def test_the_latest_verdict_of_a_step_counts_and_other_scopes_stay_apart(store_u
         store.write(first, other)
         store.write(later)
         assert store.verdicts() == {"p": [later, other]}
+
+
+def test_each_seed_is_what_was_kept_with_its_id(store_url: str) -> None:
+    """Every seed ever read comes back as it was, conversations and columns too, whatever the project has now."""
+    turns = (Message(role="user", content="Hello"), Message(role="assistant", content="Yes?"))
+    conversation = Seed(kind="conversation", messages=turns, source="c.jsonl:1", reference="Bye", split="test")
+    columns = Seed(kind="input", text="a heron", source="s.csv:2", columns={"tone": "calm"}, meta={"use": "test"})
+    with Store.open(store_url) as store:
+        store.set_active_seeds([conversation, columns, seed("a kite")])
+        store.set_active_seeds([columns])
+        kept = list(store.each_seed())
+    assert kept == [conversation, columns, seed("a kite")]
+    assert [one.id for one in kept] == [conversation.id, columns.id, seed("a kite").id]
 
 
 def test_seeds_that_left_the_files_are_kept_but_no_longer_active(store_url: str) -> None:
@@ -459,7 +473,7 @@ def test_a_table_is_read_page_by_page(store_url: str) -> None:
     ]
     with Store.open(store_url) as store:
         store.write(*many, many[0].model_copy(update={"fingerprint": "y"}))
-        assert list(store.verdicts_of("gate/a@1", "x")) == many
+        assert [said.verdict() for said in store.said_by([("gate/a@1", "x")])] == many
         assert store.verdict_count() == 4_101
 
 
@@ -571,7 +585,7 @@ def test_contamination_of_an_older_store_is_found_under_its_name(store_url: str)
             ("pool/contamination@1", "contamination"),
             ("gate/user:mine@1", "leak"),
         ]
-        assert list(store.verdicts_of("pool/contamination@1", "x")) == verdicts[:1]
+        assert [said.verdict() for said in store.said_by([("pool/contamination@1", "x")])] == verdicts[:1]
         (state,) = store.row_states("c", code="contamination")
         assert (state.sample, state.step, str(state.reason)) == (0, "pool/contamination@1", "contamination: of a name")
         assert [s.sample for s in store.row_states("c", code="leak")] == [1]

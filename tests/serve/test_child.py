@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from pairsmith.serve.job import JobOptions
 from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.process import is_held, starts
 from pairsmith.serve.workspace import Workspace
+from pairsmith.stopping import INTERRUPTED
 from synth.embedded.child import child_command, child_environment
 from tests.serve.conftest import write_project
 
@@ -62,6 +66,53 @@ def test_one_process_runs_a_part_and_says_once_how_it_ended(job_folder: Path) ->
     assert ran(job_folder).returncode == 0
     assert json.loads((job_folder / "exit-0.json").read_text()) == end
     assert len(starts(job_folder)) == 1
+
+
+@pytest.mark.slow
+def test_one_that_is_stopped_before_its_command_began_says_so(job_folder: Path) -> None:
+    """It waits for the GPU, or has not read its spec yet: a container that stops then is no death of the process, of
+    which a job survives three."""
+    part = json.loads((job_folder / "part-0.json").read_text())
+    heavy = job_folder / "heavy.lock"
+    (job_folder / "part-0.json").write_text(json.dumps({**part, "heavy_lock": str(heavy)}))
+    with heavy.open("ab") as gpu:
+        fcntl.flock(gpu, fcntl.LOCK_EX)
+        command = child_command("pairsmith.serve.child", str(job_folder), "0")
+        process = subprocess.Popen(command, env=child_environment(), stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 100
+        while not (job_folder / "log").exists():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(100) == INTERRUPTED
+    end = json.loads((job_folder / "exit-0.json").read_text())
+    assert (end["code"], end["problem"]["kind"]) == (INTERRUPTED, "Interrupted")
+    (job_folder / "exit-0.json").unlink()
+    assert ran(job_folder).returncode == 8, "the next one goes on"
+
+
+@pytest.mark.slow
+def test_on_a_full_disk_it_waits_for_room_to_say_how_it_ended(job_folder: Path) -> None:
+    """Nothing of it can grow, its log neither: it ends in words as soon as there is room, and is no death."""
+    part = json.loads((job_folder / "part-0.json").read_text())
+    heavy = job_folder / "heavy.lock"
+    (job_folder / "part-0.json").write_text(json.dumps({**part, "heavy_lock": str(heavy)}))
+    command = child_command("pairsmith.serve.child", str(job_folder), "0")
+    with heavy.open("ab") as gpu:
+        fcntl.flock(gpu, fcntl.LOCK_EX)
+        process = subprocess.Popen(command, env=child_environment(), stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 100
+        while not list((job_folder / "log").glob("*.txt")):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        before = resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(15)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, before)
+    code = process.wait(100)
+    end = json.loads((job_folder / "exit-0.json").read_text())
+    assert end["code"] == code
+    assert end["problem"]["what"]
 
 
 @pytest.mark.slow

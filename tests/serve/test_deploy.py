@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -33,6 +37,42 @@ def test_the_unit_leaves_jobs_alive() -> None:
     program, *words = shlex.split(unit["Service"]["ExecStart"])
     assert program.endswith("/pairsmith")
     assert str(parsed(words)["url"]).startswith("https://")
+
+
+def test_the_unit_has_a_place_for_what_is_temporary() -> None:
+    """Under ProtectSystem=strict /tmp is read-only: an upload, and a prompt that is saved, would find no place."""
+    text = (DEPLOY / "pairsmith.service").read_text()
+    assert "ProtectSystem=strict" in text
+    temporary = re.search(r"TMPDIR=(\S+)", text)
+    assert temporary
+    assert temporary[1] in [f"/var/lib/{name}" for name in text.partition("StateDirectory=")[2].splitlines()[0].split()]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs the program systemd-analyze")
+def test_systemd_reads_the_unit(tmp_path: Path) -> None:
+    """No key of it is unknown or has a value that systemd would pass over."""
+    unit = tmp_path / "pairsmith.service"
+    unit.write_text((DEPLOY / "pairsmith.service").read_text().replace("/opt/pairsmith/bin/pairsmith", sys.executable))
+    read = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=120)
+    assert (read.returncode, read.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs the program docker-compose")
+@pytest.mark.parametrize("files", [[DEPLOY / "compose.yaml"], [DEPLOY / "compose.yaml", ARGILLA]])
+def test_docker_compose_reads_the_files(files: list[Path]) -> None:
+    """Alone and with Argilla's, once every variable that it asks for is set; without the password of the database it is
+    refused."""
+    named = [word for file in files for word in ("-f", str(file))]
+    needed = {name: "x" for file in files for name in re.findall(r"\$\{(\w+)", file.read_text())}
+    for variables, works in ((needed, True), ({**needed, "POSTGRES_PASSWORD": ""}, False)):
+        read = subprocess.run(
+            ["docker-compose", *named, "config", "--quiet"],
+            env={"PATH": os.environ["PATH"], "HOME": "/nowhere", **variables},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert (read.returncode == 0) is works, read.stderr
 
 
 def test_the_compose_file_starts_the_service_as_it_is() -> None:

@@ -18,4 +18,4 @@ def test_every_job_ends_exactly_once(tmp_path: Path) -> None:
     assert counts.ended_once == counts.jobs_run == 6
     assert counts.faults, "something was killed"
     assert counts.rows_lost == counts.left_pending == 0
-    assert counts.doubled <= counts.in_flight
+    assert counts.doubled_over_in_flight == 0

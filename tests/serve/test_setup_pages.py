@@ -14,6 +14,7 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 from starlette.testclient import TestClient
 
 from pairsmith.serve.access import Role
+from schemas.errors import NoWork
 from schemas.spec import Spec
 from schemas.store import Store
 from synth.seeds import read_seeds
@@ -228,6 +229,80 @@ def test_without_an_argilla_that_runs_the_way_in_is_a_sentence(
     project = service.workspace.project(MINE)
     Store.open(Store.url_for(project)).close()
     for name, status in (("viewer", 403), ("reviewer", 409)):
-        answer = service.browser(name).get(f"/p/{MINE}/review/argilla", headers=HTML)
+        answer = service.browser(name).post(f"/p/{MINE}/review/argilla", headers=HTML)
         assert answer.status_code == status
         assert (status == 403) or "Argilla does not run now." in answer.text
+
+
+def test_a_check_that_does_not_fit_is_switched_off_in_the_browser(service: Service) -> None:
+    """Each check says whether it rejects, marks or is off; what is chosen is kept, and only what is chosen: a check
+    that stays as it was is not written into the spec."""
+    browser = made(service, "tickets", "t.csv", TICKETS)
+    page = browser.get("/p/tickets/setup").text
+    shown = re.findall(r'name="check_(\w+)".*?value="(\w+)" selected', page, re.DOTALL)
+    assert dict(shown)["cut"] == "reject"
+    assert dict(shown)["pii"] == "off"
+    told = {**{f"check_{name}": mode for name, mode in shown}, "check_cut": "flag", "check_duplicates": "off"}
+    assert browser.post("/p/tickets/setup/checks", data={**told, "most_words": "90"}).status_code == 303
+    spec = spec_of(service, "tickets").curate
+    assert (spec.gates.cut, spec.duplicates.enabled, spec.gates.length.max_words) == ("flag", False, 90)  # type: ignore[union-attr]
+    assert "repetition" not in (service.workspace.folder("tickets") / "pairsmith.toml").read_text()
+
+
+def test_every_check_that_has_a_mode_stands_on_the_page() -> None:
+    """A gate that is added is one that a person in a browser can switch off."""
+    from pairsmith.serve.pages.checks import ABOUT
+    from schemas.spec import GateSettings
+
+    modes = {name for name, value in GateSettings() if value is True or value is False or value == "flag"}
+    assert modes == set(ABOUT)
+
+
+def test_what_is_tuned_and_how_long_is_chosen_in_the_browser(service: Service) -> None:
+    """The base, the epochs and the share of the seeds that is kept for the test; the page says how many that are."""
+    browser = made(service, "tickets", "t.csv", TICKETS)
+    told = {"base": "Qwen/Qwen3-0.6B", "epochs": "6", "test_share": "40 %"}
+    assert browser.post("/p/tickets/setup/model", data=told).status_code == 303
+    spec = spec_of(service, "tickets")
+    assert (spec.train.base, spec.train.epochs, spec.split.test) == ("Qwen/Qwen3-0.6B", 6, 0.4)
+    refused = browser.post("/p/tickets/setup/model", data={"epochs": "many"})
+    assert refused.status_code in (400, 422)
+    model = refused.text.partition('<section id="model"')[2].partition("<section")[0]
+    assert "'many' is not a number above 0" in unescape(model)
+
+
+@pytest.mark.parametrize(("step", "told"), [("checks", {"check_cut": "perhaps"}), ("checks", {"most_words": "few"}),
+                                            ("model", {"test_share": "100"}), ("model", {"base": "/etc"})])  # fmt: skip
+def test_what_no_check_and_no_model_is_changes_nothing(service: Service, step: str, told: dict[str, str]) -> None:
+    """A mode, a number or a base that there is not is told beside the fields, and the spec stays as it was."""
+    browser = made(service, "tickets", "t.csv", TICKETS)
+    before = spec_of(service, "tickets")
+    assert browser.post(f"/p/tickets/setup/{step}", data=told).status_code >= 400
+    assert spec_of(service, "tickets") == before
+
+
+def test_a_curation_that_accepts_nothing_shows_what_kept_the_rows_out(service: Service) -> None:
+    """The run page counts the rows as rejected, names the reason and leads to the checks; these begin with the one that
+    kept them out, and switching it off there lets them in."""
+    from pairsmith.stages.curate import curate
+    from pairsmith.stages.generate import generate
+
+    rows = "".join(
+        f"where is order {n},Order {n} left our depot this morning. It will arrive together with\n" for n in range(8)
+    )
+    browser = made(service, "broken", "t.csv", f"message,reply\n{rows}")
+    project = service.workspace.project("broken")
+    with Store.open(Store.url_for(project)) as store:
+        generate(project, store)
+        with pytest.raises(NoWork, match=r'curate\.gates\.cut = "flag" keeps and marks them; in a browser under Setup'):
+            curate(project, store)
+    page = unescape(browser.get("/p/broken/run").text)
+    assert re.search(r"<dt>rejected</dt><dd>8<", page)
+    assert "It ends in the middle." in page
+    assert "/p/broken/setup#checks" in page
+    assert "8 were kept out by <em>cut</em>" in browser.get("/p/broken/setup").text
+    assert browser.post("/p/broken/setup/checks", data={"check_cut": "flag"}).status_code == 303
+    project = service.workspace.project("broken")
+    with Store.open(Store.url_for(project)) as store:
+        assert curate(project, store).counts.accepted == 8
+    assert "8 read, nobody asked" in browser.get("/p/broken/run").text

@@ -480,3 +480,21 @@ def test_the_part_that_a_source_names_goes_with_its_seeds(tmp_path: Path) -> Non
     assert [seed.meta for seed in plain.seeds] == [{}, {}]
     assert [seed.meta for seed in fixed.seeds] == [{"use": "test"}] * 2
     assert [seed.id for seed in plain.seeds] == [seed.id for seed in fixed.seeds]
+
+
+def test_an_input_may_bring_what_a_person_answered(tmp_path: Path) -> None:
+    """It stands with the seed and makes another one of it; an empty cell is none, and a project whose extra column has
+    that name keeps it."""
+    (tmp_path / "tickets.csv").write_text("body,label,reference\nit is late,delivery,r-1\nhello,,r-2\n")
+    settings: dict[str, Any] = {"columns": {"text": "body"}}
+    late, hello = read(tmp_path, "tickets.csv", **settings, reference="label").seeds
+    assert (late.reference, hello.reference) == ("delivery", None)
+    plain = read(tmp_path, "tickets.csv", **settings).seeds
+    assert [seed.id == same.id for seed, same in zip((late, hello), plain, strict=True)] == [False, True]
+    extra = read(tmp_path, "tickets.csv", columns={"text": "body", "reference": "reference"}).seeds[0]
+    assert (extra.reference, extra.columns) == (None, {"reference": "r-1"})
+    with pytest.raises(InputError, match="there is no column 'lable'"):
+        read(tmp_path, "tickets.csv", **settings, reference="lable")
+    for wrong in ({"kind": "pair", "reference": "label"}, {"columns": {"reference": "x"}, "reference": "label"}):
+        with pytest.raises(ValueError, match="reference"):
+            SeedSource.model_validate({"path": "tickets.csv", **wrong})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from schemas.errors import PairsmithError
 from synth.endpoint import Endpoint
 from tests.train.tiny import rows, settings
 from train.base_model import Base, load_chat
@@ -87,6 +89,18 @@ def test_an_adapter_of_an_earlier_version_gets_its_merged_model(tiny_base: Base,
     assert (again.merged.into, again.merged.builds) == ("rounded", ())
     assert "not chosen" in again.artefact
     write_result(folder, tuned)
+
+
+def test_a_merge_that_changes_nothing_is_refused(tiny_base: Base, tuned: TrainResult, tmp_path: Path) -> None:
+    """An adapter of zeros, or one so small that 16 bits lose it, would make the base under another name."""
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(tuned.folder, tmp_path / "zeroed", ignore=shutil.ignore_patterns("merged")))
+    weights = load_file(folder / "adapter_model.safetensors")
+    save_file({name: weight * 0 for name, weight in weights.items()}, folder / "adapter_model.safetensors")
+    with pytest.raises(PairsmithError, match="changed no weight"):
+        write_merged(tiny_base, tuned.settings, folder, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
 
 
 def test_without_validation_rows_it_is_the_base_it_was_trained_on(tiny_base: Base, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from synth.embedded.process import embedded
 from tests.train.tiny import row, rows, settings
-from train.adapter_check import check_adapter, score
+from train.adapter_check import Probe, check_adapter, score
 from train.base_model import find_base
 from train.dataset import Dataset
 from train.metrics import AdapterCheck
@@ -48,7 +48,7 @@ async def _scores(base: Path, adapter: Path, merged: Path, text: str) -> tuple[A
     given = row("scored", "two boats", text)
     messages = tuple(Message.model_validate(message) for message in given["prompt"])
     async with embedded(base, adapters={"tuned": adapter}) as server:
-        check = await check_adapter(partial(score, server.base_url), server.model, "tuned", messages, text)
+        check = await check_adapter(partial(score, server.base_url), server.model, "tuned", [Probe(messages, text)])
     async with embedded(base) as server:
         alone, _ = await score(server.base_url, server.model, messages, text)
     async with embedded(merged) as server:

@@ -84,14 +84,16 @@ async def here(made: Exported, messages: Messages, text: str) -> tuple[float, in
 
 @skip_without
 def test_a_vllm_measures_the_model_that_was_trained(exported: Exported) -> None:
-    """Every input was answered, and a fixed text has the log-probability that it has on the embedded server."""
+    """Every input was answered, and the texts of the check have the log-probability that they have on the embedded
+    server."""
     measured = exported.evaluation
     assert all(output.answered for output in measured.outputs)
     check, plan = measured.adapter_check, exported.plan
     assert check is not None
-    there = asyncio.run(here(exported, plan.systems[-1].messages(plan.seeds[0]), plan.fixed_text))
-    assert check.tokens == there[1]
-    assert check.tuned == pytest.approx(there[0], abs=NOISE_PER_TOKEN * check.tokens)
+    tuned = plan.systems[-1]
+    there = [asyncio.run(here(exported, tuned.messages(seed), text)) for seed, text in plan.probes]
+    assert check.tokens == sum(tokens for _, tokens in there)
+    assert check.tuned == pytest.approx(sum(logprob for logprob, _ in there), abs=NOISE_PER_TOKEN * check.tokens)
     assert abs(check.tuned - check.base) > NOISE_PER_TOKEN * check.tokens
 
 

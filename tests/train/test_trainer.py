@@ -62,3 +62,15 @@ def test_two_gpus_make_no_data_parallel(tmp_path: Path) -> None:
     assert config.train_batch_size == 8
     assert on_one_device(config).n_gpu == 1
     assert config.train_batch_size == 4
+
+
+def test_the_memory_that_is_told_is_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is a GPU its memory is what runs out; elsewhere it is this process's."""
+    import torch
+
+    from train.trainer import memory
+
+    assert min(memory().values()) > 0.05
+    for name, answer in (("is_available", True), ("memory_allocated", 3 * 2**30), ("max_memory_allocated", 5 * 2**30)):
+        monkeypatch.setattr(torch.cuda, name, lambda answer=answer: answer)
+    assert memory() == {"memory_gib": 3.0, "peak_gib": 5.0}

@@ -78,6 +78,16 @@ def test_a_prompt_that_ties_means_do_not_fine_tune(who: str, rate: float) -> Non
     assert in_words(seen)[0] == "Verdict: do not ship. Should you fine-tune at all? do not fine-tune."
 
 
+def test_where_nothing_passes_the_verdict_says_so_first() -> None:
+    """At 0 of 40 everywhere a tie says little about prompts and much about checks, rows and base; one pass is a tie."""
+    seen = verdict(evaluation(inputs=40))
+    assert (seen.decision, seen.fine_tune) == ("do not ship", "do not fine-tune")
+    assert seen.because[0].startswith("not one answer of tuned passes")
+    assert "larger base" in seen.flips_when[0]
+    assert verdict(evaluation(inputs=40, tuned=1 / 40)).because[0].startswith("base passes about as often")
+    assert verdict(evaluation(inputs=1)).because[0] == "there is 1 test input, and fewer than 20 prove nothing"
+
+
 def test_few_inputs_are_not_enough_evidence() -> None:
     """However clear it looks, and it says how many are lacking."""
     seen = verdict(evaluation(inputs=12, tuned=1.0))

@@ -1,5 +1,5 @@
-"""What our server adds to Argilla's page: a script and a style sheet, which act on queues that pairsmith made, and a
-way in for who is signed in to pairsmith's service.
+"""What our server adds to Argilla's page: a script and a style sheet, which act on queues that pairsmith made, and the
+script of the page that signs in who comes from pairsmith's service (enter.py).
 
 Argilla's files stay as they are: the two lines that name ours are put into the page as it is sent.
 """
@@ -9,7 +9,6 @@ from pathlib import Path
 _FILES = {
     "/pairsmith/page.js": "text/javascript",
     "/pairsmith/page.css": "text/css",
-    "/pairsmith/enter.html": "text/html",
     "/pairsmith/enter.js": "text/javascript",
 }
 _ADDED = b'<link rel="stylesheet" href="/pairsmith/page.css"><script defer src="/pairsmith/page.js"></script></head>'

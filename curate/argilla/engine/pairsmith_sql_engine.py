@@ -487,17 +487,17 @@ class _Asked:
         return _directed(found.correlate(_records).scalar_subquery(), order.order).nulls_last()
 
     def _with_key(self, listed: Any, order: Order) -> tuple:
-        """A list with a further key. PostgreSQL looks a value up for each record of the first key's whole group, which
-        may be a quarter of them; read together and joined they take a third of that."""
+        """A list with a further key. PostgreSQL would look a value up for each record of the first key's whole group,
+        which may be a quarter of them; to read all at once, before, takes a tenth less."""
         values = None if self._on_sqlite else self._values_behind(order.scope)
         if values is None:
             return listed, self._sort_key(order)
         column, here = values
-        which = sa.func.max if order.order == SortOrder.desc else sa.func.min
-        together = sa.select(_values.c.record_id, which(column).label("key")).where(*here, column.is_not(None))
-        together = together.group_by(_values.c.record_id).subquery()
-        listed = listed.outerjoin(together, together.c.record_id == _records.c.id)
-        return listed, _directed(together.c.key, order.order).nulls_last()
+        found = sa.select(_values.c.record_id, column.label("key"))
+        found = found.where(*here, column.is_not(None), _listed_once(column, order.order))
+        found = found.cte().prefix_with("MATERIALIZED")
+        listed = listed.outerjoin(found, found.c.record_id == _records.c.id)
+        return listed, _directed(found.c.key, order.order).nulls_last()
 
     # -- what the dataset's settings say
 
@@ -881,16 +881,23 @@ def _bring_words_up_to_date(dataset_id: UUID) -> list[str]:
     return fields
 
 
-def index_words() -> None:
-    """Bring the words of every dataset up to date, so that the first search after a start finds them so."""
-    if settings.database_is_sqlite:
+def read_ahead() -> None:
+    """Bring the words of every dataset up to date and the vectors of the newest settings into memory, so that the first
+    search after a start need not."""
+    try:
         with _connections().connect() as connection:
-            datasets = connection.scalars(sa.select(Dataset.id)).all()
-        for dataset_id in datasets:
-            try:
-                _bring_words_up_to_date(dataset_id)
-            except (sa.exc.SQLAlchemyError, sqlite3.Error):
-                _LOGGER.exception("the words of a dataset could not be indexed; the next search tries again")
+            datasets = connection.scalars(sa.select(Dataset.id)).all() if settings.database_is_sqlite else []
+            newest = sa.select(VectorSettings.dataset_id, VectorSettings.id).order_by(VectorSettings.inserted_at.desc())
+            vectors = connection.execute(newest.limit(_MOST_VECTORS)).all()
+    except sa.exc.SQLAlchemyError:
+        _LOGGER.exception("nothing could be read ahead; the first search does it")
+        return
+    words = [functools.partial(_bring_words_up_to_date, id_) for id_ in datasets]
+    for work in [*words, *(functools.partial(_vectors_of, *of) for of in reversed(vectors))]:
+        try:
+            work()
+        except (sa.exc.SQLAlchemyError, sqlite3.Error):
+            _LOGGER.exception("words or vectors could not be read ahead; the next search tries again")
 
 
 def _words_writer() -> sqlite3.Connection:
@@ -954,11 +961,18 @@ def _vectors_of(dataset_id: UUID, settings_id: UUID) -> _Vectors:
     here = _vectors.c.vector_settings_id == settings_id
     with _VECTORS_LOCK, _connections().connect() as connection:
 
-        def read(*since: Any) -> Iterator[tuple[UUID, np.ndarray]]:
-            changed = sa.select(_vectors.c.record_id, _vectors.c.value).where(here, *since)
-            for record_id, value in connection.execution_options(yield_per=2000).execute(changed):
-                vector = np.asarray(value, np.float32)
-                yield record_id, vector / (float(np.linalg.norm(vector)) or 1.0)
+        def read(*since: Any) -> tuple[list[UUID], np.ndarray]:
+            ids: list[UUID] = []
+            parts: list[np.ndarray] = []
+            changed = sa.select(_vectors.c.record_id, sa.cast(_vectors.c.value, sa.Text)).where(here, *since)
+            for rows in connection.execution_options(yield_per=5000).execute(changed).partitions():
+                ids += (record_id for record_id, _ in rows)
+                parts.append(np.asarray(json.loads(f"[{','.join(value for _, value in rows)}]"), np.float32))
+            if not ids:
+                return [], np.zeros((0, 0), np.float32)
+            vectors = np.concatenate(parts)
+            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+            return ids, vectors / np.where(lengths == 0.0, 1.0, lengths)
 
         last = sa.func.max(_vectors.c.updated_at)
         stamp = tuple(connection.execute(sa.select(sa.func.count(), last).where(here)).one())
@@ -967,15 +981,16 @@ def _vectors_of(dataset_id: UUID, settings_id: UUID) -> _Vectors:
             _VECTORS[dataset_id, settings_id] = known  # the last one asked for stands last
             return known
         settled = stamp[1] is None or datetime.now(UTC).replace(tzinfo=None) - stamp[1] > _SETTLING
-        rows: dict[UUID, np.ndarray] = {}
+        ids: list[UUID] = []
+        unit = np.zeros((0, 0), np.float32)
         if known is not None and known.ids:
             present = set(connection.scalars(sa.select(_vectors.c.record_id).where(here)))
             rows = {key: row for key, row in zip(known.ids, known.unit, strict=True) if key in present}
-            rows.update(read(_vectors.c.updated_at >= known.stamp[1] - _SETTLING))
-        if len(rows) != stamp[0]:
-            rows = dict(read())
-        unit = np.stack(list(rows.values())) if rows else np.zeros((0, 0), np.float32)
-        _VECTORS[dataset_id, settings_id] = fresh = _Vectors(stamp, settled, list(rows), unit)
+            rows.update(zip(*read(_vectors.c.updated_at >= known.stamp[1] - _SETTLING), strict=True))
+            ids, unit = list(rows), np.stack(list(rows.values())) if rows else unit
+        if len(ids) != stamp[0]:
+            ids, unit = read()
+        _VECTORS[dataset_id, settings_id] = fresh = _Vectors(stamp, settled, ids, unit)
         while len(_VECTORS) > _MOST_VECTORS:
             del _VECTORS[next(iter(_VECTORS))]
         return fresh

@@ -11,7 +11,6 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from argilla_server.api.policies.v1 import DatasetPolicy, authorize
-from argilla_server.api.routes import api_v1
 from argilla_server.database import get_async_db
 from argilla_server.errors.future import UnprocessableEntityError
 from argilla_server.jobs.queues import REDIS_CONNECTION
@@ -32,11 +31,10 @@ _IDS = 500  # of a query
 _READ = (Dataset.fields, Dataset.questions, Dataset.metadata_properties)
 
 
-def add_routes():
-    """Before Argilla's own, because its last one takes every path."""
+def add_routes(api):
     path = "/pairsmith/datasets/{dataset_id}/records"
-    api_v1.add_api_route(path, put_records, methods=["PUT"], include_in_schema=False)
-    api_v1.add_api_route(path, get_records, methods=["GET"], include_in_schema=False)
+    api.add_api_route(path, put_records, methods=["PUT"], include_in_schema=False)
+    api.add_api_route(path, get_records, methods=["GET"], include_in_schema=False)
 
 
 async def put_records(dataset_id: UUID, request: Request, db: Db, current_user: Me, search_engine: Engine):
@@ -125,22 +123,21 @@ async def get_records(
     limit: int = 2000,
     responses: bool = False,
 ):
-    """Records, oldest first, as Argilla's own route tells them; without `responses` the ids alone."""
+    """Records, oldest first, as Argilla's own route tells them; without `responses` ids and status alone."""
     dataset = await Dataset.get_or_raise(db, dataset_id)
     await authorize(current_user, DatasetPolicy.search_records_with_all_responses(dataset))
-    columns = [Record.id, Record.external_id]
+    columns = [Record.id, Record.external_id, Record.status]
     if responses:
-        columns += [Record.fields, Record.metadata_, Record.status]
+        columns += [Record.fields, Record.metadata_]
     page = sa.select(*columns).where(Record.dataset_id == dataset_id).order_by(Record.inserted_at, Record.id)
     page = page.offset(max(0, offset)).limit(max(0, min(limit, 10_000)))
     rows = (await db.execute(page)).all()
-    told = {row.id: {"id": str(row.id), "external_id": row.external_id} for row in rows}
+    told = {row.id: {"id": str(row.id), "external_id": row.external_id, "status": row.status.value} for row in rows}
     if responses:
         for row in rows:
             told[row.id] |= {
                 "fields": row.fields,
                 "metadata": row.metadata_ or {},
-                "status": row.status.value,
                 "responses": [],
             }
         ids = list(told)

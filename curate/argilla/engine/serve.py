@@ -73,16 +73,19 @@ def stop_with_parent() -> None:
 def run(host: str, port: int) -> None:
     """Serve until stopped."""
     stop_with_parent()
+    import enter
     import pairsmith_sql_engine  # registers the engine
     import rows
     import uvicorn
+    from argilla_server.api.routes import api_v1
 
-    rows.add_routes()  # before the application is made, which adds a route for every path
+    for ours in (enter, rows):  # before the application is made, which adds a route for every path
+        ours.add_routes(api_v1)
     from argilla_server import app
     from page import AddedToPage
     from sign_in import SlowGuessing
 
-    threading.Thread(target=pairsmith_sql_engine.index_words, daemon=True).start()
+    threading.Thread(target=pairsmith_sql_engine.read_ahead, daemon=True).start()
     # One worker, whatever WEB_CONCURRENCY says: more would be processes of their own, without our engine.
     guarded = AddedToPage(SlowGuessing(app))
     uvicorn.run(guarded, host=host, port=port, workers=1, access_log=False, timeout_graceful_shutdown=5)

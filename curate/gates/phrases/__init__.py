@@ -127,14 +127,26 @@ class Phrases:
                 gates.setdefault(name, []).append(rule)
         return gates
 
+    @cached_property
+    def _by_need(self) -> dict[str, tuple[list[int], dict[str, list[int]]]]:
+        """Of each gate the places of rules that any text may match, and of the others by what a text has to hold."""
+        found: dict[str, tuple[list[int], dict[str, list[int]]]] = {}
+        for gate, rules in self._by_gate.items():
+            always, by_need = found.setdefault(gate, ([], {}))
+            for place, rule in enumerate(rules):
+                for need in () if rule.after_subject else rule.needs:
+                    by_need.setdefault(need, []).append(place)
+                if rule.after_subject or not rule.needs:
+                    always.append(place)
+        return found
+
     def find(self, gate: str, text: str, other: str, style: str) -> PhraseMatch | None:
         """The first rule of the tables of `gate` that finds something in `text`; all of them folded. `gate` may be one
         table, such as `placeholder.words`."""
-        known = lexicon(self.language)
-        has = text.__contains__
-        for rule in self._by_gate.get(gate, ()):
-            if rule.needs and not rule.after_subject and not any(map(has, rule.needs)):
-                continue  # most rules, so it is asked here
+        known, rules = lexicon(self.language), self._by_gate.get(gate, ())
+        always, by_need = self._by_need.get(gate, ([], {}))
+        held = [place for need, places in by_need.items() if need in text for place in places]
+        for rule in (rules[place] for place in sorted({*always, *held})):
             if quoted := rule.find(text, other, style, known):
                 return PhraseMatch(rule, quoted)
         return None

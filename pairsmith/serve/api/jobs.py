@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -16,12 +17,14 @@ from starlette.responses import StreamingResponse
 from pairsmith.serve.access import Caller, Right, SignedIn, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, encoded, position_of
 from pairsmith.serve.api.people import Body
+from pairsmith.serve.edge import caller_of
 from pairsmith.serve.job import COMMANDS, Job, JobOptions
-from pairsmith.serve.problems import not_there
+from pairsmith.serve.problems import Refusal, not_there
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
 JobShown = Job
-_LONGEST_STREAM_S = 900.0  # then the browser connects again, and its rights are looked at again
+_LONGEST_STREAM_S = 900.0  # then the browser connects again
+_LOOK_S = 5.0  # how long somebody may still hear what they may not any more
 _BEAT_S = 15.0
 _MOST_JOBS = 1000
 _MOST_LOG = 1_000_000
@@ -60,8 +63,7 @@ def project_jobs(
 @router.get("/jobs", name="jobs")
 def jobs(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[JobShown]:
     """The jobs of all your projects, newest first."""
-    slugs = [slug for slug in request.app.state.workspace.projects() if caller.may(Right.see_work, slug)]
-    return _page(request, slugs, limit, cursor)
+    return _page(request, sorted(_seen(caller, request)), limit, cursor)
 
 
 @router.get("/jobs/{job}", name="job")
@@ -111,16 +113,25 @@ def log(
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def events(caller: SignedIn, request: Request) -> StreamingResponse:
-    """What moves in your projects: every present state at once, then each change. State, not a log."""
+    """What moves in your projects: every present state at once, then each change. State, not a log.
+
+    The stream ends where you are signed out or see other projects than before: connect again."""
     state = request.app.state
-    slugs = {slug for slug in state.workspace.projects() if caller.may(Right.see_work, slug)}
+    slugs = await run_in_threadpool(_seen, caller, request)
     with state.limits.one_of("streams"):
         pass  # refused before the headers are sent
+
+    def goes_on() -> bool:
+        try:
+            now = caller_of(request.headers, state)
+        except Refusal:
+            return False
+        return now.user == caller.user and _seen(now, request) == slugs
 
     async def stream() -> AsyncIterator[bytes]:
         with state.limits.one_of("streams"), contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LONGEST_STREAM_S):
-                async for line in _lines(state.jobs.hub.subscribe(slugs)):
+                async for line in _lines(state.jobs.hub.subscribe(slugs), goes_on):
                     yield line
 
     return StreamingResponse(stream(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
@@ -149,6 +160,10 @@ def shown(job: Job) -> JobShown:
     return job
 
 
+def _seen(caller: Caller, request: Request) -> frozenset[str]:
+    return frozenset(slug for slug in request.app.state.workspace.projects() if caller.may(Right.see_work, slug))
+
+
 def _check(request: Request, slug: str) -> None:
     state = request.app.state
     state.policy.check(state.views.readers.project(slug))
@@ -169,15 +184,22 @@ def _page(request: Request, slugs: list[str], limit: int, cursor: str | None) ->
     )
 
 
-async def _lines(states: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
-    """States as server-sent events, with a beat so that proxies do not cut a quiet stream."""
+async def _lines(states: AsyncIterator[dict[str, Any]], goes_on: Callable[[], bool]) -> AsyncIterator[bytes]:
+    """States as server-sent events while `goes_on`, with a beat so that proxies do not cut a quiet stream."""
     yield b"retry: 1000\n\n"
     following = asyncio.ensure_future(anext(states))
+    looked_s = beat_s = time.monotonic()
     try:
         while True:
-            done, _ = await asyncio.wait({following}, timeout=_BEAT_S)
+            done, _ = await asyncio.wait({following}, timeout=_LOOK_S)
+            if time.monotonic() - looked_s >= _LOOK_S:
+                if not await run_in_threadpool(goes_on):
+                    return
+                looked_s = time.monotonic()
             if not done:
-                yield b": beat\n\n"
+                if time.monotonic() - beat_s >= _BEAT_S:
+                    beat_s = time.monotonic()
+                    yield b": beat\n\n"
                 continue
             try:
                 state = following.result()

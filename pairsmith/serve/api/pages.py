@@ -7,6 +7,7 @@ import binascii
 import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Generic, TypeVar
+from urllib.parse import quote
 
 from fastapi import Query, Request, Response
 from pydantic import BaseModel
@@ -57,4 +58,12 @@ def page_of(items: Sequence[Item], limit: int, cursor: str | None) -> Page[Item]
 def link_next(request: Request, response: Response, page: Page[Any]) -> None:
     """`Link: rel="next"`, for clients that follow it."""
     if page.next:
-        response.headers["Link"] = f'<{request.url.include_query_params(cursor=page.next)}>; rel="next"'
+        following = quote(str(request.url.include_query_params(cursor=page.next)), safe=":/?#[]@!$&'()*+,;=%~")
+        response.headers["Link"] = f'<{following}>; rel="next"'
+
+
+def attached(name: str) -> dict[str, str]:
+    """The header of a file that is saved under `name`, in whatever script it is written."""
+    quoted = quote(name, safe="")
+    named = f'filename="{name}"' if quoted == name else f"filename*=utf-8''{quoted}"
+    return {"Content-Disposition": f"attachment; {named}"}

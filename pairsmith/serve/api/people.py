@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pairsmith.serve.access import ALL, AnyOne, Caller, Right, Role, SignedIn, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, encoded, page_of, position_of
@@ -17,7 +17,16 @@ from pairsmith.serve.sessions import clear_cookie, set_cookie
 router = APIRouter(prefix="/api/v1", tags=["people"])
 Administrator = Annotated[Caller, needs(Right.administer)]
 ProjectOwner = Annotated[Caller, needs(Right.own)]
-Name = Annotated[str, Field(min_length=1, max_length=80)]
+
+
+def printable(text: str) -> str:
+    """A pydantic check of names and titles: nothing that turns a line around or that PostgreSQL does not keep."""
+    if not text.isprintable() or not text.strip():
+        raise ValueError("takes printable characters alone")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(printable)]
 Password = Annotated[str, Field(max_length=1000)]
 Token = Annotated[str, Field(min_length=1, max_length=200)]
 Place = Annotated[str, Field(min_length=1, max_length=80, description="A project, or `*` for all.")]

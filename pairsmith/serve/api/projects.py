@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from anyio import from_thread
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from pairsmith import new_project
 from pairsmith.commands.status import status_of
 from pairsmith.serve.access import Caller, Right, SignedIn, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, page_of
-from pairsmith.serve.api.people import Body
+from pairsmith.serve.api.people import Body, printable
 from pairsmith.serve.database import stamp, titles
 from pairsmith.serve.problems import Refusal
 from pairsmith.teacher_search import EMBEDDED, FoundTeacher
@@ -24,7 +24,7 @@ from schemas.spec_file import SPEC_NAME, parse, set_keys
 
 router = APIRouter(prefix="/api/v1", tags=["projects"])
 SLUG = r"^[a-z0-9][a-z0-9-]{0,62}$"
-Title = Annotated[str, Field(min_length=1, max_length=200)]
+Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
 
 
 class Teacher(Body):

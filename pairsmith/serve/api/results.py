@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from starlette.responses import FileResponse, StreamingResponse
 
 from pairsmith.serve.access import Caller, Right, needs
-from pairsmith.serve.api.pages import Cursor, Limit, Page, page_of
+from pairsmith.serve.api.pages import Cursor, Limit, Page, attached, page_of
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.stages.export import REPORT
@@ -93,8 +93,7 @@ def download_artifact(
         return FileResponse(file, media_type=_SPLIT_FILES[format], filename=f"{name}-{split}.{format}")
     if path.is_file():
         return FileResponse(path, media_type="application/json", filename=f"{name}{path.suffix}")
-    named = {"Content-Disposition": f'attachment; filename="{name}.zip"'}
-    return StreamingResponse(_zipped(path, name), media_type="application/zip", headers=named)
+    return StreamingResponse(_zipped(path, name), media_type="application/zip", headers=attached(f"{name}.zip"))
 
 
 @router.get("/evaluations", name="evaluations")

@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 
 from pairsmith.lineage import lineage_of
 from pairsmith.serve.access import Caller, Right, needs
-from pairsmith.serve.api.pages import Cursor, Limit, Page, link_next
+from pairsmith.serve.api.pages import Cursor, Limit, Page, attached, link_next
 from pairsmith.serve.api.people import Body
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.rows_view import Filters, RowsView, Sort, ViewRow
@@ -154,8 +154,7 @@ def download_rows(
     every = _view(request).each(project, filters)
     lines = _jsonl(every) if format == "jsonl" else _csv(every)
     media = "application/jsonl" if format == "jsonl" else "text/csv; charset=utf-8"
-    named = {"Content-Disposition": f'attachment; filename="{project}-rows.{format}"'}
-    return StreamingResponse(lines, media_type=media, headers=named)
+    return StreamingResponse(lines, media_type=media, headers=attached(f"{project}-rows.{format}"))
 
 
 @router.get("/rows/{row}", name="row")

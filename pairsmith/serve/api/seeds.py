@@ -128,8 +128,8 @@ def add(
         partial = Path(scratch) / "seeds" / name
         partial.parent.mkdir()
         partial.write_bytes(content)
-        _check_size_inside(partial)
-        shown = _read(source, Path(scratch))
+        check_size_inside(partial)
+        shown = _read(source, Path(scratch), limits.UPLOAD_ROWS)
         path.parent.mkdir(exist_ok=True)
         spec_text = (folder / SPEC_NAME).read_text(encoding="utf-8-sig")
         known = any(there.path == source.path for there in request.app.state.views.readers.project(slug).spec.seeds)
@@ -161,8 +161,8 @@ def _file(request: Request, slug: str, name: str) -> tuple[Path, Path]:
     return folder, path
 
 
-def _read(source: SeedSource, folder: Path) -> SeedFile:
-    reading = read_seeds([source], folder)
+def _read(source: SeedSource, folder: Path, most_rows: int | None = None) -> SeedFile:
+    reading = read_seeds([source], folder, most_rows=most_rows)
     return SeedFile(
         path=source.path,
         kind=source.kind,
@@ -173,7 +173,7 @@ def _read(source: SeedSource, folder: Path) -> SeedFile:
     )
 
 
-def _check_size_inside(path: Path) -> None:
+def check_size_inside(path: Path) -> None:
     """A compressed file may hold a thousand times what it weighs: look at what it says of itself before it is read."""
     if path.suffix.lower() != ".parquet":
         return

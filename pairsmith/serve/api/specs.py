@@ -4,6 +4,7 @@ another."""
 from __future__ import annotations
 
 import hashlib
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from schemas.spec_file import SPEC_NAME, parse, set_keys
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["spec"])
 _LONGEST = 500_000
+_writing = threading.Lock()
 _MORE: dict[int | str, dict[str, Any]] = {
     status: {**RESPONSES[400], "description": what} for status, what in ((412, "Changed since"), (428, "No ETag"))
 }
@@ -109,22 +111,29 @@ def save_spec(
             428, "If-Match is missing.", code="if_match_missing", fix="Send the ETag of the spec that you have read."
         )
     if if_match is not None and if_match.removeprefix("W/").strip('"') not in (etag_of(before), "*"):
-        raise Refusal(
-            412,
-            "the spec was changed since you read it.",
-            code="changed_since",
-            why="Your change would undo another's.",
-            fix="Read it again and make your change there.",
-        )
+        raise _changed_since()
     changed = parse(text, path.parent)
     owner, administrator = caller.may(Right.own, slug), caller.may(Right.administer)
     held = _spec_before(before, path.parent)
     request.app.state.policy.check(changed, before=held, owner=owner, administrator=administrator)
     if not check:
-        with replaced(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+        with _writing:  # the check above takes its time, and others write meanwhile
+            if path.read_text(encoding="utf-8-sig") != before:
+                raise _changed_since()
+            with replaced(path) as partial:
+                partial.write_text(text, encoding="utf-8")
         request.state.changed = {"before": etag_of(before), "after": etag_of(text)}
     return changed
+
+
+def _changed_since() -> Refusal:
+    return Refusal(
+        412,
+        "the spec was changed since you read it.",
+        code="changed_since",
+        why="Your change would undo another's.",
+        fix="Read it again and make your change there.",
+    )
 
 
 def etag_of(text: str) -> str:

@@ -160,7 +160,7 @@ def _check(content: bytes) -> None:
         (Path(folder) / "upload.jsonl").write_bytes(content)
         source = SeedSource.model_validate({"path": "upload.jsonl", "kind": "conversation"})
         try:
-            reading = read_seeds([source], Path(folder))
+            reading = read_seeds([source], Path(folder), most_rows=limits.UPLOAD_ROWS)
         except InputError as error:
             raise Refusal(400, error.what, where=error.where, fix=error.fix, code="invalid_file") from None
     wrong = [problem for problem in reading.problems if "before" not in problem.what]

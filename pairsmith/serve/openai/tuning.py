@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from pairsmith.serve import events as job_events
-from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.access import Caller, Right, needs, no_project
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.projects import SLUG
 from pairsmith.serve.api.specs import etag_of, save_spec
@@ -227,7 +227,7 @@ def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, st
     if body.training_file.startswith(_PROJECT):
         slug = body.training_file.removeprefix(_PROJECT)
         if slug not in request.app.state.workspace.projects():
-            raise not_there(f"there is no project '{slug}'.")
+            raise no_project(slug)
         caller.require(Right.run, slug)
         _set(request, caller, slug, keys)
         return slug, "train"

@@ -13,9 +13,10 @@ from starlette.datastructures import UploadFile
 
 from pairsmith.new_project import write_project
 from pairsmith.own_file import guess, spec_text
+from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Right
 from pairsmith.serve.api.projects import NewProject, new_project_in
-from pairsmith.serve.api.seeds import ENDINGS, add
+from pairsmith.serve.api.seeds import ENDINGS, add, check_size_inside
 from pairsmith.serve.api.specs import etag_of, save_spec
 from pairsmith.serve.pages.columns import TABLES, as_told, guessed, keys_of, without_guesses
 from prompts.answer_form import AnswerForm
@@ -101,11 +102,12 @@ def new_project(
         path = folder / "seeds" / seeds[0]
         path.parent.mkdir()
         path.write_bytes(seeds[1])
+        check_size_inside(path)
         if wish.kind == "extract" and wish.schema.strip():
             (folder / _SCHEMA).write_text(wish.schema, encoding="utf-8")
         project = parse(text := _spec_of(path, slug, wish), folder)
         AnswerForm.of(project.spec.task, folder)
-        read_seeds(project.spec.seeds, folder)
+        read_seeds(project.spec.seeds, folder, most_rows=limits.UPLOAD_ROWS)
         # The file has a say in the spec, so nothing fenced may be in it that is not in ours.
         owner = caller.may(Right.own, slug)
         request.app.state.policy.check(project, before=parse(_SPEC, folder).spec, owner=owner, administrator=owner)

@@ -43,8 +43,10 @@ class Snapshot:
 
     @cached_property
     def counted(self) -> Receipt | None:
-        """The receipt that counts rows as they are now: of curation, or before that of generation."""
-        return self.last("curate") or self.last("generate")
+        """The receipt that counts rows as they are now: of curation, also of one that accepted none, or before that of
+        generation."""
+        curated = (r for r in reversed(self.receipts) if r.command == "curate" and (r.ok or r.counts.rows_in))
+        return next(curated, None) or self.last("generate")
 
     @property
     def counts(self) -> Counts:
@@ -148,7 +150,7 @@ def moving(job: Job | None) -> Moving | None:
         passed=_number(numbers.get("passed", numbers.get("accepted"))),
         **{name: _number(numbers.get(name)) for name in ("done", "total", "rejected", "failed", "in_flight")},
         usd=numbers.get("usd"),
-        message=numbers.get("message"),
+        message=numbers.get("message") or numbers.get("step"),
     )
 
 
@@ -159,7 +161,8 @@ def _number(value: Any) -> int | None:
 def stage_of(now: Snapshot, job: Job, at: Moving) -> str:
     """The stage that a report is of: a step of a stage (`fit`) reports under its own name."""
     named, known = at.stage.split()[0], [stage.stage for stage in now.stages]
-    step = now.next_stage
+    skipped = "review" if job.options.no_review else ""
+    step = next((stage for stage in now.stages if not stage.done and stage.stage != skipped), None)
     return next((name for name in (named, job.command) if name in known), step.stage if step else named)
 
 

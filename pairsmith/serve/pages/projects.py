@@ -76,7 +76,7 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
         ("spent on teachers", words.spent(now), f"{dollars(each)} an accepted row" if each else "nothing asked yet"),
         ("answers of people", count(now.store.review_count() if now.store else 0), "kept in the store"),
         ("last trained", words.ago(training.started) if training else "—",
-         f"{count(training.facts.get('train_rows', 0))} rows" if training else "not trained yet"),
+         f"{count(training.counts.accepted)} rows" if training else "not trained yet"),
     ]  # fmt: skip
     return render(
         request,

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from fastapi import Form, Request, Response
-from fastapi.responses import RedirectResponse
 
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.rows import give_answer, review_queue, reviewer_of
+from pairsmith.serve.edge import CSP
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.rows import answer_of
@@ -34,7 +34,7 @@ _kept: dict[str, tuple[object, dict[str, Any]]] = {}
 def review(caller: Member, project: str, request: Request) -> Response:
     """Where the review stands."""
     now = snapshot(request, project)
-    told = _standing(now)
+    told, job = _standing(now), live_job(request, project)
     status = told["review"]
     sees_work = caller.may(Right.see_work, project)
     if not sees_work:
@@ -57,9 +57,17 @@ def review(caller: Member, project: str, request: Request) -> Response:
         disagreements=[_shown(d) for d in told.get("disagreements", [])[:_SETTLED]],
         more=max(0, len(told.get("disagreements", [])) - _SETTLED),
         url=_argilla(now),
-        job=live_job(request, project),
+        is_curated=now.last("curate") is not None,
+        is_elsewhere=now.project.spec.review.url is not None,
+        job=job,
+        goes_on=caller.may(Right.run, project) and not job and _is_enough(now, status),
         rows_line=rows_line(request, project) if caller.may(Right.see_work, project) else None,
     )
+
+
+def _is_enough(now: Snapshot, status: dict[str, Any] | None) -> bool:
+    """People have said what the spec asks of them, and something is left to do."""
+    return bool(status and status.get("gate") == "open" and now.next_stage)
 
 
 def _standing(now: Snapshot) -> dict[str, Any]:
@@ -148,9 +156,11 @@ def _argilla(now: Snapshot) -> str | None:
     return now.project.spec.review.url
 
 
-@router.get("/p/{project}/review/argilla", name="page_argilla")
+@router.post("/p/{project}/review/argilla", name="page_argilla")
 def argilla(caller: Annotated[Caller, needs(Right.answer)], project: str, request: Request) -> Response:
-    """Into one's queue in Argilla, signed in: an account there is made for who has none."""
+    """Into one's queue in Argilla, signed in: an account there is made for who has none.
+
+    The page that answers sends a code on to Argilla, which takes it from a form of ours alone."""
     from curate.argilla import entrance, server
     from curate.argilla.client import Argilla
     from curate.argilla.push import workspace_of
@@ -158,24 +168,47 @@ def argilla(caller: Annotated[Caller, needs(Right.answer)], project: str, reques
 
     now = snapshot(request, project)
     running = server.status()
-    if now.project.spec.review.url or now.store is None or not caller.user:
-        where = _argilla(now) or f"/p/{project}/review"
-        return RedirectResponse(where, 303)  # elsewhere people have accounts of that Argilla
-    if running.state != "running" or running.credentials is None or running.url is None:
+    if running.state != "running" or running.credentials is None or running.url is None or now.store is None:
         fix = "Send rows to people: that starts it. Or answer them here."
         raise Refusal(409, "Argilla does not run now.", code="not_running", fix=fix)
     secrets = json.loads(running.credentials.read_text(encoding="utf-8"))
     # Names are the service's own; an account that somebody was invited to by name is never entered.
-    name = f"{caller.name} ({caller.user[:8]})"
+    name = f"{caller.name} ({str(caller.user)[:8]})"
     with Argilla(running.url, secrets["api_key"], "") as connected:
         connected.workspace = workspace_of(now.project, now.store, connected)
         person = entrance.member(connected, name)
+        code = entrance.code(connected, person, origin=_origin(request), page=_queue_page(now))
     aliases = now.store.aliases()
     if reviewer_of(caller) not in aliases:
         key = reviewer_key(running.url, person.id, aliases.values())
         annotate(now.store, Alias(name=reviewer_of(caller), reviewer=key))
-    url = running.public_url or running.url
-    return RedirectResponse(entrance.address(url, secrets["auth_secret"], person, _queue_page(now)), 303)
+    request.state.changed = {"target": f"Argilla account {person.id}"}
+    action = entrance.action(running.public_url or running.url)
+    page = render(
+        request,
+        "argilla",
+        caller,
+        slug=project,
+        place="Review",
+        title=f"To Argilla · {project} · pairsmith",
+        heading="Your queue in Argilla is ready.",
+        action=action,
+        code=code,
+        name=name,
+    )
+    # The one page whose form leaves us. Without an origin Argilla would not know that it comes from here.
+    theirs = urlsplit(action)
+    page.headers["Content-Security-Policy"] = CSP.replace(
+        "form-action 'self'", f"form-action 'self' {theirs.scheme}://{theirs.netloc}"
+    )
+    page.headers["Referrer-Policy"] = "origin"
+    return page
+
+
+def _origin(request: Request) -> str:
+    """The origin of our pages, as the browser that has sent this request names it."""
+    host, ours = request.headers["host"], urlsplit(request.app.state.settings.url or "")
+    return f"{ours.scheme if host == ours.netloc else request.url.scheme}://{host}"
 
 
 def _queue_page(now: Snapshot) -> str:

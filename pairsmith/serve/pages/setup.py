@@ -18,7 +18,7 @@ from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.teachers import teacher_wish, test_teacher
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
-from pairsmith.serve.pages import words
+from pairsmith.serve.pages import checks, words
 from pairsmith.serve.pages.columns import LINES, ROLES, sources
 from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, save_keys
 from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
@@ -97,7 +97,7 @@ async def make(
 
 @router.get("/p/{project}/setup", name="page_setup")
 def setup(caller: Editor, project: str, request: Request) -> Response:
-    """The five steps, each with what stands now."""
+    """The steps, each with what stands now."""
     return _setup(request, caller, project)
 
 
@@ -139,6 +139,9 @@ def _setup(
         roles=ROLES,
         lines=LINES,
         job=job,
+        checks=checks.checks(now),
+        modes=checks.MODES,
+        bases=checks.bases(now.project),
         teachers=_teachers(),
         hosts=[row for row in request.app.state.policy.allowed() if row["by"]],
         typed=_typed(now.project, step, form),
@@ -167,6 +170,8 @@ def _typed(project: Project, step: str, form: FormData | None) -> dict[str, Any]
     prices = {name: getattr(teacher, key) for name, key in _PRICES.items()}
     typed |= {name: "" if price is None else f"{price:g}" for name, price in prices.items()}
     typed |= {"style": spec.task.style, "max_usd": spec.budget.max_usd or "", "pasted": ""}
+    typed |= checks.words_of(spec.curate.gates)
+    typed |= {"epochs": f"{spec.train.epochs:g}", "test_share": checks.test_share(spec.split), "base": spec.train.base}
     if form is not None:
         typed |= {name: value for name, value in form.items() if name in typed and isinstance(value, str)}
     examples = _examples(form.multi_items()) if form is not None and step == "style" else None
@@ -237,7 +242,12 @@ def _is_duplicate(problem: SeedProblem) -> bool:
 def _teachers() -> list[dict[str, Any]]:
     """Who could answer: the embedded model, services whose key is set by its name, servers on this machine."""
     rows: list[dict[str, Any]] = [
-        {"url": "embedded", "model": EMBEDDED.model, "key_env": "", "says": "a very small model on this machine; $0"}
+        {
+            "url": "embedded",
+            "model": EMBEDDED.model,
+            "key_env": "",
+            "says": "on this machine, $0; very small: good for a try, poor as a teacher",
+        }
     ]
     for api in APIS:
         is_set = bool(os.environ.get(api.key_env))
@@ -309,6 +319,10 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
             save_keys(request, caller, project, _teacher_keys(texts))
         elif step == "style":
             save_keys(request, caller, project, _style_keys(form.multi_items()))
+        elif step in ("checks", "model"):
+            keys = checks.check_keys if step == "checks" else checks.model_keys
+            held = request.app.state.workspace.project(project)
+            save_keys(request, caller, project, keys(held, texts))
         elif step == "cap":
             save_keys(
                 request, caller, project, {"budget.max_usd": positive(texts.get("max_usd", ""), float, "max_usd")}

@@ -35,7 +35,7 @@ _VERBS = {
     "generate": "generating", "curate": "curating", "review": "asking people", "train": "training",
     "evaluate": "evaluating", "export": "exporting", "preview": "previewing", "forecast": "forecasting",
     "review-push": "sending rows to people", "review-pull": "bringing answers", "run": "running",
-    "Argilla": "starting Argilla, where people answer",
+    "argilla": "starting Argilla, where people answer",
 }  # fmt: skip
 
 _DONE = {"review-pull": "answers are brought", "review-push": "rows are sent to people", "run": "the run is done"}
@@ -103,7 +103,8 @@ def project(of: Snapshot, job: Job | None, at: Moving | None) -> str:
         return "nothing has run yet"
     stopped = of.receipts[-1]
     if not stopped.ok and stopped.facts.get("error") != "stopped by Ctrl-C":
-        return f"{stopped.command} failed: {stopped.facts.get('error', 'the receipt does not say why')}"
+        why = str(stopped.facts.get("error", "the receipt does not say why"))
+        return f"{stopped.command} failed: {why.partition('. ')[0].rstrip('.')}"
     step = of.next_stage
     if step is None:
         return verdict(of) or "every stage is done"
@@ -181,6 +182,8 @@ def stage(of: Snapshot, planned: PlannedStage, receipt: Receipt | None) -> str:
         return planned.why or "not run yet"
     c, facts = receipt.counts, receipt.facts
     if planned.stage == "generate":
+        if not of.project.spec.asks_teacher:
+            return f"{count(c.rows_in)} read, nobody asked"
         return f"{count(c.rows_in)} asked, {count(c.failed)} failed"
     if planned.stage == "curate":
         return f"{count(c.accepted)} of {count(c.rows_in)} accepted"
@@ -212,7 +215,10 @@ def run(
         return f"Stopped. {counted(rows, 'row is', 'rows are')} kept; going on asks for none of them again."
     if job.state == "waits_for_people":
         step = of.next_stage
-        return f"{capital(step.why) if step and step.why else 'People are asked now'}."
+        gate = ((job.answer or {}).get("facts") or {}).get("gate")
+        no_certificate = gate == "uncertified" and step is not None and step.stage == "train"
+        why = job.note if no_certificate else step and step.why
+        return f"{capital(why or 'People are asked now')}."
     if job.state == "failed":
         problem = job.problem or {}
         return capital(str(problem.get("what") or "it failed, and the log says why")).rstrip(".") + "."
@@ -228,6 +234,8 @@ def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None,
         steps = f" step {count(at.done)} of {count(at.total)}" if at.total else ""
         left = f"; {minutes(at.left_s)} left" if at.left_s else ""
         return f"Training,{steps or ' just begun'}{left}."
+    if at.total and at.done == at.total and at.stage.split()[0] not in {stage.stage for stage in of.stages}:
+        return f"{_stage_of_step(of, job, at)}: a step is done, the next one loads what it needs."
     parts = []
     if at.done is not None:
         asked = {"generate": "rows asked", "curate": "rows judged"}.get(at.stage.split()[0], "done")
@@ -245,13 +253,15 @@ def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None,
 
 def _step(of: Snapshot, job: Job, at: Moving) -> str:
     """What is done now: a stage, or a step of one."""
+    named = at.stage.split()[0]
+    return capital(_VERBS[named]) if named in _VERBS else f"{_stage_of_step(of, job, at)}, {named}"
+
+
+def _stage_of_step(of: Snapshot, job: Job, at: Moving) -> str:
     from pairsmith.serve.pages.figures import stage_of
 
-    named = at.stage.split()[0]
-    if named in _VERBS:
-        return capital(_VERBS[named])
     stage = stage_of(of, job, at)
-    return capital(f"{_VERBS.get(stage, stage)}, {named}")
+    return capital(_VERBS.get(stage, stage))
 
 
 def doing(job: Job) -> str:

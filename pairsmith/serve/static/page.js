@@ -142,4 +142,5 @@ document.addEventListener("click", (event) => {
   copy.textContent = "Copied";
 });
 for (const copy of all("[data-copy]")) copy.hidden = false;
+for (const form of all("form[data-go-on]")) form.submit();
 follow();

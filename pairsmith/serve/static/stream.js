@@ -14,12 +14,13 @@ function open() {
     source.addEventListener(name, (event) => {
       const message = { name, data: event.data };
       let of = "";
-      try { of = JSON.parse(event.data).id || JSON.parse(event.data).project || ""; } catch { of = ""; }
+      try { of = JSON.parse(event.data).key || ""; } catch { of = ""; }
       last.set(name + of, message);
       tell(message);
     });
   }
-  source.addEventListener("open", () => tell({ name: "open" }));
+  // The server tells every present state anew: what an earlier stream said may be somebody else's.
+  source.addEventListener("open", () => { last.clear(); tell({ name: "open" }); });
   source.addEventListener("error", () => {
     tell({ name: "lost" });
     // A refusal ends the stream for good; what fell over comes back by itself.

@@ -21,7 +21,8 @@ import pytest
 import sqlalchemy as sa
 
 from curate.argilla import server
-from curate.argilla.venv import NEWEST_PYTHON, ensure_environment
+from curate.argilla.venv import ensure_environment, fitting_python
+from schemas.errors import MissingDependency
 from tests.schemas.conftest import postgres  # noqa: F401  a private PostgreSQL for the tests here
 
 DATABASE = os.environ.get("PAIRSMITH_ARGILLA_DATABASE", "SQLite")
@@ -46,8 +47,10 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def venv() -> Path:
     """The folder of the server's environment, shared by every test run of this user (1 to 2 minutes the first time)."""
-    if sys.version_info[:2] > NEWEST_PYTHON:
-        pytest.skip(f"argilla-server does not run on Python {sys.version_info[0]}.{sys.version_info[1]}")
+    try:
+        fitting_python()
+    except MissingDependency as error:
+        pytest.skip(str(error))
     name = f"argilla-tests-{sys.version_info[0]}.{sys.version_info[1]}"
     folder = Path(os.environ.get("PAIRSMITH_TEST_VENV") or Path(platformdirs.user_cache_dir("pairsmith")) / name)
     ensure_environment(folder)

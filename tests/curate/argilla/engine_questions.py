@@ -197,6 +197,14 @@ OTHERS: dict[str, dict[str, Any]] = {
         "sort": [metadata("tags", order="desc"), record(property="inserted_at", order="asc")],
         "limit": 3,
     },
+    "sorted by a term, then by the last of a list": {
+        "sort": [metadata("topic", order="asc"), metadata("tags", order="desc"), AS_NAMED],
+        "limit": 3,
+    },
+    "sorted by a term, then by the first of a list": {
+        "sort": [metadata("topic", order="asc"), metadata("tags", order="asc"), AS_NAMED],
+        "limit": 3,
+    },
     "sorted by an answer": {
         "sort": [response(question="stars", user="ann", order="asc"), record(property="external_id", order="desc")],
         "limit": 32,

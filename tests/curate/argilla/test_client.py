@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.argilla.client import _MARK, Argilla
+from curate.argilla.client import _MARK, _MOST_BYTES, Argilla, _chunks
 from curate.argilla.pull import pull
 from schemas.errors import ReviewError
 from schemas.project import Project
@@ -101,3 +101,13 @@ def test_the_status_of_a_review_elsewhere_says_where(cats: Project, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert "elsewhere: http://argilla.example:1" in done.stdout
     assert "none was started" not in done.stdout
+
+
+def test_rows_of_any_length_are_sent_in_requests_that_a_server_can_take() -> None:
+    """So many rows a request, fewer where they are long; a row that is too long for any is sent alone, and none is lost
+    or moved."""
+    sizes = [10] * 250 + [_MOST_BYTES // 3] * 7 + [3 * _MOST_BYTES] + [10]
+    chunks = list(_chunks((b"x" * size for size in sizes), 100))
+    assert [len(item) for chunk in chunks for item in chunk] == sizes
+    assert [len(chunk) for chunk in chunks] == [100, 100, 52, 3, 2, 1, 1]
+    assert all(len(chunk) == 1 or sum(map(len, chunk)) <= _MOST_BYTES for chunk in chunks)

@@ -74,6 +74,22 @@ def annotator(project: Project, argilla_server: ArgillaServer) -> Any:
     return argilla_client().Argilla(api_url=argilla_server.url, api_key=me["api_key"])
 
 
+def test_a_certificate_asked_for_from_the_start_waits_for_people_first(
+    project: Project, argilla_server: ArgillaServer
+) -> None:
+    """With `curate.select.certified` set before anybody has answered no row is accepted yet. That is no failure: rows
+    go to people, and the run stops there as at any review; `status` says so."""
+    waits = stopped(project, "--set", "curate.select.certified=true")
+    assert waits["facts"]["stages"] == ["generate", "curate", "review"]
+    assert waits["facts"]["url"] == argilla_server.url
+    rows = project.json("review", "status")["review"]["unanswered"]
+    assert waits["facts"]["waits"] == f"{rows} rows wait for people"
+    assert (waits["accepted"], waits["reasons"]["uncertified"] > 0) == (0, True)
+    curate = project.json("status", "--set", "curate.select.certified=true")["stages"][1]
+    assert curate["why"] == "every row that is left waits for people or for a certificate"
+    assert project.run("curate", "--set", "curate.select.certified=true").returncode == 8
+
+
 def test_the_loop_stops_for_people_and_goes_on(
     project: Project, argilla_server: ArgillaServer, client: Any, teacher: LoopbackTeacher
 ) -> None:

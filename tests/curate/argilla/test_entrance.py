@@ -1,24 +1,26 @@
-"""The way into Argilla for who is signed in elsewhere: a token that the real server takes, of those who only answer."""
+"""The way into Argilla for who is signed in elsewhere: as themselves, once, and from the page that asked alone."""
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from pathlib import Path
 
 import httpx
 import pytest
 
 from curate.argilla.client import Argilla
-from curate.argilla.entrance import address, member
+from curate.argilla.entrance import action, code, member
 from curate.argilla.launch import OWNER
 from curate.argilla.people import people
 from curate.argilla.server import ArgillaServer
 from schemas.errors import ReviewError
+from tests.curate.argilla.browser_page import needs_browser, open_browser
 
 # A server may have to be started first, which takes minutes on a busy machine.
 pytestmark = pytest.mark.timeout(400)
+
+SERVICE = "http://service.test:8000"
 
 
 @pytest.fixture
@@ -28,26 +30,84 @@ def argilla(argilla_server: ArgillaServer) -> Iterator[Argilla]:
         yield connected
 
 
-def test_a_person_comes_in_as_themselves(argilla: Argilla, argilla_server: ArgillaServer) -> None:
-    """The account is made once and is in the project's workspace; its token is one that Argilla takes, behind the # of
-    an address, and one signed with another secret is none."""
+def enter(argilla: Argilla, given: str, origin: str | None = SERVICE) -> httpx.Response:
+    """What Argilla answers to the form with a code."""
+    headers = {"Origin": origin} if origin else {}
+    return httpx.post(action(argilla.url), data={"code": given}, headers=headers, timeout=60)
+
+
+def test_a_person_comes_in_as_themselves_and_once(argilla: Argilla) -> None:
+    """The account is made once and is in the project's workspace; a code gives a token of Argilla's and the page that
+    was asked for, and is spent by that."""
     name = f"Ann Lead ({uuid.uuid4().hex[:8]})"
     person = member(argilla, name)
     assert member(argilla, name).id == person.id
     assert [(one.role, one.here) for one in people(argilla) if one.name == name] == [("annotator", True)]
-    secret = json.loads(argilla_server.credentials.read_text())["auth_secret"]
-    told = urlsplit(address(argilla.url, secret, person, "/dataset/1/annotation-mode"))
-    assert (told.path, told.query) == ("/pairsmith/enter.html", "to=%2Fdataset%2F1%2Fannotation-mode")
-    assert httpx.get(f"{argilla.url}{told.path}", timeout=60).text.count("enter.js") == 1
+    given = code(argilla, person, origin=SERVICE, page='/dataset/1/annotation-mode?"><script>')
+    entered = enter(argilla, given)
+    assert entered.status_code == 200
+    assert entered.headers["cache-control"] == "no-store"
+    assert 'data-page="/dataset/1/annotation-mode?&quot;&gt;&lt;script&gt;"' in entered.text
+    token = entered.text.partition('data-token="')[2].partition('"')[0]
+    me = httpx.get(f"{argilla.url}/api/v1/me", headers={"Authorization": f"Bearer {token}"}, timeout=60)
+    assert me.json()["username"] == name
+    again = enter(argilla, given)
+    assert (again.status_code, 'data-token=""' in again.text) == (403, True)
 
-    def me(token: str) -> httpx.Response:
-        return httpx.get(f"{argilla.url}/api/v1/me", headers={"Authorization": f"Bearer {token}"}, timeout=60)
 
-    assert me(told.fragment).json()["username"] == name
-    assert me(urlsplit(address(argilla.url, "0" * 64, person)).fragment).status_code == 401
+@pytest.mark.parametrize("origin", ["https://elsewhere.test", "http://service.test:8001", "null", None])
+def test_another_page_signs_nobody_in(argilla: Argilla, origin: str | None) -> None:
+    """A code that comes from a page of another origin, or from nowhere, is refused, and spent."""
+    given = code(argilla, member(argilla, f"bob {uuid.uuid4().hex[:8]}"), origin=SERVICE)
+    for sent_from in (origin, SERVICE):
+        refused = enter(argilla, given, sent_from)
+        assert (refused.status_code, 'data-token=""' in refused.text) == (403, True)
 
 
-def test_nobody_comes_in_as_an_owner(argilla: Argilla) -> None:
-    """An account that may do more than answer is not entered, whoever is called like it."""
+def test_nobody_comes_in_as_an_owner(argilla: Argilla, argilla_server: ArgillaServer) -> None:
+    """An account that may do more than answer is not entered, whoever is called like it; and who only answers gets no
+    code, nor does anybody lead a browser to another server."""
     with pytest.raises(ReviewError, match="no account that only answers"):
         member(argilla, OWNER)
+    owner = next(one for one in people(argilla) if one.name == OWNER)
+    with pytest.raises(ReviewError, match="refuses this user"):
+        code(argilla, owner, origin=SERVICE)
+    person = member(argilla, f"cid {uuid.uuid4().hex[:8]}")
+    for page in ("//elsewhere.test", "/\\elsewhere.test", "https://elsewhere.test"):
+        with pytest.raises(ReviewError, match="page a path"):
+            code(argilla, person, origin=SERVICE, page=page)
+    theirs = httpx.get(f"{argilla.url}/api/v1/me", headers={"X-Argilla-Api-Key": argilla_server.api_key}, timeout=60)
+    assert theirs.json()["role"] == "owner"  # the key that may
+    own = argilla.call("GET", f"users/{person.id}")["api_key"]
+    asked = {"user_id": person.id, "origin": SERVICE, "page": "/"}
+    headers = {"X-Argilla-Api-Key": own}
+    told = httpx.post(f"{argilla.url}/api/v1/pairsmith/codes", json=asked, headers=headers, timeout=60)
+    assert told.status_code == 403
+
+
+@needs_browser
+def test_a_browser_is_signed_in_by_the_page_that_asked_alone(argilla: Argilla, tmp_path: Path) -> None:
+    """A real browser: the form of another page leaves who is at it signed out, that of the service's page signs them
+    in. No token is in the address or in what the browser remembers of it."""
+    name = f"dora {uuid.uuid4().hex[:8]}"
+    person = member(argilla, name)
+
+    with open_browser(argilla.url, tmp_path, "entrance") as annotator:
+        page = annotator.page
+
+        def come_from(origin: str) -> None:
+            given = code(argilla, person, origin=SERVICE, page="/datasets")
+            form = f'<form method="post" action="{action(argilla.url)}"><input name="code" value="{given}"><button>Go'
+            headers = {"Content-Type": "text/html", "Referrer-Policy": "origin"}
+            page.route(f"{origin}/", lambda route: route.fulfill(body=form, headers=headers))
+            page.goto(f"{origin}/")
+            page.get_by_role("button", name="Go").click()
+
+        come_from("http://elsewhere.test:8000")
+        page.get_by_text("This signs nobody in").wait_for()
+        assert page.evaluate("localStorage.getItem('auth._token.local')") is None
+        come_from(SERVICE)
+        page.wait_for_url(f"{argilla.url}/datasets*")
+        page.wait_for_function("localStorage.getItem('auth._token.local')?.startsWith('Bearer ')")
+        page.get_by_text("Your datasets").wait_for()
+        assert "." not in page.url.partition("/datasets")[2]

@@ -164,6 +164,24 @@ def test_a_row_of_150_words_and_four_candidates_is_whole_in_view(ann: Ann, tmp_p
         page.set_viewport_size({"width": 1280, "height": 800})
 
 
+def test_a_text_from_right_to_left_begins_at_the_right(ann: Ann, tmp_path: Path) -> None:
+    """In the field and in the text to correct, though the page is written from left to right; a text in another
+    direction on the same page stays at the left."""
+    begins_at = """([where, text]) => {
+        const box = document.querySelector(where);
+        const [at, range] = [box.firstChild ?? box.appendChild(document.createTextNode("")), document.createRange()];
+        at.textContent = text;
+        range.setStart(at, 0);
+        range.setEnd(at, 1);
+        const [field, sign] = [box.getBoundingClientRect(), range.getBoundingClientRect()];
+        return (sign.x + sign.width / 2 - field.x) / field.width;
+    }"""
+    with ann.at("free", tmp_path) as player:
+        for where in ".fields .markdown-render div", "[aria-label='Question: edited'] .content__text":
+            assert player.page.evaluate(begins_at, [where, "مرحبا يا 3 عوالم."]) > 0.9
+            assert player.page.evaluate(begins_at, [where, "Hello, 3 worlds."]) < 0.1
+
+
 def test_only_the_page_is_added_to(argilla_server: ArgillaServer, ann: Ann, client: Any) -> None:
     """The page is sent with our script and sheet, whatever it is asked for and packed or not; the API and Argilla's own
     files are as they were, and on a dataset that is not ours the script does nothing."""

@@ -111,6 +111,37 @@ def test_a_row_that_somebody_decided_elsewhere_is_not_asked_again(cats: Side) ->
     assert one not in {row["external_id"] for row in cats.rows()}
 
 
+def test_rows_of_somebody_who_was_removed_are_asked_again(cats: Side) -> None:
+    """An annotator's account is deleted before the answers were pulled: Argilla has lost them and goes on counting the
+    rows as answered, so nobody would see them. The next push puts that right, and they are answered by others; what
+    was pulled before stands."""
+    tag, argilla = uuid.uuid4().hex[:8], cats.argilla
+    told = {"first_name": "a", "username": f"ann-{tag}", "password": "12345678", "role": "annotator"}
+    ann = argilla.call("POST", "users", json=told)
+    argilla.call("POST", f"workspaces/{argilla.workspace_id(make=False)}/users", json={"user_id": ann["id"]})
+    first, second, *_ = cats.rows()
+    headers = {"X-Argilla-Api-Key": ann["api_key"]}
+    for row, pulled in ((first, 1), (second, 0)):
+        said = {"status": "submitted", "values": {"verdict": {"value": "accept"}}}
+        argilla.call("POST", f"records/{row['id']}/responses", json=said, headers=headers)
+        assert not pulled or cats.pull().new == pulled
+    argilla.call("DELETE", f"users/{ann['id']}")
+
+    def statuses() -> dict[str, str]:
+        return {row["external_id"]: row["status"] for row in cats.rows()}
+
+    assert statuses()[second["external_id"]] == "completed"
+    assert cats.push().sent == 0
+    assert statuses()[second["external_id"]] == "pending"
+    answer(argilla.sdk, second["id"], "reject")
+    pulled = cats.pull()
+    assert (pulled.new, pulled.withdrawn) == (1, 0)
+    assert {id_: own[-1].decision for id_, own in cats.store.reviews().items()} == {
+        first["external_id"]: "accept",
+        second["external_id"]: "reject",
+    }
+
+
 def test_with_other_reasons_the_rows_go_on_in_another_queue(cats: Side) -> None:
     """Labels of a published queue are fixed. What is unanswered moves to a queue with the new ones; the answers in the
     old one still come back, and no row is asked twice."""

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a push of few rows has a middle."""
-    monkeypatch.setattr("curate.argilla.client._OUR_BULK", 50)
+    monkeypatch.setattr("curate.argilla.client._BULK", 50)
 
 
 class Cats:

@@ -259,16 +259,24 @@ def test_down_stops_the_child_and_frees_the_lock(tmp_path: Path) -> None:
 def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One on PATH first, then one that uv finds or fetches; without either a sentence names the ways out."""
+    """One on PATH that can make an environment first, then one that uv finds or fetches; a stand-in that only says that
+    nothing is installed is passed over; without any a sentence names the ways out, and that uv could not help."""
+
+    def program(name: str, script: str) -> Path:
+        path = tmp_path / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return path
+
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingDependency, match=r"this is Python 3\.14, and no python3\.13"):
         fitting_python(running=(3, 14))
-    uv = tmp_path / "uv"
+    program("python3.13", "exit 127")
+    uv = program("uv", "exit 1")
+    with pytest.raises(MissingDependency, match="uv could fetch none"):
+        fitting_python(running=(3, 14))
     uv.write_text("#!/bin/sh\n[ $2 = find ] && echo /fetched/python3.13 || true\n")
-    uv.chmod(0o755)
     assert fitting_python(running=(3, 14)) == "/fetched/python3.13"
-    older = tmp_path / "python3.12"
-    older.write_text("#!/bin/sh\n")
-    older.chmod(0o755)
+    older = program("python3.12", f'exec {sys.executable} "$@"')
     assert fitting_python(running=(3, 14)) == str(older)
     assert fitting_python(running=(3, 12)) == sys.executable

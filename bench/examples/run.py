@@ -1,0 +1,88 @@
+"""Run examples to their end, and write what came out into the table of examples/README.md.
+
+    python -m bench.examples.run FOLDER [NAME ...]
+
+Each becomes a project in FOLDER and is run without people's review, with the embedded model and the example's own
+settings, one after the other. A project that is there goes on where it stopped, so this may be ended and begun again;
+one that is done only writes its line. A line of the table stands for the last run of its example.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+from examples.demo import PAIRSMITH, environment
+from train.metrics import Evaluation, ModeResult
+from train.verdict import verdict
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+README = EXAMPLES / "README.md"
+HEAD = "| example | when | test inputs | base | few-shot | retrieval | teacher | tuned | verdict |"
+_SYSTEMS = ("base", "few-shot", "retrieval", "teacher", "tuned")
+
+
+def names() -> list[str]:
+    """Every example that ships."""
+    return sorted(spec.parent.name for spec in EXAMPLES.glob("*/pairsmith.toml"))
+
+
+def ran(folder: Path) -> Evaluation | None:
+    """The evaluation of the example whose name `folder` has, run to its end there; None if there is none."""
+    environ = environment(os.environ, os.getloadavg()[0], os.cpu_count() or 1)
+    if not (folder / "pairsmith.toml").exists():
+        subprocess.run(
+            [*PAIRSMITH, "init", str(folder), "--example", folder.name, "--embedded"], check=True, env=environ
+        )
+    code = subprocess.call([*PAIRSMITH, "run", "--no-review", "--project", str(folder)], env=environ)
+    found = sorted((folder / "evaluations").glob("*.json"), key=lambda path: path.stat().st_mtime)
+    return Evaluation.model_validate(json.loads(found[-1].read_bytes())) if found and code == 0 else None
+
+
+def line(name: str, evaluation: Evaluation, when: str) -> str:
+    """The example's row of the table: of each system the share that passes, sampled and greedy, of tuned with its
+    intervals."""
+    cells = []
+    for wanted in _SYSTEMS:
+        system = next((one for one in evaluation.systems if wanted in one.names), None)
+        whole = wanted == "tuned"
+        rates = () if system is None else (_rate(system.sampled, whole), _rate(system.greedy, whole))
+        cells.append(", ".join(rates) or "none")
+    return " | ".join([f"| `{name}`", when, str(evaluation.seeds), *cells, f"{verdict(evaluation).decision} |"])
+
+
+def _rate(result: ModeResult, whole: bool) -> str:
+    rate = result.pass_rate
+    if rate is None:
+        return "not measured"
+    return f"{rate.estimate:.2f}" + (f" [{rate.low:.2f}, {rate.high:.2f}]" if whole else "")
+
+
+def with_line(text: str, name: str, row: str) -> str:
+    """`text` with the example's row in the table under `HEAD`, where its old one stood or at the end."""
+    old = re.compile(rf"^\| `{re.escape(name)}` \| .*$", re.MULTILINE)
+    before, head, after = text.partition(HEAD)
+    table, gap, rest = after.partition("\n\n")
+    table = old.sub(lambda _: row, table) if old.search(table) else f"{table}\n{row}"
+    return before + head + table + gap + rest
+
+
+def main(folder: Path, wanted: list[str]) -> None:
+    """Run the examples and write their lines."""
+    for name in wanted or names():
+        evaluation = ran(folder / name)
+        if evaluation is None:
+            print(f"{name}: did not come to its end")
+            continue
+        row = line(name, evaluation, date.today().isoformat())
+        README.write_text(with_line(README.read_text(encoding="utf-8"), name, row), encoding="utf-8")
+        print(row)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

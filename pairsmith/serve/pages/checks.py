@@ -1,0 +1,158 @@
+"""The checks of a project on its setup page: which reject a row, which only mark it, which are off, and how many rows
+each kept out when they were last counted; and what is trained, for how long, and on what share of the seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pairsmith.serve.pages.figures import Snapshot
+from schemas.errors import UsageError
+from schemas.project import Project
+from schemas.spec.curate import GateSettings
+from schemas.spec.train import SplitSettings
+
+MODES = {"reject": "keeps the row out", "flag": "keeps the row, marked", "off": "is not asked"}
+ABOUT = {
+    "repetition": "It repeats itself.",
+    "echo": "It repeats its input.",
+    "preamble": "It begins or ends with talk around the answer.",
+    "thinking": "It holds a model's reasoning.",
+    "placeholder": "A placeholder was left open in it.",
+    "encoding": "Its characters are damaged.",
+    "cut": "It ends in the middle of a sentence.",
+    "fenced": "The whole text stands in a code fence.",
+    "broken_json": "It begins like JSON and is none.",
+    "answered": "It answers the input instead of rewriting it.",
+    "lost_content": "A number, a quotation or an address of the input is gone.",
+    "language": "It is in another language.",
+    "mixed_language": "A part of it is in another language.",
+    "invented": "It holds a number or a date that the input does not have.",
+    "contacts": "It holds an address, a link or a phone number that the input does not have.",
+    "invented_name": "It holds a name that the input does not have.",
+    "swapped": "Two numbers or names have changed places.",
+    "limits": "A limit of the input, such as “at least”, is turned round.",
+    "injection": "It holds instructions for a model.",
+    "toxic": "It is offensive.",
+    "pii": "It holds personal data.",
+    "values": "A value of the record does not stand in the text.",
+    "translated": "A part of it is not translated.",
+}
+_REPEATS = "duplicates"
+_WORDS = {"least_words": "min_words", "most_words": "max_words"}
+
+
+class Check(NamedTuple):
+    """A check with its mode, and how many rows it rejected or marked when rows were last counted; None: not known."""
+
+    name: str
+    about: str
+    mode: str
+    rejected: int | None
+    flagged: int | None
+
+
+def checks(now: Snapshot) -> list[Check]:
+    """Every check: those that kept most rows out first, those that are off last."""
+    told = _told(now)
+    spec = now.project.spec.curate
+    found = [
+        Check(name, about, mode_of(getattr(spec.gates, name)), *told.get(name, (None, None)))
+        for name, about in ABOUT.items()
+    ]
+    repeats = "reject" if spec.duplicates.enabled else "off"
+    found.append(Check(_REPEATS, "It nearly repeats an accepted row.", repeats, *told.get(_REPEATS, (None, None))))
+    return sorted(found, key=lambda check: (check.mode == "off", -(check.rejected or 0)))
+
+
+def mode_of(mode: object) -> str:
+    return "flag" if mode == "flag" else "reject" if mode else "off"
+
+
+def _told(now: Snapshot) -> dict[str, tuple[int, int]]:
+    """By the name of a check: the rows that it rejected and marked, as the last curation tells."""
+    receipt = now.counted if now.counted and now.counted.command == "curate" else None
+    steps: Mapping[str, Mapping[str, Any]] = receipt.facts.get("steps") or {} if receipt else {}
+    told = {}
+    for by, counts in steps.items():
+        name = by.removeprefix("gate/").partition("@")[0]
+        name = _REPEATS if name == "pool/duplicate" else name
+        told[name] = (int(counts.get("rejected") or 0), int(counts.get("flagged") or 0))
+    return told
+
+
+def words_of(gates: GateSettings) -> dict[str, int | str]:
+    """The bounds on the words of an output, as the fields have them; empty where length is not asked."""
+    return {name: getattr(gates.length, key) if gates.length else "" for name, key in _WORDS.items()}
+
+
+def check_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
+    """The keys of the spec that the form changes. Raises UsageError for a mode or a number that is none."""
+    spec = project.spec.curate
+    keys: dict[str, Any] = {}
+    for name in (*ABOUT, _REPEATS):
+        mode = texts.get(f"check_{name}")
+        if mode is None:
+            continue
+        if mode not in MODES:
+            raise UsageError(f"'{mode[:40]}' is nothing that a check does.", where=name, fix=_one_of(MODES))
+        if name == _REPEATS:
+            if (mode != "off") != spec.duplicates.enabled:
+                keys["curate.duplicates.enabled"] = mode != "off"
+        elif mode != mode_of(getattr(spec.gates, name)):
+            keys[f"curate.gates.{name}"] = {"reject": True, "flag": "flag", "off": False}[mode]
+    held = words_of(spec.gates)
+    if not spec.gates.length and any(texts.get(name, "").strip() for name in _WORDS):
+        keys["curate.gates.length"] = {}
+    for name, key in _WORDS.items():
+        given = texts.get(name, "").strip()
+        if given and given != str(held[name]):
+            if not given.isdecimal():
+                raise UsageError(f"'{given[:40]}' is no number of words.", where=key, fix="Write it as in 12.")
+            keys[f"curate.gates.length.{key}"] = int(given)
+    return keys
+
+
+def _one_of(names: Mapping[str, str]) -> str:
+    return f"Take one of {', '.join(names)}."
+
+
+def bases(project: Project) -> list[tuple[str, str]]:
+    """The base models that may be chosen, each with its size and licence; the one of the spec stands first."""
+    from train.models import KNOWN
+
+    known = {k.name: f"{k.billions:g} billion weights, {k.licence}" for k in KNOWN}
+    held = project.spec.train.base
+    return [(held, known.pop(held, "as the spec says")), *known.items()]
+
+
+def test_share(split: SplitSettings) -> str:
+    """The share of the seeds that is kept for the test, in percent; empty where each kind of seed has its own."""
+    return f"{100 * split.test:g}" if isinstance(split.test, float) else ""
+
+
+def model_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
+    """The keys of the spec that the form changes. Raises UsageError for a number that is none."""
+    spec = project.spec
+    base = texts.get("base", "").strip() or spec.train.base
+    epochs, share = _number(texts, "epochs", 1000), _number(texts, "test_share", 90)
+    keys: dict[str, Any] = {} if base == spec.train.base else {"train.base": base, "train.revision": None}
+    if epochs is not None and epochs != spec.train.epochs:
+        keys["train.epochs"] = int(epochs) if epochs.is_integer() else epochs
+    if share is not None and f"{share:g}" != test_share(spec.split):
+        keys["split.test"] = round(share / 100, 4)
+    return keys
+
+
+def _number(texts: Mapping[str, str], name: str, most: float) -> float | None:
+    given = texts.get(name, "").strip().rstrip("%").strip()
+    if not given:
+        return None
+    try:
+        number = float(given)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= most:
+        what = f"'{given[:40]}' is not a number above 0 and at most {most:g}."
+        raise UsageError(what, where=name, fix="Write it as in 3 or 25.")
+    return number

@@ -1,0 +1,107 @@
+"""Queries of a store: its rows, or the records in them, a page in memory at a time."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import orjson
+import sqlalchemy as sa
+from pydantic import ValidationError
+
+from schemas.errors import StoreError
+from schemas.records import Json, Record
+from schemas.store.failures import explained, shown
+
+R = TypeVar("R", bound=Record)
+IN = 500  # ids in one IN (...) list
+PAGE = 2_000  # records read at once where a table is streamed
+
+
+class Reading:
+    """What a `Store` reads by. Every failure of the database is a sentence that names the store."""
+
+    def __init__(self, engine: sa.Engine, url: str) -> None:
+        self._engine, self._url = engine, url
+
+    def _count(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
+        ((count,),) = self._rows(sa.select(sa.func.count()).select_from(table).where(*where))
+        return int(count)
+
+    def _rows(self, query: Any) -> Sequence[Any]:
+        try:
+            with self._engine.connect() as connection:
+                return connection.execute(query).all()
+        except sa.exc.DBAPIError as error:
+            raise explained(error, self._url) from None
+
+    def _pages(self, record: type[R], table: sa.Table, **wanted: str | None) -> Iterator[R]:
+        """The records whose columns are as `wanted` (None: whatever), read page by page: what is appended meanwhile is
+        read too."""
+        return (self._read(record, body) for body in self._body_pages(table, **wanted))
+
+    def _json_pages(self, table: sa.Table, **wanted: str | None) -> Iterator[Json]:
+        return (orjson.loads(body) for body in self._body_pages(table, **wanted))
+
+    def _body_pages(self, table: sa.Table, **wanted: str | None) -> Iterator[str]:
+        same = (table.c[name] == value for name, value in wanted.items() if value is not None)
+        return (body for (body,) in self._row_pages((table.c.body,), sa.true(), *same))
+
+    def _row_pages(self, columns: Sequence[sa.Column[Any]], *wanted: sa.ColumnElement[bool]) -> Iterator[Any]:
+        # First the places, 8 bytes each: where no index ends in the place, every page would sort all that is wanted.
+        c, last = columns[0].table.c, -1
+        query = sa.select(c.position).where(*wanted).order_by(c.position)
+        while places := self._places(query.where(c.position > last)):
+            for start in range(0, len(places), PAGE):
+                page = sa.select(*columns).where(c.position.in_(places[start : start + PAGE])).order_by(c.position)
+                yield from self._rows(page)
+            last = places[-1]
+
+    def _places(self, query: Any) -> array[int]:
+        """Numbers, without an object for each."""
+        places = array("q")
+        try:
+            with self._engine.connect() as connection:
+                for part in connection.execution_options(yield_per=PAGE).execute(query).partitions():
+                    places.extend(place for (place,) in part)
+        except sa.exc.DBAPIError as error:
+            raise explained(error, self._url) from None
+        return places
+
+    def _records(self, record: type[R], query: Any) -> list[R]:
+        return [self._read(record, body) for (body,) in self._rows(query)]
+
+    def _read(self, record: type[R], body: str) -> R:
+        try:
+            return record.model_validate_json(body)
+        except ValidationError as invalid:
+            first = invalid.errors()[0]
+            newer = first["type"] in ("extra_forbidden", "literal_error", "union_tag_invalid")
+            raise StoreError(
+                f"a {record.__name__} in it cannot be read: {'.'.join(map(str, first['loc']))}: {first['msg']}.",
+                where=shown(self._url),
+                fix="A newer pairsmith has written it: upgrade." if newer else "Restore the store from a backup.",
+            ) from None
+
+    def _by_id(
+        self, record: type[R], table: sa.Table, column: sa.Column[Any], ids: Iterable[str] | None
+    ) -> Iterator[R]:
+        if ids is None:
+            yield from self._records(record, bodies(table))
+            return
+        wanted = sorted(set(ids))
+        rows: list[Any] = []
+        for start in range(0, len(wanted), IN):
+            chunk = wanted[start : start + IN]
+            rows += self._rows(sa.select(table.c.position, table.c.body).where(column.in_(chunk)))
+        for _, body in sorted(rows, key=lambda row: int(row[0])):
+            yield self._read(record, body)
+
+
+def id_and_body(table: sa.Table) -> Any:
+    return sa.select(table.c.id, table.c.body)
+
+
+def bodies(table: sa.Table) -> Any:
+    return sa.select(table.c.body).order_by(table.c.position)

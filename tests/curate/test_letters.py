@@ -1,0 +1,30 @@
+"""How a letter ends: its last line is a name, and no full stop follows it."""
+
+from __future__ import annotations
+
+import pytest
+
+from curate.gates.damage import cut
+from schemas.records import Imported, Pair
+
+
+def pair(input: str, output: str) -> Pair:
+    return Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="test"))
+
+
+@pytest.mark.parametrize(
+    "signed", ["Kind regards, Luma Support", "Best wishes, your Luma team", "Viele Grüße, Eva Lang"]
+)
+def test_a_letter_ends_in_a_name(signed: str) -> None:
+    """The name under a reply has no stop, on a line of its own or behind the last sentence; a sentence that breaks off
+    behind a comma is cut all the same."""
+    reply = "Hi Ana, thanks for writing in. Please hold the button for ten seconds and try another cable."
+    assert cut(pair("it does not charge", f"{reply} {signed}")).keep
+    assert cut(pair("it does not charge", f"{reply}\n\n{signed}")).keep
+    for broken in (
+        "If it stays red, then please send",
+        "However, the charging contacts below",
+        "if it stays, Luma red",
+    ):
+        judged = cut(pair("it does not charge", f"{reply} {broken}"))
+        assert judged.keep is False, broken

@@ -1,0 +1,73 @@
+"""What gates say of a pair is one row of the store, and reads as the verdicts that it stands for."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.gates import Judgement
+from schemas.records import Reason, Verdict
+from schemas.said import body_of, said_in
+from schemas.store import Store
+
+STEPS = [("gate/a@1", "x"), ("gate/b@1", "y")]
+texts = st.text(max_size=20)
+judgements = st.builds(
+    Judgement,
+    st.sampled_from([True, False, None]),
+    st.one_of(st.none(), st.floats(allow_nan=False)),
+    st.builds(Reason, texts, texts),
+    st.lists(texts, max_size=2).map(tuple),
+)
+
+
+@given(st.lists(judgements, min_size=2, max_size=2))
+def test_a_body_says_all_that_was_said(said: list[Judgement]) -> None:
+    """Keep, score, reason and flags come back, half characters and infinite scores among them."""
+    assert [Judgement(one.keep, one.score, Reason(one.code, one.detail), one.flags)
+            for one in said_in("p", STEPS, body_of(said))] == said  # fmt: skip
+
+
+def verdict(step: int, keep: bool | None, pair_id: str = "p", code: str = "ok") -> Verdict:
+    by, fingerprint = STEPS[step]
+    return Verdict(pair_id=pair_id, by=by, fingerprint=fingerprint, keep=keep, reason=Reason(code))
+
+
+def judged(*keeps: bool | None) -> str:
+    return body_of([Judgement(keep, None, Reason("ok")) for keep in keeps])
+
+
+def test_rows_and_single_verdicts_are_one_history(tmp_path: Path) -> None:
+    """Of what a step said of a pair the latest counts, however it was kept; all of it is counted."""
+    with Store.open(f"sqlite:///{tmp_path / 'p.db'}") as store:
+        store.write(verdict(0, None, code="crashed"))
+        asyncio.run(store.put_judged(STEPS, [("p", judged(True, False)), ("q", judged(True, True))]))
+        assert store.verdicts(["p"]) == {"p": [verdict(0, True), verdict(1, False)]}
+        assert store.verdict_count() == 5
+        store.write(verdict(1, True, code="late"))
+        asyncio.run(store.put_judged(STEPS[:1], [("q", judged(False))]))
+        assert store.verdicts()["p"] == [verdict(0, True), verdict(1, True, code="late")]
+        assert store.verdicts()["q"] == [verdict(0, False, "q"), verdict(1, True, "q")]
+        assert [said.keep for said in store.said_by(STEPS[1:])] == [False, True, True]
+        assert [said.pair_id for said in store.said_by(STEPS[:1])] == ["p", "p", "q", "q"]
+
+
+def test_what_was_judged_is_read_after_the_store_was_closed(tmp_path: Path) -> None:
+    """The list of steps is kept with it; a step that is in no list said nothing."""
+    url = f"sqlite:///{tmp_path / 'p.db'}"
+    with Store.open(url) as store:
+        asyncio.run(store.put_judged(STEPS, [("p", judged(True, None))]))
+    with Store.open(url, write=False) as store:
+        assert store.verdicts() == {"p": [verdict(0, True), verdict(1, None)]}
+        assert list(store.said_by([("gate/c@1", "x")])) == []
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_not_lost(score: float) -> None:
+    """JSON has no name for it, and null would say that there was none."""
+    (said,) = said_in("p", STEPS[:1], body_of([Judgement(True, score, Reason("ok"))]))
+    assert repr(said.score) == repr(score)

@@ -1,0 +1,194 @@
+"""What people who were let in tried to do beyond that, each of which once worked."""
+
+from __future__ import annotations
+
+import html
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
+
+from starlette.testclient import TestClient
+
+from pairsmith.serve import limits
+from pairsmith.serve.api.pages import attached, encoded
+from schemas.store import Store
+from tests.serve.people import MINE, OTHER, PASSWORD, SPEC, Service, problem, staffed, unlimited
+
+HTML = {"Accept": "text/html"}
+SPEC_OF = f"/api/v1/projects/{MINE}/spec"
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
+    unlimited(monkeypatch)
+    return staffed(tmp_path / "space")
+
+
+def test_nobody_learns_which_projects_there_are(service: Service) -> None:
+    """A refusal names no project but the one that was asked for, and a hidden one is refused as one that is none."""
+    stranger, editor = service.browser("stranger"), service.browser("editor")
+    asked = {"name": "k", "role": "viewer", "project": "none"}
+    for refused in (stranger.post("/keys", data=asked, headers=HTML), stranger.post("/api/v1/keys", json=asked)):
+        assert refused.status_code == 404
+        assert not re.search(rf"\b({MINE}|{OTHER})\b", refused.text)
+    job = "/v1/fine_tuning/jobs"
+    asked = [{"model": "auto", "training_file": f"project:{slug}"} for slug in ("none", OTHER)]
+    told = [problem(editor.post(job, json=each)) for each in asked]
+    assert [each["status"] for each in told] == [404, 404]
+    assert told[0]["fix"] == told[1]["fix"]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/sign-in", "/sign-in"])
+def test_a_sign_in_that_is_sent_again_gives_no_session_away(service: Service, path: str) -> None:
+    """An Idempotency-Key keeps no cookie: not in the database, and for nobody who sends the same once more."""
+    form: dict[str, Any] = {"json" if path.startswith("/api") else "data": {"name": "viewer", "password": PASSWORD}}
+    answers = [service.anonymous().post(path, **form, headers={"Idempotency-Key": "a"}) for _ in range(2)]
+    token = answers[0].cookies["pairsmith"]
+    assert answers[1].status_code == 409
+    assert "set-cookie" not in answers[1].headers
+    kept = b"".join(file.read_bytes() for file in service.workspace.serve.glob("service.db*"))
+    assert token.encode() not in kept
+
+
+def test_of_two_who_write_a_spec_at_once_one_is_refused(service: Service) -> None:
+    """The ETag holds until the file is written: nobody's change is lost without a word."""
+    for attempt in range(8):
+        etag = service.browser("editor").get(SPEC_OF).json()["etag"]
+        clients = [service.browser("editor") for _ in range(4)]
+        at_once = threading.Barrier(len(clients))
+
+        def put(client: TestClient, style: str, etag: str = etag, at_once: threading.Barrier = at_once) -> int:
+            at_once.wait()
+            change = {"set": {"task.style": style}}
+            return int(client.put(SPEC_OF, json=change, headers={"If-Match": etag}).status_code)
+
+        with ThreadPoolExecutor(len(clients)) as pool:
+            styles = [f"Style {attempt} {number}." for number in range(len(clients))]
+            assert sorted(pool.map(put, clients, styles)) == [200, 412, 412, 412]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"text": SPEC.replace("[task]", f"[task]\nseed = {'9' * 5000}")},
+        {"set": {"seeds.0": "a text"}},
+        {"set": {"seeds.0": ["a list"]}},
+        {"set": {"task": "a text"}},
+        {"set": {"seeds": "a text"}},
+        {"set": {"seeds.0.path.x": "a text"}},
+    ],
+)
+def test_a_spec_that_is_none_is_a_mistake_of_its_writer(service: Service, change: dict[str, Any]) -> None:
+    """A number of 5,000 digits, or a text in the place of a table: a sentence, no defect, and nothing is kept."""
+    before = (service.workspace.folder(MINE) / "pairsmith.toml").read_text()
+    answer = service.browser("editor").put(SPEC_OF, json=change, headers={"If-Match": "*"})
+    assert problem(answer)["status"] == 422
+    assert (service.workspace.folder(MINE) / "pairsmith.toml").read_text() == before
+
+
+def test_a_file_of_very_many_rows_is_refused_as_it_is_read(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of 50 MB has room for 25 million rows, each of which takes a thousand bytes of memory: by every door."""
+    monkeypatch.setattr(limits, "UPLOAD_ROWS", 100)
+    editor, owner = service.browser("editor"), service.browser("owner")
+    many = b"".join(b"%d\n" % number for number in range(101))
+    chats = b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n' * 101
+    refused = [
+        editor.post(f"/api/v1/projects/{MINE}/seeds", files={"file": ("many.txt", many)}),
+        owner.post("/v1/files", files={"file": ("many.jsonl", chats)}, data={"purpose": "fine-tune"}),
+        owner.post("/new", data={"name": "many", "style": "x"}, files={"file": ("many.txt", many)}, headers=HTML),
+    ]
+    for answer in refused:
+        assert answer.status_code in (400, 422)
+        assert "more than 100 rows" in answer.text
+    assert service.workspace.projects() == [MINE, OTHER]
+    fewer = b"".join(many.splitlines(keepends=True)[:100])
+    assert editor.post(f"/api/v1/projects/{MINE}/seeds", files={"file": ("some.txt", fewer)}).status_code == 201
+
+
+@pytest.mark.parametrize("path", ["/p/%00", "/api/v1/jobs/a%00b", f"/p/{MINE}/rows?q=a%00b"])
+def test_a_zero_byte_in_an_address_is_refused(service: Service, path: str) -> None:
+    """No file has such a name, and PostgreSQL keeps no such text."""
+    assert service.browser("owner").get(path).status_code == 400
+
+
+def test_titles_are_printable(service: Service) -> None:
+    """A title turns no line around and has no zero byte, which PostgreSQL would not keep."""
+    for title in ("a\0b", "\u202egnp.exe", "two\nlines", " "):
+        assert service.browser("editor").patch(f"/api/v1/projects/{MINE}", json={"title": title}).status_code == 422
+    assert service.browser("editor").patch(f"/api/v1/projects/{MINE}", json={"title": "Füchse 狐"}).status_code == 200
+
+
+def test_a_queue_in_argilla_is_opened_by_a_form_of_ours_alone(service: Service) -> None:
+    """It makes an account, so a link of somebody else's must not do it, and the audit has it."""
+    reviewer = service.browser("reviewer")
+    assert reviewer.get(f"/p/{MINE}/review/argilla").status_code == 405
+    del reviewer.headers["X-CSRF-Token"]
+    assert reviewer.post(f"/p/{MINE}/review/argilla").status_code == 403
+    newest = service.app.state.audit.page(before=None, limit=1, project=None, user=None, action=None)[0]
+    assert (newest["action"], newest["status"]) == ("page_argilla", 403)
+
+
+def test_the_number_of_a_request_stands_on_a_page_once(service: Service) -> None:
+    """Where it is told."""
+    for path in ("/nowhere", f"/p/{MINE}/run/none/log", f"/p/{MINE}"):
+        page = service.browser("viewer").get(path, headers=HTML)
+        assert page.text.count(page.headers["x-request-id"]) == 1, path
+
+
+def test_a_stream_ends_with_what_its_reader_may_see(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signed out, without the role, or with a project more: within seconds the stream ends, and who connects again is
+    asked again who they are."""
+    from pairsmith.serve.api import jobs as api
+
+    monkeypatch.setattr(api, "_LOOK_S", 0.05)
+    state = service.app.state
+    with service.anonymous():  # jobs, and with them the hub
+        for ends in ("session", "role", "project"):
+            viewer = service.browser("viewer")
+            with viewer.stream("GET", "/api/v1/events") as stream, closing(stream.iter_lines()) as lines:
+                assert next(lines) == "retry: 1000"
+                if ends == "session":
+                    state.sessions.end_all(service.users["viewer"])
+                elif ends == "role":
+                    state.accounts.set_role(service.users["viewer"], MINE, None)
+                else:
+                    service.write_project("third")
+                    state.accounts.set_role(service.users["viewer"], "third", "viewer")
+                assert not [line for line in lines if line.startswith("event")]
+
+
+def test_a_folder_of_the_workspace_may_be_called_almost_anything(service: Service) -> None:
+    """A project that was made on the command line keeps its name in every link and download; one whose name would be
+    cut in an address is not shown, and the server says so as it starts."""
+    odd = 'Über uns "q"; a&b'
+    for name in (odd, "a#b", "100%", "who?"):
+        service.write_project(name)
+    owner = service.browser("owner")
+    assert [project["name"] for project in owner.get("/api/v1/projects").json()["items"]] == [MINE, OTHER, odd]
+    assert service.workspace.hidden() == ["100%", "a#b", "who?"]
+    links = re.findall(r'href="(/p/[^"]*)"', owner.get("/", headers=HTML).text)
+    assert [html.unescape(link) for link in links] == [f"/p/{slug}" for slug in (MINE, OTHER, odd)]
+    assert owner.get(f"/p/{odd}", headers=HTML).status_code == 200
+    assert attached(f"{odd}.zip") == {"Content-Disposition": "attachment; filename*=utf-8''" + quote(f"{odd}.zip")}
+    assert attached("plain.zip") == {"Content-Disposition": 'attachment; filename="plain.zip"'}
+
+
+@pytest.mark.parametrize(
+    "position", [[1, 2**70], [2**70, 1], [True, 1], [1, True], [1e308, 1], [None, None], ["\0", 1]]
+)
+def test_a_cursor_that_somebody_has_written_is_refused_or_a_page(service: Service, position: list[Any]) -> None:
+    """It is never a defect."""
+    cursor = encoded(position)
+    project = service.workspace.project(MINE)
+    Store.open(Store.url_for(project)).close()
+    for sort in ("asked", "best"):
+        answer = service.browser("viewer").get(f"/api/v1/projects/{MINE}/rows", params={"cursor": cursor, "sort": sort})
+        assert answer.status_code in (200, 400)

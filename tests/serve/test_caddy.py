@@ -1,0 +1,150 @@
+"""The shipped Caddyfile, in a real Caddy before a real `pairsmith serve`, over TLS with a certificate of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
+
+from pairsmith.serve.workspace import Workspace
+from tests.pairsmith.conftest import Project
+from tests.serve.people import PASSWORD, SPEC
+
+CADDY = shutil.which("caddy")
+CADDYFILE = Path(__file__).parents[2] / "docs/deploy/Caddyfile"
+_WAIT_S = 150.0
+pytestmark = pytest.mark.skipif(CADDY is None, reason="no proxy: needs the program caddy")
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def heard(process: subprocess.Popen[bytes], log: Path, words: str) -> str:
+    until = time.monotonic() + _WAIT_S
+    while not (found := re.search(words, log.read_text(errors="replace"))):
+        assert process.poll() is None, log.read_text(errors="replace")
+        assert time.monotonic() < until, log.read_text(errors="replace")
+        time.sleep(0.05)
+    return found[0]
+
+
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture
+def proxied(tmp_path: Path) -> Iterator[tuple[httpx.Client, str]]:
+    """A browser without a session that comes through the proxy, and the link of the first owner."""
+    http, https, port = free_ports(3)
+    url, home = f"https://localhost:{https}", tmp_path / "caddy"
+    home.mkdir()
+    ours = f"{{\n\tadmin off\n\tskip_install_trust\n\thttp_port {http}\n\thttps_port {https}\n}}\n"
+    (home / "Caddyfile").write_text(ours + CADDYFILE.read_text().replace("127.0.0.1:8660", f"127.0.0.1:{port}"))
+    folder = Workspace(tmp_path / "space").new_folder("mine")
+    folder.mkdir(parents=True)
+    (folder / "pairsmith.toml").write_text(SPEC)
+    (folder / "seeds.jsonl").write_text('{"text": "a kettle"}\n')
+    command = Project(tmp_path).command("serve", str(tmp_path / "space"), "--port", str(port), "--url", url)
+    variables = {"XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home), "HOME": str(home)}
+    sites = {"DOMAIN": f"localhost:{https}", "REVIEW_DOMAIN": f"review.localhost:{https}"}
+    proxy = [str(CADDY), "run", "--config", str(home / "Caddyfile"), "--adapter", "caddyfile"]
+    with ExitStack() as stack:
+        logs = [stack.enter_context((tmp_path / name).open("wb")) for name in ("serve.log", "caddy.log")]
+        environment = Project(tmp_path).environ()
+        server = stack.enter_context(ended(subprocess.Popen(command, env=environment, stderr=logs[0])))
+        environment = {**os.environ, **variables, **sites}
+        caddy = stack.enter_context(ended(subprocess.Popen(proxy, env=environment, stderr=logs[1])))
+        link = heard(server, tmp_path / "serve.log", r"https://\S+/redeem\?token=\S+")
+        heard(caddy, tmp_path / "caddy.log", "serving initial configuration")
+        root = home / "caddy/pki/authorities/local/root.crt"
+        until = time.monotonic() + _WAIT_S
+        while not root.exists():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        trusted = ssl.create_default_context(cafile=str(root))
+        origin = {"Origin": url, "Sec-Fetch-Site": "same-origin"}
+        with httpx.Client(base_url=url, verify=trusted, headers=origin, timeout=60, trust_env=False) as client:
+            until = time.monotonic() + _WAIT_S
+            while not _answers(client):
+                assert time.monotonic() < until, (tmp_path / "caddy.log").read_text()
+                time.sleep(0.1)
+            yield client, link
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_people_come_through_the_proxy_as_they_are(proxied: tuple[httpx.Client, str]) -> None:
+    """The session's cookie is bound to the host over TLS, forms of our pages are ours, the audit has the address of
+    whoever is connected, whatever they say of themselves, and events come as they happen."""
+    client, link = proxied
+    token = link.partition("token=")[2]
+    assert client.get("/", follow_redirects=False).headers["location"] == "/sign-in"
+    form = {"token": token, "name": "ann", "password": PASSWORD}
+    made = client.post("/redeem", data=form, headers={"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "http"})
+    assert made.status_code == 303
+    cookie = made.headers["set-cookie"]
+    assert cookie.startswith("__Host-pairsmith=")
+    assert "Secure" in cookie
+    assert "max-age" in made.headers["strict-transport-security"]
+    csrf = {"X-CSRF-Token": client.get("/api/v1/me").json()["csrf"]}
+    lines = client.get("/api/v1/audit").json()["items"]
+    assert {line["address"] for line in lines} <= {"127.0.0.1", "::1"}
+    elsewhere = {**csrf, "Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    assert client.post("/api/v1/projects/mine/jobs", json={"command": "curate"}, headers=elsewhere).status_code == 403
+
+    with client.stream("GET", "/api/v1/events") as stream:
+        told = stream.iter_lines()
+        assert next(told) == "retry: 1000"
+        # The stream is open, and what happens now comes down it.
+        started = client.post("/api/v1/projects/mine/jobs", json={"command": "curate"}, headers=csrf)
+        assert started.status_code == 202
+        assert next(line for line in told if line.startswith("event")) == "event: job"
+
+    page = client.get("/p/mine")
+    assert page.headers["content-encoding"] in ("gzip", "zstd")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_limits_hold_behind_the_proxy(proxied: tuple[httpx.Client, str]) -> None:
+    """What is too long is refused by its length, and without one while it comes; a file of seeds of 20 MB goes through;
+    another name than ours is not served."""
+    client, link = proxied
+    form = {"token": link.partition("token=")[2], "name": "ann", "password": PASSWORD}
+    assert client.post("/redeem", data=form).status_code == 303
+    csrf = {"X-CSRF-Token": client.get("/api/v1/me").json()["csrf"]}
+    seeds, long = "/api/v1/projects/mine/seeds", b"x" * 2_000_000
+    assert client.post("/api/v1/projects", content=long, headers=csrf).status_code == 413
+    assert client.post("/api/v1/projects", content=iter([long]), headers=csrf).status_code == 413
+    line = b"a long line of a seed, " * 40
+    lines = b"".join(b"%d %s\n" % (number, line) for number in range(20_000_000 // len(line)))
+    assert client.post(seeds, files={"file": ("many.txt", lines)}, headers=csrf).status_code == 201
+    assert client.post(seeds, files={"file": ("more.txt", b"a\n" * 26_000_000)}, headers=csrf).status_code == 413
+    with pytest.raises(httpx.TransportError):  # a name without a certificate
+        client.get(str(client.base_url).replace("localhost", "127.0.0.1"))
