@@ -82,10 +82,9 @@ def changed_copy(model: M, changed: Json, *, deep: bool = False, **cached: Any) 
 def made(kind: type[M], values: Json, **cached: Any) -> M:
     """A model of values that we have made ourselves and that are right: nothing looks at them again, which takes twice
     as long. What came from elsewhere is validated. `cached` is what is known of it, as its id."""
-    fixed, fresh = _defaults(kind)
-    held = {**fixed, **values}
-    for name, default in fresh:
-        if name not in held:
+    held = {**_defaults(kind), **values}  # in the order of the fields, in which they are written
+    for name, default in _fresh(kind):
+        if name not in values:
             held[name] = default()
     held |= cached
     every = frozenset(values)
@@ -103,11 +102,16 @@ def _model(kind: type[M], values: Json, given: set[str]) -> M:
 
 
 @cache
-def _defaults(kind: type[BaseModel]) -> tuple[Json, tuple[tuple[str, Callable[[], Any]], ...]]:
-    """What a field is where nothing is said: a value, or what makes one."""
-    optional = [(name, field) for name, field in kind.model_fields.items() if not field.is_required()]
-    fresh = tuple((name, cast("Callable[[], Any]", f.default_factory)) for name, f in optional if f.default_factory)
-    return {name: field.default for name, field in optional if not field.default_factory}, fresh
+def _defaults(kind: type[BaseModel]) -> Json:
+    """Each field in its order, with its default where that is a value."""
+    return {name: field.default for name, field in kind.model_fields.items()}
+
+
+@cache
+def _fresh(kind: type[BaseModel]) -> tuple[tuple[str, Callable[[], Any]], ...]:
+    """What makes the default of a field where it is made anew each time."""
+    fields = kind.model_fields.items()
+    return tuple((name, cast("Callable[[], Any]", f.default_factory)) for name, f in fields if f.default_factory)
 
 
 def now() -> datetime:
