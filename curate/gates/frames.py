@@ -53,9 +53,12 @@ class Found(NamedTuple):
 
 def framed(gate: str, text: str, given: str, language: str) -> Found | None:
     """The first frame of `gate` that a folded text fills; `given` is what the other side and the style say."""
+    if not phrases(language).known:
+        return None
+    codes = (language,) if language == "en" else (language, "en")
     for row in _frames().get(gate, ()):
         for place in _PLACES[row.place](text):
-            for code in dict.fromkeys((language, "en")) if phrases(language).known else ():
+            for code in codes:
                 if quoted := _filled(row, place, given, code):
                     return Found(row.code, quoted)
     return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 
 from curate.gates.folding import fold
 from curate.gates.numbers import in_digits
@@ -22,6 +22,7 @@ digital-terabyte power-watt power-kilowatt speed-kilometer-per-hour speed-mile-p
 area-square-meter area-hectare
 """
 _CURRENCIES = ("EUR", "USD", "GBP", "JPY", "CNY", "CHF", "RUB", "INR", "BRL", "PLN", "TRY", "KRW", "SEK", "CZK")
+_DIGIT = re.compile(r"\d")
 _COUNTS = (1, 2, 5, 1.5)
 _LENGTHS = ("long", "short", "narrow")
 # Letters that are a unit behind a number in every text; others of two letters or less may be a word.
@@ -68,7 +69,7 @@ _BEFORE = {"$": "USD", "€": "EUR", "£": "GBP", "₹": "INR", "₺": "TRY", "�
 def changed_unit(before: str, after: str, language: str, input_language: str) -> tuple[str, str] | None:
     """A number and a unit that `after` gives it, where `before` gives the number another one and never this; as
     written there and here."""
-    if not any(map(str.isdigit, after)):
+    if not (_DIGIT.search(after) and _DIGIT.search(before)):
         return None
     given = list(quantities(before, input_language))
     if not given:
@@ -85,8 +86,13 @@ def quantities(text: str, language: str) -> Iterator[tuple[frozenset[str], froze
     names, behind = _table(language)
     for match in behind.finditer(fold(text)):
         unit = names.get(match["unit"] or "") or frozenset((_BEFORE[match["sign"]],))
-        for number in in_digits(match["number"] or match["signed"]):
-            yield number.forms, unit, match[0].strip()
+        for forms in _forms(match["number"] or match["signed"]):
+            yield forms, unit, match[0].strip()
+
+
+@lru_cache(maxsize=4096)  # the same few numbers are in many texts
+def _forms(digits: str) -> tuple[frozenset[str], ...]:
+    return tuple(number.forms for number in in_digits(digits))
 
 
 @cache

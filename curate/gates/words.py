@@ -100,6 +100,9 @@ def _algorithm(language: str) -> str | None:
     return name if name in algorithms() else None
 
 
+_ALIKE = 2  # letters that a compound and its inflections begin with
+
+
 class Vocabulary:
     """The words of one text in `language`, asked whether another text's word survives in it."""
 
@@ -113,9 +116,20 @@ class Vocabulary:
         return frozenset(stem(word, self.language) for word in self._distinct)
 
     @cached_property
-    def _joined(self) -> frozenset[str]:
-        """Neighbours written as one: `lighthouse` of `light house`."""
-        return frozenset(stem(first + second, self.language) for first, second in pairwise(self.words))
+    def _joined(self) -> dict[str, list[str]]:
+        """Neighbours written as one (`lighthouse` of `light house`), by the two letters they begin with."""
+        joined: dict[str, list[str]] = {}
+        for first, second in pairwise(self.words):
+            joined.setdefault((first + second)[:_ALIKE], []).append(first + second)
+        return joined
+
+    @cached_property
+    def _beginnings(self) -> frozenset[str]:
+        return frozenset(word[:_ALIKE] for word in self._distinct)
+
+    def may_have(self, word: str) -> bool:
+        """Whether any word begins like this one; where none does no form of it is there."""
+        return word[:_ALIKE] in self._beginnings
 
     def has_inflection(self, word: str) -> bool:
         """True if a form of `word` is there."""
@@ -129,7 +143,10 @@ class Vocabulary:
         """
         if word in self._distinct:
             return True
-        if self.has_inflection(word) or stem(word, self.language) in self._joined:
+        root = stem(word, self.language)
+        if root in self._stems:
+            return True
+        if any(stem(one, self.language) == root for one in self._joined.get(word[:_ALIKE], ())):
             return True
         return _abbreviated(word, self._distinct) or (len(word) >= 6 and _misspelt(word, self._distinct))
 
@@ -137,7 +154,8 @@ class Vocabulary:
 def joined(text: str, vocabulary: Vocabulary) -> set[str]:
     """The words of `text` that `vocabulary` writes as one with their neighbour: `light house` in `lighthouse`."""
     neighbours = pairwise(words(without_options(text)))
-    return {word for pair in neighbours if vocabulary.has_inflection("".join(pair)) for word in pair}
+    ones = ((pair, "".join(pair)) for pair in neighbours)
+    return {w for pair, one in ones if vocabulary.may_have(one) and vocabulary.has_inflection(one) for w in pair}
 
 
 def _abbreviated(word: str, vocabulary: Collection[str]) -> bool:

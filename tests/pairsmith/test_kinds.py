@@ -168,7 +168,8 @@ def test_labels_that_people_brought_are_read_in_the_same_way(tmp_path: Path) -> 
     """Pairs need no teacher: `BILLING ` and `billing.` are one label, and what is none is rejected."""
     shutil.copytree(template_folder("tickets"), tmp_path, dirs_exist_ok=True)
     spec = (tmp_path / "pairsmith.toml").read_text()
-    spec = spec.replace('columns = { text = "input" }', 'kind = "pair"\n[review]\nenabled = false')
+    seeds = 'columns = { text = "input" }\nreference = "output"'
+    spec = spec.replace(seeds, 'kind = "pair"\n[review]\nenabled = false')
     (tmp_path / "pairsmith.toml").write_text(spec)
     spelt = {"billing": "BILLING ", "delivery": "Delivery.", "other": "praise"}
     rows = [{**row, "output": spelt.get(row["output"], row["output"])} for row in rows_of("tickets")]
