@@ -7,9 +7,9 @@ from pathlib import Path
 from pairsmith.plan import PlannedStage
 from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import Snapshot
+from pairsmith.serve.pages.figures import Snapshot, moving
 from schemas.project import Project
-from schemas.records import now
+from schemas.records import Counts, Receipt, now
 from schemas.spec import Spec
 
 SPEC = Spec.model_validate(
@@ -34,3 +34,31 @@ def test_a_run_that_waits_says_for_whom() -> None:
     assert page("review", "12 rows wait for people", "asking") == "12 rows wait for people."
     assert page("train", "not run yet", "uncertified") == "115 rows wait for a certificate."
     assert page("curate", "somebody has certified since", "uncertified") == "Somebody has certified since."
+
+
+def moves(stage: str, numbers: dict[str, object], *, no_review: bool = False) -> str:
+    """The run page of a job whose process reports `numbers` of `stage`, where review and training are not done."""
+    job = Job(
+        id="1", project="a", command="run", options=JobOptions(no_review=no_review), by="ann", state="running",
+        created=now(), progress={"stage": stage, "numbers": numbers},
+    )  # fmt: skip
+    stages = (PlannedStage("review", False, "not run yet"), PlannedStage("train", False, "after review"))
+    return words.run(Snapshot("a", Project(Path(), SPEC), None, stages, (), ()), job, moving(job), None, None)
+
+
+def test_what_takes_long_is_named() -> None:
+    """Installing Argilla says that it is Argilla, with its step; a step that is done is not said to go on while the
+    next one loads, and where nobody is asked nobody is said to be."""
+    assert moves("argilla", {"step": "Collecting numpy"}) == "Starting Argilla, where people answer: Collecting numpy."
+    done = {"done": 60, "total": 60}
+    assert moves("split", done, no_review=True) == "Training: a step is done, the next one loads what it needs."
+    assert moves("gates", {"done": 6, "total": 60}, no_review=True).startswith("Training, gates: 6 of 60")
+
+
+def test_a_base_that_is_another_system_too_is_a_base() -> None:
+    """Without examples base and few-shot are one system, and the verdict still sets the tuned model beside it."""
+    rates = {"tuned": {"share": 0.5}, "base = few-shot": {"share": 0.2}}
+    receipt = Receipt(command="evaluate", ok=True, counts=Counts(), seconds=1, started=now(), spec_hash="",
+                      facts={"pass_rate": rates})  # fmt: skip
+    of = Snapshot("a", Project(Path(), SPEC), None, (), (receipt,), ())
+    assert words.verdict(of) == "tuned passes 50\u202f%, base passes 20\u202f%"

@@ -121,7 +121,8 @@ def verdict(of: Snapshot) -> str | None:
         return None
     sides = []
     for name in ("tuned", "base"):
-        if rate := rates.get(name):
+        # One system may be several: "base = few-shot".
+        if rate := next((rate for label, rate in rates.items() if name in label.split(" = ")), None):
             interval = f" [{100 * rate['low']:.0f}, {100 * rate['high']:.0f}]" if "low" in rate else ""
             sides.append(f"{name} passes {percent(rate['share'])}{interval}")
     return ", ".join(sides)
