@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import io
 import os
 import signal
 import stat
@@ -15,8 +17,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING, TextIO
 
 from schemas.progress import Asked
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 INTERRUPTED = 130  # exit code
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
@@ -30,6 +36,28 @@ def _let_go_of_the_terminal() -> None:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, descriptor)
                 os.close(nowhere)
+
+
+class _Terminal(io.FileIO):
+    """A terminal. When it is gone, what is written to it goes nowhere, and the work goes on: the hangup may come after
+    the first failed write, or not at all where the shell let go of the job."""
+
+    def write(self, text: ReadableBuffer, /) -> int:
+        try:
+            return super().write(text)
+        except OSError as gone:
+            if gone.errno != errno.EIO:
+                raise
+            _let_go_of_the_terminal()
+            return len(memoryview(text))
+
+
+def _outliving(stream: TextIO) -> TextIO:
+    """The same stream, which a terminal that goes away does not end."""
+    if not stream.isatty():
+        return stream
+    binary = io.BufferedWriter(_Terminal(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(binary, encoding=stream.encoding, errors=stream.errors, line_buffering=True)
 
 
 class Stopping:
@@ -87,8 +115,11 @@ def listening() -> Iterator[Stopping]:
     if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
         numbers.append(_HANGUP)
     before = {number: signal.signal(number, stopping.heard) for number in numbers}
+    sys.stdout, sys.stderr, *shown = _outliving(sys.stdout), _outliving(sys.stderr), sys.stdout, sys.stderr
     try:
         yield stopping
     finally:
+        sys.stdout.flush()
+        sys.stdout, sys.stderr = shown
         for number, handler in before.items():
             signal.signal(number, handler)

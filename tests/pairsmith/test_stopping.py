@@ -142,6 +142,30 @@ def test_a_receipt_is_left_by_every_end(project: Project, teacher: LoopbackTeach
     assert project.rows("SELECT count(*) FROM receipts") == [(2,)]
 
 
+def test_a_terminal_that_goes_away_without_a_word_ends_nothing(
+    make_project: Callable[..., Project], unhurried: LoopbackTeacher
+) -> None:
+    """A shell that has let go of the job tells no hangup: nothing can be written any more, and the work goes on."""
+    project = make_project(unhurried.url)
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        project.command("generate"),
+        cwd=project.folder,
+        env=project.environ(),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    )
+    os.close(slave)
+    while not unhurried.asked:
+        assert process.poll() is None
+        time.sleep(0.002)
+    os.close(master)
+    assert process.wait(timeout=120) == 0
+    assert durable(project) == set(unhurried.counts())
+
+
 def test_a_terminal_that_goes_away_drains_like_sigterm(
     make_project: Callable[..., Project], unhurried: LoopbackTeacher
 ) -> None:
