@@ -210,6 +210,7 @@ def test_all_gates_together_reject_at_most_three_good_rows_in_a_hundred() -> Non
         assert sum(hits) <= 0.03 * len(hits), kind
 
 
+@pytest.mark.slow
 def test_flags_are_few() -> None:
     """At most one good row in ten is flagged, so that a flag says something."""
     hits = [bool(heard.flagging) for _, heard in judged("good")]
