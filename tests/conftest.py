@@ -83,6 +83,8 @@ SLOW_FILES = {
         "schemas/test_store_writers.py",
         "serve/test_access.py",
         "serve/test_api.py",
+        "serve/test_attacks.py",
+        "serve/test_caddy.py",
         "serve/test_canaries.py",
         "serve/test_jobs.py",
         "serve/test_kills.py",
