@@ -21,12 +21,7 @@ _SENTENCE = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u00bb)*_]*\s+|(?<=[\u3002\uf
 _PARAGRAPH = re.compile(r"\n\s*\n|\n(?:-{3,}|\*{3,})\n")
 _MARKED = re.compile(r"\A\W*(?:\*\*|__|#{1,4} )|[:\uff1a]\W*\Z")
 _ITEM = re.compile(r"(?m)^\s*(?:[-*\u2022\u00b7]|\(?\d{1,2}[.)\u3001:]|\(?[a-c][.)])\s*\S")
-_TITLE, _OPENING, _START, _END = (
-    12,
-    30,
-    260,
-    400,
-)  # words of a title and an opening line, characters of a start and an end
+_TITLE, _START, _END = 12, 260, 400  # words of a title, characters of a start and an end
 
 
 class Frame(NamedTuple):

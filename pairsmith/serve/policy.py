@@ -26,7 +26,6 @@ from schemas.spec import Spec, TeacherSettings
 from schemas.spec.review import ReviewSettings
 
 HUB = Host("huggingface.co", 443)
-HUB_KEY = "HF_TOKEN"
 
 
 class Kind(StrEnum):

@@ -173,7 +173,7 @@ def argilla(caller: Annotated[Caller, needs(Right.answer)], project: str, reques
         raise Refusal(409, "Argilla does not run now.", code="not_running", fix=fix)
     secrets = json.loads(running.credentials.read_text(encoding="utf-8"))
     # Names are the service's own; an account that somebody was invited to by name is never entered.
-    name = f"{caller.name} ({str(caller.user)[:8]})"
+    name = f"{caller.name} ({(caller.user or 'local')[:8]})"
     with Argilla(running.url, secrets["api_key"], "") as connected:
         connected.workspace = workspace_of(now.project, now.store, connected)
         person = entrance.member(connected, name)
