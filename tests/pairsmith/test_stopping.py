@@ -142,11 +142,8 @@ def test_a_receipt_is_left_by_every_end(project: Project, teacher: LoopbackTeach
     assert project.rows("SELECT count(*) FROM receipts") == [(2,)]
 
 
-def test_a_terminal_that_goes_away_without_a_word_ends_nothing(
-    make_project: Callable[..., Project], unhurried: LoopbackTeacher
-) -> None:
-    """A shell that has let go of the job tells no hangup: nothing can be written any more, and the work goes on."""
-    project = make_project(unhurried.url)
+def on_a_terminal(project: Project) -> tuple[subprocess.Popen[bytes], int]:
+    """A generation in a session of its own, and the other end of its terminal."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
         project.command("generate"),
@@ -158,6 +155,15 @@ def test_a_terminal_that_goes_away_without_a_word_ends_nothing(
         start_new_session=True,
     )
     os.close(slave)
+    return process, master
+
+
+def test_a_terminal_that_goes_away_without_a_word_ends_nothing(
+    make_project: Callable[..., Project], unhurried: LoopbackTeacher
+) -> None:
+    """A shell that has let go of the job tells no hangup: nothing can be written any more, and the work goes on."""
+    project = make_project(unhurried.url)
+    process, master = on_a_terminal(project)
     while not unhurried.asked:
         assert process.poll() is None
         time.sleep(0.002)
@@ -171,17 +177,7 @@ def test_a_terminal_that_goes_away_drains_like_sigterm(
 ) -> None:
     """The ssh session ends: the hangup comes twice, nothing can be written any more, and no answer is lost."""
     project = make_project(unhurried.url, MANY)
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        project.command("generate"),
-        cwd=project.folder,
-        env=project.environ(),
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        start_new_session=True,
-    )
-    os.close(slave)
+    process, master = on_a_terminal(project)
     while len(unhurried.asked) < 4:
         assert process.poll() is None
         time.sleep(0.002)
