@@ -644,7 +644,8 @@ def test_a_number_is_finite(tmp_path: Path, number: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["train.seed", "generate.forward.sampling.seed", "generate.forward.sampling.extra.top_a", "teachers.a.token_s"]
+    "key",
+    ["train.seed", "generate.forward.sampling.seed", "generate.forward.sampling.extra.top_a", "teachers.a.token_s"],
 )
 @pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "inf"])
 def test_a_number_can_be_sent_and_stored(tmp_path: Path, key: str, number: str) -> None:
