@@ -667,6 +667,15 @@ def test_a_switch_is_no_number(tmp_path: Path, key: str) -> None:
         parse('[task]\nname = "t"\nstyle = "s"\n', tmp_path, [f"{key}=true"])
 
 
+@pytest.mark.parametrize(
+    ("levels", "why"), [('["a word", "a  word"]', "stands twice"), ("[]", "enabled"), ('[" "]', "in words")]
+)
+def test_levels_are_questions_of_their_own(tmp_path: Path, levels: str, why: str) -> None:
+    """Of two levels in the same words one answer became two rows; of none nothing was ever asked, without a word."""
+    with pytest.raises(SpecError, match=why):
+        parse('[task]\nname = "t"\nstyle = "s"\n', tmp_path, [f"generate.backward.levels={levels}"])
+
+
 def test_a_vllm_of_ones_own_and_an_address_are_two_teachers(tmp_path: Path) -> None:
     """Neither wins silently where the file names an address; where it names none there is but one."""
     addressed = FULL + '[teacher]\nurl = "http://localhost:8000/v1"\nmodel = "m"\n'
