@@ -138,6 +138,12 @@ def test_a_folder_without_a_spec_says_how_to_make_one(tmp_path):
     assert "pairsmith init" in str(caught.value)
 
 
+def test_the_spec_itself_is_no_folder(tmp_path):
+    """A person who names the file is told to name its folder, not to save it in another encoding."""
+    with pytest.raises(SpecError, match=r"toml: is a file\. Name the folder"):
+        load(wrote(tmp_path) / "pairsmith.toml")
+
+
 def test_a_file_that_is_not_utf8_is_refused(tmp_path):
     """Bytes are not guessed at."""
     (tmp_path / "pairsmith.toml").write_bytes(FULL.replace("a fox", "ein Käfer").encode("latin-1"))
