@@ -8,7 +8,7 @@ from schemas.cores import cores, threads
 
 
 def test_a_person_s_number_of_threads_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`OMP_NUM_THREADS`, which a busy machine's demo sets to 1; without one, or with what is none, one thread a core."""
+    """`OMP_NUM_THREADS`, which the demo sets to 1 on a busy machine; else, and with what is no number, one a core."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert threads() == 1
     for none in ("", "0", "2,1", "all"):
