@@ -12,7 +12,7 @@ from functools import cache, cached_property, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from curate.gates.folding import fold
+from curate.gates.folding import REMEMBERED, fold
 from curate.gates.phrases import lexicon
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def words(text: str) -> list[str]:
     return list(_words(text))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=REMEMBERED)
 def _words(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(fold(text)))
 
@@ -51,7 +51,7 @@ def without_options(text: str) -> str:
     return OPTION.sub(" , ", text)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=REMEMBERED)
 def count_words(text: str) -> int:
     """Words as a word counter counts them (runs without white space), unspaced scripts by character."""
     if text.isascii():
