@@ -15,7 +15,7 @@ import pytest
 from pairsmith.serve.child import BUSY, held
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.jobs import Jobs
-from pairsmith.serve.process import is_held, starts
+from pairsmith.serve.process import is_held, starts, stop
 from pairsmith.serve.workspace import Workspace
 from pairsmith.stopping import INTERRUPTED
 from synth.embedded.child import child_command, child_environment
@@ -89,6 +89,16 @@ def test_one_that_is_stopped_before_its_command_began_says_so(job_folder: Path) 
     assert (end["code"], end["problem"]["kind"]) == (INTERRUPTED, "Interrupted")
     (job_folder / "exit-0.json").unlink()
     assert ran(job_folder).returncode == 8, "the next one goes on"
+
+
+@pytest.mark.slow
+def test_one_whose_job_was_stopped_while_it_started_does_nothing(job_folder: Path) -> None:
+    """It had no lock yet by which anybody could have found it: it finds the mark instead, and its command never runs."""
+    stop(job_folder)
+    assert ran(job_folder).returncode == INTERRUPTED
+    end = json.loads((job_folder / "exit-0.json").read_text())
+    assert (end["code"], end["problem"]["kind"], end["answer"]) == (INTERRUPTED, "Interrupted", None)
+    assert not (job_folder / "events.jsonl").exists()
 
 
 @pytest.mark.slow

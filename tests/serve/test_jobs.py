@@ -18,12 +18,14 @@ import pytest
 
 from bench.service.kills import WORDS
 from pairsmith.serve import parts
+from pairsmith.serve.environment import job_environment
 from pairsmith.serve.job import Job, JobOptions, NoSuchJob, ProjectBusy
 from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.process import MOST_DEATHS, starts
 from pairsmith.serve.sweep import Watch
 from pairsmith.serve.workspace import NoSuchProject, Workspace
 from schemas.errors import StoreError, UsageError
+from schemas.project import Project
 from tests.serve.conftest import ended, job_that, write_project
 from tests.synth.loopback import LoopbackTeacher
 
@@ -151,6 +153,30 @@ def test_of_two_requests_at_once_one_is_a_job(workspace: Workspace) -> None:
     assert (len(set(begun)), busy) == (1, 0)
     assert len(jobs.list()) == 2
     jobs.close()
+
+
+def test_a_job_that_is_stopped_while_its_process_starts_does_nothing(
+    workspace: Workspace, teacher: LoopbackTeacher
+) -> None:
+    """Nobody can find that process yet: it ends by itself, no teacher is asked, and the project is free."""
+    write_project(workspace, "tiny", teacher.url)
+
+    def just_before_it_starts(project: Project) -> dict[str, str]:
+        for job in jobs.active():
+            jobs.cancel_now(job.id)
+        return job_environment(project)
+
+    jobs = Jobs(workspace, environment=just_before_it_starts)
+
+    async def scene() -> None:
+        job = await jobs.start("tiny", "generate", NO_OPTIONS, "ann")
+        await job_that(jobs, job.id, lambda job: bool(starts(jobs.folder(job.id))))
+        stopped = await ended(jobs, job.id)
+        assert (stopped.state, stopped.exit_code, stopped.problem) == ("stopped", 130, None)
+        assert await asyncio.to_thread(jobs.unended, "tiny") is None
+
+    served(jobs, scene())
+    assert len(teacher.asked) == 0
 
 
 def test_a_queued_job_is_taken_out_of_its_queue(workspace: Workspace, teacher: LoopbackTeacher) -> None:
