@@ -61,14 +61,17 @@ async def kept_alive(
         if is_held(folder):
             await asyncio.sleep(_LOOK_EVERY_S)
             continue
-        if await asyncio.to_thread(cancelled):
-            return End(code=INTERRUPTED, problem=None)
-        if ended(folder, nth):  # between the two looks
-            continue
-        if (deaths := _deaths(folder, nth)) >= MOST_DEATHS:
-            return _died(how, deaths)
-        await asyncio.sleep(deaths / 2)
         try:
+            folder.mkdir(
+                parents=True, exist_ok=True, mode=0o700
+            )  # before the look: who stops the job leaves a mark there
+            if await asyncio.to_thread(cancelled):
+                return End(code=INTERRUPTED, problem=None)
+            if ended(folder, nth):  # between the two looks
+                continue
+            if (deaths := _deaths(folder, nth)) >= MOST_DEATHS:
+                return _died(how, deaths)
+            await asyncio.sleep(deaths / 2)
             process = await asyncio.to_thread(_started, folder, nth, part, environment)
         except PairsmithError as error:
             return End(code=error.exit_code, problem=as_json(error))

@@ -11,13 +11,14 @@ import random
 import signal
 import sqlite3
 from collections.abc import Coroutine
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.service.kills import WORDS
-from pairsmith.serve import parts
+from pairsmith.serve import parts, sweep
 from pairsmith.serve.environment import job_environment
 from pairsmith.serve.job import Job, JobOptions, NoSuchJob, ProjectBusy
 from pairsmith.serve.jobs import Jobs
@@ -392,12 +393,51 @@ def test_an_outage_leaves_no_job_behind(workspace: Workspace, teacher: LoopbackT
         watch.sweep()
         assert watch.swept == 0, "what has just begun is given time"
         monkeypatched = pytest.MonkeyPatch()
-        monkeypatched.setattr("pairsmith.serve.sweep._SETTLED_S", 0)
+        monkeypatched.setattr(sweep, "_SETTLED_S", 0)
         watch.sweep()
         monkeypatched.undo()
         assert watch.swept == 2, "the job and its process"
         assert (await ended(jobs, job.id)).state == "done"
         assert len(starts(jobs.folder(job.id))) == 1, "nothing ran again: it had said how it ended"
+
+    served(jobs, scene())
+
+
+def test_a_database_that_refuses_a_write_fails_no_job(
+    workspace: Workspace, teacher: LoopbackTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How a process ended cannot be kept, as where the disk is full just then: that is no end of its job. It goes on
+    when there is room, and nothing is run again."""
+    monkeypatch.setattr(sweep, "_SETTLED_S", 0)
+    write_project(workspace, "tiny", teacher.url)
+
+    def database_full(is_full: bool) -> None:
+        with closing(sqlite3.connect(workspace.serve / "jobs.db", timeout=60)) as database:
+            refuse = "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+            made = f"CREATE TRIGGER full BEFORE INSERT ON operation_outputs {refuse}"
+            database.execute(made if is_full else "DROP TRIGGER full")
+
+    def environment(project: Project) -> dict[str, str]:
+        database_full(True)
+        return job_environment(project)
+
+    jobs = Jobs(workspace, environment=environment)
+
+    async def scene() -> None:
+        job = await jobs.start("tiny", "generate", NO_OPTIONS, "ann")
+        await job_that(jobs, job.id, lambda job: (jobs.folder(job.id) / "exit-0.json").exists() or job.has_ended)
+        watch = Watch(jobs)
+
+        def swept(job: Job) -> bool:
+            assert not job.has_ended
+            watch.sweep()
+            return watch.swept > 0
+
+        await job_that(jobs, job.id, swept)
+        database_full(False)
+        now = await job_that(jobs, job.id, lambda job: watch.sweep() or job.has_ended)
+        assert (now.state, now.problem) == ("done", None)
+        assert len(starts(jobs.folder(job.id))) == 1
 
     served(jobs, scene())
 
