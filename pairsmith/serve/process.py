@@ -62,9 +62,7 @@ async def kept_alive(
             await asyncio.sleep(_LOOK_EVERY_S)
             continue
         try:
-            folder.mkdir(
-                parents=True, exist_ok=True, mode=0o700
-            )  # before the look: who stops the job leaves a mark there
+            await asyncio.to_thread(folder.mkdir, 0o700, True, True)  # first: who stops the job leaves a mark there
             if await asyncio.to_thread(cancelled):
                 return End(code=INTERRUPTED, problem=None)
             if ended(folder, nth):  # between the two looks

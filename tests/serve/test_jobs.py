@@ -428,14 +428,14 @@ def test_a_database_that_refuses_a_write_fails_no_job(
         await job_that(jobs, job.id, lambda job: (jobs.folder(job.id) / "exit-0.json").exists() or job.has_ended)
         watch = Watch(jobs)
 
-        def swept(job: Job) -> bool:
-            assert not job.has_ended
+        def swept(job: Job) -> Job:
             watch.sweep()
-            return watch.swept > 0
+            return job
 
-        await job_that(jobs, job.id, swept)
+        await job_that(jobs, job.id, lambda job: swept(job).has_ended or watch.swept > 0)
+        assert not jobs.get(job.id).has_ended
         database_full(False)
-        now = await job_that(jobs, job.id, lambda job: watch.sweep() or job.has_ended)
+        now = await job_that(jobs, job.id, lambda job: swept(job).has_ended)
         assert (now.state, now.problem) == ("done", None)
         assert len(starts(jobs.folder(job.id))) == 1
 
