@@ -17,6 +17,7 @@ from schemas.store import Store
 
 _OURS = ("embedded", "vllm")  # teachers that this machine computes
 _FLAGS = {"retry_failed": "--retry-failed", "no_review": "--no-review", "batch": "--batch", "more": "--more"}
+_VALUES = ("seeds", "precision", "confidence", "gguf", "format")
 
 
 class Request(TypedDict):
@@ -60,14 +61,17 @@ def next_part(request: Request, folder: Path, before: Part | None) -> Part | Non
     elif before:
         return None
     words += [flag for name, flag in _FLAGS.items() if getattr(options, name)]
-    words += ["--seeds", str(options.seeds)] if options.seeds else []
+    for name in _VALUES:
+        given = getattr(options, name)
+        values = given if isinstance(given, tuple) else () if given is None else (given,)
+        words += [word for value in values for word in (f"--{name}", str(value))]
     words += ["--project", str(folder), *(word for text in overrides for word in ("--set", text))]
     return Part(
         argv=words,
         overrides=list(project.overrides),
         folder=str(folder),
         cap_usd=options.cap_usd,
-        heavy=needs_gpu(project.spec, stage),
+        heavy=needs_gpu(project.spec, stage) or bool(options.gguf),
         stage=stage,
         until=until,
     )
@@ -100,6 +104,6 @@ def needs_gpu(spec: Spec, stage: str) -> bool:
         enabled += ["forward"] if spec.generate.forward.enabled else []
         enabled += ["backward"] if spec.generate.backward.enabled else []
         return spec.asks_teacher and any(spec.teacher_for(way).url in _OURS for way in enabled)
-    if stage in ("curate", "review"):  # answers that came in are curated anew within the review
+    if stage in ("curate", "review", "certify"):  # answers that came in are curated anew within the review
         return spec.curate.score.model != "none"
-    return stage in ("train", "evaluate")
+    return stage in ("train", "train-reward", "evaluate")
