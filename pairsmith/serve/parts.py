@@ -51,12 +51,13 @@ def next_part(request: Request, folder: Path, before: Part | None) -> Part | Non
     overrides = [f"generate.accepted={options.stop_after_accepted}"] if options.stop_after_accepted else []
     project = load(folder, [*overrides, *(["review.enabled=false"] if options.no_review else [])])
     command, stage, until = request["command"], request["command"], None
+    heavy = needs_gpu(project.spec, stage) or bool(options.gguf)
     words = list(COMMANDS[command].words)
     if command == "run":
         first = before["until"] if before else "generate"
         if first is None:
             return None
-        stage, until = _stages(project, first)
+        stage, until, heavy = _stages(project, first)
         words += ["--from", first, *(["--until", until] if until else [])]
     elif before:
         return None
@@ -71,30 +72,34 @@ def next_part(request: Request, folder: Path, before: Part | None) -> Part | Non
         overrides=list(project.overrides),
         folder=str(folder),
         cap_usd=options.cap_usd,
-        heavy=needs_gpu(project.spec, stage) or bool(options.gguf),
+        heavy=heavy,
         stage=stage,
         until=until,
     )
 
 
-def _stages(project: Project, first: str) -> tuple[str, str | None]:
-    """The first stage from `first` on that is not done, and the next one that needs the GPU if that one does not, or
-    the other way round; a run with nothing left to do writes the report."""
+def _stages(project: Project, first: str) -> tuple[str, str | None, bool]:
+    """The first stage from `first` on that is not done, the next one that needs the GPU if that one does not, or the
+    other way round, and whether it does; a run with nothing left to do writes the report."""
     from pairsmith.plan import STAGES, plan
 
-    url = Store.url_for(project)
+    url, was_sent = Store.url_for(project), False
     if Store.exists(url):
         with Store.open(url, write=False) as store:
-            steps = plan(project, store)
+            steps, was_sent = plan(project, store), bool(store.sampled())
     else:
         steps = plan(project, None)
+
+    def computes(stage: str) -> bool:
+        # Before the first rows are sent no answer can come, and what takes long then is installing Argilla.
+        return needs_gpu(project.spec, stage) and (stage != "review" or was_sent)
+
     left = [step for step in steps if STAGES.index(step.stage) >= STAGES.index(first)]
     stage = next((step.stage for step in left if not step.done), None)
     if stage is None:
-        return "report", None
+        return "report", None, False
     behind = STAGES[STAGES.index(stage) + 1 :]
-    heavy = needs_gpu(project.spec, stage)
-    return stage, next((name for name in behind if needs_gpu(project.spec, name) != heavy), None)
+    return stage, next((name for name in behind if computes(name) != computes(stage)), None), computes(stage)
 
 
 def needs_gpu(spec: Spec, stage: str) -> bool:

@@ -304,7 +304,7 @@ def test_one_job_at_a_time_has_the_gpu(
         for nth, slug in enumerate(("two", "three"), 1):
             begun.append(await jobs.start(slug, "generate", NO_OPTIONS, "ann"))
             waiting = await job_that(jobs, begun[nth].id, lambda job: job.state == "waits_for_gpu")
-            assert (waiting.position, waiting.note) == (nth, "the GPU works for one")
+            assert (waiting.position, waiting.note) == (nth, "one computes now")
         done = [await ended(jobs, job.id) for job in begun]
         assert [job.state for job in done] == ["done"] * 3
         for before, after in itertools.pairwise(done):

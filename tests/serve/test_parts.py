@@ -18,6 +18,7 @@ from pairsmith.serve.workspace import Workspace
 from pairsmith.stages.export import FORMATS
 from pairsmith.stages.table import stage
 from schemas.money import Hold
+from schemas.reviews import Sampled
 from schemas.spec_file import load, parse
 from schemas.store import Store
 from tests.serve.conftest import write_project
@@ -84,7 +85,23 @@ def test_a_run_changes_its_process_where_it_needs_the_gpu_or_does_not(
         stage("generate").run(project, store)
     part = next_part(request("run"), folder, None)
     assert part is not None
-    assert (part["stage"], part["until"], part["heavy"]) == ("curate", None, True)
+    assert (part["stage"], part["until"], part["heavy"]) == ("curate", "review", True)
+
+
+def test_asking_people_for_the_first_time_keeps_no_other_project_waiting(workspace: Workspace) -> None:
+    """Argilla is installed then, which takes minutes; later a review may curate anew, which computes."""
+    folder = write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
+    spec = (folder / "pairsmith.toml").read_text()
+    (folder / "pairsmith.toml").write_text(spec.replace('model = "none"', 'model = "pmi"'))
+    curated: Any = {**(next_part(request("run"), folder, None) or {}), "until": "review"}
+    first = next_part(request("run"), folder, curated)
+    with Store.open(Store.url_for(load(folder))) as store:
+        store.write(Sampled(pair_id="1", reason="certify", sampling_probability=1, dataset="queue"))
+    later = next_part(request("run"), folder, curated)
+    assert [part and (part["stage"], part["until"], part["heavy"]) for part in (first, later)] == [
+        ("review", "train", False),
+        ("review", None, True),
+    ]
 
 
 @pytest.mark.parametrize(
