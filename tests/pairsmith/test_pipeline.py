@@ -66,7 +66,7 @@ test = 0.25
 validation = 0.15
 
 [train]
-method = "qlora"
+method = "lora"
 batch = 4
 epochs = 1
 learning_rate = 1e-3
