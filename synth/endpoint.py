@@ -281,7 +281,7 @@ class Endpoint:
             if status == 200 and (said := error_status(content)) is not None:
                 status = said
             if status != 200:
-                raise await self._failure(status, headers, content, body, seconds)
+                raise await self.failure(status, headers, content, body, seconds)
         failpoint("received")
         answer = read_answer(content, seconds, body, reserved)
         self.answered = self.answered or bool(answer.choices)
@@ -305,7 +305,8 @@ class Endpoint:
                 raise
             unsent = isinstance(error, aiohttp.ClientConnectorError | NoConnectionError)
             self.lost += data is not None and not unsent
-            raise (NotConnectedError if unsent else BrokenError)(self._shown(_said(error))) from None
+            told = one_line(self._shown(str(error))) or type(error).__name__
+            raise (NotConnectedError if unsent else BrokenError)(told) from None
 
     async def _answered(
         self, method: str, base: str, path: str, data: bytes | None, begun: Callable[[], None]
@@ -329,7 +330,7 @@ class Endpoint:
 
     # -- what a status means -------------------------------------------------------------------------------------
 
-    async def _failure(
+    async def failure(
         self, status: int, headers: Mapping[str, str], content: bytes, body: Json, seconds: float
     ) -> Exception:
         """The exception that an HTTP status other than 200 amounts to."""
@@ -378,10 +379,6 @@ class Endpoint:
         await self._open()
         return self._key, self._headers, self._params
 
-    async def failure(self, status: int, content: bytes, body: Json, seconds: float) -> Exception:
-        """The exception that an answer of this status amounts to."""
-        return await self._failure(status, {}, content, body, seconds)
-
     # -- looking -------------------------------------------------------------------------------------------------
 
     async def models(self) -> list[str]:
@@ -429,7 +426,3 @@ class Endpoint:
             raise unknown_model("it is not listed", self._place, served)
         listed = next((row for row in rows if self._is_listed([str(row["id"])])), None)
         return Check(tuple(served), time.perf_counter() - began, listed)
-
-
-def _said(error: BaseException) -> str:
-    return one_line(without_user_info(str(error))) or type(error).__name__

@@ -27,6 +27,8 @@ from train.dataset import Dataset
 from train.local_model import Tried
 from train.sft import tune
 
+pytestmark = pytest.mark.timeout(1200)  # a model is trained and served, on a machine that does much else
+
 SPEC = """
 [task]
 name = "images"
