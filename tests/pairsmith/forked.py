@@ -29,6 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # What is read once, as the interpreter starts or as something is imported.
 BEGINS_WITH = ("PYTHON", "LC_", "LANG", "TZ", "HOME", "XDG_", "HF_", "OMP_", "OPENBLAS_", "PAIRSMITH_FAILPOINT")
+_BEGAN = os.environ | {"PYTHONPATH": str(ROOT)}
 # Threads do not go along.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _turn = itertools.count()
@@ -38,7 +39,7 @@ def can_fork(environment: Mapping[str, str]) -> bool:
     """Whether a command in this environment may be forked: it begins with what the tests themselves began with."""
     ours, theirs = (
         {name: value for name, value in one.items() if name.startswith(BEGINS_WITH)}
-        for one in (os.environ | {"PYTHONPATH": str(ROOT)}, environment)
+        for one in (_BEGAN, environment)
     )
     return sys.platform == "linux" and ours == theirs
 
@@ -80,7 +81,7 @@ def _server(number: int) -> str:
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), **_ONE_THREAD},
+        env=_BEGAN | _ONE_THREAD,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the tests
