@@ -38,8 +38,7 @@ _turn = itertools.count()
 def can_fork(environment: Mapping[str, str]) -> bool:
     """Whether a command in this environment may be forked: it begins with what the tests themselves began with."""
     ours, theirs = (
-        {name: value for name, value in one.items() if name.startswith(BEGINS_WITH)}
-        for one in (_BEGAN, environment)
+        {name: value for name, value in one.items() if name.startswith(BEGINS_WITH)} for one in (_BEGAN, environment)
     )
     return sys.platform == "linux" and ours == theirs
 
