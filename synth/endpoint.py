@@ -57,10 +57,6 @@ Paid = Callable[[Json, int, Callable[[], bool]], AbstractAsyncContextManager[Any
 Start = Callable[[], Coroutine[Any, Any, Reach]]
 
 
-def _nothing() -> None:
-    pass
-
-
 def _unpaid(body: Json, size_bytes: int, stopped: Callable[[], bool]) -> AbstractAsyncContextManager[Any]:
     return nullcontext()
 
@@ -291,7 +287,7 @@ class Endpoint:
 
     async def _exchange(self, method: str, base: str, path: str, data: bytes | None = None) -> Response:
         begins = asyncio.timeout(self._first_byte_s) if self._first_byte_s is not None and data is not None else None
-        begun = _nothing if begins is None else partial(begins.reschedule, None)
+        begun = None if begins is None else partial(begins.reschedule, None)
         try:
             async with begins or nullcontext():
                 return await self._answered(method, base, path, data, begun)
@@ -308,14 +304,15 @@ class Endpoint:
             raise (NotConnectedError if unsent else BrokenError)(self._shown(_said(error))) from None
 
     async def _answered(
-        self, method: str, base: str, path: str, data: bytes | None, begun: Callable[[], None]
+        self, method: str, base: str, path: str, data: bytes | None, begun: Callable[[], None] | None
     ) -> Response:
         if data is not None and (connections := self._connections.get(base)) is not None:
             return await connections.post(data, begun)
         session, proxy = self._session or await self._open(), self._proxies[base]
         url = base + path + self._suffix
         async with session.request(method, url, data=data, allow_redirects=False, proxy=proxy) as response:
-            begun()
+            if begun is not None:
+                begun()
             return response.status, response.headers, await response.read()
 
     def _without_secrets(self, text: str) -> str:
