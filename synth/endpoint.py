@@ -186,13 +186,9 @@ class Endpoint:
                 headers={**headers, **self._headers},
             )
             self._proxies = {host.url: proxy_for(host.url) for host in self.flow.hosts}
-            self._connections = {
-                url: Connections(
-                    f"{url}/chat/completions{self._suffix}", self._session.headers, connect_s=self._connect_s
-                )
-                for url, proxy in self._proxies.items()
-                if proxy is None
-            }
+            sent, rest = self._session.headers, f"/chat/completions{self._suffix}"
+            direct = (url for url, proxy in self._proxies.items() if proxy is None)
+            self._connections = {url: Connections(url + rest, sent, connect_s=self._connect_s) for url in direct}
         return self._session
 
     async def close(self) -> None:
