@@ -57,10 +57,6 @@ Paid = Callable[[Json, int, Callable[[], bool]], AbstractAsyncContextManager[Any
 Start = Callable[[], Coroutine[Any, Any, Reach]]
 
 
-def _nothing() -> None:
-    pass
-
-
 def _unpaid(body: Json, size_bytes: int, stopped: Callable[[], bool]) -> AbstractAsyncContextManager[Any]:
     return nullcontext()
 
@@ -190,13 +186,9 @@ class Endpoint:
                 headers={**headers, **self._headers},
             )
             self._proxies = {host.url: proxy_for(host.url) for host in self.flow.hosts}
-            self._connections = {
-                url: Connections(
-                    f"{url}/chat/completions{self._suffix}", self._session.headers, connect_s=self._connect_s
-                )
-                for url, proxy in self._proxies.items()
-                if proxy is None
-            }
+            sent, rest = self._session.headers, f"/chat/completions{self._suffix}"
+            direct = (url for url, proxy in self._proxies.items() if proxy is None)
+            self._connections = {url: Connections(url + rest, sent, connect_s=self._connect_s) for url in direct}
         return self._session
 
     async def close(self) -> None:
@@ -291,7 +283,7 @@ class Endpoint:
 
     async def _exchange(self, method: str, base: str, path: str, data: bytes | None = None) -> Response:
         begins = asyncio.timeout(self._first_byte_s) if self._first_byte_s is not None and data is not None else None
-        begun = _nothing if begins is None else partial(begins.reschedule, None)
+        begun = None if begins is None else partial(begins.reschedule, None)
         try:
             async with begins or nullcontext():
                 return await self._answered(method, base, path, data, begun)
@@ -309,14 +301,15 @@ class Endpoint:
             raise (NotConnectedError if unsent else BrokenError)(told) from None
 
     async def _answered(
-        self, method: str, base: str, path: str, data: bytes | None, begun: Callable[[], None]
+        self, method: str, base: str, path: str, data: bytes | None, begun: Callable[[], None] | None
     ) -> Response:
         if data is not None and (connections := self._connections.get(base)) is not None:
             return await connections.post(data, begun)
         session, proxy = self._session or await self._open(), self._proxies[base]
         url = base + path + self._suffix
         async with session.request(method, url, data=data, allow_redirects=False, proxy=proxy) as response:
-            begun()
+            if begun is not None:
+                begun()
             return response.status, response.headers, await response.read()
 
     def _without_secrets(self, text: str) -> str:
