@@ -42,7 +42,11 @@ def moves(stage: str, numbers: dict[str, object], *, no_review: bool = False) ->
         id="1", project="a", command="run", options=JobOptions(no_review=no_review), by="ann", state="running",
         created=now(), progress={"stage": stage, "numbers": numbers},
     )  # fmt: skip
-    stages = (PlannedStage("review", False, "not run yet"), PlannedStage("train", False, "after review"))
+    stages = (
+        PlannedStage("generate", True, ""),
+        PlannedStage("review", False, "not run yet"),
+        PlannedStage("train", False, "after review"),
+    )
     return words.run(Snapshot("a", Project(Path(), SPEC), None, stages, (), ()), job, moving(job), None, None)
 
 
@@ -53,6 +57,9 @@ def test_what_takes_long_is_named() -> None:
     done = {"done": 60, "total": 60}
     assert moves("split", done, no_review=True) == "Training: a step is done, the next one loads what it needs."
     assert moves("gates", {"done": 6, "total": 60}, no_review=True).startswith("Training, gates: 6 of 60")
+    assert moves("generate", done) == "Asking people has begun.", "what is done does not go on"
+    assert moves("generate", done, no_review=True) == "Training has begun."
+    assert moves("generate", {"done": 6, "total": 60}).startswith("Generating: 6 of 60 rows asked")
 
 
 def test_a_base_that_is_another_system_too_is_a_base() -> None:
