@@ -45,6 +45,14 @@ def _length(**bounds: float) -> dict[str, float]:
     return {f"curate.gates.length.{name}": bound for name, bound in bounds.items()}
 
 
+_OF_STYLE = ("off_style", "too_long", "too_short", "bad_language")
+
+
+def _reasons(*names: str) -> dict[str, list[str]]:
+    """What a reviewer may say is wrong with an output of the kind."""
+    return {"review.reasons": list(names)}
+
+
 # One answer, and no chance in it: there is nothing to choose among equals.
 _ONE_ANSWER = {
     "generate.forward.n": 1,
@@ -79,6 +87,7 @@ KINDS: Mapping[KindName, Kind] = {
         metrics=("checks", "judge", "similarity"),
         defaults={
             "task.system": "Reply to the message in the house style.",
+            **_reasons("wrong", "invented", "not_answered", *_OF_STYLE),
             "generate.forward.prompt": "reply",
             **_INVERTED,
             **_gates_off(*_COMPARED),
@@ -96,6 +105,7 @@ KINDS: Mapping[KindName, Kind] = {
         needs="labels",
         defaults={
             "task.system": "Label the text.",
+            **_reasons("wrong_label", "two_labels_fit", "no_label_fits", "unclear_text"),
             "generate.forward.prompt": "label",
             **_INVERTED,
             **_ONE_ANSWER,
@@ -112,6 +122,7 @@ KINDS: Mapping[KindName, Kind] = {
         needs="schema",
         defaults={
             "task.system": "Write what the text says as JSON.",
+            **_reasons("wrong_value", "invented", "missing_value", "wrong_field", "wrong_format", "unclear_text"),
             "generate.forward.prompt": "extract",
             **_INVERTED,
             **_ONE_ANSWER,
@@ -128,6 +139,9 @@ KINDS: Mapping[KindName, Kind] = {
         needs="to",
         defaults={
             "task.system": "Translate the text.",
+            **_reasons(
+                "wrong_meaning", "invented", "left_out", "not_translated", "wrong_term", "off_style", "bad_language"
+            ),
             "generate.forward.prompt": "translate",
             **_ONE_ANSWER,
             "generate.backward.prompt": "translate-back",
@@ -146,6 +160,7 @@ KINDS: Mapping[KindName, Kind] = {
         metrics=("checks", "judge"),
         defaults={
             "task.system": "Follow the instruction in the house style.",
+            **_reasons("wrong", "invented", "not_followed", *_OF_STYLE),
             "generate.forward.prompt": "free",
             **_INVERTED,
             **_gates_off(*_COMPARED, "echo"),

@@ -5,8 +5,9 @@ Every call goes through the official client's HTTP connection and is sent again 
 
 from __future__ import annotations
 
-import itertools
+import json
 import logging
+import re
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -29,7 +30,8 @@ _BULK = 500  # records a request: as many as Argilla takes, because each request
 _BULK_TIMEOUT_S = 300.0  # at some 100 records a second, less on a busy machine
 _MOST_BYTES = 4_000_000  # a request: a few texts as long as a book are no burden that the server breaks under
 _MOST_DELETED = 100  # records a request: Argilla's limit
-_MARK = "<!-- made by pairsmith -->"  # in a queue's guidelines, where nobody sees it
+MARK = "<!-- made by pairsmith -->"  # in a queue's guidelines, where nobody sees it
+_CLAIM = re.compile(r"<!-- made by pairsmith (\{.*\}) -->")
 _OURS = "pairsmith"  # the key in a dataset's metadata under which stands whose it is
 
 
@@ -79,7 +81,7 @@ class Argilla:
         """`patience_s`: how long a call waits for a server that goes away later. `headers` go with every call, as what
         stands before the server wants. Raises ReviewError (nothing answers, no Argilla, wrong key) and
         MissingDependency."""
-        self.url, self.workspace, self._patience_s = url.rstrip("/"), workspace, patience_s
+        self.url, self.workspace, self.patience_s = url.rstrip("/"), workspace, patience_s
         self.sdk = self._signed_in(api_key, dict(headers or {}))
 
     def _signed_in(self, api_key: str, headers: dict[str, str]) -> Any:
@@ -133,8 +135,8 @@ class Argilla:
             except httpx.TransportError as error:
                 problem = f"Argilla does not answer: {str(error) or type(error).__name__}."
                 first = "Start it (`pairsmith review up`)"
-            if time.monotonic() - started + pause > self._patience_s:
-                raise self._gave_up(problem, first)
+            if time.monotonic() - started + pause > self.patience_s:
+                raise self.gave_up(problem, first)
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
 
@@ -154,9 +156,14 @@ class Argilla:
         for workspace in self.call("GET", "me/workspaces")["items"]:
             if workspace["name"] == self.workspace:
                 return str(workspace["id"])
-        return str(self.call("POST", "workspaces", json={"name": self.workspace})["id"]) if make else None
+        if not make:
+            return None
+        made = self._answer("POST", "/api/v1/workspaces", json={"name": self.workspace})
+        if made.status_code == 409:  # somebody else made it since
+            return self.workspace_id(make=False) or self._read(made, "workspaces")
+        return str(self._read(made, "workspaces")["id"])
 
-    def _datasets(self) -> list[Json]:
+    def datasets(self) -> list[Json]:
         workspace = self.workspace_id(make=False)
         if workspace is None:
             return []
@@ -164,29 +171,29 @@ class Argilla:
         return datasets
 
     def _dataset(self, name: str) -> Json | None:
-        return next((dataset for dataset in self._datasets() if dataset["name"] == name), None)
+        return next((dataset for dataset in self.datasets() if dataset["name"] == name), None)
 
     def queue(self, name: str) -> Queue | None:
         """The published dataset of that name. Nothing is changed."""
         dataset = self._dataset(name)
-        return self._queue(dataset) if dataset and dataset["status"] == "ready" else None
+        return self.queue_of(dataset) if dataset and dataset["status"] == "ready" else None
 
     def queues(self, project: str | None, names: Collection[str]) -> list[Queue]:
         """The queues of a project, whatever they are called by now; of those that bear no project's mark, the ones of
         these names. Nothing is changed."""
-        ready = [dataset for dataset in self._datasets() if dataset["status"] == "ready"]
-        marked = [(_mark_of(dataset), dataset) for dataset in ready]
+        ready = [dataset for dataset in self.datasets() if dataset["status"] == "ready"]
+        marked = [(mark_of(dataset), dataset) for dataset in ready]
         return [
-            self._queue(dataset)
+            self.queue_of(dataset)
             for mark, dataset in sorted(marked, key=lambda one: str(one[1]["name"]))
             if (mark["project"] == project if mark else dataset["name"] in names)
         ]
 
-    def _queue(self, dataset: Json) -> Queue:
+    def queue_of(self, dataset: Json) -> Queue:
         fields = self.call("GET", f"datasets/{dataset['id']}/fields")["items"]
         questions = self.call("GET", f"datasets/{dataset['id']}/questions")["items"]
         options = {q["name"]: (q.get("settings") or {}).get("options") or () for q in questions}
-        mark = _mark_of(dataset)
+        mark = mark_of(dataset)
         return Queue(
             id=str(dataset["id"]),
             name=dataset["name"],
@@ -200,12 +207,6 @@ class Argilla:
             min_submitted=(dataset.get("distribution") or {}).get("min_submitted", 1),
         )
 
-    def free_name(self, name: str) -> str:
-        """The name, or where a dataset has it, the first of `name-2`, `name-3`, ... that none has."""
-        taken = {dataset["name"] for dataset in self._datasets() if dataset["status"] == "ready"}
-        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-        return next(free for free in names if free not in taken)
-
     def bring_up_to_date(self, queue: Queue, project: str, guidelines: str, min_submitted: int) -> None:
         """Say on the page what the spec says now, and that the queue is this project's."""
         wanted = _with_mark(guidelines)
@@ -214,60 +215,17 @@ class Argilla:
             changes["guidelines"] = wanted
         if queue.min_submitted != min_submitted:
             changes["distribution"] = {"strategy": "overlap", "min_submitted": min_submitted}
-        if queue.project != project:
+        if changes or queue.project != project:
             changes["metadata"] = {_OURS: {"project": project, "queue": queue.made_as}}
-        if changes:
             self.call("PATCH", f"datasets/{queue.id}", json=changes)
 
-    def make_queue(self, name: str, settings: Callable[[Any], Any]) -> Queue:
-        """The queue, made with `settings(client)` if it is not there. Raises ReviewError if somebody's draft of that
-        name is in its place."""
-        import argilla as rg
-        import httpx
-        from argilla._exceptions import ArgillaError
-
-        started = time.monotonic()
-        while (queue := self.queue(name)) is None:
-            self.workspace_id(make=True)
-            self._remove_own_draft(name)
-            asked = settings(self.sdk)
-            asked.guidelines = _with_mark(asked.guidelines)
-            dataset = rg.Dataset(name=name, workspace=self.workspace, settings=asked, client=self.sdk)
-            dataset._model.guidelines = _MARK  # the client first makes a bare draft: from its first moment it is ours
-            try:
-                dataset.create()
-            except (ArgillaError, httpx.HTTPError) as error:
-                if not (failure := _away(error)):
-                    raise ReviewError(
-                        f"The queue {name} cannot be made: {error}", where=self.url, fix="Read the server's log."
-                    ) from error
-                if time.monotonic() - started > self._patience_s:
-                    problem = f"The queue {name} cannot be made: {failure}."
-                    raise self._gave_up(problem, "Mend that (its log tells more)") from error
-                time.sleep(1)
-        return queue
-
-    def _gave_up(self, problem: str, first: str) -> ReviewError:
+    def gave_up(self, problem: str, first: str) -> ReviewError:
         return ReviewError(
             problem,
             where=self.url,
             why="What was sent before is there, and nothing was sent twice.",
             fix=f"{first} and run the command again; it goes on where it stopped.",
         )
-
-    def _remove_own_draft(self, name: str) -> None:
-        """A crash may have left our queue half made; it holds nothing. Anybody else's draft is left as it is."""
-        dataset = self._dataset(name)
-        if dataset is None or dataset["status"] == "ready":
-            return
-        if _MARK not in (dataset.get("guidelines") or ""):
-            raise ReviewError(
-                f"a draft named {name} is there that this version of pairsmith did not make.",
-                where=self.url,
-                why="It may be somebody's work, so it is not removed.",
-                fix='Remove it in Argilla, or name another queue: [review] dataset = "..."',
-            )
-        self.call("DELETE", f"datasets/{dataset['id']}")
 
     @cached_property
     def _is_ours(self) -> bool:
@@ -358,14 +316,21 @@ def _chunks(items: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
         yield chunk
 
 
-def _mark_of(dataset: Json) -> Json:
-    """What we wrote about a dataset: the `project` it belongs to and the `queue` it is; empty if we did not."""
-    mark: Json = (dataset.get("metadata") or {}).get(_OURS) or {}
+def mark_of(dataset: Json) -> Json:
+    """What we wrote about a dataset: the `project` it belongs to and the `queue` it is, while it is made also the
+    `store` of who makes it; empty if we did not."""
+    told = _CLAIM.search(dataset.get("guidelines") or "")
+    mark: Json = (dataset.get("metadata") or {}).get(_OURS) or (json.loads(told[1]) if told else {})
     return mark
 
 
+def claim(mark: Json) -> str:
+    """The mark of a queue that is being made, for its guidelines: a draft can have it from its first moment."""
+    return f"<!-- made by pairsmith {json.dumps(mark)} -->"
+
+
 def _with_mark(guidelines: str) -> str:
-    return f"{guidelines}\n{_MARK}\n"
+    return f"{guidelines}\n{MARK}\n"
 
 
 def _failure(answer: Any) -> str:
@@ -377,7 +342,7 @@ def _failure(answer: Any) -> str:
     return f"status {answer.status_code} {answer.text[:300]}".strip()
 
 
-def _away(error: BaseException) -> str:
+def away(error: BaseException) -> str:
     """How the server was away or failing, which the client may have wrapped in an error of its own; empty if it was
     not."""
     import httpx

@@ -11,11 +11,13 @@ a published queue cannot be changed: where the spec's reasons differ, its unansw
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from curate.argilla.client import Argilla, Queue
 from curate.argilla.edits import EDITED, fields_of, question_names
+from curate.argilla.queue_making import make_queue
 from curate.argilla.task import LETTERS, GoldForm, bad_examples, guidelines, record, settings
 from curate.gates import gates_for, judge
 from curate.review.decision import answers_given, decide
@@ -229,7 +231,7 @@ def send(
     own = project_id(store)
     if own is None:
         return PushResult(0, 0, 0, ())
-    page = _Page(project, population, argilla, own, conversation=bool(conversations))
+    page = _Page(project, store, population, argilla, own, conversation=bool(conversations))
     queues: dict[str, list[Queue]] = {name: [] for name in by_queue}
     sampled = set(store.sampled())
     for queue in argilla.queues(own, queue_names(project, store)):
@@ -307,9 +309,10 @@ class _Page:
     """What the queues of a project should look like now."""
 
     def __init__(
-        self, project: Project, population: Population, argilla: Argilla, own: str, *, conversation: bool
+        self, project: Project, store: Store, population: Population, argilla: Argilla, own: str, *, conversation: bool
     ) -> None:
         self.project, self.argilla, self.own, self.conversation = project, argilla, own, conversation
+        self.store = content_id("store", [socket.gethostname(), store.url])
         self.guidelines = guidelines(project, bad_examples(population))
         self.form = AnswerForm.of(project.spec.task, project.folder)
         self.other_candidates = max(map(len, population.inputs.values()), default=1) - 1
@@ -350,8 +353,9 @@ class _Page:
 
     def make(self, name: str) -> Queue:
         """A new queue made as `name`, under a free name."""
-        queue = self.argilla.make_queue(
-            self.argilla.free_name(name),
+        queue = make_queue(
+            self.argilla,
+            name,
             lambda client: settings(
                 self.project,
                 client,
@@ -361,9 +365,11 @@ class _Page:
                 conversation=self.conversation,
                 adjudication=name.endswith(ADJUDICATION),
             ),
+            project=self.own,
+            store=self.store,
+            fits=self._asks_the_same,
         )
-        queue = replace(queue, made_as=name)
-        self.argilla.bring_up_to_date(queue, self.own, self.guidelines, queue.min_submitted)
+        self.argilla.bring_up_to_date(queue, self.own, self.guidelines, _min_submitted(self.project, name))
         return queue
 
 

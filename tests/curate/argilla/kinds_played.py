@@ -176,11 +176,11 @@ class Player:
         pair = self.pair_of(*shown)
         before, verdict, edited, reasons = self.desk.keys, "accept", None, tuple[str, ...]()
         if number % 4 == 3:
-            verdict, reasons = "reject", ("invented",)
+            verdict, reasons = "reject", self.desk.project.spec.review.reasons[1:2]
             self.key("2")
             self.is_checked("verdict_reject")
             self.key("w")
-            self.is_checked("reasons_invented")
+            self.is_checked(f"reasons_{reasons[0]}")
         elif number % 4 == 1:
             verdict, edited = "edit", self.correct(pair)
         else:

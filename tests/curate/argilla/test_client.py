@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from curate.argilla.client import _MARK, _MOST_BYTES, Argilla, _chunks
+from curate.argilla.client import _MOST_BYTES, MARK, Argilla, _chunks, claim
 from curate.argilla.pull import pull
+from curate.argilla.queue_making import make_queue
 from schemas.errors import ReviewError
 from schemas.project import Project
 from schemas.reviews import Sampled
@@ -55,7 +56,7 @@ def test_answers_are_read_where_the_rows_were_sent(cats: Project, server: Loopba
 @pytest.mark.parametrize("dry", [True, False])
 def test_a_pull_changes_nothing_on_the_server(cats: Project, server: LoopbackArgilla, dry: bool) -> None:
     """Whatever drafts are there under our queues' names, ours or somebody's: a pull, dry or not, only reads."""
-    for name, guidelines in (("cats-shared", "mine"), ("cats-adjudication", _MARK)):
+    for name, guidelines in (("cats-shared", "mine"), ("cats-adjudication", MARK)):
         server.datasets[name] = Dataset(status="draft", guidelines=guidelines)
     with Store.open(Store.url_for(cats)) as store, Argilla(server.url, "key", "pairsmith", patience_s=1) as argilla:
         pair = fill(cats, store)[0]
@@ -65,22 +66,29 @@ def test_a_pull_changes_nothing_on_the_server(cats: Project, server: LoopbackArg
 
 
 def test_only_a_draft_of_ours_is_removed(server: LoopbackArgilla) -> None:
-    """Making a queue removes the half-made one that a crash left, which bears our mark; somebody's draft of that name
-    is refused in a sentence and left alone."""
+    """Making a queue removes the half-made one that a crash left, which bears the mark of this very store or that of a
+    version before; one that a copy of the project makes is left alone, as is another project's, and somebody's draft of
+    that name is refused in a sentence."""
+    mine = {"project": "mine", "queue": "cats", "store": "here"}
     server.datasets["theirs"] = Dataset(status="draft", guidelines="# My own guidelines")
-    server.datasets["ours"] = Dataset(status="draft", guidelines=f"# cats\n\n{_MARK}\n")
+    server.datasets["old"] = Dataset(status="draft", guidelines=f"# cats\n\n{MARK}\n")
+    server.datasets["cats-7"] = Dataset(status="draft", guidelines=f"# cats\n\n{claim(mine)}\n")
+    server.datasets["copied"] = Dataset(status="draft", guidelines=claim({**mine, "store": "elsewhere"}))
+    server.datasets["other"] = Dataset(status="draft", guidelines=claim({**mine, "project": "other"}))
 
     def unused(_: object) -> None:
         raise StopIteration
 
     with Argilla(server.url, "key", "pairsmith", patience_s=1) as argilla:
         with pytest.raises(ReviewError, match="a draft named theirs is there"):
-            argilla.make_queue("theirs", unused)
+            make_queue(argilla, "theirs", unused, project="mine", store="here")
         assert {method for method, _ in server.requests} == {"GET"}
-        with pytest.raises(StopIteration):
-            argilla.make_queue("ours", unused)
+        for name in "old", "cats", "other":
+            with pytest.raises(StopIteration):
+                make_queue(argilla, name, unused, project="mine", store="here")
     removed = [path for method, path in server.requests if method == "DELETE"]
-    assert removed == [f"datasets/{server.datasets['ours'].id}"]
+    assert removed[:2] == [f"datasets/{server.datasets[name].id}" for name in ("old", "cats-7")]
+    assert not {server.datasets[name].id for name in ("theirs", "copied", "other")} & set(" ".join(removed).split("/"))
 
 
 def test_headers_that_a_proxy_wants_go_with_every_call(server: LoopbackArgilla) -> None:

@@ -1,0 +1,84 @@
+"""Two pushes at the same moment, on a real server: of copies of one project, and of two projects of one name."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from curate.argilla.client import Argilla
+from curate.argilla.pull import pull
+from curate.argilla.push import PushResult, draw_batch, project_id, push
+from curate.argilla.server import ArgillaServer
+from curate.review.population import read_population
+from schemas.project import Project
+from schemas.spec_file import load
+from schemas.store import Store
+from tests.curate.argilla.answering import answer
+from tests.curate.review.review_project import SCOPE, fill, project
+
+
+def drawn(folder: Path, name: str, workspace: str, inputs: int) -> Project:
+    folder.mkdir()
+    made = project(folder, name, workspace=workspace)
+    with Store.open(Store.url_for(made)) as store:
+        fill(made, store, inputs)
+        draw_batch(made, store, read_population(made, store, [SCOPE]))
+    return made
+
+
+def pushed_at_once(server: ArgillaServer, projects: list[Project], *, ours: bool) -> list[PushResult]:
+    """What both pushes say; each has a connection and a store of its own, and begins when the other does."""
+    ready = threading.Barrier(len(projects))
+
+    def one(made: Project) -> PushResult:
+        workspace = made.spec.review.workspace or ""
+        with (
+            Store.open(Store.url_for(made)) as store,
+            Argilla(server.url, server.api_key, workspace, patience_s=60) as argilla,
+        ):
+            argilla.__dict__["_is_ours"] = ours  # by our server's routes, or by those that every Argilla has
+            population = read_population(made, store, [SCOPE])
+            ready.wait()
+            return push(made, store, population, argilla)
+
+    with ThreadPoolExecutor(len(projects)) as pool:
+        return list(pool.map(one, projects))
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_two_copies_that_push_at_once_send_each_row_once(
+    argilla_server: ArgillaServer, tmp_path: Path, ours: bool
+) -> None:
+    """One workspace, one queue of each name, no row twice and none missing; both can bring the answers."""
+    name = f"cats-{uuid.uuid4().hex[:8]}"
+    first = drawn(tmp_path / "first", name, f"w-{name}", 12)
+    shutil.copytree(tmp_path / "first", tmp_path / "copy")
+    copy = load(tmp_path / "copy")
+    told = pushed_at_once(argilla_server, [first, copy], ours=ours)
+    assert told[0].queues == told[1].queues
+    with Argilla(argilla_server.url, argilla_server.api_key, f"w-{name}") as argilla:
+        rows = [row for dataset in argilla.datasets() for row in argilla.records(argilla.queue_of(dataset))]
+        answer(argilla.sdk, rows[0]["id"], "accept")
+        for made in first, copy:
+            with Store.open(Store.url_for(made)) as store:
+                assert sorted(row["external_id"] for row in rows) == sorted(store.sampled())
+                assert pull(made, store, argilla).new == 1
+
+
+def test_two_projects_of_one_name_that_push_at_once_do_not_meet(argilla_server: ArgillaServer, tmp_path: Path) -> None:
+    """In one workspace each has queues of its own, with its own rows and no other's, whoever was first."""
+    name = f"cats-{uuid.uuid4().hex[:8]}"
+    projects = [drawn(tmp_path / str(inputs), name, f"w-{name}", inputs) for inputs in (12, 15)]
+    told = pushed_at_once(argilla_server, projects, ours=True)
+    assert not set(told[0].queues) & set(told[1].queues)
+    with Argilla(argilla_server.url, argilla_server.api_key, f"w-{name}") as argilla:
+        assert {dataset["name"] for dataset in argilla.datasets()} == {queue for one in told for queue in one.queues}
+        for made in projects:
+            with Store.open(Store.url_for(made)) as store:
+                rows = [row for queue in argilla.queues(project_id(store), ()) for row in argilla.records(queue)]
+                assert sorted(row["external_id"] for row in rows) == sorted(store.sampled())
