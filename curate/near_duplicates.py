@@ -149,9 +149,11 @@ def contaminated(
     short, every = _Short(held_out, theirs, threshold), set(theirs)
     ours: dict[tuple[int, int], frozenset[str]] = {}  # of texts that have all numbers of a held-out one
 
+    def has_numbers(number: int, text: int, other: int) -> bool:
+        return theirs[other] <= ours.get((number, text), frozenset())
+
     def keep(number: int, touch: Touch) -> None:
-        told = theirs[touch.held_out] <= ours.get((number, touch.text), frozenset())
-        if told and (number not in touches or touch.similarity > touches[number].similarity):
+        if number not in touches or touch.similarity > touches[number].similarity:
             touches[number] = touch
 
     def seen() -> Iterator[tuple[str, ...]]:
@@ -162,12 +164,15 @@ def contaminated(
                 if any(among):
                     ours[number, place] = numbers
                 for touch in short.touched(text, place, among):
-                    keep(number, touch)
+                    if has_numbers(number, place, touch.held_out):
+                        keep(number, touch)
             yield row
 
     long = [len(words(text)) >= _SHORT for text in held_out]
     with TokenSets((text,) for text in held_out) as held, TokenSets(seen()) as sets:
         for number, other, place in sets.meeting(held, min(threshold, _CONTAINED)):
+            if not has_numbers(number, place, other):
+                continue
             one, its = sets[number][place], held[other][0]
             similarity = jaccard(one, its)
             if long[other] and (share := len(one & its) / len(its)) >= _CONTAINED:

@@ -22,10 +22,11 @@ from synth.turns import exchange
 _LOOKED_AT = 10_000  # rows
 _TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
 _LONG_WORDS = 40.0  # a lone column of texts as long as these holds finished outputs
+_HEADER_WORDS = 7  # a longer header is a row of a file without headers
 _CATEGORIES = 30  # most different values of a column that says something of many rows
 # Names of columns in exports of help desks, forms and datasets, in the languages that we know them in.
 _OUTPUT = """
-output reply answer response completion target label category summary solution rewritten corrected translation
+output reply answer response completion target label category summary solution rewritten corrected translation chosen
 resolution antwort lösung reponse réponse respuesta risposta kategorie klasse ergebnis ausgabe zusammenfassung
 übersetzung catégorie categoria categoría etiqueta étiquette traduction traducción
 """
@@ -33,6 +34,7 @@ _REPLY = "reply answer response resolution antwort lösung reponse réponse resp
 _INPUT = """
 input prompt question query body message request text ticket instruction source frage nachricht anfrage
 """
+_ALPACA = ("instruction", "input", "output", "system")
 _HEAD = "subject title headline betreff titel sujet asunto oggetto"
 
 
@@ -67,13 +69,14 @@ class Column(NamedTuple):
 
 class Guess(NamedTuple):
     """What a file was taken for. `task` are keys of `[task]`, `settings` those of its `[[seeds]]`, `why` sentences, one
-    for each guess."""
+    for each guess. `spoken` are the texts that tell the language."""
 
     task: dict[str, Any]
     kind: str
     settings: dict[str, Any]
     why: list[str]
     outputs: tuple[str, ...]
+    spoken: tuple[str, ...]
 
 
 def guess(path: Path, kind: str = "") -> Guess:
@@ -89,10 +92,12 @@ def guess(path: Path, kind: str = "") -> Guess:
     columns = _columns(names, rows)
     if {"instruction", "output"} <= set(names):
         outputs = next(column.filled for column in columns if column.header == "output")
-        return Guess(
-            {"kind": "free"}, "pair", {}, ["it has the columns instruction and output, as Alpaca has"], outputs
-        )
-    return _table(path, columns, kind)
+        why = ["it has the columns instruction and output, as Alpaca has", *_not_read(names, _ALPACA)]
+        return Guess({"kind": "free"}, "pair", {}, why, outputs, outputs)
+    found = _table(path, columns, kind)
+    if row := next((name for name in names if len(name.split()) > _HEADER_WORDS), None):
+        found.why.append(f"the first line was taken for headers, and looks like a row: '{row[:40]}...'")
+    return found
 
 
 def columns_of(path: Path) -> list[Column]:
@@ -110,8 +115,10 @@ def _columns(names: Sequence[str], rows: Sequence[Cells]) -> list[Column]:
 
 def _rows(path: Path, names: Sequence[str]) -> list[Cells]:
     """The first rows, under the numbers of their columns."""
-    every = {f"c{at}": name for at, name in enumerate(names)}
-    source = SeedSource(path=path.name, columns=every, input="{{ c0 }}")
+    every = {f"c{at}": name for at, name in enumerate(names) if name.strip()}
+    if not every:
+        raise InputError("has no headers.", where=f"{path.name}:1", fix="Write a name above each column.")
+    source = SeedSource(path=path.name, columns=every, input=f"{{{{ {next(iter(every))} }}}}")
     with ExitStack() as stack:
         rows = (row for _, row in rows_of(source, path.parent, None, [], stack))
         return [row for row in islice(rows, _LOOKED_AT) if not isinstance(row, Fault)]
@@ -119,9 +126,11 @@ def _rows(path: Path, names: Sequence[str]) -> list[Cells]:
 
 def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     name = re.sub(r"\W+", "_", header.strip().casefold()).strip("_") or f"column_{at + 1}"
-    cells = (plain_text(row.get(f"c{at}")) for row in rows)
-    texts = tuple("" if isinstance(cell, Fault) else cell for cell in cells)
-    return Column(f"c_{name}" if name[0].isdigit() else name, header, texts)
+    column = Column(f"c_{name}" if name[0].isdigit() else name, header, ())
+    held = (row.get(f"c{at}") for row in rows)
+    records = column.called(_OUTPUT)  # of what is called an output, a JSON object is one
+    cells = (plain_text(json.dumps(cell) if records and isinstance(cell, dict) else cell) for cell in held)
+    return column._replace(texts=tuple("" if isinstance(cell, Fault) else cell for cell in cells))
 
 
 def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
@@ -131,8 +140,13 @@ def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
     several = any(len([turn for turn in one.asked if turn.role != "system"]) > 1 for one in usable)
     turns = "some rows have several turns" if several else "every row is a question and its answer"
     outputs = tuple(one.answer for one in usable)
-    why = [f"the column '{column}' holds chats; {turns}"]
-    return Guess({"kind": "reply"}, "conversation" if several else "pair", {}, why, outputs)
+    why = [f"the column '{column}' holds chats; {turns}", *_not_read(names, (column, "system"))]
+    return Guess({"kind": "reply"}, "conversation" if several else "pair", {}, why, outputs, outputs)
+
+
+def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:
+    left = [name for name in names if name not in read and name.strip()]
+    return [f"not read: {', '.join(left)}"] if left else []
 
 
 def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
@@ -166,7 +180,9 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     if output.says_something and not output.is_text and len(folded) > 1:
         task = {"kind": "classify", "labels": sorted(folded.values())}
         why.append(f"'{output.header}' has {len(folded)} values that come back, so they are labels")
-    return _with_extra(Guess(task, kind, settings, why, output.filled), [output, body, *heads], columns)
+    prose = output.is_text and not output.filled[0].startswith(("{", "["))
+    spoken = (output if prose else body).filled
+    return _with_extra(Guess(task, kind, settings, why, output.filled, spoken), [output, body, *heads], columns)
 
 
 def settings_of(
@@ -203,7 +219,7 @@ def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
     if others:
         why.append(f'if {" or ".join(others)} is its output, write kind = "pair" and name both as input and output')
     settings = {"columns": {"text": text.header}}
-    found = Guess({"kind": "rewrite"}, kind, settings, why, text.filled if finished else ())
+    found = Guess({"kind": "rewrite"}, kind, settings, why, text.filled if finished else (), text.filled)
     return _with_extra(found, [text], columns)
 
 
@@ -212,9 +228,9 @@ def _with_extra(found: Guess, used: Sequence[Column], columns: Sequence[Column])
     rest = [column for column in columns if column not in used]
     extra = [column for column in rest if column.says_something and column.name not in RESERVED]
     kept = {**found.settings["columns"], **{column.name: column.header for column in extra}}
-    left = [column.header for column in rest if column not in extra]
+    read = [column.header for column in (*used, *extra)]
     why = [f"'{c.header}' stays with every row and may be asked for in prompts: its values come back" for c in extra]
-    why += [f"not read: {', '.join(left)}"] if left else []
+    why += _not_read([column.header for column in rest], read)
     return found._replace(settings={**found.settings, "columns": kept}, why=[*found.why, *why])
 
 
@@ -244,7 +260,7 @@ def spec_text(path: Path, found: Guess, task: str) -> str:
             "# Replace this: what a good output is, in words that a stranger could check. The untuned model is told it",
             "# in the evaluation" + ("." if imported else ", and the teacher with every seed."),
             'style = "A good output is correct, complete and as long as the task asks."',
-            f'language = "{_language(found.outputs)}"',
+            f'language = "{_language(found.spoken)}"',
             "",
             *(comment(f"{sentence[0].upper()}{sentence[1:]}.") for sentence in found.why),
             "[[seeds]]",
@@ -276,7 +292,8 @@ def _language(texts: Sequence[str]) -> str:
     import py3langid
 
     sample = " ".join(texts)[:20_000]
-    return str(py3langid.classify(sample)[0]) if len(sample) >= 200 else "en"
+    found = str(py3langid.classify(sample)[0]) if len(sample) >= 200 else "en"
+    return found if len(found) == 2 else "en"  # "zxx" are texts in no language
 
 
 def comment(sentence: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,6 +56,13 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
     set_keys = [_override(raw, item) for item in overrides if _sets_the_kind(item)]
     raw = with_defaults(raw)
     set_keys += [_override(raw, item) for item in overrides if not _sets_the_kind(item)]
+    if (odd := _no_number(raw)) is not None:
+        raise SpecError(
+            f"'{'.'.join(odd)}' is a number that nothing can be set to.",
+            where=_place(odd, path, text, set_keys),
+            why="It is infinite, no number, or beyond 64 bits, and could be neither sent nor stored.",
+            fix="Write a finite number of at most 18 digits.",
+        )
     notices += old_keys.renamed(raw)
     notices += old_keys.set_by_old_name([item.partition("=")[0].replace(" ", "") for item in overrides])
     try:
@@ -62,6 +70,16 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
         return Project(folder, Spec.model_validate(raw), tuple(overrides), sentences)
     except ValidationError as error:
         raise _explained(error, raw, path, text, set_keys) from None
+
+
+def _no_number(value: Any, key: tuple[str, ...] = ()) -> tuple[str, ...] | None:
+    """The first key under `value` that holds a number which JSON or a database cannot."""
+    if isinstance(value, dict | list):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        return next((odd for name, part in parts if (odd := _no_number(part, (*key, str(name))))), None)
+    if isinstance(value, float):
+        return None if math.isfinite(value) else key
+    return key if isinstance(value, int) and not -(2**63) <= value < 2**63 else None
 
 
 def set_keys(text: str, values: Mapping[str, Any], notes: Mapping[str, Sequence[str]] | None = None) -> str:
@@ -185,9 +203,7 @@ def _explained(
     first = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
     loc = _written(first["loc"], raw, missing=first["type"] == "missing")
     key = ".".join(loc)
-    from_set = any(keys[: len(loc)] == loc or (loc[: len(keys)] == keys) for keys in set_keys)
-    line = None if from_set else key_line(text, loc)
-    where = f"--set {key}" if from_set and key else f"{path}:{line}" if line else str(path)
+    where = _place(loc, path, text, set_keys)
     if first["type"] == "extra_forbidden":
         legal = _legal_keys(loc[:-1])
         near = difflib.get_close_matches(loc[-1], legal, n=1, cutoff=0.0)
@@ -217,6 +233,14 @@ def _explained(
     return SpecError(
         f"{subject}{message}{shown}.", where=where, fix="`pairsmith docs spec` describes every key and its values."
     )
+
+
+def _place(loc: tuple[str, ...], path: Path, text: str, set_keys: Iterable[tuple[str, ...]]) -> str:
+    """Where a person has written the key `loc`: with --set, or on a line of the file."""
+    if loc and any(keys[: len(loc)] == loc or loc[: len(keys)] == keys for keys in set_keys):
+        return f"--set {'.'.join(loc)}"
+    line = key_line(text, loc)
+    return f"{path}:{line}" if line else str(path)
 
 
 _PLAIN = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,10 +20,13 @@ MAX_CHARS = 100_000
 """A seed longer than this is a problem row: few teachers take it, and it is nearly always a broken file."""
 
 
+_HALF = re.compile("[\ud800-\udfff]")
+
+
 class SeedProblem(NamedTuple):
     """Something about one row. `what` begins with one word a test or a count can use: `blank`, `duplicate`, `type`,
-    `nul`, `long`, `column`, `cells`, `json`, `role`, `turns` for a row that is not used; `bom`, `header`, `shape` for
-    what was mended or recognised."""
+    `nul`, `surrogate`, `long`, `column`, `cells`, `json`, `role`, `turns` for a row that is not used; `bom`, `header`,
+    `shape` for what was mended or recognised."""
 
     where: str
     what: str
@@ -213,6 +217,8 @@ def checked(cell: object, of: str = "") -> str | Fault:
     text = (cell or "").strip()
     if not text:
         return Fault(f"blank: there is no text{part}.")
+    if not text.isascii() and (half := _HALF.search(text)):
+        return Fault(f"surrogate: character {half.start() + 1}{part} is half of a pair, which no text can hold.")
     if "\0" in text:
         return Fault(f"nul: character {text.index(chr(0)) + 1} is a NUL, which databases cannot hold.")
     if len(text) > MAX_CHARS:

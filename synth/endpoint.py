@@ -44,6 +44,7 @@ from synth.chat_completions import (
     read_answer,
     retry_after_s,
 )
+from synth.connections import Connections, NoConnectionError, Response
 from synth.dialect import LOGPROBS, Dialect
 from synth.flow import Flow, Sending, unreachable
 from synth.http_status import Place, every_rows, meaning, unknown_model
@@ -54,6 +55,10 @@ Urls = str | Sequence[str]
 Reach = tuple[Urls, str | None] | tuple[Urls, str | None, Mapping[str, str]]
 Paid = Callable[[Json, int, Callable[[], bool]], AbstractAsyncContextManager[Any]]
 Start = Callable[[], Coroutine[Any, Any, Reach]]
+
+
+def _nothing() -> None:
+    pass
 
 
 def _unpaid(body: Json, size_bytes: int, stopped: Callable[[], bool]) -> AbstractAsyncContextManager[Any]:
@@ -122,6 +127,7 @@ class Endpoint:
         self._start = start
         self._starting: asyncio.Task[Reach] | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._connections: dict[str, Connections] = {}
         self.dialect = Dialect(model)
         self.url, self._key, self._headers = url if isinstance(url, str) else url[0], "", dict[str, str]()
         if start is None:
@@ -184,6 +190,13 @@ class Endpoint:
                 headers={**headers, **self._headers},
             )
             self._proxies = {host.url: proxy_for(host.url) for host in self.flow.hosts}
+            self._connections = {
+                url: Connections(
+                    f"{url}/chat/completions{self._suffix}", self._session.headers, connect_s=self._connect_s
+                )
+                for url, proxy in self._proxies.items()
+                if proxy is None
+            }
         return self._session
 
     async def close(self) -> None:
@@ -192,7 +205,10 @@ class Endpoint:
             self._starting.cancel()
             await asyncio.wait((self._starting,))
         if self._session is not None:
+            for connections in self._connections.values():
+                connections.close()
             await self._session.close()
+            await asyncio.sleep(0)  # a connection ends in the next turn of the loop
             self._session = None
 
     def drain(self) -> None:
@@ -273,32 +289,34 @@ class Endpoint:
         answer = answer if answer.choices else answer._replace(body=self._without_secrets(answer.body))
         return answer if base == self.url else answer._replace(url=base)
 
-    async def _exchange(
-        self, method: str, base: str, path: str, data: bytes | None = None
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        session = self._session or await self._open()
-        url, proxy = base + path + self._suffix, self._proxies[base]
-        limit_s = None if data is None else self._first_byte_s
-        sent = session.request(method, url, data=data, allow_redirects=False, proxy=proxy)
-        begins: asyncio.Timeout | None = None
+    async def _exchange(self, method: str, base: str, path: str, data: bytes | None = None) -> Response:
+        begins = asyncio.timeout(self._first_byte_s) if self._first_byte_s is not None and data is not None else None
+        begun = _nothing if begins is None else partial(begins.reschedule, None)
         try:
-            if limit_s is None:
-                async with sent as response:
-                    return response.status, response.headers, await response.read()
-            async with asyncio.timeout(limit_s) as begins, sent as response:
-                begins.reschedule(None)
-                return response.status, response.headers, await response.read()
+            async with begins or nullcontext():
+                return await self._answered(method, base, path, data, begun)
         except aiohttp.ServerTimeoutError:
             raise NotConnectedError(f"no connection within {self._connect_s:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, NoConnectionError, OSError) as error:
             if isinstance(error, TimeoutError) and begins is not None and begins.expired():
                 told = f"nothing came within {self._first_byte_s:g} s; raise teacher.first_byte_s if it needs longer"
                 raise TimedOutError(told) from None
             if isinstance(error, TimeoutError):
                 raise
-            unsent = isinstance(error, aiohttp.ClientConnectorError)
+            unsent = isinstance(error, aiohttp.ClientConnectorError | NoConnectionError)
             self.lost += data is not None and not unsent
             raise (NotConnectedError if unsent else BrokenError)(self._shown(_said(error))) from None
+
+    async def _answered(
+        self, method: str, base: str, path: str, data: bytes | None, begun: Callable[[], None]
+    ) -> Response:
+        if data is not None and (connections := self._connections.get(base)) is not None:
+            return await connections.post(data, begun)
+        session, proxy = self._session or await self._open(), self._proxies[base]
+        url = base + path + self._suffix
+        async with session.request(method, url, data=data, allow_redirects=False, proxy=proxy) as response:
+            begun()
+            return response.status, response.headers, await response.read()
 
     def _without_secrets(self, text: str) -> str:
         for secret in (self._key, *self._headers.values()):

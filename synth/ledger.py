@@ -22,6 +22,7 @@ from synth.batches import OPEN_QUESTIONS, Batches
 from synth.chat_completions import Answer, RefusedError, UnansweredError, seems_cut
 from synth.endpoint import Endpoint
 from synth.meter import Meter, Reserved
+from synth.places import Places
 from synth.question import Question as Question
 from synth.refusals import Refusals
 
@@ -90,7 +91,7 @@ class Ledger:
         self._attempts = teacher.attempts
         self._stage = stage
         endpoint.flow.concurrency = min(endpoint.flow.concurrency, self.concurrency)
-        self._undurable = asyncio.Semaphore(2 * self.concurrency)
+        self._undurable = Places(2 * self.concurrency)
         self._index = store.call_index()
         self._asking: dict[str, asyncio.Future[Completion | FailedSample]] = {}
         self._refusals = Refusals(keep_asking=keep_asking)

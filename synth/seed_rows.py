@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -32,6 +33,16 @@ _ENDINGS = {
     ".parquet": "parquet",
     ".txt": "text",
     ".text": "text",
+}
+_OTHER_ENDINGS = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "is a spreadsheet"),
+    **dict.fromkeys((".gz", ".zst", ".bz2", ".xz", ".zip"), "is compressed"),
+}
+_HEADS = {b"PK\x03\x04": "is a spreadsheet or an archive", b"\x1f\x8b": "is compressed"}
+_AS_TEXT = {
+    "is a spreadsheet": 'Save it as "CSV UTF-8".',
+    "is compressed": "Unpack it, and name the file that was in it.",
+    "is a spreadsheet or an archive": 'Save a spreadsheet as "CSV UTF-8", unpack an archive.',
 }
 _BLANK = Fault("blank: there is no text.")
 _SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
@@ -110,11 +121,15 @@ def names_of(path: Path) -> list[str]:
             told = _SEPARATOR.fullmatch(head)
             head = next(lines, "") if told else head
             separator = told[1] if told else delimiter(head, source)
-            return next(csv.reader(chain([head], lines), delimiter=separator), [])
+            try:
+                return next(csv.reader(chain([head], lines), delimiter=separator), [])
+            except csv.Error as error:
+                raise _no_csv(error, f"{path.name}:1") from None
         try:
-            row = orjson.loads(head) if head else None
+            row = _value(head) if head else None
         except orjson.JSONDecodeError as error:
-            raise InputError(f"is not valid JSON: {error}.", where=f"{path.name}:1", fix="Mend this line.") from None
+            fix = _one_a_line(head) or "Mend this line."
+            raise InputError(f"is not valid JSON: {error}.", where=f"{path.name}:1", fix=fix) from None
     if not isinstance(row, dict):
         raise InputError("does not begin with an object.", where=path.name, fix='Write rows such as {"text": "..."}.')
     return list(row)
@@ -128,6 +143,8 @@ def _told_by_name(source: SeedSource, path: Path) -> str:
     told = _ENDINGS.get(path.suffix.lower())
     if told:
         return told
+    if other := _OTHER_ENDINGS.get(path.suffix.lower()) if path.exists() else None:
+        raise InputError(f"{other}, and only text is read.", where=source.path, fix=_AS_TEXT[other])
     if path.exists():
         raise InputError(
             f"its format is not told by the ending '{path.suffix}'.",
@@ -154,6 +171,8 @@ def _lines(stream: BinaryIO, source: SeedSource, notes: list[SeedProblem]) -> _L
         number += 1
         size = len(raw)
         if number == 1:
+            if other := next((what for head, what in _HEADS.items() if raw.startswith(head)), None):
+                raise InputError(f"{other}, and only text is read.", where=shown(source), fix=_AS_TEXT[other])
             if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
                 raise InputError("is UTF-16.", where=f"{shown(source)}:1", fix="Save it as UTF-8.")
             if raw.startswith(b"\xef\xbb\xbf"):
@@ -199,7 +218,7 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
                 yield number, _BLANK
             else:
                 try:
-                    yield number, orjson.loads(line.rstrip())
+                    yield number, _value(line.rstrip())
                 except orjson.JSONDecodeError as error:
                     what = f"is not valid JSON at column {error.colno}: {error.msg}."
                     if not source.imported:
@@ -207,11 +226,33 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
                             what,
                             where=f"{shown(source)}:{number}",
                             why="JSONL holds one whole object on every line.",
-                            fix="Mend or delete this line.",
+                            fix=_one_a_line(line) or "Mend or delete this line.",
                         ) from None
                     yield number, Fault(f"json: {what}")
 
     return object_rows(objects(), source, notes)
+
+
+def _value(text: str) -> object:
+    """The JSON value in `text`. What Python's own writer makes beside strict JSON, NaN and half a surrogate pair, is
+    read as well: it costs the text that it stands in, not the file. Raises orjson.JSONDecodeError."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        if "NaN" not in text and "Infinity" not in text and "\\ud" not in text.lower():
+            raise
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            pass
+        raise
+
+
+def _one_a_line(line: str) -> str:
+    """What to do where a line of JSONL holds only the beginning of a value; empty where it is another mistake."""
+    if line.strip() not in ("{", "[", "[{"):
+        return ""
+    return 'Write each object on one line; a file that is a list is called .json, or has format = "json" in the spec.'
 
 
 def _text_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
@@ -235,6 +276,12 @@ def _list_in(content: bytes, source: SeedSource) -> list[object]:
     try:
         rows: list[object] = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
+        try:
+            found = _value(content.decode("utf-8-sig"))
+        except (orjson.JSONDecodeError, UnicodeDecodeError):
+            found = None
+        if isinstance(found, list):
+            return found
         where = f"{shown(source)}:{error.lineno}"
         raise InputError(f"is not valid JSON at column {error.colno}: {error.msg}.", where=where) from None
     return rows
@@ -313,12 +360,7 @@ def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise InputError(
-                f"is not valid CSV: {error}.",
-                where=where,
-                why="A quotation mark that is never closed swallows the rows behind it.",
-                fix='Close it, or write a quotation mark inside a quoted cell twice ("").',
-            ) from None
+            raise _no_csv(error, where) from None
         if cells is None:
             return
         end = head[0] - 1 + reader.line_num
@@ -337,6 +379,21 @@ def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
             )
         else:
             yield start, {name: cells[at] if at < len(cells) else None for name, at in places.columns.items()}
+
+
+def _no_csv(error: csv.Error, where: str) -> InputError:
+    if str(error).startswith("new-line character"):
+        return InputError(
+            "has a carriage return alone where a line ends, as old Macs wrote it.",
+            where=where,
+            fix="Save it with other line ends: in Excel as \"CSV UTF-8\", elsewhere with `tr '\\r' '\\n' < OLD > NEW`.",
+        )
+    return InputError(
+        f"is not valid CSV: {error}.",
+        where=where,
+        why="A quotation mark that is never closed swallows the rows behind it.",
+        fix='Close it, or write a quotation mark inside a quoted cell twice ("").',
+    )
 
 
 def _hub_rows(source: SeedSource, notes: list[SeedProblem]) -> Rows:

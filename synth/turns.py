@@ -75,7 +75,7 @@ def _sides(cells: Cells) -> list[Message] | Fault:
     sides: list[Message] = []
     asked = "instruction" if "instruction" in cells else "input"
     for name, role in ((asked, "user"), ("output", "assistant")):
-        text = checked(cells[name], name)
+        text = checked(_written(cells[name]) if name == "output" else cells[name], name)
         if isinstance(text, Fault):
             return text
         sides.append(Message(role=_ROLES[role], content=text))
@@ -83,6 +83,11 @@ def _sides(cells: Cells) -> list[Message] | Fault:
     if isinstance(more, Fault):
         return sides if more.what.startswith("blank") else more
     return [Message(role="user", content=f"{sides[0].content}\n\n{more}"), sides[1]]
+
+
+def _written(cell: object) -> object:
+    """An output that is no text but a label's number or a record, as the JSON that it is."""
+    return orjson.dumps(cell).decode() if isinstance(cell, bool | int | float | dict) else cell
 
 
 def _listed(cell: object) -> list[Message] | Fault:
@@ -115,7 +120,10 @@ def _message(turn: object, number: int) -> Message | Fault:
     if role is None:
         who = f"'{named[:40]}' is no role that is known" if named else "has no role"
         return Fault(f"role: turn {number}: {who}; there is: {', '.join(_ROLES)}.")
-    text = checked(_parts(next((turn[key] for key in _CONTENT if key in turn), None)), f"turn {number}")
+    content = next((turn[key] for key in _CONTENT if key in turn), None)
+    if not content and (turn.get("tool_calls") or turn.get("function_call")):
+        return Fault(f"turns: turn {number} calls a tool, and calls of tools are not read.")
+    text = checked(_parts(content), f"turn {number}")
     return text if isinstance(text, Fault) else Message(role=role, content=text)
 
 

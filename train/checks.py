@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curate.gates import GateStep, gates_for, judge_text
 from curate.gates.judgement import quote
 from curate.gates.user import guarded, user_gate
 from curate.rows import fold
+from schemas.errors import UsageError
 from schemas.records import content_id
 from schemas.spec import Pattern, Spec
 
@@ -106,7 +108,8 @@ def _of_the_user(name: str, folder: Path) -> GateStep:
 
 
 def checks_of(checks: Sequence[Check]) -> Checks:
-    """Checks without a spec. A regular expression is named `pattern_1` by its place, a function by its own name."""
+    """Checks without a spec. A regular expression is named `pattern_1` by its place, a function by its own name; the
+    second function of one name, as two lambdas have, is numbered. Raises UsageError for two `Pattern`s of one name."""
     patterns: list[Pattern] = []
     functions: list[GateStep] = []
     for number, check in enumerate(checks, 1):
@@ -115,8 +118,17 @@ def checks_of(checks: Sequence[Check]) -> Checks:
         elif isinstance(check, Pattern):
             patterns.append(check)
         else:
-            functions.append(_function(check))
-    return Checks((), tuple(patterns), tuple(functions))
+            step, names = _function(check), [step.by.partition("#")[0] for step in functions]
+            again = names.count(step.by)
+            functions.append(replace(step, by=f"{step.by}#{again + 1}") if again else step)
+    found = Checks((), tuple(patterns), tuple(functions))
+    if twice := [name for name, times in Counter(found.names).items() if times > 1]:
+        raise UsageError(
+            f"two checks are called '{twice[0].removeprefix(INDEPENDENT)}'.",
+            why="The answer to one would stand for both.",
+            fix="Give each a name of its own.",
+        )
+    return found
 
 
 def _function(check: Callable[..., bool | None]) -> GateStep:

@@ -10,7 +10,10 @@ from functools import lru_cache
 _AT_WILL = re.compile("[\u064b-\u0652\u0640]|(?<=i)\u0307")
 
 
-@lru_cache(maxsize=64)  # every gate asks for the same few texts
+REMEMBERED = 512  # texts of which a cache of gates keeps what it found
+
+
+@lru_cache(maxsize=REMEMBERED)  # every gate asks for the same few texts
 def fold(text: str) -> str:
     """`text` in one form: compatibility characters, case, apostrophes and vowel marks of Arabic made equal."""
     if text.isascii():

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 from typing import NamedTuple
 
+from curate.gates.folding import REMEMBERED
 from curate.gates.phrases import frames_of, phrases, says
 from curate.gates.words import count_words
 
@@ -81,18 +82,18 @@ def _frames() -> dict[str, list[Frame]]:
     return frames
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=REMEMBERED)
 def sentences(text: str) -> tuple[str, ...]:
     """The sentences of a folded text, lines apart."""
     return tuple(part for part in _SENTENCE.split(text) if part and part.strip())
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=REMEMBERED)
 def _paragraphs(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in _PARAGRAPH.split(text) if part.strip())
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=REMEMBERED)
 def _first_line(text: str) -> tuple[str, str]:
     first, _, rest = text.strip().partition("\n")
     return first.strip(), rest.strip()

@@ -12,7 +12,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from curate.gates.content import quotations
-from curate.gates.folding import fold
+from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import FOLDER, lexicon, own_letters
 from curate.gates.words import words
@@ -162,12 +162,12 @@ _SURE_OF_A_SEGMENT = 0.99
 _OWN = 0.35  # so many of the words of a sentence that are stop words of a language make it a sentence of that language
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=REMEMBERED)
 def _letters(text: str) -> str:
     return "".join(filter(str.isalpha, text))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=REMEMBERED)
 def _speaks(text: str, code: str, least: int = 5) -> bool:
     """Whether a text is so full of stop words of `code`, and of no other language's, that it needs no identifying."""
     tokens, known = words(text), _languages_of()
@@ -242,7 +242,7 @@ def _relatives(code: str) -> frozenset[str]:
     return frozenset({code}.union(*(group.split() for group in _SIBLINGS if code in group.split())))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=REMEMBERED)
 def _own_and_best_other(text: str, code: str) -> tuple[float, float, str]:
     """The probability of `code`, that of the likeliest other language, and its code; each with its relatives."""
     left = dict(_identifier(code).rank(text))

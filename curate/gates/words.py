@@ -10,9 +10,13 @@ from collections.abc import Collection
 from difflib import SequenceMatcher
 from functools import cache, cached_property, lru_cache
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from curate.gates.folding import fold
+from curate.gates.folding import REMEMBERED, fold
 from curate.gates.phrases import lexicon
+
+if TYPE_CHECKING:
+    from Stemmer import Stemmer
 
 # Scripts written without spaces: every character counts as a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
@@ -21,7 +25,7 @@ _UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
 # `--ar 16:9`: an option of the image model, not a word of the description.
 OPTION = re.compile(r"(?<!\S)--[a-z]\w*(?:[ =][\d.:/]+(?=[,;]?(?:\s|\Z))|[ =]\S+(?=\s+--|\s*$))?")
 
-# ISO 639-1 -> the algorithm of snowballstemmer.
+# ISO 639-1 -> the Snowball algorithm.
 _STEMMERS = {
     "ar": "arabic", "ca": "catalan", "cs": "czech", "da": "danish", "de": "german", "el": "greek", "en": "english",
     "eo": "esperanto", "es": "spanish", "et": "estonian", "eu": "basque", "fa": "persian", "fi": "finnish",
@@ -37,7 +41,7 @@ def words(text: str) -> list[str]:
     return list(_words(text))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=REMEMBERED)
 def _words(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(fold(text)))
 
@@ -47,7 +51,7 @@ def without_options(text: str) -> str:
     return OPTION.sub(" , ", text)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=REMEMBERED)
 def count_words(text: str) -> int:
     """Words as a word counter counts them (runs without white space), unspaced scripts by character."""
     if text.isascii():
@@ -72,7 +76,7 @@ def content_words(text: str, language: str = "en") -> list[str]:
 
 def has_stemmer(language: str) -> bool:
     """True if inflected forms of a word of `language` are known to be one word."""
-    return _algorithm(language) is not None
+    return _stemmer(language) is not None
 
 
 @lru_cache(maxsize=1 << 16)
@@ -83,21 +87,16 @@ def stem(word: str, language: str = "en") -> str:
     """
     word = word.removesuffix("'s")
     word = lexicon(language).irregular.get(word, word)
-    algorithm = _algorithm(language)
-    if algorithm is None:
-        return word
-    from snowballstemmer import stemmer
-
-    stemmed: str = stemmer(algorithm).stemWord(word)
-    return stemmed
+    stemmer = _stemmer(language)
+    return stemmer.stemWord(word) if stemmer else word
 
 
 @cache
-def _algorithm(language: str) -> str | None:
-    from snowballstemmer import algorithms
+def _stemmer(language: str) -> Stemmer | None:
+    from Stemmer import Stemmer
 
     name = _STEMMERS.get(language)
-    return name if name in algorithms() else None
+    return Stemmer(name, 0) if name else None  # 0: `stem` has a cache of its own
 
 
 _ALIKE = 2  # letters that a compound and its inflections begin with

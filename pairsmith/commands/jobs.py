@@ -117,8 +117,8 @@ def show(desk: Desk, job: str) -> None:
 @click.option("--no-review", is_flag=True, help="Go on without people.")
 @on_workspace
 def start(desk: Desk, project: str, what: str, **options: Any) -> None:
-    """Put a job into the queue: WHAT is run, generate, curate, review-push, review-pull, train, evaluate, export,
-    preview or forecast. It runs as soon as a server does, under what the server allows."""
+    """Put a job into the queue: WHAT is run, generate, curate, review-push, review-pull, certify, train, train-reward,
+    evaluate, export, preview or forecast. It runs as soon as a server does, under what the server allows."""
     from pydantic import ValidationError
 
     from pairsmith.serve.job import JobOptions

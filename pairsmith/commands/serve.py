@@ -80,7 +80,13 @@ def up(
             server_header=False,
             proxy_headers=proxied,
         )
-        server = uvicorn.Server(config)
+
+        class Server(uvicorn.Server):
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                app.state.jobs.hub.end()  # else it waits for open streams, and cuts them
+                await super().shutdown(sockets)
+
+        server = Server(config)
         with suppress(KeyboardInterrupt):  # it has ended in order, and passes the signal on
             server.run([listening])
         if not server.started:

@@ -29,7 +29,7 @@ from schemas.files import replaced_folder
 MANIFEST = "manifest.json"
 _DUMP = "service.pgdump"
 _SQLITE = b"SQLite format 3\0"
-_NOT_KEPT = {"views", "jobs", "lock", "trash", "__pycache__"}  # of .serve
+_NOT_KEPT = {"views", "jobs", "chosen", "lock", "trash", "__pycache__"}  # of .serve
 
 
 class Kept(NamedTuple):

@@ -11,6 +11,7 @@ It outlives the server that started it. What it leaves in the job's folder is al
 | `log/` | what it says, in pieces named by their first byte |
 | `pins.json` | what shaped the stages when the job began, and what had been spent |
 | `exit-NTH.json` | how it ended: written once, whole, last |
+| `stopping` | somebody has stopped the job; a process that begins now ends at once |
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from schemas.failpoints import failpoint
 from schemas.files import replaced
 
 BUSY = 75  # exit code: another process runs this job
+STOPPING = "stopping"  # the file that a job which was stopped has
 PIECE = 1_000_000  # bytes of a piece of the log
 KEPT = 5  # pieces that are kept of its beginning, and of its end
 _LOOK_EVERY_S = 1.0
@@ -65,6 +67,8 @@ def main(folder: Path, nth: int) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             _append(folder / "starts.jsonl", {"part": nth, "pid": os.getpid(), "at": began})
+            if (folder / STOPPING).exists():
+                raise KeyboardInterrupt
             part = json.loads((folder / f"part-{nth}.json").read_bytes())
             with _logged(folder / "log"), _heavy(part["heavy_lock"]):
                 return _run(folder, nth, part)

@@ -103,6 +103,7 @@ class Hub:
     def __init__(self) -> None:
         self._states: dict[str, State] = {}
         self._subscribers: set[_Subscriber] = set()
+        self._has_ended = False
 
     def publish(self, event: str, project: str, key: str, data: State, *, keep: bool = True) -> None:
         """Tell who may see `project` that `key` is now `data`; with `keep`, those who come later too."""
@@ -123,19 +124,26 @@ class Hub:
         return list(self._states.values())
 
     async def subscribe(self, slugs: Collection[str]) -> AsyncIterator[State]:
-        """Events of the projects `slugs`, those that are now first, then each change, until nobody iterates."""
+        """Events of the projects `slugs`, those that are now first, then each change, until nobody iterates or the hub
+        has ended."""
         subscriber = _Subscriber(slugs)
         for state in self._states.values():
             subscriber.hear(state)
         self._subscribers.add(subscriber)
         try:
-            while True:
+            while not self._has_ended:
                 await subscriber.changed.wait()
                 subscriber.changed.clear()
                 while subscriber.unheard:
                     yield subscriber.unheard.pop(next(iter(subscriber.unheard)))
         finally:
             self._subscribers.discard(subscriber)
+
+    def end(self) -> None:
+        """Tell every subscriber that this was all."""
+        self._has_ended = True
+        for subscriber in self._subscribers:
+            subscriber.changed.set()
 
     @property
     def listening(self) -> int:

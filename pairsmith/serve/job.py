@@ -41,6 +41,12 @@ class JobOptions(BaseModel):
     cap_usd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     stop_after_accepted: int | None = Field(default=None, ge=1)
     seeds: int | None = Field(default=None, ge=1, le=200)
+    precision: float | None = Field(default=None, ge=0.5, lt=1)
+    confidence: float | None = Field(default=None, ge=0.5, lt=1)
+    gguf: tuple[Literal["f16", "q8_0", "q4_k_m"], ...] = Field(default=(), max_length=3)
+    format: tuple[Literal["openai", "together", "axolotl", "llama-factory", "unsloth"], ...] = Field(
+        default=(), max_length=5
+    )
 
 
 class Command(NamedTuple):
@@ -58,9 +64,11 @@ COMMANDS: dict[str, Command] = {
     "curate": Command(("curate",), _ASKING),
     "review-push": Command(("review", "push"), frozenset({"more"})),
     "review-pull": Command(("review", "pull")),
+    "certify": Command(("certify",), _ASKING | {"precision", "confidence"}),
     "train": Command(("train",)),
+    "train-reward": Command(("train-reward",)),
     "evaluate": Command(("evaluate",), _ASKING),
-    "export": Command(("export",)),
+    "export": Command(("export",), frozenset({"gguf", "format"})),
     "preview": Command(("preview",), _ASKING | {"seeds"}),
     "forecast": Command(("forecast",), _ASKING | {"seeds"}),
 }

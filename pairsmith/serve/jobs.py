@@ -338,7 +338,7 @@ class Jobs:
         ahead = [
             _request(other)["project"] for other in parts if other.queue_name == HEAVY and other.status == "PENDING"
         ]
-        return "waits_for_gpu", None, None, part.workflow_id, f"the GPU works for {ahead[0]}" if ahead else None
+        return "waits_for_gpu", None, None, part.workflow_id, f"{ahead[0]} computes now" if ahead else None
 
     def _end_of_stopped(self, job_id: str) -> End:
         """How a job ended that was stopped: as any other, if its last process had ended before it could hear of it."""

@@ -17,6 +17,7 @@ from schemas.store import Store
 
 _OURS = ("embedded", "vllm")  # teachers that this machine computes
 _FLAGS = {"retry_failed": "--retry-failed", "no_review": "--no-review", "batch": "--batch", "more": "--more"}
+_VALUES = ("seeds", "precision", "confidence", "gguf", "format")
 
 
 class Request(TypedDict):
@@ -50,47 +51,55 @@ def next_part(request: Request, folder: Path, before: Part | None) -> Part | Non
     overrides = [f"generate.accepted={options.stop_after_accepted}"] if options.stop_after_accepted else []
     project = load(folder, [*overrides, *(["review.enabled=false"] if options.no_review else [])])
     command, stage, until = request["command"], request["command"], None
+    heavy = needs_gpu(project.spec, stage) or bool(options.gguf)
     words = list(COMMANDS[command].words)
     if command == "run":
         first = before["until"] if before else "generate"
         if first is None:
             return None
-        stage, until = _stages(project, first)
+        stage, until, heavy = _stages(project, first)
         words += ["--from", first, *(["--until", until] if until else [])]
     elif before:
         return None
     words += [flag for name, flag in _FLAGS.items() if getattr(options, name)]
-    words += ["--seeds", str(options.seeds)] if options.seeds else []
+    for name in _VALUES:
+        given = getattr(options, name)
+        values = given if isinstance(given, tuple) else () if given is None else (given,)
+        words += [word for value in values for word in (f"--{name}", str(value))]
     words += ["--project", str(folder), *(word for text in overrides for word in ("--set", text))]
     return Part(
         argv=words,
         overrides=list(project.overrides),
         folder=str(folder),
         cap_usd=options.cap_usd,
-        heavy=needs_gpu(project.spec, stage),
+        heavy=heavy,
         stage=stage,
         until=until,
     )
 
 
-def _stages(project: Project, first: str) -> tuple[str, str | None]:
-    """The first stage from `first` on that is not done, and the next one that needs the GPU if that one does not, or
-    the other way round; a run with nothing left to do writes the report."""
+def _stages(project: Project, first: str) -> tuple[str, str | None, bool]:
+    """The first stage from `first` on that is not done, the next one that needs the GPU if that one does not, or the
+    other way round, and whether it does; a run with nothing left to do writes the report."""
     from pairsmith.plan import STAGES, plan
 
-    url = Store.url_for(project)
+    url, was_sent = Store.url_for(project), False
     if Store.exists(url):
         with Store.open(url, write=False) as store:
-            steps = plan(project, store)
+            steps, was_sent = plan(project, store), bool(store.sampled())
     else:
         steps = plan(project, None)
+
+    def computes(stage: str) -> bool:
+        # Before the first rows are sent no answer can come, and what takes long then is installing Argilla.
+        return needs_gpu(project.spec, stage) and (stage != "review" or was_sent)
+
     left = [step for step in steps if STAGES.index(step.stage) >= STAGES.index(first)]
     stage = next((step.stage for step in left if not step.done), None)
     if stage is None:
-        return "report", None
+        return "report", None, False
     behind = STAGES[STAGES.index(stage) + 1 :]
-    heavy = needs_gpu(project.spec, stage)
-    return stage, next((name for name in behind if needs_gpu(project.spec, name) != heavy), None)
+    return stage, next((name for name in behind if computes(name) != computes(stage)), None), computes(stage)
 
 
 def needs_gpu(spec: Spec, stage: str) -> bool:
@@ -100,6 +109,6 @@ def needs_gpu(spec: Spec, stage: str) -> bool:
         enabled += ["forward"] if spec.generate.forward.enabled else []
         enabled += ["backward"] if spec.generate.backward.enabled else []
         return spec.asks_teacher and any(spec.teacher_for(way).url in _OURS for way in enabled)
-    if stage in ("curate", "review"):  # answers that came in are curated anew within the review
+    if stage in ("curate", "review", "certify"):  # answers that came in are curated anew within the review
         return spec.curate.score.model != "none"
-    return stage in ("train", "evaluate")
+    return stage in ("train", "train-reward", "evaluate")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from pairsmith.failures import as_json
-from pairsmith.serve.child import BUSY
+from pairsmith.serve.child import BUSY, STOPPING
 from pairsmith.serve.parts import Part
 from pairsmith.serve.workspace import locked
 from pairsmith.stopping import INTERRUPTED
@@ -61,14 +61,15 @@ async def kept_alive(
         if is_held(folder):
             await asyncio.sleep(_LOOK_EVERY_S)
             continue
-        if await asyncio.to_thread(cancelled):
-            return End(code=INTERRUPTED, problem=None)
-        if ended(folder, nth):  # between the two looks
-            continue
-        if (deaths := _deaths(folder, nth)) >= MOST_DEATHS:
-            return _died(how, deaths)
-        await asyncio.sleep(deaths / 2)
         try:
+            await asyncio.to_thread(folder.mkdir, 0o700, True, True)  # first: who stops the job leaves a mark there
+            if await asyncio.to_thread(cancelled):
+                return End(code=INTERRUPTED, problem=None)
+            if ended(folder, nth):  # between the two looks
+                continue
+            if (deaths := _deaths(folder, nth)) >= MOST_DEATHS:
+                return _died(how, deaths)
+            await asyncio.sleep(deaths / 2)
             process = await asyncio.to_thread(_started, folder, nth, part, environment)
         except PairsmithError as error:
             return End(code=error.exit_code, problem=as_json(error))
@@ -119,22 +120,22 @@ def is_held(folder: Path) -> bool:
 def stop(folder: Path) -> None:
     """Ask the process of a job to stop; the second time, after a while, kill it and its children.
 
-    It is asked once: a second signal would end it without draining.
+    It is asked once: a second signal would end it without draining. One that has only just been started finds the mark
+    that is left here when it has its lock.
     """
+    asked = folder / STOPPING
     try:
-        pid = int(json.loads((folder / "lock").read_bytes())["pid"])
-    except (OSError, ValueError, KeyError):
-        return  # it has just begun
-    asked = folder / "stopping"
-    with suppress(ProcessLookupError):
-        try:
-            os.close(os.open(asked, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        except FileExistsError:
-            if time.time() - asked.stat().st_mtime > GRACE_S and is_held(folder):
-                os.killpg(pid, signal.SIGKILL)
+        os.close(os.open(asked, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        ask, number = os.kill, signal.SIGTERM
+    except FileExistsError:
+        if time.time() - asked.stat().st_mtime <= GRACE_S:
             return
+        ask, number = os.killpg, signal.SIGKILL
+    except OSError:
+        return  # nothing of it was started, or the disk is full; a server that sees it run asks again
+    with suppress(OSError, ValueError, KeyError):  # it has just begun, or ended
         if is_held(folder):
-            os.kill(pid, signal.SIGTERM)
+            ask(int(json.loads((folder / "lock").read_bytes())["pid"]), number)
 
 
 def _deaths(folder: Path, nth: int) -> int:

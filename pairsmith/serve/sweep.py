@@ -36,13 +36,14 @@ class Watch:
 
     async def run(self) -> None:
         looked_s = swept_s = 0.0
-        await self._tried(self._take_up_running)
         while True:
             now_s = time.monotonic()
-            if now_s - looked_s >= _LOOK_EVERY_S:
+            if is_due := now_s - swept_s >= SWEEP_EVERY_S:
+                await self._tried(self._take_up_running)
+            if is_due or now_s - looked_s >= _LOOK_EVERY_S:
                 await self._tried(self._look)
                 looked_s = now_s
-            if now_s - swept_s >= SWEEP_EVERY_S:
+            if is_due:
                 await self._tried(self.sweep)
                 swept_s = now_s
             for job_id in list(self._watched):
@@ -62,10 +63,12 @@ class Watch:
             _LOG.warning("jobs could not be looked after, it is tried again: %s %s", type(error).__name__, what[:1])
 
     def _take_up_running(self) -> None:
-        """Watch every job whose process lives, also those that were stopped while no server did."""
-        for folder in self._jobs.workspace.jobs_folder.glob("*/lock"):
-            if is_held(folder.parent):
-                self._watched[folder.parent.name] = self._jobs.get(folder.parent.name)
+        """Watch every job whose process lives, also one that was stopped while no server did, or looked as if it had
+        none yet."""
+        for lock in self._jobs.workspace.jobs_folder.glob("*/lock"):
+            job_id = lock.parent.name
+            if job_id not in self._watched and is_held(lock.parent) and (job := self._now(job_id)):
+                self._watched[job_id] = job
 
     def _look(self) -> list[Job]:
         """The jobs whose state has changed; a process whose job was stopped is asked to end."""

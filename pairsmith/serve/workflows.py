@@ -3,16 +3,21 @@
 Rules, each of which has cost a job once: the version is fixed, because workflows of another version are never touched
 again; so these functions keep their names, arguments and order of steps as long as it stands, and another shape needs
 `jobs-2` beside it. A step is preemptible and async. Progress is no event of DBOS. Only the sweep resumes a workflow.
+A database that refuses to be written (a full disk) is no end of a job: the workflow is left as it stands there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID, error
+from sqlalchemy.exc import DBAPIError
 
 from pairsmith.failures import as_json
 from pairsmith.serve import traces
@@ -80,6 +85,11 @@ def _is_a_failure(record: logging.LogRecord) -> bool:
 @DBOS.workflow(name="job", max_recovery_attempts=None)
 async def job(request: Request) -> End:
     """The parts of a job, one after the other, until one ends badly or none is left."""
+    with _left_to_the_sweep():
+        return await _parts_of(request)
+
+
+async def _parts_of(request: Request) -> End:
     part: Part | None = None
     end = End(code=0, problem=None)
     nth = 0
@@ -98,7 +108,17 @@ async def job(request: Request) -> End:
 @DBOS.workflow(name="process", max_recovery_attempts=None)
 async def process(request: Request, nth: int, part: Part) -> End:
     """One part: a process that is kept alive."""
-    return await _kept_alive(request, nth, part)
+    with _left_to_the_sweep():
+        return await _kept_alive(request, nth, part)
+
+
+@contextmanager
+def _left_to_the_sweep() -> Iterator[None]:
+    """Where the database fails, leave the workflow "pending", not failed: the sweep puts it back into its queue."""
+    try:
+        yield
+    except DBAPIError as failed:
+        raise error.DBOSWorkflowCancelledError("the jobs database could not be written") from failed
 
 
 def part_id(job_id: str, nth: int) -> str:
@@ -128,13 +148,17 @@ async def _planned(request: Request, before: Part | None) -> tuple[Part | None, 
 async def _kept_alive(request: Request, nth: int, part: Part) -> End:
     place = _placed()
     folder = place.workspace.jobs_folder / request["id"]
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def environment() -> dict[str, str]:
         return place.environment(load(Path(part["folder"]), part["overrides"])) | traces.parent_of(request["id"])
 
     def cancelled() -> bool:
-        status = DBOS.get_workflow_status(request["id"])
-        return status is not None and status.status == "CANCELLED"
+        while True:
+            try:
+                status = DBOS.get_workflow_status(request["id"])
+            except DBAPIError:  # nobody knows; raised, it would be kept as the end of this step
+                time.sleep(1.0)
+            else:
+                return status is not None and status.status == "CANCELLED"
 
     return await kept_alive(folder, nth, part, environment, cancelled)

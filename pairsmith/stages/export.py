@@ -26,7 +26,8 @@ NAMES = ("dataset", "adapter", "evaluation")
 REPORT = "report.html"
 FORMATS = tuple(chat_files.FORMATS)
 EVIDENCE = "evidence.json"
-_MARK = "export.json"
+EXPORT = "export"
+MARK = "export.json"
 
 
 def export(
@@ -49,12 +50,12 @@ def export(
     An earlier export there is replaced at once. Raises NoWork without a dataset, UsageError if `out` holds something
     else, and NotLicensed for rows that `[export]` does not let out.
     """
-    out = out or project.folder / "export"
+    out = out or project.folder / EXPORT
     with recording(project, store, "export", ExportOutcome()) as record:
         latest = {name: artifacts[-1] for name in NAMES if (artifacts := store.artifacts(name))}
         if "dataset" not in latest:
             raise NoWork("there is no dataset to export.", fix="Run `pairsmith curate` first.")
-        if out.exists() and not (out.is_dir() and ((out / _MARK).is_file() or not any(out.iterdir()))):
+        if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
             raise UsageError(
                 "something that is not an export of pairsmith is there already.",
                 where=str(out),
@@ -85,7 +86,7 @@ def export(
                     written[name] = out / name
             told = {"certificate": certificate, "licences": licences.as_json(declared)}
             mark = {**ids, "spec_hash": project.spec_hash, **told}
-            (partial / _MARK).write_text(json.dumps(mark, indent=2) + "\n")
+            (partial / MARK).write_text(json.dumps(mark, indent=2) + "\n")
         rows = len(latest["dataset"].members)
         record.outcome = ExportOutcome(
             counts=Counts(rows_in=rows, accepted=rows),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.errors import UsageError
 from schemas.records import Sampling
@@ -15,6 +16,20 @@ class Section(BaseModel):
     """A table of the spec file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, raw: Any) -> Any:
+        return _no_switch_for_a_number(cls, raw)
+
+
+def _no_switch_for_a_number(model: type[BaseModel], raw: Any) -> Any:
+    """`raw` as it is. True would be taken for 1: `accepted = true` ended a run at its first row."""
+    for name, value in raw.items() if isinstance(raw, Mapping) else ():
+        field = model.model_fields.get(name) if isinstance(value, bool) else None
+        if field and {int, float} & (types := {field.annotation, *get_args(field.annotation)}) and bool not in types:
+            raise ValueError(f"'{name}' is a number, not {str(value).lower()}")
+    return raw
 
 
 Given = TypeVar("Given", bound=Section)
@@ -66,6 +81,7 @@ def _without_unset(sampling: Any) -> Any:
     """A setting that is "unset" is left to the endpoint and not sent: reasoning models refuse a temperature."""
     if not isinstance(sampling, dict):
         return sampling
+    _no_switch_for_a_number(Sampling, sampling)
     return {name: None if value == "unset" else value for name, value in sampling.items()}
 
 

@@ -111,7 +111,7 @@ class EvaluateSettings(Section):
 
     @model_validator(mode="after")
     def _distinct_names(self) -> EvaluateSettings:
-        if self.user and len(set(self.check_names)) < len(self.check_names):
+        if len(set(self.check_names)) < len(self.check_names):
             raise ValueError("two checks have one name, so a report could not tell them apart")
         return self
 

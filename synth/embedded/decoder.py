@@ -34,6 +34,8 @@ _SCORE_CHUNK_TOKENS = 256
 # rows beside them, a lone answer comes out as it would in a crowd on most processors; on some (those with AMX, say)
 # rounding depends on every batch size, so nothing may rely on it.
 _FEWEST_ROWS = 4
+# Fewer tokens that all rows begin with are not worth a pass of their own.
+_SHARED_STEP = 64
 # Beginnings of prompts are kept in so much of what keys and values may take, beside it.
 _PREFIX_SHARE, _LEAST_PREFIX_MIB = 1 / 8, 96
 
@@ -53,6 +55,13 @@ class _Lane:
 
     def has_work(self) -> bool:
         return bool(self.active or self.waiting or self.scoring)
+
+    def shared_prefix(self) -> int:
+        """How many tokens the prompts of all active rows begin with alike, in whole steps."""
+        prompts = [row.job.prompt for row in self.active]
+        least, most = min(prompts), max(prompts)  # in order of their tokens, so what these two share all do
+        shared = next((at for at, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), len(least))
+        return shared // _SHARED_STEP * _SHARED_STEP
 
     def most_cells(self, more: Sequence[Row] = ()) -> int:
         """Cells of the row cache once each row, these too, has reached its token limit."""
@@ -164,7 +173,9 @@ class Decoder:
             lengths = [row.length for row in lane.active] + [0] * spare
             lane.cache.reserve(len(lengths), max(lengths) + 1)
             ids = torch.tensor([[row.ids[-1]] for row in lane.active] + [[0]] * spare)
-            logits = self._model.forward(lane.cache, 0, ids, torch.tensor(lengths)[:, None])
+            logits = self._model.forward(
+                lane.cache, 0, ids, torch.tensor(lengths)[:, None], shared=0 if spare else lane.shared_prefix()
+            )
             for row in lane.active:
                 row.length += 1
             self._choose(lane, 0, logits[: len(lane.active), -1])

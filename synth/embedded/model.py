@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from schemas.errors import PairsmithError
 from synth.chat_template import Chat
+from synth.embedded import shared_prefix
 from synth.embedded.rows import RowCache, RowTokens
 
 # About what the activations of a small model take for a token; it bounds how many rows are recomputed together.
@@ -111,6 +112,17 @@ class ChatModel:
         self._on: str | None = None
         self.use(None)
         self._layout = self._fitting_layout(_layout(config))
+        self._shares_prefixes = self._can_share_prefixes(parameters)
+
+    def _can_share_prefixes(self, parameters: Mapping[str, inspect.Parameter]) -> bool:
+        """Whether `shared_prefix.attend` computes this model: on a CPU, through keys and values that all stay seen, by
+        layers that are told of the prefix (a model that does not pass it on computes every row by itself)."""
+        passes_on = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+        plain = self._layout is not None and set(self._layout.windows.values()) == {None}
+        if not (plain and passes_on and self.device == "cpu" and self._model.config._attn_implementation == "sdpa"):
+            return False
+        self._model.set_attn_implementation(shared_prefix.NAME)
+        return True
 
     def _load_adapter(self, name: str, folder: Path) -> None:
         from peft import PeftModel
@@ -157,16 +169,19 @@ class ChatModel:
         positions_RS: torch.Tensor,
         *,
         every_logit: bool = False,
+        shared: int = 0,
     ) -> torch.Tensor:
         """Runs S new tokens of R rows; returns float32 logits [R, S, vocabulary], or [R, 1, ...] of the last token.
 
-        Those of the last token, of which tokens are drawn, are on the CPU, all of them on the model's device.
+        The first `shared` tokens of all rows are the same, which saves work where S is 1. Logits of the last token, of
+        which tokens are drawn, are on the CPU, all of them on the model's device.
         """
         if isinstance(rows, RowTokens):
             wanted_RS = positions_RS if every_logit else positions_RS[:, -1:]
             recomputed = self._recomputed(rows.place(first, ids_RS, positions_RS), wanted_RS)
             return recomputed if every_logit else recomputed.cpu()
         masks = rows.aim(first, positions_RS)
+        more = {"shared_prefix": shared} if shared and self._shares_prefixes and ids_RS.shape[1] == 1 else {}
         output = self._model(
             input_ids=ids_RS.to(self.device),
             position_ids=positions_RS.to(self.device),
@@ -175,6 +190,7 @@ class ChatModel:
             use_cache=True,
             logits_to_keep=0 if every_logit else 1,
             **{self._cache_argument: rows.cache},
+            **more,
         )
         logits: torch.Tensor = output.logits.float()
         return logits if every_logit else logits.cpu()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from schemas.cores import cores
+from schemas.cores import threads
 from schemas.errors import MissingDependency, TeacherError, UsageError
 from synth.embedded.child import child_command, child_environment
 from synth.embedded.weights import NAME, Progress, embedded_weights, folder_weights
@@ -90,7 +90,7 @@ async def embedded(
         *("--dtype", dtype),
         *("--max-batch", str(max_batch)),
         *(() if kv_mib is None else ("--kv-mib", str(kv_mib))),
-        *("--threads", str(cores())),
+        *("--threads", str(threads())),
         *("--template-arguments", json.dumps(dict(template_arguments or {}))),
         *(() if listen is None else ("--listen", json.dumps(listen))),
     )

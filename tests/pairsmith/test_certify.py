@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,61 +12,26 @@ import pytest
 from click.testing import CliRunner
 
 import pairsmith
-from curate.argilla.push import draw_batch
 from curate.preferences import Preference, without_estimation_half
-from curate.review.population import read_population
 from curate.review.sampling import in_estimation_half
-from pairsmith import certified, teachers
+from pairsmith import certified
 from pairsmith.commands.certify import command
 from pairsmith.stages.certify import certify
 from pairsmith.stages.what_if import what_if
 from schemas import spec_file
 from schemas.errors import NoWork, PairsmithError
-from schemas.progress import unheard
 from schemas.project import Project
 from schemas.reviews import Review
 from schemas.store import Store
-from tests.pairsmith import conftest
-from tests.pairsmith.conftest import DETAILS, LIGHTS, MOODS, PLACES
-
-SPEC = """
-[task]
-kind = "reply"
-name = "own"
-style = "A short, kind answer."
-
-[[seeds]]
-path = "pairs.jsonl"
-kind = "pair"
-
-[curate.duplicates]
-enabled = false
-
-[review]
-batch = 120
-"""
-ROWS = 400
-
-
-def _text(rng: random.Random) -> str:
-    return f"{rng.choice(MOODS)} {rng.choice(PLACES)}, {rng.choice(DETAILS)} in the {rng.choice(LIGHTS)}"
+from tests.pairsmith import conftest, own_pairs
+from tests.pairsmith.own_pairs import ROWS, answer, good
 
 
 @pytest.fixture(scope="module")
 def curated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """400 pairs; the long answers are good ones."""
-    tmp_path = tmp_path_factory.mktemp("curated")
-    rng = random.Random(3)
-    lines = []
-    for n in range(ROWS):
-        output = f"{'. '.join(_text(rng) for _ in range(1 + 3 * (n % 4 > 0)))}."
-        lines.append(json.dumps({"input": f"What of number {n}, {_text(rng)}?", "output": output}))
-    (tmp_path / "pairs.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    (tmp_path / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
-    own = pairsmith.Project(tmp_path)
-    own.generate()
-    own.curate()
-    return tmp_path
+    folder = tmp_path_factory.mktemp("curated")
+    own_pairs.curated(folder)
+    return folder
 
 
 @pytest.fixture
@@ -77,24 +41,6 @@ def folder(curated: Path, tmp_path: Path) -> Path:
 
 def _project(folder: Path, *overrides: str) -> Project:
     return spec_file.load(folder, overrides)
-
-
-def _good(output: str) -> bool:
-    return len(output) > 120
-
-
-def _answer(folder: Path, batches: int = 1) -> list[str]:
-    """Draw batches and answer them as they deserve; the ids of what was answered."""
-    project, answered = _project(folder), list[str]()
-    with Store.open(Store.url_for(project)) as store:
-        for _ in range(batches):
-            population = read_population(project, store, teachers.scopes_of(project, unheard))
-            drawn = dict.fromkeys(record.pair_id for record in draw_batch(project, store, population, more=True))
-            for id_, pair in population.pairs(drawn).items():
-                decision: Any = "accept" if _good(pair.output) else "reject"
-                store.write(Review(pair_id=id_, reviewer="argilla:here/1", name="ann", decision=decision))
-            answered += drawn
-    return list(dict.fromkeys(answered))
 
 
 def _certify(folder: Path, *overrides: str, **more: Any) -> tuple[Any, Any]:
@@ -109,13 +55,13 @@ def test_a_certificate_names_its_rows_and_keeps_its_promise(folder: Path) -> Non
     and export tell it."""
     with pytest.raises(NoWork, match="nobody has answered"):
         _certify(folder)
-    _answer(folder)
+    answer(folder)
     early, state = _certify(folder)
     assert early.words.startswith("no certificate: ")
     assert not early.made
     assert state["words"] == early.words
     assert not (folder / "certificate.json").exists()
-    _answer(folder, 2)
+    answer(folder, 2)
     outcome, state = _certify(folder)
     assert outcome.words.startswith("auto-accept ")
     assert outcome.counts.adds_up
@@ -127,7 +73,7 @@ def test_a_certificate_names_its_rows_and_keeps_its_promise(folder: Path) -> Non
     with Store.open(Store.url_for(_project(folder)), write=False) as store:
         pairs = store.pairs(told["rows"])
         (artifact,) = store.artifacts("certificate")
-    assert sum(_good(pair.output) for pair in pairs) >= 0.9 * len(pairs)
+    assert sum(good(pair.output) for pair in pairs) >= 0.9 * len(pairs)
     assert {id_ for id_, _ in artifact.members} == set(told["rows"])
     exported = pairsmith.Project(folder).export()
     assert exported.certificate["holds"]
@@ -137,7 +83,7 @@ def test_a_certificate_names_its_rows_and_keeps_its_promise(folder: Path) -> Non
 def test_what_shapes_the_rows_undoes_a_certificate_and_training_does_not(folder: Path) -> None:
     """Another gate or generation: status and export say that it no longer holds, before curation and after; another
     learning rate, and more answers, undo nothing."""
-    _answer(folder, 3)
+    answer(folder, 3)
     outcome, _ = _certify(folder)
     assert outcome.made
     url = Store.url_for(_project(folder))
@@ -159,7 +105,7 @@ def test_what_shapes_the_rows_undoes_a_certificate_and_training_does_not(folder:
 
 def test_calibration_and_certificate_stand_on_answers_of_different_rows(folder: Path) -> None:
     """No row of the estimation half has any part in P(good), whatever people say of it."""
-    answered = _answer(folder, 3)
+    answered = answer(folder, 3)
     first, _ = _certify(folder)
     project = _project(folder)
     halves = [in_estimation_half(project.spec.review.seed, id_) for id_ in answered]
@@ -177,7 +123,7 @@ def test_calibration_and_certificate_stand_on_answers_of_different_rows(folder: 
 
 def test_a_row_that_became_an_exemplar_is_not_certified(folder: Path) -> None:
     """What a person copied from an answered row into the spec is left out of the rows and of the labels."""
-    answered = _answer(folder, 3)
+    answered = answer(folder, 3)
     first, _ = _certify(folder)
     project = _project(folder)
     own = [id_ for id_ in answered if in_estimation_half(project.spec.review.seed, id_)]
@@ -196,7 +142,7 @@ def test_a_row_that_became_an_exemplar_is_not_certified(folder: Path) -> None:
 
 def test_a_reward_model_gets_no_answer_that_a_certificate_stands_on(folder: Path) -> None:
     """Of the preferences that people's answers make, none that rests on the estimation half is left for training."""
-    answered = _answer(folder, 3)
+    answered = answer(folder, 3)
     project = _project(folder)
     with Store.open(Store.url_for(project), write=False) as store:
         pairs = {pair.id: pair for pair in store.pairs(answered)}
@@ -208,7 +154,7 @@ def test_a_reward_model_gets_no_answer_that_a_certificate_stands_on(folder: Path
 
 def test_looking_again_costs_nothing_and_another_promise_does(folder: Path) -> None:
     """The same look is the same trial; another precision is a further one, which may err less."""
-    _answer(folder, 3)
+    answer(folder, 3)
     first, _ = _certify(folder)
     again, _ = _certify(folder)
     other, _ = _certify(folder, precision=0.8)
@@ -227,7 +173,7 @@ def test_a_certificate_holds_before_it_has_let_a_row_pass(folder: Path) -> None:
     asked = ["curate.select.certified=true"]
     with pytest.raises(NoWork):
         pairsmith.Project(folder, asked).curate()
-    _answer(folder, 3)
+    answer(folder, 3)
     outcome, state = _certify(folder, *asked)
     assert outcome.made
     assert state["holds"], state["why"]
@@ -236,7 +182,7 @@ def test_a_certificate_holds_before_it_has_let_a_row_pass(folder: Path) -> None:
 def test_a_run_stops_before_training_until_a_certificate_holds(folder: Path) -> None:
     """With `certified` set, people's answers alone train nothing: the run counts the rows that wait and names the
     command. Once a certificate holds it goes on; one that no longer holds stops it again."""
-    _answer(folder, 3)
+    answer(folder, 3)
     asked = ["curate.select.certified=true", "train.base=not-there"]
     stopped = pairsmith.Project(folder, asked).run()
     assert (stopped.gate, stopped.stages) == ("uncertified", ("curate", "review"))
@@ -259,7 +205,7 @@ def test_a_run_stops_before_training_until_a_certificate_holds(folder: Path) -> 
 
 def test_a_look_that_certifies_nothing_is_what_a_run_waits_for(folder: Path) -> None:
     """Too few answers: the run repeats what the look said, which names what would change it."""
-    _answer(folder)
+    answer(folder)
     early, _ = _certify(folder)
     assert not early.made
     stopped = pairsmith.Project(folder, ["curate.select.certified=true", "review.accept_at_least=0.1"]).run()
@@ -269,7 +215,7 @@ def test_a_look_that_certifies_nothing_is_what_a_run_waits_for(folder: Path) -> 
 
 def test_what_if_knows_the_certificate(folder: Path) -> None:
     """`curate --what-if curate.select.certified=true` tells what curation would then do."""
-    _answer(folder, 3)
+    answer(folder, 3)
     outcome, _ = _certify(folder)
     assert outcome.made
     only_certified = ["curate.select.certified=true"]

@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("project")
     base = make_base(folder / "tiny-llama", embedded_weights().folder)
     given = tiny.settings(method="qlora", base="tiny-llama")
-    trained = tune(base, Dataset("dataset-1", tiny.rows(8), tiny.rows(2, start=8)), given, folder / "adapters")
+    trained = tune(base, Dataset("dataset-1", tiny.rows(8)), given, folder / "adapters")
     made = project(folder, train=given.model_dump())
     (folder / "dataset").mkdir()
     with Store.open(Store.url_for(made)) as store:
@@ -73,7 +73,7 @@ def test_the_exported_model_is_the_measured_one(made: Made) -> None:
 
 
 def test_the_card_tells_what_was_measured(made: Made) -> None:
-    """Pass rates of every system, with intervals, and which of the two merges this is."""
+    """Pass rates of every system, with intervals, and which merge this is."""
     card = (made.out / "model" / "README.md").read_text()
     assert "library_name: transformers" in card
     assert "| tuned | " in card

@@ -84,6 +84,58 @@ def test_bounds_and_language_are_those_of_the_outputs(tmp_path):
     assert spec.curate.gates.length.min_ratio == 0
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "text\n" + "".join(f"{GERMAN} {n}\n" for n in range(4)).replace(",", ""),
+        "text,label\n" + "".join(f"{GERMAN.replace(',', '')} {n},{'an' if n % 2 else 'aus'}\n" for n in range(8)),
+        "text,output\n" + "".join(f'{GERMAN.replace(",", "")} {n},"{{""n"": {n}, ""ok"": true}}"\n' for n in range(8)),
+    ],
+)
+def test_where_outputs_tell_no_language_the_inputs_do(tmp_path, content):
+    """Inputs alone were taken for English, and their German outputs rejected once they were paid for; labels and JSON
+    are in no language at all."""
+    assert taken(tmp_path, "a.csv", content)["spec"].task.language == "de"
+
+
+def test_texts_in_no_language_leave_the_default(tmp_path):
+    """What looks at texts knows a word of three letters for that, and the spec takes two."""
+    rows = "".join(f'"{n} {n * 7} 0x{n:04x} -> {n * n}","{{""{n}"": {n * 31}}}"\n' for n in range(1, 60))
+    assert len(taken(tmp_path, "a.csv", "input,output\n" + rows)["spec"].task.language) == 2
+
+
+def test_columns_without_a_header_are_passed_over(tmp_path):
+    """Spreadsheets write empty ones behind the table, pandas one of row numbers before it."""
+    found = taken(tmp_path, "a.csv", ",question,answer,,\n0,How do I reset it?,Press it for long.,,\n")
+    assert (found["kind"], found["input"], found["output"]) == ("pair", "question", "answer")
+    assert "not read" not in found["why"]
+
+
+def test_of_a_preference_the_chosen_answer_is_the_output(tmp_path):
+    """It was taken for an input, because it is the longest text."""
+    row = {"prompt": "How do I reset it?", "chosen": "Press it for ten seconds.", "rejected": "I cannot say that."}
+    found = taken(tmp_path, "a.jsonl", json.dumps(row))
+    assert (found["kind"], found["input"], found["output"]) == ("pair", "prompt", "chosen")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"instruction": "How do I reset it?", "output": "Press it.", "history": [["Hi", "Hello"]]},
+        {"messages": CHAT, "history": []},
+    ],
+)
+def test_what_a_known_shape_does_not_read_is_named(tmp_path, row):
+    """Earlier turns in a column of their own would be lost without a word."""
+    assert "not read: history" in taken(tmp_path, "a.jsonl", json.dumps(row))["why"]
+
+
+def test_a_file_without_headers_is_noticed(tmp_path):
+    """Its first row would be lost, and be the name of a column."""
+    rows = "My kettle leaks at the bottom since the last two days.\nThe lamp does not go on in the evening any more.\n"
+    assert "looks like a row: 'My kettle leaks" in taken(tmp_path, "a.csv", rows)["why"]
+
+
 def test_values_that_come_back_are_labels(tmp_path):
     """All of them, from all rows, so that none of the file's own outputs is unknown to the task."""
     assert set(taken(tmp_path, "a.csv", LABELS)["spec"].task.labels) == {"noise", "power"}

@@ -584,6 +584,8 @@ def test_checks_may_be_patterns_or_functions_or_none(tmp_path):
     assert spec.evaluate.check_names == ("a", "b")
     assert load(wrote(tmp_path, FULL.replace(CHECKS, ""))).spec.evaluate.check_names == ()
     assert "one name" in refusal(tmp_path, FULL.replace(CHECKS, 'user = ["own:a", "other:a"]\n')).what
+    twice = 'checks = [{ name = "dot", pattern = "[.]" }, { name = "dot", pattern = "." }]\n'
+    assert "one name" in refusal(tmp_path, FULL.replace(CHECKS, twice)).what, "the second would answer for the first"
     both = ["evaluate.user=['own:a']", "curate.gates.user=['own:a']"]
     with pytest.raises(SpecError, match="also a gate"):
         load(wrote(tmp_path), both)
@@ -639,6 +641,30 @@ def test_a_number_is_finite(tmp_path: Path, number: str) -> None:
     (tmp_path / "pairsmith.toml").write_text(f'[task]\nname = "t"\nstyle = "s"\n[train]\nlearning_rate = {number}\n')
     with pytest.raises(SpecError, match=r"learning_rate.*finite"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["train.seed", "generate.forward.sampling.seed", "generate.forward.sampling.extra.top_a", "teachers.a.token_s"],
+)
+@pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "inf"])
+def test_a_number_can_be_sent_and_stored(tmp_path: Path, key: str, number: str) -> None:
+    """Beyond 64 bits it ended every command with a traceback, and an infinite temperature was sent as null."""
+    table, _, name = key.rpartition(".")
+    text = f'[task]\nname = "t"\nstyle = "s"\n[{table}]\n{name} = {number}\n'
+    with pytest.raises(SpecError, match=rf"toml:5.*{name}.*finite"):
+        parse(text, tmp_path)
+    with pytest.raises(SpecError, match=rf"--set {key}: "):
+        parse('[task]\nname = "t"\nstyle = "s"\n', tmp_path, [f"{key}={number}"])
+
+
+@pytest.mark.parametrize(
+    "key", ["generate.accepted", "generate.forward.n", "budget.max_usd", "train.epochs", "evaluate.sampling.top_k"]
+)
+def test_a_switch_is_no_number(tmp_path: Path, key: str) -> None:
+    """True was taken for 1: `accepted = true` ended a run at its first row."""
+    with pytest.raises(SpecError, match="is a number, not true"):
+        parse('[task]\nname = "t"\nstyle = "s"\n', tmp_path, [f"{key}=true"])
 
 
 def test_a_vllm_of_ones_own_and_an_address_are_two_teachers(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import resource
@@ -15,7 +16,7 @@ import pytest
 from pairsmith.serve.child import BUSY, held
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.jobs import Jobs
-from pairsmith.serve.process import is_held, starts
+from pairsmith.serve.process import End, is_held, kept_alive, starts, stop
 from pairsmith.serve.workspace import Workspace
 from pairsmith.stopping import INTERRUPTED
 from synth.embedded.child import child_command, child_environment
@@ -89,6 +90,35 @@ def test_one_that_is_stopped_before_its_command_began_says_so(job_folder: Path) 
     assert (end["code"], end["problem"]["kind"]) == (INTERRUPTED, "Interrupted")
     (job_folder / "exit-0.json").unlink()
     assert ran(job_folder).returncode == 8, "the next one goes on"
+
+
+@pytest.mark.slow
+def test_one_whose_job_was_stopped_while_it_started_does_nothing(job_folder: Path) -> None:
+    """It had no lock yet by which it could be found: it finds the mark instead, and its command never runs."""
+    stop(job_folder)
+    assert ran(job_folder).returncode == INTERRUPTED
+    end = json.loads((job_folder / "exit-0.json").read_text())
+    assert (end["code"], end["problem"]["kind"], end["answer"]) == (INTERRUPTED, "Interrupted", None)
+    assert not (job_folder / "events.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_a_folder_that_cannot_be_made_yet_is_waited_for(job_folder: Path) -> None:
+    """There is no room for a job's folder: its process starts when there is."""
+    part = json.loads((job_folder / "part-0.json").read_text())
+    folder = job_folder.parent / "later"
+    folder.symlink_to("nowhere")  # making a folder there fails, whoever asks
+
+    async def scene() -> End:
+        alive = asyncio.create_task(kept_alive(folder, 0, part, child_environment, lambda: False))
+        await asyncio.sleep(0.5)
+        assert not alive.done()
+        folder.unlink()
+        return await asyncio.wait_for(alive, 100)
+
+    part |= {"heavy": False, "stage": "curate", "until": None}
+    end = asyncio.run(scene())
+    assert (end["code"], len(starts(folder))) == (8, 1)
 
 
 @pytest.mark.slow

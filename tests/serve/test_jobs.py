@@ -11,19 +11,22 @@ import random
 import signal
 import sqlite3
 from collections.abc import Coroutine
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.service.kills import WORDS
-from pairsmith.serve import parts
+from pairsmith.serve import parts, sweep
+from pairsmith.serve.environment import job_environment
 from pairsmith.serve.job import Job, JobOptions, NoSuchJob, ProjectBusy
 from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.process import MOST_DEATHS, starts
 from pairsmith.serve.sweep import Watch
 from pairsmith.serve.workspace import NoSuchProject, Workspace
 from schemas.errors import StoreError, UsageError
+from schemas.project import Project
 from tests.serve.conftest import ended, job_that, write_project
 from tests.synth.loopback import LoopbackTeacher
 
@@ -153,6 +156,30 @@ def test_of_two_requests_at_once_one_is_a_job(workspace: Workspace) -> None:
     jobs.close()
 
 
+def test_a_job_that_is_stopped_while_its_process_starts_does_nothing(
+    workspace: Workspace, teacher: LoopbackTeacher
+) -> None:
+    """Nobody can find that process yet: it ends by itself, no teacher is asked, and the project is free."""
+    write_project(workspace, "tiny", teacher.url)
+
+    def just_before_it_starts(project: Project) -> dict[str, str]:
+        for job in jobs.active():
+            jobs.cancel_now(job.id)
+        return job_environment(project)
+
+    jobs = Jobs(workspace, environment=just_before_it_starts)
+
+    async def scene() -> None:
+        job = await jobs.start("tiny", "generate", NO_OPTIONS, "ann")
+        await job_that(jobs, job.id, lambda job: bool(starts(jobs.folder(job.id))))
+        stopped = await ended(jobs, job.id)
+        assert (stopped.state, stopped.exit_code, stopped.problem) == ("stopped", 130, None)
+        assert await asyncio.to_thread(jobs.unended, "tiny") is None
+
+    served(jobs, scene())
+    assert len(teacher.asked) == 0
+
+
 def test_a_queued_job_is_taken_out_of_its_queue(workspace: Workspace, teacher: LoopbackTeacher) -> None:
     """Without a server a job waits, can be seen and stopped, and never runs."""
     write_project(workspace, "tiny", teacher.url)
@@ -277,7 +304,7 @@ def test_one_job_at_a_time_has_the_gpu(
         for nth, slug in enumerate(("two", "three"), 1):
             begun.append(await jobs.start(slug, "generate", NO_OPTIONS, "ann"))
             waiting = await job_that(jobs, begun[nth].id, lambda job: job.state == "waits_for_gpu")
-            assert (waiting.position, waiting.note) == (nth, "the GPU works for one")
+            assert (waiting.position, waiting.note) == (nth, "one computes now")
         done = [await ended(jobs, job.id) for job in begun]
         assert [job.state for job in done] == ["done"] * 3
         for before, after in itertools.pairwise(done):
@@ -366,12 +393,51 @@ def test_an_outage_leaves_no_job_behind(workspace: Workspace, teacher: LoopbackT
         watch.sweep()
         assert watch.swept == 0, "what has just begun is given time"
         monkeypatched = pytest.MonkeyPatch()
-        monkeypatched.setattr("pairsmith.serve.sweep._SETTLED_S", 0)
+        monkeypatched.setattr(sweep, "_SETTLED_S", 0)
         watch.sweep()
         monkeypatched.undo()
         assert watch.swept == 2, "the job and its process"
         assert (await ended(jobs, job.id)).state == "done"
         assert len(starts(jobs.folder(job.id))) == 1, "nothing ran again: it had said how it ended"
+
+    served(jobs, scene())
+
+
+def test_a_database_that_refuses_a_write_fails_no_job(
+    workspace: Workspace, teacher: LoopbackTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How a process ended cannot be kept, as where the disk is full just then: that is no end of its job. It goes on
+    when there is room, and nothing is run again."""
+    monkeypatch.setattr(sweep, "_SETTLED_S", 0)
+    write_project(workspace, "tiny", teacher.url)
+
+    def database_full(is_full: bool) -> None:
+        with closing(sqlite3.connect(workspace.serve / "jobs.db", timeout=60)) as database:
+            refuse = "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+            made = f"CREATE TRIGGER full BEFORE INSERT ON operation_outputs {refuse}"
+            database.execute(made if is_full else "DROP TRIGGER full")
+
+    def environment(project: Project) -> dict[str, str]:
+        database_full(True)
+        return job_environment(project)
+
+    jobs = Jobs(workspace, environment=environment)
+
+    async def scene() -> None:
+        job = await jobs.start("tiny", "generate", NO_OPTIONS, "ann")
+        await job_that(jobs, job.id, lambda job: (jobs.folder(job.id) / "exit-0.json").exists() or job.has_ended)
+        watch = Watch(jobs)
+
+        def swept(job: Job) -> Job:
+            watch.sweep()
+            return job
+
+        await job_that(jobs, job.id, lambda job: swept(job).has_ended or watch.swept > 0)
+        assert not jobs.get(job.id).has_ended
+        database_full(False)
+        now = await job_that(jobs, job.id, lambda job: swept(job).has_ended)
+        assert (now.state, now.problem) == ("done", None)
+        assert len(starts(jobs.folder(job.id))) == 1
 
     served(jobs, scene())
 

@@ -64,6 +64,28 @@ def test_two_presses_make_one_project(service: Service, monkeypatch: pytest.Monk
     assert (folder / "seeds" / "seeds.txt").read_text() == "a kite\n"
 
 
+def test_a_file_that_was_chosen_is_not_lost_with_an_error(service: Service) -> None:
+    """It stands in the form under its name until the project is made, for whoever chose it; another one takes its
+    place, and one that is gone has to be chosen again."""
+    service.person("maker", Role.editor, ALL)
+    browser, table = service.browser("maker"), "question,answer\n" + "where do I find this,go along this road\n" * 3
+    refused = browser.post("/new", data={"name": "ä"}, files={"file": ("tickets.csv", table.encode())})
+    assert refused.status_code == 400
+    assert 'value="tickets.csv" checked' in refused.text
+    mine, theirs = ({"name": "kept", "chosen_before": "tickets.csv"}, service.browser("owner"))
+    assert "is not kept any more" in theirs.post("/new", data=mine).text
+    assert "is not kept any more" in browser.post("/new", data={**mine, "chosen_before": "../jobs.db"}).text
+    assert browser.post("/new", data=mine).status_code == 303
+    assert (service.workspace.folder("kept") / "seeds" / "tickets.csv").read_text() == table
+    again = browser.post("/new", data={**mine, "name": "again"})
+    assert "is not kept any more" in again.text
+    other = {"file": ("other.csv", table.replace("road", "lane").encode())}
+    browser.post("/new", data={"name": "ö"}, files={"file": ("tickets.csv", table.encode())})
+    sent = browser.post("/new", data={**mine, "name": "fresh"}, files=other)
+    assert sent.status_code == 303, sent.text
+    assert service.workspace.project("fresh").spec.seeds[0].path == "seeds/other.csv"
+
+
 @pytest.mark.parametrize("name", ["a" * 300 + ".txt", "входы.txt", "a" * 300])
 def test_a_file_of_a_new_project_may_be_called_anything(service: Service, name: str) -> None:
     """Long names and other scripts are names of text files; none is a defect."""

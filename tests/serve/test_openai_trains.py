@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pairsmith.client import Client
 from tests.serve.served import Served
 from tests.serve.site import CHROMIUM, FLAGS
 
@@ -90,10 +91,12 @@ def test_both_models_are_talked_to_in_the_browser(trained: tuple[Served, Any, An
     if not CHROMIUM.exists():
         pytest.skip(f"no browser: needs {CHROMIUM}")
     server, client, done = trained
+    ours = Client(server.url)  # an answer of so many tokens tells both models apart
+    ours.put_spec("parcels", {"set": {"evaluate.sampling.max_tokens": 24}}, if_match=ours.spec("parcels")["etag"])
     tuned = done.fine_tuned_model
     said = {
         name: client.chat.completions.create(
-            model=model, messages=[{"role": "user", "content": QUESTION}], max_tokens=256, temperature=0
+            model=model, messages=[{"role": "user", "content": QUESTION}], max_tokens=24, temperature=0
         ).choices[0].message.content.split()
         for name, model in (("tuned", tuned), ("base", tuned.replace("ft:", "base:", 1)))
     }  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -36,12 +38,19 @@ SUBJECTS = tuple(
 )
 
 
+_answers = [math.inf]
+"""How many answers the teacher gives; the others wait. Of the one site."""
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Three projects. A run ends where people would be asked: no Argilla of this machine is started or used."""
+    _answers[:] = [math.inf]
+    count = itertools.count()
 
     def slowly(ask: Ask) -> Reply:
-        return replace(answer(ask), delay_s=0.4)
+        nth = next(count)
+        return replace(answer(ask), delay_s=0.4, when=lambda: nth < _answers[0])
 
     nowhere = tmp_path_factory.mktemp("home") / "a file"
     nowhere.touch()
@@ -120,14 +129,18 @@ def test_a_run_is_watched_stopped_and_goes_on(site: Site, page: Any) -> None:
     """Started with a button, a run is followed without a reload; stopped, it keeps what was answered; going on ends
     with every row curated, and no page says another number than the store."""
     page.goto("/p/tickets/run")
+    _answers[0] = 4  # it cannot end before it is stopped, however slow the page is
     page.get_by_role("button", name="Start", exact=True).click()
     heading = page.locator("h1")
-    playwright.expect(heading).to_contain_text("rows asked", timeout=60_000)
+    playwright.expect(heading).to_contain_text("rows asked", timeout=180_000)
     first = heading.inner_text()
-    _soon(lambda: heading.inner_text() != first, 20)
-    playwright.expect(page).to_have_title(re.compile(r"^\d+ % · tickets"))
+    _answers[0] = 8
+    playwright.expect(heading).not_to_have_text(first, timeout=180_000)
+    playwright.expect(page).to_have_title(re.compile(r"^\d+ % · tickets"), timeout=180_000)
     page.get_by_role("button", name="Stop and keep everything").click()
-    playwright.expect(heading).to_contain_text("Stopped.", timeout=30_000)
+    page.wait_for_url("**done=stopping**", timeout=180_000)
+    _answers[0] = math.inf
+    playwright.expect(heading).to_contain_text("Stopped.", timeout=180_000)
     kept = site.app.state.views.page("tickets").total
     assert kept > 0
     assert f"{kept} rows are kept" in heading.inner_text()

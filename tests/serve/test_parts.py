@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import pytest
 
 from pairsmith.commands import group
+from pairsmith.exported_model import GGUF
 from pairsmith.serve import child
 from pairsmith.serve.job import COMMANDS, JobOptions
 from pairsmith.serve.parts import Part, Request, needs_gpu, next_part
 from pairsmith.serve.workspace import Workspace
+from pairsmith.stages.export import FORMATS
 from pairsmith.stages.table import stage
 from schemas.money import Hold
+from schemas.reviews import Sampled
 from schemas.spec_file import load, parse
 from schemas.store import Store
 from tests.serve.conftest import write_project
@@ -29,6 +32,10 @@ EVERY: dict[str, Any] = {
     "cap_usd": 2.5,
     "stop_after_accepted": 100,
     "seeds": 5,
+    "precision": 0.95,
+    "confidence": 0.8,
+    "gguf": ("f16", "q8_0"),
+    "format": ("openai", "axolotl"),
 }
 
 
@@ -78,7 +85,23 @@ def test_a_run_changes_its_process_where_it_needs_the_gpu_or_does_not(
         stage("generate").run(project, store)
     part = next_part(request("run"), folder, None)
     assert part is not None
-    assert (part["stage"], part["until"], part["heavy"]) == ("curate", None, True)
+    assert (part["stage"], part["until"], part["heavy"]) == ("curate", "review", True)
+
+
+def test_asking_people_for_the_first_time_keeps_no_other_project_waiting(workspace: Workspace) -> None:
+    """Argilla is installed then, which takes minutes; later a review may curate anew, which computes."""
+    folder = write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
+    spec = (folder / "pairsmith.toml").read_text()
+    (folder / "pairsmith.toml").write_text(spec.replace('model = "none"', 'model = "pmi"'))
+    curated: Any = {**(next_part(request("run"), folder, None) or {}), "until": "review"}
+    first = next_part(request("run"), folder, curated)
+    with Store.open(Store.url_for(load(folder))) as store:
+        store.write(Sampled(pair_id="1", reason="certify", sampling_probability=1, dataset="queue"))
+    later = next_part(request("run"), folder, curated)
+    assert [part and (part["stage"], part["until"], part["heavy"]) for part in (first, later)] == [
+        ("review", "train", False),
+        ("review", None, True),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +125,8 @@ def test_what_needs_the_gpu(tmp_path: Path, text: str, heavy: set[str]) -> None:
     spec = parse(f'[task]\nname = "t"\nstyle = "s"\n{text}\n', tmp_path).spec
     every = {"generate", "preview", "forecast", "curate", "review", "train", "evaluate", "export", "report"}
     assert {name for name in every if needs_gpu(spec, name)} == heavy
+    assert needs_gpu(spec, "certify") == needs_gpu(spec, "curate")
+    assert needs_gpu(spec, "train-reward")
 
 
 def test_the_cap_is_the_jobs_however_many_processes_it_takes(workspace: Workspace) -> None:
@@ -131,3 +156,16 @@ def test_options_that_make_no_sense_are_refused() -> None:
     for wrong in ({"cap_usd": 0}, {"cap_usd": float("nan")}, {"cap_usd": -1}, {"seeds": 0}, {"other": 1}):
         with pytest.raises(ValueError, match="validation error"):
             JobOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_what_an_export_may_hold_is_what_the_command_writes() -> None:
+    """Every kind of GGUF and every trainer's format can be asked of a job; one that is made is computed."""
+    kinds, formats = (get_args(get_args(JobOptions.model_fields[name].annotation)[0]) for name in ("gguf", "format"))
+    assert (kinds, formats) == (GGUF, FORMATS)
+
+
+def test_a_gguf_is_computed(workspace: Workspace) -> None:
+    """It merges a model and asks it: that waits its turn, and a copy of files does not."""
+    folder = write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
+    parts = [next_part(request("export", **options), folder, None) for options in ({}, {"gguf": ["q8_0"]})]
+    assert [part and part["heavy"] for part in parts] == [False, True]

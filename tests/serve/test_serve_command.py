@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,10 @@ def test_a_server_stops_in_order(tmp_path: Path, unhurried: LoopbackTeacher, num
         server.ask(f"/api/v1/jobs/{stopped}/cancel", {})
         server.job(stopped, "stopped")
         server.job(left, "running", "done")
-        said = server.stop(number)
+        with urllib.request.urlopen(f"{server.url}/api/v1/events", timeout=60) as stream:
+            assert stream.readline() == b"retry: 1000\n"
+            said = server.stop(number)
+            assert b"event: job" in stream.read(), "it ends, and is not cut"
         assert said.splitlines()[-1] == "stopped; jobs go on, and the next server takes them up."
         assert "Traceback" not in said
         assert "ERROR" not in said

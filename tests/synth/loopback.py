@@ -38,6 +38,8 @@ class Reply:
     body: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
+    when: Callable[[], bool] | None = None
+    """It is sent as soon as this is true."""
     cut: bool = False
     usage: bool = True
 
@@ -148,6 +150,8 @@ class LoopbackTeacher:
         try:
             reply = self._reply(ask)
             await asyncio.sleep(self._latency_s + reply.delay_s)
+            while reply.when is not None and not reply.when():  # noqa: ASYNC110  tests set no event of this loop
+                await asyncio.sleep(0.05)
         finally:
             self._open -= 1
         if reply.cut:

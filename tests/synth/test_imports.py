@@ -12,7 +12,7 @@ import pytest
 from schemas.errors import InputError
 from schemas.records import Imported, Message, Seed
 from schemas.spec import SeedSource
-from synth.imports import Import, pair_of
+from synth.imports import Import, pair_of, pairs
 from synth.seeds import SeedReading, read_seeds
 from synth.slots import Outcome
 
@@ -167,3 +167,16 @@ def test_a_line_added_above_makes_no_other_pair(tmp_path):
         for above in ("", "c,d\n")
     )
     assert first < second
+
+
+def test_a_label_that_is_a_number_and_a_record_that_is_an_object_are_outputs():
+    """Datasets write labels as 0 and 1, and records as objects; each is the text that its JSON is."""
+    rows = [("good", 1), ("bad", 0), ("so so", True), ("order 7", {"order": 7, "late": True})]
+    assert [pair.output for pair in pairs(rows)] == ["1", "0", "true", '{"order":7,"late":true}']
+
+
+def test_a_call_of_a_tool_is_named_as_one():
+    """It has no text, and a person who reads "blank" would look for one."""
+    turns = [{"role": "user", "content": "Where is it?"}, {"role": "assistant", "content": None, "tool_calls": [{}]}]
+    with pytest.raises(InputError, match="turn 2 calls a tool"):
+        pairs([{"messages": turns}])

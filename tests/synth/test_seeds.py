@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from schemas.errors import InputError
 from schemas.records import Seed
 from schemas.spec import SeedSource
 from synth import seed_rows
+from synth.seed_rows import names_of
 from synth.seeds import MAX_CHARS, SeedReading, read_seeds
 
 
@@ -114,7 +116,7 @@ def test_duplicates_are_found_across_sources_but_not_across_kinds(tmp_path, writ
 
 @pytest.mark.parametrize(
     ("line", "column"),
-    [('{"text": "a fox"', 17), ('{"text": "é", }', 13), ('{"text": "a" "b": 1}', 14), ('{"text": NaN}', 10)],
+    [('{"text": "a fox"', 17), ('{"text": "é", }', 13), ('{"text": "a" "b": 1}', 14)],
 )
 def test_a_broken_json_line_stops_the_run_naming_line_and_column(tmp_path, write, line, column):
     """One clear sentence, before any money is spent: a broken line is never skipped."""
@@ -290,6 +292,37 @@ def test_an_unknown_ending_asks_for_the_format(tmp_path, write):
     with pytest.raises(InputError, match=r"not told by the ending '\.data'"):
         read(tmp_path, "seeds.data")
     assert texts(read(tmp_path, "seeds.data", format="jsonl")) == ["a fox"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("s.xlsx", b"PK\x03\x04", r"is a spreadsheet.*Save it as \"CSV UTF-8\""),
+        ("s.csv.gz", b"\x1f\x8b", r"is compressed.*Unpack it"),
+        ("s.csv", b"PK\x03\x04\x14\x00", r"is a spreadsheet or an archive"),
+        ("s.jsonl", b"\x1f\x8b\x08", r"is compressed"),
+        ("s.csv", b"text,label\ra fox,x\ran owl,y\r", r"s\.csv:1: has a carriage return alone.*CSV UTF-8"),
+        ("s.jsonl", b'[\n {"text": "a fox"}\n]\n', r"Write each object on one line; a file that is a list is called"),
+        ("s.jsonl", b'{\n "text": "a fox"\n}\n', r"Write each object on one line"),
+    ],
+)
+def test_a_file_of_another_make_says_how_to_save_it(tmp_path, write, name, content, message):
+    """What is no text, or has other line ends than ours, is never blamed on a quotation mark or an empty file."""
+    write(name, content)
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, name)
+    with pytest.raises(InputError, match=message):
+        names_of(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["s.jsonl", "s.json"])
+def test_what_python_writes_beside_strict_json_costs_one_text_at_most(tmp_path, write, name):
+    """NaN in a column that nobody reads costs nothing, half of a surrogate pair the row whose text it stands in."""
+    rows = [{"text": "a fox", "score": float("nan")}, {"text": "half \ud83d", "score": 1}, {"text": "an owl"}]
+    write(name, json.dumps(rows) if name == "s.json" else "\n".join(map(json.dumps, rows)))
+    reading = read(tmp_path, name)
+    assert texts(reading) == ["a fox", "an owl"]
+    assert reasons(reading) == {f"{name}:2": "surrogate"}
 
 
 def test_a_folder_is_refused_where_a_file_is_meant(tmp_path):

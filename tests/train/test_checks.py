@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import SpecError
-from schemas.spec import Spec
+from schemas.errors import SpecError, UsageError
+from schemas.spec import Pattern, Spec
 from tests.train.evaluated import spec
 from train.checks import Checked, checks_for, checks_of
 
@@ -122,3 +122,13 @@ def test_a_missing_check_is_named_with_its_key(tmp_path: Path) -> None:
     (tmp_path / "few_checks.py").write_text("def kept(pair):\n    return True\n")
     with pytest.raises(SpecError, match=r"evaluate\.user.*no function 'lost'"):
         checks_for(with_own("few_checks:kept", "few_checks:lost"), tmp_path)
+
+
+def test_every_check_counts_whatever_it_is_called() -> None:
+    """Two lambdas have one name, and the second would have answered for the first: a pass that was none."""
+    checks = checks_of([lambda input, output: "red" in output, lambda input, output: "fox" in output])
+    assert len(set(checks.names)) == 2
+    assert list(checks("a fox", "a fox").passed.values()) == [False, True]
+    assert checks("a fox", "a fox").all_pass is False
+    with pytest.raises(UsageError, match="two checks are called 'light'"):
+        checks_of([Pattern(name="light", pattern="dawn"), Pattern(name="light", pattern="dusk")])

@@ -112,7 +112,7 @@ def test_a_template_that_cannot_be_trained_on_is_one_sentence(template: str | No
 @by_architecture
 def test_an_architecture_is_trained_and_served(family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny model of it learns; the server gives prompt and answer the logits of a plain pass, beyond the window of
-    sliding attention too, and stops at the end of the turn, which the exported adapter names."""
+    sliding attention and with a shared beginning, and stops where the turn ends, as the exported adapter does."""
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
@@ -138,7 +138,8 @@ def test_an_architecture_is_trained_and_served(family: Family, tmp_path: Path, m
         parts = [(0, half), (half, half + 1), (half + 1, ids.shape[1])]
         logits = torch.cat(
             [
-                served.forward(rows, 0, ids[:, a:b], torch.arange(a, b).expand(2, -1), every_logit=True)
+                # Both rows are the same, so the one new token may be told that all before it is shared.
+                served.forward(rows, 0, ids[:, a:b], torch.arange(a, b).expand(2, -1), every_logit=True, shared=a)
                 for a, b in parts
             ],
             dim=1,
@@ -162,7 +163,7 @@ def test_generation_stops_where_the_turn_ends(tmp_path: Path, monkeypatch: pytes
     end, letter = served.chat.turn.end_token, served.chat.plain_ids("o")[0]
     assert end != served.tokenizer.eos_token_id
 
-    def forward(rows: Any, first: int, ids: Any, positions: Any, *, every_logit: bool = False) -> Any:
+    def forward(rows: Any, first: int, ids: Any, positions: Any, *, every_logit: bool = False, shared: int = 0) -> Any:
         logits = torch.zeros(*(ids.shape if every_logit else (len(ids), 1)), served.vocabulary)
         logits[..., end if int(ids[0, -1]) == letter else letter] = 9.0
         return logits

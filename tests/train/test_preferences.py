@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ def test_preferences_are_learned_over_a_four_bit_base(
 ) -> None:
     """QLoRA stays QLoRA: the layers are NF4 in the stage that learns preferences too, only what ships is merged, and
     the merged model prefers the better answer."""
+    dataset = replace(dataset, validation=())  # with some, both merges would be served to choose between them
     supervised = tune(tiny_base, dataset, settings(method="qlora"), tmp_path, merge=False)
     more = {"epochs": 4} if objective == "orpo" else {}
     tuned = tune(tiny_base, dataset, given(objective, method="qlora", **more), tmp_path)

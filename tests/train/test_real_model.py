@@ -20,7 +20,7 @@ from train.sft import tune
 @pytest.mark.model
 def test_qlora_on_smollm2_learns_and_is_switched(smollm2_folder: Path, tmp_path: Path) -> None:
     """Eight steps of NF4 QLoRA halve the distance to these easy rows; under the embedded server the text they teach is
-    likelier with the adapter, and a server without any adapter gives the base the same score."""
+    likelier with the adapter and with the merged weights than with the base."""
     base = find_base("embedded", tmp_path)
     given = settings(method="qlora", r=8, learning_rate=2e-3, epochs=2)
     result = tune(base, Dataset("d", rows(16), rows(4, start=16)), given, tmp_path)
@@ -30,11 +30,8 @@ def test_qlora_on_smollm2_learns_and_is_switched(smollm2_folder: Path, tmp_path:
     assert result.peak_gib < 3.5
     text = rows(1, start=17)[0]
     merged = Path(result.folder) / "merged"
-    check, alone, on_merged = asyncio.run(
-        _scores(base.folder, Path(result.folder), merged, text["completion"][0]["content"])
-    )
+    check, on_merged = asyncio.run(_scores(base.folder, Path(result.folder), merged, text["completion"][0]["content"]))
     assert check.tuned > check.base + check.tokens * 0.5
-    assert alone == pytest.approx(check.base, abs=0.02 * check.tokens)
     assert result.merged is not None
     assert [build.into for build in result.merged.builds] == ["rounded", "stock"]
     assert result.merged.rows == 4
@@ -42,15 +39,13 @@ def test_qlora_on_smollm2_learns_and_is_switched(smollm2_folder: Path, tmp_path:
     assert on_merged > check.base + check.tokens * 0.5
 
 
-async def _scores(base: Path, adapter: Path, merged: Path, text: str) -> tuple[AdapterCheck, float, float]:
+async def _scores(base: Path, adapter: Path, merged: Path, text: str) -> tuple[AdapterCheck, float]:
     from schemas.records import Message
 
     given = row("scored", "two boats", text)
     messages = tuple(Message.model_validate(message) for message in given["prompt"])
     async with embedded(base, adapters={"tuned": adapter}) as server:
         check = await check_adapter(partial(score, server.base_url), server.model, "tuned", [Probe(messages, text)])
-    async with embedded(base) as server:
-        alone, _ = await score(server.base_url, server.model, messages, text)
     async with embedded(merged) as server:
         on_merged, _ = await score(server.base_url, server.model, messages, text)
-    return check, alone, on_merged
+    return check, on_merged

@@ -45,6 +45,7 @@ def test_a_run_learns_and_leaves_an_adapter_with_its_card(tiny_base: Base, tmp_p
         settings(method=method),
         tmp_path,
         progress=lambda stage, numbers: told.append({"stage": stage, **numbers}),
+        merge=False,
     )
     assert result.steps == len(result.curve) == 6
     assert result.curve[-1].loss < result.curve[0].loss - 0.3
@@ -82,8 +83,10 @@ def test_a_weight_makes_more_steps_of_what_people_corrected(tiny_base: Base, tmp
 
 def test_measuring_validation_does_not_change_what_is_learned(tiny_base: Base, tmp_path: Path) -> None:
     """A 4-bit model that has been evaluated trains on as if it had not been (bitsandbytes repacks weights on a CPU)."""
-    watched = tuned(tiny_base, tmp_path / "a", validation=DATASET.validation, method="qlora")
-    unwatched = tuned(tiny_base, tmp_path / "b", method="qlora")
+    watched, unwatched = (
+        tune(tiny_base, dataset, settings(method="qlora"), tmp_path / dataset.id, merge=False)
+        for dataset in (DATASET, Dataset("unwatched", DATASET.train))
+    )
     assert not unwatched.validation
     assert [step.loss for step in watched.curve] == pytest.approx([step.loss for step in unwatched.curve], abs=0.05)
 
@@ -307,7 +310,8 @@ def test_a_training_that_is_ended_keeps_its_best_state(tiny_base: Base, tmp_path
             if stage == "train" and "validation_loss" not in numbers:
                 told.append(numbers["done"])
 
-        return tune(tiny_base, DATASET, settings(method=method, epochs=3), tmp_path, tell, asked=asked)
+        given = settings(method=method, epochs=3)
+        return tune(tiny_base, DATASET, given, tmp_path, tell, asked=asked, merge=False)
 
     ended = run(lambda: len(told) >= 3)  # asked before a step is told: the fourth is the last
     folder = Path(ended.folder)

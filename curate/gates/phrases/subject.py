@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from curate.gates.folding import REMEMBERED
+
 _TOKEN = re.compile(r"[\w'-]+")
 
 
-@lru_cache(maxsize=64)  # a handful of rules ask about one text
+@lru_cache(maxsize=REMEMBERED)  # a handful of rules ask about one text
 def end_of_subject(text: str, given: str, stop: frozenset[str], articles: frozenset[str]) -> int:
     """The index where the leading words of `text` stop being words of `given`; 0 if none of them carries content.
 

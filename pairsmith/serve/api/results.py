@@ -17,7 +17,7 @@ from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, attached, page_of
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.problems import Refusal, not_there
-from pairsmith.stages.export import REPORT
+from pairsmith.stages.export import EXPORT, MARK, REPORT
 from schemas.records import Artifact
 from schemas.store import Store
 
@@ -96,6 +96,18 @@ def download_artifact(
     return StreamingResponse(_zipped(path, name), media_type="application/zip", headers=attached(f"{name}.zip"))
 
 
+@router.get("/export", name="download_export", response_class=Response, responses=_ANY_FILE)
+def download_export(
+    caller: Annotated[Caller, needs(Right.download_adapter)], project: str, request: Request
+) -> Response:
+    """What the last `export` has put together, as one zip, streamed: dataset, model, GGUFs, evaluation, report."""
+    folder = request.app.state.workspace.folder(project) / EXPORT
+    if not (folder / MARK).is_file():
+        raise not_there("there is no export yet.", fix="A job `export` makes it.")
+    name = f"{project}-export"
+    return StreamingResponse(_zipped(folder, name), media_type="application/zip", headers=attached(f"{name}.zip"))
+
+
 @router.get("/evaluations", name="evaluations")
 def evaluations(
     caller: Viewer, project: str, request: Request, limit: Limit = 50, cursor: Cursor = None
@@ -132,14 +144,16 @@ def evaluation_outputs(
 
 @router.get("/review", name="review")
 def review(caller: Annotated[Caller, needs(Right.see_queue)], project: str, request: Request) -> dict[str, Any]:
-    """How far people are: acceptance with its interval, agreement, what more answers would buy."""
-    from pairsmith import review_status
+    """How far people are: acceptance with its interval, agreement, what more answers would buy; and what the last look
+    for a certificate found: its `words`, whether it `holds`, and `why` not."""
+    from pairsmith import certified, review_status
 
     readers = request.app.state.views.readers
     store: Store | None = readers.store(project)
     if store is None:
         return {"review": None, "why": "nothing has been generated yet"}
     status = review_status.read(readers.project(project), store)
+    status["certificate"] = certified.standing(readers.project(project), store)
     if not caller.may(Right.see_work, project):
         status.pop("disagreements", None)
     return status

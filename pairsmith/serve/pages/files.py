@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Request, Response
 
+from pairsmith.exported_model import GGUF
 from pairsmith.serve.access import Caller, Right, needs
-from pairsmith.serve.pages.figures import rows_line, snapshot
+from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
 from pairsmith.serve.pages.shell import page_router, render
+from pairsmith.stages.export import EXPORT, FORMATS, MARK, NAMES
 from pairsmith.style.numbers import count, counted
 from schemas.records import Artifact
 from schemas.store import Store
@@ -54,12 +58,38 @@ def downloads(caller: Annotated[Caller, needs(Right.see_work)], project: str, re
         address=request.app.state.settings.address,
         adapter=next((a for a in made if a.kind == "adapter"), None),
         dataset=next((a for a in made if a.kind == "dataset"), None),
+        export=_export(folder, made),
+        kinds=GGUF,
+        formats=FORMATS,
+        job=live_job(request, project),
         rows_line=rows_line(request, project),
     )
 
 
+def _export(folder: Path, made: list[Artifact]) -> dict[str, Any] | None:
+    """What the last `export` has put together, and whether something of it was made anew since."""
+    mark = folder / EXPORT / MARK
+    if not mark.is_file():
+        return None
+    held = json.loads(mark.read_bytes())
+    newest = {artifact.kind: artifact.id for artifact in reversed(made)}
+    inside = sorted(path.name for path in mark.parent.iterdir() if path.name != MARK)
+    return {
+        "at": datetime.fromtimestamp(mark.stat().st_mtime, UTC),
+        "size": _size(mark.parent),
+        "inside": [name for name in inside if name not in ("gguf", "chat")]
+        + [
+            f"{name}/{path.name}"
+            for name in ("gguf", "chat")
+            if name in inside
+            for path in sorted((mark.parent / name).iterdir())
+        ],
+        "older": [kind for kind in NAMES if kind in newest and held.get(kind) != newest[kind]],
+    }
+
+
 def _made(store: Store) -> list[Artifact]:
-    shown = ("dataset", "adapter", "evaluation", "merged", "gguf")
+    shown = ("dataset", "adapter", "evaluation")
     return [artifact for artifact in store.artifacts()[::-1] if artifact.kind in shown]
 
 
@@ -109,7 +139,7 @@ def _newest_first(things: list[dict[str, Any]]) -> list[dict[str, Any]]:
     newest: dict[str, dict[str, Any]] = {}
     for thing in things:
         newest.setdefault(thing["kind"], thing)
-    return [newest[kind] for kind in ("dataset", "adapter", "merged", "gguf", "evaluation") if kind in newest]
+    return [newest[kind] for kind in NAMES if kind in newest]
 
 
 def _older(things: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,10 +8,12 @@ from urllib.parse import urlsplit
 
 from fastapi import Form, Request, Response
 
+from pairsmith.certified import standing
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.rows import give_answer, review_queue, reviewer_of
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.pages import words
+from pairsmith.serve.pages.drafts import save_keys
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.rows import answer_of
 from pairsmith.serve.pages.shell import gone_to, page_router, render
@@ -36,6 +38,7 @@ def review(caller: Member, project: str, request: Request) -> Response:
     now = snapshot(request, project)
     told, job = _standing(now), live_job(request, project)
     status = told["review"]
+    certificate = standing(now.project, now.store, now.stages) if now.store else None
     sees_work = caller.may(Right.see_work, project)
     if not sees_work:
         told = {**told, "disagreements": []}  # whoever answers does not see what others said
@@ -50,6 +53,7 @@ def review(caller: Member, project: str, request: Request) -> Response:
         now=now,
         told=told,
         standing=status,
+        has_answers=now.store is not None and now.store.review_count() > 0,
         rates=_rates(status) if status else [],
         people=_by_person(now) if status is not None and sees_work else [],
         queue=review_queue(caller, project, request, limit=_QUEUE).items if caller.may(Right.answer, project) else [],
@@ -60,14 +64,21 @@ def review(caller: Member, project: str, request: Request) -> Response:
         is_curated=now.last("curate") is not None,
         is_elsewhere=now.project.spec.review.url is not None,
         job=job,
-        goes_on=caller.may(Right.run, project) and not job and _is_enough(now, status),
+        goes_on=caller.may(Right.run, project) and not job and _goes_on(now, status, certificate),
+        certificate=certificate,
+        only_certified=now.project.spec.curate.select.certified,
         rows_line=rows_line(request, project) if caller.may(Right.see_work, project) else None,
     )
 
 
-def _is_enough(now: Snapshot, status: dict[str, Any] | None) -> bool:
-    """People have said what the spec asks of them, and something is left to do."""
-    return bool(status and status.get("gate") == "open" and now.next_stage)
+def _goes_on(now: Snapshot, status: dict[str, Any] | None, certificate: dict[str, Any] | None) -> str:
+    """The button that goes on, where people have said what the spec asks of them or a certificate names the rows to
+    train on, and something is left to do; else empty."""
+    if not now.next_stage:
+        return ""
+    if now.project.spec.curate.select.certified and certificate and certificate["holds"]:
+        return "Go on and train on certified rows"
+    return "Enough answers: go on and train" if status and status.get("gate") == "open" else ""
 
 
 def _standing(now: Snapshot) -> dict[str, Any]:
@@ -216,6 +227,18 @@ def _queue_page(now: Snapshot) -> str:
     pages = (receipt.facts.get("pages") for receipt in reversed(now.receipts))
     first = next((str(found[0]) for found in pages if found), "")
     return urlsplit(first).path or "/"
+
+
+@router.post("/p/{project}/review/certified", name="page_only_certified")
+def only_certified(
+    caller: Annotated[Caller, needs(Right.edit)],
+    project: str,
+    request: Request,
+    only: Annotated[Literal["yes", ""], Form()] = "",
+) -> Response:
+    """Train on rows that a certificate names or people have accepted, or on all that programs accept."""
+    save_keys(request, caller, project, {"curate.select.certified": only == "yes"})
+    return gone_to(f"/p/{project}/review", done="saved")
 
 
 @router.post("/p/{project}/review/{row}", name="page_queue_answer")

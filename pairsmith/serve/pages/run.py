@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import Form, Request, Response
+from pydantic import ValidationError
 
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
@@ -173,6 +174,10 @@ async def start(
     stop_after_accepted: Annotated[str, Form()] = "",
     retry_failed: Annotated[str, Form()] = "",
     no_review: Annotated[str, Form()] = "",
+    precision: Annotated[str, Form()] = "",
+    confidence: Annotated[str, Form()] = "",
+    gguf: Annotated[list[str] | None, Form()] = None,
+    format: Annotated[list[str] | None, Form()] = None,
 ) -> Response:
     """Start a command for the project; a second one while it runs is refused with the first."""
     if command not in COMMANDS:
@@ -183,8 +188,16 @@ async def start(
         "stop_after_accepted": positive(stop_after_accepted, int, "stop_after_accepted"),
         "retry_failed": bool(retry_failed),
         "no_review": bool(no_review),
+        "precision": share(precision, "precision"),
+        "confidence": share(confidence, "confidence"),
+        "gguf": gguf,
+        "format": format,
     }
-    options = JobOptions(**{name: value for name, value in given.items() if value and name in takes})
+    try:
+        options = JobOptions(**{name: value for name, value in given.items() if value and name in takes})
+    except ValidationError as wrong:
+        first = wrong.errors()[0]
+        raise UsageError(f"{first['msg']}.", where=str(first["loc"][0]), fix="Correct it and send it again.") from None
     job = await start_job(request, caller, project, command, options, Response())
     return gone_to(f"/p/{project}/run", job=job.id)
 
@@ -219,3 +232,13 @@ def positive(text: str, kind: type[float] | type[int], name: str) -> float | int
     if not 0 < value < 1e9:
         raise UsageError(f"'{text[:40]}' is not a number above 0.", where=name, fix="Write it as in 5 or 2.50.")
     return value
+
+
+def share(text: str, name: str) -> float | None:
+    """Percent as a form has it, from 50 to below 100, as a share. Raises UsageError."""
+    percent = positive(text.strip().rstrip("%"), float, name)
+    if percent is not None and not 50 <= percent < 100:
+        raise UsageError(
+            f"{percent:g} percent cannot be promised.", where=name, fix="Take at least 50, and less than 100."
+        )
+    return percent and percent / 100

@@ -18,7 +18,7 @@ from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.teachers import teacher_wish, test_teacher
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
-from pairsmith.serve.pages import checks, words
+from pairsmith.serve.pages import checks, chosen, words
 from pairsmith.serve.pages.columns import LINES, ROLES, sources
 from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, save_keys
 from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
@@ -65,6 +65,7 @@ def _new(request: Request, caller: Caller, error: PairsmithError | None = None, 
         lines=LINES,
         examples=EXAMPLES,
         from_file=request.query_params.get("from") == "file",
+        chosen_before=chosen.kept_name(request, caller) if error else "",
     )
 
 
@@ -83,14 +84,23 @@ async def make(
     pasted: Annotated[str, Form(max_length=900_000)] = "",
     example: Annotated[str, Form(max_length=100)] = "",
     file: Annotated[UploadFile | None, File()] = None,
+    chosen_before: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
-    """Make it and go on with its setup; what was written stays in the form if it cannot be made."""
+    """Make it and go on with its setup; what was written or chosen stays in the form if it cannot be made."""
     wish = Wish(kind, style, language, labels, answer_schema, to, lines)
     try:
-        seeds = None if example else await given_seeds(pasted, file)
+        if example:
+            seeds = None
+        elif chosen_before and not (file and file.filename):
+            seeds = await run_in_threadpool(chosen.kept, request, caller, chosen_before)
+        else:
+            seeds = await given_seeds(pasted, file)
+            if file and file.filename:
+                await run_in_threadpool(chosen.keep, request, caller, *seeds)
         slug = await run_in_threadpool(new_project, request, caller, name=name, wish=wish, seeds=seeds, example=example)
     except PairsmithError as error:
         return _new(request, caller, error, name=name, pasted=pasted, **wish._asdict())
+    await run_in_threadpool(chosen.forget, request, caller)
     request.state.changed = {"project": slug}
     return gone_to(f"/p/{slug}/setup")
 

@@ -14,6 +14,7 @@ from pairsmith.serve.problems import Refusal, status_of
 from schemas.errors import PairsmithError
 
 router = page_router()
+_MOST_TOKENS = 256
 
 
 @router.post("/p/{project}/talk", name="page_talk")
@@ -23,14 +24,16 @@ async def talk(
     request: Request,
     text: Annotated[str, Form(min_length=1, max_length=20_000)],
 ) -> Response:
-    """The answers of both; while a job needs the model's place, why not."""
+    """The answers of both, as long as those of the evaluation; while a job needs the model's place, why not."""
     answers, error = list[tuple[str, str]](), None
+    measured = request.app.state.views.readers.project(project).spec.evaluate.sampling.max_tokens
+    most = min(_MOST_TOKENS, measured or _MOST_TOKENS)
     try:
         for talker in await run_in_threadpool(_newest, request, project):
             messages = _with_system([{"role": "user", "content": text}], talker)
             with request.app.state.limits.one_of("chat"):
                 status, told = await request.app.state.talking.ask(
-                    talker, {"messages": messages, "max_tokens": 256, "temperature": 0}
+                    talker, {"messages": messages, "max_tokens": most, "temperature": 0}
                 )
             if status != 200:
                 raise Refusal(502, f"the model refused: {told.get('error', {}).get('message', status)}.")

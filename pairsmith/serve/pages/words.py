@@ -35,6 +35,7 @@ _VERBS = {
     "generate": "generating", "curate": "curating", "review": "asking people", "train": "training",
     "evaluate": "evaluating", "export": "exporting", "preview": "previewing", "forecast": "forecasting",
     "review-push": "sending rows to people", "review-pull": "bringing answers", "run": "running",
+    "certify": "looking for rows that need no person", "train-reward": "fitting a reward model",
     "argilla": "starting Argilla, where people answer",
 }  # fmt: skip
 
@@ -223,9 +224,18 @@ def run(
     if job.state == "failed":
         problem = job.problem or {}
         return capital(str(problem.get("what") or "it failed, and the log says why")).rstrip(".") + "."
+    if job.command == "certify":
+        return certificate((job.answer or {}).get("facts") or {})
     if job.command in ("preview", "forecast"):
         return f"The {job.command} is done, and stands in the setup."
     return f"{capital(_DONE.get(job.command, f'{job.command} is done'))}; {project(of, None, None)}."
+
+
+def certificate(told: Mapping[str, Any]) -> str:
+    """What a look for rows that need no person has found, or why what it found holds no longer."""
+    if told.get("id") and told.get("why"):
+        return f"The certificate holds no longer: {told['why']}."
+    return f"{capital(str(told.get('words') or 'nobody has looked yet')).rstrip('.')}."
 
 
 def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None, cap: float | None) -> str:

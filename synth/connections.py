@@ -1,0 +1,109 @@
+"""Open connections to one address of a teacher, for very many requests of one kind.
+
+aiohttp connects, parses and notices what breaks; its session, which builds each request from nothing (address, headers,
+cookies, redirects, traces), takes three times as long as all of that, so the part of a request that never changes is
+made once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+
+import aiohttp
+from aiohappyeyeballs import start_connection
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpProcessingError
+from yarl import URL
+
+_KEPT_S = 60.0  # an idle connection is used again; servers and what stands before them close it sooner or later
+Response = tuple[int, Mapping[str, str], bytes]
+
+
+class NoConnectionError(Exception):
+    """Nothing was sent, for no connection could be made; says why."""
+
+
+class Connections:
+    """What is sent to `url` by POST, as many requests at once as are asked for, each on a connection of its own.
+
+    Nothing is redirected, no cookie is kept, no proxy is asked, and nothing is sent a second time.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], *, connect_s: float) -> None:
+        to = URL(url)
+        self._host, self._port, self._connect_s = to.raw_host, to.port, connect_s
+        self._tls = _tls() if to.scheme == "https" else None
+        sent = {"Host": to.host_port_subcomponent, "Accept": "*/*", "Accept-Encoding": "gzip, deflate", **headers}
+        each = {name.lower(): f"{name}: {value}\r\n" for name, value in sent.items()}  # a later one counts
+        self._head = f"POST {to.raw_path_qs} HTTP/1.1\r\n{''.join(each.values())}Content-Length: ".encode()
+        self._idle: list[tuple[ResponseHandler, float]] = []
+
+    async def post(self, body: bytes, begun: Callable[[], None]) -> Response:
+        """Status, headers and body of the answer; `begun` is called as its first byte is here.
+
+        Raises NoConnectionError, and, for one that broke after the request was sent, aiohttp.ClientError or OSError.
+        """
+        connection = self._kept()
+        if connection is None:  # one that waits is false: it is an empty queue
+            connection = await self._connected()
+        kept = False
+        try:
+            connection.set_response_params(read_until_eof=True)
+            assert connection.transport is not None
+            connection.transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+            message, payload = await connection.read()
+            while 100 <= message.code < 200:  # more is to come
+                message, payload = await connection.read()
+            begun()
+            content = await payload.read()
+            kept = not connection.should_close
+        except HttpProcessingError as error:
+            raise aiohttp.ClientPayloadError(f"the answer is no HTTP: {error}") from None
+        finally:
+            if kept:
+                self._idle.append((connection, time.monotonic()))
+            else:
+                connection.close()
+        return message.code, message.headers, content
+
+    def close(self) -> None:
+        """Close those that wait for the next request."""
+        while self._idle:
+            self._idle.pop()[0].close()
+
+    def _kept(self) -> ResponseHandler | None:
+        while self._idle:
+            connection, since = self._idle.pop()
+            if connection.is_connected() and time.monotonic() - since < _KEPT_S:
+                return connection
+            connection.close()
+        return None
+
+    async def _connected(self) -> ResponseHandler:
+        loop = asyncio.get_running_loop()
+        name = self._host if self._tls else None
+        try:
+            async with asyncio.timeout(self._connect_s):
+                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                # Several addresses at once: one of them may lead nowhere, as IPv6 does on some networks.
+                open_ = await start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
+                made = loop.create_connection(
+                    partial(ResponseHandler, loop), sock=open_, ssl=self._tls, server_hostname=name
+                )
+                return (await made)[1]
+        except TimeoutError:
+            raise NoConnectionError(f"no connection within {self._connect_s:g} s") from None
+        except OSError as error:
+            raise NoConnectionError(f"cannot connect to {self._host}:{self._port}: {error}") from None
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context

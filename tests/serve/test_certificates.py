@@ -1,0 +1,83 @@
+"""Rows that need no person, from the browser alone: looked for, shown, and what is trained on afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
+
+from starlette.testclient import TestClient
+
+from pairsmith.serve.app import create_app
+from pairsmith.serve.settings import Settings
+from pairsmith.serve.workspace import Workspace
+from tests.pairsmith import own_pairs
+
+_WAIT_S = 150.0
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[TestClient]:
+    """A service that runs jobs, with 400 curated pairs that nobody has answered."""
+    workspace = Workspace(tmp_path / "space")
+    folder = workspace.new_folder("own")
+    folder.mkdir(parents=True)
+    own_pairs.curated(folder)
+    app = create_app(workspace, Settings(no_auth=True))
+    with TestClient(app, base_url="http://127.0.0.1:8660", follow_redirects=False) as client:
+        yield client
+
+
+def ended(client: TestClient, job: str) -> dict[str, object]:
+    until = time.monotonic() + _WAIT_S
+    while (now := client.get(f"/api/v1/jobs/{job}").json())["state"] not in ("done", "failed", "stopped"):
+        assert time.monotonic() < until, now
+        time.sleep(0.1)
+    return dict(now)
+
+
+def look(client: TestClient, **form: str) -> str:
+    """Press "Look now"; the heading of the run when it has looked."""
+    sent = client.post("/p/own/run", data={"command": "certify", **form})
+    assert sent.status_code == 303, sent.text
+    ended(client, sent.headers["location"].partition("job=")[2])
+    return client.get(sent.headers["location"]).text
+
+
+@pytest.mark.slow
+def test_a_certificate_is_looked_for_shown_and_trained_on(client: TestClient) -> None:
+    """The button is there with the first answer; its words stand on the run and the review page, and in the API; rows
+    that it does not name wait once a person says so, and the page leads on to training."""
+    folder = client.app.state.workspace.folder("own")  # type: ignore[attr-defined]
+    page = client.get("/p/own/review").text
+    assert "Nobody has answered a row yet." in page
+    assert "Look now" not in page
+    own_pairs.answer(folder, 3)
+    assert "Look now" in client.get("/p/own/review").text
+    assert client.post("/p/own/run", data={"command": "certify", "precision": "101"}).status_code == 400
+
+    assert "Auto-accept" in look(client, precision="90", confidence="90")
+    told = client.get("/api/v1/projects/own/review").json()["certificate"]
+    assert told["holds"]
+    page = client.get("/p/own/review").text
+    assert told["words"][1:] in page.replace("&gt;", ">")
+    assert "All rows that programs accept are trained on" in page
+    assert client.get(f"/api/v1/projects/own/artifacts/{told['id']}/download").json()["rows"]
+
+    assert client.post("/p/own/review/certified", data={"only": "yes"}).status_code == 303
+    assert (
+        ended(client, client.post("/api/v1/projects/own/jobs", json={"command": "curate"}).json()["id"])["state"]
+        == "done"
+    )
+    page = client.get("/p/own/review").text
+    assert "Go on and train on certified rows" in page
+    assert "Train on all accepted rows" in page
+    assert client.get("/api/v1/projects/own/rows?reason=uncertified&limit=1").json()["items"], "the others wait"
+
+    assert "Auto-accept" in look(client, precision="80", confidence="80"), "another promise is another look"
+    client.post("/p/own/setup/checks", data={"check_echo": "off"})
+    assert "The certificate holds no longer" in client.get("/p/own/review").text

@@ -1,0 +1,203 @@
+"""Connections are kept, renewed and read as HTTP has it."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import wraps
+from typing import Any
+
+import aiohttp
+import pytest
+
+from synth.connections import Connections, NoConnectionError
+
+Answer = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
+_PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    @wraps(test)
+    def run(**given: Any) -> None:
+        asyncio.run(test(**given))
+
+    return run
+
+
+class Server:
+    """Answers each request with what `answer` writes, and counts connections."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self.connections = self.requests = 0
+        self.heads: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while not writer.is_closing():
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                self.heads.append(head)
+                length = next(line for line in head.lower().split("\r\n") if line.startswith("content-length:"))
+                await reader.readexactly(int(length.partition(":")[2]))
+                self.requests += 1
+                await self._answer(self.requests, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def serving(answer: Answer) -> AsyncIterator[tuple[Server, Connections]]:
+    server = Server(answer)
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    connections = Connections(f"http://127.0.0.1:{port}/v1/chat?a=b%20c", {"X-Own": "1", "accept": "own"}, connect_s=10)
+    try:
+        yield server, connections
+    finally:
+        connections.close()
+        listening.close()
+        await asyncio.sleep(0.05)
+
+
+def said(written: bytes, *, closes: bool = False) -> Answer:
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(written)
+        if closes:
+            writer.close()
+
+    return answer
+
+
+def nothing() -> None: ...
+
+
+@in_a_loop
+async def test_requests_after_each_other_share_a_connection_and_those_at_once_do_not() -> None:
+    """No more connections than requests at once, however many requests come after each other."""
+    async with serving(said(_PLAIN)) as (server, connections):
+        for _ in range(5):
+            assert (await connections.post(b"{}", nothing))[::2] == (200, b"ok")
+        assert server.connections == 1
+        await asyncio.gather(*(connections.post(b"{}", nothing) for _ in range(4)))
+        await asyncio.gather(*(connections.post(b"{}", nothing) for _ in range(4)))
+        assert (server.connections, server.requests) == (4, 13)
+
+
+@in_a_loop
+async def test_a_request_says_where_it_goes_how_long_it_is_and_what_it_was_told_to() -> None:
+    """The head of a request is whole, and a header of one's own stands in place of ours, once."""
+    async with serving(said(_PLAIN)) as (server, connections):
+        await connections.post("{ü}".encode(), nothing)
+        first, *lines = server.heads[0].strip().split("\r\n")
+        assert first == "POST /v1/chat?a=b%20c HTTP/1.1"
+        named = [tuple(line.split(": ", 1)) for line in lines]
+        host = next(value for name, value in named if name == "Host")
+        assert host.startswith("127.0.0.1:")
+        assert sorted(named) == sorted(
+            [
+                ("Host", host),
+                ("accept", "own"),
+                ("Accept-Encoding", "gzip, deflate"),
+                ("X-Own", "1"),
+                ("Content-Length", "4"),
+            ]
+        )
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b"
+        % (len(gzip.compress(b"ok", mtime=0)), gzip.compress(b"ok", mtime=0)),
+        b"HTTP/1.1 100 Continue\r\n\r\n" + _PLAIN,
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + _PLAIN,
+    ],
+)
+@in_a_loop
+async def test_an_answer_is_read_in_each_form_that_http_has(written: bytes) -> None:
+    """In chunks, compressed, after a word that more is to come: each is read, and the next on the same connection."""
+    async with serving(said(written)) as (server, connections):
+        for _ in range(2):
+            assert (await connections.post(b"{}", nothing))[::2] == (200, b"ok")
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("written", [b"HTTP/1.1 200 OK\r\n\r\nok", b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"])
+@in_a_loop
+async def test_a_connection_that_the_server_ends_is_not_used_again(written: bytes) -> None:
+    """An answer that ends with its connection is whole, and the next request has a connection of its own."""
+    async with serving(said(written, closes=True)) as (server, connections):
+        for _ in range(2):
+            assert (await connections.post(b"{}", nothing))[::2] == (200, b"ok")
+        assert server.connections == 2
+
+
+@in_a_loop
+async def test_an_idle_connection_that_was_closed_meanwhile_costs_no_request() -> None:
+    """What the server closed between two requests is noticed before the next is sent."""
+    async with serving(said(_PLAIN, closes=True)) as (server, connections):
+        await connections.post(b"{}", nothing)
+        await asyncio.sleep(0.1)
+        assert (await connections.post(b"{}", nothing))[2] == b"ok"
+        assert (server.connections, server.requests) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "written", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf", b"no HTTP at all\r\n\r\n"]
+)
+@in_a_loop
+async def test_half_an_answer_is_none(written: bytes) -> None:
+    """An answer that breaks off, or is no HTTP, is an error and never a short text; its connection is gone."""
+    async with serving(said(written, closes=True)) as (server, connections):
+        for _ in range(2):
+            with pytest.raises(aiohttp.ClientError):
+                await connections.post(b"{}", nothing)
+        assert server.connections == 2
+
+
+@in_a_loop
+async def test_a_request_that_is_given_up_takes_its_connection_along() -> None:
+    """An answer that comes late is never read as that to the next request."""
+
+    async def late(number: int, writer: asyncio.StreamWriter) -> None:
+        if number == 1:
+            await asyncio.sleep(0.2)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+        else:
+            writer.write(_PLAIN)
+
+    async with serving(late) as (server, connections):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await connections.post(b"{}", nothing)
+        assert (await connections.post(b"{}", nothing))[2] == b"ok"
+        assert server.connections == 2
+
+
+@in_a_loop
+async def test_where_no_connection_could_be_made_nothing_was_sent() -> None:
+    """A server that is not there, and one that does not speak TLS: no request was lost, and the sentence says why."""
+    async with serving(said(_PLAIN)) as (server, _):
+        refused = Connections("http://127.0.0.1:1/", {}, connect_s=10)
+        with pytest.raises(NoConnectionError, match=r"cannot connect to 127\.0\.0\.1:1: "):
+            await refused.post(b"{}", nothing)
+    async with serving(said(_PLAIN)) as (server, plain):
+        tls = Connections(f"https://127.0.0.1:{plain._port}/", {}, connect_s=0.2)  # it waits for the end of a head
+        with pytest.raises(NoConnectionError, match=r"no connection within 0\.2 s"):
+            await tls.post(b"{}", nothing)
+        assert server.requests == 0
+
+
+def test_certificates_are_looked_at() -> None:
+    """A server has to prove its name."""
+    tls = Connections("https://example.org/", {}, connect_s=10)._tls
+    assert tls is not None
+    assert tls.check_hostname
+    assert tls.verify_mode == ssl.CERT_REQUIRED
