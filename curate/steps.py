@@ -28,7 +28,7 @@ from curate.scorers.choose import Chosen
 from curate.selection import BEST, LengthFit, ranked, scored_outputs
 from curate.split import SPLITS, recorded_splits, split_of
 from curate.spread import at_random, by_quota, length_group, refuse_unknown, spread_out, vectors_of
-from schemas.errors import PairsmithError
+from schemas.errors import PairsmithError, UsageError
 from schemas.functions import Identity, identity_of
 from schemas.kinds import KINDS, KindName
 from schemas.project import Project
@@ -177,16 +177,16 @@ async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:
 
 
 def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard: float = 0.7) -> Named:
-    """Rejects rows that hold a held-out text, as `contaminated` compares them. `held_out` may be plain texts,
-    or map the id of a test seed to its text. Rows of the test seeds themselves are what the test is made of, and stay.
-
-    No review outranks it: the proof would be spoilt.
-    """
-    if not isinstance(held_out, HeldOut):
-        if not isinstance(held_out, Mapping):
-            held_out = {Seed(kind="input", text=text, source="python").id: text for text in held_out}
+    """Rejects rows that hold a held-out text, as `contaminated` compares them; no review outranks it. `held_out` are
+    texts, or map the id of a test seed to its text: rows of the test seeds are what the test is made of, and stay."""
+    if isinstance(held_out, str):
+        raise UsageError("held_out is one text, not a list of them.", fix="Write [text].")
+    if isinstance(held_out, Mapping):
         names = tuple(f"test seed {id_}" for id_ in held_out)
         held_out = HeldOut(tuple(held_out.values()), names, frozenset(held_out))
+    elif not isinstance(held_out, HeldOut):
+        named = {f"held-out text {n}": text for n, text in enumerate(held_out, 1)}
+        held_out = HeldOut(tuple(named.values()), tuple(named), frozenset())
     held = held_out
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
@@ -214,10 +214,11 @@ def _contaminated(touch: Touch | None, held: HeldOut) -> Reason:
 def best(n: int = 1, *, length_control: bool = False) -> Named:
     """Keeps the `n` best scores of every input, with `length_control` without what length explains of them. What people
     accepted is kept and counts first; a row without a score cannot be compared and waits. Where a later step rejects a
-    winner, the next one does not move up.
-
-    Where no step before it scores, there is nothing to compare: the first `n` in the order of the pool stay.
+    winner, the next one does not move up. Where no step before it scores, there is nothing to compare: the first `n` in
+    the order of the pool stay.
     """
+    if not isinstance(n, int) or n < 1:
+        raise UsageError(f"best: n = {n!r} keeps no row.")
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         fit = LengthFit.of(scored_outputs(pool)) if length_control else LengthFit()
@@ -254,6 +255,9 @@ def duplicates(
     Flagged are a row whose output another row has for another input (`one_output`, where texts are rewritten), and both
     of two that are one row with different labels (`two_labels`).
     """
+    if kind not in KINDS or not 0 < jaccard <= 1:
+        fix = f"jaccard is above 0 and at most 1, kind one of {', '.join(KINDS)}."
+        raise UsageError(f"duplicates: jaccard = {jaccard!r}, kind = {kind!r}.", fix=fix)
     same = KINDS[kind]
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
