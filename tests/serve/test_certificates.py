@@ -17,7 +17,7 @@ from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from tests.pairsmith import own_pairs
 
-_WAIT_S = 150.0
+_WAIT_S = 400.0
 
 
 @pytest.fixture
