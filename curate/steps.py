@@ -26,9 +26,9 @@ from curate.rows import DUPLICATE, Row, StepId, Unjudged
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import Chosen
 from curate.selection import BEST, LengthFit, ranked, scored_outputs
-from curate.split import SPLITS, seed_split, split_of
+from curate.split import SPLITS, recorded_splits, split_of
 from curate.spread import at_random, by_quota, length_group, refuse_unknown, spread_out, vectors_of
-from schemas.errors import PairsmithError
+from schemas.errors import PairsmithError, UsageError
 from schemas.functions import Identity, identity_of
 from schemas.kinds import KINDS, KindName
 from schemas.project import Project
@@ -177,16 +177,16 @@ async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:
 
 
 def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard: float = 0.7) -> Named:
-    """Rejects rows that hold a held-out text, as `contaminated` compares them. `held_out` may be plain texts,
-    or map the id of a test seed to its text. Rows of the test seeds themselves are what the test is made of, and stay.
-
-    No review outranks it: the proof would be spoilt.
-    """
-    if not isinstance(held_out, HeldOut):
-        if not isinstance(held_out, Mapping):
-            held_out = {Seed(kind="input", text=text, source="python").id: text for text in held_out}
+    """Rejects rows that hold a held-out text, as `contaminated` compares them; no review outranks it. `held_out` are
+    texts, or map the id of a test seed to its text: rows of the test seeds are what the test is made of, and stay."""
+    if isinstance(held_out, str):
+        raise UsageError("held_out is one text, not a list of them.", fix="Write [text].")
+    if isinstance(held_out, Mapping):
         names = tuple(f"test seed {id_}" for id_ in held_out)
         held_out = HeldOut(tuple(held_out.values()), names, frozenset(held_out))
+    elif not isinstance(held_out, HeldOut):
+        named = {f"held-out text {n}": text for n, text in enumerate(held_out, 1)}
+        held_out = HeldOut(tuple(named.values()), tuple(named), frozenset())
     held = held_out
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
@@ -214,10 +214,11 @@ def _contaminated(touch: Touch | None, held: HeldOut) -> Reason:
 def best(n: int = 1, *, length_control: bool = False) -> Named:
     """Keeps the `n` best scores of every input, with `length_control` without what length explains of them. What people
     accepted is kept and counts first; a row without a score cannot be compared and waits. Where a later step rejects a
-    winner, the next one does not move up.
-
-    Where no step before it scores, there is nothing to compare: the first `n` in the order of the pool stay.
+    winner, the next one does not move up. Where no step before it scores, there is nothing to compare: the first `n` in
+    the order of the pool stay.
     """
+    if not isinstance(n, int) or n < 1:
+        raise UsageError(f"best: n = {n!r} keeps no row.")
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         fit = LengthFit.of(scored_outputs(pool)) if length_control else LengthFit()
@@ -254,6 +255,9 @@ def duplicates(
     Flagged are a row whose output another row has for another input (`one_output`, where texts are rewritten), and both
     of two that are one row with different labels (`two_labels`).
     """
+    if kind not in KINDS or not 0 < jaccard <= 1:
+        fix = f"jaccard is above 0 and at most 1, kind one of {', '.join(KINDS)}."
+        raise UsageError(f"duplicates: jaccard = {jaccard!r}, kind = {kind!r}.", fix=fix)
     same = KINDS[kind]
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
@@ -283,12 +287,7 @@ def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
 
     `seeds` tell the splits that are recorded; for a row of any other seed the hash decides.
     """
-    splits = {seed.id: seed_split(seed, settings) for seed in seeds}
-    recorded = {
-        seed.id: splits[seed.id]
-        for seed in seeds
-        if "use" in seed.meta or splits[seed.id] != split_of(seed.id, settings)
-    }
+    recorded = recorded_splits(seeds, settings)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         for row in pool.accepted(texts=False):
@@ -368,7 +367,11 @@ def steps_for(
     spec, curate = project.spec, project.spec.curate
     from curate.semantic import semantic_steps
 
-    splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
+    recorded = recorded_splits(seeds, spec.split)
+
+    def by_seed(seed_id: str) -> Split:
+        return recorded.get(seed_id) or split_of(seed_id, spec.split)
+
     held_out = held_out_of(spec, project.folder, seeds)
     inference = _inference(project, curate.nli) if curate.nli else []
     scorers = dict.fromkeys(scorer for scorer in (judge, chosen) if scorer)
@@ -379,17 +382,13 @@ def steps_for(
         *inference,
         *compared,
         *([best(curate.select.best, length_control=curate.select.length_control)] if chosen else []),
-        *(
-            [duplicates(curate.duplicates.jaccard, splits.__getitem__, spec.task.kind)]
-            if curate.duplicates.enabled
-            else []
-        ),
+        *([duplicates(curate.duplicates.jaccard, by_seed, spec.task.kind)] if curate.duplicates.enabled else []),
         *semantic_steps(spec, held_out),
     ]
     if curate.select.certified:
         steps.append(certified_only(*(certificate([step.id for step in steps]) if certificate else NO_CERTIFICATE)))
     if curate.select.rows is not None:
-        steps.append(choose_rows(curate.select.rows, curate.select.spread, seeds, splits.__getitem__))
+        steps.append(choose_rows(curate.select.rows, curate.select.spread, seeds, by_seed))
     return [*steps, split(spec.split, seeds)]
 
 

@@ -31,7 +31,9 @@ class Registry:
 
     def versions(self) -> list[str]:
         """The versions, oldest first."""
-        found = [path.name for path in self.folder.glob("v*") if _VERSION.fullmatch(path.name)]
+        found = [
+            mark.parent.name for mark in self.folder.glob("v*/export.json") if _VERSION.fullmatch(mark.parent.name)
+        ]
         return sorted(found, key=lambda name: int(name[1:]))
 
     def aliases(self) -> dict[str, list[str]]:
@@ -40,6 +42,9 @@ class Registry:
             told: dict[str, list[str]] = json.loads((self.folder / _ALIASES).read_bytes())
         except FileNotFoundError:
             return {}
+        except ValueError:
+            where, fix = str(self.folder / _ALIASES), "Put it back from a copy, or delete it and set the aliases anew."
+            raise UsageError("it is damaged, so nobody knows what aliases named.", where=where, fix=fix) from None
         return told
 
     def add(self, export: Path) -> str:
@@ -54,7 +59,9 @@ class Registry:
         same = (name for name in self.versions() if (self.folder / name / mark.name).read_bytes() == told)
         version = next(same, None)
         if version is None:
-            version = f"v{int((self.versions() or ['v0'])[-1][1:]) + 1}"
+            # The number of a version that was deleted is not given again: an alias may have named it.
+            given = [*self.versions(), *(name for named in self.aliases().values() for name in named)]
+            version = f"v{max((int(name[1:]) for name in given), default=0) + 1}"
             with replaced_folder(self.folder / version) as partial:
                 shutil.copytree(export, partial, dirs_exist_ok=True)
         self.point(LATEST, version)
@@ -69,6 +76,8 @@ class Registry:
             raise UsageError(f"there is no version '{version}'; there are: {known}.", where=str(self.folder))
         named = self.aliases()
         before = named.get(alias, [])
+        if (place := self.folder / alias).exists() and not place.is_symlink():
+            raise UsageError(f"'{alias}' is a file or a folder there, no alias.", where=str(place), fix="Move it away.")
         if before[-1:] != [version]:
             self._write({**named, alias: [*before, version]})
         self._link(alias, version)
@@ -78,6 +87,9 @@ class Registry:
         named = self.aliases()
         if len(named.get(alias, [])) < 2:
             raise UsageError(f"'{alias}' has named nothing before.", where=str(self.folder))
+        if (before := named[alias][-2]) not in self.versions():
+            fix = f"Name another one: `pairsmith registry alias {alias} VERSION`."
+            raise UsageError(f"'{alias}' named {before} before, which is gone.", where=str(self.folder), fix=fix)
         named[alias].pop()
         self._write(named)
         self._link(alias, named[alias][-1])

@@ -75,7 +75,7 @@ def _variables(teacher: TeacherSettings) -> list[str]:
 
 def _secrets(teacher: TeacherSettings) -> Iterator[Check]:
     for variable in _variables(teacher):
-        if os.environ.get(variable):
+        if os.environ.get(variable, "").strip():
             yield Check("key", "ok", f"{variable} is set")
         else:
             yield Check("key", "fail", f"{variable} is not set", f"Set it: export {variable}=...")

@@ -35,6 +35,10 @@ def load(folder: Path, overrides: Sequence[str] = ()) -> Project:
             where=str(folder),
             fix="Run `pairsmith init DIR` to make a project, or name its folder with --project DIR.",
         ) from None
+    except NotADirectoryError:
+        raise SpecError(
+            "is a file.", where=str(folder), fix="Name the folder that it lies in: --project DIR."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"cannot be read: {error}.", where=str(path), fix="Save it as a UTF-8 text file.") from None
     return parse(text, folder, overrides)

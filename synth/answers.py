@@ -5,6 +5,7 @@ A pure function of what the endpoint sent, so it can be asked again of every row
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -21,16 +22,21 @@ Violation = Callable[[Any], str | None]
 # So many questions in a row whose answers are nothing but thinking end a run: the others would be paid for in vain.
 # At the beginning few tell it; where half of all answers think, eight in a row meet 1 run in 256, twenty none.
 _THINKING_FIRST, _THINKING_LATER = 8, 20
+# So many answers, none of them usable, end a run that has none yet: too low a max_tokens, or a server that is another
+# one, would cost every row its attempts. Where one answer in seven is good, 1 run in 20 begins like this; none does
+# where one in three is.
+_UNUSABLE_FIRST = 20
 
 ALL_THINKING = (
     "{tokens} went to thinking: raise max_tokens, or switch thinking off: "
     "sampling.extra = {{ chat_template_kwargs = {{ enable_thinking = false }} }} "
     '(vLLM, SGLang), or {{ reasoning_effort = "none" }} (Ollama, OpenAI)'
 )
+NO_COMPLETION = "the answer was no chat completion"
 _WHY = {
     "empty": "the answer held no text",
     "truncated": "the answer hit the token limit; raise sampling.max_tokens",
-    "malformed": "the answer was no chat completion",
+    "malformed": NO_COMPLETION,
     "schema": "the answer did not match the schema",
     "refused": "the teacher refused",
     "failed": "the server gave up while it was writing",
@@ -38,6 +44,7 @@ _WHY = {
 }
 # Where servers put reasoning that they have parted from the answer themselves.
 _FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks")
+_VISIBLE = re.compile("[^\\s\0\u00ad\u200b-\u200f\u2060\ufeff]")
 # How they call the parts of a content that is a list.
 _TEXT_PARTS = ("text", "output_text")
 _THOUGHT_PART = re.compile("think|thought|reason|analysis", re.IGNORECASE)
@@ -93,8 +100,7 @@ def judged(
     what further finish reasons mean, `tokens` how many it took (0: unknown)."""
     message = _message(choice)
     if message is None:
-        error = choice.get("error") if isinstance(choice, dict) and "body" in choice else None
-        return _bad("malformed", "", error[:300] if isinstance(error, str) else "")
+        return _bad("malformed", "", _no_answer(choice))
     content = _content(message)
     if content is None:
         return _bad("malformed", "", "the content is neither text nor a list of texts")
@@ -124,7 +130,7 @@ def judged(
             "failed": f"{_WHY['failed']} ('{word}')",
         }
         return _bad(meaning, text, said.get(meaning, ""))
-    if not text.strip():
+    if not _VISIBLE.search(text):
         return _bad("empty", text)
     if not clean(text):
         return _bad("empty", text, "the answer was only quotes or a fence")
@@ -146,13 +152,22 @@ def judged_or_malformed(
 
 
 class Judge:
-    """Judges the answers of one run, and ends it where every further answer would be paid for in vain."""
+    """Judges the answers of one run, and ends it where every further answer would be paid for in vain; one that was
+    `tried` before, with good answers, only where they are all thinking."""
 
-    def __init__(self, declared: Mapping[str, FinishMeaning], endpoint: Endpoint, *, keep_asking: bool = False) -> None:
+    def __init__(
+        self,
+        declared: Mapping[str, FinishMeaning],
+        endpoint: Endpoint,
+        *,
+        keep_asking: bool = False,
+        tried: bool = False,
+    ) -> None:
         self._declared, self._endpoint = declared, endpoint
         self._violations: dict[str, Violation] = {}
-        self._keep_asking = keep_asking
-        self._thinking_in_a_row, self._answered = 0, False
+        self._keep_asking, self._tried = keep_asking, tried
+        self._thinking_in_a_row = self._unusable_in_a_row = 0
+        self._answered = False
 
     def judged(self, call: Call, schema: Json | None) -> Call:
         """The row with what judging says of it now."""
@@ -191,6 +206,22 @@ class Judge:
                 f"The answers to {self._thinking_in_a_row} questions in a row hold no text ({written[-1].reason}).",
                 where=self._endpoint.url,
                 why="Every answer would be paid for in vain.",
+            )
+
+    def stop_at_unusable(self, calls: Sequence[Call]) -> None:
+        """Raise once so many answers came, and none that could be used."""
+        self._answered = self._answered or any(call.status == "ok" for call in calls)
+        if self._answered or self._tried or self._keep_asking or any(call.status == "unsettled" for call in calls):
+            return
+        self._unusable_in_a_row += 1
+        if self._unusable_in_a_row >= _UNUSABLE_FIRST:
+            last = calls[-1]
+            raise TeacherError(
+                f"None of the first {_UNUSABLE_FIRST} answers can be used; the last: {last.reason.rstrip('.')}.",
+                where=self._endpoint.url,
+                why="Every answer would be paid for in vain.",
+                fix="Mend what it says, then run the same command again, with --retry-failed where nothing that is "
+                "sent has changed; `pairsmith rows --state failed` lists them.",
             )
 
 
@@ -258,6 +289,15 @@ def clean(text: str) -> str:
         if text[0] not in inside and closing not in inside:
             text = inside.strip()
     return text
+
+
+def _no_answer(choice: Any) -> str:
+    """What came in place of a choice: what was found wrong with it, else its beginning."""
+    if isinstance(choice, dict) and isinstance(error := choice.get("error"), str) and "body" in choice:
+        return error[:300]
+    body = choice.get("body", choice) if isinstance(choice, dict) else choice
+    came = " ".join((body if isinstance(body, str) else json.dumps(body)).split())
+    return f"{NO_COMPLETION}: {came[:120]}" if came else f"{NO_COMPLETION}: nothing"
 
 
 def _message(choice: Any) -> Json | None:

@@ -55,7 +55,7 @@ class Ledger:
 
     `concurrency` (default `teacher.concurrency`) bounds requests on the wire; sent and not durable together are bounded
     at twice that. `retry_failed` grants samples whose attempts were exhausted another `teacher.attempts` answers each.
-    A run whose first answers are all nothing but thinking, or turned down, is ended by a TeacherError, unless
+    A run whose first answers are all unusable, nothing but thinking, or turned down, is ended by a TeacherError, unless
     `keep_asking`. With `batches` it asks through them, and `concurrency` is how many questions are open.
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable), `in_flight_peak`,
@@ -95,7 +95,9 @@ class Ledger:
         self._index = store.call_index()
         self._asking: dict[str, asyncio.Future[Completion | FailedSample]] = {}
         self._refusals = Refusals(keep_asking=keep_asking)
-        self._judge = Judge(teacher.finish_reasons, endpoint, keep_asking=keep_asking)
+        # Where any answer was good before, what is left may be the hard rows; a batch is paid for as a whole.
+        tried = batches is not None or any(s == "ok" for rows in self._index.values() for _, s in rows)
+        self._judge = Judge(teacher.finish_reasons, endpoint, keep_asking=keep_asking, tried=tried)
         self._granted: dict[str, int] = {}
         if retry_failed:
             self._granted = {key: len(self._tried(key)) for key in self._index if self._given_up(key)}
@@ -258,6 +260,7 @@ class Ledger:
                         settled[call.sample] = FailedSample(why_bad(call.status, call.attempt, call.reason), call.key)
                 self._judge.stop_at_unknown(calls)
                 self._judge.stop_at_thinking(calls)
+                self._judge.stop_at_unusable(calls)
         except BaseException as error:
             for sample in samples:
                 self._release(keys[sample], settled.get(sample), error)

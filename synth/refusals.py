@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from schemas.errors import TeacherError
 from schemas.records import Call, CallStatus
+from synth.answers import NO_COMPLETION
 
 # So many questions in a row, refused in the same words, end a run: before anything was answered, and after.
 _FIRST, _LATER = 8, 20
@@ -54,7 +55,7 @@ class Refusals:
         return (self._changed("unsettled") if self._error else []), self._error
 
     def _is_everybodys(self) -> bool:
-        words = [_VARIABLE.sub("_", row[0].reason) for _, row in self._in_a_row]
+        words = [_VARIABLE.sub("_", row[0].reason.partition(NO_COMPLETION)[0]) for _, row in self._in_a_row]
         most = _LATER if self._answered else _FIRST
         same = len(words) >= most and len(set(words[-most:])) == 1
         return same or (not self._answered and len(words) == _LATER)

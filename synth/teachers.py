@@ -144,11 +144,11 @@ def _headers(teacher: TeacherSettings) -> dict[str, str]:
 
 
 def _secret(variable: str, key: str, url: str) -> str:
-    value = os.environ.get(variable)
+    value = os.environ.get(variable, "").strip()
     if not value:
         raise AuthError(
             f"the environment variable {variable} is not set.",
             where=key,
             fix=f"Set it to the key of {url}: export {variable}=...",
         )
-    return value.strip()
+    return value

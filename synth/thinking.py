@@ -11,15 +11,20 @@ import re
 from bisect import bisect_left
 from typing import NamedTuple
 
-# Models' own marks, and words for a block that a task may ask for as well.
-_OWN_TAGS = ("think", "seed:think")
+# Models' own marks (Seed and LongCat put their name in front), and words for a block that a task may ask for as well.
+_NAMED = "[a-z]{2,9}[:_]"
+_OWN_TAGS = ("think", f"{_NAMED}think(?:ing)?", "antthinking")
 _WORD_TAGS = ("thinking", "reasoning", "thought")
+# What opens as <think> may end as </thinking>, or with a blank in the mark: models write both by hand.
+_END_OF_THINK = rf"<\s?/\s?(?:{_NAMED}|ant)?think(?:ing)?\s*>"
 _START = "[\\s\ufeff\u200b]*"
 # Opening and closing mark of a block that stands before an answer, by family of models.
 _BLOCKS = tuple(
     (re.compile(_START + opening, re.IGNORECASE), re.compile(closing, re.IGNORECASE))
     for opening, closing in (
-        *((rf"<{tag}(?:\s[^<>\n]*)?>", rf"</{tag}\s*>") for tag in (*_OWN_TAGS, *_WORD_TAGS)),
+        (r"<think(?:ing)?\s*/>", ""),  # an empty block
+        *((rf"<{tag}(?:\s[^<>\n]*)?>", _END_OF_THINK) for tag in (*_OWN_TAGS, "thinking")),
+        *((rf"<{tag}(?:\s[^<>\n]*)?>", rf"</{tag}\s*>") for tag in _WORD_TAGS if tag != "thinking"),
         (r"\[THINK\]", r"\[/THINK\]"),
         (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
         ("◁think▷", "◁/think▷"),
@@ -31,10 +36,10 @@ _BLOCKS = tuple(
     )
 )
 _CLOSING_ALONE = re.compile(
-    r"</(?:think(?:ing)?|seed:think)\s*>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<channel\|>|<\|inner_suffix\|>",
+    rf"</(?:{_NAMED})?think(?:ing)?\s*>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<channel\|>|<\|inner_suffix\|>",
     re.IGNORECASE,
 )
-_OPENING = re.compile(r"<(?:think(?:ing)?|seed:think)\b[^<>\n]*>|\[THINK\]|◁think▷", re.IGNORECASE)
+_OPENING = re.compile(rf"<(?:{_NAMED})?think(?:ing)?\b[^<>\n]*>|\[THINK\]|◁think▷", re.IGNORECASE)
 _OPENS_A_LINE = re.compile(rf"^[ \t>]*(?:{_OPENING.pattern})", re.IGNORECASE | re.MULTILINE)
 _FENCE_LINE = re.compile(r"^[ \t>]*```", re.MULTILINE)
 _OPEN_QUOTE = re.compile(r"(?:^|[\s(\[{=,:])[rbfu]{0,2}(?P<quote>[\"'])(?:(?!(?P=quote)).)*\Z")
@@ -43,9 +48,14 @@ _LINE = 300  # so many letters of a line tell what a tag in it means
 _MARKS, _WORDS = ("<", "[", "◁"), re.compile(f"{_START}here", re.IGNORECASE)
 # What some of them put around the answer that follows.
 _WRAPPED = re.compile(
-    r"\s*<\|(?P<mark>START_RESPONSE|START_TEXT|begin_of_solution)\|>(?P<answer>.*?)"
-    r"(?:<\|(?:END_RESPONSE|END_TEXT|end_of_solution)\|>\s*)?\Z",
+    r"\s*<\|(?P<mark>START_RESPONSE|START_TEXT|begin_of_solution|begin_of_box)\|>(?P<answer>.*?)"
+    r"(?:<\|(?:END_RESPONSE|END_TEXT|end_of_solution|end_of_box)\|>\s*)?\Z",
     re.DOTALL,
+)
+# The same in words that a task may ask for, so they go only where reasoning stood before them (Hunyuan, ERNIE, and most
+# models that were trained to reason with such a prompt).
+_TAGGED = re.compile(
+    r"\s*<(?P<tag>answer|response)>(?P<answer>(?:(?!</?(?P=tag)>).)*)</(?P=tag)>\s*\Z", re.DOTALL | re.IGNORECASE
 )
 # The harmony format (gpt-oss): every message names its channel; `final` is the answer.
 _HARMONY = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>(?:analysis|commentary)\b", re.IGNORECASE)
@@ -91,7 +101,7 @@ def parted(text: str) -> Parted:
                 break
         blocks.append(text[start : closed.start()])
         at = closed.end()
-    if wrapped := _WRAPPED.match(text, at):
+    if wrapped := _WRAPPED.match(text, at) or (_TAGGED.match(text, at) if blocks else None):
         return Parted("\n".join(blocks), wrapped["answer"])
     return Parted("\n".join(blocks) if blocks else None, text[at:])
 

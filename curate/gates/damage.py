@@ -115,7 +115,8 @@ def _cut_table(text: str) -> str:
 
 
 def encoding(pair: Pair) -> Judgement:
-    """No garbled characters: no U+FFFD, and no UTF-8 that was read as another encoding (`Ã¼` for ü), as ftfy knows it.
+    """No garbled characters: no U+FFFD, no control character (NUL, the colours of a terminal), and no UTF-8 that was
+    read as another encoding (`Ã¼` for ü), as ftfy knows it.
 
     What the other side writes in the same way is no damage.
     """
@@ -125,6 +126,8 @@ def encoding(pair: Pair) -> Judgement:
         given = pair.input if side == "output" else pair.output
         if junk := _markup(text, given):
             return rejected("markup", f"the {side} text has scraps of markup: {quote(junk)}")
+        if (found := _CONTROL.search(text)) and not _CONTROL.search(given):
+            return rejected("control", f"the {side} text has the control character U+{ord(found[0]):04X}")
         if text.isascii():
             continue
         if "\ufffd" in _shown(text) and "\ufffd" not in given:
@@ -134,6 +137,7 @@ def encoding(pair: Pair) -> Judgement:
     return passed("no garbled characters")
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # a vertical tab and a form feed are blanks
 _ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{2,5}|#x[0-9a-f]{2,4});", re.IGNORECASE)
 _CLOSING = re.compile(r"</([^\W\d]\w*)>")
 _COMMENT = re.compile(r"<!--[\s\S]*?-->")

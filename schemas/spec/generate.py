@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from schemas.records import Sampling
 from schemas.spec.section import Drawing, Section
@@ -33,6 +33,16 @@ class BackwardSettings(Section):
     sampling: Drawing = Sampling(temperature=0.7, max_tokens=96)
     accepted: int | None = Field(default=None, ge=1)
     candidates: int | None = Field(default=None, ge=1)
+
+    @field_validator("levels")
+    @classmethod
+    def _are_questions_of_their_own(cls, levels: tuple[str, ...]) -> tuple[str, ...]:
+        said = [" ".join(level.split()) for level in levels]
+        if not all(said) or not said:
+            raise ValueError("name a level in words; enabled = false asks for none")
+        if twice := next((level for level in said if said.count(level) > 1), None):
+            raise ValueError(f"'{twice}' stands twice: both would be one question, and one answer two rows")
+        return levels
 
 
 class GenerateSettings(Section):

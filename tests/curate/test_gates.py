@@ -10,6 +10,7 @@ import pytest
 from curate.gates import Judgement, gates_for, judge, judge_text
 from curate.gates.chat import answered, preamble
 from curate.gates.content import lost_content, quotations
+from curate.gates.damage import encoding
 from curate.gates.form import echo, length, repetition
 from curate.gates.language import language
 from schemas.errors import SpecError
@@ -418,3 +419,11 @@ def test_judge_and_judge_text_agree() -> None:
     assert {v.pair_id for v in verdicts} == {subject.id}
     told = judge_text(subject.input, subject.output, steps)
     assert {v.by: (v.keep, v.score, v.reason, v.flags) for v in verdicts} == {by: tuple(j) for by, j in told.items()}
+
+
+@pytest.mark.parametrize("mark", ["\x00", "\x1b[31m", "\x07", "\x7f"])
+def test_a_control_character_is_no_text(mark: str) -> None:
+    """A NUL stops a database, the colours of a terminal are learnt; what the input writes too, and a tab, may stay."""
+    assert str(encoding(pair("a fox", f"a red {mark}fox asleep in snow")).reason).startswith("control: ")
+    assert encoding(pair(f"a {mark}fox", f"a red {mark}fox")).keep is True
+    assert encoding(pair("a fox", "a red fox\tasleep\r\nin snow\x0c")).keep is True

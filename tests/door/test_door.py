@@ -176,6 +176,33 @@ def more_than(words: int) -> Callable[[Pair], bool]:
     return long
 
 
+@pytest.mark.parametrize(
+    "held", ["My kettle leaks at the spout.", "my kettle leaks at the spout", "A new one leaves us today."]
+)
+def test_what_is_held_out_letter_by_letter_is_rejected(held: str) -> None:
+    """The very text passed, taken for a row of the test itself, and only texts that differ a little were found."""
+    rows = [
+        ("My kettle leaks at the spout.", "We are sorry. A new one leaves us today."),
+        ("Is it loud?", "No, it hums."),
+    ]
+    pool = curate(rows, [decontaminate(["something else", held])], progress=False)
+    (out,) = [row for row in pool.rows() if not row.keep]
+    assert out.pair.input == rows[0][0]
+    assert "held-out text 2" in str(out.reason)
+
+
+def test_a_step_that_could_keep_nothing_is_a_sentence() -> None:
+    """Each of them is a slip of the pen, and would be found out after the teacher was paid."""
+    for step in (
+        lambda: best(0),
+        lambda: duplicates(70),
+        lambda: duplicates(0.7, kind="label"),
+        lambda: decontaminate("a"),
+    ):
+        with pytest.raises(UsageError):
+            step()
+
+
 def test_what_a_closure_holds_is_part_of_its_name() -> None:
     """The same source with another number is another gate."""
     assert each(more_than(2)).id != each(more_than(3)).id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -59,6 +60,29 @@ def test_the_same_export_is_one_version(registry: Registry, tmp_path: Path) -> N
     assert registry.add(tmp_path / "one") == "v1"
     assert registry.versions() == ["v1", "v2"]
     assert registry.found("latest") == registry.folder / "v1"
+
+
+def test_the_number_of_a_deleted_version_is_not_given_again(registry: Registry, tmp_path: Path) -> None:
+    """A rollback would have put another model into production under the old name; what is gone is named instead."""
+    shutil.rmtree(registry.folder / "v2")
+    assert registry.add(export(tmp_path / "three", "a3")) == "v3"
+    registry.point("production", "v3")
+    with pytest.raises(UsageError, match="'production' named v2 before, which is gone"):
+        registry.roll_back("production")
+    assert registry.found("production") == registry.folder / "v3"
+
+
+def test_what_else_lies_in_the_folder_is_no_version(registry: Registry) -> None:
+    """A file of one's own in the place of an alias, an empty folder, a damaged list: each is a sentence."""
+    (registry.folder / "v9").mkdir()
+    (registry.folder / "staging").mkdir()
+    assert registry.versions() == ["v1", "v2"]
+    with pytest.raises(UsageError, match="'staging' is a file or a folder"):
+        registry.point("staging", "v1")
+    assert "staging" not in registry.aliases()
+    (registry.folder / "aliases.json").write_text("{")
+    with pytest.raises(UsageError, match=r"aliases\.json.*damaged"):
+        registry.listed()
 
 
 def test_what_is_no_export_and_no_name_is_refused(registry: Registry, tmp_path: Path) -> None:

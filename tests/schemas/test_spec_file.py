@@ -138,6 +138,12 @@ def test_a_folder_without_a_spec_says_how_to_make_one(tmp_path):
     assert "pairsmith init" in str(caught.value)
 
 
+def test_the_spec_itself_is_no_folder(tmp_path):
+    """A person who names the file is told to name its folder, not to save it in another encoding."""
+    with pytest.raises(SpecError, match=r"toml: is a file\. Name the folder"):
+        load(wrote(tmp_path) / "pairsmith.toml")
+
+
 def test_a_file_that_is_not_utf8_is_refused(tmp_path):
     """Bytes are not guessed at."""
     (tmp_path / "pairsmith.toml").write_bytes(FULL.replace("a fox", "ein Käfer").encode("latin-1"))
@@ -665,6 +671,15 @@ def test_a_switch_is_no_number(tmp_path: Path, key: str) -> None:
     """True was taken for 1: `accepted = true` ended a run at its first row."""
     with pytest.raises(SpecError, match="is a number, not true"):
         parse('[task]\nname = "t"\nstyle = "s"\n', tmp_path, [f"{key}=true"])
+
+
+@pytest.mark.parametrize(
+    ("levels", "why"), [('["a word", "a  word"]', "stands twice"), ("[]", "enabled"), ('[" "]', "in words")]
+)
+def test_levels_are_questions_of_their_own(tmp_path: Path, levels: str, why: str) -> None:
+    """Of two levels in the same words one answer became two rows; of none nothing was ever asked, without a word."""
+    with pytest.raises(SpecError, match=why):
+        parse('[task]\nname = "t"\nstyle = "s"\n', tmp_path, [f"generate.backward.levels={levels}"])
 
 
 def test_a_vllm_of_ones_own_and_an_address_are_two_teachers(tmp_path: Path) -> None:

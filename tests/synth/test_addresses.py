@@ -122,8 +122,10 @@ def test_a_secret_of_a_header_is_in_no_message(monkeypatch: pytest.MonkeyPatch) 
             async with opened(teacher, print) as endpoint:
                 await endpoint.ask(CHAT, Sampling())
 
-    with pytest.raises(AuthError, match="MY_AZURE_KEY is not set"):
-        asyncio.run(once())
+    for nothing in ("", " \n"):  # an empty line of a .env file; it was sent as no key at all
+        monkeypatch.setenv("MY_AZURE_KEY", nothing)
+        with pytest.raises(AuthError, match="MY_AZURE_KEY is not set"):
+            asyncio.run(once())
     monkeypatch.setenv("MY_AZURE_KEY", secret)
     with pytest.raises(AuthError) as caught:
         asyncio.run(once())

@@ -70,7 +70,7 @@ def test_a_block_that_the_prompt_spells_out_is_part_of_the_answer(asked: str, ke
     text = "<reasoning>a pet</reasoning><answer>a dog</answer>"
     raw = {"finish_reason": "stop", "message": {"content": text}}
     request = {"messages": [{"role": "system", "content": asked}, {"role": "user", "content": "a dog"}]}
-    assert judged(raw, None, {}, request, 0).text == (text if kept else "<answer>a dog</answer>")
+    assert judged(raw, None, {}, request, 0).text == (text if kept else "a dog")
 
 
 def test_a_models_own_mark_is_never_asked_for_by_a_prompt() -> None:

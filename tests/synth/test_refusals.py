@@ -120,6 +120,47 @@ def test_a_login_page_ends_the_run_and_burns_no_row(tmp_path: Path) -> None:
         assert (result.rows_in, result.failed) == (120, 0)
 
 
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b'{"detail": "Not authenticated"}', "Not authenticated"),
+        (b'{"choices": [], "object": "chat.completion"}', "choices"),
+        (b'{"output": [{"content": "a dog"}]}', "output"),
+        (b'data: {"choices": []}\n\n', "data: "),
+        (b"", "nothing"),
+    ],
+)
+def test_what_came_in_place_of_an_answer_is_shown(body: bytes, shown: str, tmp_path: Path) -> None:
+    """\"Mend what it says\" helps nobody who is not told what it said."""
+    with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
+        with pytest.raises(TeacherError, match=rf"was no chat completion: .*{shown}"):
+            run(teacher, tmp_path, 60)
+        assert len(teacher.asked) <= 40
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (says(*["half a"] * 8, finish="length"), "raise sampling.max_tokens"),
+        (says(*[""] * 8), "held no text"),
+        (says(*["\u200b\ufeff"] * 8), "held no text"),
+        (says(*["a dog"] * 8, finish="content_filter"), "refused"),
+        (Reply(body=b'{"choices": [{"text": "a dog", "finish_reason": "stop"}]}'), "no chat completion: .*a dog"),
+    ],
+)
+def test_what_spoils_all_answers_ends_the_run(reply: Reply, why: str, tmp_path: Path) -> None:
+    """Each row would be bought as often as `attempts` allows. Where any was good, others are rows' own matter."""
+    with LoopbackTeacher(lambda ask: reply) as teacher:
+        with pytest.raises(TeacherError, match=rf"None of the first 20 answers can be used; the last: .*{why}"):
+            run(teacher, tmp_path, 60)
+        assert len(teacher.asked) <= 40
+    (tmp_path / "hard").mkdir()
+    with LoopbackTeacher(lambda ask: Reply() if ask.number <= 3 else reply) as teacher:
+        assert run(teacher, tmp_path / "hard", 60).failed > 100
+    with LoopbackTeacher(lambda ask: reply) as teacher:
+        assert run(teacher, tmp_path / "hard", 60, retry_failed=True).failed > 100, "it was good before"
+
+
 def test_a_fault_said_with_status_200_is_waited_out(tmp_path: Path) -> None:
     """OpenRouter and gateways report what failed inside of a 200: it is retried as the status it means, and no row is
     lost to a short outage."""

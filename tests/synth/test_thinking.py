@@ -29,6 +29,23 @@ SENTENCE = r"tokens went to thinking: raise max_tokens, or switch thinking off: 
         ("  \n<Think>so</THINK>A dog.", "A dog."),
         ("<thinking>so</thinking>A dog.", "A dog."),
         ("<reasoning>so</reasoning>\nA dog.", "A dog."),
+        # Other families' names for it, ends that do not fit the beginning, blanks in the mark, and an empty block.
+        ("<longcat_think>so</longcat_think>A dog.", "A dog."),
+        ("<ant:thinking>so</ant:thinking>A dog.", "A dog."),
+        ("<antThinking>so</antThinking>A dog.", "A dog."),
+        ("<think>so</thinking>A dog.", "A dog."),
+        ("<thinking>so</think>\nA dog.", "A dog."),
+        ("<think>so< /think>A dog.", "A dog."),
+        ("<think/>A dog.", "A dog."),
+        ("<think />\n\nA dog.", "A dog."),
+        # What stands around the answer behind it.
+        ("<think>so</think>\n<answer>\nA dog.\n</answer>", "A dog."),
+        ("<think>so</think><response>A dog.</response>\n", "A dog."),
+        ("<think>so</think>\n<|begin_of_box|>A dog.<|end_of_box|>", "A dog."),
+        (
+            "<think>so</think><answer>A dog.</answer> and <answer>a cat</answer>",
+            "<answer>A dog.</answer> and <answer>a cat</answer>",
+        ),
         ("[THINK]so[/THINK]A dog.", "A dog."),
         ("<think>one</think>\n<think>two</think>\nA dog.", "A dog."),
         ("<think>it never ends", ""),
@@ -58,6 +75,8 @@ def test_reasoning_before_the_answer_is_parted_from_it(text: str, answer: str) -
     "text",
     [
         "Use <think> and </think> around the reasoning.",
+        "<answer>A dog.</answer>",
+        "<rethink>A dog.</rethink>",
         "The tag </think> closes the block.",
         "Write `</think>` at the end.",
         'A sign that says "</think>" above a door.',
