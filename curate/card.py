@@ -2,57 +2,89 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+import numpy as np
 import orjson
 
+from curate.accepted import Accepted
 from curate.outcome import CurateResult
 from curate.review.status import in_words
 from curate.split import SPLITS
 from schemas.kinds import KINDS
 from schemas.project import Project
-from schemas.records import Generated, Seed
+from schemas.records import Generated, Seed, Split
 from schemas.spec import TaskSettings
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> str:
+@dataclass
+class Told:
+    """What is told of all rows of a dataset, as they come; of a row its id, its split and some hashes stay."""
+
+    members: list[tuple[str, Split]] = field(default_factory=list)
+    splits: Counter[Split] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    licenses: set[str] = field(default_factory=set)
+    teachers: set[str] = field(default_factory=set)
+    prompts: set[str] = field(default_factory=set)
+    columns: set[str] = field(default_factory=set)
+    reviewed: int = 0
+    generated: bool = False
+    _seeds: set[str] = field(default_factory=set)
+    _inputs: dict[Split, array[int]] = field(default_factory=lambda: {split: array("q") for split in SPLITS})
+
+    def add(self, accepted: Accepted, seed: Seed | None) -> None:
+        pair, origin = accepted.pair, accepted.pair.origin
+        self.members.append((pair.id, accepted.split))
+        self.splits[accepted.split] += 1
+        self._inputs[accepted.split].append(hash((pair.seed_id, pair.input)))
+        self.columns.update(pair.columns)
+        self.reviewed += any(not review.simulated for review in accepted.reviews)
+        if isinstance(origin, Generated):
+            self.generated = True
+            self.teachers.add(origin.teacher)
+            self.prompts.add(origin.prompt)
+        if seed and pair.seed_id not in self._seeds:
+            self._seeds.add(pair.seed_id)
+            self.kinds[seed.kind] += 1
+            self.licenses.update(license or "not stated" for license in seed.licenses)
+
+    def inputs(self, split: Split) -> int:
+        """How many different inputs the split has."""
+        return len(np.unique(np.array(self._inputs[split])))
+
+
+def card(project: Project, result: CurateResult, told: Told) -> str:
     """Markdown with the YAML front matter that the hub reads. No date is in it: equal datasets have equal cards."""
-    task, accepted = project.spec.task, result.accepted
-    used = [seeds[id_] for id_ in dict.fromkeys(row.pair.seed_id for row in accepted) if id_ in seeds]
-    licenses = sorted({license or "not stated" for seed in used for license in seed.licenses})
-    generated = [row.pair.origin for row in accepted if isinstance(row.pair.origin, Generated)]
-    teachers = sorted({origin.teacher for origin in generated})
-    reviewed = sum(bool([r for r in row.reviews if not r.simulated]) for row in accepted)
-    splits = Counter(row.split for row in accepted)
-    prompts = sorted({origin.prompt for origin in generated})
+    task, rows, splits = project.spec.task, len(told.members), told.splits
+    licenses, teachers, prompts = (sorted(names) for names in (told.licenses, told.teachers, told.prompts))
     return "\n".join(
         [
             *_front_matter(
                 project,
-                len(accepted),
+                rows,
                 licenses,
                 [split for split in SPLITS if splits[split]],
-                generated=bool(generated),
+                generated=told.generated,
             ),
             f"# {task.name}",
             "",
-            f"{len(accepted)} pairs of {_sides(task, generated=bool(generated))}, for supervised fine-tuning of",
+            f"{rows} pairs of {_sides(task, generated=told.generated)}, for supervised fine-tuning of",
             "a small model. Made with pairsmith.",
             "",
-            "**" + (f"{reviewed} of {len(accepted)} rows were reviewed by people." if reviewed else _UNREVIEWED) + "**",
+            "**"
+            + (f"{told.reviewed} of {rows} rows were reviewed by people." if told.reviewed else _UNREVIEWED)
+            + "**",
             "",
             "## What is in it",
             "",
             "| split | rows | inputs |",
             "|---|---:|---:|",
-            *(
-                f"| {split} | {splits[split]} | {inputs} |"
-                for split in SPLITS
-                for inputs in [len({(k.pair.seed_id, k.pair.input) for k in accepted if k.split == split})]
-            ),
+            *(f"| {split} | {splits[split]} | {told.inputs(split)} |" for split in SPLITS),
             "",
             "The split is by a hash of the seed, so all rows of a seed are in one split. The test split is only for",
             "the evaluation. Every row has `messages` (the whole chat), `prompt` with `completion` (the same chat,",
@@ -67,7 +99,7 @@ def card(project: Project, result: CurateResult, seeds: Mapping[str, Seed]) -> s
             "",
             "## How it was made",
             "",
-            f"- Seeds: {_kinds(used)}. License of the seeds: {', '.join(licenses)}.",
+            f"- Seeds: {_kinds(told.kinds)}. License of the seeds: {', '.join(licenses)}.",
             f"- Teacher: {', '.join(teachers) or 'none'}."
             + (" Its terms of use apply to what it wrote." * bool(teachers)),
             f"- Prompts: {', '.join(prompts) or 'none'}.",
@@ -149,8 +181,7 @@ def _front_matter(project: Project, rows: int, licenses: list[str], splits: list
     ]
 
 
-def _kinds(seeds: list[Seed]) -> str:
-    kinds = Counter(seed.kind for seed in seeds)
+def _kinds(kinds: Counter[str]) -> str:
     return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "none"
 
 

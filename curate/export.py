@@ -13,30 +13,45 @@ The same rows give the same bytes; the time of writing stands only in the manife
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from curate.card import card, with_review_switched_off
-from curate.outcome import Accepted, CurateResult
+from curate.accepted import Accepted
+from curate.card import Told, card, with_review_switched_off
+from curate.dataset_files import (
+    BATCH,
+    change_manifest,
+    digest,
+    hashes,
+    read_lines,
+    read_manifest,
+    write_manifest,
+    write_tables,
+)
+from curate.outcome import CurateResult
 from curate.preferences import as_row, chat_of, counted
 from curate.split import SPLITS
 from curate.steps import UNCERTIFIED
 from curate.tallies import key_of
 from schemas.errors import InputError, NoWork, RowCountMismatch, Uncertified, UsageError
 from schemas.files import replaced, replaced_folder
+from schemas.identity import content_id_of
 from schemas.project import Project
-from schemas.records import Artifact, Generated, Json, Pair, Seed, Split, content_id, now
+from schemas.records import Artifact, Generated, Json, Pair, Seed, Split, now
 from schemas.spec import GateSettings
 from schemas.store import Store
 
 FORMAT = "pairsmith-dataset@1"
 _REASONS = 3
 _MANIFEST, PREFERENCES, RANDOM_ARM = "manifest.json", "preferences.jsonl", "random_arm.jsonl"
+_PROVENANCE = ".provenance.jsonl"  # the rows of the manifest, while it is made
 
 
 def export_dataset(project: Project, store: Store, result: CurateResult, folder: Path) -> Artifact:
@@ -49,44 +64,40 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
     if not result.accepted:
         raise _nothing_accepted(result)
     _refuse_foreign(folder)
-    seeds = {seed.id: seed for seed in store.seeds(active=False)}
-    _every_step_spoke(result)
-    provenance = [_provenance(accepted, result, seeds, store) for accepted in result.accepted]
-    by_split = {split: [row(accepted) for accepted in result.accepted if accepted.split == split] for split in SPLITS}
     with replaced_folder(folder) as new:
         (new / "data").mkdir()
-        _write_rows(new, by_split)
-        id_ = _write_card(new, project, result, seeds, provenance, _manifest(folder))
+        told = _write_rows(new, result, store)
+        id_ = _write_card(new, project, result, told, _manifest(folder))
         if result.preferences:  # no part of the id: the dataset is its rows, whatever was preferred to what
-            lines = b"".join(orjson.dumps(as_row(preference)) + b"\n" for preference in result.preferences)
-            (new / PREFERENCES).write_bytes(lines)
+            _write_lines(new / PREFERENCES, map(as_row, result.preferences))
         if result.random_arm:
-            lines = b"".join(orjson.dumps(chat_row(pair)) + b"\n" for pair in result.random_arm)
-            (new / RANDOM_ARM).write_bytes(lines)
-        manifest = {
+            _write_lines(new / RANDOM_ARM, map(chat_row, result.random_arm))
+        files = hashes(new)
+        del files[_PROVENANCE]
+        head = {
             "format": FORMAT,
             "id": id_,
             "written": now().isoformat(timespec="seconds"),
-            "files": _hashes(new),
+            "files": files,
             "counts": result.counts.model_dump(),
             "reasons": result.reasons,
             "steps": [[step.by, step.settings] for step in result.steps],
             "preferences": counted(result.preferences),
             "selection": result.facts.get("choice"),
-            "rows": provenance,
         }
-        (new / _MANIFEST).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-        if _is_there(folder, manifest):
+        write_manifest(new / _MANIFEST, head, read_lines(new / _PROVENANCE))
+        (new / _PROVENANCE).unlink()
+        if _is_there(folder, head):
             shutil.rmtree(new)
     artifact = Artifact(
         id=id_,
         kind="dataset",
         path=_shown(folder, project.folder),
         parents=_reward_models(store, result),
-        members=tuple((accepted.pair.id, accepted.split) for accepted in result.accepted),
+        members=tuple(told.members),
         facts={
             "format": FORMAT,
-            "rows": {split: len(rows_) for split, rows_ in by_split.items()},
+            "rows": {split: told.splits[split] for split in SPLITS},
             "counts": result.counts.model_dump(),
             "scorer": result.facts["scorer"] and result.facts["scorer"]["by"],
         },
@@ -122,25 +133,20 @@ def _of_gate(result: CurateResult) -> str:
     return f" If they are good as they are, {ways}; in a browser under Setup, Checks."
 
 
-def _write_card(
-    folder: Path,
-    project: Project,
-    result: CurateResult,
-    seeds: dict[str, Seed],
-    provenance: list[Json],
-    before: Json | None,
-) -> str:
+def _write_card(folder: Path, project: Project, result: CurateResult, told: Told, before: Json | None) -> str:
     """Write the card and return the dataset's id, a hash of rows, files and provenance.
 
     Whether review was switched off is told by the card and makes no other dataset, so the id is that of the card
     without it. Older versions did not leave it out: the same dataset keeps the id that they gave it.
     """
-    text = card(project, result, seeds)
+    text, files = card(project, result, told), hashes(folder)
+    del files[_PROVENANCE]
+    steps = [[step.by, step.settings] for step in result.steps]
     ids = []
     for version in (with_review_switched_off(text), text):
         (folder / "README.md").write_text(version, encoding="utf-8")
-        steps = [[step.by, step.settings] for step in result.steps]
-        ids.append(content_id("artifact", ["dataset", _hashes(folder), steps, provenance]))
+        files = {**files, "README.md": digest(folder / "README.md")}
+        ids.append(content_id_of("artifact", ["dataset", files, steps], read_lines(folder / _PROVENANCE)))
     if not project.spec.review.enabled:
         (folder / "README.md").write_text(with_review_switched_off(text), encoding="utf-8")
     return str(before["id"]) if before and before["id"] in ids else ids[-1]
@@ -157,9 +163,8 @@ def say_not_reviewed(folder: Path) -> None:
         return
     with replaced(about) as partial:
         partial.write_text(text, encoding="utf-8")
-    manifest["files"]["README.md"] = hashlib.sha256(about.read_bytes()).hexdigest()
-    with replaced(folder / _MANIFEST) as partial:
-        partial.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    manifest["files"]["README.md"] = digest(about)
+    change_manifest(folder / _MANIFEST, manifest)
 
 
 def rows(folder: Path, split: Split) -> list[Json]:
@@ -186,7 +191,7 @@ def _vouched_for(folder: Path, name: str, manifest: Json) -> list[Json]:
         content = (folder / name).read_bytes()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}.", where=str(folder / name)) from None
-    if hashlib.sha256(content).hexdigest() != manifest["files"].get(name):
+    if sha256(content).hexdigest() != manifest["files"].get(name):
         raise InputError(
             "the file is not the one that was exported: its SHA-256 differs from the manifest's.",
             where=str(folder / name),
@@ -219,48 +224,29 @@ def chat_row(pair: Pair, score: float | None = None) -> Json:
     }
 
 
-def _schema(columns: Sequence[str]) -> Any:
-    import pyarrow as pa
-
-    chat = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-    texts = [(name, pa.string()) for name in ("pair_id", "seed_id", "system", "input", "output")]
-    chats = [(name, chat) for name in ("messages", "prompt", "completion")]
-    extra = [("columns", pa.struct([(name, pa.string()) for name in columns]))] if columns else []
-    return pa.schema([*texts, *chats, ("score", pa.float64()), ("made_by", pa.string()), *extra])
-
-
-def _write_rows(folder: Path, by_split: dict[Split, list[Json]]) -> None:
-    import datasets
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    saved = datasets.DatasetDict()
-    schema = _schema(sorted({name for rows_ in by_split.values() for r in rows_ for name in r.get("columns", ())}))
-    for split, split_rows in by_split.items():
-        lines = b"".join(orjson.dumps(r) + b"\n" for r in split_rows)
-        (folder / "data" / f"{split}.jsonl").write_bytes(lines)
-        table = pa.Table.from_pylist(split_rows, schema=schema)
-        pq.write_table(table, folder / "data" / f"{split}.parquet")
-        # The fingerprint would be random otherwise.
-        saved[split] = datasets.Dataset(table, fingerprint=hashlib.sha256(lines).hexdigest()[:16])
-    bars = datasets.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
-    try:
-        saved.save_to_disk(str(folder / "arrow"))
-    finally:
-        if bars:
-            datasets.enable_progress_bars()
+def _write_rows(folder: Path, result: CurateResult, store: Store) -> Told:
+    """Write the rows in every form, and their provenance as lines; what is told of them all."""
+    told, rest = Told(), iter(result.accepted)
+    with ExitStack() as opened:
+        files = {split: opened.enter_context((folder / "data" / f"{split}.jsonl").open("wb")) for split in SPLITS}
+        origins = opened.enter_context((folder / _PROVENANCE).open("wb"))
+        while some := list(islice(rest, BATCH)):
+            seeds = store.seeds_by_id(accepted.pair.seed_id for accepted in some)
+            for accepted in some:
+                _every_step_spoke(accepted, result)
+                told.add(accepted, seeds.get(accepted.pair.seed_id))
+                files[accepted.split].write(orjson.dumps(row(accepted)) + b"\n")
+                origins.write(orjson.dumps(_provenance(accepted, result, seeds, store)) + b"\n")
+    write_tables(folder, SPLITS, sorted(told.columns))
+    return told
 
 
-def _hashes(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+def _write_lines(path: Path, rows: Iterable[Any]) -> None:
+    with path.open("wb") as file:
+        file.writelines(orjson.dumps(row) + b"\n" for row in rows)
 
 
-def _provenance(accepted: Accepted, result: CurateResult, seeds: dict[str, Seed], store: Store) -> Json:
+def _provenance(accepted: Accepted, result: CurateResult, seeds: Mapping[str, Seed], store: Store) -> Json:
     """The provenance of a row. An edited row tells the origin of the pair that was corrected, and what it replaced."""
     pair = accepted.pair
     replaced = []
@@ -296,17 +282,16 @@ def _parent(store: Store, pair_id: str) -> Pair:
     return pair
 
 
-def _every_step_spoke(result: CurateResult) -> None:
+def _every_step_spoke(accepted: Accepted, result: CurateResult) -> None:
     """A row leaves only with a verdict from every step that the spec lists."""
-    for accepted in result.accepted:
-        spoke = {(v.by, v.fingerprint) for v in accepted.verdicts}
-        silent = next((step for step in result.steps if (step.by, step.settings) not in spoke), None)
-        if silent:
-            raise RowCountMismatch(
-                f"row {accepted.pair.id} has no verdict from {silent.by}.",
-                why="A row that was not judged may not be exported.",
-                fix="This is a defect of pairsmith; the store is intact.",
-            )
+    spoke = {(v.by, v.fingerprint) for v in accepted.verdicts}
+    silent = next((step for step in result.steps if (step.by, step.settings) not in spoke), None)
+    if silent:
+        raise RowCountMismatch(
+            f"row {accepted.pair.id} has no verdict from {silent.by}.",
+            why="A row that was not judged may not be exported.",
+            fix="This is a defect of pairsmith; the store is intact.",
+        )
 
 
 def _reward_models(store: Store, result: CurateResult) -> tuple[str, ...]:
@@ -340,7 +325,7 @@ def _manifest_of(folder: Path) -> Json:
 
 def _manifest(folder: Path) -> Json | None:
     try:
-        manifest = orjson.loads((folder / _MANIFEST).read_bytes())
+        manifest = read_manifest(folder / _MANIFEST)
     except (OSError, orjson.JSONDecodeError):
         return None
     return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
@@ -351,7 +336,7 @@ def _is_there(folder: Path, manifest: Json) -> bool:
     old = _manifest(folder)
     if old is None or (old["id"], old["files"]) != (manifest["id"], manifest["files"]):
         return False
-    return bool(_hashes(folder).items() >= old["files"].items())
+    return bool(hashes(folder).items() >= old["files"].items())
 
 
 def _shown(folder: Path, project: Path) -> str:

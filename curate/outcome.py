@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from curate.accepted import Accepted, AcceptedRows
 from curate.asked import Asked
 from curate.certifying import parts_now, present_certificate
 from curate.curation import curate
@@ -19,28 +20,16 @@ from curate.scorers.choose import Chosen, Serve, choose
 from curate.selection import selected
 from curate.split import SPLITS, seed_split
 from curate.spread import at_random, farness, vectors_of
-from curate.states import split_in, write_states
+from curate.states import write_states
 from curate.steps import CHOSEN, NOT_CHOSEN, SELECTED, CertificateOf, steps_for
 from curate.tallies import tally
 from schemas.errors import NoWork, RowCountMismatch
 from schemas.progress import Progress, unseen
 from schemas.project import Project
-from schemas.records import Artifact, Counts, Json, Pair, Seed, Split, Verdict, content_id
-from schemas.reviews import Review
+from schemas.records import Artifact, Counts, Json, Pair, Seed, content_id
 from schemas.store import Store
 from synth.embedded.process import embedded
 from synth.embedded.weights import Weights, embedded_weights
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """A row that left the stage: its pair (corrected, if a person did), its split, and every verdict that let it."""
-
-    pair: Pair
-    split: Split
-    score: float | None
-    verdicts: tuple[Verdict, ...]
-    reviews: tuple[Review, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,14 +37,14 @@ class CurateResult:
     """`reasons` counts the codes of why rows are not accepted; its sum is rejected + waiting + failed. `steps` are
     those that every accepted row has a verdict from. `facts["curation"]` names the row states. `preferences` are what
     the pool says of two answers to one input, `random_arm` as many rows to train on as selection chose, drawn at
-    random from the same ones."""
+    random from the same ones. Accepted rows and preferences are read from the store while one goes through them."""
 
     counts: Counts
     reasons: dict[str, int]
-    accepted: tuple[Accepted, ...]
+    accepted: Sequence[Accepted]
     steps: tuple[StepId, ...]
     facts: Json = field(default_factory=dict)
-    preferences: tuple[Preference, ...] = ()
+    preferences: Sequence[Preference] = ()
     random_arm: tuple[Pair, ...] = ()
 
 
@@ -77,7 +66,7 @@ async def curate_project(
     without a candidate and RowCountMismatch if a row got lost.
     """
     pool = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n)
-    seeds = store.seeds()
+    seeds = store.active_seeds()
     if not len(pool):
         raise _nothing_to_curate(store, fingerprints)
     before = store.verdict_count()
@@ -96,12 +85,7 @@ async def curate_project(
         await store.put(_reward_model(chosen, project.folder))
     counts = _counted(pool)
     curation = content_id("curation", [fingerprints, [[s.by, s.settings] for s in pool.steps], time.time_ns()])
-    accepted = tuple(
-        Accepted(row.pair, split, row.score, row.verdicts, row.reviews)
-        for row in pool.accepted()
-        if row.pair and (split := split_in(row))
-    )
-    await write_states(store, pool, curation)
+    splits = await write_states(store, pool, curation)
     people = pool.decisions()
     select = project.spec.curate.select
     selection = selected(pool, select.best, length_control=select.length_control) if chosen else None
@@ -110,7 +94,7 @@ async def curate_project(
         "curation": curation,
         "verdicts_appended": store.verdict_count() - before,
         "steps": tally(pool),
-        "splits": {split: sum(row.split == split for row in accepted) for split in SPLITS},
+        "splits": {split: splits[split] for split in SPLITS},
         "near_duplicate_seeds": _alike_apart(project, seeds),
         "reviewed": len(people),
         "undecided": sum(decision.verdict == "undecided" for decision in people),
@@ -125,8 +109,8 @@ async def curate_project(
         ),
     }
     arm, facts["choice"] = _beside_chance(project, pool)
-    preferred = tuple(preferences(project, pool, seeds))
-    return CurateResult(counts, pool.reasons, accepted, pool.steps, facts, preferred, arm)
+    preferred = preferences(project, pool, seeds)
+    return CurateResult(counts, pool.reasons, AcceptedRows(pool), pool.steps, facts, preferred, arm)
 
 
 async def judged(
@@ -205,11 +189,13 @@ def _counted(pool: Pool) -> Counts:
 
 def _alike_apart(project: Project, seeds: Sequence[Seed]) -> list[Json]:
     """Seeds that are alike but fell into different splits: reported, because hashing cannot see it."""
-    alike = similar_pairs([seed.body for seed in seeds], project.spec.curate.duplicates.jaccard)
+    alike = similar_pairs((seed.body for seed in seeds), project.spec.curate.duplicates.jaccard)
+    wanted = {number for pair in alike for number in pair[:2]}
+    found = {number: seed for number, seed in enumerate(seeds) if number in wanted} if wanted else {}
     return [
         {"seeds": [a.id, b.id], "sources": [a.source, b.source], "splits": splits, "jaccard": round(similarity, 3)}
         for second, first, similarity in alike
-        for a, b in [(seeds[first], seeds[second])]
+        for a, b in [(found[first], found[second])]
         for splits in [[seed_split(seed, project.spec.split) for seed in (a, b)]]
         if splits[0] != splits[1]
     ]

@@ -18,16 +18,17 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 from curate.near_duplicates import contaminated
 from curate.pool import Pool
 from curate.review.answers import current_answers
 from curate.review.sampling import in_estimation_half
-from curate.rows import Row
-from curate.split import seed_split, split_of
+from curate.rows import ROWS, Row
+from curate.split import recorded_splits, seed_split, split_of
 from schemas.project import Project
 from schemas.records import Json, Pair, Seed, Split
+from schemas.streamed import Streamed
 
 By = Literal["edit", "verdict", "ranking", "gate", "score"]
 BY_PEOPLE: tuple[By, ...] = ("edit", "verdict", "ranking")
@@ -54,7 +55,52 @@ class Preference(NamedTuple):
     @property
     def longer(self) -> int:
         """1 if the better answer is the longer one, -1 if the shorter, 0 if both are about as long."""
-        return 0 if abs(self.log_ratio) <= _EQUAL else 1 if self.log_ratio > 0 else -1
+        return _longer(self.log_ratio)
+
+    @property
+    def ids(self) -> tuple[str, str]:
+        return self.chosen.id, self.rejected.id
+
+
+class Kept(NamedTuple):
+    """A preference without its texts."""
+
+    by: By
+    split: Split
+    ids: tuple[str, str]
+    log_ratio: float
+    gap: float | None
+    rests_on: tuple[str, ...]
+
+    @property
+    def longer(self) -> int:
+        return _longer(self.log_ratio)
+
+
+P = TypeVar("P", Preference, Kept)
+
+
+class Preferences(Streamed[Preference]):
+    """Preferences of a pool, their texts read while one goes through them."""
+
+    def __init__(self, pool: Pool, kept: Sequence[Kept]) -> None:
+        self._pool, self._kept = pool, kept
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __iter__(self) -> Iterator[Preference]:
+        edited = {pair.id: pair for pair in self._pool.edited}
+        for start in range(0, len(self._kept), ROWS):
+            some = self._kept[start : start + ROWS]
+            ids = dict.fromkeys(id_ for kept in some for id_ in kept.ids if id_ not in edited)
+            pairs = edited | {pair.id: pair for pair in self._pool.source.pairs(ids)}
+            for by, split, (chosen, rejected), _, gap, rests_on in some:
+                yield Preference(by, split, pairs[chosen], pairs[rejected], gap, rests_on)
+
+
+def _longer(log_ratio: float) -> int:
+    return 0 if abs(log_ratio) <= _EQUAL else 1 if log_ratio > 0 else -1
 
 
 def chat_of(pair: Pair) -> tuple[list[Json], list[Json]]:
@@ -64,36 +110,36 @@ def chat_of(pair: Pair) -> tuple[list[Json], list[Json]]:
     return prompt, [{"role": "assistant", "content": pair.output}]
 
 
-def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> list[Preference]:
+def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence[Preference]:
     """The preferences in a curated pool, in its order; `seeds` are the active ones."""
     settings = project.spec.split
-    splits = {seed.id: seed_split(seed, settings) for seed in seeds}
-    least, every = pool.usual_gap() or math.inf, list[Preference]()
+    recorded, least, every = recorded_splits(seeds, settings), pool.usual_gap() or math.inf, list[Kept]()
     for rows in pool.by_input(several=True):
         seed_id = rows[0].candidate.seed_id
-        split = splits.get(seed_id) or split_of(seed_id, settings)
+        split = recorded.get(seed_id) or split_of(seed_id, settings)
         if split != "test":
-            every += _of_input(rows, split, _originals(pool, rows), least)
-    held_out = [seed.asked for seed in seeds if splits[seed.id] == "test"]
-    losers = ((p.rejected.output,) for p in every)
-    touched = contaminated(losers, held_out, project.spec.curate.duplicates.jaccard)
-    return matched([preference for number, preference in enumerate(every) if number not in touched])
+            found = _of_input(rows, split, _originals(pool, rows), least)
+            every += [Kept(p.by, split, p.ids, p.log_ratio, p.gap, p.rests_on) for p in found]
+    held_out = [seed.asked for seed in seeds if seed_split(seed, settings) == "test"]
+    losers = ((p.rejected.output,) for p in Preferences(pool, every))
+    touched = contaminated(losers, held_out, project.spec.curate.duplicates.jaccard) if held_out else {}
+    return Preferences(pool, matched([kept for number, kept in enumerate(every) if number not in touched]))
 
 
-def matched(every: Sequence[Preference]) -> list[Preference]:
+def matched(every: Sequence[P]) -> list[P]:
     """Of what programs prefer, as many as leave the better answer as often longer as shorter, in every bin of the
     difference; what people prefer stays, and counts."""
-    bins: dict[int, dict[bool, list[Preference]]] = defaultdict(lambda: {True: [], False: []})
+    bins: dict[int, dict[bool, list[P]]] = defaultdict(lambda: {True: [], False: []})
     for preference in every:
         if preference.longer:
             bins[int(abs(preference.log_ratio) / _BIN)][preference.longer > 0].append(preference)
     dropped: set[tuple[str, str]] = set()
     for sides in bins.values():
         for side in (True, False):
-            programs = sorted((_ids(p) for p in sides[side] if p.by not in BY_PEOPLE), key=lambda ids: ids[::-1])
+            programs = sorted((p.ids for p in sides[side] if p.by not in BY_PEOPLE), key=lambda ids: ids[::-1])
             surplus = max(0, len(sides[side]) - len(sides[not side]))
             dropped.update(programs[:surplus])
-    return [preference for preference in every if _ids(preference) not in dropped]
+    return [preference for preference in every if preference.ids not in dropped]
 
 
 def without_estimation_half(every: Iterable[Preference], seed: int) -> list[Preference]:
@@ -123,10 +169,6 @@ def counted(every: Sequence[Preference]) -> Json:
     by = Counter(preference.by for preference in every)
     longer = sum((1 + preference.longer) / 2 for preference in every)
     return {**{name: by[name] for name in get_args(By)}, "longer": longer / len(every) if every else None}
-
-
-def _ids(preference: Preference) -> tuple[str, str]:
-    return preference.chosen.id, preference.rejected.id
 
 
 def _originals(pool: Pool, rows: Sequence[Row]) -> dict[str, Pair]:

@@ -47,6 +47,12 @@ def seed_split(seed: Seed, settings: SplitSettings) -> Split:
     return named or seed.split or split_of(_drawn_by(seed), settings, seed.kind)
 
 
+def recorded_splits(seeds: Iterable[Seed], settings: SplitSettings) -> dict[str, Split]:
+    """The splits of seeds that `split_of` does not give, few of very many, and those that a source names."""
+    splits = ((seed, seed_split(seed, settings)) for seed in seeds)
+    return {seed.id: name for seed, name in splits if "use" in seed.meta or name != split_of(seed.id, settings)}
+
+
 def with_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> list[Seed]:
     """The seeds of a reading, each with its split: of a seed that is among `earlier` ones what it had, of the others
     what brings test and validation to their shares of all seeds of that kind. Sources that name a split are apart."""

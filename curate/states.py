@@ -6,6 +6,7 @@ so one that was killed leaves nothing to see; the next one deletes what no recei
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from typing import get_args
@@ -23,13 +24,16 @@ STATES: tuple[State, ...] = get_args(State)
 _STATE: dict[bool | None, State] = {True: "accepted", False: "rejected", None: "waiting"}
 
 
-async def write_states(store: Store, pool: Pool, curation: str) -> None:
-    """Keep what was decided of every slot under the new name `curation`, and delete what no receipt names."""
+async def write_states(store: Store, pool: Pool, curation: str) -> Counter[Split | None]:
+    """Keep what was decided of every slot under the new name `curation`, and delete what no receipt names. Returns the
+    number of accepted rows in each split."""
     store.forget_row_states(but=_named(store))
-    states = (_state(row, curation) for row in pool.outcomes())
+    states, splits = (_state(row, curation) for row in pool.outcomes()), Counter[Split | None]()
     while chunk := list(islice(states, _CHUNK)):
         await store.put(*chunk)
+        splits.update(state.split for state in chunk if state.state == "accepted")
         failpoint("mid_curate")
+    return splits
 
 
 def state_of(row: Row) -> State:

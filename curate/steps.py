@@ -26,7 +26,7 @@ from curate.rows import DUPLICATE, Row, StepId, Unjudged
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import Chosen
 from curate.selection import BEST, LengthFit, ranked, scored_outputs
-from curate.split import SPLITS, seed_split, split_of
+from curate.split import SPLITS, recorded_splits, split_of
 from curate.spread import at_random, by_quota, length_group, refuse_unknown, spread_out, vectors_of
 from schemas.errors import PairsmithError, UsageError
 from schemas.functions import Identity, identity_of
@@ -287,12 +287,7 @@ def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
 
     `seeds` tell the splits that are recorded; for a row of any other seed the hash decides.
     """
-    splits = {seed.id: seed_split(seed, settings) for seed in seeds}
-    recorded = {
-        seed.id: splits[seed.id]
-        for seed in seeds
-        if "use" in seed.meta or splits[seed.id] != split_of(seed.id, settings)
-    }
+    recorded = recorded_splits(seeds, settings)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         for row in pool.accepted(texts=False):
@@ -372,7 +367,11 @@ def steps_for(
     spec, curate = project.spec, project.spec.curate
     from curate.semantic import semantic_steps
 
-    splits = {seed.id: seed_split(seed, spec.split) for seed in seeds}
+    recorded = recorded_splits(seeds, spec.split)
+
+    def by_seed(seed_id: str) -> Split:
+        return recorded.get(seed_id) or split_of(seed_id, spec.split)
+
     held_out = held_out_of(spec, project.folder, seeds)
     inference = _inference(project, curate.nli) if curate.nli else []
     scorers = dict.fromkeys(scorer for scorer in (judge, chosen) if scorer)
@@ -383,17 +382,13 @@ def steps_for(
         *inference,
         *compared,
         *([best(curate.select.best, length_control=curate.select.length_control)] if chosen else []),
-        *(
-            [duplicates(curate.duplicates.jaccard, splits.__getitem__, spec.task.kind)]
-            if curate.duplicates.enabled
-            else []
-        ),
+        *([duplicates(curate.duplicates.jaccard, by_seed, spec.task.kind)] if curate.duplicates.enabled else []),
         *semantic_steps(spec, held_out),
     ]
     if curate.select.certified:
         steps.append(certified_only(*(certificate([step.id for step in steps]) if certificate else NO_CERTIFICATE)))
     if curate.select.rows is not None:
-        steps.append(choose_rows(curate.select.rows, curate.select.spread, seeds, splits.__getitem__))
+        steps.append(choose_rows(curate.select.rows, curate.select.spread, seeds, by_seed))
     return [*steps, split(spec.split, seeds)]
 
 

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
 from prompts.answer_schema import check_answer_schema
 from schemas import toml
 from schemas.errors import PromptError
+from schemas.identity import made
 from schemas.records import Json, Message, Messages
 
 if TYPE_CHECKING:
@@ -47,13 +48,15 @@ Role = Literal["system", "user", "assistant"]
 _FRONT = re.compile(r"\A\+\+\+\n(?P<toml>.*?)^\+\+\+(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _MARKER_LIKE = re.compile(r"={3}\s.*\s={3}\s*")
 _MARKER = re.compile(r"=== (?P<role>system|user|assistant)(?: for (?P<item>[a-z_]\w*) in (?P<items>[a-z_]\w*))? ===\s*")
+_PLAIN = re.compile(r"\{\{ ([a-z_]\w*) \}\}")
 _FRONT_KEYS = ("about", "variables", "schema")
 
 
 class Turn(NamedTuple):
     """One marked part of the file: rendered once, or once for every `item` of the variable `items`.
 
-    `uses` are the variables it needs, `items` among them.
+    `uses` are the variables it needs, `items` among them. `plain`: where it is text and plain variables, these parts in
+    turn, which needs no Jinja.
     """
 
     role: Role
@@ -62,6 +65,7 @@ class Turn(NamedTuple):
     line: int
     template: Template
     uses: frozenset[str]
+    plain: tuple[str, ...] | None
 
 
 # A released prompt never changes, so files that were written with these names keep them.
@@ -166,6 +170,11 @@ class Prompt:
         return [self._message(turn, {**values, item: one}) for one in values[items] for turn in turns]
 
     def _message(self, turn: Turn, values: Mapping[str, Any]) -> Message:
+        if turn.plain is not None:
+            parts: list[Any] = list(turn.plain)
+            parts[1::2] = map(values.get, turn.plain[1::2])
+            if all(type(part) is str for part in parts):
+                return made(Message, {"role": turn.role, "content": "".join(parts)})
         from jinja2 import TemplateError
 
         try:
@@ -244,9 +253,16 @@ def _turns(lines: list[str], first: int, path: Path, variables: Mapping[str, str
         source = "\n".join(lines[start:end]).strip()
         template, used = _compiled(source, first + start, path, {*variables, *([item] if item else [])})
         uses = frozenset(used - {item} | ({items} if items else set()))
-        turns.append(Turn(role, item, items, first + start, template, uses))
+        turns.append(Turn(role, item, items, first + start, template, uses, _plain(source, uses)))
     _check_order(turns, path)
     return tuple(turns)
+
+
+def _plain(source: str, uses: frozenset[str]) -> tuple[str, ...] | None:
+    """Text and the names of variables in turn, where it holds nothing else."""
+    parts = tuple(_PLAIN.split(source))
+    plain = uses.issuperset(parts[1::2]) and not any("{" in text or "}" in text for text in parts[::2])
+    return parts if plain else None
 
 
 def _compiled(source: str, line: int, path: Path, known: set[str]) -> tuple[Template, set[str]]:

@@ -7,7 +7,7 @@ tests.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime
 from functools import cache
@@ -27,6 +27,15 @@ def content_id(kind: str, parts: Any) -> str:
     """
     body = orjson.dumps([kind, parts], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(body).hexdigest()[:32]
+
+
+def content_id_of(kind: str, parts: Sequence[Any], last: Iterable[Any]) -> str:
+    """`content_id(kind, [*parts, list(last)])`, of a list that is too long for memory."""
+    digest = hashlib.sha256(orjson.dumps([kind, parts], option=orjson.OPT_SORT_KEYS)[:-2] + b",[")
+    for number, part in enumerate(last):
+        digest.update((b"," if number else b"") + orjson.dumps(part, option=orjson.OPT_SORT_KEYS))
+    digest.update(b"]]]")
+    return digest.hexdigest()[:32]
 
 
 def added(default: Any = None, *, default_factory: Any = None, **limits: Any) -> Any:

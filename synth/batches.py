@@ -137,7 +137,7 @@ class Batches:
             if result.status == 200:
                 return read_answer(result.content, seconds, line.body)
             if result.status and result.status != 429 and result.status < 500:
-                failure = await self._endpoint.failure(result.status, result.content, line.body, seconds)
+                failure = await self._endpoint.failure(result.status, {}, result.content, line.body, seconds)
                 if isinstance(failure, RefusedError) and self._endpoint.dialect.adapt(line.body, failure):
                     continue
                 raise failure
@@ -294,7 +294,7 @@ class Batches:
                 if status in (200, 201):
                     return content
                 if status < 500 and status != 429:
-                    failure = await self._endpoint.failure(status, content, {}, 0.0)
+                    failure = await self._endpoint.failure(status, {}, content, {}, 0.0)
                     raise (
                         failure
                         if isinstance(failure, TeacherError)

@@ -43,7 +43,7 @@ class Connections:
         self._head = f"POST {to.raw_path_qs} HTTP/1.1\r\n{''.join(each.values())}Content-Length: ".encode()
         self._idle: list[tuple[ResponseHandler, float]] = []
 
-    async def post(self, body: bytes, begun: Callable[[], None]) -> Response:
+    async def post(self, body: bytes, begun: Callable[[], None] | None = None) -> Response:
         """Status, headers and body of the answer; `begun` is called as its first byte is here.
 
         Raises NoConnectionError, and, for one that broke after the request was sent, aiohttp.ClientError or OSError.
@@ -59,7 +59,8 @@ class Connections:
             message, payload = await connection.read()
             while 100 <= message.code < 200:  # more is to come
                 message, payload = await connection.read()
-            begun()
+            if begun is not None:
+                begun()
             content = await payload.read()
             kept = not connection.should_close
         except HttpProcessingError as error:

@@ -57,10 +57,6 @@ Paid = Callable[[Json, int, Callable[[], bool]], AbstractAsyncContextManager[Any
 Start = Callable[[], Coroutine[Any, Any, Reach]]
 
 
-def _nothing() -> None:
-    pass
-
-
 def _unpaid(body: Json, size_bytes: int, stopped: Callable[[], bool]) -> AbstractAsyncContextManager[Any]:
     return nullcontext()
 
@@ -190,13 +186,9 @@ class Endpoint:
                 headers={**headers, **self._headers},
             )
             self._proxies = {host.url: proxy_for(host.url) for host in self.flow.hosts}
-            self._connections = {
-                url: Connections(
-                    f"{url}/chat/completions{self._suffix}", self._session.headers, connect_s=self._connect_s
-                )
-                for url, proxy in self._proxies.items()
-                if proxy is None
-            }
+            sent, rest = self._session.headers, f"/chat/completions{self._suffix}"
+            direct = (url for url, proxy in self._proxies.items() if proxy is None)
+            self._connections = {url: Connections(url + rest, sent, connect_s=self._connect_s) for url in direct}
         return self._session
 
     async def close(self) -> None:
@@ -281,7 +273,7 @@ class Endpoint:
             if status == 200 and (said := error_status(content)) is not None:
                 status = said
             if status != 200:
-                raise await self._failure(status, headers, content, body, seconds)
+                raise await self.failure(status, headers, content, body, seconds)
         failpoint("received")
         answer = read_answer(content, seconds, body, reserved)
         self.answered = self.answered or bool(answer.choices)
@@ -291,7 +283,7 @@ class Endpoint:
 
     async def _exchange(self, method: str, base: str, path: str, data: bytes | None = None) -> Response:
         begins = asyncio.timeout(self._first_byte_s) if self._first_byte_s is not None and data is not None else None
-        begun = _nothing if begins is None else partial(begins.reschedule, None)
+        begun = None if begins is None else partial(begins.reschedule, None)
         try:
             async with begins or nullcontext():
                 return await self._answered(method, base, path, data, begun)
@@ -305,17 +297,19 @@ class Endpoint:
                 raise
             unsent = isinstance(error, aiohttp.ClientConnectorError | NoConnectionError)
             self.lost += data is not None and not unsent
-            raise (NotConnectedError if unsent else BrokenError)(self._shown(_said(error))) from None
+            told = one_line(self._shown(str(error))) or type(error).__name__
+            raise (NotConnectedError if unsent else BrokenError)(told) from None
 
     async def _answered(
-        self, method: str, base: str, path: str, data: bytes | None, begun: Callable[[], None]
+        self, method: str, base: str, path: str, data: bytes | None, begun: Callable[[], None] | None
     ) -> Response:
         if data is not None and (connections := self._connections.get(base)) is not None:
             return await connections.post(data, begun)
         session, proxy = self._session or await self._open(), self._proxies[base]
         url = base + path + self._suffix
         async with session.request(method, url, data=data, allow_redirects=False, proxy=proxy) as response:
-            begun()
+            if begun is not None:
+                begun()
             return response.status, response.headers, await response.read()
 
     def _without_secrets(self, text: str) -> str:
@@ -329,7 +323,7 @@ class Endpoint:
 
     # -- what a status means -------------------------------------------------------------------------------------
 
-    async def _failure(
+    async def failure(
         self, status: int, headers: Mapping[str, str], content: bytes, body: Json, seconds: float
     ) -> Exception:
         """The exception that an HTTP status other than 200 amounts to."""
@@ -378,10 +372,6 @@ class Endpoint:
         await self._open()
         return self._key, self._headers, self._params
 
-    async def failure(self, status: int, content: bytes, body: Json, seconds: float) -> Exception:
-        """The exception that an answer of this status amounts to."""
-        return await self._failure(status, {}, content, body, seconds)
-
     # -- looking -------------------------------------------------------------------------------------------------
 
     async def models(self) -> list[str]:
@@ -429,7 +419,3 @@ class Endpoint:
             raise unknown_model("it is not listed", self._place, served)
         listed = next((row for row in rows if self._is_listed([str(row["id"])])), None)
         return Check(tuple(served), time.perf_counter() - began, listed)
-
-
-def _said(error: BaseException) -> str:
-    return one_line(without_user_info(str(error))) or type(error).__name__

@@ -1,7 +1,8 @@
 """What a store of 100,000 rows costs: curating it, and reading it for `status`, `rows` and the report.
 
     python -m bench.curate.run [ROWS]                 # writes bench/results/curate.json
-    python -m bench.curate.run memory 1000000         # writes "memory" there: the peak of all processes together
+    python -m bench.curate.run memory 1000000         # writes "memory" there: the peak of all processes together, with
+                                                      # the export; `curated_mb` is that of the parent before it
 
 Rows are 40 words of a vocabulary of 900, four candidates an input, one in ten a near-duplicate of another; three gates,
 a scorer that takes no time, best of two. Every measurement is a process of its own: wall seconds and peak resident
@@ -98,9 +99,13 @@ def fill(folder: Path, rows: int) -> None:
 
 
 def judge(folder: Path) -> None:
-    """Curate without an export; prints the counts and what the pool takes in memory beside an empty process."""
+    """Curate and export; prints the counts and what the pool takes in memory beside an empty process."""
+    from curate.accepted import AcceptedRows
     from curate.curation import curate
+    from curate.export import export_dataset
+    from curate.outcome import CurateResult
     from curate.pool import Pool
+    from curate.preferences import preferences
     from curate.scorers import Score
     from curate.states import write_states
     from curate.steps import best, duplicates, id_of, scored, steps_for
@@ -117,7 +122,8 @@ def judge(folder: Path) -> None:
 
     project = load(folder, ())
     with Store.open(Store.url_for(project)) as store, recording(project, store, "curate", CurateOutcome()) as record:
-        *gates, contamination, _, split = steps_for(project, store.seeds(), None)
+        seeds = store.active_seeds()
+        *gates, contamination, _, split = steps_for(project, seeds, None)
         ranking = [scored(by_letters, "score/letters@1", "bench"), best(2), duplicates(0.7)]
         empty_kb = _resident_kb()
         pool = Pool.read(store, ["bench"])
@@ -130,16 +136,25 @@ def judge(folder: Path) -> None:
         began, name = time.perf_counter(), f"bench-{time.time_ns()}"
         asyncio.run(write_states(store, pool, name))
         seconds["states"] = time.perf_counter() - began
+        scorer = {"by": id_of(ranking[0]).by, "why": "it takes no time"}
+        began, curated_mb = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        facts = {"scorer": scorer, "near_duplicate_seeds": []}
+        preferred = preferences(project, pool, seeds)
+        result = CurateResult(pool.counts, pool.reasons, AcceptedRows(pool), pool.steps, facts, preferred)
+        export_dataset(project, store, result, folder / "dataset")
+        seconds["export"] = time.perf_counter() - began
         record.outcome = CurateOutcome(
             counts=pool.counts,
             reasons=pool.reasons,
-            scorer={"by": id_of(ranking[0]).by, "why": "it takes no time"},
+            scorer=scorer,
             more={"scopes": ["bench"], "curation": name, "steps": tally(pool)},
         )
         figures = {
             "counts": pool.counts.model_dump(),
             "reasons": pool.reasons,
             "bytes_a_row_read": pool_kb * 1024 // len(pool),
+            "curated_mb": curated_mb,
+            "preferences": len(preferred),
         }
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024  # of the largest; all are taken for it
     figures["gates_mb"] = children * cores()
@@ -198,7 +213,7 @@ def main(rows: int) -> None:
 
 
 def memory(rows: int) -> None:
-    """The peak of curating so many rows, over all processes; the rest of the figures stays."""
+    """The peak of curating and exporting so many rows, over all processes; the rest of the figures stays."""
     with tempfile.TemporaryDirectory() as name:
         filling = os.fork()
         if filling == 0:
@@ -208,7 +223,7 @@ def memory(rows: int) -> None:
             raise SystemExit("the store could not be filled")
         cost, printed = measured("-m", "bench.curate.run", "judge", name)
     told = json.loads(printed)
-    peak = {"rows": rows, "parent_mb": cost["peak_mb"], "cpu_s": cost["cpu_s"]}
+    peak = {"rows": rows, "parent_mb": cost["peak_mb"], "cpu_s": cost["cpu_s"], "curated_mb": told["curated_mb"]}
     peak["peak_mb"] = cost["peak_mb"] + told["gates_mb"]
     known = json.loads(RESULTS.read_text()).get("memory", {}) if RESULTS.exists() else {}
     keep({"memory": known | {f"{rows:,}": peak | {"seconds": told["seconds"], "counts": told["counts"]}}})

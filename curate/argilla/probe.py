@@ -21,7 +21,11 @@ IN_THE_CLEAR = (
 
 def local_url(host: str, port: int) -> str:
     """The address a browser on this machine uses for a server bound to `host`."""
-    return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::', '') else host}:{port}"
+    return _address("127.0.0.1" if host in ("0.0.0.0", "::", "") else host, port)
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def public_url(host: str, port: int) -> str | None:
@@ -35,7 +39,7 @@ def public_url(host: str, port: int) -> str | None:
                 host = probe.getsockname()[0]
             except OSError:
                 host = socket.gethostname()
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return _address(host, port)
 
 
 def answering_at(host: str, port: int) -> str | None:
@@ -59,7 +63,8 @@ def who_am_i(url: str, api_key: str, *, timeout_s: float = 10.0, headers: Mappin
     request = urllib.request.Request(
         f"{url.rstrip('/')}/api/v1/me", headers={**(headers or {}), "X-Argilla-Api-Key": api_key}
     )
-    opener = _OPEN if "//127.0.0.1" in url or "//localhost" in url else urllib.request.build_opener()
+    is_here = any(here in url for here in ("//127.0.0.1", "//localhost", "//[::1]"))
+    opener = _OPEN if is_here else urllib.request.build_opener()
     try:
         with opener.open(request, timeout=timeout_s) as answer:
             username: str = json.load(answer)["username"]

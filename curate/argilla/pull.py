@@ -91,11 +91,16 @@ def pull(
             counts[why_not] += 1
             continue
         submitted.add((pair.id, response.role, response.reviewer))
-        if any(review.at == response.at for review in own):
+        if own and own[-1].at == response.at:
             counts["unchanged"] += 1
             continue
         why = sampled.get(pair.id, ())
         review = review_of(response, pair, why[-1].sampling_probability if why else None, form)
+        if any(earlier.at == response.at for earlier in own):  # a server that was restored says it again
+            if _says(review) == _says(own[-1]):
+                counts["unchanged"] += 1
+                continue
+            review = Review(**{**dict(review), "at": max(now(), own[-1].at)})
         records: list[Record] = [review]
         gold = any(record.reason == "gold" for record in why)
         if review.decision == "edit" and review.edited is not None and differs(review.edited, pair) and not gold:
@@ -134,8 +139,10 @@ def _does_not_count(
     """Why a submitted answer is none to the row that we know."""
     if response.values.get("verdict") not in VERDICTS:
         return "foreign"
-    as_sent = {shown_text(escaped(pair.output)), shown_text(both_sides(project, form, pair)[1])}
-    if response.output is not None and shown_text(response.output) not in as_sent:
+    shown = None if response.output is None else shown_text(response.output)
+    if shown not in (None, shown_text(escaped(pair.output))) and shown != shown_text(
+        both_sides(project, form, pair)[1]
+    ):
         return "altered"
     adjudicators = project.spec.review.adjudicators
     if response.role == "adjudicator" and adjudicators and response.name not in adjudicators:
@@ -167,6 +174,10 @@ def review_of(response: Response, pair: Pair, probability: float | None, form: A
         role=response.role,
         at=response.at,
     )
+
+
+def _says(review: Review) -> tuple[object, ...]:
+    return review.decision, review.edited, review.reasons, review.ranking
 
 
 def _withdrawn(

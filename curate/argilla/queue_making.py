@@ -92,6 +92,12 @@ def _made(argilla: Argilla, name: str, settings: Callable[[Any], Any], mark: Jso
         if failure := away(error):
             return failure
         raise ReviewError(
-            f"The queue {name} cannot be made: {error}", where=argilla.url, fix="Read the server's log."
+            f"The queue {name} cannot be made: {_first(error)}", where=argilla.url, fix="Read the server's log."
         ) from error
     return ""
+
+
+def _first(error: BaseException) -> BaseException:
+    """What the client's own errors, which say nothing, were raised for: the one that quotes the server."""
+    cause = error.__cause__ or error.__context__
+    return _first(cause) if cause is not None and type(cause).__module__.startswith("argilla.") else error

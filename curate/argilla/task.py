@@ -28,6 +28,9 @@ LETTERS = "ABCDEFGH"  # the other candidates; more are not shown
 THIS = "this"
 _EXAMPLES = 4  # of either kind
 _WORD, _SPLIT = re.compile(r"\w+"), re.compile(r"(\w+)")
+_MOST_GUIDELINES = 9_500  # signs; Argilla takes 10,000, and a queue's mark is a part of them
+_CUT = (10_000, 2_000, 1_000, 500, 250, 100, 0)  # signs of a text; of the house style more
+_MOST_COMPARED = 100_000  # pairs of equal words; two texts of 3,000 words have fewer
 _SHORT = 3  # letters; a word of no more says little about where it came from
 # Reasons whose labels an estimate or an annotator's accuracy stands on: such a row is judged by itself, so nothing that
 # a program found and no other output stands beside it. That also leaves nothing by which to tell gold from the rest.
@@ -226,7 +229,10 @@ def marked(before: str, after: str) -> tuple[str, str]:
     )
     old, parts = [word.casefold() for word in _WORD.findall(before)], _SPLIT.split(after)
     new = [part.casefold() for part in parts[1::2]]
-    blocks = difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
+    # A long text that goes round and round could be compared for minutes: there order says nothing.
+    counts = Counter(old)
+    compared = sum(counts[word] for word in new) <= _MOST_COMPARED
+    blocks = difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks() if compared else []
     kept = [any(block.b <= at < block.b + block.size for block in blocks) for at in range(len(new))]
     left = Counter(old) - Counter(word for word, is_kept in zip(new, kept, strict=True) if is_kept)
     for at, word in enumerate(new):
@@ -311,7 +317,15 @@ def _how_to_edit(project: Project) -> str:
 
 def guidelines(project: Project, bad: Sequence[tuple[Pair, str]]) -> str:
     """What annotators read first, in Markdown: the task, the keys, good examples (the spec's) and `bad` ones (rows that
-    a gate rejected, with its words)."""
+    a gate rejected, with its words). As long as Argilla takes: where texts are long, each of them is cut."""
+    for most in _CUT:
+        text = _guidelines(project, bad, most)
+        if len(text) <= _MOST_GUIDELINES:
+            break
+    return text
+
+
+def _guidelines(project: Project, bad: Sequence[tuple[Pair, str]], most: int) -> str:
     task, kind = project.spec.task, KINDS[project.spec.task.kind]
     marks = [
         "- **Bold** in the output: taken over from the input. Where most of it was taken over, what is new is "
@@ -336,17 +350,21 @@ def guidelines(project: Project, bad: Sequence[tuple[Pair, str]]) -> str:
         *(marks if project.spec.curate.gates.lost_content and not task.labels and not task.answer_schema else ()),
         "## The house style",
         "",
-        f"<p>{escaped(task.style.strip())}</p>",
+        f"<p>{escaped(_cut(task.style.strip(), max(4 * most, 1_000)))}</p>",
     ]
     if project.spec.exemplars:
         lines += ["", "## Good", ""]
         for exemplar in project.spec.exemplars[:_EXAMPLES]:
-            lines += [_example(exemplar.input, exemplar.output, ""), ""]
+            lines += [_example(_cut(exemplar.input, most), _cut(exemplar.output, most), ""), ""]
     if bad:
         lines += ["", "## Bad", ""]
         for pair, reason in bad:
-            lines += [_example(pair.input, pair.output, reason), ""]
+            lines += [_example(_cut(pair.input, most), _cut(pair.output, most), _cut(reason, most)), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most].rstrip()} [...]"
 
 
 def _example(input: str, output: str, reason: str) -> str:

@@ -114,8 +114,9 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
     The numbers of an option (`--ar 3:2`) keep a ratio or an option, they are not three of anything; nor is a lens of
     35mm the 35 of something else.
     """
-    options = required(" ".join(_RATIO_OR_OPTION.findall(input)), language)
-    wanted = required(_RATIO_OR_OPTION.sub(" , ", input), language)
+    found = _RATIO_OR_OPTION.findall(input)
+    options = required(" ".join(found), language) if found else []
+    wanted = required(_RATIO_OR_OPTION.sub(" , ", input) if found else input, language)
     if not options and not wanted:
         return []
     description = without_options(output) if _lens().search(input) else description_of(output)

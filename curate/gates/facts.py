@@ -17,7 +17,7 @@ from curate.gates.number_words import cardinals, dates_named, weekday_made_up
 from curate.gates.numbers import NumberMentions, in_digits, in_words
 from curate.gates.phrases import any_of, lexicon, says, words_of
 from curate.gates.units import changed_unit
-from curate.gates.words import count_words, stem, words
+from curate.gates.words import count_words, stem_of, words
 from schemas.records import Pair
 
 CONTACT = re.compile(
@@ -126,16 +126,19 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
 def _tokens(text: str, language: str) -> list[str]:
     """Stems and plain numbers; a dot where a clause ends or `and` begins another."""
     stop, joins = lexicon(language).stop, lexicon(language).words("joins")
-    tokens = re.findall(r"\d+(?:[.,\s]\d{3})*(?:[.,]\d+)?|[^\W\d_]+|[.;:!?\n,]", fold(text))
+    stem = stem_of(language)
     return [
         re.sub(r"\D", "", token)
         if token[0].isdigit()
         else "."
         if not token[0].isalpha() or token in joins
-        else stem(token, language)
-        for token in tokens
+        else stem(token)
+        for token in _TOKEN.findall(fold(text))
         if token not in stop or token in joins
     ]
+
+
+_TOKEN = re.compile(r"\d+(?:[.,\s]\d{3})*(?:[.,]\d+)?|[^\W\d_]+|[.;:!?\n,]")
 
 
 def _regrouped(before: list[str], after: list[str]) -> str:
@@ -210,13 +213,14 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
 
 def _flipped(before: str, after: str, language: str) -> str:
     """A word right behind a denial of one text that the other says, only in clauses that deny nothing."""
+    stem = stem_of(language)
     denials, denied = any_of(language, "denies"), any_of(language, "negated")
     clauses = [clause for clause in _CLAUSE.split(after) if clause.strip()]
     for denial in denials.finditer(before):
         behind = _CLAUSE.split(before[denial.end() :], maxsplit=1)[0]
         word = next((w for w in words(behind)[:4] if len(w) > 3 and w not in lexicon(language).stop), "")
-        root = stem(word, language) if word else ""
-        saying = [clause for clause in clauses if root and any(stem(w, language) == root for w in words(clause))]
+        root = stem(word) if word else ""
+        saying = [clause for clause in clauses if root and any(stem(w) == root for w in words(clause))]
         if saying and not any(denied.search(clause.replace(word, " ")) for clause in saying):
             return word
     if language == "ja":

@@ -11,7 +11,7 @@ from curate.gates.content import in_code
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon
-from curate.gates.words import count_words, stem, without_options, words
+from curate.gates.words import count_words, stem_of, without_options, words
 from schemas.records import Pair
 from schemas.spec import LengthSettings
 
@@ -196,7 +196,8 @@ def _another_form(pair: Pair) -> bool:
 def _weighty(tokens: list[str], language: str) -> dict[str, str]:
     """The distinct words that are more than filler, by their stem."""
     filler = lexicon(language).stop | lexicon(language).words("asking")
-    return {stem(word, language): word for word in tokens if word not in filler}
+    stem = stem_of(language)
+    return {stem(word): word for word in tokens if word not in filler}
 
 
 def _has_run(tokens: list[str], run: list[str]) -> bool:

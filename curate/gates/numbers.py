@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
-from curate.gates.folding import fold
+from curate.gates.folding import REMEMBERED, fold
 from curate.gates.number import Number
 from curate.gates.number_words import has_number_words, numbers_told
 from curate.gates.phrases import Lexicon, either, lexicon, words_of
@@ -40,7 +40,7 @@ def required(text: str, language: str = "en") -> list[Number]:
         and (known.ones or n.letters or n.forms != {"1"})
         and (has_number_words(language) or not may_be_words(n))
     ]
-    return in_digits + [n for n in _in_words(folded, known) if n.forms not in ({"0"}, {"1"})]
+    return in_digits + [n for n in _in_words(folded, language) if n.forms not in ({"0"}, {"1"})]
 
 
 def may_be_words(number: Number) -> bool:
@@ -55,7 +55,7 @@ class NumberMentions:
 
     def __init__(self, text: str, language: str = "en") -> None:
         self._language, self._folded = language, _folded(text)
-        self._digits = list(_in_digits(self._folded))
+        self._digits = _in_digits(self._folded)
         self._in_digits = {form for n in self._digits for form in n.forms}
         self._in_digits |= {_plain(part) for n in self._digits for part in re.findall(r"\d+", n.text) if len(part) <= 2}
 
@@ -64,7 +64,7 @@ class NumberMentions:
         """The forms of the numbers in words; asked for only where digits do not tell a number."""
         known = lexicon(self._language)
         hints = (known.hints.get(word, ()) for word in _LETTERS.findall(self._folded))
-        in_words = (n.forms for n in _in_words(self._folded, known))
+        in_words = (n.forms for n in _in_words(self._folded, self._language))
         return frozenset(numbers_told(self._folded, self._language)).union(*in_words, *hints)
 
     @cached_property
@@ -124,17 +124,22 @@ def _scale(after: str) -> int:
     return int((found.lastgroup or "n0")[1:]) if found else 0
 
 
-def in_digits(text: str) -> Iterator[Number]:
+def in_digits(text: str) -> tuple[Number, ...]:
     """The numbers that `text` writes in digits, without the numbering of a list."""
     return _in_digits(_LIST_NUMBER.sub(" ", _folded(text)))
 
 
-def in_words(text: str, language: str) -> Iterator[Number]:
+def in_words(text: str, language: str) -> tuple[Number, ...]:
     """The numbers that `text` tells in words, where the table of `language` has them."""
-    yield from _in_words(_folded(text), lexicon(language))
+    return _in_words(_folded(text), language)
 
 
-def _in_digits(folded: str) -> Iterator[Number]:
+@lru_cache(maxsize=REMEMBERED)
+def _in_digits(folded: str) -> tuple[Number, ...]:
+    return tuple(_read_digits(folded))
+
+
+def _read_digits(folded: str) -> Iterator[Number]:
     end = 0
     for match in _DIGITS.finditer(folded):
         number, tail, start = match["number"], match["tail"], match.start()
@@ -206,7 +211,12 @@ def _plain(digits: str) -> str:
     return f"{whole}.{fraction}" if fraction else whole
 
 
-def _in_words(folded: str, known: Lexicon) -> Iterator[Number]:
+@lru_cache(maxsize=REMEMBERED)
+def _in_words(folded: str, language: str) -> tuple[Number, ...]:
+    return tuple(_read_words(folded, lexicon(language)))
+
+
+def _read_words(folded: str, known: Lexicon) -> Iterator[Number]:
     """Runs of number words: `twenty-five`, `two hundred and five`, `a dozen`."""
     listed = (known.ones, known.tens, known.scales)
     if not any(word in table for word in set(_LETTERS.findall(folded)) for table in listed):

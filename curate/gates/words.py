@@ -6,7 +6,7 @@ The words of a language (stop words, irregular forms) stand in curate/gates/phra
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from difflib import SequenceMatcher
 from functools import cache, cached_property, lru_cache
 from itertools import pairwise
@@ -48,7 +48,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 def without_options(text: str) -> str:
     """`text` without options such as `--ar 16:9`."""
-    return OPTION.sub(" , ", text)
+    return OPTION.sub(" , ", text) if "--" in text else text
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -79,16 +79,26 @@ def has_stemmer(language: str) -> bool:
     return _stemmer(language) is not None
 
 
-@lru_cache(maxsize=1 << 16)
 def stem(word: str, language: str = "en") -> str:
     """The part that the inflected forms of a word share: irregular forms by table, else the Snowball stem.
 
     The word itself in a language without a stemmer.
     """
-    word = word.removesuffix("'s")
-    word = lexicon(language).irregular.get(word, word)
-    stemmer = _stemmer(language)
-    return stemmer.stemWord(word) if stemmer else word
+    return stem_of(language)(word)
+
+
+@cache
+def stem_of(language: str) -> Callable[[str], str]:
+    """`stem` in one language, for many words."""
+    irregular, stemmer = lexicon(language).irregular, _stemmer(language)
+
+    @lru_cache(maxsize=1 << 16)
+    def of(word: str) -> str:
+        word = word.removesuffix("'s")
+        word = irregular.get(word, word)
+        return stemmer.stemWord(word) if stemmer else word
+
+    return of
 
 
 @cache
@@ -112,7 +122,7 @@ class Vocabulary:
 
     @cached_property
     def _stems(self) -> frozenset[str]:
-        return frozenset(stem(word, self.language) for word in self._distinct)
+        return frozenset(map(stem_of(self.language), self._distinct))
 
     @cached_property
     def _joined(self) -> dict[str, list[str]]:
@@ -126,13 +136,10 @@ class Vocabulary:
     def _beginnings(self) -> frozenset[str]:
         return frozenset(word[:_ALIKE] for word in self._distinct)
 
-    def may_have(self, word: str) -> bool:
-        """Whether any word begins like this one; where none does no form of it is there."""
-        return word[:_ALIKE] in self._beginnings
-
-    def has_inflection(self, word: str) -> bool:
-        """True if a form of `word` is there."""
-        return stem(word, self.language) in self._stems
+    def inflected(self, words: Iterable[str]) -> set[str]:
+        """Those of `words` a form of which is there. Where no word begins like one no form of it is."""
+        beginnings, stem, stems = self._beginnings, stem_of(self.language), self._stems
+        return {word for word in words if word[:_ALIKE] in beginnings and stem(word) in stems}
 
     def __contains__(self, word: str) -> bool:
         """True for the word itself, an inflection, its two halves side by side, its abbreviation or its misspelling.
@@ -142,19 +149,21 @@ class Vocabulary:
         """
         if word in self._distinct:
             return True
-        root = stem(word, self.language)
-        if root in self._stems:
-            return True
-        if any(stem(one, self.language) == root for one in self._joined.get(word[:_ALIKE], ())):
+        stem = stem_of(self.language)
+        root = stem(word)
+        if root in self._stems or any(stem(one) == root for one in self._joined.get(word[:_ALIKE], ())):
             return True
         return _abbreviated(word, self._distinct) or (len(word) >= 6 and _misspelt(word, self._distinct))
 
 
 def joined(text: str, vocabulary: Vocabulary) -> set[str]:
     """The words of `text` that `vocabulary` writes as one with their neighbour: `light house` in `lighthouse`."""
-    neighbours = pairwise(words(without_options(text)))
-    ones = ((pair, "".join(pair)) for pair in neighbours)
-    return {w for pair, one in ones if vocabulary.may_have(one) and vocabulary.has_inflection(one) for w in pair}
+    neighbours = list(pairwise(words(without_options(text))))
+    there = vocabulary.inflected(map("".join, neighbours))
+    return {word for pair in neighbours if "".join(pair) in there for word in pair} if there else there
+
+
+_VOWELS = frozenset("aeiouy")
 
 
 def _abbreviated(word: str, vocabulary: Collection[str]) -> bool:
@@ -162,7 +171,7 @@ def _abbreviated(word: str, vocabulary: Collection[str]) -> bool:
 
     Only in Latin letters, the only ones whose vowels are known here.
     """
-    if not 2 <= len(word) <= 6 or not word.isascii() or any(c in "aeiouy" for c in word[1:]):
+    if not 2 <= len(word) <= 6 or not word.isascii() or not _VOWELS.isdisjoint(word[1:]):
         return False
     return any(len(w) > len(word) and w[0] == word[0] and _in_order(word, w) for w in vocabulary)
 

@@ -416,6 +416,10 @@ class Calls(Http):
             query={"format": format_, "split": split},
         )
 
+    def download_export(self, project: str) -> bytes:
+        """What the last `export` has put together, as one zip, streamed: dataset, model, GGUFs, evaluation, report."""
+        return self.call(bytes, "GET", "/api/v1/projects/{project}/export", [project])
+
     def evaluations(
         self, project: str, *, limit: int | None = None, cursor: str | None = None
     ) -> shapes.PagedictstrAny:
@@ -448,7 +452,8 @@ class Calls(Http):
         )
 
     def review(self, project: str) -> dict[str, Any]:
-        """How far people are: acceptance with its interval, agreement, what more answers would buy."""
+        """How far people are: acceptance with its interval, agreement, what more answers would buy; and what the last
+        look for a certificate found: its `words`, whether it `holds`, and `why` not."""
         return self.call(dict[str, Any], "GET", "/api/v1/projects/{project}/review", [project])
 
     def report(self, project: str) -> bytes:

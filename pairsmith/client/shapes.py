@@ -249,6 +249,10 @@ class JobOptions(TypedDict):
     cap_usd: NotRequired[float | None]
     stop_after_accepted: NotRequired[int | None]
     seeds: NotRequired[int | None]
+    precision: NotRequired[float | None]
+    confidence: NotRequired[float | None]
+    gguf: NotRequired[list[Literal["f16", "q8_0", "q4_k_m"]]]
+    format: NotRequired[list[Literal["openai", "together", "axolotl", "llama-factory", "unsloth"]]]
 
 
 class Job(TypedDict):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ class Watch:
         """How many workflows the sweep has mended."""
 
     async def run(self) -> None:
-        looked_s = swept_s = 0.0
+        looked_s = swept_s = -math.inf
         while True:
             now_s = time.monotonic()
             if is_due := now_s - swept_s >= SWEEP_EVERY_S:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID, error
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, ProgrammingError
 
 from pairsmith.failures import as_json
 from pairsmith.serve import traces
@@ -117,6 +117,8 @@ def _left_to_the_sweep() -> Iterator[None]:
     """Where the database fails, leave the workflow "pending", not failed: the sweep puts it back into its queue."""
     try:
         yield
+    except (ProgrammingError, DataError):
+        raise  # of a statement that no other time makes right
     except DBAPIError as failed:
         raise error.DBOSWorkflowCancelledError("the jobs database could not be written") from failed
 

@@ -26,7 +26,7 @@ from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Reco
 from schemas.reviews import Alias, Review, Sampled, under_alias
 from schemas.said import Said, StepName, said_in, said_once
 from schemas.store import tables
-from schemas.store.active_seeds import are_active, each_seed, mark_active
+from schemas.store.active_seeds import ActiveSeeds, are_active, each_seed, mark_active
 from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
 from schemas.store.failures import explained
@@ -213,6 +213,18 @@ class Store(Reading):
         c = tables.seeds.c
         now = sa.select(c.body).where(c.active >= 0).order_by(c.active)
         return self._records(Seed, now if active else bodies(tables.seeds))
+
+    def active_seeds(self) -> Sequence[Seed]:
+        """`seeds()`, read a page at a time whenever one goes through them: for very many."""
+        return ActiveSeeds(self)
+
+    def seeds_by_id(self, ids: Iterable[str]) -> dict[str, Seed]:
+        """id -> the seed, of those that were ever read."""
+        wanted, found, c = sorted(set(ids)), dict[str, Seed](), tables.seeds.c
+        for start in range(0, len(wanted), IN):
+            rows = self._rows(sa.select(c.id, c.body).where(c.id.in_(wanted[start : start + IN])))
+            found.update((id_, self._read(Seed, body)) for id_, body in rows)
+        return found
 
     def each_seed(self) -> Iterator[Seed]:
         """Every seed ever read, a page in memory at a time, not checked again: for going on with very many."""

@@ -106,72 +106,47 @@ artifacts = _table("artifacts", _text("id"), _text("kind"), unique=("id",))
 UPSERT = {candidates, holds, row_states, seeds}
 
 
-def row(record: Record, left_out: Any = None) -> tuple[sa.Table, dict[str, Any]]:
-    """The table of a record and its columns; `left_out` of its fields are not in the body. Raises TypeError for a
-    record that is not kept."""
-    body = record.model_dump_json(exclude=left_out)
+def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
+    """The table of a record, its columns and its body. Raises TypeError for a record that is not kept."""
+    table, said = columns(record)
+    return table, {**said, "body": record.model_dump_json()}
+
+
+def columns(record: Record) -> tuple[sa.Table, dict[str, Any]]:
+    """`row` without the body."""
+    try:
+        table, names = _SAID[type(record)]
+    except KeyError:
+        raise TypeError(f"{type(record).__name__} is not kept in the store") from None
+    said = {name: getattr(record, name) for name in names}
     match record:
-        case Seed():
-            return seeds, {"id": record.id, "body": body}
         case Call():
             usage = record.usage
-            return calls, {
-                "key": record.key,
-                "attempt": record.attempt,
-                "status": record.status,
-                "request_id": record.request_id,
-                "prompt_tokens": usage.prompt_tokens,
-                "completion_tokens": usage.completion_tokens,
-                "cached_tokens": usage.cached_tokens,
-                "usd": record.usd or 0.0,
-                "unpriced": int(record.usd is None),
-                "stage": record.stage,
-                "teacher": record.teacher,
-                "prompt": record.prompt,
-                "body": body,
-            }
+            said["prompt_tokens"] = usage.prompt_tokens
+            said["completion_tokens"] = usage.completion_tokens
+            said["cached_tokens"] = usage.cached_tokens
+            said["usd"], said["unpriced"] = record.usd or 0.0, int(record.usd is None)
         case Hold():
-            names = ("id", "stage", "teacher", "prompt", "usd")
-            return holds, {name: getattr(record, name) for name in names} | {"open": int(record.open), "body": body}
-        case Pair():
-            return pairs, {"id": record.id, "seed_id": record.seed_id, "body": body}
-        case Candidate():
-            return candidates, {
-                "fingerprint": record.fingerprint,
-                "seed_id": record.seed_id,
-                "generator": record.generator,
-                "sample": record.sample,
-                "body": body,
-            }
-        case Verdict():
-            return verdicts, {
-                "pair_id": record.pair_id,
-                "by": record.by,
-                "fingerprint": record.fingerprint,
-                "body": body,
-            }
+            said["open"] = int(record.open)
         case RowState():
-            return row_states, {
-                "curation": record.curation,
-                "generation": record.generation,
-                "seed_id": record.seed_id,
-                "generator": record.generator,
-                "sample": record.sample,
-                "pair_id": record.pair_id,
-                "state": record.state,
-                "code": record.reason.code if record.reason else None,
-                "split": record.split,
-                "body": body,
-            }
-        case Review():
-            return reviews, {"id": record.id, "pair_id": record.pair_id, "body": body}
-        case Alias():
-            return aliases, {"id": record.id, "body": body}
-        case Sampled():
-            return sampled, {"id": record.id, "pair_id": record.pair_id, "body": body}
-        case Receipt():
-            return receipts, {"command": record.command, "body": body}
-        case Artifact():
-            return artifacts, {"id": record.id, "kind": record.kind, "body": body}
-        case _:
-            raise TypeError(f"{type(record).__name__} is not kept in the store")
+            said["code"] = record.reason.code if record.reason else None
+    return table, said
+
+
+_SAID: dict[type[Record], tuple[sa.Table, tuple[str, ...]]] = {
+    Seed: (seeds, ("id",)),
+    Call: (calls, ("key", "attempt", "status", "request_id", "stage", "teacher", "prompt")),
+    Hold: (holds, ("id", "stage", "teacher", "prompt", "usd")),
+    Pair: (pairs, ("id", "seed_id")),
+    Candidate: (candidates, ("fingerprint", "seed_id", "generator", "sample")),
+    Verdict: (verdicts, ("pair_id", "by", "fingerprint")),
+    RowState: (
+        row_states,
+        ("curation", "generation", "seed_id", "generator", "sample", "pair_id", "state", "split"),
+    ),
+    Review: (reviews, ("id", "pair_id")),
+    Alias: (aliases, ("id",)),
+    Sampled: (sampled, ("id", "pair_id")),
+    Receipt: (receipts, ("command",)),
+    Artifact: (artifacts, ("id", "kind")),
+}

@@ -188,7 +188,8 @@ def test_the_file_has_the_conversational_form_and_leaves_the_dataset_the_same(tm
 def test_a_row_is_read_once_and_what_cannot_be_compared_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One pass over the texts of inputs with several rows, or that people answered; scores are known without."""
+    """One pass over the texts of inputs with several rows, or that people answered; scores are known without. Texts of
+    what is preferred are read again while one goes through it."""
     alone, (single,) = pairs_of(["must good"], "a dog")
     seed, pairs = pairs_of(["must good", "must poor"])
     score = scored(named(lambda pair: SCORES[pair.output.split()[1]], "score/word@1"))
@@ -197,5 +198,5 @@ def test_a_row_is_read_once_and_what_cannot_be_compared_not_at_all(
     given_pairs = pool.source.pairs
     monkeypatch.setattr(pool.source, "pairs", lambda ids: given_pairs(read.extend(wanted := list(ids)) or wanted))
     found = preferences(Project(tmp_path, spec()), pool, [seed, alone])
-    assert [p.by for p in found] == ["score"]
     assert sorted(read) == sorted(pair.id for pair in pairs)
+    assert [p.by for p in found] == ["score"]

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.pairsmith import forked
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 ROOT = Path(__file__).parents[2]
@@ -108,10 +109,13 @@ class Project:
         self, *arguments: str, stdin: str | None = None, timeout_s: float = 120, **extra: str
     ) -> subprocess.CompletedProcess[str]:
         """Run one command in the folder and wait for it."""
+        environment = self.environ(**extra)
+        if forked.can_fork(environment):
+            return forked.run(list(arguments), self.folder, environment, stdin, timeout_s)
         return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
-            env=self.environ(**extra),
+            env=environment,
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,

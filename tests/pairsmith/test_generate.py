@@ -109,15 +109,17 @@ def test_the_embedded_model_is_not_started_for_answers_that_are_there(
 
 
 def test_a_run_in_which_every_row_failed_is_no_success(make_project: Callable[..., Project]) -> None:
-    """When nothing usable came the command ends with code 8 and the reasons, or, once twenty answers say so, with 5."""
+    """When nothing usable came the command ends with code 8 and the reasons; of more than twenty rows no more are
+    bought, and it ends with the teacher's code."""
+    few = SUBJECTS[:6]
     with LoopbackTeacher(lambda ask: says(*[""] * ask.n)) as teacher:
-        project = make_project(teacher.url)
-        few = project.run("generate", "--set", "seeds.0.limit=3", "--set", "teacher.attempts=1")
-        assert few.returncode == 8, few.stderr
-        assert "rows failed (empty" in few.stderr
-        many = project.run("generate")
-        assert many.returncode == 5
-        assert "None of the first 20 answers can be used; the last: empty" in many.stderr
+        done = make_project(teacher.url, few).run("generate")
+        assert done.returncode == 8
+        rows = ROWS // len(SUBJECTS) * len(few)
+        assert f"all {rows} rows failed (empty {rows})" in done.stderr
+        stopped = make_project(teacher.url, name="larger").run("generate")
+    assert stopped.returncode == 5
+    assert "None of the first 20 answers can be used" in stopped.stderr
 
 
 def test_generation_stops_at_the_accepted_rows_asked_for(project: Project, teacher: LoopbackTeacher) -> None:

@@ -39,7 +39,7 @@ def test_an_example_comes_with_its_texts(tmp_path: Path, example: str) -> None:
 
     reading = read_seeds(project.spec.seeds, tmp_path)
     assert reading.problems == []
-    assert {seed.kind for seed in reading.seeds} == {"input", "output"}
+    assert {"input", "output"} <= {seed.kind for seed in reading.seeds} <= {"input", "output", "pair"}
 
 
 def test_an_example_comes_with_its_own_gates_checks_and_prompts(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.pairsmith.conftest import Project, write_seeds
 
-pytestmark = [pytest.mark.model, pytest.mark.pipeline]
+pytestmark = [pytest.mark.model, pytest.mark.pipeline, pytest.mark.timeout(1800)]
 
 SEEDS = (
     "a red kite", "old harbour crane", "two goats", "a paper boat", "snow on pines", "a brass telescope",
@@ -66,7 +66,7 @@ test = 0.25
 validation = 0.15
 
 [train]
-method = "qlora"
+method = "lora"
 batch = 4
 epochs = 1
 learning_rate = 1e-3
@@ -97,10 +97,10 @@ def looped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str,
     (folder / "excellent.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in EXCELLENT))
     project = Project(folder)
     for moment in ("mid_curate", "mid_train"):
-        killed = project.run("run", timeout_s=280, PAIRSMITH_FAILPOINT=moment)
+        killed = project.run("run", timeout_s=600, PAIRSMITH_FAILPOINT=moment)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
     calls = project.rows("SELECT count(*) FROM calls")[0][0]
-    done = project.run("run", "--json", timeout_s=280)
+    done = project.run("run", "--json", timeout_s=600)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["facts"]["stages"] == ["train", "evaluate"], "what was done before the kill is not done again"

@@ -14,7 +14,14 @@ import pytest
 
 from pairsmith.commands import COMMANDS, group
 from synth.embedded.child import child_command, child_environment
+from tests.pairsmith import forked
 from tests.pairsmith.conftest import ROOT, Project
+
+
+@pytest.fixture(autouse=True)
+def _each_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is promised here is how an interpreter begins: no command may be forked from one that has begun."""
+    monkeypatch.setattr(forked, "can_fork", lambda environment: False)
 
 
 def cpu_seconds(command: list[str], cwd: Path, environment: dict[str, str]) -> float:

@@ -9,19 +9,25 @@ import subprocess
 import sys
 import time
 import urllib.request
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("trl", reason="training needs the train extra")
 
+from pairsmith.session import console
 from schemas.project import Project
 from schemas.spec_file import load
 from schemas.store import Store
 from tests.train import tiny
 from tests.train.tiny import make_base
 from train.dataset import Dataset
+from train.local_model import Tried
 from train.sft import tune
+
+pytestmark = pytest.mark.timeout(1200)  # a model is trained and served, on a machine that does much else
 
 SPEC = """
 [task]
@@ -63,27 +69,32 @@ def pairsmith(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "pairsmith", *arguments]
 
 
-def test_every_line_is_answered_by_base_examples_and_tuned_model(folder: Path) -> None:
-    """Without a text it takes lines of standard input up to an empty one, and tells which checks each answer fails."""
+@pytest.fixture(scope="module")
+def tried(folder: Path) -> list[dict[str, Any]]:
+    """What the command answers to lines of standard input; it starts a model, so it is run once."""
     command = pairsmith("try", "--project", str(folder), "--json")
-    done = subprocess.run(
-        command, input="two boats\na pine\n\nnever asked\n", capture_output=True, text=True, check=True
-    )
-    told = json.loads(done.stdout)
-    assert [one["input"] for one in told["inputs"]] == ["two boats", "a pine"]
-    for one in told["inputs"]:
+    lines = "two boats\na pine\n\nnever asked\n"
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True)
+    inputs: list[dict[str, Any]] = json.loads(done.stdout)["inputs"]
+    return inputs
+
+
+def test_every_line_is_answered_by_base_examples_and_tuned_model(tried: list[dict[str, Any]]) -> None:
+    """Without a text it takes lines of standard input up to an empty one, and tells which checks each answer fails."""
+    assert [one["input"] for one in tried] == ["two boats", "a pine"]
+    for one in tried:
         assert [answer["system"] for answer in one["answers"]] == ["base", "few-shot", "tuned"]
         assert all(answer["passes"] is False for answer in one["answers"] if not answer["whole"])
-    texts = {answer["system"]: answer["text"] for answer in told["inputs"][0]["answers"]}
+    texts = {answer["system"]: answer["text"] for answer in tried[0]["answers"]}
     assert texts["tuned"] != texts["base"]
 
 
-def test_a_person_sees_the_three_answers(folder: Path) -> None:
+def test_a_person_sees_the_three_answers(tried: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     """One table: system, answer, checks."""
-    done = subprocess.run(
-        pairsmith("try", "a pine", "--project", str(folder)), capture_output=True, text=True, check=True
-    )
-    first = [line.split()[0] for line in done.stdout.splitlines() if line.strip() and line[0] != " "]
+    command: Any = import_module("pairsmith.commands.try")
+    console().print(*command._screen([Tried(**answer) for answer in tried[1]["answers"]]))
+    shown = capsys.readouterr().out
+    first = [line.split()[0] for line in shown.splitlines() if line.strip() and line[0] != " "]
     assert first == ["system", "base", "few-shot", "tuned"]
 
 

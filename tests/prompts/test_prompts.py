@@ -528,3 +528,33 @@ def test_nothing_is_computed_before_a_prompt_is_rendered() -> None:
 def test_what_could_keep_a_service_busy_is_named(source: str, part: str | None) -> None:
     """Columns, conditions and a few filters render in a time like their length; all else is named."""
     assert unbounded(source) == part
+
+
+@given(st.text(), st.text())
+def test_a_turn_of_text_and_plain_variables_says_what_jinja_would(first: str, second: str) -> None:
+    """Whatever is in the values, and where a name stands: the short way and Jinja's make the same message."""
+    source = "Rewrite\n\n  {{ a }}, not {{ b }} nor {{ a }}."
+    template, used = compiled(source, "here")
+    plain = prompts.prompt._plain(source, frozenset(used))
+    assert plain is not None
+    assert "".join({"a": first, "b": second}[part] if n % 2 else part for n, part in enumerate(plain)) == (
+        template.render(a=first, b=second)
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ a | upper }}",
+        "{{ a.b }}",
+        "{% if a %}x{% endif %}",
+        "{# said #}{{ a }}",
+        "{{- a }}",
+        "{{ true }}",
+        "{{ '{{ a }}' }}",
+        "{% raw %}{{ a }}{% endraw %}",
+    ],
+)
+def test_what_is_more_than_plain_variables_is_left_to_jinja(source: str) -> None:
+    """A filter, a field, a condition, a comment, a mark that trims, a constant, a quotation."""
+    assert prompts.prompt._plain(source, frozenset({"a"})) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -253,6 +254,29 @@ def test_what_many_requests_share_is_kept_once_and_every_answer_is_read_whole(st
         asyncio.run(store.judge(*now))
         assert [store.calls(one.key) for one in now] == [[one] for one in now]
         assert store._count(tables.requests) == 1
+
+
+def test_a_row_says_nothing_that_everybody_knows_and_is_read_as_it_was(store_url: str) -> None:
+    """What is at its default is not written; what is not, is: a reason, a transport, tokens of thinking, and a logprob
+    that no JSON has."""
+    usual = call("usual").model_copy(update={"facts": {}, "usage": Usage(prompt_tokens=3)})
+    odd = call("odd").model_copy(
+        update={
+            "reason": "empty: no",
+            "transport": "batch",
+            "usage": Usage(prompt_tokens=3, reasoning_tokens=2),
+            "facts": {"model": "m"},
+            "raw": {"logprobs": [float("-inf")]},
+            "usd": None,
+        }
+    )
+    with Store.open(store_url) as store:
+        store.write(usual, odd)
+        assert [store.calls(one.key) for one in (usual, odd)] == [[usual], [odd]]
+        ((body,),) = store._rows(sa.select(tables.calls.c.body).where(tables.calls.c.key == "usual"))
+        held = json.loads(body)
+        assert not held.keys() & {"reason", "transport", "facts", "key", "attempt", "status"}
+        assert held["usage"] == {"prompt_tokens": 3}
 
 
 def test_an_older_store_is_upgraded_with_its_rows_and_a_newer_one_refused(store_url: str) -> None:

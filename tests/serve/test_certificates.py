@@ -17,7 +17,7 @@ from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from tests.pairsmith import own_pairs
 
-_WAIT_S = 150.0
+_WAIT_S = 400.0
 
 
 @pytest.fixture
@@ -49,6 +49,7 @@ def look(client: TestClient, **form: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_a_certificate_is_looked_for_shown_and_trained_on(client: TestClient) -> None:
     """The button is there with the first answer; its words stand on the run and the review page, and in the API; rows
     that it does not name wait once a person says so, and the page leads on to training."""
@@ -78,6 +79,5 @@ def test_a_certificate_is_looked_for_shown_and_trained_on(client: TestClient) ->
     assert "Train on all accepted rows" in page
     assert client.get("/api/v1/projects/own/rows?reason=uncertified&limit=1").json()["items"], "the others wait"
 
-    assert "Auto-accept" in look(client, precision="80", confidence="80"), "another promise is another look"
     client.post("/p/own/setup/checks", data={"check_echo": "off"})
     assert "The certificate holds no longer" in client.get("/p/own/review").text

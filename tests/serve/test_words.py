@@ -8,6 +8,7 @@ from pairsmith.plan import PlannedStage
 from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, moving
+from pairsmith.serve.pages.run import _reasons, _rows_move
 from schemas.project import Project
 from schemas.records import Counts, Receipt, now
 from schemas.spec import Spec
@@ -42,7 +43,11 @@ def moves(stage: str, numbers: dict[str, object], *, no_review: bool = False) ->
         id="1", project="a", command="run", options=JobOptions(no_review=no_review), by="ann", state="running",
         created=now(), progress={"stage": stage, "numbers": numbers},
     )  # fmt: skip
-    stages = (PlannedStage("review", False, "not run yet"), PlannedStage("train", False, "after review"))
+    stages = (
+        PlannedStage("generate", True, ""),
+        PlannedStage("review", False, "not run yet"),
+        PlannedStage("train", False, "after review"),
+    )
     return words.run(Snapshot("a", Project(Path(), SPEC), None, stages, (), ()), job, moving(job), None, None)
 
 
@@ -53,6 +58,9 @@ def test_what_takes_long_is_named() -> None:
     done = {"done": 60, "total": 60}
     assert moves("split", done, no_review=True) == "Training: a step is done, the next one loads what it needs."
     assert moves("gates", {"done": 6, "total": 60}, no_review=True).startswith("Training, gates: 6 of 60")
+    assert moves("generate", done) == "Asking people has begun.", "what is done does not go on"
+    assert moves("generate", done, no_review=True) == "Training has begun."
+    assert moves("generate", {"done": 6, "total": 60}).startswith("Generating: 6 of 60 rows asked")
 
 
 def test_a_base_that_is_another_system_too_is_a_base() -> None:
@@ -62,3 +70,20 @@ def test_a_base_that_is_another_system_too_is_a_base() -> None:
                       facts={"pass_rate": rates})  # fmt: skip
     of = Snapshot("a", Project(Path(), SPEC), None, (), (receipt,), ())
     assert words.verdict(of) == "tuned passes 50\u202f%, base passes 20\u202f%"
+
+
+def test_while_a_model_trains_the_reasons_of_its_rows_stand() -> None:
+    """They are the last curation's; while rows are made or judged there is no count yet."""
+    counts = Counts(rows_in=90, accepted=89, rejected=1)
+    curated = Receipt(
+        command="curate", ok=True, counts=counts, seconds=1, started=now(), spec_hash="", reasons={"echo": 1}
+    )
+    steps = (PlannedStage("generate", True, ""), PlannedStage("curate", True, ""), PlannedStage("train", False, "next"))
+    of = Snapshot("a", Project(Path(), SPEC), None, steps, (curated,), ())
+    for stage, moves in (("generate", True), ("curate", True), ("train", False)):
+        job = Job(
+            id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now(),
+            progress={"stage": stage, "numbers": {"done": 1, "total": 8}},
+        )  # fmt: skip
+        assert _rows_move(of, job, moving(job)) == moves
+        assert [found["code"] for found in _reasons(of, None, rows_move=moves)] == ([] if moves else ["echo"])

@@ -41,7 +41,7 @@ class BatchProvider:
 
     def wait_for_a_batch(self) -> None:
         """Block until a batch that was made is asked about, so until its maker waits for it."""
-        assert self._some.wait(30)
+        assert self._some.wait(120)
 
     def __enter__(self) -> BatchProvider:
         self._thread.start()

@@ -74,18 +74,15 @@ def said(written: bytes, *, closes: bool = False) -> Answer:
     return answer
 
 
-def nothing() -> None: ...
-
-
 @in_a_loop
 async def test_requests_after_each_other_share_a_connection_and_those_at_once_do_not() -> None:
     """No more connections than requests at once, however many requests come after each other."""
     async with serving(said(_PLAIN)) as (server, connections):
         for _ in range(5):
-            assert (await connections.post(b"{}", nothing))[::2] == (200, b"ok")
+            assert (await connections.post(b"{}"))[::2] == (200, b"ok")
         assert server.connections == 1
-        await asyncio.gather(*(connections.post(b"{}", nothing) for _ in range(4)))
-        await asyncio.gather(*(connections.post(b"{}", nothing) for _ in range(4)))
+        await asyncio.gather(*(connections.post(b"{}") for _ in range(4)))
+        await asyncio.gather(*(connections.post(b"{}") for _ in range(4)))
         assert (server.connections, server.requests) == (4, 13)
 
 
@@ -93,7 +90,7 @@ async def test_requests_after_each_other_share_a_connection_and_those_at_once_do
 async def test_a_request_says_where_it_goes_how_long_it_is_and_what_it_was_told_to() -> None:
     """The head of a request is whole, and a header of one's own stands in place of ours, once."""
     async with serving(said(_PLAIN)) as (server, connections):
-        await connections.post("{ü}".encode(), nothing)
+        await connections.post("{ü}".encode())
         first, *lines = server.heads[0].strip().split("\r\n")
         assert first == "POST /v1/chat?a=b%20c HTTP/1.1"
         named = [tuple(line.split(": ", 1)) for line in lines]
@@ -125,7 +122,7 @@ async def test_an_answer_is_read_in_each_form_that_http_has(written: bytes) -> N
     """In chunks, compressed, after a word that more is to come: each is read, and the next on the same connection."""
     async with serving(said(written)) as (server, connections):
         for _ in range(2):
-            assert (await connections.post(b"{}", nothing))[::2] == (200, b"ok")
+            assert (await connections.post(b"{}"))[::2] == (200, b"ok")
         assert server.connections == 1
 
 
@@ -135,7 +132,7 @@ async def test_a_connection_that_the_server_ends_is_not_used_again(written: byte
     """An answer that ends with its connection is whole, and the next request has a connection of its own."""
     async with serving(said(written, closes=True)) as (server, connections):
         for _ in range(2):
-            assert (await connections.post(b"{}", nothing))[::2] == (200, b"ok")
+            assert (await connections.post(b"{}"))[::2] == (200, b"ok")
         assert server.connections == 2
 
 
@@ -143,9 +140,9 @@ async def test_a_connection_that_the_server_ends_is_not_used_again(written: byte
 async def test_an_idle_connection_that_was_closed_meanwhile_costs_no_request() -> None:
     """What the server closed between two requests is noticed before the next is sent."""
     async with serving(said(_PLAIN, closes=True)) as (server, connections):
-        await connections.post(b"{}", nothing)
+        await connections.post(b"{}")
         await asyncio.sleep(0.1)
-        assert (await connections.post(b"{}", nothing))[2] == b"ok"
+        assert (await connections.post(b"{}"))[2] == b"ok"
         assert (server.connections, server.requests) == (2, 2)
 
 
@@ -158,7 +155,7 @@ async def test_half_an_answer_is_none(written: bytes) -> None:
     async with serving(said(written, closes=True)) as (server, connections):
         for _ in range(2):
             with pytest.raises(aiohttp.ClientError):
-                await connections.post(b"{}", nothing)
+                await connections.post(b"{}")
         assert server.connections == 2
 
 
@@ -176,8 +173,8 @@ async def test_a_request_that_is_given_up_takes_its_connection_along() -> None:
     async with serving(late) as (server, connections):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await connections.post(b"{}", nothing)
-        assert (await connections.post(b"{}", nothing))[2] == b"ok"
+                await connections.post(b"{}")
+        assert (await connections.post(b"{}"))[2] == b"ok"
         assert server.connections == 2
 
 
@@ -187,11 +184,11 @@ async def test_where_no_connection_could_be_made_nothing_was_sent() -> None:
     async with serving(said(_PLAIN)) as (server, _):
         refused = Connections("http://127.0.0.1:1/", {}, connect_s=10)
         with pytest.raises(NoConnectionError, match=r"cannot connect to 127\.0\.0\.1:1: "):
-            await refused.post(b"{}", nothing)
+            await refused.post(b"{}")
     async with serving(said(_PLAIN)) as (server, plain):
         tls = Connections(f"https://127.0.0.1:{plain._port}/", {}, connect_s=0.2)  # it waits for the end of a head
         with pytest.raises(NoConnectionError, match=r"no connection within 0\.2 s"):
-            await tls.post(b"{}", nothing)
+            await tls.post(b"{}")
         assert server.requests == 0
 
 

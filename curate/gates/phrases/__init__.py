@@ -145,7 +145,7 @@ class Phrases:
         table, such as `placeholder.words`."""
         known, rules = lexicon(self.language), self._by_gate.get(gate, ())
         always, by_need = self._by_need.get(gate, ([], {}))
-        held = [place for need, places in by_need.items() if need in text for place in places]
+        held = [place for need in filter(text.__contains__, by_need) for place in by_need[need]]
         for rule in (rules[place] for place in sorted({*always, *held})):
             if quoted := rule.find(text, other, style, known):
                 return PhraseMatch(rule, quoted)

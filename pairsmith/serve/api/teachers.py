@@ -92,7 +92,7 @@ def test_teacher(
     if isinstance(served, str):
         subject = f"{body.key_env} at {body.url}" if body.key_env else body.url
         return Tried(answers=False, says=f"{subject}: {served}.", models=[], seconds=seconds)
-    says = f"It answers in {seconds:.1f} s and has {len(served)} models."
+    says = f"It answers in {seconds:.1f} s and has {len(served)} {'model' if len(served) == 1 else 'models'}."
     return Tried(answers=True, says=says, models=served[:200], seconds=seconds)
 
 

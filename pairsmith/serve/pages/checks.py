@@ -12,7 +12,7 @@ from schemas.project import Project
 from schemas.spec.curate import GateSettings
 from schemas.spec.train import SplitSettings
 
-MODES = {"reject": "keeps the row out", "flag": "keeps the row, marked", "off": "is not asked"}
+MODES = {"reject": "keeps the row out", "flag": "marks the row", "off": "is not asked"}
 ABOUT = {
     "repetition": "It repeats itself.",
     "echo": "It repeats its input.",

@@ -22,6 +22,7 @@ from pairsmith.serve.pages.figures import (
     rows_line,
     snapshot,
     stage_lines,
+    stage_of,
 )
 from pairsmith.serve.pages.glimpse import Glimpse, glimpse
 from pairsmith.serve.pages.shell import gone_to, page_router, render
@@ -49,6 +50,7 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
     spent = at.usd if at and live and at.usd is not None else now.spent.total
     cap = (shown.options.cap_usd if shown else None) or now.cap_usd
     seen = glimpse(now, views) if at and live and at.stage.startswith("generate") else None
+    rows_move = live and _rows_move(now, shown, at)
     percent_done = f"{100 * at.share:.0f} % · " if at and live and at.share is not None else ""
     return render(
         request,
@@ -64,8 +66,9 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
         asked_for=job,
         figures=_figures(now, at, spent, cap, seen) if live else _ended(now),
         stages=stage_lines(now, shown),
-        reasons=_reasons(now, at if live else None, seen),
+        reasons=_reasons(now, seen, rows_move=rows_move),
         newest=_newest(now),
+        rows_move=rows_move,
         jobs=[job for job in jobs if shown is None or job.id != shown.id],
         glimpse=seen.says if seen else "",
         failed=problem_of(shown),
@@ -122,12 +125,17 @@ def _ended(now: Snapshot) -> list[tuple[str, str, str]]:
     ]
 
 
-def _reasons(now: Snapshot, at: Moving | None, seen: Glimpse | None) -> list[dict[str, Any]]:
-    """Why rows did not pass, most frequent first: of the newest rows while they come, else of the receipt that counts
-    rows."""
+def _rows_move(now: Snapshot, job: Job | None, at: Moving | None) -> bool:
+    """Whether what is done now makes or judges rows, so that the last count is not theirs."""
+    return bool(job and at and stage_of(now, job, at) in ("generate", "curate"))
+
+
+def _reasons(now: Snapshot, seen: Glimpse | None, *, rows_move: bool) -> list[dict[str, Any]]:
+    """Why rows did not pass, most frequent first: of the newest rows while they come, none while they are judged anew,
+    else of the receipt that counts rows."""
     found, whole = (seen.reasons, seen.judged) if seen else ({}, 0)
     receipt = now.counted
-    if not found and not at:
+    if not found and not rows_move:
         found, whole = (receipt.reasons, receipt.counts.rows_in) if receipt else ({}, 0)
     failed = {"empty", "truncated", "malformed", "schema", "refused", "failed", "declined", "unanswered"}
     ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:12]

@@ -241,10 +241,14 @@ def certificate(told: Mapping[str, Any]) -> str:
 def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None, cap: float | None) -> str:
     if at is None:
         return f"{capital(_VERBS.get(job.command, job.command))} has begun."
+    skipped = "review" if job.options.no_review else ""
+    left = [stage.stage for stage in of.stages if not stage.done and stage.stage != skipped]
+    if job.command == "run" and left and at.done == at.total and at.stage in {s.stage for s in of.stages if s.done}:
+        return f"{capital(_VERBS[left[0]])} has begun."  # its process loads what it needs, and has not reported yet
     if at.stage.startswith("train"):
         steps = f" step {count(at.done)} of {count(at.total)}" if at.total else ""
-        left = f"; {minutes(at.left_s)} left" if at.left_s else ""
-        return f"Training,{steps or ' just begun'}{left}."
+        ends = f"; {minutes(at.left_s)} left" if at.left_s else ""
+        return f"Training,{steps or ' just begun'}{ends}."
     if at.total and at.done == at.total and at.stage.split()[0] not in {stage.stage for stage in of.stages}:
         return f"{_stage_of_step(of, job, at)}: a step is done, the next one loads what it needs."
     parts = []

@@ -159,6 +159,26 @@ def test_a_server_whose_clock_is_behind_does_not_silence_anybody(desk: Desk) -> 
     assert decision.verdict == "reject"
 
 
+def test_a_server_that_was_restored_says_again_what_counts(desk: Desk) -> None:
+    """Accepted, then rejected, then the server is restored from a copy of before: people have said what it says now, so
+    the row is accepted again, and the next pull knows it. So it is where an answer had been taken back."""
+    ann, pair, other = desk.server.user("ann"), *desk.pairs[:2]
+    desk.server.answer("cats", pair.id, ann, "accept", 1)
+    desk.server.answer("cats", other.id, ann, "accept", 2)
+    assert desk.pull().new == 2
+    desk.server.answer("cats", pair.id, ann, "reject", 3)
+    desk.server.datasets["cats"].rows[other.id].clear()
+    assert desk.pull() == PullResult(changed=1, withdrawn=1)
+    desk.server.answer("cats", pair.id, ann, "accept", 1)
+    desk.server.answer("cats", other.id, ann, "accept", 2)
+    assert desk.pull() == PullResult(changed=1, new=1)
+    assert desk.pull() == PullResult(unchanged=2)
+    for one in pair, other:
+        decision = decide(desk.store.reviews()[one.id], one)
+        assert decision
+        assert decision.verdict == "accept"
+
+
 def test_people_are_shown_by_their_names(desk: Desk) -> None:
     """Screens and reasons say names, not keys; two people of one name are told apart."""
     one, two = desk.server.user("ann"), desk.server.user("bob")

@@ -15,7 +15,7 @@ import pytest
 
 from curate.argilla.client import Argilla
 from curate.argilla.people import invite, new_password, people
-from curate.argilla.probe import public_url
+from curate.argilla.probe import local_url, public_url
 from curate.argilla.push import OLD_WORKSPACE, draw_batch, push, workspace_of
 from curate.argilla.server import ArgillaServer
 from curate.argilla.venv import SERVER_CODE
@@ -131,6 +131,7 @@ def test_the_address_for_others_is_one_that_others_can_reach() -> None:
     assert everywhere.endswith(":6911")
     assert public_url("192.0.2.7", 80) == "http://192.0.2.7:80"
     assert public_url("127.0.0.1", 6911) is None
+    assert local_url("::1", 6911) == "http://[::1]:6911"
 
 
 def slow_guessing() -> tuple[Any, list[float], list[bytes]]:

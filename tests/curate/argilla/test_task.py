@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.argilla import push as push_module
-from curate.argilla.task import VERDICTS, bad_examples, both_sides, guidelines, marked, record
+from curate.argilla.task import VERDICTS, bad_examples, both_sides, guidelines, marked, record, shown_text
 from curate.checklists import told_against
 from curate.review.gold import read_gold
 from curate.review.population import Population, read_population
@@ -22,6 +23,7 @@ from prompts.answer_form import ANY_TEXT
 from schemas.project import Project
 from schemas.records import Message, Reason, Verdict
 from schemas.reviews import Review
+from schemas.spec import Exemplar
 from schemas.spec_file import load
 from schemas.store import Store
 from tests.curate.review.review_project import SCOPE, fill, project
@@ -96,6 +98,17 @@ def test_the_smaller_part_of_the_difference_is_marked() -> None:
         "order 48213, late", "The box is late, the seal broke, and the order 48213, it says, is gone, sorry"
     )
     assert after == ("The box is <b>late</b>, the seal broke, and the <b>order 48213</b>, it says, is gone, sorry")
+
+
+def test_a_long_text_that_goes_round_in_circles_is_marked_at_once() -> None:
+    """Ten thousand times the same words on both sides are shown whole, without comparing each with each for minutes;
+    what is long or a number is still known again."""
+    before, after = ("the lighthouse a " * 4_000).strip(), ("a the lighthouse of 7 " * 4_000).strip()
+    started = time.process_time()
+    shown = marked(before, after)
+    assert time.process_time() - started < 20  # of the processor, where comparing takes minutes
+    assert [shown_text(text) for text in shown] == [before, after]
+    assert "lighthouse <ins>of 7 a the</ins> lighthouse" in shown[1]
 
 
 def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[Project, Population]) -> None:
@@ -320,3 +333,21 @@ def test_guidelines_show_the_style_the_keys_and_examples_of_both_kinds(cats: tup
     assert all(f"- `{key}` **{name}**" in text for key, name in zip("123", VERDICTS.values(), strict=True))
     assert "<script>" not in text
     assert "<img" not in text
+
+
+@pytest.mark.parametrize("text", ["a word ", "<&> "])
+def test_guidelines_are_as_long_as_argilla_takes(cats: tuple[Project, Population], text: str) -> None:
+    """With a style, exemplars and rejected rows as long as a book the guidelines still say the task and the keys, show
+    the beginning of each, and are not refused; what is short stays whole."""
+    made, population = cats
+    bad = [(pair, "length: too long") for pair, _ in bad_examples(population)]
+    assert "[...]" not in guidelines(made, bad)
+    long = text * 20_000
+    exemplars = tuple(Exemplar(input=f"cat {number}", output=long) for number in range(4))
+    task = made.spec.task.model_copy(update={"style": f"The style. {long}"})
+    spec = made.spec.model_copy(update={"task": task, "exemplars": exemplars})
+    bad = [(pair.model_copy(update={"output": long}), reason) for pair, reason in bad]
+    told = guidelines(Project(made.folder, spec), bad)
+    assert len(told) <= 9_500
+    for part in "`1` **Accept**", "The style.", "[...]", "## Good", "## Bad":
+        assert part in told

@@ -1,0 +1,95 @@
+"""What is written and read a batch at a time is what stood in memory as a whole before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.dataset_files import change_manifest, read_manifest, write_manifest
+from curate.gates.words import _STEMMERS, has_stemmer, stem
+from schemas.identity import content_id, content_id_of
+from schemas.streamed import Streamed
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**40), 2**40)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text(max_size=5), inside, max_size=3),
+    max_leaves=8,
+)
+
+
+class Squares(Streamed[int]):
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __iter__(self) -> Iterator[int]:
+        return (number * number for number in range(self._rows))
+
+
+@given(st.integers(0, 6), st.integers(-7, 7))
+def test_a_streamed_list_is_a_list(rows: int, place: int) -> None:
+    """It is gone through more than once, has numbers and slices, and equals the list of its rows."""
+    streamed, plain = Squares(rows), [number * number for number in range(rows)]
+    assert list(streamed) == list(streamed) == plain
+    assert streamed == plain
+    assert (streamed == [*plain, 0]) is False
+    assert (bool(streamed), streamed[place:], streamed[::2]) == (bool(plain), plain[place:], plain[::2])
+    if -rows <= place < rows:
+        assert streamed[place] == plain[place]
+    else:
+        with pytest.raises(IndexError):
+            streamed[place]
+
+
+@given(st.lists(JSON, min_size=1, max_size=3), st.lists(JSON, max_size=4))
+def test_an_id_of_a_stream_is_the_id_of_its_list(parts: list[Any], last: list[Any]) -> None:
+    """A dataset has the id that it had when its rows were hashed as one list."""
+    assert content_id_of("artifact", parts, iter(last)) == content_id("artifact", [*parts, last])
+
+
+@given(st.dictionaries(st.text(max_size=5).filter(lambda key: key != "rows"), JSON, min_size=1, max_size=3),
+       st.lists(st.dictionaries(st.text(max_size=5), JSON, max_size=3), min_size=1, max_size=3))  # fmt: skip
+def test_a_manifest_is_one_document(tmp_path_factory: pytest.TempPathFactory, head: Any, rows: list[Any]) -> None:
+    """It holds the bytes that a document written at once would; what is changed before its rows leaves them alone."""
+    path = tmp_path_factory.mktemp("m") / "manifest.json"
+    write_manifest(path, head, iter(rows))
+    assert path.read_bytes() == orjson.dumps({**head, "rows": rows}, option=orjson.OPT_INDENT_2)
+    assert read_manifest(path) == head
+    change_manifest(path, {**head, "id": "another"})
+    assert orjson.loads(path.read_bytes()) == {**head, "id": "another", "rows": rows}
+
+
+def test_a_manifest_without_rows_is_read_and_changed_too(tmp_path: Path) -> None:
+    """Somebody else may have written it on one line."""
+    path = tmp_path / "manifest.json"
+    path.write_bytes(b'{"id": "x", "rows": [1]}')
+    assert read_manifest(path) == {"id": "x", "rows": [1]}
+    change_manifest(path, {"id": "y"})
+    assert orjson.loads(path.read_bytes()) == {"id": "y"}
+
+
+@pytest.mark.parametrize("language", sorted(_STEMMERS))
+def test_every_language_that_has_a_stemmer_stems(language: str) -> None:
+    """The Snowball algorithm that a language names is there, so no language is compared without its inflections."""
+    assert has_stemmer(language)
+    assert stem("x1", language)
+
+
+def test_inflected_forms_share_a_stem() -> None:
+    """In languages of several families; a language without a stemmer keeps its words."""
+    forms = {"en": "walk walking walked", "de": "häuser häusern", "fi": "talossa talosta", "ru": "книга книги"}
+    for language, words in forms.items():
+        assert len({stem(word, language) for word in words.split()}) == 1, language
+    assert stem("words", "th") == "words"
