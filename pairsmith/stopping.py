@@ -38,6 +38,13 @@ def _let_go_of_the_terminal() -> None:
                 os.close(nowhere)
 
 
+def _say(text: str) -> None:
+    """Write to standard error past its stream: a signal may come while that is being written to, and it refuses a
+    second writer within the first."""
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode())
+
+
 class _Terminal(io.FileIO):
     """A terminal. When it is gone, what is written to it goes nowhere, and the work goes on: the hangup may come after
     the first failed write, or not at all where the shell let go of the job."""
@@ -95,14 +102,13 @@ class Stopping:
             if self.asked:
                 return
         if self.asked:
-            sys.stderr.write("\x1b[?25h\n" if sys.stderr.isatty() else "")
-            sys.stderr.write("stopped at once; everything that was finished is in the store.\n")
-            sys.stderr.flush()
+            _say("\x1b[?25h\n" if sys.stderr.isatty() else "")
+            _say("stopped at once; everything that was finished is in the store.\n")
             os._exit(INTERRUPTED)
         self.asked = True
         if self._event is None and not self._looked_at:
             raise KeyboardInterrupt
-        sys.stderr.write("\nstopping: finishing what is in flight; press Ctrl-C again to stop at once.\n")
+        _say("\nstopping: finishing what is in flight; press Ctrl-C again to stop at once.\n")
         if self._event is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(self._event.set)
 

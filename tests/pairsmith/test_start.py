@@ -43,8 +43,8 @@ def test_help_starts_in_a_blink(tmp_path: Path) -> None:
 
 
 def test_status_starts_in_a_blink(project: Project) -> None:
-    """`pairsmith status` in a project with a store costs at most 1.75 times the CPU of importing what it stands on: 0.6 s
-    where that takes 0.35."""
+    """`pairsmith status` in a project with a store costs at most 1.75 times the CPU of importing what it stands
+    on: 0.6 s where that takes 0.35."""
     assert project.run("generate").returncode == 0
     stands_on = [sys.executable, "-c", "import click, jinja2, pydantic, rich.table, sqlalchemy"]
     least = cpu_seconds(stands_on, project.folder, project.environ())

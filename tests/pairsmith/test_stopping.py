@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.pairsmith.conftest import SUBJECTS, Project, answer
+from tests.pairsmith.conftest import ROOT, SUBJECTS, Project, answer
 from tests.synth.loopback import LoopbackTeacher
 
 MANY = tuple(f"{subject} number {i}" for i in range(30) for subject in SUBJECTS)
@@ -188,3 +190,29 @@ def test_a_terminal_that_goes_away_drains_like_sigterm(
     assert process.wait(timeout=60) == 130
     assert durable(project) == set(unhurried.counts())
     assert len(unhurried.asked) < len(MANY)
+
+
+PAINTS = """
+import sys
+from pairsmith.stopping import listening
+
+with listening() as stopping, stopping.looked_at() as asked:
+    while not asked():
+        sys.stderr.write("a line of a screen that is painted without a pause\\n")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_in_the_middle_of_a_line_is_heard(number: signal.Signals) -> None:
+    """What is said then does not go through the stream that is being written to, which refuses a second writer."""
+    for _ in range(5):
+        master, slave = pty.openpty()
+        process = subprocess.Popen([sys.executable, "-c", PAINTS], cwd=ROOT, stdin=slave, stdout=slave, stderr=slave)
+        os.close(slave)
+        written = os.read(master, 4096)
+        process.send_signal(number)
+        with contextlib.suppress(OSError):  # nobody has it open any more
+            while piece := os.read(master, 1 << 16):
+                written = written[-4096:] + piece
+        os.close(master)
+        assert process.wait(timeout=60) == 0, written.decode()[-2000:]
