@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from curate.curation import curate
 from curate.gates.judgement import GateStep, Judgement, flagged, passed, rejected
@@ -15,10 +16,10 @@ from schemas.records import Imported, Pair
 OUTPUTS = ("good one", "odd one", "bad and odd", "bad", "odd two")
 
 
-def pairs() -> list[Pair]:
+def pairs(outputs: Sequence[str] = OUTPUTS) -> list[Pair]:
     return [
         Pair(seed_id="s", input="x", output=output, system="", origin=Imported(source=f"t:{at}"))
-        for at, output in enumerate(OUTPUTS)
+        for at, output in enumerate(outputs)
     ]
 
 
@@ -50,13 +51,15 @@ def test_a_flagged_row_is_chosen_last() -> None:
 
 
 def test_gates_in_a_row_share_one_pass_over_the_rows() -> None:
-    """Each row is asked about by every gate before the next row is read, and a second run asks nothing."""
+    """Every gate is asked about some rows, each row once, before those behind them are; a second run asks nothing."""
     seen: list[str] = []
-    first, second = each(gate("odd", seen)), each(gate("bad", seen))
-    pool = judged(first, second)
-    assert seen == [f"{word}:{output}" for output in OUTPUTS for word in ("odd", "bad")]
-    asyncio.run(curate(pool, [first, second]))
-    assert len(seen) == 2 * len(OUTPUTS)
+    steps = [each(gate("odd", seen)), each(gate("bad", seen))]
+    outputs = [f"row {at}" for at in range(300)]
+    pool = asyncio.run(curate(Pool.of(pairs(outputs)), steps))
+    assert sorted(seen) == sorted(f"{word}:{output}" for output in outputs for word in ("odd", "bad"))
+    assert seen.index("bad:row 0") < seen.index("odd:row 299")
+    asyncio.run(curate(pool, steps))
+    assert len(seen) == 2 * len(outputs)
 
 
 def test_a_step_between_gates_still_sees_what_those_before_it_left() -> None:

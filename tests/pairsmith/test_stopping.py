@@ -9,8 +9,10 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,22 +176,23 @@ def test_a_terminal_that_goes_away_without_a_word_ends_nothing(
     assert durable(project) == set(unhurried.counts())
 
 
-def test_a_terminal_that_goes_away_drains_like_sigterm(
-    make_project: Callable[..., Project], unhurried: LoopbackTeacher
-) -> None:
+def test_a_terminal_that_goes_away_drains_like_sigterm(make_project: Callable[..., Project]) -> None:
     """The ssh session ends: the hangup comes twice, nothing can be written any more, and no answer is lost."""
-    project = make_project(unhurried.url, MANY)
-    process, master = on_a_terminal(project)
-    while len(unhurried.asked) < 4:
-        assert process.poll() is None
-        time.sleep(0.002)
-    os.close(master)
-    process.send_signal(signal.SIGHUP)
-    time.sleep(0.01)
-    process.send_signal(signal.SIGHUP)
-    assert process.wait(timeout=60) == 130
-    assert durable(project) == set(unhurried.counts())
-    assert len(unhurried.asked) < len(MANY)
+    gone = threading.Event()  # no answer comes before
+    with LoopbackTeacher(lambda ask: replace(answer(ask), when=gone.is_set)) as teacher:
+        project = make_project(teacher.url, MANY)
+        process, master = on_a_terminal(project)
+        while len(teacher.asked) < 4:
+            assert process.poll() is None
+            time.sleep(0.002)
+        os.close(master)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.01)
+        process.send_signal(signal.SIGHUP)
+        gone.set()
+        assert process.wait(timeout=60) == 130
+        assert durable(project) == set(teacher.counts())
+        assert len(teacher.asked) < len(MANY)
 
 
 PAINTS = """

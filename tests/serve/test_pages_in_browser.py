@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 import time
@@ -38,18 +37,17 @@ SUBJECTS = tuple(
 )
 
 
-_answers = [math.inf]
-"""How many answers the teacher gives; the others wait. Of the one site."""
+_answers, _asked = [math.inf], [0]
+"""How many answers the teacher of the one site gives, and for how many it was asked by now; those beyond wait."""
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Three projects. A run ends where people would be asked: no Argilla of this machine is started or used."""
-    _answers[:] = [math.inf]
-    count = itertools.count()
+    _answers[:], _asked[:] = [math.inf], [0]
 
     def slowly(ask: Ask) -> Reply:
-        nth = next(count)
+        nth, _asked[0] = _asked[0], _asked[0] + 1
         return replace(answer(ask), delay_s=0.4, when=lambda: nth < _answers[0])
 
     nowhere = tmp_path_factory.mktemp("home") / "a file"
@@ -129,12 +127,12 @@ def test_a_run_is_watched_stopped_and_goes_on(site: Site, page: Any) -> None:
     """Started with a button, a run is followed without a reload; stopped, it keeps what was answered; going on ends
     with every row curated, and no page says another number than the store."""
     page.goto("/p/tickets/run")
-    _answers[0] = 4  # it cannot end before it is stopped, however slow the page is
+    _answers[0] = _asked[0] + 4  # it cannot end before it is stopped, however slow the page is
     page.get_by_role("button", name="Start", exact=True).click()
     heading = page.locator("h1")
     playwright.expect(heading).to_contain_text("rows asked", timeout=180_000)
     first = heading.inner_text()
-    _answers[0] = 8
+    _answers[0] += 4
     playwright.expect(heading).not_to_have_text(first, timeout=180_000)
     playwright.expect(page).to_have_title(re.compile(r"^\d+ % · tickets"), timeout=180_000)
     page.get_by_role("button", name="Stop and keep everything").click()
