@@ -87,3 +87,15 @@ def test_while_a_model_trains_the_reasons_of_its_rows_stand() -> None:
         )  # fmt: skip
         assert _rows_move(of, job, moving(job)) == moves
         assert [found["code"] for found in _reasons(of, None, rows_move=moves)] == ([] if moves else ["echo"])
+
+
+def test_a_page_says_what_comes_before_its_stage() -> None:
+    """The first stage that is not done; people are none where the job that runs goes on without them."""
+    stages = tuple(PlannedStage(name, name == "generate", "") for name in ("generate", "review", "train", "evaluate"))
+    of = Snapshot("a", Project(Path(), SPEC), None, stages, (), ())
+    job = Job(
+        id="1", project="a", command="run", options=JobOptions(no_review=True), by="ann", state="running", created=now()
+    )
+    assert of.before("train", None) == "; review comes first"
+    assert of.before("train", job) == ""
+    assert of.before("evaluate", job) == "; train comes first"

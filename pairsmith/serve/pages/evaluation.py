@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from pairsmith.report import proof
 from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.shell import link, page_router, render
@@ -52,7 +53,7 @@ def evaluation(
         slug=project,
         place="Evaluation",
         title=f"Evaluation · {project} · pairsmith",
-        heading=words.evaluation(found) if found else _nothing(now, shown),
+        heading=words.evaluation(found) if found else _nothing(now, shown, live_job(request, project)),
         cautions=[proof.headline(found), *proof.in_words(found)] if found else [],
         v=found,
         proof=proof,
@@ -70,13 +71,12 @@ def evaluation(
     )
 
 
-def _nothing(now: Snapshot, shown: Artifact | None) -> str:
+def _nothing(now: Snapshot, shown: Artifact | None, job: Job | None) -> str:
     if shown is not None:
         return (
             "The evaluation's file is gone; evaluating again makes it from the store, without asking a teacher twice."
         )
-    step = now.next_stage
-    return f"Nothing is evaluated yet{f'; {step.stage} comes first' if step and step.stage != 'evaluate' else ''}."
+    return f"Nothing is evaluated yet{now.before('evaluate', job)}."
 
 
 def read_evaluation(now: Snapshot, artifact: Artifact) -> Evaluation | None:

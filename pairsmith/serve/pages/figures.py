@@ -58,6 +58,12 @@ class Snapshot:
         """The first stage that is not done."""
         return next((stage for stage in self.stages if not stage.done), None)
 
+    def before(self, stage: str, job: Job | None) -> str:
+        """What comes before `stage`, as the end of a sentence; not people where `job`, which runs, leaves them out."""
+        skipped = "review" if job and job.options.no_review else ""
+        step = next((step for step in self.stages if not step.done and step.stage != skipped), None)
+        return f"; {step.stage} comes first" if step and step.stage != stage else ""
+
     @property
     def cap_usd(self) -> float | None:
         """The project's cap."""

@@ -45,7 +45,7 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
         slug=project,
         place="Training",
         title=f"Training · {project} · pairsmith",
-        heading=words.run(now, job, at, None, None) if live else _heading(now, result, adapters),
+        heading=words.run(now, job, at, None, None) if live else _heading(now, result, adapters, job),
         job=job,
         live=live,
         at=at,
@@ -78,11 +78,9 @@ def result_of(folder: Path, adapter: Artifact) -> TrainResult | None:
         return None
 
 
-def _heading(now: Snapshot, result: TrainResult | None, adapters: list[Artifact]) -> str:
+def _heading(now: Snapshot, result: TrainResult | None, adapters: list[Artifact], job: Job | None) -> str:
     if not adapters:
-        step = now.next_stage
-        waits = f"; {step.stage} comes first" if step and step.stage != "train" else ""
-        return f"Nothing is trained yet{waits}."
+        return f"Nothing is trained yet{now.before('train', job)}."
     if result is None:
         return f"{counted(len(adapters), 'adapter', 'adapters')} trained."
     sentence = f"Trained on {counted(result.train_rows, 'row', 'rows')} in {duration(result.seconds)}"
