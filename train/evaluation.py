@@ -190,8 +190,9 @@ def plan_evaluation(
     systems = systems_of(project, seeds, models, rows)
     judges = judging(project, spec.evaluate.judges)
     return EvaluationPlan(
-        spec, trained, tuple(seeds), systems, checks, form, judges, tuple(validation), learned=tuple(rows)
-    )
+        spec, trained, tuple(seeds), systems, checks, form, judges, tuple(validation), learned=tuple(rows),
+        detail_gates=detail_gates(spec, project.folder),
+    )  # fmt: skip
 
 
 def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
@@ -381,10 +382,10 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
         given = [Answer(seed_id=output.seed_id, text=output.text if output.whole else "") for output in outputs]
         compared = against_references(given, plan.references, [*plan.form.labels], is_json=plan.form.schema is not None)
         result = summarise(outputs, answers[mode].usage, plan.checks.names, answers[mode].usd)
-        invented = invented_rate(outputs, asked, plan.references, details)
+        invented = invented_rate(outputs, asked, plan.references, plan.detail_gates)
         return result.model_copy(update={"by_reference": compared, "invented": invented})
 
-    asked, details = {seed.id: seed.asked for seed in plan.seeds}, detail_gates(plan.spec)
+    asked = {seed.id: seed.asked for seed in plan.seeds}
     prompt = system.messages(plan.seeds[0])[0]
     return SystemResult(
         name=system.name,

@@ -19,12 +19,12 @@ DETAILS = ("invented", "contacts", "invented_name")
 _NO_SWITCHES = ("length", "must", "must_not", "json_schema", "user")
 
 
-def detail_gates(spec: Spec) -> list[GateStep]:
-    """Those of the spec's gates that find invented details."""
+def detail_gates(spec: Spec, folder: Path) -> tuple[GateStep, ...]:
+    """Those of the gates of the spec in `folder` that find invented details."""
     gates = spec.curate.gates
     modes = {name: False for name in GateSettings.model_fields if name not in _NO_SWITCHES}
     on = {name: getattr(gates, name) for name in DETAILS}
-    return gates_for(spec.task, GateSettings.model_validate({**modes, "length": False, **on}), Path())
+    return tuple(gates_for(spec.task, GateSettings.model_validate({**modes, "length": False, **on}), folder))
 
 
 def invented_rate(

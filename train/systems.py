@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import prompts
+from curate.gates import GateStep
 from prompts import Prompt
 from prompts.answer_form import ANY_TEXT, AnswerForm
 from schemas.project import Project
@@ -109,7 +110,8 @@ class EvaluationPlan:
     to do next; they are no part of the proof.
 
     Answers are read by `form` before they are checked: who was asked for `{"label": "x"}` is not judged by brackets.
-    `judging` names what judges would say of them (`curate.judge.judging`); empty where nobody judges.
+    `judging` names what judges would say of them (`curate.judge.judging`); empty where nobody judges. `detail_gates`
+    find what an answer has made up (train/invented.py).
     """
 
     spec: Spec
@@ -121,6 +123,7 @@ class EvaluationPlan:
     judging: str = ""
     validation: tuple[Seed, ...] = ()
     learned: tuple[Exemplar, ...] = ()
+    detail_gates: tuple[GateStep, ...] = ()
 
     @cached_property
     def references(self) -> dict[str, str]:

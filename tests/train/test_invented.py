@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from schemas.spec_file import load
 from tests.train.evaluated import spec
 from train.invented import DETAILS, detail_gates, invented_rate
 from train.metrics import Output
@@ -15,7 +18,8 @@ def output(text: str, seed_id: str = "s", **more: object) -> Output:
 def gates_of(**modes: object) -> list[object]:
     made = spec()
     gates = made.curate.gates.model_copy(update={**dict.fromkeys(DETAILS, False), **modes})
-    return list(detail_gates(made.model_copy(update={"curate": made.curate.model_copy(update={"gates": gates})})))
+    changed = made.model_copy(update={"curate": made.curate.model_copy(update={"gates": gates})})
+    return list(detail_gates(changed, Path()))
 
 
 INPUTS = {"s": "a parcel that came on 3 May", "t": "a fox in snow"}
@@ -48,3 +52,10 @@ def test_no_gate_and_no_whole_answer_is_no_rate() -> None:
     gates = gates_of(invented=True)
     cut = [output("It weighed 17 kilos and", finish="length"), output(" ")]
     assert invented_rate(cut, INPUTS, {}, gates) is None  # type: ignore[arg-type]
+
+
+def test_the_project_may_be_anywhere() -> None:
+    """Gates of a task with a schema need it, and it is a file of the project: an evaluation from elsewhere broke off
+    when every answer was there."""
+    project = load(Path(__file__).parents[2] / "examples" / "invoices")
+    assert detail_gates(project.spec, project.folder)
