@@ -145,7 +145,7 @@ def _spec(folder: Path, overrides: tuple[str, ...]) -> tuple[Project | None, Che
     try:
         project = load(folder, overrides)
     except PairsmithError as error:
-        if not (folder / SPEC_NAME).exists():
+        if not folder.is_file() and not (folder / SPEC_NAME).exists():
             return None, Check("project", "warn", f"no {SPEC_NAME} in {folder.resolve()}", "Make one: pairsmith init")
         return None, failed("spec", error)
     return project, Check("spec", "ok", f"{folder.resolve() / SPEC_NAME}, task '{project.spec.task.name}'")

@@ -40,6 +40,8 @@ def command(session: Session, ask: bool) -> int:
                 row.add_row("", "", Text(finding.fix, style="dim"))
             out.print(row)
     failed = [finding.about for finding in checks if finding.state == "fail"]
-    summary = f"\n{', '.join(failed)} must be mended before this can run." if failed else "\nThis can run."
+    is_missing = any(finding.about == "project" for finding in checks)
+    can = "This machine can run a project; there is none here yet." if is_missing else "This can run."
+    summary = f"\n{', '.join(failed)} must be mended before this can run." if failed else f"\n{can}"
     session.answer({"ok": not failed, "findings": [finding._asdict() for finding in checks]}, summary)
     return 1 if failed else 0

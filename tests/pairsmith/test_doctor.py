@@ -98,6 +98,17 @@ def test_without_a_project_the_machine_is_looked_at(tmp_path: Path) -> None:
     assert "pairsmith init" in done.stdout
 
 
+def test_nothing_is_said_to_run_where_no_project_is(tmp_path: Path) -> None:
+    """A folder without one, by a typing mistake perhaps, and a file in place of its folder, which is broken."""
+    done = Project(tmp_path).run("doctor")
+    assert (done.returncode, "This can run" in done.stdout, "there is none here yet" in done.stdout) == (0, False, True)
+    spec = tmp_path / "pairsmith.toml"
+    spec.touch()
+    named = Project(tmp_path).run("doctor", "--project", str(spec))
+    assert named.returncode == 1
+    assert "Name the folder that it lies in" in named.stdout
+
+
 def test_a_wrong_spec_is_a_finding(project: Project) -> None:
     """A spec that cannot be read is one line among the others, with its place."""
     done = project.run("doctor", "--set", "trian.epochs=2")
