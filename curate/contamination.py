@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from curate.near_duplicates import contaminated
-from curate.set_join import words
 from curate.split import brings_output, seed_split
+from curate.words import words
 from schemas.errors import InputError
 from schemas.kinds import KINDS
 from schemas.records import Seed

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple, Protocol
 
-from curate.set_join import Alike, TokenSets, alike, jaccard, plain, words
+from curate.set_join import Alike, TokenSets, alike, jaccard
+from curate.words import plain, words
 from schemas.kinds import Kind
 
 _SHORT = 6  # words; a shorter text may stand in another one by chance, and is compared as a whole, by its letters

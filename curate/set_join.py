@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from curate.words import ALONE, plain
 
 Tokens = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
@@ -37,20 +38,7 @@ _BUCKETS, _MOST = 1 << 23, (1 << 12) - 1  # tokens that occur so often, or more,
 _MEET = 3
 _PAIRS = 40  # a text; pairs that more frequent tokens would make are looked for one text at a time
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-# A Chinese or Japanese character counts as a word, since these scripts do not separate words.
-_ALONE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(f"[{_ALONE}]|[^\\W_{_ALONE}]+")
 _LONGEST = 64  # letters beyond so many count wherever they stand
-
-
-def plain(text: str) -> str:
-    """A text without what is only another way to write it: case, and compatibility characters."""
-    return text.casefold() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
-
-
-def words(text: str) -> list[str]:
-    """The words of a text without case and punctuation; a text without words is one word, as it stands."""
-    return _WORD.findall(plain(text)) or text.split() or [""]
 
 
 def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
@@ -67,7 +55,7 @@ def _letters() -> tuple[NDArray[np.uint8], Tokens]:
     kinds = np.zeros(0x110000, np.uint8)
     for plane in range(0, 0x110000, 0x10000):
         every = np.arange(plane, plane + 0x10000, dtype=np.uint32).tobytes().decode("utf-32-le", "surrogatepass")
-        for kind, letters in ((1, r"[^\W_]+"), (2, f"[{_ALONE}]+")):
+        for kind, letters in ((1, r"[^\W_]+"), (2, f"[{ALONE}]+")):
             for run in re.finditer(letters, every):
                 kinds[plane + run.start() : plane + run.end()] = kind
     with np.errstate(over="ignore"):

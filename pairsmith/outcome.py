@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Self, TypeVar
 
 from pydantic import TypeAdapter
@@ -40,7 +41,7 @@ class Outcome:
         known = {fields[key]: value for key, value in receipt.facts.items() if key in fields and value is not None}
         more = {key: value for key, value in receipt.facts.items() if key not in fields}
         shared = {name: getattr(receipt, name) for name in _SHARED if name != "more"}
-        return dataclasses.replace(TypeAdapter(cls).validate_python({**known, "more": more}), **shared)
+        return dataclasses.replace(_parser(cls).validate_python({**known, "more": more}), **shared)
 
     @property
     def facts(self) -> Json:
@@ -71,6 +72,11 @@ Came = TypeVar("Came", bound=Outcome)
 
 # A receipt has these beside its facts.
 _SHARED = frozenset(f.name for f in dataclasses.fields(Outcome)) - {"costs"}
+
+
+@cache
+def _parser(outcome: type[Came]) -> TypeAdapter[Came]:
+    return TypeAdapter(outcome)
 
 
 def _key(of: dataclasses.Field[Any]) -> str:

@@ -57,7 +57,7 @@ def exact(texts: list[str]) -> dict[int, int]:
     """The baseline: number of a text whose words were seen before -> -1."""
     import xxhash
 
-    from curate.set_join import words
+    from curate.words import words
 
     seen, gone = set[bytes](), {}
     for number, text in enumerate(texts):

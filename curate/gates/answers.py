@@ -14,7 +14,7 @@ from curate.gates.number import Number
 from curate.gates.numbers import NumberMentions, in_digits, may_be_words, required
 from curate.gates.phrases import either, lexicon, words_of
 from curate.gates.units import changed_unit
-from curate.set_join import words
+from curate.words import words
 from prompts.answer_form import alternatives, resolved
 from schemas.records import Json, Pair, Reason
 

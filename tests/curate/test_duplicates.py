@@ -17,8 +17,9 @@ from curate import near_duplicates, set_join
 from curate.curation import curate
 from curate.near_duplicates import contaminated, duplicates, repeated_rows, similar_pairs
 from curate.pool import Pool
-from curate.set_join import Alike, TokenSets, alike, words
+from curate.set_join import Alike, TokenSets, alike
 from curate.steps import duplicates as duplicate_step
+from curate.words import words
 from schemas.kinds import KINDS, KindName
 from schemas.records import Imported, Pair
 

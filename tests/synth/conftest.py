@@ -40,10 +40,20 @@ def lora_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def embedded_server(smollm2_folder: Path, lora_folder: Path) -> Iterator[EmbeddedServer]:
+def embedded_server(lora_folder: Path) -> Iterator[EmbeddedServer]:
     """The real embedded teacher, serving the base and the adapter `tuned`."""
+    yield from _serving(lora_folder, "auto")
+
+
+@pytest.fixture(scope="session")
+def float32_server(lora_folder: Path) -> Iterator[EmbeddedServer]:
+    """The same in float32, whatever the processor has."""
+    yield from _serving(lora_folder, "float32")
+
+
+def _serving(adapter: Path, dtype: str) -> Iterator[EmbeddedServer]:
     with asyncio.Runner() as runner:
-        context = embedded(adapters={"tuned": lora_folder})
+        context = embedded(adapters={"tuned": adapter}, dtype=dtype)
         server = runner.run(context.__aenter__())
         yield server
         runner.run(context.__aexit__(None, None, None))

@@ -19,9 +19,6 @@ from tests.synth.rounding import Drawn, assert_same_but_for_rounding
 
 pytestmark = pytest.mark.model
 
-BFLOAT16 = 0.5
-"""Logits near 20 lie 1/8 apart in bfloat16, and a log-probability is the difference of two."""
-
 ASK: list[Any] = [{"role": "user", "content": "Write one sentence about a lighthouse."}]
 SHOTS: list[Any] = [
     {"role": "system", "content": "Rewrite a short image idea as one rich prompt in one line, and end it with --ar."},
@@ -207,19 +204,28 @@ def test_logprobs_sum_to_the_score(embedded_server: EmbeddedServer) -> None:
     assert strange["logprob"] / strange["tokens"] < whole["logprob"] / whole["tokens"]
 
 
-def test_a_seed_gives_the_same_answer_again_and_in_a_crowd_but_for_rounding(embedded_server: EmbeddedServer) -> None:
-    """Asked alone, the same request is answered the same; other requests beside it change nothing but the rounding."""
+def fox(server: EmbeddedServer, i: int) -> list[Drawn]:
+    messages = [*SHOTS, {"role": "user", "content": f"fox number {i} in the rain"}]
+    return drawn(server, messages=messages, seed=i, max_tokens=12 + i, temperature=0.9, top_k=50)
+
+
+def test_a_seed_gives_the_same_answer_again(embedded_server: EmbeddedServer) -> None:
+    """Asked alone, the same request is answered the same."""
+    assert fox(embedded_server, 3) == fox(embedded_server, 3)
+
+
+def test_a_seed_gives_the_same_answer_in_a_crowd_but_for_rounding(float32_server: EmbeddedServer) -> None:
+    """Other requests beside it change nothing but the rounding. In float32 that hardly ever takes another token; in
+    bfloat16 four tokens are drawn before one does, on any processor."""
 
     def ask(i: int) -> list[Drawn]:
-        messages = [*SHOTS, {"role": "user", "content": f"fox number {i} in the rain"}]
-        return drawn(embedded_server, messages=messages, seed=i, max_tokens=12 + i, temperature=0.9, top_k=50)
+        return fox(float32_server, i)
 
     with ThreadPoolExecutor(6) as pool:
         crowd = list(pool.map(ask, range(6)))
     alone = [ask(i) for i in range(6)]
     assert len({tuple(token for token, _ in answer) for answer in alone}) > 3
-    assert_same_but_for_rounding(crowd, alone, tolerance=BFLOAT16, least=0.3)
-    assert ask(3) == alone[3]
+    assert_same_but_for_rounding(crowd, alone, tolerance=1e-3, least=0.5)
 
 
 def test_decoding_aids_leave_the_flag_alone_and_stop_loops(embedded_server: EmbeddedServer) -> None:
@@ -231,27 +237,28 @@ def test_decoding_aids_leave_the_flag_alone_and_stop_loops(embedded_server: Embe
     assert "--ar" in text(embedded_server, messages=echo, temperature=0, max_tokens=60, no_repeat_ngram_size=3)
 
 
-def test_an_adapter_is_on_only_under_its_name(embedded_server: EmbeddedServer) -> None:
-    """Scores tell: the adapter's differ from the base's, and each name's stay what they were when both are asked."""
+def test_an_adapter_is_on_only_under_its_name(float32_server: EmbeddedServer) -> None:
+    """Scores and greedy answers tell: the adapter's differ from the base's, and each name's stay what they were, but
+    for rounding, when both are asked."""
     completions = ["A tall lighthouse guides ships at night."]
 
     def score(model: str) -> float:
-        status, answer = post(embedded_server, "/score", model=model, messages=ASK, completions=completions)
+        status, answer = post(float32_server, "/score", model=model, messages=ASK, completions=completions)
         assert status == 200, answer
         return float(answer["data"][0]["logprob"])
 
-    base, tuned = score(embedded_server.model), score("tuned")
+    base, tuned = score(float32_server.model), score("tuned")
     assert math.isfinite(tuned)
     assert abs(base - tuned) > 0.5
     greedy = {"messages": ASK, "temperature": 0, "max_tokens": 16}
-    names = [embedded_server.model, "tuned"]
-    alone = [drawn(embedded_server, model=name, **greedy) for name in names]
+    names = [float32_server.model, "tuned"]
+    alone = [drawn(float32_server, model=name, **greedy) for name in names]
     assert alone[0] != alone[1]
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(score, names * 4)) == pytest.approx([base, tuned] * 4, abs=0.5)
-        crowd = list(pool.map(lambda name: drawn(embedded_server, model=name, **greedy), names * 4))
-    assert_same_but_for_rounding(crowd, alone * 4, tolerance=BFLOAT16, least=0.3)
-    assert embedded_server.revisions["tuned"] != embedded_server.revision
+        assert list(pool.map(score, names * 4)) == pytest.approx([base, tuned] * 4, abs=1e-2)
+        crowd = list(pool.map(lambda name: drawn(float32_server, model=name, **greedy), names * 4))
+    assert_same_but_for_rounding(crowd, alone * 4, tolerance=1e-3, least=0.5)
+    assert float32_server.revisions["tuned"] != float32_server.revision
 
 
 def test_health_counts(embedded_server: EmbeddedServer) -> None:
