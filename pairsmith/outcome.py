@@ -35,13 +35,18 @@ class Outcome:
     """Facts that have no field of their own here: they are kept as they are."""
 
     @classmethod
+    @cache
+    def _parser(cls) -> TypeAdapter[Self]:
+        return TypeAdapter(cls)
+
+    @classmethod
     def of(cls, receipt: Receipt) -> Self:
         """The outcome in `receipt`; a field that it lacks, as receipts of older versions do, has its default."""
         fields = {key: f.name for f in dataclasses.fields(cls) if f.name not in _SHARED for key in _keys(f)}
         known = {fields[key]: value for key, value in receipt.facts.items() if key in fields and value is not None}
         more = {key: value for key, value in receipt.facts.items() if key not in fields}
         shared = {name: getattr(receipt, name) for name in _SHARED if name != "more"}
-        return dataclasses.replace(_parser(cls).validate_python({**known, "more": more}), **shared)
+        return dataclasses.replace(cls._parser().validate_python({**known, "more": more}), **shared)
 
     @property
     def facts(self) -> Json:
@@ -72,11 +77,6 @@ Came = TypeVar("Came", bound=Outcome)
 
 # A receipt has these beside its facts.
 _SHARED = frozenset(f.name for f in dataclasses.fields(Outcome)) - {"costs"}
-
-
-@cache
-def _parser(outcome: type[Came]) -> TypeAdapter[Came]:
-    return TypeAdapter(outcome)
 
 
 def _key(of: dataclasses.Field[Any]) -> str:
