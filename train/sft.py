@@ -27,7 +27,7 @@ from schemas.records import content_id, identity
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
-from train.base_model import Base, find_base, load_chat, load_for_training
+from train.base_model import Base, find_base, load_chat, load_for_training, unpack_if_small
 from train.dataset import Data, Dataset, Row, dataset_of, refuse_leaks, usable, weighted
 from train.mask import assert_completion_only, plain_preview
 from train.merge import chosen
@@ -214,6 +214,8 @@ def _train(
     started = time.monotonic()
     set_seed(settings.seed)
     model, four_bit_layers = load_for_training(base, settings)
+    if four_bit_layers and settings.backend == "trl":
+        unpack_if_small(model)
     if settings.objective == "sft":
         rows = weighted(dataset, settings.edited_weight)
         trainer = adapter_trainer(model, chat, replace(dataset, train=rows), settings, checkpoints, log)
