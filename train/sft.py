@@ -35,7 +35,7 @@ from train.model_card import model_card
 from train.models import settled
 from train.preferences import no_preferences, trainer_of_preferences
 from train.quiet import quiet
-from train.results import TrainResult, read_result, write_result
+from train.results import TrainResult, read_result, weights_in, write_result
 
 if TYPE_CHECKING:
     from train.trainer import LossLog
@@ -123,6 +123,7 @@ def tune(
             gc.collect()  # of the trained model, which is as large as each that is merged
             result = result.model_copy(update={"merged": chosen(base, settings, partial, validation, progress)})
         failpoint("mid_train")
+        result = result.model_copy(update={"weights": weights_in(partial)})
         (partial / "README.md").write_text(model_card(result), encoding="utf-8")
         write_result(partial, result)
         if not is_whole:
