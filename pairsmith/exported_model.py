@@ -79,11 +79,12 @@ def write(
 def _evaluation(project: Project, store: Store, trained: TrainResult) -> Evaluation | None:
     """The last evaluation of this adapter."""
     from train.metrics import Evaluation
+    from train.results import read_record
 
     for artifact in reversed(store.artifacts("evaluation")):
-        path = project.folder / artifact.path
-        if trained.adapter_id in artifact.parents and path.is_file():
-            return Evaluation.model_validate_json(path.read_bytes())
+        of_it = trained.adapter_id in artifact.parents
+        if of_it and (evaluation := read_record(project.folder / artifact.path, Evaluation)):
+            return evaluation
     return None
 
 

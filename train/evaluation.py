@@ -55,7 +55,7 @@ from train.metrics import (
     summarise,
 )
 from train.references import Answer, against_references
-from train.results import TrainResult
+from train.results import TrainResult, read_record
 from train.systems import (
     ASK_TIMEOUT_S,
     EvaluationPlan,
@@ -296,8 +296,7 @@ async def measured_once(
 ) -> Evaluation:
     """`measured`, kept as `out_dir/<evaluation id>.json`; if that is there already, it is read and nothing is asked."""
     path = out_dir / f"{plan.id}.json"
-    if path.is_file():
-        evaluation = Evaluation.model_validate_json(path.read_bytes())
+    if evaluation := read_record(path, Evaluation):
         return evaluation.model_copy(update={"path": str(path), "reused": True, "calls_sent": 0})
     evaluation = await measured(plan, store, open_teacher, progress, open_judge)
     _write(path, evaluation)

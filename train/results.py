@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import orjson
 from pydantic import Field, ValidationError
@@ -13,6 +13,7 @@ from schemas.errors import InputError
 from schemas.records import Artifact, Record
 from schemas.spec import TrainSettings
 
+R = TypeVar("R", bound=Record)
 _NAME = "training.json"
 _AGAIN = "Put the file of then back, or remove the adapter's folder and run `pairsmith train` again."
 
@@ -126,21 +127,23 @@ class TrainResult(Record):
 
 def read_result(folder: Path) -> TrainResult | None:
     """The record in an adapter's folder; None if there is none. Raises InputError for another file."""
+    found = read_record(folder / _NAME, TrainResult)
+    return found and found.model_copy(update={"folder": str(folder)})
+
+
+def read_record(path: Path, kind: type[R]) -> R | None:
+    """The record in a file, None if the file is gone. Raises InputError for a file that is not such a record."""
     try:
-        body = (folder / _NAME).read_bytes()
+        return kind.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    try:
-        found = TrainResult.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors()[0]
         raise InputError(
-            f"this is not the record of a training run: {'.'.join(map(str, first['loc']))} {first['msg']}".rstrip(),
-            where=str(folder / _NAME),
-            why="What the adapter was trained on is not known.",
-            fix=_AGAIN,
+            f"this is not what this version of pairsmith writes: {error.errors()[0]['msg']}.",
+            where=str(path),
+            why="What was trained or measured is not known without it.",
+            fix="Delete the file; `pairsmith run` makes it again from the store without asking a teacher twice.",
         ) from None
-    return found.model_copy(update={"folder": str(folder)})
 
 
 def weights_in(folder: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pairsmith.session import Session, on_project
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
-@click.option("--port", default=8001, show_default=True, help="Where it answers.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8001, show_default=True, help="Where it answers.")
 @on_project
 def command(session: Session, host: str, port: int) -> None:
     """Serve the tuned model as OpenAI's chat completions, under the name `tuned`, until Ctrl-C.
@@ -30,7 +30,12 @@ def command(session: Session, host: str, port: int) -> None:
     with session.store(project, write=False) as store:
         trained = latest_adapter(project, store)
     with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1" if host == "0.0.0.0" else host, port)) == 0:
+        try:
+            taken = probe.connect_ex(("127.0.0.1" if host == "0.0.0.0" else host, port)) == 0
+        except OSError as error:
+            fix = "127.0.0.1 serves this machine, 0.0.0.0 all others too."
+            raise UsageError(f"--host {host!r} names no address ({error.strerror}).", fix=fix) from None
+        if taken:
             raise UsageError(f"port {port} is taken.", fix="Stop what listens there, or choose another with --port.")
     train = project.spec.train
     base = find_base(train.base, project.folder, revision=train.revision)

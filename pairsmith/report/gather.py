@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from curate.tallies import key_of
 from pairsmith.certified import standing
 from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
 from pairsmith.report.next_steps import next_seeds
 from pairsmith.report.rows import Rows
-from schemas.errors import PairsmithError
 from schemas.project import Project
-from schemas.records import Artifact, Receipt, Record, now, shown_step
+from schemas.records import Artifact, Receipt, now, shown_step
 from schemas.store import Store
 from train.learning_curve import LearningCurve
 from train.metrics import Evaluation
-from train.results import TrainResult
+from train.results import TrainResult, read_record
 from train.verdict import verdict
-
-R = TypeVar("R", bound=Record)
 
 COMMANDS = ("generate", "curate", "train", "evaluate")
 
@@ -36,7 +31,7 @@ def gather(project: Project, store: Store) -> Evidence:
     adapter = _current(store, "adapter", finished.get("train"))
     evaluated = _current(store, "evaluation", finished.get("evaluate"))
     training = None if adapter is None else _training(project.folder / adapter.path, adapter)
-    evaluation = None if evaluated is None else _read(project.folder / evaluated.path, Evaluation)
+    evaluation = None if evaluated is None else read_record(project.folder / evaluated.path, Evaluation)
     latest = receipts[-1] if receipts else None
     return Evidence(
         project=project.spec.task.name,
@@ -78,7 +73,7 @@ def present_artifacts(store: Store) -> list[Artifact]:
 
 def _curve(project: Project, dataset: Artifact | None) -> LearningCurve | None:
     """The learning curve, if it is of the present dataset."""
-    curve = _read(project.folder / "curve.json", LearningCurve)
+    curve = read_record(project.folder / "curve.json", LearningCurve)
     return curve if curve and dataset and curve.dataset_id == dataset.id else None
 
 
@@ -106,23 +101,8 @@ def _current(store: Store, kind: str, receipt: Receipt | None) -> Artifact | Non
 
 def _training(folder: Path, adapter: Artifact) -> TrainResult:
     """The training result with its curve, or without it from the artifact's facts if the folder is gone."""
-    saved = _read(folder / "training.json", TrainResult)
+    saved = read_record(folder / "training.json", TrainResult)
     return saved or TrainResult.model_validate({**adapter.facts, "curve": (), "masks": ()})
-
-
-def _read(path: Path, record: type[R]) -> R | None:
-    """The record in a file, or None if the file is gone. Raises PairsmithError for a file that is not such a record."""
-    try:
-        return record.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise PairsmithError(
-            f"this is not what this version of pairsmith writes: {error.errors()[0]['msg']}.",
-            where=str(path),
-            why="The report would have to leave it out.",
-            fix="Delete the file; `pairsmith run` makes it again from the store without asking a teacher twice.",
-        ) from None
 
 
 def _reviews(project: Project, store: Store, receipts: Sequence[Receipt]) -> Reviews:

@@ -121,3 +121,20 @@ def test_weights_that_were_changed_after_they_were_measured_are_not_exported(mad
     finally:
         weights.write_bytes(whole)
     assert (made.out / "adapter" / "adapter_model.safetensors").read_bytes() == whole
+
+
+def test_an_evaluation_that_is_cut_is_a_sentence(made: Made) -> None:
+    """Half a file is no evaluation: export and `evaluate` name it and say what to do."""
+    file = made.project.folder / "evaluations" / f"{made.evaluation.id}.json"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:200])
+    try:
+        with Store.open(Store.url_for(made.project)) as store:
+            with pytest.raises(InputError, match="not what this version of pairsmith writes") as told:
+                export(made.project, store, out=made.out)
+            assert told.value.where == str(file)
+            plan = plan_evaluation(made.project, held_out_seeds(store, made.project.spec), made.trained, None)
+            with pytest.raises(InputError, match="not what this version of pairsmith writes"):
+                asyncio.run(measured_once(plan, store, file.parent))
+    finally:
+        file.write_bytes(whole)

@@ -109,6 +109,16 @@ def test_an_input_that_is_empty_is_no_answer(folder: Path, given: list[str], lin
     assert not done.stdout
 
 
+@pytest.mark.parametrize("where", [("--port", "99999"), ("--host", "nowhere.invalid")])
+def test_where_nothing_can_be_served_is_a_sentence(folder: Path, where: tuple[str, str]) -> None:
+    """A port that there is not and a host that nobody knows are mistakes of who typed them, not defects."""
+    command = pairsmith("serve-model", *where, "--project", str(folder))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert where[1] in done.stderr
+    assert "defect" not in done.stderr
+
+
 def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
     """Any client of OpenAI's protocol finds `tuned` at the port that was named; Ctrl-C ends it and frees the port."""
     with socket.socket() as probe:

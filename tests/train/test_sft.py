@@ -356,5 +356,5 @@ def test_weights_that_were_changed_are_refused(tiny_base: Base, tmp_path: Path) 
         refuse_changed(result)
     record = folder / "training.json"
     record.write_bytes(record.read_bytes()[:300])
-    with pytest.raises(InputError, match="not the record of a training run"):
+    with pytest.raises(InputError, match="not what this version of pairsmith writes"):
         read_result(folder)
