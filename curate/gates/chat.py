@@ -42,7 +42,8 @@ def preamble(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     for side, text in sides(pair):
         folded = (_without_code(fold(text)), _other(pair, side), fold(style))
         for table in ("refusal", "preamble"):
-            finding = phrases(language).find(table, *folded)
+            said = _without_speech(folded[0]) if table == "refusal" else folded[0]
+            finding = phrases(language).find(table, said, *folded[1:])
             if finding and not (table == "refusal" and _is_told(*folded[:2], language)):
                 _, _, part = finding.rule.table.partition(".")
                 chats = rejected(
@@ -56,6 +57,16 @@ def preamble(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         if found and not (found.code == "refusal" and (_is_told(*folded[:2], language) or _SPOKEN.match(found.quoted))):
             flagged = _flag(found.code, side, found.quoted)
     return flagged or passed(f"it stands alone{_not_looked_for(language)}")
+
+
+def _without_speech(text: str) -> str:
+    """`text` without its spoken lines, where two or more begin with a dash: what a figure refuses is told."""
+    lines = text.splitlines()
+    spoken = [line for line in lines if _DASHED.match(line)]
+    return "\n".join(line for line in lines if line not in spoken) if len(spoken) > 1 else text
+
+
+_DASHED = re.compile(r"\s*[\u2013\u2014\u00ab\u201c\u201e\u300c]")
 
 
 def _flag(code: str, side: Side, quoted: str) -> Judgement:

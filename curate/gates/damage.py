@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import orjson
 
@@ -165,12 +166,25 @@ def fenced(pair: Pair, style: str = "") -> Judgement:
     A fence that names a language of code, and any fence where the input or the style speaks of code, is wanted.
     """
     match = _FENCED.match(pair.output)
-    if not match or "```" in match["inside"] or match["kind"].casefold() not in _OF_TEXT:
+    if not match or "```" in match["inside"] or not _is_of_text(match["kind"].casefold()):
         return passed("it stands in no fence")
     told = f"{fold(pair.input)}\n{fold(style)}"
     if "```" in told or says("any", "code", told) or in_code(match["inside"]):
         return passed("code may stand in a fence")
     return rejected("code_fence", f"the whole text stands in a code fence: {quote(pair.output)}")
+
+
+def _is_of_text(kind: str) -> bool:
+    """Whether the name of a fence says text, a kind of text or a language that people speak."""
+    return kind in _OF_TEXT or bool(says("any", "text", kind)) or kind in _spoken()
+
+
+@cache
+def _spoken() -> frozenset[str]:
+    from babel import Locale
+
+    named = {fold(name) for name in Locale.parse("en").languages.values()}
+    return frozenset(named | {fold(Locale.parse(code).language_name or "") for code in ("de", "fr", "es", "it", "pt")})
 
 
 def broken_json(pair: Pair) -> Judgement:
