@@ -127,7 +127,7 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
 
 def is_summary(pair: Pair) -> bool:
     """True if the output has less than 60 % of the input's words, and so leaves things out."""
-    return count_words(pair.output) < 0.6 * count_words(pair.input)
+    return count_words(pair.output) < 0.6 * count_words(pair.input) and count_words(pair.input) > 20
 
 
 def in_code(text: str) -> bool:
