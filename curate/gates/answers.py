@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,7 @@ from curate.gates.frames import sentences
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.names import unknown_name
 from curate.gates.number import Number
+from curate.gates.number_words import numbers_told
 from curate.gates.numbers import NumberMentions, grouped_by, in_digits, may_be_words, required
 from curate.gates.phrases import either, lexicon, words_of
 from curate.gates.units import changed_unit
@@ -109,9 +111,17 @@ class _Told:
         self._known, self._language = bool(lexicon(language).ones), language
         self._text, self._words = text, f" {' '.join(words(text))} "
 
+    @cached_property
+    def _only(self) -> str:
+        """The number of an input that tells one, in a word; else ''."""
+        if self._known or any(map(str.isdigit, self._text)) or not lexicon(self._language).hints.keys().isdisjoint(words(self._text)):
+            return ""
+        told = numbers_told(fold(self._text), self._language)
+        return min(told) if len(told) == 1 else ""
+
     def holds(self, leaf: str | int | float) -> bool:
         if not isinstance(leaf, str):
-            return self._number(_plain(leaf))
+            return self._number(_plain(leaf)) and self._only in ("", _plain(leaf))
         if time := _TIME.fullmatch(leaf.strip()):
             return self._time(int(time[1]), int(time[2]))
         if date := _DATE.fullmatch(leaf.strip()):

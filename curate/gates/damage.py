@@ -62,12 +62,9 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
             return rejected("cut", f"its last sentence has no end: {quote(line[-60:])}")
     if _open_bracket(line):
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
-    if (
-        words > 8
-        and not unspaced
-        and (last in lexicon(language).stop or last in lexicon(language).words("hangs"))
-        and last not in fold(pair.input).split()[-1:]
-    ):
+    seldom = lexicon(language).words("hangs")
+    hangs = line.endswith(tuple(seldom)) if unspaced else last in lexicon(language).stop or last in seldom
+    if hangs and words > (12 if unspaced else 8) and last not in fold(pair.input).split()[-1:]:
         hanging = passed(f"its last word is {quote(last)}, without a stop")
         return hanging._replace(flags=("unended",))
     lines = [earlier.strip() for earlier in before.splitlines() if count_words(earlier) >= _SENTENCE]

@@ -186,6 +186,33 @@ def _label(text: str) -> Iterator[str]:
         yield head[1]
 
 
+def _head(text: str) -> Iterator[str]:
+    """What stands before the first colon of a first line, where text follows."""
+    if (head := re.match(r"\A\W*([^\n:\uff1a]{4,140})[:\uff1a]\s*\S", text)) and count_words(head[1]) <= 4 * _TITLE:
+        yield head[1]
+
+
+def _noted(text: str) -> Iterator[str]:
+    """A few words in brackets at the end of a line."""
+    for note in _BRACKET.findall(text):
+        if count_words(note) <= (12 if note[0] > "\u2e80" else 5):
+            yield note
+
+
+def _bracket(text: str) -> Iterator[str]:
+    """What stands in brackets behind the text."""
+    if note := re.search(r"\S\s*[(\uff08]([^()\uff08\uff09\n]{8,300})[)\uff09]\W*\Z", text):
+        yield note[1]
+
+
+def _tail(text: str) -> Iterator[str]:
+    """What stands before a colon at the start of the last paragraph or in brackets behind the text."""
+    parts = _paragraphs(text)
+    if len(parts) > 1 and (head := re.match(r"\W*([^\n:\uff1a]{3,40})[:\uff1a]", parts[-1])):
+        yield head[1]
+
+
+_BRACKET = re.compile(r"(?m)\S[ \u3000]*[(\uff08]([^()\uff08\uff09\n]{3,60})[)\uff09]\W*$")
 _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "title": _title,
     "opening": _opening,
@@ -197,4 +224,8 @@ _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "plan": _plan,
     "anywhere": _anywhere,
     "label": _label,
+    "head": _head,
+    "noted": _noted,
+    "bracket": _bracket,
+    "tail": _tail,
 }
