@@ -31,6 +31,7 @@ _ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|[\w.+-]+@[\w-
 # How digits are grouped differs by language: 1 200, 1'200 and 1.200 are 1200 for all that a translation may do to it.
 _GROUPED = re.compile("(?<=\\d)[ \u00a0\u202f\u2009'\u2019](?=\\d{3}(?!\\d))")
 _A_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d\s?[年月]")
+_ENDING = -3  # letters of a name that another language may write in its own way
 _PROSE = 40  # letters of a source that a translation may be too short for
 _A_WORD, _A_SYLLABLE = (
     2.6,
@@ -121,7 +122,7 @@ class _Told:
 
     def holds(self, leaf: str | int | float) -> bool:
         if not isinstance(leaf, str):
-            return self._number(_plain(leaf)) and self._only in ("", _plain(leaf))
+            return self._number(_plain(leaf)) and (isinstance(leaf, float) or self._only in ("", _plain(leaf)))
         if time := _TIME.fullmatch(leaf.strip()):
             return self._time(int(time[1]), int(time[2]))
         if date := _DATE.fullmatch(leaf.strip()):
@@ -230,7 +231,7 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
         return kept._replace(reason=Reason("ok", f"{quote(left)} is not translated"), flags=("left_over",))
     for code, said in _shape(pair.input, pair.output, language, to):
         return kept._replace(reason=Reason("ok", said), flags=(code,))
-    if _in_latin(pair.output) and (name := unknown_name(pair.input, pair.output, language, letters=3)):
+    if _in_latin(pair.output) and (name := unknown_name(pair.input, pair.output, language, _ENDING)):
         return kept._replace(reason=Reason("ok", f"the name {quote(name)} is not seen again"), flags=("lost_name",))
     return kept
 

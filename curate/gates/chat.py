@@ -79,6 +79,7 @@ _CODES = {
     "leak": "prompt_leak",
     "marker": "special_token",
     "closing": "afterword",
+    "empty": "empty",
     "maybe": "afterword",
 }
 
@@ -167,8 +168,9 @@ def _other(pair: Pair, side: Side) -> str:
 
 
 def _without_code(folded: str) -> str:
-    """A text may show any mark between backticks."""
-    return _CODE.sub(" ", folded) if "`" in folded else folded
+    """A text may show any mark between backticks, if it says something else."""
+    left = _CODE.sub(" ", folded) if "`" in folded else folded
+    return left if left.strip() else folded
 
 
 def _not_looked_for(language: str) -> str:
