@@ -11,7 +11,7 @@ from curate.gates.folding import fold
 from curate.gates.frames import framed
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
 from curate.gates.phrases import phrases, says
-from curate.gates.words import count_words
+from curate.gates.words import content_words, count_words, stem_of, words
 from schemas.records import Pair, Reason
 
 _CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`")
@@ -154,7 +154,24 @@ def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
             return rejected("answered", f"the {side} text {talk}: {quote(finding.quoted)}")
         if found := framed("answered", fold(text), f"{_other(pair, side)}\n{fold(style)}", language):
             return _flag(found.code, side, found.quoted)
+    if several := _alternatives(pair, language):
+        return _flag("options", "output", several)
     return passed(f"it is a rewrite{_not_looked_for(language)}")
+
+
+def _alternatives(pair: Pair, language: str) -> str:
+    """A list made of an input of one short phrase, where two items or more, and half of them, say a word of weight of
+    it again: each is a text for the whole of it. Empty if it is not one."""
+    lines = [line for line in pair.output.splitlines() if line.strip()]
+    if not 2 <= len(lines) <= 10 or not all(map(_ITEM.match, lines)) or not _ONE_SHORT_PHRASE.fullmatch(pair.input):
+        return ""
+    roots = set(map(stem_of(language), content_words(pair.input, language)))
+    saying = [line for line in lines if not roots.isdisjoint(map(stem_of(language), words(line)))]
+    return lines[0] if len(saying) >= max(2, len(lines) / 2) else ""
+
+
+_ITEM = re.compile(r"\s*(?:[-*\u2022\u00b7]|\(?\d{1,2}[.)\u3001:]|\(?[a-cA-C][.)])\s*\S")
+_ONE_SHORT_PHRASE = re.compile(r"[^\d,;:/&+\n]{3,80}")
 
 
 def _is_told(text: str, other: str, language: str) -> bool:

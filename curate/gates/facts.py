@@ -205,6 +205,8 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
         return rejected("lost_negation", f"the input says {quote(flipped)}, the output the contrary")
     if is_summary(pair) and count_words(pair.input) > _LONG and not translated:
         return passed("a summary may leave things out")
+    if lacking := _needless(before, after, spoken, language) or _needless(after, before, language, spoken):
+        return rejected("lost_condition", f"{quote(lacking)} is needed on one side, on the other it is not")
     conditions = ("condition", "supposes") if translated else ("condition",)
     for words_asked, told, code in (
         (("negation",), ("negated",), "lost_negation"),
@@ -243,6 +245,18 @@ def _denied_in_japanese(before: str, after: str) -> str:
     for match in re.finditer(rf"([一-鿿]{{2,6}})[ぁ-ん]{{0,4}}?(?:{denials})", before):
         if match[1] in after and not re.search(rf"{match[1]}[ぁ-ん]{{0,5}}(?:{denials})", after):
             return match[1]
+    return ""
+
+
+def _needless(text: str, other: str, language: str, others: str) -> str:
+    """A clause that allows nothing without something (a denial before a word such as `without`), where the other text
+    says that something is not needed and denies no other way; or ''."""
+    if not says(others, "unneeded", other) or says(language, "unneeded", text):
+        return ""
+    for clause in _CLAUSE.split(text):
+        lacking = says(language, "lacking", clause)
+        if lacking and says(language, "denial", clause[: lacking.start()]):
+            return clause.strip()
     return ""
 
 

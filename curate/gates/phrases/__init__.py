@@ -228,11 +228,10 @@ def own_letters() -> Mapping[str, frozenset[str]]:
 
 
 @cache
-def units_of() -> Mapping[str, str]:
-    """Names of units as people write them -> the unit's name in the Unicode CLDR, or a currency."""
-    return {
-        fold(word).replace("_", " "): unit for unit, text in _table("any")["units"].items() for word in text.split()
-    }
+def units_of() -> tuple[tuple[str, str], ...]:
+    """Names of units as people write them, each with the unit's name in the Unicode CLDR, or a currency."""
+    units = _table("any")["units"].items()
+    return tuple((fold(word).replace("_", " "), unit) for unit, text in units for word in text.split())
 
 
 def frames_of() -> list[dict[str, Any]]:
