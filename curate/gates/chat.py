@@ -160,18 +160,19 @@ def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
 
 
 def _alternatives(pair: Pair, language: str) -> str:
-    """A list made of an input of one short phrase, where two items or more, and half of them, say a word of weight of
-    it again: each is a text for the whole of it. Empty if it is not one."""
+    """A list made of an input of one short phrase, where an item says most words of weight of it and half of the
+    items, two at least, say one: each is a text for the whole of it. Empty if it is not one."""
     lines = [line for line in pair.output.splitlines() if line.strip()]
     if not 2 <= len(lines) <= 10 or not all(map(_ITEM.match, lines)) or not _ONE_SHORT_PHRASE.fullmatch(pair.input):
         return ""
     roots = set(map(stem_of(language), content_words(pair.input, language)))
-    saying = [line for line in lines if not roots.isdisjoint(map(stem_of(language), words(line)))]
-    return lines[0] if len(saying) >= max(2, len(lines) / 2) else ""
+    said = sorted(len(roots.intersection(map(stem_of(language), words(line)))) for line in lines)
+    half = len(lines) - max(2, (len(lines) + 1) // 2)
+    return lines[0] if said[half] and said[-1] > len(roots) / 2 else ""
 
 
 _ITEM = re.compile(r"\s*(?:[-*\u2022\u00b7]|\(?\d{1,2}[.)\u3001:]|\(?[a-cA-C][.)])\s*\S")
-_ONE_SHORT_PHRASE = re.compile(r"[^\d,;:/&+\n]{3,80}")
+_ONE_SHORT_PHRASE = re.compile(r"[^\d,;:/&+\n\u060c\u3001\u3002\uff0c]{3,80}")
 
 
 def _is_told(text: str, other: str, language: str) -> bool:
