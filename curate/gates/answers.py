@@ -115,7 +115,11 @@ class _Told:
     @cached_property
     def _only(self) -> str:
         """The number of an input that tells one, in a word; else ''."""
-        if self._known or any(map(str.isdigit, self._text)) or not lexicon(self._language).hints.keys().isdisjoint(words(self._text)):
+        if (
+            self._known
+            or any(map(str.isdigit, self._text))
+            or not lexicon(self._language).hints.keys().isdisjoint(words(self._text))
+        ):
             return ""
         told = numbers_told(fold(self._text), self._language)
         return min(told) if len(told) == 1 else ""
@@ -254,7 +258,9 @@ def _shape(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
 
 
 _CLAUSES = re.compile(r"[^\W_][^,;:.!?\u3000-\u3002\uff0c\uff1b]*")
-_VARIABLE = re.compile(r"\{\{[^{}\n]{1,40}\}\}|\$?\{[\w.]{1,40}\}|%(?:\d\$)?[sd](?!\w)|%\(\w+\)[sd]|</?[a-z][a-z0-9]{0,9}>")
+_VARIABLE = re.compile(
+    r"\{\{[^{}\n]{1,40}\}\}|\$?\{[\w.]{1,40}\}|%(?:\d\$)?[sd](?!\w)|%\(\w+\)[sd]|</?[a-z][a-z0-9]{0,9}>"
+)
 
 
 def _misread(source: str, text: str, language: str, to: str) -> str:

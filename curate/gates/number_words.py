@@ -70,8 +70,9 @@ def weekday_made_up(folded: str, given: str, language: str, input_language: str)
         return ""
     before, _ = _days(input_language)
     told = {day for name, day in before.items() if name in given}
+    short = _short_days(input_language)
     for word in set(_SHORT.findall(given)):
-        told |= {day for name, day in before.items() if name.startswith(word)} | _short_days(input_language).get(word, set())
+        told |= {day for name, day in before.items() if name.startswith(word)} | short.get(word, set())
     return (
         "" if says(input_language, "relative_days", given) else next((n for d, n in found.items() if d not in told), "")
     )

@@ -57,7 +57,8 @@ class NumberMentions:
         self._language, self._folded = language, _folded(text)
         self._digits = _in_digits(self._folded)
         self._in_digits = {form for n in self._digits for form in n.forms}
-        self._in_digits |= {_plain(part) for n in self._digits for part in re.findall(r"\d+", n.text) if len(part) <= 2 or "," in n.text}
+        parts = ((part, n.text) for n in self._digits for part in re.findall(r"\d+", n.text))
+        self._in_digits |= {_plain(part) for part, whole in parts if len(part) <= 2 or "," in whole}
 
     @cached_property
     def _told(self) -> frozenset[str]:
