@@ -103,8 +103,8 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
         straight = re.search(rf"(?<![\d:]){ratio[0]}[:\u2013-]{ratio[1]}(?![\d:])", pair.output)
         if turned and not straight and ratio[0] != ratio[1]:
             return rejected("swapped", f"the input says {quote(':'.join(ratio))}, the output {quote(turned[0])}")
-    here, there = (Counter(_RATIO.findall(text)) for text in (pair.input, pair.output))
-    if (gone := here - there) and (new := there - here):
+    given, told = (Counter(_RATIO.findall(text)) for text in (pair.input, pair.output))
+    if (gone := given - told) and (new := told - given):
         return rejected("swapped", f"the input says {quote(next(iter(gone)))}, the output {quote(next(iter(new)))}")
     if units := changed_unit(pair.input, pair.output, language, language):
         return rejected("changed_unit", f"the input says {quote(units[0])}, the output {quote(units[1])}")
