@@ -162,8 +162,10 @@ def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
 def _alternatives(pair: Pair, language: str) -> str:
     """A list made of an input of one short phrase, where an item says most words of weight of it and half of the
     items, two at least, say one: each is a text for the whole of it. Empty if it is not one."""
+    if "\n" not in pair.output or not _ITEM.match(pair.output) or not _ONE_SHORT_PHRASE.fullmatch(pair.input):
+        return ""
     lines = [line for line in pair.output.splitlines() if line.strip()]
-    if not 2 <= len(lines) <= 10 or not all(map(_ITEM.match, lines)) or not _ONE_SHORT_PHRASE.fullmatch(pair.input):
+    if not 2 <= len(lines) <= 10 or not all(map(_ITEM.match, lines)):
         return ""
     roots = set(map(stem_of(language), content_words(pair.input, language)))
     said = sorted(len(roots.intersection(map(stem_of(language), words(line)))) for line in lines)

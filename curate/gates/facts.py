@@ -63,7 +63,8 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
     if not _DIGIT.search(after):
         return passed("no number of its own")
-    text = description_of(_FORMULA.sub(" ", CONTACT.sub(" ", pair.output)))
+    text = CONTACT.sub(" ", pair.output)
+    text = description_of(text if text.isascii() else _FORMULA.sub(" ", text))
     for number in in_digits(_of_pictures().sub(" ", text)):
         if not number.forms & {"0", "1"} and number not in told:
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
@@ -103,7 +104,8 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
         straight = re.search(rf"(?<![\d:]){ratio[0]}[:\u2013-]{ratio[1]}(?![\d:])", pair.output)
         if turned and not straight and ratio[0] != ratio[1]:
             return rejected("swapped", f"the input says {quote(':'.join(ratio))}, the output {quote(turned[0])}")
-    given, told = (Counter(_RATIO.findall(text)) for text in (pair.input, pair.output))
+    given = Counter(_RATIO.findall(pair.input)) if ":" in pair.input else Counter[str]()
+    told = Counter(_RATIO.findall(pair.output)) if given else given
     if (gone := given - told) and (new := told - given):
         return rejected("swapped", f"the input says {quote(next(iter(gone)))}, the output {quote(next(iter(new)))}")
     if units := changed_unit(pair.input, pair.output, language, language):
@@ -251,7 +253,7 @@ def _denied_in_japanese(before: str, after: str) -> str:
 def _needless(text: str, other: str, language: str, others: str) -> str:
     """A clause that allows nothing without something (a denial before a word such as `without`), where the other text
     says that something is not needed and denies no other way; or ''."""
-    if not says(others, "unneeded", other) or says(language, "unneeded", text):
+    if not says(language, "lacking", text) or not says(others, "unneeded", other) or says(language, "unneeded", text):
         return ""
     for clause in _CLAUSE.split(text):
         lacking = says(language, "lacking", clause)

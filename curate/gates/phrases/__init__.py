@@ -128,23 +128,25 @@ class Phrases:
         return gates
 
     @cached_property
-    def _by_need(self) -> dict[str, tuple[list[int], dict[str, list[int]]]]:
-        """Of each gate the places of rules that any text may match, and of the others by what a text has to hold."""
-        found: dict[str, tuple[list[int], dict[str, list[int]]]] = {}
+    def _by_need(self) -> dict[tuple[str, bool], tuple[list[int], dict[str, list[int]]]]:
+        """Of each gate the places of rules that any text may match, and of the others by what a text has to hold; for
+        texts in ASCII (True), which hold nothing else, and for others."""
+        found: dict[tuple[str, bool], tuple[list[int], dict[str, list[int]]]] = {}
         for gate, rules in self._by_gate.items():
-            always, by_need = found.setdefault(gate, ([], {}))
+            always, by_need = found.setdefault((gate, False), ([], {}))
             for place, rule in enumerate(rules):
                 for need in () if rule.after_subject else rule.needs:
                     by_need.setdefault(need, []).append(place)
                 if rule.after_subject or not rule.needs:
                     always.append(place)
+            found[gate, True] = always, {need: places for need, places in by_need.items() if need.isascii()}
         return found
 
     def find(self, gate: str, text: str, other: str, style: str) -> PhraseMatch | None:
         """The first rule of the tables of `gate` that finds something in `text`; all of them folded. `gate` may be one
         table, such as `placeholder.words`."""
         known, rules = lexicon(self.language), self._by_gate.get(gate, ())
-        always, by_need = self._by_need.get(gate, ([], {}))
+        always, by_need = self._by_need.get((gate, text.isascii()), ([], {}))
         held = [place for need in filter(text.__contains__, by_need) for place in by_need[need]]
         for rule in (rules[place] for place in sorted({*always, *held})):
             if quoted := rule.find(text, other, style, known):
