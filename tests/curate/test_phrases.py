@@ -14,7 +14,7 @@ from curate.gates.content import lost_content
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
 from curate.gates.phrases import FOLDER, Lexicon, Rule, any_of, lexicon, phrases
-from curate.gates.phrases.needs import begins, needs
+from curate.gates.phrases.needs import begins, breaks, needs
 from schemas.records import Imported, Pair
 
 LANGUAGES = sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "any")
@@ -155,6 +155,7 @@ def test_what_a_rule_needs_stands_in_what_it_finds(row: tuple[str, Rule]) -> Non
         if found := rule.pattern.search(text):
             assert not rule.needs or any(string in found[0] for string in rule.needs)
             assert not rule.begins or found.start() == 0 or rule.after_subject
+            assert not rule.breaks or "\n" in found[0]
 
 
 def test_needs_are_read_from_a_pattern() -> None:
@@ -163,6 +164,7 @@ def test_needs_are_read_from_a_pattern() -> None:
     assert needs(r"(?:please )?send") == ("send",)
     assert needs(r"\d+") == ()
     assert needs(r"(?i:lorem ipsum)") == ()
+    assert (breaks(r"\bhi\n\W*(?:yes|no)"), breaks(r"hi(?:\n|\.)"), breaks(r"hi\n?")) == (True, False, False)
     assert (begins(r"\A\W*sure"), begins(r"\A(?:a|b)|c")) == (True, False)
 
 
