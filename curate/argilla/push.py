@@ -31,7 +31,7 @@ from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Json, Message, Pair, content_id
-from schemas.reviews import Review, Sampled, SamplingReason
+from schemas.reviews import Review, Sampled, SamplingReason, first_drawn
 from schemas.store import Store
 
 SHARED, ADJUDICATION = "-shared", "-adjudication"
@@ -178,8 +178,7 @@ def reasons_of(why: Sequence[Sampled]) -> list[SamplingReason]:
 
 def project_id(store: Store) -> str | None:
     """What tells this project from every other: its first draw. None before that."""
-    sampled = [record for records in store.sampled().values() for record in records]
-    first = min(sampled, key=lambda record: (record.at, record.id), default=None)
+    first = first_drawn(record for records in store.sampled().values() for record in records)
     return content_id("project", [first.id, first.at.isoformat()]) if first else None
 
 
