@@ -119,3 +119,18 @@ def test_rows_of_any_length_are_sent_in_requests_that_a_server_can_take() -> Non
     assert [len(item) for chunk in chunks for item in chunk] == sizes
     assert [len(chunk) for chunk in chunks] == [100, 100, 52, 3, 2, 1, 1]
     assert all(len(chunk) == 1 or sum(map(len, chunk)) <= _MOST_BYTES for chunk in chunks)
+
+
+@pytest.mark.parametrize(("version", "fits"), [("1.29.1", False), ("2.5.0", False), ("2.6.0", True), ("2.10.0", True)])
+def test_an_argilla_that_is_too_old_is_named_before_anything_is_sent(
+    server: LoopbackArgilla, version: str, fits: bool
+) -> None:
+    """Only from 2.6 on has a dataset a place for our mark; an older one is refused in a sentence that says which."""
+    server.version = version
+    if fits:
+        Argilla(server.url, "key", "pairsmith").close()
+        return
+    with pytest.raises(ReviewError, match=rf"Argilla {version} answers, which is too old") as refused:
+        Argilla(server.url, "key", "pairsmith")
+    assert refused.value.fix is not None
+    assert {method for method, _ in server.requests} == {"GET"}
