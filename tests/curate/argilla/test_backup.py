@@ -83,7 +83,7 @@ def test_what_is_no_copy_is_refused(tmp_path: Path) -> None:
         backup(tmp_path / "a.tar.gz", tmp_path / "home")
     text = tmp_path / "text"
     text.write_text("no archive")
-    with pytest.raises(ReviewError, match="cannot be read"):
+    with pytest.raises(ReviewError, match="cannot be restored"):
         restore(text, tmp_path / "home")
     evil = tmp_path / "evil.tar.gz"
     with tarfile.open(evil, "w:gz") as archive:
@@ -129,9 +129,8 @@ def test_a_damaged_copy_is_refused_and_nothing_is_left(lived_in: Path, tmp_path:
             restore(bad, tmp_path / "new")
         assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file()], at
     restore(good, tmp_path / "new")
-    assert (tmp_path / "new" / "data" / "argilla.db").stat().st_size == (
-        lived_in / "data" / "argilla.db"
-    ).stat().st_size
+    restored, before = (home / "data" / "argilla.db" for home in (tmp_path / "new", lived_in))
+    assert restored.stat().st_size == before.stat().st_size
 
 
 def test_without_room_there_is_no_copy_and_no_half_of_one(lived_in: Path, tmp_path: Path) -> None:
