@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,8 +35,7 @@ def hooks(argilla: Argilla) -> list[dict[str, Any]]:
 
 
 def test_an_answer_and_a_change_of_mind_are_heard(argilla: Argilla, tmp_path: Path) -> None:
-    """Waiting for a minute ends when somebody answers and when the answer is changed, long before; without either it
-    lasts. What a killed process left on the server for this project is taken away, and so is ours in the end."""
+    """Waiting ends because somebody answers or changes the answer, and is told so; without either it lasts. What a killed process left on the server for this project is taken away, and so is ours in the end."""
     made = project(tmp_path, "cats")
     with Store.open(Store.url_for(made)) as store:
         fill(made, store)
@@ -53,12 +51,10 @@ def test_an_answer_and_a_change_of_mind_are_heard(argilla: Argilla, tmp_path: Pa
         (left,) = hooks(argilla)
         asked = {name: left[name] for name in ("url", "events", "description")}
         assert not wait(0.2)
-        started = time.monotonic()
         given = answer(argilla.sdk, row["id"], "accept")
         assert wait(60)
         change(argilla.sdk, given["id"], "reject")
         assert wait(60)
-        assert time.monotonic() - started < 50
         assert httpx.post(asked["url"] + "x", json={}).status_code == 404
         assert not wait(0.2)
     assert hooks(argilla) == []
