@@ -81,7 +81,7 @@ def pull(
     counts["foreign"] = len({pair_id for pair_id, _ in seen if pair_id not in pairs})
     submitted: set[tuple[str, Role, str]] = set()
     durable: list[Future[None]] = []
-    for response in timed(responses):
+    for response in _one_each(timed(responses)):
         pair = pairs.get(response.pair_id)
         if pair is None:
             continue
@@ -134,6 +134,17 @@ def queues_of(project: Project, store: Store, argilla: Argilla) -> list[tuple[Qu
             fix="Run `pairsmith review push` first.",
         )
     return [(queue, "adjudicator" if queue.made_as.endswith(ADJUDICATION) else "annotator") for queue in queues]
+
+
+def _one_each(responses: Iterable[Response]) -> list[Response]:
+    """Of each person's responses to a row, which may stand in two queues, the latest that is an answer, or the latest.
+    `responses` in the order of time."""
+    last: dict[tuple[str, Role, str], Response] = {}
+    for response in responses:
+        key = response.pair_id, response.role, response.reviewer
+        if response.status == "submitted" or key not in last or last[key].status != "submitted":
+            last[key] = response
+    return list(last.values())
 
 
 def _adjudicators(project: Project, reviews: Iterable[Review]) -> set[str]:

@@ -69,7 +69,7 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
         for row in chosen
         for reason, details in row.draws
     ]
-    gold = [item.pair for item in read_gold(project) if item.pair.id not in sampled]
+    gold = [item.pair for item in read_gold(project, store) if item.pair.id not in sampled]
     gold = gold[: max(1, round(_GOLD_SHARE * len(chosen)))] if chosen else []
     new += [
         Sampled(pair_id=pair.id, reason="gold", sampling_probability=1, dataset=_queue_of(project, pair.id))
@@ -120,7 +120,7 @@ def push(
     server cannot be used, or a queue of that name asks other questions.
     """
     sampled, reviews = store.sampled(), store.reviews()
-    gold = {item.pair.id: item.pair for item in read_gold(project)}
+    gold = {item.pair.id: item.pair for item in read_gold(project, store)}
     as_calibration = _gold_forms(project, population, list(gold.values()))
     known = {**population.pairs(sampled), **gold}
     by_queue: dict[str, list[Pair]] = {}

@@ -122,7 +122,8 @@
   }
 
   // Argilla goes on to the next row even if the server did not take the answer, which then was lost.
-  const late = []; // answers that are not on the server yet, oldest first
+  const late = []; // answers that are not on the server yet
+  let sending = false;
   const XHR = XMLHttpRequest.prototype;
   const { open, setRequestHeader, send } = XHR;
   XHR.open = function (method, url, ...more) {
@@ -143,21 +144,31 @@
   const away = (status) => status === 0 || status >= 500;
 
   function sent(answer, status) {
+    const older = late.findIndex((one) => one.url === answer.url);
+    if (older >= 0) late.splice(older, 1);
     if (status === 409) say("You have answered that row before, in another window: that answer stands. Reload this page.");
-    else if (away(status) && late.push(answer) === 1) sendAgain();
+    if (!away(status)) return;
+    late.push(answer);
+    if (!sending) sendAgain();
   }
 
   async function sendAgain() {
+    sending = true;
     for (let refused = ""; late.length; say(refused)) {
       const rows = late.length === 1 ? "One answer is" : `${late.length} answers are`;
       say(`${rows} not on the server yet, which does not take any now. Leave this page open: they are sent until they are there.`);
       await new Promise((later) => setTimeout(later, 2000));
-      const { method, url, headers, body } = late[0];
-      const status = await fetch(url, { method, headers, body }).then((answer) => answer.status, () => 0);
-      if (away(status)) continue;
-      late.shift(); // 409: the server had taken it after all
-      if (status >= 400 && status !== 409) refused = `An answer was refused (${status}). Reload this page: its row comes again.`;
+      const [answer] = late;
+      if (!answer) continue;
+      const { method, url, headers, body } = answer;
+      const status = await fetch(url, { method, headers, body }).then((told) => told.status, () => 0);
+      const at = late.indexOf(answer);
+      if (at >= 0) late.splice(at, 1);
+      if (away(status)) at >= 0 && late.push(answer); // behind the others: it may be the one that cannot be taken
+      else if (status >= 400 && status !== 409) // 409: the server had taken it after all
+        refused = `An answer was refused (${status}). Reload this page: its row comes again.`;
     }
+    sending = false;
   }
 
   addEventListener("beforeunload", (event) => late.length && event.preventDefault());

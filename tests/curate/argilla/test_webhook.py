@@ -35,7 +35,8 @@ def hooks(argilla: Argilla) -> list[dict[str, Any]]:
 
 
 def test_an_answer_and_a_change_of_mind_are_heard(argilla: Argilla, tmp_path: Path) -> None:
-    """Waiting ends because somebody answers or changes the answer, and is told so; without either it lasts. What a killed process left on the server for this project is taken away, and so is ours in the end."""
+    """Waiting ends because somebody answers or changes the answer, and is told so; without either it lasts. What a
+    killed process left on the server for this project is taken away, and so is ours in the end."""
     made = project(tmp_path, "cats")
     with Store.open(Store.url_for(made)) as store:
         fill(made, store)
