@@ -21,7 +21,7 @@ from curate.argilla.server import ArgillaServer
 from tests.curate.argilla.browser_page import needs_browser
 from tests.curate.argilla.kinds_played import Ann, Player, signed_in
 
-pytestmark = [needs_browser, pytest.mark.timeout(300)]
+pytestmark = [needs_browser, pytest.mark.timeout(600)]
 VERDICTS = {"1": "accept", "2": "reject"}
 
 # What was on the page at every key, and when an answer went out: kept by the page itself, because this test is slower.
