@@ -311,6 +311,10 @@ def test_a_user_who_is_there_is_let_in_and_may_get_another_password(
     nobody = project.run("review", "password", "nobody-here")
     assert nobody.returncode == 10
     assert "there is no user nobody-here" in nobody.stderr
+    odd = f"[/{name}]"  # which a screen may take for a style
+    shown = project.run("review", "invite", odd)
+    assert (shown.returncode, odd in shown.stdout) == (0, True)
+    assert odd in project.run("review", "people").stdout
     owner = project.json("review", "password", "pairsmith")["passwords"]["pairsmith"]
     assert json.loads(argilla_server.credentials.read_text(encoding="utf-8"))["password"] == owner
     assert httpx.post(

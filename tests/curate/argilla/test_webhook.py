@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from curate.argilla import webhook
 from curate.argilla.client import Argilla
 from curate.argilla.push import draw_batch, push, queue_name
 from curate.argilla.server import ArgillaServer
@@ -86,3 +90,17 @@ def test_where_nobody_calls_or_may_ask_it_goes_on_looking(
     with answers_heard(argilla, "p") as wait:
         assert wait is None
     assert hooks(argilla) == []
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "99999999999", "1_0", "²"])
+def test_a_call_that_is_none_wakes_nobody(length: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever finds the address and sends a length that is none, or too long, gets a 404, and nothing is said on the
+    screen of the person who watches."""
+    called = threading.Event()
+    with webhook._listening("127.0.0.1", called) as url:
+        where = urlsplit(url)
+        with socket.create_connection((where.hostname or "", where.port or 0), timeout=30) as caller:
+            caller.sendall(f"POST {where.path} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode())
+            assert b" 404 " in caller.recv(100)
+    assert not called.is_set()
+    assert "Traceback" not in capsys.readouterr().err
