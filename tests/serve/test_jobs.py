@@ -292,7 +292,8 @@ def test_a_run_stops_when_its_spec_is_changed_between_its_parts(workspace: Works
 def test_one_job_at_a_time_has_the_gpu(
     workspace: Workspace, unhurried: LoopbackTeacher, teacher: LoopbackTeacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others wait in the order in which they came, each with its place and with who is before it."""
+    """The others wait in the order in which they came, each with its place; whose project computes is
+    not said, because it may be one of which they know nothing."""
     monkeypatch.setattr(parts, "needs_gpu", lambda spec, stage: True)
     for slug in ("one", "two", "three"):
         write_project(workspace, slug, unhurried.url if slug == "one" else teacher.url)
@@ -304,7 +305,7 @@ def test_one_job_at_a_time_has_the_gpu(
         for nth, slug in enumerate(("two", "three"), 1):
             begun.append(await jobs.start(slug, "generate", NO_OPTIONS, "ann"))
             waiting = await job_that(jobs, begun[nth].id, lambda job: job.state == "waits_for_gpu")
-            assert (waiting.position, waiting.note) == (nth, "one computes now")
+            assert (waiting.position, waiting.note) == (nth, "another project computes now")
         done = [await ended(jobs, job.id) for job in begun]
         assert [job.state for job in done] == ["done"] * 3
         for before, after in itertools.pairwise(done):

@@ -211,6 +211,8 @@ def run(
         return f"This waits its turn to compute{f', at place {job.position}' if job.position else ''}."
     if job.state == "running":
         return _running(of, job, at, spent_usd, cap)
+    if job.state == "stopping" and at and at.stage.startswith("train"):
+        return "Training stops after this step; the best state so far is kept."
     if job.state == "stopping":
         return "This stops; what was sent is waited for, and every answer is kept."
     if job.state == "stopped":
