@@ -118,10 +118,12 @@ def test_stop_drains_and_keeps_and_going_on_asks_for_the_rest(workspace: Workspa
         await job_that(jobs, job.id, lambda job: len(unhurried.asked) >= 4)
         stopping = await jobs.cancel(job.id)
         assert stopping.state == "stopping"
+        assert [job.state for job in await asyncio.to_thread(jobs.active)] == ["stopping"], "pages show it till it ends"
         with pytest.raises(ProjectBusy):
             await jobs.go_on(job.id, "ann")
         stopped = await ended(jobs, job.id)
         assert (stopped.state, stopped.exit_code, stopped.problem) == ("stopped", 130, None)
+        assert await asyncio.to_thread(jobs.active) == []
         assert 0 < pairs(workspace, "tiny") < 24
         assert (await jobs.cancel(job.id)).state == "stopped"
         again = await jobs.go_on(job.id, "ann")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from pairsmith.plan import PlannedStage
@@ -99,3 +100,23 @@ def test_a_page_says_what_comes_before_its_stage() -> None:
     assert of.before("train", None) == "; review comes first"
     assert of.before("train", job) == ""
     assert of.before("evaluate", job) == "; train comes first"
+
+
+def test_what_failed_is_a_heading_without_its_details() -> None:
+    """The sentence without what stands in parentheses, which is shown whole below it; of a training that is stopped it
+    is said that it keeps its best state, but not once its steps are done."""
+    what = "nothing answers at the teacher's address (a: cannot connect: [Errno 111] ('127.0.0.1', 9))."
+    job = Job(
+        id="1", project="a", command="run", options=JobOptions(), by="ann", state="failed", created=now(),
+        problem={"what": what},
+    )  # fmt: skip
+    of = Snapshot("a", Project(Path(), SPEC), None, (), (), ())
+    assert words.run(of, job, None, None, None) == "Nothing answers at the teacher's address."
+    receipt = Receipt(command="run", ok=False, counts=Counts(), seconds=1, started=now(), spec_hash="",
+                      facts={"error": what})  # fmt: skip
+    after = dataclasses.replace(of, receipts=(receipt,))
+    assert words.overview(after, None, None) == "Run failed: nothing answers at the teacher's address."
+    for done, says in ((2, "Training stops after this step"), (5, "This stops")):
+        progress = {"stage": "train", "numbers": {"done": done, "total": 5}}
+        stopping = job.model_copy(update={"state": "stopping", "progress": progress})
+        assert words.run(of, stopping, moving(stopping), None, None).startswith(says)

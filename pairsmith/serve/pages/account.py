@@ -24,7 +24,7 @@ Url = Annotated[str, Form(max_length=500)]
 Password = Annotated[str, Form(max_length=1000)]
 
 
-@router.get("/sign-in", name="page_sign_in")
+@router.get("/sign-in", name="page_sign_in_form")
 def sign_in(caller: AnyOne, request: Request, next: str = "") -> Response:
     """Name and password."""
     if caller.user is not None:
@@ -52,7 +52,7 @@ def _sign_in(
     )
 
 
-@router.post("/sign-in", name="page_signed_in")
+@router.post("/sign-in", name="page_sign_in")
 def signed_in(
     caller: AnyOne, request: Request, name: Short, password: Password, next: Annotated[str, Form()] = ""
 ) -> Response:
@@ -85,7 +85,7 @@ def sign_out(caller: SignedIn, request: Request, everywhere: Annotated[str, Form
     return response
 
 
-@router.get("/redeem", name="page_redeem")
+@router.get("/redeem", name="page_redeem_form")
 def redeem(caller: AnyOne, request: Request, token: str = "") -> Response:
     """What a link gives, and the form for a name and a password."""
     return _redeem(request, caller, token)
@@ -109,7 +109,7 @@ def _redeem(
     )
 
 
-@router.post("/redeem", name="page_redeemed")
+@router.post("/redeem", name="page_redeem")
 def redeemed(
     caller: AnyOne,
     request: Request,

@@ -105,7 +105,7 @@ def project(of: Snapshot, job: Job | None, at: Moving | None) -> str:
     stopped = of.receipts[-1]
     if not stopped.ok and stopped.facts.get("error") != "stopped by Ctrl-C":
         why = str(stopped.facts.get("error", "the receipt does not say why"))
-        return f"{stopped.command} failed: {why.partition('. ')[0].rstrip('.')}"
+        return f"{stopped.command} failed: {_in_short(why.partition('. ')[0])}"
     step = of.next_stage
     if step is None:
         return verdict(of) or "every stage is done"
@@ -165,6 +165,11 @@ def evaluation(of: Evaluation) -> str:
     return f"{sentence}, its base {percent(base.estimate)} {bounds(base)}{': ' + says if says else ''}."
 
 
+def _in_short(what: str) -> str:
+    """A failure for a heading: without the details in parentheses, which stand whole below it."""
+    return what.partition(" (")[0].rstrip(". ")
+
+
 # Stages and jobs
 
 
@@ -211,7 +216,7 @@ def run(
         return f"This waits its turn to compute{f', at place {job.position}' if job.position else ''}."
     if job.state == "running":
         return _running(of, job, at, spent_usd, cap)
-    if job.state == "stopping" and at and at.stage.startswith("train"):
+    if job.state == "stopping" and at and at.stage.startswith("train") and at.done != at.total:
         return "Training stops after this step; the best state so far is kept."
     if job.state == "stopping":
         return "This stops; what was sent is waited for, and every answer is kept."
@@ -225,7 +230,7 @@ def run(
         return f"{capital(why or 'People are asked now')}."
     if job.state == "failed":
         problem = job.problem or {}
-        return capital(str(problem.get("what") or "it failed, and the log says why")).rstrip(".") + "."
+        return capital(_in_short(str(problem.get("what") or "it failed, and the log says why"))) + "."
     if job.command == "certify":
         return certificate((job.answer or {}).get("facts") or {})
     if job.command in ("preview", "forecast"):
