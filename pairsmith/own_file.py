@@ -303,8 +303,8 @@ def answer_tokens(outputs: Sequence[str]) -> int:
 
 
 def _room(outputs: Sequence[str]) -> list[str]:
-    sampling = f"temperature = 0.7, top_p = 0.95, max_tokens = {answer_tokens(outputs)}"
-    return ["[evaluate]", "# Room for the longest of the outputs.", f"sampling = {{ {sampling} }}", ""]
+    room = f"max_tokens = {answer_tokens(outputs)}  # room for the longest of the outputs"
+    return ["[evaluate.sampling]", "temperature = 0.7", "top_p = 0.95", room, ""]
 
 
 def _language(texts: Sequence[str]) -> str:

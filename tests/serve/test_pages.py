@@ -153,7 +153,10 @@ def test_what_is_not_there_is_a_page(client: TestClient) -> None:
         assert len(page.headings) == 1
         assert 'class="problem"' in text
         assert "request <span" in text
-    assert "is not among the rows: another run may have replaced it" in seen(client, "/p/whole/rows?row=0123456789abcdef")[1]
+    assert (
+        "is not among the rows: another run may have replaced it"
+        in seen(client, "/p/whole/rows?row=0123456789abcdef")[1]
+    )
 
 
 @pytest.mark.parametrize("q", [NASTY, "lighthouse", "'", "%"])

@@ -9,7 +9,7 @@ from fastapi import Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from pairsmith.serve.access import ALL, AnyOne, Caller, Right, Role, SignedIn, needs
-from pairsmith.serve.api.people import _one_try, sign_in_person
+from pairsmith.serve.api.people import _one_try, check_place, sign_in_person
 from pairsmith.serve.api.teachers import allow_host, forbid_host, teacher_wish
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.shell import gone_to, page_router, render, shown_problem
@@ -171,10 +171,9 @@ def make_key(
 ) -> Response:
     """A key, shown this one time."""
     try:
-        if not name.strip():
-            raise UsageError("the key has no name.", where="name", fix="Name it for what uses it.")
-        if project != ALL:
-            request.app.state.workspace.folder(project)
+        if not name.strip() or not name.isprintable():
+            raise UsageError("the key has no name that can be shown.", where="name", fix="Name it for what uses it.")
+        check_place(request, caller, project)
         key, _ = request.app.state.keys.make(caller, name.strip(), role, project, days)
     except PairsmithError as error:
         return _keys(request, caller, error=error)
