@@ -102,6 +102,8 @@ SLOW_FILES = {
         "serve/test_traces.py",
         "serve/test_training_ends.py",
         "serve/test_setup_pages.py",
+        "serve/test_on_postgresql.py",
+        "serve/test_service_pages.py",
         "synth/providers/test_providers.py",
         "synth/test_batches.py",
         "synth/test_budget.py",

@@ -234,6 +234,7 @@ def test_names_can_be_shown_and_are_nobody_elses(service: Service) -> None:
         {"validation_file": "file-1"},
         {"integrations": [{"type": "wandb", "wandb": {"project": "x"}}]},
         {"n_epoch": 3},
+        {"suffix": "a\nb"},
         {"hyperparameters": {"learning_rate_multiplier": 1e308}},
         {"hyperparameters": {"learning_rate_multiplier": 0}},
         {"hyperparameters": {"epochs": 3}},

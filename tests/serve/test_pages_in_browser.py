@@ -232,7 +232,7 @@ def test_it_reads_without_script(site: Site, browser: Any) -> None:
 def test_many_tabs_of_one_browser_are_one_stream(site: Site, browser: Any) -> None:
     """More tabs than connections that a browser opens to a host: each still answers, and the server has one stream."""
     context = browser.new_context(base_url=site.url)
-    tabs = [context.new_page() for _ in range(10)]
+    tabs = [context.new_page() for _ in range(14)]
     for tab in tabs:
         tab.goto("/p/empty/run", timeout=20_000)
     _soon(lambda: site.app.state.limits.running("streams") >= 1, 10)

@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from pairsmith.serve import events as job_events
 from pairsmith.serve.access import Caller, Right, needs, no_project
 from pairsmith.serve.api.jobs import start_job
+from pairsmith.serve.api.people import printable
 from pairsmith.serve.api.projects import SLUG
 from pairsmith.serve.api.specs import etag_of, save_spec
 from pairsmith.serve.database import tuning_jobs
@@ -82,7 +83,7 @@ class NewTuning(BaseModel):
     method: Method | None = None
     hyperparameters: Hyperparameters | None = None
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
-    suffix: Annotated[str, Field(max_length=64)] | None = None
+    suffix: Annotated[str, Field(max_length=64), AfterValidator(printable)] | None = None
     metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None = None
     project: Annotated[str, Field(pattern=SLUG)] | None = None
     validation_file: Annotated[str, Field(max_length=120)] | None = None

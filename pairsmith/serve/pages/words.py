@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _HASH = re.compile(r"\b[0-9a-f]{32}\b")
 STATES = ("accepted", "rejected", "waiting", "failed")
 _SILENT_S = 60
+_COMPARED = ("outranked", "duplicate")  # their details alone, a rank or a likeness, are no reason to a reader
 JOB_STATES = {
     "queued": "waits in the queue",
     "waits_for_gpu": "waits its turn to compute",
@@ -302,7 +303,11 @@ def sign_of_life(job: Job) -> str:
 
 def reason(code: str | None, detail: str | None = None) -> str:
     """Why a row is not accepted, as a sentence."""
-    return capital(_HASH.sub(lambda found: found[0][:8], detail)) if detail else sentence_of(code or "")
+    sentence = sentence_of(code or "")
+    if not detail:
+        return sentence
+    shown = _HASH.sub(lambda found: found[0][:8], detail)
+    return f"{sentence.rstrip('.')}: {shown}" if code in _COMPARED else capital(shown)
 
 
 def spent(of: Snapshot) -> str:
