@@ -189,7 +189,7 @@ async def _place(request: Request, caller: Caller, job: bool) -> str:
     except NoSuchJob:
         project = ""
     if not caller.may(Right.see_project, project):
-        raise not_there(f"there is no job '{job_id}'.", fix="The list of jobs (GET /api/v1/jobs) shows yours.")
+        raise not_there(f"there is no job '{job_id}'.", fix="The list of jobs shows yours.")
     return project
 
 
