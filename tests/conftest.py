@@ -104,6 +104,8 @@ SLOW_FILES = {
         "serve/test_setup_pages.py",
         "serve/test_on_postgresql.py",
         "serve/test_service_pages.py",
+        "serve/test_killed_in_browser.py",
+        "serve/test_serve_demo.py",
         "synth/providers/test_providers.py",
         "synth/test_batches.py",
         "synth/test_budget.py",
