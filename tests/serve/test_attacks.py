@@ -249,3 +249,33 @@ def test_what_is_not_served_of_a_tuning_is_refused(service: Service, asked: dict
     assert refused.status_code in (400, 422)
     assert problem(refused)["what"]
     assert service.workspace.projects() == [MINE, OTHER]
+
+
+@pytest.mark.parametrize(
+    ("step", "form"),
+    [
+        ("columns", {"source": "x"}),
+        ("columns", {"source": "9" * 5000}),
+        ("columns", {"source": "-1"}),
+        ("checks", {"least_words": "9" * 5000}),
+        ("model", {"answer_tokens": "inf"}),
+        ("cap", {"max_usd": "NaN"}),
+    ],
+)
+def test_a_form_that_somebody_has_written_is_refused_in_words(
+    service: Service, step: str, form: dict[str, str]
+) -> None:
+    """A number that no field of ours sends is a mistake of its writer, no defect, and changes nothing."""
+    before = (service.workspace.folder(MINE) / "pairsmith.toml").read_text()
+    answer = service.browser("owner").post(f"/p/{MINE}/setup/{step}", data=form, headers=HTML)
+    assert answer.status_code in (400, 422)
+    assert 'class="problem"' in answer.text
+    assert (service.workspace.folder(MINE) / "pairsmith.toml").read_text() == before
+
+
+def test_a_page_of_the_audit_begins_at_a_number_that_a_line_can_have(service: Service) -> None:
+    """Neither the page nor a cursor takes the database beyond its integers."""
+    owner = service.browser("owner")
+    for before in ("9" * 30, "-1", "x"):
+        assert owner.get("/audit", params={"before": before}, headers=HTML).status_code in (400, 422), before
+    assert owner.get("/api/v1/audit", params={"cursor": encoded(10**30)}).status_code == 400

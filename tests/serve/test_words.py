@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pairsmith.plan import PlannedStage
@@ -120,3 +121,20 @@ def test_what_failed_is_a_heading_without_its_details() -> None:
         progress = {"stage": "train", "numbers": {"done": done, "total": 5}}
         stopping = job.model_copy(update={"state": "stopping", "progress": progress})
         assert words.run(of, stopping, moving(stopping), None, None).startswith(says)
+
+
+def test_what_a_preview_left_is_asked_once_a_run_has_ended() -> None:
+    """It is not said to be still to ask, or to pay, after a generation that began later; a preview after it counts."""
+
+    def told(command: str, minutes: int) -> Receipt:
+        at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+        return Receipt(command=command, ok=True, counts=Counts(), seconds=1, started=at, spec_hash="")
+
+    for receipts, asked in (
+        ([told("preview", 0)], False),
+        ([told("preview", 0), told("generate", 1)], True),
+        ([told("generate", 0), told("preview", 1)], False),
+    ):
+        of = Snapshot("a", Project(Path(), SPEC), None, (), tuple(receipts), ())
+        assert of.asked_since(of.last("preview")) is asked
+    assert not of.asked_since(None)

@@ -108,7 +108,7 @@ def check_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
     for name, key in _WORDS.items():
         given = texts.get(name, "").strip()
         if given and given != str(held[name]):
-            if not given.isdecimal():
+            if not given.isdecimal() or len(given) > 9:
                 raise UsageError(f"'{given[:40]}' is no number of words.", where=key, fix="Write it as in 12.")
             keys[f"curate.gates.length.{key}"] = int(given)
     return keys

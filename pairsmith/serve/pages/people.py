@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Form, Request, Response
+from fastapi import Form, Query, Request, Response
 
 from pairsmith.serve.access import ALL, Caller, Right, Role, needs
 from pairsmith.serve.api.people import check_place
@@ -88,7 +88,7 @@ def audit(
     project: str | None = None,
     user: str | None = None,
     action: str | None = None,
-    before: int | None = None,
+    before: Annotated[int | None, Query(ge=0, le=2**53)] = None,
 ) -> Response:
     """What was done and what was refused, newest first."""
     lines = request.app.state.audit.page(

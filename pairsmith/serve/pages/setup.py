@@ -159,6 +159,7 @@ def _setup(
         typed=_typed(now.project, step, form),
         preview=PreviewOutcome.of(preview) if preview else None,
         preview_at=preview.started if preview else None,
+        asked_since=now.asked_since(preview),
         preview_is_old=preview is not None and preview.spec_hash != now.project.spec_hash,
         forecast=_forecast(ForecastOutcome.of(forecast)) if forecast else None,
         rows_line=rows_line(request, slug),
@@ -322,7 +323,8 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
             given = await given_seeds(texts.get("pasted", ""), upload)
             await run_in_threadpool(keep_seeds, request, caller, project, *given)
         elif step == "columns":
-            source, kind = int(texts.get("source") or 0), texts.get("kind", "")
+            given_at, kind = texts.get("source", ""), texts.get("kind", "")
+            source = int(given_at) if given_at.isdecimal() and len(given_at) < 5 else -1
             headers, roles = ([str(value) for value in form.getlist(name)] for name in ("header", "role"))
             await run_in_threadpool(keep_columns, request, caller, project, source, headers, roles, kind)
         elif step == "teacher":
