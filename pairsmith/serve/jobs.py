@@ -339,9 +339,9 @@ class Jobs:
             return ("queued" if row.status == "ENQUEUED" else "running"), None, None, row.workflow_id, None
         if part.queue_name != HEAVY:
             return "queued", None, None, part.workflow_id, None
-        # Whose it is may be nothing that those who see this project may know.
-        ahead = any(other.queue_name == HEAVY and other.status == "PENDING" for other in parts)
-        return "waits_for_gpu", None, None, part.workflow_id, "another project computes now" if ahead else None
+        ahead = next((one for one in parts if one.queue_name == HEAVY and one.status == "PENDING"), None)
+        note = computes(self.folder(ahead.parent_workflow_id)) if ahead and ahead.parent_workflow_id else None
+        return "waits_for_gpu", None, None, part.workflow_id, note
 
     def _end_of_stopped(self, job_id: str) -> End:
         """How a job ended that was stopped: as any other, if its last process had ended before it could hear of it."""
@@ -351,6 +351,16 @@ class Jobs:
         if end is None or (end["code"] == 0 and json.loads((folder / f"part-{nth}.json").read_bytes())["until"]):
             return End(code=INTERRUPTED, problem=None)
         return End(code=end["code"], problem=None if end["code"] == INTERRUPTED else end["problem"])
+
+
+def computes(folder: Path) -> str:
+    """That another job computes now, and for how long in its present step, as far as that is known. Whose it is may be
+    nothing that those who wait may know."""
+    left_s = ((events.last(folder / "events.jsonl") or {}).get("pace") or {}).get("left_s")
+    if not left_s:
+        return "another project computes now"
+    minutes = max(1, round(left_s / 60))
+    return f"another project computes now; its present step takes about {minutes} more minute{'s' * (minutes > 1)}"
 
 
 def _by_queue(rows: Iterable[WorkflowStatus]) -> Iterable[Sequence[WorkflowStatus]]:

@@ -21,7 +21,7 @@ from bench.service.kills import WORDS
 from pairsmith.serve import parts, sweep
 from pairsmith.serve.environment import job_environment
 from pairsmith.serve.job import Job, JobOptions, NoSuchJob, ProjectBusy
-from pairsmith.serve.jobs import Jobs
+from pairsmith.serve.jobs import Jobs, computes
 from pairsmith.serve.process import MOST_DEATHS, starts
 from pairsmith.serve.sweep import Watch
 from pairsmith.serve.workspace import NoSuchProject, Workspace
@@ -307,7 +307,8 @@ def test_one_job_at_a_time_has_the_gpu(
         for nth, slug in enumerate(("two", "three"), 1):
             begun.append(await jobs.start(slug, "generate", NO_OPTIONS, "ann"))
             waiting = await job_that(jobs, begun[nth].id, lambda job: job.state == "waits_for_gpu")
-            assert (waiting.position, waiting.note) == (nth, "another project computes now")
+            assert waiting.position == nth
+            assert (waiting.note or "").startswith("another project computes now")
         done = [await ended(jobs, job.id) for job in begun]
         assert [job.state for job in done] == ["done"] * 3
         for before, after in itertools.pairwise(done):
@@ -459,3 +460,15 @@ def test_a_job_that_went_with_its_project_keeps_nobody_from_the_others(workspace
     jobs.cancel_now(kept.id)
     assert [job.id for job in watch._look()] == [kept.id]
     jobs.close()
+
+
+@pytest.mark.parametrize(
+    ("left_s", "says"), [(None, ""), (20, "; its present step takes about 1 more minute"), (400, " 7 more minutes")]
+)
+def test_how_long_the_one_that_computes_needs_is_said(tmp_path: Path, left_s: float | None, says: str) -> None:
+    """To those who wait, as far as it has reported it; nothing is guessed."""
+    assert computes(tmp_path) == "another project computes now"
+    line = {"at": 1.0, "stage": "train", "numbers": {"done": 1}, "pace": {"left_s": left_s}}
+    (tmp_path / "events.jsonl").write_text(json.dumps(line) + "\n")
+    assert computes(tmp_path).startswith("another project computes now")
+    assert computes(tmp_path).endswith(says)
