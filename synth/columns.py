@@ -47,16 +47,29 @@ class _Shape(NamedTuple):
 
     name: str
     columns: Mapping[str, tuple[str, ...]]
-    optional: tuple[str, ...] = ()
+    optional: Mapping[str, tuple[str, ...]] = {}
 
 
+_SYSTEM = {"system": ("system",)}
+_SIDES = _Shape("columns input and output", {"input": ("input",), "output": ("output",)}, _SYSTEM)
 _ROWS = (
-    _Shape("OpenAI chat (messages)", {"messages": ("messages",)}, ("system",)),
-    _Shape("ShareGPT (conversations)", {"messages": ("conversations",)}, ("system",)),
-    _Shape("Alpaca (instruction, input, output)", {k: (k,) for k in ("instruction", "output")}, ("input", "system")),
-    _Shape("columns input and output", {"input": ("input",), "output": ("output",)}, ("system",)),
+    _Shape("OpenAI chat (messages)", {"messages": ("messages",)}, _SYSTEM),
+    _Shape("ShareGPT (conversations)", {"messages": ("conversations",)}, _SYSTEM),
+    _Shape(
+        "Alpaca (instruction, input, output)",
+        {"instruction": ("instruction",), "output": ("output",)},
+        {"input": ("input",), **_SYSTEM},
+    ),
+    _SIDES,
+    _Shape("prompt and completion", {"input": ("prompt",), "output": ("completion", "response")}, _SYSTEM),
+    _Shape("question and answer", {"input": ("question", "query"), "output": ("answer", "response")}, _SYSTEM),
+    _Shape(
+        "Dolly (instruction, context, response)",
+        {"instruction": ("instruction",), "output": ("response",)},
+        {"input": ("context",), **_SYSTEM},
+    ),
 )
-_JOINED = _Shape("an input joined of columns, and output", {"output": ("output",)}, ("system",))
+_JOINED = _Shape("an input joined of columns, and output", {"output": ("output",)}, _SYSTEM)
 _SHAPES = {
     "input": (_Shape("", {"text": ("text", "input")}),),
     "output": (_Shape("", {"text": ("text", "output")}),),
@@ -82,8 +95,9 @@ def layout(found: Sequence[str], source: SeedSource, where: str, notes: list[See
     for name in sorted({name for name in found if name.strip() and found.count(name) > 1}):
         notes.append(SeedProblem(where, f"header: {found.count(name)} columns are called '{name}'."))
     known = {_plain(name) for name in found}
-    shape = next((s for s in _shapes(source) if _fits(s, known)), _shapes(source)[-1])
-    names = {**shape.columns, **{name: (name,) for name in shape.optional if name in known}}
+    shapes = _shapes(source)
+    shape = next((s for s in shapes if _fits(s, known)), _SIDES if _SIDES in shapes else shapes[-1])
+    names = {**shape.columns, **{k: wanted for k, wanted in shape.optional.items() if not known.isdisjoint(wanted)}}
     names |= {name: (name,) for name in variables(source)}
     names |= {name: (column,) for name, column in source.columns.items()}
     names |= {"reference": (source.reference,)} if source.reference else {}
@@ -104,7 +118,7 @@ def _shapes(source: SeedSource) -> Sequence[_Shape]:
     if "messages" in source.columns:
         return shapes[:1]
     if {"input", "output"} & source.columns.keys():
-        return shapes[-1:]
+        return (_SIDES,)
     return shapes
 
 
@@ -133,6 +147,8 @@ def _place(
             notes.append(SeedProblem(where, f"header: the column '{found[hits[0]]}' was read as '{name}'."))
         if hits:
             return hits[0]
+        if (outer := name.partition(".")[0]) != name and found.count(outer) == 1:
+            return found.index(outer)  # an object, in which the rest of the name is looked for: `inside`
     plain = {_plain(column): column for column in found if column.strip()}
     near = [plain[hit] for name in wanted for hit in difflib.get_close_matches(_plain(name), plain, n=1)]
     hint = f"Did you mean '{near[0]}'? " if near else ""
@@ -193,6 +209,27 @@ def joined(source: SeedSource, cells: Cells) -> str | Fault:
         return template.render(values)
     except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         return Fault(f"template: {error}.")
+
+
+def is_path(source: SeedSource, name: str, column: str) -> bool:
+    """Whether the spec names something in the objects of `column`."""
+    named = source.reference if name == "reference" else source.columns.get(name)
+    return named is not None and named.startswith(f"{column}.")
+
+
+def inside(source: SeedSource, cells: Cells) -> Cells | Fault:
+    """The row with what the spec names by a path in it, as `translation.en` is one into the column `translation`."""
+    named = dict(source.columns) | ({"reference": source.reference} if source.reference else {})
+    found = dict(cells)
+    for name, path in named.items():
+        outer, *keys = path.split(".")
+        for at, key in enumerate(keys if isinstance(found.get(name), dict) else ()):
+            value = found[name]
+            if not isinstance(value, dict) or key not in value:
+                there = ", ".join(map(repr, value)) if isinstance(value, dict) else f"a {type(value).__name__}"
+                return Fault(f"column: no '{key}' in {'.'.join([outer, *keys[:at]])}; there is: {there}.")
+            found[name] = value[key]
+    return found
 
 
 def plain_text(cell: object) -> str | Fault:

@@ -83,6 +83,8 @@ def generate(
     Raises UsageError for generators and seeds that do not fit, TeacherError (and its kinds) for what concerns every
     row, StoreError.
     """
+    if not generators:
+        raise UsageError("there is no generator.", fix="Give one, as in generate(texts, Forward(teacher, style)).")
     ways = [_generator(one) for one in generators]
     records = _seeds(seeds, ways)
     forward_n = {way.samples for way in ways if way.name == "forward"}
@@ -114,6 +116,10 @@ def generate(
 def _generator(given: Generator | Callable[[str], Any]) -> Generator:
     if hasattr(given, "fingerprint"):
         return given  # type: ignore[return-value]  # one of ours, or an object of the same shape
+    if not callable(given):
+        raise UsageError(
+            f"{given!r:.80} is no generator.", fix="Give a Forward, a Backward, or a function from a text to outputs."
+        )
     return Function(given)
 
 
@@ -133,6 +139,11 @@ def _seeds(seeds: Iterable[str | Seed], generators: Sequence[Generator]) -> list
             if not seed.strip():
                 raise UsageError(f"seed {number} is blank.")
             seed = Seed(kind=next(iter(kinds)), text=seed.strip(), source=f"{_SOURCE}:{number}")
+        if not isinstance(seed, Seed):
+            raise UsageError(
+                f"seed {number} is of type {type(seed).__name__}, neither a text nor a Seed.",
+                fix='Give texts: ["an old lighthouse", ...].',
+            )
         if seed.kind not in kinds:
             raise UsageError(f"seed {number} is of kind {seed.kind}, which no generator takes.")
         records.setdefault(seed.id, seed)

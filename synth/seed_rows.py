@@ -18,7 +18,7 @@ import orjson
 
 from schemas.errors import InputError
 from schemas.spec import SeedSource
-from synth.columns import Cells, Fault, Layout, SeedProblem, delimiter, layout, variables
+from synth.columns import Cells, Fault, Layout, SeedProblem, delimiter, is_path, layout, variables
 from synth.table_rows import datasets_rows, first_line, parquet_rows
 
 MAX_LINE_BYTES = 16 * 2**20
@@ -319,8 +319,10 @@ def object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: l
         if lacking is not None:
             there = ", ".join(map(repr, row)) or "none"
             yield number, Fault(f"column: no '{lacking}' here; there is: {there}.")
-        else:
-            yield number, {name: row.get(column) for name, column in columns.items()}
+            continue
+        cells = {name: row.get(column) for name, column in columns.items()}
+        flat = next((c for n, c in columns.items() if is_path(source, n, c) and not isinstance(cells[n], dict)), None)
+        yield number, cells if flat is None else Fault(f"type: expected an object in '{flat}'.")
     if columns is None and unlike:
         raise unlike
 

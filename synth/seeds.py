@@ -15,7 +15,7 @@ from typing import BinaryIO
 from schemas.errors import InputError
 from schemas.records import Json, Seed
 from schemas.spec import SeedSource
-from synth.columns import MAX_CHARS, Cells, Fault, SeedProblem, checked, joined, plain_text
+from synth.columns import MAX_CHARS, Cells, Fault, SeedProblem, checked, inside, joined, plain_text
 from synth.seed_rows import object_rows, rows_of, shown
 from synth.turns import exchange
 
@@ -137,7 +137,10 @@ def _same_text(first: Seed, seed: Seed) -> tuple[Seed, str]:
 
 def seed_of(source: SeedSource, cells: Cells, where: str) -> Seed | Fault:
     """The seed in one row of `source`, or why it is none."""
-    columns: dict[str, str] = {}
+    parts = inside(source, cells)
+    if isinstance(parts, Fault):
+        return parts
+    cells, columns = parts, dict[str, str]()
     for name in source.extra:
         text = plain_text(cells.get(name))
         if isinstance(text, Fault):

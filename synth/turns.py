@@ -28,7 +28,8 @@ class Exchange(NamedTuple):
 
 
 def exchange(cells: Cells, *, several: bool) -> Exchange | Fault:
-    """The exchange in a row with `messages`, or with `input`, `output` and perhaps `instruction` and `system`.
+    """The exchange in a row with `messages`, or with `input`, `output` and perhaps `instruction` and `system`;
+    a side may be a list of turns.
 
     Turns in a row by one side are joined; what the user says after the last answer is left out. With `several` there
     may be earlier turns.
@@ -75,6 +76,12 @@ def _sides(cells: Cells) -> list[Message] | Fault:
     sides: list[Message] = []
     asked = "instruction" if "instruction" in cells else "input"
     for name, role in ((asked, "user"), ("output", "assistant")):
+        if _are_turns(cells[name]):
+            turns = _listed(cells[name])
+            if isinstance(turns, Fault):
+                return turns
+            sides += turns
+            continue
         text = checked(_written(cells[name]) if name == "output" else cells[name], name)
         if isinstance(text, Fault):
             return text
@@ -82,7 +89,7 @@ def _sides(cells: Cells) -> list[Message] | Fault:
     more = checked(cells.get("input") if asked == "instruction" else None, "input")
     if isinstance(more, Fault):
         return sides if more.what.startswith("blank") else more
-    return [Message(role="user", content=f"{sides[0].content}\n\n{more}"), sides[1]]
+    return [Message(role="user", content=f"{sides[0].content}\n\n{more}"), *sides[1:]]
 
 
 def _written(cell: object) -> object:
@@ -106,6 +113,11 @@ def _listed(cell: object) -> list[Message] | Fault:
             return message
         turns.append(message)
     return turns
+
+
+def _are_turns(cell: object) -> bool:
+    """Whether a side is a list of turns, as in TRL's conversational prompts and completions, and not an array."""
+    return _is_list(cell) and bool(cell) and isinstance(cell[0], dict) and not cell[0].keys().isdisjoint(_ROLE)
 
 
 def _is_list(cell: object) -> TypeGuard[list[object]]:

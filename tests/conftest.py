@@ -6,6 +6,8 @@ Everything else runs in `make test`; a file or a fixture that needs one of those
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,11 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 settings.register_profile("quick", settings.get_profile("unhurried"), max_examples=10)
+
+# Under nohup hangups are ignored, and processes inherit that, but for what has a handler: ours are to hear them.
+if (hangup := getattr(signal, "SIGHUP", None)) is not None and signal.getsignal(hangup) is signal.SIG_IGN:
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(hangup, lambda number, frame: None)
 
 TESTS = Path(__file__).parent
 SLOW_FILES = {

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -180,14 +179,14 @@ def measured(base: str, client: str, count: int, in_flight: int = IN_FLIGHT) -> 
 
 def bytes_of_texts(folder: Path) -> int:
     """The UTF-8 bytes of what was sent and what came: every message of every request, and every answer."""
-    with sqlite3.connect(folder / "pairsmith.db") as db:
-        before = {id_: json.loads(body)["messages"] for id_, body in db.execute("SELECT id, body FROM requests")}
-        total = 0
-        for (body,) in db.execute("SELECT body FROM calls"):
-            call = json.loads(body)
-            sent = [*before[call["request"]["$before"]], *call["request"]["messages"]]
-            texts = [message["content"] for message in (*sent, call["raw"]["message"])]
-            total += sum(len(text.encode()) for text in texts)
+    from schemas.store import Store
+
+    total = 0
+    with Store.open(f"sqlite:///{folder / 'pairsmith.db'}", write=False) as store:
+        for key in store.call_index():
+            for call in store.calls(key):
+                texts = [message["content"] for message in (*call.request["messages"], call.raw["message"])]
+                total += sum(len(text.encode()) for text in texts)
     return total
 
 

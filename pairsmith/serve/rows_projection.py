@@ -136,11 +136,15 @@ def _add_since(store: Store, view: sqlite3.Connection, scopes: Iterable[str], po
     for scope in sorted(scopes):
         slots = since(store, tables.candidates, position, columns, until=now.candidates, fingerprint=scope)
         new = (
-            _undecided(orjson.loads(body))
+            _undecided({**_slot(scope, seed, generator, sample), **orjson.loads(body)})
             for _, seed, generator, sample, body in slots
             if not view.execute(there, (seed, scope, generator, sample)).fetchone()
         )
         _add(store, view, new, only_active=True)
+
+
+def _slot(scope: str, seed: str, generator: str, sample: int) -> dict[str, Any]:
+    return {"fingerprint": scope, "seed_id": seed, "generator": generator, "sample": sample, "pair_id": None}
 
 
 def _undecided(slot: dict[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from schemas.identity import made
 from schemas.records import Seed
 from schemas.store import tables
 from schemas.store.reading import Reading
+from schemas.store.rows import seed_body
 from schemas.streamed import Streamed
 
 _PAGE = 2_000  # seeds that are compared or written at once
+_AT_DEFAULT = Seed(kind="input", text="", source="").model_dump(exclude={"kind", "text", "source"})
 
 
 def are_active(rows: Callable[[Any], Sequence[Any]], seeds: Sequence[Seed]) -> bool:
@@ -24,7 +26,7 @@ def are_active(rows: Callable[[Any], Sequence[Any]], seeds: Sequence[Seed]) -> b
     for start in range(0, len(places), _PAGE):
         page = places[start : start + _PAGE]
         body = dict(map(tuple, rows(sa.select(c.position, c.body).where(c.position.in_(page)))))
-        if [body[place] for place in page] != [seed.model_dump_json() for seed in seeds[start : start + _PAGE]]:
+        if [body[place] for place in page] != [seed_body(seed) for seed in seeds[start : start + _PAGE]]:
             return False
     return len(places) == len(seeds)
 
@@ -36,7 +38,7 @@ def each_seed(rows: Callable[[Any], Sequence[Any]]) -> Iterator[Seed]:
     while page := rows(query.where(c.position > last)):
         for _, id_, body in page:
             held = orjson.loads(body)
-            yield Seed.model_validate(held) if held.get("messages") else made(Seed, held, id=id_)
+            yield Seed.model_validate(held) if held.get("messages") else made(Seed, _AT_DEFAULT | held, id=id_)
         last = page[-1][0]
 
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from schemas.records import Pair, Seed
 from schemas.store import tables
 from schemas.store.opening import sqlite_path
-from schemas.store.rows import BEFORE
+from schemas.store.rows import BEFORE, origins_named
 from schemas.store.store import Store
 
 ERASED = "[erased]"
@@ -81,8 +81,7 @@ def _is_from(place: str, source: str) -> bool:
 def _pairs(store: Store, column: sa.Column[str], values: Collection[str]) -> Iterator[Pair]:
     wanted = sorted(values)
     for at in range(0, len(wanted), _IN):
-        rows = store._rows(sa.select(tables.pairs.c.body).where(column.in_(wanted[at : at + _IN])))
-        yield from (Pair.model_validate_json(body) for (body,) in rows)
+        yield from store._records(Pair, tables.pairs, column.in_(wanted[at : at + _IN]))
 
 
 def _with_pairs(traces: Traces, pairs: Iterable[Pair], *, inputs: bool = True) -> None:
@@ -119,6 +118,7 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
             for at in range(0, len(wanted), _IN):
                 gone = connection.execute(sa.delete(table).where(column.in_(wanted[at : at + _IN]))).rowcount
                 deleted[table.name] = deleted.get(table.name, 0) + gone
+        connection.execute(sa.delete(tables.origins).where(tables.origins.c.id.not_in(origins_named())))
         for name in traces.names:
             named = tables.aliases.c.body.contains(json.dumps(name, ensure_ascii=False), autoescape=True)
             gone = connection.execute(sa.delete(tables.aliases).where(named)).rowcount

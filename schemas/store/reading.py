@@ -12,7 +12,9 @@ from pydantic import ValidationError
 
 from schemas.errors import StoreError
 from schemas.records import Json, Record
+from schemas.store import tables
 from schemas.store.failures import explained, shown
+from schemas.store.rows import body_of, kept, origin_parts
 
 R = TypeVar("R", bound=Record)
 IN = 500  # ids in one IN (...) list
@@ -24,6 +26,7 @@ class Reading:
 
     def __init__(self, engine: sa.Engine, url: str) -> None:
         self._engine, self._url = engine, url
+        self._origins: dict[str, tuple[str, str]] = {}
 
     def _count(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
         ((count,),) = self._rows(sa.select(sa.func.count()).select_from(table).where(*where))
@@ -46,7 +49,24 @@ class Reading:
 
     def _body_pages(self, table: sa.Table, **wanted: str | None) -> Iterator[str]:
         same = (table.c[name] == value for name, value in wanted.items() if value is not None)
-        return (body for (body,) in self._row_pages((table.c.body,), sa.true(), *same))
+        return (self._body(table, row) for row in self._row_pages(kept(table), sa.true(), *same))
+
+    def _body(self, table: sa.Table, row: Sequence[Any]) -> str:
+        """The whole JSON of a record, from the values of `kept(table)`."""
+        return body_of(table, row, self._origin)
+
+    def _origin(self, id_: str) -> tuple[str, str]:
+        if id_ not in self._origins:
+            c = tables.origins.c
+            self._origins |= {id_: origin_parts(body) for id_, body in self._rows(sa.select(c.id, c.body))}
+        return self._origins[id_]
+
+    def _with_ids(self, table: sa.Table, ids: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """(id, whole JSON) of the rows with these ids, in any order."""
+        wanted = sorted(set(ids))
+        for start in range(0, len(wanted), IN):
+            rows = self._rows(sa.select(table.c.id, *kept(table)).where(table.c.id.in_(wanted[start : start + IN])))
+            yield from ((str(id_), self._body(table, row)) for id_, *row in rows)
 
     def _row_pages(self, columns: Sequence[sa.Column[Any]], *wanted: sa.ColumnElement[bool]) -> Iterator[Any]:
         # First the places, 8 bytes each: where no index ends in the place, every page would sort all that is wanted.
@@ -69,8 +89,9 @@ class Reading:
             raise explained(error, self._url) from None
         return places
 
-    def _records(self, record: type[R], query: Any) -> list[R]:
-        return [self._read(record, body) for (body,) in self._rows(query)]
+    def _records(self, record: type[R], table: sa.Table, *where: sa.ColumnElement[bool], order: Any = None) -> list[R]:
+        query = sa.select(*kept(table)).where(sa.true(), *where).order_by(table.c.position if order is None else order)
+        return [self._read(record, self._body(table, row)) for row in self._rows(query)]
 
     def _read(self, record: type[R], body: str) -> R:
         try:
@@ -88,20 +109,16 @@ class Reading:
         self, record: type[R], table: sa.Table, column: sa.Column[Any], ids: Iterable[str] | None
     ) -> Iterator[R]:
         if ids is None:
-            yield from self._records(record, bodies(table))
+            yield from self._records(record, table)
             return
         wanted = sorted(set(ids))
         rows: list[Any] = []
         for start in range(0, len(wanted), IN):
             chunk = wanted[start : start + IN]
-            rows += self._rows(sa.select(table.c.position, table.c.body).where(column.in_(chunk)))
-        for _, body in sorted(rows, key=lambda row: int(row[0])):
-            yield self._read(record, body)
+            rows += self._rows(sa.select(table.c.position, *kept(table)).where(column.in_(chunk)))
+        for _, *row in sorted(rows, key=lambda row: int(row[0])):
+            yield self._read(record, self._body(table, row))
 
 
 def id_and_body(table: sa.Table) -> Any:
     return sa.select(table.c.id, table.c.body)
-
-
-def bodies(table: sa.Table) -> Any:
-    return sa.select(table.c.body).order_by(table.c.position)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from schemas.store import tables
+from schemas.store.rows import kept
 from schemas.store.store import Store
 
 _PAGE = 2_000
@@ -57,17 +58,14 @@ def since(
 
 
 def newest(store: Store, table: sa.Table, count: int) -> list[str]:
-    """The bodies of the last `count` rows, the newest first."""
-    query = sa.select(table.c.body).order_by(table.c.position.desc()).limit(count)
-    return [str(body) for (body,) in store._rows(query)]
+    """The last `count` records as JSON, the newest first."""
+    query = sa.select(*kept(table)).order_by(table.c.position.desc()).limit(count)
+    return [store._body(table, row) for row in store._rows(query)]
 
 
 def bodies(store: Store, table: sa.Table, ids: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(id, body) of the rows with these ids, in any order."""
-    wanted = sorted(set(ids))
-    for start in range(0, len(wanted), _IN):
-        query = sa.select(table.c.id, table.c.body).where(table.c.id.in_(wanted[start : start + _IN]))
-        yield from ((str(id_), str(body)) for id_, body in store._rows(query))
+    """(id, JSON) of the records with these ids, in any order."""
+    return store._with_ids(table, ids)
 
 
 def active_among(store: Store, seed_ids: Iterable[str]) -> set[str]:

@@ -44,8 +44,8 @@ from schemas.store.opening import (
     sqlite_path,
     sqlite_url,
 )
-from schemas.store.reading import IN, PAGE, Reading, bodies, id_and_body
-from schemas.store.rows import BEFORE, SAID, body_of, whole
+from schemas.store.reading import IN, PAGE, Reading, id_and_body
+from schemas.store.rows import BEFORE, whole
 from schemas.store.writer import Revisable, Writer, mark_judged
 
 
@@ -211,8 +211,9 @@ class Store(Reading):
     def seeds(self, *, active: bool = True) -> list[Seed]:
         """The seeds of the last reading in their order, or every seed ever read."""
         c = tables.seeds.c
-        now = sa.select(c.body).where(c.active >= 0).order_by(c.active)
-        return self._records(Seed, now if active else bodies(tables.seeds))
+        if not active:
+            return self._records(Seed, tables.seeds)
+        return self._records(Seed, tables.seeds, c.active >= 0, order=c.active)
 
     def active_seeds(self) -> Sequence[Seed]:
         """`seeds()`, read a page at a time whenever one goes through them: for very many."""
@@ -220,11 +221,7 @@ class Store(Reading):
 
     def seeds_by_id(self, ids: Iterable[str]) -> dict[str, Seed]:
         """id -> the seed, of those that were ever read."""
-        wanted, found, c = sorted(set(ids)), dict[str, Seed](), tables.seeds.c
-        for start in range(0, len(wanted), IN):
-            rows = self._rows(sa.select(c.id, c.body).where(c.id.in_(wanted[start : start + IN])))
-            found.update((id_, self._read(Seed, body)) for id_, body in rows)
-        return found
+        return {id_: self._read(Seed, body) for id_, body in self._with_ids(tables.seeds, ids)}
 
     def each_seed(self) -> Iterator[Seed]:
         """Every seed ever read, a page in memory at a time, not checked again: for going on with very many."""
@@ -241,8 +238,7 @@ class Store(Reading):
     def calls(self, key: str) -> list[Call]:
         """The answers of one key by attempt, each with its request."""
         c = tables.calls.c
-        rows = self._rows(sa.select(*(c[name] for name in SAID), c.body).where(c.key == key).order_by(c.attempt))
-        calls = [self._whole(self._read(Call, body_of(said, body))) for *said, body in rows]
+        calls = map(self._whole, self._records(Call, tables.calls, c.key == key, order=c.attempt))
         return [call if call.request_of is None else self._with_request(call, *call.request_of) for call in calls]
 
     def _with_request(self, call: Call, key: str, attempt: int) -> Call:
@@ -276,7 +272,7 @@ class Store(Reading):
         return self._pages(Candidate, tables.candidates, fingerprint=fingerprint)
 
     def skim_candidates(self, fingerprint: str) -> Iterator[Json]:
-        """`each_candidate` as the JSON that was kept, not checked again: for going on with very many."""
+        """`each_candidate` as JSON, not checked again: for going on with very many."""
         return self._json_pages(tables.candidates, fingerprint=fingerprint)
 
     def active_seed_ids(self) -> set[str]:
@@ -292,17 +288,12 @@ class Store(Reading):
         return list(self._by_id(Pair, tables.pairs, tables.pairs.c.id, ids))
 
     def pair_bodies(self, ids: Iterable[str]) -> dict[str, str]:
-        """id -> the pair as JSON, as it was kept: for who checks it elsewhere."""
-        wanted, found, c = sorted(set(ids)), dict[str, str](), tables.pairs.c
-        for start in range(0, len(wanted), IN):
-            rows = self._rows(sa.select(c.id, c.body).where(c.id.in_(wanted[start : start + IN])))
-            found.update((id_, body) for id_, body in rows)
-        return found
+        """id -> the pair as JSON: for who checks it elsewhere."""
+        return dict(self._with_ids(tables.pairs, ids))
 
     def find_pair(self, prefix: str) -> list[Pair]:
         """Pairs whose id begins with `prefix`."""
-        c = tables.pairs.c
-        return self._records(Pair, bodies(tables.pairs).where(c.id.startswith(prefix, autoescape=True)))
+        return self._records(Pair, tables.pairs, tables.pairs.c.id.startswith(prefix, autoescape=True))
 
     async def put_judged(self, steps: Sequence[StepName], rows: Sequence[tuple[str, str]]) -> None:
         """Keep what gates said of pairs, a row each: its id, and the body (`schemas.said.body_of`)."""
@@ -361,15 +352,12 @@ class Store(Reading):
         return {name for (name,) in self._rows(sa.select(tables.row_states.c.curation).distinct())}
 
     def skim_row_states(self, curation: str) -> Iterator[Json]:
-        """`row_states` as the JSON that was kept, not checked again: for sums over very many."""
+        """`row_states` as JSON, not checked again: for sums over very many."""
         return self._json_pages(tables.row_states, curation=curation)
 
     def skim_pairs(self, ids: Iterable[str]) -> Iterator[Json]:
-        """`pairs` as the JSON that was kept, in any order, unchecked and without ids: for sums over very many."""
-        wanted, t = sorted(set(ids)), tables.pairs
-        for start in range(0, len(wanted), IN):
-            chunk = sa.select(t.c.body).where(t.c.id.in_(wanted[start : start + IN]))
-            yield from (orjson.loads(body) for (body,) in self._rows(chunk))
+        """`pairs` as JSON, in any order, unchecked and without ids: for sums over very many."""
+        return (orjson.loads(body) for _, body in self._with_ids(tables.pairs, ids))
 
     def count_row_states(self, curation: str) -> int:
         """The number of slots that a curation has decided."""
@@ -394,7 +382,7 @@ class Store(Reading):
 
     def aliases(self) -> dict[str, str]:
         """name in reviews of an earlier version -> the person's `reviewer`."""
-        return {alias.name: alias.reviewer for alias in self._records(Alias, bodies(tables.aliases))}
+        return {alias.name: alias.reviewer for alias in self._records(Alias, tables.aliases)}
 
     def review_count(self) -> int:
         """The number of reviews. They are only ever added, so the number names what people have said so far."""
@@ -409,13 +397,13 @@ class Store(Reading):
 
     def receipts(self, command: str | None = None) -> list[Receipt]:
         """Receipts, oldest first."""
-        query = bodies(tables.receipts)
-        return self._records(Receipt, query if command is None else query.where(tables.receipts.c.command == command))
+        c = tables.receipts.c
+        return self._records(Receipt, tables.receipts, *(() if command is None else (c.command == command,)))
 
     def artifacts(self, kind: str | None = None) -> list[Artifact]:
         """Artifacts, oldest first."""
-        query = bodies(tables.artifacts)
-        return self._records(Artifact, query if kind is None else query.where(tables.artifacts.c.kind == kind))
+        c = tables.artifacts.c
+        return self._records(Artifact, tables.artifacts, *(() if kind is None else (c.kind == kind,)))
 
 
 def _steps(body: str) -> list[StepName]:

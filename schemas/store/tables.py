@@ -14,7 +14,7 @@ from schemas.money import Hold
 from schemas.records import Artifact, Call, Candidate, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Sampled
 
-SCHEMA_VERSION = "0009"
+SCHEMA_VERSION = "0010"
 
 metadata = sa.MetaData()
 
@@ -52,6 +52,7 @@ calls = _table(
     unique=("key", "attempt"),
 )
 requests = _table("requests", _text("id"), unique=("id",))  # what stands before the last message: schemas/store/rows.py
+origins = _table("origins", _text("id"), unique=("id",))  # what many pairs share: schemas/store/rows.py
 holds = _table(
     "holds",
     _text("id"),

@@ -152,10 +152,10 @@ class Writer:
                             work(connection)
                         else:
                             records.extend(work.take() if isinstance(work, Revisable) else work)
-                    requests = _insert(connection, records, self._rows, self._url)
+                    shared = _insert(connection, records, self._rows, self._url)
                     committing = True
                     transaction.commit()
-                self._rows.committed(requests)
+                self._rows.committed(shared)
                 return None
             except Exception as raised:
                 if wait_s is None or not passes(raised, committing=committing):
@@ -175,22 +175,21 @@ def _resolve(futures: Sequence[asyncio.Future[None]], error: StoreError | None) 
 
 
 def _insert(connection: sa.Connection, records: Sequence[Record], making: Rows, url: str) -> set[str]:
-    """Insert the rows of the records; the ids of requests among them."""
+    """Insert the rows of the records; the ids of those among them that others refer to."""
     rows: dict[sa.Table, list[dict[str, Any]]] = defaultdict(list)
-    requests: dict[str, dict[str, Any]] = {}
+    shared: dict[sa.Table, dict[str, dict[str, Any]]] = {tables.requests: {}, tables.origins: {}}
     for record in records:
         for table, row in making.of(record):
-            if table is tables.requests:
-                requests[row["id"]] = row
+            if table in shared:
+                shared[table][row["id"]] = row
             else:
                 rows[table].append(row)
-    if requests:
-        rows[tables.requests] = list(requests.values())
+    rows.update({table: list(by_id.values()) for table, by_id in shared.items() if by_id})
     for table, values in rows.items():
         inserted = insert(connection, table, values)
         if table is tables.calls and inserted != len(values):
             _same_answers(connection, values, url)
-    return set(requests)
+    return {id_ for by_id in shared.values() for id_ in by_id}
 
 
 def insert(connection: sa.Connection, table: sa.Table, values: Sequence[dict[str, Any]]) -> int:

@@ -307,3 +307,14 @@ def test_a_users_files_do_not_shadow_ours_in_python(first: str, tmp_path: Path) 
     order = [imports[first], *imports.values(), "import train, my", "assert train.__path__ and my.word == 'mine'"]
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + "\n".join(order)
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=tmp_path)
+
+
+def test_what_is_no_seed_or_no_generator_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number among the seeds, a number in place of a generator, and no generator at all are told as such."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="seed 2 is of type int"):
+        generate(["a lamp", 2], shout)  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="5 is no generator"):
+        generate(["a lamp"], 5)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="there is no generator"):
+        generate(["a lamp"])

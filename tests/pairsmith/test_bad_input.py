@@ -18,7 +18,7 @@ from tests.pairsmith.conftest import SUBJECTS, Project, answer, write_seeds
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 
 SpecEdit = Callable[[str], str]
-DURABLE = "SELECT DISTINCT json_extract(body, '$.request.messages[#-1].content') FROM calls"
+DURABLE = "SELECT DISTINCT json_extract(body, '$.request.user') FROM calls"
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
@@ -263,9 +263,7 @@ def test_a_full_disk_loses_nothing_confirmed(
     shutil.move(project.folder, small_disk / "project")
     project = Project(small_disk / "project")
     says_that_the_disk_is_full(project.run("generate"))
-    durable = {
-        text for (text,) in project.rows("SELECT json_extract(body, '$.request.messages[#-1].content') FROM calls")
-    }
+    durable = {text for (text,) in project.rows("SELECT json_extract(body, '$.request.user') FROM calls")}
     assert durable, "something was durable before the disk was full"
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     before = teacher.counts()

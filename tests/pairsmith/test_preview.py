@@ -66,7 +66,7 @@ def test_a_replay_names_what_has_changed(project: Project) -> None:
     told = json.loads(done.stdout)
     assert (done.returncode, told["identical"]) == (13, False)
     assert any(why.startswith("request: messages") for why in told["differs"])
-    key = json.loads(body)["origin"]["calls"][0][0]
+    key = json.loads(body)["calls"][0][0]
     project.rows(f"UPDATE calls SET body = replace(body, ' END', ' FIN') WHERE key = '{key}'")
     done = project.run("replay", pair_id, "--json")
     told = json.loads(done.stdout)

@@ -22,7 +22,7 @@ from tests.synth.loopback import LoopbackTeacher
 
 MANY = tuple(f"{subject} number {i}" for i in range(30) for subject in SUBJECTS)
 # A row whose request brought several answers holds the request once, in the first of them.
-PROMPT = "json_extract(body, '$.request.messages[#-1].content')"
+PROMPT = "json_extract(body, '$.request.user')"
 DURABLE = f"SELECT DISTINCT {PROMPT} FROM calls WHERE {PROMPT} IS NOT NULL"
 
 

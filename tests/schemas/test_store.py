@@ -30,6 +30,7 @@ from schemas.records import (
     Candidate,
     Counts,
     Generated,
+    Imported,
     Message,
     Pair,
     Reason,
@@ -45,6 +46,7 @@ from schemas.records import (
 from schemas.reviews import Draw, Review, Sampled
 from schemas.spec import Spec
 from schemas.store import Store, tables
+from schemas.store.erase import Traces, erase, left_in
 from schemas.store.migrate import config, upgrade_to
 from schemas.store.opening import sqlite_path
 
@@ -275,8 +277,73 @@ def test_a_row_says_nothing_that_everybody_knows_and_is_read_as_it_was(store_url
         assert [store.calls(one.key) for one in (usual, odd)] == [[usual], [odd]]
         ((body,),) = store._rows(sa.select(tables.calls.c.body).where(tables.calls.c.key == "usual"))
         held = json.loads(body)
-        assert not held.keys() & {"reason", "transport", "facts", "key", "attempt", "status"}
-        assert held["usage"] == {"prompt_tokens": 3}
+        assert not held.keys() & {"reason", "transport", "facts", "key", "attempt", "status", "usage", "usd", "sample"}
+
+
+def made(output: str, system: str, **origin: Any) -> Pair:
+    given = {"generator": "forward", "prompt": "enhance/v1@0", "teacher": "t", "sampling": Sampling(seed=1)}
+    calls = ((output, 1), ('k","calls":', 2))
+    return pair(output).model_copy(
+        update={"system": system, "origin": Generated(**(given | {"calls": calls} | origin)), "meta": {"calls": [1]}}
+    )
+
+
+def test_what_pairs_share_is_written_once_and_every_pair_is_read_as_it_was(store_url: str) -> None:
+    """Who made a pair, and by which system prompt, is a row that many share; a system prompt that one pair alone has
+    stays with it. Numbers that no JSON has come back too."""
+    odd = Sampling(temperature=0.5, extra={"top_a": float("inf"), "say": 'a "quoted" word\n'})
+    pairs = [
+        *(made(f"one {n}", "Say it.") for n in range(3)),
+        *(made(f"two {n}", f"You are number {n}.") for n in range(3)),
+        *(made(f"back {n}", "Say it.", generator="backward", sampling=odd) for n in range(3)),
+        pair("as it stands").model_copy(update={"origin": Imported(source="a.jsonl:1"), "reference": "better"}),
+    ]
+    with Store.open(store_url) as store:
+        for one in pairs:
+            store.write(one)
+        assert store.pairs() == pairs
+        assert {
+            id_: Pair.model_validate_json(body) for id_, body in store.pair_bodies([p.id for p in pairs]).items()
+        } == {p.id: p for p in pairs}
+        assert [p["output"] for p in store.skim_pairs([pairs[0].id])] == ["one 0"]
+        assert store._count(tables.origins) == 4  # of each direction one with the prompt and one without
+    with Store.open(store_url, write=False) as reader:
+        assert [p.id for p in reader.find_pair("")] == [p.id for p in pairs]
+
+
+def test_rows_of_an_earlier_version_are_read_beside_those_of_now(store_url: str) -> None:
+    """Rows that hold all of their record, as they were written before, are read as they are."""
+    old = [made("old", "Say it."), seed("old"), call("old", usd=None, usage=Usage(prompt_tokens=7, cached_tokens=2))]
+    slot = {"fingerprint": "f", "generator": "forward", "sample": 0}
+    old.append(Candidate(seed_id=old[1].id, pair_id=old[0].id, **slot))
+    lost = Candidate(seed_id="lost", failure=Reason("refused", "no"), **slot)
+    new = [made("new", "Say it."), seed("new"), call("new"), lost]
+    with Store.open(store_url) as store:
+        with store._engine.begin() as connection:
+            for record in old:
+                table, values = tables.row(record)
+                connection.execute(sa.insert(table), values)
+        store.write(*new)
+        assert store.pairs() == [old[0], new[0]]
+        assert store.seeds(active=False) == list(store.each_seed()) == [old[1], new[1]]
+        assert [*store.calls("old"), *store.calls("new")] == [old[2], new[2]]
+        assert store.candidates() == [old[3], new[3]]
+        assert [one.get("pair_id") for one in store.skim_candidates("f")] == [old[0].id, None]
+        ((body,),) = store._rows(sa.select(tables.candidates.c.body).where(tables.candidates.c.seed_id == "lost"))
+        assert json.loads(body).keys() == {"failure"}
+
+
+def test_erasing_the_last_pair_of_an_origin_erases_the_origin(store_url: str) -> None:
+    """A system prompt that only erased pairs had is gone with them, and one that others have stays."""
+    theirs = [made(f"theirs {n}", "You are Dr. Canary's help.").model_copy(update={"seed_id": "t"}) for n in range(2)]
+    ours = [made(f"ours {n}", "Say it.") for n in range(2)]
+    with Store.open(store_url) as store:
+        store.write(*theirs, *ours)
+        assert left_in(store, ["Dr. Canary"])
+        erase(store, Traces(pairs={one.id for one in theirs}))
+        assert not left_in(store, ["Dr. Canary"])
+        store.write(*(made(f"later {n}", "You are here.") for n in range(2)))
+        assert store.pairs()[:2] == ours
 
 
 def test_an_older_store_is_upgraded_with_its_rows_and_a_newer_one_refused(store_url: str) -> None:

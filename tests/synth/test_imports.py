@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 
 from schemas.errors import InputError
@@ -35,6 +37,7 @@ def turns(*texts: str, system: str = "", role: str = "role", content: str = "con
 CHAT = {"messages": turns("It drips", "Sorry.")}
 PARTS = {"messages": [*turns("It drips"), {"role": "assistant", "content": [{"type": "text", "text": "Sorry."}]}]}
 SHAREGPT = {"conversations": turns("It drips", "Sorry.", role="from", content="value")}
+ANSWER = [{"role": "assistant", "content": "Sorry."}]
 ALPACA = {"instruction": "It drips", "input": "", "output": "Sorry."}
 
 
@@ -49,8 +52,17 @@ ALPACA = {"instruction": "It drips", "input": "", "output": "Sorry."}
         ("a.json", json.dumps([SHAREGPT]), "ShareGPT"),
         ("a.json", json.dumps([ALPACA], indent=1), "Alpaca"),
         ("a.jsonl", [{"instruction": "It drips", "output": "Sorry."}], "Alpaca"),
+        ("a.jsonl", [{"instruction": "It drips", "context": "", "response": "Sorry.", "category": "x"}], "Dolly"),
+        ("a.jsonl", [{"prompt": "It drips", "completion": "Sorry."}], "prompt and completion"),
+        ("a.jsonl", [{"prompt": turns("It drips"), "completion": ANSWER}], "prompt and completion"),
+        ("a.csv", "Prompt,Response\nIt drips,Sorry.\n", "prompt and completion"),
+        ("a.csv", "id;question;answer\n1;It drips;Sorry.\n", "question and answer"),
+        ("a.jsonl", [{"question": "It is", "answer": "no", "input": "It drips", "output": "Sorry."}], "columns input"),
     ],
-    ids=["csv", "jsonl", "openai", "openai parts", "sharegpt", "sharegpt list", "alpaca list", "alpaca"],
+    ids=[
+        *("csv", "jsonl", "openai", "openai parts", "sharegpt", "sharegpt list", "alpaca list", "alpaca", "dolly"),
+        *("prompt", "prompt turns", "prompt csv", "question", "input before question"),
+    ],
 )
 def test_every_shape_becomes_the_same_seed_and_is_named(tmp_path, name, rows, shape):
     """The shape is recognised by the file's own names, is told, and is no part of the row's identity."""
@@ -65,6 +77,39 @@ def test_an_alpaca_input_stands_below_its_instruction(tmp_path):
     """Instruction and input are one input, in this order."""
     (seed,) = read(tmp_path, [{"instruction": "Translate.", "input": "Hund", "output": "dog"}]).seeds
     assert seed.text == "Translate.\n\nHund"
+
+
+def test_a_side_of_turns_may_hold_the_system_prompt_and_earlier_turns(tmp_path):
+    """Conversational prompts and completions, as TRL has them and as our own export writes them."""
+    prompt = turns("Hi", "Hello?", "It drips", system="Be brief.")
+    (seed,) = read(tmp_path, [{"prompt": prompt, "completion": ANSWER}], kind="conversation").seeds
+    pair = pair_of(seed)
+    assert (pair.system, pair.turns[0].content, pair.input, pair.output) == ("Be brief.", "Hi", "It drips", "Sorry.")
+    reading = read(tmp_path, [{"prompt": "It drips", "completion": ANSWER}, {"prompt": ANSWER, "completion": "x"}])
+    assert [seed.reference for seed in reading.seeds] == ["Sorry."]
+    assert reading.problems[0].what.startswith("turns: nobody asks")
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_a_path_names_what_stands_in_an_object(tmp_path, ending):
+    """Translations as the hub has them are pairs by `columns = { input = "translation.en", ... }`; a row without that
+    key costs itself, and says what is there."""
+    rows: list[Any] = [{"translation": {"en": "dog", "de": "Hund"}}, {"translation": {"en": "cat", "de": None}}]
+    if ending == "jsonl":
+        rows += [{"translation": {"en": "owl", "fr": "hibou"}}, {"translation": "Uhu"}]
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    columns = {"input": "translation.en", "output": "translation.de"}
+    source = SeedSource.model_validate({"path": f"rows.{ending}", "kind": "pair", "columns": columns})
+    reading = read_seeds([source], tmp_path)
+    assert [(seed.text, seed.reference) for seed in reading.seeds] == [("dog", "Hund")]
+    told = [problem.what for problem in reading.problems]
+    assert told[0].startswith("blank")
+    assert ending == "parquet" or told[1:] == [
+        "column: no 'de' in translation; there is: 'en', 'fr'.",
+        "type: expected an object in 'translation'.",
+    ]
 
 
 def test_a_system_prompt_of_a_row_is_the_one_of_its_pair(tmp_path):
