@@ -303,10 +303,12 @@ def test_one_job_at_a_time_has_the_gpu(
 
     async def scene() -> None:
         begun = [await jobs.start("one", "generate", NO_OPTIONS, "ann")]
-        await job_that(jobs, begun[0].id, lambda job: job.state == "running")
+        await job_that(jobs, begun[0].id, lambda job: bool(starts(jobs.folder(job.id))))
         for nth, slug in enumerate(("two", "three"), 1):
             begun.append(await jobs.start(slug, "generate", NO_OPTIONS, "ann"))
-            waiting = await job_that(jobs, begun[nth].id, lambda job: job.state == "waits_for_gpu")
+            waiting = await job_that(
+                jobs, begun[nth].id, lambda job: job.state == "waits_for_gpu" and job.note is not None
+            )
             assert waiting.position == nth
             assert (waiting.note or "").startswith("another project computes now")
         done = [await ended(jobs, job.id) for job in begun]
