@@ -29,6 +29,7 @@ DATABASE = os.environ.get("PAIRSMITH_ARGILLA_DATABASE", "SQLite")
 assert DATABASE in ("SQLite", "PostgreSQL"), f"PAIRSMITH_ARGILLA_DATABASE is SQLite or PostgreSQL, not {DATABASE}"
 
 
+START_S = 900.0  # of a server, on a machine that does much else
 _TIMEOUT_S = 1_200  # the first test of a worker waits for the environment to be made, by a pip that may have to share
 
 
@@ -85,7 +86,7 @@ def started(venv: Path, database_url: str | None = None) -> Iterator[server.Argi
     """A server of its own on a free port, gone afterwards."""
     home = Path(tempfile.mkdtemp(prefix="arg-"))
     try:
-        yield server.up(home, port=free_port(), database_url=database_url, venv=venv)
+        yield server.up(home, port=free_port(), database_url=database_url, venv=venv, start_timeout_s=START_S)
     finally:
         server.down(home)
         shutil.rmtree(home, ignore_errors=True)

@@ -22,7 +22,7 @@ from curate.review.population import read_population
 from schemas.errors import ReviewError
 from schemas.store import Store
 from tests.curate.argilla.answering import answer
-from tests.curate.argilla.conftest import free_port
+from tests.curate.argilla.conftest import START_S, free_port
 from tests.curate.argilla.small_disk import small_disk
 from tests.curate.review.review_project import SCOPE, fill, project
 
@@ -62,7 +62,7 @@ def test_a_copy_of_a_running_server_comes_back_with_everything(
     with pytest.raises(ReviewError, match="nothing of it is overwritten"):
         restore(file, argilla_on_sqlite.home)
     restore(file, home)
-    again = server.up(home, port=free_port(), venv=venv)
+    again = server.up(home, port=free_port(), venv=venv, start_timeout_s=START_S)
     assert again.api_key == argilla_on_sqlite.api_key
     with Argilla(again.url, again.api_key, "kept") as argilla:
         queue = argilla.queue("kept-cats")
