@@ -37,16 +37,18 @@ def write(
     project: Project, store: Store, artifact: Artifact, out: Path, gguf: Sequence[str], say: Say
 ) -> ExportedModel:
     """Write the adapter of `artifact` into the folder `out`. Raises NoWork where it is gone, MissingDependency for a
-    kind of GGUF that cannot be written here, before anything is written."""
+    kind of GGUF that cannot be written here, before anything is written, and InputError for weights that are not those
+    that were trained."""
     from train.base_model import find_base
     from train.gguf import refuse_missing
     from train.merge import merged_folder
-    from train.results import read_result
+    from train.results import read_result, refuse_changed
 
     source = project.folder / artifact.path
     trained = read_result(source)
     if trained is None:
         raise NoWork("the adapter is gone.", where=str(source), fix="`pairsmith run` makes it again.")
+    refuse_changed(trained)
     refuse_missing(gguf, say)
     is_qlora, written = trained.settings.method == "qlora", {"adapter": "adapter"}
     if is_qlora or gguf:

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from schemas.cores import cores
+from schemas.cores import threads
 from schemas.errors import MissingDependency, PairsmithError, TeacherError
 from schemas.own_python import OwnPython, ensure
 from schemas.progress import Progress, Say, unheard
@@ -83,7 +83,7 @@ def write_gguf(model: Path, file: Path, kind: str, say: Say = unheard) -> None:
             full = Path(scratch) / "f16.gguf"
             write_gguf(model, full, "f16", say)
             say(f"writing {file.name}")
-            _run([*command, str(full), str(file), kind.upper(), str(cores())], dict(os.environ), model, "quantiser")
+            _run([*command, str(full), str(file), kind.upper(), str(threads())], dict(os.environ), model, "quantiser")
         return
     packages = _packages(say)
     say(f"writing {file.name}")
@@ -125,7 +125,7 @@ async def served(file: Path, *, context: int = 8192, say: Say = unheard) -> Asyn
     if it does not come up."""
     python = await asyncio.to_thread(python_of_llama_cpp, say)
     script = str(Path(__file__).with_name("llama_server.py"))
-    command = child_command("synth.beside_parent", str(python), script, str(file), str(cores()), str(context))
+    command = child_command("synth.beside_parent", str(python), script, str(file), str(threads()), str(context))
     with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
             *command,

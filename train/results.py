@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
 import orjson
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from schemas.errors import InputError
 from schemas.records import Artifact, Record
 from schemas.spec import TrainSettings
 
 _NAME = "training.json"
+_AGAIN = "Put the file of then back, or remove the adapter's folder and run `pairsmith train` again."
 
 
 class Step(Record):
@@ -64,7 +67,8 @@ class TrainResult(Record):
     model in the folder `merged` is what is evaluated and exported.
     `began_with` is the adapter that DPO went on from. With DPO and ORPO a row is a preference. `planned_steps` is there
     for a training that somebody ended before so many were made: the adapter has the best weights until then, and an id
-    of its own.
+    of its own. `weights` are the SHA-256 of the weight files below its folder, as training wrote them; empty in runs of
+    earlier versions.
     """
 
     adapter_id: str
@@ -93,6 +97,7 @@ class TrainResult(Record):
     merged: Merged | None = None
     began_with: str | None = None
     planned_steps: int | None = None
+    weights: dict[str, str] = Field(default_factory=dict)
     folder: str = ""
     reused: bool = False
 
@@ -120,12 +125,45 @@ class TrainResult(Record):
 
 
 def read_result(folder: Path) -> TrainResult | None:
-    """The record in an adapter's folder; None if there is none. Raises pydantic's ValidationError for another file."""
+    """The record in an adapter's folder; None if there is none. Raises InputError for another file."""
     try:
         body = (folder / _NAME).read_bytes()
     except FileNotFoundError:
         return None
-    return TrainResult.model_validate_json(body).model_copy(update={"folder": str(folder)})
+    try:
+        found = TrainResult.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"this is not the record of a training run: {'.'.join(map(str, first['loc']))} {first['msg']}".rstrip(),
+            where=str(folder / _NAME),
+            why="What the adapter was trained on is not known.",
+            fix=_AGAIN,
+        ) from None
+    return found.model_copy(update={"folder": str(folder)})
+
+
+def weights_in(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every weight file below `folder`, by its path there."""
+    found = {}
+    for path in sorted(folder.rglob("*.safetensors")):
+        with path.open("rb") as opened:
+            found[path.relative_to(folder).as_posix()] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return found
+
+
+def refuse_changed(result: TrainResult) -> None:
+    """Raises InputError for weights that are not those that training wrote: what is measured, served and exported has
+    to be what was trained. Merged models may be gone, since they are made again where they are needed."""
+    now = weights_in(Path(result.folder)) if result.weights else {}
+    for name, digest in result.weights.items():
+        if now.get(name, digest if "/" in name else "") != digest:
+            raise InputError(
+                "these weights are not those that training wrote." if name in now else "the weights are gone.",
+                where=str(Path(result.folder, name)),
+                why="Numbers that were measured would be told of another model.",
+                fix=_AGAIN,
+            )
 
 
 def write_result(folder: Path, result: TrainResult) -> None:

@@ -27,7 +27,7 @@ from schemas.records import content_id, identity
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
-from train.base_model import Base, find_base, load_chat, load_for_training
+from train.base_model import Base, find_base, load_chat, load_for_training, unpack_if_small
 from train.dataset import Data, Dataset, Row, dataset_of, refuse_leaks, usable, weighted
 from train.mask import assert_completion_only, plain_preview
 from train.merge import chosen
@@ -35,7 +35,7 @@ from train.model_card import model_card
 from train.models import settled
 from train.preferences import no_preferences, trainer_of_preferences
 from train.quiet import quiet
-from train.results import TrainResult, read_result, write_result
+from train.results import TrainResult, read_result, weights_in, write_result
 
 if TYPE_CHECKING:
     from train.trainer import LossLog
@@ -123,6 +123,7 @@ def tune(
             gc.collect()  # of the trained model, which is as large as each that is merged
             result = result.model_copy(update={"merged": chosen(base, settings, partial, validation, progress)})
         failpoint("mid_train")
+        result = result.model_copy(update={"weights": weights_in(partial)})
         (partial / "README.md").write_text(model_card(result), encoding="utf-8")
         write_result(partial, result)
         if not is_whole:
@@ -214,6 +215,8 @@ def _train(
     started = time.monotonic()
     set_seed(settings.seed)
     model, four_bit_layers = load_for_training(base, settings)
+    if four_bit_layers and settings.backend == "trl":
+        unpack_if_small(model)
     if settings.objective == "sft":
         rows = weighted(dataset, settings.edited_weight)
         trainer = adapter_trainer(model, chat, replace(dataset, train=rows), settings, checkpoints, log)

@@ -47,6 +47,7 @@ UNEQUAL = (
 # Four systems stand beside the tuned one (base, few-shot, retrieval, teacher), sampled and greedy.
 OTHERS = 4
 RESAMPLES, BOOTSTRAPPED, COMPARISONS, LEVEL = 1000, 4, 2 * OTHERS, 0.95
+AGAIN = 25
 Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 RESULTS = Path(__file__).parents[1] / "results" / "proof.json"
 
@@ -147,6 +148,25 @@ def differences(runs: int) -> Iterator[dict[str, Any]]:
                 # Holm's strictest step: what one of the comparisons needs if it is the first.
                 row["claimed_first"] = float(np.mean(apart & (p <= (1 - LEVEL) / COMPARISONS)))
             yield row
+
+
+def again(rows: list[dict[str, Any]], runs: int) -> Iterator[dict[str, Any]]:
+    """The worst setting of each number of inputs, drawn AGAIN times as often from another stream: the worst of many
+    settings is partly bad luck, and this says how much."""
+    rng = np.random.default_rng(4)
+    ours = [row for row in rows if row.get("method") == "score (pairsmith)"]
+    for of, seeds in itertools.product(("share", "difference"), SEEDS):
+        row = min((r for r in ours if (r["of"], r["seeds"]) == (of, seeds)), key=lambda r: r["coverage"])
+        place = {name: row[name] for name in ("seeds", "samples", "icc", "shared", "rate", "rates") if name in row}
+        rates, samples = tuple(row.get("rates", (row.get("rate"),))), row["samples"]
+        held = 0
+        for _ in range(AGAIN):
+            b, *more = passes(rng, rates, seeds, samples, row["icc"], row.get("shared", 0.0), runs)
+            asked = np.full_like(b, samples)
+            limits = difference_limits(more[0], asked, b, asked, LEVEL) if more else share_limits(b, asked, LEVEL)
+            truth = rates[-1] - rates[0] if more else rates[0]
+            held += int(((limits.low <= truth + 1e-9) & (truth - 1e-9 <= limits.high)).sum())
+        yield {"of": f"{of}, again", **place, "runs": AGAIN * runs, "coverage": held / (AGAIN * runs)}
 
 
 def families(runs: int) -> Iterator[dict[str, Any]]:
@@ -296,6 +316,11 @@ def tell(rows: list[dict[str, Any]]) -> None:
             f"Coverage of a {of}, worst setting, % (simulated)", {n: worst(r, "coverage", min) for n, r in by.items()}
         )
         table(f"Width of the interval of a {of}, mean of all settings", {n: mean(r, "width") for n, r in by.items()})
+    once_more = {
+        f"a {of}": worst([row for row in rows if row["of"] == f"{of}, again"], "coverage", min)
+        for of in ("share", "difference")
+    }
+    table(f"Those worst settings of pairsmith's, each drawn {AGAIN} times as often once more, coverage, %", once_more)
     gaps = [row for row in rows if row["of"] == "difference"]
     null = [row for row in gaps if row["rates"][0] == row["rates"][1]]
     lines = {
@@ -343,14 +368,16 @@ def grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if "method" in row:
             numbers = [row[name] for name in ("coverage", "width", "excludes_zero") if name in row]
             one.setdefault("methods", {})[row["method"]] = numbers
-        more = ("claimed_alone", "claimed_first", "any_claimed", "all_held", "opposed", "coverage")
-        one |= {name: row[name] for name in more if name in row and ("method" not in row or name != "coverage")}
+        more = ("claimed_alone", "claimed_first", "any_claimed", "all_held", "opposed")
+        more += () if "method" in row else ("coverage", "runs")
+        one |= {name: row[name] for name in more if name in row}
     return list(found.values())
 
 
 def main(runs: int) -> None:
     started = time.monotonic()
     rows = [*exact_shares(), *exact_differences(), *shares(runs), *differences(runs), *families(runs)]
+    rows += again(rows, runs)
     RESULTS.parent.mkdir(exist_ok=True)
     about = {"simulated": True, "runs": runs, "level": LEVEL, "seconds": round(time.monotonic() - started, 1)}
     body = ",\n".join(json.dumps(row, separators=(",", ":")) for row in grouped(rows))

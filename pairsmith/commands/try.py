@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pairsmith.session import Session, on_project
+from schemas.errors import NoWork, UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,6 +33,8 @@ def command(session: Session, text: str | None, sampled: bool) -> None:
     from train.evaluation import plan_evaluation
     from train.local_model import side_by_side
 
+    if text is not None and not text.strip():
+        raise UsageError("TEXT is empty.", fix="Name an input, or leave TEXT out and give one a line.")
     project = session.project()
     with session.store(project, write=False) as store:
         trained = latest_adapter(project, store)
@@ -41,13 +44,15 @@ def command(session: Session, text: str | None, sampled: bool) -> None:
 
     async def ask_all() -> None:
         async with side_by_side(plan, session.say) as ask:
-            for number, line in enumerate([text] if text else _lines(), 1):
+            for number, line in enumerate(_lines() if text is None else [text], 1):
                 seed = Seed(kind="input", text=line, source=f"try:{number}")
                 answers = await ask(seed, "sampled" if sampled else "greedy")
                 session.show(*_screen(answers))
                 tried.append({"input": line, "answers": [answer._asdict() for answer in answers]})
 
     run(ask_all())
+    if not tried:
+        raise NoWork("no input was given, so nothing was asked.", fix="Name one as TEXT, or give one a line.")
     session.answer({"command": "try", "adapter": trained.adapter_id, "inputs": tried})
 
 

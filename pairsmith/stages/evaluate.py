@@ -95,14 +95,16 @@ def evaluate(
 
 
 def latest_adapter(project: Project, store: Store) -> TrainResult:
-    """The adapter that was trained last. Raises NoWork where there is none."""
-    from train.results import read_result
+    """The adapter that was trained last. Raises NoWork where there is none, InputError where its weights are not
+    those that training wrote."""
+    from train.results import read_result, refuse_changed
 
     adapters = store.artifacts("adapter")
     if not adapters:
         raise NoWork("there is no tuned model yet.", fix="Run `pairsmith train` first.")
     folder = project.folder / adapters[-1].path
     if result := read_result(folder):
+        refuse_changed(result)
         return result
     raise NoWork("the tuned model is gone.", where=str(folder), fix="Run `pairsmith train` again.")
 

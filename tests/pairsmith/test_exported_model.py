@@ -12,8 +12,9 @@ import pytest
 pytest.importorskip("trl", reason="training needs the train extra")
 
 from pairsmith.outcome import ExportOutcome
+from pairsmith.stages.evaluate import latest_adapter
 from pairsmith.stages.export import export, summary
-from schemas.errors import MissingDependency
+from schemas.errors import InputError, MissingDependency
 from schemas.project import Project
 from schemas.records import Artifact
 from schemas.store import Store
@@ -104,3 +105,19 @@ def test_a_kind_that_cannot_be_written_leaves_the_last_export(
     with Store.open(Store.url_for(made.project)) as store, pytest.raises(MissingDependency, match="llama-quantize"):
         export(made.project, store, out=made.out, gguf=("f16", "q4_k_m"))
     assert (made.out / "gguf" / "images-f16.gguf").is_file()
+
+
+def test_weights_that_were_changed_after_they_were_measured_are_not_exported(made: Made) -> None:
+    """The last export stays; `try`, `serve-model` and `evaluate` refuse them in the same words."""
+    weights = made.project.folder / "adapters" / made.trained.adapter_id / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        with Store.open(Store.url_for(made.project)) as store:
+            with pytest.raises(InputError, match="not those that training wrote"):
+                export(made.project, store, out=made.out)
+            with pytest.raises(InputError, match="not those that training wrote"):
+                latest_adapter(made.project, store)
+    finally:
+        weights.write_bytes(whole)
+    assert (made.out / "adapter" / "adapter_model.safetensors").read_bytes() == whole

@@ -98,6 +98,17 @@ def test_a_person_sees_the_three_answers(tried: list[dict[str, Any]], capsys: py
     assert first == ["system", "base", "few-shot", "tuned"]
 
 
+@pytest.mark.parametrize(("given", "lines", "code"), [(["  "], "a fox\n", 2), ([], "", 8)])
+def test_an_input_that_is_empty_is_no_answer(folder: Path, given: list[str], lines: str, code: int) -> None:
+    """An empty TEXT is refused before a model is loaded, and does not read standard input in its place; who gave no
+    line at all is told that nothing was asked."""
+    command = pairsmith("try", *given, "--project", str(folder))
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert "TEXT" in done.stderr
+    assert not done.stdout
+
+
 def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
     """Any client of OpenAI's protocol finds `tuned` at the port that was named; Ctrl-C ends it and frees the port."""
     with socket.socket() as probe:

@@ -10,7 +10,16 @@ import pytest
 from schemas.errors import MissingDependency, PairsmithError
 from schemas.spec import TrainSettings
 from tests.train.tiny import LINEAR_LAYERS
-from train.base_model import Base, find_base, hash_model, load_chat, load_dequantised, load_for_training
+from train.base_model import (
+    Base,
+    count_four_bit_layers,
+    find_base,
+    hash_model,
+    load_chat,
+    load_dequantised,
+    load_for_training,
+    unpack_if_small,
+)
 from train.quiet import quiet
 
 
@@ -76,3 +85,23 @@ def test_the_dequantised_base_is_what_qlora_trains_on(tiny_base: Base) -> None:
         assert torch.equal(weights["model.embed_tokens.weight"], given["model.embed_tokens.weight"].bfloat16())
         ids = torch.tensor([[5, 6, 7, 8]])
         assert torch.allclose(dequantised(ids).logits.float(), trained_on(ids).logits.float(), atol=0.02)
+
+
+def test_a_small_model_is_unpacked_once_and_computes_the_same(tiny_base: Base) -> None:
+    """The layers of a small 4-bit model on a CPU hold the values that NF4 stands for: no logit and no gradient moves.
+    A model above the bound stays 4-bit."""
+    import torch
+
+    ids, given = torch.tensor([[5, 6, 7, 8]]), TrainSettings(method="qlora")
+    logits, gradients = [], []
+    with quiet():
+        for most_bytes, left in ((0, LINEAR_LAYERS), (2**30, 0)):
+            model, _ = load_for_training(tiny_base, given)
+            unpack_if_small(model, most_bytes)
+            assert count_four_bit_layers(model) == (LINEAR_LAYERS if torch.cuda.is_available() else left)
+            embedded = model.get_input_embeddings()(ids).detach().requires_grad_()
+            logits.append(model(inputs_embeds=embedded).logits)
+            logits[-1].sum().backward()
+            gradients.append(embedded.grad)
+    assert torch.equal(*logits)
+    assert torch.equal(*gradients)

@@ -8,6 +8,7 @@ import platform
 import shutil
 from pathlib import Path
 
+import psutil
 import pytest
 
 from schemas.errors import MissingDependency, PairsmithError
@@ -34,15 +35,19 @@ def merged(tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", ["f16", "q8_0"])
 def test_it_answers_in_llama_cpp_with_the_prompt_of_training(
-    kind: str, merged: Path, tiny_base: Base, tmp_path: Path
+    kind: str, merged: Path, tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """llama.cpp finds template and tokenizer in the file: the prompt has as many tokens as in training."""
+    """llama.cpp finds template and tokenizer in the file: the prompt has as many tokens as in training. It takes as
+    many threads as the environment says: on a busy machine two wait for each other, and busily."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     file = tmp_path / f"tiny-{kind}.gguf"
     write_gguf(merged, file, kind)
 
     async def ask() -> int:
         async with served(file, context=512) as url, Endpoint(url, "gguf", timeout_s=200) as endpoint:
             answer = await endpoint.ask(MESSAGES, Sampling(temperature=0, max_tokens=5))
+            commands = [child.cmdline() for child in psutil.Process().children(recursive=True)]
+        assert [str(file), "1", "512"] in [command[-3:] for command in commands]
         assert answer.usage is not None
         assert len(answer.choices) == 1
         return answer.usage.prompt_tokens
@@ -84,13 +89,14 @@ def test_q4_k_m_is_written_by_llama_cpps_library(merged: Path, tmp_path: Path) -
 def test_llama_cpps_program_writes_it_where_it_is_on_the_path(
     merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It gets the f16 file and the name of the format."""
+    """It gets the f16 file, the name of the format, and a number of threads."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PATH", str(tmp_path))
     program = tmp_path / "llama-quantize"
-    program.write_text('#!/bin/sh\n/bin/head -c 4 "$1" > "$2"; echo "$3" >> "$2"\n')
+    program.write_text('#!/bin/sh\n/bin/head -c 4 "$1" > "$2"; echo "$3 $4" >> "$2"\n')
     program.chmod(0o755)
     write_gguf(merged, tmp_path / "x.gguf", "q4_k_m")
-    assert (tmp_path / "x.gguf").read_bytes() == b"GGUFQ4_K_M\n"
+    assert (tmp_path / "x.gguf").read_bytes() == b"GGUFQ4_K_M 1\n"
 
 
 def test_where_neither_can_be_had_it_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

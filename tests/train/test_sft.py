@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from schemas.spec import TrainSettings
 from tests.train.tiny import LINEAR_LAYERS, row, rows, settings
 from train.base_model import Base
 from train.dataset import Dataset
-from train.results import Step, TrainResult, read_result
+from train.results import Step, TrainResult, read_result, refuse_changed
 from train.sft import adapter_id, tune
 
 
@@ -335,3 +336,25 @@ def test_a_training_that_is_ended_before_it_learned_keeps_nothing(tiny_base: Bas
         tune(tiny_base, DATASET, settings(warmup=0.5), tmp_path, asked=lambda: True)
     assert not list(tmp_path.glob("*/training.json"))
     assert tune(tiny_base, DATASET, settings(warmup=0.5), tmp_path).steps == 6
+
+
+def test_weights_that_were_changed_are_refused(tiny_base: Base, tmp_path: Path) -> None:
+    """Cut, swapped or gone, they are not what was trained, and say so before anybody measures or ships them; so does a
+    record that is cut. A merged model may be gone, and an adapter of an earlier version has nothing to compare with."""
+    result = tune(tiny_base, DATASET, settings(method="qlora", epochs=1), tmp_path)
+    folder = Path(result.folder)
+    assert set(result.weights) == {"adapter_model.safetensors", "merged/model.safetensors"}
+    shutil.rmtree(folder / "merged")
+    refuse_changed(result)
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(InputError, match="not those that training wrote"):
+        refuse_changed(result)
+    refuse_changed(result.model_copy(update={"weights": {}}))
+    weights.unlink()
+    with pytest.raises(InputError, match="gone"):
+        refuse_changed(result)
+    record = folder / "training.json"
+    record.write_bytes(record.read_bytes()[:300])
+    with pytest.raises(InputError, match="not the record of a training run"):
+        read_result(folder)
