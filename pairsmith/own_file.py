@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -39,11 +40,13 @@ _HEAD = "subject title headline betreff titel sujet asunto oggetto"
 
 
 class Column(NamedTuple):
-    """What the rows looked at hold in one column; `name` is ours and fits a prompt."""
+    """What the rows looked at hold in one column; `name` is ours and fits a prompt. `objects`: JSON objects, of which
+    the texts are the spelling."""
 
     name: str
     header: str
     texts: tuple[str, ...]
+    objects: bool = False
 
     @property
     def filled(self) -> tuple[str, ...]:
@@ -64,7 +67,7 @@ class Column(NamedTuple):
     def says_something(self) -> bool:
         """It has a few values that come back, so it is neither an id nor the same everywhere."""
         different = len(set(self.filled))
-        return 1 < different <= _CATEGORIES and different <= len(self.filled) / 2
+        return not self.objects and 1 < different <= _CATEGORIES and different <= len(self.filled) / 2
 
 
 class Guess(NamedTuple):
@@ -126,11 +129,11 @@ def _rows(path: Path, names: Sequence[str]) -> list[Cells]:
 
 def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     name = re.sub(r"\W+", "_", header.strip().casefold()).strip("_") or f"column_{at + 1}"
-    column = Column(f"c_{name}" if name[0].isdigit() else name, header, ())
-    held = (row.get(f"c{at}") for row in rows)
-    records = column.called(_OUTPUT)  # of what is called an output, a JSON object is one
-    cells = (plain_text(json.dumps(cell) if records and isinstance(cell, dict) else cell) for cell in held)
-    return column._replace(texts=tuple("" if isinstance(cell, Fault) else cell for cell in cells))
+    held = [row.get(f"c{at}") for row in rows]
+    cells = (plain_text(json.dumps(cell, ensure_ascii=False) if isinstance(cell, dict) else cell) for cell in held)
+    texts = tuple("" if isinstance(cell, Fault) else cell for cell in cells)
+    objects = any(isinstance(cell, dict) for cell in held)
+    return Column(f"c_{name}" if name[0].isdigit() else name, header, texts, objects)
 
 
 def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
@@ -150,9 +153,12 @@ def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:
 
 
 def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
-    texts = [column for column in columns if column.is_text]
+    texts = [column for column in columns if column.is_text and (not column.objects or column.called(_OUTPUT))]
     output = next((column for column in columns if column.filled and column.called(_OUTPUT)), None)
     shown_by = "it is called so"
+    if output is None and wanted == "extract":
+        output = next((column for column in columns if column.objects), None)
+        shown_by = "it holds JSON objects"
     if output is None and wanted == "classify":
         labels = [column for column in columns if column.says_something and not column.is_text]
         output = min(labels, key=lambda column: len(set(column.filled)), default=None)
@@ -268,6 +274,7 @@ def spec_text(path: Path, found: Guess, task: str) -> str:
             "",
             *(() if imported else _EXEMPLARS),
             *(_lengths(found.outputs) if found.outputs else ()),
+            *(_room(found.outputs) if found.outputs else ()),
         ]
     )
 
@@ -286,6 +293,18 @@ def _lengths(outputs: Sequence[str]) -> list[str]:
     words = sorted(len(output.split()) for output in outputs)
     bounds = f"min_words = {words[0] // 2}, max_words = {2 * words[-1]}, min_ratio = 0.0, max_ratio = 1000.0"
     return ["[curate.gates]", f"# The outputs have {words[0]} to {words[-1]} words.", f"length = {{ {bounds} }}", ""]
+
+
+def answer_tokens(outputs: Sequence[str]) -> int:
+    """So many tokens that each of these outputs is an answer: no token is shorter than a byte. What the setting is
+    without a file, at most: an untuned model that does not end costs all of them, again and again."""
+    longest = max(len(output.encode()) for output in outputs)
+    return min(512, max(64, 32 * math.ceil(longest / 32)))
+
+
+def _room(outputs: Sequence[str]) -> list[str]:
+    room = f"max_tokens = {answer_tokens(outputs)}  # room for the longest of the outputs"
+    return ["[evaluate.sampling]", "temperature = 0.7", "top_p = 0.95", room, ""]
 
 
 def _language(texts: Sequence[str]) -> str:

@@ -47,7 +47,7 @@ def read(project: Project, store: Store, say: Say = unheard) -> dict[str, Any]:
             project.spec.review.seed,
         ),
         "agreement": [vars(measure) for measure in agreement(reviewed)],
-        "gold": [{**vars(person), "value": person.value} for person in accuracies(read_gold(project), reviews)],
+        "gold": [{**vars(person), "value": person.value} for person in accuracies(read_gold(project, store), reviews)],
         "disagreements": [_disagreement(disagreement) for disagreement in waiting],
     }
 

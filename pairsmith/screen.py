@@ -26,7 +26,7 @@ def facts(rows: Iterable[tuple[str, str]], *, width: int = 11) -> RenderableType
     grid.add_column(style="bold", width=width, no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in rows:
-        grid.add_row(name, escape(value))
+        grid.add_row(escape(name), escape(value))
     return grid
 
 

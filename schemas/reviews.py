@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Literal
@@ -97,6 +97,11 @@ class Sampled(Record):
     @cached_property
     def id(self) -> str:
         return content_id("routed", [self.pair_id, self.reason])
+
+
+def first_drawn(sampled: Iterable[Sampled]) -> Sampled | None:
+    """The record of a project's first draw, which tells it from every other; None before that."""
+    return min(sampled, key=lambda record: (record.at, record.id), default=None)
 
 
 def under_alias(review: Review, aliases: Mapping[str, str]) -> Review:

@@ -10,6 +10,7 @@ import os
 import sqlite3
 import tarfile
 import tempfile
+import zlib
 from contextlib import closing
 from pathlib import Path
 
@@ -40,20 +41,25 @@ def backup(file: Path, home: Path | None = None) -> int:
         raise ReviewError("is there already.", where=str(file), fix="Name another file.") from None
     except OSError as error:
         raise ReviewError(f"cannot be written: {error.strerror}.", where=str(file), fix="Name another file.") from None
-    with tempfile.TemporaryDirectory(dir=home) as scratch, open(handle, "wb") as raw:
-        copy = Path(scratch) / "argilla.db"
-        with closing(sqlite3.connect(home / _DATABASE)) as source, closing(sqlite3.connect(copy)) as target:
-            source.backup(target)
-        with tarfile.open(fileobj=raw, mode="w:gz") as archive:
-            archive.add(copy, _DATABASE)
-            archive.add(home / _CREDENTIALS, _CREDENTIALS)
+    try:
+        with tempfile.TemporaryDirectory(dir=home) as scratch, open(handle, "wb") as raw:
+            copy = Path(scratch) / "argilla.db"
+            with closing(sqlite3.connect(home / _DATABASE)) as source, closing(sqlite3.connect(copy)) as target:
+                source.backup(target)
+            with tarfile.open(fileobj=raw, mode="w:gz") as archive:
+                archive.add(copy, _DATABASE)
+                archive.add(home / _CREDENTIALS, _CREDENTIALS)
+    except (OSError, sqlite3.Error) as error:
+        file.unlink()  # half a copy is none, and would stand in the way of the next
+        fix = f"The copy needs room there and, while it is made, in {home}."
+        raise ReviewError(f"no copy was made: {error}.", where=str(file), fix=fix) from error
     return file.stat().st_size
 
 
 def restore(file: Path, home: Path | None = None) -> None:
-    """Put a copy in the place of an empty home; `review up` then starts it.
+    """Put a copy in the place of an empty home, whole or not at all; `review up` then starts it.
 
-    Raises ReviewError where a server has lived already (nothing of it is overwritten), or `file` is no copy.
+    Raises ReviewError where a server has lived already (nothing of it is overwritten), or `file` is no copy or damaged.
     """
     home = (home or default_home()).absolute()
     if (home / _DATABASE).exists() or status(home).state != "absent":
@@ -63,13 +69,26 @@ def restore(file: Path, home: Path | None = None) -> None:
             fix="Move that folder away, or set PAIRSMITH_ARGILLA_HOME to another.",
         )
     try:
-        with tarfile.open(file) as archive:
-            names = set(archive.getnames())
-            if names != {_DATABASE, _CREDENTIALS}:
-                raise ReviewError("is no copy of a review server.", where=str(file))
-            (home / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
-            archive.extractall(home, filter="data")
-    except (OSError, tarfile.TarError, EOFError) as error:
-        raise ReviewError(f"cannot be read: {error}.", where=str(file)) from None
-    for name in names:
-        (home / name).chmod(0o600)
+        (home / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=home) as scratch:
+            _unpack(file, Path(scratch))
+            for name in (_CREDENTIALS, _DATABASE):  # the database last: it says that a server lives here
+                (Path(scratch) / name).chmod(0o600)
+                os.replace(Path(scratch) / name, home / name)
+    except (OSError, tarfile.TarError, EOFError, zlib.error, sqlite3.Error) as error:
+        said = str(error).splitlines()[0]
+        raise ReviewError(f"cannot be restored: {said}.", where=str(file), fix="Nothing was changed.") from None
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    """The two files of a copy, read to its end, because a gzip file tells only there that it is whole."""
+    with tarfile.open(file) as archive:
+        if set(archive.getnames()) != {_DATABASE, _CREDENTIALS}:
+            raise ReviewError("is no copy of a review server.", where=str(file))
+        archive.extractall(folder, filter="data")
+        assert archive.fileobj is not None
+        while archive.fileobj.read(1_000_000):
+            pass
+    with closing(sqlite3.connect(folder / _DATABASE)) as copy:
+        if copy.execute("PRAGMA quick_check").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("its database is damaged")

@@ -25,6 +25,7 @@ from schemas.errors import MissingDependency, ReviewError
 from schemas.records import Json
 
 PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
+OLDEST = (2, 6)  # tried with 2.6.0 and 2.8.0
 _PAGE = 1_000
 _BULK = 500  # records a request: as many as Argilla takes, because each request costs it as much as some of them
 _BULK_TIMEOUT_S = 300.0  # at some 100 records a second, less on a busy machine
@@ -99,9 +100,19 @@ class Argilla:
         logging.getLogger("argilla.sdk").setLevel(logging.CRITICAL)  # what it logs is raised as well
         who_am_i(self.url, api_key, headers=headers)
         try:
+            self._refuse_old(httpx.get(f"{self.url}/api/v1/version", timeout=60, headers=headers).json()["version"])
             return argilla.Argilla(api_url=self.url, api_key=api_key, timeout=60, headers=headers)
-        except (ArgillaError, httpx.HTTPError) as error:
+        except (ArgillaError, httpx.HTTPError, ValueError, KeyError) as error:
             raise ReviewError(f"Argilla cannot be used: {error}.", where=self.url, fix="Read its log.") from error
+
+    def _refuse_old(self, version: str) -> None:
+        if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
+            raise ReviewError(
+                f"Argilla {version} answers, which is too old.",
+                where=self.url,
+                why="It has no place for the mark by which a project finds its queues, and answers would be lost.",
+                fix=f"Use Argilla {OLDEST[0]}.{OLDEST[1]} or newer, or leave [review] url out for a server of ours.",
+            )
 
     def in_workspace(self, name: str) -> Argilla:
         """The same connection, looking at another workspace."""

@@ -200,6 +200,12 @@ def ready_database(
     raise ReviewError(f"The review server's database cannot be used: {last[0].strip()[:300]}", where=where, fix=fix)
 
 
+def keep_password(home: Path, password: str) -> None:
+    """Write down the owner's new password: the file says how to sign in."""
+    path = home / "credentials.json"
+    supervisor.write_json(path, {**json.loads(path.read_text(encoding="utf-8")), "password": password})
+
+
 def supervise(
     python: Path, environment: dict[str, str], home: Path, host: str, port: int, redis_url: str | None
 ) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -53,11 +54,10 @@ def people(argilla: Argilla) -> list[Person]:
 def invite(argilla: Argilla, names: Sequence[str]) -> Invited:
     """Let people answer this project's rows and no others. Who has an account keeps it, and its password.
 
-    Raises ReviewError for an empty name, before anybody was made.
+    Raises ReviewError for a name that is none, or that looks like another's, before anybody was made.
     """
-    if any(not name.strip() for name in names):
-        raise ReviewError("an empty name is no name.", where=argilla.url, fix="Name the people: review invite ann bob")
     known = {person.name: person for person in people(argilla)}
+    _refuse_names(argilla, names, known)
     workspace = argilla.workspace_id(make=True)
     passwords: dict[str, str] = {}
     let_in: list[str] = []
@@ -76,6 +76,34 @@ def invite(argilla: Argilla, names: Sequence[str]) -> Invited:
     except ReviewError as error:
         return Invited(argilla.url, passwords, tuple(let_in), error)
     return Invited(argilla.url, passwords, tuple(let_in))
+
+
+def _refuse_names(argilla: Argilla, names: Sequence[str], known: Collection[str]) -> None:
+    """An account for each spelling would make two people of one, whose answers would agree with themselves."""
+    folded = {_folded(name): name for name in known}
+    for name in names:
+        if not name.strip():
+            raise ReviewError(
+                "an empty name is no name.", where=argilla.url, fix="Name the people: review invite ann bob"
+            )
+        if name != name.strip() or not name.isprintable():
+            raise ReviewError(
+                f"the name {name!r} has spaces around it, or signs that nobody sees.",
+                where=argilla.url,
+                fix="Write it without them.",
+            )
+        other = folded.setdefault(_folded(name), name)
+        if other != name and name not in known:
+            raise ReviewError(
+                f"{name} and {other} are one name, spelled differently.",
+                where=argilla.url,
+                why="One person with two accounts would count as two.",
+                fix=f"Write {other} if it is the same person, else another name.",
+            )
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()
 
 
 def new_password(argilla: Argilla, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import urllib.error
@@ -40,6 +41,23 @@ def public_url(host: str, port: int) -> str | None:
             except OSError:
                 host = socket.gethostname()
     return _address(host, port)
+
+
+def cannot_listen(host: str, port: int) -> str | None:
+    """Why no server of this machine can be at an address; None if one can, or is there already."""
+    if not 1 <= port <= 65535:
+        return f"{port} is no port: they go from 1 to 65535."
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except PermissionError:
+        return f"Port {port} is not yours to use: below 1024 they are the system's."
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            return f"'{host}' is no address of this machine: {error.strerror or error}."
+    return None
 
 
 def answering_at(host: str, port: int) -> str | None:

@@ -8,7 +8,7 @@ pause of more than `PAUSE_S`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
@@ -37,8 +37,8 @@ SIMULATED = "simulated-"  # annotators whose name begins so are programs; their 
 class PullResult:
     """What a pull brought. `new` answers, `changed` ones where another stood, `withdrawn` ones
     taken back, `edits` pairs made, `unchanged` answers known before, `discarded` responses without an answer, `foreign`
-    records that are not ours, `altered` answers to a row whose output was changed in Argilla, `not_named` adjudications
-    by people whom the spec does not name."""
+    records that are not ours, `altered` answers to a row whose texts had been changed in Argilla, `not_named`
+    adjudications by people whom the spec does not name."""
 
     new: int = 0
     changed: int = 0
@@ -64,7 +64,9 @@ def pull(
     Raises ReviewError if there is no queue of this project on the server.
     """
     users = argilla.users()
-    keys = {review.reviewer for own in store.reviews().values() for review in own}
+    before = [review for own in store.reviews().values() for review in own]
+    keys = {review.reviewer for review in before}
+    named = _adjudicators(project, before)
     people = {reviewer_key(argilla.url, id_, keys): user for id_, user in users.items()}
     responses, seen = read_responses(queues_of(project, store, argilla), argilla, keys, users, progress)
     pairs = {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in seen)}
@@ -79,7 +81,7 @@ def pull(
     counts["foreign"] = len({pair_id for pair_id, _ in seen if pair_id not in pairs})
     submitted: set[tuple[str, Role, str]] = set()
     durable: list[Future[None]] = []
-    for response in timed(responses):
+    for response in _one_each(timed(responses)):
         pair = pairs.get(response.pair_id)
         if pair is None:
             continue
@@ -87,19 +89,20 @@ def pull(
         if response.status != "submitted":
             counts["discarded"] += 1
             continue
-        if why_not := _does_not_count(project, form, response, pair):
-            counts[why_not] += 1
+        why_not, why = _does_not_count(project, form, response, pair, named), sampled.get(pair.id, ())
+        review = None
+        if why_not != "foreign":
+            review = review_of(response, pair, why[-1].sampling_probability if why else None, form)
+        known_already = review is not None and _stands(review, own)
+        # What was brought before the row was changed is about the row that we know.
+        if review is None or (why_not and not (why_not == "altered" and known_already)):
+            counts[why_not or "foreign"] += 1
             continue
         submitted.add((pair.id, response.role, response.reviewer))
-        if own and own[-1].at == response.at:
+        if known_already:
             counts["unchanged"] += 1
             continue
-        why = sampled.get(pair.id, ())
-        review = review_of(response, pair, why[-1].sampling_probability if why else None, form)
         if any(earlier.at == response.at for earlier in own):  # a server that was restored says it again
-            if _says(review) == _says(own[-1]):
-                counts["unchanged"] += 1
-                continue
             review = Review(**{**dict(review), "at": max(now(), own[-1].at)})
         records: list[Record] = [review]
         gold = any(record.reason == "gold" for record in why)
@@ -133,21 +136,46 @@ def queues_of(project: Project, store: Store, argilla: Argilla) -> list[tuple[Qu
     return [(queue, "adjudicator" if queue.made_as.endswith(ADJUDICATION) else "annotator") for queue in queues]
 
 
+def _one_each(responses: Iterable[Response]) -> list[Response]:
+    """Of each person's responses to a row, which may stand in two queues, the latest that is an answer, or the latest.
+    `responses` in the order of time."""
+    last: dict[tuple[str, Role, str], Response] = {}
+    for response in responses:
+        key = response.pair_id, response.role, response.reviewer
+        if response.status == "submitted" or key not in last or last[key].status != "submitted":
+            last[key] = response
+    return list(last.values())
+
+
+def _adjudicators(project: Project, reviews: Iterable[Review]) -> set[str]:
+    """The names and keys of who may settle; of none, anybody may. Who settled rows under a name of the spec goes on as
+    one of them, whatever they are called by now."""
+    names = set(project.spec.review.adjudicators)
+    settled = (review for review in reviews if review.role == "adjudicator" and review.name in names)
+    return names | {review.reviewer for review in settled}
+
+
 def _does_not_count(
-    project: Project, form: AnswerForm, response: Response, pair: Pair
+    project: Project, form: AnswerForm, response: Response, pair: Pair, adjudicators: set[str]
 ) -> Literal["foreign", "altered", "not_named"] | None:
     """Why a submitted answer is none to the row that we know."""
     if response.values.get("verdict") not in VERDICTS:
         return "foreign"
-    shown = None if response.output is None else shown_text(response.output)
-    if shown not in (None, shown_text(escaped(pair.output))) and shown != shown_text(
-        both_sides(project, form, pair)[1]
-    ):
-        return "altered"
-    adjudicators = project.spec.review.adjudicators
-    if response.role == "adjudicator" and adjudicators and response.name not in adjudicators:
+    sides = both_sides(project, form, pair)
+    for field, plain, shown in zip((response.input, response.output), (pair.input, pair.output), sides, strict=True):
+        if field is not None and shown_text(field) not in (shown_text(escaped(plain)), shown_text(shown)):
+            return "altered"
+    if response.role == "adjudicator" and adjudicators and not {response.name, response.reviewer} & adjudicators:
         return "not_named"
     return None
+
+
+def _stands(review: Review, own: Sequence[Review]) -> bool:
+    """Whether what a person says is what they said last, as we know it."""
+    if not own or own[-1].decision == "withdrawn":
+        return False
+    again = any(earlier.at == review.at for earlier in own)  # a server that was restored says it again
+    return own[-1].at == review.at or (again and _says(review) == _says(own[-1]))
 
 
 def review_of(response: Response, pair: Pair, probability: float | None, form: AnswerForm = ANY_TEXT) -> Review:

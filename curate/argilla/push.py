@@ -31,7 +31,7 @@ from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Json, Message, Pair, content_id
-from schemas.reviews import Review, Sampled, SamplingReason
+from schemas.reviews import Review, Sampled, SamplingReason, first_drawn
 from schemas.store import Store
 
 SHARED, ADJUDICATION = "-shared", "-adjudication"
@@ -69,7 +69,7 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
         for row in chosen
         for reason, details in row.draws
     ]
-    gold = [item.pair for item in read_gold(project) if item.pair.id not in sampled]
+    gold = [item.pair for item in read_gold(project, store) if item.pair.id not in sampled]
     gold = gold[: max(1, round(_GOLD_SHARE * len(chosen)))] if chosen else []
     new += [
         Sampled(pair_id=pair.id, reason="gold", sampling_probability=1, dataset=_queue_of(project, pair.id))
@@ -120,7 +120,7 @@ def push(
     server cannot be used, or a queue of that name asks other questions.
     """
     sampled, reviews = store.sampled(), store.reviews()
-    gold = {item.pair.id: item.pair for item in read_gold(project)}
+    gold = {item.pair.id: item.pair for item in read_gold(project, store)}
     as_calibration = _gold_forms(project, population, list(gold.values()))
     known = {**population.pairs(sampled), **gold}
     by_queue: dict[str, list[Pair]] = {}
@@ -178,8 +178,7 @@ def reasons_of(why: Sequence[Sampled]) -> list[SamplingReason]:
 
 def project_id(store: Store) -> str | None:
     """What tells this project from every other: its first draw. None before that."""
-    sampled = [record for records in store.sampled().values() for record in records]
-    first = min(sampled, key=lambda record: (record.at, record.id), default=None)
+    first = first_drawn(record for records in store.sampled().values() for record in records)
     return content_id("project", [first.id, first.at.isoformat()]) if first else None
 
 

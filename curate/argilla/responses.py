@@ -18,8 +18,8 @@ PAUSE_S = 600.0
 
 @dataclass(frozen=True)
 class Response:
-    """A response as it stands on the server. `seconds` since the same person's previous answer, if known. `output` is
-    the field that was answered, as the page has it, and `titles` those of the queue's questions by name."""
+    """A response as it stands on the server. `seconds` since the same person's previous answer, if known. `input` and
+    `output` are what was answered, as the page has it, and `titles` those of the queue's questions by name."""
 
     pair_id: str
     reviewer: str
@@ -30,6 +30,7 @@ class Response:
     other_candidates: tuple[str, ...]
     at: datetime
     seconds: float | None = None
+    input: str | None = None
     output: str | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
 
@@ -69,6 +70,7 @@ def read_responses(
                         status=raw["status"],
                         values={question: answer["value"] for question, answer in (raw["values"] or {}).items()},
                         titles=queue.titles,
+                        input=record.get("fields", {}).get("simple"),
                         output=record.get("fields", {}).get("enhanced"),
                         other_candidates=tuple((record.get("metadata") or {}).get("rivals", ())),
                         at=utc(raw["updated_at"]),

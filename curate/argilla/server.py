@@ -35,7 +35,7 @@ from curate.argilla.launch import (
     server_variables,
     supervise,
 )
-from curate.argilla.probe import answering_at, local_url, public_url, who_am_i
+from curate.argilla.probe import answering_at, cannot_listen, local_url, public_url, who_am_i
 from curate.argilla.venv import ARGILLA_VERSION, ensure_environment, fingerprint
 from schemas.errors import ReviewError
 from schemas.progress import Progress, unseen
@@ -136,7 +136,7 @@ def up(
             if running:
                 _refuse_other_options(home, asked, last)
                 return _already_running(home, start_timeout_s, progress)
-            host, port = host or last.host or "127.0.0.1", port or last.port or 6900
+            host, port = host or last.host or "127.0.0.1", (last.port or 6900) if port is None else port
             database_url, redis_url = database_url or last.database_url, redis_url or last.redis_url
             clear_remains(home)
             if shutil.disk_usage(home).free < _DATA_BYTES:
@@ -296,6 +296,8 @@ def _refuse_other_database(home: Path, database_url: str) -> None:
 
 
 def _refuse_taken_port(host: str, port: int, home: Path) -> None:
+    if problem := cannot_listen(host, port):
+        raise ReviewError(problem, fix="Give --port and --host (127.0.0.1: this machine only; 0.0.0.0: others, too).")
     answering = answering_at(host, port)
     if answering is None:
         return

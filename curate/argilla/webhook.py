@@ -87,7 +87,8 @@ def _listening(address: str, called: threading.Event) -> Iterator[str]:
         timeout = 10
 
         def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
+            told = self.headers.get("Content-Length", "0")
+            length = int(told) if told.isascii() and told.isdecimal() else -1
             known = self.path == path and 0 <= length <= _MOST_BYTES
             if known:
                 self.rfile.read(length)

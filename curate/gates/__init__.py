@@ -68,10 +68,11 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 }
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
-    **dict.fromkeys(("fenced", "language", "values", "pii", "injection"), 2),
-    **dict.fromkeys(("thinking", "placeholder", "cut", "echo", "invented", "invented_name", "swapped", "limits"), 3),
-    **dict.fromkeys(("mixed_language", "translated", "answered", "repetition", "encoding"), 3),
-    **dict.fromkeys(("preamble", "lost_content"), 4),
+    **dict.fromkeys(("pii", "contacts", "toxic", "input"), 2),
+    **dict.fromkeys(("fenced", "language", "values", "injection", "echo", "invented_name", "encoding"), 3),
+    **dict.fromkeys(("thinking", "placeholder", "cut", "repetition", "answered", "mixed_language", "translated"), 4),
+    **dict.fromkeys(("invented", "swapped", "limits"), 4),
+    **dict.fromkeys(("preamble", "lost_content"), 5),
 }
 
 

@@ -5,26 +5,33 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
+from curate.gates.folding import fold
+from curate.gates.frames import sentences
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.names import unknown_name
 from curate.gates.number import Number
-from curate.gates.numbers import NumberMentions, in_digits, may_be_words, required
+from curate.gates.number_words import numbers_told
+from curate.gates.numbers import NumberMentions, grouped_by, in_digits, may_be_words, required
 from curate.gates.phrases import either, lexicon, words_of
 from curate.gates.units import changed_unit
+from curate.gates.words import stem_of
 from curate.words import words
 from prompts.answer_form import alternatives, resolved
 from schemas.records import Json, Pair, Reason
 
 _SHOWN = 12  # labels in a sentence
 _DATE = re.compile(r"(?:(\d{4})-)?\d\d-(\d\d)(?:[T ].*)?")
-_TIME = re.compile(r"([01]?\d|2[0-3]):\d\d(?::\d\d)?")
+_TIME = re.compile(r"([01]?\d|2[0-3]):(\d\d)(?::\d\d)?")
+_BY_HALF = (20, 25, 30, 35, 40)  # minutes told by the half hour before the next: fünf vor halb zehn
 _ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 # How digits are grouped differs by language: 1 200, 1'200 and 1.200 are 1200 for all that a translation may do to it.
 _GROUPED = re.compile("(?<=\\d)[ \u00a0\u202f\u2009'\u2019](?=\\d{3}(?!\\d))")
 _A_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d\s?[年月]")
+_ENDING = -3  # letters of a name that another language may write in its own way
 _PROSE = 40  # letters of a source that a translation may be too short for
 _A_WORD, _A_SYLLABLE = (
     2.6,
@@ -68,7 +75,7 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
         return passed("it is not JSON, which another gate says")
     told = _Told(pair.input, language)
     leaves = list(_leaves(value, schema or {}, schema or {}, "$"))
-    absent = [(at, leaf) for at, leaf in leaves if not told.holds(leaf)]
+    absent = [(at, leaf) for at, leaf in leaves if not told.holds(leaf) or told.gives_another(at, leaf)]
     share = 1 - len(absent) / len(leaves) if leaves else 1.0
     if absent:
         at, leaf = absent[0]
@@ -92,28 +99,64 @@ def _leaves(value: Any, schema: Any, root: Json, at: str) -> Iterator[tuple[str,
         yield at, value
 
 
+def _plain(number: float) -> str:
+    digits = format(abs(number), "f") if isinstance(number, float) else str(abs(number))
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
 class _Told:
     """What an input says, asked whether it holds a value."""
 
     def __init__(self, text: str, language: str) -> None:
         self._numbers = NumberMentions(_joined_groups(text), language)
-        self._known = bool(lexicon(language).ones)
+        self._known, self._language = bool(lexicon(language).ones), language
         self._text, self._words = text, f" {' '.join(words(text))} "
+
+    @cached_property
+    def _only(self) -> str:
+        """The number of an input that tells one, in a word; else ''."""
+        if (
+            self._known
+            or any(map(str.isdigit, self._text))
+            or not lexicon(self._language).hints.keys().isdisjoint(words(self._text))
+        ):
+            return ""
+        told = numbers_told(fold(self._text), self._language)
+        return min(told) if len(told) == 1 else ""
 
     def holds(self, leaf: str | int | float) -> bool:
         if not isinstance(leaf, str):
-            plain = format(abs(leaf), "f") if isinstance(leaf, float) else str(abs(leaf))
-            return self._number(plain.rstrip("0").rstrip(".") if "." in plain else plain)
+            return self._number(_plain(leaf)) and (isinstance(leaf, float) or self._only in ("", _plain(leaf)))
         if time := _TIME.fullmatch(leaf.strip()):
-            hour = int(time[1])
-            return not self._known or any(self._number(str(h)) for h in (hour, hour % 12 or 12, hour % 12 + 12))
+            return self._time(int(time[1]), int(time[2]))
         if date := _DATE.fullmatch(leaf.strip()):
             year, day = date[1] or "", date[2]
             years = (
                 not year or self._in_digits(year) or self._in_digits(year[2:]) or (self._known and self._number(year))
             )
             return self._number(day) and years
+        if address := _ADDRESS.fullmatch(leaf.strip()):  # spelt out too: ada (at) mill (dot) example
+            held = all(f" {word} " in self._words for word in words(address[0].partition("://")[2] or address[0]))
+            return held or fold(address[0]) in fold(self._text)
         return f" {' '.join(words(leaf))} " in self._words or self._paraphrased(leaf)
+
+    def gives_another(self, at: str, leaf: str | int | float) -> bool:
+        """Whether the name of a field stands in the input right before another number, and nowhere else."""
+        if isinstance(leaf, str) or at.endswith("]"):
+            return False
+        name = re.escape(at.rpartition(".")[2].replace("_", " "))
+        found = re.findall(rf"(?<!\w){name}\W{{0,4}}?(\d+(?:[.,]\d+)*)(?!\w)", fold(self._text))
+        return len(found) == 1 and Number(found[0], frozenset((_plain(leaf),))) not in NumberMentions(found[0], "en")
+
+    def _time(self, hour: int, minute: int) -> bool:
+        """Whether the hour is told on either clock, and the minutes: 9:45 may be a quarter to ten, 9:30 half ten."""
+        if not self._known:
+            return True
+        here, next_one = (
+            any(self._number(str(h)) for h in (hour, hour % 12 or 12, hour % 12 + 12)) for hour in (hour, hour + 1)
+        )
+        told = not minute or self._in_digits(f"{minute:02}") or self._number(str(minute))
+        return (here and told) or (next_one and (self._number(str(60 - minute)) or (minute in _BY_HALF and told)))
 
     def _paraphrased(self, leaf: str) -> bool:
         """Whether a text may be the input in other words."""
@@ -130,7 +173,10 @@ class _Told:
         """Whether a word of the input begins like this one. In scripts without capitals a beginning may be joined to a
         word as well as an ending (서울에서, بالقاهرة), and in some no blank parts two."""
         stem = word[: max(4, len(word) - 3)]
-        return (f" {stem}" if stem.isascii() else stem) in self._words
+        if (f" {stem}" if stem.isascii() else stem) in self._words:
+            return True
+        root = stem_of(self._language)
+        return len(word) == 4 and root(word) in map(root, self._words.split())
 
     def _in_digits(self, plain: str) -> bool:
         return re.search(rf"(?<!\d){plain}(?!\d)", self._text) is not None
@@ -152,6 +198,9 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
     flagged, `lost_name`, and between two alphabets none is. Flagged are a translation less than half as long as its
     source (`shorter`), a number with another unit (`changed_unit`), the same numbers in another order (`number_order`),
     and words of the source that stand there untranslated (`left_over`). The language itself is another gate's.
+    Flagged are also a variable or a tag of the source that is gone (`lost_variable`), a grouped number read as a
+    fraction (1.250 as 1.25: `number_format`), more lines than the source has sentences (`added_lines`), alternatives
+    between slashes (`options`) and fewer sentences in clearly less text (`lost_sentence`).
     Not covered: numbers that the translation makes up; units that were converted.
     """
     source = words(pair.input)
@@ -184,9 +233,45 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
         return kept._replace(reason=Reason("ok", f"{quote(turned)} stand in another order"), flags=("number_order",))
     if left := _left_over(pair.input, pair.output, language, to):
         return kept._replace(reason=Reason("ok", f"{quote(left)} is not translated"), flags=("left_over",))
-    if _in_latin(pair.output) and (name := unknown_name(pair.input, pair.output, language, letters=3)):
+    for code, said in _shape(pair.input, pair.output, language, to):
+        return kept._replace(reason=Reason("ok", said), flags=(code,))
+    if _in_latin(pair.output) and (name := unknown_name(pair.input, pair.output, language, _ENDING)):
         return kept._replace(reason=Reason("ok", f"the name {quote(name)} is not seen again"), flags=("lost_name",))
     return kept
+
+
+def _shape(source: str, text: str, language: str, to: str) -> Iterator[tuple[str, str]]:
+    """What a translation did to the form of its source: a code and a sentence."""
+    if lost := [mark for mark in _VARIABLE.findall(source) if mark not in text and fold(mark) not in fold(text)]:
+        yield "lost_variable", f"{quote(lost[0])} is gone"
+    if misread := _misread(source, text, language, to):
+        yield "number_format", f"{quote(misread)} is read as a fraction"
+    said, told = len(sentences(source)), len(sentences(text))
+    lines, before = ([line for line in side.splitlines() if line.strip()] for side in (text, source))
+    in_verse = len(lines) <= len(_CLAUSES.findall(source)) and all(line.strip()[-1] not in ":)*" for line in lines)
+    if len(lines) > max(len(before), said) and not in_verse:
+        yield "added_lines", f"it has {len(lines)} lines, the source {said} sentences"
+    if len(before) == 1 and " / " in text and "/" not in source:
+        yield "options", f"{quote(text)} gives several translations"
+    if told < said > 2 and _weight(text) < 0.7 * _weight(source):
+        yield "lost_sentence", f"it has {told} sentences, the source {said}"
+
+
+_CLAUSES = re.compile(r"[^\W_][^,;:.!?\u3000-\u3002\uff0c\uff1b]*")
+_VARIABLE = re.compile(
+    r"\{\{[^{}\n]{1,40}\}\}|\$?\{[\w.]{1,40}\}|%(?:\d\$)?[sd](?!\w)|%\(\w+\)[sd]|</?[a-z][a-z0-9]{0,9}>"
+)
+
+
+def _misread(source: str, text: str, language: str, to: str) -> str:
+    """A number of the source in groups of three, as its language groups them, which the text has as a fraction; or
+    ''."""
+    group, point = grouped_by(language), "," if grouped_by(to) == "." else "."
+    for number in re.findall(rf"(?<![\w.,])\d{{1,3}}[{re.escape(group)}]\d\d0(?![\w]|[.,]\d)", source):
+        whole, rest = number.split(group)
+        if re.search(rf"(?<![\d.,]){whole}[{point}]{rest.rstrip('0')}0?(?![\d]|[.,]\d)", text):
+            return str(number)
+    return ""
 
 
 def _weight(text: str) -> float:
@@ -227,7 +312,7 @@ def _left_over(source: str, text: str, language: str, to: str) -> str:
 
 _SMALL = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|[.,;:|!?\n]")
 _QUOTATION = re.compile(
-    r"[\"\u201c\u201e\u00ab\u300c'][^\n]{1,200}?[\"\u201d\u201c\u00bb\u300d']|`[^`\n]+`|\*[^*\n]+\*|\{[^{}]*\}|<[^<>]*>"
+    r"\$[^$\n]+\$|\\\w+|[\"\u201c\u201e\u00ab\u300c'][^\n]{1,200}?[\"\u201d\u201c\u00bb\u300d']|`[^`\n]+`|\*[^*\n]+\*|\{[^{}]*\}|<[^<>]*>"
 )
 
 

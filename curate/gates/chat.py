@@ -11,7 +11,7 @@ from curate.gates.folding import fold
 from curate.gates.frames import framed
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
 from curate.gates.phrases import phrases, says
-from curate.gates.words import count_words
+from curate.gates.words import content_words, count_words, stem_of, words
 from schemas.records import Pair, Reason
 
 _CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`")
@@ -42,7 +42,8 @@ def preamble(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     for side, text in sides(pair):
         folded = (_without_code(fold(text)), _other(pair, side), fold(style))
         for table in ("refusal", "preamble"):
-            finding = phrases(language).find(table, *folded)
+            said = _without_speech(folded[0]) if table == "refusal" else folded[0]
+            finding = phrases(language).find(table, said, *folded[1:])
             if finding and not (table == "refusal" and _is_told(*folded[:2], language)):
                 _, _, part = finding.rule.table.partition(".")
                 chats = rejected(
@@ -58,6 +59,16 @@ def preamble(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     return flagged or passed(f"it stands alone{_not_looked_for(language)}")
 
 
+def _without_speech(text: str) -> str:
+    """`text` without its spoken lines, where two or more begin with a dash: what a figure refuses is told."""
+    lines = text.splitlines()
+    spoken = [line for line in lines if _DASHED.match(line)]
+    return "\n".join(line for line in lines if line not in spoken) if len(spoken) > 1 else text
+
+
+_DASHED = re.compile(r"\s*[\u2013\u2014\u00ab\u201c\u201e\u300c]")
+
+
 def _flag(code: str, side: Side, quoted: str) -> Judgement:
     said = Reason(code, f"the {side} text says {quote(quoted)}")
     return passed()._replace(reason=said, flags=(code,))
@@ -68,6 +79,7 @@ _CODES = {
     "leak": "prompt_leak",
     "marker": "special_token",
     "closing": "afterword",
+    "empty": "empty",
     "maybe": "afterword",
 }
 
@@ -142,7 +154,27 @@ def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
             return rejected("answered", f"the {side} text {talk}: {quote(finding.quoted)}")
         if found := framed("answered", fold(text), f"{_other(pair, side)}\n{fold(style)}", language):
             return _flag(found.code, side, found.quoted)
+    if several := _alternatives(pair, language):
+        return _flag("options", "output", several)
     return passed(f"it is a rewrite{_not_looked_for(language)}")
+
+
+def _alternatives(pair: Pair, language: str) -> str:
+    """A list made of an input of one short phrase, where an item says most words of weight of it and half of the
+    items, two at least, say one: each is a text for the whole of it. Empty if it is not one."""
+    if "\n" not in pair.output or not _ITEM.match(pair.output) or not _ONE_SHORT_PHRASE.fullmatch(pair.input):
+        return ""
+    lines = [line for line in pair.output.splitlines() if line.strip()]
+    if not 2 <= len(lines) <= 10 or not all(map(_ITEM.match, lines)):
+        return ""
+    roots = set(map(stem_of(language), content_words(pair.input, language)))
+    said = sorted(len(roots.intersection(map(stem_of(language), words(line)))) for line in lines)
+    half = len(lines) - max(2, (len(lines) + 1) // 2)
+    return lines[0] if said[half] and said[-1] > len(roots) / 2 else ""
+
+
+_ITEM = re.compile(r"\s*(?:[-*\u2022\u00b7]|\(?\d{1,2}[.)\u3001:]|\(?[a-cA-C][.)])\s*\S")
+_ONE_SHORT_PHRASE = re.compile(r"[^\d,;:/&+\n\u060c\u3001\u3002\uff0c]{3,80}")
 
 
 def _is_told(text: str, other: str, language: str) -> bool:
@@ -156,8 +188,9 @@ def _other(pair: Pair, side: Side) -> str:
 
 
 def _without_code(folded: str) -> str:
-    """A text may show any mark between backticks."""
-    return _CODE.sub(" ", folded) if "`" in folded else folded
+    """A text may show any mark between backticks, if it says something else."""
+    left = _CODE.sub(" ", folded) if "`" in folded else folded
+    return left if left.strip() else folded
 
 
 def _not_looked_for(language: str) -> str:

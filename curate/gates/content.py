@@ -96,6 +96,8 @@ def _lost_parts(pair: Pair, vocabulary: Vocabulary, language: str) -> str:
     is no longer than the note; empty if there are none."""
     if count_words(pair.output) > 1.3 * count_words(pair.input) or count_words(pair.input) > _LONG:
         return ""
+    if len(_PARTS.findall(pair.input)) < 3:
+        return ""
     begins = {word[: max(4, len(word) - 2)] for word in vocabulary.words}
     parts = [(part.strip(), content_words(part, language)) for part in _PARTS.split(pair.input)]
     parts = [(part, found) for part, found in parts if found or re.search(r"\d", part)]
@@ -127,7 +129,7 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
 
 def is_summary(pair: Pair) -> bool:
     """True if the output has less than 60 % of the input's words, and so leaves things out."""
-    return count_words(pair.output) < 0.6 * count_words(pair.input)
+    return count_words(pair.output) < 0.6 * count_words(pair.input) and count_words(pair.input) > 20
 
 
 def in_code(text: str) -> bool:

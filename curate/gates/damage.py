@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import orjson
 
@@ -61,12 +62,9 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
             return rejected("cut", f"its last sentence has no end: {quote(line[-60:])}")
     if _open_bracket(line):
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
-    if (
-        words > 8
-        and not unspaced
-        and (last in lexicon(language).stop or last in lexicon(language).words("hangs"))
-        and last not in fold(pair.input).split()[-1:]
-    ):
+    seldom = lexicon(language).words("hangs")
+    hangs = line.endswith(tuple(seldom)) if unspaced else last in lexicon(language).stop or last in seldom
+    if hangs and words > (12 if unspaced else 8) and last not in fold(pair.input).split()[-1:]:
         hanging = passed(f"its last word is {quote(last)}, without a stop")
         return hanging._replace(flags=("unended",))
     lines = [earlier.strip() for earlier in before.splitlines() if count_words(earlier) >= _SENTENCE]
@@ -165,12 +163,25 @@ def fenced(pair: Pair, style: str = "") -> Judgement:
     A fence that names a language of code, and any fence where the input or the style speaks of code, is wanted.
     """
     match = _FENCED.match(pair.output)
-    if not match or "```" in match["inside"] or match["kind"].casefold() not in _OF_TEXT:
+    if not match or "```" in match["inside"] or not _is_of_text(match["kind"].casefold()):
         return passed("it stands in no fence")
     told = f"{fold(pair.input)}\n{fold(style)}"
     if "```" in told or says("any", "code", told) or in_code(match["inside"]):
         return passed("code may stand in a fence")
     return rejected("code_fence", f"the whole text stands in a code fence: {quote(pair.output)}")
+
+
+def _is_of_text(kind: str) -> bool:
+    """Whether the name of a fence says text, a kind of text or a language that people speak."""
+    return kind in _OF_TEXT or bool(says("any", "text", kind)) or kind in _spoken()
+
+
+@cache
+def _spoken() -> frozenset[str]:
+    from babel import Locale
+
+    named = {fold(name) for name in Locale.parse("en").languages.values()}
+    return frozenset(named | {fold(Locale.parse(code).language_name or "") for code in ("de", "fr", "es", "it", "pt")})
 
 
 def broken_json(pair: Pair) -> Judgement:

@@ -24,6 +24,8 @@ CONTACT = re.compile(
     r"(?P<email>[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+)|(?P<url>(?:https?://|www\.)[^\s<>\"')\]、。]+)"
     r"|(?P<phone>(?<![\w.,/-])(?:\+\d|\(?0\d|1-\d{3}-)[\d ()/.\u2013-]{5,}\d(?![\w]))"
 )
+_RATIO = re.compile(r"(?<![\d:.])\d{1,2}:\d(?![\d:])")
+_FORMULA = re.compile(r"\w*[\u2080-\u2089]\w*")  # of chemistry: H₂O
 _DIGIT, _MANY_DIGITS = re.compile(r"\d"), re.compile(r"\d(?:\D{0,6}\d){5}")
 _FEW = frozenset(("0", "1", "2", "100", "1000", "1000000"))
 _NEAR = 4  # tokens between a number and the word that it belongs to
@@ -61,7 +63,8 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
     if not _DIGIT.search(after):
         return passed("no number of its own")
-    text = description_of(CONTACT.sub(" ", pair.output))
+    text = CONTACT.sub(" ", pair.output)
+    text = description_of(text if text.isascii() else _FORMULA.sub(" ", text))
     for number in in_digits(_of_pictures().sub(" ", text)):
         if not number.forms & {"0", "1"} and number not in told:
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
@@ -75,6 +78,8 @@ def contacts(pair: Pair) -> Judgement:
     """E-mail addresses, web addresses and telephone numbers of the output stand in the input."""
     if not any(map(pair.output.__contains__, ("@", "://", "www."))) and not _MANY_DIGITS.search(pair.output):
         return passed("no contact of its own")
+    if "```" in pair.output or ("\n" in pair.output and in_code(pair.output)):
+        return passed("addresses in code are not compared")
     digits, given = re.sub(r"\D", "", pair.input), fold(pair.input)
     for match in CONTACT.finditer(pair.output):
         contact, kind = match[0].rstrip(".,;:!?"), match.lastgroup
@@ -99,6 +104,10 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
         straight = re.search(rf"(?<![\d:]){ratio[0]}[:\u2013-]{ratio[1]}(?![\d:])", pair.output)
         if turned and not straight and ratio[0] != ratio[1]:
             return rejected("swapped", f"the input says {quote(':'.join(ratio))}, the output {quote(turned[0])}")
+    given = Counter(_RATIO.findall(pair.input)) if ":" in pair.input else Counter[str]()
+    told = Counter(_RATIO.findall(pair.output)) if given else given
+    if (gone := given - told) and (new := told - given):
+        return rejected("swapped", f"the input says {quote(next(iter(gone)))}, the output {quote(next(iter(new)))}")
     if units := changed_unit(pair.input, pair.output, language, language):
         return rejected("changed_unit", f"the input says {quote(units[0])}, the output {quote(units[1])}")
     if len(_DIGIT.findall(pair.input)) < 2 or not _DIGIT.search(pair.output):
@@ -198,13 +207,16 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
         return rejected("lost_negation", f"the input says {quote(flipped)}, the output the contrary")
     if is_summary(pair) and count_words(pair.input) > _LONG and not translated:
         return passed("a summary may leave things out")
+    if lacking := _needless(before, after, spoken, language) or _needless(after, before, language, spoken):
+        return rejected("lost_condition", f"{quote(lacking)} is needed on one side, on the other it is not")
     conditions = ("condition", "supposes") if translated else ("condition",)
     for words_asked, told, code in (
         (("negation",), ("negated",), "lost_negation"),
         (conditions, ("conditions", "supposes"), "lost_condition"),
     ):
         word = next(filter(None, (says(spoken, name, before) for name in words_asked)), None)
-        if word and not any(says(language, name, after) for name in told):
+        known = any(lexicon(language).words(name) for name in told)
+        if word and known and not any(says(language, name, after) for name in told):
             return rejected(code, f"the input says {quote(word[0])}, and nothing in the output does")
     if not translated and (flipped := _flipped(before, after, language)):
         return rejected("lost_negation", f"the input denies {quote(flipped)}, the output does not")
@@ -235,6 +247,18 @@ def _denied_in_japanese(before: str, after: str) -> str:
     for match in re.finditer(rf"([一-鿿]{{2,6}})[ぁ-ん]{{0,4}}?(?:{denials})", before):
         if match[1] in after and not re.search(rf"{match[1]}[ぁ-ん]{{0,5}}(?:{denials})", after):
             return match[1]
+    return ""
+
+
+def _needless(text: str, other: str, language: str, others: str) -> str:
+    """A clause that allows nothing without something (a denial before a word such as `without`), where the other text
+    says that something is not needed and denies no other way; or ''."""
+    if not says(language, "lacking", text) or not says(others, "unneeded", other) or says(language, "unneeded", text):
+        return ""
+    for clause in _CLAUSE.split(text):
+        lacking = says(language, "lacking", clause)
+        if lacking and says(language, "denial", clause[: lacking.start()]):
+            return clause.strip()
     return ""
 
 

@@ -50,8 +50,8 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
     words, six at least, in repeated runs of four; a pair of words with content 5 times and a quarter of the text; fewer
     than 40 % distinct words in a stretch of 100. The shares have the shape of the rules on repeated n-grams of Rae et
     al. 2021 (table A1), with counts beside them, for these texts are short. The keys of a JSON text are not counted,
-    nor are the repeated lines of verse, of which at least half must be distinct; a loop in such verse is only flagged,
-    for the lines of a song differ by a word.
+    nor are the repeated lines of verse, of which at least half must be distinct; a loop in such verse, or in a log, is
+    only flagged, for the lines of a song differ by a word and those of a log by their time.
     Not covered: the same idea in other words, and a loop inside one long word.
     """
     share = 0.0
@@ -69,7 +69,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         loop = _loop(text, tokens, pairs, repeated, example, lexicon(language).stop) if repeats else _few_words(tokens)
         if loop:
             looped = rejected("loop", f"{loop} in the {side} text", share)
-            return looped._replace(keep=True, flags=("loop",)) if is_verse(text) else looped
+            return looped._replace(keep=True, flags=("loop",)) if is_verse(text) or _is_log(text) else looped
     return passed(f"{share:.0%} of the words repeat a run of four", share)
 
 
@@ -87,11 +87,19 @@ def is_verse(text: str) -> bool:
     return len({_REFRAIN_KEY.sub("", fold(line)) for line in lines}) >= 0.5 * len(lines)
 
 
+def _is_log(text: str) -> bool:
+    """Whether each of three lines or more begins with a time or a date of its own."""
+    starts = [_STAMP.match(line) for line in _lines(text)]
+    return len(starts) > 2 and all(starts) and len({start[0] for start in starts if start}) == len(starts)
+
+
 def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 _ITEM = re.compile(r"[-*•·] |\d{1,2}[.)]\s")
+_STAMP = re.compile(r"\W?\d[\d.:/T,-]{3,}")
+_SYMBOL = re.compile(r"[a-z]|\d+")  # of a formula or a table, no word
 _REFRAIN_KEY = re.compile(r"\W+")
 
 
@@ -128,7 +136,9 @@ def _loop(
             return f"the phrase {quote(clause)} stands {times} times"
     if len(tokens) >= 12:
         of_content = [
-            (n, p) for p, n in pairs.items() if n >= 5 and p[0] != p[1] and not (p[0] in stop and p[1] in stop)
+            (n, p)
+            for p, n in pairs.items()
+            if n >= 5 and p[0] != p[1] and not all(word in stop or _SYMBOL.fullmatch(word) for word in p)
         ]
         times, pair = max(of_content, key=lambda found: found[0], default=(0, ("", "")))
         if 2 * times >= 0.25 * len(tokens):
@@ -137,6 +147,7 @@ def _loop(
 
 
 def _few_words(tokens: list[str]) -> str:
+    tokens = [token for token in tokens if not _SYMBOL.fullmatch(token)]
     for start in range(0, len(tokens), 100):
         stretch = tokens[start : start + 100]
         if len(stretch) >= 30 and len(set(stretch)) < 0.4 * len(stretch):

@@ -53,11 +53,17 @@ def framed(gate: str, text: str, given: str, language: str) -> Found | None:
         return None
     codes = (language,) if language == "en" else (language, "en")
     for row in _frames().get(gate, ()):
-        for place in _PLACES[row.place](text):
+        for place in _found(row.place, text):
             for code in codes:
                 if quoted := _filled(row, place, given, code):
                     return Found(row.code, quoted)
     return None
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _found(place: str, text: str) -> tuple[str, ...]:
+    """What stands at a place of a text."""
+    return tuple(_PLACES[place](text))
 
 
 def _filled(row: Frame, place: str, given: str, language: str) -> str:
@@ -186,6 +192,34 @@ def _label(text: str) -> Iterator[str]:
         yield head[1]
 
 
+def _head(text: str) -> Iterator[str]:
+    """What stands before the first colon of a first line, where text follows."""
+    if (head := re.match(r"\A\W*([^\n:\uff1a]{4,140})[:\uff1a]\s*\S", text)) and count_words(head[1]) <= 4 * _TITLE:
+        yield head[1]
+
+
+def _noted(text: str) -> Iterator[str]:
+    """A few words in brackets at the end of a line."""
+    for note in _BRACKET.findall(text) if "(" in text or "\uff08" in text else ():
+        if count_words(note) <= (12 if note[0] > "\u2e80" else 5):
+            yield note
+
+
+def _bracket(text: str) -> Iterator[str]:
+    """What stands in brackets behind the text."""
+    if ("(" in text or "\uff08" in text) and (note := _BEHIND.search(text)):
+        yield note[1]
+
+
+def _tail(text: str) -> Iterator[str]:
+    """What stands before a colon at the start of the last paragraph or in brackets behind the text."""
+    parts = _paragraphs(text)
+    if len(parts) > 1 and (head := re.match(r"\W*([^\n:\uff1a]{3,40})[:\uff1a]", parts[-1])):
+        yield head[1]
+
+
+_BEHIND = re.compile(r"(?<=\S)\s*[(\uff08]([^()\uff08\uff09\n]{8,300})[)\uff09]\W*\Z")
+_BRACKET = re.compile(r"(?m)(?<=\S)[ \u3000]?[(\uff08]([^()\uff08\uff09\n]{3,60})[)\uff09]\W*$")
 _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "title": _title,
     "opening": _opening,
@@ -197,4 +231,8 @@ _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "plan": _plan,
     "anywhere": _anywhere,
     "label": _label,
+    "head": _head,
+    "noted": _noted,
+    "bracket": _bracket,
+    "tail": _tail,
 }

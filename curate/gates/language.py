@@ -94,13 +94,16 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
         wanted = input_code or code if side == "input" else code
         for quoted in quotations(text):
             text = text.replace(quoted, " ")
+        translated = input_code not in (None, code) and side == "output"
+        given_in = code if side == "input" else input_code or code
+        if stray := _stray(text, wanted, pair.input if side == "output" else pair.output, given_in):
+            return rejected("mixed_language", f"the {side} text has {quote(stray)} in it")
         if _writes_no_latin(wanted):
             for run in _LATIN_RUN.finditer(text):
-                translated = input_code not in (None, code) and side == "output"
                 if translated or fold(run[0]).strip(" ,") not in given:
                     return rejected("mixed_language", f"the {side} text goes over into {quote(run[0])}")
         for piece in _PIECE_END.split(text) if wanted in own_letters() else ():
-            if other := _by_own_letters(piece, wanted, pair.input):
+            if other := _by_own_letters(piece, wanted, pair.input, least=1):
                 return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(piece)}")
         if piece := _foreign_run(text, wanted, given):
             return rejected("mixed_language", f"the {side} text goes over into {quote(piece)}")
@@ -108,7 +111,7 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
             if len(segment) < 8 or (segment is not text and segment.isascii() and len(segment) < _SEGMENT):
                 continue
             letters = _letters(segment)
-            if len(letters) < 8 or fold(segment).strip(" .!?") in given:
+            if len(letters) < 8 or (not translated and fold(segment).strip(" .!?") in given):
                 continue
             if foreign := _foreign_script(letters, wanted, least=_SEGMENT):
                 return rejected("mixed_language", f"the {side} text goes over into {foreign.lower()}: {quote(segment)}")
@@ -142,22 +145,44 @@ def _foreign_run(text: str, code: str, given: str) -> str:
     return ""
 
 
+def _stray(text: str, code: str, given: str, given_in: str) -> str:
+    """Letters in `text`, but for what stands in brackets, that a text in `code` does not write, of another script or
+    of a language of the same one, where `given` has none either, or is in the language they are of; or ''."""
+    if text.isascii():
+        return ""
+    own = own_letters()
+    for other in _MIXED_WITH.get(code, ()):
+        if len(found := own[other].intersection(text).difference(given)) > 1:
+            return "".join(sorted(found))
+    for run in _FOREIGN_RUNS.findall(_BRACKETS.sub(" ", text)):
+        spoken = _NON_LATIN.get(_script(run[0]), code).split()
+        if code not in spoken and (given_in in spoken or not _FOREIGN_RUNS.search(given)):
+            return str(run)
+    return ""
+
+
+# A language whose own letters have no place in a text of the other.
+_MIXED_WITH = {"ja": ("zh",), "zh": ("ja",), "uk": ("ru",), "ru": ("uk",)}
+_FOREIGN_RUNS = re.compile(r"[Ѐ-ӿ]{2,}|[֐-׿؀-ۿऀ-ॿ฀-๿]{2,}|[぀-ヿ一-鿿가-힣]+")
+_BRACKETS = re.compile(r"[(（][^()（）]*[)）]")
 _RUN_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|[.!?;:,\"«»„“”()\n]|\d+")
 
 
-def _by_own_letters(text: str, code: str, given: str) -> str:
-    """The language whose own letters stand in a text (two different ones that the input does not say), which has none
-    of those of `code`; or ''."""
+def _by_own_letters(text: str, code: str, given: str, least: int = 2) -> str:
+    """The language whose own letters stand in a text (two that the input does not say, or `least` in a longer one),
+    which has none of those of `code`; or ''."""
     own = own_letters()
     if code not in own or text.isascii() or not own[code].isdisjoint(text):
         return ""
-    others = (
-        other for other, letters in own.items() if other != code and len(letters.intersection(text) - {*given}) > 1
-    )
-    return next(others, "")
+    for other, letters in own.items():
+        found = [letter for letter in text if letter in letters and letter not in given] if other != code else []
+        if len(set(found)) > 1 or (len(found) >= least and len(text) >= _OWN_LETTERS):
+            return other
+    return ""
 
 
 _PIECE_END = re.compile(r"[.!?…。！？、，,;；:：\n]+")
+_OWN_LETTERS = 20  # characters of a text without a letter of its own language
 _SURE_OF_A_SEGMENT = 0.99
 _OWN = 0.35  # so many of the words of a sentence that are stop words of a language make it a sentence of that language
 

@@ -42,8 +42,8 @@ def invented_name(pair: Pair, language: str = "en") -> Judgement:
 
 
 def unknown_name(text: str, other: str, language: str, letters: int = 5) -> str:
-    """The first name in `text` no part of which begins with the same `letters` as a part of a word in `other`; empty
-    if there is none."""
+    """The first name in `text` no part of which begins with the same `letters` as a part of a word in `other`, or,
+    where they are less than 0, is there but for so many at its end; empty if there is none."""
     given = fold(other)
     plain = [] if language == "de" or _in_title_case(text) else [_two_names()]
     for pattern in (_titled(), _QUOTED_NAME, *plain):
@@ -69,7 +69,8 @@ def _unknown_party(text: str, other: str, language: str) -> str:
 def _is_new(name: str, given: str, letters: int = 5) -> bool:
     """Whether no part of a name begins like a part of a word in the folded text `given`."""
     parts = [part for part in words(name) if len(part) > 2] if name[0].isupper() else [fold(name)]
-    return bool(parts) and not any(part[:letters] in given for part in parts)
+    begins = (part[: letters if letters > 0 else max(3, len(part) + letters)] for part in parts)
+    return bool(parts) and not any(begin in given for begin in begins)
 
 
 _AT_START = re.compile(rf"\W*({_NAME} ({_NAME} {_NAME})) [^\W\d_A-Z]")

@@ -70,8 +70,9 @@ def weekday_made_up(folded: str, given: str, language: str, input_language: str)
         return ""
     before, _ = _days(input_language)
     told = {day for name, day in before.items() if name in given}
+    short = _short_days(input_language)
     for word in set(_SHORT.findall(given)):
-        told |= {day for name, day in before.items() if name.startswith(word)}
+        told |= {day for name, day in before.items() if name.startswith(word)} | short.get(word, set())
     return (
         "" if says(input_language, "relative_days", given) else next((n for d, n in found.items() if d not in told), "")
     )
@@ -92,6 +93,18 @@ def _cardinals(language: str) -> tuple[dict[str, str], re.Pattern[str] | None]:
     if not values or lexicon(language).ones or language in (*_UNSPACED, "ar", "hi", "tr"):
         return values, None
     return values, re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(values, key=len, reverse=True)))})(?!\w)")
+
+
+@cache
+def _short_days(language: str) -> dict[str, set[int]]:
+    """The days by their abbreviations: `пн`."""
+    from babel.dates import get_day_names
+
+    short: dict[str, set[int]] = {}
+    for width in ("abbreviated", "short"):
+        for day, name in get_day_names(width, "format", language).items():
+            short.setdefault(fold(name).strip(" ."), set()).add(day)
+    return short
 
 
 _SHORT = re.compile(r"[^\W\d_]{2,}")

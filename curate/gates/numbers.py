@@ -57,7 +57,8 @@ class NumberMentions:
         self._language, self._folded = language, _folded(text)
         self._digits = _in_digits(self._folded)
         self._in_digits = {form for n in self._digits for form in n.forms}
-        self._in_digits |= {_plain(part) for n in self._digits for part in re.findall(r"\d+", n.text) if len(part) <= 2}
+        parts = ((part, n.text) for n in self._digits for part in re.findall(r"\d+", n.text))
+        self._in_digits |= {_plain(part) for part, whole in parts if len(part) <= 2 or "," in whole}
 
     @cached_property
     def _told(self) -> frozenset[str]:
@@ -105,6 +106,7 @@ def _folded(text: str) -> str:
     return folded if folded.isascii() else re.sub(r"\d", lambda digit: str(unicodedata.digit(digit[0])), folded)
 
 
+_SHORT_SCALES = {"k": 3, "m": 6, "b": 9, "bn": 9}
 _SCALES = {"万": 4, "萬": 4, "만": 4, "億": 8, "亿": 8, "억": 8, "千": 3}
 
 
@@ -152,8 +154,7 @@ def _read_digits(folded: str) -> Iterator[Number]:
             yield from (Number(part, frozenset({_plain(part)}), letters) for part in parts)
             continue
         forms = set(_values(number, parts))
-        if tail in ("k", "m") and len(parts) <= 2:
-            zeros = 3 if tail == "k" else 6
+        if (zeros := _SHORT_SCALES.get(tail)) and len(parts) <= 2:
             forms.add(_plain(parts[0] + (parts[1] if parts[1:] else "").ljust(zeros, "0")))
         if (zeros := _SCALES.get(tail[:1]) or _scale(folded[match.end() : match.end() + 12])) and len(parts) <= 2:
             fraction = parts[1] if len(parts) == 2 else ""
@@ -186,6 +187,18 @@ _TIME = re.compile(r"(\d{1,2})[.](\d\d)")
 @cache
 def _afternoon() -> re.Pattern[str]:
     return re.compile(rf"(?::\d\d)? ?(?:{'|'.join(r'[.]?'.join(word) for word in sorted(words_of('afternoon')))})")
+
+
+@cache
+def grouped_by(language: str) -> str:
+    """The mark between the thousands of a number in a language, a point or a comma (Unicode CLDR)."""
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        symbols = Locale.parse(language).number_symbols["latn"]
+    except (UnknownLocaleError, ValueError, KeyError):
+        return ","
+    return "." if symbols["decimal"] == "," else ","
 
 
 def _is_grouped(parts: list[str]) -> bool:

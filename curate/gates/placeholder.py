@@ -100,7 +100,8 @@ def _may_be_slot(text: str, match: re.Match[str]) -> bool:
     """Whether a text in square brackets stands inside of a sentence, in few words."""
     inside = match[0][1:-1]
     alone = _OWN_LINE.search(text[: match.start()]) and text[match.end() : match.end() + 1] in ("", "\n")
-    return not alone and len(inside.split()) <= 5 and inside[:1].isalpha() and len(inside) > 3
+    linked = text[match.start() - 1 : match.start()] == "[" and text[match.end() : match.end() + 1] == "]"
+    return not alone and not linked and len(inside.split()) <= 5 and inside[:1].isalpha() and len(inside) > 3
 
 
 def _begins_as_slot(inside: str, kind: str, language: str) -> bool:

@@ -105,7 +105,7 @@ def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
             letters = plain.isalpha() and (plain.isascii() or plain[:1] < "\u0e00")
             if plain and not (letters and len(plain) <= 2 and plain not in _SHORT):
                 names[plain] = names.get(plain, frozenset()) | {unit}
-    for name, unit in units_of().items():
+    for name, unit in units_of():
         names[name] = names.get(name, frozenset()) | {unit}
     spelt = either(names)
     return names, re.compile(

@@ -6,7 +6,7 @@ One JSON object a line: `{"input": "...", "output": "...", "verdict": "accept" |
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -17,6 +17,7 @@ from schemas.errors import InputError
 from schemas.project import Project
 from schemas.records import Imported, Pair, content_id
 from schemas.reviews import Review
+from schemas.store import Store
 
 _OLD_KEYS = {"simple": "input", "enhanced": "output"}
 _VERDICTS = ("accept", "reject", "edit")
@@ -45,8 +46,10 @@ class Accuracy:
         return self.right / self.answered
 
 
-def read_gold(project: Project) -> list[GoldItem]:
-    """The items of `review.gold`, in order; none if the spec names no file. Raises InputError naming the line."""
+def read_gold(project: Project, store: Store | None = None) -> list[GoldItem]:
+    """The items of `review.gold`, in order; none if the spec names no file. Raises InputError naming the line.
+
+    What was sent to people before is, by its texts, the same item in the `store`, wherever its line stands by now."""
     name = project.spec.review.gold
     if name is None:
         return []
@@ -57,9 +60,14 @@ def read_gold(project: Project) -> list[GoldItem]:
         raise InputError(
             f"cannot be read: {error.strerror}.", where=str(path), fix="Correct [review] gold, or leave it out."
         ) from None
-    return [
+    items = [
         _item(line, f"{path}:{number}", name, number, project) for number, line in enumerate(lines, 1) if line.strip()
     ]
+    if store is None:
+        return items
+    sent = [id_ for id_, why in store.sampled().items() if any(record.reason == "gold" for record in why)]
+    known = {(pair.input, pair.output): pair for pair in store.pairs(sent)} if sent else {}
+    return [replace(item, pair=known.get((item.pair.input, item.pair.output), item.pair)) for item in items]
 
 
 def _item(line: bytes, where: str, name: str, number: int, project: Project) -> GoldItem:

@@ -106,11 +106,15 @@ def invite(session: Session, names: tuple[str, ...]) -> None:
 def password(session: Session, name: str) -> None:
     """Give the user NAME another password and show it, this once. The account and its answers stay."""
     from curate.argilla import people as accounts
+    from curate.argilla.launch import OWNER, keep_password
+    from curate.argilla.server import default_home
     from pairsmith.screen import facts
     from pairsmith.stages import review
 
     with session.progress() as progress, review.argilla(session.project(), progress) as connected:
         made = accounts.new_password(connected, name)
+        if name == OWNER and session.project().spec.review.url is None:
+            keep_password(default_home(), made)
     page, note = review.page(session.project(), connected.url)
     data = {"command": "review password", "url": page, "passwords": {name: made}}
     session.answer(data, facts([("page", page), *note, (name, made)], width=max(11, len(name))))

@@ -135,7 +135,7 @@ class Caller:
 
 def no_project(slug: str) -> Refusal:
     """The one answer for a project that is not there and for one that the caller may not know of."""
-    return not_there(f"there is no project '{slug}'.", fix="The list of projects (GET /api/v1/projects) shows yours.")
+    return not_there(f"there is no project '{slug}'.", fix="The list of projects shows yours.")
 
 
 class Needs(NamedTuple):
@@ -189,7 +189,7 @@ async def _place(request: Request, caller: Caller, job: bool) -> str:
     except NoSuchJob:
         project = ""
     if not caller.may(Right.see_project, project):
-        raise not_there(f"there is no job '{job_id}'.", fix="The list of jobs (GET /api/v1/jobs) shows yours.")
+        raise not_there(f"there is no job '{job_id}'.", fix="The list of jobs shows yours.")
     return project
 
 

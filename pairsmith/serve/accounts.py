@@ -72,7 +72,8 @@ class Accounts:
             mark = sa.update(invitations).where(invitations.c.hash == hash_of(token), invitations.c.used.is_(None))
             if connection.execute(mark.values(used=stamp())).rowcount != 1:
                 raise Refusal(404, _NOT_USABLE, code="link_not_usable", fix="Ask an owner for a new one.")
-            if connection.scalar(sa.select(users.c.id).where(users.c.name == name)):
+            # Nobody is somebody else in capitals: people and the audit tell each other by name.
+            if name.casefold() in {held.casefold() for held in connection.scalars(sa.select(users.c.name))}:
                 raise Refusal(409, f"the name '{name}' is taken.", code="name_taken", fix="Take another.")
             connection.execute(sa.insert(users).values(row))
             connection.execute(sa.insert(members).values(user=row["id"], **given))

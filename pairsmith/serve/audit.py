@@ -40,10 +40,14 @@ class Audit:
     def page(
         self, *, before: int | None, limit: int, project: str | None, user: str | None, action: str | None
     ) -> list[dict[str, Any]]:
-        """Lines from the newest on, those with a number under `before`."""
+        """Lines from the newest on, those with a number under `before`. An action is the same on a page and over the
+        API."""
         query = sa.select(audit, users.c.name).outerjoin(users, users.c.id == audit.c.user)
-        for column, value in ((audit.c.project, project), (audit.c.user, user), (audit.c.action, action)):
+        for column, value in ((audit.c.project, project), (audit.c.user, user)):
             query = query if value is None else query.where(column == value)
+        if action is not None:
+            name = action.strip().replace(" ", "_").removeprefix("page_")
+            query = query.where(audit.c.action.in_((name, f"page_{name}")))
         query = query if before is None else query.where(audit.c.number < before)
         with self.engine.connect() as connection:
             rows = connection.execute(query.order_by(audit.c.number.desc()).limit(limit)).mappings()

@@ -126,8 +126,14 @@ _APPEND_ONLY = {
         for verb in ("update", "delete")
     ],
     "postgresql": [
-        f"CREATE OR REPLACE RULE audit_no_{verb} AS ON {verb} TO audit DO INSTEAD NOTHING"
-        for verb in ("update", "delete")
+        "CREATE OR REPLACE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'the audit is append-only'; END $$",
+        # Rules of an earlier version passed over such a statement without a word, and knew no TRUNCATE.
+        "DROP RULE IF EXISTS audit_no_update ON audit",
+        "DROP RULE IF EXISTS audit_no_delete ON audit",
+        "DROP TRIGGER IF EXISTS audit_append_only ON audit",
+        "CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit"
+        " FOR EACH STATEMENT EXECUTE FUNCTION audit_is_append_only()",
     ],
 }
 

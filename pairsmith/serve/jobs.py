@@ -40,6 +40,7 @@ __all__ = ["COMMANDS", "ENDED", "Job", "JobOptions", "Jobs", "NoSuchJob", "Proje
 
 _LOG = logging.getLogger(__name__)
 _ALIVE_S = 10.0
+_MOST_STOPPING = 50  # of those stopped last, so many are looked at for one that has not ended
 DATABASE_TIMEOUT_S = 60.0
 _ACTIVE = ["ENQUEUED", "DELAYED", "PENDING"]
 _STATES: dict[int, State] = {0: "done", 11: "waits_for_people", INTERRUPTED: "stopped"}
@@ -197,8 +198,11 @@ class Jobs:
         return self._jobs(self._rows(name="job", workflow_id_prefix=prefix, limit=limit, sort_desc=True))
 
     def active(self) -> Sequence[Job]:
-        """The jobs that wait or run, in the order in which they were asked for."""
-        return self._jobs(self._rows(name="job", status=_ACTIVE))
+        """The jobs that wait, run or are being stopped, in the order in which they were asked for."""
+        rows = self._rows(name="job", status=_ACTIVE)
+        stopped = self._rows(name="job", status="CANCELLED", limit=_MOST_STOPPING, sort_desc=True, load_output=False)
+        stopping = [row for row in stopped if is_held(self.folder(row.workflow_id))]
+        return self._jobs(sorted([*rows, *stopping], key=lambda row: row.created_at or 0))
 
     def unended(self, slug: str) -> str | None:
         """The job of a project that has not ended; one that is being stopped has not."""
@@ -335,10 +339,9 @@ class Jobs:
             return ("queued" if row.status == "ENQUEUED" else "running"), None, None, row.workflow_id, None
         if part.queue_name != HEAVY:
             return "queued", None, None, part.workflow_id, None
-        ahead = [
-            _request(other)["project"] for other in parts if other.queue_name == HEAVY and other.status == "PENDING"
-        ]
-        return "waits_for_gpu", None, None, part.workflow_id, f"{ahead[0]} computes now" if ahead else None
+        ahead = next((one for one in parts if one.queue_name == HEAVY and one.status == "PENDING"), None)
+        note = computes(self.folder(ahead.parent_workflow_id)) if ahead and ahead.parent_workflow_id else None
+        return "waits_for_gpu", None, None, part.workflow_id, note
 
     def _end_of_stopped(self, job_id: str) -> End:
         """How a job ended that was stopped: as any other, if its last process had ended before it could hear of it."""
@@ -348,6 +351,16 @@ class Jobs:
         if end is None or (end["code"] == 0 and json.loads((folder / f"part-{nth}.json").read_bytes())["until"]):
             return End(code=INTERRUPTED, problem=None)
         return End(code=end["code"], problem=None if end["code"] == INTERRUPTED else end["problem"])
+
+
+def computes(folder: Path) -> str:
+    """That another job computes now, and for how long in its present step, as far as that is known. Whose it is may be
+    nothing that those who wait may know."""
+    left_s = ((events.last(folder / "events.jsonl") or {}).get("pace") or {}).get("left_s")
+    if not left_s:
+        return "another project computes now"
+    minutes = max(1, round(left_s / 60))
+    return f"another project computes now; its present step takes about {minutes} more minute{'s' * (minutes > 1)}"
 
 
 def _by_queue(rows: Iterable[WorkflowStatus]) -> Iterable[Sequence[WorkflowStatus]]:

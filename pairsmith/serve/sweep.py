@@ -75,11 +75,11 @@ class Watch:
         """The jobs whose state has changed; a process whose job was stopped is asked to end."""
         active = {job.id: job for job in self._jobs.active()}
         gone = {job_id: job for job_id in self._watched.keys() - active.keys() if (job := self._now(job_id))}
-        for job in gone.values():
-            if job.state == "stopping":
-                stop(self._jobs.folder(job.id))
         self._jobs.looked_s = time.monotonic()
         now = active | gone
+        for job in now.values():
+            if job.state == "stopping":
+                stop(self._jobs.folder(job.id))
         changed = [job for job_id, job in now.items() if self._watched.get(job_id) != job]
         self._watched = {job_id: job for job_id, job in now.items() if not job.has_ended}
         self._changed_s = {job_id: at_s for job_id, at_s in self._changed_s.items() if job_id in self._watched}

@@ -99,7 +99,7 @@ class Talking:
                 503,
                 "a job needs the model's place in memory now.",
                 code="busy_with_a_job",
-                fix="The run page of its project, and GET /api/v1/jobs, say which and how long.",
+                fix="The list of projects says which, and its run page how long.",
                 retry_after_s=60,
             )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from schemas.records import Pair, Seed
+from schemas.reviews import first_drawn
 from schemas.store import tables
 from schemas.store.opening import sqlite_path
 from schemas.store.rows import BEFORE, origins_named
@@ -98,6 +99,8 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
     """Delete all that `traces` names, and what quotes it; how many records of each table went or were changed."""
     spellings = _spellings(traces.searched)
     calls, requests = _quoting_calls(store, traces, spellings)
+    # Queues and people's answers are found by it, and it holds no text.
+    first = first_drawn(record for records in store.sampled().values() for record in records)
     deleted: dict[str, int] = {}
 
     def work(connection: sa.Connection) -> None:
@@ -116,7 +119,10 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
         ):
             wanted = sorted(values)
             for at in range(0, len(wanted), _IN):
-                gone = connection.execute(sa.delete(table).where(column.in_(wanted[at : at + _IN]))).rowcount
+                rows = sa.delete(table).where(column.in_(wanted[at : at + _IN]))
+                if table is tables.sampled and first:
+                    rows = rows.where(table.c.id != first.id)
+                gone = connection.execute(rows).rowcount
                 deleted[table.name] = deleted.get(table.name, 0) + gone
         connection.execute(sa.delete(tables.origins).where(tables.origins.c.id.not_in(origins_named())))
         for name in traces.names:

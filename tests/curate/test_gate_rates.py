@@ -36,7 +36,7 @@ class Said(NamedTuple):
 
 @cache
 def rows(name: str) -> tuple[Row, ...]:
-    """The rows of every file `good*.jsonl` or `bad*.jsonl`."""
+    """The rows of every file `good*.jsonl`, `bad*.jsonl` or `held_out*.jsonl`."""
     files = sorted((Path(__file__).parent / "rows").glob(f"{name}*.jsonl"))
     return tuple(json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines())
 
@@ -156,9 +156,11 @@ def recall_table() -> str:
 
 
 def held_out() -> str:
-    """The same in short on rows that no rule was tuned on; their author had not seen a rule."""
+    """The same in short on rows that no rule was tuned on, `held_out*.jsonl`; their author had not seen a rule."""
+    if not rows("held_out"):
+        return "No rows are held out now."
     lines = ["| held-out rows | n | rejected | at most | flagged only | by |", "|---|---|---|---|---|---|"]
-    good, bad = judged("held_out_4_good"), judged("held_out_4_bad")
+    good, bad = judged("held_out_*good"), judged("held_out_*bad")
     defects = {name: [one for one in bad if one[0]["defect"].startswith(begin)] for name, begin in DEFECTS.items()}
     kinds = {f"good: {kind}": [one for one in good if one[0]["kind"] == kind] for kind in KINDS}
     for title, judged_rows in {"good": good, **kinds, "bad": bad, **defects}.items():

@@ -177,7 +177,7 @@ def test_an_input_that_a_teacher_wrote_for_a_label_is_judged_as_a_text(input: st
     """Refusals, loops and another language would be learnt as texts that get this label; what people wrote is not
     judged, and neither is the label."""
     steps = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)["steps"]
-    (step,) = (step for step in steps if step.by == "gate/input@1")
+    (step,) = (step for step in steps if step.by == "gate/input@2")
     origin = Generated(generator="backward", prompt="p", teacher="t", sampling=Sampling(), calls=())
     written = pair(input, "delivery")
     assert step.judge(written).keep is True
@@ -208,5 +208,5 @@ def test_a_translation_is_judged_in_its_own_language(tmp_path: Path) -> None:
     spanish = (
         "El museo cierra los lunes y abre hasta tarde los jueves, cuando la entrada es gratuita para todo el mundo."
     )
-    assert judge_text(source, french, steps)["gate/language@2"].keep is True
-    assert judge_text(source, spanish, steps)["gate/language@2"].keep is False
+    assert judge_text(source, french, steps)["gate/language@3"].keep is True
+    assert judge_text(source, spanish, steps)["gate/language@3"].keep is False

@@ -208,3 +208,29 @@ def test_a_header_in_any_script_may_stay(tmp_path: Path) -> None:
     """A column that says something is kept under its name, whatever letters that has."""
     rows = "".join(f"where do I find it,go along road {n},{'low' if n % 2 else 'high'}\n" for n in range(8))
     assert taken(tmp_path, "a.csv", f"question,answer,höhe\n{rows}")["höhe"] == "höhe"
+
+
+def test_objects_are_the_outputs_of_who_extracts(tmp_path: Path) -> None:
+    """A column of JSON objects, whatever it is called, is the output of a task that was named as extraction, never an
+    input; of any other task it is only said not to be read."""
+    rows = "".join(
+        json.dumps({"text": f"my lamp {n} came too late", "fields": {"product": "lamp", "number": n}}) + "\n"
+        for n in range(9)
+    )
+    (tmp_path / "a.jsonl").write_text(rows)
+    found = guess(tmp_path / "a.jsonl", "extract")
+    assert (found.kind, found.settings["columns"]) == ("pair", {"input": "text", "output": "fields"})
+    assert "'fields' is the output: it holds JSON objects" in found.why[0]
+    other = guess(tmp_path / "a.jsonl")
+    assert (other.kind, other.settings["columns"]) == ("input", {"text": "text"})
+    assert "not read: fields" in other.why
+
+
+@pytest.mark.parametrize(("words", "tokens"), [(2, 64), (30, 160), (300, 512)])
+def test_a_test_answer_has_room_for_the_longest_output(tmp_path: Path, words: int, tokens: int) -> None:
+    """No token is shorter than a byte, so the bytes of the longest output are enough; an untuned model that does not
+    end is not waited for longer than that, nor longer than where nothing is known."""
+    rows = "".join(f"where do I find it,{'road ' * words}{n}\n" for n in range(4))
+    spec = taken(tmp_path, "a.csv", f"question,answer\n{rows}")["spec"]
+    assert spec.evaluate.sampling.max_tokens == tokens
+    assert spec.evaluate.sampling.temperature == 0.7

@@ -99,6 +99,8 @@ class Service:
 
 def _hurry(engine: sa.Engine) -> None:
     """No test loses power, so nothing waits for the disk."""
+    if engine.dialect.name != "sqlite":
+        return
     engine.dispose()
 
     @sa.event.listens_for(engine, "connect")
@@ -118,9 +120,9 @@ def unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(people, "SIGN_INS", everything)
 
 
-def staffed(root: Path) -> Service:
+def staffed(root: Path, settings: Settings = Settings()) -> Service:  # noqa: B008  it is frozen
     """A service with an owner of all, and an editor, a reviewer and a viewer of MINE, and somebody of no project."""
-    service = Service(root)
+    service = Service(root, settings)
     service.person("owner", Role.owner, ALL)
     for role in (Role.editor, Role.reviewer, Role.viewer):
         service.person(role.value, role)

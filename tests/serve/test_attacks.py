@@ -18,6 +18,7 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 from starlette.testclient import TestClient
 
 from pairsmith.serve import limits
+from pairsmith.serve.access import Role
 from pairsmith.serve.api.pages import attached, encoded
 from schemas.store import Store
 from tests.serve.people import MINE, OTHER, PASSWORD, SPEC, Service, problem, staffed, unlimited
@@ -192,3 +193,89 @@ def test_a_cursor_that_somebody_has_written_is_refused_or_a_page(service: Servic
     for sort in ("asked", "best"):
         answer = service.browser("viewer").get(f"/api/v1/projects/{MINE}/rows", params={"cursor": cursor, "sort": sort})
         assert answer.status_code in (200, 400)
+
+
+def test_a_key_for_a_project_of_others_is_for_one_that_is_none(service: Service) -> None:
+    """Whether a project is there cannot be learnt by asking for a key in it, on the page or over the API."""
+    editor = service.browser("editor")
+    for path, how in (("/api/v1/keys", "json"), ("/keys", "data")):
+        sent = {slug: {"name": "k", "role": "viewer", "project": slug} for slug in (OTHER, "none")}
+        told = {slug: editor.post(path, **{how: form}, headers=HTML) for slug, form in sent.items()}
+        assert {answer.status_code for answer in told.values()} == {404}
+        assert "no member" not in told[OTHER].text
+        assert f"there is no project '{OTHER}'" in html.unescape(told[OTHER].text).lower()
+
+
+def test_nobody_has_a_role_in_a_project_that_is_to_come(service: Service) -> None:
+    """An owner's form that names no project gives no role: who takes that name later begins with nobody."""
+    owner, viewer = service.browser("owner"), service.users["viewer"]
+    before = service.app.state.accounts.roles(viewer)
+    answer = owner.post(f"/people/{viewer}", data={"role": "owner", "project": "to-come"})
+    assert answer.status_code == 404
+    assert service.app.state.accounts.roles(viewer) == before
+
+
+def test_names_can_be_shown_and_are_nobody_elses(service: Service) -> None:
+    """A key's name turns no line around and holds no zero byte, on the page as over the API; and nobody joins as an
+    owner in capitals."""
+    editor, accounts = service.browser("editor"), service.app.state.accounts
+    for name in ("a\0b", "\u202egnp.exe", "two\nlines", " "):
+        answer = editor.post("/keys", data={"name": name, "role": "viewer", "project": MINE}, headers=HTML)
+        assert answer.status_code in (400, 422), name
+    for name in ("OWNER", "Owner"):
+        token = accounts.invite(MINE, Role.viewer, None)
+        refused = service.anonymous().post("/api/v1/redeem", json={"token": token, "name": name, "password": PASSWORD})
+        assert problem(refused)["status"] == 409
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"validation_file": "file-1"},
+        {"integrations": [{"type": "wandb", "wandb": {"project": "x"}}]},
+        {"n_epoch": 3},
+        {"suffix": "a\nb"},
+        {"hyperparameters": {"learning_rate_multiplier": 1e308}},
+        {"hyperparameters": {"learning_rate_multiplier": 0}},
+        {"hyperparameters": {"epochs": 3}},
+    ],
+)
+def test_what_is_not_served_of_a_tuning_is_refused(service: Service, asked: dict[str, Any]) -> None:
+    """Nothing that an OpenAI client asks for is left out without a word, and no typo trains with the default."""
+    line = b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
+    owner = service.browser("owner")
+    file = owner.post("/v1/files", files={"file": ("a.jsonl", line)}, data={"purpose": "fine-tune"}).json()["id"]
+    refused = owner.post("/v1/fine_tuning/jobs", json={"model": "embedded", "training_file": file, **asked})
+    assert refused.status_code in (400, 422)
+    assert problem(refused)["what"]
+    assert service.workspace.projects() == [MINE, OTHER]
+
+
+@pytest.mark.parametrize(
+    ("step", "form"),
+    [
+        ("columns", {"source": "x"}),
+        ("columns", {"source": "9" * 5000}),
+        ("columns", {"source": "-1"}),
+        ("checks", {"least_words": "9" * 5000}),
+        ("model", {"answer_tokens": "inf"}),
+        ("cap", {"max_usd": "NaN"}),
+    ],
+)
+def test_a_form_that_somebody_has_written_is_refused_in_words(
+    service: Service, step: str, form: dict[str, str]
+) -> None:
+    """A number that no field of ours sends is a mistake of its writer, no defect, and changes nothing."""
+    before = (service.workspace.folder(MINE) / "pairsmith.toml").read_text()
+    answer = service.browser("owner").post(f"/p/{MINE}/setup/{step}", data=form, headers=HTML)
+    assert answer.status_code in (400, 422)
+    assert 'class="problem"' in answer.text
+    assert (service.workspace.folder(MINE) / "pairsmith.toml").read_text() == before
+
+
+def test_a_page_of_the_audit_begins_at_a_number_that_a_line_can_have(service: Service) -> None:
+    """Neither the page nor a cursor takes the database beyond its integers."""
+    owner = service.browser("owner")
+    for before in ("9" * 30, "-1", "x"):
+        assert owner.get("/audit", params={"before": before}, headers=HTML).status_code in (400, 422), before
+    assert owner.get("/api/v1/audit", params={"cursor": encoded(10**30)}).status_code == 400

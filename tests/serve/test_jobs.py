@@ -21,7 +21,7 @@ from bench.service.kills import WORDS
 from pairsmith.serve import parts, sweep
 from pairsmith.serve.environment import job_environment
 from pairsmith.serve.job import Job, JobOptions, NoSuchJob, ProjectBusy
-from pairsmith.serve.jobs import Jobs
+from pairsmith.serve.jobs import Jobs, computes
 from pairsmith.serve.process import MOST_DEATHS, starts
 from pairsmith.serve.sweep import Watch
 from pairsmith.serve.workspace import NoSuchProject, Workspace
@@ -118,10 +118,12 @@ def test_stop_drains_and_keeps_and_going_on_asks_for_the_rest(workspace: Workspa
         await job_that(jobs, job.id, lambda job: len(unhurried.asked) >= 4)
         stopping = await jobs.cancel(job.id)
         assert stopping.state == "stopping"
+        assert [job.state for job in await asyncio.to_thread(jobs.active)] == ["stopping"], "pages show it till it ends"
         with pytest.raises(ProjectBusy):
             await jobs.go_on(job.id, "ann")
         stopped = await ended(jobs, job.id)
         assert (stopped.state, stopped.exit_code, stopped.problem) == ("stopped", 130, None)
+        assert await asyncio.to_thread(jobs.active) == []
         assert 0 < pairs(workspace, "tiny") < 24
         assert (await jobs.cancel(job.id)).state == "stopped"
         again = await jobs.go_on(job.id, "ann")
@@ -292,7 +294,8 @@ def test_a_run_stops_when_its_spec_is_changed_between_its_parts(workspace: Works
 def test_one_job_at_a_time_has_the_gpu(
     workspace: Workspace, unhurried: LoopbackTeacher, teacher: LoopbackTeacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others wait in the order in which they came, each with its place and with who is before it."""
+    """The others wait in the order in which they came, each with its place; whose project computes is
+    not said, because it may be one of which they know nothing."""
     monkeypatch.setattr(parts, "needs_gpu", lambda spec, stage: True)
     for slug in ("one", "two", "three"):
         write_project(workspace, slug, unhurried.url if slug == "one" else teacher.url)
@@ -300,11 +303,14 @@ def test_one_job_at_a_time_has_the_gpu(
 
     async def scene() -> None:
         begun = [await jobs.start("one", "generate", NO_OPTIONS, "ann")]
-        await job_that(jobs, begun[0].id, lambda job: job.state == "running")
+        await job_that(jobs, begun[0].id, lambda job: bool(starts(jobs.folder(job.id))))
         for nth, slug in enumerate(("two", "three"), 1):
             begun.append(await jobs.start(slug, "generate", NO_OPTIONS, "ann"))
-            waiting = await job_that(jobs, begun[nth].id, lambda job: job.state == "waits_for_gpu")
-            assert (waiting.position, waiting.note) == (nth, "one computes now")
+            waiting = await job_that(
+                jobs, begun[nth].id, lambda job: job.state == "waits_for_gpu" and job.note is not None
+            )
+            assert waiting.position == nth
+            assert (waiting.note or "").startswith("another project computes now")
         done = [await ended(jobs, job.id) for job in begun]
         assert [job.state for job in done] == ["done"] * 3
         for before, after in itertools.pairwise(done):
@@ -456,3 +462,15 @@ def test_a_job_that_went_with_its_project_keeps_nobody_from_the_others(workspace
     jobs.cancel_now(kept.id)
     assert [job.id for job in watch._look()] == [kept.id]
     jobs.close()
+
+
+@pytest.mark.parametrize(
+    ("left_s", "says"), [(None, ""), (20, "; its present step takes about 1 more minute"), (400, " 7 more minutes")]
+)
+def test_how_long_the_one_that_computes_needs_is_said(tmp_path: Path, left_s: float | None, says: str) -> None:
+    """To those who wait, as far as it has reported it; nothing is guessed."""
+    assert computes(tmp_path) == "another project computes now"
+    line = {"at": 1.0, "stage": "train", "numbers": {"done": 1}, "pace": {"left_s": left_s}}
+    (tmp_path / "events.jsonl").write_text(json.dumps(line) + "\n")
+    assert computes(tmp_path).startswith("another project computes now")
+    assert computes(tmp_path).endswith(says)

@@ -153,7 +153,10 @@ def test_what_is_not_there_is_a_page(client: TestClient) -> None:
         assert len(page.headings) == 1
         assert 'class="problem"' in text
         assert "request <span" in text
-    assert "not among the rows any more" in seen(client, "/p/whole/rows?row=0123456789abcdef")[1]
+    assert (
+        "is not among the rows: another run may have replaced it"
+        in seen(client, "/p/whole/rows?row=0123456789abcdef")[1]
+    )
 
 
 @pytest.mark.parametrize("q", [NASTY, "lighthouse", "'", "%"])
@@ -348,12 +351,15 @@ def test_differences_are_by_words() -> None:
 
 def test_reasons_are_sentences() -> None:
     """Every code that curation counts is told as a sentence; one of a user's own gate is shown as it is."""
+    from pairsmith.serve.pages.words import reason
     from pairsmith.style.reasons import SENTENCES, sentence_of
 
     assert all(sentence.endswith(".") for sentence in SENTENCES.values())
     assert sentence_of("missing:ar_flag") == "It lacks what the pattern ar_flag looks for."
     assert sentence_of("my_own") == "my own"
     assert Reason("short").code in SENTENCES
+    assert reason("outranked", "rank 2 of 3") == "Another candidate of this input is better: rank 2 of 3"
+    assert reason("short", "it has 2 words") == "It has 2 words"
 
 
 def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path) -> None:

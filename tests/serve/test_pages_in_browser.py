@@ -180,6 +180,21 @@ def test_a_project_begins_with_what_is_pasted(site: Site, page: Any) -> None:
     assert page.locator("#beside .row-list > li").count() == 5
 
 
+def test_a_file_is_dropped_on_the_field(page: Any) -> None:
+    """It is chosen as if it had been picked, and a project is made of it."""
+    page.goto("/new")
+    dropped = page.evaluate_handle(
+        "() => { const files = new DataTransfer();"
+        " files.items.add(new File(['a kite in fog\\na crane at dusk\\n'], 'ideas.txt', {type: 'text/plain'}));"
+        " return files }"
+    )
+    page.dispatch_event("[data-drop=file]", "drop", {"dataTransfer": dropped})
+    assert page.eval_on_selector("#file", "field => field.files[0].name") == "ideas.txt"
+    page.get_by_label("Name of the project").fill("dropped")
+    page.get_by_role("button", name="Make the project").click()
+    playwright.expect(page.locator("h1")).to_contain_text("2 seeds")
+
+
 def test_rows_are_found_opened_compared_and_answered(site: Site, page: Any) -> None:
     """Search narrows while one types and stays in the address; keys walk, open, compare and answer."""
     page.goto("/p/whole/rows?state=accepted")
@@ -232,7 +247,7 @@ def test_it_reads_without_script(site: Site, browser: Any) -> None:
 def test_many_tabs_of_one_browser_are_one_stream(site: Site, browser: Any) -> None:
     """More tabs than connections that a browser opens to a host: each still answers, and the server has one stream."""
     context = browser.new_context(base_url=site.url)
-    tabs = [context.new_page() for _ in range(10)]
+    tabs = [context.new_page() for _ in range(14)]
     for tab in tabs:
         tab.goto("/p/empty/run", timeout=20_000)
     _soon(lambda: site.app.state.limits.running("streams") >= 1, 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html import unescape
 from pathlib import Path
@@ -306,3 +307,60 @@ def test_a_curation_that_accepts_nothing_shows_what_kept_the_rows_out(service: S
     with Store.open(Store.url_for(project)) as store:
         assert curate(project, store).counts.accepted == 8
     assert "8 read, nobody asked" in browser.get("/p/broken/run").text
+
+
+OBJECTS = "".join(
+    json.dumps({"text": f"Meine Lampe {n} ist noch nicht da", "felder": {"produkt": "Lampe", "nummer": n}}) + "\n"
+    for n in range(9)
+)
+FIELDS = {
+    "type": "object",
+    "properties": {"produkt": {"type": "string", "maxLength": 40}, "nummer": {"type": "integer"}},
+    "required": ["produkt", "nummer"],
+    "additionalProperties": False,
+}
+
+
+def test_objects_of_a_file_are_what_is_extracted(service: Service) -> None:
+    """Who extracts by a schema and brings objects has pairs, whatever their column is called; the page shows an object
+    as its first cell, also where it is not read."""
+    browser = made(service, "fields", "t.jsonl", OBJECTS, kind="extract", schema=json.dumps(FIELDS))
+    assert [source.kind for source in spec_of(service, "fields").seeds] == ["pair"]
+    assert not spec_of(service, "fields").asks_teacher
+    told = {"source": "0", "header": ["text", "felder"], "role": ["input", ""]}
+    assert browser.post("/p/fields/setup/columns", data=told).status_code == 303
+    assert "it holds JSON objects" not in (service.workspace.folder("fields") / "pairsmith.toml").read_text()
+    assert '{"produkt": "Lampe", "nummer": 0}' in unescape(browser.get("/p/fields/setup").text)
+    sent = browser.post("/p/fields/setup/seeds", files={"file": ("u.jsonl", OBJECTS.encode())})
+    assert sent.status_code == 303, sent.text
+    assert [source.kind for source in spec_of(service, "fields").seeds] == ["pair"]
+
+
+def test_how_long_a_test_answer_may_be_is_set_on_the_page(service: Service) -> None:
+    """Lines of inputs are answered as long in the test as they are generated, finished outputs have room for the
+    longest; the number stands under Model and leaves the other settings of the sampling as they are."""
+    browser = made(service, "ideas", "i.txt", "a kettle\na lamp\n")
+    assert spec_of(service, "ideas").evaluate.sampling.max_tokens == 128
+    made(service, "whole", "o.txt", "word " * 60 + "\n", lines="output")
+    assert spec_of(service, "whole").evaluate.sampling.max_tokens == 320
+    made(service, "answers", "a.txt", "where is it\n", kind="reply")
+    assert spec_of(service, "answers").evaluate.sampling.max_tokens == 512
+    assert browser.post("/p/ideas/setup/model", data={"answer_tokens": "90"}).status_code == 303
+    sampling = spec_of(service, "ideas").evaluate.sampling
+    assert (sampling.max_tokens, sampling.temperature, sampling.top_p) == (90, 0.7, 0.95)
+    assert 'name="answer_tokens" inputmode="numeric" value="90"' in browser.get("/p/ideas/setup").text
+    assert browser.post("/p/answers/setup/model", data={"answer_tokens": "200"}).status_code == 303
+    assert spec_of(service, "answers").evaluate.sampling.max_tokens == 200
+    refused = browser.post("/p/ideas/setup/model", data={"answer_tokens": "many"})
+    assert "is not a number above 0" in unescape(refused.text)
+
+
+def test_a_server_on_this_machine_is_offered_with_what_it_needs_first(service: Service) -> None:
+    """It is named among the teachers; that an owner has to allow its host first is said beside it until one has."""
+    browser = made(service, "local", "i.txt", "a kettle\na lamp\n")
+    says = "Ollama on this machine; $0"
+    assert f"{says}; an owner has to allow it first" in browser.get("/p/local/setup").text
+    service.app.state.policy.allow("http://localhost:11434/v1", "", "ann")
+    page = browser.get("/p/local/setup").text
+    assert says in page
+    assert f"{says}; an owner" not in page

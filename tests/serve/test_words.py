@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pairsmith.plan import PlannedStage
@@ -99,3 +101,40 @@ def test_a_page_says_what_comes_before_its_stage() -> None:
     assert of.before("train", None) == "; review comes first"
     assert of.before("train", job) == ""
     assert of.before("evaluate", job) == "; train comes first"
+
+
+def test_what_failed_is_a_heading_without_its_details() -> None:
+    """The sentence without what stands in parentheses, which is shown whole below it; of a training that is stopped it
+    is said that it keeps its best state, but not once its steps are done."""
+    what = "nothing answers at the teacher's address (a: cannot connect: [Errno 111] ('127.0.0.1', 9))."
+    job = Job(
+        id="1", project="a", command="run", options=JobOptions(), by="ann", state="failed", created=now(),
+        problem={"what": what},
+    )  # fmt: skip
+    of = Snapshot("a", Project(Path(), SPEC), None, (), (), ())
+    assert words.run(of, job, None, None, None) == "Nothing answers at the teacher's address."
+    receipt = Receipt(command="run", ok=False, counts=Counts(), seconds=1, started=now(), spec_hash="",
+                      facts={"error": what})  # fmt: skip
+    after = dataclasses.replace(of, receipts=(receipt,))
+    assert words.overview(after, None, None) == "Run failed: nothing answers at the teacher's address."
+    for done, says in ((2, "Training stops after this step"), (5, "This stops")):
+        progress = {"stage": "train", "numbers": {"done": done, "total": 5}}
+        stopping = job.model_copy(update={"state": "stopping", "progress": progress})
+        assert words.run(of, stopping, moving(stopping), None, None).startswith(says)
+
+
+def test_what_a_preview_left_is_asked_once_a_run_has_ended() -> None:
+    """It is not said to be still to ask, or to pay, after a generation that began later; a preview after it counts."""
+
+    def told(command: str, minutes: int) -> Receipt:
+        at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+        return Receipt(command=command, ok=True, counts=Counts(), seconds=1, started=at, spec_hash="")
+
+    for receipts, asked in (
+        ([told("preview", 0)], False),
+        ([told("preview", 0), told("generate", 1)], True),
+        ([told("generate", 0), told("preview", 1)], False),
+    ):
+        of = Snapshot("a", Project(Path(), SPEC), None, (), tuple(receipts), ())
+        assert of.asked_since(of.last("preview")) is asked
+    assert not of.asked_since(None)

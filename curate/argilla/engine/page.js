@@ -1,5 +1,6 @@
 // What our server adds to Argilla's page, on queues that pairsmith made and nowhere else: every key means one thing
-// wherever the keyboard is, and an answer that contradicts itself is asked for again. Argilla's own keys go on working.
+// wherever the keyboard is, an answer that contradicts itself is asked for again, and one that the server could not take
+// is sent until it is there. Argilla's own keys go on working.
 (() => {
   const VERDICTS = { 1: "accept", 2: "reject", 3: "edit" };
   const ROWS = ["qwertyuiop", "asdfghjkl", "zxcvbnm"]; // a question a row of the keyboard
@@ -17,6 +18,7 @@
   const writing = (target) =>
     target.isContentEditable || (target.matches("input, textarea") && !target.matches("[type=checkbox]"));
 
+  let opened = false; // a row of ours has been on this page
   let letters = {}; // letter -> the id of the choice
   let moved = ""; // the row for which the house style's place was chosen
   let asked = ""; // the contradiction that was told; the same answer sent again is meant
@@ -28,7 +30,7 @@
   // The choices that the row shown does not have are not offered, and each of the others gets its letter.
   function dress() {
     document.body.classList.toggle("pairsmith", ours());
-    if (!ours()) return;
+    if (!ours() || fromTheFirst()) return;
     const others = all("p", fieldTitled("Other outputs for this input") ?? document.createElement("p")).length;
     const best = question("best");
     if (best) {
@@ -50,6 +52,17 @@
     }
     move();
     document.body.classList.toggle("pairsmith-edit", chosen() === "edit" || texts().includes(document.activeElement));
+  }
+
+  // Rows that were answered leave those that wait, so that page 3 of them, opened anew, would pass over two.
+  function fromTheFirst() {
+    const at = new URL(location);
+    const anew = !opened && at.searchParams.get("status") === "pending" && Number(at.searchParams.get("page")) > 1;
+    opened = true;
+    if (!anew) return false;
+    at.searchParams.set("page", 1);
+    location.replace(at);
+    return true;
   }
 
   // Where a row is longer than the page the house style moves to the other side; looked at once a row.
@@ -108,10 +121,76 @@
     one(".footer-form").before(told);
   }
 
+  // Argilla goes on to the next row even if the server did not take the answer, which then was lost.
+  const late = []; // answers that are not on the server yet
+  let sending = false;
+  const XHR = XMLHttpRequest.prototype;
+  const { open, setRequestHeader, send } = XHR;
+  XHR.open = function (method, url, ...more) {
+    this.asked = { method, url: String(url), headers: {} };
+    return open.call(this, method, url, ...more);
+  };
+  XHR.setRequestHeader = function (name, value) {
+    this.asked.headers[name] = value;
+    return setRequestHeader.call(this, name, value);
+  };
+  XHR.send = function (body) {
+    if (body && ours() && /\/(records\/[^/]+\/responses|responses\/[^/]+)$/.test(this.asked.url)) {
+      const answer = { ...this.asked, body };
+      this.addEventListener("loadend", () => sent(answer, this.status));
+    }
+    return send.call(this, body);
+  };
+  const away = (status) => status === 0 || status >= 500;
+
+  function sent(answer, status) {
+    const older = late.findIndex((one) => one.url === answer.url);
+    if (older >= 0) late.splice(older, 1);
+    if (status === 409) say("You have answered that row before, in another window: that answer stands. Reload this page.");
+    if (!away(status)) return;
+    late.push(answer);
+    if (!sending) sendAgain();
+  }
+
+  async function sendAgain() {
+    sending = true;
+    for (let refused = ""; late.length; say(refused)) {
+      const rows = late.length === 1 ? "One answer is" : `${late.length} answers are`;
+      say(`${rows} not on the server yet, which does not take any now. Leave this page open: they are sent until they are there.`);
+      await new Promise((later) => setTimeout(later, 2000));
+      const [answer] = late;
+      if (!answer) continue;
+      const { method, url, headers, body } = answer;
+      const status = await fetch(url, { method, headers, body }).then((told) => told.status, () => 0);
+      const at = late.indexOf(answer);
+      if (at >= 0) late.splice(at, 1);
+      if (away(status)) at >= 0 && late.push(answer); // behind the others: it may be the one that cannot be taken
+      else if (status >= 400 && status !== 409) // 409: the server had taken it after all
+        refused = `An answer was refused (${status}). Reload this page: its row comes again.`;
+    }
+    sending = false;
+  }
+
+  addEventListener("beforeunload", (event) => late.length && event.preventDefault());
+
+  // A sentence that stays, whatever row is shown.
+  function say(sentence) {
+    one(".pairsmith-said")?.remove();
+    if (!sentence) return;
+    const said = Object.assign(document.createElement("p"), { className: "pairsmith-said", textContent: sentence });
+    said.setAttribute("role", "alert");
+    document.body.append(said);
+  }
+
+  // While an answer is on its way the row that is still shown has been answered: a key would change what nobody sends.
+  const ON = ["Enter", "Backspace", "ArrowLeft", "ArrowRight"];
+  const onItsWay = (key) => (key.length === 1 || ON.includes(key)) && one(".questions-form.--waiting");
+
   const stop = (event) => (event.preventDefault(), event.stopImmediatePropagation());
 
   addEventListener("keydown", (event) => {
     if (!ours()) return;
+    if (!(event.ctrlKey || event.metaKey || event.altKey) && onItsWay(event.key)) return stop(event);
     if (writing(event.target)) {
       const fields = texts();
       const next = event.key === "Tab" && fields[fields.indexOf(event.target) + (event.shiftKey ? -1 : 1)];

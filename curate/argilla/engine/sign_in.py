@@ -35,8 +35,10 @@ class SlowGuessing:
             await send({"type": "http.response.start", "status": 413, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             return
-        # A form of another kind has no name that we read: all of them wait for one another.
-        name = parse_qs(body.decode(errors="replace")).get("username", [""])[0]
+        # A form of another kind, or with several names of which Argilla takes the last, has no name that we read: all
+        # of them wait for one another.
+        names = parse_qs(body.decode(errors="replace")).get("username", ())
+        name = names[0] if len(names) == 1 else ""
         self._forget()
         async with self.locks.setdefault(name, asyncio.Lock()):
             tries = self.wrong.get(name, [0, 0.0])[0]

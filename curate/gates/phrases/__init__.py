@@ -16,11 +16,12 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from curate.gates.folding import fold
-from curate.gates.phrases.needs import begins, needs
+from curate.gates.phrases.needs import begins, breaks, needs
 from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
 
@@ -63,6 +64,7 @@ class Rule:
     after_subject: bool = False
     needs: tuple[str, ...] = ()  # one of these stands in every text that the pattern finds something in
     begins: bool = False
+    breaks: bool = False  # it goes over the end of a line
     examples: tuple[Any, ...] = field(default=(), repr=False)
     counterexamples: tuple[Any, ...] = field(default=(), repr=False)
 
@@ -128,23 +130,26 @@ class Phrases:
         return gates
 
     @cached_property
-    def _by_need(self) -> dict[str, tuple[list[int], dict[str, list[int]]]]:
-        """Of each gate the places of rules that any text may match, and of the others by what a text has to hold."""
-        found: dict[str, tuple[list[int], dict[str, list[int]]]] = {}
-        for gate, rules in self._by_gate.items():
-            always, by_need = found.setdefault(gate, ([], {}))
+    def _by_need(self) -> dict[tuple[str, bool, bool], tuple[list[int], dict[str, list[int]]]]:
+        """Of each gate the places of rules that any text may match, and of the others by what a text has to hold; less
+        for texts in ASCII, which hold nothing else, and for those of one line."""
+        found: dict[tuple[str, bool, bool], tuple[list[int], dict[str, list[int]]]] = {}
+        for (gate, rules), ascii, line in product(self._by_gate.items(), (True, False), (True, False)):
+            always, by_need = found.setdefault((gate, ascii, line), ([], {}))
             for place, rule in enumerate(rules):
-                for need in () if rule.after_subject else rule.needs:
-                    by_need.setdefault(need, []).append(place)
                 if rule.after_subject or not rule.needs:
                     always.append(place)
+                elif not (line and rule.breaks):
+                    for need in rule.needs:
+                        if need.isascii() or not ascii:
+                            by_need.setdefault(need, []).append(place)
         return found
 
     def find(self, gate: str, text: str, other: str, style: str) -> PhraseMatch | None:
         """The first rule of the tables of `gate` that finds something in `text`; all of them folded. `gate` may be one
         table, such as `placeholder.words`."""
         known, rules = lexicon(self.language), self._by_gate.get(gate, ())
-        always, by_need = self._by_need.get(gate, ([], {}))
+        always, by_need = self._by_need.get((gate, text.isascii(), "\n" not in text), ([], {}))
         held = [place for need in filter(text.__contains__, by_need) for place in by_need[need]]
         for rule in (rules[place] for place in sorted({*always, *held})):
             if quoted := rule.find(text, other, style, known):
@@ -228,11 +233,10 @@ def own_letters() -> Mapping[str, frozenset[str]]:
 
 
 @cache
-def units_of() -> Mapping[str, str]:
-    """Names of units as people write them -> the unit's name in the Unicode CLDR, or a currency."""
-    return {
-        fold(word).replace("_", " "): unit for unit, text in _table("any")["units"].items() for word in text.split()
-    }
+def units_of() -> tuple[tuple[str, str], ...]:
+    """Names of units as people write them, each with the unit's name in the Unicode CLDR, or a currency."""
+    units = _table("any")["units"].items()
+    return tuple((fold(word).replace("_", " "), unit) for unit, text in units for word in text.split())
 
 
 def frames_of() -> list[dict[str, Any]]:
@@ -299,6 +303,7 @@ def _rule(place: str, row: dict[str, Any], fragments: Mapping[str, str]) -> Rule
         after_subject=row.get("after_subject", False),
         needs=needs(compiled["pattern"].pattern),
         begins=begins(compiled["pattern"].pattern),
+        breaks=breaks(compiled["pattern"].pattern),
         examples=examples,
         counterexamples=counterexamples,
     )

@@ -25,6 +25,21 @@ def begins(pattern: str) -> bool:
     return _at_start(_parser.parse(pattern))
 
 
+def breaks(pattern: str) -> bool:
+    """Whether every match of `pattern` goes over the end of a line."""
+    return _breaks(_parser.parse(pattern))
+
+
+def _breaks(items: Iterable[tuple[Any, Any]]) -> bool:
+    return any(
+        (kind is op.LITERAL and value == ord("\n"))
+        or (kind is op.SUBPATTERN and _breaks(value[3]))
+        or (kind is op.BRANCH and all(map(_breaks, value[1])))
+        or (kind in (op.MAX_REPEAT, op.MIN_REPEAT) and value[0] > 0 and _breaks(value[2]))
+        for kind, value in items
+    )
+
+
 def _of(items: Iterable[tuple[Any, Any]]) -> frozenset[str] | None:
     """The rarest strings of a sequence: of all its parts that must be there, those with the longest shortest one."""
     parts, run = list[frozenset[str] | None](), ""

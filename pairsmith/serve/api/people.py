@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from pairsmith.serve.access import ALL, AnyOne, Caller, Right, Role, SignedIn, needs
+from pairsmith.serve.access import ALL, AnyOne, Caller, Right, Role, SignedIn, needs, no_project
 from pairsmith.serve.api.pages import Cursor, Limit, Page, encoded, page_of, position_of
 from pairsmith.serve.edge import address_of
 from pairsmith.serve.limits import SIGN_INS
@@ -198,7 +198,7 @@ def users(caller: Administrator, request: Request, limit: Limit = 50, cursor: Cu
 def set_role(caller: Administrator, user: str, body: Membership, request: Request) -> User:
     """Give, change or take a role. The user signs in again."""
     accounts = request.app.state.accounts
-    _check_place(request, body.project)
+    check_place(request, caller, body.project)
     before = accounts.user(user)["roles"].get(body.project)
     accounts.set_role(user, body.project, body.role)
     request.state.changed = {"project": body.project, "before": before, "after": body.role}
@@ -240,7 +240,7 @@ def make_key(caller: SignedIn, body: NewKey, request: Request) -> KeyOnce:
     """A new key for programs, shown this one time."""
     if caller.key is not None:
         raise Refusal(403, "a key cannot make keys.", code="not_allowed", fix="Sign in with the browser.")
-    _check_place(request, body.project)
+    check_place(request, caller, body.project)
     key, row = request.app.state.keys.make(caller, body.name, body.role, body.project, body.days)
     request.state.once = True
     request.state.changed = {"target": f"/api/v1/keys/{row['id']}"}
@@ -313,9 +313,12 @@ def _one_try(request: Request, name: str) -> None:
         request.app.state.limits.take(who, SIGN_INS, "tries to sign in")
 
 
-def _check_place(request: Request, project: str) -> None:
+def check_place(request: Request, caller: Caller, project: str) -> None:
+    """Raises Refusal for a project that is not there, and the same for one that the caller may not know of."""
     if project != ALL:
-        request.app.state.workspace.folder(project)
+        caller.require(Right.see_project, project)
+        if project not in request.app.state.workspace.projects():
+            raise no_project(project)
 
 
 def _link(request: Request, project: str, role: Role, caller: Caller) -> Link:

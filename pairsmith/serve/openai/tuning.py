@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from pairsmith.serve import events as job_events
 from pairsmith.serve.access import Caller, Right, needs, no_project
 from pairsmith.serve.api.jobs import start_job
+from pairsmith.serve.api.people import printable
 from pairsmith.serve.api.projects import SLUG
 from pairsmith.serve.api.specs import etag_of, save_spec
 from pairsmith.serve.database import tuning_jobs
@@ -59,7 +60,7 @@ class Hyperparameters(BaseModel):
 
     n_epochs: int | Auto = Field(default="auto")
     batch_size: int | Auto = Field(default="auto")
-    learning_rate_multiplier: float | Auto = Field(default="auto")
+    learning_rate_multiplier: Annotated[float, Field(gt=0, le=1000)] | Auto = Field(default="auto")
 
 
 class Supervised(BaseModel):
@@ -73,16 +74,20 @@ class Method(BaseModel):
 
 class NewTuning(BaseModel):
     """`training_file` is an uploaded file, or `project:NAME` for the accepted dataset of a project. `project` names the
-    project that is made for a file."""
+    project that is made for a file. What is not served is refused, not left out."""
+
+    model_config = ConfigDict(extra="forbid")
 
     model: Annotated[str, Field(min_length=1, max_length=200)]
     training_file: Annotated[str, Field(min_length=1, max_length=120)]
     method: Method | None = None
     hyperparameters: Hyperparameters | None = None
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
-    suffix: Annotated[str, Field(max_length=64)] | None = None
+    suffix: Annotated[str, Field(max_length=64), AfterValidator(printable)] | None = None
     metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None = None
     project: Annotated[str, Field(pattern=SLUG)] | None = None
+    validation_file: Annotated[str, Field(max_length=120)] | None = None
+    integrations: list[dict[str, Any]] | None = None
 
 
 class TuningError(BaseModel):
@@ -154,6 +159,10 @@ async def create(
     if body.method is not None and body.method.type != "supervised":
         said = f"the method '{body.method.type}' is not trained here."
         raise Refusal(400, said, where="method.type", code="unsupported_method", fix="Take supervised.")
+    if body.validation_file or body.integrations:
+        part = "validation_file" if body.validation_file else "integrations"
+        fix = "Leave it out: a share of the training file is kept to validate on." if body.validation_file else None
+        raise Refusal(400, f"'{part}' is not served here.", where=part, code="unsupported", fix=fix or "Leave it out.")
     slug, command = await run_in_threadpool(_prepare, request, caller, body)
     job = await start_job(request, caller, slug, command, JobOptions(), response)
     request.state.changed = {"project": slug, "after": job.id}

@@ -9,7 +9,7 @@ from fastapi import Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from pairsmith.serve.access import ALL, AnyOne, Caller, Right, Role, SignedIn, needs
-from pairsmith.serve.api.people import _one_try, sign_in_person
+from pairsmith.serve.api.people import _one_try, check_place, sign_in_person
 from pairsmith.serve.api.teachers import allow_host, forbid_host, teacher_wish
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.shell import gone_to, page_router, render, shown_problem
@@ -24,7 +24,7 @@ Url = Annotated[str, Form(max_length=500)]
 Password = Annotated[str, Form(max_length=1000)]
 
 
-@router.get("/sign-in", name="page_sign_in")
+@router.get("/sign-in", name="page_sign_in_form")
 def sign_in(caller: AnyOne, request: Request, next: str = "") -> Response:
     """Name and password."""
     if caller.user is not None:
@@ -52,7 +52,7 @@ def _sign_in(
     )
 
 
-@router.post("/sign-in", name="page_signed_in")
+@router.post("/sign-in", name="page_sign_in")
 def signed_in(
     caller: AnyOne, request: Request, name: Short, password: Password, next: Annotated[str, Form()] = ""
 ) -> Response:
@@ -85,7 +85,7 @@ def sign_out(caller: SignedIn, request: Request, everywhere: Annotated[str, Form
     return response
 
 
-@router.get("/redeem", name="page_redeem")
+@router.get("/redeem", name="page_redeem_form")
 def redeem(caller: AnyOne, request: Request, token: str = "") -> Response:
     """What a link gives, and the form for a name and a password."""
     return _redeem(request, caller, token)
@@ -109,7 +109,7 @@ def _redeem(
     )
 
 
-@router.post("/redeem", name="page_redeemed")
+@router.post("/redeem", name="page_redeem")
 def redeemed(
     caller: AnyOne,
     request: Request,
@@ -171,10 +171,9 @@ def make_key(
 ) -> Response:
     """A key, shown this one time."""
     try:
-        if not name.strip():
-            raise UsageError("the key has no name.", where="name", fix="Name it for what uses it.")
-        if project != ALL:
-            request.app.state.workspace.folder(project)
+        if not name.strip() or not name.isprintable():
+            raise UsageError("the key has no name that can be shown.", where="name", fix="Name it for what uses it.")
+        check_place(request, caller, project)
         key, _ = request.app.state.keys.make(caller, name.strip(), role, project, days)
     except PairsmithError as error:
         return _keys(request, caller, error=error)

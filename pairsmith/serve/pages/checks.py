@@ -3,6 +3,7 @@ each kept out when they were last counted; and what is trained, for how long, an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -107,7 +108,7 @@ def check_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
     for name, key in _WORDS.items():
         given = texts.get(name, "").strip()
         if given and given != str(held[name]):
-            if not given.isdecimal():
+            if not given.isdecimal() or len(given) > 9:
                 raise UsageError(f"'{given[:40]}' is no number of words.", where=key, fix="Write it as in 12.")
             keys[f"curate.gates.length.{key}"] = int(given)
     return keys
@@ -136,11 +137,14 @@ def model_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
     spec = project.spec
     base = texts.get("base", "").strip() or spec.train.base
     epochs, share = _number(texts, "epochs", 1000), _number(texts, "test_share", 90)
+    tokens, sampling = _number(texts, "answer_tokens", 100_000), spec.evaluate.sampling
     keys: dict[str, Any] = {} if base == spec.train.base else {"train.base": base, "train.revision": None}
     if epochs is not None and epochs != spec.train.epochs:
         keys["train.epochs"] = int(epochs) if epochs.is_integer() else epochs
     if share is not None and f"{share:g}" != test_share(spec.split):
         keys["split.test"] = round(share / 100, 4)
+    if tokens is not None and math.ceil(tokens) != sampling.max_tokens:
+        keys["evaluate.sampling"] = sampling.model_dump(exclude_defaults=True) | {"max_tokens": math.ceil(tokens)}
     return keys
 
 

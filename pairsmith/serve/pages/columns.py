@@ -82,12 +82,12 @@ def as_told(project: Project, at: int, headers: Sequence[str], roles: Sequence[s
     return keys_of(at, {"kind": kind, **settings})
 
 
-def guessed(content: bytes, name: str) -> dict[str, Any]:
-    """The keys of a source that read a table as its columns show. Raises InputError."""
+def guessed(content: bytes, name: str, task: str) -> dict[str, Any]:
+    """The keys of a source that read a table as its columns show in a task of this kind. Raises InputError."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(content)
-        found = guess(path)
+        found = guess(path, task)
     return {"kind": found.kind, **found.settings}
 
 
@@ -96,8 +96,8 @@ def keys_of(at: int, reads: Mapping[str, Any]) -> dict[str, Any]:
     return {f"seeds.{at}.{name}": reads.get(name) or None for name in ("kind", "columns", "input")}
 
 
-def without_guesses(text: str, path: Path) -> str:
+def without_guesses(text: str, path: Path, task: str) -> str:
     """A spec without the sentences on what its file was taken for: a person has said it."""
-    for sentence in guess(path).why if path.suffix.lower() in TABLES else ():
+    for sentence in guess(path, task).why if path.suffix.lower() in TABLES else ():
         text = text.replace(comment(f"{sentence[0].upper()}{sentence[1:]}.") + "\n", "", 1)
     return text

@@ -12,7 +12,7 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from pairsmith.new_project import write_project
-from pairsmith.own_file import guess, spec_text
+from pairsmith.own_file import answer_tokens, guess, spec_text
 from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Right
 from pairsmith.serve.api.projects import NewProject, new_project_in
@@ -55,6 +55,9 @@ best = 1  # of the candidates of one seed, keep the best
 
 [train]
 method = "lora"
+
+[evaluate]
+sampling = { temperature = 0.7, top_p = 0.95, max_tokens = 128 }
 """
 
 
@@ -132,6 +135,9 @@ def _spec_of(seeds: Path, slug: str, wish: Wish) -> str:
     values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}", "split.test": 0.25}
     if seeds.suffix.lower() not in TABLES:
         values["seeds.0.kind"] = wish.lines
+        if wish.lines == "output":
+            lines = seeds.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+            values["evaluate.sampling.max_tokens"] = max(128, answer_tokens(lines))
     task = toml.loads(text)["task"]
     held = task.get("kind", "rewrite")
     if wish.kind and wish.kind != held:
@@ -139,6 +145,9 @@ def _spec_of(seeds: Path, slug: str, wish: Wish) -> str:
         system = kind.defaults.get("task.system")
         # What ours sets for rewriting gives way to what fits the kind.
         values |= {key: None for key in kind.defaults if key.startswith("generate.")}
+        if seeds.suffix.lower() not in TABLES:
+            values["evaluate"] = None
+            values.pop("evaluate.sampling.max_tokens", None)
         values |= {"task.kind": wish.kind, "task.labels": None, "task.system": system}
         values |= {"task.style": system} if system else {}
     needs = KINDS[wish.kind or held].needs
@@ -192,9 +201,10 @@ def keep_seeds(request: Request, caller: Caller, slug: str, name: str, content: 
     """Make these the seeds of the project, in place of those that it reads now: a table is read as its columns show,
     lines as what they were before. Raises InputError, Refusal."""
     workspace = request.app.state.workspace
-    before = workspace.project(slug).spec.seeds
+    spec = workspace.project(slug).spec
+    before = spec.seeds
     if Path(name).suffix.lower() in TABLES:
-        reads = guessed(content, name)
+        reads = guessed(content, name, spec.task.kind)
     else:
         lines = any(
             source.kind == "output" for source in before if source.path == f"seeds/{name}" or not source.columns
@@ -215,5 +225,5 @@ def keep_columns(
     project = request.app.state.workspace.project(slug)
     values = as_told(project, source, headers, roles, kind)
     text = (folder / SPEC_NAME).read_text(encoding="utf-8-sig")
-    told = without_guesses(text, folder / project.spec.seeds[source].path)
+    told = without_guesses(text, folder / project.spec.seeds[source].path, project.spec.task.kind)
     save_spec(request, caller, slug, set_keys(told, values), if_match=etag_of(text))

@@ -37,6 +37,11 @@ class Snapshot:
         """The newest receipt of a command that went well, or however it went."""
         return next((r for r in reversed(self.receipts) if r.command == command and (r.ok or not ok)), None)
 
+    def asked_since(self, preview: Receipt | None) -> bool:
+        """Whether a generation has ended since a preview or a forecast, so that what it left to ask is asked."""
+        generated = self.last("generate")
+        return preview is not None and generated is not None and generated.started > preview.started
+
     @cached_property
     def spent(self) -> Cost:
         return total(self.costs)

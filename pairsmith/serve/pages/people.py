@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Form, Request, Response
+from fastapi import Form, Query, Request, Response
 
 from pairsmith.serve.access import ALL, Caller, Right, Role, needs
+from pairsmith.serve.api.people import check_place
 from pairsmith.serve.pages.shell import gone_to, link, page_router, render, shown_problem
 from pairsmith.serve.problems import status_of
 from pairsmith.style.numbers import counted
@@ -51,8 +52,7 @@ def invite(
 ) -> Response:
     """A link for one person, shown this one time."""
     try:
-        if project != ALL:
-            request.app.state.workspace.folder(project)
+        check_place(request, caller, project)
         token = request.app.state.accounts.invite(project, role, caller.user)
     except PairsmithError as error:
         return _people(request, caller, error=error)
@@ -74,6 +74,7 @@ def set_role(
         if role == "closed":
             accounts.disable(user)
         else:
+            check_place(request, caller, project)
             accounts.set_role(user, project, Role(role) if role in set(Role) else None)
     except PairsmithError as error:
         return _people(request, caller, error=error)
@@ -87,7 +88,7 @@ def audit(
     project: str | None = None,
     user: str | None = None,
     action: str | None = None,
-    before: int | None = None,
+    before: Annotated[int | None, Query(ge=0, le=2**53)] = None,
 ) -> Response:
     """What was done and what was refused, newest first."""
     lines = request.app.state.audit.page(

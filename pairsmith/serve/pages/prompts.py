@@ -59,7 +59,7 @@ def _prompts(
         slug=slug,
         place="Prompts",
         title=f"Prompts · {slug} · pairsmith",
-        heading=_heading(own, told),
+        heading=_heading(own, told, now.asked_since(preview)),
         status=status_of(error) if error else 200,
         problem=shown_problem(error) if error else None,
         versions=[(name, name in own.values()) for name in names if name.partition("/")[0] in kinds],
@@ -72,6 +72,7 @@ def _prompts(
         messages=_sent(now, request.app.state.views, prompt.ref.partition("@")[0]),
         preview=told,
         preview_at=preview.started if preview else None,
+        asked_since=now.asked_since(preview),
         rows=_beside(told) if told else [],
         job=live_job(request, slug),
         rows_line=rows_line(request, slug),
@@ -84,10 +85,12 @@ def _used(now: Snapshot) -> dict[str, str]:
     return {name: library.load(way.prompt, now.project.folder).ref for name, way in ways if way.enabled}
 
 
-def _heading(own: dict[str, str], told: PreviewOutcome | None) -> str:
+def _heading(own: dict[str, str], told: PreviewOutcome | None, asked_since: bool) -> str:
     using = " and ".join(own.values()) if own else "no prompt"
     if told is None:
         return f"This project asks with {using}; no other version was tried on its seeds yet."
+    if asked_since:
+        return f"This project asks with {using}; a run has asked what the last preview had left."
     if not told.left_candidates:
         return f"This project asks with {using}; nothing would be asked again."
     return (

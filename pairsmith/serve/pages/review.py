@@ -117,7 +117,8 @@ def _heading(now: Snapshot, told: dict[str, Any]) -> str:
         f", about {counted(round(status['minutes_left']) or 1, 'minute', 'minutes')}," if status["minutes_left"] else ""
     )
     rest = f"; {counted(more, 'more answer', 'more answers')}{left} would decide" if more else ""
-    return f"People accept {percent(rate['value'])} {interval} of {count(rate['population'])} rows{rest}."
+    of = f"of {count(rate['population'])} rows, judging by {count(rate['rows'])} of them"
+    return f"People accept {percent(rate['value'])} {interval} {of}{rest}."
 
 
 def _rates(status: dict[str, Any]) -> list[tuple[str, Interval, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.teachers import teacher_wish, test_teacher
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
+from pairsmith.serve.network import host_of
 from pairsmith.serve.pages import checks, chosen, words
 from pairsmith.serve.pages.columns import LINES, ROLES, sources
 from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, save_keys
@@ -125,7 +127,7 @@ def _setup(
     seeds = _seeds(now.project)
     job = live_job(request, slug)
     preview, forecast = now.last("preview"), now.last("forecast")
-    spec = now.project.spec
+    spec, allowed = now.project.spec, request.app.state.policy.allowed()
     return render(
         request,
         "setup",
@@ -152,11 +154,12 @@ def _setup(
         checks=checks.checks(now),
         modes=checks.MODES,
         bases=checks.bases(now.project),
-        teachers=_teachers(),
-        hosts=[row for row in request.app.state.policy.allowed() if row["by"]],
+        teachers=_teachers({row["host"] for row in allowed}),
+        hosts=[row for row in allowed if row["by"]],
         typed=_typed(now.project, step, form),
         preview=PreviewOutcome.of(preview) if preview else None,
         preview_at=preview.started if preview else None,
+        asked_since=now.asked_since(preview),
         preview_is_old=preview is not None and preview.spec_hash != now.project.spec_hash,
         forecast=_forecast(ForecastOutcome.of(forecast)) if forecast else None,
         rows_line=rows_line(request, slug),
@@ -182,6 +185,7 @@ def _typed(project: Project, step: str, form: FormData | None) -> dict[str, Any]
     typed |= {"style": spec.task.style, "max_usd": spec.budget.max_usd or "", "pasted": ""}
     typed |= checks.words_of(spec.curate.gates)
     typed |= {"epochs": f"{spec.train.epochs:g}", "test_share": checks.test_share(spec.split), "base": spec.train.base}
+    typed["answer_tokens"] = spec.evaluate.sampling.max_tokens or ""
     if form is not None:
         typed |= {name: value for name, value in form.items() if name in typed and isinstance(value, str)}
     examples = _examples(form.multi_items()) if form is not None and step == "style" else None
@@ -249,8 +253,9 @@ def _is_duplicate(problem: SeedProblem) -> bool:
     return problem.what.startswith("duplicate")
 
 
-def _teachers() -> list[dict[str, Any]]:
-    """Who could answer: the embedded model, services whose key is set by its name, servers on this machine."""
+def _teachers(allowed: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Who could answer: the embedded model, services whose key is set by its name, servers on this machine, of which an
+    owner may not have `allowed` the host yet."""
     rows: list[dict[str, Any]] = [
         {
             "url": "embedded",
@@ -263,7 +268,9 @@ def _teachers() -> list[dict[str, Any]]:
         is_set = bool(os.environ.get(api.key_env))
         says = f"{api.key_env} is {'set' if is_set else 'not set'}"
         rows.append({"url": api.url, "model": api.models[0], "key_env": api.key_env, "says": says})
-    rows += [{"url": url, "model": "", "key_env": "", "says": f"{name} on this machine; $0"} for name, url in LOCAL]
+    for name, url in LOCAL:
+        first = "" if str(host_of(url)) in allowed else "; an owner has to allow it first, under Settings"
+        rows.append({"url": url, "model": "", "key_env": "", "says": f"{name} on this machine; $0{first}"})
     return rows
 
 
@@ -316,7 +323,8 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
             given = await given_seeds(texts.get("pasted", ""), upload)
             await run_in_threadpool(keep_seeds, request, caller, project, *given)
         elif step == "columns":
-            source, kind = int(texts.get("source") or 0), texts.get("kind", "")
+            given_at, kind = texts.get("source", ""), texts.get("kind", "")
+            source = int(given_at) if given_at.isdecimal() and len(given_at) < 5 else -1
             headers, roles = ([str(value) for value in form.getlist(name)] for name in ("header", "role"))
             await run_in_threadpool(keep_columns, request, caller, project, source, headers, roles, kind)
         elif step == "teacher":

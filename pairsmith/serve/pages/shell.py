@@ -153,7 +153,7 @@ def render(
 
 # What was done is said by a word of the address, never by a text of it: somebody else may have written the address.
 DONE = {
-    "saved": "Saved. A run that goes on keeps what it has read; this counts from the next one.",
+    "saved": "Saved; it counts from the next run. One that is going on may stop at its next stage, and says why.",
     "answered": "Your answer is kept; the next curation counts it.",
     "stopping": "It stops now: what was sent is waited for, and everything that was answered is kept.",
     "signed-out": "You are signed out.",

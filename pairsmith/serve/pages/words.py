@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _HASH = re.compile(r"\b[0-9a-f]{32}\b")
 STATES = ("accepted", "rejected", "waiting", "failed")
 _SILENT_S = 60
+_COMPARED = ("outranked", "duplicate")  # their details alone, a rank or a likeness, are no reason to a reader
 JOB_STATES = {
     "queued": "waits in the queue",
     "waits_for_gpu": "waits its turn to compute",
@@ -105,7 +106,7 @@ def project(of: Snapshot, job: Job | None, at: Moving | None) -> str:
     stopped = of.receipts[-1]
     if not stopped.ok and stopped.facts.get("error") != "stopped by Ctrl-C":
         why = str(stopped.facts.get("error", "the receipt does not say why"))
-        return f"{stopped.command} failed: {why.partition('. ')[0].rstrip('.')}"
+        return f"{stopped.command} failed: {_in_short(why.partition('. ')[0])}"
     step = of.next_stage
     if step is None:
         return verdict(of) or "every stage is done"
@@ -165,6 +166,11 @@ def evaluation(of: Evaluation) -> str:
     return f"{sentence}, its base {percent(base.estimate)} {bounds(base)}{': ' + says if says else ''}."
 
 
+def _in_short(what: str) -> str:
+    """A failure for a heading: without the details in parentheses, which stand whole below it."""
+    return what.partition(" (")[0].rstrip(". ")
+
+
 # Stages and jobs
 
 
@@ -211,6 +217,8 @@ def run(
         return f"This waits its turn to compute{f', at place {job.position}' if job.position else ''}."
     if job.state == "running":
         return _running(of, job, at, spent_usd, cap)
+    if job.state == "stopping" and at and at.stage.startswith("train") and at.done != at.total:
+        return "Training stops after this step; the best state so far is kept."
     if job.state == "stopping":
         return "This stops; what was sent is waited for, and every answer is kept."
     if job.state == "stopped":
@@ -223,7 +231,7 @@ def run(
         return f"{capital(why or 'People are asked now')}."
     if job.state == "failed":
         problem = job.problem or {}
-        return capital(str(problem.get("what") or "it failed, and the log says why")).rstrip(".") + "."
+        return capital(_in_short(str(problem.get("what") or "it failed, and the log says why"))) + "."
     if job.command == "certify":
         return certificate((job.answer or {}).get("facts") or {})
     if job.command in ("preview", "forecast"):
@@ -295,7 +303,11 @@ def sign_of_life(job: Job) -> str:
 
 def reason(code: str | None, detail: str | None = None) -> str:
     """Why a row is not accepted, as a sentence."""
-    return capital(_HASH.sub(lambda found: found[0][:8], detail)) if detail else sentence_of(code or "")
+    sentence = sentence_of(code or "")
+    if not detail:
+        return sentence
+    shown = _HASH.sub(lambda found: found[0][:8], detail)
+    return f"{sentence.rstrip('.')}: {shown}" if code in _COMPARED else capital(shown)
 
 
 def spent(of: Snapshot) -> str:

@@ -29,6 +29,19 @@ DATABASE = os.environ.get("PAIRSMITH_ARGILLA_DATABASE", "SQLite")
 assert DATABASE in ("SQLite", "PostgreSQL"), f"PAIRSMITH_ARGILLA_DATABASE is SQLite or PostgreSQL, not {DATABASE}"
 
 
+START_S = 900.0  # of a server, on a machine that does much else
+_TIMEOUT_S = 1_200  # the first test of a worker waits for the environment to be made, by a pip that may have to share
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test here that needs the server's environment the time to have it made."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and "venv" in getattr(item, "fixturenames", ()):
+            own = item.get_closest_marker("timeout")
+            least = max(_TIMEOUT_S, own.args[0] if own and own.args else 0)
+            item.add_marker(pytest.mark.timeout(least), append=False)
+
+
 def argilla_client() -> Any:
     """The module `argilla`; the test is skipped where the extra `review` is not installed."""
     with warnings.catch_warnings():
@@ -73,7 +86,7 @@ def started(venv: Path, database_url: str | None = None) -> Iterator[server.Argi
     """A server of its own on a free port, gone afterwards."""
     home = Path(tempfile.mkdtemp(prefix="arg-"))
     try:
-        yield server.up(home, port=free_port(), database_url=database_url, venv=venv)
+        yield server.up(home, port=free_port(), database_url=database_url, venv=venv, start_timeout_s=START_S)
     finally:
         server.down(home)
         shutil.rmtree(home, ignore_errors=True)

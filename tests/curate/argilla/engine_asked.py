@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.argilla import server
-from tests.curate.argilla.conftest import free_port
+from tests.curate.argilla.conftest import START_S, free_port
 
 SIDE = Path(__file__).parents[3] / "curate" / "argilla" / "engine"
 HERE = Path(__file__).parent
@@ -68,7 +68,7 @@ class AskedOverHTTP:
     """A known database behind a real server of its own; `ask` sends what the web page and the client send."""
 
     def __init__(self, venv: Path, home: Path, url: str | None) -> None:
-        self.running = server.up(home, port=free_port(), database_url=url, venv=venv)
+        self.running = server.up(home, port=free_port(), database_url=url, venv=venv, start_timeout_s=START_S)
         children = json.loads((home / "supervisor.json").read_text())["children"]
         environment = {**children[-1]["environment"], "PYTHONPATH": f"{SIDE}{os.pathsep}{HERE}"}
         filled = subprocess.run(

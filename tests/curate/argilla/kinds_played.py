@@ -10,7 +10,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from schemas.project import Project
 from schemas.records import Candidate, Edited, Message, Pair, Record, Seed
 from schemas.spec_file import load
 from schemas.store import Store
+from tests.curate.argilla.browser_page import Annotator, open_browser
 from tests.curate.review.review_project import SCOPE, pair_of
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -276,3 +277,26 @@ def play(player: Player, rows: int) -> Desk:
     made = sorted(pair.output for pair in desk.store.pairs() if isinstance(pair.origin, Edited))
     assert made == sorted(edited for _, edited, _ in desk.told.values() if edited)
     return desk
+
+
+class Ann(NamedTuple):
+    """An annotator who is signed in: her id, her page, and the server that it is of."""
+
+    id: str
+    page: Annotator
+    server: ArgillaServer
+
+    def at(self, kind: str, folder: Path, rows: int = 12) -> AbstractContextManager[Player]:
+        return at_the_page(kind, folder, self.server, self.id, self.page.page, rows)
+
+
+@contextmanager
+def signed_in(server: ArgillaServer, pictures: Path) -> Iterator[Ann]:
+    """An annotator of her own, in a browser of her own."""
+    name, password = f"ann-{uuid.uuid4().hex[:6]}", "a password for this test"
+    with Argilla(server.url, server.api_key, "none") as argilla:
+        told = {"first_name": "Ann", "username": name, "password": password, "role": "annotator"}
+        id_ = argilla.call("POST", "users", json=told)["id"]
+    with open_browser(server.url, pictures, "page") as page:
+        page.sign_in(name, password)
+        yield Ann(id_, page, server)

@@ -40,6 +40,7 @@ class LoopbackArgilla:
         self.datasets: dict[str, Dataset] = {}
         self.requests: list[tuple[str, str]] = []
         self.wants: tuple[str, str] | None = None  # a header that a proxy before it wants
+        self.version = "2.8.0"
         stub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -100,7 +101,7 @@ class LoopbackArgilla:
             rows = [] if "offset=0" not in query else list(dataset.rows.items())
             return {"items": [{"id": id_, "external_id": id_, "metadata": {}, "responses": list(by.values())}
                               for id_, by in rows]}  # fmt: skip
-        return {"version": "2.8.0"}
+        return {"version": self.version}
 
     @staticmethod
     def _user(id_: str, name: str) -> dict[str, Any]:

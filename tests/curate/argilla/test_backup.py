@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import shutil
+import sqlite3
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,8 @@ from curate.review.population import read_population
 from schemas.errors import ReviewError
 from schemas.store import Store
 from tests.curate.argilla.answering import answer
-from tests.curate.argilla.conftest import free_port
+from tests.curate.argilla.conftest import START_S, free_port
+from tests.curate.argilla.small_disk import small_disk
 from tests.curate.review.review_project import SCOPE, fill, project
 
 
@@ -58,7 +62,7 @@ def test_a_copy_of_a_running_server_comes_back_with_everything(
     with pytest.raises(ReviewError, match="nothing of it is overwritten"):
         restore(file, argilla_on_sqlite.home)
     restore(file, home)
-    again = server.up(home, port=free_port(), venv=venv)
+    again = server.up(home, port=free_port(), venv=venv, start_timeout_s=START_S)
     assert again.api_key == argilla_on_sqlite.api_key
     with Argilla(again.url, again.api_key, "kept") as argilla:
         queue = argilla.queue("kept-cats")
@@ -79,7 +83,7 @@ def test_what_is_no_copy_is_refused(tmp_path: Path) -> None:
         backup(tmp_path / "a.tar.gz", tmp_path / "home")
     text = tmp_path / "text"
     text.write_text("no archive")
-    with pytest.raises(ReviewError, match="cannot be read"):
+    with pytest.raises(ReviewError, match="cannot be restored"):
         restore(text, tmp_path / "home")
     evil = tmp_path / "evil.tar.gz"
     with tarfile.open(evil, "w:gz") as archive:
@@ -95,3 +99,66 @@ def test_what_is_no_copy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReviewError, match="pg_dump") as told:
         backup(tmp_path / "a.tar.gz", tmp_path / "home")
     assert "hush" not in str(told.value)
+
+
+@pytest.fixture
+def lived_in(tmp_path: Path) -> Path:
+    """A home with a database of some 2 MB and credentials, in which no server runs."""
+    home = tmp_path / "home"
+    (home / "data").mkdir(parents=True)
+    with closing(sqlite3.connect(home / "data" / "argilla.db")) as database:
+        database.execute("CREATE TABLE records (fields BLOB)")
+        database.executemany(
+            "INSERT INTO records VALUES (?)", [(random.Random(n).randbytes(1_000),) for n in range(2_000)]
+        )
+        database.commit()
+    (home / "credentials.json").write_text('{"username": "pairsmith"}')
+    return home
+
+
+def test_a_damaged_copy_is_refused_and_nothing_is_left(lived_in: Path, tmp_path: Path) -> None:
+    """A byte that changed anywhere in it, or an end that is missing, is a sentence; the empty home stays empty, and the
+    good copy can be restored there."""
+    good = tmp_path / "copy.tar.gz"
+    backup(good, lived_in)
+    bytes_, rng = good.read_bytes(), random.Random(7)
+    for number, at in enumerate([15, len(bytes_) - 6, *(rng.randrange(len(bytes_)) for _ in range(10))]):
+        bad = tmp_path / f"bad-{number}.tar.gz"
+        bad.write_bytes(bytes_[:at] + bytes([bytes_[at] ^ 0xFF]) + bytes_[at + 1 :] if number % 3 < 2 else bytes_[:at])
+        with pytest.raises(ReviewError, match=r"cannot be restored|is no copy"):
+            restore(bad, tmp_path / "new")
+        assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file()], at
+    restore(good, tmp_path / "new")
+    restored, before = (home / "data" / "argilla.db" for home in (tmp_path / "new", lived_in))
+    assert restored.stat().st_size == before.stat().st_size
+
+
+def test_without_room_there_is_no_copy_and_no_half_of_one(lived_in: Path, tmp_path: Path) -> None:
+    """A disk that is too small for the copy, for the home's own working copy, or for what is restored: a sentence each,
+    and once there is room the same command works."""
+    good = tmp_path / "copy.tar.gz"
+    backup(good, lived_in)
+    with small_disk("1m") as disk:
+        for _ in range(2):
+            with pytest.raises(ReviewError, match="no copy was made"):
+                backup(disk / "copy.tar.gz", lived_in)
+            with pytest.raises(ReviewError, match="cannot be restored"):
+                restore(good, disk / "home")
+        assert not [path for path in disk.rglob("*") if path.is_file()]
+    with small_disk("3m") as disk:
+        shutil.copytree(lived_in, disk / "home")
+        with pytest.raises(ReviewError, match="no copy was made"):
+            backup(tmp_path / "second.tar.gz", disk / "home")
+        assert not (tmp_path / "second.tar.gz").exists()
+
+
+def test_a_home_that_is_not_whole_is_named(lived_in: Path, tmp_path: Path) -> None:
+    """Without its keys, or with a database that is none, a home has no copy: a sentence, and no file."""
+    (lived_in / "credentials.json").rename(tmp_path / "kept.json")
+    with pytest.raises(ReviewError, match=r"no copy was made: .*credentials.json"):
+        backup(tmp_path / "copy.tar.gz", lived_in)
+    (tmp_path / "kept.json").rename(lived_in / "credentials.json")
+    (lived_in / "data" / "argilla.db").write_bytes(b"no database" * 1_000)
+    with pytest.raises(ReviewError, match="no copy was made: file is not a database"):
+        backup(tmp_path / "copy.tar.gz", lived_in)
+    assert not (tmp_path / "copy.tar.gz").exists()

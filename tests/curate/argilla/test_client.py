@@ -119,3 +119,40 @@ def test_rows_of_any_length_are_sent_in_requests_that_a_server_can_take() -> Non
     assert [len(item) for chunk in chunks for item in chunk] == sizes
     assert [len(chunk) for chunk in chunks] == [100, 100, 52, 3, 2, 1, 1]
     assert all(len(chunk) == 1 or sum(map(len, chunk)) <= _MOST_BYTES for chunk in chunks)
+
+
+def test_a_row_in_two_queues_has_one_answer_of_a_person(cats: Project, server: LoopbackArgilla) -> None:
+    """Answered in both, whoever put it there, the later answer counts; a draft in the other one takes nothing back; and
+    however often answers are brought, nothing is new."""
+    ann, queue = server.user("ann"), cats.spec.task.name
+    with Store.open(Store.url_for(cats)) as store, Argilla(server.url, "key", "pairsmith") as argilla:
+        one, two, *_ = (pair.id for pair in fill(cats, store))
+        for minute, (name, id_, verdict) in enumerate(
+            [
+                (queue, one, "accept"),
+                (f"{queue}-shared", one, "reject"),
+                (queue, two, "accept"),
+                (f"{queue}-shared", two, "reject"),
+            ]
+        ):
+            server.answer(name, id_, ann, verdict, minute)
+        server.datasets[f"{queue}-shared"].rows[two][ann]["status"] = "draft"
+        assert pull(cats, store, argilla).new == 2
+        for _ in range(3):
+            assert pull(cats, store, argilla).news == 0
+        assert [review.decision for id_ in (one, two) for review in store.reviews()[id_]] == ["reject", "accept"]
+
+
+@pytest.mark.parametrize(("version", "fits"), [("1.29.1", False), ("2.5.0", False), ("2.6.0", True), ("2.10.0", True)])
+def test_an_argilla_that_is_too_old_is_named_before_anything_is_sent(
+    server: LoopbackArgilla, version: str, fits: bool
+) -> None:
+    """Only from 2.6 on has a dataset a place for our mark; an older one is refused in a sentence that says which."""
+    server.version = version
+    if fits:
+        Argilla(server.url, "key", "pairsmith").close()
+        return
+    with pytest.raises(ReviewError, match=rf"Argilla {version} answers, which is too old") as refused:
+        Argilla(server.url, "key", "pairsmith")
+    assert refused.value.fix is not None
+    assert {method for method, _ in server.requests} == {"GET"}

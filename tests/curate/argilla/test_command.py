@@ -296,9 +296,11 @@ def test_the_server_is_found_and_its_absence_told(
     assert project.json("review", "down", **nowhere)["stopped"] is False
 
 
-def test_a_user_who_is_there_is_let_in_and_may_get_another_password(project: Project) -> None:
+def test_a_user_who_is_there_is_let_in_and_may_get_another_password(
+    project: Project, argilla_server: ArgillaServer
+) -> None:
     """A name that is taken is the same person: no second account, no password lost; `people` lists who is here, and a
-    name that nobody has is a sentence."""
+    name that nobody has is a sentence. The owner's new password stands where the old one stood."""
     name = f"ann-{uuid.uuid4().hex[:6]}"
     first = project.json("review", "invite", name)
     again = project.json("review", "invite", f"{name}-new", name)
@@ -309,3 +311,12 @@ def test_a_user_who_is_there_is_let_in_and_may_get_another_password(project: Pro
     nobody = project.run("review", "password", "nobody-here")
     assert nobody.returncode == 10
     assert "there is no user nobody-here" in nobody.stderr
+    odd = f"[/{name}]"  # which a screen may take for a style
+    shown = project.run("review", "invite", odd)
+    assert (shown.returncode, odd in shown.stdout) == (0, True)
+    assert odd in project.run("review", "people").stdout
+    owner = project.json("review", "password", "pairsmith")["passwords"]["pairsmith"]
+    assert json.loads(argilla_server.credentials.read_text(encoding="utf-8"))["password"] == owner
+    assert httpx.post(
+        f"{argilla_server.url}/api/v1/token", data={"username": "pairsmith", "password": owner}, timeout=60
+    ).is_success

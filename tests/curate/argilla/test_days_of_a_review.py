@@ -32,7 +32,7 @@ from schemas.project import Project
 from schemas.records import Candidate, Verdict
 from schemas.store import Store
 from tests.curate.argilla.answering import answer, change
-from tests.curate.argilla.conftest import argilla_client, empty_database, free_port, wait_until
+from tests.curate.argilla.conftest import START_S, argilla_client, empty_database, free_port, wait_until
 from tests.curate.review.review_project import SCOPE, fill, pair_of, project
 
 rg = argilla_client()
@@ -49,7 +49,7 @@ def running(request: pytest.FixtureRequest, venv: Path) -> Iterator[ArgillaServe
         url = empty_database(request.getfixturevalue("postgres"), f"argilla_{uuid.uuid4().hex[:8]}")
     home = Path(tempfile.mkdtemp(prefix="arg-"))
     try:
-        yield server.up(home, port=free_port(), database_url=url, venv=venv)
+        yield server.up(home, port=free_port(), database_url=url, venv=venv, start_timeout_s=START_S)
     finally:
         server.down(home)
         shutil.rmtree(home, ignore_errors=True)
@@ -125,7 +125,7 @@ def reboot(days: Days) -> None:
     wait_until(lambda: server.status(home).state not in ("running", "unhealthy", "starting"))
     clear_remains(home)
     wait_until(lambda: answering_at("127.0.0.1", int(days.running.url.rpartition(":")[2])) is None)
-    again = server.up(home, venv=days.venv)
+    again = server.up(home, venv=days.venv, start_timeout_s=START_S)
     assert again.url == days.running.url
 
 

@@ -18,6 +18,7 @@ from curate.argilla.server import ArgillaServer
 from curate.review.population import read_population
 from pairsmith.erasing import erased
 from schemas.project import Project
+from schemas.reviews import first_drawn
 from schemas.store import Store
 from tests.curate.argilla.answering import answer
 from tests.curate.review.review_project import SCOPE, fill, project
@@ -97,3 +98,23 @@ def test_the_rows_of_an_erased_source_leave_the_server(desk: Desk) -> None:
     said = erased(desk.project, desk.store, source=seed.source)
     assert said["argilla"] == f"{len(own)} rows deleted there"
     assert {row["external_id"] for row in desk.rows()} == before - own
+
+
+def test_the_project_goes_on_when_its_first_draw_is_erased(desk: Desk) -> None:
+    """The first row that was ever drawn tells a project from every other: with its source erased the queues are still
+    the project's, no row is sent anew, and the answers to the others still come back."""
+    first = first_drawn(record for records in desk.store.sampled().values() for record in records)
+    assert first is not None
+    own, before = project_id(desk.store), {row["external_id"] for row in desk.rows()}
+    (pair,) = desk.population.pairs([first.pair_id]).values()
+    (seed,) = [seed for seed in desk.store.seeds() if seed.id == pair.seed_id]
+    erased(desk.project, desk.store, source=seed.source)
+    assert project_id(desk.store) == own
+    left = desk.rows()
+    assert left
+    assert {row["external_id"] for row in left} < before
+    for client in desk.people.values():
+        answer(client, left[0]["id"], "accept")
+    assert pull(desk.project, desk.store, desk.argilla).new == 2
+    population = read_population(desk.project, desk.store, [SCOPE])
+    assert push(desk.project, desk.store, population, desk.argilla).sent == 0

@@ -8,45 +8,26 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
 
-from curate.argilla.client import Argilla
 from curate.argilla.pull import pull
 from curate.argilla.server import ArgillaServer
-from tests.curate.argilla.browser_page import Annotator, needs_browser, open_browser
-from tests.curate.argilla.kinds_played import KINDS_PLAYED, Player, at_the_page, play
+from tests.curate.argilla.browser_page import needs_browser
+from tests.curate.argilla.kinds_played import KINDS_PLAYED, Ann, play, signed_in
 
-PASSWORD = "a password for this test"
 ROWS = int(os.environ.get("PAIRSMITH_PAGE_ROWS", "5"))
 pytestmark = [needs_browser, pytest.mark.timeout(600 + 20 * ROWS)]
-
-
-class Ann(NamedTuple):
-    """An annotator who is signed in: her id, her page, and the server that it is of."""
-
-    id: str
-    page: Annotator
-    server: ArgillaServer
-
-    def at(self, kind: str, folder: Path, rows: int = 12) -> AbstractContextManager[Player]:
-        return at_the_page(kind, folder, self.server, self.id, self.page.page, rows)
 
 
 @pytest.fixture(scope="module")
 def ann(argilla_server: ArgillaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ann]:
     """One session for all tests here: a browser needs seconds to start, and the page as long to load."""
-    name, server = f"ann-{uuid.uuid4().hex[:6]}", argilla_server
-    with Argilla(server.url, server.api_key, "none") as argilla:
-        told = {"first_name": "Ann", "username": name, "password": PASSWORD, "role": "annotator"}
-        id_ = argilla.call("POST", "users", json=told)["id"]
-    with open_browser(server.url, tmp_path_factory.mktemp("pictures"), "page") as page:
-        page.sign_in(name, PASSWORD)
-        yield Ann(id_, page, server)
+    with signed_in(argilla_server, tmp_path_factory.mktemp("pictures")) as person:
+        yield person
 
 
 @pytest.mark.parametrize("kind", KINDS_PLAYED)

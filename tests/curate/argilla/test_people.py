@@ -64,6 +64,22 @@ def test_no_password_is_lost(argilla: Argilla, argilla_server: ArgillaServer) ->
         new_password(argilla, "nobody-here")
 
 
+@pytest.mark.parametrize("spelled", ["{} ", " {}", "{}\n", "\u200b{}", "A{}", "\uff41{}"])
+def test_no_spelling_makes_a_second_person(argilla: Argilla, spelled: str) -> None:
+    """A name that looks like one that is here, by spaces, signs that nobody sees, capitals or wide letters, is refused
+    in a sentence before anybody is made, whether it is here already or stands beside it."""
+    tag = uuid.uuid4().hex[:6]
+    name = f"ann-{tag}"
+    like = spelled.format(name if "A" not in spelled and "\uff41" not in spelled else f"nn-{tag}")
+    with pytest.raises(ReviewError, match=r"spelled differently|signs that nobody sees"):
+        invite(argilla, [name, like])
+    assert not [person for person in people(argilla) if tag in person.name]
+    invite(argilla, [name])
+    with pytest.raises(ReviewError, match=r"spelled differently|signs that nobody sees"):
+        invite(argilla, [like])
+    assert invite(argilla, [name]).let_in == (name,)
+
+
 def test_who_was_made_is_told_even_if_the_next_cannot_be(argilla: Argilla) -> None:
     """An account whose password nobody has read would be lost, so what stops the rest comes beside the passwords."""
     made = f"ann-{uuid.uuid4().hex[:6]}"
@@ -190,3 +206,17 @@ def test_guessing_a_password_gets_slower_and_slower_for_that_name_alone() -> Non
 
     asyncio.run(attack())
     assert all(body.startswith(b"username=") for body in read)
+
+
+def test_a_second_name_in_the_form_is_no_way_round_the_wait(argilla: Argilla, argilla_server: ArgillaServer) -> None:
+    """Argilla takes the last of several names; whoever sends a new one first with every try waits all the same."""
+    name = f"ann-{uuid.uuid4().hex[:6]}"
+    invite(argilla, [name])
+    waited = []
+    for number in range(6):
+        form = urlencode([("username", f"x{number}-{name}"), ("username", name), ("password", "wrong")])
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = httpx.post(f"{argilla_server.url}/api/v1/token", content=form, headers=kind, timeout=120)
+        assert answer.status_code == 401
+        waited.append(answer.elapsed.total_seconds())
+    assert sum(waited[3:]) > 1 + 2 + 4

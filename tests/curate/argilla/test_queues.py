@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from curate.argilla.client import Argilla, Queue
 from curate.argilla.pull import pull
 from curate.argilla.push import ADJUDICATION, PushResult, draw_batch, project_id, push, queue_name
 from curate.argilla.server import ArgillaServer
+from curate.review.decision import decide
 from curate.review.population import read_population
 from schemas.project import Project
 from schemas.reviews import Review
@@ -219,6 +220,65 @@ def test_who_may_settle_can_be_named(cats: Side) -> None:
     assert (cats.pull().new, cats.pull().not_named) == (0, 1)
     cats.spec(adjudicators=("pairsmith",))
     assert cats.pull().new == 1
+
+
+def test_what_was_brought_before_a_row_was_changed_still_counts(cats: Side) -> None:
+    """An answer that is known stays one when somebody changes the row's input or output in Argilla afterwards; who
+    answers the changed row answers another one, until it says again what it said."""
+    one, two = cats.rows()[:2]
+    (queue,) = cats.queues()
+    answer(cats.argilla.sdk, one["id"], "accept")
+    assert cats.pull().new == 1
+    changed = [
+        {"id": row["id"], "fields": {**row["fields"], side: f"<div>{uuid.uuid4()}</div>"}}
+        for row, side in ((one, "enhanced"), (two, "simple"))
+    ]
+    cats.argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": changed})
+    answer(cats.argilla.sdk, two["id"], "accept")
+    pulled = cats.pull()
+    assert (pulled.news, pulled.unchanged, pulled.altered) == (0, 1, 1)
+    assert [review.decision for review in cats.store.reviews()[one["external_id"]]] == ["accept"]
+    as_sent = [{"id": row["id"], "fields": row["fields"]} for row in (one, two)]
+    cats.argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": as_sent})
+    pulled = cats.pull()
+    assert (pulled.new, pulled.unchanged, pulled.altered) == (1, 1, 0)
+    assert cats.pull().news == 0
+
+
+def test_who_settles_goes_on_under_another_name_and_comes_back_when_named_again(
+    cats: Side, connect: Callable[[str], Any]
+) -> None:
+    """An adjudicator whom the owner renames loses no row that was settled, and settles the next; left out of the spec,
+    the answers no longer count; named again, they do."""
+    tag = uuid.uuid4().hex[:6]
+    told = {"first_name": "Cid", "username": f"cid-{tag}", "password": "12345678", "role": "annotator"}
+    cid = cats.argilla.call("POST", "users", json=told)
+    workspace = cats.argilla.workspace_id(make=False)
+    cats.argilla.call("POST", f"workspaces/{workspace}/users", json={"user_id": cid["id"]})
+    settled = connect(cid["api_key"])
+    one, two = (row["external_id"] for row in cats.rows()[:2])
+    for id_ in one, two:
+        for who, verdict in (("ann", "accept"), ("bob", "reject")):
+            cats.store.write(Review(pair_id=id_, reviewer=who, decision=verdict))  # type: ignore[arg-type]
+    push_adjudication(cats.project, cats.store, cats.population, cats.argilla)
+    queue = next(queue for queue in cats.queues() if queue.made_as.endswith(ADJUDICATION))
+    rows = {row["external_id"]: row["id"] for row in cats.rows(queue)}
+    cats.spec(adjudicators=(f"cid-{tag}",))
+    answer(settled, rows[one], "accept")
+    assert cats.pull().new == 1
+    cats.argilla.call("PATCH", f"users/{cid['id']}", json={"username": f"cid.smith-{tag}"})
+    answer(settled, rows[two], "reject")
+    pulled = cats.pull()
+    assert (pulled.new, pulled.withdrawn, pulled.not_named) == (1, 0, 0)
+    cats.spec(adjudicators=("somebody-else",))
+    assert cats.pull().withdrawn == 2
+    assert cats.pull().news == 0
+    cats.spec(adjudicators=(f"cid.smith-{tag}",))
+    assert cats.pull().new == 2
+    assert cats.pull().news == 0
+    pairs = {pair.id: pair for pair in cats.pairs}
+    decided = {id_: decide(cats.store.reviews()[id_], pairs[id_]) for id_ in (one, two)}
+    assert [decision and decision.verdict for decision in decided.values()] == ["accept", "reject"]
 
 
 def test_spaces_are_no_edit_and_an_edit_without_a_text_is_nobody_elses_to_finish(cats: Side) -> None:

@@ -27,7 +27,7 @@ from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
 from tests.curate.argilla.answering import answer
-from tests.curate.argilla.conftest import argilla_client, free_port, wait_until
+from tests.curate.argilla.conftest import START_S, argilla_client, free_port, wait_until
 from tests.curate.argilla.small_disk import fill_up, small_disk
 from tests.curate.argilla.webhook_listener import listener
 from tests.curate.review.review_project import SCOPE, fill, project
@@ -164,7 +164,8 @@ def frail(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
         redis.start()
         try:
             where = f"redis://127.0.0.1:{redis.port}/0"
-            yield server.up(disk / "home", port=free_port(), redis_url=where, venv=venv), disk, redis
+            running = server.up(disk / "home", port=free_port(), redis_url=where, venv=venv, start_timeout_s=START_S)
+            yield running, disk, redis
         finally:
             server.down(disk / "home")
             redis.kill()

@@ -55,6 +55,27 @@ def test_another_program_on_the_port_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "venv").exists()
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "said"),
+    [
+        ("nobody.invalid", 6999, r"'nobody.invalid' is no address of this machine"),
+        ("203.0.113.7", 6999, r"'203.0.113.7' is no address of this machine"),
+        ("127.0.0.1", 70_000, r"70000 is no port"),
+        ("127.0.0.1", 0, r"0 is no port"),
+        ("127.0.0.1", -1, r"-1 is no port"),
+    ],
+)
+def test_an_address_at_which_no_server_can_be_is_refused_at_once(
+    tmp_path: Path, host: str, port: int, said: str
+) -> None:
+    """Another machine's address, a name that is none and a number that is no port are a sentence before anything is
+    made, and are not remembered: the next start takes what it took before."""
+    with pytest.raises(ReviewError, match=said):
+        server.up(tmp_path / "home", host=host, port=port)
+    assert last_options(tmp_path / "home") == Options()
+    assert not (tmp_path / "home" / "venv").exists()
+
+
 def test_a_stale_argilla_of_another_version_is_named(tmp_path: Path) -> None:
     """An Argilla of another version is told from our own and from other programs."""
     with something_at('{"version": "1.29.1"}') as port, pytest.raises(ReviewError, match=r"Argilla 1\.29\.1") as told:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,7 +103,6 @@ class Played:
     result: CurateResult
     dataset: dict[str, Json]
     provenance: dict[str, Json]
-    seconds: dict[str, float] = field(default_factory=dict)
 
     def outcome(self, id_: str) -> Said | None:
         """What was decided of a row, read off the plan alone; None where nobody's answer stands."""
@@ -204,7 +201,6 @@ def played(
 
 
 def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -> Played:
-    marks = {"start": time.monotonic()}
     owner = argilla.sdk
     workspace = rg.Workspace(name=project.spec.review.workspace, client=owner).create()
     users, clients = {}, {}
@@ -218,7 +214,6 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
     draw_batch(project, store, population)
     first = push(project, store, population, argilla)
     again = push(project, store, population, argilla)
-    marks["push"] = time.monotonic()
 
     alone, shared = records_of(argilla, project), records_of(argilla, project, SHARED)
     gold = {item.pair.id for item in read_gold(project)} & {*alone, *shared}
@@ -232,9 +227,7 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
     for suffix, queue in (("", alone), (SHARED, shared)):
         told = {id_: said for id_ in queue for said in plan[id_] if said.person == "cid"}
         log(owner, project, suffix, users["cid"], told)
-    marks["answers"] = time.monotonic()
     pulls = {"first": pull(project, store, argilla), "second": pull(project, store, argilla)}
-    marks["pull"] = time.monotonic()
 
     accepted = [id_ for id_ in alone if id_ not in gold and plan[id_] == [Said("ann", "accept")]]
     changed, deleted = accepted[:2]
@@ -250,16 +243,13 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
         say(clients[third], record, settled[id_])
     pulls["adjudicated"] = pull(project, store, argilla)
     pulls["last"] = pull(project, store, argilla)
-    marks["adjudication"] = time.monotonic()
 
     result = asyncio.run(curate_project(project, store, fingerprints=[SCOPE]))
     folder = project.folder / "dataset"
     export_dataset(project, store, result, folder)
-    marks["dataset"] = time.monotonic()
     for client in clients.values():
         client.http_client.close()
     manifest = orjson.loads((folder / "manifest.json").read_bytes())
-    steps = list(marks)
     return Played(
         project=project,
         store=store,
@@ -276,7 +266,6 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
         result=result,
         dataset={row["pair_id"]: row for split in SPLITS for row in rows(folder, split)},
         provenance={row["pair_id"]: row for row in manifest["rows"]},
-        seconds={after: marks[after] - marks[before] for before, after in pairwise(steps)},
     )
 
 
@@ -376,10 +365,3 @@ def test_nothing_disappears(played: Played) -> None:
     by_people = sum((said := played.outcome(id_)) is not None and said.verdict == "reject" for id_ in played.plan)
     assert played.result.reasons["review"] == by_people
     assert sum(played.result.reasons.values()) == counts.rejected
-
-
-def test_it_takes_less_than_a_minute(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
-    """All steps together, the server's start apart; what each took is printed."""
-    with capsys.disabled():
-        print(" ", ", ".join(f"{step} {seconds:.1f} s" for step, seconds in played.seconds.items()))
-    assert sum(played.seconds.values()) < 60

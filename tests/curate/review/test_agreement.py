@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from curate.argilla.push import draw_batch
 from curate.review.agreement import Agreement, agreement
 from curate.review.gold import accuracies, read_gold
+from curate.review.population import read_population
 from schemas.errors import InputError
+from schemas.project import Project
 from schemas.reviews import Review
-from tests.curate.review.review_project import project
+from schemas.store import Store
+from tests.curate.review.review_project import SCOPE, fill, project
 
 # Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", example C: nominal data, four observers, twelve
 # units, missing answers; alpha = 0.743. The five categories stand for sets of reasons here.
@@ -119,6 +123,25 @@ def test_accuracy_on_gold_is_measured_for_each_annotator(tmp_path: Path) -> None
     assert (bob.reviewer, bob.right, bob.answered) == ("bob", 1, 2)
     assert 0.15 < ann.low < 0.2
     assert ann.high == 1
+
+
+def test_a_gold_item_is_the_same_wherever_its_line_stands(tmp_path: Path) -> None:
+    """With another order, a new item on top or another system prompt nobody is asked again, and what people answered
+    still measures them."""
+    made = project(tmp_path)
+    with Store.open(Store.url_for(made)) as store:
+        fill(made, store)
+        draw_batch(made, store, read_population(made, store, [SCOPE]))
+        before = {item.pair.output: item.pair.id for item in read_gold(made, store)}
+        assert set(before.values()) == {id_ for id_, why in store.sampled().items() if why[0].reason == "gold"}
+        file = tmp_path / "gold.jsonl"
+        new = '{"input": "a new cat", "output": "A new cat is in the house.", "verdict": "accept"}\n'
+        file.write_text(new + "".join(reversed(file.read_text().splitlines(keepends=True))))
+        task = made.spec.task.model_copy(update={"system": "Rewrite it."})
+        made = Project(made.folder, made.spec.model_copy(update={"task": task}))
+        after = {item.pair.output: item.pair.id for item in read_gold(made, store)}
+        assert set(after.items()) > set(before.items())
+        assert len(after) == len(before) + 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,214 @@
+"""A person in a hurry at the page: keys faster than the server, a server that goes away, two windows, a page that is
+opened anew in the middle of a row. In a real Chromium on our own server."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from curate.argilla import server
+from curate.argilla.pull import pull
+from curate.argilla.push import queue_name
+from curate.argilla.server import ArgillaServer
+from tests.curate.argilla.browser_page import needs_browser
+from tests.curate.argilla.kinds_played import Ann, Player, signed_in
+
+pytestmark = [needs_browser, pytest.mark.timeout(600)]
+VERDICTS = {"1": "accept", "2": "reject"}
+
+# What was on the page at every key, and when an answer went out: kept by the page itself, because this test is slower.
+_WATCH = """
+window.seen = [];
+const shown = () => [...document.querySelectorAll('.text_field_component')]
+    .find(one => one.querySelector('.title-area').innerText.trim() === 'Output')
+    ?.querySelector('.markdown-render')?.innerText.trim();
+const chosen = () => document.querySelector('[id^=verdict_]:checked')?.id.replace('verdict_', '');
+const send = XMLHttpRequest.prototype.send;
+XMLHttpRequest.prototype.send = function (body) {
+    if (body?.includes?.('"verdict"')) {
+        const said = JSON.parse(body).values.verdict.value;
+        seen.push({ sent: said, record: this.asked.url.split('/').at(-2), shown: shown() });
+        this.addEventListener('loadend', () => seen.push({ arrived: this.status, shown: shown(), chosen: chosen() }));
+    }
+    return send.call(this, body);
+};
+addEventListener('keydown', event => seen.push({ key: event.key, shown: shown() }), true);
+"""
+
+
+@pytest.fixture(scope="module")
+def ann(argilla_server: ArgillaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ann]:
+    with signed_in(argilla_server, tmp_path_factory.mktemp("pictures")) as person:
+        person.page.page.add_init_script(_WATCH)  # before the page's own scripts, which stop keys
+        yield person
+
+
+class Sent(NamedTuple):
+    """An answer that went out: the row that it was for, and the row that was shown at its last verdict and at Enter."""
+
+    record: str
+    said: str
+    pressed: str
+    at_verdict: str
+    at_enter: str
+
+
+def _sent(seen: list[dict[str, Any]]) -> list[Sent]:
+    sent, verdict, enter = [], ("", ""), ""
+    for told in seen:
+        if told.get("key") in VERDICTS:
+            verdict = VERDICTS[told["key"]], told["shown"]
+        elif told.get("key") == "Enter":
+            enter = told["shown"]
+        elif "sent" in told:
+            sent.append(Sent(told["record"], told["sent"], *verdict, enter))
+    return sent
+
+
+def _outputs(player: Player) -> dict[str, str]:
+    """record id -> the output, without its white space: a page breaks lines."""
+    desk, pairs = player.desk, {pair.id: pair for own in player.desk.rows.values() for pair in own}
+    queue = desk.argilla.queue(queue_name(desk.project))
+    assert queue is not None
+    return {str(row["id"]): "".join(pairs[row["external_id"]].output.split()) for row in desk.argilla.records(queue)}
+
+
+def _latency(page: Any, latency_ms: int) -> None:
+    network = page.context.new_cdp_session(page)
+    told = {"offline": False, "latency": latency_ms, "downloadThroughput": -1, "uploadThroughput": -1}
+    network.send("Network.emulateNetworkConditions", told)
+
+
+@pytest.mark.parametrize(("latency_ms", "pause_ms"), [(0, 60), (300, 150)])
+def test_keys_that_are_faster_than_the_server_answer_no_row_unseen(
+    ann: Ann, tmp_path: Path, latency_ms: int, pause_ms: int
+) -> None:
+    """Whoever types on without looking answers fewer rows, and none wrongly: the verdict and Enter of every answer were
+    pressed on the row that it is for; what is pressed while an answer is on its way changes nothing on that row."""
+    rng = random.Random(f"{latency_ms} {pause_ms}")
+    with ann.at("rewrite", tmp_path, 14) as player:
+        page = player.page
+        _latency(page, latency_ms)
+        for _ in range(14):
+            for key in rng.choice("12"), "Enter":
+                page.keyboard.press(key)
+                page.wait_for_timeout(rng.randint(0, pause_ms))
+        page.wait_for_function("seen.filter(one => one.sent).length === seen.filter(one => one.arrived).length")
+        _latency(page, 0)
+        seen, outputs = page.evaluate("seen"), _outputs(player)
+        sent = _sent(seen)
+        assert sent
+        assert sum("key" in told for told in seen) == 28
+        for answer in sent:
+            of = {"".join(shown.split()) for shown in (answer.at_verdict, answer.at_enter)}
+            assert of == {outputs[answer.record]}
+            assert answer.said == answer.pressed
+        last = None
+        for told in seen:
+            last = told if "sent" in told else last
+            if "arrived" in told and last and told["shown"] == last["shown"]:
+                assert told["chosen"] == last["sent"], "changed while it was on its way"
+        pulled = pull(player.desk.project, player.desk.store, player.desk.argilla)
+        assert pulled.new == len({answer.record for answer in sent}) == len(sent)
+        ids = {id_: own[0].decision for id_, own in player.desk.store.reviews().items()}
+        assert sorted(ids.values()) == sorted(answer.said for answer in sent)
+
+
+def test_answers_given_while_the_server_is_away_arrive(ann: Ann, tmp_path: Path) -> None:
+    """The server is killed, and three rows are answered before it is back: the page says that they are not there yet
+    and sends them again until they are; each arrives once, as it was given."""
+    with ann.at("rewrite", tmp_path) as player:
+        page, desk = player.page, player.desk
+        player.row(0)
+        outputs = {output: id_ for id_, output in _outputs(player).items()}
+        (child,) = [one for one in server.status(ann.server.home).children if one.name == "server"]
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+        told = {}
+        for key in "212":
+            before = player.shown()
+            player.key(key)
+            player.is_checked(f"verdict_{VERDICTS[key]}")
+            told[outputs["".join(before[1].split())]] = VERDICTS[key]
+            with page.expect_event("requestfailed", lambda asked: "/responses" in asked.url):
+                player.key("Enter")
+            page.wait_for_function(
+                "one => document.querySelectorAll('.markdown-render')[1]?.innerText !== one", arg=before[1]
+            )
+        alert = page.locator(".pairsmith-said")
+        alert.wait_for()
+        assert "not on the server yet" in alert.inner_text()
+        ann.page.picture("away")
+        alert.wait_for(state="detached", timeout=200_000)
+        pulled = pull(desk.project, desk.store, desk.argilla)
+        assert pulled.new == 4
+        queue = desk.argilla.queue(queue_name(desk.project))
+        assert queue is not None
+        rows = desk.argilla.records(queue, responses=True)
+        said = {row["id"]: [one["values"]["verdict"]["value"] for one in row["responses"]] for row in rows}
+        assert {id_: said[id_] for id_ in told} == {id_: [verdict] for id_, verdict in told.items()}
+        player.row(0)
+        assert pull(desk.project, desk.store, desk.argilla).new == 1
+
+
+def test_the_second_of_two_windows_replaces_nothing(ann: Ann, tmp_path: Path) -> None:
+    """One row open in two windows of one person: the answer that came first stands, the other window says so, and goes
+    on with the row after it."""
+    with ann.at("rewrite", tmp_path) as player:
+        desk, other = player.desk, player.page.context.new_page()
+        other.goto(player.page.url)
+        other.locator("[id^=verdict_]:focus").wait_for(state="attached")
+        second = Player(desk, other)
+        assert second.shown() == player.shown()
+        player.row(0)
+        other.keyboard.press("2")
+        second.is_checked("verdict_reject")
+        other.keyboard.press("Enter")
+        other.get_by_text("You have answered that row before, in another window").wait_for()
+        ann.page.picture("two-windows")
+        pulled = pull(desk.project, desk.store, desk.argilla)
+        assert (pulled.new, pulled.changed) == (1, 0)
+        assert [review.decision for own in desk.store.reviews().values() for review in own] == ["accept"]
+        other.reload()
+        other.locator("[id^=verdict_]:focus").wait_for(state="attached")
+        assert second.shown() == player.shown()
+        second.row(2)
+        assert pull(desk.project, desk.store, desk.argilla).new == 1
+        other.close()
+
+
+def test_a_page_that_is_opened_anew_goes_on_where_it_was(ann: Ann, tmp_path: Path) -> None:
+    """Reloaded in the middle of a row, after two others: that row is shown again with nothing chosen, none is passed
+    over; after back and forward the answer goes to the row that is shown; every row comes up until none waits."""
+    with ann.at("rewrite", tmp_path, 6) as player:
+        page, desk = player.page, player.desk
+        rows = sum(map(len, desk.rows.values()))
+        player.row(0)
+        player.row(2)
+        before = player.shown()
+        page.keyboard.press("1")
+        player.is_checked("verdict_accept")
+        page.reload()
+        page.locator("[id^=verdict_]:focus").wait_for(state="attached")
+        page.wait_for_function("() => new URL(location).searchParams.get('page') === '1'")
+        page.locator("[id^=verdict_]:focus").wait_for(state="attached")
+        assert player.shown() == before
+        assert ann.page.chosen is None
+        player.row(4)
+        page.go_back()
+        page.go_forward()
+        page.locator("[id^=verdict_]").first.wait_for(state="attached")
+        for number in range(3, rows):
+            player.row(2 * number)
+        assert re.search("no pending records|task is completed", page.locator("body").inner_text())
+        pulled = pull(desk.project, desk.store, desk.argilla)
+        assert (pulled.new, pulled.changed) == (rows, 0)
+        assert json.dumps(sorted(desk.told)) == json.dumps(sorted(desk.store.reviews()))

@@ -1,0 +1,58 @@
+"""A page that stays open while its server is killed and comes back."""
+
+from __future__ import annotations
+
+import math
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
+pytest.importorskip("playwright.sync_api", reason="no browser: needs the package playwright")
+
+from playwright import sync_api as playwright
+
+from pairsmith.serve.workspace import Workspace
+from tests.pairsmith.conftest import answer
+from tests.serve.conftest import write_project
+from tests.serve.served import Served
+from tests.serve.site import CHROMIUM, FLAGS
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: needs {CHROMIUM}")
+_WAIT_MS = 180_000
+
+
+def test_an_open_page_goes_on_with_the_next_server(tmp_path: Path) -> None:
+    """The server is killed in the midst of a run: the next one adopts the process, and the page, which nobody loads
+    again, says how it ended."""
+    answers, asked = [4.0], [0]
+
+    def in_turns(ask: Ask) -> Reply:
+        nth, asked[0] = asked[0], asked[0] + 1
+        return replace(answer(ask), when=lambda: nth < answers[0])
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    root = tmp_path / "space"
+    with LoopbackTeacher(in_turns) as teacher, playwright.sync_playwright() as engine:
+        write_project(Workspace(root), "tiny", teacher.url)
+        browser = engine.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        with Served(root, "--port", port) as server:
+            server.ask("/api/v1/teachers/allowed", {"url": teacher.url})
+            job = server.ask("/api/v1/projects/tiny/jobs", {"command": "generate"})["id"]
+            page = browser.new_page(base_url=server.url)
+            page.goto("/p/tiny/run")
+            heading = page.locator("h1")
+            playwright.expect(heading).to_contain_text("rows asked", timeout=_WAIT_MS)
+            server.process.kill()
+            server.process.wait()
+        with Served(root, "--port", port) as server:
+            answers[0] = math.inf
+            assert server.job(job, "done", "failed")["state"] == "done"
+            playwright.expect(heading).to_contain_text("Generate is done", timeout=_WAIT_MS)
+        browser.close()
+    assert len(teacher.asked) == 12, "the end of a server sends nothing twice"
