@@ -270,7 +270,7 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
             self._report(state, {"validation_loss": logs["eval_loss"]})
         elif "loss" in logs:
             self._report(state, {"loss": logs["loss"]})
-            _refuse_divergence(curve_of(state)[0])
+            _refuse_divergence(curve_of(state)[0], int(state.max_steps))
 
     def _report(self, state: Any, extra: dict[str, Any]) -> None:
         done, total = int(state.global_step), int(state.max_steps)
@@ -308,13 +308,15 @@ def curve_of(state: Any) -> tuple[tuple[Step, ...], tuple[Validation, ...]]:
     return steps, validation
 
 
-def _refuse_divergence(curve: Sequence[Step]) -> None:
-    if len(curve) < 2 * _WINDOW:
+def _refuse_divergence(curve: Sequence[Step], planned: int) -> None:
+    """A run that is too short for two windows is looked at when it is over, by its first and its last third."""
+    window = min(_WINDOW, max(1, planned // 3))
+    if len(curve) < min(2 * _WINDOW, planned):
         return
-    first, last = (fmean(step.loss for step in part) for part in (curve[:_WINDOW], curve[-_WINDOW:]))
+    first, last = (fmean(step.loss for step in part) for part in (curve[:window], curve[-window:]))
     if last > _DIVERGED * first:
         raise NoWork(
-            f"training diverges: the loss was {first:.2f} in the first {_WINDOW} steps and is {last:.2f} now, at step"
+            f"training diverges: the loss was {first:.2f} in the first {window} steps and is {last:.2f} now, at step"
             f" {curve[-1].step}.",
             why="What it has learned so far is gone.",
             fix="Lower train.learning_rate, or raise train.batch or train.accumulation.",

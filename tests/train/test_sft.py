@@ -156,16 +156,21 @@ def test_a_loss_that_is_not_a_number_is_no_work(tiny_base: Base, tmp_path: Path)
 
 
 def test_a_run_that_diverges_stops(tmp_path: Path) -> None:
-    """A loss that has grown threefold ends the run with the numbers and the step; a noisy one that falls does not."""
+    """A loss that has grown threefold ends the run with the numbers and the step; a noisy one that falls does not. One
+    of fewer than ten steps is looked at after its last."""
     from train.trainer import _refuse_divergence
 
     def curve(*losses: float) -> list[Step]:
         return [Step(step=i, epoch=0, loss=loss, learning_rate=1) for i, loss in enumerate(losses, 1)]
 
-    _refuse_divergence(curve(*[2.0] * 9, 9.0))
-    _refuse_divergence(curve(*[4.0] * 5, *[1.0] * 20))
+    _refuse_divergence(curve(*[2.0] * 9, 9.0), 30)
+    _refuse_divergence(curve(*[4.0] * 5, *[1.0] * 20), 30)
     with pytest.raises(NoWork, match=r"2\.00 in the first 5 steps and is 7\.00 now, at step 12"):
-        _refuse_divergence(curve(*[2.0] * 7, *[7.0] * 5))
+        _refuse_divergence(curve(*[2.0] * 7, *[7.0] * 5), 30)
+    for losses in ([2.0, 9.0], [2.0, 1.5, 9.0, 2.0], [0.4, 0.1, 0.2, 0.1, 0.2, 0.5]):
+        _refuse_divergence(curve(*losses), 6)
+    with pytest.raises(NoWork, match=r"1\.81 in the first 2 steps and is 10\.80 now, at step 6"):
+        _refuse_divergence(curve(1.95, 1.67, 35.9, 20.0, 10.8, 10.8), 6)
 
 
 def test_the_epoch_of_the_lowest_validation_loss_is_kept(tiny_base: Base, tmp_path: Path) -> None:
