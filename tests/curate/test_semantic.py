@@ -74,14 +74,15 @@ def test_a_row_about_the_same_as_a_test_text_is_flagged_and_kept() -> None:
 
 
 def test_how_often_semantic_contamination_is_wrong() -> None:
-    """Against every fifth of the inputs of good English rows at most 4 of 319 other rows are flagged at 0.65 (2 were
-    measured, both about changing the tube of a bicycle, as the text is), and at least 30 % of the rewrites of a text
-    are that near to it (35 % were)."""
-    english = [row for name in ("good", "held_out_3_good") for row in rows(name) if row["language"] == "en"]
+    """Against every fifth of the inputs of good English rows at most one other row in eighty is flagged at 0.65 (5 of
+    556 were, all of them about what the text is about, such as changing the tube of a bicycle), and at least 30 % of
+    the rewrites of a text are that near to it (44 % were)."""
+    english = [row for row in rows("good") if row["language"] == "en"]
     asked = [row["input"] for row in english if len(row["input"].split()) >= 4]
     held = set(asked[::5])
     others = [pair(row["input"], row["output"]) for row in english if row["input"] not in held]
-    assert 1 <= len(_found(others, sorted(held))) <= 4 < 300 < len(others)
+    assert len(others) > 300
+    assert 1 <= len(_found(others, sorted(held))) <= len(others) / 80
     rewrites = [row for row in english if row["kind"] == "rewrite" and row["input"] in asked]
     alike = static_embedding().similarity([row["output"] for row in rewrites], [row["input"] for row in rewrites])
     assert sum(cosine >= 0.65 for cosine in alike) >= 0.3 * len(rewrites)
