@@ -87,8 +87,11 @@ class Layout(NamedTuple):
     needed: frozenset[str]
 
 
-def layout(found: Sequence[str], source: SeedSource, where: str, notes: list[SeedProblem]) -> Layout:
-    """The places of what `source` needs among the columns `found`, whose names stand at `where`.
+def layout(
+    found: Sequence[str], source: SeedSource, where: str, notes: list[SeedProblem], *, objects: bool = True
+) -> Layout:
+    """The places of what `source` needs among the columns `found`, whose names stand at `where`. With `objects` a cell
+    may be one, and a name a path into it.
 
     An exact name wins; case and spaces are forgiven and told. Raises InputError for a column that is not there.
     """
@@ -101,7 +104,7 @@ def layout(found: Sequence[str], source: SeedSource, where: str, notes: list[See
     names |= {name: (name,) for name in variables(source)}
     names |= {name: (column,) for name, column in source.columns.items()}
     names |= {"reference": (source.reference,)} if source.reference else {}
-    places = {name: _place(found, wanted, where, notes, source) for name, wanted in names.items()}
+    places = {name: _place(found, wanted, where, notes, source, objects) for name, wanted in names.items()}
     if source.imported:
         notes.append(SeedProblem(where, f"shape: {shape.name}."))
     needed = frozenset(shape.columns) & places.keys() - set(variables(source)) - set(source.extra)
@@ -131,7 +134,12 @@ def _plain(name: str) -> str:
 
 
 def _place(
-    found: Sequence[str], wanted: Sequence[str], where: str, notes: list[SeedProblem], source: SeedSource
+    found: Sequence[str],
+    wanted: Sequence[str],
+    where: str,
+    notes: list[SeedProblem],
+    source: SeedSource,
+    objects: bool,
 ) -> int:
     for name in wanted:
         exact = [at for at, column in enumerate(found) if column == name]
@@ -147,7 +155,7 @@ def _place(
             notes.append(SeedProblem(where, f"header: the column '{found[hits[0]]}' was read as '{name}'."))
         if hits:
             return hits[0]
-        if (outer := name.partition(".")[0]) != name and found.count(outer) == 1:
+        if objects and (outer := name.partition(".")[0]) != name and found.count(outer) == 1:
             return found.index(outer)  # an object, in which the rest of the name is looked for: `inside`
     plain = {_plain(column): column for column in found if column.strip()}
     near = [plain[hit] for name in wanted for hit in difflib.get_close_matches(_plain(name), plain, n=1)]
@@ -211,10 +219,13 @@ def joined(source: SeedSource, cells: Cells) -> str | Fault:
         return Fault(f"template: {error}.")
 
 
-def is_path(source: SeedSource, name: str, column: str) -> bool:
-    """Whether the spec names something in the objects of `column`."""
-    named = source.reference if name == "reference" else source.columns.get(name)
-    return named is not None and named.startswith(f"{column}.")
+def flat(source: SeedSource, columns: Mapping[str, str], cells: Cells) -> Fault | None:
+    """A fault where the spec names something in the objects of a column, and this row has another thing there."""
+    for name, column in columns.items():
+        named = source.reference if name == "reference" else source.columns.get(name)
+        if named is not None and named.startswith(f"{column}.") and not isinstance(cells[name], dict):
+            return Fault(f"type: expected an object in '{column}'.")
+    return None
 
 
 def inside(source: SeedSource, cells: Cells) -> Cells | Fault:

@@ -18,7 +18,7 @@ import orjson
 
 from schemas.errors import InputError
 from schemas.spec import SeedSource
-from synth.columns import Cells, Fault, Layout, SeedProblem, delimiter, is_path, layout, variables
+from synth.columns import Cells, Fault, Layout, SeedProblem, delimiter, flat, layout, variables
 from synth.table_rows import datasets_rows, first_line, parquet_rows
 
 MAX_LINE_BYTES = 16 * 2**20
@@ -257,7 +257,7 @@ def _one_a_line(line: str) -> str:
 
 def _text_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
     if source.imported or source.extra or source.reference or variables(source):
-        layout(["text"], source, shown(source), notes)  # one column, so it says which is missing
+        layout(["text"], source, shown(source), notes, objects=False)  # one column, so it says which is missing
     return ((number, line if isinstance(line, Fault) else {"text": line}) for number, line in lines)
 
 
@@ -321,8 +321,7 @@ def object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: l
             yield number, Fault(f"column: no '{lacking}' here; there is: {there}.")
             continue
         cells = {name: row.get(column) for name, column in columns.items()}
-        flat = next((c for n, c in columns.items() if is_path(source, n, c) and not isinstance(cells[n], dict)), None)
-        yield number, cells if flat is None else Fault(f"type: expected an object in '{flat}'.")
+        yield number, flat(source, columns, cells) or cells
     if columns is None and unlike:
         raise unlike
 
@@ -367,7 +366,7 @@ def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
             return
         end = head[0] - 1 + reader.line_num
         if places is None:
-            places, width = layout(cells, source, where, notes), len(cells)
+            places, width = layout(cells, source, where, notes, objects=False), len(cells)
         elif skipped:
             yield from skipped
             skipped.clear()

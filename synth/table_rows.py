@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import InputError
 from schemas.spec import SeedSource
-from synth.columns import Cells, SeedProblem, layout
+from synth.columns import Cells, Fault, SeedProblem, flat, layout
 
 
-def parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Iterator[tuple[int, Cells]]:
+def parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Iterator[tuple[int, Cells | Fault]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -27,23 +27,24 @@ def parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> It
             for batch in table.iter_batches(batch_size=1024, columns=list(dict.fromkeys(columns.values()))):
                 for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):
                     number += 1
-                    yield number, _cells(columns, cells, f"{source.path}:{number}")
+                    yield number, _cells(source, columns, cells, f"{source.path}:{number}")
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"cannot be read on: {error}.", where=f"{source.path}:{number + 1}") from None
 
 
-def _cells(names: Iterable[str], cells: Iterable[Any], where: str) -> Cells:
+def _cells(source: SeedSource, columns: Mapping[str, str], cells: Iterable[Any], where: str) -> Cells | Fault:
     try:
-        return {name: cell.as_py() for name, cell in zip(names, cells, strict=True)}
+        row = {name: cell.as_py() for name, cell in zip(columns, cells, strict=True)}
     except UnicodeDecodeError as error:
         raise InputError(
             f"is not UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start + 1} of the text.",
             where=where,
             fix="Write the file again with UTF-8 text.",
         ) from None
+    return flat(source, columns, row) or row
 
 
-def datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Iterator[tuple[int, Cells]]:
+def datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Iterator[tuple[int, Cells | Fault]]:
     from datasets import Dataset, load_from_disk
 
     try:
@@ -70,7 +71,7 @@ def datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> I
     for batch in data.with_format("arrow").select_columns(wanted).iter(batch_size=1024):
         for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):
             number += 1
-            yield number, _cells(columns, cells, f"{source.path}:{number}")
+            yield number, _cells(source, columns, cells, f"{source.path}:{number}")
 
 
 def first_line(error: Exception) -> str:

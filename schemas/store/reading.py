@@ -58,7 +58,13 @@ class Reading:
     def _origin(self, id_: str) -> tuple[str, str]:
         if id_ not in self._origins:
             c = tables.origins.c
-            self._origins |= {id_: origin_parts(body) for id_, body in self._rows(sa.select(c.id, c.body))}
+            self._origins |= {name: origin_parts(body) for name, body in self._rows(sa.select(c.id, c.body))}
+        if id_ not in self._origins:
+            raise StoreError(
+                f"the origin {id_} of pairs in it is gone.",
+                where=shown(self._url),
+                fix="Restore the store from a backup.",
+            )
         return self._origins[id_]
 
     def _with_ids(self, table: sa.Table, ids: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -309,6 +309,10 @@ def test_what_pairs_share_is_written_once_and_every_pair_is_read_as_it_was(store
         assert store._count(tables.origins) == 4  # of each direction one with the prompt and one without
     with Store.open(store_url, write=False) as reader:
         assert [p.id for p in reader.find_pair("")] == [p.id for p in pairs]
+        with reader._engine.begin() as connection:
+            connection.execute(sa.delete(tables.origins))
+    with Store.open(store_url, write=False) as reader, pytest.raises(StoreError, match=r"origin .* is gone.*backup"):
+        reader.pairs()
 
 
 def test_rows_of_an_earlier_version_are_read_beside_those_of_now(store_url: str) -> None:

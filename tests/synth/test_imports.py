@@ -112,6 +112,17 @@ def test_a_path_names_what_stands_in_an_object(tmp_path, ending):
     ]
 
 
+def test_a_path_needs_objects(tmp_path):
+    """A CSV has no objects, so a dotted name that is no header is refused; a text where an object should be costs the
+    row, in Parquet too."""
+    columns = {"input": "input.text", "output": "output"}
+    with pytest.raises(InputError, match=r"no column 'input.text'"):
+        read(tmp_path, "input,output\na,b\n", "a.csv", columns=columns)
+    parquet.write_table(pyarrow.Table.from_pylist([{"input": "a", "output": "b"}]), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="expected an object in 'input'"):
+        read_seeds([SeedSource(path="a.parquet", kind="pair", columns=columns)], tmp_path)
+
+
 def test_a_system_prompt_of_a_row_is_the_one_of_its_pair(tmp_path):
     """Chat rows keep their system prompt; the spec's stands in where a row brings none."""
     rows = [{"messages": turns("a", "b", system="Be brief.")}, {"messages": turns("c", "d")}]
