@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +24,16 @@ def small_disk(size: str) -> Iterator[Path]:
         yield disk
     finally:
         if mounted.returncode == 0:
-            subprocess.run(["umount", disk], check=True)
+            _unmount(disk)
         shutil.rmtree(disk, ignore_errors=True)
+
+
+def _unmount(disk: Path) -> None:
+    """A process that has said goodbye holds its log open until it is gone, some milliseconds later."""
+    deadline = time.monotonic() + 30
+    while (unmounted := subprocess.run(["umount", disk], capture_output=True, text=True)).returncode != 0:
+        assert time.monotonic() < deadline, unmounted.stderr
+        time.sleep(0.1)
 
 
 def fill_up(file: Path) -> None:
