@@ -48,7 +48,7 @@ class Kiln:
 
     def install(self, venvs: Path) -> None:
         release = "1.1.0"
-        extras = ("pygit2", "scipy", "sentry-sdk", "pillow", "pystray")
+        extras = ("mcp<2", "pandas", "pygit2", "scipy", "sentry-sdk", "pillow", "pystray")
         self.python = filled(venvs / "kiln", f"kiln-ai=={release}", f"kiln-server=={release}", *extras)
         web = self.source / "app" / "web_ui"
         if not (web / "build" / "index.html").exists():
@@ -68,6 +68,7 @@ class Kiln:
             HOME=str(folder / "home"),
             PYTHONPATH=str(self.source),
             KILN_SKIP_REMOTE_MODEL_LIST="true",
+            LITELLM_LOCAL_MODEL_COST_MAP="True",
         )
         self.page, self.before = None, len(self._outputs())
 

@@ -91,9 +91,9 @@ class LlamaFactory:
 
     def _fill(self, page: Page) -> None:
         _choose(page, "Model name", "Custom")
-        page.get_by_label("Model path").fill(str(self.base))
+        page.get_by_label("Model path").first.fill(str(self.base))
         _choose(page, "Dataset", "peer")
-        page.get_by_label("Epochs").fill(f"{EPOCHS}.0")
+        page.get_by_label("Epochs").first.fill(f"{EPOCHS}.0")
         _choose(page, "Compute type", "fp32")
         for label, number in (("Batch size", BATCH), ("Gradient accumulation", 1)):
             field = page.get_by_label(f"number input for {label}").first
@@ -108,11 +108,13 @@ class LlamaFactory:
 
 
 def _choose(page: Page, label: str, value: str) -> None:
-    field = page.get_by_label(label, exact=True).first
-    field.click()
-    field.fill(value)
-    page.wait_for_timeout(500)
-    field.press("Enter")
+    """From a list of Gradio's, by the keyboard: typed, it is filtered."""
+    page.get_by_label(label, exact=True).locator("visible=true").first.click()
+    page.wait_for_timeout(1000)  # some lists are filled when they are opened
+    page.keyboard.press("ControlOrMeta+A")
+    page.keyboard.type(value)
+    page.wait_for_timeout(1000)
+    page.keyboard.press("Enter")
     page.keyboard.press("Tab")
 
 

@@ -81,7 +81,7 @@ class _Served:
         page.get_by_role("button", name="Start it").click()
 
     def ended(self) -> bool:
-        return self._job()["state"] == "done"
+        return bool(self._job()["state"] == "done")
 
     def finds(self, page: Page) -> bool:
         page.goto(self._url(f"/p/{SLUG}/run"))
