@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tomllib
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,9 @@ class Kiln:
         self.teacher.__enter__()
 
     def install(self, venvs: Path) -> None:
-        release = "1.1.0"
-        extras = ("mcp<2", "pandas", "pygit2", "scipy", "sentry-sdk", "pillow", "pystray")
-        self.python = filled(venvs / "kiln", f"kiln-ai=={release}", f"kiln-server=={release}", *extras)
+        release, extras = "1.1.0", ("pygit2", "scipy", "sentry-sdk", "pillow", "pystray")
+        packages = (f"kiln-ai=={release}", f"kiln-server=={release}", *extras)
+        self.python = filled(venvs / "kiln", *packages, caps=self._locked())
         web = self.source / "app" / "web_ui"
         if not (web / "build" / "index.html").exists():
             subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=web, check=True)
@@ -103,6 +104,11 @@ class Kiln:
 
     def clean(self) -> None:
         self.page = None
+
+    def _locked(self) -> list[str]:
+        """The releases that its lock file names: with the newest of some it does not start."""
+        lock = tomllib.loads((self.source / "uv.lock").read_text())["package"]
+        return [f"{one['name']}=={one['version']}" for one in lock if "registry" in one.get("source", {})]
 
     def _answer(self, ask: Ask) -> Reply:
         if MARK in json.dumps(ask.body):

@@ -15,7 +15,7 @@ from bench.service.peers.ours import EXAMPLES, tiny_base
 from bench.service.peers.trial import Server, free_port, until
 from bench.service.peers.venvs import filled, versions
 
-EPOCHS, BATCH, LOGGED = 30, 2, 5  # its page logs every fifth step
+EPOCHS, BATCH, LOGGED = 10, 2, 5  # its page logs every fifth step
 SHOWN = re.compile(r"Running \d+/\d+|Finished|Training finished", re.IGNORECASE)
 
 
@@ -48,6 +48,7 @@ class LlamaFactory:
             GRADIO_ANALYTICS_ENABLED="False",
             HF_HUB_OFFLINE="1",
             BROWSER="true",
+            OMP_NUM_THREADS="1",
         )
 
     def begin(self, page: Page) -> None:

@@ -45,7 +45,7 @@ model = "none"
 base = "tiny-llama"
 method = "lora"
 batch = 2
-epochs = 40
+epochs = 18
 warmup = 0.0
 """
 
@@ -72,7 +72,7 @@ class _Served:
         port = free_port()
         command = [sys.executable, "-m", "pairsmith", "serve", str(folder / "space"), "--no-auth", "--port", str(port)]
         paths = f"{Path.cwd()}:{os.environ.get('PYTHONPATH', '')}"
-        self.server = Server(command, folder, f"http://127.0.0.1:{port}/readyz", PYTHONPATH=paths)
+        self.server = Server(command, folder, f"http://127.0.0.1:{port}/readyz", PYTHONPATH=paths, OMP_NUM_THREADS="1")
         self._fill()
 
     def begin(self, page: Page) -> None:
@@ -156,7 +156,7 @@ class Generates(_Served):
 class Trains(_Served):
     """The same tiny model that LLaMA-Factory's page trains. Rows and curation are asked for over the API."""
 
-    name, unit, size, command = "pairsmith, training", "step", 600, "train"
+    name, unit, size, command = "pairsmith, training", "step", 200, "train"
 
     def install(self, venvs: Path) -> None:
         self.base = tiny_base(venvs)

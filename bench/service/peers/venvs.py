@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 
-def filled(folder: Path, *packages: str) -> Path:
+def filled(folder: Path, *packages: str, caps: Iterable[str] = ()) -> Path:
     """The Python of a venv with these packages. What pip is told by its own settings (an index, a folder of wheels,
     caps) uv is told by UV_FIND_LINKS, UV_CONSTRAINT and the like."""
     python, done = folder / "bin" / "python", folder / "filled"
     if not done.exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", "uv"], check=True)
-        subprocess.run(
-            [str(folder / "bin" / "uv"), "pip", "install", "-q", "--python", str(python), *packages], check=True
-        )
+        (folder / "caps.txt").write_text("".join(f"{cap}\n" for cap in caps))
+        uv = [str(folder / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(python)]
+        subprocess.run([*uv, "--constraint", str(folder / "caps.txt"), *packages], check=True)
         done.touch()
     return python
 
