@@ -48,7 +48,7 @@ class Kiln:
         self.teacher.__enter__()
 
     def install(self, venvs: Path) -> None:
-        release, extras = "1.1.0", ("pygit2", "scipy", "sentry-sdk", "pillow", "pystray")
+        release, extras = "1.1.0", ("together<2", "pygit2", "scipy", "sentry-sdk", "pillow", "pystray")
         packages = (f"kiln-ai=={release}", f"kiln-server=={release}", *extras)
         self.python = filled(venvs / "kiln", *packages, caps=self._locked())
         web = self.source / "app" / "web_ui"
