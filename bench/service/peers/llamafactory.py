@@ -34,7 +34,9 @@ class LlamaFactory:
     def lay_out(self, folder: Path) -> None:
         self.folder = folder / "work"
         (self.folder / "data").mkdir(parents=True)
-        rows = [{"instruction": text, "output": f"{text}, warm sunset light --ar 3:2"} for text in EXAMPLES]
+        rows = [
+            {"instruction": text, "input": "", "output": f"{text}, warm sunset light --ar 3:2"} for text in EXAMPLES
+        ]
         (self.folder / "data" / "peer.json").write_text(json.dumps(rows))
         (self.folder / "data" / "dataset_info.json").write_text('{"peer": {"file_name": "peer.json"}}')
         port = free_port()
