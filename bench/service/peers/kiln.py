@@ -48,6 +48,7 @@ class Kiln:
         self.teacher.__enter__()
 
     def install(self, venvs: Path) -> None:
+        # The code is the checkout's; the releases bring what it needs.
         release, extras = "1.1.0", ("together<2", "pygit2", "scipy", "sentry-sdk", "pillow", "pystray")
         packages = (f"kiln-ai=={release}", f"kiln-server=={release}", *extras)
         self.python = filled(venvs / "kiln", *packages, caps=self._locked())
@@ -57,7 +58,8 @@ class Kiln:
             subprocess.run(["npx", "vite", "build", "--logLevel", "error"], cwd=web, check=True)
 
     def version(self) -> str:
-        return versions(self.python, "kiln-ai", "kiln-server") + ", page and desktop server of its repository"
+        code = tomllib.loads((self.source / "app" / "desktop" / "pyproject.toml").read_text())["project"]
+        return f"{code['name']} {code['version']} and later, from its repository; " + versions(self.python, "litellm")
 
     def lay_out(self, folder: Path) -> None:
         (folder / "home").mkdir(parents=True)
@@ -67,7 +69,8 @@ class Kiln:
             folder,
             f"http://localhost:{PORT}/ping",
             HOME=str(folder / "home"),
-            PYTHONPATH=str(self.source),
+            PYTHONPATH=":".join(str(self.source / part) for part in ("", "libs/core", "libs/server")),
+            TOGETHER_NO_BANNER="1",
             KILN_SKIP_REMOTE_MODEL_LIST="true",
             LITELLM_LOCAL_MODEL_COST_MAP="True",
         )
