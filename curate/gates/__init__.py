@@ -50,7 +50,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "thinking": (thinking, _BOTH),
     "placeholder": (placeholder, _BOTH),
     "encoding": (encoding, ()),
-    "broken_json": (broken_json, ()),
+    "broken_json": (broken_json, _STYLE),
     "fenced": (fenced, _STYLE),
     "cut": (cut, _LANGUAGE),
     "repetition": (repetition, _LANGUAGE),

@@ -8,20 +8,24 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+from curate.gates.dates import days_named
+from curate.gates.facts import CONTACT, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.number import Number
-from curate.gates.number_words import numbers_told
+from curate.gates.number_words import in_figures, numbers_told
 from curate.gates.numbers import NumberMentions, joined_groups
-from curate.gates.phrases import lexicon
+from curate.gates.phrases import lexicon, says
 from curate.gates.words import stem_of
 from curate.words import words
 from prompts.answer_form import alternatives, resolved
 from schemas.records import Json, Pair
 
 _SHOWN = 12  # labels in a sentence
-_DATE = re.compile(r"(?:(\d{4})-)?\d\d-(\d\d)(?:[T ].*)?")
+_DATE = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)(?:[T ].*)?")
+_FIGURES = r"\d+(?:[.,]\d+)*"
 _TIME = re.compile(r"([01]?\d|2[0-3]):(\d\d)(?::\d\d)?")
+_IN_WORDS = ("", "5", "25", "75")  # fractions that any language has words for
 _BY_HALF = (20, 25, 30, 35, 40)  # minutes told by the half hour before the next: fünf vor halb zehn
 ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
@@ -67,6 +71,8 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
         at, leaf = absent[0]
         more = f" ({len(absent) - 1} more)" if len(absent) > 1 else ""
         return rejected("value", f"{quote(str(leaf))} at {at} does not stand in the input{more}", share)
+    if missed := told.missed(value):
+        return rejected("value", f"{missed[0]} is empty, and the input says {quote(missed[1])}", share)
     return passed(f"{len(leaves)} values stand in the input", share)
 
 
@@ -99,6 +105,15 @@ class _Told:
         self._text, self._words = text, f" {' '.join(words(text))} "
 
     @cached_property
+    def _figures(self) -> str:
+        return in_figures(self._text, self._language)
+
+    @cached_property
+    def _days(self) -> set[tuple[str, str]]:
+        """The days that the text names, each with its month."""
+        return {day for _, days in days_named(self._text, self._language) for day in days}
+
+    @cached_property
     def _only(self) -> str:
         """The number of an input that tells one, in a word; else ''."""
         if (
@@ -116,11 +131,12 @@ class _Told:
         if time := _TIME.fullmatch(leaf.strip()):
             return self._time(int(time[1]), int(time[2]))
         if date := _DATE.fullmatch(leaf.strip()):
-            year, day = date[1] or "", date[2]
+            year, day = date[1] or "", date[3]
             years = (
                 not year or self._in_digits(year) or self._in_digits(year[2:]) or (self._known and self._number(year))
             )
-            return self._number(day) and years
+            turned = (date[2].lstrip("0"), date[3].lstrip("0"))
+            return self._number(day) and years and not (turned in self._days and turned[::-1] not in self._days)
         if address := ADDRESS.fullmatch(leaf.strip()):  # spelt out too: ada (at) mill (dot) example
             held = all(f" {word} " in self._words for word in words(address[0].partition("://")[2] or address[0]))
             return held or fold(address[0]) in fold(self._text)
@@ -131,8 +147,22 @@ class _Told:
         if isinstance(leaf, str) or at.endswith("]"):
             return False
         name = re.escape(at.rpartition(".")[2].replace("_", " "))
-        found = re.findall(rf"(?<!\w){name}\W{{0,4}}?(\d+(?:[.,]\d+)*)(?!\w)", fold(self._text))
-        return len(found) == 1 and Number(found[0], frozenset((_plain(leaf),))) not in NumberMentions(found[0], "en")
+        found = re.findall(
+            rf"(?<!\w){name}\W{{0,4}}?({_FIGURES})(?!\w)|(?<![\w.,])({_FIGURES}) {name}(?!\w)", self._figures
+        )
+        said = [behind or before for behind, before in found]
+        return len(said) == 1 and Number(said[0], frozenset((_plain(leaf),))) not in NumberMentions(said[0], "en")
+
+    def missed(self, value: Any) -> tuple[str, str] | None:
+        """A field of a record that is named for a telephone number or an address, is empty, and what the input says of
+        that kind, where the record has it nowhere; or None."""
+        empty = [key for key, inside in value.items() if inside in (None, "")] if isinstance(value, dict) else []
+        said = fold(json.dumps(value, ensure_ascii=False)) if empty else ""
+        for match in CONTACT.finditer(self._text) if empty else ():
+            named = (key for key in empty if says("any", f"named_{match.lastgroup}", fold(key).replace("_", " ")))
+            if fold(match[0]) not in said and not is_date(match[0]) and (key := next(named, "")):
+                return key, match[0]
+        return None
 
     def _time(self, hour: int, minute: int) -> bool:
         """Whether the hour is told on either clock, and the minutes: 9:45 may be a quarter to ten, 9:30 half ten."""
@@ -168,7 +198,8 @@ class _Told:
         return re.search(rf"(?<!\d){plain}(?!\d)", self._text) is not None
 
     def _number(self, plain: str) -> bool:
-        if not self._known and len(plain.partition(".")[0]) < 4:
+        whole, _, fraction = plain.partition(".")
+        if not self._known and len(whole) < 4 and fraction in _IN_WORDS:
             return True
         bare = plain.lstrip("0") or "0"
         thousands = [bare[: -len(zeros)] for zeros in ("000", "000000") if bare.endswith(zeros) and bare != zeros]

@@ -226,18 +226,26 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
 def _flipped(before: str, after: str, language: str) -> str:
     """A word right behind a denial of one text that the other says, only in clauses that deny nothing."""
     stem = stem_of(language)
-    denials, denied = any_of(language, "denies"), any_of(language, "negated")
+    denials, denied, surely = (any_of(language, name) for name in ("denies", "negated", "negation"))
     clauses = [clause for clause in _CLAUSE.split(after) if clause.strip()]
     for denial in denials.finditer(before):
         behind = _CLAUSE.split(before[denial.end() :], maxsplit=1)[0]
         word = next((w for w in words(behind)[:4] if len(w) > 3 and w not in lexicon(language).stop), "")
         root = stem(word) if word else ""
         saying = [clause for clause in clauses if root and any(stem(w) == root for w in words(clause))]
-        if saying and not any(denied.search(clause.replace(word, " ")) for clause in saying):
+        if language in _DENIES_AT_THE_END:
+            denying = any(denied.search(clause.replace(word, " ")) for clause in saying)
+        else:
+            denying = any(denied.search(clause.partition(word[:_STEM])[0]) or surely.search(clause) for clause in saying)
+        if saying and not denying:
             return word
     if language == "ja":
         return _denied_in_japanese(before, after)
     return ""
+
+
+_DENIES_AT_THE_END = ("de", "nl", "tr", "ja", "ko", "hi")  # a verb that denies may stand behind all that it denies
+_STEM = 4
 
 
 def _denied_in_japanese(before: str, after: str) -> str:
