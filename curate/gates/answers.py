@@ -14,7 +14,7 @@ from curate.gates.folding import fold
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.number import Number
 from curate.gates.number_words import in_figures, numbers_told
-from curate.gates.numbers import NumberMentions, joined_groups
+from curate.gates.numbers import NumberMentions, grouped_by, joined_groups
 from curate.gates.phrases import lexicon, says
 from curate.gates.words import stem_of
 from curate.words import words
@@ -127,7 +127,12 @@ class _Told:
 
     def holds(self, leaf: str | int | float) -> bool:
         if not isinstance(leaf, str):
-            return self._number(_plain(leaf)) and (isinstance(leaf, float) or self._only in ("", _plain(leaf)))
+            plain = _plain(leaf)
+            return (
+                self._number(plain)
+                and not self._misread(plain)
+                and (isinstance(leaf, float) or self._only in ("", plain))
+            )
         if time := _TIME.fullmatch(leaf.strip()):
             return self._time(int(time[1]), int(time[2]))
         if date := _DATE.fullmatch(leaf.strip()):
@@ -163,6 +168,12 @@ class _Told:
             if fold(match[0]) not in said and not is_date(match[0]) and (key := next(named, "")):
                 return key, match[0]
         return None
+
+    def _misread(self, plain: str) -> bool:
+        """Whether a fraction stands in the input as thousands, as its language groups them: 1.250 is no 1.25."""
+        whole, _, fraction = plain.partition(".")
+        grouped = rf"(?<![\d.,]){whole}[{grouped_by(self._language)}]{fraction.ljust(3, '0')}(?!\d)"
+        return bool(fraction) and re.search(grouped, self._text) is not None
 
     def _time(self, hour: int, minute: int) -> bool:
         """Whether the hour is told on either clock, and the minutes: 9:45 may be a quarter to ten, 9:30 half ten."""

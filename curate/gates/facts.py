@@ -112,6 +112,8 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
         return rejected("changed_unit", f"the input says {quote(units[0])}, the output {quote(units[1])}")
     if len(_DIGIT.findall(pair.input)) < 2 or not _DIGIT.search(pair.output):
         return passed("numbers stand where they stood")
+    if turned := _other_one_behind(fold(pair.input), fold(pair.output), language):
+        return rejected("swapped", f"the input says {quote(turned[0])}, the output {quote(turned[1])}")
     before, after = _tokens(pair.input, language), _tokens(pair.output, language)
     if mixed := _regrouped(before, after):
         return rejected("swapped", f"{quote(mixed)} do not stand together in the input")
@@ -130,6 +132,25 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
         ):
             return rejected("swapped", f"{quote(first)} and {quote(second)} changed places beside {quote(word)}")
     return passed("numbers stand where they stood")
+
+
+def _other_one_behind(before: str, after: str, language: str) -> tuple[str, str] | None:
+    """What two texts say of a number behind a word such as `instead of`, where it is another number of both of them;
+    None if it is not."""
+    here, there = _behind(before, language), _behind(after, language)
+    if len(here) == len(there) == 1 and here.keys() != there.keys():
+        (number, said), (other, says_now) = next(iter(here.items())), next(iter(there.items()))
+        both = (set(re.findall(r"\d+", side)) for side in (before, after))
+        return (said, says_now) if all({number, other} <= numbers for numbers in both) else None
+    return None
+
+
+def _behind(text: str, language: str) -> dict[str, str]:
+    """Each number that stands behind a word of `instead`, at most one word between, with the words."""
+    found = (
+        re.compile(r"\s(?:[^\W\d_]+\s)?(\d+)").match(text, m.end()) for m in any_of(language, "instead").finditer(text)
+    )
+    return {match[1]: text[max(0, match.start() - 12) : match.end()].strip() for match in found if match}
 
 
 def _tokens(text: str, language: str) -> list[str]:
@@ -236,7 +257,9 @@ def _flipped(before: str, after: str, language: str) -> str:
         if language in _DENIES_AT_THE_END:
             denying = any(denied.search(clause.replace(word, " ")) for clause in saying)
         else:
-            denying = any(denied.search(clause.partition(word[:_STEM])[0]) or surely.search(clause) for clause in saying)
+            denying = any(
+                denied.search(clause.partition(word[:_STEM])[0]) or surely.search(clause) for clause in saying
+            )
         if saying and not denying:
             return word
     if language == "ja":

@@ -79,6 +79,11 @@ def weekday_made_up(folded: str, given: str, language: str, input_language: str)
     )
 
 
+def says_a_day(folded: str, language: str) -> bool:
+    """Whether a folded word begins as a day of the week or a month does."""
+    return any(name.startswith(folded[:3]) for name in (*_days(language)[0], *_dates(language)[0]))
+
+
 def cardinals(folded: str, language: str) -> Iterator[Number]:
     """The numbers from three on that a folded text in `language` tells in a word of their own."""
     values, pattern = _cardinals(language)

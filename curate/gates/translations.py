@@ -18,7 +18,7 @@ from curate.gates.names import unknown_name
 from curate.gates.number import Number
 from curate.gates.number_words import in_figures
 from curate.gates.numbers import NumberMentions, grouped_by, in_digits, joined_groups, may_be_words, required
-from curate.gates.phrases import either, lexicon, says, words_of
+from curate.gates.phrases import either, letters_of, lexicon, says, words_of
 from curate.gates.units import changed_unit
 from curate.words import words
 from schemas.records import Pair, Reason
@@ -202,7 +202,8 @@ def _turned(source: str, text: str) -> str:
 
 def _left_over(source: str, text: str, language: str, to: str) -> str:
     """Two words or more of the source, one of them a stop word of its language alone, that the text says in a row in
-    small letters and in no quotation; or ''."""
+    small letters and in no quotation; a long one of them with a letter that the other language does not write; or
+    ''."""
     stop = lexicon(language).stop - lexicon(to).stop - words_of("particles")
     if not stop:
         return ""
@@ -210,9 +211,11 @@ def _left_over(source: str, text: str, language: str, to: str) -> str:
     for first, second in pairwise(given):
         if (first in stop or second in stop) and len(first + second) > 5 and f" {first} {second} " in spoken:
             return f"{first} {second}"
-    return ""
+    foreign = letters_of(language) - letters_of(to) if letters_of(to) else frozenset[str]()
+    return next((w for w in given if len(w) > _LOAN and not foreign.isdisjoint(w) and f" {w} " in spoken), "")
 
 
+_LOAN = 6  # letters of a word that languages borrow from each other: café, façade
 _SMALL = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|[.,;:|!?\n]")
 _QUOTATION = re.compile(
     r"\$[^$\n]+\$|\\\w+|[\"\u201c\u201e\u00ab\u300c'][^\n]{1,200}?[\"\u201d\u201c\u00bb\u300d']|`[^`\n]+`|\*[^*\n]+\*|\{[^{}]*\}|<[^<>]*>"
