@@ -16,7 +16,7 @@ from schemas.records import Pair, Reason
 
 _CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`")
 
-_SPOKEN = re.compile(r"\s*[-\"'\u2013\u2014\u201c\u201e\u00ab\u300c]")
+_SPOKEN = re.compile(r"\s*[-\"'\u2013\u2014\u201c\u201e\u00ab\u00bb\u300c]")
 
 _TALKS = {
     "to_the_asker": "talks to the person who asked",

@@ -72,6 +72,14 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     if hangs and words > (12 if unspaced else 8) and last not in fold(pair.input).split()[-1:]:
         hanging = passed(f"its last word is {quote(last)}, without a stop")
         return hanging._replace(flags=("unended",))
+    items = [earlier.strip() for earlier in before.splitlines() if earlier.strip()]
+    if (
+        len(items) > 1
+        and all(map(_ITEM.match, (*items, line)))
+        and all(map(_STOPS.search, items))
+        and words < _SENTENCE
+    ):
+        return passed(f"the last item alone has no stop: {quote(line)}")._replace(flags=("unended",))
     lines = [earlier.strip() for earlier in before.splitlines() if count_words(earlier) >= _SENTENCE]
     if (
         words >= (12 if unspaced else _SENTENCE)
@@ -157,6 +165,7 @@ _ESCAPES = re.compile(rf"(?:[^\\;{{}}=]|{_ESCAPE.pattern})*")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # a vertical tab and a form feed are blanks
 _ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{2,5}|#x[0-9a-f]{2,4});", re.IGNORECASE)
 _CLOSING = re.compile(r"</([^\W\d]\w*)>")
+_BREAK = re.compile(r"<br ?/?>(?![\s\S]*</)", re.IGNORECASE)
 _COMMENT = re.compile(r"<!--[\s\S]*?-->")
 
 
@@ -166,6 +175,8 @@ def _markup(text: str, given: str) -> str:
     if ("<" not in text and "&" not in text) or "```" in text or _ENTITY.search(given) or "<" in given:
         return ""
     shown = _shown(text)
+    if "|" not in text and (broken := _BREAK.search(shown)):
+        return broken[0]
     if found := _ENTITY.search(shown) or _COMMENT.search(shown):
         return found[0]
     return next((end[0] for end in _CLOSING.finditer(shown) if f"<{end[1].lower()}" not in shown.lower()), "")

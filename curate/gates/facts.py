@@ -9,11 +9,12 @@ from functools import cache
 from itertools import chain, combinations
 
 from curate.gates.content import description_of, in_code, is_summary
+from curate.gates.dates import turned_day
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.number import Number
-from curate.gates.number_words import cardinals, dates_named, weekday_made_up
+from curate.gates.number_words import cardinals, dates_named, in_figures, weekday_made_up
 from curate.gates.numbers import NumberMentions, in_digits, in_words
 from curate.gates.phrases import any_of, lexicon, says, words_of
 from curate.gates.units import changed_unit
@@ -71,6 +72,8 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     for date, day, month in dates_named(fold(text), language):
         if any(Number(part, frozenset({part})) not in told for part in (day, month)):
             return rejected("invented_date", f"the input does not say {quote(date)}")
+    if day := turned_day(pair.input, pair.output, language, spoken):
+        return rejected("invented_date", f"the input says {quote(day[0])}, the output {quote(day[1])}")
     return passed("no number of its own")
 
 
@@ -97,7 +100,7 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
     """Two numbers of the input stand beside the same words in the output, not beside each other's; a ratio (`3:1`) is
     not turned round.
 
-    Not covered: numbers in words, words that changed, and texts without blanks between words.
+    Not covered: words that changed, and texts without blanks between words.
     """
     for ratio in re.findall(r"(?<![\d:])(\d+)[:\u2013-](\d+)(?![\d:])", pair.input):
         turned = re.search(rf"(?<![\d:]){ratio[1]}[:\u2013-]{ratio[0]}(?![\d:])", pair.output)
@@ -110,11 +113,12 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
         return rejected("swapped", f"the input says {quote(next(iter(gone)))}, the output {quote(next(iter(new)))}")
     if units := changed_unit(pair.input, pair.output, language, language):
         return rejected("changed_unit", f"the input says {quote(units[0])}, the output {quote(units[1])}")
-    if len(_DIGIT.findall(pair.input)) < 2 or not _DIGIT.search(pair.output):
+    input, output = in_figures(pair.input, language), in_figures(pair.output, language)
+    if len(_DIGIT.findall(input)) < 2 or not _DIGIT.search(output):
         return passed("numbers stand where they stood")
-    if turned := _other_one_behind(fold(pair.input), fold(pair.output), language):
+    if turned := _other_one_behind(input, output, language):
         return rejected("swapped", f"the input says {quote(turned[0])}, the output {quote(turned[1])}")
-    before, after = _tokens(pair.input, language), _tokens(pair.output, language)
+    before, after = _tokens(input, language), _tokens(output, language)
     if mixed := _regrouped(before, after):
         return rejected("swapped", f"{quote(mixed)} do not stand together in the input")
     here, there = _beside(before), _beside(after)

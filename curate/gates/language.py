@@ -152,21 +152,19 @@ def _foreign_run(text: str, code: str, given: str) -> str:
 
 
 def _slip(text: str, code: str, given: str) -> str:
-    """A word of English that joins others, in small letters in a text of another language, in no quotation and beside
-    no name; or ''."""
-    if (
-        code == "en"
-        or not (found := says("en", "slips", fold(text)))
-        or not _slips().search(_SHORT_PIECE.sub(" ", text))
-    ):
+    """A word of English that joins others, behind a word in small letters of another language and in no quotation;
+    or ''."""
+    if code == "en" or not (says("en", "slips", fold(text)) or says(code, "slips", fold(text))):
         return ""
-    return "" if f" {found[0]} " in f" {given} " else found[0]
+    found = _slips(code).search(_SHORT_PIECE.sub(" ", text))
+    return found[0] if found and f" {found[0]} " not in f" {given} " else ""
 
 
 @cache
-def _slips() -> re.Pattern[str]:
-    """The words of `slips` between words in small letters."""
-    return re.compile(rf"(?:^|(?<=[^\W\d_A-Z] )|(?<=, ))(?:{either(lexicon('en').words('slips'))})(?= [^\W\d_A-Z])")
+def _slips(code: str) -> re.Pattern[str]:
+    """The words of `slips` of English and of a language, behind a word in small letters."""
+    slips = either(lexicon("en").words("slips") | lexicon(code).words("slips"))
+    return re.compile(rf"(?<=[^\W\d_] )(?<![^\W\d_A-Z]\. )(?:{slips})(?= [^\W\d_]|[.,!?]|$)")
 
 
 _SHORT_PIECE = re.compile(r"[\"\u201c\u201e\u00ab\u300c*`(][^\n]{1,200}?[\"\u201d\u201c\u00bb\u300d*`)]|\w+://\S+")

@@ -29,6 +29,7 @@ _PROSE = 40  # letters of a source that a translation may be too short for
 _ADDED = 2.0  # how often a translation may be as long as its source, and so many letters more
 # Letters of an alphabet that a character of Chinese or Japanese, or of Korean, stands for.
 _A_WORD, _A_SYLLABLE = 2.6, 1.8
+_TWICE = 1.7
 _ALIKE_WORDS = 5  # a text of fewer words may be the same in two languages
 
 
@@ -145,8 +146,19 @@ def _shape(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
         yield "added_note", f"it adds a note in brackets: {quote(note)}"
     if len(before) == 1 and " / " in text and "/" not in source:
         yield "options", f"{quote(text)} gives several translations"
+    if told > said and _weight(text) > _TWICE * _weight(source) and (twice := _said_twice(sentences(text))):
+        yield "options", f"{quote(twice)} is said twice"
     if told < said > 2 and _weight(text) < 0.7 * _weight(source):
         yield "lost_sentence", f"it has {told} sentences, the source {said}"
+
+
+def _said_twice(said: tuple[str, ...]) -> str:
+    """A sentence that is nearly the one before it; or ''."""
+    alike = (SequenceMatcher(None, one, other, autojunk=False).ratio() >= _TWICE_SAID for one, other in pairwise(said))
+    return next((sentence for sentence, again in zip(said[1:], alike, strict=True) if again), "")
+
+
+_TWICE_SAID = 0.6
 
 
 def _added_note(source: str, text: str) -> str:
