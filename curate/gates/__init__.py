@@ -69,11 +69,12 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 }
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
-    **dict.fromkeys(("pii", "contacts", "toxic", "input"), 2),
-    **dict.fromkeys(("fenced", "language", "values", "injection", "echo", "invented_name", "encoding"), 3),
-    **dict.fromkeys(("thinking", "placeholder", "cut", "repetition", "answered", "mixed_language", "translated"), 4),
-    **dict.fromkeys(("invented", "swapped", "limits"), 4),
-    **dict.fromkeys(("preamble", "lost_content"), 5),
+    **dict.fromkeys(("pii", "contacts", "input", "broken_json"), 2),
+    **dict.fromkeys(("fenced", "injection", "toxic"), 3),
+    **dict.fromkeys(("language", "values", "echo", "invented_name", "encoding"), 4),
+    **dict.fromkeys(("thinking", "placeholder", "repetition", "answered"), 4),
+    **dict.fromkeys(("cut", "mixed_language", "translated", "invented", "swapped", "limits", "lost_content"), 5),
+    "preamble": 6,
 }
 
 

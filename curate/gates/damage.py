@@ -157,9 +157,11 @@ def _escaped(text: str, given: str) -> str:
         return ""
     found = _ESCAPE.findall(text)
     lines, letters = (sum(one[1] == kind for one in found) for kind in "nu")
-    return str(found[0]) if letters > 1 or (lines and "\n" not in text and (lines > 1 or r"\n\n" in text)) else ""
+    ended = "\n" not in text and lines > 1 and _LINE_END.search(text)
+    return str(found[0]) if letters > 1 or ended else ""
 
 
+_LINE_END = re.compile(r"\\n(?![a-z])")  # in C:\new\names there is none
 _ESCAPE = re.compile(r"\\(?:[nrt\"'/]|u[0-9a-fA-F]{4})")
 _ESCAPES = re.compile(rf"(?:[^\\;{{}}=]|{_ESCAPE.pattern})*")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # a vertical tab and a form feed are blanks
