@@ -72,8 +72,8 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     for date, day, month in dates_named(fold(text), language):
         if any(Number(part, frozenset({part})) not in told for part in (day, month)):
             return rejected("invented_date", f"the input does not say {quote(date)}")
-    if day := turned_day(pair.input, pair.output, language, spoken):
-        return rejected("invented_date", f"the input says {quote(day[0])}, the output {quote(day[1])}")
+    if other := turned_day(pair.input, pair.output, language, spoken):
+        return rejected("invented_date", f"the input says {quote(other[0])}, the output {quote(other[1])}")
     return passed("no number of its own")
 
 
@@ -116,8 +116,10 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
     input, output = in_figures(pair.input, language), in_figures(pair.output, language)
     if len(_DIGIT.findall(input)) < 2 or not _DIGIT.search(output):
         return passed("numbers stand where they stood")
-    if turned := _other_one_behind(input, output, language):
-        return rejected("swapped", f"the input says {quote(turned[0])}, the output {quote(turned[1])}")
+    if instead := _other_one_behind(input, output, language):
+        return rejected("swapped", f"the input says {quote(instead[0])}, the output {quote(instead[1])}")
+    if len(_plain_numbers(input) & _plain_numbers(output)) < 2:
+        return passed("numbers stand where they stood")
     before, after = _tokens(input, language), _tokens(output, language)
     if mixed := _regrouped(before, after):
         return rejected("swapped", f"{quote(mixed)} do not stand together in the input")
@@ -151,10 +153,11 @@ def _other_one_behind(before: str, after: str, language: str) -> tuple[str, str]
 
 def _behind(text: str, language: str) -> dict[str, str]:
     """Each number that stands behind a word of `instead`, at most one word between, with the words."""
-    found = (
-        re.compile(r"\s(?:[^\W\d_]+\s)?(\d+)").match(text, m.end()) for m in any_of(language, "instead").finditer(text)
-    )
+    found = (_NUMBER_BEHIND.match(text, word.end()) for word in any_of(language, "instead").finditer(text))
     return {match[1]: text[max(0, match.start() - 12) : match.end()].strip() for match in found if match}
+
+
+_NUMBER_BEHIND = re.compile(r"\s(?:[^\W\d_]+\s)?(\d+)")
 
 
 def _tokens(text: str, language: str) -> list[str]:
@@ -172,7 +175,13 @@ def _tokens(text: str, language: str) -> list[str]:
     ]
 
 
-_TOKEN = re.compile(r"\d+(?:[.,\s]\d{3})*(?:[.,]\d+)?|[^\W\d_]+|[.;:!?\n,]")
+def _plain_numbers(folded: str) -> set[str]:
+    """The numbers among the tokens of a folded text."""
+    return {re.sub(r"\D", "", number) for number in _FIGURES.findall(folded)}
+
+
+_FIGURES = re.compile(r"\d+(?:[.,\s]\d{3})*(?:[.,]\d+)?")
+_TOKEN = re.compile(rf"{_FIGURES.pattern}|[^\W\d_]+|[.;:!?\n,]")
 
 
 def _regrouped(before: list[str], after: list[str]) -> str:
