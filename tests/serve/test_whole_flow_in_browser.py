@@ -1,9 +1,10 @@
-"""From the one-time link to signing out, in real Chromium, with the real embedded model as teacher and as base."""
+"""From the one-time link to signing out: real Chromium, and the real embedded model as teacher and as what is tuned."""
 
 from __future__ import annotations
 
-import json
+import io
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 pytest.importorskip("trl", reason="training needs the train extra")
+pytest.importorskip("openai")
 pytest.importorskip("playwright.sync_api", reason="no browser: needs the package playwright")
 
+import openai
 from playwright import sync_api as playwright
 
 from schemas.spec_file import SPEC_NAME, set_keys
@@ -25,15 +28,20 @@ pytestmark = [
     pytest.mark.timeout(2400),
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: needs {CHROMIUM}"),
 ]
-_WAIT_MS = 600_000
-IDEAS = tuple(
-    f"a {kind} {thing}" for kind in ("red", "small", "wet", "tall") for thing in ("kite", "crane", "teapot", "tram")
+_WAIT_MS = 600_000  # a busy machine
+PASSWORD = "four words are good"
+IDEAS = (
+    *(f"a {kind} {thing}" for kind in ("red", "small", "wet") for thing in ("kite", "crane", "teapot", "tram")),
+    "<img src=x onerror=alert(1)> in fog",
 )
+BETTER = "A red kite above a grey sea, seen from below."
 QUESTION = "a blue kite"
 LITTLE = {
+    "generate.forward.sampling.max_tokens": 32,
     "generate.forward.n": 2,
-    "generate.forward.sampling": {"temperature": 0.7, "top_p": 0.95, "max_tokens": 16},
     "teacher.concurrency": 1,  # slow enough to be stopped
+    "curate.score.model": "none",
+    "curate.select.best": 2,
     "train.learning_rate": 0.002,
     "train.batch": 4,
     "evaluate.samples": 1,
@@ -41,77 +49,207 @@ LITTLE = {
 """What makes a run of minutes one of seconds, and a tuned model another than its base."""
 
 
-def test_a_project_from_the_link_to_signing_out(tmp_path: Path) -> None:
-    """x"""
+def test_from_the_link_to_signing_out(tmp_path: Path) -> None:
+    """One person, one project, every page: made, tried, stopped, gone on with, answered, trained, measured, talked to,
+    taken away. Each is looked at on a desk and on a phone, light and dark, and pressed in one of the four: nothing to
+    scroll sideways, nothing serious for axe, nothing in the console, though one of the inputs is a script."""
     root = tmp_path / "space"
     with Served(root, no_auth=False, OMP_NUM_THREADS="1") as server, playwright.sync_playwright() as engine:
         browser = engine.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         context = browser.new_context(base_url=server.url)
         context.set_default_timeout(_WAIT_MS)
-        playwright.expect.set_options(timeout=_WAIT_MS)
-        page = context.new_page()
-        looked = Looked(page, tmp_path / "pictures")
-        try:
-            _flow(page, looked, server, root)
-        finally:
-            print(looked.wrong, looked.said)
-            print(page.url, page.locator("h1").all_inner_texts())
-            page.screenshot(path=looked.folder / "last.png", full_page=True)
+        person = Person(Looked(context.new_page(), tmp_path), server, root / "projects" / "ideas")
+        person.comes_in_by_the_link()
+        person.makes_a_project()
+        person.previews_five()
+        person.starts_stops_and_goes_on()
+        person.compares_and_answers()
+        person.trains()
+        person.evaluates()
+        person.talks_to_both()
+        person.takes_it_away()
+        person.signs_out()
+        browser.close()
+        assert person.looked.wrong + person.looked.said == []
+        assert "Traceback" not in server.stop()
 
 
-def _flow(page: Any, looked: Looked, server: Served, root: Path) -> None:
-    said = server.hears("redeem?token=")
-    page.goto(re.search(r"http\S+redeem\?token=\S+", said)[0])
-    looked.at("link")
-    page.get_by_label("Your name here").fill("ann")
-    page.get_by_label("A password").fill("four words are good")
-    page.get_by_role("button", name="Make my account").click()
-    page.wait_for_url(server.url + "/*")
-    looked.at("projects")
-    print(page.url)
-    page.get_by_role("link", name="New project").first.click()
-    page.get_by_label("Name of the project").fill("ideas")
-    page.get_by_label("What you have, one a line").fill("\n".join(IDEAS))
-    page.get_by_label("What a good output is").fill("Rewrite the idea as a prompt for a picture.")
-    looked.at("new")
-    page.get_by_role("button", name="Make the project").click()
-    playwright.expect(page.locator("h1")).to_contain_text(f"{len(IDEAS)} seeds")
-    page.get_by_role("button", name="Test").click()
-    playwright.expect(page.locator(".done")).to_be_visible()
-    print(page.locator(".done").inner_text())
-    page.get_by_role("button", name="Take this teacher").click()
-    playwright.expect(page.locator(".done")).to_contain_text("Saved")
-    spec = root / "projects" / "ideas" / SPEC_NAME
-    page.get_by_text("checks are on").click()
-    for select in page.locator("#checks select").all():
-        select.select_option("off")
-    page.get_by_label("An output has at least so many words").fill("1")
-    page.get_by_role("button", name="Keep the checks").click()
-    playwright.expect(page.locator("#checks .done")).to_contain_text("Saved")
-    page.get_by_label("Times through the rows").fill("1")
-    page.get_by_label("Tokens that a test answer has at most").fill("16")
-    page.get_by_role("button", name="Keep this").click()
-    playwright.expect(page.locator("#model .done")).to_contain_text("Saved")
-    spec.write_text(set_keys(spec.read_text(), LITTLE))
-    page.get_by_label("The project may spend, in US dollars").fill("1")
-    page.get_by_role("button", name="Keep the cap").click()
-    playwright.expect(page.locator("#cap .done")).to_contain_text("Saved")
-    page.get_by_role("button", name="Preview 5").click()
-    playwright.expect(page.get_by_role("link", name="See the preview")).to_be_visible()
-    page.get_by_role("link", name="See the preview").click()
-    assert page.locator("#preview .row-list > li").count() == 5
-    looked.at("setup")
+class Person:
+    """Somebody at the pages of a service."""
 
-    page.get_by_role("button", name="Start", exact=True).click()
-    heading = page.locator("h1")
-    playwright.expect(heading).to_contain_text("rows asked")
-    page.get_by_role("button", name="Stop and keep everything").click()
-    playwright.expect(heading).to_contain_text("Stopped.")
-    print(heading.inner_text())
-    looked.at("stopped")
-    page.get_by_role("button", name="Continue").click()
-    page.wait_for_timeout(3000)
-    looked.at("running")
-    playwright.expect(page.get_by_role("button", name="Stop and keep everything")).to_have_count(0)
-    print(heading.inner_text())
-    looked.at("gate")
+    def __init__(self, looked: Looked, server: Served, folder: Path) -> None:
+        self.looked, self.page, self.server, self.folder = looked, looked.page, server, folder
+        self.heading = self.page.locator("h1")
+
+    def presses(self, name: str, within: str = "main") -> None:
+        self.page.locator(within).get_by_role("button", name=name, exact=True).first.click()
+
+    def goes_to(self, place: str) -> None:
+        self.page.get_by_role("navigation").get_by_role("link", name=place, exact=True).click()
+        self.page.wait_for_url(re.compile(f"/{place.lower()}$"))
+
+    def reads(self, words: str | re.Pattern[str], where: str = "h1") -> None:
+        """It says so there, at last."""
+        playwright.expect(self.page.locator(where)).to_contain_text(words, timeout=_WAIT_MS)
+
+    def counts(self, where: str, number: int) -> None:
+        playwright.expect(self.page.locator(where)).to_have_count(number, timeout=_WAIT_MS)
+
+    def keeps(self, step: str, button: str) -> None:
+        self.presses(button, f"#{step}")
+        self.reads("Saved", f"#{step} .done")
+
+    def starts(self, command: str, button: str = "Start it") -> None:
+        """A command by its name, on the page of the run or by the button of the page that it fills."""
+        if button == "Start it":
+            self.goes_to("Run")
+            self.page.get_by_label("Command").select_option(command)
+        self.presses(button)
+        self.page.wait_for_url("**/run?job=*")
+
+    def comes_in_by_the_link(self) -> None:
+        link = re.search(r"http\S+/redeem\?token=\S+", self.server.hears("redeem?token="))
+        assert link is not None
+        self.page.goto(link[0])
+        self.looked.at("link")
+        self.page.get_by_label("Your name here").fill("ann")
+        self.page.get_by_label("A password").fill(PASSWORD)
+        self.presses("Make my account")
+        self.reads("project")
+        self.looked.at("projects")
+
+    def makes_a_project(self) -> None:
+        page = self.page
+        page.get_by_role("link", name="New project").first.click()
+        page.get_by_label("Name of the project").fill("ideas")
+        page.get_by_label("What you have, one a line").fill("\n".join(IDEAS))
+        page.get_by_label("What a good output is").fill("Rewrite the idea as a prompt for a picture.")
+        self.looked.at("new")
+        self.presses("Make the project")
+        self.reads(f"{len(IDEAS)} seeds")
+        self.presses("Test")
+        self.reads("needs no key", "#teacher .done")
+        self.keeps("teacher", "Take this teacher")
+        page.get_by_text("checks are on").click()
+        for check in page.locator("#checks select").all():  # what so small a model says is not judged here
+            check.select_option("off")
+        page.get_by_label("An output has at least so many words").fill("1")
+        self.keeps("checks", "Keep the checks")
+        page.get_by_label("Times through the rows").fill("2")
+        self.keeps("model", "Keep this")
+        page.get_by_label("Tokens that a test answer has at most").fill("16")
+        page.get_by_label("Name of the check").first.fill("Says a colour")
+        page.get_by_label("Pattern that the answer holds").first.fill(r"(?i)\b(red|blue|grey)\b")
+        self.keeps("test", "Keep the test")
+        page.get_by_label("The project may spend, in US dollars").fill("1")
+        self.keeps("cap", "Keep the cap")
+        spec = self.folder / SPEC_NAME
+        spec.write_text(set_keys(spec.read_text(), LITTLE))
+
+    def previews_five(self) -> None:
+        self.starts("preview", "Preview 5")
+        self.page.get_by_role("link", name="See the preview").click()
+        self.counts("#preview .row-list > li", 5)
+        assert "5 seeds cost nothing" in self.page.locator("#preview").inner_text()
+        self.looked.at("setup")
+
+    def starts_stops_and_goes_on(self) -> None:
+        self.starts("generate")
+        self.reads(re.compile(rf"[1-9]\d* of {2 * len(IDEAS)} rows asked"))
+        self.presses("Stop and keep everything")
+        self.reads("Stopped.")
+        found = re.search(r"(\d+) rows? (?:is|are) kept", self.heading.inner_text())
+        assert found is not None
+        assert 0 < int(found[1]) < 2 * len(IDEAS)
+        self.looked.at("stopped")
+        self.starts("generate", "Continue")
+        self.reads("rows asked")
+        self.looked.at("running")
+        self.reads("Generate is done")
+        self.starts("curate")
+        self.reads("Curate is done")
+        self.looked.at("curated")
+
+    def compares_and_answers(self) -> None:
+        page = self.page
+        self.goes_to("Rows")
+        self.reads(f"{2 * len(IDEAS)} rows")
+        self.looked.at("rows")
+        page.get_by_label("Search in inputs and outputs").fill("red kite")
+        self.reads("“red kite”")
+        page.locator("table.rows tbody a").first.click()
+        page.get_by_role("link", name="Compare the 2").click()
+        self.counts("#drawer .side > li", 2)
+        self.looked.at("compared")
+        page.get_by_role("link", name="Edit", exact=True).click()
+        page.get_by_label("The output as it should be").fill(BETTER)
+        self.presses("Keep the edit")
+        self.reads("edit by ann", "#drawer")
+        self.looked.at("answered")
+        self.goes_to("Review")
+        self.reads("1 answer was given on these pages")
+        self.looked.at("review")
+        self.starts("curate")  # the edit takes the place of what was generated
+        self.reads("Curate is done")
+
+    def trains(self) -> None:
+        self.goes_to("Training")
+        self.starts("train", "Train")
+        self.goes_to("Training")
+        self.counts("text=Stop and keep the best so far", 1)
+        self.counts("#live figure svg", 1)
+        self.looked.at("training")
+        self.reads("Trained on")
+        self.looked.at("trained")
+
+    def evaluates(self) -> None:
+        self.goes_to("Evaluation")
+        self.starts("evaluate", "Evaluate")
+        self.reads("Evaluate is done")
+        self.goes_to("Evaluation")
+        self.reads("tuned", "#systems")
+        assert "says_a_colour" in self.page.locator("#outputs").inner_text().replace(" ", "_")
+        self.looked.at("evaluation")
+
+    def talks_to_both(self) -> None:
+        """The same as a program is told that has a key."""
+        self.page.get_by_label("An input of yours").fill(QUESTION)
+        self.presses("Ask both")
+        self.reads(f"“{QUESTION}”")
+        sides = self.page.locator(".side > li")
+        assert sides.locator(".who").all_inner_texts() == ["tuned", "base"]
+        said = [text.split() for text in sides.locator(".text").all_inner_texts()]
+        self.looked.at("talk")
+        self.page.goto("/keys")
+        self.page.get_by_label("What uses it").fill("a program")
+        self.presses("Make a key")
+        key = self.page.locator("#made").inner_text()
+        client = openai.OpenAI(base_url=f"{self.server.url}/v1", api_key=key, max_retries=0, timeout=600)
+        question: dict[str, Any] = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 16}
+        told = [
+            client.chat.completions.create(model=model.id, temperature=0, **question).choices[0].message.content.split()
+            for model in sorted(client.models.list(), key=lambda model: model.id, reverse=True)
+        ]
+        assert told == said
+        assert told[0] != told[1]
+
+    def takes_it_away(self) -> None:
+        self.page.goto("/p/ideas/downloads")
+        self.looked.at("downloads")
+        files = {}
+        for kind in ("dataset", "adapter"):
+            with self.page.expect_download() as coming:
+                self.page.locator(f"#{kind}").get_by_role("link", name="Download all as zip").click()
+            files[kind] = zipfile.ZipFile(io.BytesIO(Path(coming.value.path()).read_bytes()))
+        assert any(name.endswith("adapter_model.safetensors") for name in files["adapter"].namelist())
+        texts = [files["dataset"].read(name).decode(errors="replace") for name in files["dataset"].namelist()]
+        assert any(BETTER in text for text in texts)
+
+    def signs_out(self) -> None:
+        self.page.goto("/settings")
+        self.looked.at("settings")
+        self.presses("Sign out")
+        self.reads("Sign in", "main button")
+        self.looked.at("signed-out")
+        self.page.goto("/p/ideas/rows")
+        self.reads("Sign in", "main button")
