@@ -151,10 +151,14 @@ class Person:
         self.counts("#preview .row-list > li", 5)
         assert "5 seeds cost nothing" in self.page.locator("#preview").inner_text()
         self.looked.at("setup")
+        self.goes_to("Prompts")
+        self.counts("#beside .row-list > li", 5)
+        self.looked.at("prompts")
 
     def starts_stops_and_goes_on(self) -> None:
         self.starts("generate")
         self.reads(re.compile(rf"[1-9]\d* of {2 * len(IDEAS)} rows asked"))
+        playwright.expect(self.page).to_have_title(re.compile(r"^\d+ % · ideas"), timeout=_WAIT_MS)
         self.presses("Stop and keep everything")
         self.reads("Stopped.")
         found = re.search(r"(\d+) rows? (?:is|are) kept", self.heading.inner_text())
