@@ -31,19 +31,20 @@ pytestmark = [
 _WAIT_MS = 600_000  # a busy machine
 PASSWORD = "four words are good"
 IDEAS = (
-    *(f"a {kind} {thing}" for kind in ("red", "small", "wet") for thing in ("kite", "crane", "teapot", "tram")),
+    *(f"a {kind} {thing}" for kind in ("red", "small") for thing in ("kite", "crane", "teapot", "tram")),
     "<img src=x onerror=alert(1)> in fog",
 )
 BETTER = "A red kite above a grey sea, seen from below."
 QUESTION = "a blue kite"
 LITTLE = {
-    "generate.forward.sampling.max_tokens": 32,
+    "generate.forward.sampling.max_tokens": 48,
     "generate.forward.n": 2,
-    "teacher.concurrency": 1,  # slow enough to be stopped
+    "teacher.requests_per_minute": 60,  # so that it can be stopped, on a machine however quick
     "curate.score.model": "none",
     "curate.select.best": 2,
     "train.batch": 4,
     "evaluate.samples": 1,
+    "evaluate.max_seeds": 2,
 }
 """What makes a run of minutes one of seconds."""
 
@@ -134,7 +135,7 @@ class Person:
             check.select_option("off")
         page.get_by_label("An output has at least so many words").fill("1")
         self.keeps("checks", "Keep the checks")
-        page.get_by_label("Times through the rows").fill("2")
+        page.get_by_label("Times through the rows").fill("1")
         self.keeps("model", "Keep this")
         page.get_by_label("Tokens that a test answer has at most").fill("16")
         page.get_by_label("Name of the check").first.fill("Says a colour")
