@@ -116,7 +116,7 @@ def official(project: Project, store: Store, population: Population, argilla: Ar
     argilla.workspace_id(make=True)
     sampled = store.sampled()
     rows = [
-        record(project, population, pair, [draw.reason for draw in sampled[id_]], sampled[id_][-1].sampling_probability)
+        record(project, population, pair, [draw.reason for draw in sampled[id_]])
         for id_, pair in population.pairs(sampled).items()
     ]
     objects = [

@@ -135,10 +135,11 @@ def push(
     for pairs in by_queue.values():
         pairs.sort(key=lambda pair: permanent_random_number(project.spec.review.seed, "queue", pair.id))
 
+    form = AnswerForm.of(project.spec.task, project.folder)
+
     def row(pair: Pair, messages: Sequence[Message]) -> Json:
-        why = sampled[pair.id]
-        probability, form = why[-1].sampling_probability, as_calibration.get(pair.id)
-        return record(project, population, pair, reasons_of(why), probability, messages=messages, gold=form)
+        why, as_gold = reasons_of(sampled[pair.id]), as_calibration.get(pair.id)
+        return record(project, population, pair, why, messages=messages, gold=as_gold, form=form)
 
     return replace(send(project, store, population, argilla, by_queue, row, progress), decided=decided)
 
@@ -185,20 +186,24 @@ def project_id(store: Store) -> str | None:
 OLD_WORKSPACE = "pairsmith"  # of all projects, before each had its own
 
 
-def workspace_of(project: Project, store: Store | None, argilla: Argilla) -> str:
-    """The workspace of this project alone, so that who is invited to it sees no other; or the one that the spec names,
-    or the one where an earlier version has put its rows.
+def own_id(store: Store | None) -> str:
+    """What tells the project from others. Raises ReviewError before the first draw."""
+    own = project_id(store) if store else None
+    if own is None:
+        raise ReviewError(
+            "nothing was drawn for review yet, so nobody has anything to answer.",
+            fix="Run `pairsmith review push` first, or name a workspace: [review] workspace = ...",
+        )
+    return own
 
-    Raises ReviewError before the first draw, which is what tells a project from others.
+
+def workspace_of(project: Project, store: Store, argilla: Argilla) -> str:
+    """The workspace of this project alone, so that who is invited to it sees no other; or the one that the spec names,
+    or the one where an earlier version has put its rows. Raises ReviewError before the first draw.
     """
     if project.spec.review.workspace:
         return project.spec.review.workspace
-    own = project_id(store) if store else None
-    if store is None or own is None:
-        raise ReviewError(
-            "nothing was drawn for review yet, so there is nothing to be let in to.",
-            fix="Run `pairsmith review push` first, or name a workspace: [review] workspace = ...",
-        )
+    own = own_id(store)
     sampled, old = set(store.sampled()), argilla.in_workspace(OLD_WORKSPACE)
     for queue in old.queues(own, queue_names(project, store)):
         if queue.project == own or any(record["external_id"] in sampled for record in old.records(queue)):
