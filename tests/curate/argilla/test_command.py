@@ -20,7 +20,7 @@ from tests.curate.argilla.conftest import argilla_client
 from tests.pairsmith.conftest import SPEC, Project, answer, write_seeds
 from tests.synth.loopback import LoopbackTeacher
 
-pytestmark = pytest.mark.timeout(900)  # many commands, each a process of its own, and a server that may have to start
+pytestmark = pytest.mark.timeout(1800)  # many commands, each a process of its own, and a server that may have to start
 
 WAITS = 11
 # Training from a folder that is not there ends the run just after the gate, without loading a model.
@@ -223,7 +223,7 @@ def test_watching_tells_what_comes_in(project: Project, client: Any) -> None:
         text=True,
     )
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         asked = records(client, queues)
         drawn = project.rows("SELECT count(*) FROM routed")
         answered = False
@@ -240,7 +240,7 @@ def test_watching_tells_what_comes_in(project: Project, client: Any) -> None:
         time.sleep(1)  # a round in which nothing is new leaves the store alone
         project.json("curate")
         watching.send_signal(signal.SIGINT)
-        shown, said = watching.communicate(timeout=30)
+        shown, said = watching.communicate(timeout=200)
     finally:
         watching.kill()
         watching.wait()
