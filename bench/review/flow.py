@@ -182,7 +182,7 @@ def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Pat
         assert len(store.sampled()) == rows
         log = official(project, store, population, argilla)
         argilla.workspace_id(make=True)
-        _Page(project, store, population, argilla, project_id(store) or "", conversation=False).make(
+        _Page(project, store, population, argilla, project_id(store.sampled()) or "", conversation=False).make(
             project.spec.task.name
         )
         work = {"push": lambda: push(project, store, population, argilla), "push, official client": log}

@@ -203,7 +203,7 @@ def watch(
     free for other commands; while one of them writes to it, answers wait on the server.
     """
     with Store.open(Store.url_for(project), write=False) as store:
-        own = project_id(store) or project.spec.task.name
+        own = project_id(store.sampled()) or project.spec.task.name
     with suppress(KeyboardInterrupt), answers_heard(connected, own) as heard:
         news_wait = False
         while True:
