@@ -261,7 +261,9 @@ def _findings(findings: Sequence[Verdict]) -> str:
     lines = []
     for verdict in findings:
         step = verdict.by.partition("/")[2].partition("@")[0].partition(":")[0]
-        lines.append(f"<b>{escaped(step)}</b> {escaped(str(verdict.reason))}")
+        reason = verdict.reason
+        told = reason.detail if reason.code == "ok" and reason.detail else str(reason)  # what is flagged is not ok
+        lines.append(f"<b>{escaped(step)}</b> {escaped(told)}")
     return _paragraphs(lines)
 
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.argilla import push as push_module
-from curate.argilla.task import VERDICTS, bad_examples, both_sides, guidelines, marked, record, shown_text
+from curate.argilla.task import VERDICTS, GoldForm, bad_examples, both_sides, guidelines, marked, record, shown_text
 from curate.checklists import told_against
 from curate.review.gold import read_gold
 from curate.review.population import Population, read_population
@@ -143,6 +143,22 @@ def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[P
     assert told["metadata"]["rejected_by"] == ["gate/length@1"]
     assert told["metadata"]["length"] == "000 to 009 words"
     assert len(told["metadata"]["rivals"]) == 3
+
+
+def test_what_a_gate_flags_on_a_row_that_it_keeps_is_not_called_ok(cats: tuple[Project, Population]) -> None:
+    """A program's doubt is told in its words alone, where the code of its verdict says that the row passed."""
+    made, population = cats
+    pair = next(iter(population.pairs(population.rows).values()))
+    flagged = Verdict(
+        pair_id=pair.id,
+        by="gate/translated@1",
+        fingerprint="s",
+        keep=True,
+        reason=Reason("ok", "“72” is not seen again"),
+        flags=("number",),
+    )
+    told = record(made, population, pair, ["gold"], gold=GoldForm([flagged], {}))["fields"]["findings"]
+    assert Tags(told).text == "translated “72” is not seen again"
 
 
 def test_candidates_are_those_of_the_same_input_in_an_order_that_says_nothing(cats: tuple[Project, Population]) -> None:
