@@ -7,6 +7,7 @@ Everything else runs in `make test`; a file or a fixture that needs one of those
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from pathlib import Path
 
@@ -22,6 +23,11 @@ settings.register_profile("quick", settings.get_profile("unhurried"), max_exampl
 if (hangup := getattr(signal, "SIGHUP", None)) is not None and signal.getsignal(hangup) is signal.SIG_IGN:
     with contextlib.suppress(ValueError):  # not the main thread
         signal.signal(hangup, lambda number, frame: None)
+
+# One thread a worker, in the processes that it starts too: two that wait for each other on a core that is taken spin,
+# and have cost 146 s of CPU where one took 39. vLLM, which is tried by itself, keeps its own.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TESTS = Path(__file__).parent
 SLOW_FILES = {
