@@ -142,7 +142,7 @@ class Kiln:
     def _generate(self, page: Page) -> None:
         page.get_by_role("button", name="Go to step 3").click()
         page.get_by_role("button", name="Generate Outputs", exact=True).click()
-        page.get_by_role("button", name="Generate", exact=True).click()
+        page.locator("#generate_all_dialog form").get_by_role("button", name="Generate").last.click()
 
     def _filed(self, page: Page) -> list[bool]:
         """For each input that the page has in its browser, whether it has an output."""
