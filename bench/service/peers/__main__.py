@@ -2,8 +2,7 @@
 
 Needs Chromium (/usr/bin/chromium) and the package playwright; PyPI for the peers' venvs (about 4 GB, in --venvs; with a
 GPU build of torch more: name an index or a folder with CPU builds in UV_INDEX or UV_FIND_LINKS); for Kiln a checkout of
-github.com/Kiln-AI/Kiln and npm. Every trial starts with a fresh workspace. On a quiet machine of two cores a trial
-takes two to five minutes.
+github.com/Kiln-AI/Kiln and npm. Every trial starts with a fresh workspace, and a server of a peer has 15 minutes to answer.
 """
 
 from __future__ import annotations
@@ -32,7 +31,9 @@ DELAY_S = 1.0  # of the teacher
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m bench.service.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--peers", nargs="+", choices=NAMES, default=NAMES, help="all unless named")
     parser.add_argument("--kills", nargs="+", choices=KILLS, default=[*KILLS])
     parser.add_argument("--times", type=int, default=3, help="trials of each kill")
