@@ -2,7 +2,7 @@
 
 Needs Chromium (/usr/bin/chromium) and the package playwright; PyPI for the peers' venvs (about 4 GB, in --venvs; with a
 GPU build of torch more: name an index or a folder with CPU builds in UV_INDEX or UV_FIND_LINKS); for Kiln a checkout of
-github.com/Kiln-AI/Kiln and npm. Every trial starts with a fresh workspace, and a server of a peer has 15 minutes to answer.
+github.com/Kiln-AI/Kiln and npm. Every trial starts with a fresh workspace; a server has 15 minutes to answer.
 """
 
 from __future__ import annotations
