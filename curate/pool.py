@@ -336,8 +336,8 @@ class Pool:
         reviewed = self._slots.reviewed.get(owner)
         reviews, decision = (reviewed.reviews, reviewed.decision) if reviewed else ((), None)
         keep = ORDER[self._keep[slot]]
-        spoken = (opinions.flags.get(owner, ()) for opinions in self._opinions_of.values() if opinions.flags)
-        flags = tuple(dict.fromkeys(flag for flags in spoken for flag in flags))
+        spoken = [flags[owner] for opinions in self._opinions_of.values() if owner in (flags := opinions.flags)]
+        flags = tuple(dict.fromkeys(chain.from_iterable(spoken))) if spoken else ()
         step = None if self._keep[slot] == TRUE else self._decided_by(slot)
         keep = False if keep and owner != slot else keep
         return Row(candidate, pair, (), reviews, decision, self._score(owner), keep, step, flags=flags)

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from curate.gates.answers import generated_input, label, translated, values
+from curate.gates.answers import generated_input, label, values
 from curate.gates.chat import answered, injection, preamble, thinking, toxic
 from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
@@ -33,6 +33,7 @@ from curate.gates.patterns import must, must_not
 from curate.gates.personal import pii
 from curate.gates.phrases import phrases
 from curate.gates.placeholder import placeholder
+from curate.gates.translations import translated
 from curate.gates.user import user_gate
 from prompts.answer_form import AnswerForm
 from prompts.answer_schema import load_schema
@@ -49,7 +50,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "thinking": (thinking, _BOTH),
     "placeholder": (placeholder, _BOTH),
     "encoding": (encoding, ()),
-    "broken_json": (broken_json, ()),
+    "broken_json": (broken_json, _STYLE),
     "fenced": (fenced, _STYLE),
     "cut": (cut, _LANGUAGE),
     "repetition": (repetition, _LANGUAGE),
@@ -68,11 +69,12 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 }
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
-    **dict.fromkeys(("pii", "contacts", "toxic", "input"), 2),
-    **dict.fromkeys(("fenced", "language", "values", "injection", "echo", "invented_name", "encoding"), 3),
-    **dict.fromkeys(("thinking", "placeholder", "cut", "repetition", "answered", "mixed_language", "translated"), 4),
-    **dict.fromkeys(("invented", "swapped", "limits"), 4),
-    **dict.fromkeys(("preamble", "lost_content"), 5),
+    **dict.fromkeys(("pii", "contacts", "input", "broken_json"), 2),
+    **dict.fromkeys(("fenced", "injection", "toxic"), 3),
+    **dict.fromkeys(("language", "values", "echo", "invented_name", "encoding"), 4),
+    **dict.fromkeys(("thinking", "placeholder", "repetition", "answered"), 4),
+    **dict.fromkeys(("cut", "mixed_language", "translated", "invented", "swapped", "limits", "lost_content"), 5),
+    "preamble": 6,
 }
 
 

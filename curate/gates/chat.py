@@ -10,13 +10,13 @@ import re
 from curate.gates.folding import fold
 from curate.gates.frames import framed
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
-from curate.gates.phrases import phrases, says
+from curate.gates.phrases import any_of, phrases, says
 from curate.gates.words import content_words, count_words, stem_of, words
 from schemas.records import Pair, Reason
 
 _CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`")
 
-_SPOKEN = re.compile(r"\s*[-\"'\u2013\u2014\u201c\u201e\u00ab\u300c]")
+_SPOKEN = re.compile(r"\s*[-\"'\u2013\u2014\u201c\u201e\u00ab\u00bb\u300c]")
 
 _TALKS = {
     "to_the_asker": "talks to the person who asked",
@@ -127,15 +127,32 @@ def _obeyed(asked: str, text: str, language: str) -> str:
 
 
 def toxic(pair: Pair, language: str = "en") -> Judgement:
-    """No insult of the table of `language` stands in a text that the other side does not say too.
+    """No insult of the table of `language` stands in a text that the other side does not say too, and nobody is
+    addressed as something that is one then (`you lazy ...`).
 
     Not covered: contempt without an insult, and slurs that are no insults elsewhere. It is made to flag.
     """
     for side, text in sides(pair):
-        found = says(language, "insults", fold(text))
-        if found and found[0] not in _other(pair, side):
-            return rejected("toxic", f"the {side} text says {quote(found[0])}")
+        folded, other = fold(text), _other(pair, side)
+        found = says(language, "insults", folded)
+        insult = found[0] if found else _contempt(folded, language)
+        if insult and insult not in other:
+            return rejected("toxic", f"the {side} text says {quote(insult)}")
     return passed(f"no insult{_not_looked_for(language)}")
+
+
+def _contempt(text: str, language: str) -> str:
+    """What stands of the list `contempt` right behind a word that addresses somebody, both of them; or ''."""
+    if not says(language, "contempt", text):
+        return ""
+    for addressed in any_of(language, "addressed").finditer(text):
+        behind = _BREAK.split(text[addressed.end() : addressed.end() + _NEAR], maxsplit=1)[0]
+        if found := says(language, "contempt", behind):
+            return text[addressed.start() : addressed.end() + found.end()]
+    return ""
+
+
+_BREAK, _NEAR = re.compile(r"[.!?;:\n]"), 24  # letters between whom a text addresses and what it calls them
 
 
 def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:

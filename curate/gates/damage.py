@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from typing import Any
 
 import orjson
 
@@ -60,6 +61,10 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         length = 24 if unspaced else 30 if "가" <= line[-1] <= "힣" else 60
         if count_words(rest) >= (8 if unspaced else 4) and len(line) >= length and not _is_signed(rest):
             return rejected("cut", f"its last sentence has no end: {quote(line[-60:])}")
+        begun = fold(rest).split()[:1]
+        if len(line) >= length and begun and begun[0] in lexicon(language).stop and not _is_signed(rest):
+            hanging = passed(f"its last sentence is only begun: {quote(line[-60:])}")
+            return hanging._replace(flags=("unended",))
     if _open_bracket(line):
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
     seldom = lexicon(language).words("hangs")
@@ -67,6 +72,14 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     if hangs and words > (12 if unspaced else 8) and last not in fold(pair.input).split()[-1:]:
         hanging = passed(f"its last word is {quote(last)}, without a stop")
         return hanging._replace(flags=("unended",))
+    items = [earlier.strip() for earlier in before.splitlines() if earlier.strip()]
+    if (
+        len(items) > 1
+        and all(map(_ITEM.match, (*items, line)))
+        and all(map(_STOPS.search, items))
+        and words < _SENTENCE
+    ):
+        return passed(f"the last item alone has no stop: {quote(line)}")._replace(flags=("unended",))
     lines = [earlier.strip() for earlier in before.splitlines() if count_words(earlier) >= _SENTENCE]
     if (
         words >= (12 if unspaced else _SENTENCE)
@@ -124,6 +137,8 @@ def encoding(pair: Pair) -> Judgement:
         given = pair.input if side == "output" else pair.output
         if junk := _markup(text, given):
             return rejected("markup", f"the {side} text has scraps of markup: {quote(junk)}")
+        if junk := _escaped(text, given):
+            return rejected("escaped", f"the {side} text has {quote(junk)} for what it stands for: {quote(text)}")
         if (found := _CONTROL.search(text)) and not _CONTROL.search(given):
             return rejected("control", f"the {side} text has the control character U+{ord(found[0]):04X}")
         if text.isascii():
@@ -135,9 +150,24 @@ def encoding(pair: Pair) -> Judgement:
     return passed("no garbled characters")
 
 
+def _escaped(text: str, given: str) -> str:
+    """A line end or a letter spelt as in a string of code, in a text that is none and has no other backslash; ''
+    where the other side has one."""
+    if "\\" not in text or "\\" in given or "`" in text or not _ESCAPES.fullmatch(text):
+        return ""
+    found = _ESCAPE.findall(text)
+    lines, letters = (sum(one[1] == kind for one in found) for kind in "nu")
+    ended = "\n" not in text and lines > 1 and _LINE_END.search(text)
+    return str(found[0]) if letters > 1 or ended else ""
+
+
+_LINE_END = re.compile(r"\\n(?![a-z])")  # in C:\new\names there is none
+_ESCAPE = re.compile(r"\\(?:[nrt\"'/]|u[0-9a-fA-F]{4})")
+_ESCAPES = re.compile(rf"(?:[^\\;{{}}=]|{_ESCAPE.pattern})*")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # a vertical tab and a form feed are blanks
 _ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{2,5}|#x[0-9a-f]{2,4});", re.IGNORECASE)
 _CLOSING = re.compile(r"</([^\W\d]\w*)>")
+_BREAK = re.compile(r"<br ?/?>(?![\s\S]*</)", re.IGNORECASE)
 _COMMENT = re.compile(r"<!--[\s\S]*?-->")
 
 
@@ -147,6 +177,8 @@ def _markup(text: str, given: str) -> str:
     if ("<" not in text and "&" not in text) or "```" in text or _ENTITY.search(given) or "<" in given:
         return ""
     shown = _shown(text)
+    if "|" not in text and (broken := _BREAK.search(shown)):
+        return broken[0]
     if found := _ENTITY.search(shown) or _COMMENT.search(shown):
         return found[0]
     return next((end[0] for end in _CLOSING.finditer(shown) if f"<{end[1].lower()}" not in shown.lower()), "")
@@ -184,13 +216,22 @@ def _spoken() -> frozenset[str]:
     return frozenset(named | {fold(Locale.parse(code).language_name or "") for code in ("de", "fr", "es", "it", "pt")})
 
 
-def broken_json(pair: Pair) -> Judgement:
-    """A text that begins like a JSON object is one. Text with braces that was never JSON is left alone."""
+def broken_json(pair: Pair, style: str = "") -> Judgement:
+    """A text that begins like a JSON object is one. Text with braces that was never JSON is left alone, and a whole
+    object of a few texts is flagged, `wrapped`, where nothing speaks of code."""
     text = pair.output.strip()
     if not re.match(r'\{\s*["\']?\w[^{}\n]{0,60}["\']?\s*:', text) and not re.match(r"\[\s*\{", text):
         return passed("it is no JSON")
     try:
-        orjson.loads(text)
+        value = orjson.loads(text)
     except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
         return rejected("broken_json", f"{error}: {quote(text)}")
+    told = f"{fold(pair.input)}\n{fold(style)}"
+    if isinstance(value, dict) and _is_wrapped(value) and not says("any", "code", told) and "{" not in told:
+        return passed("it is JSON")._replace(flags=("wrapped",))
     return passed("it is JSON")
+
+
+def _is_wrapped(value: dict[str, Any]) -> bool:
+    """Whether an object is a text with a name: three keys at most, one of them with a sentence."""
+    return len(value) <= 3 and any(isinstance(part, str) and " " in part.strip() for part in value.values())

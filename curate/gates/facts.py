@@ -9,11 +9,12 @@ from functools import cache
 from itertools import chain, combinations
 
 from curate.gates.content import description_of, in_code, is_summary
+from curate.gates.dates import turned_day
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.number import Number
-from curate.gates.number_words import cardinals, dates_named, weekday_made_up
+from curate.gates.number_words import cardinals, dates_named, in_figures, weekday_made_up
 from curate.gates.numbers import NumberMentions, in_digits, in_words
 from curate.gates.phrases import any_of, lexicon, says, words_of
 from curate.gates.units import changed_unit
@@ -71,6 +72,8 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     for date, day, month in dates_named(fold(text), language):
         if any(Number(part, frozenset({part})) not in told for part in (day, month)):
             return rejected("invented_date", f"the input does not say {quote(date)}")
+    if other := turned_day(pair.input, pair.output, language, spoken):
+        return rejected("invented_date", f"the input says {quote(other[0])}, the output {quote(other[1])}")
     return passed("no number of its own")
 
 
@@ -97,7 +100,7 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
     """Two numbers of the input stand beside the same words in the output, not beside each other's; a ratio (`3:1`) is
     not turned round.
 
-    Not covered: numbers in words, words that changed, and texts without blanks between words.
+    Not covered: words that changed, and texts without blanks between words.
     """
     for ratio in re.findall(r"(?<![\d:])(\d+)[:\u2013-](\d+)(?![\d:])", pair.input):
         turned = re.search(rf"(?<![\d:]){ratio[1]}[:\u2013-]{ratio[0]}(?![\d:])", pair.output)
@@ -110,9 +113,14 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
         return rejected("swapped", f"the input says {quote(next(iter(gone)))}, the output {quote(next(iter(new)))}")
     if units := changed_unit(pair.input, pair.output, language, language):
         return rejected("changed_unit", f"the input says {quote(units[0])}, the output {quote(units[1])}")
-    if len(_DIGIT.findall(pair.input)) < 2 or not _DIGIT.search(pair.output):
+    input, output = in_figures(pair.input, language), in_figures(pair.output, language)
+    if len(_DIGIT.findall(input)) < 2 or not _DIGIT.search(output):
         return passed("numbers stand where they stood")
-    before, after = _tokens(pair.input, language), _tokens(pair.output, language)
+    if instead := _other_one_behind(input, output, language):
+        return rejected("swapped", f"the input says {quote(instead[0])}, the output {quote(instead[1])}")
+    if len(_plain_numbers(input) & _plain_numbers(output)) < 2:
+        return passed("numbers stand where they stood")
+    before, after = _tokens(input, language), _tokens(output, language)
     if mixed := _regrouped(before, after):
         return rejected("swapped", f"{quote(mixed)} do not stand together in the input")
     here, there = _beside(before), _beside(after)
@@ -132,6 +140,26 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
     return passed("numbers stand where they stood")
 
 
+def _other_one_behind(before: str, after: str, language: str) -> tuple[str, str] | None:
+    """What two texts say of a number behind a word such as `instead of`, where it is another number of both of them;
+    None if it is not."""
+    here, there = _behind(before, language), _behind(after, language)
+    if len(here) == len(there) == 1 and here.keys() != there.keys():
+        (number, said), (other, says_now) = next(iter(here.items())), next(iter(there.items()))
+        both = (set(re.findall(r"\d+", side)) for side in (before, after))
+        return (said, says_now) if all({number, other} <= numbers for numbers in both) else None
+    return None
+
+
+def _behind(text: str, language: str) -> dict[str, str]:
+    """Each number that stands behind a word of `instead`, at most one word between, with the words."""
+    found = (_NUMBER_BEHIND.match(text, word.end()) for word in any_of(language, "instead").finditer(text))
+    return {match[1]: text[max(0, match.start() - 12) : match.end()].strip() for match in found if match}
+
+
+_NUMBER_BEHIND = re.compile(r"\s(?:[^\W\d_]+\s)?(\d+)")
+
+
 def _tokens(text: str, language: str) -> list[str]:
     """Stems and plain numbers; a dot where a clause ends or `and` begins another."""
     stop, joins = lexicon(language).stop, lexicon(language).words("joins")
@@ -147,7 +175,13 @@ def _tokens(text: str, language: str) -> list[str]:
     ]
 
 
-_TOKEN = re.compile(r"\d+(?:[.,\s]\d{3})*(?:[.,]\d+)?|[^\W\d_]+|[.;:!?\n,]")
+def _plain_numbers(folded: str) -> set[str]:
+    """The numbers among the tokens of a folded text."""
+    return {re.sub(r"\D", "", number) for number in _FIGURES.findall(folded)}
+
+
+_FIGURES = re.compile(r"\d+(?:[.,\s]\d{3})*(?:[.,]\d+)?")
+_TOKEN = re.compile(rf"{_FIGURES.pattern}|[^\W\d_]+|[.;:!?\n,]")
 
 
 def _regrouped(before: list[str], after: list[str]) -> str:
@@ -226,18 +260,28 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
 def _flipped(before: str, after: str, language: str) -> str:
     """A word right behind a denial of one text that the other says, only in clauses that deny nothing."""
     stem = stem_of(language)
-    denials, denied = any_of(language, "denies"), any_of(language, "negated")
+    denials, denied, surely = (any_of(language, name) for name in ("denies", "negated", "negation"))
     clauses = [clause for clause in _CLAUSE.split(after) if clause.strip()]
     for denial in denials.finditer(before):
         behind = _CLAUSE.split(before[denial.end() :], maxsplit=1)[0]
         word = next((w for w in words(behind)[:4] if len(w) > 3 and w not in lexicon(language).stop), "")
         root = stem(word) if word else ""
         saying = [clause for clause in clauses if root and any(stem(w) == root for w in words(clause))]
-        if saying and not any(denied.search(clause.replace(word, " ")) for clause in saying):
+        if language in _DENIES_AT_THE_END:
+            denying = any(denied.search(clause.replace(word, " ")) for clause in saying)
+        else:
+            denying = any(
+                denied.search(clause.partition(word[:_STEM])[0]) or surely.search(clause) for clause in saying
+            )
+        if saying and not denying:
             return word
     if language == "ja":
         return _denied_in_japanese(before, after)
     return ""
+
+
+_DENIES_AT_THE_END = ("de", "nl", "tr", "ja", "ko", "hi")  # a verb that denies may stand behind all that it denies
+_STEM = 4
 
 
 def _denied_in_japanese(before: str, after: str) -> str:

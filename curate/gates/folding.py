@@ -20,3 +20,13 @@ def fold(text: str) -> str:
         return text.casefold()
     folded = unicodedata.normalize("NFKC", text).casefold()
     return _AT_WILL.sub("", folded.replace("\u2019", "'").replace("\u02bc", "'"))
+
+
+def unaccented(folded: str) -> str:
+    """`folded` without the accents of Latin letters: `dias` for `días`."""
+    return (
+        folded if folded.isascii() or folded[:1] > "\u024f" else _ACCENT.sub("", unicodedata.normalize("NFD", folded))
+    )
+
+
+_ACCENT = re.compile("[\u0300-\u036f]")

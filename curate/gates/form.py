@@ -18,6 +18,7 @@ from schemas.spec import LengthSettings
 _JSON_KEY = re.compile(r'"[^"\n]{1,80}"\s*:')
 _CLAUSE_END = re.compile(r"[,.;:!?\n\u3001\u3002]+(?:\s|$)")
 _LEAK = 6
+_AGAIN = 3  # words of an input that are no title
 _STUTTER = re.compile(r"\b(\w+)(?: \1\b){3,}", re.IGNORECASE)
 _SAME_CHARACTER = re.compile(r"([^\s\-=_*.~#])\1{11,}")
 
@@ -191,11 +192,20 @@ def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         filler = lexicon(language).stop | lexicon(language).words("asking")
         plain, told = ([word for word in side if word not in filler] for side in (input, output))
         return again if plain == told else again._replace(keep=True, flags=("echo",))
+    if len(input) >= _AGAIN and output[: len(input)] == input and _goes_on(pair):
+        again = rejected("echo", f"it says the input again before it begins: {quote(pair.input)}", new)
+        return again._replace(keep=True, flags=("echo",))
     for instruction in (pair.system, style):
         start = words(instruction)[:_LEAK]
         if len(start) == _LEAK and _has_run(output, start) and not _has_run(input, start):
             return rejected("echo", f"it repeats the instruction: {quote(' '.join(start))}", new)
     return passed(f"{new:.0%} of its content words are new", new)
+
+
+def _goes_on(pair: Pair) -> bool:
+    """Whether a text that begins with the input goes on behind it on a line of its own, or behind an arrow."""
+    behind = fold(pair.output).strip().removeprefix(fold(pair.input).strip())
+    return re.match(r"\W*?(?:\n|[-=]+>|\u2192|\u21d2)", behind) is not None and len(words(behind)) >= _AGAIN
 
 
 def _another_form(pair: Pair) -> bool:

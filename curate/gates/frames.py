@@ -127,6 +127,18 @@ def _opening(text: str) -> Iterator[str]:
         yield first
 
 
+def _cheer(text: str) -> Iterator[str]:
+    """A first paragraph of a few words that says nothing of the matter: `Here you go!`."""
+    first, rest = _first_line(text)
+    if (
+        rest
+        and text.lstrip()[len(first) :].startswith("\n\n")
+        and first[-1] in "!.:\uff01\uff1a\u3002"
+        and count_words(first) <= 4
+    ):
+        yield first
+
+
 def _list(text: str) -> Iterator[str]:
     """A first line that nothing but two items or more follow, or alternatives in quotation marks."""
     first, rest = _first_line(text)
@@ -223,6 +235,7 @@ _BRACKET = re.compile(r"(?m)(?<=\S)[ \u3000]?[(\uff08]([^()\uff08\uff09\n]{3,60}
 _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "title": _title,
     "opening": _opening,
+    "cheer": _cheer,
     "list": _list,
     "start": _start,
     "end": _end,

@@ -14,7 +14,7 @@ from typing import Any
 from curate.gates.content import quotations
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import FOLDER, lexicon, own_letters
+from curate.gates.phrases import FOLDER, either, lexicon, own_letters, says
 from curate.gates.words import words
 from schemas.errors import SpecError
 from schemas.records import Pair
@@ -78,11 +78,13 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
 
 _SEGMENT_END = re.compile(r"(?<=[.!?…。！？।؟])\s*|\n+")
 _LATIN_RUN = re.compile(r"(?:\b[a-zß-ÿ][A-Za-zÀ-ÿ'\u2019]*[ ,]*){4,}")
-_SEGMENT, _SHORT = 35, 24  # letters of a sentence, and of a whole text
+_SEGMENT, _SHORT = 35, 10  # letters of a sentence, and of a whole text
 
 
 def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
-    """No sentence of a generated text is in another language: of another script, or surely so on 35 letters and more.
+    """No sentence of a generated text is in another language: of another script, or surely so on 35 letters and more;
+    a whole text on 10, by its probability or by stop words of one other language alone. A single English word that
+    joins others (`until`, `which`) is a slip.
 
     What stands in quotation marks or in the input is left out, and so are texts whose input holds code.
     Not covered: shorter pieces, and languages that the identifier takes for relatives.
@@ -105,7 +107,7 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
         for piece in _PIECE_END.split(text) if wanted in own_letters() else ():
             if other := _by_own_letters(piece, wanted, pair.input, least=1):
                 return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(piece)}")
-        if piece := _foreign_run(text, wanted, given):
+        if piece := _foreign_run(text, wanted, given) or _slip(text, wanted, "" if translated else given):
             return rejected("mixed_language", f"the {side} text goes over into {quote(piece)}")
         for segment in (text, *_SEGMENT_END.split(text)):
             if len(segment) < 8 or (segment is not text and segment.isascii() and len(segment) < _SEGMENT):
@@ -120,7 +122,11 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
             if _speaks(segment, wanted, 3) or (segment is not text and _has_stop_words(segment, wanted)):
                 continue
             expected, sure, other = _own_and_best_other(segment, wanted)
-            if sure >= _SURE_OF_A_SEGMENT and expected <= _UNLIKELY:
+            short = segment is text and len(letters) < _MIN_LETTERS
+            if short and (other_one := _spoken_alone(text, wanted)):
+                return rejected("mixed_language", f"the {side} text looks like {other_one}: {quote(text)}", expected)
+            least, most = (_SURE_OF_A_TEXT, 1 - _SURE) if short else (_SURE_OF_A_SEGMENT, _UNLIKELY)
+            if sure >= least and expected <= most:
                 return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(segment)}", expected)
     return passed("one language")
 
@@ -145,6 +151,37 @@ def _foreign_run(text: str, code: str, given: str) -> str:
     return ""
 
 
+def _slip(text: str, code: str, given: str) -> str:
+    """A word of English that joins others, behind a word in small letters of another language and in no quotation;
+    or ''."""
+    if code == "en" or not (says("en", "slips", fold(text)) or says(code, "slips", fold(text))):
+        return ""
+    found = _slips(code).search(_SHORT_PIECE.sub(" ", text))
+    return found[0] if found and f" {found[0]} " not in f" {given} " else ""
+
+
+@cache
+def _slips(code: str) -> re.Pattern[str]:
+    """The words of `slips` of English and of a language, behind a word in small letters."""
+    slips = either(lexicon("en").words("slips") | lexicon(code).words("slips"))
+    return re.compile(rf"(?<=[^\W\d_] )(?<![^\W\d_A-Z]\. )(?:{slips})(?= [^\W\d_]|[.,!?]|$)")
+
+
+_SHORT_PIECE = re.compile(r"[\"\u201c\u201e\u00ab\u300c*`(][^\n]{1,200}?[\"\u201d\u201c\u00bb\u300d*`)]|\w+://\S+")
+
+
+def _spoken_alone(text: str, code: str) -> str:
+    """The language of which a short text says two stop words of three letters or more that no other has, where it
+    says none of `code`; or ''."""
+    found = set(words(" ".join(word for word in text.split() if not word.isupper())))  # those of SQL stand in capitals
+    own, known = lexicon(code).stop, _languages_of()
+    if not own or not own.isdisjoint(found):
+        return ""
+    spoken = Counter(known[word][0] for word in found if len(word) > 2 and len(known.get(word, ())) == 1)
+    best = max(spoken, key=lambda other: spoken[other], default="")
+    return best if spoken[best] > 1 and best not in _relatives(code) else ""
+
+
 def _stray(text: str, code: str, given: str, given_in: str) -> str:
     """Letters in `text`, but for what stands in brackets, that a text in `code` does not write, of another script or
     of a language of the same one, where `given` has none either, or is in the language they are of; or ''."""
@@ -154,6 +191,8 @@ def _stray(text: str, code: str, given: str, given_in: str) -> str:
     for other in _MIXED_WITH.get(code, ()):
         if len(found := own[other].intersection(text).difference(given)) > 1:
             return "".join(sorted(found))
+    if code == "ko" and (han := _HAN.search(_BRACKETS.sub(" ", text))) and given_in == code and not _HAN.search(given):
+        return han[0]
     for run in _FOREIGN_RUNS.findall(_BRACKETS.sub(" ", text)):
         spoken = _NON_LATIN.get(_script(run[0]), code).split()
         if code not in spoken and (given_in in spoken or not _FOREIGN_RUNS.search(given)):
@@ -162,9 +201,10 @@ def _stray(text: str, code: str, given: str, given_in: str) -> str:
 
 
 # A language whose own letters have no place in a text of the other.
-_MIXED_WITH = {"ja": ("zh",), "zh": ("ja",), "uk": ("ru",), "ru": ("uk",)}
+_MIXED_WITH = {"ja": ("zh",), "zh": ("ja",), "uk": ("ru",), "ru": ("uk",), "cs": ("sk",), "sk": ("cs",)}
 _FOREIGN_RUNS = re.compile(r"[Ѐ-ӿ]{2,}|[֐-׿؀-ۿऀ-ॿ฀-๿]{2,}|[぀-ヿ一-鿿가-힣]+")
 _BRACKETS = re.compile(r"[(（][^()（）]*[)）]")
+_HAN = re.compile(r"[一-鿿]{2,}")
 _RUN_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|[.!?;:,\"«»„“”()\n]|\d+")
 
 
@@ -174,8 +214,8 @@ def _by_own_letters(text: str, code: str, given: str, least: int = 2) -> str:
     own = own_letters()
     if code not in own or text.isascii() or not own[code].isdisjoint(text):
         return ""
-    for other, letters in own.items():
-        found = [letter for letter in text if letter in letters and letter not in given] if other != code else []
+    for other in _MIXED_WITH[code]:
+        found = [letter for letter in text if letter in own[other] and letter not in given]
         if len(set(found)) > 1 or (len(found) >= least and len(text) >= _OWN_LETTERS):
             return other
     return ""
@@ -183,7 +223,7 @@ def _by_own_letters(text: str, code: str, given: str, least: int = 2) -> str:
 
 _PIECE_END = re.compile(r"[.!?…。！？、，,;；:：\n]+")
 _OWN_LETTERS = 20  # characters of a text without a letter of its own language
-_SURE_OF_A_SEGMENT = 0.99
+_SURE_OF_A_SEGMENT, _SURE_OF_A_TEXT = 0.99, 0.9
 _OWN = 0.35  # so many of the words of a sentence that are stop words of a language make it a sentence of that language
 
 

@@ -7,6 +7,7 @@ from functools import cache
 
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.number_words import says_a_day
 from curate.gates.phrases import NEVER, either, lexicon, says, words_of
 from curate.gates.words import words
 from schemas.records import Pair
@@ -38,6 +39,8 @@ def invented_name(pair: Pair, language: str = "en") -> Judgement:
     """
     if name := unknown_name(pair.output, pair.input, language) or _unknown_party(pair.output, pair.input, language):
         return rejected("invented_name", f"the input does not name {quote(name)}")
+    if changed := _changed_name(pair.input, pair.output, language):
+        return rejected("changed_name", f"the input names {quote(changed[0])}, the output {quote(changed[1])}")
     return passed("no name of its own")
 
 
@@ -64,6 +67,25 @@ def _unknown_party(text: str, other: str, language: str) -> str:
             if not says(language, "addressees", fold(match[1])) and _is_new(match[1], given):
                 return match[1]
     return ""
+
+
+def _changed_name(before: str, after: str, language: str) -> tuple[str, str] | None:
+    """A name inside of a sentence that the output lost, and one that it has instead; None where more or fewer changed,
+    in German, and where words have capitals for another reason."""
+    if language == "de" or _in_title_case(before) or _in_title_case(after):
+        return None
+    given, told = fold(before), fold(after)
+    known = lexicon(language).stop | lexicon(language).words("asking")
+    lost = {n for n in _ONE_NAME.findall(before) if n[0].isupper() and fold(n)[:_ROOT] not in told}
+    new = {
+        n for n in _ONE_NAME.findall(after) if n[0].isupper() and fold(n)[:_ROOT] not in given and fold(n) not in known
+    }
+    days = {name for name in new if says_a_day(fold(name), language)}
+    return (lost.pop(), new.pop()) if len(lost) == len(new) == 1 and not days else None
+
+
+_ONE_NAME = re.compile(r"(?<=[^\W\d_,] )[^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}(?!\w)")
+_ROOT = 3
 
 
 def _is_new(name: str, given: str, letters: int = 5) -> bool:

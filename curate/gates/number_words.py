@@ -14,6 +14,7 @@ from functools import cache
 from curate.gates.folding import fold
 from curate.gates.number import Number
 from curate.gates.phrases import lexicon, says
+from curate.gates.words import words
 
 _TOLD = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 1500, 10_000, 100_000, 1_000_000)
 _ORDINALS = range(1, 32)
@@ -78,11 +79,40 @@ def weekday_made_up(folded: str, given: str, language: str, input_language: str)
     )
 
 
+def says_a_day(folded: str, language: str) -> bool:
+    """Whether a folded word begins as a day of the week or a month does."""
+    return any(name.startswith(folded[:3]) for name in (*_days(language)[0], *_dates(language)[0]))
+
+
 def cardinals(folded: str, language: str) -> Iterator[Number]:
     """The numbers from three on that a folded text in `language` tells in a word of their own."""
     values, pattern = _cardinals(language)
     for word in pattern.findall(folded) if pattern else ():
         yield Number(word, frozenset((values[word],)))
+
+
+def in_figures(text: str, language: str) -> str:
+    """`text` folded, the numbers from two on that it tells in cardinals of `language` in figures: `10 miles`. Not where
+    no blanks stand between words."""
+    folded, (values, pattern) = fold(text), _spelt(language)
+    if pattern is None or values.keys().isdisjoint(words(text)):
+        return folded
+    return pattern.sub(lambda found: values[found[0].replace("-", " ")], folded)
+
+
+@cache
+def _spelt(language: str) -> tuple[dict[str, str], re.Pattern[str] | None]:
+    """The cardinals of a language with their values, and a pattern for them where words stand apart."""
+    other = lexicon(language).words("no_numbers")
+    named = (
+        (fold(word).replace("\u00ad", "").replace("-", " "), value)
+        for word, value in _numbers(language, ordinals=False)
+    )
+    values = {word: value for word, value in named if int(value) > 1 and word not in other and not word[0].isdigit()}
+    if not values or language in _UNSPACED:
+        return values, None
+    spelt = "|".join(re.escape(word).replace(r"\ ", "[ -]") for word in sorted(values, key=len, reverse=True))
+    return values, re.compile(rf"(?<!\w)(?:{spelt})(?!\w)")
 
 
 @cache

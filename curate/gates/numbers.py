@@ -106,6 +106,15 @@ def _folded(text: str) -> str:
     return folded if folded.isascii() else re.sub(r"\d", lambda digit: str(unicodedata.digit(digit[0])), folded)
 
 
+# How digits are grouped differs by language: 1 200, 1'200 and 1.200 are 1200 for all that a translation may do to it.
+_GROUPED = re.compile("(?<=\\d)[ \u00a0\u202f\u2009'\u2019](?=\\d{3}(?!\\d))")
+
+
+def joined_groups(text: str) -> str:
+    """`text` without the blanks and apostrophes between the thousands of a number."""
+    return _GROUPED.sub("", text)
+
+
 _SHORT_SCALES = {"k": 3, "m": 6, "b": 9, "bn": 9}
 _SCALES = {"万": 4, "萬": 4, "만": 4, "億": 8, "亿": 8, "억": 8, "千": 3}
 

@@ -9,17 +9,21 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 
-from curate.gates.folding import fold
+from curate.gates.folding import fold, unaccented
+from curate.gates.number_words import in_figures
 from curate.gates.numbers import in_digits
 from curate.gates.phrases import either, units_of
 
 _UNITS = """
-mass-milligram mass-gram mass-kilogram mass-tonne mass-ounce mass-pound length-millimeter length-centimeter length-meter
-length-kilometer length-inch length-foot length-yard length-mile volume-milliliter volume-centiliter volume-deciliter
-volume-liter volume-gallon duration-second duration-minute duration-hour duration-day duration-week duration-month
-duration-year temperature-celsius temperature-fahrenheit digital-kilobyte digital-megabyte digital-gigabyte
-digital-terabyte power-watt power-kilowatt speed-kilometer-per-hour speed-mile-per-hour concentr-percent
-area-square-meter area-hectare
+mass-microgram mass-milligram mass-gram mass-kilogram mass-tonne mass-ounce mass-pound length-micrometer
+length-millimeter length-centimeter length-meter length-kilometer length-inch length-foot length-yard length-mile
+volume-milliliter volume-centiliter volume-deciliter volume-liter volume-gallon volume-pint volume-cup
+volume-tablespoon volume-teaspoon volume-cubic-meter duration-second duration-minute duration-hour duration-day
+duration-week duration-month duration-year temperature-celsius temperature-fahrenheit digital-kilobyte
+digital-megabyte digital-gigabyte digital-terabyte power-watt power-kilowatt speed-kilometer-per-hour
+speed-mile-per-hour concentr-percent area-square-meter area-square-kilometer area-square-foot area-acre area-hectare
+energy-kilocalorie energy-kilojoule energy-kilowatt-hour frequency-hertz frequency-kilohertz frequency-megahertz
+frequency-gigahertz pressure-bar power-horsepower power-megawatt electric-volt electric-ampere speed-knot
 """
 _CURRENCIES = ("EUR", "USD", "GBP", "JPY", "CNY", "CHF", "RUB", "INR", "BRL", "PLN", "TRY", "KRW", "SEK", "CZK")
 _DIGIT = re.compile(r"\d")
@@ -63,12 +67,14 @@ _SHORT = frozenset(
         "र",
     ]
 )
+_ORDINAL = "°"  # 2° giorno: without a letter behind it, it may be no degree
 _BEFORE = {"$": "USD", "€": "EUR", "£": "GBP", "₹": "INR", "₺": "TRY", "₩": "KRW", "%": "concentr-percent"}
 
 
 def changed_unit(before: str, after: str, language: str, input_language: str) -> tuple[str, str] | None:
     """A number and a unit that `after` gives it, where `before` gives the number another one and never this; as
     written there and here."""
+    before, after = in_figures(before, input_language), in_figures(after, language)
     if not (_DIGIT.search(after) and _DIGIT.search(before)):
         return None
     given = list(quantities(before, input_language))
@@ -103,8 +109,10 @@ def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
             spelt_out = re.sub(r"[\d.,\u0660-\u0669\s]+", " ", fold(name))
             plain = spelt_out.strip()
             letters = plain.isalpha() and (plain.isascii() or plain[:1] < "\u0e00")
-            if plain and not (letters and len(plain) <= 2 and plain not in _SHORT):
-                names[plain] = names.get(plain, frozenset()) | {unit}
+            if plain in ("", _ORDINAL) or (letters and len(plain) <= 2 and plain not in _SHORT):
+                continue
+            for spelt in {plain, unaccented(plain)}:  # people leave accents out
+                names[spelt] = names.get(spelt, frozenset()) | {unit}
     for name, unit in units_of():
         names[name] = names.get(name, frozenset()) | {unit}
     spelt = either(names)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from curate.gates import gates_for, judge_text
-from curate.gates.answers import translated, values
+from curate.gates.answers import values
+from curate.gates.translations import translated
 from schemas.records import Generated, Imported, Pair, Sampling
 from schemas.spec import Spec
 
@@ -208,5 +209,5 @@ def test_a_translation_is_judged_in_its_own_language(tmp_path: Path) -> None:
     spanish = (
         "El museo cierra los lunes y abre hasta tarde los jueves, cuando la entrada es gratuita para todo el mundo."
     )
-    assert judge_text(source, french, steps)["gate/language@3"].keep is True
-    assert judge_text(source, spanish, steps)["gate/language@3"].keep is False
+    assert judge_text(source, french, steps)["gate/language@4"].keep is True
+    assert judge_text(source, spanish, steps)["gate/language@4"].keep is False

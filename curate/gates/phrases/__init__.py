@@ -26,7 +26,7 @@ from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
 
 FOLDER = Path(__file__).parent
-_NOT_RULES = {"words", "frames", "units", "lists", "letters", "tried", "around", "irregular", "numbers"}
+_NOT_RULES = {"words", "frames", "units", "lists", "letters", "alphabets", "tried", "around", "irregular", "numbers"}
 
 
 class Lexicon(NamedTuple):
@@ -230,6 +230,12 @@ def words_of(name: str) -> frozenset[str]:
 def own_letters() -> Mapping[str, frozenset[str]]:
     """The letters that one language writes and the others of its script do not, for languages that are easily mixed."""
     return {language: frozenset(letters) for language, letters in _table("any")["letters"].items()}
+
+
+@cache
+def letters_of(language: str) -> frozenset[str]:
+    """The letters beyond a to z that a language of the Latin script writes; none for a language that is not listed."""
+    return frozenset(_table("any")["alphabets"].get(language, ""))
 
 
 @cache

@@ -1,0 +1,257 @@
+"""The gate on a translation: what of its source it has to keep, and what it has no business to add."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from difflib import SequenceMatcher
+from functools import cache
+from itertools import chain, pairwise
+
+from curate.gates.answers import ADDRESS
+from curate.gates.dates import turned_day
+from curate.gates.folding import fold
+from curate.gates.frames import framed, sentences
+from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.names import unknown_name
+from curate.gates.number import Number
+from curate.gates.number_words import in_figures
+from curate.gates.numbers import NumberMentions, grouped_by, in_digits, joined_groups, may_be_words, required
+from curate.gates.phrases import either, letters_of, lexicon, says, words_of
+from curate.gates.units import changed_unit
+from curate.words import words
+from schemas.records import Pair, Reason
+
+_A_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d\s?[年月]")
+_ENDING = -3  # letters of a name that another language may write in its own way
+_PROSE = 40  # letters of a source that a translation may be too short for
+_ADDED = 2.0  # how often a translation may be as long as its source, and so many letters more
+# Letters of an alphabet that a character of Chinese or Japanese, or of Korean, stands for.
+_A_WORD, _A_SYLLABLE = 2.6, 1.8
+_TWICE = 1.7
+_ALIKE_WORDS = 5  # a text of fewer words may be the same in two languages
+
+
+def translated(pair: Pair, language: str, to: str) -> Judgement:
+    """The output is another text than the input, and numbers and addresses of the web are kept.
+
+    Numbers by value, however they are grouped or spelt; where the number words of the target language are not known,
+    those that may be told in words (below 100, round ones) ask for nothing. Names are spelt and inflected in each
+    language's own way, so a name of two words or more (and any behind a title) no part of which is seen again is only
+    flagged, `lost_name`, and between two alphabets none is. Flagged are a translation less than half as long as its
+    source (`shorter`), a number with another unit (`changed_unit`), the same numbers in another order (`number_order`),
+    and words of the source that stand there untranslated (`left_over`). The language itself is another gate's.
+    Flagged are also a variable or a tag of the source that is gone (`lost_variable`), a grouped number read as a
+    fraction (1.250 as 1.25: `number_format`), more lines than the source has sentences (`added_lines`), alternatives
+    between slashes (`options`) and fewer sentences in clearly less text (`lost_sentence`).
+    Not covered: numbers that the translation makes up; units that were converted.
+    """
+    source = words(pair.input)
+    if source == words(pair.output) and len(source) >= _ALIKE_WORDS:
+        return rejected("untranslated", f"it is the source again: {quote(pair.output)}", 0.0)
+    addresses = [address for address in ADDRESS.findall(pair.input) if address.casefold() not in pair.output.casefold()]
+    if addresses:
+        return rejected("lost_address", f"the source says {quote(addresses[0])}, the translation does not")
+    told = NumberMentions(joined_groups(pair.output), to)
+    wanted = [n for n in required(joined_groups(ADDRESS.sub(" ", pair.input)), language) if _binds(n, to)]
+    lost = [number.text for number in wanted if number not in told and not _in_roman(number, pair.output)]
+    doubted = [] if lexicon(language).ones else [n.text for n in wanted if n.text in lost and may_be_words(n)]
+    lost = [text for text in lost if text not in doubted]
+    if lost:
+        missing = ", ".join(map(quote, lost))
+        return rejected(
+            "lost_number", f"the source says {missing}, the translation does not", 1 - len(lost) / len(wanted)
+        )
+    kept = passed(f"{len(wanted)} numbers are kept", 1.0)
+    if doubted:
+        return kept._replace(reason=Reason("ok", f"{quote(doubted[0])} is not seen again"), flags=("lost_number",))
+    for code, said in chain(
+        _sense(pair.input, pair.output, language, to), _shape(pair.input, pair.output, language, to)
+    ):
+        return kept._replace(reason=Reason("ok", said), flags=(code,))
+    if _in_latin(pair.output) and (name := unknown_name(pair.input, pair.output, language, _ENDING)):
+        return kept._replace(reason=Reason("ok", f"the name {quote(name)} is not seen again"), flags=("lost_name",))
+    return kept
+
+
+def _sense(source: str, text: str, language: str, to: str) -> Iterator[tuple[str, str]]:
+    """What a translation may have done to the sense of its source: a code and a sentence."""
+    said, told = _weight(source), _weight(text)
+    if said >= _PROSE and told < 0.5 * said:
+        yield "shorter", "it is less than half as long as the source"
+    if told > _ADDED * said + _PROSE:
+        yield "longer", "it is far longer than the source"
+    if units := changed_unit(source, text, to, language):
+        yield "changed_unit", f"the source says {quote(units[0])}, the translation {quote(units[1])}"
+    if day := turned_day(source, text, to, language):
+        yield "changed_date", f"the source says {quote(day[0])}, the translation {quote(day[1])}"
+    if turned := _turned(in_figures(source, language), in_figures(text, to)):
+        yield "number_order", f"{quote(turned)} stand in another order"
+    if left := _left_over(source, text, language, to):
+        yield "left_over", f"{quote(left)} is not translated"
+    if _is_spelt(source, text):
+        yield "transliterated", "it is the source in other letters"
+    if not says(language, "provide", fold(source)) and (asks := framed("translated", fold(text), "", to)):
+        yield asks.code, f"it asks for a text: {quote(asks.quoted)}"
+
+
+def _is_spelt(source: str, text: str) -> bool:
+    """Whether a text in another script has the consonants of its source, in their order: it is spelt, not
+    translated."""
+    scripts = _script(source), _script(text)
+    in_latin = source if scripts[0] == "LATIN" else text
+    if scripts[0] == scripts[1] or sum(word[0].islower() for word in in_latin.replace("-", " ").split()) < 2:
+        return False
+    first, second = _consonants(source), _consonants(text)
+    return min(len(first), len(second)) > 5 and SequenceMatcher(None, first, second, autojunk=False).ratio() >= _SPELT
+
+
+_SPELT = 0.8
+_SOUND = str.maketrans("cqzjdbwgp", "kksstvvkf")
+_SILENT = frozenset(("alef", "ain", "hamza", "mark"))  # letters of Arabic, and the long stroke of Japanese
+_MUTE = re.compile("[aeiouyh]")
+
+
+def _consonants(text: str) -> str:
+    """The consonants of a text as Unicode names its letters, those that sound alike as one."""
+    return "".join(_consonant(letter) for letter in fold(text) if letter.isalpha())
+
+
+@cache
+def _consonant(letter: str) -> str:
+    sound = letter if letter.isascii() else unicodedata.name(letter, "").rpartition(" ")[2].casefold()
+    if sound in _SILENT:
+        return ""
+    return _MUTE.sub("", sound).translate(_SOUND)[:1]
+
+
+def _script(text: str) -> str:
+    """The script of the first letter of a text."""
+    return next((unicodedata.name(letter, "?").partition(" ")[0] for letter in text if letter.isalpha()), "")
+
+
+def _shape(source: str, text: str, language: str, to: str) -> Iterator[tuple[str, str]]:
+    """What a translation did to the form of its source: a code and a sentence."""
+    if lost := [mark for mark in _VARIABLE.findall(source) if mark not in text and fold(mark) not in fold(text)]:
+        yield "lost_variable", f"{quote(lost[0])} is gone"
+    if misread := _misread(source, text, language, to):
+        yield "number_format", f"{quote(misread)} is read as a fraction"
+    said, told = len(sentences(source)), len(sentences(text))
+    lines, before = ([line for line in side.splitlines() if line.strip()] for side in (text, source))
+    in_verse = len(lines) <= len(_CLAUSES.findall(source)) and all(line.strip()[-1] not in ":)*" for line in lines)
+    if len(lines) > max(len(before), said) and not in_verse:
+        yield "added_lines", f"it has {len(lines)} lines, the source {said} sentences"
+    if note := _added_note(source, text):
+        yield "added_note", f"it adds a note in brackets: {quote(note)}"
+    if len(before) == 1 and " / " in text and "/" not in source:
+        yield "options", f"{quote(text)} gives several translations"
+    if told > said and _weight(text) > _TWICE * _weight(source) and (twice := _said_twice(sentences(text))):
+        yield "options", f"{quote(twice)} is said twice"
+    if told < said > 2 and _weight(text) < 0.7 * _weight(source):
+        yield "lost_sentence", f"it has {told} sentences, the source {said}"
+
+
+def _said_twice(said: tuple[str, ...]) -> str:
+    """A sentence that is nearly the one before it; or ''."""
+    alike = (SequenceMatcher(None, one, other, autojunk=False).ratio() >= _TWICE_SAID for one, other in pairwise(said))
+    return next((sentence for sentence, again in zip(said[1:], alike, strict=True) if again), "")
+
+
+_TWICE_SAID = 0.6
+
+
+def _added_note(source: str, text: str) -> str:
+    """What a translation says in brackets of its own, in more than a few letters and no word of the source; or ''."""
+    if not any(mark in text for mark in "(（") or any(mark in source for mark in "(（[<{—–"):
+        return ""
+    given = fold(source)
+    notes = (note for note in _NOTE.findall(text) if _weight(note) > _SHORT_NOTE)
+    return next((note for note in notes if not any(len(w) > 2 and w in given for w in words(note))), "")
+
+
+_NOTE = re.compile(r"[(（]([^()（）]+)[)）]")
+_SHORT_NOTE = 6
+_CLAUSES = re.compile(r"[^\W_][^,;:.!?\u3000-\u3002\uff0c\uff1b]*")
+_VARIABLE = re.compile(
+    r"\{\{[^{}\n]{1,40}\}\}|\$?\{[\w.]{1,40}\}|%(?:\d\$)?[sd](?!\w)|%\(\w+\)[sd]|</?[a-z][a-z0-9]{0,9}>"
+)
+
+
+def _misread(source: str, text: str, language: str, to: str) -> str:
+    """A number of the source in groups of three, as its language groups them, which the text has as a fraction; or
+    ''."""
+    group, point = grouped_by(language), "," if grouped_by(to) == "." else "."
+    for number in re.findall(rf"(?<![\w.,])\d{{1,3}}[{re.escape(group)}]\d\d0(?![\w]|[.,]\d)", source):
+        whole, rest = number.split(group)
+        if re.search(rf"(?<![\d.,]){whole}[{point}]{rest.rstrip('0')}0?(?![\d]|[.,]\d)", text):
+            return str(number)
+    return ""
+
+
+def _weight(text: str) -> float:
+    """How much a text says, in letters of an alphabet."""
+    return sum(
+        1.0 if letter < "\u2e80" else _A_SYLLABLE if "\uac00" <= letter <= "\ud7a3" else _A_WORD
+        for letter in text
+        if letter.isalpha()
+    )
+
+
+def _turned(source: str, text: str) -> str:
+    """Two numbers in digits that changed places, where both texts hold the same ones, each once, and no date does."""
+    first, second = (list(in_digits(joined_groups(side))) for side in (source, text))
+    if len(first) < 2 or len(first) != len(second) or _A_DATE.search(source):
+        return ""
+    places = [[at for at, n in enumerate(second) if not n.forms.isdisjoint(number.forms)] for number in first]
+    if any(len(there) != 1 for there in places) or len({there[0] for there in places}) < len(first):
+        return ""
+    order = [there[0] for there in places]
+    return next(
+        (f"{a.text}, {b.text}" for (a, b), (i, k) in zip(pairwise(first), pairwise(order), strict=True) if i > k), ""
+    )
+
+
+def _left_over(source: str, text: str, language: str, to: str) -> str:
+    """Two words or more of the source, one of them a stop word of its language alone, that the text says in a row in
+    small letters and in no quotation; a long one of them with a letter that the other language does not write; or
+    ''."""
+    stop = lexicon(language).stop - lexicon(to).stop - words_of("particles")
+    if not stop:
+        return ""
+    spoken, given = f" {' '.join(_SMALL.findall(_QUOTATION.sub(' | ', text)))} ", _SMALL.findall(source)
+    for first, second in pairwise(given):
+        if (first in stop or second in stop) and len(first + second) > 5 and f" {first} {second} " in spoken:
+            return f"{first} {second}"
+    foreign = letters_of(language) - letters_of(to) if letters_of(to) else frozenset[str]()
+    return next((w for w in given if len(w) > _LOAN and not foreign.isdisjoint(w) and f" {w} " in spoken), "")
+
+
+_LOAN = 6  # letters of a word that languages borrow from each other: café, façade
+_SMALL = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|[.,;:|!?\n]")
+_QUOTATION = re.compile(
+    r"\$[^$\n]+\$|\\\w+|[\"\u201c\u201e\u00ab\u300c'][^\n]{1,200}?[\"\u201d\u201c\u00bb\u300d']|`[^`\n]+`|\*[^*\n]+\*|\{[^{}]*\}|<[^<>]*>"
+)
+
+
+def _in_latin(text: str) -> bool:
+    letters = [character.isascii() for character in text if character.isalpha()]
+    return sum(letters) > len(letters) / 2
+
+
+def _binds(number: Number, to: str) -> bool:
+    """Whether a text in the language `to` has to tell the number in a way that can be seen."""
+    if lexicon(to).ones or number.letters:
+        return True
+    ungrouped = number._replace(text=re.sub(r"[.,](?=\d{3})", "", number.text))
+    return number.text[0].isdigit() and not may_be_words(number) and not may_be_words(ungrouped)
+
+
+def _in_roman(number: Number, text: str) -> bool:
+    """Whether the text tells a number up to 39 as I, V and X: the 19th century is le XIXe siècle."""
+    digits = next(iter(number.forms))
+    if not digits.isdigit() or not 0 < int(digits) < 40:
+        return False
+    tens, ones = divmod(int(digits), 10)
+    roman = "X" * tens + ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")[ones]
+    return re.search(rf"\b{roman}(?:{either(words_of('ordinal'))})?\b", text) is not None

@@ -1,0 +1,201 @@
+"""What a text changes, adds or leaves in the midst of a good answer, and what looks like it and is right."""
+
+from __future__ import annotations
+
+import pytest
+
+from curate.gates.answers import values
+from curate.gates.chat import preamble, toxic
+from curate.gates.damage import broken_json, cut, encoding
+from curate.gates.dates import days_named, turned_day
+from curate.gates.facts import invented, limits, swapped
+from curate.gates.form import echo
+from curate.gates.judgement import Judgement
+from curate.gates.language import mixed_language
+from curate.gates.names import invented_name
+from curate.gates.number_words import in_figures
+from curate.gates.translations import translated
+from schemas.records import Imported, Pair
+
+
+def pair(input: str, output: str) -> Pair:
+    return Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="test"))
+
+
+def code_of(judgement: Judgement) -> str:
+    """The code of what a gate found: of its rejection or its flag; '' for nothing."""
+    return judgement.reason.code if judgement.keep is False else (judgement.flags or ("",))[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "languages", "code"),
+    [
+        ("It's ten miles from here.", "Está a diez kilómetros de aquí.", "en es", "changed_unit"),
+        ("It's ten miles from here.", "Está a diez millas de aquí.", "en es", ""),
+        ("It's ten miles from here.", "Está a 16 kilómetros de aquí.", "en es", ""),
+        ("Gültig ab 01.04.2025", "Valid from 4 January 2025", "de en", "changed_date"),
+        ("Gültig ab 01.04.2025", "Valid from 1 April 2025", "de en", ""),
+        ("Prenez deux comprimés, huit par jour.", "Take eight tablets, two a day.", "fr en", "number_order"),
+        ("He left.", "Se fue sin despedirse de nadie, como hacía siempre que tenía miedo.", "en es", "longer"),
+        ("He left.", "Se marchó.", "en es", ""),
+        ("Da steppt der Bär.", "It's a wild party. (A German idiom.)", "de en", "added_note"),
+        ("Password (again)", "Passwort (noch einmal)", "en de", ""),
+        ("Посторонним вход воспрещён.", "Postoronnim vkhod vospreshchyon.", "ru en", "transliterated"),
+        ("Посторонним вход воспрещён.", "No entry for visitors, please.", "ru en", ""),
+        ("The road is closed.", "द रोड इज़ क्लोज़्ड।", "en hi", "transliterated"),
+        ("Er haftet bei unsachgemäßem Gebrauch.", "He is liable for unsachgemäßem use.", "de en", "left_over"),
+        ("Wir gehen ins Café an der Straße.", "We go to the café in the street.", "de en", ""),
+        ("Text", "Veuillez fournir le texte que vous souhaitez traduire.", "en fr", "asks"),
+        ("Open the door.", "Öffne die Tür. Öffnen Sie die Tür.", "en de", "options"),
+    ],
+)
+def test_what_a_translation_changes_or_adds(source: str, text: str, languages: str, code: str) -> None:
+    """A unit, a day turned round, an order of numbers, a note, a text that is only spelt; a right one says nothing."""
+    assert code_of(translated(pair(source, text), *languages.split())) == code
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "input_language", "found"),
+    [
+        ("Su pedido está en camino.", "pt", "en", True),
+        ("O seu pedido está a caminho.", "pt", "en", False),
+        ("Bitte warten Sie hier.", "nl", "en", True),
+        ("The Ember That Never Sleeps", "cs", "cs", True),
+        ("Most je opäť otvorený.", "cs", "en", True),
+        ("도서관은 临时闭馆합니다.", "ko", "ko", True),
+        ("도서관은 임시 휴관(休館)합니다.", "ko", "ko", False),
+        ("Fouettez la crème until stiff, puis incorporez la purée.", "fr", "en", True),
+        ("Nous avons vu « Stand and deliver » hier soir.", "fr", "fr", False),
+        ("SELECT nome FROM produtos WHERE estoque = 0", "pt", "pt", False),
+    ],
+)
+def test_a_short_text_or_a_word_in_another_language(text: str, language: str, input_language: str, found: bool) -> None:
+    """On ten letters and more, by the identifier or by stop words; quotations, notes in brackets and code are left."""
+    assert (mixed_language(pair("x", text), language, input_language).keep is False) is found
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "language", "code"),
+    [
+        ("take 250 micrograms daily", "Please take 250 milligrams every day.", "en", "changed_unit"),
+        ("take 250 mcg daily", "Please take 250 micrograms every day.", "en", ""),
+        ("3 chairs 2 tables", "There are two chairs and three tables.", "en", "swapped"),
+        ("3 chairs 2 tables", "There are three chairs and two tables.", "en", ""),
+        ("autobus 18 zamiast 81", "Zamiast autobusu 18 będzie kursował autobus 81.", "pl", "swapped"),
+        ("autobus 18 zamiast 81", "Zamiast autobusu 81 będzie kursował autobus 18.", "pl", ""),
+        ("cada 7-10 dias, 10 min", "Cada siete o diez días, durante diez minutos.", "es", ""),
+    ],
+)
+def test_numbers_in_words_have_units_and_places_too(before: str, after: str, language: str, code: str) -> None:
+    """`ten miles` is compared like `10 miles`, an accent that was left out changes no unit."""
+    assert code_of(swapped(pair(before, after), language)) == code
+
+
+def test_a_day_turned_round_is_another_day() -> None:
+    """Figures mean what they mean in their language; what may be either day is neither turned nor wrong."""
+    assert days_named("ab 01.04.2025", "de") == [("01.04.2025", {("1", "4")})]
+    assert days_named("on 3/4/2025, version 3.4.1", "en")[0][1] == {("3", "4"), ("4", "3")}
+    assert turned_day("on 4 May", "on 5 April", "en", "en") == ("4 may", "5 april")
+    assert turned_day("3/4/2025", "4 March 2025", "en", "en") is None
+    assert code_of(invented(pair("cita 4 de mayo", "Su cita es el 5 de abril."), "es")) == "invented_date"
+
+
+def test_number_words_become_figures() -> None:
+    """Cardinals from two on, in the words of the language; text without them is only folded."""
+    assert in_figures("Twenty-five men and one dog", "en") == "25 men and one dog"
+    assert in_figures("deux chats", "fr") == "2 chats"
+    assert in_figures("No number", "xx") == "no number"
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "found"),
+    [
+        ("Your rent is late again, you lazy parasite.", "en", True),
+        ("Parasites are lazy animals. You learn that in school.", "en", False),
+        ("Даже такой тупица, как ты, мог бы это запомнить.", "ru", True),
+        ("Острый и тупой угол вместе дают прямой.", "ru", False),
+        ("bande de fainéants", "fr", True),
+    ],
+)
+def test_contempt_is_addressed_to_somebody(text: str, language: str, found: bool) -> None:
+    """A word that is an insult only where somebody is called so is left alone elsewhere."""
+    assert (toxic(pair("x", text), language).keep is False) is found
+
+
+@pytest.mark.parametrize(
+    ("value", "input", "kept"),
+    [
+        ('{"date": "2024-11-06"}', "Invoice of 11 June 2024", False),
+        ('{"date": "2024-06-11"}', "Invoice of 11 June 2024", True),
+        ('{"phone": null}', "Tara Quinn, 0141 496 0333", False),
+        ('{"phone": "0141 496 0333", "fax": null}', "Tara Quinn, 0141 496 0333", True),
+        ('{"times_per_day": 3, "days": 4}', "four times a day for 3 days", False),
+        ('{"times_per_day": 4, "days": 3}', "four times a day for 3 days", True),
+    ],
+)
+def test_fields_of_a_record_are_what_the_input_says_of_them(value: str, input: str, kept: bool) -> None:
+    """A day turned round, an address that was missed, a number that the input gives another field."""
+    assert values(pair(input, value), None, "en").keep is kept
+
+
+def test_thousands_are_no_fraction() -> None:
+    """1.250,00 of a German text is not 1.25."""
+    assert values(pair("Rechnung über 1.250,00 €", '{"total": 1.25}'), None, "de").keep is False
+    assert values(pair("Rechnung über 1.250,00 €", '{"total": 1250.0}'), None, "de").keep is True
+
+
+def test_marks_of_code_around_a_text() -> None:
+    """Line ends spelt as in a string, and a text in JSON where nothing speaks of code."""
+    assert code_of(encoding(pair("thanks", r"Hello,\n\nThank you!\n\nYours"))) == "escaped"
+    assert code_of(encoding(pair("path?", r"It is in C:\new\names."))) == ""
+    assert code_of(encoding(pair("thanks", r"The sum \nabla and \nu"))) == ""
+    assert code_of(broken_json(pair("Vous livrez ?", '{"reply": "Oui, bien sûr."}'))) == "wrapped"
+    assert code_of(broken_json(pair("Answer as JSON.", '{"reply": "Oui, bien sûr."}'))) == ""
+    assert code_of(encoding(pair("sale", "It starts today.<br><br>Bye!"))) == "markup"
+
+
+def test_an_input_said_again_first() -> None:
+    """With the text on a line of its own behind it; a text that only begins like its input is a rewrite."""
+    note = "tell bob no meeting today"
+    assert code_of(echo(pair(note, f"{note}\n\nHi Bob,\n\nthere is no meeting today."))) == "echo"
+    assert code_of(echo(pair("a red fox", "A red fox in deep snow, soft light, long shadows"))) == ""
+
+
+def test_a_last_sentence_that_is_only_begun() -> None:
+    """Behind other sentences; a greeting and a name end a letter without a stop."""
+    begun = "Votre examen est normal. Nous vous prescrivons dix séances de kinésithérapie. Si la douleur"
+    assert code_of(cut(pair("x", begun), "fr")) == "unended"
+    assert code_of(cut(pair("x", "1. Trink genug.\n2. Geh an die Luft.\n3. Schlaf"), "de")) == "unended"
+    assert code_of(cut(pair("x", "Your scan is normal and nothing else is needed. Best regards, Ann"), "en")) == ""
+
+
+def test_a_denial_that_another_word_hides() -> None:
+    """`away` behind the word that was denied denies nothing; `out of` before it does."""
+    order = "do not stop the steroids suddenly"
+    assert code_of(limits(pair(order, "Please stop taking your steroids straight away."), "en")) == "lost_negation"
+    assert code_of(limits(pair("not microwave", "Please keep it out of the microwave."), "en")) == ""
+
+
+def test_a_name_changed_for_another() -> None:
+    """One name inside of a sentence that is gone, and one that is new; days and months are no names."""
+    note = "tell Marcus the keys are with Deborah"
+    assert code_of(invented_name(pair(note, "Hi Marcus,\n\nthe keys are with Denise."))) == "changed_name"
+    assert code_of(invented_name(pair(note, "Hi Marcus,\n\nthe keys are with Deborah."))) == ""
+    assert code_of(invented_name(pair("we meet in May with Deborah", "With her, we meet in the May of 2020."))) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "found"),
+    [
+        ("Ich habe keine Zeit.\n\nAnmerkung: „Zeit“ ist feminin.", "de", True),
+        ("Crumbs. (This name evokes warmth.)", "en", True),
+        ("Ants drum it home. Home begins to hum.\n\n(Word count: 9)", "en", True),
+        ("Here you go!\n\nLost: a brown dog.", "en", True),
+        ("Lost: a brown dog (with a red collar).", "en", False),
+    ],
+)
+def test_remarks_on_the_own_text(text: str, language: str, found: bool) -> None:
+    """A note behind the text, in brackets too, and an opening that says nothing of the matter are flagged."""
+    judgement = preamble(pair("x", text), language=language)
+    assert judgement.keep is True
+    assert bool(judgement.flags) is found
