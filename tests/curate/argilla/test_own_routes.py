@@ -123,7 +123,6 @@ def test_who_may_and_what_is_refused(argilla: Argilla, on_each_database: Argilla
             {**good, "fields": {"simple": "a"}},
             {**good, "fields": {**good["fields"], "other": "c"}},
             {**good, "metadata": {"unknown": 1}},
-            {**good, "metadata": {"score": "high"}},
             {**good, "suggestions": [suggestion]},
             {"fields": good["fields"]},
             "no object",

@@ -114,8 +114,8 @@ def on_server(argilla: Argilla, project: Project) -> list[str]:
 
 
 def test_what_review_needs_is_sent_once(cats: Project, store: Store, argilla: Argilla) -> None:
-    """A batch is drawn once, each row is sent once, with its reason; a second push of
-    everything sends and draws nothing; few of the candidates are sent."""
+    """A batch is drawn once, each row is sent once, with its reason; a second push of everything sends and draws
+    nothing; few of the candidates are sent."""
     pairs = fill(cats, store)
     population = read_population(cats, store, [SCOPE])
     drawn = draw_batch(cats, store, population)
