@@ -111,7 +111,7 @@ def _from_argilla(project: Project, store: Store, traces: Traces, source: str | 
     try:
         with argilla(project) as connected:
             connected.workspace = workspace_of(project, store, connected)
-            queues = connected.queues(project_id(store), queue_names(project, store))
+            queues = connected.queues(project_id(store.sampled()), queue_names(project, store.sampled()))
             if source is not None:
                 return f"{erase_rows(connected, queues, traces.pairs)} rows deleted there"
             answers = erase_answers(connected, queues, traces.names)

@@ -96,7 +96,7 @@ class Project:
 
     def review_pull(self) -> PullOutcome:
         """Bring people's answers once."""
-        with self._open() as (opened, store, shown), review.argilla(opened, shown) as connected:
+        with self._open() as (opened, store, shown), review.own_workspace(opened, shown) as connected:
             return review.pull_answers(opened, store, connected, progress=shown, say=self._say)
 
     def certify(

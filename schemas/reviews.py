@@ -101,7 +101,9 @@ class Sampled(Record):
 
 def first_drawn(sampled: Iterable[Sampled]) -> Sampled | None:
     """The record of a project's first draw, which tells it from every other; None before that."""
-    return min(sampled, key=lambda record: (record.at, record.id), default=None)
+    records = list(sampled)
+    earliest = min((record.at for record in records), default=None)
+    return min((record for record in records if record.at == earliest), key=lambda record: record.id, default=None)
 
 
 def under_alias(review: Review, aliases: Mapping[str, str]) -> Review:

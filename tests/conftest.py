@@ -113,6 +113,8 @@ SLOW_FILES = {
         "serve/test_schema.py",
         "serve/test_serve_command.py",
         "serve/test_traces.py",
+        "serve/test_what_people_do.py",
+        "serve/test_whole_flow_in_browser.py",
         "serve/test_training_ends.py",
         "serve/test_setup_pages.py",
         "serve/test_on_postgresql.py",

@@ -116,7 +116,7 @@ def official(project: Project, store: Store, population: Population, argilla: Ar
     argilla.workspace_id(make=True)
     sampled = store.sampled()
     rows = [
-        record(project, population, pair, [draw.reason for draw in sampled[id_]], sampled[id_][-1].sampling_probability)
+        record(project, population, pair, [draw.reason for draw in sampled[id_]])
         for id_, pair in population.pairs(sampled).items()
     ]
     objects = [
@@ -182,7 +182,7 @@ def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Pat
         assert len(store.sampled()) == rows
         log = official(project, store, population, argilla)
         argilla.workspace_id(make=True)
-        _Page(project, store, population, argilla, project_id(store) or "", conversation=False).make(
+        _Page(project, store, population, argilla, project_id(store.sampled()) or "", conversation=False).make(
             project.spec.task.name
         )
         work = {"push": lambda: push(project, store, population, argilla), "push, official client": log}

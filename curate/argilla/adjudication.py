@@ -63,6 +63,6 @@ def push_adjudication(
 
     def row(pair: Pair, messages: Sequence[Message]) -> Json:
         why = reasons_of(sampled.get(pair.id, ()))
-        return record(project, population, pair, why, None, messages=messages, answers=waiting[pair.id].answers)
+        return record(project, population, pair, why, messages=messages, answers=waiting[pair.id].answers)
 
     return send(project, store, population, argilla, by_queue, row, progress, adjudication=True)

@@ -77,9 +77,9 @@ def edited_text(form: AnswerForm, pair: Pair, values: Mapping[str, Any], titles:
     if EDITED in values:
         return str(values[EDITED])
     given = {titles.get(name, name): text for name, text in values.items() if name.startswith(f"{EDITED}_")}
-    record, fields = _record(pair), fields_of(form)
     if not given:
         return None
+    record, fields = _record(pair), fields_of(form)
     # The page sends every field that holds a text, and leaves out one that was emptied.
     emptied = [field for field in record or {} if field in fields and field in titles.values() and field not in given]
     corrected = dict(record or {})

@@ -27,7 +27,7 @@ from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Pair, Record, now
-from schemas.reviews import Review, Role, under_alias
+from schemas.reviews import Review, Role, Sampled, under_alias
 from schemas.store import Store
 
 SIMULATED = "simulated-"  # annotators whose name begins so are programs; their answers decide nothing
@@ -63,14 +63,14 @@ def pull(
 
     Raises ReviewError if there is no queue of this project on the server.
     """
-    users = argilla.users()
-    before = [review for own in store.reviews().values() for review in own]
+    users, sampled, reviews = argilla.users(), store.sampled(), store.reviews()
+    before = [review for own in reviews.values() for review in own]
     keys = {review.reviewer for review in before}
     named = _adjudicators(project, before)
     people = {reviewer_key(argilla.url, id_, keys): user for id_, user in users.items()}
-    responses, seen = read_responses(queues_of(project, store, argilla), argilla, keys, users, progress)
+    responses, seen = read_responses(queues_of(project, sampled, argilla), argilla, keys, users, progress)
     pairs = {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in seen)}
-    known, sampled = store.reviews(pairs), store.sampled(pairs)
+    known = {id_: own for id_, own in reviews.items() if id_ in pairs}
     if aliases := new_aliases(known, responses, seen, people):
         by_name = {alias.name: alias.reviewer for alias in aliases}
         known = {id_: [under_alias(review, by_name) for review in own] for id_, own in known.items()}
@@ -123,10 +123,10 @@ def pull(
     return PullResult(**counts)
 
 
-def queues_of(project: Project, store: Store, argilla: Argilla) -> list[tuple[Queue, Role]]:
-    """Every queue that rows of this project were sent to, with the role of who answers there. Raises ReviewError if
-    there is none."""
-    queues = argilla.queues(project_id(store), queue_names(project, store))
+def queues_of(project: Project, sampled: Mapping[str, Sequence[Sampled]], argilla: Argilla) -> list[tuple[Queue, Role]]:
+    """Every queue that the `sampled` rows of this project were sent to, with the role of who answers there. Raises
+    ReviewError if there is none."""
+    queues = argilla.queues(project_id(sampled), queue_names(project, sampled))
     if not queues:
         raise ReviewError(
             f"there is no queue of {queue_name(project)} in the workspace {argilla.workspace}.",
@@ -161,13 +161,18 @@ def _does_not_count(
     """Why a submitted answer is none to the row that we know."""
     if response.values.get("verdict") not in VERDICTS:
         return "foreign"
-    sides = both_sides(project, form, pair)
-    for field, plain, shown in zip((response.input, response.output), (pair.input, pair.output), sides, strict=True):
-        if field is not None and shown_text(field) not in (shown_text(escaped(plain)), shown_text(shown)):
-            return "altered"
+    fields = response.input, response.output
+    plain = all(map(_shows, fields, map(escaped, (pair.input, pair.output))))
+    if not plain and not all(map(_shows, fields, both_sides(project, form, pair))):
+        return "altered"
     if response.role == "adjudicator" and adjudicators and not {response.name, response.reviewer} & adjudicators:
         return "not_named"
     return None
+
+
+def _shows(field: str | None, text: str) -> bool:
+    """Whether a field, if it is known, shows a text, whatever is marked in it."""
+    return field is None or field == f"<div>{text}</div>" or shown_text(field) == shown_text(text)
 
 
 def _stands(review: Review, own: Sequence[Review]) -> bool:

@@ -135,10 +135,11 @@ def push(
     for pairs in by_queue.values():
         pairs.sort(key=lambda pair: permanent_random_number(project.spec.review.seed, "queue", pair.id))
 
+    form = AnswerForm.of(project.spec.task, project.folder)
+
     def row(pair: Pair, messages: Sequence[Message]) -> Json:
-        why = sampled[pair.id]
-        probability, form = why[-1].sampling_probability, as_calibration.get(pair.id)
-        return record(project, population, pair, reasons_of(why), probability, messages=messages, gold=form)
+        why, as_gold = reasons_of(sampled[pair.id]), as_calibration.get(pair.id)
+        return record(project, population, pair, why, messages=messages, gold=as_gold, form=form)
 
     return replace(send(project, store, population, argilla, by_queue, row, progress), decided=decided)
 
@@ -176,40 +177,44 @@ def reasons_of(why: Sequence[Sampled]) -> list[SamplingReason]:
     return [reason for reason in (*REASONS, "gold") if reason in reasons]
 
 
-def project_id(store: Store) -> str | None:
-    """What tells this project from every other: its first draw. None before that."""
-    first = first_drawn(record for records in store.sampled().values() for record in records)
+def project_id(sampled: Mapping[str, Sequence[Sampled]]) -> str | None:
+    """What tells the project of these draws from every other: the first of them. None before that."""
+    first = first_drawn(record for records in sampled.values() for record in records)
     return content_id("project", [first.id, first.at.isoformat()]) if first else None
 
 
 OLD_WORKSPACE = "pairsmith"  # of all projects, before each had its own
 
 
-def workspace_of(project: Project, store: Store | None, argilla: Argilla) -> str:
-    """The workspace of this project alone, so that who is invited to it sees no other; or the one that the spec names,
-    or the one where an earlier version has put its rows.
+def own_id(store: Store | None) -> str:
+    """What tells the project from others. Raises ReviewError before the first draw."""
+    own = project_id(store.sampled()) if store else None
+    if own is None:
+        raise ReviewError(
+            "nothing was drawn for review yet, so nobody has anything to answer.",
+            fix="Run `pairsmith review push` first, or name a workspace: [review] workspace = ...",
+        )
+    return own
 
-    Raises ReviewError before the first draw, which is what tells a project from others.
+
+def workspace_of(project: Project, store: Store, argilla: Argilla) -> str:
+    """The workspace of this project alone, so that who is invited to it sees no other; or the one that the spec names,
+    or the one where an earlier version has put its rows. Raises ReviewError before the first draw.
     """
     if project.spec.review.workspace:
         return project.spec.review.workspace
-    own = project_id(store) if store else None
-    if store is None or own is None:
-        raise ReviewError(
-            "nothing was drawn for review yet, so there is nothing to be let in to.",
-            fix="Run `pairsmith review push` first, or name a workspace: [review] workspace = ...",
-        )
-    sampled, old = set(store.sampled()), argilla.in_workspace(OLD_WORKSPACE)
-    for queue in old.queues(own, queue_names(project, store)):
+    own = own_id(store)
+    sampled, old = store.sampled(), argilla.in_workspace(OLD_WORKSPACE)
+    for queue in old.queues(own, queue_names(project, sampled)):
         if queue.project == own or any(record["external_id"] in sampled for record in old.records(queue)):
             return OLD_WORKSPACE
     return f"pairsmith-{own[:8]}"
 
 
-def queue_names(project: Project, store: Store) -> set[str]:
+def queue_names(project: Project, sampled: Mapping[str, Sequence[Sampled]]) -> set[str]:
     """Every name under which rows of this project were sent, or would be now. The name in the spec may have changed
     since; the answers have not moved."""
-    bases = {queue_name(project)} | {base_name(record) for records in store.sampled().values() for record in records}
+    bases = {queue_name(project)} | {base_name(record) for records in sampled.values() for record in records}
     return {base + suffix for base in bases for suffix in ("", SHARED, ADJUDICATION)}
 
 
@@ -227,13 +232,14 @@ def send(
     """Send `row(pair, messages of its seed)` of the pairs that are not in their queue yet, and withdraw from the queues
     of annotators, or of `adjudication`, what is in none of them any more and unanswered."""
     conversations = {seed.id: seed.messages for seed in store.seeds() if seed.messages}
-    own = project_id(store)
+    drawn = store.sampled()
+    own = project_id(drawn)
     if own is None:
         return PushResult(0, 0, 0, ())
     page = _Page(project, store, population, argilla, own, conversation=bool(conversations))
     queues: dict[str, list[Queue]] = {name: [] for name in by_queue}
-    sampled = set(store.sampled())
-    for queue in argilla.queues(own, queue_names(project, store)):
+    sampled = set(drawn)
+    for queue in argilla.queues(own, queue_names(project, drawn)):
         if queue.made_as.endswith(ADJUDICATION) is adjudication and page.is_ours(queue, sampled):
             queues.setdefault(queue.made_as, []).append(queue)
     sent = there = withdrawn = 0

@@ -46,6 +46,8 @@ def lines(project: Project, pair: Pair, doubts: Sequence[Verdict], escaped: Call
 def _questions(project: Project, doubts: Sequence[Verdict]) -> dict[str, str]:
     """The questions, by name, to which a judge's verdict of the row says no."""
     said = {name for verdict in doubts if verdict.by.startswith("judge/") for name in names_against(verdict.reason)}
+    if not said:
+        return {}
     asked = questions_of(project.spec.task.kind, project.spec.curate.judge.questions)
     return {question.name: question.question for question in asked if question.name in said}
 

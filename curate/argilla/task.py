@@ -98,9 +98,6 @@ def settings(
         metadata=[
             rg.TermsMetadataProperty(name="length", title="Length of the output", client=client),
             rg.TermsMetadataProperty(name="chosen_for", title="Chosen for", **hidden),
-            rg.FloatMetadataProperty(name="score", title="Score", **hidden),
-            rg.FloatMetadataProperty(name="percentile", title="Percentile within the input", **hidden),
-            rg.FloatMetadataProperty(name="probability", title="Sampling probability", **hidden),
             rg.TermsMetadataProperty(name="rejected_by", title="Rejected by", **hidden),
             # Named as in the queues that servers already hold.
             rg.TermsMetadataProperty(name="rivals", title="Other outputs, A first", **hidden),
@@ -121,23 +118,25 @@ def record(
     population: Population,
     pair: Pair,
     reasons: Sequence[SamplingReason],
-    probability: float | None,
     *,
     messages: Sequence[Message] = (),
     answers: Sequence[Review] = (),
     gold: GoldForm | None = None,
+    form: AnswerForm | None = None,
 ) -> Json:
     """One row as the bulk endpoint of Argilla's API takes it, suggestions by the question's name. `external_id` is the
     pair's id. `messages`: the seed's conversation. `answers`: what annotators said, for an adjudicator. `gold`: what a
-    gold item shows where it looks like a row for calibration."""
+    gold item shows where it looks like a row for calibration.
+    `form`: that of the task, where it is known already.
+
+    The metadata has no score and no rank, which a gold item never has: people can filter by what the page hides."""
     blind = bool(set(reasons) & set(BLIND)) and gold is None
     # In the order of their ids, which says nothing of them: people rank what they read.
     others = () if blind else population.other_candidates(pair.id)[: len(LETTERS)]
     other_candidates = gold.others if gold else population.pairs(sorted(others))
     findings = list(gold.findings) if gold else population.findings(pair.id)
     doubts = () if blind else findings
-    row = population.rows.get(pair.id)
-    form = AnswerForm.of(project.spec.task, project.folder)
+    form = form or AnswerForm.of(project.spec.task, project.folder)
     before, after = both_sides(project, form, pair)
     earlier = [m for m in messages if m.role != "system"]
     if earlier and earlier[-1].content == pair.input:
@@ -154,16 +153,13 @@ def record(
     metadata: Json = {
         "length": _length(pair.output),
         "chosen_for": list(dict.fromkeys(_as_others(reason, gold) for reason in reasons)),
-        "score": population.scores.get(pair.id),
-        "percentile": row.percentile if row else None,
-        "probability": probability,
         "rejected_by": [verdict.by for verdict in findings if verdict.keep is False],
         "rivals": list(other_candidates),
     }
     return {
         "external_id": pair.id,
         "fields": {name: value for name, value in fields.items() if value},
-        "metadata": {name: value for name, value in metadata.items() if value not in (None, [])},
+        "metadata": {name: value for name, value in metadata.items() if value != []},
         # The text to edit and nothing else. A verdict would be copied, and nothing here knows how likely a row is good.
         # What the page fills in it also submits, so reasons or a ranking would come back as the person's answer.
         "suggestions": [
@@ -265,7 +261,9 @@ def _findings(findings: Sequence[Verdict]) -> str:
     lines = []
     for verdict in findings:
         step = verdict.by.partition("/")[2].partition("@")[0].partition(":")[0]
-        lines.append(f"<b>{escaped(step)}</b> {escaped(str(verdict.reason))}")
+        reason = verdict.reason
+        told = reason.detail if reason.code == "ok" and reason.detail else str(reason)  # what is flagged is not ok
+        lines.append(f"<b>{escaped(step)}</b> {escaped(told)}")
     return _paragraphs(lines)
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from schemas.errors import MissingDependency, ReviewError
 from schemas.own_python import OwnPython, ensure
@@ -32,7 +33,7 @@ def ensure_environment(folder: Path, progress: Progress = unseen) -> Path:
     """The Python of the server's environment in `folder`, made there if it is absent, half-made or of other pins.
 
     Takes 1 to 3 minutes and 0.6 GB the first time. Several processes may ask at once: one makes it, the others wait.
-    Under a Python that is too new for the server, another is found, or fetched with `uv` where that is installed.
+    Under a Python that is too new for the server, another is found, or fetched with `uv`.
     Raises `MissingDependency` when there is none or packages cannot be had, `ReviewError` when the disk is full.
     """
     constraints = SERVER_CODE / "constraints.txt"
@@ -51,26 +52,33 @@ def ensure_environment(folder: Path, progress: Progress = unseen) -> Path:
 
 def fitting_python(progress: Progress = unseen, running: tuple[int, int] = sys.version_info[:2]) -> str:
     """A Python that the server runs on: this one (`running`) if it does, else one on PATH, else one that uv has or
-    fetches. One on PATH must be able to make an environment: some are stand-ins for what is not installed, or come
-    without pip."""
+    fetches; uv itself is fetched for that where it is missing. One on PATH must be able to make an environment: some
+    are stand-ins for what is not installed, or come without pip."""
     if running <= NEWEST_PYTHON:
         return sys.executable
     for version in _FITTING:
         found = shutil.which(f"python{version}")
         if found and _said_by(found, "-c", "import ensurepip, venv; print('fits')") == "fits":
             return found
-    missing = "no python3.13, python3.12, python3.11 or uv that works is on PATH"
-    if uv := shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent)):
+    with TemporaryDirectory() as aside:
+        uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent)) or _uv_in(Path(aside))
         progress("argilla", {"step": f"fetching Python {_FITTING[0]}"})
         _said_by(uv, "python", "install", _FITTING[0])
         if fetched := _said_by(uv, "python", "find", "--no-project", "--managed-python", _FITTING[0]):
             return fetched
-        missing = "no python3.13, python3.12 or python3.11 that works is on PATH, and uv could fetch none"
     raise MissingDependency(
-        f"argilla-server {ARGILLA_VERSION} runs on Python 3.11 to 3.13; this is Python {running[0]}.{running[1]}, and"
-        f" {missing}.",
-        fix="Install one of them (uv fetches a Python by itself), or set [review] url to an Argilla elsewhere.",
+        f"argilla-server {ARGILLA_VERSION} runs on Python 3.11 to 3.13; this is Python {running[0]}.{running[1]}, no"
+        " python3.13, python3.12 or python3.11 that works is on PATH, and uv could fetch none.",
+        fix="Install one of them, or set [review] url to an Argilla elsewhere.",
     )
+
+
+def _uv_in(folder: Path) -> str:
+    """Where uv is in an environment of its own in `folder`; if it could not be installed, nothing is there."""
+    bin = folder / "bin"
+    _said_by(sys.executable, "-m", "venv", str(folder))
+    _said_by(str(bin / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv")
+    return str(bin / "uv")
 
 
 def _said_by(*command: str) -> str:

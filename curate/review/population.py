@@ -28,7 +28,7 @@ class Population:
 
     `rows` by pair id, in the order of the pool. `inputs` gives for every pair id the candidates of its input. `scores`
     are those of the scorer that judged most rows. `rejected` names for every gate the row of the lowest id that it
-    rejected.
+    rejected. `doubted` are the rows that have findings.
     """
 
     pool: Pool
@@ -36,11 +36,13 @@ class Population:
     inputs: Mapping[str, tuple[str, ...]]
     scores: Scores
     rejected: Mapping[str, str]
+    doubted: Collection[str]
 
     def pairs(self, pair_ids: Iterable[str]) -> dict[str, Pair]:
         """The pairs of `pair_ids` that belong to the population, in the order given."""
-        rows = self.pool.rows(pair_id for pair_id in pair_ids if pair_id in self.rows)
-        return {row.pair.id: row.pair for row in rows if row.pair}
+        wanted = [pair_id for pair_id in pair_ids if pair_id in self.rows]
+        known = {pair.id: pair for pair in self.pool.source.pairs(wanted)} if wanted else {}
+        return {pair_id: known[pair_id] for pair_id in wanted}
 
     def other_candidates(self, pair_id: str) -> list[str]:
         """The other candidates of the same input, best score first."""
@@ -50,6 +52,8 @@ class Population:
     def findings(self, pair_id: str) -> list[Verdict]:
         """The verdicts of gates that rejected, flagged or could not judge a row, and what judges said of it, in the
         order of the steps."""
+        if pair_id not in self.doubted:
+            return []
         return _findings(self.pool, self.pool.source.verdicts([pair_id]).get(pair_id, ()))
 
 
@@ -69,11 +73,14 @@ def read_population(project: Project, store: Store, fingerprints: Sequence[str])
     scorer = "judge/" if project.spec.curate.score.model == "judge" else "score/"
     by_settings: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     rejected: dict[str, str] = {}
+    doubted: set[str] = set()
     for pair_id, verdicts in _verdicts(store, passed):
         for verdict in verdicts:
             if verdict.by.startswith(scorer) and verdict.score is not None:
                 by_settings[verdict.by, verdict.fingerprint][pair_id] = verdict.score
-        for finding in _findings(pool, verdicts):
+        findings = _findings(pool, verdicts)
+        doubted |= {pair_id} if findings else set()
+        for finding in findings:
             if finding.keep is False:
                 rejected[finding.by] = min(pair_id, rejected.get(finding.by, pair_id))
     scorers = _most_used(by_settings)
@@ -92,7 +99,8 @@ def read_population(project: Project, store: Store, fingerprints: Sequence[str])
             margin=margins.get(pair_id),
             flagged=pair_id in flagged,
         )
-    return Population(pool, rows, {pair_id: ids for ids in inputs for pair_id in ids}, scores or {}, rejected)
+    by_pair_id = {pair_id: ids for ids in inputs for pair_id in ids}
+    return Population(pool, rows, by_pair_id, scores or {}, rejected, doubted)
 
 
 def _verdicts(store: Store, pair_ids: Iterable[str]) -> Iterator[tuple[str, list[Verdict]]]:

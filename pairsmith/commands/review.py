@@ -186,7 +186,7 @@ def pull(session: Session, watch: bool, every: float) -> None:
     project = session.project()
     with ExitStack() as opened:
         with session.progress() as progress:
-            connected = opened.enter_context(review.argilla(project, progress))
+            connected = opened.enter_context(review.own_workspace(project, progress))
             with session.store(project) as store:
                 pulled = review.pull_answers(project, store, connected, progress=progress, say=session.say)
         show(pulled)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from textwrap import shorten
 
@@ -15,7 +15,7 @@ from curate.argilla.client import Argilla
 from curate.argilla.launch import OWNER
 from curate.argilla.probe import IN_THE_CLEAR
 from curate.argilla.pull import pull
-from curate.argilla.push import PushResult, draw_batch, project_id, push, workspace_of
+from curate.argilla.push import PushResult, draw_batch, own_id, project_id, push, workspace_of
 from curate.argilla.webhook import answers_heard
 from curate.review.population import Population, read_population
 from curate.review.status import ReviewStatus, as_json, from_facts, review_status, same_rows
@@ -76,15 +76,17 @@ def _variable(name: str, holds: str, url: str) -> str:
 
 @contextmanager
 def own_workspace(project: Project, progress: Progress = unseen) -> Iterator[Argilla]:
-    """A connection that looks at this project's workspace. Raises ReviewError before its first rows were drawn."""
-    with argilla(project, progress) as connected:
-        url = Store.url_for(project)
-        if project.spec.review.workspace is None and Store.exists(url):
-            with Store.open(url, write=False) as store:
-                connected.workspace = workspace_of(project, store, connected)
-        else:
-            connected.workspace = workspace_of(project, None, connected)
-        yield connected
+    """A connection that looks at this project's workspace. Raises ReviewError before its first rows were drawn, and
+    starts no server then."""
+    named, url = project.spec.review.workspace, Store.url_for(project)
+    with ExitStack() as reading:
+        store = reading.enter_context(Store.open(url, write=False)) if Store.exists(url) else None
+        if named is None:
+            own_id(store)
+        with argilla(project, progress) as connected:
+            connected.workspace = workspace_of(project, store, connected) if store else named or ""
+            reading.close()
+            yield connected
 
 
 def review(
@@ -201,7 +203,7 @@ def watch(
     free for other commands; while one of them writes to it, answers wait on the server.
     """
     with Store.open(Store.url_for(project), write=False) as store:
-        own = project_id(store) or project.spec.task.name
+        own = project_id(store.sampled()) or project.spec.task.name
     with suppress(KeyboardInterrupt), answers_heard(connected, own) as heard:
         news_wait = False
         while True:

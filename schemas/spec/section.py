@@ -53,7 +53,9 @@ def given(section: type[Given], where: str, **values: Any) -> Given:
 def _compiles(pattern: str) -> str:
     try:
         re.compile(pattern)
-    except re.error as error:
+    except RecursionError:
+        raise ValueError("is not a regular expression: its groups stand too deep in each other") from None
+    except (re.error, OverflowError) as error:
         raise ValueError(f"is not a regular expression: {error}") from None
     return pattern
 

@@ -19,18 +19,20 @@ _WAIT_S = 150.0
 
 
 class Served:
-    """`with Served(workspace) as server:` for this machine alone, at a free port, until the block ends."""
+    """`with Served(workspace) as server:` at a free port of this machine, until the block ends. Nobody signs in, unless
+    `no_auth` is False."""
 
-    def __init__(self, root: Path, *words: str, **environment: str) -> None:
+    def __init__(self, root: Path, *words: str, no_auth: bool = True, **environment: str) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  it is closed with the block
-        command = Project(root).command("serve", str(root), "--no-auth", "--port", "0", *words)
+        auth = ["--no-auth"] if no_auth else []
+        command = Project(root).command("serve", str(root), *auth, "--port", "0", *words)
         self.process = subprocess.Popen(
             command, env=Project(root).environ(**environment), stderr=self._log, start_new_session=True
         )
         self.url = ""
 
     def __enter__(self) -> Self:
-        self.url = self.hears("Nobody signs in").partition(", at ")[2].split()[0]
+        self.url = self.hears(", at http").partition(", at ")[2].split()[0]
         until = time.monotonic() + _WAIT_S
         while not self._is_ready():  # the port is open before the jobs are served
             assert time.monotonic() < until, self.said()

@@ -260,10 +260,11 @@ def test_every_check_that_has_a_mode_stands_on_the_page() -> None:
 
 
 def test_what_is_tuned_and_how_long_is_chosen_in_the_browser(service: Service) -> None:
-    """The base, the epochs and the share of the seeds that is kept for the test; the page says how many that are."""
+    """The base, the epochs and the share of the seeds that is kept for the test."""
     browser = made(service, "tickets", "t.csv", TICKETS)
-    told = {"base": "Qwen/Qwen3-0.6B", "epochs": "6", "test_share": "40 %"}
+    told = {"base": "Qwen/Qwen3-0.6B", "epochs": "6"}
     assert browser.post("/p/tickets/setup/model", data=told).status_code == 303
+    assert browser.post("/p/tickets/setup/test", data={"test_share": "40 %"}).status_code == 303
     spec = spec_of(service, "tickets")
     assert (spec.train.base, spec.train.epochs, spec.split.test) == ("Qwen/Qwen3-0.6B", 6, 0.4)
     refused = browser.post("/p/tickets/setup/model", data={"epochs": "many"})
@@ -272,14 +273,52 @@ def test_what_is_tuned_and_how_long_is_chosen_in_the_browser(service: Service) -
     assert "'many' is not a number above 0" in unescape(model)
 
 
-@pytest.mark.parametrize(("step", "told"), [("checks", {"check_cut": "perhaps"}), ("checks", {"most_words": "few"}),
-                                            ("model", {"test_share": "100"}), ("model", {"base": "/etc"})])  # fmt: skip
-def test_what_no_check_and_no_model_is_changes_nothing(service: Service, step: str, told: dict[str, str]) -> None:
-    """A mode, a number or a base that there is not is told beside the fields, and the spec stays as it was."""
+@pytest.mark.parametrize(
+    ("step", "told", "says"),
+    [
+        ("checks", {"check_cut": "perhaps"}, "'perhaps' is nothing that a check does"),
+        ("checks", {"most_words": "few"}, "'few' is no number of words"),
+        ("model", {"base": "/etc"}, "'/etc'"),
+        ("test", {"test_share": "100"}, "'100' is not a number above 0"),
+        ("test", {"check_name": "order", "check_pattern": ""}, "check 1 has no pattern"),
+        ("test", {"check_name": "order", "check_pattern": "order ["}, "is not a regular expression"),
+        ("test", {"check_name": "order", "check_pattern": "a{99999999999}"}, "is not a regular expression"),
+        ("test", {"check_name": "order", "check_pattern": "(" * 1500 + ")" * 1500}, "is not a regular expression"),
+        ("test", {"check_name": ["order", "Order"], "check_pattern": ["a", "b"]}, "two checks have one name"),
+    ],
+)
+def test_what_no_check_and_no_model_is_changes_nothing(
+    service: Service, step: str, told: dict[str, str], says: str
+) -> None:
+    """A mode, a number, a base or a pattern that there is not is told beside the fields, as they were typed, and the
+    spec stays as it was."""
     browser = made(service, "tickets", "t.csv", TICKETS)
     before = spec_of(service, "tickets")
-    assert browser.post(f"/p/tickets/setup/{step}", data=told).status_code >= 400
+    refused = browser.post(f"/p/tickets/setup/{step}", data=told)
+    assert 400 <= refused.status_code < 500
+    section = unescape(refused.text.partition(f'<section id="{step}"')[2].partition("<section")[0])
+    assert says in section.lower()
+    assert all(f'value="{value}"' in section for value in told.values() if step == "test" and isinstance(value, str))
     assert spec_of(service, "tickets") == before
+
+
+def test_checks_that_no_gate_uses_are_set_on_the_page(service: Service) -> None:
+    """A name in words and a pattern make a check of the test's answers; emptied fields take it away. Whoever may not
+    edit sees none of it, and what else the test is stays as it was."""
+    browser = made(service, "tickets", "t.csv", TICKETS)
+    before = spec_of(service, "tickets")
+    told = {"check_name": ["Names the parcel", "", ""], "check_pattern": [r"(?i)parcel \d+ ", "", ""]}
+    assert browser.post("/p/tickets/setup/test", data=told).status_code == 303
+    spec = spec_of(service, "tickets")
+    assert [(c.name, c.pattern) for c in spec.evaluate.checks] == [("names_the_parcel", r"(?i)parcel \d+ ")]
+    assert spec.model_copy(update={"evaluate": before.evaluate}) == before
+    page = unescape(browser.get("/p/tickets/setup").text)
+    assert re.findall(r'name="check_name" value="([^"]*)"', page) == ["names_the_parcel", "", ""]
+    assert browser.post("/p/tickets/setup/test", data={"answer_tokens": "90"}).status_code == 303
+    assert spec_of(service, "tickets").evaluate.checks == spec.evaluate.checks
+    assert browser.post("/p/tickets/setup/test", data={"check_name": "", "check_pattern": ""}).status_code == 303
+    assert spec_of(service, "tickets").evaluate.checks == ()
+    assert service.browser("viewer").post("/p/mine/setup/test", data=told).status_code == 403
 
 
 def test_a_curation_that_accepts_nothing_shows_what_kept_the_rows_out(service: Service) -> None:
@@ -338,20 +377,20 @@ def test_objects_of_a_file_are_what_is_extracted(service: Service) -> None:
 
 def test_how_long_a_test_answer_may_be_is_set_on_the_page(service: Service) -> None:
     """Lines of inputs are answered as long in the test as they are generated, finished outputs have room for the
-    longest; the number stands under Model and leaves the other settings of the sampling as they are."""
+    longest; the number stands under Test and leaves the other settings of the sampling as they are."""
     browser = made(service, "ideas", "i.txt", "a kettle\na lamp\n")
     assert spec_of(service, "ideas").evaluate.sampling.max_tokens == 128
     made(service, "whole", "o.txt", "word " * 60 + "\n", lines="output")
     assert spec_of(service, "whole").evaluate.sampling.max_tokens == 320
     made(service, "answers", "a.txt", "where is it\n", kind="reply")
     assert spec_of(service, "answers").evaluate.sampling.max_tokens == 512
-    assert browser.post("/p/ideas/setup/model", data={"answer_tokens": "90"}).status_code == 303
+    assert browser.post("/p/ideas/setup/test", data={"answer_tokens": "90"}).status_code == 303
     sampling = spec_of(service, "ideas").evaluate.sampling
     assert (sampling.max_tokens, sampling.temperature, sampling.top_p) == (90, 0.7, 0.95)
     assert 'name="answer_tokens" inputmode="numeric" value="90"' in browser.get("/p/ideas/setup").text
-    assert browser.post("/p/answers/setup/model", data={"answer_tokens": "200"}).status_code == 303
+    assert browser.post("/p/answers/setup/test", data={"answer_tokens": "200"}).status_code == 303
     assert spec_of(service, "answers").evaluate.sampling.max_tokens == 200
-    refused = browser.post("/p/ideas/setup/model", data={"answer_tokens": "many"})
+    refused = browser.post("/p/ideas/setup/test", data={"answer_tokens": "many"})
     assert "is not a number above 0" in unescape(refused.text)
 
 

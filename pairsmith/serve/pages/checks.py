@@ -1,11 +1,14 @@
 """The checks of a project on its setup page: which reject a row, which only mark it, which are off, and how many rows
-each kept out when they were last counted; and what is trained, for how long, and on what share of the seeds."""
+each kept out when they were last counted; what is trained and for how long; and the test, with checks of its own."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+
+from starlette.datastructures import ImmutableMultiDict
 
 from pairsmith.serve.pages.figures import Snapshot
 from schemas.errors import UsageError
@@ -82,7 +85,20 @@ def _told(now: Snapshot) -> dict[str, tuple[int, int]]:
     return told
 
 
-def words_of(gates: GateSettings) -> dict[str, int | str]:
+def fields(project: Project) -> dict[str, Any]:
+    """What stands in the fields of these steps: what the spec has."""
+    spec = project.spec
+    return {
+        **_words_of(spec.curate.gates),
+        "base": spec.train.base,
+        "epochs": f"{spec.train.epochs:g}",
+        "test_share": _test_share(spec.split),
+        "answer_tokens": spec.evaluate.sampling.max_tokens or "",
+        "patterns": [{"name": check.name, "pattern": check.pattern} for check in spec.evaluate.checks],
+    }
+
+
+def _words_of(gates: GateSettings) -> dict[str, int | str]:
     """The bounds on the words of an output, as the fields have them; empty where length is not asked."""
     return {name: getattr(gates.length, key) if gates.length else "" for name, key in _WORDS.items()}
 
@@ -102,7 +118,7 @@ def check_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
                 keys["curate.duplicates.enabled"] = mode != "off"
         elif mode != mode_of(getattr(spec.gates, name)):
             keys[f"curate.gates.{name}"] = {"reject": True, "flag": "flag", "off": False}[mode]
-    held = words_of(spec.gates)
+    held = _words_of(spec.gates)
     if not spec.gates.length and any(texts.get(name, "").strip() for name in _WORDS):
         keys["curate.gates.length"] = {}
     for name, key in _WORDS.items():
@@ -127,25 +143,55 @@ def bases(project: Project) -> list[tuple[str, str]]:
     return [(held, known.pop(held, "as the spec says")), *known.items()]
 
 
-def test_share(split: SplitSettings) -> str:
+def _test_share(split: SplitSettings) -> str:
     """The share of the seeds that is kept for the test, in percent; empty where each kind of seed has its own."""
     return f"{100 * split.test:g}" if isinstance(split.test, float) else ""
 
 
 def model_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
     """The keys of the spec that the form changes. Raises UsageError for a number that is none."""
-    spec = project.spec
-    base = texts.get("base", "").strip() or spec.train.base
-    epochs, share = _number(texts, "epochs", 1000), _number(texts, "test_share", 90)
-    tokens, sampling = _number(texts, "answer_tokens", 100_000), spec.evaluate.sampling
-    keys: dict[str, Any] = {} if base == spec.train.base else {"train.base": base, "train.revision": None}
-    if epochs is not None and epochs != spec.train.epochs:
+    train = project.spec.train
+    base = texts.get("base", "").strip() or train.base
+    epochs = _number(texts, "epochs", 1000)
+    keys: dict[str, Any] = {} if base == train.base else {"train.base": base, "train.revision": None}
+    if epochs is not None and epochs != train.epochs:
         keys["train.epochs"] = int(epochs) if epochs.is_integer() else epochs
-    if share is not None and f"{share:g}" != test_share(spec.split):
+    return keys
+
+
+def test_keys(project: Project, texts: ImmutableMultiDict[str, str]) -> dict[str, Any]:
+    """The keys of the spec that the form changes: the share of the seeds, the length of an answer, and the checks that
+    no gate uses. Raises UsageError for a number that is none and for half a check."""
+    share, tokens = _number(texts, "test_share", 90), _number(texts, "answer_tokens", 100_000)
+    split, sampling = project.spec.split, project.spec.evaluate.sampling
+    keys: dict[str, Any] = {}
+    if share is not None and f"{share:g}" != _test_share(split):
         keys["split.test"] = round(share / 100, 4)
     if tokens is not None and math.ceil(tokens) != sampling.max_tokens:
         keys["evaluate.sampling"] = sampling.model_dump(exclude_defaults=True) | {"max_tokens": math.ceil(tokens)}
+    patterns = typed_patterns(texts)
+    for number, pattern in enumerate(patterns, 1):
+        for side in ("name", "pattern"):
+            if not pattern[side]:
+                raise UsageError(f"check {number} has no {side}.", fix="Write it, or leave both fields empty.")
+    if "check_name" in texts and patterns != fields(project)["patterns"]:
+        keys["evaluate.checks"] = patterns or None
     return keys
+
+
+def typed_patterns(texts: ImmutableMultiDict[str, str]) -> list[dict[str, str]]:
+    """The checks that stand in the form. A name in words becomes one that a report can have; a pattern is kept to the
+    letter, because a blank may be meant."""
+    typed = zip(texts.getlist("check_name"), texts.getlist("check_pattern"), strict=False)
+    rows = ((re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_"), pattern) for name, pattern in typed)
+    return [{"name": name, "pattern": pattern} for name, pattern in rows if name or pattern]
+
+
+STEPS: Mapping[str, Callable[[Project, ImmutableMultiDict[str, str]], dict[str, Any]]] = {
+    "checks": check_keys,
+    "model": model_keys,
+    "test": test_keys,
+}
 
 
 def _number(texts: Mapping[str, str], name: str, most: float) -> float | None:

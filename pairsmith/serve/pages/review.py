@@ -105,6 +105,9 @@ def _heading(now: Snapshot, told: dict[str, Any]) -> str:
         return words.capital(first).rstrip(".") + "."
     if not status["sampled"] and not (status["accepted"] + status["rejected"] + status["edited"]):
         off = "; the spec has review switched off" if not now.project.spec.review.enabled else ""
+        if answers := now.store.review_count() if now.store else 0:
+            given = counted(answers, "answer was given", "answers were given")
+            return f"{given} on these pages; no random sample has been sent to people yet{off}."
         return f"Nobody has been asked yet{off}."
     rate = status["acceptance_rate"]
     decided = status["accepted"] + status["edited"] + status["rejected"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import File, Form, Request, Response, UploadFile
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, ImmutableMultiDict
 
 from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
@@ -183,16 +183,19 @@ def _typed(project: Project, step: str, form: FormData | None) -> dict[str, Any]
     prices = {name: getattr(teacher, key) for name, key in _PRICES.items()}
     typed |= {name: "" if price is None else f"{price:g}" for name, price in prices.items()}
     typed |= {"style": spec.task.style, "max_usd": spec.budget.max_usd or "", "pasted": ""}
-    typed |= checks.words_of(spec.curate.gates)
-    typed |= {"epochs": f"{spec.train.epochs:g}", "test_share": checks.test_share(spec.split), "base": spec.train.base}
-    typed["answer_tokens"] = spec.evaluate.sampling.max_tokens or ""
+    typed |= checks.fields(project)
     if form is not None:
         typed |= {name: value for name, value in form.items() if name in typed and isinstance(value, str)}
+        typed |= {"patterns": checks.typed_patterns(_texts(form))} if step == "test" else {}
     examples = _examples(form.multi_items()) if form is not None and step == "style" else None
     judged = _judged(project) if examples is None else [{**example, "against": None} for example in examples]
     typed["exemplars"] = judged
     typed["blank_exemplars"] = max(1, min(2, _EXAMPLES - len(judged)))
     return typed
+
+
+def _texts(form: FormData) -> ImmutableMultiDict[str, str]:
+    return ImmutableMultiDict([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
 
 
 def _heading(seeds: dict[str, Any], project: Project) -> str:
@@ -315,7 +318,7 @@ async def save(caller: Editor, project: str, step: str, request: Request) -> Res
 
 
 async def _saved(request: Request, caller: Caller, project: str, step: str, form: FormData) -> Response:
-    texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    texts = _texts(form)
     try:
         if step == "seeds":
             file = form.get("file")
@@ -325,7 +328,7 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
         elif step == "columns":
             given_at, kind = texts.get("source", ""), texts.get("kind", "")
             source = int(given_at) if given_at.isdecimal() and len(given_at) < 5 else -1
-            headers, roles = ([str(value) for value in form.getlist(name)] for name in ("header", "role"))
+            headers, roles = (texts.getlist(name) for name in ("header", "role"))
             await run_in_threadpool(keep_columns, request, caller, project, source, headers, roles, kind)
         elif step == "teacher":
             if texts.get("do") == "test":
@@ -337,10 +340,9 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
             save_keys(request, caller, project, _teacher_keys(texts))
         elif step == "style":
             save_keys(request, caller, project, _style_keys(form.multi_items()))
-        elif step in ("checks", "model"):
-            keys = checks.check_keys if step == "checks" else checks.model_keys
+        elif step in checks.STEPS:
             held = request.app.state.workspace.project(project)
-            save_keys(request, caller, project, keys(held, texts))
+            save_keys(request, caller, project, checks.STEPS[step](held, texts))
         elif step == "cap":
             save_keys(
                 request, caller, project, {"budget.max_usd": positive(texts.get("max_usd", ""), float, "max_usd")}
@@ -356,7 +358,7 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
     return gone_to(f"/p/{project}/setup", done="saved", step="seeds" if step == "columns" else step)
 
 
-def _teacher_keys(texts: dict[str, str]) -> dict[str, Any]:
+def _teacher_keys(texts: Mapping[str, str]) -> dict[str, Any]:
     url, model, key_env = _teacher_of(texts)
     keys: dict[str, Any] = {"teacher.url": url, "teacher.model": model, "teacher.key_env": key_env or None}
     return keys | {f"teacher.{key}": _price(texts[name]) for name, key in _PRICES.items() if name in texts}
@@ -366,7 +368,7 @@ def _price(text: str) -> float | None:
     return 0.0 if text.strip().lstrip("$") in ("0", "0.0") else positive(text, float, "price")
 
 
-def _teacher_of(texts: dict[str, str]) -> tuple[str, str, str]:
+def _teacher_of(texts: Mapping[str, str]) -> tuple[str, str, str]:
     chosen = texts.get("teacher", "")
     if chosen == "other":
         return texts.get("url", "").strip(), texts.get("model", "").strip(), texts.get("key_env", "").strip()

@@ -15,7 +15,16 @@ from pairsmith.report.sentences import curve, training_facts
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import Snapshot, jobs_of, live_job, moving, problem_of, rows_line, snapshot
+from pairsmith.serve.pages.figures import (
+    Snapshot,
+    jobs_of,
+    live_job,
+    moving,
+    problem_of,
+    rows_line,
+    snapshot,
+    stage_of,
+)
 from pairsmith.serve.pages.shell import page_router, render
 from pairsmith.style.numbers import count, counted, duration, rounded
 from schemas.records import Artifact
@@ -32,7 +41,8 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
     now = snapshot(request, project)
     job = live_job(request, project)
     at = moving(job)
-    live = bool(at and at.stage.startswith("train"))
+    # From its first moment on: a training reports nothing while it loads its base.
+    live = bool(job and (job.command.startswith("train") or (at and stage_of(now, job, at) == "train")))
     last = next((j for j in jobs_of(request, project) if j.command in ("train", "run")), None)
     adapters = now.store.artifacts("adapter")[::-1] if now.store else []
     shown = next((a for a in adapters if a.id == adapter), adapters[0] if adapters else None)

@@ -267,7 +267,8 @@ def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None,
     if at.passed is not None:
         parts.append(f"{count(at.passed)} passed so far")
     if spent_usd is not None and (spent_usd or cap):
-        parts.append(f"{dollars(spent_usd)} of {dollars(cap)}" if cap else f"{dollars(spent_usd)} spent")
+        sum_ = dollars(spent_usd) if spent_usd else "nothing"
+        parts.append(f"{sum_} of {dollars(cap)}" if cap else f"{sum_} spent")
     if at.left_s:
         parts.append(f"{minutes(at.left_s)} left")
     what = _step(of, job, at)
@@ -313,7 +314,9 @@ def reason(code: str | None, detail: str | None = None) -> str:
 def spent(of: Snapshot) -> str:
     """What teachers have cost, against the cap."""
     cost = told(of.spent) if of.spent.requests else "nothing"
-    return f"{cost} of {dollars(of.cap_usd)}" if of.cap_usd else cost
+    if not of.cap_usd:
+        return cost
+    return f"{'nothing' if cost == dollars(0) else cost} of {dollars(of.cap_usd)}"
 
 
 def money_range(found: Mapping[str, Any] | None) -> str:

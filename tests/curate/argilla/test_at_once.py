@@ -80,5 +80,7 @@ def test_two_projects_of_one_name_that_push_at_once_do_not_meet(argilla_server: 
         assert {dataset["name"] for dataset in argilla.datasets()} == {queue for one in told for queue in one.queues}
         for made in projects:
             with Store.open(Store.url_for(made)) as store:
-                rows = [row for queue in argilla.queues(project_id(store), ()) for row in argilla.records(queue)]
+                rows = [
+                    row for queue in argilla.queues(project_id(store.sampled()), ()) for row in argilla.records(queue)
+                ]
                 assert sorted(row["external_id"] for row in rows) == sorted(store.sampled())

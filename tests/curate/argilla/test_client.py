@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,6 +110,22 @@ def test_the_status_of_a_review_elsewhere_says_where(cats: Project, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert "elsewhere: http://argilla.example:1" in done.stdout
     assert "none was started" not in done.stdout
+
+
+@pytest.mark.parametrize("asked", [["people"], ["invite", "ann"], ["pull"]], ids=" ".join)
+def test_where_nothing_was_drawn_no_server_is_started(asked: list[str], cats: Project, tmp_path: Path) -> None:
+    """It is said at once that there is nothing to answer, before minutes are spent on a server."""
+    path = cats.folder / "pairsmith.toml"
+    path.write_text(re.sub("workspace = .*", "", path.read_text(encoding="utf-8")), encoding="utf-8")
+    with Store.open(Store.url_for(cats)) as store:
+        fill(cats, store)
+    home = tmp_path / "home"
+    environment = {**os.environ, "PAIRSMITH_ARGILLA_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "pairsmith", "review", *asked]
+    done = subprocess.run(command, cwd=cats.folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 10, done.stderr
+    assert "nothing was drawn for review yet" in done.stderr
+    assert not home.exists()
 
 
 def test_rows_of_any_length_are_sent_in_requests_that_a_server_can_take() -> None:

@@ -20,9 +20,9 @@ from tests.curate.argilla.conftest import argilla_client
 from tests.pairsmith.conftest import SPEC, Project, answer, write_seeds
 from tests.synth.loopback import LoopbackTeacher
 
-pytestmark = pytest.mark.timeout(900)  # many commands, each a process of its own, and a server that may have to start
+pytestmark = pytest.mark.timeout(1800)  # many commands, each a process of its own, and a server that may have to start
 
-WAITS = 11
+WAITS, BUSY = 11, 6
 # Training from a folder that is not there ends the run just after the gate, without loading a model.
 NO_BASE = ("--set", "train.base=not-there")
 
@@ -223,7 +223,7 @@ def test_watching_tells_what_comes_in(project: Project, client: Any) -> None:
         text=True,
     )
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         asked = records(client, queues)
         drawn = project.rows("SELECT count(*) FROM routed")
         answered = False
@@ -237,13 +237,14 @@ def test_watching_tells_what_comes_in(project: Project, client: Any) -> None:
         while project.rows("SELECT count(*) FROM routed") <= drawn:
             assert time.monotonic() < deadline, "the next batch was not drawn"
             time.sleep(0.1)
-        time.sleep(1)  # a round in which nothing is new leaves the store alone
-        project.json("curate")
+        while (curated := project.run("curate", "--json")).returncode == BUSY:  # until those rows are sent
+            assert time.monotonic() < deadline, "the store was not left to others"
+        assert curated.returncode == 0, curated.stderr
         watching.send_signal(signal.SIGINT)
-        shown, said = watching.communicate(timeout=30)
+        shown, said = watching.communicate(timeout=200)
     finally:
         watching.kill()
-        watching.wait()
+        watching.communicate()
     assert watching.returncode == 0, said
     told = [line for line in shown.splitlines() if line.startswith("answers")]
     assert told[0].split()[1:3] == ["0", "new,"]

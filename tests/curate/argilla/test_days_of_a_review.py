@@ -82,7 +82,7 @@ class Days:
 
     def on_server(self) -> list[tuple[str, str, set[str]]]:
         """(pair id, record id, who answered) of each record in the project's queues."""
-        queues = self.argilla.queues(project_id(self.store), ())
+        queues = self.argilla.queues(project_id(self.store.sampled()), ())
         return [
             (row["external_id"], row["id"], {response["user_id"] for response in row["responses"]})
             for queue in queues

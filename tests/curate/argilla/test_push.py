@@ -114,7 +114,7 @@ def on_server(argilla: Argilla, project: Project) -> list[str]:
 
 
 def test_what_review_needs_is_sent_once(cats: Project, store: Store, argilla: Argilla) -> None:
-    """A batch is drawn once, each row is sent once, with its reason and its probability kept; a second push of
+    """A batch is drawn once, each row is sent once, with its reason; a second push of
     everything sends and draws nothing; few of the candidates are sent."""
     pairs = fill(cats, store)
     population = read_population(cats, store, [SCOPE])
@@ -129,7 +129,6 @@ def test_what_review_needs_is_sent_once(cats: Project, store: Store, argilla: Ar
     for record in argilla.records(argilla.queue(queue_name(cats)), responses=True):  # type: ignore[arg-type]
         why = sampled[record["external_id"]]
         assert set(record["metadata"]["chosen_for"]) == {"certify" if r.reason == "gold" else r.reason for r in why}
-        assert record["metadata"]["probability"] == pytest.approx(why[-1].sampling_probability)
 
 
 def test_shared_rows_wait_for_one_more_annotator(cats: Project, store: Store, argilla: Argilla) -> None:

@@ -53,7 +53,7 @@ class Side:
         return pull(self.project, self.store, self.argilla)
 
     def queues(self) -> list[Queue]:
-        return self.argilla.queues(project_id(self.store), ())
+        return self.argilla.queues(project_id(self.store.sampled()), ())
 
     def rows(self, queue: Queue | None = None) -> list[dict[str, Any]]:
         return list(self.argilla.records(queue or self.queues()[0], responses=True))

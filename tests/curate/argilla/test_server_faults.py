@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -280,8 +281,9 @@ def test_down_stops_the_child_and_frees_the_lock(tmp_path: Path) -> None:
 def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One on PATH that can make an environment first, then one that uv finds or fetches; a stand-in that only says that
-    nothing is installed is passed over; without any a sentence names the ways out, and that uv could not help."""
+    """One on PATH that can make an environment first, then one that uv finds or fetches, which is itself fetched where
+    it is missing; a stand-in that only says that nothing is installed is passed over; without any a sentence names the
+    ways out."""
 
     def program(name: str, script: str) -> Path:
         path = tmp_path / name
@@ -289,14 +291,25 @@ def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
         path.chmod(0o755)
         return path
 
+    found = "[ $2 = find ] && echo /fetched/python3.13 || true\n"
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingDependency, match=r"this is Python 3\.14, and no python3\.13"):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(MissingDependency, match=r"this is Python 3\.14, no python3\.13.* uv could fetch none"):
         fitting_python(running=(3, 14))
+    with zipfile.ZipFile(tmp_path / "uv-1.0-py3-none-any.whl", "w") as wheel:
+        script = zipfile.ZipInfo("uv-1.0.data/scripts/uv")
+        script.external_attr = 0o100755 << 16
+        wheel.writestr(script, f"#!/bin/sh\n{found}")
+        wheel.writestr("uv-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: uv\nVersion: 1.0\n")
+        wheel.writestr("uv-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("uv-1.0.dist-info/RECORD", "")
+    assert fitting_python(running=(3, 14)) == "/fetched/python3.13"
     program("python3.13", "exit 127")
     uv = program("uv", "exit 1")
     with pytest.raises(MissingDependency, match="uv could fetch none"):
         fitting_python(running=(3, 14))
-    uv.write_text("#!/bin/sh\n[ $2 = find ] && echo /fetched/python3.13 || true\n")
+    uv.write_text(f"#!/bin/sh\n{found}")
     assert fitting_python(running=(3, 14)) == "/fetched/python3.13"
     older = program("python3.12", f'exec {sys.executable} "$@"')
     assert fitting_python(running=(3, 14)) == str(older)

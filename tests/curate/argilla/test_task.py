@@ -6,6 +6,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.argilla import push as push_module
-from curate.argilla.task import VERDICTS, bad_examples, both_sides, guidelines, marked, record, shown_text
+from curate.argilla.task import VERDICTS, GoldForm, bad_examples, both_sides, guidelines, marked, record, shown_text
 from curate.checklists import told_against
 from curate.review.gold import read_gold
 from curate.review.population import Population, read_population
@@ -122,7 +123,6 @@ def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[P
         population,
         pair,
         ["border"],
-        0.25,
         messages=[Message(role="user", content="<b>hi</b>\n\n**you**")],
     )
     assert told["external_id"] == rejected
@@ -141,9 +141,24 @@ def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[P
     assert Tags(told["fields"]["rules"]).within["b"] == "4 to 40 words (doubted)"
     assert Tags(told["fields"]["rules"]).text.startswith("One sentence about a cat, at least four words.")
     assert told["metadata"]["rejected_by"] == ["gate/length@1"]
-    assert told["metadata"]["probability"] == 0.25
     assert told["metadata"]["length"] == "000 to 009 words"
     assert len(told["metadata"]["rivals"]) == 3
+
+
+def test_what_a_gate_flags_on_a_row_that_it_keeps_is_not_called_ok(cats: tuple[Project, Population]) -> None:
+    """A program's doubt is told in its words alone, where the code of its verdict says that the row passed."""
+    made, population = cats
+    pair = next(iter(population.pairs(population.rows).values()))
+    flagged = Verdict(
+        pair_id=pair.id,
+        by="gate/translated@1",
+        fingerprint="s",
+        keep=True,
+        reason=Reason("ok", "“72” is not seen again"),
+        flags=("number",),
+    )
+    told = record(made, population, pair, ["gold"], gold=GoldForm([flagged], {}))["fields"]["findings"]
+    assert Tags(told).text == "translated “72” is not seen again"
 
 
 def test_candidates_are_those_of_the_same_input_in_an_order_that_says_nothing(cats: tuple[Project, Population]) -> None:
@@ -152,7 +167,7 @@ def test_candidates_are_those_of_the_same_input_in_an_order_that_says_nothing(ca
     made, population = cats
     best_first = 0
     for pair in population.pairs(population.rows).values():
-        told = record(made, population, pair, ["fit"], 0.1)
+        told = record(made, population, pair, ["fit"])
         others = told["metadata"]["rivals"]
         assert sorted(others) == sorted(population.other_candidates(pair.id))
         shown, pairs = Tags(told["fields"]["candidates"]).text, population.pairs(others).values()
@@ -183,11 +198,11 @@ def test_rows_that_a_measure_stands_on_are_judged_by_themselves(cats: tuple[Proj
     rejected = next(id_ for id_, row in population.rows.items() if row.passed is False)
     for reason in ("certify", "audit_accepted", "audit_rejected", "gold"):
         for pair in population.pairs([best, rejected]).values():
-            told = record(made, population, pair, ["border", reason], 0.2)  # type: ignore[list-item]
+            told = record(made, population, pair, ["border", reason])  # type: ignore[list-item]
             assert set(told["fields"]) == {"simple", "enhanced", "rules"}
             assert "doubted" not in told["fields"]["rules"]
             assert "rivals" not in told["metadata"]
-    told = record(made, population, population.pairs([best])[best], ["border"], 0.2)
+    told = record(made, population, population.pairs([best])[best], ["border"])
     assert Tags(told["fields"]["findings"]).text.endswith("style unsure: about the cat")
     assert "candidates" in told["fields"]
 
@@ -234,34 +249,35 @@ def test_a_rule_that_a_program_doubts_is_marked_unless_the_row_is_blind(tmp_path
         of = {"by": "judge/m@1", "fingerprint": "s", "keep": True, "score": 0.5}
         store.write(Verdict(pair_id=doubted.id, reason=Reason("judged", told), **of))
         for reason in ("fit", "disagree", "border"):
-            rules = Tags(record(made, population, doubted, [reason], 0.2)["fields"]["rules"])  # type: ignore[list-item]
+            rules = Tags(record(made, population, doubted, [reason])["fields"]["rules"])  # type: ignore[list-item]
             assert rules.text.startswith(
                 "Keep a friendly tone. (doubted) · Write in the present tense. · No exclamation marks. (doubted)"
             )
             assert rules.text.endswith(
                 "Asked by judges: Is the tone friendly? (doubted) · Is exactly one cat in it? (doubted)"
             )
-        unmarked = record(made, population, plain, ["fit"], 0.2)["fields"]["rules"]
+        unmarked = record(made, population, plain, ["fit"])["fields"]["rules"]
         assert "doubted" not in unmarked
         for blind in ("certify", "audit_accepted", "audit_rejected", "gold"):
             reasons = ["fit", blind]
-            assert record(made, population, doubted, reasons, 0.2)["fields"]["rules"] == unmarked  # type: ignore[arg-type]
+            assert record(made, population, doubted, reasons)["fields"]["rules"] == unmarked  # type: ignore[arg-type]
 
 
 def test_nothing_tells_gold_from_the_other_rows_that_a_measure_stands_on(cats: tuple[Project, Population]) -> None:
     """What the page shows of a gold row has the parts, the suggestion and the name of the model that the others have,
-    and not even the hidden reason says gold."""
+    and not even the metadata that the page hides tells it: people can filter by that, and gold has no score."""
     made, population = cats
     other = next(iter(population.pairs(population.rows).values()))
+    population = replace(population, scores={other.id: 0.9})
     rows = [
-        record(made, population, other, ["certify"], 0.3),
-        record(made, population, read_gold(made)[0].pair, ["gold"], 1.0),
+        record(made, population, other, ["certify"]),
+        record(made, population, read_gold(made)[0].pair, ["gold"]),
     ]
     ordinary, gold = (
         (
             set(row["fields"]),
             [{**one, "value": None} for one in row["suggestions"]],
-            row["metadata"]["chosen_for"],
+            {**row["metadata"], "length": None},
         )
         for row in rows
     )
@@ -282,8 +298,8 @@ def test_gold_occurs_in_both_forms(cats: tuple[Project, Population]) -> None:
     gold = [item.pair for item in read_gold(made)]
     forms = push_module._gold_forms(made, population, gold)
     assert 5 < len(forms) < 35
-    ordinary = record(made, population, next(iter(population.pairs(population.rows).values())), ["fit"], 0.3)
-    shown = [record(made, population, pair, ["gold"], 1.0, gold=forms[pair.id]) for pair in gold if pair.id in forms]
+    ordinary = record(made, population, next(iter(population.pairs(population.rows).values())), ["fit"])
+    shown = [record(made, population, pair, ["gold"], gold=forms[pair.id]) for pair in gold if pair.id in forms]
     assert all("candidates" in row["fields"] and row["metadata"]["chosen_for"] == ["fit"] for row in shown)
     assert {name for row in shown for name in row["fields"]} >= set(ordinary["fields"])
     assert any("short: it has 2 words" in row["fields"].get("findings", "") for row in shown)
@@ -304,7 +320,7 @@ def test_no_verdict_is_suggested_whatever_programs_say(cats: tuple[Project, Popu
     made, population = cats
     for pair in population.pairs(population.rows).values():
         for reason in ("fit", "border", "disagree", "certify"):
-            (told,) = record(made, population, pair, [reason], 0.2)["suggestions"]  # type: ignore[list-item]
+            (told,) = record(made, population, pair, [reason])["suggestions"]  # type: ignore[list-item]
             assert (told["question"], told["value"]) == ("edited", pair.output)
 
 
@@ -316,7 +332,7 @@ def test_an_adjudicator_sees_every_answer_with_what_an_edit_changes(cats: tuple[
         Review(pair_id=pair.id, reviewer="<i>ann", decision="reject", reasons=("off_style", "invented")),
         Review(pair_id=pair.id, reviewer="bob", decision="edit", edited="Too short.\n\nNow <b>longer</b>."),
     ]
-    shown = record(made, population, pair, [], None, answers=answers)["fields"]["answers"]
+    shown = record(made, population, pair, [], answers=answers)["fields"]["answers"]
     found = Tags(shown)
     assert found.text == "<i>ann reject (off style, invented)bob edit\nToo short.\n\nNow <b>longer</b>."
     assert found.tags == {"div", "p", "b", "br"}

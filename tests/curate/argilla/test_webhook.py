@@ -24,13 +24,15 @@ from schemas.store import Store
 from tests.curate.argilla.answering import answer, change
 from tests.curate.review.review_project import SCOPE, fill, project
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
 def argilla(on_each_database: ArgillaServer) -> Iterator[Argilla]:
     workspace = f"w-{uuid.uuid4().hex[:8]}"
     with Argilla(on_each_database.url, on_each_database.api_key, workspace, patience_s=30) as connected:
+        for left in hooks(connected):  # by a test that failed
+            connected.call("DELETE", f"webhooks/{left['id']}")
         yield connected
 
 
@@ -38,9 +40,12 @@ def hooks(argilla: Argilla) -> list[dict[str, Any]]:
     return list(argilla.call("GET", "webhooks")["items"])
 
 
-def test_an_answer_and_a_change_of_mind_are_heard(argilla: Argilla, tmp_path: Path) -> None:
+def test_an_answer_and_a_change_of_mind_are_heard(
+    argilla: Argilla, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Waiting ends because somebody answers or changes the answer, and is told so; without either it lasts. What a
     killed process left on the server for this project is taken away, and so is ours in the end."""
+    monkeypatch.setattr(webhook, "_REACHED_WITHIN_S", 120.0)  # of a busy machine
     made = project(tmp_path, "cats")
     with Store.open(Store.url_for(made)) as store:
         fill(made, store)
@@ -57,9 +62,9 @@ def test_an_answer_and_a_change_of_mind_are_heard(argilla: Argilla, tmp_path: Pa
         asked = {name: left[name] for name in ("url", "events", "description")}
         assert not wait(0.2)
         given = answer(argilla.sdk, row["id"], "accept")
-        assert wait(60)
+        assert wait(120)
         change(argilla.sdk, given["id"], "reject")
-        assert wait(60)
+        assert wait(120)
         assert httpx.post(asked["url"] + "x", json={}).status_code == 404
         assert not wait(0.2)
     assert hooks(argilla) == []

@@ -1,0 +1,70 @@
+"""A page looked at as people do: on a desk and on a phone, light and dark, with a picture kept of each."""
+
+from __future__ import annotations
+
+import os
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+_AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
+SETTINGS = tuple(product((1280, 390), ("light", "dark")))
+HEIGHT = 844
+
+
+def listen(page: Any, said: list[str]) -> None:
+    """Write down what the page complains of, and that it ran a script of a text."""
+    page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: (said.append(f"dialog {dialog.message}"), dialog.dismiss()))
+
+
+def misfits(page: Any) -> list[str]:
+    """Whether it has to be scrolled sideways, and whether one sentence is its heading."""
+    wide = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    found = ["it has to be scrolled sideways"] if wide else []
+    return found if page.locator("h1").count() == 1 else [*found, "it has not one heading"]
+
+
+def barriers(page: Any) -> list[str]:
+    """What axe finds that is serious."""
+    page.evaluate(_AXE)
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    return [
+        f"{each['id']}: {each['nodes'][0]['html'][:200]} {each['nodes'][0].get('failureSummary', '')[:300]}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+class Looked:
+    """`page` in each of the settings in turn, without loading it again. Pictures go to the folder PAIRSMITH_ARTIFACTS,
+    or to `folder`."""
+
+    def __init__(self, page: Any, folder: Path) -> None:
+        self.page, self.said = page, list[str]()
+        self.folder = Path(os.environ.get("PAIRSMITH_ARTIFACTS") or folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.wrong: list[str] = []
+        self._at = 0
+        listen(page, self.said)
+        self._set(*SETTINGS[0])
+
+    def at(self, name: str) -> None:
+        """Look; what is wrong is kept in `wrong`. The next step is done in the next of the settings.
+
+        axe is asked in two of the four, one of each width and of each scheme, and in the other two the time after.
+        """
+        self._at += 1
+        for nth, (width, scheme) in enumerate(SETTINGS):
+            self._set(width, scheme)
+            picture = self.folder / f"pictures-flow-{self._at:02}-{name}-{width}-{scheme}.png"
+            self.page.screenshot(path=picture, full_page=True)
+            asked = nth in ((0, 3), (1, 2))[self._at % 2]
+            found = misfits(self.page) + (barriers(self.page) if asked else [])
+            self.wrong += [f"{name} at {width}, {scheme}: {each}" for each in found]
+        self._set(*SETTINGS[self._at % len(SETTINGS)])
+
+    def _set(self, width: int, scheme: str) -> None:
+        self.page.set_viewport_size({"width": width, "height": HEIGHT})
+        self.page.emulate_media(color_scheme=scheme)

@@ -1,0 +1,121 @@
+"""People who start, stop, go on, edit the spec and use the command line beside it, in an order that nobody planned."""
+
+from __future__ import annotations
+
+import random
+import re
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
+
+from pairsmith.serve.workspace import Workspace
+from schemas.spec_file import SPEC_NAME, set_keys
+from tests.pairsmith.conftest import SUBJECTS, Project, answer
+from tests.serve.conftest import write_project
+from tests.serve.served import Served
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply
+
+_ACTIONS = ("start", "start", "start", "stop", "stop", "continue", "edit", "command", "forget", "wait")
+_ENDED = ("stopped", "done", "failed", "waits_for_people")
+_PAGES = ("/p/tiny", "/p/tiny/run", "/p/tiny/rows", "/p/tiny/review", "/p/tiny/setup")
+_SUM = re.compile(r'id="rows-line">([\d,]+) rows in = ([\d,]+) accepted \+ ([\d,]+) rejected \+ ([\d,]+) waiting \+ '
+                  r"([\d,]+) failed")  # fmt: skip
+
+
+class People:
+    """Whoever acts on the one project, and what they look at after each act."""
+
+    def __init__(self, server: Served, folder: Path, chance: random.Random) -> None:
+        self.server, self.folder, self.chance = server, folder, chance
+        self.line = Project(folder)
+        self.did: list[str] = []
+
+    def act(self, action: str) -> None:
+        self.did.append(action)
+        job = next(iter(self.server.ask("/api/v1/jobs?project=tiny&limit=1")["items"]), None)
+        if action == "start":
+            command = self.chance.choice(("generate", "curate"))
+            self.did[-1] += f" {command}: {self.sent('/api/v1/projects/tiny/jobs', {'command': command})}"
+        elif action in ("stop", "continue") and job:
+            path = f"/api/v1/jobs/{job['id']}/{'cancel' if action == 'stop' else 'continue'}"
+            self.did[-1] += f": {self.sent(path, {})}"
+        elif action == "edit":
+            spec = self.folder / SPEC_NAME
+            most = self.chance.choice((16, 20, 60))
+            spec.write_text(set_keys(spec.read_text(), {"curate.gates.length.max_words": most}))
+        elif action == "command":
+            done = self.line.run(self.chance.choice(("generate", "curate")))
+            assert "Traceback" not in done.stderr
+            self.did[-1] += f": {done.returncode}"
+        elif action == "forget":
+            (self.folder.parents[1] / ".serve" / "views" / "tiny.db").unlink(missing_ok=True)
+        elif action == "wait":
+            self.waits()
+
+    def sent(self, path: str, body: Any) -> int:
+        """The status of the answer: what cannot be done now is refused, and never a defect."""
+        status = 200
+        try:
+            self.server.ask(path, body)
+        except urllib.error.HTTPError as refused:
+            refused.close()
+            status = refused.code
+        assert status in (200, 409), self.did
+        return status
+
+    def waits(self) -> None:
+        """Until nothing runs."""
+        for job in self.server.ask("/api/v1/jobs?project=tiny")["items"]:
+            self.server.job(job["id"], *_ENDED)
+
+    def looks(self) -> list[int]:
+        """The sum at the foot of every page adds up; that of the last page."""
+        sums = [0] * 5
+        for path in _PAGES:
+            with urllib.request.urlopen(self.server.url + path, timeout=60) as answer:
+                page = answer.read().decode()
+            assert "No sign of life" not in page
+            if found := _SUM.search(page):
+                sums = [int(number.replace(",", "")) for number in found.groups()]
+                assert sums[0] == sum(sums[1:]), (path, self.did)
+        return sums
+
+
+def test_whatever_people_do_the_figures_are_those_of_the_store(tmp_path: Path) -> None:
+    """After each act every page's rows add up; when nothing runs, the pages and `status --json` say the same; every
+    job has ended in a state with a reason, and a last run asks only for what is missing."""
+
+    def slowly(ask: Ask) -> Reply:
+        return replace(answer(ask), delay_s=0.1)
+
+    workspace = Workspace(tmp_path / "space")
+    with LoopbackTeacher(slowly) as teacher:
+        folder = write_project(workspace, "tiny", teacher.url)
+        with Served(workspace.root) as server:
+            server.ask("/api/v1/teachers/allowed", {"url": teacher.url})
+            people = People(server, folder, random.Random(162))
+            for _ in range(12):
+                people.act(people.chance.choice(_ACTIONS))
+                people.looks()
+            people.waits()
+            for command in ("generate", "curate"):
+                job = server.ask("/api/v1/projects/tiny/jobs", {"command": command})["id"]
+                ended = server.job(job, *_ENDED)
+                assert ended["state"] == "done", (people.did, ended)
+            shown = people.looks()
+            status = people.line.json("status")
+            counts = {stage["stage"]: stage["counts"] for stage in status["stages"]}["curate"]
+            parts = [counts[name] for name in ("rows_in", "accepted", "rejected", "waiting", "failed")]
+            assert shown == parts, people.did
+            assert shown[0] == 2 * len(SUBJECTS)
+            jobs = server.ask("/api/v1/jobs?project=tiny")["items"]
+            assert {job["state"] for job in jobs} <= {"done", "stopped", "failed"}
+            assert all(job["problem"] for job in jobs if job["state"] == "failed"), jobs
+        assert len(teacher.asked) == status["ledger"]["requests"], "what was sent is kept, and nothing asked twice"
+    print(f"{len(people.did)} acts, {len(jobs)} jobs, {len(teacher.asked)} requests")
