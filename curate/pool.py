@@ -336,7 +336,7 @@ class Pool:
         reviewed = self._slots.reviewed.get(owner)
         reviews, decision = (reviewed.reviews, reviewed.decision) if reviewed else ((), None)
         keep = ORDER[self._keep[slot]]
-        spoken = [flags[owner] for opinions in self._opinions_of.values() if owner in (flags := opinions.flags)]
+        spoken = [given.flags[owner] for given in self._opinions_of.values() if owner in given.flags]
         flags = tuple(dict.fromkeys(chain.from_iterable(spoken))) if spoken else ()
         step = None if self._keep[slot] == TRUE else self._decided_by(slot)
         keep = False if keep and owner != slot else keep
