@@ -12,6 +12,7 @@ from pairsmith import __version__
 from pairsmith.failures import exit_code_of, json_on_stdout
 from pairsmith.stopping import listening
 from pairsmith.watching import NOBODY, Watcher
+from schemas.cores import wait_shortly
 
 # Name, section of the help, and the line that `pairsmith --help` shows, so that help imports no command.
 COMMANDS = (
@@ -82,6 +83,7 @@ def group() -> None:
 def start(arguments: Iterable[str] | None = None, watcher: Watcher = NOBODY) -> int:
     """Run one command and return its exit code. Nothing but a defect of pairsmith shows a traceback."""
     args = list(sys.argv[1:] if arguments is None else arguments)
+    wait_shortly()
     with json_on_stdout("--json" in args) as write_json, listening() as stopping:
         process = (write_json, stopping, watcher)
         try:

@@ -1,10 +1,14 @@
-"""How many threads an operation takes."""
+"""How many threads an operation takes, and how they wait for each other."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
-from schemas.cores import cores, threads
+from schemas.cores import cores, threads, wait_shortly
 
 
 def test_a_person_s_number_of_threads_stands(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,3 +20,29 @@ def test_a_person_s_number_of_threads_stands(monkeypatch: pytest.MonkeyPatch) ->
         assert threads() == cores()
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert threads() == cores() >= 1
+
+
+def test_threads_give_their_core_away_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless the person has said how threads wait: with either variable of OpenMP's."""
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    wait_shortly()
+    assert os.environ["GOMP_SPINCOUNT"] == "5000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    wait_shortly()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    wait_shortly()
+    assert "GOMP_SPINCOUNT" not in os.environ
+
+
+def test_every_command_waits_so_before_torch_is_loaded() -> None:
+    """What a command starts inherits it, too."""
+    code = (
+        "import os, sys\nfrom pairsmith.commands import start\nstart(['--version'])\n"
+        "assert 'torch' not in sys.modules\nprint(os.environ['GOMP_SPINCOUNT'])"
+    )
+    environment = {name: said for name, said in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.split()[-1] == "5000"
