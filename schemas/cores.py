@@ -16,7 +16,7 @@ def cores() -> int:
 
 def wait_shortly() -> None:
     """Let the threads of an operation give their core away soon when they wait for each other, unless the person has
-    said how they wait (`OMP_WAIT_POLICY`, `GOMP_SPINCOUNT`). Call it before torch is loaded; child processes inherit it.
+    said how they wait (`OMP_WAIT_POLICY`, `GOMP_SPINCOUNT`). Call it before torch is loaded; children inherit it.
 
     GNU OpenMP, which torch is built with on Linux, else lets them spin for milliseconds, on cores that the thread they
     wait for may need (https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html). Not covered: LLVM's (macOS).
