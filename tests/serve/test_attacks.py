@@ -258,7 +258,8 @@ def test_what_is_not_served_of_a_tuning_is_refused(service: Service, asked: dict
         ("columns", {"source": "9" * 5000}),
         ("columns", {"source": "-1"}),
         ("checks", {"least_words": "9" * 5000}),
-        ("model", {"answer_tokens": "inf"}),
+        ("model", {"epochs": "inf"}),
+        ("test", {"answer_tokens": "inf"}),
         ("cap", {"max_usd": "NaN"}),
     ],
 )
