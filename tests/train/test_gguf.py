@@ -6,6 +6,8 @@ import asyncio
 import json
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -33,6 +35,13 @@ def merged(tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "merged"
 
 
+def _commands() -> Iterator[list[str]]:
+    """Of every process below this one; what an earlier test has left may have ended."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a zombie is one
+            yield child.cmdline()
+
+
 @pytest.mark.parametrize("kind", ["f16", "q8_0"])
 def test_it_answers_in_llama_cpp_with_the_prompt_of_training(
     kind: str, merged: Path, tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -46,8 +55,7 @@ def test_it_answers_in_llama_cpp_with_the_prompt_of_training(
     async def ask() -> int:
         async with served(file, context=512) as url, Endpoint(url, "gguf", timeout_s=200) as endpoint:
             answer = await endpoint.ask(MESSAGES, Sampling(temperature=0, max_tokens=5))
-            commands = [child.cmdline() for child in psutil.Process().children(recursive=True)]
-        assert [str(file), "1", "512"] in [command[-3:] for command in commands]
+            assert [str(file), "1", "512"] in [command[-3:] for command in _commands()]
         assert answer.usage is not None
         assert len(answer.choices) == 1
         return answer.usage.prompt_tokens
