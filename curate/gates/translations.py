@@ -42,9 +42,12 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
     flagged, `lost_name`, and between two alphabets none is. Flagged are a translation less than half as long as its
     source (`shorter`), a number with another unit (`changed_unit`), the same numbers in another order (`number_order`),
     and words of the source that stand there untranslated (`left_over`). The language itself is another gate's.
-    Flagged are also a variable or a tag of the source that is gone (`lost_variable`), a grouped number read as a
-    fraction (1.250 as 1.25: `number_format`), more lines than the source has sentences (`added_lines`), alternatives
-    between slashes (`options`) and fewer sentences in clearly less text (`lost_sentence`).
+    Flagged are also one far longer than its source (`longer`), a date whose day and month changed places
+    (`changed_date`), the source in other letters (`transliterated`), one that asks for the text instead, a variable or
+    a tag of the source that is gone (`lost_variable`), a grouped number read as a fraction (1.250 as 1.25:
+    `number_format`), more lines than the source has sentences (`added_lines`), a note in brackets (`added_note`),
+    alternatives between slashes or one sentence twice (`options`) and fewer sentences in clearly less text
+    (`lost_sentence`). The first that is found is named.
     Not covered: numbers that the translation makes up; units that were converted.
     """
     source = words(pair.input)
@@ -66,9 +69,9 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
     kept = passed(f"{len(wanted)} numbers are kept", 1.0)
     if doubted:
         return kept._replace(reason=Reason("ok", f"{quote(doubted[0])} is not seen again"), flags=("lost_number",))
-    for code, said in chain(
-        _sense(pair.input, pair.output, language, to), _shape(pair.input, pair.output, language, to)
-    ):
+    doubts = chain(_sense(pair.input, pair.output, language, to), _shape(pair.input, pair.output, language, to))
+    if doubt := next(doubts, None):
+        code, said = doubt
         return kept._replace(reason=Reason("ok", said), flags=(code,))
     if _in_latin(pair.output) and (name := unknown_name(pair.input, pair.output, language, _ENDING)):
         return kept._replace(reason=Reason("ok", f"the name {quote(name)} is not seen again"), flags=("lost_name",))
