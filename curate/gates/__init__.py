@@ -72,9 +72,10 @@ VERSIONS = {
     **dict.fromkeys(("pii", "contacts", "input", "broken_json"), 2),
     **dict.fromkeys(("fenced", "injection", "toxic"), 3),
     **dict.fromkeys(("language", "values", "echo", "invented_name", "encoding"), 4),
-    **dict.fromkeys(("thinking", "placeholder", "repetition", "answered"), 4),
+    **dict.fromkeys(("thinking", "repetition", "answered"), 4),
     **dict.fromkeys(("cut", "mixed_language", "translated", "invented", "swapped", "limits", "lost_content"), 5),
-    "preamble": 6,
+    "placeholder": 5,
+    "preamble": 7,
 }
 
 

@@ -123,12 +123,10 @@ def _is_slot(inside: str, kind: str, language: str, closed: bool) -> bool:
     slots, fill = _words_of_slots(language), anywhere("fill")
     if kind == "<":
         return not re.search(r"[@.:]", inside)
-    if kind in "[【":
-        return bool(slots.search(inside))
-    if kind == "«" and not slots.search(inside):
-        return False
     if kind == "(" and (fill.match(inside) or fill.search(inside[-12:])):
         return True
+    if kind in "[【" or not slots.search(inside):
+        return slots.search(inside) is not None
     left = re.sub(r"\W+", "", slots.sub("", inside))
     return len(left) <= 3 and (kind == "«" or len(inside.split()) > 1)
 

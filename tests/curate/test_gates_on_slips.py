@@ -14,6 +14,7 @@ from curate.gates.judgement import Judgement
 from curate.gates.language import mixed_language
 from curate.gates.names import invented_name
 from curate.gates.number_words import in_figures
+from curate.gates.placeholder import placeholder
 from curate.gates.translations import translated
 from schemas.records import Imported, Pair
 
@@ -199,3 +200,24 @@ def test_remarks_on_the_own_text(text: str, language: str, found: bool) -> None:
     judgement = preamble(pair("x", text), language=language)
     assert judgement.keep is True
     assert bool(judgement.flags) is found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Their sum is (2a + 1) + (2b + 1) = 2(a + b + 1).", False),
+        ("Solve (x - y) = 3 for x.", False),
+        ("Vitamins (B6 + C) help.", False),
+        ("Dear Ms Hill (your name), see you on Monday.", True),
+    ],
+)
+def test_a_sum_in_round_brackets_is_no_slot(text: str, found: bool) -> None:
+    """Few letters that are no word of a slot are none; a name that was to be filled in is."""
+    judgement = placeholder(pair("Prove it.", text))
+    assert (judgement.keep is not True or bool(judgement.flags)) is found
+
+
+@pytest.mark.parametrize(("asked", "keep"), [("The action items as an array.", True), ("Write a poem.", False)])
+def test_an_empty_array_answers_who_asked_for_one(asked: str, keep: bool) -> None:
+    """It is no answer to anybody else."""
+    assert preamble(pair(asked, "[]")).keep is keep
