@@ -273,7 +273,7 @@ class _Run:
 
     async def _ask(self, seed: Seed, generator: Generator) -> None:
         """One seed through its generator: outcomes become durable together, then they are counted."""
-        outcomes = [outcome async for outcome in generator(seed)]
+        outcomes = await generator(seed)
         if self.earlier_prompts:
             outcomes = await asyncio.to_thread(self._as_made_before, outcomes)
         records: list[Record] = []
