@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 
 Json = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
+_PLAIN = (str, int, bool, type(None))  # the same in JSON
 
 
 def content_id(kind: str, parts: Any) -> str:
@@ -47,10 +48,19 @@ def added(default: Any = None, *, default_factory: Any = None, **limits: Any) ->
 def identity(model: BaseModel) -> Json:
     """The part of `model` that enters an id: its fields as JSON, without those that were added later and are not
     used."""
-    values, fields = model.__dict__, type(model).__pydantic_fields__
+    values, parts, others = model.__dict__, Json(), set[str]()
     unused = {name for name, default in _added(type(model)) if values[name] == default}
-    nested = {name for name in fields if isinstance(values[name], BaseModel)} - unused
-    return model.model_dump(mode="json", exclude=nested | unused) | {name: _part(values[name]) for name in nested}
+    for name, field in type(model).__pydantic_fields__.items():
+        value = values[name]
+        if name in unused:
+            continue
+        if isinstance(value, BaseModel):
+            parts[name] = _part(value)
+        elif type(value) in _PLAIN and field.exclude_if is None:
+            parts[name] = value
+        else:
+            others.add(name)
+    return parts | model.model_dump(mode="json", include=others) if others else parts
 
 
 def _part(model: BaseModel) -> Json:
@@ -72,7 +82,7 @@ def _added(kind: type[BaseModel]) -> tuple[tuple[str, Any], ...]:
     )
 
 
-_FIELDS_SET: dict[frozenset[str], set[str]] = {}
+_FIELDS_SET: dict[tuple[str, ...] | frozenset[str], set[str]] = {}
 
 
 def changed_copy(model: M, changed: Json, *, deep: bool = False, **cached: Any) -> M:
@@ -83,8 +93,8 @@ def changed_copy(model: M, changed: Json, *, deep: bool = False, **cached: Any) 
         own = {name: own[name] for name in fields}
     known = model.__pydantic_fields_set__
     if not changed.keys() <= known:  # one set for all that have these fields: a set takes more than all the rest
-        every = frozenset(known | changed.keys())
-        known = _FIELDS_SET.setdefault(every, set(every))
+        every = known | changed.keys()
+        known = _FIELDS_SET.setdefault(frozenset(every), every)
     return _model(type(model), {**own, **changed, **cached}, known)
 
 
@@ -96,8 +106,8 @@ def made(kind: type[M], values: Json, **cached: Any) -> M:
         if name not in values:
             held[name] = default()
     held |= cached
-    every = frozenset(values)
-    return _model(kind, held, _FIELDS_SET.get(every) or _FIELDS_SET.setdefault(every, set(every)))
+    names = tuple(values)
+    return _model(kind, held, _FIELDS_SET.get(names) or _FIELDS_SET.setdefault(names, set(names)))
 
 
 def _model(kind: type[M], values: Json, given: set[str]) -> M:
