@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlencode
 
 import aiohttp
@@ -28,6 +28,7 @@ from synth.chat_completions import (
     BrokenError,
     LostError,
     NotConnectedError,
+    Paying,
     RefusedError,
     ServerFaultError,
     StoppedError,
@@ -53,14 +54,6 @@ from synth.redaction import without_key, without_user_info
 Urls = str | Sequence[str]
 Reach = tuple[Urls, str | None] | tuple[Urls, str | None, Mapping[str, str]]
 Start = Callable[[], Coroutine[Any, Any, Reach]]
-
-
-class Paying(Protocol):
-    """Who pays for requests, each of which is for `prompt`. `reserve` is awaited before one is sent, and gives what its
-    answer's `reserved` is to be; `failed` where none came."""
-
-    async def reserve(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Any: ...
-    async def failed(self, reserved: Any, failure: BaseException) -> None: ...
 
 
 class Check(NamedTuple):

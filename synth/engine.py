@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from schemas.cycles import seldom_sought
 from schemas.errors import StoreError
 from schemas.failpoints import failpoint
 from schemas.money import total
@@ -28,9 +28,6 @@ Tally = Callable[[Pair], Mapping[str, Any]]
 _PROGRESS_EVERY_S = 0.1
 _SENTENCES = 1_000
 _MOST_TALLIED = 20_000
-# Objects before the collector looks for cycles among them. Rows on their way are some hundred objects each and end
-# without one: at Python's 700 they are all looked through every few rows, which is a fifth of what a row costs.
-_YOUNG = 50_000
 
 
 @dataclass
@@ -118,12 +115,10 @@ async def generate(
         run.total = sum(g.samples or 0 for seed in seeds for g in generators if seed.kind in g.takes)
     watch = asyncio.create_task(run.stop_at(stop)) if stop is not None else None
     began = time.perf_counter()
-    young, *older = gc.get_threshold()
-    gc.set_threshold(max(young, _YOUNG), *older)
     try:
-        await run.over(seeds)
+        with seldom_sought():
+            await run.over(seeds)
     finally:
-        gc.set_threshold(young, *older)
         if watch is not None:
             watch.cancel()
         result.seconds = time.perf_counter() - began

@@ -266,9 +266,7 @@ class Ledger:
                         settled[call.sample] = _completion(call)
                     elif call.status == "unsettled" or self._given_up(call.key):
                         settled[call.sample] = FailedSample(why_bad(call.status, call.attempt, call.reason), call.key)
-                self._judge.stop_at_unknown(calls)
-                self._judge.stop_at_thinking(calls)
-                self._judge.stop_at_unusable(calls)
+                self._judge.stop_at_useless(calls)
         except BaseException as error:
             for sample in samples:
                 self._release(keys[sample], settled.get(sample), error)

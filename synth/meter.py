@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from schemas.errors import SpecError
 from schemas.money import Cost, Hold
@@ -105,7 +105,7 @@ class Meter:
             await self._store.put(*records)
 
     async def reserve(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Reserved:
-        """Set aside, durably and under a cap alone, the most that a request of `size_bytes` can cost, before it is sent.
+        """Set aside, durably, the most that a request of `size_bytes` can cost, before it is sent; only under a cap.
         `settle` is then told of its answer, or `failed` of what came instead.
 
         Raises BudgetReached, StoppedError, and SpecError where the most is not known.

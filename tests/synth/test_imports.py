@@ -16,7 +16,6 @@ from schemas.records import Imported, Message, Seed
 from schemas.spec import SeedSource
 from synth.imports import Import, pair_of, pairs
 from synth.seeds import SeedReading, read_seeds
-from synth.slots import Outcome
 
 
 def read(folder: Path, rows: Any, name: str = "rows.jsonl", **settings: Any) -> SeedReading:
