@@ -250,8 +250,7 @@ class Endpoint:
                 return answer
 
     async def _ask_once(self, body: Json, data: bytes, paying: Paying | None, prompt: str, sending: Sending) -> Answer:
-        stopped = self.flow.draining.is_set
-        reserved = None if paying is None else await paying.reserve(prompt, body, len(data), stopped)
+        reserved = paying and await paying.reserve(prompt, body, len(data), self.flow.draining.is_set)
         self.sent += 1
         began = time.perf_counter()
         if armed("sent"):
@@ -268,8 +267,7 @@ class Endpoint:
         self.answered = self.answered or bool(answer.choices)
         # A body without a choice is no answer but an error in disguise, which may repeat the key.
         answer = answer if answer.choices else answer._replace(body=self._without_secrets(answer.body))
-        base = sending.host.url
-        return answer if base == self.url else answer._replace(url=base)
+        return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
 
     async def _content(self, body: Json, data: bytes, sending: Sending, began: float) -> tuple[bytes, float]:
         """The body of an answer of status 200, and the seconds that it took. Raises what any other amounts to."""
@@ -314,9 +312,7 @@ class Endpoint:
             return connections.post(data, begun)
         return self._by_session(method, base, path, data, begun)
 
-    async def _by_session(
-        self, method: str, base: str, path: str, data: bytes | None, begun: Callable[[], None] | None
-    ) -> Response:
+    async def _by_session(self, method: str, base: str, path: str, data: bytes | None, begun: Any) -> Response:
         session, proxy = self._session or await self._open(), self._proxies[base]
         url = base + path + self._suffix
         async with session.request(method, url, data=data, allow_redirects=False, proxy=proxy) as response:
