@@ -18,7 +18,6 @@ from pydantic import BaseModel, Field
 
 Json = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
-_PLAIN = (str, int, bool, type(None))  # the same in JSON
 
 
 def content_id(kind: str, parts: Any) -> str:
@@ -48,19 +47,10 @@ def added(default: Any = None, *, default_factory: Any = None, **limits: Any) ->
 def identity(model: BaseModel) -> Json:
     """The part of `model` that enters an id: its fields as JSON, without those that were added later and are not
     used."""
-    values, parts, others = model.__dict__, Json(), set[str]()
+    values, fields = model.__dict__, type(model).__pydantic_fields__
     unused = {name for name, default in _added(type(model)) if values[name] == default}
-    for name, field in type(model).__pydantic_fields__.items():
-        value = values[name]
-        if name in unused:
-            continue
-        if isinstance(value, BaseModel):
-            parts[name] = _part(value)
-        elif type(value) in _PLAIN and field.exclude_if is None and not field.exclude:
-            parts[name] = value
-        else:
-            others.add(name)
-    return parts | model.model_dump(mode="json", include=others) if others else parts
+    nested = {name for name in fields if isinstance(values[name], BaseModel)} - unused
+    return model.model_dump(mode="json", exclude=nested | unused) | {name: _part(values[name]) for name in nested}
 
 
 def _part(model: BaseModel) -> Json:
