@@ -21,9 +21,10 @@ from typing import Any
 
 from curate.gates.answers import generated_input, label, values
 from curate.gates.chat import answered, injection, preamble, thinking, toxic
+from curate.gates.contacts import contacts
 from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
-from curate.gates.facts import contacts, invented, limits, swapped
+from curate.gates.facts import invented, limits, swapped
 from curate.gates.form import echo, length, repetition
 from curate.gates.json_schema import json_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, flagged, safely
@@ -59,7 +60,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "answered": (answered, _BOTH),
     "lost_content": (lost_content, _LANGUAGE),
     "invented": (invented, _TWO),
-    "contacts": (contacts, ()),
+    "contacts": (contacts, ("input_language",)),
     "invented_name": (invented_name, _LANGUAGE),
     "swapped": (swapped, _LANGUAGE),
     "limits": (limits, _TWO),
