@@ -141,6 +141,8 @@ def encoding(pair: Pair) -> Judgement:
             return rejected("escaped", f"the {side} text has {quote(junk)} for what it stands for: {quote(text)}")
         if (found := _CONTROL.search(text)) and not _CONTROL.search(given):
             return rejected("control", f"the {side} text has the control character U+{ord(found[0]):04X}")
+        if "?" in text and (lost := _LOST_LETTER.findall(_shown(text))) and len(lost) > 1 and not _LOST_LETTER.search(given):
+            return rejected("mojibake", f"the {side} text has question marks for letters: {quote(lost[0])}")
         if text.isascii():
             continue
         if "\ufffd" in _shown(text) and "\ufffd" not in given:
@@ -161,6 +163,7 @@ def _escaped(text: str, given: str) -> str:
     return str(found[0]) if letters > 1 or ended else ""
 
 
+_LOST_LETTER = re.compile(r"(?<![\w/.?=&-])[^\W\d_]*\?[^\W\d_A-Z][^\W\d_]*(?![\w/=])")
 _LINE_END = re.compile(r"\\n(?![a-z])")  # in C:\new\names there is none
 _ESCAPE = re.compile(r"\\(?:[nrt\"'/]|u[0-9a-fA-F]{4})")
 _ESCAPES = re.compile(rf"(?:[^\\;{{}}=]|{_ESCAPE.pattern})*")

@@ -30,6 +30,7 @@ _TAGS = re.compile(
     r"(?:a|b|i|p|u|s|br|hr|em|strong|code|pre|[uo]l|li|div|span|h[1-6]|table|t[rhd]|img|su[bp]|kbd|details|summary|html|body|head"
     r"|title|script|style|form|input|button|label|section|main|nav|header|footer|blockquote|small|mark)"
 )
+_UNKNOWN = ("any",)  # where the words of slots stand for languages without a table
 _OWN_LINE = re.compile(r"(?:^|\n)[ \t*_>#-]*\Z")
 
 
@@ -133,4 +134,4 @@ def _is_slot(inside: str, kind: str, language: str, closed: bool) -> bool:
 
 @cache
 def _words_of_slots(language: str) -> re.Pattern[str]:
-    return re.compile("|".join(any_of(code, "slots").pattern for code in dict.fromkeys((language, "en"))))
+    return re.compile("|".join(any_of(code, "slots").pattern for code in dict.fromkeys((language, "en", *_UNKNOWN[: not phrases(language).known]))))
