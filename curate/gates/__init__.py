@@ -70,13 +70,12 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 }
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
-    **dict.fromkeys(("pii", "contacts", "input", "broken_json"), 2),
-    **dict.fromkeys(("fenced", "injection", "toxic"), 3),
-    **dict.fromkeys(("language", "values", "echo", "invented_name", "encoding"), 4),
-    **dict.fromkeys(("thinking", "repetition", "answered"), 4),
-    **dict.fromkeys(("cut", "mixed_language", "translated", "invented", "swapped", "limits", "lost_content"), 5),
-    "placeholder": 5,
-    "preamble": 7,
+    **dict.fromkeys(("pii", "broken_json"), 2),
+    **dict.fromkeys(("fenced", "injection", "input", "contacts"), 3),
+    **dict.fromkeys(("language", "values", "echo", "thinking", "repetition", "answered", "toxic"), 4),
+    **dict.fromkeys(("invented", "limits", "lost_content", "encoding", "invented_name"), 5),
+    **dict.fromkeys(("cut", "mixed_language", "translated", "swapped", "placeholder"), 6),
+    "preamble": 8,
 }
 
 

@@ -17,9 +17,11 @@ from curate.gates.phrases import either, says, words_of
 from schemas.records import Pair
 
 _MANY_DIGITS = re.compile(r"\d(?:\D{0,6}\d){5}")
-_LONG_RUN = re.compile(r"[\w+/!@#$%^&*.-]{8}")
+_MAY_BE_KEY = re.compile(r"[A-Za-z]\d[\w!@#$%^&*]|[\w!@#$%^&*]\d[A-Za-z]|PRIVATE KEY|://[^\s/@]*@")
 _TOKEN = re.compile(r"(?<![\w+/.=-])[A-Za-z0-9+/_-]{32,}={0,2}(?![\w/.-])")
-_PASSWORD = re.compile(r"(?<!\S)[\"'`(]?((?=\S*\d)(?=\S*[a-z])(?=\S*[A-Z])[A-Za-z0-9]+[!@#$%^&*?][A-Za-z0-9!@#$%^&*?]+)")
+_PASSWORD = re.compile(
+    r"(?<!\S)[\"'`(]?((?=\S*\d)(?=\S*[a-z])(?=\S*[A-Z])[A-Za-z0-9]+[!@#$%^&*?][A-Za-z0-9!@#$%^&*?]+)"
+)
 _NUMBER = re.compile(r"\d(?:[ ()./-]{0,2}\d){6,}")
 _NAMED = re.compile(r"[^\W\d_a-zß-ÿа-я][^\W\d_A-Z]{2,} [^\W\d_a-zß-ÿа-я][^\W\d_A-Z]{2,}")
 _RANDOM, _LIKELY = 4.0, 8  # bits a character of a long token, letters of a password
@@ -33,7 +35,7 @@ def contacts(pair: Pair, input_language: str = "en") -> Judgement:
     Not covered: addresses in code; names in scripts without capitals, but for those before a title.
     """
     text = pair.output
-    if _LONG_RUN.search(text) and (key := next(_keys(text, pair.input), "")):
+    if _MAY_BE_KEY.search(text) and (key := next(_keys(text, pair.input), "")):
         return rejected("secret", f"the output holds a key or a password: {quote(key[:6] + '…')}")
     if says(input_language, "anonymise", fold(pair.input)) and (kept := _kept(pair.input, text, input_language)):
         return rejected("kept_name", f"the input asks for no names, and the output says {quote(kept)}")

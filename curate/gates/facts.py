@@ -17,7 +17,7 @@ from curate.gates.number import Number
 from curate.gates.number_words import cardinals, dates_named, in_figures, weekday_made_up
 from curate.gates.numbers import NumberMentions, in_digits, in_words
 from curate.gates.phrases import any_of, lexicon, says, words_of
-from curate.gates.units import changed_unit
+from curate.gates.units import changed_quantity, changed_unit
 from curate.gates.words import count_words, stem_of, words
 from schemas.records import Pair
 
@@ -98,6 +98,8 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
         return rejected("swapped", f"the input says {quote(next(iter(gone)))}, the output {quote(next(iter(new)))}")
     if units := changed_unit(pair.input, pair.output, language, language):
         return rejected("changed_unit", f"the input says {quote(units[0])}, the output {quote(units[1])}")
+    if moved := changed_quantity(pair.input, pair.output, language):
+        return rejected("swapped", f"the input says {quote(moved[0])}, the output {quote(moved[1])}")
     input, output = in_figures(pair.input, language), in_figures(pair.output, language)
     if len(_DIGIT.findall(input)) < 2 or not _DIGIT.search(output):
         return passed("numbers stand where they stood")

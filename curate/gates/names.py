@@ -27,7 +27,7 @@ def _titled() -> re.Pattern[str]:
 @cache
 def _two_names() -> re.Pattern[str]:
     between = "|".join(sorted(words_of("particles")))
-    return re.compile(rf"(?<![.!?:\n] )(?<=[^\W\d_,] )({_NAME}(?: (?:{between}))? {_NAME}(?: {_NAME})?)")
+    return re.compile(rf"(?<![.!?:\n] )(?<=[\w,] )(?<!\d )({_NAME}(?: (?:{between}))? {_NAME}(?: {_NAME})?)")
 
 
 def invented_name(pair: Pair, language: str = "en") -> Judgement:

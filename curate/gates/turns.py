@@ -1,5 +1,5 @@
-"""What a model sets around a text by the form of a chat: who speaks, what kind of text it is, the next turn, and nothing
-at all. The words stand in the lists `speakers`, `headed`, `thanks`, `courtesy` and `nothing` of each language's table.
+"""What a model sets around a text by the form of a chat: who speaks, what kind of text it is, the next turn; and a text
+that says nothing. The words are lists of each language: `speakers`, `headed`, `thanks`, `courtesy` and `nothing`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from curate.gates.phrases import any_of, fragment, is_one_of, says
 from curate.gates.words import count_words
 
 # A label at the start of a line, and text behind it.
-_LABEL = re.compile(r"(?m)^[\s*_#>\[【]{0,6}([^\W\d_][^\n:：*\[\]【】]{0,30}?)[*_\]】\s]{0,4}[:：]\W{0,4}(?=\w)")
+_LABEL = re.compile(r"(?m)^[\s*_#>\[【]{0,6}([^\W\d_][^\n:：*\[\]【】]{0,30}?)[*_\]】\s]{0,4}[:：][^\w\n]{0,4}(?=\w)")
 _BOXED = re.compile(r"\A\s*[\[【(（]([^\[\]【】()（）\n]{2,30})[\]】)）]:?\s*\n")
 _MARKED = re.compile(r"\A\s*(?:\*\*|#{1,4} )\s*([^\n:：*]{2,40}?)\s*(?:[:：][^\n]*|\*\*[:：]?|)\n")
 _ANOTHER = re.compile(r"(?m)^\s*(?:\*\*|#{1,4} )")
@@ -73,7 +73,7 @@ def says_nothing(text: str, other: str, language: str) -> str:
     if _is_any(plain, "nothing", language):
         return plain
     asked = sum(map(str.isalpha, other))
-    if asked < _ASKED or asked < 2 * len(plain) or says(language, "courtesy", other[:12]):
+    if asked < _ASKED or says(language, "courtesy", other[:12]):
         return ""
     left = any_of(language, "courtesy").sub(" ", text)
     return plain if not any(map(str.isalnum, left)) else ""

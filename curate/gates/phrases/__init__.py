@@ -210,7 +210,8 @@ def anywhere(name: str) -> re.Pattern[str]:
 def _stems(language: str, name: str) -> tuple[str, ...]:
     """Strings one of which stands in every text that holds a word of the list."""
     words = words_of(name) if language == "any" else lexicon(language).words(name)
-    return tuple({part for word in words if word[0] != "!" for part in [max(re.split(r"[_*]", word), key=len)]})
+    parts = {max(re.split(r"[_*]", word), key=len) for word in words if word[0] != "!"}
+    return tuple(part for part in parts if not any(other in part for other in parts - {part}))
 
 
 def says(language: str, name: str, folded: str) -> re.Match[str] | None:
