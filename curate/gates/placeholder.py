@@ -82,9 +82,11 @@ def _bracketed(text: str, wanted: str, language: str) -> Iterator[tuple[str, boo
                 match[0] not in prose and not _IN_CODE.fullmatch(match[0][1:-1])
             ):
                 continue
-            if _is_slot(inside, kind, language, bool(inside.strip()) and f"</{inside.split()[0]}" in fold(text)) or (
-                kind == "[" and _is_greeted(text, match)
-            ) or (not text[match.end() :].strip() and _signs(text, match, language)):
+            if (
+                _is_slot(inside, kind, language, bool(inside.strip()) and f"</{inside.split()[0]}" in fold(text))
+                or (kind == "[" and _is_greeted(text, match))
+                or (not text[match.end() :].strip() and _signs(text, match, language))
+            ):
                 yield match[0], True
             elif not code and (_may_be_slot(text, match) if kind == "[" else _begins_as_slot(inside, kind, language)):
                 yield match[0], False

@@ -18,7 +18,8 @@ _ANOTHER = re.compile(r"(?m)^\s*(?:\*\*|#{1,4} )")
 _PARAGRAPH = re.compile(r"\n\s*\n")
 _BEHIND = re.compile(r"\n\s*\n[\s*_#>]{0,6}\Z")
 _EMPTY_FENCE = re.compile(r"\s*```[\w+-]*\s*```\s*")
-_FEW_WORDS, _ASKED, _START = 12, 12, 48  # words of a text of courtesy, letters of an input, characters of a label
+_OPENS = ("[", "【", "(", "（", "*", "#")  # what a title may stand in
+_FEW_WORDS, _ASKED = 12, 12  # words of a text of courtesy, letters of an input
 
 
 def turned(text: str, other: str, language: str, *, same_language: bool = True) -> Found | None:
@@ -26,14 +27,19 @@ def turned(text: str, other: str, language: str, *, same_language: bool = True) 
     say."""
     labels = list(_LABEL.finditer(text)) if ":" in text or "：" in text else []
     first = labels[0] if labels and not text[: labels[0].start()].strip() else None
-    known = _speakers(labels, language) if labels and not fragment("any", "dialogue").search(other) else []
-    if first and known == labels == [first] and (same_language or not _LABEL.match(other)):
+    if not labels and text.lstrip()[:1] not in _OPENS:
+        return _goes_on(text, other, language)
+    in_turns = fragment("any", "dialogue").search(other) is not None
+    known = _speakers(labels, language) if not in_turns else []
+    asked_for = first and first[1] in other and first[1] not in (label[1] for label in _LABEL.finditer(other))
+    if first and not asked_for and known == labels == [first] and (same_language or not _LABEL.match(other)):
         return Found("speaker", first[0].strip())
     if first is None and known and known == labels:
         behind = [label for label in known if _BEHIND.search(text[: label.start(1)])]
         if behind:
             return Found("next_turn", behind[0][0].strip())
-    return _headed(text, other, language, labels, first) or _goes_on(text, other, language)
+    headed = None if in_turns else _headed(text, other, language, labels, first)
+    return headed or _goes_on(text, other, language)
 
 
 def _speakers(labels: list[re.Match[str]], language: str) -> list[re.Match[str]]:
