@@ -1,7 +1,8 @@
-"""Argilla's server with our search engine: `python serve.py migrate | owner | run HOST PORT | where-valkey`.
+"""Argilla's server with our search engine: `python serve.py migrate | prepare | run HOST PORT | where-valkey`.
 
-Runs under the server's own environment with this folder alone on PYTHONPATH. Settings come from ARGILLA_* variables;
-`owner` reads {"username", "password", "api_key"} as JSON from standard input, so that no secret is ever an argument.
+Runs under the server's own environment with this folder alone on PYTHONPATH. Settings come from ARGILLA_* variables.
+`prepare` migrates the database and makes the owner, in one process: to import Argilla takes longer than either. It
+reads {"username", "password", "api_key"} as JSON from standard input, so that no secret is ever an argument.
 """
 
 import asyncio
@@ -95,7 +96,8 @@ def main() -> None:
     match sys.argv[1:]:
         case ["migrate"]:
             migrate()
-        case ["owner"]:
+        case ["prepare"]:
+            migrate()
             asyncio.run(owner())
         case ["run", host, port]:
             run(host, int(port))
