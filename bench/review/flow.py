@@ -145,9 +145,7 @@ def answer_all(argilla: Argilla, name: str) -> None:
     queue = argilla.queue(name)
     assert queue is not None
     user = argilla.call("GET", "me")["id"]
-    stock = argilla.in_workspace(argilla.workspace)
-    stock.__dict__["_is_ours"] = False  # our server tells no texts of what nobody has answered
-    rows = list(stock.records(queue))
+    rows = list(argilla.records(queue, responses=True))
     for start in range(0, len(rows), ANSWERED):
         items = []
         for at, row in enumerate(rows[start : start + ANSWERED]):

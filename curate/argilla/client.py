@@ -247,8 +247,8 @@ class Argilla:
         return str(script.headers.get("content-type")).startswith("text/javascript")
 
     def records(self, queue: Queue, *, responses: bool = False) -> Iterator[Json]:
-        """Every record of a queue, oldest first: its id, its external id and its status, and if asked everybody's
-        responses and of what was answered fields and metadata."""
+        """Every record of a queue, oldest first: its id, its external id and its status, and if asked fields, metadata
+        and everybody's responses."""
         return (record for page in self.pages(queue, responses=responses) for record in page)
 
     def pages(self, queue: Queue, *, responses: bool = False) -> Iterator[list[Json]]:

@@ -121,7 +121,7 @@ async def get_records(
     limit: int = 2000,
     responses: bool = False,
 ):
-    """Records, oldest first: ids and status, and with `responses` everybody's, and what was answered as it is now."""
+    """Records, oldest first, as Argilla's own route tells them; without `responses` ids and status alone."""
     dataset = await Dataset.get_or_raise(db, dataset_id)
     await authorize(current_user, DatasetPolicy.search_records_with_all_responses(dataset))
     of = Record.dataset_id == dataset_id
@@ -131,8 +131,9 @@ async def get_records(
     asked = sa.select(_text(Record.id), Record.external_id, Record.status).join(page, page.c.id == Record.id)
     order = [Record.inserted_at, Record.id]
     if responses:
-        said = (_text(Response.user_id), Response.status, _text(Response.values), Response.updated_at)
-        asked = asked.add_columns(*said, _text(Record.fields), _text(Record.metadata_)).outerjoin(Record.responses)
+        asked = asked.add_columns(_text(Record.fields), _text(Record.metadata_)).outerjoin(Record.responses)
+        ids, said = (_text(Response.id), _text(Response.user_id)), (Response.status, _text(Response.values))
+        asked = asked.add_columns(*ids, *said, Response.updated_at)
         order += [Response.inserted_at, Response.id]
     rows = (await db.execute(asked.order_by(*order))).all()
     items = ",".join(_told(list(own), responses) for _, own in groupby(rows, key=itemgetter(0)))
@@ -142,20 +143,18 @@ async def get_records(
 
 def _told(rows, responses):
     """A record as JSON, from its rows: one for each answer, or a single one."""
-    id_, external_id, status = rows[0][:3]
+    id_, external_id, status, *texts = rows[0][:5]
     told = f'"id":"{_dashed(id_)}","external_id":{json.dumps(external_id)},"status":"{status.value}"'
     if not responses:
         return f"{{{told}}}"
-    answers = [_answer(*row[3:7]) for row in rows if row[3]]
-    if answers:
-        fields, metadata = rows[0][7:]
-        told += f',"fields":{fields},"metadata":{metadata or "{}"}'
-    return f'{{{told},"responses":[{",".join(answers)}]}}'
+    fields, metadata = texts
+    answers = ",".join(_answer(*row[5:]) for row in rows if row[5])
+    return f'{{{told},"fields":{fields},"metadata":{metadata or "{}"},"responses":[{answers}]}}'
 
 
-def _answer(user, status, values, updated):
+def _answer(id_, user, status, values, updated):
     return (
-        f'{{"user_id":"{_dashed(user)}","status":"{status.value}","values":{values or "null"},'
+        f'{{"id":"{_dashed(id_)}","user_id":"{_dashed(user)}","status":"{status.value}","values":{values or "null"},'
         f'"updated_at":"{updated.isoformat()}"}}'
     )
 

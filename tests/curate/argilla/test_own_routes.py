@@ -46,7 +46,7 @@ def as_argilla_tells(argilla: Argilla, queue_id: str) -> dict[str, Json]:
         told[row["external_id"]] = {name: row[name] for name in ("fields", "metadata", "status")} | {
             "suggestions": suggested,
             "answers": [(one["status"], one["values"]) for one in row["responses"]],
-            "at": [utc(one["updated_at"]) for one in row["responses"]],
+            "said": [(one["id"], one["user_id"], utc(one["updated_at"])) for one in row["responses"]],
         }
     return told
 
@@ -78,11 +78,11 @@ def test_rows_and_answers_are_those_of_argillas_own_routes(argilla: Argilla, tmp
             }
             for id_, row in there[-1].items():
                 assert read[id_]["status"] == row["status"]
-                if row["answers"]:  # of the others our server tells no texts
-                    assert (read[id_]["fields"], read[id_]["metadata"]) == (row["fields"], row["metadata"])
-                    assert utc(read[id_]["responses"][0]["updated_at"]) == row["at"][0]
-        assert {id_: {**row, "answers": 0, "status": 0, "at": 0} for id_, row in there[0].items()} == {
-            id_: {**row, "answers": 0, "status": 0, "at": 0} for id_, row in there[1].items()
+                assert (read[id_]["fields"], read[id_]["metadata"]) == (row["fields"], row["metadata"])
+                said = [(one["id"], one["user_id"], utc(one["updated_at"])) for one in read[id_]["responses"]]
+                assert said == row["said"]
+        assert {id_: {**row, "answers": 0, "status": 0, "said": 0} for id_, row in there[0].items()} == {
+            id_: {**row, "answers": 0, "status": 0, "said": 0} for id_, row in there[1].items()
         }
         answered = {id_ for id_, row in there[0].items() if row["answers"]}
         gold = {id_ for id_, draws in store.sampled().items() if any(draw.reason == "gold" for draw in draws)}
