@@ -131,9 +131,14 @@ async def get_records(
     asked = sa.select(_text(Record.id), Record.external_id, Record.status).join(page, page.c.id == Record.id)
     order = [Record.inserted_at, Record.id]
     if responses:
-        asked = asked.add_columns(_text(Record.fields), _text(Record.metadata_)).outerjoin(Record.responses)
-        ids, said = (_text(Response.id), _text(Response.user_id)), (Response.status, _text(Response.values))
-        asked = asked.add_columns(*ids, *said, Response.updated_at)
+        said = (
+            _text(Response.id),
+            _text(Response.user_id),
+            Response.status,
+            _text(Response.values),
+            Response.updated_at,
+        )
+        asked = asked.add_columns(_text(Record.fields), _text(Record.metadata_), *said).outerjoin(Record.responses)
         order += [Response.inserted_at, Response.id]
     rows = (await db.execute(asked.order_by(*order))).all()
     items = ",".join(_told(list(own), responses) for _, own in groupby(rows, key=itemgetter(0)))
