@@ -165,7 +165,7 @@ def _answer(id_, user, status, values, updated):
 
 
 def _text(column):
-    return sa.cast(column, sa.Text)
+    return sa.cast(column, sa.Text).label(None)  # two columns have one name
 
 
 def _dashed(id_):
