@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 def migrate() -> None:
     """Bring the database to this server's version, then make the engine's own tables."""
+    from alembic.config import Config
     from argilla_server.cli.database.migrate import migrate_db
     from argilla_server.settings import settings
 
@@ -27,6 +28,9 @@ def migrate() -> None:
         with sqlite3.connect(path or "", timeout=30) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
         connection.close()
+    # Argilla gives the address to a ConfigParser as it is, to which a `%` (in a password, a folder's name) is its own.
+    set_option = Config.set_main_option
+    Config.set_main_option = lambda self, name, value: set_option(self, name, value.replace("%", "%%"))
     migrate_db(revision="head")
 
     from pairsmith_sql_engine import prepare

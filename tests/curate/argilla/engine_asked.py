@@ -51,7 +51,7 @@ class Asked:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
@@ -76,7 +76,7 @@ class AskedOverHTTP:
             cwd=running.home,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
         )
         assert filled.returncode == 0, filled.stderr[-3000:]
         listed = self.call("GET", f"/me/datasets/{DATASET}/metadata-properties")["items"]
