@@ -117,6 +117,8 @@ def judged(
     if choice.get("error"):  # said beside half an answer, whatever else is said (OpenRouter)
         word = "error"
     meaning = finish_meaning(word, declared)
+    if not word and 0 < (_limit(request) or 0) <= tokens:
+        meaning = "truncated"  # nobody said that it had ended, and it took all that it was given
     text, thought, refusal = content
     if thought is None and not text and meaning == "truncated":
         thought = "not shown"  # nothing else takes all tokens and leaves no text
@@ -366,9 +368,12 @@ def _asks_for_thinking(request: Json, text: str) -> bool:
     return any(all(mark in content.lower() for mark in marks) for _, content in chat)
 
 
+def _limit(request: Json) -> int | None:
+    return request.get("max_tokens") or request.get("max_completion_tokens")
+
+
 def _spent(tokens: int, request: Json, *, cut: bool) -> str:
-    limit = request.get("max_tokens") or request.get("max_completion_tokens")
-    count = tokens or (limit if cut else None)
+    count = tokens or (_limit(request) if cut else None)
     return f"all {count} tokens" if count else "all tokens"
 
 

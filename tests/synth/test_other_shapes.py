@@ -287,3 +287,15 @@ def test_a_server_that_takes_no_schema_is_asked_without_in_whatever_words(messag
             assert len(teacher.asked) == 6
 
         with_ledger(teacher, tmp_path, ask)
+
+
+@pytest.mark.parametrize(
+    ("reason", "tokens", "status"), [(None, 9, "truncated"), ("", 9, "truncated"), (None, 8, "ok")]
+)
+def test_an_answer_without_a_finish_reason_that_took_all_it_was_given_was_cut(
+    reason: str | None, tokens: int, status: str
+) -> None:
+    """A server that says nothing of the end is believed only below the limit; one that says `stop` at the limit is."""
+    raw = {"finish_reason": reason, "message": {"content": "A dog on"}}
+    assert judged(raw, None, {}, {"max_tokens": 9}, tokens).status == status
+    assert judged({**raw, "finish_reason": "stop"}, None, {}, {"max_tokens": 9}, tokens).status == "ok"
