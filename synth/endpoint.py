@@ -246,7 +246,7 @@ class Endpoint:
                 if not self.dialect.adapt(body, refusal):
                     raise
             else:
-                self.dialect.learn_of_n(n, body, answer)
+                self.dialect.learn(body, answer, n=n, schema=schema is not None)
                 return answer
 
     async def _ask_once(self, body: Json, data: bytes, paying: Paying | None, prompt: str, sending: Sending) -> Answer:
@@ -264,6 +264,10 @@ class Endpoint:
             raise
         failpoint("received")
         answer = read_answer(content, seconds, body, reserved)
+        if self.answered and not answer.choices and answer.usage is None:
+            # A page of a gateway, or an error in words of its own: it passes, like any other fault of a server.
+            told = one_line(self._shown(content.decode(errors="replace")), 120) or "nothing"
+            raise LostError(f"the answer was no chat completion: {told}", retry_after_s(headers, told))
         self.answered = self.answered or bool(answer.choices)
         # A body without a choice is no answer but an error in disguise, which may repeat the key.
         answer = answer if answer.choices else answer._replace(body=self._without_secrets(answer.body))
@@ -339,6 +343,8 @@ class Endpoint:
         text = self._shown(content.decode(errors="replace"))
         said = one_line(self._shown(str(error.get("message") or text)))
         told = f"HTTP {status}: {said}" if said else f"HTTP {status}"
+        if status < 400 and "Location" in headers:
+            told += f". It points to {self._shown(headers['Location'])}"
         kind, setting = meaning(status, error, text, body, answered=self.answered)
         wait_s = retry_after_s(headers, text if kind in ("throttled", "server") else "")
         if status == 402 and wait_s is not None:
@@ -356,8 +362,7 @@ class Endpoint:
         if kind in ("throttled", "server"):
             lost = LostError if status in LOST_BY_A_GATEWAY else ServerFaultError
             return (ThrottledError if kind == "throttled" else lost)(told, wait_s)
-        location = f" It points to {self._shown(headers['Location'])}." if "Location" in headers else ""
-        return refused if kind == "refused" else every_rows(kind, setting, told + location, self._place)
+        return refused if kind == "refused" else every_rows(kind, setting, told, self._place)
 
     @property
     def _place(self) -> Place:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pairsmith
+import prompts
 from curate.contamination import clear_of_the_test
 from curate.gates.judgement import Judgement
 from curate.gates.personal import counted
@@ -80,6 +81,9 @@ def generate(
         reading, splits = seeds_of(project, store, say)
         asked = teachers.by_direction(project, say, batch=batch)
         _say_personal(say, splits, asked.values())
+        ways = [way.prompt for way in (project.spec.generate.forward, project.spec.generate.backward) if way.enabled]
+        for name in prompts.unused(ways, project.folder):
+            say(f"warning: prompts/{name} is not used, {' and '.join(ways)} is. Name it in generate.forward.prompt.")
         seeds, left_out = clear(project, generated_from(splits), say)
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
