@@ -53,7 +53,7 @@ def gather(project: Project, store: Store) -> Evidence:
         evaluation=evaluation,
         verdict=None if evaluation is None else verdict(evaluation, project.spec.evaluate.ship_at),
         failing=next_seeds(store, project.spec, evaluation, rows.seeds_with_rows),
-        curve=_curve(project, dataset),
+        curve=_curve(project, dataset, training),
         receipts=tuple(receipts),
         costs=tuple(store.costs()),
         reviews=_reviews(project, store, receipts),
@@ -71,10 +71,12 @@ def present_artifacts(store: Store) -> list[Artifact]:
     return [artifact for artifact in found if artifact is not None]
 
 
-def _curve(project: Project, dataset: Artifact | None) -> LearningCurve | None:
-    """The learning curve, if it is of the present dataset."""
+def _curve(project: Project, dataset: Artifact | None, training: TrainResult | None) -> LearningCurve | None:
+    """The learning curve, if it is of the present dataset and was drawn with the settings of the present adapter."""
     curve = read_record(project.folder / "curve.json", LearningCurve)
-    return curve if curve and dataset and curve.dataset_id == dataset.id else None
+    if curve is None or dataset is None or training is None or curve.dataset_id != dataset.id:
+        return None
+    return curve if training.adapter_id in {point.adapter_id for point in curve.points} else None
 
 
 def _stage(command: str, receipts: Sequence[Receipt], rows: Rows) -> StageEvidence:

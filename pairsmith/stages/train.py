@@ -14,6 +14,7 @@ from pairsmith.receipt import recording
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
+from schemas.files import replaced
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.progress_line import clock
 from schemas.project import Project
@@ -141,8 +142,12 @@ def learning_curve_of(
         return run(validated(plan, store, progress))
 
     slices = _slices(store, [row["pair_id"] for row in dataset.train])
-    drawn = learning_curve(dataset, train, measure, seed=settings.seed, slices=slices, say=say)
-    (project.folder / f"{CURVE}.json").write_text(drawn.model_dump_json(indent=2))
+    by_preference = settings.objective != "sft"
+    drawn = learning_curve(
+        dataset, train, measure, seed=settings.seed, slices=slices, of_preferences=by_preference, say=say
+    )
+    with replaced(project.folder / f"{CURVE}.json") as partial:
+        partial.write_text(drawn.model_dump_json(indent=2), encoding="utf-8")
     return in_words(drawn)
 
 
