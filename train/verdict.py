@@ -148,16 +148,20 @@ def _flip(evaluation: Evaluation, other: SystemResult, how: Standing) -> str:
     if how in ("few", "unclear"):
         more = [gap.more_inputs for gap in gaps if gap.more_inputs]
         lacking = max(LEAST_TEST_INPUTS - evaluation.seeds, min(more, default=evaluation.seeds))
+        inputs = "is 1 more test input" if lacking == 1 else f"are about {lacking} more test inputs"
         if how == "few":
-            return f"there are about {lacking} more test inputs"
-        return f"there are about {lacking} more test inputs, if the difference from {other.label} stays as it is"
+            return f"there {inputs}"
+        return f"there {inputs}, if the difference from {other.label} stays as it is"
     shown = [gap.shown for gap in gaps if gap.shown]
     if how == "better":
         least = max(interval.low for interval in shown)
         return f"tuned's lead over {other.label} is {_points(max(least, 0.01))} smaller: then they are not told apart"
     # The interval is as wide on both sides, nearly: a lead beyond its reach would be told apart.
-    reach = min(interval.high - interval.estimate for interval in shown)
-    return f"tuned leads {other.label} by about {_points(max(reach, TIE))} on as many inputs"
+    reach = max(min(interval.high - interval.estimate for interval in shown), TIE)
+    rates = [rate.estimate for rate in (other.sampled.pass_rate, other.greedy.pass_rate) if rate]
+    if (least := min(rates, default=0.0)) + reach > 1:
+        return f"harder checks or inputs leave room for a lead: {other.label} passes {_percent(least)} of these"
+    return f"tuned leads {other.label} by about {_points(reach)} on as many inputs"
 
 
 def _reaches(evaluation: Evaluation, ship_at: float) -> tuple[Decision, str, str]:

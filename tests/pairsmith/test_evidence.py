@@ -11,11 +11,13 @@ import pytest
 
 from pairsmith.commands import start
 from pairsmith.outcome import EvaluateOutcome
+from pairsmith.receipt import recording
 from pairsmith.report import render_evidence, write_report
 from pairsmith.report.gather import gather
-from pairsmith.stages.evaluate import CODES, exit_code
+from pairsmith.stages.evaluate import CODES, exit_code, refuse_retouched
 from schemas.errors import InputError
 from schemas.project import Project
+from schemas.records import Counts
 from schemas.store import Store
 from tests.pairsmith import report_project as made
 
@@ -98,6 +100,20 @@ def test_the_command_renders_and_refuses_with_a_code(copy: Path, capsys: pytest.
     (copy / "evaluations" / "one.json").write_text("{}")
     assert start(["report", "--from", str(copy / "evidence.json"), "--out", str(page)]) == 4
     assert "instead of" in capsys.readouterr().err
+
+
+def test_a_verdict_does_not_rest_on_a_retouched_evaluation(tmp_path: Path) -> None:
+    """What is found has to be the file that was written last under its id; one of an earlier version is not known."""
+    project = made.project_in(tmp_path)
+    with Store.open(Store.url_for(project)) as store:
+        refuse_retouched(store, "one", "1", "evaluations/one.json")
+        for digest in ("1", "2"):
+            with recording(project, store, "evaluate", EvaluateOutcome()) as record:
+                counts = Counts(rows_in=1, accepted=1)
+                record.outcome = EvaluateOutcome(counts=counts, made="one", sha256=digest)
+        refuse_retouched(store, "one", "2", "evaluations/one.json")
+        with pytest.raises(InputError, match=r"one\.json: this evaluation was changed"):
+            refuse_retouched(store, "one", "1", "evaluations/one.json")
 
 
 def test_the_gate_is_an_exit_code() -> None:
