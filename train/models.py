@@ -142,7 +142,7 @@ def _parameters(file: Path) -> int:
             header = json.loads(opened.read(length)) if length < size else {}
         tensors = [told for name, told in header.items() if name != "__metadata__"]
         is_whole = bool(tensors) and 8 + length + max(told["data_offsets"][1] for told in tensors) <= size
-        count = sum(math.prod(told["shape"]) for told in tensors)
+        count: int = sum(math.prod(told["shape"]) for told in tensors)
     except FileNotFoundError:
         raise InputError("a part of the weights is missing.", where=str(file), fix=_FETCH) from None
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -18,6 +18,7 @@ from schemas.project import Project
 from schemas.records import Counts, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from schemas.store.latest import latest
 from synth.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -113,14 +114,14 @@ def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -
 
 
 def latest_adapter(project: Project, store: Store) -> TrainResult:
-    """The adapter that was trained last. Raises NoWork where there is none, InputError where its weights are not
-    those that training wrote."""
+    """The adapter that was trained or found last. Raises NoWork where there is none, InputError where its weights are
+    not those that training wrote."""
     from train.results import read_result, refuse_changed
 
-    adapters = store.artifacts("adapter")
-    if not adapters:
+    adapter = latest(store, "adapter")
+    if adapter is None:
         raise NoWork("there is no tuned model yet.", fix="Run `pairsmith train` first.")
-    folder = project.folder / adapters[-1].path
+    folder = project.folder / adapter.path
     if result := read_result(folder):
         refuse_changed(result)
         return result

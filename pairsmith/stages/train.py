@@ -21,6 +21,7 @@ from schemas.project import Project
 from schemas.records import Counts
 from schemas.spec import TrainSettings
 from schemas.store import Store
+from schemas.store.latest import latest
 
 if TYPE_CHECKING:
     from train.base_model import Base
@@ -48,8 +49,8 @@ def train(
     """
     with recording(project, store, "train", TrainOutcome()) as record:
         record.outcome = TrainOutcome(**plan.inputs_of("train", project, store)._asdict())
-        datasets = store.artifacts("dataset")
-        if not datasets:
+        exported = latest(store, "dataset")
+        if exported is None:
             raise NoWork("there is no dataset to train on.", fix="Run `pairsmith curate` first.")
         say("loading the base model")
         from train.base_model import find_base
@@ -58,7 +59,7 @@ def train(
 
         settings = project.spec.train
         base = find_base(settings.base, project.folder, progress, settings.revision)
-        dataset = dataset_of(project.folder / datasets[-1].path)
+        dataset = dataset_of(project.folder / exported.path)
         tested = [seed.text for seed in held_out_inputs(store.seeds(), project.spec) if seed.text]
         dataset = replace(dataset, held_out=[*dataset.held_out, *tested])
         with (stop or Stopping()).looked_at() as asked:
