@@ -26,6 +26,8 @@ GIB = 2**30
 _BYTES: dict[str, float] = {"lora": 2.0, "lora-8bit": 1.1, "qlora": 0.6}
 # Of a machine's memory, so much may be asked for: the rest of it is in use.
 _FREE_SHARE = 0.8
+# Where Linux says what a container may have: control groups of version 2, and of version 1.
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _FETCH = "Fetch the model again."
 # Below this, quantising costs more time than it saves memory.
 _SMALL_BILLIONS = 1.0
@@ -87,7 +89,18 @@ def machine() -> Machine:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     except (ValueError, OSError):
         total = 8.0
-    return Machine(f"{platform.machine()} processor", total, False)
+    return Machine(f"{platform.machine()} processor", allowed_gib(total), False)
+
+
+def allowed_gib(total: float, limits: Sequence[Path] = _LIMITS) -> float:
+    """Of `total` GiB of the machine those that a container leaves to this process: beyond them the kernel ends it."""
+    for limit in limits:
+        try:
+            told = limit.read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            continue
+        total = min(total, int(told) / GIB) if told.isdigit() else total
+    return total
 
 
 def gpus() -> list[tuple[str, float]]:

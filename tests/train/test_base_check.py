@@ -212,6 +212,32 @@ def test_the_method_is_the_specs_the_projects_or_the_sizes(base: Path, monkeypat
     assert method() == "qlora"
 
 
+def test_a_container_has_what_it_was_given(tmp_path: Path) -> None:
+    """Not the memory of the machine around it; a limit that is none, absent or larger changes nothing."""
+    v2, v1 = tmp_path / "memory.max", tmp_path / "limit_in_bytes"
+    assert models.allowed_gib(64, (v2, v1)) == 64
+    for told, expected in (("max\n", 64), ("", 64), (f"{4 * models.GIB}\n", 4), (str(2**63), 64)):
+        v2.write_text(told)
+        assert models.allowed_gib(64, (v2, v1)) == expected
+    v2.write_text("max")
+    v1.write_text(str(2 * models.GIB))
+    assert models.allowed_gib(64, (v2, v1)) == 2
+
+
+@pytest.mark.parametrize("said", ["", "NVIDIA GB10, [N/A]", "No devices were found", "a, b, c", "RTX, nan", "RTX, -1"])
+def test_a_card_that_says_nothing_of_its_memory_is_none(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the driver's program writes is taken for a card only with a number; with one it is, whatever its name."""
+    program = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for lines, cards in ((said, []), (f"{said}\nNVIDIA X, Y, 24576", [("NVIDIA X, Y", 24.0)])):
+        program.write_text(f"#!/bin/sh\ncat <<'END'\n{lines}\nEND\n")
+        program.chmod(0o755)
+        assert models.gpus() == cards
+        assert models.machine().is_gpu == bool(cards)
+
+
 def test_a_new_project_names_the_base_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The starter on a GPU gets a base that suits it, in words; on a processor, and in an example, nothing changes."""
     from click.testing import CliRunner
