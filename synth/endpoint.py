@@ -257,24 +257,18 @@ class Endpoint:
             # It runs when this coroutine waits for the answer, so after the request was handed to the socket.
             asyncio.get_running_loop().call_soon(failpoint, "sent")
         try:
-            content, seconds = await self._content(body, data, sending, began)
+            answer = await self._answer(body, data, sending, began, reserved)
         except BaseException as failure:
             if paying is not None:
                 await paying.failed(reserved, failure)
             raise
-        failpoint("received")
-        answer = read_answer(content, seconds, body, reserved)
-        if self.answered and not answer.choices and answer.usage is None:
-            # A page of a gateway, or an error in words of its own: it passes, like any other fault of a server.
-            told = one_line(self._shown(content.decode(errors="replace")), 120) or "nothing"
-            raise LostError(f"the answer was no chat completion: {told}", retry_after_s(headers, told))
         self.answered = self.answered or bool(answer.choices)
         # A body without a choice is no answer but an error in disguise, which may repeat the key.
         answer = answer if answer.choices else answer._replace(body=self._without_secrets(answer.body))
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
 
-    async def _content(self, body: Json, data: bytes, sending: Sending, began: float) -> tuple[bytes, float]:
-        """The body of an answer of status 200, and the seconds that it took. Raises what any other amounts to."""
+    async def _answer(self, body: Json, data: bytes, sending: Sending, began: float, reserved: Any) -> Answer:
+        """An answer of status 200. Raises what any other amounts to."""
         try:
             with sending:
                 status, headers, content = await self._exchange("POST", sending.host.url, "/chat/completions", data)
@@ -287,7 +281,13 @@ class Endpoint:
             status = said
         if status != 200:
             raise await self.failure(status, headers, content, body, seconds)
-        return content, seconds
+        failpoint("received")
+        answer = read_answer(content, seconds, body, reserved)
+        if self.answered and not answer.choices and answer.usage is None:
+            # A page of a gateway, or an error in words of its own: it passes, like any other fault of a server.
+            told = one_line(self._shown(content.decode(errors="replace")), 120) or "nothing"
+            raise LostError(f"the answer was no chat completion: {told}", retry_after_s(headers, told))
+        return answer
 
     async def _exchange(self, method: str, base: str, path: str, data: bytes | None = None) -> Response:
         begins = asyncio.timeout(self._first_byte_s) if self._first_byte_s is not None and data is not None else None
