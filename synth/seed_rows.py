@@ -8,9 +8,10 @@ import io
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,6 +46,7 @@ _AS_TEXT = {
     "is a spreadsheet or an archive": 'Save a spreadsheet as "CSV UTF-8", unpack an archive.',
 }
 _BLANK = Fault("blank: there is no text.")
+_ROWS_OF_NAMES = 100
 _SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 _JSON_HEAD = re.compile(r"\s*(?:\{|\[\s*(?:[{\"\[]|$))")
 
@@ -105,7 +107,8 @@ def rows_of(
 
 
 def names_of(path: Path) -> list[str]:
-    """The columns of a CSV or JSON file: its headers, or the keys of its first object. Raises InputError."""
+    """The columns of a CSV or JSON file: its headers, the keys of the first object of a list, or those that a
+    quarter of the first lines of JSONL have, whatever is broken among them. Raises InputError."""
     source = SeedSource(path=path.name)
     kind = _told_by_name(source, path)
     if kind not in ("csv", "json", "jsonl") or not path.is_file():
@@ -125,6 +128,10 @@ def names_of(path: Path) -> list[str]:
                 return next(csv.reader(chain([head], lines), delimiter=separator), [])
             except csv.Error as error:
                 raise _no_csv(error, f"{path.name}:1") from None
+        first = () if _one_a_line(head) else islice(chain([head], lines), _ROWS_OF_NAMES)
+        if objects := [keys for line in first if (keys := _keys(line))]:
+            holds = Counter(chain.from_iterable(objects))
+            return [name for name, rows in holds.items() if 4 * rows >= len(objects)]
         try:
             row = _value(head) if head else None
         except orjson.JSONDecodeError as error:
@@ -191,8 +198,10 @@ def _lines(stream: BinaryIO, source: SeedSource, notes: list[SeedProblem]) -> _L
                     f"is not UTF-8: byte 0x{raw[error.start]:02x} at offset {offset + error.start} "
                     f"(byte {error.start + 1} of the line).",
                     where=f"{shown(source)}:{number}",
-                    fix='Save it as UTF-8: in Excel as "CSV UTF-8", elsewhere with '
-                    "`iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`.",
+                    why="Which encoding it is in cannot be told from its bytes, and a wrong guess garbles letters.",
+                    fix='Save it as UTF-8: in Excel as "CSV UTF-8", elsewhere with `iconv -f ENCODING -t UTF-8 OLD > '
+                    "NEW`: Windows writes CP1252 in Western and CP1250 in Central Europe, CP1251 for Cyrillic, "
+                    "CP1254 for Turkish, CP932 for Japanese, CP949 for Korean and GBK for Chinese.",
                 ) from None
         offset += size
 
@@ -248,6 +257,15 @@ def _value(text: str) -> object:
         raise
 
 
+def _keys(line: str) -> tuple[str, ...]:
+    """The keys of the object in a line; none where there is no object in it."""
+    try:
+        row = _value(line)
+    except orjson.JSONDecodeError:
+        return ()
+    return tuple(row) if isinstance(row, dict) else ()
+
+
 def _one_a_line(line: str) -> str:
     """What to do where a line of JSONL holds only the beginning of a value; empty where it is another mistake."""
     if line.strip() not in ("{", "[", "[{"):
@@ -258,7 +276,10 @@ def _one_a_line(line: str) -> str:
 def _text_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
     if source.imported or source.extra or source.reference or variables(source):
         layout(["text"], source, shown(source), notes, objects=False)  # one column, so it says which is missing
-    return ((number, line if isinstance(line, Fault) else {"text": line}) for number, line in lines)
+    for number, line in lines:
+        if isinstance(line, str) and number == 1 and "\r" in line.strip() and not line.endswith("\n"):
+            raise _old_mac(f"{shown(source)}:1")
+        yield number, line if isinstance(line, Fault) else {"text": line}
 
 
 def _json_rows(content: bytes, source: SeedSource, notes: list[SeedProblem]) -> Rows:
@@ -382,13 +403,17 @@ def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
             yield start, {name: cells[at] if at < len(cells) else None for name, at in places.columns.items()}
 
 
+def _old_mac(where: str) -> InputError:
+    return InputError(
+        "has a carriage return alone where a line ends, as old Macs wrote it.",
+        where=where,
+        fix="Save it with other line ends: in Excel as \"CSV UTF-8\", elsewhere with `tr '\\r' '\\n' < OLD > NEW`.",
+    )
+
+
 def _no_csv(error: csv.Error, where: str) -> InputError:
     if str(error).startswith("new-line character"):
-        return InputError(
-            "has a carriage return alone where a line ends, as old Macs wrote it.",
-            where=where,
-            fix="Save it with other line ends: in Excel as \"CSV UTF-8\", elsewhere with `tr '\\r' '\\n' < OLD > NEW`.",
-        )
+        return _old_mac(where)
     return InputError(
         f"is not valid CSV: {error}.",
         where=where,

@@ -225,8 +225,8 @@ def _best(project: Project, n: int) -> int:
 
 
 async def _pilot(project: Project, store: Store, direction: _Direction, splits: Sequence[Seed]) -> Pilot:
-    """The rows of the pilot after gates, contamination and best of n, and which of them repeat each other. Candidates of
-    one seed that are alike are one row of it: that a teacher says the same twice tells nothing of other seeds.
+    """The rows of the pilot after gates, contamination and best of n, and which of them repeat each other. Candidates
+    of one seed that are alike are one row: that a teacher says the same twice tells nothing of other seeds.
 
     Of the candidates that pass, the first ones stand for the best: no scorer is run. People are not asked.
     """

@@ -53,7 +53,8 @@ def test_what_a_later_stage_would_refuse_costs_no_request(folder: Path, wrong: s
         for stage in (project.generate, project.forecast):
             with pytest.raises(PairsmithError) as caught:
                 stage()
-            assert sentence in str(caught.value) and caught.value.exit_code == code
+            assert sentence in str(caught.value)
+            assert caught.value.exit_code == code
         assert teacher.asked == []
 
 
