@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import json
 import re
@@ -21,6 +20,7 @@ from schemas.errors import InputError
 from schemas.spec import SeedSource
 from synth.columns import Cells, Fault, Layout, SeedProblem, delimiter, flat, layout, variables
 from synth.table_rows import datasets_rows, first_line, parquet_rows
+from synth.unreadable import missing, no_csv, no_utf8, old_mac, one_a_line
 
 MAX_LINE_BYTES = 16 * 2**20
 """A line or a CSV cell longer than this is not held in memory."""
@@ -75,7 +75,7 @@ def rows_of(
     if source.path == "-":
         stream = stdin if stdin is not None else sys.stdin.buffer
     elif not path.exists():
-        raise _missing(source, path)
+        raise missing(source, path)
     elif kind == "datasets":
         return datasets_rows(source, path, notes)
     elif path.is_dir():
@@ -127,15 +127,15 @@ def names_of(path: Path) -> list[str]:
             try:
                 return next(csv.reader(chain([head], lines), delimiter=separator), [])
             except csv.Error as error:
-                raise _no_csv(error, f"{path.name}:1") from None
-        first = () if _one_a_line(head) else islice(chain([head], lines), _ROWS_OF_NAMES)
+                raise no_csv(error, f"{path.name}:1") from None
+        first = () if one_a_line(head) else islice(chain([head], lines), _ROWS_OF_NAMES)
         if objects := [keys for line in first if (keys := _keys(line))]:
             holds = Counter(chain.from_iterable(objects))
             return [name for name, rows in holds.items() if 4 * rows >= len(objects)]
         try:
             row = _value(head) if head else None
         except orjson.JSONDecodeError as error:
-            fix = _one_a_line(head) or "Mend this line."
+            fix = one_a_line(head) or "Mend this line."
             raise InputError(f"is not valid JSON: {error}.", where=f"{path.name}:1", fix=fix) from None
     if not isinstance(row, dict):
         raise InputError("does not begin with an object.", where=path.name, fix='Write rows such as {"text": "..."}.')
@@ -158,17 +158,7 @@ def _told_by_name(source: SeedSource, path: Path) -> str:
             where=source.path,
             fix=f'Add format = "jsonl" (or csv, parquet, text) to its [[seeds]], or use one of {", ".join(_ENDINGS)}.',
         )
-    raise _missing(source, path)
-
-
-def _missing(source: SeedSource, path: Path) -> InputError:
-    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=1)
-    hint = f"Did you mean '{near[0]}'? " if near else ""
-    hub = "" if path.suffix else ' For a dataset of the hub add format = "hub".'
-    return InputError(
-        "these seeds do not exist.", where=source.path, fix=f"{hint}Paths are relative to pairsmith.toml.{hub}"
-    )
+    raise missing(source, path)
 
 
 def _lines(stream: BinaryIO, source: SeedSource, notes: list[SeedProblem]) -> _Lines:
@@ -194,15 +184,7 @@ def _lines(stream: BinaryIO, source: SeedSource, notes: list[SeedProblem]) -> _L
             try:
                 yield number, raw.decode()
             except UnicodeDecodeError as error:
-                raise InputError(
-                    f"is not UTF-8: byte 0x{raw[error.start]:02x} at offset {offset + error.start} "
-                    f"(byte {error.start + 1} of the line).",
-                    where=f"{shown(source)}:{number}",
-                    why="Which encoding it is in cannot be told from its bytes, and a wrong guess garbles letters.",
-                    fix='Save it as UTF-8: in Excel as "CSV UTF-8", elsewhere with `iconv -f ENCODING -t UTF-8 OLD > '
-                    "NEW`: Windows writes CP1252 in Western and CP1250 in Central Europe, CP1251 for Cyrillic, "
-                    "CP1254 for Turkish, CP932 for Japanese, CP949 for Korean and GBK for Chinese.",
-                ) from None
+                raise no_utf8(error, raw, f"{shown(source)}:{number}", offset) from None
         offset += size
 
 
@@ -235,7 +217,7 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
                             what,
                             where=f"{shown(source)}:{number}",
                             why="JSONL holds one whole object on every line.",
-                            fix=_one_a_line(line) or "Mend or delete this line.",
+                            fix=one_a_line(line) or "Mend or delete this line.",
                         ) from None
                     yield number, Fault(f"json: {what}")
 
@@ -266,19 +248,12 @@ def _keys(line: str) -> tuple[str, ...]:
     return tuple(row) if isinstance(row, dict) else ()
 
 
-def _one_a_line(line: str) -> str:
-    """What to do where a line of JSONL holds only the beginning of a value; empty where it is another mistake."""
-    if line.strip() not in ("{", "[", "[{"):
-        return ""
-    return 'Write each object on one line; a file that is a list is called .json, or has format = "json" in the spec.'
-
-
 def _text_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
     if source.imported or source.extra or source.reference or variables(source):
         layout(["text"], source, shown(source), notes, objects=False)  # one column, so it says which is missing
     for number, line in lines:
         if isinstance(line, str) and number == 1 and "\r" in line.strip() and not line.endswith("\n"):
-            raise _old_mac(f"{shown(source)}:1")
+            raise old_mac(f"{shown(source)}:1")
         yield number, line if isinstance(line, Fault) else {"text": line}
 
 
@@ -382,7 +357,7 @@ def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise _no_csv(error, where) from None
+            raise no_csv(error, where) from None
         if cells is None:
             return
         end = head[0] - 1 + reader.line_num
@@ -401,25 +376,6 @@ def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
             )
         else:
             yield start, {name: cells[at] if at < len(cells) else None for name, at in places.columns.items()}
-
-
-def _old_mac(where: str) -> InputError:
-    return InputError(
-        "has a carriage return alone where a line ends, as old Macs wrote it.",
-        where=where,
-        fix="Save it with other line ends: in Excel as \"CSV UTF-8\", elsewhere with `tr '\\r' '\\n' < OLD > NEW`.",
-    )
-
-
-def _no_csv(error: csv.Error, where: str) -> InputError:
-    if str(error).startswith("new-line character"):
-        return _old_mac(where)
-    return InputError(
-        f"is not valid CSV: {error}.",
-        where=where,
-        why="A quotation mark that is never closed swallows the rows behind it.",
-        fix='Close it, or write a quotation mark inside a quoted cell twice ("").',
-    )
 
 
 def _hub_rows(source: SeedSource, notes: list[SeedProblem]) -> Rows:

@@ -15,7 +15,8 @@ def json_schema(schema: Any, model: Any = None) -> Gate:
     pydantic `model` that it is the schema of, where there is one.
 
     Reasons: `not_json` with line and column, `schema` with the path of the worst error. `format` is not checked, as the
-    standard leaves it; a model checks what it checks. A schema that cannot be applied (a reference that leads nowhere or in a circle) judges nothing.
+    standard leaves it; a model checks what it checks. A schema that cannot be applied (a reference that leads nowhere
+    or in a circle) judges nothing.
     """
     from jsonschema import exceptions, validators
     from referencing import Registry

@@ -204,7 +204,7 @@ def test_a_record_is_one_that_the_model_itself_takes(
     (tmp_path / "bills.py").write_text(MODEL)
     task = TaskSettings(name="bills", style="Read it.", kind="extract", schema="bills:Bill")
     (schema,) = (step for step in gates_for(task, GateSettings(values=False), tmp_path) if step.by == "gate/schema@1")
-    found = ask([schema], output)
+    found = ask(schema, output)
     assert found.keep is keep
     assert str(found.reason).startswith(reason)
 
