@@ -176,7 +176,17 @@ class Judge:
             violation = self._violations.setdefault(content_id("schema", schema), schema_violation(schema))
         tokens = call.usage.completion_tokens if call.request.get("n", 1) == 1 else 0
         verdict = judged_or_malformed(call.raw, violation, self._declared, call.request, tokens)
-        return call.model_copy(update=verdict._asdict())
+        return call.model_copy(update={"status": verdict.status, "text": verdict.text, "reason": verdict.reason})
+
+    def stop_at_useless(self, calls: Sequence[Call]) -> None:
+        """Raise what the answers to one question amount to with those before them, if every further one would be paid
+        for in vain."""
+        if all(call.status == "ok" for call in calls):  # nearly always
+            self._answered, self._thinking_in_a_row = True, 0
+            return
+        self.stop_at_unknown(calls)
+        self._stop_at_thinking(calls)
+        self._stop_at_unusable(calls)
 
     def stop_at_unknown(self, calls: Sequence[Call]) -> None:
         """Raise what a finish reason that nobody knows amounts to."""
@@ -191,7 +201,7 @@ class Judge:
             f'teacher.finish_reasons = {{ "{word}" = "truncated" }} (or "refused", "failed").',
         )
 
-    def stop_at_thinking(self, calls: Sequence[Call]) -> None:
+    def _stop_at_thinking(self, calls: Sequence[Call]) -> None:
         """Raise once the answers to several questions in a row are nothing but thinking; `calls` answer one of them."""
         written = [call for call in calls if call.status != "refused"]
         if not written or self._keep_asking:
@@ -208,7 +218,7 @@ class Judge:
                 why="Every answer would be paid for in vain.",
             )
 
-    def stop_at_unusable(self, calls: Sequence[Call]) -> None:
+    def _stop_at_unusable(self, calls: Sequence[Call]) -> None:
         """Raise once so many answers came, and none that could be used."""
         self._answered = self._answered or any(call.status == "ok" for call in calls)
         if self._answered or self._tried or self._keep_asking or any(call.status == "unsettled" for call in calls):

@@ -7,15 +7,16 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
 from schemas.errors import SpecError
+from schemas.identity import made
 from schemas.records import Json, Usage
 
 _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
@@ -30,6 +31,7 @@ _ASKED_TO_WAIT = re.compile(
 _REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 # What cannot be had again: which snapshot answered, on which backend, at which provider and tier, what it counted.
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
+_COUNTED = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
 # With these a gateway says that it does not know what became of the request.
 LOST_BY_A_GATEWAY = (408, 499, 502, 504, 520, 522, 524)
@@ -110,6 +112,14 @@ class Answer(NamedTuple):
     url: str = ""
     usd: float | None = None
     reserved: Any = None
+
+
+class Paying(Protocol):
+    """Who pays for requests, each of which is for `prompt`. `reserve` is awaited before one is sent, and gives what its
+    answer's `reserved` is to be; `failed` where none came."""
+
+    async def reserve(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Any: ...
+    async def failed(self, reserved: Any, failure: BaseException) -> None: ...
 
 
 class RefusedError(Exception):
@@ -264,11 +274,12 @@ def _usage(told: Any) -> Usage | None:
         return None
     # Some leave what was thought out of the completion (xAI, Gemini), and count it in the total alone.
     completion = max(completion, (_count(told.get("total_tokens")) or 0) - prompt)
-    read = _detail(told, "prompt_tokens_details", "cached_tokens") or _count(told.get("prompt_cache_hit_tokens"))
-    thought = _detail(told, "completion_tokens_details", "reasoning_tokens")
-    return Usage(
-        prompt_tokens=prompt, completion_tokens=completion, cached_tokens=read or 0, reasoning_tokens=thought or 0
-    )
+    counts = {"prompt_tokens": prompt, "completion_tokens": completion, "cached_tokens": 0, "reasoning_tokens": 0}
+    if not told.keys() <= _COUNTED:
+        read = _detail(told, "prompt_tokens_details", "cached_tokens") or _count(told.get("prompt_cache_hit_tokens"))
+        thought = _detail(told, "completion_tokens_details", "reasoning_tokens")
+        counts |= {"cached_tokens": read or 0, "reasoning_tokens": thought or 0}
+    return made(Usage, counts)
 
 
 def _detail(told: Json, part: str, name: str) -> int | None:
@@ -281,7 +292,10 @@ def _charged(usage: Any) -> float | None:
     upstream), None if it does not say."""
     if not isinstance(usage, dict):
         return None
-    cost, details = usage.get("cost"), usage.get("cost_details")
+    cost = usage.get("cost")
+    if cost is None and "is_byok" not in usage:
+        return None
+    details = usage.get("cost_details")
     if usage.get("is_byok") and isinstance(details, dict):
         parts = (_amount(cost), _amount(details.get("upstream_inference_cost")))
         return None if None in parts else sum(part or 0.0 for part in parts)

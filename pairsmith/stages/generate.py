@@ -23,6 +23,7 @@ from pairsmith.receipt import Recording, recording
 from pairsmith.standard_input import piped
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
+from schemas.cycles import seldom_sought
 from schemas.errors import InputError, Interrupted, UsageError
 from schemas.money import total
 from schemas.progress import Progress, Say, unheard, unseen
@@ -43,6 +44,7 @@ SHOWN_FAILURES = 3
 UNANSWERED = frozenset({"throttled", "server", "broken", "timeout", "unanswered"})
 
 
+@seldom_sought()
 def generate(
     project: Project,
     store: Store,
