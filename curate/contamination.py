@@ -20,7 +20,8 @@ from curate.words import words
 from schemas.errors import InputError
 from schemas.kinds import KINDS
 from schemas.records import Seed
-from schemas.spec import Spec
+from schemas.spec import SeedSource, Spec
+from synth.columns import delimiter
 
 _LEAST_WORDS = 4  # of a cell of a file: labels, ids and dates stand in every row
 
@@ -131,11 +132,18 @@ def _rows_of(path: Path) -> Iterator[tuple[int, Any]]:
         return
     text = content.decode("utf-8-sig")
     if ending in (".csv", ".tsv"):
-        yield from enumerate(csv.reader(io.StringIO(text, newline=""), delimiter="\t" if ending == ".tsv" else ","), 1)
+        yield from enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text, ending)), 1)
         return
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(io.StringIO(text, newline=None), 1):
         if line.strip():
-            yield number, orjson.loads(line) if ending == ".jsonl" else line
+            yield number, orjson.loads(line) if ending in (".jsonl", ".ndjson") else line.rstrip("\n")
+
+
+def _separator(text: str, ending: str) -> str:
+    """What stands between the cells: with another one a row would be a single text, which no row of ours repeats."""
+    if ending == ".tsv":
+        return "\t"
+    return delimiter(text.partition("\n")[0], SeedSource(path="-"))
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -54,7 +54,8 @@ def _nothing(store: Store, source: str | None, person: str | None) -> UsageError
         there = sorted({seed.source.rpartition(":")[0] or seed.source for seed in store.seeds(active=False)})
         return UsageError(f"no seed was read from '{source}'.", fix=f"Sources in the store: {', '.join(there)}.")
     who = {review.who for reviews in store.reviews().values() for review in reviews}
-    return UsageError(f"nobody called '{person}' has answered.", fix=f"People in the store: {', '.join(sorted(who))}.")
+    people = ", ".join(sorted(who)) or "none"
+    return UsageError(f"nobody called '{person}' has answered.", fix=f"People in the store: {people}.")
 
 
 def _models(store: Store, traces: Traces) -> list[Json]:

@@ -174,10 +174,29 @@ def _seeds(project: Project) -> Iterator[Check]:
     what = f"{' and '.join(kinds)} of {reading.rows_in} rows"
     if reading.problems:
         first = reading.problems[0]
-        yield Check("seeds", "warn", f"{what}; {len(reading.problems)} not used", f"{first.where}: {first.what}")
+        told = reading.not_used.partition(" not used: ")[2]
+        unused = f"{len(reading.problems)} not used ({told})"
+        yield Check("seeds", "warn", f"{what}; {unused}", f"The first: {first.where}: {first.what}")
     else:
         yield Check("seeds", "ok", what)
+    yield from _ahead(project, reading.seeds)
     yield from _enough(with_splits(reading.seeds, project.spec.split, _known_seeds(project)), project)
+
+
+def _ahead(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
+    """Checks that later stages find what the spec names; gates are listed elsewhere, and told there alone."""
+    from curate.contamination import held_out_of
+    from pairsmith.ahead import Look, looks
+
+    files = Look("files", lambda: held_out_of(project.spec, project.folder, ()))
+    told: set[str] = set()
+    for look in (*looks(project, seeds), files):
+        try:
+            look.at()
+        except PairsmithError as error:
+            if look.about != "gates" and str(error) not in told:
+                yield failed(look.about, error)
+            told.add(str(error))
 
 
 def _known_seeds(project: Project) -> list[Seed]:

@@ -98,6 +98,8 @@ def guess(path: Path, kind: str = "") -> Guess:
         why = ["it has the columns instruction and output, as Alpaca has", *_not_read(names, _ALPACA)]
         return Guess({"kind": "free"}, "pair", {}, why, outputs, outputs)
     found = _table(path, columns, kind)
+    if found.kind != "pair":
+        _rows(path, names, strict=True)
     if row := next((name for name in names if len(name.split()) > _HEADER_WORDS), None):
         found.why.append(f"the first line was taken for headers, and looks like a row: '{row[:40]}...'")
     return found
@@ -116,12 +118,18 @@ def _columns(names: Sequence[str], rows: Sequence[Cells]) -> list[Column]:
     return [c._replace(name=f"{c.name}_{at + 1}") if c.name in known[:at] else c for at, c in enumerate(columns)]
 
 
-def _rows(path: Path, names: Sequence[str]) -> list[Cells]:
-    """The first rows, under the numbers of their columns."""
+def _rows(path: Path, names: Sequence[str], *, strict: bool = False) -> list[Cells]:
+    """The first rows, under the numbers of their columns. A line that is not JSON is left out, as it is of rows that
+    bring their outputs; with `strict` it raises InputError, as it does of others."""
     every = {f"c{at}": name for at, name in enumerate(names) if name.strip()}
     if not every:
         raise InputError("has no headers.", where=f"{path.name}:1", fix="Write a name above each column.")
-    source = SeedSource(path=path.name, columns=every, input=f"{{{{ {next(iter(every))} }}}}")
+    first, header = next(iter(every.items()))
+    source = SeedSource(path=path.name, columns=every, input=f"{{{{ {first} }}}}")
+    if not strict:  # an output that is the input: needed by no row, and none of them asks for it
+        source = SeedSource(
+            path=path.name, kind="pair", columns={**every, "output": header}, input=f"{{{{ {first} }}}}{{{{ output }}}}"
+        )
     with ExitStack() as stack:
         rows = (row for _, row in rows_of(source, path.parent, None, [], stack))
         return [row for row in islice(rows, _LOOKED_AT) if not isinstance(row, Fault)]

@@ -5,6 +5,7 @@ The teacher is asked for it (`asked`), its answers are read by it (`canonical`),
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -114,6 +115,16 @@ def alternatives(schema: Json, root: Json) -> list[Json]:
     """The schema and those that it is combined of by anyOf, oneOf and allOf."""
     parts = [part for name in ("anyOf", "oneOf", "allOf") for part in schema.get(name, ())]
     return [schema, *(way for part in parts for way in alternatives(resolved(part, root), root))]
+
+
+def model_of(task: TaskSettings, folder: Path) -> tuple[Any, str] | None:
+    """The pydantic model that `task.schema` names and the hash of its file; None where it names a JSON schema. A model
+    may ask more than its JSON schema tells: validators, dates, decimals. Raises SpecError."""
+    name = task.answer_schema
+    if name is None or not _MODEL.fullmatch(name):
+        return None
+    _, source, module = module_beside(name, folder, "task.schema")
+    return getattr(module, name.partition(":")[2]), hashlib.sha256(source).hexdigest()
 
 
 def _schema(name: str, folder: Path) -> Json:

@@ -52,7 +52,8 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"at line (\d+)", str(error))
         where = f"{path}:{at[1]}" if at else str(path)
-        raise SpecError(f"is not valid TOML: {error}.", where=where, fix="Mend that line.") from None
+        line = text.split("\n")[int(at[1]) - 1] if at else ""
+        raise SpecError(f"is not valid TOML: {error}.", where=where, fix=_mended(line)) from None
     except RecursionError:
         raise SpecError("its values are nested too deeply.", where=str(path), fix="No key has such a value.") from None
     notices = old_keys.renamed(raw)
@@ -117,6 +118,14 @@ def set_keys(text: str, values: Mapping[str, Any], notes: Mapping[str, Sequence[
         if at is not None:
             lines[at - 1 : at - 1] = [f"# {line}" for line in above]
     return "\n".join(lines)
+
+
+def _mended(line: str) -> str:
+    """What to do about a line that is not TOML: labels are keys, and TOML takes letters of English alone bare."""
+    key = line.partition("=")[0].strip()
+    if "=" not in line or not re.fullmatch(r"[\w \-/&+.]+", key) or re.fullmatch(r"[A-Za-z0-9_.-]+", key):
+        return "Mend that line."
+    return f'A key with other letters than a to z, or with blanks, stands in quotation marks: "{key}" = ...'
 
 
 def _set_key(document: Any, key: str, value: Any) -> None:

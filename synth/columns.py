@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,6 +22,7 @@ MAX_CHARS = 100_000
 
 
 _HALF = re.compile("[\ud800-\udfff]")
+_UNSEEN = {"Cf", "Cc", "Zs", "Zl", "Zp"}  # categories of characters that show nothing: joiners, marks of direction
 
 
 class SeedProblem(NamedTuple):
@@ -223,19 +225,22 @@ def flat(source: SeedSource, columns: Mapping[str, str], cells: Cells) -> Fault 
     """A fault where the spec names something in the objects of a column, and this row has another thing there."""
     for name, column in columns.items():
         named = source.reference if name == "reference" else source.columns.get(name)
-        if named is not None and named.startswith(f"{column}.") and not isinstance(cells[name], dict):
+        if named is not None and named.startswith(f"{column}.") and not isinstance(cells[name], dict | None):
             return Fault(f"type: expected an object in '{column}'.")
     return None
 
 
 def inside(source: SeedSource, cells: Cells) -> Cells | Fault:
-    """The row with what the spec names by a path in it, as `translation.en` is one into the column `translation`."""
+    """The row with what the spec names by a path in it, as `translation.en` is one into the column `translation`. What
+    would stand in a `null` is empty, as an issue without a milestone has none of its titles."""
     named = dict(source.columns) | ({"reference": source.reference} if source.reference else {})
     found = dict(cells)
     for name, path in named.items():
         outer, *keys = path.split(".")
         for at, key in enumerate(keys if isinstance(found.get(name), dict) else ()):
             value = found[name]
+            if value is None:
+                break
             if not isinstance(value, dict) or key not in value:
                 there = ", ".join(map(repr, value)) if isinstance(value, dict) else f"a {type(value).__name__}"
                 return Fault(f"column: no '{key}' in {'.'.join([outer, *keys[:at]])}; there is: {there}.")
@@ -263,7 +268,7 @@ def checked(cell: object, of: str = "") -> str | Fault:
         value = value if len(value) <= 40 else f"{value[:40]}..."
         return Fault(f"type: expected text{part}, found {type(cell).__name__} {value}.")
     text = (cell or "").strip()
-    if not text:
+    if all(unicodedata.category(character) in _UNSEEN for character in text):
         return Fault(f"blank: there is no text{part}.")
     if not text.isascii() and (half := _HALF.search(text)):
         return Fault(f"surrogate: character {half.start() + 1}{part} is half of a pair, which no text can hold.")

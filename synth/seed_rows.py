@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +20,7 @@ from schemas.errors import InputError
 from schemas.spec import SeedSource
 from synth.columns import Cells, Fault, Layout, SeedProblem, delimiter, flat, layout, variables
 from synth.table_rows import datasets_rows, first_line, parquet_rows
+from synth.unreadable import missing, no_csv, no_utf8, old_mac, one_a_line
 
 MAX_LINE_BYTES = 16 * 2**20
 """A line or a CSV cell longer than this is not held in memory."""
@@ -45,6 +46,7 @@ _AS_TEXT = {
     "is a spreadsheet or an archive": 'Save a spreadsheet as "CSV UTF-8", unpack an archive.',
 }
 _BLANK = Fault("blank: there is no text.")
+_ROWS_OF_NAMES = 100
 _SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 _JSON_HEAD = re.compile(r"\s*(?:\{|\[\s*(?:[{\"\[]|$))")
 
@@ -73,7 +75,7 @@ def rows_of(
     if source.path == "-":
         stream = stdin if stdin is not None else sys.stdin.buffer
     elif not path.exists():
-        raise _missing(source, path)
+        raise missing(source, path)
     elif kind == "datasets":
         return datasets_rows(source, path, notes)
     elif path.is_dir():
@@ -105,7 +107,8 @@ def rows_of(
 
 
 def names_of(path: Path) -> list[str]:
-    """The columns of a CSV or JSON file: its headers, or the keys of its first object. Raises InputError."""
+    """The columns of a CSV or JSON file: its headers, the keys of the first object of a list, or those that a
+    quarter of the first lines of JSONL have, whatever is broken among them. Raises InputError."""
     source = SeedSource(path=path.name)
     kind = _told_by_name(source, path)
     if kind not in ("csv", "json", "jsonl") or not path.is_file():
@@ -124,11 +127,15 @@ def names_of(path: Path) -> list[str]:
             try:
                 return next(csv.reader(chain([head], lines), delimiter=separator), [])
             except csv.Error as error:
-                raise _no_csv(error, f"{path.name}:1") from None
+                raise no_csv(error, f"{path.name}:1") from None
+        first = () if one_a_line(head) else islice(chain([head], lines), _ROWS_OF_NAMES)
+        if objects := [keys for line in first if (keys := _keys(line))]:
+            holds = Counter(chain.from_iterable(objects))
+            return [name for name, rows in holds.items() if 4 * rows >= len(objects)]
         try:
             row = _value(head) if head else None
         except orjson.JSONDecodeError as error:
-            fix = _one_a_line(head) or "Mend this line."
+            fix = one_a_line(head) or "Mend this line."
             raise InputError(f"is not valid JSON: {error}.", where=f"{path.name}:1", fix=fix) from None
     if not isinstance(row, dict):
         raise InputError("does not begin with an object.", where=path.name, fix='Write rows such as {"text": "..."}.')
@@ -151,17 +158,7 @@ def _told_by_name(source: SeedSource, path: Path) -> str:
             where=source.path,
             fix=f'Add format = "jsonl" (or csv, parquet, text) to its [[seeds]], or use one of {", ".join(_ENDINGS)}.',
         )
-    raise _missing(source, path)
-
-
-def _missing(source: SeedSource, path: Path) -> InputError:
-    names = [entry.name for entry in path.parent.iterdir() if entry.exists()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=1)
-    hint = f"Did you mean '{near[0]}'? " if near else ""
-    hub = "" if path.suffix else ' For a dataset of the hub add format = "hub".'
-    return InputError(
-        "these seeds do not exist.", where=source.path, fix=f"{hint}Paths are relative to pairsmith.toml.{hub}"
-    )
+    raise missing(source, path)
 
 
 def _lines(stream: BinaryIO, source: SeedSource, notes: list[SeedProblem]) -> _Lines:
@@ -187,14 +184,7 @@ def _lines(stream: BinaryIO, source: SeedSource, notes: list[SeedProblem]) -> _L
             try:
                 yield number, raw.decode()
             except UnicodeDecodeError as error:
-                raise InputError(
-                    f"is not UTF-8: byte 0x{raw[error.start]:02x} at offset {offset + error.start} "
-                    f"(byte {error.start + 1} of the line).",
-                    where=f"{shown(source)}:{number}",
-                    fix='Save it as UTF-8: in Excel as "CSV UTF-8", elsewhere with `iconv -f CODE -t UTF-8 OLD > NEW`, '
-                    "where CODE is what it was written in: WINDOWS-1252 (Western Europe), WINDOWS-1251 (Cyrillic), "
-                    "GB18030, BIG5, SHIFT_JIS, EUC-KR.",
-                ) from None
+                raise no_utf8(error, raw, f"{shown(source)}:{number}", offset) from None
         offset += size
 
 
@@ -227,7 +217,7 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
                             what,
                             where=f"{shown(source)}:{number}",
                             why="JSONL holds one whole object on every line.",
-                            fix=_one_a_line(line) or "Mend or delete this line.",
+                            fix=one_a_line(line) or "Mend or delete this line.",
                         ) from None
                     yield number, Fault(f"json: {what}")
 
@@ -249,17 +239,22 @@ def _value(text: str) -> object:
         raise
 
 
-def _one_a_line(line: str) -> str:
-    """What to do where a line of JSONL holds only the beginning of a value; empty where it is another mistake."""
-    if line.strip() not in ("{", "[", "[{"):
-        return ""
-    return 'Write each object on one line; a file that is a list is called .json, or has format = "json" in the spec.'
+def _keys(line: str) -> tuple[str, ...]:
+    """The keys of the object in a line; none where there is no object in it."""
+    try:
+        row = _value(line)
+    except orjson.JSONDecodeError:
+        return ()
+    return tuple(row) if isinstance(row, dict) else ()
 
 
 def _text_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
     if source.imported or source.extra or source.reference or variables(source):
         layout(["text"], source, shown(source), notes, objects=False)  # one column, so it says which is missing
-    return ((number, line if isinstance(line, Fault) else {"text": line}) for number, line in lines)
+    for number, line in lines:
+        if isinstance(line, str) and number == 1 and "\r" in line.strip() and not line.endswith("\n"):
+            raise old_mac(f"{shown(source)}:1")
+        yield number, line if isinstance(line, Fault) else {"text": line}
 
 
 def _json_rows(content: bytes, source: SeedSource, notes: list[SeedProblem]) -> Rows:
@@ -362,7 +357,7 @@ def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise _no_csv(error, where) from None
+            raise no_csv(error, where) from None
         if cells is None:
             return
         end = head[0] - 1 + reader.line_num
@@ -381,21 +376,6 @@ def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
             )
         else:
             yield start, {name: cells[at] if at < len(cells) else None for name, at in places.columns.items()}
-
-
-def _no_csv(error: csv.Error, where: str) -> InputError:
-    if str(error).startswith("new-line character"):
-        return InputError(
-            "has a carriage return alone where a line ends, as old Macs wrote it.",
-            where=where,
-            fix="Save it with other line ends: in Excel as \"CSV UTF-8\", elsewhere with `tr '\\r' '\\n' < OLD > NEW`.",
-        )
-    return InputError(
-        f"is not valid CSV: {error}.",
-        where=where,
-        why="A quotation mark that is never closed swallows the rows behind it.",
-        fix='Close it, or write a quotation mark inside a quoted cell twice ("").',
-    )
 
 
 def _hub_rows(source: SeedSource, notes: list[SeedProblem]) -> Rows:

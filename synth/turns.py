@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Literal, NamedTuple, TypeGuard
@@ -17,6 +18,7 @@ _ROLES: Mapping[str, Role] = {
     **dict.fromkeys(("user", "human", "customer", "client", "prompter", "requester"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "agent", "support"), "assistant"),
 }
+_PICTURE = re.compile(r"\A\s*<(image|video|audio)>|<(image|video|audio)>\s*\Z")  # where LLaVA and its kind show one
 _ROLE, _CONTENT = ("role", "from", "author", "speaker"), ("content", "value", "text")
 
 
@@ -112,7 +114,15 @@ def _listed(cell: object) -> list[Message] | Fault:
         if isinstance(message, Fault):
             return message
         turns.append(message)
+    last = max((at for at, turn in enumerate(turns) if turn.role == "assistant"), default=None)
+    if last is not None and _is_left_out(cell[last]):
+        return Fault(f"turns: turn {last + 1}, the last answer, says itself that it is not to be learned from.")
     return turns
+
+
+def _is_left_out(turn: object) -> bool:
+    """Whether OpenAI's `weight` or Axolotl's `train` keeps a turn out of the loss."""
+    return isinstance(turn, dict) and (turn.get("train") is False or ("weight" in turn and turn["weight"] == 0))
 
 
 def _are_turns(cell: object) -> bool:
@@ -135,8 +145,20 @@ def _message(turn: object, number: int) -> Message | Fault:
     content = next((turn[key] for key in _CONTENT if key in turn), None)
     if not content and (turn.get("tool_calls") or turn.get("function_call")):
         return Fault(f"turns: turn {number} calls a tool, and calls of tools are not read.")
+    if other := _other_than_text(content):
+        return Fault(f"type: turn {number} holds {other}, and only text is read.")
     text = checked(_parts(content), f"turn {number}")
     return text if isinstance(text, Fault) else Message(role=role, content=text)
+
+
+def _other_than_text(content: object) -> str:
+    """What a turn shows beside text, by the name that it has there; empty where it is text alone. An answer about a
+    picture that nobody sees would teach to make one up."""
+    if _is_list(content):
+        kinds = (part.get("type") for part in content if isinstance(part, dict))
+        return next((repr(kind) for kind in kinds if isinstance(kind, str) and kind != "text"), "")
+    marked = _PICTURE.search(content) if isinstance(content, str) else None
+    return marked[0].strip() if marked else ""
 
 
 def _parts(content: object) -> object:

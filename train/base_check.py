@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from schemas.errors import InputError, MissingDependency, PairsmithError
+from schemas.errors import InputError, MissingDependency, PairsmithError, SpecError
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
@@ -47,7 +47,7 @@ class Looked(NamedTuple):
 
 
 def refuse_unfit(settings: TrainSettings, project_folder: Path) -> None:
-    """Raises PairsmithError if the base cannot be trained: better before generation and review are paid for.
+    """Raises SpecError if the base cannot be trained: better before generation and review are paid for.
 
     A hub that cannot be reached proves nothing, and neither does a machine without the extra `train`: there it passes.
     """
@@ -57,8 +57,9 @@ def refuse_unfit(settings: TrainSettings, project_folder: Path) -> None:
         return
     for fact in facts:
         if fact.state == "fail":
-            what = f"train.base = '{settings.base}' cannot be trained here: {fact.what}"
-            raise PairsmithError(what, where="train.base", why="Nothing was asked or paid yet.", fix=fact.fix)
+            what = f"cannot be trained here: {fact.what.removesuffix('.')}."
+            where = f"train.base = '{settings.base}'"
+            raise SpecError(what, where=where, why="Nothing was asked or paid yet.", fix=fact.fix)
 
 
 def check_base(settings: TrainSettings, project_folder: Path) -> Iterator[Fact]:

@@ -36,7 +36,7 @@ from curate.gates.phrases import phrases
 from curate.gates.placeholder import placeholder
 from curate.gates.translations import translated
 from curate.gates.user import user_gate
-from prompts.answer_form import AnswerForm
+from prompts.answer_form import AnswerForm, model_of
 from prompts.answer_schema import load_schema
 from schemas.errors import SpecError
 from schemas.records import Imported, Pair, Verdict, content_id, identity
@@ -124,7 +124,8 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
     if form.labels:
         add("label", partial(label, labels=tuple(form.labels)), list(form.labels))
     if form.schema:
-        add("schema", json_schema(form.schema), form.schema)
+        model, source_hash = model_of(task, folder) or (None, "")
+        add("schema", json_schema(form.schema, model), [form.schema, source_hash] if model else form.schema)
     if gates.values:
         add(
             "values",

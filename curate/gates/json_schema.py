@@ -10,11 +10,13 @@ from curate.gates.judgement import Gate, Judgement, crashed, passed, quote, reje
 from schemas.records import Pair
 
 
-def json_schema(schema: Any) -> Gate:
-    """A gate: the output is JSON (RFC 8259: no NaN, no comment, no code fence) and valid under `schema`.
+def json_schema(schema: Any, model: Any = None) -> Gate:
+    """A gate: the output is JSON (RFC 8259: no NaN, no comment, no code fence) and valid under `schema`, and by the
+    pydantic `model` that it is the schema of, where there is one.
 
     Reasons: `not_json` with line and column, `schema` with the path of the worst error. `format` is not checked, as the
-    standard leaves it. A schema that cannot be applied (a reference that leads nowhere or in a circle) judges nothing.
+    standard leaves it; a model checks what it checks. A schema that cannot be applied (a reference that leads nowhere
+    or in a circle) judges nothing.
     """
     from jsonschema import exceptions, validators
     from referencing import Registry
@@ -32,6 +34,23 @@ def json_schema(schema: Any) -> Gate:
             return crashed(f"the schema cannot be applied: {type(error).__name__}: {error}")
         if worst is not None:
             return rejected("schema", f"at {worst.json_path}: {' '.join(worst.message.split())[:200]}")
-        return passed("it is valid")
+        return passed("it is valid") if model is None else _by_the_model(model, pair.output)
 
     return gate
+
+
+def _by_the_model(model: Any, output: str) -> Judgement:
+    """What the user's own model says of a record: it is who reads them in the end. A validator that crashes judges
+    nothing."""
+    from pydantic import ValidationError
+
+    try:
+        model.model_validate_json(output)
+    except ValidationError as error:
+        worst = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(map(str, worst["loc"]))
+        said = " ".join(worst["msg"].split())[:200]
+        return rejected("schema", f"{model.__name__} says {f'at {place}: ' if place else ''}{said}")
+    except Exception as error:
+        return crashed(f"{model.__name__} cannot be applied: {type(error).__name__}: {error}")
+    return passed("it is valid")

@@ -37,10 +37,15 @@ def command(session: Session, *, source: str | None, person: str | None, yes: bo
     session.answer({"command": "erase", **data}, facts(_lines(data), width=10))
 
 
+_NOUNS = {"seeds": ("seed", "seeds"), "pairs": ("pair", "pairs"), "reviews": ("answer", "answers")}
+
+
 def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
+    from pairsmith.style.numbers import counted
+
     went = ", ".join(f"{count:,} {name}" for name, count in data["records"].items())
     lines = [
-        ("erased", f"{data['seeds']:,} seeds, {data['pairs']:,} pairs, {data['reviews']:,} answers: {went}"),
+        ("erased", f"{', '.join(counted(data[key], *nouns) for key, nouns in _NOUNS.items())}: {went}"),
         ("files", ", ".join(data["files"]) or "none held a text of it"),
         ("argilla", data["argilla"]),
     ]
@@ -49,5 +54,6 @@ def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     proof = (
         "a scan of the store finds nothing of it" if not data["left_in_store"] else "the store still holds some of it"
     )
-    short = f"; {len(data['short_texts'])} texts are too short to look for" if data["short_texts"] else ""
+    short = counted(len(data["short_texts"]), "text is", "texts are")
+    short = f"; {short} too short to look for" if data["short_texts"] else ""
     return [*lines, ("proof", proof + short)]

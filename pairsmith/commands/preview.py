@@ -49,6 +49,8 @@ def _screen(outcome: Any) -> list[Any]:
         left = f"{outcome.left_candidates:,} candidates of {outcome.left_seeds:,} seeds"
         usd = outcome.left_usd
         left += f", {dollars(usd['low'])} to {dollars(usd['high'])}" if usd else ", cost unknown"
-    same = "prompt and settings are those of the last run" if outcome.same_prompt else "not those of the last run"
+    ran = any(row["old"] for row in outcome.rows)
+    other = "not those of the last run" if ran else "no run has asked about these seeds yet"
+    same = "prompt and settings are those of the last run" if outcome.same_prompt else other
     facts = [("prompt", same), ("to ask", left), ("spent", screen.cost(outcome))]
     return [table, screen.facts(facts)]

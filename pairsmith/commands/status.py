@@ -9,6 +9,7 @@ import click
 from pairsmith.session import Session, on_project
 
 if TYPE_CHECKING:
+    from pairsmith.outcome import GenerateOutcome
     from schemas.project import Project
     from schemas.store import Store
 
@@ -54,8 +55,7 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
         "task": project.spec.task.name,
         "folder": str(project.folder.resolve()),
         "spec_hash": project.spec_hash,
-        "seeds": dict(generated.seeds),
-        "pairs": generated.pairs_made + generated.pairs_kept,
+        **_held(store, generated),
         "ledger": {
             **spent.as_json(),
             "usd_per_accepted_row": per_row(spent, curated.counts.accepted if curated else 0),
@@ -67,6 +67,20 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
         "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts if a.kind not in _APART],
         "next": todo,
     }
+
+
+def _held(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:
+    """Seeds and pairs as `generate` left them; counted anew where rows were erased since."""
+    from collections import Counter
+
+    from schemas.store.since import active_seeds
+
+    told = {"seeds": dict(generated.seeds), "pairs": generated.pairs_made + generated.pairs_kept}
+    if store is None or not generated.seeds or active_seeds(store)[0] >= sum(generated.seeds.values()):
+        return told
+    scopes = generated.fingerprints.values()
+    pairs = sum(1 for scope in scopes for slot in store.skim_candidates(scope) if slot["pair_id"])
+    return {"seeds": dict(Counter(seed.kind for seed in store.seeds())), "pairs": pairs}
 
 
 def _most(reasons: dict[str, int], count: int = 6) -> list[tuple[str, int]]:

@@ -15,6 +15,7 @@ from curate.rows import DUPLICATE
 from curate.split import most_test_inputs
 from curate.steps import SPLIT, best, id_of, steps_for
 from pairsmith import teachers
+from pairsmith.ahead import refuse_ahead
 from pairsmith.outcome import ForecastOutcome, GenerateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import Asking, ask, clear, generated_from, ledgers_of, say_shortages, seeds_of
@@ -81,6 +82,7 @@ def forecast(
         _, splits = seeds_of(project, store, say)
         short = say_shortages(say, project, splits)
         asked = teachers.by_direction(project, say)
+        refuse_ahead(project, splits)
         clear_seeds, _ = clear(project, generated_from(splits), say)
         directions = [_direction(way, teacher, clear_seeds, seeds) for way, teacher in asked.items()]
         directions = [direction for direction in directions if direction.seeds]
@@ -223,7 +225,8 @@ def _best(project: Project, n: int) -> int:
 
 
 async def _pilot(project: Project, store: Store, direction: _Direction, splits: Sequence[Seed]) -> Pilot:
-    """The rows of the pilot after gates, contamination and best of n, and which of them repeat each other.
+    """The rows of the pilot after gates, contamination and best of n, and which of them repeat each other. Candidates
+    of one seed that are alike are one row: that a teacher says the same twice tells nothing of other seeds.
 
     Of the candidates that pass, the first ones stand for the best: no scorer is run. People are not asked.
     """
@@ -238,8 +241,9 @@ async def _pilot(project: Project, store: Store, direction: _Direction, splits: 
     repeats: Mapping[int, Any] = {}
     if spec.curate.duplicates.enabled:
         repeats = repeated_rows(lambda: accepted, spec.curate.duplicates.jaccard, KINDS[spec.task.kind]).of
-    groups = Counter(repeats[number].earlier if number in repeats else number for number in range(len(accepted)))
-    made = Counter(pair.seed_id for pair in accepted)
+    first = (repeats[number].earlier if number in repeats else number for number in range(len(accepted)))
+    rows = {(pair.seed_id, group) for pair, group in zip(accepted, first, strict=True)}
+    groups, made = Counter(group for _, group in rows), Counter(seed_id for seed_id, _ in rows)
     return Pilot([made[seed.id] for seed in direction.pilot], list(groups.values()))
 
 

@@ -18,6 +18,7 @@ from curate.gates.personal import counted
 from curate.redaction import treated
 from curate.split import brings_output, shortages, with_splits
 from pairsmith import plan, teachers
+from pairsmith.ahead import refuse_ahead
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.standard_input import piped
@@ -59,7 +60,8 @@ def generate(
     """Ask for every pair that is not in the store yet. With `live` the progress tells how many pairs pass the gates.
 
     Raises Interrupted after Ctrl-C, when everything in flight was saved; InputError for seeds that cannot be read; and,
-    before anything is asked, PairsmithError for a base model that could not be trained on the answers.
+    before anything is asked, PairsmithError for what a later stage would refuse: a base model that cannot be trained,
+    gates, checks, scorers and files that are not there.
     """
     if any(source.path == "-" for source in project.spec.seeds) and piped().fingerprint is None:
         # Before there is a receipt: what an earlier run made of what was piped in then is as done as before.
@@ -80,6 +82,7 @@ def generate(
             return before
         reading, splits = seeds_of(project, store, say)
         asked = teachers.by_direction(project, say, batch=batch)
+        refuse_ahead(project, splits)
         _say_personal(say, splits, asked.values())
         ways = [way.prompt for way in (project.spec.generate.forward, project.spec.generate.backward) if way.enabled]
         for name in prompts.unused(ways, project.folder):
@@ -200,6 +203,8 @@ def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
 
 def _say_problems(say: Say, reading: SeedReading) -> None:
     _say_lines(say, [f"{problem.where}: {problem.what}" for problem in (*reading.notes, *reading.problems)])
+    if reading.not_used:
+        say(f"{reading.not_used}.")
 
 
 def _say_lines(say: Say, lines: Sequence[str]) -> None:

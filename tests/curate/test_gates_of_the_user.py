@@ -163,6 +163,52 @@ def test_json_schema_parses_and_validates(tmp_path: Path, output: str, keep: boo
     assert str(found.reason).startswith(reason)
 
 
+MODEL = """
+from datetime import date
+from decimal import Decimal
+
+from pydantic import BaseModel, field_validator
+
+
+class Bill(BaseModel):
+    due: date
+    total: Decimal
+
+    @field_validator("total")
+    @classmethod
+    def positive(cls, total: Decimal) -> Decimal:
+        if total == 13:
+            raise RuntimeError("no such number")
+        if total <= 0:
+            raise ValueError("a bill is above zero")
+        return total
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "keep", "reason"),
+    [
+        ('{"due": "2024-05-17", "total": "12.50"}', True, "ok"),
+        ('{"due": "2024-05-17", "total": "the law of"}', False, "schema: Bill says at total: Input should be a valid"),
+        ('{"due": "2024-02-30", "total": 1}', False, "schema: Bill says at due: Input should be a valid date"),
+        ('{"due": "2024-05-17", "total": -1}', False, "schema: Bill says at total: Value error, a bill is above zero"),
+        ('{"due": "2024-05-17"}', False, "schema: at $: 'total' is a required property"),
+        ('{"due": "2024-05-17", "total": 13}', None, "crashed: Bill cannot be applied: RuntimeError: no such number"),
+    ],
+)
+def test_a_record_is_one_that_the_model_itself_takes(
+    tmp_path: Path, output: str, keep: bool | None, reason: str
+) -> None:
+    """A pydantic model asks more than its JSON schema tells: a date of the calendar, a number in a text, a validator. A
+    row that it does not take in the end is no good row, whatever the schema says; one that it crashes on waits."""
+    (tmp_path / "bills.py").write_text(MODEL)
+    task = TaskSettings(name="bills", style="Read it.", kind="extract", schema="bills:Bill")
+    (schema,) = (step for step in gates_for(task, GateSettings(values=False), tmp_path) if step.by == "gate/schema@1")
+    found = ask(schema, output)
+    assert found.keep is keep
+    assert str(found.reason).startswith(reason)
+
+
 @pytest.mark.parametrize("reference", ["#/$defs/absent", "#"])
 def test_a_schema_that_cannot_be_applied_judges_nothing(tmp_path: Path, reference: str) -> None:
     """A reference that leads nowhere, or in a circle, leaves the rows waiting."""

@@ -10,6 +10,7 @@ import pytest
 
 import pairsmith
 from pairsmith.commands import start
+from pairsmith.commands.status import status_of
 from pairsmith.erasing import erased
 from schemas import spec_file
 from schemas.errors import UsageError
@@ -127,6 +128,9 @@ def test_a_source_is_nowhere_afterwards(folder: Path) -> None:
         assert [call.key for call in store.calls("key 2")] == ["key 2"]
         assert store.calls("key 1") == store.calls("key 3") == []
         assert store.calls("key 4")[0].request["messages"][0]["content"] == f"{OURS}? asked person 1"
+    with Store.open(Store.url_for(project), write=False) as store:
+        held = status_of(project, store)
+    assert (held["seeds"], held["pairs"]) == ({"pair": 4}, 4), "status tells what the store holds now"
     (folder / "theirs.jsonl").unlink()
     (folder / "pairsmith.toml").write_text(SPEC.replace('[[seeds]]\npath = "theirs.jsonl"\nkind = "pair"\n', ""))
     own = pairsmith.Project(folder)

@@ -9,8 +9,8 @@ import pytest
 from bench.forecast.run import coverage
 from curate.forecast import LEAST_SEEDS, Pilot, accepted_rows, summed_up
 from schemas.records import content_id
-from tests.pairsmith.conftest import Project
-from tests.synth.loopback import LoopbackTeacher
+from tests.pairsmith.conftest import Project, subject_of
+from tests.synth.loopback import LoopbackTeacher, says
 
 PRICES = [
     part for name in ("prompt", "completion") for part in ("--set", f"teacher.usd_per_million_{name}_tokens=1000")
@@ -41,6 +41,21 @@ def test_the_whole_run_lies_in_the_forecast_and_buys_nothing_twice(
     assert generation["rows"]["low"] <= accepted <= generation["rows"]["high"]
     again = project.json("forecast", *PRICES)
     assert again["calls_sent"] == 0
+
+
+def test_a_teacher_that_says_the_same_twice_tells_nothing_of_other_seeds(
+    make_project: Callable[..., Project],
+) -> None:
+    """Two equal candidates of every seed are one row a seed, and the run has as many rows as seeds: not a sign that
+    few different rows exist."""
+    with LoopbackTeacher(lambda ask: says(f"{subject_of(ask)} by a stone wall in dawn light, wet leaves END")) as twice:
+        project = make_project(twice.url, MANY)
+        (told, *_) = project.json("forecast", "--seeds", "12")["facts"]["lines"]
+        project.json("generate")
+        accepted = project.json("curate")["accepted"]
+    assert accepted == len(MANY)
+    assert told["rows"]["low"] <= accepted <= told["rows"]["high"]
+    assert told["rows"]["middle"] >= 0.9 * accepted
 
 
 def test_of_a_few_seeds_no_share_of_accepted_rows_is_told(

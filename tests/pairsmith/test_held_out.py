@@ -129,3 +129,22 @@ def test_a_missing_or_broken_file_is_a_sentence(tmp_path: Path) -> None:
     (at / "gone.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot be read"):
         held_out_of(load(at).spec, at, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bench.csv", "id;level;question\n1;easy;{text}\n2;hard;what is the capital of the moon\n"),
+        ("bench.csv", "id,level,question\n1,easy,{text}\n"),
+        ("bench.tsv", "id\tquestion\n1\t{text}\n"),
+        ("bench.ndjson", '{{"id": 1, "question": "{text}\u2028"}}\n'),
+        ("bench.txt", "{text}\r\nwhat is the capital of the moon\r\n"),
+    ],
+)
+def test_a_benchmark_is_read_cell_by_cell_however_it_is_parted(tmp_path: Path, name: str, content: str) -> None:
+    """A file with semicolons, as Excel writes it in half of Europe, and NDJSON hold the same texts as any other: read
+    as whole lines they would be like no row, and what repeats the benchmark would be trained on."""
+    (tmp_path / name).write_bytes(content.format(text=TEST).encode())
+    more = f'\n[curate.contamination]\nfiles = ["{name}"]\n'
+    spec = load(project(tmp_path, train="a street in the rain\n", more=more)).spec
+    assert TEST in [text.strip() for text in held_out_of(spec, tmp_path, ()).texts]

@@ -234,3 +234,20 @@ def test_a_test_answer_has_room_for_the_longest_output(tmp_path: Path, words: in
     spec = taken(tmp_path, "a.csv", f"question,answer\n{rows}")["spec"]
     assert spec.evaluate.sampling.max_tokens == tokens
     assert spec.evaluate.sampling.temperature == 0.7
+
+
+def test_broken_lines_among_pairs_cost_themselves_alone(tmp_path: Path) -> None:
+    """A third of the lines broken, the first among them, is still the file that it is; `init` says how many rows that
+    costs. Where rows bring no outputs a broken line stops a run, so it stops `init`, before anything is written."""
+    good = [{"instruction": f"Explain part {n}.", "input": "", "output": f"Part {n} holds a lamp."} for n in range(8)]
+    lines = ["{not json", '{"instruction": "Explain.", "outptu": "x"}', *map(json.dumps, good), '{"instruction": "a']
+    (tmp_path / "alpaca.jsonl").write_text("\n".join(lines))
+    made = Project(tmp_path).run("init", "mine", "--from", "alpaca.jsonl")
+    assert made.returncode == 0, made.stderr
+    assert "as Alpaca has" in made.stdout
+    assert "3 of 11 rows are not used: json 2, column 1" in made.stdout
+    (tmp_path / "notes.jsonl").write_text('{"text": "My lamp flickers at night"}\n{broken\n')
+    refused = Project(tmp_path).run("init", "other", "--from", "notes.jsonl")
+    assert refused.returncode == 4
+    assert "notes.jsonl:2: is not valid JSON" in refused.stderr
+    assert not (tmp_path / "other").exists()

@@ -688,3 +688,13 @@ def test_a_vllm_of_ones_own_and_an_address_are_two_teachers(tmp_path: Path) -> N
     with pytest.raises(SpecError, match=r"vllm starts a server of its own, and url names another"):
         load(wrote(tmp_path, addressed), ["teacher.vllm=some/model"])
     assert load(wrote(tmp_path), ["teacher.vllm=some/model"]).spec.teacher.url == "vllm"
+
+
+def test_a_label_in_another_script_is_told_to_stand_in_quotation_marks(tmp_path: Path) -> None:
+    """TOML takes bare keys of English letters alone, and labels are keys: the sentence shows how to write this one."""
+    for label in ("orthopédie", "ключ", "ORL / ophtalmo"):
+        spec = f'[task]\nkind = "classify"\n[task.labels]\n{label} = "os"\n'
+        with pytest.raises(SpecError, match=re.escape(f'quotation marks: "{label}" = ...')):
+            parse(spec, tmp_path)
+    with pytest.raises(SpecError, match="Mend that line"):
+        parse('[task]\nname = "a" style = "b"\n', tmp_path)

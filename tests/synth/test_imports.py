@@ -122,6 +122,52 @@ def test_a_path_needs_objects(tmp_path):
         read_seeds([SeedSource(path="a.parquet", kind="pair", columns=columns)], tmp_path)
 
 
+def test_what_would_stand_in_a_null_is_empty(tmp_path):
+    """An issue without a milestone has none of its titles: as an extra column that is an empty text and costs no row,
+    as the text of a seed it is blank, and as a reference it is none."""
+    rows = [
+        {"title": "one", "milestone": None, "body": {"text": "a"}, "by": {"team": None}},
+        {"title": "two", "milestone": {"title": "v1"}, "body": None, "by": {"team": {"name": "core"}}},
+    ]
+    columns = {"text": "title", "milestone": "milestone.title", "team": "by.team.name"}
+    reading = read(tmp_path, rows, kind="input", columns=columns, reference="body.text")
+    assert [(seed.text, dict(seed.columns), seed.reference) for seed in reading.seeds] == [
+        ("one", {"milestone": "", "team": ""}, "a"),
+        ("two", {"milestone": "v1", "team": "core"}, None),
+    ]
+    reading = read(tmp_path, rows, kind="input", columns={"text": "body.text"})
+    assert [problem.what.partition(":")[0] for problem in reading.problems] == ["blank"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [
+        ("<image>\nWhat is in it?", "holds <image>"),
+        ("What is in it?\n<video>", "holds <video>"),
+        ([{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": "a"}}], "'image_url'"),
+    ],
+)
+def test_a_turn_with_a_picture_costs_the_row(tmp_path, asked, what):
+    """An answer about a picture that the model never sees teaches it to make one up; words about the tag are text."""
+    seen = {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "A red cat."}]}
+    told = {"messages": turns("What does the tag <image> do in a prompt?", "It stands for a picture.")}
+    reading = read(tmp_path, [seen, told])
+    assert [seed.reference for seed in reading.seeds] == ["It stands for a picture."]
+    assert what in reading.problems[0].what
+    assert "only text is read" in reading.problems[0].what
+
+
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}])
+def test_an_answer_that_is_not_to_be_learned_from_is_no_output(tmp_path, mark):
+    """OpenAI's `weight` 0 and Axolotl's `train` false keep a turn out of the loss: as the last answer it costs the row,
+    earlier it changes nothing."""
+    chat = turns("It drips", "Where?", "Below", "We are sorry.")
+    left_out = {"messages": [*chat[:3], {**chat[3], **mark}]}
+    reading = read(tmp_path, [left_out, {"messages": [chat[0], {**chat[1], **mark}, *chat[2:]]}], kind="conversation")
+    assert [problem.where for problem in reading.problems] == ["rows.jsonl:1"]
+    assert "turn 4, the last answer, says itself" in reading.problems[0].what
+
+
 def test_a_system_prompt_of_a_row_is_the_one_of_its_pair(tmp_path):
     """Chat rows keep their system prompt; the spec's stands in where a row brings none."""
     rows = [{"messages": turns("a", "b", system="Be brief.")}, {"messages": turns("c", "d")}]

@@ -173,7 +173,7 @@ def test_generation_is_refused_before_it_asks(base: Path, monkeypatch: pytest.Mo
     )
     project = load(folder)
     with Store.open(Store.url_for(project)) as store:
-        with pytest.raises(PairsmithError, match=r"train\.base = 'base' cannot be trained"):
+        with pytest.raises(PairsmithError, match=r"train\.base = 'base': cannot be trained"):
             generate(project, store)
         assert not store.receipts()
         assert not store.call_index().keys()

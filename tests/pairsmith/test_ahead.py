@@ -1,0 +1,73 @@
+"""What a later stage would refuse is told before a teacher is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pairsmith.health import findings
+from pairsmith.project import Project
+from schemas.errors import PairsmithError
+from tests.synth.loopback import LoopbackTeacher, says
+
+SPEC = """
+[task]
+name = "ahead"
+style = "Say it in one rich sentence."
+
+[[seeds]]
+path = "seeds.txt"
+
+[curate.score]
+model = "none"
+"""
+WRONG = {
+    'curate.gates.user=["nofile:polite"]': (3, "no module 'nofile'"),
+    'curate.gates.json_schema="no.json"': (3, "no.json cannot be read"),
+    'curate.select.spread="lenght"': (3, "no seed has a column 'lenght'"),
+    'curate.score.model="juge"': (3, "Did you mean 'judge'?"),
+    'curate.score.model="./rewards"': (3, "there is no folder './rewards'"),
+    'curate.score.model="similarity"': (3, "no seed brings one"),
+    'curate.nli="./nli"': (3, "there is no folder './nli'"),
+    'curate.contamination.files=["bench.jsonl"]': (4, "there is no file 'bench.jsonl'"),
+    'review.gold="gold.jsonl"': (4, "gold.jsonl: cannot be read"),
+    'evaluate.user=["nofile:right"]': (3, "no module 'nofile'"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "pairsmith.toml").write_text(SPEC)
+    (tmp_path / "seeds.txt").write_text("".join(f"a boat with {n} sails\n" for n in range(30)))
+    return tmp_path
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_a_later_stage_would_refuse_costs_no_request(folder: Path, wrong: str) -> None:
+    """Gates, checks, scorers, gold rows, and benchmarks that are not there stop `generate` and `forecast` before
+    the first request, with the sentence and the exit code of the stage that needs them."""
+    code, sentence = WRONG[wrong]
+    with LoopbackTeacher(lambda ask: says("A boat.")) as teacher:
+        project = Project(folder, [f"teacher.url={teacher.url}", "teacher.model=loopback", wrong])
+        for stage in (project.generate, project.forecast):
+            with pytest.raises(PairsmithError) as caught:
+                stage()
+            assert sentence in str(caught.value)
+            assert caught.value.exit_code == code
+        assert teacher.asked == []
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_doctor_says_it_too(folder: Path, wrong: str) -> None:
+    """`doctor` fails on the same names, each told once."""
+    said = [f"{check.what} {check.fix}" for check in findings(folder, (wrong,)) if check.state == "fail"]
+    assert len([line for line in said if WRONG[wrong][1] in line]) == 1, said
+
+
+def test_what_only_a_hub_could_tell_is_let_through(folder: Path) -> None:
+    """A name that may be one of a hub, with an owner or of before there were owners, is not refused unasked."""
+    with LoopbackTeacher(lambda ask: says("A boat under full sail on a bright sea.")) as teacher:
+        for name in ("Skywork/Skywork-Reward-V2-Qwen3-8B", "deberta-reward"):
+            asked = [f"teacher.url={teacher.url}", "teacher.model=loopback", f"curate.score.model={name}"]
+            assert Project(folder, asked).generate().counts.failed == 0
