@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 
 from curate.gates.judgement import Gate, Judgement, crashed, passed, quote, rejected
+from curate.gates.patterns import row_of
+from curate.gates.time_limit import TookTooLong, limited
 from schemas.records import Pair
 
 
@@ -14,12 +16,14 @@ def json_schema(schema: Any) -> Gate:
     """A gate: the output is JSON (RFC 8259: no NaN, no comment, no code fence) and valid under `schema`.
 
     Reasons: `not_json` with line and column, `schema` with the path of the worst error. `format` is not checked, as the
-    standard leaves it. A schema that cannot be applied (a reference that leads nowhere or in a circle) judges nothing.
+    standard leaves it. A schema that cannot be applied (a reference that leads nowhere or in a circle) judges nothing, nor does
+    one with a pattern that takes too long (`curate.gates.time_limit`).
     """
     from jsonschema import exceptions, validators
     from referencing import Registry
 
     validator = validators.validator_for(schema)(schema, registry=Registry())
+    settings = repr(schema)
 
     def gate(pair: Pair) -> Judgement:
         try:
@@ -27,7 +31,10 @@ def json_schema(schema: Any) -> Gate:
         except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
             return rejected("not_json", f"{error}: {quote(pair.output)}")
         try:
-            worst = exceptions.best_match(validator.iter_errors(value))
+            with limited("the JSON schema", settings, row_of(pair)):
+                worst = exceptions.best_match(validator.iter_errors(value))
+        except TookTooLong as late:
+            return crashed(str(late))
         except Exception as error:
             return crashed(f"the schema cannot be applied: {type(error).__name__}: {error}")
         if worst is not None:
