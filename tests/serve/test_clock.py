@@ -56,20 +56,20 @@ def test_a_job_and_its_stream_outlive_every_clock(tmp_path: Path, clock: Clock) 
                 for offset_s, requests in ((0, 1), (2 * DAY_S, 2), (-DAY_S, 3)):
                     clock.set(offset_s)
                     answered[0] = requests
-                    at_least(told, job, 2 * requests)
+                    at_least(told, job, 2 * requests - 1)  # of two in a moment the second may not be told
             server.process.kill()
             server.process.wait()
         with Served(workspace.root, **clock.environment) as server:
             answered[0] = 12
             done = server.job(job, "done", "failed", "stopped")
-            assert (done["state"], done["answer"]["counts"]["waiting"]) == ("done", 24)
+            assert (done["state"], done["answer"]["waiting"]) == ("done", 24)
             assert len(teacher.asked) == 12, "two samples of each of twelve seeds in one request, and nothing twice"
             write_seeds(folder, tuple(f"a lamp of {n} arms" for n in range(40)))
             clock.set(-2 * DAY_S)
             again = server.ask(jobs, {"command": "generate"})["id"]
             server.job(again, "running")
-            assert f"/jobs/{again}" in refused(server, jobs, {"command": "curate"})
-            assert f"/jobs/{again}" in page(server, "/p/tiny/run")
+            assert "project_busy" in refused(server, jobs, {"command": "curate"})
+            assert again[-8:] in page(server, "/p/tiny/run")
             server.ask(f"/api/v1/jobs/{again}/cancel", {})
             clock.set(DAY_S)
             answered[0] = 999
