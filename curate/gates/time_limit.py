@@ -15,7 +15,9 @@ from typing import Any
 
 LIMIT_S = 1.0  # of the processor's time for one text; an ordinary pattern takes a thousandth of a thousandth
 _TEXTS = 3  # that may take so long
-_WHY = "A pattern that repeats what repeats itself, as (a+)+b does, can take exponential time: write it with one repeat."
+_WHY = (
+    "A pattern that repeats what repeats itself, as (a+)+b does, can take exponential time: write it with one repeat."
+)
 _slow: Counter[tuple[str, str]] = Counter()  # texts by check and pattern
 
 

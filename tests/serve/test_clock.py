@@ -97,9 +97,7 @@ def page(server: Served, path: str) -> str:
     return httpx.get(server.url + path, headers={"Accept": "text/html"}, timeout=60).text
 
 
-def test_stages_that_ran_on_another_day_are_done(
-    workspace: Workspace, teacher: LoopbackTeacher, clock: Clock
-) -> None:
+def test_stages_that_ran_on_another_day_are_done(workspace: Workspace, teacher: LoopbackTeacher, clock: Clock) -> None:
     """A stage that ran a day before the one it follows, by the clock, is neither stale nor older: what counts is what it
     was made of."""
     project = Project(write_project(workspace, "tiny", teacher.url))

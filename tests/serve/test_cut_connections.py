@@ -69,9 +69,9 @@ class Proxy:
             one.close()
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Served, Proxy, Workspace]]:
-    workspace = Workspace(tmp_path / "space")
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Proxy, Workspace]]:
+    workspace = Workspace(tmp_path_factory.mktemp("cut") / "space")
     with Served(workspace.root) as server, Proxy(server.url) as proxy:
         yield server, proxy, workspace
 
@@ -131,41 +131,41 @@ def test_a_stream_that_is_cut_goes_on_where_it_was(
         done = [progress(state) for _, state in events if state["data"]["id"] == job]
         assert done == sorted(done)
     proxy.seconds = None
-    for known, again in ((events[-1][0], 0), ("", 2), ("0123456789abcdef.7", 2), ("nonsense", 2)):
-        told = present(server.url, known)
-        assert [name for name in told if name == "job"] == ["job"] * again
-        assert ("anew" in told) is (bool(known) and again > 0), "all is told anew where it cannot be gone on"
+    new = server.ask("/api/v1/projects/one/jobs", {"command": "curate"})["id"]
+    server.job(new, "done", "failed")
+    names, job = first(server.url, events[-1][0], 1)
+    assert (names, job) == (["job"], new), "what was heard before is not told again"
+    assert first(server.url, "", 2)[0] == ["job", "job"]
+    for known in ("0123456789abcdef.7", "nonsense", events[-1][0].partition(".")[0]):
+        assert first(server.url, known, 2)[0] == ["anew", "job", "job"], "all is told anew where it cannot be gone on"
 
 
 def progress(state: dict[str, Any]) -> int:
     return int((((state["data"]["progress"] or {}).get("numbers")) or {}).get("done") or 0)
 
 
-def present(url: str, known: str) -> list[str]:
-    """The names of the events that are told at once. Nothing moves any more, so what comes then is the beat."""
+def first(url: str, known: str, jobs: int) -> tuple[list[str], str]:
+    """The names of the first events, up to so many of jobs, and the job of the last of those."""
     names = []
     headers = {"Last-Event-ID": known} if known else {}
     with httpx.stream("GET", f"{url}/api/v1/events", headers=headers, timeout=60) as stream:
-        for line in stream.iter_lines():
-            if line.startswith(": beat"):
+        for event in _events(stream.iter_lines()):
+            names.append(event["event"])
+            if names.count("job") == jobs:
                 break
-            if line.startswith("event: "):
-                names.append(line.removeprefix("event: "))
-    return names
+    return names, json.loads(event["data"])["data"]["id"]
 
 
-def test_a_file_that_is_cut_off_is_not_kept(
-    served: tuple[Served, Proxy, Workspace], teacher: LoopbackTeacher
-) -> None:
+def test_a_file_that_is_cut_off_is_not_kept(served: tuple[Served, Proxy, Workspace], teacher: LoopbackTeacher) -> None:
     """Neither half a file of seeds nor its bytes on the disk; sent again it is taken, and counts once."""
     server, proxy, workspace = served
-    folder = write_project(workspace, "tiny", teacher.url)
+    folder = write_project(workspace, "upload", teacher.url)
     server.ask("/api/v1/teachers/allowed", {"url": teacher.url})
     big = "".join(f'{{"text": "a lamp of {n} arms, {"and so on " * 40}"}}\n' for n in range(10_000)).encode()
 
     def sends() -> httpx.Response:
         ours, file = {"Sec-Fetch-Site": "same-origin"}, {"file": ("big.jsonl", big)}
-        return httpx.post(f"{proxy.url}/api/v1/projects/tiny/seeds", files=file, headers=ours, timeout=120)
+        return httpx.post(f"{proxy.url}/api/v1/projects/upload/seeds", files=file, headers=ours, timeout=120)
 
     before = files(workspace.root)
     proxy.bytes = len(big) // 2
@@ -193,14 +193,14 @@ def test_a_download_that_is_cut_off_is_known_and_goes_on(
 ) -> None:
     """No half file passes for a whole one, whichever way it is sent; a file of the dataset goes on from any byte."""
     server, proxy, workspace = served
-    write_project(workspace, "tiny", teacher.url, SUBJECTS)
+    write_project(workspace, "dataset", teacher.url, SUBJECTS)
     server.ask("/api/v1/teachers/allowed", {"url": teacher.url})
     for command in ("generate", "curate"):
-        job = server.ask("/api/v1/projects/tiny/jobs", {"command": command})["id"]
+        job = server.ask("/api/v1/projects/dataset/jobs", {"command": command})["id"]
         assert server.job(job, "done", "failed")["state"] == "done"
-    (dataset,) = server.ask("/api/v1/projects/tiny/artifacts")["items"]
-    artifact = f"/api/v1/projects/tiny/artifacts/{dataset['id']}/download"
-    for path in (f"{artifact}?format=jsonl", artifact, "/api/v1/projects/tiny/rows/download?format=parquet"):
+    (dataset,) = server.ask("/api/v1/projects/dataset/artifacts")["items"]
+    artifact = f"/api/v1/projects/dataset/artifacts/{dataset['id']}/download"
+    for path in (f"{artifact}?format=jsonl", artifact, "/api/v1/projects/dataset/rows/download?format=parquet"):
         whole = httpx.get(server.url + path).content
         proxy.bytes = len(whole) // 2
         with pytest.raises(httpx.TransportError):

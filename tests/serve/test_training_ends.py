@@ -19,7 +19,14 @@ from train.results import read_result
 pytestmark = pytest.mark.timeout(2400)
 _WITHIN_S = 1000.0  # on a machine that does much else
 KEYS = {
-    **{"train.r": 4, "train.batch": 4, "train.epochs": 400, "train.learning_rate": 0.01, "evaluate.samples": 1},
+    "train.r": 4,
+    "train.batch": 4,
+    "train.epochs": 400,
+    "train.learning_rate": 0.01,
+    # So small a model does not end its answers.
+    "evaluate.samples": 1,
+    "evaluate.max_seeds": 2,
+    "evaluate.sampling": {"temperature": 0.7, "max_tokens": 24},
     "evaluate.checks": [{"name": "flag", "pattern": "--ar"}],
 }
 
