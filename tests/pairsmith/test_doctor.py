@@ -73,8 +73,8 @@ def test_a_key_is_checked_and_not_shown(project: Project) -> None:
 
 
 def test_the_argilla_that_is_to_be_asked_is_looked_at(project: Project) -> None:
-    """Its key and its address are checked, or that ours could listen; nothing is started, and review that is off is told
-    as off."""
+    """Its key and its address are checked, or that ours could listen; nothing is started, and review that is off is
+    told as off."""
 
     def told(*settings: str, **environment: str) -> dict[str, str]:
         options = [part for setting in settings for part in ("--set", setting)]

@@ -108,8 +108,8 @@ def test_one_whose_job_was_stopped_while_it_started_does_nothing(job_folder: Pat
 def test_one_that_is_stopped_has_its_time_by_every_clock(
     job_folder: Path, monkeypatch: pytest.MonkeyPatch, years: int
 ) -> None:
-    """A clock that is set after a job was asked to stop neither kills it at once nor leaves one that hears nothing alive
-    for as long: its time is counted by the server that asks."""
+    """A clock that is set after a job was asked to stop neither kills it at once nor leaves one that hears nothing
+    alive for as long: its time is counted by the server that asks."""
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
     with (job_folder / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

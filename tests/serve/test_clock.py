@@ -98,8 +98,8 @@ def page(server: Served, path: str) -> str:
 
 
 def test_stages_that_ran_on_another_day_are_done(workspace: Workspace, teacher: LoopbackTeacher, clock: Clock) -> None:
-    """A stage that ran a day before the one it follows, by the clock, is neither stale nor older: what counts is what it
-    was made of."""
+    """A stage that ran a day before the one it follows, by the clock, is neither stale nor older: what counts is what
+    it was made of."""
     project = Project(write_project(workspace, "tiny", teacher.url))
     clock.set(DAY_S)
     assert project.run("generate", **clock.environment).returncode == 0

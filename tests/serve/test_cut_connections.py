@@ -24,8 +24,8 @@ SUBJECTS = tuple(f"a lamp of {n} arms" for n in range(30))
 
 
 class Proxy:
-    """`with Proxy(url) as proxy:` passes connections on to `url` and cuts each after `seconds`, or so many bytes of what
-    is sent or answered. None never does."""
+    """`with Proxy(url) as proxy:` passes connections on to `url` and cuts each after `seconds`, or so many bytes of
+    what is sent or answered. None never does."""
 
     def __init__(self, url: str) -> None:
         self.seconds: float | None = None
@@ -57,7 +57,8 @@ class Proxy:
         with suppress(OSError):
             while some := one.recv(65_536):
                 if left is not None and (left := left - len(some)) < 0:
-                    return self._cut(one, other)
+                    self._cut(one, other)
+                    return
                 other.sendall(some)
             other.shutdown(socket.SHUT_WR)
 

@@ -11,6 +11,7 @@ from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, moving
 from pairsmith.serve.pages.run import _reasons, _rows_move
+from schemas.money import Cost
 from schemas.project import Project
 from schemas.records import Counts, Receipt, now
 from schemas.spec import Spec
@@ -18,6 +19,19 @@ from schemas.spec import Spec
 SPEC = Spec.model_validate(
     {"task": {"name": "a", "style": "Write it well."}, "seeds": [{"path": "s.jsonl"}], "evaluate": {"checks": []}}
 )
+
+
+def test_what_was_spent_is_told_by_its_value() -> None:
+    """Nothing and free are not the same; against a cap both are nothing, and what nobody knows is neither."""
+    capped = Spec.model_validate({**SPEC.model_dump(exclude_unset=True), "budget": {"max_usd": 5}})
+
+    def told(spec: Spec, *costs: Cost) -> str:
+        return words.spent(Snapshot("a", Project(Path(), spec), None, (), (), costs))
+
+    free, paid, unknown = Cost(requests=3), Cost(requests=3, usd=0.25), Cost(requests=3, unpriced=3)
+    assert [told(SPEC), told(SPEC, free), told(SPEC, free, paid)] == ["nothing", "free", "$0.2500"]
+    assert [told(capped), told(capped, free)] == ["nothing of $5.00"] * 2
+    assert [told(capped, paid), told(capped, unknown)] == ["$0.2500 of $5.00", "cost unknown of $5.00"]
 
 
 def page(next_stage: str, why: str, gate: str) -> str:

@@ -313,11 +313,10 @@ def reason(code: str | None, detail: str | None = None) -> str:
 
 def spent(of: Snapshot) -> str:
     """What teachers have cost, against the cap."""
-    if not of.spent.requests or (of.spent.total == 0 and of.cap_usd):
-        cost = "nothing"
-    else:
-        cost = told(of.spent)
-    return f"{cost} of {dollars(of.cap_usd)}" if of.cap_usd else cost
+    cost = told(of.spent) if of.spent.requests else "nothing"
+    if not of.cap_usd:
+        return cost
+    return f"{'nothing' if of.spent.total == 0 else cost} of {dollars(of.cap_usd)}"
 
 
 def money_range(found: Mapping[str, Any] | None) -> str:
