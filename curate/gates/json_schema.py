@@ -16,8 +16,8 @@ def json_schema(schema: Any) -> Gate:
     """A gate: the output is JSON (RFC 8259: no NaN, no comment, no code fence) and valid under `schema`.
 
     Reasons: `not_json` with line and column, `schema` with the path of the worst error. `format` is not checked, as the
-    standard leaves it. A schema that cannot be applied (a reference that leads nowhere or in a circle) judges nothing, and one
-    with a pattern that takes too long not this row (`curate.gates.time_limit`).
+    standard leaves it. A schema that cannot be applied (a reference that leads nowhere or in a circle) judges nothing,
+    and one with a pattern that takes too long not this row (`curate.gates.time_limit`).
     """
     from jsonschema import exceptions, validators
     from referencing import Registry

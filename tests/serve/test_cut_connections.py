@@ -46,11 +46,16 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listening.accept()
-                server = socket.create_connection(self._to)
-                if self.seconds is not None:
-                    threading.Timer(self.seconds, self._cut, (client, server)).start()
-                for one, other in ((client, server), (server, client)):
-                    threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
+                threading.Thread(target=self._connect, args=(client,), daemon=True).start()
+
+    def _connect(self, client: socket.socket) -> None:
+        with client, socket.create_connection(self._to) as server:
+            if self.seconds is not None:
+                threading.Timer(self.seconds, self._cut, (client, server)).start()
+            back = threading.Thread(target=self._pass_on, args=(server, client), daemon=True)
+            back.start()
+            self._pass_on(client, server)
+            back.join()
 
     def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
         left = self.bytes
@@ -67,7 +72,6 @@ class Proxy:
         for one in both:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-            one.close()
 
 
 @pytest.fixture(scope="module")
