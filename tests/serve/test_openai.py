@@ -177,8 +177,8 @@ def test_a_project_is_trained_watched_and_stopped(service: Service) -> None:
 
 
 def test_a_file_becomes_a_project_that_is_run_without_review(service: Service) -> None:
-    """Its conversations are the seeds, the base is one that the policy lets through, and an answer of the evaluation has
-    room for the longest of theirs, not for 512 tokens."""
+    """Its conversations are the seeds, the base is one that the policy lets through, and an answer of the evaluation
+    has room for the longest of theirs, not for 512 tokens."""
 
     async def scene(client: Any) -> None:
         file = await client.files.create(file=("x.jsonl", GOOD), purpose="fine-tune")
