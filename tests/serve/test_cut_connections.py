@@ -24,8 +24,8 @@ SUBJECTS = tuple(f"a lamp of {n} arms" for n in range(30))
 
 
 class Proxy:
-    """`with Proxy(url) as proxy:` passes connections on to `url` and cuts each after `seconds`, or so many bytes of
-    what is sent or answered. None never does."""
+    """`with Proxy(url) as proxy:` passes connections on to `url` and cuts each `seconds` after its first event, which on
+    a busy machine may be late, or after so many bytes of what is sent or answered. None never does."""
 
     def __init__(self, url: str) -> None:
         self.seconds: float | None = None
@@ -50,8 +50,6 @@ class Proxy:
 
     def _connect(self, client: socket.socket) -> None:
         with client, socket.create_connection(self._to) as server:
-            if self.seconds is not None:
-                threading.Timer(self.seconds, self._cut, (client, server)).start()
             back = threading.Thread(target=self._pass_on, args=(server, client), daemon=True)
             back.start()
             self._pass_on(client, server)
@@ -65,6 +63,8 @@ class Proxy:
                     self._cut(one, other)
                     return
                 other.sendall(some)
+                if self.seconds is not None and b"data: " in some:
+                    threading.Timer(self.seconds, self._cut, (one, other)).start()
             other.shutdown(socket.SHUT_WR)
 
     def _cut(self, *both: socket.socket) -> None:
