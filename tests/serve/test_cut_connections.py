@@ -24,8 +24,8 @@ SUBJECTS = tuple(f"a lamp of {n} arms" for n in range(30))
 
 
 class Proxy:
-    """`with Proxy(url) as proxy:` passes connections on to `url` and cuts each `seconds` after its first event, which on
-    a busy machine may be late, or after so many bytes of what is sent or answered. None never does."""
+    """`with Proxy(url) as proxy:` passes connections on to `url` and cuts each `seconds` after its first event, which
+    on a busy machine may be late, or after so many bytes of what is sent or answered. None never does."""
 
     def __init__(self, url: str) -> None:
         self.seconds: float | None = None
