@@ -74,7 +74,7 @@ max_length = 256
 
 [evaluate]
 samples = 2
-max_seeds = 2
+max_seeds = 3
 resamples = 200
 sampling = { temperature = 0.7, top_p = 0.95, max_tokens = 32 }
 checks = [{ name = "light", pattern = "light|sun|lamp" }, { name = "two_parts", pattern = ", " }]
