@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
 
 import click
 
-from schemas.errors import Interrupted, PairsmithError
+from schemas.errors import Interrupted, PairsmithError, StoreFull
 
 WriteJson = Callable[[dict[str, Any]], None]
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def nothing_closed() -> None:
+    """Let descriptors 0 to 2 lead nowhere where they are closed (`>&-`, some daemons): else the next file that is
+    opened would have that number, and what is printed would be written into it."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 @contextmanager
@@ -48,7 +68,8 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: Wr
     def tell(problem: dict[str, Any]) -> None:
         for told in (write_json, watcher):
             if told is not None:
-                told({"error": problem})
+                with suppress(OSError):  # it may be what has failed
+                    told({"error": problem})
 
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
@@ -56,6 +77,13 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: Wr
         # The reader, such as `head`, has seen enough. Point stdout elsewhere so that the last flush does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    if isinstance(error, OSError) and error.errno in _FULL:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # it may be where stdout goes
+        error = StoreFull(
+            f"nothing more can be written ({os.strerror(error.errno)}).",
+            where=str(error.filename or "standard output, or a file of the project"),
+            fix="Free some space there, then run the same command again: everything finished is in the store.",
+        )
     if isinstance(error, KeyboardInterrupt | click.Abort):
         error = Interrupted(
             "everything finished is in the store.", fix="Run the same command again: it goes on from there."

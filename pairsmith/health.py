@@ -212,6 +212,8 @@ def _prompts_and_gates(project: Project) -> Iterator[Check]:
     try:
         named = [d.prompt for d in (generate.forward, generate.backward) if d.enabled]
         yield Check("prompts", "ok", ", ".join(prompts.load(name, project.folder).ref for name in named))
+        for name in prompts.unused(named, project.folder):
+            yield Check("prompts", "warn", f"prompts/{name} is not used", "Name it in generate.forward.prompt.")
     except PairsmithError as error:
         yield failed("prompts", error)
     try:

@@ -258,7 +258,8 @@ class RewardOutcome(Outcome):
 class EvaluateOutcome(StageOutcome):
     """system -> its pass rate with its interval (`share`, `low`, `high`), the same under both decodings in `systems`,
     and system -> decoding -> what may be said of the tuned model against it; the verdict (`train.verdict.Verdict`);
-    `reused`: it was there already. `gated`: the command was asked for the verdict as its exit code."""
+    `reused`: it was there already. `gated`: the command was asked for the verdict as its exit code. `sha256` is that of
+    the evaluation's file."""
 
     pass_rate: Mapping[str, Mapping[str, float]] = field(default_factory=dict, metadata={"earlier": ("strict_pass",)})
     systems: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
@@ -266,6 +267,7 @@ class EvaluateOutcome(StageOutcome):
     verdict: Json = field(default_factory=dict)
     reused: bool = False
     gated: bool = False
+    sha256: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,16 @@ registry/TASK/aliases.json    what each alias has named, oldest first: the way b
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from schemas.errors import NoWork, UsageError
+from schemas.errors import InputError, MissingDependency, NoWork, UsageError
 from schemas.files import replaced, replaced_folder
 from schemas.records import Json
 
@@ -48,24 +51,36 @@ class Registry:
         return told
 
     def add(self, export: Path) -> str:
-        """Copy an export in as the next version, which `latest` then names. An export that is there already is found
-        and not copied again. Raises NoWork where `export` is none or holds no model."""
+        """Copy an export in as the next version, which `latest` then names. An export that is there already, with all
+        of its files, is found and not copied again. Raises NoWork where `export` is none or holds no model, InputError
+        for weights that are not those that were trained."""
         mark = export / "export.json"
         if not mark.is_file() or not (export / "adapter").is_dir():
             raise NoWork(
                 "there is no export with a model in it.", where=str(export), fix="Run `pairsmith export` first."
             )
-        told = mark.read_bytes()
-        same = (name for name in self.versions() if (self.folder / name / mark.name).read_bytes() == told)
-        version = next(same, None)
-        if version is None:
-            # The number of a version that was deleted is not given again: an alias may have named it.
-            given = [*self.versions(), *(name for named in self.aliases().values() for name in named)]
-            version = f"v{max((int(name[1:]) for name in given), default=0) + 1}"
-            with replaced_folder(self.folder / version) as partial:
-                shutil.copytree(export, partial, dirs_exist_ok=True)
-        self.point(LATEST, version)
+        refuse_other_weights(export)
+        told = mark.read_bytes(), _files(export)
+        with self._alone():
+            kept = ((name, self.folder / name) for name in self.versions())
+            same = (name for name, place in kept if ((place / mark.name).read_bytes(), _files(place)) == told)
+            version = next(same, None)
+            if version is None:
+                # The number of a version that was deleted is not given again: an alias may have named it.
+                given = [*self.versions(), *(name for named in self.aliases().values() for name in named)]
+                version = f"v{max((int(name[1:]) for name in given), default=0) + 1}"
+                with replaced_folder(self.folder / version) as partial:
+                    shutil.copytree(export, partial, dirs_exist_ok=True)
+            self._point(LATEST, version)
         return version
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Until the end of the block nobody else changes the registry: two releases at once are two versions."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def point(self, alias: str, version: str) -> None:
         """Let `alias` name `version`. Raises UsageError for a name that is none and a version that is not there."""
@@ -74,6 +89,10 @@ class Registry:
         if version not in self.versions():
             known = ", ".join(self.versions()) or "none"
             raise UsageError(f"there is no version '{version}'; there are: {known}.", where=str(self.folder))
+        with self._alone():
+            self._point(alias, version)
+
+    def _point(self, alias: str, version: str) -> None:
         named = self.aliases()
         before = named.get(alias, [])
         if (place := self.folder / alias).exists() and not place.is_symlink():
@@ -84,6 +103,12 @@ class Registry:
 
     def roll_back(self, alias: str) -> str:
         """Let `alias` name what it named before; returns that version. Raises UsageError where there was none."""
+        if alias not in self.aliases():
+            raise UsageError(f"there is no alias '{alias}'.", where=str(self.folder))
+        with self._alone():
+            return self._roll_back(alias)
+
+    def _roll_back(self, alias: str) -> str:
         named = self.aliases()
         if len(named.get(alias, [])) < 2:
             raise UsageError(f"'{alias}' has named nothing before.", where=str(self.folder))
@@ -109,27 +134,60 @@ class Registry:
             {
                 "version": version,
                 "aliases": sorted(alias for alias, named in present.items() if named == version),
-                **json.loads((self.folder / version / "export.json").read_bytes()),
+                **self._told(version),
             }
             for version in self.versions()
         ]
+
+    def _told(self, version: str) -> Json:
+        mark = self.folder / version / "export.json"
+        try:
+            told: Json = {"adapter": "", **json.loads(mark.read_bytes())}
+        except (ValueError, TypeError):
+            fix = f"Delete the folder {version}, or put the file back from a copy."
+            raise UsageError("it is damaged, so nobody knows what was released.", where=str(mark), fix=fix) from None
+        return told
 
     def _write(self, named: dict[str, list[str]]) -> None:
         with replaced(self.folder / _ALIASES) as partial:
             partial.write_text(json.dumps(named, indent=2) + "\n", encoding="utf-8")
 
     def _link(self, alias: str, version: str) -> None:
-        new = self.folder / f".{alias}.{os.getpid()}"
+        new = self.folder / f".{alias}.new"
+        new.unlink(missing_ok=True)
         new.symlink_to(version, target_is_directory=True)
         os.replace(new, self.folder / alias)
+
+
+def _files(folder: Path) -> set[str]:
+    """The places of all files in an export: with a GGUF that was added later it is another one."""
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+
+
+def refuse_other_weights(export: Path) -> None:
+    """Raises InputError if the adapter or the merged model of an export is not what its record of training says."""
+    from train.results import read_result, refuse_changed, sha256
+
+    trained = read_result(export / "adapter")
+    if trained is None:
+        return
+    refuse_changed(trained)
+    for name, digest in trained.weights.items():
+        place = export / "model" / name.removeprefix("merged/")
+        if name.startswith("merged/") and place.is_file() and sha256(place) != digest:
+            what = "these weights are not those that training wrote."
+            raise InputError(what, where=str(place), fix="Export again: `pairsmith export`.")
 
 
 def push(folder: Path, repository: str, *, private: bool = True) -> str:
     """Upload the model in `folder` (a version) to a hub as `repository`; returns its address. The key is the hub's own
     (`HF_TOKEN`, `hf auth login`). The merged model is uploaded where there is one, else the adapter, and GGUFs."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
+    try:
+        from huggingface_hub import HfApi, errors
+    except ImportError:
+        fix = "Run: pip install 'pairsmith[train]'"
+        raise MissingDependency("a hub is reached through the package huggingface_hub.", fix=fix) from None
+    refuse_other_weights(folder)
     hub = HfApi()
     try:
         hub.create_repo(repository, private=private, exist_ok=True)
@@ -137,9 +195,16 @@ def push(folder: Path, repository: str, *, private: bool = True) -> str:
         hub.upload_folder(repo_id=repository, folder_path=source, commit_message=f"{folder.name}")
         if (folder / "gguf").is_dir():
             hub.upload_folder(repo_id=repository, folder_path=folder / "gguf", path_in_repo="gguf")
-    except (HfHubHTTPError, OSError) as error:
-        first = str(error).strip().partition("\n")[0][:200]
+    except errors.HFValidationError as error:
+        fix = "A name is OWNER/NAME of letters, digits, `-`, `_` and `.`."
+        raise UsageError(f"'{repository}' is no repository: {_first_line(error)}", fix=fix) from None
+    except Exception as error:  # the client raises the errors of its HTTP library, too
         raise NoWork(
-            f"the hub does not take it: {first}", fix="Look at the repository's name and at HF_TOKEN."
+            f"the hub at {hub.endpoint} does not take it: {_first_line(error)}",
+            fix="Look at the repository's name, at HF_TOKEN, and at whether the hub can be reached.",
         ) from None
     return f"{hub.endpoint}/{repository}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from pairsmith.outcome import Outcome
 
 
+_WIDEST = 40  # signs of a name on one line
+
+
 def facts(rows: Iterable[tuple[str, str]], *, width: int = 11) -> RenderableType:
-    """Names and values in two aligned columns; long values wrap inside their own column."""
+    """Names and values in two aligned columns; long values wrap inside their own column, and so do very long names,
+    because none leaves a value no place: it may be a password that is shown once."""
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold", width=width, no_wrap=True)
+    grid.add_column(style="bold", width=min(width, _WIDEST), no_wrap=width <= _WIDEST, overflow="fold")
     grid.add_column(overflow="fold")
     for name, value in rows:
         grid.add_row(escape(name), escape(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from prompts.prompt import Prompt
@@ -59,6 +60,16 @@ def available(folder: Path | None = None) -> list[str]:
     """`name/version` of every prompt that can be loaded, sorted, without reading any of them."""
     roots = _roots(folder)
     return sorted({f"{sub.name}/{v}" for root in roots for sub in _folders(root) for v in _versions(sub)})
+
+
+def unused(used: Iterable[str], folder: Path) -> list[str]:
+    """The project's own prompts that none of these names refers to, where one of them means a prompt of ours: whoever
+    wrote `prompts/enhanse` wanted it to be used."""
+    own, names = (
+        {sub.name for sub in _folders(folder / "prompts") if _versions(sub)},
+        {n.partition("/")[0] for n in used},
+    )
+    return sorted(own - names - {"judge", "compare"}) if names - own else []
 
 
 def _roots(folder: Path | None) -> list[Path]:

@@ -133,11 +133,10 @@ class Prompt:
         def render(**values: Any) -> Messages:
             values = self._spelled(values) | fixed
             self._check(values, self.variables)
-            return tuple(
-                message
-                for turns, ready in groups
-                for message in (ready if ready is not None else self._group(turns, values))
-            )
+            messages: list[Message] = []
+            for turns, ready in groups:
+                messages += self._group(turns, values) if ready is None else ready
+            return tuple(messages)
 
         return render
 
@@ -153,6 +152,8 @@ class Prompt:
         }
 
     def _check(self, values: Mapping[str, Any], needed: Iterable[str]) -> None:
+        if values.keys() == self.variables.keys() and not any(value is None for value in values.values()):
+            return
         for name in values:
             if name not in self.variables:
                 self._refuse(f"does not take a variable '{name}'", f"It takes: {', '.join(self.variables)}.")

@@ -83,21 +83,24 @@ def changed_copy(model: M, changed: Json, *, deep: bool = False, **cached: Any) 
         own = {name: own[name] for name in fields}
     known = model.__pydantic_fields_set__
     if not changed.keys() <= known:  # one set for all that have these fields: a set takes more than all the rest
-        every = frozenset(known | changed.keys())
-        known = _FIELDS_SET.setdefault(every, set(every))
+        every = known | changed.keys()
+        known = _FIELDS_SET.setdefault(frozenset(every), every)
     return _model(type(model), {**own, **changed, **cached}, known)
 
 
 def made(kind: type[M], values: Json, **cached: Any) -> M:
     """A model of values that we have made ourselves and that are right: nothing looks at them again, which takes twice
     as long. What came from elsewhere is validated. `cached` is what is known of it, as its id."""
-    held = {**_defaults(kind), **values}  # in the order of the fields, in which they are written
-    for name, default in _fresh(kind):
-        if name not in values:
-            held[name] = default()
-    held |= cached
-    every = frozenset(values)
-    return _model(kind, held, _FIELDS_SET.get(every) or _FIELDS_SET.setdefault(every, set(every)))
+    names = tuple(values)
+    if (known := _MADE.get((kind, names))) is None:
+        known = _MADE.setdefault((kind, names), _making(kind, names))
+    defaults, fresh, given = known
+    held = {**defaults, **values}  # in the order of the fields, in which they are written
+    for name, default in fresh:
+        held[name] = default()
+    if cached:
+        held |= cached
+    return _model(kind, held, given)
 
 
 def _model(kind: type[M], values: Json, given: set[str]) -> M:
@@ -110,17 +113,16 @@ def _model(kind: type[M], values: Json, given: set[str]) -> M:
     return model
 
 
-@cache
-def _defaults(kind: type[BaseModel]) -> Json:
-    """Each field in its order, with its default where that is a value."""
-    return {name: field.default for name, field in kind.model_fields.items()}
+Making = tuple[Json, Sequence[tuple[str, Callable[[], Any]]], set[str]]
+_MADE: dict[tuple[type[BaseModel], tuple[str, ...]], Making] = {}
 
 
-@cache
-def _fresh(kind: type[BaseModel]) -> tuple[tuple[str, Callable[[], Any]], ...]:
-    """What makes the default of a field where it is made anew each time."""
+def _making(kind: type[BaseModel], names: tuple[str, ...]) -> Making:
+    """What `made` needs for values of these names: each field in its order, with its default where that is a value;
+    what makes the others' that are not given; and one set for all that are given."""
     fields = kind.model_fields.items()
-    return tuple((name, cast("Callable[[], Any]", f.default_factory)) for name, f in fields if f.default_factory)
+    fresh = [(name, cast("Callable[[], Any]", f.default_factory)) for name, f in fields if f.default_factory]
+    return {name: f.default for name, f in fields}, [one for one in fresh if one[0] not in names], set(names)
 
 
 def now() -> datetime:

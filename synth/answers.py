@@ -16,7 +16,7 @@ import orjson
 from schemas.errors import TeacherError
 from schemas.records import Call, CallStatus, FinishMeaning, Json, Message, content_id
 from synth.endpoint import Endpoint
-from synth.thinking import leading_tag, opens_with_thinking, parted
+from synth.thinking import WORDS_OF_TASKS, leading_tag, opens_with_thinking, parted
 
 Violation = Callable[[Any], str | None]
 # So many questions in a row whose answers are nothing but thinking end a run: the others would be paid for in vain.
@@ -53,7 +53,7 @@ _THOUGHT_PART = re.compile("think|thought|reason|analysis", re.IGNORECASE)
 # letters and digits count: `max_tokens`, `MAX_TOKENS`, `max-tokens` and `MaxTokens` are one word.
 _WORDS: dict[str, FinishMeaning] = {
     **dict.fromkeys(
-        ("", "null", "none", "stop", "eos", "eos_token", "end_of_text", "endoftext", "stop_sequence", "word"),
+        ("", "null", "none", "stop", "eos", "eos_token", "end_of_text", "endoftext", "stop_sequence", "word", "normal"),
         "complete",
     ),
     **dict.fromkeys(("stop_token", "stop_string", "eos_found", "stop_string_found"), "complete"),
@@ -76,6 +76,13 @@ _WORDS: dict[str, FinishMeaning] = {
     **dict.fromkeys(("malformed_model_output", "malformed_tool_use", "unexpected_tool_call"), "malformed"),
     **dict.fromkeys(("tool_calls", "tool_call", "tool_use", "function_call", "malformed_function_call"), "malformed"),
 }
+# Words that no list has, by the part that says what went wrong. That an answer is whole is told by a whole word only.
+_PARTS: tuple[tuple[re.Pattern[str], FinishMeaning], ...] = (
+    (re.compile("filter|safety|unsafe|policy|moderat|guardrail|prohibit|block|jailbreak|refus"), "refused"),
+    (re.compile("maxtoken|maxlen|completiontoken|length|tokenlimit|context|incomplete"), "truncated"),
+    (re.compile("error|fail|abort|cancel|interrupt|timeout|timedout|deadline|overload|preempt|disconnect"), "failed"),
+    (re.compile("tool|function"), "malformed"),
+)
 
 
 def _letters(word: str) -> str:
@@ -110,6 +117,8 @@ def judged(
     if choice.get("error"):  # said beside half an answer, whatever else is said (OpenRouter)
         word = "error"
     meaning = finish_meaning(word, declared)
+    if not word and 0 < (_limit(request) or 0) <= tokens:
+        meaning = "truncated"  # nobody said that it had ended, and it took all that it was given
     text, thought, refusal = content
     if thought is None and not text and meaning == "truncated":
         thought = "not shown"  # nothing else takes all tokens and leaves no text
@@ -176,7 +185,17 @@ class Judge:
             violation = self._violations.setdefault(content_id("schema", schema), schema_violation(schema))
         tokens = call.usage.completion_tokens if call.request.get("n", 1) == 1 else 0
         verdict = judged_or_malformed(call.raw, violation, self._declared, call.request, tokens)
-        return call.model_copy(update=verdict._asdict())
+        return call.model_copy(update={"status": verdict.status, "text": verdict.text, "reason": verdict.reason})
+
+    def stop_at_useless(self, calls: Sequence[Call]) -> None:
+        """Raise what the answers to one question amount to with those before them, if every further one would be paid
+        for in vain."""
+        if all(call.status == "ok" for call in calls):  # nearly always
+            self._answered, self._thinking_in_a_row = True, 0
+            return
+        self.stop_at_unknown(calls)
+        self._stop_at_thinking(calls)
+        self._stop_at_unusable(calls)
 
     def stop_at_unknown(self, calls: Sequence[Call]) -> None:
         """Raise what a finish reason that nobody knows amounts to."""
@@ -191,7 +210,7 @@ class Judge:
             f'teacher.finish_reasons = {{ "{word}" = "truncated" }} (or "refused", "failed").',
         )
 
-    def stop_at_thinking(self, calls: Sequence[Call]) -> None:
+    def _stop_at_thinking(self, calls: Sequence[Call]) -> None:
         """Raise once the answers to several questions in a row are nothing but thinking; `calls` answer one of them."""
         written = [call for call in calls if call.status != "refused"]
         if not written or self._keep_asking:
@@ -208,7 +227,7 @@ class Judge:
                 why="Every answer would be paid for in vain.",
             )
 
-    def stop_at_unusable(self, calls: Sequence[Call]) -> None:
+    def _stop_at_unusable(self, calls: Sequence[Call]) -> None:
         """Raise once so many answers came, and none that could be used."""
         self._answered = self._answered or any(call.status == "ok" for call in calls)
         if self._answered or self._tried or self._keep_asking or any(call.status == "unsettled" for call in calls):
@@ -234,7 +253,8 @@ def finish_meaning(word: Any, declared: Mapping[str, FinishMeaning]) -> FinishMe
     letters = _letters(text)
     if text and not letters:
         return own.get(text.lower())
-    return own.get(text.lower()) or _MEANING.get(letters.removeprefix("finishreason"))
+    known = own.get(text.lower()) or _MEANING.get(letters.removeprefix("finishreason"))
+    return known or next((meaning for part, meaning in _PARTS if part.search(letters)), None)
 
 
 def why_bad(status: str, attempt: int, reason: str = "") -> str:
@@ -352,12 +372,18 @@ def _asks_for_thinking(request: Json, text: str) -> bool:
     if any(role == "assistant" and opens_with_thinking(content) for role, content in chat):
         return True
     tag = leading_tag(text)
-    return tag is not None and any(f"<{tag}>" in content and f"</{tag}>" in content for _, content in chat)
+    if tag is None:
+        return False
+    marks = (tag,) if tag in WORDS_OF_TASKS else (f"<{tag}>", f"</{tag}>")
+    return any(all(mark in content.lower() for mark in marks) for _, content in chat)
+
+
+def _limit(request: Json) -> int | None:
+    return request.get("max_tokens") or request.get("max_completion_tokens")
 
 
 def _spent(tokens: int, request: Json, *, cut: bool) -> str:
-    limit = request.get("max_tokens") or request.get("max_completion_tokens")
-    count = tokens or (limit if cut else None)
+    count = tokens or (_limit(request) if cut else None)
     return f"all {count} tokens" if count else "all tokens"
 
 

@@ -7,16 +7,18 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
 from schemas.errors import SpecError
+from schemas.identity import made
 from schemas.records import Json, Usage
+from synth.rate_limits import reset_s
+from synth.streamed_answer import put_together
 
 _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
 _MAX_TOKENS = 2**40  # of one request; a count above it is none, and sums of many must fit into 64 bits
@@ -24,12 +26,18 @@ _MAX_ID = 200
 _MAX_FACT_DEPTH = 6
 # English prose has about 4.5 letters a token, words of 15 letters in agglutinating languages no more than 6.
 _MOST_LETTERS_PER_TOKEN, _SMALLEST_CONTEXT = 8, 256
+_LENGTH = r"\d{1,9}(?:\.\d{1,9})? ?(?:ms|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?|h(?:ours?)?)(?![a-z])"
 _ASKED_TO_WAIT = re.compile(
-    r"(?:retryDelay[\"': ]+|(?:retry|try again) in )(\d{1,9}(?:\.\d{1,9})?) ?(ms|s)\b", re.IGNORECASE
+    rf"(?:retry_?delay[\"': ]+|(?:retry|try again) (?:in|after) |wait (?:for )?)((?:{_LENGTH} ?)+)"
+    r"|retry_?after(?:_s|_seconds)?[\"': ]+(\d{1,9}(?:\.\d{1,9})?)(?![\w.])",
+    re.IGNORECASE,
 )
+_UNIT = re.compile(r"([\d.]+) ?(ms|m|s|h)", re.IGNORECASE)
+_UNITS_A_S = {"ms": 1000.0, "s": 1.0, "m": 1 / 60, "h": 1 / 3600}
 _REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 # What cannot be had again: which snapshot answered, on which backend, at which provider and tier, what it counted.
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
+_COUNTED = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
 # With these a gateway says that it does not know what became of the request.
 LOST_BY_A_GATEWAY = (408, 499, 502, 504, 520, 522, 524)
@@ -112,6 +120,14 @@ class Answer(NamedTuple):
     reserved: Any = None
 
 
+class Paying(Protocol):
+    """Who pays for requests, each of which is for `prompt`. `reserve` is awaited before one is sent, and gives what its
+    answer's `reserved` is to be; `failed` where none came."""
+
+    async def reserve(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Any: ...
+    async def failed(self, reserved: Any, failure: BaseException) -> None: ...
+
+
 class RefusedError(Exception):
     """The endpoint refuses this request: too long, filtered, moderated. `answer` holds what it said."""
 
@@ -177,6 +193,9 @@ def read_answer(content: bytes, seconds: float, request: Json, reserved: Any = N
         return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"), facts, **paid)
     if nested > _MAX_DEPTH:
         choices = [_flat(choice, content) for choice in choices]
+    said = parsed.get("error")
+    if any(said.values()) if isinstance(said, dict) else said:  # beside half an answer
+        choices = [{"error": said, **choice} if isinstance(choice, dict) else choice for choice in choices]
     if len(choices) > 1 and all(isinstance(c, dict) and isinstance(c.get("index"), int) for c in choices):
         choices.sort(key=lambda choice: choice["index"])
     return Answer(choices, usage, seconds, request_id, model, request, "", facts, **paid)
@@ -198,6 +217,8 @@ def _parsed(content: bytes) -> Any:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
         pass
+    if (streamed := put_together(content)) is not None:
+        return streamed
     try:
         parsed = json.loads(content.decode("utf-8-sig", errors="surrogateescape"))
     except (ValueError, RecursionError):
@@ -260,15 +281,16 @@ def _usage(told: Any) -> Usage | None:
     if not isinstance(told, dict):
         return None
     prompt, completion = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
-    if prompt is None or completion is None:
+    if prompt is None or completion is None or not (prompt or completion):  # gateways write zeros for unknown
         return None
     # Some leave what was thought out of the completion (xAI, Gemini), and count it in the total alone.
     completion = max(completion, (_count(told.get("total_tokens")) or 0) - prompt)
-    read = _detail(told, "prompt_tokens_details", "cached_tokens") or _count(told.get("prompt_cache_hit_tokens"))
-    thought = _detail(told, "completion_tokens_details", "reasoning_tokens")
-    return Usage(
-        prompt_tokens=prompt, completion_tokens=completion, cached_tokens=read or 0, reasoning_tokens=thought or 0
-    )
+    counts = {"prompt_tokens": prompt, "completion_tokens": completion, "cached_tokens": 0, "reasoning_tokens": 0}
+    if not told.keys() <= _COUNTED:
+        read = _detail(told, "prompt_tokens_details", "cached_tokens") or _count(told.get("prompt_cache_hit_tokens"))
+        thought = _detail(told, "completion_tokens_details", "reasoning_tokens")
+        counts |= {"cached_tokens": read or 0, "reasoning_tokens": thought or 0}
+    return made(Usage, counts)
 
 
 def _detail(told: Json, part: str, name: str) -> int | None:
@@ -281,7 +303,10 @@ def _charged(usage: Any) -> float | None:
     upstream), None if it does not say."""
     if not isinstance(usage, dict):
         return None
-    cost, details = usage.get("cost"), usage.get("cost_details")
+    cost = usage.get("cost")
+    if cost is None and "is_byok" not in usage:
+        return None
+    details = usage.get("cost_details")
     if usage.get("is_byok") and isinstance(details, dict):
         parts = (_amount(cost), _amount(details.get("upstream_inference_cost")))
         return None if None in parts else sum(part or 0.0 for part in parts)
@@ -347,18 +372,23 @@ def error_status(content: bytes) -> int | None:
 
 
 def retry_after_s(headers: Mapping[str, str], text: str = "") -> float | None:
-    """Seconds of `retry-after-ms` or `Retry-After` (a number or an HTTP date; RFC 9110, 10.2.3), or that the error's
-    `text` asks to wait (Gemini's `retryDelay`, "try again in 20s"); None if unreadable."""
-    if "Retry-After" not in headers and "retry-after-ms" not in headers and (asked := _ASKED_TO_WAIT.search(text)):
-        return float(asked[1]) / (1000 if asked[2] == "ms" else 1)
+    """Seconds of `retry-after-ms` or `Retry-After` (a number or an HTTP date, by the server's own clock where it tells
+    it; RFC 9110, 10.2.3; some write a length or a moment), or that the error's `text` asks to wait (Gemini's
+    `retryDelay`, "try again in 7m12s"); None if unreadable."""
+    if "Retry-After" not in headers and "retry-after-ms" not in headers:
+        asked = _ASKED_TO_WAIT.search(text)
+        if asked is None:
+            return None
+        return (
+            float(asked[2]) if asked[2] else sum(float(n) / _UNITS_A_S[u.lower()] for n, u in _UNIT.findall(asked[1]))
+        )
     try:
         if (ms := headers.get("retry-after-ms")) is not None:
             return max(0.0, float(ms) / 1000)
-        if (told := headers.get("Retry-After")) is None:
-            return None
-        if told.strip().replace(".", "", 1).isdigit():
-            return float(told)
-        return max(0.0, (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds())
+        told = headers["Retry-After"].strip()
+        if told.endswith("GMT") and "Date" in headers:
+            return max(0.0, (parsedate_to_datetime(told) - parsedate_to_datetime(headers["Date"])).total_seconds())
+        return reset_s(told)
     except (ValueError, TypeError, OverflowError):
         return None
 

@@ -61,7 +61,7 @@ class Connections:
                 message, payload = await connection.read()
             if begun is not None:
                 begun()
-            content = await payload.read()
+            content = payload.read_nowait() if payload.is_eof() else await payload.read()
             kept = not connection.should_close
         except HttpProcessingError as error:
             raise aiohttp.ClientPayloadError(f"the answer is no HTTP: {error}") from None

@@ -10,6 +10,12 @@ from schemas.records import Json, Message, Sampling
 from synth.chat_completions import Answer, RefusedError, error_body
 
 LOGPROBS = ("logprobs", "top_logprobs")
+_STREAM: Json = {"stream": True, "stream_options": {"include_usage": True}}
+_ONLY_STREAMS = re.compile(
+    r"only.{0,20}\bstream|non-?stream.{0,40}not (supported|allowed|available)|\bstream\w*.{0,20}(required|must be)"
+    r"|must.{0,20}\bstream|for non-?streaming",
+    re.IGNORECASE,
+)
 
 
 class Dialect:
@@ -23,6 +29,8 @@ class Dialect:
         self._takes_n = True
         self._n_worked = False
         self._n_refused = 0
+        self._schema_worked, self._schema_refused = False, 0
+        self._streams = False
         self._max_tokens_name = "max_tokens"
 
     def body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
@@ -30,7 +38,7 @@ class Dialect:
         body: Json = {
             **sampling.body(),
             "model": self._model,
-            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "messages": [m.__dict__ for m in messages],  # many requests share these, so nothing is copied
         }
         if self._max_tokens_name != "max_tokens" and "max_tokens" in body:
             body[self._max_tokens_name] = body.pop("max_tokens")
@@ -38,6 +46,8 @@ class Dialect:
             body["n"] = n
         if not self.gives_logprobs:
             _drop(body, LOGPROBS)
+        if self._streams:
+            body |= _STREAM
         if schema is not None and self.takes_schema:
             body["response_format"] = {
                 "type": "json_schema",
@@ -55,26 +65,42 @@ class Dialect:
             self._max_tokens_name = "max_completion_tokens"
             body["max_completion_tokens"] = body.pop("max_tokens")
             return True
+        if "stream" not in body and _ONLY_STREAMS.search(str(refusal)):
+            self._streams = True
+            body |= _STREAM
+            return True
         if _is_about_n(refusal) and "n" in body:
             self._takes_n = False
-        return body.pop("n", None) is not None
+        if body.pop("n", None) is not None:
+            return True
+        # Whatever words it has for it: what is refused with a schema may be taken without.
+        return not self._schema_worked and _is_malformed(refusal) and _drop(body, ("response_format",))
 
-    def learn_of_n(self, n: int, body: Json, answer: Answer) -> None:
-        """Leave `n` out from now on if the server refuses it: it said so, or it has never given several choices and has
-        twice taken without `n` what it refused with it. One refusal may have had any other cause."""
-        if n == 1:
-            return
-        if "n" in body:
+    def learn(self, body: Json, answer: Answer, *, n: int, schema: bool) -> None:
+        """Leave `n` or the schema out from now on if the server refuses it: it said so, or it has never given several
+        choices (an answer to a schema) and has twice taken without what it refused with it. One refusal may have had
+        any other cause."""
+        if n > 1 and "n" in body:
             self._n_worked = self._n_worked or len(answer.choices) > 1
-        elif not self._n_worked:
+        elif n > 1 and not self._n_worked:
             self._n_refused += 1
             self._takes_n = self._takes_n and self._n_refused < 2
+        if schema and "response_format" in body:
+            self._schema_worked = True
+        elif schema and not self._schema_worked:
+            self._schema_refused += 1
+            self.takes_schema = self.takes_schema and self._schema_refused < 2
 
 
 def _drop(body: Json, names: Sequence[str]) -> bool:
     """Take settings out of a request; whether it had one of them."""
     dropped = [body.pop(name, None) for name in names]
     return any(value is not None for value in dropped)
+
+
+def _is_malformed(refusal: RefusedError) -> bool:
+    """Whether the request is at fault, and not, say, too long or moderated."""
+    return str(refusal).startswith(("refused: HTTP 400", "refused: HTTP 422"))
 
 
 def _is_about_n(refusal: RefusedError) -> bool:

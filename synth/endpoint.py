@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -29,6 +28,7 @@ from synth.chat_completions import (
     BrokenError,
     LostError,
     NotConnectedError,
+    Paying,
     RefusedError,
     ServerFaultError,
     StoppedError,
@@ -53,12 +53,7 @@ from synth.redaction import without_key, without_user_info
 
 Urls = str | Sequence[str]
 Reach = tuple[Urls, str | None] | tuple[Urls, str | None, Mapping[str, str]]
-Paid = Callable[[Json, int, Callable[[], bool]], AbstractAsyncContextManager[Any]]
 Start = Callable[[], Coroutine[Any, Any, Reach]]
-
-
-def _unpaid(body: Json, size_bytes: int, stopped: Callable[[], bool]) -> AbstractAsyncContextManager[Any]:
-    return nullcontext()
 
 
 class Check(NamedTuple):
@@ -224,12 +219,12 @@ class Endpoint:
         n: int = 1,
         schema: Json | None = None,
         *,
-        paid: Paid = _unpaid,
+        paying: Paying | None = None,
+        prompt: str = "",
     ) -> Answer:
-        """One request for up to `n` choices, sent again by kind of failure.
+        """One request for up to `n` choices, sent again by kind of failure, each of them paid for by `paying`.
 
-        A server may return fewer choices than `n`; the caller asks again for the rest. Each request is sent inside of
-        `paid`, which is called with its body, its length in bytes and whether the run is stopping.
+        A server may return fewer choices than `n`; the caller asks again for the rest.
 
         Raises UnansweredError (429, 5xx, cut or timed out, after all retries) and RefusedError (400) for this row
         alone; AuthError, Unreachable and TeacherError stop a run. StoppedError after `drain()`.
@@ -241,7 +236,7 @@ class Endpoint:
             data = orjson.dumps(body)
             try:
                 answer = await self.flow.through(
-                    gen_ai.traced(self.model, body, partial(self._ask_once, body, data, paid)),
+                    gen_ai.traced(self.model, body, partial(self._ask_once, body, data, paying, prompt)),
                     prompt_bytes=len(data),
                     max_tokens=sampling.max_tokens,
                     n=n,
@@ -251,42 +246,56 @@ class Endpoint:
                 if not self.dialect.adapt(body, refusal):
                     raise
             else:
-                self.dialect.learn_of_n(n, body, answer)
+                self.dialect.learn(body, answer, n=n, schema=schema is not None)
                 return answer
 
-    async def _ask_once(self, body: Json, data: bytes, paid: Paid, sending: Sending) -> Answer:
-        base, stopped = sending.host.url, self.flow.draining.is_set
-        async with paid(body, len(data), stopped) as reserved:
-            self.sent += 1
-            began = time.perf_counter()
-            if armed("sent"):
-                # It runs when this coroutine waits for the answer, so after the request was handed to the socket.
-                asyncio.get_running_loop().call_soon(failpoint, "sent")
-            try:
-                async with sending.clock():
-                    status, headers, content = await self._exchange("POST", base, "/chat/completions", data)
-            except TimedOutError:
-                self.lost += 1
-                raise
-            sending.host.told(sending, headers, asyncio.get_running_loop().time())
-            seconds = time.perf_counter() - began
-            if status == 200 and (said := error_status(content)) is not None:
-                status = said
-            if status != 200:
-                raise await self.failure(status, headers, content, body, seconds)
+    async def _ask_once(self, body: Json, data: bytes, paying: Paying | None, prompt: str, sending: Sending) -> Answer:
+        reserved = paying and await paying.reserve(prompt, body, len(data), self.flow.draining.is_set)
+        self.sent += 1
+        began = time.perf_counter()
+        if armed("sent"):
+            # It runs when this coroutine waits for the answer, so after the request was handed to the socket.
+            asyncio.get_running_loop().call_soon(failpoint, "sent")
+        try:
+            content, seconds = await self._content(body, data, sending, began)
+        except BaseException as failure:
+            if paying is not None:
+                await paying.failed(reserved, failure)
+            raise
         failpoint("received")
         answer = read_answer(content, seconds, body, reserved)
+        if self.answered and not answer.choices and answer.usage is None:
+            # A page of a gateway, or an error in words of its own: it passes, like any other fault of a server.
+            told = one_line(self._shown(content.decode(errors="replace")), 120) or "nothing"
+            raise LostError(f"the answer was no chat completion: {told}", retry_after_s(headers, told))
         self.answered = self.answered or bool(answer.choices)
         # A body without a choice is no answer but an error in disguise, which may repeat the key.
         answer = answer if answer.choices else answer._replace(body=self._without_secrets(answer.body))
-        return answer if base == self.url else answer._replace(url=base)
+        return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
+
+    async def _content(self, body: Json, data: bytes, sending: Sending, began: float) -> tuple[bytes, float]:
+        """The body of an answer of status 200, and the seconds that it took. Raises what any other amounts to."""
+        try:
+            with sending:
+                status, headers, content = await self._exchange("POST", sending.host.url, "/chat/completions", data)
+        except TimedOutError:
+            self.lost += 1
+            raise
+        sending.host.told(sending, headers, asyncio.get_running_loop().time())
+        seconds = time.perf_counter() - began
+        if status == 200 and (said := error_status(content)) is not None:
+            status = said
+        if status != 200:
+            raise await self.failure(status, headers, content, body, seconds)
+        return content, seconds
 
     async def _exchange(self, method: str, base: str, path: str, data: bytes | None = None) -> Response:
         begins = asyncio.timeout(self._first_byte_s) if self._first_byte_s is not None and data is not None else None
-        begun = None if begins is None else partial(begins.reschedule, None)
         try:
-            async with begins or nullcontext():
-                return await self._answered(method, base, path, data, begun)
+            if begins is None:
+                return await self._answered(method, base, path, data)
+            async with begins:
+                return await self._answered(method, base, path, data, partial(begins.reschedule, None))
         except aiohttp.ServerTimeoutError:
             raise NotConnectedError(f"no connection within {self._connect_s:g} s") from None
         except (aiohttp.ClientError, NoConnectionError, OSError) as error:
@@ -300,11 +309,14 @@ class Endpoint:
             told = one_line(self._shown(str(error))) or type(error).__name__
             raise (NotConnectedError if unsent else BrokenError)(told) from None
 
-    async def _answered(
-        self, method: str, base: str, path: str, data: bytes | None, begun: Callable[[], None] | None
-    ) -> Response:
+    def _answered(
+        self, method: str, base: str, path: str, data: bytes | None, begun: Callable[[], None] | None = None
+    ) -> Coroutine[Any, Any, Response]:
         if data is not None and (connections := self._connections.get(base)) is not None:
-            return await connections.post(data, begun)
+            return connections.post(data, begun)
+        return self._by_session(method, base, path, data, begun)
+
+    async def _by_session(self, method: str, base: str, path: str, data: bytes | None, begun: Any) -> Response:
         session, proxy = self._session or await self._open(), self._proxies[base]
         url = base + path + self._suffix
         async with session.request(method, url, data=data, allow_redirects=False, proxy=proxy) as response:
@@ -331,6 +343,8 @@ class Endpoint:
         text = self._shown(content.decode(errors="replace"))
         said = one_line(self._shown(str(error.get("message") or text)))
         told = f"HTTP {status}: {said}" if said else f"HTTP {status}"
+        if status < 400 and "Location" in headers:
+            told += f". It points to {self._shown(headers['Location'])}"
         kind, setting = meaning(status, error, text, body, answered=self.answered)
         wait_s = retry_after_s(headers, text if kind in ("throttled", "server") else "")
         if status == 402 and wait_s is not None:
@@ -348,8 +362,7 @@ class Endpoint:
         if kind in ("throttled", "server"):
             lost = LostError if status in LOST_BY_A_GATEWAY else ServerFaultError
             return (ThrottledError if kind == "throttled" else lost)(told, wait_s)
-        location = f" It points to {self._shown(headers['Location'])}." if "Location" in headers else ""
-        return refused if kind == "refused" else every_rows(kind, setting, told + location, self._place)
+        return refused if kind == "refused" else every_rows(kind, setting, told, self._place)
 
     @property
     def _place(self) -> Place:

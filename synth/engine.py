@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from schemas.cycles import seldom_sought
 from schemas.errors import StoreError
 from schemas.failpoints import failpoint
 from schemas.money import total
@@ -115,7 +116,8 @@ async def generate(
     watch = asyncio.create_task(run.stop_at(stop)) if stop is not None else None
     began = time.perf_counter()
     try:
-        await run.over(seeds)
+        with seldom_sought():
+            await run.over(seeds)
     finally:
         if watch is not None:
             watch.cancel()
@@ -273,7 +275,7 @@ class _Run:
 
     async def _ask(self, seed: Seed, generator: Generator) -> None:
         """One seed through its generator: outcomes become durable together, then they are counted."""
-        outcomes = [outcome async for outcome in generator(seed)]
+        outcomes = await generator(seed)
         if self.earlier_prompts:
             outcomes = await asyncio.to_thread(self._as_made_before, outcomes)
         records: list[Record] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -47,6 +48,7 @@ class Host:
         self.sent = 0
         self.window = float(concurrency)
         self.opens_at = 0.0
+        self._look: asyncio.TimerHandle | None = None
         self._most, self._step = float(concurrency), max(1.0, concurrency / 16)
         self._throttled = 0.0
         self._cut_at = 0
@@ -88,6 +90,19 @@ class Host:
             tighter = min((left, now + reset_s), self._left.get(unit, (left, now + reset_s)))
             self._left[unit] = tighter
 
+    def watch(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Look at the clocks of all that is on the wire there, `at` the latest: one timer for all of them."""
+        if self._look is None or self._look.when() > at:
+            if self._look is not None:
+                self._look.cancel()
+            self._look = loop.call_at(at, self._look_at_clocks, loop)
+
+    def _look_at_clocks(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._look, now = None, loop.time()
+        at = min((sending.look(now, older) for older, sending in enumerate(self.sending.values())), default=math.inf)
+        if at < math.inf:
+            self.watch(at, loop)
+
     def succeeded(self) -> None:
         self._failures = self._rests = 0
         self._throttled -= self._throttled * _MARK_WEIGHT
@@ -112,48 +127,43 @@ class Host:
 
 
 class Sending:
-    """A request on the wire: the `number`-th of its flow, sent to `host` with a reckoned number of tokens."""
+    """A request on the wire: the `number`-th of its flow, sent to `host` with a reckoned number of tokens.
 
-    __slots__ = ("host", "limit_s", "number", "sent_at", "tokens")
+    As a block it raises TimedOutError `limit_s` after it was entered, or, while the server still answers requests that
+    were sent before this one, after the last of those: it stands in that server's queue.
+    """
+
+    __slots__ = ("_cancelling", "_late", "_older", "_since", "host", "limit_s", "number", "sent_at", "task", "tokens")
 
     def __init__(self, host: Host, number: int, sent_at: float, tokens: float, limit_s: float) -> None:
         self.host, self.number, self.sent_at, self.tokens, self.limit_s = host, number, sent_at, tokens, limit_s
+        self.task: asyncio.Task[Any] | None = None
+        self._late = False
 
-    def clock(self) -> _Clock:
-        """A block that raises TimedOutError `limit_s` after it was entered, or, while the server still answers requests
-        that were sent before this one, after the last of those: it stands in that server's queue."""
-        return _Clock(self)
+    def __enter__(self) -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        self.task, self._cancelling = task, task.cancelling()
+        self._since, self._older = loop.time(), len(self.host.sending) - 1
+        self.host.watch(self._since + self.limit_s / 8, loop)
 
-
-class _Clock:
-    def __init__(self, sending: Sending) -> None:
-        self._sending = sending
-        self._timeout = asyncio.timeout(None)
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-        self._loop = asyncio.get_running_loop()
-        self._since, self._older = self._loop.time(), len(self._sending.host.sending) - 1
-        self._timer = self._loop.call_later(self._sending.limit_s / 8, self._look)
-
-    async def __aexit__(self, *exc: Any) -> None:
-        self._timer.cancel()
-        try:
-            await self._timeout.__aexit__(*exc)
-        except TimeoutError:
-            raise TimedOutError(
-                f"no answer within {self._sending.limit_s:g} s; raise teacher.timeout_s if it needs longer"
-            ) from None
-
-    def _look(self) -> None:
-        now, limit_s = self._loop.time(), self._sending.limit_s
-        older = sum(1 for number in self._sending.host.sending if number < self._sending.number)
+    def look(self, now: float, older: int) -> float:
+        """End the block if its time is over, while `older` requests before it are on the wire; when to look again."""
+        if self.task is None or self._late:
+            return math.inf
         if older < self._older:
             self._since, self._older = now, older
-        if (left_s := self._since + limit_s - now) <= 0:
-            self._timeout.reschedule(now)
-        else:
-            self._timer = self._loop.call_later(min(left_s, limit_s / 8), self._look)
+        if (left_s := self._since + self.limit_s - now) > 0:
+            return now + min(left_s, self.limit_s / 8)
+        self._late = self.task.cancel()
+        return math.inf
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        task, self.task = self.task, None
+        if self._late and task is not None and task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise TimedOutError(
+                f"no answer within {self.limit_s:g} s; raise teacher.timeout_s if it needs longer"
+            ) from None
 
 
 class _Tries:
@@ -234,7 +244,7 @@ class Flow:
         tries.limit_s = limit_s
         tokens = prompt_bytes / 4 + n * (self._completion_tokens or max_tokens or _UNKNOWN_COMPLETION_TOKENS)
         while True:
-            sending = await self._place(tokens, tries)
+            sending = self._at_once(tokens, tries) or await self._turn(tokens, tries)
             used, failure, answer = tokens, None, None
             try:
                 answer = await send(sending)
@@ -252,13 +262,17 @@ class Flow:
 
     # -- a place on the wire -------------------------------------------------------------------------------------
 
-    async def _place(self, tokens: float, tries: _Tries) -> Sending:
+    def _at_once(self, tokens: float, tries: _Tries) -> Sending | None:
         if self.draining.is_set():
             raise StoppedError
-        loop = asyncio.get_running_loop()
-        if not self._waiting and (host := self._ready(tokens, tries, loop.time())):
-            return self._sent(host, tokens, tries, loop.time())
-        future: asyncio.Future[Sending] = loop.create_future()
+        if self._waiting or self.in_flight >= self.concurrency:
+            return None
+        now = asyncio.get_running_loop().time()
+        host = self._ready(tokens, tries, now)
+        return None if host is None else self._sent(host, tokens, tries, now)
+
+    async def _turn(self, tokens: float, tries: _Tries) -> Sending:
+        future: asyncio.Future[Sending] = asyncio.get_running_loop().create_future()
         # What was sent before stands in front of what was not: otherwise a row could starve.
         (self._waiting.appendleft if tries.waits else self._waiting.append)((future, tokens, tries))
         self._dispatch()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -35,19 +35,21 @@ class Function:
     def fingerprint(self) -> str:
         return content_id("scope", ["function", [*self.identity, self.system]])
 
-    async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
-        for sample, output in enumerate(await self._outputs(seed.text or "")):
-            slot = Slot(self.fingerprint, seed.id, self.name, sample)
-            if isinstance(output, Reason):
-                yield Outcome(slot.failed(output), None)
-                continue
-            origin = Generated(
-                generator=self.name, prompt="@".join(self.identity), teacher="function", sampling=Sampling(), calls=()
-            )
-            texts = {"input": seed.text or "", "output": output, "system": self.system, "columns": seed.columns}
-            # The same output twice is two pairs: each has the number of its sample.
-            pair = Pair(seed_id=seed.id, origin=origin, meta={"sample": sample}, **texts)
-            yield Outcome(slot.filled(pair), pair)
+    async def __call__(self, seed: Seed) -> list[Outcome]:
+        outputs = await self._outputs(seed.text or "")
+        return [self._outcome(seed, sample, output) for sample, output in enumerate(outputs)]
+
+    def _outcome(self, seed: Seed, sample: int, output: str | Reason) -> Outcome:
+        slot = Slot(self.fingerprint, seed.id, self.name, sample)
+        if isinstance(output, Reason):
+            return Outcome(slot.failed(output), None)
+        origin = Generated(
+            generator=self.name, prompt="@".join(self.identity), teacher="function", sampling=Sampling(), calls=()
+        )
+        texts = {"input": seed.text or "", "output": output, "system": self.system, "columns": seed.columns}
+        # The same output twice is two pairs: each has the number of its sample.
+        pair = Pair(seed_id=seed.id, origin=origin, meta={"sample": sample}, **texts)
+        return Outcome(slot.filled(pair), pair)
 
     async def _outputs(self, text: str) -> list[str | Reason]:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,7 +40,7 @@ _TASK, _FORWARD, _BACKWARD = TaskSettings.model_fields, ForwardSettings(), Backw
 
 
 class Generator(Protocol):
-    """Called with a seed of a kind in `takes`, yields the outcome of each of its `samples` slots, in any order.
+    """Called with a seed of a kind in `takes`, gives the outcome of each of its `samples` slots, in any order.
 
     `samples` is None where only the call tells how many there are, and `ledger` where no teacher is asked.
     `fingerprint` names everything that shapes its pairs.
@@ -56,7 +56,7 @@ class Generator(Protocol):
     def samples(self) -> int | None: ...
     @property
     def fingerprint(self) -> str: ...
-    def __call__(self, seed: Seed) -> AsyncIterator[Outcome]: ...
+    async def __call__(self, seed: Seed) -> list[Outcome]: ...
 
 
 @dataclass(frozen=True)
@@ -192,10 +192,9 @@ class Forward(_Teaching):
         binding = own is not None or self.form.binds
         return [(Question(chat, self.sampling, own or self.form.asked, binding, self.template.ref), self.n)]
 
-    async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
+    async def __call__(self, seed: Seed) -> list[Outcome]:
         answers = await self.ledger.answer(*self.questions(seed)[0])
-        for sample, answer in enumerate(answers):
-            yield self.outcome("forward", seed, sample, answer)
+        return [self.outcome("forward", seed, sample, answer) for sample, answer in enumerate(answers)]
 
 
 @dataclass(frozen=True)
@@ -237,12 +236,13 @@ class Backward(_Teaching):
         asked = self.sampling, self.template.schema, True, self.template.ref
         return [(Question(chat, *asked), 1) for chat in chats]
 
-    async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
+    async def __call__(self, seed: Seed) -> list[Outcome]:
         asked = [asyncio.create_task(self.ledger.answer(*question)) for question in self.questions(seed)]
         try:
-            for sample, (level, answers) in enumerate(zip(self.levels, asked, strict=True)):
-                (answer,) = await answers
-                yield self.outcome("backward", seed, sample, answer, level=level)
+            return [
+                self.outcome("backward", seed, sample, *(await answers), level=level)
+                for sample, (level, answers) in enumerate(zip(self.levels, asked, strict=True))
+            ]
         except asyncio.CancelledError:
             for answers in asked:
                 answers.cancel()

@@ -32,7 +32,10 @@ _NO_SETTINGS = {"model", "messages", "n", "max_tokens", "max_completion_tokens"}
 _NO_QUOTA = re.compile(
     r"insufficient[_ ](quota|balance|credits?|funds)|billing_hard_limit|billing_not_active"
     r"|budget[_ ](has been |is )?exceeded|exceeded[_ ]?budget|credit[_ ]balance[_ ](is too low|exhausted)"
-    r"|spend[_ ]limit|billing_error|account_deactivated",
+    r"|spend[_ ]limit|billing_error|account_deactivated"
+    # Moonshot, Zhipu, DashScope, Volcengine, OpenRouter's free models
+    r"|exceeded_current_quota|balance (is )?(not enough|insufficient)|余额不足|欠费|arrearage|account_?overdue"
+    r"|FreeTierOnly|free-models-per-day",
     re.IGNORECASE,
 )
 _WRONG_KEY = re.compile(
@@ -69,7 +72,7 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool) 
         kind = "throttled"
     elif status >= 500 or status in _PASSING or (answered and status < 400):
         kind = "server"
-    elif status in (400, 404, 422) and not answered and (status == 404 or _NO_MODEL.search(words)):
+    elif status in (400, 404, 410, 422) and not answered and (status in (404, 410) or _NO_MODEL.search(words)):
         kind = "model"
     elif status in (400, 422) and (setting := refused_setting(error, words, body, answered=answered)):
         return Meaning("setting", setting)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,9 +34,9 @@ class Import:
         form = [] if self.form == ANY_TEXT else [list(self.form.labels.items()), self.form.schema]
         return content_id("scope", ["imported", self.system, *form])
 
-    async def __call__(self, seed: Seed) -> AsyncIterator[Outcome]:
+    async def __call__(self, seed: Seed) -> list[Outcome]:
         pair = pair_of(seed, self.system, self.form)
-        yield Outcome(Slot(self.fingerprint, seed.id, self.name, 0).filled(pair), pair)
+        return [Outcome(Slot(self.fingerprint, seed.id, self.name, 0).filled(pair), pair)]
 
 
 def pair_of(seed: Seed, system: str = "", form: AnswerForm = ANY_TEXT) -> Pair:

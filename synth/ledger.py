@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from schemas.failpoints import failpoint
@@ -93,7 +92,7 @@ class Ledger:
         endpoint.flow.concurrency = min(endpoint.flow.concurrency, self.concurrency)
         self._undurable = Places(2 * self.concurrency)
         self._index = store.call_index()
-        self._asking: dict[str, asyncio.Future[Completion | FailedSample]] = {}
+        self._asking: dict[str, asyncio.Future[Completion | FailedSample] | None] = {}  # None: nobody else waits for it
         self._refusals = Refusals(keep_asking=keep_asking)
         # Where any answer was good before, what is left may be the hard rows; a batch is paid for as a whole.
         tried = batches is not None or any(s == "ok" for rows in self._index.values() for _, s in rows)
@@ -184,15 +183,18 @@ class Ledger:
                 if sample in answers:
                     continue
                 if key in self._asking:
-                    asked_elsewhere[sample] = self._asking[key]
+                    asked_elsewhere[sample] = self._asked(key)
                     continue
-                rows = self._index.get(key, [])
-                if any(status in _JUDGED_ANEW for _, status in rows):
+                rows = self._index.get(key)
+                if rows is None:
+                    self._asking[key] = None
+                    missing.append(sample)
+                elif any(status in _JUDGED_ANEW for _, status in rows or ()):
                     kept.append(sample)
                 elif self._given_up(key):
                     given_up.append(sample)
                 else:
-                    self._asking[key] = asyncio.get_running_loop().create_future()
+                    self._asking[key] = None
                     missing.append(sample)
             # Nothing is awaited between claiming a key above and the try that frees it in _settle.
             if missing:
@@ -208,6 +210,12 @@ class Ledger:
                 if not asked.cancelled():
                     answers[sample] = asked.result()
         return [answers[sample] for sample in range(n)]
+
+    def _asked(self, key: str) -> asyncio.Future[Completion | FailedSample]:
+        """What another asks for just now."""
+        if (asked := self._asking[key]) is None:
+            asked = self._asking[key] = asyncio.get_running_loop().create_future()
+        return asked
 
     def _given_up(self, key: str) -> bool:
         """Whether a sample without a good answer has had all that it may have. What is all thinking, and what the
@@ -258,9 +266,7 @@ class Ledger:
                         settled[call.sample] = _completion(call)
                     elif call.status == "unsettled" or self._given_up(call.key):
                         settled[call.sample] = FailedSample(why_bad(call.status, call.attempt, call.reason), call.key)
-                self._judge.stop_at_unknown(calls)
-                self._judge.stop_at_thinking(calls)
-                self._judge.stop_at_unusable(calls)
+                self._judge.stop_at_useless(calls)
         except BaseException as error:
             for sample in samples:
                 self._release(keys[sample], settled.get(sample), error)
@@ -272,6 +278,8 @@ class Ledger:
     def _release(self, key: str, outcome: Completion | FailedSample | None, error: BaseException | None) -> None:
         """Let those who wait for `key` go on: with the outcome, with the error, or to ask for themselves."""
         asked = self._asking.pop(key)
+        if asked is None:
+            return
         if outcome is not None:
             asked.set_result(outcome)
         elif isinstance(error, Exception):
@@ -332,8 +340,8 @@ class Ledger:
     async def _answer(self, question: Question, sampling: Sampling, keys: list[str]) -> Answer:
         """What one request for the samples of `keys` brings, now or in a batch."""
         if self._batches is None:
-            paid = partial(self.meter.paid, question.prompt)
-            return await self._endpoint.ask(question.messages, sampling, len(keys), question.schema, paid=paid)
+            asked = question.messages, sampling, len(keys), question.schema
+            return await self._endpoint.ask(*asked, paying=self.meter, prompt=question.prompt)
         name = content_id("line", [keys, len(self._index.get(keys[0], ()))])
         answer = await self._batches.ask(question.messages, sampling, len(keys), question.schema, name=name)
         return answer._replace(reserved=Reserved(answer.request, 0, question.prompt, None))
@@ -363,6 +371,7 @@ class Ledger:
                     "request_of": None if nth == 0 else (keys[0], len(before.get(keys[0], ())) + 1),
                     "facts": facts if nth == 0 else {name: said for name, said in facts.items() if name != "usage"},
                     "raw": raw if isinstance(raw, dict) else {"body": raw},
+                    "text": "",
                     "reason": refusal or "",
                     "usage": usage if nth == 0 else Usage(),
                     "usd": usd if nth == 0 else 0.0,

@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from schemas.errors import SpecError
 from schemas.money import Cost, Hold
@@ -94,17 +94,8 @@ class Meter:
         tokens = Usage(prompt_tokens=size_bytes, completion_tokens=limit * int(body.get("n", 1)))
         return self.prices.usd(tokens, tier=_tier(body))
 
-    def paid(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> _Paid:
-        """The block in which a request of `size_bytes` is sent and its answer arrives, which `settle` is then told of.
-
-        Under a cap the most that it can cost is set aside before, durably. Where the block fails it is free again,
-        unless the request may have been paid for all the same. Raises BudgetReached, and SpecError where the most is
-        not known.
-        """
-        return _Paid(self, prompt, body, size_bytes, stopped)
-
     async def failed(self, reserved: Reserved, failure: BaseException) -> None:
-        """The block has failed: write what may have been paid for all the same."""
+        """No answer came: free what was set aside, unless the request may have been paid for all the same."""
         if isinstance(failure, asyncio.CancelledError):
             self._store.append(*self._unanswered(reserved, may_be_paid=True))
             return
@@ -114,7 +105,11 @@ class Meter:
             await self._store.put(*records)
 
     async def reserve(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Reserved:
-        """What `paid` does before its block."""
+        """Set aside, durably, the most that a request of `size_bytes` can cost, before it is sent; only under a cap.
+        `settle` is then told of its answer, or `failed` of what came instead.
+
+        Raises BudgetReached, StoppedError, and SpecError where the most is not known.
+        """
         budget = self._store.budget
         if budget is None or self._is_free:
             return Reserved(body, size_bytes, prompt, None)
@@ -193,23 +188,6 @@ class Meter:
             why="An answer could be of any length, and cost any amount.",
             fix="Set max_tokens in the sampling table, as in generate.forward.sampling.max_tokens = 512.",
         )
-
-
-class _Paid:
-    """The block of `Meter.paid`."""
-
-    __slots__ = ("_asked", "_meter", "_reserved")
-
-    def __init__(self, meter: Meter, *asked: Any) -> None:
-        self._meter, self._asked = meter, asked
-
-    async def __aenter__(self) -> Reserved:
-        self._reserved: Reserved = await self._meter.reserve(*self._asked)
-        return self._reserved
-
-    async def __aexit__(self, kind: Any, failure: BaseException | None, trace: Any) -> None:
-        if failure is not None:
-            await self._meter.failed(self._reserved, failure)
 
 
 def _tier(body: Json) -> str:

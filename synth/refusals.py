@@ -64,7 +64,7 @@ class Refusals:
         """A request that was sent then was answered: what was refused is its rows' own matter. The rows that this
         settles. Those refused after it was sent may yet turn out to be the beginning of the end."""
         self._answered = True
-        if self._error is not None:
+        if self._error is not None or not self._in_a_row:
             return []
         settled = self._changed("declined")
         self._in_a_row = [(came, row) for came, row in self._in_a_row if came >= sent]

@@ -155,7 +155,7 @@ def _told_by_name(source: SeedSource, path: Path) -> str:
 
 
 def _missing(source: SeedSource, path: Path) -> InputError:
-    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    names = [entry.name for entry in path.parent.iterdir() if entry.exists()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
     hint = f"Did you mean '{near[0]}'? " if near else ""
     hub = "" if path.suffix else ' For a dataset of the hub add format = "hub".'
@@ -173,7 +173,7 @@ def _lines(stream: BinaryIO, source: SeedSource, notes: list[SeedProblem]) -> _L
         if number == 1:
             if other := next((what for head, what in _HEADS.items() if raw.startswith(head)), None):
                 raise InputError(f"{other}, and only text is read.", where=shown(source), fix=_AS_TEXT[other])
-            if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+            if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw[:2]:
                 raise InputError("is UTF-16.", where=f"{shown(source)}:1", fix="Save it as UTF-8.")
             if raw.startswith(b"\xef\xbb\xbf"):
                 notes.append(SeedProblem(f"{shown(source)}:1", "bom: a byte order mark was skipped."))
@@ -191,8 +191,9 @@ def _lines(stream: BinaryIO, source: SeedSource, notes: list[SeedProblem]) -> _L
                     f"is not UTF-8: byte 0x{raw[error.start]:02x} at offset {offset + error.start} "
                     f"(byte {error.start + 1} of the line).",
                     where=f"{shown(source)}:{number}",
-                    fix='Save it as UTF-8: in Excel as "CSV UTF-8", elsewhere with '
-                    "`iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`.",
+                    fix='Save it as UTF-8: in Excel as "CSV UTF-8", elsewhere with `iconv -f CODE -t UTF-8 OLD > NEW`, '
+                    "where CODE is what it was written in: WINDOWS-1252 (Western Europe), WINDOWS-1251 (Cyrillic), "
+                    "GB18030, BIG5, SHIFT_JIS, EUC-KR.",
                 ) from None
         offset += size
 

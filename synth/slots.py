@@ -21,7 +21,9 @@ class Slot(NamedTuple):
 
     def filled(self, pair: Pair) -> Candidate:
         """The slot with its pair."""
-        return made(Candidate, {**self._asdict(), "pair_id": pair.id})
+        fingerprint, seed_id, generator, sample = self
+        place = {"fingerprint": fingerprint, "seed_id": seed_id, "generator": generator, "sample": sample}
+        return made(Candidate, {**place, "pair_id": pair.id})
 
     def failed(self, reason: Reason) -> Candidate:
         """The slot for which no pair came."""

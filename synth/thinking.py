@@ -15,6 +15,13 @@ from typing import NamedTuple
 _NAMED = "[a-z]{2,9}[:_]"
 _OWN_TAGS = ("think", f"{_NAMED}think(?:ing)?", "antthinking")
 _WORD_TAGS = ("thinking", "reasoning", "thought")
+# Words that models were told to reason in as well. A task may as easily ask for them, so they count only where they
+# are closed, an answer follows, and the request does not have the word.
+WORDS_OF_TASKS = (
+    *("reason", "thoughts", "analysis", "reflection", "scratchpad", "scratch_pad", "monologue", "inner_monologue"),
+    *("reasoning_content", "thought_process", "chain_of_thought", "cot", "思考", "推理"),
+)
+_MARK = "(?:think|thinking|thought|reasoning)"
 # What opens as <think> may end as </thinking>, or with a blank in the mark: models write both by hand.
 _END_OF_THINK = rf"<\s?/\s?(?:{_NAMED}|ant)?think(?:ing)?\s*>"
 _START = "[\\s\ufeff\u200b]*"
@@ -26,11 +33,18 @@ _BLOCKS = tuple(
         *((rf"<{tag}(?:\s[^<>\n]*)?>", _END_OF_THINK) for tag in (*_OWN_TAGS, "thinking")),
         *((rf"<{tag}(?:\s[^<>\n]*)?>", rf"</{tag}\s*>") for tag in _WORD_TAGS if tag != "thinking"),
         (r"\[THINK\]", r"\[/THINK\]"),
-        (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
+        # begin_of_thought, think, Cohere's START_THINKING
+        (
+            rf"<\|(?:begin_of_|start_of_|start_)?{_MARK}(?:_start)?\|>",
+            rf"<\|(?:/|end_of_|end_){_MARK}\|>|<\|{_MARK}_end\|>",
+        ),
         ("◁think▷", "◁/think▷"),
-        (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),  # Cohere Command A
         (r"<\|channel>thought\b", r"<channel\|>"),  # Gemma 4
         (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),  # Apertus
+        (r"<unused94>thought\b", "<unused95>"),  # MedGemma
+        (r"<details type=\"reasoning\"[^<>\n]*>", "</details>"),  # Open WebUI
+        (r"thinking\.\.\.\n(?=[\s\S]*\n\.\.\.done thinking\.)", r"\n\.\.\.done thinking\."),  # Ollama's terminal
+        *((rf"<{word}>(?=[\s\S]*</{word}>\s*\S)", f"</{word}>") for word in WORDS_OF_TASKS),
         # Granite 3.2: words that anybody may write, so both must be there.
         (r"here(?:'s| is) my thought process:(?=[\s\S]*here(?:'s| is) my response:)", "here(?:'s| is) my response:"),
     )
@@ -45,7 +59,8 @@ _FENCE_LINE = re.compile(r"^[ \t>]*```", re.MULTILINE)
 _OPEN_QUOTE = re.compile(r"(?:^|[\s(\[{=,:])[rbfu]{0,2}(?P<quote>[\"'])(?:(?!(?P=quote)).)*\Z")
 _LINE = 300  # so many letters of a line tell what a tag in it means
 # Nearly every answer holds none of these letters, nor begins with Granite's words, and so nothing of the above.
-_MARKS, _WORDS = ("<", "[", "◁"), re.compile(f"{_START}here", re.IGNORECASE)
+_BARE_FINAL = "assistantfinal"
+_MARKS, _WORDS = ("<", "[", "◁", _BARE_FINAL), re.compile(f"{_START}(?:here|thinking\\.)", re.IGNORECASE)
 # What some of them put around the answer that follows.
 _WRAPPED = re.compile(
     r"\s*<\|(?P<mark>START_RESPONSE|START_TEXT|begin_of_solution|begin_of_box)\|>(?P<answer>.*?)"
@@ -55,7 +70,8 @@ _WRAPPED = re.compile(
 # The same in words that a task may ask for, so they go only where reasoning stood before them (Hunyuan, ERNIE, and most
 # models that were trained to reason with such a prompt).
 _TAGGED = re.compile(
-    r"\s*<(?P<tag>answer|response)>(?P<answer>(?:(?!</?(?P=tag)>).)*)</(?P=tag)>\s*\Z", re.DOTALL | re.IGNORECASE
+    r"\s*<(?P<tag>answer|response|final|final_answer)>(?P<answer>(?:(?!</?(?P=tag)>).)*)(?:</(?P=tag)>\s*)?\Z",
+    re.DOTALL | re.IGNORECASE,
 )
 # The harmony format (gpt-oss): every message names its channel; `final` is the answer.
 _HARMONY = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>(?:analysis|commentary)\b", re.IGNORECASE)
@@ -108,8 +124,8 @@ def parted(text: str) -> Parted:
 
 def leading_tag(text: str) -> str | None:
     """The tag that `text` begins with, if it is a word that a task may ask for and no model's own mark."""
-    found = re.match(rf"\s*<({'|'.join(_WORD_TAGS)})>", text)
-    return found[1] if found else None
+    found = re.match(rf"\s*<({'|'.join((*_WORD_TAGS, *WORDS_OF_TASKS))})>", text, re.IGNORECASE)
+    return found[1].lower() if found else None
 
 
 def opens_with_thinking(text: str) -> bool:
@@ -126,11 +142,20 @@ def _harmony(text: str) -> Parted | None:
     if final := _HARMONY_FINAL.match(text.lstrip()):
         return Parted(None, _HARMONY_END.sub("", text.lstrip()[final.end() :]))
     if not _HARMONY.match(text):
-        return None
+        return _bare_harmony(text)
     final = _HARMONY_FINAL.search(text)
     if final is None:
         return Parted(text, "")
     return Parted(text[: final.start()], _HARMONY_END.sub("", text[final.end() :]))
+
+
+def _bare_harmony(text: str) -> Parted | None:
+    """The same where a server has taken the marks out ("analysisThey want ...assistantfinalA dog."): no prose glues
+    these two words to the end of a sentence."""
+    thinking, final, answer = text.partition(_BARE_FINAL)
+    glued = thinking.lstrip().startswith("analysis") or not thinking.strip() or thinking[-1] in ".!?)\n\u2026\u3002"
+    is_code = thinking.count("`") % 2 == 1
+    return Parted(thinking.strip() or None, answer) if final and answer.strip() and glued and not is_code else None
 
 
 def _end_of_a_block(text: str, at: int, fences: list[int], shown: list[int]) -> re.Match[str] | None:

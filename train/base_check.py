@@ -4,11 +4,12 @@ of a model on a hub its description, its config and its tokenizer are looked at 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from schemas.errors import MissingDependency, PairsmithError
+from schemas.errors import InputError, MissingDependency, PairsmithError
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
@@ -92,8 +93,12 @@ def _look(settings: TrainSettings, project_folder: Path) -> Looked | Fact:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             return Fact("base", "fail", "the folder has no config.json", "Name a folder with a model in it.")
-        safe = any(folder.glob("*.safetensors"))
-        return Looked(folder, billions_in(folder), _licence_in(folder), safe)
+        try:
+            _config(folder)
+            safe = any(folder.glob("*.safetensors"))
+            return Looked(folder, billions_in(folder), _licence_in(folder), safe)
+        except InputError as error:
+            return Fact("base", "fail", f"{error.where}: {error.what}", error.fix or "")
     if settings.base.startswith((".", "/")) or settings.base.count("/") > 1:
         return Fact("base", "fail", f"there is no folder {folder}", "Name a folder, a hub id, or `embedded`.")
     return _on_hub(settings)
@@ -128,7 +133,13 @@ def _on_hub(settings: TrainSettings) -> Looked | Fact:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
+    place = folder / "config.json"
+    try:
+        config = json.loads(place.read_bytes())
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise InputError("this is no model's config.", where=str(place), fix="Fetch the model again.")
     return config
 
 
@@ -152,12 +163,26 @@ def _template(settings: TrainSettings, folder: Path) -> Fact:
     from transformers import AutoTokenizer
 
     try:
-        chat = Chat(AutoTokenizer.from_pretrained(folder), settings.template_arguments)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        chat = Chat(tokenizer, settings.template_arguments)
     except PairsmithError as error:
         return Fact("template", "fail", error.what, error.fix or "")
     except Exception as error:  # a tokenizer's files may be broken in any way
-        return Fact("template", "fail", f"its tokenizer cannot be loaded: {str(error)[:200]}", "Choose another base.")
+        what = f"its tokenizer cannot be loaded: {str(error)[:200]}"
+        if "trust_remote_code" in str(error):
+            what = "its tokenizer is code that comes with the model, which is never run"
+        return Fact("template", "fail", what, "Choose another base.")
+    if (tokens := max(tokenizer.vocab_size, chat.turn.end_token + 1)) > (known := _vocabulary(folder)):
+        what = f"its tokenizer is not the model's: it has {tokens:,} tokens, and the model knows {known:,}"
+        return Fact("template", "fail", what, "Put the tokenizer there that came with the weights.")
     return Fact("template", "ok", f"turns end with {chat.turn.end!r}; the same in training, evaluation and export")
+
+
+def _vocabulary(folder: Path) -> float:
+    """How many tokens the model has by its config; infinite where that does not say."""
+    config = _config(folder)
+    size = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
+    return size if isinstance(size, int) else math.inf
 
 
 def _serving(config: dict[str, Any]) -> Fact:

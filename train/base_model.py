@@ -15,6 +15,7 @@ from schemas.records import content_id
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
+from train.models import billions_in
 
 _WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "*.model", "vocab.json")
@@ -33,7 +34,8 @@ class Base:
 def find_base(base: str, project_folder: Path, progress: Progress = unseen, revision: str | None = None) -> Base:
     """The model that `train.base` names: `embedded`, a folder (relative to the project), or a hub id and its revision.
 
-    Raises MissingDependency when a hub id cannot be fetched, PairsmithError when a folder holds no safetensors model.
+    Raises MissingDependency when a hub id cannot be fetched, PairsmithError when a folder holds no safetensors model,
+    InputError where its weights are not whole.
     """
     if base == "embedded":
         from synth.embedded.weights import embedded_weights
@@ -41,10 +43,12 @@ def find_base(base: str, project_folder: Path, progress: Progress = unseen, revi
         folder = embedded_weights(lambda message: progress("weights", {"message": message})).folder
         return Base("HuggingFaceTB/SmolLM2-135M-Instruct", folder, hash_model(folder))
     folder = project_folder / base
-    if folder.is_dir():
-        return Base(folder.name, folder, hash_model(folder))
-    folder = _fetch(base, revision)
-    return Base(base, folder, hash_model(folder))
+    name = folder.name if folder.is_dir() else base
+    if not folder.is_dir():
+        folder = _fetch(base, revision)
+    hash_ = hash_model(folder)
+    billions_in(folder)  # a file that is cut is known before it is loaded
+    return Base(name, folder, hash_)
 
 
 def _fetch(hub_id: str, revision: str | None) -> Path:
@@ -120,7 +124,7 @@ def load_chat(base: Base, arguments: Mapping[str, Any] | None = None) -> Chat:
     errors. `arguments` are the spec's `train.template_arguments`."""
     from transformers import AutoTokenizer
 
-    return Chat(AutoTokenizer.from_pretrained(base.folder), arguments)
+    return Chat(AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False), arguments)
 
 
 def load_for_training(base: Base, settings: TrainSettings) -> tuple[Any, int]:
@@ -154,7 +158,11 @@ def _load_frozen(base: Base, settings: TrainSettings, dtype: Any) -> Any:
 
     from synth.embedded.model import feed_head_whole
 
-    options: dict[str, Any] = {"dtype": dtype, "device_map": {"": training_device()}}
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "device_map": {"": training_device()},
+        "trust_remote_code": False,  # else whoever sits there is asked whether to run it
+    }
     if settings.packing:
         options["attn_implementation"] = "flash_attention_2"
     if settings.method == "qlora":
@@ -226,7 +234,7 @@ def load_dequantised(base: Base) -> Any:
     from transformers import AutoModelForCausalLM
 
     quantised, _ = load_for_training(base, TrainSettings(method="qlora"))
-    model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.bfloat16, trust_remote_code=False)
     modules = dict(model.named_modules())
     for name, layer in _four_bit_layers(quantised):
         weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state)

@@ -34,6 +34,7 @@ from schemas.project import Project
 from schemas.records import Pair, Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings
 from schemas.store import Store
+from schemas.store.latest import latest
 from train.base_model import Base, find_base
 from train.checks import Check, Checks, checks_for, checks_of
 from train.dataset import Data, Row, dataset_of, refuse_leaks
@@ -212,8 +213,8 @@ def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
 def _outputs_with_inputs(store: Store, outputs: Sequence[Seed], spec: Spec) -> list[Seed]:
     """The held-out outputs, each as a pair with one of the accepted inputs that were written to it: the first by id
     that no training row comes near to. Outputs without one are left out."""
-    datasets = store.artifacts("dataset")
-    members = datasets[-1].members if outputs and datasets else ()
+    dataset = latest(store, "dataset") if outputs else None
+    members = dataset.members if dataset else ()
     held = {seed.id: seed for seed in outputs}
     test = sorted(store.pairs(id_ for id_, split in members if split == "test"), key=lambda pair: pair.id)
     written = [pair for pair in test if pair.seed_id in held]

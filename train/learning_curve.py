@@ -2,7 +2,9 @@
 
 Trained are 25, 50 and 100 % of the rows, each with two random seeds, which also draw the rows; measured is the greedy
 pass rate on validation inputs, never on the test. Two runs on as many rows differ by chance: that is the noise floor,
-and a difference below it means nothing. A slice (rows of one origin or source) is left out of a training of its own.
+and a difference below it means nothing. Runs that happen to agree prove no silence: the floor is never below what an
+exact test could tell apart on as many inputs, and no point is taken to be known better than to one input. A slice (rows
+of one origin or source) is left out of a training of its own. Preferences go with the rows of their inputs.
 
 Not covered: another base, other settings, and rows that are unlike those that are there.
 """
@@ -10,6 +12,7 @@ Not covered: another base, other settings, and rows that are unlike those that a
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +28,10 @@ from train.results import TrainResult
 
 SHARES, SEEDS, LEAST_ROWS, MORE = (0.25, 0.5, 1.0), 2, 8, 500
 _LEVEL, _LEAST_SLICE, _MOST_SLICES = 0.95, 0.05, 6
+# So many times as many rows as now are as far from now as the smallest share is.
+_FAR = 1 / SHARES[0]
+# Five inputs that all fall to one side have p = .06 in the sign-flip test, six .03.
+_LEAST_FLIPS = 6
 
 Train = Callable[[Dataset, int], TrainResult]
 """Trains on a dataset with a random seed."""
@@ -47,7 +54,7 @@ class Point(Record):
 
 class Gain(Record):
     """What `rows` more rows would change, with a 95 % interval: an extrapolation of pass rate or loss along the
-    logarithm of the rows."""
+    logarithm of the rows, as far as a pass rate or a loss can go."""
 
     rows: int
     of: str
@@ -69,9 +76,16 @@ class LearningCurve(Record):
     more: Gain
 
     @property
+    def inputs(self) -> int:
+        """The validation inputs that the pass rates are of; 0 for a loss."""
+        rates = [point.pass_rate for point in self.points if point.pass_rate] if self.of == "pass rate" else []
+        return min((rate.seeds for rate in rates), default=0)
+
+    @property
     def floor(self) -> float:
         """The noise floor: two trainings that differ by less differ by chance, with 95 %."""
-        return student_quantile(len(SHARES), _LEVEL) * math.sqrt(2) * self.run_sd
+        by_chance = student_quantile(len(SHARES), _LEVEL) * math.sqrt(2) * self.run_sd
+        return max(by_chance, min(1.0, _LEAST_FLIPS / self.inputs)) if self.inputs else by_chance
 
     def value(self, point: Point) -> float:
         """The point's measure."""
@@ -87,10 +101,12 @@ def learning_curve(
     *,
     seed: int,
     slices: Mapping[str, Collection[str]] | None = None,
+    of_preferences: bool = False,
     say: Say = unheard,
 ) -> LearningCurve:
     """Train and measure; `slices` maps a name to ids of rows. Slices of less than a twentieth of the rows, or of all
-    of them, are left out. Raises NoWork with fewer than 8 rows, and where nothing can be measured."""
+    of them, are left out. Raises NoWork with fewer than 8 rows, where a training would have no preference and learns
+    from them (`of_preferences`), and where nothing can be measured."""
     number = len(dataset.train)
     if number < LEAST_ROWS:
         raise NoWork(f"{number} rows are too few for a learning curve.", fix=f"Have {LEAST_ROWS} or more.")
@@ -98,11 +114,16 @@ def learning_curve(
     named = {name: {*ids} & {row["pair_id"] for row in dataset.train} for name, ids in (slices or {}).items()}
     fitting = [name for name, ids in named.items() if _LEAST_SLICE * number <= len(ids) < number]
     jobs += [(1.0, seed, name) for name in sorted(fitting, key=lambda name: -len(named[name]))[:_MOST_SLICES]]
+    parts = [_part(dataset, share, drawn, named.get(left_out, set())) for share, drawn, left_out in jobs]
+    if of_preferences and not all(part.preferences for part in parts):
+        raise NoWork(
+            f"{len(dataset.preferences)} preferences are too few for a learning curve: a part of them would be none.",
+            fix="Have more, or draw the curve of train.objective = 'sft'.",
+        )
     points = []
-    for at, (share, random_seed, left_out) in enumerate(jobs, 1):
+    for at, ((share, random_seed, left_out), part) in enumerate(zip(jobs, parts, strict=True), 1):
         what = f"without {left_out}" if left_out else f"{share:.0%} of the rows, random seed {random_seed}"
         say(f"learning curve, training {at} of {len(jobs)}: {what}")
-        part = _part(dataset, share, random_seed, named.get(left_out, set()))
         result = train(part, random_seed)
         losses = [measured.loss for measured in result.validation if measured.step]
         points.append(
@@ -131,7 +152,10 @@ def _part(dataset: Dataset, share: float, seed: int, without: Collection[str]) -
     kept = [row for row in dataset.train if row["pair_id"] not in without]
     chosen = {row["pair_id"] for row in sorted(kept, key=drawn)[: round(share * len(kept))]}
     rows = [row for row in kept if row["pair_id"] in chosen]
-    return replace(dataset, id=content_id("part", [dataset.id, sorted(chosen)]), train=rows)
+    asked = {json.dumps(row["prompt"], sort_keys=True) for row in rows}
+    preferences = [one for one in dataset.preferences if json.dumps(one["prompt"], sort_keys=True) in asked]
+    named = content_id("part", [dataset.id, sorted(chosen)])
+    return replace(dataset, id=named, train=rows, preferences=preferences)
 
 
 def _concluded(dataset: Dataset, points: Sequence[Point]) -> LearningCurve:
@@ -156,19 +180,24 @@ def _concluded(dataset: Dataset, points: Sequence[Point]) -> LearningCurve:
     pairs = [[drawn.value(point) for point in curve if point.share == share] for share in SHARES]
     run_sd = math.sqrt(float(np.mean([np.var(pair, ddof=1) for pair in pairs])))
     values, rows = [drawn.value(point) for point in curve], [point.rows for point in curve]
-    return drawn.model_copy(update={"run_sd": run_sd, "more": _gain(rows, values, len(dataset.train), of)})
+    least_sd = 1 / drawn.inputs if drawn.inputs else 0.0
+    return drawn.model_copy(update={"run_sd": run_sd, "more": _gain(rows, values, len(dataset.train), of, least_sd)})
 
 
-def _gain(rows: Sequence[int], values: Sequence[float], now: int, of: str) -> Gain:
-    """Least squares on the logarithm of the rows; the interval is that of the slope, by Student's t."""
+def _gain(rows: Sequence[int], values: Sequence[float], now: int, of: str, least_sd: float) -> Gain:
+    """Least squares on the logarithm of the rows; the interval is that of the slope, by Student's t, where points do
+    not vary less than `least_sd`. It ends where the measure does."""
     x, y = np.log(np.array(rows, dtype=np.float64)), np.array(values)
     spread = x - x.mean()
     slope = float(spread @ y / (spread @ spread))
     rest = y - y.mean() - slope * spread
     freedom = len(rows) - 2
-    error = math.sqrt(float(rest @ rest) / freedom / float(spread @ spread))
+    error = math.sqrt(max(float(rest @ rest) / freedom, least_sd**2) / float(spread @ spread))
     ahead, half = math.log((now + MORE) / now), student_quantile(freedom, _LEVEL) * error
-    return Gain(rows=MORE, of=of, estimate=slope * ahead, low=(slope - half) * ahead, high=(slope + half) * ahead)
+    here = float(np.mean([value for value, count in zip(values, rows, strict=True) if count == now]))
+    reach = (-here, 1 - here if of == "pass rate" else math.inf)
+    low, estimate, high = np.clip([(slope + side * half) * ahead for side in (-1, 0, 1)], *reach).tolist()
+    return Gain(rows=MORE, of=of, estimate=estimate, low=low, high=high)
 
 
 def in_words(curve: LearningCurve) -> list[str]:
@@ -178,11 +207,15 @@ def in_words(curve: LearningCurve) -> list[str]:
         here = [point for point in curve.points if point.share == share]
         values = " and ".join(f"{curve.value(point):.2f}" for point in here)
         lines.append(f"{share:.0%} of the rows ({here[0].rows}): {curve.of} {values}")
-    lines.append(f"noise floor: two trainings that differ by less than {curve.floor:.2f} differ by chance")
+    deaf = f"noise floor: {curve.inputs} validation inputs tell no two trainings apart"
+    floor = f"noise floor: two trainings that differ by less than {curve.floor:.2f} differ by chance"
+    lines.append(deaf if 0 < curve.inputs <= _LEAST_FLIPS else floor)
     more = curve.more
     span = f"{more.estimate:+.2f} [{more.low:+.2f}, {more.high:+.2f}] of {more.of}"
     flat = ", which includes nothing at all" if more.low <= 0 <= more.high else ""
-    lines.append(f"{more.rows} more rows like these would buy about {span}, if the curve goes on{flat}")
+    is_far = curve.rows + more.rows > _FAR * curve.rows
+    guess = "; that is further ahead than the curve looks back, so a guess" if is_far else ""
+    lines.append(f"{more.rows} more rows like these would buy about {span}, if the curve goes on{flat}{guess}")
     whole = [curve.value(point) for point in curve.points if point.share == 1.0]
     lines += [_of_slice(curve, point, sum(whole) / len(whole)) for point in curve.slices]
     return lines
@@ -192,5 +225,5 @@ def _of_slice(curve: LearningCurve, point: Point, whole: float) -> str:
     change = curve.value(point) - whole
     better = change > 0 if curve.of == "pass rate" else change < 0
     sense = "hurts" if better else "helps"
-    said = f"the slice {sense}" if abs(change) > curve.floor else "within the noise"
+    said = f"the slice {sense}" if abs(change) > curve.floor + 1e-9 else "within the noise"
     return f"without {point.slice} ({curve.rows - point.rows} rows): {curve.of} {change:+.2f}, {said}"

@@ -55,7 +55,7 @@ async def by_vllm(local: LocalModel, settings: Vllm, say: Say = unheard) -> Asyn
 def _chat(folder: Path, local: LocalModel) -> Chat:
     from transformers import AutoTokenizer
 
-    return Chat(AutoTokenizer.from_pretrained(folder), dict(local.template_arguments))
+    return Chat(AutoTokenizer.from_pretrained(folder, trust_remote_code=False), dict(local.template_arguments))
 
 
 def _write_settled(scratch: Path, folder: Path, chat: Chat) -> tuple[str, ...]:

@@ -97,7 +97,7 @@ def write_merged(base: Base, settings: TrainSettings, adapter: Path, folder: Pat
         model: Any = (
             load_dequantised(base)
             if into == "rounded"
-            else AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.bfloat16)
+            else AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.bfloat16, trust_remote_code=False)
         )
         before = _sums(model)
         model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()

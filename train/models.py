@@ -8,6 +8,7 @@ parameters for activations, batch 8 at 512 tokens with recomputed activations. I
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from schemas.errors import InputError
 from schemas.spec import TrainSettings
 
 Method = Literal["qlora", "lora", "lora-8bit"]
@@ -24,6 +26,9 @@ GIB = 2**30
 _BYTES: dict[str, float] = {"lora": 2.0, "lora-8bit": 1.1, "qlora": 0.6}
 # Of a machine's memory, so much may be asked for: the rest of it is in use.
 _FREE_SHARE = 0.8
+# Where Linux says what a container may have: control groups of version 2, and of version 1.
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_FETCH = "Fetch the model again."
 # Below this, quantising costs more time than it saves memory.
 _SMALL_BILLIONS = 1.0
 
@@ -84,7 +89,18 @@ def machine() -> Machine:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     except (ValueError, OSError):
         total = 8.0
-    return Machine(f"{platform.machine()} processor", total, False)
+    return Machine(f"{platform.machine()} processor", allowed_gib(total), False)
+
+
+def allowed_gib(total: float, limits: Sequence[Path] = _LIMITS) -> float:
+    """Of `total` GiB of the machine those that a container leaves to this process: beyond them the kernel ends it."""
+    for limit in limits:
+        try:
+            told = limit.read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            continue
+        total = min(total, int(told) / GIB) if told.isdigit() else total
+    return total
 
 
 def gpus() -> list[tuple[str, float]]:
@@ -119,11 +135,36 @@ def default_base(here: Machine) -> Known:
 
 
 def billions_in(folder: Path) -> float:
-    """How many billion parameters the safetensors of a folder hold, from their size and the dtype of the config."""
-    config = json.loads((folder / "config.json").read_bytes())
-    dtype = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
-    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    return size / (4 if dtype == "float32" else 2) / 1e9
+    """How many billion parameters the safetensors of a folder hold, by their headers. Raises InputError for a file that
+    is not whole, or that the index names and that is not there."""
+    index = folder / "model.safetensors.index.json"
+    try:
+        named = {*json.loads(index.read_bytes())["weight_map"].values()} if index.is_file() else set()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError("the index of the weights cannot be read.", where=str(index), fix=_FETCH) from None
+    files = [folder / str(name) for name in sorted(named)] or sorted(folder.glob("*.safetensors"))
+    return sum(map(_parameters, files)) / 1e9
+
+
+def _parameters(file: Path) -> int:
+    """The parameters in a safetensors file: eight bytes of length, a JSON header of that length, and the tensors."""
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(length)) if length < size else {}
+        tensors = [told for name, told in header.items() if name != "__metadata__"]
+        is_whole = bool(tensors) and 8 + length + max(told["data_offsets"][1] for told in tensors) <= size
+        count: int = sum(math.prod(told["shape"]) for told in tensors)
+    except FileNotFoundError:
+        raise InputError("a part of the weights is missing.", where=str(file), fix=_FETCH) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        is_whole = False
+    if not is_whole:
+        what = f"these weights are not whole: the file ends after {size:,} bytes."
+        why = "A download was cut, or this is what git writes in place of a large file."
+        raise InputError(what, where=str(file), why=why, fix=_FETCH)
+    return count
 
 
 def settled(settings: TrainSettings, folder: Path, base_hash: str, adapters: Path) -> TrainSettings:

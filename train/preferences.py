@@ -55,8 +55,10 @@ def no_preferences(settings: TrainSettings) -> NoWork:
     """The error of a dataset without a preference."""
     return NoWork(
         f"train.objective = '{settings.objective}' needs preferences, and the dataset has none to train on.",
-        why="There is no pair of a better and a worse answer to one input.",
-        fix="Generate several candidates of an input (generate.forward.n) and curate, or set train.objective = 'sft'.",
+        why="There is no pair of a better and a worse answer to one input, or programs alone chose, and the better one"
+        " is always the longer (or always the shorter) one: only length would be learned.",
+        fix="Generate several candidates of an input (generate.forward.n), have people review them, and curate; or set"
+        " train.objective = 'sft'.",
     )
 
 
@@ -162,6 +164,7 @@ def _shaped(tokens: Tokens, settings: TrainSettings) -> dict[str, Any]:
 
 def _kinds() -> dict[str, tuple[Any, Any]]:
     """objective -> TRL's trainer and its config. Both trainers are told to leave the tokens alone."""
+    import torch
     from trl import DPOConfig, DPOTrainer
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
@@ -172,6 +175,11 @@ def _kinds() -> dict[str, tuple[Any, Any]]:
     class TokensORPOTrainer(ORPOTrainer):  # type: ignore[misc]
         def tokenize_row(self, feature: Any, model: Any = None) -> Any:
             return feature
+
+        def _track_num_input_tokens(self, inputs: Any) -> None:
+            """Both answers are inputs; the plain count looks for one, and complains in every step."""
+            masks = torch.cat([inputs[f"{side}_attention_mask"].flatten() for side in ("chosen", "rejected")])
+            super()._track_num_input_tokens({"input_ids": masks, "attention_mask": masks})
 
     return {"dpo": (TokensDPOTrainer, DPOConfig), "orpo": (TokensORPOTrainer, ORPOConfig)}
 

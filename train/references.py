@@ -76,6 +76,7 @@ def against_references(
     result = ReferenceResult(inputs=len(ids), exact=share(exact, [len(compared[id_]) for id_ in ids]))
     pairs = [[(references[id_], text) for text in compared[id_]] for id_ in ids]
     if labels:
+        labels = list(dict.fromkeys([*labels, *(references[id_] for id_ in ids)]))
         counts = np.stack([_confusion(of_input, labels) for of_input in pairs])
         table = _tables(counts.sum(axis=0), labels)
         return result.model_copy(update={"macro_f1": _jackknife(counts, _macro_f1), "confusion": table})
@@ -111,8 +112,7 @@ def _confusion(pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> np.nd
     """Counts of reference by answer; the last column is for answers that are no label."""
     counts, place = np.zeros((len(labels), len(labels) + 1)), {label: at for at, label in enumerate(labels)}
     for reference, text in pairs:
-        if reference in place:
-            counts[place[reference], place.get(text, len(labels))] += 1
+        counts[place[reference], place.get(text, len(labels))] += 1
     return counts
 
 
@@ -136,30 +136,28 @@ def _field_counts(pairs: Sequence[tuple[str, str]]) -> tuple[int, int, int]:
     """Fields that are right, in references, in answers."""
     sums = Counter[str]()
     for reference, text in pairs:
-        wanted, given = Counter(_fields(_parsed(reference))), Counter(_fields(_parsed(text)))
+        wanted, given = _leaves(reference), _leaves(text)
         sums.update(right=(wanted & given).total(), wanted=wanted.total(), given=given.total())
     return sums["right"], sums["wanted"], sums["given"]
 
 
-_NOTHING = object()
-
-
-def _parsed(text: str) -> Any:
+def _leaves(text: str) -> Counter[tuple[str, str]]:
+    """The fields of a JSON text; none of what is no JSON, and of what is nested beyond reason."""
     try:
-        return json.loads(text)
+        return Counter(_fields(json.loads(text)))
     except (ValueError, RecursionError):
-        return _NOTHING
+        return Counter()
 
 
 def _fields(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """(path, value) of every leaf; an empty list or object is one."""
     if isinstance(value, dict) and value:
         for name, inner in value.items():
-            yield from _fields(inner, f"{path}.{name}")
+            yield from _fields(inner, f"{path}.{json.dumps(name)}")
     elif isinstance(value, list) and value:
         for inner in value:
             yield from _fields(inner, f"{path}[]")
-    elif value is not _NOTHING:
+    else:
         number = isinstance(value, float) and value.is_integer()
         yield path, json.dumps(int(value) if number else value, ensure_ascii=False)
 

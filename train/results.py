@@ -148,11 +148,13 @@ def read_record(path: Path, kind: type[R]) -> R | None:
 
 def weights_in(folder: Path) -> dict[str, str]:
     """The SHA-256 of every weight file below `folder`, by its path there."""
-    found = {}
-    for path in sorted(folder.rglob("*.safetensors")):
-        with path.open("rb") as opened:
-            found[path.relative_to(folder).as_posix()] = hashlib.file_digest(opened, "sha256").hexdigest()
-    return found
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*.safetensors"))}
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def refuse_changed(result: TrainResult) -> None:

@@ -118,7 +118,7 @@ def train_reward(
             update={"folder": str(folder)}
         )
     started = time.monotonic()
-    tokenizer = AutoTokenizer.from_pretrained(base.folder)
+    tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False)
     compared = [
         Compared(
             preference,
@@ -207,7 +207,11 @@ def _fit(
     on_gpu, dtype = torch.cuda.is_available(), compute_dtype(settings.precision)
     with quiet(), tempfile.TemporaryDirectory() as scratch:
         model = AutoModelForSequenceClassification.from_pretrained(
-            base.folder, num_labels=1, dtype=dtype if on_gpu else torch.float32, device_map={"": 0} if on_gpu else None
+            base.folder,
+            num_labels=1,
+            dtype=dtype if on_gpu else torch.float32,
+            device_map={"": 0} if on_gpu else None,
+            trust_remote_code=False,
         )
         # The same token in training and in every later batch.
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id

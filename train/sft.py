@@ -35,7 +35,7 @@ from train.model_card import model_card
 from train.models import settled
 from train.preferences import no_preferences, trainer_of_preferences
 from train.quiet import quiet
-from train.results import TrainResult, read_result, weights_in, write_result
+from train.results import TrainResult, read_result, refuse_changed, weights_in, write_result
 
 if TYPE_CHECKING:
     from train.trainer import LossLog
@@ -174,7 +174,9 @@ def _supervised(
         raise no_preferences(settings)
     without = {"objective", "beta", "dpo_learning_rate", "dpo_epochs"}
     supervised = TrainSettings.model_validate(settings.model_dump(exclude=without))
-    return tune(base, dataset, supervised, out_dir, progress, merge=False, asked=asked)
+    start = tune(base, dataset, supervised, out_dir, progress, merge=False, asked=asked)
+    refuse_changed(start)
+    return start
 
 
 def _refuse_settings(settings: TrainSettings, dataset: Dataset) -> None:

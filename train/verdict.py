@@ -29,6 +29,7 @@ TIE, AT_MOST = 0.05, 0.10
 _MONTHLY_USD = 100.0
 _NOTHING = "not one answer of tuned passes: the checks are too hard for this base with these rows, or wrong"
 _LARGER = "a larger base (`pairsmith models`), more rows or other checks let it pass some"
+_ASKED = "the model that serves tuned answers: run it again"
 _WHOLE = "{} gives whole answers: raise evaluate.sampling.max_tokens, or look at its answers"
 
 
@@ -54,8 +55,11 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> Verdict:
     flips = [_flip(evaluation, system, how) for system, how in standings if how in _DECIDES[fine_tune]]
     decision: Decision = "ship"
     if not _measured(evaluation.system(TUNED)):
+        came = evaluation.system(TUNED).sampled.answered + evaluation.system(TUNED).greedy.answered
         decision, because = "do not ship", ["tuned gave no whole answer: all were cut, empty or missing"]
-        flips = [_WHOLE.format(TUNED)]
+        if not came:
+            decision, because = "not enough evidence", ["not one answer of tuned came: it could not be asked"]
+        flips = [_WHOLE.format(TUNED) if came else _ASKED]
     elif fine_tune != "fine-tune":
         decision = "do not ship" if fine_tune == "do not fine-tune" else fine_tune
         if fine_tune == "do not fine-tune" and _passes_nothing(evaluation):
@@ -144,16 +148,20 @@ def _flip(evaluation: Evaluation, other: SystemResult, how: Standing) -> str:
     if how in ("few", "unclear"):
         more = [gap.more_inputs for gap in gaps if gap.more_inputs]
         lacking = max(LEAST_TEST_INPUTS - evaluation.seeds, min(more, default=evaluation.seeds))
+        inputs = "is 1 more test input" if lacking == 1 else f"are about {lacking} more test inputs"
         if how == "few":
-            return f"there are about {lacking} more test inputs"
-        return f"there are about {lacking} more test inputs, if the difference from {other.label} stays as it is"
+            return f"there {inputs}"
+        return f"there {inputs}, if the difference from {other.label} stays as it is"
     shown = [gap.shown for gap in gaps if gap.shown]
     if how == "better":
         least = max(interval.low for interval in shown)
         return f"tuned's lead over {other.label} is {_points(max(least, 0.01))} smaller: then they are not told apart"
     # The interval is as wide on both sides, nearly: a lead beyond its reach would be told apart.
-    reach = min(interval.high - interval.estimate for interval in shown)
-    return f"tuned leads {other.label} by about {_points(max(reach, TIE))} on as many inputs"
+    reach = max(min(interval.high - interval.estimate for interval in shown), TIE)
+    rates = [rate.estimate for rate in (other.sampled.pass_rate, other.greedy.pass_rate) if rate]
+    if (least := min(rates, default=0.0)) + reach > 1:
+        return f"harder checks or inputs leave room for a lead: {other.label} passes {_percent(least)} of these"
+    return f"tuned leads {other.label} by about {_points(reach)} on as many inputs"
 
 
 def _reaches(evaluation: Evaluation, ship_at: float) -> tuple[Decision, str, str]:
@@ -165,11 +173,16 @@ def _reaches(evaluation: Evaluation, ship_at: float) -> tuple[Decision, str, str
     passes = f"tuned passes {_percent(rate.estimate)} [{_percent(rate.low)}, {_percent(rate.high)}] of {mode} answers"
     bar = f"evaluate.ship_at = {ship_at:g}"
     if rate.low >= ship_at:
-        return "ship", f"{passes}, which lies above {bar}", f"fewer than {_percent(ship_at)} pass (evaluate.ship_at)"
+        fewer = f"fewer than {_percent(ship_at)} pass (evaluate.ship_at)" if ship_at else "evaluate.ship_at is above 0"
+        return "ship", f"{passes}, which lies above {bar}", fewer
     if rate.high < ship_at:
         return "do not ship", f"{passes}, which lies below {bar}", f"at least {_percent(ship_at)} pass"
-    needed = "more test inputs put the whole interval on one side" if rate.estimate != ship_at else "the rate moves"
-    return "not enough evidence", f"{passes}, and {bar} lies within the interval", f"{needed} of {_percent(ship_at)}"
+    needed = f"more test inputs put the whole interval on one side of {_percent(ship_at)}"
+    if ship_at == 1:
+        needed = "evaluate.ship_at is below 1: no number of answers proves that all pass"
+    elif rate.estimate == ship_at:
+        needed = f"the rate moves away from {_percent(ship_at)}"
+    return "not enough evidence", f"{passes}, and {bar} lies within the interval", needed
 
 
 def _break_even(evaluation: Evaluation) -> tuple[float | None, int | None, list[str]]:

@@ -27,6 +27,7 @@ from schemas.records import Json
 PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
 OLDEST = (2, 6)  # tried with 2.6.0 and 2.8.0
 _PAGE = 1_000
+_ANSWERED = 250  # records with answers a page: what one holds is read while another is made
 _BULK = 500  # records a request: as many as Argilla takes, because each request costs it as much as some of them
 _BULK_TIMEOUT_S = 300.0  # at some 100 records a second, less on a busy machine
 _MOST_BYTES = 4_000_000  # a request: a few texts as long as a book are no burden that the server breaks under
@@ -247,22 +248,30 @@ class Argilla:
 
     def records(self, queue: Queue, *, responses: bool = False) -> Iterator[Json]:
         """Every record of a queue, oldest first: its id, its external id and its status, and if asked fields, metadata
-        and everybody's responses. The next page is asked for while one is read."""
-        asked: Json = {"include": "responses"} if responses else {}
-        path, size = f"datasets/{queue.id}/records", _PAGE
-        if self._is_ours:
-            path, size, asked = f"pairsmith/{path}", 2 * _PAGE, {"responses": responses}
+        and everybody's responses."""
+        return (record for page in self.pages(queue, responses=responses) for record in page)
 
-        def page(offset: int) -> list[Json]:
-            items: list[Json] = self.call("GET", path, params={"offset": offset, "limit": size, **asked})["items"]
-            return items
+    def pages(self, queue: Queue, *, responses: bool = False) -> Iterator[list[Json]]:
+        """`records`, a page at a time. The next one is asked for while one is read."""
+        asked: Json = {"include": "responses"} if responses else {}
+        path, size = f"datasets/{queue.id}/records", _ANSWERED if responses else _PAGE
+        if self._is_ours:
+            path, size, asked = f"pairsmith/{path}", _PAGE, {"responses": responses}
+
+        def page(offset: int) -> tuple[list[Json], bool]:
+            told: Json = self.call("GET", path, params={"offset": offset, "limit": size, **asked})
+            items: list[Json] = told["items"]
+            end = offset + len(items)
+            return items, len(items) == size and end < (told.get("total") or end + 1)
 
         with ThreadPoolExecutor(1) as ahead:
-            offset, coming = size, ahead.submit(page, 0)
-            while len(items := coming.result()) == size:
-                coming, offset = ahead.submit(page, offset), offset + size
-                yield from items
-            yield from items
+            coming, offset, more = ahead.submit(page, 0), 0, True
+            while more:
+                items, more = coming.result()
+                if more:
+                    offset += size
+                    coming = ahead.submit(page, offset)
+                yield items
 
     def add(self, queue: Queue, items: Iterable[Json], done: Callable[[int], None]) -> None:
         """Add records that the queue does not have, as the bulk route of Argilla's API takes them. `done` is told the
@@ -307,8 +316,8 @@ class Argilla:
 
     def users(self) -> dict[str, User]:
         """user id -> who that is, of everyone, or for an admin of the workspace's."""
-        workspace = self.workspace_id(make=False)
-        path = "users" if self.call("GET", "me")["role"] == "owner" else f"workspaces/{workspace}/users"
+        owner = self.call("GET", "me")["role"] == "owner"
+        path = "users" if owner else f"workspaces/{self.workspace_id(make=False)}/users"
         users = self.call("GET", path)["items"]
         return {str(user["id"]): User(user["username"], utc(user["inserted_at"])) for user in users}
 

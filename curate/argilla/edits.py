@@ -48,9 +48,11 @@ def suggestions(form: AnswerForm, pair: Pair) -> dict[str, str]:
     """What the page fills in, by the question: the output as it is. Of labels none, because it would be submitted."""
     if form.labels:
         return {}
+    if not fields_of(form):
+        return {EDITED: pair.output}
     record = _record(pair)
-    if record is None or not fields_of(form):
-        return {} if fields_of(form) else {EDITED: pair.output}
+    if record is None:
+        return {}
     held = {name: written(record[field]) for name, field in zip(question_names(form), fields_of(form), strict=True)
             if field in record}  # fmt: skip
     return {name: text for name, text in held.items() if text}

@@ -176,11 +176,8 @@ def ready_database(
 ) -> None:
     """Migrate the database, make the search tables and the owner; each failure is a `ReviewError` that names it."""
     progress("argilla", {"step": "bringing the database up to date"})
-    done = _server_side(python, environment, home, "migrate")
-    if done.returncode == 0:
-        progress("argilla", {"step": "checking its owner"})
-        owner = {name: credentials[name] for name in ("username", "password", "api_key")}
-        done = _server_side(python, environment, home, "owner", stdin=json.dumps(owner))
+    owner = {name: credentials[name] for name in ("username", "password", "api_key")}
+    done = _server_side(python, environment, home, "prepare", stdin=json.dumps(owner))
     if done.returncode == 0:
         return
     output = done.stderr + done.stdout

@@ -30,6 +30,7 @@ from schemas.records import Pair, Record, now
 from schemas.reviews import Review, Role, Sampled, under_alias
 from schemas.store import Store
 
+AT_ONCE = 100  # records that become durable together
 SIMULATED = "simulated-"  # annotators whose name begins so are programs; their answers decide nothing
 
 
@@ -68,8 +69,13 @@ def pull(
     keys = {review.reviewer for review in before}
     named = _adjudicators(project, before)
     people = {reviewer_key(argilla.url, id_, keys): user for id_, user in users.items()}
-    responses, seen = read_responses(queues_of(project, sampled, argilla), argilla, keys, users, progress)
-    pairs = {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in seen)}
+    responses: list[Response] = []
+    seen: set[tuple[str, Role]] = set()
+    pairs: dict[str, Pair] = {}
+    for page, there in read_responses(queues_of(project, sampled, argilla), argilla, keys, users, progress):
+        responses += page
+        seen |= there
+        pairs |= {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in there)}
     known = {id_: own for id_, own in reviews.items() if id_ in pairs}
     if aliases := new_aliases(known, responses, seen, people):
         by_name = {alias.name: alias.reviewer for alias in aliases}
@@ -80,6 +86,7 @@ def pull(
     counts = dict.fromkeys(PullResult.__dataclass_fields__, 0)
     counts["foreign"] = len({pair_id for pair_id, _ in seen if pair_id not in pairs})
     submitted: set[tuple[str, Role, str]] = set()
+    fresh: list[Record] = []
     durable: list[Future[None]] = []
     for response in _one_each(timed(responses)):
         pair = pairs.get(response.pair_id)
@@ -110,10 +117,13 @@ def pull(
             records.append(edited_pair(pair, review))
             counts["edits"] += 1
         if not dry:
-            durable.append(store.append(*records))
+            fresh += records
+            if len(fresh) >= AT_ONCE:
+                durable.append(store.append(*fresh))
+                fresh = []
             failpoint("mid_pull")
         counts["changed" if own and own[-1].decision != "withdrawn" else "new"] += 1
-    for written in durable:
+    for written in (*durable, *([store.append(*fresh)] if fresh else ())):
         written.result()
     present = {response.reviewer for response in responses} | people.keys()
     for review in _withdrawn(known, seen, submitted, present, responses):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -51,33 +51,39 @@ def read_responses(
     keys: set[str],
     users: Mapping[str, User],
     progress: Progress,
-) -> tuple[list[Response], set[tuple[str, Role]]]:
-    """All responses, and (pair id, role) of every record that is on the server."""
-    responses: list[Response] = []
-    seen: set[tuple[str, Role]] = set()
+) -> Iterator[tuple[list[Response], set[tuple[str, Role]]]]:
+    """A page at a time, all responses, and (pair id, role) of every record that is on the server."""
+    known: dict[str, str] = {}  # a user's `reviewer`
+    records = found = 0
     for queue, role in queues:
-        for record in argilla.records(queue, responses=True):
-            pair_id = record["external_id"] or str(record["id"])
-            seen.add((pair_id, role))
-            for raw in record.get("responses") or ():
-                user = str(raw["user_id"])
-                responses.append(
-                    Response(
-                        pair_id=pair_id,
-                        reviewer=reviewer_key(argilla.url, user, keys),
-                        name=users[user].name if user in users else None,
-                        role=role,
-                        status=raw["status"],
-                        values={question: answer["value"] for question, answer in (raw["values"] or {}).items()},
-                        titles=queue.titles,
-                        input=record.get("fields", {}).get("simple"),
-                        output=record.get("fields", {}).get("enhanced"),
-                        other_candidates=tuple((record.get("metadata") or {}).get("rivals", ())),
-                        at=utc(raw["updated_at"]),
+        for page in argilla.pages(queue, responses=True):
+            responses: list[Response] = []
+            there: set[tuple[str, Role]] = set()
+            for record in page:
+                pair_id = record["external_id"] or str(record["id"])
+                there.add((pair_id, role))
+                for raw in record.get("responses") or ():
+                    user = raw["user_id"]
+                    if user not in known:
+                        known[user] = reviewer_key(argilla.url, user, keys)
+                    responses.append(
+                        Response(
+                            pair_id=pair_id,
+                            reviewer=known[user],
+                            name=users[user].name if user in users else None,
+                            role=role,
+                            status=raw["status"],
+                            values={question: answer["value"] for question, answer in (raw["values"] or {}).items()},
+                            titles=queue.titles,
+                            input=record.get("fields", {}).get("simple"),
+                            output=record.get("fields", {}).get("enhanced"),
+                            other_candidates=tuple((record.get("metadata") or {}).get("rivals", ())),
+                            at=utc(raw["updated_at"]),
+                        )
                     )
-                )
-        progress("pull", {"queue": queue.name, "records": len(seen), "responses": len(responses)})
-    return responses, seen
+            records, found = records + len(there), found + len(responses)
+            yield responses, there
+        progress("pull", {"queue": queue.name, "records": records, "responses": found})
 
 
 def timed(responses: list[Response]) -> list[Response]:

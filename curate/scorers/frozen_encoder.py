@@ -26,8 +26,10 @@ class FrozenEncoder:
         from synth.embedded.model import best_dtype
 
         self._folder, self._batch_tokens, self._progress = folder, batch_tokens, progress
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=best_dtype()).eval()
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self._model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=best_dtype(), trust_remote_code=False
+        ).eval()
 
     def states(self, texts: Sequence[tuple[str, str]]) -> tuple[np.ndarray, list[int]]:
         """[texts, hidden]: the state at the last token of each (input, output) chat; and its number of tokens."""

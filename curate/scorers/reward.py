@@ -223,8 +223,8 @@ def load_classifier(
             f"a reward model needs PyTorch and transformers ({error}).", fix="Run: pip install 'pairsmith[train]'"
         ) from None
     try:
-        config = AutoConfig.from_pretrained(where, revision=revision)
-        tokenizer = AutoTokenizer.from_pretrained(where, revision=revision)
+        config = AutoConfig.from_pretrained(where, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(where, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise MissingDependency(
             f"the model cannot be loaded: {str(error).splitlines()[0]}",
@@ -235,7 +235,12 @@ def load_classifier(
     dtype, device = place()
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            where, revision=revision, dtype=dtype, device_map=device, output_loading_info=True
+            where,
+            revision=revision,
+            dtype=dtype,
+            device_map=device,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     except (OSError, ValueError) as error:
         raise MissingDependency(

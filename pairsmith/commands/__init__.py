@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 from pairsmith import __version__
-from pairsmith.failures import exit_code_of, json_on_stdout
+from pairsmith.failures import exit_code_of, json_on_stdout, nothing_closed
 from pairsmith.stopping import listening
 from pairsmith.watching import NOBODY, Watcher
 from schemas.cores import wait_shortly
@@ -84,6 +84,7 @@ def start(arguments: Iterable[str] | None = None, watcher: Watcher = NOBODY) -> 
     """Run one command and return its exit code. Nothing but a defect of pairsmith shows a traceback."""
     args = list(sys.argv[1:] if arguments is None else arguments)
     wait_shortly()
+    nothing_closed()
     with json_on_stdout("--json" in args) as write_json, listening() as stopping:
         process = (write_json, stopping, watcher)
         try:

@@ -11,6 +11,7 @@ from pairsmith.report.gather import gather, present_artifacts
 from pairsmith.report.page import render
 from pairsmith.stages.export import EVIDENCE
 from schemas.errors import PairsmithError
+from schemas.files import replaced
 from schemas.project import Project
 from schemas.store import Store
 
@@ -36,7 +37,8 @@ def render_evidence(path: Path, out: Path, folders: Sequence[Path] = ()) -> Chec
 def _write(out: Path, page: str) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page, encoding="utf-8")
+        with replaced(out) as partial:
+            partial.write_text(page, encoding="utf-8")
     except OSError as error:
         raise PairsmithError(
             f"the report cannot be written: {error.strerror or error}.",

@@ -29,14 +29,16 @@ def gather(project: Project, store: Store) -> Evidence:
     rows = Rows(store, finished.get("generate"), finished.get("curate"))
     dataset = _current(store, "dataset", finished.get("curate"))
     adapter = _current(store, "adapter", finished.get("train"))
-    evaluated = _current(store, "evaluation", finished.get("evaluate"))
+    evaluated, of_it = _current(store, "evaluation", finished.get("evaluate")), receipts
+    if not _is_of(evaluated, adapter):
+        evaluated, of_it = None, [receipt for receipt in receipts if receipt.command != "evaluate" or not receipt.ok]
     training = None if adapter is None else _training(project.folder / adapter.path, adapter)
     evaluation = None if evaluated is None else read_record(project.folder / evaluated.path, Evaluation)
     latest = receipts[-1] if receipts else None
     return Evidence(
         project=project.spec.task.name,
         written_at=now(),
-        stages=tuple(_stage(command, receipts, rows) for command in COMMANDS),
+        stages=tuple(_stage(command, of_it, rows) for command in COMMANDS),
         seeds=_facts(finished, "generate").get("seeds"),
         unread_seeds=len(_facts(finished, "generate").get("seed_problems", ())),
         accepted=rows.accepted(),
@@ -53,7 +55,7 @@ def gather(project: Project, store: Store) -> Evidence:
         evaluation=evaluation,
         verdict=None if evaluation is None else verdict(evaluation, project.spec.evaluate.ship_at),
         failing=next_seeds(store, project.spec, evaluation, rows.seeds_with_rows),
-        curve=_curve(project, dataset),
+        curve=_curve(project, dataset, training),
         receipts=tuple(receipts),
         costs=tuple(store.costs()),
         reviews=_reviews(project, store, receipts),
@@ -66,15 +68,24 @@ def gather(project: Project, store: Store) -> Evidence:
 def present_artifacts(store: Store) -> list[Artifact]:
     """Dataset, adapter and evaluation that the report speaks of, as far as they are made."""
     finished = {receipt.command: receipt for receipt in store.receipts() if receipt.ok}
-    made = (("dataset", "curate"), ("adapter", "train"), ("evaluation", "evaluate"))
-    found = (_current(store, kind, finished.get(command)) for kind, command in made)
+    dataset = _current(store, "dataset", finished.get("curate"))
+    adapter = _current(store, "adapter", finished.get("train"))
+    evaluation = _current(store, "evaluation", finished.get("evaluate"))
+    found = (dataset, adapter, evaluation if _is_of(evaluation, adapter) else None)
     return [artifact for artifact in found if artifact is not None]
 
 
-def _curve(project: Project, dataset: Artifact | None) -> LearningCurve | None:
-    """The learning curve, if it is of the present dataset."""
+def _is_of(evaluation: Artifact | None, adapter: Artifact | None) -> bool:
+    """Whether an evaluation speaks of the present adapter; one of another would pass for its proof."""
+    return evaluation is None or adapter is None or adapter.id in evaluation.parents
+
+
+def _curve(project: Project, dataset: Artifact | None, training: TrainResult | None) -> LearningCurve | None:
+    """The learning curve, if it is of the present dataset and was drawn with the settings of the present adapter."""
     curve = read_record(project.folder / "curve.json", LearningCurve)
-    return curve if curve and dataset and curve.dataset_id == dataset.id else None
+    if curve is None or dataset is None or training is None or curve.dataset_id != dataset.id:
+        return None
+    return curve if training.adapter_id in {point.adapter_id for point in curve.points} else None
 
 
 def _stage(command: str, receipts: Sequence[Receipt], rows: Rows) -> StageEvidence:

@@ -12,12 +12,13 @@ from pairsmith.outcome import EvaluateOutcome
 from pairsmith.receipt import recording
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
-from schemas.errors import NoWork
+from schemas.errors import InputError, NoWork
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Counts, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from schemas.store.latest import latest
 from synth.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def evaluate(
         say("starting the models")
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
         from train.judged import judges_of, warnings
+        from train.results import sha256
         from train.verdict import verdict
 
         def open_teacher(asked: TeacherSettings) -> AbstractAsyncContextManager[Endpoint]:
@@ -70,6 +72,9 @@ def evaluate(
         judges = judges_of(project, store, say)
         measured = run(measured_once(measurement, store, folder, open_teacher, progress, judges))
         path = project.inside(Path(measured.path))
+        digest = sha256(Path(measured.path))
+        if measured.reused:
+            refuse_retouched(store, measured.id, digest, path)
         store.write(measured.artifact.model_copy(update={"path": path}))
         concluded = verdict(measured, project.spec.evaluate.ship_at)
         counts, reasons = counted(measured)
@@ -90,19 +95,33 @@ def evaluate(
             outcomes=outcomes(measured),
             verdict=concluded.model_dump(mode="json"),
             gated=gate,
+            sha256=digest,
         )
     return record.outcome
 
 
+def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -> None:
+    """Raises InputError if an evaluation that is found is not the file that was written: a verdict would rest on it."""
+    told = (receipt.facts for receipt in reversed(store.receipts("evaluate")) if receipt.ok)
+    known = next((facts.get("sha256") for facts in told if facts.get("made") == evaluation_id), None)
+    if known and known != digest:
+        raise InputError(
+            "this evaluation was changed after it was written.",
+            where=path,
+            why="A number in it may be none that was measured.",
+            fix="Delete the file and run `pairsmith evaluate` again: answers that were bought are found.",
+        )
+
+
 def latest_adapter(project: Project, store: Store) -> TrainResult:
-    """The adapter that was trained last. Raises NoWork where there is none, InputError where its weights are not
-    those that training wrote."""
+    """The adapter that was trained or found last. Raises NoWork where there is none, InputError where its weights are
+    not those that training wrote."""
     from train.results import read_result, refuse_changed
 
-    adapters = store.artifacts("adapter")
-    if not adapters:
+    adapter = latest(store, "adapter")
+    if adapter is None:
         raise NoWork("there is no tuned model yet.", fix="Run `pairsmith train` first.")
-    folder = project.folder / adapters[-1].path
+    folder = project.folder / adapter.path
     if result := read_result(folder):
         refuse_changed(result)
         return result

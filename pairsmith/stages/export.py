@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from curate import chat_files, licences
 from pairsmith import exported_model
@@ -21,8 +22,9 @@ from schemas.project import Project
 from schemas.records import Artifact, Counts
 from schemas.spec_file import SPEC_NAME
 from schemas.store import Store
+from schemas.store.latest import latest
 
-NAMES = ("dataset", "adapter", "evaluation")
+NAMES: tuple[Literal["dataset", "adapter", "evaluation"], ...] = ("dataset", "adapter", "evaluation")
 REPORT = "report.html"
 FORMATS = tuple(chat_files.FORMATS)
 EVIDENCE = "evidence.json"
@@ -52,8 +54,8 @@ def export(
     """
     out = out or project.folder / EXPORT
     with recording(project, store, "export", ExportOutcome()) as record:
-        latest = {name: artifacts[-1] for name in NAMES if (artifacts := store.artifacts(name))}
-        if "dataset" not in latest:
+        made = present(store)
+        if "dataset" not in made:
             raise NoWork("there is no dataset to export.", fix="Run `pairsmith curate` first.")
         if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
             raise UsageError(
@@ -61,19 +63,19 @@ def export(
                 where=str(out),
                 fix="Name another folder with --out, or move it away.",
             )
-        declared = licences.ledger(project, store, (id_ for id_, _ in latest["dataset"].members))
+        declared = licences.ledger(project, store, (id_ for id_, _ in made["dataset"].members))
         licences.check(declared, project.spec.export)
-        ids = {name: artifact.id for name, artifact in latest.items()}
+        ids = {name: artifact.id for name, artifact in made.items()}
         with replaced_folder(out) as partial:
             written = {
-                name: out / _copy(project, artifact, partial) for name, artifact in latest.items() if name != "adapter"
+                name: out / _copy(project, artifact, partial) for name, artifact in made.items() if name != "adapter"
             }
             for name in format:
                 chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, project.spec.train)
                 written[f"chat files, {name}"] = out / "chat" / name
             checked: dict[str, str] = {}
-            if "adapter" in latest:
-                model = exported_model.write(project, store, latest["adapter"], partial, gguf, say)
+            if "adapter" in made:
+                model = exported_model.write(project, store, made["adapter"], partial, gguf, say)
                 written |= {name: out / path for name, path in model.written.items()}
                 checked = model.checked
             elif gguf:
@@ -87,7 +89,7 @@ def export(
             told = {"certificate": certificate, "licences": licences.as_json(declared)}
             mark = {**ids, "spec_hash": project.spec_hash, **told}
             (partial / MARK).write_text(json.dumps(mark, indent=2) + "\n")
-        rows = len(latest["dataset"].members)
+        rows = len(made["dataset"].members)
         record.outcome = ExportOutcome(
             counts=Counts(rows_in=rows, accepted=rows),
             written={name: str(path) for name, path in written.items()},
@@ -96,6 +98,15 @@ def export(
             certificate=certificate,
         )
     return record.outcome
+
+
+def present(store: Store) -> dict[str, Artifact]:
+    """Dataset and adapter that were made or found last, and the evaluation, if it is of that adapter."""
+    found: dict[str, Artifact] = {name: artifact for name in NAMES if (artifact := latest(store, name))}
+    evaluation, adapter = found.get("evaluation"), found.get("adapter")
+    if evaluation and adapter and adapter.id not in evaluation.parents:
+        del found["evaluation"]
+    return found
 
 
 def summary(outcome: ExportOutcome) -> list[tuple[str, str]]:

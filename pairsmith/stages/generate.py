@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pairsmith
+import prompts
 from curate.contamination import clear_of_the_test
 from curate.gates.judgement import Judgement
 from curate.gates.personal import counted
@@ -22,6 +23,7 @@ from pairsmith.receipt import Recording, recording
 from pairsmith.standard_input import piped
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
+from schemas.cycles import seldom_sought
 from schemas.errors import InputError, Interrupted, UsageError
 from schemas.money import total
 from schemas.progress import Progress, Say, unheard, unseen
@@ -42,6 +44,7 @@ SHOWN_FAILURES = 3
 UNANSWERED = frozenset({"throttled", "server", "broken", "timeout", "unanswered"})
 
 
+@seldom_sought()
 def generate(
     project: Project,
     store: Store,
@@ -78,6 +81,9 @@ def generate(
         reading, splits = seeds_of(project, store, say)
         asked = teachers.by_direction(project, say, batch=batch)
         _say_personal(say, splits, asked.values())
+        ways = [way.prompt for way in (project.spec.generate.forward, project.spec.generate.backward) if way.enabled]
+        for name in prompts.unused(ways, project.folder):
+            say(f"warning: prompts/{name} is not used, {' and '.join(ways)} is. Name it in generate.forward.prompt.")
         seeds, left_out = clear(project, generated_from(splits), say)
         record.outcome = GenerateOutcome(
             **inputs._asdict(),

@@ -123,7 +123,7 @@ async def _answered(
     generator: Forward | Backward, seeds: Sequence[Seed], ledgers: Sequence[Ledger]
 ) -> list[list[Outcome]]:
     """The outcomes of each seed. What ends the preview drains it first: answers on their way are kept."""
-    tasks = [asyncio.create_task(_outcomes(generator, seed)) for seed in seeds]
+    tasks = [asyncio.create_task(generator(seed)) for seed in seeds]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     if any(task.done() and task.exception() for task in tasks):
         for ledger in ledgers:
@@ -133,10 +133,6 @@ async def _answered(
     for error in sorted(errors, key=lambda error: isinstance(error, StoppedError)):
         raise error
     return [outcomes for outcomes in answered if not isinstance(outcomes, BaseException)]
-
-
-async def _outcomes(generator: Forward | Backward, seed: Seed) -> list[Outcome]:
-    return [outcome async for outcome in generator(seed)]
 
 
 def _shown(way: str, outcome: Outcome) -> str | Json:

@@ -14,12 +14,14 @@ from pairsmith.receipt import recording
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
+from schemas.files import replaced
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.progress_line import clock
 from schemas.project import Project
 from schemas.records import Counts
 from schemas.spec import TrainSettings
 from schemas.store import Store
+from schemas.store.latest import latest
 
 if TYPE_CHECKING:
     from train.base_model import Base
@@ -47,8 +49,8 @@ def train(
     """
     with recording(project, store, "train", TrainOutcome()) as record:
         record.outcome = TrainOutcome(**plan.inputs_of("train", project, store)._asdict())
-        datasets = store.artifacts("dataset")
-        if not datasets:
+        exported = latest(store, "dataset")
+        if exported is None:
             raise NoWork("there is no dataset to train on.", fix="Run `pairsmith curate` first.")
         say("loading the base model")
         from train.base_model import find_base
@@ -57,7 +59,7 @@ def train(
 
         settings = project.spec.train
         base = find_base(settings.base, project.folder, progress, settings.revision)
-        dataset = dataset_of(project.folder / datasets[-1].path)
+        dataset = dataset_of(project.folder / exported.path)
         tested = [seed.text for seed in held_out_inputs(store.seeds(), project.spec) if seed.text]
         dataset = replace(dataset, held_out=[*dataset.held_out, *tested])
         with (stop or Stopping()).looked_at() as asked:
@@ -141,8 +143,12 @@ def learning_curve_of(
         return run(validated(plan, store, progress))
 
     slices = _slices(store, [row["pair_id"] for row in dataset.train])
-    drawn = learning_curve(dataset, train, measure, seed=settings.seed, slices=slices, say=say)
-    (project.folder / f"{CURVE}.json").write_text(drawn.model_dump_json(indent=2))
+    by_preference = settings.objective != "sft"
+    drawn = learning_curve(
+        dataset, train, measure, seed=settings.seed, slices=slices, of_preferences=by_preference, say=say
+    )
+    with replaced(project.folder / f"{CURVE}.json") as partial:
+        partial.write_text(drawn.model_dump_json(indent=2), encoding="utf-8")
     return in_words(drawn)
 
 

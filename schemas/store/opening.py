@@ -109,9 +109,12 @@ def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
     version = _version(engine)
     if version == tables.SCHEMA_VERSION:
         return
-    if version is not None and not re.fullmatch(r"\d{4}", version):
+    with engine.connect() as connection:
+        same = set() if version else tables.metadata.tables.keys() & set(sa.inspect(connection).get_table_names())
+    if same or (version is not None and not re.fullmatch(r"\d{4}", version)):
+        theirs = f"'{min(same)}' is one of them" if same else f"their schema is '{version}'"
         raise StoreError(
-            f"the tables there belong to another application (their schema is '{version}').",
+            f"the tables there belong to another application ({theirs}).",
             where=shown(url),
             fix="Name a database of its own, or on PostgreSQL a schema: ...?options=-csearch_path%3Dmine",
         )

@@ -45,13 +45,8 @@ _KEPT = {
     for plain in (True, False)
 }
 
-_USUAL: tuple[tuple[str, Any], ...] = (
-    ("reason", ""),
-    ("transport", "http"),
-    ("facts", {}),
-    ("usage", {}),
-    ("sample", 0),
-)
+_USUAL: Json = {"reason": "", "transport": "http", "facts": {}, "sample": 0}
+_NEVER = object()
 
 Row = tuple[sa.Table, dict[str, Any]]
 
@@ -73,7 +68,10 @@ class Rows:
             case Pair():
                 yield from self._pair(record)
             case Candidate():
-                outcome = record.model_dump_json(include={"pair_id", "failure"}, exclude_none=True)
+                if record.failure is None:
+                    outcome = orjson.dumps({"pair_id": record.pair_id}).decode()
+                else:
+                    outcome = record.model_dump_json(include={"pair_id", "failure"}, exclude_none=True)
                 yield tables.candidates, {**tables.columns(record)[1], "body": outcome}
             case Seed():
                 yield tables.seeds, {"id": record.id, "body": seed_body(record)}
@@ -137,14 +135,18 @@ def _answer(call: Call, request: Json) -> str:
     record, of which it is a part."""
     at_once = bool(call.text) and call.text == _content(call)
     fields = call.__dict__
-    body = {name: fields[name] for name in _KEPT[call.request_of is None, at_once]}
+    body = {
+        name: value
+        for name in _KEPT[call.request_of is None, at_once]
+        if (value := fields[name]) != _USUAL.get(name, _NEVER)
+    }
     if call.request_of is None:
         body["request"] = request
-    usage = {name: tokens for name, tokens in call.usage if tokens}
-    body["usage"] = usage if usage.keys() - {"prompt_tokens", "completion_tokens"} else {}
-    for name, usual in _USUAL:
-        if body[name] == usual:
-            del body[name]
+    usage = call.usage
+    if usage.cached_tokens or usage.reasoning_tokens:
+        body["usage"] = {name: tokens for name, tokens in usage if tokens}
+    else:
+        del body["usage"]
     return to_json(body, inf_nan_mode="constants").decode()
 
 

@@ -119,7 +119,8 @@ def columns(record: Record) -> tuple[sa.Table, dict[str, Any]]:
         table, names = _SAID[type(record)]
     except KeyError:
         raise TypeError(f"{type(record).__name__} is not kept in the store") from None
-    said = {name: getattr(record, name) for name in names}
+    fields = record.__dict__
+    said = {name: fields[name] if name in fields else getattr(record, name) for name in names}
     match record:
         case Call():
             usage = record.usage

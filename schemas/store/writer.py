@@ -50,7 +50,7 @@ _WAITS_S = (0.5, 2.0, 8.0)  # before a passing failure is tried again
 _GROUP = 1_000  # waiters in one commit at most, so that one commit stays short
 # Between two commits that coroutines wait for: a commit costs as much as some thirty rows, and who asks many questions
 # at once does not feel it. What a thread waits for is committed at once.
-_PACE_S = 0.02
+_PACE_S = 0.04
 
 
 class Writer:

@@ -90,12 +90,16 @@ class ChatModel:
     ) -> None:
         self.dtype, self.device = dtype, device
         try:
-            self.chat = Chat(AutoTokenizer.from_pretrained(folder), template_arguments)
+            self.chat = Chat(AutoTokenizer.from_pretrained(folder, trust_remote_code=False), template_arguments)
         except PairsmithError as error:
             raise UnsupportedModel(f"{folder}: {error.what}") from error
         self.tokenizer: Any = self.chat.tokenizer
         self._model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, low_cpu_mem_usage=True, device_map={"": device} if device != "cpu" else None
+            folder,
+            dtype=dtype,
+            low_cpu_mem_usage=True,
+            device_map={"": device} if device != "cpu" else None,
+            trust_remote_code=False,
         ).eval()
         feed_head_whole(self._model)
         config = self._model.config.get_text_config()

@@ -10,13 +10,17 @@ from pathlib import Path
 import pytest
 
 from pairsmith.commands import start
-from pairsmith.outcome import EvaluateOutcome
+from pairsmith.outcome import EvaluateOutcome, TrainOutcome
+from pairsmith.receipt import recording
 from pairsmith.report import render_evidence, write_report
-from pairsmith.report.gather import gather
-from pairsmith.stages.evaluate import CODES, exit_code
+from pairsmith.report.gather import gather, present_artifacts
+from pairsmith.stages.evaluate import CODES, exit_code, refuse_retouched
+from pairsmith.stages.export import present
 from schemas.errors import InputError
 from schemas.project import Project
+from schemas.records import Counts
 from schemas.store import Store
+from schemas.store.latest import latest
 from tests.pairsmith import report_project as made
 
 
@@ -98,6 +102,48 @@ def test_the_command_renders_and_refuses_with_a_code(copy: Path, capsys: pytest.
     (copy / "evaluations" / "one.json").write_text("{}")
     assert start(["report", "--from", str(copy / "evidence.json"), "--out", str(page)]) == 4
     assert "instead of" in capsys.readouterr().err
+
+
+def test_a_verdict_does_not_rest_on_a_retouched_evaluation(tmp_path: Path) -> None:
+    """What is found has to be the file that was written last under its id; one of an earlier version is not known."""
+    project = made.project_in(tmp_path)
+    with Store.open(Store.url_for(project)) as store:
+        refuse_retouched(store, "one", "1", "evaluations/one.json")
+        for digest in ("1", "2"):
+            with recording(project, store, "evaluate", EvaluateOutcome()) as record:
+                counts = Counts(rows_in=1, accepted=1)
+                record.outcome = EvaluateOutcome(counts=counts, made="one", sha256=digest)
+        refuse_retouched(store, "one", "2", "evaluations/one.json")
+        with pytest.raises(InputError, match=r"one\.json: this evaluation was changed"):
+            refuse_retouched(store, "one", "1", "evaluations/one.json")
+
+
+def test_going_back_to_earlier_settings_goes_on_from_what_they_made(whole: tuple[Project, Store]) -> None:
+    """Training finds the earlier adapter: that one is evaluated and exported, though another is younger; the evaluation
+    of another adapter is neither exported nor on the page."""
+    project, store = made.whole(whole[0].folder.with_name("back"))
+    younger = store.artifacts("adapter")[-1].model_copy(update={"id": "younger"})
+
+    def found(adapter_id: str) -> None:
+        with recording(project, store, "train", TrainOutcome()) as record:
+            record.outcome = TrainOutcome(counts=Counts(rows_in=1, accepted=1), made=adapter_id)
+
+    with store:
+        first = store.artifacts("adapter")[-1].id
+        store.write(younger)
+        found("younger")
+        assert latest(store, "adapter") == younger
+        assert gather(project, store).evaluation is None
+        assert "evaluation" not in present(store)
+        assert [artifact.kind for artifact in present_artifacts(store)] == ["dataset", "adapter"]
+        found(first)
+        going_back = latest(store, "adapter")
+        assert going_back is not None
+        assert going_back.id == first
+        assert gather(project, store).evaluation is not None
+        assert {kind: artifact.id for kind, artifact in present(store).items()} == {
+            artifact.kind: artifact.id for artifact in present_artifacts(store)
+        }
 
 
 def test_the_gate_is_an_exit_code() -> None:

@@ -28,6 +28,8 @@ from train.metrics import Evaluation
 from train.results import TrainResult
 from train.sft import tune
 
+pytestmark = pytest.mark.timeout(1200)  # a model is trained, measured and exported, on a machine that does much else
+
 
 @dataclass
 class Made:

@@ -47,6 +47,15 @@ def test_nothing_is_generated_for_a_test_set_of_its_own(project: Project, teache
     assert kept.count({"use": "test"}) == 2
 
 
+def test_a_prompt_that_the_spec_does_not_name_is_told_before_anything_is_paid(project: Project) -> None:
+    """`prompts/enhanse` beside the enhance of pairsmith: the run, and `doctor`, say which one is used."""
+    own = project.folder / "prompts/enhanse"
+    own.mkdir(parents=True)
+    (own / "v1.jinja").write_text("x")
+    assert "prompts/enhanse is not used, enhance" in project.run("generate").stderr
+    assert "prompts/enhanse is not used" in project.run("doctor").stdout
+
+
 def test_a_pipe_gets_plain_lines(project: Project) -> None:
     """Without a terminal there is no escape sequence, the sum stands on stdout and progress on stderr."""
     done = project.run("generate")

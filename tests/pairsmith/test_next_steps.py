@@ -131,20 +131,26 @@ def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
 
 
 def test_the_curve_of_the_present_dataset_is_on_the_page(whole: tuple[Project, Store], evidence: Evidence) -> None:
-    """Of another dataset it is not: rows that are gone say nothing of those that are there."""
+    """Of another dataset it is not: rows that are gone say nothing of those that are there. Neither is one that was
+    drawn with other settings than the adapter has."""
     project, store = whole
     assert evidence.curve is None
-    point = {"share": 1.0, "seed": 1, "adapter_id": "a", "pass_rate": None}
-    points = [
-        {**point, "rows": 100 * share, "share": share, "loss": 1 - share / 2} for share in SHARES for _ in range(2)
-    ]
+    assert evidence.training is not None
+    of_it, present = evidence.training.adapter_id, store.artifacts("dataset")[-1].id
     more = {"rows": 500, "of": "loss", "estimate": -0.2, "low": -0.3, "high": -0.1}
     path = project.folder / "curve.json"
     try:
-        for dataset_id in ("another", store.artifacts("dataset")[-1].id):
+        for dataset_id, adapter_id in (("another", of_it), (present, "another"), (present, of_it)):
+            point = {"seed": 1, "adapter_id": adapter_id, "pass_rate": None}
+            points = [
+                {**point, "rows": 100 * share, "share": share, "loss": 1 - share / 2}
+                for share in SHARES
+                for _ in range(2)
+            ]
             body = {"dataset_id": dataset_id, "rows": 100, "of": "loss", "points": points, "slices": [], "run_sd": 0.01}
             path.write_text(LearningCurve.model_validate({**body, "more": more}).model_dump_json())
             shown = render(gather(project, store))
-            assert ("500 more rows like these would buy about -0.20" in shown) == (dataset_id != "another")
+            is_of_it = (dataset_id, adapter_id) == (present, of_it)
+            assert ("500 more rows like these would buy about -0.20" in shown) == is_of_it
     finally:
         path.unlink()

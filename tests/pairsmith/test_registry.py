@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,7 @@ from typing import Any
 import pytest
 
 from pairsmith.registry import Registry, push
-from schemas.errors import NoWork, UsageError
+from schemas.errors import InputError, NoWork, UsageError
 
 
 def export(folder: Path, adapter: str) -> Path:
@@ -98,43 +102,143 @@ def test_what_is_no_export_and_no_name_is_refused(registry: Registry, tmp_path: 
         registry.found("staging")
 
 
-@pytest.fixture
-def hub() -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """A hub on this machine that refuses every repository, and what it was asked."""
-    asked: list[tuple[str, str]] = []
-
-    class Hub(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            asked.append((self.path, body))
-            self.send_response(403)
-            self.end_headers()
-            self.wfile.write(b"{}")
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", asked
-    server.shutdown()
-    server.server_close()
+def test_an_export_with_more_in_it_is_another_version(registry: Registry, tmp_path: Path) -> None:
+    """The same model with a GGUF beside it is not what was released before, which would have lost the GGUF."""
+    (tmp_path / "two" / "gguf").mkdir()
+    (tmp_path / "two" / "gguf" / "images-f16.gguf").write_text("x")
+    assert registry.add(tmp_path / "two") == "v3"
+    assert (registry.found("latest") / "gguf" / "images-f16.gguf").is_file()
+    assert registry.add(tmp_path / "two") == "v3"
 
 
-def test_a_hub_is_asked_for_a_private_repository_and_its_refusal_is_a_sentence(
-    registry: Registry, hub: tuple[str, list[tuple[str, str]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody's model becomes public unasked, and no key is a clear error."""
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    address, asked = hub
-    plain = huggingface_hub.HfApi
-    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: plain(endpoint=address, token="hf_x"))
-    with pytest.raises(NoWork, match="the hub does not take it"):
-        push(registry.found("latest"), "me/images")
-    (path, body), *_ = asked
+def test_weights_that_were_not_trained_are_not_released(registry: Registry, tmp_path: Path) -> None:
+    """Neither an adapter nor a merged model that was edited in the export; nor is one pushed that was edited later."""
+    results = pytest.importorskip("train.results")
+    (old,) = (Path(__file__).parents[1] / "projects/v0_1/adapters").glob("*/training.json")
+    made = export(tmp_path / "three", "a3")
+    files = {
+        "adapter_model.safetensors": "adapter/adapter_model.safetensors",
+        "merged/x.safetensors": "model/x.safetensors",
+    }
+    (made / "model").mkdir()
+    for place in files.values():
+        (made / place).write_text("trained")
+    weights = {name: results.sha256(made / place) for name, place in files.items()}
+    (made / "adapter" / "training.json").write_text(json.dumps({**json.loads(old.read_text()), "weights": weights}))
+    assert registry.add(made) == "v3"
+    for place in files.values():
+        (made / place).write_text("edited")
+        with pytest.raises(InputError, match=f"{place}.*not those that training wrote"):
+            registry.add(made)
+        (made / place).write_text("trained")
+    (registry.found("v3") / "model" / "x.safetensors").write_text("edited")
+    with pytest.raises(InputError, match="not those that training wrote"):
+        push(registry.found("v3"), "me/images")
+
+
+def test_releases_at_once_are_versions_of_their_own(registry: Registry, tmp_path: Path) -> None:
+    """Eight at a time, each of another model: none takes the number of another, and no alias loses its past."""
+    exports = [export(tmp_path / f"more-{number}", f"b{number}") for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        given = list(pool.map(Registry(registry.folder).add, exports))
+    assert {*given} == {f"v{number}" for number in range(3, 11)}
+    for number, version in enumerate(given):
+        assert (registry.folder / version / "adapter" / "weights").read_text() == f"b{number}"
+    assert sorted(registry.aliases()["latest"]) == sorted(["v1", "v2", *given])
+    assert registry.found("latest") == (registry.folder / "latest").resolve()
+
+
+def test_a_process_that_died_leaves_no_alias_in_the_way(registry: Registry) -> None:
+    """Half a change of an alias is done again, and a damaged version is named."""
+    (registry.folder / ".production.new").symlink_to("v2")
+    registry.point("production", "v1")
+    assert (registry.folder / "production").resolve() == registry.folder / "v1"
+    (registry.folder / "v1" / "export.json").write_text("[]")
+    with pytest.raises(UsageError, match=r"v1/export\.json.*damaged"):
+        registry.listed()
+
+
+class Hub(ThreadingHTTPServer):
+    """A hub on this machine: it takes commits as the real one does, or refuses every repository."""
+
+    def __init__(self, *, takes: bool) -> None:
+        asked: list[tuple[str, str]] = []
+
+        class Asked(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                asked.append((self.path, body))
+                self.send_response(200 if takes else 403)
+                self.send_header("Content-Type", "application/json")
+                answer = json.dumps(self._said(body) if takes else {}).encode()
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def _said(self, body: str) -> dict[str, Any]:
+                where = f"http://127.0.0.1:{self.server.server_address[1]}/me/images"
+                if "/preupload/" in self.path:
+                    files = json.loads(body)["files"]
+                    return {
+                        "files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]
+                    }
+                if "/commit/" in self.path:
+                    return {"commitUrl": f"{where}/commit/1", "commitOid": "1", "success": True}
+                return {"url": where, "name": "me/images", "id": "1"}
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Asked)
+        self.asked = asked
+        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def committed(self) -> dict[str, str]:
+        """path -> text of every file that was committed."""
+        lines = [json.loads(line) for path, body in self.asked if "/commit/" in path for line in body.splitlines()]
+        files = [line["value"] for line in lines if line["key"] == "file"]
+        return {file["path"]: base64.b64decode(file["content"]).decode() for file in files}
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+def pushed(folder: Path, repository: str, hub: str) -> subprocess.CompletedProcess[str]:
+    """`registry push` as a process of its own, for the hub's client reads its address once."""
+    (folder / "pairsmith.toml").write_text('[task]\nname = "images"\nstyle = "s"\n')
+    words = [sys.executable, "-m", "pairsmith", "registry", "push", repository, "--project", str(folder)]
+    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_TOKEN": "hf_x", "HF_HUB_DISABLE_XET": "1"}
+    return subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_a_version_is_uploaded_to_a_private_repository(registry: Registry, tmp_path: Path) -> None:
+    """Every file of the model arrives as it is, under the version's name; nobody's model becomes public unasked."""
+    pytest.importorskip("huggingface_hub")
+    with Hub(takes=True) as hub:
+        done = pushed(tmp_path, "me/images", hub.address)
+        (path, body), *_ = hub.asked
+    assert (done.returncode, done.stdout.strip()) == (0, f"{hub.address}/me/images"), done.stderr
     assert path == "/api/repos/create"
     told = json.loads(body)  # newer clients name the visibility
     assert told.get("private", told.get("visibility")) in (True, "private")
+    assert hub.committed() == {"weights": "a2"}
+    assert any('"summary": "v2"' in body or '"summary":"v2"' in body for _, body in hub.asked)
+
+
+def test_what_a_hub_does_not_take_is_a_sentence(registry: Registry, tmp_path: Path) -> None:
+    """A key that it refuses, a name that is none, and a hub that is not there; none is a crash."""
+    pytest.importorskip("huggingface_hub")
+    with Hub(takes=False) as hub:
+        refused = pushed(tmp_path, "me/images", hub.address)
+        assert len(hub.asked) == 1
+        odd = [pushed(tmp_path, name, hub.address) for name in ("me/my images", "a/b/c", "-x/--y")]
+    gone = pushed(tmp_path, "me/images", hub.address)
+    assert [refused.returncode, gone.returncode] == [8, 8], gone.stderr
+    assert refused.stderr.startswith("error: the hub at http://127.0.0.1")
+    assert gone.stderr.startswith("error: the hub at http://127.0.0.1")
+    assert [one.returncode for one in odd] == [2, 2, 2], [one.stderr for one in odd]
 
 
 def test_the_merged_model_is_uploaded_where_there_is_one(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import prompts
-from prompts import Prompt, available, compiled, load
+from prompts import Prompt, available, compiled, load, unused
 from prompts.sandbox import unbounded
 from schemas.errors import PromptError
 from schemas.records import Message, Messages
@@ -457,6 +457,22 @@ def test_a_file_with_a_slightly_wrong_name_is_not_passed_over(tmp_path, written,
         load("enhance", tmp_path)
     with pytest.raises(PromptError, match=fix):
         available(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("own", "used", "left"),
+    [
+        (["enhanse"], ["enhance", "simplify"], ["enhanse"]),
+        (["captions", "judge"], ["enhance"], ["captions"]),
+        (["enhance", "enhance-short"], ["enhance/v1"], []),
+        ([], ["enhance"], []),
+    ],
+)
+def test_a_prompt_of_ones_own_that_no_spec_names_is_told(tmp_path, own, used, left):
+    """Where one of ours is used in its place: a typo in a folder's name, or a prompt that was written and not named."""
+    for name in own:
+        wrote(tmp_path, ONE, name)
+    assert unused(used, tmp_path) == left
 
 
 @pytest.mark.parametrize("name", [".hidden", "README.md", "__init__.py", "enhance/.v1.jinja.swp", "enhance/~"])

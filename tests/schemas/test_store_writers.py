@@ -165,6 +165,14 @@ def test_a_database_of_another_application_is_not_called_newer(tmp_path: Path) -
             Store.open(f"sqlite:///{tmp_path / 'p.db'}", write=write)
 
 
+def test_tables_of_another_application_are_not_mixed_with_ours(tmp_path: Path) -> None:
+    """Without Alembic too: a table of one of our names is named, instead of "already exists"."""
+    with sqlite3.connect(tmp_path / "p.db") as raw:
+        raw.execute("CREATE TABLE calls (number TEXT)")
+    with pytest.raises(StoreError, match=r"another application \('calls' is one of them\).*Name a database of its own"):
+        Store.open(f"sqlite:///{tmp_path / 'p.db'}")
+
+
 def test_who_upgrades_a_store_to_read_it_is_waited_for(store_url: str) -> None:
     """Even when its schema is that of today already and only the lock is not free yet; a writer is not waited for."""
     Store.open(store_url).close()

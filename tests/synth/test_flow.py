@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -248,6 +249,32 @@ def test_a_lost_request_times_out_although_others_are_answered() -> None:
     assert "teacher.timeout_s" in str(answers[0])
     assert all_answered(answers[1:])
     assert time.perf_counter() - began < 25
+
+
+def test_a_short_limit_beside_a_long_one_is_kept() -> None:
+    """What may take days is on the wire when a request follows that may take half a second: it ends on its own time,
+    though one timer looks at both."""
+
+    async def run() -> None:
+        one_day_a_token = {"timeout_s": 0.5, "token_s": 86_400.0, "retries": 0}
+        async with Endpoint(teacher.url, "loopback", **one_day_a_token) as endpoint:
+            long = asyncio.create_task(endpoint.ask(chat("long"), Sampling(max_tokens=10)))
+            await asyncio.to_thread(asked.wait, 60)
+            with pytest.raises(TimedOutError):
+                await asyncio.wait_for(endpoint.ask(chat("short"), Sampling()), 60)
+            assert not long.done()
+            long.cancel()
+            await asyncio.wait([long])
+            assert long.cancelled()  # whoever ends it from outside is not told of a timeout
+
+    asked = threading.Event()
+
+    def reply(ask: Ask) -> Reply:
+        asked.set()
+        return Reply(delay_s=30)
+
+    with LoopbackTeacher(reply) as teacher:
+        asyncio.run(run())
 
 
 def test_a_slow_first_answer_does_not_blame_the_address() -> None:

@@ -40,7 +40,7 @@ def outcomes(teacher: LoopbackTeacher, folder: Path, which: str, **settings: Any
         async with rig(teacher.url, folder, **settings) as r:
             generator: Generator = getattr(r, which)
             (seed,) = input(1) if which == "forward" else output(1)
-            return [outcome async for outcome in generator(seed)], r
+            return await generator(seed), r
 
     return asyncio.run(run())
 

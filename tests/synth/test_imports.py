@@ -16,7 +16,6 @@ from schemas.records import Imported, Message, Seed
 from schemas.spec import SeedSource
 from synth.imports import Import, pair_of, pairs
 from synth.seeds import SeedReading, read_seeds
-from synth.slots import Outcome
 
 
 def read(folder: Path, rows: Any, name: str = "rows.jsonl", **settings: Any) -> SeedReading:
@@ -205,10 +204,7 @@ def test_an_import_asks_nobody_and_fills_one_slot(tmp_path):
     imports = Import("Be kind.")
     assert (imports.ledger, imports.samples) == (None, 1)
 
-    async def outcomes() -> list[Outcome]:
-        return [outcome async for outcome in imports(seed)]
-
-    (outcome,) = asyncio.run(outcomes())
+    (outcome,) = asyncio.run(imports(seed))
     assert outcome.candidate.generator == "imported"
     assert outcome.pair is not None
     assert outcome.pair.columns == {"product": "kettle"}

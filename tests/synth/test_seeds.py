@@ -246,6 +246,23 @@ def test_utf16_is_named(tmp_path, write):
         read(tmp_path, "seeds.txt")
 
 
+@pytest.mark.parametrize("name", ["seeds.txt", "seeds.csv", "seeds.jsonl"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32"])
+def test_utf16_without_its_mark_is_named_too(tmp_path, write, name, encoding):
+    """Databases export it so; "there is no column 'text'" would send a person to the spec."""
+    write(name, '{"text": "a fox"}\n'.encode(encoding))
+    with pytest.raises(InputError, match=r"is UTF-16\. Save it as UTF-8"):
+        read(tmp_path, name)
+
+
+@pytest.mark.parametrize("encoding", ["shift-jis", "gb18030", "cp1251", "euc-kr"])
+def test_other_encodings_are_not_called_western(tmp_path, write, encoding):
+    """Turned into UTF-8 as if it were WINDOWS-1252 the file would be nonsense that is read without a word."""
+    write("seeds.txt", {"cp1251": "кот", "euc-kr": "고양이"}.get(encoding, "猫です").encode(encoding))
+    with pytest.raises(InputError, match=r"iconv -f CODE .*GB18030, BIG5, SHIFT_JIS"):
+        read(tmp_path, "seeds.txt")
+
+
 @pytest.mark.parametrize("name", ["seeds.jsonl", "seeds.csv", "seeds.txt"])
 def test_a_line_too_long_for_memory_is_skipped_and_counted(tmp_path, write, name, monkeypatch):
     """A line without an end is never held whole, and the line behind it has its right number."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,38 @@ def _empty(base: Path) -> None:
     base.mkdir()
 
 
+def _truncated(base: Path) -> None:
+    weights = base / "model.safetensors"
+    os.truncate(weights, weights.stat().st_size - 1)
+
+
+def _pointer(base: Path) -> None:
+    (base / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\nsize 12881256\n")
+
+
+def _half(base: Path) -> None:
+    parts = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    (base / "model.safetensors").rename(base / parts[0])
+    index = {"weight_map": dict(zip("ab", parts, strict=True))}
+    (base / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def _damaged(base: Path) -> None:
+    (base / "config.json").write_text("[")
+
+
+def _others_tokenizer(base: Path) -> None:
+    changed(base / "config.json", vocab_size=100)
+
+
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
+        (_truncated, "not whole"),
+        (_pointer, "not whole"),
+        (_half, "a part of the weights is missing"),
+        (_damaged, "no model's config"),
+        (_others_tokenizer, "not the model's"),
         (_pickled, "no safetensors"),
         (_unknown, "code that comes with a model is never run"),
         (_quantised, "quantised already"),
@@ -80,11 +110,29 @@ def _empty(base: Path) -> None:
     ],
 )
 def test_a_base_that_cannot_be_trained_is_refused_with_its_reason(base: Path, spoil: Any, what: str) -> None:
-    """Other formats than safetensors, unknown or foreign code, quantised weights, no template, no model."""
+    """Other formats than safetensors, cut or missing weights, unknown or foreign code, about which nobody is asked,
+    quantised weights, another model's tokenizer, no template, no model."""
     spoil(base)
     with pytest.raises(PairsmithError, match=what) as refused:
         refuse_unfit(TrainSettings(base="base"), base.parent)
     assert refused.value.fix
+
+
+def test_code_of_a_model_is_never_offered(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The library would ask at the terminal whether to run it, and whoever says yes to everything would."""
+    base = make(next(family for family in FAMILIES if family.name == "Llama 3"), tmp_path / "base")
+    changed(base / "tokenizer_config.json", tokenizer_class="Own", auto_map={"AutoTokenizer": ["own.Own", None]})
+    assert facts_of(base)["template"] == ("fail", "its tokenizer is code that comes with the model, which is never run")
+    assert "y/N" not in "".join(capfd.readouterr())
+
+
+def test_parameters_are_counted_by_the_headers(base: Path) -> None:
+    """Whatever precision they are stored in, and whatever the config says of it."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base)
+    changed(base / "config.json", dtype="float64")
+    assert models.billions_in(base) * 1e9 == pytest.approx(model.num_parameters(), rel=1e-9)
 
 
 def test_a_base_too_large_for_this_machine_is_refused(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +210,32 @@ def test_the_method_is_the_specs_the_projects_or_the_sizes(base: Path, monkeypat
     (adapters / "earlier/training.json").write_text(json.dumps(record))
     monkeypatch.setattr(models, "billions_in", lambda folder: 0.3)
     assert method() == "qlora"
+
+
+def test_a_container_has_what_it_was_given(tmp_path: Path) -> None:
+    """Not the memory of the machine around it; a limit that is none, absent or larger changes nothing."""
+    v2, v1 = tmp_path / "memory.max", tmp_path / "limit_in_bytes"
+    assert models.allowed_gib(64, (v2, v1)) == 64
+    for told, expected in (("max\n", 64), ("", 64), (f"{4 * models.GIB}\n", 4), (str(2**63), 64)):
+        v2.write_text(told)
+        assert models.allowed_gib(64, (v2, v1)) == expected
+    v2.write_text("max")
+    v1.write_text(str(2 * models.GIB))
+    assert models.allowed_gib(64, (v2, v1)) == 2
+
+
+@pytest.mark.parametrize("said", ["", "NVIDIA GB10, [N/A]", "No devices were found", "a, b, c", "RTX, nan", "RTX, -1"])
+def test_a_card_that_says_nothing_of_its_memory_is_none(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the driver's program writes is taken for a card only with a number; with one it is, whatever its name."""
+    program = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for lines, cards in ((said, []), (f"{said}\nNVIDIA X, Y, 24576", [("NVIDIA X, Y", 24.0)])):
+        program.write_text(f"#!/bin/sh\ncat <<'END'\n{lines}\nEND\n")
+        program.chmod(0o755)
+        assert models.gpus() == cards
+        assert models.machine().is_gpu == bool(cards)
 
 
 def test_a_new_project_names_the_base_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ async def _generated(made: Project, store: Store, teacher: TeacherSettings) -> N
         make = Forward.of(made, Ledger(store, endpoint, teacher))
         for seed in store.seeds():
             if seed.kind == "input":
-                _ = [outcome async for outcome in make(seed)]
+                _ = await make(seed)
 
 
 def _shown(evaluation: Evaluation) -> None:

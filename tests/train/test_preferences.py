@@ -87,6 +87,7 @@ def test_orpo_begins_at_the_base(tiny_base: Base, dataset: Dataset, out: Path) -
     before = tune(tiny_base, dataset, settings(epochs=1, learning_rate=1e-9, warmup=0.0), out)
     tuned = tune(tiny_base, dataset, given("orpo", epochs=4), out)
     assert tuned.began_with is None
+    assert tuned.trained_tokens > 2 * tuned.learned_tokens, "both answers and their prompts, in every epoch"
     assert preferred(tuned, tiny_base) > preferred(before, tiny_base) + 1
     assert tuned.curve[-1].loss < tuned.curve[0].loss
 
@@ -109,6 +110,16 @@ def test_preferences_are_learned_over_a_four_bit_base(
     assert not (Path(tuned.folder) / "ref").exists()
     merged = Base("merged", Path(tuned.folder) / "merged", "")
     assert preferred(None, merged) > preferred(None, tiny_base) + 1
+
+
+def test_dpo_does_not_go_on_from_weights_that_were_changed(tiny_base: Base, dataset: Dataset, tmp_path: Path) -> None:
+    """The supervised adapter that is found is the one that was trained, or the run stops."""
+    supervised = tune(tiny_base, dataset, settings(), tmp_path)
+    weights = Path(supervised.folder) / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(InputError, match="not those that training wrote"):
+        tune(tiny_base, dataset, given("dpo"), tmp_path)
 
 
 def test_a_preference_that_is_too_long_costs_that_preference(tiny_base: Base, dataset: Dataset, out: Path) -> None:

@@ -54,15 +54,32 @@ def test_the_confusion_counts_every_answer() -> None:
     assert result.confusion == {"bug": {"bug": 1, "praise": 1}, "question": {NO_LABEL: 2}}
 
 
+def test_a_reference_that_is_no_label_counts_too() -> None:
+    """It has a row of its own and pulls the mean down unless it is answered; alone, it is no crash and no certainty."""
+    result = compared([("bug", "bug"), ("crash", "bug"), ("crash", "crash")], LABELS)
+    assert result.confusion == {"bug": {"bug": 1}, "crash": {"bug": 1, "crash": 1}}
+    assert result.macro_f1
+    assert result.macro_f1.value == pytest.approx(2 / 3)
+    alone = compared([("crash", "bug"), ("crash", "")], LABELS).macro_f1
+    assert alone
+    assert (alone.value, alone.low) == (0, 0)
+    assert 0.5 < alone.high < 1
+
+
 @pytest.mark.parametrize(
     ("reference", "answer", "f1"),
     [
+        ({"a": {"b": 1}}, {"a.b": 1}, 0.0),
+        ({"a": [1]}, {"a[]": 1}, 0.0),
+        ({"a": [[1, 2], [3]]}, {"a": [[3], [2, 1]]}, 1.0),
+        ({"a": 1}, {"a": True}, 0.0),
         ({"a": 1, "b": "x"}, {"a": 1.0, "b": "x"}, 1.0),
         ({"a": 1, "b": "x"}, {"a": 1, "b": "y"}, 0.5),
         ({"a": 1, "b": "x"}, {"a": 1}, 2 / 3),
         ({"items": [{"n": 1}, {"n": 2}]}, {"items": [{"n": 2}, {"n": 1}]}, 1.0),
         ({"items": []}, {"items": []}, 1.0),
         ({"a": 1, "b": None}, "not JSON", 0.0),
+        *(({"a": 1}, depth * "[" + depth * "]", 0.0) for depth in range(900, 1010, 10)),
     ],
 )
 def test_field_f1_counts_paths_and_values(reference: object, answer: object, f1: float) -> None:
@@ -98,10 +115,14 @@ def test_rouge_l_is_the_f1_of_the_longest_common_subsequence(a: list[str], b: li
         ("猫在垫子上", "猫在床上", 2 * 3 / 9),
         ("!!!", "!!!", 1.0),
         ("a fox", "", 0.0),
+        ("مرحبا يا عالم", "مرحبا عالم", 2 * 2 / 5),
+        ("שלום לך עולם", "שלום עולם", 2 * 2 / 5),
+        ("caf\u00e9", "cafe\u0301", 1.0),
     ],
 )
 def test_rouge_l_of_known_texts(reference: str, answer: str, f1: float) -> None:
-    """The examples of the paper; case and punctuation do not count, and Chinese is read by its characters."""
+    """The examples of the paper; case, punctuation and how an accent is composed do not count, Chinese is read by its
+    characters, and the direction of writing changes nothing."""
     measured = compared([(reference, answer)]).rouge_l
     assert measured
     assert measured.value == pytest.approx(f1)

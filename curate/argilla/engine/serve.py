@@ -1,7 +1,8 @@
-"""Argilla's server with our search engine: `python serve.py migrate | owner | run HOST PORT | where-valkey`.
+"""Argilla's server with our search engine: `python serve.py migrate | prepare | run HOST PORT | where-valkey`.
 
-Runs under the server's own environment with this folder alone on PYTHONPATH. Settings come from ARGILLA_* variables;
-`owner` reads {"username", "password", "api_key"} as JSON from standard input, so that no secret is ever an argument.
+Runs under the server's own environment with this folder alone on PYTHONPATH. Settings come from ARGILLA_* variables.
+`prepare` migrates the database and makes the owner, in one process: to import Argilla takes longer than either. It
+reads {"username", "password", "api_key"} as JSON from standard input, so that no secret is ever an argument.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 
 def migrate() -> None:
     """Bring the database to this server's version, then make the engine's own tables."""
+    from alembic.config import Config
     from argilla_server.cli.database.migrate import migrate_db
     from argilla_server.settings import settings
 
@@ -26,6 +28,9 @@ def migrate() -> None:
         with sqlite3.connect(path or "", timeout=30) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
         connection.close()
+    # Argilla gives the address to a ConfigParser as it is, to which a `%` (in a password, a folder's name) is its own.
+    set_option = Config.set_main_option
+    Config.set_main_option = lambda self, name, value: set_option(self, name, value.replace("%", "%%"))
     migrate_db(revision="head")
 
     from pairsmith_sql_engine import prepare
@@ -95,7 +100,8 @@ def main() -> None:
     match sys.argv[1:]:
         case ["migrate"]:
             migrate()
-        case ["owner"]:
+        case ["prepare"]:
+            migrate()
             asyncio.run(owner())
         case ["run", host, port]:
             run(host, int(port))

@@ -210,7 +210,8 @@ def anywhere(name: str) -> re.Pattern[str]:
 def _stems(language: str, name: str) -> tuple[str, ...]:
     """Strings one of which stands in every text that holds a word of the list."""
     words = words_of(name) if language == "any" else lexicon(language).words(name)
-    return tuple({part for word in words if word[0] != "!" for part in [max(re.split(r"[_*]", word), key=len)]})
+    parts = {max(re.split(r"[_*]", word), key=len) for word in words if word[0] != "!"}
+    return tuple(part for part in parts if not any(other in part for other in parts - {part}))
 
 
 def says(language: str, name: str, folded: str) -> re.Match[str] | None:
@@ -218,6 +219,16 @@ def says(language: str, name: str, folded: str) -> re.Match[str] | None:
     if not any(map(folded.__contains__, _stems(language, name))):
         return None
     return (anywhere(name) if language == "any" else any_of(language, name)).search(folded)
+
+
+def is_one_of(language: str, name: str, folded: str) -> bool:
+    """Whether a folded text is one of the words of a list of `language`, and nothing more."""
+    return _whole(language, name).fullmatch(folded) is not None
+
+
+@cache
+def _whole(language: str, name: str) -> re.Pattern[str]:
+    return re.compile(either(lexicon(language).words(name)) or NEVER.pattern)
 
 
 @cache

@@ -17,6 +17,7 @@ from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapsho
 from pairsmith.serve.pages.shell import link, page_router, render
 from schemas.records import Artifact, Seed
 from schemas.store import tables
+from schemas.store.latest import latest
 from schemas.store.since import bodies
 from train.metrics import TUNED, Evaluation, Output
 
@@ -40,7 +41,7 @@ def evaluation(
     """The last evaluation, or another one by its id; outputs under filters."""
     now = snapshot(request, project)
     artifacts = now.store.artifacts("evaluation")[::-1] if now.store else []
-    shown = next((a for a in artifacts if a.id == evaluation), artifacts[0] if artifacts else None)
+    shown = next((a for a in artifacts if a.id == evaluation), latest(now.store, "evaluation") if now.store else None)
     found = read_evaluation(now, shown) if shown else None
     rows = _rows(now, found, check, system, worse, q) if found else []
     begin = max(0, begin)

@@ -15,8 +15,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from curate.argilla import server
-from tests.curate.argilla.conftest import START_S, free_port
+from curate.argilla.server import ArgillaServer
 
 SIDE = Path(__file__).parents[3] / "curate" / "argilla" / "engine"
 HERE = Path(__file__).parent
@@ -52,7 +51,7 @@ class Asked:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
@@ -65,26 +64,23 @@ class Asked:
 
 
 class AskedOverHTTP:
-    """A known database behind a real server of its own; `ask` sends what the web page and the client send."""
+    """A known dataset on a real server; `ask` sends what the web page and the client send."""
 
-    def __init__(self, venv: Path, home: Path, url: str | None) -> None:
-        self.running = server.up(home, port=free_port(), database_url=url, venv=venv, start_timeout_s=START_S)
-        children = json.loads((home / "supervisor.json").read_text())["children"]
+    def __init__(self, running: ArgillaServer) -> None:
+        self.running = running
+        children = json.loads((running.home / "supervisor.json").read_text())["children"]
         environment = {**children[-1]["environment"], "PYTHONPATH": f"{SIDE}{os.pathsep}{HERE}"}
         filled = subprocess.run(
             [children[-1]["argv"][0], HERE / "fill.py", "known"],
             env=environment,
-            cwd=home,
+            cwd=running.home,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
         )
         assert filled.returncode == 0, filled.stderr[-3000:]
         listed = self.call("GET", f"/me/datasets/{DATASET}/metadata-properties")["items"]
         self.properties = {item["name"]: item["id"] for item in listed}
-
-    def close(self) -> None:
-        server.down(self.running.home)
 
     def call(self, method: str, path: str, body: Any = None, user: str | None = None) -> Any:
         """What the server answers; {"refused": sentence} for a 422. As the owner, or as `user`."""

@@ -136,7 +136,7 @@ def open_desk(kind: str, folder: Path, server: ArgillaServer, user_id: str, rows
     assert workspace is not None
     argilla = Argilla(server.url, server.api_key, workspace, patience_s=30)
     store = Store.open(Store.url_for(project))
-    filled(kind, project, store, inputs=4 * rows + 8)
+    filled(kind, project, store, inputs=-(-(4 * rows + 8) // KINDS_PLAYED[kind].candidates))
     population = read_population(project, store, [SCOPE])
     draw_batch(project, store, population, more=True)
     push(project, store, population, argilla, alone=True)

@@ -94,7 +94,7 @@ def test_keys_that_are_faster_than_the_server_answer_no_row_unseen(
     """Whoever types on without looking answers fewer rows, and none wrongly: the verdict and Enter of every answer were
     pressed on the row that it is for; what is pressed while an answer is on its way changes nothing on that row."""
     rng = random.Random(f"{latency_ms} {pause_ms}")
-    with ann.at("rewrite", tmp_path, 14) as player:
+    with ann.at("rewrite", tmp_path, 15) as player:
         page = player.page
         _latency(page, latency_ms)
         for _ in range(14):
@@ -188,7 +188,7 @@ def test_the_second_of_two_windows_replaces_nothing(ann: Ann, tmp_path: Path) ->
 def test_a_page_that_is_opened_anew_goes_on_where_it_was(ann: Ann, tmp_path: Path) -> None:
     """Reloaded in the middle of a row, after two others: that row is shown again with nothing chosen, none is passed
     over; after back and forward the answer goes to the row that is shown; every row comes up until none waits."""
-    with ann.at("rewrite", tmp_path, 6) as player:
+    with ann.at("rewrite", tmp_path, 7) as player:
         page, desk = player.page, player.desk
         rows = sum(map(len, desk.rows.values()))
         player.row(0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from curate.argilla.client import Argilla
+from curate.argilla.client import Argilla, utc
 from curate.argilla.pull import pull
 from curate.argilla.push import draw_batch, push, queue_name
 from curate.argilla.server import ArgillaServer
@@ -46,6 +46,7 @@ def as_argilla_tells(argilla: Argilla, queue_id: str) -> dict[str, Json]:
         told[row["external_id"]] = {name: row[name] for name in ("fields", "metadata", "status")} | {
             "suggestions": suggested,
             "answers": [(one["status"], one["values"]) for one in row["responses"]],
+            "said": [(one["id"], one["user_id"], utc(one["updated_at"])) for one in row["responses"]],
         }
     return told
 
@@ -75,11 +76,13 @@ def test_rows_and_answers_are_those_of_argillas_own_routes(argilla: Argilla, tmp
             assert {id_: [r["values"] for r in row["responses"]] for id_, row in read.items()} == {
                 id_: [values for _, values in row["answers"]] for id_, row in there[-1].items()
             }
-            assert {id_: row["fields"]["enhanced"] for id_, row in read.items()} == {
-                id_: row["fields"]["enhanced"] for id_, row in there[-1].items()
-            }
-        assert {id_: {**row, "answers": 0, "status": 0} for id_, row in there[0].items()} == {
-            id_: {**row, "answers": 0, "status": 0} for id_, row in there[1].items()
+            for id_, row in there[-1].items():
+                assert read[id_]["status"] == row["status"]
+                assert (read[id_]["fields"], read[id_]["metadata"]) == (row["fields"], row["metadata"])
+                said = [(one["id"], one["user_id"], utc(one["updated_at"])) for one in read[id_]["responses"]]
+                assert said == row["said"]
+        assert {id_: {**row, "answers": 0, "status": 0, "said": 0} for id_, row in there[0].items()} == {
+            id_: {**row, "answers": 0, "status": 0, "said": 0} for id_, row in there[1].items()
         }
         answered = {id_ for id_, row in there[0].items() if row["answers"]}
         gold = {id_ for id_, draws in store.sampled().items() if any(draw.reason == "gold" for draw in draws)}

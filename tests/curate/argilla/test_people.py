@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import io
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -220,3 +221,18 @@ def test_a_second_name_in_the_form_is_no_way_round_the_wait(argilla: Argilla, ar
         assert answer.status_code == 401
         waited.append(answer.elapsed.total_seconds())
     assert sum(waited[3:]) > 1 + 2 + 4
+
+
+def test_a_name_of_any_length_leaves_the_password_its_place() -> None:
+    """A password is shown once: a name that is wider than the screen is wrapped, and nothing is cut off."""
+    from rich.console import Console
+
+    from pairsmith.screen import facts
+
+    for name in "x" * 41, "y" * 300:
+        console = Console(width=80, file=io.StringIO())
+        with console.capture() as captured:
+            console.print(facts([("page", "http://127.0.0.1:1"), (name, "shown-just-once-")], width=len(name)))
+        screen = captured.get()
+        assert screen.count(name[0]) == len(name)
+        assert "shown-just-once-" in screen

@@ -1,0 +1,20 @@
+"""Which artifact is the present one: the one that its stage made or found last, which need not be the youngest."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from schemas.records import Artifact
+from schemas.store.store import Store
+
+_MAKERS = {"dataset": "curate", "adapter": "train", "evaluation": "evaluate"}
+
+
+def latest(store: Store, kind: Literal["dataset", "adapter", "evaluation"]) -> Artifact | None:
+    """The artifact of `kind` that the last run of its stage named, a stopped one too; the youngest where no receipt
+    names one. Going back to earlier settings finds an earlier artifact, and what comes after has to go on from that."""
+    youngest_first = store.artifacts(kind)[::-1]
+    by_id = {artifact.id: artifact for artifact in youngest_first}
+    named = (receipt.facts.get("made") for receipt in reversed(store.receipts(_MAKERS[kind])))
+    found = next((by_id[made] for made in named if isinstance(made, str) and made in by_id), None)
+    return found or next(iter(youngest_first), None)

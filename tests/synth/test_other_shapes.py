@@ -1,0 +1,301 @@
+"""Answers, faults and refusals in the shapes of endpoints that nobody had in mind: read, waited out or named."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from schemas.errors import TeacherError
+from schemas.records import Json
+from schemas.store import Store
+from synth.answers import finish_meaning, judged
+from synth.chat_completions import read_answer, retry_after_s
+from synth.http_status import meaning
+from synth.ledger import Completion, Ledger
+from synth.thinking import parted
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
+from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger
+from tests.synth.test_refusals import run
+
+# What came with status 200 in place of an answer: pages of gateways, errors in words of a provider's own (MiniMax,
+# Baidu, Cloudflare).
+NO_ANSWERS = {
+    "page": b"<html><title>Maintenance</title></html>",
+    "MiniMax": b'{"choices": null, "base_resp": {"status_code": 1002, "status_msg": "rate limit"}}',
+    "Baidu": b'{"error_code": 336501, "error_msg": "Rate limit reached for RPM"}',
+    "Cloudflare": b'{"success": false, "errors": [{"code": 3040, "message": "Capacity exceeded"}], "result": null}',
+    "a code of its own": b'{"code": 429, "message": "too many"}',
+    "nothing": b"",
+    "null": b"null",
+    "no choice": b'{"choices": [], "usage": null}',
+}
+
+
+@pytest.mark.parametrize("name", NO_ANSWERS)
+def test_what_is_no_answer_is_waited_out_once_others_were(name: str, tmp_path: Path) -> None:
+    """In the midst of a run each is a fault that passes: no row is lost to it, and none is given up."""
+    with LoopbackTeacher(lambda ask: Reply(body=NO_ANSWERS[name]) if 40 < ask.number <= 56 else Reply()) as teacher:
+        result = run(teacher, tmp_path, 60, retries=8)
+    assert (result.rows_in, result.failed) == (120, 0)
+
+
+@pytest.mark.parametrize("name", ["page", "MiniMax"])
+def test_what_is_no_answer_from_some_moment_on_ends_the_run_and_burns_no_row(name: str, tmp_path: Path) -> None:
+    """A login page after a hundred good answers: the run ends with what came, and once it is gone every row comes."""
+    gone = Reply(body=NO_ANSWERS[name])
+    told = pytest.raises(TeacherError, match=r"no chat completion: .*(Maintenance|rate limit)")
+    with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else gone) as teacher, told:
+        run(teacher, tmp_path, 80)
+    with LoopbackTeacher() as mended:
+        result = run(mended, tmp_path, 80)
+        assert (result.rows_in, result.failed) == (160, 0)
+
+
+def events(*pieces: Json, done: bool = True) -> bytes:
+    """Server-sent events as OpenAI writes them."""
+    said = [b": comment", *(b"data: " + orjson.dumps(piece) for piece in pieces), *([b"data: [DONE]"] if done else [])]
+    return b"\n\n".join(said) + b"\n\n"
+
+
+def streamed(*texts: str, finish: str | None = "stop") -> bytes:
+    """Two choices of those pieces, whose reasoning stands in a field of its own."""
+    pieces: list[Json] = [
+        {"id": "x", "model": "m", "choices": [{"index": i, "delta": {"role": "assistant", "content": ""}}]}
+        for i in range(2)
+    ]
+    pieces += [{"choices": [{"index": i, "delta": {"content": t}}]} for t in texts for i in range(2)]
+    pieces += [{"choices": [{"index": i, "delta": {"reasoning_content": "hm"}}]} for i in range(2)]
+    pieces += [{"choices": [{"index": i, "delta": {}, "finish_reason": finish}]} for i in range(2)]
+    return events(*pieces, {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 9}}, done=bool(finish))
+
+
+def test_an_endpoint_that_only_streams_is_asked_to_and_put_together(tmp_path: Path) -> None:
+    """It refuses once, in its own words (DashScope's are documented), and is streamed from then on."""
+
+    def reply(ask: Ask) -> Reply:
+        if not ask.body.get("stream"):
+            return fails(400, "This model only support stream mode, please enable the stream parameter to access it.")
+        return Reply(body=streamed("a ", "dog"))
+
+    with LoopbackTeacher(reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            assert texts(await ledger.complete(chat("one"), PLAIN, 2)) == ["a dog", "a dog"]
+            assert texts(await ledger.complete(chat("two"), PLAIN, 2)) == ["a dog", "a dog"]
+            assert ledger.usage.prompt_tokens == 14
+            assert len(teacher.asked) == 3
+
+        with_ledger(teacher, tmp_path, ask)
+
+
+def test_a_stream_that_ends_too_early_is_no_answer() -> None:
+    """Half of the events, the last one cut: its choices failed, whatever they hold."""
+    (choice, _) = read_answer(streamed("a ", "do", finish=None)[:-40], 0, {}).choices
+    assert choice["message"]["content"] == "a do"
+    assert judged(choice, None, {}, {}, 0).status == "failed"
+
+
+def test_a_stream_keeps_log_probabilities_and_errors() -> None:
+    """They are told piece by piece, and an error in the midst as an event of its own."""
+    one = {"token": "a", "logprob": -0.1}
+    pieces: list[Json] = [{"choices": [{"index": 0, "delta": {"content": "a"}, "logprobs": {"content": [one]}}]}] * 2
+    end: Json = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    (whole,) = read_answer(events(*pieces, end), 0, {}).choices
+    assert whole["logprobs"]["content"] == [one, one]
+    (broken,) = read_answer(events(*pieces, end, {"error": {"code": 502, "message": "gone"}}), 0, {}).choices
+    assert judged(broken, None, {}, {}, 0).status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("error", "bad"),
+    [({"code": 500, "message": "gone"}, True), ("gone", True), (None, False), ({"message": "", "code": None}, False)],
+)
+def test_an_error_beside_the_choices_spoils_them(error: Any, bad: bool) -> None:
+    """A gateway that gave up while the answer was written says so at the top, and calls its half a whole one; an error
+    object whose fields are empty is none."""
+    body = {"choices": [{"finish_reason": "stop", "message": {"content": "a do"}}], "error": error}
+    (choice,) = read_answer(orjson.dumps(body), 0, {}).choices
+    assert judged(choice, None, {}, {}, 0).status == ("failed" if bad else "ok")
+
+
+def test_zeros_are_no_count_of_tokens() -> None:
+    """Gateways write them for what they do not know, and an answer that cost nothing would be a false price."""
+    usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    body = {"choices": [{"finish_reason": "stop", "message": {"content": "a dog"}}], "usage": usage}
+    assert read_answer(orjson.dumps(body), 0, {}).usage is None
+
+
+@pytest.mark.parametrize(
+    ("word", "meaning"),
+    [
+        ("REASON_MAX_LEN", "truncated"),
+        ("max_completion_tokens", "truncated"),
+        ("length_limit", "truncated"),
+        ("context_window_exceeded", "truncated"),
+        ("content_policy_violation", "refused"),
+        ("SAFETY_FILTERED", "refused"),
+        ("ip_blocked", "refused"),
+        ("stream_error", "failed"),
+        ("deadline_exceeded", "failed"),
+        ("preempted", "failed"),
+        ("TOO_MANY_TOOL_CALLS", "malformed"),
+        ("normal", "complete"),
+        ("done", None),
+        ("stopped", None),
+    ],
+)
+def test_a_part_of_a_word_tells_what_went_wrong_and_never_that_all_is_well(word: str, meaning: str | None) -> None:
+    """A new word for a limit, a filter or a fault is one; what may be an end is asked about (`normal` is Baidu's)."""
+    assert finish_meaning(word, {}) == meaning
+
+
+def test_what_the_spec_declares_comes_before_a_part_of_a_word() -> None:
+    """A server may call a whole answer what it likes."""
+    assert finish_meaning("length_ok", {"length_ok": "complete"}) == "complete"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<reason>so</reason>A dog.",
+        "<scratchpad>so</scratchpad>\nA dog.",
+        "<Analysis>so</Analysis>\n\nA dog.",
+        "<inner_monologue>so</inner_monologue>A dog.",
+        "<思考>so</思考>A dog.",
+        "<|think|>so<|/think|>A dog.",
+        "<|thinking_start|>so<|thinking_end|>A dog.",
+        "<|begin_of_thinking|>so<|end_of_thinking|>A dog.",
+        "<unused94>thought\nso<unused95>A dog.",
+        '<details type="reasoning" done="true"><summary>Thought</summary>so</details>\nA dog.',
+        "Thinking...\nso\n...done thinking.\n\nA dog.",
+        "analysisThe user wants a dog. Short.assistantfinalA dog.",
+        "The user wants a dog.assistantfinalA dog.",
+        "assistantfinalA dog.",
+        "<think>so</think><final_answer>A dog.</final_answer>",
+        "<think>so</think>\n<answer>A dog.",
+    ],
+)
+def test_reasoning_leaves_in_the_marks_of_other_servers_too(text: str) -> None:
+    """gpt-oss without its marks, MedGemma, Open WebUI, Ollama's terminal, tags that prompts have taught models."""
+    assert parted(text).answer.strip() == "A dog."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<analysis>The market grew.</analysis>",
+        "<reason>late</reason>",
+        "<scratchpad>never closed, A dog.",
+        "Thinking... and then a dog.",
+        "Servers glue `analysis...assistantfinal` together.",
+        "The analysis took a day.",
+        "analysisReport",
+    ],
+)
+def test_what_only_looks_like_them_is_an_answer(text: str) -> None:
+    """A block that nothing follows, words without their end, prose about the marks."""
+    assert parted(text) == (None, text)
+
+
+@pytest.mark.parametrize(("asked", "kept"), [("Write an analysis and a label.", True), ("Label this.", False)])
+def test_a_block_whose_word_the_request_has_is_asked_for(asked: str, kept: bool) -> None:
+    """<analysis> is a part of a report as easily as a model's habit."""
+    raw = {"finish_reason": "stop", "message": {"content": "<analysis>so</analysis><label>x</label>"}}
+    request = {"messages": [{"role": "user", "content": asked}]}
+    assert judged(raw, None, {}, request, 0).text.startswith("<analysis>") is kept
+
+
+@pytest.mark.parametrize(
+    ("headers", "text", "seconds"),
+    [
+        ({"Retry-After": "5s"}, "", 5),
+        ({"Retry-After": "1m30s"}, "", 90),
+        ({"Retry-After": " 7 "}, "", 7),
+        ({}, "Please try again in 7m12s. Visit us.", 432),
+        ({}, "Try again in 2 minutes", 120),
+        ({}, "Please retry after 12 seconds.", 12),
+        ({}, "please wait 30 seconds before retrying", 30),
+        ({}, '{"detail": "slow down", "retry_after": 12}', 12),
+        ({}, "wait a moment", None),
+        ({"Retry-After": "soon"}, "", None),
+    ],
+)
+def test_a_wait_is_read_in_the_words_of_other_servers(
+    headers: dict[str, str], text: str, seconds: float | None
+) -> None:
+    """Lengths with units in the header, minutes and whole words in the text."""
+    assert retry_after_s(headers, text) == seconds
+
+
+def test_a_wait_until_a_date_is_by_the_clock_of_the_server_that_says_it() -> None:
+    """This machine's clock may be an hour off; a moment since the epoch, which brings no other clock, is by ours."""
+    then = datetime.now(UTC) - timedelta(hours=5)
+    headers = {"Date": format_datetime(then, usegmt=True)}
+    headers["Retry-After"] = format_datetime(then + timedelta(seconds=90), usegmt=True)
+    assert retry_after_s(headers) == 90
+    moment = datetime.now(UTC).timestamp() + 90
+    assert retry_after_s({"Retry-After": f"{moment:.0f}"}) == pytest.approx(90, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind"),
+    [
+        (429, {"message": "Your account is suspended", "type": "exceeded_current_quota_error"}, "quota"),
+        (429, {"message": "您的账户已欠费", "code": "1113"}, "quota"),
+        (
+            400,
+            {"message": "Access denied, please make sure your account is in good standing.", "code": "Arrearage"},
+            "quota",
+        ),
+        (429, {"message": "Rate limit exceeded: free-models-per-day."}, "quota"),
+        (429, {"message": "Rate limit reached: balance your load"}, "throttled"),
+        (410, {"message": "The model has been retired"}, "model"),
+    ],
+)
+def test_what_other_providers_say_is_understood(status: int, error: Json, kind: str) -> None:
+    """Empty accounts in the words of Moonshot, Zhipu, DashScope and OpenRouter, and a model that is no more."""
+    assert meaning(status, error, json.dumps(error, ensure_ascii=False), {}, answered=False).kind == kind
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This model does not support response format `json_schema`.",
+        "Structured outputs are not enabled for this deployment.",
+        "Guided decoding is disabled",
+    ],
+)
+def test_a_server_that_takes_no_schema_is_asked_without_in_whatever_words(message: str, tmp_path: Path) -> None:
+    """What it refuses with a schema it is asked without; after two such answers the schema is left out at once."""
+    schema = {"type": "object", "properties": {"yes": {"type": "boolean"}}}
+
+    def reply(ask: Ask) -> Reply:
+        return fails(400, message) if "response_format" in ask.body else Reply(texts=('{"yes": true}',))
+
+    with LoopbackTeacher(reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            for word in ("one", "two", "three", "four"):
+                (answer,) = await ledger.complete(chat(word), PLAIN, schema=schema)
+                assert isinstance(answer, Completion)
+            assert len(teacher.asked) == 6
+
+        with_ledger(teacher, tmp_path, ask)
+
+
+@pytest.mark.parametrize(
+    ("reason", "tokens", "status"), [(None, 9, "truncated"), ("", 9, "truncated"), (None, 8, "ok")]
+)
+def test_an_answer_without_a_finish_reason_that_took_all_it_was_given_was_cut(
+    reason: str | None, tokens: int, status: str
+) -> None:
+    """A server that says nothing of the end is believed only below the limit; one that says `stop` at the limit is."""
+    raw = {"finish_reason": reason, "message": {"content": "A dog on"}}
+    assert judged(raw, None, {}, {"max_tokens": 9}, tokens).status == status
+    assert judged({**raw, "finish_reason": "stop"}, None, {}, {"max_tokens": 9}, tokens).status == "ok"
