@@ -14,10 +14,13 @@ __all__ = ["Project", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """`Project`, imported when it is first used."""
+    """`Project`, imported when it is first used. Threads wait as those of the commands do."""
     if name != "Project":
         raise AttributeError(f"module 'pairsmith' has no attribute {name!r}")
     run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["bind_ours"]()
+    from schemas.cores import wait_shortly
+
+    wait_shortly()
     from pairsmith.project import Project
 
     return Project

@@ -54,7 +54,7 @@ def findings(folder: Path, overrides: tuple[str, ...], *, ask: bool = False) -> 
     yield from _seeds(project)
     yield from _prompts_and_gates(project)
     yield _store(project)
-    yield _review(project)
+    yield _review(project, ask=True)
     yield from _base(project)
     yield from teachers(project, ask=ask)
     yield from judges(project)
@@ -254,8 +254,14 @@ def _store(project: Project) -> Check:
         return failed("store", error)
 
 
-def _review(project: Project) -> Check:
-    """Checks that people can be asked. Nothing is started and nothing is sent."""
+def review(project: Project) -> Check:
+    """What is known in a moment of whether people can be asked in Argilla."""
+    return _review(project, ask=False)
+
+
+def _review(project: Project, *, ask: bool) -> Check:
+    """Checks that people can be asked. Nothing is started and nothing is sent; an Argilla elsewhere is looked at with
+    `ask` alone."""
     spec = project.spec.review
     if not spec.enabled:
         return Check("review", "ok", "switched off: nobody is asked, and the dataset card says so")
@@ -265,9 +271,13 @@ def _review(project: Project) -> Check:
         install = f"Install it: pip install 'pairsmith[review]'. {without}"
         return Check("review", "warn", f"not installed: {', '.join(missing)}", install)
     if spec.url is None:
-        from curate.argilla.server import status
+        from curate.argilla.server import foreseen, status
 
         server = status()
+        try:
+            foreseen()
+        except PairsmithError as error:
+            return Check("review", "warn", error.what, f"{error.fix} {without}")
         runs = server.state in ("running", "starting")
         what = f"Argilla runs at {server.url}" if runs else "Argilla is started when people are asked (0.6 GB at first)"
         return Check("review", "ok", what)
@@ -276,6 +286,8 @@ def _review(project: Project) -> Check:
     key = os.environ.get(spec.key_env or "")
     if not key:
         return Check("review", "fail", f"{spec.key_env} is not set", f"Set it: export {spec.key_env}=... {without}")
+    if not ask:
+        return Check("review", "ok", f"{spec.key_env} is set for {spec.url}")
     try:
         return Check("review", "ok", f"Argilla answers at {spec.url}, to {who_am_i(spec.url, key)}")
     except PairsmithError as error:

@@ -306,7 +306,7 @@ def _lengths(outputs: Sequence[str]) -> list[str]:
 def answer_tokens(outputs: Sequence[str]) -> int:
     """So many tokens that each of these outputs is an answer: no token is shorter than a byte. What the setting is
     without a file, at most: an untuned model that does not end costs all of them, again and again."""
-    longest = max(len(output.encode()) for output in outputs)
+    longest = max((len(output.encode()) for output in outputs), default=0)
     return min(512, max(64, 32 * math.ceil(longest / 32)))
 
 

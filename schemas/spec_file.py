@@ -217,12 +217,13 @@ def _explained(
     loc = _written(first["loc"], raw, missing=first["type"] == "missing")
     key = ".".join(loc)
     where = _place(loc, path, text, set_keys)
+    named = where == f"--set {key}"
     if first["type"] == "extra_forbidden":
         legal = _legal_keys(loc[:-1])
         near = difflib.get_close_matches(loc[-1], legal, n=1, cutoff=0.0)
         hint = f"Did you mean '{near[0]}'?" if near else ""
         return SpecError(
-            f"unknown key '{key}'.",
+            "unknown key." if named else f"unknown key '{key}'.",
             where=where,
             why="It would be ignored silently, so it is refused.",
             fix=f"{hint} Legal here: {', '.join(legal)}.".strip(),
@@ -242,7 +243,7 @@ def _explained(
     given = first.get("input")
     shown = f" (got {_shortened(repr(given))})" if isinstance(given, str | int | float | bool) else ""
     message = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
-    subject = f"'{key}': " if key else ""
+    subject = f"'{key}': " if key and not named else ""
     return SpecError(
         f"{subject}{message}{shown}.", where=where, fix="`pairsmith docs spec` describes every key and its values."
     )

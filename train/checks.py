@@ -18,6 +18,7 @@ from pathlib import Path
 
 from curate.gates import GateStep, gates_for, judge_text
 from curate.gates.judgement import quote
+from curate.gates.time_limit import TookTooLong, search
 from curate.gates.user import guarded, user_gate
 from curate.rows import fold
 from schemas.errors import UsageError
@@ -84,8 +85,11 @@ class Checks:
                 reasons[_short(by)] = str(judgement.reason)
         for pattern in self.patterns:
             name = f"{INDEPENDENT}{pattern.name}"
-            passed[name] = re.search(pattern.pattern, output) is not None
-            if not passed[name]:
+            try:
+                passed[name] = search(re.compile(pattern.pattern), output, name, quote(input, 30)) is not None
+            except TookTooLong as late:
+                passed[name], reasons[name] = None, f"crashed: {late}"
+            if passed[name] is False:
                 reasons[name] = f"missing:{pattern.name} nothing matches the pattern"
         if self.exact:
             passed[REFERENCE] = None if reference is None else output == reference

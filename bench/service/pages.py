@@ -4,7 +4,8 @@
 
 Measured against a server in a process of its own: p95 of a fixed mix of pages (`p95_ms_rows_100k`), its memory at the
 end (`rss_mb`), the seconds until the first page of a store that it has never seen (`view_built_s`), and the share of a
-core that 50 open streams take (`streams_50_cpu`). The keys are merged into bench/results/service.json.
+core that 50 open streams take (`streams_50_cpu`), alone and beside three runs (`streams_50_runs_3_cpu`) with the memory
+of the server then and the age of a state when a reader has it. The keys are merged into bench/results/service.json.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from bench.service.kills import SPEC, WORDS
 from bench.service.make_store import make
+from tests.synth.loopback import LoopbackTeacher, says
 
 RESULTS = Path(__file__).parents[1] / "results" / "service.json"
 # What people do with rows: page on, filter, search, sort, open one, and look at the project beside it.
@@ -36,7 +39,7 @@ MIX = (
     "/p/many/rows?sort=best&state=accepted", "/p/many/rows?sort=worst", "/p/many/rows?sort=longest&split=test",
     "/p/many/rows?reviewed=yes", "/p/many", "/p/many/run", "/",
 )  # fmt: skip
-AT_ONCE, STREAMS, STREAM_S = 8, 50, 20
+AT_ONCE, STREAMS, STREAM_S, RUNS = 8, 50, 20, 3
 _SERVER = """
 import sys, uvicorn
 from pathlib import Path
@@ -45,7 +48,7 @@ from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 port = int(sys.argv[2])
 app = create_app(Workspace(Path(sys.argv[1])), Settings(no_auth=True, port=port))
-uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1)
+uvicorn.run(app, host="127.0.0.1", port=port, log_level="critical", timeout_graceful_shutdown=1)
 """
 
 
@@ -85,6 +88,7 @@ def _measured(root: Path, pages: int) -> dict[str, Any]:
         cpu_ms = 1000 * (_cpu_s(process.pid) - before_s) / pages
         rss = _rss_mb(process.pid)
         cpu = _streams(url, process.pid)
+        beside = _beside_runs(root, url, process.pid)
     finally:
         process.terminate()
         process.wait(20)
@@ -99,6 +103,7 @@ def _measured(root: Path, pages: int) -> dict[str, Any]:
         "view_built_s": round(built_s, 1),
         "view_built_cpu_s": round(built_cpu_s, 1),
         "streams_50_cpu": round(cpu, 3),
+        **beside,
         "pages_machine": f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}",
     }
 
@@ -130,6 +135,59 @@ def _streams(url: str, pid: int) -> float:
     for stream in opened:
         stream.close()
     return share
+
+
+def _beside_runs(root: Path, url: str, pid: int) -> dict[str, float]:
+    """What 50 streams take beside three runs that report four times a second, and how old a state is as a reader has
+    it, in seconds after the report that it tells."""
+    ages, lock = list[float](), threading.Lock()
+
+    def read(stream: Any) -> None:
+        for line in stream:
+            if line.startswith(b"data: ") and (progress := json.loads(line[6:])["data"]["progress"]):
+                with lock:
+                    ages.append(time.time() - progress["at"])
+
+    with LoopbackTeacher(lambda ask: says(f"a rich rewrite of {ask.prompt[-40:]}", delay_s=0.2)) as teacher:
+        for nth in range(RUNS):
+            (folder := root / "projects" / f"run-{nth}").mkdir()
+            spec = SPEC.format(name=f"run-{nth}", url=teacher.url, concurrency=4, samples=1)
+            (folder / "pairsmith.toml").write_text(spec)
+            seeds = (json.dumps({"text": f"{word} {n} in run {nth}"}) for n in range(40) for word in WORDS)
+            (folder / "seeds.jsonl").write_text("\n".join(seeds))
+        _post(f"{url}/api/v1/teachers/allowed", {"url": teacher.url})
+        jobs = [_post(f"{url}/api/v1/projects/run-{nth}/jobs", {"command": "generate"})["id"] for nth in range(RUNS)]
+        while {json.loads(_get(f"{url}/api/v1/jobs/{job}"))["state"] for job in jobs} != {"running"}:
+            time.sleep(0.2)
+        opened = [urllib.request.urlopen(f"{url}/api/v1/events", timeout=60) for _ in range(STREAMS)]
+        for stream in opened:
+            threading.Thread(target=read, args=(stream,), daemon=True).start()
+        time.sleep(1)
+        with lock:
+            ages.clear()  # the first ones tell what was before
+        began_s, before_s = time.monotonic(), _cpu_s(pid)
+        time.sleep(STREAM_S)
+        share = (_cpu_s(pid) - before_s) / (time.monotonic() - began_s)
+        with lock:
+            heard = sorted(ages)
+        running = [json.loads(_get(f"{url}/api/v1/jobs/{job}"))["state"] for job in jobs]
+        assert running == ["running"] * RUNS, running
+        for job in jobs:
+            _post(f"{url}/api/v1/jobs/{job}/cancel", {})
+        while {json.loads(_get(f"{url}/api/v1/jobs/{job}"))["state"] for job in jobs} != {"stopped"}:
+            time.sleep(0.2)
+    return {
+        "streams_50_runs_3_cpu": round(share, 3),
+        "streams_50_runs_3_rss_mb": round(_rss_mb(pid), 1),
+        "streams_50_runs_3_states": len(heard),
+        "streams_50_runs_3_state_age_p95_s": round(heard[int(0.95 * len(heard))], 3),
+    }
+
+
+def _post(url: str, body: Any) -> Any:
+    headers = {"Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=60) as answer:
+        return json.load(answer)
 
 
 def _get(url: str) -> bytes:

@@ -36,11 +36,12 @@ from curate.argilla.launch import (
     supervise,
 )
 from curate.argilla.probe import answering_at, cannot_listen, local_url, public_url, who_am_i
-from curate.argilla.venv import ARGILLA_VERSION, ensure_environment, fingerprint
+from curate.argilla.venv import ARGILLA_VERSION, VENV_BYTES, ensure_environment, fingerprint
 from schemas.errors import ReviewError
 from schemas.progress import Progress, unseen
 
 _DATA_BYTES = 100_000_000
+PORT = 6900  # unless a call says otherwise
 _FULL_BYTES = 1_000_000
 
 
@@ -136,7 +137,7 @@ def up(
             if running:
                 _refuse_other_options(home, asked, last)
                 return _already_running(home, start_timeout_s, progress)
-            host, port = host or last.host or "127.0.0.1", (last.port or 6900) if port is None else port
+            host, port = host or last.host or "127.0.0.1", (last.port or PORT) if port is None else port
             database_url, redis_url = database_url or last.database_url, redis_url or last.redis_url
             clear_remains(home)
             if shutil.disk_usage(home).free < _DATA_BYTES:
@@ -156,6 +157,24 @@ def up(
             where=str(home),
             fix="Free at least 0.1 GB there, or set PAIRSMITH_ARGILLA_HOME to a folder you may write to.",
         ) from error
+
+
+def foreseen(home: Path | None = None) -> None:
+    """Raises ReviewError for what keeps `up` from starting a server as it was the last time, as far as a moment tells:
+    the disk is full, another program has its port. Nothing is made, and nothing is said of a server that runs."""
+    home = (home or default_home()).absolute()
+    if _supervised(home):
+        return
+    there = next(folder for folder in (home, *home.parents) if folder.is_dir())
+    needed = _DATA_BYTES if (home / "venv").is_dir() else VENV_BYTES
+    if (free := shutil.disk_usage(there).free) < needed:
+        raise ReviewError(
+            f"The disk has {free / 1e9:.2f} GB free, and the review server needs about {needed / 1e9:.2f} GB.",
+            where=str(home),
+            fix="Free some, or set PAIRSMITH_ARGILLA_HOME to a folder on another disk.",
+        )
+    last = last_options(home)
+    _refuse_taken_port(last.host or "127.0.0.1", last.port or PORT, home)
 
 
 def down(home: Path | None = None, timeout_s: float = 40.0) -> bool:

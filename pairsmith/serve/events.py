@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -97,21 +98,24 @@ def each(path: Path, *, after: int = 0) -> Iterator[tuple[int, State]]:
 class Hub:
     """Tells subscribers the present state of things, each under a key: state, not a log.
 
-    A new subscriber hears every present state at once, a slow one only the newest of each. For one event loop.
+    A new subscriber hears every present state at once, a slow one only the newest of each, and one that was cut off,
+    which knows the `number` of the last state that it heard, those that came after. `name` is another for each hub, so
+    that numbers of an earlier server are not taken for ours. For one event loop.
     """
 
     def __init__(self) -> None:
+        self.name = secrets.token_hex(4)
+        self._number = 0
         self._states: dict[str, State] = {}
         self._subscribers: set[_Subscriber] = set()
         self._has_ended = False
 
-    def publish(self, event: str, project: str, key: str, data: State, *, keep: bool = True) -> None:
-        """Tell who may see `project` that `key` is now `data`; with `keep`, those who come later too."""
-        state = {"event": event, "project": project, "key": key, "data": data}
-        if keep:
-            self._states[key] = state
-        else:
-            self._states.pop(key, None)
+    def publish(self, event: str, project: str, key: str, data: State) -> None:
+        """Tell who may see `project`, now and later, that `key` is now `data`."""
+        self._number += 1
+        self._states.pop(key, None)
+        state = {"event": event, "project": project, "key": key, "data": data, "number": self._number}
+        self._states[key] = state
         for subscriber in self._subscribers:
             subscriber.hear(state)
 
@@ -123,12 +127,13 @@ class Hub:
         """The present states."""
         return list(self._states.values())
 
-    async def subscribe(self, slugs: Collection[str]) -> AsyncIterator[State]:
-        """Events of the projects `slugs`, those that are now first, then each change, until nobody iterates or the hub
-        has ended."""
+    async def subscribe(self, slugs: Collection[str], after: int = 0) -> AsyncIterator[State]:
+        """Events of the projects `slugs`, by number: what is now and came after the number `after`, then each change,
+        until nobody iterates or the hub has ended."""
         subscriber = _Subscriber(slugs)
         for state in self._states.values():
-            subscriber.hear(state)
+            if state["number"] > after:
+                subscriber.hear(state)
         self._subscribers.add(subscriber)
         try:
             while not self._has_ended:
@@ -158,5 +163,6 @@ class _Subscriber:
 
     def hear(self, state: State) -> None:
         if state["project"] in self.slugs:
+            self.unheard.pop(state["key"], None)  # what is heard later stands behind what is heard first
             self.unheard[state["key"]] = state
             self.changed.set()

@@ -206,13 +206,11 @@ class Jobs:
 
     def unended(self, slug: str) -> str | None:
         """The job of a project that has not ended; one that is being stopped has not."""
-        recent = self._rows(
-            name="job", workflow_id_prefix=_of_project(slug), limit=5, sort_desc=True, load_output=False
-        )
-        for row in recent:
-            if row.status in _ACTIVE or is_held(self.folder(row.workflow_id)):
-                return row.workflow_id
-        return None
+        mine: dict[str, Any] = {"name": "job", "workflow_id_prefix": _of_project(slug), "load_output": False}
+        if active := self._rows(**mine, status=_ACTIVE, limit=1):
+            return active[0].workflow_id
+        recent = self._rows(**mine, limit=5, sort_desc=True)
+        return next((row.workflow_id for row in recent if is_held(self.folder(row.workflow_id))), None)
 
     def beginning(self, beginning: str) -> Sequence[Job]:
         """The jobs whose id begins so, at most two."""

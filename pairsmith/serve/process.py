@@ -31,6 +31,7 @@ GRACE_S = 300.0  # from the request to stop to a kill; a stage that drains needs
 _START_TIMEOUT_S = 300.0
 _LOOK_EVERY_S = 0.2
 
+_asked_s: dict[Path, float] = {}  # by this server, since when jobs are stopping, whatever is done to the clock
 _begun: list[subprocess.Popen[bytes]] = []  # of this server; one whose job was stopped is waited for here
 
 
@@ -128,7 +129,7 @@ def stop(folder: Path) -> None:
         os.close(os.open(asked, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         ask, number = os.kill, signal.SIGTERM
     except FileExistsError:
-        if time.time() - asked.stat().st_mtime <= GRACE_S:
+        if time.monotonic() - _asked_s.setdefault(asked, time.monotonic()) <= GRACE_S:
             return
         ask, number = os.killpg, signal.SIGKILL
     except OSError:

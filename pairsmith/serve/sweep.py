@@ -114,11 +114,12 @@ class Watch:
         from pairsmith.serve.workflows import EXECUTOR
 
         running = set(_get_dbos_instance()._active_workflows_set.activeList())
-        before_ms = (time.time() - _SETTLED_S) * 1000
+        now_ms = time.time() * 1000
         for row in self._jobs.client.list_workflows(
             status="PENDING", executor_id=EXECUTOR, load_input=False, load_output=False
         ):
-            if row.workflow_id not in running and (row.updated_at or 0) < before_ms:
+            is_settled = abs(now_ms - (row.updated_at or 0)) > _SETTLED_S * 1000  # the clock may have been set back
+            if row.workflow_id not in running and is_settled:
                 _LOG.warning("job %s was left by a database outage; it goes on", row.workflow_id)
                 self._jobs.client.resume_workflow(row.workflow_id, queue_name=row.queue_name)
                 self.swept += 1

@@ -30,7 +30,8 @@ def job_ended(job: Job) -> None:
         "pairsmith.project": job.project,
         "error.type": str((job.problem or {}).get("kind", "failed")) if job.state == "failed" else None,
     }
-    began_s, ended_s = job.created.timestamp(), ended.timestamp()
+    began_s = job.created.timestamp()
+    ended_s = max(began_s, ended.timestamp())  # the clock may have been set back
     tracing.told("pairsmith.job", began_s, ended_s, facts, failed=job.state == "failed", ids=_ids(job.id))
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
+import io
+import json
 import time
 from pathlib import Path
 from typing import Any
 
+import httpx
+import pyarrow.parquet as pq
 import pytest
 
 from pairsmith.serve import problems
@@ -297,12 +302,25 @@ def test_a_job_runs_and_its_rows_reviews_and_files_are_had(tmp_path: Path, monke
         lines = owner.get(where, params={"format": "jsonl", "split": "train"})
         assert lines.status_code == 200
         assert "attachment" in packed.headers["content-disposition"]
-        sheet = owner.get("/api/v1/projects/tiny/rows/download", params={"format": "csv"})
-        assert sheet.text.startswith("id,state")
+        _downloads_what_is_filtered(owner, "/api/v1/projects/tiny/rows")
         told = owner.get("/metrics").text
         assert 'pairsmith_jobs{command="generate",state="done"} 1.0' in told
         assert 'pairsmith_store_bytes{project="tiny"}' in told
         assert _repairs(told) == repaired, "of this process: other tests have jobs that a sweep puts back"
+
+
+def _downloads_what_is_filtered(owner: httpx.Client, rows: str) -> None:
+    some = {"state": "accepted", "split": "train"}
+    shown = owner.get(rows, params={**some, "limit": 200}).json()["items"]
+    every = owner.get(rows, params={"limit": 200}).json()["items"]
+    assert 0 < len(shown) < len(every)
+    for wanted, given in ((shown, some), (every, {}), ([], {"q": "nowhere"})):
+        lines = owner.get(f"{rows}/download", params=given).text.splitlines()
+        assert [json.loads(line) for line in lines] == wanted
+        table = owner.get(f"{rows}/download", params={**given, "format": "parquet"})
+        assert pq.read_table(io.BytesIO(table.content)).to_pylist() == wanted
+        sheet = owner.get(f"{rows}/download", params={**given, "format": "csv"}).text
+        assert [line["id"] for line in csv.DictReader(io.StringIO(sheet))] == [row["id"] for row in wanted]
 
 
 def _repairs(metrics: str) -> list[str]:
@@ -321,12 +339,12 @@ def _ended(client: Any, path: str) -> dict[str, Any]:
 
 def test_a_name_in_a_sheet_is_no_formula() -> None:
     """A text that begins like a formula is text in a spreadsheet, too."""
-    from pairsmith.serve.api.rows import _csv
+    from pairsmith.serve.api.row_files import csv_lines
     from pairsmith.serve.rows_view import ViewRow
 
     values: dict[str, Any] = dict.fromkeys(ViewRow._fields, "")
     row = ViewRow(**{**values, "input": "=HYPERLINK(1)", "output": "plain", "score": 0.5})
-    lines = "".join(_csv(iter([row]))).splitlines()
+    lines = "".join(csv_lines([row])).splitlines()
     assert lines[1].endswith("'=HYPERLINK(1),plain")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pairsmith.serve.child import BUSY, held
+from pairsmith.serve.child import BUSY, STOPPING, held
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.process import End, is_held, kept_alive, starts, stop
@@ -100,6 +102,33 @@ def test_one_whose_job_was_stopped_while_it_started_does_nothing(job_folder: Pat
     end = json.loads((job_folder / "exit-0.json").read_text())
     assert (end["code"], end["problem"]["kind"], end["answer"]) == (INTERRUPTED, "Interrupted", None)
     assert not (job_folder / "events.jsonl").exists()
+
+
+@pytest.mark.parametrize("years", [-30, 30])
+def test_one_that_is_stopped_has_its_time_by_every_clock(
+    job_folder: Path, monkeypatch: pytest.MonkeyPatch, years: int
+) -> None:
+    """A clock that is set after a job was asked to stop neither kills it at once nor leaves one that hears nothing
+    alive for as long: its time is counted by the server that asks."""
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+    with (job_folder / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE, start_new_session=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        lock.write(json.dumps({"pid": process.pid, "part": 0}).encode())
+        lock.flush()
+        stop(job_folder)
+        then = time.time() + years * 365 * 86_400
+        os.utime(job_folder / STOPPING, (then, then))
+        stop(job_folder)
+        stop(job_folder)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        monkeypatch.setattr("pairsmith.serve.process.GRACE_S", -1.0)
+        stop(job_folder)
+        assert process.wait(100) == -signal.SIGKILL
+        process.stdout.close()
 
 
 @pytest.mark.slow

@@ -101,12 +101,17 @@ def test_a_subscriber_hears_states_not_a_log() -> None:
         assert (await anext(slow))["data"] == {"done": 2}
         for done in range(3, 100):
             hub.publish("job", "mine", "job:mine", {"done": done})
-        hub.publish("review", "mine", "review:mine", {"waiting": 4}, keep=False)
+        hub.publish("review", "mine", "review:mine", {"waiting": 4})
+        hub.publish("job", "mine", "job:mine", {"done": 100})
         rest = [await anext(slow), await anext(slow)]
-        assert [state["data"] for state in rest] == [{"done": 99}, {"waiting": 4}]
+        assert [state["data"] for state in rest] == [{"waiting": 4}, {"done": 100}]
+        assert [state["number"] for state in rest] == [101, 102], "in the order of what is told"
+        cut_off = hub.subscribe(["mine"], after=101)
+        assert (await anext(cut_off))["number"] == 102, "what it has heard before is not told again"
+        await cut_off.aclose()  # type: ignore[attr-defined]
         assert hub.listening == 1
         await slow.aclose()  # type: ignore[attr-defined]
         assert hub.listening == 0
-        assert [state["event"] for state in hub.states()] == ["job", "job"]
+        assert [state["event"] for state in hub.states()] == ["job", "review", "job"]
 
     asyncio.run(scene())

@@ -177,7 +177,8 @@ def test_a_project_is_trained_watched_and_stopped(service: Service) -> None:
 
 
 def test_a_file_becomes_a_project_that_is_run_without_review(service: Service) -> None:
-    """Its conversations are the seeds, and the base is one that the policy lets through."""
+    """Its conversations are the seeds, the base is one that the policy lets through, and an answer of the evaluation
+    has room for the longest of theirs, not for 512 tokens."""
 
     async def scene(client: Any) -> None:
         file = await client.files.create(file=("x.jsonl", GOOD), purpose="fine-tune")
@@ -191,6 +192,7 @@ def test_a_file_becomes_a_project_that_is_run_without_review(service: Service) -
         project = service.workspace.project("parcels")
         assert (project.folder / project.spec.seeds[0].path).read_bytes() == GOOD
         assert not project.spec.review.enabled
+        assert project.spec.evaluate.sampling.max_tokens == 64
         assert service.app.state.jobs.get(made.id).command == "run"
 
     spoken(service, scene)

@@ -20,6 +20,7 @@ from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from schemas.records import Reason
 from schemas.reviews import Sampled
+from schemas.spec_file import set_keys
 from schemas.store import Store
 from tests.pairsmith import report_project
 from tests.pairsmith.conftest import SPEC
@@ -303,6 +304,26 @@ def test_an_answer_given_here_is_in_the_store(client: TestClient, workspace: Wor
     with Store.open(f"sqlite:///{workspace.folder('whole') / 'pairsmith.db'}", write=False) as store:
         assert [r.decision for r in store.reviews([row.id])[row.id]] == ["reject", "edit", "accept"]
     assert "accept by local" in seen(client, f"/p/whole/rows?row={row.id}")[1]
+
+
+def test_what_keeps_rows_from_people_is_said_before_they_are_sent(tmp_path: Path) -> None:
+    """An Argilla elsewhere whose key is not set here: the page says so beside the button, with what to do; nothing is
+    said where nothing is known to be missing."""
+    workspace = Workspace(tmp_path / "space")
+    folder = workspace.new_folder("whole")
+    folder.mkdir(parents=True)
+    report_project.whole(folder, merged=False)[1].close()
+    spec = folder / "pairsmith.toml"
+    keys = {"review.enabled": True, "review.url": "http://127.0.0.1:9", "review.key_env": "THEIR_ARGILLA_KEY"}
+    spec.write_text(set_keys(spec.read_text(), keys))
+    with TestClient(create_app(workspace, Settings(no_auth=True)), base_url="http://127.0.0.1:8660") as client:
+        text = seen(client, "/p/whole/review")[1]
+        assert "Rows cannot be sent to people yet: THEIR_ARGILLA_KEY is not set. Set it: export" in text
+        with pytest.MonkeyPatch.context() as variables:
+            variables.setenv("THEIR_ARGILLA_KEY", "sesame")
+            text = seen(client, "/p/whole/review")[1]
+        assert "Rows cannot be sent" not in text
+        assert "Send rows to people" in text
 
 
 def test_a_reviewer_answers_a_queue_and_sees_nothing_else(tmp_path: Path) -> None:

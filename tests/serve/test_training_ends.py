@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 
 import pytest
@@ -14,48 +13,22 @@ from pairsmith.serve.workspace import Workspace
 from schemas.store import Store
 from synth.embedded.weights import embedded_weights
 from tests.serve.conftest import ended, job_that
-from tests.train.tiny import SUBJECTS, make_base
+from tests.train.tiny import write_project
 from train.results import read_result
 
 pytestmark = pytest.mark.timeout(2400)
 _WITHIN_S = 1000.0  # on a machine that does much else
-SPEC = """[task]
-name = "rewrite"
-style = "As in the examples."
-
-[[seeds]]
-path = "pairs.jsonl"
-kind = "pair"
-
-[review]
-enabled = false
-
-[curate.score]
-model = "none"
-
-[train]
-base = "tiny-llama"
-method = "lora"
-r = 4
-batch = 4
-epochs = 400
-learning_rate = 0.01
-warmup = 0.0
-
-[evaluate]
-samples = 1
-checks = [{ name = "flag", pattern = "--ar" }]
-"""
-
-
-def write_project(workspace: Workspace, smollm2: Path) -> None:
-    folder = workspace.new_folder("tiny")
-    folder.mkdir(parents=True)
-    (folder / "pairsmith.toml").write_text(SPEC)
-    subjects = [f"{subject} number {n}" for n in range(5) for subject in SUBJECTS]
-    pairs = ({"input": text, "output": f"{text}, warm sunset light, long shadows --ar 3:2"} for text in subjects)
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    make_base(folder / "tiny-llama", smollm2)
+KEYS = {
+    "train.r": 4,
+    "train.batch": 4,
+    "train.epochs": 400,
+    "train.learning_rate": 0.01,
+    # So small a model does not end its answers.
+    "evaluate.samples": 1,
+    "evaluate.max_seeds": 2,
+    "evaluate.sampling": {"temperature": 0.7, "max_tokens": 24},
+    "evaluate.checks": [{"name": "flag", "pattern": "--ar"}],
+}
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +40,9 @@ def smollm2_folder() -> Path:
 def test_a_training_job_that_is_stopped_keeps_its_best_state(workspace: Workspace, smollm2_folder: Path) -> None:
     """The job says which steps were made and what is kept; evaluation and export take the adapter; the next training
     goes on behind the last step instead of beginning again."""
-    write_project(workspace, smollm2_folder)
+    folder = workspace.new_folder("tiny")
+    folder.mkdir(parents=True)
+    write_project(folder, smollm2_folder, KEYS)
     jobs = Jobs(workspace)
 
     async def done(command: str) -> Job:

@@ -10,7 +10,8 @@ from pairsmith.plan import PlannedStage
 from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, moving
-from pairsmith.serve.pages.run import _reasons, _rows_move
+from pairsmith.serve.pages.run import _figures, _reasons, _rows_move
+from schemas.money import Cost
 from schemas.project import Project
 from schemas.records import Counts, Receipt, now
 from schemas.spec import Spec
@@ -18,6 +19,19 @@ from schemas.spec import Spec
 SPEC = Spec.model_validate(
     {"task": {"name": "a", "style": "Write it well."}, "seeds": [{"path": "s.jsonl"}], "evaluate": {"checks": []}}
 )
+
+
+def test_what_was_spent_is_told_by_its_value() -> None:
+    """Nothing and free are not the same; against a cap both are nothing, and what nobody knows is neither."""
+    capped = Spec.model_validate({**SPEC.model_dump(exclude_unset=True), "budget": {"max_usd": 5}})
+
+    def told(spec: Spec, *costs: Cost) -> str:
+        return words.spent(Snapshot("a", Project(Path(), spec), None, (), (), costs))
+
+    free, paid, unknown = Cost(requests=3), Cost(requests=3, usd=0.25), Cost(requests=3, unpriced=3)
+    assert [told(SPEC), told(SPEC, free), told(SPEC, free, paid)] == ["nothing", "free", "$0.2500"]
+    assert [told(capped), told(capped, free)] == ["nothing of $5.00"] * 2
+    assert [told(capped, paid), told(capped, unknown)] == ["$0.2500 of $5.00", "cost unknown of $5.00"]
 
 
 def page(next_stage: str, why: str, gate: str) -> str:
@@ -51,6 +65,21 @@ def moves(stage: str, numbers: dict[str, object], *, no_review: bool = False) ->
         PlannedStage("train", False, "after review"),
     )
     return words.run(Snapshot("a", Project(Path(), SPEC), None, stages, (), ()), job, moving(job), None, None)
+
+
+def test_a_pace_is_that_of_what_moves() -> None:
+    """A step that is done has none: 60 rows in a hundredth of a second say nothing of the next one, which loads. A
+    figure and what stands under it do not contradict each other."""
+
+    def told(done: int, per_s: float) -> tuple[str, str]:
+        progress = {"stage": "curate", "numbers": {"done": done, "total": 60}, "pace": {"done_per_s": per_s}}
+        job = Job(id="1", project="a", command="curate", options=JobOptions(), by="ann", state="running",
+                  created=now(), progress=progress)  # fmt: skip
+        figures = _figures(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), moving(job), None, None, None)
+        return next((value, under) for name, value, under in figures if name == "pace")
+
+    assert told(30, 2.0) == ("120 rows/min", "in the present step")
+    assert told(60, 6000.0) == told(0, 0.0) == ("—", "none yet")
 
 
 def test_what_takes_long_is_named() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from schemas.spec import TrainSettings
+from schemas.spec_file import set_keys
 from train.base_model import Base, hash_model
 from train.dataset import Row
 
@@ -34,6 +37,38 @@ def settings(**more: object) -> TrainSettings:
     """Few and large steps, which is what a random model needs to be seen learning."""
     given: dict[str, object] = {"method": "lora", "r": 4, "learning_rate": 1e-2, "batch": 4, "epochs": 2, **more}
     return TrainSettings.model_validate(given)
+
+
+SPEC = """[task]
+name = "rewrite"
+style = "As in the examples."
+
+[[seeds]]
+path = "pairs.jsonl"
+kind = "pair"
+
+[review]
+enabled = false
+
+[curate.score]
+model = "none"
+
+[train]
+base = "tiny-llama"
+method = "lora"
+warmup = 0.0
+"""
+PAIRS = tuple(
+    {"input": text, "output": f"{text}, warm sunset light, long shadows --ar 3:2"}
+    for text in (f"{subject} number {nth}" for nth in range(5) for subject in SUBJECTS)
+)
+
+
+def write_project(folder: Path, smollm2: Path, keys: Mapping[str, object]) -> None:
+    """A project of pairs that trains the tiny model, its spec set to `keys`."""
+    (folder / "pairsmith.toml").write_text(set_keys(SPEC, keys))
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
+    make_base(folder / "tiny-llama", smollm2)
 
 
 def make_base(folder: Path, smollm2: Path) -> Base:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from playwright.sync_api import Error, Page
 
-from bench.service.peers.ours import EXAMPLES, tiny_base
 from bench.service.peers.trial import Server, free_port, until
 from bench.service.peers.venvs import filled, versions
+from synth.embedded.weights import embedded_weights
+from tests.train.tiny import PAIRS, make_base
 
 EPOCHS, BATCH, LOGGED = 10, 2, 5  # its page logs every fifth step
 SHOWN = re.compile(r"Running \d+/\d+|Finished|Training finished", re.IGNORECASE)
@@ -21,12 +22,14 @@ SHOWN = re.compile(r"Running \d+/\d+|Finished|Training finished", re.IGNORECASE)
 
 class LlamaFactory:
     name, unit = "LLaMA-Factory, training", "step"
-    size = len(EXAMPLES) // BATCH * EPOCHS
+    size = len(PAIRS) // BATCH * EPOCHS
 
     def install(self, venvs: Path) -> None:
         self.python = filled(venvs / "llamafactory", "llamafactory==0.9.5")
         _without_audio(self.python)
-        self.base = tiny_base(venvs)
+        self.base = venvs / "tiny-llama"
+        if not self.base.exists():
+            make_base(self.base, embedded_weights().folder)
 
     def version(self) -> str:
         return versions(self.python, "llamafactory", "gradio", "transformers", "torch")
@@ -34,9 +37,7 @@ class LlamaFactory:
     def lay_out(self, folder: Path) -> None:
         self.folder = folder / "work"
         (self.folder / "data").mkdir(parents=True)
-        rows = [
-            {"instruction": text, "input": "", "output": f"{text}, warm sunset light --ar 3:2"} for text in EXAMPLES
-        ]
+        rows = [{"instruction": pair["input"], "input": "", "output": pair["output"]} for pair in PAIRS]
         (self.folder / "data" / "peer.json").write_text(json.dumps(rows))
         (self.folder / "data" / "dataset_info.json").write_text('{"peer": {"file_name": "peer.json"}}')
         port = free_port()

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import sqlite3
 import sys
@@ -23,31 +22,9 @@ from bench.service.peers.trial import Server, free_port, until
 from pairsmith.serve.process import is_held
 from synth.embedded.weights import embedded_weights
 from tests.synth.loopback import Ask, LoopbackTeacher, says
-from tests.train.tiny import SUBJECTS, make_base
+from tests.train.tiny import write_project
 
 SLUG = "peer"
-EXAMPLES = [f"{subject} number {nth}" for nth in range(5) for subject in SUBJECTS]
-TRAINING = """[task]
-name = "rewrite"
-style = "As in the examples."
-
-[[seeds]]
-path = "pairs.jsonl"
-kind = "pair"
-
-[review]
-enabled = false
-
-[curate.score]
-model = "none"
-
-[train]
-base = "tiny-llama"
-method = "lora"
-batch = 2
-epochs = 18
-warmup = 0.0
-"""
 
 
 class _Served:
@@ -158,14 +135,8 @@ class Trains(_Served):
 
     name, unit, size, command = "pairsmith, training", "step", 200, "train"
 
-    def install(self, venvs: Path) -> None:
-        self.base = tiny_base(venvs)
-
     def _fill(self) -> None:
-        (self.folder / "pairsmith.toml").write_text(TRAINING)
-        pairs = ({"input": text, "output": f"{text}, warm sunset light --ar 3:2"} for text in EXAMPLES)
-        (self.folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-        shutil.copytree(self.base, self.folder / "tiny-llama")
+        write_project(self.folder, embedded_weights().folder, {"train.batch": 2, "train.epochs": 18})
 
     def begin(self, page: Page) -> None:
         for command in ("generate", "curate"):
@@ -185,13 +156,6 @@ class Trains(_Served):
 
     def kept(self, page: Page) -> int:
         return self.worked()
-
-
-def tiny_base(venvs: Path) -> Path:
-    """A random two-layer Llama with a real tokenizer, made once."""
-    if not (folder := venvs / "tiny-llama").exists():
-        make_base(folder, embedded_weights().folder)
-    return folder
 
 
 def _last(ask: Ask) -> str:

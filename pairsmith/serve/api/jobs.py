@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from hashlib import sha256
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -112,12 +113,19 @@ def log(
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
-async def events(caller: SignedIn, request: Request) -> StreamingResponse:
+async def events(
+    caller: SignedIn, request: Request, last_event_id: Annotated[str | None, Header(max_length=80)] = None
+) -> StreamingResponse:
     """What moves in your projects: every present state at once, then each change. State, not a log.
 
-    The stream ends where you are signed out or see other projects than before: connect again."""
+    Who was cut off and sends `Last-Event-ID` hears what came after it; an event `anew` says that this cannot be told,
+    and all present states follow. The stream ends where you are signed out or see other projects than before: connect
+    again."""
     state = request.app.state
     slugs = await run_in_threadpool(_seen, caller, request)
+    heard = sha256("\0".join([state.jobs.hub.name, str(caller.user), *sorted(slugs)]).encode()).hexdigest()[:16]
+    before, _, number = (last_event_id or "").partition(".")
+    after = int(number) if before == heard and number.isdecimal() else None
     with state.limits.one_of("streams"):
         pass  # refused before the headers are sent
 
@@ -131,7 +139,9 @@ async def events(caller: SignedIn, request: Request) -> StreamingResponse:
     async def stream() -> AsyncIterator[bytes]:
         with state.limits.one_of("streams"), contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LONGEST_STREAM_S):
-                async for line in _lines(state.jobs.hub.subscribe(slugs), goes_on):
+                if last_event_id and after is None:
+                    yield b"event: anew\nid:\ndata: {}\n\n"
+                async for line in _lines(state.jobs.hub.subscribe(slugs, after or 0), heard, goes_on):
                     yield line
 
     return StreamingResponse(stream(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
@@ -184,8 +194,11 @@ def _page(request: Request, slugs: list[str], limit: int, cursor: str | None) ->
     )
 
 
-async def _lines(states: AsyncIterator[dict[str, Any]], goes_on: Callable[[], bool]) -> AsyncIterator[bytes]:
-    """States as server-sent events while `goes_on`, with a beat so that proxies do not cut a quiet stream."""
+async def _lines(
+    states: AsyncIterator[dict[str, Any]], heard: str, goes_on: Callable[[], bool]
+) -> AsyncIterator[bytes]:
+    """States as server-sent events while `goes_on`, with a beat so that proxies do not cut a quiet stream. Their ids
+    are the number behind `heard`, which says who hears what from which server."""
     yield b"retry: 1000\n\n"
     following = asyncio.ensure_future(anext(states))
     looked_s = beat_s = time.monotonic()
@@ -205,7 +218,8 @@ async def _lines(states: AsyncIterator[dict[str, Any]], goes_on: Callable[[], bo
                 state = following.result()
             except StopAsyncIteration:
                 return
-            yield f"event: {state['event']}\ndata: {json.dumps(state, default=str)}\n\n".encode()
+            head = f"event: {state['event']}\nid: {heard}.{state['number']}\n"
+            yield f"{head}data: {json.dumps(state, default=str)}\n\n".encode()
             following = asyncio.ensure_future(anext(states))
     finally:
         following.cancel()

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Annotated, Any, Literal
 
-import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
@@ -17,8 +12,9 @@ from pairsmith.lineage import lineage_of
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, attached, link_next
 from pairsmith.serve.api.people import Body
+from pairsmith.serve.api.row_files import FORMATS
 from pairsmith.serve.problems import Refusal, not_there
-from pairsmith.serve.rows_view import Filters, RowsView, Sort, ViewRow
+from pairsmith.serve.rows_view import Filters, RowsView, Sort
 from schemas.records import Pair
 from schemas.reviews import Review
 from schemas.store import Store
@@ -28,8 +24,6 @@ router = APIRouter(prefix="/api/v1/projects/{project}", tags=["rows"])
 Viewer = Annotated[Caller, needs(Right.see_work)]
 State = Literal["accepted", "rejected", "waiting", "failed"]
 Word = Annotated[str | None, Query(max_length=80)]
-CSV_COLUMNS = ("id", "state", "code", "reason", "score", "split", "generator", "input", "output")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class RowShown(BaseModel):
@@ -141,19 +135,18 @@ def facets(caller: Viewer, project: str, request: Request, filters: Filtered) ->
     "/rows/download",
     name="download_rows",
     response_class=StreamingResponse,
-    responses={200: {"content": {"application/jsonl": {}, "text/csv": {}}}},
+    responses={200: {"content": {media: {} for media, _ in FORMATS.values()}}},
 )
 def download_rows(
     caller: Annotated[Caller, needs(Right.download_dataset)],
     project: str,
     request: Request,
     filters: Filtered,
-    format: Literal["jsonl", "csv"] = "jsonl",
+    format: Literal["jsonl", "parquet", "csv"] = "jsonl",
 ) -> StreamingResponse:
     """All rows that the filters let pass, streamed."""
-    every = _view(request).each(project, filters)
-    lines = _jsonl(every) if format == "jsonl" else _csv(every)
-    media = "application/jsonl" if format == "jsonl" else "text/csv; charset=utf-8"
+    media, written = FORMATS[format]
+    lines = written(_view(request).each(project, filters))
     return StreamingResponse(lines, media_type=media, headers=attached(f"{project}-rows.{format}"))
 
 
@@ -279,22 +272,3 @@ def _store(request: Request, slug: str) -> Store:
 def _view(request: Request) -> RowsView:
     view: RowsView = request.app.state.views
     return view
-
-
-def _jsonl(every: Iterator[ViewRow]) -> Iterator[bytes]:
-    for row in every:
-        yield orjson.dumps(row.as_json()) + b"\n"
-
-
-def _csv(every: Iterator[ViewRow]) -> Iterator[str]:
-    """CSV for spreadsheets: a text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    with closing(io.StringIO()) as lines:
-        writer = csv.writer(lines)
-        writer.writerow(CSV_COLUMNS)
-        for row in every:
-            values = [getattr(row, column) for column in CSV_COLUMNS]
-            writer.writerow([f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in values])
-            yield lines.getvalue()
-            lines.seek(0)
-            lines.truncate()
-        yield lines.getvalue()

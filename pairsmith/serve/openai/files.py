@@ -65,7 +65,7 @@ def upload(
     if len(content) > limits.UPLOAD_BYTES:
         raise Refusal(413, f"the file has more than {limits.UPLOAD_BYTES // 10**6} MB.", code="too_large")
     _check_quota(request, caller, len(content))
-    _check(content)
+    answers_of(content)
     row: dict[str, Any] = {
         "id": f"file-{secrets.token_hex(12)}",
         "user": caller.user,
@@ -154,8 +154,8 @@ def part_after(rows: list[Any], after: str | None, limit: int, name: str = "id")
     return rows[begin : begin + limit], begin + limit < len(rows)
 
 
-def _check(content: bytes) -> None:
-    """Raises Refusal that names the first line that is no conversation."""
+def answers_of(content: bytes) -> list[str]:
+    """The last answer of each conversation. Raises Refusal that names the first line that is no conversation."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "upload.jsonl").write_bytes(content)
         source = SeedSource.model_validate({"path": "upload.jsonl", "kind": "conversation"})
@@ -168,6 +168,7 @@ def _check(content: bytes) -> None:
         raise Refusal(
             400, wrong[0].what, where=wrong[0].where, code="invalid_file", fix='Lines are {"messages": [...]}.'
         )
+    return [seed.reference for seed in reading.seeds if seed.reference]
 
 
 def _check_quota(request: Request, caller: Caller, size: int) -> None:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from pairsmith.own_file import answer_tokens
 from pairsmith.serve import events as job_events
 from pairsmith.serve.access import Caller, Right, needs, no_project
 from pairsmith.serve.api.jobs import start_job
@@ -19,7 +20,7 @@ from pairsmith.serve.api.specs import etag_of, save_spec
 from pairsmith.serve.database import tuning_jobs
 from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.openai.chat import tuned_of_project
-from pairsmith.serve.openai.files import bytes_of, file_of, part_after
+from pairsmith.serve.openai.files import answers_of, bytes_of, file_of, part_after
 from pairsmith.serve.problems import Refusal, not_there
 from schemas.spec import TrainSettings
 from schemas.spec_file import SPEC_NAME, parse, set_keys
@@ -50,6 +51,9 @@ enabled = false
 
 [curate.score]
 model = "none"
+
+[evaluate]
+sampling = {{ temperature = 0.7, top_p = 0.95, max_tokens = {most} }}  # room for the longest of the answers
 """
 
 
@@ -247,7 +251,8 @@ def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, st
     if slug in state.workspace.projects():
         raise Refusal(409, f"there is a project '{slug}' already.", code="exists", fix=f"Train it as {_PROJECT}{slug}.")
     folder = state.workspace.new_folder(slug)
-    plain = _SPEC.format(name=slug, file=f"{held['id']}.jsonl")
+    content = bytes_of(request, held["id"])
+    plain = _SPEC.format(name=slug, file=f"{held['id']}.jsonl", most=answer_tokens(answers_of(content)))
     text = set_keys(plain, keys)
     state.policy.check(
         parse(text, folder),
@@ -256,7 +261,7 @@ def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, st
         administrator=caller.may(Right.administer),
     )
     (folder / "seeds").mkdir(parents=True)
-    (folder / "seeds" / f"{held['id']}.jsonl").write_bytes(bytes_of(request, held["id"]))
+    (folder / "seeds" / f"{held['id']}.jsonl").write_bytes(content)
     (folder / SPEC_NAME).write_text(text, encoding="utf-8")
     return slug, "run"
 

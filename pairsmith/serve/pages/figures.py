@@ -39,8 +39,8 @@ class Snapshot:
 
     def asked_since(self, preview: Receipt | None) -> bool:
         """Whether a generation has ended since a preview or a forecast, so that what it left to ask is asked."""
-        generated = self.last("generate")
-        return preview is not None and generated is not None and generated.started > preview.started
+        both = (r for r in reversed(self.receipts) if r is preview or (r.command == "generate" and r.ok))
+        return preview is not None and next(both, preview) is not preview
 
     @cached_property
     def spent(self) -> Cost:

@@ -23,7 +23,7 @@ def projects(caller: SignedIn, request: Request) -> Response:
     workspace = request.app.state.workspace
     slugs = caller.projects(workspace.projects())
     jobs: dict[str, Any] = {}
-    for job in jobs_of(request, None, 200):
+    for job in sorted(jobs_of(request, None, 200), key=lambda job: job.has_ended):  # the clock may have been set back
         jobs.setdefault(job.project, job)
     lines = [_line(request, slug, jobs.get(slug)) for slug in slugs]
     running = sum(line["live"] == "running" for line in lines)

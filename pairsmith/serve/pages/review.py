@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 from fastapi import Form, Request, Response
 
+from pairsmith import health
 from pairsmith.certified import standing
+from pairsmith.health import Check
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.rows import give_answer, review_queue, reviewer_of
 from pairsmith.serve.edge import CSP
@@ -62,6 +64,7 @@ def review(caller: Member, project: str, request: Request) -> Response:
         more=max(0, len(told.get("disagreements", [])) - _SETTLED),
         url=_argilla(now),
         is_curated=now.last("curate") is not None,
+        asking=_asking(now) if caller.may(Right.run, project) and not job and now.last("curate") else None,
         is_elsewhere=now.project.spec.review.url is not None,
         job=job,
         goes_on=caller.may(Right.run, project) and not job and _goes_on(now, status, certificate),
@@ -69,6 +72,12 @@ def review(caller: Member, project: str, request: Request) -> Response:
         only_certified=now.project.spec.curate.select.certified,
         rows_line=rows_line(request, project) if caller.may(Right.see_work, project) else None,
     )
+
+
+def _asking(now: Snapshot) -> Check | None:
+    """What keeps rows from being sent to people, told before somebody tries; None if nothing is known to."""
+    found = health.review(now.project)
+    return found if found.state != "ok" else None
 
 
 def _goes_on(now: Snapshot, status: dict[str, Any] | None, certificate: dict[str, Any] | None) -> str:

@@ -103,13 +103,14 @@ def _figures(
         share = f"{percent(passed / done)} of what was answered" if passed is not None and done else "not known yet"
         first = ("passed so far", "—" if passed is None else count(passed), share)
     sum_, *rest = (told(now.spent) if spent is None else dollars(spent)).split(", ")
-    pace = f"{count(at.per_min)} rows/min" if at and at.per_min else "—"
+    moves = bool(at and at.per_min and at.share != 1)  # the pace of a step that is done says nothing of the next one
+    pace = f"{count(at.per_min)} rows/min" if at and at.per_min and moves else "—"
     speed = [f"{count(at.in_flight)} in flight"] if at and at.in_flight else []
     speed += [f"{count(at.tokens_per_s)} tok/s"] if at and at.tokens_per_s else []
     return [
         first,
         ("spent, and the cap", sum_, "; ".join([*rest, cap_says])),
-        ("pace", pace, ", ".join(speed) or "none yet"),
+        ("pace", pace, ", ".join(speed) or ("in the present step" if moves else "none yet")),
         ("left", words.minutes(at.left_s).removeprefix("about ") if at and at.left_s else "—",
          "at the pace so far" if at and at.left_s else "not known yet"),
     ]  # fmt: skip

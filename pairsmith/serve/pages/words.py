@@ -316,7 +316,7 @@ def spent(of: Snapshot) -> str:
     cost = told(of.spent) if of.spent.requests else "nothing"
     if not of.cap_usd:
         return cost
-    return f"{'nothing' if cost == dollars(0) else cost} of {dollars(of.cap_usd)}"
+    return f"{'nothing' if of.spent.total == 0 else cost} of {dollars(of.cap_usd)}"
 
 
 def money_range(found: Mapping[str, Any] | None) -> str:

@@ -9,6 +9,7 @@ function tell(message) {
 }
 
 function open() {
+  last.clear();
   source = new EventSource("/api/v1/events");
   for (const name of ["job", "review", "project"]) {
     source.addEventListener(name, (event) => {
@@ -19,8 +20,10 @@ function open() {
       tell(message);
     });
   }
-  // The server tells every present state anew: what an earlier stream said may be somebody else's.
-  source.addEventListener("open", () => { last.clear(); tell({ name: "open" }); });
+  source.addEventListener("open", () => tell({ name: "open" }));
+  // The browser sends the id of the last event it heard; a server that does not know it tells every present state anew,
+  // and what an earlier stream said may be somebody else's.
+  source.addEventListener("anew", () => last.clear());
   source.addEventListener("error", () => {
     tell({ name: "lost" });
     // A refusal ends the stream for good; what fell over comes back by itself.

@@ -1,0 +1,110 @@
+"""A person's own pattern that takes exponential time ends nothing but itself."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.gates import GateStep, gates_for, processes, time_limit
+from curate.gates.processes import CHUNK, judging
+from schemas.records import Imported, Pair
+from schemas.spec import GateSettings, TaskSettings
+from train.checks import checks_of
+
+NESTED = r"(a+)+b"
+SLOW = "a" * 60
+TASK = TaskSettings(name="t", style="Well.")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_was_slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(time_limit, "LIMIT_S", 0.05)
+    time_limit._slow.clear()
+    yield
+    time_limit._slow.clear()
+
+
+def pair(output: str) -> Pair:
+    return Pair(seed_id="", system="", input=f"about {output[:4]}", output=output, origin=Imported(source="text"))
+
+
+def gates(folder: Path, **given: Any) -> list[GateStep]:
+    return gates_for(TASK, GateSettings(**given), folder)
+
+
+def slow_gate(folder: Path, key: str) -> GateStep:
+    if key == "json_schema":
+        (folder / "s.json").write_text('{"type": "string", "pattern": "^(a+)+b$"}')
+        return next(step for step in gates(folder, json_schema="s.json") if "json_schema" in step.by)
+    return next(step for step in gates(folder, **{key: [{"name": "flag", "pattern": NESTED}]}) if ":flag" in step.by)
+
+
+@pytest.mark.parametrize(
+    ("key", "check"), [("must", "must 'flag'"), ("must_not", "must_not 'flag'"), ("json_schema", "the JSON schema")]
+)
+def test_a_row_that_a_pattern_takes_too_long_on_waits(tmp_path: Path, key: str, check: str) -> None:
+    """It is neither passed nor rejected, and the sentence names the check and the row; other rows are judged. After
+    three such rows no further one is searched, so that a large pool is not stopped either."""
+    gate = slow_gate(tmp_path, key)
+    slow, quick = (f'"{SLOW}{n}"' if key == "json_schema" else f"{SLOW}{n}" for n in range(2)), pair('"aab"')
+    quick_said = gate.judge(quick)
+    assert quick_said.keep is (key != "must_not")
+    for text in slow:
+        found = gate.judge(pair(text))
+        assert found.keep is None
+        assert str(found.reason).startswith(
+            f"crashed: {check} took more than 0.05 s on row {pair(text).id[:8]} (“about"
+        )
+    gate.judge(pair(f"{SLOW}2" if key != "json_schema" else f'"{SLOW}2"'))
+    refused = gate.judge(quick)
+    assert refused.keep is None
+    assert f"{check} is not asked about row {quick.id[:8]}" in str(refused.reason)
+
+
+def test_a_check_of_an_evaluation_is_limited_too() -> None:
+    """The output is not scored by it, and by the other checks it is."""
+    said = checks_of([NESTED, "a"])("an input", SLOW)
+    assert said.passed == {"check:pattern_1": None, "check:pattern_2": True}
+    assert "check:pattern_1 took more than 0.05 s on row “an input”" in said.reasons["check:pattern_1"]
+
+
+def test_a_process_of_gates_is_limited_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where gates are asked on every core."""
+    monkeypatch.setattr(processes, "WORTH", 1)
+    monkeypatch.setattr(processes, "cores", lambda: 2)
+
+    async def scene() -> list[bool | None]:
+        steps = [slow_gate(tmp_path, "must")]
+        async with judging(steps, 2 * CHUNK) as (judge_chunk, at_once):
+            assert at_once > 1
+            (judged,) = await judge_chunk([pair("aab"), pair(SLOW)], (0,))
+        return [judged.meanings[opinion][0] for opinion in judged.opinions]
+
+    assert asyncio.run(scene()) == [True, None]
+
+
+def test_the_limit_leaves_no_timer_and_no_handler() -> None:
+    """What the program does with that signal stands again behind a search, and another thread's work shortens none."""
+    before = signal.getsignal(signal.SIGVTALRM)
+    with time_limit.limited("it", "", "1"):
+        assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] > 0
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGVTALRM) is before
+    ended = threading.Event()
+    busy = threading.Thread(target=lambda: all(iter(lambda: not ended.is_set(), False)), daemon=True)
+    begun = time.process_time()
+    busy.start()
+    try:
+        with time_limit.limited("it", "", "1"):
+            while time.process_time() < begun + 4 * time_limit.LIMIT_S:
+                ended.wait(0.01)
+    finally:
+        ended.set()
+        busy.join()

@@ -1,0 +1,218 @@
+"""A proxy that cuts every connection after a while, as many do after 30 s: here after a tenth of a second, or in the
+middle of a body. What is cut is told or asked for again; nothing is kept by halves, and nothing is told twice."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pairsmith.serve.workspace import Workspace
+from tests.serve.conftest import write_project
+from tests.serve.served import Served
+from tests.synth.loopback import LoopbackTeacher
+
+SUBJECTS = tuple(f"a lamp of {n} arms" for n in range(30))
+
+
+class Proxy:
+    """`with Proxy(url) as proxy:` passes connections on to `url` and cuts each `seconds` after its first event, which
+    on a busy machine may be late, or after so many bytes of what is sent or answered. None never does."""
+
+    def __init__(self, url: str) -> None:
+        self.seconds: float | None = None
+        self.bytes: int | None = None
+        self.cut = 0
+        self._to = (httpx.URL(url).host, httpx.URL(url).port)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def __enter__(self) -> Proxy:
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._listening.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                threading.Thread(target=self._connect, args=(client,), daemon=True).start()
+
+    def _connect(self, client: socket.socket) -> None:
+        with client, socket.create_connection(self._to) as server:
+            back = threading.Thread(target=self._pass_on, args=(server, client), daemon=True)
+            back.start()
+            self._pass_on(client, server)
+            back.join()
+
+    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
+        left = self.bytes
+        with suppress(OSError):
+            while some := one.recv(65_536):
+                if left is not None and (left := left - len(some)) < 0:
+                    self._cut(one, other)
+                    return
+                other.sendall(some)
+                if self.seconds is not None and b"data: " in some:
+                    threading.Timer(self.seconds, self._cut, (one, other)).start()
+            other.shutdown(socket.SHUT_WR)
+
+    def _cut(self, *both: socket.socket) -> None:
+        self.cut += 1
+        for one in both:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Proxy, Workspace]]:
+    workspace = Workspace(tmp_path_factory.mktemp("cut") / "space")
+    with Served(workspace.root) as server, Proxy(server.url) as proxy:
+        yield server, proxy, workspace
+
+
+def heard(url: str, stop: Callable[[dict[str, Any]], bool]) -> list[tuple[str, dict[str, Any]]]:
+    """Events with their ids, until one of which `stop` is true, as a browser hears them: one that is cut off connects
+    again with the id of the last event that it heard whole."""
+    events: list[tuple[str, dict[str, Any]]] = []
+    until = time.monotonic() + 120
+    while not (events and stop(events[-1][1])):
+        assert time.monotonic() < until, events[-1:]
+        headers = {"Last-Event-ID": events[-1][0]} if events else {}
+        with suppress(httpx.TransportError), httpx.stream("GET", f"{url}/api/v1/events", headers=headers) as stream:
+            for event in _events(stream.iter_lines()):
+                assert event["event"] == "job"
+                events.append((event["id"], json.loads(event["data"])))
+                if stop(events[-1][1]):
+                    break
+    return events
+
+
+def _events(lines: Iterator[str]) -> Iterator[dict[str, str]]:
+    event: dict[str, str] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(": ")
+            event[name] = value
+        elif "data" in event:
+            yield event
+            event = {}
+
+
+@pytest.mark.timeout(300)
+def test_a_stream_that_is_cut_goes_on_where_it_was(
+    served: tuple[Served, Proxy, Workspace], unhurried: LoopbackTeacher
+) -> None:
+    """Whoever is cut off again and again hears every state at most once, in order, and the last ones for certain: how
+    both jobs ended. What one hub has said is nothing to the next one, and to somebody else."""
+    server, proxy, workspace = served
+    for slug in ("one", "two"):
+        write_project(workspace, slug, unhurried.url, SUBJECTS)
+    server.ask("/api/v1/teachers/allowed", {"url": unhurried.url})
+    proxy.seconds = 0.1
+    started = [server.ask(f"/api/v1/projects/{slug}/jobs", {"command": "generate"})["id"] for slug in ("one", "two")]
+    ended: set[str] = set()
+
+    def is_last(state: dict[str, Any]) -> bool:
+        if state["data"]["state"] == "done":
+            ended.add(state["data"]["id"])
+        return ended == set(started)
+
+    events = heard(proxy.url, is_last)
+    assert proxy.cut >= 3
+    numbers = [state["number"] for _, state in events]
+    assert numbers == sorted(set(numbers)), "in order, and none twice"
+    for job in started:
+        done = [progress(state) for _, state in events if state["data"]["id"] == job]
+        assert done == sorted(done)
+    proxy.seconds = None
+    new = server.ask("/api/v1/projects/one/jobs", {"command": "curate"})["id"]
+    server.job(new, "done", "failed")
+    names, job = first(server.url, events[-1][0], 1)
+    assert (names, job) == (["job"], new), "what was heard before is not told again"
+    assert first(server.url, "", 2)[0] == ["job", "job"]
+    for known in ("0123456789abcdef.7", "nonsense", events[-1][0].partition(".")[0]):
+        assert first(server.url, known, 2)[0] == ["anew", "job", "job"], "all is told anew where it cannot be gone on"
+
+
+def progress(state: dict[str, Any]) -> int:
+    return int((((state["data"]["progress"] or {}).get("numbers")) or {}).get("done") or 0)
+
+
+def first(url: str, known: str, jobs: int) -> tuple[list[str], str]:
+    """The names of the first events, up to so many of jobs, and the job of the last of those."""
+    names = []
+    headers = {"Last-Event-ID": known} if known else {}
+    with httpx.stream("GET", f"{url}/api/v1/events", headers=headers, timeout=60) as stream:
+        for event in _events(stream.iter_lines()):
+            names.append(event["event"])
+            if names.count("job") == jobs:
+                break
+    return names, json.loads(event["data"])["data"]["id"]
+
+
+def test_a_file_that_is_cut_off_is_not_kept(served: tuple[Served, Proxy, Workspace], teacher: LoopbackTeacher) -> None:
+    """Neither half a file of seeds nor its bytes on the disk; sent again it is taken, and counts once."""
+    server, proxy, workspace = served
+    folder = write_project(workspace, "upload", teacher.url)
+    server.ask("/api/v1/teachers/allowed", {"url": teacher.url})
+    big = "".join(f'{{"text": "a lamp of {n} arms, {"and so on " * 40}"}}\n' for n in range(10_000)).encode()
+
+    def sends() -> httpx.Response:
+        ours, file = {"Sec-Fetch-Site": "same-origin"}, {"file": ("big.jsonl", big)}
+        return httpx.post(f"{proxy.url}/api/v1/projects/upload/seeds", files=file, headers=ours, timeout=120)
+
+    before = files(workspace.root)
+    proxy.bytes = len(big) // 2
+    with pytest.raises(httpx.TransportError):
+        sends()
+    proxy.bytes = None
+    until = time.monotonic() + 60
+    while files(workspace.root) != before:  # it hears of the cut a moment later
+        assert time.monotonic() < until, files(workspace.root) - before
+        time.sleep(0.1)
+    taken = sends()
+    assert taken.status_code == 201, taken.text
+    assert len((folder / "seeds" / "big.jsonl").read_bytes().splitlines()) == 10_000
+    assert "Traceback" not in server.said()
+
+
+def files(root: Path) -> set[str]:
+    """What lies in a workspace, but for what its databases write beside themselves."""
+    found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    return {name for name in found if not name.endswith(("-wal", "-shm", "-journal"))}
+
+
+def test_a_download_that_is_cut_off_is_known_and_goes_on(
+    served: tuple[Served, Proxy, Workspace], teacher: LoopbackTeacher
+) -> None:
+    """No half file passes for a whole one, whichever way it is sent; a file of the dataset goes on from any byte."""
+    server, proxy, workspace = served
+    write_project(workspace, "dataset", teacher.url, SUBJECTS)
+    server.ask("/api/v1/teachers/allowed", {"url": teacher.url})
+    for command in ("generate", "curate"):
+        job = server.ask("/api/v1/projects/dataset/jobs", {"command": command})["id"]
+        assert server.job(job, "done", "failed")["state"] == "done"
+    (dataset,) = server.ask("/api/v1/projects/dataset/artifacts")["items"]
+    artifact = f"/api/v1/projects/dataset/artifacts/{dataset['id']}/download"
+    for path in (f"{artifact}?format=jsonl", artifact, "/api/v1/projects/dataset/rows/download?format=parquet"):
+        whole = httpx.get(server.url + path).content
+        proxy.bytes = len(whole) // 2
+        with pytest.raises(httpx.TransportError):
+            httpx.get(proxy.url + path)
+        proxy.bytes = None
+    path = f"{artifact}?format=jsonl"
+    whole, first = httpx.get(server.url + path), 1_000
+    rest = httpx.get(proxy.url + path, headers={"Range": f"bytes={first}-", "If-Range": whole.headers["etag"]})
+    assert rest.status_code == 206
+    assert whole.content[:first] + rest.content == whole.content

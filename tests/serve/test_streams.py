@@ -1,0 +1,67 @@
+"""Many browsers beside many runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pairsmith.serve.workspace import Workspace
+from tests.serve.conftest import write_project
+from tests.serve.served import Served
+from tests.synth.loopback import LoopbackTeacher
+
+STREAMS, RUNS = 50, 3
+
+
+@pytest.mark.timeout(400)
+def test_fifty_streams_hear_how_three_runs_go(tmp_path: Path, unhurried: LoopbackTeacher) -> None:
+    """Each hears of every run, in order, and how it ended, and a page is answered meanwhile; afterwards none of them
+    is counted any more. What that costs is measured by bench.service.pages."""
+    workspace = Workspace(tmp_path / "space")
+    slugs = [f"run-{nth}" for nth in range(RUNS)]
+    for slug in slugs:
+        write_project(workspace, slug, unhurried.url, tuple(f"a lamp of {n} arms" for n in range(12)))
+    with Served(workspace.root) as server:
+        server.ask("/api/v1/teachers/allowed", {"url": unhurried.url})
+        with ThreadPoolExecutor(STREAMS) as several:
+            reading = [several.submit(heard, server.url, len(slugs)) for _ in range(STREAMS)]
+            jobs = [server.ask(f"/api/v1/projects/{slug}/jobs", {"command": "generate"})["id"] for slug in slugs]
+            assert httpx.get(f"{server.url}/p/run-0/run", timeout=60).status_code == 200
+            every = [future.result(300) for future in reading]
+        for states in every:
+            assert {state["id"] for state in states if state["state"] == "done"} == set(jobs)
+            for job in jobs:
+                done = [rows_of(state) for state in states if state["id"] == job]
+                assert done == sorted(done)
+        until = time.monotonic() + 100
+        while (counted := streams(server.url)) > 0:
+            assert time.monotonic() < until, counted
+            time.sleep(0.5)
+
+
+def streams(url: str) -> float:
+    """How many are open, as the server counts them."""
+    lines = httpx.get(f"{url}/metrics", timeout=60).text.splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("pairsmith_streams "))
+
+
+def heard(url: str, ends: int) -> list[dict[str, Any]]:
+    """What one stream tells, until so many jobs have ended."""
+    states: list[dict[str, Any]] = []
+    with httpx.stream("GET", f"{url}/api/v1/events", timeout=300) as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data: "):
+                states.append(json.loads(line[6:])["data"])
+                if len({state["id"] for state in states if state["state"] == "done"}) == ends:
+                    break
+    return states
+
+
+def rows_of(state: dict[str, Any]) -> int:
+    return int(((state["progress"] or {}).get("numbers") or {}).get("done") or 0)
