@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from curate.gates.folding import REMEMBERED
-from curate.gates.phrases import frames_of, phrases, says
+from curate.gates.phrases import frames_of, may_say, phrases, says
 from curate.gates.words import count_words
 
 _SENTENCE = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u00bb)*_]*\s+|(?<=[\u3002\uff01\uff1f\u061f])\s*|\n+")
@@ -55,7 +55,7 @@ def framed(gate: str, text: str, given: str, language: str) -> Found | None:
     for row in _frames().get(gate, ()):
         for place in _found(row.place, text):
             for code in codes:
-                if quoted := _filled(row, place, given, code):
+                if may_say(code)(place).issuperset(row.lists) and (quoted := _filled(row, place, given, code)):
                     return Found(row.code, quoted)
     return None
 
