@@ -9,7 +9,7 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple, Protocol
 
@@ -30,7 +30,11 @@ def duplicates(rows: Iterable[tuple[str, ...]], threshold: float) -> dict[int, A
     Rows repeat each other if each of their texts has a Jaccard similarity of word bigrams >= `threshold`.
     """
     with TokenSets(rows) as sets:
-        return {pair.later: pair for pair in alike(sets, threshold, first=True)}
+        return _first_of(sets, threshold)
+
+
+def _first_of(sets: TokenSets, threshold: float) -> dict[int, Alike]:
+    return {pair.later: pair for pair in alike(sets, threshold, first=True)}
 
 
 class Asked(Protocol):
@@ -63,10 +67,9 @@ def repeated_rows(pairs: Callable[[], Iterable[Asked]], threshold: float, kind: 
     elif kind.duplicate == "input near":
         of = duplicates(((_numbered(pair, kind),) for pair in pairs()), threshold)
     else:
-        inputs = duplicates(((_numbered(pair, kind),) for pair in pairs()), threshold)
-        outputs = duplicates(((pair.output,) for pair in pairs()), threshold)
-        of = _on_both(lambda: ((_numbered(pair, kind), pair.output) for pair in pairs()), inputs, outputs, threshold)
-        flagged = outputs.keys() - of.keys() if kind.flag == "one_output" else flagged
+        with TokenSets((_numbered(pair, kind), pair.output) for pair in pairs()) as sets:
+            of, outputs = _on_both(sets, threshold)
+        flagged = outputs - of.keys() if kind.flag == "one_output" else flagged
     if kind.flag == "two_labels":
         labels = [pair.output for pair in pairs()]
         apart = [(one.later, one.earlier) for one in of.values() if labels[one.later] != labels[one.earlier]]
@@ -74,33 +77,31 @@ def repeated_rows(pairs: Callable[[], Iterable[Asked]], threshold: float, kind: 
     return Repeats(of, frozenset(flagged))
 
 
-def _on_both(
-    rows: Callable[[], Iterable[tuple[str, str]]],
-    inputs: Mapping[int, Alike],
-    outputs: Mapping[int, Alike],
-    threshold: float,
-) -> dict[int, Alike]:
-    """`duplicates(rows(), threshold)`; `inputs` and `outputs` are the duplicates among either.
+def _on_both(sets: TokenSets, threshold: float) -> tuple[dict[int, Alike], set[int]]:
+    """`duplicates` of rows with two texts, and the rows whose second text repeats another one.
 
     A thousand replies by one template would each be compared with all, though no two answer the same message, and so
     would a thousand answers to one prompt. So pairs are looked for on the side that has fewer of them.
     """
-    crowds = [Counter(one.earlier for one in gone.values()) for gone in (inputs, outputs)]
-    expected = [sum(crowd * crowd for crowd in side.values()) for side in crowds]
-    side = expected.index(min(expected))
-    if not crowds[side]:
-        return {}
-    if expected[side] > _PAIRS * (max(inputs.keys() | outputs.keys()) + 1):
-        return duplicates(rows(), threshold)
-    of: dict[int, Alike] = {}
-    with TokenSets(rows()) as sets, TokenSets((row[side],) for row in rows()) as texts:
-        for pair in alike(texts, threshold):
+    with sets.side(0) as inputs, sets.side(1) as outputs:
+        sides, gone, expected = (inputs, outputs), list[set[int]](), list[int]()
+        for texts in sides:
+            of = _first_of(texts, threshold)
+            gone.append(set(of))
+            expected.append(sum(crowd * crowd for crowd in Counter(one.earlier for one in of.values()).values()))
+        side = expected.index(min(expected))
+        if not expected[side]:
+            return {}, gone[1]
+        if expected[side] > _PAIRS * len(sets):
+            return _first_of(sets, threshold), gone[1]
+        of = {}
+        for pair in alike(sides[side], threshold):
             if pair.later in of or pair.earlier in of:
                 continue
             similarity = sets.similarity(pair.later, pair.earlier)
             if similarity >= threshold:
                 of[pair.later] = pair._replace(similarity=similarity)
-    return of
+        return of, gone[1]
 
 
 def _exactly(rows: Iterable[tuple[str, ...]]) -> dict[int, Alike]:

@@ -21,7 +21,19 @@ import numpy as np
 from curate.gates.processes import Judged
 from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions, deviation_within
 from curate.review.decision import Decision
-from curate.rows import DUPLICATE, GENERATE, REVIEW, ROWS, SHOWN_COLUMNS, Row, StepId, Unjudged, as_dataset, as_shown
+from curate.rows import (
+    DUPLICATE,
+    GENERATE,
+    REVIEW,
+    ROWS,
+    SHOWN_COLUMNS,
+    Row,
+    Standing,
+    StepId,
+    Unjudged,
+    as_dataset,
+    as_shown,
+)
 from curate.slots import Slots, Source, Texts, in_memory, read_slots, skim_candidates_of, texts_of
 from schemas.html_table import SHOWN, html_table
 from schemas.records import Candidate, Counts, Pair, Reason, Verdict
@@ -208,13 +220,23 @@ class Pool:
             return self._stream(range(len(self)))
         return self._stream(self._slots.first[bytes.fromhex(id_)] for id_ in pair_ids)
 
-    def accepted(self, *, verdicts: bool = True, texts: bool = True) -> Iterator[Row]:
-        """The rows that everybody who has spoken so far keeps, on request without what was said of them, or without
-        their pair as well, whose id the candidate has. A pair that stands in two slots is one row."""
-        slots = np.flatnonzero((self._keep == TRUE) & self._slots.is_first)
-        if texts:
-            return self._stream(slots, verdicts=verdicts)
-        return (self._row(slot, None) for slot in map(int, slots))
+    def accepted(self, *, verdicts: bool = True) -> Iterator[Row]:
+        """The rows that everybody who has spoken so far keeps, on request without what was said of them. A pair that
+        stands in two slots is one row."""
+        return self._stream(np.flatnonzero((self._keep == TRUE) & self._slots.is_first), verdicts=verdicts)
+
+    def standing(self) -> Iterator[Standing]:
+        """The rows of `accepted`, without their texts."""
+        flagged = set[int]().union(*(spoken.flags for spoken in self._opinions_of.values()))
+        accepted, scores = self._slots.accepted, next(self._scores(), None)
+        for slot in np.flatnonzero((self._keep == TRUE) & self._slots.is_first).tolist():
+            score = None if scores is None else scores.score(slot)
+            (pair_id,) = self.pair_ids([slot])
+            yield Standing(pair_id, self._slots.seed(slot), bool(accepted[slot]), slot in flagged, score)
+
+    def _scores(self) -> Iterator[Opinions]:
+        """The opinions of steps that score, the last first."""
+        return (spoken for step, spoken in reversed(self._opinions_of.items()) if step.scores)
 
     def in_order(self, keys: Iterable[tuple[float, ...]]) -> Any:
         """The slots of the accepted rows by their key, least first; those of equal keys by the id of their pair."""
@@ -284,8 +306,8 @@ class Pool:
 
     def usual_gap(self) -> float:
         """The standard deviation of scores within inputs; 0 where no input has two."""
-        scores = next((spoken.scores for step, spoken in reversed(self._opinions_of.items()) if step.scores), None)
-        if scores is None:
+        spoken = next(self._scores(), None)
+        if spoken is None or (scores := spoken.scores) is None:
             return 0.0
         slots = np.flatnonzero(self._slots.is_first & (self._keep >= 0) & ~np.isnan(scores))
         return deviation_within(scores[slots], self._slots.input[slots])
@@ -370,8 +392,8 @@ class Pool:
         )
 
     def _score(self, slot: int) -> float | None:
-        scores = [spoken.score(slot) for step, spoken in self._opinions_of.items() if step.scores]
-        return scores[-1] if scores else None
+        scores = next(self._scores(), None)
+        return None if scores is None else scores.score(slot)
 
     def _decided_by(self, slot: int) -> str:
         return REVIEW if self._by[slot] < 0 else self.steps[self._by[slot]].by

@@ -102,6 +102,9 @@ class TokenSets:
         rest = iter(rows)
         while chunk := list(islice(rest, _CHUNK)):
             self._add(chunk)
+        self._count()
+
+    def _count(self) -> None:
         # As many as keep tokens apart: of a few texts not the 32 MB that a million takes.
         self.counts = np.zeros(min(_BUCKETS, max(1 << 12, 1 << (4 * self._starts[-1]).bit_length())), np.uint32)
         for _, _, tokens, _ in self._chunks():
@@ -139,9 +142,20 @@ class TokenSets:
         keys = np.sort(((row << _NUMBER) | (field << _FIELD) | (token >> np.uint64(11)))[~last | alone])
         keys = keys[np.append(True, keys[1:] != keys[:-1])]
         sizes = np.bincount((keys >> _NUMBER).astype(np.int64), minlength=len(rows))
-        tokens = keys & _TOKEN
-        self._file.write(tokens)
+        self._keep(keys & _TOKEN, sizes)
+
+    def _keep(self, tokens: Tokens, sizes: Numbers) -> None:
+        self._file.write(tokens.tobytes())
         self._starts.extend((self._starts[-1] + np.cumsum(sizes)).tolist())
+
+    def side(self, text: int) -> TokenSets:
+        """The sets of one text of every row, without reading the rows again."""
+        one = TokenSets(())
+        for first, end, tokens, row in self._chunks():
+            wanted = tokens >> _FIELD == text
+            one._keep(tokens[wanted] & _OF_ANY, np.bincount(row[wanted].astype(np.int64), minlength=end - first))
+        one._count()
+        return one
 
     def _read(self, first: int, end: int) -> Tokens:
         start, stop = self._starts[first], self._starts[end]

@@ -215,8 +215,8 @@ def anywhere(name: str) -> re.Pattern[str]:
 
 @cache
 def may_say(language: str) -> Callable[[str], frozenset[str]]:
-    """A function that finds the lists of a language of which a folded text may say a word, in one pass. Nobody looks for
-    stop words so: any text may say them."""
+    """A function that finds the lists of a language of which a folded text may say a word, all in one pass. Nobody
+    looks for stop words so: any text may say them."""
     known = lexicon(language)
     alone = (known.before, known.after) == (Lexicon().before, Lexicon().after)
     needed_by: dict[str, list[str]] = {}
