@@ -83,25 +83,26 @@ def _on_both(sets: TokenSets, threshold: float) -> tuple[dict[int, Alike], set[i
     A thousand replies by one template would each be compared with all, though no two answer the same message, and so
     would a thousand answers to one prompt. So pairs are looked for on the side that has fewer of them.
     """
-    with sets.side(0) as inputs, sets.side(1) as outputs:
-        sides, gone, expected = (inputs, outputs), list[set[int]](), list[int]()
-        for texts in sides:
+    outputs, expected = set[int](), list[int]()
+    for side in (0, 1):
+        with sets.side(side) as texts:
             of = _first_of(texts, threshold)
-            gone.append(set(of))
-            expected.append(sum(crowd * crowd for crowd in Counter(one.earlier for one in of.values()).values()))
-        side = expected.index(min(expected))
-        if not expected[side]:
-            return {}, gone[1]
-        if expected[side] > _PAIRS * len(sets):
-            return _first_of(sets, threshold), gone[1]
-        of = {}
-        for pair in alike(sides[side], threshold):
+        outputs = set(of)
+        expected.append(sum(crowd * crowd for crowd in Counter(one.earlier for one in of.values()).values()))
+    side = expected.index(min(expected))
+    if not expected[side]:
+        return {}, outputs
+    if expected[side] > _PAIRS * len(sets):
+        return _first_of(sets, threshold), outputs
+    of = {}
+    with sets.side(side) as texts:
+        for pair in alike(texts, threshold):
             if pair.later in of or pair.earlier in of:
                 continue
             similarity = sets.similarity(pair.later, pair.earlier)
             if similarity >= threshold:
                 of[pair.later] = pair._replace(similarity=similarity)
-        return of, gone[1]
+    return of, outputs
 
 
 def _exactly(rows: Iterable[tuple[str, ...]]) -> dict[int, Alike]:
