@@ -9,8 +9,7 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import combinations
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from curate.set_join import Alike, TokenSets, alike, jaccard
@@ -149,7 +148,7 @@ def contaminated(
     """
     touches: dict[int, Touch] = {}
     theirs = [frozenset(_NUMBER.findall(text)) if equal_numbers else frozenset[str]() for text in held_out]
-    short, every = _Short(held_out, theirs, threshold), set(theirs)
+    short, every = _Short(held_out, theirs, threshold), _by_least(set(theirs))
     ours: dict[tuple[int, int], frozenset[str]] = {}  # of texts that have all numbers of a held-out one
 
     def has_numbers(number: int, text: int, other: int) -> bool:
@@ -228,12 +227,17 @@ class _Short:
                 yield Touch(number, place, similarity)
 
 
-def _among(every: set[frozenset[str]], numbers: frozenset[str]) -> list[frozenset[str]]:
-    """Those of `every` set that `numbers` hold."""
-    if 2 ** len(numbers) > len(every):
-        return [theirs for theirs in every if theirs <= numbers]
-    subsets = (frozenset(some) for size in range(len(numbers) + 1) for some in combinations(numbers, size))
-    return [some for some in subsets if some in every]
+def _by_least(sets: Iterable[frozenset[str]]) -> dict[str, list[frozenset[str]]]:
+    """Sets of numbers by the least of each; '' for the empty one."""
+    by_least: dict[str, list[frozenset[str]]] = {}
+    for numbers in sets:
+        by_least.setdefault(min(numbers, default=""), []).append(numbers)
+    return by_least
+
+
+def _among(every: Mapping[str, list[frozenset[str]]], numbers: frozenset[str]) -> list[frozenset[str]]:
+    """Those of `_by_least` that `numbers` hold."""
+    return [theirs for least in ("", *numbers) for theirs in every.get(least, ()) if theirs <= numbers]
 
 
 def _letter_grams(text: str) -> frozenset[str]:
