@@ -119,7 +119,7 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
                 return rejected("mixed_language", f"the {side} text goes over into {foreign.lower()}: {quote(segment)}")
             if len(letters) < (_SHORT if segment is text else _SEGMENT) or not any(map(str.islower, letters)):
                 continue
-            if _speaks(segment, wanted, 3) or (segment is not text and _has_stop_words(segment, wanted)):
+            if (segment is not text and _has_stop_words(segment, wanted)) or _speaks(segment, wanted, 3):
                 continue
             expected, sure, other = _own_and_best_other(segment, wanted)
             short = segment is text and len(letters) < _MIN_LETTERS
