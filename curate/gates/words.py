@@ -100,15 +100,26 @@ def stem(word: str, language: str = "en") -> str:
 @cache
 def stem_of(language: str) -> Callable[[str], str]:
     """`stem` in one language, for many words."""
-    irregular, stemmer = lexicon(language).irregular, _stemmer(language)
+    return _Stems(language).__getitem__
 
-    @lru_cache(maxsize=1 << 16)
-    def of(word: str) -> str:
-        word = word.removesuffix("'s")
-        word = irregular.get(word, word)
-        return stemmer.stemWord(word) if stemmer else word
 
-    return of
+class _Stems(dict[str, str]):
+    """The stems of words that were asked for."""
+
+    def __init__(self, language: str) -> None:
+        super().__init__()
+        self._irregular, self._stemmer = lexicon(language).irregular, _stemmer(language)
+
+    def __missing__(self, word: str) -> str:
+        if len(self) >= _REMEMBERED_STEMS:
+            self.clear()
+        plain = word.removesuffix("'s")
+        plain = self._irregular.get(plain, plain)
+        self[word] = root = str(self._stemmer.stemWord(plain)) if self._stemmer else plain
+        return root
+
+
+_REMEMBERED_STEMS = 1 << 16
 
 
 @cache
