@@ -209,7 +209,7 @@ class Pool:
         flagged = set[int]().union(*(spoken.flags for spoken in self._opinions_of.values()))
         accepted, scores = self._slots.accepted, self._scored
         for slot in np.flatnonzero((self._keep == TRUE) & self._slots.is_first).tolist():
-            score, (pair_id,) = scores and scores.score(slot), self.pair_ids([slot])
+            (pair_id,), score = self.pair_ids([slot]), scores.score(slot) if scores else None
             yield Standing(pair_id, self._slots.seed(slot), bool(accepted[slot]), slot in flagged, score)
 
     @property
