@@ -7,7 +7,7 @@ compared in vain, and none is missed.
 
 A token is 53 bits of a hash, so "exact" is up to a collision: among a million texts of 50 words, two of the tokens
 are one by chance about once. Tokens wait in a temporary file (8 bytes each). In memory are at most 32 MB of counts, 8
-bytes a text, and while a join runs about 30 bytes for each token that may meet another, and at most 200 MB of pairs.
+bytes a text, and while a join runs about 30 bytes for each token that may meet another, and at most 100 MB of pairs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OF_ANY = np.uint64((1 << 53) - 1)  # a token, whatever its field
 _ROW = np.uint64((1 << 24) - 1)  # 16 million rows
 _BUCKETS, _MOST = 1 << 23, (1 << 12) - 1  # tokens that occur so often, or more, count as equally frequent
 _MEET = 3
-_PAIRS, _MOST_PAIRS = 40, 1 << 23  # a text, and all; pairs that more frequent tokens would make are looked for apart
+_PAIRS, _MOST_PAIRS = 40, 1 << 22  # a text, and all; pairs that more frequent tokens would make are looked for apart
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _LONGEST = 64  # letters beyond so many count wherever they stand
 
