@@ -21,9 +21,10 @@ from typing import Any
 
 from curate.gates.answers import generated_input, label, values
 from curate.gates.chat import answered, injection, preamble, thinking, toxic
+from curate.gates.contacts import contacts
 from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
-from curate.gates.facts import contacts, invented, limits, swapped
+from curate.gates.facts import invented, limits, swapped
 from curate.gates.form import echo, length, repetition
 from curate.gates.json_schema import json_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, flagged, safely
@@ -55,11 +56,11 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "cut": (cut, _LANGUAGE),
     "repetition": (repetition, _LANGUAGE),
     "echo": (echo, _BOTH),
-    "preamble": (preamble, _BOTH),
+    "preamble": (preamble, (*_BOTH, "input_language")),
     "answered": (answered, _BOTH),
     "lost_content": (lost_content, _LANGUAGE),
     "invented": (invented, _TWO),
-    "contacts": (contacts, ()),
+    "contacts": (contacts, ("input_language",)),
     "invented_name": (invented_name, _LANGUAGE),
     "swapped": (swapped, _LANGUAGE),
     "limits": (limits, _TWO),
@@ -69,13 +70,12 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 }
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
-    **dict.fromkeys(("pii", "contacts", "input", "broken_json"), 2),
-    **dict.fromkeys(("fenced", "injection", "toxic"), 3),
-    **dict.fromkeys(("language", "values", "echo", "invented_name", "encoding"), 4),
-    **dict.fromkeys(("thinking", "repetition", "answered"), 4),
-    **dict.fromkeys(("cut", "mixed_language", "translated", "invented", "swapped", "limits", "lost_content"), 5),
-    "placeholder": 5,
-    "preamble": 7,
+    **dict.fromkeys(("pii", "broken_json"), 2),
+    **dict.fromkeys(("fenced", "injection", "input", "contacts"), 3),
+    **dict.fromkeys(("language", "values", "echo", "thinking", "repetition", "answered", "toxic"), 4),
+    **dict.fromkeys(("invented", "limits", "lost_content", "encoding", "invented_name"), 5),
+    **dict.fromkeys(("cut", "mixed_language", "translated", "swapped", "placeholder"), 6),
+    "preamble": 8,
 }
 
 

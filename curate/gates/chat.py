@@ -11,6 +11,7 @@ from curate.gates.folding import fold
 from curate.gates.frames import framed
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
 from curate.gates.phrases import any_of, phrases, says
+from curate.gates.turns import says_nothing, turned
 from curate.gates.words import content_words, count_words, stem_of, words
 from schemas.records import Pair, Reason
 
@@ -28,7 +29,7 @@ _TALKS = {
 }
 
 
-def preamble(pair: Pair, style: str = "", language: str = "en") -> Judgement:
+def preamble(pair: Pair, style: str = "", language: str = "en", input_language: str | None = None) -> Judgement:
     """The text stands alone: no refusal, no chat before or after it, no label, no marks of a chat template.
 
     A phrase that the other side or the house style says itself is not held against the text. A refusal counts where it
@@ -56,7 +57,17 @@ def preamble(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         found = None if flagged else framed("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language)
         if found and not (found.code == "refusal" and (_is_told(*folded[:2], language) or _SPOKEN.match(found.quoted))):
             flagged = _flag(found.code, side, found.quoted)
+        if side == "output" and not flagged:
+            flagged = _chats(folded[0], f"{folded[1]}\n{folded[2]}", language, input_language in (None, language))
     return flagged or passed(f"it stands alone{_not_looked_for(language)}")
+
+
+def _chats(text: str, other: str, language: str, same_language: bool) -> Judgement | None:
+    """What of the form of a chat stands around the output, or is all of it."""
+    if found := turned(text, other, language, same_language=same_language):
+        return _flag(found.code, "output", found.quoted)
+    nothing = says_nothing(text, other, language)
+    return _flag("empty", "output", nothing) if nothing else None
 
 
 def _without_speech(text: str) -> str:

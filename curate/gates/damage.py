@@ -45,6 +45,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return rejected("cut", "a code fence is never closed")
     if row := _cut_table(text):
         return rejected("cut", f"a table ends in {quote(row)}")
+    if left := _stops_before(pair.input, text):
+        return passed(f"it stops before {quote(left)}")._replace(flags=("unended",))
     before, _, line = (part.strip() for part in text.rpartition("\n"))
     if not line or _ENDS.search(line) or "```" in text or not line[-1].isalpha():
         return passed("it has an end")
@@ -96,6 +98,26 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     return passed("it has an end")
 
 
+def _stops_before(given: str, text: str) -> str:
+    """The first item of a list of four or more in the input at which the output, that has the first ones, stops; or ''.
+
+    An item is in the output, a table, a list or JSON, if a number, or a word with a capital, of it is."""
+    if not _LISTED.search(text):
+        return ""
+    noted = ((part.strip(), _NOTED.findall(part)) for part in _PARTED.split(given.rpartition(": ")[2]))
+    items = [(part, words) for part, words in noted if words]
+    if len(items) < 4:
+        return ""
+    held = [any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) for word in words) for _, words in items]
+    kept = held.index(False) if False in held else len(held)
+    return items[kept][0] if 0 < kept <= len(held) - 2 and not any(held[kept:]) else ""
+
+
+_LISTED = re.compile(r"\A\s*[|\[{]|\n\s*(?:[|*\u2022-]|\d{1,2}[.)]) ?\S")
+_PARTED = re.compile(r"[;\n]|,(?!\d)")
+_NOTED = re.compile(r"[A-Z\d]\w*[\d]\w*|\d+|[^\W\d_a-zß-ÿа-я]\w{2,}")
+
+
 def _is_signed(rest: str) -> bool:
     """The end of a letter, which has no stop: a greeting and, behind a comma, a name (`Regards, the Luma team`)."""
     greeting, comma, name = (part.strip() for part in rest.rpartition(","))
@@ -141,6 +163,13 @@ def encoding(pair: Pair) -> Judgement:
             return rejected("escaped", f"the {side} text has {quote(junk)} for what it stands for: {quote(text)}")
         if (found := _CONTROL.search(text)) and not _CONTROL.search(given):
             return rejected("control", f"the {side} text has the control character U+{ord(found[0]):04X}")
+        if (
+            "?" in text
+            and (lost := _LOST_LETTER.findall(_shown(text)))
+            and len(lost) > 1
+            and not _LOST_LETTER.search(given)
+        ):
+            return rejected("mojibake", f"the {side} text has question marks for letters: {quote(lost[0])}")
         if text.isascii():
             continue
         if "\ufffd" in _shown(text) and "\ufffd" not in given:
@@ -161,6 +190,7 @@ def _escaped(text: str, given: str) -> str:
     return str(found[0]) if letters > 1 or ended else ""
 
 
+_LOST_LETTER = re.compile(r"(?<![\w/.?=&-])[^\W\d_]*\?[^\W\d_A-Z][^\W\d_]*(?![\w/=])")
 _LINE_END = re.compile(r"\\n(?![a-z])")  # in C:\new\names there is none
 _ESCAPE = re.compile(r"\\(?:[nrt\"'/]|u[0-9a-fA-F]{4})")
 _ESCAPES = re.compile(rf"(?:[^\\;{{}}=]|{_ESCAPE.pattern})*")

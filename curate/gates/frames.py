@@ -233,6 +233,14 @@ def _tail(text: str) -> Iterator[str]:
         yield head[1]
 
 
+def _choice(text: str) -> Iterator[str]:
+    """The last paragraph, or the last line, behind two items or more of a list, or two texts or more."""
+    parts = _paragraphs(text)
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(parts) > 2 or len(_ITEM.findall(text)) > 1 or (len(lines) > 2 and len(parts) == len(lines)):
+        yield lines[-1][-_END:]
+
+
 _BEHIND = re.compile(r"(?<=\S)\s*[(\uff08]([^()\uff08\uff09\n]{8,300})[)\uff09]\W*\Z")
 _BRACKET = re.compile(r"(?m)(?<=\S)[ \u3000]?[(\uff08]([^()\uff08\uff09\n]{3,60})[)\uff09]\W*$")
 _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
@@ -251,4 +259,5 @@ _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "noted": _noted,
     "bracket": _bracket,
     "tail": _tail,
+    "choice": _choice,
 }

@@ -78,6 +78,7 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
 
 _SEGMENT_END = re.compile(r"(?<=[.!?…。！？।؟])\s*|\n+")
 _LATIN_RUN = re.compile(r"(?:\b[a-zß-ÿ][A-Za-zÀ-ÿ'\u2019]*[ ,]*){4,}")
+_ALL_LATIN, _LINK = 12, re.compile(r"://|[@_<>=\\$]")  # letters of a text that has none of its script, no name or code
 _SEGMENT, _SHORT = 35, 10  # letters of a sentence, and of a whole text
 
 
@@ -101,6 +102,9 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
         if stray := _stray(text, wanted, pair.input if side == "output" else pair.output, given_in):
             return rejected("mixed_language", f"the {side} text has {quote(stray)} in it")
         if _writes_no_latin(wanted):
+            letters = _letters(text)
+            if letters.isascii() and len(letters) >= _ALL_LATIN and fold(text) not in given and not _LINK.search(text):
+                return rejected("mixed_language", f"the {side} text is in another script: {quote(text)}")
             for run in _LATIN_RUN.finditer(text):
                 if translated or fold(run[0]).strip(" ,") not in given:
                     return rejected("mixed_language", f"the {side} text goes over into {quote(run[0])}")

@@ -32,7 +32,7 @@ def _may_have_title(text: str) -> bool:
 @cache
 def _two_names() -> re.Pattern[str]:
     between = "|".join(sorted(words_of("particles")))
-    return re.compile(rf" (?<=[^\W\d_,] )({_NAME}(?: (?:{between}))? {_NAME}(?: {_NAME})?)")
+    return re.compile(rf" (?<=[\w,] )(?<!\d )({_NAME}(?: (?:{between}))? {_NAME}(?: {_NAME})?)")
 
 
 def invented_name(pair: Pair, language: str = "en") -> Judgement:
@@ -67,7 +67,7 @@ def unknown_name(text: str, other: str, language: str, letters: int = 5) -> str:
 def _unknown_party(text: str, other: str, language: str) -> str:
     """Who is greeted, signs, or has a title behind the name, if `other` does not name them; or ''."""
     given = fold(other)
-    for pattern in (_greeted(language), _SIGNED, _titled_behind(language)):
+    for pattern in (_greeted(language), _SIGNED, titled_behind(language)):
         for match in pattern.finditer(text):
             if not says(language, "addressees", fold(match[1])) and _is_new(match[1], given):
                 return match[1]
@@ -113,7 +113,7 @@ def _greeted(language: str) -> re.Pattern[str]:
 
 
 @cache
-def _titled_behind(language: str) -> re.Pattern[str]:
+def titled_behind(language: str) -> re.Pattern[str]:
     """A name of Chinese, Japanese or Korean before a title or an honorific."""
     titles = lexicon(language).words("titles_behind")
     if not titles:

@@ -21,8 +21,8 @@ from schemas.records import Pair
 _CARD = re.compile(r"(?<![\w.+])\d(?:[ -]?\d){12,18}(?!\w|\.\d)")
 _IBAN = re.compile(r"\b(?:[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?|[a-z]{2}\d{2}[a-z0-9]{11,30})\b")
 _ADDRESS = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
-# As providers begin them; behind a word for a secret, what looks random.
-_SECRET = re.compile(
+# As providers write them; behind a word for a secret, what looks random.
+SECRET = re.compile(
     r"\b(?:sk-[\w-]{20,}|sk_live_\w{16,}|gh[pousr]_\w{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}"
     r"|AKIA[A-Z0-9]{16}|AIza[\w-]{35}|hf_\w{30,}|npm_\w{30,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{5,})"
     r"|(?i:\bbearer|\bbasic)\s+(?=[^\s\"']*\d)[\w.~+/-]{12,}=*|(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"
@@ -75,7 +75,7 @@ def personal(text: str) -> Iterator[tuple[str, str]]:
             if holds(match[0]) and not (kind == "ip" and _told_by("versions", text, match.start())):
                 yield kind, match[0]
                 text = text.replace(match[0], " ")
-    for match in _SECRET.finditer(text):
+    for match in SECRET.finditer(text):
         yield "secret", match[0]
         text = text.replace(match[0], " ")
     for match in _named_secret().finditer(text):
@@ -101,7 +101,7 @@ def _is_secret(match: re.Match[str]) -> bool:
     if match["sign"] is None:
         return bool(match["quote"] or (mixed and len(secret) >= 6 and re.search(r"\d", secret)))
     alone = match["end"] is not None or bool(match["quote"]) or (mixed and len(secret) >= 8)
-    return alone or (len(secret) >= 12 and _entropy(secret) >= _RANDOM)
+    return alone or (len(secret) >= 12 and entropy(secret) >= _RANDOM)
 
 
 def _is_phone(number: str, text: str, at: int) -> bool:
@@ -173,6 +173,6 @@ def _is_public(text: str) -> bool:
         return False
 
 
-def _entropy(text: str) -> float:
+def entropy(text: str) -> float:
     counts = Counter(text).values()
     return -sum(n / len(text) * math.log2(n / len(text)) for n in counts)

@@ -82,8 +82,10 @@ def _bracketed(text: str, wanted: str, language: str) -> Iterator[tuple[str, boo
                 match[0] not in prose and not _IN_CODE.fullmatch(match[0][1:-1])
             ):
                 continue
-            if _is_slot(inside, kind, language, bool(inside.strip()) and f"</{inside.split()[0]}" in fold(text)) or (
-                kind == "[" and _is_greeted(text, match)
+            if (
+                _is_slot(inside, kind, language, bool(inside.strip()) and f"</{inside.split()[0]}" in fold(text))
+                or (kind == "[" and _is_greeted(text, match))
+                or (not text[match.end() :].strip() and _signs(text, match, language))
             ):
                 yield match[0], True
             elif not code and (_may_be_slot(text, match) if kind == "[" else _begins_as_slot(inside, kind, language)):
@@ -94,6 +96,12 @@ def _is_greeted(text: str, match: re.Match[str]) -> bool:
     """Whether a text in square brackets ends the first of several lines as a name does in a greeting: `Hej [x],`."""
     first, _, rest = text.partition("\n")
     return bool(rest.strip()) and match.start() > 0 and first[match.end() :].strip() in (",", "!", ":")
+
+
+def _signs(text: str, match: re.Match[str], language: str) -> bool:
+    """Whether the last line of several is a word of a slot in brackets, where a name is signed."""
+    alone = _OWN_LINE.search(text[: match.start()]) if match.start() else None
+    return alone is not None and bool(_words_of_slots(language).fullmatch(fold(match[0][1:-1]).strip()))
 
 
 def _may_be_slot(text: str, match: re.Match[str]) -> bool:
@@ -133,4 +141,5 @@ def _is_slot(inside: str, kind: str, language: str, closed: bool) -> bool:
 
 @cache
 def _words_of_slots(language: str) -> re.Pattern[str]:
-    return re.compile("|".join(any_of(code, "slots").pattern for code in dict.fromkeys((language, "en"))))
+    codes = (language, "en") if phrases(language).known else (language, "en", "any")
+    return re.compile("|".join(any_of(code, "slots").pattern for code in dict.fromkeys(codes)))

@@ -222,7 +222,12 @@ def _left_over(source: str, text: str, language: str, to: str) -> str:
     stop = lexicon(language).stop - lexicon(to).stop - words_of("particles")
     if not stop:
         return ""
-    spoken, given = f" {' '.join(_SMALL.findall(_QUOTATION.sub(' | ', text)))} ", _SMALL.findall(source)
+    if kept := next((value for value in _VALUE.findall(source) if f'"{value}"' in text), ""):
+        return str(kept)
+    plain = _QUOTATION.sub(
+        lambda quoted: quoted[0] if quoted[0][0] in _MARKS and quoted[0][1:-1].strip() not in source else " | ", text
+    )
+    spoken, given = f" {' '.join(_SMALL.findall(plain))} ", _SMALL.findall(source)
     for first, second in pairwise(given):
         if (first in stop or second in stop) and len(first + second) > 5 and f" {first} {second} " in spoken:
             return f"{first} {second}"
@@ -230,6 +235,8 @@ def _left_over(source: str, text: str, language: str, to: str) -> str:
     return next((w for w in given if len(w) > _LOAN and not foreign.isdisjoint(w) and f" {w} " in spoken), "")
 
 
+_VALUE = re.compile(r"(?<=: \")([^\W_][^\"\n]* [a-z][^\"\n]*)(?=\")")  # a text of several words in JSON
+_MARKS = "\"\u201c\u201e\u00ab\u300c'"
 _LOAN = 6  # letters of a word that languages borrow from each other: café, façade
 _SMALL = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|[.,;:|!?\n]")
 _QUOTATION = re.compile(

@@ -87,6 +87,21 @@ def changed_unit(before: str, after: str, language: str, input_language: str) ->
     return None
 
 
+def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] | None:
+    """A unit that both texts give to one number each, where it is another number of the input's own; as written there
+    and here."""
+    before, after = in_figures(before, language), in_figures(after, language)
+    if len(_DIGIT.findall(before)) < 2 or not _DIGIT.search(after):
+        return None
+    given, told = list(quantities(before, language)), list(quantities(after, language))
+    for forms, unit, written in given:
+        here = [one for one in given if not one[1].isdisjoint(unit)]
+        there = [one for one in told if not one[1].isdisjoint(unit)]
+        if len(here) == len(there) == 1 and there[0][0].isdisjoint(forms):
+            return written, there[0][2]
+    return None
+
+
 def quantities(text: str, language: str) -> Iterator[tuple[frozenset[str], frozenset[str], str]]:
     """Each number with a unit: its plain forms, what the unit may be (`pounds` are two), both as written."""
     names, behind = _table(language)

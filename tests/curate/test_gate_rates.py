@@ -137,10 +137,10 @@ def good_by_language() -> str:
     return "\n".join([head, *lines])
 
 
-def recall() -> dict[str, tuple[int, int, int]]:
+def recall(name: str = "bad") -> dict[str, tuple[int, int, int]]:
     """Defect -> bad rows rejected, flagged only, and all."""
     totals: dict[str, list[int]] = {}
-    for row, heard in judged("bad"):
+    for row, heard in judged(name):
         counts = totals.setdefault(row["defect"], [0, 0, 0])
         counts[0] += bool(heard.rejecting)
         counts[1] += not heard.rejecting and bool(heard.flagging)
@@ -148,9 +148,10 @@ def recall() -> dict[str, tuple[int, int, int]]:
     return {defect: (k, f, n) for defect, (k, f, n) in sorted(totals.items())}
 
 
-def recall_table() -> str:
-    lines = [f"| {defect} | {k} | {f} | {n} |" for defect, (k, f, n) in recall().items()]
-    k, f, n = (sum(column) for column in zip(*recall().values(), strict=True))
+def recall_table(name: str = "bad") -> str:
+    """By defect; `recall_table("held_out_*bad")` is that of the held-out rows."""
+    lines = [f"| {defect} | {k} | {f} | {n} |" for defect, (k, f, n) in recall(name).items()]
+    k, f, n = (sum(column) for column in zip(*recall(name).values(), strict=True))
     lines.append(f"| all of them | {k} | {f} | {n} |")
     return "\n".join(["| defect | rejected | flagged only | bad rows |", "|---|---|---|---|", *lines])
 

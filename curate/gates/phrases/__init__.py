@@ -240,6 +240,16 @@ def says(language: str, name: str, folded: str) -> re.Match[str] | None:
     return any_of(language, name).search(folded) if name in may_say(language)(folded) else None
 
 
+def is_one_of(language: str, name: str, folded: str) -> bool:
+    """Whether a folded text is one of the words of a list of `language`, and nothing more."""
+    return _whole(language, name).fullmatch(folded) is not None
+
+
+@cache
+def _whole(language: str, name: str) -> re.Pattern[str]:
+    return re.compile(either(lexicon(language).words(name)) or NEVER.pattern)
+
+
 @cache
 def words_of(name: str) -> frozenset[str]:
     """The words of a list in all languages, as they are listed."""

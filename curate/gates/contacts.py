@@ -1,0 +1,98 @@
+"""The gate on what a text gives away: addresses and numbers that its input does not say, keys, and names that it was to
+leave out. It knows no people, so it flags."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from curate.gates.content import in_code
+from curate.gates.facts import CONTACT, is_date
+from curate.gates.folding import fold
+from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.names import titled_behind
+from curate.gates.personal import SECRET, entropy, personal
+from curate.gates.phrases import either, says, words_of
+from schemas.records import Pair
+
+_MANY_DIGITS = re.compile(r"\d(?:\D{0,6}\d){5}")
+_MAY_BE_KEY = re.compile(r"[A-Za-z]\d[\w!@#$%^&*]|[\w!@#$%^&*]\d[A-Za-z]|PRIVATE KEY|://[^\s/@]*@")
+_TOKEN = re.compile(r"(?<![\w+/.=-])[A-Za-z0-9+/_-]{32,}={0,2}(?![\w/.-])")
+_PASSWORD = re.compile(
+    r"(?<!\S)[\"'`(]?((?=\S*\d)(?=\S*[a-z])(?=\S*[A-Z])[A-Za-z0-9]+[!@#$%^&*?][A-Za-z0-9!@#$%^&*?]+)"
+)
+_NUMBER = re.compile(r"\d(?:[ ()./-]{0,2}\d){6,}")
+_NAMED = re.compile(r"[^\W\d_a-zß-ÿа-я][^\W\d_A-Z]{2,} [^\W\d_a-zß-ÿа-я][^\W\d_A-Z]{2,}")
+_RANDOM, _LIKELY = 4.0, 8  # bits a character of a long token, letters of a password
+
+
+def contacts(pair: Pair, input_language: str = "en") -> Judgement:
+    """E-mail addresses, web addresses, telephone numbers, cards and accounts of the output stand in the input; no key
+    stands in it at all, as providers write them, and no long random token or password of its own.
+
+    Where the input asks to leave names out (`anonymise`), none of its names, addresses and long numbers is left.
+    Not covered: addresses in code; names in scripts without capitals, but for those before a title.
+    """
+    text = pair.output
+    if _MAY_BE_KEY.search(text) and (key := next(_keys(text, pair.input), "")):
+        return rejected("secret", f"the output holds a key or a password: {quote(key[:6] + '…')}")
+    if says(input_language, "anonymise", fold(pair.input)) and (kept := _kept(pair.input, text, input_language)):
+        return rejected("kept_name", f"the input asks for no names, and the output says {quote(kept)}")
+    if not any(map(text.__contains__, ("@", "://", "www."))) and not _MANY_DIGITS.search(text):
+        return passed("no contact of its own")
+    if "```" in text or ("\n" in text and in_code(text)):
+        return passed("addresses in code are not compared")
+    digits, given = re.sub(r"\D", "", pair.input), fold(pair.input)
+    for match in CONTACT.finditer(text):
+        contact, kind = match[0].rstrip(".,;:!?"), match.lastgroup
+        known = re.sub(r"\D", "", contact) in digits if kind == "phone" else fold(contact) in given
+        if not known and not (kind == "phone" and is_date(contact)):
+            return rejected("invented_contact", f"the input does not say {quote(contact)}")
+    accounts = (piece for kind, piece in personal(text) if kind in ("card", "iban"))
+    if account := next((piece for piece in accounts if re.sub(r"\D", "", piece) not in digits), ""):
+        return rejected("invented_contact", f"the input does not say {quote(account[:6] + '…')}")
+    return passed("no contact of its own")
+
+
+def _keys(text: str, given: str) -> Iterator[str]:
+    """Keys in a text; of what only looks random, what `given` does not say."""
+    for pattern in (SECRET, _of_providers()):
+        yield from (match[0] for match in pattern.finditer(text) if not _is_sample(match[0]) and _is_mixed(match[0]))
+    for match in _TOKEN.finditer(text):
+        mixed = all(any(map(test, match[0])) for test in (str.isupper, str.islower, str.isdigit))
+        if mixed and entropy(match[0]) >= _RANDOM and match[0] not in given and not _is_sample(match[0]):
+            yield match[0]
+    for match in _PASSWORD.finditer(text):
+        if len(match[1]) >= _LIKELY and match[1] not in given and not _is_sample(match[1]):
+            yield match[1]
+
+
+def _is_mixed(key: str) -> bool:
+    return " PRIVATE " in key or any(map(str.isdigit, key)) or any(map(str.isupper, key))
+
+
+def _is_sample(key: str) -> bool:
+    """Whether a key shows what a key looks like: it says so, or is of a few letters again and again."""
+    folded = fold(key)
+    return any(word in folded for word in words_of("sample_keys")) or len(set(folded[-16:])) < 6
+
+
+@cache
+def _of_providers() -> re.Pattern[str]:
+    """How keys of services begin, and as many letters as they have at least."""
+    return re.compile(rf"(?<![\w-])(?i:{either(words_of('key_prefixes'))})[\w.-]{{16,}}")
+
+
+def _kept(given: str, text: str, language: str) -> str:
+    """The first name, address or long number of `given` that a text says too; or ''."""
+    digits, said = re.sub(r"\D", "", text), fold(text)
+    for match in CONTACT.finditer(given):
+        if match.lastgroup != "phone" and fold(match[0]).rstrip(".") in said:
+            return match[0]
+    if number := next((n[0] for n in _NUMBER.finditer(given) if re.sub(r"\D", "", n[0]) in digits), ""):
+        return number
+    names = (part for match in _NAMED.finditer(given) for part in match[0].split())
+    if name := next((part for part in names if re.search(rf"(?<!\w){part}(?!\w)", text)), ""):
+        return name
+    return next((match[0] for match in titled_behind(language).finditer(given) if match[1] in text), "")

@@ -1,0 +1,177 @@
+# ruff: noqa: RUF001
+"""What a model sets around a text or keeps back, found by form and by composed lists of words: policy talk, labels of
+speakers, next turns, titles, empty answers, keys and names that were to be left out."""
+
+from __future__ import annotations
+
+import pytest
+
+from curate.gates.chat import preamble
+from curate.gates.contacts import contacts
+from curate.gates.damage import cut, encoding
+from curate.gates.facts import swapped
+from curate.gates.language import mixed_language
+from curate.gates.names import invented_name
+from curate.gates.placeholder import placeholder
+from curate.gates.translations import translated
+from schemas.records import Imported, Pair
+
+
+def pair(input: str, output: str) -> Pair:
+    return Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="test"))
+
+
+@pytest.mark.parametrize(
+    ("language", "input", "output"),
+    [
+        (
+            "en",
+            "a poem on taxes",
+            "I'd rather stay away from this. I've left out the duel, as it could be seen as violent.",
+        ),
+        (
+            "de",
+            "krimi am meer",
+            "Der Schuh lag da. Ich verzichte hier auf Einzelheiten, da Gewalt verletzend wirken kann.",
+        ),
+        ("fr", "un sketch", "Je préfère ne pas me moquer, car cela peut être blessant."),
+        ("es", "un chiste", "He decidido no incluir el chiste, porque puede ofender a otras personas."),
+        ("pt", "uma piada", "Prefiro não escrever isto, pois pode reforçar estereótipos."),
+        ("it", "una battuta", "Ho scelto di non scrivere la battuta, perché potrebbe offendere qualcuno."),
+        ("ru", "шутка о блондинках", "Я предпочту не шутить об этом, чтобы не поддерживать стереотипы."),
+        ("zh", "写一个笑话", "这个话题比较敏感,我更愿意换一个轻松的主题。"),
+        ("ja", "面白い悪口", "不快に思われる方もいるため、悪口は控えさせていただきます。"),
+        ("ar", "نكتة", "أفضل عدم كتابة نكتة كهذه لأنها قد تكون مسيئة."),
+    ],
+)
+def test_what_a_model_keeps_back_and_why_is_flagged(language: str, input: str, output: str) -> None:
+    """A sentence that declines in the first person and gives a model's reason is policy talk, wherever it stands."""
+    assert preamble(pair(input, output), language=language).flags == ("policy",)
+
+
+@pytest.mark.parametrize(
+    ("language", "input", "output"),
+    [
+        ("en", "cant come tmrw, doctor", "I'm sorry, I can't come tomorrow because I have to see a doctor."),
+        ("de", "kein alkohol für mich", "Für mich bitte ein Wasser, danke."),
+        ("en", "flat too loud", "I'd rather move to a quieter flat."),
+    ],
+)
+def test_a_person_who_declines_is_no_model(language: str, input: str, output: str) -> None:
+    """Declining alone, or a reason alone, is what people write."""
+    assert preamble(pair(input, output), language=language).flags == ()
+
+
+@pytest.mark.parametrize(
+    ("code", "language", "input", "output"),
+    [
+        ("speaker", "en", "Is it open?", "Agent: It opens at nine."),
+        ("speaker", "tr", "Kargom nerede?", "Destek: Kargonuz yolda."),
+        ("next_turn", "ru", "Покупатель: Яблоки есть?", "Есть, свежие!\n\nПокупатель: Тогда два кило."),
+        ("next_turn", "en", "How do I dry figs?", "Halve them.\n\nThanks, how long do I dry them?\n\nEight hours."),
+        ("title", "ko", "첫눈", "[완성된 시]\n\n첫눈이 왔다"),
+        ("title", "ru", "статья о музее", "Заголовок: «Горячее прошлое»"),
+        ("options", "es", "noticia", "- Cierra la mercería\n- Adiós, botones\n\n¡Elige el que más te guste!"),
+        ("comment", "de", "zug", "Nach Süden: dieser Titel spielt auf die Züge an."),
+        ("empty", "de", "Mein Konto ist gesperrt, was nun?", "Vielen Dank für Ihre Nachricht!"),
+        ("empty", "en", "sql for the total of sales", "```sql\n\n```"),
+        ("empty", "fr", "Quand ouvre le musée ?", "Aucune réponse."),
+        ("afterword", "de", "apfelmus", "### Aufgabe\nSchreib um.\n\n### Antwort\nÄpfel schälen."),
+    ],
+)
+def test_the_form_of_a_chat_is_flagged(code: str, language: str, input: str, output: str) -> None:
+    """Who speaks, the next turn, a title, a choice, a remark and nothing at all are flagged by what they are."""
+    judgement = preamble(pair(input, output), language=language)
+    assert (judgement.keep, judgement.flags) == (True, (code,))
+
+
+@pytest.mark.parametrize(
+    ("style", "input", "output"),
+    [
+        ("a dialogue", "open at nine", "Agent: We open at nine."),
+        ("", "form", "Customer: Moss\nProblem: no light\nSince: Monday"),
+        ("", "summary of the night", "**Summary:** disk full\n\n**Timeline**\n- 3 a.m.: full"),
+        ("", "Thanks!", "You're welcome!"),
+    ],
+)
+def test_a_form_that_was_asked_for_is_left_alone(style: str, input: str, output: str) -> None:
+    """A dialogue, a form, a report with headings and an answer to thanks are what they should be."""
+    assert preamble(pair(input, output), style).flags == ()
+
+
+KEY = "sk-" + "proj-9fT2LwQx7RbVn4KzYd83"
+
+
+@pytest.mark.parametrize(
+    ("code", "input", "output"),
+    [
+        ("secret", "call an API", f'KEY = "{KEY}"'),
+        ("secret", f"my key is {KEY}", f"Use {KEY} to sign in."),
+        ("secret", "ssh entry", "# -----BEGIN OPENSSH " + "PRIVATE KEY-----\n# b3BlbnNzaC1rZXktdjEAAAAA"),
+        ("secret", "wifi for guests", "Sign in as root with Wq7!teLm29 on the page."),
+        ("invented_contact", "pay us", "Pay to DE89 3704 0044 0532 0130 00, please."),
+        ("kept_name", "anonymise: Grace Amadi complained about noise", "Ms Amadi complained about the noise."),
+        ("kept_name", "remove identifiers: NHS 943 476 5919, pain", "The patient (943 476 5919) was in pain."),
+    ],
+)
+def test_what_a_text_gives_away_is_found(code: str, input: str, output: str) -> None:
+    """Keys, in code too and also where the input has them; passwords and accounts of its own; names to be left out."""
+    judgement = contacts(pair(input, output))
+    assert (judgement.keep, judgement.reason.code) == (False, code)
+
+
+@pytest.mark.parametrize(
+    ("input", "output"),
+    [
+        ("call an API", 'KEY = "sk-your-key-here-0123456789abcd"'),
+        ("aws", "AKIAIOSFODNN7" + "EXAMPLE is the key of the manual."),
+        ("wifi: Sunny!Day22", "The password is Sunny!Day22."),
+        ("anonymise: Grace Amadi complained", "A resident complained."),
+        ("commit", "The commit is 3f786850e387550fdab836ed7e6dc881de23001b."),
+    ],
+)
+def test_what_only_looks_like_a_key_is_left_alone(input: str, output: str) -> None:
+    """A sample, a hash, and a password that the input says are no leak."""
+    assert contacts(pair(input, output)).keep is True
+
+
+def test_question_marks_for_letters_are_damage() -> None:
+    """Two words with a question mark inside are letters that were lost; a question is none."""
+    assert encoding(pair("toplantı yok", "Arkada?lar, yar?n toplant? yok.")).reason.code == "mojibake"
+    assert encoding(pair("who?what", "Who? What? See example.com/a?b=c and d?e=f.")).keep is True
+
+
+def test_a_list_that_stops_before_its_last_items_is_flagged() -> None:
+    """A table or a list that has the first items of the input, and none of the others; a choice of them is none."""
+    rooms = "Table of rooms: A1 30 seats; A2 12 seats; B1 80 seats; B2 8 seats"
+    assert cut(pair(rooms, "| Room | Seats |\n|---|---|\n| A1 | 30 |\n| A2 | 12 |")).flags == ("unended",)
+    assert cut(pair(rooms, "| Room | Seats |\n|---|---|\n| A1 | 30 |\n| B2 | 8 |")).flags == ()
+
+
+def test_a_unit_keeps_its_number() -> None:
+    """Where each text gives a unit one number, it is the same one; a spoon is no millilitre."""
+    assert (
+        swapped(pair("500 mg twice a day, review in 3 months", "500 mg three times a day, review in 2 months.")).keep
+        is False
+    )
+    assert swapped(pair("sirop 5 ml", "Donnez 5 cuillères de sirop."), "fr").reason.code == "changed_unit"
+    assert swapped(pair("500 mg twice, review in 3 months", "500 mg twice, review in three months.")).keep is True
+
+
+def test_names_behind_a_comma_and_slots_of_other_languages() -> None:
+    """A name behind a comma is a name, and a slot in a language without a table is one."""
+    assert invented_name(pair("chair opened at 9", "The chair, Margaret Hollis, opened at 9.")).keep is False
+    assert placeholder(pair("ραντεβού", "Με εκτίμηση,\n[Ονοματεπώνυμο]"), language="el").keep is False
+
+
+def test_what_a_translation_left_as_it_was() -> None:
+    """A text of JSON, and words of the source inside of quotation marks that are no quotation of it."""
+    texts = translated(pair('{"a": "Back", "b": "Need help?"}', '{"a": "Назад", "b": "Need help?"}'), "en", "ru")
+    said = translated(pair("„Er kam und aß“, sagte sie.", "“He came kam und aß”, she said."), "de", "en")
+    assert texts.flags == said.flags == ("left_over",)
+
+
+def test_a_short_text_in_another_script_is_mixed() -> None:
+    """A dozen letters of the alphabet, and none of the language's own, are in another language."""
+    assert mixed_language(pair("شكرا على رسالتكم", "Thank you, friend"), "ar").keep is False
+    assert mixed_language(pair("رابط", "https://example.org/menu"), "ar").keep is True
