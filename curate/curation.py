@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from itertools import groupby
 
-from curate.pool import Hearing, Pool, hear
-from curate.rows import StepId
+import numpy as np
+
+from curate.gates.processes import Judged
+from curate.pool import Hearing, Pool
+from curate.rows import StepId, Unjudged
 from curate.steps import Named, Step, asked, id_of
 from schemas.errors import UsageError
 from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
 from schemas.records import Verdict
-from schemas.said import said_in
+from schemas.said import StepName, said_in
 from schemas.store import Store
 
 CHUNK = 256  # verdicts of a step that are made durable at once
@@ -87,10 +90,29 @@ async def _of_gates(
         else:
             if store:
                 await store.put_judged(steps, list(zip(chunk.ids, judged.bodies, strict=True)))
-            hear(hearings, chunk, judged, steps, stored=store is not None)
+            _hear(hearings, chunk, judged, steps, stored=store is not None)
         if store:
             failpoint("mid_curate")
         yield len(chunk.ids) if judged.places[0] == chunk.places[0] else 0
+
+
+def _hear(
+    hearings: Sequence[Hearing], chunk: Unjudged, judged: Judged, steps: Sequence[StepName], *, stored: bool
+) -> None:
+    """Tell each step's hearing what gates said of a chunk; `steps` are those of `judged`."""
+    if not stored:
+        for id_, body in zip(chunk.ids, judged.bodies, strict=True):
+            for place, said in zip(judged.places, said_in(id_, steps, body), strict=True):
+                hearings[place].add([said.verdict()])
+        return
+    opinions = (
+        hearings[0].numbers(judged.meanings)[np.array(judged.opinions)].reshape(len(chunk.ids), len(judged.places))
+    )
+    flags: list[dict[int, tuple[str, ...]]] = [{} for _ in judged.places]
+    for row, column, marks in judged.flags:
+        flags[column][chunk.slots[row]] = marks
+    for column, place in enumerate(judged.places):
+        hearings[place].opinions.add_all(chunk.slots, opinions[:, column], flags[column])
 
 
 async def _of_step(pool: Pool, step: Step, hearing: Hearing, store: Store | None) -> AsyncIterator[int]:

@@ -10,7 +10,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import combinations
 from typing import NamedTuple, Protocol
 
 from curate.set_join import Alike, TokenSets, alike, jaccard
@@ -30,7 +29,11 @@ def duplicates(rows: Iterable[tuple[str, ...]], threshold: float) -> dict[int, A
     Rows repeat each other if each of their texts has a Jaccard similarity of word bigrams >= `threshold`.
     """
     with TokenSets(rows) as sets:
-        return {pair.later: pair for pair in alike(sets, threshold, first=True)}
+        return _first_of(sets, threshold)
+
+
+def _first_of(sets: TokenSets, threshold: float) -> dict[int, Alike]:
+    return {pair.later: pair for pair in alike(sets, threshold, first=True)}
 
 
 class Asked(Protocol):
@@ -63,10 +66,9 @@ def repeated_rows(pairs: Callable[[], Iterable[Asked]], threshold: float, kind: 
     elif kind.duplicate == "input near":
         of = duplicates(((_numbered(pair, kind),) for pair in pairs()), threshold)
     else:
-        inputs = duplicates(((_numbered(pair, kind),) for pair in pairs()), threshold)
-        outputs = duplicates(((pair.output,) for pair in pairs()), threshold)
-        of = _on_both(lambda: ((_numbered(pair, kind), pair.output) for pair in pairs()), inputs, outputs, threshold)
-        flagged = outputs.keys() - of.keys() if kind.flag == "one_output" else flagged
+        with TokenSets((_numbered(pair, kind), pair.output) for pair in pairs()) as sets:
+            of, outputs = _on_both(sets, threshold)
+        flagged = outputs - of.keys() if kind.flag == "one_output" else flagged
     if kind.flag == "two_labels":
         labels = [pair.output for pair in pairs()]
         apart = [(one.later, one.earlier) for one in of.values() if labels[one.later] != labels[one.earlier]]
@@ -74,33 +76,32 @@ def repeated_rows(pairs: Callable[[], Iterable[Asked]], threshold: float, kind: 
     return Repeats(of, frozenset(flagged))
 
 
-def _on_both(
-    rows: Callable[[], Iterable[tuple[str, str]]],
-    inputs: Mapping[int, Alike],
-    outputs: Mapping[int, Alike],
-    threshold: float,
-) -> dict[int, Alike]:
-    """`duplicates(rows(), threshold)`; `inputs` and `outputs` are the duplicates among either.
+def _on_both(sets: TokenSets, threshold: float) -> tuple[dict[int, Alike], set[int]]:
+    """`duplicates` of rows with two texts, and the rows whose second text repeats another one.
 
     A thousand replies by one template would each be compared with all, though no two answer the same message, and so
     would a thousand answers to one prompt. So pairs are looked for on the side that has fewer of them.
     """
-    crowds = [Counter(one.earlier for one in gone.values()) for gone in (inputs, outputs)]
-    expected = [sum(crowd * crowd for crowd in side.values()) for side in crowds]
+    outputs, expected = set[int](), list[int]()
+    for side in (0, 1):
+        with sets.side(side) as texts:
+            of = _first_of(texts, threshold)
+        outputs = set(of)
+        expected.append(sum(crowd * crowd for crowd in Counter(one.earlier for one in of.values()).values()))
     side = expected.index(min(expected))
-    if not crowds[side]:
-        return {}
-    if expected[side] > _PAIRS * (max(inputs.keys() | outputs.keys()) + 1):
-        return duplicates(rows(), threshold)
-    of: dict[int, Alike] = {}
-    with TokenSets(rows()) as sets, TokenSets((row[side],) for row in rows()) as texts:
+    if not expected[side]:
+        return {}, outputs
+    if expected[side] > _PAIRS * len(sets):
+        return _first_of(sets, threshold), outputs
+    of = {}
+    with sets.side(side) as texts:
         for pair in alike(texts, threshold):
             if pair.later in of or pair.earlier in of:
                 continue
             similarity = sets.similarity(pair.later, pair.earlier)
             if similarity >= threshold:
                 of[pair.later] = pair._replace(similarity=similarity)
-    return of
+    return of, outputs
 
 
 def _exactly(rows: Iterable[tuple[str, ...]]) -> dict[int, Alike]:
@@ -147,7 +148,7 @@ def contaminated(
     """
     touches: dict[int, Touch] = {}
     theirs = [frozenset(_NUMBER.findall(text)) if equal_numbers else frozenset[str]() for text in held_out]
-    short, every = _Short(held_out, theirs, threshold), set(theirs)
+    short, every = _Short(held_out, theirs, threshold), _by_least(set(theirs))
     ours: dict[tuple[int, int], frozenset[str]] = {}  # of texts that have all numbers of a held-out one
 
     def has_numbers(number: int, text: int, other: int) -> bool:
@@ -226,12 +227,17 @@ class _Short:
                 yield Touch(number, place, similarity)
 
 
-def _among(every: set[frozenset[str]], numbers: frozenset[str]) -> list[frozenset[str]]:
-    """Those of `every` set that `numbers` hold."""
-    if 2 ** len(numbers) > len(every):
-        return [theirs for theirs in every if theirs <= numbers]
-    subsets = (frozenset(some) for size in range(len(numbers) + 1) for some in combinations(numbers, size))
-    return [some for some in subsets if some in every]
+def _by_least(sets: Iterable[frozenset[str]]) -> dict[str, list[frozenset[str]]]:
+    """Sets of numbers by the least of each; '' for the empty one."""
+    by_least: dict[str, list[frozenset[str]]] = {}
+    for numbers in sets:
+        by_least.setdefault(min(numbers, default=""), []).append(numbers)
+    return by_least
+
+
+def _among(every: Mapping[str, list[frozenset[str]]], numbers: frozenset[str]) -> list[frozenset[str]]:
+    """Those of `_by_least` that `numbers` hold."""
+    return [theirs for least in ("", *numbers) for theirs in every.get(least, ()) if theirs <= numbers]
 
 
 def _letter_grams(text: str) -> frozenset[str]:

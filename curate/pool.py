@@ -18,20 +18,30 @@ from typing import Any
 
 import numpy as np
 
-from curate.gates.processes import Judged
 from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions, deviation_within
 from curate.review.decision import Decision
-from curate.rows import DUPLICATE, GENERATE, REVIEW, ROWS, SHOWN_COLUMNS, Row, StepId, Unjudged, as_dataset, as_shown
+from curate.rows import (
+    DUPLICATE,
+    GENERATE,
+    REVIEW,
+    ROWS,
+    SHOWN_COLUMNS,
+    Row,
+    Standing,
+    StepId,
+    Unjudged,
+    as_dataset,
+    as_shown,
+)
 from curate.slots import Slots, Source, Texts, in_memory, read_slots, skim_candidates_of, texts_of
 from schemas.html_table import SHOWN, html_table
 from schemas.records import Candidate, Counts, Pair, Reason, Verdict
 from schemas.reviews import Review
-from schemas.said import StepName, said_in
 from schemas.store import Store
 
 
 class Hearing:
-    """The verdicts of one step on a pool, as they come. `pool` is the pool after what was added so far."""
+    """The verdicts of one step on a pool, as they come."""
 
     def __init__(self, pool: Pool, step: StepId) -> None:
         self._before, self._step, self.opinions = pool, step, pool._of(step).copy()
@@ -45,32 +55,13 @@ class Hearing:
             opinion, score = meanings.number(verdict.keep, verdict.reason.code), verdict.score if scores else None
             self.opinions.add(slot, opinion, score, reason, verdict.flags)
 
-    @property
-    def pool(self) -> Pool:
-        return self.over(self._before)
+    def numbers(self, meanings: Sequence[tuple[bool | None, str]]) -> Any:
+        """The numbers of opinions (`Meanings`)."""
+        return np.array([self._before._meanings.number(*meaning) for meaning in meanings])
 
     def over(self, pool: Pool) -> Pool:
         """`pool`, in which other steps may have spoken meanwhile, after what this one said."""
         return Pool(pool._slots, pool._meanings, {**pool._opinions_of, self._step: self.opinions}, pool._known)
-
-
-def hear(
-    hearings: Sequence[Hearing], chunk: Unjudged, judged: Judged, steps: Sequence[StepName], *, stored: bool
-) -> None:
-    """Tell each step's hearing what gates said of a chunk; `steps` are those of `judged`."""
-    if not stored:
-        for id_, body in zip(chunk.ids, judged.bodies, strict=True):
-            for place, said in zip(judged.places, said_in(id_, steps, body), strict=True):
-                hearings[place].add([said.verdict()])
-        return
-    pool = hearings[0]._before
-    numbers = np.array([pool._meanings.number(*meaning) for meaning in judged.meanings])
-    opinions = numbers[np.array(judged.opinions)].reshape(len(chunk.ids), len(judged.places))
-    flags: list[dict[int, tuple[str, ...]]] = [{} for _ in judged.places]
-    for row, column, marks in judged.flags:
-        flags[column][chunk.slots[row]] = marks
-    for column, place in enumerate(judged.places):
-        hearings[place].opinions.add_all(chunk.slots, opinions[:, column], flags[column])
 
 
 class Pool:
@@ -151,10 +142,10 @@ class Pool:
         """
         hearing = self.hear(step)
         hearing.add(verdicts)
-        return hearing.pool
+        return hearing.over(self)
 
     def hear(self, step: StepId) -> Hearing:
-        """To be told what `step` says a chunk at a time; its `pool` is this one after that."""
+        """To be told what `step` says a chunk at a time."""
         return Hearing(self, step)
 
     def unjudged(self) -> Pool:
@@ -208,13 +199,22 @@ class Pool:
             return self._stream(range(len(self)))
         return self._stream(self._slots.first[bytes.fromhex(id_)] for id_ in pair_ids)
 
-    def accepted(self, *, verdicts: bool = True, texts: bool = True) -> Iterator[Row]:
-        """The rows that everybody who has spoken so far keeps, on request without what was said of them, or without
-        their pair as well, whose id the candidate has. A pair that stands in two slots is one row."""
-        slots = np.flatnonzero((self._keep == TRUE) & self._slots.is_first)
-        if texts:
-            return self._stream(slots, verdicts=verdicts)
-        return (self._row(slot, None) for slot in map(int, slots))
+    def accepted(self, *, verdicts: bool = True) -> Iterator[Row]:
+        """The rows that everybody who has spoken so far keeps, on request without what was said of them. A pair that
+        stands in two slots is one row."""
+        return self._stream(np.flatnonzero((self._keep == TRUE) & self._slots.is_first), verdicts=verdicts)
+
+    def standing(self) -> Iterator[Standing]:
+        """The rows of `accepted`, without their texts."""
+        flagged = set[int]().union(*(spoken.flags for spoken in self._opinions_of.values()))
+        accepted, scores = self._slots.accepted, self._scored
+        for slot in np.flatnonzero((self._keep == TRUE) & self._slots.is_first).tolist():
+            (pair_id,), score = self.pair_ids([slot]), scores.score(slot) if scores else None
+            yield Standing(pair_id, self._slots.seed(slot), bool(accepted[slot]), slot in flagged, score)
+
+    @property
+    def _scored(self) -> Opinions | None:
+        return next((spoken for step, spoken in reversed(self._opinions_of.items()) if step.scores), None)
 
     def in_order(self, keys: Iterable[tuple[float, ...]]) -> Any:
         """The slots of the accepted rows by their key, least first; those of equal keys by the id of their pair."""
@@ -284,7 +284,7 @@ class Pool:
 
     def usual_gap(self) -> float:
         """The standard deviation of scores within inputs; 0 where no input has two."""
-        scores = next((spoken.scores for step, spoken in reversed(self._opinions_of.items()) if step.scores), None)
+        scores = self._scored.scores if self._scored else None
         if scores is None:
             return 0.0
         slots = np.flatnonzero(self._slots.is_first & (self._keep >= 0) & ~np.isnan(scores))
@@ -370,8 +370,7 @@ class Pool:
         )
 
     def _score(self, slot: int) -> float | None:
-        scores = [spoken.score(slot) for step, spoken in self._opinions_of.items() if step.scores]
-        return scores[-1] if scores else None
+        return self._scored.score(slot) if self._scored else None
 
     def _decided_by(self, slot: int) -> str:
         return REVIEW if self._by[slot] < 0 else self.steps[self._by[slot]].by

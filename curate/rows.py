@@ -68,6 +68,16 @@ class Row(NamedTuple):
         return Verdict(pair_id=self.pair.id, by="", fingerprint="", keep=keep, score=score, reason=reason)
 
 
+class Standing(NamedTuple):
+    """What a step that needs no texts has to know of an accepted row."""
+
+    pair_id: str
+    seed_id: str
+    by_people: bool
+    flagged: bool
+    score: float | None
+
+
 class Unjudged(NamedTuple):
     """Pairs that the steps at `places` have not judged; of those that one crashed on, `known` has its verdicts."""
 

@@ -7,7 +7,7 @@ compared in vain, and none is missed.
 
 A token is 53 bits of a hash, so "exact" is up to a collision: among a million texts of 50 words, two of the tokens
 are one by chance about once. Tokens wait in a temporary file (8 bytes each). In memory are at most 32 MB of counts, 8
-bytes a text, and while a join runs 8 bytes for each token that may meet another and at most 640 bytes a text for pairs.
+bytes a text, and while a join runs about 30 bytes for each token that may meet another, and at most 100 MB of pairs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import re
 import tempfile
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
@@ -36,7 +35,7 @@ _OF_ANY = np.uint64((1 << 53) - 1)  # a token, whatever its field
 _ROW = np.uint64((1 << 24) - 1)  # 16 million rows
 _BUCKETS, _MOST = 1 << 23, (1 << 12) - 1  # tokens that occur so often, or more, count as equally frequent
 _MEET = 3
-_PAIRS = 40  # a text; pairs that more frequent tokens would make are looked for one text at a time
+_PAIRS, _MOST_PAIRS = 40, 1 << 22  # a text, and all; pairs that more frequent tokens would make are looked for apart
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _LONGEST = 64  # letters beyond so many count wherever they stand
 
@@ -102,6 +101,9 @@ class TokenSets:
         rest = iter(rows)
         while chunk := list(islice(rest, _CHUNK)):
             self._add(chunk)
+        self._count()
+
+    def _count(self) -> None:
         # As many as keep tokens apart: of a few texts not the 32 MB that a million takes.
         self.counts = np.zeros(min(_BUCKETS, max(1 << 12, 1 << (4 * self._starts[-1]).bit_length())), np.uint32)
         for _, _, tokens, _ in self._chunks():
@@ -139,9 +141,20 @@ class TokenSets:
         keys = np.sort(((row << _NUMBER) | (field << _FIELD) | (token >> np.uint64(11)))[~last | alone])
         keys = keys[np.append(True, keys[1:] != keys[:-1])]
         sizes = np.bincount((keys >> _NUMBER).astype(np.int64), minlength=len(rows))
-        tokens = keys & _TOKEN
-        self._file.write(tokens)
+        self._keep(keys & _TOKEN, sizes)
+
+    def _keep(self, tokens: Tokens, sizes: Numbers) -> None:
+        self._file.write(tokens.tobytes())
         self._starts.extend((self._starts[-1] + np.cumsum(sizes)).tolist())
+
+    def side(self, text: int) -> TokenSets:
+        """The sets of one text of every row, without reading the rows again."""
+        one = TokenSets(())
+        for first, end, tokens, row in self._chunks():
+            wanted = tokens >> _FIELD == text
+            one._keep(tokens[wanted] & _OF_ANY, np.bincount(row[wanted].astype(np.int64), minlength=end - first))
+        one._count()
+        return one
 
     def _read(self, first: int, end: int) -> Tokens:
         start, stop = self._starts[first], self._starts[end]
@@ -164,7 +177,17 @@ class TokenSets:
     def prefixes(self, needed: Numbers, meet: int, least: int) -> Tokens:
         """Keys `token | row`, in order, of the tokens of which `meet` (or `needed`, if that is less) are among those of
         any set that has `needed` of them. Rare tokens come first, those of fewer than `least` rows are left out."""
-        parts = [np.array([], np.uint64)]
+        with tempfile.TemporaryFile() as kept:  # so that they are in memory once
+            for part in self._prefixes(needed, meet, least):
+                kept.write(part.tobytes())
+            keys = np.empty(kept.tell() // 8, np.uint64)
+            kept.seek(0)
+            kept.readinto(keys.data)
+        keys.sort()
+        different = _first_of_its_kind(keys)
+        return keys if different.all() else keys[different]
+
+    def _prefixes(self, needed: Numbers, meet: int, least: int) -> Iterator[Tokens]:
         for first, end, tokens, row in self._chunks():
             sizes = np.diff(self._starts[first : end + 1])
             # The number of the row, how often the token occurs, and as much of the token as there is room for.
@@ -172,10 +195,7 @@ class TokenSets:
             length = sizes - needed[first:end] + np.minimum(needed[first:end], meet)
             place = np.arange(len(keys)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
             wanted = (place < np.repeat(length, sizes)) & ((keys & _TOKEN) >> np.uint64(42) >= least)
-            parts.append(_key(keys[wanted]) | (row[wanted] + np.uint64(first)))
-        keys = np.concatenate(parts)
-        keys.sort()
-        return keys[_first_of_its_kind(keys)]
+            yield _key(keys[wanted]) | (row[wanted] + np.uint64(first))
 
     def _bucket(self, tokens: Tokens) -> Numbers:
         return (tokens & np.uint64(len(self.counts) - 1)).astype(np.int64)
@@ -194,10 +214,11 @@ class TokenSets:
             known = held.counts[held._bucket(plain_tokens)] > 0
             wanted = _key(held._ranked(plain_tokens[known]))
             begin, end = (np.searchsorted(held_tokens, wanted, side) for side in ("left", "right"))
-            met = np.flatnonzero(end > begin)
-            places = zip(begin[met], end[met], row[known][met].tolist(), text[known][met].tolist(), strict=True)
-            others = ((r + first, int(key & _ROW), t) for b, e, r, t in places for key in keys[b:e])
-            yield from sorted(set(others))
+            place, times = _ranges(begin, end)
+            one, which = np.repeat(row[known], times), np.repeat(text[known], times)
+            met = np.unique((one << np.uint64(25)) | ((keys[place] & _ROW) << np.uint64(1)) | which)
+            rows, others = (met >> np.uint64(25)) + np.uint64(first), (met >> np.uint64(1)) & _ROW
+            yield from zip(rows.tolist(), others.tolist(), (met & np.uint64(1)).tolist(), strict=True)
 
 
 class Alike(NamedTuple):
@@ -217,16 +238,13 @@ def alike(sets: TokenSets, threshold: float, *, first: bool = False) -> Iterator
     needed = sets.needed(threshold)
     meet = np.minimum(needed, _MEET).astype(np.uint8)
     keys = sets.prefixes(needed, _MEET, 2)
-    frequent = _frequent(keys, _PAIRS * len(sets))
+    frequent = _frequent(keys, min(_PAIRS * len(sets), _MOST_PAIRS))
     candidates = _meeting(keys[~frequent], meet)
-    prefixes = _of_rows(np.unique(keys[frequent] & _ROW), keys)
-    rows_with: dict[int, list[int]] = {}
+    crowded = _Crowded(keys[_among_rows(keys, keys[frequent], len(sets))], meet)
+    del keys, frequent
     gone: set[int] = set()
-    for row in sorted(candidates.keys() | prefixes.keys()):
-        prefix = prefixes.get(row, ())
-        met = Counter(other for token in prefix for other in rows_with.get(token, ()))
-        enough = (other for other, times in met.items() if times >= min(meet[row], meet[other]))
-        others = sorted({*candidates.get(row, ()), *enough} - gone)
+    for row in sorted(candidates.keys() | crowded.rows):
+        others = sorted({*candidates.get(row, ()), *crowded.met_by(row)} - gone)
         similar = ((other, sets.similarity(row, other)) for other in others)
         pairs = (Alike(row, other, similarity) for other, similarity in similar if similarity >= threshold)
         for pair in islice(pairs, 1 if first else None):
@@ -234,8 +252,61 @@ def alike(sets: TokenSets, threshold: float, *, first: bool = False) -> Iterator
             if first:
                 gone.add(row)
         if row not in gone:
-            for token in prefix:
-                rows_with.setdefault(token, []).append(row)
+            crowded.add(row)
+
+
+class _Crowded:
+    """Rows with a frequent token: which of those that were added meet another one in enough tokens, asked row by row;
+    a pair for every two that share one would be too many. `keys` are the tokens of these rows."""
+
+    def __init__(self, keys: Tokens, meet: NDArray[np.uint8]) -> None:
+        begins = _first_of_its_kind(keys & ~_ROW)
+        starts = np.flatnonzero(begins)
+        self._meet, self._starts, self._ends = meet, starts, starts.copy()  # of a token among `_added`
+        self._added = np.zeros(len(keys), np.uint32)
+        by_row = (keys & _ROW) << np.uint64(32)
+        by_row |= (np.cumsum(begins, dtype=np.uint32) - np.uint32(1)).astype(np.uint64)
+        by_row.sort()
+        self._tokens = by_row.astype(np.uint32)  # the number of the token
+        rows, first = np.unique((by_row >> np.uint64(32)).astype(np.uint32), return_index=True)
+        self._first = np.append(first, len(keys))
+        self._place = np.full(len(meet), -1, np.int32)
+        self._place[rows] = np.arange(len(rows))
+        self.rows: set[int] = set(rows.tolist())
+
+    def _of(self, row: int) -> NDArray[np.uint32]:
+        place = self._place[row]
+        return self._tokens[self._first[place] : self._first[place + 1]]
+
+    def met_by(self, row: int) -> list[int]:
+        """The rows added that enough tokens of a row meet."""
+        if self._place[row] < 0:
+            return []
+        tokens = self._of(row)
+        place, _ = _ranges(self._starts[tokens], self._ends[tokens])
+        others, times = np.unique(self._added[place], return_counts=True)
+        return others[times >= np.minimum(self._meet[row], self._meet[others])].tolist()  # type: ignore[no-any-return]
+
+    def add(self, row: int) -> None:
+        if self._place[row] >= 0:
+            tokens = self._of(row)
+            self._added[self._ends[tokens]] = row
+            self._ends[tokens] += 1
+
+
+def _ranges(begin: Numbers, end: Numbers) -> tuple[Numbers, Numbers]:
+    """The numbers of all ranges, one behind the other, and how many each has."""
+    sizes = end - begin
+    place: Numbers = np.repeat(begin - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+    return place, sizes
+
+
+def _among_rows(keys: Tokens, others: Tokens, rows: int) -> NDArray[np.bool_]:
+    """Which keys are of a row that one of `others` is of."""
+    wanted = np.zeros(rows, bool)
+    wanted[(others & _ROW).astype(np.uint32)] = True
+    among: NDArray[np.bool_] = wanted[(keys & _ROW).astype(np.uint32)]
+    return among
 
 
 def _frequent(keys: Tokens, most_pairs: int) -> NDArray[np.bool_]:
@@ -271,14 +342,6 @@ def _meeting(keys: Tokens, meet: NDArray[np.uint8]) -> dict[int, list[int]]:
 
 def _first_of_its_kind(ordered: NDArray[Any]) -> NDArray[np.bool_]:
     return np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
-
-
-def _of_rows(rows: Tokens, keys: Tokens) -> dict[int, list[int]]:
-    prefixes: dict[int, list[int]] = {}
-    of_them = keys[np.isin(keys & _ROW, rows)]
-    for token, row in zip((of_them & ~_ROW).tolist(), (of_them & _ROW).tolist(), strict=True):
-        prefixes.setdefault(row, []).append(token)
-    return prefixes
 
 
 def _key(tokens: Tokens) -> Tokens:

@@ -120,6 +120,10 @@ class Slots:
             failure=self.failures.get(slot),
         )
 
+    def seed(self, slot: int) -> str:
+        """The id of the seed of a slot."""
+        return self._names[1][self._seed[slot]]
+
     def key(self, slot: int) -> bytes:
         """The name of a slot, for a hash."""
         generations, seeds = self._names

@@ -22,7 +22,7 @@ from curate.gates.processes import CHUNK, Judged, judging
 from curate.gates.user import check_plain, guarded
 from curate.near_duplicates import Touch, contaminated, repeated_rows
 from curate.pool import Pool
-from curate.rows import DUPLICATE, Row, StepId, Unjudged
+from curate.rows import DUPLICATE, Row, Standing, StepId, Unjudged
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import Chosen
 from curate.selection import BEST, LengthFit, ranked, scored_outputs
@@ -190,15 +190,14 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
     held = held_out
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        def rows() -> Iterator[tuple[str, bool]]:
-            for row in pool.accepted(texts=False):
-                yield _id(row), row.candidate.seed_id in held.seed_ids
+        def rows() -> Iterator[tuple[str, str]]:
+            for row, pair in zip(pool.standing(), pool.texts(), strict=True):
+                yield ("", "") if row.seed_id in held.seed_ids else pair
 
-        texts = (("", "") if of_test else pair for (_, of_test), pair in zip(rows(), pool.texts(), strict=True))
-        touches = contaminated(texts, held.texts, jaccard, held.equal_numbers)
-        for number, (id_, of_test) in enumerate(rows()):
-            touch = None if of_test else touches.get(number)
-            yield step.verdict(id_, touch is None, touch and touch.similarity, _contaminated(touch, held))
+        touches = contaminated(rows(), held.texts, jaccard, held.equal_numbers)
+        for number, row in enumerate(pool.standing()):
+            touch = None if row.seed_id in held.seed_ids else touches.get(number)
+            yield step.verdict(row.pair_id, touch is None, touch and touch.similarity, _contaminated(touch, held))
 
     step = _Whole(CONTAMINATION, [sorted(zip(held.names, held.texts, strict=True)), jaccard], final=True)
     return Named(step.id, look)
@@ -261,7 +260,7 @@ def duplicates(
     same = KINDS[kind]
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        order = pool.in_order(_preference(row, by_seed) for row in pool.accepted(texts=False))
+        order = pool.in_order(_preference(row, by_seed) for row in pool.standing())
         repeats = repeated_rows(lambda: pool.texts(order), jaccard, same)
         for first in range(0, len(order), _SCORED):
             for number, id_ in enumerate(pool.pair_ids(order[first : first + _SCORED]), first):
@@ -277,9 +276,9 @@ def duplicates(
     return Named(step.id, look)
 
 
-def _preference(row: Row, by_seed: Callable[[str], Split]) -> tuple[int, bool, bool, float]:
-    rank = SPLITS[::-1].index(by_seed(row.candidate.seed_id))
-    return rank, not row.by_people, bool(row.flags), float("inf") if row.score is None else -row.score
+def _preference(row: Standing, by_seed: Callable[[str], Split]) -> tuple[int, bool, bool, float]:
+    rank = SPLITS[::-1].index(by_seed(row.seed_id))
+    return rank, not row.by_people, row.flagged, float("inf") if row.score is None else -row.score
 
 
 def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
@@ -290,10 +289,10 @@ def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
     recorded = recorded_splits(seeds, settings)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        for row in pool.accepted(texts=False):
-            seed_id = row.candidate.seed_id
-            name = recorded.get(seed_id) or split_of(seed_id, settings)
-            yield step.verdict(_id(row), True, None, Reason(name, "split"))
+        reasons = {name: Reason(name, "split") for name in SPLITS}
+        for row in pool.standing():
+            name = recorded.get(row.seed_id) or split_of(row.seed_id, settings)
+            yield step.verdict(row.pair_id, True, None, reasons[name])
 
     step = _Whole(SPLIT, [identity(settings), recorded] if recorded else identity(settings), final=True)
     return Named(step.id, look)
@@ -303,10 +302,10 @@ def certified_only(rows: Collection[str], certificate: str) -> Named:
     """Keeps the `rows` that a certificate names and what people accepted; the others wait for people."""
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        for row in pool.accepted(texts=False):
-            keep = row.by_people or _id(row) in rows
+        for row in pool.standing():
+            keep = row.by_people or row.pair_id in rows
             reason = Reason("certified") if keep else Reason(UNCERTIFIED, "no certificate names it")
-            yield step.verdict(_id(row), keep or None, None, reason)
+            yield step.verdict(row.pair_id, keep or None, None, reason)
 
     step = _Whole(CERTIFIED, certificate)
     return Named(step.id, look)
@@ -320,11 +319,11 @@ def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         by_people, ids = list[str](), list[str]()
-        for row in pool.accepted(texts=False):
-            if by_seed(row.candidate.seed_id) == "train":
-                (by_people if row.by_people else ids).append(_id(row))
+        for row in pool.standing():
+            if by_seed(row.seed_id) == "train":
+                (by_people if row.by_people else ids).append(row.pair_id)
             else:
-                yield step.verdict(_id(row), True, None, Reason("apart", "it is not trained on"))
+                yield step.verdict(row.pair_id, True, None, Reason("apart", "it is not trained on"))
         order = [*at_random(by_people, "people"), *at_random(ids, spread)]
         pairs = {_pair(row).id: _pair(row) for row in pool.rows(order)} if len(order) > rows else {}
         chosen = set(_chosen(order, pairs, len(by_people), rows, spread, kinds) if pairs else order)
@@ -413,11 +412,6 @@ class _Whole:
     ) -> Verdict:
         told = {"keep": keep, "score": score, "reason": reason, "flags": flags}
         return Verdict(pair_id=pair_id, by=self.id.by, fingerprint=self.id.settings, **told)
-
-
-def _id(row: Row) -> str:
-    assert row.candidate.pair_id is not None, "a failed slot is never asked about"
-    return row.candidate.pair_id
 
 
 def _pair(row: Row) -> Pair:

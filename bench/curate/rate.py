@@ -121,7 +121,7 @@ def main(rows: int) -> None:
         if status:
             raise SystemExit("the store could not be filled")
         figures = {**measure(folder, rows), "python": platform.python_version()}
-    keep({"rate": figures})
+    keep({"rows_per_s": figures["rows_per_s"], "rate": figures})
 
 
 if __name__ == "__main__":

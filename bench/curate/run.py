@@ -1,8 +1,11 @@
-"""What a store of 100,000 rows costs: curating it, and reading it for `status`, `rows` and the report.
+"""What a store of 100,000 rows costs: curating it, and reading it for `status`, `rows` and the report; then
+bench/curate/rate.py, and a million rows, of which the peak counts.
 
-    python -m bench.curate.run [ROWS]                 # writes bench/results/curate.json
-    python -m bench.curate.run memory 1000000         # writes "memory" there: the peak of all processes together, with
-                                                      # the export; `curated_mb` is that of the parent before it
+    python -m bench.curate.run [ROWS]                 # writes bench/results/curate.json: first `rows_per_s` (all steps
+                                                      # by default), `bytes_per_row` (read) and `peak_mb_1m`
+    python -m bench.curate.run memory ROWS [FOLDER]   # writes "memory" there: the peak of all processes together, with
+                                                      # the export; `curated_mb` is that of the parent before it. What
+                                                      # stands in FOLDER, filled or judged in part, is gone on with
 
 Rows are 40 words of a vocabulary of 900, four candidates an input, one in ten a near-duplicate of another; three gates,
 a scorer that takes no time, best of two. Every measurement is a process of its own: wall seconds and peak resident
@@ -25,9 +28,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+_FIRST = ("rows_per_s", "bytes_per_row", "peak_mb_1m")
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench/results/curate.json"
-EACH = 4
+EACH, _MILLION = 4, 1_000_000
 SPEC = """
 [task]
 name = "bench"
@@ -201,6 +205,7 @@ def main(rows: int) -> None:
         fill(folder, rows)
         cost, printed = measured("-m", "bench.curate.run", "judge", name)
         figures["curate"] = {**json.loads(printed), "process": cost}
+        figures["bytes_per_row"] = figures["curate"]["bytes_a_row_read"]
         readers = {
             "status": ("-m", "pairsmith", "status", "--json", "--project", name),
             "rows": ("-m", "pairsmith", "rows", "--state", "rejected", "--json", "--project", name),
@@ -212,19 +217,27 @@ def main(rows: int) -> None:
     keep(figures)
 
 
-def memory(rows: int) -> None:
+def memory(rows: int, folder: Path | None = None) -> None:
     """The peak of curating and exporting so many rows, over all processes; the rest of the figures stays."""
     with tempfile.TemporaryDirectory() as name:
-        filling = os.fork()
-        if filling == 0:
-            fill(Path(name), rows)
-            os._exit(0)
-        if os.waitpid(filling, 0)[1]:
-            raise SystemExit("the store could not be filled")
-        cost, printed = measured("-m", "bench.curate.run", "judge", name)
+        folder = folder or Path(name)
+        if not (folder / "filled").exists():
+            folder.mkdir(exist_ok=True)
+            filling = os.fork()
+            if filling == 0:
+                fill(folder, rows)
+                (folder / "filled").touch()
+                os._exit(0)
+            if os.waitpid(filling, 0)[1]:
+                raise SystemExit("the store could not be filled")
+        cost, printed = measured("-m", "bench.curate.run", "judge", str(folder))
     told = json.loads(printed)
+    if told["counts"]["rows_in"] != rows:
+        raise SystemExit(f"{folder} holds {told['counts']['rows_in']:,} rows")
     peak = {"rows": rows, "parent_mb": cost["peak_mb"], "cpu_s": cost["cpu_s"], "curated_mb": told["curated_mb"]}
     peak["peak_mb"] = cost["peak_mb"] + told["gates_mb"]
+    if rows == _MILLION:
+        keep({"peak_mb_1m": peak["peak_mb"]})
     known = json.loads(RESULTS.read_text()).get("memory", {}) if RESULTS.exists() else {}
     keep({"memory": known | {f"{rows:,}": peak | {"seconds": told["seconds"], "counts": told["counts"]}}})
 
@@ -233,7 +246,8 @@ def keep(figures: dict[str, Any]) -> None:
     """Put the figures among those that are there."""
     RESULTS.parent.mkdir(exist_ok=True)
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps(known | figures, indent=2) + "\n", encoding="utf-8")
+    first = {name: value for name in _FIRST if (value := (known | figures).get(name)) is not None}
+    RESULTS.write_text(json.dumps(first | known | figures, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(figures, indent=2))
 
 
@@ -241,6 +255,10 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["judge"]:
         judge(Path(sys.argv[2]))
     elif sys.argv[1:2] == ["memory"]:
-        memory(int(sys.argv[2]))
+        memory(int(sys.argv[2]), *map(Path, sys.argv[3:]))
     else:
+        from bench.curate import rate
+
         main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
+        rate.main(20_000)
+        memory(_MILLION)

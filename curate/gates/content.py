@@ -22,9 +22,10 @@ from curate.gates.words import (
 from schemas.records import Pair
 
 # An inch mark (6") opens no quotation, an apostrophe closes none.
+# It begins with the marks, and looks back from there: so most characters of a text are passed over at once.
 _QUOTED = re.compile(
-    r"(?<!\w)\"(?=\S)([^\"\n]*?\S)\"(?!\w)|“([^”\n]+)”|«([^»\n]+)»|„([^“”\n]+)[“”]"
-    r"|(?<!\w)'(?=\S)([^'\n]*?\S)'(?!\w)|(?<!\w)\u2018([^\u2019\n]+)\u2019(?!\w)"
+    r"\"(?<!\w\")(?=\S)([^\"\n]*?\S)\"(?!\w)|“([^”\n]+)”|«([^»\n]+)»|„([^“”\n]+)[“”]"
+    r"|'(?<!\w')(?=\S)([^'\n]*?\S)'(?!\w)|\u2018(?<!\w\u2018)([^\u2019\n]+)\u2019(?!\w)"
 )
 
 _RATIO_OR_OPTION = re.compile(rf"{OPTION.pattern}|(?<![\w:])\d{{1,2}}:\d{{1,2}}(?![\w:])")
@@ -75,14 +76,15 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
     content = content_words(pair.input, language)
     if not content:
         return passed("the input has no content words to keep")
-    compounds = joined(pair.input, vocabulary)
-    gone = [word for word in content if word not in vocabulary and word not in compounds]
+    gone = [word for word in content if word not in vocabulary]
+    compounds = joined(pair.input, vocabulary) if gone else set()
+    gone = [word for word in gone if word not in compounds]
     share = 1 - len(gone) / len(content)
     if part := _lost_parts(pair, vocabulary, language):
         return rejected("lost_part", f"nothing is left of {quote(part)}", share)
     if not has_stemmer(language):
         return passed(f"the words are not compared: no stemmer for '{language}'", share)
-    if in_code(without_options(pair.output)) and not in_code(pair.input):
+    if not in_code(pair.input) and in_code(without_options(pair.output)):
         return passed("what is told in words may be written in code", share)
     one_phrase = _ONE_PHRASE.fullmatch(pair.input)
     subject = (content_words(main_phrase(pair.input, language), language) if one_phrase else []) or content
@@ -116,12 +118,13 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
     The numbers of an option (`--ar 3:2`) keep a ratio or an option, they are not three of anything; nor is a lens of
     35mm the 35 of something else.
     """
-    found = _RATIO_OR_OPTION.findall(input)
+    found = _RATIO_OR_OPTION.findall(input) if "--" in input or ":" in input else []
     options = required(" ".join(found), language) if found else []
     wanted = required(_RATIO_OR_OPTION.sub(" , ", input) if found else input, language)
     if not options and not wanted:
         return []
-    description = without_options(output) if _lens().search(input) else description_of(output)
+    of_a_lens = "mm" in fold(input) and _lens().search(input)
+    description = without_options(output) if of_a_lens else description_of(output)
     in_description = NumberMentions(description, language)
     anywhere = NumberMentions(output, language) if options else in_description
     return [n.text for n in wanted if n not in in_description] + [n.text for n in options if n not in anywhere]
@@ -135,15 +138,19 @@ def is_summary(pair: Pair) -> bool:
 def in_code(text: str) -> bool:
     """True if most lines of `text` have signs of code, or a fence holds it."""
     lines = [line for line in text.splitlines() if line.strip()]
+    if lines and "```" not in text and not _SIGN.search(text):
+        return False
     return "```" in text or 2 * sum(bool(_SIGNS.search(line)) for line in lines) >= len(lines)
 
 
+_SIGN = re.compile(r"[{}=<>\\;|+$#()-]")  # one of which each of the next has
 _SIGNS = re.compile(r"[{}=<>\\]|;\s*$|^\s*(?:[|+$]|[-#](?! ))|\(\)|\s--?\w")
 
 
 def description_of(text: str) -> str:
     """`text` without options (`--ar 3:2`) and lenses (`35mm film`)."""
-    return _lens().sub(" , ", without_options(text))
+    text = without_options(text)
+    return _lens().sub(" , ", text) if "mm" in fold(text) else text
 
 
 def quotations(text: str) -> list[str]:

@@ -17,6 +17,7 @@ _IN_FIGURES = re.compile(
     r"|(?P<first>\d{1,2})(?P<mark>[./-])(?P<second>\d{1,2})(?:(?P=mark)(?:\d{4}|\d\d))?(?P<dot>\.?))(?![\d:/]|[.,-]\d)"
     r"|(?P<month>\d{1,2}) ?[月월] ?(?P<day>\d{1,2}) ?[日일号]"
 )
+_MAY_BE_DATE = re.compile(r"\d(?:[./-]\d| ?[月월])")  # it stands in every date in figures
 
 
 def days_named(text: str, language: str) -> list[tuple[str, set[Day]]]:
@@ -25,7 +26,7 @@ def days_named(text: str, language: str) -> list[tuple[str, set[Day]]]:
         return []
     folded = fold(text)
     found = [(written, {(day, month)}) for written, day, month in dates_named(folded, language)]
-    for match in _IN_FIGURES.finditer(folded):
+    for match in _IN_FIGURES.finditer(folded) if _MAY_BE_DATE.search(folded) else ():
         if match["year"] or match["month"]:
             ways = [(match["d"] or match["day"], match["m"] or match["month"])]
         elif match[0].count(match["mark"]) < 2:

@@ -25,7 +25,9 @@ CONTACT = re.compile(
     r"(?P<email>[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+)|(?P<url>(?:https?://|www\.)[^\s<>\"')\]、。]+)"
     r"|(?P<phone>(?<![\w.,/-])(?:\+\d|\(?0\d|1-\d{3}-)[\d ()/.\u2013-]{5,}\d(?![\w]))"
 )
+_MAY_BE_CONTACT = re.compile(r"@|:(?=//)|w(?=ww\.)|\+(?=\d)|0(?=\d)|1(?=-\d)")  # each stands in a match of CONTACT
 _RATIO = re.compile(r"(?<![\d:.])\d{1,2}:\d(?![\d:])")
+_EITHER_RATIO = re.compile(r"(?<![\d:])(\d+)[:\u2013-](\d+)(?![\d:])")
 _FORMULA = re.compile(r"\w*[\u2080-\u2089]\w*")  # of chemistry: H₂O
 _DIGIT = re.compile(r"\d")
 _FEW = frozenset(("0", "1", "2", "100", "1000", "1000000"))
@@ -64,7 +66,7 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
     if not _DIGIT.search(after):
         return passed("no number of its own")
-    text = CONTACT.sub(" ", pair.output)
+    text = CONTACT.sub(" ", pair.output) if _MAY_BE_CONTACT.search(pair.output) else pair.output
     text = description_of(text if text.isascii() else _FORMULA.sub(" ", text))
     for number in in_digits(_of_pictures().sub(" ", text)):
         if not number.forms & {"0", "1"} and number not in told:
@@ -87,7 +89,7 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
 
     Not covered: words that changed, and texts without blanks between words.
     """
-    for ratio in re.findall(r"(?<![\d:])(\d+)[:\u2013-](\d+)(?![\d:])", pair.input):
+    for ratio in _EITHER_RATIO.findall(pair.input) if any(map(pair.input.__contains__, ":\u2013-")) else ():
         turned = re.search(rf"(?<![\d:]){ratio[1]}[:\u2013-]{ratio[0]}(?![\d:])", pair.output)
         straight = re.search(rf"(?<![\d:]){ratio[0]}[:\u2013-]{ratio[1]}(?![\d:])", pair.output)
         if turned and not straight and ratio[0] != ratio[1]:
@@ -152,7 +154,7 @@ def _tokens(text: str, language: str) -> list[str]:
     stop, joins = lexicon(language).stop, lexicon(language).words("joins")
     stem = stem_of(language)
     return [
-        re.sub(r"\D", "", token)
+        _NO_DIGIT.sub("", token)
         if token[0].isdigit()
         else "."
         if not token[0].isalpha() or token in joins
@@ -164,9 +166,10 @@ def _tokens(text: str, language: str) -> list[str]:
 
 def _plain_numbers(folded: str) -> set[str]:
     """The numbers among the tokens of a folded text."""
-    return {re.sub(r"\D", "", number) for number in _FIGURES.findall(folded)}
+    return {_NO_DIGIT.sub("", number) for number in _FIGURES.findall(folded)}
 
 
+_NO_DIGIT = re.compile(r"\D")
 _FIGURES = re.compile(r"\d+(?:[.,\s]\d{3})*(?:[.,]\d+)?")
 _TOKEN = re.compile(rf"{_FIGURES.pattern}|[^\W\d_]+|[.;:!?\n,]")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from curate.gates.content import in_code
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon
-from curate.gates.words import count_words, stem_of, without_options, words
+from curate.gates.words import count_words, filler, stem_of, without_options, words
 from schemas.records import Pair
 from schemas.spec import LengthSettings
 
@@ -63,11 +63,10 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
             text = _JSON_KEY.sub(" ", text)
         text = _without_refrain(text) if "\n" in text else text
         tokens = words(text)
-        pairs = Counter(pairwise(tokens))
-        repeats = len(pairs) < len(tokens) - 1  # a run, a clause or a pair that comes twice needs it
+        repeats = len(set(pairwise(tokens))) < len(tokens) - 1  # a run, a clause or a pair that comes twice needs it
         repeated, example = _repeated_runs(tokens) if repeats else (0.0, "")
         share = max(share, repeated)
-        loop = _loop(text, tokens, pairs, repeated, example, lexicon(language).stop) if repeats else _few_words(tokens)
+        loop = _loop(text, tokens, repeated, example, lexicon(language).stop) if repeats else _few_words(tokens)
         if loop:
             looped = rejected("loop", f"{loop} in the {side} text", share)
             return looped._replace(keep=True, flags=("loop",)) if is_verse(text) or _is_log(text) else looped
@@ -104,7 +103,7 @@ _SYMBOL = re.compile(r"[a-z]|\d+")  # of a formula or a table, no word
 _REFRAIN_KEY = re.compile(r"\W+")
 
 
-def _repeated_runs(tokens: list[str]) -> tuple[float, str]:
+def _repeated_runs(tokens: Sequence[str]) -> tuple[float, str]:
     """The share of words inside a second or later occurrence of a run of four words, and the first such run."""
     grams = list(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False))
     if len(set(grams)) == len(grams):
@@ -120,22 +119,23 @@ def _repeated_runs(tokens: list[str]) -> tuple[float, str]:
     return len(covered) / len(tokens), example
 
 
-def _loop(
-    text: str, tokens: list[str], pairs: Counter[tuple[str, str]], repeated: float, example: str, stop: Collection[str]
-) -> str:
+def _loop(text: str, tokens: Sequence[str], repeated: float, example: str, stop: Collection[str]) -> str:
     """The repeated part of the text, as the start of a sentence; empty if nothing does."""
+    pairs = Counter(pairwise(tokens))
+    often = max(pairs.values()) > 2  # whatever follows itself three times holds a pair that does
     if repeated >= 0.25 and repeated * len(tokens) >= 6:
         return f"{repeated:.0%} of the words repeat an earlier run such as {quote(example)}"
-    if any(times >= 3 and one == other for (one, other), times in pairs.items()) and (stutter := _STUTTER.search(text)):
+    stutters = often and any(times >= 3 and one == other for (one, other), times in pairs.items())
+    if stutters and (stutter := _STUTTER.search(text)):
         return f"{quote(stutter[0])} follows itself"
-    if run := _follows_itself(tokens):
+    if often and (run := _follows_itself(tokens)):
         return f"{quote(run)} follows itself"
     clauses = Counter(clause for part in _CLAUSE_END.split(fold(text)) if " " in (clause := " ".join(part.split())))
     if clauses:
         clause, times = clauses.most_common(1)[0]
         if times >= (5 if "\n" in text and len(clause.split()) == 2 else 3):
             return f"the phrase {quote(clause)} stands {times} times"
-    if len(tokens) >= 12:
+    if often and len(tokens) >= 12:
         of_content = [
             (n, p)
             for p, n in pairs.items()
@@ -147,8 +147,10 @@ def _loop(
     return _few_words(tokens)
 
 
-def _few_words(tokens: list[str]) -> str:
-    tokens = [token for token in tokens if not _SYMBOL.fullmatch(token)]
+def _few_words(tokens: Sequence[str]) -> str:
+    if len(tokens) < 30:
+        return ""
+    tokens = [token for token in tokens if (len(token) > 1 and not token.isdecimal()) or not _SYMBOL.fullmatch(token)]
     for start in range(0, len(tokens), 100):
         stretch = tokens[start : start + 100]
         if len(stretch) >= 30 and len(set(stretch)) < 0.4 * len(stretch):
@@ -156,7 +158,7 @@ def _few_words(tokens: list[str]) -> str:
     return ""
 
 
-def _follows_itself(tokens: list[str]) -> str:
+def _follows_itself(tokens: Sequence[str]) -> str:
     """A word 7 times in a row, or 2 to 6 words 3 times in a row."""
     for size in range(1, 7):
         needed = 6 if size == 1 else 2 * size
@@ -189,8 +191,8 @@ def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     if new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2 and not _another_form(pair):
         more = ", ".join(added) or "nothing of weight"
         again = rejected("echo", f"it is the input again, with {more} added", new)
-        filler = lexicon(language).stop | lexicon(language).words("asking")
-        plain, told = ([word for word in side if word not in filler] for side in (input, output))
+        weightless = filler(language)
+        plain, told = ([word for word in side if word not in weightless] for side in (input, output))
         return again if plain == told else again._replace(keep=True, flags=("echo",))
     if len(input) >= _AGAIN and output[: len(input)] == input and _goes_on(pair):
         again = rejected("echo", f"it says the input again before it begins: {quote(pair.input)}", new)
@@ -214,12 +216,11 @@ def _another_form(pair: Pair) -> bool:
     return (after >= 3 and after > 2 * before) or (in_code(without_options(pair.output)) and not in_code(pair.input))
 
 
-def _weighty(tokens: list[str], language: str) -> dict[str, str]:
+def _weighty(tokens: Sequence[str], language: str) -> dict[str, str]:
     """The distinct words that are more than filler, by their stem."""
-    filler = lexicon(language).stop | lexicon(language).words("asking")
-    stem = stem_of(language)
-    return {stem(word): word for word in tokens if word not in filler}
+    weightless, stem = filler(language), stem_of(language)
+    return {stem(word): word for word in tokens if word not in weightless}
 
 
-def _has_run(tokens: list[str], run: list[str]) -> bool:
+def _has_run(tokens: Sequence[str], run: Sequence[str]) -> bool:
     return f" {' '.join(run)} " in f" {' '.join(tokens)} "

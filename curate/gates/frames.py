@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from curate.gates.folding import REMEMBERED
-from curate.gates.phrases import frames_of, phrases, says
+from curate.gates.phrases import frames_of, may_say, phrases, says
 from curate.gates.words import count_words
 
 _SENTENCE = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u00bb)*_]*\s+|(?<=[\u3002\uff01\uff1f\u061f])\s*|\n+")
@@ -52,11 +52,14 @@ def framed(gate: str, text: str, given: str, language: str) -> Found | None:
     if not phrases(language).known:
         return None
     codes = (language,) if language == "en" else (language, "en")
+    said: dict[str, list[tuple[str, str, frozenset[str]]]] = {}  # of a place its texts, and the lists they may say
     for row in _frames().get(gate, ()):
-        for place in _found(row.place, text):
-            for code in codes:
-                if quoted := _filled(row, place, given, code):
-                    return Found(row.code, quoted)
+        if row.place not in said:
+            found = _found(row.place, text)
+            said[row.place] = [(place, code, may_say(code)(place)) for place in found for code in codes]
+        for place, code, lists in said[row.place]:
+            if lists.issuperset(row.lists) and (quoted := _filled(row, place, given, code)):
+                return Found(row.code, quoted)
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal, NamedTuple
 
 from schemas.records import Pair, Reason
@@ -42,7 +42,12 @@ class GateStep:
 
 def passed(sentence: str = "", score: float | None = None) -> Judgement:
     """The gate has nothing against the pair."""
-    return Judgement(True, score, Reason("ok", sentence))
+    return _passed(sentence) if score is None else Judgement(True, score, Reason("ok", sentence))
+
+
+@lru_cache(maxsize=256)  # most judgements are the same few
+def _passed(sentence: str) -> Judgement:
+    return Judgement(True, None, Reason("ok", sentence))
 
 
 def rejected(word: str, sentence: str, score: float | None = None) -> Judgement:

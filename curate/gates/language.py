@@ -123,7 +123,7 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
                 return rejected("mixed_language", f"the {side} text goes over into {foreign.lower()}: {quote(segment)}")
             if len(letters) < (_SHORT if segment is text else _SEGMENT) or not any(map(str.islower, letters)):
                 continue
-            if _speaks(segment, wanted, 3) or (segment is not text and _has_stop_words(segment, wanted)):
+            if (segment is not text and _has_stop_words(segment, wanted)) or _speaks(segment, wanted, 3):
                 continue
             expected, sure, other = _own_and_best_other(segment, wanted)
             short = segment is text and len(letters) < _MIN_LETTERS
@@ -139,7 +139,7 @@ def _foreign_run(text: str, code: str, given: str) -> str:
     """Four words or more in a row, none of them a stop word of `code`, two of them stop words of one other language
     alone, which the input does not say so; or ''."""
     own, known = lexicon(code).stop, _languages_of()
-    if not own or len(known.keys() & set(words(text)) - own) < 2:
+    if not own or len(_foreign_stop_words(code).intersection(words(text))) < 2:
         return ""
     tokens = _RUN_WORD.findall(text)
     folded = [fold(token) for token in tokens]
@@ -233,16 +233,26 @@ _OWN = 0.35  # so many of the words of a sentence that are stop words of a langu
 
 @lru_cache(maxsize=REMEMBERED)
 def _letters(text: str) -> str:
+    if text.isascii():
+        return text.encode().translate(None, _NO_LETTERS).decode()
     return "".join(filter(str.isalpha, text))
+
+
+_NO_LETTERS = bytes(number for number in range(128) if not chr(number).isalpha())
 
 
 @lru_cache(maxsize=REMEMBERED)
 def _speaks(text: str, code: str, least: int = 5) -> bool:
     """Whether a text is so full of stop words of `code`, and of no other language's, that it needs no identifying."""
-    tokens, known = words(text), _languages_of()
-    spoken = Counter(chain.from_iterable(map(known.get, tokens, repeat(()))))
-    own = spoken.pop(code, 0)
-    return own >= least and own >= _SURE_SHARE * len(tokens) and own >= 2 * max(spoken.values(), default=0)
+    spoken = _spoken(text)
+    own, others = spoken[code], (times for other, times in spoken.items() if other != code)
+    return own >= least and own >= _SURE_SHARE * len(words(text)) and own >= 2 * max(others, default=0)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _spoken(text: str) -> Counter[str]:
+    """How many words of a text are stop words of each language."""
+    return Counter(chain.from_iterable(map(_languages_of().get, words(text), repeat(()))))
 
 
 @cache
@@ -253,6 +263,11 @@ def _languages_of() -> dict[str, tuple[str, ...]]:
         word: tuple(code for code, stop in tables.items() if word in stop)
         for word in frozenset().union(*tables.values())
     }
+
+
+@cache
+def _foreign_stop_words(code: str) -> frozenset[str]:
+    return frozenset(_languages_of()) - lexicon(code).stop
 
 
 _SURE_SHARE = 0.25
@@ -328,8 +343,7 @@ def _script(letter: str) -> str:
 def _foreign_script(letters: str, code: str, least: int = _MIN_LETTERS) -> str:
     """The name of a script not of `code` that more than half of the letters (and at least four) are in, or ''."""
     if letters.isascii():
-        expected = [script for script, codes in _NON_LATIN.items() if code in codes.split()]
-        return "LATIN" if expected and code != "sr" and len(letters) >= least else ""
+        return "LATIN" if _writes_no_latin(code) and len(letters) >= least else ""
     scripts = Counter(map(_script, letters))
     foreign = {s: n for s, n in scripts.items() if s in _NON_LATIN and code not in _NON_LATIN[s].split()}
     total = sum(foreign.values())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 
-from curate.gates.folding import fold
+from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.number_words import says_a_day
 from curate.gates.phrases import NEVER, either, lexicon, says, words_of
-from curate.gates.words import words
+from curate.gates.words import filler, words
 from schemas.records import Pair
 
 _NAME = r"[^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]+(?:[-'\u2019][^\W\d_]+)?"
@@ -24,10 +24,15 @@ def _titled() -> re.Pattern[str]:
     return re.compile(rf"(?<!\w)(?:{titles})\.? ({_NAME}(?: {_NAME})*)")
 
 
+def _may_have_title(text: str) -> bool:
+    """False where no word is a title; letters that are joined by an apostrophe may be two."""
+    return not text.isascii() or "'" in text or not words_of("titles").isdisjoint(words(text))
+
+
 @cache
 def _two_names() -> re.Pattern[str]:
     between = "|".join(sorted(words_of("particles")))
-    return re.compile(rf"(?<![.!?:\n] )(?<=[\w,] )(?<!\d )({_NAME}(?: (?:{between}))? {_NAME}(?: {_NAME})?)")
+    return re.compile(rf" (?<=[\w,] )(?<!\d )({_NAME}(?: (?:{between}))? {_NAME}(?: {_NAME})?)")
 
 
 def invented_name(pair: Pair, language: str = "en") -> Judgement:
@@ -49,7 +54,7 @@ def unknown_name(text: str, other: str, language: str, letters: int = 5) -> str:
     where they are less than 0, is there but for so many at its end; empty if there is none."""
     given = fold(other)
     plain = [] if language == "de" or _in_title_case(text) else [_two_names()]
-    for pattern in (_titled(), _QUOTED_NAME, *plain):
+    for pattern in (*([_titled()] if _may_have_title(text) else []), _QUOTED_NAME, *plain):
         for match in pattern.finditer(text):
             if match[1][0].isupper() and _is_new(match[1], given, letters):
                 return match[1]
@@ -75,7 +80,7 @@ def _changed_name(before: str, after: str, language: str) -> tuple[str, str] | N
     if language == "de" or _in_title_case(before) or _in_title_case(after):
         return None
     given, told = fold(before), fold(after)
-    known = lexicon(language).stop | lexicon(language).words("asking")
+    known = filler(language)
     lost = {n for n in _ONE_NAME.findall(before) if n[0].isupper() and fold(n)[:_ROOT] not in told}
     new = {
         n for n in _ONE_NAME.findall(after) if n[0].isupper() and fold(n)[:_ROOT] not in given and fold(n) not in known
@@ -84,7 +89,7 @@ def _changed_name(before: str, after: str, language: str) -> tuple[str, str] | N
     return (lost.pop(), new.pop()) if len(lost) == len(new) == 1 and not days else None
 
 
-_ONE_NAME = re.compile(r"(?<=[^\W\d_,] )[^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}(?!\w)")
+_ONE_NAME = re.compile(r" (?<=[^\W\d_,] )([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}(?!\w))")
 _ROOT = 3
 
 
@@ -117,6 +122,7 @@ def titled_behind(language: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![가-힣])([一-鿿ァ-ヿー]{{1,5}}|[가-힣]{{2,4}}){before}(?:{either(titles)})")
 
 
+@lru_cache(maxsize=REMEMBERED)
 def _in_title_case(text: str) -> bool:
     first = [word[0] for word in text.split() if word[0].isalpha()]
     return sum(map(str.isupper, first)) > len(first) / 2

@@ -8,12 +8,13 @@ RBNF has cardinals and ordinals in every case and gender of some forty languages
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
 
-from curate.gates.folding import fold
+from curate.gates.folding import REMEMBERED, fold
 from curate.gates.number import Number
-from curate.gates.phrases import lexicon, says
+from curate.gates.phrases import Lexicon, lexicon, says
+from curate.gates.phrases.holding import finder, spelt
 from curate.gates.words import words
 
 _TOLD = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 1500, 10_000, 100_000, 1_000_000)
@@ -30,10 +31,17 @@ def numbers_told(folded: str, language: str) -> set[str]:
     only begins like a number counts too.
     """
     values, pattern = _table(language)
-    if pattern is None:
+    if pattern is None or not (_begun(language)(folded) or any(map(folded.__contains__, _DIGITS))):
         return set()
     years = {"".join(str(_DIGITS.index(digit) % 10) for digit in run) for run in _RUNS.findall(folded)}
     return years | {value for found in pattern.findall(folded.replace("-", " ")) for value in values[found]}
+
+
+@cache
+def _begun(language: str) -> Callable[[str], frozenset[str]]:
+    """To find in a text what a number or a month in words begins with."""
+    alone = language not in _UNSPACED and lexicon(language).before == Lexicon().before
+    return finder((spelt(f"{phrase}*", alone=alone) for phrase in _table(language)[0]), words=True)
 
 
 def has_number_words(language: str) -> bool:
@@ -44,7 +52,7 @@ def has_number_words(language: str) -> bool:
 def dates_named(folded: str, language: str) -> Iterator[tuple[str, str, str]]:
     """Each day beside a month's name in a folded text in `language`: `1 october`, as written, the day and the month."""
     months, pattern = _dates(language)
-    if pattern is None or not any(map(str.isdigit, folded)):
+    if pattern is None or not any(map(folded.__contains__, months)) or not any(map(str.isdigit, folded)):
         return
     for match in pattern.finditer(folded):
         yield match[0], (match["day"] or match["after"]).lstrip("0"), months[match["month"] or match["first"]]
@@ -91,6 +99,7 @@ def cardinals(folded: str, language: str) -> Iterator[Number]:
         yield Number(word, frozenset((values[word],)))
 
 
+@lru_cache(maxsize=REMEMBERED)
 def in_figures(text: str, language: str) -> str:
     """`text` folded, the numbers from two on that it tells in cardinals of `language` in figures: `10 miles`. Not where
     no blanks stand between words."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache, cached_property, lru_cache
 
 from curate.gates.folding import REMEMBERED, fold
@@ -64,7 +64,7 @@ class NumberMentions:
     def _told(self) -> frozenset[str]:
         """The forms of the numbers in words; asked for only where digits do not tell a number."""
         known = lexicon(self._language)
-        hints = (known.hints.get(word, ()) for word in _LETTERS.findall(self._folded))
+        hints = (known.hints.get(word, ()) for word in _letters(self._folded))
         in_words = (n.forms for n in _in_words(self._folded, self._language))
         return frozenset(numbers_told(self._folded, self._language)).union(*in_words, *hints)
 
@@ -158,7 +158,7 @@ def _read_digits(folded: str) -> Iterator[Number]:
             start -= 1
         head, end = folded[start : match.start()], match.end()
         letters = "" if head in ("x", "v", "f") else head
-        parts = re.split(r"[.,]", number)
+        parts = [number] if number.isdecimal() else re.split(r"[.,]", number)
         if len(parts) > 2 and not _is_grouped(parts):  # a date or a version: every part counts
             yield from (Number(part, frozenset({_plain(part)}), letters) for part in parts)
             continue
@@ -176,6 +176,8 @@ def _read_digits(folded: str) -> Iterator[Number]:
 
 def _clock(number: str, tail: str, after: str, before: str) -> set[str]:
     """The hour on the other clock: `2pm` and `2 p.m.` are also 14, `14:00` is also 2; full minutes need not be told."""
+    if len(number) > 2 and "." not in number:
+        return set()
     if before == ":" and number == "00":
         return {"0"}
     if (time := _TIME.fullmatch(number)) and (tail in words_of("afternoon") or _afternoon().match(after)):
@@ -235,14 +237,26 @@ def _plain(digits: str) -> str:
 
 @lru_cache(maxsize=REMEMBERED)
 def _in_words(folded: str, language: str) -> tuple[Number, ...]:
-    return tuple(_read_words(folded, lexicon(language)))
+    known = _number_words(language)
+    return () if known.isdisjoint(_letters(folded)) else tuple(_read_words(folded, lexicon(language), known))
 
 
-def _read_words(folded: str, known: Lexicon) -> Iterator[Number]:
+@lru_cache(maxsize=REMEMBERED)
+def _letters(folded: str) -> tuple[str, ...]:
+    return tuple(folded.translate(_NO_LETTERS).split() if folded.isascii() else _LETTERS.findall(folded))
+
+
+_NO_LETTERS = {number: " " for number in range(128) if not chr(number).isalpha()}
+
+
+@cache
+def _number_words(language: str) -> frozenset[str]:
+    known = lexicon(language)
+    return frozenset().union(known.ones, known.tens, known.scales)
+
+
+def _read_words(folded: str, known: Lexicon, listed: Collection[str]) -> Iterator[Number]:
     """Runs of number words: `twenty-five`, `two hundred and five`, `a dozen`."""
-    listed = (known.ones, known.tens, known.scales)
-    if not any(word in table for word in set(_LETTERS.findall(folded)) for table in listed):
-        return
     total = current = 0
     words: list[str] = []
     last_end = 0
@@ -252,6 +266,9 @@ def _read_words(folded: str, known: Lexicon) -> Iterator[Number]:
 
     for match in _LETTERS.finditer(folded):
         word = match[0]
+        if not words and word not in listed:
+            last_end = match.end()
+            continue
         gap = folded[last_end : match.start()]
         last_end = match.end()
         joined = bool(words) and gap.strip(" -") == ""

@@ -10,6 +10,7 @@ threads of the caller do not matter. It ends when its standard input does, so al
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import os
 import pickle
@@ -49,6 +50,7 @@ CHUNK = 128  # pairs in one message and in one commit
 _IN_A_ROW = REMEMBERED // 8  # a gate asks of a pair for two texts and some forms of them
 WORTH = 2_000  # rows from which on two processes are faster than none: starting one takes half a second
 _LENGTH_BYTES = 4
+_GARBAGE = 50_000  # objects after which a child looks for cycles, of which gates make none
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -175,6 +177,7 @@ def main() -> None:
         message = pickle.loads(incoming.read(int.from_bytes(head, "big")))
         if gates is None:
             gates = message
+            gc.set_threshold(_GARBAGE)
             continue
         answer = pickle.dumps(judge_all(gates, *message))
         left = memoryview(len(answer).to_bytes(_LENGTH_BYTES, "big") + answer)

@@ -14,7 +14,7 @@ from curate.gates.content import lost_content
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
 from curate.gates.phrases import FOLDER, Lexicon, Rule, any_of, lexicon, phrases
-from curate.gates.phrases.needs import begins, breaks, needs
+from curate.gates.phrases.needs import also, begins, breaks, needs
 from schemas.records import Imported, Pair
 
 LANGUAGES = sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "any")
@@ -154,6 +154,7 @@ def test_what_a_rule_needs_stands_in_what_it_finds(row: tuple[str, Rule]) -> Non
         text, _, _ = case(example, rule)
         if found := rule.pattern.search(text):
             assert not rule.needs or any(string in found[0] for string in rule.needs)
+            assert all(any(string in found[0] for string in strings) for strings in rule.also)
             assert not rule.begins or found.start() == 0 or rule.after_subject
             assert not rule.breaks or "\n" in found[0]
 
@@ -161,9 +162,11 @@ def test_what_a_rule_needs_stands_in_what_it_finds(row: tuple[str, Rule]) -> Non
 def test_needs_are_read_from_a_pattern() -> None:
     """The longest strings that every match holds; none where a pattern can do without, or ignores case."""
     assert needs(r"\bi (?:changed|rewrote) the\b") == ("changed", "rewrote")
+    assert also(r"\bi (?:changed|rewrote) the\b") == (frozenset([" the"]),)
     assert needs(r"(?:please )?send") == ("send",)
     assert needs(r"\d+") == ()
-    assert needs(r"(?i:lorem ipsum)") == ()
+    assert needs(r"(?i:up to)|\bTBD\b") == ()
+    assert needs(r"(?i:lux)") == ("LUX", "LUx", "LuX", "Lux", "lUX", "lUx", "luX", "lux")
     assert (breaks(r"\bhi\n\W*(?:yes|no)"), breaks(r"hi(?:\n|\.)"), breaks(r"hi\n?")) == (True, False, False)
     assert (begins(r"\A\W*sure"), begins(r"\A(?:a|b)|c")) == (True, False)
 

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
-from itertools import product
+from functools import cache, cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from curate.gates.folding import fold
-from curate.gates.phrases.needs import begins, breaks, needs
+from curate.gates.folding import REMEMBERED, fold
+from curate.gates.phrases.holding import finder, spelt
+from curate.gates.phrases.needs import also, begins, breaks, needs
 from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
 
@@ -63,6 +64,7 @@ class Rule:
     unless_text: re.Pattern[str] | None = None
     after_subject: bool = False
     needs: tuple[str, ...] = ()  # one of these stands in every text that the pattern finds something in
+    also: tuple[frozenset[str], ...] = ()  # and one of each of these
     begins: bool = False
     breaks: bool = False  # it goes over the end of a line
     examples: tuple[Any, ...] = field(default=(), repr=False)
@@ -74,8 +76,6 @@ class Rule:
         if self.after_subject:
             end = end_of_subject(text, other, known.stop, known.words("articles"))
             match = self.pattern.match(text, end) if end else None
-        elif self.needs and not any(map(text.__contains__, self.needs)):
-            return ""
         else:
             match = (self.pattern.match if self.begins else self.pattern.search)(text)
         if match is None:
@@ -130,31 +130,38 @@ class Phrases:
         return gates
 
     @cached_property
-    def _by_need(self) -> dict[tuple[str, bool, bool], tuple[list[int], dict[str, list[int]]]]:
-        """Of each gate the places of rules that any text may match, and of the others by what a text has to hold; less
-        for texts in ASCII, which hold nothing else, and for those of one line."""
-        found: dict[tuple[str, bool, bool], tuple[list[int], dict[str, list[int]]]] = {}
-        for (gate, rules), ascii, line in product(self._by_gate.items(), (True, False), (True, False)):
-            always, by_need = found.setdefault((gate, ascii, line), ([], {}))
+    def _places(self) -> dict[str, tuple[frozenset[int], dict[str, list[int]]]]:
+        """Of each gate the places of rules that any text may match, and of the others by what a text has to hold."""
+        found: dict[str, tuple[frozenset[int], dict[str, list[int]]]] = {}
+        for gate, rules in self._by_gate.items():
+            always = frozenset(place for place, rule in enumerate(rules) if not rule.needs)
+            by_need: dict[str, list[int]] = {}
             for place, rule in enumerate(rules):
-                if rule.after_subject or not rule.needs:
-                    always.append(place)
-                elif not (line and rule.breaks):
-                    for need in rule.needs:
-                        if need.isascii() or not ascii:
-                            by_need.setdefault(need, []).append(place)
+                for need in rule.needs:
+                    by_need.setdefault(need, []).append(place)
+            found[gate] = always, by_need
         return found
+
+    @cached_property
+    def _held(self) -> Callable[[str], frozenset[str]]:
+        return finder(string for rule in self.rules for strings in (rule.needs, *rule.also) for string in strings)
 
     def find(self, gate: str, text: str, other: str, style: str) -> PhraseMatch | None:
         """The first rule of the tables of `gate` that finds something in `text`; all of them folded. `gate` may be one
         table, such as `placeholder.words`."""
-        known, rules = lexicon(self.language), self._by_gate.get(gate, ())
-        always, by_need = self._by_need.get((gate, text.isascii(), "\n" not in text), ([], {}))
-        held = [place for need in filter(text.__contains__, by_need) for place in by_need[need]]
-        for rule in (rules[place] for place in sorted({*always, *held})):
-            if quoted := rule.find(text, other, style, known):
+        if gate not in self._places:
+            return None
+        (always, by_need), rules, held = self._places[gate], self._by_gate[gate], self._held(text)
+        for rule in map(rules.__getitem__, sorted(always.union(*(by_need.get(need, ()) for need in held)))):
+            if (rule.breaks and "\n" not in text) or any(map(held.isdisjoint, rule.also)):
+                continue
+            if quoted := rule.find(text, other, style, self._lexicon):
                 return PhraseMatch(rule, quoted)
         return None
+
+    @cached_property
+    def _lexicon(self) -> Lexicon:
+        return lexicon(self.language)
 
 
 @cache
@@ -207,18 +214,30 @@ def anywhere(name: str) -> re.Pattern[str]:
 
 
 @cache
-def _stems(language: str, name: str) -> tuple[str, ...]:
-    """Strings one of which stands in every text that holds a word of the list."""
-    words = words_of(name) if language == "any" else lexicon(language).words(name)
-    parts = {max(re.split(r"[_*]", word), key=len) for word in words if word[0] != "!"}
-    return tuple(part for part in parts if not any(other in part for other in parts - {part}))
+def may_say(language: str) -> Callable[[str], frozenset[str]]:
+    """A function that finds the lists of a language of which a folded text may say a word, all in one pass. Nobody
+    looks for stop words so: any text may say them."""
+    known = lexicon(language)
+    alone = (known.before, known.after) == (Lexicon().before, Lexicon().after)
+    needed_by: dict[str, list[str]] = {}
+    for name, words in known.lists.items():
+        for word in () if name == "stop" else words:
+            if word[0] != "!":
+                needed_by.setdefault(spelt(word, alone=alone), []).append(name)
+    held = finder(needed_by, words=True)
+
+    @lru_cache(maxsize=REMEMBERED)
+    def lists(folded: str) -> frozenset[str]:
+        return frozenset(chain(("stop",), *map(needed_by.__getitem__, held(folded))))
+
+    return lists
 
 
 def says(language: str, name: str, folded: str) -> re.Match[str] | None:
     """The first word of a list of `language` in a folded text; of `any`, of a list in all languages."""
-    if not any(map(folded.__contains__, _stems(language, name))):
-        return None
-    return (anywhere(name) if language == "any" else any_of(language, name)).search(folded)
+    if language == "any":
+        return anywhere(name).search(folded)
+    return any_of(language, name).search(folded) if name in may_say(language)(folded) else None
 
 
 def is_one_of(language: str, name: str, folded: str) -> bool:
@@ -319,6 +338,7 @@ def _rule(place: str, row: dict[str, Any], fragments: Mapping[str, str]) -> Rule
         **compiled,
         after_subject=row.get("after_subject", False),
         needs=needs(compiled["pattern"].pattern),
+        also=also(compiled["pattern"].pattern),
         begins=begins(compiled["pattern"].pattern),
         breaks=breaks(compiled["pattern"].pattern),
         examples=examples,
