@@ -277,8 +277,7 @@ class Endpoint:
             raise
         sending.host.told(sending, headers, asyncio.get_running_loop().time())
         seconds = time.perf_counter() - began
-        if status == 200 and (said := error_status(content)) is not None:
-            status = said
+        status = (error_status(content) if status == 200 else None) or status
         if status != 200:
             raise await self.failure(status, headers, content, body, seconds)
         failpoint("received")
@@ -405,11 +404,8 @@ class Endpoint:
             raise every_rows("key", "", told, self._place)
         rows = orjson.loads(content) if content.lstrip()[:1] == b"[" and "id" in raw else raw.get("data")  # Together
         if status != 200 or not isinstance(rows, list):
-            raise TeacherError(
-                f"The endpoint does not list its models ({told}).",
-                where=f"{self.url}/models",
-                fix="Check teacher.url.",
-            )
+            what = f"The endpoint does not list its models ({told})."
+            raise TeacherError(what, where=f"{self.url}/models", fix="Check teacher.url.")
         return [row for row in rows if isinstance(row, dict) and "id" in row]
 
     async def check(self) -> Check:
