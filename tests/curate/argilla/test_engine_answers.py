@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
@@ -79,7 +80,7 @@ def answered(
     return ask
 
 
-def _as_an_older_version_made_it(url: sa.URL) -> None:
+def _as_an_older_version_made_it(url: str) -> None:
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         for statement in ("UPDATE pairsmith_made SET script = 'older'", "DELETE FROM pairsmith_values"):
@@ -91,18 +92,19 @@ def _answers(backend: str, request: pytest.FixtureRequest, venv: Path, home: Pat
     if backend.endswith("-http"):
         served = AskedOverHTTP(request.getfixturevalue(f"argilla_on_{backend.removesuffix('-http')}"))
         return {**_asked(served)[0], "flow": _flow(served)}
-    url = sa.make_url(_postgresql(request) if backend == "postgresql" else f"sqlite:///{home / '50% argilla.db'}")
-    here, there = ("psycopg", "asyncpg") if backend == "postgresql" else ("pysqlite", "aiosqlite")
-    url, theirs = (url.set(drivername=f"{url.drivername}+{driver}") for driver in (here, there))
-    # Every process of it imports Argilla, for seconds.
-    database = Asked(venv / "bin" / "python", home, theirs.render_as_string(hide_password=False))
+    url = _postgresql(request) if backend == "postgresql" else f"sqlite:///{home / '50% argilla.db'}"
+    before, host, folder = url.partition("host=")
+    theirs = f"{before}{host}{quote(folder, safe='')}"
+    for scheme, driver in ("postgresql:", "postgresql+asyncpg:"), ("sqlite:", "sqlite+aiosqlite:"):
+        theirs = theirs.replace(scheme, driver)
+    database = Asked(venv / "bin" / "python", home, theirs)  # every process of it imports Argilla, for seconds
     near: dict[str, Any] = {"ask": "similar", "value": [-1.0] * 8, "limit": 2}
     late = {"ask": "change", "do": "vector"}
     more = THRESHOLD, {**late, "number": 20}, near, {**late, "number": 21, "seconds": -30}, near
     answers, (answers_from, *answers_late) = _asked(database, *more)
     answers |= {"from a threshold": answers_from, "late": answers_late}
     answers["again"] = database.run(SIDE / "serve.py", "migrate")
-    _as_an_older_version_made_it(url)
+    _as_an_older_version_made_it(url.replace("postgresql:", "postgresql+psycopg:"))
     answers["anew"] = database.run(SIDE / "serve.py", "migrate")
     found = {"text": "harbor crane"}, {"filters": [metadata("topic", values=["ships"])]}
     answers["settings kept"], *answers["found anew"] = database.ask({"ask": "settings kept", "of": 12}, *found)
