@@ -8,8 +8,6 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-from ahocorasick_rs import AhoCorasick
-
 from curate.gates.folding import REMEMBERED
 
 _BREAK = re.compile(r"\W")
@@ -18,6 +16,8 @@ _BREAKS = {number: " " for number in range(128) if _BREAK.match(chr(number))}
 
 def finder(strings: Iterable[str], *, words: bool = False) -> Callable[[str], frozenset[str]]:
     """A function that finds those of `strings` that stand in a text, or in `apart` of it where they are `words`."""
+    from ahocorasick_rs import AhoCorasick  # a command that only shows needs none
+
     search = AhoCorasick(sorted(set(strings)), store_patterns=True)
 
     @lru_cache(maxsize=REMEMBERED)
