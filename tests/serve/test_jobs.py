@@ -10,8 +10,10 @@ import os
 import random
 import signal
 import sqlite3
+import threading
 from collections.abc import Coroutine
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from pairsmith.serve.sweep import Watch
 from pairsmith.serve.workspace import NoSuchProject, Workspace
 from schemas.errors import StoreError, UsageError
 from schemas.project import Project
+from tests.pairsmith.conftest import answer
 from tests.serve.conftest import ended, job_that, write_project
 from tests.synth.loopback import LoopbackTeacher
 
@@ -292,13 +295,12 @@ def test_a_run_stops_when_its_spec_is_changed_between_its_parts(workspace: Works
 
 
 def test_one_job_at_a_time_has_the_gpu(
-    workspace: Workspace, unhurried: LoopbackTeacher, teacher: LoopbackTeacher, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, teacher: LoopbackTeacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others wait in the order in which they came, each with its place; whose project computes is
     not said, because it may be one of which they know nothing."""
     monkeypatch.setattr(parts, "needs_gpu", lambda spec, stage: True)
-    for slug in ("one", "two", "three"):
-        write_project(workspace, slug, unhurried.url if slug == "one" else teacher.url)
+    all_wait = threading.Event()
     jobs = Jobs(workspace)
 
     async def scene() -> None:
@@ -311,6 +313,7 @@ def test_one_job_at_a_time_has_the_gpu(
             )
             assert waiting.position == nth
             assert (waiting.note or "").startswith("another project computes now")
+        all_wait.set()
         done = [await ended(jobs, job.id) for job in begun]
         assert [job.state for job in done] == ["done"] * 3
         for before, after in itertools.pairwise(done):
@@ -318,7 +321,10 @@ def test_one_job_at_a_time_has_the_gpu(
             assert after.started is not None
             assert before.ended <= after.started
 
-    served(jobs, scene())
+    with LoopbackTeacher(lambda ask: replace(answer(ask), when=all_wait.is_set)) as held:
+        for slug in ("one", "two", "three"):
+            write_project(workspace, slug, held.url if slug == "one" else teacher.url)
+        served(jobs, scene())
 
 
 def test_a_spec_that_may_not_run_fails_the_job_in_words(workspace: Workspace, teacher: LoopbackTeacher) -> None:
