@@ -91,7 +91,9 @@ def _as_an_older_version_made_it(url: str) -> None:
 def _answers(backend: str, request: pytest.FixtureRequest, venv: Path, home: Path) -> dict[str, Any]:
     if backend.endswith("-http"):
         served = AskedOverHTTP(request.getfixturevalue(f"argilla_on_{backend.removesuffix('-http')}"))
-        return {**_asked(served)[0], "flow": _flow(served)}
+        answers = {**_asked(served)[0], "flow": _flow(served)}
+        served.call("DELETE", f"/datasets/{DATASET}")  # other tests list what is on this server
+        return answers
     url = _postgresql(request) if backend == "postgresql" else f"sqlite:///{home / '50% argilla.db'}"
     before, host, folder = url.partition("host=")
     theirs = f"{before}{host}{quote(folder, safe='')}"
