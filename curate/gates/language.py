@@ -298,7 +298,10 @@ def check_language(code: str) -> None:
 
 
 def is_known(code: str) -> bool:
-    """Whether the identifier knows the language `code`."""
+    """Whether the identifier knows the language `code`: it knows what is likely to be written, and need not be loaded
+    (100 MB) to say so."""
+    if code in _WRITTEN.split():
+        return True
     try:
         _identifier(code)
     except ValueError:

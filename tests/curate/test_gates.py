@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -383,6 +384,15 @@ def test_a_pattern_name_used_twice_is_refused() -> None:
     gates = GateSettings(must=(Pattern(name="flag", pattern="a"), Pattern(name="flag", pattern="b")))
     with pytest.raises(SpecError, match="two patterns are named 'flag'"):
         gates_for(TASK, gates, Path())
+
+
+def test_the_identifier_knows_every_language_that_is_taken_as_known() -> None:
+    """`is_known` answers for what is likely to be written without the model; the model must agree."""
+    gate = import_module("curate.gates.language")
+    assert {*gate._WRITTEN.split()} <= {*gate._model().labels}
+    assert gate.is_known("en")
+    assert gate.is_known("rw")
+    assert not gate.is_known("xx")
 
 
 def test_an_unknown_language_is_refused_and_can_be_switched_off() -> None:
