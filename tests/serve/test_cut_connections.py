@@ -85,9 +85,11 @@ def heard(url: str, stop: Callable[[dict[str, Any]], bool]) -> list[tuple[str, d
     """Events with their ids, until one of which `stop` is true, as a browser hears them: one that is cut off connects
     again with the id of the last event that it heard whole."""
     events: list[tuple[str, dict[str, Any]]] = []
-    until = time.monotonic() + 120
+    until = time.monotonic() + 240
     while not (events and stop(events[-1][1])):
-        assert time.monotonic() < until, events[-1:]
+        states = [(at, event["data"]["state"], event["data"]["problem"]) for at, event in events[-4:]]
+        assert time.monotonic() < until, states
+        assert "failed" not in {state for _, state, _ in states}, states
         headers = {"Last-Event-ID": events[-1][0]} if events else {}
         with suppress(httpx.TransportError), httpx.stream("GET", f"{url}/api/v1/events", headers=headers) as stream:
             for event in _events(stream.iter_lines()):
@@ -109,7 +111,7 @@ def _events(lines: Iterator[str]) -> Iterator[dict[str, str]]:
             event = {}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(420)
 def test_a_stream_that_is_cut_goes_on_where_it_was(
     served: tuple[Served, Proxy, Workspace], unhurried: LoopbackTeacher
 ) -> None:
