@@ -128,7 +128,7 @@ def test_a_stream_that_is_cut_goes_on_where_it_was(
     def is_last(state: dict[str, Any]) -> bool:
         if state["data"]["state"] == "done":
             ended.add(state["data"]["id"])
-        return ended == set(started)
+        return ended >= set(started)  # jobs of other projects end, too
 
     events = heard(proxy.url, is_last)
     assert proxy.cut >= 3
