@@ -129,11 +129,12 @@ class Paying(Protocol):
 
 
 class RefusedError(Exception):
-    """The endpoint refuses this request: too long, filtered, moderated. `answer` holds what it said."""
+    """The endpoint refuses this request: too long, filtered, moderated. `answer` holds what it said, under the HTTP
+    `status`."""
 
-    def __init__(self, told: str, answer: Answer) -> None:
+    def __init__(self, told: str, answer: Answer, status: int) -> None:
         super().__init__(f"refused: {told}")
-        self.answer = answer
+        self.answer, self.status = answer, status
 
 
 def base_url(url: str) -> str:

@@ -38,7 +38,7 @@ class Dialect:
         body: Json = {
             **sampling.body(),
             "model": self._model,
-            "messages": [m.__dict__ for m in messages],  # many requests share these, so nothing is copied
+            "messages": [{"role": m.role, "content": m.content} for m in messages],
         }
         if self._max_tokens_name != "max_tokens" and "max_tokens" in body:
             body[self._max_tokens_name] = body.pop("max_tokens")
@@ -100,7 +100,7 @@ def _drop(body: Json, names: Sequence[str]) -> bool:
 
 def _is_malformed(refusal: RefusedError) -> bool:
     """Whether the request is at fault, and not, say, too long or moderated."""
-    return str(refusal).startswith(("refused: HTTP 400", "refused: HTTP 422"))
+    return refusal.status in (400, 422)
 
 
 def _is_about_n(refusal: RefusedError) -> bool:

@@ -348,7 +348,7 @@ class Endpoint:
         wait_s = retry_after_s(headers, text if kind in ("throttled", "server") else "")
         if status == 402 and wait_s is not None:
             kind = "throttled"  # what is on its way uses the credit up (OpenRouter)
-        refused = RefusedError(told, Answer([], None, seconds, new_request_id(None), None, body, text))
+        refused = RefusedError(told, Answer([], None, seconds, new_request_id(None), None, body, text), status)
         if kind == "setting" and setting == "response_format":
             self.dialect.takes_schema = False
             return refused

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pairsmith.report.evidence_file import Checked, read_evidence, write_evidence
-from pairsmith.report.gather import gather, present_artifacts
+from pairsmith.report.gather import gather
 from pairsmith.report.page import render
 from pairsmith.stages.export import EVIDENCE
 from schemas.errors import PairsmithError
 from schemas.files import replaced
 from schemas.project import Project
 from schemas.store import Store
+from schemas.store.latest import present
 
 
 def write_report(project: Project, store: Store, out: Path) -> Path:
@@ -23,7 +24,7 @@ def write_report(project: Project, store: Store, out: Path) -> Path:
     """
     evidence = gather(project, store)
     _write(out, render(evidence))
-    write_evidence(project, evidence, present_artifacts(store), out.with_name(EVIDENCE))
+    write_evidence(project, evidence, present(store).values(), out.with_name(EVIDENCE))
     return out
 
 

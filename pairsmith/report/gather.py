@@ -14,6 +14,7 @@ from pairsmith.report.rows import Rows
 from schemas.project import Project
 from schemas.records import Artifact, Receipt, now, shown_step
 from schemas.store import Store
+from schemas.store.latest import present
 from train.learning_curve import LearningCurve
 from train.metrics import Evaluation
 from train.results import TrainResult, read_record
@@ -27,11 +28,10 @@ def gather(project: Project, store: Store) -> Evidence:
     receipts = store.receipts()
     finished = {receipt.command: receipt for receipt in receipts if receipt.ok}
     rows = Rows(store, finished.get("generate"), finished.get("curate"))
-    dataset = _current(store, "dataset", finished.get("curate"))
-    adapter = _current(store, "adapter", finished.get("train"))
-    evaluated, of_it = _current(store, "evaluation", finished.get("evaluate")), receipts
-    if not _is_of(evaluated, adapter):
-        evaluated, of_it = None, [receipt for receipt in receipts if receipt.command != "evaluate" or not receipt.ok]
+    made, of_it = present(store), receipts
+    dataset, adapter, evaluated = made.get("dataset"), made.get("adapter"), made.get("evaluation")
+    if evaluated is None:  # or it is of another adapter
+        of_it = [receipt for receipt in receipts if receipt.command != "evaluate" or not receipt.ok]
     training = None if adapter is None else _training(project.folder / adapter.path, adapter)
     evaluation = None if evaluated is None else read_record(project.folder / evaluated.path, Evaluation)
     latest = receipts[-1] if receipts else None
@@ -65,21 +65,6 @@ def gather(project: Project, store: Store) -> Evidence:
     )
 
 
-def present_artifacts(store: Store) -> list[Artifact]:
-    """Dataset, adapter and evaluation that the report speaks of, as far as they are made."""
-    finished = {receipt.command: receipt for receipt in store.receipts() if receipt.ok}
-    dataset = _current(store, "dataset", finished.get("curate"))
-    adapter = _current(store, "adapter", finished.get("train"))
-    evaluation = _current(store, "evaluation", finished.get("evaluate"))
-    found = (dataset, adapter, evaluation if _is_of(evaluation, adapter) else None)
-    return [artifact for artifact in found if artifact is not None]
-
-
-def _is_of(evaluation: Artifact | None, adapter: Artifact | None) -> bool:
-    """Whether an evaluation speaks of the present adapter; one of another would pass for its proof."""
-    return evaluation is None or adapter is None or adapter.id in evaluation.parents
-
-
 def _curve(project: Project, dataset: Artifact | None, training: TrainResult | None) -> LearningCurve | None:
     """The learning curve, if it is of the present dataset and was drawn with the settings of the present adapter."""
     curve = read_record(project.folder / "curve.json", LearningCurve)
@@ -99,15 +84,6 @@ def _stage(command: str, receipts: Sequence[Receipt], rows: Rows) -> StageEviden
 
 def _facts(finished: Mapping[str, Receipt], command: str) -> dict[str, Any]:
     return finished[command].facts if command in finished else {}
-
-
-def _current(store: Store, kind: str, receipt: Receipt | None) -> Artifact | None:
-    """The artifact that the last run that went well made or found: the one it names, else the newest."""
-    if receipt is None:
-        return None
-    newest_first = store.artifacts(kind)[::-1]
-    named = (artifact for artifact in newest_first if artifact.id == receipt.facts.get("made"))
-    return next(named, next(iter(newest_first), None))
 
 
 def _training(folder: Path, adapter: Artifact) -> TrainResult:

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from curate import chat_files, licences
 from pairsmith import exported_model
@@ -22,9 +21,8 @@ from schemas.project import Project
 from schemas.records import Artifact, Counts
 from schemas.spec_file import SPEC_NAME
 from schemas.store import Store
-from schemas.store.latest import latest
+from schemas.store.latest import present
 
-NAMES: tuple[Literal["dataset", "adapter", "evaluation"], ...] = ("dataset", "adapter", "evaluation")
 REPORT = "report.html"
 FORMATS = tuple(chat_files.FORMATS)
 EVIDENCE = "evidence.json"
@@ -98,15 +96,6 @@ def export(
             certificate=certificate,
         )
     return record.outcome
-
-
-def present(store: Store) -> dict[str, Artifact]:
-    """Dataset and adapter that were made or found last, and the evaluation, if it is of that adapter."""
-    found: dict[str, Artifact] = {name: artifact for name in NAMES if (artifact := latest(store, name))}
-    evaluation, adapter = found.get("evaluation"), found.get("adapter")
-    if evaluation and adapter and adapter.id not in evaluation.parents:
-        del found["evaluation"]
-    return found
 
 
 def summary(outcome: ExportOutcome) -> list[tuple[str, str]]:

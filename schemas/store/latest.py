@@ -7,10 +7,11 @@ from typing import Literal
 from schemas.records import Artifact
 from schemas.store.store import Store
 
-_MAKERS = {"dataset": "curate", "adapter": "train", "evaluation": "evaluate"}
+Kind = Literal["dataset", "adapter", "evaluation"]
+_MAKERS: dict[Kind, str] = {"dataset": "curate", "adapter": "train", "evaluation": "evaluate"}
 
 
-def latest(store: Store, kind: Literal["dataset", "adapter", "evaluation"]) -> Artifact | None:
+def latest(store: Store, kind: Kind) -> Artifact | None:
     """The artifact of `kind` that the last run of its stage named, a stopped one too; the youngest where no receipt
     names one. Going back to earlier settings finds an earlier artifact, and what comes after has to go on from that."""
     youngest_first = store.artifacts(kind)[::-1]
@@ -18,3 +19,13 @@ def latest(store: Store, kind: Literal["dataset", "adapter", "evaluation"]) -> A
     named = (receipt.facts.get("made") for receipt in reversed(store.receipts(_MAKERS[kind])))
     found = next((by_id[made] for made in named if isinstance(made, str) and made in by_id), None)
     return found or next(iter(youngest_first), None)
+
+
+def present(store: Store) -> dict[str, Artifact]:
+    """Dataset and adapter that were made or found last, as far as there are any, and the evaluation, if it is of that
+    adapter: one of another would pass for its proof."""
+    found: dict[str, Artifact] = {kind: artifact for kind in _MAKERS if (artifact := latest(store, kind))}
+    evaluation, adapter = found.get("evaluation"), found.get("adapter")
+    if evaluation and adapter and adapter.id not in evaluation.parents:
+        del found["evaluation"]
+    return found

@@ -13,14 +13,13 @@ from pairsmith.commands import start
 from pairsmith.outcome import EvaluateOutcome, TrainOutcome
 from pairsmith.receipt import recording
 from pairsmith.report import render_evidence, write_report
-from pairsmith.report.gather import gather, present_artifacts
+from pairsmith.report.gather import gather
 from pairsmith.stages.evaluate import CODES, exit_code, refuse_retouched
-from pairsmith.stages.export import present
 from schemas.errors import InputError
 from schemas.project import Project
 from schemas.records import Counts
 from schemas.store import Store
-from schemas.store.latest import latest
+from schemas.store.latest import latest, present
 from tests.pairsmith import report_project as made
 
 
@@ -134,16 +133,13 @@ def test_going_back_to_earlier_settings_goes_on_from_what_they_made(whole: tuple
         found("younger")
         assert latest(store, "adapter") == younger
         assert gather(project, store).evaluation is None
-        assert "evaluation" not in present(store)
-        assert [artifact.kind for artifact in present_artifacts(store)] == ["dataset", "adapter"]
+        assert [*present(store)] == ["dataset", "adapter"]
         found(first)
         going_back = latest(store, "adapter")
         assert going_back is not None
         assert going_back.id == first
         assert gather(project, store).evaluation is not None
-        assert {kind: artifact.id for kind, artifact in present(store).items()} == {
-            artifact.kind: artifact.id for artifact in present_artifacts(store)
-        }
+        assert [*present(store)] == ["dataset", "adapter", "evaluation"]
 
 
 def test_the_gate_is_an_exit_code() -> None:

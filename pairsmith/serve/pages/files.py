@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -15,10 +16,11 @@ from pairsmith.exported_model import GGUF
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
 from pairsmith.serve.pages.shell import page_router, render
-from pairsmith.stages.export import EXPORT, FORMATS, MARK, NAMES
+from pairsmith.stages.export import EXPORT, FORMATS, MARK
 from pairsmith.style.numbers import count, counted
 from schemas.records import Artifact
 from schemas.store import Store
+from schemas.store.latest import present
 
 router = page_router()
 _SPLITS = ("train", "validation", "test")
@@ -38,7 +40,7 @@ class File(NamedTuple):
 def downloads(caller: Annotated[Caller, needs(Right.see_work)], project: str, request: Request) -> Response:
     """Everything that can be taken away."""
     now = snapshot(request, project)
-    made = _made(now.store) if now.store else []
+    made, held = (_made(now.store), present(now.store)) if now.store else ([], {})
     folder = now.project.folder
     base = f"/api/v1/projects/{project}"
     things = [_thing(folder, base, artifact) for artifact in made]
@@ -51,14 +53,14 @@ def downloads(caller: Annotated[Caller, needs(Right.see_work)], project: str, re
         place="Downloads",
         title=f"Downloads · {project} · pairsmith",
         heading=_heading(made),
-        newest=_newest_first(things),
-        older=_older(things),
+        newest=[thing for one in held.values() for thing in things if thing["id"] == one.id],
+        older=[thing for thing in things if thing["id"] not in {one.id for one in held.values()}][:20],
         report=_size(report) if report.is_file() else None,
         base=base,
         address=request.app.state.settings.address,
-        adapter=next((a for a in made if a.kind == "adapter"), None),
-        dataset=next((a for a in made if a.kind == "dataset"), None),
-        export=_export(folder, made),
+        adapter=held.get("adapter"),
+        dataset=held.get("dataset"),
+        export=_export(folder, held),
         kinds=GGUF,
         formats=FORMATS,
         job=live_job(request, project),
@@ -66,13 +68,12 @@ def downloads(caller: Annotated[Caller, needs(Right.see_work)], project: str, re
     )
 
 
-def _export(folder: Path, made: list[Artifact]) -> dict[str, Any] | None:
-    """What the last `export` has put together, and whether something of it was made anew since."""
+def _export(folder: Path, present: Mapping[str, Artifact]) -> dict[str, Any] | None:
+    """What the last `export` has put together, and whether something of it is no longer the present one."""
     mark = folder / EXPORT / MARK
     if not mark.is_file():
         return None
     held = json.loads(mark.read_bytes())
-    newest = {artifact.kind: artifact.id for artifact in reversed(made)}
     inside = sorted(path.name for path in mark.parent.iterdir() if path.name != MARK)
     return {
         "at": datetime.fromtimestamp(mark.stat().st_mtime, UTC),
@@ -84,7 +85,7 @@ def _export(folder: Path, made: list[Artifact]) -> dict[str, Any] | None:
             if name in inside
             for path in sorted((mark.parent / name).iterdir())
         ],
-        "older": [kind for kind in NAMES if kind in newest and held.get(kind) != newest[kind]],
+        "older": [kind for kind, artifact in present.items() if held.get(kind) != artifact.id],
     }
 
 
@@ -132,19 +133,6 @@ def _thing(folder: Path, base: str, artifact: Artifact) -> dict[str, Any]:
         "one_file": path.is_file(),
         "sha256": _hash(path, path.stat().st_mtime_ns) if there and path.is_file() else "",
     }
-
-
-def _newest_first(things: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The newest of each kind, in the order of the pipeline."""
-    newest: dict[str, dict[str, Any]] = {}
-    for thing in things:
-        newest.setdefault(thing["kind"], thing)
-    return [newest[kind] for kind in NAMES if kind in newest]
-
-
-def _older(things: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    newest = _newest_first(things)
-    return [thing for thing in things if thing not in newest][:20]
 
 
 def _file(path: Path, name: str, href: str) -> File:
