@@ -33,9 +33,10 @@ from curate.rows import (
     as_dataset,
     as_shown,
 )
-from curate.slots import Slots, Source, Texts, in_memory, read_slots, skim_candidates_of, texts_of
+from curate.slots import Slots, Source, Texts, in_memory, placed, read_slots, skim_candidates_of, texts_of
 from schemas.html_table import SHOWN, html_table
-from schemas.records import Candidate, Counts, Pair, Reason, Verdict
+from schemas.identity import made
+from schemas.records import Counts, Pair, Reason, Verdict
 from schemas.reviews import Review
 from schemas.store import Store
 
@@ -90,8 +91,8 @@ class Pool:
         """The candidates of `generations` (`Candidate.fingerprint`) of `seeds`, ids of the active ones if absent;
         without what people said, on request. With `forward_n`, the first so many forward candidates of a seed: others
         may be left from a time when the spec asked for more."""
-        slots = map(Candidate.model_validate, skim_candidates_of(store, generations, forward_n, seeds))
-        return cls(read_slots(store, slots, people=people))
+        slots = skim_candidates_of(store, generations, forward_n, seeds)
+        return cls(read_slots(store, map(placed, slots), people=people))
 
     @classmethod
     def of(cls, pairs: Iterable[Pair], reviews: Iterable[Review] = ()) -> Pool:
@@ -347,7 +348,8 @@ class Pool:
     ) -> Row:
         """The row with its verdicts and the reason why it is not kept."""
         owner, stored = int(self._slots.owner[slot]), {(v.by, v.fingerprint): v for v in known}
-        verdicts = (self._verdict(step, owner, pair_id) or stored.get((step.by, step.settings)) for step in steps)
+        telling = steps if stored else filter(self._tells, steps)
+        verdicts = (self._verdict(step, owner, pair_id) or stored.get((step.by, step.settings)) for step in telling)
         row = row._replace(verdicts=tuple(verdict for verdict in verdicts if verdict))
         if row.keep:
             return row
@@ -359,15 +361,20 @@ class Pool:
 
     def _verdict(self, step: StepId, slot: int, pair_id: str) -> Verdict | None:
         """The verdict of a step that the source does not keep."""
-        spoken = self._opinions_of.get(step) or self._known.get(step)
-        reason = spoken.reasons[slot] if spoken and spoken.reasons else None
+        spoken = self._tells(step)
+        reason = spoken.reasons[slot] if spoken else None
         if spoken is None or reason is None:
             return None
         keep, _ = self._meanings.meanings[spoken.opinions[slot]]
-        score, flags = spoken.score(slot), spoken.flags.get(slot, ())
-        return Verdict(
-            pair_id=pair_id, by=step.by, fingerprint=step.settings, keep=keep, score=score, reason=reason, flags=flags
+        told = {"score": spoken.score(slot), "reason": reason, "flags": spoken.flags.get(slot, ())}
+        return made(
+            Verdict, {"pair_id": pair_id, "by": step.by, "fingerprint": step.settings, "keep": keep} | told
         )
+
+    def _tells(self, step: StepId) -> Opinions | None:
+        """The opinions of a step of which the source does not keep the sentences."""
+        spoken = self._opinions_of.get(step) or self._known.get(step)
+        return spoken if spoken and spoken.reasons else None
 
     def _score(self, slot: int) -> float | None:
         return self._scored.score(slot) if self._scored else None

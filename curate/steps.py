@@ -30,6 +30,7 @@ from curate.split import SPLITS, recorded_splits, split_of
 from curate.spread import at_random, by_quota, length_group, refuse_unknown, spread_out, vectors_of
 from schemas.errors import PairsmithError, UsageError
 from schemas.functions import Identity, identity_of
+from schemas.identity import made
 from schemas.kinds import KINDS, KindName
 from schemas.project import Project
 from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, identity
@@ -410,8 +411,8 @@ class _Whole:
     def verdict(
         self, pair_id: str, keep: bool | None, score: float | None, reason: Reason, flags: tuple[str, ...] = ()
     ) -> Verdict:
-        told = {"keep": keep, "score": score, "reason": reason, "flags": flags}
-        return Verdict(pair_id=pair_id, by=self.id.by, fingerprint=self.id.settings, **told)
+        named = {"pair_id": pair_id, "by": self.id.by, "fingerprint": self.id.settings}
+        return made(Verdict, {**named, "keep": keep, "score": score, "reason": reason, "flags": flags})
 
 
 def _pair(row: Row) -> Pair:

@@ -121,7 +121,7 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
                 continue
             if foreign := _foreign_script(letters, wanted, least=_SEGMENT):
                 return rejected("mixed_language", f"the {side} text goes over into {foreign.lower()}: {quote(segment)}")
-            if len(letters) < (_SHORT if segment is text else _SEGMENT) or not any(map(str.islower, letters)):
+            if len(letters) < (_SHORT if segment is text else _SEGMENT) or not _has_lower(letters):
                 continue
             if (segment is not text and _has_stop_words(segment, wanted)) or _speaks(segment, wanted, 3):
                 continue
@@ -236,6 +236,10 @@ def _letters(text: str) -> str:
     if text.isascii():
         return text.encode().translate(None, _NO_LETTERS).decode()
     return "".join(filter(str.isalpha, text))
+
+
+def _has_lower(letters: str) -> bool:
+    return not letters.isupper() if letters.isascii() else any(map(str.islower, letters))
 
 
 _NO_LETTERS = bytes(number for number in range(128) if not chr(number).isalpha())
