@@ -21,7 +21,7 @@ _TOLD = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 150
 _ORDINALS = range(1, 32)
 _DIGITS = "〇一二三四五六七八九零"  # from 0 to 9, and another 0
 _RUNS = re.compile(f"[{_DIGITS}]{{2,}}")
-_UNSPACED = ("zh", "ja", "ko")
+_UNSPACED, _DIGIT = ("zh", "ja", "ko"), re.compile(r"\d")
 
 
 def numbers_told(folded: str, language: str) -> set[str]:
@@ -31,7 +31,7 @@ def numbers_told(folded: str, language: str) -> set[str]:
     only begins like a number counts too.
     """
     values, pattern = _table(language)
-    if pattern is None or not (_begun(language)(folded) or any(map(folded.__contains__, _DIGITS))):
+    if pattern is None or not (_begun(language)(folded) or (not folded.isascii() and any(map(folded.__contains__, _DIGITS)))):
         return set()
     years = {"".join(str(_DIGITS.index(digit) % 10) for digit in run) for run in _RUNS.findall(folded)}
     return years | {value for found in pattern.findall(folded.replace("-", " ")) for value in values[found]}
@@ -52,7 +52,7 @@ def has_number_words(language: str) -> bool:
 def dates_named(folded: str, language: str) -> Iterator[tuple[str, str, str]]:
     """Each day beside a month's name in a folded text in `language`: `1 october`, as written, the day and the month."""
     months, pattern = _dates(language)
-    if pattern is None or not any(map(folded.__contains__, months)) or not any(map(str.isdigit, folded)):
+    if pattern is None or not _DIGIT.search(folded) or not any(map(folded.__contains__, months)):
         return
     for match in pattern.finditer(folded):
         yield match[0], (match["day"] or match["after"]).lstrip("0"), months[match["month"] or match["first"]]
@@ -75,7 +75,9 @@ def weekday_made_up(folded: str, given: str, language: str, input_language: str)
     """A day of the week in a folded text that another one does not name, in full or in the letters it begins with;
     empty if there is none, or if that one tells days in other words."""
     days, pattern = _days(language)
-    if pattern is None or not (found := {days[name]: name for name in pattern.findall(folded)}):
+    if pattern is None or not any(map(folded.__contains__, days)):
+        return ""
+    if not (found := {days[name]: name for name in pattern.findall(folded)}):
         return ""
     before, _ = _days(input_language)
     told = {day for name, day in before.items() if name in given}
