@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from curate.gates.folding import REMEMBERED, fold
-from curate.gates.phrases.holding import finder, leads, placer, spelt
+from curate.gates.phrases.holding import finder, leads, matches, placer, spelt
 from curate.gates.phrases.needs import also, begins, breaks, needs
 from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
@@ -257,7 +257,7 @@ def says(language: str, name: str, folded: str) -> re.Match[str] | None:
         return None
     if not starts:
         return pattern.search(folded)
-    return next(filter(None, (pattern.match(folded, start) for start in sorted(starts))), None)
+    return next(matches(pattern, folded, starts), None)
 
 
 def is_one_of(language: str, name: str, folded: str) -> bool:

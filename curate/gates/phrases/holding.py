@@ -5,7 +5,7 @@ does not.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from curate.gates.folding import REMEMBERED
@@ -46,6 +46,15 @@ def placer(strings: Sequence[str]) -> Callable[[str], list[tuple[int, int, int]]
             return search.find_matches_as_indexes(_whole(text), overlapping=True)
 
     return placed
+
+
+def matches(pattern: re.Pattern[str], text: str, starts: Iterable[int]) -> Iterator[re.Match[str]]:
+    """What `pattern.finditer(text)` gives, if every match begins at one of `starts`."""
+    end = 0
+    for start in sorted(starts):
+        if start >= end and (match := pattern.match(text, start)):
+            yield match
+            end = match.end()
 
 
 def _whole(text: str) -> str:
