@@ -348,7 +348,7 @@ class Pool:
     ) -> Row:
         """The row with its verdicts and the reason why it is not kept."""
         owner, stored = int(self._slots.owner[slot]), {(v.by, v.fingerprint): v for v in known}
-        telling = steps if stored else filter(self._tells, steps)
+        telling = steps if stored else [step for step in self._telling if step in steps]
         verdicts = (self._verdict(step, owner, pair_id) or stored.get((step.by, step.settings)) for step in telling)
         row = row._replace(verdicts=tuple(verdict for verdict in verdicts if verdict))
         if row.keep:
@@ -361,20 +361,18 @@ class Pool:
 
     def _verdict(self, step: StepId, slot: int, pair_id: str) -> Verdict | None:
         """The verdict of a step that the source does not keep."""
-        spoken = self._tells(step)
-        reason = spoken.reasons[slot] if spoken else None
+        spoken = self._opinions_of.get(step) or self._known.get(step)
+        reason = spoken.reasons[slot] if spoken and spoken.reasons else None
         if spoken is None or reason is None:
             return None
         keep, _ = self._meanings.meanings[spoken.opinions[slot]]
         told = {"score": spoken.score(slot), "reason": reason, "flags": spoken.flags.get(slot, ())}
-        return made(
-            Verdict, {"pair_id": pair_id, "by": step.by, "fingerprint": step.settings, "keep": keep} | told
-        )
+        return made(Verdict, {"pair_id": pair_id, "by": step.by, "fingerprint": step.settings, "keep": keep} | told)
 
-    def _tells(self, step: StepId) -> Opinions | None:
-        """The opinions of a step of which the source does not keep the sentences."""
-        spoken = self._opinions_of.get(step) or self._known.get(step)
-        return spoken if spoken and spoken.reasons else None
+    @cached_property
+    def _telling(self) -> list[StepId]:
+        """The steps whose sentences the source does not keep."""
+        return [step for step, spoken in {**self._known, **self._opinions_of}.items() if spoken.reasons]
 
     def _score(self, slot: int) -> float | None:
         return self._scored.score(slot) if self._scored else None

@@ -79,7 +79,11 @@ class Slots:
         self._reasons: dict[Reason, Reason] = {}
 
     def add(
-        self, candidate: Candidate, pair_id: str | None, of: tuple[str, str] = ("", ""), reviewed: Reviewed | None = None
+        self,
+        candidate: Candidate,
+        pair_id: str | None,
+        of: tuple[str, str] = ("", ""),
+        reviewed: Reviewed | None = None,
     ) -> None:
         """`of`: the seed and the input of the pair."""
         slot = len(self.ids)

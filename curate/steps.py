@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from pydantic import ValidationError
+
 from curate.contamination import HeldOut, held_out_of
 from curate.gates import GateStep, gates_for
 from curate.gates.processes import CHUNK, Judged, judging
@@ -113,7 +115,12 @@ async def asked(pool: Pool, steps: Sequence[Named]) -> AsyncIterator[tuple[Unjud
                 if not under_way:
                     return
                 chunk, answer = under_way[0]
-                for judged in await answer:
+                try:
+                    said = await answer
+                except (PairsmithError, ValidationError):
+                    pool.source.pairs(chunk.ids)  # of a pair that is damaged the store tells
+                    raise
+                for judged in said:
                     yield chunk, judged
                 under_way.popleft()
         finally:

@@ -235,9 +235,9 @@ def may_say(language: str) -> Callable[[str], Mapping[str, Collection[int]]]:
     def lists(folded: str) -> Mapping[str, Collection[int]]:
         found, anywhere = dict[str, list[int]](), list(_USUAL)
         for number, start, _ in placed(folded):
-            for name, begins in lists_of[number]:
+            for name, leading in lists_of[number]:
                 found.setdefault(name, []).append(start)
-                if not begins:
+                if not leading:
                     anywhere.append(name)
         return found | dict.fromkeys(anywhere, ())
 
