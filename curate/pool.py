@@ -274,14 +274,18 @@ class Pool:
     def by_input(self, *, verdicts: bool = False, several: bool = False) -> Iterator[tuple[Row, ...]]:
         """The rows with a pair, together where seed and input are the same, in the order of the pool; on request with
         their verdicts and the reason why they are not kept, and only where there are several rows or people decided."""
-        groups: dict[int, list[int]] = {}
-        for slot in np.flatnonzero(self._slots.is_first & (self._keep >= 0)).tolist():
-            groups.setdefault(int(self._slots.input[slot]), []).append(slot)
+        slots = np.flatnonzero(self._slots.is_first & (self._keep >= 0))
+        _, first, group = np.unique(self._slots.input[slots], return_index=True, return_inverse=True)
+        order = np.argsort(first[group], kind="stable")  # inputs as they first come, and their rows in order
+        sizes = np.bincount(group)[np.argsort(first)]
+        slots = slots[order]
         if several:
-            groups = {i: g for i, g in groups.items() if len(g) > 1 or g[0] in self._slots.reviewed}
-        rows = self._stream((slot for group in groups.values() for slot in group), verdicts=verdicts)
-        for group in groups.values():
-            yield tuple(islice(rows, len(group)))
+            begins = slots[np.cumsum(sizes) - sizes]
+            wanted = (sizes > 1) | np.isin(begins, list(self._slots.reviewed))
+            slots, sizes = slots[np.repeat(wanted, sizes)], sizes[wanted]
+        rows = self._stream(slots, verdicts=verdicts)
+        for size in sizes.tolist():
+            yield tuple(islice(rows, size))
 
     def usual_gap(self) -> float:
         """The standard deviation of scores within inputs; 0 where no input has two."""
