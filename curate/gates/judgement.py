@@ -99,9 +99,10 @@ def sides(pair: Pair) -> tuple[tuple[Side, str], ...]:
 
     A person's own terse seed is never judged by its form: it is what users type.
     """
-    if (known := pair.__dict__.get("_sides")) is None:  # every gate asks; a pair never changes
+    known: tuple[tuple[Side, str], ...] = pair.__dict__.get("_sides", ())
+    if not known:  # every gate asks; a pair never changes
         origin, known = pair.origin, (("output", pair.output),)
         if origin.by == "generated" and origin.generator == "backward":
-            known = (*known, ("input", pair.input))
+            known = (("output", pair.output), ("input", pair.input))
         pair.__dict__["_sides"] = known
-    return known  # type: ignore[no-any-return]
+    return known
