@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions, deviation_within
+from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions, deviation_within, grouped
 from curate.review.decision import Decision
 from curate.rows import (
     DUPLICATE,
@@ -274,15 +274,8 @@ class Pool:
     def by_input(self, *, verdicts: bool = False, several: bool = False) -> Iterator[tuple[Row, ...]]:
         """The rows with a pair, together where seed and input are the same, in the order of the pool; on request with
         their verdicts and the reason why they are not kept, and only where there are several rows or people decided."""
-        slots = np.flatnonzero(self._slots.is_first & (self._keep >= 0))
-        _, first, group = np.unique(self._slots.input[slots], return_index=True, return_inverse=True)
-        order = np.argsort(first[group], kind="stable")  # inputs as they first come, and their rows in order
-        sizes = np.bincount(group)[np.argsort(first)]
-        slots = slots[order]
-        if several:
-            begins = slots[np.cumsum(sizes) - sizes]
-            wanted = (sizes > 1) | np.isin(begins, list(self._slots.reviewed))
-            slots, sizes = slots[np.repeat(wanted, sizes)], sizes[wanted]
+        with_pair = np.flatnonzero(self._slots.is_first & (self._keep >= 0))
+        slots, sizes = grouped(with_pair, self._slots.input, self._slots.reviewed if several else None)
         rows = self._stream(slots, verdicts=verdicts)
         for size in sizes.tolist():
             yield tuple(islice(rows, size))
@@ -370,8 +363,9 @@ class Pool:
         if spoken is None or reason is None:
             return None
         keep, _ = self._meanings.meanings[spoken.opinions[slot]]
+        named = {"pair_id": pair_id, "by": step.by, "fingerprint": step.settings, "keep": keep}
         told = {"score": spoken.score(slot), "reason": reason, "flags": spoken.flags.get(slot, ())}
-        return made(Verdict, {"pair_id": pair_id, "by": step.by, "fingerprint": step.settings, "keep": keep} | told)
+        return made(Verdict, named | told)
 
     @cached_property
     def _telling(self) -> list[StepId]:
