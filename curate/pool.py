@@ -297,13 +297,11 @@ class Pool:
             known = self.source.verdicts(id_.hex() for id_ in out if id_)
             for slot in slots:
                 id_ = self._slots.ids[slot]
-                yield (
-                    self._failed(slot)
-                    if id_ is None
-                    else self._with_verdicts(
-                        slot, self._row(slot, None), id_.hex(), known.get(id_.hex(), ()), self.steps
-                    )
-                )
+                if id_ is None:
+                    yield self._failed(slot)
+                    continue
+                said = known.get(id_.hex(), ())
+                yield self._with_verdicts(slot, self._row(slot, None), id_.hex(), said, self.steps)
 
     def _failed(self, slot: int) -> Row:
         candidate = self._slots.candidate(slot)
