@@ -140,6 +140,11 @@ class Seed(Record):
         return self.text if self.text is not None else self.messages[-1].content if self.messages else ""
 
     @property
+    def file(self) -> str:
+        """The file of its source, without the number of the row."""
+        return self.source.rpartition(":")[0] or self.source
+
+    @property
     def system(self) -> str | None:
         """The system prompt that came with its messages."""
         first = self.messages[0] if self.messages else None

@@ -13,6 +13,7 @@ from pairsmith.receipt import recording
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import InputError, NoWork
+from schemas.files import sha256
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Counts, Usage
@@ -53,7 +54,6 @@ def evaluate(
         say("starting the models")
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
         from train.judged import judges_of, warnings
-        from train.results import sha256
         from train.verdict import verdict
 
         def open_teacher(asked: TeacherSettings) -> AbstractAsyncContextManager[Endpoint]:
