@@ -112,7 +112,6 @@ class FacetsShown:
     reviewed: dict[str, int]
 
 
-_FLAGS = COLUMNS.index("flags")
 _CUBE = ("state", "reason", "step", "split", "generator", "reviewed")
 _Cube = list[tuple[Any, ...]]
 
@@ -238,7 +237,8 @@ class RowsView:
 
 
 def _shown(values: tuple[Any, ...]) -> RowShown:
-    return RowShown(*values[:_FLAGS], values[_FLAGS].split(), *values[_FLAGS + 1 :])
+    named = zip(COLUMNS, values, strict=True)
+    return RowShown(*(value.split() if name == "flags" else value for name, value in named))
 
 
 def _select(

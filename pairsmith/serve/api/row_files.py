@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 
-from pairsmith.serve.rows_view import COLUMNS, RowShown
+from pairsmith.serve.rows_projection import COLUMNS
+from pairsmith.serve.rows_view import RowShown
 
 CSV_COLUMNS = ("id", "state", "code", "reason", "score", "split", "generator", "input", "output")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
