@@ -28,7 +28,7 @@ from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
 from train.base_model import Base, find_base, load_chat, load_for_training, unpack_if_small
-from train.dataset import Data, Dataset, Row, dataset_of, refuse_leaks, usable, weighted
+from train.dataset import Data, Dataset, Row, dataset_of, refuse_contaminated, usable, weighted
 from train.mask import assert_completion_only, plain_preview
 from train.merge import chosen
 from train.model_card import model_card
@@ -95,7 +95,7 @@ def tune(
     if finished := read_result(folder):
         return finished.model_copy(update={"reused": True})
     chat = load_chat(base, settings.template_arguments)
-    refuse_leaks(dataset)
+    refuse_contaminated(dataset)
     start = _supervised(base, dataset, settings, out_dir, progress, asked) if settings.objective == "dpo" else None
     if start and start.planned_steps is not None:
         return start
