@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from schemas.errors import InputError
+from schemas.identity import made
 from schemas.records import Json, Seed
 from schemas.spec import SeedSource
 from synth.columns import MAX_CHARS, Cells, Fault, SeedProblem, checked, inside, joined, plain_text
@@ -166,10 +167,10 @@ def seed_of(source: SeedSource, cells: Cells, where: str) -> Seed | Fault:
         for part in (text, reference):
             if isinstance(part, Fault):
                 return part
-        return Seed(text=text, reference=reference or None, **shared)
+        return made(Seed, {**shared, "text": text, "reference": reference or None})
     found = exchange(cells, several=source.kind == "conversation")
     if isinstance(found, Fault):
         return found
     if source.kind == "pair" and len(found.asked) == 1:
-        return Seed(text=found.asked[0].content, reference=found.answer, **shared)
+        return made(Seed, {**shared, "text": found.asked[0].content, "reference": found.answer})
     return Seed(messages=found.asked, reference=found.answer, **shared)

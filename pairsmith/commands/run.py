@@ -107,6 +107,9 @@ def _ended(project: Project, store: Store, outcome: RunOutcome) -> list[Renderab
     if outcome.report:
         closing.append(("report", str(project.folder / outcome.report)))
     if outcome.until:
-        return [facts([*closing, ("go on", f"`pairsmith run`: {outcome.until} is next")])]
+        has_rows = outcome.until in ("generate", "curate") or outcome.counts.accepted
+        next_ = f"`pairsmith run`: {outcome.until} is next"
+        none = "no row is accepted, so nothing can be trained: `pairsmith rows --state rejected` says why"
+        return [facts([*closing, ("go on", next_ if has_rows else none)])]
     measured = next(receipt for receipt in reversed(store.receipts("evaluate")) if receipt.ok)
     return [*tables(project, EvaluateOutcome.of(measured)), "", facts(closing)]

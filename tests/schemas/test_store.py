@@ -95,7 +95,7 @@ def test_every_kind_of_record_comes_back_as_it_was_written(store_url: str) -> No
     with Store.open(store_url, write=False) as store:
         assert [s.text for s in store.seeds()] == ["ö\x1f\n", "b"]
         assert [c.attempt for c in store.calls("k")] == [1, 2]
-        assert store.call_index() == {"k": [(1, "empty"), (2, "ok")]}
+        assert store.call_index() == {"k": ((1, "empty"), (2, "ok"))}
         assert store.pairs([kept.id]) == store.pairs() == store.find_pair(kept.id[:6]) == [kept]
         (found,) = store.verdicts([kept.id])[kept.id]
         assert found.score is not None

@@ -570,7 +570,7 @@ def test_a_finish_reason_that_nobody_knows_stops_the_run_until_it_is_declared(tm
             with pytest.raises(TeacherError, match=r"'Done_Deal'.*teacher\.finish_reasons = \[\"Done_Deal\"\]"):
                 await ledger.complete(chat("a dog"), PLAIN)
             ((rows,),) = [store.call_index().values()]
-            assert rows == [(1, "unknown_finish")]
+            assert rows == ((1, "unknown_finish"),)
 
         for settings in ({}, {}, {"retry_failed": True}):
             with_ledger(teacher, tmp_path, stopped, **settings)
