@@ -40,8 +40,8 @@ class AnswerForm:
         """That of a spec's task. Raises SpecError or PromptError for a schema that cannot bind answers."""
         if task.answer_schema is None:
             return cls(task.labels)
-        model = model_of(task, folder)
-        return cls(task.labels, _schema(task.answer_schema, folder), model and model[0])
+        schema, model = _schema(task.answer_schema, folder), model_of(task, folder)
+        return cls(task.labels, schema, model and model[0])
 
     @cached_property
     def asked(self) -> Json | None:

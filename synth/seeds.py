@@ -21,6 +21,9 @@ from synth.columns import MAX_CHARS, Cells, Fault, SeedProblem, checked, inside,
 from synth.seed_rows import object_rows, rows_of, shown
 from synth.turns import exchange
 
+_NONE: Json = {}  # one for all seeds that have none: an empty one takes as much memory as a short text
+_USES: dict[str, Json] = {}
+
 __all__ = ["MAX_CHARS", "SeedProblem", "SeedReading", "read_held", "read_seeds"]
 
 
@@ -152,7 +155,7 @@ def seed_of(source: SeedSource, cells: Cells, where: str) -> Seed | Fault:
     parts = inside(source, cells)
     if isinstance(parts, Fault):
         return parts
-    cells, columns = parts, dict[str, str]()
+    cells, columns = parts, dict[str, str]() if source.extra else _NONE
     for name in source.extra:
         text = plain_text(cells.get(name))
         if isinstance(text, Fault):
@@ -160,7 +163,7 @@ def seed_of(source: SeedSource, cells: Cells, where: str) -> Seed | Fault:
         columns[name] = text
     if source.input is not None:
         cells = {**cells, "input" if source.imported else "text": joined(source, cells)}
-    meta = {"use": source.use} if source.use else {}
+    meta = _NONE if source.use is None else _USES.setdefault(source.use, {"use": source.use})
     shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": meta, "columns": columns}
     if not source.imported:
         text, reference = checked(cells.get("text")), plain_text(cells.get("reference") if source.reference else None)

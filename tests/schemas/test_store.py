@@ -157,6 +157,9 @@ def test_seeds_that_left_the_files_are_kept_but_no_longer_active(store_url: str)
         store.set_active_seeds([seed("c"), seed("a")])
         assert [s.text for s in store.seeds()] == ["c", "a"]
         assert {s.text for s in store.seeds(active=False)} == {"a", "b", "c"}
+        assert list(store.active_seeds()) == store.seeds()
+        few = store.active_seeds([seed("c").id])
+        assert (len(few), [(s.text, s.id) for s in few]) == (1, [("a", seed("a").id)])
         store.set_active_seeds([])
         assert store.seeds() == []
 
