@@ -61,7 +61,7 @@ def test_a_teacher_that_says_the_same_twice_tells_nothing_of_other_seeds(
 def test_no_more_rows_are_told_than_the_selection_lets_through(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """`curate.select.rows` counts rows to train on, in the whole run and not in the pilot; the test split stays whole."""
+    """`curate.select.rows` counts rows to train on, of the whole run, not of the pilot; the test split stays whole."""
     project = make_project(teacher.url, MANY)
     chosen = ["--set", "curate.select.rows=10"]
     told = project.json("forecast", *chosen)["facts"]
