@@ -79,8 +79,12 @@ def _tell_seeds_apart(project: Project, seeds: Sequence[Seed]) -> None:
     would get the others' answers."""
     from synth.generators import Backward, Forward
 
-    ways = [(Forward, project.spec.generate.forward), (Backward, project.spec.generate.backward)]
-    for kind in (kind for kind, settings in ways if settings.enabled):
+    generate = project.spec.generate
+    ways: dict[type[Forward] | type[Backward], bool] = {
+        Forward: generate.forward.enabled,
+        Backward: generate.backward.enabled,
+    }
+    for kind in (kind for kind, enabled in ways.items() if enabled):
         some = [seed for seed in seeds if seed.kind in kind.takes][:_LOOKED_AT]
         if len(some) < 2:
             continue

@@ -100,11 +100,11 @@ def generate(
         result = GenerateResult()
         # From here on they are read where they are kept, a page at a time: in memory they are what grows with rows.
         wanted = frozenset(seed.id for seed in seeds) if len(seeds) < len(splits) else None
-        seeds = store.active_seeds(seed.id for seed in splits if wanted is not None and seed.id not in wanted)
-        reading.seeds, splits = [], []
+        streamed = store.active_seeds(seed.id for seed in splits if wanted is not None and seed.id not in wanted)
+        reading.seeds, splits, seeds = [], [], []
         asking = Asking(project, store, asked, progress, say, stop or Stopping(), retry_failed, live)
         try:
-            run(ask(asking, seeds, record, result))
+            run(ask(asking, streamed, record, result))
         finally:
             record.outcome = replace(
                 record.outcome,
