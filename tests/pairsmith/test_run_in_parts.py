@@ -26,13 +26,16 @@ def test_a_run_in_parts_does_what_one_run_does(project: Project, teacher: Loopba
     assert not project.json("status")["stages"][2]["done"], "nobody has reviewed, nor gone on without people"
 
 
-def test_where_no_row_is_accepted_training_is_not_next(make_project: Callable[..., Project]) -> None:
-    """Every answer is rejected: what is left to do is to see why."""
-    with LoopbackTeacher(lambda ask: says(*(f"too short {ask.number} {i}" for i in range(ask.n)))) as teacher:
+def test_where_no_row_can_be_trained_on_training_is_not_next(make_project: Callable[..., Project]) -> None:
+    """Every row that was accepted is a test row: what is left to do is to see why."""
+    with LoopbackTeacher(answer) as teacher:
         project = make_project(teacher.url)
-        done = project.run("run", "--no-review", "--until", "train")
+        test = ("--set", "seeds.0.use=test", "--set", "generate.backward.enabled=false")
+        done = project.run("run", "--no-review", "--until", "train", *test)
+        trained = project.run("run", "--no-review", "--until", "train")
     assert "train is next" not in done.stdout
-    assert "no row is accepted" in done.stdout + done.stderr
+    assert "there is no row to train on" in done.stdout + done.stderr
+    assert "train is next" in trained.stdout
 
 
 def test_parts_that_leave_no_stage_are_refused(project: Project) -> None:
