@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+import prompts
 from schemas.errors import PromptError, SpecError
 from schemas.project import Project
 from schemas.records import Messages, Seed
-from schemas.spec import Spec
+from schemas.spec import BackwardSettings, ForwardSettings, Spec
 from schemas.spec.train import TrainSettings
 
 if TYPE_CHECKING:
     from synth.ledger import Ledger
 
-_LOOKED_AT, _LEAST_APART = 1_000, 0.9  # seeds, and the share of them that a prompt has to tell apart
+_LOOKED_AT, _ALIKE = 1_000, 0.1  # seeds, and the share of them that may be asked about in the words of another
 _LEAST_RATE, _MOST_RATE = 1e-6, 1e-2
 _SCORERS = ("auto", "pmi", "judge", "similarity", "none")
 
@@ -80,19 +82,19 @@ def _tell_seeds_apart(project: Project, seeds: Sequence[Seed]) -> None:
     from synth.generators import Backward, Forward
 
     generate = project.spec.generate
-    ways: dict[type[Forward] | type[Backward], bool] = {
-        Forward: generate.forward.enabled,
-        Backward: generate.backward.enabled,
+    ways: dict[type[Forward] | type[Backward], ForwardSettings | BackwardSettings] = {
+        Forward: generate.forward,
+        Backward: generate.backward,
     }
-    for kind in (kind for kind, enabled in ways.items() if enabled):
-        some = [seed for seed in seeds if seed.kind in kind.takes][:_LOOKED_AT]
-        if len(some) < 2:
+    for kind, settings in ways.items():
+        some = list(islice({seed.text: seed for seed in seeds if seed.kind in kind.takes}.values(), _LOOKED_AT))
+        if len(some) < 2 or not (settings.enabled and _loads(settings.prompt, project.folder)):
             continue
         way = kind.of(project, cast("Ledger", None))  # questions are made, not asked
         by_question: dict[Messages, list[Seed]] = {}
         for seed in some:
             by_question.setdefault(tuple(way.questions(seed)[0][0].messages), []).append(seed)
-        if len(by_question) < _LEAST_APART * len(some):
+        if len(some) - len(by_question) > max(1, _ALIKE * len(some)):
             one, other, *_ = max(by_question.values(), key=len)
             raise PromptError(
                 f"asks {len(by_question):,} different questions about {len(some):,} seeds: {one.source} and "
@@ -101,6 +103,15 @@ def _tell_seeds_apart(project: Project, seeds: Sequence[Seed]) -> None:
                 why="They would get the same answers.",
                 fix=f"Write the whole seed into it: {{{{ {'input' if kind is Forward else 'output'} }}}}.",
             )
+
+
+def _loads(prompt: str, folder: Path) -> bool:
+    """Whether there is such a prompt; that there is none is told by whoever needs it."""
+    try:
+        prompts.load(prompt, folder)
+    except PromptError:
+        return False
+    return True
 
 
 def _score(project: Project, seeds: Sequence[Seed]) -> None:
