@@ -77,8 +77,8 @@ def _roots(folder: Path | None) -> list[Path]:
     if folder is None or (folder / "prompts").resolve() == _OURS:
         return [_OURS]
     own = folder / "prompts"
-    for path in sorted(folder.iterdir()) if folder.is_dir() and not own.is_dir() else ():
-        if path.name.lower() in ("prompt", "prompts") and path.is_dir() and any(path.glob("*/*.jinja")):
+    for path in () if own.is_dir() else (folder / name for name in ("prompt", "Prompt", "Prompts", "PROMPTS")):
+        if any(path.glob("*/*.jinja")):
             raise _misnamed(path, f"Rename it to {own}.")
     for path in sorted(own.iterdir()) if own.is_dir() else ():
         if _NO_PROMPT.fullmatch(path.name) or path.name == "__pycache__":
