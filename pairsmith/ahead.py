@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple
 
 import prompts
 from schemas.errors import PromptError, SpecError
@@ -15,9 +15,6 @@ from schemas.project import Project
 from schemas.records import Messages, Seed
 from schemas.spec import BackwardSettings, ForwardSettings, Spec
 from schemas.spec.train import TrainSettings
-
-if TYPE_CHECKING:
-    from synth.ledger import Ledger
 
 _LOOKED_AT, _ALIKE = 1_000, 0.1  # seeds, and the share of them that may be asked about in the words of another
 _LEAST_RATE, _MOST_RATE = 1e-6, 1e-2
@@ -90,7 +87,7 @@ def _tell_seeds_apart(project: Project, seeds: Sequence[Seed]) -> None:
         some = list(islice({seed.text: seed for seed in seeds if seed.kind in kind.takes}.values(), _LOOKED_AT))
         if len(some) < 2 or not (settings.enabled and _loads(settings.prompt, project.folder)):
             continue
-        way = kind.of(project, cast("Ledger", None))  # questions are made, not asked
+        way = kind.of(project, None)
         by_question: dict[Messages, list[Seed]] = {}
         for seed in some:
             by_question.setdefault(tuple(way.questions(seed)[0][0].messages), []).append(seed)
