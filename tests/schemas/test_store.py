@@ -95,7 +95,7 @@ def test_every_kind_of_record_comes_back_as_it_was_written(store_url: str) -> No
     with Store.open(store_url, write=False) as store:
         assert [s.text for s in store.seeds()] == ["ö\x1f\n", "b"]
         assert [c.attempt for c in store.calls("k")] == [1, 2]
-        assert store.call_index() == {"k": [(1, "empty"), (2, "ok")]}
+        assert store.call_index() == {"k": ((1, "empty"), (2, "ok"))}
         assert store.pairs([kept.id]) == store.pairs() == store.find_pair(kept.id[:6]) == [kept]
         (found,) = store.verdicts([kept.id])[kept.id]
         assert found.score is not None
@@ -157,6 +157,9 @@ def test_seeds_that_left_the_files_are_kept_but_no_longer_active(store_url: str)
         store.set_active_seeds([seed("c"), seed("a")])
         assert [s.text for s in store.seeds()] == ["c", "a"]
         assert {s.text for s in store.seeds(active=False)} == {"a", "b", "c"}
+        assert list(store.active_seeds()) == store.seeds()
+        few = store.active_seeds([seed("c").id])
+        assert (len(few), [(s.text, s.id) for s in few]) == (1, [("a", seed("a").id)])
         store.set_active_seeds([])
         assert store.seeds() == []
 
