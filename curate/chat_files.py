@@ -125,7 +125,7 @@ def _schedule(settings: TrainSettings) -> str:
 
 
 def _warmup_steps(settings: TrainSettings, counts: Mapping[str, int]) -> int:
-    """Steps, not a share: transformers 5 knows no `warmup_ratio`, and transformers 4 takes no share as `warmup_steps`."""
+    """Steps, not a share: transformers 5 knows no `warmup_ratio`, transformers 4 no share as `warmup_steps`."""
     steps = math.ceil(math.ceil(counts.get("train", 0) / settings.batch) / settings.accumulation)
     return math.ceil(math.ceil(steps * settings.epochs) * settings.warmup)
 

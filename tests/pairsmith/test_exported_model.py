@@ -131,9 +131,9 @@ def test_an_adapter_is_not_merged_into_another_base(made: Made) -> None:
     whole = config.read_text()
     config.write_text(json.dumps({**json.loads(whole), "rms_norm_eps": 0.1}))
     try:
-        with Store.open(Store.url_for(made.project)) as store:
-            with pytest.raises(PairsmithError, match="was trained on another base"):
-                export(made.project, store, out=made.out, gguf=("f16",))
+        refused = pytest.raises(PairsmithError, match="was trained on another base")
+        with Store.open(Store.url_for(made.project)) as store, refused:
+            export(made.project, store, out=made.out, gguf=("f16",))
     finally:
         config.write_text(whole)
     assert (made.out / "gguf" / "images-f16.gguf").is_file()
