@@ -96,8 +96,6 @@ def tune(
         return finished.model_copy(update={"reused": True})
     chat = load_chat(base, settings.template_arguments)
     refuse_contaminated(dataset)
-    if settings.objective != "sft":
-        _refuse_settings(settings, dataset)
     start = _supervised(base, dataset, settings, out_dir, progress, asked) if settings.objective == "dpo" else None
     if start and start.planned_steps is not None:
         return start
@@ -178,6 +176,7 @@ def _supervised(
     """The adapter that DPO goes on from."""
     if not dataset.preferences:
         raise no_preferences(settings)
+    _refuse_settings(settings, dataset)
     without = {"objective", "beta", "dpo_learning_rate", "dpo_epochs"}
     supervised = TrainSettings.model_validate(settings.model_dump(exclude=without))
     start = tune(base, dataset, supervised, out_dir, progress, merge=False, asked=asked)
