@@ -12,6 +12,7 @@ Of a conversation only the last answer is learned, as here. The test split is ne
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,7 +94,7 @@ def _axolotl(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, st
 
     config = {
         **_lora(settings),
-        "base_model": settings.base,
+        "base_model": _base(settings),
         "adapter": "qlora" if settings.method == "qlora" else "lora",
         "load_in_4bit": settings.method == "qlora",
         "load_in_8bit": settings.method == "lora-8bit",
@@ -105,7 +106,7 @@ def _axolotl(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, st
         "gradient_accumulation_steps": settings.accumulation,
         "num_epochs": settings.epochs,
         "learning_rate": settings.learning_rate,
-        "lr_scheduler": settings.schedule,
+        "lr_scheduler": _schedule(settings),
         "warmup_ratio": settings.warmup,
         "optimizer": "adamw_torch",
         "seed": settings.seed,
@@ -113,6 +114,20 @@ def _axolotl(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, st
         "output_dir": "out",
     }
     return {"config.yml": _yaml(config)}
+
+
+def _base(settings: TrainSettings) -> str:
+    return "HuggingFaceTB/SmolLM2-135M-Instruct" if settings.base == "embedded" else settings.base
+
+
+def _schedule(settings: TrainSettings) -> str:
+    return "constant_with_warmup" if settings.schedule == "constant" else settings.schedule
+
+
+def _warmup_steps(settings: TrainSettings, counts: Mapping[str, int]) -> int:
+    """Steps, not a share: transformers 5 knows no `warmup_ratio`, transformers 4 no share as `warmup_steps`."""
+    steps = math.ceil(math.ceil(counts.get("train", 0) / settings.batch) / settings.accumulation)
+    return math.ceil(math.ceil(steps * settings.epochs) * settings.warmup)
 
 
 def _lora(settings: TrainSettings) -> Json:
@@ -138,7 +153,7 @@ def _llama_factory(settings: TrainSettings, counts: Mapping[str, int]) -> dict[s
         for split in counts
     }
     config = {
-        "model_name_or_path": settings.base,
+        "model_name_or_path": _base(settings),
         "stage": "sft",
         "do_train": True,
         "finetuning_type": "lora",
@@ -157,8 +172,8 @@ def _llama_factory(settings: TrainSettings, counts: Mapping[str, int]) -> dict[s
         "gradient_accumulation_steps": settings.accumulation,
         "num_train_epochs": settings.epochs,
         "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": "constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
-        "warmup_ratio": settings.warmup,
+        "lr_scheduler_type": _schedule(settings),
+        "warmup_steps": _warmup_steps(settings, counts),
         "seed": settings.seed,
         "bf16": True,
         "output_dir": "out",
@@ -175,7 +190,7 @@ model, tokenizer = FastLanguageModel.from_pretrained(
     "{base}", max_seq_length={max_length}, load_in_4bit={four_bit}
 )
 model = FastLanguageModel.get_peft_model(
-    model, r={r}, lora_alpha={alpha}, lora_dropout={dropout}, random_state={seed}
+    model, r={r}, lora_alpha={alpha}, lora_dropout={dropout}, random_state={seed}{target_modules}
 )
 data = load_dataset("json", data_files={files})
 trainer = SFTTrainer(
@@ -190,7 +205,9 @@ trainer = SFTTrainer(
         gradient_accumulation_steps={accumulation},
         num_train_epochs={epochs:g},
         learning_rate={learning_rate:g},
-        warmup_ratio={warmup:g},
+        lr_scheduler_type="{schedule}",
+        warmup_steps={warmup_steps},
+        eval_strategy="{eval_strategy}",
         seed={seed},
         report_to="none",
     ),
@@ -203,7 +220,16 @@ tokenizer.save_pretrained("out/adapter")
 
 def _unsloth(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
     files = json.dumps({split: f"{split}.jsonl" for split in counts})
-    fields = {**dict(settings), "four_bit": settings.method == "qlora", "files": files}
+    fields = {
+        **dict(settings),
+        "base": _base(settings),
+        "four_bit": settings.method == "qlora",
+        "files": files,
+        "target_modules": f",\n    target_modules={json.dumps(settings.targets)}" if settings.targets else "",
+        "schedule": _schedule(settings),
+        "warmup_steps": _warmup_steps(settings, counts),
+        "eval_strategy": "epoch" if "validation" in counts else "no",
+    }
     return {"train.py": _UNSLOTH.format(**fields)}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import prompts
+from curate.split import asked_of, brings_output, seed_split
 from schemas.errors import PromptError, SpecError
 from schemas.project import Project
 from schemas.records import Messages, Seed
@@ -26,6 +27,14 @@ class Look(NamedTuple):
 
     about: str
     at: Callable[[], object]
+
+
+def refuse_base(project: Project) -> None:
+    """Raise SpecError for a base or a way of training that this machine cannot have."""
+    if project.spec.train.base != "embedded" or project.spec.train.asks_for_more:
+        from train.base_check import refuse_unfit
+
+        refuse_unfit(project.spec.train, project.folder)
 
 
 def refuse_ahead(project: Project, seeds: Sequence[Seed]) -> None:
@@ -52,6 +61,8 @@ def looks(project: Project, seeds: Sequence[Seed]) -> Iterator[Look]:
     yield Look("score", lambda: _score(project, seeds))
     if spec.curate.nli is not None:
         yield Look("nli", lambda: _named_model(folder, spec.curate.nli or "", "curate.nli"))
+    yield Look("training", lambda: _preferences(spec, seeds))
+    yield Look("training", lambda: _patience(spec, seeds))
 
 
 def doubtful(spec: Spec) -> Iterator[tuple[str, str]]:
@@ -65,7 +76,7 @@ def doubtful(spec: Spec) -> Iterator[tuple[str, str]]:
                 f"train.{name} = {rate:g} is far from what adapters learn with, 1e-5 to 1e-3",
                 f"With it the loss {loss}; leave the key out for {usual:g}.",
             )
-    if train.objective != "sft" and spec.asks_teacher and forward.enabled and forward.n == 1:
+    if train.objective != "sft" and spec.review.enabled and spec.asks_teacher and forward.enabled and forward.n == 1:
         yield (
             f"train.objective = '{train.objective}' learns which of two answers to one input is better, and "
             "generate.forward.n = 1 makes one",
@@ -124,6 +135,34 @@ def _score(project: Project, seeds: Sequence[Seed]) -> None:
         )
     if score.model not in _SCORERS:
         _named_model(project.folder, score.model, "curate.score.model", _SCORERS)
+
+
+def _preferences(spec: Spec, seeds: Sequence[Seed]) -> None:
+    """Refuse to learn from preferences where no input can have two answers, and nobody judges one."""
+    asked = [seed.asked for seed in seeds if brings_output(seed)]
+    forward = spec.generate.forward
+    several = len({*asked}) < len(asked) or (
+        forward.enabled and forward.n > 1 and any(asked_of(seed) and not brings_output(seed) for seed in seeds)
+    )
+    if spec.train.objective == "sft" or spec.review.enabled or several or not seeds:
+        return
+    raise SpecError(
+        f"'{spec.train.objective}' learns from preferences, and here no input has two answers to choose between.",
+        where="train.objective",
+        why="Training would stop there, after the answers were paid for.",
+        fix="Set generate.forward.n to 2 or more, have people review rows (review.enabled), or train with 'sft'.",
+    )
+
+
+def _patience(spec: Spec, seeds: Sequence[Seed]) -> None:
+    if spec.train.patience is None or not seeds or any(seed_split(seed, spec.split) == "validation" for seed in seeds):
+        return
+    raise SpecError(
+        "it waits for a validation loss to fall, and no seed falls into the validation split.",
+        where="train.patience",
+        why="Training would stop there, after the answers were paid for.",
+        fix="Raise split.validation, or take train.patience out.",
+    )
 
 
 def _named_model(folder: Path, name: str, key: str, words: Sequence[str] = ()) -> None:

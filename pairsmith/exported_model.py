@@ -39,7 +39,7 @@ def write(
     """Write the adapter of `artifact` into the folder `out`. Raises NoWork where it is gone, MissingDependency for a
     kind of GGUF that cannot be written here, before anything is written, and InputError for weights that are not those
     that were trained."""
-    from train.base_model import find_base
+    from train.base_model import base_of
     from train.gguf import refuse_missing
     from train.merge import merged_folder
     from train.results import read_result, refuse_changed
@@ -52,7 +52,7 @@ def write(
     refuse_missing(gguf, say)
     is_qlora, written = trained.settings.method == "qlora", {"adapter": "adapter"}
     if is_qlora or gguf:
-        base = find_base(project.spec.train.base, project.folder, revision=project.spec.train.revision)
+        base = base_of(trained, project.spec.train, project.folder)
     if is_qlora:
         merged = merged_folder(base, trained)
         trained = read_result(source) or trained

@@ -181,8 +181,9 @@ def _seeds(project: Project) -> Iterator[Check]:
         yield Check("seeds", "warn", f"{what}; {unused}", f"The first: {first.where}: {first.what}")
     else:
         yield Check("seeds", "ok", what)
-    yield from _ahead(project, reading.seeds)
-    yield from _enough(with_splits(reading.seeds, project.spec.split, _known_seeds(project)), project)
+    seeds = with_splits(reading.seeds, project.spec.split, _known_seeds(project))
+    yield from _ahead(project, seeds)
+    yield from _enough(seeds, project)
 
 
 def _ahead(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:

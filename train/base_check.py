@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,7 +14,7 @@ from schemas.errors import InputError, MissingDependency, PairsmithError, SpecEr
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
-from train.base_model import hub_error
+from train.base_model import compute_dtype, hub_error
 from train.models import Machine, billions_in, fitting_method, machine, training_gib
 
 _SMALL_FILES = (
@@ -71,10 +72,12 @@ def check_base(settings: TrainSettings, project_folder: Path) -> Iterator[Fact]:
         raise MissingDependency(
             "the base model was not looked at.", fix="Install the packages: pip install 'pairsmith[train]'"
         ) from None
-    try:
-        unsloth_backend.refuse_unfit(settings)
-    except PairsmithError as error:
-        yield Fact("training", "fail", error.what, error.fix or "")
+    for refuse in (unsloth_backend.refuse_unfit, refuse_packing, lambda asked: compute_dtype(asked.precision)):
+        try:
+            if settings.asks_for_more:
+                refuse(settings)
+        except PairsmithError as error:
+            yield Fact("training", "fail", error.what, error.fix or "")
     if settings.base == "embedded":
         yield Fact("base", "ok", "SmolLM2-135M-Instruct, 0.135 billion parameters: for small, narrow tasks")
         return
@@ -87,6 +90,22 @@ def check_base(settings: TrainSettings, project_folder: Path) -> Iterator[Fact]:
     yield _serving(_config(looked.folder))
     yield _memory(settings, looked.billions, machine())
     yield _licence(looked.licence)
+
+
+def refuse_packing(settings: TrainSettings) -> None:
+    """Raises InputError for packed preferences, MissingDependency where rows cannot be packed."""
+    if not settings.packing:
+        return
+    if settings.objective != "sft":
+        raise InputError("train.packing is for supervised fine-tuning only.", fix="Take train.packing out.")
+    import torch
+
+    if not (torch.cuda.is_available() and find_spec("flash_attn")):
+        raise MissingDependency(
+            "train.packing needs a CUDA GPU and the package flash-attn.",
+            why="Without it the rows of a pack would see each other.",
+            fix="Take train.packing out; rows are padded only to the longest of their batch.",
+        )
 
 
 def _look(settings: TrainSettings, project_folder: Path) -> Looked | Fact:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import MissingDependency, PairsmithError
 from schemas.files import sha256
@@ -16,6 +16,9 @@ from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
 from train.models import billions_in
+
+if TYPE_CHECKING:
+    from train.results import TrainResult
 
 _WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "*.model", "vocab.json")
@@ -49,6 +52,19 @@ def find_base(base: str, project_folder: Path, progress: Progress = unseen, revi
     hash_ = hash_model(folder)
     billions_in(folder)  # a file that is cut is known before it is loaded
     return Base(name, folder, hash_)
+
+
+def base_of(trained: TrainResult, settings: TrainSettings, project_folder: Path) -> Base:
+    """The base that `settings` name, which has to be the one that the adapter was trained on. Raises PairsmithError if
+    it is another, and what `find_base` does."""
+    base = find_base(settings.base, project_folder, revision=settings.revision)
+    if base.hash != trained.base_hash:
+        raise PairsmithError(
+            f"the adapter {trained.adapter_id} was trained on another base than train.base = '{settings.base}'.",
+            why="It would be put on weights that it does not fit.",
+            fix="Train again, or name in train.base and train.revision what it was trained on.",
+        )
+    return base
 
 
 def _fetch(hub_id: str, revision: str | None) -> Path:

@@ -25,7 +25,7 @@ from curate.near_duplicates import contaminated
 from curate.split import asked_of, distinct_questions, held_out_inputs, held_out_outputs, seed_split
 from prompts.answer_form import AnswerForm
 from schemas.blocking import run
-from schemas.errors import NoWork, PairsmithError, UsageError
+from schemas.errors import NoWork, UsageError
 from schemas.files import replaced
 from schemas.kinds import KINDS
 from schemas.money import total
@@ -35,7 +35,7 @@ from schemas.records import Pair, Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings
 from schemas.store import Store
 from schemas.store.latest import latest
-from train.base_model import Base, find_base
+from train.base_model import Base, base_of
 from train.checks import Check, Checks, checks_for, checks_of
 from train.dataset import Data, Row, dataset_of, refuse_contaminated
 from train.intervals import Interval
@@ -173,8 +173,7 @@ def plan_evaluation(
     trained on another base.
     """
     spec = project.spec
-    base = find_base(spec.train.base, project.folder, revision=spec.train.revision)
-    _refuse_another_base(spec, base, trained)
+    base = base_of(trained, spec.train, project.folder)
     checks = checks or checks_for(spec, project.folder)
     if KINDS[spec.task.kind].needs and seeds and all(seed.reference is not None for seed in seeds):
         checks = replace(checks, exact=True)
@@ -248,15 +247,6 @@ def watched_seeds(store: Store, spec: Spec) -> list[Seed]:
     """Validation inputs, at most as many as tell where the tuned model fails."""
     watched = [seed for seed in store.seeds() if asked_of(seed) and seed_split(seed, spec.split) == "validation"]
     return sorted(watched, key=lambda seed: seed.id)[:_WATCHED]
-
-
-def _refuse_another_base(spec: Spec, base: Base, trained: TrainResult) -> None:
-    if base.hash != trained.base_hash:
-        raise PairsmithError(
-            f"the adapter {trained.adapter_id} was trained on another base than train.base = '{spec.train.base}'.",
-            why="It would be put on weights that it does not fit.",
-            fix="Train again.",
-        )
 
 
 def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettings | None) -> Models:

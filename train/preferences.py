@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import NoWork
+from schemas.errors import InputError, NoWork
 from schemas.records import Split
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
@@ -79,6 +79,12 @@ def trainer_of_preferences(
 
     kept, long = tokenised(dataset.preferences, chat, settings.max_length, "train")
     measured, also_long = tokenised(dataset.preferred, chat, settings.max_length, "validation")
+    if settings.patience is not None and not measured:
+        raise InputError(
+            f"train.patience waits for validation preferences, and none fits into train.max_length ="
+            f" {settings.max_length} tokens.",
+            fix="Raise train.max_length, or take train.patience out.",
+        )
     given = arguments(_in_its_own(settings), folder, model.dtype, validate=bool(measured))
     if start is None:
         adapted = new_adapter(model, settings)

@@ -15,11 +15,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import InputError, MissingDependency, NoWork, PairsmithError, StoreFull
+from schemas.errors import InputError, NoWork, PairsmithError, StoreFull
 from schemas.failpoints import failpoint
 from schemas.files import replaced_folder
 from schemas.progress import Asked, Progress, unasked, unseen
@@ -27,6 +26,7 @@ from schemas.records import content_id, identity
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
+from train.base_check import refuse_packing
 from train.base_model import Base, find_base, load_chat, load_for_training, unpack_if_small
 from train.dataset import Data, Dataset, Row, dataset_of, refuse_contaminated, usable, weighted
 from train.mask import assert_completion_only, plain_preview
@@ -176,6 +176,7 @@ def _supervised(
     """The adapter that DPO goes on from."""
     if not dataset.preferences:
         raise no_preferences(settings)
+    _refuse_settings(settings, dataset)
     without = {"objective", "beta", "dpo_learning_rate", "dpo_epochs"}
     supervised = TrainSettings.model_validate(settings.model_dump(exclude=without))
     start = tune(base, dataset, supervised, out_dir, progress, merge=False, asked=asked)
@@ -185,22 +186,12 @@ def _supervised(
 
 def _refuse_settings(settings: TrainSettings, dataset: Dataset) -> None:
     measured = dataset.validation if settings.objective == "sft" else dataset.preferred
-    if settings.objective != "sft" and settings.packing:
-        raise InputError("train.packing is for supervised fine-tuning only.", fix="Take train.packing out.")
+    refuse_packing(settings)
     if settings.patience is not None and not measured:
         raise InputError(
-            "train.patience needs validation rows, and there are none.",
+            "train.patience needs validation rows (preferences, for dpo and orpo), and there are none.",
             fix="Raise split.validation, or take train.patience out.",
         )
-    if settings.packing:
-        import torch
-
-        if not (torch.cuda.is_available() and find_spec("flash_attn")):
-            raise MissingDependency(
-                "train.packing needs a CUDA GPU and the package flash-attn.",
-                why="Without it the rows of a pack would see each other.",
-                fix="Take train.packing out; rows are padded only to the longest of their batch.",
-            )
 
 
 def _trainer_of_rows(

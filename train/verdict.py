@@ -129,16 +129,24 @@ def _gaps(evaluation: Evaluation, other: SystemResult) -> list[Comparison]:
 
 def _against(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
     numbers = _numbers(_gaps(evaluation, other))
-    inputs = "is 1 test input" if evaluation.seeds == 1 else f"are {evaluation.seeds} test inputs"
+    there = f"there {'is 1 test input' if evaluation.seeds == 1 else f'are {evaluation.seeds} test inputs'}"
+    if (both := _compared(evaluation, other)) < evaluation.seeds:
+        there = f"tuned and {other.label} both answered {both} of {evaluation.seeds} test inputs"
     sentences = {
         "better": f"tuned passes more often than {other.label} ({numbers})",
         "worse": f"{other.label} passes more often than tuned, without any training ({numbers})",
         "tie": f"{other.label} passes about as often without any training ({numbers})",
         "unclear": f"tuned and {other.label} are not told apart, nor alike ({numbers})",
-        "few": f"there {inputs}, and fewer than {LEAST_TEST_INPUTS} prove nothing",
+        "few": f"{there}, and fewer than {LEAST_TEST_INPUTS} prove nothing",
         "not measured": f"tuned and {other.label} were not both measured: one gave no whole answer",
     }
     return sentences[how]
+
+
+def _compared(evaluation: Evaluation, other: SystemResult) -> int:
+    """The test inputs on which tuned is compared with `other`, where some lack an answer of either."""
+    gaps = (gap.difference for gap in _gaps(evaluation, other))
+    return min((gap.seeds for gap in gaps if gap), default=evaluation.seeds)
 
 
 def _flip(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
@@ -147,7 +155,7 @@ def _flip(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
         return _WHOLE.format(other.label)
     if how in ("few", "unclear"):
         more = [gap.more_inputs for gap in gaps if gap.more_inputs]
-        lacking = max(LEAST_TEST_INPUTS - evaluation.seeds, min(more, default=evaluation.seeds))
+        lacking = max(LEAST_TEST_INPUTS - _compared(evaluation, other), min(more, default=evaluation.seeds))
         inputs = "is 1 more test input" if lacking == 1 else f"are about {lacking} more test inputs"
         if how == "few":
             return f"there {inputs}"

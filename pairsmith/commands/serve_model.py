@@ -23,7 +23,7 @@ def command(session: Session, host: str, port: int) -> None:
     from pairsmith.stages.evaluate import latest_adapter
     from schemas.blocking import run
     from schemas.errors import UsageError
-    from train.base_model import find_base
+    from train.base_model import base_of
     from train.local_model import serving, tuned_model
 
     project = session.project()
@@ -37,8 +37,7 @@ def command(session: Session, host: str, port: int) -> None:
             raise UsageError(f"--host {host!r} names no address ({error.strerror}).", fix=fix) from None
         if taken:
             raise UsageError(f"port {port} is taken.", fix="Stop what listens there, or choose another with --port.")
-    train = project.spec.train
-    base = find_base(train.base, project.folder, revision=train.revision)
+    base = base_of(trained, project.spec.train, project.folder)
     local, _ = tuned_model(base, base.folder, trained)
 
     async def serve() -> None:

@@ -15,7 +15,7 @@ from curate.rows import DUPLICATE
 from curate.split import most_test_inputs, seed_split
 from curate.steps import CERTIFIED, SELECTED, SPLIT, best, id_of, steps_for
 from pairsmith import teachers
-from pairsmith.ahead import refuse_ahead
+from pairsmith.ahead import refuse_ahead, refuse_base
 from pairsmith.outcome import ForecastOutcome, GenerateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import Asking, ask, clear, generated_from, ledgers_of, say_shortages, seeds_of
@@ -79,6 +79,7 @@ def forecast(
     generate = generate.model_copy(update={"accepted": None, "forward": forward, "backward": backward})
     whole = project.spec.model_copy(update={"generate": generate})
     piloted = replace(project, spec=whole)
+    refuse_base(project)
     with recording(project, store, "forecast", ForecastOutcome()) as record:
         _, splits = seeds_of(project, store, say)
         short = say_shortages(say, project, splits)

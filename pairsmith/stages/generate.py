@@ -18,7 +18,7 @@ from curate.gates.personal import counted
 from curate.redaction import treated
 from curate.split import brings_output, give_splits, shortages
 from pairsmith import plan, teachers
-from pairsmith.ahead import doubtful, refuse_ahead
+from pairsmith.ahead import doubtful, refuse_ahead, refuse_base
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.standard_input import piped
@@ -70,10 +70,7 @@ def generate(
             where="seeds",
             fix="Pipe the seeds in, as in `cat seeds.txt | pairsmith run`.",
         )
-    if project.spec.train.base != "embedded":
-        from train.base_check import refuse_unfit
-
-        refuse_unfit(project.spec.train, project.folder)
+    refuse_base(project)
     with recording(project, store, "generate", GenerateOutcome()) as record:
         inputs = plan.inputs_of("generate", project, store, stdin=True)
         if not (retry_failed or live) and (before := _done_before(project, store, inputs)) is not None:

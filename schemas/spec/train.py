@@ -73,6 +73,11 @@ class TrainSettings(Section):
     dpo_learning_rate: float = added(default=2e-5, gt=0)
     dpo_epochs: float = added(default=1, gt=0)
 
+    @property
+    def asks_for_more(self) -> bool:
+        """Whether it names what not every machine has."""
+        return self.backend != "trl" or self.packing or self.precision != "auto"
+
     @field_validator("template_arguments")
     @classmethod
     def _are_names(cls, arguments: dict[str, Any]) -> dict[str, Any]:

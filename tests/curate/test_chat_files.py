@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,47 @@ def test_what_stands_beside_can_be_read(written: tuple[str, Path]) -> None:
         elif path.name == "dataset_info.json":
             described = json.loads(text)
             assert [one["file_name"] for one in described.values()] == ["train.jsonl", "validation.jsonl"]
+
+
+def _fields(package: str, file: str) -> set[str]:
+    """The annotated names in a module's classes, read and not imported."""
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        pytest.skip(f"{package} comes with the train extra")
+    tree = ast.parse(Path(found.origin).with_name(file).read_text(encoding="utf-8"))
+    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    return {
+        each.target.id
+        for node in classes
+        for each in node.body
+        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+    }
+
+
+def test_what_trainers_are_told_is_what_they_know(dataset: Path, tmp_path: Path) -> None:
+    """transformers 5 no longer knows `warmup_ratio`: a script that names it ends with an error, and LLaMA-Factory
+    refuses the file. Every setting that is theirs is a field of the transformers that is installed, warm-up in steps,
+    which every version takes."""
+    known = _fields("transformers", "training_args.py")
+    settings = TrainSettings(method="lora", batch=1, epochs=10, schedule="constant", targets=("q_proj",))
+    for name in ("llama-factory", "unsloth"):
+        write_chat_files(dataset, name, tmp_path / name, settings)
+    script = ast.parse((tmp_path / "unsloth" / "train.py").read_text())
+    calls = {node.func.id: node for node in ast.walk(script) if isinstance(node, ast.Call) and hasattr(node.func, "id")}
+    given = {one.arg: ast.literal_eval(one.value) for one in calls["SFTConfig"].keywords}
+    assert set(given) - known == {"max_length"}
+    assert given["warmup_steps"] == 2, "a tenth of 2 rows, ten times"
+    assert (given["lr_scheduler_type"], given["eval_strategy"]) == ("constant_with_warmup", "epoch")
+    assert "target_modules=['q_proj']" in ast.unparse(script)
+    lines = (tmp_path / "llama-factory" / "config.yaml").read_text().splitlines()
+    config = {key: json.loads(value) for key, value in (line.split(": ", 1) for line in lines)}
+    assert config["warmup_steps"] == 2
+    of_its_own = {
+        *("model_name_or_path", "stage", "finetuning_type", "lora_rank", "lora_alpha", "lora_dropout", "lora_target"),
+        *("dataset_dir", "dataset", "eval_dataset", "template", "mask_history", "cutoff_len"),
+    }
+    assert set(config) - known == of_its_own
+    assert config["model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct", "`embedded` is our word"
 
 
 def test_without_validation_rows_nothing_names_them(tmp_path: Path, dataset: Path) -> None:

@@ -33,6 +33,11 @@ WRONG = {
     'curate.contamination.files=["bench.jsonl"]': (4, "there is no file 'bench.jsonl'"),
     'review.gold="gold.jsonl"': (4, "gold.jsonl: cannot be read"),
     'evaluate.user=["nofile:right"]': (3, "no module 'nofile'"),
+    "train.objective=dpo review.enabled=false generate.forward.n=1": (3, "no input has two answers"),
+    "train.objective=orpo review.enabled=false generate.forward.n=1": (3, "no input has two answers"),
+    "train.patience=2 split.validation=0": (3, "no seed falls into the validation split"),
+    "train.packing=true": (3, "needs a CUDA GPU and the package flash-attn"),
+    "train.precision=float16": (3, "needs a GPU"),
 }
 
 
@@ -49,7 +54,7 @@ def test_what_a_later_stage_would_refuse_costs_no_request(folder: Path, wrong: s
     the first request, with the sentence and the exit code of the stage that needs them."""
     code, sentence = WRONG[wrong]
     with LoopbackTeacher(lambda ask: says("A boat.")) as teacher:
-        project = Project(folder, [f"teacher.url={teacher.url}", "teacher.model=loopback", wrong])
+        project = Project(folder, [f"teacher.url={teacher.url}", "teacher.model=loopback", *wrong.split()])
         for stage in (project.generate, project.forecast):
             with pytest.raises(PairsmithError) as caught:
                 stage()
@@ -96,7 +101,7 @@ def test_what_is_hardly_meant_is_told_before_answers_are_paid_for(
 @pytest.mark.parametrize("wrong", WRONG)
 def test_doctor_says_it_too(folder: Path, wrong: str) -> None:
     """`doctor` fails on the same names, each told once."""
-    said = [f"{check.what} {check.fix}" for check in findings(folder, (wrong,)) if check.state == "fail"]
+    said = [f"{check.what} {check.fix}" for check in findings(folder, wrong.split()) if check.state == "fail"]
     assert len([line for line in said if WRONG[wrong][1] in line]) == 1, said
 
 

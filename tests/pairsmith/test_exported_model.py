@@ -14,7 +14,7 @@ pytest.importorskip("trl", reason="training needs the train extra")
 from pairsmith.outcome import ExportOutcome
 from pairsmith.stages.evaluate import latest_adapter
 from pairsmith.stages.export import export, summary
-from schemas.errors import InputError, MissingDependency
+from schemas.errors import InputError, MissingDependency, PairsmithError
 from schemas.project import Project
 from schemas.records import Artifact
 from schemas.store import Store
@@ -123,6 +123,20 @@ def test_weights_that_were_changed_after_they_were_measured_are_not_exported(mad
     finally:
         weights.write_bytes(whole)
     assert (made.out / "adapter" / "adapter_model.safetensors").read_bytes() == whole
+
+
+def test_an_adapter_is_not_merged_into_another_base(made: Made) -> None:
+    """A base that was changed after training would make a model that nobody measured; the last export stays."""
+    config = made.project.folder / "tiny-llama" / "config.json"
+    whole = config.read_text()
+    config.write_text(json.dumps({**json.loads(whole), "rms_norm_eps": 0.1}))
+    try:
+        refused = pytest.raises(PairsmithError, match="was trained on another base")
+        with Store.open(Store.url_for(made.project)) as store, refused:
+            export(made.project, store, out=made.out, gguf=("f16",))
+    finally:
+        config.write_text(whole)
+    assert (made.out / "gguf" / "images-f16.gguf").is_file()
 
 
 def test_an_evaluation_that_is_cut_is_a_sentence(made: Made) -> None:

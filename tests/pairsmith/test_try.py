@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -106,6 +107,21 @@ def test_an_input_that_is_empty_is_no_answer(folder: Path, given: list[str], lin
     done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     assert "TEXT" in done.stderr
+    assert not done.stdout
+
+
+@pytest.mark.parametrize("command", ["try", "serve-model"])
+def test_an_adapter_is_not_put_on_another_base(folder: Path, tmp_path: Path, command: str) -> None:
+    """Whoever changes train.base after training is told so, and gets no answers of a model that nobody trained."""
+    another = tmp_path / "another"
+    shutil.copytree(folder / "tiny-llama", another)
+    config = json.loads((another / "config.json").read_text())
+    (another / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
+    given = ["a fox"] if command == "try" else []
+    asked = pairsmith(command, *given, "--project", str(folder), "--set", f"train.base={another}")
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 1, done.stderr
+    assert "was trained on another base" in done.stderr
     assert not done.stdout
 
 

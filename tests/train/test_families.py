@@ -28,6 +28,12 @@ ANSWERS = (
     "</think>x",
 )
 ASKED = [{"role": "system", "content": "Rewrite it."}, {"role": "user", "content": "a fox"}]
+CONVERSATIONS = (
+    [{"role": "user", "content": "a fox"}],
+    [*ASKED, {"role": "assistant", "content": "a red fox"}, {"role": "user", "content": "and two crabs"}],
+    [{"role": "system", "content": ""}, {"role": "user", "content": "a fox\n"}],
+    [{"role": "system", "content": "„ß“ 日本語 🙂"}, {"role": "user", "content": '\n\n{{ 7 * 7 }} It\'s e\u0301 "狐"'}],
+)
 ARCHITECTURES = list({family.architecture: family for family in FAMILIES}.values())
 
 by_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
@@ -68,7 +74,10 @@ def test_whoever_applies_the_exported_template_asks_the_same_bytes(family: Famil
     served: Any = AutoTokenizer.from_pretrained(tmp_path)
     today = {"strftime_now": lambda form: "tomorrow", "date_string": "tomorrow"}
     text = chat.prompt(ASKED)
-    assert served.apply_chat_template(ASKED, tokenize=False, add_generation_prompt=True) == text
+    for messages in (ASKED, *CONVERSATIONS):
+        asked = served.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        assert asked == chat.prompt(messages)
+        assert all(message["content"].strip() in asked for message in messages)
     if "date_string is defined" not in str(family.text):
         assert served.apply_chat_template(ASKED, tokenize=False, add_generation_prompt=True, **today) == text
     assert Chat(served).tokenizer.chat_template == chat.tokenizer.chat_template

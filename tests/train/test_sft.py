@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -211,52 +210,6 @@ def test_the_settings_that_people_expect_are_taken(tiny_base: Base, tmp_path: Pa
     with pytest.raises(MissingDependency, match="flash-attn"):
         tuned(tiny_base, tmp_path, packing=True)
     assert tuned(tiny_base, tmp_path, method="lora-8bit", epochs=1).steps == 3
-
-
-_RUN = """
-import os, signal, sys
-from pathlib import Path
-from tests.train.tiny import rows, settings
-from train.base_model import Base, hash_model
-from train.dataset import Dataset
-from train.sft import tune
-
-def killed_at_the_fifth_step(stage, numbers):
-    if numbers["done"] == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-base, out = map(Path, sys.argv[1:])
-dataset = Dataset("dataset-1", rows(12), rows(4, start=12))
-tune(Base("tiny-llama", base, hash_model(base)), dataset, settings(dropout=0.1), out, killed_at_the_fifth_step)
-"""
-
-
-def test_a_killed_run_goes_on_to_the_same_adapter(tiny_base: Base, tmp_path: Path) -> None:
-    """kill -9 in the middle: no adapter is there; the next run goes on from the checkpoint, makes the same steps as a
-    run that nobody killed (dropout and order of rows too), and clears the rest away."""
-    from safetensors.torch import load_file
-
-    out = tmp_path / "killed"
-    ended = subprocess.run(
-        [sys.executable, "-c", _RUN, str(tiny_base.folder), str(out)],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        timeout=200,
-        check=False,
-    )
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
-    assert all(path.name.startswith(".") for path in out.iterdir())
-    steps: list[int] = []
-    seen = lambda stage, numbers: steps.append(numbers["done"])  # noqa: E731
-    resumed = tune(tiny_base, DATASET, settings(dropout=0.1), out, seen)
-    assert set(steps) == {4, 5, 6}
-    assert sorted(path.name for path in out.iterdir()) == [resumed.adapter_id]
-    whole = tune(tiny_base, DATASET, settings(dropout=0.1), tmp_path / "whole")
-    assert [step.step for step in resumed.curve] == [1, 2, 3, 4, 5, 6]
-    assert [step.loss for step in resumed.curve] == pytest.approx([step.loss for step in whole.curve], abs=0.02)
-    assert [m.step for m in resumed.validation] == [m.step for m in whole.validation]
-    one, other = (load_file(Path(result.folder) / "adapter_model.safetensors") for result in (resumed, whole))
-    assert max(float((weights - other[name]).abs().max()) for name, weights in one.items()) < 0.01
 
 
 _FULL = """

@@ -98,6 +98,19 @@ def test_few_inputs_are_not_enough_evidence() -> None:
     assert seen.flips_when == ("there are about 8 more test inputs",)
 
 
+def test_inputs_that_one_did_not_answer_do_not_count() -> None:
+    """25 inputs of which few-shot answered 17 are 17 for that comparison, and the verdict does not say "there are 25"
+    and that this is fewer than 20."""
+    seen = evaluation(inputs=25, tuned=1.0)
+    answered = [o.model_copy(update={"answered": o.system != "few-shot" or o.seed_id < "s017"}) for o in seen.outputs]
+    of = [{mode: [o for o in answered if (o.system, o.mode) == (name, mode)] for mode in MODES} for name in NAMES]
+    found = verdict(seen.model_copy(update={"outputs": tuple(answered), "comparisons": against_the_rest(of)}))
+    assert found.decision == "not enough evidence"
+    few = "tuned and few-shot both answered 17 of 25 test inputs, and fewer than 20 prove nothing"
+    assert few in found.because
+    assert found.flips_when == ("there are about 3 more test inputs",)
+
+
 def test_a_lead_that_the_test_does_not_confirm_is_not_enough_evidence() -> None:
     """It is no tie: ten points on 40 inputs may be a gain."""
     seen = verdict(evaluation(inputs=40, tuned=0.7, **{"few-shot": 0.5}))
