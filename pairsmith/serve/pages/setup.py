@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.teachers import teacher_wish, test_teacher
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
-from pairsmith.serve.pages import checks, chosen, words
+from pairsmith.serve.pages import checks, chosen, meanwhile, words
 from pairsmith.serve.pages.columns import LINES, ROLES, sources
 from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, save_keys
 from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
@@ -31,7 +32,6 @@ from schemas.errors import PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.money import dollars
 from schemas.project import Project
-from schemas.spec.task import TaskSettings
 from synth.columns import SeedProblem
 
 router = page_router()
@@ -142,7 +142,7 @@ def _setup(
         now=now,
         spec=spec,
         seeds=seeds,
-        task=_task(spec.task),
+        task=_task(now.project),
         sources=sources(now.project),
         roles=ROLES,
         lines=LINES,
@@ -153,6 +153,7 @@ def _setup(
         teachers=who_could_answer({row["host"] for row in allowed}),
         hosts=[row for row in allowed if row["by"]],
         typed=_typed(now.project, step, form),
+        seen=meanwhile.marks(spec),
         preview=PreviewOutcome.of(preview) if preview else None,
         preview_at=preview.started if preview else None,
         asked_since=now.asked_since(preview),
@@ -162,10 +163,18 @@ def _setup(
     )
 
 
-def _task(task: TaskSettings) -> list[tuple[str, str]]:
-    """What kind of task it is, with what its kind needs."""
+def _task(project: Project) -> list[tuple[str, str]]:
+    """What kind of task it is, with what its kind needs; a schema that is code is not looked into."""
+    from prompts.answer_schema import load_schema
+
+    task = project.spec.task
     told = [("task", f"{task.kind}: {KINDS[task.kind].about}"), ("language", task.language)]
     told += [("labels", ", ".join(task.labels))] if task.labels else []
+    if task.answer_schema:
+        with suppress(PairsmithError):
+            schema = {} if ":" in task.answer_schema else load_schema(project.folder / task.answer_schema)
+            keys = ", ".join(schema.get("properties", ()))
+            told += [("records", f"{keys} ({task.answer_schema})" if keys else task.answer_schema)]
     return told + ([("into", task.to)] if task.to else [])
 
 
@@ -274,13 +283,16 @@ def _forecast(of: ForecastOutcome) -> dict[str, Any]:
 
     def between(name: str, shown: Any) -> str | None:
         found = whole.get(name)
-        return f"{shown(max(0, found['low']))} to {shown(found['high'])}" if found else None
+        if not found:
+            return None
+        low, high = shown(max(0, found["low"])), shown(found["high"])
+        return low if low == high else f"{low} to {high}"
 
     return {
         "seeds": of.seeds,
         "pilot": of.pilot_seeds,
         "usd": between("usd", dollars),
-        "minutes": between("minutes", lambda m: f"{m:.0f}" if m >= 1 else "1"),
+        "minutes": between("minutes", lambda m: f"{m:.0f}" if m >= 1 else "under 1"),
         "rows": between("rows", count),
     }
 
@@ -295,6 +307,7 @@ async def save(caller: Editor, project: str, step: str, request: Request) -> Res
 async def _saved(request: Request, caller: Caller, project: str, step: str, form: FormData) -> Response:
     texts = _texts(form)
     try:
+        meanwhile.check(request.app.state.workspace.project(project).spec, step, texts.get("seen"))
         if step == "seeds":
             file = form.get("file")
             upload = None if file is None or isinstance(file, str) else file
@@ -313,7 +326,8 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
                 says = f"{tried.says.rstrip('.')}{named}."
                 form = with_model(form, tried.models)
                 return _setup(request, caller, project, tested=says, step=step, form=form)
-            save_keys(request, caller, project, teacher_keys(texts))
+            before = request.app.state.workspace.project(project).spec.teacher
+            save_keys(request, caller, project, teacher_keys(texts, before))
         elif step == "style":
             save_keys(request, caller, project, _style_keys(form.multi_items()))
         elif step in checks.STEPS:

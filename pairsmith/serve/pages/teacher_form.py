@@ -12,6 +12,7 @@ from pairsmith.serve.network import host_of
 from pairsmith.serve.pages.run import positive
 from pairsmith.teacher_search import APIS, EMBEDDED, LOCAL
 from schemas.errors import UsageError
+from schemas.spec import TeacherSettings
 
 PRICES = {"price_in": "usd_per_million_prompt_tokens", "price_out": "usd_per_million_completion_tokens"}
 
@@ -44,13 +45,20 @@ def with_model(form: FormData, models: Sequence[str]) -> FormData:
     return FormData([*((name, value) for name, value in form.multi_items() if name != "model"), ("model", models[0])])
 
 
-def teacher_keys(texts: Mapping[str, str]) -> dict[str, Any]:
-    """The keys of the spec that the form sets. Raises UsageError."""
+def teacher_keys(texts: Mapping[str, str], before: TeacherSettings) -> dict[str, Any]:
+    """The keys of the spec that the form sets. Prices that stood there for the teacher `before` are not those of
+    another one, and a server on this machine costs nothing unless somebody says so. Raises UsageError."""
     url, model, key_env = teacher_of(texts)
     if not model:
-        raise UsageError("the model is missing.", where="model", fix="Write its name; Test lists those that are there.")
+        raise UsageError("the model is missing.", fix="Write its name; Test lists those that are there.")
     keys: dict[str, Any] = {"teacher.url": url, "teacher.model": model, "teacher.key_env": key_env or None}
-    return keys | {f"teacher.{key}": _price(texts[name]) for name, key in PRICES.items() if name in texts}
+    same, free = (url, model) == (before.url, before.model), url in dict(LOCAL).values()
+    for name, key in PRICES.items():
+        if name in texts:
+            price = _price(texts[name])
+            price = price if same or price != getattr(before, key) else None
+            keys[f"teacher.{key}"] = 0.0 if price is None and free else price
+    return keys
 
 
 def _price(text: str) -> float | None:
