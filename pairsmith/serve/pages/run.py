@@ -118,7 +118,8 @@ def _figures(
 
 def _ended(now: Snapshot) -> list[tuple[str, str, str]]:
     c = now.counts
-    judged = now.counted is not None and now.counted.command != "generate"
+    # A curation that was stopped has counted its rows and judged none.
+    judged = now.counted is not None and now.counted.command != "generate" and c.rows_in > c.waiting + c.failed
     of = f"of {count(c.rows_in)} rows" if judged else "not judged yet" if now.counted else ""
     return [
         ("accepted", count(c.accepted) if judged else "—", of),
