@@ -331,10 +331,13 @@ def _room(outputs: Sequence[str]) -> list[str]:
 
 
 def _language(texts: Sequence[str]) -> str:
-    import py3langid
-
     sample = " ".join(texts)[:20_000]
-    found = str(py3langid.classify(sample)[0]) if len(sample) >= 200 else "en"
+    if len(sample) < 200:
+        return "en"
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    # One of our own, which goes with the call: the library's would keep 70 MB in a server for as long as that runs.
+    found = str(LanguageIdentifier.from_model_file(MODEL_FILE).classify(sample)[0])
     return found if len(found) == 2 else "en"  # "zxx" are texts in no language
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -315,3 +317,18 @@ def test_broken_lines_among_pairs_cost_themselves_alone(tmp_path: Path) -> None:
     assert refused.returncode == 4
     assert "notes.jsonl:2: is not valid JSON" in refused.stderr
     assert not (tmp_path / "other").exists()
+
+
+def test_looking_at_a_file_leaves_no_model_behind(tmp_path: Path) -> None:
+    """The language of a table is told by 70 MB of tables, which go again: a server that looks at a file for somebody
+    would keep them for good."""
+    (tmp_path / "a.csv").write_text(GERMAN_TICKETS, encoding="utf-8")
+    code = (
+        "import gc, pathlib, sys\n"
+        "from pairsmith.own_file import guess, spec_text\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        "assert 'language = \"de\"' in spec_text(path, guess(path), 'mine')\n"
+        "from py3langid.langid import LanguageIdentifier\n"
+        "assert not [one for one in gc.get_objects() if isinstance(one, LanguageIdentifier)]\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.csv")], check=True, cwd=ROOT)
