@@ -154,7 +154,7 @@ def moving(job: Job | None) -> Moving | None:
     told = job.progress
     numbers = told.get("numbers", told)
     pace = told.get("pace") or {}
-    per_s = pace.get("done_per_s") if pace.get("seconds", 0) >= _PACE_S else None
+    per_s = pace.get("done_per_s") if pace.get("seconds", _PACE_S) >= _PACE_S else None
     return Moving(
         stage=str(told.get("stage") or job.stage or job.command),
         per_min=60 * per_s if per_s else None,

@@ -69,10 +69,11 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
     at = moving(job)
     c, spent = now.counts, now.spent
     each = per_row(spent, c.accepted)
-    training = now.last("train")
+    training, judged = now.last("train"), now.last("curate")
     figures = [
-        ("rows accepted", count(c.accepted) if now.last("curate") else "—", f"of {count(c.rows_in)}, "
-         f"{share_of(c.accepted, c.rows_in)}" if c.rows_in else "not generated yet"),
+        ("rows accepted", count(c.accepted) if judged else "—",
+         f"of {count(c.rows_in)}, {share_of(c.accepted, c.rows_in)}" if judged and c.rows_in
+         else f"of {count(c.rows_in)}, not judged yet" if c.rows_in else "not generated yet"),
         ("spent on teachers", words.spent(now), f"{dollars(each)} an accepted row" if each else "nothing asked yet"),
         ("answers of people", count(now.store.review_count() if now.store else 0), "kept in the store"),
         ("last trained", words.ago(training.started) if training else "—",

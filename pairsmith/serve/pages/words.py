@@ -228,8 +228,8 @@ def run(
         gate = ((job.answer or {}).get("facts") or {}).get("gate")
         no_certificate = gate == "uncertified" and step is not None and step.stage == "train"
         why = job.note if no_certificate else step and step.why
-        if step is not None and step.stage == "curate":
-            return f"{capital(step.why)}; going on counts it anew."
+        if step is not None and step.why == "people have answered since":
+            return "People have answered since; going on counts their answers."
         return f"{capital(why or 'People are asked now')}."
     if job.state == "failed":
         problem = job.problem or {}
