@@ -178,6 +178,16 @@ def test_a_file_of_records_needs_no_schema(service: Service, kind: str) -> None:
         assert schema["properties"] == {"produkt": {"type": "string"}, "nummer": {"type": "integer"}}
 
 
+def test_a_sentence_on_a_file_has_the_file_in_it(service: Service) -> None:
+    """What is wrong with a file, at which line, is one sentence on a page: its subject is the place, which a command
+    line writes before it."""
+    table = "question,answer\nwo ist meine Lampe,sie ist unterwegs, dauert aber nicht länger\n".encode("cp1252")
+    sent: dict[str, Any] = {"data": {"name": "excel"}, "files": {"file": ("t.csv", table)}}
+    page = service.browser("owner").post("/new", **sent)
+    assert page.status_code == 422
+    assert "<strong>t.csv:2 is not UTF-8: byte" in page.text
+
+
 def test_what_the_first_page_calls_enough_is_enough() -> None:
     """The number of inputs that it names gives a new project the test inputs that an evaluation asks for."""
     spec = tomllib.loads((Path(pairsmith.__file__).parent / "starter/pairsmith.toml").read_text())
