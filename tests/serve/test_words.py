@@ -102,7 +102,7 @@ def test_before_anything_is_judged_nothing_is_rejected() -> None:
     assert judged == [("accepted", "0", "of 60 rows"), ("rejected", "60", "each with a reason")]
     job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now())
     assert words.sign_of_life(job) == "it has only just begun"
-    assert words.sign_of_life(dataclasses.replace(job, state="queued")).startswith("asked for ")
+    assert words.sign_of_life(job.model_copy(update={"state": "queued"})).startswith("asked for ")
 
 
 def test_what_takes_long_is_named() -> None:
@@ -115,6 +115,21 @@ def test_what_takes_long_is_named() -> None:
     assert moves("generate", done) == "Asking people has begun.", "what is done does not go on"
     assert moves("generate", done, no_review=True) == "Training has begun."
     assert moves("generate", {"done": 6, "total": 60}).startswith("Generating: 6 of 60 rows asked")
+
+
+def test_what_a_run_without_people_has_made_is_done() -> None:
+    """The plan holds training open where nobody was asked; of a run that asks nobody the page says that what comes next
+    has begun, and not that its last step goes on."""
+    progress = {"stage": "train", "numbers": {"done": 15, "total": 15}}
+    job = Job(id="1", project="a", command="run", options=JobOptions(no_review=True), by="ann", state="running",
+              created=now(), started=now(), progress=progress)  # fmt: skip
+    trained = Receipt(command="train", ok=True, counts=Counts(), seconds=1, started=now(), spec_hash="")
+    stages = (PlannedStage("review", False, "not run yet"), PlannedStage("train", False, "after review"),
+              PlannedStage("evaluate", False, "after review"))  # fmt: skip
+    of = Snapshot("a", Project(Path(), SPEC), None, stages, (), ())
+    assert words.run(of, job, moving(job), None, None) == "Training, step 15 of 15."
+    done = dataclasses.replace(of, receipts=(trained,))
+    assert words.run(done, job, moving(job), None, None) == "Evaluating has begun."
 
 
 def test_a_base_that_is_another_system_too_is_a_base() -> None:

@@ -252,9 +252,11 @@ def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None,
     if at is None:
         began = "the run" if job.command == "run" else _VERBS.get(job.command, job.command)
         return f"{capital(began)} has begun."
-    skipped = "review" if job.options.no_review else ""
-    left = [stage.stage for stage in of.stages if not stage.done and stage.stage != skipped]
-    if job.command == "run" and left and at.done == at.total and at.stage in {s.stage for s in of.stages if s.done}:
+    # What this job has made is done, also where the plan, which knows of no job without review, waits for people.
+    made = {r.command for r in of.receipts if r.ok and job.started and r.started >= job.started}
+    done = {stage.stage for stage in of.stages if stage.done} | made | ({"review"} if job.options.no_review else set())
+    left = [stage.stage for stage in of.stages if stage.stage not in done]
+    if job.command == "run" and left and at.done == at.total and at.stage in done:
         return f"{capital(_VERBS[left[0]])} has begun."  # its process loads what it needs, and has not reported yet
     if at.stage.startswith("train"):
         steps = f" step {count(at.done)} of {count(at.total)}" if at.total else ""
