@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.pairsmith.conftest import ROOT
 from tests.serve.served import Served
 
 openai = pytest.importorskip("openai")
@@ -83,41 +81,3 @@ def test_a_file_becomes_a_model_that_is_talked_to(trained: tuple[Served, Any, An
     assert chunks[-1].usage == whole.usage
     base = client.chat.completions.create(model=names[0], **question, temperature=0)
     assert base.choices[0].message.content not in ("", whole.choices[0].message.content)
-
-
-def test_the_model_of_a_job_stays_its_own(trained: tuple[Served, Any, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    """A file of one row, of which nothing can be kept for a test, becomes a model that is called by its suffix, and the
-    job has succeeded; that it is not measured is told among its events. Another training of a project leaves the job
-    before with its model, and the manual's second block talks to it."""
-    _, client, first = trained
-    file = client.files.create(file=("one.jsonl", json.dumps(ROWS[0]).encode()), purpose="fine-tune")
-    job = client.fine_tuning.jobs.create(model="embedded", training_file=file.id, suffix="Only one!")
-    done = ended(client, job.id)
-    assert (done.status, done.error) == ("succeeded", None)
-    assert ":only-one::" in done.fine_tuned_model
-    event = client.fine_tuning.jobs.list_events(job.id, limit=1).data[0]
-    assert event.level == "warn"
-    assert "gives the test split an input" in event.message
-
-    asked: dict[str, Any] = {"hyperparameters": {"n_epochs": 1, "batch_size": 4}}
-    again = client.fine_tuning.jobs.create(
-        model="embedded", training_file="project:parcels", method={"type": "supervised", "supervised": asked}
-    )
-    second = ended(client, again.id)
-    assert second.status == "succeeded"
-    assert second.fine_tuned_model not in (None, first.fine_tuned_model)
-    now = client.fine_tuning.jobs.retrieve(first.id)
-    assert (now.fine_tuned_model, now.trained_tokens) == (first.fine_tuned_model, first.trained_tokens)
-    with pytest.raises(openai.BadRequestError, match="called after the project"):
-        client.fine_tuning.jobs.create(model="embedded", training_file="project:parcels", suffix="mine")
-
-    manual = (ROOT / "docs" / "service.md").read_text()
-    block = next(
-        b for b in re.findall(r"^```python\n(.*?)^```$", manual, re.MULTILINE | re.DOTALL) if "time.sleep" in b
-    )
-    exec(compile(block, "service.md", "exec"), {"client": client, "job": first})
-    said = capsys.readouterr().out.splitlines()
-    assert [line.partition(" ")[0] for line in said if line.startswith(("ft:", "base:"))] == [
-        first.fine_tuned_model,
-        first.fine_tuned_model.replace("ft:", "base:", 1),
-    ]
