@@ -54,8 +54,9 @@ def test_a_job_has_the_model_that_it_trained(service: Service, monkeypatch: pyte
     """Another training since changes nothing about it; a job that found its model trained has the present one; one that
     failed or was stopped before it trained has none."""
     project = service.workspace.project(MINE)
-    client = asked(service, monkeypatch, {"first": job("first", "done", -1), "later": job("later", "done", 5),
-                   "stopped": job("stopped", "stopped", -1), "before": job("before", "failed", -9, NO_TEST)})  # fmt: skip
+    jobs = [job("first", "done", -1), job("later", "done", 5), job("stopped", "stopped", -1)]
+    jobs.append(job("before", "failed", -9, NO_TEST))
+    client = asked(service, monkeypatch, {each.id: each for each in jobs})
 
     def told(name: str) -> tuple[str, str | None]:
         shown = client.get(f"/v1/fine_tuning/jobs/{name}").json()
