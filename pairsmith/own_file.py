@@ -12,8 +12,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
+from pairsmith.own_records import is_record, schema_of
 from schemas.errors import InputError
 from schemas.labels import folded_label
+from schemas.records import Json
 from schemas.spec import SeedSource
 from schemas.spec.task import RESERVED
 from synth.columns import Cells, Fault, plain_text
@@ -35,13 +37,14 @@ _REPLY = "reply answer response resolution antwort lösung reponse réponse resp
 _INPUT = """
 input prompt question query body message request text ticket instruction source frage nachricht anfrage
 """
+SCHEMA = "schema.json"
 _ALPACA = ("instruction", "input", "output", "system")
 _HEAD = "subject title headline betreff titel sujet asunto oggetto"
 
 
 class Column(NamedTuple):
-    """What the rows looked at hold in one column; `name` is ours and fits a prompt. `objects`: JSON objects, of which
-    the texts are the spelling."""
+    """What the rows looked at hold in one column; `name` is ours and fits a prompt. `objects`: JSON objects, as such or
+    as texts that spell them."""
 
     name: str
     header: str
@@ -72,7 +75,8 @@ class Column(NamedTuple):
 
 class Guess(NamedTuple):
     """What a file was taken for. `task` are keys of `[task]`, `settings` those of its `[[seeds]]`, `why` sentences, one
-    for each guess. `spoken` are the texts that tell the language."""
+    for each guess. `spoken` are the texts that tell the language. `schema` is that of outputs which are records, for
+    the file SCHEMA beside the spec."""
 
     task: dict[str, Any]
     kind: str
@@ -80,11 +84,21 @@ class Guess(NamedTuple):
     why: list[str]
     outputs: tuple[str, ...]
     spoken: tuple[str, ...]
+    schema: Json | None = None
 
 
 def guess(path: Path, kind: str = "") -> Guess:
     """Look at the first rows of a CSV or JSON file; `kind` is the kind of task that a person has named, for which a
     column of labels may be called anything. Raises InputError for a file that cannot be read or has no text."""
+    found = _guess(path, kind)
+    schema = schema_of(found.outputs) if found.kind == "pair" and kind in ("", "extract") else None
+    if schema is None:
+        return found
+    said = f"every output is a JSON object, so they are records: {SCHEMA} has their keys and types, for you to check"
+    return found._replace(task={"kind": "extract", "schema": SCHEMA}, schema=schema, why=[*found.why, said])
+
+
+def _guess(path: Path, kind: str) -> Guess:
     names = names_of(path)
     chat = next((name for name in names if name.casefold() in ("messages", "conversations")), None)
     rows = _rows(path, names) if names else []
@@ -140,7 +154,8 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     held = [row.get(f"c{at}") for row in rows]
     cells = (plain_text(json.dumps(cell, ensure_ascii=False) if isinstance(cell, dict) else cell) for cell in held)
     texts = tuple("" if isinstance(cell, Fault) else cell for cell in cells)
-    objects = any(isinstance(cell, dict) for cell in held)
+    spelt = [text for text in texts if text]
+    objects = any(isinstance(cell, dict) for cell in held) or (bool(spelt) and all(map(is_record, spelt)))
     return Column(f"c_{name}" if name[0].isdigit() else name, header, texts, objects)
 
 
@@ -316,10 +331,13 @@ def _room(outputs: Sequence[str]) -> list[str]:
 
 
 def _language(texts: Sequence[str]) -> str:
-    import py3langid
-
     sample = " ".join(texts)[:20_000]
-    found = str(py3langid.classify(sample)[0]) if len(sample) >= 200 else "en"
+    if len(sample) < 200:
+        return "en"
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    # One of our own, which goes with the call: the library's would keep 70 MB in a server for as long as that runs.
+    found = str(LanguageIdentifier.from_model_file(MODEL_FILE).classify(sample)[0])
     return found if len(found) == 2 else "en"  # "zxx" are texts in no language
 
 

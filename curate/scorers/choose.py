@@ -82,8 +82,8 @@ async def choose(
 
         fingerprint = content_id("scope", ["similarity", 1])
         return Chosen("score/similarity@1", fingerprint, similar_to_reference, "how alike output and reference are", {})
-    if model == "auto" and not project.spec.asks_teacher:
-        return None  # there is one pair for each input, and nothing to compare it with
+    if model == "auto" and not _compares(project, seeds):
+        return None
     _need_torch(model)
     if model == "auto":
         return await _auto(project, seeds, weights, serve, opened, progress)
@@ -99,6 +99,13 @@ async def choose(
         f"the reward model {model}",
         {"model": model},
     )
+
+
+def _compares(project: Project, seeds: Sequence[Seed]) -> bool:
+    """Whether an input has several outputs, which a score compares: of inputs that were written for an output, and of
+    pairs, there is one for each."""
+    forward = project.spec.asks_teacher and project.spec.generate.forward.enabled
+    return forward and any(seed.kind == "input" for seed in seeds)
 
 
 async def _auto(

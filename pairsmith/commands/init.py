@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import orjson
 
 from pairsmith.new_project import (
     EXAMPLES,
@@ -16,7 +17,7 @@ from pairsmith.new_project import (
     with_teacher,
     write_project,
 )
-from pairsmith.own_file import guess, spec_text, task_name
+from pairsmith.own_file import SCHEMA, guess, spec_text, task_name
 from pairsmith.session import Session, on_project
 from pairsmith.teacher_search import EMBEDDED, find_teacher
 from schemas.errors import UsageError
@@ -63,6 +64,7 @@ def command(
     found = guess(own) if own else None
     if own and found:
         files = {SPEC_NAME: spec_text(own, found, task_name(folder.resolve().name)).encode()}
+        files |= {SCHEMA: orjson.dumps(found.schema, option=orjson.OPT_INDENT_2)} if found.schema else {}
         files |= {} if own.resolve().parent == folder.resolve() else {own.name: own.read_bytes()}
     else:
         files = files_of(template_folder(FIRST_OF_KIND[kind] if kind else example))

@@ -110,5 +110,8 @@ def needs_gpu(spec: Spec, stage: str) -> bool:
         enabled += ["backward"] if spec.generate.backward.enabled else []
         return spec.asks_teacher and any(spec.teacher_for(way).url in _OURS for way in enabled)
     if stage in ("curate", "review", "certify"):  # answers that came in are curated anew within the review
-        return spec.curate.score.model != "none"
+        # Of a pair, and of an input that is written for an output, there is one: `auto` has nothing to compare.
+        inputs = not spec.seeds or any(source.kind == "input" for source in spec.seeds)
+        compares = spec.asks_teacher and spec.generate.forward.enabled and inputs
+        return spec.curate.score.model not in (("none",) if compares else ("none", "auto"))
     return stage in ("train", "train-reward", "evaluate")

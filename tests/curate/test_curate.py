@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate.outcome import CurateResult, curate_project
+from curate.scorers.choose import choose
 from curate.split import split_of
 from schemas.errors import NoWork
 from schemas.project import Project
@@ -315,6 +316,24 @@ def test_pmi_is_used_when_asked_for_and_when_nothing_can_be_fitted(tmp_path: Pat
 
         again = run(project, store, weights=lambda: weights, serve=never)
         assert again.accepted == result.accepted
+
+
+def test_auto_fits_nothing_where_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    """Of an input that was written for an output there is one: no model is fitted or started, however many good texts
+    there are; with an input among the seeds, which is answered several times, one is."""
+    project = Project(tmp_path, tiny.spec(score={"model": "auto"}))
+    outputs = [Seed(kind="output", text=f"must be {words(9, n)}", source=f"{n}") for n in range(40)]
+
+    def never() -> Any:
+        raise AssertionError("a model was looked for")
+
+    async def chosen(seeds: list[Seed]) -> Any:
+        async with AsyncExitStack() as opened:
+            return await choose(project, seeds, weights=never, serve=never, opened=opened)
+
+    assert asyncio.run(chosen(outputs)) is None
+    with pytest.raises(AssertionError, match="a model was looked for"):
+        asyncio.run(chosen([Seed(kind="input", text="a red fox", source="0"), *outputs]))
 
 
 def test_auto_fits_a_model_once_and_records_it(tmp_path: Path) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from pairsmith.own_file import guess, spec_text
+from prompts.answer_form import AnswerForm
 from schemas.errors import InputError
 from schemas.spec_file import SPEC_NAME, load
 from synth.seeds import read_seeds
@@ -226,6 +231,67 @@ def test_objects_are_the_outputs_of_who_extracts(tmp_path: Path) -> None:
     assert "not read: fields" in other.why
 
 
+FIELDS = [{"product": "lamp", "price": 2, "parts": [{"n": 1}]}, {"price": 2.5, "product": None, "late": True}]
+FIELDS_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "product": {"type": ["string", "null"]},
+        "price": {"type": "number"},
+        "parts": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"n": {"type": "integer"}},
+                "required": ["n"],
+                "additionalProperties": False,
+            },
+        },
+        "late": {"type": "boolean"},
+    },
+    "required": ["product", "price"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("spelt", [json.dumps, lambda fields: fields], ids=["as text", "as object"])
+def test_records_are_extracted(tmp_path: Path, spelt: Callable[[Any], Any]) -> None:
+    """Outputs that are all JSON objects, as such or as texts, are records: `init` writes the task that extracts them,
+    and a schema of the keys and types that they show, which every one of them keeps."""
+    rows = [{"text": f"my lamp {n} came too late", "output": spelt(FIELDS[n % 2])} for n in range(9)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = Project(tmp_path).run("init", "mine", "--from", "a.jsonl")
+    assert made.returncode == 0, made.stderr
+    assert "so they are records: schema.json has their keys and types" in made.stdout
+    project = load(tmp_path / "mine")
+    assert (project.spec.task.kind, project.spec.task.answer_schema) == ("extract", "schema.json")
+    assert json.loads((tmp_path / "mine" / "schema.json").read_text()) == FIELDS_SCHEMA
+    form = AnswerForm.of(project.spec.task, project.folder)
+    assert form.schema is not None
+    for seed in read_seeds(project.spec.seeds, project.folder).seeds:
+        jsonschema.validate(json.loads(seed.reference or ""), form.schema)
+
+
+@pytest.mark.parametrize("other", ["a lamp", "[1, 2]", '{"product": NaN}', '{"product": '])
+def test_one_output_that_is_no_record_makes_none_of_the_others(tmp_path: Path, other: str) -> None:
+    """A column in which a text is no JSON object is one of texts: no schema could hold it."""
+    rows = [{"text": f"my lamp {n} came too late", "output": f'{{"product": "lamp {n}"}}'} for n in range(8)]
+    rows.append({"text": "my kettle came too late", "output": other})
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = guess(tmp_path / "a.jsonl")
+    assert (found.schema, found.task["kind"]) == (None, "free")
+
+
+def test_an_object_with_very_many_keys_is_a_table_of_its_own(tmp_path: Path) -> None:
+    """Keys that are data (ids, dates) are not listed: the schema says that there is an object."""
+    rows = [
+        {"text": f"line {n} of the order", "output": {"lines": {f"id-{n}-{k}": k for k in range(20)}}} for n in range(9)
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = guess(tmp_path / "a.jsonl")
+    assert found.schema is not None
+    assert found.schema["properties"] == {"lines": {"type": "object"}}
+
+
 @pytest.mark.parametrize(("words", "tokens"), [(2, 64), (30, 160), (300, 512)])
 def test_a_test_answer_has_room_for_the_longest_output(tmp_path: Path, words: int, tokens: int) -> None:
     """No token is shorter than a byte, so the bytes of the longest output are enough; an untuned model that does not
@@ -251,3 +317,18 @@ def test_broken_lines_among_pairs_cost_themselves_alone(tmp_path: Path) -> None:
     assert refused.returncode == 4
     assert "notes.jsonl:2: is not valid JSON" in refused.stderr
     assert not (tmp_path / "other").exists()
+
+
+def test_looking_at_a_file_leaves_no_model_behind(tmp_path: Path) -> None:
+    """The language of a table is told by 70 MB of tables, which go again: a server that looks at a file for somebody
+    would keep them for good."""
+    (tmp_path / "a.csv").write_text(GERMAN_TICKETS, encoding="utf-8")
+    code = (
+        "import gc, pathlib, sys\n"
+        "from pairsmith.own_file import guess, spec_text\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        "assert 'language = \"de\"' in spec_text(path, guess(path), 'mine')\n"
+        "from py3langid.langid import LanguageIdentifier\n"
+        "assert not [one for one in gc.get_objects() if isinstance(one, LanguageIdentifier)]\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.csv")], check=True, cwd=ROOT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from html import escape
@@ -157,6 +158,34 @@ def test_a_kind_that_is_chosen_goes_before_what_a_file_is_taken_for(service: Ser
         sent: dict[str, Any] = {"data": {"name": name, "kind": kind}, "files": {"file": ("t.csv", table)}}
         assert service.browser("owner").post("/new", **sent).status_code == 303
         assert service.workspace.project(name).spec.task.kind == taken
+
+
+@pytest.mark.parametrize("kind", ["", "extract", "free"])
+def test_a_file_of_records_needs_no_schema(service: Service, kind: str) -> None:
+    """Records in a column, also spelt as texts, make a project that extracts, with a schema of their own, unless
+    another kind of task was chosen; nobody is asked."""
+    label = json.dumps({"produkt": "Lampe", "nummer": 3})
+    rows = "".join(json.dumps({"text": f"Lampe {n} ist kaputt, bitte", "label": label}) + "\n" for n in range(9))
+    sent: dict[str, Any] = {"data": {"name": "labels", "kind": kind}, "files": {"file": ("t.jsonl", rows.encode())}}
+    answer = service.browser("owner").post("/new", **sent)
+    assert answer.status_code == 303, answer.text
+    project = service.workspace.project("labels")
+    wanted = ("free", None) if kind == "free" else ("extract", "schema.json")
+    assert (project.spec.task.kind, project.spec.task.answer_schema) == wanted
+    assert not project.spec.asks_teacher
+    if kind != "free":
+        schema = json.loads((project.folder / "schema.json").read_text())
+        assert schema["properties"] == {"produkt": {"type": "string"}, "nummer": {"type": "integer"}}
+
+
+def test_a_sentence_on_a_file_has_the_file_in_it(service: Service) -> None:
+    """What is wrong with a file, at which line, is one sentence on a page: its subject is the place, which a command
+    line writes before it."""
+    table = "question,answer\nwo ist meine Lampe,sie ist unterwegs, dauert aber nicht länger\n".encode("cp1252")
+    sent: dict[str, Any] = {"data": {"name": "excel"}, "files": {"file": ("t.csv", table)}}
+    page = service.browser("owner").post("/new", **sent)
+    assert page.status_code == 422
+    assert "<strong>t.csv:2 is not UTF-8: byte" in page.text
 
 
 def test_what_the_first_page_calls_enough_is_enough() -> None:

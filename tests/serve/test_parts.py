@@ -118,6 +118,15 @@ def test_asking_people_for_the_first_time_keeps_no_other_project_waiting(workspa
             'backward = { enabled = false }\n[curate.score]\nmodel = "none"',
             {"train", "evaluate"},
         ),
+        ('[[seeds]]\npath = "pairs.jsonl"\nkind = "pair"', {"train", "evaluate"}),
+        (
+            '[teacher]\nurl = "https://a.example/v1"\nmodel = "m"\n[[seeds]]\npath = "o.txt"\nkind = "output"',
+            {"train", "evaluate"},
+        ),
+        (
+            '[[seeds]]\npath = "p.jsonl"\nkind = "pair"\n[curate.score]\nmodel = "pmi"',
+            {"curate", "review", "train", "evaluate"},
+        ),
     ],
 )
 def test_what_needs_the_gpu(tmp_path: Path, text: str, heavy: set[str]) -> None:

@@ -10,7 +10,7 @@ from pairsmith.plan import PlannedStage
 from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, moving
-from pairsmith.serve.pages.run import _figures, _reasons, _rows_move
+from pairsmith.serve.pages.run import _ended, _figures, _reasons, _rows_move
 from schemas.money import Cost
 from schemas.project import Project
 from schemas.records import Counts, Receipt, now
@@ -51,6 +51,8 @@ def test_a_run_that_waits_says_for_whom() -> None:
     assert page("review", "12 rows wait for people", "asking") == "12 rows wait for people."
     assert page("train", "not run yet", "uncertified") == "115 rows wait for a certificate."
     assert page("curate", "somebody has certified since", "uncertified") == "Somebody has certified since."
+    answered = page("curate", "people have answered since", "asking")
+    assert answered == "People have answered since; going on counts their answers."
 
 
 def moves(stage: str, numbers: dict[str, object], *, no_review: bool = False) -> str:
@@ -71,8 +73,9 @@ def test_a_pace_is_that_of_what_moves() -> None:
     """A step that is done has none: 60 rows in a hundredth of a second say nothing of the next one, which loads. A
     figure and what stands under it do not contradict each other."""
 
-    def told(done: int, per_s: float) -> tuple[str, str]:
-        progress = {"stage": "curate", "numbers": {"done": done, "total": 60}, "pace": {"done_per_s": per_s}}
+    def told(done: int, per_s: float, seconds: float = 9.0) -> tuple[str, str]:
+        pace = {"done_per_s": per_s, "seconds": seconds}
+        progress = {"stage": "curate", "numbers": {"done": done, "total": 60}, "pace": pace}
         job = Job(id="1", project="a", command="curate", options=JobOptions(), by="ann", state="running",
                   created=now(), progress=progress)  # fmt: skip
         figures = _figures(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), moving(job), None, None, None)
@@ -80,6 +83,26 @@ def test_a_pace_is_that_of_what_moves() -> None:
 
     assert told(30, 2.0) == ("120 rows/min", "in the present step")
     assert told(60, 6000.0) == told(0, 0.0) == ("—", "none yet")
+    assert told(5, 41_000.0, seconds=0.0001) == ("—", "none yet"), "what was done at once has no pace"
+
+
+def test_before_anything_is_judged_nothing_is_rejected() -> None:
+    """Rows that were generated, or whose curation was stopped, count as rows: none of them is said to be accepted or
+    rejected, where nobody has looked. A job that has not reported yet has begun, and is not said to be silent."""
+
+    def told(command: str, *, ok: bool, **counts: int) -> list[tuple[str, str, str]]:
+        receipt = Receipt(command=command, ok=ok, counts=Counts(rows_in=60, **counts), seconds=1, started=now(),
+                          spec_hash="")  # fmt: skip
+        return _ended(Snapshot("a", Project(Path(), SPEC), None, (), (receipt,), ()))[:2]
+
+    open_ = [("accepted", "—", "not judged yet"), ("rejected", "—", "each with a reason")]
+    assert told("generate", ok=True, waiting=58, failed=2) == open_
+    assert told("curate", ok=False, waiting=60) == open_
+    judged = told("curate", ok=False, rejected=60)
+    assert judged == [("accepted", "0", "of 60 rows"), ("rejected", "60", "each with a reason")]
+    job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now())
+    assert words.sign_of_life(job) == "it has only just begun"
+    assert words.sign_of_life(job.model_copy(update={"state": "queued"})).startswith("asked for ")
 
 
 def test_what_takes_long_is_named() -> None:
@@ -92,6 +115,21 @@ def test_what_takes_long_is_named() -> None:
     assert moves("generate", done) == "Asking people has begun.", "what is done does not go on"
     assert moves("generate", done, no_review=True) == "Training has begun."
     assert moves("generate", {"done": 6, "total": 60}).startswith("Generating: 6 of 60 rows asked")
+
+
+def test_what_a_run_without_people_has_made_is_done() -> None:
+    """The plan holds training open where nobody was asked; of a run that asks nobody the page says that what comes next
+    has begun, and not that its last step goes on."""
+    progress = {"stage": "train", "numbers": {"done": 15, "total": 15}}
+    job = Job(id="1", project="a", command="run", options=JobOptions(no_review=True), by="ann", state="running",
+              created=now(), started=now(), progress=progress)  # fmt: skip
+    trained = Receipt(command="train", ok=True, counts=Counts(), seconds=1, started=now(), spec_hash="")
+    stages = (PlannedStage("review", False, "not run yet"), PlannedStage("train", False, "after review"),
+              PlannedStage("evaluate", False, "after review"))  # fmt: skip
+    of = Snapshot("a", Project(Path(), SPEC), None, stages, (), ())
+    assert words.run(of, job, moving(job), None, None) == "Training, step 15 of 15."
+    done = dataclasses.replace(of, receipts=(trained,))
+    assert words.run(done, job, moving(job), None, None) == "Evaluating has begun."
 
 
 def test_a_base_that_is_another_system_too_is_a_base() -> None:

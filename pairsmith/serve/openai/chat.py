@@ -16,8 +16,11 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from pairsmith.serve.access import Caller, Right, SignedIn, needs
+from pairsmith.serve.job import Job
 from pairsmith.serve.problems import not_there
+from schemas.records import now
 from schemas.store import Store
+from schemas.store.latest import latest
 from train.results import TrainResult, read_result
 
 router = APIRouter(prefix="/v1", tags=["openai"])
@@ -107,11 +110,19 @@ class _Stream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def tuned_of_project(request: Request, slug: str, suffix: str | None = None) -> tuple[str | None, int | None]:
-    """The name of the newest tuned model of a project, and the tokens that it was trained on."""
-    store = request.app.state.views.readers.store(slug)
-    found = next((each for each in _of_project(request, slug, store) if each.adapter), None)
-    return (found.name, found.result.trained_tokens) if found else (None, None)
+def tuned_of_job(request: Request, job: Job) -> Tuned | None:
+    """The model that a job has trained, or found trained; None if it came to none."""
+    store = request.app.state.views.readers.store(job.project)
+    if store is None or job.started is None:
+        return None
+    until = job.ended or now()
+    receipts = (r for r in reversed(store.receipts("train")) if r.ok and job.started <= r.started <= until)
+    receipt, present = next(receipts, None), latest(store, "adapter")
+    made = receipt.facts.get("made") if receipt else present.id if present and job.state == "done" else None
+    names = (f"::{made[:8]}",) if made else ()
+    return next(
+        (one for one in _of_project(request, job.project, store) if one.adapter and one.name.endswith(names)), None
+    )
 
 
 def _all(request: Request, caller: Caller) -> list[Tuned]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from pairsmith.serve.api.projects import SLUG
 from pairsmith.serve.api.specs import etag_of, save_spec
 from pairsmith.serve.database import tuning_jobs
 from pairsmith.serve.job import Job, JobOptions
-from pairsmith.serve.openai.chat import tuned_of_project
+from pairsmith.serve.openai.chat import tuned_of_job
 from pairsmith.serve.openai.files import answers_of, bytes_of, file_of, part_after
 from pairsmith.serve.problems import Refusal, not_there
 from schemas.spec import TrainSettings
@@ -77,8 +78,9 @@ class Method(BaseModel):
 
 
 class NewTuning(BaseModel):
-    """`training_file` is an uploaded file, or `project:NAME` for the accepted dataset of a project. `project` names the
-    project that is made for a file. What is not served is refused, not left out."""
+    """`training_file` is an uploaded file, or `project:NAME` for the accepted dataset of a project. `project`, or else
+    `suffix`, names the project that is made for a file, and so the model. What is not served is refused, not left
+    out."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -239,6 +241,9 @@ def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, st
     keys = _keys(settings or Hyperparameters(), body)
     if body.training_file.startswith(_PROJECT):
         slug = body.training_file.removeprefix(_PROJECT)
+        if body.suffix:
+            said = "a model of a project is called after the project."
+            raise Refusal(400, said, where="suffix", code="unsupported", fix="Leave suffix out.")
         if slug not in request.app.state.workspace.projects():
             raise no_project(slug)
         caller.require(Right.run, slug)
@@ -246,7 +251,8 @@ def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, st
         return slug, "train"
     caller.require(Right.edit)
     held = file_of(request, caller, body.training_file)
-    slug = body.project or f"tune-{held['id'][-12:]}"
+    named = re.sub(r"[^a-z0-9]+", "-", (body.suffix or "").lower()).strip("-")
+    slug = body.project or named or f"tune-{held['id'][-12:]}"
     state = request.app.state
     if slug in state.workspace.projects():
         raise Refusal(409, f"there is a project '{slug}' already.", code="exists", fix=f"Train it as {_PROJECT}{slug}.")
@@ -295,7 +301,8 @@ def _asked(request: Request, job: str) -> NewTuning:
 
 def _shown(request: Request, job: Job, asked: NewTuning) -> TuningShown:
     settings = (asked.method.supervised.hyperparameters if asked.method else None) or asked.hyperparameters
-    model, tokens = tuned_of_project(request, job.project, asked.suffix) if job.state == "done" else (None, None)
+    tuned = tuned_of_job(request, job) if job.state in ("done", "failed") else None
+    failed = job.state == "failed" and tuned is None  # else training went well, and what came after it did not
     problem = job.problem or {}
     error = TuningError(
         code=str(problem.get("kind", "failed")),
@@ -308,13 +315,13 @@ def _shown(request: Request, job: Job, asked: NewTuning) -> TuningShown:
         id=job.id,
         created_at=int(job.created.timestamp()),
         finished_at=int(job.ended.timestamp()) if job.ended else None,
-        error=error if job.state == "failed" else None,
-        fine_tuned_model=model,
+        error=error if failed else None,
+        fine_tuned_model=tuned.name if tuned else None,
         hyperparameters=settings or Hyperparameters(),
         model=asked.model,
         seed=asked.seed or 0,
-        status=_STATUS[job.state],
-        trained_tokens=tokens,
+        status="succeeded" if tuned else _STATUS[job.state],
+        trained_tokens=tuned.result.trained_tokens if tuned else None,
         training_file=asked.training_file,
         estimated_finish=int(signed.timestamp() + left_s) if left_s and not job.has_ended else None,
         metadata=asked.metadata,
@@ -337,7 +344,7 @@ def _events(request: Request, job: Job) -> list[TuningEvent]:
         data = json.loads(json.dumps({"stage": state["stage"], **numbers}, default=str))
         lines.append(event(number, state["at"], f"{state['stage']}{done}", data))
     if job.ended:
-        level = "error" if job.state == "failed" else "info"
+        level = ("warn" if tuned_of_job(request, job) else "error") if job.state == "failed" else "info"
         problem = (job.problem or {}).get("message") or (job.problem or {}).get("what") or job.note
         lines.append(event(10**9, job.ended.timestamp(), str(problem or f"it is {job.state}"), {}, level))
     return lines

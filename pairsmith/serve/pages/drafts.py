@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from pairsmith.new_project import write_project
-from pairsmith.own_file import answer_tokens, guess, spec_text
+from pairsmith.own_file import SCHEMA, Guess, answer_tokens, guess, spec_text
 from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Right
 from pairsmith.serve.api.projects import NewProject, new_project_in
@@ -28,7 +29,6 @@ from synth.seeds import read_seeds
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 PASTED = "seeds.txt"
-_SCHEMA = "schema.json"
 _SPEC = """# A pairsmith project. `pairsmith docs spec` describes every key.
 
 [task]
@@ -106,9 +106,10 @@ def new_project(
         path.parent.mkdir()
         path.write_bytes(seeds[1])
         check_size_inside(path)
-        if wish.kind == "extract" and wish.schema.strip():
-            (folder / _SCHEMA).write_text(wish.schema, encoding="utf-8")
-        project = parse(text := _spec_of(path, slug, wish), folder)
+        found = guess(path, wish.kind) if path.suffix.lower() in TABLES else None
+        if schema := _schema_of(found, wish):
+            (folder / SCHEMA).write_text(schema, encoding="utf-8")
+        project = parse(text := _spec_of(path, found, slug, wish), folder)
         AnswerForm.of(project.spec.task, folder)
         read_seeds(project.spec.seeds, folder, most_rows=limits.UPLOAD_ROWS)
         # The file has a say in the spec, so nothing fenced may be in it that is not in ours.
@@ -128,9 +129,16 @@ _MISSING = {
 }
 
 
-def _spec_of(seeds: Path, slug: str, wish: Wish) -> str:
+def _schema_of(found: Guess | None, wish: Wish) -> str:
+    """The JSON schema that a person wrote, else that of the records which a table brings."""
+    if wish.kind == "extract" and wish.schema.strip():
+        return wish.schema
+    return json.dumps(found.schema, ensure_ascii=False, indent=2) if found and found.schema else ""
+
+
+def _spec_of(seeds: Path, found: Guess | None, slug: str, wish: Wish) -> str:
     """The spec of a new project: of a table what its columns are taken for, else inputs; the wish comes first."""
-    text = spec_text(seeds, guess(seeds, wish.kind), slug) if seeds.suffix.lower() in TABLES else _SPEC
+    text = spec_text(seeds, found, slug) if found else _SPEC
     # As in the starter: eighty seeds are enough for a proof.
     values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}", "split.test": 0.25}
     if seeds.suffix.lower() not in TABLES:
@@ -151,7 +159,7 @@ def _spec_of(seeds: Path, slug: str, wish: Wish) -> str:
         values |= {"task.kind": wish.kind, "task.labels": None, "task.system": system}
         values |= {"task.style": system} if system else {}
     needs = KINDS[wish.kind or held].needs
-    given = {"labels": _labels(wish.labels), "schema": wish.schema.strip() and _SCHEMA, "to": wish.to.strip()}
+    given = {"labels": _labels(wish.labels), "schema": wish.schema.strip() and SCHEMA, "to": wish.to.strip()}
     values |= {f"task.{name}": value for name, value in given.items() if name == needs and value}
     if needs and not values.get(f"task.{needs}", None if f"task.{needs}" in values else task.get(needs)):
         what, fix = _MISSING[needs]

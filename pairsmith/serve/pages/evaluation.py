@@ -54,7 +54,7 @@ def evaluation(
         slug=project,
         place="Evaluation",
         heading=words.evaluation(found) if found else _nothing(now, shown, live_job(request, project)),
-        cautions=[proof.headline(found), *proof.in_words(found)] if found else [],
+        cautions=[*_of_another(now, found), proof.headline(found), *proof.in_words(found)] if found else [],
         v=found,
         proof=proof,
         rows=rows[begin : begin + _PAGE],
@@ -69,6 +69,14 @@ def evaluation(
         trained=bool(now.store and now.last("train")),
         rows_line=rows_line(request, project),
     )
+
+
+def _of_another(now: Snapshot, found: Evaluation) -> list[str]:
+    """That an evaluation is not of the present adapter: it would pass for its proof."""
+    adapter = latest(now.store, "adapter") if now.store else None
+    if adapter is None or adapter.id == found.adapter_id:
+        return []
+    return [f"This is of the adapter {found.adapter_id[:8]}; the present one, {adapter.id[:8]}, has not been measured."]
 
 
 def _nothing(now: Snapshot, shown: Artifact | None, job: Job | None) -> str:

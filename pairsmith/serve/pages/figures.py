@@ -144,6 +144,9 @@ class Moving(NamedTuple):
         return min(1.0, self.done / self.total) if self.total and self.done is not None else None
 
 
+_PACE_S = 1.0  # a step that was done at once has no pace that tells anything
+
+
 def moving(job: Job | None) -> Moving | None:
     """The last report of a job's process; None before the first, and where none works now."""
     if job is None or job.state not in ("running", "stopping") or not job.progress:
@@ -151,7 +154,7 @@ def moving(job: Job | None) -> Moving | None:
     told = job.progress
     numbers = told.get("numbers", told)
     pace = told.get("pace") or {}
-    per_s = pace.get("done_per_s")
+    per_s = pace.get("done_per_s") if pace.get("seconds", _PACE_S) >= _PACE_S else None
     return Moving(
         stage=str(told.get("stage") or job.stage or job.command),
         per_min=60 * per_s if per_s else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -44,6 +44,7 @@ def downloads(caller: Annotated[Caller, needs(Right.see_work)], project: str, re
     folder = now.project.folder
     base = f"/api/v1/projects/{project}"
     things = [_thing(folder, base, artifact) for artifact in made]
+    newest = [thing for one in held.values() for thing in things if thing["id"] == one.id]
     report = folder / "report.html"
     return render(
         request,
@@ -51,8 +52,8 @@ def downloads(caller: Annotated[Caller, needs(Right.see_work)], project: str, re
         caller,
         slug=project,
         place="Downloads",
-        heading=_heading(made),
-        newest=[thing for one in held.values() for thing in things if thing["id"] == one.id],
+        heading=_heading(newest),
+        newest=newest,
         older=[thing for thing in things if thing["id"] not in {one.id for one in held.values()}][:20],
         report=_size(report) if report.is_file() else None,
         base=base,
@@ -93,13 +94,16 @@ def _made(store: Store) -> list[Artifact]:
     return [artifact for artifact in store.artifacts()[::-1] if artifact.kind in shown]
 
 
-def _heading(made: list[Artifact]) -> str:
-    if not made:
+def _heading(newest: Sequence[Mapping[str, Any]]) -> str:
+    """Of what is present, only what is there can be taken away."""
+    if not newest:
         return "There is nothing to take away yet; curation makes the first dataset."
-    dataset = next((a for a in made if a.kind == "dataset"), None)
-    parts = [f"a dataset of {counted(len(dataset.members), 'row', 'rows')}"] if dataset else []
-    parts += ["an adapter"] if any(a.kind == "adapter" for a in made) else []
-    parts += ["an evaluation"] if any(a.kind == "evaluation" for a in made) else []
+    there = {thing["kind"]: thing for thing in newest if thing["there"]}
+    if not there:
+        return "The files of what was made are gone; running makes them again."
+    parts = [f"a dataset of {counted(there['dataset']['members'], 'row', 'rows')}"] if "dataset" in there else []
+    parts += ["an adapter"] if "adapter" in there else []
+    parts += ["an evaluation"] if "evaluation" in there else []
     whole = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
     return f"{whole[:1].upper()}{whole[1:]} can be taken away."
 
@@ -125,6 +129,7 @@ def _thing(folder: Path, base: str, artifact: Artifact) -> dict[str, Any]:
         "at": artifact.at,
         "there": there,
         "zip": download,
+        "members": len(artifact.members),
         "size": _size(path) if there else "",
         "rows": rows,
         "parents": artifact.parents,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import Request, Response
@@ -10,7 +11,7 @@ from pairsmith.serve.access import Caller, Right, SignedIn, needs
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import jobs_of, live_job, moving, rows_line, snapshot, stage_lines
 from pairsmith.serve.pages.shell import page_router, render
-from pairsmith.style.numbers import count, share_of
+from pairsmith.style.numbers import count, counted, share_of
 from schemas.errors import PairsmithError
 from schemas.money import dollars, per_row
 
@@ -68,13 +69,15 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
     at = moving(job)
     c, spent = now.counts, now.spent
     each = per_row(spent, c.accepted)
-    training = now.last("train")
+    training, judged = now.last("train"), now.last("curate")
     figures = [
-        ("rows accepted", count(c.accepted) if now.last("curate") else "—", f"of {count(c.rows_in)}, "
-         f"{share_of(c.accepted, c.rows_in)}" if c.rows_in else "not generated yet"),
-        ("spent on teachers", words.spent(now), f"{dollars(each)} an accepted row" if each else "nothing asked yet"),
+        ("rows accepted", count(c.accepted) if judged else "—",
+         f"of {count(c.rows_in)}, {share_of(c.accepted, c.rows_in)}" if judged and c.rows_in
+         else f"of {count(c.rows_in)}, not judged yet" if c.rows_in else "not generated yet"),
+        ("spent on teachers", words.spent(now), f"{dollars(each)} an accepted row" if each
+         else f"{counted(spent.requests, 'request', 'requests')}" if spent.requests else "nothing asked yet"),
         ("answers of people", count(now.store.review_count() if now.store else 0), "kept in the store"),
-        ("last trained", words.ago(training.started) if training else "—",
+        ("last trained", words.ago(training.started + timedelta(seconds=training.seconds)) if training else "—",
          f"{count(training.counts.accepted)} rows" if training else "not trained yet"),
     ]  # fmt: skip
     return render(

@@ -118,9 +118,12 @@ def _figures(
 
 def _ended(now: Snapshot) -> list[tuple[str, str, str]]:
     c = now.counts
+    # A curation that was stopped has counted its rows and judged none.
+    judged = now.counted is not None and now.counted.command != "generate" and c.rows_in > c.waiting + c.failed
+    of = f"of {count(c.rows_in)} rows" if judged else "not judged yet" if now.counted else ""
     return [
-        ("accepted", count(c.accepted) if now.counted else "—", f"of {count(c.rows_in)} rows" if now.counted else ""),
-        ("rejected", count(c.rejected) if now.counted else "—", "each with a reason"),
+        ("accepted", count(c.accepted) if judged else "—", of),
+        ("rejected", count(c.rejected) if judged else "—", "each with a reason"),
         ("failed", count(c.failed) if now.counted else "—", "no answer that could be used"),
         ("spent", words.spent(now), f"{count(now.spent.requests)} requests"),
     ]

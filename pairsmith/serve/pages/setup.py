@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,29 +18,26 @@ from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.teachers import teacher_wish, test_teacher
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
-from pairsmith.serve.network import host_of
-from pairsmith.serve.pages import checks, chosen, words
+from pairsmith.serve.pages import checks, chosen, meanwhile, words
 from pairsmith.serve.pages.columns import LINES, ROLES, sources
 from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, save_keys
 from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
 from pairsmith.serve.pages.glimpse import harmless_gates
 from pairsmith.serve.pages.run import positive
 from pairsmith.serve.pages.shell import DONE, gone_to, page_router, render, shown_problem
+from pairsmith.serve.pages.teacher_form import PRICES, teacher_keys, teacher_of, who_could_answer, with_model
 from pairsmith.serve.problems import status_of
 from pairsmith.style.numbers import count, counted
-from pairsmith.teacher_search import APIS, EMBEDDED, LOCAL
 from schemas.errors import PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.money import dollars
 from schemas.project import Project
-from schemas.spec.task import TaskSettings
 
 router = page_router()
 Editor = Annotated[Caller, needs(Right.edit)]
 _SHOWN = 20
 _FIRST = 8
 _EXAMPLES = 8
-_PRICES = {"price_in": "usd_per_million_prompt_tokens", "price_out": "usd_per_million_completion_tokens"}
 
 
 @router.get("/new", name="page_new")
@@ -143,7 +139,7 @@ def _setup(
         now=now,
         spec=spec,
         seeds=seeds,
-        task=_task(spec.task),
+        task=_task(now.project),
         sources=sources(now.project),
         roles=ROLES,
         lines=LINES,
@@ -151,9 +147,10 @@ def _setup(
         checks=checks.checks(now),
         modes=checks.MODES,
         bases=checks.bases(now.project),
-        teachers=_teachers({row["host"] for row in allowed}),
+        teachers=who_could_answer({row["host"] for row in allowed}),
         hosts=[row for row in allowed if row["by"]],
         typed=_typed(now.project, step, form),
+        seen=meanwhile.marks(spec),
         preview=PreviewOutcome.of(preview) if preview else None,
         preview_at=preview.started if preview else None,
         asked_since=now.asked_since(preview),
@@ -163,10 +160,18 @@ def _setup(
     )
 
 
-def _task(task: TaskSettings) -> list[tuple[str, str]]:
-    """What kind of task it is, with what its kind needs."""
+def _task(project: Project) -> list[tuple[str, str]]:
+    """What kind of task it is, with what its kind needs; a schema that is code is not looked into."""
+    from prompts.answer_schema import load_schema
+
+    task = project.spec.task
     told = [("task", f"{task.kind}: {KINDS[task.kind].about}"), ("language", task.language)]
     told += [("labels", ", ".join(task.labels))] if task.labels else []
+    if task.answer_schema:
+        with suppress(PairsmithError):
+            schema = {} if ":" in task.answer_schema else load_schema(project.folder / task.answer_schema)
+            keys = ", ".join(schema.get("properties", ()))
+            told += [("records", f"{keys} ({task.answer_schema})" if keys else task.answer_schema)]
     return told + ([("into", task.to)] if task.to else [])
 
 
@@ -174,10 +179,10 @@ def _typed(project: Project, step: str, form: FormData | None) -> dict[str, Any]
     """What stands in the fields: of the step that was sent what was typed, else what the spec has."""
     spec = project.spec
     teacher = spec.teacher
-    listed = teacher.url in {row["url"] for row in _teachers()}
+    listed = teacher.url in {row["url"] for row in who_could_answer()}
     own = {"url": "" if listed else teacher.url, "model": teacher.model if teacher.url != "embedded" else ""}
     typed: dict[str, Any] = {"teacher": teacher.url if listed else "other", "key_env": teacher.key_env or "", **own}
-    prices = {name: getattr(teacher, key) for name, key in _PRICES.items()}
+    prices = {name: getattr(teacher, key) for name, key in PRICES.items()}
     typed |= {name: "" if price is None else f"{price:g}" for name, price in prices.items()}
     typed |= {"style": spec.task.style, "max_usd": spec.budget.max_usd or "", "pasted": ""}
     typed |= checks.fields(project)
@@ -249,27 +254,6 @@ def _seeds_now(project: Project) -> dict[str, Any]:
     }
 
 
-def _teachers(allowed: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Who could answer: the embedded model, services whose key is set by its name, servers on this machine, of which an
-    owner may not have `allowed` the host yet."""
-    rows: list[dict[str, Any]] = [
-        {
-            "url": "embedded",
-            "model": EMBEDDED.model,
-            "key_env": "",
-            "says": "on this machine, $0; very small: good for a try, poor as a teacher",
-        }
-    ]
-    for api in APIS:
-        is_set = bool(os.environ.get(api.key_env))
-        says = f"{api.key_env} is {'set' if is_set else 'not set'}"
-        rows.append({"url": api.url, "model": api.models[0], "key_env": api.key_env, "says": says})
-    for name, url in LOCAL:
-        first = "" if str(host_of(url)) in allowed else "; an owner has to allow it first, under Settings"
-        rows.append({"url": url, "model": "", "key_env": "", "says": f"{name} on this machine; $0{first}"})
-    return rows
-
-
 def _judged(project: Project) -> list[dict[str, Any]]:
     """The worked examples, each with what the built-in gates have against it."""
     from curate.gates import judge_text
@@ -292,13 +276,16 @@ def _forecast(of: ForecastOutcome) -> dict[str, Any]:
 
     def between(name: str, shown: Any) -> str | None:
         found = whole.get(name)
-        return f"{shown(max(0, found['low']))} to {shown(found['high'])}" if found else None
+        if not found:
+            return None
+        low, high = shown(max(0, found["low"])), shown(found["high"])
+        return low if low == high else f"{low} to {high}"
 
     return {
         "seeds": of.seeds,
         "pilot": of.pilot_seeds,
         "usd": between("usd", dollars),
-        "minutes": between("minutes", lambda m: f"{m:.0f}" if m >= 1 else "1"),
+        "minutes": between("minutes", lambda m: f"{m:.0f}" if m >= 1 else "under 1"),
         "rows": between("rows", count),
     }
 
@@ -313,6 +300,7 @@ async def save(caller: Editor, project: str, step: str, request: Request) -> Res
 async def _saved(request: Request, caller: Caller, project: str, step: str, form: FormData) -> Response:
     texts = _texts(form)
     try:
+        meanwhile.check(request.app.state.workspace.project(project).spec, step, texts.get("seen"))
         if step == "seeds":
             file = form.get("file")
             upload = None if file is None or isinstance(file, str) else file
@@ -325,12 +313,14 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
             await run_in_threadpool(keep_columns, request, caller, project, source, headers, roles, kind)
         elif step == "teacher":
             if texts.get("do") == "test":
-                url, _, key_env = _teacher_of(texts)
+                url, _, key_env = teacher_of(texts)
                 tried = await run_in_threadpool(test_teacher, caller, teacher_wish(url, key_env), request)
                 named = f": {', '.join(tried.models[:5])}" if tried.models else ""
                 says = f"{tried.says.rstrip('.')}{named}."
+                form = with_model(form, tried.models)
                 return _setup(request, caller, project, tested=says, step=step, form=form)
-            save_keys(request, caller, project, _teacher_keys(texts))
+            before = request.app.state.workspace.project(project).spec.teacher
+            save_keys(request, caller, project, teacher_keys(texts, before))
         elif step == "style":
             save_keys(request, caller, project, _style_keys(form.multi_items()))
         elif step in checks.STEPS:
@@ -349,26 +339,6 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
     except PairsmithError as error:
         return _setup(request, caller, project, error, step=step, form=form)
     return gone_to(f"/p/{project}/setup", done="saved", step="seeds" if step == "columns" else step)
-
-
-def _teacher_keys(texts: Mapping[str, str]) -> dict[str, Any]:
-    url, model, key_env = _teacher_of(texts)
-    keys: dict[str, Any] = {"teacher.url": url, "teacher.model": model, "teacher.key_env": key_env or None}
-    return keys | {f"teacher.{key}": _price(texts[name]) for name, key in _PRICES.items() if name in texts}
-
-
-def _price(text: str) -> float | None:
-    return 0.0 if text.strip().lstrip("$") in ("0", "0.0") else positive(text, float, "price")
-
-
-def _teacher_of(texts: Mapping[str, str]) -> tuple[str, str, str]:
-    chosen = texts.get("teacher", "")
-    if chosen == "other":
-        return texts.get("url", "").strip(), texts.get("model", "").strip(), texts.get("key_env", "").strip()
-    row = next((row for row in _teachers() if row["url"] == chosen), None)
-    url, model, key_env = (row["url"], row["model"], row["key_env"]) if row else ("embedded", EMBEDDED.model, "")
-    named = texts.get("model", "").strip() if url != "embedded" else ""
-    return url, named or model, key_env
 
 
 def _style_keys(items: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Coroutine
 from functools import cache
 from pathlib import Path
@@ -217,13 +218,20 @@ _FAILED = {
 }
 
 
+_OF_A_PLACE = re.compile(r"(?:is|has|holds|cannot|does) ")  # a sentence whose subject is where it happened
+
+
 def shown_problem(error: PairsmithError) -> dict[str, str | None]:
     """The parts of an error for a page; absent ones are None. Of a path on the machine only the file is anyone's
     business."""
     parts = as_json(error)
     if str(parts.get("where") or "").startswith("/"):
         parts["where"] = Path(str(parts["where"])).name
-    what = error.what[:1].upper() + error.what[1:]
+    what, where = error.what, parts.get("where")
+    if where and _OF_A_PLACE.match(what):  # as on a command line, where the place stands before it
+        what, parts["where"] = f"{where} {what}", None
+    else:
+        what = what[:1].upper() + what[1:]
     return {"what": what, **{name: parts.get(name) for name in ("where", "why", "fix")}}
 
 

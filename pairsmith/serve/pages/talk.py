@@ -12,6 +12,7 @@ from pairsmith.serve.openai.chat import Tuned, _of_project, _with_system
 from pairsmith.serve.pages.shell import page_router, render
 from pairsmith.serve.problems import Refusal
 from schemas.errors import PairsmithError
+from schemas.store.latest import latest
 
 router = page_router()
 _MOST_TOKENS = 256
@@ -29,7 +30,7 @@ async def talk(
     measured = request.app.state.views.readers.project(project).spec.evaluate.sampling.max_tokens
     most = min(_MOST_TOKENS, measured or _MOST_TOKENS)
     try:
-        for talker in await run_in_threadpool(_newest, request, project):
+        for talker in await run_in_threadpool(_present, request, project):
             messages = _with_system([{"role": "user", "content": text}], talker)
             with request.app.state.limits.one_of("chat"):
                 status, told = await request.app.state.talking.ask(
@@ -57,12 +58,13 @@ async def talk(
     )
 
 
-def _newest(request: Request, slug: str) -> list[Tuned]:
-    """The newest tuned model and its base. Raises Refusal where there is none."""
+def _present(request: Request, slug: str) -> list[Tuned]:
+    """The tuned model that downloads and evaluation are of, and its base. Raises Refusal where there is none."""
     store = request.app.state.views.readers.store(slug)
-    there = _of_project(request, slug, store)
-    last = max((each.created for each in there), default=None)
-    if last is None:
+    adapter = latest(store, "adapter") if store else None
+    if store is None or adapter is None:
         raise Refusal(409, "nothing is trained yet.", code="no_model", fix="Train first.")
-    both = [each for each in there if each.created == last]
-    return [*[each for each in both if each.adapter][:1], *[each for each in both if not each.adapter][:1]]
+    both = [each for each in _of_project(request, slug, store) if each.name.endswith(f"::{adapter.id[:8]}")]
+    if not both:
+        raise Refusal(409, "the files of the tuned model are gone.", code="no_model", fix="Train again.")
+    return sorted(both, key=lambda each: not each.adapter)

@@ -28,6 +28,7 @@ from pairsmith.serve.pages.figures import (
 from pairsmith.serve.pages.shell import page_router, render
 from pairsmith.style.numbers import count, counted, duration, rounded
 from schemas.records import Artifact
+from schemas.store.latest import latest
 from train.results import Step, TrainResult, Validation
 
 router = page_router()
@@ -37,7 +38,7 @@ _POINTS = 400  # of a curve that is drawn while it grows
 
 @router.get("/p/{project}/training", name="page_training")
 def training(caller: Viewer, project: str, request: Request, adapter: str | None = None) -> Response:
-    """The training that runs, else the one that is asked for, else the last."""
+    """The training that runs, else the one that is asked for, else that of the present adapter."""
     now = snapshot(request, project)
     job = live_job(request, project)
     at = moving(job)
@@ -45,7 +46,8 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
     live = bool(job and (job.command.startswith("train") or (at and stage_of(now, job, at) == "train")))
     last = next((j for j in jobs_of(request, project) if j.command in ("train", "run")), None)
     adapters = now.store.artifacts("adapter")[::-1] if now.store else []
-    shown = next((a for a in adapters if a.id == adapter), adapters[0] if adapters else None)
+    present = latest(now.store, "adapter") if now.store else None
+    shown = next((a for a in adapters if a.id == adapter), present)
     result = result_of(now.project.folder, shown) if shown and not live else None
     steps, validation = _live_curve(request, job) if live and job else ([], [])
     return render(
@@ -68,7 +70,7 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
         masks=[_mask(text) for text in (result.masks if result else ())][:2],
         history=[_line(a) for a in adapters],
         changed=_changed(adapters),
-        shown=shown,
+        present=present.id if present else "",
         last=last,
         failed=problem_of(last),
         rows_line=rows_line(request, project),

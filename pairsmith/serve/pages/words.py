@@ -228,6 +228,8 @@ def run(
         gate = ((job.answer or {}).get("facts") or {}).get("gate")
         no_certificate = gate == "uncertified" and step is not None and step.stage == "train"
         why = job.note if no_certificate else step and step.why
+        if step is not None and step.why == "people have answered since":
+            return "People have answered since; going on counts their answers."
         return f"{capital(why or 'People are asked now')}."
     if job.state == "failed":
         problem = job.problem or {}
@@ -248,10 +250,13 @@ def certificate(told: Mapping[str, Any]) -> str:
 
 def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None, cap: float | None) -> str:
     if at is None:
-        return f"{capital(_VERBS.get(job.command, job.command))} has begun."
-    skipped = "review" if job.options.no_review else ""
-    left = [stage.stage for stage in of.stages if not stage.done and stage.stage != skipped]
-    if job.command == "run" and left and at.done == at.total and at.stage in {s.stage for s in of.stages if s.done}:
+        began = "the run" if job.command == "run" else _VERBS.get(job.command, job.command)
+        return f"{capital(began)} has begun."
+    # What this job has made is done, also where the plan, which knows of no job without review, waits for people.
+    made = {r.command for r in of.receipts if r.ok and job.started and r.started >= job.started}
+    done = {stage.stage for stage in of.stages if stage.done} | made | ({"review"} if job.options.no_review else set())
+    left = [stage.stage for stage in of.stages if stage.stage not in done]
+    if job.command == "run" and left and at.done == at.total and at.stage in done:
         return f"{capital(_VERBS[left[0]])} has begun."  # its process loads what it needs, and has not reported yet
     if at.stage.startswith("train"):
         steps = f" step {count(at.done)} of {count(at.total)}" if at.total else ""
@@ -296,7 +301,9 @@ def doing(job: Job) -> str:
 def sign_of_life(job: Job) -> str:
     """How old the newest report is; said in words where it is old."""
     at = job.last_sign_of_life or job.started
-    silent = (now() - at).total_seconds() if at else 0
+    if at is None:
+        return "it has only just begun" if job.state in ("running", "stopping") else f"asked for {ago(job.created)}"
+    silent = (now() - at).total_seconds()
     if job.state in ("running", "stopping") and silent > _SILENT_S:
         return f"no sign of life for {round(silent / 60)} min: the process lives, but reports nothing"
     return f"last sign of life {ago(at)}"

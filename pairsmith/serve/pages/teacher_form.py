@@ -1,0 +1,76 @@
+"""The teacher in the setup: who could answer, and what the form says of the one that shall."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from starlette.datastructures import FormData
+
+from pairsmith.serve.network import host_of
+from pairsmith.serve.pages.run import positive
+from pairsmith.teacher_search import APIS, EMBEDDED, LOCAL
+from schemas.errors import UsageError
+from schemas.spec import TeacherSettings
+
+PRICES = {"price_in": "usd_per_million_prompt_tokens", "price_out": "usd_per_million_completion_tokens"}
+
+
+def who_could_answer(allowed: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Who could answer: the embedded model, services whose key is set by its name, servers on this machine, of which an
+    owner may not have `allowed` the host yet."""
+    rows: list[dict[str, Any]] = [
+        {
+            "url": "embedded",
+            "model": EMBEDDED.model,
+            "key_env": "",
+            "says": "on this machine, $0; very small: good for a try, poor as a teacher",
+        }
+    ]
+    for api in APIS:
+        is_set = bool(os.environ.get(api.key_env))
+        says = f"{api.key_env} is {'set' if is_set else 'not set'}"
+        rows.append({"url": api.url, "model": api.models[0], "key_env": api.key_env, "says": says})
+    for name, url in LOCAL:
+        first = "" if str(host_of(url)) in allowed else "; an owner has to allow it first, under Settings"
+        rows.append({"url": url, "model": "", "key_env": "", "says": f"{name} on this machine; $0{first}"})
+    return rows
+
+
+def with_model(form: FormData, models: Sequence[str]) -> FormData:
+    """The form with the first of the models that a tested server has, where none is named."""
+    if not models or teacher_of({name: value for name, value in form.items() if isinstance(value, str)})[1]:
+        return form
+    return FormData([*((name, value) for name, value in form.multi_items() if name != "model"), ("model", models[0])])
+
+
+def teacher_keys(texts: Mapping[str, str], before: TeacherSettings) -> dict[str, Any]:
+    """The keys of the spec that the form sets. Prices that stood there for the teacher `before` are not those of
+    another one, and a server on this machine costs nothing unless somebody says so. Raises UsageError."""
+    url, model, key_env = teacher_of(texts)
+    if not model:
+        raise UsageError("the model is missing.", fix="Write its name; Test lists those that are there.")
+    keys: dict[str, Any] = {"teacher.url": url, "teacher.model": model, "teacher.key_env": key_env or None}
+    same, free = (url, model) == (before.url, before.model), url in dict(LOCAL).values()
+    for name, key in PRICES.items():
+        if name in texts:
+            price = _price(texts[name])
+            price = price if same or price != getattr(before, key) else None
+            keys[f"teacher.{key}"] = 0.0 if price is None and free else price
+    return keys
+
+
+def _price(text: str) -> float | None:
+    return 0.0 if text.strip().lstrip("$") in ("0", "0.0") else positive(text, float, "price")
+
+
+def teacher_of(texts: Mapping[str, str]) -> tuple[str, str, str]:
+    """Address, model and name of the key that the form says."""
+    chosen = texts.get("teacher", "")
+    if chosen == "other":
+        return texts.get("url", "").strip(), texts.get("model", "").strip(), texts.get("key_env", "").strip()
+    row = next((row for row in who_could_answer() if row["url"] == chosen), None)
+    url, model, key_env = (row["url"], row["model"], row["key_env"]) if row else ("embedded", EMBEDDED.model, "")
+    named = texts.get("model", "").strip() if url != "embedded" else ""
+    return url, named or model, key_env

@@ -1,0 +1,130 @@
+"""What is present on the pages, whatever is youngest: to take away, to talk to, to look at; and what is gone."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
+
+from starlette.testclient import TestClient
+
+from pairsmith.outcome import TrainOutcome
+from pairsmith.receipt import recording
+from pairsmith.serve.app import create_app
+from pairsmith.serve.settings import Settings
+from pairsmith.serve.workspace import Workspace
+from schemas.project import Project
+from schemas.records import Artifact, Counts, content_id
+from schemas.store import Store
+from tests.pairsmith import report_project
+
+FIRST, SECOND = content_id("adapter", 1), content_id("adapter", 2)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[tuple[TestClient, Project, Store]]:
+    """A project with a dataset, its first adapter and the evaluation of it, and a client of a service that has it."""
+    workspace = Workspace(tmp_path / "space")
+    project, store = report_project.whole(workspace.new_folder("whole"))
+    (project.folder / "dataset").mkdir()
+    app = create_app(workspace, Settings(no_auth=True))
+    yield TestClient(app, base_url="http://127.0.0.1:8660", follow_redirects=False), project, store
+    app.state.jobs.close()
+    store.close()
+
+
+def trained(project: Project, store: Store, adapter: str) -> None:
+    """The receipt of a training that made this adapter, or found it."""
+    with recording(project, store, "train", TrainOutcome()) as record:
+        record.outcome = TrainOutcome(counts=Counts(rows_in=3, accepted=3), made=adapter)
+
+
+def second(project: Project, store: Store) -> Artifact:
+    """Another adapter, made later."""
+    path = project.folder / "adapters" / "two"
+    shutil.copytree(project.folder / "adapters" / "one", path)
+    (path / "of-the-second").write_text("x")
+    artifact = Artifact(id=SECOND, kind="adapter", path="adapters/two", parents=(store.artifacts("dataset")[-1].id,))
+    store.write(artifact)
+    trained(project, store, SECOND)
+    return artifact
+
+
+def section(page: str, name: str) -> str:
+    found = re.search(rf'<section id="{name}".*?</section>', page, re.DOTALL)
+    return found[0] if found else ""
+
+
+def heading(page: str) -> str:
+    found = re.search("<h1>(.*?)</h1>", page, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_going_back_to_an_earlier_adapter_brings_it_back(made: tuple[TestClient, Project, Store]) -> None:
+    """The adapter to take away is the one that training made or found last, and the evaluation is its own; another that
+    is younger stands among what was made before, and programs are told of the same one."""
+    client, project, store = made
+    first = client.get("/p/whole/downloads").text
+    assert FIRST[:16] in section(first, "adapter")
+    assert "an adapter and an evaluation can be taken away" in heading(first)
+
+    second(project, store)
+    page = client.get("/p/whole/downloads").text
+    assert SECOND[:16] in section(page, "adapter")
+    assert FIRST[:8] in section(page, "older")
+    assert not section(page, "evaluation")
+    assert heading(page).endswith("rows and an adapter can be taken away.")
+
+    trained(project, store, FIRST)  # the settings are the earlier ones again: nothing is trained, it is found
+    page = client.get("/p/whole/downloads").text
+    assert FIRST[:16] in section(page, "adapter")
+    assert f'"{FIRST[:8]}" in m.id' in page.replace("&#34;", '"')
+    assert SECOND[:8] in section(page, "older")
+    assert section(page, "evaluation")
+    assert "an adapter and an evaluation can be taken away" in heading(page)
+
+
+def test_every_page_is_of_the_same_adapter(made: tuple[TestClient, Project, Store]) -> None:
+    """Gone back to the first adapter, its training is shown and marked, and it is the one that is talked to. While the
+    evaluation is of another one than the present, the page says so."""
+    client, project, store = made
+    talked_to = list[str]()
+
+    class Talking:
+        async def ask(self, talker: Any, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+            talked_to.append(talker.name)
+            return 200, {"choices": [{"message": {"content": "a kite"}}]}
+
+    client.app.state.talking = Talking()  # type: ignore[attr-defined]
+    second(project, store)
+    page = client.get("/p/whole/evaluation").text
+    assert f"This is of the adapter {FIRST[:8]}; the present one, {SECOND[:8]}, has not been measured." in page
+    trained(project, store, FIRST)
+    assert "has not been measured" not in client.get("/p/whole/evaluation").text
+    page = client.get("/p/whole/training").text
+    assert re.search(rf"{FIRST[:8]}</a> <small>the present one</small>", page)
+    assert client.post("/p/whole/talk", data={"text": "a kite"}).status_code == 200
+    assert [name.rpartition("::")[2] for name in talked_to] == [FIRST[:8], FIRST[:8]]
+    assert [name.partition(":")[0] for name in talked_to] == ["ft", "base"]
+
+
+def test_what_is_gone_from_the_disk_is_not_offered(made: tuple[TestClient, Project, Store]) -> None:
+    """An adapter whose folder was removed is said to be gone, in its place and in the heading; the earlier one, which
+    is there, stays to be had."""
+    client, project, store = made
+    artifact = second(project, store)
+    shutil.rmtree(project.folder / artifact.path)
+    page = client.get("/p/whole/downloads").text
+    assert "Its files are gone" in section(page, "adapter")
+    assert "download" not in section(page, "adapter")
+    assert "adapter" not in heading(page)
+    assert f"/artifacts/{FIRST}/download" in section(page, "older")
+    shutil.rmtree(project.folder / "dataset")
+    assert heading(client.get("/p/whole/downloads").text).startswith("The files of what was made are gone")

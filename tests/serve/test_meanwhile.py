@@ -1,0 +1,107 @@
+"""Two people at one setup, and a teacher whose form says too little or too much."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
+
+from starlette.testclient import TestClient
+
+from pairsmith.serve.access import ALL, Role
+from tests.serve.people import MINE, Service, staffed
+from tests.synth.loopback import LoopbackTeacher
+
+SETUP = f"/p/{MINE}/setup"
+PRICED = {"price_in": "0.4", "price_out": "1.6"}
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    return staffed(tmp_path / "space")
+
+
+def form_of(browser: TestClient, step: str) -> dict[str, str]:
+    """The hidden fields of a step's form, as its page has them now."""
+    page = browser.get(SETUP).text
+    found = re.search(rf'<form method="post" action="{SETUP}/{step}#.*?</form>', page, re.DOTALL)
+    assert found
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', found[0]))
+
+
+@pytest.mark.parametrize(
+    ("step", "theirs", "mine"),
+    [
+        ("style", {"style": "Theirs."}, {"style": "Mine."}),
+        ("model", {"base": "embedded", "epochs": "5"}, {"base": "embedded", "epochs": "7"}),
+        ("test", {"test_share": "30"}, {"test_share": "40"}),
+        ("checks", {"least_words": "4"}, {"least_words": "6"}),
+        ("cap", {"max_usd": "2"}, {"max_usd": "3"}),
+        ("teacher", {"teacher": "embedded", "price_in": "1"}, {"teacher": "embedded", "price_in": "2"}),
+    ],
+)
+def test_an_old_page_writes_over_nobody(
+    service: Service, step: str, theirs: dict[str, str], mine: dict[str, str]
+) -> None:
+    """What somebody else has kept of a step since its page was opened stays until it is sent once more, and what was
+    typed is not lost; another step may be kept from the old page."""
+    service.person("second", Role.owner, ALL)
+    me, them = service.browser("owner"), service.browser("second")
+    old, other = form_of(me, step), form_of(me, "cap" if step == "style" else "style")
+    assert them.post(f"{SETUP}/{step}", data={**form_of(them, step), **theirs}).status_code == 303
+    spec = service.workspace.folder(MINE) / "pairsmith.toml"
+    held = spec.read_text()
+    refused = me.post(f"{SETUP}/{step}", data={**old, **mine})
+    assert refused.status_code == 412
+    assert "Somebody has changed this since you opened the page." in refused.text
+    assert all(value in unescape(refused.text) for value in mine.values())
+    assert spec.read_text() == held
+    if step != "style":
+        assert me.post(f"{SETUP}/style", data={**other, "style": "Another step."}).status_code == 303
+    seen = re.search(rf'{SETUP}/{step}#.*?name="seen" value="(\w+)"', refused.text, re.DOTALL)
+    assert seen
+    assert me.post(f"{SETUP}/{step}", data={**mine, "seen": seen[1]}).status_code == 303
+    assert form_of(me, step)["seen"] not in (old["seen"], seen[1])
+
+
+def test_a_server_has_to_be_asked_for_one_of_its_models(service: Service) -> None:
+    """A server on this machine is taken with a model alone: without one the form says where to find it, and a test
+    writes the first that it has into the field, unless one is named there."""
+    browser = service.browser("owner")
+    with LoopbackTeacher(models=("small-one", "large-one")) as teacher:
+        service.app.state.policy.allow(teacher.url, "", None)
+        typed: dict[str, Any] = {"teacher": "other", "url": f"{teacher.url}/v1", "model": ""}
+        refused = browser.post(f"{SETUP}/teacher", data=typed)
+        assert refused.status_code == 400
+        assert "The model is missing." in refused.text
+        tested = browser.post(f"{SETUP}/teacher", data={**typed, "do": "test"}).text
+        assert 'name="model" value="small-one"' in tested
+        tested = browser.post(f"{SETUP}/teacher", data={**typed, "model": "large-one", "do": "test"}).text
+        assert 'name="model" value="large-one"' in tested
+
+
+def test_a_price_is_that_of_the_teacher_it_was_said_of(service: Service) -> None:
+    """Another teacher that is chosen while the fields hold the prices of the one before has none of them, so a cap
+    counts no wrong dollars; a server on this machine costs nothing, as its line says, unless somebody says so."""
+    browser = service.browser("owner")
+    service.app.state.policy.allow("http://localhost:11434/v1", "", None)
+
+    def prices(**typed: str) -> tuple[float | None, float | None]:
+        kept = browser.post(f"{SETUP}/teacher", data={"price_in": "", "price_out": "", **typed})
+        assert kept.status_code == 303, kept.text
+        teacher = service.workspace.project(MINE).spec.teacher
+        return teacher.usd_per_million_prompt_tokens, teacher.usd_per_million_completion_tokens
+
+    paid = {"teacher": "https://api.openai.com/v1", "model": "a-model"}
+    local = {"teacher": "http://localhost:11434/v1", "model": "qwen3:8b"}
+    assert prices(**paid, **PRICED) == (0.4, 1.6)
+    assert prices(**paid, **PRICED) == (0.4, 1.6)
+    assert prices(**{**paid, "model": "another"}, **PRICED) == (None, None)
+    assert prices(**local) == (0, 0)
+    assert prices(**paid, price_in="0", price_out="0") == (None, None)
+    assert prices(**local, **PRICED) == (0.4, 1.6)

@@ -1,0 +1,100 @@
+"""Which model an OpenAI fine-tuning job has: the one that it trained, however the job ended and whatever came since."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
+
+from pairsmith.outcome import TrainOutcome
+from pairsmith.receipt import recording
+from pairsmith.serve.database import tuning_jobs
+from pairsmith.serve.job import Job, JobOptions
+from pairsmith.serve.openai.tuning import NewTuning
+from schemas.records import Artifact, Counts, content_id, now
+from schemas.store import Store
+from tests.pairsmith import report_project
+from tests.serve.people import MINE, Service, problem, staffed, unlimited
+
+FIRST, SECOND = content_id("adapter", 1), content_id("adapter", 2)
+NO_TEST = {"kind": "NoWork", "what": "none of the 1 seeds gives the test split an input.", "exit_code": 8}
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """A project with an adapter that was trained just now, and jobs that are told below."""
+    unlimited(monkeypatch)
+    service = staffed(tmp_path / "space")
+    report_project.whole(service.workspace.folder(MINE))[1].close()
+    return service
+
+
+def asked(service: Service, monkeypatch: pytest.MonkeyPatch, jobs: dict[str, Job]) -> Any:
+    """A client of a service that has these jobs, each of which was a fine-tuning."""
+    body = NewTuning(model="embedded", training_file="file-1").model_dump_json()
+    with service.app.state.engine.begin() as connection:
+        connection.execute(sa.insert(tuning_jobs), [{"id": name, "asked": body} for name in jobs])
+    monkeypatch.setattr(service.app.state.jobs, "get", lambda name: jobs[name])
+    return service.program("owner")
+
+
+def job(name: str, state: Any, minutes: int, problem: dict[str, Any] | None = None) -> Job:
+    """A job that began so many minutes ago, or will, and took one."""
+    began = now() + timedelta(minutes=minutes)
+    return Job(id=name, project=MINE, command="run", options=JobOptions(), by="ann", state=state, created=began,
+               started=began, ended=began + timedelta(minutes=1.5), problem=problem)  # fmt: skip
+
+
+def test_a_job_has_the_model_that_it_trained(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another training since changes nothing about it; a job that found its model trained has the present one; one that
+    failed or was stopped before it trained has none."""
+    project = service.workspace.project(MINE)
+    jobs = [job("first", "done", -1), job("later", "done", 5), job("stopped", "stopped", -1)]
+    jobs.append(job("before", "failed", -9, NO_TEST))
+    client = asked(service, monkeypatch, {each.id: each for each in jobs})
+
+    def told(name: str) -> tuple[str, str | None]:
+        shown = client.get(f"/v1/fine_tuning/jobs/{name}").json()
+        return shown["status"], shown["fine_tuned_model"] and shown["fine_tuned_model"].rpartition("::")[2]
+
+    assert told("first") == ("succeeded", FIRST[:8])
+    with Store.open(Store.url_for(project)) as store:
+        one = store.artifacts("adapter")[-1]
+        store.write(Artifact(id=SECOND, kind="adapter", path=one.path, parents=one.parents))
+        with recording(project, store, "train", TrainOutcome()) as record:
+            record.outcome = TrainOutcome(counts=Counts(rows_in=3, accepted=3), made=SECOND)
+        late = store.receipts("train")[-1].model_copy(update={"started": now() + timedelta(minutes=3)})
+        store.write(late)
+    assert told("later") == ("succeeded", SECOND[:8])
+    assert told("stopped") == ("cancelled", None)
+    assert told("before") == ("failed", None)
+
+
+def test_a_job_that_trained_has_succeeded(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of which nothing can be kept for a test is trained on all the same: the job has its model, and what came
+    after is a warning among its events."""
+    client = asked(service, monkeypatch, {"one": job("one", "failed", -1, NO_TEST)})
+    shown = client.get("/v1/fine_tuning/jobs/one").json()
+    assert (shown["status"], shown["error"], shown["trained_tokens"]) == ("succeeded", None, 25480)
+    last = client.get("/v1/fine_tuning/jobs/one/events").json()["data"][0]
+    assert (last["level"], last["message"]) == ("warn", NO_TEST["what"])
+
+
+def test_a_suffix_names_the_model_or_is_refused(service: Service) -> None:
+    """It becomes the name of the project that is made, after which the model is called; a project that is there has its
+    name already, and a suffix for it is refused instead of left out."""
+    client = service.program("owner")
+    row = b'{"messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}]}\n'
+    file = client.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": ("a.jsonl", row)}).json()["id"]
+    wish = {"model": "embedded", "suffix": "Only one!"}
+    made = client.post("/v1/fine_tuning/jobs", json={**wish, "training_file": file})
+    assert made.status_code == 200, made.text
+    assert "only-one" in service.workspace.projects()
+    refused = client.post("/v1/fine_tuning/jobs", json={**wish, "training_file": f"project:{MINE}"})
+    assert refused.status_code == 400
+    assert "called after the project" in problem(refused)["what"]
