@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,17 @@ SLOW_FILES = {
     )
 }
 SLOW_FIXTURES = {"argilla_server", "postgres", "venv", "wheel", "smollm2_folder"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_are_served_by_forked_processes() -> Iterator[None]:
+    """Each embedded server imports torch and transformers otherwise, which takes longer than most models here."""
+    from synth.embedded import process
+    from tests.pairsmith import forked
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "child_command", forked.child_command)
+        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

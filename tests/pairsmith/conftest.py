@@ -90,10 +90,11 @@ def answer(ask: Ask) -> Reply:
 
 @dataclass
 class Project:
-    """A project folder and the command line run in it."""
+    """A project folder and the command line run in it. `kind` says what its commands find imported (see `forked`)."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    kind: str = forked.COMMANDS
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "pairsmith", *arguments]
@@ -111,7 +112,7 @@ class Project:
         """Run one command in the folder and wait for it."""
         environment = self.environ(**extra)
         if forked.can_fork(environment):
-            return forked.run(list(arguments), self.folder, environment, stdin, timeout_s)
+            return forked.run(list(arguments), self.folder, environment, stdin, timeout_s, self.kind)
         return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
