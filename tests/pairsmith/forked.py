@@ -38,9 +38,12 @@ ROOT = Path(__file__).parents[2]
 # What is read once, as the interpreter starts or as something is imported.
 BEGINS_WITH = ("PYTHON", "LC_", "LANG", "TZ", "HOME", "XDG_", "HF_", "OMP_", "OPENBLAS_", "PAIRSMITH_FAILPOINT")
 _BEGAN = os.environ | {"PYTHONPATH": str(ROOT)}
-# Threads do not go along.
+# What a job has none of though the tests have it, and what it has no use for: threads do not go along.
+_NO_MATTER = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "OMP_", "OPENBLAS_")
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 COMMANDS, MODELS = "commands", "models"
+NOBODY = "-"
+"""No server's address: what is to be forked there is started."""
 _SERVERS = {COMMANDS: 2, MODELS: 1}
 _KINDS = {"pairsmith.serve.child": COMMANDS, "synth.embedded.server": MODELS}
 _turn = itertools.count()
@@ -48,15 +51,18 @@ _turn = itertools.count()
 
 def can_fork(environment: Mapping[str, str]) -> bool:
     """Whether a command in this environment may be forked: it begins with what the tests themselves began with."""
-    return sys.platform == "linux" and _beginning(_BEGAN) == _beginning(environment)
+    ours, theirs = (
+        {name: value for name, value in one.items() if name.startswith(BEGINS_WITH)} for one in (_BEGAN, environment)
+    )
+    return sys.platform == "linux" and ours == theirs
 
 
-def _beginning(environment: Mapping[str, str], without: tuple[str, ...] = ()) -> dict[str, object]:
-    """What an interpreter reads as it begins; the same folders twice on its path are the same path."""
+def _beginning(environment: Mapping[str, str]) -> dict[str, object]:
+    """What an interpreter that our processes start reads as it begins; a folder twice on its path is there once."""
     return {
         name: set(value.split(os.pathsep)) if name == "PYTHONPATH" else value
         for name, value in environment.items()
-        if name.startswith(BEGINS_WITH) and not name.startswith(without)
+        if name.startswith(BEGINS_WITH) and not name.startswith(_NO_MATTER)
     }
 
 
@@ -64,10 +70,11 @@ def child_command(module: str, *arguments: str) -> list[str]:
     """As `synth.embedded.child.child_command`, for a module whose processes may be forked."""
     if sys.platform != "linux" or module not in _KINDS:
         return synth.embedded.child.child_command(module, *arguments)
-    return _in_its_place(_address(_KINDS[module]), module, *arguments)
+    return in_its_place(address(_KINDS[module]), module, *arguments)
 
 
-def _in_its_place(address: str, module: str, *arguments: str) -> list[str]:
+def in_its_place(address: str, module: str, *arguments: str) -> list[str]:
+    """`python -P -m MODULE ARGUMENTS`, forked by the server at this address."""
     return [sys.executable, "-I", "-S", forked_child.__file__, address, module, *arguments]
 
 
@@ -88,7 +95,7 @@ def run(
         talk.settimeout(timeout_s)
         asked = {"module": "pairsmith", "arguments": arguments, "folder": str(folder), "leads": False}
         streams = [given.fileno(), out.fileno(), err.fileno()]
-        forked_child.ask(talk, f"\0{_address(kind)}", streams, environment=dict(environment), **asked)
+        forked_child.ask(talk, f"\0{address(kind)}", streams, environment=dict(environment), **asked)
         with talk.makefile("r") as answers:
             process = int(answers.readline())
             try:
@@ -100,7 +107,7 @@ def run(
         return subprocess.CompletedProcess(arguments, code, said, told)
 
 
-def _address(kind: str) -> str:
+def address(kind: str) -> str:
     """The address of the server whose turn it is."""
     return _server(kind, next(_turn) % _SERVERS[kind])
 
@@ -160,7 +167,7 @@ def _serve(owner: str, kind: str, number: str) -> str:
     _import_commands()
     if kind == MODELS:
         _import_models()
-    embedded_process.child_command = partial(_in_its_place, _named(owner, MODELS, "0"))  # of commands; if it is there
+    embedded_process.child_command = partial(in_its_place, _named(owner, MODELS, "0"))  # of commands; if it is there
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for commands
     with socket.socket(socket.AF_UNIX) as listening:
@@ -185,8 +192,7 @@ def _become_the_process(talk: socket.socket) -> str:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     length, streams, _, _ = socket.recv_fds(talk, 8, 3)
     asked = json.loads(talk.makefile("rb").read(int.from_bytes(length, "big")))
-    other = ("OMP_", "OPENBLAS_")  # these may say less than the one thread that there is
-    if asked["module"] != "pairsmith" and _beginning(os.environ, other) != _beginning(asked["environment"], other):
+    if asked["module"] != "pairsmith" and _beginning(os.environ) != _beginning(asked["environment"]):
         os._exit(0)
     process = os.fork()
     if process:
