@@ -30,7 +30,6 @@ from importlib import import_module
 from pathlib import Path
 from runpy import run_module
 
-import synth.embedded.child
 from synth.embedded import process as embedded_process
 from tests.pairsmith import forked_child
 
@@ -45,7 +44,6 @@ COMMANDS, MODELS = "commands", "models"
 NOBODY = "-"
 """No server's address: what is to be forked there is started."""
 _SERVERS = {COMMANDS: 2, MODELS: 1}
-_KINDS = {"pairsmith.serve.child": COMMANDS, "synth.embedded.server": MODELS}
 _turn = itertools.count()
 
 
@@ -67,10 +65,13 @@ def _beginning(environment: Mapping[str, str]) -> dict[str, object]:
 
 
 def child_command(module: str, *arguments: str) -> list[str]:
-    """As `synth.embedded.child.child_command`, for a module whose processes may be forked."""
-    if sys.platform != "linux" or module not in _KINDS:
-        return synth.embedded.child.child_command(module, *arguments)
-    return in_its_place(address(_KINDS[module]), module, *arguments)
+    """As `synth.embedded.child.child_command`, for a job or a model."""
+    return in_its_place(address(MODELS if module == "synth.embedded.server" else COMMANDS), module, *arguments)
+
+
+def training_command(module: str, *arguments: str) -> list[str]:
+    """The same for a job that trains or serves a model."""
+    return in_its_place(address(MODELS), module, *arguments)
 
 
 def in_its_place(address: str, module: str, *arguments: str) -> list[str]:
@@ -108,7 +109,9 @@ def run(
 
 
 def address(kind: str) -> str:
-    """The address of the server whose turn it is."""
+    """The address of the server whose turn it is, where there can be one."""
+    if sys.platform != "linux":
+        return NOBODY
     return _server(kind, next(_turn) % _SERVERS[kind])
 
 

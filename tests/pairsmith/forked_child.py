@@ -12,7 +12,9 @@ import signal
 import socket
 import sys
 
-PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+KILL = signal.SIGUSR1
+"""Kills the process, and ends this one when that is gone; a kill of this one does not wait for it."""
+PASSED_ON = {number: number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)} | {KILL: signal.SIGKILL}
 
 
 def ask(talk: socket.socket, address: str, streams: list[int], **asked: object) -> None:
@@ -36,7 +38,7 @@ def main(address: str, module: str, *arguments: str) -> int:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
             os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])
         for number in PASSED_ON:
-            signal.signal(number, lambda number, frame: os.kill(process, number))
+            signal.signal(number, lambda number, frame: os.kill(process, PASSED_ON[signal.Signals(number)]))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
         code = int(answers.readline())
     if code < 0:

@@ -22,10 +22,11 @@ _WAIT_S = 90.0
 
 
 @pytest.fixture(autouse=True)
-def _quick_and_without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick_and_without_keys(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Queues are looked at often, no job imports everything anew, and no test asks a paid API."""
     monkeypatch.setattr(workflows, "_POLL_S", 0.1)
-    monkeypatch.setattr(process, "child_command", forked.child_command)
+    trains = request.node.get_closest_marker("model")
+    monkeypatch.setattr(process, "child_command", forked.training_command if trains else forked.child_command)
     for name in [name for name in os.environ if name.endswith("_API_KEY")]:
         monkeypatch.delenv(name)
 

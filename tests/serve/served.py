@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -28,10 +27,9 @@ class Served:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  it is closed with the block
         auth = ["--no-auth"] if no_auth else []
         command = Project(root).command("serve", str(root), *auth, "--port", "0", *words)
-        if sys.platform == "linux":
-            models = forked.address(forked.MODELS) if trains else forked.NOBODY
-            jobs = models if trains else forked.address(forked.COMMANDS)
-            command[2:3] = ["tests.serve.serving", jobs, models]
+        models = forked.address(forked.MODELS) if trains else forked.NOBODY
+        jobs = models if trains else forked.address(forked.COMMANDS)
+        command[2:3] = ["tests.serve.serving", jobs, models]
         self.process = subprocess.Popen(
             command, env=Project(root).environ(**environment), stderr=self._log, start_new_session=True
         )
