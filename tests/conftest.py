@@ -186,8 +186,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """`--dist loadfile`, but the files that ask Argilla are one worker's: another would start servers of its own."""
-    if config.getvalue("dist") != "loadfile":
+    """`--dist loadfile`, but the files that ask Argilla are one worker's: another would start servers of its own. Where
+    there are no others, the workers share them all the same."""
+    if config.getvalue("dist") != "loadfile" or all("argilla" in argument for argument in config.args):
         return None
     from xdist.scheduler import LoadFileScheduling
 

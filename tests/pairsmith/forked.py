@@ -26,16 +26,17 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache, partial
-from importlib import import_module
+from importlib import import_module, reload
 from pathlib import Path
 from runpy import run_module
 
+from schemas import failpoints
 from synth.embedded import process as embedded_process
 from tests.pairsmith import forked_child
 
 ROOT = Path(__file__).parents[2]
 # What is read once, as the interpreter starts or as something is imported.
-BEGINS_WITH = ("PYTHON", "LC_", "LANG", "TZ", "HOME", "XDG_", "HF_", "OMP_", "OPENBLAS_", "PAIRSMITH_FAILPOINT")
+BEGINS_WITH = ("PYTHON", "LC_", "LANG", "TZ", "HOME", "XDG_", "HF_", "OMP_", "OPENBLAS_")
 _BEGAN = os.environ | {"PYTHONPATH": str(ROOT)}
 # What a job has none of though the tests have it, and what it has no use for: threads do not go along.
 _NO_MATTER = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "OMP_", "OPENBLAS_")
@@ -216,6 +217,7 @@ def _become_the_process(talk: socket.socket) -> str:
         os.close(stream)
     os.environ.clear()
     os.environ.update(asked["environment"])
+    reload(failpoints)
     os.chdir(asked["folder"])
     sys.argv = [str(ROOT / "pairsmith" / "__main__.py"), *asked["arguments"]]
     if asked["module"] == "pairsmith":
