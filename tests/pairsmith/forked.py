@@ -56,12 +56,14 @@ def can_fork(environment: Mapping[str, str]) -> bool:
     return sys.platform == "linux" and ours == theirs
 
 
-def _beginning(environment: Mapping[str, str]) -> dict[str, object]:
-    """What an interpreter that our processes start reads as it begins; a folder twice on its path is there once."""
+def _beginning(environment: Mapping[str, str], kind: str) -> dict[str, object]:
+    """What an interpreter that our processes start reads as it begins; a folder twice on its path is there once. With
+    models nothing asks a hub, and whether it might is no matter."""
+    no_matter = (*_NO_MATTER, *embedded_process._CHILD_SETTINGS) if kind == MODELS else _NO_MATTER
     return {
         name: set(value.split(os.pathsep)) if name == "PYTHONPATH" else value
         for name, value in environment.items()
-        if name.startswith(BEGINS_WITH) and not name.startswith(_NO_MATTER)
+        if name.startswith(BEGINS_WITH) and not name.startswith(no_matter)
     }
 
 
@@ -187,16 +189,16 @@ def _serve(owner: str, kind: str, number: str) -> str:
                 break
             talk.close()
     with talk:
-        return _become_the_process(talk)
+        return _become_the_process(talk, kind)
 
 
-def _become_the_process(talk: socket.socket) -> str:
+def _become_the_process(talk: socket.socket, kind: str) -> str:
     """Fork once more: this process tells the number of the other, and how it ended. If nobody listens any more, it was
     killed."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     length, streams, _, _ = socket.recv_fds(talk, 8, 3)
     asked = json.loads(talk.makefile("rb").read(int.from_bytes(length, "big")))
-    if asked["module"] != "pairsmith" and _beginning(os.environ) != _beginning(asked["environment"]):
+    if asked["module"] != "pairsmith" and _beginning(os.environ, kind) != _beginning(asked["environment"], kind):
         os._exit(0)
     process = os.fork()
     if process:
