@@ -45,6 +45,8 @@ COMMANDS, MODELS = "commands", "models"
 NOBODY = "-"
 """No server's address: what is to be forked there is started."""
 _SERVERS = {COMMANDS: 2, MODELS: 1}
+# Of NVIDIA, AMD and WSL. Torch looks at them as it is loaded, and what is forked afterwards cannot use them.
+_GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _turn = itertools.count()
 
 
@@ -115,6 +117,8 @@ def address(kind: str) -> str:
     """The address of the server whose turn it is, where there can be one."""
     if sys.platform != "linux":
         return NOBODY
+    if kind == MODELS and any(Path(device).exists() for device in _GPUS):
+        kind = COMMANDS
     return _server(kind, next(_turn) % _SERVERS[kind])
 
 

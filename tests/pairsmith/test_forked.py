@@ -83,3 +83,10 @@ def test_one_that_begins_otherwise_is_started(tmp_path: Path) -> None:
         assert told["pid"] == process.pid
         process.communicate()
         assert process.returncode == 5
+
+
+@forks
+def test_models_are_not_forked_where_a_gpu_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is forked after torch has looked at a GPU cannot use it: there models are forked before it is loaded."""
+    monkeypatch.setattr(forked, "_GPUS", (os.devnull,))
+    assert forked.address(forked.MODELS) in {forked.address(forked.COMMANDS) for _ in range(2)}
