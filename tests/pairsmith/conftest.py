@@ -107,7 +107,7 @@ class Project:
         return {**kept, **own, **self.environment, **extra}
 
     def run(
-        self, *arguments: str, stdin: str | None = None, timeout_s: float = 120, **extra: str
+        self, *arguments: str, stdin: str | None = None, timeout_s: float = 250, **extra: str
     ) -> subprocess.CompletedProcess[str]:
         """Run one command in the folder and wait for it."""
         environment = self.environ(**extra)
