@@ -11,8 +11,10 @@ demo: $(VENV)/.train
 serve-demo: $(VENV)/.serve
 	$(BIN)/python examples/serve_demo.py
 
+# On two cores: a test waits for nearly half of its time. Each worker takes up to 3 GB.
+WORKERS ?= 3
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # A folder or a hub id in place of the embedded weights: make test-vllm MODEL=Qwen/Qwen3-0.6B. The first time it makes a
 # Python for vLLM (3 GB).

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -30,6 +32,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TESTS = Path(__file__).parent
+ARGILLA = TESTS / "curate" / "argilla"
 SLOW_FILES = {
     TESTS / name
     for name in (
@@ -99,6 +102,8 @@ SLOW_FILES = {
         "serve/test_attacks.py",
         "serve/test_caddy.py",
         "serve/test_canaries.py",
+        "serve/test_clock.py",
+        "serve/test_cut_connections.py",
         "serve/test_jobs.py",
         "serve/test_kills.py",
         "serve/test_new_projects.py",
@@ -112,6 +117,7 @@ SLOW_FILES = {
         "serve/test_safety.py",
         "serve/test_schema.py",
         "serve/test_serve_command.py",
+        "serve/test_streams.py",
         "serve/test_traces.py",
         "serve/test_what_people_do.py",
         "serve/test_whole_flow_in_browser.py",
@@ -152,6 +158,17 @@ SLOW_FILES = {
 SLOW_FIXTURES = {"argilla_server", "postgres", "venv", "wheel", "smollm2_folder"}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _models_are_served_by_forked_processes() -> Iterator[None]:
+    """Each embedded server imports torch and transformers otherwise, which takes longer than most models here."""
+    from synth.embedded import process
+    from tests.pairsmith import forked
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "child_command", forked.child_command)
+        yield
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--quick", action="store_true", help="only tests that need no torch, Argilla, browser or PostgreSQL"
@@ -167,9 +184,27 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.getoption("--quick") and collection_path in SLOW_FILES else None
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`--dist loadfile`, but the files that ask Argilla are one worker's: another would start servers of its own. Where
+    there are no others, the workers share them all the same."""
+    if config.getvalue("dist") != "loadfile" or all("argilla" in argument for argument in config.args):
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return "argilla" if file.startswith("tests/curate/argilla/") else file
+
+    return Scheduling(config, log)
+
+
 @pytest.hookimpl(trylast=True)  # after the shuffle
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path not in SLOW_FILES)  # long files first, so that no worker ends with one alone
+    slow_files = SLOW_FILES | {item.path for item in items if _is_slow(item)}
+    # What takes long first, so that no worker ends with it alone.
+    items.sort(key=lambda item: (ARGILLA not in item.path.parents, item.path not in slow_files))
     if config.getoption("--quick"):
         slow = [item for item in items if _is_slow(item)]
         items[:] = [item for item in items if item not in slow]

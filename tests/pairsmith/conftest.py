@@ -90,10 +90,11 @@ def answer(ask: Ask) -> Reply:
 
 @dataclass
 class Project:
-    """A project folder and the command line run in it."""
+    """A project folder and the command line run in it. `kind` says what its commands find imported (see `forked`)."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    kind: str = forked.COMMANDS
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "pairsmith", *arguments]
@@ -106,12 +107,12 @@ class Project:
         return {**kept, **own, **self.environment, **extra}
 
     def run(
-        self, *arguments: str, stdin: str | None = None, timeout_s: float = 120, **extra: str
+        self, *arguments: str, stdin: str | None = None, timeout_s: float = 250, **extra: str
     ) -> subprocess.CompletedProcess[str]:
         """Run one command in the folder and wait for it."""
         environment = self.environ(**extra)
         if forked.can_fork(environment):
-            return forked.run(list(arguments), self.folder, environment, stdin, timeout_s)
+            return forked.run(list(arguments), self.folder, environment, stdin, timeout_s, self.kind)
         return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,

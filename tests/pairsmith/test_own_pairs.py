@@ -12,6 +12,7 @@ import pytest
 
 from curate import curate, decontaminate
 from schemas.records import Imported, Message, Pair
+from tests.pairsmith import forked
 from tests.pairsmith.conftest import ROOT, Project
 from tests.synth.loopback import Ask, LoopbackTeacher, says
 from train.metrics import Evaluation
@@ -193,6 +194,7 @@ def test_sixty_tickets_get_to_a_trained_adapter_without_a_teacher_and_the_report
 ) -> None:
     """The whole way: import, curation, training, evaluation and report. Not one request goes to a teacher, no teacher
     is among the systems, and 12 test inputs are called not enough evidence."""
+    tickets.kind = forked.MODELS
     small = ["train.epochs=0.08", "train.batch=2", "train.max_length=384", "split.validation=0"]
     small += ["evaluate.sampling.max_tokens=40", f"teacher.url={NOBODY}"]
     sets = [word for key in small for word in ("--set", key)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.pairsmith import forked
 from tests.pairsmith.conftest import Project, write_seeds
 
 pytestmark = [pytest.mark.model, pytest.mark.pipeline, pytest.mark.timeout(1800)]
@@ -95,7 +96,7 @@ def looped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str,
     (folder / "pairsmith.toml").write_text(SPEC)
     write_seeds(folder, SEEDS)
     (folder / "excellent.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in EXCELLENT))
-    project = Project(folder)
+    project = Project(folder, kind=forked.MODELS)
     for moment in ("mid_curate", "mid_train"):
         killed = project.run("run", timeout_s=600, PAIRSMITH_FAILPOINT=moment)
         assert killed.returncode == -signal.SIGKILL, killed.stderr

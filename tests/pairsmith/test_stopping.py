@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pairsmith import forked, forked_child
 from tests.pairsmith.conftest import ROOT, SUBJECTS, Project, answer
 from tests.synth.loopback import LoopbackTeacher
 
@@ -32,11 +33,11 @@ def unhurried() -> Iterator[LoopbackTeacher]:
         yield teacher
 
 
-def start(project: Project, **extra: str) -> subprocess.Popen[str]:
+def start(project: Project) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        project.command("generate"),
+        forked.in_its_place(forked.address(forked.COMMANDS), "pairsmith", "generate"),
         cwd=project.folder,
-        env=project.environ(**extra),
+        env=project.environ(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -88,7 +89,7 @@ def test_kill_9_at_twenty_random_moments(make_project: Callable[..., Project], u
         process = start(project)
         wait_for_asks(unhurried, len(unhurried.asked) + chance.randint(1, 9), process)
         time.sleep(chance.uniform(0, 0.04))
-        process.kill()
+        process.send_signal(forked_child.KILL)
         process.communicate()
         asked_again = {prompt for prompt, times in unhurried.counts().items() if times > before[prompt]}
         assert not kept & asked_again

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from importlib import import_module
@@ -19,9 +18,10 @@ import pytest
 pytest.importorskip("trl", reason="training needs the train extra")
 
 from pairsmith.session import console
-from schemas.project import Project
 from schemas.spec_file import load
 from schemas.store import Store
+from tests.pairsmith import forked
+from tests.pairsmith.conftest import Project
 from tests.train import tiny
 from tests.train.tiny import make_base
 from train.dataset import Dataset
@@ -60,22 +60,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "seeds.jsonl").write_text('{"input": "a fox"}\n')
     base = make_base(folder / "tiny-llama", embedded_weights().folder)
     trained = tune(base, Dataset("dataset-1", tiny.rows(8)), tiny.settings(base="tiny-llama"), folder / "adapters")
-    project: Project = load(folder)
+    project = load(folder)
     with Store.open(Store.url_for(project)) as store:
         store.write(trained.artifact.model_copy(update={"path": f"adapters/{trained.adapter_id}"}))
     return folder
 
 
-def pairsmith(*arguments: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "pairsmith", *arguments]
+def pairsmith(folder: Path, *arguments: str, lines: str = "") -> subprocess.CompletedProcess[str]:
+    return Project(folder, kind=forked.MODELS).run(*arguments, stdin=lines)
 
 
 @pytest.fixture(scope="module")
 def tried(folder: Path) -> list[dict[str, Any]]:
     """What the command answers to lines of standard input; it starts a model, so it is run once."""
-    command = pairsmith("try", "--project", str(folder), "--json")
-    lines = "two boats\na pine\n\nnever asked\n"
-    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True)
+    done = pairsmith(folder, "try", "--json", lines="two boats\na pine\n\nnever asked\n")
+    assert done.returncode == 0, done.stderr
     inputs: list[dict[str, Any]] = json.loads(done.stdout)["inputs"]
     return inputs
 
@@ -103,8 +102,7 @@ def test_a_person_sees_the_three_answers(tried: list[dict[str, Any]], capsys: py
 def test_an_input_that_is_empty_is_no_answer(folder: Path, given: list[str], lines: str, code: int) -> None:
     """An empty TEXT is refused before a model is loaded, and does not read standard input in its place; who gave no
     line at all is told that nothing was asked."""
-    command = pairsmith("try", *given, "--project", str(folder))
-    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
+    done = pairsmith(folder, "try", *given, lines=lines)
     assert done.returncode == code, done.stderr
     assert "TEXT" in done.stderr
     assert not done.stdout
@@ -128,8 +126,7 @@ def test_an_adapter_is_not_put_on_another_base(folder: Path, tmp_path: Path, com
 @pytest.mark.parametrize("where", [("--port", "99999"), ("--host", "nowhere.invalid")])
 def test_where_nothing_can_be_served_is_a_sentence(folder: Path, where: tuple[str, str]) -> None:
     """A port that there is not and a host that nobody knows are mistakes of who typed them, not defects."""
-    command = pairsmith("serve-model", *where, "--project", str(folder))
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = pairsmith(folder, "serve-model", *where)
     assert done.returncode == 2, done.stderr
     assert where[1] in done.stderr
     assert "defect" not in done.stderr
@@ -140,7 +137,8 @@ def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = pairsmith("serve-model", "--port", str(port), "--project", str(folder), "--json")
+    words = ["serve-model", "--port", str(port), "--project", str(folder), "--json"]
+    command = forked.training_command("pairsmith", *words)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -157,7 +155,7 @@ def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
                 )
                 text = urllib.request.urlopen(asked, timeout=60).read().decode()
                 assert text.endswith("data: [DONE]\n\n") if stream else json.loads(text)["choices"]
-            busy = subprocess.run(command, capture_output=True, text=True, check=False)
+            busy = pairsmith(folder, *words)
             assert f"port {port} is taken" in json.loads(busy.stdout)["error"]["what"]
         finally:
             process.send_signal(signal.SIGINT)

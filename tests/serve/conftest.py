@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pairsmith.serve import workflows
+from pairsmith.serve import process, workflows
 from pairsmith.serve.jobs import Job, Jobs
 from pairsmith.serve.workspace import Workspace
+from tests.pairsmith import forked
 from tests.pairsmith.conftest import SPEC, SUBJECTS, answer, write_seeds
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 
@@ -21,9 +22,11 @@ _WAIT_S = 90.0
 
 
 @pytest.fixture(autouse=True)
-def _quick_and_without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Queues are looked at often, and no test asks a paid API."""
+def _quick_and_without_keys(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queues are looked at often, no job imports everything anew, and no test asks a paid API."""
     monkeypatch.setattr(workflows, "_POLL_S", 0.1)
+    trains = request.node.get_closest_marker("model")
+    monkeypatch.setattr(process, "child_command", forked.training_command if trains else forked.child_command)
     for name in [name for name in os.environ if name.endswith("_API_KEY")]:
         monkeypatch.delenv(name)
 

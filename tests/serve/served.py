@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Self
 
+from tests.pairsmith import forked
 from tests.pairsmith.conftest import Project
 
 _WAIT_S = 150.0
@@ -20,12 +21,15 @@ _WAIT_S = 150.0
 
 class Served:
     """`with Served(workspace) as server:` at a free port of this machine, until the block ends. Nobody signs in, unless
-    `no_auth` is False."""
+    `no_auth` is False. Its jobs are forked (see `tests.pairsmith.forked`), with what trains imported if `trains`."""
 
-    def __init__(self, root: Path, *words: str, no_auth: bool = True, **environment: str) -> None:
+    def __init__(self, root: Path, *words: str, no_auth: bool = True, trains: bool = False, **environment: str) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  it is closed with the block
         auth = ["--no-auth"] if no_auth else []
         command = Project(root).command("serve", str(root), *auth, "--port", "0", *words)
+        models = forked.address(forked.MODELS) if trains else forked.NOBODY
+        jobs = models if trains else forked.address(forked.COMMANDS)
+        command[2:3] = ["tests.serve.serving", jobs, models]
         self.process = subprocess.Popen(
             command, env=Project(root).environ(**environment), stderr=self._log, start_new_session=True
         )

@@ -208,13 +208,14 @@ def test_a_download_that_is_cut_off_is_known_and_goes_on(
     (dataset,) = server.ask("/api/v1/projects/dataset/artifacts")["items"]
     artifact = f"/api/v1/projects/dataset/artifacts/{dataset['id']}/download"
     for path in (f"{artifact}?format=jsonl", artifact, "/api/v1/projects/dataset/rows/download?format=parquet"):
-        whole = httpx.get(server.url + path).content
+        whole = httpx.get(server.url + path, timeout=120).content
         proxy.bytes = len(whole) // 2
         with pytest.raises(httpx.TransportError):
-            httpx.get(proxy.url + path)
+            httpx.get(proxy.url + path, timeout=120)
         proxy.bytes = None
     path = f"{artifact}?format=jsonl"
-    whole, first = httpx.get(server.url + path), 1_000
-    rest = httpx.get(proxy.url + path, headers={"Range": f"bytes={first}-", "If-Range": whole.headers["etag"]})
+    whole, first = httpx.get(server.url + path, timeout=120), 1_000
+    part = {"Range": f"bytes={first}-", "If-Range": whole.headers["etag"]}
+    rest = httpx.get(proxy.url + path, headers=part, timeout=120)
     assert rest.status_code == 206
     assert whole.content[:first] + rest.content == whole.content

@@ -39,7 +39,7 @@ def ended(client: Any, job_id: str) -> Any:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Any, Any]]:
     """The server, OpenAI's client, and the job that has trained. The server stops in order after that."""
-    with Served(tmp_path_factory.mktemp("trained") / "space") as server:
+    with Served(tmp_path_factory.mktemp("trained") / "space", trains=True) as server:
         client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=600)
         lines = "".join(json.dumps(row) + "\n" for row in ROWS)
         file = client.files.create(file=("parcels.jsonl", lines.encode()), purpose="fine-tune")

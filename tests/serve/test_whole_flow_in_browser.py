@@ -54,7 +54,7 @@ def test_from_the_link_to_signing_out(tmp_path: Path) -> None:
     taken away. Each is looked at on a desk and on a phone, light and dark, and pressed in one of the four: nothing to
     scroll sideways, nothing serious for axe, nothing in the console, though one of the inputs is a script."""
     root = tmp_path / "space"
-    with Served(root, no_auth=False) as server, playwright.sync_playwright() as engine:
+    with Served(root, no_auth=False, trains=True) as server, playwright.sync_playwright() as engine:
         browser = engine.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         context = browser.new_context(base_url=server.url)
         context.set_default_timeout(_WAIT_MS)

@@ -1,0 +1,13 @@
+"""Tells what a process finds as it begins, waits for the end of its input, and ends with the code it was given."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+if __name__ == "__main__":
+    told = {"pid": os.getpid(), "leads": os.getsid(0) == os.getpid(), "folder": os.getcwd(), "words": sys.argv[1:]}
+    print(json.dumps({**told, "marked": os.environ.get("A_MARK")}), flush=True)
+    sys.stdin.read()
+    sys.exit(int(sys.argv[1]))
