@@ -35,3 +35,15 @@ def test_who_wants_it_more_seldom_still_gets_that(young: int) -> None:
     gc.set_threshold(young, 10, 10)
     with seldom_sought():
         assert gc.get_threshold()[0] == young
+
+
+def test_blocks_that_overlap_leave_the_collector_as_it_was() -> None:
+    """Two threads, each with a project of its own, need not end in the order in which they began."""
+    before = gc.get_threshold()
+    first, second = seldom_sought(), seldom_sought()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert gc.get_threshold() != before, "the second still makes rows"
+    second.__exit__(None, None, None)
+    assert gc.get_threshold() == before
