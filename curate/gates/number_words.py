@@ -71,7 +71,9 @@ def _dates(language: str) -> tuple[dict[str, str], re.Pattern[str] | None]:
     )
 
 
-def weekday_made_up(folded: str, given: str, language: str, input_language: str) -> str:
+def weekday_made_up(
+    folded: str, given: str, language: str, input_language: str, *, only_in_place_of_another: bool = False
+) -> str:
     """A day of the week in a folded text that another one does not name, in full or in the letters it begins with;
     empty if there is none, or if that one tells days in other words."""
     days, pattern = _days(language)
@@ -79,6 +81,8 @@ def weekday_made_up(folded: str, given: str, language: str, input_language: str)
         return ""
     before, _ = _days(input_language)
     told = {day for name, day in before.items() if name in given}
+    if only_in_place_of_another and (not told or not told.isdisjoint(found)):
+        return ""
     short = _short_days(input_language)
     for word in set(_SHORT.findall(given)):
         told |= {day for name, day in before.items() if _may_be(name, word)} | short.get(word, set())

@@ -116,6 +116,18 @@ def test_a_day_of_the_week_is_known_in_its_cases(source: str, output: str, langu
     assert code_of(invented(pair(source, output), "en", language)) == code
 
 
+@pytest.mark.parametrize(
+    ("output", "code"),
+    [
+        ("Your test drive is on Saturday at 16:15, and all of us at the shop look forward to seeing you then.", True),
+        ("Your test drive is on Friday at 16:15, and until Thursday you may call us to choose another time.", False),
+    ],
+)
+def test_a_day_in_place_of_another_counts_in_a_long_text_too(output: str, code: bool) -> None:
+    """A note of five words that became a letter may tell more days, but not another one for its own."""
+    assert (code_of(invented(pair("test drive Friday 16:15", output), "en")) == "invented_date") is code
+
+
 def test_number_words_become_figures() -> None:
     """Cardinals from two on, in the words of the language; text without them is only folded."""
     assert in_figures("Twenty-five men and one dog", "en") == "25 men and one dog"
