@@ -27,8 +27,8 @@ from curate.rows import (
     ROWS,
     SHOWN_COLUMNS,
     Row,
-    Standing,
     StepId,
+    Survivor,
     Unjudged,
     as_dataset,
     as_shown,
@@ -204,13 +204,13 @@ class Pool:
         stands in two slots is one row."""
         return self._stream(np.flatnonzero((self._keep == TRUE) & self._slots.is_first), verdicts=verdicts)
 
-    def standing(self) -> Iterator[Standing]:
+    def survivors(self) -> Iterator[Survivor]:
         """The rows of `accepted`, without their texts."""
         flagged = set[int]().union(*(spoken.flags for spoken in self._opinions_of.values()))
         accepted, scores = self._slots.accepted, self._scored
         for slot in np.flatnonzero((self._keep == TRUE) & self._slots.is_first).tolist():
             (pair_id,), score = self.pair_ids([slot]), scores.score(slot) if scores else None
-            yield Standing(pair_id, self._slots.seed(slot), bool(accepted[slot]), slot in flagged, score)
+            yield Survivor(pair_id, self._slots.seed(slot), bool(accepted[slot]), slot in flagged, score)
 
     @property
     def _scored(self) -> Opinions | None:
