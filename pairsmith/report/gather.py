@@ -12,13 +12,14 @@ from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTall
 from pairsmith.report.next_steps import next_seeds
 from pairsmith.report.rows import Rows
 from pairsmith.stages.evaluate import refuse_retouched
+from schemas.files import sha256
 from schemas.project import Project
 from schemas.records import Artifact, Receipt, now, shown_step
 from schemas.store import Store
 from schemas.store.latest import present
 from train.learning_curve import LearningCurve
 from train.metrics import Evaluation
-from train.results import TrainResult, read_record, sha256
+from train.results import TrainResult, read_record
 from train.verdict import verdict
 
 COMMANDS = ("generate", "curate", "train", "evaluate")

@@ -16,12 +16,12 @@ from pairsmith.report import render_evidence, write_report
 from pairsmith.report.gather import gather
 from pairsmith.stages.evaluate import CODES, exit_code, refuse_retouched
 from schemas.errors import InputError
+from schemas.files import sha256
 from schemas.project import Project
 from schemas.records import Counts
 from schemas.store import Store
 from schemas.store.latest import latest, present
 from tests.pairsmith import report_project as made
-from train.results import sha256
 
 
 @pytest.fixture(scope="module")
