@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
@@ -26,6 +26,7 @@ _LOOKED_AT = 10_000  # rows
 _TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
 _LONG_WORDS = 40.0  # a lone column of texts as long as these holds finished outputs
 _HEADER_WORDS = 7  # a longer header is a row of a file without headers
+_PATHS = 8  # texts in objects that are named
 _CATEGORIES = 30  # most different values of a column that says something of many rows
 # Names of columns in exports of help desks, forms and datasets, in the languages that we know them in.
 _OUTPUT = """
@@ -159,6 +160,28 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     return Column(f"c_{name}" if name[0].isdigit() else name, header, texts, objects)
 
 
+def _inside(columns: Sequence[Column]) -> str:
+    """How a spec names the texts that stand in objects; empty where there are none."""
+    paths = list(islice((path for column in columns if column.objects for path in _paths_in(column)), _PATHS))
+    if not paths:
+        return ""
+    return f' Texts in objects are named by a path, columns = {{ text = "{paths[0]}" }}; there is: {", ".join(paths)}.'
+
+
+def _paths_in(column: Column) -> Iterator[str]:
+    for text in column.filled:
+        with suppress(ValueError):  # a text among the objects
+            return _paths(json.loads(text), column.header)
+    return iter(())
+
+
+def _paths(value: object, path: str) -> Iterator[str]:
+    if isinstance(value, str):
+        yield path
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        yield from _paths(inner, f"{path}.{name}")
+
+
 def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
     at = names.index(column)
     found = [exchange({"messages": row.get(f"c{at}")}, several=True) for row in rows]
@@ -193,7 +216,7 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
             f"no column holds text; there is: {seen}.",
             where=path.name,
             why=f"A column of text has {_TEXT_WORDS:g} words a row or more.",
-            fix="Write the spec by hand: `pairsmith docs seeds` shows how.",
+            fix=f"Write the spec by hand: `pairsmith docs seeds` shows how.{_inside(columns)}",
         )
     if output is None or not inputs:
         return _one_text(max(texts or columns, key=lambda column: column.words), columns)

@@ -24,8 +24,11 @@ _WIDEST = 40  # signs of a name on one line
 
 
 def facts(rows: Iterable[tuple[str, str]], *, width: int = 11) -> RenderableType:
-    """Names and values in two aligned columns; long values wrap inside their own column, and so do very long names,
-    because none leaves a value no place: it may be a password that is shown once."""
+    """Names and values in two aligned columns, the first as wide as its longest name and `width` at least; long values
+    wrap inside their own column, and so do very long names, because none leaves a value no place: it may be a password
+    that is shown once."""
+    rows = list(rows)
+    width = max([width, *(len(name) for name, _ in rows)])
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", width=min(width, _WIDEST), no_wrap=width <= _WIDEST, overflow="fold")
     grid.add_column(overflow="fold")
@@ -59,10 +62,12 @@ def reasons(counted: Mapping[str, int], *, most: int = 12) -> RenderableType:
 
 def stage(name: str, outcome: Outcome, more: Iterable[tuple[str, str]] = ()) -> Group:
     """A stage's result: the sum, why rows were lost, what was asked and spent, and what else there is to say."""
-    parts: list[RenderableType] = [facts([(name, row_count_check(outcome.counts))])]
+    head, rest = [(name, row_count_check(outcome.counts))], [*more, ("", cost(outcome))]
+    width = max(11, *(len(named) for named, _ in rest))
+    parts: list[RenderableType] = [facts(head, width=width)]
     if outcome.reasons:
         parts.append(reasons(outcome.reasons))
-    parts.append(facts([*more, ("", cost(outcome))]))
+    parts.append(facts(rest, width=width))
     return Group(*parts)
 
 

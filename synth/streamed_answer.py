@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
 from schemas.records import Json
@@ -17,7 +15,7 @@ def put_together(content: bytes) -> Json | None:
     if not content.lstrip().startswith((b"data:", b"event:", b":", b"id:")):
         return None
     whole: Json = {}
-    choices: dict[Any, Json] = {}
+    choices: dict[int, Json] = {}
     for line in content.splitlines():
         if not line.startswith(b"data:"):
             continue
@@ -28,16 +26,17 @@ def put_together(content: bytes) -> Json | None:
         if not isinstance(event, dict):
             continue
         whole |= {name: said for name, said in event.items() if said is not None and name != "choices"}
-        for piece in event.get("choices") or ():
-            if isinstance(piece, dict):
-                index = piece.get("index", 0)
+        pieces = event.get("choices")
+        for piece in pieces if isinstance(pieces, list) else ():
+            index = piece.get("index", 0) if isinstance(piece, dict) else None
+            if isinstance(index, int):
                 _add(choices.setdefault(index, {"index": index, "finish_reason": "abort", "message": {}}), piece)
     return {**whole, "choices": list(choices.values())} if choices else None
 
 
 def _add(choice: Json, piece: Json) -> None:
-    message, delta = choice["message"], piece.get("delta") or piece.get("message") or {}
-    for name, said in delta.items():
+    message, delta = choice["message"], piece.get("delta") or piece.get("message")
+    for name, said in delta.items() if isinstance(delta, dict) else ():
         grows = isinstance(said, str | list) and name != "role" and isinstance(message.get(name), type(said))
         if said is not None:
             message[name] = message[name] + said if grows else said

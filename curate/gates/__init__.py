@@ -73,8 +73,8 @@ VERSIONS = {
     **dict.fromkeys(("pii", "broken_json"), 2),
     **dict.fromkeys(("fenced", "injection", "input", "contacts"), 3),
     **dict.fromkeys(("language", "values", "echo", "thinking", "repetition", "answered", "toxic"), 4),
-    **dict.fromkeys(("invented", "limits", "lost_content", "encoding", "invented_name"), 5),
-    **dict.fromkeys(("cut", "mixed_language", "translated", "swapped", "placeholder"), 6),
+    **dict.fromkeys(("limits", "lost_content", "encoding", "invented_name"), 5),
+    **dict.fromkeys(("cut", "mixed_language", "translated", "swapped", "placeholder", "invented"), 6),
     "preamble": 8,
 }
 

@@ -53,7 +53,7 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     0 and 1, the numbering of a list, options (`--ar 3:2`) and the lens of a camera ask for nothing, nor does code; the
     day and the month of a date (`1 October`) do.
     In words, three and more count where the language's table has them, and days of the week, unless the text is far
-    longer than its input: it tells a story then.
+    longer than its input: it tells a story then, and a day counts only where no day of the input is left.
     Not covered: what is known from elsewhere and right, which is why it flags.
     """
     if "```" in pair.output or ("\n" in pair.output and in_code(pair.output)):
@@ -61,9 +61,11 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     spoken = input_language or language
     after, in_short = fold(pair.output), count_words(pair.output) <= 2.5 * count_words(pair.input)
     spelt: list[Number] = []
-    if in_short and not is_verse(pair.output):
-        if day := weekday_made_up(after, fold(pair.input), language, spoken):
-            return rejected("invented_date", f"the input does not say {quote(day)}")
+    in_short = in_short and not is_verse(pair.output)
+    days = after, fold(pair.input), language, spoken
+    if day := weekday_made_up(*days, only_in_place_of_another=not in_short):
+        return rejected("invented_date", f"the input does not say {quote(day)}")
+    if in_short:
         spelt = [n for n in (*in_words(pair.output, language), *cardinals(after, language)) if not n.forms & _FEW]
     if not spelt and not _DIGIT.search(after):
         return passed("no number of its own")

@@ -80,7 +80,9 @@ def _dates(language: str) -> tuple[dict[str, str], re.Pattern[str] | None]:
     )
 
 
-def weekday_made_up(folded: str, given: str, language: str, input_language: str) -> str:
+def weekday_made_up(
+    folded: str, given: str, language: str, input_language: str, *, only_in_place_of_another: bool = False
+) -> str:
     """A day of the week in a folded text that another one does not name, in full or in the letters it begins with;
     empty if there is none, or if that one tells days in other words."""
     days, pattern = _days(language)
@@ -90,12 +92,20 @@ def weekday_made_up(folded: str, given: str, language: str, input_language: str)
         return ""
     before, _ = _days(input_language)
     told = {day for name, day in before.items() if name in given}
+    if only_in_place_of_another and (not told or not told.isdisjoint(found)):
+        return ""
     short = _short_days(input_language)
     for word in set(_SHORT.findall(given)):
-        told |= {day for name, day in before.items() if name.startswith(word)} | short.get(word, set())
+        told |= {day for name, day in before.items() if _may_be(name, word)} | short.get(word, set())
     return (
         "" if says(input_language, "relative_days", given) else next((n for d, n in found.items() if d not in told), "")
     )
+
+
+def _may_be(name: str, word: str) -> bool:
+    """Whether a word is the beginning of a day's name, or may be a case of it: `poniedziałku` of `poniedziałek`."""
+    stem = name[: max(4, len(name) - 2)]
+    return name.startswith(word) or (word.startswith(stem) and len(word) <= len(name) + 2)
 
 
 def says_a_day(folded: str, language: str) -> bool:

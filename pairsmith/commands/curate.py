@@ -53,7 +53,7 @@ def _screen(found: WhatIf) -> list[Any]:
         for code in codes
         if found.reasons_before.get(code) != found.reasons_after.get(code)
     ]
-    parts += ["", facts(changed, width=max(11, *map(len, codes)) + 1)] if changed else ["", "No row would move."]
+    parts += ["", facts(changed)] if changed else ["", "No row would move."]
     for move in found.moves:
         why = f" ({move.code})" if move.code else ""
         parts += ["", f"[bold]{move.rows:,} rows {move.before} -> {move.after}{why}[/]"]

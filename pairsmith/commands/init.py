@@ -26,6 +26,7 @@ from schemas.spec_file import SPEC_NAME, parse
 
 if TYPE_CHECKING:
     from curate.split import Shortage
+    from synth.seeds import SeedReading
 
 
 @click.command()
@@ -74,7 +75,7 @@ def command(
     text = with_teacher(text, teacher) if asks else text
     text = text if example or kind else with_base(text)
     written = write_project(folder, {**files, SPEC_NAME: text.encode()})
-    short, not_used = _shortages(folder)
+    short, reading = _shortages(folder)
     go = "pairsmith run" if folder.resolve() == Path.cwd() else f"pairsmith run --project {folder}"
     names = [path.relative_to(folder).as_posix() for path in written]
     teacher_found = {"url": teacher.url, "model": teacher.model, "why": teacher.why, "tried": teacher.tried}
@@ -83,7 +84,7 @@ def command(
         "files": names,
         "teacher": teacher_found if asks else None,
         **({"guessed": {"kind": found.kind, **found.settings, "why": found.why}} if found else {}),
-        "not_used": not_used,
+        "not_used": reading.not_used,
         "shortages": [shortage.what for shortage in short],
         "next": go,
     }
@@ -96,19 +97,19 @@ def command(
         f"Made a project in {folder.resolve()}: {', '.join(names)}\n",
         *([f"Taken for rows of kind {found.kind}:"] if found else []),
         *(f"  - {sentence}" for sentence in (found.why if found else [])),
-        *([f"  - {not_used}; `pairsmith generate` names each"] if not_used else []),
+        *(f"  - {reading.not_used}; the first: {lost.where}: {lost.what}" for lost in reading.problems[:1]),
         *(lines if asks else ["Teacher   none is asked: the rows bring their outputs"]),
         *(f"\nAs it is: {shortage.what}.\n          {shortage.fix}" for shortage in short),
         f"\n{first}  {go}",
     )
 
 
-def _shortages(folder: Path) -> tuple[list[Shortage], str]:
-    """The uses that the seeds just written are too few for, and how many rows give no seed."""
+def _shortages(folder: Path) -> tuple[list[Shortage], SeedReading]:
+    """The uses that the seeds just written are too few for, and what was read of them."""
     from curate.split import shortages, with_splits
     from schemas.spec_file import load
     from synth.seeds import read_seeds
 
     project = load(folder)
     reading = read_seeds(project.spec.seeds, project.folder)
-    return shortages(with_splits(reading.seeds, project.spec.split), project.spec), reading.not_used
+    return shortages(with_splits(reading.seeds, project.spec.split), project.spec), reading

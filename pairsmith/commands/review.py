@@ -95,7 +95,7 @@ def invite(session: Session, names: tuple[str, ...]) -> None:
     lines += [(name, "has an account, and keeps its password") for name in invited.let_in]
     session.answer(
         {"command": "review invite", "url": page, "passwords": invited.passwords, "let_in": list(invited.let_in)},
-        facts(lines, width=max(11, *map(len, names))),
+        facts(lines),
     )
     if invited.problem:
         raise invited.problem
@@ -118,7 +118,7 @@ def password(session: Session, name: str) -> None:
             keep_password(default_home(), made)
     page, note = review.page(session.project(), connected.url)
     data = {"command": "review password", "url": page, "passwords": {name: made}}
-    session.answer(data, facts([("page", page), *note, (name, made)], width=max(11, len(name))))
+    session.answer(data, facts([("page", page), *note, (name, made)]))
 
 
 @command.command(short_help="Who has an account.")
@@ -136,7 +136,7 @@ def people(session: Session) -> None:
         for one in everybody
     ]
     data = [{"name": one.name, "role": one.role, "since": one.since.isoformat(), "here": one.here} for one in everybody]
-    session.answer({"command": "review people", "people": data}, facts(lines, width=max(11, *map(len, dict(lines)))))
+    session.answer({"command": "review people", "people": data}, facts(lines))
 
 
 @command.command(short_help="Send what people should look at.")

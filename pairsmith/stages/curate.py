@@ -20,6 +20,7 @@ from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import is_local
 from pairsmith.stopping import Stopping
+from pairsmith.style.numbers import counted
 from schemas.blocking import run
 from schemas.errors import NoWork
 from schemas.money import total
@@ -138,12 +139,16 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
     steps = (outcome.more or {}).get("steps", {})
     by_number = sorted(((told.get("alone", 0), by) for by, told in steps.items()), reverse=True)
     lines = [
-        ("by one gate", f"only {by} rejects {rows:,} rows; {key_of(by)} changes it, the report shows some")
+        (
+            "by one gate",
+            f"only {by} rejects {counted(rows, 'row', 'rows')}; {key_of(by)} changes it, the report shows some",
+        )
         for rows, by in by_number[:_GATES_SHOWN]
         if rows
     ]
     if flagged := sum(told.get("flagged", 0) for told in steps.values()):
-        lines.append(("flagged", f"{flagged:,} times a gate says that a row is worth a look: `pairsmith rows --json`"))
+        often = counted(flagged, "time", "times")
+        lines.append(("flagged", f"{often} a gate says that a row is worth a look: `pairsmith rows --json`"))
     lines += [("scored by", outcome.scorer["why"])] if outcome.scorer else []
     if selection := (outcome.more or {}).get("selection"):
         lines.append(("selection", in_words(selection)))

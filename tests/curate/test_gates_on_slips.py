@@ -101,6 +101,33 @@ def test_a_day_turned_round_is_another_day() -> None:
     assert code_of(invented(pair("cita 4 de mayo", "Su cita es el 5 de abril."), "es")) == "invented_date"
 
 
+@pytest.mark.parametrize(
+    ("source", "output", "language", "code"),
+    [
+        ("Sklep jest otwarty od poniedziałku do piątku.", "The shop is open from Monday to Friday.", "pl", ""),
+        ("Czynne w środę i w niedzielę.", "Open on Wednesday and Sunday.", "pl", ""),
+        ("Магазин закрыт в субботу и среду.", "The shop is closed on Saturday and Wednesday.", "ru", ""),
+        ("Czynne w środę i w niedzielę.", "Open on Wednesday and Saturday.", "pl", "invented_date"),
+        ("There is a fridge and a shelf.", "Come on Saturday for the fridge.", "en", "invented_date"),
+    ],
+)
+def test_a_day_of_the_week_is_known_in_its_cases(source: str, output: str, language: str, code: str) -> None:
+    """`poniedziałku` says Monday as `poniedziałek` does; a day that the input does not name is still made up."""
+    assert code_of(invented(pair(source, output), "en", language)) == code
+
+
+@pytest.mark.parametrize(
+    ("output", "code"),
+    [
+        ("Your test drive is on Saturday at 16:15, and all of us at the shop look forward to seeing you then.", True),
+        ("Your test drive is on Friday at 16:15, and until Thursday you may call us to choose another time.", False),
+    ],
+)
+def test_a_day_in_place_of_another_counts_in_a_long_text_too(output: str, code: bool) -> None:
+    """A note of five words that became a letter may tell more days, but not another one for its own."""
+    assert (code_of(invented(pair("test drive Friday 16:15", output), "en")) == "invented_date") is code
+
+
 def test_number_words_become_figures() -> None:
     """Cardinals from two on, in the words of the language; text without them is only folded."""
     assert in_figures("Twenty-five men and one dog", "en") == "25 men and one dog"

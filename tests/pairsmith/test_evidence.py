@@ -16,6 +16,7 @@ from pairsmith.report import render_evidence, write_report
 from pairsmith.report.gather import gather
 from pairsmith.stages.evaluate import CODES, exit_code, refuse_retouched
 from schemas.errors import InputError
+from schemas.files import sha256
 from schemas.project import Project
 from schemas.records import Counts
 from schemas.store import Store
@@ -115,6 +116,26 @@ def test_a_verdict_does_not_rest_on_a_retouched_evaluation(tmp_path: Path) -> No
         refuse_retouched(store, "one", "2", "evaluations/one.json")
         with pytest.raises(InputError, match=r"one\.json: this evaluation was changed"):
             refuse_retouched(store, "one", "1", "evaluations/one.json")
+
+
+def test_no_report_is_drawn_of_a_retouched_evaluation(tmp_path: Path) -> None:
+    """Nor evidence written, which would vouch for the number; with the file as it was written it is drawn again."""
+    project, store = made.whole(tmp_path)
+    page, file = tmp_path / "report.html", tmp_path / "evaluations" / "one.json"
+    written, evaluation = file.read_bytes(), latest(store, "evaluation")
+    assert evaluation is not None
+    with store:
+        with recording(project, store, "evaluate", EvaluateOutcome()) as record:
+            counts = Counts(rows_in=1, accepted=1)
+            record.outcome = EvaluateOutcome(counts=counts, made=evaluation.id, sha256=sha256(file))
+        file.write_bytes(written.replace(b'"all_pass":false', b'"all_pass":true', 1))
+        assert file.read_bytes() != written
+        with pytest.raises(InputError, match=r"one\.json: this evaluation was changed"):
+            write_report(project, store, page)
+        assert not page.exists()
+        assert not page.with_name("evidence.json").exists()
+        file.write_bytes(written)
+        assert write_report(project, store, page).is_file()
 
 
 def test_going_back_to_earlier_settings_goes_on_from_what_they_made(whole: tuple[Project, Store]) -> None:

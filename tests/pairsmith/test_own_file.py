@@ -158,6 +158,11 @@ def test_ids_are_not_kept_and_columns_that_come_back_are(tmp_path):
     ("name", "content", "message"),
     [
         ("a.csv", "id,n\n1,2\n3,4\n", "no column holds text; there is: 'id', 'n'"),
+        (
+            "a.jsonl",
+            '{"id": 1, "data": {"q": {"text": "Is it open?"}, "stars": 5, "a": {"text": "Yes."}}}\n',
+            r'columns = \{ text = "data.q.text" \}; there is: data.q.text, data.a.text\.',
+        ),
         ("a.txt", "some lines\n", "of format text has no columns"),
         ("a.jsonl", "[1]\n", "does not begin with an object"),
         ("a.jsonl", "", "does not begin with an object"),
@@ -311,7 +316,7 @@ def test_broken_lines_among_pairs_cost_themselves_alone(tmp_path: Path) -> None:
     made = Project(tmp_path).run("init", "mine", "--from", "alpaca.jsonl")
     assert made.returncode == 0, made.stderr
     assert "as Alpaca has" in made.stdout
-    assert "3 of 11 rows are not used: json 2, column 1" in made.stdout
+    assert "3 of 11 rows are not used: json 2, column 1; the first: alpaca.jsonl:1: json: " in made.stdout
     (tmp_path / "notes.jsonl").write_text('{"text": "My lamp flickers at night"}\n{broken\n')
     refused = Project(tmp_path).run("init", "other", "--from", "notes.jsonl")
     assert refused.returncode == 4

@@ -113,6 +113,23 @@ def test_a_stream_keeps_log_probabilities_and_errors() -> None:
 
 
 @pytest.mark.parametrize(
+    "odd",
+    [
+        {"choices": [{"index": [], "delta": {"content": "x"}}]},
+        {"choices": [{"index": 0, "delta": "x"}]},
+        {"choices": 5},
+        {"choices": ["x"]},
+    ],
+)
+def test_an_odd_event_of_a_stream_costs_no_more_than_itself(odd: Json) -> None:
+    """What is no piece of an answer is passed over: it neither ends the run nor spoils the answer around it."""
+    begins: Json = {"choices": [{"index": 0, "delta": {"content": "a "}}]}
+    ends: Json = {"choices": [{"index": 0, "delta": {"content": "dog"}, "finish_reason": "stop"}]}
+    (whole,) = read_answer(events(begins, odd, ends), 0, {}).choices
+    assert judged(whole, None, {}, {}, 0)[:2] == ("ok", "a dog")
+
+
+@pytest.mark.parametrize(
     ("error", "bad"),
     [({"code": 500, "message": "gone"}, True), ("gone", True), (None, False), ({"message": "", "code": None}, False)],
 )
