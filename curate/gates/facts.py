@@ -16,6 +16,7 @@ from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.number import Number
 from curate.gates.number_words import cardinals, dates_named, in_figures, weekday_made_up
 from curate.gates.numbers import NumberMentions, in_digits, in_words
+from curate.gates.opposites import opposed
 from curate.gates.phrases import any_of, lexicon, says, words_of
 from curate.gates.units import changed_quantity, changed_unit
 from curate.gates.words import count_words, stem_of, words
@@ -89,6 +90,8 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
 
     Not covered: words that changed, and texts without blanks between words.
     """
+    if other := opposed(pair.input, pair.output, language, language):
+        return rejected("changed_word", f"the input says {quote(other[0])}, the output {quote(other[1])}")
     for ratio in _EITHER_RATIO.findall(pair.input) if any(map(pair.input.__contains__, ":\u2013-")) else ():
         turned = re.search(rf"(?<![\d:]){ratio[1]}[:\u2013-]{ratio[0]}(?![\d:])", pair.output)
         straight = re.search(rf"(?<![\d:]){ratio[0]}[:\u2013-]{ratio[1]}(?![\d:])", pair.output)
@@ -244,7 +247,51 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
             return rejected(code, f"the input says {quote(word[0])}, and nothing in the output does")
     if not translated and (flipped := _flipped(before, after, language)):
         return rejected("lost_negation", f"the input denies {quote(flipped)}, the output does not")
+    if translated and (denied := _denied_apart(before, after, spoken, language)):
+        return rejected("lost_negation", f"the input says {quote(denied)}, the same sentence of the output does not")
+    if added := _added(before, after, spoken, language):
+        return rejected("added_negation", f"the output denies {quote(added)}, the input does not")
     return passed("what is denied, limited or asked stays so")
+
+
+def _denied_apart(before: str, after: str, spoken: str, language: str) -> str:
+    """What a sentence denies whose translation, the one at the same place, denies nothing; or ''."""
+    if not lexicon(language).words("negated"):
+        return ""
+    here, there = ([part for part in _SENTENCES.split(side) if part.strip()] for side in (before, after))
+    for one, other in zip(here, there, strict=True) if len(here) == len(there) else ():
+        denies = says(spoken, "negation", one)
+        if denies and not _denies(other, language) and not _ASKS.search(one):
+            return denies[0]
+    return ""
+
+
+def _denies(text: str, language: str) -> bool:
+    """Whether a text denies something in a word that says so by itself: `empty` may, and `only`."""
+    loosely = lexicon(language).words("loosely")
+    return any(found[0] not in loosely for found in any_of(language, "negated").finditer(text))
+
+
+def _added(before: str, after: str, spoken: str, language: str) -> str:
+    """What the output denies where the input denies and limits nothing; or ''."""
+    denies = says(language, "denial", after)
+    lists = ("negated", "denial", "conditions", "supposes", "forbidden", "lacking", "denies")
+    if not denies or any(says(spoken, name, before) for name in lists) or _ASKS.search(f"{before}{after}"):
+        return ""
+    if not lexicon(spoken).words("negated"):
+        return ""
+    if spoken != language:
+        plain = after[denies.end() : denies.end() + 1] != "." and denies[0] not in lexicon(language).words("loosely")
+        return denies[0] if plain and _weighs(before) <= _LONG / 2 else ""
+    return _flipped(after, before, language) if count_words(after) <= 1.6 * count_words(before) + _NEAR else ""
+
+
+def _weighs(text: str) -> float:
+    """The words of a text, two characters of a script without blanks as one."""
+    return count_words(text) / (2 if not text.isascii() and count_words(text) > 2 * len(text.split()) else 1)
+
+
+_SENTENCES = re.compile(r"[.;!?\n\u3002\uff1b\uff01\u061f\u061b\u0964]+(?:\s|(?<=[\u3002\uff1b\uff01])|$)")
 
 
 def _flipped(before: str, after: str, language: str) -> str:

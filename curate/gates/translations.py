@@ -18,6 +18,7 @@ from curate.gates.names import unknown_name
 from curate.gates.number import Number
 from curate.gates.number_words import in_figures
 from curate.gates.numbers import NumberMentions, grouped_by, in_digits, joined_groups, may_be_words, required
+from curate.gates.opposites import opposed
 from curate.gates.phrases import either, letters_of, lexicon, says, words_of
 from curate.gates.units import changed_unit
 from curate.words import words
@@ -87,6 +88,8 @@ def _sense(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
         yield "longer", "it is far longer than the source"
     if units := changed_unit(source, text, to, language):
         yield "changed_unit", f"the source says {quote(units[0])}, the translation {quote(units[1])}"
+    if other := opposed(source, text, language, to):
+        yield "changed_word", f"the source says {quote(other[0])}, the translation {quote(other[1])}"
     if day := turned_day(source, text, to, language):
         yield "changed_date", f"the source says {quote(day[0])}, the translation {quote(day[1])}"
     if turned := _turned(in_figures(source, language), in_figures(text, to)):
