@@ -9,7 +9,7 @@ from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.number_words import says_a_day
 from curate.gates.phrases import NEVER, either, lexicon, says, words_of
-from curate.gates.words import filler, words
+from curate.gates.words import count_words, filler, words
 from schemas.records import Pair
 
 _NAME = r"[^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]+(?:[-'\u2019][^\W\d_]+)?"
@@ -46,6 +46,8 @@ def invented_name(pair: Pair, language: str = "en") -> Judgement:
         return rejected("invented_name", f"the input does not name {quote(name)}")
     if changed := _changed_name(pair.input, pair.output, language):
         return rejected("changed_name", f"the input names {quote(changed[0])}, the output {quote(changed[1])}")
+    if name := _added_name(pair.input, pair.output, language):
+        return rejected("invented_name", f"the input does not name {quote(name)}")
     return passed("no name of its own")
 
 
@@ -89,6 +91,31 @@ def _changed_name(before: str, after: str, language: str) -> tuple[str, str] | N
     return (lost.pop(), new.pop()) if len(lost) == len(new) == 1 and not days else None
 
 
+def _added_name(before: str, after: str, language: str) -> str:
+    """A word with a capital inside of a sentence that no word of the input begins like, where the text is not much
+    longer than the input; none behind an article, for contracts have capitals there; or ''."""
+    if language == "de" or after.isascii() and after.islower() or count_words(after) > 2 * count_words(before) + _MORE:
+        return ""
+    if _in_title_case(before) or _in_title_case(after):
+        return ""
+    given, known = fold(before), filler(language) | words_of("capitals") | words_of("titles")
+    articles = lexicon(language).words("articles")
+    for match in _NAME_INSIDE.finditer(after):
+        name = fold(match[2])
+        if (
+            match[2][0].isupper()
+            and name[:_ROOT] not in given
+            and name not in known
+            and fold(match[1]) not in articles
+            and not says_a_day(name, language)
+            and not says(language, "addressees", name)
+        ):
+            return match[2]
+    return ""
+
+
+_MORE = 8  # words
+_NAME_INSIDE = re.compile(r"([^\W\d_A-Z]+)[ ,]+(?<=[^\W\d_A-Z][ ,])([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}(?!\w))")
 _ONE_NAME = re.compile(r" (?<=[^\W\d_,] )([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}(?!\w))")
 _ROOT = 3
 
