@@ -21,6 +21,11 @@ from curate.words import words
 from prompts.answer_form import alternatives, resolved
 from schemas.records import Json, Pair
 
+_CLAUSE = re.compile(r"[.,;:!?\n\u3001\u3002\uff0c\u060c]+|\b(?:and|und|et|y|e|och|en)\b")
+_PARTS = re.compile(r"[_\W\d]+")
+_MEANING = frozenset(("has", "is", "allowed", "available", "included", "can", "are", "with", "needs", "wants", "paid", "valid"))
+_NEGATIVE = re.compile(r"^(?:no|not|non|un|without|kein|sin|sans|sem)(?:[_A-Z]|$)|less$|loss|free|lost|missing|cancel")
+_LISTED = re.compile(r"[,;\n\u3001\uff0c\u060c]+|\b(?:and|und|et|och)\b")
 _SHOWN = 12  # labels in a sentence
 _DATE = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)(?:[T ].*)?")
 _FIGURES = r"\d+(?:[.,]\d+)*"
@@ -71,6 +76,10 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
         at, leaf = absent[0]
         more = f" ({len(absent) - 1} more)" if len(absent) > 1 else ""
         return rejected("value", f"{quote(str(leaf))} at {at} does not stand in the input{more}", share)
+    if turned := told.turned(value):
+        return rejected("value", f"{turned[0]} is {str(turned[1]).lower()}, and the input says {quote(turned[2])}", share)
+    if left := told.left_out(value):
+        return rejected("value", f"a list stops before {quote(left)}", share)
     if missed := told.missed(value):
         return rejected("value", f"{missed[0]} is empty, and the input says {quote(missed[1])}", share)
     return passed(f"{len(leaves)} values stand in the input", share)
@@ -157,6 +166,35 @@ class _Told:
         )
         said = [behind or before for behind, before in found]
         return len(said) == 1 and Number(said[0], frozenset((_plain(leaf),))) not in NumberMentions(said[0], "en")
+
+    def turned(self, value: Any) -> tuple[str, bool, str] | None:
+        """A field that is true where the one clause that speaks of it denies it, or false where it does not, and the
+        clause; or None."""
+        fields = value.items() if isinstance(value, dict) else ()
+        clauses = [clause for clause in _CLAUSE.split(fold(self._text)) if clause.strip()]
+        for key, inside in fields:
+            if not isinstance(inside, bool):
+                continue
+            named = [word for word in _PARTS.split(fold(key)) if len(word) > 2 and word not in _MEANING]
+            said = [clause for clause in clauses if any(re.search(rf"(?<!\w){word[:5]}", clause) for word in named)]
+            if len(said) == 1 and lexicon(self._language).words("denial") and not _NEGATIVE.search(key.casefold()):
+                denies = bool(says(self._language, "denial", said[0]) or says(self._language, "forbidden", said[0]))
+                if denies == inside and not says(self._language, "conditions", said[0]) and not (not inside and len(named) > 1):
+                    return key, inside, said[0].strip()
+        return None
+
+    def left_out(self, value: Any) -> str:
+        """The first item of a list of the input that a list of the record, of at least two of its items, has not, where
+        it has none of those behind it; or ''."""
+        lists = [one for one in value.values() if isinstance(one, list)] if isinstance(value, dict) else []
+        held = fold(json.dumps(value, ensure_ascii=False))
+        if len(lists) != 1 or len(lists[0]) < 2 or not all(isinstance(item, str) for item in lists[0]):
+            return ""
+        items = [item.strip(" .!") for item in _LISTED.split(fold(self._text)) if item.strip(" .!")]
+        if len(items) < 4:
+            return ""
+        known = [any(word[:5] in held for word in words(item) if len(word) > 2) for item in items]
+        return items[known.index(False)] if known[:2] == [True, True] and not any(known[-2:]) else ""
 
     def missed(self, value: Any) -> tuple[str, str] | None:
         """A field of a record that is named for a telephone number or an address, is empty, and what the input says of

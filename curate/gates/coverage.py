@@ -14,7 +14,7 @@ from curate.gates.words import content_words, stem_of, words
 
 _UNSPACED = ("zh", "ja", "ko")
 _LETTERS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]+|[a-z0-9]+")
-_BEGINS = 4  # letters by which a word is known again, where the endings differ
+BEGINS = 4  # letters by which a word is known again, where the endings differ
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -25,7 +25,7 @@ def roots(text: str, language: str) -> frozenset[str]:
         runs = _LETTERS.findall(fold(text))
         return frozenset(run[at : at + 2] for run in runs for at in range(max(1, len(run) - 1)))
     stem = stem_of(language)
-    known = {stem(word)[:_BEGINS] for word in content_words(text, language)}
+    known = {stem(word)[:BEGINS] for word in content_words(text, language)}
     return frozenset(known | {word for word in words(text) if word.isdigit()})
 
 

@@ -111,10 +111,18 @@ def _added_name(before: str, after: str, language: str) -> str:
             and not says(language, "addressees", name)
         ):
             return match[2]
+    for match in _NAMED_AT_START.finditer(after):
+        name = fold(match[1])
+        if match[1][0].isupper() and match[2][0].isupper() and name[:_ROOT] not in given and name not in known:
+            days = says_a_day(name, language) or says_a_day(fold(match[2]), language)
+            called = says(language, "greet", name) or says(language, "addressees", name)
+            if not days and not called and name not in lexicon(language).words("hangs"):
+                return match[1]
     return ""
 
 
 _MORE = 8  # words
+_NAMED_AT_START = re.compile(r"(?:\A|[.!?\u2026] |\n)([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}) ([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}) (?=[^\W\d_A-Z])")
 _NAME_INSIDE = re.compile(r"([^\W\d_A-Z]+)[ ,]+(?<=[^\W\d_A-Z][ ,])([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}(?!\w))")
 _ONE_NAME = re.compile(r" (?<=[^\W\d_,] )([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}(?!\w))")
 _ROOT = 3
