@@ -122,7 +122,8 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
         settings = [style, task.language, phrases(task.language).digest]
         add("input", partial(generated_input, gates=of_texts), settings)
     if form.labels:
-        add("label", partial(label, labels=tuple(form.labels)), list(form.labels))
+        named = tuple(form.labels)
+        add("label", partial(label, labels=named, language=task.language), [list(named), task.language, tables])
     if form.schema:
         model, source_hash = model_of(task, folder) or (None, "")
         add("schema", json_schema(form.schema, model), [form.schema, source_hash] if model else form.schema)

@@ -10,6 +10,7 @@ from typing import Any
 
 from curate.gates.dates import days_named
 from curate.gates.facts import CONTACT, is_date
+from curate.gates.contrary import contrary
 from curate.gates.folding import fold
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.number import Number
@@ -35,10 +36,15 @@ _BY_HALF = (20, 25, 30, 35, 40)  # minutes told by the half hour before the next
 ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
 
-def label(pair: Pair, labels: Collection[str]) -> Judgement:
-    """The output is one of the task's labels, as the spec writes it."""
+def label(pair: Pair, labels: Collection[str], language: str = "en") -> Judgement:
+    """The output is one of the task's labels, as the spec writes it. Flagged is one that the words of the text speak
+    against: praise that is labelled negative, an alarm labelled low, another language's name.
+
+    Not covered: any other wrong label.
+    """
     if pair.output in labels:
-        return passed()
+        doubt = contrary(pair.input, pair.output, labels, language)
+        return passed(doubt)._replace(flags=("contrary",)) if doubt else passed()
     shown = ", ".join(list(labels)[:_SHOWN]) + (", ..." if len(labels) > _SHOWN else "")
     return rejected("label", f"{quote(pair.output)} is none of the {len(labels)} labels: {shown}")
 
@@ -179,7 +185,7 @@ class _Told:
             said = [clause for clause in clauses if any(re.search(rf"(?<!\w){word[:5]}", clause) for word in named)]
             if len(said) == 1 and lexicon(self._language).words("denial") and not _NEGATIVE.search(key.casefold()):
                 denies = bool(says(self._language, "denial", said[0]) or says(self._language, "forbidden", said[0]))
-                if denies == inside and not says(self._language, "conditions", said[0]) and not (not inside and len(named) > 1):
+                if denies == inside and not says(self._language, "condition", said[0]) and not (not inside and len(named) > 1):
                     return key, inside, said[0].strip()
         return None
 

@@ -6,6 +6,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Collection
 from copy import copy
 from functools import cache, lru_cache
 from itertools import chain, repeat
@@ -346,6 +347,17 @@ def _identifier(code: str) -> Any:
     identifier = copy(_model())  # its tables are shared
     identifier.set_languages({*_WRITTEN.split(), *_relatives(code)} & {*identifier.labels, code})
     return identifier
+
+
+def identified(text: str, codes: Collection[str]) -> str:
+    """Which of the languages `codes` a text is in, if that is sure; else ''."""
+    known = {code for code in codes if is_known(code)}
+    if len(known) < 2 or len(_letters(text)) < 12:
+        return ""
+    identifier = copy(_model())
+    identifier.set_languages(known)
+    best = max(identifier.rank(text), key=lambda one: float(one[1]))
+    return str(best[0]) if best[1] >= _SURE else ""
 
 
 @cache

@@ -49,8 +49,8 @@ def opposed(before: str, after: str, spoken: str, language: str) -> tuple[str, s
 def _said(text: str, language: str) -> Said:
     said: Said = {}
     for word, concepts in _meant(text, language):
-        for group in {_group_of()[concept] for concept in concepts}:
-            said.setdefault(group, []).append((word, frozenset(c for c in concepts if _group_of()[c] == group)))
+        for group in {group for concept in concepts for group in _groups_with()[concept]}:
+            said.setdefault(group, []).append((word, frozenset(c for c in concepts if group in _groups_with()[c])))
     return said
 
 
@@ -79,8 +79,12 @@ def _lengths(language: str) -> tuple[int, ...]:
 
 
 @cache
-def _group_of() -> dict[str, str]:
-    return {concept: group for group, concepts in groups_of().items() for concept in concepts}
+def _groups_with() -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for group, concepts in groups_of().items():
+        for concept in concepts:
+            groups.setdefault(concept, []).append(group)
+    return groups
 
 
 @cache

@@ -30,6 +30,8 @@ _PROSE = 40  # letters of a source that a translation may be too short for
 _ADDED = 2.0  # how often a translation may be as long as its source, and so many letters more
 # Letters of an alphabet that a character of Chinese or Japanese, or of Korean, stands for.
 _A_WORD, _A_SYLLABLE = 2.6, 1.8
+_A_KANA, _WITHOUT_VOWELS = 1.5, 1.35  # and a letter of a script that writes no vowels, or beside their consonant
+_CLEARLY, _FEWER = 0.6, 0.75  # of the length of a source, with fewer clauses, and with half of them
 _TWICE = 1.7
 _ALIKE_WORDS = 5  # a text of fewer words may be the same in two languages
 
@@ -84,6 +86,10 @@ def _sense(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
     said, told = _weight(source), _weight(text)
     if said >= _PROSE and told < 0.5 * said:
         yield "shorter", "it is less than half as long as the source"
+    elif said >= _PROSE and told < _FEWER * said and _clauses(text) <= _clauses(source) / 2:
+        yield "shorter", "it has clearly less text than the source, and half as many clauses"
+    elif said >= _PROSE and told < _CLEARLY * said and _clauses(text) < _clauses(source):
+        yield "shorter", "it has clearly less text than the source, and fewer clauses"
     if told > _ADDED * said + _PROSE:
         yield "longer", "it is far longer than the source"
     if units := changed_unit(source, text, to, language):
@@ -198,10 +204,28 @@ def _misread(source: str, text: str, language: str, to: str) -> str:
 def _weight(text: str) -> float:
     """How much a text says, in letters of an alphabet."""
     return sum(
-        1.0 if letter < "\u2e80" else _A_SYLLABLE if "\uac00" <= letter <= "\ud7a3" else _A_WORD
+        _of_letter(letter)
         for letter in text
         if letter.isalpha()
     )
+
+
+@cache
+def _of_letter(letter: str) -> float:
+    if letter < "\u0600":
+        return 1.0
+    if letter < "\u2e80":
+        return _WITHOUT_VOWELS if letter < "\u0780" or "\u0900" <= letter <= "\u0dff" else 1.0
+    if "\u3040" <= letter <= "\u30ff":
+        return _A_KANA
+    return _A_SYLLABLE if "\uac00" <= letter <= "\ud7a3" else _A_WORD
+
+
+def _clauses(text: str) -> int:
+    return sum(any(map(str.isalpha, clause)) for clause in _CLAUSE_END.split(text))
+
+
+_CLAUSE_END = re.compile(r"[,;:.!?\u3001\u3002\uff0c\uff1b\uff01\uff1f\u060c\u061f\u0964]+")
 
 
 def _turned(source: str, text: str) -> str:

@@ -1,0 +1,55 @@
+"""A label that the words of a text speak against. What a text means is for scorers and people; this sees the plain cases.
+
+    contrary("Worst hotel ever.", "positive", ("positive", "negative"), "en")     # a sentence that says why
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from curate.gates.folding import fold
+from curate.gates.judgement import quote
+from curate.gates.language import identified
+from curate.gates.phrases import is_one_of, says, words_of
+
+# A list of labels, the list of words that speak against them, and the one that speaks for them.
+_AGAINST = (
+    ("labels_positive", "complains", "praises"),
+    ("labels_negative", "praises", "complains"),
+    ("labels_low", "alarms", "calms"),
+)
+
+
+def contrary(text: str, label: str, labels: Collection[str], language: str) -> str:
+    """Why the label is doubted, or ''. A text that denies anything, or says words of both kinds, is left alone."""
+    folded, named = fold(text), _plain(label)
+    if len(labels) < 2:
+        return ""
+    for of_labels, against, for_it in _AGAINST:
+        if not is_one_of("any", of_labels, named):
+            continue
+        found = says(language, against, folded)
+        denied = against == "praises" and says(language, "denial", folded)
+        if found and not denied and not says(language, for_it, folded):
+            return f"the label is {quote(label)}, and the text says {quote(found[0])}"
+    return _another_language(text, named, labels)
+
+
+def _another_language(text: str, named: str, labels: Collection[str]) -> str:
+    """Why a label that names a language is not the one of the text, where all labels name languages; or ''."""
+    if not is_one_of("any", "labels_languages", named):
+        return ""
+    codes = {_plain(one): _code_of(_plain(one)) for one in labels}
+    if not all(code or one in words_of("labels_other") for one, code in codes.items()):
+        return ""
+    spoken = identified(text, [code for code in codes.values() if code])
+    return f"the label is {quote(named)}, and the text looks like {spoken}" if spoken and spoken != codes[named] else ""
+
+
+def _code_of(named: str) -> str:
+    codes = dict(pair.split("=") for pair in words_of("languages_named"))
+    return named if named in codes.values() else codes.get(named, "")
+
+
+def _plain(label: str) -> str:
+    return fold(label).replace("_", " ").strip()
