@@ -11,6 +11,7 @@ from curate.gates.folding import fold
 from curate.gates.judgement import quote
 from curate.gates.language import identified
 from curate.gates.phrases import is_one_of, says, words_of
+from curate.gates.words import words
 
 # A list of labels, the list of words that speak against them, and the one that speaks for them.
 _AGAINST = (
@@ -29,10 +30,28 @@ def contrary(text: str, label: str, labels: Collection[str], language: str) -> s
         if not is_one_of("any", of_labels, named):
             continue
         found = says(language, against, folded)
-        denied = against == "praises" and says(language, "denial", folded)
+        before = folded if against == "praises" else folded[max(0, found.start() - _NEAR) : found.start()] if found else ""
+        denied = says(language, "denial", before)
         if found and not denied and not says(language, for_it, folded):
             return f"the label is {quote(label)}, and the text says {quote(found[0])}"
-    return _another_language(text, named, labels)
+    return _another_language(text, named, labels) or _another_name(text, named, labels, language)
+
+
+_NEAR = 12  # characters between a denial and what it denies
+_ROOT = 5  # letters of a label's word by which it is known again
+
+
+def _another_name(text: str, named: str, labels: Collection[str], language: str) -> str:
+    """Why a label is doubted of which the text says no word, where it says all words of one other label alone; or ''."""
+    told = {word[:_ROOT] for word in words(text)}
+    said = [one for one in labels if (parts := words(_plain(one))) and all(_is_told(word, told) for word in parts)]
+    if len(said) != 1 or _plain(said[0]) == named or says(language, "denial", fold(text)):
+        return ""
+    return f"the label is {quote(named)}, and the text says {quote(said[0])}"
+
+
+def _is_told(word: str, told: set[str]) -> bool:
+    return len(word) > _ROOT and word[:_ROOT] in told
 
 
 def _another_language(text: str, named: str, labels: Collection[str]) -> str:

@@ -49,6 +49,10 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return passed(f"it stops before {quote(left)}")._replace(flags=("unended",))
     if goes_on := _goes_on(pair, text):
         return passed(f"it ends in {quote(goes_on)}")._replace(flags=("unended",))
+    if gap := _gap(pair.input, text):
+        return passed(f"a list goes on with {quote(gap)}")._replace(flags=("numbering",))
+    if opened := _never_closed(text, pair.input):
+        return passed(f"{quote(opened)} is never closed")._replace(flags=("unclosed",))
     before, _, line = (part.strip() for part in text.rpartition("\n"))
     if not line or _ENDS.search(line) or "```" in text or not line[-1].isalpha():
         return passed("it has an end")
@@ -140,6 +144,41 @@ _BARE_ITEM = re.compile(r"(?<=\S)\n\s*(?:\d{1,2}[.)]|[-*\u2022])\s*\Z")
 def _is_plain(rest: str, unspaced: bool) -> bool:
     """Whether words may be the beginning of a sentence: none but the first is written with a capital."""
     return not unspaced and rest[-1].islower() and not any(word[0].isupper() for word in rest.split()[1:])
+
+
+def _gap(given: str, text: str) -> str:
+    """The number of an item that does not follow the one before it, in a list of one level that begins with 1, where
+    the input has no list of numbers; or ''."""
+    numbers = _NUMBERED.findall(text)
+    if len(numbers) < 3 or numbers[0] != "1" or _NUMBERED.search(given) or numbers.count("1") > 1:
+        return ""
+    return next((number for number, at in zip(numbers, range(1, 100), strict=False) if int(number) != at), "")
+
+
+_NUMBERED = re.compile(r"(?m)^[ \t]*(?:\*\*)?(\d{1,2})[.)](?=\s|\*)")
+
+
+def _never_closed(text: str, given: str) -> str:
+    """A mark of quotation or emphasis that is opened in the only or last line and not closed; or ''."""
+    if is_code_like(text):
+        return ""
+    line = text.rpartition("\n")[2]
+    for opening, closing in _MARKS:
+        if opening == _SHARED and _MARKS[0][0] in text:
+            continue
+        if line.count(opening) > sum(map(line.count, closing)) and opening not in given:
+            return line[line.rindex(opening) :][:40]
+    odd = next((mark for mark in ("**", '"') if line.count(mark) % 2 and text.count(mark) % 2 and mark not in given), "")
+    return "" if not odd or (odd == '"' and _INCH.search(line)) else line[line.rindex(odd) :][:40]
+
+
+_MARKS = (("\u201e", "\u201c\u201d\""), ("\u00ab", "\u00bb"), ("\u300c", "\u300d"), ("\u201c", "\u201d"))
+_SHARED = "\u201c"  # opens a quotation in some languages and closes one in others
+_INCH = re.compile(r"\d\"")
+
+
+def is_code_like(text: str) -> bool:
+    return "```" in text or "{" in text or "$" in text or in_code(text)
 
 
 def _begins_another(given: str, line: str, language: str) -> bool:

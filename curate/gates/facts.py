@@ -59,6 +59,8 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
         if day := weekday_made_up(after, fold(pair.input), language, spoken):
             return rejected("invented_date", f"the input does not say {quote(day)}")
         spelt = [n for n in (*in_words(pair.output, language), *cardinals(after, language)) if not n.forms & _FEW]
+    if counted := _counted(pair.output, pair.input, language) if in_short and spoken == language else "":
+        return rejected("invented_number", f"the input does not say {quote(counted)}")
     if not spelt and not _DIGIT.search(after):
         return passed("no number of its own")
     told = NumberMentions(pair.input, spoken)
@@ -78,6 +80,21 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     if other := turned_day(pair.input, pair.output, language, spoken):
         return rejected("invented_date", f"the input says {quote(other[0])}, the output {quote(other[1])}")
     return passed("no number of its own")
+
+
+def _counted(text: str, given: str, language: str) -> str:
+    """A number of Chinese or Japanese characters before a measure, in a text whose input has no number at all; or
+    ''."""
+    if language not in ("zh", "ja") or _DIGIT.search(given) or _NUMERAL.search(given):
+        return ""
+    found = _COUNTED.search(text)
+    return found[0] if found else ""
+
+
+_NUMERAL = re.compile(r"[二三四五六七八九十百千万亿億两]")
+_COUNTED = re.compile(
+    r"[二三四五六七八九十百千万亿億两]+(?:多|余|数)?(?:个|個)?(?:小时|分钟|人|名|天|年|月|周|元|米|公里|公斤|次|位|倍|时间|時間|分|日間|円|件|台|本|枚|階|世紀|只|条|家|层|杯)"
+)
 
 
 def is_date(text: str) -> bool:

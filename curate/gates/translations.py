@@ -156,12 +156,29 @@ def _shape(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
         yield "added_lines", f"it has {len(lines)} lines, the source {said} sentences"
     if note := _added_note(source, text):
         yield "added_note", f"it adds a note in brackets: {quote(note)}"
+    if len(before) == 1 and (second := _another_version(source, text)):
+        yield "options", f"{quote(second)} is another translation"
     if len(before) == 1 and " / " in text and "/" not in source:
         yield "options", f"{quote(text)} gives several translations"
     if told > said and _weight(text) > _TWICE * _weight(source) and (twice := _said_twice(sentences(text))):
         yield "options", f"{quote(twice)} is said twice"
     if told < said > 2 and _weight(text) < 0.7 * _weight(source):
         yield "lost_sentence", f"it has {told} sentences, the source {said}"
+
+
+def _another_version(source: str, text: str) -> str:
+    """The second of two lines or more each of which is about as long as the source, or what stands in brackets behind
+    it; or ''."""
+    parts = [part for part in text.splitlines() if part.strip()]
+    if len(parts) == 1 and not any(mark in source for mark in "(\uff08") and (note := _NOTED_BEHIND.search(text)):
+        parts = [text[: note.start()], note[1]]
+    whole = _weight(source)
+    fits = len(parts) > max(1, _clauses(source)) and all(_AS_LONG[0] * whole <= _weight(part) <= _AS_LONG[1] * whole for part in parts)
+    return parts[1].strip() if fits and whole >= 8 else ""
+
+
+_NOTED_BEHIND = re.compile(r"[(\uff08]([^()\uff08\uff09]+)[)\uff09]\W*\Z")
+_AS_LONG = (0.55, 1.9)
 
 
 def _said_twice(said: tuple[str, ...]) -> str:
