@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+from curate.gates.contrary import contrary
 from curate.gates.dates import days_named
 from curate.gates.facts import CONTACT, is_date
-from curate.gates.contrary import contrary
 from curate.gates.folding import fold
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.number import Number
@@ -24,7 +24,9 @@ from schemas.records import Json, Pair
 
 _CLAUSE = re.compile(r"[.,;:!?\n\u3001\u3002\uff0c\u060c]+|\b(?:and|und|et|y|e|och|en)\b")
 _PARTS = re.compile(r"[_\W\d]+")
-_MEANING = frozenset(("has", "is", "allowed", "available", "included", "can", "are", "with", "needs", "wants", "paid", "valid"))
+_MEANING = frozenset(
+    ("has", "is", "allowed", "available", "included", "can", "are", "with", "needs", "wants", "paid", "valid")
+)
 _NEGATIVE = re.compile(r"^(?:no|not|non|un|without|kein|sin|sans|sem)(?:[_A-Z]|$)|less$|loss|free|lost|missing|cancel")
 _LISTED = re.compile(r"[,;\n\u3001\uff0c\u060c]+|\b(?:and|und|et|och)\b")
 _SHOWN = 12  # labels in a sentence
@@ -83,7 +85,9 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
         more = f" ({len(absent) - 1} more)" if len(absent) > 1 else ""
         return rejected("value", f"{quote(str(leaf))} at {at} does not stand in the input{more}", share)
     if turned := told.turned(value):
-        return rejected("value", f"{turned[0]} is {str(turned[1]).lower()}, and the input says {quote(turned[2])}", share)
+        return rejected(
+            "value", f"{turned[0]} is {str(turned[1]).lower()}, and the input says {quote(turned[2])}", share
+        )
     if left := told.left_out(value):
         return rejected("value", f"a list stops before {quote(left)}", share)
     if missed := told.missed(value):
@@ -185,7 +189,11 @@ class _Told:
             said = [clause for clause in clauses if any(re.search(rf"(?<!\w){word[:5]}", clause) for word in named)]
             if len(said) == 1 and lexicon(self._language).words("denial") and not _NEGATIVE.search(key.casefold()):
                 denies = bool(says(self._language, "denial", said[0]) or says(self._language, "forbidden", said[0]))
-                if denies == inside and not says(self._language, "condition", said[0]) and not (not inside and len(named) > 1):
+                if (
+                    denies == inside
+                    and not says(self._language, "condition", said[0])
+                    and not (not inside and len(named) > 1)
+                ):
                     return key, inside, said[0].strip()
         return None
 

@@ -1,6 +1,6 @@
 """A label that the words of a text speak against. What a text means is for scorers and people; this sees the plain cases.
 
-    contrary("Worst hotel ever.", "positive", ("positive", "negative"), "en")     # a sentence that says why
+contrary("Worst hotel ever.", "positive", ("positive", "negative"), "en")     # a sentence that says why
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def contrary(text: str, label: str, labels: Collection[str], language: str) -> s
         if not is_one_of("any", of_labels, named):
             continue
         found = says(language, against, folded)
-        before = folded if against == "praises" else folded[max(0, found.start() - _NEAR) : found.start()] if found else ""
+        before = (
+            folded if against == "praises" else folded[max(0, found.start() - _NEAR) : found.start()] if found else ""
+        )
         denied = says(language, "denial", before)
         if found and not denied and not says(language, for_it, folded):
             return f"the label is {quote(label)}, and the text says {quote(found[0])}"

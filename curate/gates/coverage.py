@@ -1,6 +1,6 @@
 """How much of one text another one says, by the roots of its words: what tells two versions of a text from its parts.
 
-    share(roots("the boat is late", "en"), roots("late boats", "en")) == 1.0
+share(roots("the boat is late", "en"), roots("late boats", "en")) == 1.0
 """
 
 from __future__ import annotations

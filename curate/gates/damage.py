@@ -71,7 +71,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
             return rejected("cut", f"its last sentence has no end: {quote(line[-60:])}")
         begun = fold(rest).split()[:1]
         begins = begun and begun[0] in lexicon(language).stop and len(line) >= length
-        if (begins or count_words(rest) >= 3 and _is_plain(rest, unspaced)) and not _is_signed(rest):
+        if (begins or (count_words(rest) >= 3 and _is_plain(rest, unspaced))) and not _is_signed(rest):
             hanging = passed(f"its last sentence is only begun: {quote(line[-60:])}")
             return hanging._replace(flags=("unended",))
     if _open_bracket(line):
@@ -168,11 +168,13 @@ def _never_closed(text: str, given: str) -> str:
             continue
         if line.count(opening) > sum(map(line.count, closing)) and opening not in given:
             return line[line.rindex(opening) :][:40]
-    odd = next((mark for mark in ("**", '"') if line.count(mark) % 2 and text.count(mark) % 2 and mark not in given), "")
+    odd = next(
+        (mark for mark in ("**", '"') if line.count(mark) % 2 and text.count(mark) % 2 and mark not in given), ""
+    )
     return "" if not odd or (odd == '"' and _INCH.search(line)) else line[line.rindex(odd) :][:40]
 
 
-_MARKS = (("\u201e", "\u201c\u201d\""), ("\u00ab", "\u00bb"), ("\u300c", "\u300d"), ("\u201c", "\u201d"))
+_MARKS = (("\u201e", '\u201c\u201d"'), ("\u00ab", "\u00bb"), ("\u300c", "\u300d"), ("\u201c", "\u201d"))
 _SHARED = "\u201c"  # opens a quotation in some languages and closes one in others
 _INCH = re.compile(r"\d\"")
 

@@ -176,9 +176,7 @@ def _joining(text: str, code: str, given: str) -> str:
     if not (own := lexicon(code).stop) or not (found := _joining_words(code).intersection(words(text))):
         return ""
     plain, said = _SHORT_PIECE.sub(" ", text), set(words(given))
-    return next(
-        (w for w in _WHOLE_WORD.findall(plain) if w in found and w not in own and w not in said), ""
-    )
+    return next((w for w in _WHOLE_WORD.findall(plain) if w in found and w not in own and w not in said), "")
 
 
 _WHOLE_WORD = re.compile(r"(?<=[^\W\d_][ ,] )[a-zß-ÿ]{3,}(?![\w'’-])|(?<=[^\W\d_] )[a-zß-ÿ]{3,}(?![\w'’-])")

@@ -94,7 +94,11 @@ def _changed_name(before: str, after: str, language: str) -> tuple[str, str] | N
 def _added_name(before: str, after: str, language: str) -> str:
     """A word with a capital inside of a sentence that no word of the input begins like, where the text is not much
     longer than the input; none behind an article, for contracts have capitals there; or ''."""
-    if language == "de" or after.isascii() and after.islower() or count_words(after) > 2 * count_words(before) + _MORE:
+    if (
+        language == "de"
+        or (after.isascii() and after.islower())
+        or count_words(after) > 2 * count_words(before) + _MORE
+    ):
         return ""
     if _in_title_case(before) or _in_title_case(after):
         return ""
@@ -122,7 +126,9 @@ def _added_name(before: str, after: str, language: str) -> str:
 
 
 _MORE = 8  # words
-_NAMED_AT_START = re.compile(r"(?:\A|[.!?\u2026] |\n)([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}) ([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}) (?=[^\W\d_A-Z])")
+_NAMED_AT_START = re.compile(
+    r"(?:\A|[.!?\u2026] |\n)([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}) ([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}) (?=[^\W\d_A-Z])"
+)
 _NAME_INSIDE = re.compile(r"([^\W\d_A-Z]+)[ ,]+(?<=[^\W\d_A-Z][ ,])([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}(?!\w))")
 _ONE_NAME = re.compile(r" (?<=[^\W\d_,] )([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}(?!\w))")
 _ROOT = 3
@@ -136,7 +142,7 @@ def _is_new(name: str, given: str, letters: int = 5) -> bool:
 
 
 _AT_START = re.compile(rf"\W*({_NAME} ({_NAME} {_NAME})) [^\W\d_A-Z]")
-_SIGNED = re.compile(rf",\s*\n+\s*({_NAME}(?: {_NAME})?)\s*\Z")
+_SIGNED = re.compile(rf"(?:,\s*\n+|\n\s*\n[^\W\d_][^\n.!?:,]{{6,36}}[^\W\d_]\n+)\s*({_NAME}(?: {_NAME})?)\s*\Z")
 
 
 @cache

@@ -37,7 +37,9 @@ def opposed(before: str, after: str, spoken: str, language: str) -> tuple[str, s
     there = _said(after, language)
     for group, found in here.items():
         told = there.get(group)
-        if not told or (group in _DENIED and (says(spoken, "denial", fold(before)) or says(language, "denial", fold(after)))):
+        if not told or (
+            group in _DENIED and (says(spoken, "denial", fold(before)) or says(language, "denial", fold(after)))
+        ):
             continue
         meant, means = (frozenset.intersection(*(one for _, one in side)) for side in (found, told))
         may = frozenset().union(*(one for _, one in told))

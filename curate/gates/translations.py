@@ -173,7 +173,9 @@ def _another_version(source: str, text: str) -> str:
     if len(parts) == 1 and not any(mark in source for mark in "(\uff08") and (note := _NOTED_BEHIND.search(text)):
         parts = [text[: note.start()], note[1]]
     whole = _weight(source)
-    fits = len(parts) > max(1, _clauses(source)) and all(_AS_LONG[0] * whole <= _weight(part) <= _AS_LONG[1] * whole for part in parts)
+    fits = len(parts) > max(1, _clauses(source)) and all(
+        _AS_LONG[0] * whole <= _weight(part) <= _AS_LONG[1] * whole for part in parts
+    )
     return parts[1].strip() if fits and whole >= 8 else ""
 
 
@@ -220,11 +222,7 @@ def _misread(source: str, text: str, language: str, to: str) -> str:
 
 def _weight(text: str) -> float:
     """How much a text says, in letters of an alphabet."""
-    return sum(
-        _of_letter(letter)
-        for letter in text
-        if letter.isalpha()
-    )
+    return sum(_of_letter(letter) for letter in text if letter.isalpha())
 
 
 @cache

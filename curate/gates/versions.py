@@ -11,7 +11,9 @@ from curate.gates.words import count_words
 _LINES = re.compile(r"\n+")
 _SLASHES = re.compile(r"\s/\s|\s\|\s")
 _SENTENCE = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u00bb)*_]*\s+(?=\S)|(?<=[\u3002\uff01\uff1f\u061f\u0964])\s*(?=\S)")
-_QUOTED = re.compile(r"[\u00ab\u201c\u201e\u300c\"]\s*([^\u00ab\u00bb\u201c\u201d\u201e\u300c\u300d\"\n]{8,200}?)\s*[\u00bb\u201c\u201d\u300d\"]")
+_QUOTED = re.compile(
+    r"[\u00ab\u201c\u201e\u300c\"]\s*([^\u00ab\u00bb\u201c\u201d\u201e\u300c\u300d\"\n]{8,200}?)\s*[\u00bb\u201c\u201d\u300d\"]"
+)
 _LABEL = re.compile(r"\A\W*[^\n:：]{2,30}[:：]")
 _LEAST, _MOST, _SOME = 3, 0.6, 0.3  # roots of an input; the share of them that two parts say, and that every part does
 _LONG, _SAME = 2.5, 0.6  # words of a part for one of the input; of the roots of two parts, in both

@@ -27,7 +27,20 @@ from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
 
 FOLDER = Path(__file__).parent
-_NOT_RULES = {"words", "frames", "units", "lists", "letters", "alphabets", "concepts", "groups", "tried", "around", "irregular", "numbers"}
+_NOT_RULES = {
+    "words",
+    "frames",
+    "units",
+    "lists",
+    "letters",
+    "alphabets",
+    "concepts",
+    "groups",
+    "tried",
+    "around",
+    "irregular",
+    "numbers",
+}
 
 
 class Lexicon(NamedTuple):
