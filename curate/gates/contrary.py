@@ -1,4 +1,4 @@
-"""A label that the words of a text speak against. What a text means is for scorers and people; this sees the plain cases.
+"""A label that the words of a text speak against. What it means is for scorers and people; this sees plain cases.
 
 contrary("Worst hotel ever.", "positive", ("positive", "negative"), "en")     # a sentence that says why
 """
@@ -44,7 +44,7 @@ _ROOT = 5  # letters of a label's word by which it is known again
 
 
 def _another_name(text: str, named: str, labels: Collection[str], language: str) -> str:
-    """Why a label is doubted of which the text says no word, where it says all words of one other label alone; or ''."""
+    """Why a label is doubted of which the text says no word, where it says those of one other alone; or ''."""
     told = {word[:_ROOT] for word in words(text)}
     said = [one for one in labels if (parts := words(_plain(one))) and all(_is_told(word, told) for word in parts)]
     if len(said) != 1 or _plain(said[0]) == named or says(language, "denial", fold(text)):

@@ -2,7 +2,7 @@
 
     opposed("key under the left pot", "Der Schlüssel liegt rechts.", "en", "de") == ("left", "rechts")
 
-Which words of a language mean what stands in its table, under [concepts]; which of them exclude each other, in any.toml.
+Which words of a language mean what stands in its table, under [concepts]; which exclude each other, in any.toml.
 """
 
 from __future__ import annotations
