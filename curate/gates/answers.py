@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from curate.gates.contrary import contrary
@@ -16,19 +16,13 @@ from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sid
 from curate.gates.number import Number
 from curate.gates.number_words import in_figures, numbers_told
 from curate.gates.numbers import NumberMentions, grouped_by, joined_groups
-from curate.gates.phrases import lexicon, says
+from curate.gates.phrases import either, lexicon, says, words_of
 from curate.gates.words import stem_of
 from curate.words import words
 from prompts.answer_form import alternatives, resolved
 from schemas.records import Json, Pair
 
-_CLAUSE = re.compile(r"[.,;:!?\n\u3001\u3002\uff0c\u060c]+|\b(?:and|und|et|y|e|och|en)\b")
 _PARTS = re.compile(r"[_\W\d]+")
-_MEANING = frozenset(
-    ("has", "is", "allowed", "available", "included", "can", "are", "with", "needs", "wants", "paid", "valid")
-)
-_NEGATIVE = re.compile(r"^(?:no|not|non|un|without|kein|sin|sans|sem)(?:[_A-Z]|$)|less$|loss|free|lost|missing|cancel")
-_LISTED = re.compile(r"[,;\n\u3001\uff0c\u060c]+|\b(?:and|und|et|och)\b")
 _SHOWN = 12  # labels in a sentence
 _DATE = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)(?:[T ].*)?")
 _FIGURES = r"\d+(?:[.,]\d+)*"
@@ -36,6 +30,13 @@ _TIME = re.compile(r"([01]?\d|2[0-3]):(\d\d)(?::\d\d)?")
 _IN_WORDS = ("", "5", "25", "75")  # fractions that any language has words for
 _BY_HALF = (20, 25, 30, 35, 40)  # minutes told by the half hour before the next: fünf vor halb zehn
 ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+
+
+@cache
+def _ends() -> re.Pattern[str]:
+    """What parts the clauses and the items of a text."""
+    marks = r"[.,;:!?\n\u3001\u3002\uff0c\u060c]+"
+    return re.compile(rf"{marks}|(?<!\w)(?:{either(words_of('listing'))})(?!\w)")
 
 
 def label(pair: Pair, labels: Collection[str], language: str = "en") -> Judgement:
@@ -181,13 +182,17 @@ class _Told:
         """A field that is true where the one clause that speaks of it denies it, or false where it does not, and the
         clause; or None."""
         fields = value.items() if isinstance(value, dict) else ()
-        clauses = [clause for clause in _CLAUSE.split(fold(self._text)) if clause.strip()]
+        clauses = [clause for clause in _ends().split(fold(self._text)) if clause.strip()]
         for key, inside in fields:
             if not isinstance(inside, bool):
                 continue
-            named = [word for word in _PARTS.split(fold(key)) if len(word) > 2 and word not in _MEANING]
+            named = [word for word in _PARTS.split(fold(key)) if len(word) > 2 and word not in words_of("field_words")]
             said = [clause for clause in clauses if any(re.search(rf"(?<!\w){word[:5]}", clause) for word in named)]
-            if len(said) == 1 and lexicon(self._language).words("denial") and not _NEGATIVE.search(key.casefold()):
+            if (
+                len(said) == 1
+                and lexicon(self._language).words("denial")
+                and words_of("field_denials").isdisjoint(_PARTS.split(fold(key)))
+            ):
                 denies = bool(says(self._language, "denial", said[0]) or says(self._language, "forbidden", said[0]))
                 if (
                     denies == inside
@@ -204,7 +209,7 @@ class _Told:
         held = fold(json.dumps(value, ensure_ascii=False))
         if len(lists) != 1 or len(lists[0]) < 2 or not all(isinstance(item, str) for item in lists[0]):
             return ""
-        items = [item.strip(" .!") for item in _LISTED.split(fold(self._text)) if item.strip(" .!")]
+        items = [item.strip(" .!") for item in _ends().split(fold(self._text)) if item.strip(" .!")]
         if len(items) < 4:
             return ""
         known = [any(word[:5] in held for word in words(item) if len(word) > 2) for item in items]

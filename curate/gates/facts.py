@@ -17,7 +17,7 @@ from curate.gates.number import Number
 from curate.gates.number_words import cardinals, dates_named, in_figures, weekday_made_up
 from curate.gates.numbers import NumberMentions, in_digits, in_words
 from curate.gates.opposites import opposed
-from curate.gates.phrases import any_of, lexicon, words_of
+from curate.gates.phrases import any_of, either, lexicon, words_of
 from curate.gates.units import changed_quantity, changed_unit
 from curate.gates.words import count_words, stem_of
 from schemas.records import Pair
@@ -87,14 +87,16 @@ def _counted(text: str, given: str, language: str) -> str:
     ''."""
     if language not in ("zh", "ja") or _DIGIT.search(given) or _NUMERAL.search(given):
         return ""
-    found = _COUNTED.search(text)
+    found = _counted_by().search(text)
     return found[0] if found else ""
 
 
 _NUMERAL = re.compile(r"[二三四五六七八九十百千万亿億两]")
-_COUNTED = re.compile(
-    r"[二三四五六七八九十百千万亿億两]+(?:多|余|数)?(?:个|個)?(?:小时|分钟|人|名|天|年|月|周|元|米|公里|公斤|次|位|倍|时间|時間|分|日間|円|件|台|本|枚|階|世紀|只|条|家|层|杯)"
-)
+
+
+@cache
+def _counted_by() -> re.Pattern[str]:
+    return re.compile(rf"{_NUMERAL.pattern}+(?:[多余数个個]*)(?:{either(words_of('measures'))})")
 
 
 def is_date(text: str) -> bool:
