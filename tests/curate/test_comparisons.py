@@ -21,7 +21,7 @@ def test_five_in_six_of_the_bad_rows_are_found() -> None:
 
 
 def test_what_looks_alike_is_not_rejected_by_what_compares() -> None:
-    """Six of 149 good rows are rejected, by the older rules on echoes, cuts and thinking aloud, and one in five flagged:
+    """Six of 149 good rows are rejected, by older rules on echoes, cuts and thinking aloud, and one in five flagged:
     they were written to be."""
     rejecting = [gate for heard in HEARD[False] for gate in heard.rejecting]
     assert set(rejecting) <= {"echo", "cut", "thinking"}
