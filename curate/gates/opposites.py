@@ -7,17 +7,20 @@ Which words of a language mean what stands in its table, under [concepts]; which
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
 from curate.gates.folding import fold
+from curate.gates.number_words import in_figures
 from curate.gates.phrases import concepts_of, groups_of, says
 from curate.gates.words import words
 
 _UNSPACED = ("zh", "ja", "ko")
 _DENIED = ("state", "temperature", "amount", "trend")  # not open is closed
+_UNITS, _NUMBER = ("length", "mass", "money", "temperature"), re.compile(r"\d+")
 Said = dict[str, list[tuple[str, frozenset[str]]]]  # of a group the words that are said, and what each may mean
 
 
@@ -41,11 +44,19 @@ def opposed(before: str, after: str, spoken: str, language: str) -> tuple[str, s
             group in _DENIED and (says(spoken, "denial", fold(before)) or says(language, "denial", fold(after)))
         ):
             continue
+        if group in _UNITS and _converted(before, after, spoken, language):
+            continue
         meant, means = (frozenset.intersection(*(one for _, one in side)) for side in (found, told))
         may = frozenset().union(*(one for _, one in told))
         if meant and means and frozenset().union(*(one for _, one in found)).isdisjoint(may):
             return found[0][0], told[0][0]
     return None
+
+
+def _converted(before: str, after: str, spoken: str, language: str) -> bool:
+    """Whether both texts tell numbers and none of them is the same: ten miles are 16 kilometres."""
+    here, there = (set(_NUMBER.findall(in_figures(*side))) for side in ((before, spoken), (after, language)))
+    return bool(here and there) and here.isdisjoint(there)
 
 
 def _said(text: str, language: str) -> Said:
