@@ -24,11 +24,12 @@ from curate.gates.chat import answered, injection, preamble, thinking, toxic
 from curate.gates.contacts import contacts
 from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
-from curate.gates.facts import invented, limits, swapped
+from curate.gates.facts import invented, swapped
 from curate.gates.form import echo, length, repetition
 from curate.gates.json_schema import json_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, flagged, safely
 from curate.gates.language import check_language, is_known, language, mixed_language
+from curate.gates.limits import limits
 from curate.gates.names import invented_name
 from curate.gates.patterns import must, must_not
 from curate.gates.personal import pii
@@ -70,12 +71,13 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 }
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
-    **dict.fromkeys(("pii", "broken_json"), 2),
-    **dict.fromkeys(("fenced", "injection", "input", "contacts"), 3),
-    **dict.fromkeys(("language", "values", "echo", "thinking", "repetition", "answered", "toxic"), 4),
-    **dict.fromkeys(("limits", "lost_content", "encoding", "invented_name"), 5),
-    **dict.fromkeys(("cut", "mixed_language", "translated", "swapped", "placeholder", "invented"), 6),
-    "preamble": 8,
+    **dict.fromkeys(("pii", "broken_json", "label"), 2),
+    **dict.fromkeys(("fenced", "contacts"), 3),
+    **dict.fromkeys(("language", "echo", "thinking", "repetition", "toxic", "injection", "input"), 4),
+    **dict.fromkeys(("encoding", "values", "answered"), 5),
+    **dict.fromkeys(("placeholder", "invented", "limits", "lost_content", "invented_name"), 6),
+    **dict.fromkeys(("cut", "mixed_language", "translated", "swapped"), 7),
+    "preamble": 9,
 }
 
 
@@ -122,7 +124,8 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
         settings = [style, task.language, phrases(task.language).digest]
         add("input", partial(generated_input, gates=of_texts), settings)
     if form.labels:
-        add("label", partial(label, labels=tuple(form.labels)), list(form.labels))
+        named = tuple(form.labels)
+        add("label", partial(label, labels=named, language=task.language), [list(named), task.language, tables])
     if form.schema:
         model, source_hash = model_of(task, folder) or (None, "")
         add("schema", json_schema(form.schema, model), [form.schema, source_hash] if model else form.schema)

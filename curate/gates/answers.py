@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
+from curate.gates.contrary import contrary
 from curate.gates.dates import days_named
 from curate.gates.facts import CONTACT, is_date
 from curate.gates.folding import fold
@@ -15,12 +16,13 @@ from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sid
 from curate.gates.number import Number
 from curate.gates.number_words import in_figures, numbers_told
 from curate.gates.numbers import NumberMentions, grouped_by, joined_groups
-from curate.gates.phrases import lexicon, says
+from curate.gates.phrases import either, lexicon, says, words_of
 from curate.gates.words import stem_of
 from curate.words import words
 from prompts.answer_form import alternatives, resolved
 from schemas.records import Json, Pair
 
+_PARTS = re.compile(r"[_\W\d]+")
 _SHOWN = 12  # labels in a sentence
 _DATE = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)(?:[T ].*)?")
 _FIGURES = r"\d+(?:[.,]\d+)*"
@@ -30,10 +32,22 @@ _BY_HALF = (20, 25, 30, 35, 40)  # minutes told by the half hour before the next
 ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
 
-def label(pair: Pair, labels: Collection[str]) -> Judgement:
-    """The output is one of the task's labels, as the spec writes it."""
+@cache
+def _ends() -> re.Pattern[str]:
+    """What parts the clauses and the items of a text."""
+    marks = r"[.,;:!?\n\u3001\u3002\uff0c\u060c]+"
+    return re.compile(rf"{marks}|(?<!\w)(?:{either(words_of('listing'))})(?!\w)")
+
+
+def label(pair: Pair, labels: Collection[str], language: str = "en") -> Judgement:
+    """The output is one of the task's labels, as the spec writes it. Flagged is one that the words of the text speak
+    against: praise that is labelled negative, an alarm labelled low, another language's name.
+
+    Not covered: any other wrong label.
+    """
     if pair.output in labels:
-        return passed()
+        doubt = contrary(pair.input, pair.output, labels, language)
+        return passed(doubt)._replace(flags=("contrary",)) if doubt else passed()
     shown = ", ".join(list(labels)[:_SHOWN]) + (", ..." if len(labels) > _SHOWN else "")
     return rejected("label", f"{quote(pair.output)} is none of the {len(labels)} labels: {shown}")
 
@@ -71,6 +85,12 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
         at, leaf = absent[0]
         more = f" ({len(absent) - 1} more)" if len(absent) > 1 else ""
         return rejected("value", f"{quote(str(leaf))} at {at} does not stand in the input{more}", share)
+    if turned := told.turned(value):
+        return rejected(
+            "value", f"{turned[0]} is {str(turned[1]).lower()}, and the input says {quote(turned[2])}", share
+        )
+    if left := told.left_out(value):
+        return rejected("value", f"a list stops before {quote(left)}", share)
     if missed := told.missed(value):
         return rejected("value", f"{missed[0]} is empty, and the input says {quote(missed[1])}", share)
     return passed(f"{len(leaves)} values stand in the input", share)
@@ -157,6 +177,43 @@ class _Told:
         )
         said = [behind or before for behind, before in found]
         return len(said) == 1 and Number(said[0], frozenset((_plain(leaf),))) not in NumberMentions(said[0], "en")
+
+    def turned(self, value: Any) -> tuple[str, bool, str] | None:
+        """A field that is true where the one clause that speaks of it denies it, or false where it does not, and the
+        clause; or None."""
+        fields = value.items() if isinstance(value, dict) else ()
+        clauses = [clause for clause in _ends().split(fold(self._text)) if clause.strip()]
+        for key, inside in fields:
+            if not isinstance(inside, bool):
+                continue
+            named = [word for word in _PARTS.split(fold(key)) if len(word) > 2 and word not in words_of("field_words")]
+            said = [clause for clause in clauses if any(re.search(rf"(?<!\w){word[:5]}", clause) for word in named)]
+            if (
+                len(said) == 1
+                and lexicon(self._language).words("denial")
+                and words_of("field_denials").isdisjoint(_PARTS.split(fold(key)))
+            ):
+                denies = bool(says(self._language, "denial", said[0]) or says(self._language, "forbidden", said[0]))
+                if (
+                    denies == inside
+                    and not says(self._language, "condition", said[0])
+                    and not (not inside and len(named) > 1)
+                ):
+                    return key, inside, said[0].strip()
+        return None
+
+    def left_out(self, value: Any) -> str:
+        """The first item of a list of the input that a list of the record, of at least two of its items, has not, where
+        it has none of those behind it; or ''."""
+        lists = [one for one in value.values() if isinstance(one, list)] if isinstance(value, dict) else []
+        held = fold(json.dumps(value, ensure_ascii=False))
+        if len(lists) != 1 or len(lists[0]) < 2 or not all(isinstance(item, str) for item in lists[0]):
+            return ""
+        items = [item.strip(" .!") for item in _ends().split(fold(self._text)) if item.strip(" .!")]
+        if len(items) < 4:
+            return ""
+        known = [any(word[:5] in held for word in words(item) if len(word) > 2) for item in items]
+        return items[known.index(False)] if known[:2] == [True, True] and not any(known[-2:]) else ""
 
     def missed(self, value: Any) -> tuple[str, str] | None:
         """A field of a record that is named for a telephone number or an address, is empty, and what the input says of

@@ -12,6 +12,7 @@ from curate.gates.frames import framed
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
 from curate.gates.phrases import any_of, phrases, says
 from curate.gates.turns import says_nothing, turned
+from curate.gates.versions import apart, several
 from curate.gates.words import content_words, count_words, stem_of, words
 from schemas.records import Pair, Reason
 
@@ -59,6 +60,9 @@ def preamble(pair: Pair, style: str = "", language: str = "en", input_language: 
             flagged = _flag(found.code, side, found.quoted)
         if side == "output" and not flagged:
             flagged = _chats(folded[0], f"{folded[1]}\n{folded[2]}", language, input_language in (None, language))
+    same = input_language in (None, language)
+    if not flagged and same and (head := apart(pair.input, pair.output, language)):
+        flagged = _flag("title", "output", head)
     return flagged or passed(f"it stands alone{_not_looked_for(language)}")
 
 
@@ -182,8 +186,8 @@ def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
             return rejected("answered", f"the {side} text {talk}: {quote(finding.quoted)}")
         if found := framed("answered", fold(text), f"{_other(pair, side)}\n{fold(style)}", language):
             return _flag(found.code, side, found.quoted)
-    if several := _alternatives(pair, language):
-        return _flag("options", "output", several)
+    if again := _alternatives(pair, language) or several(pair.input, pair.output, language):
+        return _flag("options", "output", again)
     return passed(f"it is a rewrite{_not_looked_for(language)}")
 
 

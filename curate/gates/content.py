@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from curate.gates.coverage import BEGINS, is_known_to, roots
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import NumberMentions, required
@@ -80,7 +81,7 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
     compounds = joined(gone, pair.input, vocabulary) if gone else set()
     gone = [word for word in gone if word not in compounds]
     share = 1 - len(gone) / len(content)
-    if part := _lost_parts(pair, vocabulary, language):
+    if part := _lost_parts(pair, vocabulary, language) or _lost_piece(pair.input, pair.output, language):
         return rejected("lost_part", f"nothing is left of {quote(part)}", share)
     if not has_stemmer(language):
         return passed(f"the words are not compared: no stemmer for '{language}'", share)
@@ -110,6 +111,27 @@ def _lost_parts(pair: Pair, vocabulary: Vocabulary, language: str) -> str:
         and not any(digits in pair.output for digits in re.findall(r"\d+", part))
     ]
     return "; ".join(lost) if len(parts) >= 4 and 2 * len(lost) >= len(parts) else ""
+
+
+def _lost_piece(given: str, text: str, language: str) -> str:
+    """A part of a note, not its first, no word of which is in an output that keeps nearly all words of the others and
+    is no longer; empty if there is none."""
+    if len(given) > _NOTE or count_words(text) > _LONGER * count_words(given) or not is_known_to(language):
+        return ""
+    parts = [(part.strip(), roots(part, language)) for part in _PIECES.split(given)]
+    parts = [(part, said) for part, said in parts if said]
+    if len(parts) < 3:
+        return ""
+    there, folded = roots(text, language) | {word[:BEGINS] for word in words(text)}, fold(text)
+    held = [sum(root in there or (root.isdigit() and root in folded) for root in said) for _, said in parts]
+    kept = [(n, len(said)) for n, (_, said) in zip(held, parts, strict=True) if n]
+    if sum(n for n, _ in kept) < _KEPT * sum(whole for _, whole in kept) or not kept:
+        return ""
+    return next((part for (part, said), n in list(zip(parts, held, strict=True))[1:] if not n and len(said) > 1), "")
+
+
+_NOTE, _LONGER, _KEPT = 900, 1.1, 0.7  # characters of a note; what keeps its words is not longer, and keeps so many
+_PIECES = re.compile(r"[.;:!?]+(?=\s|\Z)|[\n,\u3001\u3002\uff0c\uff1b]+(?!\d)|\s[-\u2013\u2014/&+]\s")
 
 
 def _lost_numbers(input: str, output: str, language: str) -> list[str]:

@@ -47,6 +47,12 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return rejected("cut", f"a table ends in {quote(row)}")
     if left := _stops_before(pair.input, text):
         return passed(f"it stops before {quote(left)}")._replace(flags=("unended",))
+    if goes_on := _goes_on(pair, text):
+        return passed(f"it ends in {quote(goes_on)}")._replace(flags=("unended",))
+    if gap := _gap(pair.input, text):
+        return passed(f"a list goes on with {quote(gap)}")._replace(flags=("numbering",))
+    if opened := _never_closed(text, pair.input):
+        return passed(f"{quote(opened)} is never closed")._replace(flags=("unclosed",))
     before, _, line = (part.strip() for part in text.rpartition("\n"))
     if not line or _ENDS.search(line) or "```" in text or not line[-1].isalpha():
         return passed("it has an end")
@@ -64,14 +70,18 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         if count_words(rest) >= (8 if unspaced else 4) and len(line) >= length and not _is_signed(rest):
             return rejected("cut", f"its last sentence has no end: {quote(line[-60:])}")
         begun = fold(rest).split()[:1]
-        if len(line) >= length and begun and begun[0] in lexicon(language).stop and not _is_signed(rest):
+        begins = begun and begun[0] in lexicon(language).stop and len(line) >= length
+        if (begins or (count_words(rest) >= 3 and _is_plain(rest, unspaced))) and not _is_signed(rest):
             hanging = passed(f"its last sentence is only begun: {quote(line[-60:])}")
             return hanging._replace(flags=("unended",))
     if _open_bracket(line):
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
+    if _begins_another(pair.input, line, language):
+        return passed(f"the source has an end: {quote(line[-60:])}")._replace(flags=("unended",))
     seldom = lexicon(language).words("hangs")
     hangs = line.endswith(tuple(seldom)) if unspaced else last in lexicon(language).stop or last in seldom
-    if hangs and words > (12 if unspaced else 8) and last not in fold(pair.input).split()[-1:]:
+    sure = last in seldom or last in lexicon(language).words("prepositions")
+    if hangs and words > (12 if unspaced else 4 if sure else 8) and last not in fold(pair.input).split()[-1:]:
         hanging = passed(f"its last word is {quote(last)}, without a stop")
         return hanging._replace(flags=("unended",))
     items = [earlier.strip() for earlier in before.splitlines() if earlier.strip()]
@@ -116,6 +126,70 @@ def _stops_before(given: str, text: str) -> str:
 _LISTED = re.compile(r"\A\s*[|\[{]|\n\s*(?:[|*\u2022-]|\d{1,2}[.)]) ?\S")
 _PARTED = re.compile(r"[;\n]|,(?!\d)")
 _NOTED = re.compile(r"[A-Z\d]\w*[\d]\w*|\d+|[^\W\d_a-zß-ÿа-я]\w{2,}")
+
+
+def _goes_on(pair: Pair, text: str) -> str:
+    """The end of an output that is a comma, or a bare number of a list, where the input does not end so; or ''."""
+    written = pair.output.rstrip()
+    if written.endswith(_COMMAS) and "--" not in written and not pair.input.rstrip().endswith(_COMMAS):
+        return written[-30:] if count_words(written.rpartition("\n")[2]) > _SMALL else ""
+    bare = _BARE_ITEM.search(written)
+    return bare[0].strip() if bare and not pair.input.rstrip().endswith(bare[0].strip()) else ""
+
+
+_COMMAS = (",", "\u060c", "\u3001", "\uff0c")
+_BARE_ITEM = re.compile(r"(?<=\S)\n\s*(?:\d{1,2}[.)]|[-*\u2022])\s*\Z")
+
+
+def _is_plain(rest: str, unspaced: bool) -> bool:
+    """Whether words may be the beginning of a sentence: none but the first is written with a capital."""
+    return not unspaced and rest[-1].islower() and not any(word[0].isupper() for word in rest.split()[1:])
+
+
+def _gap(given: str, text: str) -> str:
+    """The number of an item that does not follow the one before it, in a list of one level that begins with 1, where
+    the input has no list of numbers; or ''."""
+    numbers = _NUMBERED.findall(text)
+    if len(numbers) < 3 or numbers[0] != "1" or _NUMBERED.search(given) or numbers.count("1") > 1:
+        return ""
+    return next((number for number, at in zip(numbers, range(1, 100), strict=False) if int(number) != at), "")
+
+
+_NUMBERED = re.compile(r"(?m)^[ \t]*(?:\*\*)?(\d{1,2})[.)](?=\s|\*)")
+
+
+def _never_closed(text: str, given: str) -> str:
+    """A mark of quotation or emphasis that is opened in the only or last line and not closed; or ''."""
+    if is_code_like(text):
+        return ""
+    line = text.rpartition("\n")[2]
+    for opening, closing in _MARKS:
+        if opening == _SHARED and _MARKS[0][0] in text:
+            continue
+        if line.count(opening) > sum(map(line.count, closing)) and opening not in given:
+            return line[line.rindex(opening) :][:40]
+    odd = next(
+        (mark for mark in ("**", '"') if line.count(mark) % 2 and text.count(mark) % 2 and mark not in given), ""
+    )
+    return "" if not odd or (odd == '"' and _INCH.search(line)) else line[line.rindex(odd) :][:40]
+
+
+_MARKS = (("\u201e", '\u201c\u201d"'), ("\u00ab", "\u00bb"), ("\u300c", "\u300d"), ("\u201c", "\u201d"))
+_SHARED = "\u201c"  # opens a quotation in some languages and closes one in others
+_INCH = re.compile(r"\d\"")
+
+
+def is_code_like(text: str) -> bool:
+    return "```" in text or "{" in text or "$" in text or in_code(text)
+
+
+def _begins_another(given: str, line: str, language: str) -> bool:
+    """Whether a line of prose has no stop, where the input has one."""
+    if _UNSPACED.search(line) and count_words(line) < 6 * _SENTENCE:
+        return False
+    return bool(
+        _STOPS.search(given.strip()) and count_words(given) >= 2 * _SENTENCE and count_words(line) >= 2 * _SENTENCE
+    )
 
 
 def _is_signed(rest: str) -> bool:

@@ -23,6 +23,7 @@ _PARAGRAPH = re.compile(r"\n\s*\n|\n(?:-{3,}|\*{3,})\n")
 _MARKED = re.compile(r"\A\W*(?:\*\*|__|#{1,4} )|[:\uff1a]\W*\Z")
 _ITEM = re.compile(r"(?m)^\s*(?:[-*\u2022\u00b7]|\(?\d{1,2}[.)\u3001:]|\(?[a-c][.)])\s*\S")
 _TITLE, _START, _END = 12, 260, 400  # words of a title, characters of a start and an end
+_SHORT = 420  # characters of a text that may be a refusal
 
 
 class Frame(NamedTuple):
@@ -161,6 +162,12 @@ def _start(text: str) -> Iterator[str]:
     yield text.strip()[:_START]
 
 
+def _reply(text: str) -> Iterator[str]:
+    """A whole text of a few sentences in one or two paragraphs."""
+    if len(text) <= _SHORT and len(_paragraphs(text)) <= 2:
+        yield text
+
+
 def _end(text: str) -> Iterator[str]:
     """The last paragraph, or what stands behind the first sentence of a text in one."""
     parts = _paragraphs(text)
@@ -257,6 +264,7 @@ _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "cheer": _cheer,
     "list": _list,
     "start": _start,
+    "reply": _reply,
     "end": _end,
     "aside": _aside,
     "before": _before,

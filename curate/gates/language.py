@@ -6,6 +6,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Collection
 from copy import copy
 from functools import cache, lru_cache
 from itertools import chain, repeat
@@ -14,7 +15,7 @@ from typing import Any
 from curate.gates.content import quotations
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import FOLDER, either, lexicon, own_letters, says
+from curate.gates.phrases import FOLDER, either, lexicon, own_letters, says, words_of
 from curate.gates.words import words
 from schemas.errors import SpecError
 from schemas.records import Pair
@@ -78,6 +79,7 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
 
 _SEGMENTS = re.compile(r"([^.!?…。！？।؟\n]*[.!?…。！？।؟])\s*|([^.!?…。！？।؟\n]+)")
 _LATIN_RUN = re.compile(r"(?:\b[a-zß-ÿ][A-Za-zÀ-ÿ'\u2019]*[ ,]*){4,}")
+_LATIN_WORD = re.compile(r"(?<![\w@./:#<>{}='\"*`-])[a-z]{4,}(?![\w@./:#<>{}='\"*`-])")
 _ALL_LATIN, _LINK = 12, re.compile(r"://|[@_<>=\\$]")  # letters of a text that has none of its script, no name or code
 _SEGMENT, _SHORT = 35, 10  # letters of a sentence, and of a whole text
 
@@ -105,13 +107,17 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
             letters = _letters(text)
             if letters.isascii() and len(letters) >= _ALL_LATIN and fold(text) not in given and not _LINK.search(text):
                 return rejected("mixed_language", f"the {side} text is in another script: {quote(text)}")
+            left_in = next((w for w in _LATIN_WORD.findall(text) if translated or w not in given), "")
+            if left_in and not _LINK.search(text) and left_in not in words_of("latin_everywhere"):
+                return rejected("mixed_language", f"the {side} text has {quote(left_in)} in it")
             for run in _LATIN_RUN.finditer(text):
                 if translated or fold(run[0]).strip(" ,") not in given:
                     return rejected("mixed_language", f"the {side} text goes over into {quote(run[0])}")
         for piece in _PIECE_END.split(text) if wanted in own_letters() else ():
             if other := _by_own_letters(piece, wanted, pair.input, least=1):
                 return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(piece)}")
-        if piece := _foreign_run(text, wanted, given) or _slip(text, wanted, "" if translated else given):
+        said = "" if translated else given
+        if piece := _foreign_run(text, wanted, given) or _slip(text, wanted, said) or _joining(text, wanted, said):
             return rejected("mixed_language", f"the {side} text goes over into {quote(piece)}")
         for segment in (text, *(marked or bare for marked, bare in _SEGMENTS.findall(text))):
             if len(segment) < 8 or (segment is not text and segment.isascii() and len(segment) < _SEGMENT):
@@ -162,6 +168,30 @@ def _slip(text: str, code: str, given: str) -> str:
         return ""
     found = _slips(code).search(_SHORT_PIECE.sub(" ", text))
     return found[0] if found and f" {found[0]} " not in f" {given} " else ""
+
+
+def _joining(text: str, code: str, given: str) -> str:
+    """A word that joins others in one of the widely written languages and is no word of `code`, in small letters; or
+    ''."""
+    if not (own := lexicon(code).stop) or not (found := _joining_words(code).intersection(words(text))):
+        return ""
+    plain, said = _SHORT_PIECE.sub(" ", text), set(words(given))
+    return next((w for w in _WHOLE_WORD.findall(plain) if w in found and w not in own and w not in said), "")
+
+
+_WHOLE_WORD = re.compile(r"(?<=[^\W\d_][ ,] )[a-zß-ÿ]{3,}(?![\w'’-])|(?<=[^\W\d_] )[a-zß-ÿ]{3,}(?![\w'’-])")
+
+
+@cache
+def _joining_words(code: str) -> frozenset[str]:
+    """Stop words of three letters or more of English, German, French and Spanish alone, without those that another
+    language has too, with another sense."""
+    listed = _languages_of().items()
+    joining = {word for word, codes in listed if len(word) > 2 and set(codes) <= _WIDELY and code not in codes}
+    return frozenset(joining - lexicon("any").words("homographs"))
+
+
+_WIDELY = frozenset(("en", "de", "fr", "es"))
 
 
 @cache
@@ -319,6 +349,17 @@ def _identifier(code: str) -> Any:
     identifier = copy(_model())  # its tables are shared
     identifier.set_languages({*_WRITTEN.split(), *_relatives(code)} & {*identifier.labels, code})
     return identifier
+
+
+def identified(text: str, codes: Collection[str]) -> str:
+    """Which of the languages `codes` a text is in, if that is sure; else ''."""
+    known = {code for code in codes if is_known(code)}
+    if len(known) < 2 or len(_letters(text)) < 12:
+        return ""
+    identifier = copy(_model())
+    identifier.set_languages(known)
+    best = max(identifier.rank(text), key=lambda one: float(one[1]))
+    return str(best[0]) if best[1] >= _SURE else ""
 
 
 @cache

@@ -9,7 +9,7 @@ from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.number_words import says_a_day
 from curate.gates.phrases import NEVER, either, lexicon, says, words_of
-from curate.gates.words import filler, words
+from curate.gates.words import count_words, filler, words
 from schemas.records import Pair
 
 _NAME = r"[^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]+(?:[-'\u2019][^\W\d_]+)?"
@@ -46,6 +46,8 @@ def invented_name(pair: Pair, language: str = "en") -> Judgement:
         return rejected("invented_name", f"the input does not name {quote(name)}")
     if changed := _changed_name(pair.input, pair.output, language):
         return rejected("changed_name", f"the input names {quote(changed[0])}, the output {quote(changed[1])}")
+    if name := _added_name(pair.input, pair.output, language):
+        return rejected("invented_name", f"the input does not name {quote(name)}")
     return passed("no name of its own")
 
 
@@ -91,6 +93,45 @@ def _changed_name(before: str, after: str, language: str) -> tuple[str, str] | N
     return None if says_a_day(fold(changed[1]), language) else changed
 
 
+def _added_name(before: str, after: str, language: str) -> str:
+    """A word with a capital inside of a sentence that no word of the input begins like, where the text is not much
+    longer than the input; none behind an article, for contracts have capitals there; or ''."""
+    if (
+        language == "de"
+        or (after.isascii() and after.islower())
+        or count_words(after) > 2 * count_words(before) + _MORE
+    ):
+        return ""
+    if _in_title_case(before) or _in_title_case(after):
+        return ""
+    given, known = fold(before), filler(language) | words_of("capitals") | words_of("titles")
+    articles = lexicon(language).words("articles")
+    for match in _NAME_INSIDE.finditer(after):
+        name = fold(match[2])
+        if (
+            match[2][0].isupper()
+            and name[:_ROOT] not in given
+            and name not in known
+            and fold(match[1]) not in articles
+            and not says_a_day(name, language)
+            and not says(language, "addressees", name)
+        ):
+            return match[2]
+    for match in _NAMED_AT_START.finditer(after):
+        name = fold(match[1])
+        if match[1][0].isupper() and match[2][0].isupper() and name[:_ROOT] not in given and name not in known:
+            days = says_a_day(name, language) or says_a_day(fold(match[2]), language)
+            called = says(language, "greet", name) or says(language, "addressees", name)
+            if not days and not called and name not in lexicon(language).words("hangs"):
+                return match[1]
+    return ""
+
+
+_MORE = 8  # words
+_NAMED_AT_START = re.compile(
+    r"(?:\A|[.!?\u2026] |\n)([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}) ([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}) (?=[^\W\d_A-Z])"
+)
+_NAME_INSIDE = re.compile(r"([^\W\d_A-Z]+)[ ,]+(?<=[^\W\d_A-Z][ ,])([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}(?!\w))")
 _ONE_NAME = re.compile(r" (?<=[^\W\d_,] )([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}(?!\w))")
 _ROOT = 3
 
@@ -103,7 +144,7 @@ def _is_new(name: str, given: str, letters: int = 5) -> bool:
 
 
 _AT_START = re.compile(rf"\W*({_NAME} ({_NAME} {_NAME})) [^\W\d_A-Z]")
-_SIGNED = re.compile(rf",\s*\n+\s*({_NAME}(?: {_NAME})?)\s*\Z")
+_SIGNED = re.compile(rf"(?:,\s*\n+|\n\s*\n[^\W\d_][^\n.!?:,]{{6,36}}[^\W\d_]\n+)\s*({_NAME}(?: {_NAME})?)\s*\Z")
 
 
 @cache

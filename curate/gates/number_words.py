@@ -110,7 +110,8 @@ def _may_be(name: str, word: str) -> bool:
 
 def says_a_day(folded: str, language: str) -> bool:
     """Whether a folded word begins as a day of the week or a month does."""
-    return any(name.startswith(folded[:3]) for name in (*_days(language)[0], *_dates(language)[0]))
+    named = (name for name in (*_days(language)[0], *_dates(language)[0]) if name.startswith(folded[:3]))
+    return any(len(folded) < _WHOLE or folded.startswith(name[:_WHOLE]) for name in named)
 
 
 def cardinals(folded: str, language: str) -> Iterator[Number]:
@@ -178,6 +179,7 @@ def _short_days(language: str) -> dict[str, set[int]]:
 
 
 _SHORT = re.compile(r"[^\W\d_]{2,}")
+_WHOLE = 5  # letters of a name that is none of a day
 
 
 @cache

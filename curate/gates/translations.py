@@ -18,6 +18,7 @@ from curate.gates.names import unknown_name
 from curate.gates.number import Number
 from curate.gates.number_words import in_figures
 from curate.gates.numbers import NumberMentions, grouped_by, in_digits, joined_groups, may_be_words, required
+from curate.gates.opposites import opposed
 from curate.gates.phrases import either, letters_of, lexicon, says, words_of
 from curate.gates.units import changed_unit
 from curate.words import words
@@ -29,6 +30,8 @@ _PROSE = 40  # letters of a source that a translation may be too short for
 _ADDED = 2.0  # how often a translation may be as long as its source, and so many letters more
 # Letters of an alphabet that a character of Chinese or Japanese, or of Korean, stands for.
 _A_WORD, _A_SYLLABLE = 2.6, 1.8
+_A_KANA, _WITHOUT_VOWELS = 1.5, 1.35  # and a letter of a script that writes no vowels, or beside their consonant
+_CLEARLY, _FEWER = 0.6, 0.75  # of the length of a source, with fewer clauses, and with half of them
 _TWICE = 1.7
 _ALIKE_WORDS = 5  # a text of fewer words may be the same in two languages
 
@@ -83,10 +86,16 @@ def _sense(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
     said, told = _weight(source), _weight(text)
     if said >= _PROSE and told < 0.5 * said:
         yield "shorter", "it is less than half as long as the source"
+    elif said >= _PROSE and told < _FEWER * said and _clauses(text) <= _clauses(source) / 2:
+        yield "shorter", "it has clearly less text than the source, and half as many clauses"
+    elif said >= _PROSE and told < _CLEARLY * said and _clauses(text) < _clauses(source):
+        yield "shorter", "it has clearly less text than the source, and fewer clauses"
     if told > _ADDED * said + _PROSE:
         yield "longer", "it is far longer than the source"
     if units := changed_unit(source, text, to, language):
         yield "changed_unit", f"the source says {quote(units[0])}, the translation {quote(units[1])}"
+    if other := opposed(source, text, language, to):
+        yield "changed_word", f"the source says {quote(other[0])}, the translation {quote(other[1])}"
     if day := turned_day(source, text, to, language):
         yield "changed_date", f"the source says {quote(day[0])}, the translation {quote(day[1])}"
     if turned := _turned(in_figures(source, language), in_figures(text, to)):
@@ -147,12 +156,31 @@ def _shape(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
         yield "added_lines", f"it has {len(lines)} lines, the source {said} sentences"
     if note := _added_note(source, text):
         yield "added_note", f"it adds a note in brackets: {quote(note)}"
+    if len(before) == 1 and (second := _another_version(source, text)):
+        yield "options", f"{quote(second)} is another translation"
     if len(before) == 1 and " / " in text and "/" not in source:
         yield "options", f"{quote(text)} gives several translations"
     if told > said and _weight(text) > _TWICE * _weight(source) and (twice := _said_twice(sentences(text))):
         yield "options", f"{quote(twice)} is said twice"
     if told < said > 2 and _weight(text) < 0.7 * _weight(source):
         yield "lost_sentence", f"it has {told} sentences, the source {said}"
+
+
+def _another_version(source: str, text: str) -> str:
+    """The second of two lines or more each of which is about as long as the source, or what stands in brackets behind
+    it; or ''."""
+    parts = [part for part in text.splitlines() if part.strip()]
+    if len(parts) == 1 and not any(mark in source for mark in "(\uff08") and (note := _NOTED_BEHIND.search(text)):
+        parts = [text[: note.start()], note[1]]
+    whole = _weight(source)
+    fits = len(parts) > max(1, _clauses(source)) and all(
+        _AS_LONG[0] * whole <= _weight(part) <= _AS_LONG[1] * whole for part in parts
+    )
+    return parts[1].strip() if fits and whole >= 8 else ""
+
+
+_NOTED_BEHIND = re.compile(r"[(\uff08]([^()\uff08\uff09]+)[)\uff09]\W*\Z")
+_AS_LONG = (0.55, 1.9)
 
 
 def _said_twice(said: tuple[str, ...]) -> str:
@@ -194,11 +222,25 @@ def _misread(source: str, text: str, language: str, to: str) -> str:
 
 def _weight(text: str) -> float:
     """How much a text says, in letters of an alphabet."""
-    return sum(
-        1.0 if letter < "\u2e80" else _A_SYLLABLE if "\uac00" <= letter <= "\ud7a3" else _A_WORD
-        for letter in text
-        if letter.isalpha()
-    )
+    return sum(_of_letter(letter) for letter in text if letter.isalpha())
+
+
+@cache
+def _of_letter(letter: str) -> float:
+    if letter < "\u0600":
+        return 1.0
+    if letter < "\u2e80":
+        return _WITHOUT_VOWELS if letter < "\u0780" or "\u0900" <= letter <= "\u0dff" else 1.0
+    if "\u3040" <= letter <= "\u30ff":
+        return _A_KANA
+    return _A_SYLLABLE if "\uac00" <= letter <= "\ud7a3" else _A_WORD
+
+
+def _clauses(text: str) -> int:
+    return sum(any(map(str.isalpha, clause)) for clause in _CLAUSE_END.split(text))
+
+
+_CLAUSE_END = re.compile(r"[,;:.!?\u3001\u3002\uff0c\uff1b\uff01\uff1f\u060c\u061f\u0964]+")
 
 
 def _turned(source: str, text: str) -> str:

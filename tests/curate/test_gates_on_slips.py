@@ -8,10 +8,11 @@ from curate.gates.answers import values
 from curate.gates.chat import preamble, toxic
 from curate.gates.damage import broken_json, cut, encoding
 from curate.gates.dates import days_named, turned_day
-from curate.gates.facts import invented, limits, swapped
+from curate.gates.facts import invented, swapped
 from curate.gates.form import echo
 from curate.gates.judgement import Judgement
 from curate.gates.language import mixed_language
+from curate.gates.limits import limits
 from curate.gates.names import invented_name
 from curate.gates.number_words import in_figures
 from curate.gates.placeholder import placeholder

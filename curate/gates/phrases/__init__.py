@@ -27,7 +27,20 @@ from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
 
 FOLDER = Path(__file__).parent
-_NOT_RULES = {"words", "frames", "units", "lists", "letters", "alphabets", "tried", "around", "irregular", "numbers"}
+_NOT_RULES = {
+    "words",
+    "frames",
+    "units",
+    "lists",
+    "letters",
+    "alphabets",
+    "concepts",
+    "groups",
+    "tried",
+    "around",
+    "irregular",
+    "numbers",
+}
 
 
 class Lexicon(NamedTuple):
@@ -293,6 +306,18 @@ def units_of() -> tuple[tuple[str, str], ...]:
     """Names of units as people write them, each with the unit's name in the Unicode CLDR, or a currency."""
     units = _table("any")["units"].items()
     return tuple((fold(word).replace("_", " "), unit) for unit, text in units for word in text.split())
+
+
+@cache
+def concepts_of(language: str) -> Mapping[str, tuple[str, ...]]:
+    """Concepts that exclude others, each with the words of a language that mean it."""
+    return {concept: tuple(text.split()) for concept, text in _table(language).get("concepts", {}).items()}
+
+
+@cache
+def groups_of() -> Mapping[str, tuple[str, ...]]:
+    """Groups of concepts that exclude each other."""
+    return {group: tuple(text.split()) for group, text in _table("any")["groups"].items()}
 
 
 def frames_of() -> list[dict[str, Any]]:

@@ -1,0 +1,39 @@
+"""How much of one text another one says, by the roots of its words: what tells two versions of a text from its parts.
+
+share(roots("the boat is late", "en"), roots("late boats", "en")) == 1.0
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from curate.gates.folding import REMEMBERED, fold
+from curate.gates.phrases import lexicon
+from curate.gates.words import content_words, stem_of, words
+
+_UNSPACED = ("zh", "ja", "ko")
+_LETTERS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]+|[a-z0-9]+")
+BEGINS = 4  # letters by which a word is known again, where the endings differ
+
+
+@lru_cache(maxsize=REMEMBERED)
+def roots(text: str, language: str) -> frozenset[str]:
+    """What carries the content of a text: the beginnings of its words of weight, its numbers; pairs of characters in a
+    language that writes no blanks, or joins endings to its words."""
+    if language in _UNSPACED:
+        runs = _LETTERS.findall(fold(text))
+        return frozenset(run[at : at + 2] for run in runs for at in range(max(1, len(run) - 1)))
+    stem = stem_of(language)
+    known = {stem(word)[:BEGINS] for word in content_words(text, language)}
+    return frozenset(known | {word for word in words(text) if word.isdigit()})
+
+
+def share(of: frozenset[str], there: frozenset[str]) -> float:
+    """The share of the roots `of` that are `there` too; 0 of none."""
+    return len(of & there) / len(of) if of else 0.0
+
+
+def is_known_to(language: str) -> bool:
+    """Whether the words of a language that carry no content are known, without which any two texts share some."""
+    return language in _UNSPACED or bool(lexicon(language).stop)

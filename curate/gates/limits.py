@@ -1,0 +1,170 @@
+"""The gate on what a text denies, limits and asks. It compares two texts and knows no facts, so it flags."""
+
+from __future__ import annotations
+
+import re
+
+from curate.gates.content import is_summary
+from curate.gates.folding import fold
+from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.phrases import any_of, lexicon, says
+from curate.gates.words import count_words, stem_of, words
+from schemas.records import Pair
+
+
+def limits(pair: Pair, language: str = "en", input_language: str | None = None) -> Judgement:
+    """What the input denies (`not`, `without`) or limits (`only`, `unless`) is denied or limited in the output, and
+    what it asks is asked.
+
+    One word of the table's list in the input asks for one of the wider list in the output, any of them; and what stands
+    behind a denial in the input stands in no clause of the output without one. A translation keeps an `if` too. A
+    summary, of less than 60 % of the words, may leave it out.
+    Not covered: what is denied by a word that no list has, and a denial that moved to another thing.
+    """
+    before, after, spoken = fold(pair.input), fold(pair.output), input_language or language
+    if says(spoken, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
+        return rejected("lost_question", "the input is to ask something, the output does not")
+    asked = (_ASKS.search(before) and _ASKED.search(before)) or says(spoken, "asked", before)
+    if asked and not (_ASKS.search(after) or says(language, "asks", after)):
+        return rejected("lost_question", "the input asks something, the output does not")
+    translated = spoken != language
+    if flipped := _other_way(before, after, spoken, language):
+        return rejected("lost_negation", f"the input says {quote(flipped)}, the output the contrary")
+    if is_summary(pair) and count_words(pair.input) > _LONG and not translated:
+        return passed("a summary may leave things out")
+    if lacking := _needless(before, after, spoken, language) or _needless(after, before, language, spoken):
+        return rejected("lost_condition", f"{quote(lacking)} is needed on one side, on the other it is not")
+    conditions = ("condition", "supposes") if translated else ("condition",)
+    for words_asked, told, code in (
+        (("negation",), ("negated",), "lost_negation"),
+        (conditions, ("conditions", "supposes"), "lost_condition"),
+    ):
+        word = next(filter(None, (says(spoken, name, before) for name in words_asked)), None)
+        known = any(lexicon(language).words(name) for name in told)
+        if word and known and not any(says(language, name, after) for name in told):
+            return rejected(code, f"the input says {quote(word[0])}, and nothing in the output does")
+    if not translated and (flipped := _flipped(before, after, language)):
+        return rejected("lost_negation", f"the input denies {quote(flipped)}, the output does not")
+    if translated and (denied := _denied_apart(before, after, spoken, language)):
+        return rejected("lost_negation", f"the input says {quote(denied)}, the same sentence of the output does not")
+    if added := _added(before, after, spoken, language):
+        return rejected("added_negation", f"the output denies {quote(added)}, the input does not")
+    return passed("what is denied, limited or asked stays so")
+
+
+def _denied_apart(before: str, after: str, spoken: str, language: str) -> str:
+    """What a sentence denies whose translation, the one at the same place, denies nothing; or ''."""
+    if not lexicon(language).words("negated"):
+        return ""
+    here, there = ([part for part in _SENTENCES.split(side) if part.strip()] for side in (before, after))
+    for one, other in zip(here, there, strict=True) if len(here) == len(there) else ():
+        denies = says(spoken, "negation", one)
+        if denies and not _denies(other, language) and not _ASKS.search(one):
+            return denies[0]
+    return ""
+
+
+def _denies(text: str, language: str) -> bool:
+    """Whether a text denies something in a word that says so by itself: `empty` may, and `only`."""
+    loosely = lexicon(language).words("loosely")
+    return any(found[0] not in loosely for found in any_of(language, "negated").finditer(text))
+
+
+def _added(before: str, after: str, spoken: str, language: str) -> str:
+    """What the output denies where the input denies and limits nothing; or ''."""
+    denies = says(language, "denial", after)
+    lists = ("negated", "denial", "conditions", "supposes", "forbidden", "lacking", "denies")
+    if not denies or any(says(spoken, name, before) for name in lists) or _ASKS.search(f"{before}{after}"):
+        return ""
+    if not lexicon(spoken).words("negated"):
+        return ""
+    if spoken != language:
+        plain = after[denies.end() : denies.end() + 1] != "." and denies[0] not in lexicon(language).words("loosely")
+        return denies[0] if plain and _weighs(before) <= _LONG / 2 else ""
+    return _flipped(after, before, language) if count_words(after) <= 1.6 * count_words(before) + _MORE else ""
+
+
+def _weighs(text: str) -> float:
+    """The words of a text, two characters of a script without blanks as one."""
+    return count_words(text) / (2 if not text.isascii() and count_words(text) > 2 * len(text.split()) else 1)
+
+
+_SENTENCES = re.compile(r"[.;!?\n\u3002\uff1b\uff01\u061f\u061b\u0964]+(?:\s|(?<=[\u3002\uff1b\uff01])|$)")
+
+
+def _flipped(before: str, after: str, language: str) -> str:
+    """A word right behind a denial of one text that the other says, only in clauses that deny nothing."""
+    stem = stem_of(language)
+    denials, denied, surely = (any_of(language, name) for name in ("denies", "negated", "negation"))
+    denies = says(language, "denies", before)
+    clauses = [clause for clause in _CLAUSE.split(after) if clause.strip()] if denies else []
+    for denial in denials.finditer(before) if denies else ():
+        behind = _CLAUSE.split(before[denial.end() :], maxsplit=1)[0]
+        word = next((w for w in words(behind)[:4] if len(w) > 3 and w not in lexicon(language).stop), "")
+        root = stem(word) if word else ""
+        saying = [clause for clause in clauses if root and any(stem(w) == root for w in words(clause))]
+        if language in _DENIES_AT_THE_END:
+            denying = any(denied.search(clause.replace(word, " ")) for clause in saying)
+        else:
+            denying = any(
+                denied.search(clause.partition(word[:_STEM])[0]) or surely.search(clause) for clause in saying
+            )
+        if saying and not denying:
+            return word
+    if language == "ja":
+        return _denied_in_japanese(before, after)
+    return ""
+
+
+_DENIES_AT_THE_END = ("de", "nl", "tr", "ja", "ko", "hi")  # a verb that denies may stand behind all that it denies
+_STEM = 4
+
+
+def _denied_in_japanese(before: str, after: str) -> str:
+    """A word of two characters or more before a denial of one text that stands before none in the other; or ''."""
+    known = lexicon("ja")
+    denials = "|".join(sorted(known.words("denial"), key=len, reverse=True))
+    for match in re.finditer(rf"([一-鿿]{{2,6}})[ぁ-ん]{{0,4}}?(?:{denials})", before):
+        if match[1] in after and not re.search(rf"{match[1]}[ぁ-ん]{{0,5}}(?:{denials})", after):
+            return match[1]
+    return ""
+
+
+def _needless(text: str, other: str, language: str, others: str) -> str:
+    """A clause that allows nothing without something (a denial before a word such as `without`), where the other text
+    says that something is not needed and denies no other way; or ''."""
+    if not says(language, "lacking", text) or not says(others, "unneeded", other) or says(language, "unneeded", text):
+        return ""
+    for clause in _CLAUSE.split(text):
+        lacking = says(language, "lacking", clause)
+        if lacking and says(language, "denial", clause[: lacking.start()]):
+            return clause.strip()
+    return ""
+
+
+def _other_way(before: str, after: str, spoken: str, language: str) -> str:
+    """What one text allows and the other forbids, as the input says it; or ''."""
+    first = _allows(before, spoken)
+    second = _allows(after, language, ("allowed", "may")) if first and not first[0] else _allows(after, language)
+    return first[1] if first and second and first[0] != second[0] else ""
+
+
+def _allows(text: str, language: str, lists: tuple[str, ...] = ("allowed",)) -> tuple[bool, str] | None:
+    """Whether all that a text says of being allowed, open or possible is said without a denial (True), or all of it
+    with one (False); None if both or nothing is."""
+    found: dict[bool, str] = {}
+    if not any(says(language, name, text) for name in (*lists, "forbidden")):
+        return None
+    for clause in _CLAUSE.split(text):
+        if forbids := says(language, "forbidden", clause):
+            found[False] = forbids[0]
+        elif allows := next(filter(None, (says(language, name, clause) for name in lists)), None):
+            found[not says(language, "denial", clause)] = allows[0]
+    return next(iter(found.items())) if len(found) == 1 else None
+
+
+_MORE = 4  # words by which a text may be longer than 1.6 times another
+_LONG = 30  # words of an input that a shorter output may sum up
+_CLAUSE = re.compile(r"[.,;:!?\n–—]+(?:\s|$)|\s[–—-]\s")
+_ASKED = re.compile(r"[?؟][\"'”»)]?\s*\Z|\A[^.!?\n]{0,80}[?؟]")
+_ASKS = re.compile(r"[?؟]")

@@ -1,0 +1,113 @@
+"""Words that exclude each other: left and right, before and after, a mother and a father, a kilometre and a mile.
+
+    opposed("key under the left pot", "Der Schlüssel liegt rechts.", "en", "de") == ("left", "rechts")
+
+Which words of a language mean what stands in its table, under [concepts]; which exclude each other, in any.toml.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+from typing import NamedTuple
+
+from curate.gates.folding import fold
+from curate.gates.number_words import in_figures
+from curate.gates.phrases import concepts_of, groups_of, says
+from curate.gates.words import words
+
+_UNSPACED = ("zh", "ja", "ko")
+_DENIED = ("state", "temperature", "amount", "trend")  # not open is closed
+_UNITS, _NUMBER = ("length", "mass", "money", "temperature"), re.compile(r"\d+")
+Said = dict[str, list[tuple[str, frozenset[str]]]]  # of a group the words that are said, and what each may mean
+
+
+class _Table(NamedTuple):
+    """What words mean: whole ones (two with a blank between them too), what longer ones begin with, and parts."""
+
+    whole: dict[str, frozenset[str]]
+    begun: dict[str, frozenset[str]]
+    parts: dict[str, frozenset[str]]
+
+
+def opposed(before: str, after: str, spoken: str, language: str) -> tuple[str, str] | None:
+    """A word of `before` and another one of `after` that excludes it, where each text says one of its group alone."""
+    here = _said(before, spoken)
+    if not here:
+        return None
+    there = _said(after, language)
+    for group, found in here.items():
+        told = there.get(group)
+        if not told or (
+            group in _DENIED and (says(spoken, "denial", fold(before)) or says(language, "denial", fold(after)))
+        ):
+            continue
+        if group in _UNITS and _converted(before, after, spoken, language):
+            continue
+        meant, means = (frozenset.intersection(*(one for _, one in side)) for side in (found, told))
+        may = frozenset().union(*(one for _, one in told))
+        if meant and means and frozenset().union(*(one for _, one in found)).isdisjoint(may):
+            return found[0][0], told[0][0]
+    return None
+
+
+def _converted(before: str, after: str, spoken: str, language: str) -> bool:
+    """Whether both texts tell numbers and none of them is the same: ten miles are 16 kilometres."""
+    here, there = (set(_NUMBER.findall(in_figures(*side))) for side in ((before, spoken), (after, language)))
+    return bool(here and there) and here.isdisjoint(there)
+
+
+def _said(text: str, language: str) -> Said:
+    said: Said = {}
+    for word, concepts in _meant(text, language):
+        for group in {group for concept in concepts for group in _groups_with()[concept]}:
+            said.setdefault(group, []).append((word, frozenset(c for c in concepts if group in _groups_with()[c])))
+    return said
+
+
+def _meant(text: str, language: str) -> Iterator[tuple[str, frozenset[str]]]:
+    whole, begun, parts = _table(language)
+    if language in _UNSPACED:
+        folded = fold(text)
+        for part, concepts in parts.items():
+            if part in folded:
+                yield part, concepts
+        return
+    told = words(text) if language != "hi" else tuple(word.strip("।,.!?") for word in fold(text).split())
+    pairs = {joined for two in pairwise(told) if (joined := " ".join(two)) in parts} if parts else set()
+    for joined in sorted(pairs):
+        yield joined, parts[joined]
+    for word in told:
+        if word in whole and not any(word in joined for joined in pairs):
+            yield word, whole[word]
+        elif begun and (start := next((word[:n] for n in _lengths(language) if word[:n] in begun), "")):
+            yield word, begun[start]
+
+
+@cache
+def _lengths(language: str) -> tuple[int, ...]:
+    return tuple(sorted({len(start) for start in _table(language).begun}, reverse=True))
+
+
+@cache
+def _groups_with() -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for group, concepts in groups_of().items():
+        for concept in concepts:
+            groups.setdefault(concept, []).append(group)
+    return groups
+
+
+@cache
+def _table(language: str) -> _Table:
+    table = _Table({}, {}, {})
+    for concept, listed in concepts_of(language).items():
+        for spelt in listed:
+            plain = fold(spelt).replace("_", " ").replace("-", " ")
+            inside = " " in plain or language in _UNSPACED
+            place = table.parts if inside else table.begun if plain.endswith("*") else table.whole
+            plain = plain.rstrip("*")
+            place[plain] = place.get(plain, frozenset()) | {concept}
+    return table

@@ -1,0 +1,75 @@
+"""Several texts where one was asked for, and one text said twice: parts each of which says most of the input."""
+
+from __future__ import annotations
+
+import re
+
+from curate.gates.coverage import is_known_to, roots, share
+from curate.gates.form import is_verse
+from curate.gates.words import count_words
+
+_LINES = re.compile(r"\n+")
+_SLASHES = re.compile(r"\s/\s|\s\|\s")
+_SENTENCE = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u00bb)*_]*\s+(?=\S)|(?<=[\u3002\uff01\uff1f\u061f\u0964])\s*(?=\S)")
+_QUOTED = re.compile(
+    r"[\u00ab\u201c\u201e\u300c\"]\s*([^\u00ab\u00bb\u201c\u201d\u201e\u300c\u300d\"\n]{8,200}?)\s*[\u00bb\u201c\u201d\u300d\"]"
+)
+_LABEL = re.compile(r"\A\W*[^\n:：]{2,30}[:：]")
+_LEAST, _MOST, _SOME = 3, 0.6, 0.3  # roots of an input; the share of them that two parts say, and that every part does
+_LONG, _SAME = 2.5, 0.6  # words of a part for one of the input; of the roots of two parts, in both
+
+
+def several(given: str, text: str, language: str) -> str:
+    """A part of a text that says most of the input, where another one does too; or ''.
+
+    Parts are lines, what stands between slashes or in quotation marks, and sentences. Verse is none, nor is an input
+    that is several texts itself.
+    """
+    if len(text) < 12 or not is_known_to(language):
+        return ""
+    whole = roots(given, language)
+    if len(whole) < _LEAST or is_verse(text):
+        return ""
+    for pattern in (_LINES, _SLASHES, _SENTENCE):
+        parts = [part.strip() for part in pattern.split(text) if part.strip()]
+        if len(parts) > 1 and (found := _said_by_each(parts, whole, given, language)):
+            return found
+    quoted = [part for part in _QUOTED.findall(text) if part not in given]
+    return _said_by_each(quoted, whole, given, language) if len(quoted) > 1 else ""
+
+
+def _said_by_each(parts: list[str], whole: frozenset[str], given: str, language: str) -> str:
+    said = [roots(part, language) for part in parts]
+    longest = _LONG * count_words(given) + _LEAST
+    told = [
+        (part, one)
+        for part, one in zip(parts, said, strict=True)
+        if share(whole, one) >= _MOST and count_words(part) <= longest
+    ]
+    if len(told) < 2 or 2 * len(told) < len(parts):
+        return ""
+    for (part, one), (_, other) in zip(told[1:], told, strict=False):
+        if share(one, other) >= _SAME or share(other, one) >= _SAME or all(share(whole, s) >= _SOME for s in said):
+            return part
+    return ""
+
+
+def apart(given: str, text: str, language: str) -> str:
+    """A heading, the only one, that says nothing of the input, before a text that says
+    most of it; or ''. A salutation is none."""
+    first, _, rest = text.strip().partition("\n")
+    marked = _MARKED.match(first)
+    if not rest.strip() or not marked or "," in first[-2:] or _MARK.search(rest):
+        return ""
+    if count_words(first) > _FEW or not is_known_to(language) or _GREETS.match(first):
+        return ""
+    whole, said = roots(given, language), roots(first, language)
+    if len(whole) < _LEAST or not said or not said.isdisjoint(whole) or first.strip("*#_: ") in given:
+        return ""
+    return first if share(whole, roots(rest, language)) >= _KEPT else ""
+
+
+_MARKED = re.compile(r"\W*(?:\*\*|__|#{1,4} |[\[\u3010])\s*\S")
+_MARK = re.compile(r"(?m)^\s*(?:\*\*|#{1,4} |\||[\[\u3010-])")
+_GREETS = re.compile(r"\W*\w+,")
+_FEW, _KEPT = 10, 0.5
