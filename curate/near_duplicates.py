@@ -117,6 +117,8 @@ def _numbered(pair: Asked, kind: Kind) -> str:
     if not numbers:
         return pair.asked
     mark = f"n{hashlib.sha256(' '.join(numbers).encode()).hexdigest()[:8]}"
+    if pair.asked.isascii():
+        return mark + f" {mark}".join(words(pair.asked))
     # In hexadecimal: what stands for a Chinese character has to stay one word with the mark.
     return " ".join(mark + (word if word.isascii() else word.encode().hex()) for word in words(pair.asked))
 
@@ -193,14 +195,18 @@ class _Short:
     """
 
     def __init__(self, texts: Sequence[str], numbers: Sequence[frozenset[str]], threshold: float) -> None:
-        self._threshold = threshold
-        self._grams = {n: _letter_grams(text) for n, text in enumerate(texts) if len(words(text)) < _SHORT}
-        self._counts = Counter(gram for grams in self._grams.values() for gram in grams)
+        self._threshold, self._texts = threshold, texts
+        short = [number for number, text in enumerate(texts) if len(words(text)) < _SHORT]
+        # The grams of a text take a hundred times its own memory, so they are made again where they are needed.
+        self._counts = Counter(gram for number in short for gram in _letter_grams(texts[number]))
         self._with: dict[int, list[tuple[int, int, int]]] = {}  # by a hash of both: a collision is compared in vain
-        for number, grams in self._grams.items():
+        longest = 0
+        for number in short:
+            grams = _letter_grams(texts[number])
+            longest = max(longest, len(grams))
             for gram, left in self._rarest(grams):
                 self._with.setdefault(hash((numbers[number], gram)), []).append((number, len(grams), left))
-        self._longest = max(map(len, self._grams.values()), default=0) / threshold
+        self._longest = longest / threshold
 
     def _rarest(self, grams: frozenset[str]) -> list[tuple[str, int]]:
         """As many of the rarest grams as cannot all be missed by a set that is alike, each with the number of grams
@@ -222,7 +228,8 @@ class _Short:
             if min(ours, left) >= share * (len(grams) + size) - 1e-9
         }
         for number in sorted(others):
-            similarity = len(grams & self._grams[number]) / len(grams | self._grams[number])
+            its = _letter_grams(self._texts[number])
+            similarity = len(grams & its) / len(grams | its)
             if similarity >= self._threshold:
                 yield Touch(number, place, similarity)
 

@@ -56,6 +56,11 @@ def recorded_splits(seeds: Iterable[Seed], settings: SplitSettings) -> dict[str,
 def with_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> list[Seed]:
     """The seeds of a reading, each with its split: of a seed that is among `earlier` ones what it had, of the others
     what brings test and validation to their shares of all seeds of that kind. Sources that name a split are apart."""
+    return give_splits(list(seeds), settings, earlier)
+
+
+def give_splits(seeds: list[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> list[Seed]:
+    """`with_splits`, in the list itself: for very many, which would be in memory twice."""
     known = {_drawn_by(seed): seed_split(seed, settings) for seed in earlier}
     splits: dict[str, Split] = {}
     for kind in {seed.kind for seed in seeds}:
@@ -67,10 +72,10 @@ def with_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterabl
             missing += [part] * (round(settings.share(part, kind) * len(drawn)) - had[part])
         new = sorted((id_ for id_ in drawn if id_ not in known), key=lambda id_: _uniform(id_, settings))
         splits |= dict(zip_longest(new, missing[: len(new)], fillvalue="train"))
-    return [
-        seed if "use" in seed.meta else changed_copy(seed, {"split": splits[_drawn_by(seed)]}, id=seed.id)
-        for seed in seeds
-    ]
+    for place, seed in enumerate(seeds):
+        if "use" not in seed.meta:
+            seeds[place] = changed_copy(seed, {"split": splits[_drawn_by(seed)]}, id=seed.id)
+    return seeds
 
 
 def _drawn_by(seed: Seed) -> str:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from pydantic import ValidationError
+
 from curate.contamination import HeldOut, held_out_of
 from curate.gates import GateStep, gates_for
 from curate.gates.processes import CHUNK, Judged, judging
@@ -30,6 +32,7 @@ from curate.split import SPLITS, recorded_splits, split_of
 from curate.spread import at_random, by_quota, length_group, refuse_unknown, spread_out, vectors_of
 from schemas.errors import PairsmithError, UsageError
 from schemas.functions import Identity, identity_of
+from schemas.identity import made
 from schemas.kinds import KINDS, KindName
 from schemas.project import Project
 from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, identity
@@ -112,7 +115,12 @@ async def asked(pool: Pool, steps: Sequence[Named]) -> AsyncIterator[tuple[Unjud
                 if not under_way:
                     return
                 chunk, answer = under_way[0]
-                for judged in await answer:
+                try:
+                    said = await answer
+                except (PairsmithError, ValidationError):
+                    pool.source.pairs(chunk.ids)  # of a pair that is damaged the store tells
+                    raise
+                for judged in said:
                     yield chunk, judged
                 under_way.popleft()
         finally:
@@ -410,8 +418,8 @@ class _Whole:
     def verdict(
         self, pair_id: str, keep: bool | None, score: float | None, reason: Reason, flags: tuple[str, ...] = ()
     ) -> Verdict:
-        told = {"keep": keep, "score": score, "reason": reason, "flags": flags}
-        return Verdict(pair_id=pair_id, by=self.id.by, fingerprint=self.id.settings, **told)
+        named = {"pair_id": pair_id, "by": self.id.by, "fingerprint": self.id.settings}
+        return made(Verdict, {**named, "keep": keep, "score": score, "reason": reason, "flags": flags})
 
 
 def _pair(row: Row) -> Pair:

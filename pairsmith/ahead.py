@@ -5,15 +5,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import prompts
 from curate.split import asked_of, brings_output, seed_split
-from schemas.errors import SpecError
+from schemas.errors import PromptError, SpecError
 from schemas.project import Project
-from schemas.records import Seed
-from schemas.spec import Spec
+from schemas.records import Messages, Seed
+from schemas.spec import BackwardSettings, ForwardSettings, Spec
+from schemas.spec.train import TrainSettings
 
+_LOOKED_AT, _ALIKE = 1_000, 0.1  # seeds, and the share of them that may be asked about in the words of another
+_LEAST_RATE, _MOST_RATE = 1e-6, 1e-2
 _SCORERS = ("auto", "pmi", "judge", "similarity", "none")
 
 
@@ -50,6 +55,7 @@ def looks(project: Project, seeds: Sequence[Seed]) -> Iterator[Look]:
     yield Look("gates", lambda: gates_for(spec.task, spec.curate.gates, folder))
     yield Look("checks", lambda: checks_for(spec, folder))
     yield Look("gold", lambda: read_gold(project))
+    yield Look("questions", lambda: _tell_seeds_apart(project, seeds))
     columns = {name for seed in seeds for name in seed.columns}
     yield Look("spread", lambda: refuse_unknown(spec.curate.select.spread, columns))
     yield Look("score", lambda: _score(project, seeds))
@@ -57,6 +63,63 @@ def looks(project: Project, seeds: Sequence[Seed]) -> Iterator[Look]:
         yield Look("nli", lambda: _named_model(folder, spec.curate.nli or "", "curate.nli"))
     yield Look("training", lambda: _preferences(spec, seeds))
     yield Look("training", lambda: _patience(spec, seeds))
+
+
+def doubtful(spec: Spec) -> Iterator[tuple[str, str]]:
+    """What may be meant and hardly is, each with what to do about it: worth a word before answers are paid for."""
+    train, forward = spec.train, spec.generate.forward
+    for name in ("learning_rate", *(["dpo_learning_rate"] if train.objective == "dpo" else [])):
+        rate, usual = getattr(train, name), TrainSettings.model_fields[name].default
+        if not _LEAST_RATE <= rate <= _MOST_RATE:
+            loss = "rises" if rate > _MOST_RATE else "hardly moves"
+            yield (
+                f"train.{name} = {rate:g} is far from what adapters learn with, 1e-5 to 1e-3",
+                f"With it the loss {loss}; leave the key out for {usual:g}.",
+            )
+    if train.objective != "sft" and spec.asks_teacher and forward.enabled and forward.n == 1:
+        yield (
+            f"train.objective = '{train.objective}' learns which of two answers to one input is better, and "
+            "generate.forward.n = 1 makes one",
+            "Set generate.forward.n to 2 or more; else only what people edit is a preference.",
+        )
+
+
+def _tell_seeds_apart(project: Project, seeds: Sequence[Seed]) -> None:
+    """Refuse a prompt that asks the same about many different seeds, as one with `{{ input[:20] }}` may: each of them
+    would get the others' answers."""
+    from synth.generators import Backward, Forward
+
+    generate = project.spec.generate
+    ways: dict[type[Forward] | type[Backward], ForwardSettings | BackwardSettings] = {
+        Forward: generate.forward,
+        Backward: generate.backward,
+    }
+    for kind, settings in ways.items():
+        some = list(islice({seed.text: seed for seed in seeds if seed.kind in kind.takes}.values(), _LOOKED_AT))
+        if len(some) < 2 or not (settings.enabled and _loads(settings.prompt, project.folder)):
+            continue
+        way = kind.of(project, None)
+        by_question: dict[Messages, list[Seed]] = {}
+        for seed in some:
+            by_question.setdefault(tuple(way.questions(seed)[0][0].messages), []).append(seed)
+        if len(some) - len(by_question) > max(1, _ALIKE * len(some)):
+            one, other, *_ = max(by_question.values(), key=len)
+            raise PromptError(
+                f"asks {len(by_question):,} different questions about {len(some):,} seeds: {one.source} and "
+                f"{other.source}, which differ, are one to it.",
+                where=str(way.template.path),
+                why="They would get the same answers.",
+                fix=f"Write the whole seed into it: {{{{ {'input' if kind is Forward else 'output'} }}}}.",
+            )
+
+
+def _loads(prompt: str, folder: Path) -> bool:
+    """Whether there is such a prompt; that there is none is told by whoever needs it."""
+    try:
+        prompts.load(prompt, folder)
+    except PromptError:
+        return False
+    return True
 
 
 def _score(project: Project, seeds: Sequence[Seed]) -> None:

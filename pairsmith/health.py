@@ -42,6 +42,7 @@ class Check(NamedTuple):
 def findings(folder: Path, overrides: tuple[str, ...], *, ask: bool = False) -> Iterator[Check]:
     """Look at the machine, then at the project in `folder`, and tell each thing as soon as it is known. With `ask`,
     each teacher is sent one real request of at most 64 tokens."""
+    from pairsmith.ahead import doubtful
     from pairsmith.teacher_health import judges, teachers
 
     yield _python()
@@ -51,6 +52,7 @@ def findings(folder: Path, overrides: tuple[str, ...], *, ask: bool = False) -> 
     yield spec
     if project is None:
         return
+    yield from (Check("train", "warn", *one) for one in doubtful(project.spec))
     yield from _seeds(project)
     yield from _prompts_and_gates(project)
     yield _store(project)

@@ -28,15 +28,20 @@ _MODEL = re.compile(r"[\w.]+:\w+")
 
 @dataclass(frozen=True)
 class AnswerForm:
-    """Labels with their definitions, or a JSON schema, or neither: then any text will do."""
+    """Labels with their definitions, or a JSON schema, or neither: then any text will do. `model` is the pydantic model
+    that the schema is of, where it is of one."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     schema: Json | None = None
+    model: Any = field(default=None, compare=False)
 
     @classmethod
     def of(cls, task: TaskSettings, folder: Path) -> AnswerForm:
         """That of a spec's task. Raises SpecError or PromptError for a schema that cannot bind answers."""
-        return cls(task.labels, None if task.answer_schema is None else _schema(task.answer_schema, folder))
+        if task.answer_schema is None:
+            return cls(task.labels)
+        schema, model = _schema(task.answer_schema, folder), model_of(task, folder)
+        return cls(task.labels, schema, model and model[0])
 
     @cached_property
     def asked(self) -> Json | None:
@@ -52,6 +57,14 @@ class AnswerForm:
         """Whether an answer that breaks `asked` is asked for again. A label is read out of whatever was answered, and
         is for a gate to judge: not every server keeps to a schema."""
         return self.schema is not None
+
+    def refused(self, text: str) -> str | None:
+        """What the model has against an answer, None if nothing; a validator that crashes has not spoken, and a gate
+        will make the row wait."""
+        try:
+            return None if self.model is None else refused_by(self.model, self.canonical(text))
+        except Exception:  # the user's code; anything may come out of it
+            return None
 
     def canonical(self, text: str) -> str:
         """`text` as a row holds it: a label as the spec writes it, JSON in the schema's order of keys and with one
@@ -125,6 +138,20 @@ def model_of(task: TaskSettings, folder: Path) -> tuple[Any, str] | None:
         return None
     _, source, module = module_beside(name, folder, "task.schema")
     return getattr(module, name.partition(":")[2]), hashlib.sha256(source).hexdigest()
+
+
+def refused_by(model: Any, text: str) -> str | None:
+    """What the user's own model says against a record, None if nothing. What a validator of its raises, this raises."""
+    from pydantic import ValidationError
+
+    try:
+        model.model_validate_json(text)
+    except ValidationError as error:
+        worst = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(map(str, worst["loc"]))
+        said = " ".join(worst["msg"].split())[:200]
+        return f"{model.__name__} says {f'at {place}: ' if place else ''}{said}"
+    return None
 
 
 def _schema(name: str, folder: Path) -> Json:

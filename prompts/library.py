@@ -77,6 +77,9 @@ def _roots(folder: Path | None) -> list[Path]:
     if folder is None or (folder / "prompts").resolve() == _OURS:
         return [_OURS]
     own = folder / "prompts"
+    for path in () if own.is_dir() else (folder / name for name in ("prompt", "Prompt", "Prompts", "PROMPTS")):
+        if any(path.glob("*/*.jinja")):
+            raise _misnamed(path, f"Rename it to {own}.")
     for path in sorted(own.iterdir()) if own.is_dir() else ():
         if _NO_PROMPT.fullmatch(path.name) or path.name == "__pycache__":
             continue

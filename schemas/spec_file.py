@@ -19,6 +19,7 @@ from schemas.project import Project
 from schemas.spec import Spec
 
 SPEC_NAME = "pairsmith.toml"
+_SHOWN = 9  # mistakes beside the first
 
 
 def load(folder: Path, overrides: Sequence[str] = ()) -> Project:
@@ -211,9 +212,32 @@ def _toml_value(text: str) -> Any:
 def _explained(
     error: ValidationError, raw: dict[str, Any], path: Path, text: str, set_keys: Iterable[tuple[str, ...]]
 ) -> SpecError:
-    """The first mistake as a sentence. Unknown keys come first: the others are often their consequence."""
+    """All mistakes as one error: the first in full, the others behind it. Unknown keys come first: what is missing is
+    often their consequence."""
     details = error.errors()
-    first = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
+    unknown = [d for d in details if d["type"] == "extra_forbidden"]
+    others = [d for d in details if d not in unknown and not (unknown and d["type"] == "missing")]
+    # A value of several types is told once, and not by each of them.
+    once = {_written(d["loc"], raw, missing=d["type"] == "missing"): d for d in reversed([*unknown, *others])}
+    first, *more = [_mistake(detail, raw, path, text, set_keys) for detail in reversed(once.values())]
+    if not more:
+        return first
+    also = "; ".join(_in_short(one, path) for one in more[:_SHOWN])
+    left = f"; and {len(more) - _SHOWN} more" if len(more) > _SHOWN else ""
+    return SpecError(first.what, where=first.where, why=first.why, fix=f"{first.fix} Also wrong: {also}{left}.")
+
+
+def _in_short(mistake: SpecError, path: Path) -> str:
+    """`line 7: unknown key 'train.epohcs' (did you mean 'epochs'?)`"""
+    place = str(mistake.where).replace(f"{path}:", "line ")
+    near = re.match(r"Did you mean ('.*?')", mistake.fix or "")
+    return f"{place}: {mistake.what.rstrip('.')}" + (f" (did you mean {near[1]}?)" if near else "")
+
+
+def _mistake(
+    first: Mapping[str, Any], raw: dict[str, Any], path: Path, text: str, set_keys: Iterable[tuple[str, ...]]
+) -> SpecError:
+    """One mistake as a sentence."""
     loc = _written(first["loc"], raw, missing=first["type"] == "missing")
     key = ".".join(loc)
     where = _place(loc, path, text, set_keys)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -15,7 +16,9 @@ import orjson
 
 from schemas.errors import TeacherError
 from schemas.records import Call, CallStatus, FinishMeaning, Json, Message, content_id
+from schemas.time_limit import limited
 from synth.endpoint import Endpoint
+from synth.question import Question
 from synth.thinking import WORDS_OF_TASKS, leading_tag, opens_with_thinking, parted
 
 Violation = Callable[[Any], str | None]
@@ -44,6 +47,7 @@ _WHY = {
 }
 # Where servers put reasoning that they have parted from the answer themselves.
 _FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks")
+_NO_CHOICE = re.compile(r"\A\{(?=.*(\"usage\"|chat\.completion))(?!.*\"choices\": ?(\[ ?[^\] ]|\{))")
 _VISIBLE = re.compile("[^\\s\0\u00ad\u200b-\u200f\u2060\ufeff]")
 # How they call the parts of a content that is a list.
 _TEXT_PARTS = ("text", "output_text")
@@ -178,11 +182,13 @@ class Judge:
         self._thinking_in_a_row = self._unusable_in_a_row = 0
         self._answered = False
 
-    def judged(self, call: Call, schema: Json | None) -> Call:
+    def judged(self, call: Call, question: Question) -> Call:
         """The row with what judging says of it now."""
-        violation = None
+        violation, schema = None, question.judged_by
         if schema is not None:
             violation = self._violations.setdefault(content_id("schema", schema), schema_violation(schema))
+        if violation is not None and question.refused is not None:
+            violation = _either(violation, question.refused)
         tokens = call.usage.completion_tokens if call.request.get("n", 1) == 1 else 0
         verdict = judged_or_malformed(call.raw, violation, self._declared, call.request, tokens)
         return call.model_copy(update={"status": verdict.status, "text": verdict.text, "reason": verdict.reason})
@@ -265,8 +271,11 @@ def why_bad(status: str, attempt: int, reason: str = "") -> str:
 def schema_violation(schema: Json) -> Violation:
     """A function that tells what in a text breaks `schema` (JSON Schema, the draft it names), or None.
 
-    Nothing is read before the first text comes, and no reference is fetched from anywhere: a schema is whole.
+    Nothing is read before the first text comes, and no reference is fetched from anywhere: a schema is whole. Raises
+    TookTooLong where a pattern in it takes too long, as `(a+)+b` may: nothing else would run meanwhile.
     """
+    settings = orjson.dumps(schema).decode()
+    has_patterns = '"pattern' in settings
 
     @cache
     def validator() -> Any:
@@ -280,10 +289,15 @@ def schema_violation(schema: Json) -> Violation:
             value = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             return str(error)
-        first = next(iter(validator().iter_errors(value)), None)
+        with limited("the JSON schema", settings, text[:40]) if has_patterns else nullcontext():
+            first = next(iter(validator().iter_errors(value)), None)
         return None if first is None else str(first.message)
 
     return violation
+
+
+def _either(first: Violation, second: Violation) -> Violation:
+    return lambda text: first(text) or second(text)
 
 
 _FENCE = re.compile(r"```[\w-]*\n((?:(?!```).)*)```", re.DOTALL)
@@ -317,6 +331,8 @@ def _no_answer(choice: Any) -> str:
         return error[:300]
     body = choice.get("body", choice) if isinstance(choice, dict) else choice
     came = " ".join((body if isinstance(body, str) else json.dumps(body)).split())
+    if _NO_CHOICE.search(came):
+        return f"{NO_COMPLETION}: it holds no choice, as where a filter stopped it: {came[:120]}"
     return f"{NO_COMPLETION}: {came[:120]}" if came else f"{NO_COMPLETION}: nothing"
 
 

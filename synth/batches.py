@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -40,13 +41,16 @@ OPEN_QUESTIONS = 10_000  # asked at once, so that a batch is worth waiting for
 KEPT = timedelta(days=29)  # how long providers keep results, or less
 _POLL_FIRST_S, _POLL_LONGEST_S = 1.0, 60.0
 _FAULTS_IN_A_ROW = 20
+_TOO_MUCH = re.compile(r"enqueued token|token_limit_exceeded|too many (enqueued|queued)", re.IGNORECASE)
+_PART = -1  # the status of a line whose batch was more than the account may have waiting at once
 
 
 class Batches:
     """Asks `endpoint`'s provider in batches. Use as an async context manager.
 
     `gather_s` is how long nobody may add a line before what was gathered is handed over. A line that expired, was
-    cancelled or met a fault of the server is handed over again, `retries` times; then its row is unanswered.
+    cancelled or met a fault of the server is handed over again, `retries` times; then its row is unanswered. A batch of
+    more tokens than the account may have waiting is handed over in halves, one after the other.
     """
 
     def __init__(
@@ -71,6 +75,8 @@ class Batches:
         self._tasks: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
+        self._most: int | None = None  # lines in a batch, where the account takes no more at once
+        self._alone = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -136,6 +142,8 @@ class Batches:
             seconds = loop.time() - began
             if result.status == 200:
                 return read_answer(result.content, seconds, line.body)
+            if result.status == _PART:
+                continue
             if result.status and result.status != 429 and result.status < 500:
                 failure = await self._endpoint.failure(result.status, {}, result.content, line.body, seconds)
                 if isinstance(failure, RefusedError) and self._endpoint.dialect.adapt(line.body, failure):
@@ -159,17 +167,21 @@ class Batches:
         try:
             while lines:
                 size, count = 0, 0
-                for line in lines[: self._form.max_lines]:
+                for line in lines[: self._most or self._form.max_lines]:
                     size += len(orjson.dumps(line.body)) + 200
                     if count and size > self._form.max_bytes:
                         break
                     count += 1
                 part, lines = lines[:count], lines[count:]
-                await self._submit(part)
+                if self._most is None:
+                    await self._submit(part)
+                    continue
+                async with self._alone:
+                    await asyncio.wait((self._watched[await self._submit(part)],))
         except Exception as error:  # it is the failure of every line, and each asker raises it
             self._end_all(error)
 
-    async def _submit(self, lines: list[Line]) -> None:
+    async def _submit(self, lines: list[Line]) -> str:
         names = [line.name for line in lines]
         label = content_id("batch", [names, datetime.now(UTC).isoformat()])[:16]
         await self._store.put(Artifact(id=f"batch:{label}", kind="batch", path="", facts={"lines": names}))
@@ -185,6 +197,7 @@ class Batches:
         for name in names:
             self._batch_of[name] = batch
         self._watch(batch)
+        return batch
 
     def _saving(self, lines: Sequence[Line]) -> str:
         limits = [int(line.body.get("max_tokens") or line.body.get("max_completion_tokens") or 0) for line in lines]
@@ -213,6 +226,14 @@ class Batches:
                 await asyncio.sleep(wait_s)
                 wait_s = min(_POLL_LONGEST_S, wait_s * 1.5)
             names = {name for name, its in self._batch_of.items() if its == batch}
+            if state.failure is not None and len(names) > 1 and _TOO_MUCH.search(state.failure):
+                self._most = len(names) // 2
+                self._say(
+                    f"batch {batch}: {one_line(state.failure)} It is handed over again, {self._most:,} at a time."
+                )
+                for name in names:
+                    self._found(Result(name, _PART, b"{}"))
+                return
             if state.failure is not None:
                 raise TeacherError(
                     f"The provider refused the batch ({one_line(state.failure)}).",
@@ -309,7 +330,7 @@ class Batches:
             except (aiohttp.ClientError, OSError) as error:
                 why = type(error).__name__
             faults += 1
-            if method != "GET" or faults >= _FAULTS_IN_A_ROW:
+            if (method != "GET" and why != "HTTP 429") or faults >= _FAULTS_IN_A_ROW:  # after a 429 nothing was made
                 raise Unreachable(
                     f"The provider's batch API does not answer ({why}).",
                     where=url,

@@ -354,6 +354,20 @@ def error_body(content: bytes) -> tuple[Json, Json]:
     return parsed, {name: value if isinstance(value, plain) else str(value) for name, value in error.items()}
 
 
+def meant(status: int, content: bytes) -> tuple[int, bytes]:
+    """The status that an answer means, and its body: an error inside of a body of status 200 has its own, and a text
+    that Groq has written and found to break the schema is an answer, if a bad one."""
+    if status == 200:
+        return error_status(content) or status, content
+    if status == 400 and b'"failed_generation"' in content:
+        _, error = error_body(content)
+        if isinstance(text := error.get("failed_generation"), str):
+            message = {"role": "assistant", "content": text}
+            choice = {"index": 0, "finish_reason": "error", "message": message, "error": error.get("message")}
+            return 200, orjson.dumps({"choices": [choice]})
+    return status, content
+
+
 def error_status(content: bytes) -> int | None:
     """The HTTP status that an error inside of a body of status 200 amounts to (OpenRouter, gateways); None where there
     is no error, or where there is an answer, or tokens that were paid for, beside it."""

@@ -37,7 +37,7 @@ from synth.chat_completions import (
     UnansweredError,
     base_url,
     error_body,
-    error_status,
+    meant,
     new_request_id,
     one_line,
     query_of,
@@ -277,7 +277,7 @@ class Endpoint:
             raise
         sending.host.told(sending, headers, asyncio.get_running_loop().time())
         seconds = time.perf_counter() - began
-        status = (error_status(content) if status == 200 else None) or status
+        status, content = meant(status, content)
         if status != 200:
             raise await self.failure(status, headers, content, body, seconds)
         failpoint("received")

@@ -197,7 +197,8 @@ class Forward(_Teaching):
         chat = self.render(input=seed.text, **seed.columns)
         own = self.template.schema
         binding = own is not None or self.form.binds
-        return [(Question(chat, self.sampling, own or self.form.asked, binding, self.template.ref), self.n)]
+        refused = self.form.refused if self.form.model is not None and own is None else None
+        return [(Question(chat, self.sampling, own or self.form.asked, binding, self.template.ref, refused), self.n)]
 
     async def __call__(self, seed: Seed) -> list[Outcome]:
         answers = await self._asked.answer(*self.questions(seed)[0])

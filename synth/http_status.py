@@ -51,8 +51,19 @@ _NO_MODEL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _NOT_TAKEN = re.compile(
-    r"un(recogni[sz]ed|known|supported|expected|available)|not (supported|permitted|allowed|enabled)"
+    r"un(recogni[sz]ed|known|supported|expected|available)|not (supported|permitted|allowed|enabled)|deprecated"
     r"|does ?n[o']t support|cannot (find field|both)|extra_forbidden|only the default",
+    re.IGNORECASE,
+)
+# How an error begins that no wait mends: 429 of OpenAI for more tokens than a minute has, 500 of llama.cpp.
+_TOO_LARGE = re.compile(
+    r"request too large|the request exceeds the available context|context shift is disabled|context_length_exceeded",
+    re.IGNORECASE,
+)
+# And how one does that passes: what loads a model when it is asked (LM Studio) has lost it for a moment.
+_NOT_LOADED = re.compile(
+    r"(the )?model (was |is |has )?(been )?(unloaded|crashed|not loaded|(re)?loading)|no models? (is |are )?loaded"
+    r"|failed to load model",
     re.IGNORECASE,
 )
 
@@ -68,9 +79,11 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool) 
         kind = "quota"
     elif status == 401 or (not answered and _is_about_the_key(status, words)):
         kind = "key"
+    elif status in (429, 500) and _TOO_LARGE.match(str(error.get("message"))):
+        kind = "refused"
     elif status == 429:
         kind = "throttled"
-    elif status >= 500 or status in _PASSING or (answered and status < 400):
+    elif status >= 500 or status in _PASSING or (answered and status < 400) or _is_not_loaded(status, error):
         kind = "server"
     elif status in (400, 404, 410, 422) and not answered and (status in (404, 410) or _NO_MODEL.search(words)):
         kind = "model"
@@ -81,6 +94,10 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool) 
     else:
         kind = "address"
     return Meaning(kind)
+
+
+def _is_not_loaded(status: int, error: Json) -> bool:
+    return status in (400, 404) and _NOT_LOADED.match(str(error.get("message"))) is not None
 
 
 def _is_about_the_key(status: int, words: str) -> bool:

@@ -26,6 +26,7 @@ from synth.question import Question as Question
 from synth.refusals import Refusals
 
 # What is judged again whenever it is used: since then a rule may have changed, or the spec declared a finish reason.
+Attempts = tuple[tuple[int, str], ...]
 _JUDGED_ANEW = ("received", "ok", "unknown_finish")
 
 
@@ -92,6 +93,7 @@ class Ledger:
         endpoint.flow.concurrency = min(endpoint.flow.concurrency, self.concurrency)
         self._undurable = Places(2 * self.concurrency)
         self._index = store.call_index()
+        self._alike: dict[Attempts, Attempts] = {}  # one object for nearly all rows
         self._asking: dict[str, asyncio.Future[Completion | FailedSample] | None] = {}  # None: nobody else waits for it
         self._refusals = Refusals(keep_asking=keep_asking)
         # Where any answer was good before, what is left may be the hard rows; a batch is paid for as a whole.
@@ -238,7 +240,7 @@ class Ledger:
         """The good answer that the store holds, judged again; None if it is not good any more, and TeacherError if
         nobody knows whether it is."""
         calls = await asyncio.to_thread(self.store.calls, key)
-        now = [self._judge.judged(call, question.judged_by) if call.status in _JUDGED_ANEW else call for call in calls]
+        now = [self._judge.judged(call, question) if call.status in _JUDGED_ANEW else call for call in calls]
         await self._keep_judgements([new for old, new in zip(calls, now, strict=True) if new != old])
         good = next((call for call in now if call.status == "ok"), None)
         if good is None:
@@ -318,19 +320,20 @@ class Ledger:
                 work, written = self.store.put_revisable([*calls, *settled])
                 received = calls
                 if refusal is None:
-                    calls = [self._judge.judged(call, question.judged_by) for call in received]
+                    calls = [self._judge.judged(call, question) for call in received]
                 revised = work.replace([*calls, *settled])
                 await written
             finally:
                 self._unconfirmed -= 1
         failpoint("committed")
         for call in calls if revised else received:
-            self._index.setdefault(call.key, []).append((call.attempt, call.status))
+            rows = (*self._index.get(call.key, ()), (call.attempt, call.status))
+            self._index[call.key] = self._alike.setdefault(rows, rows)
         if refusal is None and not revised:
             await self._keep_judgements(calls)
         if answer.choices:
             await self._keep_judgements(self._refusals.answered(sent))
-        elif refusal is not None or not self._endpoint.answered:
+        else:
             unsettled, ends = self._refusals.came(calls, self._endpoint.url)
             await self._keep_judgements(unsettled)
             if ends is not None:
@@ -404,7 +407,7 @@ class Ledger:
         await self.store.judge(*calls)
         for call in calls:
             rows = self._index[call.key]
-            self._index[call.key] = [(n, call.status if n == call.attempt else status) for n, status in rows]
+            self._index[call.key] = tuple((n, call.status if n == call.attempt else status) for n, status in rows)
 
 
 def _completion(call: Call) -> Completion:

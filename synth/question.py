@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from schemas.records import Json, Message, Sampling, content_id
@@ -14,13 +14,15 @@ _EXACT = 2**53  # below it a whole number is the same as an int and as a float
 
 class Question(NamedTuple):
     """What a teacher is asked, apart from whom. Its text, its sampling and its schema shape the answer; whether an
-    answer that breaks the schema counts (`binding`), and the name that its cost is told under (`prompt`), do not."""
+    answer that breaks the schema counts (`binding`), what else may be said against one (`refused`: why, or None), and
+    the name that its cost is told under (`prompt`), do not."""
 
     messages: Sequence[Message]
     sampling: Sampling
     schema: Json | None = None
     binding: bool = True
     prompt: str = ""
+    refused: Callable[[str], str | None] | None = None
 
     @property
     def judged_by(self) -> Json | None:

@@ -9,6 +9,7 @@ providers' pages on rate limits had it in 2026.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -50,9 +51,11 @@ def left_by_headers(headers: Mapping[str, str]) -> list[Left]:
         if (amount := headers.get(remaining)) is None:
             continue
         try:
-            told.append(Left(unit, float(amount), reset_s(headers[reset])))
+            left = Left(unit, float(amount), reset_s(headers[reset]))
         except (KeyError, ValueError, OverflowError):
             continue
+        if left.amount >= 0:  # -1: without a limit
+            told.append(left)
     return told
 
 
@@ -67,7 +70,7 @@ def reset_s(text: str) -> float:
         if number >= _EPOCH_S:
             moment = number / 1000 if number >= _EPOCH_MS else number
             number = moment - datetime.now(UTC).timestamp()
-        if number != number:
+        if not math.isfinite(number):
             raise ValueError(text)
         return max(0.0, number)
     parts = _GO_DURATION.fullmatch(text)

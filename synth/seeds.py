@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from schemas.errors import InputError
+from schemas.identity import made
 from schemas.records import Json, Seed
 from schemas.spec import SeedSource
 from synth.columns import MAX_CHARS, Cells, Fault, SeedProblem, checked, inside, joined, plain_text
 from synth.seed_rows import object_rows, rows_of, shown
 from synth.turns import exchange
+
+_NONE: Json = {}  # one for all seeds that have none: an empty one takes as much memory as a short text
+_USES: dict[str, Json] = {}
 
 __all__ = ["MAX_CHARS", "SeedProblem", "SeedReading", "read_held", "read_seeds"]
 
@@ -151,7 +155,7 @@ def seed_of(source: SeedSource, cells: Cells, where: str) -> Seed | Fault:
     parts = inside(source, cells)
     if isinstance(parts, Fault):
         return parts
-    cells, columns = parts, dict[str, str]()
+    cells, columns = parts, dict[str, str]() if source.extra else _NONE
     for name in source.extra:
         text = plain_text(cells.get(name))
         if isinstance(text, Fault):
@@ -159,17 +163,17 @@ def seed_of(source: SeedSource, cells: Cells, where: str) -> Seed | Fault:
         columns[name] = text
     if source.input is not None:
         cells = {**cells, "input" if source.imported else "text": joined(source, cells)}
-    meta = {"use": source.use} if source.use else {}
+    meta = _NONE if source.use is None else _USES.setdefault(source.use, {"use": source.use})
     shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": meta, "columns": columns}
     if not source.imported:
         text, reference = checked(cells.get("text")), plain_text(cells.get("reference") if source.reference else None)
         for part in (text, reference):
             if isinstance(part, Fault):
                 return part
-        return Seed(text=text, reference=reference or None, **shared)
+        return made(Seed, {**shared, "text": text, "reference": reference or None})
     found = exchange(cells, several=source.kind == "conversation")
     if isinstance(found, Fault):
         return found
     if source.kind == "pair" and len(found.asked) == 1:
-        return Seed(text=found.asked[0].content, reference=found.answer, **shared)
+        return made(Seed, {**shared, "text": found.asked[0].content, "reference": found.answer})
     return Seed(messages=found.asked, reference=found.answer, **shared)

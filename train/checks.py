@@ -18,12 +18,12 @@ from pathlib import Path
 
 from curate.gates import GateStep, gates_for, judge_text
 from curate.gates.judgement import quote
-from curate.gates.time_limit import TookTooLong, search
 from curate.gates.user import guarded, user_gate
 from curate.rows import fold
 from schemas.errors import UsageError
 from schemas.records import content_id
 from schemas.spec import Pattern, Spec
+from schemas.time_limit import TookTooLong, search
 
 Check = Pattern | str | Callable[..., bool | None]
 """A named pattern, a regular expression that a good output holds, or a function (input, output) or (input, output,

@@ -8,8 +8,9 @@ import orjson
 
 from curate.gates.judgement import Gate, Judgement, crashed, passed, quote, rejected
 from curate.gates.patterns import row_of
-from curate.gates.time_limit import TookTooLong, limited
+from prompts.answer_form import refused_by
 from schemas.records import Pair
+from schemas.time_limit import TookTooLong, limited
 
 
 def json_schema(schema: Any, model: Any = None) -> Gate:
@@ -18,7 +19,7 @@ def json_schema(schema: Any, model: Any = None) -> Gate:
 
     Reasons: `not_json` with line and column, `schema` with the path of the worst error. `format` is not checked, as the
     standard leaves it; a model checks what it checks. A schema that cannot be applied (a reference that leads nowhere
-    or in a circle) judges nothing, and one with a pattern that takes too long not this row (`curate.gates.time_limit`).
+    or in a circle) judges nothing, and one with a pattern that takes too long not this row (`schemas.time_limit`).
     """
     from jsonschema import exceptions, validators
     from referencing import Registry
@@ -48,15 +49,8 @@ def json_schema(schema: Any, model: Any = None) -> Gate:
 def _by_the_model(model: Any, output: str) -> Judgement:
     """What the user's own model says of a record: it is who reads them in the end. A validator that crashes judges
     nothing."""
-    from pydantic import ValidationError
-
     try:
-        model.model_validate_json(output)
-    except ValidationError as error:
-        worst = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(map(str, worst["loc"]))
-        said = " ".join(worst["msg"].split())[:200]
-        return rejected("schema", f"{model.__name__} says {f'at {place}: ' if place else ''}{said}")
+        said = refused_by(model, output)
     except Exception as error:
         return crashed(f"{model.__name__} cannot be applied: {type(error).__name__}: {error}")
-    return passed("it is valid")
+    return passed("it is valid") if said is None else rejected("schema", said)

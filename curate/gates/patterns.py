@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 
 from curate.gates.judgement import Judgement, crashed, passed, quote, rejected
-from curate.gates.time_limit import TookTooLong, search
 from schemas.records import Pair
+from schemas.time_limit import TookTooLong, search
 
 
 def must(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
     """`pattern` is found somewhere in the output. Reason: `missing:<name>`.
 
     The pattern is searched as written: flags and anchors are the spec's (`(?i)`, `\\A`, `\\Z`). A row on which it takes
-    too long waits (`curate.gates.time_limit`).
+    too long waits (`schemas.time_limit`).
     """
     try:
         match = search(pattern, pair.output, f"must '{name}'", row_of(pair))

@@ -99,7 +99,7 @@ def _waiting(project: Project, outcome: RunOutcome) -> list[RenderableType]:
 
 def _ended(project: Project, store: Store, outcome: RunOutcome) -> list[RenderableType]:
     """The proof, the rows, the cost, and where the report is."""
-    from pairsmith.outcome import EvaluateOutcome
+    from pairsmith.outcome import CurateOutcome, EvaluateOutcome
     from pairsmith.screen import cost, facts, row_count_check
     from pairsmith.stages.evaluate import tables
 
@@ -107,6 +107,11 @@ def _ended(project: Project, store: Store, outcome: RunOutcome) -> list[Renderab
     if outcome.report:
         closing.append(("report", str(project.folder / outcome.report)))
     if outcome.until:
+        curated = [CurateOutcome.of(receipt) for receipt in store.receipts("curate")]
+        rows = curated[-1].rows.get("train", 0) if curated else 0
+        if outcome.until in ("train", "evaluate") and not rows:
+            none = "there is no row to train on: `pairsmith rows` says what became of each"
+            return [facts([*closing, ("go on", none)])]
         return [facts([*closing, ("go on", f"`pairsmith run`: {outcome.until} is next")])]
     measured = next(receipt for receipt in reversed(store.receipts("evaluate")) if receipt.ok)
     return [*tables(project, EvaluateOutcome.of(measured)), "", facts(closing)]

@@ -12,8 +12,8 @@ from curate.forecast import Pilot, Range, accepted_rows, summed_up
 from curate.near_duplicates import repeated_rows
 from curate.pool import Pool
 from curate.rows import DUPLICATE
-from curate.split import most_test_inputs
-from curate.steps import SPLIT, best, id_of, steps_for
+from curate.split import most_test_inputs, seed_split
+from curate.steps import CERTIFIED, SELECTED, SPLIT, best, id_of, steps_for
 from pairsmith import teachers
 from pairsmith.ahead import refuse_ahead, refuse_base
 from pairsmith.outcome import ForecastOutcome, GenerateOutcome
@@ -35,6 +35,7 @@ from synth.ledger import Ledger
 from synth.prices import prices_of
 
 SEEDS = 20  # of each direction
+_LATER = (DUPLICATE, CERTIFIED, SELECTED, SPLIT)  # steps that look at all rows, of which the pilot is a part
 _MEASURES = ("tokens", "usd", "batch_usd", "minutes", "rows")
 
 
@@ -113,7 +114,7 @@ def forecast(
             pilot_seeds=len(pilot),
             shortages=short,
             lines=tuple(lines),
-            whole=_added(lines),
+            whole=_chosen(_added(lines), project, splits),
         )
     return record.outcome
 
@@ -236,7 +237,7 @@ async def _pilot(project: Project, store: Store, direction: _Direction, splits: 
     n = spec.generate.forward.n if direction.way == "forward" else len(spec.generate.backward.levels)
     slots = (slot for slot in store.candidates(fingerprint) if slot.seed_id in ids and slot.sample < n)
     pairs = store.pairs([slot.pair_id for slot in slots if slot.pair_id])
-    steps = [step for step in steps_for(project, splits, None) if id_of(step).by not in (DUPLICATE, SPLIT)]
+    steps = [step for step in steps_for(project, splits, None) if id_of(step).by not in _LATER]
     pool = await curate(Pool.of(pairs), [*steps, best(_best(project, n))])
     accepted = [row.pair for row in pool.accepted() if row.pair is not None]
     repeats: Mapping[int, Any] = {}
@@ -255,6 +256,16 @@ def _line(stage: str, way: str, measured: dict[str, Range | None], seeds: int) -
         "seeds": seeds,
         **{name: None if (found := measured[name]) is None else found._asdict() for name in _MEASURES},
     }
+
+
+def _chosen(whole: Json, project: Project, seeds: Sequence[Seed]) -> Json:
+    """The sums with no more rows than `curate.select.rows` lets through, which counts those of the training split."""
+    most, rows = project.spec.curate.select.rows, whole["rows"]
+    if most is None or rows is None:
+        return whole
+    asked = generated_from(seeds)
+    share = sum(seed_split(seed, project.spec.split) == "train" for seed in asked) / len(asked)
+    return whole | {"rows": {end: min(number * share, most) + number * (1 - share) for end, number in rows.items()}}
 
 
 def _added(lines: Sequence[Json]) -> Json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -16,9 +16,9 @@ from curate.contamination import clear_of_the_test
 from curate.gates.judgement import Judgement
 from curate.gates.personal import counted
 from curate.redaction import treated
-from curate.split import brings_output, shortages, with_splits
+from curate.split import brings_output, give_splits, shortages
 from pairsmith import plan, teachers
-from pairsmith.ahead import refuse_ahead, refuse_base
+from pairsmith.ahead import doubtful, refuse_ahead, refuse_base
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.standard_input import piped
@@ -80,6 +80,8 @@ def generate(
         reading, splits = seeds_of(project, store, say)
         asked = teachers.by_direction(project, say, batch=batch)
         refuse_ahead(project, splits)
+        for what, fix in doubtful(project.spec):
+            say(f"warning: {what}. {fix}")
         _say_personal(say, splits, asked.values())
         ways = [way.prompt for way in (project.spec.generate.forward, project.spec.generate.backward) if way.enabled]
         for name in prompts.unused(ways, project.folder):
@@ -93,9 +95,13 @@ def generate(
             fingerprints=generators.fingerprints(project, asked),
         )
         result = GenerateResult()
+        # From here on they are read where they are kept, a page at a time: in memory they are what grows with rows.
+        wanted = frozenset(seed.id for seed in seeds) if len(seeds) < len(splits) else None
+        streamed = store.active_seeds(seed.id for seed in splits if wanted is not None and seed.id not in wanted)
+        reading.seeds, splits, seeds = [], [], []
         asking = Asking(project, store, asked, progress, say, stop or Stopping(), retry_failed, live)
         try:
-            run(ask(asking, seeds, record, result))
+            run(ask(asking, streamed, record, result))
         finally:
             record.outcome = replace(
                 record.outcome,
@@ -106,10 +112,8 @@ def generate(
                 pairs_kept=result.pairs_kept,
                 unanswered=sum(count for word, count in result.reasons.items() if word in UNANSWERED),
             )
-        record.outcome = replace(
-            record.outcome,
-            made=_pool_id(project, store, record.outcome.fingerprints.values(), {seed.id for seed in splits}),
-        )
+        made = _pool_id(project, store, record.outcome.fingerprints.values())
+        record.outcome = replace(record.outcome, made=made)
         if result.stopped:
             raise Interrupted(
                 f"{result.rows_in} rows are done and every answer is in the store.",
@@ -151,7 +155,7 @@ def seeds_of(project: Project, store: Store, say: Say) -> tuple[SeedReading, lis
         stdin.seek(0)
     reading = treated(read_seeds(project.spec.seeds, project.folder, stdin), project.spec.personal)
     _say_problems(say, reading)
-    reading.seeds = with_splits(reading.seeds, project.spec.split, store.each_seed())
+    reading.seeds = give_splits(reading.seeds, project.spec.split, store.each_seed())
     store.set_active_seeds(reading.seeds)
     return reading, reading.seeds
 
@@ -338,12 +342,12 @@ def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
     }
 
 
-def _pool_id(project: Project, store: Store, fingerprints: Iterable[str], seeds: Collection[str]) -> str:
+def _pool_id(project: Project, store: Store, fingerprints: Iterable[str]) -> str:
     """A hash of every slot of the present spec and its outcome: another pair there makes another id."""
     from curate.slots import skim_candidates_of
 
     slots = []
-    for candidate in skim_candidates_of(store, fingerprints, project.spec.generate.forward.n, seeds):
+    for candidate in skim_candidates_of(store, fingerprints, project.spec.generate.forward.n):
         failure = Candidate.model_validate(candidate).failure if candidate.get("failure") else None
         outcome = [candidate.get("pair_id") or "", "" if failure is None else str(failure)]
         slots.append([candidate["seed_id"], candidate["sample"], *outcome])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -36,10 +36,13 @@ def each_seed(rows: Callable[[Any], Sequence[Any]]) -> Iterator[Seed]:
     c, last = tables.seeds.c, -1
     query = sa.select(c.position, c.id, c.body).order_by(c.position).limit(_PAGE)
     while page := rows(query.where(c.position > last)):
-        for _, id_, body in page:
-            held = orjson.loads(body)
-            yield Seed.model_validate(held) if held.get("messages") else made(Seed, _AT_DEFAULT | held, id=id_)
+        yield from (_kept(id_, body) for _, id_, body in page)
         last = page[-1][0]
+
+
+def _kept(id_: str, body: str) -> Seed:
+    held = orjson.loads(body)
+    return Seed.model_validate(held) if held.get("messages") else made(Seed, _AT_DEFAULT | held, id=id_)
 
 
 def mark_active(seeds: Sequence[Seed], connection: sa.Connection) -> None:
@@ -52,18 +55,20 @@ def mark_active(seeds: Sequence[Seed], connection: sa.Connection) -> None:
 
 
 class ActiveSeeds(Streamed[Seed]):
-    """The seeds of a project in their order; 8 bytes of each are in memory."""
+    """The seeds of a project in their order but for some, not checked again; 8 bytes of each are in memory."""
 
-    def __init__(self, store: Reading) -> None:
+    def __init__(self, store: Reading, but: Iterable[str] = ()) -> None:
         c = tables.seeds.c
         self._store, self._places = store, store._places(sa.select(c.position).where(c.active >= 0).order_by(c.active))
+        self._but = frozenset(but)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._places) - len(self._but)
 
     def __iter__(self) -> Iterator[Seed]:
         c = tables.seeds.c
         for start in range(0, len(self._places), _PAGE):
             page = self._places[start : start + _PAGE]
-            body = dict(map(tuple, self._store._rows(sa.select(c.position, c.body).where(c.position.in_(page)))))
-            yield from (self._store._read(Seed, body[place]) for place in page)
+            rows = self._store._rows(sa.select(c.position, c.id, c.body).where(c.position.in_(page)))
+            at = {place: (id_, body) for place, id_, body in rows if id_ not in self._but}
+            yield from (_kept(*at[place]) for place in page if place in at)

@@ -215,9 +215,9 @@ class Store(Reading):
             return self._records(Seed, tables.seeds)
         return self._records(Seed, tables.seeds, c.active >= 0, order=c.active)
 
-    def active_seeds(self) -> Sequence[Seed]:
-        """`seeds()`, read a page at a time whenever one goes through them: for very many."""
-        return ActiveSeeds(self)
+    def active_seeds(self, but: Iterable[str] = ()) -> Sequence[Seed]:
+        """`seeds()` without those of these ids, read a page at a time whenever one goes through them: for very many."""
+        return ActiveSeeds(self, but)
 
     def seeds_by_id(self, ids: Iterable[str]) -> dict[str, Seed]:
         """id -> the seed, of those that were ever read."""
@@ -227,12 +227,14 @@ class Store(Reading):
         """Every seed ever read, a page in memory at a time, not checked again: for going on with very many."""
         return each_seed(self._rows)
 
-    def call_index(self) -> dict[str, list[tuple[int, str]]]:
-        """key -> [(attempt, status)] of every call, by attempt; about 200 bytes a call."""
+    def call_index(self) -> dict[str, tuple[tuple[int, str], ...]]:
+        """key -> (attempt, status) of every call, by attempt; about 180 bytes a key."""
         c = tables.calls.c
-        index: dict[str, list[tuple[int, str]]] = {}
+        index: dict[str, tuple[tuple[int, str], ...]] = {}
+        alike: dict[tuple[tuple[int, str], ...], tuple[tuple[int, str], ...]] = {}
         for key, attempt, status in self._rows(sa.select(c.key, c.attempt, c.status).order_by(c.attempt)):
-            index.setdefault(key, []).append((attempt, status))
+            rows = (*index.get(key, ()), (attempt, status))
+            index[key] = alike.setdefault(rows, rows)  # one object for nearly all keys
         return index
 
     def calls(self, key: str) -> list[Call]:
@@ -290,6 +292,16 @@ class Store(Reading):
     def pair_bodies(self, ids: Iterable[str]) -> dict[str, str]:
         """id -> the pair as JSON: for who checks it elsewhere."""
         return dict(self._with_ids(tables.pairs, ids))
+
+    def pair_inputs(self, ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """id -> the seed and the input of the pair; the rest of it is not looked at."""
+        c, inputs, others = tables.pairs.c, dict[str, tuple[str, str]](), list[str]()
+        for id_, seed_id, body in self._in(sa.select(c.id, c.seed_id, c.body), c.id, ids):
+            try:
+                inputs[id_] = seed_id, orjson.loads(body)["input"]
+            except (ValueError, KeyError):  # damaged, or with a number that only pydantic reads
+                others.append(id_)
+        return inputs | {pair.id: (pair.seed_id, pair.input) for pair in self.pairs(others)}
 
     def find_pair(self, prefix: str) -> list[Pair]:
         """Pairs whose id begins with `prefix`."""

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from curate.gates import GateStep, gates_for, processes, time_limit
+from curate.gates import GateStep, gates_for, processes
 from curate.gates.processes import CHUNK, judging
+from schemas import time_limit
 from schemas.records import Imported, Pair
 from schemas.spec import GateSettings, TaskSettings
 from train.checks import checks_of

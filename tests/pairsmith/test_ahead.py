@@ -8,7 +8,7 @@ import pytest
 
 from pairsmith.health import findings
 from pairsmith.project import Project
-from schemas.errors import PairsmithError
+from schemas.errors import PairsmithError, PromptError
 from tests.synth.loopback import LoopbackTeacher, says
 
 SPEC = """
@@ -61,6 +61,41 @@ def test_what_a_later_stage_would_refuse_costs_no_request(folder: Path, wrong: s
             assert sentence in str(caught.value)
             assert caught.value.exit_code == code
         assert teacher.asked == []
+
+
+def test_a_prompt_that_asks_the_same_about_many_seeds_is_refused_at_once(folder: Path) -> None:
+    """One that shows the beginning of a seed gives seeds that begin alike each other's answers."""
+    (prompt := folder / "prompts" / "enhance" / "v1.jinja").parent.mkdir(parents=True)
+    head = '+++\nabout = "a"\nvariables = { style = "s", input = "i" }\n+++\n=== user ===\n{{ style }} '
+    with LoopbackTeacher(lambda ask: says("A boat under full sail.")) as teacher:
+        project = Project(folder, [f"teacher.url={teacher.url}", "teacher.model=loopback"])
+        for shown in ("{{ input[:8] }}", "{{ input | length }}"):
+            prompt.write_text(f"{head}{shown}\n")
+            with pytest.raises(PromptError, match=r"different questions about 30 seeds: seeds.txt:\d+ and seeds.txt"):
+                project.generate()
+        assert teacher.asked == []
+        prompt.write_text(f"{head}{{{{ input | upper }}}}\n")
+        assert project.generate().counts.rows_in > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        (("train.learning_rate=2",), "train.learning_rate = 2 is far from"),
+        (("train.learning_rate=1e-9",), "train.learning_rate = 1e-09 is far from"),
+        (("train.objective=orpo", "generate.forward.n=1"), "generate.forward.n = 1 makes one"),
+        (("train.objective=dpo", "train.dpo_learning_rate=1"), "train.dpo_learning_rate = 1 is far from"),
+        (("train.dpo_learning_rate=1",), ""),
+        (("train.learning_rate=2e-5", "train.objective=dpo"), ""),
+    ],
+)
+def test_what_is_hardly_meant_is_told_before_answers_are_paid_for(
+    folder: Path, settings: tuple[str, ...], word: str
+) -> None:
+    """`doctor` warns, and `generate` says it before it asks."""
+    warned = [check.what for check in findings(folder, settings) if (check.about, check.state) == ("train", "warn")]
+    assert len(warned) == bool(word)
+    assert word in "".join(warned)
 
 
 @pytest.mark.parametrize("wrong", WRONG)

@@ -58,6 +58,18 @@ def test_a_teacher_that_says_the_same_twice_tells_nothing_of_other_seeds(
     assert told["rows"]["middle"] >= 0.9 * accepted
 
 
+def test_no_more_rows_are_told_than_the_selection_lets_through(
+    teacher: LoopbackTeacher, make_project: Callable[..., Project]
+) -> None:
+    """`curate.select.rows` counts rows to train on, of the whole run, not of the pilot; the test split stays whole."""
+    project = make_project(teacher.url, MANY)
+    chosen = ["--set", "curate.select.rows=10"]
+    told = project.json("forecast", *chosen)["facts"]
+    project.json("generate", *chosen)
+    accepted = project.json("curate", *chosen)["accepted"]
+    assert told["whole"]["rows"]["low"] <= accepted <= told["whole"]["rows"]["high"] < told["lines"][0]["rows"]["low"]
+
+
 def test_of_a_few_seeds_no_share_of_accepted_rows_is_told(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:

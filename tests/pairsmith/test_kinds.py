@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,59 @@ def test_a_record_that_breaks_the_schema_is_asked_for_again(tmp_path: Path) -> N
     assert len(run.asked) == len(run.rows) + spent.count("USD")
     assert run.curated.reasons == {"schema": spent.count("USD"), "value": spent.count("GBP")}
     assert all("at $.total does not stand in the input" in str(state.reason) for state in run.states("rejected"))
+
+
+def test_a_record_that_the_model_itself_refuses_is_asked_for_again(tmp_path: Path) -> None:
+    """A pydantic model asks more than its JSON schema tells: what its validators refuse is bought once more. One that
+    crashes has refused nothing, and its row waits."""
+    (tmp_path / "bill.py").write_text(BILL)
+    (tmp_path / "seeds.txt").write_text("".join(f"bill number {n} is due\n" for n in range(12)))
+    (tmp_path / "pairsmith.toml").write_text(BILLS)
+
+    def reply(ask: Ask) -> Reply:
+        number = int(re.findall(r"number (\d+)", ask.prompt)[-1])
+        total = {3: -1 if ask.nth == 1 else 5, 4: -1, 5: 13}.get(number, number + 1)
+        return says(json.dumps({"number": number, "total": total}))
+
+    with LoopbackTeacher(reply) as teacher:
+        project = Project(tmp_path, [f"teacher.url={teacher.url}", "teacher.model=loopback"])
+        generated = project.generate()
+        assert (generated.counts.rows_in, generated.counts.failed) == (12, 1)
+        assert len(teacher.asked) == 14
+        assert "Bill says at total: Value error, a bill is above zero" in str(generated.failures)
+        assert project.curate().counts.waiting == 1
+
+
+BILL = """
+from pydantic import BaseModel, field_validator
+
+
+class Bill(BaseModel):
+    number: int
+    total: int
+
+    @field_validator("total")
+    @classmethod
+    def positive(cls, total: int) -> int:
+        if total == 13:
+            raise RuntimeError("no such number")
+        if total <= 0:
+            raise ValueError("a bill is above zero")
+        return total
+"""
+BILLS = """
+[task]
+name = "bills"
+kind = "extract"
+style = "Read the bill."
+schema = "bill:Bill"
+[[seeds]]
+path = "seeds.txt"
+[generate.forward]
+n = 1
+[curate.gates]
+values = false
+"""
 
 
 def test_a_changed_definition_asks_again_and_another_project_is_untouched(tmp_path: Path) -> None:

@@ -26,6 +26,16 @@ def test_a_run_in_parts_does_what_one_run_does(project: Project, teacher: Loopba
     assert not project.json("status")["stages"][2]["done"], "nobody has reviewed, nor gone on without people"
 
 
+def test_where_no_row_can_be_trained_on_training_is_not_next(make_project: Callable[..., Project]) -> None:
+    """Every row that was accepted is a test row: what is left to do is to see why."""
+    with LoopbackTeacher(answer) as teacher:
+        project = make_project(teacher.url)
+        test = ("--set", "split.test=0.96", "--set", "split.validation=0.03")
+        done = project.run("run", "--no-review", "--until", "train", *test)
+    assert "train is next" not in done.stdout
+    assert "there is no row to train on" in done.stdout + done.stderr
+
+
 def test_parts_that_leave_no_stage_are_refused(project: Project) -> None:
     """Before anything is asked."""
     done = project.run("run", "--from", "train", "--until", "curate")

@@ -574,3 +574,14 @@ def test_a_turn_of_text_and_plain_variables_says_what_jinja_would(first: str, se
 def test_what_is_more_than_plain_variables_is_left_to_jinja(source: str) -> None:
     """A filter, a field, a condition, a comment, a mark that trims, a constant, a quotation."""
     assert prompts.prompt._plain(source, frozenset({"a"})) is None
+
+
+@pytest.mark.parametrize("folder", ["prompt", "Prompts"])
+def test_a_folder_that_is_nearly_called_prompts_is_named(folder: str, tmp_path: Path) -> None:
+    """The built-in prompt would be taken, and paid for, without a word."""
+    (own := tmp_path / folder / "enhance" / "v1.jinja").parent.mkdir(parents=True)
+    own.write_text("=== user ===\nhello\n")
+    with pytest.raises(PromptError, match=r"Rename it to .*prompts\."):
+        load("enhance", tmp_path)
+    own.rename(own.with_name("notes.txt"))
+    assert load("enhance", tmp_path).path.name.endswith(".jinja")

@@ -151,6 +151,21 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path):
         load(tmp_path)
 
 
+def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path) -> None:
+    """The first in full, an unknown key if there is one; the others with their lines, each once."""
+    wrong = '\n[train]\nlerning_rate = 2e-4\nepochs = "x"\n[review]\nenabld = false\n[split]\ntest = "a"\n'
+    text = '[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "s.txt"' + wrong
+    with pytest.raises(SpecError) as caught:
+        parse(text, tmp_path)
+    assert caught.value.what.startswith("unknown key '")
+    told = str(caught.value)
+    for line in ("7: unknown key 'train.lerning_rate'", "10: unknown key 'review.enabld'"):
+        assert line in told
+    assert "line 8: 'train.epochs'" in told
+    assert told.count("'split.test'") == 1
+    assert "(did you mean '" in told
+
+
 @pytest.mark.parametrize(
     ("old", "new", "needle"),
     [("epochs = 2", "epochs = = 2", "epochs = = 2"), ('name = "demo"', 'name = "a"\nname = "b"', 'name = "b"')],

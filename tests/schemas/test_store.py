@@ -95,7 +95,7 @@ def test_every_kind_of_record_comes_back_as_it_was_written(store_url: str) -> No
     with Store.open(store_url, write=False) as store:
         assert [s.text for s in store.seeds()] == ["ö\x1f\n", "b"]
         assert [c.attempt for c in store.calls("k")] == [1, 2]
-        assert store.call_index() == {"k": [(1, "empty"), (2, "ok")]}
+        assert store.call_index() == {"k": ((1, "empty"), (2, "ok"))}
         assert store.pairs([kept.id]) == store.pairs() == store.find_pair(kept.id[:6]) == [kept]
         (found,) = store.verdicts([kept.id])[kept.id]
         assert found.score is not None
@@ -157,6 +157,9 @@ def test_seeds_that_left_the_files_are_kept_but_no_longer_active(store_url: str)
         store.set_active_seeds([seed("c"), seed("a")])
         assert [s.text for s in store.seeds()] == ["c", "a"]
         assert {s.text for s in store.seeds(active=False)} == {"a", "b", "c"}
+        assert list(store.active_seeds()) == store.seeds()
+        few = store.active_seeds([seed("c").id])
+        assert (len(few), [(s.text, s.id) for s in few]) == (1, [("a", seed("a").id)])
         store.set_active_seeds([])
         assert store.seeds() == []
 
@@ -297,6 +300,7 @@ def test_what_pairs_share_is_written_once_and_every_pair_is_read_as_it_was(store
         *(made(f"two {n}", f"You are number {n}.") for n in range(3)),
         *(made(f"back {n}", "Say it.", generator="backward", sampling=odd) for n in range(3)),
         pair("as it stands").model_copy(update={"origin": Imported(source="a.jsonl:1"), "reference": "better"}),
+        pair("with a number").model_copy(update={"meta": {"n": float("inf")}}),
     ]
     with Store.open(store_url) as store:
         for one in pairs:
@@ -306,6 +310,7 @@ def test_what_pairs_share_is_written_once_and_every_pair_is_read_as_it_was(store
             id_: Pair.model_validate_json(body) for id_, body in store.pair_bodies([p.id for p in pairs]).items()
         } == {p.id: p for p in pairs}
         assert [p["output"] for p in store.skim_pairs([pairs[0].id])] == ["one 0"]
+        assert store.pair_inputs([p.id for p in pairs]) == {p.id: (p.seed_id, p.input) for p in pairs}
         assert store._count(tables.origins) == 4  # of each direction one with the prompt and one without
     with Store.open(store_url, write=False) as reader:
         assert [p.id for p in reader.find_pair("")] == [p.id for p in pairs]

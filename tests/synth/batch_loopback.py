@@ -18,11 +18,11 @@ class BatchProvider:
     """`with BatchProvider("gemini") as provider:` serves that form at `provider.url`.
 
     `batches` are those made, in order, each a list of the prompts in it. `finishes` False leaves them running.
-    `refuses` is the sentence with which a whole batch is refused.
+    `refuses` is the sentence with which a whole batch is refused, if it has more than `takes` lines.
     """
 
-    def __init__(self, form: str, says: Says | None = None, *, refuses: str = "") -> None:
-        self.form, self.refuses, self.finishes = form, refuses, True
+    def __init__(self, form: str, says: Says | None = None, *, refuses: str = "", takes: int = 0) -> None:
+        self.form, self.refuses, self.takes, self.finishes = form, refuses, takes, True
         self.batches: list[list[str]] = []
         self.bodies: list[dict[str, Any]] = []
         self.listed = 0
@@ -214,7 +214,8 @@ class BatchProvider:
         name = request.match_info["id"]
         self._some.set()
         job = self._jobs[f"batches/{name}" if self.form == "gemini" else name]
-        state = "running" if not self.finishes else "refused" if self.refuses else "ended"
+        refused = self.refuses and len(self.batches[int(name[1:]) - 1]) > self.takes
+        state = "running" if not self.finishes else "refused" if refused else "ended"
         told = {k: v for k, v in job.items() if k in ("id", "name", "metadata")}
         return web.json_response({**told, **job[state]})
 

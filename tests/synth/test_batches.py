@@ -191,6 +191,23 @@ def test_a_batch_that_is_refused_as_a_whole_ends_the_run(form: str, tmp_path: Pa
         with_batches(provider, tmp_path, work)
 
 
+@pytest.mark.parametrize("form", ["openai", "mistral", "gemini"])
+def test_what_is_more_than_an_account_may_have_waiting_is_handed_over_in_parts(form: str, tmp_path: Path) -> None:
+    """OpenAI refuses a whole batch of more tokens than its tier may have enqueued: halves of it come through, one after
+    the other, and each question is answered once."""
+    too_much = "Enqueued token limit reached for gpt-4.1 in organization x. Limit: 90,000 enqueued tokens."
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        answers = await ask_dogs(ledger, 20)
+        assert all(isinstance(answer, Completion) for (answer,) in answers)
+        assert any("10 at a time" in line for line in lines)
+
+    with BatchProvider(form, refuses=too_much, takes=6) as provider:
+        with_batches(provider, tmp_path, work)
+        assert [len(batch) for batch in provider.batches][:2] == [20, 10]
+        assert sum(len(batch) for batch in provider.batches if len(batch) <= 6) == 20
+
+
 def test_a_provider_without_a_batch_api_is_named(tmp_path: Path) -> None:
     """A server that knows no /files: the way out is to run without --batch."""
 

@@ -80,7 +80,7 @@ def test_a_reset_is_read_in_every_form_that_is_a_moment() -> None:
     assert reset_s((moment - timedelta(days=1)).isoformat()) == 0
 
 
-@pytest.mark.parametrize("nonsense", ["", "soon", "nan", "-", "1 fortnight"])
+@pytest.mark.parametrize("nonsense", ["", "soon", "nan", "inf", "1e400", "-", "1 fortnight"])
 def test_a_reset_that_nobody_can_read_is_no_limit(nonsense: str) -> None:
     """Headers are hints: what is not understood does not stop a run."""
     assert left_by_headers({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": nonsense}) == []
@@ -91,6 +91,7 @@ def test_a_reset_that_nobody_can_read_is_no_limit(nonsense: str) -> None:
     [
         ({"x-ratelimit-remaining-requests": "59", "x-ratelimit-reset-requests": "1s"}, [Left("requests", 59, 1)]),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s"}, [Left("tokens", 0, 360)]),
+        ({"x-ratelimit-remaining-requests": "-1", "x-ratelimit-reset-requests": "60s"}, []),  # there is no limit
         ({"x-ratelimit-remaining-requests": "9"}, []),  # Azure, which does not say until when
         ({"ratelimit-remaining": "3", "ratelimit-reset": "20"}, [Left("requests", 3, 20)]),
         ({}, []),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from schemas import time_limit
 from schemas.errors import AuthError, TeacherError
 from schemas.records import Message, Sampling, content_id
 from schemas.spec import TeacherSettings
@@ -570,7 +572,7 @@ def test_a_finish_reason_that_nobody_knows_stops_the_run_until_it_is_declared(tm
             with pytest.raises(TeacherError, match=r"'Done_Deal'.*teacher\.finish_reasons = \[\"Done_Deal\"\]"):
                 await ledger.complete(chat("a dog"), PLAIN)
             ((rows,),) = [store.call_index().values()]
-            assert rows == [(1, "unknown_finish")]
+            assert rows == ((1, "unknown_finish"),)
 
         for settings in ({}, {}, {"retry_failed": True}):
             with_ledger(teacher, tmp_path, stopped, **settings)
@@ -666,6 +668,22 @@ def test_an_answer_is_kept_before_it_is_judged(schema: dict[str, Any], tmp_path:
 
         assert with_ledger(teacher, tmp_path, ask) == 2
         assert with_ledger(teacher, tmp_path, ask) == 0
+
+
+def test_a_pattern_without_an_end_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A schema's pattern may take longer than anybody waits: its answers are on disk, and fail with the reason."""
+    monkeypatch.setattr(time_limit, "LIMIT_S", 0.05)
+    monkeypatch.setattr(time_limit, "_slow", Counter())
+    schema = {"type": "string", "pattern": "^(a+)+$", "maxLength": 100}
+    with LoopbackTeacher(lambda ask: says(f'"{"a" * 60}!"')) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            (answer,) = await ledger.complete(chat("a dog"), PLAIN, schema=schema)
+            assert isinstance(answer, FailedSample)
+            assert "took more than 0.05 s" in answer.reason
+            assert len(store.calls(answer.key)) == 2
+
+        with_ledger(teacher, tmp_path, ask)
 
 
 def test_an_answer_that_was_never_judged_is_judged_by_the_next_run(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from schemas.errors import AuthError, TeacherError
@@ -202,6 +203,14 @@ def test_a_fault_said_with_status_200_is_waited_out(tmp_path: Path) -> None:
         (424, {"message": "Generation error"}, "server"),
         (529, {"message": "Overloaded", "type": "overloaded_error"}, "server"),
         (405, {"message": "Method Not Allowed"}, "address"),
+        (400, {"message": "`top_k` is deprecated for this model."}, "setting"),
+        (429, {"message": "Request too large for m on tokens per min (TPM): Limit 10, Requested 20."}, "refused"),
+        (429, {"message": 'Slow down. Your last prompt was "request too large".'}, "throttled"),
+        (500, {"message": "context shift is disabled"}, "refused"),
+        (500, {"message": "The server had an error."}, "server"),
+        (400, {"message": "Model unloaded."}, "server"),
+        (400, {"message": "The model has crashed without additional information. (Exit code: 6)"}, "server"),
+        (400, {"message": "Flagged: 'the model has crashed'"}, "refused"),
     ],
 )
 def test_what_providers_say_is_understood(status: int, error: dict[str, Any], kind: str) -> None:
@@ -220,6 +229,20 @@ def test_what_comes_after_an_answer_is_no_wrong_address_key_or_setting(status: i
     assert kind == ("server" if status == 424 else "refused")
     spent = {"message": text, "type": "budget_exceeded"}
     assert meaning(status, spent, text, {"top_k": 5}, answered=True).kind == "quota"
+
+
+def test_answers_without_a_choice_end_the_run_and_burn_no_row(tmp_path: Path) -> None:
+    """Tokens are counted, and no choice comes: of one row that is a filter's work, of all rows in a row nobody's own.
+    Those are asked again once it has passed."""
+    usage = {"prompt_tokens": 9, "completion_tokens": 0, "total_tokens": 9}
+    nothing = Reply(body=orjson.dumps({"object": "chat.completion", "choices": [], "usage": usage}))
+    with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else nothing) as teacher:
+        with pytest.raises(TeacherError, match="it holds no choice, as where a filter stopped it"):
+            run(teacher, tmp_path, 100)
+        assert len(teacher.asked) < 120, "20 in a row, and what was begun meanwhile"
+    with LoopbackTeacher() as mended:
+        result = run(mended, tmp_path, 100)
+        assert (result.rows_in, result.failed) == (200, 0)
 
 
 def test_a_key_that_is_refused_with_403_ends_the_run_at_once(tmp_path: Path) -> None:

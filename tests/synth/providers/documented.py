@@ -59,6 +59,11 @@ def mistral_error(status: int, message: str, kind: str, code: str | None = None)
     return Said(status, {"object": "error", "message": message, "type": kind, "param": None, "code": code})
 
 
+TOO_LARGE = (
+    "Request too large for model-1 on tokens per min (TPM): Limit 30000, Requested 342389. "
+    "The input or output tokens must be reduced in order to run successfully."
+)
+NO_CHOICE: Body = {"usage": {"prompt_tokens": 12, "completion_tokens": 0, "total_tokens": 12}}
 CUT = completion(choice("a dog on", finish="length"))
 FILTERED = completion(choice("", finish="content_filter"))
 TINY = completion(choice(None, finish="length", reasoning_content=THOUGHT), usage={"completion_tokens": 64})
@@ -86,6 +91,7 @@ PROVIDERS = (
                 400, "Unrecognized request argument supplied: top_k", type="invalid_request_error"
             ),
             "prompt too long": OPENAI_TOO_LONG,
+            "more than a minute takes": error(429, TOO_LARGE, type="tokens", code="rate_limit_exceeded"),
             "refused answer": completion(choice(None, refusal="I cannot help with that.")),
             "filtered answer": FILTERED,
             "cut answer": CUT,
@@ -132,6 +138,10 @@ PROVIDERS = (
                 innererror={"code": "ResponsibleAIPolicyViolation"},
             ),
             "filtered answer": completion({"index": 0, "finish_reason": "content_filter"}),
+            "annotated": completion(  # the filter itself did not work
+                choice("a dog 0") | {"content_filter_results": {"error": {"code": "content_filter_error"}}},
+                prompt_filter_results=[{"prompt_index": 0, "content_filter_results": {"hate": {"filtered": False}}}],
+            ),
             "unknown model": error(
                 404, "The API deployment for this resource does not exist.", code="DeploymentNotFound"
             ),
@@ -206,7 +216,9 @@ PROVIDERS = (
             "thinking": reasoned("reasoning_content"),
             "only thinking": TINY,
             "cut answer": completion(choice("a dog on", finish="length", matched_stop=None)),
-            "broken off answer": completion(choice("", finish="abort")),
+            "broken off answer": completion(
+                choice("") | {"finish_reason": {"type": "abort", "message": "The request queue is full."}}
+            ),
             "schema": completion(choice('{"caption": "a dog"}')),
         },
         key_header=None,
@@ -242,6 +254,7 @@ PROVIDERS = (
                 n_prompt_tokens=5000,
                 n_ctx=4096,
             ),
+            "context full": error(500, "context shift is disabled", type="server_error", code=500),
             "thinking": reasoned("reasoning_content"),
             "cut answer": CUT,
             "schema": completion(choice('{"caption": "a dog"}')),
@@ -258,6 +271,7 @@ PROVIDERS = (
                 {"error": "The number of tokens to keep from the initial prompt is greater than the context length."},
             ),
             "unknown model": error(404, "Model x not found", type="invalid_request_error", code="model_not_found"),
+            "model unloaded": Said(400, {"error": "Model unloaded."}),
             "thinking": reasoned("reasoning_content"),
             "cut answer": CUT,
             "schema": completion(choice('{"caption": "a dog"}')),
@@ -278,6 +292,12 @@ PROVIDERS = (
             ),
             "broken off answer": completion(
                 {**choice("a dog on", finish="error"), "error": {"code": 502, "message": "Upstream disconnected"}}
+            ),
+            "broken off stream": Said(
+                200,
+                b': OPENROUTER PROCESSING\n\ndata: {"choices":[{"index":0,"delta":{"content":"a dog on"}}]}\n\n'
+                b'data: {"error":{"code":"server_error","message":"Provider disconnected unexpectedly"},'
+                b'"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}]}\n\n',
             ),
             "prompt refused": error(
                 403,
@@ -314,6 +334,7 @@ PROVIDERS = (
             ),
             "overloaded": error(529, "Overloaded", type="overloaded_error"),
             "unknown model": error(404, "model: x", type="not_found_error"),
+            "unknown setting": error(400, "`top_k` is deprecated for this model.", type="invalid_request_error"),
             "prompt too long": error(
                 400, "prompt is too long: 210000 tokens > 200000 maximum", type="invalid_request_error"
             ),
@@ -343,6 +364,7 @@ PROVIDERS = (
             "filtered answer": completion(
                 {"index": 0, "finish_reason": "content_filter", "message": {"role": "assistant"}}
             ),
+            "no choice": Said(200, {"object": "chat.completion", **NO_CHOICE}),
             "cut answer": completion(choice("a dog on", finish="MAX_TOKENS")),
         },
         path="/v1beta/openai",
@@ -428,6 +450,14 @@ PROVIDERS = (
             "unknown model": error(404, "The model `x` does not exist", code="model_not_found"),
             "unknown setting": error(400, "property 'top_k' is unsupported", type="invalid_request_error"),
             "prompt too long": error(413, "Request too large for model", code="request_too_large"),
+            "more than a minute takes": error(413, TOO_LARGE, type="tokens", code="rate_limit_exceeded"),
+            "schema broken": error(
+                400,
+                "Failed to generate JSON. Please adjust your prompt. See 'failed_generation' for more details.",
+                type="invalid_request_error",
+                code="json_validate_failed",
+                failed_generation='{"caption": ',
+            ),
             "thinking": reasoned("reasoning"),
             "cut answer": CUT,
         },
@@ -481,6 +511,7 @@ PROVIDERS = (
                 400, "litellm.UnsupportedParamsError: openai does not support parameters: ['top_k']", code="400"
             ),
             "prompt too long": error(400, "litellm.ContextWindowExceededError: too long", code="400"),
+            "no choice": Said(200, {"object": "chat.completion", "choices": [], **NO_CHOICE}),
             "thinking": reasoned("reasoning_content"),
             "cut answer": CUT,
         },

@@ -20,7 +20,7 @@ from schemas.store import Store
 from synth.ledger import Completion, FailedSample, Ledger
 from synth.teachers import opened
 from tests.synth.providers.documented import PROVIDERS
-from tests.synth.providers.played import KEY, KEY_ENV, Body, Played, Provider, Said, text_of
+from tests.synth.providers.played import KEY, KEY_ENV, Body, Played, Provider, Said, choice, completion, text_of
 
 PAGE = Path(__file__).parents[3] / "docs" / "providers.md"
 SCHEMA: Json = {
@@ -43,25 +43,34 @@ PASSES = {
     "rate limit": "waits, then answered",
     "overloaded": "waits, then answered",
     "fault inside a 200": "waits, then answered",
+    "model unloaded": "waits, then answered",
+}
+AGAIN = {
+    "schema broken": "asked again",
 }
 ROWS = {
     "prompt refused": "that row is refused",
     "prompt too long": "that row is refused",
+    "more than a minute takes": "that row is refused",
+    "context full": "that row is refused",
+    "no choice": "that row is malformed",
     "refused answer": "that row is refused",
     "filtered answer": "that row is refused",
     "cut answer": "that row is truncated",
     "broken off answer": "that row is failed",
+    "broken off stream": "that row is failed",
 }
 ANSWERS = {
     "thinking": "parted from the answer",
     "schema": "the answer fits it",
     "kept alive": "answered",
+    "annotated": "answered",
     "ends with eos": "answered",
     "context cut": "noticed",
     "real cost": "kept",
     "cached tokens": "counted",
 }
-COLUMNS = ("answers", "n = 3", *STOPS, *PASSES, *ROWS, *ANSWERS)
+COLUMNS = ("answers", "n = 3", *STOPS, *PASSES, *AGAIN, *ROWS, *ANSWERS)
 
 
 def asked(
@@ -165,6 +174,24 @@ def passing(provider: Provider, behaviour: str, folder: Path) -> str:
     return "waits, then answered" if isinstance(answer, Completion) else answer.reason
 
 
+def again(provider: Provider, behaviour: str, folder: Path) -> str:
+    """What the model did wrong and the provider tells as an error: the next try may be good, and is as bound."""
+    said = provider.says[behaviour]
+
+    async def work(ledger: Ledger, store: Store, sampling: Sampling) -> list[Any]:
+        fits = completion(choice('{"caption": "a dog"}'))
+        for question in ("a dog", "a cat"):
+            script = [said, fits]
+            replies[question] = lambda script=script: script.pop(0)  # type: ignore[misc]
+        return [(await ledger.complete(chat(q), sampling, schema=SCHEMA))[0] for q in ("a dog", "a cat")]
+
+    replies: dict[str, Callable[[], Said]] = {}
+    answers, requests = asked(provider, lambda body, nth: replies[text_of(body)](), work, folder)
+    assert all("response_format" in body for body in requests)
+    bad = [answer.reason for answer in answers if not isinstance(answer, Completion)]
+    return "asked again" if not bad and len(requests) == 4 else f"{len(requests)} requests, {bad}"
+
+
 def of_one_row(provider: Provider, behaviour: str, folder: Path) -> str:
     """What concerns one row: it alone fails, whether it comes first or in the middle."""
     said = provider.says[behaviour]
@@ -222,7 +249,7 @@ def observed(provider: Provider, behaviour: str, folder: Path) -> str:
         return ordinary(provider, folder)
     if behaviour == "n = 3":
         return of_three(provider, folder)
-    runs = ((STOPS, stopping), (PASSES, passing), (ROWS, of_one_row), (ANSWERS, answering))
+    runs = ((STOPS, stopping), (PASSES, passing), (AGAIN, again), (ROWS, of_one_row), (ANSWERS, answering))
     return next(run(provider, behaviour, folder) for group, run in runs if behaviour in group)
 
 
@@ -232,7 +259,7 @@ def expected(provider: Provider, behaviour: str) -> str:
         refuses = provider.refuses({"n": 3, "messages": [{"content": ""}]}) is not None
         one = len(provider.answer({"n": 3, "model": "m", "messages": [{"content": ""}]}).body["choices"]) == 1
         return "one by one, n left out" if refuses else "one by one" if one else "in one request"
-    return {"answers": "answered", **STOPS, **PASSES, **ROWS, **ANSWERS}[behaviour]
+    return {"answers": "answered", **STOPS, **PASSES, **AGAIN, **ROWS, **ANSWERS}[behaviour]
 
 
 CELLS = [
