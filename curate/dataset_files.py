@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -11,28 +10,17 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from schemas.files import replaced
+from schemas.files import replaced, sha256
 from schemas.records import Json, Split
 
 BATCH = 1_000  # rows in memory at once, and in a batch of the Arrow file
 _GROUP = 32  # batches in a row group of Parquet
 
 
-def digest(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def hashes(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file in a folder, by its path there."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): digest(path) for path in files}
-
-
-def lines_of(rows: Iterable[Any]) -> Iterator[bytes]:
-    """A line of JSON a row."""
-    return (orjson.dumps(row) + b"\n" for row in rows)
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
 def read_lines(path: Path) -> Iterator[Any]:
@@ -50,7 +38,7 @@ def write_tables(folder: Path, splits: Sequence[Split], columns: Sequence[str]) 
     for split in splits:
         lines = folder / "data" / f"{split}.jsonl"
         first = pa.Table.from_pylist(list(islice(read_lines(lines), 1)), schema=schema)
-        saved[split] = datasets.Dataset(first, fingerprint=digest(lines)[:16])  # which would be random otherwise
+        saved[split] = datasets.Dataset(first, fingerprint=sha256(lines)[:16])  # which would be random otherwise
     bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:

@@ -13,10 +13,10 @@ The same rows give the same bytes; the time of writing stands only in the manife
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from curate.card import Told, card, with_review_switched_off
 from curate.dataset_files import (
     BATCH,
     change_manifest,
-    digest,
     hashes,
     read_lines,
     read_manifest,
@@ -41,7 +40,7 @@ from curate.split import SPLITS
 from curate.steps import UNCERTIFIED
 from curate.tallies import key_of
 from schemas.errors import InputError, NoWork, RowCountMismatch, Uncertified, UsageError
-from schemas.files import replaced, replaced_folder
+from schemas.files import replaced, replaced_folder, sha256
 from schemas.identity import content_id_of
 from schemas.project import Project
 from schemas.records import Artifact, Generated, Json, Pair, Seed, Split, now
@@ -145,7 +144,7 @@ def _write_card(folder: Path, project: Project, result: CurateResult, told: Told
     ids = []
     for version in (with_review_switched_off(text), text):
         (folder / "README.md").write_text(version, encoding="utf-8")
-        files = {**files, "README.md": digest(folder / "README.md")}
+        files = {**files, "README.md": sha256(folder / "README.md")}
         ids.append(content_id_of("artifact", ["dataset", files, steps], read_lines(folder / _PROVENANCE)))
     if not project.spec.review.enabled:
         (folder / "README.md").write_text(with_review_switched_off(text), encoding="utf-8")
@@ -163,7 +162,7 @@ def say_not_reviewed(folder: Path) -> None:
         return
     with replaced(about) as partial:
         partial.write_text(text, encoding="utf-8")
-    manifest["files"]["README.md"] = digest(about)
+    manifest["files"]["README.md"] = sha256(about)
     change_manifest(folder / _MANIFEST, manifest)
 
 
@@ -191,7 +190,7 @@ def _vouched_for(folder: Path, name: str, manifest: Json) -> list[Json]:
         content = (folder / name).read_bytes()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}.", where=str(folder / name)) from None
-    if sha256(content).hexdigest() != manifest["files"].get(name):
+    if hashlib.sha256(content).hexdigest() != manifest["files"].get(name):
         raise InputError(
             "the file is not the one that was exported: its SHA-256 differs from the manifest's.",
             where=str(folder / name),

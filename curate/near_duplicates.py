@@ -117,6 +117,8 @@ def _numbered(pair: Asked, kind: Kind) -> str:
     if not numbers:
         return pair.asked
     mark = f"n{hashlib.sha256(' '.join(numbers).encode()).hexdigest()[:8]}"
+    if pair.asked.isascii():
+        return mark + f" {mark}".join(words(pair.asked))
     # In hexadecimal: what stands for a Chinese character has to stay one word with the mark.
     return " ".join(mark + (word if word.isascii() else word.encode().hex()) for word in words(pair.asked))
 

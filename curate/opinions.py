@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,17 @@ class Opinions:
             for slot in slots:
                 self.flags.pop(slot, None)
         self.flags.update(flags)
+
+
+def grouped(slots: Any, groups: Any, alone: Collection[int] | None = None) -> tuple[Any, Any]:
+    """`slots` in the order in which their groups first come, those of a group together, and the sizes of the groups;
+    of groups of one only those of the slots `alone`, if they are given."""
+    _, first, group = np.unique(groups[slots], return_index=True, return_inverse=True)
+    slots, sizes = slots[np.argsort(first[group], kind="stable")], np.bincount(group)[np.argsort(first)]
+    if alone is None:
+        return slots, sizes
+    wanted = (sizes > 1) | np.isin(slots[np.cumsum(sizes) - sizes], list(alone))
+    return slots[np.repeat(wanted, sizes)], sizes[wanted]
 
 
 def deviation_within(scores: Any, groups: Any) -> float:

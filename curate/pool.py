@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions, deviation_within
+from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions, deviation_within, grouped
 from curate.review.decision import Decision
 from curate.rows import (
     DUPLICATE,
@@ -27,15 +27,16 @@ from curate.rows import (
     ROWS,
     SHOWN_COLUMNS,
     Row,
-    Standing,
     StepId,
+    Survivor,
     Unjudged,
     as_dataset,
     as_shown,
 )
-from curate.slots import Slots, Source, Texts, in_memory, read_slots, skim_candidates_of, texts_of
+from curate.slots import Slots, Source, Texts, in_memory, placed, read_slots, skim_candidates_of, texts_of
 from schemas.html_table import SHOWN, html_table
-from schemas.records import Candidate, Counts, Pair, Reason, Verdict
+from schemas.identity import made
+from schemas.records import Counts, Pair, Reason, Verdict
 from schemas.reviews import Review
 from schemas.store import Store
 
@@ -90,8 +91,8 @@ class Pool:
         """The candidates of `generations` (`Candidate.fingerprint`) of `seeds`, ids of the active ones if absent;
         without what people said, on request. With `forward_n`, the first so many forward candidates of a seed: others
         may be left from a time when the spec asked for more."""
-        slots = map(Candidate.model_validate, skim_candidates_of(store, generations, forward_n, seeds))
-        return cls(read_slots(store, slots, people=people))
+        slots = skim_candidates_of(store, generations, forward_n, seeds)
+        return cls(read_slots(store, map(placed, slots), people=people))
 
     @classmethod
     def of(cls, pairs: Iterable[Pair], reviews: Iterable[Review] = ()) -> Pool:
@@ -204,13 +205,13 @@ class Pool:
         stands in two slots is one row."""
         return self._stream(np.flatnonzero((self._keep == TRUE) & self._slots.is_first), verdicts=verdicts)
 
-    def standing(self) -> Iterator[Standing]:
+    def survivors(self) -> Iterator[Survivor]:
         """The rows of `accepted`, without their texts."""
         flagged = set[int]().union(*(spoken.flags for spoken in self._opinions_of.values()))
         accepted, scores = self._slots.accepted, self._scored
         for slot in np.flatnonzero((self._keep == TRUE) & self._slots.is_first).tolist():
             (pair_id,), score = self.pair_ids([slot]), scores.score(slot) if scores else None
-            yield Standing(pair_id, self._slots.seed(slot), bool(accepted[slot]), slot in flagged, score)
+            yield Survivor(pair_id, self._slots.seed(slot), bool(accepted[slot]), slot in flagged, score)
 
     @property
     def _scored(self) -> Opinions | None:
@@ -273,14 +274,11 @@ class Pool:
     def by_input(self, *, verdicts: bool = False, several: bool = False) -> Iterator[tuple[Row, ...]]:
         """The rows with a pair, together where seed and input are the same, in the order of the pool; on request with
         their verdicts and the reason why they are not kept, and only where there are several rows or people decided."""
-        groups: dict[int, list[int]] = {}
-        for slot in np.flatnonzero(self._slots.is_first & (self._keep >= 0)).tolist():
-            groups.setdefault(int(self._slots.input[slot]), []).append(slot)
-        if several:
-            groups = {i: g for i, g in groups.items() if len(g) > 1 or g[0] in self._slots.reviewed}
-        rows = self._stream((slot for group in groups.values() for slot in group), verdicts=verdicts)
-        for group in groups.values():
-            yield tuple(islice(rows, len(group)))
+        with_pair = np.flatnonzero(self._slots.is_first & (self._keep >= 0))
+        slots, sizes = grouped(with_pair, self._slots.input, self._slots.reviewed if several else None)
+        rows = self._stream(slots, verdicts=verdicts)
+        for size in sizes.tolist():
+            yield tuple(islice(rows, size))
 
     def usual_gap(self) -> float:
         """The standard deviation of scores within inputs; 0 where no input has two."""
@@ -299,13 +297,11 @@ class Pool:
             known = self.source.verdicts(id_.hex() for id_ in out if id_)
             for slot in slots:
                 id_ = self._slots.ids[slot]
-                yield (
-                    self._failed(slot)
-                    if id_ is None
-                    else self._with_verdicts(
-                        slot, self._row(slot, None), id_.hex(), known.get(id_.hex(), ()), self.steps
-                    )
-                )
+                if id_ is None:
+                    yield self._failed(slot)
+                    continue
+                said = known.get(id_.hex(), ())
+                yield self._with_verdicts(slot, self._row(slot, None), id_.hex(), said, self.steps)
 
     def _failed(self, slot: int) -> Row:
         candidate = self._slots.candidate(slot)
@@ -347,7 +343,8 @@ class Pool:
     ) -> Row:
         """The row with its verdicts and the reason why it is not kept."""
         owner, stored = int(self._slots.owner[slot]), {(v.by, v.fingerprint): v for v in known}
-        verdicts = (self._verdict(step, owner, pair_id) or stored.get((step.by, step.settings)) for step in steps)
+        telling = steps if stored else [step for step in self._telling if step in steps]
+        verdicts = (self._verdict(step, owner, pair_id) or stored.get((step.by, step.settings)) for step in telling)
         row = row._replace(verdicts=tuple(verdict for verdict in verdicts if verdict))
         if row.keep:
             return row
@@ -364,10 +361,14 @@ class Pool:
         if spoken is None or reason is None:
             return None
         keep, _ = self._meanings.meanings[spoken.opinions[slot]]
-        score, flags = spoken.score(slot), spoken.flags.get(slot, ())
-        return Verdict(
-            pair_id=pair_id, by=step.by, fingerprint=step.settings, keep=keep, score=score, reason=reason, flags=flags
-        )
+        named = {"pair_id": pair_id, "by": step.by, "fingerprint": step.settings, "keep": keep}
+        told = {"score": spoken.score(slot), "reason": reason, "flags": spoken.flags.get(slot, ())}
+        return made(Verdict, named | told)
+
+    @cached_property
+    def _telling(self) -> list[StepId]:
+        """The steps whose sentences the source does not keep."""
+        return [step for step, spoken in {**self._known, **self._opinions_of}.items() if spoken.reasons]
 
     def _score(self, slot: int) -> float | None:
         return self._scored.score(slot) if self._scored else None

@@ -21,14 +21,14 @@ def treated(reading: SeedReading, settings: PersonalSettings) -> SeedReading:
     for seed in reading.seeds:
         held = {kind for text in _texts(seed) for kind, _ in personal(text)}
         if out := sorted(kind for kind in held if treatment[kind] == "reject"):
-            problems.append(SeedProblem(seed.source, f"personal: it holds {_named(out)}."))
+            problems.append(SeedProblem(seed.source, "personal", f"it holds {_named(out)}."))
             continue
         if gone := sorted(kind for kind in held if treatment[kind] == "redact"):
             seed = _redacted(seed, treatment, gone)
-            notes.append(SeedProblem(seed.source, f"redacted: {_named(gone)}."))
+            notes.append(SeedProblem(seed.source, "redacted", f"{_named(gone)}."))
         if seed.id in seeds:
             first = seeds[seed.id].source
-            problems.append(SeedProblem(seed.source, f"duplicate: redacted, it is the same text as {first}."))
+            problems.append(SeedProblem(seed.source, "duplicate", f"redacted, it is the same text as {first}."))
             continue
         seeds[seed.id] = seed
     return SeedReading(list(seeds.values()), problems, notes, reading.rows_in)

@@ -68,7 +68,7 @@ class Row(NamedTuple):
         return Verdict(pair_id=self.pair.id, by="", fingerprint="", keep=keep, score=score, reason=reason)
 
 
-class Standing(NamedTuple):
+class Survivor(NamedTuple):
     """What a step that needs no texts has to know of an accepted row."""
 
     pair_id: str

@@ -32,6 +32,8 @@ _CHUNK = 1 << 10  # texts that are sorted at once: their number takes the bits t
 _NUMBER, _FIELD = np.uint64(54), np.uint64(53)  # where in 64 bits the number of a text and that of its field begin
 _TOKEN = np.uint64((1 << 54) - 1)
 _OF_ANY = np.uint64((1 << 53) - 1)  # a token, whatever its field
+_OF_SECOND = np.uint64(1 << 53)  # from here on tokens are of the second field
+_KNOWN = 256  # rows whose sets are in memory
 _ROW = np.uint64((1 << 24) - 1)  # 16 million rows
 _BUCKETS, _MOST = 1 << 23, (1 << 12) - 1  # tokens that occur so often, or more, count as equally frequent
 _MEET = 3
@@ -98,6 +100,7 @@ class TokenSets:
     def __init__(self, rows: Iterable[tuple[str, ...]]) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed by __exit__
         self._starts = array("q", [0])
+        self._known: dict[int, tuple[frozenset[int], frozenset[int]]] = {}
         rest = iter(rows)
         while chunk := list(islice(rest, _CHUNK)):
             self._add(chunk)
@@ -122,10 +125,15 @@ class TokenSets:
         return len(self._starts) - 1
 
     def __getitem__(self, number: int) -> tuple[frozenset[int], frozenset[int]]:
-        """The sets of a row's first and second text."""
-        tokens = self._read(number, number + 1)
-        second = (tokens >> _FIELD).astype(bool)
-        return frozenset(tokens[~second].tolist()), frozenset((tokens[second] & _OF_ANY).tolist())
+        """The sets of a row's first and second text. The first row of a cluster is asked for by every other one."""
+        if (known := self._known.get(number)) is None:
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            tokens = self._read(number, number + 1)
+            second = int(np.searchsorted(tokens, _OF_SECOND))
+            both = tokens[:second].tolist(), (tokens[second:] & _OF_ANY).tolist()
+            known = self._known[number] = frozenset(both[0]), frozenset(both[1])
+        return known
 
     def similarity(self, one: int, other: int) -> float:
         """The least Jaccard similarity among the texts of two rows."""
@@ -284,8 +292,10 @@ class _Crowded:
             return []
         tokens = self._of(row)
         place, _ = _ranges(self._starts[tokens], self._ends[tokens])
-        others, times = np.unique(self._added[place], return_counts=True)
-        return others[times >= np.minimum(self._meet[row], self._meet[others])].tolist()  # type: ignore[no-any-return]
+        others = np.sort(self._added[place])  # each as often as a token meets it
+        last = np.arange(len(others)) + np.minimum(self._meet[row], self._meet[others]) - 1
+        there = np.flatnonzero(last < len(others))
+        return list(dict.fromkeys(others[there[others[last[there]] == others[there]]].tolist()))
 
     def add(self, row: int) -> None:
         if self._place[row] >= 0:

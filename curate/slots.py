@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 
 from curate.review.decision import Decision, decide, edited_pair
+from schemas.identity import made
 from schemas.records import Candidate, GeneratorName, Json, Pair, Reason, Verdict
 from schemas.reviews import Review
 from schemas.said import Said, StepName
@@ -28,6 +29,7 @@ class Source(Protocol):
     def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]: ...
     def said_by(self, steps: Collection[StepName]) -> Iterator[Said]: ...
     def pair_bodies(self, ids: Iterable[str]) -> Mapping[str, str]: ...
+    def pair_inputs(self, ids: Iterable[str]) -> Mapping[str, tuple[str, str]]: ...
     def reviews(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Review]]: ...
 
 
@@ -76,21 +78,29 @@ class Slots:
         self._input = array("Q")
         self._reasons: dict[Reason, Reason] = {}
 
-    def add(self, candidate: Candidate, pair: Pair | None, reviewed: Reviewed | None) -> None:
+    def add(
+        self,
+        candidate: Candidate,
+        pair_id: str | None,
+        of: tuple[str, str] = ("", ""),
+        reviewed: Reviewed | None = None,
+    ) -> None:
+        """`of`: the seed and the input of the pair."""
         slot = len(self.ids)
         self._generation.append(self._generations.setdefault(candidate.fingerprint, len(self._generations)))
         self._seed.append(self._seeds.setdefault(candidate.seed_id, len(self._seeds)))
         self._generator.append(_GENERATORS.index(candidate.generator))
         self._sample.append(candidate.sample)
-        if pair is None:
+        if pair_id is None:
             assert candidate.failure is not None
             self.failures[slot] = candidate.failure
             self.ids.append(None)
             self._input.append(0)
             return
-        id_ = bytes.fromhex(pair.id)
+        id_ = bytes.fromhex(pair_id)
         self.ids.append(id_)
-        self._input.append(int.from_bytes(hashlib.blake2b(_input(pair), digest_size=8).digest()))
+        input = "\0".join(of).encode("utf-8", "surrogatepass")
+        self._input.append(int.from_bytes(hashlib.blake2b(input, digest_size=8).digest()))
         if self.first.setdefault(id_, slot) == slot and reviewed:
             self.reviewed[slot] = reviewed
 
@@ -111,13 +121,16 @@ class Slots:
     def candidate(self, slot: int) -> Candidate:
         """The candidate of a slot, with the pair that stands there now."""
         id_, (generations, seeds) = self.ids[slot], self._names
-        return Candidate(
-            fingerprint=generations[self._generation[slot]],
-            seed_id=seeds[self._seed[slot]],
-            generator=_GENERATORS[self._generator[slot]],
-            sample=self._sample[slot],
-            pair_id=id_.hex() if id_ else None,
-            failure=self.failures.get(slot),
+        return made(
+            Candidate,
+            {
+                "fingerprint": generations[self._generation[slot]],
+                "seed_id": seeds[self._seed[slot]],
+                "generator": _GENERATORS[self._generator[slot]],
+                "sample": self._sample[slot],
+                "pair_id": id_.hex() if id_ else None,
+                "failure": self.failures.get(slot),
+            },
         )
 
     def seed(self, slot: int) -> str:
@@ -147,10 +160,6 @@ class Slots:
         return self._reasons.setdefault(reason, reason)
 
 
-def _input(pair: Pair) -> bytes:
-    return f"{pair.seed_id}\0{pair.input}".encode("utf-8", "surrogatepass")
-
-
 def skim_candidates_of(
     store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
 ) -> Iterator[Json]:
@@ -163,21 +172,27 @@ def skim_candidates_of(
                 yield candidate
 
 
+def placed(kept: Json) -> Candidate:
+    """The candidate of the JSON that is kept of it."""
+    return made(Candidate, kept) if kept.get("failure") is None else Candidate.model_validate(kept)
+
+
 def read_slots(source: Source, candidates: Iterable[Candidate], *, people: bool) -> Slots:
     """The slots of `candidates`, read a chunk at a time. An edit takes the place of what it corrects."""
     slots, rest = Slots(source), iter(candidates)
     while chunk := list(islice(rest, _CHUNK)):
         ids = [candidate.pair_id for candidate in chunk if candidate.pair_id]
-        pairs = {pair.id: pair for pair in source.pairs(ids)}
-        reviews = source.reviews(ids) if people else {}
+        inputs, reviews = source.pair_inputs(ids), source.reviews(ids) if people else {}
+        pairs = {pair.id: pair for pair in source.pairs(reviews)} if reviews else {}
         for candidate in chunk:
-            if candidate.pair_id is None:
-                slots.add(candidate, None, None)
+            id_ = candidate.pair_id
+            if id_ not in pairs:
+                slots.add(candidate, id_, inputs[id_] if id_ else ("", ""))
                 continue
-            pair, reviewed = _reviewed(pairs[candidate.pair_id], reviews.get(candidate.pair_id, ()), source)
-            if pair.id != candidate.pair_id:
+            pair, reviewed = _reviewed(pairs[id_], reviews[id_], source)
+            if pair.id != id_:
                 slots.edited[pair.id] = pair
-            slots.add(candidate, pair, reviewed)
+            slots.add(candidate, pair.id, (pair.seed_id, pair.input), reviewed)
     return slots.close()
 
 
@@ -216,6 +231,9 @@ class _Memory:
 
     def pair_bodies(self, ids: Iterable[str]) -> Mapping[str, str]:
         return {}
+
+    def pair_inputs(self, ids: Iterable[str]) -> Mapping[str, tuple[str, str]]:
+        return {id_: (self._pairs[id_].seed_id, self._pairs[id_].input) for id_ in ids}
 
     def reviews(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Review]]:
         return {id_: self._reviews[id_] for id_ in pair_ids if id_ in self._reviews}

@@ -16,6 +16,7 @@ from curate.rows import DUPLICATE, GENERATE, REVIEW, Row
 from curate.split import SPLITS
 from curate.steps import SPLIT
 from schemas.failpoints import failpoint
+from schemas.identity import made
 from schemas.records import Candidate, Json, Reason, Receipt, RowState, Split, State, Verdict, content_id
 from schemas.store import Store
 
@@ -59,10 +60,12 @@ def _record(
 ) -> RowState:
     slot: Json = {
         "generation": candidate.fingerprint,
-        **candidate.model_dump(include={"seed_id", "generator", "sample"}),
+        "seed_id": candidate.seed_id,
+        "generator": candidate.generator,
+        "sample": candidate.sample,
     }
     decided: Json = {"pair_id": candidate.pair_id, "state": state, "step": step, "reason": reason}
-    return RowState.model_validate({"curation": curation, **slot, **decided, **more})
+    return made(RowState, {"curation": curation, **slot, **decided, **more})
 
 
 # Reading

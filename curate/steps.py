@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from pydantic import ValidationError
+
 from curate.contamination import HeldOut, held_out_of
 from curate.gates import GateStep, gates_for
 from curate.gates.processes import CHUNK, Judged, judging
 from curate.gates.user import check_plain, guarded
 from curate.near_duplicates import Touch, contaminated, repeated_rows
 from curate.pool import Pool
-from curate.rows import DUPLICATE, Row, Standing, StepId, Unjudged
+from curate.rows import DUPLICATE, Row, StepId, Survivor, Unjudged
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import Chosen
 from curate.selection import BEST, LengthFit, ranked, scored_outputs
@@ -30,6 +32,7 @@ from curate.split import SPLITS, recorded_splits, split_of
 from curate.spread import at_random, by_quota, length_group, refuse_unknown, spread_out, vectors_of
 from schemas.errors import PairsmithError, UsageError
 from schemas.functions import Identity, identity_of
+from schemas.identity import made
 from schemas.kinds import KINDS, KindName
 from schemas.project import Project
 from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, identity
@@ -112,7 +115,12 @@ async def asked(pool: Pool, steps: Sequence[Named]) -> AsyncIterator[tuple[Unjud
                 if not under_way:
                     return
                 chunk, answer = under_way[0]
-                for judged in await answer:
+                try:
+                    said = await answer
+                except (PairsmithError, ValidationError):
+                    pool.source.pairs(chunk.ids)  # of a pair that is damaged the store tells
+                    raise
+                for judged in said:
                     yield chunk, judged
                 under_way.popleft()
         finally:
@@ -191,11 +199,11 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         def rows() -> Iterator[tuple[str, str]]:
-            for row, pair in zip(pool.standing(), pool.texts(), strict=True):
+            for row, pair in zip(pool.survivors(), pool.texts(), strict=True):
                 yield ("", "") if row.seed_id in held.seed_ids else pair
 
         touches = contaminated(rows(), held.texts, jaccard, held.equal_numbers)
-        for number, row in enumerate(pool.standing()):
+        for number, row in enumerate(pool.survivors()):
             touch = None if row.seed_id in held.seed_ids else touches.get(number)
             yield step.verdict(row.pair_id, touch is None, touch and touch.similarity, _contaminated(touch, held))
 
@@ -260,7 +268,7 @@ def duplicates(
     same = KINDS[kind]
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        order = pool.in_order(_preference(row, by_seed) for row in pool.standing())
+        order = pool.in_order(_preference(row, by_seed) for row in pool.survivors())
         repeats = repeated_rows(lambda: pool.texts(order), jaccard, same)
         for first in range(0, len(order), _SCORED):
             for number, id_ in enumerate(pool.pair_ids(order[first : first + _SCORED]), first):
@@ -276,7 +284,7 @@ def duplicates(
     return Named(step.id, look)
 
 
-def _preference(row: Standing, by_seed: Callable[[str], Split]) -> tuple[int, bool, bool, float]:
+def _preference(row: Survivor, by_seed: Callable[[str], Split]) -> tuple[int, bool, bool, float]:
     rank = SPLITS[::-1].index(by_seed(row.seed_id))
     return rank, not row.by_people, row.flagged, float("inf") if row.score is None else -row.score
 
@@ -290,7 +298,7 @@ def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         reasons = {name: Reason(name, "split") for name in SPLITS}
-        for row in pool.standing():
+        for row in pool.survivors():
             name = recorded.get(row.seed_id) or split_of(row.seed_id, settings)
             yield step.verdict(row.pair_id, True, None, reasons[name])
 
@@ -302,7 +310,7 @@ def certified_only(rows: Collection[str], certificate: str) -> Named:
     """Keeps the `rows` that a certificate names and what people accepted; the others wait for people."""
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        for row in pool.standing():
+        for row in pool.survivors():
             keep = row.by_people or row.pair_id in rows
             reason = Reason("certified") if keep else Reason(UNCERTIFIED, "no certificate names it")
             yield step.verdict(row.pair_id, keep or None, None, reason)
@@ -319,7 +327,7 @@ def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         by_people, ids = list[str](), list[str]()
-        for row in pool.standing():
+        for row in pool.survivors():
             if by_seed(row.seed_id) == "train":
                 (by_people if row.by_people else ids).append(row.pair_id)
             else:
@@ -410,8 +418,8 @@ class _Whole:
     def verdict(
         self, pair_id: str, keep: bool | None, score: float | None, reason: Reason, flags: tuple[str, ...] = ()
     ) -> Verdict:
-        told = {"keep": keep, "score": score, "reason": reason, "flags": flags}
-        return Verdict(pair_id=pair_id, by=self.id.by, fingerprint=self.id.settings, **told)
+        named = {"pair_id": pair_id, "by": self.id.by, "fingerprint": self.id.settings}
+        return made(Verdict, {**named, "keep": keep, "score": score, "reason": reason, "flags": flags})
 
 
 def _pair(row: Row) -> Pair:

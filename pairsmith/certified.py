@@ -15,7 +15,7 @@ FILE = "certificate.json"
 _HARMLESS = ("people have answered since", "somebody has certified since", " is gone", plan.UNCERTIFIED)
 
 
-def standing(project: Project, store: Store, steps: Sequence[plan.PlannedStage] | None = None) -> Json | None:
+def last_look(project: Project, store: Store, steps: Sequence[plan.PlannedStage] | None = None) -> Json | None:
     """The last look: its `words`, whether its certificate `holds` for the rows as they are, and `why` not. None before
     the first."""
     receipts = [receipt for receipt in store.receipts("certify") if receipt.ok]

@@ -51,7 +51,7 @@ def erased(project: Project, store: Store, *, source: str | None = None, person:
 
 def _nothing(store: Store, source: str | None, person: str | None) -> UsageError:
     if source is not None:
-        there = sorted({seed.source.rpartition(":")[0] or seed.source for seed in store.seeds(active=False)})
+        there = sorted({seed.file for seed in store.seeds(active=False)})
         return UsageError(f"no seed was read from '{source}'.", fix=f"Sources in the store: {', '.join(there)}.")
     who = {review.who for reviews in store.reviews().values() for review in reviews}
     people = ", ".join(sorted(who)) or "none"

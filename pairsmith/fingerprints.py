@@ -5,10 +5,10 @@ Only content counts: not the place, the time or the owner. A project that was co
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
+from schemas.files import replaced, sha256
 from schemas.records import content_id
 
 LARGE_BYTES = 64 * 2**20
@@ -44,7 +44,7 @@ def of_hub_dataset(name: str) -> str | None:
 def _sha256(path: Path) -> str:
     status = path.stat()
     if status.st_size <= LARGE_BYTES:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return sha256(path)
     # A copy has another inode and another time of change, which no program can set: it is read again.
     same = [str(path.resolve()), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
     known = _known(content_id("file", same))
@@ -52,8 +52,7 @@ def _sha256(path: Path) -> str:
         return known.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError):
         pass
-    with path.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    digest = sha256(path)
     _keep(known, digest)
     return digest
 
@@ -65,8 +64,6 @@ def _known(name: str) -> Path:
 
 
 def _keep(known: Path, digest: str) -> None:
-    from schemas.files import replaced
-
     try:
         known.parent.mkdir(parents=True, exist_ok=True)
         with replaced(known) as partial:

@@ -12,7 +12,7 @@ from typing import Any
 from curate.export import say_not_reviewed
 from curate.steps import UNCERTIFIED
 from pairsmith import plan
-from pairsmith.certified import standing
+from pairsmith.certified import last_look
 from pairsmith.outcome import CurateOutcome, EvaluateOutcome, GenerateOutcome, Outcome, ReviewOutcome, RunOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.export import REPORT
@@ -142,7 +142,7 @@ def _no_certificate(project: Project, store: Store) -> str:
     """What keeps rows from training for want of a certificate; empty where the spec asks for none, or one holds."""
     if not (project.spec.curate.select.certified and project.spec.review.enabled):
         return ""
-    state = standing(project, store)
+    state = last_look(project, store)
     if state and state["holds"]:
         return ""
     waiting = f"{_last_judged(store).reasons.get(UNCERTIFIED, 0):,} rows wait for a certificate"

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.errors import InputError, MissingDependency, NoWork, UsageError
-from schemas.files import replaced, replaced_folder
+from schemas.files import replaced, replaced_folder, sha256
 from schemas.records import Json
 
 LATEST = "latest"
@@ -166,7 +166,7 @@ def _files(folder: Path) -> set[str]:
 
 def refuse_other_weights(export: Path) -> None:
     """Raises InputError if the adapter or the merged model of an export is not what its record of training says."""
-    from train.results import read_result, refuse_changed, sha256
+    from train.results import read_result, refuse_changed
 
     trained = read_result(export / "adapter")
     if trained is None:

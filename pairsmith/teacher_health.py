@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pairsmith.health import Check, failed
 from schemas.errors import PairsmithError
@@ -16,7 +16,6 @@ from schemas.spec import Purpose, TeacherSettings
 
 if TYPE_CHECKING:
     from synth import endpoint
-    from synth.ledger import Ledger
 
 MOST_TOKENS = 64
 _LETTERS_PER_TOKEN = 3  # fewer than any usual text has, so that a reckoned prompt is rather too long
@@ -151,8 +150,7 @@ def _longest(project: Project, way: Purpose) -> Messages | None:
         seeds = [seed for seed in read_seeds(project.spec.seeds, project.folder).seeds if seed.kind in kind.takes]
         if not seeds:
             return None
-        nobody = cast("Ledger", None)  # a question is made, not asked
-        (question, _), *_ = kind.of(project, nobody).questions(max(seeds, key=lambda seed: len(seed.text or "")))
+        (question, _), *_ = kind.of(project, None).questions(max(seeds, key=lambda seed: len(seed.text or "")))
     except (PairsmithError, OSError):
         return None
     return tuple(question.messages)

@@ -47,13 +47,7 @@ EMBEDDED = FoundTeacher(
 )
 
 
-def find_teacher(
-    environ: Mapping[str, str] | None = None,
-    local: tuple[tuple[str, str], ...] = LOCAL,
-    *,
-    local_timeout_s: float = 0.5,
-    api_timeout_s: float = 3.0,
-) -> FoundTeacher:
+def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[str, str], ...] = LOCAL) -> FoundTeacher:
     """The first teacher that answers. It only lists models: nothing is generated and nothing costs money."""
     environ = os.environ if environ is None else environ
     tried = []
@@ -62,7 +56,7 @@ def find_teacher(
         if not key:
             continue
         url = environ.get(api.url_env, api.url).rstrip("/")
-        served = ask(url, key, api_timeout_s)
+        served = ask(url, key, 3.0)
         if isinstance(served, str):
             tried.append(f"{api.key_env} is set, but at {url} {served}")
             continue
@@ -72,7 +66,7 @@ def find_teacher(
     if not tried:
         tried.append("none of " + ", ".join(api.key_env for api in APIS) + " is set")
     for name, url in local:
-        served = ask(url, None, local_timeout_s)
+        served = ask(url, None, 0.5)
         if isinstance(served, str):
             tried.append(f"{name} at {url}: {served}")
         elif served:

@@ -1,9 +1,11 @@
-"""Files and folders that are either the old ones or the new ones, whole, whenever a process or a machine stops."""
+"""Files and folders that are either the old ones or the new ones, whole, whenever a process or a machine stops; and
+what tells one file from another."""
 
 from __future__ import annotations
 
 import ctypes
 import fcntl
+import hashlib
 import os
 import shutil
 import sys
@@ -14,6 +16,12 @@ from pathlib import Path
 
 # Between making a folder and locking it a process needs far less.
 _LEFT_BEHIND_S = 1.0
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The records every layer speaks: frozen, unknown keys refused, identified by what they contain.
 
-Two machines that make the same record give it the same id, so inserting twice is inserting once. Records never import
-the store.
+Two machines that make the same record give it the same id: inserted twice, it is there once. No record imports a store.
 
 Every id has a frozen recipe, held by golden ids in the tests: a field that joined a record later is declared with
 `added` and enters an id only where it is used; a renamed value enters in the spelling it was first stored with.
@@ -55,11 +54,7 @@ class Reason:
         return cls(code.rstrip(":") or "unknown", "".join(detail).strip())
 
 
-def _read_reason(value: Any) -> Any:
-    return Reason.read(value) if isinstance(value, str) else value
-
-
-StoredReason = Annotated[Reason, BeforeValidator(_read_reason)]
+StoredReason = Annotated[Reason, BeforeValidator(lambda said: Reason.read(said) if isinstance(said, str) else said)]
 Split = Literal["train", "validation", "test"]
 
 
@@ -138,6 +133,11 @@ class Seed(Record):
     def body(self) -> str:
         """Its text, or the last turn of its messages: what is answered, or of an output the output."""
         return self.text if self.text is not None else self.messages[-1].content if self.messages else ""
+
+    @property
+    def file(self) -> str:
+        """The file of its source, without the number of the row."""
+        return self.source.rpartition(":")[0] or self.source
 
     @property
     def system(self) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from schemas.identity import made
 from schemas.records import Reason, Verdict
 
 StepName = tuple[str, str]
@@ -28,9 +29,9 @@ class Said(NamedTuple):
     flags: tuple[str, ...] = ()
 
     def verdict(self) -> Verdict:
-        by, fingerprint = self.step
-        told = {"keep": self.keep, "score": self.score, "reason": Reason(self.code, self.detail), "flags": self.flags}
-        return Verdict(pair_id=self.pair_id, by=by, fingerprint=fingerprint, **told)
+        named = {"pair_id": self.pair_id, "by": self.step[0], "fingerprint": self.step[1], "keep": self.keep}
+        told = {"score": self.score, "reason": Reason(self.code, self.detail), "flags": self.flags}
+        return made(Verdict, named | told)
 
 
 def body_of(judgements: Sequence[Any]) -> str:

@@ -26,18 +26,25 @@ _UNSEEN = {"Cf", "Cc", "Zs", "Zl", "Zp"}  # categories of characters that show n
 
 
 class SeedProblem(NamedTuple):
-    """Something about one row. `what` begins with one word a test or a count can use: `blank`, `duplicate`, `type`,
-    `nul`, `surrogate`, `long`, `column`, `cells`, `json`, `role`, `turns` for a row that is not used; `bom`, `header`,
+    """Something about one row. `code` is a word that a test or a count can use: `blank`, `duplicate`, `type`, `nul`,
+    `surrogate`, `long`, `column`, `cells`, `json`, `role`, `turns` for a row that is not used; `bom`, `header`,
     `shape` for what was mended or recognised."""
 
     where: str
-    what: str
+    code: str
+    detail: str
+
+    @property
+    def what(self) -> str:
+        """Both in a line."""
+        return f"{self.code}: {self.detail}"
 
 
 class Fault(NamedTuple):
-    """A row that its reader already knows to be unusable."""
+    """A row that its reader already knows to be unusable, and why, as `SeedProblem` has it."""
 
-    what: str
+    code: str
+    detail: str
 
 
 Cells = Mapping[str, object]
@@ -98,7 +105,7 @@ def layout(
     An exact name wins; case and spaces are forgiven and told. Raises InputError for a column that is not there.
     """
     for name in sorted({name for name in found if name.strip() and found.count(name) > 1}):
-        notes.append(SeedProblem(where, f"header: {found.count(name)} columns are called '{name}'."))
+        notes.append(SeedProblem(where, "header", f"{found.count(name)} columns are called '{name}'."))
     known = {_plain(name) for name in found}
     shapes = _shapes(source)
     shape = next((s for s in shapes if _fits(s, known)), _SIDES if _SIDES in shapes else shapes[-1])
@@ -108,7 +115,7 @@ def layout(
     names |= {"reference": (source.reference,)} if source.reference else {}
     places = {name: _place(found, wanted, where, notes, source, objects) for name, wanted in names.items()}
     if source.imported:
-        notes.append(SeedProblem(where, f"shape: {shape.name}."))
+        notes.append(SeedProblem(where, "shape", f"{shape.name}."))
     needed = frozenset(shape.columns) & places.keys() - set(variables(source)) - set(source.extra)
     return Layout(shape.name, places, needed)
 
@@ -154,7 +161,7 @@ def _place(
                 fix="Rename one of them.",
             )
         if hits and not exact:
-            notes.append(SeedProblem(where, f"header: the column '{found[hits[0]]}' was read as '{name}'."))
+            notes.append(SeedProblem(where, "header", f"the column '{found[hits[0]]}' was read as '{name}'."))
         if hits:
             return hits[0]
         if objects and (outer := name.partition(".")[0]) != name and found.count(outer) == 1:
@@ -214,11 +221,11 @@ def joined(source: SeedSource, cells: Cells) -> str | Fault:
             return text
         values[name] = text
     if not any(values.values()):
-        return Fault(f"blank: there is no text in {', '.join(sorted(names))}.")
+        return Fault("blank", f"there is no text in {', '.join(sorted(names))}.")
     try:
         return template.render(values)
     except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        return Fault(f"template: {error}.")
+        return Fault("template", f"{error}.")
 
 
 def flat(source: SeedSource, columns: Mapping[str, str], cells: Cells) -> Fault | None:
@@ -226,7 +233,7 @@ def flat(source: SeedSource, columns: Mapping[str, str], cells: Cells) -> Fault 
     for name, column in columns.items():
         named = source.reference if name == "reference" else source.columns.get(name)
         if named is not None and named.startswith(f"{column}.") and not isinstance(cells[name], dict | None):
-            return Fault(f"type: expected an object in '{column}'.")
+            return Fault("type", f"expected an object in '{column}'.")
     return None
 
 
@@ -243,7 +250,7 @@ def inside(source: SeedSource, cells: Cells) -> Cells | Fault:
                 break
             if not isinstance(value, dict) or key not in value:
                 there = ", ".join(map(repr, value)) if isinstance(value, dict) else f"a {type(value).__name__}"
-                return Fault(f"column: no '{key}' in {'.'.join([outer, *keys[:at]])}; there is: {there}.")
+                return Fault("column", f"no '{key}' in {'.'.join([outer, *keys[:at]])}; there is: {there}.")
             found[name] = value[key]
     return found
 
@@ -255,7 +262,7 @@ def plain_text(cell: object) -> str | Fault:
     if isinstance(cell, bool):
         return str(cell).lower()
     text = checked(str(cell) if isinstance(cell, int | float) else cell)
-    return "" if isinstance(text, Fault) and text.what.startswith("blank") else text
+    return "" if isinstance(text, Fault) and text.code == "blank" else text
 
 
 def checked(cell: object, of: str = "") -> str | Fault:
@@ -266,14 +273,14 @@ def checked(cell: object, of: str = "") -> str | Fault:
     if cell is not None and not isinstance(cell, str):
         value = repr(cell)
         value = value if len(value) <= 40 else f"{value[:40]}..."
-        return Fault(f"type: expected text{part}, found {type(cell).__name__} {value}.")
+        return Fault("type", f"expected text{part}, found {type(cell).__name__} {value}.")
     text = (cell or "").strip()
     if all(unicodedata.category(character) in _UNSEEN for character in text):
-        return Fault(f"blank: there is no text{part}.")
+        return Fault("blank", f"there is no text{part}.")
     if not text.isascii() and (half := _HALF.search(text)):
-        return Fault(f"surrogate: character {half.start() + 1}{part} is half of a pair, which no text can hold.")
+        return Fault("surrogate", f"character {half.start() + 1}{part} is half of a pair, which no text can hold.")
     if "\0" in text:
-        return Fault(f"nul: character {text.index(chr(0)) + 1} is a NUL, which databases cannot hold.")
+        return Fault("nul", f"character {text.index(chr(0)) + 1} is a NUL, which databases cannot hold.")
     if len(text) > MAX_CHARS:
-        return Fault(f"long: {len(text):,} characters, and at most {MAX_CHARS:,} are read.")
+        return Fault("long", f"{len(text):,} characters, and at most {MAX_CHARS:,} are read.")
     return text

@@ -61,7 +61,7 @@ class Generator(Protocol):
 
 @dataclass(frozen=True)
 class _Teaching:
-    """What both directions have: whom they ask, and what shapes the question.
+    """What both directions have: whom they ask (None: a question is made, not asked), and what shapes it.
 
     `prompt` is the name of a prompt (pairsmith's own, or one of a folder `prompts` in the working folder) or one that
     is loaded; `exemplars` are worked examples, (input, output) each. `system` is what the tuned model will be told.
@@ -71,7 +71,7 @@ class _Teaching:
     """
 
     takes: ClassVar[tuple[Kind, ...]]
-    ledger: Ledger
+    ledger: Ledger | None
     style: str
     _: KW_ONLY
     prompt: Prompt | str
@@ -121,11 +121,16 @@ class _Teaching:
         texts = (seed.text or "", clean(answer.text))
         input, output = texts if name == "forward" else texts[::-1]
         output = self.form.canonical(output)
-        origin: Json = {"by": "generated", "generator": name, "prompt": self._ref, "teacher": self.ledger.identity}
+        origin: Json = {"by": "generated", "generator": name, "prompt": self._ref, "teacher": self._asked.identity}
         origin |= {"sampling": self.sampling, "calls": ((answer.key, answer.attempt),)}
         texts_of = {"input": input, "output": output, "system": self.system, "columns": seed.columns}
         pair = made(Pair, {"seed_id": seed.id, "origin": made(Generated, origin), "meta": meta, **texts_of})
         return Outcome(slot.filled(pair), pair)
+
+    @property
+    def _asked(self) -> Ledger:
+        assert self.ledger is not None, "whoever asks has a ledger"
+        return self.ledger
 
     @cached_property
     def _ref(self) -> str:
@@ -134,10 +139,12 @@ class _Teaching:
     @cached_property
     def fingerprint(self) -> str:
         name: Name = "forward" if isinstance(self.settings, ForwardSettings) else "backward"
-        return fingerprint(name, self.task, self.shown, self.settings, self.template, self.ledger.teacher, self.form)
+        return fingerprint(name, self.task, self.shown, self.settings, self.template, self._asked.teacher, self.form)
 
     @classmethod
-    def _shared(cls, project: Project, ledger: Ledger, settings: ForwardSettings | BackwardSettings) -> dict[str, Any]:
+    def _shared(
+        cls, project: Project, ledger: Ledger | None, settings: ForwardSettings | BackwardSettings
+    ) -> dict[str, Any]:
         task = project.spec.task
         return {
             "ledger": ledger,
@@ -169,7 +176,7 @@ class Forward(_Teaching):
     sampling: Sampling = _FORWARD.sampling
 
     @classmethod
-    def of(cls, project: Project, ledger: Ledger) -> Forward:
+    def of(cls, project: Project, ledger: Ledger | None) -> Forward:
         """The one that the spec means."""
         settings = project.spec.generate.forward
         return cls(**cls._shared(project, ledger, settings), n=settings.n)
@@ -193,7 +200,7 @@ class Forward(_Teaching):
         return [(Question(chat, self.sampling, own or self.form.asked, binding, self.template.ref), self.n)]
 
     async def __call__(self, seed: Seed) -> list[Outcome]:
-        answers = await self.ledger.answer(*self.questions(seed)[0])
+        answers = await self._asked.answer(*self.questions(seed)[0])
         return [self.outcome("forward", seed, sample, answer) for sample, answer in enumerate(answers)]
 
 
@@ -213,7 +220,7 @@ class Backward(_Teaching):
     sampling: Sampling = _BACKWARD.sampling
 
     @classmethod
-    def of(cls, project: Project, ledger: Ledger) -> Backward:
+    def of(cls, project: Project, ledger: Ledger | None) -> Backward:
         """The one that the spec means."""
         settings = project.spec.generate.backward
         return cls(**cls._shared(project, ledger, settings), levels=settings.levels)
@@ -237,7 +244,7 @@ class Backward(_Teaching):
         return [(Question(chat, *asked), 1) for chat in chats]
 
     async def __call__(self, seed: Seed) -> list[Outcome]:
-        asked = [asyncio.create_task(self.ledger.answer(*question)) for question in self.questions(seed)]
+        asked = [asyncio.create_task(self._asked.answer(*question)) for question in self.questions(seed)]
         try:
             return [
                 self.outcome("backward", seed, sample, *(await answers), level=level)

@@ -50,7 +50,7 @@ def pair_of(seed: Seed, system: str = "", form: AnswerForm = ANY_TEXT) -> Pair:
         input=seed.body,
         output=form.canonical(seed.reference or ""),
         system=system if seed.system is None else seed.system,
-        origin=Imported(source=seed.source.rpartition(":")[0] or seed.source),
+        origin=Imported(source=seed.file),
         turns=seed.turns,
         columns=seed.columns,
     )
@@ -70,7 +70,7 @@ class Imports:
         return len(self.pairs)
 
     def __repr__(self) -> str:
-        words = Counter(problem.what.partition(":")[0] for problem in self.problems)
+        words = Counter(problem.code for problem in self.problems)
         unused = ", ".join(f"{word} {count}" for word, count in words.items())
         return f"Imports({len(self):,} pairs{f', rows not used: {unused}' if unused else ''})"
 

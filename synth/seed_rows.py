@@ -45,7 +45,7 @@ _AS_TEXT = {
     "is compressed": "Unpack it, and name the file that was in it.",
     "is a spreadsheet or an archive": 'Save a spreadsheet as "CSV UTF-8", unpack an archive.',
 }
-_BLANK = Fault("blank: there is no text.")
+_BLANK = Fault("blank", "there is no text.")
 _ROWS_OF_NAMES = 100
 _SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 _JSON_HEAD = re.compile(r"\s*(?:\{|\[\s*(?:[{\"\[]|$))")
@@ -173,13 +173,13 @@ def _lines(stream: BinaryIO, source: SeedSource, notes: list[SeedProblem]) -> _L
             if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw[:2]:
                 raise InputError("is UTF-16.", where=f"{shown(source)}:1", fix="Save it as UTF-8.")
             if raw.startswith(b"\xef\xbb\xbf"):
-                notes.append(SeedProblem(f"{shown(source)}:1", "bom: a byte order mark was skipped."))
+                notes.append(SeedProblem(f"{shown(source)}:1", "bom", "a byte order mark was skipped."))
                 raw, offset, size = raw[3:], 3, size - 3
         if size > MAX_LINE_BYTES:
             while raw and not raw.endswith(b"\n"):
                 raw = stream.readline(MAX_LINE_BYTES)
                 size += len(raw)
-            yield number, Fault(f"long: a line of {size:,} bytes, and at most {MAX_LINE_BYTES:,} are read.")
+            yield number, Fault("long", f"a line of {size:,} bytes, and at most {MAX_LINE_BYTES:,} are read.")
         else:
             try:
                 yield number, raw.decode()
@@ -219,7 +219,7 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
                             why="JSONL holds one whole object on every line.",
                             fix=one_a_line(line) or "Mend or delete this line.",
                         ) from None
-                    yield number, Fault(f"json: {what}")
+                    yield number, Fault("json", what)
 
     return object_rows(objects(), source, notes)
 
@@ -309,12 +309,12 @@ def object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: l
             if not source.imported:
                 raise
             unlike = unlike or error
-            yield number, Fault(f"column: {error.what}")
+            yield number, Fault("column", error.what)
             continue
         lacking = next((column for name, column in columns.items() if name in needed and column not in row), None)
         if lacking is not None:
             there = ", ".join(map(repr, row)) or "none"
-            yield number, Fault(f"column: no '{lacking}' here; there is: {there}.")
+            yield number, Fault("column", f"no '{lacking}' here; there is: {there}.")
             continue
         cells = {name: row.get(column) for name, column in columns.items()}
         yield number, flat(source, columns, cells) or cells
@@ -370,8 +370,9 @@ def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
             yield (
                 start,
                 Fault(
-                    f"cells: {len(cells)} cells under {width} headers; quote a text that has the separator "
-                    f"{separator!r} in it."
+                    "cells",
+                    f"{len(cells)} cells under {width} headers; quote a text that has the separator "
+                    f"{separator!r} in it.",
                 ),
             )
         else:
@@ -393,7 +394,7 @@ def _hub_rows(source: SeedSource, notes: list[SeedProblem]) -> Rows:
             split = "train" if "train" in splits else splits[0]
             if len(splits) > 1:
                 notes.append(
-                    SeedProblem(source.path, f"header: the split 'train' was read, out of {', '.join(splits)}.")
+                    SeedProblem(source.path, "header", f"the split 'train' was read, out of {', '.join(splits)}.")
                 )
         yield from object_rows(enumerate(load_dataset(source.path, split=split, streaming=True), 1), source, notes)
     except InputError:

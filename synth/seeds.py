@@ -37,7 +37,7 @@ class SeedReading:
         """`80 of 200 rows are not used: blank 50, json 30`; empty where all are."""
         if not self.problems:
             return ""
-        words = Counter(problem.what.partition(":")[0] for problem in self.problems).most_common()
+        words = Counter(problem.code for problem in self.problems).most_common()
         told = ", ".join(f"{word} {count:,}" for word, count in words)
         be = "is" if self.rows_in == 1 else "are"
         return f"{len(self.problems):,} of {self.rows_in:,} rows {be} not used: {told}"
@@ -112,14 +112,14 @@ def _read(
             where = f"{shown(source)}:{number}"
             seed = cells if isinstance(cells, Fault) else seed_of(source, cells, where)
             if isinstance(seed, Fault):
-                unusable.append(SeedProblem(where, seed.what))
+                unusable.append(SeedProblem(where, *seed))
                 reading.problems.append(unusable[-1])
                 continue
             place = first_seen.setdefault(seed.id, len(reading.seeds))
             if place < len(reading.seeds):
                 duplicates += 1
                 reading.seeds[place], told = _same_text(reading.seeds[place], seed)
-                reading.problems.append(SeedProblem(where, f"duplicate: the same text as {told}."))
+                reading.problems.append(SeedProblem(where, "duplicate", f"the same text as {told}."))
                 continue
             reading.seeds.append(seed)
             accepted += 1
@@ -155,7 +155,7 @@ def seed_of(source: SeedSource, cells: Cells, where: str) -> Seed | Fault:
     for name in source.extra:
         text = plain_text(cells.get(name))
         if isinstance(text, Fault):
-            return Fault(f"{text.what} It stands in '{name}'.")
+            return Fault(text.code, f"{text.detail} It stands in '{name}'.")
         columns[name] = text
     if source.input is not None:
         cells = {**cells, "input" if source.imported else "text": joined(source, cells)}

@@ -42,7 +42,7 @@ def exchange(cells: Cells, *, several: bool) -> Exchange | Fault:
     if (system := cells.get("system")) and turns[0].role != "system":
         text = checked(system, "system")
         if isinstance(text, Fault):
-            return text if not text.what.startswith("blank") else _split(turns, several)
+            return text if text.code != "blank" else _split(turns, several)
         turns = [Message(role="system", content=text), *turns]
     return _split(turns, several)
 
@@ -50,19 +50,19 @@ def exchange(cells: Cells, *, several: bool) -> Exchange | Fault:
 def _split(turns: list[Message], several: bool) -> Exchange | Fault:
     system = [turn.content for turn in turns if turn.role == "system"]
     if any(turn.role == "system" for turn in turns[len(system) :]):
-        return Fault("turns: a system turn stands in the middle of the conversation.")
+        return Fault("turns", "a system turn stands in the middle of the conversation.")
     spoken = _joined(turns[len(system) :])
     while spoken and spoken[-1].role == "user":
         spoken.pop()
     if not spoken:
-        return Fault("turns: there is no answer of an assistant.")
+        return Fault("turns", "there is no answer of an assistant.")
     *asked, answer = spoken
     if not asked:
-        return Fault("turns: nobody asks before the answer.")
+        return Fault("turns", "nobody asks before the answer.")
     if len(asked) > 1 and not several:
-        return Fault(f'turns: {len(spoken)} turns, and a pair has two; kind = "conversation" takes them all.')
+        return Fault("turns", f'{len(spoken)} turns, and a pair has two; kind = "conversation" takes them all.')
     if sum(len(turn.content) for turn in turns) > MAX_CHARS:
-        return Fault(f"long: more than {MAX_CHARS:,} characters in all turns.")
+        return Fault("long", f"more than {MAX_CHARS:,} characters in all turns.")
     first = (Message(role="system", content="\n\n".join(system)),) if system else ()
     return Exchange((*first, *asked), answer.content)
 
@@ -90,7 +90,7 @@ def _sides(cells: Cells) -> list[Message] | Fault:
         sides.append(Message(role=_ROLES[role], content=text))
     more = checked(cells.get("input") if asked == "instruction" else None, "input")
     if isinstance(more, Fault):
-        return sides if more.what.startswith("blank") else more
+        return sides if more.code == "blank" else more
     return [Message(role="user", content=f"{sides[0].content}\n\n{more}"), *sides[1:]]
 
 
@@ -105,9 +105,9 @@ def _listed(cell: object) -> list[Message] | Fault:
         try:
             cell = orjson.loads(cell)
         except orjson.JSONDecodeError:
-            return Fault("json: the turns are a text that is not JSON.")
+            return Fault("json", "the turns are a text that is not JSON.")
     if not _is_list(cell) or not cell:
-        return Fault(f"type: expected a list of turns, found {type(cell).__name__}.")
+        return Fault("type", f"expected a list of turns, found {type(cell).__name__}.")
     turns: list[Message] = []
     for number, turn in enumerate(cell, 1):
         message = _message(turn, number)
@@ -116,7 +116,7 @@ def _listed(cell: object) -> list[Message] | Fault:
         turns.append(message)
     last = max((at for at, turn in enumerate(turns) if turn.role == "assistant"), default=None)
     if last is not None and _is_left_out(cell[last]):
-        return Fault(f"turns: turn {last + 1}, the last answer, says itself that it is not to be learned from.")
+        return Fault("turns", f"turn {last + 1}, the last answer, says itself that it is not to be learned from.")
     return turns
 
 
@@ -136,17 +136,17 @@ def _is_list(cell: object) -> TypeGuard[list[object]]:
 
 def _message(turn: object, number: int) -> Message | Fault:
     if not isinstance(turn, dict):
-        return Fault(f"type: turn {number} is a {type(turn).__name__}, not an object.")
+        return Fault("type", f"turn {number} is a {type(turn).__name__}, not an object.")
     named = next((turn[key] for key in _ROLE if isinstance(turn.get(key), str)), None)
     role = _ROLES.get(named.strip().casefold()) if named else None
     if role is None:
         who = f"'{named[:40]}' is no role that is known" if named else "has no role"
-        return Fault(f"role: turn {number}: {who}; there is: {', '.join(_ROLES)}.")
+        return Fault("role", f"turn {number}: {who}; there is: {', '.join(_ROLES)}.")
     content = next((turn[key] for key in _CONTENT if key in turn), None)
     if not content and (turn.get("tool_calls") or turn.get("function_call")):
-        return Fault(f"turns: turn {number} calls a tool, and calls of tools are not read.")
+        return Fault("turns", f"turn {number} calls a tool, and calls of tools are not read.")
     if other := _other_than_text(content):
-        return Fault(f"type: turn {number} holds {other}, and only text is read.")
+        return Fault("type", f"turn {number} holds {other}, and only text is read.")
     text = checked(_parts(content), f"turn {number}")
     return text if isinstance(text, Fault) else Message(role=role, content=text)
 

@@ -40,6 +40,13 @@ def test_files_are_named_for_what_they_hold_and_are_one_subject(path: Path) -> N
     assert ast.get_docstring(ast.parse(text)), "says what it is for"
 
 
+def test_supervised_fine_tuning_is_read_from_top_to_bottom() -> None:
+    """No function of it is longer than a screen."""
+    tree = ast.parse((ROOT / "train" / "sft.py").read_text())
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    assert max((node.end_lineno or 0) - node.lineno + 1 for node in functions) < 60
+
+
 def test_no_path_of_a_machine_no_registry_and_no_secret_is_committed() -> None:
     """Nothing in the repository works only where it was written."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import MissingDependency, PairsmithError
+from schemas.files import sha256
 from schemas.progress import Progress, unseen
 from schemas.records import content_id
 from schemas.spec import TrainSettings
@@ -84,11 +84,7 @@ def hash_model(folder: Path) -> str:
             fix="A base model is a folder with config.json, *.safetensors and the tokenizer's files.",
         )
     files = sorted({*weights, *(path for pattern in _OTHER_FILES for path in folder.glob(pattern))})
-    digests = []
-    for path in files:
-        with path.open("rb") as opened:
-            digests.append((path.name, hashlib.file_digest(opened, "sha256").hexdigest()))
-    return content_id("model", digests)
+    return content_id("model", [(path.name, sha256(path)) for path in files])
 
 
 def compute_dtype(precision: str = "auto") -> Any:

@@ -177,7 +177,7 @@ def weighted(dataset: Dataset, weight: int) -> list[Row]:
     return [row for row in dataset.train for _ in range(weight if row["pair_id"] in dataset.edited else 1)]
 
 
-def refuse_leaks(dataset: Dataset) -> None:
+def refuse_contaminated(dataset: Dataset) -> None:
     """Raises InputError if a training or validation row asks what the test asks. Equal is what has the same words;
     near-duplicates are the business of curation."""
     held_out = {_plain(text) for text in dataset.held_out}

@@ -37,7 +37,7 @@ from schemas.store import Store
 from schemas.store.latest import latest
 from train.base_model import Base, find_base
 from train.checks import Check, Checks, checks_for, checks_of
-from train.dataset import Data, Row, dataset_of, refuse_leaks
+from train.dataset import Data, Row, dataset_of, refuse_contaminated
 from train.intervals import Interval
 from train.interview import Answers, Interview, OpenTeacher
 from train.invented import detail_gates, invented_rate
@@ -107,7 +107,7 @@ def evaluate(
     )
     distinct = distinct_questions(_seeds_of(list(inputs), references))
     learned = dataset_of(rows)
-    refuse_leaks(replace(learned, held_out=[seed.asked for seed in distinct]))
+    refuse_contaminated(replace(learned, held_out=[seed.asked for seed in distinct]))
     shown = [_exemplar(row) for row in learned.train]
     project = Project(Path(), spec)
     plan = plan_evaluation(project, distinct[: spec.evaluate.max_seeds], trained, None, checks_of(checks), shown)

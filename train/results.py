@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -10,6 +9,7 @@ import orjson
 from pydantic import Field, ValidationError
 
 from schemas.errors import InputError
+from schemas.files import sha256
 from schemas.records import Artifact, Record
 from schemas.spec import TrainSettings
 
@@ -149,12 +149,6 @@ def read_record(path: Path, kind: type[R]) -> R | None:
 def weights_in(folder: Path) -> dict[str, str]:
     """The SHA-256 of every weight file below `folder`, by its path there."""
     return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*.safetensors"))}
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def refuse_changed(result: TrainResult) -> None:

@@ -28,7 +28,7 @@ from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
 from train.base_model import Base, find_base, load_chat, load_for_training, unpack_if_small
-from train.dataset import Data, Dataset, Row, dataset_of, refuse_leaks, usable, weighted
+from train.dataset import Data, Dataset, Row, dataset_of, refuse_contaminated, usable, weighted
 from train.mask import assert_completion_only, plain_preview
 from train.merge import chosen
 from train.model_card import model_card
@@ -85,9 +85,8 @@ def tune(
     one is measured. If the adapter is there already, it is returned and nothing is trained (`reused`). Blocks for
     minutes; a run that was killed goes on where its last checkpoint is. So does one that `asked` ends: the best weights
     until then are returned as an adapter of another id (`planned_steps`), or KeyboardInterrupt is raised if nothing was
-    learned yet. Raises InputError for rows that cannot be used
-    and a row that is in the test, NoWork when nothing was learned: no rows, no token with
-    loss, a loss that is not finite, or an adapter that is still zero.
+    learned yet. Raises InputError for rows that cannot be used and a row that is in the test, NoWork when nothing was
+    learned: no rows, no token with loss, a loss that is not finite, or an adapter that is still zero.
     """
     settings = settled(settings, base.folder, base.hash, out_dir)
     unsloth_backend.begin(settings)
@@ -96,7 +95,7 @@ def tune(
     if finished := read_result(folder):
         return finished.model_copy(update={"reused": True})
     chat = load_chat(base, settings.template_arguments)
-    refuse_leaks(dataset)
+    refuse_contaminated(dataset)
     start = _supervised(base, dataset, settings, out_dir, progress, asked) if settings.objective == "dpo" else None
     if start and start.planned_steps is not None:
         return start
@@ -118,15 +117,11 @@ def tune(
             shutil.rmtree(checkpoints, ignore_errors=True)
             raise
         result = result.model_copy(update={"left_out": result.left_out | long | also_long})
-        is_whole = result.planned_steps is None
-        if settings.method == "qlora" and merge and is_whole:
+        if settings.method == "qlora" and merge and result.planned_steps is None:
             gc.collect()  # of the trained model, which is as large as each that is merged
             result = result.model_copy(update={"merged": chosen(base, settings, partial, validation, progress)})
-        failpoint("mid_train")
-        result = result.model_copy(update={"weights": weights_in(partial)})
-        (partial / "README.md").write_text(model_card(result), encoding="utf-8")
-        write_result(partial, result)
-        if not is_whole:
+        result = _described(partial, result)
+        if result.planned_steps is not None:
             return _kept(partial, out_dir, result)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return result.model_copy(update={"folder": str(folder)})
@@ -148,6 +143,15 @@ def _room(out_dir: Path) -> Iterator[None]:
             why="The adapter was not saved; what was trained before the last whole checkpoint is kept.",
             fix="Free some space and run the same command again; it goes on from there.",
         ) from error
+
+
+def _described(partial: Path, result: TrainResult) -> TrainResult:
+    """The result with the hashes of its weights, written beside them with its card."""
+    failpoint("mid_train")
+    result = result.model_copy(update={"weights": weights_in(partial)})
+    (partial / "README.md").write_text(model_card(result), encoding="utf-8")
+    write_result(partial, result)
+    return result
 
 
 def _kept(partial: Path, out_dir: Path, result: TrainResult) -> TrainResult:
@@ -199,6 +203,26 @@ def _refuse_settings(settings: TrainSettings, dataset: Dataset) -> None:
             )
 
 
+def _trainer_of_rows(
+    model: Any, chat: Chat, dataset: Dataset, settings: TrainSettings, checkpoints: Path, log: LossLog
+) -> tuple[Any, tuple[int, tuple[str, ...], dict[str, Any]]]:
+    """The trainer of supervised fine-tuning, with the mask of every row checked, and as `trainer_of_preferences` what
+    it learns: tokens, some masks, and how many rows there are."""
+    from train.trainer import adapter_trainer
+
+    rows = weighted(dataset, settings.edited_weight)
+    trainer = adapter_trainer(model, chat, replace(dataset, train=rows), settings, checkpoints, log)
+    learned_tokens = _check_masks(chat, rows, trainer.train_dataset)
+    _check_masks(chat, dataset.validation, trainer.eval_dataset or ())
+    shown = [trainer.train_dataset[index] for index in range(min(_SHOWN_MASKS, len(dataset.train)))]
+    masks = tuple(plain_preview(chat.tokenizer, row["input_ids"], row["labels"]) for row in shown)
+    return trainer, (
+        learned_tokens,
+        masks,
+        {"train_rows": len(dataset.train), "validation_rows": len(dataset.validation)},
+    )
+
+
 def _train(
     base: Base,
     chat: Chat,
@@ -212,7 +236,7 @@ def _train(
     """Load, check the mask of what TRL made of the rows, train, check that something was learned, save."""
     from transformers import set_seed
 
-    from train.trainer import adapter_trainer, curve_of, memory, train
+    from train.trainer import curve_of, memory, train
 
     started = time.monotonic()
     set_seed(settings.seed)
@@ -220,16 +244,10 @@ def _train(
     if four_bit_layers and settings.backend == "trl":
         unpack_if_small(model)
     if settings.objective == "sft":
-        rows = weighted(dataset, settings.edited_weight)
-        trainer = adapter_trainer(model, chat, replace(dataset, train=rows), settings, checkpoints, log)
-        learned_tokens = _check_masks(chat, rows, trainer.train_dataset)
-        _check_masks(chat, dataset.validation, trainer.eval_dataset or ())
-        shown = [trainer.train_dataset[index] for index in range(min(_SHOWN_MASKS, len(dataset.train)))]
-        masks = tuple(plain_preview(chat.tokenizer, row["input_ids"], row["labels"]) for row in shown)
-        facts: dict[str, Any] = {"train_rows": len(dataset.train), "validation_rows": len(dataset.validation)}
+        trainer, prepared = _trainer_of_rows(model, chat, dataset, settings, checkpoints, log)
     else:
         trainer, prepared = trainer_of_preferences(model, chat, dataset, settings, checkpoints, log, start)
-        learned_tokens, masks, facts = prepared
+    learned_tokens, masks, facts = prepared
     train(trainer, checkpoints)
     curve, validation = curve_of(trainer.state)
     name, state = adapter_id(dataset, settings, base.hash), trainer.state
@@ -237,9 +255,8 @@ def _train(
     is_whole = state.global_step >= state.max_steps or not log.ended
     if not is_whole and not _moved(trainer.model):
         raise KeyboardInterrupt
-    _refuse_no_learning(
-        trainer.model, [*(step.loss for step in curve), *(measured.loss for measured in validation)], len(curve)
-    )
+    losses = [*(step.loss for step in curve), *(measured.loss for measured in validation)]
+    _refuse_no_learning(trainer.model, losses, len(curve))
     _save(trainer.model, chat, base, folder)
     return TrainResult(
         adapter_id=name if is_whole else content_id("adapter", [name, "ended", kept_step or state.global_step]),

@@ -22,7 +22,7 @@ from train.metrics import MODES, TUNED, Comparison, Evaluation, Mode, SystemResu
 
 Decision = Literal["ship", "do not ship", "not enough evidence"]
 FineTune = Literal["fine-tune", "do not fine-tune", "not enough evidence"]
-Standing = Literal["better", "worse", "tie", "unclear", "few", "not measured"]
+Relation = Literal["better", "worse", "tie", "unclear", "few", "not measured"]
 
 PROMPTED = frozenset({"base", "few-shot", "retrieval"})
 TIE, AT_MOST = 0.05, 0.10
@@ -49,10 +49,10 @@ class Verdict(Record):
 def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> Verdict:
     """The verdict; `ship_at` is the pass rate that the tuned model must have at least (`evaluate.ship_at`)."""
     rivals = [system for system in evaluation.systems if PROMPTED & {*system.names} and TUNED not in system.names]
-    standings = [(system, standing(evaluation, system)) for system in rivals]
-    fine_tune = _fine_tune([how for _, how in standings])
-    because = [_against(evaluation, system, how) for system, how in standings]
-    flips = [_flip(evaluation, system, how) for system, how in standings if how in _DECIDES[fine_tune]]
+    relations = [(system, relation(evaluation, system)) for system in rivals]
+    fine_tune = _fine_tune([how for _, how in relations])
+    because = [_against(evaluation, system, how) for system, how in relations]
+    flips = [_flip(evaluation, system, how) for system, how in relations if how in _DECIDES[fine_tune]]
     decision: Decision = "ship"
     if not _measured(evaluation.system(TUNED)):
         came = evaluation.system(TUNED).sampled.answered + evaluation.system(TUNED).greedy.answered
@@ -87,17 +87,17 @@ def _passes_nothing(evaluation: Evaluation) -> bool:
     return not tuned.sampled.passed + tuned.greedy.passed
 
 
-def standing(evaluation: Evaluation, other: SystemResult) -> Standing:
+def relation(evaluation: Evaluation, other: SystemResult) -> Relation:
     """Tuned against one system under both decodings: better or worse where one says so and none the opposite."""
-    each = {_standing(gap) for gap in _gaps(evaluation, other)} - {"not measured"}
+    each = {_relation(gap) for gap in _gaps(evaluation, other)} - {"not measured"}
     for one, opposite in (("better", "worse"), ("worse", "better")):
         if one in each:
             return "unclear" if opposite in each else one
-    order: tuple[Standing, ...] = ("unclear", "few", "tie")
+    order: tuple[Relation, ...] = ("unclear", "few", "tie")
     return next((how for how in order if how in each), "not measured")
 
 
-def _standing(gap: Comparison) -> Standing:
+def _relation(gap: Comparison) -> Relation:
     outcome, interval = gap.outcome, gap.difference
     if outcome in ("better", "worse"):
         return outcome
@@ -108,14 +108,14 @@ def _standing(gap: Comparison) -> Standing:
     return "tie" if interval.estimate <= TIE or interval.high <= AT_MOST else "unclear"
 
 
-def _fine_tune(standings: Sequence[Standing]) -> FineTune:
-    if {"worse", "tie"} & {*standings}:
+def _fine_tune(relations: Sequence[Relation]) -> FineTune:
+    if {"worse", "tie"} & {*relations}:
         return "do not fine-tune"
-    return "fine-tune" if standings and {*standings} == {"better"} else "not enough evidence"
+    return "fine-tune" if relations and {*relations} == {"better"} else "not enough evidence"
 
 
-# The standings that a verdict hangs on, so that would flip it.
-_DECIDES: dict[FineTune, frozenset[Standing]] = {
+# The relations that a verdict hangs on, so that would flip it.
+_DECIDES: dict[FineTune, frozenset[Relation]] = {
     "fine-tune": frozenset({"better"}),
     "do not fine-tune": frozenset({"worse", "tie"}),
     "not enough evidence": frozenset({"unclear", "few", "not measured"}),
@@ -127,7 +127,7 @@ def _gaps(evaluation: Evaluation, other: SystemResult) -> list[Comparison]:
     return [gap for gap in gaps if gap is not None]
 
 
-def _against(evaluation: Evaluation, other: SystemResult, how: Standing) -> str:
+def _against(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
     numbers = _numbers(_gaps(evaluation, other))
     inputs = "is 1 test input" if evaluation.seeds == 1 else f"are {evaluation.seeds} test inputs"
     sentences = {
@@ -141,7 +141,7 @@ def _against(evaluation: Evaluation, other: SystemResult, how: Standing) -> str:
     return sentences[how]
 
 
-def _flip(evaluation: Evaluation, other: SystemResult, how: Standing) -> str:
+def _flip(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
     gaps = [gap for gap in _gaps(evaluation, other) if gap.shown is not None]
     if how == "not measured":
         return _WHOLE.format(other.label)

@@ -30,16 +30,14 @@ class Disagreement(NamedTuple):
     why: Reason
 
 
-def disagreements(
-    reviews: Mapping[str, Sequence[Review]], pairs: Iterable[Pair], *, simulated: bool = False
-) -> list[Disagreement]:
+def disagreements(reviews: Mapping[str, Sequence[Review]], pairs: Iterable[Pair]) -> list[Disagreement]:
     """The pairs that wait for an adjudicator, in the order given."""
     waiting = []
     for pair in pairs:
         own = reviews.get(pair.id, ())
-        decision = decide(own, pair, simulated=simulated)
+        decision = decide(own, pair)
         if decision and decision.verdict == "undecided":
-            waiting.append(Disagreement(pair, tuple(current_answers(own, simulated=simulated)), decision.why))
+            waiting.append(Disagreement(pair, tuple(current_answers(own)), decision.why))
     return waiting
 
 

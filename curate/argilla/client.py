@@ -182,12 +182,9 @@ class Argilla:
         datasets: list[Json] = self.call("GET", "me/datasets", params={"workspace_id": workspace})["items"]
         return datasets
 
-    def _dataset(self, name: str) -> Json | None:
-        return next((dataset for dataset in self.datasets() if dataset["name"] == name), None)
-
     def queue(self, name: str) -> Queue | None:
         """The published dataset of that name. Nothing is changed."""
-        dataset = self._dataset(name)
+        dataset = next((dataset for dataset in self.datasets() if dataset["name"] == name), None)
         return self.queue_of(dataset) if dataset and dataset["status"] == "ready" else None
 
     def queues(self, project: str | None, names: Collection[str]) -> list[Queue]:
@@ -221,7 +218,7 @@ class Argilla:
 
     def bring_up_to_date(self, queue: Queue, project: str, guidelines: str, min_submitted: int) -> None:
         """Say on the page what the spec says now, and that the queue is this project's."""
-        wanted = _with_mark(guidelines)
+        wanted = f"{guidelines}\n{MARK}\n"
         changes: Json = {}
         if queue.guidelines != wanted:
             changes["guidelines"] = wanted
@@ -347,10 +344,6 @@ def mark_of(dataset: Json) -> Json:
 def claim(mark: Json) -> str:
     """The mark of a queue that is being made, for its guidelines: a draft can have it from its first moment."""
     return f"<!-- made by pairsmith {json.dumps(mark)} -->"
-
-
-def _with_mark(guidelines: str) -> str:
-    return f"{guidelines}\n{MARK}\n"
 
 
 def _failure(answer: Any) -> str:

@@ -159,10 +159,10 @@ def up(
         ) from error
 
 
-def foreseen(home: Path | None = None) -> None:
+def foreseen() -> None:
     """Raises ReviewError for what keeps `up` from starting a server as it was the last time, as far as a moment tells:
     the disk is full, another program has its port. Nothing is made, and nothing is said of a server that runs."""
-    home = (home or default_home()).absolute()
+    home = default_home().absolute()
     if _supervised(home):
         return
     there = next(folder for folder in (home, *home.parents) if folder.is_dir())

@@ -12,7 +12,7 @@ from curate.gates.facts import CONTACT, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.names import titled_behind
-from curate.gates.personal import SECRET, entropy, personal
+from curate.gates.personal import SECRET, accounts, entropy
 from curate.gates.phrases import either, says, words_of
 from schemas.records import Pair
 
@@ -49,8 +49,7 @@ def contacts(pair: Pair, input_language: str = "en") -> Judgement:
         known = re.sub(r"\D", "", contact) in digits if kind == "phone" else fold(contact) in given
         if not known and not (kind == "phone" and is_date(contact)):
             return rejected("invented_contact", f"the input does not say {quote(contact)}")
-    accounts = (piece for kind, piece in personal(text) if kind in ("card", "iban"))
-    if account := next((piece for piece in accounts if re.sub(r"\D", "", piece) not in digits), ""):
+    if account := next((piece for _, piece in accounts(text) if re.sub(r"\D", "", piece) not in digits), ""):
         return rejected("invented_contact", f"the input does not say {quote(account[:6] + '…')}")
     return passed("no contact of its own")
 

@@ -77,7 +77,7 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
     if not content:
         return passed("the input has no content words to keep")
     gone = [word for word in content if word not in vocabulary]
-    compounds = joined(pair.input, vocabulary) if gone else set()
+    compounds = joined(gone, pair.input, vocabulary) if gone else set()
     gone = [word for word in gone if word not in compounds]
     share = 1 - len(gone) / len(content)
     if part := _lost_parts(pair, vocabulary, language):

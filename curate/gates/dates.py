@@ -17,12 +17,13 @@ _IN_FIGURES = re.compile(
     r"|(?P<first>\d{1,2})(?P<mark>[./-])(?P<second>\d{1,2})(?:(?P=mark)(?:\d{4}|\d\d))?(?P<dot>\.?))(?![\d:/]|[.,-]\d)"
     r"|(?P<month>\d{1,2}) ?[月월] ?(?P<day>\d{1,2}) ?[日일号]"
 )
+_DIGIT = re.compile(r"\d")
 _MAY_BE_DATE = re.compile(r"\d(?:[./-]\d| ?[月월])")  # it stands in every date in figures
 
 
 def days_named(text: str, language: str) -> list[tuple[str, set[Day]]]:
     """Each date of a text as written, and the days it may be: `3/4` is two in English, `3.4.` one."""
-    if not any(map(str.isdigit, text)):
+    if not _DIGIT.search(text):
         return []
     folded = fold(text)
     found = [(written, {(day, month)}) for written, day, month in dates_named(folded, language)]

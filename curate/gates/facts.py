@@ -35,9 +35,16 @@ _NEAR = 4  # tokens between a number and the word that it belongs to
 
 
 @cache
-def _of_pictures() -> re.Pattern[str]:
+def _of_pictures() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What is told of a camera, and what stands in all of it."""
     units = "|".join(sorted(words_of("picture"), key=len, reverse=True))
-    return re.compile(rf"\b\d+(?:\.\d+)? ?(?:{units})\b|\bf ?/ ?\d+(?:\.\d+)?")
+    told = rf"\b\d+(?:\.\d+)? ?(?:{units})\b|\bf ?/ ?\d+(?:\.\d+)?"
+    return re.compile(told), re.compile(rf"\d ?(?:{units})\b")
+
+
+def _without_lenses(text: str) -> str:
+    told, may_tell = _of_pictures()
+    return told.sub(" ", text) if "/" in text or may_tell.search(text) else text
 
 
 def invented(pair: Pair, language: str = "en", input_language: str | None = None) -> Judgement:
@@ -68,7 +75,7 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
         return passed("no number of its own")
     text = CONTACT.sub(" ", pair.output) if _MAY_BE_CONTACT.search(pair.output) else pair.output
     text = description_of(text if text.isascii() else _FORMULA.sub(" ", text))
-    for number in in_digits(_of_pictures().sub(" ", text)):
+    for number in in_digits(_without_lenses(text)):
         if not number.forms & {"0", "1"} and number not in told:
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
     for date, day, month in dates_named(fold(text), language):
@@ -142,6 +149,8 @@ def _other_one_behind(before: str, after: str, language: str) -> tuple[str, str]
 
 def _behind(text: str, language: str) -> dict[str, str]:
     """Each number that stands behind a word of `instead`, at most one word between, with the words."""
+    if not says(language, "instead", text):
+        return {}
     found = (_NUMBER_BEHIND.match(text, word.end()) for word in any_of(language, "instead").finditer(text))
     return {match[1]: text[max(0, match.start() - 12) : match.end()].strip() for match in found if match}
 
@@ -223,7 +232,7 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     before, after, spoken = fold(pair.input), fold(pair.output), input_language or language
     if says(spoken, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
         return rejected("lost_question", "the input is to ask something, the output does not")
-    asked = _ASKED.search(before) or says(spoken, "asked", before)
+    asked = (_ASKS.search(before) and _ASKED.search(before)) or says(spoken, "asked", before)
     if asked and not (_ASKS.search(after) or says(language, "asks", after)):
         return rejected("lost_question", "the input asks something, the output does not")
     translated = spoken != language
@@ -251,8 +260,9 @@ def _flipped(before: str, after: str, language: str) -> str:
     """A word right behind a denial of one text that the other says, only in clauses that deny nothing."""
     stem = stem_of(language)
     denials, denied, surely = (any_of(language, name) for name in ("denies", "negated", "negation"))
-    clauses = [clause for clause in _CLAUSE.split(after) if clause.strip()]
-    for denial in denials.finditer(before):
+    denies = says(language, "denies", before)
+    clauses = [clause for clause in _CLAUSE.split(after) if clause.strip()] if denies else []
+    for denial in denials.finditer(before) if denies else ():
         behind = _CLAUSE.split(before[denial.end() :], maxsplit=1)[0]
         word = next((w for w in words(behind)[:4] if len(w) > 3 and w not in lexicon(language).stop), "")
         root = stem(word) if word else ""

@@ -38,6 +38,7 @@ class Frame(NamedTuple):
     lists: tuple[str, ...]
     unless: str = ""
     apart: bool = False
+    words: frozenset[str] = frozenset()  # `lists`, for a look at what a text may say
 
 
 class Found(NamedTuple):
@@ -52,13 +53,17 @@ def framed(gate: str, text: str, given: str, language: str) -> Found | None:
     if not phrases(language).known:
         return None
     codes = (language,) if language == "en" else (language, "en")
+    every = frozenset().union(*(may_say(code)(text) for code in codes))
+    uncertain = _CUT if len(text) > _START else _JOINED
     said: dict[str, list[tuple[str, str, frozenset[str]]]] = {}  # of a place its texts, and the lists they may say
     for row in _frames().get(gate, ()):
+        if not (every >= row.words or row.place in uncertain):
+            continue
         if row.place not in said:
             found = _found(row.place, text)
-            said[row.place] = [(place, code, may_say(code)(place)) for place in found for code in codes]
+            said[row.place] = [(place, code, frozenset(may_say(code)(place))) for place in found for code in codes]
         for place, code, lists in said[row.place]:
-            if lists.issuperset(row.lists) and (quoted := _filled(row, place, given, code)):
+            if lists >= row.words and (quoted := _filled(row, place, given, code)):
                 return Found(row.code, quoted)
     return None
 
@@ -86,7 +91,7 @@ def _filled(row: Frame, place: str, given: str, language: str) -> str:
 def _frames() -> dict[str, list[Frame]]:
     frames: dict[str, list[Frame]] = {}
     for row in frames_of():
-        frame = Frame(**{**row, "lists": tuple(row["lists"])})
+        frame = Frame(**{**row, "lists": tuple(row["lists"]), "words": frozenset(row["lists"])})
         frames.setdefault(frame.gate, []).append(frame)
     return frames
 
@@ -243,6 +248,9 @@ def _choice(text: str) -> Iterator[str]:
 
 _BEHIND = re.compile(r"(?<=\S)\s*[(\uff08]([^()\uff08\uff09\n]{8,300})[)\uff09]\W*\Z")
 _BRACKET = re.compile(r"(?m)(?<=\S)[ \u3000]?[(\uff08]([^()\uff08\uff09\n]{3,60})[)\uff09]\W*$")
+# Places that may say what the whole text does not: of lines that are joined anew, or cut inside of a word.
+_JOINED = frozenset(("before",))
+_CUT = _JOINED | {"start", "end", "choice"}
 _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "title": _title,
     "opening": _opening,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Literal, NamedTuple
@@ -69,10 +69,18 @@ def _flag(gate: Gate, pair: Pair) -> Judgement:
 
 def safely(step: GateStep, pair: Pair) -> Judgement:
     """What the gate says; one that raises gives `keep=None` and `crashed: ...`: the row waits."""
-    try:
-        return step.judge(pair)
-    except Exception as error:
-        return crashed(f"{type(error).__name__}: {error}")
+    return safely_all(step, (pair,))[0]
+
+
+def safely_all(step: GateStep, pairs: Iterable[Pair]) -> list[Judgement]:
+    """`safely` of each pair."""
+    judge, said = step.judge, list[Judgement]()
+    for pair in pairs:
+        try:
+            said.append(judge(pair))
+        except Exception as error:
+            said.append(crashed(f"{type(error).__name__}: {error}"))
+    return said
 
 
 def crashed(sentence: str) -> Judgement:
@@ -91,7 +99,10 @@ def sides(pair: Pair) -> tuple[tuple[Side, str], ...]:
 
     A person's own terse seed is never judged by its form: it is what users type.
     """
-    origin = pair.origin
-    if origin.by == "generated" and origin.generator == "backward":
-        return (("output", pair.output), ("input", pair.input))
-    return (("output", pair.output),)
+    known: tuple[tuple[Side, str], ...] = pair.__dict__.get("_sides", ())
+    if not known:  # every gate asks; a pair never changes
+        origin, known = pair.origin, (("output", pair.output),)
+        if origin.by == "generated" and origin.generator == "backward":
+            known = (("output", pair.output), ("input", pair.input))
+        pair.__dict__["_sides"] = known
+    return known

@@ -76,7 +76,7 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
     return passed("nothing speaks against it" if score is None else f"{code} has {score:.0%}", score)
 
 
-_SEGMENT_END = re.compile(r"(?<=[.!?…。！？।؟])\s*|\n+")
+_SEGMENTS = re.compile(r"([^.!?…。！？।؟\n]*[.!?…。！？।؟])\s*|([^.!?…。！？।؟\n]+)")
 _LATIN_RUN = re.compile(r"(?:\b[a-zß-ÿ][A-Za-zÀ-ÿ'\u2019]*[ ,]*){4,}")
 _ALL_LATIN, _LINK = 12, re.compile(r"://|[@_<>=\\$]")  # letters of a text that has none of its script, no name or code
 _SEGMENT, _SHORT = 35, 10  # letters of a sentence, and of a whole text
@@ -113,7 +113,7 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
                 return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(piece)}")
         if piece := _foreign_run(text, wanted, given) or _slip(text, wanted, "" if translated else given):
             return rejected("mixed_language", f"the {side} text goes over into {quote(piece)}")
-        for segment in (text, *_SEGMENT_END.split(text)):
+        for segment in (text, *(marked or bare for marked, bare in _SEGMENTS.findall(text))):
             if len(segment) < 8 or (segment is not text and segment.isascii() and len(segment) < _SEGMENT):
                 continue
             letters = _letters(segment)
@@ -121,7 +121,7 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
                 continue
             if foreign := _foreign_script(letters, wanted, least=_SEGMENT):
                 return rejected("mixed_language", f"the {side} text goes over into {foreign.lower()}: {quote(segment)}")
-            if len(letters) < (_SHORT if segment is text else _SEGMENT) or not any(map(str.islower, letters)):
+            if len(letters) < (_SHORT if segment is text else _SEGMENT) or not _has_lower(letters):
                 continue
             if (segment is not text and _has_stop_words(segment, wanted)) or _speaks(segment, wanted, 3):
                 continue
@@ -236,6 +236,10 @@ def _letters(text: str) -> str:
     if text.isascii():
         return text.encode().translate(None, _NO_LETTERS).decode()
     return "".join(filter(str.isalpha, text))
+
+
+def _has_lower(letters: str) -> bool:
+    return not letters.isupper() if letters.isascii() else any(map(str.islower, letters))
 
 
 _NO_LETTERS = bytes(number for number in range(128) if not chr(number).isalpha())

@@ -77,7 +77,7 @@ def _unknown_party(text: str, other: str, language: str) -> str:
 def _changed_name(before: str, after: str, language: str) -> tuple[str, str] | None:
     """A name inside of a sentence that the output lost, and one that it has instead; None where more or fewer changed,
     in German, and where words have capitals for another reason."""
-    if language == "de" or _in_title_case(before) or _in_title_case(after):
+    if language == "de":
         return None
     given, told = fold(before), fold(after)
     known = filler(language)
@@ -85,8 +85,10 @@ def _changed_name(before: str, after: str, language: str) -> tuple[str, str] | N
     new = {
         n for n in _ONE_NAME.findall(after) if n[0].isupper() and fold(n)[:_ROOT] not in given and fold(n) not in known
     }
-    days = {name for name in new if says_a_day(fold(name), language)}
-    return (lost.pop(), new.pop()) if len(lost) == len(new) == 1 and not days else None
+    if not len(lost) == len(new) == 1 or _in_title_case(before) or _in_title_case(after):
+        return None
+    changed = lost.pop(), new.pop()
+    return None if says_a_day(fold(changed[1]), language) else changed
 
 
 _ONE_NAME = re.compile(r" (?<=[^\W\d_,] )([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}(?!\w))")

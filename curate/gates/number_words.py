@@ -14,14 +14,14 @@ from functools import cache, lru_cache
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.number import Number
 from curate.gates.phrases import Lexicon, lexicon, says
-from curate.gates.phrases.holding import finder, spelt
+from curate.gates.phrases.holding import matches, placer, spelt
 from curate.gates.words import words
 
 _TOLD = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 1500, 10_000, 100_000, 1_000_000)
 _ORDINALS = range(1, 32)
 _DIGITS = "〇一二三四五六七八九零"  # from 0 to 9, and another 0
 _RUNS = re.compile(f"[{_DIGITS}]{{2,}}")
-_UNSPACED = ("zh", "ja", "ko")
+_UNSPACED, _DIGIT = ("zh", "ja", "ko"), re.compile(r"\d")
 
 
 def numbers_told(folded: str, language: str) -> set[str]:
@@ -31,17 +31,26 @@ def numbers_told(folded: str, language: str) -> set[str]:
     only begins like a number counts too.
     """
     values, pattern = _table(language)
-    if pattern is None or not (_begun(language)(folded) or any(map(folded.__contains__, _DIGITS))):
+    if pattern is None:
         return set()
-    years = {"".join(str(_DIGITS.index(digit) % 10) for digit in run) for run in _RUNS.findall(folded)}
-    return years | {value for found in pattern.findall(folded.replace("-", " ")) for value in values[found]}
+    begun, runs = _begun(language)(folded), () if folded.isascii() else _RUNS.findall(folded)
+    years = {"".join(str(_DIGITS.index(digit) % 10) for digit in run) for run in runs}
+    if not begun:
+        return years
+    plain = folded.replace("-", " ")
+    told = matches(pattern, plain, (start for _, start, _ in begun)) if _alone(language) else pattern.finditer(plain)
+    return years | {value for found in told for value in values[found[1]]}
 
 
 @cache
-def _begun(language: str) -> Callable[[str], frozenset[str]]:
-    """To find in a text what a number or a month in words begins with."""
-    alone = language not in _UNSPACED and lexicon(language).before == Lexicon().before
-    return finder((spelt(f"{phrase}*", alone=alone) for phrase in _table(language)[0]), words=True)
+def _begun(language: str) -> Callable[[str], list[tuple[int, int, int]]]:
+    """To find in a text what a number or a month in words begins with, and where."""
+    return placer(list({spelt(f"{phrase}*", alone=_alone(language)) for phrase in _table(language)[0]}))
+
+
+def _alone(language: str) -> bool:
+    """Whether no letter stands before a word."""
+    return language not in _UNSPACED and lexicon(language).before == Lexicon().before
 
 
 def has_number_words(language: str) -> bool:
@@ -52,7 +61,7 @@ def has_number_words(language: str) -> bool:
 def dates_named(folded: str, language: str) -> Iterator[tuple[str, str, str]]:
     """Each day beside a month's name in a folded text in `language`: `1 october`, as written, the day and the month."""
     months, pattern = _dates(language)
-    if pattern is None or not any(map(folded.__contains__, months)) or not any(map(str.isdigit, folded)):
+    if pattern is None or not _DIGIT.search(folded) or not any(map(folded.__contains__, months)):
         return
     for match in pattern.finditer(folded):
         yield match[0], (match["day"] or match["after"]).lstrip("0"), months[match["month"] or match["first"]]
@@ -75,7 +84,9 @@ def weekday_made_up(folded: str, given: str, language: str, input_language: str)
     """A day of the week in a folded text that another one does not name, in full or in the letters it begins with;
     empty if there is none, or if that one tells days in other words."""
     days, pattern = _days(language)
-    if pattern is None or not (found := {days[name]: name for name in pattern.findall(folded)}):
+    if pattern is None or not any(map(folded.__contains__, days)):
+        return ""
+    if not (found := {days[name]: name for name in pattern.findall(folded)}):
         return ""
     before, _ = _days(input_language)
     told = {day for name, day in before.items() if name in given}
@@ -106,7 +117,17 @@ def in_figures(text: str, language: str) -> str:
     folded, (values, pattern) = fold(text), _spelt(language)
     if pattern is None or values.keys().isdisjoint(words(text)):
         return folded
-    return pattern.sub(lambda found: values[found[0].replace("-", " ")], folded)
+    told, end = list[str](), 0
+    for found in matches(pattern, folded, (start for _, start, _ in _placed(language)(folded))):
+        told += folded[end : found.start()], values[found[0].replace("-", " ")]
+        end = found.end()
+    return "".join((*told, folded[end:]))
+
+
+@cache
+def _placed(language: str) -> Callable[[str], list[tuple[int, int, int]]]:
+    """To find where a cardinal may stand in a text."""
+    return placer(list({spelt(word, alone=True) for word in _spelt(language)[0]}))
 
 
 @cache

@@ -21,7 +21,7 @@ _CODE_LETTERS = "a-zµß-öø-ɏͰ-ԯա-և"
 _DIGITS = re.compile(r"(?P<number>\d+(?:[.,]\d+)*)(?P<tail>[^\W\d_]*)")
 _is_code_letter = re.compile(f"[{_CODE_LETTERS}]").match
 _LETTERS = re.compile(r"[^\W\d_]+")
-_LIST_NUMBER = re.compile(r"(?m)^\s*\d{1,2}[.)]\s")
+_LIST_NUMBER, _MAY_LIST = re.compile(r"(?m)^\s*\d{1,2}[.)]\s"), re.compile(r"\d[.)]\s")
 
 
 def required(text: str, language: str = "en") -> list[Number]:
@@ -32,7 +32,7 @@ def required(text: str, language: str = "en") -> list[Number]:
     ones, and days of a month such as `24.12`.
     """
     known = lexicon(language)
-    folded = _LIST_NUMBER.sub(" ", _folded(text))
+    folded = _unnumbered(text)
     in_digits = [
         n
         for n in _in_digits(folded)
@@ -106,6 +106,12 @@ def _folded(text: str) -> str:
     return folded if folded.isascii() else re.sub(r"\d", lambda digit: str(unicodedata.digit(digit[0])), folded)
 
 
+def _unnumbered(text: str) -> str:
+    """`_folded`, without the numbers of a list."""
+    folded = _folded(text)
+    return _LIST_NUMBER.sub(" ", folded) if _MAY_LIST.search(folded) else folded
+
+
 # How digits are grouped differs by language: 1 200, 1'200 and 1.200 are 1200 for all that a translation may do to it.
 _GROUPED = re.compile("(?<=\\d)[ \u00a0\u202f\u2009'\u2019](?=\\d{3}(?!\\d))")
 
@@ -131,13 +137,15 @@ def _scale_words() -> re.Pattern[str]:
 
 def _scale(after: str) -> int:
     """The zeros of the word of scale that a folded text begins with."""
+    if not after[1 if after[:1] in (" ", "\u00a0", "-") else 0 :][:1].isalpha():
+        return 0
     found = _scale_words().match(after)
     return int((found.lastgroup or "n0")[1:]) if found else 0
 
 
 def in_digits(text: str) -> tuple[Number, ...]:
     """The numbers that `text` writes in digits, without the numbering of a list."""
-    return _in_digits(_LIST_NUMBER.sub(" ", _folded(text)))
+    return _in_digits(_unnumbered(text))
 
 
 def in_words(text: str, language: str) -> tuple[Number, ...]:
@@ -165,19 +173,19 @@ def _read_digits(folded: str) -> Iterator[Number]:
         forms = set(_values(number, parts))
         if (zeros := _SHORT_SCALES.get(tail)) and len(parts) <= 2:
             forms.add(_plain(parts[0] + (parts[1] if parts[1:] else "").ljust(zeros, "0")))
-        if (zeros := _SCALES.get(tail[:1]) or _scale(folded[match.end() : match.end() + 12])) and len(parts) <= 2:
+        after = folded[match.end() : match.end() + 12]
+        if (zeros := _SCALES.get(tail[:1]) or _scale(after)) and len(parts) <= 2:
             fraction = parts[1] if len(parts) == 2 else ""
             forms.add(_plain(parts[0] + fraction.ljust(zeros, "0")))
         if tail == "s" and len(number) in (2, 4):
             forms |= {number[-2:], "19" + number[-2:]}
-        forms |= _clock(number, tail, folded[match.end() : match.end() + 5], folded[start - 1 : start] if start else "")
+        if len(number) <= 2 or "." in number:
+            forms |= _clock(number, tail, after[:5], folded[start - 1 : start] if start else "")
         yield Number(folded[start:end] if letters else number, frozenset(forms), letters)
 
 
 def _clock(number: str, tail: str, after: str, before: str) -> set[str]:
     """The hour on the other clock: `2pm` and `2 p.m.` are also 14, `14:00` is also 2; full minutes need not be told."""
-    if len(number) > 2 and "." not in number:
-        return set()
     if before == ":" and number == "00":
         return {"0"}
     if (time := _TIME.fullmatch(number)) and (tail in words_of("afternoon") or _afternoon().match(after)):

@@ -70,11 +70,13 @@ def personal(text: str) -> Iterator[tuple[str, str]]:
     sentence or it looks random. Not covered: names, postal addresses, dates of birth, numbers of persons; numbers
     written another way; a password in a sentence of its own.
     """
-    for pattern, kind, holds in ((_IBAN, "iban", _is_iban), (_CARD, "card", _is_card), (_ADDRESS, "ip", _is_public)):
-        for match in pattern.finditer(text):
-            if holds(match[0]) and not (kind == "ip" and _told_by("versions", text, match.start())):
-                yield kind, match[0]
-                text = text.replace(match[0], " ")
+    for kind, number in accounts(text):
+        yield kind, number
+        text = text.replace(number, " ")
+    for match in _ADDRESS.finditer(text):
+        if _is_public(match[0]) and not _told_by("versions", text, match.start()):
+            yield "ip", match[0]
+            text = text.replace(match[0], " ")
     for match in SECRET.finditer(text):
         yield "secret", match[0]
         text = text.replace(match[0], " ")
@@ -91,6 +93,15 @@ def personal(text: str) -> Iterator[tuple[str, str]]:
         if not is_date(number) and _many(number) and not any(number in other or other in number for other in taken):
             taken.append(number)
             yield "phone", number
+
+
+def accounts(text: str) -> Iterator[tuple[str, str]]:
+    """The accounts and the cards among what `personal` gives, which come first there."""
+    for pattern, kind, holds in ((_IBAN, "iban", _is_iban), (_CARD, "card", _is_card)):
+        for match in pattern.finditer(text):
+            if holds(match[0]):
+                yield kind, match[0]
+                text = text.replace(match[0], " ")
 
 
 def _is_secret(match: re.Match[str]) -> bool:

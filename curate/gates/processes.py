@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from curate.gates.folding import REMEMBERED
-from curate.gates.judgement import Gate, GateStep, Judgement, safely
+from curate.gates.judgement import Gate, GateStep, Judgement, safely_all
 from schemas.cores import cores
 from schemas.errors import PairsmithError
 from schemas.records import Pair
@@ -115,7 +115,7 @@ def _judgements(gates: Sequence[GateStep], pairs: Sequence[Pair | str]) -> Itera
             Pair.model_validate_json(given) if isinstance(given, str) else given
             for given in pairs[first : first + _IN_A_ROW]
         ]
-        yield from zip(*([safely(gate, pair) for pair in some] for gate in gates), strict=True)
+        yield from zip(*(safely_all(gate, some) for gate in gates), strict=True)
 
 
 def _travels(gate: Gate) -> bool:

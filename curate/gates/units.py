@@ -1,6 +1,6 @@
 """Quantities in a text: a number and its unit or currency, by the Unicode CLDR tables of Babel.
 
-list(quantities("5 pounds", "en")) == [({"5"}, {"mass-pound", "GBP"}, "5 pounds")]
+quantities("5 pounds", "en") == (({"5"}, {"mass-pound", "GBP"}, "5 pounds"),)
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 
-from curate.gates.folding import fold, unaccented
+from curate.gates.folding import REMEMBERED, fold, unaccented
 from curate.gates.number_words import in_figures
 from curate.gates.numbers import in_digits
 from curate.gates.phrases import either, units_of
@@ -26,7 +26,7 @@ energy-kilocalorie energy-kilojoule energy-kilowatt-hour frequency-hertz frequen
 frequency-gigahertz pressure-bar power-horsepower power-megawatt electric-volt electric-ampere speed-knot
 """
 _CURRENCIES = ("EUR", "USD", "GBP", "JPY", "CNY", "CHF", "RUB", "INR", "BRL", "PLN", "TRY", "KRW", "SEK", "CZK")
-_DIGIT = re.compile(r"\d")
+_DIGIT, _BEGINS = re.compile(r"\d"), re.compile(r"[\d$€£₹₺₩%]")
 _COUNTS = (1, 2, 5, 1.5)
 _LENGTHS = ("long", "short", "narrow")
 # Letters that are a unit behind a number in every text; others of two letters or less may be a word.
@@ -77,7 +77,7 @@ def changed_unit(before: str, after: str, language: str, input_language: str) ->
     before, after = in_figures(before, input_language), in_figures(after, language)
     if not (_DIGIT.search(after) and _DIGIT.search(before)):
         return None
-    given = list(quantities(before, input_language))
+    given = quantities(before, input_language)
     if not given:
         return None
     for forms, unit, written in quantities(after, language):
@@ -93,7 +93,7 @@ def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] 
     before, after = in_figures(before, language), in_figures(after, language)
     if len(_DIGIT.findall(before)) < 2 or not _DIGIT.search(after):
         return None
-    given, told = list(quantities(before, language)), list(quantities(after, language))
+    given, told = quantities(before, language), quantities(after, language)
     for forms, unit, written in given:
         here = [one for one in given if not one[1].isdisjoint(unit)]
         there = [one for one in told if not one[1].isdisjoint(unit)]
@@ -102,10 +102,21 @@ def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] 
     return None
 
 
-def quantities(text: str, language: str) -> Iterator[tuple[frozenset[str], frozenset[str], str]]:
+Quantity = tuple[frozenset[str], frozenset[str], str]
+
+
+@lru_cache(maxsize=REMEMBERED)
+def quantities(text: str, language: str) -> tuple[Quantity, ...]:
     """Each number with a unit: its plain forms, what the unit may be (`pounds` are two), both as written."""
-    names, behind = _table(language)
-    for match in behind.finditer(fold(text)):
+    return tuple(_quantities(fold(text), language))
+
+
+def _quantities(folded: str, language: str) -> Iterator[Quantity]:
+    (names, behind), end = _table(language), 0
+    for begun in _BEGINS.finditer(folded):  # where every match does: so most characters are passed over at once
+        if begun.start() < end or not (match := behind.match(folded, begun.start())):
+            continue
+        end = match.end()
         unit = names.get(match["unit"] or "") or frozenset((_BEFORE[match["sign"]],))
         for forms in _forms(match["number"] or match["signed"]):
             yield forms, unit, match[0].strip()

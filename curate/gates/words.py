@@ -186,9 +186,10 @@ class Vocabulary:
         return words
 
 
-def joined(text: str, vocabulary: Vocabulary) -> set[str]:
-    """The words of `text` that `vocabulary` writes as one with their neighbour: `light house` in `lighthouse`."""
-    neighbours = list(pairwise(words(without_options(text))))
+def joined(gone: Collection[str], text: str, vocabulary: Vocabulary) -> set[str]:
+    """The words of `text`, `gone` ones and their neighbours, that `vocabulary` writes as one with another: `light
+    house` in `lighthouse`."""
+    neighbours = [pair for pair in pairwise(words(without_options(text))) if pair[0] in gone or pair[1] in gone]
     there = vocabulary.inflected(map("".join, neighbours))
     return {word for pair in neighbours if "".join(pair) in there for word in pair} if there else there
 

@@ -38,12 +38,12 @@ class Agreement:
     high: float | None
 
 
-def agreement(reviews: Mapping[str, Sequence[Review]], *, simulated: bool = False, seed: int = 0) -> list[Agreement]:
+def agreement(reviews: Mapping[str, Sequence[Review]]) -> list[Agreement]:
     """Every measure of every question, on the rows with at least two annotators' current answers (an adjudicator's is
     not one of them)."""
     names = display_names(reviews)
     answers = {
-        id_: {names[r.reviewer]: r for r in current_answers(own, simulated=simulated) if r.role == "annotator"}
+        id_: {names[r.reviewer]: r for r in current_answers(own) if r.role == "annotator"}
         for id_, own in reviews.items()
     }
     shared = {id_: by for id_, by in sorted(answers.items()) if len(by) > 1}
@@ -56,21 +56,21 @@ def agreement(reviews: Mapping[str, Sequence[Review]], *, simulated: bool = Fals
         questions[f"reason {reason}"] = {
             id_: {name: "yes" if reason in r.reasons else "no" for name, r in by.items()} for id_, by in shared.items()
         }
-    return [measure for question, by_row in questions.items() for measure in _measures(question, by_row, seed)]
+    return [measure for question, by_row in questions.items() for measure in _measures(question, by_row)]
 
 
-def _measures(question: str, by_row: Answers, seed: int) -> list[Agreement]:
+def _measures(question: str, by_row: Answers) -> list[Agreement]:
     names = tuple(sorted({name for by in by_row.values() for name in by}))
     rows = list(by_row.values())
-    measures = [_agreement(question, "Krippendorff's alpha", names, rows, _alpha, seed)]
+    measures = [_agreement(question, "Krippendorff's alpha", names, rows, _alpha)]
     for pair in combinations(names, 2):
         both = [{name: by[name] for name in pair} for by in rows if set(pair) <= set(by)]
         if both:
-            measures.append(_agreement(question, "Cohen's kappa", pair, both, _cohen(pair), seed))
+            measures.append(_agreement(question, "Cohen's kappa", pair, both, _cohen(pair)))
     raters, times = Counter(len(by) for by in rows).most_common(1)[0]
     if raters > 2 or len(names) > 2:
         equal = [by for by in rows if len(by) == raters]
-        measures.append(_agreement(question, "Fleiss' kappa", names, equal, _fleiss, seed))
+        measures.append(_agreement(question, "Fleiss' kappa", names, equal, _fleiss))
         assert len(equal) == times
     return measures
 
@@ -84,7 +84,6 @@ def _agreement(
     annotators: tuple[str, ...],
     rows: Sequence[Mapping[str, str]],
     prepare: Callable[[Sequence[Mapping[str, str]]], tuple[Any, Measure]],
-    seed: int,
 ) -> Agreement:
     import numpy as np
 
@@ -92,7 +91,7 @@ def _agreement(
     value = of(table)
     low = high = None
     if value is not None and len(rows) > 1:
-        generator = np.random.default_rng(seed)
+        generator = np.random.default_rng(0)
         resampled = [of(table[generator.integers(len(table), size=len(table))]) for _ in range(_RESAMPLES)]
         defined = [resampled_value for resampled_value in resampled if resampled_value is not None]
         if len(defined) >= (1 - _UNDEFINED) * _RESAMPLES:

@@ -22,7 +22,7 @@ class Decision:
     why: Reason
 
 
-def decide(reviews: Iterable[Review], pair: Pair, *, simulated: bool = False) -> Decision | None:
+def decide(reviews: Iterable[Review], pair: Pair) -> Decision | None:
     """The decision about `pair`; None if there is no current answer. `reviews` are all that there are of it.
 
     1. The latest answer of an adjudicator is final. Who is a party to the dispute, as one of several annotators of the
@@ -30,7 +30,7 @@ def decide(reviews: Iterable[Review], pair: Pair, *, simulated: bool = False) ->
     2. Else what more than half of the annotators say, each by the latest answer; of several edits the latest text.
     3. Else the row is undecided.
     """
-    answers, impartial, partial = _by_role([review for review in reviews if review.simulated is simulated], simulated)
+    answers, impartial, partial = _by_role(reviews)
     if impartial:
         return _checked(impartial[-1], pair, Reason("adjudicated", f"by {impartial[-1].who}"))
     if not answers:
@@ -63,13 +63,14 @@ def labels_of(
 
 def answers_given(reviews: Sequence[Review]) -> float:
     """How many annotators have a current answer; without end once somebody adjudicated, because that is final."""
-    answers, impartial, _ = _by_role([review for review in reviews if not review.simulated], False)
+    answers, impartial, _ = _by_role(reviews)
     return float("inf") if impartial else len(answers)
 
 
-def _by_role(own: Sequence[Review], simulated: bool) -> tuple[list[Review], list[Review], list[Review]]:
+def _by_role(reviews: Iterable[Review]) -> tuple[list[Review], list[Review], list[Review]]:
     """The current answers of annotators, of adjudicators, and in the adjudicators' queue of parties to the dispute."""
-    answers = current_answers(own, simulated=simulated)
+    own = [review for review in reviews if not review.simulated]
+    answers = current_answers(own)
     annotators = {review.reviewer for review in own if review.role == "annotator"}
     parties = annotators if len(annotators) > 1 else set()
     final = [review for review in answers if review.role == "adjudicator"]

@@ -95,13 +95,11 @@ def _item(line: bytes, where: str, name: str, number: int, project: Project) -> 
     return GoldItem(pair, item["verdict"])
 
 
-def accuracies(
-    items: Iterable[GoldItem], reviews: Mapping[str, Sequence[Review]], *, simulated: bool = False
-) -> list[Accuracy]:
+def accuracies(items: Iterable[GoldItem], reviews: Mapping[str, Sequence[Review]]) -> list[Accuracy]:
     """Every annotator's accuracy on the gold items answered, by name. An edit counts as such, whatever its text."""
     right_or_wrong: dict[str, list[bool]] = {}
     for item in items:
-        for review in current_answers(reviews.get(item.pair.id, ()), simulated=simulated):
+        for review in current_answers(reviews.get(item.pair.id, ())):
             right_or_wrong.setdefault(review.reviewer, []).append(review.decision == item.verdict)
     names = display_names(reviews)
     return [

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 
 from schemas.errors import PairsmithError
 
+ROOT = "/api/v1"
 _TIMEOUT_S = 60.0
 Given = TypeVar("Given")
 
@@ -60,7 +61,7 @@ class Http:
         body: Any = None,
         form: Mapping[str, Any] | None = None,
     ) -> Any:
-        url = self.url + re.sub(r"{\w+}", "{}", path).format(*(quote(name, safe="") for name in at))
+        url = self.url + ROOT + re.sub(r"{\w+}", "{}", path).format(*(quote(name, safe="") for name in at))
         if given := {name: _plain(value) for name, value in (query or {}).items() if value is not None}:
             url += f"?{urlencode(given)}"
         named = {**(headers or {}), "Idempotency-Key": idempotency_key}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
+Item = TypeVar("Item")
 Role = Literal["owner", "editor", "reviewer", "viewer"]
 
 
@@ -23,8 +24,8 @@ class User(TypedDict):
     roles: dict[str, Role]
 
 
-class PageUser(TypedDict):
-    items: list[User]
+class Page(TypedDict, Generic[Item]):
+    items: list[Item]
     next: NotRequired[str | None]
     total: NotRequired[int | None]
     total_is_capped: NotRequired[bool]
@@ -57,13 +58,6 @@ class Key(TypedDict):
     revoked: str | None
 
 
-class PageKey(TypedDict):
-    items: list[Key]
-    next: NotRequired[str | None]
-    total: NotRequired[int | None]
-    total_is_capped: NotRequired[bool]
-
-
 class NewKey(TypedDict):
     name: str
     role: NotRequired[Role]
@@ -93,13 +87,6 @@ class SessionShown(TypedDict):
     agent: str
 
 
-class PageSessionShown(TypedDict):
-    items: list[SessionShown]
-    next: NotRequired[str | None]
-    total: NotRequired[int | None]
-    total_is_capped: NotRequired[bool]
-
-
 class AuditLine(TypedDict):
     number: int
     at: str
@@ -116,25 +103,11 @@ class AuditLine(TypedDict):
     request_id: str
 
 
-class PageAuditLine(TypedDict):
-    items: list[AuditLine]
-    next: NotRequired[str | None]
-    total: NotRequired[int | None]
-    total_is_capped: NotRequired[bool]
-
-
 class ProjectShort(TypedDict):
     name: str
     title: str
     role: str
     running: str | None
-
-
-class PageProjectShort(TypedDict):
-    items: list[ProjectShort]
-    next: NotRequired[str | None]
-    total: NotRequired[int | None]
-    total_is_capped: NotRequired[bool]
 
 
 class Teacher(TypedDict):
@@ -305,13 +278,6 @@ class NewJob(TypedDict):
     options: NotRequired[JobOptions]
 
 
-class PageJob(TypedDict):
-    items: list[Job]
-    next: NotRequired[str | None]
-    total: NotRequired[int | None]
-    total_is_capped: NotRequired[bool]
-
-
 class RowShown(TypedDict):
     id: str
     pair_id: str | None
@@ -330,13 +296,6 @@ class RowShown(TypedDict):
     reviewed: int
     input: str
     output: str | None
-
-
-class PageRowShown(TypedDict):
-    items: list[RowShown]
-    next: NotRequired[str | None]
-    total: NotRequired[int | None]
-    total_is_capped: NotRequired[bool]
 
 
 class FacetsShown(TypedDict):
@@ -375,20 +334,6 @@ class QueueRow(TypedDict):
     answered: bool
 
 
-class PageQueueRow(TypedDict):
-    items: list[QueueRow]
-    next: NotRequired[str | None]
-    total: NotRequired[int | None]
-    total_is_capped: NotRequired[bool]
-
-
-class PagedictstrAny(TypedDict):
-    items: list[dict[str, Any]]
-    next: NotRequired[str | None]
-    total: NotRequired[int | None]
-    total_is_capped: NotRequired[bool]
-
-
 class ArtifactShown(TypedDict):
     id: str
     kind: str
@@ -397,10 +342,3 @@ class ArtifactShown(TypedDict):
     bytes: int
     at: str
     facts: dict[str, Any]
-
-
-class PageArtifactShown(TypedDict):
-    items: list[ArtifactShown]
-    next: NotRequired[str | None]
-    total: NotRequired[int | None]
-    total_is_capped: NotRequired[bool]

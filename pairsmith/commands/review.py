@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -213,7 +214,8 @@ def status(session: Session) -> None:
         screen.append(lines([("server", f"elsewhere: {url}")]))
     else:
         server = look()
-        data["server"] = _server_json(server)
+        told = {name: value for name, value in asdict(server).items() if name != "public_url"}
+        data["server"] = told | {"credentials": server.credentials and str(server.credentials)}
         screen.append(_server_screen(server))
     if project and Store.exists(Store.url_for(project)):
         from pairsmith.review_status import read, shown
@@ -276,19 +278,6 @@ def restore(session: Session, file: Path) -> None:
 
     put_back(file)
     session.answer({"command": "review restore", "file": str(file)}, "restored; `pairsmith review up` starts it")
-
-
-def _server_json(server: ServerStatus) -> dict[str, Any]:
-    return {
-        "state": server.state,
-        "reason": server.reason,
-        "url": server.url,
-        "version": server.version,
-        "database": server.database,
-        "started_at": server.started_at,
-        "credentials": str(server.credentials) if server.credentials else None,
-        "children": [vars(child) for child in server.children],
-    }
 
 
 def _server_screen(server: ServerStatus) -> RenderableType:

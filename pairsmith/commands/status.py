@@ -33,7 +33,7 @@ def command(session: Session) -> None:
 
 def status_of(project: Project, store: Store | None) -> dict[str, Any]:
     """What `pairsmith status --json` tells; no store: nothing has been done yet."""
-    from pairsmith.certified import standing
+    from pairsmith.certified import last_look
     from pairsmith.outcome import GenerateOutcome
     from pairsmith.plan import plan
     from schemas.money import per_row, total
@@ -63,7 +63,7 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
             "costs": [cost.as_json() for cost in costs],
         },
         "stages": stages,
-        "certificate": standing(project, store, steps) if store else None,
+        "certificate": last_look(project, store, steps) if store else None,
         "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts if a.kind not in _APART],
         "next": todo,
     }

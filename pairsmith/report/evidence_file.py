@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pairsmith.report.evidence import Evidence
 from schemas.errors import InputError
-from schemas.files import replaced
+from schemas.files import replaced, sha256
 from schemas.project import Project
 from schemas.records import Artifact, Json
 from schemas.spec_file import SPEC_NAME
@@ -79,7 +79,7 @@ def read_evidence(path: Path, folders: Sequence[Path] = ()) -> Checked:
         if place is None:
             missing.append(one.path)
             continue
-        if (now := _sha256(place)) != one.sha256:
+        if (now := sha256(place)) != one.sha256:
             raise InputError(
                 f"this is not the file that the evidence speaks of: SHA-256 {now[:12]}... instead of"
                 f" {one.sha256[:12]}...",
@@ -118,17 +118,12 @@ def _of_artifacts(project: Project, artifacts: Iterable[Artifact]) -> Iterator[B
 
 def _bound(folder: Path, path: str, exported: str) -> Bound | None:
     file = folder / path
-    return Bound(path, exported, _sha256(file)) if file.is_file() else None
+    return Bound(path, exported, sha256(file)) if file.is_file() else None
 
 
 def _place_of(bound: Bound, folders: Sequence[Path]) -> Path | None:
     places = (folder / name for folder in folders for name in dict.fromkeys((bound.path, bound.exported)))
     return next((place for place in places if place.is_file()), None)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _digest(body: Json) -> str:

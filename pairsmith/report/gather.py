@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.tallies import key_of
-from pairsmith.certified import standing
+from pairsmith.certified import last_look
 from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
 from pairsmith.report.next_steps import next_seeds
 from pairsmith.report.rows import Rows
@@ -106,7 +106,7 @@ def _reviews(project: Project, store: Store, receipts: Sequence[Receipt]) -> Rev
 
 
 def _certificate(project: Project, store: Store) -> dict[str, Any] | None:
-    state = standing(project, store)
+    state = last_look(project, store)
     if state is None:
         return None
     looked = next(receipt for receipt in reversed(store.receipts("certify")) if receipt.ok)

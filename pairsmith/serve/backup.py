@@ -9,7 +9,6 @@ project on PostgreSQL is not in it; the manifest names it.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -24,7 +23,7 @@ from urllib.parse import quote
 import pairsmith
 from pairsmith.serve.workspace import Workspace
 from schemas.errors import MissingDependency, PairsmithError, StoreError, UsageError
-from schemas.files import replaced_folder
+from schemas.files import replaced_folder, sha256
 
 MANIFEST = "manifest.json"
 _DUMP = "service.pgdump"
@@ -64,7 +63,7 @@ def backup(workspace: Workspace, to: Path, database_url: str | None = None) -> K
                 continue
         if database_url:
             _dump(database_url, partial / _DUMP)
-            files[_DUMP] = {"sha256": _hash(partial / _DUMP), "bytes": (partial / _DUMP).stat().st_size}
+            files[_DUMP] = {"sha256": sha256(partial / _DUMP), "bytes": (partial / _DUMP).stat().st_size}
         kept = _kept(files, _elsewhere(workspace))
         manifest = {
             "pairsmith": pairsmith.__version__,
@@ -82,7 +81,7 @@ def check(folder: Path) -> Kept:
     manifest = _manifest(folder)
     for name, told in manifest["files"].items():
         path = folder / name
-        if not path.is_file() or _hash(path) != told["sha256"]:
+        if not path.is_file() or sha256(path) != told["sha256"]:
             raise _damaged(name, "it is gone" if not path.is_file() else "it is not what was saved")
         if "rows" in told and (rows := _rows(path)) != told["rows"]:
             raise _damaged(name, f"it holds {rows}, not {told['rows']}")
@@ -144,7 +143,7 @@ def _copied(path: Path, copy: Path) -> dict[str, Any]:
         is_database = file.read(len(_SQLITE)) == _SQLITE
     if not is_database:
         shutil.copy2(path, copy)
-        return {"sha256": _hash(copy), "bytes": copy.stat().st_size}
+        return {"sha256": sha256(copy), "bytes": copy.stat().st_size}
     try:
         with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=60)) as database:
             database.execute("VACUUM INTO ?", (str(copy),))
@@ -152,7 +151,7 @@ def _copied(path: Path, copy: Path) -> dict[str, Any]:
         raise StoreError(
             f"it cannot be copied: {error}.", where=str(path), fix="Free room, and look at the file."
         ) from None
-    return {"sha256": _hash(copy), "bytes": copy.stat().st_size, "rows": _rows(copy)}
+    return {"sha256": sha256(copy), "bytes": copy.stat().st_size, "rows": _rows(copy)}
 
 
 def _rows(path: Path) -> dict[str, int]:
@@ -236,8 +235,3 @@ def _kept(files: dict[str, dict[str, Any]], notes: list[str]) -> Kept:
 
 def _damaged(name: str, how: str) -> StoreError:
     return StoreError(f"the backup is damaged: {how}.", where=name, fix="Take another backup.")
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,7 +18,7 @@ import orjson
 
 from curate.states import last_curation, skim_states
 from pairsmith.outcome import GenerateOutcome
-from schemas.records import content_id
+from schemas.records import Reason, content_id
 from schemas.store import Store, tables
 from schemas.store.since import Ends, active_among, active_seeds, bodies, newest_scopes, since
 
@@ -150,14 +150,9 @@ def _slot(scope: str, seed: str, generator: str, sample: int) -> dict[str, Any]:
 def _undecided(slot: dict[str, Any]) -> dict[str, Any]:
     failure = slot.pop("failure", None)
     if isinstance(failure, str):  # as stores up to schema 0002 spell reasons
-        failure = {"code": failure.split(maxsplit=1)[0].rstrip(":"), "detail": failure.partition(" ")[2]}
-    decided = {
-        "state": "failed" if failure else "waiting",
-        "step": "generate",
-        "score": None,
-        "split": None,
-        "flags": (),
-    }
+        failure = vars(Reason.read(failure))
+    state = "failed" if failure else "waiting"
+    decided = {"state": state, "step": "generate", "score": None, "split": None, "flags": ()}
     why = failure or {"code": "uncurated", "detail": "It is not curated yet."}
     return {**slot, **decided, "generation": slot["fingerprint"], "code": why["code"], "reason": why["detail"]}
 

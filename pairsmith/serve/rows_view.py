@@ -62,7 +62,8 @@ class Filters:
 ALL = Filters()
 
 
-class ViewRow(NamedTuple):
+@dataclass(frozen=True)
+class RowShown:
     """A slot with its texts. `id` is that of its pair, or of the slot where generation failed; `reason` is the sentence
     behind `code`, `reviewed` the number of answers that people gave."""
 
@@ -78,28 +79,25 @@ class ViewRow(NamedTuple):
     step: str | None
     score: float | None
     split: str | None
-    flags: str
+    flags: list[str]
     words: int
     reviewed: int
     input: str
     output: str | None
-
-    def as_json(self) -> dict[str, Any]:
-        """The row for a program."""
-        return {**self._asdict(), "flags": self.flags.split()}
 
 
 class RowsPage(NamedTuple):
     """Rows, the cursor of the next page (None: there is none) and how many there are in all, `capped` if at least so
     many."""
 
-    rows: list[ViewRow]
+    rows: list[RowShown]
     next: str | None
     total: int
     capped: bool
 
 
-class Facets(NamedTuple):
+@dataclass(frozen=True)
+class FacetsShown:
     """Counts of rows by each property, under the filters other than the one by that property. `all` counts by state
     what no filter was put on; `capped`: only the first COUNTED rows that were found are counted."""
 
@@ -149,15 +147,15 @@ class RowsView:
             total = sum(line[-1] for line in cube if _matches(line, filters))
             many = total * total > limit * sum(line[-1] for line in cube) and not filters.q
             found = _select(view, filters, sort, _read_cursor(cursor) if cursor else None, limit + 1, many)
-            rows = [ViewRow(*row[2:]) for row in found[:limit]]
+            rows = [_shown(row[2:]) for row in found[:limit]]
             more = _cursor(found[limit - 1][:2]) if len(found) > limit else None
         return RowsPage(rows, more, total, capped)
 
-    def facets(self, slug: str, filters: Filters = ALL) -> Facets:
+    def facets(self, slug: str, filters: Filters = ALL) -> FacetsShown:
         """The counts beside a page."""
         view = self._view(slug)
         if view is None:
-            return Facets(0, False, *({} for _ in range(7)))
+            return FacetsShown(0, False, *({} for _ in range(7)))
         with closing(view):
             cube, capped = self._cube(slug, view, filters.q)
             whole = self._cube(slug, view, None)[0] if filters.q else cube
@@ -166,35 +164,33 @@ class RowsView:
             for at, name in enumerate(_CUBE)
         ]
         total = sum(line[-1] for line in cube if _matches(line, filters))
-        return Facets(total, capped, _counted(whole, 0), *by)
+        return FacetsShown(total, capped, _counted(whole, 0), *by)
 
-    def row(self, slug: str, row_id: str) -> ViewRow | None:
+    def row(self, slug: str, row_id: str) -> RowShown | None:
         """The row of that id; of two slots with one pair the one that was accepted."""
         return next(iter(self._where(slug, "id = ? ORDER BY state = 'accepted' DESC, place LIMIT 1", row_id)), None)
 
-    def candidates(self, slug: str, row: ViewRow) -> list[ViewRow]:
+    def candidates(self, slug: str, row: RowShown) -> list[RowShown]:
         """All slots of the input of a row, itself among them."""
         where = "seed_id = ? AND generation = ? AND generator = ? ORDER BY sample LIMIT 64"
         return list(self._where(slug, where, row.seed_id, row.generation, row.generator))
 
-    def each(self, slug: str, filters: Filters, sort: Sort = "asked") -> Iterator[ViewRow]:
+    def each(self, slug: str, filters: Filters, sort: Sort = "asked") -> Iterator[RowShown]:
         """Every row that the filters let pass, a page in memory at a time."""
         view, after = self._view(slug), None
         if view is None:
             return
         with closing(view):
             while found := _select(view, filters, sort, after, _CHUNK):
-                yield from (ViewRow(*row[2:]) for row in found)
+                yield from (_shown(row[2:]) for row in found)
                 after = found[-1][:2]
 
-    def _where(self, slug: str, where: str, *values: str) -> list[ViewRow]:
+    def _where(self, slug: str, where: str, *values: str) -> list[RowShown]:
         view = self._view(slug)
         if view is None:
             return []
         with closing(view):
-            return [
-                ViewRow(*row) for row in view.execute(f"SELECT {', '.join(COLUMNS)} FROM rows WHERE {where}", values)
-            ]
+            return list(map(_shown, view.execute(f"SELECT {', '.join(COLUMNS)} FROM rows WHERE {where}", values)))
 
     def _cube(self, slug: str, view: sqlite3.Connection, q: str | None) -> tuple[_Cube, bool]:
         """Rows counted by all their properties at once: a few hundred lines, from which every count follows."""
@@ -238,6 +234,11 @@ class RowsView:
 
 
 # Selecting
+
+
+def _shown(values: tuple[Any, ...]) -> RowShown:
+    named = zip(COLUMNS, values, strict=True)
+    return RowShown(*(value.split() if name == "flags" else value for name, value in named))
 
 
 def _select(

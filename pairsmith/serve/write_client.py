@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pairsmith.client.http import ROOT
 from pairsmith.serve.app import create_app, schema_of
 from pairsmith.serve.workspace import Workspace
 
@@ -15,6 +16,7 @@ FOLDER = Path(__file__).parents[1] / "client"
 _PLAIN = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 WIDTH = 120
 _WRITTEN = "Written by `python -m pairsmith.serve.write_client`."
+_PAGE = "Page_"  # so begin the names of pages, of which each is one of its items
 _BROWSER = ("sign_in", "redeem", "sign_out", "change_password")  # a program has a key
 
 
@@ -24,17 +26,21 @@ def files_of(schema: dict[str, Any]) -> dict[str, str]:
         (path, method, operation)
         for path, methods in schema["paths"].items()
         for method, operation in methods.items()
-        if path.startswith("/api/v1") and operation["operationId"] not in _BROWSER
+        if path.startswith(ROOT) and operation["operationId"] not in _BROWSER
     ]
     calls = "\n".join(line for each in operations for line in _method(*each))
-    shapes = "\n".join(line for name in _used(operations, schema) for line in _shape(name, _part(schema, name)))
+    used = _used(operations, schema)
+    pages = [name for name in used if name.startswith(_PAGE)]
+    parts = [(name, _part(schema, name)) for name in used if name not in pages[1:]]  # all are alike but for their items
+    shapes = "\n".join(line for each in parts for line in _shape(*each))
     return {
         "calls.py": f'"""The calls of the API. {_WRITTEN}"""\n\nfrom __future__ import annotations\n\n'
         "from collections.abc import Iterator\nfrom typing import Any, Literal\n\n"
         "from pairsmith.client import shapes\nfrom pairsmith.client.http import Http\n\n\n"
         f'class Calls(Http):\n    """One method for each."""\n\n{calls.rstrip()}\n',
         "shapes.py": f'"""The shapes of the API. {_WRITTEN}"""\n\nfrom __future__ import annotations\n\n'
-        f"from typing import Any, Literal, NotRequired, TypedDict\n\n{shapes.rstrip()}\n",
+        "from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar\n\n"
+        f'Item = TypeVar("Item")\n{shapes.rstrip()}\n',
     }
 
 
@@ -50,7 +56,7 @@ def _method(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
     answer: dict[str, Any] = told.get(media, {})
     gives = {"application/json": _type(answer.get("schema", {}), "shapes."), "": "None"}.get(media, "bytes")
     arguments = ["self", *(f"{name}: str" for name in inside)]
-    sent = [f'"{method.upper()}"', f'"{path}"', f"[{', '.join(inside)}]"]
+    sent = [f'"{method.upper()}"', f'"{path.removeprefix(ROOT)}"', f"[{', '.join(inside)}]"]
     if "application/json" in content:
         arguments.append(f"body: {_type(content['application/json']['schema'], 'shapes.')}")
         sent.append("body=body")
@@ -81,10 +87,11 @@ def _shape(name: str, part: dict[str, Any]) -> Iterator[str]:
         yield f"{_name(name)} = {_type(part)}"
         yield ""
         return
+    is_page = name.startswith(_PAGE)
     yield ""
-    yield f"class {_name(name)}(TypedDict):"
+    yield "class Page(TypedDict, Generic[Item]):" if is_page else f"class {_name(name)}(TypedDict):"
     for field, about in fields.items():
-        kind = _type(about)
+        kind = "list[Item]" if is_page and field == "items" else _type(about)
         yield f"    {field}: {kind if field in required else f'NotRequired[{kind}]'}"
     yield ""
 
@@ -92,7 +99,11 @@ def _shape(name: str, part: dict[str, Any]) -> Iterator[str]:
 def _type(about: dict[str, Any], home: str = "") -> str:
     """A type of the schema as one of Python."""
     if "$ref" in about:
-        return home + _name(about["$ref"].rpartition("/")[2])
+        name = about["$ref"].rpartition("/")[2]
+        if not name.startswith(_PAGE):
+            return home + _name(name)
+        items = name[len(_PAGE) : -1]
+        return f"{home}Page[{'dict[str, Any]' if items.startswith('dict_') else home + _name(items)}]"
     if "const" in about:
         return f"Literal[{about['const']!r}]"
     if "enum" in about:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +12,12 @@ from pairsmith.receipt import recording
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import InputError, NoWork
+from schemas.files import sha256
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Counts, Usage
-from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.store.latest import latest
-from synth.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,11 +51,7 @@ def evaluate(
         say("starting the models")
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
         from train.judged import judges_of, warnings
-        from train.results import sha256
         from train.verdict import verdict
-
-        def open_teacher(asked: TeacherSettings) -> AbstractAsyncContextManager[Endpoint]:
-            return teachers.opened(asked, say)
 
         seeds, rows = held_out_seeds(store, project.spec), trained_rows(store, trained)
         watched = watched_seeds(store, project.spec)
@@ -70,7 +64,9 @@ def evaluate(
         for sentence in warnings(project.spec):
             say(sentence)
         judges = judges_of(project, store, say)
-        measured = run(measured_once(measurement, store, folder, open_teacher, progress, judges))
+        measured = run(
+            measured_once(measurement, store, folder, lambda asked: teachers.opened(asked, say), progress, judges)
+        )
         path = project.inside(Path(measured.path))
         digest = sha256(Path(measured.path))
         if measured.reused:

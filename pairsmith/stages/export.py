@@ -10,7 +10,7 @@ from pathlib import Path
 from curate import chat_files, licences
 from pairsmith import exported_model
 from pairsmith.certified import FILE as CERTIFICATE
-from pairsmith.certified import in_lines, standing
+from pairsmith.certified import in_lines, last_look
 from pairsmith.outcome import ExportOutcome
 from pairsmith.receipt import recording
 from pairsmith.stopping import Stopping
@@ -78,7 +78,7 @@ def export(
                 checked = model.checked
             elif gguf:
                 raise NoWork("there is no tuned model to write as a GGUF.", fix="Run `pairsmith train` first.")
-            certificate = standing(project, store)
+            certificate = last_look(project, store)
             holds = [CERTIFICATE] if certificate and certificate["holds"] else []
             for name in (SPEC_NAME, REPORT, EVIDENCE, *holds):
                 if (project.folder / name).is_file():

@@ -169,14 +169,8 @@ def push_rows(
         population = judged_population(project, store, say)
         with argilla(project, progress) as connected:
             pushed = send(project, store, population, connected, progress, more=more)
-        record.outcome = PushOutcome(
-            url=connected.url,
-            sent=pushed.sent,
-            there=pushed.there,
-            withdrawn=pushed.withdrawn,
-            queues=pushed.queues,
-            pages=pushed.pages,
-        )
+        told = {name: value for name, value in asdict(pushed).items() if name != "decided"}
+        record.outcome = PushOutcome(url=connected.url, **told)
         status = review_status(project, store, population)
         record.outcome = replace(_with_status(record.outcome, status), review=as_json(status))
     return record.outcome

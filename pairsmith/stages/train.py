@@ -154,7 +154,7 @@ def learning_curve_of(
 
 def _slices(store: Store, pair_ids: Sequence[str]) -> dict[str, list[str]]:
     """Rows by their origin, and by the file of their seed."""
-    sources = {seed.id: seed.source.rpartition(":")[0] or seed.source for seed in store.seeds(active=False)}
+    sources = {seed.id: seed.file for seed in store.seeds(active=False)}
     slices: dict[str, list[str]] = {}
     for pair in store.pairs(pair_ids):
         origin = pair.origin.generator if pair.origin.by == "generated" else pair.origin.by

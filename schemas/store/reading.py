@@ -69,10 +69,14 @@ class Reading:
 
     def _with_ids(self, table: sa.Table, ids: Iterable[str]) -> Iterator[tuple[str, str]]:
         """(id, whole JSON) of the rows with these ids, in any order."""
+        for id_, *row in self._in(sa.select(table.c.id, *kept(table)), table.c.id, ids):
+            yield str(id_), self._body(table, row)
+
+    def _in(self, query: Any, column: sa.Column[Any], ids: Iterable[str]) -> Iterator[Any]:
+        """The rows of a query with one of these ids in a column, in any order."""
         wanted = sorted(set(ids))
         for start in range(0, len(wanted), IN):
-            rows = self._rows(sa.select(table.c.id, *kept(table)).where(table.c.id.in_(wanted[start : start + IN])))
-            yield from ((str(id_), self._body(table, row)) for id_, *row in rows)
+            yield from self._rows(query.where(column.in_(wanted[start : start + IN])))
 
     def _row_pages(self, columns: Sequence[sa.Column[Any]], *wanted: sa.ColumnElement[bool]) -> Iterator[Any]:
         # First the places, 8 bytes each: where no index ends in the place, every page would sort all that is wanted.

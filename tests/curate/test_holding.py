@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from curate.gates.folding import fold
+from curate.gates.frames import Found, _filled, _found, _frames, framed
+from curate.gates.language import _SEGMENTS
 from curate.gates.names import _may_have_title, _titled
-from curate.gates.number_words import _table, numbers_told
+from curate.gates.number_words import _spelt, _table, in_figures, numbers_told
 from curate.gates.phrases import FOLDER, any_of, lexicon, phrases, says
 from curate.gates.phrases.holding import finder
+from curate.gates.units import _table as units_table
+from curate.gates.units import quantities
 from curate.gates.words import _WORD, words
 
 EVERY = 7  # th row
@@ -82,3 +87,44 @@ def test_half_a_character_hides_no_other() -> None:
     """JSON can escape one; what stands beside it is found."""
     assert finder(["fox"])("a \ud83d fox") == {"fox"}
     assert finder([" fox "], words=True)("a \ud83dfox") == {" fox "}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_frame_finds_what_it_finds_without_a_look_at_the_whole_text(language: str) -> None:
+    """The first frame that a place of a text fills, as if every place were looked at."""
+    codes = dict.fromkeys((language, "en"))
+    for row in ROWS:
+        if row["language"] != language:
+            continue
+        text, given = fold(row["output"]), fold(row["input"])
+        for gate, rows in _frames().items():
+            filled = (
+                Found(frame.code, quoted)
+                for frame in rows
+                for place in _found(frame.place, text)
+                for code in codes
+                if (quoted := _filled(frame, place, given, code))
+            )
+            assert framed(gate, text, given, language) == next(filled, None), (gate, text)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_numbers_are_found_at_the_same_places_as_by_their_patterns(language: str) -> None:
+    """Cardinals, and quantities with their units, in every text."""
+    values, cardinal = _spelt(language)
+    units = units_table(language)[1]
+    for text in texts(language):
+        folded = fold(text)
+        if cardinal and not values.keys().isdisjoint(words(text)):
+            assert in_figures(text, language) == cardinal.sub(lambda n: values[n[0].replace("-", " ")], folded), text
+        wanted = [match[0].strip() for match in units.finditer(folded)]
+        assert list(dict.fromkeys(q[2] for q in quantities(text, language))) == list(dict.fromkeys(wanted)), text
+
+
+def test_sentences_of_a_text_are_those_between_its_stops() -> None:
+    """Cut behind a stop or at the end of a line, white space behind a stop left out."""
+    cut = re.compile("(?<=[.!?…。\uff01\uff1f।؟])\\s*|\\n+")
+    for row in ROWS:
+        for text in (row["input"], row["output"], "\n " + row["output"].replace(". ", ".\n\n ")):
+            found = [marked or bare for marked, bare in _SEGMENTS.findall(text)]
+            assert found == [part for part in cut.split(text) if part], text

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +20,11 @@ from curate.pool import Pool
 from curate.rows import Row, fold
 from curate.scorers import Score
 from curate.steps import Step, best, decontaminate, duplicates, each, id_of, named, scored, split
-from schemas.records import Imported, Pair, Reason, Seed, Verdict
+from schemas.errors import StoreError
+from schemas.records import Candidate, Imported, Pair, Reason, Seed, Verdict
 from schemas.reviews import Review
 from schemas.spec import SplitSettings
+from schemas.store import Store
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -287,3 +291,29 @@ def test_a_row_goes_where_the_source_of_its_seed_says() -> None:
     pool = run(Pool.of([pair("good one", seed=plain.id), pair("good two", seed=fresh.id)]), step)
     assert [row.verdicts[-1].reason.code for row in pool.rows()] == ["train", "validation"]
     assert id_of(split(nothing_held_out, [plain])) == id_of(split(nothing_held_out)) != id_of(step)
+
+
+def test_a_pair_that_is_damaged_in_the_store_is_told_of(tmp_path: Path) -> None:
+    """Where its input cannot be read as the pool is, elsewhere as it is judged: by its store, in a sentence."""
+    url = f"sqlite:///{tmp_path / 'p.db'}"
+    whole = Pair(seed_id="s", input="a fox", output="A fox.", system="", origin=Imported(source="rows"))
+    place = {"fingerprint": "g", "seed_id": "s", "generator": "imported", "sample": 0, "pair_id": whole.id}
+    with Store.open(url) as store:
+        store.write(whole, Candidate.model_validate(place))
+    for body, where in (('{"inp', "read"), ('{"input": "a fox"}', "judged")):
+        with sqlite3.connect(tmp_path / "p.db") as damage:
+            damage.execute("UPDATE pairs SET body = ?", (body,))
+        damage.close()
+        with Store.open(url) as store:
+            if where == "read":
+                with pytest.raises(StoreError, match="a Pair in it cannot be read"):
+                    Pool.read(store, ["g"], {"s"})
+                continue
+            pool = Pool.read(store, ["g"], {"s"})
+            with pytest.raises(StoreError, match="a Pair in it cannot be read"):
+                asyncio.run(curate(pool, [each(kept_by_all)], store))
+
+
+def kept_by_all(pair: Pair) -> bool:
+    """Keeps every row."""
+    return True

@@ -47,7 +47,7 @@ def _certify(folder: Path, *overrides: str, **more: Any) -> tuple[Any, Any]:
     """The outcome, and what status says right after."""
     project = _project(folder, *overrides)
     with Store.open(Store.url_for(project)) as store:
-        return certify(project, store, **more), certified.standing(project, store)
+        return certify(project, store, **more), certified.last_look(project, store)
 
 
 def test_a_certificate_names_its_rows_and_keeps_its_promise(folder: Path) -> None:
@@ -89,12 +89,12 @@ def test_what_shapes_the_rows_undoes_a_certificate_and_training_does_not(folder:
     url = Store.url_for(_project(folder))
     for overrides, holds in ((("train.learning_rate=1e-3",), True), (("curate.gates.length.max_words=50",), False)):
         with Store.open(url) as store:
-            state = certified.standing(_project(folder, *overrides), store)
+            state = certified.last_look(_project(folder, *overrides), store)
         assert state is not None
         assert state["holds"] is holds, state["why"]
     pairsmith.Project(folder, ["curate.gates.length.max_words=50"]).curate()
     with Store.open(url) as store:
-        state = certified.standing(_project(folder, "curate.gates.length.max_words=50"), store)
+        state = certified.last_look(_project(folder, "curate.gates.length.max_words=50"), store)
     assert state is not None
     assert not state["holds"]
     assert state["why"] == "gates has changed since"

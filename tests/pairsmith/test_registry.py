@@ -18,6 +18,7 @@ import pytest
 
 from pairsmith.registry import Registry, push
 from schemas.errors import InputError, NoWork, UsageError
+from schemas.files import sha256
 
 
 def export(folder: Path, adapter: str) -> Path:
@@ -113,7 +114,7 @@ def test_an_export_with_more_in_it_is_another_version(registry: Registry, tmp_pa
 
 def test_weights_that_were_not_trained_are_not_released(registry: Registry, tmp_path: Path) -> None:
     """Neither an adapter nor a merged model that was edited in the export; nor is one pushed that was edited later."""
-    results = pytest.importorskip("train.results")
+    pytest.importorskip("train.results")
     (old,) = (Path(__file__).parents[1] / "projects/v0_1/adapters").glob("*/training.json")
     made = export(tmp_path / "three", "a3")
     files = {
@@ -123,7 +124,7 @@ def test_weights_that_were_not_trained_are_not_released(registry: Registry, tmp_
     (made / "model").mkdir()
     for place in files.values():
         (made / place).write_text("trained")
-    weights = {name: results.sha256(made / place) for name, place in files.items()}
+    weights = {name: sha256(made / place) for name, place in files.items()}
     (made / "adapter" / "training.json").write_text(json.dumps({**json.loads(old.read_text()), "weights": weights}))
     assert registry.add(made) == "v3"
     for place in files.values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -35,3 +35,16 @@ def test_who_wants_it_more_seldom_still_gets_that(young: int) -> None:
     gc.set_threshold(young, 10, 10)
     with seldom_sought():
         assert gc.get_threshold()[0] == young
+
+
+@pytest.mark.parametrize("ends_first", [0, 1])
+def test_blocks_that_overlap_end_in_any_order(ends_first: int) -> None:
+    """Two generations of one process: what ends first leaves it put off for the other, the other puts it back."""
+    gc.set_threshold(700, 7, 8)
+    generations = [ExitStack(), ExitStack()]
+    for generation in generations:
+        generation.enter_context(seldom_sought())
+    generations[ends_first].close()
+    assert gc.get_threshold() == (50_000, 7, 8)
+    generations[1 - ends_first].close()
+    assert gc.get_threshold() == (700, 7, 8)

@@ -124,6 +124,21 @@ def test_files_are_checked_listed_read_and_deleted(service: Service) -> None:
     spoken(service, viewer, "viewer")
 
 
+def test_what_stands_twice_is_no_mistake_and_what_nobody_asked_is(service: Service) -> None:
+    """A conversation that a file has twice is taken once; one that begins with the answer is named, with its line."""
+    answer = json.dumps({"messages": [{"role": "assistant", "content": "It is 3."}]}).encode()
+
+    async def scene(client: Any) -> None:
+        kept = await client.files.create(file=("train.jsonl", GOOD + GOOD), purpose="fine-tune")
+        assert kept.status == "processed"
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.files.create(file=("train.jsonl", GOOD + answer), purpose="fine-tune")
+        assert "turns: nobody asks before the answer" in refused.value.message
+        assert ":13" in refused.value.message
+
+    spoken(service, scene)
+
+
 def test_a_project_is_trained_watched_and_stopped(service: Service) -> None:
     """Create, retrieve, list, events by paging, checkpoints, cancel; a second job is refused once, not three times."""
 

@@ -111,7 +111,7 @@ def test_duplicates_are_found_across_sources_but_not_across_kinds(tmp_path, writ
     sources = [SeedSource(path="a.txt"), SeedSource(path="b.jsonl"), SeedSource(path="a.txt", kind="output")]
     reading = read_seeds(sources, tmp_path)
     assert [(seed.kind, seed.source) for seed in reading.seeds] == [("input", "a.txt:1"), ("output", "a.txt:1")]
-    assert reading.problems == [("b.jsonl:1", "duplicate: the same text as a.txt:1.")]
+    assert reading.problems == [("b.jsonl:1", "duplicate", "the same text as a.txt:1.")]
     assert reading.rows_in == 3
 
 
@@ -207,9 +207,9 @@ def test_odd_headers_and_a_byte_order_mark_are_mended_and_told(tmp_path, write):
     reading = read(tmp_path, "seeds.csv")
     assert texts(reading) == ["a fox"]
     assert reading.notes == [
-        ("seeds.csv:1", "bom: a byte order mark was skipped."),
-        ("seeds.csv:1", "header: 2 columns are called 'ID'."),
-        ("seeds.csv:1", "header: the column ' Text ' was read as 'text'."),
+        ("seeds.csv:1", "bom", "a byte order mark was skipped."),
+        ("seeds.csv:1", "header", "2 columns are called 'ID'."),
+        ("seeds.csv:1", "header", "the column ' Text ' was read as 'text'."),
     ]
 
 

@@ -13,7 +13,7 @@ from schemas.errors import InputError, NoWork
 from schemas.records import Edited, Imported, Pair
 from synth.chat_template import Chat
 from tests.train.tiny import row, rows
-from train.dataset import Dataset, Row, dataset_of, refuse_leaks, usable, weighted
+from train.dataset import Dataset, Row, dataset_of, refuse_contaminated, usable, weighted
 
 
 def test_a_row_that_would_be_cut_costs_that_row(chat: Chat) -> None:
@@ -38,13 +38,13 @@ def test_a_row_of_the_test_is_never_trained_on() -> None:
     """An input that the test asks stops the training, and is shown, whatever blanks and capitals it has."""
     leaking = dataset_of([{"input": "A  fox", "output": "x"}, {"input": "a fox", "output": "y", "split": "test"}])
     with pytest.raises(InputError, match="A  fox"):
-        refuse_leaks(leaking)
-    refuse_leaks(dataset_of([("a fox", "x"), {"input": "two boats", "output": "y", "split": "test"}]))
+        refuse_contaminated(leaking)
+    refuse_contaminated(dataset_of([("a fox", "x"), {"input": "two boats", "output": "y", "split": "test"}]))
     later = row("later", "a fox", "x")
     later["prompt"][1:1] = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "yes?"}]
-    refuse_leaks(Dataset("turns", [later], held_out=["a fox"]))
+    refuse_contaminated(Dataset("turns", [later], held_out=["a fox"]))
     with pytest.raises(InputError, match="later"):
-        refuse_leaks(Dataset("turns", [later], held_out=["hello\nyes?\na fox"]))
+        refuse_contaminated(Dataset("turns", [later], held_out=["hello\nyes?\na fox"]))
 
 
 @pytest.mark.parametrize(

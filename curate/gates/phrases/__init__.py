@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from itertools import chain
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from curate.gates.folding import REMEMBERED, fold
-from curate.gates.phrases.holding import finder, spelt
+from curate.gates.phrases.holding import finder, leads, matches, placer, spelt
 from curate.gates.phrases.needs import also, begins, breaks, needs
 from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
@@ -130,29 +130,33 @@ class Phrases:
         return gates
 
     @cached_property
-    def _places(self) -> dict[str, tuple[frozenset[int], dict[str, list[int]]]]:
-        """Of each gate the places of rules that any text may match, and of the others by what a text has to hold."""
-        found: dict[str, tuple[frozenset[int], dict[str, list[int]]]] = {}
+    def _may_find(self) -> Callable[[str], tuple[frozenset[str], dict[str, set[int]]]]:
+        """A function that tells what a text holds, and of each gate the places of rules that may match it."""
+        held = finder(string for rule in self.rules for strings in (rule.needs, *rule.also) for string in strings)
+        always, by_need = dict[str, set[int]](), dict[str, list[tuple[str, int]]]()
         for gate, rules in self._by_gate.items():
-            always = frozenset(place for place, rule in enumerate(rules) if not rule.needs)
-            by_need: dict[str, list[int]] = {}
             for place, rule in enumerate(rules):
+                if not rule.needs:
+                    always.setdefault(gate, set()).add(place)
                 for need in rule.needs:
-                    by_need.setdefault(need, []).append(place)
-            found[gate] = always, by_need
-        return found
+                    by_need.setdefault(need, []).append((gate, place))
 
-    @cached_property
-    def _held(self) -> Callable[[str], frozenset[str]]:
-        return finder(string for rule in self.rules for strings in (rule.needs, *rule.also) for string in strings)
+        @lru_cache(maxsize=REMEMBERED)
+        def may_find(text: str) -> tuple[frozenset[str], dict[str, set[int]]]:
+            places, strings = {gate: known.copy() for gate, known in always.items()}, held(text)
+            for gate, place in chain.from_iterable(by_need.get(string, ()) for string in strings):
+                places.setdefault(gate, set()).add(place)
+            return strings, places
+
+        return may_find
 
     def find(self, gate: str, text: str, other: str, style: str) -> PhraseMatch | None:
         """The first rule of the tables of `gate` that finds something in `text`; all of them folded. `gate` may be one
         table, such as `placeholder.words`."""
-        if gate not in self._places:
+        held, places = self._may_find(text)
+        if not (may := places.get(gate)):
             return None
-        (always, by_need), rules, held = self._places[gate], self._by_gate[gate], self._held(text)
-        for rule in map(rules.__getitem__, sorted(always.union(*(by_need.get(need, ()) for need in held)))):
+        for rule in map(self._by_gate[gate].__getitem__, sorted(may)):
             if (rule.breaks and "\n" not in text) or any(map(held.isdisjoint, rule.also)):
                 continue
             if quoted := rule.find(text, other, style, self._lexicon):
@@ -214,30 +218,46 @@ def anywhere(name: str) -> re.Pattern[str]:
 
 
 @cache
-def may_say(language: str) -> Callable[[str], frozenset[str]]:
-    """A function that finds the lists of a language of which a folded text may say a word, all in one pass. Nobody
-    looks for stop words so: any text may say them."""
+def may_say(language: str) -> Callable[[str], Mapping[str, Collection[int]]]:
+    """A function that finds the lists of a language of which a folded text may say a word, all in one pass, each with
+    the places where one may begin; with none where that may be anywhere, as of _USUAL lists."""
     known = lexicon(language)
     alone = (known.before, known.after) == (Lexicon().before, Lexicon().after)
-    needed_by: dict[str, list[str]] = {}
+    needed_by: dict[str, dict[str, bool]] = {}  # a string, the lists it is for, and whether a word begins with it
     for name, words in known.lists.items():
-        for word in () if name == "stop" else words:
+        for word in () if name in _USUAL else words:
             if word[0] != "!":
-                needed_by.setdefault(spelt(word, alone=alone), []).append(name)
-    held = finder(needed_by, words=True)
+                of = needed_by.setdefault(spelt(word, alone=alone), {})
+                of[name] = of.get(name, alone) and leads(word, alone=alone)
+    placed, lists_of = placer(list(needed_by)), [tuple(lists.items()) for lists in needed_by.values()]
 
     @lru_cache(maxsize=REMEMBERED)
-    def lists(folded: str) -> frozenset[str]:
-        return frozenset(chain(("stop",), *map(needed_by.__getitem__, held(folded))))
+    def lists(folded: str) -> Mapping[str, Collection[int]]:
+        found, anywhere = dict[str, list[int]](), list(_USUAL)
+        for number, start, _ in placed(folded):
+            for name, leading in lists_of[number]:
+                found.setdefault(name, []).append(start)
+                if not leading:
+                    anywhere.append(name)
+        return found | dict.fromkeys(anywhere, ())
 
     return lists
+
+
+# Lists of which nearly every text says a word, and which whole texts are seldom asked for.
+_USUAL = ("stop", "prepositions", "articles", "joins", "asking", "hangs", "cut", "courtesy", "addressees")
 
 
 def says(language: str, name: str, folded: str) -> re.Match[str] | None:
     """The first word of a list of `language` in a folded text; of `any`, of a list in all languages."""
     if language == "any":
         return anywhere(name).search(folded)
-    return any_of(language, name).search(folded) if name in may_say(language)(folded) else None
+    starts, pattern = may_say(language)(folded).get(name), any_of(language, name)
+    if starts is None:
+        return None
+    if not starts:
+        return pattern.search(folded)
+    return next(matches(pattern, folded, starts), None)
 
 
 def is_one_of(language: str, name: str, folded: str) -> bool:

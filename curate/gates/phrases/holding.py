@@ -5,7 +5,7 @@ does not.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from curate.gates.folding import REMEMBERED
@@ -25,11 +25,41 @@ def finder(strings: Iterable[str], *, words: bool = False) -> Callable[[str], fr
         text = f" {apart(text)} " if words else text
         try:
             return frozenset(search.find_matches_as_strings(text, overlapping=True))
-        except UnicodeEncodeError:  # half a character, which JSON can escape, stands in no string
-            whole = text.encode("utf-8", "replace").decode()
-            return frozenset(search.find_matches_as_strings(whole, overlapping=True))
+        except UnicodeEncodeError:
+            return frozenset(search.find_matches_as_strings(_whole(text), overlapping=True))
 
     return held
+
+
+def placer(strings: Sequence[str]) -> Callable[[str], list[tuple[int, int, int]]]:
+    """A function that finds which of `strings` stand in `apart` of a text and where: the number of each, and the
+    places in the text where it begins and ends; a blank before the text or behind it is found too."""
+    from ahocorasick_rs import AhoCorasick
+
+    search = AhoCorasick(strings, store_patterns=False)
+
+    def placed(text: str) -> list[tuple[int, int, int]]:
+        text = f" {apart(text)} "
+        try:
+            return search.find_matches_as_indexes(text, overlapping=True)
+        except UnicodeEncodeError:
+            return search.find_matches_as_indexes(_whole(text), overlapping=True)
+
+    return placed
+
+
+def matches(pattern: re.Pattern[str], text: str, starts: Iterable[int]) -> Iterator[re.Match[str]]:
+    """What `pattern.finditer(text)` gives, if every match begins at one of `starts`."""
+    end = 0
+    for start in sorted(starts):
+        if start >= end and (match := pattern.match(text, start)):
+            yield match
+            end = match.end()
+
+
+def _whole(text: str) -> str:
+    """`text` with a mark for each half of a character, which JSON can escape, and which stands in no string."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def apart(text: str) -> str:
@@ -40,6 +70,15 @@ def apart(text: str) -> str:
 def spelt(word: str, *, alone: bool) -> str:
     """The longest string in `apart` of every text that holds a word of a list, in which `_` is a blank and `*` any
     letters; `alone`: no letter stands beside it."""
+    return max(_parts(word, alone=alone), key=len) or " "
+
+
+def leads(word: str, *, alone: bool) -> bool:
+    """Whether a word of a list begins with what `spelt` gives of it, behind a blank if it stands alone."""
+    first, *_ = parts = _parts(word, alone=alone)
+    return bool(first.strip()) and len(first) == max(map(len, parts))
+
+
+def _parts(word: str, *, alone: bool) -> list[str]:
     edge = " " if alone else ""
-    parts = (apart(part.replace("_", " ")) for part in f"{edge}{word}{edge}".split("*"))
-    return max(parts, key=len) or " "
+    return [apart(part.replace("_", " ")) for part in f"{edge}{word}{edge}".split("*")]

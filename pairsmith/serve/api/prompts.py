@@ -71,8 +71,9 @@ def prompt(
     caller: Annotated[Caller, needs(Right.see_work)], project: str, name: Name, version: Version, request: Request
 ) -> PromptShown:
     """One version."""
+    folder = request.app.state.workspace.folder(project)
     try:
-        return _shown(library.load(f"{name}/{version}", request.app.state.workspace.folder(project)))
+        return PromptShown.model_validate(library.load(f"{name}/{version}", folder), from_attributes=True)
     except PromptError as error:
         raise not_there(error.what, error.fix) from None
 
@@ -89,7 +90,7 @@ def add_prompt(
     """A new version; nothing asks with it before the spec names it, or the newest."""
     saved = save_version(request.app.state.workspace.folder(project), name, body.text)
     response.headers["Location"] = f"/api/v1/projects/{project}/prompts/{name}/{saved.version}"
-    return _shown(saved)
+    return PromptShown.model_validate(saved, from_attributes=True)
 
 
 @router.post("/prompts/{name}/preview", name="preview_prompt", status_code=202)
@@ -134,14 +135,3 @@ def save_version(folder: Path, name: str, text: str) -> Prompt:
         except FileExistsError:  # somebody else has saved one meanwhile
             number += 1
     return library.load(f"{name}/v{number}", folder)
-
-
-def _shown(prompt: Prompt) -> PromptShown:
-    return PromptShown(
-        ref=prompt.ref,
-        name=prompt.name,
-        version=prompt.version,
-        about=prompt.about,
-        text=prompt.text,
-        variables=dict(prompt.variables),
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from starlette.responses import FileResponse, StreamingResponse
 
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, attached, page_of
+from pairsmith.serve.api.row_files import Written
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.stages.export import EXPORT, MARK, REPORT
@@ -153,7 +153,7 @@ def review(caller: Annotated[Caller, needs(Right.see_queue)], project: str, requ
     if store is None:
         return {"review": None, "why": "nothing has been generated yet"}
     status = review_status.read(readers.project(project), store)
-    status["certificate"] = certified.standing(readers.project(project), store)
+    status["certificate"] = certified.last_look(readers.project(project), store)
     if not caller.may(Right.see_work, project):
         status.pop("disagreements", None)
     return status
@@ -202,29 +202,10 @@ def _shown(folder: Path, artifact: Artifact) -> ArtifactShown:
     )
 
 
-class _Sink(io.RawIOBase):
-    """What a zip is written to, to be taken away piece by piece."""
-
-    def __init__(self) -> None:
-        self._held = bytearray()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, piece: Any) -> int:
-        self._held += piece
-        return len(piece)
-
-    def take(self) -> bytes:
-        piece = bytes(self._held)
-        self._held.clear()
-        return piece
-
-
 def _zipped(folder: Path, name: str) -> Iterator[bytes]:
     """A folder as a zip, without holding more than a piece of it."""
-    sink = _Sink()
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+    written = Written()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(folder.rglob("*")):
             if not path.is_file() or path.is_symlink():
                 continue
@@ -232,5 +213,5 @@ def _zipped(folder: Path, name: str) -> Iterator[bytes]:
             with path.open("rb") as file, archive.open(into, "w", force_zip64=True) as entry:
                 while piece := file.read(_CHUNK):
                     entry.write(piece)
-                    yield sink.take()
-    yield sink.take()
+                    yield written.taken()
+    yield written.taken()

@@ -11,19 +11,20 @@ from typing import Any
 
 import orjson
 
-from pairsmith.serve.rows_view import ViewRow
+from pairsmith.serve.rows_projection import COLUMNS
+from pairsmith.serve.rows_view import RowShown
 
 CSV_COLUMNS = ("id", "state", "code", "reason", "score", "split", "generator", "input", "output")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _GROUP = 2_000  # rows that are in memory at a time
 
 
-def jsonl(rows: Iterable[ViewRow]) -> Iterator[bytes]:
+def jsonl(rows: Iterable[RowShown]) -> Iterator[bytes]:
     for row in rows:
-        yield orjson.dumps(row.as_json()) + b"\n"
+        yield orjson.dumps(row) + b"\n"
 
 
-def parquet(rows: Iterable[ViewRow]) -> Iterator[bytes]:
+def parquet(rows: Iterable[RowShown]) -> Iterator[bytes]:
     """Every property of a row under its name, also where no row has it."""
     import pyarrow as pa
     from pyarrow import parquet as pq
@@ -31,16 +32,16 @@ def parquet(rows: Iterable[ViewRow]) -> Iterator[bytes]:
     text, number = pa.string(), pa.int64()
     types: dict[str, Any] = {"sample": number, "words": number, "reviewed": number, "score": pa.float64()}
     types["flags"] = pa.list_(text)
-    schema = pa.schema([(name, types.get(name, text)) for name in ViewRow._fields])
-    written = _Written()
+    schema = pa.schema([(name, types.get(name, text)) for name in COLUMNS])
+    written = Written()
     with pq.ParquetWriter(pa.PythonFile(written, mode="w"), schema) as writer:
         for some in _groups(rows):
-            writer.write_table(pa.Table.from_pylist([row.as_json() for row in some], schema))
+            writer.write_table(pa.Table.from_pylist([vars(row) for row in some], schema))
             yield written.taken()
     yield written.taken()
 
 
-def csv_lines(rows: Iterable[ViewRow]) -> Iterator[str]:
+def csv_lines(rows: Iterable[RowShown]) -> Iterator[str]:
     """CSV for spreadsheets: a text that a spreadsheet would take for a formula gets an apostrophe before it."""
     with closing(io.StringIO()) as lines:
         writer = csv.writer(lines)
@@ -54,20 +55,20 @@ def csv_lines(rows: Iterable[ViewRow]) -> Iterator[str]:
         yield lines.getvalue()
 
 
-FORMATS: dict[str, tuple[str, Callable[[Iterable[ViewRow]], Iterator[bytes] | Iterator[str]]]] = {
+FORMATS: dict[str, tuple[str, Callable[[Iterable[RowShown]], Iterator[bytes] | Iterator[str]]]] = {
     "jsonl": ("application/jsonl", jsonl),
     "parquet": ("application/vnd.apache.parquet", parquet),
     "csv": ("text/csv; charset=utf-8", csv_lines),
 }
 
 
-def _groups(rows: Iterable[ViewRow]) -> Iterator[list[ViewRow]]:
+def _groups(rows: Iterable[RowShown]) -> Iterator[list[RowShown]]:
     left = iter(rows)
     while some := list(islice(left, _GROUP)):
         yield some
 
 
-class _Written(io.RawIOBase):
+class Written(io.RawIOBase):
     """A file that is only written on, and whose bytes are taken away as they come."""
 
     def __init__(self) -> None:

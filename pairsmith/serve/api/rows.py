@@ -14,7 +14,7 @@ from pairsmith.serve.api.pages import Cursor, Limit, Page, attached, link_next
 from pairsmith.serve.api.people import Body
 from pairsmith.serve.api.row_files import FORMATS
 from pairsmith.serve.problems import Refusal, not_there
-from pairsmith.serve.rows_view import Filters, RowsView, Sort
+from pairsmith.serve.rows_view import FacetsShown, Filters, RowShown, RowsView, Sort
 from schemas.records import Pair
 from schemas.reviews import Review
 from schemas.store import Store
@@ -24,42 +24,6 @@ router = APIRouter(prefix="/api/v1/projects/{project}", tags=["rows"])
 Viewer = Annotated[Caller, needs(Right.see_work)]
 State = Literal["accepted", "rejected", "waiting", "failed"]
 Word = Annotated[str | None, Query(max_length=80)]
-
-
-class RowShown(BaseModel):
-    """A slot with its texts. `id` is that of its pair, or of the slot where generation failed."""
-
-    id: str
-    pair_id: str | None
-    seed_id: str
-    generation: str
-    generator: str
-    sample: int
-    state: str
-    code: str | None
-    reason: str | None
-    step: str | None
-    score: float | None
-    split: str | None
-    flags: list[str]
-    words: int
-    reviewed: int
-    input: str
-    output: str | None
-
-
-class FacetsShown(BaseModel):
-    """Rows by each property under the other filters; `capped`: a search counts no more than 10,000."""
-
-    total: int
-    capped: bool
-    all: dict[str, int]
-    state: dict[str, int]
-    reason: dict[str, int]
-    step: dict[str, int]
-    split: dict[str, int]
-    generator: dict[str, int]
-    reviewed: dict[str, int]
 
 
 class Answer(Body):
@@ -119,8 +83,7 @@ def rows(
 ) -> Page[RowShown]:
     """Rows as the last curation left them, and those that were generated since."""
     found = _view(request).page(project, filters, sort, cursor, limit)
-    items = [RowShown(**row.as_json()) for row in found.rows]
-    page: Page[RowShown] = Page(items=items, next=found.next, total=found.total, total_is_capped=found.capped)
+    page: Page[RowShown] = Page(items=found.rows, next=found.next, total=found.total, total_is_capped=found.capped)
     link_next(request, response, page)
     return page
 
@@ -128,7 +91,7 @@ def rows(
 @router.get("/rows/facets", name="row_facets")
 def facets(caller: Viewer, project: str, request: Request, filters: Filtered) -> FacetsShown:
     """How many rows there are by each property."""
-    return FacetsShown(**_view(request).facets(project, filters)._asdict())
+    return _view(request).facets(project, filters)
 
 
 @router.get(
@@ -165,7 +128,7 @@ def candidates(caller: Viewer, project: str, row: str, request: Request) -> Page
     found = view.row(project, row)
     if found is None:
         raise no_row(row)
-    items = [RowShown(**each.as_json()) for each in view.candidates(project, found)]
+    items = view.candidates(project, found)
     return Page(items=items, total=len(items))
 
 
@@ -174,16 +137,7 @@ def review_row(
     caller: Annotated[Caller, needs(Right.answer)], project: str, row: str, body: Answer, request: Request
 ) -> ReviewShown:
     """A person's answer. It is kept at once, also while a job runs; a reviewer answers rows of the queue alone."""
-    review = give_answer(request, caller, project, row, body)
-    return ReviewShown(
-        id=review.id,
-        pair_id=review.pair_id,
-        reviewer=review.reviewer,
-        name=review.name,
-        decision=review.decision,
-        edited=review.edited,
-        reasons=list(review.reasons),
-    )
+    return ReviewShown.model_validate(give_answer(request, caller, project, row, body), from_attributes=True)
 
 
 @router.get("/review/queue", name="review_queue")

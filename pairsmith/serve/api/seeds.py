@@ -17,6 +17,7 @@ from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.specs import etag_of, save_spec
 from pairsmith.serve.problems import Refusal, not_there
+from schemas.files import replaced
 from schemas.spec import SeedSource
 from schemas.spec_file import SPEC_NAME, set_keys
 from synth.seeds import read_seeds
@@ -135,7 +136,8 @@ def add(
         known = any(there.path == source.path for there in request.app.state.views.readers.project(slug).spec.seeds)
         if path.exists() and not known:
             raise Refusal(409, f"there is a file '{name}' already.", code="exists", fix="Take another name.")
-        partial.replace(path)
+        with replaced(path) as whole:
+            whole.write_bytes(content)
     if not known:
         entry = f'\n[[seeds]]\npath = "seeds/{name}"\nkind = "{kind}"\n'
         try:

@@ -143,11 +143,11 @@ def bytes_of(request: Request, file: str) -> bytes:
     return _place(request, file).read_bytes()
 
 
-def part_after(rows: list[Any], after: str | None, limit: int, name: str = "id") -> tuple[list[Any], bool]:
+def part_after(rows: list[Any], after: str | None, limit: int) -> tuple[list[Any], bool]:
     """OpenAI's paging: the rows behind the one with the id `after`, and whether there are more. Raises Refusal."""
     begin = 0
     if after is not None:
-        ids = [row[name] if isinstance(row, dict) else getattr(row, name) for row in rows]
+        ids = [row["id"] if isinstance(row, dict) else row.id for row in rows]
         if after not in ids:
             raise Refusal(400, f"there is no '{after[:80]}' to go on after.", code="bad_cursor")
         begin = ids.index(after) + 1
@@ -163,7 +163,7 @@ def answers_of(content: bytes) -> list[str]:
             reading = read_seeds([source], Path(folder), most_rows=limits.UPLOAD_ROWS)
         except InputError as error:
             raise Refusal(400, error.what, where=error.where, fix=error.fix, code="invalid_file") from None
-    wrong = [problem for problem in reading.problems if "before" not in problem.what]
+    wrong = [problem for problem in reading.problems if problem.code != "duplicate"]
     if wrong:
         raise Refusal(
             400, wrong[0].what, where=wrong[0].where, code="invalid_file", fix='Lines are {"messages": [...]}.'

@@ -12,8 +12,8 @@ from pairsmith.serve.access import ALL, AnyOne, Caller, Right, Role, SignedIn, n
 from pairsmith.serve.api.people import _one_try, check_place, sign_in_person
 from pairsmith.serve.api.teachers import allow_host, forbid_host, teacher_wish
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.shell import gone_to, page_router, render, shown_problem
-from pairsmith.serve.problems import Refusal, status_of
+from pairsmith.serve.pages.shell import gone_to, page_router, render
+from pairsmith.serve.problems import Refusal
 from pairsmith.serve.sessions import clear_cookie
 from pairsmith.style.numbers import counted
 from schemas.errors import PairsmithError, UsageError
@@ -47,8 +47,7 @@ def _sign_in(
         first=first,
         after=after,
         given=name,
-        problem=shown_problem(error) if error else None,
-        status=status_of(error) if error else 200,
+        error=error,
     )
 
 
@@ -104,8 +103,7 @@ def _redeem(
         heading=f"This link makes you {given['role']} of {where}.",
         token=token,
         given=name,
-        problem=shown_problem(error) if error else None,
-        status=status_of(error) if error else 200,
+        error=error,
     )
 
 
@@ -146,7 +144,6 @@ def _keys(request: Request, caller: Caller, made: str = "", error: PairsmithErro
         request,
         "keys",
         caller,
-        title="Keys · pairsmith",
         place="Keys",
         heading=f"{counted(len(live), 'key of yours opens', 'keys of yours open')} the API." if live
         else "No key of yours opens the API yet.",
@@ -155,8 +152,7 @@ def _keys(request: Request, caller: Caller, made: str = "", error: PairsmithErro
         roles=list(Role),
         slugs=caller.projects(request.app.state.workspace.projects()),
         address=request.app.state.settings.address,
-        problem=shown_problem(error) if error else None,
-        status=status_of(error) if error else 200,
+        error=error,
     )  # fmt: skip
 
 
@@ -202,7 +198,6 @@ def _settings(request: Request, caller: Caller, error: PairsmithError | None = N
         request,
         "settings",
         caller,
-        title="Settings · pairsmith",
         place="Settings",
         heading=f"You are {caller.name}, {roles or 'without a role'}.",
         sessions=sessions,
@@ -211,8 +206,7 @@ def _settings(request: Request, caller: Caller, error: PairsmithError | None = N
         is_set={row["key_env"]: row["key_env"] in os.environ for row in (policy.allowed() if policy else [])},
         no_auth=state.settings.no_auth,
         disk=_disk(request),
-        problem=shown_problem(error) if error else None,
-        status=status_of(error) if error else 200,
+        error=error,
     )
 
 

@@ -53,7 +53,6 @@ def evaluation(
         caller,
         slug=project,
         place="Evaluation",
-        title=f"Evaluation · {project} · pairsmith",
         heading=words.evaluation(found) if found else _nothing(now, shown, live_job(request, project)),
         cautions=[*_of_another(now, found), proof.headline(found), *proof.in_words(found)] if found else [],
         v=found,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
 from pairsmith.serve.pages.shell import page_router, render
 from pairsmith.stages.export import EXPORT, FORMATS, MARK
 from pairsmith.style.numbers import count, counted
+from schemas.files import sha256
 from schemas.records import Artifact
 from schemas.store import Store
 from schemas.store.latest import present
@@ -52,7 +52,6 @@ def downloads(caller: Annotated[Caller, needs(Right.see_work)], project: str, re
         caller,
         slug=project,
         place="Downloads",
-        title=f"Downloads · {project} · pairsmith",
         heading=_heading(newest),
         newest=newest,
         older=[thing for thing in things if thing["id"] not in {one.id for one in held.values()}][:20],
@@ -146,10 +145,7 @@ def _file(path: Path, name: str, href: str) -> File:
 
 @lru_cache(maxsize=256)
 def _hash(path: Path, changed: int) -> str:
-    if path.stat().st_size > _HASHED_BYTES:
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return "" if path.stat().st_size > _HASHED_BYTES else sha256(path)
 
 
 def _size(path: Path) -> str:

@@ -8,8 +8,7 @@ from fastapi import Form, Query, Request, Response
 
 from pairsmith.serve.access import ALL, Caller, Right, Role, needs
 from pairsmith.serve.api.people import check_place
-from pairsmith.serve.pages.shell import gone_to, link, page_router, render, shown_problem
-from pairsmith.serve.problems import status_of
+from pairsmith.serve.pages.shell import gone_to, link, page_router, render
 from pairsmith.style.numbers import counted
 from schemas.errors import PairsmithError
 
@@ -31,15 +30,13 @@ def _people(request: Request, caller: Caller, invited: str = "", error: Pairsmit
         request,
         "people",
         caller,
-        title="People · pairsmith",
         place="People",
         heading=f"{counted(len(present), 'person has', 'people have')} an account here.",
         users=users,
         roles=list(Role),
         slugs=request.app.state.workspace.projects(),
         invited=invited,
-        problem=shown_problem(error) if error else None,
-        status=status_of(error) if error else 200,
+        error=error,
     )
 
 
@@ -100,7 +97,6 @@ def audit(
         request,
         "audit",
         caller,
-        title="Audit · pairsmith",
         place="Audit",
         heading="What people did here and what they were refused, newest first.",
         lines=lines[:_PAGE],

@@ -16,9 +16,8 @@ from pairsmith.serve.job import JobOptions
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.drafts import save_keys
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
-from pairsmith.serve.pages.shell import gone_to, page_router, render, shown_problem
+from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.serve.pages.word_diff import word_diff
-from pairsmith.serve.problems import status_of
 from pairsmith.serve.rows_view import RowsView
 from schemas.errors import PairsmithError, UsageError
 from schemas.records import Generated
@@ -58,10 +57,8 @@ def _prompts(
         caller,
         slug=slug,
         place="Prompts",
-        title=f"Prompts · {slug} · pairsmith",
         heading=_heading(own, told, now.asked_since(preview)),
-        status=status_of(error) if error else 200,
-        problem=shown_problem(error) if error else None,
+        error=error,
         versions=[(name, name in own.values()) for name in names if name.partition("/")[0] in kinds],
         others=[name for name in names if name.partition("/")[0] not in kinds],
         prompt=prompt,

@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 from fastapi import Form, Request, Response
 
 from pairsmith import health
-from pairsmith.certified import standing
+from pairsmith.certified import last_look
 from pairsmith.health import Check
 from pairsmith.serve.access import Caller, Right, needs
-from pairsmith.serve.api.rows import give_answer, review_queue, reviewer_of
+from pairsmith.serve.api.rows import Answer, give_answer, review_queue, reviewer_of
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.drafts import save_keys
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
-from pairsmith.serve.pages.rows import answer_of
+from pairsmith.serve.pages.rows import InForm
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.serve.pages.word_diff import word_diff
 from pairsmith.serve.problems import Refusal
@@ -38,9 +38,9 @@ _kept: dict[str, tuple[object, dict[str, Any]]] = {}
 def review(caller: Member, project: str, request: Request) -> Response:
     """Where the review stands."""
     now = snapshot(request, project)
-    told, job = _standing(now), live_job(request, project)
+    told, job = _state_of(now), live_job(request, project)
     status = told["review"]
-    certificate = standing(now.project, now.store, now.stages) if now.store else None
+    certificate = last_look(now.project, now.store, now.stages) if now.store else None
     sees_work = caller.may(Right.see_work, project)
     if not sees_work:
         told = {**told, "disagreements": []}  # whoever answers does not see what others said
@@ -50,11 +50,10 @@ def review(caller: Member, project: str, request: Request) -> Response:
         caller,
         slug=project,
         place="Review",
-        title=f"Review · {project} · pairsmith",
         heading=_heading(now, told),
         now=now,
         told=told,
-        standing=status,
+        review_state=status,
         has_answers=now.store is not None and now.store.review_count() > 0,
         rates=_rates(status) if status else [],
         people=_by_person(now) if status is not None and sees_work else [],
@@ -90,7 +89,7 @@ def _goes_on(now: Snapshot, status: dict[str, Any] | None, certificate: dict[str
     return "Enough answers: go on and train" if status and status.get("gate") == "open" else ""
 
 
-def _standing(now: Snapshot) -> dict[str, Any]:
+def _state_of(now: Snapshot) -> dict[str, Any]:
     """As `pairsmith review status --json` tells it; read again when the store has something new."""
     if now.store is None or now.last("curate") is None:
         return {"review": None, "why": "Nothing is curated yet, so nobody can be asked."}
@@ -256,16 +255,10 @@ def only_certified(
 
 @router.post("/p/{project}/review/{row}", name="page_queue_answer")
 def answer(
-    caller: Annotated[Caller, needs(Right.answer)],
-    project: str,
-    row: str,
-    request: Request,
-    decision: Annotated[Literal["accept", "reject", "edit"], Form()],
-    edited: Annotated[str, Form(max_length=100_000)] = "",
-    reason: Annotated[str, Form(max_length=40)] = "",
+    caller: Annotated[Caller, needs(Right.answer)], project: str, row: str, request: Request, said: InForm
 ) -> Response:
     """Answer a row of one's queue."""
-    give_answer(request, caller, project, row, answer_of(decision, edited, reason))
+    give_answer(request, caller, project, row, said)
     return gone_to(f"/p/{project}/review", done="answered")
 
 
@@ -278,5 +271,5 @@ def settle(
     decision: Annotated[Literal["accept", "reject"], Form()],
 ) -> Response:
     """Decide a row that people disagree about; this answer is final."""
-    give_answer(request, caller, project, row, answer_of(decision), settles=True)
+    give_answer(request, caller, project, row, Answer(decision=decision), settles=True)
     return gone_to(f"/p/{project}/review", done="answered")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import Form, Query, Request, Response
+from fastapi import Depends, Form, Query, Request, Response
 
 from pairsmith.lineage import lineage_of
 from pairsmith.serve.access import Caller, Right, needs
@@ -14,7 +14,7 @@ from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import snapshot
 from pairsmith.serve.pages.shell import gone_to, link, page_router, render
 from pairsmith.serve.pages.word_diff import word_diff
-from pairsmith.serve.rows_view import COUNTED, SORTS, Facets, Filters, RowsView, Sort, ViewRow
+from pairsmith.serve.rows_view import COUNTED, SORTS, FacetsShown, Filters, RowShown, RowsView, Sort
 from pairsmith.style.numbers import count
 from schemas.errors import UsageError
 from schemas.records import shown_step
@@ -58,13 +58,7 @@ def rows(
     caller: Viewer,
     project: str,
     request: Request,
-    state: Text = None,
-    reason: Text = None,
-    step: Text = None,
-    split: Text = None,
-    generator: Text = None,
-    reviewed: Text = None,
-    q: Text = None,
+    filters: Annotated[Filters, Depends(_filters)],
     sort: Text = None,
     after: Text = None,
     row: Text = None,
@@ -73,7 +67,6 @@ def rows(
 ) -> Response:
     """A page of rows under filters, and beside it the row that is open."""
     views: RowsView = request.app.state.views
-    filters = _filters(state, reason, step, split, generator, reviewed, q)
     order = _sort(sort)
     page, facets = views.page(project, filters, order, after), views.facets(project, filters)
     opened = views.row(project, row) if row else None
@@ -94,7 +87,6 @@ def rows(
         caller,
         slug=project,
         place="Rows",
-        title=f"Rows · {project} · pairsmith",
         heading=_heading(facets, filters),
         page=page,
         facets=facets,
@@ -107,7 +99,7 @@ def rows(
         after=after,
         open_row=lambda row_id: f"{start}row={quote(row_id)}",
         states=[(s, facets.state.get(s, 0)) for s in words.STATES],
-        minor=[(name, _values(getattr(facets, name))) for name in _MINOR],
+        minor=[(name, list(getattr(facets, name).items())[:14]) for name in _MINOR],
         chosen={name: query.get(name) for name in _MINOR},
         row=opened,
         gone=row if row and opened is None else None,
@@ -140,7 +132,7 @@ def _sort(sort: str | None) -> Sort:
     return sort
 
 
-def _heading(facets: Facets, filters: Filters) -> str:
+def _heading(facets: FacetsShown, filters: Filters) -> str:
     all_rows = sum(facets.all.values())
     if not all_rows:
         return "There is no row yet; the first appears with the first answer."
@@ -160,11 +152,7 @@ def _heading(facets: Facets, filters: Filters) -> str:
     return f"{total} of {count(all_rows)} rows{': ' + ', '.join(said) if said else ''}."
 
 
-def _values(counts: dict[str, int]) -> list[tuple[str, int]]:
-    return list(counts.items())[:14]
-
-
-def _lineage(request: Request, project: str, row: ViewRow) -> dict[str, Any] | None:
+def _lineage(request: Request, project: str, row: RowShown) -> dict[str, Any] | None:
     """Everything that the store knows about the pair of a row; None where there is no pair."""
     now = snapshot(request, project)
     if row.pair_id is None or now.store is None:
@@ -178,7 +166,7 @@ def _lineage(request: Request, project: str, row: ViewRow) -> dict[str, Any] | N
     return told
 
 
-def _candidates(views: RowsView, project: str, row: ViewRow) -> list[dict[str, Any]]:
+def _candidates(views: RowsView, project: str, row: RowShown) -> list[dict[str, Any]]:
     """The candidates of an input side by side; words that differ from the best one are marked."""
     slots = views.candidates(project, row)
     won = next((slot for slot in slots if slot.state == "accepted"), row)
@@ -192,22 +180,23 @@ def _candidates(views: RowsView, project: str, row: ViewRow) -> list[dict[str, A
     ]
 
 
-@router.post("/p/{project}/rows/{row}/answer", name="page_answer")
-def answer(
-    caller: Annotated[Caller, needs(Right.answer)],
-    project: str,
-    row: str,
-    request: Request,
+def answer_in_form(
     decision: Annotated[Literal["accept", "edit", "reject"], Form()],
     edited: Annotated[str, Form(max_length=100_000)] = "",
     reason: Annotated[str, Form(max_length=40)] = "",
-) -> Response:
-    """What a person says of a row, kept at once."""
-    give_answer(request, caller, project, row, answer_of(decision, edited, reason))
-    return gone_to(f"/p/{project}/rows", done="answered", row=row)
-
-
-def answer_of(decision: Literal["accept", "edit", "reject"], edited: str = "", reason: str = "") -> Answer:
+) -> Answer:
     """The answer in a form; the text counts only where it was edited."""
     text = edited.replace("\r\n", "\n").strip() or None
     return Answer(decision=decision, edited=text if decision == "edit" else None, reasons=[reason] if reason else [])
+
+
+InForm = Annotated[Answer, Depends(answer_in_form)]
+
+
+@router.post("/p/{project}/rows/{row}/answer", name="page_answer")
+def answer(
+    caller: Annotated[Caller, needs(Right.answer)], project: str, row: str, request: Request, said: InForm
+) -> Response:
+    """What a person says of a row, kept at once."""
+    give_answer(request, caller, project, row, said)
+    return gone_to(f"/p/{project}/rows", done="answered", row=row)

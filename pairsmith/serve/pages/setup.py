@@ -32,7 +32,6 @@ from schemas.errors import PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.money import dollars
 from schemas.project import Project
-from synth.columns import SeedProblem
 
 router = page_router()
 Editor = Annotated[Caller, needs(Right.edit)]
@@ -56,8 +55,7 @@ def _new(request: Request, caller: Caller, error: PairsmithError | None = None, 
         title="New project · pairsmith",
         place="Projects",
         heading="A new project begins with inputs and a sentence on what a good output is.",
-        problem=shown_problem(error) if error else None,
-        status=status_of(error) if error else 200,
+        error=error,
         given={**blank, **given},
         kinds=KINDS,
         lines=LINES,
@@ -130,7 +128,6 @@ def _setup(
         caller,
         slug=slug,
         place="Setup",
-        title=f"Setup · {slug} · pairsmith",
         heading=_heading(seeds, now.project),
         status=status_of(error) if error else 200,
         done=None,
@@ -244,7 +241,7 @@ def _seeds_now(project: Project) -> dict[str, Any]:
     kinds: dict[str, int] = {}
     for seed in reading.seeds:
         kinds[seed.kind] = kinds.get(seed.kind, 0) + 1
-    duplicates = sum(_is_duplicate(problem) for problem in reading.problems)
+    duplicates = sum(problem.code == "duplicate" for problem in reading.problems)
     return {
         "says": counted(len(reading.seeds), "seed", "seeds"),
         "error": None,
@@ -255,10 +252,6 @@ def _seeds_now(project: Project) -> dict[str, Any]:
         "short": [(s.what, s.fix) for s in shortages(with_splits(reading.seeds, project.spec.split), project.spec)],
         "kinds": [counted(n, kind, f"{kind}s") for kind, n in kinds.items()],
     }
-
-
-def _is_duplicate(problem: SeedProblem) -> bool:
-    return problem.what.startswith("duplicate")
 
 
 def _judged(project: Project) -> list[dict[str, Any]]:

@@ -125,9 +125,17 @@ def link(path: str, **query: Any) -> str:
 
 
 def render(
-    request: Request, template: str, caller: Caller, *, slug: str | None = None, status: int = 200, **context: Any
+    request: Request,
+    template: str,
+    caller: Caller,
+    *,
+    slug: str | None = None,
+    place: str | None = None,
+    status: int = 200,
+    error: PairsmithError | None = None,
+    **context: Any,
 ) -> HTMLResponse:
-    """A page. `title` and `place` (which entry of the shell it is) are of the context."""
+    """A page. `place` is which entry of the shell it is; `error` is told at its head, and gives the status."""
     body = (
         _templates()
         .get_template(f"{template}.html.j2")
@@ -139,9 +147,9 @@ def render(
             places=_places(caller, slug),
             may={right.value: caller.may(right, slug or ALL) for right in Right},
             **{
-                "title": f"{slug} · pairsmith" if slug else "pairsmith",
-                "place": None,
-                "problem": None,
+                "title": " · ".join(filter(None, (place, slug, "pairsmith"))),
+                "place": place,
+                "problem": shown_problem(error) if error else None,
                 "refresh_s": None,
                 "rows_line": None,
                 "done": DONE.get(request.query_params.get("done", "")),
@@ -149,7 +157,7 @@ def render(
             },
         )
     )
-    return HTMLResponse(body, status)
+    return HTMLResponse(body, status_of(error) if error else status)
 
 
 # What was done is said by a word of the address, never by a text of it: somebody else may have written the address.

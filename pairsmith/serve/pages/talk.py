@@ -9,8 +9,8 @@ from starlette.concurrency import run_in_threadpool
 
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.openai.chat import Tuned, _of_project, _with_system
-from pairsmith.serve.pages.shell import page_router, render, shown_problem
-from pairsmith.serve.problems import Refusal, status_of
+from pairsmith.serve.pages.shell import page_router, render
+from pairsmith.serve.problems import Refusal
 from schemas.errors import PairsmithError
 from schemas.store.latest import latest
 
@@ -54,8 +54,7 @@ async def talk(
         else "Neither model has answered.",
         said=text,
         answers=answers,
-        problem=shown_problem(error) if error else None,
-        status=status_of(error) if error else 200,
+        error=error,
     )
 
 

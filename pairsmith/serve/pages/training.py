@@ -56,7 +56,6 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
         caller,
         slug=project,
         place="Training",
-        title=f"Training · {project} · pairsmith",
         heading=words.run(now, job, at, None, None) if live else _heading(now, result, adapters, job or last),
         job=job,
         live=live,
