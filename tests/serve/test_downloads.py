@@ -19,10 +19,12 @@ from pairsmith.receipt import recording
 from pairsmith.serve.app import create_app
 from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
+from pairsmith.style.numbers import signed_bounds
 from schemas.project import Project
 from schemas.records import Artifact, Counts, content_id
 from schemas.store import Store
 from tests.pairsmith import report_project
+from train.metrics import Evaluation
 
 FIRST, SECOND = content_id("adapter", 1), content_id("adapter", 2)
 
@@ -113,6 +115,26 @@ def test_every_page_is_of_the_same_adapter(made: tuple[TestClient, Project, Stor
     assert client.post("/p/whole/talk", data={"text": "a kite"}).status_code == 200
     assert [name.rpartition("::")[2] for name in talked_to] == [FIRST[:8], FIRST[:8]]
     assert [name.partition(":")[0] for name in talked_to] == ["ft", "base"]
+
+
+def test_the_chart_of_differences_shows_the_intervals_of_the_sentences(
+    made: tuple[TestClient, Project, Store],
+) -> None:
+    """The page names one interval of a difference in its words and its chart: the one that holds for all comparisons
+    at once."""
+    client, project, store = made
+    file = project.folder / store.artifacts("evaluation")[-1].path
+    evaluation = Evaluation.model_validate_json(file.read_bytes())
+    wide = tuple(
+        gap.model_copy(update={"simultaneous": gap.difference and gap.difference.model_copy(update={"low": -0.97})})
+        for gap in evaluation.comparisons
+    )
+    file.write_text(evaluation.model_copy(update={"comparisons": wide}).model_dump_json(), encoding="utf-8")
+    chart = client.get("/p/whole/evaluation").text.partition('<ul class="differences">')[2].partition("</ul>")[0]
+    assert chart.count("\N{MINUS SIGN}97,") >= 1
+    for gap in evaluation.comparisons:
+        if gap.difference is not None:
+            assert signed_bounds(gap.difference) not in chart
 
 
 def test_what_is_gone_from_the_disk_is_not_offered(made: tuple[TestClient, Project, Store]) -> None:
