@@ -73,8 +73,8 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 VERSIONS = {
     **dict.fromkeys(("pii", "broken_json", "label"), 2),
     **dict.fromkeys(("fenced", "contacts"), 3),
-    **dict.fromkeys(("language", "echo", "repetition", "toxic", "injection", "input"), 4),
-    **dict.fromkeys(("encoding", "values", "answered", "thinking"), 5),
+    **dict.fromkeys(("language", "echo", "toxic", "injection", "input"), 4),
+    **dict.fromkeys(("encoding", "values", "answered", "thinking", "repetition"), 5),
     **dict.fromkeys(("invented", "limits", "lost_content", "invented_name"), 6),
     **dict.fromkeys(("cut", "mixed_language", "translated", "swapped", "placeholder"), 7),
     "preamble": 9,

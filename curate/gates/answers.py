@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from curate.gates.contrary import contrary
 from curate.gates.dates import days_named
-from curate.gates.facts import CONTACT, is_date
+from curate.gates.facts import CONTACT, clause_ends, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.number import Number
 from curate.gates.number_words import in_figures, numbers_told
 from curate.gates.numbers import NumberMentions, grouped_by, joined_groups
-from curate.gates.phrases import either, lexicon, says, words_of
+from curate.gates.phrases import lexicon, says, words_of
+from curate.gates.units import CURRENCIES, currencies
 from curate.gates.words import stem_of
 from curate.words import words
 from prompts.answer_form import alternatives, resolved
@@ -30,13 +32,6 @@ _TIME = re.compile(r"([01]?\d|2[0-3]):(\d\d)(?::\d\d)?")
 _IN_WORDS = ("", "5", "25", "75")  # fractions that any language has words for
 _BY_HALF = (20, 25, 30, 35, 40)  # minutes told by the half hour before the next: fünf vor halb zehn
 ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-
-
-@cache
-def _ends() -> re.Pattern[str]:
-    """What parts the clauses and the items of a text."""
-    marks = r"[.,;:!?\n\u3001\u3002\uff0c\u060c]+"
-    return re.compile(rf"{marks}|(?<!\w)(?:{either(words_of('listing'))})(?!\w)")
 
 
 def label(pair: Pair, labels: Collection[str], language: str = "en") -> Judgement:
@@ -70,6 +65,7 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
     the hour. A text may be put in other words: it is made up if none of its words stands there (up to case and endings)
     or a number of three digits or more does not. Exempt are true, false and null, texts of up to three letters (PLN,
     °C), and what the schema draws from a list (`enum`, `const`), which a reader may conclude.
+    A list does not say one item again and again, a code of a currency is one that the input names if it names any.
     Not covered: a value of the input that stands at the wrong key, and half of a text that is made up. A schema with
     fields that are not in the input (a summary in another language) should switch the gate off.
     """
@@ -85,6 +81,8 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
         at, leaf = absent[0]
         more = f" ({len(absent) - 1} more)" if len(absent) > 1 else ""
         return rejected("value", f"{quote(str(leaf))} at {at} does not stand in the input{more}", share)
+    if again := _again(value, pair.input):
+        return rejected("value", f"a list says {quote(again)} again and again", share)
     if turned := told.turned(value):
         return rejected(
             "value", f"{turned[0]} is {str(turned[1]).lower()}, and the input says {quote(turned[2])}", share
@@ -109,6 +107,17 @@ def _leaves(value: Any, schema: Any, root: Json, at: str) -> Iterator[tuple[str,
             yield from _leaves(inside, {"anyOf": items} if items else {}, root, f"{at}[{number}]")
     elif type(value) in (str, int, float) and value != "" and not any("enum" in w or "const" in w for w in ways):
         yield at, value
+
+
+def _again(value: Any, text: str) -> str:
+    """An item that a list holds three times or more and the input says less often; or ''."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, list):
+        counts = Counter(str(item) for item in value if not isinstance(item, (dict, list)))
+        for item, times in counts.most_common(1):
+            if times > 2 and fold(text).count(fold(item)) < times:
+                return item
+    return next(filter(None, (_again(one, text) for one in inside)), "")
 
 
 def _plain(number: float) -> str:
@@ -153,6 +162,8 @@ class _Told:
                 and not self._misread(plain)
                 and (isinstance(leaf, float) or self._only in ("", plain))
             )
+        if leaf in CURRENCIES and (named := currencies(self._text, self._language)):
+            return leaf in named
         if time := _TIME.fullmatch(leaf.strip()):
             return self._time(int(time[1]), int(time[2]))
         if date := _DATE.fullmatch(leaf.strip()):
@@ -168,10 +179,13 @@ class _Told:
         return f" {' '.join(words(leaf))} " in self._words or self._paraphrased(leaf)
 
     def gives_another(self, at: str, leaf: str | int | float) -> bool:
-        """Whether the name of a field stands in the input right before another number, and nowhere else."""
+        """Whether the name of a field, with its unit or without, stands in the input right before another number, and
+        nowhere else."""
         if isinstance(leaf, str) or at.endswith("]"):
             return False
-        name = re.escape(at.rpartition(".")[2].replace("_", " "))
+        field = at.rpartition(".")[2]
+        thing, _, unit = field.rpartition("_")
+        name = re.escape((thing if thing and len(unit) < 4 else field).replace("_", " "))
         found = re.findall(
             rf"(?<!\w){name}\W{{0,4}}?({_FIGURES})(?!\w)|(?<![\w.,])({_FIGURES}) {name}(?!\w)", self._figures
         )
@@ -182,7 +196,7 @@ class _Told:
         """A field that is true where the one clause that speaks of it denies it, or false where it does not, and the
         clause; or None."""
         fields = value.items() if isinstance(value, dict) else ()
-        clauses = [clause for clause in _ends().split(fold(self._text)) if clause.strip()]
+        clauses = [clause for clause in clause_ends().split(fold(self._text)) if clause.strip()]
         for key, inside in fields:
             if not isinstance(inside, bool):
                 continue
@@ -209,7 +223,7 @@ class _Told:
         held = fold(json.dumps(value, ensure_ascii=False))
         if len(lists) != 1 or len(lists[0]) < 2 or not all(isinstance(item, str) for item in lists[0]):
             return ""
-        items = [item.strip(" .!") for item in _ends().split(fold(self._text)) if item.strip(" .!")]
+        items = [item.strip(" .!") for item in clause_ends().split(fold(self._text)) if item.strip(" .!")]
         if len(items) < 4:
             return ""
         known = [any(word[:5] in held for word in words(item) if len(word) > 2) for item in items]

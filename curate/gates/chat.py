@@ -12,7 +12,7 @@ from curate.gates.frames import framed
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
 from curate.gates.phrases import any_of, phrases, says
 from curate.gates.turns import says_nothing, turned
-from curate.gates.versions import apart, several
+from curate.gates.versions import apart, prompted, several
 from curate.gates.words import content_words, count_words, stem_of, words
 from schemas.records import Pair, Reason
 
@@ -63,6 +63,8 @@ def preamble(pair: Pair, style: str = "", language: str = "en", input_language: 
     same = input_language in (None, language)
     if not flagged and same and (head := apart(pair.input, pair.output, language)):
         flagged = _flag("title", "output", head)
+    if not flagged and (told := prompted(pair.input, pair.output)):
+        flagged = _flag("prompt_leak", "output", told)
     return flagged or passed(f"it stands alone{_not_looked_for(language)}")
 
 

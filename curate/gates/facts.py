@@ -9,6 +9,7 @@ from functools import cache
 from itertools import chain, combinations
 
 from curate.gates.content import description_of, in_code
+from curate.gates.coverage import roots
 from curate.gates.dates import turned_day
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
@@ -157,7 +158,47 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
             and not (word in there.get(first, ()) or other in there.get(second, ()))
         ):
             return rejected("swapped", f"{quote(first)} and {quote(second)} changed places beside {quote(word)}")
+    if moved := _crossed(fold(pair.input), fold(pair.output), language):
+        return rejected("swapped", f"the numbers of {quote(moved[0])} and {quote(moved[1])} changed places")
     return passed("numbers stand where they stood")
+
+
+def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
+    """Two parts of a note each of whose numbers stand, in the output, in the one clause that says words of the other
+    part and none of its own; None if there are none."""
+    parts = [(part.strip(), *_numbers_and_roots(part, language)) for part in _NOTE_PARTS.split(before)]
+    parts = [part for part in parts if part[1] and part[2]]
+    if len(parts) < 2:
+        return None
+    said = (clause for part in _NOTE_PARTS.split(after) for clause in clause_ends().split(part))
+    clauses = [_numbers_and_roots(clause, language) for clause in said]
+    for (one, numbers, roots_of_one), (other, others, roots_of_other) in combinations(parts, 2):
+        own, foreign = roots_of_one - roots_of_other, roots_of_other - roots_of_one
+        if not own or not foreign or not numbers.isdisjoint(others):
+            continue
+        first, second = ([roots_ for held, roots_ in clauses if side <= held] for side in (numbers, others))
+        if len(first) == len(second) == 1 and first[0] is not second[0]:
+            here, there = first[0], second[0]
+            if here & foreign and there & own and here.isdisjoint(own) and there.isdisjoint(foreign):
+                return one, other
+    return None
+
+
+_NOTE_PARTS = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)|[.\u3002](?=\s|\Z)")
+
+
+@cache
+def clause_ends() -> re.Pattern[str]:
+    """What parts the clauses and the items of a text."""
+    marks = r"[.,;:!?\n\u3001\u3002\uff0c\u060c]+"
+    return re.compile(rf"{marks}|(?<!\w)(?:{either(words_of('listing'))})(?!\w)")
+
+
+def _numbers_and_roots(text: str, language: str) -> tuple[frozenset[str], frozenset[str]]:
+    return frozenset(_DIGITS.findall(text)), roots(_IN_FIGURES.sub(" ", text), language)
+
+
+_DIGITS, _IN_FIGURES = re.compile(r"\d+"), re.compile(r"\d+\w*")
 
 
 def _other_one_behind(before: str, after: str, language: str) -> tuple[str, str] | None:

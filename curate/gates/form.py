@@ -47,7 +47,8 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
     """No loop in what a model wrote. Score: the share of words that stand in a repeated run of four words.
 
     A loop is any of: one character 12 times in a row; a phrase that follows itself (one word 4 times, with commas
-    between them 7, more words 3 times); a clause of two words or more 3 times (of two in verse 5); a quarter of the
+    between them 7, two words 4 times, more 3 times); a clause of two words or more 3 times (of two in verse 5), but not
+    one that differing items of a list share; a quarter of the
     words, six at least, in repeated runs of four; a pair of words with content 5 times and a quarter of the text; fewer
     than 40 % distinct words in a stretch of 100. The shares have the shape of the rules on repeated n-grams of Rae et
     al. 2021 (table A1), with counts beside them, for these texts are short. The keys of a JSON text are not counted,
@@ -61,7 +62,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
             return rejected("loop", f"one character is repeated in the {side} text: {quote(run[0], 20)}", 1.0)
         if '":' in text or '" :' in text:
             text = _JSON_KEY.sub(" ", text)
-        text = _without_refrain(text) if "\n" in text else text
+        text = _without_shared_ends(_without_refrain(text)) if "\n" in text else text
         tokens = words(text)
         repeats = len(set(pairwise(tokens))) < len(tokens) - 1  # a run, a clause or a pair that comes twice needs it
         repeated, example = _repeated_runs(tokens) if repeats else (0.0, "")
@@ -77,6 +78,22 @@ def _without_refrain(text: str) -> str:
     """Verse with each line once; other text as it is. A loop repeats most of its lines, a refrain some."""
     lines = _lines(text)
     return "\n".join({_REFRAIN_KEY.sub("", fold(line)): line for line in lines}.values()) if is_verse(text) else text
+
+
+def _without_shared_ends(text: str) -> str:
+    """A list with a last clause that differing items share, at most half of each, said once: `30 seconds a side`."""
+    items = [line[number.end() :] for line in map(str.strip, _lines(text)) if (number := _ITEM.match(line))]
+    ends = Counter(_last_clause(item) for item in set(items))
+    shared = {end for end, times in ends.items() if end and times > 2}
+    for end in shared if len(set(items)) == len(items) else ():
+        first, found, rest = text.partition(end)
+        if all(len(item.split()) >= 2 * len(end.split()) for item in items if end in item):
+            text = f"{first}{found}{rest.replace(end, '')}"
+    return text
+
+
+def _last_clause(item: str) -> str:
+    return _CLAUSE_END.split(item.rstrip(" .!;"))[-1].strip()
 
 
 def is_verse(text: str) -> bool:
@@ -159,9 +176,9 @@ def _few_words(tokens: Sequence[str]) -> str:
 
 
 def _follows_itself(tokens: Sequence[str]) -> str:
-    """A word 7 times in a row, or 2 to 6 words 3 times in a row."""
+    """A word 7 times in a row, two words 4 times, or 3 to 6 words 3 times."""
     for size in range(1, 7):
-        needed = 6 if size == 1 else 2 * size
+        needed = 6 if size < 3 else 2 * size
         run = 0
         for at in range(size, len(tokens)):
             run = run + 1 if tokens[at] == tokens[at - size] else 0

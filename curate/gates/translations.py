@@ -259,8 +259,12 @@ def _turned(source: str, text: str) -> str:
 
 def _left_over(source: str, text: str, language: str, to: str) -> str:
     """Two words or more of the source, one of them a stop word of its language alone, that the text says in a row in
-    small letters and in no quotation; a long one of them with a letter that the other language does not write; or
-    ''."""
+    small letters and in no quotation, or that are a whole sentence, line or cell of both; a long one of them with a
+    letter that the other language does not write; or ''."""
+    here, there = ({part.strip(" *_#\"'") for part in _PARTED.split(side)} for side in (source, text))
+    for part in sorted(here & there):
+        if len(part) >= _PART and any(w.isalpha() and w[0].islower() and len(w) > 3 for w in part.split()[1:]):
+            return part
     stop = lexicon(language).stop - lexicon(to).stop - words_of("particles")
     if not stop:
         return ""
@@ -278,6 +282,8 @@ def _left_over(source: str, text: str, language: str, to: str) -> str:
 
 
 _VALUE = re.compile(r"(?<=: \")([^\W_][^\"\n]* [a-z][^\"\n]*)(?=\")")  # a text of several words in JSON
+_PARTED = re.compile(r"[.!?\u2026:;|\n\u3002\uff01\uff1f\u061f\u0964\u2022]+|(?<=\s)[-\u2013\u2014](?=\s)")
+_PART = 8  # letters
 _MARKS = "\"\u201c\u201e\u00ab\u300c'"
 _LOAN = 6  # letters of a word that languages borrow from each other: café, façade
 _SMALL = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|[.,;:|!?\n]")

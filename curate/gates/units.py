@@ -25,7 +25,7 @@ speed-mile-per-hour concentr-percent area-square-meter area-square-kilometer are
 energy-kilocalorie energy-kilojoule energy-kilowatt-hour frequency-hertz frequency-kilohertz frequency-megahertz
 frequency-gigahertz pressure-bar power-horsepower power-megawatt electric-volt electric-ampere speed-knot
 """
-_CURRENCIES = ("EUR", "USD", "GBP", "JPY", "CNY", "CHF", "RUB", "INR", "BRL", "PLN", "TRY", "KRW", "SEK", "CZK")
+CURRENCIES = ("EUR", "USD", "GBP", "JPY", "CNY", "CHF", "RUB", "INR", "BRL", "PLN", "TRY", "KRW", "SEK", "CZK")
 _DIGIT, _BEGINS = re.compile(r"\d"), re.compile(r"[\d$€£₹₺₩%]")
 _COUNTS = (1, 2, 5, 1.5)
 _LENGTHS = ("long", "short", "narrow")
@@ -102,6 +102,24 @@ def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] 
     return None
 
 
+def currencies(text: str, language: str) -> frozenset[str]:
+    """The currencies that a text names by a code, a sign or a word, as their codes."""
+    said = {code for sign, code in _BEFORE.items() if sign in text and code in CURRENCIES}
+    named, folded = _named_currencies(language), fold(text)
+    return frozenset(said.union(*(named[match[0]] for match in _currency_names(language).finditer(folded))))
+
+
+@cache
+def _named_currencies(language: str) -> dict[str, frozenset[str]]:
+    names = ((name, units.intersection(CURRENCIES)) for name, units in _table(language)[0].items())
+    return {name: codes for name, codes in names if codes}
+
+
+@cache
+def _currency_names(language: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![^\W\d_])(?:{either(_named_currencies(language))})(?![^\W\d_])")
+
+
 Quantity = tuple[frozenset[str], frozenset[str], str]
 
 
@@ -166,7 +184,7 @@ def _currencies(language: str) -> Iterable[tuple[str, str]]:
     from babel.numbers import get_currency_name, get_currency_symbol
 
     try:
-        for currency in _CURRENCIES:
+        for currency in CURRENCIES:
             yield currency, currency
             yield get_currency_symbol(currency, locale=language), currency
             for count in _COUNTS:

@@ -1,10 +1,12 @@
-"""Several texts where one was asked for, and one text said twice: parts each of which says most of the input."""
+"""Several texts where one was asked for, one text said twice, and a prompt said again before the text."""
 
 from __future__ import annotations
 
 import re
 
+from curate.gates.content import in_code
 from curate.gates.coverage import is_known_to, roots, share
+from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.words import count_words
 
@@ -69,6 +71,22 @@ def apart(given: str, text: str, language: str) -> str:
     return first if share(whole, roots(rest, language)) >= _KEPT else ""
 
 
+def prompted(given: str, text: str) -> str:
+    """What of a prompt a text says before it begins: the whole of it, on a line of its own, or what stands before its
+    colon, of three words or five characters without blanks; or ''."""
+    asked, told = fold(given).strip(), fold(text).strip()
+    first, _, rest = told.partition("\n")
+    if rest.strip() and count_words(asked) > _LEAST and first.strip(_EDGES) == asked.strip(_EDGES):
+        return first
+    prompt, line = _BEFORE_COLON.match(asked), _BEFORE_COLON.match(told)
+    if not prompt or not line or prompt[1] != line[1] or in_code(text):
+        return ""
+    return prompt[1] if len(prompt[1].split()) >= _LEAST or _UNSPACED.search(prompt[1]) else ""
+
+
+_EDGES = " *#_:\"'"
+_BEFORE_COLON = re.compile(r"([^:\uff1a\n]{5,120})[:\uff1a]\s*(?=\S)")
+_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 _MARKED = re.compile(r"\W*(?:\*\*|__|#{1,4} |[\[\u3010])\s*\S")
 _MARK = re.compile(r"(?m)^\s*(?:\*\*|#{1,4} |\||[\[\u3010-])")
 _GREETS = re.compile(r"\W*\w+,")
