@@ -18,7 +18,7 @@ from curate.gates.number import Number
 from curate.gates.number_words import in_figures, numbers_told
 from curate.gates.numbers import NumberMentions, grouped_by, joined_groups
 from curate.gates.phrases import lexicon, says, words_of
-from curate.gates.units import CURRENCIES, currencies
+from curate.gates.units import CURRENCIES, SHORT, currencies
 from curate.gates.words import stem_of
 from curate.words import words
 from prompts.answer_form import alternatives, resolved
@@ -81,7 +81,7 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
         at, leaf = absent[0]
         more = f" ({len(absent) - 1} more)" if len(absent) > 1 else ""
         return rejected("value", f"{quote(str(leaf))} at {at} does not stand in the input{more}", share)
-    if again := _again(value, pair.input):
+    if again := told.again(leaves):
         return rejected("value", f"a list says {quote(again)} again and again", share)
     if turned := told.turned(value):
         return rejected(
@@ -109,15 +109,9 @@ def _leaves(value: Any, schema: Any, root: Json, at: str) -> Iterator[tuple[str,
         yield at, value
 
 
-def _again(value: Any, text: str) -> str:
-    """An item that a list holds three times or more and the input says less often; or ''."""
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    if isinstance(value, list):
-        counts = Counter(str(item) for item in value if not isinstance(item, (dict, list)))
-        for item, times in counts.most_common(1):
-            if times > 2 and fold(text).count(fold(item)) < times:
-                return item
-    return next(filter(None, (_again(one, text) for one in inside)), "")
+def _says(clause: str, word: str) -> bool:
+    """Whether a clause says a word with any ending: `pets` in `petsitting` is another word."""
+    return re.search(rf"(?<!\w){re.escape(word[: max(5, len(word) - 2)])}\w{{0,3}}(?!\w)", clause) is not None
 
 
 def _plain(number: float) -> str:
@@ -179,18 +173,31 @@ class _Told:
         return f" {' '.join(words(leaf))} " in self._words or self._paraphrased(leaf)
 
     def gives_another(self, at: str, leaf: str | int | float) -> bool:
-        """Whether the name of a field, with its unit or without, stands in the input right before another number, and
-        nowhere else."""
+        """Whether the name of a field, without its unit if it has one, stands in the input right before another number,
+        and nowhere else."""
         if isinstance(leaf, str) or at.endswith("]"):
             return False
         field = at.rpartition(".")[2]
         thing, _, unit = field.rpartition("_")
-        name = re.escape((thing if thing and len(unit) < 4 else field).replace("_", " "))
+        told_in = bool(thing) and unit in SHORT
+        if told_in and re.search(rf"(?<![\w.,]){re.escape(_plain(leaf))} ?{unit}(?!\w)", fold(self._figures)):
+            return False
+        name = re.escape((thing if told_in else field).replace("_", " "))
         found = re.findall(
             rf"(?<!\w){name}\W{{0,4}}?({_FIGURES})(?!\w)|(?<![\w.,])({_FIGURES}) {name}(?!\w)", self._figures
         )
         said = [behind or before for behind, before in found]
         return len(said) == 1 and Number(said[0], frozenset((_plain(leaf),))) not in NumberMentions(said[0], "en")
+
+    def again(self, leaves: list[tuple[str, str | int | float]]) -> str:
+        """What a list holds three times or more, where the input says it less often and does not say how often (`3 x
+        M`); or ''."""
+        listed = Counter((at.rpartition("[")[0], leaf) for at, leaf in leaves if at.endswith("]"))
+        for (_, leaf), times in listed.items():
+            plain = fold(leaf) if isinstance(leaf, str) else _plain(leaf).partition(".")[0]
+            if times > 2 and fold(self._figures).count(plain) < times and not self._number(str(times)):
+                return str(leaf)
+        return ""
 
     def turned(self, value: Any) -> tuple[str, bool, str] | None:
         """A field that is true where the one clause that speaks of it denies it, or false where it does not, and the
@@ -201,7 +208,7 @@ class _Told:
             if not isinstance(inside, bool):
                 continue
             named = [word for word in _PARTS.split(fold(key)) if len(word) > 2 and word not in words_of("field_words")]
-            said = [clause for clause in clauses if any(re.search(rf"(?<!\w){word[:5]}", clause) for word in named)]
+            said = [clause for clause in clauses if any(_says(clause, word) for word in named)]
             if (
                 len(said) == 1
                 and lexicon(self._language).words("denial")

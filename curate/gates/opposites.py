@@ -14,7 +14,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from curate.gates.folding import fold
+from curate.gates.number import Number
 from curate.gates.number_words import in_figures
+from curate.gates.numbers import NumberMentions
 from curate.gates.phrases import concepts_of, groups_of, says
 from curate.gates.words import words
 
@@ -54,9 +56,10 @@ def opposed(before: str, after: str, spoken: str, language: str) -> tuple[str, s
 
 
 def _converted(before: str, after: str, spoken: str, language: str) -> bool:
-    """Whether both texts tell numbers and none of them is the same: ten miles are 16 kilometres."""
-    here, there = (set(_NUMBER.findall(in_figures(*side))) for side in ((before, spoken), (after, language)))
-    return bool(here and there) and here.isdisjoint(there)
+    """Whether the second text tells numbers, none of which the first one does: ten miles are 16 kilometres, and half a
+    mile 800 metres."""
+    there, told = set(_NUMBER.findall(in_figures(after, language))), NumberMentions(before, spoken)
+    return bool(there) and all(Number(number, frozenset((number,))) not in told for number in there)
 
 
 def _said(text: str, language: str) -> Said:

@@ -30,7 +30,7 @@ _DIGIT, _BEGINS = re.compile(r"\d"), re.compile(r"[\d$€£₹₺₩%]")
 _COUNTS = (1, 2, 5, 1.5)
 _LENGTHS = ("long", "short", "narrow")
 # Letters that are a unit behind a number in every text; others of two letters or less may be a word.
-_SHORT = frozenset(
+SHORT = frozenset(
     [
         "g",
         "kg",
@@ -153,7 +153,7 @@ def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
             spelt_out = re.sub(r"[\d.,\u0660-\u0669\s]+", " ", fold(name))
             plain = spelt_out.strip()
             letters = plain.isalpha() and (plain.isascii() or plain[:1] < "\u0e00")
-            if plain in ("", _ORDINAL) or (letters and len(plain) <= 2 and plain not in _SHORT):
+            if plain in ("", _ORDINAL) or (letters and len(plain) <= 2 and plain not in SHORT):
                 continue
             for spelt in {plain, unaccented(plain)}:  # people leave accents out
                 names[spelt] = names.get(spelt, frozenset()) | {unit}

@@ -124,3 +124,55 @@ def test_a_phrase_that_items_of_a_list_share_is_no_loop() -> None:
     assert "repetition" in said({**row, "output": "\n".join(["- Stretch your arms slowly."] * 4)}).rejecting
     waltz = "Count it as long-short, long-short, long-short, and keep your back straight."
     assert "repetition" not in said({**row, "output": waltz}).rejecting
+
+
+def test_a_list_may_say_a_thing_as_often_as_the_input_does_however_it_does() -> None:
+    """Yes and no, a choice of the schema, a number in words, `3 x M`: none is a list that says one thing again and
+    again. A thing that the input says once, and the record three times, is."""
+    cases: list[tuple[Row, str, list[object], str]] = [
+        ({"type": "boolean"}, "Mia is here, Leo is here, Noah is here.", [True, True, True], ""),
+        ({"enum": ["good", "bad"]}, "Great food. Lovely staff. Nice view.", ["good", "good", "good"], ""),
+        ({"type": "integer"}, "Three rounds: five, five and five points.", [5, 5, 5], ""),
+        ({"type": "number"}, "Laps of 5.0, 5.0 and 5.0 seconds", [5.0, 5.0, 5.0], ""),
+        ({"type": "string"}, "Shirts: 3 x M, 1 x L", ["M", "M", "M", "L"], ""),
+        ({"type": "string"}, "Shirts: M, L", ["M", "M", "M", "L"], "values"),
+        ({"type": "integer"}, "Rounds of 5 and 7 points", [5, 5, 5, 7], "values"),
+    ]
+    for item, given, listed, gate in cases:
+        schema = {"type": "object", "properties": {"all": {"type": "array", "items": item}}}
+        row = {"kind": "extract", "language": "en", "schema": schema, "input": given}
+        flagging = said({**row, "output": json.dumps({"all": listed})}).flagging
+        assert ("values" in flagging) == bool(gate), (given, listed)
+
+
+def test_a_field_is_compared_with_what_stands_behind_its_own_name() -> None:
+    """The second word of a name is no unit because it is short (`order_id`), and `balcony but no parking` denies the
+    parking; `membership` is not said of a member."""
+    cases: list[tuple[str, Row, Row]] = [
+        ("Order 3 pizzas, id 55", {"order_id": 55}, {}),
+        ("total 120 EUR, of which 20 VAT", {"total": 120, "total_vat": 20}, {"total": 20}),
+        ("Room 12, 3 guests, room key 4", {"room": 12, "room_key": 4}, {"room": 4}),
+        ("It weighs 2 kg, weight 4 lb on the other scales", {"weight_kg": 2}, {"weight_kg": 4, "weight_lb": 2}),
+        ("The flat has a balcony but no parking.", {"balcony": True, "parking": False}, {"parking": True}),
+        ("My membership expired last year.", {"member": False}, {}),
+    ]
+    for given, good, bad in cases:
+        kinds = {name: {"type": "boolean" if isinstance(value, bool) else "integer"} for name, value in good.items()}
+        schema = {"type": "object", "properties": {name: kinds.get(name, {"type": "integer"}) for name in good | bad}}
+        row = {"kind": "extract", "language": "en", "schema": schema, "input": given}
+        assert "values" not in said({**row, "output": json.dumps(good)}).flagging, given
+        assert not bad or "values" in said({**row, "output": json.dumps({**good, **bad})}).flagging, given
+
+
+def test_a_night_may_be_an_evening_and_half_a_mile_800_metres() -> None:
+    """A translation says `morgen Abend` for `tomorrow night`, and converts a distance that the source tells without a
+    numeral; one that keeps the number and changes its unit, in figures or in characters, is flagged."""
+    cases = [
+        ("en", "de", "See you tomorrow night.", "Bis morgen Abend.", "Bis morgen früh am Vormittag, am Morgen."),
+        ("en", "fr", "Half a mile from the sea.", "À 800 mètres de la mer.", "À un demi kilomètre de la mer."),
+        ("zh", "en", "每天走三公里。", "Walk 3 kilometres a day.", "Walk three miles a day."),
+    ]
+    for language, to, given, good, bad in cases:
+        row = {"kind": "translate", "language": language, "to": to, "input": given}
+        assert "translated" not in said({**row, "output": good}).flagging, given
+        assert "translated" in said({**row, "output": bad}).flagging, given
