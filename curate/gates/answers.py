@@ -25,6 +25,7 @@ from prompts.answer_form import alternatives, resolved
 from schemas.records import Json, Pair
 
 _PARTS = re.compile(r"[_\W\d]+")
+_SENTENCE_END = re.compile(r"[.!?](?=\s)|[\u3002\uff01\uff1f]")
 _SHOWN = 12  # labels in a sentence
 _DATE = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)(?:[T ].*)?")
 _FIGURES = r"\d+(?:[.,]\d+)*"
@@ -230,11 +231,12 @@ class _Told:
         held = fold(json.dumps(value, ensure_ascii=False))
         if len(lists) != 1 or len(lists[0]) < 2 or not all(isinstance(item, str) for item in lists[0]):
             return ""
-        items = [item.strip(" .!") for item in clause_ends().split(fold(self._text)) if item.strip(" .!")]
-        if len(items) < 4:
-            return ""
-        known = [any(word[:5] in held for word in words(item) if len(word) > 2) for item in items]
-        return items[known.index(False)] if known[:2] == [True, True] and not any(known[-2:]) else ""
+        for sentence in _SENTENCE_END.split(fold(self._text)):  # a list that ends where a sentence does is whole
+            items = [item.strip(" .!") for item in clause_ends().split(sentence) if item.strip(" .!")]
+            known = [any(word[:5] in held for word in words(item) if len(word) > 2) for item in items]
+            if len(items) > 3 and known[:2] == [True, True] and not any(known[-2:]):
+                return items[known.index(False)]
+        return ""
 
     def missed(self, value: Any) -> tuple[str, str] | None:
         """A field of a record that is named for a telephone number or an address, is empty, and what the input says of

@@ -8,6 +8,7 @@ from curate.gates.content import in_code
 from curate.gates.coverage import is_known_to, roots, share
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
+from curate.gates.phrases import says
 from curate.gates.words import count_words
 
 _LINES = re.compile(r"\n+")
@@ -73,13 +74,13 @@ def apart(given: str, text: str, language: str) -> str:
 
 def prompted(given: str, text: str) -> str:
     """What of a prompt a text says before it begins: the whole of it, on a line of its own, or what stands before its
-    colon, of three words or five characters without blanks; or ''."""
+    colon and says how to write (`make it short, no slang:`), which a heading does not (`note to tenants:`); or ''."""
     asked, told = fold(given).strip(), fold(text).strip()
     first, _, rest = told.partition("\n")
     if rest.strip() and count_words(asked) > _LEAST and first.strip(_EDGES) == asked.strip(_EDGES):
         return first
     prompt, line = _BEFORE_COLON.match(asked), _BEFORE_COLON.match(told)
-    if not prompt or not line or prompt[1] != line[1] or in_code(text):
+    if not prompt or not line or prompt[1] != line[1] or in_code(text) or not says("any", "of_writing", prompt[1]):
         return ""
     return prompt[1] if len(prompt[1].split()) >= _LEAST or _UNSPACED.search(prompt[1]) else ""
 

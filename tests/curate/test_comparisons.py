@@ -176,3 +176,20 @@ def test_a_night_may_be_an_evening_and_half_a_mile_800_metres() -> None:
         row = {"kind": "translate", "language": language, "to": to, "input": given}
         assert "translated" not in said({**row, "output": good}).flagging, given
         assert "translated" in said({**row, "output": bad}).flagging, given
+
+
+def test_a_heading_is_no_prompt_and_a_list_ends_with_its_sentence() -> None:
+    """What stands before a colon is a prompt said again only where it says how to write; and a record lacks no items of
+    a list that another sentence begins."""
+    headings = [
+        ("en", "note to tenants: water off tuesday", "Note to tenants: There will be no water on Tuesday."),
+        ("en", "agenda for friday: money, then lunch", "Agenda for Friday: the budget, followed by lunch."),
+        ("ja", "お知らせです\uff1a明日は休みます", "お知らせです\uff1a明日は休業いたします。"),
+    ]
+    for language, given, output in headings:
+        row = {"kind": "rewrite", "language": language, "input": given, "output": output}
+        assert "preamble" not in said(row).flagging, given
+    things = {"type": "object", "properties": {"buy": {"type": "array", "items": {"type": "string"}}}}
+    row = {"kind": "extract", "language": "en", "schema": things, "output": '{"buy": ["milk", "eggs"]}'}
+    assert "values" not in said({**row, "input": "Buy milk and eggs. Call mum, water plants, mend bike"}).flagging
+    assert "values" in said({**row, "input": "Buy milk, eggs, bread and butter. Call mum"}).flagging
