@@ -300,7 +300,7 @@ def _written(loc: tuple[int | str, ...], raw: dict[str, Any], *, missing: bool) 
     written: list[str] = []
     node: Any = raw
     for at, part in enumerate(loc):
-        there = part in node if isinstance(node, dict) else isinstance(node, list) and isinstance(part, int)
+        there = part in (node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ())
         if there:
             node = node[part]
         if there or (missing and at == len(loc) - 1):

@@ -143,7 +143,10 @@ def _needless(text: str, other: str, language: str, others: str) -> str:
 
 
 def _other_way(before: str, after: str, spoken: str, language: str) -> str:
-    """What one text allows and the other forbids, as the input says it; or ''."""
+    """What one text allows and the other forbids, as the input says it; or ''. Where both make an exception, what is
+    allowed may be told by what is not: `no dogs but guide dogs`, `guide dogs only`."""
+    if says(spoken, "condition", before) and says(language, "condition", after):
+        return ""
     first = _allows(before, spoken)
     second = _allows(after, language, ("allowed", "may")) if first and not first[0] else _allows(after, language)
     return first[1] if first and second and first[0] != second[0] else ""

@@ -42,13 +42,25 @@ def invented_name(pair: Pair, language: str = "en") -> Judgement:
     Elsewhere only in scripts with capitals; in German, where every noun has one, not two words in a row.
     Not covered: a single name inside of a text.
     """
-    if name := unknown_name(pair.output, pair.input, language) or _unknown_party(pair.output, pair.input, language):
+    given = _with_spelt_out(pair.input, pair.output, language)
+    if name := unknown_name(pair.output, given, language) or _unknown_party(pair.output, given, language):
         return rejected("invented_name", f"the input does not name {quote(name)}")
-    if changed := _changed_name(pair.input, pair.output, language):
+    if changed := _changed_name(given, pair.output, language):
         return rejected("changed_name", f"the input names {quote(changed[0])}, the output {quote(changed[1])}")
-    if name := _added_name(pair.input, pair.output, language):
+    if name := _added_name(given, pair.output, language):
         return rejected("invented_name", f"the input does not name {quote(name)}")
     return passed("no name of its own")
+
+
+def _with_spelt_out(text: str, other: str, language: str) -> str:
+    """A text and, in small letters, the names of `other` whose initials are a word of it: `ny` is New York."""
+    short = {word for word in words(text) if 1 < len(word) < 5} - lexicon(language).stop
+    names = _NAMES.findall(other) if short else []
+    spelt = [fold(name) for name in names if fold("".join(part[0] for part in name.split())) in short]
+    return " ".join((text, *spelt))
+
+
+_NAMES = re.compile(rf"{_NAME}(?: {_NAME})+")
 
 
 def unknown_name(text: str, other: str, language: str, letters: int = 5) -> str:

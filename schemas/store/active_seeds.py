@@ -31,18 +31,22 @@ def are_active(rows: Callable[[Any], Sequence[Any]], seeds: Sequence[Seed]) -> b
     return len(places) == len(seeds)
 
 
-def each_seed(rows: Callable[[Any], Sequence[Any]]) -> Iterator[Seed]:
-    """Every seed that was ever read, with the id that it is kept under. `rows` asks the store."""
+def each_seed(store: Reading) -> Iterator[Seed]:
+    """Every seed that was ever read, with the id that it is kept under."""
     c, last = tables.seeds.c, -1
     query = sa.select(c.position, c.id, c.body).order_by(c.position).limit(_PAGE)
-    while page := rows(query.where(c.position > last)):
-        yield from (_kept(id_, body) for _, id_, body in page)
+    while page := store._rows(query.where(c.position > last)):
+        yield from (_kept(store, id_, body) for _, id_, body in page)
         last = page[-1][0]
 
 
-def _kept(id_: str, body: str) -> Seed:
-    held = orjson.loads(body)
-    return Seed.model_validate(held) if held.get("messages") else made(Seed, _AT_DEFAULT | held, id=id_)
+def _kept(store: Reading, id_: str, body: str) -> Seed:
+    try:
+        held = orjson.loads(body)
+        whole = held["kind"] and held["source"] and held["text"]  # messages, or damaged
+    except (ValueError, KeyError, TypeError):
+        whole = None
+    return made(Seed, _AT_DEFAULT | held, id=id_) if whole else store._read(Seed, body)
 
 
 def mark_active(seeds: Sequence[Seed], connection: sa.Connection) -> None:
@@ -71,4 +75,4 @@ class ActiveSeeds(Streamed[Seed]):
             page = self._places[start : start + _PAGE]
             rows = self._store._rows(sa.select(c.position, c.id, c.body).where(c.position.in_(page)))
             at = {place: (id_, body) for place, id_, body in rows if id_ not in self._but}
-            yield from (_kept(*at[place]) for place in page if place in at)
+            yield from (_kept(self._store, *at[place]) for place in page if place in at)

@@ -225,7 +225,7 @@ class Store(Reading):
 
     def each_seed(self) -> Iterator[Seed]:
         """Every seed ever read, a page in memory at a time, not checked again: for going on with very many."""
-        return each_seed(self._rows)
+        return each_seed(self)
 
     def call_index(self) -> dict[str, tuple[tuple[int, str], ...]]:
         """key -> (attempt, status) of every call, by attempt; about 180 bytes a key."""

@@ -193,3 +193,30 @@ def test_a_heading_is_no_prompt_and_a_list_ends_with_its_sentence() -> None:
     row = {"kind": "extract", "language": "en", "schema": things, "output": '{"buy": ["milk", "eggs"]}'}
     assert "values" not in said({**row, "input": "Buy milk and eggs. Call mum, water plants, mend bike"}).flagging
     assert "values" in said({**row, "input": "Buy milk, eggs, bread and butter. Call mum"}).flagging
+
+
+def test_initials_exceptions_and_courtesies_are_neither_names_nor_denials() -> None:
+    """`ny` may be New York, `no dogs except guide dogs` is `only guide dogs`, and 不客气 denies nothing."""
+    cases: list[tuple[str, Row, str, str]] = [
+        (
+            "invented_name",
+            {"kind": "rewrite", "language": "en", "input": "ny trip in sept"},
+            "The trip to New York is in September.",
+            "The trip to Old Sarum is in September.",
+        ),
+        (
+            "limits",
+            {"kind": "rewrite", "language": "en", "input": "no dogs allowed except guide dogs"},
+            "Only guide dogs are allowed.",
+            "Dogs and guide dogs are allowed.",
+        ),
+        (
+            "limits",
+            {"kind": "translate", "language": "zh", "to": "en", "input": "不客气!欢迎再来。"},
+            "You are welcome, come again.",
+            "You are not welcome to come again.",
+        ),
+    ]
+    for gate, row, good, bad in cases:
+        assert gate not in said({**row, "output": good}).flagging, row
+        assert gate in said({**row, "output": bad}).flagging, row

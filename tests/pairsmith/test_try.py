@@ -116,8 +116,7 @@ def test_an_adapter_is_not_put_on_another_base(folder: Path, tmp_path: Path, com
     config = json.loads((another / "config.json").read_text())
     (another / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
     given = ["a fox"] if command == "try" else []
-    asked = pairsmith(command, *given, "--project", str(folder), "--set", f"train.base={another}")
-    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=280)
+    done = pairsmith(folder, command, *given, "--set", f"train.base={another}")
     assert done.returncode == 1, done.stderr
     assert "was trained on another base" in done.stderr
     assert not done.stdout

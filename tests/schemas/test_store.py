@@ -150,6 +150,27 @@ def test_each_seed_is_what_was_kept_with_its_id(store_url: str) -> None:
     assert [one.id for one in kept] == [conversation.id, columns.id, seed("a kite").id]
 
 
+@pytest.mark.parametrize("body", ['{"kind":"input","te', '{"kind":"input","source":"s.csv:2"}', "[]"])
+def test_a_damaged_seed_is_told_of_in_a_sentence_however_the_seeds_are_read(tmp_path: Path, body: str) -> None:
+    """A body that was cut short, lost its text or is no object names the store, not a line of JSON."""
+    with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as store:
+        store.set_active_seeds([seed("a heron"), seed("a kite")])
+    with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as database, database:
+        database.execute("UPDATE seeds SET body = ? WHERE id = ?", (body, seed("a kite").id))
+    with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as store:
+        for read in (store.active_seeds, store.each_seed, store.seeds):
+            with pytest.raises(StoreError, match="a Seed in it cannot be read"):
+                list(read())
+
+
+def test_seeds_but_for_some_are_read_in_their_order(store_url: str) -> None:
+    """Those that nothing is asked about are left out, and counted out."""
+    with Store.open(store_url) as store:
+        store.set_active_seeds([seed("a heron"), seed("a kite"), seed("a crow")])
+        some = store.active_seeds([seed("a kite").id])
+        assert (len(some), list(some)) == (2, [seed("a heron"), seed("a crow")])
+
+
 def test_seeds_that_left_the_files_are_kept_but_no_longer_active(store_url: str) -> None:
     """The active seeds are exactly those of the last reading, in its order; older ones stay as history."""
     with Store.open(store_url) as store:

@@ -70,7 +70,7 @@ def test_a_file_that_was_chosen_is_not_lost_with_an_error(service: Service) -> N
     place, and one that is gone has to be chosen again."""
     service.person("maker", Role.editor, ALL)
     browser, table = service.browser("maker"), "question,answer\n" + "where do I find this,go along this road\n" * 3
-    refused = browser.post("/new", data={"name": "ä"}, files={"file": ("tickets.csv", table.encode())})
+    refused = browser.post("/new", data={"name": "…"}, files={"file": ("tickets.csv", table.encode())})
     assert refused.status_code == 400
     assert 'value="tickets.csv" checked' in refused.text
     mine, theirs = ({"name": "kept", "chosen_before": "tickets.csv"}, service.browser("owner"))
@@ -81,10 +81,26 @@ def test_a_file_that_was_chosen_is_not_lost_with_an_error(service: Service) -> N
     again = browser.post("/new", data={**mine, "name": "again"})
     assert "is not kept any more" in again.text
     other = {"file": ("other.csv", table.replace("road", "lane").encode())}
-    browser.post("/new", data={"name": "ö"}, files={"file": ("tickets.csv", table.encode())})
+    browser.post("/new", data={"name": "??"}, files={"file": ("tickets.csv", table.encode())})
     sent = browser.post("/new", data={**mine, "name": "fresh"}, files=other)
     assert sent.status_code == 303, sent.text
     assert service.workspace.project("fresh").spec.seeds[0].path == "seeds/other.csv"
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("Über uns!", "uber-uns"),
+        ("Straße_2", "strasse-2"),
+        ('"crème" 🍮', "creme"),
+        ("../etc", "etc"),
+        ("x" * 90, "x" * 63),
+    ],
+)
+def test_a_name_becomes_an_address(service: Service, name: str, slug: str) -> None:
+    """Whatever of a name can stand in an address is the project's: letters without their marks, hyphens between."""
+    made = service.browser("owner").post("/new", data={"name": name, "pasted": "a kite"})
+    assert (made.status_code, made.headers["location"]) == (303, f"/p/{slug}/setup")
 
 
 @pytest.mark.parametrize("name", ["a" * 300 + ".txt", "входы.txt", "a" * 300])

@@ -197,7 +197,7 @@ def test_a_new_project_is_made_of_what_was_pasted(client: TestClient, workspace:
         "style": "Write “richly”.\r\nEnd with END.",
         "pasted": "a kite\r\n\r\na crane\na kite\n" + NASTY,
     }
-    refused = client.post("/new", data={**form, "name": "../etc"})
+    refused = client.post("/new", data={**form, "name": "../.."})
     assert refused.status_code == 400
     assert "a crane" in refused.text
     assert "cannot be the name" in refused.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -27,7 +28,6 @@ from schemas.kinds import KINDS, KindName
 from schemas.spec_file import SPEC_NAME, parse, set_keys
 from synth.seeds import read_seeds
 
-_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 PASTED = "seeds.txt"
 _SPEC = """# A pairsmith project. `pairsmith docs spec` describes every key.
 
@@ -78,12 +78,12 @@ def new_project(
     request: Request, caller: Caller, *, name: str, wish: Wish, seeds: tuple[str, bytes] | None, example: str
 ) -> str:
     """Make the project and give its slug. Raises UsageError, InputError, SpecError, Refusal; then nothing is made."""
-    slug = name.strip().lower().replace(" ", "-").replace("_", "-")
-    if not _SLUG.fullmatch(slug):
+    slug = _slug_of(name)
+    if not slug:
         raise UsageError(
-            f"'{name[:60]}' cannot be the name of a project.",
+            f"'{name[:60]}' cannot be the name of a project: nothing of it can stand in an address.",
             where="name",
-            fix="Take small letters, digits and hyphens, such as my-prompts.",
+            fix="Take letters a to z or digits, such as my-prompts.",
         )
     if example:
         new_project_in(request, caller, NewProject(name=slug, example=example))
@@ -120,6 +120,12 @@ def new_project(
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return slug
+
+
+def _slug_of(name: str) -> str:
+    """What of a name can stand in an address: `Über uns!` is `uber-uns`; '' if nothing can."""
+    plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:63].rstrip("-")
 
 
 _MISSING = {
