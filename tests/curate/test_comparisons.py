@@ -212,6 +212,12 @@ def test_initials_exceptions_and_courtesies_are_neither_names_nor_denials() -> N
         ),
         (
             "limits",
+            {"kind": "rewrite", "language": "en", "input": "you cant park here unless you have a permit"},
+            "Parking is for permit holders only.",
+            "You can park here, with or without a permit.",
+        ),
+        (
+            "limits",
             {"kind": "translate", "language": "zh", "to": "en", "input": "不客气!欢迎再来。"},
             "You are welcome, come again.",
             "You are not welcome to come again.",
