@@ -215,14 +215,19 @@ class _Told:
                 and lexicon(self._language).words("denial")
                 and words_of("field_denials").isdisjoint(_PARTS.split(fold(key)))
             ):
-                denies = bool(says(self._language, "denial", said[0]) or says(self._language, "forbidden", said[0]))
+                surely = self._says(("denial", "forbidden"), said[0])
+                may_deny = surely or self._says(("negation", "negated", "lacking"), said[0])
+                may_deny = may_deny or not words_of("field_denials").isdisjoint(_PARTS.split(said[0]))
                 if (
-                    denies == inside
+                    (surely if inside else not may_deny)
                     and not says(self._language, "condition", said[0])
                     and not (not inside and len(named) > 1)
                 ):
                     return key, inside, said[0].strip()
         return None
+
+    def _says(self, lists: Sequence[str], clause: str) -> bool:
+        return any(says(self._language, name, clause) for name in lists)
 
     def left_out(self, value: Any) -> str:
         """The first item of a list of the input that a list of the record, of at least two of its items, has not, where

@@ -22,7 +22,7 @@ from curate.gates.words import words
 
 _UNSPACED = ("zh", "ja", "ko")
 _DENIED = ("state", "temperature", "amount", "trend")  # not open is closed
-_UNITS, _NUMBER = ("length", "mass", "money", "temperature"), re.compile(r"\d+")
+_UNITS, _NUMBER = ("length", "mass", "money", "temperature", "period", "clock"), re.compile(r"\d+")
 Said = dict[str, list[tuple[str, frozenset[str]]]]  # of a group the words that are said, and what each may mean
 
 

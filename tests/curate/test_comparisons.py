@@ -155,6 +155,8 @@ def test_a_field_is_compared_with_what_stands_behind_its_own_name() -> None:
         ("It weighs 2 kg, weight 4 lb on the other scales", {"weight_kg": 2}, {"weight_kg": 4, "weight_lb": 2}),
         ("The flat has a balcony but no parking.", {"balcony": True, "parking": False}, {"parking": True}),
         ("My membership expired last year.", {"member": False}, {}),
+        ("One adult, non smoking", {"smoking": False}, {}),
+        ("Two rooms, without lift", {"lift": False}, {}),
     ]
     for given, good, bad in cases:
         kinds = {name: {"type": "boolean" if isinstance(value, bool) else "integer"} for name, value in good.items()}
@@ -170,6 +172,13 @@ def test_a_night_may_be_an_evening_and_half_a_mile_800_metres() -> None:
     cases = [
         ("en", "de", "See you tomorrow night.", "Bis morgen Abend.", "Bis morgen früh am Vormittag, am Morgen."),
         ("en", "fr", "Half a mile from the sea.", "À 800 mètres de la mer.", "À un demi kilomètre de la mer."),
+        (
+            "en",
+            "sv",
+            "I moved half a year ago.",
+            "Jag flyttade för sex månader sedan.",
+            "Jag flyttade för en vecka sedan.",
+        ),
         ("zh", "en", "每天走三公里。", "Walk 3 kilometres a day.", "Walk three miles a day."),
     ]
     for language, to, given, good, bad in cases:
