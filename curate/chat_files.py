@@ -22,6 +22,7 @@ import orjson
 from curate.export import rows
 from schemas.records import Json, Split
 from schemas.spec import TrainSettings
+from synth.embedded.weights import HUB_ID
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
 
@@ -117,7 +118,7 @@ def _axolotl(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, st
 
 
 def _base(settings: TrainSettings) -> str:
-    return "HuggingFaceTB/SmolLM2-135M-Instruct" if settings.base == "embedded" else settings.base
+    return HUB_ID if settings.base == "embedded" else settings.base
 
 
 def _schedule(settings: TrainSettings) -> str:

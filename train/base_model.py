@@ -41,10 +41,10 @@ def find_base(base: str, project_folder: Path, progress: Progress = unseen, revi
     InputError where its weights are not whole.
     """
     if base == "embedded":
-        from synth.embedded.weights import embedded_weights
+        from synth.embedded.weights import HUB_ID, embedded_weights
 
         folder = embedded_weights(lambda message: progress("weights", {"message": message})).folder
-        return Base("HuggingFaceTB/SmolLM2-135M-Instruct", folder, hash_model(folder))
+        return Base(HUB_ID, folder, hash_model(folder))
     folder = project_folder / base
     name = folder.name if folder.is_dir() else base
     if not folder.is_dir():

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,3 +138,9 @@ def _in(home: Path, *, of_slugs: bool = True) -> Iterator[str]:
 def _is_slug(name: str) -> bool:
     """Whether a folder's name can stand in an address as it is."""
     return name.isprintable() and not name.startswith(".") and not set(name) & set("/\\#?%")
+
+
+def slug_of(name: str) -> str:
+    """What of a name can stand in an address: `Über uns!` is `uber-uns`; '' if nothing can."""
+    plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:63].rstrip("-")

