@@ -58,8 +58,10 @@ def refuse_unfit(settings: TrainSettings, project_folder: Path) -> None:
         return
     for fact in facts:
         if fact.state == "fail":
-            what = f"cannot be trained here: {fact.what.removesuffix('.')}."
-            where = f"train.base = '{settings.base}'"
+            what, where = "cannot be trained here", f"train.base = '{settings.base}'"
+            if fact.about == "training":  # as it is asked for, not the base itself
+                what, where = f"'{settings.base}' {what} as asked", "[train]"
+            what = f"{what}: {fact.what.removesuffix('.')}."
             raise SpecError(what, where=where, why="Nothing was asked or paid yet.", fix=fact.fix)
 
 

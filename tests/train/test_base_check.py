@@ -258,3 +258,10 @@ def test_a_new_project_names_the_base_of_this_machine(monkeypatch: pytest.Monkey
     assert 'base = "Qwen/Qwen3-4B-Instruct-2507"' in written
     assert "Fits on RTX 4090 (24 GiB)" in written
     assert "Qwen" not in (tmp_path / "example" / "pairsmith.toml").read_text()
+
+
+def test_what_is_asked_of_training_is_not_told_of_the_base(base: Path) -> None:
+    """Where the base is fine and a setting is not, the sentence names the section of the setting."""
+    with pytest.raises(PairsmithError, match=r"'base' cannot be trained here as asked: train\.packing") as refused:
+        refuse_unfit(TrainSettings(base="base", packing=True, objective="dpo"), base.parent)
+    assert refused.value.where == "[train]"
