@@ -5,6 +5,7 @@ Who may use them, and what is there afterwards, is as with Argilla's: the same u
 transaction, the same webhooks. Only new records are added, with suggestions and no vectors; what exists stays as it is.
 """
 
+import asyncio
 import json
 from itertools import groupby
 from operator import itemgetter
@@ -75,7 +76,7 @@ async def put_records(dataset_id: UUID, request: Request, db: Db, current_user: 
         ]
         heard = (await db.execute(sa.select(Webhook.id).where(Webhook.enabled).limit(1))).first()
         if heard:  # Asked before a row is there: sent again it would be no new one, and nobody would hear of it.
-            REDIS_CONNECTION.ping()
+            await asyncio.to_thread(REDIS_CONNECTION.ping)
         await db.execute(sa.insert(Record), rows)
         if suggested:
             await db.execute(sa.insert(Suggestion), suggested)
