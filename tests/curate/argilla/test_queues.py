@@ -20,6 +20,7 @@ from curate.argilla.push import ADJUDICATION, PushResult, draw_batch, project_id
 from curate.argilla.server import ArgillaServer
 from curate.review.decision import decide
 from curate.review.population import read_population
+from curate.review.status import review_status
 from schemas.project import Project
 from schemas.reviews import Review
 from schemas.store import Store
@@ -279,6 +280,18 @@ def test_who_settles_goes_on_under_another_name_and_comes_back_when_named_again(
     pairs = {pair.id: pair for pair in cats.pairs}
     decided = {id_: decide(cats.store.reviews()[id_], pairs[id_]) for id_ in (one, two)}
     assert [decision and decision.verdict for decision in decided.values()] == ["accept", "reject"]
+
+
+def test_who_settles_waits_for_everybody_who_was_asked(cats: Side) -> None:
+    """Of three people asked, two disagree: the third may settle it, so nobody adjudicates yet and the row waits for
+    another annotator. A third opinion does not settle it; then somebody adjudicates."""
+    cats.spec(annotators_per_row=3)
+    one = cats.rows()[0]["external_id"]
+    for who, verdict, sent in (("ann", "accept", 0), ("bob", "reject", 0), ("cid", "edit", 1)):
+        cats.store.write(Review(pair_id=one, reviewer=who, decision=verdict, edited="A cat at last."))  # type: ignore[arg-type]
+        assert push_adjudication(cats.project, cats.store, cats.population, cats.argilla).sent == sent
+        status = review_status(cats.project, cats.store, cats.population)
+        assert (status.incomplete, status.undecided) == (1 - sent, sent)
 
 
 def test_spaces_are_no_edit_and_an_edit_without_a_text_is_nobody_elses_to_finish(cats: Side) -> None:
