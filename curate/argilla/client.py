@@ -10,6 +10,7 @@ import logging
 import re
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
@@ -275,9 +276,9 @@ class Argilla:
     def add(self, queue: Queue, items: Iterable[Json], done: Callable[[int], None]) -> None:
         """Add records that the queue does not have, as the bulk route of Argilla's API takes them. `done` is told the
         number of a chunk that is there; the next one is made while one is sent."""
-        path, most = f"datasets/{queue.id}/records/bulk", _BULK_ELSEWHERE
+        path, most, at_once = f"datasets/{queue.id}/records/bulk", _BULK_ELSEWHERE, 2
         if self._is_ours:
-            path, most = f"pairsmith/datasets/{queue.id}/records", _BULK
+            path, most, at_once = f"pairsmith/datasets/{queue.id}/records", _BULK, 1
 
         def send(chunk: list[bytes]) -> int:
             headers = {"Content-Type": "application/json"}
@@ -285,13 +286,13 @@ class Argilla:
             self.call("PUT", path, content=content, headers=headers, timeout=_BULK_TIMEOUT_S)
             return len(chunk)
 
-        with ThreadPoolExecutor(1) as aside:
-            sent: Future[int] | None = None
+        with ThreadPoolExecutor(at_once) as aside:
+            under_way: deque[Future[int]] = deque()
             for chunk in _chunks(map(orjson.dumps, items), most):
-                if sent is not None:
-                    done(sent.result())
-                sent = aside.submit(send, chunk)
-            if sent is not None:
+                if len(under_way) == at_once:
+                    done(under_way.popleft().result())
+                under_way.append(aside.submit(send, chunk))
+            for sent in under_way:
                 done(sent.result())
 
     def withdraw(self, queue: Queue, record_ids: Collection[str]) -> int:

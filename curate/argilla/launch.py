@@ -23,9 +23,10 @@ from schemas.progress import Progress
 
 OWNER = "pairsmith"
 _MIGRATE_TIMEOUT_S = 300.0
+_SOCKET_BYTES = 100
 # What a child may see of the shell's variables. A list of what is kept out would never be complete: any of them may be
 # a key of something.
-_ALLOWED = {"PATH", "HOME", "LANG", "TMPDIR", "TZ", "REQUESTS_CA_BUNDLE"}
+_ALLOWED = {"PATH", "LD_LIBRARY_PATH", "HOME", "LANG", "TMPDIR", "TZ", "REQUESTS_CA_BUNDLE"}
 _ALLOWED |= {name for proxy in ("HTTP", "HTTPS", "ALL", "NO") for name in (f"{proxy}_PROXY", f"{proxy.lower()}_proxy")}
 _ALLOWED_BEGINNINGS = ("LC_", "SSL_CERT_")
 _private = partial(os.open, mode=0o600)
@@ -136,13 +137,21 @@ def server_variables(home: Path, database_url: str | None, redis_url: str | None
         "ARGILLA_DATABASE_URL": database,
         "ARGILLA_DATABASE_SQLITE_TIMEOUT": "30",
         "ARGILLA_SEARCH_ENGINE": "pairsmith-sql",
-        # A socket's path has at most about 100 bytes, so it cannot lie in the home folder.
-        "ARGILLA_REDIS_URL": redis_url or f"unix://{Path(tempfile.mkdtemp(prefix='pairsmith-')) / 'redis.sock'}",
+        "ARGILLA_REDIS_URL": redis_url or f"unix://{_socket()}",
         "ARGILLA_AUTH_SECRET_KEY": auth_secret,
         "ARGILLA_CORS_ORIGINS": "[]",  # the page is served from here; no other page has business with it
         "ARGILLA_ENABLE_TELEMETRY": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
+
+
+def _socket() -> Path:
+    """The path of Redis' socket, which may have some 100 bytes: too few for many a home folder or TMPDIR."""
+    path = Path(tempfile.mkdtemp(prefix="pairsmith-")) / "redis.sock"
+    if len(os.fsencode(path)) > _SOCKET_BYTES:
+        path.parent.rmdir()
+        path = Path(tempfile.mkdtemp(prefix="pairsmith-", dir="/tmp")) / "redis.sock"
+    return path
 
 
 def _server_side(
