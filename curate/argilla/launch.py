@@ -24,13 +24,14 @@ from schemas.progress import Progress
 OWNER = "pairsmith"
 _MIGRATE_TIMEOUT_S = 300.0
 _SOCKET_BYTES = 100
+_TEMPORARY = "data/tmp"
 # What a child may see of the shell's variables. A list of what is kept out would never be complete: any of them may be
 # a key of something.
-_ALLOWED = {"PATH", "LD_LIBRARY_PATH", "HOME", "LANG", "TMPDIR", "TZ", "REQUESTS_CA_BUNDLE"}
+_ALLOWED = {"PATH", "LD_LIBRARY_PATH", "HOME", "LANG", "TZ", "REQUESTS_CA_BUNDLE"}
 _ALLOWED |= {name for proxy in ("HTTP", "HTTPS", "ALL", "NO") for name in (f"{proxy}_PROXY", f"{proxy.lower()}_proxy")}
 _ALLOWED_BEGINNINGS = ("LC_", "SSL_CERT_")
 _private = partial(os.open, mode=0o600)
-_OURS = {"PYTHONPATH", "PYTHONUNBUFFERED", "HF_HUB_DISABLE_TELEMETRY"}
+_OURS = {"TMPDIR", "PYTHONPATH", "PYTHONUNBUFFERED", "HF_HUB_DISABLE_TELEMETRY"}
 
 
 class Options(NamedTuple):
@@ -58,8 +59,10 @@ def last_options(home: Path) -> Options:
 
 
 def clear_remains(home: Path) -> None:
-    """What a supervisor that was killed left: its scratch folder, and where processes do not die with their parent, the
-    Redis of this home, which would write to one file with the next."""
+    """What the last server left: temporary files, of which Argilla makes 14 MB at each start. If its supervisor was
+    killed, its scratch folder too, and where processes do not die with their parent, its Redis, which would write to
+    one file with the next."""
+    shutil.rmtree(home / _TEMPORARY, ignore_errors=True)
     config = _config(home)
     scratch = config and config.get("scratch")
     if not scratch:
@@ -118,7 +121,8 @@ def _without_shell(environment: Mapping[str, str]) -> dict[str, str]:
 def server_variables(home: Path, database_url: str | None, redis_url: str | None, auth_secret: str) -> dict[str, str]:
     """The environment of every child, without the shell's secrets: where Argilla's data lie and what it must not do
     (telemetry)."""
-    (home / "data" / "redis").mkdir(parents=True, exist_ok=True)
+    for folder in (home / "data" / "redis", home / _TEMPORARY):
+        folder.mkdir(parents=True, exist_ok=True)
     if database_url is None:
         database = f"sqlite+aiosqlite:///{home / 'data' / 'argilla.db'}"
     else:
@@ -131,6 +135,7 @@ def server_variables(home: Path, database_url: str | None, redis_url: str | None
         database = f"postgresql+asyncpg://{rest}"
     return {
         **allowed_variables(os.environ),
+        "TMPDIR": str(home / _TEMPORARY),
         "PYTHONPATH": str(SERVER_CODE),
         "PYTHONUNBUFFERED": "1",
         "ARGILLA_HOME_PATH": str(home / "data"),

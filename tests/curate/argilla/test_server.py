@@ -232,6 +232,7 @@ def test_a_second_up_finds_the_first(argilla_server: server.ArgillaServer) -> No
     assert (seen.state, seen.version, seen.database) == ("running", "2.8.0", DATABASE)
     assert [one.name for one in seen.children] == ["redis", "server", "worker"]
     assert seen.memory_mib > 100
+    assert list((argilla_server.home / "data" / "tmp").rglob("statics"))  # of the page, elsewhere left behind for good
     assert set(server.logs(argilla_server.home)) >= {"server", "worker", "redis", "supervisor", "migrate"}
     if DATABASE == "SQLite":
         with pytest.raises(ReviewError, match="was used with SQLite, and now PostgreSQL is asked for"):
