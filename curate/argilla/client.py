@@ -10,7 +10,6 @@ import logging
 import re
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
@@ -276,9 +275,9 @@ class Argilla:
     def add(self, queue: Queue, items: Iterable[Json], done: Callable[[int], None]) -> None:
         """Add records that the queue does not have, as the bulk route of Argilla's API takes them. `done` is told the
         number of a chunk that is there; the next one is made while one is sent."""
-        path, most, at_once = f"datasets/{queue.id}/records/bulk", _BULK_ELSEWHERE, 2
+        path, most = f"datasets/{queue.id}/records/bulk", _BULK_ELSEWHERE
         if self._is_ours:
-            path, most, at_once = f"pairsmith/datasets/{queue.id}/records", _BULK, 1
+            path, most = f"pairsmith/datasets/{queue.id}/records", _BULK
 
         def send(chunk: list[bytes]) -> int:
             headers = {"Content-Type": "application/json"}
@@ -286,13 +285,13 @@ class Argilla:
             self.call("PUT", path, content=content, headers=headers, timeout=_BULK_TIMEOUT_S)
             return len(chunk)
 
-        with ThreadPoolExecutor(at_once) as aside:
-            under_way: deque[Future[int]] = deque()
+        with ThreadPoolExecutor(1) as aside:  # two at once cost Argilla more than one after the other
+            sent: Future[int] | None = None
             for chunk in _chunks(map(orjson.dumps, items), most):
-                if len(under_way) == at_once:
-                    done(under_way.popleft().result())
-                under_way.append(aside.submit(send, chunk))
-            for sent in under_way:
+                if sent is not None:
+                    done(sent.result())
+                sent = aside.submit(send, chunk)
+            if sent is not None:
                 done(sent.result())
 
     def withdraw(self, queue: Queue, record_ids: Collection[str]) -> int:

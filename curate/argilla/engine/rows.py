@@ -139,7 +139,8 @@ async def get_records(
             _text(Response.values),
             Response.updated_at,
         )
-        asked = asked.add_columns(_text(Record.fields), _text(Record.metadata_), *answers).outerjoin(Record.responses)
+        texts = _text(Record.fields), _text(Record.metadata_)
+        asked = asked.add_columns(*texts, Record.inserted_at, *answers).outerjoin(Record.responses)
         order += [Response.inserted_at, Response.id]
     rows = (await db.execute(asked.order_by(*order))).all()
     items = ",".join(_told(list(own), responses) for _, own in groupby(rows, key=itemgetter(0)))
@@ -149,13 +150,14 @@ async def get_records(
 
 def _told(rows, responses):
     """A record as JSON, from its rows: one for each answer, or a single one."""
-    id_, external_id, status, *texts = rows[0][:5]
+    id_, external_id, status, *texts = rows[0][:6]
     head = f'"id":"{_dashed(id_)}","external_id":{json.dumps(external_id)},"status":"{status.value}"'
     if not responses:
         return f"{{{head}}}"
-    fields, metadata = texts
-    answers = ",".join(_answer(*row[5:]) for row in rows if row[5])
-    return f'{{{head},"fields":{fields},"metadata":{metadata or "{}"},"responses":[{answers}]}}'
+    fields, metadata, since = texts
+    answers = ",".join(_answer(*row[6:]) for row in rows if row[6])
+    body = f'"fields":{fields},"metadata":{metadata or "{}"},"inserted_at":"{since.isoformat()}"'
+    return f'{{{head},{body},"responses":[{answers}]}}'
 
 
 def _answer(id_, user, status, values, updated):

@@ -113,6 +113,29 @@ def test_a_row_that_somebody_decided_elsewhere_is_not_asked_again(cats: Side) ->
     assert one not in {row["external_id"] for row in cats.rows()}
 
 
+def test_answers_outlive_their_queue(cats: Side) -> None:
+    """Somebody deletes a queue in Argilla after its answers were brought, and rows of it are asked again because the
+    spec now wants two people: the new rows do not hold the first answers, which nobody took back. What is answered
+    there can be taken back."""
+    one, two = cats.rows()[:2]
+    for row in one, two:
+        answer(cats.argilla.sdk, row["id"], "accept")
+    assert cats.pull().new == 2
+    cats.argilla.call("DELETE", f"datasets/{cats.queues()[0].id}")
+    cats.spec(annotators_per_row=2)
+    cats.push()
+    pulled = cats.pull()
+    assert (pulled.news, pulled.withdrawn) == (0, 0)
+    again = next(row for row in cats.rows() if row["external_id"] == one["external_id"])
+    response = answer(cats.argilla.sdk, again["id"], "reject")
+    assert cats.pull().changed == 1
+    cats.argilla.call("DELETE", f"responses/{response['id']}")
+    assert cats.pull().withdrawn == 1
+    reviews = cats.store.reviews()
+    decisions = [[review.decision for review in reviews[row["external_id"]]] for row in (one, two)]
+    assert decisions == [["accept", "reject", "withdrawn"], ["accept"]]
+
+
 def test_rows_of_somebody_who_was_removed_are_asked_again(cats: Side) -> None:
     """An annotator's account is deleted before the answers were pulled: Argilla has lost them and goes on counting the
     rows as answered, so nobody would see them. The next push puts that right, and they are answered by others; what
