@@ -138,46 +138,46 @@ class Place(NamedTuple):
     has_key: bool
 
 
-def every_rows(kind: Kind, setting: str, told: str, place: Place) -> TeacherError:
-    """The error that ends a run: what is wrong concerns every row. `told` is what the endpoint said."""
+def every_rows(kind: Kind, setting: str, sentence: str, place: Place) -> TeacherError:
+    """The error that ends a run: what is wrong concerns every row. `sentence` is what the endpoint said."""
     if kind == "key":
-        return _wrong_key(told, place)
+        return _wrong_key(sentence, place)
     if kind == "quota":
         return TeacherError(
-            f"The account has no quota left ({told}).",
+            f"The account has no quota left ({sentence}).",
             where=place.url,
             fix="Everything answered is kept. Add credit, then run the same command again.",
         )
     if kind == "setting":
         fix = f'Take it out of the sampling table of pairsmith.toml, or write {setting} = "unset" there.'
         return TeacherError(
-            f"Model '{place.model}' does not take the setting '{setting}' ({told}).",
+            f"Model '{place.model}' does not take the setting '{setting}' ({sentence}).",
             where=place.url,
             why="Every request would be refused.",
             fix=fix,
         )
     return TeacherError(
-        f"The endpoint answers {told}.".replace("..", "."),
+        f"The endpoint answers {sentence}.".replace("..", "."),
         where=place.completions,
         fix="Check teacher.url: it should be the address that /chat/completions is added to, or the whole one.",
     )
 
 
-def _wrong_key(told: str, place: Place) -> AuthError:
+def _wrong_key(sentence: str, place: Place) -> AuthError:
     if not place.key_env:
         fix = "Name the environment variable that holds the key in teacher.key_env."
     elif not place.has_key:
         fix = f"Set the environment variable {place.key_env} to the key."
     else:
         fix = f"Check the key in the environment variable {place.key_env}, and that it may use '{place.model}'."
-    return AuthError(f"The endpoint refuses the key ({told}).", where=place.url, fix=fix)
+    return AuthError(f"The endpoint refuses the key ({sentence}).", where=place.url, fix=fix)
 
 
-def unknown_model(told: str, place: Place, served: Sequence[str]) -> TeacherError:
+def unknown_model(sentence: str, place: Place, served: Sequence[str]) -> TeacherError:
     """The error for a model that is not there, with those that are."""
     if served:
         listed = ", ".join(served[:20]) + (f" and {len(served) - 20} more" if len(served) > 20 else "")
         fix = f"Set teacher.model to one that it serves: {listed}."
     else:
         fix = f"Check teacher.model, and teacher.url: requests go to {place.completions}."
-    return TeacherError(f"The endpoint does not know model '{place.model}' ({told}).", where=place.url, fix=fix)
+    return TeacherError(f"The endpoint does not know model '{place.model}' ({sentence}).", where=place.url, fix=fix)
