@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import math
 import os
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Protocol
@@ -334,20 +336,18 @@ def seems_cut(request: Json, prompt_tokens: int) -> bool:
     makes so few tokens of so many letters. Repeated marks and blanks count once."""
     if prompt_tokens < _SMALLEST_CONTEXT:
         return False
-    most, contents = (
-        _MOST_LETTERS_PER_TOKEN * prompt_tokens,
-        [str(m.get("content")) for m in request.get("messages", ())],
-    )
-    return sum(map(len, contents)) > most and sum(len(_REPEATED.sub(r"\1\2", text)) for text in contents) > most
+    texts = [str(m.get("content")) for m in request.get("messages", ())]
+    most = _MOST_LETTERS_PER_TOKEN * prompt_tokens
+    return sum(map(len, texts)) > most and sum(len(_REPEATED.sub(r"\1\2", text)) for text in texts) > most
 
 
 def error_body(content: bytes) -> tuple[Json, Json]:
     """The body as an object, and the `error` object in it, whose fields are texts or numbers; empty where there is
-    none. A list holds it as its first element (Gemini)."""
+    none. A list holds it as its first element (Gemini), a stream as an event."""
     try:
         parsed = orjson.loads(content)
     except orjson.JSONDecodeError:
-        return {}, {}
+        parsed = put_together(content)
     if isinstance(parsed, list) and parsed:
         parsed = parsed[0]
     if not isinstance(parsed, dict):
@@ -362,8 +362,9 @@ def error_body(content: bytes) -> tuple[Json, Json]:
 def meant(status: int, content: bytes) -> tuple[int, bytes]:
     """The status that an answer means, and its body: an error inside of a body of status 200 has its own, and a text
     that Groq has written and found to break the schema is an answer, if a bad one."""
-    if status == 200:
-        return error_status(content) or status, content
+    content = _unpacked(content)
+    if status == 200 or (200 < status < 300 and b'"choices"' in content):  # 201 is what some frameworks make of a POST
+        return error_status(content) or 200, content
     if status == 400 and b'"failed_generation"' in content:
         _, error = error_body(content)
         if isinstance(text := error.get("failed_generation"), str):
@@ -371,6 +372,16 @@ def meant(status: int, content: bytes) -> tuple[int, bytes]:
             choice = {"index": 0, "finish_reason": "error", "message": message, "error": error.get("message")}
             return 200, orjson.dumps({"choices": [choice]})
     return status, content
+
+
+def _unpacked(content: bytes) -> bytes:
+    """What stands under a compression that no header tells of: `x-gzip`, or a gateway that compressed it once more."""
+    try:
+        while content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error):
+        pass
+    return content
 
 
 def error_status(content: bytes) -> int | None:

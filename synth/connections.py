@@ -21,6 +21,8 @@ from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 _KEPT_S = 60.0  # an idle connection is used again; servers and what stands before them close it sooner or later
+# Some gateways and firewalls send headers longer, and more of them, than aiohttp takes by itself (8 KB, 128).
+LIMITS = {"max_line_size": 2**16, "max_field_size": 2**16, "max_headers": 1024}
 Response = tuple[int, Mapping[str, str], bytes]
 
 
@@ -53,7 +55,7 @@ class Connections:
             connection = await self._connected()
         kept = False
         try:
-            connection.set_response_params(read_until_eof=True)
+            connection.set_response_params(read_until_eof=True, **LIMITS)
             assert connection.transport is not None
             connection.transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
             message, payload = await connection.read()

@@ -44,8 +44,8 @@ from synth.chat_completions import (
     read_answer,
     retry_after_s,
 )
-from synth.connections import Connections, NoConnectionError, Response
-from synth.dialect import LOGPROBS, Dialect
+from synth.connections import LIMITS, Connections, NoConnectionError, Response
+from synth.dialect import Dialect
 from synth.flow import Flow, Sending, unreachable
 from synth.http_status import Place, every_rows, meaning, unknown_model
 from synth.proxy import proxy_for
@@ -179,6 +179,7 @@ class Endpoint:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
                 headers={**headers, **self._headers},
+                **LIMITS,
             )
             self._proxies = {host.url: proxy_for(host.url) for host in self.flow.hosts}
             sent, rest = self._session.headers, f"/chat/completions{self._suffix}"
@@ -349,11 +350,7 @@ class Endpoint:
         if status == 402 and wait_s is not None:
             kind = "throttled"  # what is on its way uses the credit up (OpenRouter)
         refused = RefusedError(sentence, Answer([], None, seconds, new_request_id(None), None, body, text), status)
-        if kind == "setting" and setting == "response_format":
-            self.dialect.takes_schema = False
-            return refused
-        if kind == "setting" and setting in LOGPROBS:
-            self.dialect.gives_logprobs = False
+        if kind == "setting" and self.dialect.goes_without(setting):
             return refused
         if kind == "model":
             served = await self._served()
