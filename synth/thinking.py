@@ -39,6 +39,7 @@ _BLOCKS = tuple(
             rf"<\|(?:/|end_of_|end_){_MARK}\|>|<\|{_MARK}_end\|>",
         ),
         ("◁think▷", "◁/think▷"),
+        (r"\[unused16\]", r"\[unused17\]"),  # openPangu
         (r"<\|channel>thought\b", r"<channel\|>"),  # Gemma 4
         (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),  # Apertus
         (r"<unused94>thought\b", "<unused95>"),  # MedGemma
@@ -67,10 +68,10 @@ _WRAPPED = re.compile(
     r"(?:<\|(?:END_RESPONSE|END_TEXT|end_of_solution|end_of_box)\|>\s*)?\Z",
     re.DOTALL,
 )
-# The same in words that a task may ask for, so they go only where reasoning stood before them (Hunyuan, ERNIE, and most
+# The same in words that a task may ask for, so they go only where reasoning stood before them (Hunyuan, ERNIE, Reflection, and most
 # models that were trained to reason with such a prompt).
 _TAGGED = re.compile(
-    r"\s*<(?P<tag>answer|response|final|final_answer)>(?P<answer>(?:(?!</?(?P=tag)>).)*)(?:</(?P=tag)>\s*)?\Z",
+    r"\s*<(?P<tag>answer|response|output|solution|final|final_answer)>(?P<answer>(?:(?!</?(?P=tag)>).)*)(?:</(?P=tag)>\s*)?\Z",
     re.DOTALL | re.IGNORECASE,
 )
 # The harmony format (gpt-oss): every message names its channel; `final` is the answer.
