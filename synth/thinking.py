@@ -68,8 +68,8 @@ _WRAPPED = re.compile(
     r"(?:<\|(?:END_RESPONSE|END_TEXT|end_of_solution|end_of_box)\|>\s*)?\Z",
     re.DOTALL,
 )
-# The same in words that a task may ask for, so they go only where reasoning stood before them (Hunyuan, ERNIE, Reflection, and most
-# models that were trained to reason with such a prompt).
+# The same in words that a task may ask for, so they go only where reasoning stood before them (Hunyuan, ERNIE,
+# Reflection, and most models that were trained to reason with such a prompt).
 _TAGGED = re.compile(
     r"\s*<(?P<tag>answer|response|output|solution|final|final_answer)>(?P<answer>(?:(?!</?(?P=tag)>).)*)(?:</(?P=tag)>\s*)?\Z",
     re.DOTALL | re.IGNORECASE,
