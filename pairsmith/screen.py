@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from schemas.money import Cost, dollars, told
+from schemas.money import Cost, dollars, told, total
 from schemas.progress_line import clock
 from schemas.records import Counts, Json
 
@@ -80,7 +80,8 @@ def cost(outcome: Outcome) -> str:
     if usage.completion_tokens:
         parts.append(f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens")
     if outcome.calls_sent:
-        parts.append(dollars(outcome.usd))
+        costs = [Cost.read(line) for line in outcome.costs or ()]
+        parts.append(told(total(costs)) if costs else dollars(outcome.usd))
     return " · ".join([*parts, clock(outcome.seconds)])
 
 

@@ -60,21 +60,32 @@ def prices_of(teacher: TeacherSettings) -> Prices | None:
     """The teacher's prices, None if nobody knows them."""
     listed = _listed(teacher.url, teacher.model)
     prompt, completion = teacher.usd_per_million_prompt_tokens, teacher.usd_per_million_completion_tokens
-    if prompt is None or completion is None:
-        return listed
     cached = teacher.usd_per_million_cached_tokens
-    return Prices(
-        FREE if not prompt and not completion else "pairsmith.toml",
-        _spec_rate(prompt, completion, prompt if cached is None else cached),
-        listed.batch_share if listed else None,
-    )
+    if (prompt, completion, cached) == (None, None, None):
+        return listed
+    if listed is None and (prompt is None or completion is None):
+        return None
+    cached = prompt if cached is None else cached
+    free = not prompt and not completion and None not in (prompt, completion)
+    whole = listed is None or None not in (prompt, completion)
+    source = FREE if free else "pairsmith.toml" if whole or listed is None else f"pairsmith.toml, {listed.source}"
+    return Prices(source, _spec_rate(prompt, cached, completion, listed), listed.batch_share if listed else None)
 
 
-def _spec_rate(prompt: float, completion: float, cached: float) -> Rate:
+def _spec_rate(prompt: float | None, cached: float | None, completion: float | None, listed: Prices | None) -> Rate:
+    """The prices of the spec, and of the list where the spec has none."""
+
     def rate(usage: Usage, context: Mapping[str, str]) -> float:
         read = min(usage.cached_tokens, usage.prompt_tokens)
-        fresh = (usage.prompt_tokens - read) * prompt
-        return (fresh + read * cached + usage.completion_tokens * completion) / _MILLION
+        parts = (
+            (prompt, usage.prompt_tokens - read, Usage(prompt_tokens=usage.prompt_tokens - read)),
+            (cached, read, Usage(prompt_tokens=read, cached_tokens=read)),
+            (completion, usage.completion_tokens, usage.model_copy(update={"prompt_tokens": 0, "cached_tokens": 0})),
+        )
+        return sum(
+            price * tokens / _MILLION if price is not None else listed.rate(part, context) if listed else 0.0
+            for price, tokens, part in parts
+        )
 
     return rate
 

@@ -32,6 +32,29 @@ def test_prices_of_the_spec_count_and_cached_tokens_have_their_own() -> None:
     assert prices_of(at("http://gpu:8000", usd_per_million_prompt_tokens=2.0)) is None
 
 
+def test_a_price_of_the_spec_counts_beside_those_of_the_table() -> None:
+    """An account with another price for one kind of token has it for that kind, and no price given is passed over."""
+    address = at("https://api.openai.com/v1", "gpt-4.1-mini")
+    listed, dearer, read = (
+        prices_of(address.model_copy(update=update))
+        for update in (
+            {},
+            {"usd_per_million_prompt_tokens": 9.0},
+            {"usd_per_million_cached_tokens": 7.0},
+        )
+    )
+    assert listed is not None
+    assert dearer is not None
+    assert read is not None
+    written, asked = (Usage(**{f"{kind}_tokens": 1_000_000}) for kind in ("completion", "prompt"))
+    assert dearer.usd(written) == listed.usd(written)
+    assert dearer.usd(asked) == 9.0
+    assert read.usd(asked) == listed.usd(asked)
+    assert read.usd(asked.model_copy(update={"cached_tokens": 1_000_000})) == 7.0
+    assert dearer.source == f"pairsmith.toml, {listed.source}"
+    assert dearer.batch_share == listed.batch_share
+
+
 @pytest.mark.parametrize("url", ["http://localhost:8000/v1", "http://10.0.0.7:8000/v1", "https://llm.example.com/v1"])
 def test_a_price_that_nobody_gave_is_unknown_and_not_nothing(url: str) -> None:
     """No price: None. Free is only what has a price of 0."""
