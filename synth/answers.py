@@ -46,7 +46,11 @@ _WHY = {
     "thinking": ALL_THINKING.format(tokens="all tokens"),
 }
 _NO_CHOICE = re.compile(r"\A\{(?=.*(\"usage\"|chat\.completion))(?!.*\"choices\": ?(\[ ?[^\] ]|\{))")
-_VISIBLE = re.compile("[^\\s\0\u00ad\u200b-\u200f\u2060\ufeff]")
+# Blanks, control characters, and what Unicode lets a font leave out (Default_Ignorable_Code_Point), are no text.
+_VISIBLE = re.compile(
+    "[^\\s\0-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
+)
 # How they call the parts of a content that is a list.
 _TEXT_PARTS = ("text", "output_text")
 # Fields of a message, and parts of a content, in which servers put reasoning that they have parted from the answer.
@@ -144,7 +148,7 @@ def judged(
         return _bad(meaning, text, reasons.get(meaning, ""))
     if not _VISIBLE.search(text):
         return _bad("empty", text)
-    if not clean(text):
+    if not _VISIBLE.search(clean(text)):
         return _bad("empty", text, "the answer was only quotes or a fence")
     # Servers that take no schema often put the JSON into a fence, which cleaning takes off.
     if violation is not None and (broken := violation(text)) is not None and violation(clean(text)) is not None:

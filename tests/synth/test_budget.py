@@ -209,3 +209,17 @@ def test_what_was_taken_to_be_free_and_is_charged_counts(tmp_path: Path) -> None
         assert store.spent().total == pytest.approx(0.4)
         (error,) = asyncio.run(spend(teacher.url, store, 1, first=3))
         assert isinstance(error, BudgetReached)
+
+
+@pytest.mark.parametrize("price", [0, 1])
+def test_a_provider_that_charges_more_than_its_price_is_capped_by_what_it_charges(price: float, tmp_path: Path) -> None:
+    """A price of the spec that is too low, or 0: beyond the cap goes at most what was on the wire when it was found."""
+    choice = {"message": {"content": "x"}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.01}
+    reply = Reply(body=orjson.dumps({"choices": [choice] * 3, "usage": usage}))
+    prices = dict.fromkeys(PRICES, price)
+    with LoopbackTeacher(lambda ask: reply) as teacher, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+        asyncio.run(spend(teacher.url, store.capped(project_usd=1.0), 1, **prices))
+        outcomes = asyncio.run(spend(teacher.url, store, 300, first=3, **prices))
+        assert any(isinstance(outcome, BudgetReached) for outcome in outcomes)
+        assert 0.9 < store.spent().usd <= 1.0 + (0.01 * 64 if price == 0 else 0)

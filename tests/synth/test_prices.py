@@ -97,6 +97,10 @@ def test_known_providers_have_the_prices_of_the_table() -> None:
         ({"cost": 0.0125}, 0.0125),
         ({"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.02}}, 0.021),
         ({"cost": 0, "is_byok": True, "cost_details": {}}, None),
+        ({"cost": {"total_cost": 0.0086, "request_cost": 0.006}}, 0.0086),
+        ({"cost_in_usd_ticks": 37_756_000}, 0.0037756),
+        ({"cost_in_usd_ticks": "many"}, None),
+        ({"cost": {}}, None),
         ({"cost": "0.1"}, None),
         ({"cost": -1}, None),
         ({"cost": True}, None),
@@ -110,6 +114,15 @@ def test_what_the_provider_charged_is_read(usage: dict[str, object], usd: float 
         "usage": {"prompt_tokens": 1, "completion_tokens": 1, **usage},
     }
     assert read_answer(orjson.dumps(body), 0.1, {}).usd == usd
+
+
+def test_what_was_read_from_a_cache_is_counted_where_it_stands_beside_the_prompt() -> None:
+    """More cached tokens than the prompt has can only be counted beside it; neither is lost, nor taken for thinking."""
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 75}
+    usage |= {"prompt_tokens_details": {"cached_tokens": 60}}
+    body = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}
+    read = read_answer(orjson.dumps(body), 0.1, {}).usage
+    assert read == Usage(prompt_tokens=70, completion_tokens=5, cached_tokens=60)
 
 
 def test_thinking_is_counted_where_a_server_leaves_it_out_of_the_completion() -> None:
