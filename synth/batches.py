@@ -346,4 +346,6 @@ def _together(answers: Sequence[Answer]) -> Answer:
     used = [answer.usage for answer in answers if answer.usage is not None]
     total = Usage(**{name: sum(getattr(one, name) for one in used) for name in Usage.model_fields})
     choices = [choice for a in answers for choice in (a.choices or [{"body": a.body}])]
-    return first._replace(choices=choices, usage=total if len(used) == len(answers) else None)
+    sums = [answer.usd for answer in answers]
+    usd = None if None in sums else sum(usd or 0.0 for usd in sums)
+    return first._replace(choices=choices, usage=total if len(used) == len(answers) else None, usd=usd)

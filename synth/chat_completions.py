@@ -33,7 +33,7 @@ _COUNTED = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
 # With these a gateway says that it does not know what became of the request.
 LOST_BY_A_GATEWAY = (408, 499, 502, 504, 520, 522, 524)
-_VERSION_SEGMENT = re.compile(r"v\d+\w*")
+_VERSION_SEGMENT = re.compile(r"v\d+\w*", re.IGNORECASE)
 
 
 class UnansweredError(Exception):

@@ -55,6 +55,7 @@ def ask(teacher: LoopbackTeacher, *, n: int = 1, sampling: Sampling | None = Non
         ("https://h/v1/chat/completions", "https://h/v1"),
         ("https://h/api/v1", "https://h/api/v1"),
         ("https://h/v1beta/openai/", "https://h/v1beta/openai"),
+        ("https://h/V1", "https://h/V1"),
         ("https://h/gateway", "https://h/gateway/v1"),
     ],
 )
