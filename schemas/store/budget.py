@@ -77,9 +77,10 @@ class Budget:
 
     def _reached(self, cap: Cap, usd: float) -> BudgetReached:
         used = self._settled - cap.before
+        state = f"is reached: {dollars(used)} is spent or held for requests without an answer, and the next request"
         return BudgetReached(
-            f"the budget of {dollars(cap.usd)} is reached: {dollars(used) if used else 'nothing'} is spent or held for "
-            f"requests without an answer, and the next request may cost {dollars(usd)}.",
+            f"the budget of {dollars(cap.usd)} {state if used else 'does not hold a single request, which'} may cost "
+            f"{dollars(usd)}.",
             where=cap.name,
             fix=f"Every answer is in the store. Raise {cap.name}, or lower max_tokens, and run the same command again: "
             "it goes on from here.",

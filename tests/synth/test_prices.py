@@ -32,6 +32,20 @@ def test_prices_of_the_spec_count_and_cached_tokens_have_their_own() -> None:
     assert prices_of(at("http://gpu:8000", usd_per_million_prompt_tokens=2.0)) is None
 
 
+def test_a_fee_for_each_request_is_a_part_of_its_price() -> None:
+    """Of a short answer it is nearly all of the bill, so a cap without it would be none; it is counted once."""
+    address = at("https://api.perplexity.ai", "sonar")
+    short = Usage(prompt_tokens=500, completion_tokens=500)
+    for teacher, tokens in ((address, 0.001), (at(address.url, "sonar", usd_per_million_prompt_tokens=3.0), 0.002)):
+        priced = prices_of(teacher)
+        assert priced is not None
+        fee, whole = priced.usd(Usage()), priced.usd(short)
+        assert fee is not None
+        assert whole is not None
+        assert fee > 0.004
+        assert whole - fee == pytest.approx(tokens)
+
+
 def test_a_price_of_the_spec_counts_beside_those_of_the_table() -> None:
     """An account with another price for one kind of token has it for that kind, and no price given is passed over."""
     address = at("https://api.openai.com/v1", "gpt-4.1-mini")
