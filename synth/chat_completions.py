@@ -275,7 +275,9 @@ def _usage(usage: Any) -> Usage | None:
     """The endpoint's count of tokens, or None if it gives none that makes sense."""
     if not isinstance(usage, dict):
         return None
-    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    # Gateways before Anthropic's models pass its names on.
+    prompt = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
+    completion = _count(usage.get("completion_tokens", usage.get("output_tokens")))
     if prompt is None or completion is None or not (prompt or completion):  # gateways write zeros for unknown
         return None
     read = thought = None

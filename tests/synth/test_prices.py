@@ -139,6 +139,12 @@ def test_what_was_read_from_a_cache_is_counted_where_it_stands_beside_the_prompt
     assert read == Usage(prompt_tokens=70, completion_tokens=5, cached_tokens=60)
 
 
+def test_a_count_under_the_names_of_another_protocol_is_a_count() -> None:
+    """Else the cost would be unknown, and under a cap the most that it could have been."""
+    body = {"choices": [{"message": {"content": "x"}}], "usage": {"input_tokens": 10, "output_tokens": 5}}
+    assert read_answer(orjson.dumps(body), 0.1, {}).usage == Usage(prompt_tokens=10, completion_tokens=5)
+
+
 def test_thinking_is_counted_where_a_server_leaves_it_out_of_the_completion() -> None:
     """Output tokens are all that is not prompt: what stands in the total alone was thought, and is paid for."""
     usage = {
