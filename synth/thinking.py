@@ -30,7 +30,9 @@ _BLOCKS = tuple(
     (re.compile(_START + opening, re.IGNORECASE), re.compile(closing, re.IGNORECASE))
     for opening, closing in (
         (r"<think(?:ing)?\s*/>", ""),  # an empty block
-        *((rf"<{tag}(?:\s[^<>\n]*)?>", _END_OF_THINK) for tag in (*_OWN_TAGS, "thinking")),
+        *((rf"<\s?{tag}(?:\s[^<>\n]*)?>", _END_OF_THINK) for tag in (*_OWN_TAGS, "thinking")),
+        # A fence of that name, closed before an answer.
+        (rf"```{_MARK}[ \t]*\n(?=(?:(?!```)[\s\S])*\n```[ \t]*\n\s*\S)", r"\n```[ \t]*\n"),
         *((rf"<{tag}(?:\s[^<>\n]*)?>", rf"</{tag}\s*>") for tag in _WORD_TAGS if tag != "thinking"),
         (r"\[THINK\]", r"\[/THINK\]"),
         # begin_of_thought, think, Cohere's START_THINKING
@@ -61,7 +63,7 @@ _OPEN_QUOTE = re.compile(r"(?:^|[\s(\[{=,:])[rbfu]{0,2}(?P<quote>[\"'])(?:(?!(?P
 _LINE = 300  # so many letters of a line tell what a tag in it means
 # Nearly every answer holds none of these letters, nor begins with Granite's words, and so nothing of the above.
 _BARE_FINAL = "assistantfinal"
-_MARKS, _WORDS = ("<", "[", "◁", _BARE_FINAL), re.compile(f"{_START}(?:here|thinking\\.)", re.IGNORECASE)
+_MARKS, _WORDS = ("<", "[", "◁", _BARE_FINAL), re.compile(f"{_START}(?:here|thinking\\.|```)", re.IGNORECASE)
 # What some of them put around the answer that follows.
 _WRAPPED = re.compile(
     r"\s*<\|(?P<mark>START_RESPONSE|START_TEXT|begin_of_solution|begin_of_box)\|>(?P<answer>.*?)"
