@@ -53,6 +53,7 @@ _VISIBLE = re.compile(
 )
 # How they call the parts of a content that is a list.
 _TEXT_PARTS = ("text", "output_text")
+_USUAL = frozenset(("role", "content", "refusal", "annotations", "tool_calls", "function_call", "audio"))
 # Fields of a message, and parts of a content, in which servers put reasoning that they have parted from the answer.
 _THOUGHT = re.compile(r"think|thought|reasoning|analysis|\bcot\b", re.IGNORECASE)
 # How servers and gateways say why an answer ended: vLLM, SGLang, TGI, llama.cpp, Ollama, LM Studio, OpenAI, Mistral,
@@ -364,8 +365,10 @@ def _content(message: Json) -> tuple[str, str | None, bool] | None:
     """A message's text, the reasoning that the server has parted from it (None if there is none), and whether it is a
     refusal. The content may be one part or a list of them, reasoning among them (Mistral). None for what is neither,
     and for text in a part of a kind that nobody knows."""
-    fields = (str(value).strip() for name, value in message.items() if value and _is_of_thought(name))
-    thought = next(filter(None, fields), None)
+    thought = None
+    if not message.keys() <= _USUAL:
+        fields = (str(value).strip() for name, value in message.items() if value and _is_of_thought(name))
+        thought = next(filter(None, fields), None)
     content, refusal = message.get("content"), bool(message.get("refusal"))
     if content is None or isinstance(content, str):
         return content or "", thought, refusal
