@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
+import zlib
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -17,7 +18,6 @@ import orjson
 from schemas.errors import SpecError
 from schemas.identity import made
 from schemas.records import Json, Usage
-from synth.rate_limits import reset_s
 from synth.streamed_answer import put_together
 
 _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
@@ -26,14 +26,6 @@ _MAX_ID = 200
 _MAX_FACT_DEPTH = 6
 # English prose has about 4.5 letters a token, words of 15 letters in agglutinating languages no more than 6.
 _MOST_LETTERS_PER_TOKEN, _SMALLEST_CONTEXT = 8, 256
-_LENGTH = r"\d{1,9}(?:\.\d{1,9})? ?(?:ms|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?|h(?:ours?)?)(?![a-z])"
-_ASKED_TO_WAIT = re.compile(
-    rf"(?:retry_?delay[\"': ]+|(?:retry|try again) (?:in|after) |wait (?:for )?)((?:{_LENGTH} ?)+)"
-    r"|retry_?after(?:_s|_seconds)?[\"': ]+(\d{1,9}(?:\.\d{1,9})?)(?![\w.])",
-    re.IGNORECASE,
-)
-_UNIT = re.compile(r"([\d.]+) ?(ms|m|s|h)", re.IGNORECASE)
-_UNITS_A_S = {"ms": 1000.0, "s": 1.0, "m": 1 / 60, "h": 1 / 3600}
 _REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 # What cannot be had again: which snapshot answered, on which backend, at which provider and tier, what it counted.
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
@@ -41,7 +33,7 @@ _COUNTED = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
 # With these a gateway says that it does not know what became of the request.
 LOST_BY_A_GATEWAY = (408, 499, 502, 504, 520, 522, 524)
-_VERSION_SEGMENT = re.compile(r"v\d+\w*")
+_VERSION_SEGMENT = re.compile(r"v\d+\w*", re.IGNORECASE)
 
 
 class UnansweredError(Exception):
@@ -132,8 +124,8 @@ class RefusedError(Exception):
     """The endpoint refuses this request: too long, filtered, moderated. `answer` holds what it said, under the HTTP
     `status`."""
 
-    def __init__(self, told: str, answer: Answer, status: int) -> None:
-        super().__init__(f"refused: {told}")
+    def __init__(self, message: str, answer: Answer, status: int) -> None:
+        super().__init__(f"refused: {message}")
         self.answer, self.status = answer, status
 
 
@@ -181,22 +173,24 @@ def read_answer(content: bytes, seconds: float, request: Json, reserved: Any = N
         body = content.decode(errors="replace")
         return Answer([], None, seconds, new_request_id(None), None, request, body, reserved=reserved)
     request_id = new_request_id(parsed.get("id"))
-    choices, model, told = parsed.get("choices"), parsed.get("model"), parsed.get("usage")
-    usage, usd = _usage(told), _charged(told)
+    choices, model, counted = parsed.get("choices"), parsed.get("model"), parsed.get("usage")
+    usage, usd = _usage(counted), _charged(counted)
     model = model if isinstance(model, str) else None
     paid = {"usd": usd, "reserved": reserved}
     nested = content.count(b"[") + content.count(b"{")  # cheap, and nearly always enough to know how deep it can be
     shallow = nested <= _MAX_FACT_DEPTH
     facts = {
-        name: said for name in _FACTS if (said := parsed.get(name)) and (shallow or not _deeper(said, _MAX_FACT_DEPTH))
+        name: value
+        for name in _FACTS
+        if (value := parsed.get(name)) and (shallow or not _deeper(value, _MAX_FACT_DEPTH))
     }
     if not isinstance(choices, list) or not any(map(_is_choice, choices)):
         return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"), facts, **paid)
     if nested > _MAX_DEPTH:
         choices = [_flat(choice, content) for choice in choices]
-    said = parsed.get("error")
-    if any(said.values()) if isinstance(said, dict) else said:  # beside half an answer
-        choices = [{"error": said, **choice} if isinstance(choice, dict) else choice for choice in choices]
+    error = parsed.get("error")
+    if any(error.values()) if isinstance(error, dict) else error:  # beside half an answer
+        choices = [{"error": error, **choice} if isinstance(choice, dict) else choice for choice in choices]
     if len(choices) > 1 and all(isinstance(c, dict) and isinstance(c.get("index"), int) for c in choices):
         choices.sort(key=lambda choice: choice["index"])
     return Answer(choices, usage, seconds, request_id, model, request, "", facts, **paid)
@@ -270,61 +264,65 @@ def _whole(value: Any) -> Any:
     return value
 
 
-def new_request_id(told: Any) -> str:
+def new_request_id(response_id: Any) -> str:
     """Unique whatever the endpoint does, and holding its own id, which its support asks for."""
     ours = f"{_PROCESS}-{next(_NUMBER)}"
-    told = told.replace("\0", "")[:_MAX_ID] if isinstance(told, str) else told  # PostgreSQL takes no NUL
-    return f"{ours}/{told}" if isinstance(told, str) and told else ours
+    theirs = response_id.replace("\0", "")[:_MAX_ID] if isinstance(response_id, str) else ""  # PostgreSQL takes no NUL
+    return f"{ours}/{theirs}" if theirs else ours
 
 
-def _usage(told: Any) -> Usage | None:
+def _usage(usage: Any) -> Usage | None:
     """The endpoint's count of tokens, or None if it gives none that makes sense."""
-    if not isinstance(told, dict):
+    if not isinstance(usage, dict):
         return None
-    prompt, completion = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
+    # Gateways before Anthropic's models pass its names on.
+    prompt = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
+    completion = _count(usage.get("completion_tokens", usage.get("output_tokens")))
     if prompt is None or completion is None or not (prompt or completion):  # gateways write zeros for unknown
         return None
+    read = thought = None
+    if not usage.keys() <= _COUNTED:
+        read = _detail(usage, "prompt_tokens_details", "cached_tokens") or _count(usage.get("prompt_cache_hit_tokens"))
+        thought = _detail(usage, "completion_tokens_details", "reasoning_tokens")
+        prompt += read if read and read > prompt else 0  # it is counted beside the prompt, as Anthropic does
     # Some leave what was thought out of the completion (xAI, Gemini), and count it in the total alone.
-    completion = max(completion, (_count(told.get("total_tokens")) or 0) - prompt)
-    counts = {"prompt_tokens": prompt, "completion_tokens": completion, "cached_tokens": 0, "reasoning_tokens": 0}
-    if not told.keys() <= _COUNTED:
-        read = _detail(told, "prompt_tokens_details", "cached_tokens") or _count(told.get("prompt_cache_hit_tokens"))
-        thought = _detail(told, "completion_tokens_details", "reasoning_tokens")
-        counts |= {"cached_tokens": read or 0, "reasoning_tokens": thought or 0}
+    completion = max(completion, (_count(usage.get("total_tokens")) or 0) - prompt)
+    counts = {"prompt_tokens": prompt, "completion_tokens": completion}
+    counts |= {"cached_tokens": read or 0, "reasoning_tokens": thought or 0}
     return made(Usage, counts)
 
 
-def _detail(told: Json, part: str, name: str) -> int | None:
-    details = told.get(part)
+def _detail(usage: Json, part: str, name: str) -> int | None:
+    details = usage.get(part)
     return _count(details.get(name)) if isinstance(details, dict) else None
 
 
 def _charged(usage: Any) -> float | None:
-    """US dollars that the endpoint says it has charged (OpenRouter: `cost`, and what the owner of the key pays
-    upstream), None if it does not say."""
+    """US dollars that the endpoint says it has charged, None if it does not say: `cost` (OpenRouter, with what the
+    owner of the key pays upstream; of Perplexity, fees included, an object) or xAI's `cost_in_usd_ticks`."""
     if not isinstance(usage, dict):
         return None
-    cost = usage.get("cost")
+    cost, ticks = usage.get("cost"), _amount(usage.get("cost_in_usd_ticks"))
     if cost is None and "is_byok" not in usage:
-        return None
+        return None if ticks is None else ticks / 1e10
     details = usage.get("cost_details")
     if usage.get("is_byok") and isinstance(details, dict):
         parts = (_amount(cost), _amount(details.get("upstream_inference_cost")))
         return None if None in parts else sum(part or 0.0 for part in parts)
-    return _amount(cost)
+    return _amount(cost.get("total_cost") if isinstance(cost, dict) else cost)
 
 
-def _amount(told: Any) -> float | None:
-    number = isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told < math.inf
-    return float(told) if number else None
+def _amount(amount: Any) -> float | None:
+    number = isinstance(amount, int | float) and not isinstance(amount, bool) and 0 <= amount < math.inf
+    return float(amount) if number else None
 
 
-def _count(told: Any) -> int | None:
+def _count(count: Any) -> int | None:
     """A number of tokens, None for what cannot be one."""
-    if type(told) is int and 0 <= told <= _MAX_TOKENS:
-        return told
-    number = isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told <= _MAX_TOKENS
-    return int(told) if number and told == int(told) else None
+    if type(count) is int and 0 <= count <= _MAX_TOKENS:
+        return count
+    number = isinstance(count, int | float) and not isinstance(count, bool) and 0 <= count <= _MAX_TOKENS
+    return int(count) if number and count == int(count) else None
 
 
 def seems_cut(request: Json, prompt_tokens: int) -> bool:
@@ -332,17 +330,18 @@ def seems_cut(request: Json, prompt_tokens: int) -> bool:
     makes so few tokens of so many letters. Repeated marks and blanks count once."""
     if prompt_tokens < _SMALLEST_CONTEXT:
         return False
-    most, said = _MOST_LETTERS_PER_TOKEN * prompt_tokens, [str(m.get("content")) for m in request.get("messages", ())]
-    return sum(map(len, said)) > most and sum(len(_REPEATED.sub(r"\1\2", text)) for text in said) > most
+    texts = [str(m.get("content")) for m in request.get("messages", ())]
+    most = _MOST_LETTERS_PER_TOKEN * prompt_tokens
+    return sum(map(len, texts)) > most and sum(len(_REPEATED.sub(r"\1\2", text)) for text in texts) > most
 
 
 def error_body(content: bytes) -> tuple[Json, Json]:
     """The body as an object, and the `error` object in it, whose fields are texts or numbers; empty where there is
-    none. A list holds it as its first element (Gemini)."""
+    none. A list holds it as its first element (Gemini), a stream as an event."""
     try:
         parsed = orjson.loads(content)
     except orjson.JSONDecodeError:
-        return {}, {}
+        parsed = put_together(content)
     if isinstance(parsed, list) and parsed:
         parsed = parsed[0]
     if not isinstance(parsed, dict):
@@ -357,8 +356,9 @@ def error_body(content: bytes) -> tuple[Json, Json]:
 def meant(status: int, content: bytes) -> tuple[int, bytes]:
     """The status that an answer means, and its body: an error inside of a body of status 200 has its own, and a text
     that Groq has written and found to break the schema is an answer, if a bad one."""
-    if status == 200:
-        return error_status(content) or status, content
+    content = _unpacked(content)
+    if status == 200 or (200 < status < 300 and b'"choices"' in content):  # 201 is what some frameworks make of a POST
+        return error_status(content) or 200, content
     if status == 400 and b'"failed_generation"' in content:
         _, error = error_body(content)
         if isinstance(text := error.get("failed_generation"), str):
@@ -366,6 +366,16 @@ def meant(status: int, content: bytes) -> tuple[int, bytes]:
             choice = {"index": 0, "finish_reason": "error", "message": message, "error": error.get("message")}
             return 200, orjson.dumps({"choices": [choice]})
     return status, content
+
+
+def _unpacked(content: bytes) -> bytes:
+    """What stands under a compression that no header tells of: `x-gzip`, or a gateway that compressed it once more."""
+    try:
+        while content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error):
+        pass
+    return content
 
 
 def error_status(content: bytes) -> int | None:
@@ -384,28 +394,6 @@ def error_status(content: bytes) -> int | None:
             return int(str(word))
     by_word = {"rate.?limit|too.many|overload": 429, "authenti|unauthor|api.?key": 401, "quota|credit|balance": 402}
     return next((s for word, s in by_word.items() if re.search(word, str(words), re.IGNORECASE)), 502)
-
-
-def retry_after_s(headers: Mapping[str, str], text: str = "") -> float | None:
-    """Seconds of `retry-after-ms` or `Retry-After` (a number or an HTTP date, by the server's own clock where it tells
-    it; RFC 9110, 10.2.3; some write a length or a moment), or that the error's `text` asks to wait (Gemini's
-    `retryDelay`, "try again in 7m12s"); None if unreadable."""
-    if "Retry-After" not in headers and "retry-after-ms" not in headers:
-        asked = _ASKED_TO_WAIT.search(text)
-        if asked is None:
-            return None
-        return (
-            float(asked[2]) if asked[2] else sum(float(n) / _UNITS_A_S[u.lower()] for n, u in _UNIT.findall(asked[1]))
-        )
-    try:
-        if (ms := headers.get("retry-after-ms")) is not None:
-            return max(0.0, float(ms) / 1000)
-        told = headers["Retry-After"].strip()
-        if told.endswith("GMT") and "Date" in headers:
-            return max(0.0, (parsedate_to_datetime(told) - parsedate_to_datetime(headers["Date"])).total_seconds())
-        return reset_s(told)
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def one_line(text: str, limit: int = 300) -> str:

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from functools import cache, partial
+from typing import TypedDict
 
 import aiohttp
 from aiohappyeyeballs import start_connection
@@ -21,6 +22,16 @@ from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 _KEPT_S = 60.0  # an idle connection is used again; servers and what stands before them close it sooner or later
+
+
+# Some gateways and firewalls send headers longer, and more of them, than aiohttp takes by itself (8 KB, 128).
+class _Limits(TypedDict):
+    max_line_size: int
+    max_field_size: int
+    max_headers: int
+
+
+LIMITS = _Limits(max_line_size=2**16, max_field_size=2**16, max_headers=1024)
 Response = tuple[int, Mapping[str, str], bytes]
 
 
@@ -53,7 +64,7 @@ class Connections:
             connection = await self._connected()
         kept = False
         try:
-            connection.set_response_params(read_until_eof=True)
+            connection.set_response_params(read_until_eof=True, **LIMITS)
             assert connection.transport is not None
             connection.transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
             message, payload = await connection.read()
@@ -90,13 +101,13 @@ class Connections:
         name = self._host if self._tls else None
         try:
             async with asyncio.timeout(self._connect_s):
-                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
                 # Several addresses at once: one of them may lead nowhere, as IPv6 does on some networks.
-                open_ = await start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
-                made = loop.create_connection(
+                open_ = await start_connection(addresses, happy_eyeballs_delay=0.25, interleave=1)
+                connecting = loop.create_connection(
                     partial(ResponseHandler, loop), sock=open_, ssl=self._tls, server_hostname=name
                 )
-                return (await made)[1]
+                return (await connecting)[1]
         except TimeoutError:
             raise NoConnectionError(f"no connection within {self._connect_s:g} s") from None
         except OSError as error:

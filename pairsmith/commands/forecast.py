@@ -44,10 +44,10 @@ def _screen(outcome: Any) -> list[Any]:
     for title in ("", "seeds", "tokens", "cost", "as a batch", "time", "accepted rows"):
         table.add_column(title, justify="left" if not title else "right")
 
-    def between(told: dict[str, float] | None, shown: Any, unknown: str = "unknown") -> str:
-        if told is None:
+    def between(ends: dict[str, float] | None, shown: Any, unknown: str = "unknown") -> str:
+        if ends is None:
             return unknown
-        low, high = shown(told["low"]), shown(told["high"])
+        low, high = shown(ends["low"]), shown(ends["high"])
         return low if low == high else f"{low} to {high}"
 
     def row(name: str, seeds: str, line: dict[str, Any], rows: str) -> None:
@@ -61,7 +61,8 @@ def _screen(outcome: Any) -> list[Any]:
         name = f"{line['stage']} {line['direction']}".strip()
         row(name, f"{line['seeds']:,}", line, few if line["stage"] == "generate" else "")
     row("[bold]in all[/]", "", outcome.whole, few)
-    spent = [("pilot", f"{outcome.pilot_seeds:,} seeds, kept for the run; {screen.cost(outcome)}")]
+    pilot = f"{outcome.pilot_seeds:,} {'seed' if outcome.pilot_seeds == 1 else 'seeds'}, kept for the run"
+    spent = [("pilot", f"{pilot}; {screen.cost(outcome)}")]
     note = (
         "90 % intervals for the whole run, pilot included. Rows: after gates, best of n and duplicates, before people. "
         "Time: at teacher.concurrency, if the server answers as fast as it did."
