@@ -122,7 +122,7 @@ def server_variables(home: Path, database_url: str | None, redis_url: str | None
     """The environment of every child, without the shell's secrets: where Argilla's data lie and what it must not do
     (telemetry)."""
     for folder in (home / "data" / "redis", home / _TEMPORARY):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if database_url is None:
         database = f"sqlite+aiosqlite:///{home / 'data' / 'argilla.db'}"
     else:
