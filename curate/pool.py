@@ -11,7 +11,7 @@ where they are kept; what stays in memory are ids and opinions, some 250 bytes a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, groupby, islice
 from typing import Any
@@ -83,7 +83,7 @@ class Pool:
         cls,
         store: Store,
         generations: Sequence[str],
-        seeds: Collection[str] | None = None,
+        seeds: Container[str] | None = None,
         *,
         people: bool = True,
         forward_n: int | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, get_args
 
@@ -161,7 +161,7 @@ class Slots:
 
 
 def skim_candidates_of(
-    store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
+    store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Container[str] | None = None
 ) -> Iterator[Json]:
     """What `Pool.read` reads, in the order of the pool, as the JSON that was kept."""
     seeds = store.active_seed_ids() if seeds is None else seeds

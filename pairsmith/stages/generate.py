@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from heapq import merge
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -26,12 +27,14 @@ from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.cycles import seldom_sought
 from schemas.errors import InputError, Interrupted, UsageError
+from schemas.identity import content_id_of_each
 from schemas.money import total
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
-from schemas.records import Candidate, Json, Pair, Seed, content_id
+from schemas.records import Candidate, Json, Pair, Seed
 from schemas.spec import Purpose, TeacherSettings
 from schemas.store import Store
+from schemas.store.active_seeds import slots_by_seed
 from synth import generators
 from synth.batches import Batches
 from synth.engine import GenerateResult
@@ -344,14 +347,17 @@ def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
 
 def _pool_id(project: Project, store: Store, fingerprints: Iterable[str]) -> str:
     """A hash of every slot of the present spec and its outcome: another pair there makes another id."""
-    from curate.slots import skim_candidates_of
+    forward_n = project.spec.generate.forward.n
 
-    slots = []
-    for candidate in skim_candidates_of(store, fingerprints, project.spec.generate.forward.n):
-        failure = Candidate.model_validate(candidate).failure if candidate.get("failure") else None
-        outcome = [candidate.get("pair_id") or "", "" if failure is None else str(failure)]
-        slots.append([candidate["seed_id"], candidate["sample"], *outcome])
-    return content_id("pool", sorted(slots))
+    def slots(fingerprint: str) -> Iterator[list[Any]]:
+        for candidate in slots_by_seed(store, fingerprint):
+            if candidate["generator"] == "forward" and candidate["sample"] >= forward_n:
+                continue
+            failure = Candidate.model_validate(candidate).failure if candidate.get("failure") else None
+            outcome = [candidate.get("pair_id") or "", "" if failure is None else str(failure)]
+            yield [candidate["seed_id"], candidate["sample"], *outcome]
+
+    return content_id_of_each("pool", merge(*map(slots, fingerprints)))
 
 
 class GateTally:

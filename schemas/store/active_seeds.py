@@ -9,10 +9,11 @@ import orjson
 import sqlalchemy as sa
 
 from schemas.identity import made
-from schemas.records import Seed
+from schemas.numbered import Numbered
+from schemas.records import Json, Seed
 from schemas.store import tables
 from schemas.store.reading import Reading
-from schemas.store.rows import seed_body
+from schemas.store.rows import kept, seed_body
 from schemas.streamed import Streamed
 
 _PAGE = 2_000  # seeds that are compared or written at once
@@ -56,6 +57,24 @@ def mark_active(seeds: Sequence[Seed], connection: sa.Connection) -> None:
     for start in range(0, len(seeds), _PAGE):
         page = enumerate(seeds[start : start + _PAGE], start)
         connection.execute(by_id, [{"id_": seed.id, "place": place} for place, seed in page])
+
+
+def active_ids(store: Reading) -> Numbered:
+    """The ids of the seeds that the project has now, each with its place among them."""
+    ids, c = Numbered(), tables.seeds.c
+    for id_, place in store._each(sa.select(c.id, c.active).where(c.active >= 0)):
+        ids[id_] = place
+    return ids
+
+
+def slots_by_seed(store: Reading, fingerprint: str) -> Iterator[Json]:
+    """The outcomes of a generation scope as JSON, by seed and sample, of the seeds that the project has now."""
+    c, seeds = tables.candidates.c, tables.seeds.c
+    active = c.seed_id.in_(sa.select(seeds.id).where(seeds.active >= 0))
+    seed_id = c.seed_id if store._engine.dialect.name == "sqlite" else c.seed_id.collate("C")
+    query = sa.select(*kept(tables.candidates)).where(c.fingerprint == fingerprint, active)
+    for row in store._each(query.order_by(seed_id, c.sample)):
+        yield orjson.loads(store._body(tables.candidates, row))
 
 
 class ActiveSeeds(Streamed[Seed]):

@@ -90,14 +90,16 @@ class Reading:
 
     def _places(self, query: Any) -> array[int]:
         """Numbers, without an object for each."""
-        places = array("q")
+        return array("q", (place for (place,) in self._each(query)))
+
+    def _each(self, query: Any) -> Iterator[Any]:
+        """The rows of a query, a page in memory at a time, as they are when the first is read."""
         try:
             with self._engine.connect() as connection:
                 for part in connection.execution_options(yield_per=PAGE).execute(query).partitions():
-                    places.extend(place for (place,) in part)
+                    yield from part
         except sa.exc.DBAPIError as error:
             raise explained(error, self._url) from None
-        return places
 
     def _records(self, record: type[R], table: sa.Table, *where: sa.ColumnElement[bool], order: Any = None) -> list[R]:
         query = sa.select(*kept(table)).where(sa.true(), *where).order_by(table.c.position if order is None else order)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Reco
 from schemas.reviews import Alias, Review, Sampled, under_alias
 from schemas.said import Said, StepName, said_in, said_once
 from schemas.store import tables
-from schemas.store.active_seeds import ActiveSeeds, are_active, each_seed, mark_active
+from schemas.store.active_seeds import ActiveSeeds, active_ids, are_active, each_seed, mark_active
 from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
 from schemas.store.failures import explained
@@ -227,14 +227,16 @@ class Store(Reading):
         """Every seed ever read, a page in memory at a time, not checked again: for going on with very many."""
         return each_seed(self)
 
-    def call_index(self) -> dict[str, tuple[tuple[int, str], ...]]:
-        """key -> (attempt, status) of every call, by attempt; about 180 bytes a key."""
+    def each_answer(self) -> Iterator[tuple[str, int, str]]:
+        """(key, attempt, status) of every call, by attempt, a page in memory at a time."""
         c = tables.calls.c
+        yield from map(tuple, self._each(sa.select(c.key, c.attempt, c.status).order_by(c.attempt)))
+
+    def call_index(self) -> dict[str, tuple[tuple[int, str], ...]]:
+        """key -> (attempt, status) of every call, by attempt."""
         index: dict[str, tuple[tuple[int, str], ...]] = {}
-        alike: dict[tuple[tuple[int, str], ...], tuple[tuple[int, str], ...]] = {}
-        for key, attempt, status in self._rows(sa.select(c.key, c.attempt, c.status).order_by(c.attempt)):
-            rows = (*index.get(key, ()), (attempt, status))
-            index[key] = alike.setdefault(rows, rows)  # one object for nearly all keys
+        for key, attempt, status in self.each_answer():
+            index[key] = (*index.get(key, ()), (attempt, status))
         return index
 
     def calls(self, key: str) -> list[Call]:
@@ -277,9 +279,9 @@ class Store(Reading):
         """`each_candidate` as JSON, not checked again: for going on with very many."""
         return self._json_pages(tables.candidates, fingerprint=fingerprint)
 
-    def active_seed_ids(self) -> set[str]:
+    def active_seed_ids(self) -> Container[str]:
         """The ids of `seeds()`."""
-        return {id_ for (id_,) in self._rows(sa.select(tables.seeds.c.id).where(tables.seeds.c.active >= 0))}
+        return active_ids(self)
 
     def count_candidates(self, fingerprints: Iterable[str]) -> int:
         """How many slots these generations have."""
