@@ -35,6 +35,7 @@ from schemas.records import Candidate, Json, Pair, Seed
 from schemas.spec import Purpose, TeacherSettings
 from schemas.store import Store
 from schemas.store.active_seeds import slots_by_seed
+from schemas.streamed import Where
 from synth import generators
 from synth.batches import Batches
 from synth.engine import GenerateResult
@@ -98,13 +99,9 @@ def generate(
             fingerprints=generators.fingerprints(project, asked),
         )
         result = GenerateResult()
-        # From here on they are read where they are kept, a page at a time: in memory they are what grows with rows.
-        wanted = frozenset(seed.id for seed in seeds) if len(seeds) < len(splits) else None
-        streamed = store.active_seeds(seed.id for seed in splits if wanted is not None and seed.id not in wanted)
-        reading.seeds, splits, seeds = [], [], []
         asking = Asking(project, store, asked, progress, say, stop or Stopping(), retry_failed, live)
         try:
-            run(ask(asking, streamed, record, result))
+            run(ask(asking, seeds, record, result))
         finally:
             record.outcome = replace(
                 record.outcome,
@@ -151,25 +148,25 @@ def _say_again(say: Say, outcome: GenerateOutcome) -> None:
         say(f"warning: {shortage}.")
 
 
-def seeds_of(project: Project, store: Store, say: Say) -> tuple[SeedReading, list[Seed]]:
-    """The seeds as they are read now, with their splits; the store keeps them as the project's."""
+def seeds_of(project: Project, store: Store, say: Say) -> tuple[SeedReading, Sequence[Seed]]:
+    """The seeds as they are read now, and with their splits, as the store keeps them as the project's: a page of them
+    is in memory."""
     stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
     if stdin:
         stdin.seek(0)
     reading = treated(read_seeds(project.spec.seeds, project.folder, stdin), project.spec.personal)
     _say_problems(say, reading)
-    reading.seeds = give_splits(reading.seeds, project.spec.split, store.each_seed())
-    store.set_active_seeds(reading.seeds)
-    return reading, reading.seeds
+    store.set_active_seeds(give_splits(reading.seeds, project.spec.split, store.each_seed()))
+    return reading, store.active_seeds()
 
 
-def generated_from(seeds: Sequence[Seed]) -> list[Seed]:
+def generated_from(seeds: Sequence[Seed]) -> Sequence[Seed]:
     """The seeds that pairs are made of. Whether a test set of its own is passed is asked in the evaluation alone; to
     pay for a pair of it is no use."""
-    return [seed for seed in seeds if seed.meta.get("use") != "test" or brings_output(seed)]
+    return Where(seeds, lambda seed: seed.meta.get("use") != "test" or brings_output(seed))
 
 
-def clear(project: Project, seeds: Sequence[Seed], say: Say) -> tuple[list[Seed], list[str]]:
+def clear(project: Project, seeds: Sequence[Seed], say: Say) -> tuple[Sequence[Seed], list[str]]:
     """The seeds without those that repeat a text of the locked test split, for curation would reject whatever came of
     them; and a sentence for each that is left out.
 

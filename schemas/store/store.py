@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -193,11 +194,13 @@ class Store(Reading):
 
     def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
         """Keep `seeds` as they were read now, and make exactly these, in this order, the seeds of the project."""
-        if are_active(self._rows, seeds):
+        if are_active(self, seeds):
             return  # as it was: to write it again takes longer than all the rest of going on
-        for start in range(0, len(seeds), PAGE):
-            self.write(*seeds[start : start + PAGE])
-        self._write().submit(partial(mark_active, seeds)).result()
+        rest, ids = iter(seeds), bytearray()
+        while page := list(islice(rest, PAGE)):
+            self.write(*page)
+            ids += b"".join(bytes.fromhex(seed.id) for seed in page)
+        self._write().submit(partial(mark_active, bytes(ids))).result()
 
     @property
     def writable(self) -> bool:
