@@ -45,7 +45,7 @@ from schemas.store.opening import (
     sqlite_path,
     sqlite_url,
 )
-from schemas.store.reading import IN, PAGE, Reading, id_and_body
+from schemas.store.reading import IN, PAGE, SOME, Reading, id_and_body
 from schemas.store.rows import BEFORE, whole
 from schemas.store.writer import Revisable, Writer, mark_judged
 
@@ -322,7 +322,8 @@ class Store(Reading):
         query = sa.select(c.position, c.pair_id, c.by, c.fingerprint, c.body).order_by(c.position)
         wanted = None if pair_ids is None else sorted(set(pair_ids))
         for start in range(0, 1 if wanted is None else len(wanted), IN):
-            rows += self._rows(query if wanted is None else query.where(c.pair_id.in_(wanted[start : start + IN])))
+            some = None if wanted is None else wanted[start : start + IN]
+            rows += self._rows(query if some is None else query.where(c.pair_id.in_(SOME)), some)
         latest: dict[str, dict[StepName, Verdict]] = {}
         for _, pair_id, by, name, body in sorted(rows, key=lambda row: int(row[0])):
             said = latest.setdefault(pair_id, {})
