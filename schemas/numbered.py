@@ -31,6 +31,11 @@ class Numbered:
         number = self._numbers[self._place(_bytes(id_))]
         return number - 1 if number else None
 
+    def __getitem__(self, id_: str) -> int:
+        if (number := self.get(id_)) is None:
+            raise KeyError(id_)
+        return number
+
     def __setitem__(self, id_: str, number: int) -> None:
         self._put(_bytes(id_), number + 1)
 
@@ -74,3 +79,24 @@ def _bytes(id_: str) -> bytes:
     except ValueError:
         pass
     return hashlib.blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=_ID).digest()
+
+
+class Ids:
+    """A list of ids, and of None where there is none: 16 bytes each, as long as they are hashes."""
+
+    def __init__(self) -> None:
+        self._held, self._others = bytearray(), dict[int, str | None]()
+
+    def append(self, id_: str | None) -> None:
+        """Put one more behind the others."""
+        held = _bytes(id_ or "")
+        if held.hex() != id_:
+            self._others[len(self)] = id_
+        self._held += held
+
+    def __len__(self) -> int:
+        return len(self._held) // _ID
+
+    def __getitem__(self, place: int) -> str | None:
+        held = self._held[_ID * place : _ID * (place + 1)].hex()
+        return self._others.get(place, held) if self._others else held

@@ -15,7 +15,7 @@ from schemas.cycles import seldom_sought
 from schemas.errors import StoreError
 from schemas.failpoints import failpoint
 from schemas.money import total
-from schemas.numbered import Numbered
+from schemas.numbered import Ids, Numbered
 from schemas.progress import Progress
 from schemas.records import Counts, Generated, Pair, Reason, Record, Seed
 from schemas.store import Store
@@ -156,24 +156,24 @@ class _Run:
         self._changed = asyncio.Event()
         self._error: BaseException | None = None
         self._reported_s = 0.0
-        # The pairs of earlier runs: by fingerprint and sample a seed's place among their ids, 16 bytes each.
+        # The pairs of earlier runs: by fingerprint and sample a seed's place among their ids.
         self._before: dict[tuple[str, int], Numbered] = defaultdict(Numbered)
-        self._pair_ids = bytearray()
+        self._pair_ids = Ids()
         for fingerprint in {g.fingerprint for g in generators}:
             for candidate in store.skim_candidates(fingerprint):
                 if candidate.get("pair_id") is not None:
                     self._before[fingerprint, candidate["sample"]][candidate["seed_id"]] = self.pairs_before
-                    self._pair_ids += bytes.fromhex(candidate["pair_id"])
+                    self._pair_ids.append(candidate["pair_id"])
 
     @property
     def pairs_before(self) -> int:
-        return len(self._pair_ids) // 16
+        return len(self._pair_ids)
 
     def _pair_id(self, fingerprint: str, seed_id: str, sample: int) -> str | None:
         """The pair of an earlier run."""
         before = self._before.get((fingerprint, sample))
         place = None if before is None else before.get(seed_id)
-        return None if place is None else self._pair_ids[16 * place : 16 * (place + 1)].hex()
+        return None if place is None else self._pair_ids[place]
 
     async def over(self, seeds: Iterable[Seed]) -> None:
         try:

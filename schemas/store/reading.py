@@ -19,7 +19,7 @@ from schemas.store.rows import body_of, kept, origin_parts
 R = TypeVar("R", bound=Record)
 IN = 500  # ids in one IN (...) list
 # A list that is a part of its statement stays in memory as long as that: until cycles are sought.
-SOME = sa.bindparam("some", expanding=True)
+SOME: sa.BindParameter[Any] = sa.bindparam("some", expanding=True)
 PAGE = 2_000  # records read at once where a table is streamed
 
 
