@@ -6,6 +6,7 @@ paid for them (`clear_of_the_test`).
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,26 +15,28 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from curate.near_duplicates import contaminated
+from curate.near_duplicates import SHORT, contaminated
 from curate.split import brings_output, seed_split
 from curate.words import words
 from schemas.errors import InputError
-from schemas.kinds import KINDS
+from schemas.kinds import KINDS, Kind
 from schemas.records import Seed
 from schemas.spec import SeedSource, Spec
 from synth.columns import delimiter
 
-_LEAST_WORDS = 4  # of a cell of a file: labels, ids and dates stand in every row
+_CELL = 4  # words; a shorter text of a file may be a label or a name, and outputs hold such by chance
 
 
 class HeldOut(NamedTuple):
-    """Texts that no training row may repeat, what each is called in a reason, the ids of the test seeds, and whether a
-    text with other numbers is another one (`Kind.equal_numbers`)."""
+    """Texts that no training row may repeat, what each is called in a reason, the ids of the test seeds, whether a
+    text with other numbers is another one (`Kind.equal_numbers`), and the numbers of the texts that only inputs may not
+    repeat, being as short as outputs that recur."""
 
     texts: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     seed_ids: frozenset[str] = frozenset()
     equal_numbers: bool = False
+    inputs_only: frozenset[int] = frozenset()
 
 
 def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
@@ -42,21 +45,30 @@ def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
 
     Raises InputError, with file and line, for a file that cannot be read.
     """
-    texts, names, ids = list[str](), list[str](), set[str]()
+    texts, names, ids, kind = list[str](), list[str](), set[str](), KINDS[spec.task.kind]
     for seed in seeds:
         if seed_split(seed, spec.split) != "test":
             continue
         ids.add(seed.id)
         texts.append(seed.asked)
         names.append(f"test seed {seed.id}")
-        if seed.reference and not KINDS[spec.task.kind].outputs_recur:
+        if seed.reference and not kind.outputs_recur:
             texts.append(seed.reference)
             names.append(f"the reference of test seed {seed.id}")
+    inputs_only = {number for number, text in enumerate(texts) if may_recur(text, kind)}
     for name in spec.curate.contamination.files:
         for place, text in _texts_of(folder / name, name):
+            if may_recur(text, kind) or len(words(text)) < _CELL:
+                inputs_only.add(len(texts))
             texts.append(text)
             names.append(place)
-    return HeldOut(tuple(texts), tuple(names), frozenset(ids), KINDS[spec.task.kind].equal_numbers)
+    return HeldOut(tuple(texts), tuple(names), frozenset(ids), kind.equal_numbers, frozenset(inputs_only))
+
+
+def may_recur(text: str, kind: Kind) -> bool:
+    """Whether an output that is this held-out text may be so by nature: a message of one word and a label of the same
+    word are not one text."""
+    return kind.outputs_recur and len(words(text)) < SHORT
 
 
 class Likeness(NamedTuple):
@@ -70,7 +82,7 @@ class Likeness(NamedTuple):
 
 def like_the_test(rows: Iterable[tuple[str, ...]], held: HeldOut, jaccard: float) -> list[Likeness]:
     """The rows (texts of seeds or exemplars) that repeat a held-out text, in order."""
-    touches = contaminated(rows, held.texts, jaccard, held.equal_numbers) if held.texts else {}
+    touches = contaminated(rows, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
     return [
         Likeness(number, f"{touch.similarity:.0%} like {held.names[touch.held_out]}")
         for number, touch in sorted(touches.items())
@@ -95,13 +107,17 @@ def clear_of_the_test(
 
 
 def _texts_of(path: Path, name: str) -> Iterator[tuple[str, str]]:
-    """Every text of at least four words in a file, with its place (`bench.jsonl:14`): lines of a text file, else all
-    strings of a row of JSON, JSONL, CSV, TSV or Parquet."""
+    """Every text with a letter in a file, with its place (`bench.jsonl:14`): lines of a text file, else all strings of
+    a row of JSON, JSONL, CSV, TSV or Parquet. A text of few words, as labels are, is told where it stands first."""
+    known = set[str]()
     try:
         for number, value in _rows_of(path):
             for text in _strings(value):
-                if len(words(text)) >= _LEAST_WORDS:
-                    yield f"{name}:{number}", text
+                if text in known or not any(map(str.isalpha, text)):  # a label again, a number, a date
+                    continue
+                if len(words(text)) < _CELL:
+                    known.add(text)
+                yield f"{name}:{number}", text
     except FileNotFoundError:
         raise InputError(
             f"there is no file '{name}'.",
@@ -125,12 +141,12 @@ def _rows_of(path: Path) -> Iterator[tuple[int, Any]]:
                     number += 1
                     yield number, row
         return
-    content = path.read_bytes()
+    content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     if ending == ".json":
         value = orjson.loads(content)
         yield from enumerate(value if isinstance(value, list) else [value], 1)
         return
-    text = content.decode("utf-8-sig")
+    text = content.decode()
     if ending in (".csv", ".tsv"):
         yield from enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text, ending)), 1)
         return

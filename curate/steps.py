@@ -202,12 +202,14 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
             for row, pair in zip(pool.survivors(), pool.texts(), strict=True):
                 yield ("", "") if row.seed_id in held.seed_ids else pair
 
-        touches = contaminated(rows(), held.texts, jaccard, held.equal_numbers)
+        touches = contaminated(rows(), held.texts, jaccard, held.equal_numbers, held.inputs_only)
         for number, row in enumerate(pool.survivors()):
             touch = None if row.seed_id in held.seed_ids else touches.get(number)
             yield step.verdict(row.pair_id, touch is None, touch and touch.similarity, _contaminated(touch, held))
 
-    step = _Whole(CONTAMINATION, [sorted(zip(held.names, held.texts, strict=True)), jaccard], final=True)
+    one_sided = [sorted(held.texts[n] for n in held.inputs_only)] if held.inputs_only else []
+    settings = [sorted(zip(held.names, held.texts, strict=True)), jaccard, *one_sided]
+    step = _Whole(CONTAMINATION, settings, final=True)
     return Named(step.id, look)
 
 
