@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from curate.near_duplicates import SHORT, contaminated
+from curate.pool import Pool
 from curate.split import brings_output, seed_split
 from curate.words import words
 from schemas.errors import InputError
-from schemas.kinds import KINDS, Kind
+from schemas.kinds import KINDS
 from schemas.records import Seed
 from schemas.spec import SeedSource, Spec
 from synth.columns import delimiter
@@ -28,15 +29,31 @@ _CELL = 4  # words; a shorter text of a file may be a label or a name, and outpu
 
 
 class HeldOut(NamedTuple):
-    """Texts that no training row may repeat, what each is called in a reason, the ids of the test seeds, whether a
-    text with other numbers is another one (`Kind.equal_numbers`), and the numbers of the texts that only inputs may not
-    repeat, being as short as outputs that recur."""
+    """Texts that no training row may repeat, what each is called in a reason, the ids of the test seeds, and of the
+    kind of task whether a text with other numbers is another one (`Kind.equal_numbers`) and whether outputs recur.
+    `cells` are the texts of files that may be labels or names."""
 
     texts: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     seed_ids: frozenset[str] = frozenset()
     equal_numbers: bool = False
-    inputs_only: frozenset[int] = frozenset()
+    outputs_recur: bool = False
+    cells: frozenset[str] = frozenset()
+
+    @property
+    def inputs_only(self) -> frozenset[int]:
+        """The numbers of the texts that an output may repeat: the message "cancel" and the label are not one text."""
+
+        def may_recur(text: str) -> bool:
+            return text in self.cells or (self.outputs_recur and len(words(text)) < SHORT)
+
+        return frozenset(number for number, text in enumerate(self.texts) if may_recur(text))
+
+    def settings(self, jaccard: float) -> list[Any]:
+        """What names a step that holds rows against these texts; it is as it was where none is of `inputs_only`."""
+        one_sided = sorted(self.texts[number] for number in self.inputs_only)
+        named = sorted(zip(self.names, self.texts, strict=True))
+        return [named, jaccard, one_sided] if one_sided else [named, jaccard]
 
 
 def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
@@ -45,7 +62,8 @@ def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
 
     Raises InputError, with file and line, for a file that cannot be read.
     """
-    texts, names, ids, kind = list[str](), list[str](), set[str](), KINDS[spec.task.kind]
+    texts, names, ids, cells = list[str](), list[str](), set[str](), set[str]()
+    kind = KINDS[spec.task.kind]
     for seed in seeds:
         if seed_split(seed, spec.split) != "test":
             continue
@@ -55,20 +73,22 @@ def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
         if seed.reference and not kind.outputs_recur:
             texts.append(seed.reference)
             names.append(f"the reference of test seed {seed.id}")
-    inputs_only = {number for number, text in enumerate(texts) if may_recur(text, kind)}
     for name in spec.curate.contamination.files:
         for place, text in _texts_of(folder / name, name):
-            if may_recur(text, kind) or len(words(text)) < _CELL:
-                inputs_only.add(len(texts))
             texts.append(text)
             names.append(place)
-    return HeldOut(tuple(texts), tuple(names), frozenset(ids), kind.equal_numbers, frozenset(inputs_only))
+            cells |= {text} if len(words(text)) < _CELL else set()
+    return HeldOut(tuple(texts), tuple(names), frozenset(ids), kind.equal_numbers, kind.outputs_recur, frozenset(cells))
 
 
-def may_recur(text: str, kind: Kind) -> bool:
-    """Whether an output that is this held-out text may be so by nature: a message of one word and a label of the same
-    word are not one text."""
-    return kind.outputs_recur and len(words(text)) < SHORT
+def with_inputs_of(pool: Pool, held: HeldOut) -> HeldOut:
+    """`held`, and what accepted rows of its seeds ask in other words than these: a teacher writes the input of an
+    excellent output, so what the test asks is known only once it is generated."""
+    known = set(held.texts)
+    rows = pool.rows(row.pair_id for row in pool.survivors() if row.seed_id in held.seed_ids)
+    written = {row.pair.asked: row.pair.id for row in rows if row.pair and row.pair.asked not in known}
+    names = (f"the input of test row {id_}" for id_ in written.values())
+    return held._replace(texts=(*held.texts, *written), names=(*held.names, *names))
 
 
 class Likeness(NamedTuple):

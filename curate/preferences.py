@@ -20,7 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeVar, get_args
 
-from curate.contamination import may_recur
+from curate.contamination import HeldOut
 from curate.near_duplicates import contaminated
 from curate.pool import Pool
 from curate.review.answers import current_answers
@@ -120,10 +120,11 @@ def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence
         seed_id = rows[0].candidate.seed_id
         split = recorded.get(seed_id) or split_of(seed_id, settings)
         if split != "test":
-            found = _of_input(rows, split, _originals(pool, rows), least)
-            every += [Kept(p.by, split, p.ids, p.log_ratio, p.gap, p.rests_on) for p in found]
-    asked, kind = (seed.asked for seed in seeds if seed_split(seed, settings) == "test"), KINDS[project.spec.task.kind]
-    held_out = [text for text in asked if not may_recur(text, kind)]
+            of_input = _of_input(rows, split, _originals(pool, rows), least)
+            every += [Kept(p.by, split, p.ids, p.log_ratio, p.gap, p.rests_on) for p in of_input]
+    asked = tuple(seed.asked for seed in seeds if seed_split(seed, settings) == "test")
+    may_recur = HeldOut(asked, outputs_recur=KINDS[project.spec.task.kind].outputs_recur).inputs_only
+    held_out = [text for number, text in enumerate(asked) if number not in may_recur]
     losers = ((p.rejected.output,) for p in Preferences(pool, every))
     touched = contaminated(losers, held_out, project.spec.curate.duplicates.jaccard) if held_out else {}
     return Preferences(pool, matched([kept for number, kept in enumerate(every) if number not in touched]))
