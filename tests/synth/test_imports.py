@@ -95,7 +95,7 @@ def test_a_path_names_what_stands_in_an_object(tmp_path, ending):
     key costs itself, and says what is there."""
     rows: list[Any] = [{"translation": {"en": "dog", "de": "Hund"}}, {"translation": {"en": "cat", "de": None}}]
     if ending == "jsonl":
-        rows += [{"translation": {"en": "owl", "fr": "hibou"}}, {"translation": "Uhu"}]
+        rows += [{"translation": {"en": "owl", "fr": "hibou"}}, {"translation": "Uhu"}, {"translation": {}}]
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     else:
         parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
@@ -108,6 +108,7 @@ def test_a_path_names_what_stands_in_an_object(tmp_path, ending):
     assert ending == "parquet" or told[1:] == [
         "column: no 'de' in translation; there is: 'en', 'fr'.",
         "type: expected an object in 'translation'.",
+        "column: no 'en' in translation; there is: none.",
     ]
 
 
