@@ -220,8 +220,9 @@ def test_a_line_that_does_not_fit_costs_that_line_and_is_named(tmp_path):
     reading = read(tmp_path, text)
     assert [seed.text for seed in reading.seeds] == ["good"]
     words = [problem.what.partition(":")[0] for problem in reading.problems]
-    expected = ["column", "column", "role", "turns", "turns", "blank", "turns", "type", "json", "turns", "type"]
+    expected = ["column", "column", "role", "turns", "turns", "blank", "turns", "turns", "json", "turns", "type"]
     assert words == [*expected, "blank", "type", "json"]
+    assert reading.problems[7].what == "turns: the list of turns is empty."
     assert [problem.where for problem in reading.problems] == [f"rows.jsonl:{at}" for at in range(2, 16)]
 
 
