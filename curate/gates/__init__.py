@@ -56,7 +56,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "fenced": (fenced, _STYLE),
     "cut": (cut, _LANGUAGE),
     "repetition": (repetition, _LANGUAGE),
-    "echo": (echo, _BOTH),
+    "echo": (echo, (*_BOTH, "kind")),
     "preamble": (preamble, (*_BOTH, "input_language")),
     "answered": (answered, _BOTH),
     "lost_content": (lost_content, _LANGUAGE),
@@ -101,7 +101,7 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
     tables = phrases(code).digest
     if gates.length:
         add("length", partial(length, bounds=gates.length), identity(gates.length))
-    of_task = {"style": style, "language": code, "input_language": task.language}
+    of_task = {"style": style, "language": code, "input_language": task.language, "kind": task.kind}
     for name, (gate, needs) in _BY_KEY.items():
         if mode := getattr(gates, name):
             known = {key: of_task[key] for key in needs}

@@ -56,7 +56,7 @@ def preamble(pair: Pair, style: str = "", language: str = "en", input_language: 
                     return chats
                 flagged = flagged or chats._replace(keep=True, flags=(chats.reason.code,))
         frame = None if flagged else framed("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language)
-        if frame and not (frame.code == "refusal" and (_is_told(*folded[:2], language) or _SPOKEN.match(frame.quoted))):
+        if frame and not (frame.code == "refusal" and (_is_told(*folded[:2], language) or _is_spoken(frame.quoted))):
             flagged = _flag(frame.code, side, frame.quoted)
         if side == "output" and not flagged:
             flagged = _chats(folded[0], f"{folded[1]}\n{folded[2]}", language, input_language in (None, language))
@@ -77,12 +77,22 @@ def _chats(text: str, other: str, language: str, same_language: bool) -> Judgeme
 
 
 def _without_speech(text: str) -> str:
-    """`text` without its spoken lines, where two or more begin with a dash: what a figure refuses is told."""
+    """`text` without what a figure says: quotations that are not all of it, and spoken lines, where two or more begin
+    with a dash: what a figure refuses is told."""
+    around = _SPEECH.sub(" ", text)
+    text = around if count_words(around) >= _AROUND else text
     lines = text.splitlines()
     spoken = [line for line in lines if _DASHED.match(line)]
     return "\n".join(line for line in lines if line not in spoken) if len(spoken) > 1 else text
 
 
+def _is_spoken(quoted: str) -> bool:
+    """Whether a sentence begins as speech does, or holds some and a few words around it."""
+    return bool(_SPOKEN.match(quoted)) or _without_speech(quoted) != quoted
+
+
+_SPEECH = re.compile(r"[\"\u201c\u201e\u00ab\u300c][^\"\u201c\u201d\u00bb\u300d\n]{8,300}[\"\u201d\u201c\u00bb\u300d]")
+_AROUND = 3  # words around a quotation, without which it is the text
 _DASHED = re.compile(r"\s*[\u2013\u2014\u00ab\u201c\u201e\u300c]")
 
 

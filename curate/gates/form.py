@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
+from difflib import SequenceMatcher
 from itertools import pairwise
 
 from curate.gates.content import in_code
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import lexicon
+from curate.gates.phrases import lexicon, says
 from curate.gates.words import count_words, filler, stem_of, without_options, words
 from schemas.records import Pair
 from schemas.spec import LengthSettings
@@ -187,20 +188,24 @@ def _follows_itself(tokens: Sequence[str]) -> str:
     return ""
 
 
-def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
+def echo(pair: Pair, style: str = "", language: str = "en", kind: str = "rewrite") -> Judgement:
     """The output is more than the input again. Score: the share of its distinct content words that are new.
 
-    Case, punctuation, order, inflection, white space, options (`--ar 3:2`) and filler (`an image of`) make no
-    difference. It is an echo when fewer than 15 % of the content words are new, 80 % of the input's are there and the
-    text is not much longer and in no other form (a list or code made of a sentence), or when the text repeats the
-    instruction: the first six words of the system prompt or of the style (a sentence from its middle may be one that
-    the style wants), unless the input says them too.
-    Where words changed their form or their order it may be what was asked for, and is only flagged.
-    Not covered: an echo padded with words of its own. A task whose rewrites change few words should switch it off.
+    Order, inflection, options (`--ar 3:2`) and filler (`an image of`) make no difference. It is an echo when fewer than
+    15 % of the content words are new, 80 % of the input's are there and the text is not much longer and in no other
+    form (a list or code made of a sentence), or when the text repeats the instruction: the first six words of the
+    system prompt or of the style (a sentence from its middle may be one that the style wants), unless the input says
+    them too. Rejected is the input to the letter, but for a first capital and the last stop, and one with words about
+    the asking added; a reply also in the same words. The others are flagged, unless the input was a finished sentence
+    of which one word in twenty changed: it is mended. Where the style asks for corrections nothing is rejected.
+    Not covered: an echo padded with words of its own.
     """
-    input, output = words(without_options(pair.input)), words(without_options(pair.output))
-    if not output or input == output:
-        return rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)
+    given, text = without_options(pair.input), without_options(pair.output)
+    input, output = words(given), words(text)
+    mends = says("any", "mends", fold(f"{style}\n{pair.system}"))
+    if not output or _to_the_letter(given) == _to_the_letter(text):
+        again = rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)
+        return again._replace(keep=True, flags=("echo",)) if mends and output else again
     before, after = _weighty(input, language), _weighty(output, language)
     added = [word for root, word in after.items() if root not in before]
     new = len(added) / len(after) if after else 1.0
@@ -210,7 +215,12 @@ def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         again = rejected("echo", f"it is the input again, with {more} added", new)
         weightless = filler(language)
         plain, now = ([word for word in side if word not in weightless] for side in (input, output))
-        return again if plain == now else again._replace(keep=True, flags=("echo",))
+        asking = lexicon(language).words("asking").intersection(output).difference(input)
+        if plain == now and (kind == "reply" or asking):
+            return again
+        if mends or (kind != "reply" and _is_mended(given, text, language)):
+            return passed("it was a finished text, and is mended", new)
+        return again._replace(keep=True, flags=("echo",))
     if len(input) >= _AGAIN and output[: len(input)] == input and _goes_on(pair):
         again = rejected("echo", f"it says the input again before it begins: {quote(pair.input)}", new)
         return again._replace(keep=True, flags=("echo",))
@@ -219,6 +229,27 @@ def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         if len(start) == _LEAK and _has_run(output, start) and not _has_run(input, start):
             return rejected("echo", f"it repeats the instruction: {quote(' '.join(start))}", new)
     return passed(f"{new:.0%} of its content words are new", new)
+
+
+def _to_the_letter(text: str) -> str:
+    """A text without what any copy may have: other white space, a capital at its start, a stop at its end."""
+    plain = " ".join(text.split()).rstrip(_STOPS)
+    return plain[:1].casefold() + plain[1:]
+
+
+def _is_mended(given: str, text: str, language: str) -> bool:
+    """Whether a text that ends as a sentence does, with words that join others, has one word in twenty changed."""
+    known = lexicon(language).stop
+    if not given.rstrip(_CLOSING).endswith(_STOP) or (known and known.isdisjoint(words(given))):
+        return False
+    before, after = (list(side) if language in _UNSPACED else side.split() for side in (given, text))
+    return SequenceMatcher(None, before, after, autojunk=False).ratio() < _ALIKE
+
+
+_STOP = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f", "\u061f", "\u06d4", "\u0964")
+_STOPS, _CLOSING = "".join(_STOP) + " ", " \"'\u201d\u00bb\u300d)*_"
+_ALIKE = 0.95  # of the words of two texts, in their order
+_UNSPACED = ("zh", "ja")
 
 
 def _goes_on(pair: Pair) -> bool:
