@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from curate.gates.content import is_summary
+from curate.gates.coverage import roots
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.phrases import any_of, lexicon, says
-from curate.gates.words import count_words, stem_of, words
+from curate.gates.words import content_words, count_words, stem_of, words
 from schemas.records import Pair
 
 
@@ -45,6 +46,8 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
         word = next(filter(None, (says(spoken, name, before) for name in words_asked)), None)
         known = any(lexicon(language).words(name) for name in lists)
         if word and known and not any(says(language, name, after) for name in lists):
+            if not translated and code == "lost_negation" and not _stays(before, word, after, language):
+                continue
             return rejected(code, f"the input says {quote(word[0])}, and nothing in the output does")
     if not (translated or excepted) and (flipped := _flipped(before, after, language)):
         return rejected("lost_negation", f"the input denies {quote(flipped)}, the output does not")
@@ -117,6 +120,16 @@ def _flipped(before: str, after: str, language: str) -> str:
     if language == "ja":
         return _denied_in_japanese(before, after)
     return ""
+
+
+def _stays(before: str, denial: re.Match[str], after: str, language: str) -> bool:
+    """Whether the other text says the word that is denied, behind the denial or right before it: one that says it in
+    other words may need no denial."""
+    behind = _CLAUSE.split(before[denial.end() :], maxsplit=1)[0]
+    ahead = _CLAUSE.split(before[: denial.start()])[-1]
+    denied = content_words(behind, language)[:2] + content_words(ahead, language)[-1:]
+    here = roots(" ".join(denied), language)
+    return not here or not here.isdisjoint(roots(after, language))
 
 
 _DENIES_AT_THE_END = ("de", "nl", "tr", "ja", "ko", "hi")  # a verb that denies may stand behind all that it denies
