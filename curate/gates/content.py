@@ -151,7 +151,8 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
     description = without_options(output) if of_a_lens else description_of(output)
     in_description = NumberMentions(description, language)
     anywhere = NumberMentions(output, language) if options else in_description
-    return [n.text for n in wanted if n not in in_description] + [n.text for n in options if n not in anywhere]
+    lost = [n.text for n in wanted if n not in in_description and not in_description.rounds(n)]
+    return lost + [n.text for n in options if n not in anywhere]
 
 
 def is_summary(pair: Pair) -> bool:

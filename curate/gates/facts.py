@@ -82,7 +82,7 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     text = CONTACT.sub(" ", pair.output) if _MAY_BE_CONTACT.search(pair.output) else pair.output
     text = description_of(text if text.isascii() else _FORMULA.sub(" ", text))
     for number in in_digits(_without_lenses(text)):
-        if not number.forms & {"0", "1"} and number not in given:
+        if not number.forms & {"0", "1"} and number not in given and not given.rounds(number):
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
     for date, day, month in dates_named(fold(text), language):
         if any(Number(part, frozenset({part})) not in given for part in (day, month)):

@@ -14,6 +14,7 @@ from curate.gates.folding import REMEMBERED, fold
 from curate.gates.number import Number
 from curate.gates.number_words import has_number_words, numbers_told
 from curate.gates.phrases import Lexicon, either, lexicon, words_of
+from curate.gates.retold import hours, is_rounded
 
 # Letters that a code or an option may begin with: those of scripts that have capitals. A letter of another script in
 # front of a digit is a word of the sentence.
@@ -63,10 +64,16 @@ class NumberMentions:
     @cached_property
     def _told(self) -> frozenset[str]:
         """The forms of the numbers in words; asked for only where digits do not tell a number."""
-        known = lexicon(self._language)
-        hints = (known.hints.get(word, ()) for word in _letters(self._folded))
+        hinted = lexicon(self._language).hints
+        unspaced = lexicon(self._language).before == ""
+        hints = (
+            (values for word, values in hinted.items() if word in self._folded)
+            if unspaced
+            else (hinted.get(word, ()) for word in _letters(self._folded))
+        )
         in_words = (n.forms for n in _in_words(self._folded, self._language))
-        return frozenset(numbers_told(self._folded, self._language)).union(*in_words, *hints)
+        words = frozenset(numbers_told(self._folded, self._language)).union(*in_words, *hints)
+        return words | hours(words | self._in_digits, self._folded, self._language)
 
     @cached_property
     def _plain(self) -> set[str]:
@@ -96,8 +103,19 @@ class NumberMentions:
         parts = re.split(r"[.,]", number.text)
         if len(parts) == 2 and all(self._tells((_plain(part),)) for part in parts if part.isdigit()):
             return True  # 10.30 is 10:30, and 7,9 may be 7 and 9
+        if time := _FOUR_DIGITS.fullmatch(number.text):  # 1430 is 14:30
+            hour, minute = int(time[1]), _plain(time[2])
+            return self._tells((str(hour), str(hour % 12 or 12))) and (minute == "0" or self._tells((minute,)))
         digits = re.sub(r"\D+", "", number.text)
         return len(digits) >= 5 and digits in self._digits_joined
+
+    def rounds(self, number: Number) -> bool:
+        """Whether the text has a number in digits of which this one is the rounded form, or the other way round."""
+        plain = [form for n in self._digits if not n.letters for form in n.forms]
+        return any(is_rounded(*pair) for form in number.forms for one in plain for pair in ((one, form), (form, one)))
+
+
+_FOUR_DIGITS = re.compile(r"([01]\d|2[0-3])([0-5]\d)")
 
 
 def _folded(text: str) -> str:
