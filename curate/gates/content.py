@@ -10,6 +10,7 @@ from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import NumberMentions, required
 from curate.gates.phrases import any_of, anywhere, lexicon
+from curate.gates.units import converted
 from curate.gates.words import (
     OPTION,
     Vocabulary,
@@ -151,8 +152,11 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
     description = without_options(output) if of_a_lens else description_of(output)
     in_description = NumberMentions(description, language)
     anywhere = NumberMentions(output, language) if options else in_description
-    lost = [n.text for n in wanted if n not in in_description and not in_description.rounds(n)]
-    return lost + [n.text for n in options if n not in anywhere]
+    lost = [n for n in wanted if n not in in_description and not in_description.rounds(n)]
+    if lost:
+        in_units = converted(input, output, language, language)[0]
+        lost = [n for n in lost if n.forms.isdisjoint(in_units)]
+    return [n.text for n in lost] + [n.text for n in options if n not in anywhere]
 
 
 def is_summary(pair: Pair) -> bool:

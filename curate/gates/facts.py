@@ -19,7 +19,7 @@ from curate.gates.number_words import cardinals, dates_named, in_figures, weekda
 from curate.gates.numbers import NumberMentions, in_digits, in_words
 from curate.gates.opposites import opposed
 from curate.gates.phrases import any_of, either, lexicon, says, words_of
-from curate.gates.units import changed_quantity, changed_unit
+from curate.gates.units import changed_quantity, changed_unit, converted
 from curate.gates.words import count_words, stem_of
 from schemas.records import Pair
 
@@ -82,7 +82,9 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     text = CONTACT.sub(" ", pair.output) if _MAY_BE_CONTACT.search(pair.output) else pair.output
     text = description_of(text if text.isascii() else _FORMULA.sub(" ", text))
     for number in in_digits(_without_lenses(text)):
-        if not number.forms & {"0", "1"} and number not in given and not given.rounds(number):
+        if number.forms & {"0", "1"} or number in given or given.rounds(number):
+            continue
+        if number.forms.isdisjoint(converted(pair.input, pair.output, language, spoken)[1]):
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
     for date, day, month in dates_named(fold(text), language):
         if any(Number(part, frozenset({part})) not in given for part in (day, month)):
