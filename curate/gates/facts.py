@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import chain, combinations
 
-from curate.gates.content import description_of, in_code
+from curate.gates.content import description_of, in_code, is_summary
 from curate.gates.coverage import roots
 from curate.gates.dates import turned_day
 from curate.gates.folding import fold
@@ -121,7 +121,7 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
 
     Not covered: words that changed, and texts without blanks between words.
     """
-    if against := opposed(pair.input, pair.output, language, language):
+    if not is_summary(pair) and (against := opposed(pair.input, pair.output, language, language)):
         return rejected("changed_word", f"the input says {quote(against[0])}, the output {quote(against[1])}")
     for ratio in _EITHER_RATIO.findall(pair.input) if any(map(pair.input.__contains__, ":\u2013-")) else ():
         turned = re.search(rf"(?<![\d:]){ratio[1]}[:\u2013-]{ratio[0]}(?![\d:])", pair.output)

@@ -109,6 +109,10 @@ class NumberMentions:
         digits = re.sub(r"\D+", "", number.text)
         return len(digits) >= 5 and digits in self._digits_joined
 
+    def tells_of(self, number: Number, text: str) -> bool:
+        """Whether the hours that a number is in `text` stand here: a quarter to 10 is 9:45."""
+        return self._tells(hours(number.forms, fold(text), self._language))
+
     def rounds(self, number: Number) -> bool:
         """Whether the text has a number in digits of which this one is the rounded form, or the other way round."""
         plain = [form for n in self._digits if not n.letters for form in n.forms]

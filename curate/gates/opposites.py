@@ -21,7 +21,8 @@ from curate.gates.phrases import concepts_of, groups_of, says
 from curate.gates.words import words
 
 _UNSPACED = ("zh", "ja", "ko")
-_DENIED = ("state", "temperature", "amount", "trend")  # not open is closed
+_STATE = "state"
+_DENIED = (_STATE, "temperature", "amount", "trend")  # not open is closed
 _UNITS, _NUMBER = ("length", "mass", "money", "temperature", "period", "clock"), re.compile(r"\d+")
 Said = dict[str, list[tuple[str, frozenset[str]]]]  # of a group the words that are said, and what each may mean
 
@@ -46,6 +47,11 @@ def opposed(before: str, after: str, spoken: str, language: str) -> tuple[str, s
             group in _DENIED and (says(spoken, "denial", fold(before)) or says(language, "denial", fold(after)))
         ):
             continue
+        if group == _STATE and any(
+            bool(says(spoken, name, fold(before))) != bool(says(language, name, fold(after)))
+            for name in ("until", "condition")
+        ):
+            continue  # open until six, closes at six; closed on Mondays, open every day except Monday
         if group in _UNITS and _converted(before, after, spoken, language):
             continue
         meant, means = (frozenset.intersection(*(one for _, one in side)) for side in (before_words, after_words))

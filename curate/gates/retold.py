@@ -1,23 +1,26 @@
 """A number that is told in another form: on the other clock, from the next hour back, rounded.
 
-hours({"2", "45"}, "klockan två", "sv") == {"14"}
+hours({"2", "45"}, "klockan två", "sv") == {"14"}    # and 1430 is 2:30
 is_rounded("1214", "1200")
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from curate.gates.phrases import says
 
 _LEAST, _NEAR = 2, 0.03  # digits of a rounded number; how far it may be from the exact one
 _YEARS = range(1900, 2100)
+_FOUR_DIGITS = re.compile(r"([01]\d|2[0-3])([0-5]\d)")
 _FIVES = ("5", "10", "15", "20", "25")
 
 
 def hours(numbers: Collection[str], folded: str, language: str) -> set[str]:
     """The hours and minutes that a text tells by other numbers: 14 by two o'clock, 9 and 45 by a quarter to ten."""
-    forms = set[str]()
+    times = (_FOUR_DIGITS.fullmatch(n) for n in numbers if n.isdecimal() and int(n) not in _YEARS)
+    forms = {str(int(part)) for time in times if time for part in (time[1], str(int(time[1]) % 12 or 12), time[2])}
     if before := says(language, "to_the_hour", folded):
         forms |= {str(int(n) - 1 or 12) for n in numbers if n.isdecimal() and 1 <= int(n) <= 24}
         forms |= {str(60 - int(n)) for n in _FIVES if n in numbers}
