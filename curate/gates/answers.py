@@ -176,7 +176,9 @@ class _Told:
     def _is_code(self, leaf: str) -> bool:
         """Whether a code of letters and digits stands in the input, with blanks or marks or without: BA 117."""
         plain = "".join(words(leaf))
-        return plain.isalnum() and not plain.isalpha() and plain in self._words.replace(" ", "")
+        if not plain.isalnum() or plain.isalpha() or plain.isdigit():
+            return False
+        return re.search(rf"(?<!\S){' ?'.join(plain)}(?!\S)", self._words) is not None
 
     def gives_another(self, at: str, leaf: str | int | float) -> bool:
         """Whether the name of a field, without its unit if it has one, stands in the input right before another number,

@@ -99,7 +99,8 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
 
 def _is_shortened(gone: list[str], vocabulary: Vocabulary) -> bool:
     """Whether a word of a note is the beginning of a longer one: `rev` of revenue."""
-    return any(len(word) >= _SHORT and there.startswith(word) for word in gone for there in vocabulary.words)
+    short = [word for word in gone if len(word) in _SHORT]
+    return any(there.startswith(word) and len(there) > len(word) + 2 for word in short for there in vocabulary.words)
 
 
 def _holds_numbers(pair: Pair, language: str) -> bool:
@@ -107,7 +108,7 @@ def _holds_numbers(pair: Pair, language: str) -> bool:
     return len(required(pair.input, language)) > 1
 
 
-_SHORT = 3  # letters
+_SHORT = (3, 4)  # letters
 
 
 def _lost_parts(pair: Pair, vocabulary: Vocabulary, language: str) -> str:

@@ -210,7 +210,8 @@ def echo(pair: Pair, style: str = "", language: str = "en", kind: str = "rewrite
     added = [word for root, word in after.items() if root not in before]
     new = len(added) / len(after) if after else 1.0
     shared = sum(root in after for root in before) / len(before) if before else 0.0
-    if new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2 and not _another_form(pair):
+    again_in_part = new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2
+    if (input == output or again_in_part) and not _another_form(pair):
         more = ", ".join(added) or "nothing of weight"
         again = rejected("echo", f"it is the input again, with {more} added", new)
         weightless = filler(language)
@@ -247,7 +248,7 @@ def _is_mended(given: str, text: str, language: str) -> bool:
 
 
 _STOP = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f", "\u061f", "\u06d4", "\u0964")
-_STOPS, _CLOSING = "".join(_STOP) + " ", " \"'\u201d\u00bb\u300d)*_"
+_STOPS, _CLOSING = "".join(_STOP) + " ,", " \"'\u201d\u00bb\u300d)*_"
 _ALIKE = 0.95  # of the words of two texts, in their order
 _UNSPACED = ("zh", "ja")
 

@@ -103,7 +103,8 @@ class NumberMentions:
         parts = re.split(r"[.,]", number.text)
         if len(parts) == 2 and all(self._tells((_plain(part),)) for part in parts if part.isdigit()):
             return True  # 10.30 is 10:30, and 7,9 may be 7 and 9
-        if time := _FOUR_DIGITS.fullmatch(number.text):  # 1430 is 14:30
+        times = any(_FOUR_DIGITS.fullmatch(n.text) for n in self._digits)
+        if not times and (time := _FOUR_DIGITS.fullmatch(number.text)):  # 1430 is 14:30
             hour, minute = int(time[1]), _plain(time[2])
             return self._tells((str(hour), str(hour % 12 or 12))) and (minute == "0" or self._tells((minute,)))
         digits = re.sub(r"\D+", "", number.text)

@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from curate.gates.phrases import says
 
-_LEAST, _NEAR = 2, 0.03  # digits of a rounded number; how far it may be from the exact one
+_LEAST, _NEAR = 2, 0.015  # digits of a rounded number; how far it may be from the exact one
 _YEARS = range(1900, 2100)
 _FOUR_DIGITS = re.compile(r"([01]\d|2[0-3])([0-5]\d)")
 _FIVES = ("5", "10", "15", "20", "25")
