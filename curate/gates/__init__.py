@@ -63,7 +63,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "invented": (invented, _TWO),
     "contacts": (contacts, ("input_language",)),
     "invented_name": (invented_name, _LANGUAGE),
-    "swapped": (swapped, _LANGUAGE),
+    "swapped": (swapped, ("language", "kind")),
     "limits": (limits, _TWO),
     "injection": (injection, ("style", "input_language")),
     "toxic": (toxic, _LANGUAGE),
@@ -73,11 +73,12 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 VERSIONS = {
     **dict.fromkeys(("pii", "broken_json", "label"), 2),
     **dict.fromkeys(("fenced", "contacts"), 3),
-    **dict.fromkeys(("language", "echo", "toxic", "injection", "input"), 4),
-    **dict.fromkeys(("encoding", "values", "answered", "thinking", "repetition"), 5),
-    **dict.fromkeys(("invented", "limits", "lost_content", "invented_name"), 6),
-    **dict.fromkeys(("cut", "mixed_language", "translated", "swapped", "placeholder"), 7),
-    "preamble": 9,
+    **dict.fromkeys(("language", "toxic"), 4),
+    **dict.fromkeys(("encoding", "answered", "thinking", "echo", "injection", "input"), 5),
+    **dict.fromkeys(("invented_name", "repetition", "values"), 6),
+    **dict.fromkeys(("invented", "limits", "lost_content"), 7),
+    **dict.fromkeys(("cut", "mixed_language", "translated", "swapped", "placeholder"), 8),
+    "preamble": 10,
 }
 
 

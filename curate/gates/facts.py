@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import chain, combinations
 
+from curate.gates.another_value import another_value
 from curate.gates.content import description_of, in_code, is_summary
 from curate.gates.coverage import roots
 from curate.gates.dates import turned_day
@@ -115,12 +116,18 @@ def is_date(text: str) -> bool:
     return re.fullmatch(r"\(?\d{1,2}[ ./-]+\d{1,2}[ ./-]+\d{2,4}", text) is not None
 
 
-def swapped(pair: Pair, language: str = "en") -> Judgement:
+def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgement:
     """Two numbers of the input stand beside the same words in the output, not beside each other's; a ratio (`3:1`) is
-    not turned round.
+    not turned round. Of a reply, which tells more than its message, only that it names no other time, day or number of
+    a thing (`room 12`) than the message does.
 
     Not covered: words that changed, and texts without blanks between words.
     """
+    if kind == "reply":
+        changed = another_value(pair.input, pair.output, language)
+        code, *values = changed or ("", "", "")
+        sentence = f"the message says {quote(values[0])}, the reply {quote(values[1])}"
+        return rejected(code, sentence) if changed else passed("it names no other value")
     if not is_summary(pair) and (against := opposed(pair.input, pair.output, language, language)):
         return rejected("changed_word", f"the input says {quote(against[0])}, the output {quote(against[1])}")
     for ratio in _EITHER_RATIO.findall(pair.input) if any(map(pair.input.__contains__, ":\u2013-")) else ():

@@ -19,6 +19,7 @@ from schemas.spec import LengthSettings
 _JSON_KEY = re.compile(r'"[^"\n]{1,80}"\s*:')
 _CLAUSE_END = re.compile(r"[,.;:!?\n\u3001\u3002]+(?:\s|$)")
 _LEAK = 6
+_MANY = 6  # items of a list
 _AGAIN = 3  # words of an input that are no title
 _STUTTER = re.compile(r"\b(\w+)(?: \1\b){3,}", re.IGNORECASE)
 _SAME_CHARACTER = re.compile(r"([^\s\-=_*.~#])\1{11,}")
@@ -51,8 +52,9 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
     between them 7, two words 4 times, more 3 times); a clause of two words or more 3 times (of two in verse 5), but not
     one that differing items of a list share; a quarter of the
     words, six at least, in repeated runs of four; a pair of words with content 5 times and a quarter of the text; fewer
-    than 40 % distinct words in a stretch of 100. The shares have the shape of the rules on repeated n-grams of Rae et
-    al. 2021 (table A1), with counts beside them, for these texts are short. The keys of a JSON text are not counted,
+    than 40 % distinct words in a stretch of 100; a list of six items and more, half of them said before. The shares
+    have the shape of the rules on repeated n-grams of Rae et al. 2021 (table A1), with counts beside them, for these
+    texts are short. The keys of a JSON text are not counted,
     nor are the repeated lines of verse, of which at least half must be distinct; a loop in such verse, or in a log, is
     only flagged, for the lines of a song differ by a word and those of a log by their time.
     Not covered: the same idea in other words, and a loop inside one long word.
@@ -69,6 +71,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         repeated, example = _repeated_runs(tokens) if repeats else (0.0, "")
         share = max(share, repeated)
         loop = _loop(text, tokens, repeated, example, lexicon(language).stop) if repeats else _few_words(tokens)
+        loop = loop or _item_again(text)
         if loop:
             looped = rejected("loop", f"{loop} in the {side} text", share)
             return looped._replace(keep=True, flags=("loop",)) if is_verse(text) or _is_log(text) else looped
@@ -176,6 +179,15 @@ def _few_words(tokens: Sequence[str]) -> str:
     return ""
 
 
+def _item_again(text: str) -> str:
+    """A list whose items are said again and again, as the start of a sentence; or ''."""
+    items = [fold(line[number.end() :]).strip(" .;,") for line in _lines(text) if (number := _ITEM.match(line))]
+    if len(items) < _MANY or len(items) <= 2 * len(set(items)):
+        return ""
+    item, times = Counter(items).most_common(1)[0]
+    return f"the item {quote(item)} stands {times} times in a list"
+
+
 def _follows_itself(tokens: Sequence[str]) -> str:
     """A word 7 times in a row, two words 4 times, or 3 to 6 words 3 times."""
     for size in range(1, 7):
@@ -196,16 +208,19 @@ def echo(pair: Pair, style: str = "", language: str = "en", kind: str = "rewrite
     form (a list or code made of a sentence), or when the text repeats the instruction: the first six words of the
     system prompt or of the style (a sentence from its middle may be one that the style wants), unless the input says
     them too. Rejected is the input to the letter, but for a first capital and the last stop, and one with words about
-    the asking added; a reply also in the same words. The others are flagged, unless the input was a finished sentence
-    of which one word in twenty changed: it is mended. Where the style asks for corrections nothing is rejected.
+    the asking added; a reply also in the same words; an answer to a free prompt, only that prompt to the letter. The
+    others are flagged, unless the input was a finished sentence of which one word in twenty changed: it is mended.
+    Where the style asks for corrections nothing is rejected.
     Not covered: an echo padded with words of its own.
     """
     given, text = without_options(pair.input), without_options(pair.output)
     input, output = words(given), words(text)
     mends = says("any", "mends", fold(f"{style}\n{pair.system}"))
-    if not output or _to_the_letter(given) == _to_the_letter(text):
+    if (not output and kind != "free") or _to_the_letter(given) == _to_the_letter(text):
         again = rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)
         return again._replace(keep=True, flags=("echo",)) if mends and output else again
+    if kind == "free":
+        return passed("it is another text")
     before, after = _weighty(input, language), _weighty(output, language)
     added = [word for root, word in after.items() if root not in before]
     new = len(added) / len(after) if after else 1.0

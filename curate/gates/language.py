@@ -232,7 +232,8 @@ def _stray(text: str, code: str, given: str, given_in: str) -> str:
         return han[0]
     for run in _FOREIGN_RUNS.findall(_BRACKETS.sub(" ", text)):
         spoken = _NON_LATIN.get(_script(run[0]), code).split()
-        if code not in spoken and (given_in in spoken or not _FOREIGN_RUNS.search(given)):
+        same = (_script(other[0]) == _script(run[0]) for other in _FOREIGN_RUNS.findall(given))
+        if code not in spoken and (given_in in spoken or not any(same)):
             return str(run)
     return ""
 

@@ -55,7 +55,7 @@ class NumberMentions:
     """Every number a text tells in any way, asked whether it tells another text's number."""
 
     def __init__(self, text: str, language: str = "en") -> None:
-        self._language, self._folded = language, _folded(text)
+        self._language, self._folded = language, in_plain_digits(text)
         self._digits = _in_digits(self._folded)
         self._in_digits = {form for n in self._digits for form in n.forms}
         parts = ((part, n.text) for n in self._digits for part in re.findall(r"\d+", n.text))
@@ -123,15 +123,15 @@ class NumberMentions:
 _FOUR_DIGITS = re.compile(r"([01]\d|2[0-3])([0-5]\d)")
 
 
-def _folded(text: str) -> str:
+def in_plain_digits(text: str) -> str:
     """`text` folded, the digits of every script written as 0-9."""
     folded = fold(text)
     return folded if folded.isascii() else re.sub(r"\d", lambda digit: str(unicodedata.digit(digit[0])), folded)
 
 
 def _unnumbered(text: str) -> str:
-    """`_folded`, without the numbers of a list."""
-    folded = _folded(text)
+    """`in_plain_digits`, without the numbers of a list."""
+    folded = in_plain_digits(text)
     return _LIST_NUMBER.sub(" ", folded) if _MAY_LIST.search(folded) else folded
 
 
@@ -173,7 +173,7 @@ def in_digits(text: str) -> tuple[Number, ...]:
 
 def in_words(text: str, language: str) -> tuple[Number, ...]:
     """The numbers that `text` tells in words, where the table of `language` has them."""
-    return _in_words(_folded(text), language)
+    return _in_words(in_plain_digits(text), language)
 
 
 @lru_cache(maxsize=REMEMBERED)
