@@ -175,12 +175,13 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
 def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
     """Two parts of a note each of whose numbers stand, in the output, in the one clause that says words of the other
     part and none of its own; None if there are none."""
-    parts = [(part.strip(), *_numbers_and_roots(part, language)) for part in _NOTE_PARTS.split(before)]
-    parts = [part for part in parts if part[1] and part[2]]
-    if len(parts) < 2:
+    numbered = [part for part in _NOTE_PARTS.split(before) if _DIGIT.search(part)]
+    if len(numbered) < 2:
         return None
+    parts = [(part.strip(), *_numbers_and_roots(part, language)) for part in numbered]
+    parts = [part for part in parts if part[2]]
     pieces = (clause for part in _NOTE_PARTS.split(after) for clause in clause_ends().split(part))
-    clauses = [_numbers_and_roots(clause, language) for clause in pieces]
+    clauses = [_numbers_and_roots(clause, language) for clause in pieces if _DIGIT.search(clause)]
     for (one, numbers, roots_of_one), (other, others, roots_of_other) in combinations(parts, 2):
         own, foreign = roots_of_one - roots_of_other, roots_of_other - roots_of_one
         if not own or not foreign or not numbers.isdisjoint(others):

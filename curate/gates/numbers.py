@@ -66,11 +66,10 @@ class NumberMentions:
         """The forms of the numbers in words; asked for only where digits do not tell a number."""
         hinted = lexicon(self._language).hints
         unspaced = lexicon(self._language).before == ""
-        hints = (
-            (values for word, values in hinted.items() if word in self._folded)
-            if unspaced
-            else (hinted.get(word, ()) for word in _letters(self._folded))
+        hinting = (
+            (word for word in hinted if word in self._folded) if unspaced else hinted.keys() & _letters(self._folded)
         )
+        hints = (hinted[word] for word in hinting)
         in_words = (n.forms for n in _in_words(self._folded, self._language))
         words = frozenset(numbers_told(self._folded, self._language)).union(*in_words, *hints)
         return words | hours(words | self._in_digits, self._folded, self._language)
@@ -116,8 +115,9 @@ class NumberMentions:
 
     def rounds(self, number: Number) -> bool:
         """Whether the text has a number in digits of which this one is the rounded form, or the other way round."""
-        plain = [form for n in self._digits if not n.letters for form in n.forms]
-        return any(is_rounded(*pair) for form in number.forms for one in plain for pair in ((one, form), (form, one)))
+        return any(
+            is_rounded(*pair) for form in number.forms for one in self._plain for pair in ((one, form), (form, one))
+        )
 
 
 _FOUR_DIGITS = re.compile(r"([01]\d|2[0-3])([0-5]\d)")

@@ -88,11 +88,22 @@ def _meant(text: str, language: str) -> Iterator[tuple[str, frozenset[str]]]:
     pairs = {joined for two in pairwise(tokens) if (joined := " ".join(two)) in parts} if parts else set()
     for joined in sorted(pairs):
         yield joined, parts[joined]
+    letters, beginnings = _beginnings(language)
     for word in tokens:
+        if word[:letters] not in beginnings:  # most words begin like none that means anything here
+            continue
         if word in whole and not any(word in joined for joined in pairs):
             yield word, whole[word]
         elif begun and (start := next((word[:n] for n in _lengths(language) if word[:n] in begun), "")):
             yield word, begun[start]
+
+
+@cache
+def _beginnings(language: str) -> tuple[int, frozenset[str]]:
+    """The letters that words with a meaning begin with, and how many of them that are."""
+    table = _table(language)
+    letters = min((3, *map(len, table.begun)))
+    return letters, frozenset(word[:letters] for word in (*table.whole, *table.begun))
 
 
 @cache

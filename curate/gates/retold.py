@@ -11,7 +11,11 @@ from collections.abc import Collection
 
 from curate.gates.phrases import says
 
-_LEAST, _NEAR = 2, 0.015  # digits of a rounded number; how far it may be from the exact one
+_DIGITS, _LEAST, _NEAR = (
+    3,
+    2,
+    0.015,
+)  # of an exact number, digits of a rounded number; how far it may be from the exact one
 _YEARS = range(1900, 2100)
 _FOUR_DIGITS = re.compile(r"([01]\d|2[0-3])([0-5]\d)")
 _FIVES = ("5", "10", "15", "20", "25")
@@ -32,8 +36,10 @@ def hours(numbers: Collection[str], folded: str, language: str) -> set[str]:
 
 def is_rounded(exact: str, other: str) -> bool:
     """Whether a plain number is another one with fewer digits, which is no year: 1200 for 1214, 50 for 49.8."""
+    if len(exact) < _DIGITS or exact[0] not in (other[0], str(int(other[0]) - 1)) or not _are_numbers(exact, other):
+        return False
     kept = len(other.replace(".", "").strip("0"))
-    if len(exact.replace(".", "").strip("0")) <= kept or not _are_numbers(exact, other):
+    if len(exact.replace(".", "").strip("0")) <= kept:
         return False
     first, second = float(exact), float(other)
     if (first in _YEARS and "." not in exact) or not first or abs(first - second) > _NEAR * first:

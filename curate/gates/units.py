@@ -108,9 +108,8 @@ def converted(before: str, after: str, language: str, input_language: str) -> tu
     tell them: 3 miles are 5 km."""
     if not _DIGIT.search(after) or not _DIGIT.search(before):
         return frozenset(), frozenset()
-    here, there = (
-        quantities(in_figures(text, code), code) for text, code in ((before, input_language), (after, language))
-    )
+    here = quantities(in_figures(before, input_language), input_language)
+    there = quantities(in_figures(after, language), language) if here else ()
     pairs = [
         (one, other)
         for one in here
