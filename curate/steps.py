@@ -387,7 +387,7 @@ def steps_for(
     scorers = dict.fromkeys(scorer for scorer in (judge, chosen) if scorer)
     compared = [scored(s.score, s.by, s.fingerprint, compares=s is chosen) for s in scorers]
     steps = [
-        *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
+        *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder, spec.exemplars)),
         decontaminate(held_out, curate.duplicates.jaccard),
         *inference,
         *compared,

@@ -41,7 +41,7 @@ from prompts.answer_form import AnswerForm, model_of
 from prompts.answer_schema import load_schema
 from schemas.errors import SpecError
 from schemas.records import Imported, Pair, Verdict, content_id, identity
-from schemas.spec import GateSettings, Mode, Pattern, TaskSettings
+from schemas.spec import Exemplar, GateSettings, Mode, Pattern, TaskSettings
 
 __all__ = ["Gate", "GateStep", "Judgement", "gates_for", "judge", "judge_text"]
 
@@ -56,7 +56,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "fenced": (fenced, _STYLE),
     "cut": (cut, _LANGUAGE),
     "repetition": (repetition, _LANGUAGE),
-    "echo": (echo, (*_BOTH, "kind")),
+    "echo": (echo, (*_BOTH, "kind", "exemplars")),
     "preamble": (preamble, (*_BOTH, "input_language")),
     "answered": (answered, _BOTH),
     "lost_content": (lost_content, _LANGUAGE),
@@ -82,12 +82,14 @@ VERSIONS = {
 }
 
 
-def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[GateStep]:
+def gates_for(
+    task: TaskSettings, gates: GateSettings, folder: Path, exemplars: Sequence[Exemplar] = ()
+) -> list[GateStep]:
     """The gates that the spec asks for, cheap ones first; every pattern and every user function is a gate of its own.
 
     Names: `gate/length@1`, `gate/must:ar_flag@1`, `gate/user:rules:polite@1`. Paths and user modules are looked up in
-    `folder`. Raises SpecError for whatever would make a gate useless: an unknown language, a bad schema file, a missing
-    function, one pattern name twice.
+    `folder`; one of the `exemplars` said again is an echo. Raises SpecError for whatever would make a gate useless: an
+    unknown language, a bad schema file, a missing function, one pattern name twice.
     """
     steps: list[GateStep] = []
 
@@ -102,7 +104,13 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
     tables = phrases(code).digest
     if gates.length:
         add("length", partial(length, bounds=gates.length), identity(gates.length))
-    of_task = {"style": style, "language": code, "input_language": task.language, "kind": task.kind}
+    of_task: dict[str, Any] = {
+        "style": style,
+        "language": code,
+        "input_language": task.language,
+        "kind": task.kind,
+        "exemplars": tuple((one.input, one.output) for one in exemplars),
+    }
     for name, (gate, needs) in _BY_KEY.items():
         if mode := getattr(gates, name):
             known = {key: of_task[key] for key in needs}

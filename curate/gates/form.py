@@ -9,10 +9,12 @@ from difflib import SequenceMatcher
 from itertools import pairwise
 
 from curate.gates.content import in_code
+from curate.gates.copied import copied
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says
 from curate.gates.words import count_words, filler, stem_of, without_options, words
+from schemas.kinds import KINDS, KindName
 from schemas.records import Pair
 from schemas.spec import LengthSettings
 
@@ -200,7 +202,13 @@ def _follows_itself(tokens: Sequence[str]) -> str:
     return ""
 
 
-def echo(pair: Pair, style: str = "", language: str = "en", kind: str = "rewrite") -> Judgement:
+def echo(
+    pair: Pair,
+    style: str = "",
+    language: str = "en",
+    kind: KindName = "rewrite",
+    exemplars: Sequence[tuple[str, str]] = (),
+) -> Judgement:
     """The output is more than the input again. Score: the share of its distinct content words that are new.
 
     Order, inflection, options (`--ar 3:2`) and filler (`an image of`) make no difference. It is an echo when fewer than
@@ -210,9 +218,13 @@ def echo(pair: Pair, style: str = "", language: str = "en", kind: str = "rewrite
     them too. Rejected is the input to the letter, but for a first capital and the last stop, and one with words about
     the asking added; a reply also in the same words; an answer to a free prompt, only that prompt to the letter. The
     others are flagged, unless the input was a finished sentence of which one word in twenty changed: it is mended.
-    Where the style asks for corrections nothing is rejected.
+    Where the style asks for corrections nothing is rejected. A worked example said again (`copied`) is rejected, and
+    flagged where different inputs have one output by nature.
     Not covered: an echo padded with words of its own.
     """
+    if number := copied(pair, exemplars, language):
+        again = rejected("echo", f"it is worked example {number} again")
+        return again._replace(keep=True, flags=("echo",)) if KINDS[kind].outputs_recur else again
     given, text = without_options(pair.input), without_options(pair.output)
     input, output = words(given), words(text)
     mends = says("any", "mends", fold(f"{style}\n{pair.system}"))

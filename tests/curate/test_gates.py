@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,6 +95,31 @@ def test_repetition_finds_loops_and_leaves_lists_alone(output: str, expected: st
 def test_echo_is_the_input_again(input: str, output: str, expected: str) -> None:
     """A capital at the start, options and filler are not additions; a few real words are."""
     assert word(echo(pair(input, output))) == expected
+
+
+SHOWN = (
+    ("where is the old mill", "The old mill by the river can be visited."),
+    ("bridge in fog", "an iron bridge in fog"),
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "keeps", "flags"),
+    [
+        (pair("a red fox in snow", "The old mill, by the river, can be visited"), "rewrite", False, ()),
+        (pair("a red fox in snow", "The old mill by the river can be visited."), "reply", True, ("echo",)),
+        (pair("old mill?", "The old mill by the river can be visited."), "rewrite", True, ()),
+        (pair("where is the old mill", "It stands by the river, and takes visitors on Sundays."), "rewrite", True, ()),
+        (backward("bridge in fog", "a carousel at a fair, at dusk"), "rewrite", False, ()),
+        (backward("bridge in fog", "a red suspension bridge in deep sea fog"), "rewrite", True, ()),
+    ],
+)
+def test_a_worked_example_said_again_is_an_echo(row: Pair, kind: Any, keeps: bool, flags: tuple[str, ...]) -> None:
+    """What a small teacher says when it knows nothing to say, to an output whose input it writes too; not what shares
+    its content with the example by right."""
+    judged = echo(row, kind=kind, exemplars=SHOWN)
+    assert (judged.keep, judged.flags) == (keeps, flags)
+    assert keeps or "worked example" in str(judged.reason)
 
 
 @pytest.mark.parametrize("output", ["in snow a red fox", "Red foxes, in snow", "A Red Fox, in Snow!"])
