@@ -77,7 +77,7 @@ def words(rng: random.Random, count: int) -> str:
 def fill(project: Project, store: Store, rows: int) -> None:
     """Inputs of four words with two outputs of sixty words each, all of which pass the gates."""
     rng = random.Random(project.spec.task.name)
-    gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
+    gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
     seeds, records = [], []
     for number in range((rows + 1) // 2):
         seed = Seed(kind="input", text=words(rng, 4), source=f"seeds.jsonl:{number}")

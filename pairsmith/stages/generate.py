@@ -90,7 +90,7 @@ def generate(
         ways = [way.prompt for way in (project.spec.generate.forward, project.spec.generate.backward) if way.enabled]
         for name in prompts.unused(ways, project.folder):
             say(f"warning: prompts/{name} is not used, {' and '.join(ways)} is. Name it in generate.forward.prompt.")
-        seeds, left_out = clear(project, generated_from(splits), say)
+        seeds, left_out = clear(project, splits, say)
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
@@ -167,8 +167,8 @@ def generated_from(seeds: Sequence[Seed]) -> Sequence[Seed]:
 
 
 def clear(project: Project, seeds: Sequence[Seed], say: Say) -> tuple[Sequence[Seed], list[str]]:
-    """The seeds without those that repeat a text of the locked test split, for curation would reject whatever came of
-    them; and a sentence for each that is left out.
+    """The seeds that pairs are made of, without those that repeat a text of the locked test split, for curation would
+    reject whatever came of them; and a sentence for each that is left out.
 
     Raises UsageError for an exemplar that does: the teacher would be shown what the test asks.
     """
@@ -184,7 +184,7 @@ def clear(project: Project, seeds: Sequence[Seed], say: Say) -> tuple[Sequence[S
     sentences = [f"{seed.source}: not asked about, for it is {likeness.sentence}" for seed, likeness in left_out]
     if sentences:
         say(f"{len(sentences):,} seeds repeat a held-out text, and nothing is asked about them. {sentences[0]}.")
-    return kept, sentences
+    return generated_from(kept), sentences
 
 
 def _most_frequent(result: GenerateResult) -> tuple[Json, ...]:
@@ -391,5 +391,5 @@ def _judge(project: Project) -> Callable[[Pair], list[Judgement]]:
     """What each gate of the spec says of a pair."""
     from curate.gates import gates_for
 
-    steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
+    steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
     return lambda pair: [step.judge(pair) for step in steps]
