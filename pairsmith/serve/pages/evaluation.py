@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from pairsmith.report import proof
 from pairsmith.serve.access import Caller, Right, needs
-from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.shell import link, page_router, render
@@ -39,7 +38,8 @@ def evaluation(
     evaluation: str | None = None,
 ) -> Response:
     """The last evaluation, or another one by its id; outputs under filters."""
-    now = snapshot(request, project)
+    job = live_job(request, project)
+    now = snapshot(request, project).under(job)
     artifacts = now.store.artifacts("evaluation")[::-1] if now.store else []
     shown = next((a for a in artifacts if a.id == evaluation), latest(now.store, "evaluation") if now.store else None)
     measured = read_evaluation(now, shown) if shown else None
@@ -53,7 +53,7 @@ def evaluation(
         caller,
         slug=project,
         place="Evaluation",
-        heading=words.evaluation(measured) if measured else _nothing(now, shown, live_job(request, project)),
+        heading=words.evaluation(measured) if measured else _nothing(now, shown),
         cautions=[*_of_another(now, measured), proof.headline(measured), *proof.in_words(measured)] if measured else [],
         v=measured,
         proof=proof,
@@ -65,7 +65,7 @@ def evaluation(
         to=lambda **changed: link(base, **{**query, **changed}) + "#outputs",
         checks=_failed_counts(measured) if measured else [],
         history=[artifact for artifact in artifacts if artifact is not shown],
-        job=live_job(request, project),
+        job=job,
         trained=bool(now.store and now.last("train")),
         rows_line=rows_line(request, project),
     )
@@ -81,12 +81,12 @@ def _of_another(now: Snapshot, evaluation: Evaluation) -> list[str]:
     ]
 
 
-def _nothing(now: Snapshot, shown: Artifact | None, job: Job | None) -> str:
+def _nothing(now: Snapshot, shown: Artifact | None) -> str:
     if shown is not None:
         return (
             "The evaluation's file is gone; evaluating again makes it from the store, without asking a teacher twice."
         )
-    return f"Nothing is evaluated yet{now.before('evaluate', job)}."
+    return f"Nothing is evaluated yet{now.before('evaluate')}."
 
 
 def read_evaluation(now: Snapshot, artifact: Artifact) -> Evaluation | None:

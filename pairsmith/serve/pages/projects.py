@@ -43,7 +43,7 @@ def projects(caller: SignedIn, request: Request) -> Response:
 
 def _line(request: Request, slug: str, job: Any) -> dict[str, Any]:
     try:
-        now = snapshot(request, slug)
+        now = snapshot(request, slug).under(job)
     except PairsmithError as error:
         return {"slug": slug, "says": error.what, "broken": True, "live": "", "waits": False, "accepted": "",
                 "spent": "", "sign": ""}  # fmt: skip
@@ -65,7 +65,8 @@ def _line(request: Request, slug: str, job: Any) -> dict[str, Any]:
 @router.get("/p/{project}", name="page_overview")
 def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, request: Request) -> Response:
     """A project: how far it is, what it has cost, what comes next."""
-    now, job = snapshot(request, project), live_job(request, project)
+    job = live_job(request, project)
+    now = snapshot(request, project).under(job)
     at = moving(job)
     c, spent = now.counts, now.spent
     each = per_row(spent, c.accepted)

@@ -252,16 +252,10 @@ def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None,
     if at is None:
         began = "the run" if job.command == "run" else _VERBS.get(job.command, job.command)
         return f"{capital(began)} has begun."
-    # What this job has made is done, also where the plan, which knows of no job without review, waits for people.
-    own_stages = {r.command for r in of.receipts if r.ok and job.started and r.started >= job.started}
-    done = (
-        {stage.stage for stage in of.stages if stage.done}
-        | own_stages
-        | ({"review"} if job.options.no_review else set())
-    )
-    left = [stage.stage for stage in of.stages if stage.stage not in done]
-    if job.command == "run" and left and at.done == at.total and at.stage in done:
-        return f"{capital(_VERBS[left[0]])} has begun."  # its process loads what it needs, and has not reported yet
+    following = of.next_stage
+    over = at.done == at.total and any(stage.done for stage in of.stages if stage.stage == at.stage)
+    if job.command == "run" and following and over:
+        return f"{capital(_VERBS[following.stage])} has begun."  # it loads what it needs, and has not reported yet
     if at.stage.startswith("train"):
         steps = f" step {count(at.done)} of {count(at.total)}" if at.total else ""
         ends = f"; {minutes(at.left_s)} left" if at.left_s else ""
