@@ -7,7 +7,7 @@ It outlives the server that started it. What it leaves in the job's folder is al
 | `lock` | held by the kernel as long as the process lives; it names its pid and part |
 | `part-NTH.json` | what to run, written by the server |
 | `starts.jsonl` | a line for each process that began, so that one which dies again and again is seen |
-| `events.jsonl` | what is moving |
+| `events.jsonl` | what is moving; its time is the last sign of life |
 | `log/` | what it says, in pieces named by their first byte |
 | `pins.json` | what shaped the stages when the job began, and what had been spent |
 | `exit-NTH.json` | how it ended: written once, whole, last |
@@ -37,6 +37,7 @@ from pairsmith.commands import start
 from pairsmith.failures import as_json, exit_code_of
 from pairsmith.serve.events import recorded
 from pairsmith.serve.network import guard
+from pairsmith.serve.pulse import beating
 from pairsmith.serve.workspace import locked
 from pairsmith.stopping import INTERRUPTED
 from pairsmith.watching import Watcher
@@ -107,7 +108,7 @@ def _run(folder: Path, nth: int, part: dict[str, Any]) -> int:
         code = exit_code_of(error, None)
         ended_with = {"error": as_json(error)}
     else:
-        with recorded(folder / "events.jsonl") as progress:
+        with recorded(folder / "events.jsonl") as progress, beating(folder / "events.jsonl"):
             code = start(argv, Watcher(progress, ended_with.update))
     failpoint("before_exit")
     signal.signal(signal.SIGTERM, _ignored)

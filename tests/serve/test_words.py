@@ -105,6 +105,8 @@ def test_before_anything_is_judged_nothing_is_rejected() -> None:
     assert judged == [("accepted", "0", "of 60 rows"), ("rejected", "60", "each with a reason")]
     job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now())
     assert words.sign_of_life(job) == "it has only just begun"
+    silent = words.sign_of_life(job.model_copy(update={"last_sign_of_life": now() - timedelta(minutes=3)}))
+    assert silent == "no sign of life for 3 min: its process neither reports nor computes, but lives"
     assert words.sign_of_life(job.model_copy(update={"state": "queued"})).startswith("asked for ")
 
 

@@ -25,7 +25,14 @@ from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
 from pairsmith.serve.pages.glimpse import harmless_gates
 from pairsmith.serve.pages.run import positive
 from pairsmith.serve.pages.shell import DONE, gone_to, page_router, render, shown_problem
-from pairsmith.serve.pages.teacher_form import PRICES, teacher_keys, teacher_of, who_could_answer, with_model
+from pairsmith.serve.pages.teacher_form import (
+    PRICES,
+    lost_a_price,
+    teacher_keys,
+    teacher_of,
+    who_could_answer,
+    with_model,
+)
 from pairsmith.serve.problems import status_of
 from pairsmith.style.numbers import count, counted
 from schemas.errors import PairsmithError, UsageError
@@ -298,7 +305,7 @@ async def save(caller: Editor, project: str, step: str, request: Request) -> Res
 
 
 async def _saved(request: Request, caller: Caller, project: str, step: str, form: FormData) -> Response:
-    texts = _texts(form)
+    texts, done = _texts(form), "saved"
     try:
         meanwhile.check(request.app.state.workspace.project(project).spec, step, texts.get("seen"))
         if step == "seeds":
@@ -320,7 +327,8 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
                 form = with_model(form, tried.models)
                 return _setup(request, caller, project, tested=says, step=step, form=form)
             before = request.app.state.workspace.project(project).spec.teacher
-            save_keys(request, caller, project, teacher_keys(texts, before))
+            save_keys(request, caller, project, keys := teacher_keys(texts, before))
+            done = "unpriced" if lost_a_price(texts, keys) else done
         elif step == "style":
             save_keys(request, caller, project, _style_keys(form.multi_items()))
         elif step in checks.STEPS:
@@ -338,7 +346,7 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
             raise UsageError(f"setup has no step '{step}'.", fix="Its steps stand on its page.")
     except PairsmithError as error:
         return _setup(request, caller, project, error, step=step, form=form)
-    return gone_to(f"/p/{project}/setup", done="saved", step="seeds" if step == "columns" else step)
+    return gone_to(f"/p/{project}/setup", done=done, step="seeds" if step == "columns" else step)
 
 
 def _style_keys(items: Any) -> dict[str, Any]:

@@ -163,6 +163,7 @@ def render(
 # What was done is said by a word of the address, never by a text of it: somebody else may have written the address.
 DONE = {
     "saved": "Saved; it counts from the next run. One that is going on may stop at its next stage, and says why.",
+    "unpriced": "Saved without the prices, which were those of the teacher before; write them again if they hold.",
     "answered": "Your answer is kept; the next curation counts it.",
     "stopping": "It stops now: what was sent is waited for, and everything that was answered is kept.",
     "signed-out": "You are signed out.",

@@ -297,13 +297,13 @@ def doing(job: Job) -> str:
 
 
 def sign_of_life(job: Job) -> str:
-    """How old the newest report is; said in words where it is old."""
+    """How long ago it reported, wrote or computed anything; said in words where that is long."""
     at = job.last_sign_of_life or job.started
     if at is None:
         return "it has only just begun" if job.state in ("running", "stopping") else f"asked for {ago(job.created)}"
     silent = (now() - at).total_seconds()
     if job.state in ("running", "stopping") and silent > _SILENT_S:
-        return f"no sign of life for {round(silent / 60)} min: the process lives, but reports nothing"
+        return f"no sign of life for {round(silent / 60)} min: its process neither reports nor computes, but lives"
     return f"last sign of life {ago(at)}"
 
 
