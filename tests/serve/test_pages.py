@@ -121,6 +121,13 @@ def test_so_is_a_page_of_the_service(client: TestClient, path: str) -> None:
         assert "whole" in text
 
 
+def test_the_one_evaluation_was_none_before(client: TestClient) -> None:
+    """What is shown is not listed once more as what was shown before."""
+    page = client.get("/p/whole/evaluation").text
+    assert "Outputs" in page
+    assert "Evaluations before" not in page
+
+
 @pytest.mark.parametrize("place", OF_A_PROJECT)
 def test_every_page_of_a_project_has_the_sum(client: TestClient, place: str) -> None:
     """Rows in = accepted + rejected + waiting + failed stands on every page of a project that has rows, and holds."""
@@ -371,9 +378,10 @@ def test_differences_are_by_words() -> None:
 
 
 def test_reasons_are_sentences() -> None:
-    """Every code that curation counts is told as a sentence; one of a user's own gate is shown as it is."""
+    """Every code that curation counts is a sentence; one of a user's own gate is shown as it is. Beside the name
+    of a check stands no code that says the same."""
     from pairsmith.serve.pages.words import reason
-    from pairsmith.style.reasons import SENTENCES, sentence_of
+    from pairsmith.style.reasons import SENTENCES, detail_of, sentence_of
 
     assert all(sentence.endswith(".") for sentence in SENTENCES.values())
     assert sentence_of("missing:ar_flag") == "It lacks what the pattern ar_flag looks for."
@@ -381,6 +389,11 @@ def test_reasons_are_sentences() -> None:
     assert Reason("short").code in SENTENCES
     assert reason("outranked", "rank 2 of 3") == "Another candidate of this input is better: rank 2 of 3"
     assert reason("short", "it has 2 words") == "It has 2 words"
+    assert [detail_of(f"{code}: here") for code in ("loop", "missing:end", "crashed", "my_own", "missing")] == [
+        *("here", "here"), "crashed: here", "my_own: here", "missing: here"
+    ]  # fmt: skip
+    assert detail_of("missing:end nothing matches the pattern") == "nothing matches the pattern"
+    assert detail_of("loop") == "loop"
 
 
 def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path) -> None:

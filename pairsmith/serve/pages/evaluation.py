@@ -64,7 +64,7 @@ def evaluation(
         query=query,
         to=lambda **changed: link(base, **{**query, **changed}) + "#outputs",
         checks=_failed_counts(measured) if measured else [],
-        history=[artifact for artifact in artifacts if artifact is not shown],
+        history=[artifact for artifact in artifacts if shown is None or artifact.id != shown.id],
         job=job,
         trained=bool(now.store and now.last("train")),
         rows_line=rows_line(request, project),
