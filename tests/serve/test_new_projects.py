@@ -194,6 +194,21 @@ def test_a_file_of_records_needs_no_schema(service: Service, kind: str) -> None:
         assert schema["properties"] == {"produkt": {"type": "string"}, "nummer": {"type": "integer"}}
 
 
+def test_a_record_in_place_of_a_schema_is_an_example_of_it(service: Service) -> None:
+    """What is no schema says nothing of an answer: of a record the schema is made that it keeps."""
+    record, form = (
+        {"category": "repair", "urgent": True},
+        {"name": "by-example", "kind": "extract", "pasted": "it broke"},
+    )
+    browser = service.browser("owner")
+    assert browser.post("/new", data={**form, "schema": json.dumps(record)}).status_code == 303
+    schema = json.loads((service.workspace.folder("by-example") / own_file.SCHEMA).read_text())
+    assert schema["properties"] == {"category": {"type": "string"}, "urgent": {"type": "boolean"}}
+    written = json.dumps({"type": "object", "title": "A ticket"})
+    assert browser.post("/new", data={**form, "name": "by-schema", "schema": written}).status_code == 303
+    assert (service.workspace.folder("by-schema") / own_file.SCHEMA).read_text() == written
+
+
 def test_a_sentence_on_a_file_has_the_file_in_it(service: Service) -> None:
     """What is wrong with a file, at which line, is one sentence on a page: its subject is the place, which a command
     line writes before it."""

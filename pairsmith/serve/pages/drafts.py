@@ -14,6 +14,7 @@ from starlette.datastructures import UploadFile
 
 from pairsmith.new_project import write_project
 from pairsmith.own_file import SCHEMA, Guess, answer_tokens, guess, spec_text
+from pairsmith.own_records import schema_of
 from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Right
 from pairsmith.serve.api.projects import NewProject, new_project_in
@@ -22,6 +23,7 @@ from pairsmith.serve.api.specs import etag_of, save_spec
 from pairsmith.serve.pages.columns import TABLES, as_told, guessed, keys_of, without_guesses
 from pairsmith.serve.workspace import slug_of
 from prompts.answer_form import AnswerForm
+from prompts.answer_schema import is_example
 from schemas import toml
 from schemas.errors import InputError, UsageError
 from schemas.kinds import KINDS, KindName
@@ -124,16 +126,19 @@ def new_project(
 
 _MISSING = {
     "labels": ("the labels are missing.", "Write them, one a line, or take a table that has a column of them."),
-    "schema": ("the JSON schema of the output is missing.", "Paste it under Task."),
+    "schema": ("the JSON schema of the output is missing.", "Paste it, or one record as an example, under Task."),
     "to": ("the language to translate into is missing.", "Write its two letters, such as fr."),
 }
 
 
 def _schema_of(guessed: Guess | None, wish: Wish) -> str:
-    """The JSON schema that a person wrote, else that of the records which a table brings."""
-    if wish.kind == "extract" and wish.schema.strip():
-        return wish.schema
-    return json.dumps(guessed.schema, ensure_ascii=False, indent=2) if guessed and guessed.schema else ""
+    """The JSON schema that a person wrote or gave an example of, else that of the records which a table brings."""
+    schema = guessed.schema if guessed else None
+    if wish.kind == "extract" and (text := wish.schema.strip()):
+        schema = schema_of([text])
+        if not schema or not is_example(json.loads(text)):
+            return text
+    return json.dumps(schema, ensure_ascii=False, indent=2) if schema else ""
 
 
 def _spec_of(seeds: Path, guessed: Guess | None, slug: str, wish: Wish) -> str:
