@@ -104,7 +104,7 @@ def _figures(
     else:
         share = f"{percent(passed / done)} of what was answered" if passed is not None and done else "not known yet"
         first = ("passed so far", "—" if passed is None else count(passed), share)
-    sum_, *rest = (told(now.spent) if spent is None else dollars(spent)).split(", ")
+    sum_, *rest = (dollars(spent) if spent else told(now.spent) if now.spent.requests else "nothing").split(", ")
     moves = bool(at and at.per_min and at.share != 1)  # the pace of a step that is done says nothing of the next one
     unit = {"train": "steps", "evaluate": "answers"}.get(at.stage, "rows") if at else ""
     pace = f"{count(at.per_min)} {unit}/min" if at and at.per_min and moves else "—"

@@ -13,6 +13,7 @@ from starlette.datastructures import FormData, ImmutableMultiDict
 
 from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
+from pairsmith.plan import changed_since
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.teachers import teacher_wish, test_teacher
@@ -21,7 +22,7 @@ from pairsmith.serve.limits import UPLOAD_BYTES
 from pairsmith.serve.pages import checks, chosen, meanwhile, words
 from pairsmith.serve.pages.columns import LINES, ROLES, sources
 from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, save_keys
-from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
+from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.glimpse import harmless_gates
 from pairsmith.serve.pages.run import positive
 from pairsmith.serve.pages.shell import DONE, gone_to, page_router, render, shown_problem
@@ -39,6 +40,7 @@ from schemas.errors import PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.money import dollars
 from schemas.project import Project
+from schemas.records import Receipt
 
 router = page_router()
 Editor = Annotated[Caller, needs(Right.edit)]
@@ -161,7 +163,8 @@ def _setup(
         preview=PreviewOutcome.of(preview) if preview else None,
         preview_at=preview.started if preview else None,
         asked_since=now.asked_since(preview),
-        preview_is_old=preview is not None and preview.spec_hash != now.project.spec_hash,
+        changed=_changed_since(preview, now) if preview else "",
+        is_priced=None not in [getattr(spec.teacher, key) for key in PRICES.values()],
         forecast=_forecast(ForecastOutcome.of(forecast)) if forecast else None,
         rows_line=rows_line(request, slug),
     )
@@ -275,6 +278,14 @@ def _judged(project: Project) -> list[dict[str, Any]]:
         against = [words.reason(j.reason.code, j.reason.detail) for j in judgements.values() if j.keep is False]
         judged.append({"input": exemplar.input, "output": exemplar.output, "against": against})
     return judged
+
+
+def _changed_since(preview: Receipt, now: Snapshot) -> str:
+    """The first setting of a generation that is not as it was in a preview; empty if all are."""
+    then = PreviewOutcome.of(preview).shaped_by
+    if then is None:  # of an older version
+        return "the spec" if preview.spec_hash != now.project.spec_hash else ""
+    return changed_since({"generate": then}, now.project, now.store)
 
 
 def _forecast(of: ForecastOutcome) -> dict[str, Any]:
