@@ -226,7 +226,7 @@ def shown_problem(error: PairsmithError) -> dict[str, str | None]:
     """The parts of an error for a page; absent ones are None. Of a path on the machine only the file is anyone's
     business."""
     parts = as_json(error)
-    if str(parts.get("where") or "").startswith("/"):
+    if str(parts.get("where") or "").startswith(("/", "sqlite:")):
         parts["where"] = Path(str(parts["where"])).name
     what, where = error.what, parts.get("where")
     if where and _OF_A_PLACE.match(what):  # as on a command line, where the place stands before it
