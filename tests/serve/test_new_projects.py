@@ -70,7 +70,7 @@ def test_a_file_that_was_chosen_is_not_lost_with_an_error(service: Service) -> N
     place, and one that is gone has to be chosen again."""
     service.person("maker", Role.editor, ALL)
     browser, table = service.browser("maker"), "question,answer\n" + "where do I find this,go along this road\n" * 3
-    refused = browser.post("/new", data={"name": "…"}, files={"file": ("tickets.csv", table.encode())})
+    refused = browser.post("/new", data={"name": " "}, files={"file": ("tickets.csv", table.encode())})
     assert refused.status_code == 400
     assert 'value="tickets.csv" checked' in refused.text
     mine, theirs = ({"name": "kept", "chosen_before": "tickets.csv"}, service.browser("owner"))
@@ -81,7 +81,7 @@ def test_a_file_that_was_chosen_is_not_lost_with_an_error(service: Service) -> N
     again = browser.post("/new", data={**mine, "name": "again"})
     assert "is not kept any more" in again.text
     other = {"file": ("other.csv", table.replace("road", "lane").encode())}
-    browser.post("/new", data={"name": "??"}, files={"file": ("tickets.csv", table.encode())})
+    browser.post("/new", data={"name": " "}, files={"file": ("tickets.csv", table.encode())})
     sent = browser.post("/new", data={**mine, "name": "fresh"}, files=other)
     assert sent.status_code == 303, sent.text
     assert service.workspace.project("fresh").spec.seeds[0].path == "seeds/other.csv"
@@ -101,6 +101,25 @@ def test_a_name_becomes_an_address(service: Service, name: str, slug: str) -> No
     """Whatever of a name can stand in an address is the project's: letters without their marks, hyphens between."""
     made = service.browser("owner").post("/new", data={"name": name, "pasted": "a kite"})
     assert (made.status_code, made.headers["location"]) == (303, f"/p/{slug}/setup")
+
+
+def test_a_name_in_letters_that_no_address_has_is_the_title(service: Service) -> None:
+    """A project called by letters of any script gets an address of its own, and is shown as it is called: in the list,
+    over its pages, over the API. A project of another's name begins without its title."""
+    browser = service.browser("owner")
+    for n, name in enumerate(("提示词", "مشروع", "🎈", "Über uns"), 1):
+        made = browser.post("/new", data={"name": name, "pasted": "a kite"})
+        slug = f"project-{n}" if n < 4 else "uber-uns"
+        assert (made.status_code, made.headers["location"]) == (303, f"/p/{slug}/setup")
+        assert f'href="/p/{slug}">{name}</a>' in browser.get("/").text
+        page = browser.get(f"/p/{slug}/setup").text
+        assert f'href="/p/{slug}">{name}</a>' in page
+        assert f"Setup · {name} · pairsmith</title>" in page
+        assert browser.get(f"/api/v1/projects/{slug}").json()["title"] == name
+    for wrong in ("", "  ", "a\u202eb"):
+        refused = browser.post("/new", data={"name": wrong, "pasted": "a kite"})
+        assert refused.status_code == 400
+        assert "Write one, such as my-prompts." in refused.text
 
 
 @pytest.mark.parametrize("name", ["a" * 300 + ".txt", "входы.txt", "a" * 300])

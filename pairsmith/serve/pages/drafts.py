@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -79,17 +80,25 @@ class Wish(NamedTuple):
 def new_project(
     request: Request, caller: Caller, *, name: str, wish: Wish, seeds: tuple[str, bytes] | None, example: str
 ) -> str:
-    """Make the project and give its slug. Raises UsageError, InputError, SpecError, Refusal; then nothing is made."""
-    slug = slug_of(name)
-    if not slug:
-        raise UsageError(
-            f"'{name[:60]}' cannot be the name of a project: nothing of it can stand in an address.",
-            where="name",
-            fix="Take letters a to z or digits, such as my-prompts.",
-        )
+    """Make the project and give its slug. Its title is `name`, of which nothing may stand in an address. Raises
+    UsageError, InputError, SpecError, Refusal; then nothing is made."""
+    title = name.strip()
+    if not title or not title.isprintable():
+        what = "it has a character that cannot be printed" if title else "the name of the project is missing"
+        raise UsageError(f"{what}.", where="name", fix="Write one, such as my-prompts.")
+    there = set(request.app.state.workspace.projects())
+    free = (slug for n in count(1) if (slug := f"project-{n}") not in there)
+    slug = slug_of(title) or next(free)
     if example:
         new_project_in(request, caller, NewProject(name=slug, example=example))
-        return slug
+    else:
+        _made_of(request, caller, slug, wish, seeds)
+    if title != slug:
+        request.app.state.accounts.set_title(slug, title)
+    return slug
+
+
+def _made_of(request: Request, caller: Caller, slug: str, wish: Wish, seeds: tuple[str, bytes] | None) -> None:
     workspace = request.app.state.workspace
     folder: Path = workspace.new_folder(slug)
     if slug in workspace.projects():
@@ -121,7 +130,6 @@ def new_project(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return slug
 
 
 _MISSING = {

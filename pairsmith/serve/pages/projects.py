@@ -26,7 +26,8 @@ def projects(caller: SignedIn, request: Request) -> Response:
     jobs: dict[str, Any] = {}
     for job in sorted(jobs_of(request, None, 200), key=lambda job: job.has_ended):  # the clock may have been set back
         jobs.setdefault(job.project, job)
-    lines = [_line(request, slug, jobs.get(slug)) for slug in slugs]
+    titles = request.app.state.accounts.titles()
+    lines = [{**_line(request, slug, jobs.get(slug)), "title": titles.get(slug, slug)} for slug in slugs]
     running = sum(line["live"] == "running" for line in lines)
     queued = sum(line["live"] == "queued" for line in lines)
     waiting = sum(line["waits"] for line in lines)

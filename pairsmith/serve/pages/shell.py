@@ -136,6 +136,7 @@ def render(
     **context: Any,
 ) -> HTMLResponse:
     """A page. `place` is which entry of the shell it is; `error` is told at its head, and gives the status."""
+    named = request.app.state.accounts.titles().get(slug, slug) if slug else None
     body = (
         _templates()
         .get_template(f"{template}.html.j2")
@@ -143,11 +144,12 @@ def render(
             request_id=request.state.request_id,
             me=caller,
             slug=slug,
+            named=named,
             role=caller.role(slug or ALL),
             places=_places(caller, slug),
             may={right.value: caller.may(right, slug or ALL) for right in Right},
             **{
-                "title": " · ".join(filter(None, (place, slug, "pairsmith"))),
+                "title": " · ".join(filter(None, (place, named, "pairsmith"))),
                 "place": place,
                 "problem": shown_problem(error) if error else None,
                 "refresh_s": None,
