@@ -36,6 +36,7 @@ def test_what_was_spent_is_told_by_its_value() -> None:
     assert [told(SPEC), told(SPEC, free), told(SPEC, free, paid)] == ["nothing", "free", "$0.2500"]
     assert [told(capped), told(capped, free)] == ["nothing of $5.00"] * 2
     assert [told(capped, paid), told(capped, unknown)] == ["$0.2500 of $5.00", "cost unknown of $5.00"]
+    assert told(capped, paid, unknown) == "at least $0.2500 of $5.00, 3 requests of unknown cost"
 
 
 def page(next_stage: str, why: str, gate: str) -> str:

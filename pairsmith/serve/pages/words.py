@@ -321,7 +321,8 @@ def spent(of: Snapshot) -> str:
     cost = told(of.spent) if of.spent.requests else "nothing"
     if not of.cap_usd:
         return cost
-    return f"{'nothing' if of.spent.total == 0 else cost} of {dollars(of.cap_usd)}"
+    sum_, comma, rest = ("nothing" if of.spent.total == 0 else cost).partition(", ")
+    return f"{sum_} of {dollars(of.cap_usd)}{comma}{rest}"
 
 
 def money_range(interval: Mapping[str, Any] | None) -> str:
