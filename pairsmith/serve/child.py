@@ -41,7 +41,7 @@ from pairsmith.serve.pulse import beating
 from pairsmith.serve.workspace import locked
 from pairsmith.stopping import INTERRUPTED
 from pairsmith.watching import Watcher
-from schemas.errors import Interrupted, PairsmithError, SpecError
+from schemas.errors import Interrupted, PairsmithError, SpecError, StoreError
 from schemas.failpoints import failpoint
 from schemas.files import replaced
 
@@ -113,6 +113,14 @@ def _run(folder: Path, nth: int, part: dict[str, Any]) -> int:
     failpoint("before_exit")
     signal.signal(signal.SIGTERM, _ignored)
     problem = ended_with.pop("error", None)
+    if problem and not Path(part["folder"]).exists():  # whatever it stumbled over
+        problem = as_json(
+            StoreError(
+                "the folder of the project was deleted or moved while this ran.",
+                why="What was asked since then went with its store.",
+                fix="Bring the folder back, and go on.",
+            )
+        )
     _write_exit(folder, nth, {"code": code, "problem": problem, "answer": ended_with or None, "began": began})
     return code
 

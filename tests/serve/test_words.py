@@ -125,7 +125,7 @@ def test_what_takes_long_is_named() -> None:
 
 def test_a_run_that_asks_nobody_is_shown_as_it_is_planned(tmp_path: Path) -> None:
     """A job that leaves people out has no stage of theirs, and nothing comes "after review"; what it has made is done.
-    A job that has ended, and one that asks people, change nothing of the project's own plan."""
+    A job that is done, and one that asks people, change nothing of the project's own plan."""
     folder = tmp_path / "tiny"
     folder.mkdir()
     (folder / "pairsmith.toml").write_text(
@@ -148,6 +148,7 @@ def test_a_run_that_asks_nobody_is_shown_as_it_is_planned(tmp_path: Path) -> Non
         assert words.run(under, job, moving(job), None, None) == "Training has begun."
         assert [of.before("train"), under.before("train")] == ["; review comes first", ""]
         assert under.before("evaluate") == "; train comes first"
+        assert of.under(job.model_copy(update={"state": "stopped"})) is under, "going on leaves people out as well"
         assert of.under(job.model_copy(update={"state": "done"})) is of
         assert of.under(job.model_copy(update={"options": JobOptions()})) is of
         figures = _figures(under, moving(job), None, None, None, rows_move=False)

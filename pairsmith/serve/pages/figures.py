@@ -81,8 +81,8 @@ class Snapshot:
         return replace(self, project=project, stages=tuple(plan(project, self.store)))
 
     def under(self, job: Job | None) -> Snapshot:
-        """The same, with the stages that `job` has if it has not ended."""
-        return self.without_people if job and job.options.no_review and not job.has_ended else self
+        """The same, with the stages that `job` has, which runs or may be gone on with."""
+        return self.without_people if job and job.options.no_review and job.state != "done" else self
 
 
 _lock = Lock()
