@@ -167,6 +167,21 @@ def test_what_is_not_there_is_a_page(client: TestClient) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("address", "page"),
+    [
+        ("/p/whole/setup/cap", "/p/whole/setup"), ("/p/whole/run/1/stop", "/p/whole/run"),
+        ("/settings/hosts/forbid", "/settings"), ("/p/whole/review/certified", "/p/whole/review"),
+    ],
+)  # fmt: skip
+def test_the_address_of_a_form_leads_to_its_page(client: TestClient, address: str, page: str) -> None:
+    """It stands in the address bar behind a form that was refused: who comes back to it sees the form."""
+    led = client.get(address, headers={"Accept": "text/html"})
+    assert (led.status_code, led.headers.get("location")) == (303, page)
+    assert client.get(address, headers={"Accept": "application/json"}).status_code == 405
+    assert client.get("/api/v1/sign-in", headers={"Accept": "text/html"}).status_code == 405
+
+
 @pytest.mark.parametrize("q", [NASTY, "lighthouse", "'", "%"])
 def test_filters_are_kept_in_the_address(client: TestClient, q: str) -> None:
     """A page of rows under filters is its address; what was typed comes back as text."""

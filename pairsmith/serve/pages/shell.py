@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from pairsmith import __version__
 from pairsmith.failures import as_json
@@ -202,12 +203,29 @@ def failed(request: Request, error: PairsmithError) -> Response:
 
 def page_of(request: Request, error: PairsmithError) -> Response | None:
     """A failure as a page where a person's browser asks for something that is not the API's."""
+    return failed(request, error) if _is_for_a_person(request) else None
+
+
+def _is_for_a_person(request: Request) -> bool:
     theirs = request.url.path.startswith(("/api/", "/v1/"))
-    return None if theirs or "text/html" not in request.headers.get("accept", "") else failed(request, error)
+    return not theirs and "text/html" in request.headers.get("accept", "")
+
+
+def _page_above(request: Request) -> str:
+    path = request.url.path
+    while path := path.rpartition("/")[0]:
+        scope = {**request.scope, "path": path}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
+            return path
+    return "/"
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
-    """No such address: a page for a person's browser, the API's answer for a program."""
+    """No such address: a page for a person's browser, the API's answer for a program. Where a form goes is no page:
+    who comes there later, by the address bar or a bookmark, is led to the page above it."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405 and request.method == "GET" and _is_for_a_person(request):
+        return RedirectResponse(_page_above(request), 303)
     unknown = not_there("there is no page here.", fix="The start page lists your projects.")
     return page_of(request, unknown) or await problems.on_http_exception(request, error)
 
