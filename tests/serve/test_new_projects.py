@@ -228,6 +228,14 @@ def test_a_record_in_place_of_a_schema_is_an_example_of_it(service: Service) -> 
     assert (service.workspace.folder("by-schema") / own_file.SCHEMA).read_text() == written
 
 
+def test_a_command_in_a_sentence_is_code_and_a_text_is_none(service: Service) -> None:
+    """What a terminal shows between backticks is code on a page; whatever else stands there is escaped as ever."""
+    files = {"file": ("<b>`x`.csv", "question;answer\nwo ist der Hörer;dort auf dem Tisch\n".encode("latin-1"))}
+    page = service.browser("owner").post("/new", data={"name": "sheet"}, files=files).text
+    assert "<code>iconv -f ENCODING -t UTF-8 OLD &gt; NEW</code>" in page
+    assert "<b>" not in page
+
+
 def test_a_sentence_on_a_file_has_the_file_in_it(service: Service) -> None:
     """What is wrong with a file, at which line, is one sentence on a page: its subject is the place, which a command
     line writes before it."""

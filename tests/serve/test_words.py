@@ -155,6 +155,12 @@ def test_a_run_that_asks_nobody_is_shown_as_it_is_planned(tmp_path: Path) -> Non
         assert figures[0] == ("accepted", "1", "of 1 row"), "what is accepted does not vanish while a model is trained"
 
 
+def test_what_to_do_in_a_terminal_is_not_said_on_a_page() -> None:
+    """Where nobody was asked the stage of people says so, and no command."""
+    stage = PlannedStage("review", True, "nobody was asked (run --no-review); `pairsmith review push` asks people")
+    assert words.stage(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), stage, None) == "nobody was asked"
+
+
 def test_a_base_that_is_another_system_too_is_a_base() -> None:
     """Without examples base and few-shot are one system, and the verdict still sets the tuned model beside it."""
     rates = {"tuned": {"share": 0.5}, "base = few-shot": {"share": 0.2}}

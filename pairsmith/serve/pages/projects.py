@@ -71,13 +71,14 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
     at = moving(job)
     c, spent = now.counts, now.spent
     each = per_row(spent, c.accepted)
+    sum_, _, unknown = words.spent(now).partition(", ")
     training, judged = now.last("train"), now.last("curate")
     figures = [
         ("rows accepted", count(c.accepted) if judged else "—",
          f"of {count(c.rows_in)}, {share_of(c.accepted, c.rows_in)}" if judged and c.rows_in
          else f"of {count(c.rows_in)}, not judged yet" if c.rows_in else "not generated yet"),
-        ("spent on teachers", words.spent(now), f"{dollars(each)} an accepted row" if each
-         else f"{counted(spent.requests, 'request', 'requests')}" if spent.requests else "nothing asked yet"),
+        ("spent on teachers", sum_, unknown or (f"{dollars(each)} an accepted row" if each
+         else f"{counted(spent.requests, 'request', 'requests')}" if spent.requests else "nothing asked yet")),
         ("answers of people", count(now.store.review_count() if now.store else 0), "kept in the store"),
         ("last trained", words.ago(training.started + timedelta(seconds=training.seconds)) if training else "—",
          f"{count(training.counts.accepted)} rows" if training else "not trained yet"),

@@ -133,11 +133,12 @@ def _accepted(now: Snapshot) -> tuple[str, str, str]:
 
 def _ended(now: Snapshot) -> list[tuple[str, str, str]]:
     c = now.counts
+    sum_, _, unknown = words.spent(now).partition(", ")
     return [
         _accepted(now),
         ("rejected", count(c.rejected) if _is_judged(now) else "—", "each with a reason"),
         ("failed", count(c.failed) if now.counted else "—", "no answer that could be used"),
-        ("spent", words.spent(now), f"{count(now.spent.requests)} requests"),
+        ("spent", sum_, unknown or f"{count(now.spent.requests)} requests"),
     ]
 
 

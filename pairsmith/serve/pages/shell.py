@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -106,6 +107,7 @@ def _templates() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["coded"] = _coded
     environment.globals |= {
         "static": static,
         "version": __version__,
@@ -117,6 +119,11 @@ def _templates() -> Environment:
         "quote": lambda text: quote(str(text), safe=""),
     }
     return environment
+
+
+def _coded(text: str) -> Markup:
+    """A sentence with what stands between backticks in it, which a terminal shows as it is, as code."""
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def link(path: str, **query: Any) -> str:

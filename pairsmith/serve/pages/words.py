@@ -186,8 +186,11 @@ def moving_of(at: Moving) -> str:
 
 def stage(of: Snapshot, planned: PlannedStage, receipt: Receipt | None) -> str:
     """What a stage did, or what it waits for."""
-    if not planned.done or receipt is None:
+    if not planned.done:
         return planned.why or "not run yet"
+    done = planned.why.partition(" (")[0] or "done"  # what to do about it in a terminal is no page's
+    if receipt is None:
+        return done
     c, facts = receipt.counts, receipt.facts
     if planned.stage == "generate":
         if not of.project.spec.asks_teacher:
@@ -198,8 +201,8 @@ def stage(of: Snapshot, planned: PlannedStage, receipt: Receipt | None) -> str:
     if planned.stage == "train" and facts.get("steps"):
         return f"{count(facts['steps'])} steps, loss {facts.get('last_loss') or 0:.2f}"
     if planned.stage == "evaluate":
-        return verdict(of) or "done"
-    return planned.why or "done"
+        return verdict(of) or done
+    return done
 
 
 def run(
