@@ -34,21 +34,21 @@ class Registry:
 
     def versions(self) -> list[str]:
         """The versions, oldest first."""
-        found = [
+        names = [
             mark.parent.name for mark in self.folder.glob("v*/export.json") if _VERSION.fullmatch(mark.parent.name)
         ]
-        return sorted(found, key=lambda name: int(name[1:]))
+        return sorted(names, key=lambda name: int(name[1:]))
 
     def aliases(self) -> dict[str, list[str]]:
         """alias -> the versions that it has named, the present one last."""
         try:
-            told: dict[str, list[str]] = json.loads((self.folder / _ALIASES).read_bytes())
+            aliases: dict[str, list[str]] = json.loads((self.folder / _ALIASES).read_bytes())
         except FileNotFoundError:
             return {}
         except ValueError:
             where, fix = str(self.folder / _ALIASES), "Put it back from a copy, or delete it and set the aliases anew."
             raise UsageError("it is damaged, so nobody knows what aliases named.", where=where, fix=fix) from None
-        return told
+        return aliases
 
     def add(self, export: Path) -> str:
         """Copy an export in as the next version, which `latest` then names. An export that is there already, with all
@@ -60,10 +60,10 @@ class Registry:
                 "there is no export with a model in it.", where=str(export), fix="Run `pairsmith export` first."
             )
         refuse_other_weights(export)
-        told = mark.read_bytes(), _files(export)
+        contents = mark.read_bytes(), _files(export)
         with self._alone():
             kept = ((name, self.folder / name) for name in self.versions())
-            same = (name for name, place in kept if ((place / mark.name).read_bytes(), _files(place)) == told)
+            same = (name for name, place in kept if ((place / mark.name).read_bytes(), _files(place)) == contents)
             version = next(same, None)
             if version is None:
                 # The number of a version that was deleted is not given again: an alias may have named it.
@@ -142,11 +142,11 @@ class Registry:
     def _told(self, version: str) -> Json:
         mark = self.folder / version / "export.json"
         try:
-            told: Json = {"adapter": "", **json.loads(mark.read_bytes())}
+            facts: Json = {"adapter": "", **json.loads(mark.read_bytes())}
         except (ValueError, TypeError):
             fix = f"Delete the folder {version}, or put the file back from a copy."
             raise UsageError("it is damaged, so nobody knows what was released.", where=str(mark), fix=fix) from None
-        return told
+        return facts
 
     def _write(self, named: dict[str, list[str]]) -> None:
         with replaced(self.folder / _ALIASES) as partial:
