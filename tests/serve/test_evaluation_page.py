@@ -32,7 +32,7 @@ def test_a_retouched_number_is_shown_to_nobody(workspace: Workspace) -> None:
         file = folder / evaluation.path
         with recording(project, store, "evaluate", EvaluateOutcome()) as record:
             counts = Counts(rows_in=1, accepted=1)
-            record.outcome = EvaluateOutcome(counts=counts, made=evaluation.id, sha256=sha256(file))
+            record.outcome = EvaluateOutcome(counts=counts, artifact_id=evaluation.id, sha256=sha256(file))
     app = create_app(workspace, Settings(no_auth=True))
     client = TestClient(app, base_url="http://127.0.0.1:8660")
     outputs = f"/api/v1/projects/whole/evaluations/{evaluation.id}/outputs"
