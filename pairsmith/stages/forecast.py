@@ -85,7 +85,7 @@ def forecast(
         short = say_shortages(say, project, splits)
         asked = teachers.by_direction(project, say)
         refuse_ahead(project, splits)
-        clear_seeds, _ = clear(project, generated_from(splits), say)
+        clear_seeds, _ = clear(project, splits, say)
         directions = [_direction(way, teacher, clear_seeds, seeds) for way, teacher in asked.items()]
         directions = [direction for direction in directions if direction.seeds]
         if not directions:

@@ -11,7 +11,7 @@ from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome, PreviewOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.forecast import taken
-from pairsmith.stages.generate import clear, generated_from, ledgers_of, seeds_of
+from pairsmith.stages.generate import clear, ledgers_of, seeds_of
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
@@ -49,7 +49,7 @@ def preview(
         before = next((r for r in reversed(store.receipts("generate"))), None)
         pools = GenerateOutcome.of(before).fingerprints if before else {}
         try:
-            clear_seeds, _ = clear(project, generated_from(splits), say)
+            clear_seeds, _ = clear(project, splits, say)
             shown = run(_ask(project, store, asked, clear_seeds, pools, seeds, stop or Stopping(), progress))
         except StoppedError:
             raise Interrupted("the preview is not done.", fix="Run it again: it asks nothing twice.") from None

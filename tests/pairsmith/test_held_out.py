@@ -64,6 +64,18 @@ def test_nothing_is_asked_about_a_seed_that_repeats_the_test(tmp_path: Path) -> 
     assert sentence.startswith("train.txt:2: not asked about, for it is 100% like test seed")
 
 
+def test_a_test_set_without_outputs_is_held_out_before_anything_is_paid_too(tmp_path: Path) -> None:
+    """Real inputs that only the evaluation asks about make no pairs, and nothing that repeats them does."""
+    with LoopbackTeacher(lambda ask: says(OTHER.format(n=3))) as teacher:
+        at = project(tmp_path, train="a street in the rain\nAn old fisherman, mending a torn net on the quay!\n")
+        (at / "pairsmith.toml").write_text(SPEC.replace('kind = "pair"', 'kind = "input"'))
+        (at / "test.jsonl").write_text(f'{{"text": "{TEST}"}}\n')
+        outcome = opened(at, teacher).generate()
+        assert [ask.prompt.rpartition(": ")[2] for ask in teacher.asked] == ["a street in the rain"]
+    (sentence,) = outcome.seed_problems
+    assert sentence.startswith("train.txt:2: not asked about, for it is 100% like test seed")
+
+
 def test_an_exemplar_out_of_the_test_is_refused_before_a_request(tmp_path: Path) -> None:
     """The teacher would be shown the test: a sentence names the exemplar, and nothing is sent."""
     more = f'\n[[exemplars]]\ninput = "a fisherman"\noutput = "{REFERENCE}"\n'
