@@ -6,6 +6,7 @@ paid for them (`clear_of_the_test`).
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from curate.near_duplicates import Touch, contaminated
+from curate.near_duplicates import SHORT, Touch, contaminated
 from curate.pool import Pool
 from curate.split import brings_output, seed_split
 from curate.words import words
@@ -26,18 +27,35 @@ from schemas.spec import SeedSource, Spec
 from schemas.streamed import Where
 from synth.columns import delimiter
 
-_NONE = Touch(-1, -1, -1.0)
-_LEAST_WORDS = 4  # of a cell of a file: labels, ids and dates stand in every row
+_CELL = 4  # words; a shorter text of a file may be a label or a name, and outputs hold such by chance
 
 
 class HeldOut(NamedTuple):
-    """Texts that no training row may repeat, what each is called in a reason, the ids of the test seeds, and whether a
-    text with other numbers is another one (`Kind.equal_numbers`)."""
+    """Texts that no training row may repeat, what each is called in a reason, the ids of the test seeds, and of the
+    kind of task whether a text with other numbers is another one (`Kind.equal_numbers`) and whether outputs recur.
+    `cells` are the texts of files that may be labels or names."""
 
     texts: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     seed_ids: frozenset[str] = frozenset()
     equal_numbers: bool = False
+    outputs_recur: bool = False
+    cells: frozenset[str] = frozenset()
+
+    @property
+    def inputs_only(self) -> frozenset[int]:
+        """The numbers of the texts that an output may repeat: the message "cancel" and the label are not one text."""
+
+        def may_recur(text: str) -> bool:
+            return text in self.cells or (self.outputs_recur and len(words(text)) < SHORT)
+
+        return frozenset(number for number, text in enumerate(self.texts) if may_recur(text))
+
+    def settings(self, jaccard: float) -> list[Any]:
+        """What names a step that holds rows against these texts; it is as it was where none is of `inputs_only`."""
+        one_sided = sorted(self.texts[number] for number in self.inputs_only)
+        named = sorted(zip(self.names, self.texts, strict=True))
+        return [named, jaccard, one_sided] if one_sided else [named, jaccard]
 
 
 def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
@@ -46,21 +64,23 @@ def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
 
     Raises InputError, with file and line, for a file that cannot be read.
     """
-    texts, names, ids = list[str](), list[str](), set[str]()
+    texts, names, ids, cells = list[str](), list[str](), set[str](), set[str]()
+    kind = KINDS[spec.task.kind]
     for seed in seeds:
         if seed_split(seed, spec.split) != "test":
             continue
         ids.add(seed.id)
         texts.append(seed.asked)
         names.append(f"test seed {seed.id}")
-        if seed.reference and not KINDS[spec.task.kind].outputs_recur:
+        if seed.reference and not kind.outputs_recur:
             texts.append(seed.reference)
             names.append(f"the reference of test seed {seed.id}")
     for name in spec.curate.contamination.files:
         for place, text in _texts_of(folder / name, name):
             texts.append(text)
             names.append(place)
-    return HeldOut(tuple(texts), tuple(names), frozenset(ids), KINDS[spec.task.kind].equal_numbers)
+            cells |= {text} if len(words(text)) < _CELL else set()
+    return HeldOut(tuple(texts), tuple(names), frozenset(ids), kind.equal_numbers, kind.outputs_recur, frozenset(cells))
 
 
 def with_inputs_of(pool: Pool, held: HeldOut) -> HeldOut:
@@ -92,18 +112,13 @@ def clear_of_the_test(
     """
     held, jaccard = held_out_of(spec, folder, seeds), spec.curate.duplicates.jaccard
     judged = Where(seeds, lambda seed: seed.id not in held.seed_ids and not brings_output(seed))
-    shown = [text for one in spec.exemplars for text in (one.input, one.output)]
-    rows = chain(((text,) for text in shown), ((seed.asked,) for seed in judged))
-    touches = contaminated(rows, held.texts, jaccard, held.equal_numbers) if held.texts else {}
-    of_exemplars: dict[int, Touch] = {}
-    for place in sorted(touches.keys() & range(len(shown))):
-        touch = touches.pop(place)
-        if touch.similarity > of_exemplars.get(place // 2, _NONE).similarity:
-            of_exemplars[place // 2] = touch
+    shown = [(one.input, one.output) for one in spec.exemplars]
+    rows = chain(shown, ((seed.asked, "") for seed in judged))
+    touches = contaminated(rows, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
+    exemplars = [_likeness(number, touches.pop(number), held) for number in sorted(touches) if number < len(shown)]
     numbered = enumerate(judged, len(shown)) if touches else ()
     left_out = [(seed, _likeness(number, touches[number], held)) for number, seed in numbered if number in touches]
     ids = {seed.id for seed, _ in left_out}
-    exemplars = [_likeness(number, touch, held) for number, touch in of_exemplars.items()]
     return Where(seeds, lambda seed: seed.id not in ids), left_out, exemplars
 
 
@@ -112,13 +127,17 @@ def _likeness(number: int, touch: Touch, held: HeldOut) -> Likeness:
 
 
 def _texts_of(path: Path, name: str) -> Iterator[tuple[str, str]]:
-    """Every text of at least four words in a file, with its place (`bench.jsonl:14`): lines of a text file, else all
-    strings of a row of JSON, JSONL, CSV, TSV or Parquet."""
+    """Every text with a letter in a file, with its place (`bench.jsonl:14`): lines of a text file, else all strings of
+    a row of JSON, JSONL, CSV, TSV or Parquet. A text of few words, as labels are, is told where it stands first."""
+    known = set[str]()
     try:
         for number, value in _rows_of(path):
             for text in _strings(value):
-                if len(words(text)) >= _LEAST_WORDS:
-                    yield f"{name}:{number}", text
+                if text in known or not any(map(str.isalpha, text)):  # a label again, a number, a date
+                    continue
+                if len(words(text)) < _CELL:
+                    known.add(text)
+                yield f"{name}:{number}", text
     except FileNotFoundError:
         raise InputError(
             f"there is no file '{name}'.",
@@ -142,12 +161,12 @@ def _rows_of(path: Path) -> Iterator[tuple[int, Any]]:
                     number += 1
                     yield number, row
         return
-    content = path.read_bytes()
+    content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     if ending == ".json":
         value = orjson.loads(content)
         yield from enumerate(value if isinstance(value, list) else [value], 1)
         return
-    text = content.decode("utf-8-sig")
+    text = content.decode()
     if ending in (".csv", ".tsv"):
         yield from enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text, ending)), 1)
         return

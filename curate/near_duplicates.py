@@ -11,7 +11,7 @@ import re
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ from curate.set_join import Alike, TokenSets, alike, jaccard
 from curate.words import plain, words
 from schemas.kinds import Kind
 
-_SHORT = 6  # words; a shorter text may stand in another one by chance, and is compared as a whole, by its letters
+SHORT = 6  # words; a shorter text may stand in another one by chance, and is compared as a whole, by its letters
 _LETTERS = 4
 _PAIRS = 40  # a row; with more on both sides most rows are duplicates, and go as they are met
 _NUMBER = re.compile(r"\d+")
@@ -143,22 +143,27 @@ class Touch(NamedTuple):
 
 
 def contaminated(
-    rows: Iterable[tuple[str, ...]], held_out: Sequence[str], threshold: float, equal_numbers: bool = False
+    rows: Iterable[tuple[str, ...]],
+    held_out: Sequence[str],
+    threshold: float,
+    equal_numbers: bool = False,
+    inputs_only: Collection[int] = (),
 ) -> dict[int, Touch]:
     """Number of a row -> the held-out text that one of its texts repeats, the most similar one.
 
     Texts are alike by their word bigrams (Jaccard similarity >= `threshold`), or if 80 % of the bigrams of a held-out
     text of at least 6 words stand in a longer one; shorter ones by their 4-grams of letters, as wholes. What says the
     same in other words is not found. With `equal_numbers` a text repeats a held-out one only if it has all its numbers,
-    so what is asked of invoice 12 is no repetition of what is asked of invoice 13.
+    so what is asked of invoice 12 is no repetition of what is asked of invoice 13. Held-out texts of `inputs_only`
+    (their numbers) are compared with the first text of a row alone.
     """
     touches: dict[int, Touch] = {}
     theirs = [frozenset(_NUMBER.findall(text)) if equal_numbers else frozenset[str]() for text in held_out]
     short, every = _Short(held_out, theirs, threshold), _by_least(set(theirs))
     ours: dict[tuple[int, int], frozenset[str]] = {}  # of texts that have all numbers of a held-out one
 
-    def has_numbers(number: int, text: int, other: int) -> bool:
-        return theirs[other] <= ours.get((number, text), frozenset())
+    def comparable(number: int, text: int, other: int) -> bool:
+        return theirs[other] <= ours.get((number, text), frozenset()) and not (text and other in inputs_only)
 
     def keep(number: int, touch: Touch) -> None:
         if number not in touches or touch.similarity > touches[number].similarity:
@@ -172,14 +177,14 @@ def contaminated(
                 if any(among):
                     ours[number, place] = numbers
                 for touch in short.touched(text, place, among):
-                    if has_numbers(number, place, touch.held_out):
+                    if comparable(number, place, touch.held_out):
                         keep(number, touch)
             yield row
 
-    long = [len(words(text)) >= _SHORT for text in held_out]
+    long = [len(words(text)) >= SHORT for text in held_out]
     with TokenSets((text,) for text in held_out) as held, TokenSets(seen()) as sets:
         for number, other, place in sets.meeting(held, min(threshold, _CONTAINED)):
-            if not has_numbers(number, place, other):
+            if not comparable(number, place, other):
                 continue
             one, its = sets[number][place], held[other][0]
             similarity = jaccard(one, its)
@@ -200,7 +205,7 @@ class _Short:
 
     def __init__(self, texts: Sequence[str], numbers: Sequence[frozenset[str]], threshold: float) -> None:
         self._threshold, self._texts = threshold, texts
-        short = [number for number, text in enumerate(texts) if len(words(text)) < _SHORT]
+        short = [number for number, text in enumerate(texts) if len(words(text)) < SHORT]
         # The grams of a text take a hundred times its own memory, so they are made again where they are needed.
         self._counts = Counter(gram for number in short for gram in _letter_grams(texts[number]))
         # By a hash of both, in its order: the number of a text, how many grams it has, and how many are left. A

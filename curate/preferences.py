@@ -20,12 +20,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeVar, get_args
 
+from curate.contamination import HeldOut
 from curate.near_duplicates import contaminated
 from curate.pool import Pool
 from curate.review.answers import current_answers
 from curate.review.sampling import in_estimation_half
 from curate.rows import ROWS, Row
 from curate.split import recorded_splits, seed_split, split_of
+from schemas.kinds import KINDS
 from schemas.project import Project
 from schemas.records import Json, Pair, Seed, Split
 from schemas.streamed import Streamed
@@ -120,7 +122,9 @@ def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence
         if split != "test":
             of_input = _of_input(rows, split, _originals(pool, rows), least)
             every += [Kept(p.by, split, p.ids, p.log_ratio, p.gap, p.rests_on) for p in of_input]
-    held_out = [seed.asked for seed in seeds if seed_split(seed, settings) == "test"]
+    asked = tuple(seed.asked for seed in seeds if seed_split(seed, settings) == "test")
+    may_recur = HeldOut(asked, outputs_recur=KINDS[project.spec.task.kind].outputs_recur).inputs_only
+    held_out = [text for number, text in enumerate(asked) if number not in may_recur]
     losers = ((p.rejected.output,) for p in Preferences(pool, every))
     touched = contaminated(losers, held_out, project.spec.curate.duplicates.jaccard) if held_out else {}
     return Preferences(pool, matched([kept for number, kept in enumerate(every) if number not in touched]))

@@ -205,12 +205,12 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
             for row, pair in zip(pool.survivors(), pool.texts(), strict=True):
                 yield ("", "") if row.seed_id in held.seed_ids else pair
 
-        touches = contaminated(rows(), held.texts, jaccard, held.equal_numbers)
+        touches = contaminated(rows(), held.texts, jaccard, held.equal_numbers, held.inputs_only)
         for number, row in enumerate(pool.survivors()):
             touch = None if row.seed_id in held.seed_ids else touches.get(number)
             yield step.verdict(row.pair_id, touch is None, touch and touch.similarity, _contaminated(touch, held))
 
-    step = _Whole(CONTAMINATION, [sorted(zip(known.names, known.texts, strict=True)), jaccard], final=True)
+    step = _Whole(CONTAMINATION, known.settings(jaccard), final=True)
     return Named(step.id, look)
 
 
@@ -387,7 +387,7 @@ def steps_for(
     scorers = dict.fromkeys(scorer for scorer in (judge, chosen) if scorer)
     compared = [scored(s.score, s.by, s.fingerprint, compares=s is chosen) for s in scorers]
     steps = [
-        *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder)),
+        *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder, spec.exemplars)),
         decontaminate(held_out, curate.duplicates.jaccard),
         *inference,
         *compared,

@@ -51,8 +51,8 @@ def erased(project: Project, store: Store, *, source: str | None = None, person:
 
 def _nothing(store: Store, source: str | None, person: str | None) -> UsageError:
     if source is not None:
-        there = sorted({seed.file for seed in store.seeds(active=False)})
-        return UsageError(f"no seed was read from '{source}'.", fix=f"Sources in the store: {', '.join(there)}.")
+        files = ", ".join(sorted({seed.file for seed in store.seeds(active=False)})) or "none"
+        return UsageError(f"no seed was read from '{source}'.", fix=f"Sources in the store: {files}.")
     who = {review.who for reviews in store.reviews().values() for review in reviews}
     people = ", ".join(sorted(who)) or "none"
     return UsageError(f"nobody called '{person}' has answered.", fix=f"People in the store: {people}.")

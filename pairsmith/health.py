@@ -239,7 +239,7 @@ def _prompts_and_gates(project: Project) -> Iterator[Check]:
     except PairsmithError as error:
         yield failed("prompts", error)
     try:
-        steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
+        steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
         yield Check("gates", "ok", ", ".join(step.by.removeprefix("gate/").partition("@")[0] for step in steps))
     except PairsmithError as error:
         yield failed("gates", error)

@@ -148,7 +148,7 @@ def _same_gate_files(facts: Mapping[str, Any], project: Project) -> bool:
     try:
         (folder,) = facts.get("files", ())
         manifest = json.loads((project.folder / folder / "manifest.json").read_bytes())
-        now = gates_for(project.spec.task, gates, project.folder)
+        now = gates_for(project.spec.task, gates, project.folder, project.spec.exemplars)
     except (OSError, ValueError, PairsmithError):
         return False
     then = {(by, fingerprint) for by, fingerprint in manifest["steps"]}

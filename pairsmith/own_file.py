@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
 from pairsmith.own_records import is_record, schema_of
+from prompts.languages import language_code
 from schemas.errors import InputError
 from schemas.labels import folded_label
 from schemas.records import Json
@@ -45,12 +46,13 @@ _HEAD = "subject title headline betreff titel sujet asunto oggetto"
 
 class Column(NamedTuple):
     """What the rows looked at hold in one column; `name` is ours and fits a prompt. `objects`: JSON objects, as such or
-    as texts that spell them."""
+    as texts that spell them; `nested`: some as such."""
 
     name: str
     header: str
     texts: tuple[str, ...]
     objects: bool = False
+    nested: bool = False
 
     @property
     def filled(self) -> tuple[str, ...]:
@@ -156,8 +158,9 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     cells = (plain_text(json.dumps(cell, ensure_ascii=False) if isinstance(cell, dict) else cell) for cell in held)
     texts = tuple("" if isinstance(cell, Fault) else cell for cell in cells)
     spelt = [text for text in texts if text]
-    objects = any(isinstance(cell, dict) for cell in held) or (bool(spelt) and all(map(is_record, spelt)))
-    return Column(f"c_{name}" if name[0].isdigit() else name, header, texts, objects)
+    nested = any(isinstance(cell, dict) for cell in held)
+    objects = nested or (bool(spelt) and all(map(is_record, spelt)))
+    return Column(f"c_{name}" if name[0].isdigit() else name, header, texts, objects, nested)
 
 
 def _inside(columns: Sequence[Column]) -> str:
@@ -200,6 +203,9 @@ def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:
 
 def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     texts = [column for column in columns if column.is_text and (not column.objects or column.called(_OUTPUT))]
+    sides = {code: column for column in texts if (code := language_code(column.header))}
+    if len(sides) == 2 and wanted in ("", "translate"):
+        return _translation(sides, columns)
     output = next((column for column in columns if column.filled and column.called(_OUTPUT)), None)
     shown_by = "it is called so"
     if output is None and wanted == "extract":
@@ -210,7 +216,7 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
         output = min(labels, key=lambda column: len(set(column.filled)), default=None)
         shown_by = "its values come back"
     inputs = [column for column in texts if column is not output]
-    if not inputs and not output:
+    if not inputs and (output is None or output.nested):
         seen = ", ".join(repr(column.header) for column in columns)
         raise InputError(
             f"no column holds text; there is: {seen}.",
@@ -235,6 +241,18 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     prose = output.is_text and not output.filled[0].startswith(("{", "["))
     spoken = (output if prose else body).filled
     return _with_extra(Guess(task, kind, settings, why, output.filled, spoken), [output, body, *heads], columns)
+
+
+def _translation(sides: dict[str, Column], columns: Sequence[Column]) -> Guess:
+    """Two columns that are called as languages, the first translated into the second."""
+    (language, source), (to, target) = sides.items()
+    kind, settings = settings_of([source], target, ())
+    why = [
+        f"'{source.header}' and '{target.header}' are languages: the first ({_size(source)}) is translated into the "
+        f"second ({_size(target)}); for the other direction swap them here, and language and to above"
+    ]
+    task = {"kind": "translate", "language": language, "to": to}
+    return _with_extra(Guess(task, kind, settings, why, target.filled, source.filled), [source, target], columns)
 
 
 def settings_of(
@@ -312,7 +330,7 @@ def spec_text(path: Path, guessed: Guess, task: str) -> str:
             "# Replace this: what a good output is, in words that a stranger could check. The untuned model is told it",
             "# in the evaluation" + ("." if imported else ", and the teacher with every seed."),
             'style = "A good output is correct, complete and as long as the task asks."',
-            f'language = "{_language(guessed.spoken)}"',
+            *(() if "language" in guessed.task else (f'language = "{_language(guessed.spoken)}"',)),
             "",
             *(comment(f"{sentence[0].upper()}{sentence[1:]}.") for sentence in guessed.why),
             "[[seeds]]",

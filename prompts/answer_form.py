@@ -24,6 +24,7 @@ from schemas.records import Json
 from schemas.spec import TaskSettings
 
 _MODEL = re.compile(r"[\w.]+:\w+")
+_FENCED = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,15 @@ class AnswerForm:
             return None
 
     def canonical(self, text: str) -> str:
-        """`text` as a row holds it: a label as the spec writes it, JSON in the schema's order of keys and with one
-        blank after each comma and colon. What is neither stays as it is, for a gate to reject."""
+        """`text` as a row holds it: a label as the spec writes it, JSON without a fence around it, in the order of the
+        schema's keys and with one blank after each comma and colon. What is neither stays, for a gate to reject."""
         if self.labels:
             return label_in(self.labels, _bare_label(text)) or text
         if self.schema is None:
             return text
         try:
-            value = json.loads(text, parse_constant=_refuse)
+            fenced = _FENCED.fullmatch(text)
+            value = json.loads(fenced[1] if fenced else text, parse_constant=_refuse)
             spelt = json.dumps(_ordered(value, self.schema, self.schema), ensure_ascii=False, allow_nan=False)
             spelt.encode()  # half a character, which JSON can escape and no file can hold
             return spelt

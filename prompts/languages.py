@@ -13,8 +13,14 @@ si=Sinhala sk=Slovak sl=Slovenian sq=Albanian sr=Serbian sv=Swedish sw=Swahili t
 tr=Turkish uk=Ukrainian ur=Urdu uz=Uzbek vi=Vietnamese xh=Xhosa yo=Yoruba zh=Chinese zu=Zulu
 """
 _NAMES = dict(row.split("=") for row in _TABLE.split())
+_CODES = {name.casefold(): code for code, name in _NAMES.items()} | {code: code for code in _NAMES}
 
 
 def language_name(code: str) -> str:
     """The English name of the language with the two letters `code` (ISO 639-1), or words that name it by them."""
     return _NAMES.get(code, f"the language with the ISO 639-1 code {code}")
+
+
+def language_code(name: str) -> str | None:
+    """The two letters of the language that is called so, by them or in English; None for what is no language."""
+    return _CODES.get(name.strip().casefold())

@@ -90,7 +90,7 @@ KINDS: Mapping[KindName, Kind] = {
             **_reasons("wrong", "invented", "not_answered", *_OF_STYLE),
             "generate.forward.prompt": "reply",
             **_INVERTED,
-            **_gates_off(*_COMPARED),
+            **_gates_off(*(name for name in _COMPARED if name != "swapped")),
         },
     ),
     "classify": Kind(
@@ -163,7 +163,7 @@ KINDS: Mapping[KindName, Kind] = {
             **_reasons("wrong", "invented", "not_followed", *_OF_STYLE),
             "generate.forward.prompt": "free",
             **_INVERTED,
-            **_gates_off(*_COMPARED, "echo"),
+            **_gates_off(*_COMPARED),
         },
     ),
 }

@@ -249,8 +249,10 @@ def inside(source: SeedSource, cells: Cells) -> Cells | Fault:
             if value is None:
                 break
             if not isinstance(value, dict) or key not in value:
-                there = ", ".join(map(repr, value)) if isinstance(value, dict) else f"a {type(value).__name__}"
-                return Fault("column", f"no '{key}' in {'.'.join([outer, *keys[:at]])}; there is: {there}.")
+                keys_there = ", ".join(map(repr, value)) if isinstance(value, dict) else f"a {type(value).__name__}"
+                return Fault(
+                    "column", f"no '{key}' in {'.'.join([outer, *keys[:at]])}; there is: {keys_there or 'none'}."
+                )
             values[name] = value[key]
     return values
 

@@ -9,7 +9,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
@@ -47,6 +47,7 @@ _AS_TEXT = {
 }
 _BLANK = Fault("blank", "there is no text.")
 _ROWS_OF_NAMES = 100
+_TURN = frozenset(("role", "from"))
 _SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 _JSON_HEAD = re.compile(r"\s*(?:\{|\[\s*(?:[{\"\[]|$))")
 
@@ -109,14 +110,18 @@ def rows_of(
 def names_of(path: Path) -> list[str]:
     """The columns of a CSV or JSON file: its headers, the keys of the first object of a list, or those that a
     quarter of the first lines of JSONL have, whatever is broken among them. Raises InputError."""
-    source = SeedSource(path=path.name)
+    source, fix = SeedSource(path=path.name or str(path)), "Give a CSV, TSV, JSON or JSONL file."
+    if not path.is_file():
+        raise InputError(f"there is no file '{path}'." if not path.exists() else f"'{path}' is a folder.", fix=fix)
     kind = _told_by_name(source, path)
-    if kind not in ("csv", "json", "jsonl") or not path.is_file():
-        fix = "Give a CSV, TSV, JSON or JSONL file."
+    if kind not in ("csv", "json", "jsonl"):
         raise InputError(f"a source of format {kind} has no columns to look at.", where=path.name, fix=fix)
     content = path.read_bytes()
     if kind == "json" and _is_list(content):
         row = next(iter(_list_in(content, source)), None)
+    elif kind == "json" and (key := _list_inside(content)):
+        fix = f"Write that list alone into the file, as `jq .{key}` does."
+        raise InputError(f"is one object, and its rows are the list '{key}'.", where=path.name, fix=fix)
     else:
         lines = (line for _, line in _lines(io.BytesIO(content), source, []) if isinstance(line, str) and line.strip())
         head = next(lines, "")
@@ -140,6 +145,24 @@ def names_of(path: Path) -> list[str]:
     if not isinstance(row, dict):
         raise InputError("does not begin with an object.", where=path.name, fix='Write rows such as {"text": "..."}.')
     return list(row)
+
+
+def _list_inside(content: bytes) -> str | None:
+    """The key of the first list of objects in a file that is one object; None where that is a row: it has texts of its
+    own, or the objects are turns of a chat."""
+    with suppress(orjson.JSONDecodeError, UnicodeDecodeError):
+        value = _value(content.decode("utf-8-sig"))
+        held = value if isinstance(value, dict) else {}
+        if any(isinstance(text, str) and " " in text.strip() for text in held.values()):
+            return None
+        for key, rows in held.items():
+            if (
+                isinstance(rows, list)
+                and rows
+                and all(isinstance(row, dict) and not _TURN & row.keys() for row in rows)
+            ):
+                return str(key)
+    return None
 
 
 def _told_by_name(source: SeedSource, path: Path) -> str:

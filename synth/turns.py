@@ -106,8 +106,10 @@ def _listed(cell: object) -> list[Message] | Fault:
             cell = orjson.loads(cell)
         except orjson.JSONDecodeError:
             return Fault("json", "the turns are a text that is not JSON.")
-    if not _is_list(cell) or not cell:
+    if not _is_list(cell):
         return Fault("type", f"expected a list of turns, found {type(cell).__name__}.")
+    if len(cell) == 0:
+        return Fault("turns", "the list of turns is empty.")
     turns: list[Message] = []
     for number, turn in enumerate(cell, 1):
         message = _message(turn, number)

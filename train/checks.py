@@ -102,7 +102,7 @@ class Checks:
 def checks_for(spec: Spec, folder: Path) -> Checks:
     """The checks of a spec; a gate that only flags fails nothing, so it is none. Raises SpecError for one that cannot
     be built (see `curate.gates.gates_for`)."""
-    gates = tuple(step for step in gates_for(spec.task, spec.curate.gates, folder) if not step.flags)
+    gates = tuple(step for step in gates_for(spec.task, spec.curate.gates, folder, spec.exemplars) if not step.flags)
     return Checks(gates, spec.evaluate.checks, tuple(_of_the_user(name, folder) for name in spec.evaluate.user))
 
 

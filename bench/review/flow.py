@@ -77,7 +77,7 @@ def words(rng: random.Random, count: int) -> str:
 def fill(project: Project, store: Store, rows: int) -> None:
     """Inputs of four words with two outputs of sixty words each, all of which pass the gates."""
     rng = random.Random(project.spec.task.name)
-    gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
+    gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
     seeds, records = [], []
     for number in range((rows + 1) // 2):
         seed = Seed(kind="input", text=words(rng, 4), source=f"seeds.jsonl:{number}")
@@ -108,7 +108,9 @@ def cpu_s(home: Path) -> float:
     return spent
 
 
-def official(project: Project, store: Store, population: Population, argilla: Argilla) -> Callable[[], Any]:
+def official(
+    project: Project, store: Store, population: Population, argilla: Argilla, page: _Page
+) -> Callable[[], Any]:
     """The client's own push: a dataset of the same settings, and the same rows as its own objects."""
     import argilla as rg
 
@@ -139,7 +141,7 @@ def official(project: Project, store: Store, population: Population, argilla: Ar
     dataset = rg.Dataset(
         name=f"{project.spec.task.name}-official",
         workspace=argilla.workspace,
-        settings=settings(project, client, "Read.", other_candidates=1, min_submitted=1),
+        settings=settings(project, client, page.guidelines, other_candidates=1, min_submitted=1),
         client=client,
     ).create()
     return lambda: dataset.records.log(objects)
@@ -185,11 +187,10 @@ def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Pat
         population = read_population(project, store, ["flow"])
         draw_batch(project, store, population)
         assert len(store.sampled()) == rows
-        log = official(project, store, population, argilla)
+        page = _Page(project, store, population, argilla, project_id(store.sampled()) or "", conversation=False)
+        log = official(project, store, population, argilla, page)
         argilla.workspace_id(make=True)
-        _Page(project, store, population, argilla, project_id(store.sampled()) or "", conversation=False).make(
-            project.spec.task.name
-        )
+        page.make(project.spec.task.name)
         work = {"push": lambda: push(project, store, population, argilla), "push, official client": log}
         for name in list(work) if number % 2 else reversed(work):
             sent = measured(name, work[name])

@@ -13,7 +13,7 @@ from curate.argilla.client import Argilla
 from curate.argilla.push import ADJUDICATION, PushResult, base_name, queue_name, reasons_of, send
 from curate.argilla.task import record
 from curate.review.answers import current_answers
-from curate.review.decision import decide
+from curate.review.decision import answers_given, decide
 from curate.review.population import Population
 from schemas.progress import Progress, unseen
 from schemas.project import Project
@@ -47,11 +47,13 @@ def push_adjudication(
     """Send every disagreement that is not there yet to the queue of adjudication, with what the annotators said."""
     reviews = store.reviews()
     pairs = population.pairs(pair_id for pair_id in population.rows if pair_id in reviews)
-    # An edit that one person alone left without a text is that person's to finish.
+    # An edit that one person alone left without a text is that person's to finish; where an annotator's answer is still
+    # to come, it may settle the row.
     waiting = {
         disagreement.pair.id: disagreement
         for disagreement in disagreements(reviews, pairs.values())
         if len(disagreement.answers) > 1
+        and answers_given(reviews[disagreement.pair.id]) >= project.spec.review.annotators_per_row
     }
     sampled = store.sampled()
     by_queue: dict[str, list[Pair]] = {}

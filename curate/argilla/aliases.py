@@ -7,7 +7,7 @@ rewritten, and an `Alias` joins such a name to a person once the answers on the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from curate.argilla.client import User
@@ -18,7 +18,7 @@ from schemas.reviews import Alias, Review, Role
 def new_aliases(
     known: Mapping[str, Iterable[Review]],
     responses: Iterable[Response],
-    seen: set[tuple[str, Role]],
+    seen: Collection[tuple[str, Role]],
     users: Mapping[str, User],
 ) -> list[Alias]:
     """An alias for every name in `known` reviews of which it is beyond doubt whose it is.

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from curate.argilla.probe import who_am_i
+from curate.argilla.probe import is_here, who_am_i
 from schemas.errors import MissingDependency, ReviewError
 from schemas.records import Json
 
@@ -28,7 +28,8 @@ PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
 OLDEST = (2, 6)  # tried with 2.6.0 and 2.8.0
 _PAGE = 1_000
 _ANSWERED = 250  # records with answers a page: what one holds is read while another is made
-_BULK = 500  # records a request: as many as Argilla takes, because each request costs it as much as some of them
+_BULK = 500  # records a request, to our own server; of as many each costs Argilla's route a tenth more
+_BULK_ELSEWHERE = 250
 _BULK_TIMEOUT_S = 300.0  # at some 100 records a second, less on a busy machine
 _MOST_BYTES = 4_000_000  # a request: a few texts as long as a book are no burden that the server breaks under
 _MOST_DELETED = 100  # records a request: Argilla's limit
@@ -100,9 +101,10 @@ class Argilla:
 
         logging.getLogger("argilla.sdk").setLevel(logging.CRITICAL)  # what it logs is raised as well
         who_am_i(self.url, api_key, headers=headers)
+        way: dict[str, Any] = {"timeout": 60, "headers": headers, "trust_env": not is_here(self.url)}
         try:
-            self._refuse_old(httpx.get(f"{self.url}/api/v1/version", timeout=60, headers=headers).json()["version"])
-            return argilla.Argilla(api_url=self.url, api_key=api_key, timeout=60, headers=headers)
+            self._refuse_old(httpx.get(f"{self.url}/api/v1/version", **way).json()["version"])
+            return argilla.Argilla(api_url=self.url, api_key=api_key, **way)
         except (ArgillaError, httpx.HTTPError, ValueError, KeyError) as error:
             raise ReviewError(f"Argilla cannot be used: {error}.", where=self.url, fix="Read its log.") from error
 
@@ -273,7 +275,9 @@ class Argilla:
     def add(self, queue: Queue, items: Iterable[Json], done: Callable[[int], None]) -> None:
         """Add records that the queue does not have, as the bulk route of Argilla's API takes them. `done` is told the
         number of a chunk that is there; the next one is made while one is sent."""
-        path = f"pairsmith/datasets/{queue.id}/records" if self._is_ours else f"datasets/{queue.id}/records/bulk"
+        path, most = f"datasets/{queue.id}/records/bulk", _BULK_ELSEWHERE
+        if self._is_ours:
+            path, most = f"pairsmith/datasets/{queue.id}/records", _BULK
 
         def send(chunk: list[bytes]) -> int:
             headers = {"Content-Type": "application/json"}
@@ -281,9 +285,9 @@ class Argilla:
             self.call("PUT", path, content=content, headers=headers, timeout=_BULK_TIMEOUT_S)
             return len(chunk)
 
-        with ThreadPoolExecutor(1) as aside:
+        with ThreadPoolExecutor(1) as aside:  # two at once cost Argilla more than one after the other
             sent: Future[int] | None = None
-            for chunk in _chunks(map(orjson.dumps, items), _BULK):
+            for chunk in _chunks(map(orjson.dumps, items), most):
                 if sent is not None:
                     done(sent.result())
                 sent = aside.submit(send, chunk)

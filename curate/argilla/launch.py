@@ -23,13 +23,15 @@ from schemas.progress import Progress
 
 OWNER = "pairsmith"
 _MIGRATE_TIMEOUT_S = 300.0
+_SOCKET_BYTES = 100
+_TEMPORARY = "data/tmp"
 # What a child may see of the shell's variables. A list of what is kept out would never be complete: any of them may be
 # a key of something.
-_ALLOWED = {"PATH", "HOME", "LANG", "TMPDIR", "TZ", "REQUESTS_CA_BUNDLE"}
+_ALLOWED = {"PATH", "LD_LIBRARY_PATH", "HOME", "LANG", "TZ", "REQUESTS_CA_BUNDLE"}
 _ALLOWED |= {name for proxy in ("HTTP", "HTTPS", "ALL", "NO") for name in (f"{proxy}_PROXY", f"{proxy.lower()}_proxy")}
 _ALLOWED_BEGINNINGS = ("LC_", "SSL_CERT_")
 _private = partial(os.open, mode=0o600)
-_OURS = {"PYTHONPATH", "PYTHONUNBUFFERED", "HF_HUB_DISABLE_TELEMETRY"}
+_OURS = {"TMPDIR", "PYTHONPATH", "PYTHONUNBUFFERED", "HF_HUB_DISABLE_TELEMETRY"}
 
 
 class Options(NamedTuple):
@@ -57,8 +59,10 @@ def last_options(home: Path) -> Options:
 
 
 def clear_remains(home: Path) -> None:
-    """What a supervisor that was killed left: its scratch folder, and where processes do not die with their parent, the
-    Redis of this home, which would write to one file with the next."""
+    """What the last server left: temporary files, of which Argilla makes 14 MB at each start. If its supervisor was
+    killed, its scratch folder too, and where processes do not die with their parent, its Redis, which would write to
+    one file with the next."""
+    shutil.rmtree(home / _TEMPORARY, ignore_errors=True)
     config = _config(home)
     scratch = config and config.get("scratch")
     if not scratch:
@@ -117,7 +121,8 @@ def _without_shell(environment: Mapping[str, str]) -> dict[str, str]:
 def server_variables(home: Path, database_url: str | None, redis_url: str | None, auth_secret: str) -> dict[str, str]:
     """The environment of every child, without the shell's secrets: where Argilla's data lie and what it must not do
     (telemetry)."""
-    (home / "data" / "redis").mkdir(parents=True, exist_ok=True)
+    for folder in (home / "data" / "redis", home / _TEMPORARY):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if database_url is None:
         database = f"sqlite+aiosqlite:///{home / 'data' / 'argilla.db'}"
     else:
@@ -130,19 +135,28 @@ def server_variables(home: Path, database_url: str | None, redis_url: str | None
         database = f"postgresql+asyncpg://{rest}"
     return {
         **allowed_variables(os.environ),
+        "TMPDIR": str(home / _TEMPORARY),
         "PYTHONPATH": str(SERVER_CODE),
         "PYTHONUNBUFFERED": "1",
         "ARGILLA_HOME_PATH": str(home / "data"),
         "ARGILLA_DATABASE_URL": database,
         "ARGILLA_DATABASE_SQLITE_TIMEOUT": "30",
         "ARGILLA_SEARCH_ENGINE": "pairsmith-sql",
-        # A socket's path has at most about 100 bytes, so it cannot lie in the home folder.
-        "ARGILLA_REDIS_URL": redis_url or f"unix://{Path(tempfile.mkdtemp(prefix='pairsmith-')) / 'redis.sock'}",
+        "ARGILLA_REDIS_URL": redis_url or f"unix://{_socket()}",
         "ARGILLA_AUTH_SECRET_KEY": auth_secret,
         "ARGILLA_CORS_ORIGINS": "[]",  # the page is served from here; no other page has business with it
         "ARGILLA_ENABLE_TELEMETRY": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
+
+
+def _socket() -> Path:
+    """The path of Redis' socket, which may have some 100 bytes: too few for many a home folder or TMPDIR."""
+    path = Path(tempfile.mkdtemp(prefix="pairsmith-")) / "redis.sock"
+    if len(os.fsencode(path)) > _SOCKET_BYTES:
+        path.parent.rmdir()
+        path = Path(tempfile.mkdtemp(prefix="pairsmith-", dir="/tmp")) / "redis.sock"
+    return path
 
 
 def _server_side(

@@ -20,6 +20,11 @@ IN_THE_CLEAR = (
 )
 
 
+def is_here(url: str) -> bool:
+    """Whether an address is one of this machine alone, to which a proxy of the shell does not lead."""
+    return any(here in url for here in ("//127.0.0.1", "//localhost", "//[::1]"))
+
+
 def local_url(host: str, port: int) -> str:
     """The address a browser on this machine uses for a server bound to `host`."""
     return _address("127.0.0.1" if host in ("0.0.0.0", "::", "") else host, port)
@@ -81,8 +86,7 @@ def who_am_i(url: str, api_key: str, *, timeout_s: float = 10.0, headers: Mappin
     request = urllib.request.Request(
         f"{url.rstrip('/')}/api/v1/me", headers={**(headers or {}), "X-Argilla-Api-Key": api_key}
     )
-    is_here = any(here in url for here in ("//127.0.0.1", "//localhost", "//[::1]"))
-    opener = _OPEN if is_here else urllib.request.build_opener()
+    opener = _OPEN if is_here(url) else urllib.request.build_opener()
     try:
         with opener.open(request, timeout=timeout_s) as answer:
             username: str = json.load(answer)["username"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from curate.argilla.aliases import new_aliases
@@ -70,11 +71,11 @@ def pull(
     named = _adjudicators(project, before)
     people = {reviewer_key(argilla.url, id_, keys): user for id_, user in users.items()}
     responses: list[Response] = []
-    seen: set[tuple[str, Role]] = set()
+    seen: dict[tuple[str, Role], datetime] = {}  # of one that stands in two queues, the first
     pairs: dict[str, Pair] = {}
     for page, there in read_responses(queues_of(project, sampled, argilla), argilla, keys, users, progress):
         responses += page
-        seen |= there
+        seen |= {row: min(since, seen.get(row, since)) for row, since in there.items()}
         pairs |= {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in there)}
     known = {id_: own for id_, own in reviews.items() if id_ in pairs}
     if aliases := new_aliases(known, responses, seen, people):
@@ -225,17 +226,19 @@ def _says(review: Review) -> tuple[object, ...]:
 
 def _withdrawn(
     known: Mapping[str, list[Review]],
-    seen: set[tuple[str, Role]],
+    seen: Mapping[tuple[str, Role], datetime],
     submitted: set[tuple[str, Role, str]],
     users: set[str],
     responses: list[Response],
 ) -> Iterator[Review]:
-    """Answers that were current at the last pull and are not now, though their record and their author are there."""
+    """Answers that were current at the last pull and are not now, though their author is there, and their record: one
+    that was made since (its queue had been deleted) never held them, so nobody took them back."""
     left = {(r.pair_id, r.role, r.reviewer): r.at for r in responses}
     for pair_id, own in known.items():
         for review in latest_answers(own):
             role, reviewer = review.role, review.reviewer
-            gone = (pair_id, role) in seen and reviewer in users and (pair_id, role, reviewer) not in submitted
+            held = (pair_id, role) in seen and seen[pair_id, role] <= review.at
+            gone = held and reviewer in users and (pair_id, role, reviewer) not in submitted
             if gone and review.decision != "withdrawn":
                 yield Review(
                     pair_id=pair_id,

@@ -147,12 +147,12 @@ def push(
 def _gold_forms(project: Project, population: Population, gold: Sequence[Pair]) -> dict[str, GoldForm]:
     """The gold items that look like a row for calibration: half of those that can. Where rows have other candidates, an
     item can if the file has another output for its input."""
-    seed, form = project.spec.review.seed, {}
-    gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder) if gold else []
+    spec, form = project.spec, {}
+    gates = gates_for(spec.task, spec.curate.gates, project.folder, spec.exemplars) if gold else []
     for pair in gold:
         others = {one.id: one for one in gold if one.input == pair.input and one.id != pair.id}
         can = others or max(map(len, population.inputs.values()), default=1) == 1
-        if can and permanent_random_number(seed, "gold form", pair.id) < 0.5:
+        if can and permanent_random_number(spec.review.seed, "gold form", pair.id) < 0.5:
             findings = [verdict for verdict in judge(pair, gates) if verdict.keep is not True or verdict.flags]
             form[pair.id] = GoldForm(findings, dict(sorted(others.items())[: len(LETTERS)]))
     return form

@@ -51,17 +51,17 @@ def read_responses(
     keys: set[str],
     users: Mapping[str, User],
     progress: Progress,
-) -> Iterator[tuple[list[Response], set[tuple[str, Role]]]]:
-    """A page at a time, all responses, and (pair id, role) of every record that is on the server."""
+) -> Iterator[tuple[list[Response], dict[tuple[str, Role], datetime]]]:
+    """A page at a time, all responses, and (pair id, role) of every record that is on the server, with since when."""
     known: dict[str, str] = {}  # a user's `reviewer`
     records = answers = 0
     for queue, role in queues:
         for page in argilla.pages(queue, responses=True):
             responses: list[Response] = []
-            there: set[tuple[str, Role]] = set()
+            there: dict[tuple[str, Role], datetime] = {}
             for record in page:
                 pair_id = record["external_id"] or str(record["id"])
-                there.add((pair_id, role))
+                there[pair_id, role] = utc(record["inserted_at"])
                 for raw in record.get("responses") or ():
                     user = raw["user_id"]
                     if user not in known:

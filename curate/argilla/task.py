@@ -163,7 +163,7 @@ def record(
         # The text to edit and nothing else. A verdict would be copied, and nothing here knows how likely a row is good.
         # What the page fills in it also submits, so reasons or a ranking would come back as the person's answer.
         "suggestions": [
-            {"question": question, "value": text, "agent": "model", "type": "model"}
+            {"question": question, "value": text, "agent": "model"}
             for question, text in edits.suggestions(form, pair).items()
         ],
     }

@@ -41,7 +41,7 @@ from prompts.answer_form import AnswerForm, model_of
 from prompts.answer_schema import load_schema
 from schemas.errors import SpecError
 from schemas.records import Imported, Pair, Verdict, content_id, identity
-from schemas.spec import GateSettings, Mode, Pattern, TaskSettings
+from schemas.spec import Exemplar, GateSettings, Mode, Pattern, TaskSettings
 
 __all__ = ["Gate", "GateStep", "Judgement", "gates_for", "judge", "judge_text"]
 
@@ -56,14 +56,14 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "fenced": (fenced, _STYLE),
     "cut": (cut, _LANGUAGE),
     "repetition": (repetition, _LANGUAGE),
-    "echo": (echo, _BOTH),
+    "echo": (echo, (*_BOTH, "kind", "exemplars")),
     "preamble": (preamble, (*_BOTH, "input_language")),
     "answered": (answered, _BOTH),
     "lost_content": (lost_content, _LANGUAGE),
     "invented": (invented, _TWO),
     "contacts": (contacts, ("input_language",)),
     "invented_name": (invented_name, _LANGUAGE),
-    "swapped": (swapped, _LANGUAGE),
+    "swapped": (swapped, ("language", "kind")),
     "limits": (limits, _TWO),
     "injection": (injection, ("style", "input_language")),
     "toxic": (toxic, _LANGUAGE),
@@ -73,20 +73,23 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 VERSIONS = {
     **dict.fromkeys(("pii", "broken_json", "label"), 2),
     **dict.fromkeys(("fenced", "contacts"), 3),
-    **dict.fromkeys(("language", "echo", "toxic", "injection", "input"), 4),
-    **dict.fromkeys(("encoding", "values", "answered", "thinking", "repetition"), 5),
-    **dict.fromkeys(("invented", "limits", "lost_content", "invented_name"), 6),
-    **dict.fromkeys(("cut", "mixed_language", "translated", "swapped", "placeholder"), 7),
-    "preamble": 9,
+    **dict.fromkeys(("language", "toxic"), 4),
+    **dict.fromkeys(("encoding", "answered", "thinking", "echo", "injection", "input"), 5),
+    **dict.fromkeys(("invented_name", "repetition", "values"), 6),
+    **dict.fromkeys(("invented", "limits", "lost_content"), 7),
+    **dict.fromkeys(("cut", "mixed_language", "translated", "swapped", "placeholder"), 8),
+    "preamble": 10,
 }
 
 
-def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[GateStep]:
+def gates_for(
+    task: TaskSettings, gates: GateSettings, folder: Path, exemplars: Sequence[Exemplar] = ()
+) -> list[GateStep]:
     """The gates that the spec asks for, cheap ones first; every pattern and every user function is a gate of its own.
 
     Names: `gate/length@1`, `gate/must:ar_flag@1`, `gate/user:rules:polite@1`. Paths and user modules are looked up in
-    `folder`. Raises SpecError for whatever would make a gate useless: an unknown language, a bad schema file, a missing
-    function, one pattern name twice.
+    `folder`; one of the `exemplars` said again is an echo. Raises SpecError for whatever would make a gate useless: an
+    unknown language, a bad schema file, a missing function, one pattern name twice.
     """
     steps: list[GateStep] = []
 
@@ -101,7 +104,13 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
     tables = phrases(code).digest
     if gates.length:
         add("length", partial(length, bounds=gates.length), identity(gates.length))
-    of_task = {"style": style, "language": code, "input_language": task.language}
+    of_task: dict[str, Any] = {
+        "style": style,
+        "language": code,
+        "input_language": task.language,
+        "kind": task.kind,
+        "exemplars": tuple((one.input, one.output) for one in exemplars),
+    }
     for name, (gate, needs) in _BY_KEY.items():
         if mode := getattr(gates, name):
             known = {key: of_task[key] for key in needs}

@@ -171,7 +171,14 @@ class _Told:
         if address := ADDRESS.fullmatch(leaf.strip()):  # spelt out too: ada (at) mill (dot) example
             held = all(f" {word} " in self._words for word in words(address[0].partition("://")[2] or address[0]))
             return held or fold(address[0]) in fold(self._text)
-        return f" {' '.join(words(leaf))} " in self._words or self._paraphrased(leaf)
+        return f" {' '.join(words(leaf))} " in self._words or self._is_code(leaf) or self._paraphrased(leaf)
+
+    def _is_code(self, leaf: str) -> bool:
+        """Whether a code of letters and digits stands in the input, with blanks or marks or without: BA 117."""
+        plain = "".join(words(leaf))
+        if not plain.isalnum() or plain.isalpha() or plain.isdigit():
+            return False
+        return re.search(rf"(?<!\S){' ?'.join(plain)}(?!\S)", self._words) is not None
 
     def gives_another(self, at: str, leaf: str | int | float) -> bool:
         """Whether the name of a field, without its unit if it has one, stands in the input right before another number,
@@ -185,7 +192,7 @@ class _Told:
             return False
         name = re.escape((thing if told_in else field).replace("_", " "))
         figures = re.findall(
-            rf"(?<!\w){name}\W{{0,4}}?({_FIGURES})(?!\w)|(?<![\w.,])({_FIGURES}) {name}(?!\w)", self._figures
+            rf"(?<!\w){name}\W{{0,4}}?({_FIGURES}[kmb]?)(?!\w)|(?<![\w.,])({_FIGURES}) {name}(?!\w)", self._figures
         )
         beside = [behind or before for behind, before in figures]
         return len(beside) == 1 and Number(beside[0], frozenset((_plain(leaf),))) not in NumberMentions(beside[0], "en")

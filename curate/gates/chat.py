@@ -46,7 +46,8 @@ def preamble(pair: Pair, style: str = "", language: str = "en", input_language: 
         for table in ("refusal", "preamble"):
             searched = _without_speech(folded[0]) if table == "refusal" else folded[0]
             finding = phrases(language).find(table, searched, *folded[1:])
-            if finding and not (table == "refusal" and _is_told(*folded[:2], language)):
+            asked = finding and finding.rule.table == "refusal.maybe" and says("any", "machines", folded[1])
+            if finding and not asked and not (table == "refusal" and _is_told(*folded[:2], language)):
                 _, _, part = finding.rule.table.partition(".")
                 chats = rejected(
                     table if table == "refusal" else _CODES.get(part, table),
@@ -56,7 +57,9 @@ def preamble(pair: Pair, style: str = "", language: str = "en", input_language: 
                     return chats
                 flagged = flagged or chats._replace(keep=True, flags=(chats.reason.code,))
         frame = None if flagged else framed("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language)
-        if frame and not (frame.code == "refusal" and (_is_told(*folded[:2], language) or _SPOKEN.match(frame.quoted))):
+        if frame and frame.code == "prompt_leak" and says("any", "prompts", folded[1]):
+            frame = None
+        if frame and not (frame.code == "refusal" and (_is_told(*folded[:2], language) or _is_spoken(frame.quoted))):
             flagged = _flag(frame.code, side, frame.quoted)
         if side == "output" and not flagged:
             flagged = _chats(folded[0], f"{folded[1]}\n{folded[2]}", language, input_language in (None, language))
@@ -77,12 +80,22 @@ def _chats(text: str, other: str, language: str, same_language: bool) -> Judgeme
 
 
 def _without_speech(text: str) -> str:
-    """`text` without its spoken lines, where two or more begin with a dash: what a figure refuses is told."""
+    """`text` without what a figure says: quotations that are not all of it, and spoken lines, where two or more begin
+    with a dash: what a figure refuses is told."""
+    around = _SPEECH.sub(" ", text)
+    text = around if count_words(around) >= _AROUND else text
     lines = text.splitlines()
     spoken = [line for line in lines if _DASHED.match(line)]
     return "\n".join(line for line in lines if line not in spoken) if len(spoken) > 1 else text
 
 
+def _is_spoken(quoted: str) -> bool:
+    """Whether a sentence begins as speech does, or holds some and a few words around it."""
+    return bool(_SPOKEN.match(quoted)) or _without_speech(quoted) != quoted
+
+
+_SPEECH = re.compile(r"[\"\u201c\u201e\u00ab\u300c][^\"\u201c\u201d\u00bb\u300d\n]{8,300}[\"\u201d\u201c\u00bb\u300d]")
+_AROUND = 3  # words around a quotation, without which it is the text
 _DASHED = re.compile(r"\s*[\u2013\u2014\u00ab\u201c\u201e\u300c]")
 
 
@@ -123,10 +136,11 @@ def injection(pair: Pair, style: str = "", input_language: str = "en") -> Judgem
     An output that is only what the input tells to say has obeyed (`obeyed`). Whether another did cannot be told from
     the text, so this gate is made to flag: somebody should look.
     """
+    given = _without_speech(fold(pair.input))
     for table in dict.fromkeys((input_language, "en")):
-        if finding := phrases(table).find("injection", fold(pair.input), "", fold(style)):
+        if finding := phrases(table).find("injection", given, "", fold(style)):
             return rejected("injection", f"the input says {quote(finding.quoted)}")
-    if frame := framed("injection", fold(pair.input), "", input_language):
+    if frame := framed("injection", given, "", input_language):
         return rejected("injection", f"the input says {quote(frame.quoted)}")
     if obeyed := _obeyed(fold(pair.input), fold(pair.output), input_language):
         return rejected("obeyed", f"the input says to say {quote(obeyed)}, and the output does")

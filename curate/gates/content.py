@@ -10,6 +10,7 @@ from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import NumberMentions, required
 from curate.gates.phrases import any_of, anywhere, lexicon
+from curate.gates.units import converted
 from curate.gates.words import (
     OPTION,
     Vocabulary,
@@ -89,9 +90,25 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
         return passed("what is told in words may be written in code", share)
     one_phrase = _ONE_PHRASE.fullmatch(pair.input)
     subject = (content_words(main_phrase(pair.input, language), language) if one_phrase else []) or content
+    if share == 0 and (_is_shortened(gone, vocabulary) or _holds_numbers(pair, language)):
+        return passed("its words are spelt out, or its numbers kept", share)
     if share == 0 or (share < 0.5 and all(word in gone for word in subject)):
         return rejected("lost_subject", f"nothing is left of {', '.join(map(quote, gone[:5]))}", share)
     return passed(f"{share:.0%} of the content words survive", share)
+
+
+def _is_shortened(gone: list[str], vocabulary: Vocabulary) -> bool:
+    """Whether a word of a note is the beginning of a longer one: `rev` of revenue."""
+    short = [word for word in gone if len(word) in _SHORT]
+    return any(there.startswith(word) and len(there) > len(word) + 2 for word in short for there in vocabulary.words)
+
+
+def _holds_numbers(pair: Pair, language: str) -> bool:
+    """Whether the input has two numbers or more, which are all kept: then it is the same matter in other words."""
+    return len(required(pair.input, language)) > 1
+
+
+_SHORT = (3, 4)  # letters
 
 
 def _lost_parts(pair: Pair, vocabulary: Vocabulary, language: str) -> str:
@@ -151,7 +168,11 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
     description = without_options(output) if of_a_lens else description_of(output)
     in_description = NumberMentions(description, language)
     anywhere = NumberMentions(output, language) if options else in_description
-    return [n.text for n in wanted if n not in in_description] + [n.text for n in options if n not in anywhere]
+    lost = [n for n in wanted if n not in in_description and not in_description.rounds(n)]
+    if lost:
+        in_units = converted(input, output, language, language)[0]
+        lost = [n for n in lost if n.forms.isdisjoint(in_units) and not in_description.tells_of(n, input)]
+    return [n.text for n in lost] + [n.text for n in options if n not in anywhere]
 
 
 def is_summary(pair: Pair) -> bool:

@@ -81,14 +81,16 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     seldom = lexicon(language).words("hangs")
     hangs = line.endswith(tuple(seldom)) if unspaced else last in lexicon(language).stop or last in seldom
     sure = last in seldom or last in lexicon(language).words("prepositions")
-    if hangs and words > (12 if unspaced else 4 if sure else 8) and last not in fold(pair.input).split()[-1:]:
+    above = [earlier.strip() for earlier in before.splitlines() if earlier.strip()]
+    titles = bool(above) and all(map(_ITEM.match, (*above[-1:], line))) and not _STOPS.search(above[-1]) and not sure
+    least = 12 if unspaced else 4 if sure else 8
+    if hangs and words > least and not titles and last not in fold(pair.input).split()[-1:]:
         hanging = passed(f"its last word is {quote(last)}, without a stop")
         return hanging._replace(flags=("unended",))
-    items = [earlier.strip() for earlier in before.splitlines() if earlier.strip()]
     if (
-        len(items) > 1
-        and all(map(_ITEM.match, (*items, line)))
-        and all(map(_STOPS.search, items))
+        len(above) > 1
+        and all(map(_ITEM.match, (*above, line)))
+        and all(map(_STOPS.search, above))
         and words < _SENTENCE
     ):
         return passed(f"the last item alone has no stop: {quote(line)}")._replace(flags=("unended",))

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import chain, combinations
 
-from curate.gates.content import description_of, in_code
+from curate.gates.another_value import another_value
+from curate.gates.content import description_of, in_code, is_summary
 from curate.gates.coverage import roots
 from curate.gates.dates import turned_day
 from curate.gates.folding import fold
@@ -19,7 +20,7 @@ from curate.gates.number_words import cardinals, dates_named, in_figures, weekda
 from curate.gates.numbers import NumberMentions, in_digits, in_words
 from curate.gates.opposites import opposed
 from curate.gates.phrases import any_of, either, lexicon, says, words_of
-from curate.gates.units import changed_quantity, changed_unit
+from curate.gates.units import changed_quantity, changed_unit, converted
 from curate.gates.words import count_words, stem_of
 from schemas.records import Pair
 
@@ -82,7 +83,9 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     text = CONTACT.sub(" ", pair.output) if _MAY_BE_CONTACT.search(pair.output) else pair.output
     text = description_of(text if text.isascii() else _FORMULA.sub(" ", text))
     for number in in_digits(_without_lenses(text)):
-        if not number.forms & {"0", "1"} and number not in given:
+        if number.forms & {"0", "1"} or number in given or given.rounds(number):
+            continue
+        if number.forms.isdisjoint(converted(pair.input, pair.output, language, spoken)[1]):
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
     for date, day, month in dates_named(fold(text), language):
         if any(Number(part, frozenset({part})) not in given for part in (day, month)):
@@ -113,13 +116,19 @@ def is_date(text: str) -> bool:
     return re.fullmatch(r"\(?\d{1,2}[ ./-]+\d{1,2}[ ./-]+\d{2,4}", text) is not None
 
 
-def swapped(pair: Pair, language: str = "en") -> Judgement:
+def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgement:
     """Two numbers of the input stand beside the same words in the output, not beside each other's; a ratio (`3:1`) is
-    not turned round.
+    not turned round. Of a reply, which tells more than its message, only that it names no other time, day or number of
+    a thing (`room 12`) than the message does.
 
     Not covered: words that changed, and texts without blanks between words.
     """
-    if against := opposed(pair.input, pair.output, language, language):
+    if kind == "reply":
+        changed = another_value(pair.input, pair.output, language)
+        code, *values = changed or ("", "", "")
+        sentence = f"the message says {quote(values[0])}, the reply {quote(values[1])}"
+        return rejected(code, sentence) if changed else passed("it names no other value")
+    if not is_summary(pair) and (against := opposed(pair.input, pair.output, language, language)):
         return rejected("changed_word", f"the input says {quote(against[0])}, the output {quote(against[1])}")
     for ratio in _EITHER_RATIO.findall(pair.input) if any(map(pair.input.__contains__, ":\u2013-")) else ():
         turned = re.search(rf"(?<![\d:]){ratio[1]}[:\u2013-]{ratio[0]}(?![\d:])", pair.output)
@@ -166,12 +175,13 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
 def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
     """Two parts of a note each of whose numbers stand, in the output, in the one clause that says words of the other
     part and none of its own; None if there are none."""
-    parts = [(part.strip(), *_numbers_and_roots(part, language)) for part in _NOTE_PARTS.split(before)]
-    parts = [part for part in parts if part[1] and part[2]]
-    if len(parts) < 2:
+    numbered = [part for part in _NOTE_PARTS.split(before) if _DIGIT.search(part)]
+    if len(numbered) < 2:
         return None
+    parts = [(part.strip(), *_numbers_and_roots(part, language)) for part in numbered]
+    parts = [part for part in parts if part[2]]
     pieces = (clause for part in _NOTE_PARTS.split(after) for clause in clause_ends().split(part))
-    clauses = [_numbers_and_roots(clause, language) for clause in pieces]
+    clauses = [_numbers_and_roots(clause, language) for clause in pieces if _DIGIT.search(clause)]
     for (one, numbers, roots_of_one), (other, others, roots_of_other) in combinations(parts, 2):
         own, foreign = roots_of_one - roots_of_other, roots_of_other - roots_of_one
         if not own or not foreign or not numbers.isdisjoint(others):

@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
+from difflib import SequenceMatcher
 from itertools import pairwise
 
 from curate.gates.content import in_code
+from curate.gates.copied import copied
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import lexicon
+from curate.gates.phrases import lexicon, says
 from curate.gates.words import count_words, filler, stem_of, without_options, words
+from schemas.kinds import KINDS, KindName
 from schemas.records import Pair
 from schemas.spec import LengthSettings
 
 _JSON_KEY = re.compile(r'"[^"\n]{1,80}"\s*:')
 _CLAUSE_END = re.compile(r"[,.;:!?\n\u3001\u3002]+(?:\s|$)")
 _LEAK = 6
+_MANY = 6  # items of a list
 _AGAIN = 3  # words of an input that are no title
 _STUTTER = re.compile(r"\b(\w+)(?: \1\b){3,}", re.IGNORECASE)
 _SAME_CHARACTER = re.compile(r"([^\s\-=_*.~#])\1{11,}")
@@ -50,8 +54,9 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
     between them 7, two words 4 times, more 3 times); a clause of two words or more 3 times (of two in verse 5), but not
     one that differing items of a list share; a quarter of the
     words, six at least, in repeated runs of four; a pair of words with content 5 times and a quarter of the text; fewer
-    than 40 % distinct words in a stretch of 100. The shares have the shape of the rules on repeated n-grams of Rae et
-    al. 2021 (table A1), with counts beside them, for these texts are short. The keys of a JSON text are not counted,
+    than 40 % distinct words in a stretch of 100; a list of six items and more, half of them said before. The shares
+    have the shape of the rules on repeated n-grams of Rae et al. 2021 (table A1), with counts beside them, for these
+    texts are short. The keys of a JSON text are not counted,
     nor are the repeated lines of verse, of which at least half must be distinct; a loop in such verse, or in a log, is
     only flagged, for the lines of a song differ by a word and those of a log by their time.
     Not covered: the same idea in other words, and a loop inside one long word.
@@ -68,6 +73,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         repeated, example = _repeated_runs(tokens) if repeats else (0.0, "")
         share = max(share, repeated)
         loop = _loop(text, tokens, repeated, example, lexicon(language).stop) if repeats else _few_words(tokens)
+        loop = loop or _item_again(text)
         if loop:
             looped = rejected("loop", f"{loop} in the {side} text", share)
             return looped._replace(keep=True, flags=("loop",)) if is_verse(text) or _is_log(text) else looped
@@ -175,6 +181,15 @@ def _few_words(tokens: Sequence[str]) -> str:
     return ""
 
 
+def _item_again(text: str) -> str:
+    """A list whose items are said again and again, as the start of a sentence; or ''."""
+    items = [fold(line[number.end() :]).strip(" .;,") for line in _lines(text) if (number := _ITEM.match(line))]
+    if len(items) < _MANY or len(items) <= 2 * len(set(items)):
+        return ""
+    item, times = Counter(items).most_common(1)[0]
+    return f"the item {quote(item)} stands {times} times in a list"
+
+
 def _follows_itself(tokens: Sequence[str]) -> str:
     """A word 7 times in a row, two words 4 times, or 3 to 6 words 3 times."""
     for size in range(1, 7):
@@ -187,30 +202,53 @@ def _follows_itself(tokens: Sequence[str]) -> str:
     return ""
 
 
-def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
+def echo(
+    pair: Pair,
+    style: str = "",
+    language: str = "en",
+    kind: KindName = "rewrite",
+    exemplars: Sequence[tuple[str, str]] = (),
+) -> Judgement:
     """The output is more than the input again. Score: the share of its distinct content words that are new.
 
-    Case, punctuation, order, inflection, white space, options (`--ar 3:2`) and filler (`an image of`) make no
-    difference. It is an echo when fewer than 15 % of the content words are new, 80 % of the input's are there and the
-    text is not much longer and in no other form (a list or code made of a sentence), or when the text repeats the
-    instruction: the first six words of the system prompt or of the style (a sentence from its middle may be one that
-    the style wants), unless the input says them too.
-    Where words changed their form or their order it may be what was asked for, and is only flagged.
-    Not covered: an echo padded with words of its own. A task whose rewrites change few words should switch it off.
+    Order, inflection, options (`--ar 3:2`) and filler (`an image of`) make no difference. It is an echo when fewer than
+    15 % of the content words are new, 80 % of the input's are there and the text is not much longer and in no other
+    form (a list or code made of a sentence), or when the text repeats the instruction: the first six words of the
+    system prompt or of the style (a sentence from its middle may be one that the style wants), unless the input says
+    them too. Rejected is the input to the letter, but for a first capital and the last stop, and one with words about
+    the asking added; a reply also in the same words; an answer to a free prompt, only that prompt to the letter. The
+    others are flagged, unless the input was a finished sentence of which one word in twenty changed: it is mended.
+    Where the style asks for corrections nothing is rejected. A worked example said again (`copied`) is rejected, and
+    flagged where different inputs have one output by nature.
+    Not covered: an echo padded with words of its own.
     """
-    input, output = words(without_options(pair.input)), words(without_options(pair.output))
-    if not output or input == output:
-        return rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)
+    if number := copied(pair, exemplars, language):
+        again = rejected("echo", f"it is worked example {number} again")
+        return again._replace(keep=True, flags=("echo",)) if KINDS[kind].outputs_recur else again
+    given, text = without_options(pair.input), without_options(pair.output)
+    input, output = words(given), words(text)
+    mends = says("any", "mends", fold(f"{style}\n{pair.system}"))
+    if (not output and kind != "free") or _to_the_letter(given) == _to_the_letter(text):
+        again = rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)
+        return again._replace(keep=True, flags=("echo",)) if mends and output else again
+    if kind == "free":
+        return passed("it is another text")
     before, after = _weighty(input, language), _weighty(output, language)
     added = [word for root, word in after.items() if root not in before]
     new = len(added) / len(after) if after else 1.0
     shared = sum(root in after for root in before) / len(before) if before else 0.0
-    if new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2 and not _another_form(pair):
+    again_in_part = new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2
+    if (input == output or again_in_part) and not _another_form(pair):
         more = ", ".join(added) or "nothing of weight"
         again = rejected("echo", f"it is the input again, with {more} added", new)
         weightless = filler(language)
         plain, now = ([word for word in side if word not in weightless] for side in (input, output))
-        return again if plain == now else again._replace(keep=True, flags=("echo",))
+        asking = lexicon(language).words("asking").intersection(output).difference(input)
+        if plain == now and (kind == "reply" or asking):
+            return again
+        if mends or (kind != "reply" and _is_mended(given, text, language)):
+            return passed("it was a finished text, and is mended", new)
+        return again._replace(keep=True, flags=("echo",))
     if len(input) >= _AGAIN and output[: len(input)] == input and _goes_on(pair):
         again = rejected("echo", f"it says the input again before it begins: {quote(pair.input)}", new)
         return again._replace(keep=True, flags=("echo",))
@@ -219,6 +257,27 @@ def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         if len(start) == _LEAK and _has_run(output, start) and not _has_run(input, start):
             return rejected("echo", f"it repeats the instruction: {quote(' '.join(start))}", new)
     return passed(f"{new:.0%} of its content words are new", new)
+
+
+def _to_the_letter(text: str) -> str:
+    """A text without what any copy may have: other white space, a capital at its start, a stop at its end."""
+    plain = " ".join(text.split()).rstrip(_STOPS)
+    return plain[:1].casefold() + plain[1:]
+
+
+def _is_mended(given: str, text: str, language: str) -> bool:
+    """Whether a text that ends as a sentence does, with words that join others, has one word in twenty changed."""
+    known = lexicon(language).stop
+    if not given.rstrip(_CLOSING).endswith(_STOP) or (known and known.isdisjoint(words(given))):
+        return False
+    before, after = (list(side) if language in _UNSPACED else side.split() for side in (given, text))
+    return SequenceMatcher(None, before, after, autojunk=False).ratio() < _ALIKE
+
+
+_STOP = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f", "\u061f", "\u06d4", "\u0964")
+_STOPS, _CLOSING = "".join(_STOP) + " ,", " \"'\u201d\u00bb\u300d)*_"
+_ALIKE = 0.95  # of the words of two texts, in their order
+_UNSPACED = ("zh", "ja")
 
 
 def _goes_on(pair: Pair) -> bool:

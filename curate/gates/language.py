@@ -97,6 +97,7 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
         if "```" in text or (side == "output" and _is_code(text)):
             continue
         wanted = input_code or code if side == "input" else code
+        text = _CODE_SPAN.sub(" ", text) if "`" in text else text
         for quoted in quotations(text):
             text = text.replace(quoted, " ")
         translated = input_code not in (None, code) and side == "output"
@@ -231,7 +232,8 @@ def _stray(text: str, code: str, given: str, given_in: str) -> str:
         return han[0]
     for run in _FOREIGN_RUNS.findall(_BRACKETS.sub(" ", text)):
         spoken = _NON_LATIN.get(_script(run[0]), code).split()
-        if code not in spoken and (given_in in spoken or not _FOREIGN_RUNS.search(given)):
+        same = (_script(other[0]) == _script(run[0]) for other in _FOREIGN_RUNS.findall(given))
+        if code not in spoken and (given_in in spoken or not any(same)):
             return str(run)
     return ""
 
@@ -240,6 +242,7 @@ def _stray(text: str, code: str, given: str, given_in: str) -> str:
 _MIXED_WITH = {"ja": ("zh",), "zh": ("ja",), "uk": ("ru",), "ru": ("uk",), "cs": ("sk",), "sk": ("cs",)}
 _FOREIGN_RUNS = re.compile(r"[Ѐ-ӿ]{2,}|[֐-׿؀-ۿऀ-ॿ฀-๿]{2,}|[぀-ヿ一-鿿가-힣]+")
 _BRACKETS = re.compile(r"[(（][^()（）]*[)）]")
+_CODE_SPAN = re.compile(r"`[^`\n]+`")
 _HAN = re.compile(r"[一-鿿]{2,}")
 _RUN_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|[.!?;:,\"«»„“”()\n]|\d+")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from curate.gates.content import is_summary
+from curate.gates.content import is_summary, quotations
+from curate.gates.coverage import roots
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.phrases import any_of, lexicon, says
-from curate.gates.words import count_words, stem_of, words
+from curate.gates.words import content_words, count_words, stem_of, words
 from schemas.records import Pair
 
 
@@ -16,12 +17,14 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     """What the input denies (`not`, `without`) or limits (`only`, `unless`) is denied or limited in the output, and
     what it asks is asked.
 
-    One word of the table's list in the input asks for one of the wider list in the output, any of them; and what stands
-    behind a denial in the input stands in no clause of the output without one. A translation keeps an `if` too. A
-    summary, of less than 60 % of the words, may leave it out.
+    One word of the table's list in the input asks for one of the wider list in the output, any of them, where a word
+    beside it is said again: other words need no denial (`not before 10` is `from 10`, `do not forget` is `remember`).
+    What stands behind a denial in the input stands in no clause of the output without one. A translation keeps an `if`
+    too. A summary, of less than 60 % of the words, may leave it out; a quotation that both have is left out.
     Not covered: what is denied by a word that no list has, and a denial that moved to another thing.
     """
-    before, after, spoken = fold(pair.input), fold(pair.output), input_language or language
+    spoken = input_language or language
+    before, after = _apart_from_quoted(pair.input, pair.output)
     if says(spoken, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
         return rejected("lost_question", "the input is to ask something, the output does not")
     asked = (_ASKS.search(before) and _ASKED.search(before)) or says(spoken, "asked", before)
@@ -37,16 +40,27 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
         return passed("a summary may leave things out")
     if lacking := _needless(before, after, spoken, language) or _needless(after, before, language, spoken):
         return rejected("lost_condition", f"{quote(lacking)} is needed on one side, on the other it is not")
+    needed = says(language, "conditions", after) is not None
+    denying, short = _plainly(before, spoken, lacking=needed), count_words(after) <= 1.6 * count_words(before) + _MORE
     conditions = ("condition", "supposes") if translated else ("condition",)
     for words_asked, lists, code in (
         (("negation",), ("negated",), "lost_negation"),
         (conditions, ("conditions", "supposes"), "lost_condition"),
     ):
-        word = next(filter(None, (says(spoken, name, before) for name in words_asked)), None)
+        word = next(filter(None, (says(spoken, name, denying) for name in words_asked)), None)
         known = any(lexicon(language).words(name) for name in lists)
+        if (
+            code == "lost_condition"
+            and short
+            and not says(spoken, "denial", before)
+            and says(language, "denial", after)
+        ):
+            continue  # only members may: others may not
         if word and known and not any(says(language, name, after) for name in lists):
+            if not translated and code == "lost_negation" and not _stays(denying, word, after, language):
+                continue
             return rejected(code, f"the input says {quote(word[0])}, and nothing in the output does")
-    if not (translated or excepted) and (flipped := _flipped(before, after, language)):
+    if not (translated or excepted) and (flipped := _flipped(_plainly(before, spoken), after, language)):
         return rejected("lost_negation", f"the input denies {quote(flipped)}, the output does not")
     if translated and (denied := _denied_apart(before, after, spoken, language)):
         return rejected("lost_negation", f"the input says {quote(denied)}, the same sentence of the output does not")
@@ -62,7 +76,12 @@ def _denied_apart(before: str, after: str, spoken: str, language: str) -> str:
     here, there = ([part for part in _SENTENCES.split(side) if part.strip()] for side in (before, after))
     for one, other in zip(here, there, strict=True) if len(here) == len(there) else ():
         denies = says(spoken, "negation", one)
-        if denies and not _denies(other, language) and not _ASKS.search(one):
+        if (
+            denies
+            and not _denies_twice(one, spoken, lacking=False)
+            and not _denies(other, language)
+            and not _ASKS.search(one)
+        ):
             return denies[0]
     return ""
 
@@ -75,7 +94,7 @@ def _denies(text: str, language: str) -> bool:
 
 def _added(before: str, after: str, spoken: str, language: str) -> str:
     """What the output denies where the input denies and limits nothing; or ''."""
-    denies = says(language, "denial", after)
+    denies = says(language, "denial", _plainly(after, language))
     lists = ("negated", "denial", "conditions", "supposes", "forbidden", "lacking", "denies")
     if not denies or any(says(spoken, name, before) for name in lists) or _ASKS.search(f"{before}{after}"):
         return ""
@@ -117,6 +136,51 @@ def _flipped(before: str, after: str, language: str) -> str:
     if language == "ja":
         return _denied_in_japanese(before, after)
     return ""
+
+
+def _apart_from_quoted(given: str, text: str) -> tuple[str, str]:
+    """Both texts folded, without the quotations that both have: what a title or a figure denies is not the text's."""
+    before, after = fold(given), fold(text)
+    for quoted in map(fold, quotations(given)):
+        if quoted in after and len(quoted) < len(before) / 2:
+            before, after = before.replace(quoted, " "), after.replace(quoted, " ")
+    return before, after
+
+
+def _plainly(text: str, language: str, *, lacking: bool = False) -> str:
+    """A text without its clauses that deny a word which denies itself (`do not forget`) or, with `lacking`, that let
+    nothing be without something (`no entry without a ticket`)."""
+    if not (says("any", "forgets", text) or (lacking and says(language, "lacking", text))):
+        return text
+    clauses = _CLAUSE_WHOLE.findall(text)
+    return "".join(clause for clause in clauses if not _denies_twice(clause, language, lacking=lacking))
+
+
+def _denies_twice(clause: str, language: str, *, lacking: bool) -> bool:
+    if forgets := says("any", "forgets", clause):
+        return bool(
+            says(language, "denial", clause[: forgets.start()]) or says(language, "denial", clause[forgets.end() :])
+        )
+    without = says(language, "lacking", clause) if lacking else None
+    return without is not None and bool(
+        says(language, "denial", clause[: without.start()]) or says(language, "denial", clause[without.end() :])
+    )
+
+
+def _stays(before: str, denial: re.Match[str], after: str, language: str) -> bool:
+    """Whether the other text says the word that is denied, behind the denial or right before it: one that says it in
+    other words may need no denial."""
+    behind = _CLAUSE.split(before[denial.end() :], maxsplit=1)[0]
+    ahead = _CLAUSE.split(before[: denial.start()])[-1]
+    denied = content_words(behind, language)[:2] + content_words(ahead, language)[-1:]
+    if (
+        (limit := _LIMIT.search(behind))
+        and limit[2] in after
+        and not re.search(rf"{limit[1]}\s+{limit[2]}(?!\d)", after)
+    ):
+        return False  # not before 10 is from 10
+    here = roots(" ".join(denied), language)
+    return not here or not here.isdisjoint(roots(after, language))
 
 
 _DENIES_AT_THE_END = ("de", "nl", "tr", "ja", "ko", "hi")  # a verb that denies may stand behind all that it denies
@@ -168,6 +232,8 @@ def _allows(text: str, language: str, lists: tuple[str, ...] = ("allowed",)) -> 
 
 _MORE = 4  # words by which a text may be longer than 1.6 times another
 _LONG = 30  # words of an input that a shorter output may sum up
+_LIMIT = re.compile(r"([^\W\d_]+)\s+(\d+)(?!\d)")
+_CLAUSE_WHOLE = re.compile(r"[\s\S]+?(?:[.,;:!?\n\u2013\u2014]+(?:\s|$)|\s[\u2013\u2014-]\s|\Z)")
 _CLAUSE = re.compile(r"[.,;:!?\n–—]+(?:\s|$)|\s[–—-]\s")
 _ASKED = re.compile(r"[?؟][\"'”»)]?\s*\Z|\A[^.!?\n]{0,80}[?؟]")
 _ASKS = re.compile(r"[?؟]")

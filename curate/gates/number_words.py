@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 
-from curate.gates.folding import REMEMBERED, fold
+from curate.gates.folding import REMEMBERED, fold, unaccented
 from curate.gates.number import Number
-from curate.gates.phrases import Lexicon, lexicon, says
+from curate.gates.phrases import Lexicon, lexicon, says, weekdays_of
 from curate.gates.phrases.holding import matches, placer, spelt
 from curate.gates.words import words
 
@@ -93,7 +93,8 @@ def weekday_made_up(
     if not (named := {days[name]: name for name in pattern.findall(folded)}):
         return ""
     before, _ = _days(input_language)
-    known = {day for name, day in before.items() if name in given}
+    plain = unaccented(given)
+    known = {day for name, day in before.items() if name in given or unaccented(name) in plain}
     if only_in_place_of_another and (not known or not known.isdisjoint(named)):
         return ""
     short = _short_days(input_language)
@@ -199,6 +200,7 @@ def _days(language: str) -> tuple[dict[str, int], re.Pattern[str] | None]:
         }
     except (UnknownLocaleError, ValueError):
         return {}, None
+    named |= weekdays_of(language)
     known = lexicon(language)
     ends = "" if language in _UNSPACED else r"s?(?!\w)"
     return named, re.compile(f"{known.before}({'|'.join(map(re.escape, named))}){ends}")

@@ -14,6 +14,7 @@ from curate.gates.folding import REMEMBERED, fold
 from curate.gates.number import Number
 from curate.gates.number_words import has_number_words, numbers_told
 from curate.gates.phrases import Lexicon, either, lexicon, words_of
+from curate.gates.retold import hours, is_rounded
 
 # Letters that a code or an option may begin with: those of scripts that have capitals. A letter of another script in
 # front of a digit is a word of the sentence.
@@ -54,7 +55,7 @@ class NumberMentions:
     """Every number a text tells in any way, asked whether it tells another text's number."""
 
     def __init__(self, text: str, language: str = "en") -> None:
-        self._language, self._folded = language, _folded(text)
+        self._language, self._folded = language, in_plain_digits(text)
         self._digits = _in_digits(self._folded)
         self._in_digits = {form for n in self._digits for form in n.forms}
         parts = ((part, n.text) for n in self._digits for part in re.findall(r"\d+", n.text))
@@ -63,10 +64,15 @@ class NumberMentions:
     @cached_property
     def _told(self) -> frozenset[str]:
         """The forms of the numbers in words; asked for only where digits do not tell a number."""
-        known = lexicon(self._language)
-        hints = (known.hints.get(word, ()) for word in _letters(self._folded))
+        hinted = lexicon(self._language).hints
+        unspaced = lexicon(self._language).before == ""
+        hinting = (
+            (word for word in hinted if word in self._folded) if unspaced else hinted.keys() & _letters(self._folded)
+        )
+        hints = (hinted[word] for word in hinting)
         in_words = (n.forms for n in _in_words(self._folded, self._language))
-        return frozenset(numbers_told(self._folded, self._language)).union(*in_words, *hints)
+        words = frozenset(numbers_told(self._folded, self._language)).union(*in_words, *hints)
+        return words | hours(words | self._in_digits, self._folded, self._language)
 
     @cached_property
     def _plain(self) -> set[str]:
@@ -96,19 +102,36 @@ class NumberMentions:
         parts = re.split(r"[.,]", number.text)
         if len(parts) == 2 and all(self._tells((_plain(part),)) for part in parts if part.isdigit()):
             return True  # 10.30 is 10:30, and 7,9 may be 7 and 9
+        times = any(_FOUR_DIGITS.fullmatch(n.text) for n in self._digits)
+        if not times and (time := _FOUR_DIGITS.fullmatch(number.text)):  # 1430 is 14:30
+            hour, minute = int(time[1]), _plain(time[2])
+            return self._tells((str(hour), str(hour % 12 or 12))) and (minute == "0" or self._tells((minute,)))
         digits = re.sub(r"\D+", "", number.text)
         return len(digits) >= 5 and digits in self._digits_joined
 
+    def tells_of(self, number: Number, text: str) -> bool:
+        """Whether the hours that a number is in `text` stand here: a quarter to 10 is 9:45."""
+        return self._tells(hours(number.forms, fold(text), self._language))
 
-def _folded(text: str) -> str:
+    def rounds(self, number: Number) -> bool:
+        """Whether the text has a number in digits of which this one is the rounded form, or the other way round."""
+        return any(
+            is_rounded(*pair) for form in number.forms for one in self._plain for pair in ((one, form), (form, one))
+        )
+
+
+_FOUR_DIGITS = re.compile(r"([01]\d|2[0-3])([0-5]\d)")
+
+
+def in_plain_digits(text: str) -> str:
     """`text` folded, the digits of every script written as 0-9."""
     folded = fold(text)
     return folded if folded.isascii() else re.sub(r"\d", lambda digit: str(unicodedata.digit(digit[0])), folded)
 
 
 def _unnumbered(text: str) -> str:
-    """`_folded`, without the numbers of a list."""
-    folded = _folded(text)
+    """`in_plain_digits`, without the numbers of a list."""
+    folded = in_plain_digits(text)
     return _LIST_NUMBER.sub(" ", folded) if _MAY_LIST.search(folded) else folded
 
 
@@ -150,7 +173,7 @@ def in_digits(text: str) -> tuple[Number, ...]:
 
 def in_words(text: str, language: str) -> tuple[Number, ...]:
     """The numbers that `text` tells in words, where the table of `language` has them."""
-    return _in_words(_folded(text), language)
+    return _in_words(in_plain_digits(text), language)
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -21,7 +21,8 @@ from curate.gates.phrases import concepts_of, groups_of, says
 from curate.gates.words import words
 
 _UNSPACED = ("zh", "ja", "ko")
-_DENIED = ("state", "temperature", "amount", "trend")  # not open is closed
+_STATE = "state"
+_DENIED = (_STATE, "temperature", "amount", "trend")  # not open is closed
 _UNITS, _NUMBER = ("length", "mass", "money", "temperature", "period", "clock"), re.compile(r"\d+")
 Said = dict[str, list[tuple[str, frozenset[str]]]]  # of a group the words that are said, and what each may mean
 
@@ -46,6 +47,11 @@ def opposed(before: str, after: str, spoken: str, language: str) -> tuple[str, s
             group in _DENIED and (says(spoken, "denial", fold(before)) or says(language, "denial", fold(after)))
         ):
             continue
+        if group == _STATE and any(
+            bool(says(spoken, name, fold(before))) != bool(says(language, name, fold(after)))
+            for name in ("until", "condition")
+        ):
+            continue  # open until six, closes at six; closed on Mondays, open every day except Monday
         if group in _UNITS and _converted(before, after, spoken, language):
             continue
         meant, means = (frozenset.intersection(*(one for _, one in side)) for side in (before_words, after_words))
@@ -82,11 +88,22 @@ def _meant(text: str, language: str) -> Iterator[tuple[str, frozenset[str]]]:
     pairs = {joined for two in pairwise(tokens) if (joined := " ".join(two)) in parts} if parts else set()
     for joined in sorted(pairs):
         yield joined, parts[joined]
+    letters, beginnings = _beginnings(language)
     for word in tokens:
+        if word[:letters] not in beginnings:  # most words begin like none that means anything here
+            continue
         if word in whole and not any(word in joined for joined in pairs):
             yield word, whole[word]
         elif begun and (start := next((word[:n] for n in _lengths(language) if word[:n] in begun), "")):
             yield word, begun[start]
+
+
+@cache
+def _beginnings(language: str) -> tuple[int, frozenset[str]]:
+    """The letters that words with a meaning begin with, and how many of them that are."""
+    table = _table(language)
+    letters = min((3, *map(len, table.begun)))
+    return letters, frozenset(word[:letters] for word in (*table.whole, *table.begun))
 
 
 @cache

@@ -20,7 +20,7 @@ from curate.gates.number_words import in_figures
 from curate.gates.numbers import NumberMentions, grouped_by, in_digits, joined_groups, may_be_words, required
 from curate.gates.opposites import opposed
 from curate.gates.phrases import either, letters_of, lexicon, says, words_of
-from curate.gates.units import changed_unit
+from curate.gates.units import changed_unit, converted
 from curate.words import words
 from schemas.records import Pair, Reason
 
@@ -61,7 +61,9 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
         return rejected("lost_address", f"the source says {quote(addresses[0])}, the translation does not")
     kept_numbers = NumberMentions(joined_groups(pair.output), to)
     wanted = [n for n in required(joined_groups(ADDRESS.sub(" ", pair.input)), language) if _binds(n, to)]
-    lost = [number.text for number in wanted if number not in kept_numbers and not _in_roman(number, pair.output)]
+    gone = [number for number in wanted if number not in kept_numbers and not _in_roman(number, pair.output)]
+    in_units = converted(pair.input, pair.output, to, language)[0] if gone else frozenset[str]()
+    lost = [number.text for number in gone if number.forms.isdisjoint(in_units)]
     doubted = [] if lexicon(language).ones else [n.text for n in wanted if n.text in lost and may_be_words(n)]
     lost = [text for text in lost if text not in doubted]
     if lost:

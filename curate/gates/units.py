@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
+from itertools import product
 
 from curate.gates.folding import REMEMBERED, fold, unaccented
 from curate.gates.number_words import in_figures
@@ -100,6 +101,54 @@ def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] 
         if len(here) == len(there) == 1 and there[0][0].isdisjoint(forms):
             return written, there[0][2]
     return None
+
+
+def converted(before: str, after: str, language: str, input_language: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The plain forms of the numbers of `before` that `after` tells in another unit of the same kind, and of those that
+    tell them: 3 miles are 5 km."""
+    if not _DIGIT.search(after) or not _DIGIT.search(before):
+        return frozenset(), frozenset()
+    here = quantities(in_figures(before, input_language), input_language)
+    there = quantities(in_figures(after, language), language) if here else ()
+    pairs = [
+        (one, other)
+        for one in here
+        for other in there
+        if one[1].isdisjoint(other[1]) and any(_are_equal(*sides) for sides in product(_in_base(one), _in_base(other)))
+    ]
+    return tuple(frozenset(form for pair in pairs for form in pair[side][0]) for side in (0, 1))  # type: ignore[return-value]
+
+
+def _in_base(quantity: Quantity) -> Iterator[tuple[str, float]]:
+    """What a quantity may be, each as its kind and how many of that kind's first unit."""
+    for form, unit in product(quantity[0], quantity[1]):
+        kind = unit.partition("-")[0]
+        if unit == "temperature-fahrenheit":
+            yield kind, (float(form) - 32) / 1.8
+        elif unit in _OF_BASE or kind == "temperature":
+            yield kind, float(form) * _OF_BASE.get(unit, 1.0)
+
+
+def _are_equal(one: tuple[str, float], other: tuple[str, float]) -> bool:
+    margin = _DEGREES if one[0] == "temperature" else _ROUGHLY * abs(one[1])
+    return one[0] == other[0] and abs(one[1] - other[1]) <= margin
+
+
+_ROUGHLY, _DEGREES = 0.06, 6.0  # how far a number may be rounded when it is converted
+# Of a unit how many grams, metres, litres, seconds or square metres it is.
+_OF_BASE = {
+    "mass-milligram": 0.001, "mass-gram": 1, "mass-kilogram": 1000, "mass-tonne": 1e6, "mass-ounce": 28.35,
+    "mass-pound": 453.6, "length-millimeter": 0.001, "length-centimeter": 0.01, "length-meter": 1,
+    "length-kilometer": 1000, "length-inch": 0.0254, "length-foot": 0.3048, "length-yard": 0.9144,
+    "length-mile": 1609.3, "volume-milliliter": 0.001, "volume-centiliter": 0.01, "volume-deciliter": 0.1,
+    "volume-liter": 1, "volume-gallon": 3.785, "volume-pint": 0.5, "volume-cup": 0.24, "volume-tablespoon": 0.015,
+    "volume-teaspoon": 0.005, "volume-cubic-meter": 1000, "duration-second": 1, "duration-minute": 60,
+    "duration-hour": 3600, "duration-day": 86400, "duration-week": 604800, "duration-month": 2629800,
+    "duration-year": 31557600, "area-square-meter": 1, "area-square-kilometer": 1e6, "area-square-foot": 0.0929,
+    "area-acre": 4046.9, "area-hectare": 10000, "speed-kilometer-per-hour": 1, "speed-mile-per-hour": 1.609,
+    "speed-knot": 1.852, "power-watt": 1, "power-kilowatt": 1000, "power-megawatt": 1e6, "power-horsepower": 735.5,
+    "energy-kilojoule": 1, "energy-kilocalorie": 4.184, "energy-kilowatt-hour": 3600,
+}  # fmt: skip
 
 
 def currencies(text: str, language: str) -> frozenset[str]:

@@ -20,7 +20,8 @@ class AcceptanceRates(NamedTuple):
     trained on without people; its interval may be looked at after every answer, because the human gate does. `missed`:
     of those that the programs rejected. `left`: rows that estimation could still choose, or has chosen and nobody has
     decided, and `left_accepted` the like of what the programs accept; where none is left, no answer makes the interval
-    tighter. `set_aside`: decided rows that count again once rows which joined since have been drawn.
+    tighter. `set_aside`: decided rows that count again once rows which joined since have been drawn. `at_best`: what
+    the programs accept, as decided once people have accepted every row of it that is left (None before the first draw).
     """
 
     passed: Estimate | None
@@ -29,6 +30,7 @@ class AcceptanceRates(NamedTuple):
     left: int
     left_accepted: int
     set_aside: int = 0
+    at_best: Stratum | None = None
 
 
 def acceptance_rates(
@@ -43,6 +45,7 @@ def acceptance_rates(
     aside = {
         id_ for reason in ESTIMATION for id_ in sampled.get(reason, ()) if id_ in of.get(reason, ()) and id_ in accepted
     }
+    drawable = {*of.get("audit_accepted", ()), *chosen}
     return AcceptanceRates(
         passed=acceptance_rate(strata(rows, sampled, accepted, seed), confidence),
         accepted=acceptance_rate([_stratum(by_programs, chosen, accepted)], confidence, anytime=True),
@@ -50,6 +53,7 @@ def acceptance_rates(
         left=len(set(of.get("certify", ())) - accepted.keys()),
         left_accepted=len(set(of.get("audit_accepted", ())) - accepted.keys()),
         set_aside=len(aside - chosen),
+        at_best=_stratum(by_programs, drawable, {**dict.fromkeys(drawable, True), **accepted}) if sampled else None,
     )
 
 

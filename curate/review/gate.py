@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from curate.review.acceptance import AcceptanceRates
 from curate.review.answers import current_answers
-from curate.review.estimate import Estimate, rows_until
+from curate.review.estimate import acceptance_rate, rows_until
 from schemas.records import Pair
 from schemas.reviews import Review
 
@@ -28,27 +29,43 @@ class Gate:
     `open`: of the rows that the programs accept, people accept at least the share `at_least`: the lower bound says so.
     `rejected`: the upper bound is below that, so people reject the set. `exhausted`: neither, and every row that could
     tell is decided. `asking`: neither yet; at the present share about `missing` more answers decide it (None: too few
-    answers to tell).
+    answers to tell, or at that share none would). `reach` is the lower bound if people accept every row that is left:
+    where it is below `at_least`, no answer opens the gate.
     """
 
     state: State
     at_least: float
     missing: int | None = None
+    reach: float = 1.0
+
+    @property
+    def out_of_reach(self) -> str:
+        """Why answers to the rows that there are cannot open the gate; empty if they can."""
+        if self.state != "asking" or self.reach >= self.at_least:
+            return ""
+        return (
+            f"even if people accept every row that can still be drawn, that proves a share of {self.reach:.0%}, and"
+            f" review.accept_at_least asks for {self.at_least:.0%}: only more rows or a lower share open the gate"
+        )
 
 
-def gate_of(accepted: Estimate | None, at_least: float, left: int, answers: int) -> Gate:
-    """`accepted` is the acceptance rate of what the programs accept, valid at every look; `left` more of these rows can
-    be asked about, and `answers` were given so far."""
+def gate_of(rates: AcceptanceRates, at_least: float, answers: int, confidence: float) -> Gate:
+    """`answers` were given so far."""
+    accepted, left = rates.accepted, rates.left_accepted
     if accepted and accepted.high < at_least:
         return Gate("rejected", at_least)
     if accepted and accepted.low >= at_least:
         return Gate("open", at_least)
     if not left:
         return Gate("exhausted", at_least)
-    if accepted is None:
-        return Gate("asking", at_least)
-    rows = rows_until(accepted, left, lambda low, high: low >= at_least or high < at_least)
-    return Gate("asking", at_least, math.ceil(rows * answers / accepted.reviewed))
+    missing, reach = None, 1.0
+    if rates.at_best:
+        best = acceptance_rate([rates.at_best], confidence, anytime=True)
+        reach = best.low if best else 0.0
+    if accepted:
+        rows = rows_until(accepted, left + 1, lambda low, high: low >= at_least or high < at_least)
+        missing = math.ceil(rows * answers / accepted.reviewed) if rows <= left else None
+    return Gate("asking", at_least, missing, reach)
 
 
 class Objection(NamedTuple):

@@ -60,7 +60,7 @@ class Population:
 def read_population(project: Project, store: Store, fingerprints: Sequence[str]) -> Population:
     """The candidates of the generations `fingerprints` whose seeds are active, as gates and scorers judged them."""
     pool = Pool.read(store, fingerprints, people=False, forward_n=project.spec.generate.forward.n)
-    for gate in gates_for(project.spec.task, project.spec.curate.gates, project.folder):
+    for gate in gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars):
         pool = pool.judged_by(each(gate).id, ())
     passed: dict[str, bool | None] = {}
     flagged: set[str] = set()

@@ -53,6 +53,8 @@ class ReviewStatus:
     @property
     def next_step(self) -> str | None:
         """What more answers would buy: first whether the set passes, then a tighter interval."""
+        if self.gate.out_of_reach:
+            return self.gate.out_of_reach
         if self.gate.state == "asking" and self.gate.missing:
             return f"about {self.gate.missing:,} more answers tell whether people accept {self.gate.at_least:.0%} of it"
         return str(self.advice) if self.advice else None
@@ -70,15 +72,15 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
     shown = [id_ for id_ in sampled if id_ in population.rows]
     pairs = population.pairs(shown)
     verdicts = {id_: d.verdict for id_ in shown if (d := decide(reviews.get(id_, ()), pairs[id_]))}
-    settled = {id_ for id_, verdict in verdicts.items() if verdict != "undecided"}
-    # What one of three people said is not yet what the row's people said.
-    incomplete = {id_ for id_ in settled if answers_given(reviews[id_]) < spec.annotators_per_row}
-    accepted = {id_: verdicts[id_] == "accept" for id_ in settled - incomplete}
+    # What one of three people said is not yet what the row's people said, nor is it a disagreement to settle.
+    incomplete = {id_ for id_ in verdicts if answers_given(reviews[id_]) < spec.annotators_per_row}
+    settled = {id_: verdict for id_, verdict in verdicts.items() if verdict != "undecided" and id_ not in incomplete}
+    accepted = {id_: verdict == "accept" for id_, verdict in settled.items()}
     rows, reasons = list(population.rows.values()), sampled_ids(record for id_ in shown for record in sampled[id_])
     answers = [review for id_ in shown for review in current_answers(reviews.get(id_, ()))]
     seconds = seconds_per_item(review.seconds for review in answers)
     tightness = None
-    if accepted:
+    if shown:
         _needs_scipy()
     rates = acceptance_rates(rows, reasons, accepted, spec.seed, spec.confidence)
     if passed := rates.passed:
@@ -94,7 +96,7 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
         open=len(shown) - len(verdicts),
         rates=rates,
         advice=tightness,
-        gate=gate_of(rates.accepted, spec.accept_at_least, rates.left_accepted, len(answers)),
+        gate=gate_of(rates, spec.accept_at_least, len(answers), spec.confidence),
         objections=objections(pairs, reviews),
         seconds=seconds,
     )

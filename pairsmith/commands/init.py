@@ -26,6 +26,7 @@ from schemas.spec_file import SPEC_NAME, parse
 
 if TYPE_CHECKING:
     from curate.split import Shortage
+    from schemas.spec import Spec
     from synth.seeds import SeedReading
 
 
@@ -70,12 +71,15 @@ def command(
     else:
         files = files_of(template_folder(FIRST_OF_KIND[kind] if kind else example))
     text = files[SPEC_NAME].decode()
-    asks = parse(text, folder).spec.asks_teacher
+    spec = parse(text, folder).spec
+    # Before anything is written: a file of which no row can be used leaves no project behind.
+    read = _shortages(spec, own.resolve().parent) if own else None
+    asks = spec.asks_teacher
     teacher = EMBEDDED if embedded or not asks else find_teacher()
     text = with_teacher(text, teacher) if asks else text
     text = text if example or kind else with_base(text)
     written = write_project(folder, {**files, SPEC_NAME: text.encode()})
-    short, reading = _shortages(folder)
+    short, reading = read or _shortages(spec, folder)
     go = "pairsmith run" if folder.resolve() == Path.cwd() else f"pairsmith run --project {folder}"
     names = [path.relative_to(folder).as_posix() for path in written]
     teacher_found = {"url": teacher.url, "model": teacher.model, "why": teacher.why, "tried": teacher.tried}
@@ -104,12 +108,10 @@ def command(
     )
 
 
-def _shortages(folder: Path) -> tuple[list[Shortage], SeedReading]:
-    """The uses that the seeds just written are too few for, and what was read of them."""
+def _shortages(spec: Spec, folder: Path) -> tuple[list[Shortage], SeedReading]:
+    """The uses that the seeds are too few for, and what was read of them in `folder`."""
     from curate.split import shortages, with_splits
-    from schemas.spec_file import load
     from synth.seeds import read_seeds
 
-    project = load(folder)
-    reading = read_seeds(project.spec.seeds, project.folder)
-    return shortages(with_splits(reading.seeds, project.spec.split), project.spec), reading
+    reading = read_seeds(spec.seeds, folder)
+    return shortages(with_splits(reading.seeds, spec.split), spec), reading

@@ -112,7 +112,7 @@ def _screen(data: dict[str, Any]) -> list[Any]:
         lines += [escape(f"{f['what']} ({f['rows']:,} rows, the first from {f['first']})") for f in stage["failures"]]
         lines += [f"[yellow]{stage['why']}[/]"] if stage["counts"] and stage["why"] else [stage["why"]]
         table.add_row(stage["stage"], word, "\n".join(filter(None, lines)))
-    artifacts = [(artifact["kind"], artifact["path"]) for artifact in data["artifacts"]]
+    artifacts = list(dict.fromkeys((one["kind"], one["path"]) for one in data["artifacts"]))
     to_do = f"[bold]pairsmith run[/] will {', '.join(data['next'])}, then write the report"
     ending = to_do if data["next"] else "Everything is done; [bold]pairsmith run[/] would only write the report again."
     return [facts(rows), "", table, "", *([facts(artifacts, width=12), ""] if artifacts else []), ending]

@@ -391,5 +391,5 @@ def _judge(project: Project) -> Callable[[Pair], list[Judgement]]:
     """What each gate of the spec says of a pair."""
     from curate.gates import gates_for
 
-    steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
+    steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
     return lambda pair: [step.judge(pair) for step in steps]

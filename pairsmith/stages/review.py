@@ -251,7 +251,7 @@ def waits(status: ReviewStatus) -> str:
     if gate.state == "exhausted":
         of = f"people accept {rate} of what would be trained on" if rate else "too few of them are decided"
         return f"every row that can be drawn was asked about, and {of}, so whether {gate.at_least:.0%} are is open"
-    missing = f"about {gate.missing:,} more labels are missing" if gate.missing else ""
+    missing = f"about {gate.missing:,} more labels are missing" if gate.missing else gate.out_of_reach
     if status.waiting:
         settle = f", {status.undecided} of them to settle" if status.undecided else ""
         others = f", {status.incomplete} of them for another annotator" if status.incomplete else ""

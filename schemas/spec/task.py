@@ -155,4 +155,7 @@ class SeedSource(Section):
             raise ValueError(f"'reference' is for kind = 'input', and kind = '{self.kind}' is an output or brings one")
         if self.reference is not None and "reference" in self.columns:
             raise ValueError("both 'reference' and columns.reference name a column")
+        output = self.columns.get("output") if self.imported else self.reference
+        if output is not None and output in (self.columns.get("input"), self.columns.get("text")):
+            raise ValueError(f"the column '{output}' is named as the input and as its output, so all would be copies")
         return self

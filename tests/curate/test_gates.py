@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,7 +85,7 @@ def test_repetition_finds_loops_and_leaves_lists_alone(output: str, expected: st
 @pytest.mark.parametrize(
     ("input", "output", "expected"),
     [
-        ("a red fox in snow", "A red fox, in snow! --ar 3:2", "echo"),
+        ("a red fox in snow", "A red fox in  snow! --ar 3:2", "echo"),
         ("two cats sleep on a warm roof", "An image of two cats that sleep on the warm roof", "echo"),
         ("a red fox", "", "echo"),
         ("a red fox in snow", "a red fox in snow at dusk, frost on its whiskers", "ok"),
@@ -92,15 +93,71 @@ def test_repetition_finds_loops_and_leaves_lists_alone(output: str, expected: st
     ],
 )
 def test_echo_is_the_input_again(input: str, output: str, expected: str) -> None:
-    """Case, options and filler are not additions; a few real words are."""
+    """A capital at the start, options and filler are not additions; a few real words are."""
     assert word(echo(pair(input, output))) == expected
 
 
-@pytest.mark.parametrize("output", ["in snow a red fox", "Red foxes, in snow"])
+SHOWN = (
+    ("where is the old mill", "The old mill by the river can be visited."),
+    ("bridge in fog", "an iron bridge in fog"),
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "keeps", "flags"),
+    [
+        (pair("a red fox in snow", "The old mill, by the river, can be visited"), "rewrite", False, ()),
+        (pair("a red fox in snow", "The old mill by the river can be visited."), "reply", True, ("echo",)),
+        (pair("old mill?", "The old mill by the river can be visited."), "rewrite", True, ()),
+        (pair("where is the old mill", "It stands by the river, and takes visitors on Sundays."), "rewrite", True, ()),
+        (backward("bridge in fog", "a carousel at a fair, at dusk"), "rewrite", False, ()),
+        (backward("bridge in fog", "a red suspension bridge in deep sea fog"), "rewrite", True, ()),
+    ],
+)
+def test_a_worked_example_said_again_is_an_echo(row: Pair, kind: Any, keeps: bool, flags: tuple[str, ...]) -> None:
+    """What a small teacher says when it knows nothing to say, to an output whose input it writes too; not what shares
+    its content with the example by right."""
+    judged = echo(row, kind=kind, exemplars=SHOWN)
+    assert (judged.keep, judged.flags) == (keeps, flags)
+    assert keeps or "worked example" in str(judged.reason)
+
+
+@pytest.mark.parametrize("output", ["in snow a red fox", "Red foxes, in snow", "A Red Fox, in Snow!"])
 def test_an_echo_in_another_order_or_form_is_flagged(output: str) -> None:
     """It may be what was asked for: a note put in order, a mistake mended."""
     assert echo(pair("a red fox in snow", output)).keep is True
     assert echo(pair("a red fox in snow", output)).flags == ("echo",)
+
+
+@pytest.mark.parametrize(
+    ("language", "input", "output"),
+    [
+        (
+            "en",
+            "The shop is shut on sundays it opens again on Monday.",
+            "The shop is shut on Sundays. It opens on Monday.",
+        ),
+        ("en", "I look forward to here from you soon.", "I look forward to hearing from you soon."),
+        ("de", "Ich hoffe das du gut angekommen bist.", "Ich hoffe, dass du gut angekommen bist."),
+        ("ru", "Мы знаем что вы заняты.", "Мы знаем, что вы заняты."),
+        ("zh", "他跑的很快。", "他跑得很快。"),
+    ],
+)
+def test_a_finished_sentence_that_is_mended_is_no_echo(language: str, input: str, output: str) -> None:
+    """A comma, a capital, a slip of spelling: to correct a good text is to change little of it. The same mends in a
+    reply are the question again."""
+    mended = echo(pair(input, output), language=language)
+    assert (mended.keep, mended.flags) == (True, ())
+    assert word(echo(pair("Is it in?", "Is it IN?"), kind="reply")) == "echo"
+
+
+def test_where_corrections_are_asked_for_a_good_text_may_stay_as_it_is() -> None:
+    """The style says so, in any language; the same text is only flagged then, and a note that is mended is not."""
+    assert echo(pair("All is well.", "All is well."), style="Proofread the text.").flags == ("echo",)
+    assert echo(pair("All is well.", "All is well."), style="Be brief.").keep is False
+    assert (
+        echo(pair("komme spaeter heim", "Komme später heim"), style="Rechtschreibung prüfen", language="de").flags == ()
+    )
 
 
 def test_echo_of_the_instruction_is_an_echo() -> None:

@@ -178,7 +178,7 @@ def test_an_input_that_a_teacher_wrote_for_a_label_is_judged_as_a_text(input: st
     """Refusals, loops and another language would be learnt as texts that get this label; what people wrote is not
     judged, and neither is the label."""
     steps = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)["steps"]
-    (step,) = (step for step in steps if step.by == "gate/input@4")
+    (step,) = (step for step in steps if step.by == "gate/input@5")
     origin = Generated(generator="backward", prompt="p", teacher="t", sampling=Sampling(), calls=())
     written = pair(input, "delivery")
     assert step.judge(written).keep is True
@@ -191,8 +191,8 @@ def test_each_kind_has_the_gates_that_fit_it(tmp_path: Path) -> None:
     form = EVERY | {"broken_json", "fenced", "cut", "repetition", "preamble", "language", "mixed_language"}
     compared = {"answered", "lost_content", "invented", "invented_name", "swapped", "limits"}
     assert steps_of({}, tmp_path)["names"] == form | compared | {"echo", "contacts"}
-    assert steps_of({"kind": "reply"}, tmp_path)["names"] == form | {"echo", "contacts"}
-    assert steps_of({"kind": "free"}, tmp_path)["names"] == form | {"contacts"}
+    assert steps_of({"kind": "reply"}, tmp_path)["names"] == form | {"echo", "contacts", "swapped"}
+    assert steps_of({"kind": "free"}, tmp_path)["names"] == form | {"echo", "contacts"}
     translation = form | {"translated", "contacts", "invented", "limits"}
     assert steps_of({"kind": "translate", "to": "fr"}, tmp_path)["names"] == translation
     extraction = EVERY | {"input", "schema", "values"}

@@ -56,6 +56,8 @@ def test_a_changed_threshold_is_a_query_not_a_purchase(generated: Project, teach
     assert generated.json("status", *stricter)["next"] == ["curate", "review", "train", "evaluate"]
     assert 0 < generated.json("curate", *stricter)["accepted"] < before
     assert len(teacher.asked) == asked
+    shown = generated.run("status", *stricter).stdout.splitlines()
+    assert [line.split() for line in shown].count(["dataset", "dataset"]) == 1, "made anew in the place of the other"
 
 
 def test_kill_9_in_the_middle_of_curation(generated: Project) -> None:

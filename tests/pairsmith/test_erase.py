@@ -176,6 +176,11 @@ def test_a_name_that_is_not_there_is_refused_with_those_that_are(folder: Path) -
         _erase(folder, person="nobody")
     with pytest.raises(UsageError, match="either"):
         _erase(folder)
+    spec_text = (folder / "pairsmith.toml").read_text(encoding="utf-8")
+    (folder / "new").mkdir()
+    (folder / "new" / "pairsmith.toml").write_text(spec_text, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"Sources in the store: none\."):
+        _erase(folder / "new", source="gone.jsonl")
 
 
 def test_nothing_is_erased_without_a_yes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

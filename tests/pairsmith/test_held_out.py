@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,71 @@ def test_a_benchmark_is_read_cell_by_cell_however_it_is_parted(tmp_path: Path, n
     more = f'\n[curate.contamination]\nfiles = ["{name}"]\n'
     spec = load(project(tmp_path, train="a street in the rain\n", more=more)).spec
     assert TEST in [text.strip() for text in held_out_of(spec, tmp_path, ()).texts]
+
+
+PAIRS = """
+[task]
+kind = "KIND"
+name = "pairs"
+style = "By what is wanted."
+
+[[seeds]]
+path = "train.jsonl"
+kind = "pair"
+use = "train"
+
+[[seeds]]
+path = "test.jsonl"
+kind = "pair"
+use = "test"
+
+[curate.contamination]
+files = FILES
+"""
+
+
+def imported(folder: Path, kind: str, train: dict[str, str], test: dict[str, str], files: str = "[]") -> Project:
+    """Pairs that exist, curated; a task of labels has those of the training rows."""
+    spec = PAIRS.replace("KIND", kind).replace("FILES", files)
+    labels = f"labels = {json.dumps(sorted(set(train.values())))}\n" if kind == "classify" else ""
+    (folder / "pairsmith.toml").write_text(spec.replace("style =", f"{labels}style ="))
+    for name, pairs in (("train", train), ("test", test)):
+        lines = (json.dumps({"input": input, "output": output}) for input, output in pairs.items())
+        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+    running = Project(folder)
+    running.generate()
+    running.curate()
+    return running
+
+
+@pytest.mark.parametrize(
+    ("kind", "output"),
+    [("classify", "cancel"), ("reply", "Thank you, it is stopped.")],
+    ids=["a label", "a stock reply"],
+)
+def test_a_label_that_a_test_message_happens_to_be_is_no_contamination(kind: str, output: str, tmp_path: Path) -> None:
+    """A test message of one word, "cancel", took every training row with the label "cancel" out. It is compared with
+    the messages of the training rows, and found there (of a reply the gate against echoes says so first)."""
+    train = {"please end my plan in March": output, output.upper(): output, "which bulb fits the lamp": "help"}
+    running = imported(tmp_path, kind, train, {output: output})
+    touched = [state.reason.detail for state in running.rows(reason="contamination") if state.reason]
+    assert ["its input text is 100% like it" in detail for detail in touched] == [True] * (kind == "classify")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bench.txt", b"Caf\xc3\xa9 open?\n"),
+        ("bench.csv", b"id,prompt,answer\nq1,Caf\xc3\xa9 open?,yes\nq2,Any cake?,yes\n"),
+        ("bench.json", b'\xef\xbb\xbf[{"prompt": "Caf\xc3\xa9 open?", "answer": "yes"}]'),
+    ],
+)
+def test_a_benchmarks_short_texts_count_for_inputs(name: str, content: bytes, tmp_path: Path) -> None:
+    """Prompts of two words were passed over as if they were labels. Which of both a short text is no file says, so no
+    input may repeat it and any output may. A byte order mark is no part of it."""
+    (tmp_path / name).write_bytes(content)
+    train = {"café open": "It is, until six o'clock today.", "is the shop closed on Sunday": "yes"}
+    running = imported(tmp_path, "free", train, {"what do you sell there": "Lamps."}, f'["{name}"]')
+    assert [state.reason.detail.partition(" (")[0] for state in running.rows("rejected") if state.reason] == [
+        f"near-duplicate of {name}:{2 if name.endswith('csv') else 1}"
+    ]

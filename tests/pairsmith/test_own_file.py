@@ -163,6 +163,12 @@ def test_ids_are_not_kept_and_columns_that_come_back_are(tmp_path):
             '{"id": 1, "data": {"q": {"text": "Is it open?"}, "stars": 5, "a": {"text": "Yes."}}}\n',
             r'columns = \{ text = "data.q.text" \}; there is: data.q.text, data.a.text\.',
         ),
+        (
+            "a.jsonl",
+            '{"id": 1, "ticket": {"body": "Is it open today?"}, "reply": {"text": "Yes, until six."}}\n',
+            r"there is: ticket\.body, reply\.text\.",
+        ),
+        ("a.json", '{"version": 2,\n "data": [{"input": "Is it open?", "output": "Yes."}]}', r"as `jq \.data` does"),
         ("a.txt", "some lines\n", "of format text has no columns"),
         ("a.jsonl", "[1]\n", "does not begin with an object"),
         ("a.jsonl", "", "does not begin with an object"),
@@ -174,6 +180,33 @@ def test_a_file_that_tells_nothing_is_refused_with_a_sentence(tmp_path, name, co
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=message):
         guess(tmp_path / name)
+
+
+@pytest.mark.parametrize(("named", "message"), [("gone.csv", "there is no file 'gone.csv'"), (".", "'.' is a folder")])
+def test_what_is_no_file_is_said_to_be_none(tmp_path: Path, named: str, message: str) -> None:
+    """A missing file was one "of a format without columns", and a folder a defect of ours with a traceback."""
+    done = Project(tmp_path).run("init", "mine", "--from", named)
+    assert done.returncode == 4
+    assert done.stderr.startswith(f"error: {message}")
+
+
+def test_a_file_of_which_no_row_is_read_leaves_no_project_behind(tmp_path: Path) -> None:
+    """Once it is mended the same command works: what was refused is not in its way."""
+    turns = [{"role": "narrator", "content": "It rains."}, {"role": "assistant", "content": "Take a coat."}]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    refused = Project(tmp_path).run("init", "mine", "--from", "a.jsonl")
+    assert "none of its 1 rows can be used" in refused.stderr
+    assert refused.returncode == 4
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize(("first", "second"), [("en", "de"), ("English", "German"), ("EN", "de")])
+def test_columns_called_as_languages_are_a_translation(tmp_path: Path, first: str, second: str) -> None:
+    """A table of sentences in two languages was inputs for a rewrite, one of its columns left unread."""
+    rows = "".join(f"{n},the ferry leaves at {n},die Fähre fährt um {n} ab\n" for n in range(1, 9))
+    told = taken(tmp_path, "a.csv", f"id,{first},{second}\n{rows}")
+    assert (told["kind"], told["task"], told["input"], told["output"]) == ("pair", "translate", first, second)
+    assert (told["spec"].task.language, told["spec"].task.to) == ("en", "de")
 
 
 def test_init_copies_the_file_says_what_it_took_it_for_and_overwrites_nothing(tmp_path):

@@ -55,6 +55,15 @@ def test_json_has_one_spelling() -> None:
     assert AnswerForm(schema=RECORD).canonical(spelt) == spelt
 
 
+@pytest.mark.parametrize("fence", ["```json\n{}\n```", "```\n{}\n```\n", "  ```JSON {} ```"])
+def test_a_record_in_a_fence_is_that_record(fence: str) -> None:
+    """Pairs that exist often bring JSON as a chat wrote it, and every such row was rejected as no JSON."""
+    spelt = AnswerForm(schema=RECORD).canonical(fence.format('{"late": true}'))
+    assert spelt == '{"late": true}'
+    broken = "```json\n{late\n```"
+    assert AnswerForm(schema=RECORD).canonical(broken) == broken
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)

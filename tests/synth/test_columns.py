@@ -125,6 +125,8 @@ def test_numbers_and_truth_values_of_json_are_texts_in_an_extra_column(tmp_path)
         ({"columns": {"a b": "s"}}, "'a b' cannot be used in a prompt"),
         ({"kind": "output", "input": "{{ a }}"}, "kind = 'output' has none"),
         ({"input": "{{ a }}", "columns": {"text": "b"}}, "both 'input' and columns.text"),
+        ({"kind": "pair", "columns": {"input": "a", "output": "a"}}, "'a' is named as the input and as its output"),
+        ({"columns": {"text": "a"}, "reference": "a"}, "'a' is named as the input and as its output"),
     ],
 )
 def test_names_that_cannot_work_are_refused_with_the_reason(settings, message):

@@ -95,7 +95,7 @@ def test_a_path_names_what_stands_in_an_object(tmp_path, ending):
     key costs itself, and says what is there."""
     rows: list[Any] = [{"translation": {"en": "dog", "de": "Hund"}}, {"translation": {"en": "cat", "de": None}}]
     if ending == "jsonl":
-        rows += [{"translation": {"en": "owl", "fr": "hibou"}}, {"translation": "Uhu"}]
+        rows += [{"translation": {"en": "owl", "fr": "hibou"}}, {"translation": "Uhu"}, {"translation": {}}]
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     else:
         parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
@@ -108,6 +108,7 @@ def test_a_path_names_what_stands_in_an_object(tmp_path, ending):
     assert ending == "parquet" or told[1:] == [
         "column: no 'de' in translation; there is: 'en', 'fr'.",
         "type: expected an object in 'translation'.",
+        "column: no 'en' in translation; there is: none.",
     ]
 
 
@@ -219,8 +220,9 @@ def test_a_line_that_does_not_fit_costs_that_line_and_is_named(tmp_path):
     reading = read(tmp_path, text)
     assert [seed.text for seed in reading.seeds] == ["good"]
     words = [problem.what.partition(":")[0] for problem in reading.problems]
-    expected = ["column", "column", "role", "turns", "turns", "blank", "turns", "type", "json", "turns", "type"]
+    expected = ["column", "column", "role", "turns", "turns", "blank", "turns", "turns", "json", "turns", "type"]
     assert words == [*expected, "blank", "type", "json"]
+    assert reading.problems[7].what == "turns: the list of turns is empty."
     assert [problem.where for problem in reading.problems] == [f"rows.jsonl:{at}" for at in range(2, 16)]
 
 

@@ -5,6 +5,7 @@ Who may use them, and what is there afterwards, is as with Argilla's: the same u
 transaction, the same webhooks. Only new records are added, with suggestions and no vectors; what exists stays as it is.
 """
 
+import asyncio
 import json
 from itertools import groupby
 from operator import itemgetter
@@ -75,7 +76,7 @@ async def put_records(dataset_id: UUID, request: Request, db: Db, current_user: 
         ]
         heard = (await db.execute(sa.select(Webhook.id).where(Webhook.enabled).limit(1))).first()
         if heard:  # Asked before a row is there: sent again it would be no new one, and nobody would hear of it.
-            REDIS_CONNECTION.ping()
+            await asyncio.to_thread(REDIS_CONNECTION.ping)
         await db.execute(sa.insert(Record), rows)
         if suggested:
             await db.execute(sa.insert(Suggestion), suggested)
@@ -138,7 +139,8 @@ async def get_records(
             _text(Response.values),
             Response.updated_at,
         )
-        asked = asked.add_columns(_text(Record.fields), _text(Record.metadata_), *answers).outerjoin(Record.responses)
+        texts = _text(Record.fields), _text(Record.metadata_)
+        asked = asked.add_columns(*texts, Record.inserted_at, *answers).outerjoin(Record.responses)
         order += [Response.inserted_at, Response.id]
     rows = (await db.execute(asked.order_by(*order))).all()
     items = ",".join(_told(list(own), responses) for _, own in groupby(rows, key=itemgetter(0)))
@@ -148,13 +150,14 @@ async def get_records(
 
 def _told(rows, responses):
     """A record as JSON, from its rows: one for each answer, or a single one."""
-    id_, external_id, status, *texts = rows[0][:5]
+    id_, external_id, status, *texts = rows[0][:6]
     head = f'"id":"{_dashed(id_)}","external_id":{json.dumps(external_id)},"status":"{status.value}"'
     if not responses:
         return f"{{{head}}}"
-    fields, metadata = texts
-    answers = ",".join(_answer(*row[5:]) for row in rows if row[5])
-    return f'{{{head},"fields":{fields},"metadata":{metadata or "{}"},"responses":[{answers}]}}'
+    fields, metadata, since = texts
+    answers = ",".join(_answer(*row[6:]) for row in rows if row[6])
+    body = f'"fields":{fields},"metadata":{metadata or "{}"},"inserted_at":"{since.isoformat()}"'
+    return f'{{{head},{body},"responses":[{answers}]}}'
 
 
 def _answer(id_, user, status, values, updated):

@@ -83,7 +83,10 @@ def run(host: str, port: int) -> None:
     import rows
     import uvicorn
     from argilla_server.api.routes import api_v1
+    from argilla_server.jobs.queues import REDIS_CONNECTION
+    from outage import WaitsForRestart
 
+    REDIS_CONNECTION.set_retry(WaitsForRestart())
     for ours in (enter, rows):  # before the application is made, which adds a route for every path
         ours.add_routes(api_v1)
     from argilla_server import app

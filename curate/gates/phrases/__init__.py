@@ -40,6 +40,7 @@ _NOT_RULES = {
     "around",
     "irregular",
     "numbers",
+    "weekdays",
 }
 
 
@@ -306,6 +307,13 @@ def units_of() -> tuple[tuple[str, str], ...]:
     """Names of units as people write them, each with the unit's name in the Unicode CLDR, or a currency."""
     units = _table("any")["units"].items()
     return tuple((fold(word).replace("_", " "), unit) for unit, text in units for word in text.split())
+
+
+@cache
+def weekdays_of(language: str) -> Mapping[str, int]:
+    """The days of the week in other cases than the CLDR names them in, with their number from Monday as 0."""
+    pairs = (word.split("=") for word in _table("any")["weekdays"].get(language, "").split())
+    return {fold(word): int(day) for word, day in pairs}
 
 
 @cache

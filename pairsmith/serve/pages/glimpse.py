@@ -37,7 +37,7 @@ def harmless_gates(project: Project) -> list[GateStep]:
     task = project.spec.task
     if task.answer_schema is not None or task.kind == "extract":
         return []
-    return gates_for(task, project.spec.curate.gates.model_copy(update=own), project.folder)
+    return gates_for(task, project.spec.curate.gates.model_copy(update=own), project.folder, project.spec.exemplars)
 
 
 _lock = Lock()

@@ -3,9 +3,12 @@ cache."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -146,3 +149,23 @@ def wait_until(true: Any, timeout_s: float = 90.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "did not happen in time"
         time.sleep(0.2)
+
+
+def child(running: server.ArgillaServer, name: str) -> server.Child:
+    """A process of a server: redis, server or worker."""
+    return next(one for one in server.status(running.home).children if one.name == name)
+
+
+@contextmanager
+def killed(running: server.ArgillaServer, name: str) -> Iterator[None]:
+    """kill -9 of a process of a server, which nobody starts again before the end of the `with`."""
+    supervisor, pid = json.loads((running.home / "server.json").read_text())["supervisor"], child(running, name).pid
+    assert pid is not None
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        state = ["ps", "-o", "stat=", "-p", str(pid)]
+        wait_until(lambda: subprocess.run(state, capture_output=True, text=True).stdout.startswith("Z"))
+        yield
+    finally:
+        os.kill(supervisor, signal.SIGCONT)

@@ -89,7 +89,7 @@ def project_of(kind: str, folder: Path, tag: str, rows: int) -> Project:
 def filled(kind: str, project: Project, store: Store, inputs: int) -> None:
     """`inputs` judged inputs, each with its candidates."""
     played, form = KINDS_PLAYED[kind], AnswerForm.of(project.spec.task, project.folder)
-    gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
+    gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
     lines = [json.loads(line) for line in (project.folder / "seeds.jsonl").read_text(encoding="utf-8").splitlines()]
     ends = [exemplar.output.removeprefix(exemplar.input) for exemplar in project.spec.exemplars]
     seeds, records = [], list[Record]()

@@ -99,8 +99,8 @@ class LoopbackArgilla:
             if match[2] == "questions":
                 return {"items": [{"name": name, "id": name} for name in dataset.questions]}
             rows = [] if "offset=0" not in query else list(dataset.rows.items())
-            return {"items": [{"id": id_, "external_id": id_, "metadata": {}, "responses": list(by.values())}
-                              for id_, by in rows]}  # fmt: skip
+            return {"items": [{"id": id_, "external_id": id_, "metadata": {}, "inserted_at": at(-60),
+                               "responses": list(by.values())} for id_, by in rows]}  # fmt: skip
         return {"version": self.version}
 
     @staticmethod

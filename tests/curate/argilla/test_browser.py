@@ -68,7 +68,7 @@ def image_prompts(folder: Path, tag: str, **review: float) -> Project:
 
 def judged(project: Project, seeds: list[Seed], outputs: Callable[[Seed, int], list[str]]) -> list[Record]:
     """The candidates of every seed, their gates' verdicts, and for those that passed a score and a judge's opinion."""
-    gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
+    gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
     records: list[Record] = []
     for number, seed in enumerate(seeds):
         for sample, text in enumerate(outputs(seed, number)):

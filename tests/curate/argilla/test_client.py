@@ -101,6 +101,24 @@ def test_headers_that_a_proxy_wants_go_with_every_call(server: LoopbackArgilla) 
         assert argilla.users()
 
 
+def test_a_proxy_of_the_shell_is_no_way_to_this_machine(
+    server: LoopbackArgilla, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a company's proxy the server of one's own is asked directly; one elsewhere is asked through the proxy."""
+    with LoopbackArgilla() as proxy:
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("http_proxy", proxy.url)
+        with Argilla(server.url, "key", "pairsmith", patience_s=1) as argilla:
+            assert argilla.users()
+        assert not proxy.requests
+        assert server.requests
+        with pytest.raises(ReviewError):
+            Argilla("http://argilla.example", "key", "pairsmith", patience_s=1)
+        assert proxy.requests
+
+
 def test_the_status_of_a_review_elsewhere_says_where(cats: Project, tmp_path: Path) -> None:
     """With a url in the spec nothing is said of a server of our own that nobody wants."""
     asked = ["--set", "review.url=http://argilla.example:1", "--set", "review.key_env=NO_SUCH_KEY"]

@@ -4,21 +4,19 @@ opened anew in the middle of a row. In a real Chromium on our own server."""
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from curate.argilla import server
 from curate.argilla.pull import pull
 from curate.argilla.push import queue_name
 from curate.argilla.server import ArgillaServer
 from tests.curate.argilla.browser_page import needs_browser
+from tests.curate.argilla.conftest import killed
 from tests.curate.argilla.kinds_played import Ann, Player, signed_in
 
 pytestmark = [needs_browser, pytest.mark.timeout(600)]
@@ -129,24 +127,22 @@ def test_answers_given_while_the_server_is_away_arrive(ann: Ann, tmp_path: Path)
         page, desk = player.page, player.desk
         player.row(0)
         outputs = {output: id_ for id_, output in _outputs(player).items()}
-        (child,) = [one for one in server.status(ann.server.home).children if one.name == "server"]
-        assert child.pid is not None
-        os.kill(child.pid, signal.SIGKILL)
         told = {}
-        for key in "212":
-            before = player.shown()
-            player.key(key)
-            player.is_checked(f"verdict_{VERDICTS[key]}")
-            told[outputs["".join(before[1].split())]] = VERDICTS[key]
-            with page.expect_event("requestfailed", lambda asked: "/responses" in asked.url):
-                player.key("Enter")
-            page.wait_for_function(
-                "one => document.querySelectorAll('.markdown-render')[1]?.innerText !== one", arg=before[1]
-            )
-        alert = page.locator(".pairsmith-said")
-        alert.wait_for()
-        assert "not on the server yet" in alert.inner_text()
-        ann.page.picture("away")
+        with killed(ann.server, "server"):
+            for key in "212":
+                before = player.shown()
+                player.key(key)
+                player.is_checked(f"verdict_{VERDICTS[key]}")
+                told[outputs["".join(before[1].split())]] = VERDICTS[key]
+                with page.expect_event("requestfailed", lambda asked: "/responses" in asked.url):
+                    player.key("Enter")
+                page.wait_for_function(
+                    "one => document.querySelectorAll('.markdown-render')[1]?.innerText !== one", arg=before[1]
+                )
+            alert = page.locator(".pairsmith-said")
+            alert.wait_for()
+            assert "not on the server yet" in alert.inner_text()
+            ann.page.picture("away")
         alert.wait_for(state="detached", timeout=200_000)
         pulled = pull(desk.project, desk.store, desk.argilla)
         assert pulled.new == 4

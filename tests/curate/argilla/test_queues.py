@@ -20,6 +20,7 @@ from curate.argilla.push import ADJUDICATION, PushResult, draw_batch, project_id
 from curate.argilla.server import ArgillaServer
 from curate.review.decision import decide
 from curate.review.population import read_population
+from curate.review.status import review_status
 from schemas.project import Project
 from schemas.reviews import Review
 from schemas.store import Store
@@ -110,6 +111,29 @@ def test_a_row_that_somebody_decided_elsewhere_is_not_asked_again(cats: Side) ->
     cats.store.write(Review(pair_id=one, reviewer="ann", decision="accept"))
     assert cats.push().withdrawn == 1
     assert one not in {row["external_id"] for row in cats.rows()}
+
+
+def test_answers_outlive_their_queue(cats: Side) -> None:
+    """Somebody deletes a queue in Argilla after its answers were brought, and rows of it are asked again because the
+    spec now wants two people: the new rows do not hold the first answers, which nobody took back. What is answered
+    there can be taken back."""
+    one, two = cats.rows()[:2]
+    for row in one, two:
+        answer(cats.argilla.sdk, row["id"], "accept")
+    assert cats.pull().new == 2
+    cats.argilla.call("DELETE", f"datasets/{cats.queues()[0].id}")
+    cats.spec(annotators_per_row=2)
+    cats.push()
+    pulled = cats.pull()
+    assert (pulled.news, pulled.withdrawn) == (0, 0)
+    again = next(row for row in cats.rows() if row["external_id"] == one["external_id"])
+    response = answer(cats.argilla.sdk, again["id"], "reject")
+    assert cats.pull().changed == 1
+    cats.argilla.call("DELETE", f"responses/{response['id']}")
+    assert cats.pull().withdrawn == 1
+    reviews = cats.store.reviews()
+    decisions = [[review.decision for review in reviews[row["external_id"]]] for row in (one, two)]
+    assert decisions == [["accept", "reject", "withdrawn"], ["accept"]]
 
 
 def test_rows_of_somebody_who_was_removed_are_asked_again(cats: Side) -> None:
@@ -279,6 +303,18 @@ def test_who_settles_goes_on_under_another_name_and_comes_back_when_named_again(
     pairs = {pair.id: pair for pair in cats.pairs}
     decided = {id_: decide(cats.store.reviews()[id_], pairs[id_]) for id_ in (one, two)}
     assert [decision and decision.verdict for decision in decided.values()] == ["accept", "reject"]
+
+
+def test_who_settles_waits_for_everybody_who_was_asked(cats: Side) -> None:
+    """Of three people asked, two disagree: the third may settle it, so nobody adjudicates yet and the row waits for
+    another annotator. A third opinion does not settle it; then somebody adjudicates."""
+    cats.spec(annotators_per_row=3)
+    one = cats.rows()[0]["external_id"]
+    for who, verdict, sent in (("ann", "accept", 0), ("bob", "reject", 0), ("cid", "edit", 1)):
+        cats.store.write(Review(pair_id=one, reviewer=who, decision=verdict, edited="A cat at last."))  # type: ignore[arg-type]
+        assert push_adjudication(cats.project, cats.store, cats.population, cats.argilla).sent == sent
+        status = review_status(cats.project, cats.store, cats.population)
+        assert (status.incomplete, status.undecided) == (1 - sent, sent)
 
 
 def test_spaces_are_no_edit_and_an_edit_without_a_text_is_nobody_elses_to_finish(cats: Side) -> None:

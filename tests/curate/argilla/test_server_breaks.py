@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
 from tests.curate.argilla.answering import answer
-from tests.curate.argilla.conftest import START_S, argilla_client, free_port, wait_until
+from tests.curate.argilla.conftest import START_S, argilla_client, child, free_port, wait_until
 from tests.curate.argilla.small_disk import fill_up, small_disk
 from tests.curate.argilla.webhook_listener import listener
 from tests.curate.review.review_project import SCOPE, fill, project
@@ -76,10 +77,6 @@ class Cats:
         """Whether the queues hold exactly what was drawn."""
         found = Counter(record["external_id"] for suffix in ("", SHARED) for record in self.records(suffix))
         return found == Counter(dict.fromkeys(self.store.sampled(), 1))
-
-
-def child(running: server.ArgillaServer, name: str) -> server.Child:
-    return next(one for one in server.status(running.home).children if one.name == name)
 
 
 def test_a_server_killed_while_rows_are_on_their_way(tmp_path: Path, argilla_server: server.ArgillaServer) -> None:
@@ -194,12 +191,13 @@ def test_a_disk_that_fills_up_during_a_push(tmp_path: Path, frail: tuple[server.
         wait_until(lambda: answering_at("127.0.0.1", port) == "Argilla 2.8.0")
         assert cats.push().sent == len(cats.store.sampled()) - there
         assert cats.each_row_once()
-        assert (server.status(running.home).state, child(running, "server").restarts) == ("running", 1)
+        assert server.status(running.home).state == "running"
+        assert child(running, "server").restarts > 0  # more, where it was up again before there was room
 
 
 def test_a_redis_that_goes_away_during_a_push(tmp_path: Path, frail: tuple[server.ArgillaServer, Path, Redis]) -> None:
-    """Where a webhook listens Argilla cannot do without Redis: push names it; once it is back the rest is sent, each
-    row once, and the worker works again."""
+    """Where a webhook listens Argilla cannot do without Redis: push names it, and who asks after that is not kept
+    waiting; once it is back the rest is sent, each row once, and the worker works again."""
     running, _, redis = frail
 
     def gone(_stage: str, numbers: Json) -> None:
@@ -210,6 +208,11 @@ def test_a_redis_that_goes_away_during_a_push(tmp_path: Path, frail: tuple[serve
         hook = rg.Webhook(url=url, events=["record.created"], _client=cats.argilla.sdk).create()
         with pytest.raises(ReviewError, match=r"its Redis does not answer.*goes on where it stopped"):
             cats.push(gone)
+        asked_at, queue = time.monotonic(), cats.argilla.queue(queue_name(cats.project))
+        assert queue
+        with pytest.raises(ReviewError, match="its Redis does not answer"):
+            cats.argilla.call("PATCH", f"datasets/{queue.id}", json={"guidelines": queue.guidelines})
+        assert time.monotonic() - asked_at < 10
         redis.start()
         seen = len(events)
         assert cats.push().sent > 0

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from curate.argilla import server, supervisor
-from curate.argilla.launch import Options, clear_remains, last_options
+from curate.argilla.launch import Options, clear_remains, last_options, server_variables
 from curate.argilla.probe import answering_at, who_am_i
 from curate.argilla.venv import ensure_environment, fitting_python
 from schemas.errors import MissingDependency, ReviewError
@@ -172,7 +172,9 @@ def test_logs_do_not_grow_for_ever(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_supervisor_left_is_cleared(tmp_path: Path) -> None:
-    """Its scratch folder, and a Redis of this home that outlived it."""
+    """Its scratch folder, a Redis of this home that outlived it, and what the server had for the moment."""
+    temporary = Path(server_variables(tmp_path, None, "redis://127.0.0.1:1/0", "hush")["TMPDIR"])
+    (temporary / "statics").mkdir()
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     left = subprocess.Popen(
@@ -184,6 +186,7 @@ def test_what_a_killed_supervisor_left_is_cleared(tmp_path: Path) -> None:
     clear_remains(tmp_path)
     assert left.wait(10) == -signal.SIGTERM
     assert not scratch.exists()
+    assert not temporary.exists()
 
 
 def test_a_full_disk_at_the_start_is_named() -> None:

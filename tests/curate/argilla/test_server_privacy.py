@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import socket
 import stat
 import sys
+import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -54,6 +57,7 @@ def test_no_secret_of_the_shell_reaches_a_process_or_a_file(
         monkeypatch.setenv(name, CANARY)
     monkeypatch.setenv("WEB_CONCURRENCY", "2")
     monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/python/lib")  # without which some Pythons do not start
     home = tmp_path / "home"
     pids = start(home)
     try:
@@ -62,6 +66,7 @@ def test_no_secret_of_the_shell_reaches_a_process_or_a_file(
             assert CANARY not in seen
             assert "WEB_CONCURRENCY" not in seen
             assert "https_proxy=http://proxy.invalid:3128" in seen
+            assert "LD_LIBRARY_PATH=/opt/python/lib" in seen
             assert f"PATH={os.environ['PATH']}" in seen
         assert len(pids) == 3
     finally:
@@ -110,6 +115,23 @@ def test_what_the_server_keeps_is_readable_by_its_owner_alone(tmp_path: Path, st
     assert home / "logs" / "server.log" in looked_at
     for path in looked_at:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+@pytest.mark.parametrize("folder", ["short", "a-folder-of-somebody-on-a-cluster/" * 4])
+def test_redis_has_a_socket_wherever_temporary_files_lie(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path of more than some hundred bytes is none that a program can listen at."""
+    (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
+    path = Path(server_variables(tmp_path, None, None, "hush")["ARGILLA_REDIS_URL"].removeprefix("unix://"))
+    try:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(path))
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    finally:
+        shutil.rmtree(path.parent)
+    assert not list((tmp_path / folder).iterdir())
 
 
 def test_a_server_that_ends_while_it_starts_is_not_waited_for(tmp_path: Path, stand_in: Path) -> None:

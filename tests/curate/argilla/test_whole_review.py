@@ -128,7 +128,7 @@ def make_project(folder: Path, workspace: str) -> Project:
 
 def fill(project: Project, store: Store) -> None:
     """Inputs with four judged candidates each: three pass and are scored, the last is too short."""
-    gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
+    gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
     seeds, made = [], []
     for number in range(INPUTS):
         seed = Seed(kind="input", text=words(f"seed {number}", 3), source=f"seeds.jsonl:{number}")

@@ -70,7 +70,7 @@ def pair_of(seed: Seed, sample: int, output: str) -> Pair:
 def fill(project: Project, store: Store, inputs: int = 12, *, nasty: bool = False) -> list[Pair]:
     """`inputs` inputs with four candidates each: three pass and are scored, the last is too short."""
     seeds, pairs, places, verdicts = [], [], [], []
-    gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
+    gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
     for number in range(inputs):
         text = f"cat {number} </script><script>alert(1)</script>" if nasty else f"cat {number}"
         seed = Seed(kind="input", text=text, source=f"seeds.jsonl:{number}")

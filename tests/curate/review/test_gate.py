@@ -98,7 +98,7 @@ def test_the_share_that_counts_is_of_what_would_be_trained_on(tmp_path: Path) ->
     assert tuple(name for name, _ in in_lines(as_json(status))[:2]) == ("to train", "people")
 
 
-@pytest.mark.parametrize("asked", [0.8, 0.95])
+@pytest.mark.parametrize("asked", [0.7, 0.8])
 def test_between_the_two_it_says_how_many_labels_are_missing(tmp_path: Path, asked: float) -> None:
     """A few answers, all in favour, do not prove a share: the line names the number of labels that
     would."""
@@ -107,6 +107,25 @@ def test_between_the_two_it_says_how_many_labels_are_missing(tmp_path: Path, ask
     assert status.gate.missing
     assert f"about {status.gate.missing:,} more labels are missing" in waits(status)
     assert f"about {status.gate.missing:,} more answers tell whether" in as_json(status)["advice"]
+
+
+@pytest.mark.parametrize("most", [0, 16])
+def test_what_no_answer_can_prove_is_told_before_people_are_asked(tmp_path: Path, most: int) -> None:
+    """Sixty rows, of which thirty may be drawn, prove no share of 95 %, whatever people say. The first sentence says so
+    and promises nothing of a number of labels; what they do prove is in it, and that share opens the gate."""
+    status, _ = answered(tmp_path, "accept", batches=1, most=most, accept_at_least=0.95)
+    assert (status.gate.state, status.gate.missing, status.gate.reach) == ("asking", None, 0.85)
+    for sentence in (waits(status), as_json(status)["advice"]):
+        assert "that proves a share of 85%, and review.accept_at_least asks for 95%" in sentence
+
+
+@pytest.mark.slow
+def test_as_much_as_can_be_reached_is_reached(tmp_path: Path) -> None:
+    """Once people have accepted every row that may be drawn, the lower bound is the one that was foreseen."""
+    status, _ = answered(tmp_path, "accept", batches=20, accept_at_least=0.95)
+    assert status.gate.state == "exhausted"
+    assert status.rates.accepted
+    assert status.rates.accepted.low == 0.85
 
 
 @pytest.mark.slow

@@ -1,0 +1,52 @@
+"""A value that a reply gives in place of the message's own: another time, another day, another number of one thing.
+
+another_value("the kitchen closes at 21:00", "It closes at 22:00.", "en") == ("changed_time", "21:00", "22:00")
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from curate.gates.number import Number
+from curate.gates.number_words import dates_named, weekday_made_up
+from curate.gates.numbers import NumberMentions, in_plain_digits
+from curate.gates.words import stem_of
+
+_TIME = re.compile(r"(?<![\d.:,])(\d{1,2})[:h](\d\d)(?![\d:])|(?<![\d.:,])(\d{1,2}) ?[ap][.]?m(?!\w)")
+_ASKED = re.compile(r"[^.!?\u061f\uff1f\u3002\n(\[]*[?\u061f\uff1f]")
+_NUMBERED = re.compile(r"([^\W\d_]{3,}) (\d+[a-z]?)(?![\w:%\u00b0]|[.,]\d)")
+
+
+def another_value(before: str, after: str, language: str) -> tuple[str, str, str] | None:
+    """What the message states and the reply says instead, behind a code: only where the reply keeps no value of that
+    kind and the message names none that it gives. What the message asks for, the reply may not have."""
+    given, text = (in_plain_digits(side) for side in (before, after))
+    given, mentions = _ASKED.sub(" ", given), NumberMentions(before, language)
+    here, there = ([match[0] for match in _TIME.finditer(side)] for side in (given, text))
+    if here and there and not any(_is_told(re.findall(r"\d+", time), mentions) for time in there):
+        return "changed_time", here[0], there[0]
+    if day := weekday_made_up(text, given, language, language, only_in_place_of_another=True):
+        return "changed_date", "another day", day
+    days, others = (list(dates_named(side, language)) for side in (given, text))
+    if days and others and not any(_is_told(date[1:2], mentions) for date in others):
+        return "changed_date", days[0][0], others[0][0]
+    own, now = _things(given, language), _things(text, language)
+    for thing in own.keys() & now.keys():
+        if not any(_is_told([number], mentions) for number in now[thing]):
+            return "changed_number", f"{thing} {min(own[thing])}", f"{thing} {min(now[thing])}"
+    return None
+
+
+def _things(folded: str, language: str) -> dict[str, set[str]]:
+    """The numbers that stand behind each word, by its stem."""
+    numbers, stem = dict[str, set[str]](), stem_of(language)
+    for word, number in _NUMBERED.findall(folded):
+        numbers.setdefault(stem(word), set()).add(number)
+    return numbers
+
+
+def _is_told(numbers: Iterable[str], mentions: NumberMentions) -> bool:
+    return all(
+        not (plain := number.lstrip("0")) or Number(plain, frozenset((plain,))) in mentions for number in numbers
+    )

@@ -1,0 +1,51 @@
+"""A number that is told in another form: on the other clock, from the next hour back, rounded.
+
+hours({"2", "45"}, "klockan två", "sv") == {"14"}    # and 1430 is 2:30
+is_rounded("1214", "1200")
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from curate.gates.phrases import says
+
+_DIGITS, _LEAST, _NEAR = (
+    3,
+    2,
+    0.015,
+)  # of an exact number, digits of a rounded number; how far it may be from the exact one
+_YEARS = range(1900, 2100)
+_FOUR_DIGITS = re.compile(r"([01]\d|2[0-3])([0-5]\d)")
+_FIVES = ("5", "10", "15", "20", "25")
+
+
+def hours(numbers: Collection[str], folded: str, language: str) -> set[str]:
+    """The hours and minutes that a text tells by other numbers: 14 by two o'clock, 9 and 45 by a quarter to ten."""
+    times = (_FOUR_DIGITS.fullmatch(n) for n in numbers if n.isdecimal() and int(n) not in _YEARS)
+    forms = {str(int(part)) for time in times if time for part in (time[1], str(int(time[1]) % 12 or 12), time[2])}
+    if before := says(language, "to_the_hour", folded):
+        forms |= {str(int(n) - 1 or 12) for n in numbers if n.isdecimal() and 1 <= int(n) <= 24}
+        forms |= {str(60 - int(n)) for n in _FIVES if n in numbers}
+    if before or says(language, "clock", folded):
+        plain = {int(n) for n in (*forms, *numbers) if n.isdecimal() and len(n) <= 2}
+        forms |= {str(n + 12) for n in plain if 1 <= n <= 11} | {str(n - 12) for n in plain if 13 <= n <= 23}
+    return forms
+
+
+def is_rounded(exact: str, other: str) -> bool:
+    """Whether a plain number is another one with fewer digits, which is no year: 1200 for 1214, 50 for 49.8."""
+    if len(exact) < _DIGITS or exact[0] not in (other[0], str(int(other[0]) - 1)) or not _are_numbers(exact, other):
+        return False
+    kept = len(other.replace(".", "").strip("0"))
+    if len(exact.replace(".", "").strip("0")) <= kept:
+        return False
+    first, second = float(exact), float(other)
+    if (first in _YEARS and "." not in exact) or not first or abs(first - second) > _NEAR * first:
+        return False
+    return float(f"{first:.{max(_LEAST, kept) - 1}e}") == second or float(f"{first:.0f}") == second
+
+
+def _are_numbers(*texts: str) -> bool:
+    return all(text.replace(".", "", 1).isdecimal() and len(text) <= 15 for text in texts)
