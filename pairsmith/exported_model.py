@@ -77,13 +77,12 @@ def write(
 
 
 def _evaluation(project: Project, store: Store, trained: TrainResult) -> Evaluation | None:
-    """The last evaluation of this adapter."""
-    from train.metrics import Evaluation
-    from train.results import read_record
+    """The last evaluation of this adapter. Raises InputError for one that was changed by hand."""
+    from pairsmith.stages.evaluate import evaluation_in
 
     for artifact in reversed(store.artifacts("evaluation")):
         of_it = trained.adapter_id in artifact.parents
-        if of_it and (evaluation := read_record(project.folder / artifact.path, Evaluation)):
+        if of_it and (evaluation := evaluation_in(project.folder, artifact, store)):
             return evaluation
     return None
 

@@ -146,13 +146,15 @@ class ForecastOutcome(Outcome):
 class PreviewOutcome(Outcome):
     """Seeds (`rows`: direction, seed, `old` of the last pool and `new` of the present spec), whether
     the last pool was made by the same prompt and settings, and what going on would ask: candidates and seeds that are
-    left, and their cost (`middle`, `low`, `high` of a 90 % interval; None: not known)."""
+    left, and their cost (`middle`, `low`, `high` of a 90 % interval; None: not known). `shaped_by` is what would shape
+    a generation as well."""
 
     rows: tuple[Json, ...] = ()
     same_prompt: bool = False
     left_candidates: int = 0
     left_seeds: int = 0
     left_usd: Json | None = None
+    shaped_by: Json | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

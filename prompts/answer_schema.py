@@ -47,6 +47,12 @@ def load_schema(path: Path, key: str = "curate.gates.json_schema") -> Json:
         validators.validator_for(schema).check_schema(schema)
     except exceptions.SchemaError as error:
         raise SpecError(f"{key}: {path} is not a JSON Schema: {error.message} (at {error.json_path}).") from None
+    if is_example(schema):
+        raise SpecError(
+            f"{key}: {path} holds none of JSON Schema's words.",
+            why="Whatever a teacher answers would keep it.",
+            fix='If it is an example, say of its keys what they hold: {"type": "object", "properties": {...}}.',
+        )
     if outside := next((ref for ref in _pointers(schema) if not ref.startswith("#")), None):
         raise SpecError(
             f"{key}: {path} refers to '{outside}', outside its own file.",
@@ -54,6 +60,14 @@ def load_schema(path: Path, key: str = "curate.gates.json_schema") -> Json:
             fix="Copy that definition into '$defs' and refer to '#/$defs/...'.",
         )
     return schema
+
+
+def is_example(value: Json) -> bool:
+    """Whether an object says nothing as a JSON Schema, because it has none of its words: an example of a record."""
+    from jsonschema.validators import Draft4Validator, Draft202012Validator
+
+    words = {*_NAMED, *_VALUES, *Draft4Validator.VALIDATORS, *Draft202012Validator.VALIDATORS, "title", "description"}
+    return bool(value) and not any(key in words or key.startswith("$") for key in value)
 
 
 def _pointers(schema: Any) -> Iterator[str]:

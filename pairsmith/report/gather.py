@@ -11,8 +11,7 @@ from pairsmith.certified import last_look
 from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
 from pairsmith.report.next_steps import next_seeds
 from pairsmith.report.rows import Rows
-from pairsmith.stages.evaluate import refuse_retouched
-from schemas.files import sha256
+from pairsmith.stages.evaluate import evaluation_in
 from schemas.project import Project
 from schemas.records import Artifact, Receipt, now, shown_step
 from schemas.store import Store
@@ -35,7 +34,7 @@ def gather(project: Project, store: Store) -> Evidence:
     if evaluated is None:  # or it is of another adapter
         of_it = [receipt for receipt in receipts if receipt.command != "evaluate" or not receipt.ok]
     training = None if adapter is None else _training(project.folder / adapter.path, adapter)
-    evaluation = None if evaluated is None else _evaluation(project.folder, evaluated, store)
+    evaluation = None if evaluated is None else evaluation_in(project.folder, evaluated, store)
     latest = receipts[-1] if receipts else None
     return Evidence(
         project=project.spec.task.name,
@@ -86,14 +85,6 @@ def _stage(command: str, receipts: Sequence[Receipt], rows: Rows) -> StageEviden
 
 def _facts(finished: Mapping[str, Receipt], command: str) -> dict[str, Any]:
     return finished[command].facts if command in finished else {}
-
-
-def _evaluation(folder: Path, evaluated: Artifact, store: Store) -> Evaluation | None:
-    """What was measured; None if its file is gone. Raises InputError if it is not the file that was written."""
-    file = folder / evaluated.path
-    if file.is_file():
-        refuse_retouched(store, evaluated.id, sha256(file), evaluated.path)
-    return read_record(file, Evaluation)
 
 
 def _training(folder: Path, adapter: Artifact) -> TrainResult:

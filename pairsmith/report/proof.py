@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pairsmith.style.numbers import MISSING, bounds, count, counted, percent, points, rounded
+from pairsmith.style.reasons import detail_of
 from train.checks import INDEPENDENT
 from train.metrics import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, ModeResult, Output, SystemResult
 from train.results_table import MEASURES, brief, reference_cells
@@ -278,7 +279,7 @@ def failed_checks(output: Output) -> list[tuple[str, str]]:
     word = "cut" if output.cut else output.reasons.get(NO_ANSWER)
     no_answer = [("answer", _NO_ANSWER.get(word, word))] if word else []
     return no_answer + [
-        (check_name(name)[0], output.reasons.get(name, MISSING))
+        (check_name(name)[0], detail_of(output.reasons.get(name, MISSING)))
         for name, passed in output.checks.items()
         if passed is not True
     ]

@@ -125,12 +125,9 @@ class Caller:
             raise Refusal(401, "you are not signed in.", code="not_signed_in", fix="Sign in, or send an API key.")
         if project != ALL and not self.may(Right.see_project, project):
             raise no_project(project)
-        raise Refusal(
-            403,
-            f"your role here, {self.role(project) or 'none'}, does not have the right '{right}'.",
-            code="not_allowed",
-            fix="Ask an owner for another role.",
-        )
+        role = self.role(project)
+        who = f"your role here, {role}, does not have" if role else "you have no role here with"
+        raise Refusal(403, f"{who} the right '{right}'.", code="not_allowed", fix="Ask an owner for another role.")
 
 
 def no_project(slug: str) -> Refusal:

@@ -174,6 +174,17 @@ class Accounts:
             connection.execute(sa.delete(sessions).where(sessions.c.user == user))
             connection.execute(sa.update(keys).where(keys.c.user == user).values(revoked=stamp()))
 
+    def titles(self) -> dict[str, str]:
+        """The titles of the projects that have one."""
+        with self.engine.connect() as connection:
+            return {row.project: row.title for row in connection.execute(sa.select(titles))}
+
+    def set_title(self, project: str, title: str) -> None:
+        """Give a project another title; its name stays."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(titles).where(titles.c.project == project))
+            connection.execute(sa.insert(titles).values(project=project, title=title))
+
     def forget(self, project: str) -> None:
         """A project is gone: nobody is a member, invitations and keys to it are void, so a later one of its name begins
         with nobody."""

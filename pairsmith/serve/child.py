@@ -7,7 +7,7 @@ It outlives the server that started it. What it leaves in the job's folder is al
 | `lock` | held by the kernel as long as the process lives; it names its pid and part |
 | `part-NTH.json` | what to run, written by the server |
 | `starts.jsonl` | a line for each process that began, so that one which dies again and again is seen |
-| `events.jsonl` | what is moving |
+| `events.jsonl` | what is moving; its time is the last sign of life |
 | `log/` | what it says, in pieces named by their first byte |
 | `pins.json` | what shaped the stages when the job began, and what had been spent |
 | `exit-NTH.json` | how it ended: written once, whole, last |
@@ -37,10 +37,11 @@ from pairsmith.commands import start
 from pairsmith.failures import as_json, exit_code_of
 from pairsmith.serve.events import recorded
 from pairsmith.serve.network import guard
+from pairsmith.serve.pulse import beating
 from pairsmith.serve.workspace import locked
 from pairsmith.stopping import INTERRUPTED
 from pairsmith.watching import Watcher
-from schemas.errors import Interrupted, PairsmithError, SpecError
+from schemas.errors import Interrupted, PairsmithError, SpecError, StoreError
 from schemas.failpoints import failpoint
 from schemas.files import replaced
 
@@ -107,11 +108,19 @@ def _run(folder: Path, nth: int, part: dict[str, Any]) -> int:
         code = exit_code_of(error, None)
         ended_with = {"error": as_json(error)}
     else:
-        with recorded(folder / "events.jsonl") as progress:
+        with recorded(folder / "events.jsonl") as progress, beating(folder / "events.jsonl"):
             code = start(argv, Watcher(progress, ended_with.update))
     failpoint("before_exit")
     signal.signal(signal.SIGTERM, _ignored)
     problem = ended_with.pop("error", None)
+    if problem and not Path(part["folder"]).exists():  # whatever it stumbled over
+        problem = as_json(
+            StoreError(
+                "the folder of the project was deleted or moved while this ran.",
+                why="What was asked since then went with its store.",
+                fix="Bring the folder back, and go on.",
+            )
+        )
     _write_exit(folder, nth, {"code": code, "problem": problem, "answer": ended_with or None, "began": began})
     return code
 

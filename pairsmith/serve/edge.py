@@ -10,7 +10,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, DBAPIError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders, State
 from starlette.exceptions import HTTPException
@@ -85,11 +85,13 @@ class Edge:
         except DataError:
             error = Refusal(422, "a text has a character that the database does not keep.", code="not_valid")
             await self._answer(error, scope)(scope, receive, send_safely)
-        except Exception:
-            log.exception("request %s: %s %s", request_id, scope["method"], scope["path"])
+        except Exception as raised:
+            no_room = problems.no_room(raised, self.state.workspace.root)
+            if no_room is None:
+                log.exception("request %s: %s %s", request_id, scope["method"], scope["path"])
             if status:
                 raise
-            await self._answer(problems.defect(request_id), scope)(scope, receive, send_safely)
+            await self._answer(no_room or problems.defect(request_id), scope)(scope, receive, send_safely)
         finally:
             self._tell(scope, status, time.monotonic() - began_s)
             if status and self._is_audited(scope, status):
@@ -153,19 +155,23 @@ class Edge:
         return scope["method"] not in _READS or "download" in getattr(scope.get("route"), "name", "")
 
     def _audit(self, scope: Scope, status: int) -> None:
+        """Write it down; in the log where the database cannot take it."""
         state, route = scope["state"], scope.get("route")
         changed: dict[str, Any] = state.get("changed", {})
-        self.state.audit.write(
-            state["caller"],
-            address=address_of(scope),
-            action=getattr(route, "name", "none"),
-            project=changed.get("project") or scope.get("path_params", {}).get("project"),
-            target=f"{scope['method']} {changed.get('target') or scope['path']}",
-            status=status,
-            request_id=state["request_id"],
-            before=changed.get("before"),
-            after=changed.get("after"),
-        )
+        line: dict[str, Any] = {
+            "address": address_of(scope),
+            "action": getattr(route, "name", "none"),
+            "project": changed.get("project") or scope.get("path_params", {}).get("project"),
+            "target": f"{scope['method']} {changed.get('target') or scope['path']}",
+            "status": status,
+            "request_id": state["request_id"],
+            "before": changed.get("before"),
+            "after": changed.get("after"),
+        }
+        try:
+            self.state.audit.write(state["caller"], **line)
+        except DBAPIError as error:
+            log.error("the audit cannot be written (%s), so this stands here alone: %s", error.orig, line)
 
 
 def caller_of(headers: Headers, state: State) -> Caller:

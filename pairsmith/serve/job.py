@@ -80,7 +80,7 @@ class Job(BaseModel):
     `position` is its place in the queue that it waits in, from 1. `problem` has `kind`, `what`, `where`, `why`, `fix`
     and `exit_code`, as the command's `--json` has. `progress` is what the command reported last (`stage` and its
     numbers); `answer` what it ended with; `note` a sentence on what it waits for, or what is kept of it where it was
-    stopped. `last_sign_of_life` is when it last reported or wrote anything.
+    stopped. `last_sign_of_life` is when it last reported, wrote or computed anything.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

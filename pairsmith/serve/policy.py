@@ -162,13 +162,15 @@ class Policy:
     """The variables that specs may name, as of the last look."""
 
     def allowed(self) -> list[dict[str, Any]]:
-        """Hosts with the names of the keys that may go there (`""`: none), those that always may first."""
+        """Hosts with the names of the keys that may go there (`""`: none), those that always may first, each once."""
         known = [(host, api.key_env) for api in APIS if (host := host_of(api.url))]
         rows = [{"host": str(host), "key_env": key, "by": None, "at": None} for host, key in known]
         rows += [{"host": str(host), "key_env": "", "by": None, "at": None} for host in sorted(self._trusted)]
         query = sa.select(allowances).order_by(allowances.c.host, allowances.c.key_env)
+        always = {(row["host"], row["key_env"]) for row in rows}
         with self.engine.connect() as connection:
-            rows += [dict(row) for row in connection.execute(query).mappings()]
+            chosen = [dict(row) for row in connection.execute(query).mappings()]
+        rows += [row for row in chosen if (row["host"], row["key_env"]) not in always]
         self.key_names = frozenset(str(row["key_env"]) for row in rows)
         return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from pairsmith.serve.job import NoSuchJob, ProjectBusy
 from pairsmith.serve.workspace import NoSuchProject
 from schemas import errors
 from schemas.errors import PairsmithError
+from schemas.store.failures import explained
+from schemas.store.opening import sqlite_url
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -193,6 +196,21 @@ def defect(request_id: str) -> Refusal:
         why="The log of the server has the traceback under the number of this request.",
         fix=f"Please report it with the request id {request_id}.",
         code="defect",
+    )
+
+
+def no_room(error: Exception, root: Path) -> Refusal | None:
+    """What could not be written, whoever wrote it, because the disk of the workspace or its owner's share of it is
+    full; None for any other error."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT) if isinstance(error, OSError) else False
+    if not full and not isinstance(explained(error, sqlite_url(root / ".serve" / "service.db")), errors.StoreFull):
+        return None
+    return Refusal(
+        507,
+        "no space is left to write.",
+        code="store_full",
+        why="What was there before is as it was.",
+        fix="Free some space where the workspace lies, then send it again.",
     )
 
 

@@ -179,7 +179,6 @@ def _died(code: int | None, deaths: int) -> End:
     if code is not None:
         how = f"was killed by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with code {code}"
     exit_code = 128 - code if code is not None and code < 0 else 1
-    exit_code = 128 - code if code is not None and code < 0 else 1
     problem: dict[str, Any] = {
         "kind": "Killed",
         "what": f"its process {how}, {deaths} times.",

@@ -15,7 +15,7 @@ from schemas.errors import InputError, NoWork
 from schemas.files import sha256
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
-from schemas.records import Counts, Usage
+from schemas.records import Artifact, Counts, Usage
 from schemas.store import Store
 from schemas.store.latest import latest
 
@@ -107,6 +107,17 @@ def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -
             why="A number in it may be none that was measured.",
             fix="Delete the file and run `pairsmith evaluate` again: answers that were bought are found.",
         )
+
+
+def evaluation_in(folder: Path, evaluated: Artifact, store: Store) -> Evaluation | None:
+    """What was measured; None if its file is gone. Raises InputError if it is not the file that was written."""
+    from train.metrics import Evaluation
+    from train.results import read_record
+
+    file = folder / evaluated.path
+    if file.is_file():
+        refuse_retouched(store, evaluated.id, sha256(file), evaluated.path)
+    return read_record(file, Evaluation)
 
 
 def latest_adapter(project: Project, store: Store) -> TrainResult:

@@ -13,6 +13,7 @@ from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.certified import in_lines, last_look
 from pairsmith.outcome import ExportOutcome
 from pairsmith.receipt import recording
+from pairsmith.stages.evaluate import evaluation_in
 from pairsmith.stopping import Stopping
 from schemas.errors import NoWork, UsageError
 from schemas.files import replaced_folder
@@ -48,7 +49,8 @@ def export(
     holds for the rows as they are.
 
     An earlier export there is replaced at once. Raises NoWork without a dataset, UsageError if `out` holds something
-    else, and NotLicensed for rows that `[export]` does not let out.
+    else, InputError for an evaluation that was changed by hand, and NotLicensed for rows that `[export]` does not let
+    out.
     """
     out = out or project.folder / EXPORT
     with recording(project, store, "export", ExportOutcome()) as record:
@@ -61,6 +63,8 @@ def export(
                 where=str(out),
                 fix="Name another folder with --out, or move it away.",
             )
+        if "evaluation" in artifacts:
+            evaluation_in(project.folder, artifacts["evaluation"], store)
         declared = licences.ledger(project, store, (id_ for id_, _ in artifacts["dataset"].members))
         licences.check(declared, project.spec.export)
         ids = {name: artifact.id for name, artifact in artifacts.items()}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from curate.forecast import Range, summed_up
-from pairsmith import teachers
+from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome, PreviewOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.forecast import taken
@@ -52,7 +53,7 @@ def preview(
             shown = run(_ask(project, store, asked, clear_seeds, pools, seeds, stop or Stopping(), progress))
         except StoppedError:
             raise Interrupted("the preview is not done.", fix="Run it again: it asks nothing twice.") from None
-        record.outcome = shown
+        record.outcome = replace(shown, shaped_by=plan.pinned(project, store)["generate"])
         if not record.outcome.rows:
             raise NoWork("nothing is generated from these seeds, so there is nothing to show.")
     return record.outcome

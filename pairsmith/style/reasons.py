@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from schemas.records import Reason
+
 SENTENCES = {
     "short": "It is shorter than the spec asks.",
     "long": "It is longer than the spec allows.",
@@ -52,6 +54,14 @@ SENTENCES = {
     "unjudged": "No step has judged it.",
     "uncurated": "It is not curated yet.",
 }
+
+
+def detail_of(reason: str) -> str:
+    """What the reason of a check says, without a code that says nothing more beside the check's name."""
+    read = Reason.read(reason)
+    name, _, pattern = read.code.partition(":")
+    known = pattern if name in ("missing", "present") else name in SENTENCES and name != "crashed"
+    return read.detail if known and read.detail else reason
 
 
 def sentence_of(code: str) -> str:

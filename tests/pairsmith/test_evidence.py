@@ -15,6 +15,7 @@ from pairsmith.receipt import recording
 from pairsmith.report import render_evidence, write_report
 from pairsmith.report.gather import gather
 from pairsmith.stages.evaluate import CODES, exit_code, refuse_retouched
+from pairsmith.stages.export import export
 from schemas.errors import InputError
 from schemas.files import sha256
 from schemas.project import Project
@@ -119,7 +120,8 @@ def test_a_verdict_does_not_rest_on_a_retouched_evaluation(tmp_path: Path) -> No
 
 
 def test_no_report_is_drawn_of_a_retouched_evaluation(tmp_path: Path) -> None:
-    """Nor evidence written, which would vouch for the number; with the file as it was written it is drawn again."""
+    """Nor evidence written, which would vouch for the number, nor is it exported; with the file as it was written it is
+    drawn again."""
     project, store = made.whole(tmp_path)
     page, file = tmp_path / "report.html", tmp_path / "evaluations" / "one.json"
     written, evaluation = file.read_bytes(), latest(store, "evaluation")
@@ -132,6 +134,9 @@ def test_no_report_is_drawn_of_a_retouched_evaluation(tmp_path: Path) -> None:
         assert file.read_bytes() != written
         with pytest.raises(InputError, match=r"one\.json: this evaluation was changed"):
             write_report(project, store, page)
+        with pytest.raises(InputError, match=r"one\.json: this evaluation was changed"):
+            export(project, store, out=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
         assert not page.exists()
         assert not page.with_name("evidence.json").exists()
         file.write_bytes(written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import fcntl
 import io
@@ -319,8 +320,11 @@ def _downloads_what_is_filtered(owner: httpx.Client, rows: str) -> None:
         assert [json.loads(line) for line in lines] == wanted
         table = owner.get(f"{rows}/download", params={**given, "format": "parquet"})
         assert pq.read_table(io.BytesIO(table.content)).to_pylist() == wanted
-        sheet = owner.get(f"{rows}/download", params={**given, "format": "csv"}).text
-        assert [line["id"] for line in csv.DictReader(io.StringIO(sheet))] == [row["id"] for row in wanted]
+        sheet = owner.get(f"{rows}/download", params={**given, "format": "csv"}).content
+        assert sheet.startswith(codecs.BOM_UTF8), "a spreadsheet takes it for another encoding without"
+        assert [line["id"] for line in csv.DictReader(io.StringIO(sheet.decode("utf-8-sig")))] == [
+            row["id"] for row in wanted
+        ]
 
 
 def _repairs(metrics: str) -> list[str]:

@@ -87,13 +87,17 @@ def test_a_server_has_to_be_asked_for_one_of_its_models(service: Service) -> Non
 
 def test_a_price_is_that_of_the_teacher_it_was_said_of(service: Service) -> None:
     """Another teacher that is chosen while the fields hold the prices of the one before has none of them, so a cap
-    counts no wrong dollars; a server on this machine costs nothing, as its line says, unless somebody says so."""
+    counts no wrong dollars, and that is said; a server on this machine costs nothing, as its line says, unless somebody
+    says so."""
     browser = service.browser("owner")
     service.app.state.policy.allow("http://localhost:11434/v1", "", None)
+
+    left_out: list[bool] = []
 
     def prices(**typed: str) -> tuple[float | None, float | None]:
         kept = browser.post(f"{SETUP}/teacher", data={"price_in": "", "price_out": "", **typed})
         assert kept.status_code == 303, kept.text
+        left_out.append("without the prices" in browser.get(kept.headers["location"]).text)
         teacher = service.workspace.project(MINE).spec.teacher
         return teacher.usd_per_million_prompt_tokens, teacher.usd_per_million_completion_tokens
 
@@ -102,6 +106,8 @@ def test_a_price_is_that_of_the_teacher_it_was_said_of(service: Service) -> None
     assert prices(**paid, **PRICED) == (0.4, 1.6)
     assert prices(**paid, **PRICED) == (0.4, 1.6)
     assert prices(**{**paid, "model": "another"}, **PRICED) == (None, None)
+    assert left_out == [False, False, True], "what is left out is said, so that who meant it writes it again"
+    assert prices(**{**paid, "model": "another"}, **PRICED) == (0.4, 1.6)
     assert prices(**local) == (0, 0)
     assert prices(**paid, price_in="0", price_out="0") == (None, None)
     assert prices(**local, **PRICED) == (0.4, 1.6)

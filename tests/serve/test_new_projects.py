@@ -70,7 +70,7 @@ def test_a_file_that_was_chosen_is_not_lost_with_an_error(service: Service) -> N
     place, and one that is gone has to be chosen again."""
     service.person("maker", Role.editor, ALL)
     browser, table = service.browser("maker"), "question,answer\n" + "where do I find this,go along this road\n" * 3
-    refused = browser.post("/new", data={"name": "…"}, files={"file": ("tickets.csv", table.encode())})
+    refused = browser.post("/new", data={"name": " "}, files={"file": ("tickets.csv", table.encode())})
     assert refused.status_code == 400
     assert 'value="tickets.csv" checked' in refused.text
     mine, theirs = ({"name": "kept", "chosen_before": "tickets.csv"}, service.browser("owner"))
@@ -81,7 +81,7 @@ def test_a_file_that_was_chosen_is_not_lost_with_an_error(service: Service) -> N
     again = browser.post("/new", data={**mine, "name": "again"})
     assert "is not kept any more" in again.text
     other = {"file": ("other.csv", table.replace("road", "lane").encode())}
-    browser.post("/new", data={"name": "??"}, files={"file": ("tickets.csv", table.encode())})
+    browser.post("/new", data={"name": " "}, files={"file": ("tickets.csv", table.encode())})
     sent = browser.post("/new", data={**mine, "name": "fresh"}, files=other)
     assert sent.status_code == 303, sent.text
     assert service.workspace.project("fresh").spec.seeds[0].path == "seeds/other.csv"
@@ -101,6 +101,25 @@ def test_a_name_becomes_an_address(service: Service, name: str, slug: str) -> No
     """Whatever of a name can stand in an address is the project's: letters without their marks, hyphens between."""
     made = service.browser("owner").post("/new", data={"name": name, "pasted": "a kite"})
     assert (made.status_code, made.headers["location"]) == (303, f"/p/{slug}/setup")
+
+
+def test_a_name_in_letters_that_no_address_has_is_the_title(service: Service) -> None:
+    """A project called by letters of any script gets an address of its own, and is shown as it is called: in the list,
+    over its pages, over the API. A project of another's name begins without its title."""
+    browser = service.browser("owner")
+    for n, name in enumerate(("提示词", "مشروع", "🎈", "Über uns"), 1):
+        made = browser.post("/new", data={"name": name, "pasted": "a kite"})
+        slug = f"project-{n}" if n < 4 else "uber-uns"
+        assert (made.status_code, made.headers["location"]) == (303, f"/p/{slug}/setup")
+        assert f'href="/p/{slug}">{name}</a>' in browser.get("/").text
+        page = browser.get(f"/p/{slug}/setup").text
+        assert f'href="/p/{slug}">{name}</a>' in page
+        assert f"Setup · {name} · pairsmith</title>" in page
+        assert browser.get(f"/api/v1/projects/{slug}").json()["title"] == name
+    for wrong in ("", "  ", "a\u202eb"):
+        refused = browser.post("/new", data={"name": wrong, "pasted": "a kite"})
+        assert refused.status_code == 400
+        assert "Write one, such as my-prompts." in refused.text
 
 
 @pytest.mark.parametrize("name", ["a" * 300 + ".txt", "входы.txt", "a" * 300])
@@ -192,6 +211,29 @@ def test_a_file_of_records_needs_no_schema(service: Service, kind: str) -> None:
     if kind != "free":
         schema = json.loads((project.folder / "schema.json").read_text())
         assert schema["properties"] == {"produkt": {"type": "string"}, "nummer": {"type": "integer"}}
+
+
+def test_a_record_in_place_of_a_schema_is_an_example_of_it(service: Service) -> None:
+    """What is no schema says nothing of an answer: of a record the schema is made that it keeps."""
+    record, form = (
+        {"category": "repair", "urgent": True},
+        {"name": "by-example", "kind": "extract", "pasted": "it broke"},
+    )
+    browser = service.browser("owner")
+    assert browser.post("/new", data={**form, "schema": json.dumps(record)}).status_code == 303
+    schema = json.loads((service.workspace.folder("by-example") / own_file.SCHEMA).read_text())
+    assert schema["properties"] == {"category": {"type": "string"}, "urgent": {"type": "boolean"}}
+    written = json.dumps({"type": "object", "title": "A ticket"})
+    assert browser.post("/new", data={**form, "name": "by-schema", "schema": written}).status_code == 303
+    assert (service.workspace.folder("by-schema") / own_file.SCHEMA).read_text() == written
+
+
+def test_a_command_in_a_sentence_is_code_and_a_text_is_none(service: Service) -> None:
+    """What a terminal shows between backticks is code on a page; whatever else stands there is escaped as ever."""
+    files = {"file": ("<b>`x`.csv", "question;answer\nwo ist der Hörer;dort auf dem Tisch\n".encode("latin-1"))}
+    page = service.browser("owner").post("/new", data={"name": "sheet"}, files=files).text
+    assert "<code>iconv -f ENCODING -t UTF-8 OLD &gt; NEW</code>" in page
+    assert "<b>" not in page
 
 
 def test_a_sentence_on_a_file_has_the_file_in_it(service: Service) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.pairsmith.conftest import ROOT
 from tests.serve.served import Served
 
 openai = pytest.importorskip("openai")
@@ -81,3 +83,17 @@ def test_a_file_becomes_a_model_that_is_talked_to(trained: tuple[Served, Any, An
     assert chunks[-1].usage == whole.usage
     base = client.chat.completions.create(model=names[0], **question, temperature=0)
     assert base.choices[0].message.content not in ("", whole.choices[0].message.content)
+
+
+def test_the_manual_talks_to_it(trained: tuple[Served, Any, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """The block of docs/service.md that waits for a job and asks its model and its base, as it stands."""
+    _, client, done = trained
+    text = (ROOT / "docs" / "service.md").read_text()
+    block = next(
+        block for block in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S) if "fine_tuned_model" in block
+    )
+    exec(compile(block, "service.md", "exec"), {"client": client, "job": done})
+    tuned, base = capsys.readouterr().out.strip().split("base:")
+    assert tuned.startswith(done.fine_tuned_model)
+    assert len(tuned) > len(done.fine_tuned_model) + 3
+    assert base.partition(" ")[2]

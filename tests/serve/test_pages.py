@@ -121,6 +121,13 @@ def test_so_is_a_page_of_the_service(client: TestClient, path: str) -> None:
         assert "whole" in text
 
 
+def test_the_one_evaluation_was_none_before(client: TestClient) -> None:
+    """What is shown is not listed once more as what was shown before."""
+    page = client.get("/p/whole/evaluation").text
+    assert "Outputs" in page
+    assert "Evaluations before" not in page
+
+
 @pytest.mark.parametrize("place", OF_A_PROJECT)
 def test_every_page_of_a_project_has_the_sum(client: TestClient, place: str) -> None:
     """Rows in = accepted + rejected + waiting + failed stands on every page of a project that has rows, and holds."""
@@ -160,6 +167,21 @@ def test_what_is_not_there_is_a_page(client: TestClient) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("address", "page"),
+    [
+        ("/p/whole/setup/cap", "/p/whole/setup"), ("/p/whole/run/1/stop", "/p/whole/run"),
+        ("/settings/hosts/forbid", "/settings"), ("/p/whole/review/certified", "/p/whole/review"),
+    ],
+)  # fmt: skip
+def test_the_address_of_a_form_leads_to_its_page(client: TestClient, address: str, page: str) -> None:
+    """It stands in the address bar behind a form that was refused: who comes back to it sees the form."""
+    led = client.get(address, headers={"Accept": "text/html"})
+    assert (led.status_code, led.headers.get("location")) == (303, page)
+    assert client.get(address, headers={"Accept": "application/json"}).status_code == 405
+    assert client.get("/api/v1/sign-in", headers={"Accept": "text/html"}).status_code == 405
+
+
 @pytest.mark.parametrize("q", [NASTY, "lighthouse", "'", "%"])
 def test_filters_are_kept_in_the_address(client: TestClient, q: str) -> None:
     """A page of rows under filters is its address; what was typed comes back as text."""
@@ -190,17 +212,17 @@ def test_texts_of_others_do_nothing(client: TestClient, workspace: Workspace) ->
 
 
 def test_a_new_project_is_made_of_what_was_pasted(client: TestClient, workspace: Workspace) -> None:
-    """Pasted inputs and a style make a project with a setup page; a bad name loses nothing that was written, and a
+    """Pasted inputs and a style make a project with a setup page; a missing name loses nothing that was written, and a
     second one of the name is refused."""
     form = {
         "name": "My Prompts",
         "style": "Write “richly”.\r\nEnd with END.",
         "pasted": "a kite\r\n\r\na crane\na kite\n" + NASTY,
     }
-    refused = client.post("/new", data={**form, "name": "../.."})
+    refused = client.post("/new", data={**form, "name": " "})
     assert refused.status_code == 400
     assert "a crane" in refused.text
-    assert "cannot be the name" in refused.text
+    assert "name of the project is missing" in refused.text
     made = client.post("/new", data=form)
     assert (made.status_code, made.headers["location"]) == (303, "/p/my-prompts/setup")
     page, text = seen(client, "/p/my-prompts/setup")
@@ -371,9 +393,10 @@ def test_differences_are_by_words() -> None:
 
 
 def test_reasons_are_sentences() -> None:
-    """Every code that curation counts is told as a sentence; one of a user's own gate is shown as it is."""
+    """Every code that curation counts is a sentence; one of a user's own gate is shown as it is. Beside the name
+    of a check stands no code that says the same."""
     from pairsmith.serve.pages.words import reason
-    from pairsmith.style.reasons import SENTENCES, sentence_of
+    from pairsmith.style.reasons import SENTENCES, detail_of, sentence_of
 
     assert all(sentence.endswith(".") for sentence in SENTENCES.values())
     assert sentence_of("missing:ar_flag") == "It lacks what the pattern ar_flag looks for."
@@ -381,6 +404,11 @@ def test_reasons_are_sentences() -> None:
     assert Reason("short").code in SENTENCES
     assert reason("outranked", "rank 2 of 3") == "Another candidate of this input is better: rank 2 of 3"
     assert reason("short", "it has 2 words") == "It has 2 words"
+    assert [detail_of(f"{code}: here") for code in ("loop", "missing:end", "crashed", "my_own", "missing")] == [
+        *("here", "here"), "crashed: here", "my_own: here", "missing: here"
+    ]  # fmt: skip
+    assert detail_of("missing:end nothing matches the pattern") == "nothing matches the pattern"
+    assert detail_of("loop") == "loop"
 
 
 def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path) -> None:

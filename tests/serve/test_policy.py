@@ -336,3 +336,16 @@ def test_an_address_is_looked_at_again_as_it_is_connected_to(url: str, allowed: 
         server.shutdown()
         server.server_close()
     assert done.stdout.startswith("REACHED" if reached else "REFUSED"), done.stdout + done.stderr
+
+
+def test_a_host_that_always_may_is_listed_once(engine: sa.Engine) -> None:
+    """Allowing what is allowed already adds no second line, which could be taken back without any effect."""
+    policy = Policy(engine, lookup=lookup, trusts_this_machine=True)
+    before = policy.allowed()
+    local = next(str(row["host"]) for row in before if row["host"].startswith("localhost"))
+    policy.allow(f"http://{local}", "", "ann")
+    policy.allow("https://api.openai.com", "OPENAI_API_KEY", "ann")
+    assert policy.allowed() == before
+    policy.allow(f"http://{local}", "LOCAL_KEY", "ann")
+    policy.allow(f"http://{local}", "LOCAL_KEY", "bob")
+    assert [row["key_env"] for row in policy.allowed() if row["host"] == local] == ["", "LOCAL_KEY"]

@@ -6,15 +6,19 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pairsmith.plan import PlannedStage
+from pairsmith.plan import PlannedStage, plan
 from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import Snapshot, moving
+from pairsmith.serve.pages.figures import Snapshot, moving, stage_lines
 from pairsmith.serve.pages.run import _ended, _figures, _reasons, _rows_move
+from pairsmith.stages import table
 from schemas.money import Cost
 from schemas.project import Project
 from schemas.records import Counts, Receipt, now
 from schemas.spec import Spec
+from schemas.spec_file import load
+from schemas.store import Store
+from tests.pairsmith.conftest import SPEC as TINY
 
 SPEC = Spec.model_validate(
     {"task": {"name": "a", "style": "Write it well."}, "seeds": [{"path": "s.jsonl"}], "evaluate": {"checks": []}}
@@ -32,6 +36,7 @@ def test_what_was_spent_is_told_by_its_value() -> None:
     assert [told(SPEC), told(SPEC, free), told(SPEC, free, paid)] == ["nothing", "free", "$0.2500"]
     assert [told(capped), told(capped, free)] == ["nothing of $5.00"] * 2
     assert [told(capped, paid), told(capped, unknown)] == ["$0.2500 of $5.00", "cost unknown of $5.00"]
+    assert told(capped, paid, unknown) == "at least $0.2500 of $5.00, 3 requests of unknown cost"
 
 
 def page(next_stage: str, why: str, gate: str) -> str:
@@ -61,11 +66,8 @@ def moves(stage: str, numbers: dict[str, object], *, no_review: bool = False) ->
         id="1", project="a", command="run", options=JobOptions(no_review=no_review), by="ann", state="running",
         created=now(), progress={"stage": stage, "numbers": numbers},
     )  # fmt: skip
-    stages = (
-        PlannedStage("generate", True, ""),
-        PlannedStage("review", False, "not run yet"),
-        PlannedStage("train", False, "after review"),
-    )
+    review = () if no_review else (PlannedStage("review", False, "not run yet"),)
+    stages = (PlannedStage("generate", True, ""), *review, PlannedStage("train", False, "not run yet"))
     return words.run(Snapshot("a", Project(Path(), SPEC), None, stages, (), ()), job, moving(job), None, None)
 
 
@@ -73,15 +75,17 @@ def test_a_pace_is_that_of_what_moves() -> None:
     """A step that is done has none: 60 rows in a hundredth of a second say nothing of the next one, which loads. A
     figure and what stands under it do not contradict each other."""
 
-    def told(done: int, per_s: float, seconds: float = 9.0) -> tuple[str, str]:
+    def told(done: int, per_s: float, seconds: float = 9.0, stage: str = "curate") -> tuple[str, str]:
         pace = {"done_per_s": per_s, "seconds": seconds}
-        progress = {"stage": "curate", "numbers": {"done": done, "total": 60}, "pace": pace}
+        progress = {"stage": stage, "numbers": {"done": done, "total": 60}, "pace": pace}
         job = Job(id="1", project="a", command="curate", options=JobOptions(), by="ann", state="running",
                   created=now(), progress=progress)  # fmt: skip
-        figures = _figures(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), moving(job), None, None, None)
+        figures = _figures(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), moving(job), None, None, None,
+                           rows_move=True)  # fmt: skip
         return next((value, under) for name, value, under in figures if name == "pace")
 
     assert told(30, 2.0) == ("120 rows/min", "in the present step")
+    assert [told(30, 2.0, stage=stage)[0] for stage in ("train", "evaluate")] == ["120 steps/min", "120 answers/min"]
     assert told(60, 6000.0) == told(0, 0.0) == ("—", "none yet")
     assert told(5, 41_000.0, seconds=0.0001) == ("—", "none yet"), "what was done at once has no pace"
 
@@ -102,6 +106,8 @@ def test_before_anything_is_judged_nothing_is_rejected() -> None:
     assert judged == [("accepted", "0", "of 60 rows"), ("rejected", "60", "each with a reason")]
     job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now())
     assert words.sign_of_life(job) == "it has only just begun"
+    silent = words.sign_of_life(job.model_copy(update={"last_sign_of_life": now() - timedelta(minutes=3)}))
+    assert silent == "no sign of life for 3 min: its process neither reports nor computes, but lives"
     assert words.sign_of_life(job.model_copy(update={"state": "queued"})).startswith("asked for ")
 
 
@@ -117,19 +123,42 @@ def test_what_takes_long_is_named() -> None:
     assert moves("generate", {"done": 6, "total": 60}).startswith("Generating: 6 of 60 rows asked")
 
 
-def test_what_a_run_without_people_has_made_is_done() -> None:
-    """The plan holds training open where nobody was asked; of a run that asks nobody the page says that what comes next
-    has begun, and not that its last step goes on."""
-    progress = {"stage": "train", "numbers": {"done": 15, "total": 15}}
-    job = Job(id="1", project="a", command="run", options=JobOptions(no_review=True), by="ann", state="running",
-              created=now(), started=now(), progress=progress)  # fmt: skip
-    trained = Receipt(command="train", ok=True, counts=Counts(), seconds=1, started=now(), spec_hash="")
-    stages = (PlannedStage("review", False, "not run yet"), PlannedStage("train", False, "after review"),
-              PlannedStage("evaluate", False, "after review"))  # fmt: skip
-    of = Snapshot("a", Project(Path(), SPEC), None, stages, (), ())
-    assert words.run(of, job, moving(job), None, None) == "Training, step 15 of 15."
-    done = dataclasses.replace(of, receipts=(trained,))
-    assert words.run(done, job, moving(job), None, None) == "Evaluating has begun."
+def test_a_run_that_asks_nobody_is_shown_as_it_is_planned(tmp_path: Path) -> None:
+    """A job that leaves people out has no stage of theirs, and nothing comes "after review"; what it has made is done.
+    A job that is done, and one that asks people, change nothing of the project's own plan."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "pairsmith.toml").write_text(
+        TINY.format(url="http://127.0.0.1:9").replace('seeds.jsonl"', 'seeds.jsonl"\nkind = "pair"')
+    )
+    (folder / "seeds.jsonl").write_text('{"input": "a red kite", "output": "a red kite over a grey sea END"}\n')
+    project = load(folder)
+    with Store.open(Store.url_for(project)) as store:
+        table.stage("generate").run(project, store)
+        table.stage("curate").run(project, store)
+        of = Snapshot("a", project, store, tuple(plan(project, store)), tuple(store.receipts()), ())
+        progress = {"stage": "curate", "numbers": {"done": 1, "total": 1}}
+        job = Job(id="1", project="a", command="run", options=JobOptions(no_review=True), by="ann", state="running",
+                  created=now(), started=now(), progress=progress)  # fmt: skip
+        under = of.under(job)
+        assert [(line.stage, line.says) for line in stage_lines(under, job)][2:] == [
+            ("train", "not run yet"),
+            ("evaluate", "after train"),
+        ]
+        assert words.run(under, job, moving(job), None, None) == "Training has begun."
+        assert [of.before("train"), under.before("train")] == ["; review comes first", ""]
+        assert under.before("evaluate") == "; train comes first"
+        assert of.under(job.model_copy(update={"state": "stopped"})) is under, "going on leaves people out as well"
+        assert of.under(job.model_copy(update={"state": "done"})) is of
+        assert of.under(job.model_copy(update={"options": JobOptions()})) is of
+        figures = _figures(under, moving(job), None, None, None, rows_move=False)
+        assert figures[0] == ("accepted", "1", "of 1 row"), "what is accepted does not vanish while a model is trained"
+
+
+def test_what_to_do_in_a_terminal_is_not_said_on_a_page() -> None:
+    """Where nobody was asked the stage of people says so, and no command."""
+    stage = PlannedStage("review", True, "nobody was asked (run --no-review); `pairsmith review push` asks people")
+    assert words.stage(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), stage, None) == "nobody was asked"
 
 
 def test_a_base_that_is_another_system_too_is_a_base() -> None:
@@ -156,18 +185,6 @@ def test_while_a_model_trains_the_reasons_of_its_rows_stand() -> None:
         )  # fmt: skip
         assert _rows_move(of, job, moving(job)) == moves
         assert [found["code"] for found in _reasons(of, None, rows_move=moves)] == ([] if moves else ["echo"])
-
-
-def test_a_page_says_what_comes_before_its_stage() -> None:
-    """The first stage that is not done; people are none where the job that runs goes on without them."""
-    stages = tuple(PlannedStage(name, name == "generate", "") for name in ("generate", "review", "train", "evaluate"))
-    of = Snapshot("a", Project(Path(), SPEC), None, stages, (), ())
-    job = Job(
-        id="1", project="a", command="run", options=JobOptions(no_review=True), by="ann", state="running", created=now()
-    )
-    assert of.before("train", None) == "; review comes first"
-    assert of.before("train", job) == ""
-    assert of.before("evaluate", job) == "; train comes first"
 
 
 def test_what_failed_is_a_heading_without_its_details() -> None:

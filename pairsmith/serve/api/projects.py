@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 from anyio import from_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, Field
@@ -16,7 +15,7 @@ from pairsmith.commands.status import status_of
 from pairsmith.serve.access import Caller, Right, SignedIn, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, page_of
 from pairsmith.serve.api.people import Body, printable
-from pairsmith.serve.database import stamp, titles
+from pairsmith.serve.database import stamp
 from pairsmith.serve.problems import Refusal
 from pairsmith.teacher_search import EMBEDDED, FoundTeacher
 from schemas.kinds import KindName
@@ -70,7 +69,7 @@ def projects(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Curs
     slugs = caller.projects(request.app.state.workspace.projects())
     page = page_of(slugs, limit, cursor)
     running = {job.project: job.id for job in request.app.state.jobs.active()}
-    named = titles_of(request)
+    named = request.app.state.accounts.titles()
     items = [_short(slug, caller, named, running) for slug in page.items]
     return Page(items=items, next=page.next, total=page.total)
 
@@ -97,7 +96,7 @@ def rename(
     caller: Annotated[Caller, needs(Right.edit)], project: str, body: NewTitle, request: Request
 ) -> ProjectState:
     """Another title; the name stays."""
-    set_title(request, project, body.title)
+    request.app.state.accounts.set_title(project, body.title)
     return _state(project, caller, request)
 
 
@@ -137,7 +136,7 @@ def new_project_in(request: Request, caller: Caller, body: NewProject) -> Path:
     new_project.write_project(folder, {**files, SPEC_NAME: text.encode()})
     (folder / "seeds").mkdir(exist_ok=True)
     if body.title:
-        set_title(request, body.name, body.title)
+        state.accounts.set_title(body.name, body.title)
     return folder
 
 
@@ -145,19 +144,6 @@ def _with_prices(template: Any, written: Any) -> Any:
     """The template with the prices that are written for a local server: nobody has set those."""
     prices = {name: getattr(written.teacher, name) for name in type(written.teacher).model_fields if "usd_per" in name}
     return template.model_copy(update={"teacher": template.teacher.model_copy(update=prices)})
-
-
-def titles_of(request: Request) -> dict[str, str]:
-    """The titles of projects that have one."""
-    with request.app.state.engine.connect() as connection:
-        return {row.project: row.title for row in connection.execute(sa.select(titles))}
-
-
-def set_title(request: Request, project: str, title: str) -> None:
-    """Give a project another title."""
-    with request.app.state.engine.begin() as connection:
-        connection.execute(sa.delete(titles).where(titles.c.project == project))
-        connection.execute(sa.insert(titles).values(project=project, title=title))
 
 
 def _short(slug: str, caller: Caller, named: dict[str, str], running: dict[str, str]) -> ProjectShort:
@@ -170,7 +156,7 @@ def _state(slug: str, caller: Caller, request: Request) -> ProjectState:
 
     state = request.app.state
     running = {job.project: job.id for job in state.jobs.active()}
-    short = _short(slug, caller, titles_of(request), running).model_dump()
+    short = _short(slug, caller, request.app.state.accounts.titles(), running).model_dump()
     try:
         readers = state.views.readers
         return ProjectState(

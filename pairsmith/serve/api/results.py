@@ -17,7 +17,9 @@ from pairsmith.serve.api.pages import Cursor, Limit, Page, attached, page_of
 from pairsmith.serve.api.row_files import Written
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.problems import Refusal, not_there
+from pairsmith.stages.evaluate import refuse_retouched
 from pairsmith.stages.export import EXPORT, MARK, REPORT
+from schemas.files import sha256
 from schemas.records import Artifact
 from schemas.store import Store
 
@@ -130,9 +132,13 @@ def evaluation_outputs(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[dict[str, Any]]:
-    """The outputs of an evaluation, all or those of a system, or that failed a check."""
+    """The outputs of an evaluation, all or those of a system, or that failed a check. A file that was changed by
+    hand is refused."""
     measured = artifact_of(request, project, evaluation, "evaluation")
-    body = orjson.loads(path_of(request, project, measured).read_bytes())
+    path = path_of(request, project, measured)
+    if store := request.app.state.views.readers.store(project):
+        refuse_retouched(store, measured.id, sha256(path), measured.path)
+    body = orjson.loads(path.read_bytes())
     outputs = [
         output
         for output in body.get("outputs", [])

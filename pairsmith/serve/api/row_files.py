@@ -42,8 +42,10 @@ def parquet(rows: Iterable[RowShown]) -> Iterator[bytes]:
 
 
 def csv_lines(rows: Iterable[RowShown]) -> Iterator[str]:
-    """CSV for spreadsheets: a text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    with closing(io.StringIO()) as lines:
+    """CSV for spreadsheets: a text that a spreadsheet would take for a formula gets an apostrophe before it, and the
+    mark at its beginning says UTF-8 to one that would take another encoding."""
+    with closing(io.StringIO("\ufeff")) as lines:
+        lines.seek(1)
         writer = csv.writer(lines)
         writer.writerow(CSV_COLUMNS)
         for row in rows:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +15,7 @@ from starlette.datastructures import UploadFile
 
 from pairsmith.new_project import write_project
 from pairsmith.own_file import SCHEMA, Guess, answer_tokens, guess, spec_text
+from pairsmith.own_records import schema_of
 from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Right
 from pairsmith.serve.api.projects import NewProject, new_project_in
@@ -22,6 +24,7 @@ from pairsmith.serve.api.specs import etag_of, save_spec
 from pairsmith.serve.pages.columns import TABLES, as_told, guessed, keys_of, without_guesses
 from pairsmith.serve.workspace import slug_of
 from prompts.answer_form import AnswerForm
+from prompts.answer_schema import is_example
 from schemas import toml
 from schemas.errors import InputError, UsageError
 from schemas.kinds import KINDS, KindName
@@ -77,17 +80,25 @@ class Wish(NamedTuple):
 def new_project(
     request: Request, caller: Caller, *, name: str, wish: Wish, seeds: tuple[str, bytes] | None, example: str
 ) -> str:
-    """Make the project and give its slug. Raises UsageError, InputError, SpecError, Refusal; then nothing is made."""
-    slug = slug_of(name)
-    if not slug:
-        raise UsageError(
-            f"'{name[:60]}' cannot be the name of a project: nothing of it can stand in an address.",
-            where="name",
-            fix="Take letters a to z or digits, such as my-prompts.",
-        )
+    """Make the project and give its slug. Its title is `name`, of which nothing may stand in an address. Raises
+    UsageError, InputError, SpecError, Refusal; then nothing is made."""
+    title = name.strip()
+    if not title or not title.isprintable():
+        what = "it has a character that cannot be printed" if title else "the name of the project is missing"
+        raise UsageError(f"{what}.", where="name", fix="Write one, such as my-prompts.")
+    there = set(request.app.state.workspace.projects())
+    free = (slug for n in count(1) if (slug := f"project-{n}") not in there)
+    slug = slug_of(title) or next(free)
     if example:
         new_project_in(request, caller, NewProject(name=slug, example=example))
-        return slug
+    else:
+        _made_of(request, caller, slug, wish, seeds)
+    if title != slug:
+        request.app.state.accounts.set_title(slug, title)
+    return slug
+
+
+def _made_of(request: Request, caller: Caller, slug: str, wish: Wish, seeds: tuple[str, bytes] | None) -> None:
     workspace = request.app.state.workspace
     folder: Path = workspace.new_folder(slug)
     if slug in workspace.projects():
@@ -119,21 +130,23 @@ def new_project(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return slug
 
 
 _MISSING = {
     "labels": ("the labels are missing.", "Write them, one a line, or take a table that has a column of them."),
-    "schema": ("the JSON schema of the output is missing.", "Paste it under Task."),
+    "schema": ("the JSON schema of the output is missing.", "Paste it, or one record as an example, under Task."),
     "to": ("the language to translate into is missing.", "Write its two letters, such as fr."),
 }
 
 
 def _schema_of(guessed: Guess | None, wish: Wish) -> str:
-    """The JSON schema that a person wrote, else that of the records which a table brings."""
-    if wish.kind == "extract" and wish.schema.strip():
-        return wish.schema
-    return json.dumps(guessed.schema, ensure_ascii=False, indent=2) if guessed and guessed.schema else ""
+    """The JSON schema that a person wrote or gave an example of, else that of the records which a table brings."""
+    schema = guessed.schema if guessed else None
+    if wish.kind == "extract" and (text := wish.schema.strip()):
+        schema = schema_of([text])
+        if not schema or not is_example(json.loads(text)):
+            return text
+    return json.dumps(schema, ensure_ascii=False, indent=2) if schema else ""
 
 
 def _spec_of(seeds: Path, guessed: Guess | None, slug: str, wish: Wish) -> str:

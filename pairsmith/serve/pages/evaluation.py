@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +13,11 @@ from pydantic import ValidationError
 
 from pairsmith.report import proof
 from pairsmith.serve.access import Caller, Right, needs
-from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.shell import link, page_router, render
+from pairsmith.stages.evaluate import refuse_retouched
+from schemas.errors import InputError, PairsmithError
 from schemas.records import Artifact, Seed
 from schemas.store import tables
 from schemas.store.latest import latest
@@ -39,10 +42,15 @@ def evaluation(
     evaluation: str | None = None,
 ) -> Response:
     """The last evaluation, or another one by its id; outputs under filters."""
-    now = snapshot(request, project)
+    job = live_job(request, project)
+    now = snapshot(request, project).under(job)
     artifacts = now.store.artifacts("evaluation")[::-1] if now.store else []
     shown = next((a for a in artifacts if a.id == evaluation), latest(now.store, "evaluation") if now.store else None)
-    measured = read_evaluation(now, shown) if shown else None
+    retouched: PairsmithError | None = None
+    try:
+        measured = read_evaluation(now, shown) if shown else None
+    except InputError as error:
+        measured, retouched = None, error
     rows = _rows(now, measured, check, system, worse, q) if measured else []
     begin = max(0, begin)
     query = {"check": check, "system": system, "worse": "1" if worse else None, "q": q}
@@ -53,7 +61,8 @@ def evaluation(
         caller,
         slug=project,
         place="Evaluation",
-        heading=words.evaluation(measured) if measured else _nothing(now, shown, live_job(request, project)),
+        heading=words.evaluation(measured) if measured else _nothing(now, shown, retouched),
+        error=retouched,
         cautions=[*_of_another(now, measured), proof.headline(measured), *proof.in_words(measured)] if measured else [],
         v=measured,
         proof=proof,
@@ -64,8 +73,8 @@ def evaluation(
         query=query,
         to=lambda **changed: link(base, **{**query, **changed}) + "#outputs",
         checks=_failed_counts(measured) if measured else [],
-        history=[artifact for artifact in artifacts if artifact is not shown],
-        job=live_job(request, project),
+        history=[artifact for artifact in artifacts if shown is None or artifact.id != shown.id],
+        job=job,
         trained=bool(now.store and now.last("train")),
         rows_line=rows_line(request, project),
     )
@@ -81,30 +90,37 @@ def _of_another(now: Snapshot, evaluation: Evaluation) -> list[str]:
     ]
 
 
-def _nothing(now: Snapshot, shown: Artifact | None, job: Job | None) -> str:
+def _nothing(now: Snapshot, shown: Artifact | None, retouched: PairsmithError | None) -> str:
+    if retouched is not None:
+        return "What stands in the evaluation's file is not what was measured."
     if shown is not None:
         return (
             "The evaluation's file is gone; evaluating again makes it from the store, without asking a teacher twice."
         )
-    return f"Nothing is evaluated yet{now.before('evaluate', job)}."
+    return f"Nothing is evaluated yet{now.before('evaluate')}."
 
 
 def read_evaluation(now: Snapshot, artifact: Artifact) -> Evaluation | None:
-    """The evaluation in its file; None if that is gone or of another version."""
+    """The evaluation in its file; None if that is gone or of another version. Raises InputError if it was changed by
+    hand."""
     path = now.project.folder / artifact.path
     try:
         changed = path.stat().st_mtime_ns
     except OSError:
         return None
-    return _read(path, changed)
+    evaluation, digest = _read(path, changed)
+    if now.store:
+        refuse_retouched(now.store, artifact.id, digest, artifact.path)
+    return evaluation
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path, changed: int) -> Evaluation | None:
-    try:
-        return Evaluation.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
+def _read(path: Path, changed: int) -> tuple[Evaluation | None, str]:
+    content = path.read_bytes()
+    evaluation = None
+    with suppress(ValidationError):
+        evaluation = Evaluation.model_validate_json(content)
+    return evaluation, hashlib.sha256(content).hexdigest()
 
 
 def _firsts(evaluation: Evaluation) -> dict[str, dict[str, list[Output]]]:

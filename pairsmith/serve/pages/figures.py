@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
 from typing import Any, NamedTuple
@@ -63,16 +63,26 @@ class Snapshot:
         """The first stage that is not done."""
         return next((stage for stage in self.stages if not stage.done), None)
 
-    def before(self, stage: str, job: Job | None) -> str:
-        """What comes before `stage`, as the end of a sentence; not people where `job`, which runs, leaves them out."""
-        skipped = "review" if job and job.options.no_review else ""
-        step = next((step for step in self.stages if not step.done and step.stage != skipped), None)
+    def before(self, stage: str) -> str:
+        """What comes before `stage`, as the end of a sentence."""
+        step = self.next_stage
         return f"; {step.stage} comes first" if step and step.stage != stage else ""
 
     @property
     def cap_usd(self) -> float | None:
         """The project's cap."""
         return self.project.spec.budget.max_usd
+
+    @cached_property
+    def without_people(self) -> Snapshot:
+        """The same, as a run plans it that leaves people out."""
+        review = self.project.spec.review.model_copy(update={"enabled": False})
+        project = replace(self.project, spec=self.project.spec.model_copy(update={"review": review}))
+        return replace(self, project=project, stages=tuple(plan(project, self.store)))
+
+    def under(self, job: Job | None) -> Snapshot:
+        """The same, with the stages that `job` has, which runs or may be gone on with."""
+        return self.without_people if job and job.options.no_review and job.state != "done" else self
 
 
 _lock = Lock()
@@ -175,9 +185,9 @@ def _number(value: Any) -> int | None:
 def stage_of(now: Snapshot, job: Job, at: Moving) -> str:
     """The stage that a report is of: a step of a stage (`fit`) reports under its own name."""
     named, known = at.stage.split()[0], [stage.stage for stage in now.stages]
-    skipped = "review" if job.options.no_review else ""
-    step = next((stage for stage in now.stages if not stage.done and stage.stage != skipped), None)
-    return next((name for name in (named, job.command) if name in known), step.stage if step else named)
+    return next(
+        (name for name in (named, job.command) if name in known), now.next_stage.stage if now.next_stage else named
+    )
 
 
 class StageLine(NamedTuple):

@@ -26,7 +26,8 @@ def projects(caller: SignedIn, request: Request) -> Response:
     jobs: dict[str, Any] = {}
     for job in sorted(jobs_of(request, None, 200), key=lambda job: job.has_ended):  # the clock may have been set back
         jobs.setdefault(job.project, job)
-    lines = [_line(request, slug, jobs.get(slug)) for slug in slugs]
+    titles = request.app.state.accounts.titles()
+    lines = [{**_line(request, slug, jobs.get(slug)), "title": titles.get(slug, slug)} for slug in slugs]
     running = sum(line["live"] == "running" for line in lines)
     queued = sum(line["live"] == "queued" for line in lines)
     waiting = sum(line["waits"] for line in lines)
@@ -43,7 +44,7 @@ def projects(caller: SignedIn, request: Request) -> Response:
 
 def _line(request: Request, slug: str, job: Any) -> dict[str, Any]:
     try:
-        now = snapshot(request, slug)
+        now = snapshot(request, slug).under(job)
     except PairsmithError as error:
         return {"slug": slug, "says": error.what, "broken": True, "live": "", "waits": False, "accepted": "",
                 "spent": "", "sign": ""}  # fmt: skip
@@ -65,17 +66,19 @@ def _line(request: Request, slug: str, job: Any) -> dict[str, Any]:
 @router.get("/p/{project}", name="page_overview")
 def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, request: Request) -> Response:
     """A project: how far it is, what it has cost, what comes next."""
-    now, job = snapshot(request, project), live_job(request, project)
+    job = live_job(request, project)
+    now = snapshot(request, project).under(job)
     at = moving(job)
     c, spent = now.counts, now.spent
     each = per_row(spent, c.accepted)
+    sum_, _, unknown = words.spent(now).partition(", ")
     training, judged = now.last("train"), now.last("curate")
     figures = [
         ("rows accepted", count(c.accepted) if judged else "—",
          f"of {count(c.rows_in)}, {share_of(c.accepted, c.rows_in)}" if judged and c.rows_in
          else f"of {count(c.rows_in)}, not judged yet" if c.rows_in else "not generated yet"),
-        ("spent on teachers", words.spent(now), f"{dollars(each)} an accepted row" if each
-         else f"{counted(spent.requests, 'request', 'requests')}" if spent.requests else "nothing asked yet"),
+        ("spent on teachers", sum_, unknown or (f"{dollars(each)} an accepted row" if each
+         else f"{counted(spent.requests, 'request', 'requests')}" if spent.requests else "nothing asked yet")),
         ("answers of people", count(now.store.review_count() if now.store else 0), "kept in the store"),
         ("last trained", words.ago(training.started + timedelta(seconds=training.seconds)) if training else "—",
          f"{count(training.counts.accepted)} rows" if training else "not trained yet"),

@@ -26,7 +26,7 @@ from pairsmith.serve.pages.figures import (
 )
 from pairsmith.serve.pages.glimpse import Glimpse, glimpse
 from pairsmith.serve.pages.shell import gone_to, page_router, render
-from pairsmith.style.numbers import count, percent
+from pairsmith.style.numbers import count, counted, percent
 from schemas.errors import UsageError
 from schemas.money import dollars, told
 from schemas.store import tables
@@ -42,9 +42,9 @@ Viewer = Annotated[Caller, needs(Right.see_work)]
 @router.get("/p/{project}/run", name="page_run")
 def run(caller: Viewer, project: str, request: Request, job: str | None = None) -> Response:
     """The job that has not ended, else the newest one; any other by its id."""
-    now, views = snapshot(request, project), request.app.state.views
-    jobs = jobs_of(request, project)
+    views, jobs = request.app.state.views, jobs_of(request, project)
     shown = _job(request, project, job) if job else (live_job(request, project) or next(iter(jobs), None))
+    now = snapshot(request, project).under(shown)
     at = moving(shown)
     live = shown is not None and shown.state in ("queued", "waits_for_gpu", "running", "stopping")
     spent = at.usd if at and live and at.usd is not None else now.spent.total
@@ -64,7 +64,7 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
         job=shown,
         live=live,
         asked_for=job,
-        figures=_figures(now, at, spent, cap, seen) if live else _ended(now),
+        figures=_figures(now, at, spent, cap, seen, rows_move=rows_move) if live else _ended(now),
         stages=stage_lines(now, shown),
         reasons=_reasons(now, seen, rows_move=rows_move),
         newest=_newest(now),
@@ -86,7 +86,7 @@ def _job(request: Request, project: str, job_id: str) -> Job:
 
 
 def _figures(
-    now: Snapshot, at: Moving | None, spent: float | None, cap: float | None, seen: Glimpse | None
+    now: Snapshot, at: Moving | None, spent: float | None, cap: float | None, seen: Glimpse | None, *, rows_move: bool
 ) -> list[tuple[str, str, str]]:
     done = (at.done or 0) if at else 0
     passed = at.passed if at else None
@@ -99,12 +99,15 @@ def _figures(
             percent(seen.passed / seen.judged),
             f"{seen.passed} of the newest {seen.judged} rows",
         )
+    elif not rows_move:
+        first = _accepted(now)
     else:
         share = f"{percent(passed / done)} of what was answered" if passed is not None and done else "not known yet"
         first = ("passed so far", "—" if passed is None else count(passed), share)
-    sum_, *rest = (told(now.spent) if spent is None else dollars(spent)).split(", ")
+    sum_, *rest = (dollars(spent) if spent else told(now.spent) if now.spent.requests else "nothing").split(", ")
     moves = bool(at and at.per_min and at.share != 1)  # the pace of a step that is done says nothing of the next one
-    pace = f"{count(at.per_min)} rows/min" if at and at.per_min and moves else "—"
+    unit = {"train": "steps", "evaluate": "answers"}.get(at.stage, "rows") if at else ""
+    pace = f"{count(at.per_min)} {unit}/min" if at and at.per_min and moves else "—"
     speed = [f"{count(at.in_flight)} in flight"] if at and at.in_flight else []
     speed += [f"{count(at.tokens_per_s)} tok/s"] if at and at.tokens_per_s else []
     return [
@@ -116,16 +119,26 @@ def _figures(
     ]  # fmt: skip
 
 
+def _is_judged(now: Snapshot) -> bool:
+    """A curation that was stopped has counted its rows and judged none."""
+    c = now.counts
+    return now.counted is not None and now.counted.command != "generate" and c.rows_in > c.waiting + c.failed
+
+
+def _accepted(now: Snapshot) -> tuple[str, str, str]:
+    if not _is_judged(now):
+        return ("accepted", "—", "not judged yet" if now.counted else "")
+    return ("accepted", count(now.counts.accepted), f"of {counted(now.counts.rows_in, 'row', 'rows')}")
+
+
 def _ended(now: Snapshot) -> list[tuple[str, str, str]]:
     c = now.counts
-    # A curation that was stopped has counted its rows and judged none.
-    judged = now.counted is not None and now.counted.command != "generate" and c.rows_in > c.waiting + c.failed
-    of = f"of {count(c.rows_in)} rows" if judged else "not judged yet" if now.counted else ""
+    sum_, _, unknown = words.spent(now).partition(", ")
     return [
-        ("accepted", count(c.accepted) if judged else "—", of),
-        ("rejected", count(c.rejected) if judged else "—", "each with a reason"),
+        _accepted(now),
+        ("rejected", count(c.rejected) if _is_judged(now) else "—", "each with a reason"),
         ("failed", count(c.failed) if now.counted else "—", "no answer that could be used"),
-        ("spent", words.spent(now), f"{count(now.spent.requests)} requests"),
+        ("spent", sum_, unknown or f"{count(now.spent.requests)} requests"),
     ]
 
 

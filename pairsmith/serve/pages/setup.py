@@ -13,6 +13,7 @@ from starlette.datastructures import FormData, ImmutableMultiDict
 
 from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
+from pairsmith.plan import changed_since
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.teachers import teacher_wish, test_teacher
@@ -21,17 +22,25 @@ from pairsmith.serve.limits import UPLOAD_BYTES
 from pairsmith.serve.pages import checks, chosen, meanwhile, words
 from pairsmith.serve.pages.columns import LINES, ROLES, sources
 from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, save_keys
-from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
+from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.glimpse import harmless_gates
 from pairsmith.serve.pages.run import positive
 from pairsmith.serve.pages.shell import DONE, gone_to, page_router, render, shown_problem
-from pairsmith.serve.pages.teacher_form import PRICES, teacher_keys, teacher_of, who_could_answer, with_model
+from pairsmith.serve.pages.teacher_form import (
+    PRICES,
+    lost_a_price,
+    teacher_keys,
+    teacher_of,
+    who_could_answer,
+    with_model,
+)
 from pairsmith.serve.problems import status_of
 from pairsmith.style.numbers import count, counted
 from schemas.errors import PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.money import dollars
 from schemas.project import Project
+from schemas.records import Receipt
 
 router = page_router()
 Editor = Annotated[Caller, needs(Right.edit)]
@@ -154,7 +163,8 @@ def _setup(
         preview=PreviewOutcome.of(preview) if preview else None,
         preview_at=preview.started if preview else None,
         asked_since=now.asked_since(preview),
-        preview_is_old=preview is not None and preview.spec_hash != now.project.spec_hash,
+        changed=_changed_since(preview, now) if preview else "",
+        is_priced=None not in [getattr(spec.teacher, key) for key in PRICES.values()],
         forecast=_forecast(ForecastOutcome.of(forecast)) if forecast else None,
         rows_line=rows_line(request, slug),
     )
@@ -270,6 +280,14 @@ def _judged(project: Project) -> list[dict[str, Any]]:
     return judged
 
 
+def _changed_since(preview: Receipt, now: Snapshot) -> str:
+    """The first setting of a generation that is not as it was in a preview; empty if all are."""
+    then = PreviewOutcome.of(preview).shaped_by
+    if then is None:  # of an older version
+        return "the spec" if preview.spec_hash != now.project.spec_hash else ""
+    return changed_since({"generate": then}, now.project, now.store)
+
+
 def _forecast(of: ForecastOutcome) -> dict[str, Any]:
     """All of it, from a pilot: money, minutes and accepted rows with their intervals."""
     whole = of.whole
@@ -298,7 +316,7 @@ async def save(caller: Editor, project: str, step: str, request: Request) -> Res
 
 
 async def _saved(request: Request, caller: Caller, project: str, step: str, form: FormData) -> Response:
-    texts = _texts(form)
+    texts, done = _texts(form), "saved"
     try:
         meanwhile.check(request.app.state.workspace.project(project).spec, step, texts.get("seen"))
         if step == "seeds":
@@ -320,7 +338,8 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
                 form = with_model(form, tried.models)
                 return _setup(request, caller, project, tested=says, step=step, form=form)
             before = request.app.state.workspace.project(project).spec.teacher
-            save_keys(request, caller, project, teacher_keys(texts, before))
+            save_keys(request, caller, project, keys := teacher_keys(texts, before))
+            done = "unpriced" if lost_a_price(texts, keys) else done
         elif step == "style":
             save_keys(request, caller, project, _style_keys(form.multi_items()))
         elif step in checks.STEPS:
@@ -338,7 +357,7 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
             raise UsageError(f"setup has no step '{step}'.", fix="Its steps stand on its page.")
     except PairsmithError as error:
         return _setup(request, caller, project, error, step=step, form=form)
-    return gone_to(f"/p/{project}/setup", done="saved", step="seeds" if step == "columns" else step)
+    return gone_to(f"/p/{project}/setup", done=done, step="seeds" if step == "columns" else step)
 
 
 def _style_keys(items: Any) -> dict[str, Any]:

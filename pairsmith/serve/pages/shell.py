@@ -15,7 +15,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from pairsmith import __version__
 from pairsmith.failures import as_json
@@ -105,6 +107,7 @@ def _templates() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["coded"] = _coded
     environment.globals |= {
         "static": static,
         "version": __version__,
@@ -116,6 +119,11 @@ def _templates() -> Environment:
         "quote": lambda text: quote(str(text), safe=""),
     }
     return environment
+
+
+def _coded(text: str) -> Markup:
+    """A sentence with what stands between backticks in it, which a terminal shows as it is, as code."""
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def link(path: str, **query: Any) -> str:
@@ -136,6 +144,7 @@ def render(
     **context: Any,
 ) -> HTMLResponse:
     """A page. `place` is which entry of the shell it is; `error` is told at its head, and gives the status."""
+    named = request.app.state.accounts.titles().get(slug, slug) if slug else None
     body = (
         _templates()
         .get_template(f"{template}.html.j2")
@@ -143,11 +152,12 @@ def render(
             request_id=request.state.request_id,
             me=caller,
             slug=slug,
+            named=named,
             role=caller.role(slug or ALL),
             places=_places(caller, slug),
             may={right.value: caller.may(right, slug or ALL) for right in Right},
             **{
-                "title": " · ".join(filter(None, (place, slug, "pairsmith"))),
+                "title": " · ".join(filter(None, (place, named, "pairsmith"))),
                 "place": place,
                 "problem": shown_problem(error) if error else None,
                 "refresh_s": None,
@@ -163,6 +173,7 @@ def render(
 # What was done is said by a word of the address, never by a text of it: somebody else may have written the address.
 DONE = {
     "saved": "Saved; it counts from the next run. One that is going on may stop at its next stage, and says why.",
+    "unpriced": "Saved without the prices, which were those of the teacher before; write them again if they hold.",
     "answered": "Your answer is kept; the next curation counts it.",
     "stopping": "It stops now: what was sent is waited for, and everything that was answered is kept.",
     "signed-out": "You are signed out.",
@@ -199,12 +210,29 @@ def failed(request: Request, error: PairsmithError) -> Response:
 
 def page_of(request: Request, error: PairsmithError) -> Response | None:
     """A failure as a page where a person's browser asks for something that is not the API's."""
+    return failed(request, error) if _is_for_a_person(request) else None
+
+
+def _is_for_a_person(request: Request) -> bool:
     theirs = request.url.path.startswith(("/api/", "/v1/"))
-    return None if theirs or "text/html" not in request.headers.get("accept", "") else failed(request, error)
+    return not theirs and "text/html" in request.headers.get("accept", "")
+
+
+def _page_above(request: Request) -> str:
+    path = request.url.path
+    while path := path.rpartition("/")[0]:
+        scope = {**request.scope, "path": path}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
+            return path
+    return "/"
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
-    """No such address: a page for a person's browser, the API's answer for a program."""
+    """No such address: a page for a person's browser, the API's answer for a program. Where a form goes is no page:
+    who comes there later, by the address bar or a bookmark, is led to the page above it."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405 and request.method == "GET" and _is_for_a_person(request):
+        return RedirectResponse(_page_above(request), 303)
     unknown = not_there("there is no page here.", fix="The start page lists your projects.")
     return page_of(request, unknown) or await problems.on_http_exception(request, error)
 
@@ -225,7 +253,7 @@ def shown_problem(error: PairsmithError) -> dict[str, str | None]:
     """The parts of an error for a page; absent ones are None. Of a path on the machine only the file is anyone's
     business."""
     parts = as_json(error)
-    if str(parts.get("where") or "").startswith("/"):
+    if str(parts.get("where") or "").startswith(("/", "sqlite:")):
         parts["where"] = Path(str(parts["where"])).name
     what, where = error.what, parts.get("where")
     if where and _OF_A_PLACE.match(what):  # as on a command line, where the place stands before it

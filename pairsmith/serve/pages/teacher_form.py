@@ -61,6 +61,13 @@ def teacher_keys(texts: Mapping[str, str], before: TeacherSettings) -> dict[str,
     return keys
 
 
+def lost_a_price(texts: Mapping[str, str], keys: Mapping[str, Any]) -> bool:
+    """Whether a price of the form is left out of the `keys` that it sets."""
+    return any(
+        texts.get(name, "").strip() and _price(texts[name]) != keys[f"teacher.{key}"] for name, key in PRICES.items()
+    )
+
+
 def _price(text: str) -> float | None:
     return 0.0 if text.strip().lstrip("$") in ("0", "0.0") else positive(text, float, "price")
 

@@ -39,8 +39,8 @@ _POINTS = 400  # of a curve that is drawn while it grows
 @router.get("/p/{project}/training", name="page_training")
 def training(caller: Viewer, project: str, request: Request, adapter: str | None = None) -> Response:
     """The training that runs, else the one that is asked for, else that of the present adapter."""
-    now = snapshot(request, project)
     job = live_job(request, project)
+    now = snapshot(request, project).under(job)
     at = moving(job)
     # From its first moment on: a training reports nothing while it loads its base.
     live = bool(job and (job.command.startswith("train") or (at and stage_of(now, job, at) == "train")))
@@ -56,7 +56,7 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
         caller,
         slug=project,
         place="Training",
-        heading=words.run(now, job, at, None, None) if live else _heading(now, result, adapters, job or last),
+        heading=words.run(now, job, at, None, None) if live else _heading(now, result, adapters),
         job=job,
         live=live,
         at=at,
@@ -89,9 +89,9 @@ def result_of(folder: Path, adapter: Artifact) -> TrainResult | None:
         return None
 
 
-def _heading(now: Snapshot, result: TrainResult | None, adapters: list[Artifact], job: Job | None) -> str:
+def _heading(now: Snapshot, result: TrainResult | None, adapters: list[Artifact]) -> str:
     if not adapters:
-        return f"Nothing is trained yet{now.before('train', job)}."
+        return f"Nothing is trained yet{now.before('train')}."
     if result is None:
         return f"{counted(len(adapters), 'adapter', 'adapters')} trained."
     sentence = f"Trained on {counted(result.train_rows, 'row', 'rows')} in {duration(result.seconds)}"

@@ -186,8 +186,11 @@ def moving_of(at: Moving) -> str:
 
 def stage(of: Snapshot, planned: PlannedStage, receipt: Receipt | None) -> str:
     """What a stage did, or what it waits for."""
-    if not planned.done or receipt is None:
+    if not planned.done:
         return planned.why or "not run yet"
+    done = planned.why.partition(" (")[0] or "done"  # what to do about it in a terminal is no page's
+    if receipt is None:
+        return done
     c, facts = receipt.counts, receipt.facts
     if planned.stage == "generate":
         if not of.project.spec.asks_teacher:
@@ -198,8 +201,8 @@ def stage(of: Snapshot, planned: PlannedStage, receipt: Receipt | None) -> str:
     if planned.stage == "train" and facts.get("steps"):
         return f"{count(facts['steps'])} steps, loss {facts.get('last_loss') or 0:.2f}"
     if planned.stage == "evaluate":
-        return verdict(of) or "done"
-    return planned.why or "done"
+        return verdict(of) or done
+    return done
 
 
 def run(
@@ -252,16 +255,10 @@ def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None,
     if at is None:
         began = "the run" if job.command == "run" else _VERBS.get(job.command, job.command)
         return f"{capital(began)} has begun."
-    # What this job has made is done, also where the plan, which knows of no job without review, waits for people.
-    own_stages = {r.command for r in of.receipts if r.ok and job.started and r.started >= job.started}
-    done = (
-        {stage.stage for stage in of.stages if stage.done}
-        | own_stages
-        | ({"review"} if job.options.no_review else set())
-    )
-    left = [stage.stage for stage in of.stages if stage.stage not in done]
-    if job.command == "run" and left and at.done == at.total and at.stage in done:
-        return f"{capital(_VERBS[left[0]])} has begun."  # its process loads what it needs, and has not reported yet
+    following = of.next_stage
+    over = at.done == at.total and any(stage.done for stage in of.stages if stage.stage == at.stage)
+    if job.command == "run" and following and over:
+        return f"{capital(_VERBS[following.stage])} has begun."  # it loads what it needs, and has not reported yet
     if at.stage.startswith("train"):
         steps = f" step {count(at.done)} of {count(at.total)}" if at.total else ""
         ends = f"; {minutes(at.left_s)} left" if at.left_s else ""
@@ -303,13 +300,13 @@ def doing(job: Job) -> str:
 
 
 def sign_of_life(job: Job) -> str:
-    """How old the newest report is; said in words where it is old."""
+    """How long ago it reported, wrote or computed anything; said in words where that is long."""
     at = job.last_sign_of_life or job.started
     if at is None:
         return "it has only just begun" if job.state in ("running", "stopping") else f"asked for {ago(job.created)}"
     silent = (now() - at).total_seconds()
     if job.state in ("running", "stopping") and silent > _SILENT_S:
-        return f"no sign of life for {round(silent / 60)} min: the process lives, but reports nothing"
+        return f"no sign of life for {round(silent / 60)} min: its process neither reports nor computes, but lives"
     return f"last sign of life {ago(at)}"
 
 
@@ -327,7 +324,8 @@ def spent(of: Snapshot) -> str:
     cost = told(of.spent) if of.spent.requests else "nothing"
     if not of.cap_usd:
         return cost
-    return f"{'nothing' if of.spent.total == 0 else cost} of {dollars(of.cap_usd)}"
+    sum_, comma, rest = ("nothing" if of.spent.total == 0 else cost).partition(", ")
+    return f"{sum_} of {dollars(of.cap_usd)}{comma}{rest}"
 
 
 def money_range(interval: Mapping[str, Any] | None) -> str:

@@ -1,0 +1,51 @@
+"""The evaluation's page and its outputs over the API, of a file that somebody has changed."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
+
+from starlette.testclient import TestClient
+
+from pairsmith.outcome import EvaluateOutcome
+from pairsmith.receipt import recording
+from pairsmith.serve.app import create_app
+from pairsmith.serve.settings import Settings
+from pairsmith.serve.workspace import Workspace
+from schemas.files import sha256
+from schemas.records import Counts
+from schemas.store.latest import latest
+from tests.pairsmith import report_project
+
+CHANGED = "this evaluation was changed after it was written"
+
+
+def test_a_retouched_number_is_shown_to_nobody(workspace: Workspace) -> None:
+    """Neither on the page nor over the API: both say what happened and what to do, as the report does."""
+    folder = workspace.new_folder("whole")
+    folder.mkdir(parents=True)
+    project, store = report_project.whole(folder, merged=False)
+    with store:
+        evaluation = latest(store, "evaluation")
+        assert evaluation is not None
+        file = folder / evaluation.path
+        with recording(project, store, "evaluate", EvaluateOutcome()) as record:
+            counts = Counts(rows_in=1, accepted=1)
+            record.outcome = EvaluateOutcome(counts=counts, artifact_id=evaluation.id, sha256=sha256(file))
+    app = create_app(workspace, Settings(no_auth=True))
+    client = TestClient(app, base_url="http://127.0.0.1:8660")
+    outputs = f"/api/v1/projects/whole/evaluations/{evaluation.id}/outputs"
+    written = file.read_bytes()
+    assert "Systems" in client.get("/p/whole/evaluation").text
+    assert client.get(outputs).status_code == 200
+    file.write_bytes(written.replace(b'"all_pass":false', b'"all_pass":true', 1))
+    page = client.get("/p/whole/evaluation")
+    assert page.status_code == 422
+    assert CHANGED in page.text.replace("This evaluation", "this evaluation")
+    assert "Delete the file" in page.text
+    assert "Systems" not in page.text
+    assert CHANGED in client.get(outputs).json()["what"]
+    file.write_bytes(written)
+    assert "Systems" in client.get("/p/whole/evaluation").text
+    app.state.jobs.close()

@@ -1,0 +1,67 @@
+"""The service on a disk without room: what cannot be kept is refused in a sentence, and what was there stays."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack, suppress
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
+
+from starlette.testclient import TestClient
+
+from pairsmith.serve.app import create_app
+from pairsmith.serve.settings import Settings
+from pairsmith.serve.workspace import Workspace
+from tests.curate.argilla.small_disk import small_disk
+from tests.serve.conftest import write_project
+
+BROWSER = {"Accept": "text/html"}
+
+
+def fill(disk: Path) -> None:
+    for size in (65536, 512, 1):
+        with suppress(OSError), (disk / f"filled-{size}").open("wb", buffering=0) as file:
+            while file.write(b"x" * size) == size:
+                pass
+
+
+def test_a_full_disk_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever a person or a program sends is refused with 507 and what to do; pages can be read, what was there before
+    is as it was, nothing tells where the workspace lies, and the log has the line of the audit that had no room."""
+    with small_disk("12m") as disk, ExitStack() as opened:
+        workspace = Workspace(disk / "space")
+        folder = write_project(workspace, "tiny", "http://127.0.0.1:9")
+        app = create_app(workspace, Settings(no_auth=True))
+        opened.callback(app.state.engine.dispose)
+        opened.callback(app.state.jobs.close)
+        app.state.policy.allow("http://127.0.0.1:9", "", None)
+        client = TestClient(app, base_url="http://127.0.0.1:8660", headers=BROWSER, follow_redirects=False)
+        assert client.get("/p/tiny/setup").status_code == 200
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        fill(disk)
+        forms = {
+            "/new": {"name": "second", "pasted": "a kite"},
+            "/p/tiny/setup/style": {"style": "Another one.", "seen": ""},
+            "/p/tiny/setup/seeds": {"pasted": "a\nb"},
+            "/p/tiny/run": {"command": "generate"},
+            "/keys": {"name": "a program"},
+        }
+        for path, form in forms.items():
+            refused = client.post(path, data=form)
+            text = unescape(re.sub(r"<[^>]+>", " ", refused.text))
+            assert (path, refused.status_code) == (path, 507), text
+            assert "o space is left to write" in text
+            assert "Free some" in text
+            assert str(disk) not in text
+        kept = client.put("/api/v1/projects/tiny/spec", json={"set": {"train.epochs": 2}}, headers={"If-Match": "*"})
+        assert (kept.status_code, kept.json()["error"]["code"]) == (507, "store_full")
+        for path in ("/", "/p/tiny", "/p/tiny/run", "/p/tiny/rows", "/p/tiny/setup", "/settings", "/keys", "/new"):
+            assert client.get(path).status_code == 200, path
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+        assert list(workspace.projects()) == ["tiny"]
+        assert "the audit cannot be written" in caplog.text
+        assert "Traceback" not in caplog.text

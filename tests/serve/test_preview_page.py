@@ -1,0 +1,50 @@
+"""What the setup says of a preview as settings change behind it."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
+
+from starlette.testclient import TestClient
+
+from pairsmith.serve.app import create_app
+from pairsmith.serve.settings import Settings
+from pairsmith.serve.workspace import Workspace
+from pairsmith.stages import preview
+from schemas.spec_file import SPEC_NAME, load, set_keys
+from schemas.store import Store
+from tests.serve.conftest import write_project
+from tests.synth.loopback import LoopbackTeacher
+
+PRICES = {"teacher.usd_per_million_prompt_tokens": 0.4, "teacher.usd_per_million_completion_tokens": 1.6}
+
+
+def test_a_preview_is_old_by_what_shapes_answers_alone(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+    """A price, a cap or another base change no answer; whoever says what tokens cost is told how to see the sum, and
+    not to say it once more. A style that was changed is named."""
+    folder = write_project(workspace, "tiny", teacher.url)
+    with Store.open(Store.url_for(project := load(folder))) as store:
+        preview.preview(project, store)
+    app = create_app(workspace, Settings(no_auth=True))
+    client = TestClient(app, base_url="http://127.0.0.1:8660")
+    spec, old, mended = folder / SPEC_NAME, "so the run may answer otherwise", "Its tokens have a price now"
+
+    def page(**keys: object) -> str:
+        spec.write_text(set_keys(spec.read_text(), {name.replace("__", "."): value for name, value in keys.items()}))
+        return client.get("/p/tiny/setup").text
+
+    first = page()
+    assert "at a cost that nobody knows" in first
+    assert "Say under Teacher what its tokens cost" in first
+    priced = page(**PRICES, budget__max_usd=2, train__epochs=1)
+    assert mended in priced
+    assert "Say under Teacher" not in priced
+    assert old not in priced
+    asked = len(teacher.asked)
+    with Store.open(Store.url_for(project := load(folder))) as store:
+        preview.preview(project, store)
+    assert len(teacher.asked) == asked
+    assert mended not in page()
+    assert "Since this preview task.style has changed, so the run may answer otherwise" in page(task__style="Briefly.")
+    app.state.jobs.close()
