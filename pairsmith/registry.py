@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from schemas.errors import InputError, MissingDependency, NoWork, UsageError
-from schemas.files import replaced, replaced_folder, sha256
+from schemas.files import copy_folder, replaced, replaced_folder, sha256
 from schemas.records import Json
 
 LATEST = "latest"
@@ -80,7 +79,7 @@ class Registry:
                 given = [*self.versions(), *(name for named in self.aliases().values() for name in named)]
                 version = f"v{max((int(name[1:]) for name in given), default=0) + 1}"
                 with replaced_folder(self.folder / version) as partial:
-                    shutil.copytree(export, partial, dirs_exist_ok=True)
+                    copy_folder(export, partial)
             self._point(LATEST, version)
         return version
 
