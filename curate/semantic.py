@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.contamination import HeldOut
+from curate.contamination import HeldOut, with_inputs_of
 from curate.neighbours import Vectors, near_earlier
 from curate.pool import Pool
 from curate.rows import StepId
@@ -56,11 +56,11 @@ def semantic_duplicates(cosine: float, rule: DuplicateRule) -> Named:
                 vectors.add(*(static_embedding().embed([getattr(pair, side) for pair in block]) for side in sides))
             like = near_earlier(vectors, numbers, cosine)
         for number, id_ in enumerate(ids):
-            told: dict[str, Any] = {"keep": True, "score": None, "reason": Reason("unlike")}
+            judgement: dict[str, Any] = {"keep": True, "score": None, "reason": Reason("unlike")}
             if near := like.get(number):
                 sentence = f"{near.cosine:.0%} like pair {ids[near.earlier]} in meaning"
-                told |= {"score": near.cosine, "reason": Reason("alike", sentence), "flags": (FLAG,)}
-            yield Verdict.model_validate({"pair_id": id_, "by": SEMANTIC, "fingerprint": settings, **told})
+                judgement |= {"score": near.cosine, "reason": Reason("alike", sentence), "flags": (FLAG,)}
+            yield Verdict.model_validate({"pair_id": id_, "by": SEMANTIC, "fingerprint": settings, **judgement})
 
     return Named(StepId(SEMANTIC, settings), look)
 
@@ -69,23 +69,26 @@ def semantic_contamination(held_out: HeldOut, cosine: float) -> Named:
     """Flags an accepted row with a side that is about the same as a held-out text of four words or more. Rows of the
     test itself are left alone, and so is a side with other numbers than the text."""
     settings = content_id("step", [SEMANTIC_TEST, cosine, sorted(zip(held_out.names, held_out.texts, strict=True))])
-    named = zip(held_out.names, held_out.texts, strict=True)
-    held = [(name, text) for name, text in named if len(text.split()) >= _WORDS]
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
+        now = with_inputs_of(pool, held_out)
+        named = zip(now.names, now.texts, strict=True)
+        held = [(name, text) for name, text in named if len(text.split()) >= _WORDS]
         known = static_embedding().embed([text for _, text in held])
         rows = (row.pair for row in pool.accepted(verdicts=False) if row.pair is not None)
         while block := list(islice(rows, _BLOCK)):
             sides = [[pair.asked for pair in block], [pair.output for pair in block]]
             cosines = [static_embedding().embed(texts) @ known.T for texts in sides]
             for at, pair in enumerate(block):
-                told: dict[str, Any] = {"keep": True, "score": None, "reason": Reason("unlike")}
+                judgement: dict[str, Any] = {"keep": True, "score": None, "reason": Reason("unlike")}
                 alike = [] if pair.seed_id in held_out.seed_ids else _touched(cosines, sides, at, held, cosine)
                 if alike:
                     similarity, number = max(alike)
                     sentence = f"{similarity:.0%} like {held[number][0]} in meaning"
-                    told |= {"score": similarity, "reason": Reason("alike", sentence), "flags": (TEST_FLAG,)}
-                yield Verdict.model_validate({"pair_id": pair.id, "by": SEMANTIC_TEST, "fingerprint": settings, **told})
+                    judgement |= {"score": similarity, "reason": Reason("alike", sentence), "flags": (TEST_FLAG,)}
+                yield Verdict.model_validate(
+                    {"pair_id": pair.id, "by": SEMANTIC_TEST, "fingerprint": settings, **judgement}
+                )
 
     return Named(StepId(SEMANTIC_TEST, settings), look)
 

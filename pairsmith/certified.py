@@ -26,15 +26,15 @@ def last_look(project: Project, store: Store, steps: Sequence[plan.PlannedStage]
     since = store.review_count() - outcome.review_count
     return {
         "words": outcome.words,
-        "id": outcome.made,
-        "holds": bool(outcome.made) and not why,
+        "id": outcome.artifact_id,
+        "holds": bool(outcome.artifact_id) and not why,
         "why": why,
         "answers_since": since,
     }
 
 
 def _why_not(project: Project, store: Store, outcome: CertifyOutcome, steps: Sequence[plan.PlannedStage]) -> str:
-    if outcome.made and not (project.folder / FILE).is_file():
+    if outcome.artifact_id and not (project.folder / FILE).is_file():
         return f"{FILE} is gone"
     for step in steps:
         if step.stage in ("generate", "curate") and not step.done and not step.why.endswith(_HARMLESS):

@@ -140,8 +140,8 @@ def _checked(
         return "not checked: this model has not been evaluated"
     plan = plan_evaluation(project, held_out_seeds(store, project.spec), trained, None)
     try:
-        found = run(equivalence(file, plan, evaluation, say))
+        comparison = run(equivalence(file, plan, evaluation, say))
     except (MissingDependency, NoWork) as error:
         return f"not checked: {error.what}"
-    file.with_suffix(".check.json").write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return str(found)
+    file.with_suffix(".check.json").write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return str(comparison)

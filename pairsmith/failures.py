@@ -66,10 +66,10 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: Wr
     """Show `error` and return the exit code that docs/cli.md promises for it; who watches gets the JSON in any case."""
 
     def tell(problem: dict[str, Any]) -> None:
-        for told in (write_json, watcher):
-            if told is not None:
+        for listener in (write_json, watcher):
+            if listener is not None:
                 with suppress(OSError):  # it may be what has failed
-                    told({"error": problem})
+                    listener({"error": problem})
 
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code

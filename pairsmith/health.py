@@ -176,8 +176,8 @@ def _seeds(project: Project) -> Iterator[Check]:
     what = f"{' and '.join(kinds)} of {reading.rows_in} rows"
     if reading.problems:
         first = reading.problems[0]
-        told = reading.not_used.partition(" not used: ")[2]
-        unused = f"{len(reading.problems)} not used ({told})"
+        reasons = reading.not_used.partition(" not used: ")[2]
+        unused = f"{len(reading.problems)} not used ({reasons})"
         yield Check("seeds", "warn", f"{what}; {unused}", f"The first: {first.where}: {first.what}")
     else:
         yield Check("seeds", "ok", what)
@@ -192,14 +192,14 @@ def _ahead(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
     from pairsmith.ahead import Look, looks
 
     files = Look("files", lambda: held_out_of(project.spec, project.folder, ()))
-    told: set[str] = set()
+    sentences: set[str] = set()
     for look in (*looks(project, seeds), files):
         try:
             look.at()
         except PairsmithError as error:
-            if look.about != "gates" and str(error) not in told:
+            if look.about != "gates" and str(error) not in sentences:
                 yield failed(look.about, error)
-            told.add(str(error))
+            sentences.add(str(error))
 
 
 def _known_seeds(project: Project) -> list[Seed]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def found(store: Store, id_prefix: str) -> Pair:
+def pair_by_prefix(store: Store, id_prefix: str) -> Pair:
     """The pair whose id begins so. Raises UsageError for none and for several."""
     pairs = store.find_pair(id_prefix.lower())
     if not pairs:
@@ -142,8 +142,10 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
         )
         for message in call["request"].get("messages", []):
             splits.append(facts([(f"  {message['role']}", message["content"])]))
-        said = {name: value for name, value in call["facts"].items() if name != "usage"}
-        splits.append(facts([("  answer", call["text"]), *((f"  {name}", str(value)) for name, value in said.items())]))
+        others = {name: value for name, value in call["facts"].items() if name != "usage"}
+        splits.append(
+            facts([("  answer", call["text"]), *((f"  {name}", str(value)) for name, value in others.items())])
+        )
     splits.append(Rule("what was said of it", style="dim"))
     table = Table.grid(padding=(0, 2))
     for verdict in lineage["verdicts"]:

@@ -95,15 +95,15 @@ class StageOutcome(Outcome):
 
     `shaped_by` names everything that shaped it, files by their content, and `inputs` is a hash of that (see
     `pairsmith.plan`; None in receipts of older versions). `overrides` are those of the command that had a part in it.
-    `source` is the id of what the stage before it had made, `made` that of what this one has made, `files` where that
-    lies in the project.
+    `source` is the id of what the stage before it had made, `artifact_id` that of what this one has made, `files` where
+    that lies in the project.
     """
 
     inputs: str = ""
     shaped_by: Mapping[str, Any] | None = None
     overrides: tuple[str, ...] = ()
     source: str = field(default="", metadata={"key": "from"})
-    made: str = ""
+    artifact_id: str = field(default="", metadata={"key": "made"})
     files: tuple[str, ...] = ()
 
 
@@ -169,11 +169,11 @@ class CurateOutcome(StageOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class CertifyOutcome(Outcome):
-    """The certificate in `words`, its id if there is one (`made`), what it was computed from, what it is bound to
+    """The certificate in `words`, its id if there is one, what it was computed from, what it is bound to
     (`parts`), and the number of reviews at that time. Accepted are its rows; what nobody has certified waits."""
 
     words: str = ""
-    made: str = ""
+    artifact_id: str = field(default="", metadata={"key": "made"})
     certificate: Json = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
     review_count: int = 0
@@ -250,7 +250,7 @@ class RewardOutcome(Outcome):
     folder), its id, and where it lies."""
 
     result: Json = field(default_factory=dict)
-    made: str = ""
+    artifact_id: str = field(default="", metadata={"key": "made"})
     files: tuple[str, ...] = ()
 
 

@@ -91,12 +91,12 @@ class Guess(NamedTuple):
 def guess(path: Path, kind: str = "") -> Guess:
     """Look at the first rows of a CSV or JSON file; `kind` is the kind of task that a person has named, for which a
     column of labels may be called anything. Raises InputError for a file that cannot be read or has no text."""
-    found = _guess(path, kind)
-    schema = schema_of(found.outputs) if found.kind == "pair" and kind in ("", "extract") else None
+    guessed = _guess(path, kind)
+    schema = schema_of(guessed.outputs) if guessed.kind == "pair" and kind in ("", "extract") else None
     if schema is None:
-        return found
-    said = f"every output is a JSON object, so they are records: {SCHEMA} has their keys and types, for you to check"
-    return found._replace(task={"kind": "extract", "schema": SCHEMA}, schema=schema, why=[*found.why, said])
+        return guessed
+    why = f"every output is a JSON object, so they are records: {SCHEMA} has their keys and types, for you to check"
+    return guessed._replace(task={"kind": "extract", "schema": SCHEMA}, schema=schema, why=[*guessed.why, why])
 
 
 def _guess(path: Path, kind: str) -> Guess:
@@ -112,12 +112,12 @@ def _guess(path: Path, kind: str) -> Guess:
         outputs = next(column.filled for column in columns if column.header == "output")
         why = ["it has the columns instruction and output, as Alpaca has", *_not_read(names, _ALPACA)]
         return Guess({"kind": "free"}, "pair", {}, why, outputs, outputs)
-    found = _table(path, columns, kind)
-    if found.kind != "pair":
+    guessed = _table(path, columns, kind)
+    if guessed.kind != "pair":
         _rows(path, names, strict=True)
     if row := next((name for name in names if len(name.split()) > _HEADER_WORDS), None):
-        found.why.append(f"the first line was taken for headers, and looks like a row: '{row[:40]}...'")
-    return found
+        guessed.why.append(f"the first line was taken for headers, and looks like a row: '{row[:40]}...'")
+    return guessed
 
 
 def columns_of(path: Path) -> list[Column]:
@@ -184,8 +184,8 @@ def _paths(value: object, path: str) -> Iterator[str]:
 
 def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
     at = names.index(column)
-    found = [exchange({"messages": row.get(f"c{at}")}, several=True) for row in rows]
-    usable = [one for one in found if not isinstance(one, Fault)]
+    conversations = [exchange({"messages": row.get(f"c{at}")}, several=True) for row in rows]
+    usable = [one for one in conversations if not isinstance(one, Fault)]
     several = any(len([turn for turn in one.asked if turn.role != "system"]) > 1 for one in usable)
     turns = "some rows have several turns" if several else "every row is a question and its answer"
     outputs = tuple(one.answer for one in usable)
@@ -271,19 +271,19 @@ def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
     if others:
         why.append(f'if {" or ".join(others)} is its output, write kind = "pair" and name both as input and output')
     settings = {"columns": {"text": text.header}}
-    found = Guess({"kind": "rewrite"}, kind, settings, why, text.filled if finished else (), text.filled)
-    return _with_extra(found, [text], columns)
+    guessed = Guess({"kind": "rewrite"}, kind, settings, why, text.filled if finished else (), text.filled)
+    return _with_extra(guessed, [text], columns)
 
 
-def _with_extra(found: Guess, used: Sequence[Column], columns: Sequence[Column]) -> Guess:
+def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column]) -> Guess:
     """The guess with the columns beside those that are `used`: kept if they say something, else named as not read."""
     rest = [column for column in columns if column not in used]
     extra = [column for column in rest if column.says_something and column.name not in RESERVED]
-    kept = {**found.settings["columns"], **{column.name: column.header for column in extra}}
+    kept = {**guessed.settings["columns"], **{column.name: column.header for column in extra}}
     read = [column.header for column in (*used, *extra)]
     why = [f"'{c.header}' stays with every row and may be asked for in prompts: its values come back" for c in extra]
     why += _not_read([column.header for column in rest], read)
-    return found._replace(settings={**found.settings, "columns": kept}, why=[*found.why, *why])
+    return guessed._replace(settings={**guessed.settings, "columns": kept}, why=[*guessed.why, *why])
 
 
 def _size(column: Column) -> str:
@@ -295,32 +295,32 @@ def task_name(folder: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", folder.casefold()).strip("-") or "my-task"
 
 
-def spec_text(path: Path, found: Guess, task: str) -> str:
+def spec_text(path: Path, guessed: Guess, task: str) -> str:
     """The spec for the file at `path`, which lies beside it."""
-    imported = found.kind in ("pair", "conversation")
-    seeds = [f"path = {_toml(path.name)}", f"kind = {_toml(found.kind)}"]
-    seeds += [f"{key} = {_toml(value)}" for key, value in found.settings.items()]
+    imported = guessed.kind in ("pair", "conversation")
+    seeds = [f"path = {_toml(path.name)}", f"kind = {_toml(guessed.kind)}"]
+    seeds += [f"{key} = {_toml(value)}" for key, value in guessed.settings.items()]
     return "\n".join(
         [
             comment(f"Written by `pairsmith init --from {path.name}`. `pairsmith docs spec` describes every key."),
             "",
             "[task]",
-            *(f"{key} = {_toml(value)}" for key, value in found.task.items()),
+            *(f"{key} = {_toml(value)}" for key, value in guessed.task.items()),
             f"name = {_toml(task)}",
             "# What the tuned model will be told, in production too: short, because training teaches the rest.",
             f'system = "{"Answer as our examples do." if imported else "Rewrite the input in the house style."}"',
             "# Replace this: what a good output is, in words that a stranger could check. The untuned model is told it",
             "# in the evaluation" + ("." if imported else ", and the teacher with every seed."),
             'style = "A good output is correct, complete and as long as the task asks."',
-            f'language = "{_language(found.spoken)}"',
+            f'language = "{_language(guessed.spoken)}"',
             "",
-            *(comment(f"{sentence[0].upper()}{sentence[1:]}.") for sentence in found.why),
+            *(comment(f"{sentence[0].upper()}{sentence[1:]}.") for sentence in guessed.why),
             "[[seeds]]",
             *seeds,
             "",
             *(() if imported else _EXEMPLARS),
-            *(_lengths(found.outputs) if found.outputs else ()),
-            *(_room(found.outputs) if found.outputs else ()),
+            *(_lengths(guessed.outputs) if guessed.outputs else ()),
+            *(_room(guessed.outputs) if guessed.outputs else ()),
         ]
     )
 
@@ -360,8 +360,8 @@ def _language(texts: Sequence[str]) -> str:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     # One of our own, which goes with the call: the library's would keep 70 MB in a server for as long as that runs.
-    found = str(LanguageIdentifier.from_model_file(MODEL_FILE).classify(sample)[0])
-    return found if len(found) == 2 else "en"  # "zxx" are texts in no language
+    code = str(LanguageIdentifier.from_model_file(MODEL_FILE).classify(sample)[0])
+    return code if len(code) == 2 else "en"  # "zxx" are texts in no language
 
 
 def comment(sentence: str) -> str:

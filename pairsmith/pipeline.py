@@ -107,9 +107,9 @@ def _enough_answered(outcome: GenerateOutcome, project: Project) -> None:
     if outcome.unanswered <= most * rows:
         return
     words = (str(failure["what"]) for failure in outcome.failures)
-    said = next((f" ({what})" for what in words if what.partition(":")[0] in UNANSWERED), "")
+    reason = next((f" ({what})" for what in words if what.partition(":")[0] in UNANSWERED), "")
     raise TeacherError(
-        f"{outcome.unanswered:,} of {rows:,} rows got no answer{said}.",
+        f"{outcome.unanswered:,} of {rows:,} rows got no answer{reason}.",
         where="generate",
         why="A dataset of the others might be another than the spec asks for, so nothing is curated or trained yet.",
         fix="Run the same command again: it asks for these rows alone. Or raise generate.unanswered_at_most "
@@ -122,7 +122,7 @@ def _past_the_gate(project: Project, store: Store) -> str:
     curated = CurateOutcome.of(_last(store, "curate"))
     for folder in curated.files:
         say_not_reviewed(project.folder / folder)
-    return curated.made
+    return curated.artifact_id
 
 
 def _at_the_gate(review: ReviewOutcome) -> dict[str, Any]:

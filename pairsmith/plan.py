@@ -174,7 +174,7 @@ def _went_on_without_people(project: Project, receipts: Sequence[Receipt]) -> bo
         return False
     if outcome.not_reviewed is None and outcome.waits is None:
         return older.went_on_without_people(last, project)
-    return outcome.not_reviewed == StageOutcome.of(curated).made
+    return outcome.not_reviewed == StageOutcome.of(curated).artifact_id
 
 
 def _last_good(stage: str, receipts: Sequence[Receipt]) -> Receipt | None:
@@ -187,7 +187,7 @@ def _after(receipts: Sequence[Receipt], receipt: Receipt) -> Sequence[Receipt]:
 
 def _made_before(stage: str, receipts: Sequence[Receipt]) -> str:
     source = _last_good(_FROM[stage], receipts) if stage in _FROM else None
-    return StageOutcome.of(source).made if source else ""
+    return StageOutcome.of(source).artifact_id if source else ""
 
 
 # What shapes a stage

@@ -104,10 +104,10 @@ def _check(command: str, outcome: Outcome) -> None:
     if counts.failed == counts.rows_in:
         most_first = sorted(outcome.reasons.items(), key=lambda item: -item[1])
         given = ", ".join(f"{reason} {count}" for reason, count in most_first)
-        said = next((str(failure["what"]) for failure in getattr(outcome, "failures", ())), "")
+        most_often = next((str(failure["what"]) for failure in getattr(outcome, "failures", ())), "")
         raise NoWork(
             f"{command}: all {counts.rows_in} rows failed" + (f" ({given})." if given else "."),
-            why=f"Most often: {said}." if said else None,
+            why=f"Most often: {most_often}." if most_often else None,
             fix="`pairsmith rows --state failed` lists them, `pairsmith doctor` checks the teacher, and --retry-failed "
             "asks again.",
         )

@@ -44,10 +44,10 @@ class Registry:
 
     def versions(self) -> list[str]:
         """The versions, oldest first."""
-        found = [
+        names = [
             mark.parent.name for mark in self.folder.glob("v*/export.json") if _VERSION.fullmatch(mark.parent.name)
         ]
-        return sorted(found, key=lambda name: int(name[1:]))
+        return sorted(names, key=lambda name: int(name[1:]))
 
     def aliases(self) -> dict[str, list[str]]:
         """alias -> the versions that it has named, the present one last."""
@@ -69,10 +69,10 @@ class Registry:
                 "there is no export with a model in it.", where=str(export), fix="Run `pairsmith export` first."
             )
         refuse_other_weights(export)
-        told = mark.read_bytes(), _files(export)
+        contents = mark.read_bytes(), _files(export)
         with self._alone():
             kept = ((name, self.folder / name) for name in self.versions())
-            same = (name for name, place in kept if ((place / mark.name).read_bytes(), _files(place)) == told)
+            same = (name for name, place in kept if ((place / mark.name).read_bytes(), _files(place)) == contents)
             version = next(same, None)
             if version is None:
                 # The number of a version that was deleted is not given again: an alias may have named it.

@@ -159,14 +159,16 @@ def _longest(project: Project, way: Purpose) -> Messages | None:
 def _context(teacher: TeacherSettings, context: int | None, question: Messages, sampling: Sampling) -> Iterator[Check]:
     letters = sum(len(message.content) for message in question)
     most = letters // _LETTERS_PER_TOKEN + (sampling.max_tokens or 0)
-    told = f"the longest prompt has {letters:,} letters, with max_tokens at most {most:,} tokens"
+    lengths = f"the longest prompt has {letters:,} letters, with max_tokens at most {most:,} tokens"
     if context is not None and most > context:
-        yield Check("context", "warn", f"{told}; {teacher.model} takes {context:,}", "Shorten it, or lower max_tokens.")
+        yield Check(
+            "context", "warn", f"{lengths}; {teacher.model} takes {context:,}", "Shorten it, or lower max_tokens."
+        )
     elif context is not None:
-        yield Check("context", "ok", f"{told} of {context:,}")
+        yield Check("context", "ok", f"{lengths} of {context:,}")
     elif ":11434" in teacher.url and most > 4096:
         fix = "Start it with OLLAMA_CONTEXT_LENGTH set, or give the model PARAMETER num_ctx in a Modelfile."
-        yield Check("context", "warn", f"{told}; Ollama cuts what is longer than its context without a word", fix)
+        yield Check("context", "warn", f"{lengths}; Ollama cuts what is longer than its context without a word", fix)
 
 
 async def _looked_at(teacher: TeacherSettings) -> endpoint.Check:
@@ -186,15 +188,15 @@ async def _answered(teacher: TeacherSettings, question: Messages, sampling: Samp
         answer = await reached.ask(question, short)
     if not answer.choices:
         return Check("answer", "fail", f"no chat completion came: {answer.body[:200]}", "Check teacher.url.")
-    said = judged(answer.choices[0], None, teacher.finish_reasons, answer.request, 0)
+    judged_answer = judged(answer.choices[0], None, teacher.finish_reasons, answer.request, 0)
     facts = {name: value for name, value in (answer.facts or {}).items() if name != "usage"}
     counted = f", {answer.usage.completion_tokens} tokens" if answer.usage else ", tokens not counted"
     who = ", ".join(f"{name} {value}" for name, value in facts.items())
-    what = f"{said.text.strip()[:80]!r} in {answer.seconds:.1f} s{counted} ({who})"
-    if said.status == "thinking":
+    what = f"{judged_answer.text.strip()[:80]!r} in {answer.seconds:.1f} s{counted} ({who})"
+    if judged_answer.status == "thinking":
         return Check(
             "answer", "warn", f"{MOST_TOKENS} tokens of thinking and no text in {answer.seconds:.1f} s", _SWITCH
         )
-    if said.status in ("ok", "truncated"):
+    if judged_answer.status in ("ok", "truncated"):
         return Check("answer", "ok", what)
-    return Check("answer", "warn", f"{said.reason}: {what}", "See docs: teachers.")
+    return Check("answer", "warn", f"{judged_answer.reason}: {what}", "See docs: teachers.")

@@ -21,6 +21,8 @@ LONG = {
     ROOT / "curate" / "argilla" / "engine" / "pairsmith_sql_engine.py",
     ROOT / "pairsmith" / "client" / "calls.py",
 }
+# Names that say of a value only that somebody found, told, said or made it.
+EMPTY = {"found", "told", "said", "made"}
 FILES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
 
 
@@ -38,6 +40,18 @@ def test_files_are_named_for_what_they_hold_and_are_one_subject(path: Path) -> N
     text = path.read_text()
     assert len(text.splitlines()) <= 430 or path in LONG
     assert ast.get_docstring(ast.parse(text)), "says what it is for"
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_variable_is_named_for_its_content(layer: str) -> None:
+    """No variable, field or argument has one of the names that fit everything."""
+    names = [
+        (path, node.lineno, node.id if isinstance(node, ast.Name) else node.arg)
+        for path in sorted((ROOT / layer).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.arg) or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    ]
+    assert not [f"{path.relative_to(ROOT)}:{line} {name}" for path, line, name in names if name in EMPTY]
 
 
 def test_supervised_fine_tuning_is_read_from_top_to_bottom() -> None:

@@ -137,7 +137,7 @@ def promises(scorer: Scorer, draws: int, seed: int) -> dict[str, Any]:
     """How often each rule failed at any look, with the upper end of the 95 % interval, and what it accepted."""
     generator = np.random.default_rng(seed)
     outcomes = [review(scorer, generator) for _ in range(draws)]
-    told: dict[str, Any] = {**scorer._asdict(), "draws": draws}
+    row: dict[str, Any] = {**scorer._asdict(), "draws": draws}
     for rule in outcomes[0]:
         failed = sum(any(broken for _, broken in outcome[rule]) for outcome in outcomes)
         upper = float(beta.ppf(0.95, failed + 1, draws - failed)) if failed < draws else 1.0
@@ -145,8 +145,8 @@ def promises(scorer: Scorer, draws: int, seed: int) -> dict[str, Any]:
             str(look * ESTIMATION): round(float(np.mean([o[rule][look - 1][0] / ROWS for o in outcomes])), 3)
             for look in (2, 4, 6, 8, 12, 16)
         }
-        told[rule] = {"failed": failed / draws, "failed_at_most": round(upper, 4), "accepted_by_labels": by_look}
-    return told
+        row[rule] = {"failed": failed / draws, "failed_at_most": round(upper, 4), "accepted_by_labels": by_look}
+    return row
 
 
 def _probabilities(fitted: Calibrator, scores: Any) -> Any:
@@ -162,7 +162,7 @@ def predictions(draws: int, seed: int) -> list[dict[str, Any]]:
     was fitted on other rows.
     """
     generator = np.random.default_rng(seed)
-    told = []
+    rows = []
     for apart in (1.0, 2.0, 3.5):
         labels, others, share = 200, 3_000, 0.7
         values, plain, covered, formula = [], [], 0, []
@@ -180,7 +180,7 @@ def predictions(draws: int, seed: int) -> list[dict[str, Any]]:
             rho = np.corrcoef(good[:-300], p)[0, 1]
             formula.append(1 / (1 - rho**2 / (1 + labels / others)))
         gain, promised = float(np.var(plain) / np.var(values)), float(np.mean(formula))
-        told.append(
+        rows.append(
             {
                 "apart": apart,
                 "labels": labels,
@@ -192,12 +192,12 @@ def predictions(draws: int, seed: int) -> list[dict[str, Any]]:
                 "covered": covered / draws,
             }
         )
-    return told
+    return rows
 
 
 def main() -> None:
     draws, started = int(sys.argv[1]) if len(sys.argv) > 1 else 400, time.process_time()
-    told: dict[str, Any] = {
+    results: dict[str, Any] = {
         "labels": "simulated",
         "rows": ROWS,
         "precision": PRECISION,
@@ -209,19 +209,19 @@ def main() -> None:
     kept = True
     for number, scorer in enumerate(SCORERS):
         row = promises(scorer, draws, 17 + number)
-        told["scorers"].append(row)
+        results["scorers"].append(row)
         certificate, last = row["certificate"], str(BATCHES * ESTIMATION)
         row["kept"] = certificate["failed"] <= MOST_FAILURES
         row["yielded"] = certificate["accepted_by_labels"][last] >= scorer.floor
         kept &= row["kept"] and row["yielded"]
         print(json.dumps(row), flush=True)
-    told["predictions"] = predictions(10 * draws, 99)
-    for row in told["predictions"]:
+    results["predictions"] = predictions(10 * draws, 99)
+    for row in results["predictions"]:
         row["reached"] = row["of_formula"] >= 0.95
         kept &= row["reached"]
         print(json.dumps(row), flush=True)
-    told["passed"], told["cpu_s"] = bool(kept), round(time.process_time() - started, 1)
-    RESULTS.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    results["passed"], results["cpu_s"] = bool(kept), round(time.process_time() - started, 1)
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     sys.exit(0 if kept else 1)
 
 

@@ -126,7 +126,7 @@ def judge(folder: Path) -> None:
 
     beside_gates = list[int]()  # the parent's peak while children asked the gates
 
-    def past_gates(step: str, told: Any) -> None:
+    def past_gates(step: str, opinions: Any) -> None:
         if step != "gates" and not beside_gates:
             beside_gates.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
@@ -238,15 +238,17 @@ def memory(rows: int, folder: Path | None = None) -> None:
             if os.waitpid(filling, 0)[1]:
                 raise SystemExit("the store could not be filled")
         cost, printed = measured("-m", "bench.curate.run", "judge", str(folder))
-    told = json.loads(printed)
-    if told["counts"]["rows_in"] != rows:
-        raise SystemExit(f"{folder} holds {told['counts']['rows_in']:,} rows")
-    peak = {"rows": rows, "parent_mb": cost["peak_mb"], "cpu_s": cost["cpu_s"], "curated_mb": told["curated_mb"]}
-    peak["peak_mb"] = max(cost["peak_mb"], told["beside_gates_mb"] + told["gates_mb"])  # children end with the gates
+    result = json.loads(printed)
+    if result["counts"]["rows_in"] != rows:
+        raise SystemExit(f"{folder} holds {result['counts']['rows_in']:,} rows")
+    peak = {"rows": rows, "parent_mb": cost["peak_mb"], "cpu_s": cost["cpu_s"], "curated_mb": result["curated_mb"]}
+    peak["peak_mb"] = max(
+        cost["peak_mb"], result["beside_gates_mb"] + result["gates_mb"]
+    )  # children end with the gates
     if rows == _MILLION:
         keep({"peak_mb_1m": peak["peak_mb"]})
     known = json.loads(RESULTS.read_text()).get("memory", {}) if RESULTS.exists() else {}
-    keep({"memory": known | {f"{rows:,}": peak | {"seconds": told["seconds"], "counts": told["counts"]}}})
+    keep({"memory": known | {f"{rows:,}": peak | {"seconds": result["seconds"], "counts": result["counts"]}}})
 
 
 def keep(figures: dict[str, Any]) -> None:

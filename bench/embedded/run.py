@@ -114,11 +114,11 @@ def baseline(batch: int, requests: int) -> dict[str, Any]:
     start = time.perf_counter()
     for at in range(0, requests, batch):
         inputs = tokenizer(texts[at : at + batch], return_tensors="pt", padding=True, add_special_tokens=False)
-        made = model.generate(
+        generated = model.generate(
             **inputs, max_new_tokens=MAX_TOKENS, do_sample=True, temperature=TEMPERATURE, top_k=TOP_K
         )[:, inputs.input_ids.shape[1] :]
         tokens += sum(
-            int((row != tokenizer.pad_token_id).sum()) + int(row[-1] == tokenizer.pad_token_id) for row in made
+            int((row != tokenizer.pad_token_id).sum()) + int(row[-1] == tokenizer.pad_token_id) for row in generated
         )
     seconds = time.perf_counter() - start
     return {

@@ -40,8 +40,8 @@ def ran(folder: Path) -> Evaluation | None:
             [*PAIRSMITH, "init", str(folder), "--example", folder.name, "--embedded"], check=True, env=environ
         )
     code = subprocess.call([*PAIRSMITH, "run", "--no-review", "--project", str(folder)], env=environ)
-    found = sorted((folder / "evaluations").glob("*.json"), key=lambda path: path.stat().st_mtime)
-    return Evaluation.model_validate(json.loads(found[-1].read_bytes())) if found and code == 0 else None
+    evaluations = sorted((folder / "evaluations").glob("*.json"), key=lambda path: path.stat().st_mtime)
+    return Evaluation.model_validate(json.loads(evaluations[-1].read_bytes())) if evaluations and code == 0 else None
 
 
 def line(name: str, evaluation: Evaluation, when: str) -> str:

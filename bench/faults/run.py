@@ -48,21 +48,21 @@ def generated(folder: Path) -> dict[str, Any] | None:
     """What the command says at its end; None if it hung."""
     process = start(folder)
     try:
-        said, _ = process.communicate(timeout=HANGS_S)
+        printed, _ = process.communicate(timeout=HANGS_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
         return None
-    told: dict[str, Any] = json.loads(said)
-    return told
+    outcome: dict[str, Any] = json.loads(printed)
+    return outcome
 
 
 def window_s(base: str, count: int) -> float:
     with tempfile.TemporaryDirectory() as name:
         write_project(Path(name), base, count)
-        told = generated(Path(name))
-        assert told is not None
-        assert told["failed"] == 0, told["reasons"]
+        outcome = generated(Path(name))
+        assert outcome is not None
+        assert outcome["failed"] == 0, outcome["reasons"]
     seen = stats(base)
     return float(seen["last"] - seen["first"])
 
@@ -77,13 +77,13 @@ def storm(base: str, count: int) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_project(folder, base, count)
-        told = generated(folder)
-        if told is None:
+        outcome = generated(folder)
+        if outcome is None:
             return {"hung": 1, "rows_lost": count, "sticky_lost": 0, "empty_exported": 0}
         pairs = [json.loads(body) for body in texts(folder, "SELECT body FROM pairs")]
-        made = {pair["input"] for pair in pairs}
+        inputs = {pair["input"] for pair in pairs}
         sticky = {p for p in stats(base)["prompts"] if random.Random(p).random() < STORM["sticky"]}
-        lost = [f"lighthouse number {i}" for i in range(count) if f"lighthouse number {i}" not in made]
+        lost = [f"lighthouse number {i}" for i in range(count) if f"lighthouse number {i}" not in inputs]
         return {
             "hung": 0,
             "rows_lost": len(lost),

@@ -73,18 +73,18 @@ def _kinds(random: np.random.Generator, rows: int) -> Iterator[int]:
             yield int(random.integers(there))
     discount = 0.0 if model == "few" else float(random.uniform(0.3, 0.7))
     theta = float(np.exp(random.uniform(np.log(30), np.log(3_000))))
-    said: list[int] = []
+    kinds: list[int] = []
     sizes: list[int] = []
     while True:
-        new = (theta + discount * len(sizes)) / (theta + len(said))
-        if not said or random.random() < new:
+        new = (theta + discount * len(sizes)) / (theta + len(kinds))
+        if not kinds or random.random() < new:
             kind = len(sizes)
             sizes.append(1)
         else:
             weight = np.asarray(sizes) - discount
             kind = int(random.choice(len(sizes), p=weight / weight.sum()))
             sizes[kind] += 1
-        said.append(kind)
+        kinds.append(kind)
         yield kind
 
 
@@ -101,7 +101,7 @@ def coverage(projects: int) -> dict[str, float]:
         rows = accepted_rows(pilot, others, run.best)
         assert money is not None
         assert rows is not None
-        truth = {"usd": sum(run.usd), "rows": float(len({kind for said in run.rows for kind in said}))}
+        truth = {"usd": sum(run.usd), "rows": float(len({kind for kinds in run.rows for kind in kinds}))}
         for name, interval in (("usd", money), ("rows", rows)):
             inside[name] += interval.low <= truth[name] <= interval.high
             widths[name].append((interval.high - interval.low) / max(truth[name], 1e-9))
@@ -110,10 +110,10 @@ def coverage(projects: int) -> dict[str, float]:
 
 
 def main() -> None:
-    found = coverage(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    shares = coverage(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
     RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps({"simulated": True, **found}, indent=2) + "\n")
-    print(json.dumps(found, indent=2))
+    RESULT.write_text(json.dumps({"simulated": True, **shares}, indent=2) + "\n")
+    print(json.dumps(shares, indent=2))
 
 
 if __name__ == "__main__":

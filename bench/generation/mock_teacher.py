@@ -27,9 +27,9 @@ class Stats:
         self.first = self.last = 0.0
 
     def take(self) -> bytes:
-        told = {"asked": self.asked, "first": self.first, "last": self.last, "busiest": self.busiest}
+        counts = {"asked": self.asked, "first": self.first, "last": self.last, "busiest": self.busiest}
         self.begin()
-        return json.dumps(told).encode()
+        return json.dumps(counts).encode()
 
 
 STATS = Stats()

@@ -142,8 +142,8 @@ pattern = "light"
 
 def stats(base: str) -> dict[str, Any]:
     with urllib.request.urlopen(f"{base}/stats") as response:
-        told: dict[str, Any] = json.load(response)
-    return told
+        counts: dict[str, Any] = json.load(response)
+    return counts
 
 
 def measured(base: str, client: str, count: int, in_flight: int = IN_FLIGHT) -> dict[str, float]:
@@ -160,23 +160,23 @@ def measured(base: str, client: str, count: int, in_flight: int = IN_FLIGHT) -> 
         began = time.time()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT)
         assert process.stdout is not None
-        said = process.stdout.read().decode()
+        printed = process.stdout.read().decode()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         process.stdout.close()
         ended = time.time()
-        assert process.returncode == 0, said
-        told = stats(base)
-        assert told["asked"] == count, f"{client} sent {told['asked']} requests for {count} prompts"
-        assert told["busiest"] <= in_flight
-        last = told["last"]
+        assert process.returncode == 0, printed
+        counts = stats(base)
+        assert counts["asked"] == count, f"{client} sent {counts['asked']} requests for {count} prompts"
+        assert counts["busiest"] <= in_flight
+        last = counts["last"]
         if client == "pairsmith":
             last = max(path.stat().st_mtime for path in folder.iterdir() if path.name.startswith("pairsmith.db"))
             stored = sum(path.stat().st_size for path in folder.iterdir() if path.name.startswith("pairsmith.db"))
             more = {"disk_ratio": stored / bytes_of_texts(folder), "resume_s": resumed(command)}
         else:
             more = {}
-    window = {"window_s": last - told["first"], "whole_s": ended - began, "peak_mb": used.ru_maxrss / 1024}
+    window = {"window_s": last - counts["first"], "whole_s": ended - began, "peak_mb": used.ru_maxrss / 1024}
     return {"cpu_s": used.ru_utime + used.ru_stime, **window, **more}
 
 

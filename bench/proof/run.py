@@ -61,14 +61,14 @@ def passes(
     strength, size = (1 - icc) / icc, (runs, seeds)
     least_up, least_down = min(rates), 1 - max(rates)
     up, down = (_gamma(rng, shared * least * strength, size) for least in (least_up, least_down))
-    found = []
+    passed = []
     for rate in rates:
         mine = up + _gamma(rng, rate * strength - shared * least_up * strength, size)
         both = mine + down + _gamma(rng, (1 - rate) * strength - shared * least_down * strength, size)
         # Tiny shapes underflow to 0 / 0: such an input is all or nothing.
         chance = np.where(both > 0, mine / np.where(both > 0, both, 1), rng.random(size) < rate)
-        found.append(rng.binomial(samples, np.clip(chance, 0, 1)).astype(np.float64))
-    return found
+        passed.append(rng.binomial(samples, np.clip(chance, 0, 1)).astype(np.float64))
+    return passed
 
 
 def _gamma(rng: np.random.Generator, shape: float, size: tuple[int, int]) -> Floats:
@@ -285,12 +285,12 @@ def bounds(rate: float, runs: int) -> str:
 
 def worst(rows: list[dict[str, Any]], key: str, choose: Callable[..., Any]) -> list[str]:
     """The worst setting for each number of inputs."""
-    found = []
+    rates = []
     for seeds in SEEDS:
         here = [row for row in rows if row["seeds"] == seeds]
         row = choose(here, key=lambda row: row[key])
-        found.append(bounds(row[key], row["runs"]))
-    return found
+        rates.append(bounds(row[key], row["runs"]))
+    return rates
 
 
 def _worst_exact(rows: list[dict[str, Any]], key: str, choose: Callable[..., Any]) -> list[str]:
@@ -357,21 +357,21 @@ def tell(rows: list[dict[str, Any]]) -> None:
 
 def grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row a setting, with what each method came to: [coverage, mean width, share that excludes zero]."""
-    found: dict[str, dict[str, Any]] = {}
+    places: dict[str, dict[str, Any]] = {}
     for row in rows:
         place = {
             name: row[name]
             for name in ("of", "seeds", "samples", "icc", "shared", "rate", "rates", "both")
             if name in row
         }
-        one = found.setdefault(json.dumps(place), place)
+        one = places.setdefault(json.dumps(place), place)
         if "method" in row:
             numbers = [row[name] for name in ("coverage", "width", "excludes_zero") if name in row]
             one.setdefault("methods", {})[row["method"]] = numbers
         more = ("claimed_alone", "claimed_first", "any_claimed", "all_held", "opposed")
         more += () if "method" in row else ("coverage", "runs")
         one |= {name: row[name] for name in more if name in row}
-    return list(found.values())
+    return list(places.values())
 
 
 def main(runs: int) -> None:

@@ -49,11 +49,14 @@ rate = lru_cache(maxsize=None)(acceptance_rate)
 
 def remember() -> None:
     """The product's intervals are asked about the same strata a million times here: what they are made of is kept."""
-    made, every = estimation._chances, cache(lambda size, seen: made(Stratum(size, seen, 0), np.arange(size + 1)))
+    uncached, every = (
+        estimation._chances,
+        cache(lambda size, seen: uncached(Stratum(size, seen, 0), np.arange(size + 1))),
+    )
 
     def chances(stratum: Stratum, totals: Any) -> Any:
         if len(totals) != totals[-1] - totals[0] + 1:
-            return made(stratum, totals)
+            return uncached(stratum, totals)
         return every(stratum.population, stratum.reviewed)[totals[0] : totals[-1] + 1]
 
     estimation._chances = chances
@@ -138,12 +141,12 @@ def watched(design: Design, runs: int) -> Iterator[dict[str, object]]:
             ends = _end(review, one, two, rule, at_least, sizes, interval)
             for name, (low, high) in zip(truths, ends, strict=True):
                 covered[name] += low - 1e-9 <= truths[name] <= high + 1e-9
-        told: dict[str, object] = {**design._asdict(), "good_accepted": GOOD[one], "good_rest": GOOD[two]}
-        told |= {"ended by": rule, "runs": runs}
+        row: dict[str, object] = {**design._asdict(), "good_accepted": GOOD[one], "good_rest": GOOD[two]}
+        row |= {"ended by": rule, "runs": runs}
         for name, times in covered.items():
-            told[f"coverage {name}"] = times / runs
-            told[f"at least {name}"] = round(binomial(times, runs, 0.999)[0], 4)
-        yield {**told, "seconds": round(time.monotonic() - started, 1)}
+            row[f"coverage {name}"] = times / runs
+            row[f"at least {name}"] = round(binomial(times, runs, 0.999)[0], 4)
+        yield {**row, "seconds": round(time.monotonic() - started, 1)}
 
 
 def _counted(design: Design, sizes: tuple[int, int], runs: int) -> list[list[list[int]]]:
@@ -262,19 +265,19 @@ def run(setting: Setting, rows: list[SamplingRow], good: dict[str, bool], seed: 
     """(covered, margin of error, estimate, rows shown) of one review."""
     of = frames(rows, seed)
     sampled: dict[SamplingReason, set[str]] = {}
-    told: dict[str, bool] = {}
+    answers: dict[str, bool] = {}
     share = None
     for _ in range(setting.batches):
         for drawn in draw(of, divide(setting.batch, setting.shares, of), seed, sampled):
-            told[drawn.pair_id] = good[drawn.pair_id]
+            answers[drawn.pair_id] = good[drawn.pair_id]
             for reason, _log in drawn.draws:
                 sampled.setdefault(reason, set()).add(drawn.pair_id)
-        share = rate(tuple(strata(rows, sampled, told, seed)))
+        share = rate(tuple(strata(rows, sampled, answers, seed)))
         if share and share.margin_of_error <= setting.stop_at:
             break
     assert share is not None
     truth = statistics.fmean(good.values())
-    return share.low - 1e-9 <= truth <= share.high + 1e-9, share.margin_of_error, share.value, len(told)
+    return share.low - 1e-9 <= truth <= share.high + 1e-9, share.margin_of_error, share.value, len(answers)
 
 
 def measure(setting: Setting, runs: int) -> dict[str, object]:
@@ -303,10 +306,10 @@ def main(runs: int, file: Path | None) -> None:
         print(f"exact    {coverage:.4f}  {setting}", flush=True)
         least.append((coverage, f"exact, {setting}"))
         every["exact"].append([setting, round(coverage, 4)])
-    for told in itertools.chain.from_iterable(watched(design, runs) for design in DESIGNS):
-        print("stopped ", json.dumps(told), flush=True)
-        every["stopped"].append(told)
-        least += [(float(str(told[f"at least {name}"])), f"{told}, {name}") for name in ("passed", "accepted")]
+    for row in itertools.chain.from_iterable(watched(design, runs) for design in DESIGNS):
+        print("stopped ", json.dumps(row), flush=True)
+        every["stopped"].append(row)
+        least += [(float(str(row[f"at least {name}"])), f"{row}, {name}") for name in ("passed", "accepted")]
     for setting in SETTINGS:
         drawn = measure(setting, max(1, runs // 40))
         print("drawn   ", json.dumps(drawn), flush=True)

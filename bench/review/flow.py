@@ -78,7 +78,7 @@ def fill(project: Project, store: Store, rows: int) -> None:
     """Inputs of four words with two outputs of sixty words each, all of which pass the gates."""
     rng = random.Random(project.spec.task.name)
     gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
-    seeds, made = [], []
+    seeds, records = [], []
     for number in range((rows + 1) // 2):
         seed = Seed(kind="input", text=words(rng, 4), source=f"seeds.jsonl:{number}")
         seeds.append(seed)
@@ -88,9 +88,9 @@ def fill(project: Project, store: Store, rows: int) -> None:
             )
             pair = Pair(seed_id=seed.id, input=seed.text or "", output=words(rng, 60), system="Rewrite.", origin=origin)
             place = Candidate(fingerprint="flow", seed_id=seed.id, generator="forward", sample=sample, pair_id=pair.id)
-            made += [pair, place, *judge(pair, gates)]
+            records += [pair, place, *judge(pair, gates)]
     store.set_active_seeds(seeds)
-    store.write(*made)
+    store.write(*records)
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -125,19 +125,24 @@ def official(project: Project, store: Store, population: Population, argilla: Ar
             fields=row["fields"],
             metadata=row["metadata"],
             suggestions=[
-                rg.Suggestion(told["question"], told["value"], score=told.get("score"), agent=told["agent"])
-                for told in row["suggestions"]
+                rg.Suggestion(
+                    suggestion["question"],
+                    suggestion["value"],
+                    score=suggestion.get("score"),
+                    agent=suggestion["agent"],
+                )
+                for suggestion in row["suggestions"]
             ],
         )
         for row in rows
     ]
-    made = rg.Dataset(
+    dataset = rg.Dataset(
         name=f"{project.spec.task.name}-official",
         workspace=argilla.workspace,
         settings=settings(project, client, "Read.", other_candidates=1, min_submitted=1),
         client=client,
     ).create()
-    return lambda: made.records.log(objects)
+    return lambda: dataset.records.log(objects)
 
 
 def answer_all(argilla: Argilla, name: str) -> None:
@@ -153,8 +158,8 @@ def answer_all(argilla: Argilla, name: str) -> None:
             values = {"verdict": {"value": verdict}}
             if verdict == "edit":
                 values["edited"] = {"value": f"{row['fields']['enhanced']} mended"}
-            told = {"user_id": user, "values": values, "status": "submitted"}
-            items.append({"id": row["id"], "responses": [told]})
+            response = {"user_id": user, "values": values, "status": "submitted"}
+            items.append({"id": row["id"], "responses": [response]})
         argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
 
 
@@ -198,8 +203,8 @@ def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Pat
             "pull, official client": lambda: list(queue.records(with_responses=True)),
         }
         for name in list(reads) if number % 2 else reversed(reads):
-            found = measured(name, reads[name])
-            assert (found.new if name == "pull" else len(found)) == rows
+            result = measured(name, reads[name])
+            assert (result.new if name == "pull" else len(result)) == rows
         nothing = measured("pull again (nothing new)", lambda: pull(project, store, argilla))
         assert (nothing.news, nothing.unchanged) == (0, rows)
     return seconds
@@ -251,7 +256,7 @@ def main() -> None:
         "database": database,
         "machine": {"cores": os.cpu_count(), "load before": round(load_before, 2)},
         "start-up seconds": round(start_s, 1),
-        "memory MiB": {when: {name: round(mib or 0) for name, mib in told.items()} for when, told in memory.items()},
+        "memory MiB": {when: {name: round(mib or 0) for name, mib in sizes.items()} for when, sizes in memory.items()},
         "rows a second": rates,
         "times the official client": {name: times(name) for name in ("push", "pull")},
         "times the official client, CPU": {name: times(name, " (CPU)") for name in ("push", "pull")},

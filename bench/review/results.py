@@ -9,5 +9,5 @@ from typing import Any
 
 def keep(file: Path, name: str, figures: Any) -> None:
     """Write `figures` under `name`; what the file holds under other names stays."""
-    told = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    file.write_text(json.dumps({**told, name: figures}, indent=1) + "\n", encoding="utf-8")
+    results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    file.write_text(json.dumps({**results, name: figures}, indent=1) + "\n", encoding="utf-8")

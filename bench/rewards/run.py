@@ -113,7 +113,7 @@ def main(count: int) -> None:
         assert apart < 0.01, apart
     wall = {name: statistics.median(one[0] for one in listed) for name, listed in seconds.items()}
     cpu = {name: statistics.median(one[1] for one in listed) for name, listed in seconds.items()}
-    found = {
+    results = {
         "rows": count,
         "model": "random Llama, 4 layers of 256, SmolLM2's tokenizer",
         "precision": str(loaded.dtype).removeprefix("torch."),
@@ -124,8 +124,8 @@ def main(count: int) -> None:
         "largest_difference": round(apart, 5),
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}",
     }
-    RESULTS.write_text(json.dumps(found, indent=2) + "\n")
-    print(json.dumps(found, indent=2))
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    print(json.dumps(results, indent=2))
 
 
 if __name__ == "__main__":

@@ -67,13 +67,13 @@ def make(folder: Path, rows: int, *, n: int = 4, verdicts: int = 3) -> Path:
             store.append(*records).result()  # type: ignore[arg-type]
         store.set_active_seeds(seeds)
         sizes = Counts(rows_in=sum(counts.values()), **counts)
-        made = Counts(rows_in=sizes.rows_in, waiting=sizes.rows_in - sizes.failed, failed=sizes.failed)
+        pair_counts = Counts(rows_in=sizes.rows_in, waiting=sizes.rows_in - sizes.failed, failed=sizes.failed)
         shared = {"seconds": 60.0, "started": AT, "spec_hash": "x", "ok": True}
         facts = {"curation": "now", "scopes": ["now"], "made": "d1", "steps": {}, "review_count": 300}
         store.write(
             Receipt(
                 command="generate",
-                counts=made,
+                counts=pair_counts,
                 reasons={"empty": counts["failed"]},
                 calls_sent=sizes.rows_in,
                 facts={"scopes": {"forward": "now"}, "seeds": {"input": len(seeds)}},
@@ -129,12 +129,12 @@ def _slot(
     pair = Pair(
         seed_id=seed.id, input=seed.body, output=_text(draw, draw.randint(12, 60)), system="Rewrite.", origin=origin
     )
-    said = [
+    judgements = [
         Verdict(pair_id=pair.id, by=f"gate/{name}@1", fingerprint="s", keep=True, reason=Reason("ok"))
         for name in ("length", "echo", "loop", "language", "form")[:verdicts]
     ]
     state = {"curation": "now", "generation": "now", "pair_id": pair.id, "score": round(draw.gauss(0, 1), 3), **slot}
-    records: list[object] = [call, pair, Candidate(fingerprint="now", pair_id=pair.id, **slot), *said]
+    records: list[object] = [call, pair, Candidate(fingerprint="now", pair_id=pair.id, **slot), *judgements]
     if draw.random() < 0.28:
         split = draw.choices(("train", "validation", "test"), (8, 1, 1))[0]
         counts["accepted"] += 1

@@ -66,10 +66,10 @@ def main(arguments: Sequence[str] | None = ()) -> None:
             (root / "projects" / "many").symlink_to(asked.project.resolve(), target_is_directory=True)
         else:
             make(root / "projects" / "many", asked.rows)
-        found = _measured(root, asked.pages)
+        latencies = _measured(root, asked.pages)
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps({**kept, **found}, indent=2) + "\n")
-    print(json.dumps(found, indent=2))
+    RESULTS.write_text(json.dumps({**kept, **latencies}, indent=2) + "\n")
+    print(json.dumps(latencies, indent=2))
 
 
 def _measured(root: Path, pages: int) -> dict[str, Any]:

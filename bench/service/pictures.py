@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if asked.token:
                 context.add_cookies([{"name": "pairsmith", "value": asked.token, "url": asked.url}])
             for path in _paths(context.new_page()):
-                found = _looked_at(context, path, width, asked.out / f"{_name(path)}-{width}-{scheme}.png")
-                wrong += [f"{path} at {width}, {scheme}: {each}" for each in found]
+                problems = _looked_at(context, path, width, asked.out / f"{_name(path)}-{width}-{scheme}.png")
+                wrong += [f"{path} at {width}, {scheme}: {each}" for each in problems]
                 seen += 1
             context.close()
         browser.close()
@@ -61,22 +61,22 @@ def _paths(page: Any) -> Iterator[str]:
 
 def _looked_at(context: Any, path: str, width: int, picture: Path) -> list[str]:
     """What is wrong with a page; its picture is kept."""
-    page, found = context.new_page(), list[str]()
-    page.on("console", lambda line: found.append(line.text) if line.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: found.append(str(error)))
+    page, problems = context.new_page(), list[str]()
+    page.on("console", lambda line: problems.append(line.text) if line.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
     status = page.goto(path).status
     page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true })")
     page.screenshot(path=picture, full_page=True)
     if page.evaluate("document.documentElement.scrollWidth") > width:
-        found.append("has to be scrolled sideways")
+        problems.append("has to be scrolled sideways")
     if page.locator("h1").count() != 1:
-        found.append("has not one sentence as its heading")
+        problems.append("has not one sentence as its heading")
     page.evaluate(AXE.read_text(encoding="utf-8"))
     for each in page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]:
         if each["impact"] in ("serious", "critical"):
-            found.append(f"{each['id']}: {each['nodes'][0]['html'][:200]}")
+            problems.append(f"{each['id']}: {each['nodes'][0]['html'][:200]}")
     page.close()
-    return [line for line in found if status == 200 or "Failed to load resource" not in line]
+    return [line for line in problems if status == 200 or "Failed to load resource" not in line]
 
 
 def _name(path: str) -> str:

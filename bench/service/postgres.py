@@ -12,9 +12,9 @@ from pathlib import Path
 
 def programs() -> Path | None:
     """The folder of initdb and pg_ctl: on the path, or where Debian puts them; None without them."""
-    found = shutil.which("initdb")
-    if found and shutil.which("pg_ctl"):
-        return Path(found).resolve().parent
+    initdb = shutil.which("initdb")
+    if initdb and shutil.which("pg_ctl"):
+        return Path(initdb).resolve().parent
     homes = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     return homes[-1].parent if homes else None
 

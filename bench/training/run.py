@@ -28,7 +28,7 @@ def rows(count: int) -> list[Any]:
     from train.dataset import Row
 
     things = ("a fox", "two boats", "an old bridge", "a cup of tea", "a tall pine", "a violin", "wet stones", "a clock")
-    made = []
+    examples = []
     for number in range(count):
         thing = things[number % len(things)]
         text = f"{thing} by the water at dawn, low warm light from the left, long shadows, fine mist, muted palette of"
@@ -37,8 +37,8 @@ def rows(count: int) -> list[Any]:
             {"role": "system", "content": "Rewrite the image prompt in the house style."},
             {"role": "user", "content": thing},
         ]
-        made.append(Row(pair_id=str(number), prompt=prompt, completion=[{"role": "assistant", "content": text}]))
-    return made
+        examples.append(Row(pair_id=str(number), prompt=prompt, completion=[{"role": "assistant", "content": text}]))
+    return examples
 
 
 def measure(side: str, steps: int) -> dict[str, float]:
@@ -122,15 +122,15 @@ def main() -> None:
     if options.side:
         print(json.dumps(measure(options.side, options.steps)))
         return
-    found: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+    results: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     load = os.getloadavg()[0]
     for number in range(options.rounds):
         for side in SIDES if number % 2 == 0 else reversed(SIDES):
             command = [sys.executable, "-m", "bench.training.run", "--side", side, "--steps", str(options.steps)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
-            found[side].append(json.loads(done.stdout.strip().splitlines()[-1]))
-            print(side, found[side][-1], flush=True)
-    middle = {side: {key: median(one[key] for one in found[side]) for key in found[side][0]} for side in SIDES}
+            results[side].append(json.loads(done.stdout.strip().splitlines()[-1]))
+            print(side, results[side][-1], flush=True)
+    middle = {side: {key: median(one[key] for one in results[side]) for key in results[side][0]} for side in SIDES}
     result = {
         "base": "SmolLM2-135M-Instruct, LoRA r 16 on all linear layers, batch 4, rows of about 90 tokens",
         "steps": options.steps,

@@ -61,12 +61,12 @@ async def by_vllm(server: VllmServer, python: str, scratch: Path, count: int, in
         python, "-c", _BENCH, *words, "--ignore-eos", "--save-result", "--disable-tqdm", "--skip-chat-template",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode(errors="replace")[-2000:]
-    told: dict[str, Any] = json.loads((scratch / "result.json").read_bytes())
-    assert told["completed"] == count
-    assert told["total_output_tokens"] == count * TOKENS
-    return float(told["output_throughput"])
+    printed, _ = await process.communicate()
+    assert process.returncode == 0, printed.decode(errors="replace")[-2000:]
+    outcome: dict[str, Any] = json.loads((scratch / "result.json").read_bytes())
+    assert outcome["completed"] == count
+    assert outcome["total_output_tokens"] == count * TOKENS
+    return float(outcome["output_throughput"])
 
 
 async def by_pairsmith(server: VllmServer, scratch: Path, count: int, in_flight: int) -> tuple[float, float]:

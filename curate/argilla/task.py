@@ -262,8 +262,8 @@ def _findings(findings: Sequence[Verdict]) -> str:
     for verdict in findings:
         step = verdict.by.partition("/")[2].partition("@")[0].partition(":")[0]
         reason = verdict.reason
-        told = reason.detail if reason.code == "ok" and reason.detail else str(reason)  # what is flagged is not ok
-        lines.append(f"<b>{escaped(step)}</b> {escaped(told)}")
+        words = reason.detail if reason.code == "ok" and reason.detail else str(reason)  # what is flagged is not ok
+        lines.append(f"<b>{escaped(step)}</b> {escaped(words)}")
     return _paragraphs(lines)
 
 

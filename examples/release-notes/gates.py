@@ -61,14 +61,14 @@ def content(pair):
             return False, "not_a_line it reads like a note"
         if re.match(r"(?:Fixed|New|Improved|Removed): ", pair.input):
             return False, "not_a_line it begins like a note"
-    found = _NOTE.fullmatch(pair.output)
-    if found is None:
+    phrase = _NOTE.fullmatch(pair.output)
+    if phrase is None:
         return False, "no_phrase there is nothing between label and closing"
     scope, body = _parts(pair.input)
-    asked, told = _roots(body), _roots(found[1])
+    asked, given = _roots(body), _roots(phrase[1])
     known = asked | _roots(scope) | _roots(pair.input)
-    kept = _share(asked, told) if asked else 1.0
-    backed = _share(told, known)
+    kept = _share(asked, given) if asked else 1.0
+    backed = _share(given, known)
     if kept < 0.6:
         return False, f"lost_content {kept:.0%} of the commit line's words are in the note"
     if backed < 0.6:

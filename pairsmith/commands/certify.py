@@ -36,5 +36,5 @@ def command(session: Session, *, precision: float, confidence: float, max_usd: f
 def _screen(outcome: Any, share: str) -> list[Any]:
     from pairsmith import screen
 
-    lines = [("certified" if outcome.made else "", outcome.words)]
+    lines = [("certified" if outcome.artifact_id else "", outcome.words)]
     return [screen.stage("certify", outcome, [*lines, *([("good", share)] if share else [])])]

@@ -33,28 +33,30 @@ def command(session: Session, *, what_if: tuple[str, ...], max_usd: float | None
 
     project = session.project()
     with session.store(project, write=False) as store, session.progress() as progress:
-        found = would(project, store, what_if, progress=progress, say=session.say)
-    session.answer({"command": "curate", **as_json(found, what_if)}, *(() if session.write_json else _screen(found)))
+        comparison = would(project, store, what_if, progress=progress, say=session.say)
+    session.answer(
+        {"command": "curate", **as_json(comparison, what_if)}, *(() if session.write_json else _screen(comparison))
+    )
     return 0
 
 
-def _screen(found: WhatIf) -> list[Any]:
+def _screen(comparison: WhatIf) -> list[Any]:
     from rich.table import Table
     from rich.text import Text
 
     from pairsmith.screen import facts, row_count_check
 
     parts: list[RenderableType] = [
-        facts([("now", row_count_check(found.before)), ("would be", row_count_check(found.after))])
+        facts([("now", row_count_check(comparison.before)), ("would be", row_count_check(comparison.after))])
     ]
-    codes = sorted(found.reasons_before.keys() | found.reasons_after.keys())
+    codes = sorted(comparison.reasons_before.keys() | comparison.reasons_after.keys())
     changed = [
-        (code, f"{found.reasons_before.get(code, 0):,} -> {found.reasons_after.get(code, 0):,}")
+        (code, f"{comparison.reasons_before.get(code, 0):,} -> {comparison.reasons_after.get(code, 0):,}")
         for code in codes
-        if found.reasons_before.get(code) != found.reasons_after.get(code)
+        if comparison.reasons_before.get(code) != comparison.reasons_after.get(code)
     ]
     parts += ["", facts(changed)] if changed else ["", "No row would move."]
-    for move in found.moves:
+    for move in comparison.moves:
         why = f" ({move.code})" if move.code else ""
         parts += ["", f"[bold]{move.rows:,} rows {move.before} -> {move.after}{why}[/]"]
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, expand=True)

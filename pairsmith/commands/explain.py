@@ -15,9 +15,9 @@ def command(session: Session, id_prefix: str) -> None:
 
     ID is a pair's id or the beginning of one.
     """
-    from pairsmith.lineage import found, lineage_of, screen
+    from pairsmith.lineage import lineage_of, pair_by_prefix, screen
 
     project = session.project()
     with session.store(project, write=False) as store:
-        lineage = lineage_of(project, store, found(store, id_prefix))
+        lineage = lineage_of(project, store, pair_by_prefix(store, id_prefix))
     session.answer(lineage, *screen(lineage))

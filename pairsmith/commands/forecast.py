@@ -44,10 +44,10 @@ def _screen(outcome: Any) -> list[Any]:
     for title in ("", "seeds", "tokens", "cost", "as a batch", "time", "accepted rows"):
         table.add_column(title, justify="left" if not title else "right")
 
-    def between(told: dict[str, float] | None, shown: Any, unknown: str = "unknown") -> str:
-        if told is None:
+    def between(ends: dict[str, float] | None, shown: Any, unknown: str = "unknown") -> str:
+        if ends is None:
             return unknown
-        low, high = shown(told["low"]), shown(told["high"])
+        low, high = shown(ends["low"]), shown(ends["high"])
         return low if low == high else f"{low} to {high}"
 
     def row(name: str, seeds: str, line: dict[str, Any], rows: str) -> None:

@@ -62,10 +62,10 @@ def command(
     if len(begin) > 1:
         raise UsageError(f"{' and '.join(begin)} both say what to begin with.", fix="Give one of them.")
     folder = folder_named or session.folder
-    found = guess(own) if own else None
-    if own and found:
-        files = {SPEC_NAME: spec_text(own, found, task_name(folder.resolve().name)).encode()}
-        files |= {SCHEMA: orjson.dumps(found.schema, option=orjson.OPT_INDENT_2)} if found.schema else {}
+    guessed = guess(own) if own else None
+    if own and guessed:
+        files = {SPEC_NAME: spec_text(own, guessed, task_name(folder.resolve().name)).encode()}
+        files |= {SCHEMA: orjson.dumps(guessed.schema, option=orjson.OPT_INDENT_2)} if guessed.schema else {}
         files |= {} if own.resolve().parent == folder.resolve() else {own.name: own.read_bytes()}
     else:
         files = files_of(template_folder(FIRST_OF_KIND[kind] if kind else example))
@@ -83,7 +83,7 @@ def command(
         "folder": str(folder),
         "files": names,
         "teacher": teacher_found if asks else None,
-        **({"guessed": {"kind": found.kind, **found.settings, "why": found.why}} if found else {}),
+        **({"guessed": {"kind": guessed.kind, **guessed.settings, "why": guessed.why}} if guessed else {}),
         "not_used": reading.not_used,
         "shortages": [shortage.what for shortage in short],
         "next": go,
@@ -95,8 +95,8 @@ def command(
     session.answer(
         data,
         f"Made a project in {folder.resolve()}: {', '.join(names)}\n",
-        *([f"Taken for rows of kind {found.kind}:"] if found else []),
-        *(f"  - {sentence}" for sentence in (found.why if found else [])),
+        *([f"Taken for rows of kind {guessed.kind}:"] if guessed else []),
+        *(f"  - {sentence}" for sentence in (guessed.why if guessed else [])),
         *(f"  - {reading.not_used}; the first: {lost.where}: {lost.what}" for lost in reading.problems[:1]),
         *(lines if asks else ["Teacher   none is asked: the rows bring their outputs"]),
         *(f"\nAs it is: {shortage.what}.\n          {shortage.fix}" for shortage in short),

@@ -154,9 +154,9 @@ def log(desk: Desk, job: str, follow: bool) -> None:
         return
     while True:
         last = not follow or desk.jobs.get(job_id).has_ended  # asked first: what is said meanwhile is not missed
-        said = desk.jobs.log(job_id, begin)
-        begin += len(said)
-        sys.stdout.buffer.write(said)
+        lines = desk.jobs.log(job_id, begin)
+        begin += len(lines)
+        sys.stdout.buffer.write(lines)
         sys.stdout.buffer.flush()
         if last:
             return

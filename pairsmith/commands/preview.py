@@ -42,8 +42,8 @@ def _screen(outcome: Any) -> list[Any]:
     for row in outcome.rows:
         for nth in range(max(len(row["old"]), len(row["new"]))):
             old, new = (list(row[name])[nth : nth + 1] or [""] for name in ("old", "new"))
-            told = new[0]["failure"] if isinstance(new[0], dict) else new[0]
-            table.add_row(*(Text(cell) for cell in ("" if nth else row["seed"], old[0], told)))
+            second = new[0]["failure"] if isinstance(new[0], dict) else new[0]
+            table.add_row(*(Text(cell) for cell in ("" if nth else row["seed"], old[0], second)))
     left = "nothing: every answer is there"
     if outcome.left_candidates:
         left = f"{outcome.left_candidates:,} candidates of {outcome.left_seeds:,} seeds"

@@ -18,16 +18,16 @@ def command(session: Session, id_prefix: str) -> int:
     The request is rendered again from seed, prompt and spec, and the stored answer is judged and cleaned again. Nobody
     is asked. ID is a pair's id or the beginning of one. Exit code 13 if anything differs.
     """
-    from pairsmith.lineage import found
+    from pairsmith.lineage import pair_by_prefix
     from pairsmith.replay import replay
     from pairsmith.screen import facts
     from schemas.blocking import run
 
     project = session.project()
     with session.store(project, write=False) as store:
-        made = run(replay(project, store, found(store, id_prefix)))
-    identical = not made.differs
-    rows = [("pair", made.pair_id), ("replay", "identical: request, answer and pair" if identical else "differs")]
-    rows += [("" if nth else "why", line) for nth, line in enumerate(made.differs)]
-    session.answer({"command": "replay", "identical": identical, **made._asdict()}, facts(rows))
+        replayed = run(replay(project, store, pair_by_prefix(store, id_prefix)))
+    identical = not replayed.differs
+    rows = [("pair", replayed.pair_id), ("replay", "identical: request, answer and pair" if identical else "differs")]
+    rows += [("" if nth else "why", line) for nth, line in enumerate(replayed.differs)]
+    session.answer({"command": "replay", "identical": identical, **replayed._asdict()}, facts(rows))
     return 0 if identical else DIFFERS

@@ -79,20 +79,20 @@ def _waiting(project: Project, outcome: RunOutcome) -> list[RenderableType]:
 
     stops = outcome.gate in ("rejected", "exhausted", "uncertified")
     head = "The pipeline stops, nothing is trained:" if stops else "The pipeline waits for people:"
-    said = f"[bold yellow]{head}[/] {escape(outcome.waits or '')}."
+    heading = f"[bold yellow]{head}[/] {escape(outcome.waits or '')}."
     if outcome.gate == "uncertified":
         going_on = [
             ("go on", "`pairsmith certify`, then `pairsmith run`; `pairsmith review push --more` asks people for more"),
             ("", "or leave curate.select.certified out: then every row that the programs accept is trained on"),
         ]
-        return [said, facts(going_on)]
+        return [heading, facts(going_on)]
     again = "mend the prompt, the gates or the style, or set review.accept_at_least, and `pairsmith run` again"
     going_on = [
         ("go on", again if stops else "`pairsmith run` when they are answered"),
         ("", "`pairsmith run --no-review` without people; dataset card and report will say so"),
     ]
     return [
-        said,
+        heading,
         facts([*where(project, outcome.url or "", outcome.queues or (), outcome.pages or ()), *going_on]),
     ]
 

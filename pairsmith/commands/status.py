@@ -75,9 +75,9 @@ def _held(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:
 
     from schemas.store.since import active_seeds
 
-    told = {"seeds": dict(generated.seeds), "pairs": generated.pairs_made + generated.pairs_kept}
+    as_generated = {"seeds": dict(generated.seeds), "pairs": generated.pairs_made + generated.pairs_kept}
     if store is None or not generated.seeds or active_seeds(store)[0] >= sum(generated.seeds.values()):
-        return told
+        return as_generated
     scopes = generated.fingerprints.values()
     pairs = sum(1 for scope in scopes for slot in store.skim_candidates(scope) if slot["pair_id"])
     return {"seeds": dict(Counter(seed.kind for seed in store.seeds())), "pairs": pairs}

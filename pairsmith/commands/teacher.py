@@ -76,10 +76,10 @@ def up(
                     return
                 server = await entering
                 try:
-                    told = {"url": server.base_url, "model": server.model}
-                    told |= {"key_env": server.key_env} if server.key_env else {}
-                    spec = "\n".join(["[teacher]", *(f'{name} = "{value}"' for name, value in told.items())])
-                    session.answer({"command": "teacher up", **told, "seconds": server.seconds}, escape(spec))
+                    settings = {"url": server.base_url, "model": server.model}
+                    settings |= {"key_env": server.key_env} if server.key_env else {}
+                    spec = "\n".join(["[teacher]", *(f'{name} = "{value}"' for name, value in settings.items())])
+                    session.answer({"command": "teacher up", **settings, "seconds": server.seconds}, escape(spec))
                     if not check:
                         session.say("Ctrl-C stops it.")
                         await stopped

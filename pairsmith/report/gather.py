@@ -30,8 +30,8 @@ def gather(project: Project, store: Store) -> Evidence:
     receipts = store.receipts()
     finished = {receipt.command: receipt for receipt in receipts if receipt.ok}
     rows = Rows(store, finished.get("generate"), finished.get("curate"))
-    made, of_it = present(store), receipts
-    dataset, adapter, evaluated = made.get("dataset"), made.get("adapter"), made.get("evaluation")
+    artifacts, of_it = present(store), receipts
+    dataset, adapter, evaluated = artifacts.get("dataset"), artifacts.get("adapter"), artifacts.get("evaluation")
     if evaluated is None:  # or it is of another adapter
         of_it = [receipt for receipt in receipts if receipt.command != "evaluate" or not receipt.ok]
     training = None if adapter is None else _training(project.folder / adapter.path, adapter)

@@ -33,12 +33,12 @@ def next_seeds(
     unused = [seed.asked for seed in islice((seed for seed in train if seed.id not in with_rows), _SEARCHED)]
     questions = [" ".join(group.inputs) for group in groups]
     nearest = Nearest(unused, questions)
-    proposed, found = set[str](), []
+    proposed, proposals = set[str](), []
     for group, question in zip(groups, questions, strict=True):
         near = [unused[at] for at in nearest.order(question) if unused[at] not in proposed][:_SEEDS]
         proposed.update(near)
-        found.append(NextSeeds(group, tuple(near)))
-    return tuple(found)
+        proposals.append(NextSeeds(group, tuple(near)))
+    return tuple(proposals)
 
 
 def next_steps(evidence: Evidence) -> list[str]:

@@ -186,18 +186,18 @@ def adapter(evaluation: Evaluation) -> str:
     """The proof that base and tuned are two models."""
     check = evaluation.adapter_check
     one = check.texts == 1
-    told = (
+    measure = (
         f"one text of {check.tokens} tokens has"
         if one
         else f"{check.texts} texts of {check.tokens} tokens together have"
     )
     if check.base_again is None:
         return (
-            f"The adapter is really in the merged model: {told} log-probability {rounded(check.base)} under the base"
+            f"The adapter is really in the merged model: {measure} log-probability {rounded(check.base)} under the base"
             f" and {rounded(check.tuned)} under it."
         )
     return (
-        f"The adapter is really on and off: {told} log-probability {rounded(check.base)} under the base,"
+        f"The adapter is really on and off: {measure} log-probability {rounded(check.base)} under the base,"
         f" {rounded(check.tuned)} with the adapter, and {rounded(check.base_again)} under the base again."
     )
 
@@ -238,10 +238,10 @@ def flaws(result: ModeResult) -> str:
         (result.truncated, "cut off"),
         (result.not_scored, "not scored"),
     ]
-    told = [f"{count(number)} {word}" for number, word in counts if number]
+    shares = [f"{count(number)} {word}" for number, word in counts if number]
     if result.invented and result.invented.estimate:
-        told.append(f"{percent(result.invented.estimate)} with an invented detail")
-    return ", ".join(told)
+        shares.append(f"{percent(result.invented.estimate)} with an invented detail")
+    return ", ".join(shares)
 
 
 def drawn(evaluation: Evaluation) -> list[Row]:

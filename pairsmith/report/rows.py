@@ -112,8 +112,8 @@ class Rows:
     def of(self, pair_ids: Sequence[str], by: str) -> tuple[RowExample, ...]:
         """These rows, each with what the step `by` said of it last."""
         verdicts = self._store.verdicts(pair_ids) if pair_ids else {}
-        said = {id_: next((v.reason for v in reversed(verdicts.get(id_, ())) if v.by == by), "") for id_ in pair_ids}
-        return self._shown([_Met(id_, "", str(said[id_])) for id_ in pair_ids])
+        reasons = {id_: next((v.reason for v in reversed(verdicts.get(id_, ())) if v.by == by), "") for id_ in pair_ids}
+        return self._shown([_Met(id_, "", str(reasons[id_])) for id_ in pair_ids])
 
     def reasons(self, receipt: Receipt) -> list[ReasonCount]:
         """The receipt's reasons, most frequent first, with a few rows that met each."""

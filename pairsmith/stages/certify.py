@@ -61,7 +61,7 @@ def certify(
         facts = _facts(looked)
         words = in_words(looked.certificate, counts.waiting, counts.rejected)
         record.outcome = replace(record.outcome, counts=counts, words=words, certificate=facts, parts=parts)
-        record.outcome = replace(record.outcome, made=_kept(project, store, looked, words, facts, parts))
+        record.outcome = replace(record.outcome, artifact_id=_kept(project, store, looked, words, facts, parts))
     return record.outcome
 
 
@@ -96,18 +96,22 @@ def _kept(project: Project, store: Store, looked: Look, words: str, facts: Json,
     if not rows:
         path.unlink(missing_ok=True)
         return ""
-    made = content_id("artifact", ["certificate", facts, parts, rows])
+    artifact_id = content_id("artifact", ["certificate", facts, parts, rows])
     splits = {seed.id: seed_split(seed, project.spec.split) for seed in store.seeds()}
     members = tuple((pair.id, splits[pair.seed_id]) for pair in store.pairs(rows))
     with replaced(path) as partial:
-        told = {"id": made, "words": words, "bound_to": parts, **facts, "rows": list(rows)}
-        partial.write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2))
+        certificate = {"id": artifact_id, "words": words, "bound_to": parts, **facts, "rows": list(rows)}
+        partial.write_bytes(orjson.dumps(certificate, option=orjson.OPT_INDENT_2))
     store.write(
         Artifact(
-            id=made, kind="certificate", path=FILE, members=members, facts={**facts, "words": words, "bound_to": parts}
+            id=artifact_id,
+            kind="certificate",
+            path=FILE,
+            members=members,
+            facts={**facts, "words": words, "bound_to": parts},
         )
     )
-    return made
+    return artifact_id
 
 
 def share_in_words(certificate: Json) -> str:

@@ -65,7 +65,9 @@ def curate(
             record.outcome = replace(record.outcome, review=review)
             result.facts["review"] = review
         dataset = export_dataset(project, store, result, project.folder / DATASET)
-        record.outcome = replace(record.outcome, made=dataset.id, files=(dataset.path,), rows=dataset.facts["rows"])
+        record.outcome = replace(
+            record.outcome, artifact_id=dataset.id, files=(dataset.path,), rows=dataset.facts["rows"]
+        )
     return record.outcome
 
 
@@ -137,7 +139,7 @@ def _spent(asked: Asked) -> dict[str, Any]:
 def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
     """The summary beside the counts: gates that alone keep many rows out, the scorer and why, where the dataset is."""
     steps = (outcome.more or {}).get("steps", {})
-    by_number = sorted(((told.get("alone", 0), by) for by, told in steps.items()), reverse=True)
+    by_number = sorted(((counts.get("alone", 0), by) for by, counts in steps.items()), reverse=True)
     lines = [
         (
             "by one gate",
@@ -146,7 +148,7 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
         for rows, by in by_number[:_GATES_SHOWN]
         if rows
     ]
-    if flagged := sum(told.get("flagged", 0) for told in steps.values()):
+    if flagged := sum(counts.get("flagged", 0) for counts in steps.values()):
         often = counted(flagged, "time", "times")
         lines.append(("flagged", f"{often} a gate says that a row is worth a look: `pairsmith rows --json`"))
     lines += [("scored by", outcome.scorer["why"])] if outcome.scorer else []

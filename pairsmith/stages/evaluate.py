@@ -83,7 +83,7 @@ def evaluate(
             usage=Usage() if measured.reused else measured.usage,
             usd=0.0 if measured.reused else measured.usd,
             costs=() if measured.reused else tuple(cost.as_json() for cost in measured.costs),
-            made=measured.id,
+            artifact_id=measured.id,
             files=(path,),
             reused=measured.reused,
             pass_rate=pass_rates(measured),
@@ -98,8 +98,8 @@ def evaluate(
 
 def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -> None:
     """Raises InputError if an evaluation that is found is not the file that was written: a verdict would rest on it."""
-    told = (receipt.facts for receipt in reversed(store.receipts("evaluate")) if receipt.ok)
-    known = next((facts.get("sha256") for facts in told if facts.get("made") == evaluation_id), None)
+    evaluations = (receipt.facts for receipt in reversed(store.receipts("evaluate")) if receipt.ok)
+    known = next((facts.get("sha256") for facts in evaluations if facts.get("made") == evaluation_id), None)
     if known and known != digest:
         raise InputError(
             "this evaluation was changed after it was written.",

@@ -52,8 +52,8 @@ def export(
     """
     out = out or project.folder / EXPORT
     with recording(project, store, "export", ExportOutcome()) as record:
-        made = present(store)
-        if "dataset" not in made:
+        artifacts = present(store)
+        if "dataset" not in artifacts:
             raise NoWork("there is no dataset to export.", fix="Run `pairsmith curate` first.")
         if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
             raise UsageError(
@@ -61,19 +61,21 @@ def export(
                 where=str(out),
                 fix="Name another folder with --out, or move it away.",
             )
-        declared = licences.ledger(project, store, (id_ for id_, _ in made["dataset"].members))
+        declared = licences.ledger(project, store, (id_ for id_, _ in artifacts["dataset"].members))
         licences.check(declared, project.spec.export)
-        ids = {name: artifact.id for name, artifact in made.items()}
+        ids = {name: artifact.id for name, artifact in artifacts.items()}
         with replaced_folder(out) as partial:
             written = {
-                name: out / _copy(project, artifact, partial) for name, artifact in made.items() if name != "adapter"
+                name: out / _copy(project, artifact, partial)
+                for name, artifact in artifacts.items()
+                if name != "adapter"
             }
             for name in format:
                 chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, project.spec.train)
                 written[f"chat files, {name}"] = out / "chat" / name
             checked: dict[str, str] = {}
-            if "adapter" in made:
-                model = exported_model.write(project, store, made["adapter"], partial, gguf, say)
+            if "adapter" in artifacts:
+                model = exported_model.write(project, store, artifacts["adapter"], partial, gguf, say)
                 written |= {name: out / path for name, path in model.written.items()}
                 checked = model.checked
             elif gguf:
@@ -84,10 +86,10 @@ def export(
                 if (project.folder / name).is_file():
                     shutil.copy2(project.folder / name, partial / name)
                     written[name] = out / name
-            told = {"certificate": certificate, "licences": licences.as_json(declared)}
-            mark = {**ids, "spec_hash": project.spec_hash, **told}
+            terms = {"certificate": certificate, "licences": licences.as_json(declared)}
+            mark = {**ids, "spec_hash": project.spec_hash, **terms}
             (partial / MARK).write_text(json.dumps(mark, indent=2) + "\n")
-        rows = len(made["dataset"].members)
+        rows = len(artifacts["dataset"].members)
         record.outcome = ExportOutcome(
             counts=Counts(rows_in=rows, accepted=rows),
             written={name: str(path) for name, path in written.items()},
@@ -101,7 +103,7 @@ def export(
 def summary(outcome: ExportOutcome) -> list[tuple[str, str]]:
     """The files, how each GGUF answers, and whether a certificate goes with them."""
     not_asked = [("certified", "no: nobody has looked; `pairsmith certify` does")]
-    answers = ((f"{kind} answers", told) for kind, told in outcome.gguf.items())
+    answers = ((f"{kind} answers", comparison) for kind, comparison in outcome.gguf.items())
     return [*outcome.written.items(), *answers, *(in_lines(outcome.certificate) or not_asked)]
 
 

@@ -211,8 +211,8 @@ def _measured(
 
     def interval(name: str) -> Range | None:
         values = [getattr(one, name) for one in took]
-        found = None if None in values else summed_up(values, others, ceilings[name])
-        return found if found is None or not without_pilot else Range(*(end - sum(values) for end in found))
+        whole = None if None in values else summed_up(values, others, ceilings[name])
+        return whole if whole is None or not without_pilot else Range(*(end - sum(values) for end in whole))
 
     measured = {name: interval(name) for name in ceilings}
     seconds = measured.pop("seconds")
@@ -245,8 +245,8 @@ async def _pilot(project: Project, store: Store, direction: _Direction, splits: 
         repeats = repeated_rows(lambda: accepted, spec.curate.duplicates.jaccard, KINDS[spec.task.kind]).of
     first = (repeats[number].earlier if number in repeats else number for number in range(len(accepted)))
     rows = {(pair.seed_id, group) for pair, group in zip(accepted, first, strict=True)}
-    groups, made = Counter(group for _, group in rows), Counter(seed_id for seed_id, _ in rows)
-    return Pilot([made[seed.id] for seed in direction.pilot], list(groups.values()))
+    groups, rows_by_seed = Counter(group for _, group in rows), Counter(seed_id for seed_id, _ in rows)
+    return Pilot([rows_by_seed[seed.id] for seed in direction.pilot], list(groups.values()))
 
 
 def _line(stage: str, way: str, measured: dict[str, Range | None], seeds: int) -> Json:
@@ -254,7 +254,7 @@ def _line(stage: str, way: str, measured: dict[str, Range | None], seeds: int) -
         "stage": stage,
         "direction": way,
         "seeds": seeds,
-        **{name: None if (found := measured[name]) is None else found._asdict() for name in _MEASURES},
+        **{name: None if (interval := measured[name]) is None else interval._asdict() for name in _MEASURES},
     }
 
 

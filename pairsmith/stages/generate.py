@@ -112,8 +112,8 @@ def generate(
                 pairs_kept=result.pairs_kept,
                 unanswered=sum(count for word, count in result.reasons.items() if word in UNANSWERED),
             )
-        made = _pool_id(project, store, record.outcome.fingerprints.values())
-        record.outcome = replace(record.outcome, made=made)
+        pool_id = _pool_id(project, store, record.outcome.fingerprints.values())
+        record.outcome = replace(record.outcome, artifact_id=pool_id)
         if result.stopped:
             raise Interrupted(
                 f"{result.rows_in} rows are done and every answer is in the store.",
@@ -138,7 +138,7 @@ def _done_before(project: Project, store: Store, inputs: plan.Inputs) -> Generat
     if store.count_candidates(outcome.fingerprints.values()) != rows:
         return None
     nothing = GenerateOutcome(**inputs._asdict())
-    kept = ("counts", "seeds", "shortages", "seed_problems", "fingerprints", "made")
+    kept = ("counts", "seeds", "shortages", "seed_problems", "fingerprints", "artifact_id")
     return replace(nothing, pairs_kept=rows, costs=(), **{name: getattr(outcome, name) for name in kept})
 
 
@@ -194,8 +194,8 @@ def _most_frequent(result: GenerateResult) -> tuple[Json, ...]:
 
 def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
     """What the teacher or its server said most often of rows that failed, and the first of them."""
-    said = [f"{f['what']} ({f['rows']:,} rows, the first from {f['first']})" for f in outcome.failures]
-    lines = list(zip(("failed", *[""] * len(said)), said, strict=False))
+    failures = [f"{f['what']} ({f['rows']:,} rows, the first from {f['first']})" for f in outcome.failures]
+    lines = list(zip(("failed", *[""] * len(failures)), failures, strict=False))
     if outcome.cut_prompts:
         cut = f"the server seems to have read only a part of {outcome.cut_prompts:,} prompts: raise its context length"
         lines.append(("warning", f"{cut} (Ollama: OLLAMA_CONTEXT_LENGTH, or PARAMETER num_ctx in a Modelfile)"))

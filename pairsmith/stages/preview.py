@@ -96,10 +96,10 @@ async def _ask(
                 watch.cancel()
     costs = [cost for ledger in distinct for cost in ledger.costs]
     failed = sum(isinstance(new, dict) for row in rows for new in row["new"])
-    made = sum(len(row["new"]) for row in rows)
+    answers = sum(len(row["new"]) for row in rows)
     spent = total(costs)
     return PreviewOutcome(
-        counts=Counts(rows_in=made, waiting=made - failed, failed=failed),
+        counts=Counts(rows_in=answers, waiting=answers - failed, failed=failed),
         calls_sent=sum(ledger.sent for ledger in distinct),
         calls_reused=sum(ledger.reused for ledger in distinct),
         usage=spent.usage,
@@ -109,7 +109,7 @@ async def _ask(
         same_prompt=all(pools.get(way) == print_ for way, print_ in fingerprints(project, asked).items()),
         left_candidates=left_samples,
         left_seeds=left_seeds,
-        left_usd=None if None in left_usd else _together([found for found in left_usd if found is not None]),
+        left_usd=None if None in left_usd else _together([amount for amount in left_usd if amount is not None]),
     )
 
 
@@ -161,8 +161,8 @@ def _still(
     values = [usd for usd in known if usd is not None]
     if len(values) < len(known) or not known:
         return None
-    found = summed_up(values, others, None)
-    return None if found is None else Range(*(end - sum(values) for end in found))
+    whole = summed_up(values, others, None)
+    return None if whole is None else Range(*(end - sum(values) for end in whole))
 
 
 def _together(parts: Sequence[Range]) -> Json:

@@ -105,7 +105,7 @@ def review(
     """
     with recording(project, store, "review", ReviewOutcome()) as record:
         inputs = plan.inputs_of("review", project, store)
-        record.outcome = ReviewOutcome(**inputs._asdict(), made=inputs.source)
+        record.outcome = ReviewOutcome(**inputs._asdict(), artifact_id=inputs.source)
         population = judged_population(project, store, say)
         if not review_status(project, store, population).enough:
             with _or_without(), argilla(project, progress) as connected:
@@ -169,8 +169,8 @@ def push_rows(
         population = judged_population(project, store, say)
         with argilla(project, progress) as connected:
             pushed = send(project, store, population, connected, progress, more=more)
-        told = {name: value for name, value in asdict(pushed).items() if name != "decided"}
-        record.outcome = PushOutcome(url=connected.url, **told)
+        facts = {name: value for name, value in asdict(pushed).items() if name != "decided"}
+        record.outcome = PushOutcome(url=connected.url, **facts)
         status = review_status(project, store, population)
         record.outcome = replace(_with_status(record.outcome, status), review=as_json(status))
     return record.outcome

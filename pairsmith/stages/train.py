@@ -94,7 +94,7 @@ def _filled(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutco
         outcome,
         counts=Counts(rows_in=rows + left_out, accepted=rows, rejected=left_out),
         reasons={"too_long": left_out} if left_out else {},
-        made=result.adapter_id,
+        artifact_id=result.adapter_id,
         files=(path,),
         reused=result.reused,
         base=result.base,

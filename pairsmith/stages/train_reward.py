@@ -40,29 +40,29 @@ def train_reward(
         result = train_reward(preferred, base, project, project.folder / REWARD_MODELS, progress)
         path = project.inside(Path(result.folder))
         store.write(result.artifact.model_copy(update={"path": path}))
-        told = {**result.model_dump(mode="json", exclude={"folder"}), "beats_length": result.beats_length}
+        facts = {**result.model_dump(mode="json", exclude={"folder"}), "beats_length": result.beats_length}
         left_out = {"too_long": result.left_out} if result.left_out else {}
         counts = Counts(
             rows_in=result.preferences + result.left_out, accepted=result.preferences, rejected=result.left_out
         )
         record.outcome = replace(
-            record.outcome, counts=counts, reasons=left_out, result=told, made=result.id, files=(path,)
+            record.outcome, counts=counts, reasons=left_out, result=facts, artifact_id=result.id, files=(path,)
         )
     return record.outcome
 
 
 def summary(outcome: RewardOutcome) -> list[tuple[str, str]]:
     """What it learned from, what it is worth beside length, and how it is used."""
-    told, path = outcome.result, outcome.files[0]
-    by = ", ".join(f"{count:,} by {name}" for name, count in told["by"].items())
+    facts, path = outcome.result, outcome.files[0]
+    by = ", ".join(f"{count:,} by {name}" for name, count in facts["by"].items())
     use = f"to score with it: curate.score.model = '{path}'"
     without = f"it is not shown to be better than length, so do not score with it ({path})"
     return [
-        ("learned from", f"{by}, on {told['base']}"),
-        ("held out", f"{told['held_out']:,} preferences of {told['held_out_inputs']:,} inputs"),
-        ("orders right", f"{_share(told['accuracy'])}; the {told['length_rule']} one {_share(told['length_only'])}"),
-        ("", f"gain over length {_share(told['gain'], '+')}"),
-        ("", use if told["beats_length"] else without),
+        ("learned from", f"{by}, on {facts['base']}"),
+        ("held out", f"{facts['held_out']:,} preferences of {facts['held_out_inputs']:,} inputs"),
+        ("orders right", f"{_share(facts['accuracy'])}; the {facts['length_rule']} one {_share(facts['length_only'])}"),
+        ("", f"gain over length {_share(facts['gain'], '+')}"),
+        ("", use if facts["beats_length"] else without),
     ]
 
 

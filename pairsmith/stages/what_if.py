@@ -45,10 +45,10 @@ def what_if(
                 pools.append(await judge_without_asking(of, store, fingerprints, asked, progress))
         return compare(*pools)
 
-    found = run(both())
-    if not found.before.rows_in:
+    comparison = run(both())
+    if not comparison.before.rows_in:
         raise NoWork("there is no row to judge.", fix="Run `pairsmith generate` first.")
-    return found
+    return comparison
 
 
 def _loaded(project: Project, overrides: Sequence[str]) -> Project:
@@ -59,11 +59,11 @@ def _loaded(project: Project, overrides: Sequence[str]) -> Project:
         raise SpecError(what or "", where=where, why=error.why, fix=error.fix) from None
 
 
-def as_json(found: WhatIf, overrides: Sequence[str]) -> Json:
+def as_json(comparison: WhatIf, overrides: Sequence[str]) -> Json:
     """The comparison for a program."""
     return {
         "what_if": list(overrides),
-        "before": {**found.before.model_dump(), "reasons": found.reasons_before},
-        "after": {**found.after.model_dump(), "reasons": found.reasons_after},
-        "moves": [{**move._asdict(), "examples": [of._asdict() for of in move.examples]} for move in found.moves],
+        "before": {**comparison.before.model_dump(), "reasons": comparison.reasons_before},
+        "after": {**comparison.after.model_dump(), "reasons": comparison.reasons_after},
+        "moves": [{**move._asdict(), "examples": [of._asdict() for of in move.examples]} for move in comparison.moves],
     }

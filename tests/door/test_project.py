@@ -81,7 +81,7 @@ def test_a_finished_generation_is_known_without_its_seeds_and_a_changed_one_is_n
         first = Project(tmp_path).generate()
         again = Project(tmp_path).generate()
         assert (again.pairs_made, again.pairs_kept, again.counts) == (0, 4, first.counts)
-        assert (again.made, again.fingerprints, again.costs) == (first.made, first.fingerprints, ())
+        assert (again.artifact_id, again.fingerprints, again.costs) == (first.artifact_id, first.fingerprints, ())
         assert len(loopback.asked) == 2
         (tmp_path / "seeds.txt").write_text("a red fox\na lighthouse\na paper boat\n")
         more = Project(tmp_path).generate()

@@ -229,7 +229,11 @@ def curated(project: Project, store: Store) -> CurateResult:
         store.write(dataset)
         facts = dict(result.facts)
         record.outcome = CurateOutcome(
-            counts=result.counts, reasons=dict(result.reasons), made=dataset.id, scorer=facts.pop("scorer"), more=facts
+            counts=result.counts,
+            reasons=dict(result.reasons),
+            artifact_id=dataset.id,
+            scorer=facts.pop("scorer"),
+            more=facts,
         )
     return result
 
@@ -256,7 +260,7 @@ def trained(project: Project, store: Store, curation: CurateResult) -> TrainResu
         (folder / "training.json").write_text(result.model_dump_json(exclude={"folder", "reused"}))
         store.write(result.artifact)
         counts = Counts(rows_in=result.train_rows, accepted=result.train_rows)
-        record.outcome = TrainOutcome(counts=counts, made=result.adapter_id)
+        record.outcome = TrainOutcome(counts=counts, artifact_id=result.adapter_id)
     return result
 
 
@@ -326,7 +330,7 @@ def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: b
             counts=Counts(rows_in=len(evaluation.outputs), accepted=len(evaluation.outputs)),
             calls_sent=evaluation.calls_sent,
             usage=evaluation.usage,
-            made=evaluation.id,
+            artifact_id=evaluation.id,
         )
     return evaluation
 

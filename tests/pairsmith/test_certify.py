@@ -58,7 +58,7 @@ def test_a_certificate_names_its_rows_and_keeps_its_promise(folder: Path) -> Non
     answer(folder)
     early, state = _certify(folder)
     assert early.words.startswith("no certificate: ")
-    assert not early.made
+    assert not early.artifact_id
     assert state["words"] == early.words
     assert not (folder / "certificate.json").exists()
     answer(folder, 2)
@@ -68,8 +68,8 @@ def test_a_certificate_names_its_rows_and_keeps_its_promise(folder: Path) -> Non
     assert outcome.counts.rows_in == ROWS
     told = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
     assert len(told["rows"]) == outcome.counts.accepted
-    assert told["id"] == outcome.made
-    assert state == {"words": outcome.words, "id": outcome.made, "holds": True, "why": "", "answers_since": 0}
+    assert told["id"] == outcome.artifact_id
+    assert state == {"words": outcome.words, "id": outcome.artifact_id, "holds": True, "why": "", "answers_since": 0}
     with Store.open(Store.url_for(_project(folder)), write=False) as store:
         pairs = store.pairs(told["rows"])
         (artifact,) = store.artifacts("certificate")
@@ -85,7 +85,7 @@ def test_what_shapes_the_rows_undoes_a_certificate_and_training_does_not(folder:
     learning rate, and more answers, undo nothing."""
     answer(folder, 3)
     outcome, _ = _certify(folder)
-    assert outcome.made
+    assert outcome.artifact_id
     url = Store.url_for(_project(folder))
     for overrides, holds in ((("train.learning_rate=1e-3",), True), (("curate.gates.length.max_words=50",), False)):
         with Store.open(url) as store:
@@ -175,7 +175,7 @@ def test_a_certificate_holds_before_it_has_let_a_row_pass(folder: Path) -> None:
         pairsmith.Project(folder, asked).curate()
     answer(folder, 3)
     outcome, state = _certify(folder, *asked)
-    assert outcome.made
+    assert outcome.artifact_id
     assert state["holds"], state["why"]
 
 
@@ -194,7 +194,7 @@ def test_a_run_stops_before_training_until_a_certificate_holds(folder: Path) -> 
     assert "nothing is trained" in shown.stdout
     assert "`pairsmith certify`, then `pairsmith run`" in shown.stdout
     outcome, _ = _certify(folder, *asked)
-    assert outcome.made
+    assert outcome.artifact_id
     with pytest.raises(PairsmithError, match="not-there"):
         pairsmith.Project(folder, asked).run()
     (folder / "certificate.json").unlink()
@@ -207,7 +207,7 @@ def test_a_look_that_certifies_nothing_is_what_a_run_waits_for(folder: Path) -> 
     """Too few answers: the run repeats what the look said, which names what would change it."""
     answer(folder)
     early, _ = _certify(folder)
-    assert not early.made
+    assert not early.artifact_id
     stopped = pairsmith.Project(folder, ["curate.select.certified=true", "review.accept_at_least=0.1"]).run()
     assert stopped.gate == "uncertified"
     assert str(stopped.waits).endswith(early.words)
@@ -217,7 +217,7 @@ def test_what_if_knows_the_certificate(folder: Path) -> None:
     """`curate --what-if curate.select.certified=true` tells what curation would then do."""
     answer(folder, 3)
     outcome, _ = _certify(folder)
-    assert outcome.made
+    assert outcome.artifact_id
     only_certified = ["curate.select.certified=true"]
     with Store.open(Store.url_for(_project(folder)), write=False) as store:
         compared = what_if(_project(folder), store, only_certified)

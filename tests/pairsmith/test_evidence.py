@@ -112,7 +112,7 @@ def test_a_verdict_does_not_rest_on_a_retouched_evaluation(tmp_path: Path) -> No
         for digest in ("1", "2"):
             with recording(project, store, "evaluate", EvaluateOutcome()) as record:
                 counts = Counts(rows_in=1, accepted=1)
-                record.outcome = EvaluateOutcome(counts=counts, made="one", sha256=digest)
+                record.outcome = EvaluateOutcome(counts=counts, artifact_id="one", sha256=digest)
         refuse_retouched(store, "one", "2", "evaluations/one.json")
         with pytest.raises(InputError, match=r"one\.json: this evaluation was changed"):
             refuse_retouched(store, "one", "1", "evaluations/one.json")
@@ -127,7 +127,7 @@ def test_no_report_is_drawn_of_a_retouched_evaluation(tmp_path: Path) -> None:
     with store:
         with recording(project, store, "evaluate", EvaluateOutcome()) as record:
             counts = Counts(rows_in=1, accepted=1)
-            record.outcome = EvaluateOutcome(counts=counts, made=evaluation.id, sha256=sha256(file))
+            record.outcome = EvaluateOutcome(counts=counts, artifact_id=evaluation.id, sha256=sha256(file))
         file.write_bytes(written.replace(b'"all_pass":false', b'"all_pass":true', 1))
         assert file.read_bytes() != written
         with pytest.raises(InputError, match=r"one\.json: this evaluation was changed"):
@@ -146,7 +146,7 @@ def test_going_back_to_earlier_settings_goes_on_from_what_they_made(whole: tuple
 
     def found(adapter_id: str) -> None:
         with recording(project, store, "train", TrainOutcome()) as record:
-            record.outcome = TrainOutcome(counts=Counts(rows_in=1, accepted=1), made=adapter_id)
+            record.outcome = TrainOutcome(counts=Counts(rows_in=1, accepted=1), artifact_id=adapter_id)
 
     with store:
         first = store.artifacts("adapter")[-1].id

@@ -66,7 +66,7 @@ def finish(folder: Path, *, not_reviewed: bool = True) -> None:
         for name, blank in (("train", TrainOutcome()), ("evaluate", EvaluateOutcome())):
             with recording(project, store, name, blank) as record:
                 inputs = inputs_of(name, project, store)._asdict()
-                record.outcome = replace(blank, **inputs, counts=rows, made=f"made by {name}")
+                record.outcome = replace(blank, **inputs, counts=rows, artifact_id=f"made by {name}")
         dataset = store.artifacts("dataset")[-1].id
         with recording(project, store, "run", RunOutcome()) as ran:
             ran.outcome = RunOutcome(counts=rows, not_reviewed=dataset if not_reviewed else None)
@@ -168,9 +168,9 @@ def test_the_card_tells_of_review_and_is_no_other_dataset(folder: Path) -> None:
         card = folder / "dataset" / "README.md"
         assert "switched off" not in card.read_text()
         off = load(folder, ["review.enabled=false"])
-        assert stage("curate").run(off, store).made == before
+        assert stage("curate").run(off, store).artifact_id == before
         assert card.read_text().count("switched off") == 1
-        assert stage("curate").run(load(folder), store).made == before
+        assert stage("curate").run(load(folder), store).artifact_id == before
         assert "switched off" not in card.read_text()
 
 
@@ -255,7 +255,7 @@ def test_a_renamed_key_undoes_nothing(folder: Path) -> None:
     ):
         inputs = inputs_of("review", project, store)._replace(shaped_by=old)
         counts = Counts(rows_in=1, accepted=1)
-        record.outcome = ReviewOutcome(**inputs._asdict(), made=inputs.source, counts=counts)
+        record.outcome = ReviewOutcome(**inputs._asdict(), artifact_id=inputs.source, counts=counts)
     assert "review" not in todo(folder)
     assert todo(folder, "review.half_width=0.2")["review"] == "because of --set review.half_width=0.2"
     (folder / "pairsmith.toml").write_text(f"{spec}\n[review]\nmargin_of_error = 0.2\n[review.shares]\n{shares}")

@@ -44,7 +44,7 @@ def made(tmp_path: Path) -> Iterator[tuple[TestClient, Project, Store]]:
 def trained(project: Project, store: Store, adapter: str) -> None:
     """The receipt of a training that made this adapter, or found it."""
     with recording(project, store, "train", TrainOutcome()) as record:
-        record.outcome = TrainOutcome(counts=Counts(rows_in=3, accepted=3), made=adapter)
+        record.outcome = TrainOutcome(counts=Counts(rows_in=3, accepted=3), artifact_id=adapter)
 
 
 def second(project: Project, store: Store) -> Artifact:

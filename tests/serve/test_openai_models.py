@@ -67,7 +67,7 @@ def test_a_job_has_the_model_that_it_trained(service: Service, monkeypatch: pyte
         one = store.artifacts("adapter")[-1]
         store.write(Artifact(id=SECOND, kind="adapter", path=one.path, parents=one.parents))
         with recording(project, store, "train", TrainOutcome()) as record:
-            record.outcome = TrainOutcome(counts=Counts(rows_in=3, accepted=3), made=SECOND)
+            record.outcome = TrainOutcome(counts=Counts(rows_in=3, accepted=3), artifact_id=SECOND)
         late = store.receipts("train")[-1].model_copy(update={"started": now() + timedelta(minutes=3)})
         store.write(late)
     assert told("later") == ("succeeded", SECOND[:8])

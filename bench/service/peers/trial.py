@@ -192,7 +192,7 @@ def _looked_at(peer: Peer, kill: str, at_kill: int, browser: Browser) -> Outcome
     went_on = alone or peer.worked() > at_kill + 5  # what was in flight may still arrive
     if not went_on:
         at_kill = peer.worked()
-    found = peer.finds(browser.page())
+    shown = peer.finds(browser.page())
     kept = peer.kept(browser.page())
     with_page = alone or _followed(peer)
     pressed, anew = ("", False) if with_page else peer.again(browser.page())
@@ -202,7 +202,7 @@ def _looked_at(peer: Peer, kill: str, at_kill: int, browser: Browser) -> Outcome
         at_kill=at_kill,
         went_on=went_on,
         ended_alone=alone,
-        found=found,
+        found=shown,
         ended_with_page=with_page,
         pressed=pressed,
         anew=anew,

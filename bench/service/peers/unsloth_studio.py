@@ -45,8 +45,8 @@ class UnslothStudio:
             health = self._ask(server.url, token=str(token))
         finally:
             server.clean()
-        said = {key: value for key, value in health.items() if key.startswith("chat_only")}
-        return json.dumps(said) if health["chat_only"] else ""
+        reasons = {key: value for key, value in health.items() if key.startswith("chat_only")}
+        return json.dumps(reasons) if health["chat_only"] else ""
 
     def _ask(self, url: str, body: object = None, token: str = "") -> dict[str, object]:
         headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
