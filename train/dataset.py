@@ -80,7 +80,8 @@ def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
         preferences, preferred = preferences_of(folder, "train"), preferences_of(folder, "validation")
         edited = {row["pair_id"] for row in manifest.get("rows", ()) if row.get("replaces")}
         return Dataset(manifest["id"], train, validation, held_out, preferences, preferred, edited)
-    if not isinstance(data, Pool | Iterable):
+    untyped: Any = data
+    if not isinstance(untyped, Pool | Iterable):
         fix = "Give a folder that was exported, a pool, or rows."
         raise InputError(f"{data!r} holds no rows to train on.", fix=fix)
     if not isinstance(data, Pool):
