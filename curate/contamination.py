@@ -9,12 +9,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
-from curate.near_duplicates import contaminated
+from curate.near_duplicates import Touch, contaminated
 from curate.pool import Pool
 from curate.split import brings_output, seed_split
 from curate.words import words
@@ -22,8 +23,10 @@ from schemas.errors import InputError
 from schemas.kinds import KINDS
 from schemas.records import Seed
 from schemas.spec import SeedSource, Spec
+from schemas.streamed import Where
 from synth.columns import delimiter
 
+_NONE = Touch(-1, -1, -1.0)
 _LEAST_WORDS = 4  # of a cell of a file: labels, ids and dates stand in every row
 
 
@@ -79,30 +82,33 @@ class Likeness(NamedTuple):
     """`82 % like test seed 1f...`"""
 
 
-def like_the_test(rows: Iterable[tuple[str, ...]], held: HeldOut, jaccard: float) -> list[Likeness]:
-    """The rows (texts of seeds or exemplars) that repeat a held-out text, in order."""
-    touches = contaminated(rows, held.texts, jaccard, held.equal_numbers) if held.texts else {}
-    return [
-        Likeness(number, f"{touch.similarity:.0%} like {held.names[touch.held_out]}")
-        for number, touch in sorted(touches.items())
-    ]
-
-
 def clear_of_the_test(
     seeds: Sequence[Seed], spec: Spec, folder: Path
-) -> tuple[list[Seed], list[tuple[Seed, Likeness]], list[Likeness]]:
+) -> tuple[Sequence[Seed], list[tuple[Seed, Likeness]], list[Likeness]]:
     """The seeds that a teacher may be asked about; those that a curation would reject whatever came of them; and the
     exemplars (by number) that show the teacher a held-out text.
 
     Seeds of the test split, and pairs that exist already and cost nothing, are asked about in any case.
     """
     held, jaccard = held_out_of(spec, folder, seeds), spec.curate.duplicates.jaccard
-    judged = [seed for seed in seeds if seed.id not in held.seed_ids and not brings_output(seed)]
-    touched = like_the_test(((seed.asked,) for seed in judged), held, jaccard)
-    left_out = [(judged[likeness.number], likeness) for likeness in touched]
+    judged = Where(seeds, lambda seed: seed.id not in held.seed_ids and not brings_output(seed))
+    shown = [text for one in spec.exemplars for text in (one.input, one.output)]
+    rows = chain(((text,) for text in shown), ((seed.asked,) for seed in judged))
+    touches = contaminated(rows, held.texts, jaccard, held.equal_numbers) if held.texts else {}
+    of_exemplars: dict[int, Touch] = {}
+    for place in sorted(touches.keys() & range(len(shown))):
+        touch = touches.pop(place)
+        if touch.similarity > of_exemplars.get(place // 2, _NONE).similarity:
+            of_exemplars[place // 2] = touch
+    numbered = enumerate(judged, len(shown)) if touches else ()
+    left_out = [(seed, _likeness(number, touches[number], held)) for number, seed in numbered if number in touches]
     ids = {seed.id for seed, _ in left_out}
-    exemplars = like_the_test(((one.input, one.output) for one in spec.exemplars), held, jaccard)
-    return [seed for seed in seeds if seed.id not in ids], left_out, exemplars
+    exemplars = [_likeness(number, touch, held) for number, touch in of_exemplars.items()]
+    return Where(seeds, lambda seed: seed.id not in ids), left_out, exemplars
+
+
+def _likeness(number: int, touch: Touch, held: HeldOut) -> Likeness:
+    return Likeness(number, f"{touch.similarity:.0%} like {held.names[touch.held_out]}")
 
 
 def _texts_of(path: Path, name: str) -> Iterator[tuple[str, str]]:

@@ -8,9 +8,13 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from curate.set_join import Alike, TokenSets, alike, jaccard
 from curate.words import plain, words
@@ -199,13 +203,18 @@ class _Short:
         short = [number for number, text in enumerate(texts) if len(words(text)) < _SHORT]
         # The grams of a text take a hundred times its own memory, so they are made again where they are needed.
         self._counts = Counter(gram for number in short for gram in _letter_grams(texts[number]))
-        self._with: dict[int, list[tuple[int, int, int]]] = {}  # by a hash of both: a collision is compared in vain
-        longest = 0
+        # By a hash of both, in its order: the number of a text, how many grams it has, and how many are left. A
+        # collision is compared in vain.
+        hashes, entries, longest = array("q"), array("I"), 0
         for number in short:
             grams = _letter_grams(texts[number])
             longest = max(longest, len(grams))
             for gram, left in self._rarest(grams):
-                self._with.setdefault(hash((numbers[number], gram)), []).append((number, len(grams), left))
+                hashes.append(hash((numbers[number], gram)))
+                entries.extend((number, len(grams), left))
+        order = np.argsort(np.array(hashes, np.int64))
+        self._hashes = array("q", np.array(hashes, np.int64)[order].tobytes())
+        self._entries = array("I", np.array(entries, np.uint32).reshape(-1, 3)[order].tobytes())
         self._longest = longest / threshold
 
     def _rarest(self, grams: frozenset[str]) -> list[tuple[str, int]]:
@@ -214,6 +223,13 @@ class _Short:
         ordered = sorted(grams, key=lambda gram: (self._counts[gram], gram))
         count = len(ordered) - math.ceil(self._threshold * len(ordered) - 1e-9) + 1
         return list(zip(ordered[:count], range(len(ordered), 0, -1), strict=False))
+
+    def _with(self, key: int) -> Iterator[tuple[int, int, int]]:
+        place = bisect_left(self._hashes, key)
+        while place < len(self._hashes) and self._hashes[place] == key:
+            number, size, left = self._entries[3 * place : 3 * (place + 1)]
+            yield number, size, left
+            place += 1
 
     def touched(self, text: str, place: int, among: Sequence[frozenset[str]]) -> Iterator[Touch]:
         """The held-out texts with one of these sets of numbers that `text` as a whole is alike to."""
@@ -224,7 +240,7 @@ class _Short:
             number
             for gram, ours in self._rarest(grams)
             for theirs in among
-            for number, size, left in self._with.get(hash((theirs, gram)), ())
+            for number, size, left in self._with(hash((theirs, gram)))
             if min(ours, left) >= share * (len(grams) + size) - 1e-9
         }
         for number in sorted(others):

@@ -11,7 +11,7 @@ where they are kept; what stays in memory are ids and opinions, some 250 bytes a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, groupby, islice
 from typing import Any
@@ -51,7 +51,7 @@ class Hearing:
         """`stored`: the source keeps them, so their sentences need no memory, nor scores that compare nothing."""
         slots, meanings, scores = self._before._slots, self._before._meanings, self._step.scores or not stored
         for verdict in verdicts:
-            slot = slots.first[bytes.fromhex(verdict.pair_id)]
+            slot = slots.first[verdict.pair_id]
             reason = None if stored else slots.interned(verdict.reason)
             opinion, score = meanings.number(verdict.keep, verdict.reason.code), verdict.score if scores else None
             self.opinions.add(slot, opinion, score, reason, verdict.flags)
@@ -83,7 +83,7 @@ class Pool:
         cls,
         store: Store,
         generations: Sequence[str],
-        seeds: Collection[str] | None = None,
+        seeds: Container[str] | None = None,
         *,
         people: bool = True,
         forward_n: int | None = None,
@@ -121,7 +121,7 @@ class Pool:
         return self._slots.source
 
     def pair_ids(self, slots: Iterable[int]) -> list[str]:
-        return [(self._slots.ids[slot] or b"").hex() for slot in slots]
+        return [self._slots.ids[slot] or "" for slot in slots]
 
     def __len__(self) -> int:
         """The number of slots."""
@@ -129,10 +129,7 @@ class Pool:
 
     def __contains__(self, pair_id: str) -> bool:
         """Whether the pair with this id stands in a slot."""
-        try:
-            return bytes.fromhex(pair_id) in self._slots.first
-        except ValueError:
-            return False
+        return pair_id in self._slots.first
 
     # What steps say
 
@@ -159,7 +156,7 @@ class Pool:
         unknown = {step: Opinions(len(self)) for step in steps if step not in self._opinions_of | self._known}
         per_row = {step[:2]: (step.scores, known) for step, known in unknown.items() if step.per_row}
         for heard in self.source.said_by(per_row.keys()) if per_row else ():
-            slot, (scores, known) = self._slots.first.get(bytes.fromhex(heard.pair_id)), per_row[heard.step]
+            slot, (scores, known) = self._slots.first.get(heard.pair_id), per_row[heard.step]
             if slot is not None:
                 opinion = self._meanings.number(heard.keep, heard.code)
                 known.add(slot, opinion, heard.score if scores else None, None, heard.flags)
@@ -198,7 +195,7 @@ class Pool:
         """Every slot in the order of the pool, or those of `pair_ids` in the order given."""
         if pair_ids is None:
             return self._stream(range(len(self)))
-        return self._stream(self._slots.first[bytes.fromhex(id_)] for id_ in pair_ids)
+        return self._stream(self._slots.first[id_] for id_ in pair_ids)
 
     def accepted(self, *, verdicts: bool = True) -> Iterator[Row]:
         """The rows that everybody who has spoken so far keeps, on request without what was said of them. A pair that
@@ -220,7 +217,7 @@ class Pool:
     def in_order(self, keys: Iterable[tuple[float, ...]]) -> Any:
         """The slots of the accepted rows by their key, least first; those of equal keys by the id of their pair."""
         slots = np.flatnonzero((self._keep == TRUE) & self._slots.is_first)
-        ids = np.frombuffer(b"".join(self._slots.ids[slot] or b"" for slot in slots), ">u8").reshape(-1, 2)
+        ids = np.frombuffer(bytes.fromhex("".join(self.pair_ids(slots))), ">u8").reshape(-1, 2)
         if not len(slots):
             return slots
         columns = np.fromiter(chain.from_iterable(keys), float).reshape(len(slots), -1).T
@@ -294,14 +291,14 @@ class Pool:
         for first in range(0, len(self), ROWS):
             slots = range(first, min(first + ROWS, len(self)))
             out = [self._slots.ids[slot] for slot in slots if FALSE <= self._keep[slot] < TRUE and self._by[slot] >= 0]
-            known = self.source.verdicts(id_.hex() for id_ in out if id_)
+            known = self.source.verdicts(filter(None, out))
             for slot in slots:
                 id_ = self._slots.ids[slot]
                 if id_ is None:
                     yield self._failed(slot)
                     continue
-                verdicts = known.get(id_.hex(), ())
-                yield self._with_verdicts(slot, self._row(slot, None), id_.hex(), verdicts, self.steps)
+                verdicts = known.get(id_, ())
+                yield self._with_verdicts(slot, self._row(slot, None), id_, verdicts, self.steps)
 
     def _failed(self, slot: int) -> Row:
         candidate = self._slots.candidate(slot)
@@ -313,17 +310,17 @@ class Pool:
         rest = iter(slots)
         while chunk := [int(slot) for slot in islice(rest, ROWS)]:
             ids = [self._slots.ids[slot] for slot in chunk]
-            texts = self._slots.pairs(id_.hex() for id_ in ids if id_)
+            texts = self._slots.pairs(filter(None, ids))
             known = self.source.verdicts(texts) if verdicts else None
             for slot, id_ in zip(chunk, ids, strict=True):
                 if id_ is None:
                     yield self._failed(slot)
                     continue
-                row = self._row(slot, texts[id_.hex()])
+                row = self._row(slot, texts[id_])
                 yield (
                     row
                     if known is None
-                    else self._with_verdicts(slot, row, id_.hex(), known.get(id_.hex(), ()), steps or self.steps)
+                    else self._with_verdicts(slot, row, id_, known.get(id_, ()), steps or self.steps)
                 )
 
     def _row(self, slot: int, pair: Pair | None) -> Row:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from curate.gates.personal import WORDS, personal
+from schemas.numbered import Numbered
 from schemas.records import Seed
+from schemas.seed_file import SeedFile
 from schemas.spec.personal import PersonalSettings, Treatment
 from synth.seeds import SeedProblem, SeedReading
 
@@ -16,7 +18,7 @@ def treated(reading: SeedReading, settings: PersonalSettings) -> SeedReading:
     treatment: dict[str, Treatment] = {kind: getattr(settings, kind) for kind in WORDS}
     if set(treatment.values()) == {"flag"}:
         return reading
-    seeds: dict[str, Seed] = {}
+    seeds, first_seen = SeedFile(), Numbered()
     problems, notes = list(reading.problems), list(reading.notes)
     for seed in reading.seeds:
         held = {kind for text in _texts(seed) for kind, _ in personal(text)}
@@ -26,12 +28,13 @@ def treated(reading: SeedReading, settings: PersonalSettings) -> SeedReading:
         if gone := sorted(kind for kind in held if treatment[kind] == "redact"):
             seed = _redacted(seed, treatment, gone)
             notes.append(SeedProblem(seed.source, "redacted", f"{_named(gone)}."))
-        if seed.id in seeds:
-            first = seeds[seed.id].source
+        place = first_seen.setdefault(seed.id, len(seeds))
+        if place < len(seeds):
+            first = seeds[place].source
             problems.append(SeedProblem(seed.source, "duplicate", f"redacted, it is the same text as {first}."))
             continue
-        seeds[seed.id] = seed
-    return SeedReading(list(seeds.values()), problems, notes, reading.rows_in)
+        seeds.append(seed)
+    return SeedReading(seeds, problems, notes, reading.rows_in)
 
 
 def redacted(text: str, treatment: Mapping[str, Treatment]) -> str:

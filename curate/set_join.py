@@ -16,7 +16,7 @@ import re
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, cached_property
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -104,16 +104,18 @@ class TokenSets:
         rest = iter(rows)
         while chunk := list(islice(rest, _CHUNK)):
             self._add(chunk)
-        self._count()
-
-    def _count(self) -> None:
-        # As many as keep tokens apart: of a few texts not the 32 MB that a million takes.
-        self.counts = np.zeros(min(_BUCKETS, max(1 << 12, 1 << (4 * self._starts[-1]).bit_length())), np.uint32)
-        for _, _, tokens, _ in self._chunks():
-            np.add.at(self.counts, self._bucket(tokens), np.uint32(1))
         if len(self) > _ROW:
             self._file.close()
             raise ValueError(f"{len(self):,} rows are too many: a join takes at most {int(_ROW):,}")
+
+    @cached_property
+    def counts(self) -> NDArray[np.uint32]:
+        """How often tokens occur, by their bucket."""
+        # As many as keep tokens apart: of a few texts not the 32 MB that a million takes.
+        counts = np.zeros(min(_BUCKETS, max(1 << 12, 1 << (4 * self._starts[-1]).bit_length())), np.uint32)
+        for _, _, tokens, _ in self._chunks():
+            np.add.at(counts, (tokens & np.uint64(len(counts) - 1)).astype(np.int64), np.uint32(1))
+        return counts
 
     def __enter__(self) -> TokenSets:
         return self
@@ -161,7 +163,6 @@ class TokenSets:
         for first, end, tokens, row in self._chunks():
             wanted = tokens >> _FIELD == text
             one._keep(tokens[wanted] & _OF_ANY, np.bincount(row[wanted].astype(np.int64), minlength=end - first))
-        one._count()
         return one
 
     def _read(self, first: int, end: int) -> Tokens:

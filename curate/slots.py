@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, get_args
 
@@ -13,6 +13,7 @@ import orjson
 
 from curate.review.decision import Decision, decide, edited_pair
 from schemas.identity import made
+from schemas.numbered import Ids, Numbered
 from schemas.records import Candidate, GeneratorName, Json, Pair, Reason, Verdict
 from schemas.reviews import Review
 from schemas.said import Said, StepName
@@ -59,20 +60,19 @@ class Reviewed(NamedTuple):
 class Slots:
     """One entry a slot, in the order of the pool.
 
-    `ids` holds the pair that stands there now (16 bytes; None: failed) and `first` the first slot of every pair;
+    `ids` holds the pair that stands there now (None: failed) and `first` the first slot of every pair;
     `owner` is that slot's number for a pair that stands in two. `input` is equal where seed and input are. `people` is
     the fold of what people said (2 where they said nothing), `accepted` whether they accepted it.
     """
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.ids: list[bytes | None] = []
-        self.first: dict[bytes, int] = {}
+        self.ids, self.first = Ids(), Numbered()
         self.failures: dict[int, Reason] = {}
         self.reviewed: dict[int, Reviewed] = {}
         self.edited: dict[str, Pair] = {}
         self._generations: dict[str, int] = {}
-        self._seeds: dict[str, int] = {}
+        self._seeds, self._seed_ids, self._owner = Numbered(), Ids(), array("l")
         self._generation, self._seed = array("H"), array("l")
         self._generator, self._sample = array("B"), array("l")
         self._input = array("Q")
@@ -88,26 +88,32 @@ class Slots:
         """`of`: the seed and the input of the pair."""
         slot = len(self.ids)
         self._generation.append(self._generations.setdefault(candidate.fingerprint, len(self._generations)))
-        self._seed.append(self._seeds.setdefault(candidate.seed_id, len(self._seeds)))
+        seed = self._seeds.setdefault(candidate.seed_id, len(self._seed_ids))
+        if seed == len(self._seed_ids):
+            self._seed_ids.append(candidate.seed_id)
+        self._seed.append(seed)
         self._generator.append(_GENERATORS.index(candidate.generator))
         self._sample.append(candidate.sample)
         if pair_id is None:
             assert candidate.failure is not None
             self.failures[slot] = candidate.failure
             self.ids.append(None)
+            self._owner.append(slot)
             self._input.append(0)
             return
-        id_ = bytes.fromhex(pair_id)
-        self.ids.append(id_)
+        self.ids.append(pair_id)
+        self._owner.append(self.first.setdefault(pair_id, slot))
         input = "\0".join(of).encode("utf-8", "surrogatepass")
         self._input.append(int.from_bytes(hashlib.blake2b(input, digest_size=8).digest()))
-        if self.first.setdefault(id_, slot) == slot and reviewed:
+        if self._owner[slot] == slot and reviewed:
             self.reviewed[slot] = reviewed
 
     def close(self) -> Slots:
         """Make the arrays that are folded with."""
-        self.failed = np.array([id_ is None for id_ in self.ids], bool)
-        self.owner = np.array([slot if id_ is None else self.first[id_] for slot, id_ in enumerate(self.ids)], np.int32)
+        self.failed = np.zeros(len(self.ids), bool)
+        self.failed[list(self.failures)] = True
+        self.owner = np.array(self._owner, np.int32)
+        del self._seeds, self._owner
         self.is_first = self.owner == np.arange(len(self.ids))
         self.input = np.frombuffer(self._input, np.uint64) if self._input else np.zeros(0, np.uint64)
         self.people, self.accepted = np.full(len(self.ids), 2, np.int8), np.zeros(len(self.ids), bool)
@@ -115,33 +121,31 @@ class Slots:
             verdict = reviewed.decision.verdict
             self.people[slot] = {"reject": 0, "undecided": 1}.get(verdict, 2)
             self.accepted[slot] = verdict in ("accept", "edit")
-        self._names: tuple[list[str], list[str]] = (list(self._generations), list(self._seeds))
+        self._names = list(self._generations)
         return self
 
     def candidate(self, slot: int) -> Candidate:
         """The candidate of a slot, with the pair that stands there now."""
-        id_, (generations, seeds) = self.ids[slot], self._names
         return made(
             Candidate,
             {
-                "fingerprint": generations[self._generation[slot]],
-                "seed_id": seeds[self._seed[slot]],
+                "fingerprint": self._names[self._generation[slot]],
+                "seed_id": self.seed(slot),
                 "generator": _GENERATORS[self._generator[slot]],
                 "sample": self._sample[slot],
-                "pair_id": id_.hex() if id_ else None,
+                "pair_id": self.ids[slot],
                 "failure": self.failures.get(slot),
             },
         )
 
     def seed(self, slot: int) -> str:
         """The id of the seed of a slot."""
-        return self._names[1][self._seed[slot]]
+        return self._seed_ids[self._seed[slot]] or ""
 
     def key(self, slot: int) -> bytes:
         """The name of a slot, for a hash."""
-        generations, seeds = self._names
         generator, sample = self._generator[slot], self._sample[slot]
-        return f"{generations[self._generation[slot]]}/{seeds[self._seed[slot]]}/{generator}/{sample}".encode()
+        return f"{self._names[self._generation[slot]]}/{self.seed(slot)}/{generator}/{sample}".encode()
 
     def pairs(self, ids: Iterable[str]) -> dict[str, Pair]:
         wanted = list(ids)
@@ -161,7 +165,7 @@ class Slots:
 
 
 def skim_candidates_of(
-    store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Collection[str] | None = None
+    store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Container[str] | None = None
 ) -> Iterator[Json]:
     """What `Pool.read` reads, in the order of the pool, as the JSON that was kept."""
     seeds = store.active_seed_ids() if seeds is None else seeds

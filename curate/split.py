@@ -10,14 +10,18 @@ of one output, are never separated.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import zip_longest
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import nsmallest
+from itertools import islice
 from typing import NamedTuple, get_args
 
 from schemas.identity import changed_copy
+from schemas.numbered import Numbered
 from schemas.records import Seed, Split, content_id
 from schemas.spec import SeedKind, Spec, SplitSettings
+from schemas.streamed import Streamed
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -25,6 +29,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 LEAST_TEST_INPUTS = 20
 # With fewer rows a tuned model has hardly more to learn from than examples in its prompt would show it.
 LEAST_TRAIN_ROWS = 50
+_ENOUGH = 2_000
 
 
 def split_of(seed_id: str, settings: SplitSettings, kind: SeedKind = "input") -> Split:
@@ -56,26 +61,57 @@ def recorded_splits(seeds: Iterable[Seed], settings: SplitSettings) -> dict[str,
 def with_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> list[Seed]:
     """The seeds of a reading, each with its split: of a seed that is among `earlier` ones what it had, of the others
     what brings test and validation to their shares of all seeds of that kind. Sources that name a split are apart."""
-    return give_splits(list(seeds), settings, earlier)
+    return list(give_splits(seeds, settings, earlier))
 
 
-def give_splits(seeds: list[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> list[Seed]:
-    """`with_splits`, in the list itself: for very many, which would be in memory twice."""
-    known = {_drawn_by(seed): seed_split(seed, settings) for seed in earlier}
-    splits: dict[str, Split] = {}
-    for kind in {seed.kind for seed in seeds}:
-        drawn = dict.fromkeys(_drawn_by(seed) for seed in seeds if seed.kind == kind and "use" not in seed.meta)
-        splits |= {id_: known[id_] for id_ in drawn if id_ in known}
-        had = Counter(splits.get(id_) for id_ in drawn)
-        missing: list[Split] = []
+def give_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> Sequence[Seed]:
+    """`with_splits`, of which only the splits are in memory: for very many, which are read wherever `seeds` are."""
+    known = Numbered()
+    for seed in earlier:
+        known[_drawn_by(seed)] = SPLITS.index(seed_split(seed, settings))
+    by_kind: defaultdict[SeedKind, array[int]] = defaultdict(lambda: array("l"))
+    numbers = Numbered()
+    number_of, uniforms, splits = array("l"), array("d"), array("b")  # -1: named by the source; not given yet
+    for seed in seeds:
+        if "use" in seed.meta:
+            number_of.append(-1)
+            continue
+        id_ = _drawn_by(seed)
+        number = numbers.setdefault(id_, len(splits))
+        number_of.append(number)
+        if number == len(splits):
+            recorded = known.get(id_)
+            splits.append(-1 if recorded is None else recorded)
+            uniforms.append(_uniform(id_, settings) if recorded is None else 0.0)
+            by_kind[seed.kind].append(number)
+    for kind, drawn in by_kind.items():
+        missing: list[int] = []
         for part in ("test", "validation"):
-            missing += [part] * (round(settings.share(part, kind) * len(drawn)) - had[part])
-        new = sorted((id_ for id_ in drawn if id_ not in known), key=lambda id_: _uniform(id_, settings))
-        splits |= dict(zip_longest(new, missing[: len(new)], fillvalue="train"))
-    for place, seed in enumerate(seeds):
-        if "use" not in seed.meta:
-            seeds[place] = changed_copy(seed, {"split": splits[_drawn_by(seed)]}, id=seed.id)
-    return seeds
+            code = SPLITS.index(part)
+            had = sum(splits[number] == code for number in drawn)
+            missing += [code] * (round(settings.share(part, kind) * len(drawn)) - had)
+        new = (number for number in drawn if splits[number] < 0)
+        for number, split in zip(nsmallest(len(missing), new, key=uniforms.__getitem__), missing, strict=False):
+            splits[number] = split
+    return _Split(seeds, number_of, splits)
+
+
+class _Split(Streamed[Seed]):
+    """Seeds, each with its split."""
+
+    def __init__(self, seeds: Sequence[Seed], number_of: array[int], splits: array[int]) -> None:
+        self._seeds, self._number_of, self._splits = seeds, number_of, splits
+
+    def __len__(self) -> int:
+        return len(self._seeds)
+
+    def __iter__(self) -> Iterator[Seed]:
+        for seed, number in zip(self._seeds, self._number_of, strict=True):
+            if number < 0:
+                yield seed
+            else:
+                split = SPLITS[self._splits[number]] if self._splits[number] >= 0 else "train"
+                yield changed_copy(seed, {"split": split}, id=seed.id)
 
 
 def _drawn_by(seed: Seed) -> str:
@@ -148,12 +184,15 @@ class Shortage(NamedTuple):
     fix: str
 
 
-def shortages(seeds: Iterable[Seed], spec: Spec) -> list[Shortage]:
+def shortages(seeds: Sequence[Seed], spec: Spec) -> list[Shortage]:
     """The uses that the present seeds and split are too few for, known before anything is asked or paid; empty if
     enough.
 
     Rows to train on are counted as if every gate and step let everything through, so there will be fewer.
     """
+    some = list(islice(seeds, _ENOUGH))  # nearly always as good as very many
+    if not _for_the_test(some, spec) and not _for_training(some, spec):
+        return []
     seeds = list(seeds)
     return [*_for_the_test(seeds, spec), *_for_training(seeds, spec)]
 

@@ -24,7 +24,7 @@ _SPREADS = ("diverse", "random", "length", "kind")
 
 def refuse_unknown(spread: str, columns: Iterable[str]) -> None:
     """Raise SpecError for a spread that is neither ours nor one of the `columns`: all rows would be one group."""
-    if spread not in (*_SPREADS, *(known := sorted(columns))):
+    if spread not in _SPREADS and spread not in (known := sorted({*columns})):
         raise SpecError(
             f"no seed has a column '{spread}', so rows cannot be chosen evenly over it.",
             where="curate.select.spread",

@@ -4,8 +4,7 @@ before the answers are paid for, not after."""
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,8 +55,9 @@ def looks(project: Project, seeds: Sequence[Seed]) -> Iterator[Look]:
     yield Look("checks", lambda: checks_for(spec, folder))
     yield Look("gold", lambda: read_gold(project))
     yield Look("questions", lambda: _tell_seeds_apart(project, seeds))
-    columns = {name for seed in seeds for name in seed.columns}
-    yield Look("spread", lambda: refuse_unknown(spec.curate.select.spread, columns))
+    yield Look(
+        "spread", lambda: refuse_unknown(spec.curate.select.spread, (name for seed in seeds for name in seed.columns))
+    )
     yield Look("score", lambda: _score(project, seeds))
     if spec.curate.nli is not None:
         yield Look("nli", lambda: _named_model(folder, spec.curate.nli or "", "curate.nli"))
@@ -95,8 +95,10 @@ def _tell_seeds_apart(project: Project, seeds: Sequence[Seed]) -> None:
         Backward: generate.backward,
     }
     for kind, settings in ways.items():
-        some = list(islice({seed.text: seed for seed in seeds if seed.kind in kind.takes}.values(), _LOOKED_AT))
-        if len(some) < 2 or not (settings.enabled and _loads(settings.prompt, project.folder)):
+        if not (settings.enabled and _loads(settings.prompt, project.folder)):
+            continue
+        some = _different(seed for seed in seeds if seed.kind in kind.takes)
+        if len(some) < 2:
             continue
         way = kind.of(project, None)
         by_question: dict[Messages, list[Seed]] = {}
@@ -111,6 +113,16 @@ def _tell_seeds_apart(project: Project, seeds: Sequence[Seed]) -> None:
                 why="They would get the same answers.",
                 fix=f"Write the whole seed into it: {{{{ {'input' if kind is Forward else 'output'} }}}}.",
             )
+
+
+def _different(seeds: Iterable[Seed]) -> list[Seed]:
+    """The first seeds of different texts."""
+    some: dict[str | None, Seed] = {}
+    for seed in seeds:
+        some.setdefault(seed.text, seed)
+        if len(some) == _LOOKED_AT:
+            break
+    return list(some.values())
 
 
 def _loads(prompt: str, folder: Path) -> bool:
@@ -139,12 +151,13 @@ def _score(project: Project, seeds: Sequence[Seed]) -> None:
 
 def _preferences(spec: Spec, seeds: Sequence[Seed]) -> None:
     """Refuse to learn from preferences where no input can have two answers, and nobody judges one."""
+    if spec.train.objective == "sft" or spec.review.enabled or not seeds:
+        return
     asked = [seed.asked for seed in seeds if brings_output(seed)]
     forward = spec.generate.forward
-    several = len({*asked}) < len(asked) or (
+    if len({*asked}) < len(asked) or (
         forward.enabled and forward.n > 1 and any(asked_of(seed) and not brings_output(seed) for seed in seeds)
-    )
-    if spec.train.objective == "sft" or spec.review.enabled or several or not seeds:
+    ):
         return
     raise SpecError(
         f"'{spec.train.objective}' learns from preferences, and here no input has two answers to choose between.",

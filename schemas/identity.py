@@ -29,12 +29,21 @@ def content_id(kind: str, parts: Any) -> str:
     return hashlib.sha256(body).hexdigest()[:32]
 
 
+def content_id_of_each(kind: str, parts: Iterable[Any]) -> str:
+    """`content_id(kind, list(parts))`, of a list that is too long for memory."""
+    return _streamed(orjson.dumps([kind])[:-1] + b",[", parts, b"]]")
+
+
 def content_id_of(kind: str, parts: Sequence[Any], last: Iterable[Any]) -> str:
     """`content_id(kind, [*parts, list(last)])`, of a list that is too long for memory."""
-    digest = hashlib.sha256(orjson.dumps([kind, parts], option=orjson.OPT_SORT_KEYS)[:-2] + b",[")
-    for number, part in enumerate(last):
+    return _streamed(orjson.dumps([kind, parts], option=orjson.OPT_SORT_KEYS)[:-2] + b",[", last, b"]]]")
+
+
+def _streamed(before: bytes, parts: Iterable[Any], behind: bytes) -> str:
+    digest = hashlib.sha256(before)
+    for number, part in enumerate(parts):
         digest.update((b"," if number else b"") + orjson.dumps(part, option=orjson.OPT_SORT_KEYS))
-    digest.update(b"]]]")
+    digest.update(behind)
     return digest.hexdigest()[:32]
 
 

@@ -27,7 +27,9 @@ from schemas.identity import now as now
 class Record(BaseModel):
     """Frozen, and an unknown key is an error. Its schema is built when it is first met: a command meets few of them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True, cache_strings="keys"
+    )
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         return changed_copy(self, dict(update or {}), deep=deep)
@@ -157,8 +159,7 @@ class Seed(Record):
 
     @property
     def licenses(self) -> tuple[str | None, ...]:
-        """Every license that it was read under, None for a place that states none. Which of them binds is not ours to
-        say, so all of them are told."""
+        """Every license that it was read under, None for a place that states none: which binds is not ours to say."""
         return (self.license, *(place["license"] for place in self.meta.get("also", ())))
 
     @cached_property
@@ -245,8 +246,7 @@ class Pair(Record):
 
 
 class Usage(Record):
-    """Tokens of one request as the endpoint counted them; `cached_tokens` are part of the prompt's, `reasoning_tokens`
-    of the completion's."""
+    """Tokens of one request by the endpoint's count; cached ones are part of the prompt, reasoning ones of the rest."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar, overload
 
@@ -35,3 +35,19 @@ class Streamed(Sequence[R]):
         return all(one == its for one, its in zip(self, other, strict=True))
 
     __hash__ = None  # type: ignore[assignment]  # it is as long as a table
+
+
+class Where(Streamed[R]):
+    """Those rows of a list that are wanted."""
+
+    def __init__(self, rows: Sequence[R], wanted: Callable[[R], bool]) -> None:
+        self._rows, self._wanted = rows, wanted
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return any(True for _ in self)
+
+    def __iter__(self) -> Iterator[R]:
+        return filter(self._wanted, self._rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -15,6 +15,7 @@ from schemas.cycles import seldom_sought
 from schemas.errors import StoreError
 from schemas.failpoints import failpoint
 from schemas.money import total
+from schemas.numbered import Ids, Numbered
 from schemas.progress import Progress
 from schemas.records import Counts, Generated, Pair, Reason, Record, Seed
 from schemas.store import Store
@@ -155,16 +156,24 @@ class _Run:
         self._changed = asyncio.Event()
         self._error: BaseException | None = None
         self._reported_s = 0.0
-        self._pair_ids = {
-            (g.fingerprint, c["seed_id"], c["sample"]): c["pair_id"]
-            for g in generators
-            for c in store.skim_candidates(g.fingerprint)
-            if c.get("pair_id") is not None
-        }
+        # The pairs of earlier runs: by fingerprint and sample a seed's place among their ids.
+        self._before: dict[tuple[str, int], Numbered] = defaultdict(Numbered)
+        self._pair_ids = Ids()
+        for fingerprint in {g.fingerprint for g in generators}:
+            for candidate in store.skim_candidates(fingerprint):
+                if candidate.get("pair_id") is not None:
+                    self._before[fingerprint, candidate["sample"]][candidate["seed_id"]] = self.pairs_before
+                    self._pair_ids.append(candidate["pair_id"])
 
     @property
     def pairs_before(self) -> int:
         return len(self._pair_ids)
+
+    def _pair_id(self, fingerprint: str, seed_id: str, sample: int) -> str | None:
+        """The pair of an earlier run."""
+        before = self._before.get((fingerprint, sample))
+        place = None if before is None else before.get(seed_id)
+        return None if place is None else self._pair_ids[place]
 
     async def over(self, seeds: Iterable[Seed]) -> None:
         try:
@@ -256,7 +265,7 @@ class _Run:
         """The pairs of an earlier run, if every slot of this seed has one."""
         ids: list[str] = []
         for sample in count() if generator.samples is None else range(generator.samples):
-            pair_id = self._pair_ids.get((generator.fingerprint, seed.id, sample))
+            pair_id = self._pair_id(generator.fingerprint, seed.id, sample)
             if pair_id is None:
                 return ids if generator.samples is None and ids else None
             ids.append(pair_id)
@@ -287,7 +296,7 @@ class _Run:
             if pair is None:
                 self._count_failed(seed, candidate.failure or Reason("unknown"))
             else:
-                known = self._pair_ids.get((candidate.fingerprint, candidate.seed_id, candidate.sample))
+                known = self._pair_id(candidate.fingerprint, candidate.seed_id, candidate.sample)
                 await self._count(pair, generator, new=known is None)
         self._report()
 

@@ -16,6 +16,7 @@ from schemas.money import Cost, total
 from schemas.records import Call, CallStatus, Json, Message, Record, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from synth.answered import Answered
 from synth.answers import Judge, why_bad
 from synth.batches import OPEN_QUESTIONS, Batches
 from synth.chat_completions import Answer, RefusedError, UnansweredError, seems_cut
@@ -26,7 +27,6 @@ from synth.question import Question as Question
 from synth.refusals import Refusals
 
 # What is judged again whenever it is used: since then a rule may have changed, or the spec declared a finish reason.
-Attempts = tuple[tuple[int, str], ...]
 _JUDGED_ANEW = ("received", "ok", "unknown_finish")
 
 
@@ -92,16 +92,16 @@ class Ledger:
         self._stage = stage
         endpoint.flow.concurrency = min(endpoint.flow.concurrency, self.concurrency)
         self._undurable = Places(2 * self.concurrency)
-        self._index = store.call_index()
-        self._alike: dict[Attempts, Attempts] = {}  # one object for nearly all rows
+        self._answered = Answered(store.each_answer())
         self._asking: dict[str, asyncio.Future[Completion | FailedSample] | None] = {}  # None: nobody else waits for it
         self._refusals = Refusals(keep_asking=keep_asking)
         # Where any answer was good before, what is left may be the hard rows; a batch is paid for as a whole.
-        tried = batches is not None or any(s == "ok" for rows in self._index.values() for _, s in rows)
+        tried = batches is not None or self._answered.any_is("ok")
         self._judge = Judge(teacher.finish_reasons, endpoint, keep_asking=keep_asking, tried=tried)
         self._granted: dict[str, int] = {}
         if retry_failed:
-            self._granted = {key: len(self._tried(key)) for key in self._index if self._given_up(key)}
+            keys = (key for key, _, _ in store.each_answer())
+            self._granted = {key: len(self._tried(key)) for key in keys if self._given_up(key)}
 
     @property
     def in_flight(self) -> int:
@@ -148,14 +148,18 @@ class Ledger:
     def would_ask(self, question: Question, n: int = 1) -> int:
         """How many of samples 0 to n - 1 `answer` would send a request for."""
         return sum(
-            not any(status in _JUDGED_ANEW for _, status in self._index.get(key, ())) and not self._given_up(key)
+            not any(status in _JUDGED_ANEW for _, status in self._answered.of(key)) and not self._given_up(key)
             for key in self.keys(question, n)
         )
 
     def keys(self, question: Question, n: int = 1) -> list[str]:
         """The keys of samples 0 to n - 1: those under which the store has any of them already, if it does."""
         own, *others = question.keys(self.identity, self.revision, n)
-        return next((keys for keys in (own, *others) if not self._index.keys().isdisjoint(keys)), own)
+        return (
+            next((keys for keys in (own, *others) if any(key in self._answered for key in keys)), own)
+            if others
+            else own
+        )
 
     async def complete(
         self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
@@ -187,11 +191,10 @@ class Ledger:
                 if key in self._asking:
                     asked_elsewhere[sample] = self._asked(key)
                     continue
-                rows = self._index.get(key)
-                if rows is None:
+                if not (attempts := self._answered.of(key)):
                     self._asking[key] = None
                     missing.append(sample)
-                elif any(status in _JUDGED_ANEW for _, status in rows or ()):
+                elif any(status in _JUDGED_ANEW for _, status in attempts):
                     kept.append(sample)
                 elif self._given_up(key):
                     given_up.append(sample)
@@ -229,7 +232,7 @@ class Ledger:
 
     def _tried(self, key: str) -> list[str]:
         """The statuses of the answers to a sample. A refusal that may be everybody's is none."""
-        return [status for _, status in self._index.get(key, ()) if status != "unsettled"]
+        return [status for _, status in self._answered.of(key) if status != "unsettled"]
 
     async def _failed(self, key: str) -> FailedSample:
         """What became of a sample that is given up, in the words of its last answer."""
@@ -294,16 +297,16 @@ class Ledger:
         """The samples of the next request: all, or where each has a seed of its own, neighbours of equal attempt."""
         if not seeded:
             return waiting
-        group, tried = waiting[:1], len(self._index.get(keys[waiting[0]], ()))
+        group, tried = waiting[:1], len(self._answered.of(keys[waiting[0]]))
         for sample in waiting[1:]:
-            if sample != group[-1] + 1 or len(self._index.get(keys[sample], ())) != tried:
+            if sample != group[-1] + 1 or len(self._answered.of(keys[sample])) != tried:
                 break
             group.append(sample)
         return group
 
     async def _send(self, question: Question, keys: list[str], samples: list[int]) -> list[Call]:
         """One request for `samples`; its rows, queued for the disk before anything looks into them, judged, durable."""
-        sampling = question.drawn(samples[0], len(self._index.get(keys[0], ())))
+        sampling = question.drawn(samples[0], len(self._answered.of(keys[0])))
         async with self._undurable:
             try:
                 sent = self._refusals.sent()
@@ -327,8 +330,7 @@ class Ledger:
                 self._unconfirmed -= 1
         failpoint("committed")
         for call in calls if revised else received:
-            rows = (*self._index.get(call.key, ()), (call.attempt, call.status))
-            self._index[call.key] = self._alike.setdefault(rows, rows)
+            self._answered.add(call.key, call.attempt, call.status)
         if refusal is None and not revised:
             await self._keep_judgements(calls)
         if answer.choices:
@@ -345,7 +347,7 @@ class Ledger:
         if self._batches is None:
             asked = question.messages, sampling, len(keys), question.schema
             return await self._endpoint.ask(*asked, paying=self.meter, prompt=question.prompt)
-        name = content_id("line", [keys, len(self._index.get(keys[0], ()))])
+        name = content_id("line", [keys, len(self._answered.of(keys[0]))])
         answer = await self._batches.ask(question.messages, sampling, len(keys), question.schema, name=name)
         return answer._replace(reserved=Reserved(answer.request, 0, question.prompt, None))
 
@@ -362,16 +364,16 @@ class Ledger:
         else:
             choices = answer.choices[: len(samples)] or [{"body": answer.body}] * len(samples)
             usage, usd, settled = self._count(answer)
-        facts, before = answer.facts or {}, self._index
+        facts, attempts = answer.facts or {}, [len(self._answered.of(key)) + 1 for key in keys]
         calls = [
             made(
                 Call,
                 {
                     "key": key,
-                    "attempt": len(before.get(key, ())) + 1,
+                    "attempt": attempts[nth],
                     "status": status,
                     "request": answer.request,
-                    "request_of": None if nth == 0 else (keys[0], len(before.get(keys[0], ())) + 1),
+                    "request_of": None if nth == 0 else (keys[0], attempts[0]),
                     "facts": facts if nth == 0 else {name: value for name, value in facts.items() if name != "usage"},
                     "raw": raw if isinstance(raw, dict) else {"body": raw},
                     "text": "",
@@ -406,8 +408,7 @@ class Ledger:
             return
         await self.store.judge(*calls)
         for call in calls:
-            rows = self._index[call.key]
-            self._index[call.key] = tuple((n, call.status if n == call.attempt else status) for n, status in rows)
+            self._answered.mark(call.key, call.attempt, call.status)
 
 
 def _completion(call: Call) -> Completion:

@@ -15,7 +15,9 @@ from typing import BinaryIO
 
 from schemas.errors import InputError
 from schemas.identity import made
+from schemas.numbered import Numbered
 from schemas.records import Json, Seed
+from schemas.seed_file import SeedFile
 from schemas.spec import SeedSource
 from synth.columns import MAX_CHARS, Cells, Fault, SeedProblem, checked, inside, joined, plain_text
 from synth.seed_rows import object_rows, rows_of, shown
@@ -31,7 +33,7 @@ __all__ = ["MAX_CHARS", "SeedProblem", "SeedReading", "read_held", "read_seeds"]
 class SeedReading:
     """What was read. `rows_in == len(seeds) + len(problems)`; `notes` tell what was mended without losing a row."""
 
-    seeds: list[Seed] = field(default_factory=list)
+    seeds: SeedFile | list[Seed] = field(default_factory=SeedFile)
     problems: list[SeedProblem] = field(default_factory=list)
     notes: list[SeedProblem] = field(default_factory=list)
     rows_in: int = 0
@@ -77,7 +79,7 @@ def read_seeds(
             fix="Delete one of them.",
         )
     reading = SeedReading()
-    first_seen: dict[str, int] = {}
+    first_seen = Numbered()
     for source in sources:
         _read(source, folder, stdin, reading, first_seen, most_rows=most_rows)
     return reading
@@ -86,7 +88,7 @@ def read_seeds(
 def read_held(source: SeedSource, rows: Iterable[object]) -> SeedReading:
     """The seeds in objects that are in memory, for which `source` stands; read as the rows of a JSON file are."""
     reading = SeedReading()
-    _read(source, Path(), None, reading, {}, enumerate(rows, 1))
+    _read(source, Path(), None, reading, Numbered(), enumerate(rows, 1))
     return reading
 
 
@@ -95,7 +97,7 @@ def _read(
     folder: Path,
     stdin: BinaryIO | None,
     reading: SeedReading,
-    first_seen: dict[str, int],
+    first_seen: Numbered,
     held: Iterable[tuple[int, object]] | None = None,
     most_rows: int | None = None,
 ) -> None:
@@ -122,7 +124,10 @@ def _read(
             place = first_seen.setdefault(seed.id, len(reading.seeds))
             if place < len(reading.seeds):
                 duplicates += 1
-                reading.seeds[place], first = _same_text(reading.seeds[place], seed)
+                known = reading.seeds[place]
+                both, first = _same_text(known, seed)
+                if both is not known:
+                    reading.seeds[place] = both
                 reading.problems.append(SeedProblem(where, "duplicate", f"the same text as {first}."))
                 continue
             reading.seeds.append(seed)

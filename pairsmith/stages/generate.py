@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from heapq import merge
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -26,12 +27,15 @@ from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.cycles import seldom_sought
 from schemas.errors import InputError, Interrupted, UsageError
+from schemas.identity import content_id_of_each
 from schemas.money import total
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
-from schemas.records import Candidate, Json, Pair, Seed, content_id
+from schemas.records import Candidate, Json, Pair, Seed
 from schemas.spec import Purpose, TeacherSettings
 from schemas.store import Store
+from schemas.store.active_seeds import slots_by_seed
+from schemas.streamed import Where
 from synth import generators
 from synth.batches import Batches
 from synth.engine import GenerateResult
@@ -95,13 +99,9 @@ def generate(
             fingerprints=generators.fingerprints(project, asked),
         )
         result = GenerateResult()
-        # From here on they are read where they are kept, a page at a time: in memory they are what grows with rows.
-        wanted = frozenset(seed.id for seed in seeds) if len(seeds) < len(splits) else None
-        streamed = store.active_seeds(seed.id for seed in splits if wanted is not None and seed.id not in wanted)
-        reading.seeds, splits, seeds = [], [], []
         asking = Asking(project, store, asked, progress, say, stop or Stopping(), retry_failed, live)
         try:
-            run(ask(asking, streamed, record, result))
+            run(ask(asking, seeds, record, result))
         finally:
             record.outcome = replace(
                 record.outcome,
@@ -148,25 +148,25 @@ def _say_again(say: Say, outcome: GenerateOutcome) -> None:
         say(f"warning: {shortage}.")
 
 
-def seeds_of(project: Project, store: Store, say: Say) -> tuple[SeedReading, list[Seed]]:
-    """The seeds as they are read now, with their splits; the store keeps them as the project's."""
+def seeds_of(project: Project, store: Store, say: Say) -> tuple[SeedReading, Sequence[Seed]]:
+    """The seeds as they are read now, and with their splits, as the store keeps them as the project's: a page of them
+    is in memory."""
     stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
     if stdin:
         stdin.seek(0)
     reading = treated(read_seeds(project.spec.seeds, project.folder, stdin), project.spec.personal)
     _say_problems(say, reading)
-    reading.seeds = give_splits(reading.seeds, project.spec.split, store.each_seed())
-    store.set_active_seeds(reading.seeds)
-    return reading, reading.seeds
+    store.set_active_seeds(give_splits(reading.seeds, project.spec.split, store.each_seed()))
+    return reading, store.active_seeds()
 
 
-def generated_from(seeds: Sequence[Seed]) -> list[Seed]:
+def generated_from(seeds: Sequence[Seed]) -> Sequence[Seed]:
     """The seeds that pairs are made of. Whether a test set of its own is passed is asked in the evaluation alone; to
     pay for a pair of it is no use."""
-    return [seed for seed in seeds if seed.meta.get("use") != "test" or brings_output(seed)]
+    return Where(seeds, lambda seed: seed.meta.get("use") != "test" or brings_output(seed))
 
 
-def clear(project: Project, seeds: Sequence[Seed], say: Say) -> tuple[list[Seed], list[str]]:
+def clear(project: Project, seeds: Sequence[Seed], say: Say) -> tuple[Sequence[Seed], list[str]]:
     """The seeds without those that repeat a text of the locked test split, for curation would reject whatever came of
     them; and a sentence for each that is left out.
 
@@ -344,14 +344,17 @@ def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
 
 def _pool_id(project: Project, store: Store, fingerprints: Iterable[str]) -> str:
     """A hash of every slot of the present spec and its outcome: another pair there makes another id."""
-    from curate.slots import skim_candidates_of
+    forward_n = project.spec.generate.forward.n
 
-    slots = []
-    for candidate in skim_candidates_of(store, fingerprints, project.spec.generate.forward.n):
-        failure = Candidate.model_validate(candidate).failure if candidate.get("failure") else None
-        outcome = [candidate.get("pair_id") or "", "" if failure is None else str(failure)]
-        slots.append([candidate["seed_id"], candidate["sample"], *outcome])
-    return content_id("pool", sorted(slots))
+    def slots(fingerprint: str) -> Iterator[list[Any]]:
+        for candidate in slots_by_seed(store, fingerprint):
+            if candidate["generator"] == "forward" and candidate["sample"] >= forward_n:
+                continue
+            failure = Candidate.model_validate(candidate).failure if candidate.get("failure") else None
+            outcome = [candidate.get("pair_id") or "", "" if failure is None else str(failure)]
+            yield [candidate["seed_id"], candidate["sample"], *outcome]
+
+    return content_id_of_each("pool", merge(*map(slots, fingerprints)))
 
 
 class GateTally:

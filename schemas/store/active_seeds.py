@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import orjson
 import sqlalchemy as sa
 
 from schemas.identity import made
-from schemas.records import Seed
+from schemas.numbered import Numbered
+from schemas.records import Json, Seed
 from schemas.store import tables
-from schemas.store.reading import Reading
-from schemas.store.rows import seed_body
+from schemas.store.reading import SOME, Reading
+from schemas.store.rows import kept, seed_body
 from schemas.streamed import Streamed
 
 _PAGE = 2_000  # seeds that are compared or written at once
 _AT_DEFAULT = Seed(kind="input", text="", source="").model_dump(exclude={"kind", "text", "source"})
 
 
-def are_active(rows: Callable[[Any], Sequence[Any]], seeds: Sequence[Seed]) -> bool:
-    """Whether these, as they were read, and in this order, are the seeds of the project. `rows` asks the store."""
-    c = tables.seeds.c
-    places = [place for (place,) in rows(sa.select(c.position).where(c.active >= 0).order_by(c.active))]
+def are_active(store: Reading, seeds: Sequence[Seed]) -> bool:
+    """Whether these, as they were read, and in this order, are the seeds of the project."""
+    c, rest = tables.seeds.c, iter(seeds)
+    places = store._places(sa.select(c.position).where(c.active >= 0).order_by(c.active))
+    if len(places) != len(seeds):
+        return False
     for start in range(0, len(places), _PAGE):
         page = places[start : start + _PAGE]
-        body = dict(map(tuple, rows(sa.select(c.position, c.body).where(c.position.in_(page)))))
-        if [body[place] for place in page] != [seed_body(seed) for seed in seeds[start : start + _PAGE]]:
+        body = dict(map(tuple, store._rows(sa.select(c.position, c.body).where(c.position.in_(SOME)), page)))
+        if [body[place] for place in page] != [seed_body(seed) for seed in islice(rest, _PAGE)]:
             return False
-    return len(places) == len(seeds)
+    return True
 
 
 def each_seed(store: Reading) -> Iterator[Seed]:
@@ -49,13 +52,31 @@ def _kept(store: Reading, id_: str, body: str) -> Seed:
     return made(Seed, _AT_DEFAULT | held, id=id_) if whole else store._read(Seed, body)
 
 
-def mark_active(seeds: Sequence[Seed], connection: sa.Connection) -> None:
-    """Make exactly these, which are in the store, the seeds of the project."""
+def mark_active(ids: bytes, connection: sa.Connection) -> None:
+    """Make exactly these, which are in the store, the seeds of the project; an id is 16 bytes."""
     by_id = sa.update(tables.seeds).where(tables.seeds.c.id == sa.bindparam("id_")).values(active=sa.bindparam("place"))
     connection.execute(sa.update(tables.seeds).values(active=-1))
-    for start in range(0, len(seeds), _PAGE):
-        page = enumerate(seeds[start : start + _PAGE], start)
-        connection.execute(by_id, [{"id_": seed.id, "place": place} for place, seed in page])
+    for start in range(0, len(ids), 16 * _PAGE):
+        page = range(start, min(start + 16 * _PAGE, len(ids)), 16)
+        connection.execute(by_id, [{"id_": ids[at : at + 16].hex(), "place": at // 16} for at in page])
+
+
+def active_ids(store: Reading) -> Numbered:
+    """The ids of the seeds that the project has now, each with its place among them."""
+    ids, c = Numbered(), tables.seeds.c
+    for id_, place in store._each(sa.select(c.id, c.active).where(c.active >= 0)):
+        ids[id_] = place
+    return ids
+
+
+def slots_by_seed(store: Reading, fingerprint: str) -> Iterator[Json]:
+    """The outcomes of a generation scope as JSON, by seed and sample, of the seeds that the project has now."""
+    c, seeds = tables.candidates.c, tables.seeds.c
+    active = c.seed_id.in_(sa.select(seeds.id).where(seeds.active >= 0))
+    seed_id = c.seed_id if store._engine.dialect.name == "sqlite" else c.seed_id.collate("C")
+    query = sa.select(*kept(tables.candidates)).where(c.fingerprint == fingerprint, active)
+    for row in store._each(query.order_by(seed_id, c.sample)):
+        yield orjson.loads(store._body(tables.candidates, row))
 
 
 class ActiveSeeds(Streamed[Seed]):
@@ -73,6 +94,6 @@ class ActiveSeeds(Streamed[Seed]):
         c = tables.seeds.c
         for start in range(0, len(self._places), _PAGE):
             page = self._places[start : start + _PAGE]
-            rows = self._store._rows(sa.select(c.position, c.id, c.body).where(c.position.in_(page)))
+            rows = self._store._rows(sa.select(c.position, c.id, c.body).where(c.position.in_(SOME)), page)
             at = {place: (id_, body) for place, id_, body in rows if id_ not in self._but}
             yield from (_kept(self._store, *at[place]) for place in page if place in at)

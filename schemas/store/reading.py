@@ -18,6 +18,8 @@ from schemas.store.rows import body_of, kept, origin_parts
 
 R = TypeVar("R", bound=Record)
 IN = 500  # ids in one IN (...) list
+# A list that is a part of its statement stays in memory as long as that: until cycles are sought.
+SOME: sa.BindParameter[Any] = sa.bindparam("some", expanding=True)
 PAGE = 2_000  # records read at once where a table is streamed
 
 
@@ -32,10 +34,10 @@ class Reading:
         ((count,),) = self._rows(sa.select(sa.func.count()).select_from(table).where(*where))
         return int(count)
 
-    def _rows(self, query: Any) -> Sequence[Any]:
+    def _rows(self, query: Any, some: Sequence[Any] | None = None) -> Sequence[Any]:
         try:
             with self._engine.connect() as connection:
-                return connection.execute(query).all()
+                return connection.execute(query, None if some is None else {"some": some}).all()
         except sa.exc.DBAPIError as error:
             raise explained(error, self._url) from None
 
@@ -76,28 +78,30 @@ class Reading:
         """The rows of a query with one of these ids in a column, in any order."""
         wanted = sorted(set(ids))
         for start in range(0, len(wanted), IN):
-            yield from self._rows(query.where(column.in_(wanted[start : start + IN])))
+            yield from self._rows(query.where(column.in_(SOME)), wanted[start : start + IN])
 
     def _row_pages(self, columns: Sequence[sa.Column[Any]], *wanted: sa.ColumnElement[bool]) -> Iterator[Any]:
         # First the places, 8 bytes each: where no index ends in the place, every page would sort all that is wanted.
         c, last = columns[0].table.c, -1
         query = sa.select(c.position).where(*wanted).order_by(c.position)
+        page = sa.select(*columns).where(c.position.in_(SOME)).order_by(c.position)
         while places := self._places(query.where(c.position > last)):
             for start in range(0, len(places), PAGE):
-                page = sa.select(*columns).where(c.position.in_(places[start : start + PAGE])).order_by(c.position)
-                yield from self._rows(page)
+                yield from self._rows(page, places[start : start + PAGE])
             last = places[-1]
 
     def _places(self, query: Any) -> array[int]:
         """Numbers, without an object for each."""
-        places = array("q")
+        return array("q", (place for (place,) in self._each(query)))
+
+    def _each(self, query: Any) -> Iterator[Any]:
+        """The rows of a query, a page in memory at a time, as they are when the first is read."""
         try:
             with self._engine.connect() as connection:
                 for part in connection.execution_options(yield_per=PAGE).execute(query).partitions():
-                    places.extend(place for (place,) in part)
+                    yield from part
         except sa.exc.DBAPIError as error:
             raise explained(error, self._url) from None
-        return places
 
     def _records(self, record: type[R], table: sa.Table, *where: sa.ColumnElement[bool], order: Any = None) -> list[R]:
         query = sa.select(*kept(table)).where(sa.true(), *where).order_by(table.c.position if order is None else order)
@@ -124,8 +128,8 @@ class Reading:
         wanted = sorted(set(ids))
         rows: list[Any] = []
         for start in range(0, len(wanted), IN):
-            chunk = wanted[start : start + IN]
-            rows += self._rows(sa.select(table.c.position, table.c.id, *kept(table)).where(column.in_(chunk)))
+            query = sa.select(table.c.position, table.c.id, *kept(table)).where(column.in_(SOME))
+            rows += self._rows(query, wanted[start : start + IN])
         for _, id_, *row in sorted(rows, key=lambda row: int(row[0])):
             read = self._read(record, self._body(table, row))
             read.__dict__["id"] = str(id_)  # where the cached id lies: working it out takes as long as reading

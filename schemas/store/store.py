@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Reco
 from schemas.reviews import Alias, Review, Sampled, under_alias
 from schemas.said import Said, StepName, said_in, said_once
 from schemas.store import tables
-from schemas.store.active_seeds import ActiveSeeds, are_active, each_seed, mark_active
+from schemas.store.active_seeds import ActiveSeeds, active_ids, are_active, each_seed, mark_active
 from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
 from schemas.store.failures import explained
@@ -44,7 +45,7 @@ from schemas.store.opening import (
     sqlite_path,
     sqlite_url,
 )
-from schemas.store.reading import IN, PAGE, Reading, id_and_body
+from schemas.store.reading import IN, PAGE, SOME, Reading, id_and_body
 from schemas.store.rows import BEFORE, whole
 from schemas.store.writer import Revisable, Writer, mark_judged
 
@@ -193,11 +194,13 @@ class Store(Reading):
 
     def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
         """Keep `seeds` as they were read now, and make exactly these, in this order, the seeds of the project."""
-        if are_active(self._rows, seeds):
+        if are_active(self, seeds):
             return  # as it was: to write it again takes longer than all the rest of going on
-        for start in range(0, len(seeds), PAGE):
-            self.write(*seeds[start : start + PAGE])
-        self._write().submit(partial(mark_active, seeds)).result()
+        rest, ids = iter(seeds), bytearray()
+        while page := list(islice(rest, PAGE)):
+            self.write(*page)
+            ids += b"".join(bytes.fromhex(seed.id) for seed in page)
+        self._write().submit(partial(mark_active, bytes(ids))).result()
 
     @property
     def writable(self) -> bool:
@@ -227,14 +230,16 @@ class Store(Reading):
         """Every seed ever read, a page in memory at a time, not checked again: for going on with very many."""
         return each_seed(self)
 
-    def call_index(self) -> dict[str, tuple[tuple[int, str], ...]]:
-        """key -> (attempt, status) of every call, by attempt; about 180 bytes a key."""
+    def each_answer(self) -> Iterator[tuple[str, int, str]]:
+        """(key, attempt, status) of every call, by attempt, a page in memory at a time."""
         c = tables.calls.c
+        yield from map(tuple, self._each(sa.select(c.key, c.attempt, c.status).order_by(c.attempt)))
+
+    def call_index(self) -> dict[str, tuple[tuple[int, str], ...]]:
+        """key -> (attempt, status) of every call, by attempt."""
         index: dict[str, tuple[tuple[int, str], ...]] = {}
-        alike: dict[tuple[tuple[int, str], ...], tuple[tuple[int, str], ...]] = {}
-        for key, attempt, status in self._rows(sa.select(c.key, c.attempt, c.status).order_by(c.attempt)):
-            rows = (*index.get(key, ()), (attempt, status))
-            index[key] = alike.setdefault(rows, rows)  # one object for nearly all keys
+        for key, attempt, status in self.each_answer():
+            index[key] = (*index.get(key, ()), (attempt, status))
         return index
 
     def calls(self, key: str) -> list[Call]:
@@ -277,9 +282,9 @@ class Store(Reading):
         """`each_candidate` as JSON, not checked again: for going on with very many."""
         return self._json_pages(tables.candidates, fingerprint=fingerprint)
 
-    def active_seed_ids(self) -> set[str]:
+    def active_seed_ids(self) -> Container[str]:
         """The ids of `seeds()`."""
-        return {id_ for (id_,) in self._rows(sa.select(tables.seeds.c.id).where(tables.seeds.c.active >= 0))}
+        return active_ids(self)
 
     def count_candidates(self, fingerprints: Iterable[str]) -> int:
         """How many slots these generations have."""
@@ -317,15 +322,16 @@ class Store(Reading):
         query = sa.select(c.position, c.pair_id, c.by, c.fingerprint, c.body).order_by(c.position)
         wanted = None if pair_ids is None else sorted(set(pair_ids))
         for start in range(0, 1 if wanted is None else len(wanted), IN):
-            rows += self._rows(query if wanted is None else query.where(c.pair_id.in_(wanted[start : start + IN])))
+            some = None if wanted is None else wanted[start : start + IN]
+            rows += self._rows(query if some is None else query.where(c.pair_id.in_(SOME)), some)
         latest: dict[str, dict[StepName, Verdict]] = {}
         for _, pair_id, by, name, body in sorted(rows, key=lambda row: int(row[0])):
-            said = latest.setdefault(pair_id, {})
+            by_step = latest.setdefault(pair_id, {})
             if by == GATES:
                 spoken = said_in(pair_id, self._step_list(name), body)
-                said.update((one.step, one.verdict()) for one in spoken)
+                by_step.update((one.step, one.verdict()) for one in spoken)
             else:
-                said[by, name] = self._read(Verdict, body)
+                by_step[by, name] = self._read(Verdict, body)
         return {pair_id: list(by_step.values()) for pair_id, by_step in latest.items()}
 
     def verdict_count(self) -> int:
@@ -343,7 +349,7 @@ class Store(Reading):
         for pair_id, by, name, body in self._row_pages((c.pair_id, c.by, c.fingerprint, c.body), wanted):
             if by == GATES:
                 spoken = said_in(pair_id, self._step_lists[name], body)
-                yield from (said for said in spoken if said.step in steps)
+                yield from (one for one in spoken if one.step in steps)
             else:
                 yield said_once(pair_id, (by, name), body)
 

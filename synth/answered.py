@@ -1,0 +1,46 @@
+"""Which answers the store holds: of every sample of every question that was ever asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from schemas.numbered import Numbered
+
+Attempts = tuple[tuple[int, str], ...]
+"""(attempt, status) of each answer to a sample, by attempt."""
+
+
+class Answered:
+    """key -> its attempts. Nearly all keys have the same few, so a key has the number of its own: 32 to 64 bytes."""
+
+    def __init__(self, calls: Iterable[tuple[str, int, str]] = ()) -> None:
+        self._numbers, self._every = Numbered(), list[Attempts]()
+        self._number_of: dict[Attempts, int] = {}
+        for key, attempt, status in calls:
+            self.add(key, attempt, status)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._numbers
+
+    def of(self, key: str) -> Attempts:
+        """The attempts of a key; none of one that was never answered."""
+        number = self._numbers.get(key)
+        return () if number is None else self._every[number]
+
+    def add(self, key: str, attempt: int, status: str) -> None:
+        """One more answer."""
+        self._set(key, (*self.of(key), (attempt, status)))
+
+    def mark(self, key: str, attempt: int, status: str) -> None:
+        """Another judgement of an answer."""
+        self._set(key, tuple((n, status if n == attempt else before) for n, before in self.of(key)))
+
+    def any_is(self, status: str) -> bool:
+        """Whether any answer is, or was, of this status."""
+        return any(status == one for rows in self._every for _, one in rows)
+
+    def _set(self, key: str, rows: Attempts) -> None:
+        if (number := self._number_of.get(rows)) is None:
+            number = self._number_of[rows] = len(self._every)
+            self._every.append(rows)
+        self._numbers[key] = number

@@ -1,0 +1,72 @@
+"""Tables of very many ids."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.identity import content_id, content_id_of_each
+from schemas.numbered import Ids, Numbered
+
+IDS = st.one_of(st.integers(0, 50).map(lambda n: content_id("test", n)), st.text(max_size=33))
+
+
+def taken(make: Callable[[], Any]) -> int:
+    """The bytes that what is made takes."""
+    tracemalloc.start()
+    try:
+        kept = make()
+        size, _ = tracemalloc.get_traced_memory()
+        del kept
+        return size
+    finally:
+        tracemalloc.stop()
+
+
+@given(st.lists(st.tuples(IDS, st.integers(0, 2**32 - 2), st.booleans())))
+def test_a_table_of_ids_is_a_dict_of_them(steps: list[tuple[str, int, bool]]) -> None:
+    """Whatever texts the ids are and in whatever order numbers are set or only set where there is none, it holds what a
+    dict holds."""
+    table, held = Numbered(), dict[str, int]()
+    for id_, number, anew in steps:
+        if anew:
+            table[id_] = held[id_] = number
+        else:
+            assert table.setdefault(id_, number) == held.setdefault(id_, number)
+    assert len(table) == len(held)
+    assert {id_: table[id_] for id_ in held} == held
+    assert all((id_ in table) == (id_ in held) for id_, _, _ in steps)
+    assert table.get("another") is None
+
+
+def test_a_table_of_ids_takes_at_most_64_bytes_a_row() -> None:
+    """A dict takes some 200, which was most of what a run of a million rows held."""
+
+    def make() -> Numbered:
+        table = Numbered()
+        for number in range(50_000):
+            table[content_id("row", number)] = number
+        return table
+
+    assert taken(make) < 64 * 50_000
+    table = make()
+    assert [table[content_id("row", number)] for number in range(0, 50_000, 997)] == list(range(0, 50_000, 997))
+
+
+@given(st.lists(st.none() | IDS))
+def test_a_list_of_ids_gives_back_what_was_put_into_it(ids: list[str | None]) -> None:
+    """Hashes take 16 bytes; what is no hash, or none, comes back as it was."""
+    held = Ids()
+    for id_ in ids:
+        held.append(id_)
+    assert [held[place] for place in range(len(held))] == ids
+
+
+@given(st.lists(st.lists(st.text() | st.integers(0, 9), max_size=3)))
+def test_an_id_of_a_stream_is_that_of_the_list(parts: list[list[str | int]]) -> None:
+    """Pools of earlier versions keep their ids, though no list of all their rows is made any more."""
+    assert content_id_of_each("pool", iter(parts)) == content_id("pool", parts)
