@@ -210,24 +210,21 @@ class Decoder:
         lane.cache.release()
 
     def _admit(self, lane: _Lane) -> None:
-        """Starts as many waiting rows as fit, computing each prompt once, whoever asks it, and draws their first
-        tokens."""
-        rows_by_prompt: dict[tuple[int, ...], list[Row]] = {}
+        """Starts as many waiting rows as fit, computing each prompt once, and draws their first tokens."""
+        choices: dict[Generation, list[Row]] = {}
         for row in self._take_waiting(lane):
-            rows_by_prompt.setdefault(tuple(row.job.prompt), []).append(row)
-        if not rows_by_prompt:
+            choices.setdefault(row.job, []).append(row)
+        if not choices:
             return
-        rows = [*chain(*rows_by_prompt.values())]
-        lane.starting = [*dict.fromkeys(row.job for row in rows)]
+        lane.starting = list(choices)
         first = len(lane.active)
-        lane.cache.reserve(first + len(rows), max(map(len, rows_by_prompt)))
-        order, logits = self._run_prompts(lane, first, [alike[0].job for alike in rows_by_prompt.values()])
-        groups = [rows_by_prompt[tuple(job.prompt)] for job in order]
-        lane.active += [alike[0] for alike in groups]
+        lane.cache.reserve(first + sum(map(len, choices.values())), max(len(job.prompt) for job in choices))
+        order, logits = self._run_prompts(lane, first, list(choices))
+        lane.active += [choices[job][0] for job in order]
         source = list(range(len(order)))
-        for place, alike in enumerate(groups):
-            for sibling in alike[1:]:
-                lane.cache.move(first + place, len(lane.active), len(sibling.job.prompt))
+        for place, job in enumerate(order):
+            for sibling in choices[job][1:]:
+                lane.cache.move(first + place, len(lane.active), len(job.prompt))
                 lane.active.append(sibling)
                 source.append(place)
         self._choose(lane, first, logits[source])

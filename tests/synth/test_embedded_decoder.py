@@ -106,22 +106,7 @@ def test_reported_logprobs_are_those_of_a_plain_forward_pass(model: ChatModel, d
         ids = [one.token for one in choice.logprobs]
         assert ids
         assert [one.logprob for one in choice.logprobs] == pytest.approx(plain_logprobs(model, prompt, ids), abs=1e-4)
-    assert decoder.load()["reused_prompt_tokens"] >= 57 + 80
-
-
-def test_two_who_ask_the_same_at_once_are_answered_by_one_prompt(decoder: Decoder) -> None:
-    """An evaluation asks an input sampled and greedy: its prompt is computed once, and each has the answer that it has
-    alone."""
-    first = generation(list(range(200, 260)), Sampling(), 60, n=8)
-    both = [generation(PROMPT[::-1], how, 6, seed=3) for how in (GREEDY, Sampling())]
-    before = decoder.computed_prompt_tokens
-    for job in (first, *both):  # no row is free for the two before the first is done
-        decoder.submit(job)
-    together = [job.future.result(timeout=60)[0].text for job in both]
-    assert decoder.computed_prompt_tokens - before == 60 + len(PROMPT)
-    assert together == [
-        answer(decoder, generation(PROMPT[::-1], how, 6, seed=3))[0].text for how in (GREEDY, Sampling())
-    ]
+    assert decoder.load()["reused_prompt_tokens"] >= 57 + 80 + 74
 
 
 class _Largest(TorchDispatchMode):
