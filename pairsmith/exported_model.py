@@ -6,7 +6,6 @@ was.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.blocking import run
 from schemas.errors import MissingDependency, NoWork
+from schemas.files import copy_folder
 from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Artifact
@@ -56,9 +56,9 @@ def write(
     if is_qlora:
         merged = merged_folder(base, trained)
         trained = read_result(source) or trained
-        shutil.copytree(merged, out / "model")
+        copy_folder(merged, out / "model")
         written["model"] = "model"
-    shutil.copytree(source, out / "adapter", ignore=lambda folder, _: ["merged"] if Path(folder) == source else [])
+    copy_folder(source, out / "adapter", without=("merged",))
     evaluation = _evaluation(project, store, trained)
     for name in written:
         _describe(out / name, trained, evaluation, project, "../model" if is_qlora and name == "adapter" else None)

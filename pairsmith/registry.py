@@ -11,19 +11,29 @@ import fcntl
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from schemas.errors import InputError, MissingDependency, NoWork, UsageError
-from schemas.files import replaced, replaced_folder, sha256
+from schemas.files import copy_folder, replaced, replaced_folder, sha256
 from schemas.records import Json
 
 LATEST = "latest"
 _ALIASES = "aliases.json"
 _VERSION = re.compile(r"v([1-9]\d*)")
 _ALIAS = re.compile(r"[a-z][a-z0-9-]*")
+_NAMED = TypeAdapter(dict[str, Annotated[list[str], Field(min_length=1)]])
+
+
+class _Mark(BaseModel):
+    """An export's `export.json`, as far as it is read here."""
+
+    model_config = ConfigDict(extra="allow")
+    adapter: str = ""
 
 
 class Registry:
@@ -42,13 +52,12 @@ class Registry:
     def aliases(self) -> dict[str, list[str]]:
         """alias -> the versions that it has named, the present one last."""
         try:
-            aliases: dict[str, list[str]] = json.loads((self.folder / _ALIASES).read_bytes())
+            return _NAMED.validate_json((self.folder / _ALIASES).read_bytes(), strict=True)
         except FileNotFoundError:
             return {}
         except ValueError:
             where, fix = str(self.folder / _ALIASES), "Put it back from a copy, or delete it and set the aliases anew."
             raise UsageError("it is damaged, so nobody knows what aliases named.", where=where, fix=fix) from None
-        return aliases
 
     def add(self, export: Path) -> str:
         """Copy an export in as the next version, which `latest` then names. An export that is there already, with all
@@ -70,7 +79,7 @@ class Registry:
                 given = [*self.versions(), *(name for named in self.aliases().values() for name in named)]
                 version = f"v{max((int(name[1:]) for name in given), default=0) + 1}"
                 with replaced_folder(self.folder / version) as partial:
-                    shutil.copytree(export, partial, dirs_exist_ok=True)
+                    copy_folder(export, partial)
             self._point(LATEST, version)
         return version
 
@@ -142,11 +151,10 @@ class Registry:
     def _told(self, version: str) -> Json:
         mark = self.folder / version / "export.json"
         try:
-            facts: Json = {"adapter": "", **json.loads(mark.read_bytes())}
-        except (ValueError, TypeError):
+            return _Mark.model_validate_json(mark.read_bytes()).model_dump()
+        except ValueError:
             fix = f"Delete the folder {version}, or put the file back from a copy."
             raise UsageError("it is damaged, so nobody knows what was released.", where=str(mark), fix=fix) from None
-        return facts
 
     def _write(self, named: dict[str, list[str]]) -> None:
         with replaced(self.folder / _ALIASES) as partial:

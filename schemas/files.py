@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -43,6 +43,22 @@ def replaced(path: Path, *, mode: int | None = None) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
         raise
     _sync(path.parent)
+
+
+def copy_folder(source: Path, target: Path, *, without: Container[str] = ()) -> None:
+    """Copy a folder, but for what lies directly in it under a name of `without`.
+
+    The first file that cannot be written raises its own OSError, such as that the disk is full. `shutil.copytree` would
+    go on, and raise one without a number that nobody recognises.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for place in source.iterdir():
+        if place.name in without:
+            continue
+        if place.is_dir():
+            copy_folder(place, target / place.name)
+        else:
+            shutil.copy2(place, target / place.name)
 
 
 @contextmanager

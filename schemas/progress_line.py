@@ -87,6 +87,16 @@ class Pace:
         return min(1.0, self.numbers.get("done", 0) / total) if total else None
 
 
+def reported(paces: dict[str, Pace], stage: str, numbers: Mapping[str, Any], at_s: float) -> Pace:
+    """The pace of a stage with its newest report. One that counts from the beginning again after its end, as the
+    trainings of a learning curve do, has a new pace."""
+    pace = paces.get(stage)
+    if pace is None or (pace.share == 1.0 and numbers.get("done", math.inf) < pace.numbers["done"]):
+        pace = paces[stage] = Pace(stage, numbers, at_s)
+    pace.update(numbers, at_s)
+    return pace
+
+
 def clock(seconds: float) -> str:
     """0.4s, 12s, 1m 05s, 2h 03m."""
     whole = round(seconds)
@@ -146,8 +156,8 @@ def _cell() -> Progress:
     def progress(stage: str, numbers: Mapping[str, Any]) -> None:
         nonlocal handle, written_s
         at_s = time.monotonic()
-        paces.setdefault(stage, Pace(stage, numbers, at_s)).update(numbers, at_s)
-        if at_s - written_s < CELL_EVERY_S and paces[stage].share != 1.0:
+        pace = reported(paces, stage, numbers, at_s)
+        if at_s - written_s < CELL_EVERY_S and pace.share != 1.0:
             return
         written_s = at_s
         text = {"text/plain": "\n".join(f"{pace.stage:<9} {', '.join(pace.parts())}" for pace in paces.values())}
@@ -161,18 +171,17 @@ def _cell() -> Progress:
 
 def _plain(stream: TextIO) -> Progress:
     paces: dict[str, Pace] = {}
-    written_s: dict[str, float] = {}
+    written_s: dict[Pace, float] = {}
 
     def progress(stage: str, numbers: Mapping[str, Any]) -> None:
         at_s = time.monotonic()
-        pace = paces.setdefault(stage, Pace(stage, numbers, at_s))
-        pace.update(numbers, at_s)
+        pace = reported(paces, stage, numbers, at_s)
         finished = pace.share == 1.0
-        due = at_s - written_s.setdefault(stage, at_s) >= PLAIN_EVERY_S
-        if due or (finished and written_s[stage] < math.inf):
+        due = at_s - written_s.setdefault(pace, at_s) >= PLAIN_EVERY_S
+        if due or (finished and written_s[pace] < math.inf):
             stream.write(f"{stage:<9} {', '.join(pace.parts())}\n")
             stream.flush()
-            written_s[stage] = math.inf if finished else at_s
+            written_s[pace] = math.inf if finished else at_s
 
     return progress
 
@@ -203,13 +212,14 @@ def _live(stream: TextIO) -> Iterator[Progress]:
 
         def progress(stage: str, numbers: Mapping[str, Any]) -> None:
             at_s = time.monotonic()
-            if stage not in paces:
-                for pace in paces.values():
-                    console.print(row(pace, running=False))
-                paces.clear()
-                paces[stage] = Pace(stage, numbers, at_s)
-            paces[stage].update(numbers, at_s)
-            live.update(Group(row(paces[stage], running=True)))
+            before = [*paces.values()]
+            pace = reported(paces, stage, numbers, at_s)
+            for ended in before:
+                if ended is not pace:
+                    console.print(row(ended, running=False))
+            paces.clear()
+            paces[stage] = pace
+            live.update(Group(row(pace, running=True)))
 
         try:
             yield progress

@@ -20,6 +20,8 @@ from schemas.errors import PairsmithError
 # The day that a template which writes the date is told; any fixed day would do.
 _TODAY = date(2024, 7, 26)
 _DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+_CLOCK = re.compile(r"\bstrftime_now\s*\(")
+_STOPPED = f"{{%- macro strftime_now(format) %}}{_TODAY.isoformat()}{{%- endmacro %}}"
 _GENERATION = re.compile(r"\{%(-?)\s*(end)?generation\s*(-?)%\}")
 _THINKS = "enable_thinking"
 _FOLD = (
@@ -135,6 +137,7 @@ def settle(tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> Any:
     """Give `tokenizer` the settled form of its chat template, and return it. Settling twice changes nothing.
 
     - `arguments` (the spec's `train.template_arguments`) become constants; thinking is off unless they say otherwise;
+    - of several templates it is the default, as transformers takes it;
     - the date is a fixed day;
     - the `{% generation %}` marks of trainers, which most servers cannot read, become blocks without a meaning;
     - where the template refuses or drops a system message, the system message begins the first user turn, an empty line
@@ -144,22 +147,25 @@ def settle(tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> Any:
     its prompt ends inside a reasoning block, so that an answer would be taken for thoughts.
     """
     template = tokenizer.chat_template
+    if isinstance(template, Mapping):
+        template = template.get("default")
     if not isinstance(template, str) or not template:
         raise _unfit(tokenizer, "has no single chat template", "Choose an instruct model.")
     template = _GENERATION.sub(_as_condition, template)
     template = _DATE.sub(lambda match: json.dumps(_TODAY.strftime(match[2])), template)
+    if _CLOCK.search(template) and _STOPPED not in template:  # in a format that is computed
+        template = _STOPPED + template
     given = dict(arguments or {})
     if _THINKS in template:
         given.setdefault(_THINKS, False)
     constants = "".join(f"{{%- set {name} = {_literal(value)} %}}" for name, value in sorted(given.items()))
-    if not template.startswith(constants):
-        template = constants + template
-    tokenizer.chat_template = template
+    template = template.removeprefix(constants)
+    tokenizer.chat_template = constants + template
+    prompt = _rendered(tokenizer, [{"role": "user", "content": _USER}], prompt=True)
     if not _keeps_system(tokenizer):
-        tokenizer.chat_template = _FOLD + template
+        tokenizer.chat_template = constants + _FOLD + template
         if not _keeps_system(tokenizer):
             raise _unfit(tokenizer, "has a chat template that loses the system message", "Choose another base model.")
-    prompt = _rendered(tokenizer, [{"role": "user", "content": _USER}], prompt=True)
     if block := _OPEN_BLOCK.search(prompt):
         fix = "Choose a model that can answer without thinking, or name the argument in train.template_arguments."
         raise _unfit(tokenizer, f"has a chat template that opens <{block[1]}> before the answer", fix)
@@ -167,14 +173,12 @@ def settle(tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> Any:
 
 
 def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, prompt: bool = False) -> str:
-    from jinja2 import TemplateError
-
     try:
         return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt))
-    except TemplateError as error:
-        raise _unfit(
-            tokenizer, f"has a chat template that cannot render the conversation: {error}", "Look at its messages."
-        ) from None
+    except Exception as error:  # a template is its maker's code, and raises what it likes
+        what = f"has a chat template that cannot render the conversation: {str(error).rstrip('.')}"
+        fix = "Look at the order of its turns; else mend the template, or choose another base model."
+        raise _unfit(tokenizer, what, fix) from None
 
 
 def _as_condition(match: re.Match[str]) -> str:

@@ -80,6 +80,10 @@ def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
         preferences, preferred = preferences_of(folder, "train"), preferences_of(folder, "validation")
         edited = {row["pair_id"] for row in manifest.get("rows", ()) if row.get("replaces")}
         return Dataset(manifest["id"], train, validation, held_out, preferences, preferred, edited)
+    untyped: Any = data
+    if not isinstance(untyped, Pool | Iterable):
+        fix = "Give a folder that was exported, a pool, or rows."
+        raise InputError(f"{data!r} holds no rows to train on.", fix=fix)
     if not isinstance(data, Pool):
         data = list(data)
     splits: dict[Split, list[Row]] = {"train": [], "validation": [], "test": []}
@@ -121,9 +125,10 @@ def _of_rows(rows: Iterable[Given], system_prompt: str) -> Iterator[tuple[Split,
             continue
         fields: Any = {"input": row[0], "output": row[1]} if isinstance(row, tuple) and len(row) == 2 else row
         split: Any = fields.get("split", "train") if isinstance(fields, Mapping) else None
-        if split not in get_args(Split) or not isinstance(fields.get("input"), str) or "output" not in fields:
+        texts = [fields.get("input"), fields.get("output"), fields.get("system") or ""] if split else [None]
+        if split not in get_args(Split) or not all(isinstance(text, str) for text in texts):
             raise InputError(
-                f"this is not a row to train on: {str(row)[:200]}",
+                f"this is not a row to train on: {str(row)[:200]}.",
                 fix='Give (input, output), or {"input": ..., "output": ...}, perhaps with "system" and "split".',
             )
         system, input, output = fields.get("system") or system_prompt, fields["input"], fields["output"]

@@ -32,7 +32,7 @@ from schemas.money import total
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Pair, Seed
-from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings
+from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings, given
 from schemas.store import Store
 from schemas.store.latest import latest
 from train.base_model import Base, base_of
@@ -95,7 +95,8 @@ def evaluate(
     nearest to each input. `settings` are the keys of `[evaluate]`: samples, sampling, concurrency, max_seeds. `store`
     is a file that keeps the answers, so that a second evaluation asks only what is new; without it they are thrown
     away. Blocks. Works in a notebook, too. Raises NoWork without inputs, without checks and without any answer,
-    UsageError for references that fit no input, InputError for a row that is one of the inputs.
+    UsageError for references that fit no input and for a setting that is none, InputError for a row that is one of the
+    inputs.
     """
     system = trained.system_prompt or ""
     spec = Spec(
@@ -103,7 +104,7 @@ def evaluate(
         seeds=(SeedSource(path="-"),),
         exemplars=tuple(Exemplar(input=input, output=output) for input, output in exemplars),
         train=trained.settings,
-        evaluate=EvaluateSettings.model_validate(settings),
+        evaluate=given(EvaluateSettings, "evaluate", **settings),
     )
     distinct = distinct_questions(_seeds_of(list(inputs), references))
     learned = dataset_of(rows)

@@ -7,6 +7,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_TALKATIVE = (
+    # bitsandbytes looks for an optional kernel that only inference would use, and would fetch it from a hub.
+    "bitsandbytes.backends.cpu.ops",
+    # Checkpoints of one second have no order in time, which it tells; they are in that of their steps then.
+    "transformers.trainer_utils",
+)
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -17,22 +24,23 @@ def quiet() -> Iterator[None]:
     import datasets
     from transformers.utils import logging as transformers_logging
 
-    kernels = logging.getLogger("bitsandbytes.backends.cpu.ops")
-    kernels_level = kernels.level
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
     bars = (transformers_logging.is_progress_bar_enabled(), datasets.are_progress_bars_disabled())
     with warnings.catch_warnings():
         # torch's own classes use torch.jit at import time; nothing of ours compiles with it.
         warnings.filterwarnings("ignore", r"`torch\.jit\.", DeprecationWarning)
         # TRL 1.16 still reads the names that transformers 5 has renamed.
         warnings.filterwarnings("ignore", r"`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
-        # bitsandbytes looks for an optional kernel that only inference would use, and would fetch it from a hub.
-        kernels.setLevel(logging.ERROR)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         transformers_logging.disable_progress_bar()
         datasets.disable_progress_bars()
         try:
             yield
         finally:
-            kernels.setLevel(kernels_level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
             if bars[0]:
                 transformers_logging.enable_progress_bar()
             if not bars[1]:

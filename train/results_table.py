@@ -24,8 +24,8 @@ def systems_table(evaluation: Evaluation) -> Table:
     from rich.table import Table
 
     level = f"{_level(evaluation):.0%}"
-    title = f"Pass rate on {evaluation.seeds} held-out inputs, {evaluation.samples} samples each, {level} intervals"
-    table = Table(title=title)
+    inputs, samples = _many(evaluation.seeds, "held-out input"), _many(evaluation.samples, "sample")
+    table = Table(title=f"Pass rate on {inputs}, {samples} each, {level} intervals")
     table.add_column("system")
     table.add_column("decoded as in")
     for heading in ("sampled", "greedy", "words", "s p50/p95", "tokens/s", "$/1,000"):
@@ -74,7 +74,7 @@ def references_table(evaluation: Evaluation) -> Table | None:
         return None
     inputs = max(result.inputs for _, _, result in compared if result)
     measures = [name for name in MEASURES if any(getattr(result, name, None) for _, _, result in compared)]
-    table = Table(title=f"Against the references of {inputs} test inputs")
+    table = Table(title=f"Against the references of {_many(inputs, 'test input')}")
     for heading in ("system", "decoding"):
         table.add_column(heading)
     for heading in ("exact", *(MEASURES[name] for name in measures)):
@@ -147,10 +147,13 @@ def _in_words(comparison: Comparison) -> str:
     if comparison.p_holm is not None:
         numbers += f", p {comparison.p_holm:.3f}" if comparison.p_holm >= 0.001 else ", p < 0.001"
     if comparison.outcome == "not enough evidence":
-        inputs = comparison.more_inputs
-        more = f": about {inputs} more test inputs are needed" if inputs else ""
+        more = f"; it needs about {_many(comparison.more_inputs, 'more test input')}" if comparison.more_inputs else ""
         return f"{numbers}: {comparison.outcome}{more}"
     return f"{numbers}: {'cannot be told apart' if comparison.outcome == 'inconclusive' else comparison.outcome}"
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _level(evaluation: Evaluation) -> float:

@@ -23,7 +23,7 @@ from schemas.failpoints import failpoint
 from schemas.files import replaced_folder
 from schemas.progress import Asked, Progress, unasked, unseen
 from schemas.records import content_id, identity
-from schemas.spec import TrainSettings
+from schemas.spec import TrainSettings, given
 from synth.chat_template import Chat
 from train import unsloth_backend
 from train.base_check import refuse_packing
@@ -61,9 +61,9 @@ def fine_tune(
     method, r, alpha, dropout, learning_rate, batch, epochs, max_length, seed. Needs no project. Errors: see `tune` and
     `find_base`.
     """
-    given = TrainSettings.model_validate({"base": str(base), **settings})
-    base_model = find_base(given.base, Path(), progress, given.revision)
-    return tune(base_model, dataset_of(data, system_prompt), given, Path(out), progress)
+    asked = given(TrainSettings, "fine_tune", base=str(base), **settings)
+    base_model = find_base(asked.base, Path(), progress, asked.revision)
+    return tune(base_model, dataset_of(data, system_prompt), asked, Path(out), progress)
 
 
 def tune(

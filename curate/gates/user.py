@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +72,14 @@ def guarded(function: Callable[[Pair], Any], name: str) -> Gate:
     """`function` as a gate: what it returns becomes a Judgement; if it raises, the row waits with `crashed: ...`.
 
     It may return True, False or None; `(keep, reason)`; or an object with `keep` and `reason` (and perhaps `score`),
-    such as a Verdict. Anything else counts as crashed: it is never a pass and never a rejection.
+    such as a Verdict. Anything else counts as crashed: it is never a pass and never a rejection. What it prints goes to
+    standard error: what programs read on standard output is ours.
     """
 
     def gate(pair: Pair) -> Judgement:
         try:
-            return _judgement(function(pair), name)
+            with redirect_stdout(sys.stderr):
+                return _judgement(function(pair), name)
         except (Exception, SystemExit) as error:
             return crashed(f"{type(error).__name__}: {error}")
 

@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from schemas.progress import Progress
-from schemas.progress_line import Pace
+from schemas.progress_line import Pace, reported
 
 EVERY_S = 0.25
 # From so many lines on, some 90 minutes at full speed, a tenth of them is written: a long training fills no disk.
@@ -49,12 +49,13 @@ def recorded(path: Path) -> Iterator[Progress]:
 
     def progress(stage: str, numbers: Mapping[str, Any]) -> None:
         at_s = time.monotonic()
-        new = stage not in paces
+        before = paces.get(stage)
+        pace = reported(paces, stage, numbers, at_s)
+        new = pace is not before
         if new:
-            for pace in list(unwritten.values()):
-                write(pace, at_s)
-        pace = unwritten[stage] = paces.setdefault(stage, Pace(stage, numbers, at_s))
-        pace.update(numbers, at_s)
+            for other in list(unwritten.values()):
+                write(other, at_s)
+        unwritten[stage] = pace
         if new or pace.share == 1.0 or at_s - written_s >= EVERY_S * (10 if written > _MANY else 1):
             write(pace, at_s)
 

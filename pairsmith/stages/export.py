@@ -16,7 +16,7 @@ from pairsmith.receipt import recording
 from pairsmith.stages.evaluate import evaluation_in
 from pairsmith.stopping import Stopping
 from schemas.errors import NoWork, UsageError
-from schemas.files import replaced_folder
+from schemas.files import copy_folder, replaced_folder
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Artifact, Counts
@@ -118,7 +118,7 @@ def _copy(project: Project, artifact: Artifact, folder: Path) -> str:
     if not source.exists():
         raise NoWork(f"the {artifact.kind} is gone.", where=str(source), fix="`pairsmith run` makes it again.")
     if source.is_dir():
-        shutil.copytree(source, folder / name)
+        copy_folder(source, folder / name)
     else:
         shutil.copy2(source, folder / name)
     return name

@@ -16,6 +16,8 @@ def _with_definitions(value: Any) -> Any:
     """A plain list of labels: none of them has a definition."""
     if not isinstance(value, list | tuple):
         return value
+    if not all(isinstance(label, str) for label in value):
+        raise ValueError('a list of labels holds texts only; with definitions they are { light = "it is bright" }')
     if twice := next((label for label in value if value.count(label) > 1), None):
         raise ValueError(f"the label '{twice}' stands twice")
     return dict.fromkeys(value, "")

@@ -13,7 +13,8 @@ from schemas.spec.section import Section
 
 def _complete_if_listed(value: Any) -> Any:
     """A plain list of finish reasons says that each of them means a complete answer."""
-    return dict.fromkeys(value, "complete") if isinstance(value, list | tuple) else value
+    is_listed = isinstance(value, list | tuple) and all(isinstance(reason, str) for reason in value)
+    return dict.fromkeys(value, "complete") if is_listed else value
 
 
 FinishReasons = Annotated[dict[str, FinishMeaning], BeforeValidator(_complete_if_listed)]
@@ -88,8 +89,9 @@ class TeacherSettings(Section):
     def _where_and_which(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        if values.get("urls"):
-            values = {"url": values["urls"][0], **values}
+        urls = values.get("urls")
+        if urls and isinstance(urls, list | tuple):
+            values = {"url": urls[0], **values}
         if values.get("vllm"):
             if values.get("url", "vllm") != "vllm":
                 raise ValueError("vllm starts a server of its own, and url names another; take one of them out")

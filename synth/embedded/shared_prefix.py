@@ -1,5 +1,5 @@
 """Attention of rows that begin alike, as the prompts of one generation do: what each new token gets from the common
-beginning is computed for all rows at once.
+beginning is computed for all rows at once. Keys are read where they lie, and not copied for every query head first.
 
 Keys and values of the beginning are then read once a step and not once a row, which on a CPU is most of what decoding
 32 rows of a few-shot prompt costs. The parts are joined by the logarithms of their sums, so nothing is approximated
@@ -34,20 +34,24 @@ def attend(
 ) -> tuple[torch.Tensor, None]:
     """Query [rows, heads, 1, width]; keys and values [rows, key heads, cells, width]; additive mask [rows, 1, 1, all].
 
-    The first `shared_prefix` cells of all rows hold the same and are hidden from none. Returns [rows, 1, heads, width].
+    The first `shared_prefix` cells of all rows (0: none) hold the same and are hidden from none. Returns [rows, 1,
+    heads, width].
     """
-    if not shared_prefix or attention_mask is None or any(rules.get(rule) is not None for rule in _OTHER_RULES):
+    one_token = query.shape[2] == 1
+    if not one_token or attention_mask is None or any(rules.get(rule) is not None for rule in _OTHER_RULES):
         shown: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **rules
         )
         return shown
     (rows, heads, _, width), key_heads = query.shape, key.shape[1]
     grouped = query.reshape(rows, key_heads, heads // key_heads, width)
-    together = grouped.transpose(0, 1).reshape(1, key_heads, -1, width)
-    beginning, its_sum = _flash(together, key[:1, :, :shared_prefix], value[:1, :, :shared_prefix], None, scaling)
     rest, rest_sum = _flash(
         grouped, key[:, :, shared_prefix:], value[:, :, shared_prefix:], attention_mask[..., shared_prefix:], scaling
     )
+    if not shared_prefix:
+        return rest.reshape(rows, 1, heads, -1), None
+    together = grouped.transpose(0, 1).reshape(1, key_heads, -1, width)
+    beginning, its_sum = _flash(together, key[:1, :, :shared_prefix], value[:1, :, :shared_prefix], None, scaling)
     by_row = (key_heads, rows, heads // key_heads)
     share = torch.sigmoid(its_sum.view(by_row).transpose(0, 1) - rest_sum.view(rows, key_heads, -1))[..., None]
     whole = rest.lerp(beginning.view(*by_row, -1).transpose(0, 1), share.to(rest.dtype))

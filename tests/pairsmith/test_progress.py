@@ -7,7 +7,7 @@ import io
 import pytest
 
 from schemas import progress_line as progress
-from schemas.progress_line import Pace, clock, shown
+from schemas.progress_line import Pace, clock, reported, shown
 
 
 class Terminal(io.StringIO):
@@ -64,6 +64,22 @@ def test_a_pipe_gets_a_line_now_and_then_and_at_the_end(monkeypatch: pytest.Monk
         for done in range(3):
             report("curate", {"done": done, "total": 3})
     assert len(stream.getvalue().splitlines()) == 3
+
+
+def test_a_stage_that_begins_again_is_told_again() -> None:
+    """The trainings of a learning curve, or a DPO behind its supervised training, are stages of one name: each is seen
+    to its end, in a pipe and on a terminal, and the time left is that of the one that runs."""
+    for stream in (io.StringIO(), Terminal()):
+        with shown(silent=False, stream=stream) as report:
+            for training in (1, 2, 3):
+                for done in range(5):
+                    report("train", {"done": done, "total": 4, "seed": training})
+        ends = [part for part in stream.getvalue().split("train")[1:] if "4 of 4" in part]
+        assert [sum(f"seed {training}" in part for part in ends) > 0 for training in (1, 2, 3)] == [True] * 3
+    paces: dict[str, Pace] = {}
+    for at_s, done in enumerate((0, 2, 4, 0, 1)):
+        pace = reported(paces, "train", {"done": done, "total": 4}, float(at_s))
+    assert pace.left_s == 3
 
 
 def test_a_terminal_keeps_one_line_for_each_stage() -> None:

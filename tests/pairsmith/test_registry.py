@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -85,9 +86,11 @@ def test_what_else_lies_in_the_folder_is_no_version(registry: Registry) -> None:
     with pytest.raises(UsageError, match="'staging' is a file or a folder"):
         registry.point("staging", "v1")
     assert "staging" not in registry.aliases()
-    (registry.folder / "aliases.json").write_text("{")
-    with pytest.raises(UsageError, match=r"aliases\.json.*damaged"):
-        registry.listed()
+    for damaged in ("{", "[]", "1", '{"production": null}', '{"production": []}', '{"production": "v1"}'):
+        (registry.folder / "aliases.json").write_text(damaged)
+        for use in (registry.listed, partial(registry.point, "production", "v1"), partial(registry.found, "v1")):
+            with pytest.raises(UsageError, match=r"aliases\.json.*damaged"):
+                use()
 
 
 def test_what_is_no_export_and_no_name_is_refused(registry: Registry, tmp_path: Path) -> None:
@@ -154,9 +157,10 @@ def test_a_process_that_died_leaves_no_alias_in_the_way(registry: Registry) -> N
     (registry.folder / ".production.new").symlink_to("v2")
     registry.point("production", "v1")
     assert (registry.folder / "production").resolve() == registry.folder / "v1"
-    (registry.folder / "v1" / "export.json").write_text("[]")
-    with pytest.raises(UsageError, match=r"v1/export\.json.*damaged"):
-        registry.listed()
+    for damaged in ("[]", "1", '{"adapter": 5}'):
+        (registry.folder / "v1" / "export.json").write_text(damaged)
+        with pytest.raises(UsageError, match=r"v1/export\.json.*damaged"):
+            registry.listed()
 
 
 class Hub(ThreadingHTTPServer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from schemas import files
-from schemas.files import replaced, replaced_folder
+from schemas.files import copy_folder, replaced, replaced_folder
 from tests.pairsmith.conftest import ROOT
 
 DIES = """
@@ -136,3 +137,23 @@ def test_a_folder_that_is_being_filled_is_not_cleared_away(tmp_path: Path) -> No
         assert slow.exists()
         (slow / "a").write_text("a")
     assert contents(path) == {"a": "a"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full: needs /dev/full")
+def test_a_folder_is_copied_whole_or_says_that_the_disk_is_full(tmp_path: Path) -> None:
+    """An export and a release copy models: what is left out is left out at the top only, and a full disk is the
+    system's own error, of which every command makes one sentence and exit code 6."""
+    source, target, full = tmp_path / "source", tmp_path / "target", tmp_path / "full"
+    for name in ("a.txt", "merged/w.bin", "inside/merged/b.txt"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(name)
+    copy_folder(source, target, without=("merged",))
+    assert sorted(path.relative_to(target).as_posix() for path in target.rglob("*.*")) == [
+        "a.txt",
+        "inside/merged/b.txt",
+    ]
+    full.mkdir()
+    (full / "a.txt").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as refused:
+        copy_folder(source, full)
+    assert refused.value.errno == errno.ENOSPC

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,11 +14,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="the embedded teacher needs the train extra")
 pytest.importorskip("transformers", reason="the embedded teacher needs the train extra")
 
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from transformers.integrations.sdpa_attention import sdpa_attention_forward  # noqa: E402
+
 from synth.embedded.constrain import SchemaCompiler, SchemaError  # noqa: E402
 from synth.embedded.decoder import Decoder  # noqa: E402
 from synth.embedded.jobs import Choice, Generation, Score, Scoring  # noqa: E402
 from synth.embedded.model import ChatModel  # noqa: E402
 from synth.embedded.sampling import Sampling  # noqa: E402
+from synth.embedded.shared_prefix import attend  # noqa: E402
 from tests.synth.rounding import Drawn, assert_same_but_for_rounding  # noqa: E402
 
 PROMPT = [11 + i * 37 % 4000 for i in range(90)]
@@ -102,6 +107,35 @@ def test_reported_logprobs_are_those_of_a_plain_forward_pass(model: ChatModel, d
         assert ids
         assert [one.logprob for one in choice.logprobs] == pytest.approx(plain_logprobs(model, prompt, ids), abs=1e-4)
     assert decoder.load()["reused_prompt_tokens"] >= 57 + 80 + 74
+
+
+class _Largest(TorchDispatchMode):
+    """How many numbers the largest tensor has that is made while it is on; views make none."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = call(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and not call.is_view:
+            self.numbers = max(self.numbers, result.numel())
+        return result
+
+
+def test_keys_are_read_where_they_are_for_rows_that_share_nothing() -> None:
+    """Transformers copies the keys of a head for each of its query heads, which on a CPU costs more than the attention:
+    a new token is attended to without, and the numbers are the same."""
+    torch.manual_seed(1)
+    rows, heads, key_heads, cells, width = 5, 6, 2, 300, 16
+    query = torch.randn(rows, heads, 1, width)
+    key, value = torch.randn(2, rows, cells, key_heads, width).transpose(2, 3)
+    hidden = torch.arange(cells) > torch.arange(100, 100 + rows)[:, None]
+    mask = torch.zeros(rows, 1, 1, cells).masked_fill(hidden[:, None, None], float("-inf"))
+    layer = SimpleNamespace(num_key_value_groups=heads // key_heads, training=False, is_causal=True)
+    plain, _ = sdpa_attention_forward(layer, query, key, value, mask)
+    with _Largest() as largest:
+        ours, _ = attend(layer, query, key, value, mask)
+    assert torch.allclose(ours, plain, atol=1e-5)
+    assert largest.numbers < key.numel()
 
 
 def test_what_prompts_begin_with_is_attended_to_once_for_all_of_them(model: ChatModel, decoder: Decoder) -> None:

@@ -124,6 +124,19 @@ def test_rows_come_in_several_shapes() -> None:
     assert {row["pair_id"] for row in pool.train} == {row["pair_id"] for row in same.train}
     assert pool.system_prompt == "s"
     assert len({listed.id, pool.id, dataset_of([("a", "c")]).id}) == 3
-    for bad in ("text", {"input": "a"}, ("a", "b", "c"), {"input": "a", "output": "b", "split": "dev"}):
+    odd = [("a", 7), {"input": "a", "output": None}, {"input": "a", "output": "b", "system": 5}, 1, None]
+    for bad in ("text", {"input": "a"}, ("a", "b", "c"), {"input": "a", "output": "b", "split": "dev"}, *odd):
         with pytest.raises(InputError, match="not a row"):
             dataset_of([bad])
+    with pytest.raises(InputError, match="None holds no rows"):
+        dataset_of(None)  # type: ignore[arg-type]
+
+
+def test_a_setting_that_is_none_is_named_with_those_that_are(trained: TrainResult) -> None:
+    """From Python as from the spec: a typo or a number out of range is one sentence, before any model is loaded."""
+    with pytest.raises(UsageError, match=r"no setting 'learnig_rate'.*learning_rate"):
+        fine_tune(ROWS, learnig_rate=1e-4)
+    with pytest.raises(UsageError, match=r"fine_tune: epochs = 0"):
+        fine_tune(ROWS, epochs=0)
+    with pytest.raises(UsageError, match="evaluate has no setting 'sample'"):
+        evaluate(trained, ["a fox"], checks=["x"], sample=1)

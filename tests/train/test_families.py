@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -106,16 +108,50 @@ def test_thinking_is_an_argument_of_the_spec() -> None:
     [
         (None, "no single chat template"),
         ("{% for m in messages %}{{ m.content }}{% endfor %}", "no end token"),
-        ("{{ raise_exception('no') }}", "loses the system message"),
-        ("{% if %}", "loses the system message"),
+        ("{{ raise_exception('no') }}", "cannot render the conversation: no$"),
+        ("{% if %}", "cannot render the conversation"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ messages[0].content + 1 }}", "cannot render the conversation"),
+        ("{% for message in messages %}{{ message.content | upper }}{% endfor %}", "loses the system message"),
     ],
 )
 def test_a_template_that_cannot_be_trained_on_is_one_sentence(template: str | None, what: str) -> None:
-    """No template, one without an end, one that refuses everything, and one that is no Jinja."""
+    """No template, one without an end, one that refuses everything, one that is no Jinja, two that fail as Python does,
+    and one that changes every message: each is told what is wrong with it, and none ends in a traceback."""
     tokenizer = tokenizer_of(FAMILIES[0])
     tokenizer.chat_template = template
-    with pytest.raises(PairsmithError, match=what):
+    with pytest.raises(PairsmithError) as refused:
         Chat(tokenizer)
+    assert re.search(what, refused.value.what.removesuffix("."))
+
+
+def test_of_several_templates_the_default_is_taken() -> None:
+    """Hermes and Command R bring one for tools too: transformers takes the default for a plain conversation, and so
+    does everybody who gets the settled text."""
+    alone, several = tokenizer_of(FAMILIES[0]), tokenizer_of(FAMILIES[0])
+    several.chat_template = {"tool_use": "{{ tools[0] }}", "default": alone.chat_template}
+    assert Chat(several).prompt(ASKED) == Chat(alone).prompt(ASKED)
+    assert several.chat_template == alone.chat_template
+
+
+@pytest.mark.parametrize("call", ["strftime_now(format='%H:%M:%S %f')", "strftime_now(fmt)", "strftime_now('%f')"])
+def test_no_template_knows_what_time_it_is(call: str) -> None:
+    """However a template asks for the date, it is told the same one at training and a year later; a system message that
+    it drops is kept, and settling it twice, arguments included, changes nothing."""
+    tokenizer = tokenizer_of(FAMILIES[0])
+    plain = "".join(
+        (
+            "{% for m in messages if m.role != 'system' %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n",
+            "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+        )
+    )
+    tokenizer.chat_template = "{% set fmt = '%S %f' %}{{ " + call + " }}" + plain
+    chat = Chat(tokenizer, {"place": "Oslo"})
+    once, text = chat.prompt(ASKED), tokenizer.chat_template
+    time.sleep(0.001)
+    assert Chat(tokenizer, {"place": "Oslo"}).prompt(ASKED) == once
+    assert tokenizer.chat_template == text
+    assert ASKED[0]["content"] in once
 
 
 @by_architecture

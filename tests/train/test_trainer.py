@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,13 @@ def test_the_memory_that_is_told_is_the_gpus(monkeypatch: pytest.MonkeyPatch) ->
     for name, answer in (("is_available", True), ("memory_allocated", 3 * 2**30), ("max_memory_allocated", 5 * 2**30)):
         monkeypatch.setattr(torch.cuda, name, lambda answer=answer: answer)
     assert memory() == {"memory_gib": 3.0, "peak_gib": 5.0}
+
+
+def test_checkpoints_of_one_second_are_not_worth_a_line() -> None:
+    """A short training writes them so; that transformers then goes by their steps is what is wanted, and nobody is
+    told. Outside of a training it is heard as before."""
+    transformers = logging.getLogger("transformers.trainer_utils")
+    before = transformers.isEnabledFor(logging.WARNING)
+    with quiet():
+        assert not transformers.isEnabledFor(logging.WARNING)
+    assert transformers.isEnabledFor(logging.WARNING) == before

@@ -7,6 +7,7 @@ import pytest
 from schemas.records import Sampling, Usage
 from tests.train.test_metrics import output
 from train.metrics import MODES, AdapterCheck, Evaluation, Mode, Output, SystemResult, against_the_rest, summarise
+from train.results_table import comparison_lines, systems_table
 from train.verdict import in_words, verdict
 
 NAMES = ("base", "few-shot", "retrieval", "teacher", "tuned")
@@ -184,3 +185,12 @@ def test_a_bar_at_the_edge_says_what_would_flip_it(tuned: float, ship_at: float,
     """No bar that everything passes or that nothing can, and no rate just at it, ends in a sentence without sense."""
     seen = verdict(evaluation(tuned=tuned), ship_at)
     assert (seen.decision, seen.flips_when[0]) == (decision, flip)
+
+
+def test_one_of_anything_is_told_in_the_singular() -> None:
+    """A table of one sample, and a comparison that lacks one input, read as a person would write them."""
+    seen = evaluation(inputs=19, tuned=1.0).model_copy(update={"samples": 1})
+    assert systems_table(seen).title == "Pass rate on 19 held-out inputs, 1 sample each, 95% intervals"
+    lines = [line for line in comparison_lines(seen) if "not enough evidence" in line]
+    assert lines
+    assert all(line.endswith("not enough evidence; it needs about 1 more test input") for line in lines)

@@ -19,6 +19,7 @@ from schemas.project import Project
 from schemas.spec import Spec
 from schemas.store import Store
 from tests.curate.tiny import OFF
+from tests.pairsmith.conftest import Project as Command
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.train import tiny
 from train.base_model import Base
@@ -51,7 +52,14 @@ def proved_project(folder: Path, base: Base, rows: list[dict[str, str]], kind: s
         },
         **more,
     }
+    (folder / "pairsmith.toml").write_text("".join(f"{name} = {_toml(table)}\n" for name, table in tables.items()))
     return Project(folder, Spec.model_validate(tables))
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(key)} = {_toml(one)}' for key, one in value.items())}}}"
+    return f"[{', '.join(map(_toml, value))}]" if isinstance(value, list) else json.dumps(value)
 
 
 def evaluated(project: Project, store: Store, **options: Any) -> tuple[Evaluation, EvaluateOutcome, str]:
@@ -69,7 +77,8 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
     tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No teacher is among the systems, retrieval is, every test input has its reference, the curve is measured on
-    validation inputs, and eight test inputs never ship."""
+    validation inputs, and eight test inputs never ship: the command for CI, which finds what was measured, ends with
+    the verdict's exit code."""
     measured: list[EvaluationPlan] = []
     really = train.evaluation.validated
 
@@ -95,6 +104,9 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
     ended = any((tuned.sampled.pass_rate, tuned.greedy.pass_rate))
     decided = ("not enough evidence", 15) if ended else ("do not ship", 14)
     assert (outcome.verdict["decision"], exit_code(outcome)) == decided, outcome.verdict
+    for gate, code in ((["--gate"], decided[1]), ([], 0)):
+        done = Command(tmp_path).run("evaluate", *gate)
+        assert (done.returncode, f"Verdict: {decided[0]}. " in done.stdout) == (code, True), done.stderr
     assert re.search(r"100% of the rows \(28\): (pass rate|loss) ", curve)
     assert "500 more rows like these" in curve
     assert [len(plan.validation) for plan in measured] == [4] * 6
