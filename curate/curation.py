@@ -14,7 +14,7 @@ import numpy as np
 
 from curate.gates.processes import Judged
 from curate.pool import Hearing, Pool
-from curate.rows import StepId, Unjudged
+from curate.rows import By, StepId, Unjudged
 from curate.steps import Named, Step, asked, id_of
 from schemas.errors import UsageError
 from schemas.failpoints import failpoint
@@ -58,7 +58,7 @@ async def _heard(pool: Pool, steps: Sequence[Step], store: Store | None, progres
     accepted = not gates and (first.scores or not first.per_row)
     pool.know(ids)
     total = max(pool.count_unsettled(id_, accepted=accepted) for id_ in ids)
-    shown, done = "gates" if gates else first.by.partition("/")[2].partition("@")[0], 0
+    shown, done = "gates" if gates else By.read(first.by).name, 0
     hearings = [pool.hear(id_) for id_ in ids]
     progress(shown, {"done": 0, "total": total})
     heard = _of_gates(pool, gates, hearings, store) if gates else _of_step(pool, steps[0], hearings[0], store)

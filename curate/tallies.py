@@ -8,6 +8,7 @@ import numpy as np
 
 from curate.opinions import FALSE, NONE, TRUE
 from curate.pool import Pool
+from curate.rows import By
 from schemas.records import Json
 
 _SHOWN = 5
@@ -35,7 +36,7 @@ def tally(pool: Pool) -> dict[str, Json]:
 
 def key_of(by: str) -> str:
     """The key of the spec that changes a gate: `curate.gates.length` of `gate/length@1`."""
-    name = by.removeprefix("gate/").partition("@")[0].partition(":")[0]
+    name = By.read(by).key
     return _KEYS.get(name, f"curate.gates.{name}")
 
 

@@ -229,6 +229,7 @@ def _enough(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
 def _prompts_and_gates(project: Project) -> Iterator[Check]:
     import prompts
     from curate.gates import gates_for
+    from curate.rows import By
 
     generate = project.spec.generate
     try:
@@ -240,7 +241,7 @@ def _prompts_and_gates(project: Project) -> Iterator[Check]:
         yield failed("prompts", error)
     try:
         steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder)
-        yield Check("gates", "ok", ", ".join(step.by.removeprefix("gate/").partition("@")[0] for step in steps))
+        yield Check("gates", "ok", ", ".join(By.read(step.by).name for step in steps))
     except PairsmithError as error:
         yield failed("gates", error)
 

@@ -20,7 +20,7 @@ from pairsmith.stages.generate import UNANSWERED
 from schemas.errors import TeacherError, Uncertified, UsageError
 from schemas.progress import Say
 from schemas.project import Project
-from schemas.records import Receipt, Usage
+from schemas.records import Reason, Receipt, Usage
 from schemas.store import Store
 
 Do = Callable[[str], Outcome]
@@ -106,10 +106,10 @@ def _enough_answered(outcome: GenerateOutcome, project: Project) -> None:
     rows, most = outcome.counts.rows_in, project.spec.generate.unanswered_at_most
     if outcome.unanswered <= most * rows:
         return
-    words = (str(failure["what"]) for failure in outcome.failures)
-    reason = next((f" ({what})" for what in words if what.partition(":")[0] in UNANSWERED), "")
+    reasons = (Reason.read(failure["what"]) for failure in outcome.failures)
+    most_often = next((f" ({reason})" for reason in reasons if reason.code in UNANSWERED), "")
     raise TeacherError(
-        f"{outcome.unanswered:,} of {rows:,} rows got no answer{reason}.",
+        f"{outcome.unanswered:,} of {rows:,} rows got no answer{most_often}.",
         where="generate",
         why="A dataset of the others might be another than the spec asks for, so nothing is curated or trained yet.",
         fix="Run the same command again: it asks for these rows alone. Or raise generate.unanswered_at_most "

@@ -103,6 +103,11 @@ class Sampling(Record):
 _STORED_KINDS = {"input": "simple", "output": "enhanced"}
 
 
+def file_of(source: str) -> str:
+    """The file of a seed's source, without the number of the row."""
+    return source.rpartition(":")[0] or source
+
+
 class Seed(Record):
     """A person's starting point: an input, an excellent output, a pair of both, or a conversation.
 
@@ -137,7 +142,7 @@ class Seed(Record):
     @property
     def file(self) -> str:
         """The file of its source, without the number of the row."""
-        return self.source.rpartition(":")[0] or self.source
+        return file_of(self.source)
 
     @property
     def system(self) -> str | None:
@@ -311,9 +316,9 @@ class Call(Record):
 class Verdict(Record):
     """The verdict of one step on one pair. `keep=None` means it could not judge: the row waits, it is not rejected.
 
-    `by` is `kind/name@version`, for example `gate/length@1`. `scope` is the hash of the step's settings. What a step
-    that sees the whole pool is not stored: only its outcome is, in RowState. `flags` say what is worth a look; they
-    decide nothing.
+    `by` is `kind/name@version`, for example `gate/length@1`. `fingerprint` is the hash of the step's settings. What a
+    step says that sees the whole pool is not stored: only its outcome is, in RowState. `flags` say what is worth a
+    look; they decide nothing.
     """
 
     pair_id: str

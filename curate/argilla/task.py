@@ -17,6 +17,7 @@ from typing import Any
 
 from curate.argilla import edits, rules
 from curate.review.population import Population
+from curate.rows import By
 from prompts.answer_form import AnswerForm
 from schemas.kinds import KINDS
 from schemas.project import Project
@@ -260,7 +261,7 @@ def _tagged(tag: str, text: str, mark: bool) -> str:
 def _findings(findings: Sequence[Verdict]) -> str:
     lines = []
     for verdict in findings:
-        step = verdict.by.partition("/")[2].partition("@")[0].partition(":")[0]
+        step = By.read(verdict.by).key
         reason = verdict.reason
         told = reason.detail if reason.code == "ok" and reason.detail else str(reason)  # what is flagged is not ok
         lines.append(f"<b>{escaped(step)}</b> {escaped(told)}")
