@@ -58,10 +58,10 @@ class Told:
         return len(np.unique(np.array(self._inputs[split])))
 
 
-def card(project: Project, result: CurateResult, told: Told) -> str:
+def card(project: Project, result: CurateResult, totals: Told) -> str:
     """Markdown with the YAML front matter that the hub reads. No date is in it: equal datasets have equal cards."""
-    task, rows, splits = project.spec.task, len(told.members), told.splits
-    licenses, teachers, prompts = (sorted(names) for names in (told.licenses, told.teachers, told.prompts))
+    task, rows, splits = project.spec.task, len(totals.members), totals.splits
+    licenses, teachers, prompts = (sorted(names) for names in (totals.licenses, totals.teachers, totals.prompts))
     return "\n".join(
         [
             *_front_matter(
@@ -69,22 +69,22 @@ def card(project: Project, result: CurateResult, told: Told) -> str:
                 rows,
                 licenses,
                 [split for split in SPLITS if splits[split]],
-                generated=told.generated,
+                generated=totals.generated,
             ),
             f"# {task.name}",
             "",
-            f"{rows} pairs of {_sides(task, generated=told.generated)}, for supervised fine-tuning of",
+            f"{rows} pairs of {_sides(task, generated=totals.generated)}, for supervised fine-tuning of",
             "a small model. Made with pairsmith.",
             "",
             "**"
-            + (f"{told.reviewed} of {rows} rows were reviewed by people." if told.reviewed else _UNREVIEWED)
+            + (f"{totals.reviewed} of {rows} rows were reviewed by people." if totals.reviewed else _UNREVIEWED)
             + "**",
             "",
             "## What is in it",
             "",
             "| split | rows | inputs |",
             "|---|---:|---:|",
-            *(f"| {split} | {splits[split]} | {told.inputs(split)} |" for split in SPLITS),
+            *(f"| {split} | {splits[split]} | {totals.inputs(split)} |" for split in SPLITS),
             "",
             "The split is by a hash of the seed, so all rows of a seed are in one split. The test split is only for",
             "the evaluation. Every row has `messages` (the whole chat), `prompt` with `completion` (the same chat,",
@@ -99,7 +99,7 @@ def card(project: Project, result: CurateResult, told: Told) -> str:
             "",
             "## How it was made",
             "",
-            f"- Seeds: {_kinds(told.kinds)}. License of the seeds: {', '.join(licenses)}.",
+            f"- Seeds: {_kinds(totals.kinds)}. License of the seeds: {', '.join(licenses)}.",
             f"- Teacher: {', '.join(teachers) or 'none'}."
             + (" Its terms of use apply to what it wrote." * bool(teachers)),
             f"- Prompts: {', '.join(prompts) or 'none'}.",

@@ -60,9 +60,9 @@ def parts_now(project: Project, store: Store, fingerprints: Sequence[str], steps
 def certified_rows(store: Store, parts: Mapping[str, str]) -> tuple[frozenset[str], str]:
     """The rows that the last look certified and the certificate's id, if it is bound to `parts`; else none."""
     looks = [receipt for receipt in store.receipts("certify") if receipt.ok]
-    made = looks[-1].facts.get("made") if looks else None
+    certificate_id = looks[-1].facts.get("made") if looks else None
     for artifact in store.artifacts("certificate")[::-1]:
-        if artifact.id == made and artifact.facts["bound_to"] == parts:
+        if artifact.id == certificate_id and artifact.facts["bound_to"] == parts:
             return frozenset(id_ for id_, _ in artifact.members), artifact.id
     return frozenset(), "none"
 

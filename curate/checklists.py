@@ -91,11 +91,11 @@ def read_checklist(text: str, logprobs: Any, names: Sequence[str]) -> dict[str, 
     """Name -> P(yes); None for an answer that does not say yes or no to each, once. JSON, or lines `NAME: yes`."""
     answers = {}
     for name in names:
-        said = {_WORDS[match[1].lower()] for match in _answer(name).finditer(text)}
-        if len(said) != 1:
+        votes = {_WORDS[match[1].lower()] for match in _answer(name).finditer(text)}
+        if len(votes) != 1:
             return None
         p = p_yes(logprobs, name)
-        answers[name] = float(said.pop()) if p is None else p
+        answers[name] = float(votes.pop()) if p is None else p
     return answers
 
 

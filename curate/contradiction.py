@@ -71,8 +71,8 @@ def _verdict(pair: Pair, score: Score, settings: str) -> Verdict:
         flags, reason = (FLAG,), Reason("contradiction", f"P(contradiction) {score.value:.2f}")
     else:
         flags, reason = (), Reason("consistent")
-    told: dict[str, Any] = {"keep": True, "score": score.value, "reason": reason, "flags": flags}
-    return Verdict(pair_id=pair.id, by=CONTRADICTION, fingerprint=settings, **told)
+    rest: dict[str, Any] = {"keep": True, "score": score.value, "reason": reason, "flags": flags}
+    return Verdict(pair_id=pair.id, by=CONTRADICTION, fingerprint=settings, **rest)
 
 
 def _label(config: Any) -> int | None:

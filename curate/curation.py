@@ -78,10 +78,10 @@ async def _of_gates(
     async for chunk, judged in asked(pool, gates):
         steps = [names[place] for place in judged.places]
         if chunk.known:  # crashed on before: what is said again is not kept again
-            said = [
+            judgements = [
                 one for id_, body in zip(chunk.ids, judged.bodies, strict=True) for one in said_in(id_, steps, body)
             ]
-            new = [verdict for one in said if (verdict := one.verdict()) not in chunk.known.get(one.pair_id, ())]
+            new = [verdict for one in judgements if (verdict := one.verdict()) not in chunk.known.get(one.pair_id, ())]
             if store and new:
                 await store.put(*new)
             for place, name in zip(judged.places, steps, strict=True):
@@ -102,8 +102,8 @@ def _hear(
     """Tell each step's hearing what gates said of a chunk; `steps` are those of `judged`."""
     if not stored:
         for id_, body in zip(chunk.ids, judged.bodies, strict=True):
-            for place, said in zip(judged.places, said_in(id_, steps, body), strict=True):
-                hearings[place].add([said.verdict()])
+            for place, judgement in zip(judged.places, said_in(id_, steps, body), strict=True):
+                hearings[place].add([judgement.verdict()])
         return
     opinions = (
         hearings[0].numbers(judged.meanings)[np.array(judged.opinions)].reshape(len(chunk.ids), len(judged.places))

@@ -122,7 +122,9 @@ def _nothing_accepted(result: CurateResult) -> NoWork:
 
 def _of_gate(result: CurateResult) -> str:
     """The key of the gate that rejects most rows, for who finds that they are good."""
-    rejected = {by: told["rejected"] for by, told in result.facts.get("steps", {}).items() if by.startswith("gate/")}
+    rejected = {
+        by: counts["rejected"] for by, counts in result.facts.get("steps", {}).items() if by.startswith("gate/")
+    }
     most = max(rejected, key=lambda by: rejected[by], default=None)
     if most is None or not rejected[most]:
         return ""
@@ -132,13 +134,13 @@ def _of_gate(result: CurateResult) -> str:
     return f" If they are good as they are, {ways}; in a browser under Setup, Checks."
 
 
-def _write_card(folder: Path, project: Project, result: CurateResult, told: Told, before: Json | None) -> str:
+def _write_card(folder: Path, project: Project, result: CurateResult, totals: Told, before: Json | None) -> str:
     """Write the card and return the dataset's id, a hash of rows, files and provenance.
 
     Whether review was switched off is told by the card and makes no other dataset, so the id is that of the card
     without it. Older versions did not leave it out: the same dataset keeps the id that they gave it.
     """
-    text, files = card(project, result, told), hashes(folder)
+    text, files = card(project, result, totals), hashes(folder)
     del files[_PROVENANCE]
     steps = [[step.by, step.settings] for step in result.steps]
     ids = []
@@ -225,7 +227,7 @@ def chat_row(pair: Pair, score: float | None = None) -> Json:
 
 def _write_rows(folder: Path, result: CurateResult, store: Store) -> Told:
     """Write the rows in every form, and their provenance as lines; what is told of them all."""
-    told, rest = Told(), iter(result.accepted)
+    totals, rest = Told(), iter(result.accepted)
     with ExitStack() as opened:
         files = {split: opened.enter_context((folder / "data" / f"{split}.jsonl").open("wb")) for split in SPLITS}
         origins = opened.enter_context((folder / _PROVENANCE).open("wb"))
@@ -233,11 +235,11 @@ def _write_rows(folder: Path, result: CurateResult, store: Store) -> Told:
             seeds = store.seeds_by_id(accepted.pair.seed_id for accepted in some)
             for accepted in some:
                 _every_step_spoke(accepted, result)
-                told.add(accepted, seeds.get(accepted.pair.seed_id))
+                totals.add(accepted, seeds.get(accepted.pair.seed_id))
                 files[accepted.split].write(orjson.dumps(row(accepted)) + b"\n")
                 origins.write(orjson.dumps(_provenance(accepted, result, seeds, store)) + b"\n")
-    write_tables(folder, SPLITS, sorted(told.columns))
-    return told
+    write_tables(folder, SPLITS, sorted(totals.columns))
+    return totals
 
 
 def _write_lines(path: Path, rows: Iterable[Any]) -> None:

@@ -115,11 +115,11 @@ class Judge:
         weight = sum(question.weight for question in self.questions)
         value = sum(question.weight * answers[question.name] for question in self.questions) / weight
         against = [question for question in self.questions if answers[question.name] < 0.5]
-        told = told_against({question.name: answers[question.name] for question in against})
+        reasons = told_against({question.name: answers[question.name] for question in against})
         if must := next((question for question in against if question.must is True), None):
-            return Score(value, Reason(f"judge:{must.name}", told), rejects=True)
+            return Score(value, Reason(f"judge:{must.name}", reasons), rejects=True)
         flags = tuple(question.name for question in against if question.must == "flag")
-        return Score(value, Reason("judged", told or "yes to every question"), flags)
+        return Score(value, Reason("judged", reasons or "yes to every question"), flags)
 
     async def answers(self, input: str, output: str) -> dict[str, float] | Reason:
         """Question -> P(yes), the mean over the judges; why there is none where one of them gave no answer."""
@@ -130,11 +130,11 @@ class Judge:
         for answer in await self._ask(messages, sampling, schema, self.checklist):
             if isinstance(answer, Reason):
                 return answer
-            said = read_checklist(clean(answer.text), answer.logprobs, names)
-            if said is None:
+            p_of = read_checklist(clean(answer.text), answer.logprobs, names)
+            if p_of is None:
                 return self._unreadable(answer)
-            read.append(said)
-        return {name: sum(said[name] for said in read) / len(read) for name in names}
+            read.append(p_of)
+        return {name: sum(p_of[name] for p_of in read) / len(read) for name in names}
 
     async def preferences(self, input: str, a: str, b: str) -> list[Preference] | Reason:
         """What each judge chooses between two outputs, which are shown in both orders; why there is no choice where one
@@ -148,10 +148,10 @@ class Judge:
             for answer in answers:
                 if isinstance(answer, Reason):
                     return answer
-                said = {match.lower() for match in _BETTER.findall(clean(answer.text))}
-                if len(said) != 1:
+                words = {match.lower() for match in _BETTER.findall(clean(answer.text))}
+                if len(words) != 1:
                     return self._unreadable(answer)
-                firsts.append(said == {"first"})
+                firsts.append(words == {"first"})
             chosen.append(firsts)
         return [Preference(first, not second) for first, second in zip(*chosen, strict=True)]
 

@@ -70,9 +70,9 @@ def check(counts: Counter[Declared], allowed: ExportSettings) -> None:
                 if legal and name.casefold() not in folded:
                     refused[f"{what} '{name}'"] += rows
     if refused:
-        told = ", ".join(f"{rows:,} with {what}" for what, rows in refused.most_common())
+        listed = ", ".join(f"{rows:,} with {what}" for what, rows in refused.most_common())
         raise NotLicensed(
-            f"rows may not leave by the policy of the spec: {told}.",
+            f"rows may not leave by the policy of the spec: {listed}.",
             where="[export]",
             why="What is declared of them is not in export.licenses or export.terms.",
             fix="Correct `license` of the source, run `pairsmith generate` (no teacher is asked again) and `pairsmith"

@@ -79,13 +79,13 @@ def near_earlier(vectors: Vectors, groups: Sequence[int], cosine: float) -> dict
     else:
         for queries, members in _cells(vectors):
             search.compare(queries, members)
-    return search.found
+    return search.nearest
 
 
 class _Search:
     def __init__(self, vectors: Vectors, groups: np.ndarray, cosine: float) -> None:
         self._vectors, self._groups, self._cosine = vectors, groups, cosine
-        self.found: dict[int, Near] = {}
+        self.nearest: dict[int, Near] = {}
 
     def compare(self, queries: np.ndarray, members: np.ndarray) -> None:
         """Each of `queries` with each of `members`, both in order; of two the later one is near the earlier one."""
@@ -114,8 +114,8 @@ class _Search:
             self._keep(int(others[place]), int(rows[row]), float(least[row, place]))
 
     def _keep(self, later: int, earlier: int, cosine: float) -> None:
-        if later not in self.found or earlier < self.found[later].earlier:
-            self.found[later] = Near(earlier, min(1.0, cosine))
+        if later not in self.nearest or earlier < self.nearest[later].earlier:
+            self.nearest[later] = Near(earlier, min(1.0, cosine))
 
 
 def _cells(vectors: Vectors) -> Iterator[tuple[np.ndarray, np.ndarray]]:

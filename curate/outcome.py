@@ -155,8 +155,8 @@ def _beside_chance(project: Project, pool: Pool) -> tuple[tuple[Pair, ...], Json
     far = {
         name: farness(vectors, [place[id_] for id_ in ids]) for name, ids in (("chosen", chosen), ("random", random))
     }
-    told = {"of": len(pairs), "rows": len(chosen), "spread": project.spec.curate.select.spread, "farness": far}
-    return tuple(pairs[id_] for id_ in random), told
+    facts = {"of": len(pairs), "rows": len(chosen), "spread": project.spec.curate.select.spread, "farness": far}
+    return tuple(pairs[id_] for id_ in random), facts
 
 
 def _nothing_to_curate(store: Store, fingerprints: Sequence[str]) -> NoWork:
@@ -191,11 +191,11 @@ def _alike_apart(project: Project, seeds: Sequence[Seed]) -> list[Json]:
     """Seeds that are alike but fell into different splits: reported, because hashing cannot see it."""
     alike = similar_pairs((seed.body for seed in seeds), project.spec.curate.duplicates.jaccard)
     wanted = {number for pair in alike for number in pair[:2]}
-    found = {number: seed for number, seed in enumerate(seeds) if number in wanted} if wanted else {}
+    by_number = {number: seed for number, seed in enumerate(seeds) if number in wanted} if wanted else {}
     return [
         {"seeds": [a.id, b.id], "sources": [a.source, b.source], "splits": splits, "jaccard": round(similarity, 3)}
         for second, first, similarity in alike
-        for a, b in [(found[first], found[second])]
+        for a, b in [(by_number[first], by_number[second])]
         for splits in [[seed_split(seed, project.spec.split) for seed in (a, b)]]
         if splits[0] != splits[1]
     ]

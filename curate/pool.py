@@ -158,11 +158,11 @@ class Pool:
         """Read what the source knows of these steps, in one pass."""
         unknown = {step: Opinions(len(self)) for step in steps if step not in self._opinions_of | self._known}
         per_row = {step[:2]: (step.scores, known) for step, known in unknown.items() if step.per_row}
-        for said in self.source.said_by(per_row.keys()) if per_row else ():
-            slot, (scores, known) = self._slots.first.get(bytes.fromhex(said.pair_id)), per_row[said.step]
+        for heard in self.source.said_by(per_row.keys()) if per_row else ():
+            slot, (scores, known) = self._slots.first.get(bytes.fromhex(heard.pair_id)), per_row[heard.step]
             if slot is not None:
-                opinion = self._meanings.number(said.keep, said.code)
-                known.add(slot, opinion, said.score if scores else None, None, said.flags)
+                opinion = self._meanings.number(heard.keep, heard.code)
+                known.add(slot, opinion, heard.score if scores else None, None, heard.flags)
         self._known |= unknown
 
     def _of(self, step: StepId) -> Opinions:
@@ -300,8 +300,8 @@ class Pool:
                 if id_ is None:
                     yield self._failed(slot)
                     continue
-                said = known.get(id_.hex(), ())
-                yield self._with_verdicts(slot, self._row(slot, None), id_.hex(), said, self.steps)
+                verdicts = known.get(id_.hex(), ())
+                yield self._with_verdicts(slot, self._row(slot, None), id_.hex(), verdicts, self.steps)
 
     def _failed(self, slot: int) -> Row:
         candidate = self._slots.candidate(slot)
@@ -362,8 +362,8 @@ class Pool:
             return None
         keep, _ = self._meanings.meanings[spoken.opinions[slot]]
         named = {"pair_id": pair_id, "by": step.by, "fingerprint": step.settings, "keep": keep}
-        told = {"score": spoken.score(slot), "reason": reason, "flags": spoken.flags.get(slot, ())}
-        return made(Verdict, named | told)
+        rest = {"score": spoken.score(slot), "reason": reason, "flags": spoken.flags.get(slot, ())}
+        return made(Verdict, named | rest)
 
     @cached_property
     def _telling(self) -> list[StepId]:

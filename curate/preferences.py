@@ -118,8 +118,8 @@ def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence
         seed_id = rows[0].candidate.seed_id
         split = recorded.get(seed_id) or split_of(seed_id, settings)
         if split != "test":
-            found = _of_input(rows, split, _originals(pool, rows), least)
-            every += [Kept(p.by, split, p.ids, p.log_ratio, p.gap, p.rests_on) for p in found]
+            of_input = _of_input(rows, split, _originals(pool, rows), least)
+            every += [Kept(p.by, split, p.ids, p.log_ratio, p.gap, p.rests_on) for p in of_input]
     held_out = [seed.asked for seed in seeds if seed_split(seed, settings) == "test"]
     losers = ((p.rejected.output,) for p in Preferences(pool, every))
     touched = contaminated(losers, held_out, project.spec.curate.duplicates.jaccard) if held_out else {}

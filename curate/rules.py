@@ -24,7 +24,7 @@ def asked_of(pair: Pair, rules: str) -> list[dict[str, str]]:
         return [{"role": "user", "content": pair.input}]
     chat = [{"role": turn.role, "content": turn.content} for turn in pair.turns]
     chat.append({"role": "user", "content": pair.input})
-    told = "\n\n".join(part for part in (pair.system, rules) if part)
+    instructions = "\n\n".join(part for part in (pair.system, rules) if part)
     if chat[0]["role"] != "user":
-        return [{"role": "user", "content": told}, *chat]
-    return [{"role": "user", "content": f"{told}\n\n{chat[0]['content']}"}, *chat[1:]]
+        return [{"role": "user", "content": instructions}, *chat]
+    return [{"role": "user", "content": f"{instructions}\n\n{chat[0]['content']}"}, *chat[1:]]

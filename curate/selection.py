@@ -119,18 +119,18 @@ def selected(pool: Pool, n: int, *, length_control: bool = False) -> Selected | 
     return Selected(n, inputs, left_out, not_first, LengthFit.of(scored_outputs(pool, kept=False)), length_control)
 
 
-def in_words(told: Json) -> str:
+def in_words(facts: Json) -> str:
     """What selection changed, or that it changed nothing; and what length has to do with it."""
-    best = f"the best {told['best']}" if told["best"] > 1 else "the best"
-    if not told["left_out"]:
+    best = f"the best {facts['best']}" if facts["best"] > 1 else "the best"
+    if not facts["left_out"]:
         return f"selection changed nothing: no input had more candidates left than {best}"
-    share = f"{told['length_r_squared']:.0%}"
-    side = "longer" if told["length_slope"] > 0 else "shorter"
-    if told["length_control"]:
+    share = f"{facts['length_r_squared']:.0%}"
+    side = "longer" if facts["length_slope"] > 0 else "shorter"
+    if facts["length_control"]:
         length = f"length explained {share} of the score within inputs, and was taken out"
     else:
         length = f"length explains {share} of the score within inputs ({side} is better)"
     return (
-        f"keeping {best} left {told['left_out']:,} rows out, of {told['inputs']:,} inputs with more; of"
-        f" {told['not_first']:,} others were kept than the first; {length}"
+        f"keeping {best} left {facts['left_out']:,} rows out, of {facts['inputs']:,} inputs with more; of"
+        f" {facts['not_first']:,} others were kept than the first; {length}"
     )

@@ -56,11 +56,11 @@ def semantic_duplicates(cosine: float, rule: DuplicateRule) -> Named:
                 vectors.add(*(static_embedding().embed([getattr(pair, side) for pair in block]) for side in sides))
             like = near_earlier(vectors, numbers, cosine)
         for number, id_ in enumerate(ids):
-            told: dict[str, Any] = {"keep": True, "score": None, "reason": Reason("unlike")}
+            judgement: dict[str, Any] = {"keep": True, "score": None, "reason": Reason("unlike")}
             if near := like.get(number):
                 sentence = f"{near.cosine:.0%} like pair {ids[near.earlier]} in meaning"
-                told |= {"score": near.cosine, "reason": Reason("alike", sentence), "flags": (FLAG,)}
-            yield Verdict.model_validate({"pair_id": id_, "by": SEMANTIC, "fingerprint": settings, **told})
+                judgement |= {"score": near.cosine, "reason": Reason("alike", sentence), "flags": (FLAG,)}
+            yield Verdict.model_validate({"pair_id": id_, "by": SEMANTIC, "fingerprint": settings, **judgement})
 
     return Named(StepId(SEMANTIC, settings), look)
 
@@ -79,13 +79,15 @@ def semantic_contamination(held_out: HeldOut, cosine: float) -> Named:
             sides = [[pair.asked for pair in block], [pair.output for pair in block]]
             cosines = [static_embedding().embed(texts) @ known.T for texts in sides]
             for at, pair in enumerate(block):
-                told: dict[str, Any] = {"keep": True, "score": None, "reason": Reason("unlike")}
+                judgement: dict[str, Any] = {"keep": True, "score": None, "reason": Reason("unlike")}
                 alike = [] if pair.seed_id in held_out.seed_ids else _touched(cosines, sides, at, held, cosine)
                 if alike:
                     similarity, number = max(alike)
                     sentence = f"{similarity:.0%} like {held[number][0]} in meaning"
-                    told |= {"score": similarity, "reason": Reason("alike", sentence), "flags": (TEST_FLAG,)}
-                yield Verdict.model_validate({"pair_id": pair.id, "by": SEMANTIC_TEST, "fingerprint": settings, **told})
+                    judgement |= {"score": similarity, "reason": Reason("alike", sentence), "flags": (TEST_FLAG,)}
+                yield Verdict.model_validate(
+                    {"pair_id": pair.id, "by": SEMANTIC_TEST, "fingerprint": settings, **judgement}
+                )
 
     return Named(StepId(SEMANTIC_TEST, settings), look)
 

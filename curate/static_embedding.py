@@ -37,13 +37,13 @@ class StaticEmbedding:
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """[texts, dimensions], each of length 1; zeros for a text without a token."""
-        found = np.zeros((len(texts), self._vectors.shape[1]), np.float32)
+        sums = np.zeros((len(texts), self._vectors.shape[1]), np.float32)
         # Half a character, which JSON can escape, is no text to the tokenizer.
         whole = [text.encode("utf-8", "replace").decode() for text in texts]
         for row, tokens in enumerate(self._tokenizer.encode_batch(whole, add_special_tokens=False)):
             if tokens.ids:
-                found[row] = self._vectors[tokens.ids].mean(axis=0)
-        return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12))
+                sums[row] = self._vectors[tokens.ids].mean(axis=0)
+        return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12))
 
     def similarity(self, a: Sequence[str], b: Sequence[str]) -> list[float]:
         """The cosine of each text of `a` and the one beside it in `b`; equal texts are 1."""

@@ -93,8 +93,8 @@ def each(gate: GateStep | Callable[[Pair], Any]) -> Named:
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         async for chunk, judged in asked(pool, [step]):
             for pair_id, body in zip(chunk.ids, judged.bodies, strict=True):
-                for said in said_in(pair_id, [id_[:2]], body):
-                    yield said.verdict()
+                for given in said_in(pair_id, [id_[:2]], body):
+                    yield given.verdict()
 
     step = Named(id_, look, gate)
     return step
@@ -116,11 +116,11 @@ async def asked(pool: Pool, steps: Sequence[Named]) -> AsyncIterator[tuple[Unjud
                     return
                 chunk, answer = under_way[0]
                 try:
-                    said = await answer
+                    answers = await answer
                 except (PairsmithError, ValidationError):
                     pool.source.pairs(chunk.ids)  # of a pair that is damaged the store tells
                     raise
-                for judged in said:
+                for judged in answers:
                     yield chunk, judged
                 under_way.popleft()
         finally:
@@ -158,9 +158,9 @@ def scored(scorer: Callable[..., Any], by: str = "", settings: str = "", *, comp
         rows = pool.unsettled(id_, accepted=True)
         while chunk := list(islice(rows, _SCORED)):
             for row, score in zip(chunk, await _scores(batch, [_pair(row) for row in chunk]), strict=True):
-                told = {"score": score.value, "reason": score.reason, "flags": score.flags}
+                judgement = {"score": score.value, "reason": score.reason, "flags": score.flags}
                 keep = None if score.value is None else not score.rejects
-                verdict = Verdict(pair_id=_pair(row).id, by=by, fingerprint=settings, keep=keep, **told)
+                verdict = Verdict(pair_id=_pair(row).id, by=by, fingerprint=settings, keep=keep, **judgement)
                 if verdict not in row.verdicts:
                     yield verdict
 

@@ -26,9 +26,9 @@ def tally(pool: Pool) -> dict[str, Json]:
     counts: dict[str, Json] = {}
     for step, spoken, keep in pool.said():
         names = (("kept", TRUE), ("rejected", FALSE), ("waiting", NONE))
-        told: Json = {name: int(np.sum(keep == value)) for name, value in names}
-        counts[step.by] = told | {"flagged": len(spoken.flags)}
-        if step.by.startswith("gate/") and told["rejected"]:
+        numbers: Json = {name: int(np.sum(keep == value)) for name, value in names}
+        counts[step.by] = numbers | {"flagged": len(spoken.flags)}
+        if step.by.startswith("gate/") and numbers["rejected"]:
             alone = pool.pair_ids(np.flatnonzero((keep == FALSE) & (rejections == 1)))
             counts[step.by] |= {"alone": len(alone), "shown": sorted(alone, key=_at_random)[:_SHOWN]}
     return counts

@@ -149,8 +149,8 @@ def refused_by(model: Any, text: str) -> str | None:
     except ValidationError as error:
         worst = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(map(str, worst["loc"]))
-        said = " ".join(worst["msg"].split())[:200]
-        return f"{model.__name__} says {f'at {place}: ' if place else ''}{said}"
+        complaint = " ".join(worst["msg"].split())[:200]
+        return f"{model.__name__} says {f'at {place}: ' if place else ''}{complaint}"
     return None
 
 

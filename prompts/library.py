@@ -38,7 +38,7 @@ def load(name: str, folder: Path | None = None) -> Prompt:
     versions = {version: path for root in reversed(roots) for version, path in _versions(root / ref["name"]).items()}
     version = ref["version"]
     if version is None:
-        own = next((found for root in roots if (found := _versions(root / ref["name"]))), {})
+        own = next((versions_here for root in roots if (versions_here := _versions(root / ref["name"]))), {})
         version = max(own, key=lambda v: int(v[1:]), default=None)
     if version is None:
         raise _unknown(ref["name"], roots)

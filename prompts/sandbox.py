@@ -39,10 +39,10 @@ class _Names(_Late, TrackingCodeGenerator):
 def undeclared(tree: nodes.Template) -> set[str]:
     """The variables that a template needs."""
     assert tree.environment is not None
-    found = _Names(tree.environment)
-    found.optimizer = None
-    found.visit(tree)
-    return found.undeclared_identifiers
+    names = _Names(tree.environment)
+    names.optimizer = None
+    names.visit(tree)
+    return names.undeclared_identifiers
 
 
 class Sandbox(ImmutableSandboxedEnvironment):

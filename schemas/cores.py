@@ -27,5 +27,5 @@ def wait_shortly() -> None:
 
 def threads() -> int:
     """The threads of one operation on matrices: as many as `OMP_NUM_THREADS` says, else one a core."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdecimal() and int(said) else cores()
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    return int(setting) if setting.isdecimal() and int(setting) else cores()

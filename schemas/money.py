@@ -52,18 +52,18 @@ class Cost(Record):
         return None if self.unpriced or self.lost else self.usd
 
     @classmethod
-    def read(cls, told: Json) -> Cost:
+    def read(cls, fields: Json) -> Cost:
         """The cost in what `as_json` gave."""
-        usage = Usage(**{name: told.get(name, 0) for name in Usage.model_fields})
-        names = {name: told.get(name, "") for name in ("stage", "teacher", "prompt", "prices")}
+        usage = Usage(**{name: fields.get(name, 0) for name in Usage.model_fields})
+        names = {name: fields.get(name, "") for name in ("stage", "teacher", "prompt", "prices")}
         return cls(
             **names,
-            requests=told["requests"],
+            requests=fields["requests"],
             usage=usage,
-            usd=told["usd_known"],
-            unpriced=told["unpriced_requests"],
-            reserved=told["usd_reserved"],
-            lost=told["lost_requests"],
+            usd=fields["usd_known"],
+            unpriced=fields["unpriced_requests"],
+            reserved=fields["usd_reserved"],
+            lost=fields["lost_requests"],
         )
 
     def as_json(self) -> Json:

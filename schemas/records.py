@@ -54,7 +54,7 @@ class Reason:
         return cls(code.rstrip(":") or "unknown", "".join(detail).strip())
 
 
-StoredReason = Annotated[Reason, BeforeValidator(lambda said: Reason.read(said) if isinstance(said, str) else said)]
+StoredReason = Annotated[Reason, BeforeValidator(lambda line: Reason.read(line) if isinstance(line, str) else line)]
 Split = Literal["train", "validation", "test"]
 
 

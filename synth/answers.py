@@ -138,11 +138,11 @@ def judged(
     if meaning is None:
         return _bad("unknown_finish", text, f"the answer ended with finish_reason '{word}'")
     if meaning != "complete":
-        said = {
+        reasons = {
             "malformed": "the answer was the call of a tool, not a text",
             "failed": f"{_WHY['failed']} ('{word}')",
         }
-        return _bad(meaning, text, said.get(meaning, ""))
+        return _bad(meaning, text, reasons.get(meaning, ""))
     if not _VISIBLE.search(text):
         return _bad("empty", text)
     if not clean(text):
@@ -358,7 +358,7 @@ def _content(message: Json) -> tuple[str, str | None, bool] | None:
     and for text in a part of a kind that nobody knows."""
     thought = None
     if not message.keys().isdisjoint(_FIELDS):
-        thought = next((said for name in _FIELDS if (said := str(message.get(name) or "").strip())), None)
+        thought = next((text for name in _FIELDS if (text := str(message.get(name) or "").strip())), None)
     content, refusal = message.get("content"), bool(message.get("refusal"))
     if content is None or isinstance(content, str):
         return content or "", thought, refusal

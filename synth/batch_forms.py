@@ -132,8 +132,8 @@ class Messages:
 
     async def submit(self, call: Call, base: str, model: str, lines: Sequence[Line], label: str) -> str:
         requests = [{"custom_id": line.name, "params": self._params(line.body)} for line in lines]
-        made = await call("POST", f"{base}/messages/batches", json={"requests": requests})
-        return str(orjson.loads(made)["id"])
+        created = await call("POST", f"{base}/messages/batches", json={"requests": requests})
+        return str(orjson.loads(created)["id"])
 
     async def find(self, call: Call, base: str, label: str) -> str | None:
         """None: batches have no label here."""
@@ -171,14 +171,14 @@ class Messages:
 
     def _completion(self, message: Json) -> Json:
         parts = message.get("content") or []
-        said: Json = {"role": "assistant", "content": "".join(p.get("text", "") for p in parts)}
+        turn: Json = {"role": "assistant", "content": "".join(p.get("text", "") for p in parts)}
         if thought := "".join(p.get("thinking", "") for p in parts):
-            said["reasoning_content"] = thought
+            turn["reasoning_content"] = thought
         used = message.get("usage") or {}
         cached = used.get("cache_read_input_tokens") or 0
         prompt = (used.get("input_tokens") or 0) + cached + (used.get("cache_creation_input_tokens") or 0)
         usage = _usage(prompt, used.get("output_tokens"), cached)
-        return _completion(message.get("id"), message.get("model"), said, message.get("stop_reason"), usage)
+        return _completion(message.get("id"), message.get("model"), turn, message.get("stop_reason"), usage)
 
 
 @dataclass(frozen=True)
@@ -249,16 +249,16 @@ class GenerateContent:
         response = row.get("response") or {}
         candidate = (response.get("candidates") or [{}])[0]
         parts = (candidate.get("content") or {}).get("parts") or []
-        said: Json = {"role": "assistant", "content": "".join(p.get("text", "") for p in parts if not p.get("thought"))}
+        turn: Json = {"role": "assistant", "content": "".join(p.get("text", "") for p in parts if not p.get("thought"))}
         if thought := "".join(p.get("text", "") for p in parts if p.get("thought")):
-            said["reasoning_content"] = thought
+            turn["reasoning_content"] = thought
         used = response.get("usageMetadata") or {}
         written = (used.get("candidatesTokenCount") or 0) + (used.get("thoughtsTokenCount") or 0)
         usage = _usage(used.get("promptTokenCount"), written, used.get("cachedContentTokenCount"))
         blocked = (response.get("promptFeedback") or {}).get("blockReason")
         why = candidate.get("finishReason") or ("content_filter" if blocked else None)
-        made = _completion(response.get("responseId"), response.get("modelVersion"), said, why, usage)
-        return Result(name, 200, orjson.dumps(made))
+        completion = _completion(response.get("responseId"), response.get("modelVersion"), turn, why, usage)
+        return Result(name, 200, orjson.dumps(completion))
 
 
 Form = Files | Messages | GenerateContent

@@ -151,8 +151,8 @@ class Batches:
                 raise failure
             tries += 1
             if tries > self._teacher.retries:
-                told = one_line(str(error_body(result.content)[1].get("message") or "the batch did not get to it"))
-                raise ServerFaultError(told)
+                message = one_line(str(error_body(result.content)[1].get("message") or "the batch did not get to it"))
+                raise ServerFaultError(message)
             self._endpoint.flow.retries_by_kind["server" if result.status else "expired"] += 1
 
     # -- handing over --------------------------------------------------------------------------------------------
@@ -279,16 +279,16 @@ class Batches:
             proxy=proxy_for(self._base),
         )
         announced: dict[str, list[str]] = {}
-        made: dict[str, str] = {}
+        batches: dict[str, str] = {}
         for artifact in self._store.artifacts("batch"):
             if artifact.at < datetime.now(UTC) - KEPT:
                 continue
             if label := artifact.facts.get("label"):
-                made[label] = artifact.path
+                batches[label] = artifact.path
             else:
                 announced[artifact.id.removeprefix("batch:")] = artifact.facts["lines"]
         for label, names in announced.items():
-            batch = made.get(label)
+            batch = batches.get(label)
             if batch is None:  # the process ended while it was handed over: it may be there, unknown to us
                 batch = await self._form.find(self._call, self._base, label)
                 if batch is None:

@@ -132,8 +132,8 @@ class RefusedError(Exception):
     """The endpoint refuses this request: too long, filtered, moderated. `answer` holds what it said, under the HTTP
     `status`."""
 
-    def __init__(self, told: str, answer: Answer, status: int) -> None:
-        super().__init__(f"refused: {told}")
+    def __init__(self, message: str, answer: Answer, status: int) -> None:
+        super().__init__(f"refused: {message}")
         self.answer, self.status = answer, status
 
 
@@ -181,22 +181,24 @@ def read_answer(content: bytes, seconds: float, request: Json, reserved: Any = N
         body = content.decode(errors="replace")
         return Answer([], None, seconds, new_request_id(None), None, request, body, reserved=reserved)
     request_id = new_request_id(parsed.get("id"))
-    choices, model, told = parsed.get("choices"), parsed.get("model"), parsed.get("usage")
-    usage, usd = _usage(told), _charged(told)
+    choices, model, counted = parsed.get("choices"), parsed.get("model"), parsed.get("usage")
+    usage, usd = _usage(counted), _charged(counted)
     model = model if isinstance(model, str) else None
     paid = {"usd": usd, "reserved": reserved}
     nested = content.count(b"[") + content.count(b"{")  # cheap, and nearly always enough to know how deep it can be
     shallow = nested <= _MAX_FACT_DEPTH
     facts = {
-        name: said for name in _FACTS if (said := parsed.get(name)) and (shallow or not _deeper(said, _MAX_FACT_DEPTH))
+        name: value
+        for name in _FACTS
+        if (value := parsed.get(name)) and (shallow or not _deeper(value, _MAX_FACT_DEPTH))
     }
     if not isinstance(choices, list) or not any(map(_is_choice, choices)):
         return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"), facts, **paid)
     if nested > _MAX_DEPTH:
         choices = [_flat(choice, content) for choice in choices]
-    said = parsed.get("error")
-    if any(said.values()) if isinstance(said, dict) else said:  # beside half an answer
-        choices = [{"error": said, **choice} if isinstance(choice, dict) else choice for choice in choices]
+    error = parsed.get("error")
+    if any(error.values()) if isinstance(error, dict) else error:  # beside half an answer
+        choices = [{"error": error, **choice} if isinstance(choice, dict) else choice for choice in choices]
     if len(choices) > 1 and all(isinstance(c, dict) and isinstance(c.get("index"), int) for c in choices):
         choices.sort(key=lambda choice: choice["index"])
     return Answer(choices, usage, seconds, request_id, model, request, "", facts, **paid)
@@ -270,32 +272,32 @@ def _whole(value: Any) -> Any:
     return value
 
 
-def new_request_id(told: Any) -> str:
+def new_request_id(response_id: Any) -> str:
     """Unique whatever the endpoint does, and holding its own id, which its support asks for."""
     ours = f"{_PROCESS}-{next(_NUMBER)}"
-    told = told.replace("\0", "")[:_MAX_ID] if isinstance(told, str) else told  # PostgreSQL takes no NUL
-    return f"{ours}/{told}" if isinstance(told, str) and told else ours
+    theirs = response_id.replace("\0", "")[:_MAX_ID] if isinstance(response_id, str) else ""  # PostgreSQL takes no NUL
+    return f"{ours}/{theirs}" if theirs else ours
 
 
-def _usage(told: Any) -> Usage | None:
+def _usage(usage: Any) -> Usage | None:
     """The endpoint's count of tokens, or None if it gives none that makes sense."""
-    if not isinstance(told, dict):
+    if not isinstance(usage, dict):
         return None
-    prompt, completion = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
+    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     if prompt is None or completion is None or not (prompt or completion):  # gateways write zeros for unknown
         return None
     # Some leave what was thought out of the completion (xAI, Gemini), and count it in the total alone.
-    completion = max(completion, (_count(told.get("total_tokens")) or 0) - prompt)
+    completion = max(completion, (_count(usage.get("total_tokens")) or 0) - prompt)
     counts = {"prompt_tokens": prompt, "completion_tokens": completion, "cached_tokens": 0, "reasoning_tokens": 0}
-    if not told.keys() <= _COUNTED:
-        read = _detail(told, "prompt_tokens_details", "cached_tokens") or _count(told.get("prompt_cache_hit_tokens"))
-        thought = _detail(told, "completion_tokens_details", "reasoning_tokens")
+    if not usage.keys() <= _COUNTED:
+        read = _detail(usage, "prompt_tokens_details", "cached_tokens") or _count(usage.get("prompt_cache_hit_tokens"))
+        thought = _detail(usage, "completion_tokens_details", "reasoning_tokens")
         counts |= {"cached_tokens": read or 0, "reasoning_tokens": thought or 0}
     return made(Usage, counts)
 
 
-def _detail(told: Json, part: str, name: str) -> int | None:
-    details = told.get(part)
+def _detail(usage: Json, part: str, name: str) -> int | None:
+    details = usage.get(part)
     return _count(details.get(name)) if isinstance(details, dict) else None
 
 
@@ -314,17 +316,17 @@ def _charged(usage: Any) -> float | None:
     return _amount(cost)
 
 
-def _amount(told: Any) -> float | None:
-    number = isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told < math.inf
-    return float(told) if number else None
+def _amount(amount: Any) -> float | None:
+    number = isinstance(amount, int | float) and not isinstance(amount, bool) and 0 <= amount < math.inf
+    return float(amount) if number else None
 
 
-def _count(told: Any) -> int | None:
+def _count(count: Any) -> int | None:
     """A number of tokens, None for what cannot be one."""
-    if type(told) is int and 0 <= told <= _MAX_TOKENS:
-        return told
-    number = isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told <= _MAX_TOKENS
-    return int(told) if number and told == int(told) else None
+    if type(count) is int and 0 <= count <= _MAX_TOKENS:
+        return count
+    number = isinstance(count, int | float) and not isinstance(count, bool) and 0 <= count <= _MAX_TOKENS
+    return int(count) if number and count == int(count) else None
 
 
 def seems_cut(request: Json, prompt_tokens: int) -> bool:
@@ -332,8 +334,11 @@ def seems_cut(request: Json, prompt_tokens: int) -> bool:
     makes so few tokens of so many letters. Repeated marks and blanks count once."""
     if prompt_tokens < _SMALLEST_CONTEXT:
         return False
-    most, said = _MOST_LETTERS_PER_TOKEN * prompt_tokens, [str(m.get("content")) for m in request.get("messages", ())]
-    return sum(map(len, said)) > most and sum(len(_REPEATED.sub(r"\1\2", text)) for text in said) > most
+    most, contents = (
+        _MOST_LETTERS_PER_TOKEN * prompt_tokens,
+        [str(m.get("content")) for m in request.get("messages", ())],
+    )
+    return sum(map(len, contents)) > most and sum(len(_REPEATED.sub(r"\1\2", text)) for text in contents) > most
 
 
 def error_body(content: bytes) -> tuple[Json, Json]:
@@ -400,10 +405,10 @@ def retry_after_s(headers: Mapping[str, str], text: str = "") -> float | None:
     try:
         if (ms := headers.get("retry-after-ms")) is not None:
             return max(0.0, float(ms) / 1000)
-        told = headers["Retry-After"].strip()
-        if told.endswith("GMT") and "Date" in headers:
-            return max(0.0, (parsedate_to_datetime(told) - parsedate_to_datetime(headers["Date"])).total_seconds())
-        return reset_s(told)
+        wait = headers["Retry-After"].strip()
+        if wait.endswith("GMT") and "Date" in headers:
+            return max(0.0, (parsedate_to_datetime(wait) - parsedate_to_datetime(headers["Date"])).total_seconds())
+        return reset_s(wait)
     except (ValueError, TypeError, OverflowError):
         return None
 

@@ -97,23 +97,23 @@ class Layout(NamedTuple):
 
 
 def layout(
-    found: Sequence[str], source: SeedSource, where: str, notes: list[SeedProblem], *, objects: bool = True
+    columns: Sequence[str], source: SeedSource, where: str, notes: list[SeedProblem], *, objects: bool = True
 ) -> Layout:
-    """The places of what `source` needs among the columns `found`, whose names stand at `where`. With `objects` a cell
+    """The places of what `source` needs among `columns`, whose names stand at `where`. With `objects` a cell
     may be one, and a name a path into it.
 
     An exact name wins; case and spaces are forgiven and told. Raises InputError for a column that is not there.
     """
-    for name in sorted({name for name in found if name.strip() and found.count(name) > 1}):
-        notes.append(SeedProblem(where, "header", f"{found.count(name)} columns are called '{name}'."))
-    known = {_plain(name) for name in found}
+    for name in sorted({name for name in columns if name.strip() and columns.count(name) > 1}):
+        notes.append(SeedProblem(where, "header", f"{columns.count(name)} columns are called '{name}'."))
+    known = {_plain(name) for name in columns}
     shapes = _shapes(source)
     shape = next((s for s in shapes if _fits(s, known)), _SIDES if _SIDES in shapes else shapes[-1])
     names = {**shape.columns, **{k: wanted for k, wanted in shape.optional.items() if not known.isdisjoint(wanted)}}
     names |= {name: (name,) for name in variables(source)}
     names |= {name: (column,) for name, column in source.columns.items()}
     names |= {"reference": (source.reference,)} if source.reference else {}
-    places = {name: _place(found, wanted, where, notes, source, objects) for name, wanted in names.items()}
+    places = {name: _place(columns, wanted, where, notes, source, objects) for name, wanted in names.items()}
     if source.imported:
         notes.append(SeedProblem(where, "shape", f"{shape.name}."))
     needed = frozenset(shape.columns) & places.keys() - set(variables(source)) - set(source.extra)
@@ -143,7 +143,7 @@ def _plain(name: str) -> str:
 
 
 def _place(
-    found: Sequence[str],
+    columns: Sequence[str],
     wanted: Sequence[str],
     where: str,
     notes: list[SeedProblem],
@@ -151,8 +151,8 @@ def _place(
     objects: bool,
 ) -> int:
     for name in wanted:
-        exact = [at for at, column in enumerate(found) if column == name]
-        hits = exact or [at for at, column in enumerate(found) if _plain(column) == _plain(name)]
+        exact = [at for at, column in enumerate(columns) if column == name]
+        hits = exact or [at for at, column in enumerate(columns) if _plain(column) == _plain(name)]
         if len(hits) > 1:
             raise InputError(
                 f"columns {' and '.join(str(at + 1) for at in hits)} are both called '{name}'.",
@@ -161,12 +161,12 @@ def _place(
                 fix="Rename one of them.",
             )
         if hits and not exact:
-            notes.append(SeedProblem(where, "header", f"the column '{found[hits[0]]}' was read as '{name}'."))
+            notes.append(SeedProblem(where, "header", f"the column '{columns[hits[0]]}' was read as '{name}'."))
         if hits:
             return hits[0]
-        if objects and (outer := name.partition(".")[0]) != name and found.count(outer) == 1:
-            return found.index(outer)  # an object, in which the rest of the name is looked for: `inside`
-    plain = {_plain(column): column for column in found if column.strip()}
+        if objects and (outer := name.partition(".")[0]) != name and columns.count(outer) == 1:
+            return columns.index(outer)  # an object, in which the rest of the name is looked for: `inside`
+    plain = {_plain(column): column for column in columns if column.strip()}
     near = [plain[hit] for name in wanted for hit in difflib.get_close_matches(_plain(name), plain, n=1)]
     hint = f"Did you mean '{near[0]}'? " if near else ""
     example = near[0] if near else next(iter(plain.values()), "prompt")
@@ -241,18 +241,18 @@ def inside(source: SeedSource, cells: Cells) -> Cells | Fault:
     """The row with what the spec names by a path in it, as `translation.en` is one into the column `translation`. What
     would stand in a `null` is empty, as an issue without a milestone has none of its titles."""
     named = dict(source.columns) | ({"reference": source.reference} if source.reference else {})
-    found = dict(cells)
+    values = dict(cells)
     for name, path in named.items():
         outer, *keys = path.split(".")
-        for at, key in enumerate(keys if isinstance(found.get(name), dict) else ()):
-            value = found[name]
+        for at, key in enumerate(keys if isinstance(values.get(name), dict) else ()):
+            value = values[name]
             if value is None:
                 break
             if not isinstance(value, dict) or key not in value:
                 there = ", ".join(map(repr, value)) if isinstance(value, dict) else f"a {type(value).__name__}"
                 return Fault("column", f"no '{key}' in {'.'.join([outer, *keys[:at]])}; there is: {there}.")
-            found[name] = value[key]
-    return found
+            values[name] = value[key]
+    return values
 
 
 def plain_text(cell: object) -> str | Fault:

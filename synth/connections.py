@@ -90,13 +90,13 @@ class Connections:
         name = self._host if self._tls else None
         try:
             async with asyncio.timeout(self._connect_s):
-                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
                 # Several addresses at once: one of them may lead nowhere, as IPv6 does on some networks.
-                open_ = await start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
-                made = loop.create_connection(
+                open_ = await start_connection(addresses, happy_eyeballs_delay=0.25, interleave=1)
+                connecting = loop.create_connection(
                     partial(ResponseHandler, loop), sock=open_, ssl=self._tls, server_hostname=name
                 )
-                return (await made)[1]
+                return (await connecting)[1]
         except TimeoutError:
             raise NoConnectionError(f"no connection within {self._connect_s:g} s") from None
         except OSError as error:

@@ -106,5 +106,5 @@ def _is_malformed(refusal: RefusedError) -> bool:
 def _is_about_n(refusal: RefusedError) -> bool:
     """Whether a refusal speaks of the setting `n`: in `param`, or as a word of its own."""
     _, error = error_body(refusal.answer.body.encode())
-    said = str(error.get("message") or refusal)
-    return error.get("param") == "n" or re.search(r"(?<![\w\\])n(?!\w)", said) is not None
+    message = str(error.get("message") or refusal)
+    return error.get("param") == "n" or re.search(r"(?<![\w\\])n(?!\w)", message) is not None

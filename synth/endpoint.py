@@ -162,13 +162,13 @@ class Endpoint:
             if self._starting is None:
                 self._starting = asyncio.ensure_future(self._start())
             try:
-                found = await asyncio.shield(self._starting)
+                reach = await asyncio.shield(self._starting)
             except asyncio.CancelledError:
                 if self._starting.cancelled() and self.flow.draining.is_set():
                     raise StoppedError from None
                 raise
             if self._start is not None:
-                self._reach_at(*found)
+                self._reach_at(*reach)
                 self._start = None
         if self._session is None:
             headers = {"Content-Type": "application/json", "User-Agent": "pairsmith"}
@@ -284,8 +284,8 @@ class Endpoint:
         answer = read_answer(content, seconds, body, reserved)
         if self.answered and not answer.choices and answer.usage is None:
             # A page of a gateway, or an error in words of its own: it passes, like any other fault of a server.
-            told = one_line(self._shown(content.decode(errors="replace")), 120) or "nothing"
-            raise LostError(f"the answer was no chat completion: {told}", retry_after_s(headers, told))
+            page = one_line(self._shown(content.decode(errors="replace")), 120) or "nothing"
+            raise LostError(f"the answer was no chat completion: {page}", retry_after_s(headers, page))
         return answer
 
     async def _exchange(self, method: str, base: str, path: str, data: bytes | None = None) -> Response:
@@ -299,14 +299,14 @@ class Endpoint:
             raise NotConnectedError(f"no connection within {self._connect_s:g} s") from None
         except (aiohttp.ClientError, NoConnectionError, OSError) as error:
             if isinstance(error, TimeoutError) and begins is not None and begins.expired():
-                told = f"nothing came within {self._first_byte_s:g} s; raise teacher.first_byte_s if it needs longer"
-                raise TimedOutError(told) from None
+                limit = f"nothing came within {self._first_byte_s:g} s; raise teacher.first_byte_s if it needs longer"
+                raise TimedOutError(limit) from None
             if isinstance(error, TimeoutError):
                 raise
             unsent = isinstance(error, aiohttp.ClientConnectorError | NoConnectionError)
             self.lost += data is not None and not unsent
-            told = one_line(self._shown(str(error))) or type(error).__name__
-            raise (NotConnectedError if unsent else BrokenError)(told) from None
+            reason = one_line(self._shown(str(error))) or type(error).__name__
+            raise (NotConnectedError if unsent else BrokenError)(reason) from None
 
     def _answered(
         self, method: str, base: str, path: str, data: bytes | None, begun: Callable[[], None] | None = None
@@ -340,15 +340,15 @@ class Endpoint:
         """The exception that an HTTP status other than 200 amounts to."""
         _, error = error_body(content)
         text = self._shown(content.decode(errors="replace"))
-        said = one_line(self._shown(str(error.get("message") or text)))
-        told = f"HTTP {status}: {said}" if said else f"HTTP {status}"
+        message = one_line(self._shown(str(error.get("message") or text)))
+        sentence = f"HTTP {status}: {message}" if message else f"HTTP {status}"
         if status < 400 and "Location" in headers:
-            told += f". It points to {self._shown(headers['Location'])}"
+            sentence += f". It points to {self._shown(headers['Location'])}"
         kind, setting = meaning(status, error, text, body, answered=self.answered)
         wait_s = retry_after_s(headers, text if kind in ("throttled", "server") else "")
         if status == 402 and wait_s is not None:
             kind = "throttled"  # what is on its way uses the credit up (OpenRouter)
-        refused = RefusedError(told, Answer([], None, seconds, new_request_id(None), None, body, text), status)
+        refused = RefusedError(sentence, Answer([], None, seconds, new_request_id(None), None, body, text), status)
         if kind == "setting" and setting == "response_format":
             self.dialect.takes_schema = False
             return refused
@@ -357,11 +357,11 @@ class Endpoint:
             return refused
         if kind == "model":
             served = await self._served()
-            return refused if self._is_listed(served) else unknown_model(told, self._place, served)
+            return refused if self._is_listed(served) else unknown_model(sentence, self._place, served)
         if kind in ("throttled", "server"):
             lost = LostError if status in LOST_BY_A_GATEWAY else ServerFaultError
-            return (ThrottledError if kind == "throttled" else lost)(told, wait_s)
-        return refused if kind == "refused" else every_rows(kind, setting, told, self._place)
+            return (ThrottledError if kind == "throttled" else lost)(sentence, wait_s)
+        return refused if kind == "refused" else every_rows(kind, setting, sentence, self._place)
 
     @property
     def _place(self) -> Place:
@@ -399,12 +399,12 @@ class Endpoint:
         except TimeoutError:
             raise TimedOutError(f"no answer within {self._timeout_s:g} s") from None
         raw, error = error_body(content)
-        told = f"HTTP {status}: {one_line(self._shown(str(error.get('message', ''))))}".rstrip(": ")
+        sentence = f"HTTP {status}: {one_line(self._shown(str(error.get('message', ''))))}".rstrip(": ")
         if status in (401, 403):
-            raise every_rows("key", "", told, self._place)
+            raise every_rows("key", "", sentence, self._place)
         rows = orjson.loads(content) if content.lstrip()[:1] == b"[" and "id" in raw else raw.get("data")  # Together
         if status != 200 or not isinstance(rows, list):
-            what = f"The endpoint does not list its models ({told})."
+            what = f"The endpoint does not list its models ({sentence})."
             raise TeacherError(what, where=f"{self.url}/models", fix="Check teacher.url.")
         return [row for row in rows if isinstance(row, dict) and "id" in row]
 

@@ -69,10 +69,10 @@ def families(model: str) -> frozenset[str]:
     (`DeepSeek-R1-Distill-Qwen-32B`), none where it says nothing."""
     name = model.lower()
     words = re.findall(r"[a-z]+", name)
-    found = {made_by for start, made_by in _FAMILIES.items() for word in words if _is_of(word, start)}
+    makers = {made_by for start, made_by in _FAMILIES.items() for word in words if _is_of(word, start)}
     if any(_O_SERIES.fullmatch(part) for part in re.split(r"[^a-z0-9]+", name)):
-        found.add("OpenAI")
-    return frozenset(found)
+        makers.add("OpenAI")
+    return frozenset(makers)
 
 
 def _is_of(word: str, start: str) -> bool:

@@ -1,8 +1,9 @@
 """What an HTTP status of a chat-completions endpoint means: whose matter it is, a row's or every row's.
 
 A status alone does not tell: providers say a wrong key with 400 (Gemini) or 403, an empty account with 400 (Anthropic,
-LiteLLM) or 429 (OpenAI), moderation with 403 (OpenRouter). So the error's words count too, and whether this endpoint
-has answered before: what fails then is not the address, the key or a setting.
+LiteLLM) or 429 (OpenAI), moderation with 403 (OpenRouter). So the error's words count too, unless the request has them:
+an error may quote the row. And it counts whether this endpoint has answered before: what fails then is not the address
+or a setting, and the key only if it was shut meanwhile.
 """
 
 from __future__ import annotations
@@ -31,11 +32,22 @@ _NO_SETTINGS = {"model", "messages", "n", "max_tokens", "max_completion_tokens"}
 
 _NO_QUOTA = re.compile(
     r"insufficient[_ ](quota|balance|credits?|funds)|billing_hard_limit|billing_not_active"
-    r"|budget[_ ](has been |is )?exceeded|exceeded[_ ]?budget|credit[_ ]balance[_ ](is too low|exhausted)"
-    r"|spend[_ ]limit|billing_error|account_deactivated"
-    # Moonshot, Zhipu, DashScope, Volcengine, OpenRouter's free models
+    r"|budget[_ ](has been |is )?exceeded|exceeded[_ ]?(token[_ ]?)?budget|credit[_ ]balance[_ ](is too low|exhausted)"
+    r"|spend(ing)?[_ ]limit|billing_error|account_deactivated|(key|credit)[_ ]limit[_ ](exceeded|reached)"
+    # Moonshot, Zhipu, DashScope, Volcengine, OpenRouter's free models, xAI
     r"|exceeded_current_quota|balance (is )?(not enough|insufficient)|余额不足|欠费|arrearage|account_?overdue"
-    r"|FreeTierOnly|free-models-per-day",
+    r"|FreeTierOnly|free-models-per-day|used all available credits",
+    re.IGNORECASE,
+)
+_WORDS = r"(?: ['\"]?[\w.,:/@()-]+['\"]?){0,5}"  # of one sentence, which no quoted row interrupts
+# The same where no 429 says it, which may speak of a minute: Anthropic, Azure, Hugging Face, Cloudflare, Google.
+_USED_UP = re.compile(
+    rf"\b(usage|billing|monthly|daily|weekly)( \w+)? (limits?|quota|allowance|allocation)"
+    rf"{_WORDS} (exceeded|reached|exhausted|used up)"
+    rf"|\b(exceeded|reached|exhausted|used up|over){_WORDS} (usage|billing|monthly|daily|weekly|free|included)( \w+)?"
+    r" (limits?|quota|allowance|allocation|credits?)"
+    r"|out of (call volume quota|credits?)|(does ?n[o']t have|have no|has no) (any )?credits?\b"
+    rf"|requires billing to be enabled|\bbilling account{_WORDS} (disabled|not found|closed)",
     re.IGNORECASE,
 )
 _WRONG_KEY = re.compile(
@@ -43,6 +55,14 @@ _WRONG_KEY = re.compile(
     r"|(invalid|incorrect|expired|missing|no).{0,20}api[ _-]?key|api_key_invalid|authentication_error",
     re.IGNORECASE | re.DOTALL,
 )
+_SHUT = re.compile(
+    rf"\b(account|organi[sz]ation|team|workspace|subscription|consumer|key){_WORDS} (is|are|was|been)( \w+)?"
+    r" (suspended|disabled|deactivated|restricted|terminated|blocked|banned|revoked|expired|reported as leaked)"
+    r"|\bapi[ _-]?key (is |was |has )?(not valid|invalid|expired|revoked)",
+    re.IGNORECASE,
+)
+_OF_AN_ACCOUNT = (400, 403, 412)
+_RATE = re.compile(r"per[_ -]?(second|minute|hour)|rate[_ ]?limit", re.IGNORECASE)
 _NO_ACCESS = re.compile(
     r"\b(key|credentials?|permissions?|access|scopes?|region|country|denied|(un)?authori[sz]ed)\b", re.IGNORECASE
 )
@@ -72,12 +92,10 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool) 
     """What `status` says of the request `body`. `error` is the error's object, `text` the whole answer; `answered`: the
     endpoint has answered a request of this run. A pure function: nothing is asked."""
     words = text[:2000]
-    # An error's message may quote the row, so once there was an answer only its code is believed.
-    of_quota = f"{error.get('code')} {error.get('type')}" if answered and status != 429 else words
     kind: Kind
-    if status == 402 or (400 <= status < 500 and _NO_QUOTA.search(of_quota)):
+    if status == 402 or (400 <= status < 500 and _is_of_quota(status, words, body)):
         kind = "quota"
-    elif status == 401 or (not answered and _is_about_the_key(status, words)):
+    elif status == 401 or _is_about_the_key(status, words, body, answered=answered):
         kind = "key"
     elif status in (429, 500) and _TOO_LARGE.match(str(error.get("message"))):
         kind = "refused"
@@ -100,10 +118,26 @@ def _is_not_loaded(status: int, error: Json) -> bool:
     return status in (400, 404) and _NOT_LOADED.match(str(error.get("message"))) is not None
 
 
-def _is_about_the_key(status: int, words: str) -> bool:
+def _is_of_quota(status: int, words: str, body: Json) -> bool:
+    used_up = status in _OF_AN_ACCOUNT and _says(_USED_UP, words, body) and not _RATE.search(words)
+    return used_up or _says(_NO_QUOTA, words, body)
+
+
+def _is_about_the_key(status: int, words: str, body: Json, *, answered: bool) -> bool:
+    if status in _OF_AN_ACCOUNT and _says(_SHUT, words, body):
+        return True
+    if answered or status not in (400, 403):
+        return False
     if status == 403 and not words.lstrip().startswith("<"):  # a page is a firewall's, which may dislike this row
         return "moderat" not in words and _NO_ACCESS.search(words) is not None
-    return status in (400, 403) and _WRONG_KEY.search(words) is not None
+    return _WRONG_KEY.search(words) is not None
+
+
+def _says(what: re.Pattern[str], words: str, body: Json) -> bool:
+    """Whether the endpoint says it, and in words of its own: an error may quote the row."""
+    phrases = [place[0].lower() for place in what.finditer(words)]
+    asked = " ".join(str(message.get("content")) for message in body.get("messages", ()) if phrases).lower()
+    return any(phrase not in asked for phrase in phrases)
 
 
 def refused_setting(error: Json, text: str, body: Json, *, answered: bool) -> str:
@@ -138,46 +172,46 @@ class Place(NamedTuple):
     has_key: bool
 
 
-def every_rows(kind: Kind, setting: str, told: str, place: Place) -> TeacherError:
-    """The error that ends a run: what is wrong concerns every row. `told` is what the endpoint said."""
+def every_rows(kind: Kind, setting: str, sentence: str, place: Place) -> TeacherError:
+    """The error that ends a run: what is wrong concerns every row. `sentence` is what the endpoint said."""
     if kind == "key":
-        return _wrong_key(told, place)
+        return _wrong_key(sentence, place)
     if kind == "quota":
         return TeacherError(
-            f"The account has no quota left ({told}).",
+            f"The account has no quota left ({sentence}).",
             where=place.url,
             fix="Everything answered is kept. Add credit, then run the same command again.",
         )
     if kind == "setting":
         fix = f'Take it out of the sampling table of pairsmith.toml, or write {setting} = "unset" there.'
         return TeacherError(
-            f"Model '{place.model}' does not take the setting '{setting}' ({told}).",
+            f"Model '{place.model}' does not take the setting '{setting}' ({sentence}).",
             where=place.url,
             why="Every request would be refused.",
             fix=fix,
         )
     return TeacherError(
-        f"The endpoint answers {told}.".replace("..", "."),
+        f"The endpoint answers {sentence}.".replace("..", "."),
         where=place.completions,
         fix="Check teacher.url: it should be the address that /chat/completions is added to, or the whole one.",
     )
 
 
-def _wrong_key(told: str, place: Place) -> AuthError:
+def _wrong_key(sentence: str, place: Place) -> AuthError:
     if not place.key_env:
         fix = "Name the environment variable that holds the key in teacher.key_env."
     elif not place.has_key:
         fix = f"Set the environment variable {place.key_env} to the key."
     else:
         fix = f"Check the key in the environment variable {place.key_env}, and that it may use '{place.model}'."
-    return AuthError(f"The endpoint refuses the key ({told}).", where=place.url, fix=fix)
+    return AuthError(f"The endpoint refuses the key ({sentence}).", where=place.url, fix=fix)
 
 
-def unknown_model(told: str, place: Place, served: Sequence[str]) -> TeacherError:
+def unknown_model(sentence: str, place: Place, served: Sequence[str]) -> TeacherError:
     """The error for a model that is not there, with those that are."""
     if served:
         listed = ", ".join(served[:20]) + (f" and {len(served) - 20} more" if len(served) > 20 else "")
         fix = f"Set teacher.model to one that it serves: {listed}."
     else:
         fix = f"Check teacher.model, and teacher.url: requests go to {place.completions}."
-    return TeacherError(f"The endpoint does not know model '{place.model}' ({told}).", where=place.url, fix=fix)
+    return TeacherError(f"The endpoint does not know model '{place.model}' ({sentence}).", where=place.url, fix=fix)

@@ -372,7 +372,7 @@ class Ledger:
                     "status": status,
                     "request": answer.request,
                     "request_of": None if nth == 0 else (keys[0], len(before.get(keys[0], ())) + 1),
-                    "facts": facts if nth == 0 else {name: said for name, said in facts.items() if name != "usage"},
+                    "facts": facts if nth == 0 else {name: value for name, value in facts.items() if name != "usage"},
                     "raw": raw if isinstance(raw, dict) else {"body": raw},
                     "text": "",
                     "reason": refusal or "",

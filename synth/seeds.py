@@ -42,9 +42,9 @@ class SeedReading:
         if not self.problems:
             return ""
         words = Counter(problem.code for problem in self.problems).most_common()
-        told = ", ".join(f"{word} {count:,}" for word, count in words)
+        counts = ", ".join(f"{word} {count:,}" for word, count in words)
         be = "is" if self.rows_in == 1 else "are"
-        return f"{len(self.problems):,} of {self.rows_in:,} rows {be} not used: {told}"
+        return f"{len(self.problems):,} of {self.rows_in:,} rows {be} not used: {counts}"
 
 
 def read_seeds(
@@ -122,8 +122,8 @@ def _read(
             place = first_seen.setdefault(seed.id, len(reading.seeds))
             if place < len(reading.seeds):
                 duplicates += 1
-                reading.seeds[place], told = _same_text(reading.seeds[place], seed)
-                reading.problems.append(SeedProblem(where, "duplicate", f"the same text as {told}."))
+                reading.seeds[place], first = _same_text(reading.seeds[place], seed)
+                reading.problems.append(SeedProblem(where, "duplicate", f"the same text as {first}."))
                 continue
             reading.seeds.append(seed)
             accepted += 1
@@ -171,9 +171,9 @@ def seed_of(source: SeedSource, cells: Cells, where: str) -> Seed | Fault:
             if isinstance(part, Fault):
                 return part
         return made(Seed, {**shared, "text": text, "reference": reference or None})
-    found = exchange(cells, several=source.kind == "conversation")
-    if isinstance(found, Fault):
-        return found
-    if source.kind == "pair" and len(found.asked) == 1:
-        return made(Seed, {**shared, "text": found.asked[0].content, "reference": found.answer})
-    return Seed(messages=found.asked, reference=found.answer, **shared)
+    turns = exchange(cells, several=source.kind == "conversation")
+    if isinstance(turns, Fault):
+        return turns
+    if source.kind == "pair" and len(turns.asked) == 1:
+        return made(Seed, {**shared, "text": turns.asked[0].content, "reference": turns.answer})
+    return Seed(messages=turns.asked, reference=turns.answer, **shared)

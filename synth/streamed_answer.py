@@ -25,7 +25,7 @@ def put_together(content: bytes) -> Json | None:
             continue  # [DONE], or an event that was cut, whose choice has no end then
         if not isinstance(event, dict):
             continue
-        whole |= {name: said for name, said in event.items() if said is not None and name != "choices"}
+        whole |= {name: value for name, value in event.items() if value is not None and name != "choices"}
         pieces = event.get("choices")
         for piece in pieces if isinstance(pieces, list) else ():
             index = piece.get("index", 0) if isinstance(piece, dict) else None
@@ -36,10 +36,10 @@ def put_together(content: bytes) -> Json | None:
 
 def _add(choice: Json, piece: Json) -> None:
     message, delta = choice["message"], piece.get("delta") or piece.get("message")
-    for name, said in delta.items() if isinstance(delta, dict) else ():
-        grows = isinstance(said, str | list) and name != "role" and isinstance(message.get(name), type(said))
-        if said is not None:
-            message[name] = message[name] + said if grows else said
+    for name, value in delta.items() if isinstance(delta, dict) else ():
+        grows = isinstance(value, str | list) and name != "role" and isinstance(message.get(name), type(value))
+        if value is not None:
+            message[name] = message[name] + value if grows else value
     if piece.get("finish_reason"):
         choice["finish_reason"] = piece["finish_reason"]
     if isinstance(logprobs := piece.get("logprobs"), dict) and isinstance(tokens := logprobs.get("content"), list):

@@ -124,8 +124,8 @@ def parted(text: str) -> Parted:
 
 def leading_tag(text: str) -> str | None:
     """The tag that `text` begins with, if it is a word that a task may ask for and no model's own mark."""
-    found = re.match(rf"\s*<({'|'.join((*_WORD_TAGS, *WORDS_OF_TASKS))})>", text, re.IGNORECASE)
-    return found[1].lower() if found else None
+    tag = re.match(rf"\s*<({'|'.join((*_WORD_TAGS, *WORDS_OF_TASKS))})>", text, re.IGNORECASE)
+    return tag[1].lower() if tag else None
 
 
 def opens_with_thinking(text: str) -> bool:

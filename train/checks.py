@@ -126,14 +126,14 @@ def checks_of(checks: Sequence[Check]) -> Checks:
             step, names = _function(check), [step.by.partition("#")[0] for step in functions]
             again = names.count(step.by)
             functions.append(replace(step, by=f"{step.by}#{again + 1}") if again else step)
-    found = Checks((), tuple(patterns), tuple(functions))
-    if twice := [name for name, times in Counter(found.names).items() if times > 1]:
+    together = Checks((), tuple(patterns), tuple(functions))
+    if twice := [name for name, times in Counter(together.names).items() if times > 1]:
         raise UsageError(
             f"two checks are called '{twice[0].removeprefix(INDEPENDENT)}'.",
             why="The answer to one would stand for both.",
             fix="Give each a name of its own.",
         )
-    return found
+    return together
 
 
 def _function(check: Callable[..., bool | None]) -> GateStep:

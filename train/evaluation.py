@@ -125,15 +125,15 @@ def _seeds_of(
     if isinstance(references, Mapping):
         if strangers := sorted(set(references) - set(asked)):
             raise UsageError(f"references has {strangers[0]!r}, which is none of the inputs.")
-        found: list[str | None] = [references.get(text) for text in asked]
+        paired: list[str | None] = [references.get(text) for text in asked]
     else:
-        found = [None] * len(asked) if references is None else list(references)
-        if isinstance(references, str) or len(found) != len(asked):
+        paired = [None] * len(asked) if references is None else list(references)
+        if isinstance(references, str) or len(paired) != len(asked):
             raise UsageError(
-                f"there are {len(found)} references for {len(asked)} inputs.",
+                f"there are {len(paired)} references for {len(asked)} inputs.",
                 fix="Give one for each, None where there is none, or a dict of input to reference.",
             )
-    for number, (entry, reference) in enumerate(zip(inputs, found, strict=True), 1):
+    for number, (entry, reference) in enumerate(zip(inputs, paired, strict=True), 1):
         seed = entry if isinstance(entry, Seed) else Seed(kind="input", text=entry, source=f"inputs:{number}")
         # Not a copy: the reference is part of what a seed is, and a copy would keep the id.
         yield seed if reference is None else Seed.model_validate({**seed.model_dump(), "reference": reference})
@@ -141,8 +141,8 @@ def _seeds_of(
 
 def _exemplar(row: Row) -> Exemplar:
     """A training row as an exemplar: of a conversation all that was said before the answer."""
-    said = [message["content"] for message in row["prompt"] if message["role"] != "system"]
-    return Exemplar(input="\n".join(said), output=row["completion"][0]["content"])
+    turns = [message["content"] for message in row["prompt"] if message["role"] != "system"]
+    return Exemplar(input="\n".join(turns), output=row["completion"][0]["content"])
 
 
 def trained_rows(store: Store, trained: TrainResult) -> list[Exemplar]:
@@ -234,13 +234,13 @@ def _outputs_with_inputs(store: Store, outputs: Sequence[Seed], spec: Spec) -> l
 def _touched(learned: Sequence[str], written: Sequence[str], jaccard: float) -> set[int]:
     """The places of the written texts that a learned one is like. A row is told of its nearest text only, so what was
     found is taken out until nothing is."""
-    found = set[int]()
-    while left := [place for place in range(len(written)) if place not in found]:
+    near = set[int]()
+    while left := [place for place in range(len(written)) if place not in near]:
         touches = contaminated(((text,) for text in learned), [written[place] for place in left], jaccard)
         if not touches:
             break
-        found |= {left[touch.held_out] for touch in touches.values()}
-    return found
+        near |= {left[touch.held_out] for touch in touches.values()}
+    return near
 
 
 def watched_seeds(store: Store, spec: Spec) -> list[Seed]:
@@ -318,7 +318,7 @@ async def measured(
     outputs = tuple(output for given in answers for mode in MODES for output in given[mode].outputs)
     if not any(output.answered for output in outputs):
         raise NoWork("no system gave a single answer.", fix="Look at the failures above, and run it again.")
-    said, to_judges = await judged(plan, outputs, open_judge, progress)
+    judgements, to_judges = await judged(plan, outputs, open_judge, progress)
     sampled, greedy = decodings(plan.spec)
     examples = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds]
     costs = (*(cost for asked in rounds for cost in asked.costs), *to_judges.costs)
@@ -341,7 +341,7 @@ async def measured(
         side_by_side_seed=random_seed,
         outputs=outputs,
         references=plan.references,
-        judged=said,
+        judged=judgements,
         validation=tuple(output for asked in rounds for output in asked.validation),
         validation_inputs={seed.id: seed.body for seed in plan.validation},
         calls_sent=sum(asked.sent for asked in rounds) + to_judges.sent,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from pydantic import AliasChoices, Field
+
 from schemas.records import Record
 from train.metrics import NO_ANSWER, Evaluation, Output
 from train.retrieval import grams
@@ -15,13 +17,13 @@ _ALIKE = 0.2
 
 
 class Failures(Record):
-    """Answers that failed the same check, to inputs that are alike: their `inputs`, the first failing answer, and what
-    the check said of it."""
+    """Answers that failed the same check, to inputs that are alike: their `inputs`, the first failing answer, and
+    the reason that the check gave (`said` in evidence of versions before)."""
 
     check: str
     inputs: tuple[str, ...]
     answer: str
-    said: str
+    reason: str = Field(validation_alias=AliasChoices("reason", "said"))
 
 
 def failures(evaluation: Evaluation) -> list[Failures]:
@@ -36,7 +38,7 @@ def failures(evaluation: Evaluation) -> list[Failures]:
             check=check,
             inputs=tuple(evaluation.validation_inputs[output.seed_id] for output in group),
             answer=group[0].text,
-            said=group[0].reasons.get(check, ""),
+            reason=group[0].reasons.get(check, ""),
         )
         for check, outputs in by_check.items()
         for group in _alike(outputs, evaluation.validation_inputs)

@@ -115,8 +115,8 @@ def _steps(say: Say) -> Progress:
 
 def _packages(say: Say) -> Path:
     python = python_of_llama_cpp(say)
-    (found,) = python.parents[1].glob("lib/python*/site-packages")
-    return found
+    (folder,) = python.parents[1].glob("lib/python*/site-packages")
+    return folder
 
 
 @asynccontextmanager

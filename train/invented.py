@@ -35,11 +35,15 @@ def invented_rate(
     invented."""
     if not gates:
         return None
-    found: dict[str, list[bool]] = {}
+    invents_by_seed: dict[str, list[bool]] = {}
     for output in outputs:
         if output.whole:
             given = "\n".join((inputs[output.seed_id], references.get(output.seed_id, "")))
             judged = judge_text(given, output.text, gates).values()
             invents = any(judgement.keep is False or judgement.flags for judgement in judged)
-            found.setdefault(output.seed_id, []).append(bool(invents))
-    return share([sum(one) for one in found.values()], [len(one) for one in found.values()]) if found else None
+            invents_by_seed.setdefault(output.seed_id, []).append(bool(invents))
+    return (
+        share([sum(one) for one in invents_by_seed.values()], [len(one) for one in invents_by_seed.values()])
+        if invents_by_seed
+        else None
+    )

@@ -225,5 +225,5 @@ def _of_slice(curve: LearningCurve, point: Point, whole: float) -> str:
     change = curve.value(point) - whole
     better = change > 0 if curve.of == "pass rate" else change < 0
     sense = "hurts" if better else "helps"
-    said = f"the slice {sense}" if abs(change) > curve.floor + 1e-9 else "within the noise"
-    return f"without {point.slice} ({curve.rows - point.rows} rows): {curve.of} {change:+.2f}, {said}"
+    effect = f"the slice {sense}" if abs(change) > curve.floor + 1e-9 else "within the noise"
+    return f"without {point.slice} ({curve.rows - point.rows} rows): {curve.of} {change:+.2f}, {effect}"

@@ -104,6 +104,6 @@ class _Asked:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         async with aiohttp.ClientSession(headers=headers) as session, session.post(url, json=body) as response:
             if response.status != 200:
-                said = (await response.text())[:300]
-                raise TeacherError(f"{url} answered {response.status}: {said}", fix="Please report this.")
+                words = (await response.text())[:300]
+                raise TeacherError(f"{url} answered {response.status}: {words}", fix="Please report this.")
             return orjson.loads(await response.read())

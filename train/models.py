@@ -96,10 +96,10 @@ def allowed_gib(total: float, limits: Sequence[Path] = _LIMITS) -> float:
     """Of `total` GiB of the machine those that a container leaves to this process: beyond them the kernel ends it."""
     for limit in limits:
         try:
-            told = limit.read_text(encoding="ascii").strip()
+            limit_bytes = limit.read_text(encoding="ascii").strip()
         except (OSError, ValueError):
             continue
-        total = min(total, int(told) / GIB) if told.isdigit() else total
+        total = min(total, int(limit_bytes) / GIB) if limit_bytes.isdigit() else total
     return total
 
 
@@ -153,9 +153,9 @@ def _parameters(file: Path) -> int:
         with file.open("rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
             header = json.loads(opened.read(length)) if length < size else {}
-        tensors = [told for name, told in header.items() if name != "__metadata__"]
-        is_whole = bool(tensors) and 8 + length + max(told["data_offsets"][1] for told in tensors) <= size
-        count: int = sum(math.prod(told["shape"]) for told in tensors)
+        tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
+        is_whole = bool(tensors) and 8 + length + max(tensor["data_offsets"][1] for tensor in tensors) <= size
+        count: int = sum(math.prod(tensor["shape"]) for tensor in tensors)
     except FileNotFoundError:
         raise InputError("a part of the weights is missing.", where=str(file), fix=_FETCH) from None
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -127,8 +127,8 @@ class TrainResult(Record):
 
 def read_result(folder: Path) -> TrainResult | None:
     """The record in an adapter's folder; None if there is none. Raises InputError for another file."""
-    found = read_record(folder / _NAME, TrainResult)
-    return found and found.model_copy(update={"folder": str(folder)})
+    result = read_record(folder / _NAME, TrainResult)
+    return result and result.model_copy(update={"folder": str(folder)})
 
 
 def read_record(path: Path, kind: type[R]) -> R | None:

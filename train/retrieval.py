@@ -42,8 +42,8 @@ class Nearest:
         places, flat, starts, lengths = self._index  # type: ignore[attr-defined]
         if not len(self.texts):
             return np.zeros(0, dtype=np.intp)
-        found = np.bincount(flat[:, 0], minlength=len(places)) if places else np.zeros(0)
-        idf = np.log1p((len(self.texts) - found + 0.5) / (found + 0.5))
+        document_counts = np.bincount(flat[:, 0], minlength=len(places)) if places else np.zeros(0)
+        idf = np.log1p((len(self.texts) - document_counts + 0.5) / (document_counts + 0.5))
         weight = np.zeros(len(places))
         for gram, times in Counter(grams(query)).items():
             weight[places[gram]] = times * idf[places[gram]]

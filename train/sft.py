@@ -62,8 +62,8 @@ def fine_tune(
     `find_base`.
     """
     given = TrainSettings.model_validate({"base": str(base), **settings})
-    found = find_base(given.base, Path(), progress, given.revision)
-    return tune(found, dataset_of(data, system_prompt), given, Path(out), progress)
+    base_model = find_base(given.base, Path(), progress, given.revision)
+    return tune(base_model, dataset_of(data, system_prompt), given, Path(out), progress)
 
 
 def tune(

@@ -260,8 +260,8 @@ def _asking(prompt: Prompt, spec: Spec, exemplars: Sequence[Exemplar], form: Ans
 
 def _tuned(spec: Spec) -> Chat:
     def messages(seed: Seed) -> Messages:
-        told = spec.task.system if seed.system is None else seed.system
-        system = (Message(role="system", content=told),) if told else ()
+        instruction = spec.task.system if seed.system is None else seed.system
+        system = (Message(role="system", content=instruction),) if instruction else ()
         return (*system, *seed.turns, Message(role="user", content=seed.body))
 
     return messages

@@ -56,14 +56,14 @@ def vllm_command(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
 def write_generation_config(folder: Path, sampling: Sampling) -> None:
     """Add a decoding to the end tokens that stand in the folder's `generation_config.json`."""
     path = folder / "generation_config.json"
-    told: dict[str, Any] = json.loads(path.read_bytes())
+    config: dict[str, Any] = json.loads(path.read_bytes())
     drawn = {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k")}
     greedy = sampling.temperature == 0
     given = {} if greedy else {name: value for name, value in drawn.items() if value is not None}
-    told |= {"do_sample": not greedy, **given}
+    config |= {"do_sample": not greedy, **given}
     if sampling.max_tokens is not None:
-        told["max_new_tokens"] = sampling.max_tokens
-    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        config["max_new_tokens"] = sampling.max_tokens
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def modelfile(chat: Chat, gguf: str, system: str | None, sampling: Sampling) -> str:
@@ -78,16 +78,16 @@ def modelfile(chat: Chat, gguf: str, system: str | None, sampling: Sampling) -> 
     }
     lines = [f"PARAMETER {name} {value}" for name, value in parameters.items() if value is not None]
     template = ollama_template(chat)
-    told = [f'SYSTEM """{system}"""'] if system else []
-    return "\n".join([f"FROM ./{gguf}", f'TEMPLATE """{template}"""', *told, *lines]) + "\n"
+    system_lines = [f'SYSTEM """{system}"""'] if system else []
+    return "\n".join([f"FROM ./{gguf}", f'TEMPLATE """{template}"""', *system_lines, *lines]) + "\n"
 
 
 def ollama_template(chat: Chat) -> str:
     """The prompt of one question, with and without a system message, in the template language of Go."""
     question = {"role": "user", "content": "{{ .Prompt }}"}
-    told = _start(chat, [{"role": "system", "content": "{{ .System }}"}, question])
+    with_system = _start(chat, [{"role": "system", "content": "{{ .System }}"}, question])
     untold = _start(chat, [question])
-    return f"{{{{ if .System }}}}{told}{{{{ else }}}}{untold}{{{{ end }}}}{{{{ .Response }}}}{chat.turn.end}"
+    return f"{{{{ if .System }}}}{with_system}{{{{ else }}}}{untold}{{{{ end }}}}{{{{ .Response }}}}{chat.turn.end}"
 
 
 def _start(chat: Chat, messages: list[Mapping[str, str]] | list[dict[str, str]]) -> str:

@@ -76,8 +76,8 @@ def restore(file: Path, home: Path | None = None) -> None:
                 (Path(scratch) / name).chmod(0o600)
                 os.replace(Path(scratch) / name, home / name)
     except (OSError, tarfile.TarError, EOFError, zlib.error, sqlite3.Error) as error:
-        said = str(error).splitlines()[0]
-        raise ReviewError(f"cannot be restored: {said}.", where=str(file), fix="Nothing was changed.") from None
+        first = str(error).splitlines()[0]
+        raise ReviewError(f"cannot be restored: {first}.", where=str(file), fix="Nothing was changed.") from None
 
 
 def _unpack(file: Path, folder: Path) -> None:

@@ -170,10 +170,10 @@ class Argilla:
                 return str(workspace["id"])
         if not make:
             return None
-        made = self._answer("POST", "/api/v1/workspaces", json={"name": self.workspace})
-        if made.status_code == 409:  # somebody else made it since
-            return self.workspace_id(make=False) or self._read(made, "workspaces")
-        return str(self._read(made, "workspaces")["id"])
+        created = self._answer("POST", "/api/v1/workspaces", json={"name": self.workspace})
+        if created.status_code == 409:  # somebody else made it since
+            return self.workspace_id(make=False) or self._read(created, "workspaces")
+        return str(self._read(created, "workspaces")["id"])
 
     def datasets(self) -> list[Json]:
         workspace = self.workspace_id(make=False)
@@ -256,10 +256,10 @@ class Argilla:
             path, size, asked = f"pairsmith/{path}", _PAGE, {"responses": responses}
 
         def page(offset: int) -> tuple[list[Json], bool]:
-            told: Json = self.call("GET", path, params={"offset": offset, "limit": size, **asked})
-            items: list[Json] = told["items"]
+            answer: Json = self.call("GET", path, params={"offset": offset, "limit": size, **asked})
+            items: list[Json] = answer["items"]
             end = offset + len(items)
-            return items, len(items) == size and end < (told.get("total") or end + 1)
+            return items, len(items) == size and end < (answer.get("total") or end + 1)
 
         with ThreadPoolExecutor(1) as ahead:
             coming, offset, more = ahead.submit(page, 0), 0, True
@@ -336,8 +336,8 @@ def _chunks(items: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
 def mark_of(dataset: Json) -> Json:
     """What we wrote about a dataset: the `project` it belongs to and the `queue` it is, while it is made also the
     `store` of who makes it; empty if we did not."""
-    told = _CLAIM.search(dataset.get("guidelines") or "")
-    mark: Json = (dataset.get("metadata") or {}).get(_OURS) or (json.loads(told[1]) if told else {})
+    claimed = _CLAIM.search(dataset.get("guidelines") or "")
+    mark: Json = (dataset.get("metadata") or {}).get(_OURS) or (json.loads(claimed[1]) if claimed else {})
     return mark
 
 

@@ -38,7 +38,7 @@ def people(argilla: Argilla) -> list[Person]:
     members = argilla.call("GET", f"workspaces/{workspace}/users")["items"] if workspace else []
     here = {user["id"] for user in members}
     users = argilla.call("GET", "users")["items"] if argilla.call("GET", "me")["role"] == "owner" else members
-    found = [
+    everybody = [
         Person(
             id=str(user["id"]),
             name=user["username"],
@@ -48,7 +48,7 @@ def people(argilla: Argilla) -> list[Person]:
         )
         for user in users
     ]
-    return sorted(found, key=lambda person: person.name)
+    return sorted(everybody, key=lambda person: person.name)
 
 
 def invite(argilla: Argilla, names: Sequence[str]) -> Invited:

@@ -42,11 +42,13 @@ def make_queue(
         for ready in (argilla.queue_of(dataset) for _, dataset in own if dataset["status"] == "ready"):
             if fits(ready):
                 return ready
-        drafts = [(told, dataset) for told, dataset in own if dataset["status"] != "ready"]
-        remains = [dataset for told, dataset in drafts if told == mark] + _unclaimed(argilla, name, there)
+        drafts = [(claimed, dataset) for claimed, dataset in own if dataset["status"] != "ready"]
+        remains = [dataset for claimed, dataset in drafts if claimed == mark] + _unclaimed(argilla, name, there)
         for dataset in remains:
             argilla.call("DELETE", f"datasets/{dataset['id']}")
-        if any(told != mark for told, _ in drafts) and time.monotonic() - started < min(_WAIT_S, argilla.patience_s):
+        if any(claimed != mark for claimed, _ in drafts) and time.monotonic() - started < min(
+            _WAIT_S, argilla.patience_s
+        ):
             time.sleep(0.5)
             continue
         taken = {dataset["name"] for dataset in there if dataset not in remains}
@@ -63,15 +65,15 @@ def _of_project(mark: Json) -> Any:
 
 def _unclaimed(argilla: Argilla, name: str, there: list[Json]) -> list[Json]:
     """The draft of that name that a crash of an earlier version left. Raises ReviewError if it is somebody's."""
-    found = [one for one in there if one["name"] == name and one["status"] != "ready" and not mark_of(one)]
-    if found and MARK not in (found[0].get("guidelines") or ""):
+    drafts = [one for one in there if one["name"] == name and one["status"] != "ready" and not mark_of(one)]
+    if drafts and MARK not in (drafts[0].get("guidelines") or ""):
         raise ReviewError(
             f"a draft named {name} is there that this version of pairsmith did not make.",
             where=argilla.url,
             why="It may be somebody's work, so it is not removed.",
             fix='Remove it in Argilla, or name another queue: [review] dataset = "..."',
         )
-    return found
+    return drafts
 
 
 def _made(argilla: Argilla, name: str, settings: Callable[[Any], Any], mark: Json) -> str:

@@ -54,7 +54,7 @@ def read_responses(
 ) -> Iterator[tuple[list[Response], set[tuple[str, Role]]]]:
     """A page at a time, all responses, and (pair id, role) of every record that is on the server."""
     known: dict[str, str] = {}  # a user's `reviewer`
-    records = found = 0
+    records = answers = 0
     for queue, role in queues:
         for page in argilla.pages(queue, responses=True):
             responses: list[Response] = []
@@ -81,9 +81,9 @@ def read_responses(
                             at=utc(raw["updated_at"]),
                         )
                     )
-            records, found = records + len(there), found + len(responses)
+            records, answers = records + len(there), answers + len(responses)
             yield responses, there
-        progress("pull", {"queue": queue.name, "records": records, "responses": found})
+        progress("pull", {"queue": queue.name, "records": records, "responses": answers})
 
 
 def timed(responses: list[Response]) -> list[Response]:

@@ -29,39 +29,39 @@ def lines(project: Project, pair: Pair, doubts: Sequence[Verdict], escaped: Call
     names = [words for name in named if (words := set(_WORD.findall(_words(name).casefold())))]
 
     def line(parts: Mapping[str, bool]) -> str:
-        told = (f"<b>{escaped(part)} (doubted)</b>" if doubted else escaped(part) for part, doubted in parts.items())
-        return " · ".join(told)
+        marked = (f"<b>{escaped(part)} (doubted)</b>" if doubted else escaped(part) for part, doubted in parts.items())
+        return " · ".join(marked)
 
     sentences = [part.strip() for text in task.style.strip().splitlines() for part in _SENTENCE.split(text)]
     style = {text: any(words <= set(_WORD.findall(text.casefold())) for words in names) for text in sentences if text}
-    told = [line(style)]
+    shown = [line(style)]
     for label, definition in task.labels.items():
         name = f"<b>{escaped(label)}</b>" if label == pair.output else escaped(label)
-        told.append(f"{name}: {escaped(definition)}" if definition else name)
+        shown.append(f"{name}: {escaped(definition)}" if definition else name)
     if checked := {words: gate in doubted for gate, words in _checked(project).items()}:
-        told.append(f"Checked by programs: {line(checked)}")
+        shown.append(f"Checked by programs: {line(checked)}")
     if questions:
-        told.append(f"Asked by judges: {line(dict.fromkeys(questions.values(), True))}")
-    return told
+        shown.append(f"Asked by judges: {line(dict.fromkeys(questions.values(), True))}")
+    return shown
 
 
 def _questions(project: Project, doubts: Sequence[Verdict]) -> dict[str, str]:
     """The questions, by name, to which a judge's verdict of the row says no."""
-    said = {name for verdict in doubts if verdict.by.startswith("judge/") for name in names_against(verdict.reason)}
-    if not said:
+    against = {name for verdict in doubts if verdict.by.startswith("judge/") for name in names_against(verdict.reason)}
+    if not against:
         return {}
     asked = questions_of(project.spec.task.kind, project.spec.curate.judge.questions)
-    return {question.name: question.question for question in asked if question.name in said}
+    return {question.name: question.question for question in asked if question.name in against}
 
 
 def _checked(project: Project) -> dict[str, str]:
     """The gates that are rules of this task, by name, in words: its length and its own patterns."""
     gates = project.spec.curate.gates
-    told = {}
+    in_words = {}
     if gates.length and gates.length.max_words != LengthSettings().max_words:
-        told["length"] = f"{gates.length.min_words} to {gates.length.max_words} words"
-    told |= {f"must:{pattern.name}": _words(pattern.name) for pattern in gates.must}
-    return told | {f"must_not:{pattern.name}": f"no {_words(pattern.name)}" for pattern in gates.must_not}
+        in_words["length"] = f"{gates.length.min_words} to {gates.length.max_words} words"
+    in_words |= {f"must:{pattern.name}": _words(pattern.name) for pattern in gates.must}
+    return in_words | {f"must_not:{pattern.name}": f"no {_words(pattern.name)}" for pattern in gates.must_not}
 
 
 def _words(name: str) -> str:

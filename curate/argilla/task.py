@@ -263,8 +263,8 @@ def _findings(findings: Sequence[Verdict]) -> str:
     for verdict in findings:
         step = By.read(verdict.by).key
         reason = verdict.reason
-        told = reason.detail if reason.code == "ok" and reason.detail else str(reason)  # what is flagged is not ok
-        lines.append(f"<b>{escaped(step)}</b> {escaped(told)}")
+        words = reason.detail if reason.code == "ok" and reason.detail else str(reason)  # what is flagged is not ok
+        lines.append(f"<b>{escaped(step)}</b> {escaped(words)}")
     return _paragraphs(lines)
 
 

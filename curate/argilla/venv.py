@@ -57,9 +57,9 @@ def fitting_python(progress: Progress = unseen, running: tuple[int, int] = sys.v
     if running <= NEWEST_PYTHON:
         return sys.executable
     for version in _FITTING:
-        found = shutil.which(f"python{version}")
-        if found and _said_by(found, "-c", "import ensurepip, venv; print('fits')") == "fits":
-            return found
+        python = shutil.which(f"python{version}")
+        if python and _said_by(python, "-c", "import ensurepip, venv; print('fits')") == "fits":
+            return python
     with TemporaryDirectory() as aside:
         uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent)) or _uv_in(Path(aside))
         progress("argilla", {"step": f"fetching Python {_FITTING[0]}"})

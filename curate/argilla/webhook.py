@@ -87,8 +87,8 @@ def _listening(address: str, called: threading.Event) -> Iterator[str]:
         timeout = 10
 
         def do_POST(self) -> None:
-            told = self.headers.get("Content-Length", "0")
-            length = int(told) if told.isascii() and told.isdecimal() else -1
+            header = self.headers.get("Content-Length", "0")
+            length = int(header) if header.isascii() and header.isdecimal() else -1
             known = self.path == path and 0 <= length <= _MOST_BYTES
             if known:
                 self.rfile.read(length)

@@ -92,8 +92,8 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
 
     def add(name: str, gate: Gate, settings: Any = None, mode: Mode = True) -> None:
         version = VERSIONS.get(name, 1)
-        said = settings if mode is True else [settings, mode]
-        fingerprint = content_id("gate", [name, version, said])
+        asked_with = settings if mode is True else [settings, mode]
+        fingerprint = content_id("gate", [name, version, asked_with])
         flags = mode == "flag"
         steps.append(GateStep(f"gate/{name}@{version}", fingerprint, flagged(gate) if flags else gate, flags))
 
@@ -101,10 +101,10 @@ def gates_for(task: TaskSettings, gates: GateSettings, folder: Path) -> list[Gat
     tables = phrases(code).digest
     if gates.length:
         add("length", partial(length, bounds=gates.length), identity(gates.length))
-    told = {"style": style, "language": code, "input_language": task.language}
+    of_task = {"style": style, "language": code, "input_language": task.language}
     for name, (gate, needs) in _BY_KEY.items():
         if mode := getattr(gates, name):
-            known = {key: told[key] for key in needs}
+            known = {key: of_task[key] for key in needs}
             add(name, partial(gate, **known), [*dict.fromkeys(known.values()), tables], mode)
     for name, identify in (("language", language), ("mixed_language", mixed_language)):
         if gates.language and (mode := getattr(gates, name)):

@@ -74,23 +74,23 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
         value = json.loads(pair.output)
     except ValueError:
         return passed("it is not JSON, which another gate says")
-    told = _Told(pair.input, language)
+    source = _Told(pair.input, language)
     leaves = list(_leaves(value, schema or {}, schema or {}, "$"))
-    absent = [(at, leaf) for at, leaf in leaves if not told.holds(leaf) or told.gives_another(at, leaf)]
+    absent = [(at, leaf) for at, leaf in leaves if not source.holds(leaf) or source.gives_another(at, leaf)]
     share = 1 - len(absent) / len(leaves) if leaves else 1.0
     if absent:
         at, leaf = absent[0]
         more = f" ({len(absent) - 1} more)" if len(absent) > 1 else ""
         return rejected("value", f"{quote(str(leaf))} at {at} does not stand in the input{more}", share)
-    if again := told.again(leaves):
+    if again := source.again(leaves):
         return rejected("value", f"a list says {quote(again)} again and again", share)
-    if turned := told.turned(value):
+    if turned := source.turned(value):
         return rejected(
             "value", f"{turned[0]} is {str(turned[1]).lower()}, and the input says {quote(turned[2])}", share
         )
-    if left := told.left_out(value):
+    if left := source.left_out(value):
         return rejected("value", f"a list stops before {quote(left)}", share)
-    if missed := told.missed(value):
+    if missed := source.missed(value):
         return rejected("value", f"{missed[0]} is empty, and the input says {quote(missed[1])}", share)
     return passed(f"{len(leaves)} values stand in the input", share)
 
@@ -146,8 +146,8 @@ class _Told:
             or not lexicon(self._language).hints.keys().isdisjoint(words(self._text))
         ):
             return ""
-        told = numbers_told(fold(self._text), self._language)
-        return min(told) if len(told) == 1 else ""
+        numbers = numbers_told(fold(self._text), self._language)
+        return min(numbers) if len(numbers) == 1 else ""
 
     def holds(self, leaf: str | int | float) -> bool:
         if not isinstance(leaf, str):
@@ -184,11 +184,11 @@ class _Told:
         if told_in and re.search(rf"(?<![\w.,]){re.escape(_plain(leaf))} ?{unit}(?!\w)", fold(self._figures)):
             return False
         name = re.escape((thing if told_in else field).replace("_", " "))
-        found = re.findall(
+        figures = re.findall(
             rf"(?<!\w){name}\W{{0,4}}?({_FIGURES})(?!\w)|(?<![\w.,])({_FIGURES}) {name}(?!\w)", self._figures
         )
-        said = [behind or before for behind, before in found]
-        return len(said) == 1 and Number(said[0], frozenset((_plain(leaf),))) not in NumberMentions(said[0], "en")
+        beside = [behind or before for behind, before in figures]
+        return len(beside) == 1 and Number(beside[0], frozenset((_plain(leaf),))) not in NumberMentions(beside[0], "en")
 
     def again(self, leaves: list[tuple[str, str | int | float]]) -> str:
         """What a list holds three times or more, where the input says it less often and does not say how often (`3 x
@@ -209,21 +209,21 @@ class _Told:
             if not isinstance(inside, bool):
                 continue
             named = [word for word in _PARTS.split(fold(key)) if len(word) > 2 and word not in words_of("field_words")]
-            said = [clause for clause in clauses if any(_says(clause, word) for word in named)]
+            speaking = [clause for clause in clauses if any(_says(clause, word) for word in named)]
             if (
-                len(said) == 1
+                len(speaking) == 1
                 and lexicon(self._language).words("denial")
                 and words_of("field_denials").isdisjoint(_PARTS.split(fold(key)))
             ):
-                surely = self._says(("denial", "forbidden"), said[0])
-                may_deny = surely or self._says(("negation", "negated", "lacking"), said[0])
-                may_deny = may_deny or not words_of("field_denials").isdisjoint(_PARTS.split(said[0]))
+                surely = self._says(("denial", "forbidden"), speaking[0])
+                may_deny = surely or self._says(("negation", "negated", "lacking"), speaking[0])
+                may_deny = may_deny or not words_of("field_denials").isdisjoint(_PARTS.split(speaking[0]))
                 if (
                     (surely if inside else not may_deny)
-                    and not says(self._language, "condition", said[0])
+                    and not says(self._language, "condition", speaking[0])
                     and not (not inside and len(named) > 1)
                 ):
-                    return key, inside, said[0].strip()
+                    return key, inside, speaking[0].strip()
         return None
 
     def _says(self, lists: Sequence[str], clause: str) -> bool:
@@ -247,10 +247,10 @@ class _Told:
         """A field of a record that is named for a telephone number or an address, is empty, and what the input says of
         that kind, where the record has it nowhere; or None."""
         empty = [key for key, inside in value.items() if inside in (None, "")] if isinstance(value, dict) else []
-        said = fold(json.dumps(value, ensure_ascii=False)) if empty else ""
+        record = fold(json.dumps(value, ensure_ascii=False)) if empty else ""
         for match in CONTACT.finditer(self._text) if empty else ():
             named = (key for key in empty if says("any", f"named_{match.lastgroup}", fold(key).replace("_", " ")))
-            if fold(match[0]) not in said and not is_date(match[0]) and (key := next(named, "")):
+            if fold(match[0]) not in record and not is_date(match[0]) and (key := next(named, "")):
                 return key, match[0]
         return None
 
@@ -267,18 +267,18 @@ class _Told:
         here, next_one = (
             any(self._number(str(h)) for h in (hour, hour % 12 or 12, hour % 12 + 12)) for hour in (hour, hour + 1)
         )
-        told = not minute or self._in_digits(f"{minute:02}") or self._number(str(minute))
-        return (here and told) or (next_one and (self._number(str(60 - minute)) or (minute in _BY_HALF and told)))
+        minutes = not minute or self._in_digits(f"{minute:02}") or self._number(str(minute))
+        return (here and minutes) or (next_one and (self._number(str(60 - minute)) or (minute in _BY_HALF and minutes)))
 
     def _paraphrased(self, leaf: str) -> bool:
         """Whether a text may be the input in other words."""
-        found = [word for word in words(leaf) if any(map(str.isalnum, word))]
+        parts = [word for word in words(leaf) if any(map(str.isalnum, word))]
         digits = "".join(filter(str.isdigit, leaf))
         if not any(map(str.isalpha, leaf)) and len(digits) > 4:  # a number of a telephone, grouped in another way
             return self._number(digits)
-        if not all(self._number(word) for word in found if word.isdecimal() and len(word) > 2):
+        if not all(self._number(word) for word in parts if word.isdecimal() and len(word) > 2):
             return False
-        weighty = [word for word in found if not word.isdecimal() and (len(word) > 3 or not word.isascii())]
+        weighty = [word for word in parts if not word.isdecimal() and (len(word) > 3 or not word.isascii())]
         return not weighty or any(self._begins(word) for word in weighty)
 
     def _begins(self, word: str) -> bool:

@@ -44,8 +44,8 @@ def preamble(pair: Pair, style: str = "", language: str = "en", input_language: 
     for side, text in sides(pair):
         folded = (_without_code(fold(text)), _other(pair, side), fold(style))
         for table in ("refusal", "preamble"):
-            said = _without_speech(folded[0]) if table == "refusal" else folded[0]
-            finding = phrases(language).find(table, said, *folded[1:])
+            searched = _without_speech(folded[0]) if table == "refusal" else folded[0]
+            finding = phrases(language).find(table, searched, *folded[1:])
             if finding and not (table == "refusal" and _is_told(*folded[:2], language)):
                 _, _, part = finding.rule.table.partition(".")
                 chats = rejected(
@@ -55,23 +55,23 @@ def preamble(pair: Pair, style: str = "", language: str = "en", input_language: 
                 if part != "maybe":
                     return chats
                 flagged = flagged or chats._replace(keep=True, flags=(chats.reason.code,))
-        found = None if flagged else framed("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language)
-        if found and not (found.code == "refusal" and (_is_told(*folded[:2], language) or _SPOKEN.match(found.quoted))):
-            flagged = _flag(found.code, side, found.quoted)
+        frame = None if flagged else framed("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language)
+        if frame and not (frame.code == "refusal" and (_is_told(*folded[:2], language) or _SPOKEN.match(frame.quoted))):
+            flagged = _flag(frame.code, side, frame.quoted)
         if side == "output" and not flagged:
             flagged = _chats(folded[0], f"{folded[1]}\n{folded[2]}", language, input_language in (None, language))
     same = input_language in (None, language)
     if not flagged and same and (head := apart(pair.input, pair.output, language)):
         flagged = _flag("title", "output", head)
-    if not flagged and (told := prompted(pair.input, pair.output)):
-        flagged = _flag("prompt_leak", "output", told)
+    if not flagged and (prompt := prompted(pair.input, pair.output)):
+        flagged = _flag("prompt_leak", "output", prompt)
     return flagged or passed(f"it stands alone{_not_looked_for(language)}")
 
 
 def _chats(text: str, other: str, language: str, same_language: bool) -> Judgement | None:
     """What of the form of a chat stands around the output, or is all of it."""
-    if found := turned(text, other, language, same_language=same_language):
-        return _flag(found.code, "output", found.quoted)
+    if turn := turned(text, other, language, same_language=same_language):
+        return _flag(turn.code, "output", turn.quoted)
     nothing = says_nothing(text, other, language)
     return _flag("empty", "output", nothing) if nothing else None
 
@@ -87,8 +87,8 @@ _DASHED = re.compile(r"\s*[\u2013\u2014\u00ab\u201c\u201e\u300c]")
 
 
 def _flag(code: str, side: Side, quoted: str) -> Judgement:
-    said = Reason(code, f"the {side} text says {quote(quoted)}")
-    return passed()._replace(reason=said, flags=(code,))
+    reason = Reason(code, f"the {side} text says {quote(quoted)}")
+    return passed()._replace(reason=reason, flags=(code,))
 
 
 _CODES = {
@@ -112,8 +112,8 @@ def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
             thinks = rejected("thinking", f"the {side} text says {quote(finding.quoted)}")
             return thinks._replace(keep=True, flags=("thinking",)) if finding.rule.table.endswith(".maybe") else thinks
         folded = _without_code(fold(text))
-        if found := framed("thinking", folded, f"{_other(pair, side)}\n{fold(style)}", language):
-            return _flag(found.code, side, found.quoted)
+        if frame := framed("thinking", folded, f"{_other(pair, side)}\n{fold(style)}", language):
+            return _flag(frame.code, side, frame.quoted)
     return passed(f"no reasoning of a model{_not_looked_for(language)}")
 
 
@@ -126,8 +126,8 @@ def injection(pair: Pair, style: str = "", input_language: str = "en") -> Judgem
     for table in dict.fromkeys((input_language, "en")):
         if finding := phrases(table).find("injection", fold(pair.input), "", fold(style)):
             return rejected("injection", f"the input says {quote(finding.quoted)}")
-    if found := framed("injection", fold(pair.input), "", input_language):
-        return rejected("injection", f"the input says {quote(found.quoted)}")
+    if frame := framed("injection", fold(pair.input), "", input_language):
+        return rejected("injection", f"the input says {quote(frame.quoted)}")
     if obeyed := _obeyed(fold(pair.input), fold(pair.output), input_language):
         return rejected("obeyed", f"the input says to say {quote(obeyed)}, and the output does")
     return passed("the input gives no orders to the model")
@@ -151,8 +151,8 @@ def toxic(pair: Pair, language: str = "en") -> Judgement:
     """
     for side, text in sides(pair):
         folded, other = fold(text), _other(pair, side)
-        found = says(language, "insults", folded)
-        insult = found[0] if found else _contempt(folded, language)
+        listed = says(language, "insults", folded)
+        insult = listed[0] if listed else _contempt(folded, language)
         if insult and insult not in other:
             return rejected("toxic", f"the {side} text says {quote(insult)}")
     return passed(f"no insult{_not_looked_for(language)}")
@@ -164,8 +164,8 @@ def _contempt(text: str, language: str) -> str:
         return ""
     for addressed in any_of(language, "addressed").finditer(text):
         behind = _BREAK.split(text[addressed.end() : addressed.end() + _NEAR], maxsplit=1)[0]
-        if found := says(language, "contempt", behind):
-            return text[addressed.start() : addressed.end() + found.end()]
+        if contempt := says(language, "contempt", behind):
+            return text[addressed.start() : addressed.end() + contempt.end()]
     return ""
 
 
@@ -186,8 +186,8 @@ def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         if finding := phrases(language).find("answered", fold(text).strip(), _other(pair, side), fold(style)):
             talk = _TALKS[finding.rule.table.rpartition(".")[2]]
             return rejected("answered", f"the {side} text {talk}: {quote(finding.quoted)}")
-        if found := framed("answered", fold(text), f"{_other(pair, side)}\n{fold(style)}", language):
-            return _flag(found.code, side, found.quoted)
+        if frame := framed("answered", fold(text), f"{_other(pair, side)}\n{fold(style)}", language):
+            return _flag(frame.code, side, frame.quoted)
     if again := _alternatives(pair, language) or several(pair.input, pair.output, language):
         return _flag("options", "output", again)
     return passed(f"it is a rewrite{_not_looked_for(language)}")
@@ -202,9 +202,9 @@ def _alternatives(pair: Pair, language: str) -> str:
     if not 2 <= len(lines) <= 10 or not all(map(_ITEM.match, lines)):
         return ""
     roots = set(map(stem_of(language), content_words(pair.input, language)))
-    said = sorted(len(roots.intersection(map(stem_of(language), words(line)))) for line in lines)
+    shared = sorted(len(roots.intersection(map(stem_of(language), words(line)))) for line in lines)
     half = len(lines) - max(2, (len(lines) + 1) // 2)
-    return lines[0] if said[half] and said[-1] > len(roots) / 2 else ""
+    return lines[0] if shared[half] and shared[-1] > len(roots) / 2 else ""
 
 
 _ITEM = re.compile(r"\s*(?:[-*\u2022\u00b7]|\(?\d{1,2}[.)\u3001:]|\(?[a-cA-C][.)])\s*\S")

@@ -85,9 +85,9 @@ def _of_providers() -> re.Pattern[str]:
 
 def _kept(given: str, text: str, language: str) -> str:
     """The first name, address or long number of `given` that a text says too; or ''."""
-    digits, said = re.sub(r"\D", "", text), fold(text)
+    digits, folded = re.sub(r"\D", "", text), fold(text)
     for match in CONTACT.finditer(given):
-        if match.lastgroup != "phone" and fold(match[0]).rstrip(".") in said:
+        if match.lastgroup != "phone" and fold(match[0]).rstrip(".") in folded:
             return match[0]
     if number := next((n[0] for n in _NUMBER.finditer(given) if re.sub(r"\D", "", n[0]) in digits), ""):
         return number

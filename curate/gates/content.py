@@ -103,11 +103,11 @@ def _lost_parts(pair: Pair, vocabulary: Vocabulary, language: str) -> str:
         return ""
     begins = {word[: max(4, len(word) - 2)] for word in vocabulary.words}
     parts = [(part.strip(), content_words(part, language)) for part in _PARTS.split(pair.input)]
-    parts = [(part, found) for part, found in parts if found or re.search(r"\d", part)]
+    parts = [(part, weighty) for part, weighty in parts if weighty or re.search(r"\d", part)]
     lost = [
         part
-        for part, found in parts
-        if not any(word in vocabulary or word[: max(4, len(word) - 2)] in begins for word in found)
+        for part, weighty in parts
+        if not any(word in vocabulary or word[: max(4, len(word) - 2)] in begins for word in weighty)
         and not any(digits in pair.output for digits in re.findall(r"\d+", part))
     ]
     return "; ".join(lost) if len(parts) >= 4 and 2 * len(lost) >= len(parts) else ""
@@ -119,15 +119,17 @@ def _lost_piece(given: str, text: str, language: str) -> str:
     if len(given) > _NOTE or count_words(text) > _LONGER * count_words(given) or not is_known_to(language):
         return ""
     parts = [(part.strip(), roots(part, language)) for part in _PIECES.split(given)]
-    parts = [(part, said) for part, said in parts if said]
+    parts = [(part, content) for part, content in parts if content]
     if len(parts) < 3:
         return ""
     there, folded = roots(text, language) | {word[:BEGINS] for word in words(text)}, fold(text)
-    held = [sum(root in there or (root.isdigit() and root in folded) for root in said) for _, said in parts]
-    kept = [(n, len(said)) for n, (_, said) in zip(held, parts, strict=True) if n]
+    held = [sum(root in there or (root.isdigit() and root in folded) for root in content) for _, content in parts]
+    kept = [(n, len(content)) for n, (_, content) in zip(held, parts, strict=True) if n]
     if sum(n for n, _ in kept) < _KEPT * sum(whole for _, whole in kept) or not kept:
         return ""
-    return next((part for (part, said), n in list(zip(parts, held, strict=True))[1:] if not n and len(said) > 1), "")
+    return next(
+        (part for (part, content), n in list(zip(parts, held, strict=True))[1:] if not n and len(content) > 1), ""
+    )
 
 
 _NOTE, _LONGER, _KEPT = 900, 1.1, 0.7  # characters of a note; what keeps its words is not longer, and keeps so many
@@ -140,9 +142,9 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
     The numbers of an option (`--ar 3:2`) keep a ratio or an option, they are not three of anything; nor is a lens of
     35mm the 35 of something else.
     """
-    found = _RATIO_OR_OPTION.findall(input) if "--" in input or ":" in input else []
-    options = required(" ".join(found), language) if found else []
-    wanted = required(_RATIO_OR_OPTION.sub(" , ", input) if found else input, language)
+    of_options = _RATIO_OR_OPTION.findall(input) if "--" in input or ":" in input else []
+    options = required(" ".join(of_options), language) if of_options else []
+    wanted = required(_RATIO_OR_OPTION.sub(" , ", input) if of_options else input, language)
     if not options and not wanted:
         return []
     of_a_lens = "mm" in fold(input) and _lens().search(input)

@@ -29,13 +29,17 @@ def contrary(text: str, label: str, labels: Collection[str], language: str) -> s
     for of_labels, against, for_it in _AGAINST:
         if not is_one_of("any", of_labels, named):
             continue
-        found = says(language, against, folded)
+        speaks = says(language, against, folded)
         before = (
-            folded if against == "praises" else folded[max(0, found.start() - _NEAR) : found.start()] if found else ""
+            folded
+            if against == "praises"
+            else folded[max(0, speaks.start() - _NEAR) : speaks.start()]
+            if speaks
+            else ""
         )
         denied = says(language, "denial", before)
-        if found and not denied and not says(language, for_it, folded):
-            return f"the label is {quote(label)}, and the text says {quote(found[0])}"
+        if speaks and not denied and not says(language, for_it, folded):
+            return f"the label is {quote(label)}, and the text says {quote(speaks[0])}"
     return _another_language(text, named, labels) or _another_name(text, named, labels, language)
 
 
@@ -45,15 +49,17 @@ _ROOT = 5  # letters of a label's word by which it is known again
 
 def _another_name(text: str, named: str, labels: Collection[str], language: str) -> str:
     """Why a label is doubted of which the text says no word, where it says those of one other alone; or ''."""
-    told = {word[:_ROOT] for word in words(text)}
-    said = [one for one in labels if (parts := words(_plain(one))) and all(_is_told(word, told) for word in parts)]
-    if len(said) != 1 or _plain(said[0]) == named or says(language, "denial", fold(text)):
+    beginnings = {word[:_ROOT] for word in words(text)}
+    known = [
+        one for one in labels if (parts := words(_plain(one))) and all(_is_told(word, beginnings) for word in parts)
+    ]
+    if len(known) != 1 or _plain(known[0]) == named or says(language, "denial", fold(text)):
         return ""
-    return f"the label is {quote(named)}, and the text says {quote(said[0])}"
+    return f"the label is {quote(named)}, and the text says {quote(known[0])}"
 
 
-def _is_told(word: str, told: set[str]) -> bool:
-    return len(word) > _ROOT and word[:_ROOT] in told
+def _is_told(word: str, beginnings: set[str]) -> bool:
+    return len(word) > _ROOT and word[:_ROOT] in beginnings
 
 
 def _another_language(text: str, named: str, labels: Collection[str]) -> str:

@@ -235,8 +235,8 @@ def encoding(pair: Pair) -> Judgement:
             return rejected("markup", f"the {side} text has scraps of markup: {quote(junk)}")
         if junk := _escaped(text, given):
             return rejected("escaped", f"the {side} text has {quote(junk)} for what it stands for: {quote(text)}")
-        if (found := _CONTROL.search(text)) and not _CONTROL.search(given):
-            return rejected("control", f"the {side} text has the control character U+{ord(found[0]):04X}")
+        if (control := _CONTROL.search(text)) and not _CONTROL.search(given):
+            return rejected("control", f"the {side} text has the control character U+{ord(control[0]):04X}")
         if (
             "?" in text
             and (lost := _LOST_LETTER.findall(_shown(text)))
@@ -258,10 +258,10 @@ def _escaped(text: str, given: str) -> str:
     where the other side has one."""
     if "\\" not in text or "\\" in given or "`" in text or not _ESCAPES.fullmatch(text):
         return ""
-    found = _ESCAPE.findall(text)
-    lines, letters = (sum(one[1] == kind for one in found) for kind in "nu")
+    escapes = _ESCAPE.findall(text)
+    lines, letters = (sum(one[1] == kind for one in escapes) for kind in "nu")
     ended = "\n" not in text and lines > 1 and _LINE_END.search(text)
-    return str(found[0]) if letters > 1 or ended else ""
+    return str(escapes[0]) if letters > 1 or ended else ""
 
 
 _LOST_LETTER = re.compile(r"(?<![\w/.?=&-])[^\W\d_]*\?[^\W\d_A-Z][^\W\d_]*(?![\w/=])")
@@ -283,8 +283,8 @@ def _markup(text: str, given: str) -> str:
     shown = _shown(text)
     if "|" not in text and (broken := _BREAK.search(shown)):
         return broken[0]
-    if found := _ENTITY.search(shown) or _COMMENT.search(shown):
-        return found[0]
+    if scrap := _ENTITY.search(shown) or _COMMENT.search(shown):
+        return scrap[0]
     return next((end[0] for end in _CLOSING.finditer(shown) if f"<{end[1].lower()}" not in shown.lower()), "")
 
 
@@ -301,8 +301,8 @@ def fenced(pair: Pair, style: str = "") -> Judgement:
     match = _FENCED.match(pair.output)
     if not match or "```" in match["inside"] or not _is_of_text(match["kind"].casefold()):
         return passed("it stands in no fence")
-    told = f"{fold(pair.input)}\n{fold(style)}"
-    if "```" in told or says("any", "code", told) or in_code(match["inside"]):
+    asked = f"{fold(pair.input)}\n{fold(style)}"
+    if "```" in asked or says("any", "code", asked) or in_code(match["inside"]):
         return passed("code may stand in a fence")
     return rejected("code_fence", f"the whole text stands in a code fence: {quote(pair.output)}")
 
@@ -330,8 +330,8 @@ def broken_json(pair: Pair, style: str = "") -> Judgement:
         value = orjson.loads(text)
     except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
         return rejected("broken_json", f"{error}: {quote(text)}")
-    told = f"{fold(pair.input)}\n{fold(style)}"
-    if isinstance(value, dict) and _is_wrapped(value) and not says("any", "code", told) and "{" not in told:
+    asked = f"{fold(pair.input)}\n{fold(style)}"
+    if isinstance(value, dict) and _is_wrapped(value) and not says("any", "code", asked) and "{" not in asked:
         return passed("it is JSON")._replace(flags=("wrapped",))
     return passed("it is JSON")
 

@@ -26,7 +26,7 @@ def days_named(text: str, language: str) -> list[tuple[str, set[Day]]]:
     if not _DIGIT.search(text):
         return []
     folded = fold(text)
-    found = [(written, {(day, month)}) for written, day, month in dates_named(folded, language)]
+    days_written = [(written, {(day, month)}) for written, day, month in dates_named(folded, language)]
     for match in _IN_FIGURES.finditer(folded) if _MAY_BE_DATE.search(folded) else ():
         if match["year"] or match["month"]:
             ways = [(match["d"] or match["day"], match["m"] or match["month"])]
@@ -40,15 +40,15 @@ def days_named(text: str, language: str) -> list[tuple[str, set[Day]]]:
             (day.lstrip("0"), month.lstrip("0")) for day, month in ways if 0 < int(month) < 13 and 0 < int(day) < 32
         }
         if days:
-            found.append((match[0], days))
-    return found
+            days_written.append((match[0], days))
+    return days_written
 
 
 def turned_day(before: str, after: str, language: str, input_language: str) -> tuple[str, str] | None:
     """A date of `after` that `before` does not name, but with the day as the month and the month as the day: as
     written there and here."""
-    told = days_named(before, input_language)
-    known = {day: written for written, days in told for day in days}
+    named = days_named(before, input_language)
+    known = {day: written for written, days in named for day in days}
     for written, days in days_named(after, language) if known else ():
         if days.isdisjoint(known) and (turned := next((known[m, d] for d, m in days if (m, d) in known), "")):
             return turned, written

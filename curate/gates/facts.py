@@ -40,13 +40,13 @@ _NEAR = 4  # tokens between a number and the word that it belongs to
 def _of_pictures() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """What is told of a camera, and what stands in all of it."""
     units = "|".join(sorted(words_of("picture"), key=len, reverse=True))
-    told = rf"\b\d+(?:\.\d+)? ?(?:{units})\b|\bf ?/ ?\d+(?:\.\d+)?"
-    return re.compile(told), re.compile(rf"\d ?(?:{units})\b")
+    settings = rf"\b\d+(?:\.\d+)? ?(?:{units})\b|\bf ?/ ?\d+(?:\.\d+)?"
+    return re.compile(settings), re.compile(rf"\d ?(?:{units})\b")
 
 
 def _without_lenses(text: str) -> str:
-    told, may_tell = _of_pictures()
-    return told.sub(" ", text) if "/" in text or may_tell.search(text) else text
+    settings, may_hold = _of_pictures()
+    return settings.sub(" ", text) if "/" in text or may_hold.search(text) else text
 
 
 def invented(pair: Pair, language: str = "en", input_language: str | None = None) -> Judgement:
@@ -73,19 +73,19 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
         return rejected("invented_number", f"the input does not say {quote(counted)}")
     if not spelt and not _DIGIT.search(after):
         return passed("no number of its own")
-    told = NumberMentions(pair.input, spoken)
+    given = NumberMentions(pair.input, spoken)
     for number in spelt:
-        if number not in told:
+        if number not in given:
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
     if not _DIGIT.search(after):
         return passed("no number of its own")
     text = CONTACT.sub(" ", pair.output) if _MAY_BE_CONTACT.search(pair.output) else pair.output
     text = description_of(text if text.isascii() else _FORMULA.sub(" ", text))
     for number in in_digits(_without_lenses(text)):
-        if not number.forms & {"0", "1"} and number not in told:
+        if not number.forms & {"0", "1"} and number not in given:
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
     for date, day, month in dates_named(fold(text), language):
-        if any(Number(part, frozenset({part})) not in told for part in (day, month)):
+        if any(Number(part, frozenset({part})) not in given for part in (day, month)):
             return rejected("invented_date", f"the input does not say {quote(date)}")
     if other := turned_day(pair.input, pair.output, language, spoken):
         return rejected("invented_date", f"the input says {quote(other[0])}, the output {quote(other[1])}")
@@ -97,8 +97,8 @@ def _counted(text: str, given: str, language: str) -> str:
     ''."""
     if language not in ("zh", "ja") or _DIGIT.search(given) or _NUMERAL.search(given):
         return ""
-    found = _counted_by().search(text)
-    return found[0] if found else ""
+    count = _counted_by().search(text)
+    return count[0] if count else ""
 
 
 _NUMERAL = re.compile(r"[二三四五六七八九十百千万亿億两]")
@@ -127,8 +127,8 @@ def swapped(pair: Pair, language: str = "en") -> Judgement:
         if turned and not straight and ratio[0] != ratio[1]:
             return rejected("swapped", f"the input says {quote(':'.join(ratio))}, the output {quote(turned[0])}")
     given = Counter(_RATIO.findall(pair.input)) if ":" in pair.input else Counter[str]()
-    told = Counter(_RATIO.findall(pair.output)) if given else given
-    if (gone := given - told) and (new := told - given):
+    kept = Counter(_RATIO.findall(pair.output)) if given else given
+    if (gone := given - kept) and (new := kept - given):
         return rejected("swapped", f"the input says {quote(next(iter(gone)))}, the output {quote(next(iter(new)))}")
     if units := changed_unit(pair.input, pair.output, language, language):
         return rejected("changed_unit", f"the input says {quote(units[0])}, the output {quote(units[1])}")
@@ -170,8 +170,8 @@ def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
     parts = [part for part in parts if part[1] and part[2]]
     if len(parts) < 2:
         return None
-    said = (clause for part in _NOTE_PARTS.split(after) for clause in clause_ends().split(part))
-    clauses = [_numbers_and_roots(clause, language) for clause in said]
+    pieces = (clause for part in _NOTE_PARTS.split(after) for clause in clause_ends().split(part))
+    clauses = [_numbers_and_roots(clause, language) for clause in pieces]
     for (one, numbers, roots_of_one), (other, others, roots_of_other) in combinations(parts, 2):
         own, foreign = roots_of_one - roots_of_other, roots_of_other - roots_of_one
         if not own or not foreign or not numbers.isdisjoint(others):
@@ -206,9 +206,9 @@ def _other_one_behind(before: str, after: str, language: str) -> tuple[str, str]
     None if it is not."""
     here, there = _behind(before, language), _behind(after, language)
     if len(here) == len(there) == 1 and here.keys() != there.keys():
-        (number, said), (other, says_now) = next(iter(here.items())), next(iter(there.items()))
+        (number, said_then), (other, says_now) = next(iter(here.items())), next(iter(there.items()))
         both = (set(re.findall(r"\d+", side)) for side in (before, after))
-        return (said, says_now) if all({number, other} <= numbers for numbers in both) else None
+        return (said_then, says_now) if all({number, other} <= numbers for numbers in both) else None
     return None
 
 
@@ -216,8 +216,8 @@ def _behind(text: str, language: str) -> dict[str, str]:
     """Each number that stands behind a word of `instead`, at most one word between, with the words."""
     if not says(language, "instead", text):
         return {}
-    found = (_NUMBER_BEHIND.match(text, word.end()) for word in any_of(language, "instead").finditer(text))
-    return {match[1]: text[max(0, match.start() - 12) : match.end()].strip() for match in found if match}
+    numbers = (_NUMBER_BEHIND.match(text, word.end()) for word in any_of(language, "instead").finditer(text))
+    return {match[1]: text[max(0, match.start() - 12) : match.end()].strip() for match in numbers if match}
 
 
 _NUMBER_BEHIND = re.compile(r"\s(?:[^\W\d_]+\s)?(\d+)")

@@ -86,9 +86,9 @@ def _without_shared_ends(text: str) -> str:
     ends = Counter(_last_clause(item) for item in set(items))
     shared = {end for end, times in ends.items() if end and times > 2}
     for end in shared if len(set(items)) == len(items) else ():
-        first, found, rest = text.partition(end)
+        first, end_once, rest = text.partition(end)
         if all(len(item.split()) >= 2 * len(end.split()) for item in items if end in item):
-            text = f"{first}{found}{rest.replace(end, '')}"
+            text = f"{first}{end_once}{rest.replace(end, '')}"
     return text
 
 
@@ -158,7 +158,7 @@ def _loop(text: str, tokens: Sequence[str], repeated: float, example: str, stop:
             for p, n in pairs.items()
             if n >= 5 and p[0] != p[1] and not all(word in stop or _SYMBOL.fullmatch(word) for word in p)
         ]
-        times, pair = max(of_content, key=lambda found: found[0], default=(0, ("", "")))
+        times, pair = max(of_content, key=lambda counted: counted[0], default=(0, ("", "")))
         if 2 * times >= 0.25 * len(tokens):
             return f"{quote(' '.join(pair))} stands {times} times in {len(tokens)} words"
     return _few_words(tokens)
@@ -209,8 +209,8 @@ def echo(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         more = ", ".join(added) or "nothing of weight"
         again = rejected("echo", f"it is the input again, with {more} added", new)
         weightless = filler(language)
-        plain, told = ([word for word in side if word not in weightless] for side in (input, output))
-        return again if plain == told else again._replace(keep=True, flags=("echo",))
+        plain, now = ([word for word in side if word not in weightless] for side in (input, output))
+        return again if plain == now else again._replace(keep=True, flags=("echo",))
     if len(input) >= _AGAIN and output[: len(input)] == input and _goes_on(pair):
         again = rejected("echo", f"it says the input again before it begins: {quote(pair.input)}", new)
         return again._replace(keep=True, flags=("echo",))

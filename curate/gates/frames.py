@@ -56,14 +56,14 @@ def framed(gate: str, text: str, given: str, language: str) -> Found | None:
     codes = (language,) if language == "en" else (language, "en")
     every = frozenset().union(*(may_say(code)(text) for code in codes))
     uncertain = _CUT if len(text) > _START else _JOINED
-    said: dict[str, list[tuple[str, str, frozenset[str]]]] = {}  # of a place its texts, and the lists they may say
+    places: dict[str, list[tuple[str, str, frozenset[str]]]] = {}  # of a place its texts, and the lists they may say
     for row in _frames().get(gate, ()):
         if not (every >= row.words or row.place in uncertain):
             continue
-        if row.place not in said:
-            found = _found(row.place, text)
-            said[row.place] = [(place, code, frozenset(may_say(code)(place))) for place in found for code in codes]
-        for place, code, lists in said[row.place]:
+        if row.place not in places:
+            texts = _found(row.place, text)
+            places[row.place] = [(place, code, frozenset(may_say(code)(place))) for place in texts for code in codes]
+        for place, code, lists in places[row.place]:
             if lists >= row.words and (quoted := _filled(row, place, given, code)):
                 return Found(row.code, quoted)
     return None

@@ -50,7 +50,7 @@ def _by_the_model(model: Any, output: str) -> Judgement:
     """What the user's own model says of a record: it is who reads them in the end. A validator that crashes judges
     nothing."""
     try:
-        said = refused_by(model, output)
+        refusal = refused_by(model, output)
     except Exception as error:
         return crashed(f"{model.__name__} cannot be applied: {type(error).__name__}: {error}")
-    return passed("it is valid") if said is None else rejected("schema", said)
+    return passed("it is valid") if refusal is None else rejected("schema", refusal)

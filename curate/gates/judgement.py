@@ -74,13 +74,13 @@ def safely(step: GateStep, pair: Pair) -> Judgement:
 
 def safely_all(step: GateStep, pairs: Iterable[Pair]) -> list[Judgement]:
     """`safely` of each pair."""
-    judge, said = step.judge, list[Judgement]()
+    judge, judgements = step.judge, list[Judgement]()
     for pair in pairs:
         try:
-            said.append(judge(pair))
+            judgements.append(judge(pair))
         except Exception as error:
-            said.append(crashed(f"{type(error).__name__}: {error}"))
-    return said
+            judgements.append(crashed(f"{type(error).__name__}: {error}"))
+    return judgements
 
 
 def crashed(sentence: str) -> Judgement:

@@ -116,8 +116,8 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
         for piece in _PIECE_END.split(text) if wanted in own_letters() else ():
             if other := _by_own_letters(piece, wanted, pair.input, least=1):
                 return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(piece)}")
-        said = "" if translated else given
-        if piece := _foreign_run(text, wanted, given) or _slip(text, wanted, said) or _joining(text, wanted, said):
+        known = "" if translated else given
+        if piece := _foreign_run(text, wanted, given) or _slip(text, wanted, known) or _joining(text, wanted, known):
             return rejected("mixed_language", f"the {side} text goes over into {quote(piece)}")
         for segment in (text, *(marked or bare for marked, bare in _SEGMENTS.findall(text))):
             if len(segment) < 8 or (segment is not text and segment.isascii() and len(segment) < _SEGMENT):
@@ -166,17 +166,17 @@ def _slip(text: str, code: str, given: str) -> str:
     or ''."""
     if code == "en" or not (says("en", "slips", fold(text)) or says(code, "slips", fold(text))):
         return ""
-    found = _slips(code).search(_SHORT_PIECE.sub(" ", text))
-    return found[0] if found and f" {found[0]} " not in f" {given} " else ""
+    slip = _slips(code).search(_SHORT_PIECE.sub(" ", text))
+    return slip[0] if slip and f" {slip[0]} " not in f" {given} " else ""
 
 
 def _joining(text: str, code: str, given: str) -> str:
     """A word that joins others in one of the widely written languages and is no word of `code`, in small letters; or
     ''."""
-    if not (own := lexicon(code).stop) or not (found := _joining_words(code).intersection(words(text))):
+    if not (own := lexicon(code).stop) or not (joining := _joining_words(code).intersection(words(text))):
         return ""
-    plain, said = _SHORT_PIECE.sub(" ", text), set(words(given))
-    return next((w for w in _WHOLE_WORD.findall(plain) if w in found and w not in own and w not in said), "")
+    plain, given_words = _SHORT_PIECE.sub(" ", text), set(words(given))
+    return next((w for w in _WHOLE_WORD.findall(plain) if w in joining and w not in own and w not in given_words), "")
 
 
 _WHOLE_WORD = re.compile(r"(?<=[^\W\d_][ ,] )[a-zß-ÿ]{3,}(?![\w'’-])|(?<=[^\W\d_] )[a-zß-ÿ]{3,}(?![\w'’-])")
@@ -207,11 +207,13 @@ _SHORT_PIECE = re.compile(r"[\"\u201c\u201e\u00ab\u300c*`(][^\n]{1,200}?[\"\u201
 def _spoken_alone(text: str, code: str) -> str:
     """The language of which a short text says two stop words of three letters or more that no other has, where it
     says none of `code`; or ''."""
-    found = set(words(" ".join(word for word in text.split() if not word.isupper())))  # those of SQL stand in capitals
+    distinct = set(
+        words(" ".join(word for word in text.split() if not word.isupper()))
+    )  # those of SQL stand in capitals
     own, known = lexicon(code).stop, _languages_of()
-    if not own or not own.isdisjoint(found):
+    if not own or not own.isdisjoint(distinct):
         return ""
-    spoken = Counter(known[word][0] for word in found if len(word) > 2 and len(known.get(word, ())) == 1)
+    spoken = Counter(known[word][0] for word in distinct if len(word) > 2 and len(known.get(word, ())) == 1)
     best = max(spoken, key=lambda other: spoken[other], default="")
     return best if spoken[best] > 1 and best not in _relatives(code) else ""
 
@@ -223,8 +225,8 @@ def _stray(text: str, code: str, given: str, given_in: str) -> str:
         return ""
     own = own_letters()
     for other in _MIXED_WITH.get(code, ()):
-        if len(found := own[other].intersection(text).difference(given)) > 1:
-            return "".join(sorted(found))
+        if len(foreign := own[other].intersection(text).difference(given)) > 1:
+            return "".join(sorted(foreign))
     if code == "ko" and (han := _HAN.search(_BRACKETS.sub(" ", text))) and given_in == code and not _HAN.search(given):
         return han[0]
     for run in _FOREIGN_RUNS.findall(_BRACKETS.sub(" ", text)):
@@ -249,8 +251,8 @@ def _by_own_letters(text: str, code: str, given: str, least: int = 2) -> str:
     if code not in own or text.isascii() or not own[code].isdisjoint(text):
         return ""
     for other in _MIXED_WITH[code]:
-        found = [letter for letter in text if letter in own[other] and letter not in given]
-        if len(set(found)) > 1 or (len(found) >= least and len(text) >= _OWN_LETTERS):
+        foreign = [letter for letter in text if letter in own[other] and letter not in given]
+        if len(set(foreign)) > 1 or (len(foreign) >= least and len(text) >= _OWN_LETTERS):
             return other
     return ""
 
@@ -308,8 +310,8 @@ _SURE_SHARE = 0.25
 
 
 def _has_stop_words(segment: str, code: str) -> bool:
-    stop, found = lexicon(code).stop, words(segment)
-    return sum(map(stop.__contains__, found)) >= _OWN * len(found) > 0
+    stop, spoken = lexicon(code).stop, words(segment)
+    return sum(map(stop.__contains__, spoken)) >= _OWN * len(spoken) > 0
 
 
 def _is_code(text: str) -> bool:

@@ -38,13 +38,13 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     if lacking := _needless(before, after, spoken, language) or _needless(after, before, language, spoken):
         return rejected("lost_condition", f"{quote(lacking)} is needed on one side, on the other it is not")
     conditions = ("condition", "supposes") if translated else ("condition",)
-    for words_asked, told, code in (
+    for words_asked, lists, code in (
         (("negation",), ("negated",), "lost_negation"),
         (conditions, ("conditions", "supposes"), "lost_condition"),
     ):
         word = next(filter(None, (says(spoken, name, before) for name in words_asked)), None)
-        known = any(lexicon(language).words(name) for name in told)
-        if word and known and not any(says(language, name, after) for name in told):
+        known = any(lexicon(language).words(name) for name in lists)
+        if word and known and not any(says(language, name, after) for name in lists):
             return rejected(code, f"the input says {quote(word[0])}, and nothing in the output does")
     if not (translated or excepted) and (flipped := _flipped(before, after, language)):
         return rejected("lost_negation", f"the input denies {quote(flipped)}, the output does not")
@@ -70,7 +70,7 @@ def _denied_apart(before: str, after: str, spoken: str, language: str) -> str:
 def _denies(text: str, language: str) -> bool:
     """Whether a text denies something in a word that says so by itself: `empty` may, and `only`."""
     loosely = lexicon(language).words("loosely")
-    return any(found[0] not in loosely for found in any_of(language, "negated").finditer(text))
+    return any(denial[0] not in loosely for denial in any_of(language, "negated").finditer(text))
 
 
 def _added(before: str, after: str, spoken: str, language: str) -> str:
@@ -155,15 +155,15 @@ def _other_way(before: str, after: str, spoken: str, language: str) -> str:
 def _allows(text: str, language: str, lists: tuple[str, ...] = ("allowed",)) -> tuple[bool, str] | None:
     """Whether all that a text says of being allowed, open or possible is said without a denial (True), or all of it
     with one (False); None if both or nothing is."""
-    found: dict[bool, str] = {}
+    allowed: dict[bool, str] = {}
     if not any(says(language, name, text) for name in (*lists, "forbidden")):
         return None
     for clause in _CLAUSE.split(text):
         if forbids := says(language, "forbidden", clause):
-            found[False] = forbids[0]
+            allowed[False] = forbids[0]
         elif allows := next(filter(None, (says(language, name, clause) for name in lists)), None):
-            found[not says(language, "denial", clause)] = allows[0]
-    return next(iter(found.items())) if len(found) == 1 else None
+            allowed[not says(language, "denial", clause)] = allows[0]
+    return next(iter(allowed.items())) if len(allowed) == 1 else None
 
 
 _MORE = 4  # words by which a text may be longer than 1.6 times another

@@ -93,9 +93,9 @@ def _changed_name(before: str, after: str, language: str) -> tuple[str, str] | N
     in German, and where words have capitals for another reason."""
     if language == "de":
         return None
-    given, told = fold(before), fold(after)
+    given, after_folded = fold(before), fold(after)
     known = filler(language)
-    lost = {n for n in _ONE_NAME.findall(before) if n[0].isupper() and fold(n)[:_ROOT] not in told}
+    lost = {n for n in _ONE_NAME.findall(before) if n[0].isupper() and fold(n)[:_ROOT] not in after_folded}
     new = {
         n for n in _ONE_NAME.findall(after) if n[0].isupper() and fold(n)[:_ROOT] not in given and fold(n) not in known
     }

@@ -38,8 +38,10 @@ def numbers_told(folded: str, language: str) -> set[str]:
     if not begun:
         return years
     plain = folded.replace("-", " ")
-    told = matches(pattern, plain, (start for _, start, _ in begun)) if _alone(language) else pattern.finditer(plain)
-    return years | {value for found in told for value in values[found[1]]}
+    in_words = (
+        matches(pattern, plain, (start for _, start, _ in begun)) if _alone(language) else pattern.finditer(plain)
+    )
+    return years | {value for match in in_words for value in values[match[1]]}
 
 
 @cache
@@ -88,17 +90,19 @@ def weekday_made_up(
     days, pattern = _days(language)
     if pattern is None or not any(map(folded.__contains__, days)):
         return ""
-    if not (found := {days[name]: name for name in pattern.findall(folded)}):
+    if not (named := {days[name]: name for name in pattern.findall(folded)}):
         return ""
     before, _ = _days(input_language)
-    told = {day for name, day in before.items() if name in given}
-    if only_in_place_of_another and (not told or not told.isdisjoint(found)):
+    known = {day for name, day in before.items() if name in given}
+    if only_in_place_of_another and (not known or not known.isdisjoint(named)):
         return ""
     short = _short_days(input_language)
     for word in set(_SHORT.findall(given)):
-        told |= {day for name, day in before.items() if _may_be(name, word)} | short.get(word, set())
+        known |= {day for name, day in before.items() if _may_be(name, word)} | short.get(word, set())
     return (
-        "" if says(input_language, "relative_days", given) else next((n for d, n in found.items() if d not in told), "")
+        ""
+        if says(input_language, "relative_days", given)
+        else next((n for d, n in named.items() if d not in known), "")
     )
 
 
@@ -128,11 +132,11 @@ def in_figures(text: str, language: str) -> str:
     folded, (values, pattern) = fold(text), _spelt(language)
     if pattern is None or values.keys().isdisjoint(words(text)):
         return folded
-    told, end = list[str](), 0
-    for found in matches(pattern, folded, (start for _, start, _ in _placed(language)(folded))):
-        told += folded[end : found.start()], values[found[0].replace("-", " ")]
-        end = found.end()
-    return "".join((*told, folded[end:]))
+    pieces, end = list[str](), 0
+    for match in matches(pattern, folded, (start for _, start, _ in _placed(language)(folded))):
+        pieces += folded[end : match.start()], values[match[0].replace("-", " ")]
+        end = match.end()
+    return "".join((*pieces, folded[end:]))
 
 
 @cache
@@ -219,8 +223,8 @@ def _numbers(language: str, *, ordinals: bool = True) -> Iterator[tuple[str, str
 
     try:
         engine = RbnfEngine.for_language(language)
-        told = ((_TOLD, FormatPurpose.CARDINAL), (_ORDINALS, FormatPurpose.ORDINAL))
-        for numbers, purpose in told if ordinals else told[:1]:
+        rules = ((_TOLD, FormatPurpose.CARDINAL), (_ORDINALS, FormatPurpose.ORDINAL))
+        for numbers, purpose in rules if ordinals else rules[:1]:
             for number in numbers:
                 for text in set(engine.format_number(number, purpose=purpose).text_by_ruleset.values()):
                     yield text, str(number)

@@ -139,8 +139,8 @@ def _scale(after: str) -> int:
     """The zeros of the word of scale that a folded text begins with."""
     if not after[1 if after[:1] in (" ", "\u00a0", "-") else 0 :][:1].isalpha():
         return 0
-    found = _scale_words().match(after)
-    return int((found.lastgroup or "n0")[1:]) if found else 0
+    scale = _scale_words().match(after)
+    return int((scale.lastgroup or "n0")[1:]) if scale else 0
 
 
 def in_digits(text: str) -> tuple[Number, ...]:

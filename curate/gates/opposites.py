@@ -40,34 +40,34 @@ def opposed(before: str, after: str, spoken: str, language: str) -> tuple[str, s
     if not here:
         return None
     there = _said(after, language)
-    for group, found in here.items():
-        told = there.get(group)
-        if not told or (
+    for group, before_words in here.items():
+        after_words = there.get(group)
+        if not after_words or (
             group in _DENIED and (says(spoken, "denial", fold(before)) or says(language, "denial", fold(after)))
         ):
             continue
         if group in _UNITS and _converted(before, after, spoken, language):
             continue
-        meant, means = (frozenset.intersection(*(one for _, one in side)) for side in (found, told))
-        may = frozenset().union(*(one for _, one in told))
-        if meant and means and frozenset().union(*(one for _, one in found)).isdisjoint(may):
-            return found[0][0], told[0][0]
+        meant, means = (frozenset.intersection(*(one for _, one in side)) for side in (before_words, after_words))
+        may = frozenset().union(*(one for _, one in after_words))
+        if meant and means and frozenset().union(*(one for _, one in before_words)).isdisjoint(may):
+            return before_words[0][0], after_words[0][0]
     return None
 
 
 def _converted(before: str, after: str, spoken: str, language: str) -> bool:
     """Whether the second text tells numbers, none of which the first one does: ten miles are 16 kilometres, and half a
     mile 800 metres."""
-    there, told = set(_NUMBER.findall(in_figures(after, language))), NumberMentions(before, spoken)
-    return bool(there) and all(Number(number, frozenset((number,))) not in told for number in there)
+    there, source_numbers = set(_NUMBER.findall(in_figures(after, language))), NumberMentions(before, spoken)
+    return bool(there) and all(Number(number, frozenset((number,))) not in source_numbers for number in there)
 
 
 def _said(text: str, language: str) -> Said:
-    said: Said = {}
+    meanings: Said = {}
     for word, concepts in _meant(text, language):
         for group in {group for concept in concepts for group in _groups_with()[concept]}:
-            said.setdefault(group, []).append((word, frozenset(c for c in concepts if group in _groups_with()[c])))
-    return said
+            meanings.setdefault(group, []).append((word, frozenset(c for c in concepts if group in _groups_with()[c])))
+    return meanings
 
 
 def _meant(text: str, language: str) -> Iterator[tuple[str, frozenset[str]]]:
@@ -78,11 +78,11 @@ def _meant(text: str, language: str) -> Iterator[tuple[str, frozenset[str]]]:
             if part in folded:
                 yield part, concepts
         return
-    told = words(text) if language != "hi" else tuple(word.strip("।,.!?") for word in fold(text).split())
-    pairs = {joined for two in pairwise(told) if (joined := " ".join(two)) in parts} if parts else set()
+    tokens = words(text) if language != "hi" else tuple(word.strip("।,.!?") for word in fold(text).split())
+    pairs = {joined for two in pairwise(tokens) if (joined := " ".join(two)) in parts} if parts else set()
     for joined in sorted(pairs):
         yield joined, parts[joined]
-    for word in told:
+    for word in tokens:
         if word in whole and not any(word in joined for joined in pairs):
             yield word, whole[word]
         elif begun and (start := next((word[:n] for n in _lengths(language) if word[:n] in begun), "")):

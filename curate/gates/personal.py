@@ -153,11 +153,11 @@ def pii(pair: Pair) -> Judgement:
 
 def counted(texts: Iterable[str]) -> str:
     """What texts hold, for a sentence: `3 e-mail addresses, 1 IBAN`; empty if nothing."""
-    found = Counter(kind for text in texts for kind, _ in personal(text))
+    kinds = Counter(kind for text in texts for kind, _ in personal(text))
     return ", ".join(
         f"{n:,} {word if n == 1 else word.replace('password', 'passwords') if kind == 'secret' else _plural(word)}"
         for kind, word in WORDS.items()
-        if (n := found[kind])
+        if (n := kinds[kind])
     )
 
 

@@ -59,9 +59,9 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
     addresses = [address for address in ADDRESS.findall(pair.input) if address.casefold() not in pair.output.casefold()]
     if addresses:
         return rejected("lost_address", f"the source says {quote(addresses[0])}, the translation does not")
-    told = NumberMentions(joined_groups(pair.output), to)
+    kept_numbers = NumberMentions(joined_groups(pair.output), to)
     wanted = [n for n in required(joined_groups(ADDRESS.sub(" ", pair.input)), language) if _binds(n, to)]
-    lost = [number.text for number in wanted if number not in told and not _in_roman(number, pair.output)]
+    lost = [number.text for number in wanted if number not in kept_numbers and not _in_roman(number, pair.output)]
     doubted = [] if lexicon(language).ones else [n.text for n in wanted if n.text in lost and may_be_words(n)]
     lost = [text for text in lost if text not in doubted]
     if lost:
@@ -74,8 +74,8 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
         return kept._replace(reason=Reason("ok", f"{quote(doubted[0])} is not seen again"), flags=("lost_number",))
     doubts = chain(_sense(pair.input, pair.output, language, to), _shape(pair.input, pair.output, language, to))
     if doubt := next(doubts, None):
-        code, said = doubt
-        return kept._replace(reason=Reason("ok", said), flags=(code,))
+        code, sentence = doubt
+        return kept._replace(reason=Reason("ok", sentence), flags=(code,))
     if _in_latin(pair.output) and (name := unknown_name(pair.input, pair.output, language, _ENDING)):
         return kept._replace(reason=Reason("ok", f"the name {quote(name)} is not seen again"), flags=("lost_name",))
     return kept
@@ -83,14 +83,14 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
 
 def _sense(source: str, text: str, language: str, to: str) -> Iterator[tuple[str, str]]:
     """What a translation may have done to the sense of its source: a code and a sentence."""
-    said, told = _weight(source), _weight(text)
-    if said >= _PROSE and told < 0.5 * said:
+    source_weight, weight = _weight(source), _weight(text)
+    if source_weight >= _PROSE and weight < 0.5 * source_weight:
         yield "shorter", "it is less than half as long as the source"
-    elif said >= _PROSE and told < _FEWER * said and _clauses(text) <= _clauses(source) / 2:
+    elif source_weight >= _PROSE and weight < _FEWER * source_weight and _clauses(text) <= _clauses(source) / 2:
         yield "shorter", "it has clearly less text than the source, and half as many clauses"
-    elif said >= _PROSE and told < _CLEARLY * said and _clauses(text) < _clauses(source):
+    elif source_weight >= _PROSE and weight < _CLEARLY * source_weight and _clauses(text) < _clauses(source):
         yield "shorter", "it has clearly less text than the source, and fewer clauses"
-    if told > _ADDED * said + _PROSE:
+    if weight > _ADDED * source_weight + _PROSE:
         yield "longer", "it is far longer than the source"
     if units := changed_unit(source, text, to, language):
         yield "changed_unit", f"the source says {quote(units[0])}, the translation {quote(units[1])}"
@@ -149,21 +149,21 @@ def _shape(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
         yield "lost_variable", f"{quote(lost[0])} is gone"
     if misread := _misread(source, text, language, to):
         yield "number_format", f"{quote(misread)} is read as a fraction"
-    said, told = len(sentences(source)), len(sentences(text))
+    source_count, count = len(sentences(source)), len(sentences(text))
     lines, before = ([line for line in side.splitlines() if line.strip()] for side in (text, source))
     in_verse = len(lines) <= len(_CLAUSES.findall(source)) and all(line.strip()[-1] not in ":)*" for line in lines)
-    if len(lines) > max(len(before), said) and not in_verse:
-        yield "added_lines", f"it has {len(lines)} lines, the source {said} sentences"
+    if len(lines) > max(len(before), source_count) and not in_verse:
+        yield "added_lines", f"it has {len(lines)} lines, the source {source_count} sentences"
     if note := _added_note(source, text):
         yield "added_note", f"it adds a note in brackets: {quote(note)}"
     if len(before) == 1 and (second := _another_version(source, text)):
         yield "options", f"{quote(second)} is another translation"
     if len(before) == 1 and " / " in text and "/" not in source:
         yield "options", f"{quote(text)} gives several translations"
-    if told > said and _weight(text) > _TWICE * _weight(source) and (twice := _said_twice(sentences(text))):
+    if count > source_count and _weight(text) > _TWICE * _weight(source) and (twice := _said_twice(sentences(text))):
         yield "options", f"{quote(twice)} is said twice"
-    if told < said > 2 and _weight(text) < 0.7 * _weight(source):
-        yield "lost_sentence", f"it has {told} sentences, the source {said}"
+    if count < source_count > 2 and _weight(text) < 0.7 * _weight(source):
+        yield "lost_sentence", f"it has {count} sentences, the source {source_count}"
 
 
 def _another_version(source: str, text: str) -> str:
@@ -183,10 +183,10 @@ _NOTED_BEHIND = re.compile(r"[(\uff08]([^()\uff08\uff09]+)[)\uff09]\W*\Z")
 _AS_LONG = (0.55, 1.9)
 
 
-def _said_twice(said: tuple[str, ...]) -> str:
+def _said_twice(parts: tuple[str, ...]) -> str:
     """A sentence that is nearly the one before it; or ''."""
-    alike = (SequenceMatcher(None, one, other, autojunk=False).ratio() >= _TWICE_SAID for one, other in pairwise(said))
-    return next((sentence for sentence, again in zip(said[1:], alike, strict=True) if again), "")
+    alike = (SequenceMatcher(None, one, other, autojunk=False).ratio() >= _TWICE_SAID for one, other in pairwise(parts))
+    return next((sentence for sentence, again in zip(parts[1:], alike, strict=True) if again), "")
 
 
 _TWICE_SAID = 0.6

@@ -93,10 +93,10 @@ def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] 
     before, after = in_figures(before, language), in_figures(after, language)
     if len(_DIGIT.findall(before)) < 2 or not _DIGIT.search(after):
         return None
-    given, told = quantities(before, language), quantities(after, language)
+    given, numbered = quantities(before, language), quantities(after, language)
     for forms, unit, written in given:
         here = [one for one in given if not one[1].isdisjoint(unit)]
-        there = [one for one in told if not one[1].isdisjoint(unit)]
+        there = [one for one in numbered if not one[1].isdisjoint(unit)]
         if len(here) == len(there) == 1 and there[0][0].isdisjoint(forms):
             return written, there[0][2]
     return None
@@ -104,9 +104,9 @@ def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] 
 
 def currencies(text: str, language: str) -> frozenset[str]:
     """The currencies that a text names by a code, a sign or a word, as their codes."""
-    said = {code for sign, code in _BEFORE.items() if sign in text and code in CURRENCIES}
+    codes = {code for sign, code in _BEFORE.items() if sign in text and code in CURRENCIES}
     named, folded = _named_currencies(language), fold(text)
-    return frozenset(said.union(*(named[match[0]] for match in _currency_names(language).finditer(folded))))
+    return frozenset(codes.union(*(named[match[0]] for match in _currency_names(language).finditer(folded))))
 
 
 @cache

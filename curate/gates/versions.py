@@ -35,24 +35,28 @@ def several(given: str, text: str, language: str) -> str:
         return ""
     for pattern in (_LINES, _SLASHES, _SENTENCE):
         parts = [part.strip() for part in pattern.split(text) if part.strip()]
-        if len(parts) > 1 and (found := _said_by_each(parts, whole, given, language)):
-            return found
+        if len(parts) > 1 and (version := _said_by_each(parts, whole, given, language)):
+            return version
     quoted = [part for part in _QUOTED.findall(text) if part not in given]
     return _said_by_each(quoted, whole, given, language) if len(quoted) > 1 else ""
 
 
 def _said_by_each(parts: list[str], whole: frozenset[str], given: str, language: str) -> str:
-    said = [roots(part, language) for part in parts]
+    said_roots = [roots(part, language) for part in parts]
     longest = _LONG * count_words(given) + _LEAST
-    told = [
+    telling = [
         (part, one)
-        for part, one in zip(parts, said, strict=True)
+        for part, one in zip(parts, said_roots, strict=True)
         if share(whole, one) >= _MOST and count_words(part) <= longest
     ]
-    if len(told) < 2 or 2 * len(told) < len(parts):
+    if len(telling) < 2 or 2 * len(telling) < len(parts):
         return ""
-    for (part, one), (_, other) in zip(told[1:], told, strict=False):
-        if share(one, other) >= _SAME or share(other, one) >= _SAME or all(share(whole, s) >= _SOME for s in said):
+    for (part, one), (_, other) in zip(telling[1:], telling, strict=False):
+        if (
+            share(one, other) >= _SAME
+            or share(other, one) >= _SAME
+            or all(share(whole, s) >= _SOME for s in said_roots)
+        ):
             return part
     return ""
 
@@ -66,8 +70,8 @@ def apart(given: str, text: str, language: str) -> str:
         return ""
     if count_words(first) > _FEW or not is_known_to(language) or _GREETS.match(first):
         return ""
-    whole, said = roots(given, language), roots(first, language)
-    if len(whole) < _LEAST or not said or not said.isdisjoint(whole) or first.strip("*#_: ") in given:
+    whole, heading = roots(given, language), roots(first, language)
+    if len(whole) < _LEAST or not heading or not heading.isdisjoint(whole) or first.strip("*#_: ") in given:
         return ""
     return first if share(whole, roots(rest, language)) >= _KEPT else ""
 
@@ -75,11 +79,11 @@ def apart(given: str, text: str, language: str) -> str:
 def prompted(given: str, text: str) -> str:
     """What of a prompt a text says before it begins: the whole of it, on a line of its own, or what stands before its
     colon and says how to write (`make it short, no slang:`), which a heading does not (`note to tenants:`); or ''."""
-    asked, told = fold(given).strip(), fold(text).strip()
-    first, _, rest = told.partition("\n")
+    asked, written = fold(given).strip(), fold(text).strip()
+    first, _, rest = written.partition("\n")
     if rest.strip() and count_words(asked) > _LEAST and first.strip(_EDGES) == asked.strip(_EDGES):
         return first
-    prompt, line = _BEFORE_COLON.match(asked), _BEFORE_COLON.match(told)
+    prompt, line = _BEFORE_COLON.match(asked), _BEFORE_COLON.match(written)
     if not prompt or not line or prompt[1] != line[1] or in_code(text) or not says("any", "of_writing", prompt[1]):
         return ""
     return prompt[1] if len(prompt[1].split()) >= _LEAST or _UNSPACED.search(prompt[1]) else ""

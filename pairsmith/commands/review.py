@@ -113,12 +113,12 @@ def password(session: Session, name: str) -> None:
     from pairsmith.stages import review
 
     with session.progress() as progress, review.argilla(session.project(), progress) as connected:
-        made = accounts.new_password(connected, name)
+        new = accounts.new_password(connected, name)
         if name == OWNER and session.project().spec.review.url is None:
-            keep_password(default_home(), made)
+            keep_password(default_home(), new)
     page, note = review.page(session.project(), connected.url)
-    data = {"command": "review password", "url": page, "passwords": {name: made}}
-    session.answer(data, facts([("page", page), *note, (name, made)]))
+    data = {"command": "review password", "url": page, "passwords": {name: new}}
+    session.answer(data, facts([("page", page), *note, (name, new)]))
 
 
 @command.command(short_help="Who has an account.")
@@ -214,8 +214,8 @@ def status(session: Session) -> None:
         screen.append(lines([("server", f"elsewhere: {url}")]))
     else:
         server = look()
-        told = {name: value for name, value in asdict(server).items() if name != "public_url"}
-        data["server"] = told | {"credentials": server.credentials and str(server.credentials)}
+        described = {name: value for name, value in asdict(server).items() if name != "public_url"}
+        data["server"] = described | {"credentials": server.credentials and str(server.credentials)}
         screen.append(_server_screen(server))
     if project and Store.exists(Store.url_for(project)):
         from pairsmith.review_status import read, shown

@@ -79,12 +79,12 @@ def check(folder: Path) -> Kept:
     """Read a backup through and change nothing in it: every file by its hash, every database by its own check and its
     counts. Raises StoreError naming the first thing that is wrong."""
     manifest = _manifest(folder)
-    for name, told in manifest["files"].items():
+    for name, facts in manifest["files"].items():
         path = folder / name
-        if not path.is_file() or sha256(path) != told["sha256"]:
+        if not path.is_file() or sha256(path) != facts["sha256"]:
             raise _damaged(name, "it is gone" if not path.is_file() else "it is not what was saved")
-        if "rows" in told and (rows := _rows(path)) != told["rows"]:
-            raise _damaged(name, f"it holds {rows}, not {told['rows']}")
+        if "rows" in facts and (rows := _rows(path)) != facts["rows"]:
+            raise _damaged(name, f"it holds {rows}, not {facts['rows']}")
     return _kept(manifest["files"], manifest["not_in_it"])
 
 
@@ -159,9 +159,9 @@ def _rows(path: Path) -> dict[str, int]:
     try:
         # Nobody writes to a copy: it needs no lock and no file beside it, so a backup may be on a read-only disk.
         with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)) as database:
-            (said,) = database.execute("PRAGMA integrity_check(1)").fetchone()
-            if said != "ok":
-                raise _damaged(path.name, str(said))
+            (verdict,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+            if verdict != "ok":
+                raise _damaged(path.name, str(verdict))
             tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
             count = 'SELECT count(*) FROM "{}"'
             return {name: database.execute(count.format(name)).fetchone()[0] for (name,) in tables if '"' not in name}
@@ -213,8 +213,8 @@ def _dump(url: str, to: Path) -> None:
     command = [program, "--format=custom", "--file", str(to), "--dbname", place]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | secret)
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["no reason was given"])[-1].rstrip(".")
-        raise StoreError(f"pg_dump failed: {said}.", fix="See that it is as new as the server and reaches it.")
+        reason = (done.stderr.strip().splitlines() or ["no reason was given"])[-1].rstrip(".")
+        raise StoreError(f"pg_dump failed: {reason}.", fix="See that it is as new as the server and reaches it.")
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -229,8 +229,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _kept(files: dict[str, dict[str, Any]], notes: list[str]) -> Kept:
-    rows = sum(sum(told.get("rows", {}).values()) for told in files.values())
-    return Kept(len(files), sum(told["bytes"] for told in files.values()), rows, list(notes))
+    rows = sum(sum(facts.get("rows", {}).values()) for facts in files.values())
+    return Kept(len(files), sum(facts["bytes"] for facts in files.values()), rows, list(notes))
 
 
 def _damaged(name: str, how: str) -> StoreError:

@@ -165,8 +165,8 @@ def _add(store: Store, view: sqlite3.Connection, slots: Iterator[dict[str, Any]]
         if only_active:
             active = active_among(store, (slot["seed_id"] for slot in chunk))
             chunk = [slot for slot in chunk if slot["seed_id"] in active]
-        found = bodies(store, tables.pairs, (slot["pair_id"] for slot in chunk if slot["pair_id"]))
-        pairs = {id_: _texts(body) for id_, body in found}
+        encoded = bodies(store, tables.pairs, (slot["pair_id"] for slot in chunk if slot["pair_id"]))
+        pairs = {id_: _texts(body) for id_, body in encoded}
         lost = bodies(store, tables.seeds, (slot["seed_id"] for slot in chunk if slot["pair_id"] not in pairs))
         seeds = {id_: _seed_text(body) for id_, body in lost}
         searched = []

@@ -146,9 +146,9 @@ class RowsView:
             cube, capped = self._cube(slug, view, filters.q)
             total = sum(line[-1] for line in cube if _matches(line, filters))
             many = total * total > limit * sum(line[-1] for line in cube) and not filters.q
-            found = _select(view, filters, sort, _read_cursor(cursor) if cursor else None, limit + 1, many)
-            rows = [_shown(row[2:]) for row in found[:limit]]
-            more = _cursor(found[limit - 1][:2]) if len(found) > limit else None
+            records = _select(view, filters, sort, _read_cursor(cursor) if cursor else None, limit + 1, many)
+            rows = [_shown(row[2:]) for row in records[:limit]]
+            more = _cursor(records[limit - 1][:2]) if len(records) > limit else None
         return RowsPage(rows, more, total, capped)
 
     def facets(self, slug: str, filters: Filters = ALL) -> FacetsShown:
@@ -181,9 +181,9 @@ class RowsView:
         if view is None:
             return
         with closing(view):
-            while found := _select(view, filters, sort, after, _CHUNK):
-                yield from (_shown(row[2:]) for row in found)
-                after = found[-1][:2]
+            while records := _select(view, filters, sort, after, _CHUNK):
+                yield from (_shown(row[2:]) for row in records)
+                after = records[-1][:2]
 
     def _where(self, slug: str, where: str, *values: str) -> list[RowShown]:
         view = self._view(slug)

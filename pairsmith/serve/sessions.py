@@ -84,10 +84,10 @@ class Sessions:
         query = sa.select(sessions.c.hash).where(sessions.c.user == user)
         with self.engine.connect() as connection:
             hashes = connection.scalars(query).all()
-        found = [held for held in hashes if shown_id(held) == session_id]
-        for held in found:
+        matching = [held for held in hashes if shown_id(held) == session_id]
+        for held in matching:
             self.end(held)
-        return bool(found)
+        return bool(matching)
 
 
 def shown_id(session: str) -> str:

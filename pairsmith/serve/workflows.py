@@ -60,11 +60,11 @@ def launch(place: Place) -> None:
         run_migrations=True,
     )
     DBOS(config=config)
-    told = logging.getLogger("dbos")
-    told.setLevel(logging.ERROR)  # below that it advertises a console
-    told.handlers.clear()  # it is told by our own
-    told.propagate = True
-    told.addFilter(_is_a_failure)
+    logger = logging.getLogger("dbos")
+    logger.setLevel(logging.ERROR)  # below that it advertises a console
+    logger.handlers.clear()  # it is told by our own
+    logger.propagate = True
+    logger.addFilter(_is_a_failure)
     DBOS.launch()
     for name, at_once in _AT_ONCE.items():
         DBOS.register_queue(name, global_concurrency=at_once, polling_interval_sec=_POLL_S)

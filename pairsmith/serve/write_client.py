@@ -51,9 +51,9 @@ def _method(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
     headers = [p for p in parameters if p["in"] == "header" and p["name"] not in ("accept", "idempotency-key")]
     content = operation.get("requestBody", {}).get("content", {})
     success = next(body for status, body in operation["responses"].items() if status.startswith("2"))
-    told: dict[str, Any] = success.get("content", {})
-    media = next(iter(told), "")
-    answer: dict[str, Any] = told.get(media, {})
+    contents: dict[str, Any] = success.get("content", {})
+    media = next(iter(contents), "")
+    answer: dict[str, Any] = contents.get(media, {})
     gives = {"application/json": _type(answer.get("schema", {}), "shapes."), "": "None"}.get(media, "bytes")
     arguments = ["self", *(f"{name}: str" for name in inside)]
     sent = [f'"{method.upper()}"', f'"{path.removeprefix(ROOT)}"', f"[{', '.join(inside)}]"]
@@ -70,8 +70,8 @@ def _method(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
     sent += [f"{word}={_dictionary(held)}" for word, held in (("query", query), ("headers", headers)) if held]
     sent += ["idempotency_key=idempotency_key"] * (method == "post")
     streams = media == "text/event-stream"
-    said = " ".join(operation["description"].split()).partition(". ")[0].rstrip(".:")
-    about = textwrap.fill(f'"""{said}."""', WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    first_sentence = " ".join(operation["description"].split()).partition(". ")[0].rstrip(".:")
+    about = textwrap.fill(f'"""{first_sentence}."""', WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
     yield f"    def {operation['operationId']}({', '.join(arguments)}) -> {'Iterator[Any]' if streams else gives}:"
     yield about
     if streams:
@@ -131,8 +131,8 @@ def _used(operations: list[Any], schema: dict[str, Any]) -> list[str]:
             ordered.append(name)
 
     for _, _, operation in operations:
-        told = {key: value for key, value in operation["responses"].items() if key.startswith("2")}
-        for name in _refs([operation.get("requestBody"), told, operation.get("parameters")]):
+        successes = {key: value for key, value in operation["responses"].items() if key.startswith("2")}
+        for name in _refs([operation.get("requestBody"), successes, operation.get("parameters")]):
             add(name)
     return ordered
 

@@ -186,7 +186,7 @@ class Decoder:
         """Start the rows of a step that ran out of memory anew, half as many at a time; False if it was one row, or if
         somebody has heard the beginning of one, which could come out otherwise."""
         rows = max(len(lane.active), len(lane.starting))
-        if min(rows, self._max_batch) <= 1 or any(row.told for row in lane.active):
+        if min(rows, self._max_batch) <= 1 or any(row.sent for row in lane.active):
             return False
         self._max_batch = max(1, min(rows, self._max_batch) // 2)
         waiting = {(row.job, row.index) for row in lane.waiting}

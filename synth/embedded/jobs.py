@@ -90,11 +90,11 @@ class Row:
     """Tokens whose keys and values are in the row cache."""
     ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
-    told: str = ""
-    told_tokens: int = 0
+    sent: str = ""
+    sent_tokens: int = 0
 
     def tell(self, text: str, *, whole: bool) -> None:
-        """Hand on what `text`, the choice so far, has more than what was told. Unless it is `whole`, half a character
+        """Hand on what `text`, the choice so far, has more than what was sent. Unless it is `whole`, half a character
         and what may become a text to stop at are held back."""
         if self.job.tell is None:
             return
@@ -102,7 +102,7 @@ class Row:
             text = text.rstrip("\ufffd")
             begun = (n for stop in self.job.stop for n in range(1, len(stop)) if text.endswith(stop[:n]))
             text = text[: len(text) - max(begun, default=0)]
-        more, logprobs = text[len(self.told) :], tuple(self.logprobs[self.told_tokens :])
+        more, logprobs = text[len(self.sent) :], tuple(self.logprobs[self.sent_tokens :])
         if more or (whole and logprobs):
             self.job.tell(Piece(self.index, more, logprobs))
-            self.told, self.told_tokens = text, len(self.logprobs)
+            self.sent, self.sent_tokens = text, len(self.logprobs)

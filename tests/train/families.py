@@ -135,15 +135,15 @@ def tokenizer_of(family: Family) -> Any:
         core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         core.decoder = decoders.ByteLevel()
     core.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in _SPECIAL])
-    made = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
         bos_token=family.bos,
         eos_token=family.eos,
         pad_token="<pad>",
         clean_up_tokenization_spaces=False,
     )
-    made.chat_template = family.text
-    return made
+    tokenizer.chat_template = family.text
+    return tokenizer
 
 
 def make(family: Family, folder: Path) -> Path:

@@ -216,8 +216,8 @@ def test_a_container_has_what_it_was_given(tmp_path: Path) -> None:
     """Not the memory of the machine around it; a limit that is none, absent or larger changes nothing."""
     v2, v1 = tmp_path / "memory.max", tmp_path / "limit_in_bytes"
     assert models.allowed_gib(64, (v2, v1)) == 64
-    for told, expected in (("max\n", 64), ("", 64), (f"{4 * models.GIB}\n", 4), (str(2**63), 64)):
-        v2.write_text(told)
+    for limit, expected in (("max\n", 64), ("", 64), (f"{4 * models.GIB}\n", 4), (str(2**63), 64)):
+        v2.write_text(limit)
         assert models.allowed_gib(64, (v2, v1)) == expected
     v2.write_text("max")
     v1.write_text(str(2 * models.GIB))
@@ -226,12 +226,12 @@ def test_a_container_has_what_it_was_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("said", ["", "NVIDIA GB10, [N/A]", "No devices were found", "a, b, c", "RTX, nan", "RTX, -1"])
 def test_a_card_that_says_nothing_of_its_memory_is_none(
-    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the driver's program writes is taken for a card only with a number; with one it is, whatever its name."""
     program = tmp_path / "nvidia-smi"
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    for lines, cards in ((said, []), (f"{said}\nNVIDIA X, Y, 24576", [("NVIDIA X, Y", 24.0)])):
+    for lines, cards in ((line, []), (f"{line}\nNVIDIA X, Y, 24576", [("NVIDIA X, Y", 24.0)])):
         program.write_text(f"#!/bin/sh\ncat <<'END'\n{lines}\nEND\n")
         program.chmod(0o755)
         assert models.gpus() == cards

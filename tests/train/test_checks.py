@@ -111,10 +111,10 @@ def test_a_check_of_the_users_own_sees_input_and_output(tmp_path: Path) -> None:
 def test_editing_a_check_of_the_users_own_is_another_set_of_checks(tmp_path: Path) -> None:
     """Its file's content is in the scope, so an evaluation under the old rules is not taken for one under the new."""
     (tmp_path / "edited_checks.py").write_text(OWN_CHECKS)
-    made = with_own("edited_checks:kept", "edited_checks:unsure")
-    before = checks_for(made, tmp_path).fingerprint
+    edited_spec = with_own("edited_checks:kept", "edited_checks:unsure")
+    before = checks_for(edited_spec, tmp_path).fingerprint
     (tmp_path / "edited_checks.py").write_text(OWN_CHECKS.replace("is gone", "went away"))
-    assert checks_for(made, tmp_path).fingerprint != before
+    assert checks_for(edited_spec, tmp_path).fingerprint != before
 
 
 def test_a_missing_check_is_named_with_its_key(tmp_path: Path) -> None:

@@ -64,19 +64,19 @@ def answers(ask: Ask) -> Reply:
 def test_an_evaluation_is_made_once(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
     """Four systems on the held-out seeds, the adapter on for one of them, all numbers in one file; a second run asks
     nothing, and neither does one that has lost the file but not the ledger."""
-    made = project(tmp_path, train={"base": str(tiny_base.folder)})
+    evaluated = project(tmp_path, train={"base": str(tiny_base.folder)})
     reports: list[dict[str, Any]] = []
     with LoopbackTeacher(answers) as loopback:
         teacher = TeacherSettings(url=loopback.url, model="loopback", attempts=3)
-        first = measure(made, trained, teacher, progress=lambda stage, numbers: reports.append(numbers))
+        first = measure(evaluated, trained, teacher, progress=lambda stage, numbers: reports.append(numbers))
         asked = len(loopback.asked)
-        again = measure(made, trained, teacher)
+        again = measure(evaluated, trained, teacher)
         Path(first.path).unlink()
-        replayed = measure(made, trained, teacher)
+        replayed = measure(evaluated, trained, teacher)
         # Sampled and greedy for four seeds, and the cut ones once more, as generation does.
         assert len(loopback.asked) == asked == 4 * 2 + 1
-    with Store.open(Store.url_for(made), write=False) as store:
-        assert {output.seed_id for output in first.outputs} <= held_out(store, made.spec)
+    with Store.open(Store.url_for(evaluated), write=False) as store:
+        assert {output.seed_id for output in first.outputs} <= held_out(store, evaluated.spec)
     assert [system.names for system in first.systems] == [("base",), ("few-shot",), ("teacher",), ("tuned",)]
     assert first.seeds == 4
     assert len(first.outputs) == 4 * 4 * 3
@@ -94,7 +94,7 @@ def test_an_evaluation_is_made_once(tiny_base: Base, trained: TrainResult, tmp_p
     assert not any(output.passes and output.cut for output in first.outputs)
     assert {(one.a, one.mode) for one in first.comparisons} == {("tuned", "sampled"), ("tuned", "greedy")}
     assert [system.decoding for system in first.systems] == ["evaluation", "evaluation", "generation", "evaluation"]
-    assert first.system("teacher").sampling == made.spec.generate.forward.sampling
+    assert first.system("teacher").sampling == evaluated.spec.generate.forward.sampling
     assert again.reused
     assert again.calls_sent == 0
     assert again.outputs == first.outputs
@@ -111,7 +111,7 @@ def test_what_generation_bought_is_not_bought_again(tiny_base: Base, trained: Tr
     next: a server that keeps the beginnings of prompts computes each once, however long it is."""
     plain = project(tmp_path, train={"base": str(tiny_base.folder)}, generate={"forward": {"n": 2}})
     three = plain.spec.evaluate.model_copy(update={"samples": 3, "concurrency": 1})
-    made = Project(plain.folder, plain.spec.model_copy(update={"evaluate": three}))
+    evaluated = Project(plain.folder, plain.spec.model_copy(update={"evaluate": three}))
     good = "a fox, warm light, photograph --ar 3:2"
 
     def reply(ask: Ask) -> Reply:
@@ -119,27 +119,27 @@ def test_what_generation_bought_is_not_bought_again(tiny_base: Base, trained: Tr
 
     with LoopbackTeacher(reply) as loopback:
         teacher = TeacherSettings(url=loopback.url, model="loopback", attempts=1)
-        with Store.open(Store.url_for(made)) as store:
+        with Store.open(Store.url_for(evaluated)) as store:
             with_seeds(store)
-            asyncio.run(_generated(made, store, teacher))
+            asyncio.run(_generated(evaluated, store, teacher))
         asked = len(loopback.asked)
-        found = measure(made, trained, teacher)
+        evaluation = measure(evaluated, trained, teacher)
         # The third sample and the greedy answer of each of the four inputs.
         prompts = [ask.prompt for ask in loopback.asked[asked:]]
         assert len(prompts) == 8
         assert prompts[::2] == prompts[1::2]
         assert len(set(prompts)) == 4
-        sampled = [output for output in found.outputs if (output.system, output.mode) == ("teacher", "sampled")]
+        sampled = [output for output in evaluation.outputs if (output.system, output.mode) == ("teacher", "sampled")]
         assert len(sampled) == 4 * 3
         cut = [output for output in sampled if output.cut]
         assert all(output.all_pass is False and output.reasons["answer"] == "cut" for output in cut)
-        assert found.system("teacher").sampled.passed == len(sampled) - len(cut)
+        assert evaluation.system("teacher").sampled.passed == len(sampled) - len(cut)
         assert cut
 
 
-async def _generated(made: Project, store: Store, teacher: TeacherSettings) -> None:
+async def _generated(evaluated: Project, store: Store, teacher: TeacherSettings) -> None:
     async with open_teacher(teacher) as endpoint:
-        make = Forward.of(made, Ledger(store, endpoint, teacher))
+        make = Forward.of(evaluated, Ledger(store, endpoint, teacher))
         for seed in store.seeds():
             if seed.kind == "input":
                 _ = await make(seed)
@@ -171,24 +171,24 @@ def test_an_adapter_that_does_nothing_is_found_out(tiny_base: Base, trained: Tra
     weights = load_file(folder / "adapter_model.safetensors")
     save_file({name: tensor * 0 for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
     zeroed = trained.model_copy(update={"folder": str(folder), "adapter_id": "zeroed"})
-    made = project(tmp_path, train={"base": str(tiny_base.folder)})
+    evaluated = project(tmp_path, train={"base": str(tiny_base.folder)})
     with LoopbackTeacher() as loopback, pytest.raises(PairsmithError, match="adapter is not on"):
-        measure(made, zeroed, TeacherSettings(url=loopback.url, model="loopback"))
+        measure(evaluated, zeroed, TeacherSettings(url=loopback.url, model="loopback"))
 
 
 def test_an_adapter_of_another_base_is_refused(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
     """Weights are named by their content, so a changed base is noticed before anything is asked."""
-    made = project(tmp_path, train={"base": str(tiny_base.folder)})
+    evaluated = project(tmp_path, train={"base": str(tiny_base.folder)})
     other = trained.model_copy(update={"base_hash": "another"})
     with pytest.raises(PairsmithError, match="another base"):
-        measure(made, other, TeacherSettings())
+        measure(evaluated, other, TeacherSettings())
 
 
 def test_no_held_out_seed_is_no_work(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
     """A test split without seeds is an error, not a perfect score."""
-    made = project(tmp_path, train={"base": str(tiny_base.folder)}, split={"test": 0.0})
+    evaluated = project(tmp_path, train={"base": str(tiny_base.folder)}, split={"test": 0.0})
     with pytest.raises(NoWork, match="test split"):
-        measure(made, trained, TeacherSettings())
+        measure(evaluated, trained, TeacherSettings())
 
 
 def test_an_evaluation_without_checks_is_judged_by_the_gates(

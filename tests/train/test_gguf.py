@@ -71,8 +71,8 @@ def test_what_llama_cpp_does_not_run_is_said_in_a_sentence(merged: Path, tmp_pat
     for path in merged.iterdir():
         (model / path.name).symlink_to(path)
     (model / "config.json").unlink()
-    told = json.loads((merged / "config.json").read_text()) | {"architectures": ["NobodyKnowsForCausalLM"]}
-    (model / "config.json").write_text(json.dumps(told))
+    config = json.loads((merged / "config.json").read_text()) | {"architectures": ["NobodyKnowsForCausalLM"]}
+    (model / "config.json").write_text(json.dumps(config))
     with pytest.raises(PairsmithError, match=r"converter failed: .*NobodyKnowsForCausalLM"):
         write_gguf(model, tmp_path / "odd.gguf", "f16")
 
@@ -112,7 +112,7 @@ def test_where_neither_can_be_had_it_is_said_at_once(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(MissingDependency, match=r"llama-quantize or the package llama-cpp-py-sync") as told:
+    with pytest.raises(MissingDependency, match=r"llama-quantize or the package llama-cpp-py-sync") as missing:
         refuse_missing(["q8_0", "q4_k_m"])
-    assert "q8_0" in str(told.value.fix)
+    assert "q8_0" in str(missing.value.fix)
     refuse_missing(["f16", "q8_0"])

@@ -11,14 +11,14 @@ from train.metrics import Output
 
 
 def output(text: str, seed_id: str = "s", **more: object) -> Output:
-    told = {"system": "tuned", "mode": "sampled", "seed_id": seed_id, "sample": 0, "answered": True, "key": "k"}
-    return Output.model_validate({**told, "text": text, **more})
+    fields = {"system": "tuned", "mode": "sampled", "seed_id": seed_id, "sample": 0, "answered": True, "key": "k"}
+    return Output.model_validate({**fields, "text": text, **more})
 
 
 def gates_of(**modes: object) -> list[object]:
-    made = spec()
-    gates = made.curate.gates.model_copy(update={**dict.fromkeys(DETAILS, False), **modes})
-    changed = made.model_copy(update={"curate": made.curate.model_copy(update={"gates": gates})})
+    settings = spec()
+    gates = settings.curate.gates.model_copy(update={**dict.fromkeys(DETAILS, False), **modes})
+    changed = settings.model_copy(update={"curate": settings.curate.model_copy(update={"gates": gates})})
     return list(detail_gates(changed, Path()))
 
 
@@ -28,8 +28,8 @@ INPUTS = {"s": "a parcel that came on 3 May", "t": "a fox in snow"}
 def rate(texts: dict[str, str], references: dict[str, str] | None = None, **modes: object) -> float | None:
     gates = gates_of(**(modes or {"invented": "flag", "contacts": True}))
     outputs = [output(text, seed_id) for seed_id, text in texts.items()]
-    found = invented_rate(outputs, INPUTS, references or {}, gates)  # type: ignore[arg-type]
-    return found and found.estimate
+    invented = invented_rate(outputs, INPUTS, references or {}, gates)  # type: ignore[arg-type]
+    return invented and invented.estimate
 
 
 def test_a_detail_from_nowhere_is_counted_whether_its_gate_flags_or_rejects() -> None:
@@ -41,9 +41,9 @@ def test_a_detail_from_nowhere_is_counted_whether_its_gate_flags_or_rejects() ->
 
 def test_what_a_person_answered_too_is_no_invention() -> None:
     """The reference is as good a source as the input."""
-    told = {"s": "The parcel came on 3 May and weighed 17 kilos."}
-    assert rate(told) == 1.0
-    assert rate(told, references={"s": "It weighed 17 kilos."}) == 0.0
+    answered = {"s": "The parcel came on 3 May and weighed 17 kilos."}
+    assert rate(answered) == 1.0
+    assert rate(answered, references={"s": "It weighed 17 kilos."}) == 0.0
 
 
 def test_no_gate_and_no_whole_answer_is_no_rate() -> None:

@@ -32,23 +32,23 @@ QUESTIONS = [{"name": "calm", "question": "Is it calm?"}, {"name": "bright", "qu
 
 def judged_by(url: str, **more: Any) -> Spec:
     """A spec whose evaluation is judged by the teacher at `url`."""
-    made = spec(
+    judged_spec = spec(
         curate={"judge": {"questions": QUESTIONS}}, teachers={"j": {"url": url, "model": "judge", "retries": 0}}
     )
-    evaluate = made.evaluate.model_copy(update={"judges": ("j",)})
-    return made.model_copy(update={"evaluate": evaluate, **more})
+    evaluate = judged_spec.evaluate.model_copy(update={"judges": ("j",)})
+    return judged_spec.model_copy(update={"evaluate": evaluate, **more})
 
 
-def plan_of(made: Project, inputs: int) -> EvaluationPlan:
+def plan_of(subject: Project, inputs: int) -> EvaluationPlan:
     """Base and tuned on numbered inputs; nothing of it is ever asked."""
     seeds = tuple(Seed(kind="input", text=f"a fox number {n}", source=f"s:{n}") for n in range(inputs))
     base = TeacherSettings(revision="r1", attempts=1)
     tuned = base.model_copy(update={"model": "tuned", "identity": "tuned", "revision": "adapter"})
     models = Models(Model(base, LocalModel(None)), Model(tuned, LocalModel(None)), None)
-    bare = made.spec.model_copy(update={"exemplars": ()})
-    systems = systems_of(Project(made.folder, bare), seeds, models)
+    bare = subject.spec.model_copy(update={"exemplars": ()})
+    systems = systems_of(Project(subject.folder, bare), seeds, models)
     trained = TrainResult.model_construct(adapter_id="a")
-    return EvaluationPlan(made.spec, trained, seeds, systems, Checks(), judging="judges")
+    return EvaluationPlan(subject.spec, trained, seeds, systems, Checks(), judging="judges")
 
 
 def outputs_of(plan: EvaluationPlan, texts: Callable[[str, int], str | None]) -> list[Output]:
@@ -75,17 +75,17 @@ def said_by(
 ) -> tuple[Judged, LoopbackTeacher]:
     """What a judge that answers by `reply` says of the answers `texts`."""
     with LoopbackTeacher(reply) as judge:
-        made = Project(folder, judged_by(judge.url))
-        plan = plan_of(made, inputs)
+        judged_project = Project(folder, judged_by(judge.url))
+        plan = plan_of(judged_project, inputs)
 
         async def ask() -> Judged | None:
-            with Store.open(Store.url_for(made)) as store:
-                opener = judges_of(made, store, lambda sentence: None)
+            with Store.open(Store.url_for(judged_project)) as store:
+                opener = judges_of(judged_project, store, lambda sentence: None)
                 return (await judged(plan, outputs_of(plan, texts), opener, lambda stage, numbers: None))[0]
 
-        found = asyncio.run(ask())
-    assert found is not None
-    return found, judge
+        judgements = asyncio.run(ask())
+    assert judgements is not None
+    return judgements, judge
 
 
 def both(answer: Callable[[Ask], Reply], choose: Callable[[Ask], Reply]) -> Callable[[Ask], Reply]:
@@ -102,15 +102,15 @@ def test_the_tuned_model_is_preferred_where_the_judge_sees_it_in_both_places(tmp
     def texts(system: str, number: int) -> str:
         return f"calm and bright {number}" if system == "tuned" else f"calm {number}"
 
-    found, judge = said_by(both(checklist(by_word), chooser(lambda a, b: "bright" in a)), tmp_path, texts)
-    base, tuned = found.checklists
+    judgements, judge = said_by(both(checklist(by_word), chooser(lambda a, b: "bright" in a)), tmp_path, texts)
+    base, tuned = judgements.checklists
     assert (tuned.pass_rate and tuned.pass_rate.estimate, base.pass_rate and base.pass_rate.estimate) == (1.0, 0.0)
     assert base.questions == pytest.approx({"calm": 0.9, "bright": 0.2})
-    (win,) = found.win_rates
+    (win,) = judgements.win_rates
     assert (win.rate and win.rate.estimate, win.outcome, win.not_scored) == (1.0, "preferred", 0)
     assert win.length_controlled is None, "tuned is always the longer one"
-    assert found.first is not None
-    assert found.first.estimate == 0.5
+    assert judgements.first is not None
+    assert judgements.first.estimate == 0.5
     assert len(judge.asked) == 24 * 2 + 24 * 2
 
 
@@ -120,11 +120,11 @@ def test_a_judge_that_likes_the_first_place_prefers_nobody(tmp_path: Path) -> No
     def texts(system: str, number: int) -> str:
         return f"{system} {number}"
 
-    found, _ = said_by(both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, texts)
-    (win,) = found.win_rates
+    judgements, _ = said_by(both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, texts)
+    (win,) = judgements.win_rates
     assert (win.rate and win.rate.estimate, win.outcome) == (0.5, "inconclusive")
-    assert found.first is not None
-    assert found.first.estimate == 1.0
+    assert judgements.first is not None
+    assert judgements.first.estimate == 1.0
 
 
 def test_what_is_no_answer_or_the_same_needs_no_judge(tmp_path: Path) -> None:
@@ -137,14 +137,14 @@ def test_what_is_no_answer_or_the_same_needs_no_judge(tmp_path: Path) -> None:
             return None if system == "tuned" else "calm"
         return "the same"
 
-    found, judge = said_by(both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, texts, inputs=4)
+    judgements, judge = said_by(both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, texts, inputs=4)
     assert not any("<first>" in ask.prompt for ask in judge.asked)
-    assert [choice.wins for choice in found.choices] == [((False, False),), ((True, False),), ((True, False),)]
-    assert found.first is None
-    tuned = found.checklists[1]
+    assert [choice.wins for choice in judgements.choices] == [((False, False),), ((True, False),), ((True, False),)]
+    assert judgements.first is None
+    tuned = judgements.checklists[1]
     assert tuned.pass_rate is not None
     assert tuned.pass_rate.seeds == 3
-    assert found.win_rates[0].outcome == "not enough evidence"
+    assert judgements.win_rates[0].outcome == "not enough evidence"
 
 
 def test_an_unreadable_choice_is_counted_and_decides_nothing(tmp_path: Path) -> None:
@@ -157,13 +157,13 @@ def test_an_unreadable_choice_is_counted_and_decides_nothing(tmp_path: Path) -> 
         odd = part(ask, "input").endswith("3")
         return says("hm") if odd else chooser(lambda a, b: "tuned" in a)(ask)
 
-    found, _ = said_by(both(answer, choose), tmp_path, lambda system, n: f"{system} calm bright {n}", inputs=10)
-    assert [result.not_scored for result in found.checklists] == [2, 2]
-    (win,) = found.win_rates
+    judgements, _ = said_by(both(answer, choose), tmp_path, lambda system, n: f"{system} calm bright {n}", inputs=10)
+    assert [result.not_scored for result in judgements.checklists] == [2, 2]
+    (win,) = judgements.win_rates
     assert win.not_scored == 1
     assert win.rate is not None
     assert (win.rate.estimate, win.rate.seeds) == (1.0, 9)
-    assert any(choice.reason.startswith("unreadable") for choice in found.choices)
+    assert any(choice.reason.startswith("unreadable") for choice in judgements.choices)
 
 
 def choices(won: Sequence[int], longer: Sequence[int]) -> list[Choice]:
@@ -202,18 +202,18 @@ def test_the_interval_at_equal_length_holds_what_it_promises() -> None:
     import numpy as np
 
     rng = np.random.default_rng(11)
-    inside, told = 0, 0
+    inside, intervals = 0, 0
     nodes, weights = np.polynomial.hermite_e.hermegauss(41)
     truth = float((weights / (1 + np.exp(-(1 + nodes)))).sum() / weights.sum())
     for _ in range(400):
         longer = rng.normal(5, 20, 30)
         x = np.tanh(longer / np.sqrt((longer**2).mean()))
         wins = rng.binomial(2, 1 / (1 + np.exp(-(1 + 2 * x + rng.normal(0, 1, 30)))))
-        if found := length_controlled(wins.tolist(), [2] * 30, longer.tolist()):
-            told += 1
-            inside += found.low <= truth <= found.high
-    assert told > 380
-    assert inside / told > 0.925
+        if interval := length_controlled(wins.tolist(), [2] * 30, longer.tolist()):
+            intervals += 1
+            inside += interval.low <= truth <= interval.high
+    assert intervals > 380
+    assert inside / intervals > 0.925
 
 
 def test_no_order_and_nobody_asked_is_no_bias() -> None:
@@ -224,24 +224,28 @@ def test_no_order_and_nobody_asked_is_no_bias() -> None:
 
 def test_a_judge_of_the_teacher_s_family_or_of_the_rows_is_told(tmp_path: Path) -> None:
     """Before anything is paid, and beside the figures."""
-    made = judged_by("http://localhost:1")
+    judged_spec = judged_by("http://localhost:1")
     judge = TeacherSettings(url="http://localhost:1", model="gpt-4.1-mini")
-    curate = made.curate.model_copy(update={"judge": made.curate.judge.model_copy(update={"teachers": ("j",)})})
+    curate = judged_spec.curate.model_copy(
+        update={"judge": judged_spec.curate.judge.model_copy(update={"teachers": ("j",)})}
+    )
     teacher = TeacherSettings(url="http://localhost:2", model="gpt-5")
-    told = warnings(made.model_copy(update={"teachers": {"j": judge}, "teacher": teacher, "curate": curate}))
-    assert len(told) == 2
-    assert "OpenAI" in told[0]
-    assert "training rows" in told[1]
+    sentences = warnings(
+        judged_spec.model_copy(update={"teachers": {"j": judge}, "teacher": teacher, "curate": curate})
+    )
+    assert len(sentences) == 2
+    assert "OpenAI" in sentences[0]
+    assert "training rows" in sentences[1]
 
 
 def test_tables_and_lines_say_what_was_found(tmp_path: Path) -> None:
     """Every system with its checklist, every comparison with both rates, and the judges' bias."""
     from rich.console import Console
 
-    found, _ = said_by(
+    judgements, _ = said_by(
         both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, lambda system, n: f"calm {system} {n}"
     )
-    shown: Any = SimpleNamespace(judged=found, system=lambda name: SimpleNamespace(label=name.upper()))
+    shown: Any = SimpleNamespace(judged=judgements, system=lambda name: SimpleNamespace(label=name.upper()))
     evaluation: Evaluation = shown
     console = Console(width=160, force_terminal=False)
     with console.capture() as captured:

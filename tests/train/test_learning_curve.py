@@ -41,8 +41,8 @@ def test_three_shares_are_trained_with_two_seeds_each() -> None:
         parts[len(part.train), seed] = part
         return 0.5
 
-    found = curve(value)
-    assert [(point.rows, point.seed) for point in found.points] == [
+    measured_curve = curve(value)
+    assert [(point.rows, point.seed) for point in measured_curve.points] == [
         (rows, seed) for rows in (50, 100, 200) for seed in (17, 18)
     ]
     ids = {place: {row["pair_id"] for row in part.train} for place, part in parts.items()}
@@ -74,9 +74,12 @@ def test_a_slice_helps_or_hurts_only_beyond_the_noise() -> None:
             return 0.7 if ids[0] in kept else 0.4
         return 0.6 + (0.01 if seed == 17 else -0.01)
 
-    found = curve(value, slices=slices)
-    assert [(point.slice, point.rows) for point in found.slices] == [("forward rows", 60), ("backward rows", 140)]
-    forward, backward = in_words(found)[-2:]
+    measured_curve = curve(value, slices=slices)
+    assert [(point.slice, point.rows) for point in measured_curve.slices] == [
+        ("forward rows", 60),
+        ("backward rows", 140),
+    ]
+    forward, backward = in_words(measured_curve)[-2:]
     assert forward == "without forward rows (140 rows): pass rate +0.10, the slice hurts"
     assert backward == "without backward rows (60 rows): pass rate -0.20, the slice helps"
 
@@ -91,12 +94,12 @@ def test_trainings_that_agree_are_no_certainty() -> None:
         assert rate + flat.more.low >= 0
         assert rate + flat.more.high <= 1
     slices = {"old rows": {row["pair_id"] for row in ROWS.train[:60]}}
-    for lost, said in ((5, "within the noise"), (7, "the slice helps")):
+    for lost, ending in ((5, "within the noise"), (7, "the slice helps")):
 
         def value(part: Dataset, seed: int, lost: int = lost) -> float:
             return 0.5 - (lost / 50 if len(part.train) == 140 else 0)
 
-        assert in_words(curve(value, inputs=50, slices=slices))[-1].endswith(said)
+        assert in_words(curve(value, inputs=50, slices=slices))[-1].endswith(ending)
     few = in_words(curve(lambda part, seed: 0.5, inputs=6))
     assert "noise floor: 6 validation inputs tell no two trainings apart" in few
 
@@ -159,13 +162,13 @@ def _never(part: Dataset, seed: int) -> Any:
 def test_a_tiny_model_has_a_curve(tiny_base: Base, tmp_path: Path) -> None:
     """Six trainings, the validation loss of each, and the next time all are found again."""
     dataset = Dataset("tiny", tiny.rows(16), tiny.rows(2, start=90))
-    told: list[str] = []
+    lines: list[str] = []
 
     def train(part: Dataset, seed: int) -> Any:
         return tune(tiny_base, part, tiny.settings(seed=seed, epochs=2), tmp_path)
 
-    first = learning_curve(dataset, train, lambda result: None, seed=3, say=told.append)
-    assert (first.of, len(first.points), len(told)) == ("loss", 2 * len(SHARES), 6)
+    first = learning_curve(dataset, train, lambda result: None, seed=3, say=lines.append)
+    assert (first.of, len(first.points), len(lines)) == ("loss", 2 * len(SHARES), 6)
     assert all(point.loss for point in first.points)
     assert len({point.adapter_id for point in first.points}) == 6
     assert learning_curve(dataset, train, lambda result: None, seed=3) == first

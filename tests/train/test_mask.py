@@ -26,13 +26,13 @@ def test_what_is_learned_is_the_completion_its_end_token_and_the_newline(chat: C
 def test_any_text_survives_the_round_trip(chat: Chat, input: str, output: str) -> None:
     """Whatever characters the two sides hold, the learned tokens decode to the completion and its end, or the row is
     refused because the tokenizer has no token for one of them (SmolLM2's lacks some control characters)."""
-    made = row("pair", input, output)
-    ids, labels = tokens_of(chat, made)
+    example = row("pair", input, output)
+    ids, labels = tokens_of(chat, example)
     if chat.tokenizer.decode(chat.tokenizer(output)["input_ids"]) != output:
         with pytest.raises(InputError, match="no token for"):
-            assert_completion_only(chat, made, ids, labels)
+            assert_completion_only(chat, example, ids, labels)
         return
-    learned = assert_completion_only(chat, made, ids, labels)
+    learned = assert_completion_only(chat, example, ids, labels)
     assert chat.tokenizer.decode(ids[-learned:]).startswith(output)
 
 

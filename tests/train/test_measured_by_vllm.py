@@ -39,15 +39,15 @@ def by_vllm(folder: Path, base: Base, method: str, python: Path, **more: Any) ->
     return project(folder, train={"base": str(base.folder), "method": method}, evaluate=evaluated)
 
 
-def plan_of(made: Project, trained: TrainResult, store: Store) -> EvaluationPlan:
+def plan_of(subject: Project, trained: TrainResult, store: Store) -> EvaluationPlan:
     if not store.seeds():
         with_seeds(store)
-    return plan_evaluation(made, held_out_seeds(store, made.spec), trained, None)
+    return plan_evaluation(subject, held_out_seeds(store, subject.spec), trained, None)
 
 
-def measure(made: Project, trained: TrainResult) -> Evaluation:
-    with Store.open(Store.url_for(made)) as store:
-        return asyncio.run(measured_once(plan_of(made, trained, store), store, made.folder / "evaluations"))
+def measure(subject: Project, trained: TrainResult) -> Evaluation:
+    with Store.open(Store.url_for(subject)) as store:
+        return asyncio.run(measured_once(plan_of(subject, trained, store), store, subject.folder / "evaluations"))
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
@@ -55,10 +55,10 @@ def test_base_and_tuned_model_are_asked_at_a_vllm(tiny_base: Base, python: Path,
     """The adapter is a model's name, a merged model a server of its own. It is told the prompts and the ends of answers
     that training had, and its answers are not taken for the embedded server's."""
     trained = tune(tiny_base, Dataset("dataset-1", tiny.rows(8)), tiny.settings(method=method), tmp_path / "adapters")
-    made = by_vllm(tmp_path, tiny_base, method, python)
-    measured = measure(made, trained)
-    said = {output.system: output.text for output in measured.outputs}
-    assert {name: text.split()[-3] for name, text in said.items()} == {
+    subject = by_vllm(tmp_path, tiny_base, method, python)
+    measured = measure(subject, trained)
+    last_texts = {output.system: output.text for output in measured.outputs}
+    assert {name: text.split()[-3] for name, text in last_texts.items()} == {
         "base": "base",
         "few-shot": "base",
         "tuned": "tuned",
@@ -69,9 +69,9 @@ def test_base_and_tuned_model_are_asked_at_a_vllm(tiny_base: Base, python: Path,
     assert ("--lora-modules" in given) == (method == "lora")
     assert given[given.index("--served-model-name") + 1] == ("base" if method == "lora" else "tuned")
     assert gone(noted(python)["pids"])
-    embedded = made.spec.model_copy(update={"evaluate": spec().evaluate})
-    with Store.open(Store.url_for(made)) as store:
-        there, here = (plan_of(Project(tmp_path, one), trained, store) for one in (made.spec, embedded))
+    embedded = subject.spec.model_copy(update={"evaluate": spec().evaluate})
+    with Store.open(Store.url_for(subject)) as store:
+        there, here = (plan_of(Project(tmp_path, one), trained, store) for one in (subject.spec, embedded))
     assert there.id == measured.id != here.id
     assert not {s.model.settings.revision for s in there.systems} & {s.model.settings.revision for s in here.systems}
 
@@ -81,9 +81,9 @@ def test_a_vllm_that_renders_prompts_in_its_own_way_is_refused(tiny_base: Base, 
     trained = tune(tiny_base, Dataset("dataset-1", tiny.rows(8)), tiny.settings(), tmp_path / "adapters")
     other = tmp_path / "other.jinja"
     other.write_text("{% for message in messages %}{{ message['content'] }}{% endfor %}")
-    made = by_vllm(tmp_path, tiny_base, "lora", python, vllm_args=["--chat-template", str(other)])
+    subject = by_vllm(tmp_path, tiny_base, "lora", python, vllm_args=["--chat-template", str(other)])
     with pytest.raises(PairsmithError, match="others of it") as caught:
-        measure(made, trained)
+        measure(subject, trained)
     assert "--chat-template" in str(caught.value.fix)
     assert gone(noted(python)["pids"])
 
@@ -95,8 +95,8 @@ def test_the_ends_of_an_answer_are_told(tiny_base: Base, python: Path, tmp_path:
 
     def config(given: list[str]) -> dict[str, Any]:
         folder = Path(given[given.index("--generation-config") + 1])
-        told: dict[str, Any] = json.loads((folder / "generation_config.json").read_bytes())
-        return told
+        config: dict[str, Any] = json.loads((folder / "generation_config.json").read_bytes())
+        return config
 
     async def once() -> dict[str, Any]:
         async with serving(LocalModel(tiny_base.folder), Vllm(str(python), ())):

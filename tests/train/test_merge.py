@@ -81,8 +81,8 @@ def test_an_adapter_of_an_earlier_version_gets_its_merged_model(tiny_base: Base,
     folder = Path(tuned.folder)
     before = tuned.model_copy(update={"merged": None})
     write_result(folder, before)
-    made = merged_folder(tiny_base, before)
-    assert made == folder / "merged"
+    merged = merged_folder(tiny_base, before)
+    assert merged == folder / "merged"
     again = read_result(folder)
     assert again is not None
     assert again.merged is not None

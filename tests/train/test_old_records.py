@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.records import Seed
+from train.failures import Failures
 from train.metrics import Evaluation
 from train.results import read_result
 from train.systems import test_set_hash as hash_of_seeds
@@ -47,3 +48,11 @@ def test_a_test_set_has_the_name_that_it_always_had() -> None:
     """Golden, and whatever the order of the seeds."""
     seeds = [Seed(kind="input", text=text, source="s:1") for text in ("a clock", "two boats")]
     assert hash_of_seeds(seeds) == hash_of_seeds(seeds[::-1]) == "33486cb026ea89c18c490143cd033c2b"
+
+
+def test_a_group_of_failures_in_old_evidence_loads() -> None:
+    """An evidence file of the version before spells a group's reason `said`; the report is rendered from it as ever."""
+    group = {"check": "gate/length", "inputs": ["a clock"], "answer": "Tick.", "said": "too short: 5"}
+    failures = Failures.model_validate(group)
+    assert failures.reason == "too short: 5"
+    assert Failures.model_validate_json(failures.model_dump_json()) == failures

@@ -75,9 +75,9 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return Exported(tmp_path_factory.mktemp(request.param), request.param)
 
 
-async def here(made: Exported, messages: Messages, text: str) -> tuple[float, int]:
+async def here(exported: Exported, messages: Messages, text: str) -> tuple[float, int]:
     """The score of a text by the embedded server, under the tuned model."""
-    local, _ = tuned_model(made.base, made.base.folder, made.trained)
+    local, _ = tuned_model(exported.base, exported.base.folder, exported.trained)
     async with serving(local, max_batch=1) as (server, name):
         return await score(server.base_url, name, messages, text)
 

@@ -69,10 +69,10 @@ def test_without_exemplars_retrieval_still_shows_rows(tmp_path: Path) -> None:
     Rows of one output, as the levels of a backward seed are, count once."""
     rows = [*ROWS, Exemplar(input="a red wall clock", output=ROWS[0].output)]
     (system,) = retrieval(tmp_path, rows * RETRIEVED, asked("a red wall clock, large"), exemplars=[])
-    said = [message.content for message in system.messages(asked("a red wall clock, large"))]
-    assert len([text for text in said if "warm light" in text]) == 3
-    assert said[-3].endswith("a red wall clock")
-    assert said[-2] == ROWS[0].output
+    contents = [message.content for message in system.messages(asked("a red wall clock, large"))]
+    assert len([text for text in contents if "warm light" in text]) == 3
+    assert contents[-3].endswith("a red wall clock")
+    assert contents[-2] == ROWS[0].output
 
 
 def test_without_rows_there_is_no_retrieval(tmp_path: Path) -> None:
@@ -85,5 +85,5 @@ def test_labels_are_shown_as_often_as_they_are_near(tmp_path: Path) -> None:
     rows = [Exemplar(input=f"charged {n} times", output="billing") for n in range(9)]
     task = {"kind": "classify", "name": "t", "style": "s", "labels": ["billing", "delivery"]}
     (system,) = retrieval(tmp_path, rows, asked("charged twice"), exemplars=[], task=task, curate={})
-    said = [message.content for message in system.messages(asked("charged twice"))]
-    assert len([text for text in said if "billing" in text and "charged" not in text]) >= RETRIEVED
+    contents = [message.content for message in system.messages(asked("charged twice"))]
+    assert len([text for text in contents if "billing" in text and "charged" not in text]) >= RETRIEVED

@@ -41,7 +41,7 @@ def project(folder: Path, **train: Any) -> Project:
 
 def preferred(count: int, words: tuple[str, str] = ("good", "bad"), *, longer: int = 0) -> list[Preference]:
     """One preference an input: the better text holds the first of `words`, and is longer by so many words."""
-    rng, found = random.Random(5), []
+    rng, preferences = random.Random(5), []
     for number in range(count):
         seed = Seed(kind="input", text=f"ban bel {number}", source="s")
         text, at = rng.choices(tiny.WORDS, k=6), rng.randrange(7)
@@ -49,21 +49,21 @@ def preferred(count: int, words: tuple[str, str] = ("good", "bad"), *, longer: i
             tiny.made_pair(seed, " ".join([*text[:at], word, *text[at:], *extra]), sample)
             for sample, (word, extra) in enumerate(zip(words, (text[:longer], []), strict=True))
         ]
-        found.append(Preference("verdict", "train", *sides))
-    return found
+        preferences.append(Preference("verdict", "train", *sides))
+    return preferences
 
 
 def test_it_learns_what_is_preferred_and_scores_like_any_other(base: Base, tmp_path: Path) -> None:
     """Held-out inputs are ordered rightly where length says nothing; the folder that was tested is the one that is
     saved, and the same preferences find it again."""
-    made, rows = project(tmp_path), preferred(160)
-    result = train_reward(rows, base, made, tmp_path / "reward-models")
+    judged, rows = project(tmp_path), preferred(160)
+    result = train_reward(rows, base, judged, tmp_path / "reward-models")
     assert result.accuracy.estimate > 0.9
     assert result.length_only.estimate == 0.5
     assert result.beats_length
     assert result.by == {"verdict": 160}
     assert result.held_out == result.held_out_inputs == len(held_out_seeds([p.chosen.seed_id for p in rows]))
-    again = train_reward(rows, base, made, tmp_path / "reward-models")
+    again = train_reward(rows, base, judged, tmp_path / "reward-models")
     assert again == result
     scorer = reward_scorer(result.folder, batch_tokens=512, rules="dor")
     fresh = preferred(170)[160:]
@@ -96,18 +96,18 @@ def test_too_few_preferences_are_refused_in_a_sentence(base: Base, tmp_path: Pat
 def test_what_certificates_stand_on_teaches_nothing(tmp_path: Path) -> None:
     """Of what people rejected beside what they accepted, only rows outside the estimation half are learned from; what
     a gate rejected counts beside it, and nobody is asked."""
-    made = project(tmp_path)
-    with Store.open(Store.url_for(made)) as store:
+    judged = project(tmp_path)
+    with Store.open(Store.url_for(judged)) as store:
         answers = {f"ban {n}": [f"must good {n}", f"must poor {n}", f"gone {n}"] for n in range(12)}
-        tiny.pool(store, made, answers)
+        tiny.pool(store, judged, answers)
         for n, seed in enumerate(store.seeds()):
             good, poor, _ = (tiny.made_pair(seed, text, i) for i, text in enumerate(answers[seed.text or ""]))
             for pair, decision in ((good, "accept"), (poor, "reject")):
                 store.write(_review(pair, decision, n))
-        asyncio.run(curate_project(made, store, fingerprints=["now"]))
-        found = asyncio.run(own_preferences(made, store, ["now"]))
-        seed_number = made.spec.review.seed
-    by_people = [p for p in found if p.by == "verdict"]
+        asyncio.run(curate_project(judged, store, fingerprints=["now"]))
+        preferences = asyncio.run(own_preferences(judged, store, ["now"]))
+        seed_number = judged.spec.review.seed
+    by_people = [p for p in preferences if p.by == "verdict"]
     assert by_people
     assert not any(in_estimation_half(seed_number, p.chosen.id) for p in by_people)
     assert not any(in_estimation_half(seed_number, p.rejected.id) for p in by_people)

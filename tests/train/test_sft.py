@@ -38,13 +38,13 @@ def tuned(base: Base, out_dir: Path, train: Any = DATASET.train, validation: Any
 @pytest.mark.parametrize("method", ["lora", "qlora"])
 def test_a_run_learns_and_leaves_an_adapter_with_its_card(tiny_base: Base, tmp_path: Path, method: str) -> None:
     """The loss falls on both splits; numbers, files, card and progress agree with each other."""
-    told: list[dict[str, Any]] = []
+    steps_seen: list[dict[str, Any]] = []
     result = tune(
         tiny_base,
         DATASET,
         settings(method=method),
         tmp_path,
-        progress=lambda stage, numbers: told.append({"stage": stage, **numbers}),
+        progress=lambda stage, numbers: steps_seen.append({"stage": stage, **numbers}),
         merge=False,
     )
     assert result.steps == len(result.curve) == 6
@@ -63,7 +63,7 @@ def test_a_run_learns_and_leaves_an_adapter_with_its_card(tiny_base: Base, tmp_p
     assert "generation %}" not in (folder / "chat_template.jinja").read_text()
     assert str(tmp_path) not in (folder / "adapter_config.json").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == [result.adapter_id]
-    steps = [numbers for numbers in told if numbers["stage"] == "train" and "validation_loss" not in numbers]
+    steps = [numbers for numbers in steps_seen if numbers["stage"] == "train" and "validation_loss" not in numbers]
     assert [numbers["done"] for numbers in steps] == [1, 2, 3, 4, 5, 6]
     assert steps[-1]["total"] == 6
     assert steps[-1]["eta_s"] == 0
@@ -262,17 +262,17 @@ def test_an_adapter_has_the_name_that_it_always_had() -> None:
 def test_a_training_that_is_ended_keeps_its_best_state(tiny_base: Base, tmp_path: Path, method: str) -> None:
     """An adapter of its own with the weights of the lowest validation loss so far, measured up to the step in which it
     ended; the next run goes on from that step to the adapter that an undisturbed one makes."""
-    told: list[int] = []
+    steps_done: list[int] = []
 
     def run(asked: Any) -> TrainResult:
         def tell(stage: str, numbers: Any) -> None:
             if stage == "train" and "validation_loss" not in numbers:
-                told.append(numbers["done"])
+                steps_done.append(numbers["done"])
 
         given = settings(method=method, epochs=3)
         return tune(tiny_base, DATASET, given, tmp_path, tell, asked=asked, merge=False)
 
-    ended = run(lambda: len(told) >= 3)  # asked before a step is told: the fourth is the last
+    ended = run(lambda: len(steps_done) >= 3)  # asked before a step is told: the fourth is the last
     folder = Path(ended.folder)
     assert (ended.steps, ended.planned_steps) == (4, 9)
     assert ended.adapter_id == folder.name != adapter_id(DATASET, settings(method=method, epochs=3), tiny_base.hash)
@@ -283,7 +283,7 @@ def test_a_training_that_is_ended_keeps_its_best_state(tiny_base: Base, tmp_path
     assert read_result(folder) == ended
     assert not ended.reused
     whole = run(lambda: False)
-    assert told[:5] == [1, 2, 3, 4, 5]
+    assert steps_done[:5] == [1, 2, 3, 4, 5]
     assert (whole.steps, whole.planned_steps, whole.reused) == (9, None, False)
     assert {path.name for path in tmp_path.iterdir()} == {ended.adapter_id, whole.adapter_id}
 

@@ -24,9 +24,9 @@ def systems(project: Project, teacher: TeacherSettings | None = BASE) -> tuple[S
 
 def test_each_system_asks_what_the_manual_says(tmp_path: Path) -> None:
     """base: the style, no exemplar. few-shot: style and exemplars. tuned: the short system prompt and nothing else."""
-    made = project(tmp_path)
-    base, few_shot, _, tuned = systems(made)
-    style = made.spec.task.style
+    measured = project(tmp_path)
+    base, few_shot, _, tuned = systems(measured)
+    style = measured.spec.task.style
     assert [message.role for message in base.messages(SEEDS[0])] == ["system", "user"]
     assert style in base.messages(SEEDS[0])[0].content
     assert [message.role for message in few_shot.messages(SEEDS[0])] == ["system", "user", "assistant", "user"]
@@ -37,15 +37,15 @@ def test_each_system_asks_what_the_manual_says(tmp_path: Path) -> None:
 def test_the_teacher_is_asked_as_it_generates(tmp_path: Path) -> None:
     """Generation's messages and generation's decoding, aids and limits included; another decoding is another system."""
     aids = {"temperature": 0.7, "top_k": 50, "repetition_penalty": 1.1, "no_repeat_ngram_size": 3, "max_tokens": 60}
-    made = project(tmp_path, generate={"forward": {"sampling": {**aids, "extra": {"min_p": 0.1}}}})
-    four = systems(made)
+    measured = project(tmp_path, generate={"forward": {"sampling": {**aids, "extra": {"min_p": 0.1}}}})
+    four = systems(measured)
     assert [system.names for system in four] == [("base",), ("few-shot",), ("teacher",), ("tuned",)]
     few_shot, teacher = four[1:3]
     assert teacher.model.local == HERE
     assert teacher.messages(SEEDS[0]) == few_shot.messages(SEEDS[0])
     assert (teacher.decoding, few_shot.decoding) == ("generation", "evaluation")
     for seed in SEEDS:
-        assert teacher.sampling("sampled", seed) == made.spec.generate.forward.sampling
+        assert teacher.sampling("sampled", seed) == measured.spec.generate.forward.sampling
     greedy = teacher.sampling("greedy", SEEDS[0])
     assert (greedy.temperature, greedy.top_k, greedy.repetition_penalty) == (0.0, None, 1.1)
     assert (greedy.max_tokens, greedy.extra) == (60, {"min_p": 0.1})
@@ -54,26 +54,26 @@ def test_the_teacher_is_asked_as_it_generates(tmp_path: Path) -> None:
 def test_a_teacher_that_takes_no_temperature_is_asked_for_none(tmp_path: Path) -> None:
     """A reasoning model refuses 0 as it refuses any other: where the spec leaves it out, the evaluation does too. The
     embedded model has no default of its own to leave it to."""
-    made = project(tmp_path, generate={"forward": {"sampling": {"max_tokens": 60}}})
+    measured = project(tmp_path, generate={"forward": {"sampling": {"max_tokens": 60}}})
     remote = TeacherSettings(url="http://h", model="o4-mini")
-    (teacher,) = [system for system in systems(made, remote) if system.name == "teacher"]
+    (teacher,) = [system for system in systems(measured, remote) if system.name == "teacher"]
     assert teacher.sampling("greedy", SEEDS[0]).body() == {"max_tokens": 60}
-    (embedded,) = [system for system in systems(made) if system.name == "teacher"]
+    (embedded,) = [system for system in systems(measured) if system.name == "teacher"]
     assert embedded.sampling("greedy", SEEDS[0]).temperature == 0.0
 
 
 def test_equal_model_messages_and_decoding_are_one_system(tmp_path: Path) -> None:
     """The embedded teacher decoded as the evaluation decodes is the few-shot base: one system with two names."""
-    made = project(tmp_path, generate=ALIKE)
-    merged = systems(made, BASE.model_copy(update={"retries": 9}))
+    measured = project(tmp_path, generate=ALIKE)
+    merged = systems(measured, BASE.model_copy(update={"retries": 9}))
     assert [system.names for system in merged] == [("base",), ("few-shot", "teacher"), ("tuned",)]
     assert merged[1].model.local == HERE
 
 
 def test_every_input_has_random_numbers_of_its_own(tmp_path: Path) -> None:
     """Chance is not the same in all inputs; it is the same for all systems, in every run, and follows train.seed."""
-    made, other = project(tmp_path), project(tmp_path, train={"seed": 18})
-    base, _, _, tuned = systems(made)
+    measured, other = project(tmp_path), project(tmp_path, train={"seed": 18})
+    base, _, _, tuned = systems(measured)
     streams = [base.sampling("sampled", seed).seed for seed in SEEDS]
     assert len(set(streams)) == len(SEEDS)
     assert streams == [tuned.sampling("sampled", seed).seed for seed in SEEDS]

@@ -36,17 +36,17 @@ def test_it_is_the_loss_of_trl(trainer: Any, items: int | None) -> None:
 
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
     with quiet():
-        found = {}
+        losses = {}
         for name, loss_of in (("ours", trainer.compute_loss), ("theirs", SFTTrainer.compute_loss.__get__(trainer))):
             trainer.model.requires_grad_(True)
             trainer.model.zero_grad()
             loss = loss_of(trainer.model, dict(batch), num_items_in_batch=items)
             loss.backward()
             gradient = trainer.model.model.layers[0].self_attn.q_proj.weight.grad.clone()
-            found[name] = (loss.item(), gradient)
-    assert found["ours"][0] == pytest.approx(found["theirs"][0], rel=1e-4)
-    scale = found["theirs"][1].abs().max()
-    assert float((found["ours"][1] - found["theirs"][1]).abs().max()) < 1e-3 * float(scale)
+            losses[name] = (loss.item(), gradient)
+    assert losses["ours"][0] == pytest.approx(losses["theirs"][0], rel=1e-4)
+    scale = losses["theirs"][1].abs().max()
+    assert float((losses["ours"][1] - losses["theirs"][1]).abs().max()) < 1e-3 * float(scale)
 
 
 def test_two_gpus_make_no_data_parallel(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ def once(backend: str, method: str, out: Path, base: Base) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.train.unsloth_once", backend, method, str(out), str(base.folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    told: dict[str, Any] = json.loads(done.stdout)  # unsloth's own words do not stand there
-    return told
+    report: dict[str, Any] = json.loads(done.stdout)  # unsloth's own words do not stand there
+    return report
 
 
 @installed
@@ -69,9 +69,9 @@ def test_it_learns_what_trl_learns_from_the_same_rows(tiny_base: Base, tmp_path:
 @absent
 def test_without_the_package_it_is_said_before_anything_is_paid(tmp_path: Path) -> None:
     """doctor and the check before generation say what to install; so does a training from Python."""
-    with pytest.raises(MissingDependency, match=r"needs the package unsloth") as told:
+    with pytest.raises(MissingDependency, match=r"needs the package unsloth") as missing:
         unsloth_backend.begin(settings(backend="unsloth"))
-    assert "pairsmith[train,unsloth]" in str(told.value.fix)
+    assert "pairsmith[train,unsloth]" in str(missing.value.fix)
     pytest.importorskip("transformers", reason="the base is looked at with the train extra")
     failed = [fact for fact in check_base(TrainSettings(backend="unsloth"), tmp_path) if fact.state == "fail"]
     assert [(fact.about, "unsloth" in fact.what) for fact in failed] == [("training", True)]

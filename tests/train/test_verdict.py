@@ -104,11 +104,11 @@ def test_inputs_that_one_did_not_answer_do_not_count() -> None:
     seen = evaluation(inputs=25, tuned=1.0)
     answered = [o.model_copy(update={"answered": o.system != "few-shot" or o.seed_id < "s017"}) for o in seen.outputs]
     of = [{mode: [o for o in answered if (o.system, o.mode) == (name, mode)] for mode in MODES} for name in NAMES]
-    found = verdict(seen.model_copy(update={"outputs": tuple(answered), "comparisons": against_the_rest(of)}))
-    assert found.decision == "not enough evidence"
+    conclusion = verdict(seen.model_copy(update={"outputs": tuple(answered), "comparisons": against_the_rest(of)}))
+    assert conclusion.decision == "not enough evidence"
     few = "tuned and few-shot both answered 17 of 25 test inputs, and fewer than 20 prove nothing"
-    assert few in found.because
-    assert found.flips_when == ("there are about 3 more test inputs",)
+    assert few in conclusion.because
+    assert conclusion.flips_when == ("there are about 3 more test inputs",)
 
 
 def test_a_lead_that_the_test_does_not_confirm_is_not_enough_evidence() -> None:
@@ -166,9 +166,9 @@ def test_a_model_that_could_not_be_asked_is_not_judged() -> None:
     tuned = seen.systems[-1]
     away = tuned.model_copy(update={mode: getattr(tuned, mode).model_copy(update=silent) for mode in MODES})
     gone = [one.model_copy(update={"difference": None}) for one in seen.comparisons]
-    found = verdict(seen.model_copy(update={"systems": (*seen.systems[:-1], away), "comparisons": tuple(gone)}))
-    assert (found.decision, found.fine_tune) == ("not enough evidence", "not enough evidence")
-    assert found.because[0] == "not one answer of tuned came: it could not be asked"
+    conclusion = verdict(seen.model_copy(update={"systems": (*seen.systems[:-1], away), "comparisons": tuple(gone)}))
+    assert (conclusion.decision, conclusion.fine_tune) == ("not enough evidence", "not enough evidence")
+    assert conclusion.because[0] == "not one answer of tuned came: it could not be asked"
 
 
 @pytest.mark.parametrize(

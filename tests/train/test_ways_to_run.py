@@ -52,9 +52,14 @@ def test_the_generation_config_is_how_it_was_measured(tuned: TrainResult) -> Non
     refused."""
     folder = folder_of(tuned)
     write_generation_config(folder, DRAWN)
-    told = json.loads((folder / "generation_config.json").read_text())
-    assert (told["do_sample"], told["temperature"], told["top_p"], told["max_new_tokens"]) == (True, 0.7, 0.9, 12)
-    assert told["eos_token_id"]
+    config = json.loads((folder / "generation_config.json").read_text())
+    assert (config["do_sample"], config["temperature"], config["top_p"], config["max_new_tokens"]) == (
+        True,
+        0.7,
+        0.9,
+        12,
+    )
+    assert config["eos_token_id"]
     (folder / "generation_config.json").write_text('{"eos_token_id": [2]}')
     write_generation_config(folder, Sampling(temperature=0))
     assert json.loads((folder / "generation_config.json").read_text()) == {"eos_token_id": [2], "do_sample": False}
@@ -80,8 +85,8 @@ def test_ollamas_template_is_the_familys(family: Family) -> None:
     chat = Chat(tokenizer_of(family))
     template = ollama_template(chat)
     for system in ("Rewrite it.", ""):
-        told = [{"role": "system", "content": system}] if system else []
-        asked = [*told, {"role": "user", "content": "two boats"}]
+        system_turn = [{"role": "system", "content": system}] if system else []
+        asked = [*system_turn, {"role": "user", "content": "two boats"}]
         expected = chat.prompt(asked).removeprefix(chat.tokenizer.bos_token or "") + chat.turn.lead
         assert filled(template, system, "two boats", "an answer") == f"{expected}an answer{chat.turn.end}"
     text = modelfile(chat, "m-q8_0.gguf", "Rewrite it.", DRAWN)

@@ -32,7 +32,7 @@ PAIRS = [(f"a {animal} by a {place}", f"a {animal} by a {place}, warm light --ar
          for place in PLACES]  # fmt: skip
 
 
-def made(folder: Path, base: Base, rows: list[dict[str, str]], kind: str, **more: Any) -> Project:
+def proved_project(folder: Path, base: Base, rows: list[dict[str, str]], kind: str, **more: Any) -> Project:
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tables = {
         "task": {
@@ -80,7 +80,7 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
 
     monkeypatch.setattr("train.evaluation.validated", once)
     rows = [{"input": given, "output": wanted} for given, wanted in PAIRS]
-    project = made(tmp_path, tiny_base, rows, "pair")
+    project = proved_project(tmp_path, tiny_base, rows, "pair")
     with Store.open(Store.url_for(project)) as store:
         evaluation, outcome, curve = evaluated(project, store, curve=True)
         write_report(project, store, tmp_path / "report.html")
@@ -111,15 +111,15 @@ def test_outputs_alone_are_proved_against_themselves(tiny_base: Base, tmp_path: 
     the systems answer is compared with the output that a person wrote. No row is trained on that is near to one."""
 
     def reply(ask: Ask) -> Reply:
-        said = " ".join(message["content"] for message in ask.body["messages"])
-        shown = [wanted for _, wanted in PAIRS if wanted in said]
+        prompt = " ".join(message["content"] for message in ask.body["messages"])
+        shown = [wanted for _, wanted in PAIRS if wanted in prompt]
         return says(*[shown[-1].partition(",")[0] if shown else "a text"] * ask.n)
 
     with LoopbackTeacher(reply) as loopback:
         teacher = {"url": loopback.url, "model": "loopback", "concurrency": 4}
         generate = {"backward": {"levels": ["short"]}, "forward": {"n": 1}}
         rows = [{"output": wanted} for _, wanted in PAIRS]
-        project = made(tmp_path, tiny_base, rows, "output", teacher=teacher, generate=generate)
+        project = proved_project(tmp_path, tiny_base, rows, "output", teacher=teacher, generate=generate)
         with Store.open(Store.url_for(project)) as store:
             evaluation, _, _ = evaluated(project, store)
             trained = {pair.input for pair in store.pairs(_train_ids(store))}

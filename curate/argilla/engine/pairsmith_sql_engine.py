@@ -232,15 +232,15 @@ class SQLSearchEngine(SearchEngine):
             )
         excluded = None if record is None else record.id
         asked = np.asarray(value, np.float32) * (-1 if order == SimilarityOrder.least_similar else 1)
-        found = await asyncio.to_thread(
+        hits = await asyncio.to_thread(
             _nearest, dataset.id, vector_settings.id, asked, excluded, query, filter, max_results
         )
         items = [
             SearchResponseItem(record_id=record_id, score=score)
-            for record_id, score in found
+            for record_id, score in hits
             if threshold is None or score >= threshold
         ]
-        return SearchResponses(items=items, total=len(found))
+        return SearchResponses(items=items, total=len(hits))
 
 
 # ---- counts ---------------------------------------------------------------------------------------------------------
@@ -358,12 +358,12 @@ class _Asked:
         total = self.connection.scalar(sa.select(sa.func.count()).select_from(_records).where(*where)) or 0
         if offset >= total:
             return SearchResponses(items=[], total=total)
-        found = sa.select(_records.c.id, sa.literal(score).label("score")).where(*where).limit(limit).offset(offset)
+        matching = sa.select(_records.c.id, sa.literal(score).label("score")).where(*where).limit(limit).offset(offset)
         rows: Any = []
         values = self._values_behind(sort[0].scope)
         if values is not None:
             column, here = values
-            along = found.join_from(_values, _records, _records.c.id == _values.c.record_id)
+            along = matching.join_from(_values, _records, _records.c.id == _values.c.record_id)
             along = along.where(*here, column.is_not(None), _listed_once(column, sort[0].order))
             keys = [_directed(column, sort[0].order)]
             for order in sort[1:]:
@@ -372,7 +372,7 @@ class _Asked:
             rows = self.connection.execute(along.order_by(*keys, _records.c.id)).all()
         if len(rows) < min(limit, total - offset):
             keys = [self._sort_key(order) for order in sort]
-            rows = self.connection.execute(found.order_by(*keys, _records.c.id)).all()
+            rows = self.connection.execute(matching.order_by(*keys, _records.c.id)).all()
         return _responses_of(rows, total)
 
     def scored_page(self, offset: int, limit: int, user: UUID | None) -> SearchResponses:
@@ -382,14 +382,16 @@ class _Asked:
             hits = self._hits().subquery("hits")
             if user is not None:
                 chance = _chance("sqlite", user, "hits.doc")
-            found = sa.select(hits.c.record_id.label("id"), (hits.c.relevance * chance).label("score"))
+            matching = sa.select(hits.c.record_id.label("id"), (hits.c.relevance * chance).label("score"))
             if self.filter is not None:
-                found = found.where(hits.c.record_id.in_(sa.select(_records.c.id).where(*self._where(words=False))))
+                matching = matching.where(
+                    hits.c.record_id.in_(sa.select(_records.c.id).where(*self._where(words=False)))
+                )
         else:
             if user is not None:
                 chance = _chance(self.connection.dialect.name, user, "records.rowid")
-            found = sa.select(_records.c.id, chance.label("score")).where(*self._where())
-        scored = found.cte("found").prefix_with("MATERIALIZED")
+            matching = sa.select(_records.c.id, chance.label("score")).where(*self._where())
+        scored = matching.cte("found").prefix_with("MATERIALIZED")
         count = sa.select(sa.func.count()).select_from(scored)
         listed = sa.select(scored.c.id, scored.c.score, count.scalar_subquery().label("total"))
         listed = listed.order_by(scored.c.score.desc(), scored.c.id).limit(limit).offset(offset)
@@ -418,11 +420,11 @@ class _Asked:
         """record_id of each record whose words match; on SQLite also doc (its number) and relevance."""
         field, node = self.query.field, _parse_text(self.query.q)
         if not self._on_sqlite:
-            found = sa.select(_words.c.record_id).where(
+            ids = sa.select(_words.c.record_id).where(
                 _words.c.dataset_id == self.dataset_id, _words.c.field == (field or "")
             )
             matches = sa.false() if node is None else _words.c.words.op("@@")(_tsquery(node))
-            return found.where(matches)
+            return ids.where(matches)
         if node is None or (field and field not in self.fields):  # no word is asked for, or of a picture
             nothing = [sa.null().cast(sa.Uuid()).label("record_id"), sa.literal(0).label("doc")]
             return sa.select(*nothing, sa.literal(0.0).label("relevance")).where(sa.false())
@@ -452,15 +454,15 @@ class _Asked:
                 )
             return _response_status_filter(filter.values, scope.user)
         column, here = self._values_behind(scope)
-        found = sa.select(_values.c.record_id).where(*here, _asked_for(filter, column))
+        ids = sa.select(_values.c.record_id).where(*here, _asked_for(filter, column))
         # A list may hold several of the values asked for and is one record all the same, so IN and not a join.
-        return _records.c.id.in_(found.where(column.is_not(None)))
+        return _records.c.id.in_(ids.where(column.is_not(None)))
 
     def _answer_filter(self, filter: TermsFilter | RangeFilter, scope: ResponseFilterScope) -> Any:
         source, answer = self._answers(scope.question)
         theirs = [_responses.c.user_id == scope.user.id] if scope.user else []
-        found = sa.select(sa.literal(1)).select_from(source).where(_responses.c.record_id == _records.c.id, *theirs)
-        return found.where(_asked_for(filter, answer)).correlate(_records).exists()
+        answers = sa.select(sa.literal(1)).select_from(source).where(_responses.c.record_id == _records.c.id, *theirs)
+        return answers.where(_asked_for(filter, answer)).correlate(_records).exists()
 
     # -- order
 
@@ -479,12 +481,12 @@ class _Asked:
                 source, answer = self._answers(scope.question)
                 key = (sa.func.avg if isinstance(answer.type, sa.Float) else sa.func.min)(answer)
             here = [_responses.c.user_id == scope.user.id] if scope.user else []
-            found = sa.select(key).select_from(source).where(_responses.c.record_id == _records.c.id, *here)
+            keys = sa.select(key).select_from(source).where(_responses.c.record_id == _records.c.id, *here)
         else:
             column, here = self._values_behind(scope)
             which = sa.func.max if order.order == SortOrder.desc else sa.func.min
-            found = sa.select(which(column)).where(_values.c.record_id == _records.c.id, *here)
-        return _directed(found.correlate(_records).scalar_subquery(), order.order).nulls_last()
+            keys = sa.select(which(column)).where(_values.c.record_id == _records.c.id, *here)
+        return _directed(keys.correlate(_records).scalar_subquery(), order.order).nulls_last()
 
     def _with_key(self, listed: Any, order: Order) -> tuple:
         """A list with a further key. PostgreSQL would look a value up for each record of the first key's whole group,
@@ -493,11 +495,11 @@ class _Asked:
         if values is None:
             return listed, self._sort_key(order)
         column, here = values
-        found = sa.select(_values.c.record_id, column.label("key"))
-        found = found.where(*here, column.is_not(None), _listed_once(column, order.order))
-        found = found.cte().prefix_with("MATERIALIZED")
-        listed = listed.outerjoin(found, found.c.record_id == _records.c.id)
-        return listed, _directed(found.c.key, order.order).nulls_last()
+        keys = sa.select(_values.c.record_id, column.label("key"))
+        keys = keys.where(*here, column.is_not(None), _listed_once(column, order.order))
+        keys = keys.cte().prefix_with("MATERIALIZED")
+        listed = listed.outerjoin(keys, keys.c.record_id == _records.c.id)
+        return listed, _directed(keys.c.key, order.order).nulls_last()
 
     # -- what the dataset's settings say
 
@@ -525,14 +527,14 @@ class _Asked:
         return _values.c.number if numeric else _values.c.word, here
 
     def _question(self, name: str) -> tuple[UUID, QuestionType]:
-        found = self.connection.execute(
+        question = self.connection.execute(
             sa.select(Question.id, Question.settings["type"].as_string()).where(
                 Question.dataset_id == self.dataset_id, Question.name == name
             )
         ).first()
-        if found is None:
+        if question is None:
             raise UnprocessableEntityError(f"This dataset has no question `{name}`.")
-        return found[0], QuestionType(found[1])
+        return question[0], QuestionType(question[1])
 
     def _answers(self, question: str) -> tuple:
         """Where the answers to a question are, an element a row, and such an element: a number for a rating."""
@@ -608,7 +610,7 @@ def _record_filter(filter: TermsFilter | RangeFilter, name: RecordSortField) -> 
         if name == RecordSortField.status:
             return column.in_([RecordStatus(value) for value in filter.values if value in set(RecordStatus)])
         if name == RecordSortField.id:
-            return column.in_([found for value in filter.values if (found := _uuid(value)) is not None])
+            return column.in_([id_ for value in filter.values if (id_ := _uuid(value)) is not None])
         if name == RecordSortField.external_id:
             return column.in_(filter.values)
         return column.in_([_moment(value) for value in filter.values])
@@ -622,8 +624,8 @@ def _record_filter(filter: TermsFilter | RangeFilter, name: RecordSortField) -> 
 def _response_status_filter(values: list[str], user: User | None) -> Any:
     theirs = [_responses.c.user_id == user.id] if user else []
     statuses = [ResponseStatus(value) for value in values if value in set(ResponseStatus)]
-    found = sa.select(_responses.c.record_id).where(_responses.c.status.in_(statuses), *theirs)
-    either = [_records.c.id.in_(found)] if statuses else []
+    answered = sa.select(_responses.c.record_id).where(_responses.c.status.in_(statuses), *theirs)
+    either = [_records.c.id.in_(answered)] if statuses else []
     if "pending" in values:  # Argilla's word for: no response yet
         any_of_theirs = sa.select(sa.literal(1)).where(_responses.c.record_id == _records.c.id, *theirs)
         either.append(~any_of_theirs.correlate(_records).exists())
@@ -837,21 +839,21 @@ def _bring_words_up_to_date(dataset_id: UUID) -> list[str]:
         fields = list(marked_up)
         columns = ", ".join([*(f"c{place}" for place in range(len(fields))), "every"])
         definition = f"fts5({columns}, tokenize = 'unicode61 remove_diacritics 0')"
-        made = json.dumps([definition, marked_up])
+        shape = json.dumps([definition, marked_up])
         changed = sa.text(
             "SELECT seq, record_id FROM pairsmith_changes WHERE dataset_id = :key AND seq > :seq ORDER BY seq"
         )
 
         def known() -> tuple[int, str | None]:
-            found = writer.execute("SELECT seq, made FROM datasets WHERE dataset_id = ?", (key,)).fetchone()
-            return found or (0, None)
+            row = writer.execute("SELECT seq, made FROM datasets WHERE dataset_id = ?", (key,)).fetchone()
+            return row or (0, None)
 
         seq, as_made = known()
-        if as_made == made and reader.execute(changed, {"key": key, "seq": seq}).first() is None:
+        if as_made == shape and reader.execute(changed, {"key": key, "seq": seq}).first() is None:
             return fields
         writer.execute("BEGIN IMMEDIATE")
         seq, as_made = known()  # another process may have been quicker
-        if as_made != made:
+        if as_made != shape:
             seq = 0
             writer.execute(f"DROP TABLE IF EXISTS {table}")
             writer.execute(f"CREATE VIRTUAL TABLE {table} USING {definition}")
@@ -875,7 +877,7 @@ def _bring_words_up_to_date(dataset_id: UUID) -> list[str]:
             )
         writer.execute(
             "INSERT OR REPLACE INTO datasets (dataset_id, seq, made) VALUES (?, ?, ?)",
-            (key, rows[-1].seq if rows else seq, made),
+            (key, rows[-1].seq if rows else seq, shape),
         )
         writer.execute("COMMIT")
     return fields
@@ -1110,11 +1112,11 @@ def prepare() -> bool:
 def _present(connection: sa.Connection) -> set[tuple[str, str]]:
     """(kind, name) of every object of ours that exists."""
     if connection.dialect.name == "sqlite":
-        found = connection.exec_driver_sql(
+        rows = connection.exec_driver_sql(
             "SELECT upper(type), name FROM sqlite_master WHERE name LIKE 'pairsmith\\_%' ESCAPE '\\'"
         )
     else:
-        found = connection.exec_driver_sql(
+        rows = connection.exec_driver_sql(
             "SELECT CASE WHEN relkind IN ('r', 'p') THEN 'TABLE' ELSE 'INDEX' END, relname::text FROM pg_class"
             " WHERE relkind IN ('r', 'p', 'i', 'I') AND relname LIKE 'pairsmith\\_%%' AND relname NOT LIKE '%%_pkey'"
             "  AND NOT relispartition AND relnamespace = current_schema()::regnamespace"
@@ -1123,4 +1125,4 @@ def _present(connection: sa.Connection) -> set[tuple[str, str]]:
             " UNION SELECT 'FUNCTION', proname::text FROM pg_proc"
             "  WHERE proname LIKE 'pairsmith\\_%%' AND pronamespace = current_schema()::regnamespace"
         )
-    return {(kind, name) for kind, name in found}
+    return {(kind, name) for kind, name in rows}

@@ -131,14 +131,14 @@ async def get_records(
     asked = sa.select(_text(Record.id), Record.external_id, Record.status).join(page, page.c.id == Record.id)
     order = [Record.inserted_at, Record.id]
     if responses:
-        said = (
+        answers = (
             _text(Response.id),
             _text(Response.user_id),
             Response.status,
             _text(Response.values),
             Response.updated_at,
         )
-        asked = asked.add_columns(_text(Record.fields), _text(Record.metadata_), *said).outerjoin(Record.responses)
+        asked = asked.add_columns(_text(Record.fields), _text(Record.metadata_), *answers).outerjoin(Record.responses)
         order += [Response.inserted_at, Response.id]
     rows = (await db.execute(asked.order_by(*order))).all()
     items = ",".join(_told(list(own), responses) for _, own in groupby(rows, key=itemgetter(0)))
@@ -149,12 +149,12 @@ async def get_records(
 def _told(rows, responses):
     """A record as JSON, from its rows: one for each answer, or a single one."""
     id_, external_id, status, *texts = rows[0][:5]
-    told = f'"id":"{_dashed(id_)}","external_id":{json.dumps(external_id)},"status":"{status.value}"'
+    head = f'"id":"{_dashed(id_)}","external_id":{json.dumps(external_id)},"status":"{status.value}"'
     if not responses:
-        return f"{{{told}}}"
+        return f"{{{head}}}"
     fields, metadata = texts
     answers = ",".join(_answer(*row[5:]) for row in rows if row[5])
-    return f'{{{told},"fields":{fields},"metadata":{metadata or "{}"},"responses":[{answers}]}}'
+    return f'{{{head},"fields":{fields},"metadata":{metadata or "{}"},"responses":[{answers}]}}'
 
 
 def _answer(id_, user, status, values, updated):

@@ -46,8 +46,8 @@ async def owner() -> None:
 
     asked = json.load(sys.stdin)
     async with AsyncSessionLocal() as session:
-        found = await accounts.get_user_by_username(session, asked["username"])
-        if found is None:
+        user = await accounts.get_user_by_username(session, asked["username"])
+        if user is None:
             await User.create(
                 session,
                 first_name=asked["username"],
@@ -57,7 +57,7 @@ async def owner() -> None:
                 api_key=asked["api_key"],
             )
             print("owner created")
-        elif found.api_key != asked["api_key"]:
+        elif user.api_key != asked["api_key"]:
             sys.exit(f"the database already has a user {asked['username']!r} with another API key")
         else:
             print("owner present")

@@ -69,13 +69,13 @@ class SlowGuessing:
 
 
 def _replayed(body, receive):
-    told = False
+    replayed = False
 
     async def again():
-        nonlocal told
-        if told:
+        nonlocal replayed
+        if replayed:
             return await receive()
-        told = True
+        replayed = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again

@@ -226,7 +226,7 @@ def any_of(language: str, name: str) -> re.Pattern[str]:
 @cache
 def anywhere(name: str) -> re.Pattern[str]:
     """One pattern for the words of a list in all languages: for words that only let something pass."""
-    listed = [found for path in sorted(FOLDER.glob("*.toml")) if (found := _listed(path.stem, name))]
+    listed = [pattern for path in sorted(FOLDER.glob("*.toml")) if (pattern := _listed(path.stem, name))]
     return re.compile(f"(?:{'|'.join(listed)})" if listed else NEVER.pattern)
 
 
@@ -246,13 +246,13 @@ def may_say(language: str) -> Callable[[str], Mapping[str, Collection[int]]]:
 
     @lru_cache(maxsize=REMEMBERED)
     def lists(folded: str) -> Mapping[str, Collection[int]]:
-        found, anywhere = dict[str, list[int]](), list(_USUAL)
+        places, anywhere = dict[str, list[int]](), list(_USUAL)
         for number, start, _ in placed(folded):
             for name, leading in lists_of[number]:
-                found.setdefault(name, []).append(start)
+                places.setdefault(name, []).append(start)
                 if not leading:
                     anywhere.append(name)
-        return found | dict.fromkeys(anywhere, ())
+        return places | dict.fromkeys(anywhere, ())
 
     return lists
 

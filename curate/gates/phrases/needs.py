@@ -85,8 +85,8 @@ def _parts(items: Iterable[tuple[Any, Any]]) -> list[frozenset[str]]:
 def _in_any_case(items: Iterable[tuple[Any, Any]]) -> frozenset[str] | None:
     """Three letters in a row of a sequence, in small letters or capitals; none that has more forms than two."""
     run = "".join(chr(value) if kind is op.LITERAL else " " for kind, value in items)
-    found = re.search(r"[a-hj-jl-rt-z]{3}", run)
-    return found and frozenset(map("".join, product(*({letter, letter.upper()} for letter in found[0]))))
+    letters = re.search(r"[a-hj-jl-rt-z]{3}", run)
+    return letters and frozenset(map("".join, product(*({letter, letter.upper()} for letter in letters[0]))))
 
 
 def _is_rare(string: str) -> bool:

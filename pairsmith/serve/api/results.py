@@ -65,8 +65,8 @@ def artifacts(
 ) -> Page[ArtifactShown]:
     """Datasets, adapters and evaluations, newest first."""
     store = request.app.state.views.readers.store(project)
-    made = [artifact for artifact in store.artifacts()[::-1] if artifact.kind != "batch"] if store else []
-    page = page_of(made, limit, cursor)
+    artifacts = [artifact for artifact in store.artifacts()[::-1] if artifact.kind != "batch"] if store else []
+    page = page_of(artifacts, limit, cursor)
     folder = request.app.state.workspace.folder(project)
     return Page(items=[_shown(folder, each) for each in page.items], next=page.next, total=page.total)
 
@@ -81,14 +81,14 @@ def download_artifact(
     split: Literal["train", "validation", "test"] = "train",
 ) -> Response:
     """All of its files as one zip, streamed; of a dataset a split as JSONL or Parquet."""
-    found = artifact_of(request, project, artifact)
-    if found.kind != "dataset":
+    dataset = artifact_of(request, project, artifact)
+    if dataset.kind != "dataset":
         caller.require(Right.download_adapter, project)
-    path = path_of(request, project, found)
-    name = f"{project}-{found.kind}-{found.id[:8]}"
+    path = path_of(request, project, dataset)
+    name = f"{project}-{dataset.kind}-{dataset.id[:8]}"
     if format != "zip":
         file = path / "data" / f"{split}.{format}"
-        if found.kind != "dataset" or not file.is_file():
+        if dataset.kind != "dataset" or not file.is_file():
             raise not_there(f"it has no {split} split as {format}.", fix="Take the zip.")
         return FileResponse(file, media_type=_SPLIT_FILES[format], filename=f"{name}-{split}.{format}")
     if path.is_file():
@@ -131,8 +131,8 @@ def evaluation_outputs(
     cursor: Cursor = None,
 ) -> Page[dict[str, Any]]:
     """The outputs of an evaluation, all or those of a system, or that failed a check."""
-    found = artifact_of(request, project, evaluation, "evaluation")
-    body = orjson.loads(path_of(request, project, found).read_bytes())
+    measured = artifact_of(request, project, evaluation, "evaluation")
+    body = orjson.loads(path_of(request, project, measured).read_bytes())
     outputs = [
         output
         for output in body.get("outputs", [])
@@ -172,11 +172,13 @@ def report(caller: Viewer, project: str, request: Request) -> Response:
 def artifact_of(request: Request, slug: str, artifact: str, kind: str | None = None) -> Artifact:
     """An artifact by its id. Raises Refusal."""
     store = request.app.state.views.readers.store(slug)
-    made = store.artifacts(kind) if store else []
-    found: Artifact | None = next((each for each in made[::-1] if each.id == artifact and each.kind != "batch"), None)
-    if found is None:
+    artifacts = store.artifacts(kind) if store else []
+    newest: Artifact | None = next(
+        (each for each in artifacts[::-1] if each.id == artifact and each.kind != "batch"), None
+    )
+    if newest is None:
         raise not_there(f"there is no artifact '{artifact[:80]}'.", fix="GET .../artifacts lists them.")
-    return found
+    return newest
 
 
 def path_of(request: Request, slug: str, artifact: Artifact) -> Path:

@@ -82,8 +82,8 @@ def rows(
     cursor: Cursor = None,
 ) -> Page[RowShown]:
     """Rows as the last curation left them, and those that were generated since."""
-    found = _view(request).page(project, filters, sort, cursor, limit)
-    page: Page[RowShown] = Page(items=found.rows, next=found.next, total=found.total, total_is_capped=found.capped)
+    seen = _view(request).page(project, filters, sort, cursor, limit)
+    page: Page[RowShown] = Page(items=seen.rows, next=seen.next, total=seen.total, total_is_capped=seen.capped)
     link_next(request, response, page)
     return page
 
@@ -125,10 +125,10 @@ def row(caller: Viewer, project: str, row: str, request: Request) -> dict[str, A
 def candidates(caller: Viewer, project: str, row: str, request: Request) -> Page[RowShown]:
     """All candidates of the row's input, side by side."""
     view = _view(request)
-    found = view.row(project, row)
-    if found is None:
+    shown = view.row(project, row)
+    if shown is None:
         raise no_row(row)
-    items = view.candidates(project, found)
+    items = view.candidates(project, shown)
     return Page(items=items, total=len(items))
 
 
@@ -205,10 +205,10 @@ def reviewer_of(caller: Caller) -> str:
 
 def pair_of(store: Store, row: str) -> Pair:
     """The pair of a row by its whole id. Raises Refusal."""
-    found = list(store.pairs([row]))
-    if not found:
+    pairs = list(store.pairs([row]))
+    if not pairs:
         raise no_row(row)
-    return found[0]
+    return pairs[0]
 
 
 def no_row(row: str) -> Refusal:

@@ -122,8 +122,8 @@ def add(
         raise Refusal(413, f"the file has more than {limits.UPLOAD_BYTES // 10**6} MB.", code="too_large")
     used = sum(there.stat().st_size for there in folder.rglob("*") if there.is_file() and not there.is_symlink())
     if used + len(content) > limits.PROJECT_BYTES:
-        said = f"the project would take more than {limits.PROJECT_BYTES // 10**9} GB."
-        raise Refusal(413, said, code="quota", fix="Delete files that are not needed.")
+        too_much = f"the project would take more than {limits.PROJECT_BYTES // 10**9} GB."
+        raise Refusal(413, too_much, code="quota", fix="Delete files that are not needed.")
     source = SeedSource.model_validate({"path": f"seeds/{name}", "kind": kind, **reads})
     with tempfile.TemporaryDirectory(dir=request.app.state.workspace.serve) as scratch:
         partial = Path(scratch) / "seeds" / name

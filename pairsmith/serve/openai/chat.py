@@ -118,8 +118,8 @@ def tuned_of_job(request: Request, job: Job) -> Tuned | None:
     until = job.ended or now()
     receipts = (r for r in reversed(store.receipts("train")) if r.ok and job.started <= r.started <= until)
     receipt, present = next(receipts, None), latest(store, "adapter")
-    made = receipt.facts.get("made") if receipt else present.id if present and job.state == "done" else None
-    names = (f"::{made[:8]}",) if made else ()
+    adapter_id = receipt.facts.get("made") if receipt else present.id if present and job.state == "done" else None
+    names = (f"::{adapter_id[:8]}",) if adapter_id else ()
     return next(
         (one for one in _of_project(request, job.project, store) if one.adapter and one.name.endswith(names)), None
     )
@@ -128,19 +128,19 @@ def tuned_of_job(request: Request, job: Job) -> Tuned | None:
 def _all(request: Request, caller: Caller) -> list[Tuned]:
     from schemas.errors import PairsmithError
 
-    found = []
+    models = []
     for slug in request.app.state.workspace.projects():
         if caller.may(Right.see_work, slug):
             try:
-                found += _of_project(request, slug, request.app.state.views.readers.store(slug))
+                models += _of_project(request, slug, request.app.state.views.readers.store(slug))
             except PairsmithError:  # a project with a broken spec has no models, and keeps nobody from the others'
                 continue
-    return sorted(found, key=lambda each: (-each.created, each.name))
+    return sorted(models, key=lambda each: (-each.created, each.name))
 
 
 def _of_project(request: Request, slug: str, store: Store | None) -> list[Tuned]:
     folder: Path = request.app.state.workspace.folder(slug)
-    found = []
+    models = []
     for artifact in store.artifacts("adapter")[::-1] if store else ():
         path = (folder / artifact.path).resolve()
         result = read_result(path) if path.is_relative_to(folder.resolve()) else None
@@ -150,15 +150,15 @@ def _of_project(request: Request, slug: str, store: Store | None) -> list[Tuned]
         created = int(artifact.at.timestamp())
         for prefix, adapter in (("ft", True), ("base", False)):
             name = f"{prefix}:{base}:{slug}::{artifact.id[:8]}"
-            found.append(Tuned(name, slug, result, path, adapter, created))
-    return found
+            models.append(Tuned(name, slug, result, path, adapter, created))
+    return models
 
 
 def _find(request: Request, caller: Caller, name: str) -> Tuned:
-    found = next((each for each in _all(request, caller) if each.name == name), None)
-    if found is None:
+    tuned = next((each for each in _all(request, caller) if each.name == name), None)
+    if tuned is None:
         raise not_there(f"there is no model '{name[:100]}'.", fix="GET /v1/models lists yours.")
-    return found
+    return tuned
 
 
 def _with_system(messages: list[dict[str, Any]], tuned: Tuned) -> list[dict[str, Any]]:

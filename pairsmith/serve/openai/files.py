@@ -176,8 +176,8 @@ def _check_quota(request: Request, caller: Caller, size: int) -> None:
     with request.app.state.engine.connect() as connection:
         used = connection.scalar(query)
     if used + size > limits.PROJECT_BYTES:
-        said = f"your files would take more than {limits.PROJECT_BYTES // 10**9} GB."
-        raise Refusal(413, said, code="quota", fix="Delete some.")
+        too_much = f"your files would take more than {limits.PROJECT_BYTES // 10**9} GB."
+        raise Refusal(413, too_much, code="quota", fix="Delete some.")
 
 
 def _place(request: Request, file: str) -> Path:

@@ -163,8 +163,8 @@ async def create(
 ) -> TuningShown:
     """Train on a project's accepted dataset, or make a project of a file and run it without review."""
     if body.method is not None and body.method.type != "supervised":
-        said = f"the method '{body.method.type}' is not trained here."
-        raise Refusal(400, said, where="method.type", code="unsupported_method", fix="Take supervised.")
+        unsupported = f"the method '{body.method.type}' is not trained here."
+        raise Refusal(400, unsupported, where="method.type", code="unsupported_method", fix="Take supervised.")
     if body.validation_file or body.integrations:
         part = "validation_file" if body.validation_file else "integrations"
         fix = "Leave it out: a share of the training file is kept to validate on." if body.validation_file else None
@@ -223,8 +223,8 @@ def pause(caller: Runner, job: str, request: Request) -> TuningShown:
 def list_events(caller: Watcher, job: str, request: Request, limit: Limit = 20, after: After = None) -> EventList:
     """What happened, newest first; losses as events of the type `metrics`."""
     _asked(request, job)
-    found = request.app.state.jobs.get(job)
-    page, more = part_after(_events(request, found)[::-1], after, limit)
+    tuning = request.app.state.jobs.get(job)
+    page, more = part_after(_events(request, tuning)[::-1], after, limit)
     return EventList(data=page, has_more=more)
 
 
@@ -242,8 +242,8 @@ def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, st
     if body.training_file.startswith(_PROJECT):
         slug = body.training_file.removeprefix(_PROJECT)
         if body.suffix:
-            said = "a model of a project is called after the project."
-            raise Refusal(400, said, where="suffix", code="unsupported", fix="Leave suffix out.")
+            refusal = "a model of a project is called after the project."
+            raise Refusal(400, refusal, where="suffix", code="unsupported", fix="Leave suffix out.")
         if slug not in request.app.state.workspace.projects():
             raise no_project(slug)
         caller.require(Right.run, slug)

@@ -137,7 +137,7 @@ def keys(caller: SignedIn, request: Request) -> Response:
     return _keys(request, caller)
 
 
-def _keys(request: Request, caller: Caller, made: str = "", error: PairsmithError | None = None) -> Response:
+def _keys(request: Request, caller: Caller, new_key: str = "", error: PairsmithError | None = None) -> Response:
     held = request.app.state.keys.of(caller.user)
     live = [key for key in held if not key["revoked"]]
     return render(
@@ -148,7 +148,7 @@ def _keys(request: Request, caller: Caller, made: str = "", error: PairsmithErro
         heading=f"{counted(len(live), 'key of yours opens', 'keys of yours open')} the API." if live
         else "No key of yours opens the API yet.",
         keys=held,
-        made=made,
+        new_key=new_key,
         roles=list(Role),
         slugs=caller.projects(request.app.state.workspace.projects()),
         address=request.app.state.settings.address,
@@ -173,7 +173,7 @@ def make_key(
         key, _ = request.app.state.keys.make(caller, name.strip(), role, project, days)
     except PairsmithError as error:
         return _keys(request, caller, error=error)
-    return _keys(request, caller, made=key)
+    return _keys(request, caller, new_key=key)
 
 
 @router.post("/keys/{key}/revoke", name="page_revoke_key")

@@ -58,15 +58,15 @@ class Check(NamedTuple):
 
 def checks(now: Snapshot) -> list[Check]:
     """Every check: those that kept most rows out first, those that are off last."""
-    told = _told(now)
+    counts = _told(now)
     spec = now.project.spec.curate
-    found = [
-        Check(name, about, mode_of(getattr(spec.gates, name)), *told.get(name, (None, None)))
+    checks = [
+        Check(name, about, mode_of(getattr(spec.gates, name)), *counts.get(name, (None, None)))
         for name, about in ABOUT.items()
     ]
     repeats = "reject" if spec.duplicates.enabled else "off"
-    found.append(Check(_REPEATS, "It nearly repeats an accepted row.", repeats, *told.get(_REPEATS, (None, None))))
-    return sorted(found, key=lambda check: (check.mode == "off", -(check.rejected or 0)))
+    checks.append(Check(_REPEATS, "It nearly repeats an accepted row.", repeats, *counts.get(_REPEATS, (None, None))))
+    return sorted(checks, key=lambda check: (check.mode == "off", -(check.rejected or 0)))
 
 
 def mode_of(mode: object) -> str:
@@ -77,12 +77,12 @@ def _told(now: Snapshot) -> dict[str, tuple[int, int]]:
     """By the name of a check: the rows that it rejected and marked, as the last curation tells."""
     receipt = now.counted if now.counted and now.counted.command == "curate" else None
     steps: Mapping[str, Mapping[str, Any]] = receipt.facts.get("steps") or {} if receipt else {}
-    told = {}
+    counted = {}
     for by, counts in steps.items():
         name = by.removeprefix("gate/").partition("@")[0]
         name = _REPEATS if name == "pool/duplicate" else name
-        told[name] = (int(counts.get("rejected") or 0), int(counts.get("flagged") or 0))
-    return told
+        counted[name] = (int(counts.get("rejected") or 0), int(counts.get("flagged") or 0))
+    return counted
 
 
 def fields(project: Project) -> dict[str, Any]:

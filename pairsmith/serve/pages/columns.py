@@ -76,8 +76,8 @@ def as_told(project: Project, at: int, headers: Sequence[str], roles: Sequence[s
         raise UsageError("the file has other columns now.", where=path.name, fix="Open the page anew.")
     of = {role: [c for c, r in zip(columns, roles, strict=True) if r == role] for role in ROLES}
     if len(of["output"]) > 1 or not (of["input"] or of["output"]):
-        said = "two columns cannot be the output" if of["output"] else "no column is the input or the output"
-        raise UsageError(f"{said}.", where=path.name, fix="Choose one output, one or more inputs, or both.")
+        wrong = "two columns cannot be the output" if of["output"] else "no column is the input or the output"
+        raise UsageError(f"{wrong}.", where=path.name, fix="Choose one output, one or more inputs, or both.")
     kind, settings = settings_of(of["input"], next(iter(of["output"]), None), of["kept"])
     return keys_of(at, {"kind": kind, **settings})
 
@@ -87,8 +87,8 @@ def guessed(content: bytes, name: str, task: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(content)
-        found = guess(path, task)
-    return {"kind": found.kind, **found.settings}
+        guessed = guess(path, task)
+    return {"kind": guessed.kind, **guessed.settings}
 
 
 def keys_of(at: int, reads: Mapping[str, Any]) -> dict[str, Any]:

@@ -106,10 +106,10 @@ def new_project(
         path.parent.mkdir()
         path.write_bytes(seeds[1])
         check_size_inside(path)
-        found = guess(path, wish.kind) if path.suffix.lower() in TABLES else None
-        if schema := _schema_of(found, wish):
+        guessed = guess(path, wish.kind) if path.suffix.lower() in TABLES else None
+        if schema := _schema_of(guessed, wish):
             (folder / SCHEMA).write_text(schema, encoding="utf-8")
-        project = parse(text := _spec_of(path, found, slug, wish), folder)
+        project = parse(text := _spec_of(path, guessed, slug, wish), folder)
         AnswerForm.of(project.spec.task, folder)
         read_seeds(project.spec.seeds, folder, most_rows=limits.UPLOAD_ROWS)
         # The file has a say in the spec, so nothing fenced may be in it that is not in ours.
@@ -129,16 +129,16 @@ _MISSING = {
 }
 
 
-def _schema_of(found: Guess | None, wish: Wish) -> str:
+def _schema_of(guessed: Guess | None, wish: Wish) -> str:
     """The JSON schema that a person wrote, else that of the records which a table brings."""
     if wish.kind == "extract" and wish.schema.strip():
         return wish.schema
-    return json.dumps(found.schema, ensure_ascii=False, indent=2) if found and found.schema else ""
+    return json.dumps(guessed.schema, ensure_ascii=False, indent=2) if guessed and guessed.schema else ""
 
 
-def _spec_of(seeds: Path, found: Guess | None, slug: str, wish: Wish) -> str:
+def _spec_of(seeds: Path, guessed: Guess | None, slug: str, wish: Wish) -> str:
     """The spec of a new project: of a table what its columns are taken for, else inputs; the wish comes first."""
-    text = spec_text(seeds, found, slug) if found else _SPEC
+    text = spec_text(seeds, guessed, slug) if guessed else _SPEC
     # As in the starter: eighty seeds are enough for a proof.
     values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}", "split.test": 0.25}
     if seeds.suffix.lower() not in TABLES:
@@ -233,5 +233,5 @@ def keep_columns(
     project = request.app.state.workspace.project(slug)
     values = as_told(project, source, headers, roles, kind)
     text = (folder / SPEC_NAME).read_text(encoding="utf-8-sig")
-    told = without_guesses(text, folder / project.spec.seeds[source].path, project.spec.task.kind)
-    save_spec(request, caller, slug, set_keys(told, values), if_match=etag_of(text))
+    fresh = without_guesses(text, folder / project.spec.seeds[source].path, project.spec.task.kind)
+    save_spec(request, caller, slug, set_keys(fresh, values), if_match=etag_of(text))

@@ -42,8 +42,8 @@ def evaluation(
     now = snapshot(request, project)
     artifacts = now.store.artifacts("evaluation")[::-1] if now.store else []
     shown = next((a for a in artifacts if a.id == evaluation), latest(now.store, "evaluation") if now.store else None)
-    found = read_evaluation(now, shown) if shown else None
-    rows = _rows(now, found, check, system, worse, q) if found else []
+    measured = read_evaluation(now, shown) if shown else None
+    rows = _rows(now, measured, check, system, worse, q) if measured else []
     begin = max(0, begin)
     query = {"check": check, "system": system, "worse": "1" if worse else None, "q": q}
     base = f"/p/{project}/evaluation"
@@ -53,9 +53,9 @@ def evaluation(
         caller,
         slug=project,
         place="Evaluation",
-        heading=words.evaluation(found) if found else _nothing(now, shown, live_job(request, project)),
-        cautions=[*_of_another(now, found), proof.headline(found), *proof.in_words(found)] if found else [],
-        v=found,
+        heading=words.evaluation(measured) if measured else _nothing(now, shown, live_job(request, project)),
+        cautions=[*_of_another(now, measured), proof.headline(measured), *proof.in_words(measured)] if measured else [],
+        v=measured,
         proof=proof,
         rows=rows[begin : begin + _PAGE],
         total=len(rows),
@@ -63,7 +63,7 @@ def evaluation(
         before=begin > 0,
         query=query,
         to=lambda **changed: link(base, **{**query, **changed}) + "#outputs",
-        checks=_failed_counts(found) if found else [],
+        checks=_failed_counts(measured) if measured else [],
         history=[artifact for artifact in artifacts if artifact is not shown],
         job=live_job(request, project),
         trained=bool(now.store and now.last("train")),
@@ -71,12 +71,14 @@ def evaluation(
     )
 
 
-def _of_another(now: Snapshot, found: Evaluation) -> list[str]:
+def _of_another(now: Snapshot, evaluation: Evaluation) -> list[str]:
     """That an evaluation is not of the present adapter: it would pass for its proof."""
     adapter = latest(now.store, "adapter") if now.store else None
-    if adapter is None or adapter.id == found.adapter_id:
+    if adapter is None or adapter.id == evaluation.adapter_id:
         return []
-    return [f"This is of the adapter {found.adapter_id[:8]}; the present one, {adapter.id[:8]}, has not been measured."]
+    return [
+        f"This is of the adapter {evaluation.adapter_id[:8]}; the present one, {adapter.id[:8]}, has not been measured."
+    ]
 
 
 def _nothing(now: Snapshot, shown: Artifact | None, job: Job | None) -> str:

@@ -151,12 +151,12 @@ def moving(job: Job | None) -> Moving | None:
     """The last report of a job's process; None before the first, and where none works now."""
     if job is None or job.state not in ("running", "stopping") or not job.progress:
         return None
-    told = job.progress
-    numbers = told.get("numbers", told)
-    pace = told.get("pace") or {}
+    progress = job.progress
+    numbers = progress.get("numbers", progress)
+    pace = progress.get("pace") or {}
     per_s = pace.get("done_per_s") if pace.get("seconds", _PACE_S) >= _PACE_S else None
     return Moving(
-        stage=str(told.get("stage") or job.stage or job.command),
+        stage=str(progress.get("stage") or job.stage or job.command),
         per_min=60 * per_s if per_s else None,
         left_s=pace.get("left_s") or numbers.get("eta_s"),
         tokens_per_s=pace.get("tokens_per_s"),

@@ -40,10 +40,10 @@ class File(NamedTuple):
 def downloads(caller: Annotated[Caller, needs(Right.see_work)], project: str, request: Request) -> Response:
     """Everything that can be taken away."""
     now = snapshot(request, project)
-    made, held = (_made(now.store), present(now.store)) if now.store else ([], {})
+    artifacts, held = (_made(now.store), present(now.store)) if now.store else ([], {})
     folder = now.project.folder
     base = f"/api/v1/projects/{project}"
-    things = [_thing(folder, base, artifact) for artifact in made]
+    things = [_thing(folder, base, artifact) for artifact in artifacts]
     newest = [thing for one in held.values() for thing in things if thing["id"] == one.id]
     report = folder / "report.html"
     return render(

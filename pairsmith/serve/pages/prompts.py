@@ -49,7 +49,7 @@ def _prompts(
     shown = ref or next(iter(own.values()), names[0])
     prompt = library.load(shown, now.project.folder)
     preview = now.last("preview")
-    told = PreviewOutcome.of(preview) if preview else None
+    outcome = PreviewOutcome.of(preview) if preview else None
     kinds = {name.partition("/")[0] for name in own.values()} | {prompt.ref.partition("/")[0]}
     return render(
         request,
@@ -57,7 +57,7 @@ def _prompts(
         caller,
         slug=slug,
         place="Prompts",
-        heading=_heading(own, told, now.asked_since(preview)),
+        heading=_heading(own, outcome, now.asked_since(preview)),
         error=error,
         versions=[(name, name in own.values()) for name in names if name.partition("/")[0] in kinds],
         others=[name for name in names if name.partition("/")[0] not in kinds],
@@ -67,10 +67,10 @@ def _prompts(
         text=draft if draft is not None else prompt.text,
         next_version=_next(now.project.folder, prompt.ref.partition("/")[0]),
         messages=_sent(now, request.app.state.views, prompt.ref.partition("@")[0]),
-        preview=told,
+        preview=outcome,
         preview_at=preview.started if preview else None,
         asked_since=now.asked_since(preview),
-        rows=_beside(told) if told else [],
+        rows=_beside(outcome) if outcome else [],
         job=live_job(request, slug),
         rows_line=rows_line(request, slug),
     )
@@ -82,17 +82,17 @@ def _used(now: Snapshot) -> dict[str, str]:
     return {name: library.load(way.prompt, now.project.folder).ref for name, way in ways if way.enabled}
 
 
-def _heading(own: dict[str, str], told: PreviewOutcome | None, asked_since: bool) -> str:
+def _heading(own: dict[str, str], outcome: PreviewOutcome | None, asked_since: bool) -> str:
     using = " and ".join(own.values()) if own else "no prompt"
-    if told is None:
+    if outcome is None:
         return f"This project asks with {using}; no other version was tried on its seeds yet."
     if asked_since:
         return f"This project asks with {using}; a run has asked what the last preview had left."
-    if not told.left_candidates:
+    if not outcome.left_candidates:
         return f"This project asks with {using}; nothing would be asked again."
     return (
-        f"This project asks with {using}; going on would ask {told.left_candidates:,} more candidates"
-        f" {words.money_range(told.left_usd)}."
+        f"This project asks with {using}; going on would ask {outcome.left_candidates:,} more candidates"
+        f" {words.money_range(outcome.left_usd)}."
     )
 
 
@@ -115,10 +115,10 @@ def _sent(now: Snapshot, views: RowsView, name: str) -> list[dict[str, str]]:
     return []
 
 
-def _beside(told: PreviewOutcome) -> list[dict[str, Any]]:
+def _beside(outcome: PreviewOutcome) -> list[dict[str, Any]]:
     """Old and new of each seed, the new one with what differs."""
     rows = []
-    for row in told.rows:
+    for row in outcome.rows:
         new = next((n for n in row["new"] if isinstance(n, str)), None)
         failure = next((n["failure"] for n in row["new"] if isinstance(n, dict)), None)
         old = next(iter(row["old"]), None)

@@ -38,29 +38,29 @@ _kept: dict[str, tuple[object, dict[str, Any]]] = {}
 def review(caller: Member, project: str, request: Request) -> Response:
     """Where the review stands."""
     now = snapshot(request, project)
-    told, job = _state_of(now), live_job(request, project)
-    status = told["review"]
+    standing, job = _state_of(now), live_job(request, project)
+    status = standing["review"]
     certificate = last_look(now.project, now.store, now.stages) if now.store else None
     sees_work = caller.may(Right.see_work, project)
     if not sees_work:
-        told = {**told, "disagreements": []}  # whoever answers does not see what others said
+        standing = {**standing, "disagreements": []}  # whoever answers does not see what others said
     return render(
         request,
         "review",
         caller,
         slug=project,
         place="Review",
-        heading=_heading(now, told),
+        heading=_heading(now, standing),
         now=now,
-        told=told,
+        standing=standing,
         review_state=status,
         has_answers=now.store is not None and now.store.review_count() > 0,
         rates=_rates(status) if status else [],
         people=_by_person(now) if status is not None and sees_work else [],
         queue=review_queue(caller, project, request, limit=_QUEUE).items if caller.may(Right.answer, project) else [],
         reasons=now.project.spec.review.reasons,
-        disagreements=[_shown(d) for d in told.get("disagreements", [])[:_SETTLED]],
-        more=max(0, len(told.get("disagreements", [])) - _SETTLED),
+        disagreements=[_shown(d) for d in standing.get("disagreements", [])[:_SETTLED]],
+        more=max(0, len(standing.get("disagreements", [])) - _SETTLED),
         url=_argilla(now),
         is_curated=now.last("curate") is not None,
         asking=_asking(now) if caller.may(Right.run, project) and not job and now.last("curate") else None,
@@ -74,9 +74,9 @@ def review(caller: Member, project: str, request: Request) -> Response:
 
 
 def _asking(now: Snapshot) -> Check | None:
-    """What keeps rows from being sent to people, told before somebody tries; None if nothing is known to."""
-    found = health.review(now.project)
-    return found if found.state != "ok" else None
+    """What keeps rows from being sent to people, standing before somebody tries; None if nothing is known to."""
+    finding = health.review(now.project)
+    return finding if finding.state != "ok" else None
 
 
 def _goes_on(now: Snapshot, status: dict[str, Any] | None, certificate: dict[str, Any] | None) -> str:
@@ -99,17 +99,17 @@ def _state_of(now: Snapshot) -> dict[str, Any]:
     from pairsmith.review_status import read
 
     try:
-        told = read(now.project, now.store)
+        standing = read(now.project, now.store)
     except PairsmithError as error:
         return {"review": None, "why": error.what}
-    _kept[now.slug] = (now, told)
-    return told
+    _kept[now.slug] = (now, standing)
+    return standing
 
 
-def _heading(now: Snapshot, told: dict[str, Any]) -> str:
-    status = told["review"]
+def _heading(now: Snapshot, standing: dict[str, Any]) -> str:
+    status = standing["review"]
     if status is None:
-        first = str(told["why"]).partition(". ")[0]  # what to do about it stands below, as a button
+        first = str(standing["why"]).partition(". ")[0]  # what to do about it stands below, as a button
         return words.capital(first).rstrip(".") + "."
     if not status["sampled"] and not (status["accepted"] + status["rejected"] + status["edited"]):
         off = "; the spec has review switched off" if not now.project.spec.review.enabled else ""
@@ -237,7 +237,7 @@ def _origin(request: Request) -> str:
 def _queue_page(now: Snapshot) -> str:
     """The path of the first queue that the last push has named."""
     pages = (receipt.facts.get("pages") for receipt in reversed(now.receipts))
-    first = next((str(found[0]) for found in pages if found), "")
+    first = next((str(queues[0]) for queues in pages if queues), "")
     return urlsplit(first).path or "/"
 
 
@@ -255,10 +255,10 @@ def only_certified(
 
 @router.post("/p/{project}/review/{row}", name="page_queue_answer")
 def answer(
-    caller: Annotated[Caller, needs(Right.answer)], project: str, row: str, request: Request, said: InForm
+    caller: Annotated[Caller, needs(Right.answer)], project: str, row: str, request: Request, answer: InForm
 ) -> Response:
     """Answer a row of one's queue."""
-    give_answer(request, caller, project, row, said)
+    give_answer(request, caller, project, row, answer)
     return gone_to(f"/p/{project}/review", done="answered")
 
 

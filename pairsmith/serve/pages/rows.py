@@ -140,16 +140,16 @@ def _heading(facets: FacetsShown, filters: Filters) -> str:
         states = ", ".join(f"{count(facets.all.get(state, 0))} {state}" for state in words.STATES)
         return f"{count(all_rows)} rows: {states}."
     total = f"More than {count(COUNTED)}" if facets.capped and facets.total >= COUNTED else count(facets.total)
-    said = [filters.state] if filters.state else []
-    said += [f"“{filters.q}”"] if filters.q else []
-    said += [words.reason(filters.reason).rstrip(".").lower()] if filters.reason else []
-    said += [f"{filters.split} split"] if filters.split else []
-    said += [f"kept out by {shown_step(filters.step)}"] if filters.step else []
-    said += [filters.generator] if filters.generator else []
-    said += (
+    chosen = [filters.state] if filters.state else []
+    chosen += [f"“{filters.q}”"] if filters.q else []
+    chosen += [words.reason(filters.reason).rstrip(".").lower()] if filters.reason else []
+    chosen += [f"{filters.split} split"] if filters.split else []
+    chosen += [f"kept out by {shown_step(filters.step)}"] if filters.step else []
+    chosen += [filters.generator] if filters.generator else []
+    chosen += (
         ["people have answered" if filters.reviewed else "nobody has answered"] if filters.reviewed is not None else []
     )
-    return f"{total} of {count(all_rows)} rows{': ' + ', '.join(said) if said else ''}."
+    return f"{total} of {count(all_rows)} rows{': ' + ', '.join(chosen) if chosen else ''}."
 
 
 def _lineage(request: Request, project: str, row: RowShown) -> dict[str, Any] | None:
@@ -158,12 +158,12 @@ def _lineage(request: Request, project: str, row: RowShown) -> dict[str, Any] | 
     if row.pair_id is None or now.store is None:
         return None
     (pair,) = now.store.pairs([row.pair_id])
-    told = lineage_of(now.project, now.store, pair)
-    origin = told["origin"]
-    told["edited_from"] = None
+    lineage = lineage_of(now.project, now.store, pair)
+    origin = lineage["origin"]
+    lineage["edited_from"] = None
     if origin["by"] == "edited" and (parents := now.store.pairs([origin["parent_id"]])):
-        told["edited_from"] = word_diff(parents[0].output, pair.output)
-    return told
+        lineage["edited_from"] = word_diff(parents[0].output, pair.output)
+    return lineage
 
 
 def _candidates(views: RowsView, project: str, row: RowShown) -> list[dict[str, Any]]:
@@ -195,8 +195,8 @@ InForm = Annotated[Answer, Depends(answer_in_form)]
 
 @router.post("/p/{project}/rows/{row}/answer", name="page_answer")
 def answer(
-    caller: Annotated[Caller, needs(Right.answer)], project: str, row: str, request: Request, said: InForm
+    caller: Annotated[Caller, needs(Right.answer)], project: str, row: str, request: Request, answer: InForm
 ) -> Response:
     """What a person says of a row, kept at once."""
-    give_answer(request, caller, project, row, said)
+    give_answer(request, caller, project, row, answer)
     return gone_to(f"/p/{project}/rows", done="answered", row=row)

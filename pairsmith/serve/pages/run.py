@@ -137,12 +137,12 @@ def _rows_move(now: Snapshot, job: Job | None, at: Moving | None) -> bool:
 def _reasons(now: Snapshot, seen: Glimpse | None, *, rows_move: bool) -> list[dict[str, Any]]:
     """Why rows did not pass, most frequent first: of the newest rows while they come, none while they are judged anew,
     else of the receipt that counts rows."""
-    found, whole = (seen.reasons, seen.judged) if seen else ({}, 0)
+    reasons, whole = (seen.reasons, seen.judged) if seen else ({}, 0)
     receipt = now.counted
-    if not found and not rows_move:
-        found, whole = (receipt.reasons, receipt.counts.rows_in) if receipt else ({}, 0)
+    if not reasons and not rows_move:
+        reasons, whole = (receipt.reasons, receipt.counts.rows_in) if receipt else ({}, 0)
     failed = {"empty", "truncated", "malformed", "schema", "refused", "failed", "declined", "unanswered"}
-    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:12]
+    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:12]
     return [
         {"code": code, "says": words.reason(code), "count": number, "whole": max(whole, number),
          "tone": "failed" if code in failed else "rejected"}

@@ -131,7 +131,7 @@ def _setup(
         heading=_heading(seeds, now.project),
         status=status_of(error) if error else 200,
         done=None,
-        said={
+        outcome={
             "step": "seeds" if step == "columns" else step or request.query_params.get("step", ""),
             "problem": shown_problem(error) if error else None,
             "done": tested or DONE.get(request.query_params.get("done", "")),
@@ -165,14 +165,14 @@ def _task(project: Project) -> list[tuple[str, str]]:
     from prompts.answer_schema import load_schema
 
     task = project.spec.task
-    told = [("task", f"{task.kind}: {KINDS[task.kind].about}"), ("language", task.language)]
-    told += [("labels", ", ".join(task.labels))] if task.labels else []
+    facts = [("task", f"{task.kind}: {KINDS[task.kind].about}"), ("language", task.language)]
+    facts += [("labels", ", ".join(task.labels))] if task.labels else []
     if task.answer_schema:
         with suppress(PairsmithError):
             schema = {} if ":" in task.answer_schema else load_schema(project.folder / task.answer_schema)
             keys = ", ".join(schema.get("properties", ()))
-            told += [("records", f"{keys} ({task.answer_schema})" if keys else task.answer_schema)]
-    return told + ([("into", task.to)] if task.to else [])
+            facts += [("records", f"{keys} ({task.answer_schema})" if keys else task.answer_schema)]
+    return facts + ([("into", task.to)] if task.to else [])
 
 
 def _typed(project: Project, step: str, form: FormData | None) -> dict[str, Any]:
@@ -264,8 +264,8 @@ def _judged(project: Project) -> list[dict[str, Any]]:
         return [{"input": e.input, "output": e.output, "against": [error.what]} for e in project.spec.exemplars]
     judged = []
     for exemplar in project.spec.exemplars:
-        said = judge_text(exemplar.input, exemplar.output, steps)
-        against = [words.reason(j.reason.code, j.reason.detail) for j in said.values() if j.keep is False]
+        judgements = judge_text(exemplar.input, exemplar.output, steps)
+        against = [words.reason(j.reason.code, j.reason.detail) for j in judgements.values() if j.keep is False]
         judged.append({"input": exemplar.input, "output": exemplar.output, "against": against})
     return judged
 
@@ -275,10 +275,10 @@ def _forecast(of: ForecastOutcome) -> dict[str, Any]:
     whole = of.whole
 
     def between(name: str, shown: Any) -> str | None:
-        found = whole.get(name)
-        if not found:
+        interval = whole.get(name)
+        if not interval:
             return None
-        low, high = shown(max(0, found["low"])), shown(found["high"])
+        low, high = shown(max(0, interval["low"])), shown(interval["high"])
         return low if low == high else f"{low} to {high}"
 
     return {

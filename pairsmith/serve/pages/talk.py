@@ -33,13 +33,13 @@ async def talk(
         for talker in await run_in_threadpool(_present, request, project):
             messages = _with_system([{"role": "user", "content": text}], talker)
             with request.app.state.limits.one_of("chat"):
-                status, told = await request.app.state.talking.ask(
+                status, answer = await request.app.state.talking.ask(
                     talker, {"messages": messages, "max_tokens": most, "temperature": 0}
                 )
             if status != 200:
-                raise Refusal(502, f"the model refused: {told.get('error', {}).get('message', status)}.")
+                raise Refusal(502, f"the model refused: {answer.get('error', {}).get('message', status)}.")
             name = "tuned" if talker.adapter else "base"
-            answers.append((name, str(told["choices"][0]["message"]["content"])))
+            answers.append((name, str(answer["choices"][0]["message"]["content"])))
     except PairsmithError as raised:
         error = raised
     return render(
@@ -52,7 +52,7 @@ async def talk(
         heading=f"To “{text if len(text) < 80 else text[:79] + '…'}” the two models say:"
         if answers
         else "Neither model has answered.",
-        said=text,
+        typed=text,
         answers=answers,
         error=error,
     )

@@ -163,8 +163,8 @@ def _line(adapter: Artifact) -> dict[str, Any]:
 
 def _changed(adapters: list[Artifact]) -> dict[str, str]:
     """adapter -> the settings that differ from the training before it."""
-    told = {}
+    changes = {}
     for newer, older in pairwise(adapters):
         now, then = newer.facts.get("settings") or {}, older.facts.get("settings") or {}
-        told[newer.id] = ", ".join(f"{k} {then.get(k)} → {v}" for k, v in now.items() if then.get(k) != v)
-    return told
+        changes[newer.id] = ", ".join(f"{k} {then.get(k)} → {v}" for k, v in now.items() if then.get(k) != v)
+    return changes

@@ -241,11 +241,11 @@ def run(
     return f"{capital(_DONE.get(job.command, f'{job.command} is done'))}; {project(of, None, None)}."
 
 
-def certificate(told: Mapping[str, Any]) -> str:
+def certificate(certified: Mapping[str, Any]) -> str:
     """What a look for rows that need no person has found, or why what it found holds no longer."""
-    if told.get("id") and told.get("why"):
-        return f"The certificate holds no longer: {told['why']}."
-    return f"{capital(str(told.get('words') or 'nobody has looked yet')).rstrip('.')}."
+    if certified.get("id") and certified.get("why"):
+        return f"The certificate holds no longer: {certified['why']}."
+    return f"{capital(str(certified.get('words') or 'nobody has looked yet')).rstrip('.')}."
 
 
 def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None, cap: float | None) -> str:
@@ -253,8 +253,12 @@ def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None,
         began = "the run" if job.command == "run" else _VERBS.get(job.command, job.command)
         return f"{capital(began)} has begun."
     # What this job has made is done, also where the plan, which knows of no job without review, waits for people.
-    made = {r.command for r in of.receipts if r.ok and job.started and r.started >= job.started}
-    done = {stage.stage for stage in of.stages if stage.done} | made | ({"review"} if job.options.no_review else set())
+    own_stages = {r.command for r in of.receipts if r.ok and job.started and r.started >= job.started}
+    done = (
+        {stage.stage for stage in of.stages if stage.done}
+        | own_stages
+        | ({"review"} if job.options.no_review else set())
+    )
     left = [stage.stage for stage in of.stages if stage.stage not in done]
     if job.command == "run" and left and at.done == at.total and at.stage in done:
         return f"{capital(_VERBS[left[0]])} has begun."  # its process loads what it needs, and has not reported yet
@@ -314,7 +318,7 @@ def reason(code: str | None, detail: str | None = None) -> str:
     sentence = sentence_of(code or "")
     if not detail:
         return sentence
-    shown = _HASH.sub(lambda found: found[0][:8], detail)
+    shown = _HASH.sub(lambda hash_: hash_[0][:8], detail)
     return f"{sentence.rstrip('.')}: {shown}" if code in _COMPARED else capital(shown)
 
 
@@ -326,9 +330,9 @@ def spent(of: Snapshot) -> str:
     return f"{'nothing' if of.spent.total == 0 else cost} of {dollars(of.cap_usd)}"
 
 
-def money_range(found: Mapping[str, Any] | None) -> str:
+def money_range(interval: Mapping[str, Any] | None) -> str:
     """A forecast cost with its interval."""
-    if not found:
+    if not interval:
         return "at a cost that nobody knows"
-    low, high = dollars(max(0.0, found["low"])), dollars(found["high"])
+    low, high = dollars(max(0.0, interval["low"])), dollars(interval["high"])
     return f"for {low}" if low == high else f"for {low} to {high}"
