@@ -65,8 +65,8 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
     _refuse_foreign(folder)
     with replaced_folder(folder) as new:
         (new / "data").mkdir()
-        told = _write_rows(new, result, store)
-        id_ = _write_card(new, project, result, told, _manifest(folder))
+        facts = _write_rows(new, result, store)
+        id_ = _write_card(new, project, result, facts, _manifest(folder))
         if result.preferences:  # no part of the id: the dataset is its rows, whatever was preferred to what
             _write_lines(new / PREFERENCES, map(as_row, result.preferences))
         if result.random_arm:
@@ -93,10 +93,10 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
         kind="dataset",
         path=_shown(folder, project.folder),
         parents=_reward_models(store, result),
-        members=tuple(told.members),
+        members=tuple(facts.members),
         facts={
             "format": FORMAT,
-            "rows": {split: told.splits[split] for split in SPLITS},
+            "rows": {split: facts.splits[split] for split in SPLITS},
             "counts": result.counts.model_dump(),
             "scorer": result.facts["scorer"] and result.facts["scorer"]["by"],
         },

@@ -37,10 +37,10 @@ class BackwardSettings(Section):
     @field_validator("levels")
     @classmethod
     def _are_questions_of_their_own(cls, levels: tuple[str, ...]) -> tuple[str, ...]:
-        said = [" ".join(level.split()) for level in levels]
-        if not all(said) or not said:
+        instructions = [" ".join(level.split()) for level in levels]
+        if not all(instructions) or not instructions:
             raise ValueError("name a level in words; enabled = false asks for none")
-        if twice := next((level for level in said if said.count(level) > 1), None):
+        if twice := next((level for level in instructions if instructions.count(level) > 1), None):
             raise ValueError(f"'{twice}' stands twice: both would be one question, and one answer two rows")
         return levels
 

@@ -15,11 +15,11 @@ from schemas.store.store import Store
 from schemas.store.writer import _insert
 
 
-def annotate(store: Store, *said: Review | Alias) -> None:
+def annotate(store: Store, *records: Review | Alias) -> None:
     """Keep answers of people, or who somebody is; durable when it returns. Raises StoreError. It never migrates: a
     store that is open for reading is of the present schema."""
     try:
         with store._engine.begin() as connection:
-            _insert(connection, said, Rows(), store.url)
+            _insert(connection, records, Rows(), store.url)
     except sa.exc.DBAPIError as error:
         raise explained(error, store.url) from None

@@ -143,16 +143,16 @@ def _quoting_calls(store: Store, traces: Traces, spellings: Sequence[str]) -> tu
     c, r = tables.calls.c, tables.requests.c
     before = [str(id_) for (id_,) in store._rows(sa.select(r.id))]
     quoting = {id_ for id_ in before if _quotes(store._rows(sa.select(r.body).where(r.id == id_))[0][0], spellings)}
-    found: set[str] = set()
+    quoting_calls: set[str] = set()
     left: dict[str, str] = {}
     for (position,) in store._rows(sa.select(c.position).order_by(c.position)):
         ((key, request_id, body),) = store._rows(sa.select(c.key, c.request_id, c.body).where(c.position == position))
         id_ = json.loads(body).get("request", {}).get(BEFORE, "")
         if key in traces.calls or id_ in quoting or _quotes(body, spellings):
-            found.add(request_id)
+            quoting_calls.add(request_id)
         left[request_id] = id_ or left.get(request_id, "")
-    kept = {id_ for request_id, id_ in left.items() if request_id not in found}
-    return found, set(before) - kept
+    kept = {id_ for request_id, id_ in left.items() if request_id not in quoting_calls}
+    return quoting_calls, set(before) - kept
 
 
 def _quotes(body: str, spellings: Sequence[str]) -> bool:

@@ -28,8 +28,8 @@ def keep_judged(connection: sa.Connection, steps: Sequence[StepName], rows: Sequ
     """Write what the steps said of pairs: the id of each, and the body."""
     name = list_id(steps)
     insert(connection, tables.step_lists, [{"id": name, "body": orjson.dumps(steps).decode()}])
-    told = [{"pair_id": id_, "by": GATES, "fingerprint": name, "body": body} for id_, body in rows]
-    insert(connection, tables.verdicts, told)
+    bodies = [{"pair_id": id_, "by": GATES, "fingerprint": name, "body": body} for id_, body in rows]
+    insert(connection, tables.verdicts, bodies)
 
 
 def those_with(lists: Mapping[str, Sequence[StepName]], steps: Sequence[StepName]) -> sa.ColumnElement[bool]:

@@ -17,15 +17,15 @@ def latest(store: Store, kind: Kind) -> Artifact | None:
     youngest_first = store.artifacts(kind)[::-1]
     by_id = {artifact.id: artifact for artifact in youngest_first}
     named = (receipt.facts.get("made") for receipt in reversed(store.receipts(_MAKERS[kind])))
-    found = next((by_id[made] for made in named if isinstance(made, str) and made in by_id), None)
-    return found or next(iter(youngest_first), None)
+    named_artifact = next((by_id[id_] for id_ in named if isinstance(id_, str) and id_ in by_id), None)
+    return named_artifact or next(iter(youngest_first), None)
 
 
 def present(store: Store) -> dict[str, Artifact]:
     """Dataset and adapter that were made or found last, as far as there are any, and the evaluation, if it is of that
     adapter: one of another would pass for its proof."""
-    found: dict[str, Artifact] = {kind: artifact for kind in _MAKERS if (artifact := latest(store, kind))}
-    evaluation, adapter = found.get("evaluation"), found.get("adapter")
+    artifacts: dict[str, Artifact] = {kind: artifact for kind in _MAKERS if (artifact := latest(store, kind))}
+    evaluation, adapter = artifacts.get("evaluation"), artifacts.get("adapter")
     if evaluation and adapter and adapter.id not in evaluation.parents:
-        del found["evaluation"]
-    return found
+        del artifacts["evaluation"]
+    return artifacts

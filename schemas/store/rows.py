@@ -166,17 +166,17 @@ def body_of(table: sa.Table, row: Sequence[Any], origin: Callable[[str], tuple[s
     *values, body = row
     if table is tables.seeds or table not in SAID:
         return str(body)
-    said = dict(zip(SAID[table], values, strict=True))
+    fields = dict(zip(SAID[table], values, strict=True))
     if table is tables.calls:
-        tokens = {name: said.pop(name) for name in ("prompt_tokens", "completion_tokens")}
-        said["usd"] = None if said.pop("unpriced") else said["usd"]
-        said |= {"usage": tokens, "sample": 0}
+        tokens = {name: fields.pop(name) for name in ("prompt_tokens", "completion_tokens")}
+        fields["usd"] = None if fields.pop("unpriced") else fields["usd"]
+        fields |= {"usage": tokens, "sample": 0}
     if table is tables.pairs and body.startswith(_MADE):
-        beside, made = origin(body[len(_MADE) : (end := len(_MADE) + 32)])
+        beside, origin_body = origin(body[len(_MADE) : (end := len(_MADE) + 32)])
         rest = body[end + 2 : -1]
         at = rest.rindex(_CALLS)
-        return f'{orjson.dumps(said).decode()[:-1]},{beside}{rest[:at]},"origin":{made}{rest[at:]}}}}}'
-    return f"{orjson.dumps(said).decode()[:-1]},{body[1:]}"
+        return f'{orjson.dumps(fields).decode()[:-1]},{beside}{rest[:at]},"origin":{origin_body}{rest[at:]}}}}}'
+    return f"{orjson.dumps(fields).decode()[:-1]},{body[1:]}"
 
 
 def origins_named() -> sa.Select[tuple[str]]:
@@ -196,8 +196,8 @@ def whole(call: Call, request: Json | None) -> Call:
     """An answer as it was before it was kept; `request` is what stands before its last message."""
     update: Json = {} if "text" in call.model_fields_set else {"text": _content(call)}
     if request is not None:
-        said = call.request
-        last = [{"role": "user", "content": said["user"]}] if "user" in said else said["messages"]
+        ending = call.request
+        last = [{"role": "user", "content": ending["user"]}] if "user" in ending else ending["messages"]
         update["request"] = {**request, "messages": [*request["messages"], *last]}
     return call.model_copy(update=update) if update else call
 

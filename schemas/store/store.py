@@ -320,12 +320,12 @@ class Store(Reading):
             rows += self._rows(query if wanted is None else query.where(c.pair_id.in_(wanted[start : start + IN])))
         latest: dict[str, dict[StepName, Verdict]] = {}
         for _, pair_id, by, name, body in sorted(rows, key=lambda row: int(row[0])):
-            said = latest.setdefault(pair_id, {})
+            of_pair = latest.setdefault(pair_id, {})
             if by == GATES:
                 spoken = said_in(pair_id, self._step_list(name), body)
-                said.update((one.step, one.verdict()) for one in spoken)
+                of_pair.update((one.step, one.verdict()) for one in spoken)
             else:
-                said[by, name] = self._read(Verdict, body)
+                of_pair[by, name] = self._read(Verdict, body)
         return {pair_id: list(by_step.values()) for pair_id, by_step in latest.items()}
 
     def verdict_count(self) -> int:
@@ -343,7 +343,7 @@ class Store(Reading):
         for pair_id, by, name, body in self._row_pages((c.pair_id, c.by, c.fingerprint, c.body), wanted):
             if by == GATES:
                 spoken = said_in(pair_id, self._step_lists[name], body)
-                yield from (said for said in spoken if said.step in steps)
+                yield from (opinion for opinion in spoken if opinion.step in steps)
             else:
                 yield said_once(pair_id, (by, name), body)
 

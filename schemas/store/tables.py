@@ -109,8 +109,8 @@ UPSERT = {candidates, holds, row_states, seeds}
 
 def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
     """The table of a record, its columns and its body. Raises TypeError for a record that is not kept."""
-    table, said = columns(record)
-    return table, {**said, "body": record.model_dump_json()}
+    table, values = columns(record)
+    return table, {**values, "body": record.model_dump_json()}
 
 
 def columns(record: Record) -> tuple[sa.Table, dict[str, Any]]:
@@ -120,19 +120,19 @@ def columns(record: Record) -> tuple[sa.Table, dict[str, Any]]:
     except KeyError:
         raise TypeError(f"{type(record).__name__} is not kept in the store") from None
     fields = record.__dict__
-    said = {name: fields[name] if name in fields else getattr(record, name) for name in names}
+    values = {name: fields[name] if name in fields else getattr(record, name) for name in names}
     match record:
         case Call():
             usage = record.usage
-            said["prompt_tokens"] = usage.prompt_tokens
-            said["completion_tokens"] = usage.completion_tokens
-            said["cached_tokens"] = usage.cached_tokens
-            said["usd"], said["unpriced"] = record.usd or 0.0, int(record.usd is None)
+            values["prompt_tokens"] = usage.prompt_tokens
+            values["completion_tokens"] = usage.completion_tokens
+            values["cached_tokens"] = usage.cached_tokens
+            values["usd"], values["unpriced"] = record.usd or 0.0, int(record.usd is None)
         case Hold():
-            said["open"] = int(record.open)
+            values["open"] = int(record.open)
         case RowState():
-            said["code"] = record.reason.code if record.reason else None
-    return table, said
+            values["code"] = record.reason.code if record.reason else None
+    return table, values
 
 
 _SAID: dict[type[Record], tuple[sa.Table, tuple[str, ...]]] = {
