@@ -28,7 +28,7 @@ _LEAST_WORDS = 4  # of a cell of a file: labels, ids and dates stand in every ro
 
 class HeldOut(NamedTuple):
     """Texts that no training row may repeat, what each is called in a reason, the ids of the test seeds, and whether a
-    text with other numbers is another one (`Kind.equal_numbers`)."""
+    text with other numbers is another one (`TaskKind.equal_numbers`)."""
 
     texts: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class HeldOut(NamedTuple):
 
 def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
     """What the seeds of the test split ask, their references where outputs of this kind of task do not recur by
-    nature (`Kind.outputs_recur`), and every text of `curate.contamination.files`.
+    nature (`TaskKind.outputs_recur`), and every text of `curate.contamination.files`.
 
     Raises InputError, with file and line, for a file that cannot be read.
     """

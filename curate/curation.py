@@ -12,7 +12,7 @@ from itertools import groupby
 
 import numpy as np
 
-from curate.gates.processes import Judged
+from curate.gates.processes import JudgedPairs
 from curate.pool import Hearing, Pool
 from curate.rows import By, StepId, Unjudged
 from curate.steps import Named, Step, asked, id_of
@@ -97,7 +97,7 @@ async def _of_gates(
 
 
 def _hear(
-    hearings: Sequence[Hearing], chunk: Unjudged, judged: Judged, steps: Sequence[StepName], *, stored: bool
+    hearings: Sequence[Hearing], chunk: Unjudged, judged: JudgedPairs, steps: Sequence[StepName], *, stored: bool
 ) -> None:
     """Tell each step's hearing what gates said of a chunk; `steps` are those of `judged`."""
     if not stored:

@@ -16,7 +16,7 @@ from schemas.money import Cost, total
 from schemas.records import Call, CallStatus, Json, Message, Record, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.answers import Judge, why_bad
+from synth.answers import AnswerJudge, why_bad
 from synth.batches import OPEN_QUESTIONS, Batches
 from synth.chat_completions import Answer, RefusedError, UnansweredError, seems_cut
 from synth.endpoint import Endpoint
@@ -98,7 +98,7 @@ class Ledger:
         self._refusals = Refusals(keep_asking=keep_asking)
         # Where any answer was good before, what is left may be the hard rows; a batch is paid for as a whole.
         tried = batches is not None or any(s == "ok" for rows in self._index.values() for _, s in rows)
-        self._judge = Judge(teacher.finish_reasons, endpoint, keep_asking=keep_asking, tried=tried)
+        self._judge = AnswerJudge(teacher.finish_reasons, endpoint, keep_asking=keep_asking, tried=tried)
         self._granted: dict[str, int] = {}
         if retry_failed:
             self._granted = {key: len(self._tried(key)) for key in self._index if self._given_up(key)}

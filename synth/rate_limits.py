@@ -85,7 +85,7 @@ def reset_s(text: str) -> float:
     return max(0.0, (moment_then - datetime.now(UTC)).total_seconds())
 
 
-class Pace:
+class RateLimit:
     """At most `per_minute` units in any 60 seconds, spread evenly: a virtual schedule (GCRA, ITU-T I.371) without a
     burst, on 59/60 of the rate, so that the units at both ends of a minute fit into it."""
 

@@ -29,7 +29,7 @@ class _Met(NamedTuple):
     detail: str
 
 
-class Rows:
+class ReportRows:
     """The rows of the last good curation, or before there is one those of the last good generation.
 
     In memory are two numbers a row and a few rows for every reason.
