@@ -224,7 +224,7 @@ def test_a_container_has_what_it_was_given(tmp_path: Path) -> None:
     assert models.allowed_gib(64, (v2, v1)) == 2
 
 
-@pytest.mark.parametrize("said", ["", "NVIDIA GB10, [N/A]", "No devices were found", "a, b, c", "RTX, nan", "RTX, -1"])
+@pytest.mark.parametrize("line", ["", "NVIDIA GB10, [N/A]", "No devices were found", "a, b, c", "RTX, nan", "RTX, -1"])
 def test_a_card_that_says_nothing_of_its_memory_is_none(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
