@@ -14,13 +14,14 @@ import numpy as np
 
 from curate.gates.processes import JudgedPairs
 from curate.pool import Hearing, Pool
-from curate.rows import By, StepId, Unjudged
+from curate.rows import StepId, Unjudged
 from curate.steps import Named, Step, asked, id_of
 from schemas.errors import UsageError
 from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
 from schemas.records import Verdict
 from schemas.said import StepName, said_in
+from schemas.step_names import By
 from schemas.store import Store
 
 CHUNK = 256  # verdicts of a step that are made durable at once

@@ -21,28 +21,6 @@ def fold(keeps: Iterable[bool | None]) -> bool | None:
     return min(keeps, key=ORDER.index, default=True)
 
 
-class By(NamedTuple):
-    """A verdict's `by` taken apart: `gate/user:rules:polite@1` is a gate by its key `user`, the one for
-    `rules:polite`, in version 1; `gate/length@2` is for nothing in particular."""
-
-    kind: str
-    key: str
-    of: str
-    version: str
-
-    @classmethod
-    def read(cls, by: str) -> By:
-        kind, _, rest = by.partition("/")
-        name, _, version = rest.partition("@")
-        key, _, of = name.partition(":")
-        return cls(kind, key, of, version)
-
-    @property
-    def name(self) -> str:
-        """Without its kind and version."""
-        return f"{self.key}:{self.of}" if self.of else self.key
-
-
 class StepId(NamedTuple):
     """The name of a step, and how it counts.
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from curate.opinions import FALSE, NONE, TRUE
 from curate.pool import Pool
-from curate.rows import By
 from schemas.records import Json
+from schemas.step_names import By
 
 _SHOWN = 5
 # The gates whose key is not their name.

@@ -229,7 +229,7 @@ def _enough(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
 def _prompts_and_gates(project: Project) -> Iterator[Check]:
     import prompts
     from curate.gates import gates_for
-    from curate.rows import By
+    from schemas.step_names import By
 
     generate = project.spec.generate
     try:

@@ -11,7 +11,8 @@ from rich.text import Text
 from pairsmith.screen import facts, verdict_mark
 from schemas.errors import PairsmithError, UsageError
 from schemas.project import Project
-from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict, shown_step
+from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict
+from schemas.step_names import shown_step
 from schemas.store import Store
 
 if TYPE_CHECKING:

@@ -101,7 +101,7 @@ def by_older_rules(curated: Receipt) -> str:
     done all the same: a new version of pairsmith is no reason to decide anew what people have reviewed and models have
     learnt."""
     from curate.gates import VERSIONS
-    from curate.rows import By
+    from schemas.step_names import By
 
     steps = curated.facts.get("steps", ())
     gates = (step for step in map(By.read, steps) if step.kind == "gate" and step.version.isdigit())

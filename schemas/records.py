@@ -330,15 +330,6 @@ class Verdict(Record):
     flags: tuple[str, ...] = ()
 
 
-# Steps whose stored name is that of an earlier version, so that what they said still counts.
-_STEPS_SHOWN = {"score/relevance@1": "score/pmi@1"}
-
-
-def shown_step(by: str) -> str:
-    """The name of a step as people read it."""
-    return _STEPS_SHOWN.get(by, by)
-
-
 class Candidate(Record):
     """One slot of the pool: the outcome of asking for sample `sample` of a seed.
 

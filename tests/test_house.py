@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ CUT_AT_A_COLON = {
     "schemas/records.py": "a seed's source, `file:row`",
     "schemas/own_modules.py": "the user's `module:name`",
     "schemas/failpoints.py": "a variable of the environment",
-    "curate/rows.py": "a step's name, `gate/must:name@1`",
+    "schemas/step_names.py": "a step's name, `gate/must:name@1`",
     "curate/gates/damage.py": "what a sentence lists",
     "pairsmith/style/reasons.py": "a reason's code, `missing:name`",
     "pairsmith/serve/network.py": "`host:port`",
@@ -64,6 +65,20 @@ def test_a_variable_is_named_for_its_content(layer: str) -> None:
         if isinstance(node, ast.arg) or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
     ]
     assert not [f"{path.relative_to(ROOT)}:{line} {name}" for path, line, name in names if name in EMPTY]
+
+
+def test_a_class_name_is_one_idea() -> None:
+    """No two classes of the product share a name. The client's are those of the service, whose copies they are;
+    `Project` is a folder with its spec, and the same as Python's door opens it; a person's `Answer` is a body of the
+    API."""
+    names = [
+        node.name
+        for path in FILES
+        if ROOT / "pairsmith" / "client" not in path.parents
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert {name for name, times in Counter(names).items() if times > 1} == {"Answer", "Project"}
 
 
 def test_what_a_text_with_a_colon_means_is_read_in_one_place() -> None:

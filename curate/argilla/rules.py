@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from curate.checklists import names_against, questions_of
-from curate.rows import By
 from schemas.project import Project
 from schemas.records import Pair, Verdict
 from schemas.spec.curate import LengthSettings
+from schemas.step_names import By
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[^\s\d(])|(?<=[。！？])")  # noqa: RUF001 - the ends of sentences in Chinese
 

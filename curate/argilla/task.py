@@ -17,12 +17,12 @@ from typing import Any
 
 from curate.argilla import edits, rules
 from curate.review.population import Population
-from curate.rows import By
 from prompts.answer_form import AnswerForm
 from schemas.kinds import KINDS
 from schemas.project import Project
 from schemas.records import Json, Message, Pair, Verdict
 from schemas.reviews import Review, SamplingReason
+from schemas.step_names import By
 
 VERDICTS = {"accept": "Accept", "reject": "Reject", "edit": "Edit"}
 LETTERS = "ABCDEFGH"  # the other candidates; more are not shown

@@ -14,7 +14,8 @@ from pairsmith.report.rows import ReportRows
 from pairsmith.stages.evaluate import refuse_retouched
 from schemas.files import sha256
 from schemas.project import Project
-from schemas.records import Artifact, Receipt, now, shown_step
+from schemas.records import Artifact, Receipt, now
+from schemas.step_names import shown_step
 from schemas.store import Store
 from schemas.store.latest import present
 from train.learning_curve import LearningCurve

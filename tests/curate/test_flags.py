@@ -11,10 +11,10 @@ from curate.curation import curate
 from curate.gates.judgement import GateStep, Judgement, flagged, passed, rejected
 from curate.pool import Pool
 from curate.review.sampling import SamplingRow, targets
-from curate.rows import By
 from curate.steps import best, each, named
 from curate.tallies import key_of, tally
 from schemas.records import Imported, Pair
+from schemas.step_names import By
 
 OUTPUTS = ("good one", "odd one", "bad and odd", "bad", "odd two")
 
