@@ -82,22 +82,8 @@ def _prompt(project: Project, pair: Pair) -> dict[str, Any] | None:
 
 
 def _call(call: Call) -> dict[str, Any]:
-    shown = (
-        "key",
-        "attempt",
-        "sample",
-        "status",
-        "reason",
-        "teacher",
-        "endpoint",
-        "text",
-        "raw",
-        "request",
-        "facts",
-        "seconds",
-        "request_id",
-    )
-    return call.model_dump(mode="json", include=set(shown)) | {"at": call.at.isoformat(timespec="seconds")}
+    kept = "key attempt sample status reason teacher endpoint text raw request facts seconds request_id"
+    return call.model_dump(mode="json", include=set(kept.split())) | {"at": call.at.isoformat(timespec="seconds")}
 
 
 def _as_json(record: Verdict | RowState) -> dict[str, Any]:

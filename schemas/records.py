@@ -358,7 +358,7 @@ State = Literal["accepted", "rejected", "waiting", "failed"]
 class RowState(Record):
     """The decision of one curation about one slot.
 
-    `generation`, `seed_id`, `generator` and `sample` name the slot (`generation` is `Candidate.scope`). `pair_id`
+    `generation`, `seed_id`, `generator` and `sample` name the slot (`generation` is `Candidate.fingerprint`). `pair_id`
     is the pair that stands there now, after an edit; None where generation failed. `step` is the `by` of the step that
     decided (`review` for people, `generate` for a failure) and `reason` its reason; both are None for an accepted row.
     Rows of one `curation` count once a receipt of `curate` names it.
