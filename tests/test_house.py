@@ -33,7 +33,6 @@ CUT_AT_A_COLON = {
     "curate/gates/damage.py": "what a sentence lists",
     "pairsmith/style/reasons.py": "a reason's code, `missing:name`",
     "pairsmith/serve/network.py": "`host:port`",
-    "pairsmith/serve/policy.py": "`host:port`",
     "pairsmith/serve/pages/drafts.py": "a line that a person typed",
 }
 FILES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
