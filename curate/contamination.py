@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from curate.near_duplicates import contaminated
+from curate.pool import Pool
 from curate.split import brings_output, seed_split
 from curate.words import words
 from schemas.errors import InputError
@@ -57,6 +58,16 @@ def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
             texts.append(text)
             names.append(place)
     return HeldOut(tuple(texts), tuple(names), frozenset(ids), KINDS[spec.task.kind].equal_numbers)
+
+
+def with_inputs_of(pool: Pool, held: HeldOut) -> HeldOut:
+    """`held`, and what accepted rows of its seeds ask in other words than these: a teacher writes the input of an
+    excellent output, so what the test asks is known only once it is generated."""
+    known = set(held.texts)
+    rows = pool.rows(row.pair_id for row in pool.survivors() if row.seed_id in held.seed_ids)
+    written = {row.pair.asked: row.pair.id for row in rows if row.pair and row.pair.asked not in known}
+    names = (f"the input of test row {id_}" for id_ in written.values())
+    return held._replace(texts=(*held.texts, *written), names=(*held.names, *names))
 
 
 class Likeness(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.contamination import HeldOut
+from curate.contamination import HeldOut, with_inputs_of
 from curate.neighbours import Vectors, near_earlier
 from curate.pool import Pool
 from curate.rows import StepId
@@ -69,10 +69,11 @@ def semantic_contamination(held_out: HeldOut, cosine: float) -> Named:
     """Flags an accepted row with a side that is about the same as a held-out text of four words or more. Rows of the
     test itself are left alone, and so is a side with other numbers than the text."""
     settings = content_id("step", [SEMANTIC_TEST, cosine, sorted(zip(held_out.names, held_out.texts, strict=True))])
-    named = zip(held_out.names, held_out.texts, strict=True)
-    held = [(name, text) for name, text in named if len(text.split()) >= _WORDS]
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
+        now = with_inputs_of(pool, held_out)
+        named = zip(now.names, now.texts, strict=True)
+        held = [(name, text) for name, text in named if len(text.split()) >= _WORDS]
         known = static_embedding().embed([text for _, text in held])
         rows = (row.pair for row in pool.accepted(verdicts=False) if row.pair is not None)
         while block := list(islice(rows, _BLOCK)):

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from curate.contamination import HeldOut, held_out_of
+from curate.contamination import HeldOut, held_out_of, with_inputs_of
 from curate.gates import GateStep, gates_for
 from curate.gates.processes import CHUNK, JudgedPairs, judging
 from curate.gates.user import check_plain, guarded
@@ -186,7 +186,8 @@ async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:
 
 def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard: float = 0.7) -> Named:
     """Rejects rows that hold a held-out text, as `contaminated` compares them; no review outranks it. `held_out` are
-    texts, or map the id of a test seed to its text: rows of the test seeds are what the test is made of, and stay."""
+    texts, or map the id of a test seed to its text: rows of the test seeds are what the test is made of, and stay, and
+    what they ask is held out too, where a teacher wrote it."""
     if isinstance(held_out, str):
         raise UsageError("held_out is one text, not a list of them.", fix="Write [text].")
     if isinstance(held_out, Mapping):
@@ -195,9 +196,11 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
     elif not isinstance(held_out, HeldOut):
         named = {f"held-out text {n}": text for n, text in enumerate(held_out, 1)}
         held_out = HeldOut(tuple(named.values()), tuple(named), frozenset())
-    held = held_out
+    known = held_out
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
+        held = with_inputs_of(pool, known)
+
         def rows() -> Iterator[tuple[str, str]]:
             for row, pair in zip(pool.survivors(), pool.texts(), strict=True):
                 yield ("", "") if row.seed_id in held.seed_ids else pair
@@ -207,7 +210,7 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
             touch = None if row.seed_id in held.seed_ids else touches.get(number)
             yield step.verdict(row.pair_id, touch is None, touch and touch.similarity, _contaminated(touch, held))
 
-    step = _Whole(CONTAMINATION, [sorted(zip(held.names, held.texts, strict=True)), jaccard], final=True)
+    step = _Whole(CONTAMINATION, [sorted(zip(known.names, known.texts, strict=True)), jaccard], final=True)
     return Named(step.id, look)
 
 

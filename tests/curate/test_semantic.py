@@ -64,7 +64,7 @@ def test_a_row_about_the_same_as_a_test_text_is_flagged_and_kept() -> None:
         frozenset({"the test's"}),
     )
     like = pair("the internet is down, my router blinks", "Restart it.")
-    own = like.model_copy(update={"seed_id": "the test's", "output": "Restart it, please."})
+    own = like.model_copy(update={"seed_id": "the test's", "input": held.texts[0], "output": "Restart it, please."})
     other = pair("where is order 9876 of last week", "It has shipped.")
     pool = asyncio.run(curate(Pool.of([like, own, other, INVOICE]), [semantic_contamination(held, 0.5)]))
     assert pool.counts.accepted == 4

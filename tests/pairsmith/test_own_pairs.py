@@ -215,3 +215,22 @@ def test_sixty_tickets_get_to_a_trained_adapter_without_a_teacher_and_the_report
     report = (tickets.folder / "report.html").read_text(encoding="utf-8")
     assert "12 inputs cannot prove" in report
     assert "product: " in report
+
+
+def test_what_the_test_asks_is_held_out_though_a_teacher_wrote_it() -> None:
+    """An excellent output has no input until one is generated for it, so two of them can get the same: the one that is
+    trained on may not ask what the test asks."""
+
+    def written(seed_id: str, asked: str, output: str) -> Pair:
+        return Pair(seed_id=seed_id, input=asked, output=output, system="", origin=Imported(source="outputs.jsonl"))
+
+    rows = [
+        written("of-the-test", "bridge in fog", "a motel sign on a desert highway at dusk"),
+        written("same", "A bridge in fog", "a red suspension bridge half buried in sea fog"),
+        written("other", "old gardener", "an old gardener in front of a brick wall"),
+    ]
+    pool = curate(rows, [decontaminate({"of-the-test": "a motel sign on a desert highway at dusk"})], progress=False)
+    reasons = [row.reason for row in pool.rows()]
+    assert [reason and reason.code for reason in reasons] == [None, "contamination", None]
+    assert reasons[1] is not None
+    assert "the input of test row" in reasons[1].detail
