@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from schemas.money import Cost, dollars, told
+from schemas.money import Cost, dollars, told, total
 from schemas.progress_line import clock
 from schemas.records import Counts, Json
 
@@ -74,13 +74,14 @@ def stage(name: str, outcome: CommandOutcome, more: Iterable[tuple[str, str]] = 
 def cost(outcome: CommandOutcome) -> str:
     """Requests, cost and time."""
     usage = outcome.usage
-    parts = [f"{outcome.calls_sent:,} requests sent"]
+    parts = [f"{_count(outcome.calls_sent, 'request')} sent"]
     if outcome.calls_reused:
-        parts.append(f"{outcome.calls_reused:,} answers from the ledger")
+        parts.append(f"{_count(outcome.calls_reused, 'answer')} from the ledger")
     if usage.completion_tokens:
         parts.append(f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens")
     if outcome.calls_sent:
-        parts.append(dollars(outcome.usd))
+        costs = [Cost.read(line) for line in outcome.costs or ()]
+        parts.append(told(total(costs)) if costs else dollars(outcome.usd))
     return " · ".join([*parts, clock(outcome.seconds)])
 
 
@@ -98,13 +99,17 @@ def spending(ledger: Json) -> list[tuple[str, str]]:
     return rows
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def _asked_for(cost: Cost) -> str:
     prompt = cost.prompt.partition("@")[0]
     return ", ".join(part for part in (cost.stage or "before this version", cost.teacher, prompt) if part)
 
 
 def _asked(cost: Cost) -> str:
-    requests = f"{cost.requests:,} {'request' if cost.requests == 1 else 'requests'}"
+    requests = _count(cost.requests, "request")
     tokens = f"{cost.usage.prompt_tokens:,} + {cost.usage.completion_tokens:,} tokens"
     return ", ".join([requests, tokens, told(cost)]) if cost.requests or cost.lost else requests
 

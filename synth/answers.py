@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -45,13 +45,17 @@ _WHY = {
     "failed": "the server gave up while it was writing",
     "thinking": ALL_THINKING.format(tokens="all tokens"),
 }
-# Where servers put reasoning that they have parted from the answer themselves.
-_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks")
 _NO_CHOICE = re.compile(r"\A\{(?=.*(\"usage\"|chat\.completion))(?!.*\"choices\": ?(\[ ?[^\] ]|\{))")
-_VISIBLE = re.compile("[^\\s\0\u00ad\u200b-\u200f\u2060\ufeff]")
+# Blanks, control characters, and what Unicode lets a font leave out (Default_Ignorable_Code_Point), are no text.
+_VISIBLE = re.compile(
+    "[^\\s\0-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
+)
 # How they call the parts of a content that is a list.
 _TEXT_PARTS = ("text", "output_text")
-_THOUGHT_PART = re.compile("think|thought|reason|analysis", re.IGNORECASE)
+_USUAL = frozenset(("role", "content", "refusal", "annotations", "tool_calls", "function_call", "audio"))
+# Fields of a message, and parts of a content, in which servers put reasoning that they have parted from the answer.
+_THOUGHT = re.compile(r"think|thought|reasoning|analysis|\bcot\b", re.IGNORECASE)
 # How servers and gateways say why an answer ended: vLLM, SGLang, TGI, llama.cpp, Ollama, LM Studio, OpenAI, Mistral,
 # DeepSeek, Anthropic, Cohere, Gemini, Bedrock, watsonx, OpenRouter, xAI, GLM as their public references list them. Only
 # letters and digits count: `max_tokens`, `MAX_TOKENS`, `max-tokens` and `MaxTokens` are one word.
@@ -145,7 +149,7 @@ def judged(
         return _bad(meaning, text, reasons.get(meaning, ""))
     if not _VISIBLE.search(text):
         return _bad("empty", text)
-    if not clean(text):
+    if not _VISIBLE.search(clean(text)):
         return _bad("empty", text, "the answer was only quotes or a fence")
     # Servers that take no schema often put the JSON into a fence, which cleaning takes off.
     if violation is not None and (broken := violation(text)) is not None and violation(clean(text)) is not None:
@@ -352,13 +356,19 @@ def _word(finish_reason: Any) -> str | None:
     return "" if finish_reason is None else word if isinstance(word, str) else None
 
 
+@lru_cache(maxsize=256)
+def _is_of_thought(name: str) -> bool:
+    return _THOUGHT.search(name) is not None
+
+
 def _content(message: Json) -> tuple[str, str | None, bool] | None:
     """A message's text, the reasoning that the server has parted from it (None if there is none), and whether it is a
     refusal. The content may be one part or a list of them, reasoning among them (Mistral). None for what is neither,
     and for text in a part of a kind that nobody knows."""
     thought = None
-    if not message.keys().isdisjoint(_FIELDS):
-        thought = next((text for name in _FIELDS if (text := str(message.get(name) or "").strip())), None)
+    if not message.keys() <= _USUAL:
+        fields = (str(value).strip() for name, value in message.items() if value and _is_of_thought(name))
+        thought = next(filter(None, fields), None)
     content, refusal = message.get("content"), bool(message.get("refusal"))
     if content is None or isinstance(content, str):
         return content or "", thought, refusal
@@ -368,7 +378,7 @@ def _content(message: Json) -> tuple[str, str | None, bool] | None:
     kinds = [str(part.get("type") or "text") for part in parts]
     thoughts, texts = [], []
     for kind, part in zip(kinds, parts, strict=True):
-        if part.get("thought") is True or _THOUGHT_PART.search(kind):
+        if part.get("thought") is True or _is_of_thought(kind):
             thoughts.append(part)
         elif isinstance(part.get("text"), str) and kind != "refusal":
             if kind not in _TEXT_PARTS:

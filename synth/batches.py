@@ -29,13 +29,13 @@ from synth.chat_completions import (
     RefusedError,
     ServerFaultError,
     StoppedError,
-    error_body,
+    UnansweredError,
     one_line,
     read_answer,
 )
 from synth.endpoint import Endpoint
 from synth.prices import FREE, prices_of
-from synth.proxy import proxy_for
+from synth.proxy import REFUSALS, proxy_for, refused_by
 
 OPEN_QUESTIONS = 10_000  # asked at once, so that a batch is worth waiting for
 KEPT = timedelta(days=29)  # how long providers keep results, or less
@@ -70,6 +70,7 @@ class Batches:
         self._waiting: dict[str, asyncio.Future[Result]] = {}
         self._results: dict[str, Result] = {}  # that came before they were asked for
         self._batch_of: dict[str, str] = {}
+        self._earlier: set[str] = set()  # batches of runs before this one
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -138,21 +139,25 @@ class Batches:
                     result = await future
                 finally:
                     self._waiting.pop(line.name, None)
-            self._batch_of.pop(line.name, None)
+            batch = self._batch_of.pop(line.name, None)
             seconds = loop.time() - began
             if result.status == 200:
                 return read_answer(result.content, seconds, line.body)
             if result.status == _PART:
                 continue
-            if result.status and result.status != 429 and result.status < 500:
+            reason = "the batch did not get to it"
+            if result.status:
                 failure = await self._endpoint.failure(result.status, {}, result.content, line.body, seconds)
                 if isinstance(failure, RefusedError) and self._endpoint.dialect.adapt(line.body, failure):
                     continue
-                raise failure
+                if isinstance(failure, TeacherError) and batch in self._earlier:
+                    continue  # so it was when that batch was handed over; since then it may have been mended
+                if not isinstance(failure, UnansweredError):  # that one passes
+                    raise failure
+                reason = str(failure).partition(": ")[2]
             tries += 1
             if tries > self._teacher.retries:
-                message = one_line(str(error_body(result.content)[1].get("message") or "the batch did not get to it"))
-                raise ServerFaultError(message)
+                raise ServerFaultError(reason)
             self._endpoint.flow.retries_by_kind["server" if result.status else "expired"] += 1
 
     # -- handing over --------------------------------------------------------------------------------------------
@@ -273,10 +278,11 @@ class Batches:
         key, headers, self._params = await self._endpoint.access()
         self._base = self._endpoint.url
         self._form = form_of(self._teacher.batch_api, self._base)
+        self._proxy = proxy_for(self._base)
         self._session = aiohttp.ClientSession(
             headers={"User-Agent": "pairsmith", **dict(self._form.headers), **self._form.key(key), **headers},
             timeout=aiohttp.ClientTimeout(total=600, sock_connect=15),
-            proxy=proxy_for(self._base),
+            proxy=self._proxy,
         )
         announced: dict[str, list[str]] = {}
         batches: dict[str, str] = {}
@@ -296,6 +302,7 @@ class Batches:
                 await self._store.put(
                     Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label})
                 )
+            self._earlier.add(batch)
             for name in names:
                 self._batch_of[name] = batch
 
@@ -314,6 +321,8 @@ class Batches:
                     status, content = response.status, await response.read()
                 if status in (200, 201):
                     return content
+                if status == 407 and self._proxy is not None:
+                    raise refused_by(self._proxy, url, status)
                 if status < 500 and status != 429:
                     failure = await self._endpoint.failure(status, {}, content, {}, 0.0)
                     raise (
@@ -328,6 +337,8 @@ class Batches:
                     )
                 why = f"HTTP {status}"
             except (aiohttp.ClientError, OSError) as error:
+                if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in REFUSALS:
+                    raise refused_by(self._proxy or "", url, error.status) from None
                 why = type(error).__name__
             faults += 1
             if (method != "GET" and why != "HTTP 429") or faults >= _FAULTS_IN_A_ROW:  # after a 429 nothing was made
@@ -346,4 +357,6 @@ def _together(answers: Sequence[Answer]) -> Answer:
     used = [answer.usage for answer in answers if answer.usage is not None]
     total = Usage(**{name: sum(getattr(one, name) for one in used) for name in Usage.model_fields})
     choices = [choice for a in answers for choice in (a.choices or [{"body": a.body}])]
-    return first._replace(choices=choices, usage=total if len(used) == len(answers) else None)
+    sums = [answer.usd for answer in answers]
+    usd = None if None in sums else sum(usd or 0.0 for usd in sums)
+    return first._replace(choices=choices, usage=total if len(used) == len(answers) else None, usd=usd)

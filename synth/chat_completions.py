@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
+import zlib
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -17,7 +18,6 @@ import orjson
 from schemas.errors import SpecError
 from schemas.identity import made
 from schemas.records import Json, Usage
-from synth.rate_limits import reset_s
 from synth.streamed_answer import put_together
 
 _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
@@ -26,14 +26,6 @@ _MAX_ID = 200
 _MAX_FACT_DEPTH = 6
 # English prose has about 4.5 letters a token, words of 15 letters in agglutinating languages no more than 6.
 _MOST_LETTERS_PER_TOKEN, _SMALLEST_CONTEXT = 8, 256
-_LENGTH = r"\d{1,9}(?:\.\d{1,9})? ?(?:ms|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?|h(?:ours?)?)(?![a-z])"
-_ASKED_TO_WAIT = re.compile(
-    rf"(?:retry_?delay[\"': ]+|(?:retry|try again) (?:in|after) |wait (?:for )?)((?:{_LENGTH} ?)+)"
-    r"|retry_?after(?:_s|_seconds)?[\"': ]+(\d{1,9}(?:\.\d{1,9})?)(?![\w.])",
-    re.IGNORECASE,
-)
-_UNIT = re.compile(r"([\d.]+) ?(ms|m|s|h)", re.IGNORECASE)
-_UNITS_A_S = {"ms": 1000.0, "s": 1.0, "m": 1 / 60, "h": 1 / 3600}
 _REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 # What cannot be had again: which snapshot answered, on which backend, at which provider and tier, what it counted.
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
@@ -41,7 +33,7 @@ _COUNTED = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
 # With these a gateway says that it does not know what became of the request.
 LOST_BY_A_GATEWAY = (408, 499, 502, 504, 520, 522, 524)
-_VERSION_SEGMENT = re.compile(r"v\d+\w*")
+_VERSION_SEGMENT = re.compile(r"v\d+\w*", re.IGNORECASE)
 
 
 class UnansweredError(Exception):
@@ -283,16 +275,20 @@ def _usage(usage: Any) -> Usage | None:
     """The endpoint's count of tokens, or None if it gives none that makes sense."""
     if not isinstance(usage, dict):
         return None
-    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    # Gateways before Anthropic's models pass its names on.
+    prompt = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
+    completion = _count(usage.get("completion_tokens", usage.get("output_tokens")))
     if prompt is None or completion is None or not (prompt or completion):  # gateways write zeros for unknown
         return None
-    # Some leave what was thought out of the completion (xAI, Gemini), and count it in the total alone.
-    completion = max(completion, (_count(usage.get("total_tokens")) or 0) - prompt)
-    counts = {"prompt_tokens": prompt, "completion_tokens": completion, "cached_tokens": 0, "reasoning_tokens": 0}
+    read = thought = None
     if not usage.keys() <= _COUNTED:
         read = _detail(usage, "prompt_tokens_details", "cached_tokens") or _count(usage.get("prompt_cache_hit_tokens"))
         thought = _detail(usage, "completion_tokens_details", "reasoning_tokens")
-        counts |= {"cached_tokens": read or 0, "reasoning_tokens": thought or 0}
+        prompt += read if read and read > prompt else 0  # it is counted beside the prompt, as Anthropic does
+    # Some leave what was thought out of the completion (xAI, Gemini), and count it in the total alone.
+    completion = max(completion, (_count(usage.get("total_tokens")) or 0) - prompt)
+    counts = {"prompt_tokens": prompt, "completion_tokens": completion}
+    counts |= {"cached_tokens": read or 0, "reasoning_tokens": thought or 0}
     return made(Usage, counts)
 
 
@@ -302,18 +298,18 @@ def _detail(usage: Json, part: str, name: str) -> int | None:
 
 
 def _charged(usage: Any) -> float | None:
-    """US dollars that the endpoint says it has charged (OpenRouter: `cost`, and what the owner of the key pays
-    upstream), None if it does not say."""
+    """US dollars that the endpoint says it has charged, None if it does not say: `cost` (OpenRouter, with what the
+    owner of the key pays upstream; of Perplexity, fees included, an object) or xAI's `cost_in_usd_ticks`."""
     if not isinstance(usage, dict):
         return None
-    cost = usage.get("cost")
+    cost, ticks = usage.get("cost"), _amount(usage.get("cost_in_usd_ticks"))
     if cost is None and "is_byok" not in usage:
-        return None
+        return None if ticks is None else ticks / 1e10
     details = usage.get("cost_details")
     if usage.get("is_byok") and isinstance(details, dict):
         parts = (_amount(cost), _amount(details.get("upstream_inference_cost")))
         return None if None in parts else sum(part or 0.0 for part in parts)
-    return _amount(cost)
+    return _amount(cost.get("total_cost") if isinstance(cost, dict) else cost)
 
 
 def _amount(amount: Any) -> float | None:
@@ -334,20 +330,18 @@ def seems_cut(request: Json, prompt_tokens: int) -> bool:
     makes so few tokens of so many letters. Repeated marks and blanks count once."""
     if prompt_tokens < _SMALLEST_CONTEXT:
         return False
-    most, contents = (
-        _MOST_LETTERS_PER_TOKEN * prompt_tokens,
-        [str(m.get("content")) for m in request.get("messages", ())],
-    )
-    return sum(map(len, contents)) > most and sum(len(_REPEATED.sub(r"\1\2", text)) for text in contents) > most
+    texts = [str(m.get("content")) for m in request.get("messages", ())]
+    most = _MOST_LETTERS_PER_TOKEN * prompt_tokens
+    return sum(map(len, texts)) > most and sum(len(_REPEATED.sub(r"\1\2", text)) for text in texts) > most
 
 
 def error_body(content: bytes) -> tuple[Json, Json]:
     """The body as an object, and the `error` object in it, whose fields are texts or numbers; empty where there is
-    none. A list holds it as its first element (Gemini)."""
+    none. A list holds it as its first element (Gemini), a stream as an event."""
     try:
         parsed = orjson.loads(content)
     except orjson.JSONDecodeError:
-        return {}, {}
+        parsed = put_together(content)
     if isinstance(parsed, list) and parsed:
         parsed = parsed[0]
     if not isinstance(parsed, dict):
@@ -362,8 +356,9 @@ def error_body(content: bytes) -> tuple[Json, Json]:
 def meant(status: int, content: bytes) -> tuple[int, bytes]:
     """The status that an answer means, and its body: an error inside of a body of status 200 has its own, and a text
     that Groq has written and found to break the schema is an answer, if a bad one."""
-    if status == 200:
-        return error_status(content) or status, content
+    content = _unpacked(content)
+    if status == 200 or (200 < status < 300 and b'"choices"' in content):  # 201 is what some frameworks make of a POST
+        return error_status(content) or 200, content
     if status == 400 and b'"failed_generation"' in content:
         _, error = error_body(content)
         if isinstance(text := error.get("failed_generation"), str):
@@ -371,6 +366,16 @@ def meant(status: int, content: bytes) -> tuple[int, bytes]:
             choice = {"index": 0, "finish_reason": "error", "message": message, "error": error.get("message")}
             return 200, orjson.dumps({"choices": [choice]})
     return status, content
+
+
+def _unpacked(content: bytes) -> bytes:
+    """What stands under a compression that no header tells of: `x-gzip`, or a gateway that compressed it once more."""
+    try:
+        while content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error):
+        pass
+    return content
 
 
 def error_status(content: bytes) -> int | None:
@@ -389,28 +394,6 @@ def error_status(content: bytes) -> int | None:
             return int(str(word))
     by_word = {"rate.?limit|too.many|overload": 429, "authenti|unauthor|api.?key": 401, "quota|credit|balance": 402}
     return next((s for word, s in by_word.items() if re.search(word, str(words), re.IGNORECASE)), 502)
-
-
-def retry_after_s(headers: Mapping[str, str], text: str = "") -> float | None:
-    """Seconds of `retry-after-ms` or `Retry-After` (a number or an HTTP date, by the server's own clock where it tells
-    it; RFC 9110, 10.2.3; some write a length or a moment), or that the error's `text` asks to wait (Gemini's
-    `retryDelay`, "try again in 7m12s"); None if unreadable."""
-    if "Retry-After" not in headers and "retry-after-ms" not in headers:
-        asked = _ASKED_TO_WAIT.search(text)
-        if asked is None:
-            return None
-        return (
-            float(asked[2]) if asked[2] else sum(float(n) / _UNITS_A_S[u.lower()] for n, u in _UNIT.findall(asked[1]))
-        )
-    try:
-        if (ms := headers.get("retry-after-ms")) is not None:
-            return max(0.0, float(ms) / 1000)
-        wait = headers["Retry-After"].strip()
-        if wait.endswith("GMT") and "Date" in headers:
-            return max(0.0, (parsedate_to_datetime(wait) - parsedate_to_datetime(headers["Date"])).total_seconds())
-        return reset_s(wait)
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def one_line(text: str, limit: int = 300) -> str:

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from functools import cache, partial
+from typing import TypedDict
 
 import aiohttp
 from aiohappyeyeballs import start_connection
@@ -21,6 +22,16 @@ from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 _KEPT_S = 60.0  # an idle connection is used again; servers and what stands before them close it sooner or later
+
+
+# Some gateways and firewalls send headers longer, and more of them, than aiohttp takes by itself (8 KB, 128).
+class _Limits(TypedDict):
+    max_line_size: int
+    max_field_size: int
+    max_headers: int
+
+
+LIMITS = _Limits(max_line_size=2**16, max_field_size=2**16, max_headers=1024)
 Response = tuple[int, Mapping[str, str], bytes]
 
 
@@ -53,7 +64,7 @@ class Connections:
             connection = await self._connected()
         kept = False
         try:
-            connection.set_response_params(read_until_eof=True)
+            connection.set_response_params(read_until_eof=True, **LIMITS)
             assert connection.transport is not None
             connection.transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
             message, payload = await connection.read()

@@ -9,7 +9,7 @@ from prompts.answer_schema import is_closed
 from schemas.records import Json, Message, Sampling
 from synth.chat_completions import Answer, RefusedError, error_body
 
-LOGPROBS = ("logprobs", "top_logprobs")
+_LOGPROBS = ("logprobs", "top_logprobs")
 _STREAM: Json = {"stream": True, "stream_options": {"include_usage": True}}
 _ONLY_STREAMS = re.compile(
     r"only.{0,20}\bstream|non-?stream.{0,40}not (supported|allowed|available)|\bstream\w*.{0,20}(required|must be)"
@@ -45,7 +45,7 @@ class Dialect:
         if n > 1 and self._takes_n:
             body["n"] = n
         if not self.gives_logprobs:
-            _drop(body, LOGPROBS)
+            _drop(body, _LOGPROBS)
         if self._streams:
             body |= _STREAM
         if schema is not None and self.takes_schema:
@@ -55,11 +55,21 @@ class Dialect:
             }
         return body
 
+    def goes_without(self, setting: str) -> bool:
+        """Whether a refused setting can be left out, as it is from now on."""
+        if setting == "response_format":
+            self.takes_schema = False
+        elif setting in _LOGPROBS:
+            self.gives_logprobs = False
+        else:
+            return False
+        return True
+
     def adapt(self, body: Json, refusal: RefusedError) -> bool:
         """Change a refused request into an equal one that this server may take; False if there is none."""
         if not self.takes_schema and _drop(body, ("response_format",)):
             return True
-        if not self.gives_logprobs and _drop(body, LOGPROBS):
+        if not self.gives_logprobs and _drop(body, _LOGPROBS):
             return True
         if "max_tokens" in body and "max_completion_tokens" in str(refusal):
             self._max_tokens_name = "max_completion_tokens"

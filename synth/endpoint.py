@@ -42,14 +42,14 @@ from synth.chat_completions import (
     one_line,
     query_of,
     read_answer,
-    retry_after_s,
 )
-from synth.connections import Connections, NoConnectionError, Response
-from synth.dialect import LOGPROBS, Dialect
+from synth.connections import LIMITS, Connections, NoConnectionError, Response
+from synth.dialect import Dialect
 from synth.flow import Flow, Sending, unreachable
 from synth.http_status import Place, every_rows, meaning, unknown_model
-from synth.proxy import proxy_for
-from synth.redaction import without_key, without_user_info
+from synth.proxy import REFUSALS, proxy_for, refused_by, secrets_of
+from synth.rate_limits import retry_after_s
+from synth.redaction import without_keys, without_user_info
 
 Urls = str | Sequence[str]
 Reach = tuple[Urls, str | None] | tuple[Urls, str | None, Mapping[str, str]]
@@ -119,6 +119,7 @@ class Endpoint:
         self._starting: asyncio.Task[Reach] | None = None
         self._session: aiohttp.ClientSession | None = None
         self._connections: dict[str, Connections] = {}
+        self._proxies: dict[str, str | None] = {}
         self.dialect = Dialect(model)
         self.url, self._key, self._headers = url if isinstance(url, str) else url[0], "", dict[str, str]()
         if start is None:
@@ -179,6 +180,7 @@ class Endpoint:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
                 headers={**headers, **self._headers},
+                **LIMITS,
             )
             self._proxies = {host.url: proxy_for(host.url) for host in self.flow.hosts}
             sent, rest = self._session.headers, f"/chat/completions{self._suffix}"
@@ -298,6 +300,8 @@ class Endpoint:
         except aiohttp.ServerTimeoutError:
             raise NotConnectedError(f"no connection within {self._connect_s:g} s") from None
         except (aiohttp.ClientError, NoConnectionError, OSError) as error:
+            if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in REFUSALS:
+                raise refused_by(self._proxies[base] or "", base, error.status) from None
             if isinstance(error, TimeoutError) and begins is not None and begins.expired():
                 limit = f"nothing came within {self._first_byte_s:g} s; raise teacher.first_byte_s if it needs longer"
                 raise TimedOutError(limit) from None
@@ -321,12 +325,12 @@ class Endpoint:
         async with session.request(method, url, data=data, allow_redirects=False, proxy=proxy) as response:
             if begun is not None:
                 begun()
+            if proxy is not None and response.status == 407:
+                raise refused_by(proxy, base, 407)
             return response.status, response.headers, await response.read()
 
     def _without_secrets(self, text: str) -> str:
-        for secret in (self._key, *self._headers.values()):
-            text = without_key(text, secret)
-        return text
+        return without_keys(text, self._key, *self._headers.values(), *secrets_of(*self._proxies.values()))
 
     def _shown(self, text: str) -> str:
         """What a server said, fit for messages and the store."""
@@ -349,11 +353,7 @@ class Endpoint:
         if status == 402 and wait_s is not None:
             kind = "throttled"  # what is on its way uses the credit up (OpenRouter)
         refused = RefusedError(sentence, Answer([], None, seconds, new_request_id(None), None, body, text), status)
-        if kind == "setting" and setting == "response_format":
-            self.dialect.takes_schema = False
-            return refused
-        if kind == "setting" and setting in LOGPROBS:
-            self.dialect.gives_logprobs = False
+        if kind == "setting" and self.dialect.goes_without(setting):
             return refused
         if kind == "model":
             served = await self._served()
@@ -379,8 +379,7 @@ class Endpoint:
     # -- for batches ---------------------------------------------------------------------------------------------
 
     async def access(self) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
-        """The key (empty where there is none), further headers, and the query of every address. Raises what opening
-        raises."""
+        """The key (empty where there is none), further headers, and the query of every address."""
         await self._open()
         return self._key, self._headers, self._params
 
@@ -414,6 +413,7 @@ class Endpoint:
         Raises AuthError, Unreachable, and TeacherError where the model is not among those listed. An endpoint that
         lists no models passes with `models=None`: only a real request would tell.
         """
+        await self._open()  # what it raises tells nothing of a list
         began = time.perf_counter()
         try:
             rows = await self.listing()

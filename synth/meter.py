@@ -67,6 +67,7 @@ class Meter:
         self._store, self._teacher, self._stage, self._batch = store, teacher, stage, batch
         self._identity = teacher.identity or teacher.model
         self._sums: dict[str, _Sum] = {}
+        self._charges = False  # though its price is 0
 
     @cached_property
     def prices(self) -> Prices | None:
@@ -75,7 +76,7 @@ class Meter:
 
     @property
     def _is_free(self) -> bool:
-        return self.prices is not None and self.prices.source == FREE
+        return self.prices is not None and self.prices.source == FREE and not self._charges
 
     @property
     def costs(self) -> list[Cost]:
@@ -161,6 +162,7 @@ class Meter:
         if reserved.hold is None:
             if usd and self._store.budget is not None:
                 self._store.budget.charge(usd)
+                self._charges = True
             return usd, []
         if self._store.budget is not None:
             self._store.budget.settle(reserved.hold.usd or 0.0, usd)

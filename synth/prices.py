@@ -2,7 +2,7 @@
 
 The table is the one that the installed package brings; nothing is fetched. A price of 0 is free because somebody wrote
 it: the embedded model's is, a local server's has to be written into the spec. Not covered: cache writes (Anthropic),
-fees beside tokens, discounts of an account.
+fees for tools, discounts of an account.
 """
 
 from __future__ import annotations
@@ -60,21 +60,35 @@ def prices_of(teacher: TeacherSettings) -> Prices | None:
     """The teacher's prices, None if nobody knows them."""
     listed = _listed(teacher.url, teacher.model)
     prompt, completion = teacher.usd_per_million_prompt_tokens, teacher.usd_per_million_completion_tokens
-    if prompt is None or completion is None:
-        return listed
     cached = teacher.usd_per_million_cached_tokens
-    return Prices(
-        FREE if not prompt and not completion else "pairsmith.toml",
-        _spec_rate(prompt, completion, prompt if cached is None else cached),
-        listed.batch_share if listed else None,
-    )
+    if (prompt, completion, cached) == (None, None, None):
+        return listed
+    if listed is None and (prompt is None or completion is None):
+        return None
+    cached = prompt if cached is None else cached
+    free = not prompt and not completion and None not in (prompt, completion)
+    whole = listed is None or None not in (prompt, completion)
+    source = FREE if free else "pairsmith.toml" if whole or listed is None else f"pairsmith.toml, {listed.source}"
+    rate = _spec_rate(prompt, cached, completion, None if whole else listed)
+    return Prices(source, rate, listed.batch_share if listed else None)
 
 
-def _spec_rate(prompt: float, completion: float, cached: float) -> Rate:
+def _spec_rate(prompt: float | None, cached: float | None, completion: float | None, listed: Prices | None) -> Rate:
+    """The prices of the spec; where it has none, what the list says."""
+
     def rate(usage: Usage, context: Mapping[str, str]) -> float:
+        def of_list(part: Usage) -> float:
+            return listed.rate(part, context) if listed else 0.0
+
         read = min(usage.cached_tokens, usage.prompt_tokens)
-        fresh = (usage.prompt_tokens - read) * prompt
-        return (fresh + read * cached + usage.completion_tokens * completion) / _MILLION
+        fresh, written = usage.prompt_tokens - read, usage.completion_tokens
+        parts = (
+            (prompt, fresh, Usage(prompt_tokens=fresh)),
+            (cached, read, Usage(prompt_tokens=read, cached_tokens=read)),
+            (completion, written, Usage(completion_tokens=written, reasoning_tokens=usage.reasoning_tokens)),
+        )
+        own = ((price * count / _MILLION, of_list(part)) for price, count, part in parts if price is not None)
+        return of_list(usage) + sum(usd - (theirs - of_list(Usage())) for usd, theirs in own)
 
     return rate
 
@@ -115,7 +129,7 @@ def _straight(rate: Rate) -> Rate:
     """The same for prices that do not depend on the length, without working the table at every request."""
 
     @cache
-    def each(tier: str) -> tuple[float, float, float, float]:
+    def each(tier: str) -> tuple[float, float, float, float, float]:
         context = {"service_tier": tier} if tier else {}
         one = (
             Usage(prompt_tokens=1_000_000),
@@ -123,15 +137,17 @@ def _straight(rate: Rate) -> Rate:
             Usage(completion_tokens=1_000_000),
             Usage(completion_tokens=1_000_000, reasoning_tokens=1_000_000),
         )
-        fresh, read, written, thought = (rate(usage, context) / _MILLION for usage in one)
-        return fresh, read, written, thought
+        fee = rate(Usage(), context)  # of a request, whatever it holds (Perplexity)
+        fresh, read, written, thought = ((rate(usage, context) - fee) / _MILLION for usage in one)
+        return fee, fresh, read, written, thought
 
     def straight(usage: Usage, context: Mapping[str, str]) -> float:
-        fresh, read, written, thought = each(context.get("service_tier", ""))
+        fee, fresh, read, written, thought = each(context.get("service_tier", ""))
         cached = min(usage.cached_tokens, usage.prompt_tokens)
         thinking = min(usage.reasoning_tokens, usage.completion_tokens)
         return (
-            (usage.prompt_tokens - cached) * fresh
+            fee
+            + (usage.prompt_tokens - cached) * fresh
             + cached * read
             + (usage.completion_tokens - thinking) * written
             + thinking * thought

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from base64 import b64encode
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from schemas.errors import TeacherError
+from schemas.errors import AuthError, TeacherError
 from synth.redaction import without_user_info
 
+REFUSALS = (401, 403, 405, 407)  # of a tunnel; what else a proxy says of one may pass
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def secrets_of(*proxies: str | None) -> list[str]:
+    """What no error may show of the addresses of proxies: the passwords, and what is sent of them."""
+    secrets = []
+    for named in (urlsplit(proxy) for proxy in proxies if proxy):
+        user, password = unquote(named.username or ""), unquote(named.password or "")
+        if password:
+            secrets += [password, b64encode(f"{user}:{password}".encode("latin-1", "replace")).decode()]
+    return secrets
+
+
+def refused_by(proxy: str, url: str, status: int) -> AuthError:
+    """The error that ends a run where the proxy lets nothing through."""
+    fix = "Name user and password in it, as in http://user:password@host:3128." if status == 407 else ""
+    return AuthError(
+        f"The proxy '{without_user_info(proxy)}' lets no request through to {url} (HTTP {status}).",
+        where="the environment variable of the proxy",
+        why="No request reaches the teacher.",
+        fix=f"{fix} NO_PROXY leaves hosts out.".strip(),
+    )
 
 
 def proxy_for(url: str) -> str | None:

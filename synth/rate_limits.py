@@ -32,6 +32,14 @@ _HEADERS: tuple[tuple[Unit, str, str], ...] = (
 _GO_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _GO_UNITS_S = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
 _EPOCH_S, _EPOCH_MS = 1e9, 1e12  # no wait is so long, so a number above it is a moment
+_LENGTH = r"\d{1,9}(?:\.\d{1,9})? ?(?:ms|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?|h(?:ours?)?)(?![a-z])"
+_ASKED_TO_WAIT = re.compile(
+    rf"(?:retry_?delay[\"': ]+|(?:retry|try again) (?:in|after) |wait (?:for )?)((?:{_LENGTH} ?)+)"
+    r"|retry_?after(?:_s|_seconds)?[\"': ]+(\d{1,9}(?:\.\d{1,9})?)(?![\w.])",
+    re.IGNORECASE,
+)
+_UNIT = re.compile(r"([\d.]+) ?(ms|m|s|h)", re.IGNORECASE)
+_UNITS_A_S = {"ms": 1000.0, "s": 1.0, "m": 1 / 60, "h": 1 / 3600}
 _MINUTE_S = 60.0
 _CATCH_UP_S = 0.05  # how late a timer may be without losing what it was late for
 
@@ -83,6 +91,28 @@ def reset_s(text: str) -> float:
     if moment_then.tzinfo is None:
         moment_then = moment_then.replace(tzinfo=UTC)
     return max(0.0, (moment_then - datetime.now(UTC)).total_seconds())
+
+
+def retry_after_s(headers: Mapping[str, str], text: str = "") -> float | None:
+    """Seconds of `retry-after-ms` or `Retry-After` (a number or an HTTP date, by the server's own clock where it tells
+    it; RFC 9110, 10.2.3; some write a length or a moment), or that the error's `text` asks to wait (Gemini's
+    `retryDelay`, "try again in 7m12s"); None if unreadable."""
+    if "Retry-After" not in headers and "retry-after-ms" not in headers:
+        asked = _ASKED_TO_WAIT.search(text)
+        if asked is None:
+            return None
+        return (
+            float(asked[2]) if asked[2] else sum(float(n) / _UNITS_A_S[u.lower()] for n, u in _UNIT.findall(asked[1]))
+        )
+    try:
+        if (ms := headers.get("retry-after-ms")) is not None:
+            return max(0.0, float(ms) / 1000)
+        wait = headers["Retry-After"].strip()
+        if wait.endswith("GMT") and "Date" in headers:
+            return max(0.0, (parsedate_to_datetime(wait) - parsedate_to_datetime(headers["Date"])).total_seconds())
+        return reset_s(wait)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 class RateLimit:

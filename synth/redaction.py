@@ -13,6 +13,13 @@ _NAMED = r"(?i:\b(?:bearer|authorization|api[ _-]?key|key|token|provided)\b[\"']
 _USER_INFO = re.compile(r"(?:(?<=//)[^\s/\"'<>]*|(?<![^\s\"'<>(=,])[^\s/\"'<>:@]+:[^\s/\"'<>@]+)@")
 
 
+def without_keys(text: str, *keys: str) -> str:
+    """`text` without any of `keys`."""
+    for key in keys:
+        text = without_key(text, key)
+    return text
+
+
 def without_key(text: str, key: str) -> str:
     """`text`, the words of an error, with `***` for the key.
 

@@ -2,45 +2,82 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from typing import Any
+
 import orjson
 
 from schemas.records import Json
 
+_BEGINS = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*(?:data:|event:|id:|retry:|:)")
+
 
 def put_together(content: bytes) -> Json | None:
-    """The chat completion that server-sent events amount to; None for what are none, or hold no piece of an answer.
+    """The chat completion that server-sent events amount to, or the error among them; None for what are none, or hold
+    neither.
 
     A choice that the stream left without a finish reason was cut, and bears the one of a server that gave up.
     """
-    if not content.lstrip().startswith((b"data:", b"event:", b":", b"id:")):
+    if not _BEGINS.match(content):
         return None
     whole: Json = {}
     choices: dict[int, Json] = {}
-    for line in content.splitlines():
-        if not line.startswith(b"data:"):
-            continue
-        try:
-            event = orjson.loads(line[5:])
-        except orjson.JSONDecodeError:
-            continue  # [DONE], or an event that was cut, whose choice has no end then
-        if not isinstance(event, dict):
-            continue
+    for event in _events(content):
         whole |= {name: value for name, value in event.items() if value is not None and name != "choices"}
         pieces = event.get("choices")
         for piece in pieces if isinstance(pieces, list) else ():
-            index = piece.get("index", 0) if isinstance(piece, dict) else None
-            if isinstance(index, int):
-                _add(choices.setdefault(index, {"index": index, "finish_reason": "abort", "message": {}}), piece)
-    return {**whole, "choices": list(choices.values())} if choices else None
+            index = piece.get("index") if isinstance(piece, dict) else ""
+            if index is None or str(index).isdecimal():
+                number = int(index or 0)
+                _add(choices.setdefault(number, {"index": number, "finish_reason": "abort", "message": {}}), piece)
+    return {**whole, "choices": list(choices.values())} if choices or "error" in whole else None
+
+
+def _events(content: bytes) -> Iterator[Json]:
+    """The objects that events hold: each on a line of data, or on several up to an empty line (WHATWG, 9.2.6)."""
+    begun = b""
+    for line in content.removeprefix(b"\xef\xbb\xbf").splitlines():
+        if not line.strip():
+            begun = b""
+        if not line.startswith(b"data:"):
+            continue
+        begun += line[5:] + b"\n"
+        for text in (line[5:], begun):
+            try:
+                event = orjson.loads(text)
+            except orjson.JSONDecodeError:
+                continue  # [DONE], a part of an event, or one that was cut, whose choice has no end then
+            begun = b""
+            if isinstance(event, dict):
+                yield event
+            break
 
 
 def _add(choice: Json, piece: Json) -> None:
-    message, delta = choice["message"], piece.get("delta") or piece.get("message")
-    for name, value in delta.items() if isinstance(delta, dict) else ():
-        grows = isinstance(value, str | list) and name != "role" and isinstance(message.get(name), type(value))
-        if value is not None:
-            message[name] = message[name] + value if grows else value
+    message, delta = choice["message"], piece.get("delta")
+    grows = isinstance(delta, dict) and bool(delta)
+    for name, value in _fields(delta if grows else piece.get("message")):
+        message[name] = value if name == "role" else _grown(message.get(name), value, grows=grows)
     if piece.get("finish_reason"):
         choice["finish_reason"] = piece["finish_reason"]
     if isinstance(logprobs := piece.get("logprobs"), dict) and isinstance(tokens := logprobs.get("content"), list):
         choice.setdefault("logprobs", {"content": []})["content"] += tokens
+
+
+def _fields(message: Any) -> list[tuple[str, Any]]:
+    return [field for field in message.items() if field[1] is not None] if isinstance(message, dict) else []
+
+
+def _grown(text: Any, more: Any, *, grows: bool) -> Any:
+    """`text` with what comes after it; a message that begins with it holds the whole so far (MiniMax). One of both may
+    be a list of parts, as where a model has thought before it answers (Mistral)."""
+    if not isinstance(text, str | list) or not isinstance(more, str | list):
+        return more
+    if isinstance(text, str) and isinstance(more, str):
+        return more if not grows and more.strip().startswith(text.strip()) else text + more
+    return [*(text if isinstance(text, list) else _part(text)), *(more if isinstance(more, list) else _part(more))]
+
+
+def _part(text: str) -> list[Json]:
+    return [{"type": "text", "text": text}] if text else []

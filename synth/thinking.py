@@ -30,7 +30,9 @@ _BLOCKS = tuple(
     (re.compile(_START + opening, re.IGNORECASE), re.compile(closing, re.IGNORECASE))
     for opening, closing in (
         (r"<think(?:ing)?\s*/>", ""),  # an empty block
-        *((rf"<{tag}(?:\s[^<>\n]*)?>", _END_OF_THINK) for tag in (*_OWN_TAGS, "thinking")),
+        *((rf"<\s?{tag}(?:\s[^<>\n]*)?>", _END_OF_THINK) for tag in (*_OWN_TAGS, "thinking")),
+        # A fence of that name, closed before an answer.
+        (rf"```{_MARK}[ \t]*\n(?=(?:(?!```)[\s\S])*\n```[ \t]*\n\s*\S)", r"\n```[ \t]*\n"),
         *((rf"<{tag}(?:\s[^<>\n]*)?>", rf"</{tag}\s*>") for tag in _WORD_TAGS if tag != "thinking"),
         (r"\[THINK\]", r"\[/THINK\]"),
         # begin_of_thought, think, Cohere's START_THINKING
@@ -39,6 +41,7 @@ _BLOCKS = tuple(
             rf"<\|(?:/|end_of_|end_){_MARK}\|>|<\|{_MARK}_end\|>",
         ),
         ("◁think▷", "◁/think▷"),
+        (r"\[unused16\]", r"\[unused17\]"),  # openPangu
         (r"<\|channel>thought\b", r"<channel\|>"),  # Gemma 4
         (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),  # Apertus
         (r"<unused94>thought\b", "<unused95>"),  # MedGemma
@@ -60,17 +63,17 @@ _OPEN_QUOTE = re.compile(r"(?:^|[\s(\[{=,:])[rbfu]{0,2}(?P<quote>[\"'])(?:(?!(?P
 _LINE = 300  # so many letters of a line tell what a tag in it means
 # Nearly every answer holds none of these letters, nor begins with Granite's words, and so nothing of the above.
 _BARE_FINAL = "assistantfinal"
-_MARKS, _WORDS = ("<", "[", "◁", _BARE_FINAL), re.compile(f"{_START}(?:here|thinking\\.)", re.IGNORECASE)
+_MARKS, _WORDS = ("<", "[", "◁", _BARE_FINAL), re.compile(f"{_START}(?:here|thinking\\.|```)", re.IGNORECASE)
 # What some of them put around the answer that follows.
 _WRAPPED = re.compile(
     r"\s*<\|(?P<mark>START_RESPONSE|START_TEXT|begin_of_solution|begin_of_box)\|>(?P<answer>.*?)"
     r"(?:<\|(?:END_RESPONSE|END_TEXT|end_of_solution|end_of_box)\|>\s*)?\Z",
     re.DOTALL,
 )
-# The same in words that a task may ask for, so they go only where reasoning stood before them (Hunyuan, ERNIE, and most
-# models that were trained to reason with such a prompt).
+# The same in words that a task may ask for, so they go only where reasoning stood before them (Hunyuan, ERNIE,
+# Reflection, and most models that were trained to reason with such a prompt).
 _TAGGED = re.compile(
-    r"\s*<(?P<tag>answer|response|final|final_answer)>(?P<answer>(?:(?!</?(?P=tag)>).)*)(?:</(?P=tag)>\s*)?\Z",
+    r"\s*<(?P<tag>answer|response|output|solution|final|final_answer)>(?P<answer>(?:(?!</?(?P=tag)>).)*)(?:</(?P=tag)>\s*)?\Z",
     re.DOTALL | re.IGNORECASE,
 )
 # The harmony format (gpt-oss): every message names its channel; `final` is the answer.

@@ -61,7 +61,8 @@ def _screen(outcome: Any) -> list[Any]:
         name = f"{line['stage']} {line['direction']}".strip()
         row(name, f"{line['seeds']:,}", line, few if line["stage"] == "generate" else "")
     row("[bold]in all[/]", "", outcome.whole, few)
-    spent = [("pilot", f"{outcome.pilot_seeds:,} seeds, kept for the run; {screen.cost(outcome)}")]
+    pilot = f"{outcome.pilot_seeds:,} {'seed' if outcome.pilot_seeds == 1 else 'seeds'}, kept for the run"
+    spent = [("pilot", f"{pilot}; {screen.cost(outcome)}")]
     note = (
         "90 % intervals for the whole run, pilot included. Rows: after gates, best of n and duplicates, before people. "
         "Time: at teacher.concurrency, if the server answers as fast as it did."

@@ -2,7 +2,7 @@
 
 What is reserved is the most that a request can cost, so whatever is in flight cannot go beyond the cap. The sums begin
 with what the ledger says, so they survive restarts. Requests of unknown cost that were sent before there was a cap are
-not in them.
+not in them. Where a provider charges more than the prices known, the dearest request counts for each that is in flight.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Budget:
         )
         self.caps = tuple(cap for cap in caps if cap is not None)
         self._pending, self._requests = 0.0, 0
+        self._dearest = 0.0  # what a request has cost at most, of those that cost more than was reserved for them
         self._waiting: list[asyncio.Future[None]] = []
 
     async def reserve(self, usd: float, stopped: Callable[[], bool]) -> bool:
@@ -45,7 +46,7 @@ class Budget:
             if stopped():
                 return False
             if not self._requests:
-                raise self._reached(cap, usd)
+                raise self._reached(cap, max(usd, self._dearest))
             settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(settled)
             await settled
@@ -56,26 +57,30 @@ class Budget:
     def charge(self, usd: float) -> None:
         """Something that was taken to be free was charged for."""
         self._settled += usd
+        self._dearest = max(self._dearest, usd)
 
     def settle(self, reserved: float, usd: float | None) -> None:
         """A request has cost `usd` (None: nobody knows, so what was reserved stays)."""
         self._requests -= 1
         self._pending = self._pending - reserved if self._requests else 0.0  # no rounding is left over
         self._settled += reserved if usd is None else usd
+        if usd is not None and usd > reserved:
+            self._dearest = max(self._dearest, usd)
         waiting, self._waiting = self._waiting, []
         for settled in waiting:
             if not settled.done():
                 settled.set_result(None)
 
     def _short_of(self, usd: float) -> Cap | None:
-        used = self._settled + self._pending
-        return next((cap for cap in self.caps if used - cap.before + usd > cap.usd), None)
+        used = self._settled + max(self._pending + usd, (self._requests + 1) * self._dearest)
+        return next((cap for cap in self.caps if used - cap.before > cap.usd), None)
 
     def _reached(self, cap: Cap, usd: float) -> BudgetReached:
         used = self._settled - cap.before
+        state = f"is reached: {dollars(used)} is spent or held for requests without an answer, and the next request"
         return BudgetReached(
-            f"the budget of {dollars(cap.usd)} is reached: {dollars(used) if used else 'nothing'} is spent or held for "
-            f"requests without an answer, and the next request may cost {dollars(usd)}.",
+            f"the budget of {dollars(cap.usd)} {state if used else 'does not hold a single request, which'} may cost "
+            f"{dollars(usd)}.",
             where=cap.name,
             fix=f"Every answer is in the store. Raise {cap.name}, or lower max_tokens, and run the same command again: "
             "it goes on from here.",

@@ -19,7 +19,9 @@ def shown(url: str) -> str:
 
 def passes(error: Exception, *, committing: bool) -> bool:
     """Whether what failed may be tried again: another process held the file for long, or the server was away before
-    anything was committed."""
+    anything was committed, or still a standby, as after a failover (25006)."""
+    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == "25006":
+        return not committing
     if not isinstance(error, OperationalError | InterfaceError):
         return False
     text = str(error.orig)

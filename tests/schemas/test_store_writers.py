@@ -92,6 +92,30 @@ def test_a_connection_that_was_cut_while_idle_costs_nothing(postgres_url: str) -
             Store.open(postgres_url)
 
 
+def test_a_standby_behind_the_address_is_waited_for(postgres_url: str) -> None:
+    """In a failover the address may lead to a server that only reads, for some seconds: nothing confirmed is lost, and
+    what is asked meanwhile is kept once it writes again."""
+
+    def read_only(setting: str) -> None:
+        engine = engine_of(postgres_url)
+        with engine.begin() as connection:
+            connection.execute(sa.text("SET TRANSACTION READ WRITE"))
+            connection.execute(sa.text(f"ALTER DATABASE postgres {setting}"))
+        engine.dispose()
+        cut(postgres_url)
+
+    with Store.open(postgres_url) as store:
+        store.write(seed("before"))
+        read_only("SET default_transaction_read_only = on")
+        promoted = threading.Timer(1.0, read_only, ["RESET default_transaction_read_only"])
+        promoted.start()
+        try:
+            store.write(seed("after"))
+        finally:
+            promoted.join()
+        assert [s.text for s in store.seeds(active=False)] == ["before", "after"]
+
+
 def test_a_lost_lock_that_another_writer_has_is_noticed(postgres_url: str) -> None:
     """Nothing is confirmed any more once somebody else writes."""
     with Store.open(postgres_url) as store:

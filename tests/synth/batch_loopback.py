@@ -18,11 +18,15 @@ class BatchProvider:
     """`with BatchProvider("gemini") as provider:` serves that form at `provider.url`.
 
     `batches` are those made, in order, each a list of the prompts in it. `finishes` False leaves them running.
-    `refuses` is the sentence with which a whole batch is refused, if it has more than `takes` lines.
+    `refuses` is the sentence with which a whole batch is refused, if it has more than `takes` lines; `because` is what
+    OpenAI's form says of a line that gets a status.
     """
 
-    def __init__(self, form: str, says: Says | None = None, *, refuses: str = "", takes: int = 0) -> None:
+    def __init__(
+        self, form: str, says: Says | None = None, *, refuses: str = "", takes: int = 0, because: str = ""
+    ) -> None:
         self.form, self.refuses, self.takes, self.finishes = form, refuses, takes, True
+        self.because = because
         self.batches: list[list[str]] = []
         self.bodies: list[dict[str, Any]] = []
         self.listed = 0
@@ -114,7 +118,7 @@ class BatchProvider:
             if texts is None:
                 failed.append({**_named(line), "response": None, "error": {"code": "batch_expired", "message": "late"}})
             elif isinstance(texts, int):
-                body = {"error": {"message": f"status {texts}"}}
+                body = {"error": {"message": self.because or f"status {texts}"}}
                 failed.append({**_named(line), "response": {"status_code": texts, "body": body}, "error": None})
             else:
                 body = _chat(texts)

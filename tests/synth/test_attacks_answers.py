@@ -109,6 +109,22 @@ def test_one_word_in_any_spelling_means_one_thing(word: str, meaning: str | None
     assert finish_meaning(word, {}) == meaning
 
 
+@pytest.mark.parametrize(
+    "text", ["\u2800", "\u3164", '"\u200b"', "\u202e", "\x00\x07", "\ufe0f", "\u034f\u00ad", "\U000e0020"]
+)
+def test_what_nobody_can_see_is_no_text(text: str) -> None:
+    """Blank letters, marks of direction and control characters, in quotes too; such an answer is asked for again."""
+    raw = {"finish_reason": "stop", "message": {"content": text}}
+    assert judged(raw, None, {}, {}, 0).status == "empty"
+
+
+@pytest.mark.parametrize("text", ["1", "\u0301a", "\u2764\ufe0f", "\u3042", "\u0628\u200f", "-"])
+def test_what_anybody_can_see_is_text(text: str) -> None:
+    """A digit, an emoji, a letter of any script."""
+    raw = {"finish_reason": "stop", "message": {"content": text}}
+    assert judged(raw, None, {}, {}, 0).status == "ok"
+
+
 def test_json_in_a_fence_keeps_the_schema() -> None:
     """Servers that take no schema put it there, and cleaning takes the fence off what becomes the pair."""
     raw = {"finish_reason": "stop", "message": {"content": '```json\n{"yes": true}\n```'}}

@@ -165,6 +165,25 @@ def test_a_line_that_is_refused_concerns_its_row_alone(form: str, tmp_path: Path
         assert len(provider.batches) == 1
 
 
+def test_an_account_that_is_empty_is_not_handed_the_same_lines_again(tmp_path: Path) -> None:
+    """Another batch would take another day to say the same; what was answered beside it is there for the next run."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        with pytest.raises(TeacherError, match=r"no quota left .*exceeded your current quota"):
+            await ask_dogs(ledger, 5)
+
+    async def again(ledger: Ledger, lines: list[str]) -> None:
+        answers = await ask_dogs(ledger, 5)
+        assert all(isinstance(answer, Completion) for (answer,) in answers)
+
+    why = "You exceeded your current quota (insufficient_quota)"
+    with BatchProvider("openai", lambda prompt, nth: 429 if (prompt, nth) == ("dog 2", 1) else "x", because=why) as api:
+        with_batches(api, tmp_path, work)
+        assert len(api.batches) == 1
+        with_batches(api, tmp_path, again)
+        assert sorted(map(len, api.batches)) == [1, 5]
+
+
 def test_a_line_that_never_comes_is_unanswered_and_asked_by_the_next_run(tmp_path: Path) -> None:
     """Three batches without it, with two retries; it is no fact, so another run asks again."""
 

@@ -109,6 +109,14 @@ def test_the_command_has_a_cap_of_its_own(tmp_path: Path) -> None:
         assert "go" in (stops[0].fix or "")
 
 
+def test_a_cap_below_one_request_says_so(tmp_path: Path) -> None:
+    """Nothing is sent, and the sentence does not speak of what was spent."""
+    with LoopbackTeacher() as teacher, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+        (error,) = asyncio.run(spend(teacher.url, store.capped(project_usd=0.001), 1))
+        assert "the budget of $0.0010 does not hold a single request, which may cost $0." in str(error)
+        assert not teacher.asked
+
+
 def test_without_a_price_or_a_limit_a_cap_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     """Nobody could tell what a request may cost; a sentence says which key is missing."""
     with LoopbackTeacher() as teacher, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
@@ -209,3 +217,17 @@ def test_what_was_taken_to_be_free_and_is_charged_counts(tmp_path: Path) -> None
         assert store.spent().total == pytest.approx(0.4)
         (error,) = asyncio.run(spend(teacher.url, store, 1, first=3))
         assert isinstance(error, BudgetReached)
+
+
+@pytest.mark.parametrize("price", [0, 1])
+def test_a_provider_that_charges_more_than_its_price_is_capped_by_what_it_charges(price: float, tmp_path: Path) -> None:
+    """A price of the spec that is too low, or 0: beyond the cap goes at most what was on the wire when it was found."""
+    choice = {"message": {"content": "x"}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.01}
+    reply = Reply(body=orjson.dumps({"choices": [choice] * 3, "usage": usage}))
+    prices = dict.fromkeys(PRICES, price)
+    with LoopbackTeacher(lambda ask: reply) as teacher, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+        asyncio.run(spend(teacher.url, store.capped(project_usd=1.0), 1, **prices))
+        outcomes = asyncio.run(spend(teacher.url, store, 300, first=3, **prices))
+        assert any(isinstance(outcome, BudgetReached) for outcome in outcomes)
+        assert 0.9 < store.spent().usd <= 1.0 + (0.01 * 64 if price == 0 else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import time
 from datetime import UTC, datetime, timedelta
@@ -21,11 +22,11 @@ from synth.chat_completions import (
     ThrottledError,
     TimedOutError,
     base_url,
-    retry_after_s,
 )
 from synth.endpoint import Endpoint
 from synth.flow import longest_backoff_s
 from synth.proxy import proxy_for
+from synth.rate_limits import retry_after_s
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 
 KEY = "sk-very-secret-0123456789"
@@ -54,6 +55,7 @@ def ask(teacher: LoopbackTeacher, *, n: int = 1, sampling: Sampling | None = Non
         ("https://h/v1/chat/completions", "https://h/v1"),
         ("https://h/api/v1", "https://h/api/v1"),
         ("https://h/v1beta/openai/", "https://h/v1beta/openai"),
+        ("https://h/V1", "https://h/V1"),
         ("https://h/gateway", "https://h/gateway/v1"),
     ],
 )
@@ -368,14 +370,15 @@ def test_extra_never_replaces_the_question() -> None:
 def test_a_proxy_that_cannot_be_used_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not spoken to in a protocol that it does not know, and its password is not shown."""
 
-    async def once() -> None:
+    async def once(*, looks: bool) -> None:
         async with Endpoint("https://teacher.invalid/v1", "m", retries=0) as endpoint:
-            await endpoint.ask(chat("a dog"), Sampling())
+            await (endpoint.check() if looks else endpoint.ask(chat("a dog"), Sampling()))
 
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    with pytest.raises(TeacherError, match="HTTPS_PROXY") as caught:
-        asyncio.run(once())
-    assert "s3cr3t" not in str(caught.value)
+    for looks in (False, True):
+        with pytest.raises(TeacherError, match="HTTPS_PROXY") as caught:
+            asyncio.run(once(looks=looks))
+        assert "s3cr3t" not in str(caught.value)
 
 
 def test_a_proxy_for_every_scheme_is_used_where_none_is_named_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,6 +409,33 @@ def test_the_password_of_a_proxy_is_shown_nowhere(monkeypatch: pytest.MonkeyPatc
             asyncio.run(once())
     assert "s3cr3t" not in str(caught.value)
     assert "s3cr3t" not in repr(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("url", ["http://teacher.invalid/v1", "https://teacher.invalid/v1"])
+def test_a_proxy_that_wants_a_password_ends_the_run_by_name(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked once, and named: neither the teacher's address nor its key is at fault; what it repeats is not shown."""
+    password, seen = "s3cr3tPassw0rd", list[str]()
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async def once() -> None:
+        server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+        address = f"me:{password}@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        monkeypatch.setenv(f"{url.partition(':')[0].upper()}_PROXY", f"http://{address}")
+        async with server, Endpoint(url, "m", retries=3, backoff_s=0.001) as endpoint:
+            with pytest.raises(AuthError, match=r"The proxy 'http://\*\*\*@.*\(HTTP 407\)"):
+                await endpoint.ask(chat("a dog"), Sampling())
+            with pytest.raises(AuthError, match="The proxy"):
+                await endpoint.check()
+            sent = base64.b64encode(f"me:{password}".encode()).decode()
+            refusal = await endpoint.failure(403, {}, f"denied for Basic {sent}".encode(), {}, 0)
+            assert sent not in str(refusal)
+
+    asyncio.run(once())
+    assert len(seen) == 2
 
 
 def test_a_model_that_renamed_max_tokens_is_understood() -> None:

@@ -15,9 +15,10 @@ from schemas.errors import TeacherError
 from schemas.records import Json
 from schemas.store import Store
 from synth.answers import finish_meaning, judged
-from synth.chat_completions import read_answer, retry_after_s
+from synth.chat_completions import read_answer
 from synth.http_status import meaning
 from synth.ledger import Completion, Ledger
+from synth.rate_limits import retry_after_s
 from synth.thinking import parted
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
 from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger

@@ -32,6 +32,43 @@ def test_prices_of_the_spec_count_and_cached_tokens_have_their_own() -> None:
     assert prices_of(at("http://gpu:8000", usd_per_million_prompt_tokens=2.0)) is None
 
 
+def test_a_fee_for_each_request_is_a_part_of_its_price() -> None:
+    """Of a short answer it is nearly all of the bill, so a cap without it would be none; it is counted once."""
+    address = at("https://api.perplexity.ai", "sonar")
+    short = Usage(prompt_tokens=500, completion_tokens=500)
+    for teacher, tokens in ((address, 0.001), (at(address.url, "sonar", usd_per_million_prompt_tokens=3.0), 0.002)):
+        priced = prices_of(teacher)
+        assert priced is not None
+        fee, whole = priced.usd(Usage()), priced.usd(short)
+        assert fee is not None
+        assert whole is not None
+        assert fee > 0.004
+        assert whole - fee == pytest.approx(tokens)
+
+
+def test_a_price_of_the_spec_counts_beside_those_of_the_table() -> None:
+    """An account with another price for one kind of token has it for that kind, and no price given is passed over."""
+    address = at("https://api.openai.com/v1", "gpt-4.1-mini")
+    listed, dearer, read = (
+        prices_of(address.model_copy(update=update))
+        for update in (
+            {},
+            {"usd_per_million_prompt_tokens": 9.0},
+            {"usd_per_million_cached_tokens": 7.0},
+        )
+    )
+    assert listed is not None
+    assert dearer is not None
+    assert read is not None
+    written, asked = (Usage(**{f"{kind}_tokens": 1_000_000}) for kind in ("completion", "prompt"))
+    assert dearer.usd(written) == listed.usd(written)
+    assert dearer.usd(asked) == 9.0
+    assert read.usd(asked) == listed.usd(asked)
+    assert read.usd(asked.model_copy(update={"cached_tokens": 1_000_000})) == 7.0
+    assert dearer.source == f"pairsmith.toml, {listed.source}"
+    assert dearer.batch_share == listed.batch_share
+
+
 @pytest.mark.parametrize("url", ["http://localhost:8000/v1", "http://10.0.0.7:8000/v1", "https://llm.example.com/v1"])
 def test_a_price_that_nobody_gave_is_unknown_and_not_nothing(url: str) -> None:
     """No price: None. Free is only what has a price of 0."""
@@ -74,6 +111,10 @@ def test_known_providers_have_the_prices_of_the_table() -> None:
         ({"cost": 0.0125}, 0.0125),
         ({"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.02}}, 0.021),
         ({"cost": 0, "is_byok": True, "cost_details": {}}, None),
+        ({"cost": {"total_cost": 0.0086, "request_cost": 0.006}}, 0.0086),
+        ({"cost_in_usd_ticks": 37_756_000}, 0.0037756),
+        ({"cost_in_usd_ticks": "many"}, None),
+        ({"cost": {}}, None),
         ({"cost": "0.1"}, None),
         ({"cost": -1}, None),
         ({"cost": True}, None),
@@ -87,6 +128,21 @@ def test_what_the_provider_charged_is_read(usage: dict[str, object], usd: float 
         "usage": {"prompt_tokens": 1, "completion_tokens": 1, **usage},
     }
     assert read_answer(orjson.dumps(body), 0.1, {}).usd == usd
+
+
+def test_what_was_read_from_a_cache_is_counted_where_it_stands_beside_the_prompt() -> None:
+    """More cached tokens than the prompt has can only be counted beside it; neither is lost, nor taken for thinking."""
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 75}
+    usage |= {"prompt_tokens_details": {"cached_tokens": 60}}
+    body = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}
+    read = read_answer(orjson.dumps(body), 0.1, {}).usage
+    assert read == Usage(prompt_tokens=70, completion_tokens=5, cached_tokens=60)
+
+
+def test_a_count_under_the_names_of_another_protocol_is_a_count() -> None:
+    """Else the cost would be unknown, and under a cap the most that it could have been."""
+    body = {"choices": [{"message": {"content": "x"}}], "usage": {"input_tokens": 10, "output_tokens": 5}}
+    assert read_answer(orjson.dumps(body), 0.1, {}).usage == Usage(prompt_tokens=10, completion_tokens=5)
 
 
 def test_thinking_is_counted_where_a_server_leaves_it_out_of_the_completion() -> None:

@@ -1,0 +1,123 @@
+"""Answers that come as events, or wrapped in ways that HTTP allows and few expect: read, or named for what they are."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from schemas.records import Json
+from schemas.store import Store
+from synth.answers import judged
+from synth.chat_completions import Answer, meant, read_answer
+from synth.ledger import Ledger
+from tests.synth.loopback import LoopbackTeacher, Reply
+from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger
+
+USAGE = {"prompt_tokens": 3, "completion_tokens": 4}
+COUNTED: Json = {"choices": [], "usage": USAGE}
+WHOLE: Json = {"choices": [{"finish_reason": "stop", "message": {"content": "a red dog"}}], "usage": USAGE}
+
+
+def piece(content: Any, finish: str | None = None, **more: Any) -> Json:
+    return {"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": finish, **more}]}
+
+
+def stream(*events: Json, end: str = "\n\n", field: str = "data: ", begins: bytes = b"") -> bytes:
+    lines = [field + orjson.dumps(event).decode() for event in events]
+    return begins + end.join((*lines, f"{field}[DONE]", "")).encode()
+
+
+def read(content: bytes) -> Answer:
+    status, content = meant(200, content)
+    assert status == 200
+    return read_answer(content, 0, {})
+
+
+PIECES = (piece("a red "), piece("dog"), piece("", "stop"), COUNTED)
+SPLIT = b'data: {"choices": [{"index": 0,\ndata: "delta": {"content": "a red dog"}, "finish_reason": "stop"}]}\n\n'
+SHAPES = {
+    "line ends of Windows": stream(*PIECES, end="\r\n\r\n"),
+    "carriage returns alone": stream(*PIECES, end="\r\r"),
+    "no blank behind the colon": stream(*PIECES, field="data:"),
+    "no empty line between events": stream(*PIECES, end="\n"),
+    "a byte order mark": stream(*PIECES, begins=b"\xef\xbb\xbf"),
+    "how long to wait before connecting again": stream(*PIECES, begins=b"retry: 1000\n\n"),
+    "pings and comments": stream(*PIECES, begins=b": PROCESSING\n\nevent: ping\ndata: {}\n\n"),
+    "an event on several lines of data": SPLIT + stream(COUNTED),
+    "several lines behind half an event": b'data: {"choices": [\n\n' + stream(*PIECES),
+    "no index": stream({"choices": [{"delta": {"content": "a red dog"}, "finish_reason": "stop"}]}, COUNTED),
+    "an index that is null": stream(piece("a red dog", "stop", index=None), COUNTED),
+    "an index that is a text": stream(piece("a red dog", "stop", index="0"), COUNTED),
+    "the whole message in one event": stream(WHOLE),
+    "the whole message after its pieces": stream(piece("a red "), piece("dog"), WHOLE),
+    "the message so far in each event": stream(
+        *({"choices": [{"index": 0, "message": {"content": text}}]} for text in ("a", "a red")), WHOLE
+    ),
+    "a list of parts, then a text": stream(piece([{"type": "text", "text": "a red "}]), *PIECES[1:]),
+    "a text, then a list of parts": stream(piece("a red "), piece([{"type": "text", "text": "dog"}]), *PIECES[2:]),
+    "compressed, and no header says so": gzip.compress(stream(*PIECES)),
+    "compressed twice": gzip.compress(gzip.compress(orjson.dumps(WHOLE))),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_stream_is_read_in_every_shape_that_its_standard_allows(shape: str) -> None:
+    """What was paid for is one whole answer, with its count of tokens."""
+    answer = read(SHAPES[shape])
+    (choice,) = answer.choices
+    assert judged(choice, None, {}, {}, 0)[:2] == ("ok", "a red dog")
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 4
+
+
+def test_reasoning_in_parts_is_kept_beside_the_text_that_follows() -> None:
+    """Mistral streams what was thought as parts, and the answer as text: neither takes the other's place."""
+    thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "a dog, then"}]}]
+    (choice,) = read(stream(piece(thought), *PIECES)).choices
+    assert judged(choice, None, {}, {}, 0)[:2] == ("ok", "a red dog")
+    assert choice["message"]["content"][0] == thought[0], "it cannot be had again"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [({"code": 429, "message": "Rate limited"}, 429), ({"type": "overloaded_error", "message": "Overloaded"}, 429)],
+)
+def test_an_error_that_comes_as_the_first_event_is_that_error(error: Json, status: int) -> None:
+    """The status went out before the fault was known: it is waited out as it would be with a status of its own."""
+    body = b"event: error\ndata: " + orjson.dumps({"error": error}) + b"\n\n"
+    assert meant(200, body)[0] == status
+    assert meant(200, stream(piece("a r"), {"error": error}))[0] == 200, "half an answer has been paid for"
+
+
+def test_what_is_compressed_and_cut_is_no_answer() -> None:
+    """It is neither read nor a crash."""
+    assert not read(gzip.compress(orjson.dumps(WHOLE))[:-9]).choices
+    assert not read(b"\x1f\x8b").choices
+
+
+@pytest.mark.parametrize("status", [201, 202, 203, 206])
+def test_an_answer_is_one_under_any_status_that_means_success(status: int, tmp_path: Path) -> None:
+    """Web frameworks answer a POST with 201 by themselves: the answer was paid for all the same."""
+    with LoopbackTeacher(lambda ask: Reply(status=status, body=orjson.dumps(WHOLE))) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            assert texts(await ledger.complete(chat("one"), PLAIN)) == ["a red dog"]
+
+        with_ledger(teacher, tmp_path, ask)
+        assert len(teacher.asked) == 1
+
+
+def test_long_headers_and_many_of_them_cost_no_answer(tmp_path: Path) -> None:
+    """A content security policy of a gateway is longer than what aiohttp takes by itself."""
+    headers = {"Content-Security-Policy": "x" * 20_000, **{f"X-Own-{n}": "1" for n in range(200)}}
+    with LoopbackTeacher(lambda ask: Reply(body=orjson.dumps(WHOLE), headers=headers)) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            assert texts(await ledger.complete(chat("one"), PLAIN)) == ["a red dog"]
+
+        with_ledger(teacher, tmp_path, ask)
+        assert len(teacher.asked) == 1
