@@ -154,7 +154,7 @@ class Batches:
                     continue  # so it was when that batch was handed over; since then it may have been mended
                 if not isinstance(failure, UnansweredError):  # that one passes
                     raise failure
-                reason = str(failure).partition(": ")[2]
+                reason = failure.what
             tries += 1
             if tries > self._teacher.retries:
                 raise ServerFaultError(reason)
