@@ -22,7 +22,7 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 
 @dataclass
-class Told:
+class CardFacts:
     """What is told of all rows of a dataset, as they come; of a row its id, its split and some hashes stay."""
 
     members: list[tuple[str, Split]] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Told:
         return len(np.unique(np.array(self._inputs[split])))
 
 
-def card(project: Project, result: CurateResult, totals: Told) -> str:
+def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
     """Markdown with the YAML front matter that the hub reads. No date is in it: equal datasets have equal cards."""
     task, rows, splits = project.spec.task, len(totals.members), totals.splits
     licenses, teachers, prompts = (sorted(names) for names in (totals.licenses, totals.teachers, totals.prompts))

@@ -23,7 +23,7 @@ from schemas.store import Store
 _BINS = 10
 
 
-class Bin(NamedTuple):
+class CalibrationBin(NamedTuple):
     """Labelled rows whose P(good) is between `low` and `high`: how many, their mean P(good), and how many are good."""
 
     low: float
@@ -40,7 +40,7 @@ class Look(NamedTuple):
     certificate: Certificate
     trial: Trial | None = None
     probabilities: Mapping[str, float] = {}
-    reliability: Sequence[Bin] = ()
+    reliability: Sequence[CalibrationBin] = ()
 
 
 def generation_of(store: Store, fingerprints: Sequence[str], forward_n: int) -> str:
@@ -134,13 +134,13 @@ def best_look(
     return max(reversed(looks), key=lambda look: len(look.certificate.rows))
 
 
-def reliability(probabilities: Mapping[str, float], labels: Mapping[str, bool]) -> list[Bin]:
+def reliability(probabilities: Mapping[str, float], labels: Mapping[str, bool]) -> list[CalibrationBin]:
     """The labelled rows by their P(good), in tenths that hold any."""
     tenths: dict[int, list[str]] = {}
     for id_ in labels:
         tenths.setdefault(min(int(probabilities[id_] * _BINS), _BINS - 1), []).append(id_)
     return [
-        Bin(
+        CalibrationBin(
             tenth / _BINS,
             (tenth + 1) / _BINS,
             len(ids),

@@ -60,7 +60,7 @@ class HeldOut(NamedTuple):
 
 def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
     """What the seeds of the test split ask, their references where outputs of this kind of task do not recur by
-    nature (`Kind.outputs_recur`), and every text of `curate.contamination.files`.
+    nature (`TaskKind.outputs_recur`), and every text of `curate.contamination.files`.
 
     Raises InputError, with file and line, for a file that cannot be read.
     """

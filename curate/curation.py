@@ -12,7 +12,7 @@ from itertools import groupby
 
 import numpy as np
 
-from curate.gates.processes import Judged
+from curate.gates.processes import JudgedPairs
 from curate.pool import Hearing, Pool
 from curate.rows import StepId, Unjudged
 from curate.steps import Named, Step, asked, id_of
@@ -21,6 +21,7 @@ from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
 from schemas.records import Verdict
 from schemas.said import StepName, said_in
+from schemas.step_names import By
 from schemas.store import Store
 
 CHUNK = 256  # verdicts of a step that are made durable at once
@@ -58,7 +59,7 @@ async def _heard(pool: Pool, steps: Sequence[Step], store: Store | None, progres
     accepted = not gates and (first.scores or not first.per_row)
     pool.know(ids)
     total = max(pool.count_unsettled(id_, accepted=accepted) for id_ in ids)
-    shown, done = "gates" if gates else first.by.partition("/")[2].partition("@")[0], 0
+    shown, done = "gates" if gates else By.read(first.by).name, 0
     hearings = [pool.hear(id_) for id_ in ids]
     progress(shown, {"done": 0, "total": total})
     heard = _of_gates(pool, gates, hearings, store) if gates else _of_step(pool, steps[0], hearings[0], store)
@@ -97,7 +98,7 @@ async def _of_gates(
 
 
 def _hear(
-    hearings: Sequence[Hearing], chunk: Unjudged, judged: Judged, steps: Sequence[StepName], *, stored: bool
+    hearings: Sequence[Hearing], chunk: Unjudged, judged: JudgedPairs, steps: Sequence[StepName], *, stored: bool
 ) -> None:
     """Tell each step's hearing what gates said of a chunk; `steps` are those of `judged`."""
     if not stored:

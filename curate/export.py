@@ -24,7 +24,7 @@ from typing import Any
 import orjson
 
 from curate.accepted import Accepted
-from curate.card import Told, card, with_review_switched_off
+from curate.card import CardFacts, card, with_review_switched_off
 from curate.dataset_files import (
     BATCH,
     change_manifest,
@@ -134,7 +134,7 @@ def _of_gate(result: CurateResult) -> str:
     return f" If they are good as they are, {ways}; in a browser under Setup, Checks."
 
 
-def _write_card(folder: Path, project: Project, result: CurateResult, totals: Told, before: Json | None) -> str:
+def _write_card(folder: Path, project: Project, result: CurateResult, totals: CardFacts, before: Json | None) -> str:
     """Write the card and return the dataset's id, a hash of rows, files and provenance.
 
     Whether review was switched off is told by the card and makes no other dataset, so the id is that of the card
@@ -225,9 +225,9 @@ def chat_row(pair: Pair, score: float | None = None) -> Json:
     }
 
 
-def _write_rows(folder: Path, result: CurateResult, store: Store) -> Told:
+def _write_rows(folder: Path, result: CurateResult, store: Store) -> CardFacts:
     """Write the rows in every form, and their provenance as lines; what is told of them all."""
-    totals, rest = Told(), iter(result.accepted)
+    totals, rest = CardFacts(), iter(result.accepted)
     with ExitStack() as opened:
         files = {split: opened.enter_context((folder / "data" / f"{split}.jsonl").open("wb")) for split in SPLITS}
         origins = opened.enter_context((folder / _PROVENANCE).open("wb"))

@@ -49,7 +49,7 @@ _BETTER = re.compile(r"(?:\A|better\W{1,5})(first|second)(?!\w)", re.IGNORECASE)
 _UNANSWERED = ("throttled", "server", "broken", "timeout", "unanswered")
 
 
-class Preference(NamedTuple):
+class JudgePreference(NamedTuple):
     """What one judge chose between outputs a and b: whether a won where it stood first, and where it stood second."""
 
     as_first: bool
@@ -136,7 +136,7 @@ class Judge:
             read.append(p_of)
         return {name: sum(p_of[name] for p_of in read) / len(read) for name in names}
 
-    async def preferences(self, input: str, a: str, b: str) -> list[Preference] | Reason:
+    async def preferences(self, input: str, a: str, b: str) -> list[JudgePreference] | Reason:
         """What each judge chooses between two outputs, which are shown in both orders; why there is no choice where one
         of them gave none."""
         shown = {"style": self.rules, "input": input}
@@ -153,7 +153,7 @@ class Judge:
                     return self._unreadable(answer)
                 firsts.append(words == {"first"})
             chosen.append(firsts)
-        return [Preference(first, not second) for first, second in zip(*chosen, strict=True)]
+        return [JudgePreference(first, not second) for first, second in zip(*chosen, strict=True)]
 
     async def _ask(
         self, messages: Messages, sampling: Sampling, schema: Json, prompt: Prompt

@@ -18,7 +18,7 @@ import numpy as np
 
 from curate.set_join import Alike, TokenSets, alike, jaccard
 from curate.words import plain, words
-from schemas.kinds import Kind
+from schemas.kinds import TaskKind
 
 SHORT = 6  # words; a shorter text may stand in another one by chance, and is compared as a whole, by its letters
 _LETTERS = 4
@@ -40,7 +40,7 @@ def _first_of(sets: TokenSets, threshold: float) -> dict[int, Alike]:
     return {pair.later: pair for pair in alike(sets, threshold, first=True)}
 
 
-class Asked(Protocol):
+class HasTexts(Protocol):
     """What is asked and answered in a row: a Pair, or its texts."""
 
     @property
@@ -49,20 +49,20 @@ class Asked(Protocol):
     def output(self) -> str: ...
 
 
-class Repeats(NamedTuple):
+class RepeatedRows(NamedTuple):
     """Number of a pair that goes -> the earlier pair that is the same row; and the numbers of pairs that are flagged
-    with the word of `Kind.flag`."""
+    with the word of `TaskKind.flag`."""
 
     of: dict[int, Alike]
     flagged: frozenset[int]
 
 
-def repeated_rows(pairs: Callable[[], Iterable[Asked]], threshold: float, kind: Kind) -> Repeats:
-    """The pairs that are the same row as an earlier one, by the rule of their kind of task (`Kind.duplicate`); `pairs`
-    reads them, in the same order each time it is called.
+def repeated_rows(pairs: Callable[[], Iterable[HasTexts]], threshold: float, kind: TaskKind) -> RepeatedRows:
+    """The pairs that are the same row as an earlier one, by the rule of their kind of task (`TaskKind.duplicate`);
+    `pairs` reads them, in the same order each time it is called.
 
-    Flagged are, by `Kind.flag`, a pair that stays and whose output is like an earlier one's (`one_output`), or two that
-    are one row and have different outputs (`two_labels`).
+    Flagged are, by `TaskKind.flag`, a pair that stays and whose output is like an earlier one's (`one_output`), or two
+    that are one row and have different outputs (`two_labels`).
     """
     flagged: set[int] = set()
     if kind.duplicate == "both exact":
@@ -77,7 +77,7 @@ def repeated_rows(pairs: Callable[[], Iterable[Asked]], threshold: float, kind: 
         labels = [pair.output for pair in pairs()]
         apart = [(one.later, one.earlier) for one in of.values() if labels[one.later] != labels[one.earlier]]
         flagged = {number for both in apart for number in both}
-    return Repeats(of, frozenset(flagged))
+    return RepeatedRows(of, frozenset(flagged))
 
 
 def _on_both(sets: TokenSets, threshold: float) -> tuple[dict[int, Alike], set[int]]:
@@ -114,7 +114,7 @@ def _exactly(rows: Iterable[tuple[str, ...]]) -> dict[int, Alike]:
     return {number: Alike(number, earlier, 1.0) for number, earlier in numbers if earlier != number}
 
 
-def _numbered(pair: Asked, kind: Kind) -> str:
+def _numbered(pair: HasTexts, kind: TaskKind) -> str:
     """The input; where other numbers make another input, with them in each of its words, so that only inputs with the
     same numbers are alike."""
     numbers = _NUMBER.findall(pair.asked) if kind.equal_numbers else []

@@ -64,7 +64,7 @@ class Preference(NamedTuple):
         return self.chosen.id, self.rejected.id
 
 
-class Kept(NamedTuple):
+class PreferenceIds(NamedTuple):
     """A preference without its texts."""
 
     by: By
@@ -79,13 +79,13 @@ class Kept(NamedTuple):
         return _longer(self.log_ratio)
 
 
-P = TypeVar("P", Preference, Kept)
+P = TypeVar("P", Preference, PreferenceIds)
 
 
 class Preferences(Streamed[Preference]):
     """Preferences of a pool, their texts read while one goes through them."""
 
-    def __init__(self, pool: Pool, kept: Sequence[Kept]) -> None:
+    def __init__(self, pool: Pool, kept: Sequence[PreferenceIds]) -> None:
         self._pool, self._kept = pool, kept
 
     def __len__(self) -> int:
@@ -115,13 +115,13 @@ def chat_of(pair: Pair) -> tuple[list[Json], list[Json]]:
 def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence[Preference]:
     """The preferences in a curated pool, in its order; `seeds` are the active ones."""
     settings = project.spec.split
-    recorded, least, every = recorded_splits(seeds, settings), pool.usual_gap() or math.inf, list[Kept]()
+    recorded, least, every = recorded_splits(seeds, settings), pool.usual_gap() or math.inf, list[PreferenceIds]()
     for rows in pool.by_input(several=True):
         seed_id = rows[0].candidate.seed_id
         split = recorded.get(seed_id) or split_of(seed_id, settings)
         if split != "test":
             of_input = _of_input(rows, split, _originals(pool, rows), least)
-            every += [Kept(p.by, split, p.ids, p.log_ratio, p.gap, p.rests_on) for p in of_input]
+            every += [PreferenceIds(p.by, split, p.ids, p.log_ratio, p.gap, p.rests_on) for p in of_input]
     asked = tuple(seed.asked for seed in seeds if seed_split(seed, settings) == "test")
     may_recur = HeldOut(asked, outputs_recur=KINDS[project.spec.task.kind].outputs_recur).inputs_only
     held_out = [text for number, text in enumerate(asked) if number not in may_recur]

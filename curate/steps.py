@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from curate.contamination import HeldOut, held_out_of, with_inputs_of
 from curate.gates import GateStep, gates_for
-from curate.gates.processes import CHUNK, Judged, judging
+from curate.gates.processes import CHUNK, JudgedPairs, judging
 from curate.gates.user import check_plain, guarded
 from curate.near_duplicates import Touch, contaminated, repeated_rows
 from curate.pool import Pool
@@ -100,11 +100,11 @@ def each(gate: GateStep | Callable[[Pair], Any]) -> Named:
     return step
 
 
-async def asked(pool: Pool, steps: Sequence[Named]) -> AsyncIterator[tuple[Unjudged, Judged]]:
+async def asked(pool: Pool, steps: Sequence[Named]) -> AsyncIterator[tuple[Unjudged, JudgedPairs]]:
     """What gates say of the rows that they have not judged yet, places as in `steps`; one pass for all, on every core
     where the rows are many."""
     ids, gates = [step.id for step in steps], [step.gate for step in steps if step.gate]
-    under_way: deque[tuple[Unjudged, asyncio.Task[list[Judged]]]] = deque()
+    under_way: deque[tuple[Unjudged, asyncio.Task[list[JudgedPairs]]]] = deque()
     chunks = pool.unjudged_by(ids, CHUNK)
     async with judging(gates, max(pool.count_unsettled(id_, accepted=False) for id_ in ids)) as (judge_chunk, at_once):
         try:

@@ -9,6 +9,7 @@ import numpy as np
 from curate.opinions import FALSE, NONE, TRUE
 from curate.pool import Pool
 from schemas.records import Json
+from schemas.step_names import By
 
 _SHOWN = 5
 # The gates whose key is not their name.
@@ -35,7 +36,7 @@ def tally(pool: Pool) -> dict[str, Json]:
 
 def key_of(by: str) -> str:
     """The key of the spec that changes a gate: `curate.gates.length` of `gate/length@1`."""
-    name = by.removeprefix("gate/").partition("@")[0].partition(":")[0]
+    name = By.read(by).key
     return _KEYS.get(name, f"curate.gates.{name}")
 
 

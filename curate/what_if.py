@@ -30,7 +30,7 @@ EXAMPLES = 5
 _NOT_ASKED = "not_asked"
 
 
-class Example(NamedTuple):
+class BorderRow(NamedTuple):
     """A row at the border: its texts, and the sentence that keeps it out before or after."""
 
     pair_id: str
@@ -46,7 +46,7 @@ class Move(NamedTuple):
     after: State
     code: str
     rows: int
-    examples: tuple[Example, ...]
+    examples: tuple[BorderRow, ...]
 
 
 class WhatIf(NamedTuple):
@@ -82,7 +82,7 @@ async def _mute(pairs: Sequence[Pair]) -> Sequence[Score]:
 
 def compare(before: Pool, after: Pool) -> WhatIf:
     """Two judgements of the same slots."""
-    moved: dict[tuple[State, State, str], list[Example]] = {}
+    moved: dict[tuple[State, State, str], list[BorderRow]] = {}
     counts: Counter[tuple[State, State, str]] = Counter()
     for old, new in zip(before.rows(), after.rows(), strict=True):
         was, would = state_of(old), state_of(new)
@@ -96,10 +96,10 @@ def compare(before: Pool, after: Pool) -> WhatIf:
     return WhatIf(before.counts, after.counts, before.reasons, after.reasons, tuple(moves))
 
 
-def _example(row: Row) -> Example:
+def _example(row: Row) -> BorderRow:
     assert row.pair is not None, "a slot that failed does not move"
-    return Example(row.pair.id, row.pair.input, row.pair.output, str(row.reason or ""))
+    return BorderRow(row.pair.id, row.pair.input, row.pair.output, str(row.reason or ""))
 
 
-def _at_random(example: Example) -> str:
+def _at_random(example: BorderRow) -> str:
     return hashlib.sha256(f"what if/{example.pair_id}".encode()).hexdigest()

@@ -21,7 +21,7 @@ _LEAST_RATE, _MOST_RATE = 1e-6, 1e-2
 _SCORERS = ("auto", "pmi", "judge", "similarity", "none")
 
 
-class Look(NamedTuple):
+class Lookahead(NamedTuple):
     """One thing to look at; `at` raises PairsmithError where a later stage would."""
 
     about: str
@@ -43,7 +43,7 @@ def refuse_ahead(project: Project, seeds: Sequence[Seed]) -> None:
         look.at()
 
 
-def looks(project: Project, seeds: Sequence[Seed]) -> Iterator[Look]:
+def looks(project: Project, seeds: Sequence[Seed]) -> Iterator[Lookahead]:
     """What can be looked at without a network, a model or money."""
     from curate.gates import gates_for
     from curate.review.gold import read_gold
@@ -51,18 +51,18 @@ def looks(project: Project, seeds: Sequence[Seed]) -> Iterator[Look]:
     from train.checks import checks_for
 
     spec, folder = project.spec, project.folder
-    yield Look("gates", lambda: gates_for(spec.task, spec.curate.gates, folder))
-    yield Look("checks", lambda: checks_for(spec, folder))
-    yield Look("gold", lambda: read_gold(project))
-    yield Look("questions", lambda: _tell_seeds_apart(project, seeds))
-    yield Look(
+    yield Lookahead("gates", lambda: gates_for(spec.task, spec.curate.gates, folder))
+    yield Lookahead("checks", lambda: checks_for(spec, folder))
+    yield Lookahead("gold", lambda: read_gold(project))
+    yield Lookahead("questions", lambda: _tell_seeds_apart(project, seeds))
+    yield Lookahead(
         "spread", lambda: refuse_unknown(spec.curate.select.spread, (name for seed in seeds for name in seed.columns))
     )
-    yield Look("score", lambda: _score(project, seeds))
+    yield Lookahead("score", lambda: _score(project, seeds))
     if spec.curate.nli is not None:
-        yield Look("nli", lambda: _named_model(folder, spec.curate.nli or "", "curate.nli"))
-    yield Look("training", lambda: _preferences(spec, seeds))
-    yield Look("training", lambda: _patience(spec, seeds))
+        yield Lookahead("nli", lambda: _named_model(folder, spec.curate.nli or "", "curate.nli"))
+    yield Lookahead("training", lambda: _preferences(spec, seeds))
+    yield Lookahead("training", lambda: _patience(spec, seeds))
 
 
 def doubtful(spec: Spec) -> Iterator[tuple[str, str]]:

@@ -189,9 +189,9 @@ def _seeds(project: Project) -> Iterator[Check]:
 def _ahead(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
     """Checks that later stages find what the spec names; gates are listed elsewhere, and told there alone."""
     from curate.contamination import held_out_of
-    from pairsmith.ahead import Look, looks
+    from pairsmith.ahead import Lookahead, looks
 
-    files = Look("files", lambda: held_out_of(project.spec, project.folder, ()))
+    files = Lookahead("files", lambda: held_out_of(project.spec, project.folder, ()))
     sentences: set[str] = set()
     for look in (*looks(project, seeds), files):
         try:

@@ -11,7 +11,8 @@ from rich.text import Text
 from pairsmith.screen import facts, verdict_mark
 from schemas.errors import PairsmithError, UsageError
 from schemas.project import Project
-from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict, shown_step
+from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict
+from schemas.step_names import shown_step
 from schemas.store import Store
 
 if TYPE_CHECKING:
@@ -81,22 +82,8 @@ def _prompt(project: Project, pair: Pair) -> dict[str, Any] | None:
 
 
 def _call(call: Call) -> dict[str, Any]:
-    shown = (
-        "key",
-        "attempt",
-        "sample",
-        "status",
-        "reason",
-        "teacher",
-        "endpoint",
-        "text",
-        "raw",
-        "request",
-        "facts",
-        "seconds",
-        "request_id",
-    )
-    return call.model_dump(mode="json", include=set(shown)) | {"at": call.at.isoformat(timespec="seconds")}
+    kept = "key attempt sample status reason teacher endpoint text raw request facts seconds request_id"
+    return call.model_dump(mode="json", include=set(kept.split())) | {"at": call.at.isoformat(timespec="seconds")}
 
 
 def _as_json(record: Verdict | RowState) -> dict[str, Any]:

@@ -101,10 +101,11 @@ def by_older_rules(curated: Receipt) -> str:
     done all the same: a new version of pairsmith is no reason to decide anew what people have reviewed and models have
     learnt."""
     from curate.gates import VERSIONS
+    from schemas.step_names import By
 
     steps = curated.facts.get("steps", ())
-    versions = (by.removeprefix("gate/").partition("@") for by in steps if by.startswith("gate/"))
-    older = any(version.isdigit() and int(version) < VERSIONS.get(name, 1) for name, _, version in versions)
+    gates = (step for step in map(By.read, steps) if step.kind == "gate" and step.version.isdigit())
+    older = any(int(gate.version) < VERSIONS.get(gate.name, 1) for gate in gates)
     replaced = ["gates"] * older + ["duplicates"] * ("pool/duplicate@1" in steps)
     return f"by older rules ({', '.join(replaced)}); `pairsmith curate` decides by those of now" if replaced else ""
 

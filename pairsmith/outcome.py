@@ -18,7 +18,7 @@ from schemas.records import Counts, Json, Receipt, Usage
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class CommandOutcome:
     """The outcome of a command: its rows, why rows were lost, what was asked and spent (`usd` None: nobody
     knows), how long it took."""
 
@@ -73,10 +73,10 @@ class Outcome:
         }
 
 
-Came = TypeVar("Came", bound=Outcome)
+Came = TypeVar("Came", bound=CommandOutcome)
 
 # A receipt has these beside its facts.
-_SHARED = frozenset(f.name for f in dataclasses.fields(Outcome)) - {"costs"}
+_SHARED = frozenset(f.name for f in dataclasses.fields(CommandOutcome)) - {"costs"}
 
 
 def _key(of: dataclasses.Field[Any]) -> str:
@@ -90,7 +90,7 @@ def _keys(of: dataclasses.Field[Any]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageOutcome(Outcome):
+class StageOutcome(CommandOutcome):
     """The outcome of a stage of the pipeline, and what it was made of.
 
     `shaped_by` names everything that shaped it, files by their content, and `inputs` is a hash of that (see
@@ -129,7 +129,7 @@ class GenerateOutcome(StageOutcome):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForecastOutcome(Outcome):
+class ForecastOutcome(CommandOutcome):
     """What the whole run will take, by stage and direction (`lines`) and together (`whole`): each of tokens, usd,
     batch_usd, minutes and rows has a `middle` and the ends of a 90 % interval, `low` and `high`; None: not known. Its
     counts are those of the pilot, `pilot_seeds` of `seeds`."""
@@ -143,7 +143,7 @@ class ForecastOutcome(Outcome):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreviewOutcome(Outcome):
+class PreviewOutcome(CommandOutcome):
     """Seeds (`rows`: direction, seed, `old` of the last pool and `new` of the present spec), whether
     the last pool was made by the same prompt and settings, and what going on would ask: candidates and seeds that are
     left, and their cost (`middle`, `low`, `high` of a 90 % interval; None: not known). `shaped_by` is what would shape
@@ -170,7 +170,7 @@ class CurateOutcome(StageOutcome):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CertifyOutcome(Outcome):
+class CertifyOutcome(CommandOutcome):
     """The certificate in `words`, its id if there is one, what it was computed from, what it is bound to
     (`parts`), and the number of reviews at that time. Accepted are its rows; what nobody has certified waits."""
 
@@ -196,7 +196,7 @@ class ReviewOutcome(StageOutcome):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PushOutcome(Outcome):
+class PushOutcome(CommandOutcome):
     """Rows that were sent to people and rows that were there, and where review stands."""
 
     url: str = ""
@@ -209,7 +209,7 @@ class PushOutcome(Outcome):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PullOutcome(Outcome):
+class PullOutcome(CommandOutcome):
     """Answers that came in, by kind, and where review stands."""
 
     url: str = ""
@@ -247,7 +247,7 @@ class TrainOutcome(StageOutcome):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardOutcome(Outcome):
+class RewardOutcome(CommandOutcome):
     """A reward model of the project's own preferences (`train.reward_training.RewardResult` as JSON, without its
     folder), its id, and where it lies."""
 
@@ -273,7 +273,7 @@ class EvaluateOutcome(StageOutcome):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOutcome(Outcome):
+class ExportOutcome(CommandOutcome):
     """The files that were written, by name, and the ids of what is in it. `gguf` says of each GGUF how its answers
     compare with those of the measured model, in words; `certificate` is the last one with whether it holds (None: there
     was no look)."""
@@ -285,7 +285,7 @@ class ExportOutcome(Outcome):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOutcome(Outcome):
+class RunOutcome(CommandOutcome):
     """The stages that had to be done, with their seconds, and the report.
 
     Either people keep it from going on (`waits`, `url`, `queues`, the state of their `gate` and, where they reject the

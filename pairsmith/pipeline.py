@@ -13,17 +13,17 @@ from curate.export import say_not_reviewed
 from curate.steps import UNCERTIFIED
 from pairsmith import plan
 from pairsmith.certified import last_look
-from pairsmith.outcome import CurateOutcome, EvaluateOutcome, GenerateOutcome, Outcome, ReviewOutcome, RunOutcome
+from pairsmith.outcome import CommandOutcome, CurateOutcome, EvaluateOutcome, GenerateOutcome, ReviewOutcome, RunOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.export import REPORT
 from pairsmith.stages.generate import UNANSWERED
 from schemas.errors import TeacherError, Uncertified, UsageError
 from schemas.progress import Say
 from schemas.project import Project
-from schemas.records import Receipt, Usage
+from schemas.records import Reason, Receipt, Usage
 from schemas.store import Store
 
-Do = Callable[[str], Outcome]
+Do = Callable[[str], CommandOutcome]
 """Does the stage of that name and shows what came of it."""
 
 
@@ -42,7 +42,7 @@ def run(
         raise UsageError(f"no stage is from {first} on and before {until}.", fix=f"Stages: {', '.join(plan.STAGES)}.")
     with recording(project, store, "run", RunOutcome()) as record:
 
-        def done(stage: str) -> Outcome:
+        def done(stage: str) -> CommandOutcome:
             try:
                 outcome = do(stage)
             except Uncertified:
@@ -106,10 +106,10 @@ def _enough_answered(outcome: GenerateOutcome, project: Project) -> None:
     rows, most = outcome.counts.rows_in, project.spec.generate.unanswered_at_most
     if outcome.unanswered <= most * rows:
         return
-    words = (str(failure["what"]) for failure in outcome.failures)
-    reason = next((f" ({what})" for what in words if what.partition(":")[0] in UNANSWERED), "")
+    reasons = (Reason.read(failure["what"]) for failure in outcome.failures)
+    most_often = next((f" ({reason})" for reason in reasons if reason.code in UNANSWERED), "")
     raise TeacherError(
-        f"{outcome.unanswered:,} of {rows:,} rows got no answer{reason}.",
+        f"{outcome.unanswered:,} of {rows:,} rows got no answer{most_often}.",
         where="generate",
         why="A dataset of the others might be another than the spec asks for, so nothing is curated or trained yet.",
         fix="Run the same command again: it asks for these rows alone. Or raise generate.unanswered_at_most "
@@ -160,7 +160,7 @@ def _last(store: Store, stage: str) -> Receipt:
     return next(receipt for receipt in reversed(store.receipts(stage)) if receipt.ok)
 
 
-def _with_stage(total: RunOutcome, stage: str, outcome: Outcome) -> RunOutcome:
+def _with_stage(total: RunOutcome, stage: str, outcome: CommandOutcome) -> RunOutcome:
     seconds = {**total.seconds_by_stage, stage: total.seconds_by_stage.get(stage, 0.0) + outcome.seconds}
     usage = {name: getattr(total.usage, name) + getattr(outcome.usage, name) for name in Usage.model_fields}
     return replace(

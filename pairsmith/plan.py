@@ -18,6 +18,7 @@ from pairsmith import fingerprints, older
 from pairsmith.outcome import CurateOutcome, GenerateOutcome, ReviewOutcome, RunOutcome, StageOutcome
 from pairsmith.standard_input import is_terminal, piped
 from schemas import old_keys
+from schemas.own_modules import OwnName
 from schemas.project import Project
 from schemas.records import Receipt, content_id
 from schemas.spec import Section, Spec, TeacherSettings
@@ -294,9 +295,7 @@ _hub = cache(fingerprints.of_hub_dataset)
 
 
 def _gate_file(folder: Path, name: str) -> str:
-    stem = folder.joinpath(*name.partition(":")[0].split("."))
-    path = stem.with_suffix(".py")
-    return fingerprints.of_path(path if path.is_file() else stem / "__init__.py")
+    return fingerprints.of_path(OwnName.read(name).file(folder) or folder / name)
 
 
 def _content(key: str, folder: Path, name: str | None) -> Shapes:

@@ -18,12 +18,12 @@ from pairsmith import pipeline, plan, teachers
 from pairsmith.outcome import (
     Came,
     CertifyOutcome,
+    CommandOutcome,
     CurateOutcome,
     EvaluateOutcome,
     ExportOutcome,
     ForecastOutcome,
     GenerateOutcome,
-    Outcome,
     PullOutcome,
     PushOutcome,
     ReviewOutcome,
@@ -124,8 +124,8 @@ class Project:
         """Every stage that is not done yet, as far as people let it, then the report, for at most `max_usd`."""
         with self._open(max_usd) as (opened, store, shown):
 
-            def do(name: str) -> Outcome:
-                outcome: Outcome = stage(name).run(opened, store, progress=shown, say=self._say)
+            def do(name: str) -> CommandOutcome:
+                outcome: CommandOutcome = stage(name).run(opened, store, progress=shown, say=self._say)
                 return outcome
 
             return pipeline.run(opened, store, do, self._say)

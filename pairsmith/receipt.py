@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Generic
 
 import pairsmith
-from pairsmith.outcome import Came, Outcome
+from pairsmith.outcome import Came, CommandOutcome
 from schemas import tracing
 from schemas.errors import NoWork, PairsmithError, RowCountMismatch, StoreError
 from schemas.project import Project
@@ -78,7 +78,7 @@ def recording(project: Project, store: Store, command: str, outcome: Came) -> It
             _write_file(project.folder / "receipts", receipt)
 
 
-def _figures(outcome: Outcome) -> tracing.Facts:
+def _figures(outcome: CommandOutcome) -> tracing.Facts:
     """What a span tells of a command: figures alone."""
     rows = {f"pairsmith.rows.{name}": number for name, number in outcome.counts.model_dump().items()}
     asked = {"pairsmith.calls.sent": outcome.calls_sent, "pairsmith.calls.reused": outcome.calls_reused}
@@ -89,7 +89,7 @@ def _sentence(error: BaseException) -> str:
     return "stopped by Ctrl-C" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
 
 
-def _check(command: str, outcome: Outcome) -> None:
+def _check(command: str, outcome: CommandOutcome) -> None:
     counts = outcome.counts
     if not counts.adds_up:
         raise RowCountMismatch(

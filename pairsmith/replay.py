@@ -59,7 +59,7 @@ async def replay(project: Project, store: Store, pair: Pair) -> Replay:
             prompt = present.template
             differs.append(f"prompt: {gone}")
         generator = replace(present, prompt=prompt, sampling=origin.sampling)
-        question = _question(generator, seed, call, pair)
+        question = _question(generator, seed, pair)
         if origin.teacher != ledger.identity:
             differs.append(f"teacher: it was {origin.teacher}, the spec names {ledger.identity}")
         differs += _request_differs(question, call)
@@ -81,7 +81,7 @@ async def replay(project: Project, store: Store, pair: Pair) -> Replay:
     return Replay(pair.id, call.request, verdict.text, again.output, tuple(differs))
 
 
-def _question(generator: Forward | Backward, seed: Seed, call: Call, pair: Pair) -> Question:
+def _question(generator: Forward | Backward, seed: Seed, pair: Pair) -> Question:
     """The question that the pair answers: of a backward generator the one of its level."""
     questions = [question for question, _ in generator.questions(seed)]
     levels = generator.levels if isinstance(generator, Backward) else ()

@@ -100,16 +100,8 @@ def shown(project: Project, facts: dict[str, Any]) -> list[RenderableType]:
             value = "undefined" if measure["value"] is None else f"{measure['value']:.2f}"
             interval = "" if measure["low"] is None else f"{measure['low']:.2f} to {measure['high']:.2f}"
             who = ", ".join(measure["annotators"]) if measure["measure"] == "Cohen's kappa" else "all"
-            cells = (
-                measure["question"],
-                measure["measure"],
-                who,
-                f"{measure['rows']:,}",
-                f"{measure['agreed']:.0%}",
-                value,
-                interval,
-            )
-            table.add_row(*map(escape, cells))
+            numbers = (f"{measure['rows']:,}", f"{measure['agreed']:.0%}", value, interval)
+            table.add_row(*map(escape, (measure["question"], measure["measure"], who, *numbers)))
         parts += ["", "[bold]agreement[/]", table]
     if facts["gold"]:
         known = [
@@ -125,18 +117,9 @@ def shown(project: Project, facts: dict[str, Any]) -> list[RenderableType]:
             (a["reviewer"], " ".join(filter(None, [a["decision"], ", ".join(a["reasons"])])))
             for a in disagreement["answers"]
         ]
-        parts += [
-            "",
-            screen.facts(
-                [
-                    ("to settle", disagreement["pair_id"][:12]),
-                    ("input", disagreement["input"]),
-                    ("output", disagreement["output"]),
-                    *answers,
-                    ("", disagreement["why"]),
-                ]
-            ),
-        ]
+        texts = [("input", disagreement["input"]), ("output", disagreement["output"])]
+        lines = [("to settle", disagreement["pair_id"][:12]), *texts, *answers, ("", disagreement["why"])]
+        parts += ["", screen.facts(lines)]
     if (more := len(facts["disagreements"]) - SHOWN) > 0:
         parts += ["", f"and {more} more to settle; --json lists them all"]
     return parts

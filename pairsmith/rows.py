@@ -87,17 +87,9 @@ def _with_texts(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]
         pair = pairs.get(state.pair_id or "")
         rows.append(
             {
-                "pair_id": state.pair_id,
-                "seed_id": state.seed_id,
-                "generator": state.generator,
-                "sample": state.sample,
-                "state": state.state,
-                "code": state.reason.code if state.reason else None,
+                **state.model_dump(mode="json", exclude={"curation", "generation"}),
+                "code": _code(state),
                 "reason": str(state.reason) if state.reason else None,
-                "step": state.step,
-                "flags": list(state.flags),
-                "score": state.score,
-                "split": state.split,
                 "input": pair.input if pair else seeds.get(state.seed_id, ""),
                 "output": pair.output if pair else None,
             }

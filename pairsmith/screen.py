@@ -17,7 +17,7 @@ from schemas.records import Counts, Json
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pairsmith.outcome import Outcome
+    from pairsmith.outcome import CommandOutcome
 
 
 _WIDEST = 40  # signs of a name on one line
@@ -60,7 +60,7 @@ def reasons(counted: Mapping[str, int], *, most: int = 12) -> RenderableType:
     return grid
 
 
-def stage(name: str, outcome: Outcome, more: Iterable[tuple[str, str]] = ()) -> Group:
+def stage(name: str, outcome: CommandOutcome, more: Iterable[tuple[str, str]] = ()) -> Group:
     """A stage's result: the sum, why rows were lost, what was asked and spent, and what else there is to say."""
     head, rest = [(name, row_count_check(outcome.counts))], [*more, ("", cost(outcome))]
     width = max(11, *(len(named) for named, _ in rest))
@@ -71,7 +71,7 @@ def stage(name: str, outcome: Outcome, more: Iterable[tuple[str, str]] = ()) -> 
     return Group(*parts)
 
 
-def cost(outcome: Outcome) -> str:
+def cost(outcome: CommandOutcome) -> str:
     """Requests, cost and time."""
     usage = outcome.usage
     parts = [f"{_count(outcome.calls_sent, 'request')} sent"]

@@ -91,7 +91,7 @@ def console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 110)
 
 
-class Number(click.FloatRange):
+class FiniteNumber(click.FloatRange):
     """A finite number in a range: `nan` compares with nothing, so it would pass every bound."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -103,7 +103,7 @@ class Number(click.FloatRange):
 
 max_usd_option = click.option(
     "--max-usd",
-    type=Number(min=0, min_open=True),
+    type=FiniteNumber(min=0, min_open=True),
     metavar="USD",
     help="Stop in order before this command has spent more on teachers.",
 )

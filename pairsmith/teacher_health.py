@@ -171,7 +171,7 @@ def _context(teacher: TeacherSettings, context: int | None, question: Messages, 
         yield Check("context", "warn", f"{lengths}; Ollama cuts what is longer than its context without a word", fix)
 
 
-async def _looked_at(teacher: TeacherSettings) -> endpoint.Check:
+async def _looked_at(teacher: TeacherSettings) -> endpoint.EndpointCheck:
     from synth.teachers import opened
 
     async with opened(teacher.model_copy(update={"timeout_s": 10.0}), unheard) as reached:

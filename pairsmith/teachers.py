@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from schemas.money import total
 from schemas.progress import Say
 from schemas.project import Project
 from schemas.spec import Purpose, TeacherSettings
 from synth import teachers
 from synth.generators import fingerprints
+from synth.ledger import Ledger
 from synth.teachers import opened
 
-__all__ = ["by_direction", "identified", "opened", "scopes_of"]
+__all__ = ["by_direction", "identified", "opened", "scopes_of", "spent"]
 
 
 def identified(project: Project, say: Say, purpose: Purpose = "forward") -> TeacherSettings:
@@ -35,6 +40,19 @@ def by_direction(project: Project, say: Say, *, batch: bool = False) -> dict[Pur
             if batch:
                 known[name] = known[name].model_copy(update={"batch": True})
     return {way: known[name] for way, name in names.items()}
+
+
+def spent(ledgers: Sequence[Ledger]) -> dict[str, Any]:
+    """What the ledgers asked and spent together, as fields of an outcome."""
+    costs = [cost for ledger in ledgers for cost in ledger.costs]
+    whole = total(costs)
+    return {
+        "calls_sent": sum(ledger.sent for ledger in ledgers),
+        "calls_reused": sum(ledger.reused for ledger in ledgers),
+        "usage": whole.usage,
+        "usd": whole.total,
+        "costs": tuple(cost.as_json() for cost in costs),
+    }
 
 
 def scopes_of(project: Project, say: Say) -> list[str]:

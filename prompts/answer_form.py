@@ -19,7 +19,7 @@ import orjson
 from prompts.answer_schema import bounded, check_answer_schema, load_schema
 from schemas.errors import SpecError
 from schemas.labels import label_in
-from schemas.own_modules import module_beside
+from schemas.own_modules import OwnName, module_beside
 from schemas.records import Json
 from schemas.spec import TaskSettings
 
@@ -139,7 +139,7 @@ def model_of(task: TaskSettings, folder: Path) -> tuple[Any, str] | None:
     if name is None or not _MODEL.fullmatch(name):
         return None
     _, source, module = module_beside(name, folder, "task.schema")
-    return getattr(module, name.partition(":")[2]), hashlib.sha256(source).hexdigest()
+    return getattr(module, OwnName.read(name).name), hashlib.sha256(source).hexdigest()
 
 
 def refused_by(model: Any, text: str) -> str | None:
@@ -160,7 +160,7 @@ def _schema(name: str, folder: Path) -> Json:
     key = "task.schema"
     if _MODEL.fullmatch(name):
         path, _, module = module_beside(name, folder, key)
-        schema = _model_schema(getattr(module, name.partition(":")[2], None), name, path)
+        schema = _model_schema(getattr(module, OwnName.read(name).name, None), name, path)
     else:
         path = folder / name
         schema = load_schema(path, key)
@@ -173,7 +173,7 @@ def _model_schema(model: Any, name: str, path: Path) -> Json:
         raise SpecError(
             f"'task.schema': {name} is no pydantic model.",
             where=str(path),
-            fix=f"Write `class {name.partition(':')[2]}(pydantic.BaseModel): ...` there.",
+            fix=f"Write `class {OwnName.read(name).name}(pydantic.BaseModel): ...` there.",
         )
     try:
         # As servers send it back, with nothing in it that only Python knows.

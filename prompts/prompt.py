@@ -52,7 +52,7 @@ _PLAIN = re.compile(r"\{\{ ([a-z_]\w*) \}\}")
 _FRONT_KEYS = ("about", "variables", "schema")
 
 
-class Turn(NamedTuple):
+class PromptTurn(NamedTuple):
     """One marked part of the file: rendered once, or once for every `item` of the variable `items`.
 
     `uses` are the variables it needs, `items` among them. `plain`: where it is text and plain variables, these parts in
@@ -84,7 +84,7 @@ class Prompt:
     about: str
     variables: Mapping[str, str]
     schema: Json | None
-    turns: tuple[Turn, ...]
+    turns: tuple[PromptTurn, ...]
 
     @classmethod
     def read(cls, path: Path, name: str) -> Prompt:
@@ -161,7 +161,7 @@ class Prompt:
             if values.get(name) is None:
                 self._refuse(f"needs the variable '{name}'", f"It stands for {self.variables[name]}.")
 
-    def _group(self, turns: list[Turn], values: Mapping[str, Any]) -> list[Message]:
+    def _group(self, turns: list[PromptTurn], values: Mapping[str, Any]) -> list[Message]:
         """The messages of neighbouring turns that are repeated for the same items, or for none."""
         item, items = turns[0].item, turns[0].items
         if item is None or items is None:
@@ -170,7 +170,7 @@ class Prompt:
             self._refuse(f"repeats turns for every item of '{items}', which is not a list", "Give a list.")
         return [self._message(turn, {**values, item: one}) for one in values[items] for turn in turns]
 
-    def _message(self, turn: Turn, values: Mapping[str, Any]) -> Message:
+    def _message(self, turn: PromptTurn, values: Mapping[str, Any]) -> Message:
         if turn.plain is not None:
             parts: list[Any] = list(turn.plain)
             parts[1::2] = map(values.get, turn.plain[1::2])
@@ -222,9 +222,9 @@ def _front_matter(text: str, path: Path) -> tuple[str, dict[str, str], Json | No
     return about, variables, schema, front[0].count("\n")
 
 
-def _turns(lines: list[str], first: int, path: Path, variables: Mapping[str, str]) -> tuple[Turn, ...]:
+def _turns(lines: list[str], first: int, path: Path, variables: Mapping[str, str]) -> tuple[PromptTurn, ...]:
     """Cut the body, whose first line is line `first` of the file, at its markers and compile each part."""
-    turns: list[Turn] = []
+    turns: list[PromptTurn] = []
     marks: list[tuple[int, re.Match[str]]] = []
     for at, line in enumerate(lines):
         if mark := _MARKER.fullmatch(line):
@@ -254,7 +254,7 @@ def _turns(lines: list[str], first: int, path: Path, variables: Mapping[str, str
         source = "\n".join(lines[start:end]).strip()
         template, used = _compiled(source, first + start, path, {*variables, *([item] if item else [])})
         uses = frozenset(used - {item} | ({items} if items else set()))
-        turns.append(Turn(role, item, items, first + start, template, uses, _plain(source, uses)))
+        turns.append(PromptTurn(role, item, items, first + start, template, uses, _plain(source, uses)))
     _check_order(turns, path)
     return tuple(turns)
 
@@ -307,7 +307,7 @@ def _undeclared(name: str, where: str) -> PromptError:
     )
 
 
-def _check_order(turns: list[Turn], path: Path) -> None:
+def _check_order(turns: list[PromptTurn], path: Path) -> None:
     """An optional system turn, then user and assistant in turn, ending with the user: what every chat template takes.
     Repeated turns must be whole exchanges, so that this holds for any number of items, none included."""
     chat = turns[1:] if turns[0].role == "system" and turns[0].items is None else turns

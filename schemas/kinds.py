@@ -16,7 +16,7 @@ DuplicateRule = Literal["input and output near", "input near", "both exact"]
 
 
 @dataclass(frozen=True)
-class Kind:
+class TaskKind:
     """A kind of task.
 
     `needs` is the key of `[task]` that says what its outputs are; no other kind takes it. `duplicate` says which rows
@@ -69,8 +69,8 @@ _INVERTED = {
     "generate.backward.sampling": {"temperature": 0.9, "max_tokens": 512},
 }
 
-KINDS: Mapping[KindName, Kind] = {
-    "rewrite": Kind(
+KINDS: Mapping[KindName, TaskKind] = {
+    "rewrite": TaskKind(
         about="a text becomes another text that says the same in the house style",
         input="input",
         output="output",
@@ -78,7 +78,7 @@ KINDS: Mapping[KindName, Kind] = {
         flag="one_output",
         metrics=("checks", "chrf", "judge"),
     ),
-    "reply": Kind(
+    "reply": TaskKind(
         about="a message is answered in the house style",
         input="message",
         output="reply",
@@ -93,7 +93,7 @@ KINDS: Mapping[KindName, Kind] = {
             **_gates_off(*(name for name in _COMPARED if name != "swapped")),
         },
     ),
-    "classify": Kind(
+    "classify": TaskKind(
         about="a text gets one label of a list",
         input="text",
         output="label",
@@ -112,7 +112,7 @@ KINDS: Mapping[KindName, Kind] = {
             **_gates_off(*_OF_TEXTS),
         },
     ),
-    "extract": Kind(
+    "extract": TaskKind(
         about="what a text says is written as JSON by a schema",
         input="text",
         output="record",
@@ -130,7 +130,7 @@ KINDS: Mapping[KindName, Kind] = {
             "curate.gates.values": "flag",
         },
     ),
-    "translate": Kind(
+    "translate": TaskKind(
         about="a text is translated from one language to another",
         input="source",
         output="translation",
@@ -152,7 +152,7 @@ KINDS: Mapping[KindName, Kind] = {
             "curate.gates.translated": True,
         },
     ),
-    "free": Kind(
+    "free": TaskKind(
         about="anything else: an instruction is followed",
         input="prompt",
         output="answer",

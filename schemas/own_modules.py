@@ -12,6 +12,23 @@ from typing import NamedTuple
 from schemas.errors import SpecError
 
 
+class OwnName(NamedTuple):
+    """`module:name`: a Python file beside the spec, and what in it is meant."""
+
+    module: str
+    name: str
+
+    @classmethod
+    def read(cls, text: str) -> OwnName:
+        module, _, name = text.partition(":")
+        return cls(module, name)
+
+    def file(self, folder: Path) -> Path | None:
+        """Where the module's source is; None where it is not."""
+        stem = folder.joinpath(*self.module.split("."))
+        return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
+
+
 class OwnModule(NamedTuple):
     """A file of the user, its content, and what it defines."""
 
@@ -27,16 +44,14 @@ def module_beside(name: str, folder: Path, key: str) -> OwnModule:
     file of the same name in another project. For what it imports itself, the folder is appended to `sys.path`, never
     prepended. Raises SpecError if there is no such file or it cannot be run.
     """
-    module_name = name.partition(":")[0]
-    key = f"'{key}': {name}"
-    stem = folder.joinpath(*module_name.split("."))
-    path = next((p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()), None)
+    own, key = OwnName.read(name), f"'{key}': {name}"
+    path = own.file(folder)
     if path is None:
         there = ", ".join(sorted(p.stem for p in folder.glob("*.py"))) or "none"
         raise SpecError(
-            f"{key}: there is no module '{module_name}' beside the spec.",
+            f"{key}: there is no module '{own.module}' beside the spec.",
             where=str(folder),
-            fix=f"Write {'/'.join(module_name.split('.'))}.py there. Modules there now: {there}.",
+            fix=f"Write {'/'.join(own.module.split('.'))}.py there. Modules there now: {there}.",
         )
     try:
         source = path.read_bytes()

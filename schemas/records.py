@@ -105,6 +105,11 @@ class Sampling(Record):
 _STORED_KINDS = {"input": "simple", "output": "enhanced"}
 
 
+def file_of(source: str) -> str:
+    """The file of a seed's source, without the number of the row."""
+    return source.rpartition(":")[0] or source
+
+
 class Seed(Record):
     """A person's starting point: an input, an excellent output, a pair of both, or a conversation.
 
@@ -139,7 +144,7 @@ class Seed(Record):
     @property
     def file(self) -> str:
         """The file of its source, without the number of the row."""
-        return self.source.rpartition(":")[0] or self.source
+        return file_of(self.source)
 
     @property
     def system(self) -> str | None:
@@ -311,9 +316,9 @@ class Call(Record):
 class Verdict(Record):
     """The verdict of one step on one pair. `keep=None` means it could not judge: the row waits, it is not rejected.
 
-    `by` is `kind/name@version`, for example `gate/length@1`. `scope` is the hash of the step's settings. What a step
-    that sees the whole pool is not stored: only its outcome is, in RowState. `flags` say what is worth a look; they
-    decide nothing.
+    `by` is `kind/name@version`, for example `gate/length@1`. `fingerprint` is the hash of the step's settings. What a
+    step says that sees the whole pool is not stored: only its outcome is, in RowState. `flags` say what is worth a
+    look; they decide nothing.
     """
 
     pair_id: str
@@ -323,15 +328,6 @@ class Verdict(Record):
     score: float | None = None
     reason: StoredReason
     flags: tuple[str, ...] = ()
-
-
-# Steps whose stored name is that of an earlier version, so that what they said still counts.
-_STEPS_SHOWN = {"score/relevance@1": "score/pmi@1"}
-
-
-def shown_step(by: str) -> str:
-    """The name of a step as people read it."""
-    return _STEPS_SHOWN.get(by, by)
 
 
 class Candidate(Record):
@@ -362,7 +358,7 @@ State = Literal["accepted", "rejected", "waiting", "failed"]
 class RowState(Record):
     """The decision of one curation about one slot.
 
-    `generation`, `seed_id`, `generator` and `sample` name the slot (`generation` is `Candidate.scope`). `pair_id`
+    `generation`, `seed_id`, `generator` and `sample` name the slot (`generation` is `Candidate.fingerprint`). `pair_id`
     is the pair that stands there now, after an edit; None where generation failed. `step` is the `by` of the step that
     decided (`review` for people, `generate` for a failure) and `reason` its reason; both are None for an accepted row.
     Rows of one `curation` count once a receipt of `curate` names it.

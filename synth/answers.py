@@ -100,7 +100,7 @@ def _letters(word: str) -> str:
 _MEANING = {_letters(word): meaning for word, meaning in _WORDS.items()}
 
 
-class Judged(NamedTuple):
+class JudgedAnswer(NamedTuple):
     """The status of an answer, its text without any reasoning, and why it is bad (it begins with the status)."""
 
     status: CallStatus
@@ -110,7 +110,7 @@ class Judged(NamedTuple):
 
 def judged(
     choice: Any, violation: Violation | None, declared: Mapping[str, FinishMeaning], request: Json, tokens: int
-) -> Judged:
+) -> JudgedAnswer:
     """Whether `choice` is a usable answer to `request`. `violation` tells what in a text breaks the schema, `declared`
     what further finish reasons mean, `tokens` how many it took (0: unknown)."""
     message = _message(choice)
@@ -154,12 +154,12 @@ def judged(
     # Servers that take no schema often put the JSON into a fence, which cleaning takes off.
     if violation is not None and (broken := violation(text)) is not None and violation(clean(text)) is not None:
         return _bad("schema", text, f"{_WHY['schema']}: {broken[:300]}")
-    return Judged("ok", text, "")
+    return JudgedAnswer("ok", text, "")
 
 
 def judged_or_malformed(
     choice: Any, violation: Violation | None, declared: Mapping[str, FinishMeaning], request: Json, tokens: int
-) -> Judged:
+) -> JudgedAnswer:
     """`judged`, and where judging itself fails, a malformed answer with what was raised: one answer that nobody
     foresaw must not end a run that has paid for others."""
     try:
@@ -168,7 +168,7 @@ def judged_or_malformed(
         return _bad("malformed", "", f"it could not be judged: {type(error).__name__}: {str(error)[:300]}")
 
 
-class Judge:
+class AnswerJudge:
     """Judges the answers of one run, and ends it where every further answer would be paid for in vain; one that was
     `tried` before, with good answers, only where they are all thinking."""
 
@@ -413,5 +413,5 @@ def _spent(tokens: int, request: Json, *, cut: bool) -> str:
     return f"all {count} tokens" if count else "all tokens"
 
 
-def _bad(status: CallStatus, text: str, why: str = "") -> Judged:
-    return Judged(status, text, f"{status}: {why or _WHY[status]}")
+def _bad(status: CallStatus, text: str, why: str = "") -> JudgedAnswer:
+    return JudgedAnswer(status, text, f"{status}: {why or _WHY[status]}")

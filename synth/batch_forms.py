@@ -25,7 +25,7 @@ _ENDPOINT = "/v1/chat/completions"
 _LABEL = "pairsmith"
 
 
-class Line(NamedTuple):
+class BatchLine(NamedTuple):
     """One request of a batch, under a name that is its own."""
 
     name: str
@@ -67,7 +67,7 @@ class Files:
     def key(self, key: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {key}"} if key else {}
 
-    async def submit(self, call: Call, base: str, model: str, lines: Sequence[Line], label: str) -> str:
+    async def submit(self, call: Call, base: str, model: str, lines: Sequence[BatchLine], label: str) -> str:
         """Hand a batch over; its id."""
         rows = [
             {"custom_id": line.name, "method": "POST", "url": _ENDPOINT, "body": line.body}
@@ -130,7 +130,7 @@ class Messages:
     def key(self, key: str) -> dict[str, str]:
         return {"x-api-key": key} if key else {}
 
-    async def submit(self, call: Call, base: str, model: str, lines: Sequence[Line], label: str) -> str:
+    async def submit(self, call: Call, base: str, model: str, lines: Sequence[BatchLine], label: str) -> str:
         requests = [{"custom_id": line.name, "params": self._params(line.body)} for line in lines]
         created = await call("POST", f"{base}/messages/batches", json={"requests": requests})
         return str(orjson.loads(created)["id"])
@@ -193,7 +193,7 @@ class GenerateContent:
     def key(self, key: str) -> dict[str, str]:
         return {"x-goog-api-key": key} if key else {}
 
-    async def submit(self, call: Call, base: str, model: str, lines: Sequence[Line], label: str) -> str:
+    async def submit(self, call: Call, base: str, model: str, lines: Sequence[BatchLine], label: str) -> str:
         requests = [{"request": self._request(line.body), "metadata": {"key": line.name}} for line in lines]
         batch = {"display_name": f"{_LABEL}-{label}", "input_config": {"requests": {"requests": requests}}}
         url = f"{_native(base)}/models/{model.removeprefix('models/')}:batchGenerateContent"

@@ -23,7 +23,7 @@ from schemas.progress import Say
 from schemas.records import Artifact, Json, Message, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.batch_forms import Line, Result, form_of
+from synth.batch_forms import BatchLine, Result, form_of
 from synth.chat_completions import (
     Answer,
     RefusedError,
@@ -66,7 +66,7 @@ class Batches:
             raise UsageError("the embedded teacher has no batch API.", fix="Run without --batch.")
         self._store, self._endpoint, self._teacher, self._say = store, endpoint, teacher, say
         self._gather_s = gather_s
-        self._queue: list[Line] = []
+        self._queue: list[BatchLine] = []
         self._waiting: dict[str, asyncio.Future[Result]] = {}
         self._results: dict[str, Result] = {}  # that came before they were asked for
         self._batch_of: dict[str, str] = {}
@@ -112,14 +112,14 @@ class Batches:
                 await self._open()
         body = self._endpoint.dialect.body(messages, sampling, n, schema)
         if self._form.takes_n or n == 1:
-            return await self._line(Line(name, body))
+            return await self._line(BatchLine(name, body))
         body.pop("n", None)
         # A seed draws each sample otherwise, as servers that take `n` do.
         bodies = [{**body, "seed": body["seed"] + i} if "seed" in body else body for i in range(n)]
-        lines = [Line(f"{name}-{i}", one) for i, one in enumerate(bodies)]
+        lines = [BatchLine(f"{name}-{i}", one) for i, one in enumerate(bodies)]
         return _together(await asyncio.gather(*map(self._line, lines)))
 
-    async def _line(self, line: Line) -> Answer:
+    async def _line(self, line: BatchLine) -> Answer:
         loop = asyncio.get_running_loop()
         began, tries = loop.time(), 0
         while True:
@@ -154,7 +154,7 @@ class Batches:
                     continue  # so it was when that batch was handed over; since then it may have been mended
                 if not isinstance(failure, UnansweredError):  # that one passes
                     raise failure
-                reason = str(failure).partition(": ")[2]
+                reason = failure.what
             tries += 1
             if tries > self._teacher.retries:
                 raise ServerFaultError(reason)
@@ -168,7 +168,7 @@ class Batches:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _submit_all(self, lines: list[Line]) -> None:
+    async def _submit_all(self, lines: list[BatchLine]) -> None:
         try:
             while lines:
                 size, count = 0, 0
@@ -186,7 +186,7 @@ class Batches:
         except Exception as error:  # it is the failure of every line, and each asker raises it
             self._end_all(error)
 
-    async def _submit(self, lines: list[Line]) -> str:
+    async def _submit(self, lines: list[BatchLine]) -> str:
         names = [line.name for line in lines]
         label = content_id("batch", [names, datetime.now(UTC).isoformat()])[:16]
         await self._store.put(Artifact(id=f"batch:{label}", kind="batch", path="", facts={"lines": names}))
@@ -204,7 +204,7 @@ class Batches:
         self._watch(batch)
         return batch
 
-    def _saving(self, lines: Sequence[Line]) -> str:
+    def _saving(self, lines: Sequence[BatchLine]) -> str:
         limits = [int(line.body.get("max_tokens") or line.body.get("max_completion_tokens") or 0) for line in lines]
         prices = prices_of(self._teacher)
         if prices is None or prices.source == FREE or not all(limits):

@@ -45,7 +45,7 @@ class UnansweredError(Exception):
 
     def __init__(self, what: str, retry_after_s: float | None = None) -> None:
         super().__init__(f"{self.word}: {what}")
-        self.retry_after_s = retry_after_s
+        self.what, self.retry_after_s = what, retry_after_s
 
 
 class ThrottledError(UnansweredError):

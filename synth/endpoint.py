@@ -56,7 +56,7 @@ Reach = tuple[Urls, str | None] | tuple[Urls, str | None, Mapping[str, str]]
 Start = Callable[[], Coroutine[Any, Any, Reach]]
 
 
-class Check(NamedTuple):
+class EndpointCheck(NamedTuple):
     """Whether an endpoint is there: the models it lists (None: it lists none), how long that took, and what it lists of
     the one that is asked."""
 
@@ -407,7 +407,7 @@ class Endpoint:
             raise TeacherError(what, where=f"{self.url}/models", fix="Check teacher.url.")
         return [row for row in rows if isinstance(row, dict) and "id" in row]
 
-    async def check(self) -> Check:
+    async def check(self) -> EndpointCheck:
         """Whether the endpoint is there and takes the key, by listing its models: no tokens are spent.
 
         Raises AuthError, Unreachable, and TeacherError where the model is not among those listed. An endpoint that
@@ -422,9 +422,9 @@ class Endpoint:
         except AuthError:
             raise
         except TeacherError:
-            return Check(None, time.perf_counter() - began)
+            return EndpointCheck(None, time.perf_counter() - began)
         served = [str(row["id"]) for row in rows]
         if served and not self._is_listed(served):
             raise unknown_model("it is not listed", self._place, served)
         listed = next((row for row in rows if self._is_listed([str(row["id"])])), None)
-        return Check(tuple(served), time.perf_counter() - began, listed)
+        return EndpointCheck(tuple(served), time.perf_counter() - began, listed)

@@ -20,7 +20,7 @@ from synth.chat_completions import (
     TimedOutError,
     UnansweredError,
 )
-from synth.rate_limits import Pace, left_by_headers
+from synth.rate_limits import RateLimit, left_by_headers
 
 MAX_BACKOFF_S = 30.0
 MAX_RETRY_AFTER_S = 600.0
@@ -31,7 +31,7 @@ _FAILURES_TO_REST = 3  # in a row, before an address is left alone while another
 _UNKNOWN_COMPLETION_TOKENS = 256
 
 
-class Host:
+class TeacherHost:
     """One address of a teacher, and how it has done lately.
 
     `window` is how many requests it is given at once. It shrinks by half the share of throttled answers, once a round,
@@ -135,7 +135,7 @@ class Sending:
 
     __slots__ = ("_cancelling", "_late", "_older", "_since", "host", "limit_s", "number", "sent_at", "task", "tokens")
 
-    def __init__(self, host: Host, number: int, sent_at: float, tokens: float, limit_s: float) -> None:
+    def __init__(self, host: TeacherHost, number: int, sent_at: float, tokens: float, limit_s: float) -> None:
         self.host, self.number, self.sent_at, self.tokens, self.limit_s = host, number, sent_at, tokens, limit_s
         self.task: asyncio.Task[Any] | None = None
         self._late = False
@@ -170,7 +170,7 @@ class _Tries:
     """What has become of one question so far."""
 
     counted = waits = timeouts = 0
-    host: Host | None = None
+    host: TeacherHost | None = None
     limit_s = 0.0  # that its answer may take
     first_at = looked_at = 0.0  # when it was first sent, and when its last failure was, or that
 
@@ -182,7 +182,7 @@ class Flow:
     """The traffic to one teacher, at one address or several of the same model.
 
     At most `concurrency` requests are on the wire, each at the least busy address that may be asked: within its window
-    (see `Host`), within what its headers leave, and not at rest after failures. `requests_per_minute` and
+    (see `TeacherHost`), within what its headers leave, and not at rest after failures. `requests_per_minute` and
     `tokens_per_minute` hold for all addresses together; tokens are reckoned before sending and settled by the answer.
 
     `retries` is how often a request that brought no answer is sent again, after a wait of full-jitter exponential
@@ -205,10 +205,10 @@ class Flow:
         self.retries_by_kind: Counter[str] = Counter()
         self.in_flight = 0
         self.concurrency = concurrency
-        self.hosts: tuple[Host, ...] = ()
+        self.hosts: tuple[TeacherHost, ...] = ()
         self._retries, self._backoff_s = retries, backoff_s
-        self._requests = Pace(requests_per_minute) if requests_per_minute else None
-        self._tokens = Pace(tokens_per_minute) if tokens_per_minute else None
+        self._requests = RateLimit(requests_per_minute) if requests_per_minute else None
+        self._tokens = RateLimit(tokens_per_minute) if tokens_per_minute else None
         self._number = 0
         self._waiting: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -219,7 +219,7 @@ class Flow:
 
     def to(self, urls: Sequence[str]) -> None:
         """Send to these addresses."""
-        self.hosts = tuple(Host(url, self.concurrency, may_rest=len(urls) > 1) for url in urls)
+        self.hosts = tuple(TeacherHost(url, self.concurrency, may_rest=len(urls) > 1) for url in urls)
 
     def drain(self) -> None:
         """Send nothing more: what is on the wire may finish; one that waits raises StoppedError."""
@@ -283,7 +283,7 @@ class Flow:
                 self._done(future.result(), None, None, 0)
             raise
 
-    def _ready(self, tokens: float, tries: _Tries, now: float) -> Host | None:
+    def _ready(self, tokens: float, tries: _Tries, now: float) -> TeacherHost | None:
         if self.in_flight >= self.concurrency or self._paced_until() > now:
             return None
         if len(self.hosts) == 1:
@@ -296,7 +296,7 @@ class Flow:
             return 0.0
         return max(pace.free_at for pace in (self._requests, self._tokens) if pace is not None)
 
-    def _sent(self, host: Host, tokens: float, tries: _Tries, now: float) -> Sending:
+    def _sent(self, host: TeacherHost, tokens: float, tries: _Tries, now: float) -> Sending:
         if self._requests is not None:
             self._requests.take(1, now)
         if self._tokens is not None:

@@ -17,7 +17,7 @@ from schemas.records import Call, CallStatus, Json, Message, Record, Sampling, U
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.answered import Answered
-from synth.answers import Judge, why_bad
+from synth.answers import AnswerJudge, why_bad
 from synth.batches import OPEN_QUESTIONS, Batches
 from synth.chat_completions import Answer, RefusedError, UnansweredError, seems_cut
 from synth.endpoint import Endpoint
@@ -97,7 +97,7 @@ class Ledger:
         self._refusals = Refusals(keep_asking=keep_asking)
         # Where any answer was good before, what is left may be the hard rows; a batch is paid for as a whole.
         tried = batches is not None or self._answered.any_is("ok")
-        self._judge = Judge(teacher.finish_reasons, endpoint, keep_asking=keep_asking, tried=tried)
+        self._judge = AnswerJudge(teacher.finish_reasons, endpoint, keep_asking=keep_asking, tried=tried)
         self._granted: dict[str, int] = {}
         if retry_failed:
             keys = (key for key, _, _ in store.each_answer())

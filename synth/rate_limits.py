@@ -115,7 +115,7 @@ def retry_after_s(headers: Mapping[str, str], text: str = "") -> float | None:
         return None
 
 
-class Pace:
+class RateLimit:
     """At most `per_minute` units in any 60 seconds, spread evenly: a virtual schedule (GCRA, ITU-T I.371) without a
     burst, on 59/60 of the rate, so that the units at both ends of a minute fit into it."""
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,17 @@ LONG = {
 }
 # Names that say of a value only that somebody found, told, said or made it.
 EMPTY = {"found", "told", "said", "made"}
+# Where a text is cut apart at a colon, once for each kind of text.
+CUT_AT_A_COLON = {
+    "schemas/records.py": "a seed's source, `file:row`",
+    "schemas/own_modules.py": "the user's `module:name`",
+    "schemas/failpoints.py": "a variable of the environment",
+    "schemas/step_names.py": "a step's name, `gate/must:name@1`",
+    "curate/gates/damage.py": "what a sentence lists",
+    "pairsmith/style/reasons.py": "a reason's code, `missing:name`",
+    "pairsmith/serve/network.py": "`host:port`",
+    "pairsmith/serve/pages/drafts.py": "a line that a person typed",
+}
 FILES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
 
 
@@ -52,6 +64,26 @@ def test_a_variable_is_named_for_its_content(layer: str) -> None:
         if isinstance(node, ast.arg) or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
     ]
     assert not [f"{path.relative_to(ROOT)}:{line} {name}" for path, line, name in names if name in EMPTY]
+
+
+def test_a_class_name_is_one_idea() -> None:
+    """No two classes of the product share a name. The client's are those of the service, whose copies they are;
+    `Project` is a folder with its spec, and the same as Python's door opens it; a person's `Answer` is a body of the
+    API."""
+    names = [
+        node.name
+        for path in FILES
+        if ROOT / "pairsmith" / "client" not in path.parents
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert {name for name, times in Counter(names).items() if times > 1} == {"Answer", "Project"}
+
+
+def test_what_a_text_with_a_colon_means_is_read_in_one_place() -> None:
+    """No file cuts a text apart at a colon but those that read this kind of text for all others."""
+    cut = re.compile(r"""\.r?(?:split|partition)\((["']): ?\1""")
+    assert {str(path.relative_to(ROOT)) for path in FILES if cut.search(path.read_text())} == set(CUT_AT_A_COLON)
 
 
 def test_supervised_fine_tuning_is_read_from_top_to_bottom() -> None:

@@ -230,7 +230,7 @@ def _memory(settings: TrainSettings, billions: float, here: Machine) -> Fact:
 def _licence_in(folder: Path) -> str | None:
     card = folder / "README.md"
     lines = card.read_text(encoding="utf-8", errors="replace").splitlines()[:80] if card.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("license:")), None)
+    return next((line.removeprefix("license:").strip() for line in lines if line.startswith("license:")), None)
 
 
 def _licence(licence: str | None) -> Fact:

@@ -21,6 +21,7 @@ from curate.gates.judgement import quote
 from curate.gates.user import guarded, user_gate
 from curate.rows import fold
 from schemas.errors import UsageError
+from schemas.own_modules import OwnName
 from schemas.records import content_id
 from schemas.spec import Pattern, Spec
 from schemas.time_limit import TookTooLong, search
@@ -108,7 +109,7 @@ def checks_for(spec: Spec, folder: Path) -> Checks:
 
 def _of_the_user(name: str, folder: Path) -> GateStep:
     judge, source_hash = user_gate(name, folder, "evaluate.user")
-    return GateStep(f"{INDEPENDENT}{name.partition(':')[2]}", content_id("check", [name, source_hash]), judge)
+    return GateStep(f"{INDEPENDENT}{OwnName.read(name).name}", content_id("check", [name, source_hash]), judge)
 
 
 def checks_of(checks: Sequence[Check]) -> Checks:

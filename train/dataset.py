@@ -21,7 +21,7 @@ from schemas.spec import SplitSettings
 from synth.chat_template import Chat
 
 
-class Row(TypedDict):
+class TrainingRow(TypedDict):
     """A conversational prompt-completion row: `prompt` and `completion` are lists of {"role", "content"}."""
 
     pair_id: str
@@ -29,7 +29,7 @@ class Row(TypedDict):
     completion: list[dict[str, str]]
 
 
-class Preference(TypedDict):
+class PreferenceRow(TypedDict):
     """TRL's conversational form: `prompt`, `chosen` and `rejected` are lists of {"role", "content"}."""
 
     prompt: list[dict[str, str]]
@@ -45,11 +45,11 @@ class Dataset:
     validation split. `edited` are the ids of rows whose output a person corrected."""
 
     id: str
-    train: Sequence[Row]
-    validation: Sequence[Row] = ()
+    train: Sequence[TrainingRow]
+    validation: Sequence[TrainingRow] = ()
     held_out: Collection[str] = ()
-    preferences: Sequence[Preference] = ()
-    preferred: Sequence[Preference] = ()
+    preferences: Sequence[PreferenceRow] = ()
+    preferred: Sequence[PreferenceRow] = ()
     edited: Collection[str] = ()
 
     @property
@@ -86,7 +86,7 @@ def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
         raise InputError(f"{data!r} holds no rows to train on.", fix=fix)
     if not isinstance(data, Pool):
         data = list(data)
-    splits: dict[Split, list[Row]] = {"train": [], "validation": [], "test": []}
+    splits: dict[Split, list[TrainingRow]] = {"train": [], "validation": [], "test": []}
     for split, row in _of_pool(data, system_prompt) if isinstance(data, Pool) else _of_rows(data, system_prompt):
         splits[split].append(row)
     named = content_id("rows", [splits["train"], splits["validation"]])
@@ -96,29 +96,29 @@ def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
     return Dataset(named, splits["train"], splits["validation"], held_out, edited=edited)
 
 
-def _exported(folder: Path, split: Split) -> list[Row]:
+def _exported(folder: Path, split: Split) -> list[TrainingRow]:
     return [
-        Row(pair_id=row["pair_id"], prompt=list(row["prompt"]), completion=list(row["completion"]))
+        TrainingRow(pair_id=row["pair_id"], prompt=list(row["prompt"]), completion=list(row["completion"]))
         for row in exported_rows(folder, split)
     ]
 
 
-def preferences_of(folder: Path, split: Split) -> list[Preference]:
+def preferences_of(folder: Path, split: Split) -> list[PreferenceRow]:
     """The preferences of one split of an exported dataset; none if it has none. Raises InputError as `rows` does."""
     return [
-        Preference(prompt=row["prompt"], chosen=row["chosen"], rejected=row["rejected"])
+        PreferenceRow(prompt=row["prompt"], chosen=row["chosen"], rejected=row["rejected"])
         for row in preference_rows(folder, split)
     ]
 
 
-def _of_pool(pool: Pool, system_prompt: str) -> Iterator[tuple[Split, Row]]:
+def _of_pool(pool: Pool, system_prompt: str) -> Iterator[tuple[Split, TrainingRow]]:
     for row in pool.accepted():
         assert row.pair is not None, "an accepted row has a pair"
         splits: Iterator[Any] = (verdict.reason.code for verdict in row.verdicts if verdict.by == SPLIT)
         yield next(splits, split_of(row.pair.seed_id, SplitSettings())), _of_pair(row.pair, system_prompt)
 
 
-def _of_rows(rows: Iterable[Given], system_prompt: str) -> Iterator[tuple[Split, Row]]:
+def _of_rows(rows: Iterable[Given], system_prompt: str) -> Iterator[tuple[Split, TrainingRow]]:
     for row in rows:
         if isinstance(row, Pair):
             yield split_of(row.seed_id, SplitSettings()), _of_pair(row, system_prompt)
@@ -135,18 +135,20 @@ def _of_rows(rows: Iterable[Given], system_prompt: str) -> Iterator[tuple[Split,
         yield split, _row(content_id("row", [system, input, output]), system, input, output)
 
 
-def _of_pair(pair: Pair, system_prompt: str) -> Row:
+def _of_pair(pair: Pair, system_prompt: str) -> TrainingRow:
     return _row(pair.id, pair.system or system_prompt, pair.input, pair.output, pair.turns)
 
 
-def _row(pair_id: str, system: str, input: str, output: str, turns: Messages = ()) -> Row:
+def _row(pair_id: str, system: str, input: str, output: str, turns: Messages = ()) -> TrainingRow:
     first = (Message(role="system", content=system),) if system else ()
     prompt = (*first, *turns, Message(role="user", content=input))
     completion = [{"role": "assistant", "content": output}]
-    return Row(pair_id=pair_id, prompt=[message.model_dump() for message in prompt], completion=completion)
+    return TrainingRow(pair_id=pair_id, prompt=[message.model_dump() for message in prompt], completion=completion)
 
 
-def usable(rows: Sequence[Row], chat: Chat, max_length: int, split: Split) -> tuple[list[Row], dict[str, int]]:
+def usable(
+    rows: Sequence[TrainingRow], chat: Chat, max_length: int, split: Split
+) -> tuple[list[TrainingRow], dict[str, int]]:
     """The rows that fit into `max_length` tokens, and the length of each other one by its id.
 
     TRL cuts long rows without a word (`SFTConfig.max_length`), which teaches the model to stop in the middle or, if
@@ -177,7 +179,7 @@ def usable(rows: Sequence[Row], chat: Chat, max_length: int, split: Split) -> tu
     return fitting, {row["pair_id"]: length for row, length in named if length > max_length}
 
 
-def weighted(dataset: Dataset, weight: int) -> list[Row]:
+def weighted(dataset: Dataset, weight: int) -> list[TrainingRow]:
     """The training rows, those whose output a person corrected `weight` times."""
     return [row for row in dataset.train for _ in range(weight if row["pair_id"] in dataset.edited else 1)]
 

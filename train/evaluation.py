@@ -37,7 +37,7 @@ from schemas.store import Store
 from schemas.store.latest import latest
 from train.base_model import Base, base_of
 from train.checks import Check, Checks, checks_for, checks_of
-from train.dataset import Data, Row, dataset_of, refuse_contaminated
+from train.dataset import Data, TrainingRow, dataset_of, refuse_contaminated
 from train.intervals import Interval
 from train.interview import Answers, Interview, OpenTeacher
 from train.invented import detail_gates, invented_rate
@@ -55,7 +55,7 @@ from train.metrics import (
     pick_examples,
     summarise,
 )
-from train.references import Answer, against_references
+from train.references import GivenAnswer, against_references
 from train.results import TrainResult, read_record
 from train.systems import (
     ASK_TIMEOUT_S,
@@ -140,7 +140,7 @@ def _seeds_of(
         yield seed if reference is None else Seed.model_validate({**seed.model_dump(), "reference": reference})
 
 
-def _exemplar(row: Row) -> Exemplar:
+def _exemplar(row: TrainingRow) -> Exemplar:
     """A training row as an exemplar: of a conversation all that was said before the answer."""
     turns = [message["content"] for message in row["prompt"] if message["role"] != "system"]
     return Exemplar(input="\n".join(turns), output=row["completion"][0]["content"])
@@ -370,7 +370,7 @@ async def validated(plan: EvaluationPlan, store: Store, progress: Progress = uns
 def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:
     def summary(mode: Mode) -> ModeResult:
         outputs = answers[mode].outputs
-        given = [Answer(seed_id=output.seed_id, text=output.text if output.whole else "") for output in outputs]
+        given = [GivenAnswer(seed_id=output.seed_id, text=output.text if output.whole else "") for output in outputs]
         compared = against_references(given, plan.references, [*plan.form.labels], is_json=plan.form.schema is not None)
         result = summarise(outputs, answers[mode].usage, plan.checks.names, answers[mode].usd)
         invented = invented_rate(outputs, asked, plan.references, plan.detail_gates)

@@ -54,7 +54,7 @@ class Interval(Record):
         return self.low > 0 or self.high < 0
 
 
-class Limits(NamedTuple):
+class Bounds(NamedTuple):
     """Estimates and interval ends, one for each leading index of the counts."""
 
     estimate: Floats
@@ -111,12 +111,12 @@ def seeds_for(gap: Interval) -> int | None:
     return math.ceil(gap.seeds * (margin / gap.estimate) ** 2)
 
 
-def share_limits(hits: Floats, totals: Floats, level: float = 0.95) -> Limits:
+def share_limits(hits: Floats, totals: Floats, level: float = 0.95) -> Bounds:
     """`share` for many sets of seeds at once: counts are (..., seeds)."""
     return score_limits(hits.sum(-1) / totals.sum(-1), _effective(hits, totals, level), level)
 
 
-def score_limits(estimate: Floats, effective: Floats, level: float = 0.95) -> Limits:
+def score_limits(estimate: Floats, effective: Floats, level: float = 0.95) -> Bounds:
     """The score interval with continuity correction of an estimate between 0 and 1 that is worth `effective`
     independent answers. A mean of numbers from 0 to 1 varies no more than a share, so it holds for that too."""
     z = _normal_quantile(level)
@@ -128,12 +128,12 @@ def score_limits(estimate: Floats, effective: Floats, level: float = 0.95) -> Li
     high = (middle + 1 + z * np.sqrt(np.maximum(above, 0))) / width
     low = np.where(estimate <= 0, 0.0, np.minimum(np.maximum(low, 0.0), estimate))
     high = np.where(estimate >= 1, 1.0, np.maximum(np.minimum(high, 1.0), estimate))
-    return Limits(estimate, low, high)
+    return Bounds(estimate, low, high)
 
 
 def difference_limits(
     hits_a: Floats, totals_a: Floats, hits_b: Floats, totals_b: Floats, level: float = 0.95
-) -> Limits:
+) -> Bounds:
     """`difference` for many sets of seeds at once: counts are (..., seeds)."""
     a, b = share_limits(hits_a, totals_a, level), share_limits(hits_b, totals_b, level)
     r = _correlation(hits_a - a.estimate[..., None] * totals_a, hits_b - b.estimate[..., None] * totals_b)
@@ -144,7 +144,7 @@ def difference_limits(
     # Five inputs that all say the same have p = .06: without this their interval left zero out at 95 %.
     zero_stands = sign_flips(_tosses(hits_a, totals_a, hits_b, totals_b)) > 1 - level + 1e-12
     low, high = np.where(zero_stands, np.minimum(low, 0.0), low), np.where(zero_stands, np.maximum(high, 0.0), high)
-    return Limits(gap, np.maximum(low, -1.0), np.minimum(high, 1.0))
+    return Bounds(gap, np.maximum(low, -1.0), np.minimum(high, 1.0))
 
 
 def sign_flips(differences: NDArray[np.int64]) -> Floats:
@@ -227,7 +227,7 @@ def student_quantile(freedom: int, level: float) -> float:
     return z + math.fsum(term / v**power for power, term in enumerate(terms, 1))
 
 
-def _interval(limits: Limits, level: float, seeds: int) -> Interval:
+def _interval(limits: Bounds, level: float, seeds: int) -> Interval:
     estimate, low, high = (float(number) for number in limits)
     return Interval(estimate=estimate, low=low, high=high, level=level, seeds=seeds, method="score")
 

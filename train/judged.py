@@ -17,7 +17,7 @@ from schemas.project import Project
 from schemas.records import Reason
 from schemas.spec import Spec, TeacherSettings
 from schemas.store import Store
-from train.judgements import Checklist, Choice, Judged, checklist_result, first_wins, win_rates
+from train.judgements import Checklist, JudgedEvaluation, PairwiseChoice, checklist_result, first_wins, win_rates
 from train.metrics import Output
 from train.systems import EvaluationPlan
 
@@ -55,7 +55,7 @@ def warnings(spec: Spec) -> list[str]:
 
 async def judged(
     plan: EvaluationPlan, outputs: Sequence[Output], open_judge: OpenJudge | None, progress: Progress
-) -> tuple[Judged | None, Spent]:
+) -> tuple[JudgedEvaluation | None, Spent]:
     """What the judges say of the answers, and what that cost; None where the spec names no judge."""
     async with AsyncExitStack() as opened:
         judge = None if open_judge is None else await open_judge(opened)
@@ -75,7 +75,7 @@ class _Judging:
         }
         self._done = 0
 
-    async def all(self) -> Judged:
+    async def all(self) -> JudgedEvaluation:
         names = [system.name for system in self._plan.systems]
         *others, tuned = names
         pairs = [
@@ -88,7 +88,7 @@ class _Judging:
         answers = await together(self._checklist(output) for output in self._first.values())
         choices = await together(self._choice(*pair) for pair in pairs)
         judge = self._judge
-        return Judged(
+        return JudgedEvaluation(
             judges=tuple(ledger.identity for ledger in judge.ledgers),
             questions={question.name: question.question for question in judge.questions},
             warnings=tuple(warnings(self._plan.spec)),
@@ -110,8 +110,8 @@ class _Judging:
             return Checklist(**place, answers={}, reason=str(answers))
         return Checklist(**place, answers=answers)
 
-    async def _choice(self, against: str, tuned: Output, other: Output) -> Choice:
-        choice = Choice(against=against, seed_id=tuned.seed_id, wins=(), longer=tuned.words - other.words)
+    async def _choice(self, against: str, tuned: Output, other: Output) -> PairwiseChoice:
+        choice = PairwiseChoice(against=against, seed_id=tuned.seed_id, wins=(), longer=tuned.words - other.words)
         if not tuned.whole or not other.whole or tuned.text == other.text:
             self._tell()
             wins = (True, False) if tuned.whole == other.whole else (tuned.whole, tuned.whole)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from train.intervals import Interval
-from train.judgements import Judged, WinRate
+from train.judgements import JudgedEvaluation, WinRate
 from train.metrics import TUNED, Evaluation
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def judged_lines(evaluation: Evaluation) -> list[str]:
     return [*wins, *place_lines(judged), *judged.warnings]
 
 
-def place_lines(judged: Judged) -> list[str]:
+def place_lines(judged: JudgedEvaluation) -> list[str]:
     """How often the judges choose what stands first."""
     if judged.first is None:
         return []

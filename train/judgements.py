@@ -32,7 +32,7 @@ class Checklist(Record):
         return bool(self.answers) and all(p >= 0.5 for p in self.answers.values())
 
 
-class Choice(Record):
+class PairwiseChoice(Record):
     """The tuned model's answer beside another system's: for every judge whether the tuned one won where it stood first,
     and where it stood second. `longer` is by how many words it is the longer one.
 
@@ -86,7 +86,7 @@ class WinRate(Record):
         return "preferred" if self.rate.estimate > 0.5 else "not preferred"
 
 
-class Judged(Record):
+class JudgedEvaluation(Record):
     """What judges say of an evaluation. `warnings` are what should be known of them; `first` is how often they choose
     what stands first, over all comparisons that they were asked for: 0.5 says that the place has no say."""
 
@@ -97,7 +97,7 @@ class Judged(Record):
     win_rates: tuple[WinRate, ...]
     first: Interval | None
     answers: tuple[Checklist, ...]
-    choices: tuple[Choice, ...]
+    choices: tuple[PairwiseChoice, ...]
 
 
 def checklist_result(system: str, answers: Sequence[Checklist]) -> ChecklistResult:
@@ -112,14 +112,14 @@ def checklist_result(system: str, answers: Sequence[Checklist]) -> ChecklistResu
     )
 
 
-def win_rates(choices: Sequence[Choice]) -> tuple[WinRate, ...]:
+def win_rates(choices: Sequence[PairwiseChoice]) -> tuple[WinRate, ...]:
     """A win rate for every system that the tuned one was set against; their p-values adjusted for one another."""
     rates = [_win_rate(name, [c for c in choices if c.against == name]) for name in _names(choices)]
     p_holm = iter(holm([rate.p_value for rate in rates if rate.p_value is not None]))
     return tuple(rate if rate.p_value is None else rate.model_copy(update={"p_holm": next(p_holm)}) for rate in rates)
 
 
-def first_wins(choices: Sequence[Choice]) -> Interval | None:
+def first_wins(choices: Sequence[PairwiseChoice]) -> Interval | None:
     """How often what stands first is chosen, by input over all comparisons; None where nobody was asked."""
     firsts: dict[str, list[bool]] = {}
     for choice in choices:
@@ -129,7 +129,7 @@ def first_wins(choices: Sequence[Choice]) -> Interval | None:
     return share([sum(won) for won in firsts.values()], [len(won) for won in firsts.values()]) if firsts else None
 
 
-def _win_rate(against: str, choices: Sequence[Choice]) -> WinRate:
+def _win_rate(against: str, choices: Sequence[PairwiseChoice]) -> WinRate:
     judged = [choice for choice in choices if choice.wins]
     not_scored = len(choices) - len(judged)
     if not judged:
@@ -151,5 +151,5 @@ def _win_rate(against: str, choices: Sequence[Choice]) -> WinRate:
     )
 
 
-def _names(choices: Sequence[Choice]) -> list[str]:
+def _names(choices: Sequence[PairwiseChoice]) -> list[str]:
     return list(dict.fromkeys(choice.against for choice in choices))

@@ -22,7 +22,7 @@ import numpy as np
 from schemas.errors import NoWork
 from schemas.progress import Say, unheard
 from schemas.records import Record, content_id
-from train.dataset import Dataset, Row
+from train.dataset import Dataset, TrainingRow
 from train.intervals import Interval, student_quantile
 from train.results import TrainResult
 
@@ -146,7 +146,7 @@ def _part(dataset: Dataset, share: float, seed: int, without: Collection[str]) -
     if share == 1.0 and not without:
         return dataset
 
-    def drawn(row: Row) -> bytes:
+    def drawn(row: TrainingRow) -> bytes:
         return hashlib.sha256(f"{seed}\0{row['pair_id']}".encode()).digest()
 
     kept = [row for row in dataset.train if row["pair_id"] not in without]

@@ -53,7 +53,7 @@ async def serving(
         yield server, TUNED if adapters else server.model
 
 
-class Tried(NamedTuple):
+class SystemAnswer(NamedTuple):
     """The answer of one system: `passes` is None where it could not be judged, `failed` names the checks it failed."""
 
     system: str
@@ -64,7 +64,7 @@ class Tried(NamedTuple):
     seconds: float
 
 
-Ask = Callable[[Seed, Mode], Coroutine[Any, Any, list[Tried]]]
+Ask = Callable[[Seed, Mode], Coroutine[Any, Any, list[SystemAnswer]]]
 
 
 @asynccontextmanager
@@ -79,7 +79,7 @@ async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterato
                 endpoint = Endpoint(server.base_url, name, timeout_s=ASK_TIMEOUT_S)
                 endpoints[local] = await running.enter_async_context(endpoint)
 
-        async def one(system: System, endpoint: Endpoint, seed: Seed, mode: Mode) -> Tried:
+        async def one(system: System, endpoint: Endpoint, seed: Seed, mode: Mode) -> SystemAnswer:
             began = time.monotonic()
             try:
                 (choice,) = (await endpoint.ask(system.messages(seed), system.sampling(mode, seed))).choices
@@ -90,10 +90,10 @@ async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterato
             checked = plan.checks(seed.body, text, None)
             failed = tuple(name for name, passed in checked.passed.items() if passed is False)
             passes = checked.all_pass if whole else False
-            return Tried(system.name, text, whole, passes, failed, time.monotonic() - began)
+            return SystemAnswer(system.name, text, whole, passes, failed, time.monotonic() - began)
 
-        async def ask(seed: Seed, mode: Mode) -> list[Tried]:
-            asked: Sequence[Coroutine[Any, Any, Tried]] = [
+        async def ask(seed: Seed, mode: Mode) -> list[SystemAnswer]:
+            asked: Sequence[Coroutine[Any, Any, SystemAnswer]] = [
                 one(system, endpoints[system.model.local], seed, mode)
                 for system in plan.systems
                 if system.model.local is not None

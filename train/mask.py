@@ -11,25 +11,25 @@ from typing import Any
 
 from schemas.errors import InputError, NoWork, PairsmithError
 from synth.chat_template import Chat
-from train.dataset import Row
+from train.dataset import TrainingRow
 
 IGNORED = -100
 
 
-def tokens_of(chat: Chat, row: Row) -> tuple[list[int], list[int]]:
+def tokens_of(chat: Chat, row: TrainingRow) -> tuple[list[int], list[int]]:
     """A row as input ids and labels: the prompt as evaluation asks it, then the answer and the end of its turn, which
     alone carry loss."""
     prompt, answer = chat.answer_ids(row["prompt"], row["completion"][0]["content"])
     return [*prompt, *answer], [IGNORED] * len(prompt) + answer
 
 
-def expected_completion(chat: Chat, row: Row) -> str:
+def expected_completion(chat: Chat, row: TrainingRow) -> str:
     """The text the model must learn from `row`: the completion and the end of its turn (for SmolLM2 `<|im_end|>` and a
     newline)."""
     return f"{chat.turn.lead}{row['completion'][0]['content']}{chat.turn.end}"
 
 
-def assert_completion_only(chat: Chat, row: Row, input_ids: Sequence[int], labels: Sequence[int]) -> int:
+def assert_completion_only(chat: Chat, row: TrainingRow, input_ids: Sequence[int], labels: Sequence[int]) -> int:
     """Check one tokenised row; returns how many tokens carry loss.
 
     Raises NoWork if none does, InputError if the tokenizer cannot write the completion, and PairsmithError if the

@@ -48,7 +48,7 @@ async def by_vllm(local: LocalModel, settings: Vllm, say: Say = unheard) -> Asyn
         rendered = _write_settled(Path(scratch), folder, chat)
         more = ("--served-model-name", base, *rendered, *settings.arguments)
         async with vllm(str(folder.resolve()), python=settings.python, lora=lora, more=more, say=say) as server:
-            asked = _Asked(server, chat)
+            asked = _VllmRoutes(server, chat)
             yield Scored(server.base_url, base, server.model, asked.score, asked.key)
 
 
@@ -69,7 +69,7 @@ def _write_settled(scratch: Path, folder: Path, chat: Chat) -> tuple[str, ...]:
     return "--chat-template", str(template), "--generation-config", str(scratch)
 
 
-class _Asked:
+class _VllmRoutes:
     """vLLM's own routes beside chat completions."""
 
     def __init__(self, server: VllmServer, chat: Chat) -> None:

@@ -29,7 +29,7 @@ from synth.embedded.process import embedded
 from synth.embedded.weights import cache_folder
 from synth.endpoint import Endpoint
 from train.base_model import Base, load_chat, load_dequantised
-from train.dataset import Row
+from train.dataset import TrainingRow
 from train.quiet import quiet
 from train.results import Build, Into, Merged, TrainResult, write_result
 
@@ -51,7 +51,7 @@ def merged_folder(base: Base, trained: TrainResult) -> Path:
 
 
 def chosen(
-    base: Base, settings: TrainSettings, adapter: Path, validation: Sequence[Row], progress: Progress = unseen
+    base: Base, settings: TrainSettings, adapter: Path, validation: Sequence[TrainingRow], progress: Progress = unseen
 ) -> Merged:
     """Build both merged models of a QLoRA adapter, keep the better as `adapter/merged`, and say what was compared.
 
@@ -120,7 +120,9 @@ def _sums(model: Any) -> list[float]:
     return [float(weight.detach().double().sum()) for weight in model.parameters()]
 
 
-async def _measured(into: Into, folder: Path, rows: Sequence[Row], chat: Chat, settings: TrainSettings) -> Build:
+async def _measured(
+    into: Into, folder: Path, rows: Sequence[TrainingRow], chat: Chat, settings: TrainSettings
+) -> Build:
     """How close the greedy answers of the model in `folder` come to the accepted outputs; a cut one is not close."""
     from sacrebleu.metrics import CHRF
 
@@ -130,7 +132,7 @@ async def _measured(into: Into, folder: Path, rows: Sequence[Row], chat: Chat, s
         Endpoint(server.base_url, server.model, timeout_s=_ASK_TIMEOUT_S) as endpoint,
     ):
 
-        async def answer(row: Row) -> float | None:
+        async def answer(row: TrainingRow) -> float | None:
             """chrF of the answer to a row, between 0 and 1; None where it did not end by itself."""
             output = row["completion"][0]["content"]
             limit = len(chat.answer_ids(row["prompt"], output)[1]) + _SPARE_TOKENS

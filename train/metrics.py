@@ -14,7 +14,7 @@ from curate.split import LEAST_TEST_INPUTS
 from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
 from train.intervals import Interval, difference, holm, seeds_for, share, sign_flip_p
-from train.judgements import Judged
+from train.judgements import JudgedEvaluation
 from train.references import ReferenceResult
 
 Mode = Literal["sampled", "greedy"]
@@ -247,7 +247,7 @@ class Evaluation(Record):
     side_by_side_seed: int
     outputs: tuple[Output, ...]
     references: dict[str, str] = Field(default_factory=dict)
-    judged: Judged | None = None
+    judged: JudgedEvaluation | None = None
     validation: tuple[Output, ...] = ()
     validation_inputs: dict[str, str] = Field(default_factory=dict)
     calls_sent: int

@@ -18,7 +18,7 @@ from schemas.errors import InputError, NoWork
 from schemas.records import Split
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
-from train.dataset import Dataset, Preference, Row
+from train.dataset import Dataset, PreferenceRow, TrainingRow
 from train.mask import IGNORED, assert_completion_only, plain_preview
 from train.results import TrainResult
 
@@ -31,7 +31,7 @@ Tokens = dict[str, list[int]]
 
 
 def tokenised(
-    preferences: Sequence[Preference], chat: Chat, max_length: int, split: Split
+    preferences: Sequence[PreferenceRow], chat: Chat, max_length: int, split: Split
 ) -> tuple[list[Tokens], dict[str, int]]:
     """Tokens of the preferences that fit into `max_length`, and the length of each other one. Each mask is checked as
     in supervised fine-tuning: what has loss is the answer and the end of its turn."""
@@ -41,7 +41,9 @@ def tokenised(
         for side in ("chosen", "rejected"):
             answer = preference[side]
             prompt, learned = chat.answer_ids(preference["prompt"], answer[0]["content"])
-            row = Row(pair_id=f"{split} preference {number}, {side}", prompt=preference["prompt"], completion=answer)
+            row = TrainingRow(
+                pair_id=f"{split} preference {number}, {side}", prompt=preference["prompt"], completion=answer
+            )
             assert_completion_only(chat, row, [*prompt, *learned], [IGNORED] * len(prompt) + learned)
             sides[side] = learned
         if (length := len(prompt) + max(map(len, sides.values()))) > max_length:

@@ -25,7 +25,7 @@ from train.intervals import Interval, score_limits, share, share_limits
 NO_LABEL = "(no label)"
 
 
-class Estimate(Record):
+class MeanEstimate(Record):
     """A mean over test inputs, between 0 and 1, with its interval."""
 
     value: float
@@ -46,15 +46,15 @@ class ReferenceResult(Record):
 
     inputs: int
     exact: Interval
-    chrf: Estimate | None = None
-    rouge_l: Estimate | None = None
-    similarity: Estimate | None = None
-    macro_f1: Estimate | None = None
+    chrf: MeanEstimate | None = None
+    rouge_l: MeanEstimate | None = None
+    similarity: MeanEstimate | None = None
+    macro_f1: MeanEstimate | None = None
     confusion: dict[str, dict[str, int]] | None = None
-    field_f1: Estimate | None = None
+    field_f1: MeanEstimate | None = None
 
 
-class Answer(Record):
+class GivenAnswer(Record):
     """What was answered to a test input, empty for what is no answer."""
 
     seed_id: str
@@ -62,7 +62,7 @@ class Answer(Record):
 
 
 def against_references(
-    answers: Sequence[Answer], references: Mapping[str, str], labels: Sequence[str], *, is_json: bool
+    answers: Sequence[GivenAnswer], references: Mapping[str, str], labels: Sequence[str], *, is_json: bool
 ) -> ReferenceResult | None:
     """The comparison of the answers whose seeds have references; None if none has."""
     compared: dict[str, list[str]] = {}
@@ -90,14 +90,14 @@ def against_references(
     return result.model_copy(update={name: _ratio(*column) for name, column in columns.items()})
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> Estimate:
+def _ratio(part: np.ndarray, whole: np.ndarray) -> MeanEstimate:
     """Part of whole over inputs; an input without a whole (nothing wanted, nothing given) is right, and one."""
     part, whole = np.where(whole > 0, np.minimum(part, whole), 1.0), np.where(whole > 0, whole, 1.0)
     value, low, high = (float(number) for number in share_limits(part, whole))
-    return Estimate(value=value, low=low, high=high)
+    return MeanEstimate(value=value, low=low, high=high)
 
 
-def _jackknife(of_inputs: np.ndarray, measure: Callable[[np.ndarray], float]) -> Estimate:
+def _jackknife(of_inputs: np.ndarray, measure: Callable[[np.ndarray], float]) -> MeanEstimate:
     """`measure` of the sum over inputs. What leaving one input out changes says how many answers it is worth."""
     whole, inputs = of_inputs.sum(axis=0), len(of_inputs)
     value, left = measure(whole), np.array([measure(whole - one) for one in of_inputs])
@@ -105,7 +105,7 @@ def _jackknife(of_inputs: np.ndarray, measure: Callable[[np.ndarray], float]) ->
     worth = value * (1 - value) / variance if variance else float(inputs)
     limits = score_limits(np.array(value), np.array(np.clip(worth, 1.0, whole.sum())))
     _, low, high = (float(number) for number in limits)
-    return Estimate(value=float(value), low=low, high=high)
+    return MeanEstimate(value=float(value), low=low, high=high)
 
 
 def _confusion(pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> np.ndarray:

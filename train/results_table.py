@@ -10,7 +10,7 @@ from schemas.records import Sampling
 from train.checks import INDEPENDENT
 from train.intervals import Interval
 from train.metrics import MODES, TUNED, Comparison, Evaluation, ModeResult, SystemResult
-from train.references import Estimate, ReferenceResult
+from train.references import MeanEstimate, ReferenceResult
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -96,7 +96,7 @@ MEASURES = {
 
 def reference_cells(result: ReferenceResult, measures: Sequence[str]) -> list[str]:
     """The exact share and the measures, each with its interval."""
-    estimates: list[Estimate | None] = [getattr(result, name) for name in measures]
+    estimates: list[MeanEstimate | None] = [getattr(result, name) for name in measures]
     cells = ("-" if e is None else f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in estimates)
     return [_interval(result.exact), *cells]
 

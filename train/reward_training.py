@@ -198,7 +198,7 @@ def _fit(
 
     from train.quiet import quiet
 
-    class Told(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
+    class ToldProgress(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             numbers = {"done": state.global_step, "total": state.max_steps}
             progress("fit reward model", numbers | ({"loss": logs["loss"]} if "loss" in (logs or {}) else {}))
@@ -247,7 +247,7 @@ def _fit(
             peft_config=LoraConfig(
                 r=settings.r, lora_alpha=settings.alpha, target_modules="all-linear", task_type=TaskType.SEQ_CLS
             ),
-            callbacks=[Told()],
+            callbacks=[ToldProgress()],
         )
         trainer.train()
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

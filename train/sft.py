@@ -28,7 +28,7 @@ from synth.chat_template import Chat
 from train import unsloth_backend
 from train.base_check import refuse_packing
 from train.base_model import Base, find_base, load_chat, load_for_training, unpack_if_small
-from train.dataset import Data, Dataset, Row, dataset_of, refuse_contaminated, usable, weighted
+from train.dataset import Data, Dataset, TrainingRow, dataset_of, refuse_contaminated, usable, weighted
 from train.mask import assert_completion_only, plain_preview
 from train.merge import chosen
 from train.model_card import model_card
@@ -275,7 +275,7 @@ def _train(
     )
 
 
-def _check_masks(chat: Chat, rows: Sequence[Row], prepared: Any) -> int:
+def _check_masks(chat: Chat, rows: Sequence[TrainingRow], prepared: Any) -> int:
     """Check every row that TRL prepared against the row it was made of; returns the number of tokens with loss."""
     if len(prepared) != len(rows):
         raise PairsmithError(

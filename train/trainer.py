@@ -25,7 +25,7 @@ from schemas.progress import Asked, Progress, unasked
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
-from train.dataset import Dataset, Row
+from train.dataset import Dataset, TrainingRow
 from train.mask import IGNORED, plain_preview, tokens_of
 from train.results import Step, Validation
 
@@ -101,7 +101,7 @@ def _lora(model: Any, settings: TrainSettings) -> Any:
     return get_peft_model(model, lora)
 
 
-def _tokenised(chat: Chat, rows: Sequence[Row]) -> HubDataset:
+def _tokenised(chat: Chat, rows: Sequence[TrainingRow]) -> HubDataset:
     parts = ((row["pair_id"], *tokens_of(chat, row)) for row in rows)
     return HubDataset.from_list([{"pair_id": name, "input_ids": ids, "labels": labels} for name, ids, labels in parts])
 

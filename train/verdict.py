@@ -33,7 +33,7 @@ _ASKED = "the model that serves tuned answers: run it again"
 _WHOLE = "{} gives whole answers: raise evaluate.sampling.max_tokens, or look at its answers"
 
 
-class Verdict(Record):
+class ModelVerdict(Record):
     """`decision` on the tuned model and `fine_tune` on the way to it, each with its reasons; `flips_when` says what
     would change them. `break_even` is the number of calls a month from which each $100 a month that serving the tuned
     model costs is paid back against the teacher; None where the teacher has no price, or was not measured."""
@@ -46,7 +46,7 @@ class Verdict(Record):
     teacher_usd_per_1000: float | None = None
 
 
-def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> Verdict:
+def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     """The verdict; `ship_at` is the pass rate that the tuned model must have at least (`evaluate.ship_at`)."""
     rivals = [system for system in evaluation.systems if PROMPTED & {*system.names} and TUNED not in system.names]
     relations = [(system, relation(evaluation, system)) for system in rivals]
@@ -68,7 +68,7 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> Verdict:
         decision, why, flip = _reaches(evaluation, ship_at)
         because, flips = [why, *because], [flip, *flips]
     price, calls, money = _break_even(evaluation)
-    return Verdict(
+    return ModelVerdict(
         decision=decision,
         fine_tune=fine_tune,
         because=tuple(dict.fromkeys([*because, *money])),
@@ -210,7 +210,7 @@ def _break_even(evaluation: Evaluation) -> tuple[float | None, int | None, list[
     return price, calls, [sentence]
 
 
-def in_words(verdict: Verdict) -> list[str]:
+def in_words(verdict: ModelVerdict) -> list[str]:
     """The verdict in lines for a terminal."""
     head = f"Verdict: {verdict.decision}. Should you fine-tune at all? {verdict.fine_tune}."
     return [head, *_listed("because", verdict.because), *_listed("it flips when", verdict.flips_when)]

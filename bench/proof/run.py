@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from curate.split import LEAST_TEST_INPUTS
-from train.intervals import Floats, Limits, difference_limits, share_limits, sign_flips, student_quantile
+from train.intervals import Bounds, Floats, difference_limits, share_limits, sign_flips, student_quantile
 
 EXACT_SHARES, EXACT_DIFFERENCES = (5, 8, 12, 27, 100, 500), (5, 8, 12, 27, 100)
 SEEDS, SAMPLES, ICC, SHARED = (5, 8, 12, 27, 100), (1, 3), (0.0, 0.3, 0.6, 0.9), (0.0, 0.8)
@@ -75,7 +75,7 @@ def _gamma(rng: np.random.Generator, shape: float, size: tuple[int, int]) -> Flo
     return rng.gamma(shape, size=size) if shape > 1e-12 else np.zeros(size)
 
 
-def bootstrap(a: Floats, b: Floats | None, samples: int, rng: np.random.Generator) -> Limits:
+def bootstrap(a: Floats, b: Floats | None, samples: int, rng: np.random.Generator) -> Bounds:
     """Percentiles over resampled inputs; for a share without variation the exact bound, as earlier versions had it."""
     runs = max(1, len(a) // BOOTSTRAPPED)
     values = (a[:runs] if b is None else a[:runs] - b[:runs]) / samples
@@ -86,23 +86,23 @@ def bootstrap(a: Floats, b: Floats | None, samples: int, rng: np.random.Generato
     if b is None:
         bound = ((1 - LEVEL) / 2) ** (1 / seeds)
         low, high = np.where(estimate == 1, bound, low), np.where(estimate == 0, 1 - bound, high)
-    return Limits(estimate, low, high)
+    return Bounds(estimate, low, high)
 
 
-def student(a: Floats, b: Floats, samples: int) -> Limits:
+def student(a: Floats, b: Floats, samples: int) -> Bounds:
     """The t interval of the mean of the inputs' differences."""
     gaps = (a - b) / samples
     half = student_quantile(gaps.shape[1] - 1, LEVEL) * gaps.std(1, ddof=1) / np.sqrt(gaps.shape[1])
-    return Limits(gaps.mean(1), gaps.mean(1) - half, gaps.mean(1) + half)
+    return Bounds(gaps.mean(1), gaps.mean(1) - half, gaps.mean(1) + half)
 
 
-def bonett_price(a: Floats, b: Floats, samples: int) -> Limits:
+def bonett_price(a: Floats, b: Floats, samples: int) -> Bounds:
     """Two inputs are added on which one system is right and the other wrong, one each way."""
     gaps = (a - b) / samples
     seeds = gaps.shape[1] + 2
     middle = gaps.sum(1) / seeds
     half = Z * np.sqrt((((gaps**2).sum(1) + 2) / seeds - middle**2) / seeds)
-    return Limits(gaps.mean(1), np.maximum(middle - half, -1), np.minimum(middle + half, 1))
+    return Bounds(gaps.mean(1), np.maximum(middle - half, -1), np.minimum(middle + half, 1))
 
 
 def shares(runs: int) -> Iterator[dict[str, Any]]:
@@ -238,7 +238,7 @@ def exact_differences() -> Iterator[dict[str, Any]]:
                 }
 
 
-def _of_tables(cells: Any, seeds: int) -> tuple[Limits, Floats]:
+def _of_tables(cells: Any, seeds: int) -> tuple[Bounds, Floats]:
     """The product's interval and p for every table (both, only b, only a), a chunk at a time."""
     parts, place = [], np.arange(seeds)
     for chunk in np.array_split(cells, max(1, len(cells) * seeds // 2_000_000)):
@@ -248,7 +248,7 @@ def _of_tables(cells: Any, seeds: int) -> tuple[Limits, Floats]:
         asked = np.ones_like(a)
         parts.append((*difference_limits(b, asked, a, asked, LEVEL), sign_flips((b - a).astype(np.int64))))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return Limits(*columns[:3]), columns[3]
+    return Bounds(*columns[:3]), columns[3]
 
 
 def _log_factorial(number: Any) -> Any:
@@ -261,7 +261,7 @@ def _times(count: Any, share: float) -> Any:
     return np.where(count > 0, count * np.log(max(share, 1e-300)), 0.0)
 
 
-def _covered(methods: dict[str, Limits], truth: float, place: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _covered(methods: dict[str, Bounds], truth: float, place: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name, limits in methods.items():
         inside = (limits.low <= truth + 1e-9) & (truth - 1e-9 <= limits.high)
         apart = (limits.low > 0) | (limits.high < 0)

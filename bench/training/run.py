@@ -25,7 +25,7 @@ SIDES = ("pairsmith", "trl")
 
 def rows(count: int) -> list[Any]:
     """Rows of about 90 tokens: a system prompt, a short input, a longer output."""
-    from train.dataset import Row
+    from train.dataset import TrainingRow
 
     things = ("a fox", "two boats", "an old bridge", "a cup of tea", "a tall pine", "a violin", "wet stones", "a clock")
     examples = []
@@ -37,7 +37,9 @@ def rows(count: int) -> list[Any]:
             {"role": "system", "content": "Rewrite the image prompt in the house style."},
             {"role": "user", "content": thing},
         ]
-        examples.append(Row(pair_id=str(number), prompt=prompt, completion=[{"role": "assistant", "content": text}]))
+        examples.append(
+            TrainingRow(pair_id=str(number), prompt=prompt, completion=[{"role": "assistant", "content": text}])
+        )
     return examples
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
-from curate.argilla.client import User
+from curate.argilla.client import ArgillaUser
 from curate.argilla.responses import PREFIX, Response
 from schemas.reviews import Alias, Review, Role
 
@@ -19,7 +19,7 @@ def new_aliases(
     known: Mapping[str, Iterable[Review]],
     responses: Iterable[Response],
     seen: Collection[tuple[str, Role]],
-    users: Mapping[str, User],
+    users: Mapping[str, ArgillaUser],
 ) -> list[Alias]:
     """An alias for every name in `known` reviews of which it is beyond doubt whose it is.
 

@@ -56,7 +56,7 @@ class Queue:
     min_submitted: int
 
 
-class User(NamedTuple):
+class ArgillaUser(NamedTuple):
     """A user of an Argilla: what they are called, and since when they are there."""
 
     name: str
@@ -315,12 +315,12 @@ class Argilla:
         """The address of the page on which the rows of a queue are answered."""
         return f"{self.url}/dataset/{queue.id}/annotation-mode"
 
-    def users(self) -> dict[str, User]:
+    def users(self) -> dict[str, ArgillaUser]:
         """user id -> who that is, of everyone, or for an admin of the workspace's."""
         owner = self.call("GET", "me")["role"] == "owner"
         path = "users" if owner else f"workspaces/{self.workspace_id(make=False)}/users"
         users = self.call("GET", path)["items"]
-        return {str(user["id"]): User(user["username"], utc(user["inserted_at"])) for user in users}
+        return {str(user["id"]): ArgillaUser(user["username"], utc(user["inserted_at"])) for user in users}
 
 
 def _chunks(items: Iterable[bytes], most: int) -> Iterator[list[bytes]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from curate.argilla.client import Argilla, Queue, User, utc
+from curate.argilla.client import Argilla, ArgillaUser, Queue, utc
 from schemas.progress import Progress
 from schemas.records import Json
 from schemas.reviews import Role
@@ -49,7 +49,7 @@ def read_responses(
     queues: Iterable[tuple[Queue, Role]],
     argilla: Argilla,
     keys: set[str],
-    users: Mapping[str, User],
+    users: Mapping[str, ArgillaUser],
     progress: Progress,
 ) -> Iterator[tuple[list[Response], dict[tuple[str, Role], datetime]]]:
     """A page at a time, all responses, and (pair id, role) of every record that is on the server, with since when."""

@@ -10,6 +10,7 @@ from curate.checklists import names_against, questions_of
 from schemas.project import Project
 from schemas.records import Pair, Verdict
 from schemas.spec.curate import LengthSettings
+from schemas.step_names import By
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[^\s\d(])|(?<=[。！？])")  # noqa: RUF001 - the ends of sentences in Chinese
 
@@ -21,9 +22,10 @@ def lines(project: Project, pair: Pair, doubts: Sequence[Verdict], escaped: Call
     programs check, and the judges' questions that were answered with no. In bold, and said to be doubted, is what one
     of `doubts` is about: a gate or a question whose name stands in a sentence of the style names that rule."""
     task = project.spec.task
-    gates = {verdict.by.partition("/")[2].partition("@")[0] for verdict in doubts}
+    gates = {By.read(verdict.by) for verdict in doubts}
+    doubted = {gate.name for gate in gates}
     questions = _questions(project, doubts)
-    named = [*questions, *(name.partition(":")[2] for name in gates if ":" in name)]
+    named = [*questions, *(gate.of for gate in gates)]
     names = [words for name in named if (words := set(_WORD.findall(_words(name).casefold())))]
 
     def line(parts: Mapping[str, bool]) -> str:
@@ -36,7 +38,7 @@ def lines(project: Project, pair: Pair, doubts: Sequence[Verdict], escaped: Call
     for label, definition in task.labels.items():
         name = f"<b>{escaped(label)}</b>" if label == pair.output else escaped(label)
         shown.append(f"{name}: {escaped(definition)}" if definition else name)
-    if checked := {words: gate in gates for gate, words in _checked(project).items()}:
+    if checked := {words: gate in doubted for gate, words in _checked(project).items()}:
         shown.append(f"Checked by programs: {line(checked)}")
     if questions:
         shown.append(f"Asked by judges: {line(dict.fromkeys(questions.values(), True))}")

@@ -22,6 +22,7 @@ from schemas.kinds import KINDS
 from schemas.project import Project
 from schemas.records import Json, Message, Pair, Verdict
 from schemas.reviews import Review, SamplingReason
+from schemas.step_names import By
 
 VERDICTS = {"accept": "Accept", "reject": "Reject", "edit": "Edit"}
 LETTERS = "ABCDEFGH"  # the other candidates; more are not shown
@@ -260,7 +261,7 @@ def _tagged(tag: str, text: str, mark: bool) -> str:
 def _findings(findings: Sequence[Verdict]) -> str:
     lines = []
     for verdict in findings:
-        step = verdict.by.partition("/")[2].partition("@")[0].partition(":")[0]
+        step = By.read(verdict.by).key
         reason = verdict.reason
         words = reason.detail if reason.code == "ok" and reason.detail else str(reason)  # what is flagged is not ok
         lines.append(f"<b>{escaped(step)}</b> {escaped(words)}")

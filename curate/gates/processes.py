@@ -30,7 +30,7 @@ from schemas.said import body_of
 from synth.embedded.child import child_command, child_environment
 
 
-class Judged(NamedTuple):
+class JudgedPairs(NamedTuple):
     """What the gates at `places` said of some pairs. `bodies` are what is kept (`schemas.store.judged`); `opinions` (a
     number of `meanings`) and `scores` (NaN for none) have the shape [pairs, places]; few have `flags`, which stand with
     the number of the pair and that of the place."""
@@ -43,7 +43,7 @@ class Judged(NamedTuple):
     flags: list[tuple[int, int, tuple[str, ...]]]
 
 
-JudgeChunk = Callable[[Sequence[Pair | str], Sequence[int]], Coroutine[Any, Any, list[Judged]]]
+JudgeChunk = Callable[[Sequence[Pair | str], Sequence[int]], Coroutine[Any, Any, list[JudgedPairs]]]
 """Judges pairs, or what is kept of them, by the gates at some places; those that cannot travel have an answer apart."""
 
 CHUNK = 128  # pairs in one message and in one commit
@@ -73,7 +73,7 @@ async def judging(gates: Sequence[GateStep], rows: int) -> AsyncIterator[tuple[J
             _send(child, load)
             idle.put_nowait(child)
 
-        async def judge_chunk(pairs: Sequence[Pair | str], places: Sequence[int]) -> list[Judged]:
+        async def judge_chunk(pairs: Sequence[Pair | str], places: Sequence[int]) -> list[JudgedPairs]:
             away, here = (tuple(p for p in places if travelling[p] is goes) for goes in (True, False))
             judged = [judge_all(gates, pairs, here)] if here else []
             if not away:
@@ -88,14 +88,14 @@ async def judging(gates: Sequence[GateStep], rows: int) -> AsyncIterator[tuple[J
         yield judge_chunk, 2 * idle.qsize()
 
 
-async def _here(gates: Sequence[GateStep], pairs: Sequence[Pair | str], places: Sequence[int]) -> list[Judged]:
+async def _here(gates: Sequence[GateStep], pairs: Sequence[Pair | str], places: Sequence[int]) -> list[JudgedPairs]:
     return [judge_all(gates, pairs, tuple(places))]
 
 
-def judge_all(gates: Sequence[GateStep], pairs: Sequence[Pair | str], places: tuple[int, ...]) -> Judged:
+def judge_all(gates: Sequence[GateStep], pairs: Sequence[Pair | str], places: tuple[int, ...]) -> JudgedPairs:
     """What the gates at `places` say of the pairs."""
     numbers = dict[tuple[bool | None, str], int]()
-    judged = Judged(places, [], [], array("H"), array("d"), [])
+    judged = JudgedPairs(places, [], [], array("H"), array("d"), [])
     for number, judgements in enumerate(_judgements([gates[place] for place in places], pairs)):
         judged.bodies.append(body_of(judgements))
         for at, (keep, score, reason, flags) in enumerate(judgements):
@@ -154,11 +154,11 @@ def _send(child: asyncio.subprocess.Process, message: bytes) -> None:
     child.stdin.write(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
 
 
-async def _receive(child: asyncio.subprocess.Process) -> Judged:
+async def _receive(child: asyncio.subprocess.Process) -> JudgedPairs:
     assert child.stdout is not None
     try:
         size = int.from_bytes(await child.stdout.readexactly(_LENGTH_BYTES), "big")
-        judged: Judged = pickle.loads(await child.stdout.readexactly(size))
+        judged: JudgedPairs = pickle.loads(await child.stdout.readexactly(size))
         return judged
     except asyncio.IncompleteReadError:
         code = await child.wait()

@@ -12,7 +12,7 @@ from typing import Any
 
 from curate.gates.judgement import Gate, Judgement, crashed
 from schemas.errors import SpecError, UsageError
-from schemas.own_modules import module_beside
+from schemas.own_modules import OwnName, module_beside
 from schemas.records import Pair, Reason
 
 
@@ -27,15 +27,15 @@ def user_gate(name: str, folder: Path, key: str = "curate.gates.user") -> tuple[
     Raises SpecError if there is no such file, it cannot be run, or it has no such function of one argument.
     Not covered: a change in a file that the gate's file imports does not change the hash.
     """
-    module_name, _, function_name = name.partition(":")
+    own = OwnName.read(name)
     path, source, module = module_beside(name, folder, key)
     key = f"'{key}': {name}"
-    function = getattr(module, function_name, None)
+    function = getattr(module, own.name, None)
     if function is None:
         functions = ((n, value) for n, value in vars(module).items() if inspect.isfunction(value))
         defined = (n for n, value in functions if value.__module__ == module.__name__)
         raise SpecError(
-            f"{key}: '{module_name}' has no function '{function_name}'.",
+            f"{key}: '{own.module}' has no function '{own.name}'.",
             where=str(path),
             fix=f"It defines: {', '.join(sorted(defined)) or 'no function'}.",
         )

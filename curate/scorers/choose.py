@@ -28,7 +28,7 @@ from schemas.records import Pair, Seed, content_id
 from synth.embedded.weights import Weights, folder_weights
 
 
-class Server(Protocol):
+class RunningModel(Protocol):
     """A running embedded model."""
 
     @property
@@ -38,7 +38,7 @@ class Server(Protocol):
 
 
 PMI = "score/relevance@1"
-Serve = Callable[[], AbstractAsyncContextManager[Server]]
+Serve = Callable[[], AbstractAsyncContextManager[RunningModel]]
 
 
 @dataclass(frozen=True, eq=False)

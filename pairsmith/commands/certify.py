@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from pairsmith.session import Number, Session, max_usd_option, on_project
+from pairsmith.session import FiniteNumber, Session, max_usd_option, on_project
 
-_SHARE = Number(min=0.5, max=1, max_open=True)
+_SHARE = FiniteNumber(min=0.5, max=1, max_open=True)
 
 
 @click.command()

@@ -41,7 +41,8 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
     from rich.text import Text
 
     from pairsmith.screen import row_count_check
-    from schemas.records import Counts, shown_step
+    from schemas.records import Counts
+    from schemas.step_names import shown_step
 
     table = Table(box=None, padding=(0, 2, 1, 0), expand=True)
     table.add_column("id", width=12, no_wrap=True, overflow="crop")

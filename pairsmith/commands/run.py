@@ -12,7 +12,7 @@ from pairsmith.session import Session, max_usd_option, on_project
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pairsmith.outcome import Outcome, RunOutcome
+    from pairsmith.outcome import CommandOutcome, RunOutcome
     from schemas.project import Project
     from schemas.store import Store
 
@@ -55,7 +55,7 @@ def command(
     project = session.project()
     with session.store(project, max_usd=max_usd) as store:
 
-        def do_and_show(name: str) -> Outcome:
+        def do_and_show(name: str) -> CommandOutcome:
             options = {"batch": batch, "retry_failed": retry_failed} if name == "generate" else {}
             outcome = do(session, stage(name), project, store, **options)
             if session.write_json is None:

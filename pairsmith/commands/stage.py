@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pairsmith.outcome import Outcome
+from pairsmith.outcome import CommandOutcome
 from pairsmith.session import Session, max_usd_option, on_project
 from pairsmith.stages.table import Option, Stage, stage
 from pairsmith.watching import NOBODY
@@ -40,16 +40,18 @@ def run_stage(session: Session, row: Stage[Any], max_usd: float | None, **option
     return row.code(outcome)
 
 
-def do(session: Session, row: Stage[Any], project: Project, store: Store, **options: Any) -> Outcome:
+def do(session: Session, row: Stage[Any], project: Project, store: Store, **options: Any) -> CommandOutcome:
     """Run a stage with the session's progress, voice and Ctrl-C."""
     if row.name == "generate":
         options["live"] = session.watcher is not NOBODY
     with session.progress() as progress:
-        outcome: Outcome = row.run(project, store, progress=progress, say=session.say, stop=session.stopping, **options)
+        outcome: CommandOutcome = row.run(
+            project, store, progress=progress, say=session.say, stop=session.stopping, **options
+        )
     return outcome
 
 
-def screen_of(row: Stage[Any], outcome: Outcome) -> Any:
+def screen_of(row: Stage[Any], outcome: CommandOutcome) -> Any:
     """A stage's outcome for a person."""
     from pairsmith import screen
 

@@ -14,7 +14,7 @@ from schemas.errors import NoWork, UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from train.local_model import Tried
+    from train.local_model import SystemAnswer
 
 
 @click.command()
@@ -67,7 +67,7 @@ def _lines() -> Iterator[str]:
         yield line
 
 
-def _screen(answers: list[Tried]) -> list[RenderableType]:
+def _screen(answers: list[SystemAnswer]) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 

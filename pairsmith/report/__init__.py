@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pairsmith.report.evidence_file import Checked, read_evidence, write_evidence
+from pairsmith.report.evidence_file import CheckedEvidence, read_evidence, write_evidence
 from pairsmith.report.gather import gather
 from pairsmith.report.page import render
 from pairsmith.stages.export import EVIDENCE
@@ -28,7 +28,7 @@ def write_report(project: Project, store: Store, out: Path) -> Path:
     return out
 
 
-def render_evidence(path: Path, out: Path, folders: Sequence[Path] = ()) -> Checked:
+def render_evidence(path: Path, out: Path, folders: Sequence[Path] = ()) -> CheckedEvidence:
     """Write the report of an evidence file as `out`; see `read_evidence`."""
     checked = read_evidence(path, folders)
     _write(out, render(checked.evidence))

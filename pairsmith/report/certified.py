@@ -10,7 +10,7 @@ from train.intervals import Interval, share
 _SHOWN = 8  # sets
 
 
-class Line(NamedTuple):
+class LabelledShare(NamedTuple):
     """Labelled rows: the share of good ones with its 95 % interval, and what P(good) says of them (hollow)."""
 
     name: str
@@ -38,7 +38,7 @@ def sentences(certificate: dict[str, Any]) -> list[str]:
     return [words, good]
 
 
-def figures(certificate: dict[str, Any]) -> list[tuple[str, str, list[Line]]]:
+def figures(certificate: dict[str, Any]) -> list[tuple[str, str, list[LabelledShare]]]:
     """Title, note and lines of the reliability diagram and of the yield curve."""
     saw = certificate["saw"]
     return [
@@ -58,18 +58,18 @@ def figures(certificate: dict[str, Any]) -> list[tuple[str, str, list[Line]]]:
     ]
 
 
-def _bin(of: dict[str, Any]) -> Line:
+def _bin(of: dict[str, Any]) -> LabelledShare:
     seen = _share(of["good"], of["rows"])
     name = f"{percent(of['low'])} to {percent(of['high'])}"
     spoken = f"P(good) {name}: {percent(seen.estimate)} of {of['rows']} are good {bounds(seen)}"
-    return Line(name, counted(of["rows"], "label", "labels"), "tuned", seen, of["predicted"], spoken)
+    return LabelledShare(name, counted(of["rows"], "label", "labels"), "tuned", seen, of["predicted"], spoken)
 
 
-def _set(of: dict[str, Any], number: int, passed: int) -> Line:
+def _set(of: dict[str, Any], number: int, passed: int) -> LabelledShare:
     seen = _share(of["seen"] - of["bad"], of["seen"])
     name, note = f"{count(of['size'])} rows", f"{counted(of['seen'], 'label', 'labels')}, {count(of['bad'])} bad"
     passes = "passes" if number < passed else "does not pass"
-    return Line(name, note, "tuned" if number < passed else "rest", seen, None, f"{name}: {note}; {passes}")
+    return LabelledShare(name, note, "tuned" if number < passed else "rest", seen, None, f"{name}: {note}; {passes}")
 
 
 def _some(sets: Any) -> list[tuple[int, dict[str, Any]]]:

@@ -16,7 +16,7 @@ from train.failures import Failures
 from train.learning_curve import LearningCurve
 from train.metrics import Evaluation
 from train.results import TrainResult
-from train.verdict import Verdict
+from train.verdict import ModelVerdict
 
 NotAccepted = Literal["rejected", "waiting", "failed"]
 
@@ -133,7 +133,7 @@ class Evidence:
     scorer: Scorer | None
     training: TrainResult | None
     evaluation: Evaluation | None
-    verdict: Verdict | None
+    verdict: ModelVerdict | None
     failing: tuple[NextSeeds, ...]
     curve: LearningCurve | None
     receipts: tuple[Receipt, ...]

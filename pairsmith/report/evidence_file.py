@@ -34,7 +34,7 @@ class Bound(NamedTuple):
     sha256: str
 
 
-class Checked(NamedTuple):
+class CheckedEvidence(NamedTuple):
     """The evidence, which of its files were there and are the same, and which are not there."""
 
     evidence: Evidence
@@ -54,7 +54,7 @@ def write_evidence(project: Project, evidence: Evidence, artifacts: Iterable[Art
         partial.write_bytes(orjson.dumps({**body, "sha256": _digest(body)}, option=orjson.OPT_INDENT_2))
 
 
-def read_evidence(path: Path, folders: Sequence[Path] = ()) -> Checked:
+def read_evidence(path: Path, folders: Sequence[Path] = ()) -> CheckedEvidence:
     """The evidence in `path`. Its files are looked for beside it and in `folders`.
 
     Raises InputError for what is no evidence file, and where a hash does not match.
@@ -88,7 +88,7 @@ def read_evidence(path: Path, folders: Sequence[Path] = ()) -> Checked:
                 fix=f"Put the file of then back, or: {_AGAIN}",
             )
         same.append(one.path)
-    return Checked(evidence, tuple(same), tuple(missing))
+    return CheckedEvidence(evidence, tuple(same), tuple(missing))
 
 
 _ADAPTER = TypeAdapter(Evidence)

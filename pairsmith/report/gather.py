@@ -10,10 +10,11 @@ from curate.tallies import key_of
 from pairsmith.certified import last_look
 from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
 from pairsmith.report.next_steps import next_seeds
-from pairsmith.report.rows import Rows
+from pairsmith.report.rows import ReportRows
 from pairsmith.stages.evaluate import evaluation_in
 from schemas.project import Project
-from schemas.records import Artifact, Receipt, now, shown_step
+from schemas.records import Artifact, Receipt, now
+from schemas.step_names import shown_step
 from schemas.store import Store
 from schemas.store.latest import present
 from train.learning_curve import LearningCurve
@@ -28,7 +29,7 @@ def gather(project: Project, store: Store) -> Evidence:
     """The evidence as the store has it now. What a stage has not made yet is None or empty."""
     receipts = store.receipts()
     finished = {receipt.command: receipt for receipt in receipts if receipt.ok}
-    rows = Rows(store, finished.get("generate"), finished.get("curate"))
+    rows = ReportRows(store, finished.get("generate"), finished.get("curate"))
     artifacts, of_it = present(store), receipts
     dataset, adapter, evaluated = artifacts.get("dataset"), artifacts.get("adapter"), artifacts.get("evaluation")
     if evaluated is None:  # or it is of another adapter
@@ -74,7 +75,7 @@ def _curve(project: Project, dataset: Artifact | None, training: TrainResult | N
     return curve if training.adapter_id in {point.adapter_id for point in curve.points} else None
 
 
-def _stage(command: str, receipts: Sequence[Receipt], rows: Rows) -> StageEvidence:
+def _stage(command: str, receipts: Sequence[Receipt], rows: ReportRows) -> StageEvidence:
     runs = [receipt for receipt in receipts if receipt.command == command]
     last_good = next((receipt for receipt in reversed(runs) if receipt.ok), None)
     stopped = None if not runs or runs[-1].ok else str(runs[-1].facts.get("error", "the receipt does not say why."))
@@ -116,7 +117,7 @@ def _certificate(project: Project, store: Store) -> dict[str, Any] | None:
 
 def _hashes(
     project: Project,
-    rows: Rows,
+    rows: ReportRows,
     dataset: Artifact | None,
     training: TrainResult | None,
     evaluation: Evaluation | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pairsmith.style.numbers import MISSING, bounds, counted, percent
 from train.judged_table import judged_lines
-from train.judgements import ChecklistResult, Judged
+from train.judgements import ChecklistResult, JudgedEvaluation
 from train.metrics import Evaluation
 
 
@@ -34,6 +34,6 @@ def sentences(evaluation: Evaluation) -> list[str]:
     return [f"{line[0].upper()}{line[1:]}." for line in judged_lines(evaluation)]
 
 
-def _of(evaluation: Evaluation) -> Judged:
+def _of(evaluation: Evaluation) -> JudgedEvaluation:
     assert evaluation.judged is not None, "somebody judged"
     return evaluation.judged

@@ -18,7 +18,7 @@ _NO_ANSWER = {
 }
 
 
-class Row(NamedTuple):
+class DrawnInput(NamedTuple):
     """A drawn input and one answer of every system, in the report's order; None where the system gave none."""
 
     input: str
@@ -245,11 +245,11 @@ def flaws(result: ModeResult) -> str:
     return ", ".join(shares)
 
 
-def drawn(evaluation: Evaluation) -> list[Row]:
+def drawn(evaluation: Evaluation) -> list[DrawnInput]:
     """The drawn inputs with the first sampled answer of every system."""
     first = {(o.system, o.seed_id): o for o in evaluation.outputs if o.mode == "sampled" and o.sample == 0}
     return [
-        Row(example.input, tuple((s, first.get((s.name, example.seed_id))) for s in evaluation.systems))
+        DrawnInput(example.input, tuple((s, first.get((s.name, example.seed_id))) for s in evaluation.systems))
         for example in evaluation.side_by_side
     ]
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from curate.selection import in_words
 from curate.states import skim_states
 from pairsmith.report.evidence import Distribution, NotAccepted, ReasonCount, RowExample, Scorer
-from schemas.records import Reason, Receipt, shown_step
+from schemas.records import Reason, Receipt
+from schemas.step_names import shown_step
 from schemas.store import Store
 
 _EXAMPLES = 3  # of every reason
@@ -29,7 +30,7 @@ class _Met(NamedTuple):
     detail: str
 
 
-class Rows:
+class ReportRows:
     """The rows of the last good curation, or before there is one those of the last good generation.
 
     In memory are two numbers a row and a few rows for every reason.

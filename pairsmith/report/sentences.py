@@ -9,7 +9,7 @@ from typing import NamedTuple
 from curate.review.status import in_words
 from pairsmith.report import proof
 from pairsmith.report.evidence import Distribution, Evidence, Reviews, Scorer
-from pairsmith.style.charts import Part
+from pairsmith.style.charts import BarPart
 from pairsmith.style.numbers import MISSING, count, counted, duration, rounded
 from schemas.money import Cost, dollars, per_row, told, total
 from schemas.records import Counts
@@ -114,13 +114,13 @@ def row_count_check(counts: Counts) -> str:
     )
 
 
-def parts(counts: Counts, words: StageWords) -> list[Part]:
+def parts(counts: Counts, words: StageWords) -> list[BarPart]:
     """The sum as the pieces of a bar."""
     return [
-        Part("accepted", counts.accepted),
-        Part("rejected", counts.rejected),
-        Part(words.waiting_tone, counts.waiting),
-        Part("failed", counts.failed),
+        BarPart("accepted", counts.accepted),
+        BarPart("rejected", counts.rejected),
+        BarPart(words.waiting_tone, counts.waiting),
+        BarPart("failed", counts.failed),
     ]
 
 

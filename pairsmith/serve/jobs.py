@@ -79,7 +79,7 @@ class Jobs:
 
     async def _launched(self) -> None:
         """Take up the jobs as soon as their database answers. Raises StoreError if it does not for a minute."""
-        place = workflows.Place(self.workspace, self._environment, self.database_url)
+        place = workflows.JobPlace(self.workspace, self._environment, self.database_url)
         until_s = time.monotonic() + DATABASE_TIMEOUT_S
         while True:
             try:

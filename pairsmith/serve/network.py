@@ -25,6 +25,12 @@ class Host(NamedTuple):
     name: str
     port: int
 
+    @classmethod
+    def read(cls, text: str) -> Host:
+        """The host in what `str` gave, or in what a person wrote like it. Raises ValueError."""
+        name, _, port = text.rpartition(":")
+        return cls(name.strip("[]").lower(), int(port))
+
     def __str__(self) -> str:
         return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
 
@@ -85,7 +91,7 @@ def guard(environ: Mapping[str, str] = os.environ) -> None:
     named = environ.get(PRIVATE_HOSTS)
     if named is None:
         return
-    hosts = [_host(text) for text in named.split()]
+    hosts = [Host.read(text) for text in named.split()]
     allowed = {address for host in hosts for address in resolve(host.name, host.port)}
     names = {"localhost", *(host.name for host in hosts)}
     sys.modules["uvloop"] = None  # type: ignore[assignment]  # it resolves names past the function below
@@ -119,8 +125,3 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _host(text: str) -> Host:
-    name, _, port = text.rpartition(":")
-    return Host(name.strip("[]").lower(), int(port))

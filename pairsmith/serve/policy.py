@@ -243,7 +243,7 @@ class Policy:
         return job_environment(project) | {PRIVATE_HOSTS: " ".join(sorted({str(host) for host in hosts}))}
 
     def _allowed(self) -> set[tuple[Host, str]]:
-        return {(_read(row["host"]), row["key_env"]) for row in self.allowed()}
+        return {(Host.read(row["host"]), row["key_env"]) for row in self.allowed()}
 
     def _check_value(self, value: Value, folder: Path, allowed: set[tuple[Host, str]]) -> None:
         key, kind, given = value.key, value.kind, value.value
@@ -376,11 +376,6 @@ def _is_inside(name: str) -> bool:
         return not ip_address(name).is_global
     except ValueError:
         return name.endswith((".local", ".internal", ".lan", ".home.arpa", ".localhost"))
-
-
-def _read(text: str) -> Host:
-    name, _, port = text.rpartition(":")
-    return Host(name.strip("[]"), int(port))
 
 
 def _not_a_pair(key: str, variable: str, host: Host) -> Refusal:

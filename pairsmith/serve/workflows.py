@@ -36,7 +36,7 @@ _POLL_S = 0.5
 
 
 @dataclass(frozen=True)
-class Place:
+class JobPlace:
     """Where jobs run: the workspace, the environment of their processes, the database of what was asked."""
 
     workspace: Workspace
@@ -44,10 +44,10 @@ class Place:
     database_url: str
 
 
-_place: Place | None = None
+_place: JobPlace | None = None
 
 
-def launch(place: Place) -> None:
+def launch(place: JobPlace) -> None:
     """Take up the jobs of the workspace, those of an earlier server first. One place a process."""
     global _place
     _place = place
@@ -128,7 +128,7 @@ def part_id(job_id: str, nth: int) -> str:
     return f"{job_id}.{nth}"
 
 
-def _placed() -> Place:
+def _placed() -> JobPlace:
     assert _place is not None, "launch comes first"
     return _place
 

@@ -23,7 +23,6 @@ from pairsmith.stopping import Stopping
 from pairsmith.style.numbers import counted
 from schemas.blocking import run
 from schemas.errors import NoWork
-from schemas.money import total
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Json
@@ -109,7 +108,7 @@ def with_asked(
                 return await work(asked)
             finally:
                 if asked.ledgers:
-                    record.outcome = replace(record.outcome, **_spent(asked))
+                    record.outcome = replace(record.outcome, **teachers.spent(asked.ledgers))
 
     try:
         return run(judged())
@@ -123,17 +122,6 @@ def with_asked(
             why=f"The pool of the present spec is empty, and `pairsmith generate` made another one: {cause}.",
             fix="Run `pairsmith generate` for the spec as it is now, or give both commands the same --set.",
         ) from None
-
-
-def _spent(asked: Asked) -> dict[str, Any]:
-    spent = total(asked.costs)
-    return {
-        "calls_sent": sum(ledger.sent for ledger in asked.ledgers),
-        "calls_reused": sum(ledger.reused for ledger in asked.ledgers),
-        "usage": spent.usage,
-        "usd": spent.total,
-        "costs": tuple(cost.as_json() for cost in asked.costs),
-    }
 
 
 def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:

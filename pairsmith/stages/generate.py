@@ -28,7 +28,6 @@ from schemas.blocking import run
 from schemas.cycles import seldom_sought
 from schemas.errors import InputError, Interrupted, UsageError
 from schemas.identity import content_id_of_each
-from schemas.money import total
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Candidate, Json, Pair, Seed
@@ -327,14 +326,8 @@ def _earlier_prompts(store: Store, ways: Iterable[str]) -> set[str]:
 
 def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
     """What the ledgers counted, together."""
-    costs = [cost for ledger in ledgers for cost in ledger.costs]
-    spent = total(costs)
     return {
-        "calls_sent": sum(ledger.sent for ledger in ledgers),
-        "calls_reused": sum(ledger.reused for ledger in ledgers),
-        "usage": spent.usage,
-        "usd": spent.total,
-        "costs": tuple(cost.as_json() for cost in costs),
+        **teachers.spent(ledgers),
         "retries": dict(sum((ledger.retries_by_kind for ledger in ledgers), Counter())),
         "served": dict(sum((ledger.served for ledger in ledgers), Counter())),
         "usage_unknown": sum(ledger.usage_unknown for ledger in ledgers),

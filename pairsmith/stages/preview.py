@@ -15,7 +15,6 @@ from pairsmith.stages.generate import clear, ledgers_of, seeds_of
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
-from schemas.money import total
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Counts, Json, Seed, content_id
@@ -95,17 +94,11 @@ async def _ask(
                         left_usd.append(_still(store, ledger, generator, chosen, seeds_left))
             finally:
                 watch.cancel()
-    costs = [cost for ledger in distinct for cost in ledger.costs]
     failed = sum(isinstance(new, dict) for row in rows for new in row["new"])
     answers = sum(len(row["new"]) for row in rows)
-    spent = total(costs)
     return PreviewOutcome(
         counts=Counts(rows_in=answers, waiting=answers - failed, failed=failed),
-        calls_sent=sum(ledger.sent for ledger in distinct),
-        calls_reused=sum(ledger.reused for ledger in distinct),
-        usage=spent.usage,
-        usd=spent.total,
-        costs=tuple(cost.as_json() for cost in costs),
+        **teachers.spent(distinct),
         rows=tuple(rows),
         same_prompt=all(pools.get(way) == print_ for way, print_ in fingerprints(project, asked).items()),
         left_candidates=left_samples,

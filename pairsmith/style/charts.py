@@ -17,7 +17,7 @@ from train.intervals import Interval
 from train.results import Step, Validation
 
 
-class Part(NamedTuple):
+class BarPart(NamedTuple):
     """A piece of a bar: `tone` is a class of the style sheet."""
 
     tone: str
@@ -33,7 +33,7 @@ class Bin(NamedTuple):
     kept: int
 
 
-def bar(parts: Sequence[Part], total: int, label: str, height: int = 22) -> Markup:
+def bar(parts: Sequence[BarPart], total: int, label: str, height: int = 22) -> Markup:
     """One horizontal bar of `total`, cut into `parts` in their order; what they leave open stays empty."""
     if total <= 0:
         return _svg("bar", height, label, "")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from schemas.own_modules import OwnName
 from schemas.records import Sampling, added
 from schemas.spec.section import Drawing, Pattern, Section, UserFunction
 
@@ -112,7 +113,7 @@ class EvaluateSettings(Section):
     @property
     def check_names(self) -> tuple[str, ...]:
         """The names of the checks in a report: a pattern by its name, a function by its own."""
-        return (*(check.name for check in self.checks), *(name.partition(":")[2] for name in self.user))
+        return (*(check.name for check in self.checks), *(OwnName.read(name).name for name in self.user))
 
     @model_validator(mode="after")
     def _distinct_names(self) -> EvaluateSettings:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from schemas.reviews import Alias, Review
 from schemas.store.failures import explained
-from schemas.store.rows import Rows
+from schemas.store.rows import StoredRows
 from schemas.store.store import Store
 from schemas.store.writer import _insert
 
@@ -20,6 +20,6 @@ def annotate(store: Store, *records: Review | Alias) -> None:
     store that is open for reading is of the present schema."""
     try:
         with store._engine.begin() as connection:
-            _insert(connection, records, Rows(), store.url)
+            _insert(connection, records, StoredRows(), store.url)
     except sa.exc.DBAPIError as error:
         raise explained(error, store.url) from None

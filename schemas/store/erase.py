@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from schemas.records import Pair, Seed
+from schemas.records import Pair, Seed, file_of
 from schemas.reviews import first_drawn
 from schemas.store import tables
 from schemas.store.opening import sqlite_path
@@ -76,7 +76,7 @@ def _places(seed: Seed) -> list[str]:
 
 
 def _is_from(place: str, source: str) -> bool:
-    return place == source or place.rpartition(":")[0] == source
+    return source in (place, file_of(place))
 
 
 def _pairs(store: Store, column: sa.Column[str], values: Collection[str]) -> Iterator[Pair]:

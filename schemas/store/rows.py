@@ -51,7 +51,7 @@ _NEVER = object()
 Row = tuple[sa.Table, dict[str, Any]]
 
 
-class Rows:
+class StoredRows:
     """Makes rows of records, and remembers which requests and origins a writer has committed."""
 
     def __init__(self) -> None:

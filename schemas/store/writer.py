@@ -20,7 +20,7 @@ from schemas.records import Call, Record
 from schemas.store import tables
 from schemas.store.failures import explained, passes, shown
 from schemas.store.lock import StillHeld
-from schemas.store.rows import Rows
+from schemas.store.rows import StoredRows
 
 
 class Revisable:
@@ -65,7 +65,7 @@ class Writer:
         self._queue: queue.SimpleQueue[tuple[Work, _Waiter] | None] = queue.SimpleQueue()
         self._broken: StoreError | None = None
         self._closed = False
-        self._rows = Rows()
+        self._rows = StoredRows()
         self._hurry = threading.Event()  # somebody waits for the next commit, and not in a coroutine
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -174,7 +174,7 @@ def _resolve(futures: Sequence[asyncio.Future[None]], error: StoreError | None) 
             future.set_result(None)
 
 
-def _insert(connection: sa.Connection, records: Sequence[Record], making: Rows, url: str) -> set[str]:
+def _insert(connection: sa.Connection, records: Sequence[Record], making: StoredRows, url: str) -> set[str]:
     """Insert the rows of the records; the ids of those among them that others refer to."""
     rows: dict[sa.Table, list[dict[str, Any]]] = defaultdict(list)
     shared: dict[sa.Table, dict[str, dict[str, Any]]] = {tables.requests: {}, tables.origins: {}}
@@ -245,7 +245,7 @@ def mark_judged(calls: Sequence[Call], connection: sa.Connection) -> None:
     c = tables.calls.c
     place = sa.update(tables.calls).where(c.key == sa.bindparam("key_"), c.attempt == sa.bindparam("attempt_"))
     for call in calls:
-        for table, row in Rows().of(call):
+        for table, row in StoredRows().of(call):
             if table is tables.requests:
                 insert(connection, table, [row])
             else:

@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 import torch
 
 from synth.embedded.constrain import Constraint
-from synth.embedded.jobs import Choice, Generation, Row, Score, Scoring, TokenLogprob
+from synth.embedded.jobs import Choice, DecodedRow, GenerationJob, Likelihood, Scoring, TokenLogprob
 from synth.embedded.model import ChatModel
 from synth.embedded.rows import PrefixStore, RowCache, RowTokens
-from synth.embedded.sampling import Draw, next_tokens
+from synth.embedded.sampling import RowDraw, next_tokens
 
 # Prompts with fewer new tokens run together, padded; longer ones one by one, and stay in the prefix store.
 _LONG_TOKENS = 32
@@ -39,7 +39,7 @@ _SHARED_STEP = 64
 # Beginnings of prompts are kept in so much of what keys and values may take, beside it.
 _PREFIX_SHARE, _LEAST_PREFIX_MIB = 1 / 8, 96
 
-JobT = TypeVar("JobT", Generation, Scoring)
+JobT = TypeVar("JobT", GenerationJob, Scoring)
 
 
 @dataclass(eq=False)
@@ -47,10 +47,10 @@ class _Lane:
     """Row i of `active` lies in row i of `cache`."""
 
     cache: RowCache | RowTokens
-    active: list[Row] = field(default_factory=list)
-    waiting: deque[Row] = field(default_factory=deque)
+    active: list[DecodedRow] = field(default_factory=list)
+    waiting: deque[DecodedRow] = field(default_factory=deque)
     scoring: deque[Scoring] = field(default_factory=deque)
-    starting: list[Generation | Scoring] = field(default_factory=list)
+    starting: list[GenerationJob | Scoring] = field(default_factory=list)
     """Jobs taken from a queue whose rows are not active yet: they too fail if the step fails."""
 
     def has_work(self) -> bool:
@@ -63,7 +63,7 @@ class _Lane:
         shared = next((at for at, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), len(least))
         return shared // _SHARED_STEP * _SHARED_STEP
 
-    def most_cells(self, more: Sequence[Row] = ()) -> int:
+    def most_cells(self, more: Sequence[DecodedRow] = ()) -> int:
         """Cells of the row cache once each row, these too, has reached its token limit."""
         limits = [len(row.job.prompt) + row.job.max_tokens for row in chain(self.active, more)]
         return len(limits) * max(limits, default=0)
@@ -92,12 +92,12 @@ class Decoder:
         self._prefixes = PrefixStore(prefix_mib * 2**20 // model.bytes_per_token())
         self._wordy: list[bool] = model.wordy_tokens().tolist()
         self._lanes = {name: _Lane(model.new_rows()) for name in models}
-        self._inbox: queue.SimpleQueue[Generation | Scoring | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[GenerationJob | Scoring | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="decoder", daemon=True)
         self.generated_tokens = self.computed_prompt_tokens = self.reused_prompt_tokens = 0
         self._thread.start()
 
-    def submit(self, job: Generation | Scoring) -> None:
+    def submit(self, job: GenerationJob | Scoring) -> None:
         """Queues a job; safe from any thread."""
         self._inbox.put(job)
 
@@ -150,11 +150,11 @@ class Decoder:
                 lane.waiting.extend(self._new_row(job, index) for index in range(job.n))
         return True
 
-    def _new_row(self, job: Generation, index: int) -> Row:
+    def _new_row(self, job: GenerationJob, index: int) -> DecodedRow:
         seed = secrets.randbits(62) if job.seed is None else job.seed + index
         generator = torch.Generator().manual_seed(seed % 2**63)
         constraint = self._start_constraint(job.grammar) if job.grammar is not None else None
-        return Row(job, index, Draw(job.sampling, generator, constraint), length=len(job.prompt))
+        return DecodedRow(job, index, RowDraw(job.sampling, generator, constraint), length=len(job.prompt))
 
     def _turn(self, name: str, lane: _Lane) -> None:
         """One step of a lane: a scoring if one waits, then new rows, then one token for every row."""
@@ -211,7 +211,7 @@ class Decoder:
 
     def _admit(self, lane: _Lane) -> None:
         """Starts as many waiting rows as fit, computing each prompt once, and draws their first tokens."""
-        choices: dict[Generation, list[Row]] = {}
+        choices: dict[GenerationJob, list[DecodedRow]] = {}
         for row in self._take_waiting(lane):
             choices.setdefault(row.job, []).append(row)
         if not choices:
@@ -229,8 +229,8 @@ class Decoder:
                 source.append(place)
         self._choose(lane, first, logits[source])
 
-    def _take_waiting(self, lane: _Lane) -> list[Row]:
-        taken: list[Row] = []
+    def _take_waiting(self, lane: _Lane) -> list[DecodedRow]:
+        taken: list[DecodedRow] = []
         others = sum(other.most_cells() for other in self._lanes.values() if other is not lane)
         while lane.waiting and len(lane.active) + len(taken) < self._max_batch:
             row = lane.waiting[0]
@@ -299,7 +299,7 @@ class Decoder:
             if self._take_token(rows[slot - first], tokens[slot - first], reports[slot - first]):
                 _remove(lane, slot)
 
-    def _take_token(self, row: Row, token: int, logprobs: torch.Tensor | None) -> bool:
+    def _take_token(self, row: DecodedRow, token: int, logprobs: torch.Tensor | None) -> bool:
         """Adds a token to its row; True when that ended the row, whose choice is then handed over."""
         job = row.job
         if token in self._model.end_tokens:
@@ -319,7 +319,7 @@ class Decoder:
         self._finish(row, whole, "stop" if cuts or complete else "length", len(row.ids))
         return True
 
-    def _finish(self, row: Row, text: str, reason: str, tokens: int) -> None:
+    def _finish(self, row: DecodedRow, text: str, reason: str, tokens: int) -> None:
         job = row.job
         row.tell(text, whole=True)
         job.choices[row.index] = Choice(text, reason, tokens, tuple(row.logprobs))
@@ -333,7 +333,7 @@ class Decoder:
         _, after_prompt = self._run_prompts(lane, first, [job])
         prompt = lane.cache.read(first, start)
         first_logprobs = after_prompt[0].log_softmax(-1)
-        scores: dict[int, Score] = {i: Score(0.0, 0) for i, ids in enumerate(job.completions) if not ids}
+        scores: dict[int, Likelihood] = {i: Likelihood(0.0, 0) for i, ids in enumerate(job.completions) if not ids}
         todo = sorted((i for i, ids in enumerate(job.completions) if ids), key=lambda i: len(job.completions[i]))
         ready = 1
         while todo and not job.future.done():
@@ -358,7 +358,7 @@ class Decoder:
                 counted = at + 1 + torch.arange(inputs.shape[1]) < lengths
                 sums += own.cpu().double().masked_fill(~counted, 0.0).sum(-1)
             for index, total in zip(batch, sums.tolist(), strict=True):
-                scores[index] = Score(total, len(job.completions[index]))
+                scores[index] = Likelihood(total, len(job.completions[index]))
         _answer(job, [scores[index] for index in sorted(scores)])
 
 
@@ -382,7 +382,7 @@ def _report(logprobs: torch.Tensor, token: int, top: int) -> TokenLogprob:
     return TokenLogprob(token, float(logprobs[token]), pairs)
 
 
-def _answer(job: Generation | Scoring, result: Any) -> None:
+def _answer(job: GenerationJob | Scoring, result: Any) -> None:
     # The client may cancel between the check and the answer; then nobody waits for it.
     with suppress(InvalidStateError):
         job.future.set_result(result)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from synth.embedded.sampling import Draw, Sampling
+from synth.embedded.sampling import RowDraw, TokenSampling
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Score:
+class Likelihood:
     """Sum of the log-probabilities of a completion's tokens (the end token is not counted), and their number."""
 
     logprob: float
@@ -46,7 +46,7 @@ class Piece:
 
 
 @dataclass(kw_only=True, eq=False)
-class Generation:
+class GenerationJob:
     """`n` answers to one prompt. Choice i draws from the stream `seed + i`; without a seed, from a random one. A seed
     fixes the draws, not how the processor rounds: answers decoded beside others may part from the lone one.
 
@@ -57,7 +57,7 @@ class Generation:
 
     model: str
     prompt: list[int]
-    sampling: Sampling
+    sampling: TokenSampling
     max_tokens: int
     n: int = 1
     seed: int | None = None
@@ -76,16 +76,16 @@ class Scoring:
     model: str
     prompt: list[int]
     completions: list[list[int]]
-    future: Future[list[Score]] = field(default_factory=Future)
+    future: Future[list[Likelihood]] = field(default_factory=Future)
 
 
 @dataclass(eq=False)
-class Row:
+class DecodedRow:
     """One choice while it is decoded."""
 
-    job: Generation
+    job: GenerationJob
     index: int
-    draw: Draw
+    draw: RowDraw
     length: int
     """Tokens whose keys and values are in the row cache."""
     ids: list[int] = field(default_factory=list)

@@ -207,7 +207,7 @@ class ChatModel:
         return logits[torch.arange(len(ids), device=self.device)[:, None], places].float()
 
     @torch.inference_mode()
-    def _fitting_layout(self, layout: Layout | None) -> Layout | None:
+    def _fitting_layout(self, layout: CacheSizes | None) -> CacheSizes | None:
         """`layout` if decoding through it gives the logits of a plain forward pass, else None: a model that keeps more
         state than keys and values would decode nonsense silently."""
         self._layout = layout
@@ -239,7 +239,7 @@ class ChatModel:
         return torch.tensor((wordy + [False] * self.vocabulary)[: self.vocabulary])
 
 
-class Layout(NamedTuple):
+class CacheSizes(NamedTuple):
     """The sizes of a `RowCache`, and how many tokens back each kind of layer sees (None: all)."""
 
     layers: int
@@ -248,7 +248,7 @@ class Layout(NamedTuple):
     windows: dict[str, int | None]
 
 
-def _layout(config: Any) -> Layout | None:
+def _layout(config: Any) -> CacheSizes | None:
     """The layout that a configuration says; None if its layers keep more than keys and values."""
     window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
     kinds = getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"]
@@ -260,4 +260,4 @@ def _layout(config: Any) -> Layout | None:
         width = getattr(config, "head_dim", None) or math.floor(config.hidden_size / config.num_attention_heads)
     except RuntimeError:  # transformers names no single width where layers differ in it, as in Gemma 4
         return None
-    return Layout(int(config.num_hidden_layers), int(heads), int(width), windows)
+    return CacheSizes(int(config.num_hidden_layers), int(heads), int(width), windows)

@@ -60,7 +60,7 @@ def _join_text_parts(content: Any) -> Any:
     return "".join(TextPart.model_validate(part).text for part in content)
 
 
-class Message(_Body):
+class ChatMessage(_Body):
     role: Literal["system", "user", "assistant"]
     content: Annotated[str, BeforeValidator(_join_text_parts)]
 
@@ -97,7 +97,7 @@ class ChatRequest(_Body):
     `no_repeat_ngram_size` are off unless sent, and the latter two count generated tokens only."""
 
     model: str
-    messages: list[Message] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1)
     n: int = Field(1, ge=1, le=128)
     seed: int | None = None
     temperature: float = Field(1.0, ge=0, le=2)
@@ -146,7 +146,7 @@ class ScoreRequest(_Body):
     """`POST /score`: how likely each completion is as the assistant's answer to `messages`."""
 
     model: str
-    messages: list[Message]
+    messages: list[ChatMessage]
     completions: list[str] = Field(min_length=1)
 
 

@@ -21,7 +21,7 @@ _BLOCK = 256
 
 
 @dataclass(frozen=True)
-class Sampling:
+class TokenSampling:
     """How tokens are drawn. Temperature 0 is greedy; `top_k` <= 0, `top_p` 1, penalty 1 and n-gram size 0 are off."""
 
     temperature: float = 1.0
@@ -32,7 +32,7 @@ class Sampling:
 
 
 @dataclass
-class Draw:
+class RowDraw:
     """One row's state for drawing: its settings, its random stream, and what it generated so far.
 
     The aids know generated tokens only. Counting the prompt too (as transformers' processors do) forbids a few-shot
@@ -40,7 +40,7 @@ class Draw:
     from both aids: `--ar 16:9`, commas and JSON need them again and again.
     """
 
-    sampling: Sampling
+    sampling: TokenSampling
     generator: torch.Generator
     constraint: Constraint | None = None
     seen: dict[int, None] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Draw:
             logits.masked_fill_(~self.constraint.allowed(), float("-inf"))
 
 
-def next_tokens(logits: torch.Tensor, draws: list[Draw]) -> list[int]:
+def next_tokens(logits: torch.Tensor, draws: list[RowDraw]) -> list[int]:
     """One token for each row of `logits` [rows, vocabulary] (overwritten).
 
     A sampled row takes exactly one uniform number from its own generator and inverts the distribution function in
@@ -94,7 +94,7 @@ def next_tokens(logits: torch.Tensor, draws: list[Draw]) -> list[int]:
     return [int(token) for token in chosen]
 
 
-def _probabilities(logits: torch.Tensor, sampling: list[Sampling]) -> torch.Tensor:
+def _probabilities(logits: torch.Tensor, sampling: list[TokenSampling]) -> torch.Tensor:
     logits = logits / torch.tensor([one.temperature for one in sampling])[:, None]
     vocabulary = logits.shape[-1]
     top_k = [one.top_k if 0 < one.top_k < vocabulary else vocabulary for one in sampling]

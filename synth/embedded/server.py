@@ -26,10 +26,10 @@ from pydantic import BaseModel
 
 from synth.embedded.constrain import SchemaCompiler, SchemaError
 from synth.embedded.decoder import Decoder
-from synth.embedded.jobs import Choice, Generation, Piece, Scoring, TokenLogprob
+from synth.embedded.jobs import Choice, GenerationJob, Piece, Scoring, TokenLogprob
 from synth.embedded.model import ChatModel, UnsupportedModel, best_device, best_dtype, free_kv_mib
 from synth.embedded.protocol import ChatRequest, RequestError, ScoreRequest, parse_body
-from synth.embedded.sampling import Sampling
+from synth.embedded.sampling import TokenSampling
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -84,10 +84,10 @@ class Api:
         body = parse_body(ChatRequest, await _json(request))
         served = self._find(body.model)
         prompt = self._prompt(body)
-        job = Generation(
+        job = GenerationJob(
             model=served.name,
             prompt=prompt,
-            sampling=Sampling(
+            sampling=TokenSampling(
                 body.temperature, body.top_p, body.top_k, body.repetition_penalty, body.no_repeat_ngram_size
             ),
             max_tokens=body.token_limit(len(prompt), self._model.context_tokens),
@@ -112,7 +112,7 @@ class Api:
         return web.json_response({**head, "choices": shown, "usage": _usage(prompt, choices)})
 
     async def _streamed(
-        self, request: web.Request, body: ChatRequest, job: Generation, head: dict[str, Any]
+        self, request: web.Request, body: ChatRequest, job: GenerationJob, head: dict[str, Any]
     ) -> web.StreamResponse:
         """Each piece as it is decoded, as a server-sent event. A failure before the first one has its status, a later
         one is an event."""

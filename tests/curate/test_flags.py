@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
 from curate.curation import curate
 from curate.gates.judgement import GateStep, Judgement, flagged, passed, rejected
 from curate.pool import Pool
@@ -12,6 +14,7 @@ from curate.review.sampling import SamplingRow, targets
 from curate.steps import best, each, named
 from curate.tallies import key_of, tally
 from schemas.records import Imported, Pair
+from schemas.step_names import By
 
 OUTPUTS = ("good one", "odd one", "bad and odd", "bad", "odd two")
 
@@ -92,3 +95,16 @@ def test_what_is_flagged_comes_to_review() -> None:
     rows = [SamplingRow(f"p{n}", passed=True, accepted=True, flagged=n == 7) for n in range(20)]
     assert targets(rows)["border"] == ("p7",)
     assert "border" not in targets([row for row in rows if not row.flagged])
+
+
+@pytest.mark.parametrize(
+    ("by", "parts", "name"),
+    [
+        ("gate/length@2", ("gate", "length", "", "2"), "length"),
+        ("gate/must:ar_flag@1", ("gate", "must", "ar_flag", "1"), "must:ar_flag"),
+        ("gate/user:rules:polite@1", ("gate", "user", "rules:polite", "1"), "user:rules:polite"),
+    ],
+)
+def test_the_name_of_a_step_has_a_key_and_what_it_is_for(by: str, parts: tuple[str, ...], name: str) -> None:
+    """What a gate's name says of its key in the spec, its pattern or function and its version is read in one way."""
+    assert (By.read(by), By.read(by).name) == (parts, name)

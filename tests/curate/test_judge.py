@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from curate.asked import Asked
 from curate.checklists import DEFAULTS, p_yes, questions_of, read_checklist
-from curate.judge import Judge, Preference, of_one_family, open_judge
+from curate.judge import Judge, JudgePreference, of_one_family, open_judge
 from curate.outcome import CurateResult, curate_project
 from curate.rules import rules_of
 from schemas.errors import BudgetReached, SpecError
@@ -200,12 +200,12 @@ def test_two_outputs_are_shown_in_both_orders(tmp_path: Path) -> None:
     with LoopbackTeacher(chooser(lambda first, second: True)) as biased:
         made = project(tmp_path / "biased", {"a": biased.url})
         made.folder.mkdir()
-        assert asked(made, lambda j: j.preferences("x", "short", "longer")) == [Preference(True, False)]
+        assert asked(made, lambda j: j.preferences("x", "short", "longer")) == [JudgePreference(True, False)]
         assert len(biased.asked) == 2
     with LoopbackTeacher(chooser(lambda first, second: len(first) > len(second))) as fair:
         made = project(tmp_path / "fair", {"a": fair.url, "b": fair.url})
         made.folder.mkdir()
-        assert asked(made, lambda j: j.preferences("x", "short", "longer")) == [Preference(False, False)] * 2
+        assert asked(made, lambda j: j.preferences("x", "short", "longer")) == [JudgePreference(False, False)] * 2
     with LoopbackTeacher(lambda ask: says("neither")) as unsure:
         made = project(tmp_path / "unsure", {"a": unsure.url})
         made.folder.mkdir()

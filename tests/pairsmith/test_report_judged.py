@@ -9,7 +9,7 @@ from pairsmith.report.gather import gather
 from pairsmith.report.page import render
 from schemas.store import Store
 from tests.pairsmith import report_project as made
-from train.judgements import Checklist, Choice, Judged, checklist_result, first_wins, win_rates
+from train.judgements import Checklist, JudgedEvaluation, PairwiseChoice, checklist_result, first_wins, win_rates
 
 
 def test_the_page_tells_who_judged_and_who_is_preferred(tmp_path: Path) -> None:
@@ -26,8 +26,8 @@ def test_the_page_tells_who_judged_and_who_is_preferred(tmp_path: Path) -> None:
     names = [system.name for system in evaluation.systems]
     answers = [Checklist(system=n, seed_id=s, answers={"calm": 0.75}) for n in names for s in seeds]
     answers[0] = answers[0].model_copy(update={"answers": {}, "reason": "unreadable: <b>hm</b>"})
-    choices = [Choice(against=names[0], seed_id=s, wins=((True, False),), longer=3) for s in seeds]
-    judged = Judged(
+    choices = [PairwiseChoice(against=names[0], seed_id=s, wins=((True, False),), longer=3) for s in seeds]
+    judged = JudgedEvaluation(
         judges=("<judge>",),
         questions={"calm": "Is it calm?"},
         warnings=("the judge is a cousin",),

@@ -25,7 +25,7 @@ from tests.pairsmith.conftest import Project
 from tests.train import tiny
 from tests.train.tiny import make_base
 from train.dataset import Dataset
-from train.local_model import Tried
+from train.local_model import SystemAnswer
 from train.sft import tune
 
 pytestmark = pytest.mark.timeout(1200)  # a model is trained and served, on a machine that does much else
@@ -92,7 +92,7 @@ def test_every_line_is_answered_by_base_examples_and_tuned_model(tried: list[dic
 def test_a_person_sees_the_three_answers(tried: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     """One table: system, answer, checks."""
     command: Any = import_module("pairsmith.commands.try")
-    console().print(*command._screen([Tried(**answer) for answer in tried[1]["answers"]]))
+    console().print(*command._screen([SystemAnswer(**answer) for answer in tried[1]["answers"]]))
     shown = capsys.readouterr().out
     first = [line.split()[0] for line in shown.splitlines() if line.strip() and line[0] != " "]
     assert first == ["system", "base", "few-shot", "tuned"]

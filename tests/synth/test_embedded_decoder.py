@@ -19,14 +19,14 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward  # n
 
 from synth.embedded.constrain import SchemaCompiler, SchemaError  # noqa: E402
 from synth.embedded.decoder import Decoder  # noqa: E402
-from synth.embedded.jobs import Choice, Generation, Score, Scoring  # noqa: E402
+from synth.embedded.jobs import Choice, GenerationJob, Likelihood, Scoring  # noqa: E402
 from synth.embedded.model import ChatModel  # noqa: E402
-from synth.embedded.sampling import Sampling  # noqa: E402
+from synth.embedded.sampling import TokenSampling  # noqa: E402
 from synth.embedded.shared_prefix import attend  # noqa: E402
 from tests.synth.rounding import Drawn, assert_same_but_for_rounding  # noqa: E402
 
 PROMPT = [11 + i * 37 % 4000 for i in range(90)]
-GREEDY = Sampling(temperature=0)
+GREEDY = TokenSampling(temperature=0)
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +68,11 @@ def decoder(model: ChatModel, schemas: SchemaCompiler) -> Iterator[Decoder]:
     loop.close()
 
 
-def generation(prompt: list[int], sampling: Sampling = GREEDY, max_tokens: int = 12, **more: Any) -> Generation:
-    return Generation(model="tiny", prompt=prompt, sampling=sampling, max_tokens=max_tokens, **more)
+def generation(prompt: list[int], sampling: TokenSampling = GREEDY, max_tokens: int = 12, **more: Any) -> GenerationJob:
+    return GenerationJob(model="tiny", prompt=prompt, sampling=sampling, max_tokens=max_tokens, **more)
 
 
-def answer(decoder: Decoder, job: Generation) -> list[Choice]:
+def answer(decoder: Decoder, job: GenerationJob) -> list[Choice]:
     decoder.submit(job)
     return job.future.result(timeout=60)
 
@@ -81,7 +81,7 @@ def drawn(choice: Choice) -> list[Drawn]:
     return [(one.token, one.logprob) for one in choice.logprobs]
 
 
-def scores(decoder: Decoder, prompt: list[int], completions: list[list[int]]) -> list[Score]:
+def scores(decoder: Decoder, prompt: list[int], completions: list[list[int]]) -> list[Likelihood]:
     job = Scoring(model="tiny", prompt=prompt, completions=completions)
     decoder.submit(job)
     return job.future.result(timeout=60)
@@ -98,7 +98,7 @@ def plain_logprobs(model: ChatModel, prompt: list[int], ids: list[int]) -> list[
 def test_reported_logprobs_are_those_of_a_plain_forward_pass(model: ChatModel, decoder: Decoder) -> None:
     """Batching, a row cache and a reused prefix change no log-probability (float32, 1e-4)."""
     prompts = [PROMPT, [*PROMPT[:70], 5, 6, 7], [*PROMPT[:80], *range(100, 150)], [8, 9, 10], PROMPT]
-    jobs = [generation(prompt, Sampling(), seed=i, top_logprobs=0) for i, prompt in enumerate(prompts)]
+    jobs = [generation(prompt, TokenSampling(), seed=i, top_logprobs=0) for i, prompt in enumerate(prompts)]
     for job in jobs:
         decoder.submit(job)
     for prompt, job in zip(prompts, jobs, strict=True):
@@ -148,7 +148,7 @@ def test_what_prompts_begin_with_is_attended_to_once_for_all_of_them(model: Chat
         told.append((len(named["input_ids"]), named.get("shared_prefix", 0)))
 
     hook = model._model.register_forward_pre_hook(heard, with_kwargs=True)
-    jobs = [generation([*long, *range(i, 5 * i)], Sampling(), 9, seed=i, top_logprobs=0) for i in range(1, 7)]
+    jobs = [generation([*long, *range(i, 5 * i)], TokenSampling(), 9, seed=i, top_logprobs=0) for i in range(1, 7)]
     for job in jobs:
         decoder.submit(job)
     answers = [job.future.result(timeout=60)[0] for job in jobs]
@@ -190,9 +190,9 @@ def test_many_requests_of_all_shapes_are_each_answered_as_if_alone(decoder: Deco
     """Rows end at different steps and others take their place; no row's answer changes by more than rounding."""
     jobs = {i: (PROMPT[i * 3 :], 3 + i * 5 % 23, 1 + i % 3) for i in range(14)}
 
-    def make(i: int) -> Generation:
+    def make(i: int) -> GenerationJob:
         prompt, limit, n = jobs[i]
-        return generation(prompt, Sampling(temperature=0.8, top_k=20), limit, n=n, seed=i, top_logprobs=0)
+        return generation(prompt, TokenSampling(temperature=0.8, top_k=20), limit, n=n, seed=i, top_logprobs=0)
 
     together = {i: make(i) for i in jobs}
     for job in together.values():
@@ -204,7 +204,7 @@ def test_many_requests_of_all_shapes_are_each_answered_as_if_alone(decoder: Deco
 
 def test_choice_i_is_the_stream_of_seed_plus_i(decoder: Decoder) -> None:
     """So n answers at once and n requests of one answer are the same purchase, but for rounding."""
-    warm = Sampling(temperature=1.0)
+    warm = TokenSampling(temperature=1.0)
     three = answer(decoder, generation(PROMPT, warm, n=3, seed=40, top_logprobs=0))
     assert len({choice.text for choice in three}) == 3
     single = [answer(decoder, generation(PROMPT, warm, seed=40 + i, top_logprobs=0))[0] for i in range(3)]
@@ -224,7 +224,7 @@ def test_the_limit_and_stop_texts_end_an_answer(decoder: Decoder) -> None:
 
 def test_a_cancelled_request_frees_its_rows(decoder: Decoder) -> None:
     """A client that hangs up costs nothing more, and nobody else notices."""
-    long = generation(PROMPT, Sampling(temperature=1.0), 400, n=4)
+    long = generation(PROMPT, TokenSampling(temperature=1.0), 400, n=4)
     decoder.submit(long)
     assert long.future.cancel()
     assert answer(decoder, generation(PROMPT, max_tokens=3))[0].tokens <= 3
@@ -245,7 +245,7 @@ def test_no_more_keys_and_values_are_held_than_allowed(model: ChatModel, schemas
     loop = Decoder(model, {"tiny": None}, schemas.start, max_batch=8, kv_mib=1)
     try:
         cells = 2**20 // model.bytes_per_token()
-        jobs = [generation(PROMPT, Sampling(), 400, n=4, seed=i) for i in range(2)]
+        jobs = [generation(PROMPT, TokenSampling(), 400, n=4, seed=i) for i in range(2)]
         for job in jobs:
             loop.submit(job)
         most = 0
@@ -266,7 +266,7 @@ def test_a_schema_is_followed_even_by_a_random_model(decoder: Decoder, schemas: 
         "required": ["one", "two", "three"],
         "additionalProperties": False,
     }
-    aided = Sampling(temperature=1.0, repetition_penalty=5.0, no_repeat_ngram_size=1)
+    aided = TokenSampling(temperature=1.0, repetition_penalty=5.0, no_repeat_ngram_size=1)
     job = generation(PROMPT, aided, 80, n=3, seed=1, grammar=schemas.check(schema))
     for choice in answer(decoder, job):
         assert choice.finish_reason == "stop"

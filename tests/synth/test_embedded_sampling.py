@@ -8,13 +8,13 @@ torch = pytest.importorskip("torch", reason="the embedded teacher needs the trai
 
 from torch import Tensor  # noqa: E402
 
-from synth.embedded.sampling import Draw, Sampling, next_tokens  # noqa: E402
+from synth.embedded.sampling import RowDraw, TokenSampling, next_tokens  # noqa: E402
 
 VOCABULARY = 3000
 
 
-def draw(seed: int = 0, **sampling: float) -> Draw:
-    return Draw(Sampling(**sampling), torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
+def draw(seed: int = 0, **sampling: float) -> RowDraw:
+    return RowDraw(TokenSampling(**sampling), torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
 
 
 def peaks(*pairs: tuple[int, float]) -> Tensor:

@@ -20,7 +20,7 @@ from schemas.spec import TeacherSettings
 from synth.chat_completions import Answer, TimedOutError
 from synth.endpoint import Endpoint
 from synth.engine import generate
-from synth.rate_limits import Left, Pace, left_by_headers, reset_s
+from synth.rate_limits import Left, RateLimit, left_by_headers, reset_s
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 from tests.synth.rig import input, rig
 
@@ -105,7 +105,7 @@ def test_what_is_left_is_read_from_each_family_of_headers(headers: Mapping[str, 
 @pytest.mark.parametrize("per_minute", [1, 7, 24, 60, 61, 600])
 def test_no_minute_holds_more_than_the_limit(per_minute: int) -> None:
     """Whatever minute is looked at, also one that begins between two requests, however late the timers come."""
-    pace, now, sent, jitter = Pace(per_minute), 1000.0, [], random.Random(per_minute)
+    pace, now, sent, jitter = RateLimit(per_minute), 1000.0, [], random.Random(per_minute)
     while len(sent) < 3 * per_minute + 3:
         now = max(now, pace.free_at) + jitter.random() * 0.04
         pace.take(1, now)

@@ -13,7 +13,7 @@ from schemas.errors import InputError, NoWork
 from schemas.records import Edited, Imported, Pair
 from synth.chat_template import Chat
 from tests.train.tiny import row, rows
-from train.dataset import Dataset, Row, dataset_of, refuse_contaminated, usable, weighted
+from train.dataset import Dataset, TrainingRow, dataset_of, refuse_contaminated, usable, weighted
 
 
 def test_a_row_that_would_be_cut_costs_that_row(chat: Chat) -> None:
@@ -58,7 +58,7 @@ def test_a_row_of_the_test_is_never_trained_on() -> None:
 )
 def test_a_completion_that_is_not_one_answer_is_refused(chat: Chat, completion: list[dict[str, str]]) -> None:
     """Only one assistant message with text in it can be learned."""
-    bad = Row(pair_id="bad", prompt=[{"role": "user", "content": "x"}], completion=completion)
+    bad = TrainingRow(pair_id="bad", prompt=[{"role": "user", "content": "x"}], completion=completion)
     with pytest.raises(InputError, match="bad"):
         usable([bad], chat, 64, "train")
 

@@ -199,9 +199,9 @@ def test_generation_stops_where_the_turn_ends(tmp_path: Path, monkeypatch: pytes
 
     from synth.embedded.constrain import SchemaCompiler
     from synth.embedded.decoder import Decoder
-    from synth.embedded.jobs import Generation
+    from synth.embedded.jobs import GenerationJob
     from synth.embedded.model import ChatModel
-    from synth.embedded.sampling import Sampling
+    from synth.embedded.sampling import TokenSampling
 
     gemma = next(family for family in FAMILIES if family.name == "Gemma 3")
     served = ChatModel(make(gemma, tmp_path), {}, torch.float32)
@@ -216,8 +216,8 @@ def test_generation_stops_where_the_turn_ends(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(served, "forward", forward)
     compiler = SchemaCompiler(served.tokenizer, served.vocabulary, served.end_tokens)
     decoder = Decoder(served, {"gemma": None}, compiler.start, max_batch=4, kv_mib=64)
-    job = Generation(
-        model="gemma", prompt=served.chat.prompt_ids(ASKED), sampling=Sampling(temperature=0), max_tokens=64, n=1,
+    job = GenerationJob(
+        model="gemma", prompt=served.chat.prompt_ids(ASKED), sampling=TokenSampling(temperature=0), max_tokens=64, n=1,
         seed=1, stop=[], top_logprobs=None, grammar=None,
     )  # fmt: skip
     decoder.submit(job)

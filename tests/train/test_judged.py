@@ -21,7 +21,7 @@ from tests.train.evaluated import spec
 from train.checks import Checks
 from train.judged import judged, judges_of, warnings
 from train.judged_table import judged_lines, judged_table
-from train.judgements import Choice, Judged, first_wins, win_rates
+from train.judgements import JudgedEvaluation, PairwiseChoice, first_wins, win_rates
 from train.length_control import length_controlled
 from train.metrics import Evaluation, Output
 from train.results import TrainResult
@@ -72,13 +72,13 @@ def outputs_of(plan: EvaluationPlan, texts: Callable[[str, int], str | None]) ->
 
 def said_by(
     reply: Callable[[Ask], Reply], folder: Path, texts: Callable[[str, int], str | None], inputs: int = 24
-) -> tuple[Judged, LoopbackTeacher]:
+) -> tuple[JudgedEvaluation, LoopbackTeacher]:
     """What a judge that answers by `reply` says of the answers `texts`."""
     with LoopbackTeacher(reply) as judge:
         judged_project = Project(folder, judged_by(judge.url))
         plan = plan_of(judged_project, inputs)
 
-        async def ask() -> Judged | None:
+        async def ask() -> JudgedEvaluation | None:
             with Store.open(Store.url_for(judged_project)) as store:
                 opener = judges_of(judged_project, store, lambda sentence: None)
                 return (await judged(plan, outputs_of(plan, texts), opener, lambda stage, numbers: None))[0]
@@ -166,11 +166,11 @@ def test_an_unreadable_choice_is_counted_and_decides_nothing(tmp_path: Path) -> 
     assert any(choice.reason.startswith("unreadable") for choice in judgements.choices)
 
 
-def choices(won: Sequence[int], longer: Sequence[int]) -> list[Choice]:
+def choices(won: Sequence[int], longer: Sequence[int]) -> list[PairwiseChoice]:
     """One judge; `won` of the two orders on each input."""
     wins = {0: (False, False), 1: (True, False), 2: (True, True)}
     return [
-        Choice(against="base", seed_id=f"s{n}", wins=(wins[w],), longer=d)
+        PairwiseChoice(against="base", seed_id=f"s{n}", wins=(wins[w],), longer=d)
         for n, (w, d) in enumerate(zip(won, longer, strict=True))
     ]
 

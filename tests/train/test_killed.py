@@ -16,7 +16,7 @@ pytest.importorskip("trl", reason="training needs the train extra")
 from schemas.spec import TrainSettings
 from tests.train.tiny import rows, settings
 from train.base_model import Base
-from train.dataset import Dataset, Preference
+from train.dataset import Dataset, PreferenceRow
 from train.results import TrainResult
 from train.sft import tune
 
@@ -45,9 +45,9 @@ for objective in ("sft", "dpo", "orpo"):
 WORSE = [{"role": "assistant", "content": "no no no"}]
 
 
-def preferences(count: int, start: int) -> list[Preference]:
+def preferences(count: int, start: int) -> list[PreferenceRow]:
     chosen = rows(count, start=start)
-    return [Preference(prompt=row["prompt"], chosen=row["completion"], rejected=WORSE) for row in chosen]
+    return [PreferenceRow(prompt=row["prompt"], chosen=row["completion"], rejected=WORSE) for row in chosen]
 
 
 DATASET = Dataset("d", rows(4), rows(2, start=8), preferences=preferences(4, 0), preferred=preferences(2, 8))

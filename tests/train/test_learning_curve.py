@@ -12,7 +12,7 @@ import pytest
 from schemas.errors import NoWork
 from tests.train import tiny
 from train.base_model import Base
-from train.dataset import Dataset, Preference
+from train.dataset import Dataset, PreferenceRow
 from train.intervals import Interval, share
 from train.learning_curve import SHARES, in_words, learning_curve
 from train.sft import tune
@@ -127,7 +127,7 @@ def test_preferences_go_with_the_rows_of_their_inputs() -> None:
     nothing is trained."""
     numbered = [tiny.row(f"pair-{number}", f"fox {number}", f"a fox, number {number} --ar 3:2") for number in range(40)]
     worse = [{"role": "assistant", "content": "no"}]
-    preferences = [Preference(prompt=row["prompt"], chosen=row["completion"], rejected=worse) for row in numbered]
+    preferences = [PreferenceRow(prompt=row["prompt"], chosen=row["completion"], rejected=worse) for row in numbered]
     learned: list[tuple[int, int]] = []
 
     def value(part: Dataset, seed: int) -> float:

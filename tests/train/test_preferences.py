@@ -14,16 +14,17 @@ from curate.export import FORMAT
 from schemas.errors import InputError, NoWork
 from tests.train.tiny import LINEAR_LAYERS, rows, settings
 from train.base_model import Base
-from train.dataset import Dataset, Preference, preferences_of
+from train.dataset import Dataset, PreferenceRow, preferences_of
 from train.results import TrainResult
 from train.sft import tune
 
 WORSE = [{"role": "assistant", "content": "no no no"}]
 
 
-def preferences(count: int, start: int = 0) -> list[Preference]:
+def preferences(count: int, start: int = 0) -> list[PreferenceRow]:
     return [
-        Preference(prompt=row["prompt"], chosen=row["completion"], rejected=WORSE) for row in rows(count, start=start)
+        PreferenceRow(prompt=row["prompt"], chosen=row["completion"], rejected=WORSE)
+        for row in rows(count, start=start)
     ]
 
 
@@ -124,7 +125,7 @@ def test_dpo_does_not_go_on_from_weights_that_were_changed(tiny_base: Base, data
 
 def test_a_preference_that_is_too_long_costs_that_preference(tiny_base: Base, dataset: Dataset, out: Path) -> None:
     """It is named with its length, and the others are trained on."""
-    long = Preference(
+    long = PreferenceRow(
         prompt=dataset.preferences[0]["prompt"],
         chosen=dataset.preferences[0]["chosen"],
         rejected=[{"role": "assistant", "content": "word " * 200}],

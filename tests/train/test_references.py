@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.train.evaluated import spec
 from train.checks import REFERENCE, Checks, checks_for
-from train.references import NO_LABEL, Answer, ReferenceResult, against_references
+from train.references import NO_LABEL, GivenAnswer, ReferenceResult, against_references
 
 LABELS = ("bug", "question", "praise")
 
@@ -20,7 +20,7 @@ LABELS = ("bug", "question", "praise")
 def compared(pairs: list[tuple[str, str]], labels: tuple[str, ...] = (), *, is_json: bool = False) -> ReferenceResult:
     """(reference, answer) of inputs of their own."""
     references = {str(number): reference for number, (reference, _) in enumerate(pairs)}
-    answers = [Answer(seed_id=str(number), text=text) for number, (_, text) in enumerate(pairs)]
+    answers = [GivenAnswer(seed_id=str(number), text=text) for number, (_, text) in enumerate(pairs)]
     result = against_references(answers, references, labels, is_json=is_json)
     assert result
     return result
@@ -141,7 +141,7 @@ def test_text_is_compared_by_letters() -> None:
 
 def test_inputs_without_a_reference_are_left_out() -> None:
     """They have nothing to be compared with; where no input has a reference there is no comparison."""
-    answers = [Answer(seed_id="a", text="x"), Answer(seed_id="b", text="y")]
+    answers = [GivenAnswer(seed_id="a", text="x"), GivenAnswer(seed_id="b", text="y")]
     result = against_references(answers, {"a": "x"}, (), is_json=False)
     assert result
     assert (result.inputs, result.exact.estimate) == (1, 1.0)
@@ -171,7 +171,7 @@ def test_a_check_of_the_users_own_sees_the_reference(tmp_path: Path) -> None:
 @pytest.mark.parametrize("inputs", [1, 3, 8, 30])
 def test_a_measure_at_its_end_is_not_certain(inputs: int) -> None:
     """All labels right, all fields right, all texts equal: with few inputs each may still be far from it in truth."""
-    answers = [Answer(seed_id=f"s{n}", text="a") for n in range(inputs)]
+    answers = [GivenAnswer(seed_id=f"s{n}", text="a") for n in range(inputs)]
     by_label = against_references(answers, {a.seed_id: "a" for a in answers}, ["a", "b"], is_json=False)
     by_letters = against_references(answers, {a.seed_id: "a" for a in answers}, [], is_json=False)
     fields = [answer.model_copy(update={"text": '{"x": 1}'}) for answer in answers]

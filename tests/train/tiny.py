@@ -9,22 +9,22 @@ from pathlib import Path
 from schemas.spec import TrainSettings
 from schemas.spec_file import set_keys
 from train.base_model import Base, hash_model
-from train.dataset import Row
+from train.dataset import TrainingRow
 
 SYSTEM = "Rewrite the image prompt in the house style."
 SUBJECTS = ("a fox", "two boats", "an old bridge", "a cup of tea", "a tall pine", "a violin", "wet stones", "a clock")
 LINEAR_LAYERS = 2 * 7
 
 
-def row(pair_id: str, input: str, output: str) -> Row:
-    return Row(
+def row(pair_id: str, input: str, output: str) -> TrainingRow:
+    return TrainingRow(
         pair_id=pair_id,
         prompt=[{"role": "system", "content": SYSTEM}, {"role": "user", "content": input}],
         completion=[{"role": "assistant", "content": output}],
     )
 
 
-def rows(count: int, start: int = 0) -> list[Row]:
+def rows(count: int, start: int = 0) -> list[TrainingRow]:
     """Rows with one easy rule: the subject, a light, a flag."""
     subjects = [SUBJECTS[i % len(SUBJECTS)] for i in range(start, start + count)]
     texts = [f"{subject}, warm sunset light, number {start + i} --ar 3:2" for i, subject in enumerate(subjects)]

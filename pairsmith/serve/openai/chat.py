@@ -44,7 +44,7 @@ class Tuned(NamedTuple):
     created: int
 
 
-class Model(BaseModel):
+class ServedModel(BaseModel):
     id: str
     object: Literal["model"] = "model"
     created: int
@@ -53,10 +53,10 @@ class Model(BaseModel):
 
 class ModelList(BaseModel):
     object: Literal["list"] = "list"
-    data: list[Model]
+    data: list[ServedModel]
 
 
-class Chat(BaseModel):
+class OpenAIChat(BaseModel):
     """OpenAI's request; what the local model does not understand is refused by it, not ignored."""
 
     model_config = ConfigDict(extra="allow")
@@ -74,14 +74,14 @@ def models(caller: SignedIn, request: Request) -> ModelList:
 
 
 @router.get("/models/{model:path}", name="openai_model")
-def model(caller: SignedIn, model: str, request: Request) -> Model:
+def model(caller: SignedIn, model: str, request: Request) -> ServedModel:
     """One of them."""
     return _shown(_find(request, caller, model))
 
 
 @router.post("/chat/completions", name="openai_chat", response_model=None, responses=_STREAM)
 async def chat(
-    caller: Annotated[Caller, needs(Right.see_work, somewhere=True)], body: Chat, request: Request
+    caller: Annotated[Caller, needs(Right.see_work, somewhere=True)], body: OpenAIChat, request: Request
 ) -> Response:
     """Talk to a tuned model. It is started by the first request, and stopped when nobody has asked for ten minutes.
 
@@ -168,8 +168,8 @@ def _with_system(messages: list[dict[str, Any]], tuned: Tuned) -> list[dict[str,
     return [{"role": "system", "content": tuned.result.system_prompt}, *messages]
 
 
-def _shown(tuned: Tuned) -> Model:
-    return Model(id=tuned.name, created=tuned.created, owned_by=tuned.project)
+def _shown(tuned: Tuned) -> ServedModel:
+    return ServedModel(id=tuned.name, created=tuned.created, owned_by=tuned.project)
 
 
 async def _renamed(lines: AsyncIterator[bytes], model: str) -> AsyncIterator[bytes]:

@@ -46,7 +46,7 @@ _REPEATS = "duplicates"
 _WORDS = {"least_words": "min_words", "most_words": "max_words"}
 
 
-class Check(NamedTuple):
+class CheckRow(NamedTuple):
     """A check with its mode, and how many rows it rejected or marked when rows were last counted; None: not known."""
 
     name: str
@@ -56,16 +56,18 @@ class Check(NamedTuple):
     flagged: int | None
 
 
-def checks(now: Snapshot) -> list[Check]:
+def checks(now: Snapshot) -> list[CheckRow]:
     """Every check: those that kept most rows out first, those that are off last."""
     counts = _told(now)
     spec = now.project.spec.curate
     checks = [
-        Check(name, about, mode_of(getattr(spec.gates, name)), *counts.get(name, (None, None)))
+        CheckRow(name, about, mode_of(getattr(spec.gates, name)), *counts.get(name, (None, None)))
         for name, about in ABOUT.items()
     ]
     repeats = "reject" if spec.duplicates.enabled else "off"
-    checks.append(Check(_REPEATS, "It nearly repeats an accepted row.", repeats, *counts.get(_REPEATS, (None, None))))
+    checks.append(
+        CheckRow(_REPEATS, "It nearly repeats an accepted row.", repeats, *counts.get(_REPEATS, (None, None)))
+    )
     return sorted(checks, key=lambda check: (check.mode == "off", -(check.rejected or 0)))
 
 

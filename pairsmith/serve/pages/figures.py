@@ -14,7 +14,7 @@ from fastapi import Request
 from pairsmith.plan import PlannedStage, plan
 from pairsmith.serve.job import Job
 from pairsmith.serve.rows_view import RowsView
-from pairsmith.style.charts import Part
+from pairsmith.style.charts import BarPart
 from schemas.money import Cost, total
 from schemas.project import Project
 from schemas.records import Counts, Receipt
@@ -196,7 +196,7 @@ class StageLine(NamedTuple):
     stage: str
     done: bool
     running: bool
-    parts: list[Part]
+    parts: list[BarPart]
     total: int
     spoken: str
     says: str
@@ -220,20 +220,24 @@ def stage_lines(now: Snapshot, job: Job | None) -> list[StageLine]:
             parts = _parts(stage.stage, counts) if counts else []
             whole = counts.rows_in if counts else 1
             if not counts and stage.done:
-                parts = [Part("accepted", 1)]
+                parts = [BarPart("accepted", 1)]
             lines.append(StageLine(stage.stage, stage.done, False, parts, whole, f"{stage.stage}: {says}", says))
     return lines
 
 
-def _parts(stage: str, counts: Counts) -> list[Part]:
+def _parts(stage: str, counts: Counts) -> list[BarPart]:
     waiting = "pale" if stage == "generate" else "waiting"
     names = (("accepted", counts.accepted), ("rejected", counts.rejected), (waiting, counts.waiting))
-    return [*(Part(tone, count) for tone, count in names), Part("failed", counts.failed)]
+    return [*(BarPart(tone, count) for tone, count in names), BarPart("failed", counts.failed)]
 
 
-def _bar_of_moving(at: Moving) -> tuple[list[Part], int, str]:
+def _bar_of_moving(at: Moving) -> tuple[list[BarPart], int, str]:
     if not at.total or at.done is None:
         return [], 1, at.stage
-    known = [Part("accepted", at.passed or 0), Part("rejected", at.rejected or 0), Part("failed", at.failed or 0)]
+    known = [
+        BarPart("accepted", at.passed or 0),
+        BarPart("rejected", at.rejected or 0),
+        BarPart("failed", at.failed or 0),
+    ]
     rest = at.done - sum(part.value for part in known)
-    return [*known, Part("pale", max(0, rest))], at.total, f"{at.stage}: {at.done} of {at.total}"
+    return [*known, BarPart("pale", max(0, rest))], at.total, f"{at.stage}: {at.done} of {at.total}"

@@ -17,7 +17,7 @@ from pairsmith.serve.pages.word_diff import word_diff
 from pairsmith.serve.rows_view import COUNTED, SORTS, FacetsShown, Filters, RowShown, RowsView, Sort
 from pairsmith.style.numbers import count
 from schemas.errors import UsageError
-from schemas.records import shown_step
+from schemas.step_names import shown_step
 
 router = page_router()
 Viewer = Annotated[Caller, needs(Right.see_work)]
