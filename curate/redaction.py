@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from curate.gates.personal import WORDS, personal
 from schemas.numbered import Numbered
 from schemas.records import Seed
-from schemas.seed_file import SeedFile
 from schemas.spec.personal import PersonalSettings, Treatment
+from schemas.spooled_seeds import SpooledSeeds
 from synth.seeds import SeedProblem, SeedReading
 
 
@@ -18,7 +18,7 @@ def treated(reading: SeedReading, settings: PersonalSettings) -> SeedReading:
     treatment: dict[str, Treatment] = {kind: getattr(settings, kind) for kind in WORDS}
     if set(treatment.values()) == {"flag"}:
         return reading
-    seeds, first_seen = SeedFile(), Numbered()
+    seeds, first_seen = SpooledSeeds(), Numbered()
     problems, notes = list(reading.problems), list(reading.notes)
     for seed in reading.seeds:
         held = {kind for text in _texts(seed) for kind, _ in personal(text)}

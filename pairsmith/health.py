@@ -22,6 +22,7 @@ from schemas.money import told
 from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec_file import SPEC_NAME, load
+from schemas.step_names import By
 from schemas.store import Store
 
 GIB = 2**30
@@ -240,7 +241,7 @@ def _prompts_and_gates(project: Project) -> Iterator[Check]:
         yield failed("prompts", error)
     try:
         steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
-        yield Check("gates", "ok", ", ".join(step.by.removeprefix("gate/").partition("@")[0] for step in steps))
+        yield Check("gates", "ok", ", ".join(By.read(step.by).name for step in steps))
     except PairsmithError as error:
         yield failed("gates", error)
 

@@ -17,8 +17,8 @@ from schemas.errors import InputError
 from schemas.identity import made
 from schemas.numbered import Numbered
 from schemas.records import Json, Seed
-from schemas.seed_file import SeedFile
 from schemas.spec import SeedSource
+from schemas.spooled_seeds import SpooledSeeds
 from synth.columns import MAX_CHARS, Cells, Fault, SeedProblem, checked, inside, joined, plain_text
 from synth.seed_rows import object_rows, rows_of, shown
 from synth.turns import exchange
@@ -33,7 +33,7 @@ __all__ = ["MAX_CHARS", "SeedProblem", "SeedReading", "read_held", "read_seeds"]
 class SeedReading:
     """What was read. `rows_in == len(seeds) + len(problems)`; `notes` tell what was mended without losing a row."""
 
-    seeds: SeedFile | list[Seed] = field(default_factory=SeedFile)
+    seeds: SpooledSeeds | list[Seed] = field(default_factory=SpooledSeeds)
     problems: list[SeedProblem] = field(default_factory=list)
     notes: list[SeedProblem] = field(default_factory=list)
     rows_in: int = 0

@@ -16,7 +16,7 @@ _PAGE = 1_000  # seeds that are read at once
 _ID = 32
 
 
-class SeedFile(Streamed[Seed]):
+class SpooledSeeds(Streamed[Seed]):
     """A list of seeds of which 8 bytes each are in memory. A seed may be replaced, which is meant for few."""
 
     def __init__(self, seeds: Iterable[Seed] = ()) -> None:

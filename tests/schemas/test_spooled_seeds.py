@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from schemas.records import Message, Seed
-from schemas.seed_file import SeedFile
 from schemas.spec import SeedSource
+from schemas.spooled_seeds import SpooledSeeds
 from schemas.store import Store
 from synth.seeds import read_seeds
 
@@ -28,7 +28,7 @@ SEEDS = [
 
 def test_a_file_of_seeds_is_a_list_of_them() -> None:
     """Seeds come back as they were, ids included, after more were put behind them and one was replaced."""
-    kept, other = SeedFile(SEEDS[:2]), Seed(kind="input", text="a crow", source="s:9")
+    kept, other = SpooledSeeds(SEEDS[:2]), Seed(kind="input", text="a crow", source="s:9")
     assert list(kept) == SEEDS[:2]
     kept.append(SEEDS[2])
     assert kept == SEEDS
