@@ -11,11 +11,9 @@ from collections.abc import Collection
 
 from curate.gates.phrases import says
 
-_DIGITS, _LEAST, _NEAR = (
-    3,
-    2,
-    0.015,
-)  # of an exact number, digits of a rounded number; how far it may be from the exact one
+_DIGITS = 3  # that an exact number has at least
+_LEAST = 2  # digits that a rounded number keeps at least
+_NEAR = 0.015  # of the exact number, how far the rounded one may be from it
 _YEARS = range(1900, 2100)
 _FOUR_DIGITS = re.compile(r"([01]\d|2[0-3])([0-5]\d)")
 _FIVES = ("5", "10", "15", "20", "25")
@@ -23,10 +21,11 @@ _FIVES = ("5", "10", "15", "20", "25")
 
 def hours(numbers: Collection[str], folded: str, language: str) -> set[str]:
     """The hours and minutes that a text tells by other numbers: 14 by two o'clock, 9 and 45 by a quarter to ten."""
-    times = (_FOUR_DIGITS.fullmatch(n) for n in numbers if n.isdecimal() and int(n) not in _YEARS)
+    short = {n for n in numbers if len(n) <= 4 and n.isdecimal()}  # a loop of digits is no time, and no int
+    times = (_FOUR_DIGITS.fullmatch(n) for n in short if int(n) not in _YEARS)
     forms = {str(int(part)) for time in times if time for part in (time[1], str(int(time[1]) % 12 or 12), time[2])}
     if before := says(language, "to_the_hour", folded):
-        forms |= {str(int(n) - 1 or 12) for n in numbers if n.isdecimal() and 1 <= int(n) <= 24}
+        forms |= {str(int(n) - 1 or 12) for n in short if 1 <= int(n) <= 24}
         forms |= {str(60 - int(n)) for n in _FIVES if n in numbers}
     if before or says(language, "clock", folded):
         plain = {int(n) for n in (*forms, *numbers) if n.isdecimal() and len(n) <= 2}

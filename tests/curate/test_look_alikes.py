@@ -84,6 +84,7 @@ def test_a_translation_may_convert_units() -> None:
     assert converted("3 miles", "5 km", "en", "en") == ({"3"}, {"5"})
     assert converted("3 miles", "8 km", "en", "en") == (frozenset(), frozenset())
     assert hours({"2"}, "klockan två", "sv") == {"14"}
+    assert hours({"9" * 5_000}, "a quarter to ten", "en") == set(), "a loop of digits, which Python makes no int of"
     assert is_rounded("1214", "1200")
     assert not is_rounded("1200", "1214")
 
