@@ -32,7 +32,7 @@ def another_value(before: str, after: str, language: str) -> tuple[str, str, str
     if days and others and not any(_is_told(date[1:2], mentions) for date in others):
         return "changed_date", days[0][0], others[0][0]
     own, now = _things(given, language), _things(text, language)
-    for thing in own.keys() & now.keys():
+    for thing in sorted(own.keys() & now.keys()):
         if not any(_is_told([number], mentions) for number in now[thing]):
             return "changed_number", f"{thing} {min(own[thing])}", f"{thing} {min(now[thing])}"
     return None

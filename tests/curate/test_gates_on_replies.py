@@ -53,6 +53,12 @@ def test_a_reply_may_offer_what_the_message_asks_for_in_vain(language: str, inpu
     assert reply(input, output, language).keep is True
 
 
+def test_the_first_thing_by_name_is_told_where_several_changed() -> None:
+    """The reason is the same in every process, whatever order its sets have."""
+    detail = reply("Wing 2, room 12, gate 7.", "Gate 8, room 13, wing 3.").reason.detail
+    assert detail == "the message says “gate 7”, the reply “gate 8”"
+
+
 def test_a_prompt_given_back_is_no_answer() -> None:
     """To the letter; an answer in the prompt's words is one."""
     prompt = "Write a haiku about a train station at night."
