@@ -48,4 +48,7 @@ def test_a_retouched_number_is_shown_to_nobody(workspace: Workspace) -> None:
     assert CHANGED in client.get(outputs).json()["what"]
     file.write_bytes(written)
     assert "Systems" in client.get("/p/whole/evaluation").text
+    file.unlink()
+    file.mkdir()  # it cannot be read, as one that goes while the page is made
+    assert "file is gone; evaluating again" in client.get("/p/whole/evaluation").text
     app.state.jobs.close()

@@ -105,10 +105,9 @@ def read_evaluation(now: Snapshot, artifact: Artifact) -> Evaluation | None:
     hand."""
     path = now.project.folder / artifact.path
     try:
-        changed = path.stat().st_mtime_ns
+        evaluation, digest = _read(path, path.stat().st_mtime_ns)
     except OSError:
         return None
-    evaluation, digest = _read(path, changed)
     if now.store:
         refuse_retouched(now.store, artifact.id, digest, artifact.path)
     return evaluation
