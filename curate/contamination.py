@@ -32,7 +32,7 @@ _CELL = 4  # words; a shorter text of a file may be a label or a name, and outpu
 
 class HeldOut(NamedTuple):
     """Texts that no training row may repeat, what each is called in a reason, the ids of the test seeds, and of the
-    kind of task whether a text with other numbers is another one (`Kind.equal_numbers`) and whether outputs recur.
+    kind of task whether a text with other numbers is another one (`TaskKind.equal_numbers`) and whether outputs recur.
     `cells` are the texts of files that may be labels or names."""
 
     texts: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """Preferences: of two answers to one input the better one and the other, for reward models and for DPO.
 
-Two answers are compared only where somebody or something has looked at both (`By`):
+Two answers are compared only where somebody or something has looked at both (`PreferredBy`):
 
     edit     the text that a person gave > the one it replaced
     verdict  what people accepted > what people rejected
@@ -32,8 +32,8 @@ from schemas.project import Project
 from schemas.records import Json, Pair, Seed, Split
 from schemas.streamed import Streamed
 
-By = Literal["edit", "verdict", "ranking", "gate", "score"]
-BY_PEOPLE: tuple[By, ...] = ("edit", "verdict", "ranking")
+PreferredBy = Literal["edit", "verdict", "ranking", "gate", "score"]
+BY_PEOPLE: tuple[PreferredBy, ...] = ("edit", "verdict", "ranking")
 _EQUAL = 0.05  # a difference in log length up to which two answers are equally long
 _BIN = 0.1  # of that difference, within which the longer and the shorter are counted against each other
 
@@ -42,7 +42,7 @@ class Preference(NamedTuple):
     """`chosen` is better than `rejected`; both answer one input. `gap` is the difference of their scores, if both have
     one. `rests_on` are the rows whose answers by people say so."""
 
-    by: By
+    by: PreferredBy
     split: Split
     chosen: Pair
     rejected: Pair
@@ -67,7 +67,7 @@ class Preference(NamedTuple):
 class PreferenceIds(NamedTuple):
     """A preference without its texts."""
 
-    by: By
+    by: PreferredBy
     split: Split
     ids: tuple[str, str]
     log_ratio: float
@@ -172,7 +172,7 @@ def counted(every: Sequence[Preference]) -> Json:
     right."""
     by = Counter(preference.by for preference in every)
     longer = sum((1 + preference.longer) / 2 for preference in every)
-    return {**{name: by[name] for name in get_args(By)}, "longer": longer / len(every) if every else None}
+    return {**{name: by[name] for name in get_args(PreferredBy)}, "longer": longer / len(every) if every else None}
 
 
 def _originals(pool: Pool, rows: Sequence[Row]) -> dict[str, Pair]:
@@ -203,7 +203,7 @@ def _of_input(
         yield Preference(by, split, _pair(winner), worse, gap, rests_on)
 
 
-def _rests_on(by: By, winner: Row, loser: Row, rows: Sequence[Row]) -> tuple[str, ...]:
+def _rests_on(by: PreferredBy, winner: Row, loser: Row, rows: Sequence[Row]) -> tuple[str, ...]:
     """A ranking speaks of more rows than the one that it was given with."""
     ids = [review.pair_id for row in (rows if by == "ranking" else (winner, loser)) for review in row.reviews]
     return tuple(dict.fromkeys([*ids, *([_pair(winner).id, _pair(loser).id] if by == "ranking" else [])]))
@@ -211,7 +211,7 @@ def _rests_on(by: By, winner: Row, loser: Row, rows: Sequence[Row]) -> tuple[str
 
 def _comparisons(
     rows: Sequence[Row], accepted: Sequence[Row], originals: Mapping[str, Pair], least_gap: float
-) -> Iterator[tuple[By, Row, list[Row]]]:
+) -> Iterator[tuple[PreferredBy, Row, list[Row]]]:
     """Every answer that may have lost, with the accepted rows that are better: people's answers first."""
     for row in accepted:
         pair = _pair(row)

@@ -50,8 +50,8 @@ def load_schema(path: Path, key: str = "curate.gates.json_schema") -> Json:
     if is_example(schema):
         raise SpecError(
             f"{key}: {path} holds none of JSON Schema's words.",
-            why="Whatever a teacher answers would keep it.",
-            fix='If it is an example, say of its keys what they hold: {"type": "object", "properties": {...}}.',
+            why="Any answer would satisfy it.",
+            fix='If it is an example of a record, describe its keys: {"type": "object", "properties": {...}}.',
         )
     if outside := next((ref for ref in _pointers(schema) if not ref.startswith("#")), None):
         raise SpecError(

@@ -1,6 +1,6 @@
 """Code gates: each looks at one pair and says keep, reject or cannot tell, with a reason.
 
-    steps = gates_for(spec.task, spec.curate.gates, project.folder)
+    steps = gates_for(spec.task, spec.curate.gates, project.folder, spec.exemplars)
     verdicts = judge(pair, steps)                      # to be stored
     judgements = judge_text(input, output, steps)      # the same gates on two strings, for the evaluation
 

@@ -208,9 +208,8 @@ _SHORT_PIECE = re.compile(r"[\"\u201c\u201e\u00ab\u300c*`(][^\n]{1,200}?[\"\u201
 def _spoken_alone(text: str, code: str) -> str:
     """The language of which a short text says two stop words of three letters or more that no other has, where it
     says none of `code`; or ''."""
-    distinct = set(
-        words(" ".join(word for word in text.split() if not word.isupper()))
-    )  # those of SQL stand in capitals
+    # Those of SQL stand in capitals.
+    distinct = set(words(" ".join(word for word in text.split() if not word.isupper())))
     own, known = lexicon(code).stop, _languages_of()
     if not own or not own.isdisjoint(distinct):
         return ""

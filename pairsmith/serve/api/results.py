@@ -83,14 +83,14 @@ def download_artifact(
     split: Literal["train", "validation", "test"] = "train",
 ) -> Response:
     """All of its files as one zip, streamed; of a dataset a split as JSONL or Parquet."""
-    dataset = artifact_of(request, project, artifact)
-    if dataset.kind != "dataset":
+    wanted = artifact_of(request, project, artifact)
+    if wanted.kind != "dataset":
         caller.require(Right.download_adapter, project)
-    path = path_of(request, project, dataset)
-    name = f"{project}-{dataset.kind}-{dataset.id[:8]}"
+    path = path_of(request, project, wanted)
+    name = f"{project}-{wanted.kind}-{wanted.id[:8]}"
     if format != "zip":
         file = path / "data" / f"{split}.{format}"
-        if dataset.kind != "dataset" or not file.is_file():
+        if wanted.kind != "dataset" or not file.is_file():
             raise not_there(f"it has no {split} split as {format}.", fix="Take the zip.")
         return FileResponse(file, media_type=_SPLIT_FILES[format], filename=f"{name}-{split}.{format}")
     if path.is_file():

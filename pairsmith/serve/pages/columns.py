@@ -87,8 +87,8 @@ def guessed(content: bytes, name: str, task: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(content)
-        guessed = guess(path, task)
-    return {"kind": guessed.kind, **guessed.settings}
+        source = guess(path, task)
+    return {"kind": source.kind, **source.settings}
 
 
 def keys_of(at: int, reads: Mapping[str, Any]) -> dict[str, Any]:

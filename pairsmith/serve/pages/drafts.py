@@ -117,10 +117,10 @@ def _made_of(request: Request, caller: Caller, slug: str, wish: Wish, seeds: tup
         path.parent.mkdir()
         path.write_bytes(seeds[1])
         check_size_inside(path)
-        guessed = guess(path, wish.kind) if path.suffix.lower() in TABLES else None
-        if schema := _schema_of(guessed, wish):
+        table = guess(path, wish.kind) if path.suffix.lower() in TABLES else None
+        if schema := _schema_of(table, wish):
             (folder / SCHEMA).write_text(schema, encoding="utf-8")
-        project = parse(text := _spec_of(path, guessed, slug, wish), folder)
+        project = parse(text := _spec_of(path, table, slug, wish), folder)
         AnswerForm.of(project.spec.task, folder)
         read_seeds(project.spec.seeds, folder, most_rows=limits.UPLOAD_ROWS)
         # The file has a say in the spec, so nothing fenced may be in it that is not in ours.
@@ -139,9 +139,9 @@ _MISSING = {
 }
 
 
-def _schema_of(guessed: Guess | None, wish: Wish) -> str:
+def _schema_of(table: Guess | None, wish: Wish) -> str:
     """The JSON schema that a person wrote or gave an example of, else that of the records which a table brings."""
-    schema = guessed.schema if guessed else None
+    schema = table.schema if table else None
     if wish.kind == "extract" and (text := wish.schema.strip()):
         schema = schema_of([text])
         if not schema or not is_example(json.loads(text)):
@@ -149,9 +149,9 @@ def _schema_of(guessed: Guess | None, wish: Wish) -> str:
     return json.dumps(schema, ensure_ascii=False, indent=2) if schema else ""
 
 
-def _spec_of(seeds: Path, guessed: Guess | None, slug: str, wish: Wish) -> str:
+def _spec_of(seeds: Path, table: Guess | None, slug: str, wish: Wish) -> str:
     """The spec of a new project: of a table what its columns are taken for, else inputs; the wish comes first."""
-    text = spec_text(seeds, guessed, slug) if guessed else _SPEC
+    text = spec_text(seeds, table, slug) if table else _SPEC
     # As in the starter: eighty seeds are enough for a proof.
     values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}", "split.test": 0.25}
     if seeds.suffix.lower() not in TABLES:

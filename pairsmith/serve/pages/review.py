@@ -74,7 +74,7 @@ def review(caller: Member, project: str, request: Request) -> Response:
 
 
 def _asking(now: Snapshot) -> Check | None:
-    """What keeps rows from being sent to people, standing before somebody tries; None if nothing is known to."""
+    """What keeps rows from being sent to people, told before somebody tries; None if nothing is known to."""
     finding = health.review(now.project)
     return finding if finding.state != "ok" else None
 
