@@ -43,8 +43,9 @@ class Gate:
         """Why answers to the rows that there are cannot open the gate; empty if they can."""
         if self.state != "asking" or self.reach >= self.at_least:
             return ""
+        proven = math.floor(100 * self.reach + 1e-9)  # rounded up, the share named would not open it either
         return (
-            f"even if people accept every row that can still be drawn, that proves a share of {self.reach:.0%}, and"
+            f"even if people accept every row that can still be drawn, that proves a share of {proven}%, and"
             f" review.accept_at_least asks for {self.at_least:.0%}: only more rows or a lower share open the gate"
         )
 

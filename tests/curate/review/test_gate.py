@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from curate.argilla.push import draw_batch
-from curate.review.gate import UNEXPLAINED
+from curate.review.gate import UNEXPLAINED, Gate
 from curate.review.population import read_population
 from curate.review.status import ReviewStatus, as_json, from_facts, in_words, review_status
 from pairsmith.stages.review import in_lines, rejection, waits
@@ -117,6 +117,12 @@ def test_what_no_answer_can_prove_is_told_before_people_are_asked(tmp_path: Path
     assert (status.gate.state, status.gate.missing, status.gate.reach) == ("asking", None, 0.85)
     for sentence in (waits(status), as_json(status)["advice"]):
         assert "that proves a share of 85%, and review.accept_at_least asks for 95%" in sentence
+
+
+@pytest.mark.parametrize(("reach", "named"), [(0.946, "94%"), (0.57, "57%"), (0.29, "29%")])
+def test_the_share_that_is_named_opens_the_gate(reach: float, named: str) -> None:
+    """It is not rounded up: a bound of 0.946 proves no 95 %, and the sentence would ask for what it names."""
+    assert f"a share of {named}, and" in Gate("asking", 0.95, reach=reach).out_of_reach
 
 
 @pytest.mark.slow
