@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -144,7 +146,7 @@ def render(
     **context: Any,
 ) -> HTMLResponse:
     """A page. `place` is which entry of the shell it is; `error` is told at its head, and gives the status."""
-    named = request.app.state.accounts.titles().get(slug, slug) if slug else None
+    named = _title(request, slug) if slug else None
     body = (
         _templates()
         .get_template(f"{template}.html.j2")
@@ -168,6 +170,13 @@ def render(
         )
     )
     return HTMLResponse(body, status_of(error) if error else status)
+
+
+def _title(request: Request, slug: str) -> str:
+    """What a project is called; its name where the database is away, because that failure has a page, too."""
+    with suppress(SQLAlchemyError):
+        return str(request.app.state.accounts.titles().get(slug, slug))
+    return slug
 
 
 # What was done is said by a word of the address, never by a text of it: somebody else may have written the address.
