@@ -34,7 +34,7 @@ def without_key(text: str, key: str) -> str:
     return re.sub(rf"({_NAMED}){re.escape(key)}(?![\w-])", r"\1***", text)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)  # a key, what headers and proxies hold
 def _every_spelling(key: str) -> re.Pattern[str]:
     """The key with each of its characters in any usual escape, or in base64 of itself or of a text that it ends."""
     return re.compile("|".join(("".join(map(_spellings, key)), *_in_base64(key))))
