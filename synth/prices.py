@@ -77,9 +77,6 @@ def _spec_rate(prompt: float | None, cached: float | None, completion: float | N
     """The prices of the spec; where it has none, what the list says."""
 
     def rate(usage: Usage, context: Mapping[str, str]) -> float:
-        def of_list(part: Usage) -> float:
-            return listed.rate(part, context) if listed else 0.0
-
         read = min(usage.cached_tokens, usage.prompt_tokens)
         fresh, written = usage.prompt_tokens - read, usage.completion_tokens
         parts = (
@@ -87,8 +84,12 @@ def _spec_rate(prompt: float | None, cached: float | None, completion: float | N
             (cached, read, Usage(prompt_tokens=read, cached_tokens=read)),
             (completion, written, Usage(completion_tokens=written, reasoning_tokens=usage.reasoning_tokens)),
         )
-        own = ((price * count / _MILLION, of_list(part)) for price, count, part in parts if price is not None)
-        return of_list(usage) + sum(usd - (theirs - of_list(Usage())) for usd, theirs in own)
+        own = sum(price * count for price, count, _ in parts if price is not None) / _MILLION
+        if listed is None:
+            return own
+        fee = listed.rate(Usage(), context)
+        instead_of = sum(listed.rate(part, context) - fee for price, _, part in parts if price is not None)
+        return listed.rate(usage, context) - instead_of + own
 
     return rate
 
