@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -147,7 +149,8 @@ def refused_by(model: Any, text: str) -> str | None:
     from pydantic import ValidationError
 
     try:
-        model.model_validate_json(text)
+        with redirect_stdout(sys.stderr):  # what programs read on standard output is ours
+            model.model_validate_json(text)
     except ValidationError as error:
         worst = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(map(str, worst["loc"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -75,7 +76,8 @@ def _loaded(path: Path, source: bytes, folder: Path, key: str) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up while it runs
     try:
         # Not through the loader: it would write a cache beside the spec, which goes by whole seconds.
-        exec(compile(source, str(path), "exec"), module.__dict__)
+        with redirect_stdout(sys.stderr):  # what programs read on standard output is ours
+            exec(compile(source, str(path), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""

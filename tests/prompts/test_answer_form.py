@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, field_validator
 
-from prompts.answer_form import ANY_TEXT, AnswerForm
+from prompts.answer_form import ANY_TEXT, AnswerForm, refused_by
 from schemas.errors import PairsmithError
 from schemas.spec import TaskSettings
 
@@ -122,6 +123,22 @@ def test_a_schema_is_a_file_or_a_pydantic_model_beside_the_spec(tmp_path: Path) 
     schema = form_of("records:Invoice", tmp_path).schema
     assert schema is not None
     assert list(schema["properties"]) == ["due", "lines"]
+
+
+def test_what_a_model_prints_stays_out_of_what_programs_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """A validator of the user's own may print; on standard output is the command's JSON."""
+
+    class Record(BaseModel):
+        due: str
+
+        @field_validator("due")
+        @classmethod
+        def look(cls, value: str) -> str:
+            print("looking at", value)
+            return value
+
+    assert refused_by(Record, '{"due": "today"}') is None
+    assert capsys.readouterr() == ("", "looking at today\n")
 
 
 def test_a_teacher_is_given_an_end_to_what_has_none(tmp_path: Path) -> None:

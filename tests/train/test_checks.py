@@ -137,8 +137,10 @@ def test_every_check_counts_whatever_it_is_called() -> None:
 def test_what_a_check_prints_stays_out_of_what_programs_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`pairsmith evaluate --json` is JSON, whatever a function of the user's own prints; a person still sees it."""
-    (tmp_path / "talking.py").write_text("def kept(pair):\n    print('looking at', pair.input)\n    return True\n")
+    """`pairsmith evaluate --json` is JSON, whatever a function of the user's own or its file prints; a person still
+    sees it."""
+    own = "print('loaded')\ndef kept(pair):\n    print('looking at', pair.input)\n    return True\n"
+    (tmp_path / "talking.py").write_text(own)
     assert checks_for(with_own("talking:kept"), tmp_path)("a fox", "a fox, warm light").passed["check:kept"]
     out, err = capsys.readouterr()
-    assert (out, err) == ("", "looking at a fox\n")
+    assert (out, err) == ("", "loaded\nlooking at a fox\n")
