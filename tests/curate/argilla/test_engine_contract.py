@@ -86,7 +86,7 @@ def test_it_can_stand_where_argillas_own_engine_stands(described: dict[str, dict
 def test_nothing_of_ours_is_imported_on_the_server_side() -> None:
     """The engine is one module without a parent package: the server's pins and ours can never meet in one process."""
     own = {path.stem for path in SIDE.glob("*.py")}
-    assert own == {"enter", "page", "pairsmith_sql_engine", "rows", "serve", "sign_in", "work"}
+    assert own == {"enter", "outage", "page", "pairsmith_sql_engine", "rows", "serve", "sign_in", "work"}
     assert not (SIDE / "__init__.py").exists()
     for path in SIDE.glob("*.py"):
         imported = set()
