@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from curate import chat_files, licences
@@ -12,6 +12,7 @@ from pairsmith import exported_model
 from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.certified import in_lines, last_look
 from pairsmith.outcome import ExportOutcome
+from pairsmith.plan import plan
 from pairsmith.receipt import recording
 from pairsmith.stages.evaluate import evaluation_in
 from pairsmith.stopping import Stopping
@@ -65,6 +66,7 @@ def export(
             )
         if "evaluation" in artifacts:
             evaluation_in(project.folder, artifacts["evaluation"], store)
+        _say_what_is_older(project, store, artifacts, say)
         declared = licences.ledger(project, store, (id_ for id_, _ in artifacts["dataset"].members))
         licences.check(declared, project.spec.export)
         ids = {name: artifact.id for name, artifact in artifacts.items()}
@@ -102,6 +104,17 @@ def export(
             certificate=certificate,
         )
     return record.outcome
+
+
+def _say_what_is_older(project: Project, store: Store, artifacts: Mapping[str, Artifact], say: Say) -> None:
+    """Says so where a stage that made one of `artifacts` is to be done again: its work is exported all the same."""
+    of_stage = {"generate": "dataset", "curate": "dataset", "train": "adapter", "evaluate": "evaluation"}
+    due = next((step for step in plan(project, store) if not step.done), None)
+    if due and (name := of_stage.get(due.stage)) in artifacts:
+        say(
+            f"warning: `pairsmith {due.stage}` has not been run on the project as it is ({due.why}); "
+            f"the {name} that is exported was made before."
+        )
 
 
 def summary(outcome: ExportOutcome) -> list[tuple[str, str]]:

@@ -1,0 +1,54 @@
+"""What is exported although the project has gone on since is said to be older."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pairsmith.project import Project
+from tests.synth.loopback import LoopbackTeacher, says
+
+SPEC = """
+[task]
+name = "older"
+style = "Say it in one rich sentence."
+
+[[seeds]]
+path = "seeds.txt"
+
+[generate.forward]
+n = 1
+
+[curate.score]
+model = "none"
+
+[review]
+enabled = false
+"""
+
+
+def test_an_export_says_that_its_dataset_is_older_than_the_project(tmp_path: Path) -> None:
+    """Seeds that are not generated, then pairs that are not curated, are named; a project that is done is silent."""
+    (tmp_path / "pairsmith.toml").write_text(SPEC)
+    (tmp_path / "seeds.txt").write_text("a street in the rain\n")
+    lines: list[str] = []
+
+    def warnings() -> list[str]:
+        lines.clear()
+        project.export()
+        return [line for line in lines if line.startswith("warning: ")]
+
+    with LoopbackTeacher(lambda ask: says("A narrow street in the rain, with lanterns above wet cobbles.")) as teacher:
+        asked = [f"teacher.url={teacher.url}", "teacher.model=loopback"]
+        project = Project(tmp_path, asked, say=lines.append)
+        project.generate()
+        project.curate()
+        assert warnings() == []
+        (tmp_path / "seeds.txt").write_text("a street in the rain\na harbour at dawn\n")
+        (line,) = warnings()
+        assert line.startswith("warning: `pairsmith generate` has not been run on the project as it is (")
+        project.generate()
+        (line,) = warnings()
+        assert line.startswith("warning: `pairsmith curate` has not been run on the project as it is (")
+        assert line.endswith("; the dataset that is exported was made before.")
+        project.curate()
+        assert warnings() == []
