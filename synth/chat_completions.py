@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import json
 import math
@@ -23,6 +22,8 @@ from synth.streamed_answer import put_together
 _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
 _MAX_TOKENS = 2**40  # of one request; a count above it is none, and sums of many must fit into 64 bits
 _MAX_ID = 200
+_MOST_UNPACKED = 2**26  # bytes of an answer
+_MOST_LAYERS = 3  # of compression; some bytes unpack to themselves
 _MAX_FACT_DEPTH = 6
 # English prose has about 4.5 letters a token, words of 15 letters in agglutinating languages no more than 6.
 _MOST_LETTERS_PER_TOKEN, _SMALLEST_CONTEXT = 8, 256
@@ -369,12 +370,19 @@ def meant(status: int, content: bytes) -> tuple[int, bytes]:
 
 
 def _unpacked(content: bytes) -> bytes:
-    """What stands under a compression that no header tells of: `x-gzip`, or a gateway that compressed it once more."""
-    try:
-        while content.startswith(b"\x1f\x8b"):
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error):
-        pass
+    """What stands under a compression that no header tells of: `x-gzip`, or a gateway that compressed it once more.
+    What is cut there, or grows beyond any answer, stays as it came."""
+    for _ in range(_MOST_LAYERS):
+        if not content.startswith(b"\x1f\x8b"):
+            break
+        reader = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        try:
+            plain = reader.decompress(content, _MOST_UNPACKED)
+        except zlib.error:
+            break
+        if not reader.eof:
+            break
+        content = plain
     return content
 
 

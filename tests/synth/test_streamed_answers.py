@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,17 @@ def test_what_is_compressed_and_cut_is_no_answer() -> None:
     """It is neither read nor a crash."""
     assert not read(gzip.compress(orjson.dumps(WHOLE))[:-9]).choices
     assert not read(b"\x1f\x8b").choices
+
+
+def test_what_unpacks_beyond_any_answer_stays_as_it_came() -> None:
+    """A few kilobytes that are a gigabyte of blanks, and layer upon layer, fill no memory and hold up nothing."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    bomb = b"".join(packer.compress(bytes(2**24)) for _ in range(64)) + packer.flush()
+    assert meant(200, bomb) == (200, bomb)
+    layers = orjson.dumps(WHOLE)
+    for _ in range(9):
+        layers = gzip.compress(layers)
+    assert meant(200, layers)[1].startswith(b"\x1f\x8b")
 
 
 @pytest.mark.parametrize("status", [201, 202, 203, 206])
