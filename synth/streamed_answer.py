@@ -35,23 +35,25 @@ def put_together(content: bytes) -> Json | None:
 
 
 def _events(content: bytes) -> Iterator[Json]:
-    """The objects that events hold: each on a line of data, or on several up to an empty line (WHATWG, 9.2.6)."""
-    begun = b""
-    for line in content.removeprefix(b"\xef\xbb\xbf").splitlines():
+    """The objects that events hold: each in the lines of data up to an empty line (WHATWG, 9.2.6), or, where a server
+    leaves these out, each in a line of its own."""
+    data: list[bytes] = []
+    for line in (*content.removeprefix(b"\xef\xbb\xbf").splitlines(), b""):
+        if line.startswith(b"data:"):
+            data.append(line[5:])
         if not line.strip():
-            begun = b""
-        if not line.startswith(b"data:"):
-            continue
-        begun += line[5:] + b"\n"
-        for text in (line[5:], begun):
-            try:
-                event = orjson.loads(text)
-            except orjson.JSONDecodeError:
-                continue  # [DONE], a part of an event, or one that was cut, whose choice has no end then
-            begun = b""
-            if isinstance(event, dict):
-                yield event
-            break
+            whole = _object(b"\n".join(data))
+            yield from filter(None, [whole] if whole else map(_object, data))
+            data = []
+
+
+def _object(text: bytes) -> Json | None:
+    """None for [DONE], a part of an event, or one that was cut, whose choice has no end then."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _add(choice: Json, piece: Json) -> None:
