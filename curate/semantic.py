@@ -20,6 +20,7 @@ from curate.pool import Pool
 from curate.rows import StepId
 from curate.static_embedding import static_embedding
 from curate.steps import Named
+from curate.unlikely_labels import unlikely_labels
 from schemas.kinds import KINDS, DuplicateRule
 from schemas.records import Reason, Verdict, content_id
 from schemas.spec import Spec
@@ -34,10 +35,13 @@ _NUMBER = re.compile(r"\d+")
 
 
 def semantic_steps(spec: Spec, held_out: HeldOut) -> list[Named]:
-    """The steps that a spec asks for."""
+    """The steps that a spec asks for; for labels `curate.unlikely_labels`, which is by default."""
     duplicates, contamination = spec.curate.duplicates.semantic, spec.curate.contamination.semantic
-    of_rows = [] if duplicates is None else [semantic_duplicates(duplicates, KINDS[spec.task.kind].duplicate)]
-    return of_rows if contamination is None else [*of_rows, semantic_contamination(held_out, contamination)]
+    return [
+        *([] if duplicates is None else [semantic_duplicates(duplicates, KINDS[spec.task.kind].duplicate)]),
+        *([] if contamination is None else [semantic_contamination(held_out, contamination)]),
+        *([unlikely_labels()] if spec.task.labels and spec.curate.unlikely_labels else []),
+    ]
 
 
 def semantic_duplicates(cosine: float, rule: DuplicateRule) -> Named:

@@ -81,10 +81,11 @@ _BY_KIND: dict[Kind, str] = {
         curate.gates.thinking curate.gates.placeholder curate.gates.encoding curate.gates.cut curate.gates.fenced
         curate.gates.broken_json curate.gates.answered curate.gates.lost_content curate.gates.language
         curate.gates.mixed_language curate.gates.invented curate.gates.contacts curate.gates.invented_name
-        curate.gates.swapped curate.gates.limits curate.gates.injection curate.gates.toxic curate.gates.pii
+        curate.gates.swapped curate.gates.limits curate.gates.sums curate.gates.injection curate.gates.toxic
+        curate.gates.pii
         curate.gates.must.name curate.gates.must.pattern curate.gates.must_not.name curate.gates.must_not.pattern
         curate.gates.values curate.gates.translated curate.duplicates.enabled curate.duplicates.jaccard
-        curate.duplicates.semantic curate.contamination.semantic
+        curate.duplicates.semantic curate.contamination.semantic curate.unlikely_labels
         curate.score.batch_tokens curate.score.revision curate.score.protocol curate.score.teacher curate.select.best
         curate.select.length_control curate.select.certified curate.select.rows curate.select.spread
         curate.judge.teachers curate.judge.questions.name

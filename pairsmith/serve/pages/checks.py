@@ -36,6 +36,7 @@ ABOUT = {
     "invented_name": "It holds a name that the input does not have.",
     "swapped": "Two numbers have changed places.",
     "limits": "What the input denies, limits or asks is not in it.",
+    "sums": "A sum in it is wrong.",
     "injection": "It holds instructions for a model.",
     "toxic": "It is offensive.",
     "pii": "It holds personal data.",
