@@ -52,7 +52,7 @@ def _holds(left: str, right: str) -> bool:
     divisions = sum(_SIGNS[sign] is truediv for sign in signs)
     if len(numbers) > _TERMS or divisions > 1:  # 25 / 1/3 is 75
         return True
-    inexact = 1.0 if divisions else 0.5  # of the last digit: cut off, or rounded
+    inexact = 0.999 if divisions else 0.5  # of the last digit: cut off, or rounded
     for values in product(*([value for value, _ in _readings(number)] for number in numbers)):
         reckoned = abs(_reckoned(values, signs))
         for result, places in _readings(right):

@@ -24,6 +24,7 @@ def reason(output: str, input: str = "how much is it") -> str:
         "Total = 54 + 25 = 89 euros.",
         "一共是12 × 3 = 38元。",
         "The rest is 240 ÷ 7 = 36.",
+        "He runs 60/6=11 mph.",
         "8,5 − 2,25 = 6,5",
     ],
 )
