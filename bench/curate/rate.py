@@ -1,4 +1,4 @@
-"""Rows a second of `curate` with the steps that a rewriting task has by default, on every core: 21 gates,
+"""Rows a second of `curate` with the steps that a rewriting task has by default, on every core: 22 gates,
 contamination, duplicates and split, and the state of every row written down. No scorer, no export.
 
     python -m bench.curate.rate [ROWS]                 # writes "rate" into bench/results/curate.json
