@@ -15,6 +15,7 @@ from schemas.errors import UsageError
 from schemas.project import Project
 from schemas.spec.curate import GateSettings
 from schemas.spec.train import SplitSettings
+from schemas.step_names import By
 
 MODES = {"reject": "keeps the row out", "flag": "marks the row", "off": "is not asked"}
 ABOUT = {
@@ -80,9 +81,8 @@ def _told(now: Snapshot) -> dict[str, tuple[int, int]]:
     receipt = now.counted if now.counted and now.counted.command == "curate" else None
     steps: Mapping[str, Mapping[str, Any]] = receipt.facts.get("steps") or {} if receipt else {}
     counted = {}
-    for by, counts in steps.items():
-        name = by.removeprefix("gate/").partition("@")[0]
-        name = _REPEATS if name == "pool/duplicate" else name
+    for step, counts in zip(map(By.read, steps), steps.values(), strict=True):
+        name = _REPEATS if (step.kind, step.name) == ("pool", "duplicate") else step.name if step.kind == "gate" else ""
         counted[name] = (int(counts.get("rejected") or 0), int(counts.get("flagged") or 0))
     return counted
 
