@@ -10,7 +10,7 @@ from pairsmith.plan import PlannedStage, plan
 from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, moving, stage_lines
-from pairsmith.serve.pages.run import _ended, _figures, _reasons, _reasons, _rows_move
+from pairsmith.serve.pages.run import _ended, _figures, _reasons, _rows_move
 from pairsmith.stages import table
 from schemas.money import Cost
 from schemas.project import Project
@@ -163,7 +163,7 @@ def test_a_run_that_asks_nobody_is_shown_as_it_is_planned(tmp_path: Path) -> Non
         assert of.under(job.model_copy(update={"state": "stopped"})) is under, "going on leaves people out as well"
         assert of.under(job.model_copy(update={"state": "done"})) is of
         assert of.under(job.model_copy(update={"options": JobOptions()})) is of
-        figures = _figures(under, moving(job), None, None, None, rows_move=False)
+        figures = _figures(under, moving(job), None, None, rows_move=False)
         assert figures[0] == ("accepted", "1", "of 1 row"), "what is accepted does not vanish while a model is trained"
 
 
