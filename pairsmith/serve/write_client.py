@@ -51,8 +51,10 @@ def _method(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
     named = [p for where in ("query", "header") for p in parameters if p["in"] == where and p["name"] not in _OURS]
     content = operation.get("requestBody", {}).get("content", {})
     success = next(body for status, body in operation["responses"].items() if status.startswith("2"))
-    media, answer = next(iter(success.get("content", {}).items()), ("", {}))
-    kinds = {"application/json": _type(answer.get("schema", {}), "shapes."), "text/event-stream": "Iterator[Any]"}
+    answers: dict[str, Any] = success.get("content", {})
+    media = next(iter(answers), "")
+    answer = _type(answers[media].get("schema", {}), "shapes.") if media else "None"
+    kinds = {"": "None", "application/json": answer, "text/event-stream": "Iterator[Any]"}
     arguments = ["self", *(f"{name}: str" for name in inside)]
     if "application/json" in content:
         arguments.append(f"body: {_type(content['application/json']['schema'], 'shapes.')}")
@@ -63,8 +65,7 @@ def _method(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
     arguments += ["*"] * bool(optional) + [f"{name}: {kind} | None = None" for name, kind in optional]
     first_sentence = " ".join(operation["description"].split()).partition(". ")[0].rstrip(".:")
     yield f'    @asks("{method.upper()}", "{path.removeprefix(ROOT)}")'
-    gives = kinds.get(media, "bytes") if media else "None"
-    yield f"    def {operation['operationId']}({', '.join(arguments)}) -> {gives}:"
+    yield f"    def {operation['operationId']}({', '.join(arguments)}) -> {kinds.get(media, 'bytes')}:"
     yield textwrap.fill(f'"""{first_sentence}."""', WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
     yield ""
 
