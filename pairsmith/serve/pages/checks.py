@@ -114,7 +114,8 @@ def check_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
         if mode is None:
             continue
         if mode not in MODES:
-            raise UsageError(f"'{mode[:40]}' is nothing that a check does.", where=name, fix=_one_of(MODES))
+            fix = f"Take one of {', '.join(MODES)}."
+            raise UsageError(f"'{mode[:40]}' is nothing that a check does.", where=name, fix=fix)
         if name == _REPEATS:
             if (mode != "off") != spec.duplicates.enabled:
                 keys["curate.duplicates.enabled"] = mode != "off"
@@ -130,10 +131,6 @@ def check_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
                 raise UsageError(f"'{given[:40]}' is no number of words.", where=key, fix="Write it as in 12.")
             keys[f"curate.gates.length.{key}"] = int(given)
     return keys
-
-
-def _one_of(names: Mapping[str, str]) -> str:
-    return f"Take one of {', '.join(names)}."
 
 
 def bases(project: Project) -> list[tuple[str, str]]:
