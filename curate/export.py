@@ -253,7 +253,7 @@ def _provenance(accepted: Accepted, result: CurateResult, seeds: Mapping[str, Se
     replaced = []
     while pair.origin.by == "edited":
         replaced.append(pair.origin.parent_id)
-        pair = _parent(store, pair.origin.parent_id)
+        (pair,) = store.pairs([pair.origin.parent_id])
     seed = seeds.get(accepted.pair.seed_id)
     scorer = result.facts["scorer"]
     return {
@@ -276,11 +276,6 @@ def _provenance(accepted: Accepted, result: CurateResult, seeds: Mapping[str, Se
             for r in accepted.reviews
         ],
     }
-
-
-def _parent(store: Store, pair_id: str) -> Pair:
-    (pair,) = store.pairs([pair_id])
-    return pair
 
 
 def _every_step_spoke(accepted: Accepted, result: CurateResult) -> None:
