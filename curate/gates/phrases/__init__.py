@@ -359,10 +359,22 @@ def _listed(language: str, name: str) -> str:
 
 
 def either(words: Iterable[str], *, ends: bool = False) -> str:
-    """Words of a list as a pattern, the longest first; `ends`: a word without a star ends where it ends."""
-    ordered = sorted(words, key=lambda word: (-len(word), word))
-    spelt = ((re.escape(word).replace("_", r"\s").replace(r"\*", r"\w*"), ends and word[-1] != "*") for word in ordered)
-    return "|".join(word + r"(?!\w)" * whole for word, whole in spelt)
+    """Words of a list as a pattern, the longest first; `ends`: a word without a star ends where it ends.
+
+    Words with the same first character stand together behind it, where that is no sign and no other case of another:
+    one look at it passes over all of them.
+    """
+    spelt = {
+        word: re.escape(word).replace("_", r"\s").replace(r"\*", r"\w*") + r"(?!\w)" * (ends and word[-1] != "*")
+        for word in sorted(words, key=lambda word: (-len(word), word))
+    }
+    begun: dict[str, list[str]] = {}
+    for word, pattern in spelt.items():
+        begun.setdefault(re.escape(word[0]), []).append(pattern)
+    if not begun.keys().isdisjoint((r"\*", "_")) or len({first.casefold() for first in begun}) < len(begun):
+        return "|".join(spelt.values())
+    groups = ((first, [pattern.removeprefix(first) for pattern in patterns]) for first, patterns in begun.items())
+    return "|".join(first + (rest[0] if len(rest) == 1 else f"(?:{'|'.join(rest)})") for first, rest in groups)
 
 
 @cache
