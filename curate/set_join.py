@@ -246,14 +246,12 @@ def alike(sets: TokenSets, threshold: float, *, first: bool = False) -> Iterator
     """
     needed = sets.needed(threshold)
     meet = np.minimum(needed, _MEET).astype(np.uint8)
-    keys = sets.prefixes(needed, _MEET, 2)
-    frequent = _frequent(keys, min(_PAIRS * len(sets), _MOST_PAIRS))
-    candidates = _meeting(keys[~frequent], meet)
-    crowded = _Crowded(keys[_among_rows(keys, keys[frequent], len(sets))], meet)
-    del keys, frequent
+    first_of, candidates, keys = _candidates(sets, needed, meet)
+    crowded = _Crowded(keys, meet)
+    del keys
     gone: set[int] = set()
-    for row in sorted(candidates.keys() | crowded.rows):
-        others = sorted({*candidates.get(row, ()), *crowded.met_by(row)} - gone)
+    for row in map(int, np.flatnonzero((np.diff(first_of) > 0) | crowded.holds)):
+        others = sorted({*candidates[first_of[row] : first_of[row + 1]].tolist(), *crowded.met_by(row)} - gone)
         similar = ((other, sets.similarity(row, other)) for other in others)
         pairs = (Alike(row, other, similarity) for other, similarity in similar if similarity >= threshold)
         for pair in islice(pairs, 1 if first else None):
@@ -266,22 +264,31 @@ def alike(sets: TokenSets, threshold: float, *, first: bool = False) -> Iterator
 
 class _Crowded:
     """Rows with a frequent token: which of those that were added meet another one in enough tokens, asked row by row;
-    a pair for every two that share one would be too many. `keys` are the tokens of these rows."""
+    a pair for every two that share one would be too many. `keys` are the tokens of these rows; they are used up, for
+    there is no room for many of them."""
 
     def __init__(self, keys: Tokens, meet: NDArray[np.uint8]) -> None:
         begins = _first_of_its_kind(keys & ~_ROW)
         starts = np.flatnonzero(begins)
         self._meet, self._starts, self._ends = meet, starts, starts.copy()  # of a token among `_added`
-        self._added = np.zeros(len(keys), np.uint32)
-        by_row = (keys & _ROW) << np.uint64(32)
-        by_row |= (np.cumsum(begins, dtype=np.uint32) - np.uint32(1)).astype(np.uint64)
-        by_row.sort()
-        self._tokens = by_row.astype(np.uint32)  # the number of the token
-        rows, first = np.unique((by_row >> np.uint64(32)).astype(np.uint32), return_index=True)
-        self._first = np.append(first, len(keys))
+        keys &= _ROW
+        keys <<= np.uint64(32)
+        keys |= np.cumsum(begins, dtype=np.uint32)
+        del begins
+        keys.sort()  # by row
+        self._tokens = keys.astype(np.uint32)  # the number of the token
+        self._tokens -= np.uint32(1)
+        keys >>= np.uint64(32)
+        first = np.flatnonzero(_first_of_its_kind(keys))
         self._place = np.full(len(meet), -1, np.int32)
-        self._place[rows] = np.arange(len(rows))
-        self.rows: set[int] = set(rows.tolist())
+        self._place[keys[first].astype(np.int64)] = np.arange(len(first))
+        self._first = np.append(first, len(keys))
+        self._added = np.zeros(len(keys), np.uint32)
+
+    @property
+    def holds(self) -> NDArray[np.bool_]:
+        """Of every row, whether it has a frequent token."""
+        return self._place >= 0
 
     def _of(self, row: int) -> NDArray[np.uint32]:
         place = self._place[row]
@@ -328,8 +335,18 @@ def _frequent(keys: Tokens, most_pairs: int) -> NDArray[np.bool_]:
     return np.repeat(sizes >= np.searchsorted(pairs, most_pairs, side="right"), sizes)
 
 
-def _meeting(keys: Tokens, meet: NDArray[np.uint8]) -> dict[int, list[int]]:
-    """Row -> the earlier ones that enough of its tokens meet."""
+def _candidates(
+    sets: TokenSets, needed: Numbers, meet: NDArray[np.uint8]
+) -> tuple[Numbers, NDArray[np.uint32], Tokens]:
+    """`_meeting` of the tokens that are not too frequent for it, and the tokens of the rows that have one that is."""
+    keys = sets.prefixes(needed, _MEET, 2)
+    frequent = _frequent(keys, min(_PAIRS * len(sets), _MOST_PAIRS))
+    first_of, candidates = _meeting(keys[~frequent], meet)
+    return first_of, candidates, keys[_among_rows(keys, keys[frequent], len(sets))]
+
+
+def _meeting(keys: Tokens, meet: NDArray[np.uint8]) -> tuple[Numbers, NDArray[np.uint32]]:
+    """The earlier rows that enough tokens of each row meet, one row's behind the other's, and where they begin."""
     tokens, rows = keys & ~_ROW, keys & _ROW
     pairs = [np.array([], np.uint64)]
     for shift in range(1, len(keys)):
@@ -345,10 +362,8 @@ def _meeting(keys: Tokens, meet: NDArray[np.uint8]) -> dict[int, list[int]]:
         times[:-more] += (times[:-more] == more) & (met[more:] == met[:-more])
     earlier, later = met.view(np.uint32)[::2], met.view(np.uint32)[1::2]
     enough = (times > 0) & (times >= np.minimum(meet[later], meet[earlier]))
-    candidates: dict[int, list[int]] = {}
-    for row, other in zip(later[enough].tolist(), earlier[enough].tolist(), strict=True):
-        candidates.setdefault(row, []).append(other)
-    return candidates
+    first_of = np.append(0, np.cumsum(np.bincount(later[enough], minlength=len(meet))))
+    return first_of, earlier[enough]
 
 
 def _first_of_its_kind(ordered: NDArray[Any]) -> NDArray[np.bool_]:

@@ -365,12 +365,12 @@ def either(words: Iterable[str], *, ends: bool = False) -> str:
     one look at it passes over all of them.
     """
     spelt = {
-        word: re.escape(word).replace("_", r"\s").replace(r"\*", r"\w*") + r"(?!\w)" * (ends and word[-1] != "*")
+        word: re.escape(word).replace("_", r"\s").replace(r"\*", r"\w*") + r"(?!\w)" * (ends and not word.endswith("*"))
         for word in sorted(words, key=lambda word: (-len(word), word))
     }
     begun: dict[str, list[str]] = {}
     for word, pattern in spelt.items():
-        begun.setdefault(re.escape(word[0]), []).append(pattern)
+        begun.setdefault(re.escape(word[:1]), []).append(pattern)
     if not begun.keys().isdisjoint((r"\*", "_")) or len({first.casefold() for first in begun}) < len(begun):
         return "|".join(spelt.values())
     groups = ((first, [pattern.removeprefix(first) for pattern in patterns]) for first, patterns in begun.items())
