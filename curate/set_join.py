@@ -38,6 +38,7 @@ _ROW = np.uint64((1 << 24) - 1)  # 16 million rows
 _BUCKETS, _MOST = 1 << 23, (1 << 12) - 1  # tokens that occur so often, or more, count as equally frequent
 _MEET = 3
 _PAIRS, _MOST_PAIRS = 40, 1 << 22  # a text, and all; pairs that more frequent tokens would make are looked for apart
+_PART = 1 << 20  # keys that are looked at in one go
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _LONGEST = 64  # letters beyond so many count wherever they stand
 
@@ -319,12 +320,15 @@ def _ranges(begin: Numbers, end: Numbers) -> tuple[Numbers, Numbers]:
     return place, sizes
 
 
-def _among_rows(keys: Tokens, others: Tokens, rows: int) -> NDArray[np.bool_]:
-    """Which keys are of a row that one of `others` is of."""
-    wanted = np.zeros(rows, bool)
-    wanted[(others & _ROW).astype(np.uint32)] = True
-    among: NDArray[np.bool_] = wanted[(keys & _ROW).astype(np.uint32)]
-    return among
+def _of_rows_with(keys: Tokens, chosen: NDArray[np.bool_], rows: int) -> Tokens:
+    """The keys of rows that a chosen key is of; the numbers of the rows are in memory for a part of the keys only."""
+    wanted, among = np.zeros(rows, bool), np.zeros(len(keys), bool)
+    parts = [slice(first, first + _PART) for first in range(0, len(keys), _PART)]
+    for part in parts:
+        wanted[(keys[part][chosen[part]] & _ROW).astype(np.int64)] = True
+    for part in parts:
+        among[part] = wanted[(keys[part] & _ROW).astype(np.int64)]
+    return keys[among]
 
 
 def _frequent(keys: Tokens, most_pairs: int) -> NDArray[np.bool_]:
@@ -342,7 +346,7 @@ def _candidates(
     keys = sets.prefixes(needed, _MEET, 2)
     frequent = _frequent(keys, min(_PAIRS * len(sets), _MOST_PAIRS))
     first_of, candidates = _meeting(keys[~frequent], meet)
-    return first_of, candidates, keys[_among_rows(keys, keys[frequent], len(sets))]
+    return first_of, candidates, _of_rows_with(keys, frequent, len(sets))
 
 
 def _meeting(keys: Tokens, meet: NDArray[np.uint8]) -> tuple[Numbers, NDArray[np.uint32]]:
