@@ -145,7 +145,7 @@ class _Remembered(dict[str, Of]):
         return of_word
 
 
-_REMEMBERED_WORDS = 1 << 16
+_REMEMBERED_WORDS = 1 << 15
 
 
 @cache
