@@ -269,8 +269,7 @@ def may_say(language: str) -> Callable[[str], Mapping[str, Collection[int]]]:
 def may_say_anywhere(name: str) -> Callable[[str], frozenset[str]]:
     """A function that finds what of the words of a list, in all languages, stands in a folded text."""
     strings = set[str]()
-    for path in FOLDER.glob("*.toml"):
-        known = lexicon(path.stem)
+    for known in (lexicon(path.stem) for path in FOLDER.glob("*.toml")):
         alone = (known.before, known.after) == (Lexicon().before, Lexicon().after)
         strings.update(spelt(word, alone=alone) for word in known.words(name) if word[0] != "!")
     return finder(strings, words=True)
@@ -359,20 +358,16 @@ def _listed(language: str, name: str) -> str:
 
 
 def either(words: Iterable[str], *, ends: bool = False) -> str:
-    """Words of a list as a pattern, the longest first; `ends`: a word without a star ends where it ends.
-
-    Words with the same first character stand together behind it, where that is no sign and no other case of another:
-    one look at it passes over all of them.
+    """Words of a list as a pattern, the longest first; `ends`: a word without a star ends where it ends. Those of one
+    first character stand behind it, so that one look passes over them; not where it is a sign or is there in two cases.
     """
-    spelt = {
-        word: re.escape(word).replace("_", r"\s").replace(r"\*", r"\w*") + r"(?!\w)" * (ends and not word.endswith("*"))
-        for word in sorted(words, key=lambda word: (-len(word), word))
-    }
-    begun: dict[str, list[str]] = {}
-    for word, pattern in spelt.items():
-        begun.setdefault(re.escape(word[:1]), []).append(pattern)
+    begun, every = dict[str, list[str]](), list[str]()
+    for word in sorted(words, key=lambda word: (-len(word), word)):
+        whole = r"(?!\w)" if ends and not word.endswith("*") else ""
+        every.append(re.escape(word).replace("_", r"\s").replace(r"\*", r"\w*") + whole)
+        begun.setdefault(re.escape(word[:1]), []).append(every[-1])
     if not begun.keys().isdisjoint((r"\*", "_")) or len({first.casefold() for first in begun}) < len(begun):
-        return "|".join(spelt.values())
+        return "|".join(every)
     groups = ((first, [pattern.removeprefix(first) for pattern in patterns]) for first, patterns in begun.items())
     return "|".join(first + (rest[0] if len(rest) == 1 else f"(?:{'|'.join(rest)})") for first, rest in groups)
 
