@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -15,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 from pairsmith.own_records import is_record, schema_of
 from prompts.languages import language_code
 from schemas.errors import InputError
+from schemas.kinds import KINDS, KindName
 from schemas.labels import folded_label
 from schemas.records import Json
 from schemas.spec import SeedSource
@@ -40,6 +40,11 @@ _INPUT = """
 input prompt question query body message request text ticket instruction source frage nachricht anfrage
 """
 SCHEMA = "schema.json"
+_SHOWN_BY = {
+    "labels": "column of labels, whose values come back",
+    "schema": "column of outputs that are all JSON objects",
+    "to": "two columns in different languages (called by them, such as en and de)",
+}
 _ALPACA = ("instruction", "input", "output", "system")
 _HEAD = "subject title headline betreff titel sujet asunto oggetto"
 
@@ -96,9 +101,21 @@ def guess(path: Path, kind: str = "") -> Guess:
     guessed = _guess(path, kind)
     schema = schema_of(guessed.outputs) if guessed.kind == "pair" and kind in ("", "extract") else None
     if schema is None:
-        return guessed
+        return guessed if kind in ("", guessed.task["kind"]) else guessed._replace(task=_named(kind, guessed))
     why = f"every output is a JSON object, so they are records: {SCHEMA} has their keys and types, for you to check"
     return guessed._replace(task={"kind": "extract", "schema": SCHEMA}, schema=schema, why=[*guessed.why, why])
+
+
+def refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
+    """Raises InputError for a file that does not show what a task of this kind needs."""
+    needs = KINDS[kind].needs
+    if needs and needs not in guessed.task:
+        raise InputError(
+            f"shows no {_SHOWN_BY[needs]}, and a task of kind '{kind}' needs '{needs}'.",
+            where=path.name,
+            fix=f"Leave --kind {kind} out to see what the file is taken for, or `pairsmith init --kind {kind}` and name"
+            " the file in its [[seeds]]: `pairsmith docs seeds` shows how.",
+        )
 
 
 def _guess(path: Path, kind: str) -> Guess:
@@ -204,9 +221,13 @@ def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:
 def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     texts = [column for column in columns if column.is_text and (not column.objects or column.called(_OUTPUT))]
     sides = {code: column for column in texts if (code := language_code(column.header))}
+    output = next((column for column in columns if column.filled and column.called(_OUTPUT)), None)
+    if len(sides) != 2 and wanted == "translate":
+        sides = {}
+        for column in sorted(texts, key=lambda column: (column is output, not column.called(_INPUT))):
+            sides.setdefault(language_of(column.filled), column)
     if len(sides) == 2 and wanted in ("", "translate"):
         return _translation(sides, columns)
-    output = next((column for column in columns if column.filled and column.called(_OUTPUT)), None)
     shown_by = "it is called so"
     if output is None and wanted == "extract":
         output = next((column for column in columns if column.objects), None)
@@ -233,14 +254,25 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     why = [f"'{output.header}' is the output: {shown_by} ({_size(output)})"]
     joined = " and ".join(repr(column.header) for column in (*heads, body))
     why.append(f"the input is {joined} ({_size(body)})" if heads else f"{joined} is the input ({_size(body)})")
-    folded = {folded_label(label): label for label in sorted(set(output.filled), reverse=True)}
     task: dict[str, Any] = {"kind": "reply" if output.called(_REPLY) else "free"}
-    if output.says_something and not output.is_text and len(folded) > 1:
-        task = {"kind": "classify", "labels": sorted(folded.values())}
-        why.append(f"'{output.header}' has {len(folded)} values that come back, so they are labels")
+    values = _labels(output.filled)
+    if not wanted and output.says_something and not output.is_text and len(values) > 1:
+        task = {"kind": "classify", "labels": values}
+        why.append(f"'{output.header}' has {len(values)} values that come back, so they are labels")
     prose = output.is_text and not output.filled[0].startswith(("{", "["))
     spoken = (output if prose else body).filled
     return _with_extra(Guess(task, kind, settings, why, output.filled, spoken), [output, body, *heads], columns)
+
+
+def _labels(outputs: Sequence[str]) -> list[str]:
+    """Their different values; of those that differ in case or punctuation alone, the first."""
+    return sorted({folded_label(label): label for label in sorted(set(outputs), reverse=True)}.values())
+
+
+def _named(kind: str, guessed: Guess) -> dict[str, Any]:
+    """The task of the kind that a person has named, as far as a file of another shape shows it."""
+    labels = _labels(guessed.outputs) if kind == "classify" else []
+    return {"kind": kind, **({"labels": labels} if 1 < len(labels) < len(guessed.outputs) else {})}
 
 
 def _translation(sides: dict[str, Column], columns: Sequence[Column]) -> Guess:
@@ -248,8 +280,8 @@ def _translation(sides: dict[str, Column], columns: Sequence[Column]) -> Guess:
     (language, source), (to, target) = sides.items()
     kind, settings = settings_of([source], target, ())
     why = [
-        f"'{source.header}' and '{target.header}' are languages: the first ({_size(source)}) is translated into the "
-        f"second ({_size(target)}); for the other direction swap them here, and language and to above"
+        f"'{source.header}' ({language}, {_size(source)}) is translated into '{target.header}' ({to}, "
+        f"{_size(target)}); for the other direction swap them here, and language and to above"
     ]
     task = {"kind": "translate", "language": language, "to": to}
     return _with_extra(Guess(task, kind, settings, why, target.filled, source.filled), [source, target], columns)
@@ -308,70 +340,7 @@ def _size(column: Column) -> str:
     return f"{column.words:.0f} words a row"
 
 
-def task_name(folder: str) -> str:
-    """The name of a folder as that of a task."""
-    return re.sub(r"[^a-z0-9]+", "-", folder.casefold()).strip("-") or "my-task"
-
-
-def spec_text(path: Path, guessed: Guess, task: str) -> str:
-    """The spec for the file at `path`, which lies beside it."""
-    imported = guessed.kind in ("pair", "conversation")
-    seeds = [f"path = {_toml(path.name)}", f"kind = {_toml(guessed.kind)}"]
-    seeds += [f"{key} = {_toml(value)}" for key, value in guessed.settings.items()]
-    return "\n".join(
-        [
-            comment(f"Written by `pairsmith init --from {path.name}`. `pairsmith docs spec` describes every key."),
-            "",
-            "[task]",
-            *(f"{key} = {_toml(value)}" for key, value in guessed.task.items()),
-            f"name = {_toml(task)}",
-            "# What the tuned model will be told, in production too: short, because training teaches the rest.",
-            f'system = "{"Answer as our examples do." if imported else "Rewrite the input in the house style."}"',
-            "# Replace this: what a good output is, in words that a stranger could check. The untuned model is told it",
-            "# in the evaluation" + ("." if imported else ", and the teacher with every seed."),
-            'style = "A good output is correct, complete and as long as the task asks."',
-            *(() if "language" in guessed.task else (f'language = "{_language(guessed.spoken)}"',)),
-            "",
-            *(comment(f"{sentence[0].upper()}{sentence[1:]}.") for sentence in guessed.why),
-            "[[seeds]]",
-            *seeds,
-            "",
-            *(() if imported else _EXEMPLARS),
-            *(_lengths(guessed.outputs) if guessed.outputs else ()),
-            *(_room(guessed.outputs) if guessed.outputs else ()),
-        ]
-    )
-
-
-_EXEMPLARS = (
-    "# Two to four worked examples, shown to the teacher with every seed, as in",
-    "# [[exemplars]]",
-    '# input = "..."',
-    '# output = "..."',
-    "",
-)
-
-
-def _lengths(outputs: Sequence[str]) -> list[str]:
-    """The bounds of the outputs that are there, with room on both sides."""
-    words = sorted(len(output.split()) for output in outputs)
-    bounds = f"min_words = {words[0] // 2}, max_words = {2 * words[-1]}, min_ratio = 0.0, max_ratio = 1000.0"
-    return ["[curate.gates]", f"# The outputs have {words[0]} to {words[-1]} words.", f"length = {{ {bounds} }}", ""]
-
-
-def answer_tokens(outputs: Sequence[str]) -> int:
-    """So many tokens that each of these outputs is an answer: no token is shorter than a byte. What the setting is
-    without a file, at most: an untuned model that does not end costs all of them, again and again."""
-    longest = max((len(output.encode()) for output in outputs), default=0)
-    return min(512, max(64, 32 * math.ceil(longest / 32)))
-
-
-def _room(outputs: Sequence[str]) -> list[str]:
-    room = f"max_tokens = {answer_tokens(outputs)}  # room for the longest of the outputs"
-    return ["[evaluate.sampling]", "temperature = 0.7", "top_p = 0.95", room, ""]
-
-
-def _language(texts: Sequence[str]) -> str:
+def language_of(texts: Sequence[str]) -> str:
     sample = " ".join(texts)[:20_000]
     if len(sample) < 200:
         return "en"
@@ -380,18 +349,3 @@ def _language(texts: Sequence[str]) -> str:
     # One of our own, which goes with the call: the library's would keep 70 MB in a server for as long as that runs.
     code = str(LanguageIdentifier.from_model_file(MODEL_FILE).classify(sample)[0])
     return code if len(code) == 2 else "en"  # "zxx" are texts in no language
-
-
-def comment(sentence: str) -> str:
-    """One line, whatever is in a header or in the name of a file: a line end in it would begin keys of the spec."""
-    return "# " + re.sub(r"[\x00-\x1f\x7f]+", " ", sentence)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items()) + " }"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)

@@ -25,7 +25,9 @@ from schemas.kinds import KINDS, KindName
 from schemas.records import Imported, Pair
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
-TEXTS = st.lists(st.text(alphabet="ab \u4e00\u4e8c\u00e9\ufb01E!\n7\u0667\u0e01\u0e35\uac00\u0640", max_size=14), max_size=25)
+TEXTS = st.lists(
+    st.text(alphabet="ab \u4e00\u4e8c\u00e9\ufb01E!\n7\u0667\u0e01\u0e35\uac00\u0640", max_size=14), max_size=25
+)
 
 
 def bigrams(text: str) -> frozenset[object]:
@@ -75,8 +77,8 @@ def test_words_are_hashed_as_they_are_found(texts: list[str]) -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("내 소포가 언제 도착하는지 알려 주세요 배송 조회가 안 됩니다", "내소포가 언제 도착하는지 알려주세요 배송조회가 안됩니다"),
-        ("ขอบคุณครับ ที่ติดต่อเรา สินค้า 12 ชิ้น จะถึงวันจันทร์", "ขอบคุณครับที่ติดต่อเราสินค้า 12ชิ้นจะถึง\u200bวันจันทร์"),
+        ("내 소포가 언제 도착하는지 알려 주세요", "내소포가 언제 도착하는지 알려주세요"),
+        ("ขอบคุณครับ ที่ติดต่อเรา สินค้า 12 ชิ้น", "ขอบคุณครับที่ติดต่อ\u200bเรา สินค้า 12ชิ้น"),
         ("أين طلبي رقم ٤٤٧١ الذي دفعت ثمنه ٢٥٠ ريالا", "أَيْنَ طلبي رقم 4471 الذي دفعت ثمنـــه 250 ريالا"),
         ("سفارش ۴۴۷۱ من که ۲۵۰ تومان پرداختم کجاست", "سفارش 4471 من که 250 تومان پرداختم کجاست"),
         ("मेरा ऑर्डर ४४७१ कहाँ है जो १२ मार्च को भेजा गया था", "मेरा ऑर्डर 4471 कहाँ है जो 12 मार्च को भेजा गया था"),

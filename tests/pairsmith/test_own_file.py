@@ -12,9 +12,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pairsmith.own_file import guess, spec_text
+from pairsmith.own_file import guess
+from pairsmith.own_spec import spec_text
 from prompts.answer_form import AnswerForm
 from schemas.errors import InputError
+from schemas.kinds import KindName
 from schemas.spec_file import SPEC_NAME, load
 from synth.seeds import read_seeds
 from tests.pairsmith.conftest import ROOT, Project
@@ -209,6 +211,62 @@ def test_columns_called_as_languages_are_a_translation(tmp_path: Path, first: st
     assert (told["spec"].task.language, told["spec"].task.to) == ("en", "de")
 
 
+ENGLISH = "the ferry leaves the old harbour at {} in the morning and comes back late in the evening"
+IN_FRENCH = "le bac quitte le vieux port à {} heures du matin et revient tard dans la soirée"
+NOTES = "".join(f"{ENGLISH.format(n)},{IN_FRENCH.format(n)},{'ok' if n % 3 else 'late'}\n" for n in range(12))
+KINDS_OF_ONE_FILE = [
+    ("classify", "before,after,note", {"input": "before", "output": "note", "labels": {"late": "", "ok": ""}}),
+    ("classify", "input,x,label", {"input": "input", "output": "label", "labels": {"late": "", "ok": ""}}),
+    ("rewrite", "input,x,label", {"input": "input", "output": "label"}),
+    ("free", "question,answer,note", {"input": "question", "output": "answer"}),
+    ("translate", "before,after,note", {"input": "before", "output": "after", "to": "fr", "language": "en"}),
+    ("translate", "target,source,note", {"input": "source", "output": "target", "to": "en", "language": "fr"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "headers", "expected"), KINDS_OF_ONE_FILE)
+def test_the_kind_that_a_person_names_says_how_a_file_is_read(
+    tmp_path: Path, kind: KindName, headers: str, expected: dict[str, Any]
+) -> None:
+    """The same table for each kind: what the kind needs is taken from it, and columns that show another kind to who
+    names none are no labels, outputs or sides then."""
+    (tmp_path / "a.csv").write_text(f"{headers}\n{NOTES}", encoding="utf-8")
+    done = Project(tmp_path).run("init", "mine", "--kind", kind, "--from", "a.csv", "--embedded")
+    assert done.returncode == 0, done.stderr
+    task = load(tmp_path / "mine").spec.task
+    (source,) = load(tmp_path / "mine").spec.seeds
+    shown = {**source.columns, "labels": task.labels, "to": task.to, "language": task.language}
+    assert {"kind": task.kind, **{name: shown[name] for name in expected}} == {"kind": kind, **expected}
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("classify", "a.csv: shows no column of labels, whose values come back, and a task of kind 'classify' needs"),
+        ("extract", "a.csv: shows no column of outputs that are all JSON objects"),
+        ("translate", "a.csv: shows no two columns in different languages (called by them, such as en and de)"),
+    ],
+)
+def test_a_file_that_contradicts_its_kind_is_refused_with_a_sentence(tmp_path: Path, kind: str, message: str) -> None:
+    """What the kind needs is not in the file: nothing is made, and the sentence says what would be needed."""
+    rows = "".join(f"how do I find number {n},go along this road for {n} miles\n" for n in range(9))
+    (tmp_path / "a.csv").write_text(f"question,answer\n{rows}")
+    done = Project(tmp_path).run("init", "mine", "--kind", kind, "--from", "a.csv")
+    assert (done.returncode, (tmp_path / "mine").exists()) == (4, False), done.stderr
+    assert message in done.stderr
+
+
+def test_chats_are_labelled_where_a_person_says_so(tmp_path: Path) -> None:
+    """Answers that come back are labels where a person says that the chats are a classification, else replies."""
+    rows = (
+        {"messages": [{"role": "user", "content": f"lamp {n} is broken"}, {"role": "assistant", "content": label}]}
+        for n, label in enumerate(["repair", "return"] * 4)
+    )
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert guess(tmp_path / "a.jsonl", "classify").task == {"kind": "classify", "labels": ["repair", "return"]}
+    assert guess(tmp_path / "a.jsonl").task == {"kind": "reply"}
+
+
 def test_init_copies_the_file_says_what_it_took_it_for_and_overwrites_nothing(tmp_path):
     """The tickets of the example: pairs, the subject and the body joined, no teacher looked for; a second time, or onto
     another file of that name, nothing changes."""
@@ -363,7 +421,8 @@ def test_looking_at_a_file_leaves_no_model_behind(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(GERMAN_TICKETS, encoding="utf-8")
     code = (
         "import gc, pathlib, sys\n"
-        "from pairsmith.own_file import guess, spec_text\n"
+        "from pairsmith.own_file import guess\n"
+        "from pairsmith.own_spec import spec_text\n"
         "path = pathlib.Path(sys.argv[1])\n"
         "assert 'language = \"de\"' in spec_text(path, guess(path), 'mine')\n"
         "from py3langid.langid import LanguageIdentifier\n"
