@@ -53,7 +53,7 @@ def export(
     else, InputError for an evaluation that was changed by hand, and NotLicensed for rows that `[export]` does not let
     out.
     """
-    out = out or project.folder / EXPORT
+    out = out.resolve() if out else project.folder / EXPORT  # `erase` finds it again from any folder
     with recording(project, store, "export", ExportOutcome()) as record:
         artifacts = present(store)
         if "dataset" not in artifacts:
