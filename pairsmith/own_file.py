@@ -21,7 +21,7 @@ from schemas.spec import SeedSource
 from schemas.spec.task import RESERVED
 from synth.columns import Cells, Fault, plain_text
 from synth.seed_rows import names_of, rows_of
-from synth.turns import exchange
+from synth.turns import exchange, turns_of
 
 _LOOKED_AT = 10_000  # rows
 _TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
@@ -39,6 +39,7 @@ _REPLY = "reply answer response resolution antwort lösung reponse réponse resp
 _INPUT = """
 input prompt question query body message request text ticket instruction source frage nachricht anfrage
 """
+_CHATS = ("messages", "conversations")
 SCHEMA = "schema.json"
 _SHOWN_BY = {
     "labels": "column of labels, whose values come back",
@@ -120,11 +121,10 @@ def refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
 
 def _guess(path: Path, kind: str) -> Guess:
     names = names_of(path)
-    chat = next((name for name in names if name.casefold() in ("messages", "conversations")), None)
     rows = _rows(path, names) if names else []
     if not rows:
         raise InputError("has no rows.", where=path.name, fix="Write at least one row below the headers.")
-    if chat:
+    if chat := next((name for at, name in enumerate(names) if _holds_chats(at, name, rows)), None):
         return _chat(chat, names, rows)
     columns = _columns(names, rows)
     if {"instruction", "output"} <= set(names):
@@ -165,19 +165,38 @@ def _rows(path: Path, names: Sequence[str], *, strict: bool = False) -> list[Cel
             path=path.name, kind="pair", columns={**every, "output": header}, input=f"{{{{ {first} }}}}{{{{ output }}}}"
         )
     with ExitStack() as stack:
-        rows = (row for _, row in rows_of(source, path.parent, None, [], stack))
-        return [row for row in islice(rows, _LOOKED_AT) if not isinstance(row, Fault)]
+        looked_at = list(islice(rows_of(source, path.parent, None, [], stack), _LOOKED_AT))
+    rows = [row for _, row in looked_at if not isinstance(row, Fault)]
+    faults = ((number, row) for number, row in looked_at if isinstance(row, Fault) and row.code != "blank")
+    if not rows and (fault := next(faults, None)):
+        number, (code, detail) = fault
+        raise InputError(f"none of its rows can be used; the first: {code}: {detail}", where=f"{path.name}:{number}")
+    return rows
 
 
 def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     name = re.sub(r"\W+", "_", header.strip().casefold()).strip("_") or f"column_{at + 1}"
     held = [row.get(f"c{at}") for row in rows]
-    cells = (plain_text(json.dumps(cell, ensure_ascii=False) if isinstance(cell, dict) else cell) for cell in held)
-    texts = tuple("" if isinstance(cell, Fault) else cell for cell in cells)
+    texts = tuple("" if isinstance(text := plain_text(_spelt(cell)), Fault) else text for cell in held)
     spelt = [text for text in texts if text]
     nested = any(isinstance(cell, dict) for cell in held)
     objects = nested or (bool(spelt) and all(map(is_record, spelt)))
     return Column(f"c_{name}" if name[0].isdigit() else name, header, texts, objects, nested)
+
+
+def _spelt(cell: object) -> object:
+    """A cell as a text: what a list of turns says, an object as JSON, anything else as it is."""
+    turns = turns_of(cell) if isinstance(cell, list) else None
+    if isinstance(turns, list):
+        return "\n\n".join(turn.content for turn in turns)
+    return json.dumps(cell, ensure_ascii=False) if isinstance(cell, dict) else cell
+
+
+def _holds_chats(at: int, name: str, rows: Sequence[Cells]) -> bool:
+    """Whether a column is called as chats are, or the first list in it is one, whatever it is called."""
+    cells = (cell for row in rows if isinstance(cell := row.get(f"c{at}"), list))
+    known = name.casefold() in _CHATS
+    return known or not isinstance(exchange({"messages": next(cells, None)}, several=True), Fault)
 
 
 def _inside(columns: Sequence[Column]) -> str:
@@ -210,7 +229,8 @@ def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
     turns = "some rows have several turns" if several else "every row is a question and its answer"
     outputs = tuple(one.answer for one in usable)
     why = [f"the column '{column}' holds chats; {turns}", *_not_read(names, (column, "system"))]
-    return Guess({"kind": "reply"}, "conversation" if several else "pair", {}, why, outputs, outputs)
+    settings = {} if column.casefold() in _CHATS else {"columns": {"messages": column}}
+    return Guess({"kind": "reply"}, "conversation" if several else "pair", settings, why, outputs, outputs)
 
 
 def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ _ROLES: Mapping[str, Role] = {
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "agent", "support"), "assistant"),
 }
 _PICTURE = re.compile(r"\A\s*<(image|video|audio)>|<(image|video|audio)>\s*\Z")  # where LLaVA and its kind show one
-_ROLE, _CONTENT = ("role", "from", "author", "speaker"), ("content", "value", "text")
+_ROLE, _CONTENT = ("role", "from", "author", "speaker"), ("content", "value", "text", "body")
 
 
 class Exchange(NamedTuple):
@@ -36,7 +36,7 @@ def exchange(cells: Cells, *, several: bool) -> Exchange | Fault:
     Turns in a row by one side are joined; what the user says after the last answer is left out. With `several` there
     may be earlier turns.
     """
-    turns = _listed(cells["messages"]) if "messages" in cells else _sides(cells)
+    turns = turns_of(cells["messages"]) if "messages" in cells else _sides(cells)
     if isinstance(turns, Fault):
         return turns
     if (system := cells.get("system")) and turns[0].role != "system":
@@ -79,7 +79,7 @@ def _sides(cells: Cells) -> list[Message] | Fault:
     asked = "instruction" if "instruction" in cells else "input"
     for name, role in ((asked, "user"), ("output", "assistant")):
         if _are_turns(cells[name]):
-            turns = _listed(cells[name])
+            turns = turns_of(cells[name])
             if isinstance(turns, Fault):
                 return turns
             sides += turns
@@ -99,7 +99,7 @@ def _written(cell: object) -> object:
     return orjson.dumps(cell).decode() if isinstance(cell, bool | int | float | dict) else cell
 
 
-def _listed(cell: object) -> list[Message] | Fault:
+def turns_of(cell: object) -> list[Message] | Fault:
     """The turns of a list of objects, or of its JSON."""
     if isinstance(cell, str):
         try:

@@ -53,6 +53,16 @@ QUESTION = '{"question": "How do I reset it?", "answer": "Press it."}\n'
 LABELS = "text,label\n" + "".join(f"number {n} does not work,{'power' if n % 2 else 'noise'}\n" for n in range(8))
 
 
+BODIES = [("customer", "Where is my parcel now?"), ("agent", "On its way to you."), ("customer", "Thanks")]
+THREAD = json.dumps({"id": 7, "thread": [{"author": who, "body": body} for who, body in BODIES]}) + "\n"
+ASKED, GOOD, BAD = (
+    [{"role": role, "content": content}]
+    for role, content in (("user", "Where is my parcel?"), ("assistant", "On its way to you."), ("assistant", "No."))
+)
+PREFERENCE = json.dumps({"prompt": ASKED, "chosen": GOOD, "rejected": BAD}) + "\n"
+IMPLICIT = json.dumps({"chosen": ASKED + GOOD, "rejected": ASKED + BAD}) + "\n"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
@@ -70,10 +80,25 @@ LABELS = "text,label\n" + "".join(f"number {n} does not work,{'power' if n % 2 e
         ),
         ("a.jsonl", json.dumps({"messages": CHAT}) + "\n", {"kind": "pair"}),
         ("a.jsonl", json.dumps({"conversations": CHAT * 2}) + "\n", {"kind": "conversation"}),
+        ("a.jsonl", THREAD, {"kind": "pair", "task": "reply", "messages": "thread"}),
+        ("a.jsonl", PREFERENCE, {"kind": "pair", "task": "free", "input": "prompt", "output": "chosen"}),
+        ("a.jsonl", IMPLICIT, {"kind": "pair", "task": "reply", "messages": "chosen"}),
         ("a.csv", "n,idea\n1,a lighthouse at dusk\n2,two goats on a roof\n", {"kind": "input", "text": "idea"}),
         ("a.jsonl", json.dumps({"caption": LONG * 3}) + "\n", {"kind": "output", "text": "caption"}),
     ],
-    ids=["German tickets", "questions", "labels", "alpaca", "openai", "sharegpt", "ideas", "outputs"],
+    ids=[
+        "German tickets",
+        "questions",
+        "labels",
+        "alpaca",
+        "openai",
+        "sharegpt",
+        "thread",
+        "dpo",
+        "implicit",
+        "ideas",
+        "outputs",
+    ],
 )
 def test_a_file_is_taken_for_what_it_holds_and_the_spec_says_why(tmp_path, name, content, expected):
     """Names and contents of the columns decide; the written spec loads and reads every row."""
@@ -182,6 +207,13 @@ def test_a_file_that_tells_nothing_is_refused_with_a_sentence(tmp_path, name, co
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=message):
         guess(tmp_path / name)
+
+
+def test_of_rows_that_cannot_be_read_the_first_is_told(tmp_path: Path) -> None:
+    """Every row has a comma too many: the sentence names it, and does not ask for a row below the headers."""
+    (tmp_path / "a.csv").write_text("question,answer\nWhere, oh where?,Here.\nWho, then?,You.\n")
+    with pytest.raises(InputError, match=r"a.csv:2: none of its rows can be used; the first: cells: 3 cells under 2"):
+        guess(tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize(("named", "message"), [("gone.csv", "there is no file 'gone.csv'"), (".", "'.' is a folder")])
