@@ -117,7 +117,7 @@ def _exactly(rows: Iterable[tuple[str, ...]]) -> dict[int, Alike]:
 def _numbered(pair: HasTexts, kind: TaskKind) -> str:
     """The input; where other numbers make another input, with them in each of its words, so that only inputs with the
     same numbers are alike."""
-    numbers = _numbers(pair.asked) if kind.equal_numbers else []
+    numbers = numbers_in(pair.asked) if kind.equal_numbers else []
     if not numbers:
         return pair.asked
     mark = f"n{hashlib.sha256(' '.join(numbers).encode()).hexdigest()[:8]}"
@@ -127,7 +127,8 @@ def _numbered(pair: HasTexts, kind: TaskKind) -> str:
     return " ".join(mark + (word if word.isascii() else word.encode().hex()) for word in words(pair.asked))
 
 
-def _numbers(text: str) -> list[str]:
+def numbers_in(text: str) -> list[str]:
+    """The numbers of a text in order, whichever digits it has."""
     return _NUMBER.findall(plain(text))
 
 
@@ -162,7 +163,7 @@ def contaminated(
     (their numbers) are compared with the first text of a row alone.
     """
     touches: dict[int, Touch] = {}
-    theirs = [frozenset(_numbers(text) if equal_numbers else ()) for text in held_out]
+    theirs = [frozenset(numbers_in(text) if equal_numbers else ()) for text in held_out]
     short, every = _Short(held_out, theirs, threshold), _by_least(set(theirs))
     ours: dict[tuple[int, int], frozenset[str]] = {}  # of texts that have all numbers of a held-out one
 
@@ -176,7 +177,7 @@ def contaminated(
     def seen() -> Iterator[tuple[str, ...]]:
         for number, row in enumerate(rows):
             for place, text in enumerate(row):
-                numbers = frozenset(_numbers(text) if equal_numbers else ())
+                numbers = frozenset(numbers_in(text) if equal_numbers else ())
                 among = _among(every, numbers)
                 if any(among):
                     ours[number, place] = numbers

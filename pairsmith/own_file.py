@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
+from curate.gates.words import count_words
 from pairsmith.own_records import is_record, schema_of
 from prompts.languages import language_code
 from schemas.errors import InputError
@@ -30,14 +31,20 @@ _HEADER_WORDS = 7  # a longer header is a row of a file without headers
 _PATHS = 8  # texts in objects that are named
 _CATEGORIES = 30  # most different values of a column that says something of many rows
 # Names of columns in exports of help desks, forms and datasets, in the languages that we know them in.
-_OUTPUT = """
-output reply answer response completion target label category summary solution rewritten corrected translation chosen
-resolution antwort lösung reponse réponse respuesta risposta kategorie klasse ergebnis ausgabe zusammenfassung
-übersetzung catégorie categoria categoría etiqueta étiquette traduction traducción
+_REPLY = """
+reply answer response resolution antwort lösung reponse réponse respuesta risposta resposta ответ 回答 答案
+回复 返信 返答 답변 응답 رد الرد إجابة الإجابة جواب
 """
-_REPLY = "reply answer response resolution antwort lösung reponse réponse respuesta risposta"
+_OUTPUT = f"""
+output completion target label category summary solution rewritten corrected translation chosen kategorie klasse
+ergebnis ausgabe zusammenfassung übersetzung catégorie categoria categoría etiqueta étiquette traduction traducción
+traduzione tradução sortie salida saída метка категория перевод результат 标签 类别 译文 翻译 输出 ラベル 分類 翻訳 出力
+라벨 분류 번역 출력 تصنيف فئة ترجمة {_REPLY}
+"""
 _INPUT = """
 input prompt question query body message request text ticket instruction source frage nachricht anfrage
+pregunta mensaje texte texto testo domanda messaggio pergunta mensagem вопрос сообщение текст 问题 消息 文本
+输入 質問 本文 入力 질문 메시지 본문 입력 سؤال السؤال رسالة نص
 """
 _CHATS = ("messages", "conversations")
 SCHEMA = "schema.json"
@@ -47,16 +54,18 @@ _SHOWN_BY = {
     "to": "two columns in different languages (called by them, such as en and de)",
 }
 _ALPACA = ("instruction", "input", "output", "system")
-_HEAD = "subject title headline betreff titel sujet asunto oggetto"
+_HEAD = "subject title headline betreff titel sujet asunto oggetto assunto тема 主题 标题 件名 제목 الموضوع"
 
 
 class Column(NamedTuple):
-    """What the rows looked at hold in one column; `name` is ours and fits a prompt. `objects`: JSON objects, as such or
-    as texts that spell them; `nested`: some as such."""
+    """What the rows looked at hold in one column; `name` is ours and fits a prompt. `words`: of a filled cell on average,
+    where three characters are one if words are not parted. `objects`: JSON objects, as such or as texts that spell them;
+    `nested`: some as such."""
 
     name: str
     header: str
     texts: tuple[str, ...]
+    words: float
     objects: bool = False
     nested: bool = False
 
@@ -65,15 +74,16 @@ class Column(NamedTuple):
         return tuple(text for text in self.texts if text)
 
     @property
-    def words(self) -> float:
-        return fmean(len(text.split()) for text in self.filled) if self.filled else 0.0
-
-    @property
     def is_text(self) -> bool:
         return self.words >= _TEXT_WORDS
 
     def called(self, words: str) -> bool:
-        return bool(set(words.split()) & set(re.split(r"[\W_]+", self.header.casefold())))
+        header, wanted = self.header.casefold(), words.split()
+        return bool(set(wanted) & set(re.split(r"[\W_]+", header))) or any(
+            word in header
+            for word in wanted
+            if count_words(word) > 1  # a script that parts no words
+        )
 
     @property
     def says_something(self) -> bool:
@@ -181,7 +191,8 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     spelt = [text for text in texts if text]
     nested = any(isinstance(cell, dict) for cell in held)
     objects = nested or (bool(spelt) and all(map(is_record, spelt)))
-    return Column(f"c_{name}" if name[0].isdigit() else name, header, texts, objects, nested)
+    words = fmean((2 * len(text.split()) + count_words(text)) / 3 for text in spelt) if spelt else 0.0
+    return Column(f"c_{name}" if name[0].isdigit() else name, header, texts, words, objects, nested)
 
 
 def _spelt(cell: object) -> object:
@@ -362,7 +373,7 @@ def _size(column: Column) -> str:
 
 def language_of(texts: Sequence[str]) -> str:
     sample = " ".join(texts)[:20_000]
-    if len(sample) < 200:
+    if len(sample.encode()) < 200:
         return "en"
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 

@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from curate.gates.words import count_words
 from pairsmith.own_file import guess
 from pairsmith.own_spec import spec_text
 from prompts.answer_form import AnswerForm
@@ -461,3 +462,41 @@ def test_looking_at_a_file_leaves_no_model_behind(tmp_path: Path) -> None:
         "assert not [one for one in gc.get_objects() if isinstance(one, LanguageIdentifier)]\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.csv")], check=True, cwd=ROOT)
+
+
+IN_CHINESE = "我的包裹{n}在哪里请告诉我,您好您的包裹{n}今天会送达请耐心等待"
+IN_JAPANESE = "番号{n}の荷物はどこですか,お問い合わせありがとうございます番号{n}は本日お届けします"
+IN_THAI = "พัสดุหมายเลข{n}ของฉันอยู่ที่ไหน,สวัสดีค่ะพัสดุหมายเลข{n}จะถึงวันนี้"
+IN_RUSSIAN = "Где моя посылка номер {n},Здравствуйте ваша посылка номер {n} прибудет сегодня"
+IN_ARABIC = "أين الطرد رقم {n} الخاص بي,مرحبا سيصل الطرد رقم {n} اليوم بعد الظهر"
+
+
+@pytest.mark.parametrize(
+    ("headers", "row", "language"),
+    [
+        ("问题,回答", IN_CHINESE, "zh"),
+        ("客户问题,客服回复", IN_CHINESE, "zh"),
+        ("質問,返信", IN_JAPANESE, "ja"),
+        ("question,answer", IN_THAI, "th"),
+        ("Вопрос,Ответ", IN_RUSSIAN, "ru"),
+        ("السؤال,الإجابة", IN_ARABIC, "ar"),
+    ],
+)
+def test_pairs_in_any_script_are_pairs(tmp_path: Path, headers: str, row: str, language: str) -> None:
+    """A text without blanks is a text and no word, its headers may be in its own language, and the bounds of the
+    outputs are counted as their gate counts."""
+    rows = "".join(row.format(n=1000 + n) + "\n" for n in range(12))
+    shown = taken(tmp_path, "a.csv", f"{headers}\n{rows}")
+    question, answer = headers.split(",")
+    assert (shown["kind"], shown["task"], shown["input"], shown["output"]) == ("pair", "reply", question, answer)
+    assert shown["spec"].task.language == language
+    bounds = shown["spec"].curate.gates.length
+    for one in read_seeds(shown["spec"].seeds, tmp_path).seeds:
+        assert bounds.min_words <= count_words(one.reference) <= bounds.max_words
+
+
+def test_labels_without_blanks_are_labels(tmp_path: Path) -> None:
+    """Two to six characters that come back are a label and no text."""
+    rows = "".join(f"我的包裹{n}在哪里请告诉我,{'快递问题' if n % 2 else '退货'}\n" for n in range(12))
+    shown = taken(tmp_path, "a.csv", f"文本,标签\n{rows}")
+    assert (shown["task"], shown["input"], shown["output"]) == ("classify", "文本", "标签")
