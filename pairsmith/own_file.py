@@ -22,7 +22,7 @@ from schemas.spec import SeedSource
 from schemas.spec.task import RESERVED
 from synth.columns import Cells, Fault, plain_text
 from synth.seed_rows import names_of, rows_of
-from synth.turns import exchange, turns_of
+from synth.turns import exchange, role_of, turns_of
 
 _LOOKED_AT = 10_000  # rows
 _TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
@@ -58,9 +58,9 @@ _HEAD = "subject title headline betreff titel sujet asunto oggetto assunto те�
 
 
 class Column(NamedTuple):
-    """What the rows looked at hold in one column; `name` is ours and fits a prompt. `words`: of a filled cell on average,
-    where three characters are one if words are not parted. `objects`: JSON objects, as such or as texts that spell them;
-    `nested`: some as such."""
+    """What the rows looked at hold in one column; `name` is ours and fits a prompt. `words`: of a filled cell on
+    average, where three characters are one if words are not parted. `objects`: JSON objects, as such or as texts that
+    spell them; `nested`: some as such."""
 
     name: str
     header: str
@@ -249,7 +249,19 @@ def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:
     return [f"not read: {', '.join(left)}"] if left else []
 
 
+def _refuse_single_messages(path: Path, columns: Sequence[Column]) -> None:
+    """Its lines would be taken for inputs, the answers among them."""
+    if says_who := next((c for c in columns if len(set(c.filled)) > 1 and all(map(role_of, c.filled))), None):
+        raise InputError(
+            f"has a line for each message, for '{says_who.header}' says who speaks, and a row is a whole conversation.",
+            where=path.name,
+            fix="Group the lines of a conversation into one list, `messages`: `pairsmith docs seeds` shows how.",
+        )
+
+
 def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
+    if wanted != "classify":
+        _refuse_single_messages(path, columns)
     texts = [column for column in columns if column.is_text and (not column.objects or column.called(_OUTPUT))]
     sides = {code: column for column in texts if (code := language_code(column.header))}
     output = next((column for column in columns if column.filled and column.called(_OUTPUT)), None)

@@ -136,11 +136,16 @@ def _is_list(cell: object) -> TypeGuard[list[object]]:
     return isinstance(cell, list)
 
 
+def role_of(name: str) -> Role | None:
+    """Whose turn it is where a chat calls the speaker so; None for a name that is not known."""
+    return _ROLES.get(name.strip().casefold())
+
+
 def _message(turn: object, number: int) -> Message | Fault:
     if not isinstance(turn, dict):
         return Fault("type", f"turn {number} is a {type(turn).__name__}, not an object.")
     named = next((turn[key] for key in _ROLE if isinstance(turn.get(key), str)), None)
-    role = _ROLES.get(named.strip().casefold()) if named else None
+    role = role_of(named) if named else None
     if role is None:
         who = f"'{named[:40]}' is no role that is known" if named else "has no role"
         return Fault("role", f"turn {number}: {who}; there is: {', '.join(_ROLES)}.")

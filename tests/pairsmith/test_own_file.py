@@ -210,6 +210,14 @@ def test_a_file_that_tells_nothing_is_refused_with_a_sentence(tmp_path, name, co
         guess(tmp_path / name)
 
 
+def test_a_line_for_each_message_is_no_row(tmp_path: Path) -> None:
+    """The log of a chat was taken for inputs, half of them the answers of who is to be learned from."""
+    lines = "".join(f"{n // 2},{'agent' if n % 2 else 'Customer'},how do I reset number {n} of it?\n" for n in range(8))
+    (tmp_path / "a.csv").write_text(f"conversation_id,sender,text\n{lines}")
+    with pytest.raises(InputError, match="a line for each message, for 'sender' says who speaks"):
+        guess(tmp_path / "a.csv")
+
+
 def test_of_rows_that_cannot_be_read_the_first_is_told(tmp_path: Path) -> None:
     """Every row has a comma too many: the sentence names it, and does not ask for a row below the headers."""
     (tmp_path / "a.csv").write_text("question,answer\nWhere, oh where?,Here.\nWho, then?,You.\n")
