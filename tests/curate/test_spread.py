@@ -20,7 +20,7 @@ from curate.spread import at_random, by_quota, farness, length_group, spread_out
 from curate.steps import certified_only, choose_rows
 from schemas.errors import SpecError
 from schemas.project import Project
-from schemas.records import Seed
+from schemas.records import Imported, Message, Pair, Seed
 from schemas.reviews import Review
 from schemas.store import Store
 from tests.curate import tiny
@@ -143,3 +143,19 @@ def test_lengths_are_grouped_where_words_are_not_parted() -> None:
     """A short text and a long one in Chinese are two groups."""
     groups = [length_group(tiny.made_pair(Seed(kind="input", text="a", source="s"), "好" * n, 0)) for n in (4, 80)]
     assert groups[0] != groups[1]
+
+
+def test_conversations_are_far_apart_by_all_their_turns() -> None:
+    """The last question and its answer may be the same in all: the one about something else is chosen."""
+    seed = Seed(kind="input", text="And how long?", source="s")
+    topics = ["where is my parcel, it was sent on monday"] * 12 + ["the lamp burns all night and wakes the baby"]
+    turns = [
+        (Message(role="user", content=f"{topic} {n}"), Message(role="assistant", content="I see."))
+        for n, topic in enumerate(topics)
+    ]
+    pairs = [
+        Pair(seed_id=seed.id, input=seed.body, turns=t, output="Three days.", system="", origin=Imported(source="s"))
+        for t in turns
+    ]
+    pool = asyncio.run(curate(Pool.of(pairs), [choose_rows(2, "diverse", [seed], lambda seed_id: "train")]))
+    assert pairs[-1] in [row.pair for row in pool.accepted()]
