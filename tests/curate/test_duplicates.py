@@ -423,6 +423,21 @@ def test_more_rows_than_a_key_has_room_for_are_refused() -> None:
             duplicates([("a b",), ("a b",)], 0.7)
 
 
+def test_a_join_takes_at_most_26_bytes_for_each_token_that_may_meet_another() -> None:
+    """Where every token is frequent, as in a million texts of few words, most of the memory goes there."""
+    rows, each = 20_000, 12
+    tokens = np.random.default_rng(7).integers(1, 900, rows * each).astype(np.uint64)
+    keys = np.sort(tokens << np.uint64(24) | np.repeat(np.arange(rows, dtype=np.uint64), each))
+    tracemalloc.start()
+    try:
+        crowded = set_join._Crowded(keys, np.full(rows, 3, np.uint8))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert crowded.holds.all()
+    assert most / len(keys) < 26 - keys.itemsize
+
+
 def test_a_short_text_of_the_test_split_takes_at_most_1500_bytes_while_rows_are_compared() -> None:
     """Every rare gram of one was an entry of a dict with a list of its own: 2,400 bytes, a tenth of which was held for
     every seed of a project that generates."""

@@ -294,13 +294,14 @@ def test_a_row_goes_where_the_source_of_its_seed_says() -> None:
 
 
 def test_a_pair_that_is_damaged_in_the_store_is_told_of(tmp_path: Path) -> None:
-    """Where its input cannot be read as the pool is, elsewhere as it is judged: by its store, in a sentence."""
+    """Where its texts cannot be read as the pool is, elsewhere as it is judged: by its store, in a sentence."""
     url = f"sqlite:///{tmp_path / 'p.db'}"
     whole = Pair(seed_id="s", input="a fox", output="A fox.", system="", origin=Imported(source="rows"))
     place = {"fingerprint": "g", "seed_id": "s", "generator": "imported", "sample": 0, "pair_id": whole.id}
     with Store.open(url) as store:
         store.write(whole, Candidate.model_validate(place))
-    for body, where in (('{"inp', "read"), ('{"input": "a fox"}', "judged")):
+    without_origin = '{"input": "a fox", "output": "A fox."}'
+    for body, where in (('{"inp', "read"), ('{"input": "a fox"}', "read"), (without_origin, "judged")):
         with sqlite3.connect(tmp_path / "p.db") as damage:
             damage.execute("UPDATE pairs SET body = ?", (body,))
         damage.close()
