@@ -176,6 +176,13 @@ def rows(folder: Path, split: Split) -> list[Json]:
     return _vouched_for(folder, f"data/{split}.jsonl", _manifest_of(folder))
 
 
+def beside(folder: Path) -> set[str]:
+    """The ids of pairs whose texts lie beside the rows of an exported dataset: in its random arm and preferences."""
+    names = ((RANDOM_ARM, ("pair_id",)), (PREFERENCES, ("chosen_id", "rejected_id")))
+    files = [(folder / name, keys) for name, keys in names if (folder / name).is_file()]
+    return {line[key] for path, keys in files for line in read_lines(path) for key in keys}
+
+
 def preference_rows(folder: Path, split: Split) -> list[Json]:
     """The preferences of one split of an exported dataset, in TRL's conversational form; none if it has none.
 

@@ -353,7 +353,7 @@ def _chosen(
     if spread == "random" or first >= rows:
         return order[:rows]
     if spread == "diverse":
-        vectors = vectors_of([f"{pairs[id_].input} {pairs[id_].output}" for id_ in order])
+        vectors = vectors_of([f"{pairs[id_].asked} {pairs[id_].output}" for id_ in order])
         return [order[place] for place in spread_out(vectors, rows, range(first))]
 
     def group(id_: str) -> str:
