@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from types import TracebackType
@@ -79,8 +78,8 @@ class Endpoint:
     of `url`, `key` and `headers`: so nothing is started, and no key is needed, for work whose every answer is in the
     store already. What it raises, every request raises.
 
-    Counters: `sent` (HTTP requests for completions, retries included), `retries_by_kind`, `lost` (sent, and the answer
-    never came: what they cost is unknown). `answered`: a request of this run has brought an answer.
+    Counters: `sent` (HTTP requests for completions, retries included), `lost` (sent, and the answer never came: what
+    they cost is unknown). `answered`: a request of this run has brought an answer.
     """
 
     def __init__(
@@ -207,11 +206,6 @@ class Endpoint:
         if self._starting is not None:
             self._starting.cancel()
 
-    @property
-    def retries_by_kind(self) -> Counter[str]:
-        """How many requests were sent again, by the word of the failure."""
-        return self.flow.retries_by_kind
-
     # -- asking --------------------------------------------------------------------------------------------------
 
     async def ask(
@@ -234,22 +228,28 @@ class Endpoint:
         if self._session is None:
             await self._open()
         body = self.dialect.body(messages, sampling, n, schema)
+        answer = await self.send(body, paying=paying, prompt=prompt)
+        self.dialect.learn(body, answer, n=n, schema=schema is not None)
+        return answer
+
+    async def send(self, body: Json, *, paying: Paying | None = None, prompt: str = "") -> Answer:
+        """`ask` for a whole body, which is changed into one that the server takes."""
+        if self._session is None:
+            await self._open()
+        limit, n = int(body.get("max_tokens") or body.get("max_completion_tokens") or 0), int(body.get("n") or 1)
         while True:
             data = orjson.dumps(body)
             try:
-                answer = await self.flow.through(
+                return await self.flow.through(
                     gen_ai.traced(self.model, body, partial(self._ask_once, body, data, paying, prompt)),
                     prompt_bytes=len(data),
-                    max_tokens=sampling.max_tokens,
+                    max_tokens=limit or None,
                     n=n,
-                    limit_s=self._timeout_s + self._token_s * (sampling.max_tokens or 0) * n,
+                    limit_s=self._timeout_s + self._token_s * limit * n,
                 )
             except RefusedError as refusal:
                 if not self.dialect.adapt(body, refusal):
                     raise
-            else:
-                self.dialect.learn(body, answer, n=n, schema=schema is not None)
-                return answer
 
     async def _ask_once(self, body: Json, data: bytes, paying: Paying | None, prompt: str, sending: Sending) -> Answer:
         reserved = paying and await paying.reserve(prompt, body, len(data), self.flow.draining.is_set)

@@ -18,13 +18,14 @@ from synth.prices import FREE, Prices, prices_of
 
 
 class Reserved(NamedTuple):
-    """A request that is about to be sent: what was asked with which prompt, and the hold that is in the store where
-    there is a cap."""
+    """A request that is about to be sent: what was asked with which prompt, the hold that is in the store where there
+    is a cap, and whether it goes through a batch API, at its price."""
 
     body: Json
     size_bytes: int
     prompt: str
     hold: Hold | None
+    batch: bool = False
 
 
 class _Sum:
@@ -60,11 +61,10 @@ class _Sum:
 
 
 class Meter:
-    """Counts what one ledger's requests cost, by prompt, and keeps them under the caps of the store's budget. `batch`:
-    they go through a batch API, at its price."""
+    """Counts what one ledger's requests cost, by prompt, and keeps them under the caps of the store's budget."""
 
-    def __init__(self, store: Store, teacher: TeacherSettings, stage: str, *, batch: bool = False) -> None:
-        self._store, self._teacher, self._stage, self._batch = store, teacher, stage, batch
+    def __init__(self, store: Store, teacher: TeacherSettings, stage: str) -> None:
+        self._store, self._teacher, self._stage = store, teacher, stage
         self._identity = teacher.identity or teacher.model
         self._sums: dict[str, _Sum] = {}
         self._charges = False  # though its price is 0
@@ -155,7 +155,7 @@ class Meter:
         usd = charged
         if usd is None and usage is not None and self.prices is not None:
             listed = self.prices
-            usd = listed.in_batch(usage) if self._batch else listed.usd(usage, tier=_tier(reserved.body))
+            usd = listed.in_batch(usage) if reserved.batch else listed.usd(usage, tier=_tier(reserved.body))
         if usd is None and self._is_free:
             usd = 0.0
         self._sum(reserved.prompt).add(usage, usd)

@@ -290,6 +290,76 @@ def test_a_shut_account_ends_the_run_at_once_and_burns_no_row(
         assert (result.rows_in, result.failed) == (116, 0)
 
 
+@pytest.mark.parametrize("answered", [90, 97, 99])
+def test_a_cause_in_unknown_words_at_a_runs_end_ends_it_and_burns_no_row(answered: int, tmp_path: Path) -> None:
+    """No table knows the words and too few requests are left to tell by their number. So what was answered before is
+    asked once more: it is turned down as well, the last rows stay open, and come once the cause is mended."""
+
+    def reply(ask: Ask) -> Reply:
+        late = ask.number > answered
+        return fails(403, f"Ihr Vertrag ruht (Vorgang a7f{ask.number}c-{ask.number})") if late else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+        with pytest.raises(TeacherError, match=r"turned down: .*Vertrag ruht") as caught:
+            run(teacher, tmp_path, 100, n=1)
+        assert "answered before was turned down as well" in str(caught.value)
+        assert len(teacher.asked) <= 101, "one more request tells it"
+        with pytest.raises(TeacherError, match="Vertrag ruht"):
+            run(teacher, tmp_path, 100, n=1)
+    with LoopbackTeacher() as mended:
+        result = run(mended, tmp_path, 100, n=1)
+        assert (result.rows_in, result.failed, len(mended.asked)) == (100, 0, 100 - answered)
+
+
+@pytest.mark.parametrize("bad", [1, 5, 30])
+def test_moderated_seeds_at_a_files_end_stop_no_run(bad: int, tmp_path: Path) -> None:
+    """They are refused in one and the same sentence and nothing is answered after them: what was answered before is
+    asked once more, is answered, and is paid for and told. The rows are refused for good, and never asked again."""
+
+    def reply(ask: Ask) -> Reply:
+        return fails(403, "flagged by moderation") if int(ask.prompt.split()[1]) >= 100 - bad else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+        result = run(teacher, tmp_path, 100, n=1)
+        assert (result.rows_in, result.failed, dict(result.reasons)) == (100, bad, {"refused": bad})
+        asked = len(teacher.asked)
+        assert 101 <= asked <= 100 + 3, "once, and at each doubling"
+        with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as store:
+            assert store.spent().requests == asked
+            assert {status for *_, status in store.each_answer()} == {"ok", "declined"}
+        again = run(teacher, tmp_path, 100, n=1)
+        assert (again.failed, len(teacher.asked)) == (bad, asked)
+
+
+def test_moderated_seeds_that_are_all_that_is_left_stop_no_later_run(tmp_path: Path) -> None:
+    """A run that was stopped before them begins again with nothing but refusals; the store knows what is answered."""
+    flagged = fails(403, "flagged by moderation")
+    with LoopbackTeacher(lambda ask: flagged if int(ask.prompt.split()[1]) >= 50 else Reply()) as teacher:
+        run(teacher, tmp_path, 50)
+        result = run(teacher, tmp_path, 70)
+        assert (result.rows_in, result.failed) == (140, 40)
+        asked = len(teacher.asked)
+        assert run(teacher, tmp_path, 70).failed == 40
+        assert len(teacher.asked) == asked
+
+
+def test_what_cannot_be_told_stays_open_without_an_error(tmp_path: Path) -> None:
+    """The server is away when it is asked once more: nobody knows whose the last refusals are, and the next run asks
+    those again."""
+    away = fails(503, "maintenance")
+    flagged = fails(403, "flagged by moderation")
+
+    def reply(ask: Ask) -> Reply:
+        return flagged if ask.prompt in ("dog 18", "dog 19") else away if ask.nth > 1 else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+        assert run(teacher, tmp_path, 20, n=1).failed == 2
+        assert len(teacher.asked) == 20 + 3
+    with LoopbackTeacher() as mended:
+        assert run(mended, tmp_path, 20, n=1).failed == 0
+        assert len(mended.asked) == 2
+
+
 def test_answers_without_a_choice_end_the_run_and_burn_no_row(tmp_path: Path) -> None:
     """Tokens are counted, and no choice comes: of one row that is a filter's work, of all rows in a row nobody's own.
     Those are asked again once it has passed."""
