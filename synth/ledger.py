@@ -310,12 +310,11 @@ class Ledger:
                 refusal = None
             except RefusedError as error:
                 answer, refusal = error.answer, str(error)
-            # The next request has been sent by now, before the disk has said anything.
-            self._unconfirmed += 1
+            self._unconfirmed += 1  # the next request has been sent by now, before the disk has said anything
             self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
             try:
                 calls, settled = self._rows(question, keys, samples, answer, refusal)
-                # Queued before any code looks into them: whatever judging does, the writer's thread writes them.
+                # Queued before any code looks into them: whatever judging does, they are written.
                 work, written = self.store.put_revisable([*calls, *settled])
                 received = calls
                 if refusal is None:
@@ -335,9 +334,10 @@ class Ledger:
             await self._refusals.answered(sent if self._batches is None else self._refusals.sent())
         return calls
 
-    async def settle_refusals(self) -> None:
-        """At the end of a run: tell whose matter the last refusals are. Raises TeacherError if it is everybody's."""
-        await self._refusals.decide(self._endpoint.url)
+    async def settle_refusals(self, error: object = None, *_: object) -> None:
+        """At a run's end, if no error ended it: tell whose the last refusals are. TeacherError if everybody's."""
+        if error is None:
+            await self._refusals.decide(self._endpoint.url)
 
     async def _again(self) -> str | None:
         """Ask once more what was answered before: the words it is turned down with, empty if it is answered; None if
