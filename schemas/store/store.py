@@ -34,6 +34,7 @@ from schemas.store.failures import explained
 from schemas.store.judged import GATES, keep_judged, those_with
 from schemas.store.lock import writer_lock
 from schemas.store.opening import (
+    check_place,
     check_version,
     copy_for_reading,
     empty,
@@ -119,8 +120,7 @@ class Store(Reading):
         MissingDependency (no PostgreSQL driver).
         """
         path = sqlite_path(url)
-        if path is not None and not path.parent.is_dir():
-            raise StoreError("the folder of the store does not exist.", where=str(path.parent), fix="Make it first.")
+        check_place(path)
         if not write and path is not None and not path.exists():
             raise empty(url)  # connecting would make the file
         closing = contextlib.ExitStack()
