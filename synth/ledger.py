@@ -23,6 +23,7 @@ from synth.answers import AnswerJudge, why_bad
 from synth.batches import OPEN_QUESTIONS, Batches
 from synth.chat_completions import Answer, RefusedError, StoppedError, UnansweredError, seems_cut
 from synth.endpoint import Endpoint
+from synth.flow import Flow
 from synth.meter import Meter, Reserved
 from synth.places import Places
 from synth.question import Question as Question
@@ -62,8 +63,7 @@ class Ledger:
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable), `in_flight_peak`,
     `costs`, `usage` and `usd` of this run, `served` (model names the endpoint says it answered with), `cut_prompts`
-    (requests of which the endpoint seems to have read only a part); `sent`, `retries_by_kind` come from the endpoint.
-    """
+    (requests of which the endpoint seems to have read only a part); `sent` comes from the endpoint."""
 
     def __init__(
         self,
@@ -115,9 +115,9 @@ class Ledger:
         return self._endpoint.sent
 
     @property
-    def retries_by_kind(self) -> Counter[str]:
-        """How many of them were sent again, by the word of the failure."""
-        return self._endpoint.flow.retries_by_kind
+    def flow(self) -> Flow:
+        """How they were sent, and how many of them again."""
+        return self._endpoint.flow
 
     @property
     def usage_unknown(self) -> int:

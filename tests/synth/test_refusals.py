@@ -374,6 +374,38 @@ def test_answers_without_a_choice_end_the_run_and_burn_no_row(tmp_path: Path) ->
         assert (result.rows_in, result.failed) == (200, 0)
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_what_one_address_refuses_is_asked_at_another(status: int, tmp_path: Path) -> None:
+    """A server with a shorter context, another model or another key than the others: its refusals come among the
+    answers of the others, and cost no row and end no run. It is left alone like one that fails, and told. What all
+    refuse is a row's own matter, and what they refuse always, nobody's."""
+    other = fails(status, "The model's context is 64 tokens, and the key is not valid for it")
+
+    def good(ask: Ask) -> Reply:
+        return fails(400, "flagged") if ask.prompt == "dog 30" else says("a dog", delay_s=0.005)
+
+    async def once(*urls: str, folder: str) -> tuple[GenerateResult, dict[str, str]]:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        async with rig(urls[0], tmp_path / folder, n=1, urls=urls) as r:
+            result = await generate(r.store, input(60), [r.forward], concurrency=8)
+            return result, r.ledger.flow.left_alone
+
+    with LoopbackTeacher(good) as first, LoopbackTeacher(lambda ask: other) as second:
+        result, left_alone = asyncio.run(once(first.url, second.url, folder="one"))
+        assert (result.rows_in, result.failed) == (60, 1)
+        assert len(second.asked) < 20
+        assert list(left_alone) == [f"{second.url}/v1"]
+        assert str(status) in left_alone[f"{second.url}/v1"]
+    with (
+        LoopbackTeacher(lambda ask: other) as first,
+        LoopbackTeacher(lambda ask: other) as second,
+        pytest.raises(TeacherError, match=str(status)),
+    ):
+        asyncio.run(once(first.url, second.url, folder="both"))
+    with LoopbackTeacher() as mended:
+        assert asyncio.run(once(mended.url, folder="both"))[0].failed == 0
+
+
 def test_a_key_that_is_refused_with_403_ends_the_run_at_once(tmp_path: Path) -> None:
     """One request tells it: what the message speaks of is the key."""
     with LoopbackTeacher(lambda ask: fails(403, "You have insufficient permissions for this operation.")) as teacher:
