@@ -189,6 +189,7 @@ async def open_judge(
         settings = await asyncio.to_thread(teachers.identified, spec.teachers[name], say)
         endpoint = await opened.enter_async_context(teachers.opened(settings, say))
         ledgers.append(Ledger(store, endpoint, settings, stage=STAGE))
+        opened.push_async_exit(ledgers[-1].settle_refusals)
     return Judge(
         tuple(ledgers),
         questions_of(spec.task.kind, spec.curate.judge.questions),

@@ -111,7 +111,8 @@ class StageOutcome(CommandOutcome):
 class GenerateOutcome(StageOutcome):
     """Seeds by kind, what they are too few for, the problems of seed rows, the fingerprints of the pool by generator,
     pairs that are new and that were there, rows that no answer came for, the most frequent failures (`what`, the number
-    of `rows`, the place of the `first`), and what the ledger counted, prompts among it that a server seems to have cut.
+    of `rows`, the place of the `first`), and what the ledger counted, prompts among it that a server seems to have cut,
+    and addresses of several that failed at the end, each with its last failure.
     """
 
     seeds: Mapping[str, int] = field(default_factory=dict)
@@ -126,6 +127,7 @@ class GenerateOutcome(StageOutcome):
     served: Mapping[str, int] = field(default_factory=dict)
     usage_unknown: int = 0
     cut_prompts: int = 0
+    left_alone: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,12 @@ from schemas.records import Json, Record, Usage, now
 class Hold(Record):
     """Money set aside for one request before it is sent: the most that it can cost in US dollars, None if no price is
     known. It stays `open` until the cost is known, so also where the answer was lost after it may have been paid for.
+    Without a cap one stands for all `requests` that are on the wire: a process that is killed leaves it open.
     """
 
     id: str
     usd: float | None
+    requests: int = 1
     stage: str = ""
     teacher: str = ""
     prompt: str = ""

@@ -7,7 +7,8 @@ answer is brought into the form of a chat completion, with the provider's own wo
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -33,7 +34,8 @@ class BatchLine(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What became of a line: an HTTP status and a body. Status 0: it was not tried (expired, cancelled)."""
+    """What became of a line: an HTTP status and a body. Status 0: it was not tried (expired, cancelled), or what came
+    of it cannot be read."""
 
     name: str
     status: int
@@ -42,11 +44,13 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class State:
-    """How far a batch is. `failure` is the provider's sentence for one that was refused as a whole."""
+    """How far a batch is. `failure` is the provider's sentence for one that was refused as a whole; `cancelled`:
+    somebody ended it there."""
 
     ended: bool
     failure: str | None
     raw: Json
+    cancelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,12 +99,13 @@ class Files:
     async def state(self, call: Call, base: str, batch: str) -> State:
         raw = orjson.loads(await call("GET", f"{base}{self.jobs}/{batch}"))
         status = str(raw.get("status", "")).lower()
-        return State(status in self.ended, _first_error(raw) if status == self.failed else None, raw)
+        failure = _first_error(raw) if status == self.failed else None
+        return State(status in self.ended, failure, raw, status.startswith("cancel"))
 
     async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
         files = [state.raw[name] for name in self.output_files if state.raw.get(name)]
         contents = [await call("GET", f"{base}/files/{file}/content") for file in files]
-        return (self._result(orjson.loads(row)) for content in contents for row in content.splitlines() if row.strip())
+        return (result for content in contents for result in _readable(self._result, _lines(content)))
 
     def _result(self, row: Json) -> Result:
         response = row.get("response") or {}
@@ -141,11 +146,11 @@ class Messages:
 
     async def state(self, call: Call, base: str, batch: str) -> State:
         raw = orjson.loads(await call("GET", f"{base}/messages/batches/{batch}"))
-        return State(raw.get("processing_status") == "ended", None, raw)
+        return State(raw.get("processing_status") == "ended", None, raw, bool(raw.get("cancel_initiated_at")))
 
     async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
         content = await call("GET", f"{base}/messages/batches/{state.raw['id']}/results")
-        return (self._result(orjson.loads(row)) for row in content.splitlines() if row.strip())
+        return _readable(self._result, _lines(content))
 
     def _params(self, body: Json) -> Json:
         params = {k: v for k, v in body.items() if k not in ("messages", "n", "seed", "stop", "response_format")}
@@ -210,10 +215,10 @@ class GenerateContent:
         failure = (raw.get("error") or {}).get("message") if ended and not _inlined(raw) else None
         state = str((raw.get("metadata") or {}).get("state", ""))
         expired = state.endswith(("EXPIRED", "CANCELLED"))
-        return State(ended or expired, None if expired else failure, raw)
+        return State(ended or expired, None if expired else failure, raw, state.endswith("CANCELLED"))
 
     async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
-        return (self._result(row) for row in _inlined(state.raw))
+        return _readable(self._result, _inlined(state.raw))
 
     def _request(self, body: Json) -> Json:
         names = {
@@ -278,6 +283,19 @@ _HOSTS: dict[str, BatchForm] = {
 def form_of(named: BatchForm | None, url: str) -> Form:
     """The form that the spec names, or that the address is known for; OpenAI's is the default."""
     return FORMS[named or _HOSTS.get(urlsplit(url).hostname or "", "openai")]
+
+
+def _lines(content: bytes) -> Iterator[Any]:
+    for line in content.splitlines():
+        with contextlib.suppress(ValueError):  # broken off, or a page
+            yield orjson.loads(line)
+
+
+def _readable(result: Callable[[Json], Result], rows: Iterable[Any]) -> Iterator[Result]:
+    """The results of rows; those of another form are left out, so that they cost no other one."""
+    for row in rows:
+        with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError, IndexError):
+            yield result(row)
 
 
 def _native(base: str) -> str:

@@ -41,7 +41,8 @@ KEPT = timedelta(days=29)  # how long providers keep results, or less
 _POLL_FIRST_S, _POLL_LONGEST_S = 1.0, 60.0
 _FAULTS_IN_A_ROW = 20
 _TOO_MUCH = re.compile(r"enqueued token|token_limit_exceeded|too many (enqueued|queued)", re.IGNORECASE)
-_PART = -1  # the status of a line whose batch was more than the account may have waiting at once
+# The status of a line that is to go into another batch, and of one whose batch was cancelled at the provider.
+_AGAIN, _CANCELLED = -1, -2
 
 
 class Batches:
@@ -140,8 +141,10 @@ class Batches:
             seconds = loop.time() - began
             if result.status == 200:
                 return read_answer(result.content, seconds, line.body)
-            if result.status == _PART:
+            if result.status == _AGAIN or (result.status == _CANCELLED and batch in self._earlier):
                 continue
+            if result.status == _CANCELLED:
+                raise ServerFaultError(f"batch {batch} was cancelled at the provider; the next run asks again")
             reason = "the batch did not get to it"
             if result.status:
                 failure = await self._endpoint.failure(result.status, {}, result.content, line.body, seconds)
@@ -181,7 +184,17 @@ class Batches:
                 async with self._alone:
                     await asyncio.wait((self._watched[await self._submit(part)],))
         except Exception as error:  # it is the failure of every line, and each asker raises it
-            self._end_all(error)
+            self._end_all(self._named(error))
+
+    def _named(self, error: Exception) -> Exception:
+        """What was raised, in words where it was met in an answer."""
+        if not isinstance(error, ValueError | TypeError | AttributeError | KeyError | IndexError):
+            return error
+        return TeacherError(
+            f"The provider's batch API answers in another form than expected ({type(error).__name__}: {error}).",
+            where=self._base,
+            fix="Everything answered is kept. teacher.batch_api names its form; without --batch it is asked as usual.",
+        )
 
     async def _submit(self, lines: list[BatchLine]) -> str:
         names = [line.name for line in lines]
@@ -234,7 +247,11 @@ class Batches:
                     f"batch {batch}: {one_line(state.failure)} It is handed over again, {self._most:,} at a time."
                 )
                 for name in names:
-                    self._found(Result(name, _PART, b"{}"))
+                    self._found(Result(name, _AGAIN, b"{}"))
+                return
+            if state.failure is not None and batch in self._earlier:
+                for name in names:  # since then what it names may have been mended
+                    self._found(Result(name, _AGAIN, b"{}"))
                 return
             if state.failure is not None:
                 raise TeacherError(
@@ -245,14 +262,12 @@ class Batches:
             results = list(await self._form.results(self._call, self._base, state))
             # Before any refusal is read: it concerns its row alone where others were answered.
             self._endpoint.answered |= any(result.status == 200 for result in results)
-            for result in results:
-                if result.name in names:
-                    names.discard(result.name)
-                    self._found(result)
+            came = {result.name: result for result in reversed(results) if result.name in names}
             for name in names:
-                self._found(Result(name, 0, b"{}"))
+                result = came.get(name, Result(name, 0, b"{}"))
+                self._found(result if result.status or not state.cancelled else Result(name, _CANCELLED, b"{}"))
         except Exception as error:  # each asker raises it
-            self._end_all(error)
+            self._end_all(self._named(error))
 
     def _found(self, result: Result) -> None:
         future = self._waiting.get(result.name)

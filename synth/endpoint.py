@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Self
@@ -44,11 +43,12 @@ from synth.chat_completions import (
 )
 from synth.connections import LIMITS, Connections, NoConnectionError, Response
 from synth.dialect import Dialect
-from synth.flow import Flow, Sending, unreachable
+from synth.flow import Flow, unreachable
 from synth.http_status import Place, every_rows, meaning, unknown_model
 from synth.proxy import REFUSALS, proxy_for, refused_by, secrets_of
 from synth.rate_limits import retry_after_s
 from synth.redaction import without_keys, without_user_info
+from synth.teacher_host import Sending
 
 Urls = str | Sequence[str]
 Reach = tuple[Urls, str | None] | tuple[Urls, str | None, Mapping[str, str]]
@@ -78,8 +78,8 @@ class Endpoint:
     of `url`, `key` and `headers`: so nothing is started, and no key is needed, for work whose every answer is in the
     store already. What it raises, every request raises.
 
-    Counters: `sent` (HTTP requests for completions, retries included), `retries_by_kind`, `lost` (sent, and the answer
-    never came: what they cost is unknown). `answered`: a request of this run has brought an answer.
+    Counters: `sent` (HTTP requests for completions, retries included), `lost` (sent, and the answer never came: what
+    they cost is unknown). `answered`: a request of this run has brought an answer.
     """
 
     def __init__(
@@ -130,7 +130,6 @@ class Endpoint:
         self._suffix = f"?{urlencode(self._params)}" if self._params else ""
         urls = [base_url(one) for one in urls]
         self.url, self._key, self._headers = urls[0], (key or "").strip(), dict(headers or {})
-        self._completions = f"{self.url}/chat/completions{self._suffix}"
         self.flow.to(list(dict.fromkeys(urls)))
         for name, value in self._headers.items():
             if any(ord(c) < 32 or ord(c) == 127 for c in name + value):
@@ -204,11 +203,6 @@ class Endpoint:
         if self._starting is not None:
             self._starting.cancel()
 
-    @property
-    def retries_by_kind(self) -> Counter[str]:
-        """How many requests were sent again, by the word of the failure."""
-        return self.flow.retries_by_kind
-
     # -- asking --------------------------------------------------------------------------------------------------
 
     async def ask(
@@ -231,22 +225,28 @@ class Endpoint:
         if self._session is None:
             await self._open()
         body = self.dialect.body(messages, sampling, n, schema)
+        answer = await self.send(body, paying=paying, prompt=prompt)
+        self.dialect.learn(body, answer, n=n, schema=schema is not None)
+        return answer
+
+    async def send(self, body: Json, *, paying: Paying | None = None, prompt: str = "") -> Answer:
+        """`ask` for a whole body, which is changed into one that the server takes."""
+        if self._session is None:
+            await self._open()
+        limit, n = int(body.get("max_tokens") or body.get("max_completion_tokens") or 0), int(body.get("n") or 1)
         while True:
             data = orjson.dumps(body)
             try:
-                answer = await self.flow.through(
+                return await self.flow.through(
                     gen_ai.traced(self.model, body, partial(self._ask_once, body, data, paying, prompt)),
                     prompt_bytes=len(data),
-                    max_tokens=sampling.max_tokens,
+                    max_tokens=limit or None,
                     n=n,
-                    limit_s=self._timeout_s + self._token_s * (sampling.max_tokens or 0) * n,
+                    limit_s=self._timeout_s + self._token_s * limit * n,
                 )
             except RefusedError as refusal:
                 if not self.dialect.adapt(body, refusal):
                     raise
-            else:
-                self.dialect.learn(body, answer, n=n, schema=schema is not None)
-                return answer
 
     async def _ask_once(self, body: Json, data: bytes, paying: Paying | None, prompt: str, sending: Sending) -> Answer:
         reserved = paying and await paying.reserve(prompt, body, len(data), self.flow.draining.is_set)
@@ -278,7 +278,7 @@ class Endpoint:
         seconds = time.perf_counter() - began
         status, content = meant(status, content)
         if status != 200:
-            raise await self.failure(status, headers, content, body, seconds)
+            raise await self.failure(status, headers, content, body, seconds, sending.host.url)
         failpoint("received")
         answer = read_answer(content, seconds, body, reserved)
         if self.answered and not answer.choices and answer.usage is None:
@@ -336,9 +336,9 @@ class Endpoint:
     # -- what a status means -------------------------------------------------------------------------------------
 
     async def failure(
-        self, status: int, headers: Mapping[str, str], content: bytes, body: Json, seconds: float
+        self, status: int, headers: Mapping[str, str], content: bytes, body: Json, seconds: float, base: str = ""
     ) -> Exception:
-        """The exception that an HTTP status other than 200 amounts to."""
+        """The exception that an HTTP status other than 200 amounts to, at the address `base`."""
         _, error = error_body(content)
         text = self._shown(content.decode(errors="replace"))
         message = one_line(self._shown(str(error.get("message") or text)))
@@ -354,15 +354,15 @@ class Endpoint:
             return refused
         if kind == "model":
             served = await self._served()
-            return refused if self._is_listed(served) else unknown_model(sentence, self._place, served)
+            return refused if self._is_listed(served) else unknown_model(sentence, self._place(base), served)
         if kind in ("throttled", "server"):
             lost = LostError if status in LOST_BY_A_GATEWAY else ServerFaultError
             return (ThrottledError if kind == "throttled" else lost)(sentence, wait_s)
-        return refused if kind == "refused" else every_rows(kind, setting, sentence, self._place)
+        return refused if kind == "refused" else every_rows(kind, setting, sentence, self._place(base))
 
-    @property
-    def _place(self) -> Place:
-        return Place(self.url, self._completions, self.model, self._key_env, bool(self._key))
+    def _place(self, base: str = "") -> Place:
+        url = base or self.url
+        return Place(url, f"{url}/chat/completions{self._suffix}", self.model, self._key_env, bool(self._key))
 
     async def _served(self) -> list[str]:
         try:
@@ -397,7 +397,7 @@ class Endpoint:
         raw, error = error_body(content)
         sentence = f"HTTP {status}: {one_line(self._shown(str(error.get('message', ''))))}".rstrip(": ")
         if status in (401, 403):
-            raise every_rows("key", "", sentence, self._place)
+            raise every_rows("key", "", sentence, self._place())
         rows = orjson.loads(content) if content.lstrip()[:1] == b"[" and "id" in raw else raw.get("data")  # Together
         if status != 200 or not isinstance(rows, list):
             what = f"The endpoint does not list its models ({sentence})."
@@ -422,6 +422,6 @@ class Endpoint:
             return EndpointCheck(None, time.perf_counter() - began)
         served = [str(row["id"]) for row in rows]
         if served and not self._is_listed(served):
-            raise unknown_model("it is not listed", self._place, served)
+            raise unknown_model("it is not listed", self._place(), served)
         listed = next((row for row in rows if self._is_listed([str(row["id"])])), None)
         return EndpointCheck(tuple(served), time.perf_counter() - began, listed)

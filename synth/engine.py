@@ -195,6 +195,8 @@ class _Run:
                 task.add_done_callback(self._finished)
             while self._open:
                 await self._change()
+            for ledger in [] if self._error is not None or self._result.stopped else self._ledgers:
+                await ledger.settle_refusals()
         except BaseException:
             for task in self._open:
                 task.cancel()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 from schemas.errors import TeacherError, Unreachable
 from synth.chat_completions import (
@@ -20,156 +18,25 @@ from synth.chat_completions import (
     TimedOutError,
     UnansweredError,
 )
-from synth.rate_limits import RateLimit, left_by_headers
+from synth.rate_limits import RateLimit
+from synth.teacher_host import MAX_RETRY_AFTER_S, Sending, TeacherHost, longest_backoff_s
 
-MAX_BACKOFF_S = 30.0
-MAX_RETRY_AFTER_S = 600.0
 FIRST_CONNECT_TRIES = 3
 TIMEOUT_RETRIES = 2  # each of them may have been paid for, and the next is given twice the time
-_MARK_WEIGHT = 1 / 16  # of the newest answer in the share of throttled ones; DCTCP's g
-_FAILURES_TO_REST = 3  # in a row, before an address is left alone while another answers
 _UNKNOWN_COMPLETION_TOKENS = 256
 
 
-class TeacherHost:
-    """One address of a teacher, and how it has done lately.
+class _AskElsewhereError(ServerFaultError):
+    """One of several addresses refuses this request: another one tells whether that is its own matter."""
 
-    `window` is how many requests it is given at once. It shrinks by half the share of throttled answers, once a round,
-    and grows by a sixteenth of the concurrency a round (DCTCP; Alizadeh et al., SIGCOMM 2010): a stray 429 costs
-    next to nothing, a server that throttles everything is asked half as much each time. One that `may_rest`, because
-    there are others, is left alone for a while after failures in a row, and then asked once.
-    """
-
-    def __init__(self, url: str, concurrency: int, *, may_rest: bool) -> None:
-        self.url = url
-        self._may_rest = may_rest
-        self.connected = False
-        self.sending: dict[int, Sending] = {}
-        self.sent = 0
-        self.window = float(concurrency)
-        self.opens_at = 0.0
-        self._look: asyncio.TimerHandle | None = None
-        self._most, self._step = float(concurrency), max(1.0, concurrency / 16)
-        self._throttled = 0.0
-        self._cut_at = 0
-        self._failures = self._rests = 0
-        self._told_by = 0
-        self._left: dict[str, tuple[float, float]] = {}  # unit -> what is left of it, until when
-
-    def takes(self, tokens: float, now: float) -> bool:
-        """Whether one more request may go there at `now`."""
-        resting = self._failures >= _FAILURES_TO_REST
-        return len(self.sending) + 1 <= (1 if resting else self.window) and self.free_at(tokens, now) <= now
-
-    def free_at(self, tokens: float, now: float) -> float:
-        """When it may be asked again, if it is not busy."""
-        at = self.opens_at
-        for unit, (left, until) in self._left.items():
-            if now < until and left < (1 if unit == "requests" else tokens):
-                at = max(at, until)
-        return at
-
-    def send(self, sending: Sending) -> None:
-        self.sending[sending.number] = sending
-        self.sent += 1
-        if self._left:
-            for unit, (left, until) in self._left.items():
-                self._left[unit] = left - (1 if unit == "requests" else sending.tokens), until
-
-    def told(self, sending: Sending, headers: Mapping[str, str], now: float) -> None:
-        """Take note of the limits in an answer's headers. They were counted when that request arrived, so what was
-        sent after it is taken off."""
-        self.connected = True
-        if sending.number <= self._told_by:
-            return
-        self._left.clear()
-        for unit, left, reset_s in left_by_headers(headers):
-            self._told_by = sending.number
-            later = [other for number, other in self.sending.items() if number > sending.number]
-            left -= len(later) if unit == "requests" else sum(other.tokens for other in later)
-            tighter = min((left, now + reset_s), self._left.get(unit, (left, now + reset_s)))
-            self._left[unit] = tighter
-
-    def watch(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
-        """Look at the clocks of all that is on the wire there, `at` the latest: one timer for all of them."""
-        if self._look is None or self._look.when() > at:
-            if self._look is not None:
-                self._look.cancel()
-            self._look = loop.call_at(at, self._look_at_clocks, loop)
-
-    def _look_at_clocks(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._look, now = None, loop.time()
-        at = min((sending.look(now, older) for older, sending in enumerate(self.sending.values())), default=math.inf)
-        if at < math.inf:
-            self.watch(at, loop)
-
-    def succeeded(self) -> None:
-        self._failures = self._rests = 0
-        self._throttled -= self._throttled * _MARK_WEIGHT
-        if self.window < self._most:
-            self.window = min(self._most, self.window + self._step / self.window)
-
-    def failed(self, sending: Sending, failure: UnansweredError, newest: int, now: float) -> None:
-        throttled = isinstance(failure, ThrottledError | TimedOutError) or failure.retry_after_s is not None
-        if self._may_rest and not isinstance(failure, ThrottledError):
-            self._failures += 1
-            if self._failures >= _FAILURES_TO_REST and now >= self.opens_at:
-                self._rests += 1
-                self.opens_at = now + longest_backoff_s(0.5, self._rests)
-        if not throttled:
-            return
-        self._throttled += (1 - self._throttled) * _MARK_WEIGHT
-        if sending.number > self._cut_at:
-            self._cut_at = newest
-            self.window = max(1.0, self.window * (1 - self._throttled / 2))
-        if failure.retry_after_s is not None and self._throttled > 0.5:
-            self.opens_at = max(self.opens_at, now + min(failure.retry_after_s, MAX_RETRY_AFTER_S))
-
-
-class Sending:
-    """A request on the wire: the `number`-th of its flow, sent to `host` with a reckoned number of tokens.
-
-    As a block it raises TimedOutError `limit_s` after it was entered, or, while the server still answers requests that
-    were sent before this one, after the last of those: it stands in that server's queue.
-    """
-
-    __slots__ = ("_cancelling", "_late", "_older", "_since", "host", "limit_s", "number", "sent_at", "task", "tokens")
-
-    def __init__(self, host: TeacherHost, number: int, sent_at: float, tokens: float, limit_s: float) -> None:
-        self.host, self.number, self.sent_at, self.tokens, self.limit_s = host, number, sent_at, tokens, limit_s
-        self.task: asyncio.Task[Any] | None = None
-        self._late = False
-
-    def __enter__(self) -> None:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
-        self.task, self._cancelling = task, task.cancelling()
-        self._since, self._older = loop.time(), len(self.host.sending) - 1
-        self.host.watch(self._since + self.limit_s / 8, loop)
-
-    def look(self, now: float, older: int) -> float:
-        """End the block if its time is over, while `older` requests before it are on the wire; when to look again."""
-        if self.task is None or self._late:
-            return math.inf
-        if older < self._older:
-            self._since, self._older = now, older
-        if (left_s := self._since + self.limit_s - now) > 0:
-            return now + min(left_s, self.limit_s / 8)
-        self._late = self.task.cancel()
-        return math.inf
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        task, self.task = self.task, None
-        if self._late and task is not None and task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise TimedOutError(
-                f"no answer within {self.limit_s:g} s; raise teacher.timeout_s if it needs longer"
-            ) from None
+    word = "refused"
 
 
 class _Tries:
     """What has become of one question so far."""
 
     counted = waits = timeouts = 0
+    refusal: RefusedError | TeacherError | None = None
     host: TeacherHost | None = None
     limit_s = 0.0  # that its answer may take
     first_at = looked_at = 0.0  # when it was first sent, and when its last failure was, or that
@@ -190,6 +57,9 @@ class Flow:
     of Retry-After and up to a tenth more, if that is longer. `first` is `backoff_s`, or the time that an answer takes
     where others are answered and that is shorter. A request that waits takes no place from others, and one that was
     throttled while others were answered has not been tried: it waits its turn, at most ten minutes.
+
+    What one address refuses, for whatever reason, is asked at another before it is believed: a server with another
+    model, context or key than the others costs no row, and ends no run, but is left alone like one that fails.
     """
 
     def __init__(
@@ -221,6 +91,11 @@ class Flow:
         """Send to these addresses."""
         self.hosts = tuple(TeacherHost(url, self.concurrency, may_rest=len(urls) > 1) for url in urls)
 
+    @property
+    def left_alone(self) -> dict[str, str]:
+        """The addresses, of several, that have failed or refused whatever was asked of them last, and how."""
+        return {host.url: host.failure for host in self.hosts if host.rests}
+
     def drain(self) -> None:
         """Send nothing more: what is on the wire may finish; one that waits raises StoppedError."""
         self.draining.set()
@@ -245,12 +120,16 @@ class Flow:
         tokens = prompt_bytes / 4 + n * (self._completion_tokens or max_tokens or _UNKNOWN_COMPLETION_TOKENS)
         while True:
             sending = self._at_once(tokens, tries) or await self._turn(tokens, tries)
-            used, failure, answer = tokens, None, None
+            used, answer = tokens, None
+            failure: UnansweredError | None = None
             try:
                 answer = await send(sending)
-            except RefusedError as refusal:
-                answer = refusal.answer
-                raise
+            except (RefusedError, TeacherError) as refusal:
+                if tries.refusal is not None or not self._others(sending.host, tokens):
+                    answer = refusal.answer if isinstance(refusal, RefusedError) else None
+                    rows_own = tries.refusal if isinstance(tries.refusal, RefusedError) else refusal
+                    raise (rows_own if answer is None else refusal) from None
+                tries.refusal, used, failure = refusal, 0, _AskElsewhereError(str(refusal).removeprefix("refused: "))
             except UnansweredError as unanswered:
                 used, failure = 0, unanswered
             finally:
@@ -258,7 +137,16 @@ class Flow:
             if answer is not None:
                 return answer
             assert failure is not None
-            await self._wait_or_give_up(failure, tries)
+            if isinstance(failure, _AskElsewhereError):
+                tries.waits += 1
+                self.retries_by_kind[failure.word] += 1
+            else:
+                await self._wait_or_give_up(failure, tries)
+
+    def _others(self, host: TeacherHost | None, tokens: float) -> list[TeacherHost]:
+        """The other addresses that may be asked now, or as soon as they are not busy."""
+        now = asyncio.get_running_loop().time()
+        return [one for one in self.hosts if one is not host and not one.rests and one.free_at(tokens, now) <= now]
 
     # -- a place on the wire -------------------------------------------------------------------------------------
 
@@ -288,7 +176,9 @@ class Flow:
             return None
         if len(self.hosts) == 1:
             return self.hosts[0] if self.hosts[0].takes(tokens, now) else None
-        free = [host for host in self.hosts if host.takes(tokens, now)]
+        # Where one has refused, another is asked, if there is any.
+        may = (tries.refusal is not None and self._others(tries.host, tokens)) or self.hosts
+        free = [host for host in may if host.takes(tokens, now)]
         return min(free, key=lambda h: (h is tries.host, len(h.sending) / h.window, h.sent), default=None)
 
     def _paced_until(self) -> float:
@@ -400,11 +290,6 @@ class Flow:
             self.retries_by_kind[failure.word] += 1
             return
         raise StoppedError
-
-
-def longest_backoff_s(first_s: float, tries: int) -> float:
-    """The upper bound of the wait after the `tries`-th try: it doubles from `first_s` up to 30 s."""
-    return min(MAX_BACKOFF_S, first_s * 2.0 ** min(tries - 1, 64))
 
 
 def unreachable(reason: str, where: str) -> Unreachable:

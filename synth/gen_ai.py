@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from schemas.records import Json
 from schemas.tracing import Facts, is_on, span
 from synth.chat_completions import Answer
-from synth.flow import Sending
+from synth.teacher_host import Sending
 
 _PROVIDERS = {
     "api.anthropic.com": "anthropic",

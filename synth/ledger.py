@@ -10,17 +10,20 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from schemas.errors import BudgetReached
 from schemas.failpoints import failpoint
 from schemas.identity import made
 from schemas.money import Cost, total
-from schemas.records import Call, CallStatus, Json, Message, Record, Sampling, Usage, content_id
+from schemas.records import Call, Json, Message, Record, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from schemas.store.latest import latest_answer
 from synth.answered import Answered
 from synth.answers import AnswerJudge, why_bad
 from synth.batches import OPEN_QUESTIONS, Batches
-from synth.chat_completions import Answer, RefusedError, UnansweredError, seems_cut
+from synth.chat_completions import Answer, RefusedError, StoppedError, UnansweredError, seems_cut
 from synth.endpoint import Endpoint
+from synth.flow import Flow
 from synth.meter import Meter, Reserved
 from synth.places import Places
 from synth.question import Question as Question
@@ -55,13 +58,12 @@ class Ledger:
 
     `concurrency` (default `teacher.concurrency`) bounds requests on the wire; sent and not durable together are bounded
     at twice that. `retry_failed` grants samples whose attempts were exhausted another `teacher.attempts` answers each.
-    A run whose first answers are all unusable, nothing but thinking, or turned down, is ended by a TeacherError, unless
+    A run whose first answers are all unusable, or nothing but thinking, or turned down, ends by a TeacherError, unless
     `keep_asking`. With `batches` it asks through them, and `concurrency` is how many questions are open.
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable), `in_flight_peak`,
     `costs`, `usage` and `usd` of this run, `served` (model names the endpoint says it answered with), `cut_prompts`
-    (requests of which the endpoint seems to have read only a part); `sent`, `retries_by_kind` come from the endpoint.
-    """
+    (requests of which the endpoint seems to have read only a part); `sent` comes from the endpoint."""
 
     def __init__(
         self,
@@ -79,11 +81,9 @@ class Ledger:
         self.identity = teacher.identity or teacher.model
         self.revision = teacher.revision
         self.concurrency = concurrency or (OPEN_QUESTIONS if batches is not None else teacher.concurrency)
-        self.reused = 0
-        self.in_flight_peak = self._unconfirmed = 0
-        self.meter = Meter(store, teacher, stage, batch=batches is not None)
-        self._usage_unknown = 0
-        self.cut_prompts = 0
+        self.reused = self.in_flight_peak = self.cut_prompts = 0
+        self.meter = Meter(store, teacher, stage)
+        self._unconfirmed = self._usage_unknown = 0
         self.served: Counter[str] = Counter()
         self.store = store
         self._endpoint = endpoint
@@ -94,7 +94,7 @@ class Ledger:
         self._undurable = Places(2 * self.concurrency)
         self._answered = Answered(store.each_answer())
         self._asking: dict[str, asyncio.Future[Completion | FailedSample] | None] = {}  # None: nobody else waits for it
-        self._refusals = Refusals(keep_asking=keep_asking)
+        self._refusals = Refusals(self._again, self._keep_judgements, keep_asking=keep_asking)
         # Where any answer was good before, what is left may be the hard rows; a batch is paid for as a whole.
         tried = batches is not None or self._answered.any_is("ok")
         self._judge = AnswerJudge(teacher.finish_reasons, endpoint, keep_asking=keep_asking, tried=tried)
@@ -115,9 +115,9 @@ class Ledger:
         return self._endpoint.sent
 
     @property
-    def retries_by_kind(self) -> Counter[str]:
-        """How many of them were sent again, by the word of the failure."""
-        return self._endpoint.retries_by_kind
+    def flow(self) -> Flow:
+        """How they were sent, and how many of them again."""
+        return self._endpoint.flow
 
     @property
     def usage_unknown(self) -> int:
@@ -191,18 +191,14 @@ class Ledger:
                 if key in self._asking:
                     asked_elsewhere[sample] = self._asked(key)
                     continue
-                if not (attempts := self._answered.of(key)):
-                    self._asking[key] = None
-                    missing.append(sample)
-                elif any(status in _JUDGED_ANEW for _, status in attempts):
+                if any(status in _JUDGED_ANEW for _, status in self._answered.of(key)):
                     kept.append(sample)
                 elif self._given_up(key):
                     given_up.append(sample)
                 else:
                     self._asking[key] = None
                     missing.append(sample)
-            # Nothing is awaited between claiming a key above and the try that frees it in _settle.
-            if missing:
+            if missing:  # nothing is awaited between claiming a key above and the try that frees it in _settle
                 answers |= await self._settle(question, keys, missing)
             for sample in kept:
                 if (answer := await self._kept(keys[sample], question)) is not None:
@@ -314,12 +310,11 @@ class Ledger:
                 refusal = None
             except RefusedError as error:
                 answer, refusal = error.answer, str(error)
-            # The next request has been sent by now, before the disk has said anything.
-            self._unconfirmed += 1
+            self._unconfirmed += 1  # the next request has been sent by now, before the disk has said anything
             self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
             try:
                 calls, settled = self._rows(question, keys, samples, answer, refusal)
-                # Queued before any code looks into them: whatever judging does, the writer's thread writes them.
+                # Queued before any code looks into them: whatever judging does, they are written.
                 work, written = self.store.put_revisable([*calls, *settled])
                 received = calls
                 if refusal is None:
@@ -333,14 +328,34 @@ class Ledger:
             self._answered.add(call.key, call.attempt, call.status)
         if refusal is None and not revised:
             await self._keep_judgements(calls)
-        if answer.choices:
-            await self._keep_judgements(self._refusals.answered(sent))
-        else:
-            unsettled, ends = self._refusals.came(calls, self._endpoint.url)
-            await self._keep_judgements(unsettled)
-            if ends is not None:
-                raise ends
+        if not answer.choices:
+            await self._refusals.came(calls, self._endpoint.url)
+        else:  # what a batch answers was sent together with what it refuses
+            await self._refusals.answered(sent if self._batches is None else self._refusals.sent())
         return calls
+
+    async def settle_refusals(self, error: object = None, *_: object) -> None:
+        """At a run's end, if no error ended it: tell whose the last refusals are. TeacherError if everybody's."""
+        if error is None:
+            await self._refusals.decide(self._endpoint.url)
+
+    async def _again(self) -> str | None:
+        """Ask once more what was answered before: the words it is turned down with, empty if it is answered; None if
+        nobody knows. What comes is paid for and kept, under a key that nobody asks for."""
+        if not self._answered.any_is("ok") or (before := latest_answer(self.store, self.identity)) is None:
+            return None
+        body = {name: value for name, value in before.request.items() if name != "n"} | {"model": self._endpoint.model}
+        try:
+            answer = await self._endpoint.send(body, paying=self.meter, prompt=before.prompt)
+        except RefusedError as refusal:
+            return str(refusal)
+        except (UnansweredError, StoppedError, BudgetReached):
+            return None
+        question = Question((), Sampling(), prompt=before.prompt)
+        (call,), settled = self._rows(question, [content_id("again", answer.request_id)], [0], answer, None)
+        call = self._judge.judged(call, question)
+        await self.store.put(call, *settled)
+        return "" if answer.choices else call.reason
 
     async def _answer(self, question: Question, sampling: Sampling, keys: list[str]) -> Answer:
         """What one request for the samples of `keys` brings, now or in a batch."""
@@ -349,14 +364,14 @@ class Ledger:
             return await self._endpoint.ask(*asked, paying=self.meter, prompt=question.prompt)
         name = content_id("line", [keys, len(self._answered.of(keys[0]))])
         answer = await self._batches.ask(question.messages, sampling, len(keys), question.schema, name=name)
-        return answer._replace(reserved=Reserved(answer.request, 0, question.prompt, None))
+        return answer._replace(reserved=Reserved(answer.request, 0, question.prompt, None, batch=True))
 
     def _rows(
         self, question: Question, keys: list[str], samples: list[int], answer: Answer, refusal: str | None
     ) -> tuple[list[Call], list[Record]]:
         """The ledger rows of one answer, not judged yet: one for each choice; where it held none, the whole body as the
         choice of each sample. And what settles its cost."""
-        status: CallStatus = "received" if refusal is None else self._refusals.status
+        status = "received" if refusal is None else self._refusals.status
         if refusal is not None:
             choices: list[Any] = [{"error": refusal, "body": answer.body}] * len(samples)
             usage, settled = Usage(), list[Record]()
@@ -412,5 +427,4 @@ class Ledger:
 
 
 def _completion(call: Call) -> Completion:
-    finish = call.raw.get("finish_reason")
-    return Completion(call.text, call.key, call.attempt, call.raw.get("logprobs"), finish)
+    return Completion(call.text, call.key, call.attempt, call.raw.get("logprobs"), call.raw.get("finish_reason"))

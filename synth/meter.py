@@ -18,19 +18,25 @@ from synth.prices import FREE, Prices, prices_of
 
 
 class Reserved(NamedTuple):
-    """A request that is about to be sent: what was asked with which prompt, and the hold that is in the store where
-    there is a cap."""
+    """A request that is about to be sent: what was asked with which prompt, the hold that is in the store where there
+    is a cap, whether it goes through a batch API, at its price, whether it is marked as on the wire, and the most that
+    it can cost."""
 
     body: Json
     size_bytes: int
     prompt: str
     hold: Hold | None
+    batch: bool = False
+    marked: bool = False
+    usd: float | None = None
 
 
 class _Sum:
-    """What the requests with one prompt have cost so far."""
+    """What the requests with one prompt have cost so far, and those that are on the wire and no hold is for."""
 
-    def __init__(self) -> None:
+    def __init__(self, nothing: Hold) -> None:
+        self.on_wire, self.on_wire_usd = 0, 0.0
+        self._nothing = nothing
         self.requests = self.unpriced = self.lost = 0
         self.tokens = [0, 0, 0, 0]
         self.usd = self.reserved = 0.0
@@ -52,6 +58,11 @@ class _Sum:
         self.lost += 1
         self.reserved += usd or 0.0
 
+    def mark(self) -> Hold:
+        """What is on the wire now, for the store."""
+        now = {"requests": self.on_wire, "usd": self.on_wire_usd or None, "open": self.on_wire > 0}
+        return self._nothing.model_copy(update=now)
+
     def numbers(self) -> Json:
         """The numbers of a Cost."""
         usage = Usage(**dict(zip(Usage.model_fields, self.tokens, strict=True)))
@@ -60,11 +71,10 @@ class _Sum:
 
 
 class Meter:
-    """Counts what one ledger's requests cost, by prompt, and keeps them under the caps of the store's budget. `batch`:
-    they go through a batch API, at its price."""
+    """Counts what one ledger's requests cost, by prompt, and keeps them under the caps of the store's budget."""
 
-    def __init__(self, store: Store, teacher: TeacherSettings, stage: str, *, batch: bool = False) -> None:
-        self._store, self._teacher, self._stage, self._batch = store, teacher, stage, batch
+    def __init__(self, store: Store, teacher: TeacherSettings, stage: str) -> None:
+        self._store, self._teacher, self._stage = store, teacher, stage
         self._identity = teacher.identity or teacher.model
         self._sums: dict[str, _Sum] = {}
         self._charges = False  # though its price is 0
@@ -83,7 +93,8 @@ class Meter:
         """What was sent, by prompt; requests whose outcome is unknown are `lost`."""
         source = self.prices.source if self._sums and self.prices else ""
         named = {"stage": self._stage, "teacher": self._identity, "prices": source}
-        return [Cost(**named, prompt=prompt, **one.numbers()) for prompt, one in self._sums.items()]
+        sums = {prompt: one for prompt, one in self._sums.items() if one.requests or one.lost}
+        return [Cost(**named, prompt=prompt, **one.numbers()) for prompt, one in sums.items()]
 
     def most(self, body: Json, size_bytes: int) -> float | None:
         """The most that a request can cost: a token has at least one byte, and an answer at most `max_tokens`. None if
@@ -106,15 +117,21 @@ class Meter:
             await self._store.put(*records)
 
     async def reserve(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Reserved:
-        """Set aside, durably, the most that a request of `size_bytes` can cost, before it is sent; only under a cap.
-        `settle` is then told of its answer, or `failed` of what came instead.
+        """Set aside, durably, the most that a request of `size_bytes` can cost, before it is sent; without a cap only
+        mark it as on the wire. `settle` is then told of its answer, or `failed` of what came instead.
 
         Raises BudgetReached, StoppedError, and SpecError where the most is not known.
         """
         budget = self._store.budget
-        if budget is None or self._is_free:
+        if self._is_free:
             return Reserved(body, size_bytes, prompt, None)
         usd = self.most(body, size_bytes)
+        if budget is None:
+            wire = self._sum(prompt)
+            wire.on_wire, wire.on_wire_usd = wire.on_wire + 1, wire.on_wire_usd + (usd or 0.0)
+            if wire.on_wire == 1:
+                self._store.mark(wire.mark)
+            return Reserved(body, size_bytes, prompt, None, usd=usd, marked=True)
         if usd is None:
             raise self._cannot_cap(budget.caps[0].name)
         if not await budget.reserve(usd, stopped):
@@ -123,7 +140,7 @@ class Meter:
             budget.settle(usd, 0.0)
             raise StoppedError
         hold = self._hold(prompt, usd)
-        reserved = Reserved(body, size_bytes, prompt, hold)
+        reserved = Reserved(body, size_bytes, prompt, hold, usd=usd)
         try:
             await self._store.put(hold)
         except BaseException:
@@ -133,6 +150,7 @@ class Meter:
 
     def _unanswered(self, reserved: Reserved, *, may_be_paid: bool) -> list[Record]:
         """What is to be written of a request without an answer."""
+        self._off_wire(reserved)
         hold, budget = reserved.hold, self._store.budget
         if hold is not None and budget is not None:
             budget.settle(hold.usd or 0.0, None if may_be_paid else 0.0)
@@ -140,7 +158,7 @@ class Meter:
             return [] if hold is None else [hold.model_copy(update={"open": False})]
         if self._is_free:
             return []
-        held = hold or self._hold(reserved.prompt, self.most(reserved.body, reserved.size_bytes))
+        held = hold or self._hold(reserved.prompt, reserved.usd)
         self._sum(reserved.prompt).lose(held.usd)
         return [held] if hold is None else []
 
@@ -152,10 +170,11 @@ class Meter:
         `charged` is what the provider says that it has charged: it counts before our reckoning. Without it and without
         a count of tokens, or without a price, the cost is unknown.
         """
+        self._off_wire(reserved)
         usd = charged
         if usd is None and usage is not None and self.prices is not None:
             listed = self.prices
-            usd = listed.in_batch(usage) if self._batch else listed.usd(usage, tier=_tier(reserved.body))
+            usd = listed.in_batch(usage) if reserved.batch else listed.usd(usage, tier=_tier(reserved.body))
         if usd is None and self._is_free:
             usd = 0.0
         self._sum(reserved.prompt).add(usage, usd)
@@ -168,9 +187,15 @@ class Meter:
             self._store.budget.settle(reserved.hold.usd or 0.0, usd)
         return usd, [] if usd is None else [reserved.hold.model_copy(update={"open": False})]
 
+    def _off_wire(self, reserved: Reserved) -> None:
+        if reserved.marked:
+            wire = self._sum(reserved.prompt)
+            wire.on_wire -= 1
+            wire.on_wire_usd = wire.on_wire_usd - (reserved.usd or 0.0) if wire.on_wire else 0.0
+
     def _sum(self, prompt: str) -> _Sum:
         if (known := self._sums.get(prompt)) is None:
-            known = self._sums[prompt] = _Sum()
+            known = self._sums[prompt] = _Sum(self._hold(prompt, None))
         return known
 
     def _hold(self, prompt: str, usd: float | None) -> Hold:

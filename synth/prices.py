@@ -74,22 +74,22 @@ def prices_of(teacher: TeacherSettings) -> Prices | None:
 
 
 def _spec_rate(prompt: float | None, cached: float | None, completion: float | None, listed: Prices | None) -> Rate:
-    """The prices of the spec; where it has none, what the list says."""
+    """The prices of the spec; where it has none, what the list says of a request of that length."""
 
     def rate(usage: Usage, context: Mapping[str, str]) -> float:
         read = min(usage.cached_tokens, usage.prompt_tokens)
         fresh, written = usage.prompt_tokens - read, usage.completion_tokens
-        parts = (
-            (prompt, fresh, Usage(prompt_tokens=fresh)),
-            (cached, read, Usage(prompt_tokens=read, cached_tokens=read)),
-            (completion, written, Usage(completion_tokens=written, reasoning_tokens=usage.reasoning_tokens)),
-        )
-        own = sum(price * count for price, count, _ in parts if price is not None) / _MILLION
+        parts = ((prompt, fresh), (cached, read), (completion, written))
+        own = sum(price * count for price, count in parts if price is not None) / _MILLION
         if listed is None:
             return own
-        fee = listed.rate(Usage(), context)
-        instead_of = sum(listed.rate(part, context) - fee for price, _, part in parts if price is not None)
-        return listed.rate(usage, context) - instead_of + own
+        # A list may ask other prices for long prompts, so each part of it is told by prompts of the same length.
+        asked = usage.model_copy(update={"completion_tokens": 0, "reasoning_tokens": 0})
+        fee, asked_usd = listed.rate(Usage(), context), listed.rate(asked, context)
+        uncached = listed.rate(asked.model_copy(update={"cached_tokens": 0}), context) - fee
+        fresh_usd = uncached * fresh / max(1, usage.prompt_tokens)
+        theirs = (fresh_usd, asked_usd - fee - fresh_usd, listed.rate(usage, context) - asked_usd)
+        return fee + own + sum(usd for usd, (price, _) in zip(theirs, parts, strict=True) if price is None)
 
     return rate
 

@@ -1,10 +1,12 @@
 """Rate limits as a spec and as providers' headers tell them.
 
-Headers read: `x-ratelimit-remaining-requests` and `-tokens` with `x-ratelimit-reset-...` (OpenAI, Azure, Groq, vLLM
-gateways), `anthropic-ratelimit-requests-remaining` and its kin for tokens, input and output tokens, and
-`x-ratelimit-remaining` or `ratelimit-remaining` (OpenRouter, Together, the draft of the IETF). A reset is a duration as
-Go writes it (`6m0s`, `7.66s`, `120ms`), seconds, a time since the epoch in seconds or milliseconds, or a date: as those
-providers' pages on rate limits had it in 2026.
+A header is read whose name says what remains of a limit, of requests or of tokens, beside the one that says when it is
+full again: `x-ratelimit-remaining-requests` and `x-ratelimit-reset-requests` (OpenAI, Groq, vLLM gateways), the same
+with `-tokens-minute` or `-requests-day` behind (Cerebras, DigitalOcean), `anthropic-ratelimit-input-tokens-remaining`,
+`ratelimitbysize-remaining` (Mistral, tokens), `x-tokenlimit-remaining` (Together), `x-ratelimit-remaining` and
+`ratelimit-remaining` (OpenRouter, the IETF's earlier drafts), and `ratelimit: "default";r=50;t=30` (its later ones).
+A reset is a duration as Go writes it (`6m0s`, `7.66s`, `120ms`), seconds, a time since the epoch in seconds or
+milliseconds, or a date: as those providers' pages on rate limits had it in 2026.
 """
 
 from __future__ import annotations
@@ -18,17 +20,10 @@ from typing import Literal, NamedTuple
 
 Unit = Literal["requests", "tokens"]
 
-# unit, header of what is left, header of when that is full again. Of two that are there the tighter one counts.
-_HEADERS: tuple[tuple[Unit, str, str], ...] = (
-    ("requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
-    ("tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
-    ("requests", "anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset"),
-    ("tokens", "anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
-    ("tokens", "anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset"),
-    ("tokens", "anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset"),
-    ("requests", "x-ratelimit-remaining", "x-ratelimit-reset"),
-    ("requests", "ratelimit-remaining", "ratelimit-reset"),
-)
+_TOKENS = re.compile("token|bysize")
+# Limits of requests, in a window of any length; not of seconds of audio, or of images.
+_REQUESTS = re.compile(r"req|remaining(-(per-)?\d*(s|sec|second|m|min|minute|h|hour|d|day)s?)?$")
+_IN_ONE = re.compile(r"\br=(\d+)\b.*?\bt=(\d+)\b")
 _GO_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _GO_UNITS_S = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
 _EPOCH_S, _EPOCH_MS = 1e9, 1e12  # no wait is so long, so a number above it is a moment
@@ -55,12 +50,19 @@ class Left(NamedTuple):
 def left_by_headers(headers: Mapping[str, str]) -> list[Left]:
     """What the headers of an answer say is left; nothing where they do not say until when."""
     shares = []
-    for unit, remaining, reset in _HEADERS:
-        if (amount := headers.get(remaining)) is None:
+    for header, value in headers.items():
+        name = header.lower()
+        if "limit" not in name:
+            continue
+        unit: Unit | None = "tokens" if _TOKENS.search(name) else "requests" if _REQUESTS.search(name) else None
+        amount, reset = (value, headers.get(name.replace("remaining", "reset"))) if "remaining" in name else ("", None)
+        if name == "ratelimit" and (both := _IN_ONE.search(value)):
+            unit, amount, reset = "requests", both[1], both[2]
+        if unit is None or reset is None:
             continue
         try:
-            left = Left(unit, float(amount), reset_s(headers[reset]))
-        except (KeyError, ValueError, OverflowError):
+            left = Left(unit, float(amount), reset_s(reset))
+        except (ValueError, OverflowError):
             continue
         if left.amount >= 0:  # -1: without a limit
             shares.append(left)

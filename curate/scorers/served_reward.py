@@ -166,7 +166,9 @@ async def open_served(project: Project, store: Store, opened: AsyncExitStack, sa
     teacher = project.spec.teachers[settings.teacher]
     if settings.protocol == "chat":
         endpoint = await opened.enter_async_context(teachers.opened(teacher, say))
-        return HostedReward(Ledger(store, endpoint, teacher, stage=STAGE), rules)
+        ledger = Ledger(store, endpoint, teacher, stage=STAGE)
+        opened.push_async_exit(ledger.settle_refusals)
+        return HostedReward(ledger, rules)
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=teacher.timeout_s)

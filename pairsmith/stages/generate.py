@@ -199,6 +199,7 @@ def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
     if outcome.cut_prompts:
         cut = f"the server seems to have read only a part of {outcome.cut_prompts:,} prompts: raise its context length"
         lines.append(("warning", f"{cut} (Ollama: OLLAMA_CONTEXT_LENGTH, or PARAMETER num_ctx in a Modelfile)"))
+    lines += [("warning", f"{url} was left alone at the end: {why}") for url, why in outcome.left_alone.items()]
     return lines
 
 
@@ -329,7 +330,8 @@ def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
     """What the ledgers counted, together."""
     return {
         **teachers.spent(ledgers),
-        "retries": dict(sum((ledger.retries_by_kind for ledger in ledgers), Counter())),
+        "retries": dict(sum((ledger.flow.retries_by_kind for ledger in ledgers), Counter())),
+        "left_alone": {url: why for ledger in ledgers for url, why in ledger.flow.left_alone.items()},
         "served": dict(sum((ledger.served for ledger in ledgers), Counter())),
         "usage_unknown": sum(ledger.usage_unknown for ledger in ledgers),
         "cut_prompts": sum(ledger.cut_prompts for ledger in ledgers),

@@ -1,8 +1,8 @@
 """The cap on what a project may spend: money is reserved before a request is sent, and settled when its cost is known.
 
 What is reserved is the most that a request can cost, so whatever is in flight cannot go beyond the cap. The sums begin
-with what the ledger says, so they survive restarts. Requests of unknown cost that were sent before there was a cap are
-not in them. Where a provider charges more than the prices known, the dearest request counts for each that is in flight.
+with what the ledger says, so they survive restarts. Answers whose cost is unknown, from before there was a cap, are not
+in them. Where a provider charges more than the prices known, the dearest request counts for each that is in flight.
 """
 
 from __future__ import annotations

@@ -18,10 +18,10 @@ def queries() -> tuple[Any, Any]:
     c, h = tables.calls.c, tables.holds.c
     sums = (sa.func.sum(x) for x in (c.prompt_tokens, c.completion_tokens, c.cached_tokens, c.usd, c.unpriced))
     calls = sa.select(*(c[name] for name in _NAMES), sa.func.count(sa.distinct(c.request_id)), *sums)
-    held = sa.select(*(h[name] for name in _NAMES), sa.func.count(), sa.func.coalesce(sa.func.sum(h.usd), 0.0))
+    held = sa.select(*(h[name] for name in _NAMES), sa.func.sum(h.open), sa.func.coalesce(sa.func.sum(h.usd), 0.0))
     return (
         calls.group_by(*(c[name] for name in _NAMES)),
-        held.where(h.open == 1).group_by(*(h[name] for name in _NAMES)),
+        held.where(h.open > 0).group_by(*(h[name] for name in _NAMES)),
     )
 
 

@@ -1,14 +1,19 @@
-"""Which artifact is the present one: the one that its stage made or found last, which need not be the youngest."""
+"""What is the present one of its kind: the artifact that its stage made or found last, which need not be the youngest;
+the answer that tells whether a teacher still answers."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from schemas.records import Artifact
+import sqlalchemy as sa
+
+from schemas.records import Artifact, Call
+from schemas.store import tables
 from schemas.store.store import Store
 
 Kind = Literal["dataset", "adapter", "evaluation"]
 _MAKERS: dict[Kind, str] = {"dataset": "curate", "adapter": "train", "evaluation": "evaluate"}
+_LATEST = 100
 
 
 def latest(store: Store, kind: Kind) -> Artifact | None:
@@ -29,3 +34,13 @@ def present(store: Store) -> dict[str, Artifact]:
     if evaluation and adapter and adapter.id not in evaluation.parents:
         del artifacts["evaluation"]
     return artifacts
+
+
+def latest_answer(store: Store, teacher: str) -> Call | None:
+    """A good answer of a teacher, with its request: the shortest of the latest."""
+    c = tables.calls.c
+    good = sa.select(c.key, c.completion_tokens).where(c.teacher == teacher, c.status == "ok")
+    rows = store._rows(good.order_by(c.position.desc()).limit(_LATEST))
+    # Only the first of the samples of a request has its tokens.
+    key = min(rows, key=lambda row: (not row.completion_tokens, row.completion_tokens), default=(None,))[0]
+    return next((call for call in store.calls(key) if call.status == "ok"), None) if key else None

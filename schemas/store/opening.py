@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -158,6 +159,35 @@ def _make(engine: sa.Engine) -> None:
         tables.metadata.create_all(connection, checkfirst=False)
         version.create(connection)
         connection.execute(sa.insert(version).values(version_num=tables.SCHEMA_VERSION))
+
+
+def check_place(path: Path | None) -> None:
+    """Raise StoreError for a SQLite file whose folder is not there, or that has a second name: what SQLite and the
+    writer's lock keep beside it goes by the name, so that each name would have a log and a writer of its own. A folder
+    may have as many as it likes."""
+    alone, why = "cp {0} {0}.own && mv {0}.own {0}", "Under each name there would be another writer and another log."
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise StoreError("the folder of the store does not exist.", where=str(path.parent), fix="Make it first.")
+    if not path.is_file():
+        return
+    if path.stat().st_nlink > 1:
+        what, fix = "the store is a file with a second name (a hard link).", f"Give it one of its own: {alone}"
+    elif str(path) in _mount_points():
+        what, fix = "the store is a file that is mounted by itself.", "Mount the folder that it lies in."
+        why = f"Answers that are confirmed stay in {path.name}-wal beside it, which is not mounted. {why}"
+    else:
+        return
+    raise StoreError(what, where=str(path), why=why, fix=fix.format(shlex.quote(str(path))))
+
+
+def _mount_points() -> set[str]:
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    except OSError:  # another system than Linux
+        return set()
+    return {re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), line.split()[4]) for line in lines}
 
 
 def is_writable(path: Path) -> bool:

@@ -34,6 +34,7 @@ from schemas.store.failures import explained
 from schemas.store.judged import GATES, keep_judged, those_with
 from schemas.store.lock import writer_lock
 from schemas.store.opening import (
+    check_place,
     check_version,
     copy_for_reading,
     empty,
@@ -47,7 +48,7 @@ from schemas.store.opening import (
 )
 from schemas.store.reading import IN, PAGE, SOME, Reading, id_and_body
 from schemas.store.rows import BEFORE, Texts, texts_in, texts_of, whole
-from schemas.store.writer import Revisable, Writer, mark_judged
+from schemas.store.writer import Mark, Revisable, Writer, mark_judged
 
 
 def _upgrade_for_reader(engine: sa.Engine, url: str) -> None:
@@ -82,8 +83,7 @@ class Store(Reading):
     def url_for(project: Project) -> str:
         """The store's URL: `store.url`, the variable that `store.url_env` names, or `pairsmith.db` beside the spec. The
         path of a SQLite file is relative to the project's folder, as every path of the spec."""
-        store = project.spec.store
-        url = store.url
+        url = (store := project.spec.store).url
         if store.url_env:
             url = os.environ.get(store.url_env)
             if not url:
@@ -120,8 +120,7 @@ class Store(Reading):
         MissingDependency (no PostgreSQL driver).
         """
         path = sqlite_path(url)
-        if path is not None and not path.parent.is_dir():
-            raise StoreError("the folder of the store does not exist.", where=str(path.parent), fix="Make it first.")
+        check_place(path)
         if not write and path is not None and not path.exists():
             raise empty(url)  # connecting would make the file
         closing = contextlib.ExitStack()
@@ -169,9 +168,8 @@ class Store(Reading):
     def append(self, *records: Record) -> Future[None]:
         """Queue records as one atomic group; the future resolves when they are durable, or with a StoreError.
 
-        A record that is there already is left as it is, except that a Candidate replaces the earlier outcome of its
-        slot, and so does a RowState, and a Seed its earlier reading: its source and license are those of the latest.
-        Verdicts are always added; the latest one counts.
+        A record that is there already is left as it is, except that a Candidate and a RowState replace the earlier one
+        of their slot, and a Seed its earlier reading, with its source and license. Of Verdicts the latest counts.
         """
         return self._write().submit(records)
 
@@ -187,6 +185,10 @@ class Store(Reading):
     def write(self, *records: Record) -> None:
         """`append`, blocking."""
         self.append(*records).result()
+
+    def mark(self, mark: Mark) -> None:
+        """`Writer.mark`: what is on the wire, so that a process that is killed has told it."""
+        self._write().mark(mark)
 
     async def judge(self, *calls: Call) -> None:
         """Write what judging says of answers that are in the store: their status, text and reason, durable."""

@@ -60,7 +60,7 @@ holds = _table(
     _text("teacher"),
     _text("prompt"),
     sa.Column("usd", sa.Double),
-    sa.Column("open", sa.Integer, nullable=False),
+    sa.Column("open", sa.Integer, nullable=False),  # how many requests it is open for
     unique=("id",),
 )
 pairs = _table("pairs", _text("id"), _text("seed_id"), unique=("id",))
@@ -129,7 +129,7 @@ def columns(record: Record) -> tuple[sa.Table, dict[str, Any]]:
             values["cached_tokens"] = usage.cached_tokens
             values["usd"], values["unpriced"] = record.usd or 0.0, int(record.usd is None)
         case Hold():
-            values["open"] = int(record.open)
+            values["open"] = record.requests * record.open
         case RowState():
             values["code"] = record.reason.code if record.reason else None
     return table, values

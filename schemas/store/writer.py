@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from schemas.errors import StoreError
+from schemas.money import Hold
 from schemas.records import Call, Record
 from schemas.store import tables
 from schemas.store.failures import explained, passes, shown
@@ -45,6 +46,8 @@ class Revisable:
 
 
 Work = Callable[[sa.Connection], None] | Sequence[Record] | Revisable
+Mark = Callable[[], Hold]
+"""What is on the wire now, in one hold: it is written beside each commit, which costs nothing a request."""
 _Waiter = Future[None] | asyncio.Future[None]
 _WAITS_S = (0.5, 2.0, 8.0)  # before a passing failure is tried again
 _GROUP = 1_000  # waiters in one commit at most, so that one commit stays short
@@ -66,6 +69,7 @@ class Writer:
         self._broken: StoreError | None = None
         self._closed = False
         self._rows = StoredRows()
+        self._marks: set[Mark] = set()
         self._hurry = threading.Event()  # somebody waits for the next commit, and not in a coroutine
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -95,6 +99,21 @@ class Writer:
             self._queue.put((work, future))
         return future
 
+    def mark(self, mark: Mark) -> None:
+        """Write what `mark` gives with a commit now, and with each commit from now on until it is not open any more."""
+        self._marks.add(mark)
+        self.submit(())
+
+    def _marked(self) -> list[Hold]:
+        """The marks as they are now: before the answers are gathered that are no more on the wire."""
+        holds = []
+        for mark in list(self._marks):
+            self._marks.discard(mark)  # first: it may be added again meanwhile
+            holds.append(mark())
+            if holds[-1].open:
+                self._marks.add(mark)
+        return holds
+
     def close(self) -> None:
         """Commit what is queued and end the thread."""
         self._closed = True
@@ -111,6 +130,7 @@ class Writer:
             if (wait_s := due - time.monotonic()) > 0:
                 self._hurry.wait(wait_s)
             self._hurry.clear()
+            marked = self._marked()
             while open_ and len(group) < _GROUP:
                 try:
                     item = self._queue.get_nowait()
@@ -120,12 +140,12 @@ class Writer:
                     open_ = False
                 else:
                     group.append(item)
-            if group:
-                self._commit(group)
+            if group or marked:
+                self._commit(group, marked)
                 due = time.monotonic() + _PACE_S
 
-    def _commit(self, group: list[tuple[Work, _Waiter]]) -> None:
-        error = self._broken = self._broken or self._written([work for work, _ in group])
+    def _commit(self, group: list[tuple[Work, _Waiter]], marked: list[Hold]) -> None:
+        error = self._broken = self._broken or self._written([*(work for work, _ in group), marked])
         waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
         for _, future in group:
             if isinstance(future, asyncio.Future):

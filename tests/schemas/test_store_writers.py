@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +19,8 @@ from schemas.store import Store
 from schemas.store.failures import explained, passes
 from schemas.store.lock import writer_lock
 from schemas.store.opening import engine_of, sqlite_path
+
+ROOT = Path(__file__).parents[2]
 
 
 def call(key: str = "k", attempt: int = 1, *, text: str = "a dog", request_id: str = "1") -> Call:
@@ -48,6 +53,60 @@ def test_a_store_behind_a_link_has_one_writer(tmp_path: Path) -> None:
         (tmp_path / "alias.db").symlink_to(tmp_path / "real" / "p.db")
         with pytest.raises(StoreBusy):
             Store.open(f"sqlite:///{tmp_path / 'alias.db'}")
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_store_with_a_second_name_is_refused(tmp_path: Path, *, write: bool) -> None:
+    """Lock and log go by the name: through a hard link a second writer would get in, and a reader would miss what is in
+    the log. The sentence says how to part the two, and then each is a store with all that was confirmed."""
+    url, other = f"sqlite:///{tmp_path / 'p q.db'}", f"sqlite:///{tmp_path / 'snapshot.db'}"
+    with Store.open(url) as store:
+        store.write(call())
+        (tmp_path / "snapshot.db").hardlink_to(tmp_path / "p q.db")
+        with pytest.raises(StoreError, match="second name"):
+            Store.open(other, write=write)
+    with pytest.raises(StoreError, match="second name") as refused:
+        Store.open(url, write=write)
+    subprocess.run(str(refused.value.fix).partition(": ")[2], shell=True, check=True)
+    for one in (url, other):
+        with Store.open(one, write=write) as store:
+            assert len(store.calls("k")) == 1
+
+
+def test_a_file_that_is_mounted_by_itself_is_refused(tmp_path: Path) -> None:
+    """As `docker run -v ./p.db:/data/p.db` does: what is confirmed lies in the log beside it, which is not mounted. A
+    folder that is mounted twice is one store with one lock."""
+    names = [tmp_path / name for name in ("real", "file mount", "folder")]
+    for folder in names:
+        folder.mkdir()
+    with Store.open(f"sqlite:///{names[0] / 'p.db'}") as store:
+        store.write(call())
+    (names[1] / "p.db").touch()
+    script = """
+import subprocess, sys
+from schemas.errors import StoreBusy, StoreError
+from schemas.store import Store
+real, mounted, folder = sys.argv[1:]
+subprocess.run(["mount", "--bind", f"{real}/p.db", f"{mounted}/p.db"], check=True)
+subprocess.run(["mount", "--bind", real, folder], check=True)
+try:
+    Store.open(f"sqlite:///{mounted}/p.db")
+except StoreError as error:
+    print(error)
+with Store.open(f"sqlite:///{folder}/p.db") as store:
+    print(len(store.calls("k")))
+    try:
+        Store.open(f"sqlite:///{real}/p.db")
+    except StoreBusy:
+        print("busy")
+"""
+    unshare = ["unshare", "--user", "--mount", "--map-root-user"]
+    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("no namespaces for mounts here")
+    ran = subprocess.run([*unshare, sys.executable, "-c", script, *names], capture_output=True, text=True, cwd=ROOT)
+    assert ran.returncode == 0, ran.stderr
+    assert "mounted by itself" in ran.stdout
+    assert ran.stdout.endswith("1\nbusy\n")
 
 
 def test_an_answer_that_another_process_has_is_not_dropped_in_silence(store_url: str) -> None:

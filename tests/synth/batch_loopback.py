@@ -19,7 +19,9 @@ class BatchProvider:
 
     `batches` are those made, in order, each a list of the prompts in it. `finishes` False leaves them running.
     `refuses` is the sentence with which a whole batch is refused, if it has more than `takes` lines; `because` is what
-    OpenAI's form says of a line that gets a status.
+    OpenAI's form says of a line that gets a status. `cancels`: batches were cancelled there, so that lines which expire
+    were cancelled. `garbles`: in so many files of results the last line is half, another one stands twice, and others
+    are none. `says_only` is what it answers whatever it is asked.
     """
 
     def __init__(
@@ -27,12 +29,14 @@ class BatchProvider:
     ) -> None:
         self.form, self.refuses, self.takes, self.finishes = form, refuses, takes, True
         self.because = because
+        self.cancels, self.garbles, self.says_only = False, 0, b""
         self.batches: list[list[str]] = []
         self.bodies: list[dict[str, Any]] = []
         self.listed = 0
         self.live = 0
         self._says = says or (lambda prompt, nth: f"{prompt}, at length ({nth})")
         self._asked: dict[str, int] = {}
+        self._refused: set[str] = set()
         self._files: dict[str, bytes] = {}
         self._jobs: dict[str, dict[str, Any]] = {}
         self._ready, self._some = threading.Event(), threading.Event()
@@ -58,7 +62,7 @@ class BatchProvider:
 
     async def _run(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        app = web.Application(client_max_size=2**28)
+        app = web.Application(client_max_size=2**28, middlewares=[self._only])
         add = app.router.add_route
         add("POST", "/v1/chat/completions", self._now)
         if self.form in ("openai", "mistral"):
@@ -84,6 +88,10 @@ class BatchProvider:
         await self._stopping.wait()
         await runner.cleanup()
 
+    @web.middleware
+    async def _only(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        return web.Response(body=self.says_only) if self.says_only else await handler(request)
+
     async def _now(self, request: web.Request) -> web.Response:
         self.live += 1
         return web.json_response({"choices": [{"message": {"content": "now"}, "finish_reason": "stop"}]})
@@ -99,7 +107,13 @@ class BatchProvider:
         return web.json_response({"id": name, "object": "file"})
 
     async def _content(self, request: web.Request) -> web.Response:
-        return web.Response(body=self._files[request.match_info["id"]])
+        body = self._files[request.match_info["id"]]
+        if self.garbles and body:
+            self.garbles -= 1
+            first, *_, last = body.splitlines()
+            none = b'<html>\n\n[1]\n"text"\n{"custom_id": 7, "response": "none", "result": []}\n'
+            body = none + body.removesuffix(last) + first + b"\n" + last[: len(last) // 2]
+        return web.Response(body=body)
 
     async def _make_of_file(self, request: web.Request) -> web.Response:
         job = await request.json()
@@ -155,7 +169,7 @@ class BatchProvider:
             usage = {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 0}
             result: Any = {"type": "errored", "error": {"type": "error", "error": error}}
             if texts is None:
-                result = {"type": "expired"}
+                result = {"type": "canceled" if self.cancels else "expired"}
             elif not isinstance(texts, int):
                 content = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": texts[0]}]
                 message = {"id": "msg_1", "model": "loopback", "content": content, "stop_reason": "end_turn"}
@@ -201,6 +215,8 @@ class BatchProvider:
 
     def _made(self, prompts: list[str]) -> str:
         self.batches.append(prompts)
+        if self.refuses and len(prompts) > self.takes:
+            self._refused.add(f"b{len(self.batches)}")
         return f"b{len(self.batches)}"
 
     def _answer(self, body: dict[str, Any], prompt: str, n: int) -> list[str] | int | None:
@@ -218,10 +234,16 @@ class BatchProvider:
         name = request.match_info["id"]
         self._some.set()
         job = self._jobs[f"batches/{name}" if self.form == "gemini" else name]
-        refused = self.refuses and len(self.batches[int(name[1:]) - 1]) > self.takes
-        state = "running" if not self.finishes else "refused" if refused else "ended"
-        told = {k: v for k, v in job.items() if k in ("id", "name", "metadata")}
-        return web.json_response({**told, **job[state]})
+        state = "running" if not self.finishes else "refused" if name in self._refused else "ended"
+        named = {k: v for k, v in job.items() if k in ("id", "name", "metadata")}
+        now = {**named, **job[state]}
+        if self.cancels and state == "ended" and self.form == "anthropic":
+            now["cancel_initiated_at"] = "2026-11-27T18:00:00Z"
+        elif self.cancels and state == "ended" and self.form == "gemini":
+            now["metadata"] = {**now["metadata"], "state": "BATCH_STATE_CANCELLED"}
+        elif self.cancels and state == "ended":
+            now["status"] = "cancelled" if self.form == "openai" else "CANCELLED"
+        return web.json_response(now)
 
 
 def _named(line: dict[str, Any]) -> dict[str, Any]:

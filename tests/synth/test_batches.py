@@ -211,6 +211,72 @@ def test_a_batch_that_is_refused_as_a_whole_ends_the_run(form: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("form", ["openai", "mistral", "gemini"])
+def test_a_batch_that_was_refused_as_a_whole_is_handed_over_again(form: str, tmp_path: Path) -> None:
+    """Since then what the sentence named may have been mended: the next run makes another batch of the lines."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        with pytest.raises(TeacherError, match="no access to the model"):
+            await ask_dogs(ledger)
+
+    async def mended(ledger: Ledger, lines: list[str]) -> None:
+        assert all(isinstance(answer, Completion) for (answer,) in await ask_dogs(ledger))
+
+    with BatchProvider(form, refuses="You have no access to the model") as provider:
+        with_batches(provider, tmp_path, work)
+        with_batches(provider, tmp_path, work)
+        provider.refuses = ""
+        with_batches(provider, tmp_path, mended)
+
+
+@EVERY_FORM
+def test_a_batch_that_was_cancelled_there_is_not_made_again_by_the_same_run(form: str, tmp_path: Path) -> None:
+    """Somebody wanted it to end: what came of it is kept, the rest is unanswered, and asked for by the next run."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        answers = [answer for (answer,) in await ask_dogs(ledger, 10)]
+        assert [isinstance(answer, Completion) for answer in answers] == [True] * 4 + [False] * 6
+        assert all("cancelled" in answer.reason for answer in answers if isinstance(answer, FailedSample))
+
+    async def again(ledger: Ledger, lines: list[str]) -> None:
+        assert all(isinstance(answer, Completion) for (answer,) in await ask_dogs(ledger, 10))
+
+    with BatchProvider(form, lambda prompt, nth: "a dog" if nth > 1 or int(prompt[4:]) < 4 else None) as provider:
+        provider.cancels = True
+        with_batches(provider, tmp_path, work)
+        provider.cancels = False
+        with_batches(provider, tmp_path, again)
+        assert [len(batch) for batch in provider.batches] == [10, 6]
+
+
+@pytest.mark.parametrize("form", ["openai", "mistral", "anthropic"])
+def test_lines_that_nobody_can_read_cost_no_other_line(form: str, tmp_path: Path) -> None:
+    """A file of results that breaks off, with a page and other things that are no results in it, and a line twice: what
+    can be read is kept, and only the rest is asked again."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        assert all(isinstance(answer, Completion) for (answer,) in await ask_dogs(ledger, 10))
+
+    with BatchProvider(form) as provider:
+        provider.garbles = 1
+        with_batches(provider, tmp_path, work)
+        assert [len(batch) for batch in provider.batches] == [10, 1]
+
+
+@EVERY_FORM
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]"])
+def test_a_provider_whose_answers_have_another_form_is_named(form: str, body: bytes, tmp_path: Path) -> None:
+    """Not a traceback: where it was, and that everything is kept."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        with pytest.raises(TeacherError, match="in another form"):
+            await asyncio.wait_for(ask_dogs(ledger, 3), 5)
+
+    with BatchProvider(form) as provider:
+        provider.says_only = body
+        with_batches(provider, tmp_path, work)
+
+
+@pytest.mark.parametrize("form", ["openai", "mistral", "gemini"])
 def test_what_is_more_than_an_account_may_have_waiting_is_handed_over_in_parts(form: str, tmp_path: Path) -> None:
     """OpenAI refuses a whole batch of more tokens than its tier may have enqueued: halves of it come through, one after
     the other, and each question is answered once."""

@@ -6,6 +6,7 @@ import asyncio
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import orjson
 import pytest
 
 from schemas.errors import BudgetReached, SpecError
+from schemas.money import dollars, told
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
@@ -172,13 +174,13 @@ def test_an_answer_without_a_count_keeps_its_reserve(tmp_path: Path) -> None:
 
 
 KILLED = """
-import asyncio, sys
+import asyncio, json, sys
 from pathlib import Path
 from schemas.store import Store
 from tests.synth.test_budget import spend
-url, path = sys.argv[1:]
+url, path, cap, prices = sys.argv[1:]
 with Store.open(f"sqlite:///{path}") as store:
-    asyncio.run(spend(url, store.capped(project_usd=1.0), 30))
+    asyncio.run(spend(url, store.capped(project_usd=json.loads(cap)), 30, **json.loads(prices)))
 """
 
 
@@ -193,7 +195,7 @@ def test_the_cap_survives_kill_9(tmp_path: Path) -> None:
 
     path = tmp_path / "s.db"
     with LoopbackTeacher(slow) as teacher:
-        child = subprocess.Popen([sys.executable, "-c", KILLED, teacher.url, str(path)], cwd=ROOT)
+        child = subprocess.Popen([sys.executable, "-c", KILLED, teacher.url, str(path), "1.0", "{}"], cwd=ROOT)
         teacher.wait_for(9)
         child.kill()
         child.wait()
@@ -204,6 +206,36 @@ def test_the_cap_survives_kill_9(tmp_path: Path) -> None:
             assert any(isinstance(outcome, BudgetReached) for outcome in outcomes)
             assert bill.usd <= 1.0
             assert store.spent().lost == held.lost
+
+
+@pytest.mark.parametrize("priced", [True, False])
+def test_what_is_in_flight_at_a_kill_is_told_without_a_cap(tmp_path: Path, *, priced: bool) -> None:
+    """Requests that were on the wire when the process was killed may have been paid for: how many, and where a price is
+    known how much at most, is in the store. One mark beside each commit tells it, not a write a request; a run that
+    ends in order leaves nothing open."""
+    prices = "{}" if priced else orjson.dumps(dict.fromkeys(PRICES)).decode()
+    path = tmp_path / "s.db"
+
+    def killed(url: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", KILLED, url, str(path), "null", prices], cwd=ROOT)
+
+    with LoopbackTeacher(lambda ask: Reply(delay_s=0.0 if ask.number <= 12 else 60.0)) as teacher:
+        child = killed(teacher.url)
+        teacher.wait_for(30)
+        while not path.exists() or Store.open(f"sqlite:///{path}", write=False).spent().requests < 12:
+            time.sleep(0.1)
+        child.kill()
+        child.wait()
+    with Store.open(f"sqlite:///{path}", write=False) as store:
+        cost = store.spent()
+    assert (cost.requests, cost.lost, cost.total) == (12, 18, None)
+    assert (cost.reserved > 18 * 20 * 2_000 / 1e6) == priced, "the prompt is reckoned too"
+    assert told(cost).endswith("18 sent without an answer" + (f", at most {dollars(cost.reserved)}" if priced else ""))
+    with LoopbackTeacher() as teacher:
+        assert killed(teacher.url).wait(60) == 0
+        assert len(teacher.asked) == 18
+    with Store.open(f"sqlite:///{path}", write=False) as store:
+        assert (store.spent().requests, store.spent().lost) == (30, 18)
 
 
 def test_what_was_taken_to_be_free_and_is_charged_counts(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_passing_fault_is_retried(fault: Reply, word: str) -> None:
             answer = await endpoint.ask(chat("a dog"), Sampling())
             assert answer.choices
             assert endpoint.sent == 4
-            assert endpoint.retries_by_kind == {word: 2}
+            assert endpoint.flow.retries_by_kind == {word: 2}
 
     with LoopbackTeacher(lambda ask: fault if ask.prompt == "a dog" and ask.nth <= 2 else says()) as teacher:
         asyncio.run(once())

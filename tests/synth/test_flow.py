@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Message, Sampling
@@ -94,12 +95,30 @@ def test_a_reset_that_nobody_can_read_is_no_limit(nonsense: str) -> None:
         ({"x-ratelimit-remaining-requests": "-1", "x-ratelimit-reset-requests": "60s"}, []),  # there is no limit
         ({"x-ratelimit-remaining-requests": "9"}, []),  # Azure, which does not say until when
         ({"ratelimit-remaining": "3", "ratelimit-reset": "20"}, [Left("requests", 3, 20)]),
+        ({"RateLimit": '"default";r=50;t=30', "RateLimit-Policy": '"default";q=100;w=60'}, [Left("requests", 50, 30)]),
+        (
+            {"anthropic-ratelimit-output-tokens-remaining": "7", "anthropic-ratelimit-output-tokens-reset": "1"},
+            [Left("tokens", 7, 1)],
+        ),
+        (
+            {"x-ratelimit-remaining-requests-day": "2", "x-ratelimit-reset-requests-day": "33011.4"},
+            [Left("requests", 2, 33011.4)],
+        ),
+        (
+            {"x-ratelimit-remaining-tokens-minute": "0", "x-ratelimit-reset-tokens-minute": "11.38"},
+            [Left("tokens", 0, 11.38)],
+        ),
+        ({"ratelimitbysize-remaining": "499900", "ratelimitbysize-reset": "28"}, [Left("tokens", 499900, 28)]),
+        ({"x-tokenlimit-remaining": "4", "x-tokenlimit-reset": "1"}, [Left("tokens", 4, 1)]),
+        ({"X-RateLimit-Remaining": "3", "X-RateLimit-Reset": "20"}, [Left("requests", 3, 20)]),
+        ({"x-ratelimit-remaining-req-minute": "0", "x-ratelimit-limit-req-minute": "5"}, []),
+        ({"x-ratelimit-remaining-audio-seconds": "0", "x-ratelimit-reset-audio-seconds": "60"}, []),
         ({}, []),
     ],
 )
 def test_what_is_left_is_read_from_each_family_of_headers(headers: Mapping[str, str], left: list[Left]) -> None:
     """A number without a time says nothing about when to go on, so it is not used."""
-    assert left_by_headers(headers) == left
+    assert left_by_headers(CIMultiDict(headers)) == left
 
 
 @pytest.mark.parametrize("per_minute", [1, 7, 24, 60, 61, 600])

@@ -418,7 +418,7 @@ def test_what_stays_unanswered_fails_its_row_and_is_asked_by_the_next_run(tmp_pa
             answers = await ledger.complete(chat("a dog"), PLAIN, 2)
             assert all(isinstance(a, FailedSample) and a.reason.startswith("broken: ") for a in answers)
             assert store.call_index() == {}
-            assert ledger.retries_by_kind == {"broken": 1}
+            assert ledger.flow.retries_by_kind == {"broken": 1}
 
         with_ledger(teacher, tmp_path, miss)
 

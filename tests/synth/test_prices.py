@@ -69,6 +69,30 @@ def test_a_price_of_the_spec_counts_beside_those_of_the_table() -> None:
     assert dearer.batch_share == listed.batch_share
 
 
+@pytest.mark.parametrize("own", ["prompt", "cached", "completion"])
+@pytest.mark.parametrize("tokens", [100_000, 300_000])
+def test_a_price_of_the_spec_beside_a_list_with_a_dearer_tier(own: str, tokens: int) -> None:
+    """What the list says of the other tokens is what it says of a prompt of that length: a price of the spec that is
+    the list's own changes nothing, whichever it is."""
+    url, model = "https://generativelanguage.googleapis.com/v1beta/openai", "gemini-2.5-pro"
+    listed = prices_of(at(url, model))
+    assert listed is not None
+    usage = Usage(prompt_tokens=tokens, cached_tokens=tokens // 3, completion_tokens=5_000, reasoning_tokens=2_000)
+    long = Usage(prompt_tokens=tokens)
+    each = {
+        "prompt": (listed.usd(long) or 0.0) / tokens,
+        "cached": (listed.usd(long.model_copy(update={"cached_tokens": tokens})) or 0.0) / tokens,
+        "completion": ((listed.usd(usage.model_copy(update={"cached_tokens": 0})) or 0.0) - (listed.usd(long) or 0.0))
+        / usage.completion_tokens,
+    }
+    # Cached tokens cost as others where only the price of those is given.
+    given = {f"usd_per_million_{name}_tokens": each[name] * 1e6 for name in {own, "cached" if own == "prompt" else own}}
+    priced = prices_of(at(url, model, **given))
+    assert priced is not None
+    assert priced.usd(usage) == pytest.approx(listed.usd(usage))
+    assert priced.usd(long) == pytest.approx(listed.usd(long))
+
+
 @pytest.mark.parametrize("url", ["http://localhost:8000/v1", "http://10.0.0.7:8000/v1", "https://llm.example.com/v1"])
 def test_a_price_that_nobody_gave_is_unknown_and_not_nothing(url: str) -> None:
     """No price: None. Free is only what has a price of 0."""

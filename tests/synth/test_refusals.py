@@ -290,6 +290,76 @@ def test_a_shut_account_ends_the_run_at_once_and_burns_no_row(
         assert (result.rows_in, result.failed) == (116, 0)
 
 
+@pytest.mark.parametrize("answered", [90, 97, 99])
+def test_a_cause_in_unknown_words_at_a_runs_end_ends_it_and_burns_no_row(answered: int, tmp_path: Path) -> None:
+    """No table knows the words and too few requests are left to tell by their number. So what was answered before is
+    asked once more: it is turned down as well, the last rows stay open, and come once the cause is mended."""
+
+    def reply(ask: Ask) -> Reply:
+        late = ask.number > answered
+        return fails(403, f"Ihr Vertrag ruht (Vorgang a7f{ask.number}c-{ask.number})") if late else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+        with pytest.raises(TeacherError, match=r"turned down: .*Vertrag ruht") as caught:
+            run(teacher, tmp_path, 100, n=1)
+        assert "answered before was turned down as well" in str(caught.value)
+        assert len(teacher.asked) <= 101, "one more request tells it"
+        with pytest.raises(TeacherError, match="Vertrag ruht"):
+            run(teacher, tmp_path, 100, n=1)
+    with LoopbackTeacher() as mended:
+        result = run(mended, tmp_path, 100, n=1)
+        assert (result.rows_in, result.failed, len(mended.asked)) == (100, 0, 100 - answered)
+
+
+@pytest.mark.parametrize("bad", [1, 5, 30])
+def test_moderated_seeds_at_a_files_end_stop_no_run(bad: int, tmp_path: Path) -> None:
+    """They are refused in one and the same sentence and nothing is answered after them: what was answered before is
+    asked once more, is answered, and is paid for and told. The rows are refused for good, and never asked again."""
+
+    def reply(ask: Ask) -> Reply:
+        return fails(403, "flagged by moderation") if int(ask.prompt.split()[1]) >= 100 - bad else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+        result = run(teacher, tmp_path, 100, n=1)
+        assert (result.rows_in, result.failed, dict(result.reasons)) == (100, bad, {"refused": bad})
+        asked = len(teacher.asked)
+        assert 101 <= asked <= 100 + 3, "once, and at each doubling"
+        with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as store:
+            assert store.spent().requests == asked
+            assert {status for *_, status in store.each_answer()} == {"ok", "declined"}
+        again = run(teacher, tmp_path, 100, n=1)
+        assert (again.failed, len(teacher.asked)) == (bad, asked)
+
+
+def test_moderated_seeds_that_are_all_that_is_left_stop_no_later_run(tmp_path: Path) -> None:
+    """A run that was stopped before them begins again with nothing but refusals; the store knows what is answered."""
+    flagged = fails(403, "flagged by moderation")
+    with LoopbackTeacher(lambda ask: flagged if int(ask.prompt.split()[1]) >= 50 else Reply()) as teacher:
+        run(teacher, tmp_path, 50)
+        result = run(teacher, tmp_path, 70)
+        assert (result.rows_in, result.failed) == (140, 40)
+        asked = len(teacher.asked)
+        assert run(teacher, tmp_path, 70).failed == 40
+        assert len(teacher.asked) == asked
+
+
+def test_what_cannot_be_told_stays_open_without_an_error(tmp_path: Path) -> None:
+    """The server is away when it is asked once more: nobody knows whose the last refusals are, and the next run asks
+    those again."""
+    away = fails(503, "maintenance")
+    flagged = fails(403, "flagged by moderation")
+
+    def reply(ask: Ask) -> Reply:
+        return flagged if ask.prompt in ("dog 18", "dog 19") else away if ask.nth > 1 else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+        assert run(teacher, tmp_path, 20, n=1).failed == 2
+        assert len(teacher.asked) == 20 + 3
+    with LoopbackTeacher() as mended:
+        assert run(mended, tmp_path, 20, n=1).failed == 0
+        assert len(mended.asked) == 2
+
+
 def test_answers_without_a_choice_end_the_run_and_burn_no_row(tmp_path: Path) -> None:
     """Tokens are counted, and no choice comes: of one row that is a filter's work, of all rows in a row nobody's own.
     Those are asked again once it has passed."""
@@ -302,6 +372,38 @@ def test_answers_without_a_choice_end_the_run_and_burn_no_row(tmp_path: Path) ->
     with LoopbackTeacher() as mended:
         result = run(mended, tmp_path, 100)
         assert (result.rows_in, result.failed) == (200, 0)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_what_one_address_refuses_is_asked_at_another(status: int, tmp_path: Path) -> None:
+    """A server with a shorter context, another model or another key than the others: its refusals come among the
+    answers of the others, and cost no row and end no run. It is left alone like one that fails, and told. What all
+    refuse is a row's own matter, and what they refuse always, nobody's."""
+    other = fails(status, "The model's context is 64 tokens, and the key is not valid for it")
+
+    def good(ask: Ask) -> Reply:
+        return fails(400, "flagged") if ask.prompt == "dog 30" else says("a dog", delay_s=0.005)
+
+    async def once(*urls: str, folder: str) -> tuple[GenerateResult, dict[str, str]]:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        async with rig(urls[0], tmp_path / folder, n=1, urls=urls) as r:
+            result = await generate(r.store, input(60), [r.forward], concurrency=8)
+            return result, r.ledger.flow.left_alone
+
+    with LoopbackTeacher(good) as first, LoopbackTeacher(lambda ask: other) as second:
+        result, left_alone = asyncio.run(once(first.url, second.url, folder="one"))
+        assert (result.rows_in, result.failed) == (60, 1)
+        assert len(second.asked) < 20
+        assert list(left_alone) == [f"{second.url}/v1"]
+        assert str(status) in left_alone[f"{second.url}/v1"]
+    with (
+        LoopbackTeacher(lambda ask: other) as first,
+        LoopbackTeacher(lambda ask: other) as second,
+        pytest.raises(TeacherError, match=str(status)),
+    ):
+        asyncio.run(once(first.url, second.url, folder="both"))
+    with LoopbackTeacher() as mended:
+        assert asyncio.run(once(mended.url, folder="both"))[0].failed == 0
 
 
 def test_a_key_that_is_refused_with_403_ends_the_run_at_once(tmp_path: Path) -> None:
