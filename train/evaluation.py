@@ -370,9 +370,10 @@ async def validated(plan: EvaluationPlan, store: Store, progress: Progress = uns
 def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:
     def summary(mode: Mode) -> ModeResult:
         outputs = answers[mode].outputs
-        given = [GivenAnswer(seed_id=output.seed_id, text=output.text if output.whole else "") for output in outputs]
-        compared = against_references(given, plan.references, [*plan.form.labels], is_json=plan.form.schema is not None)
         result = summarise(outputs, answers[mode].usage, plan.checks.names, answers[mode].usd)
+        given = [GivenAnswer(seed_id=output.seed_id, text=output.text if output.whole else "") for output in outputs]
+        labels, is_json = [*plan.form.labels], plan.form.schema is not None
+        compared = result.pass_rate and against_references(given, plan.references, labels, is_json=is_json)
         invented = invented_rate(outputs, asked, plan.references, plan.detail_gates)
         return result.model_copy(update={"by_reference": compared, "invented": invented})
 
