@@ -86,4 +86,5 @@ def _for_the_verdict(evidence: Evidence) -> list[str]:
     flips = f" It flips when {verdict.flips_when[0]}." if verdict.flips_when else ""
     if verdict.decision == "not enough evidence":
         return [f"Measure on more test inputs before you decide.{flips}"]
-    return [f"Do not ship it yet: training helps, and most answers fail all the same.{flips}"]
+    why = "training helps, and most answers fail all the same"
+    return [f"Do not ship it yet: {why if verdict.fine_tune == 'fine-tune' else verdict.because[0]}.{flips}"]

@@ -126,6 +126,10 @@ def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
     assert said in first("do not ship", "do not fine-tune")
     assert "Measure on more test inputs" in first("not enough evidence", "not enough evidence")
     assert "most answers fail" in first("do not ship", "fine-tune")
+    # Tuned gave no whole answer: nobody knows whether training helps.
+    unmeasured = first("do not ship", "not enough evidence")
+    assert evidence.verdict.because[0] in unmeasured
+    assert "training helps" not in unmeasured
     nothing = replace(evidence, stages=tuple(replace(stage, counts=None) for stage in evidence.stages))
     assert next_steps(nothing) == ["Run `pairsmith run`: generate has not finished yet."]
 
