@@ -245,9 +245,9 @@ def _touched(learned: Sequence[str], written: Sequence[str], jaccard: float) -> 
 
 
 def watched_seeds(store: Store, spec: Spec) -> list[Seed]:
-    """Validation inputs, at most as many as tell where the tuned model fails."""
-    watched = [seed for seed in store.seeds() if asked_of(seed) and seed_split(seed, spec.split) == "validation"]
-    return sorted(watched, key=lambda seed: seed.id)[:_WATCHED]
+    """Validation inputs, at most as many as tell where the tuned model fails; a repeated one counts once."""
+    watched = (seed for seed in store.seeds() if asked_of(seed) and seed_split(seed, spec.split) == "validation")
+    return distinct_questions(watched)[:_WATCHED]
 
 
 def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettings | None) -> Models:

@@ -61,7 +61,7 @@ class TrainResult(Record):
 
     `learned_tokens` counts the tokens with loss in one epoch, `trained_tokens` all tokens that went through the model.
     `peak_gib` is the highest memory of the GPU so far; without one, this process's resident memory. `masks` are plain
-    previews of a few rows.
+    previews of a few rows. Of a run that went on from a checkpoint, `seconds` include those until then.
     `system_prompt` is the one that all training rows share; None if they differ, and in runs of earlier versions.
     `left_out` are the rows longer than `max_length`, with their tokens. `kept_step` is the step of the lowest
     validation loss, whose weights the adapter has; None means those of the last step. `merged` is there for QLoRA: the

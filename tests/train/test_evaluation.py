@@ -26,7 +26,7 @@ from tests.train.evaluated import held_out, project, with_seeds
 from train.base_model import Base
 from train.checks import checks_for
 from train.dataset import Dataset
-from train.evaluation import held_out_seeds, measured_once, plan_evaluation
+from train.evaluation import held_out_seeds, measured_once, plan_evaluation, watched_seeds
 from train.intervals import share
 from train.metrics import Evaluation, ModeResult
 from train.references import ReferenceResult
@@ -210,6 +210,17 @@ def test_an_adapter_of_another_base_is_refused(tiny_base: Base, trained: TrainRe
     other = trained.model_copy(update={"base_hash": "another"})
     with pytest.raises(PairsmithError, match="another base"):
         measure(evaluated, other, TeacherSettings())
+
+
+def test_a_repeated_validation_input_is_one(tmp_path: Path) -> None:
+    """The learning curve's noise floor counts inputs: one that stands there twice would make chance look like proof."""
+    evaluated = project(tmp_path)
+    texts = ("a fox", "A  Fox", "a pier", "a Pier ")
+    with Store.open(Store.url_for(evaluated)) as store:
+        seeds = (Seed(kind="input", text=text, source="seeds.jsonl:1", split="validation") for text in texts)
+        store.set_active_seeds([*seeds])
+        watched = watched_seeds(store, evaluated.spec)
+    assert sorted(" ".join(seed.asked.casefold().split()) for seed in watched) == ["a fox", "a pier"]
 
 
 def test_no_held_out_seed_is_no_work(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
