@@ -59,7 +59,8 @@ def write_generation_config(folder: Path, sampling: Sampling) -> None:
     path = folder / "generation_config.json"
     config: dict[str, Any] = json.loads(path.read_bytes())
     is_greedy = sampling.temperature == 0
-    config |= {"do_sample": not is_greedy} | ({} if is_greedy else _drawn(sampling))
+    # vLLM does not know do_sample, and would draw.
+    config |= {"do_sample": not is_greedy} | ({"top_k": 1} if is_greedy else _drawn(sampling))
     aids = {"repetition_penalty", "no_repeat_ngram_size"}
     config |= sampling.model_dump(include=aids, exclude_none=True)
     if sampling.max_tokens is not None:
