@@ -134,7 +134,8 @@ def _ggufs(
     for kind, file in files.items():
         write_gguf(model, file, kind, say)
     chat = load_chat(Base("model", model, ""), trained.settings.template_arguments)
-    text = modelfile(chat, list(files.values())[-1].name, trained.system_prompt, _sampling(project, evaluation))
+    smallest, sampling = list(files.values())[-1].name, _sampling(project, evaluation)
+    text = modelfile(chat, smallest, trained.system_prompt, sampling, trained.settings.max_length)
     (folder / "Modelfile").write_text(text, encoding="utf-8")
     return files
 

@@ -12,6 +12,8 @@ from schemas.records import Sampling
 from synth.chat_template import Chat
 from train.results import TrainResult
 
+# Tokens of context in Ollama, as long as no row is longer.
+_CONTEXT = 4096
 # The ranks that vLLM takes.
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 _SNIPPET = """from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -74,14 +76,17 @@ def _drawn(sampling: Sampling) -> dict[str, float]:
     return {"temperature": temperature, "top_p": sampling.top_p or 1.0, "top_k": sampling.top_k or 0}
 
 
-def modelfile(chat: Chat, gguf: str, system: str | None, sampling: Sampling) -> str:
+def modelfile(chat: Chat, gguf: str, system: str | None, sampling: Sampling, max_length: int) -> str:
     """An Ollama Modelfile. Its template gives a conversation of one question the bytes that were trained on; Ollama
     would otherwise guess one. So it would of the decoding: 40 tokens, nine tenths of them, and 1.1 on what was said.
-    Not covered: earlier turns, which it puts together in its own way, and n-grams that may not repeat."""
+    A row of `max_length` tokens, the longest that was trained on, and its answer fit into the context, whose beginning
+    it would else cut off in silence. Not covered: earlier turns, which it puts together in its own way, and n-grams
+    that may not repeat."""
     parameters = [
         *_drawn(sampling).items(),
         ("repeat_penalty", sampling.repetition_penalty or 1.0),
         ("num_predict", sampling.max_tokens),
+        ("num_ctx", max(_CONTEXT, max_length + (sampling.max_tokens or 0))),
         *(("stop", f'"{text}"') for text in (chat.turn.end.strip(), *(sampling.stop or ()))),
     ]
     lines = [f"PARAMETER {name} {value}" for name, value in parameters if value is not None]

@@ -119,15 +119,16 @@ def test_ollama_decodes_as_it_was_measured() -> None:
     family = next(family for family in FAMILIES if family.name == "Qwen2.5")
     chat = Chat(tokenizer_of(family))
 
-    def parameters(sampling: Sampling) -> list[str]:
-        text = modelfile(chat, "m-q8_0.gguf", "Rewrite it.", sampling)
+    def parameters(sampling: Sampling, max_length: int = 1024) -> list[str]:
+        text = modelfile(chat, "m-q8_0.gguf", "Rewrite it.", sampling, max_length)
         assert text.startswith("FROM ./m-q8_0.gguf\n")
         return [line.removeprefix("PARAMETER ") for line in text.splitlines() if line.startswith("PARAMETER")]
 
-    drawn = ["temperature 0.7", "top_p 0.9", "top_k 0", "repeat_penalty 1.0", "num_predict 12", 'stop "<|im_end|>"']
-    assert parameters(DRAWN) == drawn
-    silent = ["temperature 0.0", "top_p 1.0", "top_k 0", "repeat_penalty 1.0", 'stop "<|im_end|>"', 'stop "§"']
-    assert parameters(Sampling(temperature=0, stop=("§",))) == silent
+    drawn = ["temperature 0.7", "top_p 0.9", "top_k 0", "repeat_penalty 1.0", "num_predict 12", "num_ctx 4096"]
+    assert parameters(DRAWN) == [*drawn, 'stop "<|im_end|>"']
+    silent = ["temperature 0.0", "top_p 1.0", "top_k 0", "repeat_penalty 1.0", "num_ctx 4096"]
+    assert parameters(Sampling(temperature=0, stop=("§",))) == [*silent, 'stop "<|im_end|>"', 'stop "§"']
+    assert "num_ctx 8204" in parameters(DRAWN, max_length=8192), "a row that was trained on, and its answer"
 
 
 def filled(template: str, system: str, prompt: str, response: str) -> str:
