@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from schemas.records import Json, Split
 from schemas.spec import TrainSettings
 from synth.embedded.weights import HUB_ID
 
+_POINTLESS = re.compile(r"(?<=^\d)e(?=-\d+$)")
 SPLITS: tuple[Split, ...] = ("train", "validation")
 
 
@@ -235,8 +237,9 @@ def _unsloth(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, st
 
 
 def _yaml(config: Json) -> str:
-    """A mapping as YAML: every value in JSON, which YAML reads."""
-    return "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in config.items())
+    """A mapping as YAML: every value in JSON, which YAML reads, but for 2e-05: without a point that is a text."""
+    values = ((key, json.dumps(value, ensure_ascii=False)) for key, value in config.items())
+    return "".join(f"{key}: {_POINTLESS.sub('.0e', value)}\n" for key, value in values)
 
 
 FORMATS: Mapping[str, ChatFormat] = {

@@ -16,7 +16,7 @@ from schemas.errors import MissingDependency, NoWork
 from schemas.files import copy_folder
 from schemas.progress import Say
 from schemas.project import Project
-from schemas.records import Artifact
+from schemas.records import Artifact, Sampling
 from schemas.store import Store
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def write(
 
             model = Path(scratch) / project.spec.task.name
             write_merged(base, trained.settings, source, model)
-        files = _ggufs(project, trained, model, out / "gguf", gguf, say)
+        files = _ggufs(project, trained, evaluation, model, out / "gguf", gguf, say)
     checked = {kind: _checked(project, store, trained, evaluation, file, say) for kind, file in files.items()}
     return ExportedModel(written | {kind: f"gguf/{file.name}" for kind, file in files.items()}, checked)
 
@@ -98,7 +98,12 @@ def _describe(
     rates, notes = (systems(evaluation), _notes(project, evaluation)) if evaluation else (None, [])
     card = model_card(trained, rates, place or "THIS_FOLDER", notes)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    write_generation_config(folder, project.spec.evaluate.sampling)
+    write_generation_config(folder, _sampling(project, evaluation))
+
+
+def _sampling(project: Project, evaluation: Evaluation | None) -> Sampling:
+    """The decoding that it was measured with, or else would be."""
+    return evaluation.sampling if evaluation else project.spec.evaluate.sampling
 
 
 def _notes(project: Project, evaluation: Evaluation) -> list[str]:
@@ -111,7 +116,13 @@ def _notes(project: Project, evaluation: Evaluation) -> list[str]:
 
 
 def _ggufs(
-    project: Project, trained: TrainResult, model: Path, folder: Path, kinds: Sequence[str], say: Say
+    project: Project,
+    trained: TrainResult,
+    evaluation: Evaluation | None,
+    model: Path,
+    folder: Path,
+    kinds: Sequence[str],
+    say: Say,
 ) -> dict[str, Path]:
     """Write every kind, and a Modelfile for the smallest, which is the last in the order of `GGUF`."""
     from train.base_model import Base, load_chat
@@ -123,7 +134,8 @@ def _ggufs(
     for kind, file in files.items():
         write_gguf(model, file, kind, say)
     chat = load_chat(Base("model", model, ""), trained.settings.template_arguments)
-    text = modelfile(chat, list(files.values())[-1].name, trained.system_prompt, project.spec.evaluate.sampling)
+    smallest, sampling = list(files.values())[-1].name, _sampling(project, evaluation)
+    text = modelfile(chat, smallest, trained.system_prompt, sampling, trained.settings.max_length)
     (folder / "Modelfile").write_text(text, encoding="utf-8")
     return files
 

@@ -245,9 +245,9 @@ def _touched(learned: Sequence[str], written: Sequence[str], jaccard: float) -> 
 
 
 def watched_seeds(store: Store, spec: Spec) -> list[Seed]:
-    """Validation inputs, at most as many as tell where the tuned model fails."""
-    watched = [seed for seed in store.seeds() if asked_of(seed) and seed_split(seed, spec.split) == "validation"]
-    return sorted(watched, key=lambda seed: seed.id)[:_WATCHED]
+    """Validation inputs, at most as many as tell where the tuned model fails; a repeated one counts once."""
+    watched = (seed for seed in store.seeds() if asked_of(seed) and seed_split(seed, spec.split) == "validation")
+    return distinct_questions(watched)[:_WATCHED]
 
 
 def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettings | None) -> Models:
@@ -370,9 +370,10 @@ async def validated(plan: EvaluationPlan, store: Store, progress: Progress = uns
 def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:
     def summary(mode: Mode) -> ModeResult:
         outputs = answers[mode].outputs
-        given = [GivenAnswer(seed_id=output.seed_id, text=output.text if output.whole else "") for output in outputs]
-        compared = against_references(given, plan.references, [*plan.form.labels], is_json=plan.form.schema is not None)
         result = summarise(outputs, answers[mode].usage, plan.checks.names, answers[mode].usd)
+        given = [GivenAnswer(seed_id=output.seed_id, text=output.text if output.whole else "") for output in outputs]
+        labels, is_json = [*plan.form.labels], plan.form.schema is not None
+        compared = result.pass_rate and against_references(given, plan.references, labels, is_json=is_json)
         invented = invented_rate(outputs, asked, plan.references, plan.detail_gates)
         return result.model_copy(update={"by_reference": compared, "invented": invented})
 

@@ -78,6 +78,8 @@ class _Judging:
     async def all(self) -> JudgedEvaluation:
         names = [system.name for system in self._plan.systems]
         *others, tuned = names
+        # A system whose answers were all cut or empty is not measured: no checklist, and nobody to win against.
+        self._measured = {output.system for output in self._first.values() if output.whole}
         pairs = [
             (other, self._first[tuned, id_], self._first[other, id_])
             for other in others
@@ -92,7 +94,10 @@ class _Judging:
             judges=tuple(ledger.identity for ledger in judge.ledgers),
             questions={question.name: question.question for question in judge.questions},
             warnings=tuple(warnings(self._plan.spec)),
-            checklists=tuple(checklist_result(name, [a for a in answers if a.system == name]) for name in names),
+            checklists=tuple(
+                checklist_result(name, [a for a in answers if a.system == name and name in self._measured])
+                for name in names
+            ),
             win_rates=win_rates(choices),
             first=first_wins(choices),
             answers=tuple(answers),
@@ -112,6 +117,9 @@ class _Judging:
 
     async def _choice(self, against: str, tuned: Output, other: Output) -> PairwiseChoice:
         choice = PairwiseChoice(against=against, seed_id=tuned.seed_id, wins=(), longer=tuned.words - other.words)
+        if not {tuned.system, other.system} <= self._measured:
+            self._tell()
+            return choice.model_copy(update={"reason": "one of the two gave no whole answer", "asked": False})
         if not tuned.whole or not other.whole or tuned.text == other.text:
             self._tell()
             wins = (True, False) if tuned.whole == other.whole else (tuned.whole, tuned.whole)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, ModelWrapValidatorHandler, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationInfo, field_validator, model_validator
 
 from curate.split import LEAST_TEST_INPUTS
 from schemas.money import Cost
@@ -84,7 +84,9 @@ class Spread(Record):
 class ModeResult(Record):
     """One system under one decoding. Shares are of the answers that came; one not scored counts as not passed.
 
-    `pass_rate` is None where nothing was measured: no answer came, or all were empty or cut.
+    `pass_rate` is None where nothing was measured: no answer came, or all were empty or cut; then there are no shares
+    of single checks and nothing to compare with references either. An answer that was cut counts in `truncated`, one
+    without text that ended by itself in `empty`, a whole one that a check could not judge in `not_scored`: none twice.
 
     `by_reference` compares the answers with what people answered, where the test inputs have that. `invented` is the
     share of whole answers with an invented detail (train/invented.py).
@@ -110,6 +112,12 @@ class ModeResult(Record):
     usd: float | None = None
     by_reference: ReferenceResult | None = None
     invented: Interval | None = None
+
+    @field_validator("by_reference")
+    @classmethod
+    def _of_what_was_measured(cls, compared: ReferenceResult | None, others: ValidationInfo) -> ReferenceResult | None:
+        """Earlier versions compared answers that were none, which came out as a measured zero."""
+        return None if others.data.get("pass_rate") is None else compared
 
     @property
     def usd_per_1000(self) -> float | None:
@@ -346,10 +354,10 @@ def summarise(outputs: Sequence[Output], usage: Usage, names: Sequence[str], usd
         asked=len(outputs),
         answered=len(answers),
         passed=sum(output.passes for output in answers),
-        empty=sum(output.empty for output in answers),
+        empty=sum(output.empty and not output.cut for output in answers),
         truncated=sum(output.cut for output in answers),
-        not_scored=sum(output.all_pass is None for output in answers),
-        checks={name: _mean(output.checks[name] is True for output in answers) for name in names} if answers else {},
+        not_scored=sum(output.whole and output.all_pass is None for output in answers),
+        checks={name: _mean(output.checks[name] is True for output in answers) for name in names} if measured else {},
         words=_spread([float(output.words) for output in answers]),
         seconds=_spread([output.seconds for output in answers]),
         usage=usage,

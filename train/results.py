@@ -61,7 +61,7 @@ class TrainResult(Record):
 
     `learned_tokens` counts the tokens with loss in one epoch, `trained_tokens` all tokens that went through the model.
     `peak_gib` is the highest memory of the GPU so far; without one, this process's resident memory. `masks` are plain
-    previews of a few rows.
+    previews of a few rows. Of a run that went on from a checkpoint, `seconds` include those until then.
     `system_prompt` is the one that all training rows share; None if they differ, and in runs of earlier versions.
     `left_out` are the rows longer than `max_length`, with their tokens. `kept_step` is the step of the lowest
     validation loss, whose weights the adapter has; None means those of the last step. `merged` is there for QLoRA: the
@@ -101,6 +101,12 @@ class TrainResult(Record):
     weights: dict[str, str] = Field(default_factory=dict)
     folder: str = ""
     reused: bool = False
+
+    @property
+    def kept_loss(self) -> float | None:
+        """The validation loss of the weights that the adapter has; None where none was measured."""
+        kept = (measured.loss for measured in self.validation if measured.step == self.kept_step)
+        return next(kept, self.validation[-1].loss if self.validation else None)
 
     @property
     def artefact(self) -> str:
@@ -144,6 +150,17 @@ def read_record(path: Path, kind: type[R]) -> R | None:
             why="What was trained or measured is not known without it.",
             fix="Delete the file; `pairsmith run` makes it again from the store without asking a teacher twice.",
         ) from None
+
+
+def no_gain(before: float | None, after: float | None) -> str:
+    """That the validation loss did not fall, from before training to the weights that were kept, and what to do; empty
+    where it fell, and where it was not measured."""
+    if before is None or after is None or after < before:
+        return ""
+    return (
+        f"training gained nothing on validation rows: their loss was {before:.2f} before it and is {after:.2f} at best."
+        " Lower train.learning_rate, or look at the rows"
+    )
 
 
 def weights_in(folder: Path) -> dict[str, str]:

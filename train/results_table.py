@@ -10,11 +10,12 @@ from schemas.records import Sampling
 from train.checks import INDEPENDENT
 from train.intervals import Interval
 from train.metrics import MODES, TUNED, Comparison, Evaluation, ModeResult, SystemResult
-from train.references import MeanEstimate, ReferenceResult
+from train.references import MeanEstimate
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+NOT_MEASURED = "not measured"
 _SHORT = {"temperature": "T", "repetition_penalty": "rep", "no_repeat_ngram_size": "no-repeat"}
 
 
@@ -69,19 +70,19 @@ def references_table(evaluation: Evaluation) -> Table | None:
     """One row a system: its answers against those that people gave; None where the test inputs have none."""
     from rich.table import Table
 
-    compared = [(system, mode, getattr(system, mode).by_reference) for system in evaluation.systems for mode in MODES]
-    if not any(result for _, _, result in compared):
+    results = [(system, mode, getattr(system, mode)) for system in evaluation.systems for mode in MODES]
+    compared = [result.by_reference for _, _, result in results if result.by_reference]
+    if not compared:
         return None
-    inputs = max(result.inputs for _, _, result in compared if result)
-    measures = [name for name in MEASURES if any(getattr(result, name, None) for _, _, result in compared)]
+    inputs = max(result.inputs for result in compared)
+    measures = [name for name in MEASURES if any(getattr(result, name, None) for result in compared)]
     table = Table(title=f"Against the references of {_many(inputs, 'test input')}")
     for heading in ("system", "decoding"):
         table.add_column(heading)
     for heading in ("exact", *(MEASURES[name] for name in measures)):
         table.add_column(heading, justify="right")
-    for system, mode, result in compared:
-        values = ["-"] * (1 + len(measures)) if result is None else reference_cells(result, measures)
-        table.add_row(system.label, mode, *values)
+    for system, mode, result in results:
+        table.add_row(system.label, mode, *reference_cells(result, measures))
     return table
 
 
@@ -94,11 +95,14 @@ MEASURES = {
 }
 
 
-def reference_cells(result: ReferenceResult, measures: Sequence[str]) -> list[str]:
-    """The exact share and the measures, each with its interval."""
-    estimates: list[MeanEstimate | None] = [getattr(result, name) for name in measures]
-    cells = ("-" if e is None else f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in estimates)
-    return [_interval(result.exact), *cells]
+def reference_cells(result: ModeResult, measures: Sequence[str], missing: str = "-") -> list[str]:
+    """The exact share and the measures, each with its interval; or that the system was not measured."""
+    compared = result.by_reference
+    if compared is None:
+        return [missing if result.pass_rate else NOT_MEASURED, *[missing] * len(measures)]
+    estimates: list[MeanEstimate | None] = [getattr(compared, name) for name in measures]
+    cells = (missing if e is None else f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in estimates)
+    return [_interval(compared.exact), *cells]
 
 
 def comparison_lines(evaluation: Evaluation) -> list[str]:
@@ -162,7 +166,7 @@ def _level(evaluation: Evaluation) -> float:
 
 
 def _rate(result: ModeResult) -> str:
-    return _interval(result.pass_rate) if result.pass_rate else "not measured"
+    return _interval(result.pass_rate) if result.pass_rate else NOT_MEASURED
 
 
 def _interval(interval: Interval, sign: str = "") -> str:

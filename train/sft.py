@@ -239,7 +239,7 @@ def _train(
     else:
         trainer, prepared = trainer_of_preferences(model, chat, dataset, settings, checkpoints, log, start)
     learned_tokens, masks, facts = prepared
-    train(trainer, checkpoints)
+    train(trainer, checkpoints, log)
     curve, validation = curve_of(trainer.state)
     name, state = adapter_id(dataset, settings, base.hash), trainer.state
     kept_step = state.best_global_step if facts["validation_rows"] else None
@@ -266,7 +266,7 @@ def _train(
         four_bit_layers=four_bit_layers,
         trainable_parameters=sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad),
         compute_dtype=str(model.dtype).removeprefix("torch."),
-        seconds=time.monotonic() - started,
+        seconds=log.earlier_s + time.monotonic() - started,
         seconds_per_step=log.seconds / max(1, log.steps),
         peak_gib=memory()["peak_gib"],
         versions={package: version(package) for package in (*_PACKAGES, *_OF_UNSLOTH[settings.backend])},

@@ -8,6 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -31,6 +32,8 @@ from train.results import Step, Validation
 
 # A checkpoint at least this often, so that a killed run loses little.
 _CHECKPOINT_S = 120.0
+# Beside each checkpoint, the seconds of training until then.
+_CLOCK = "seconds.txt"
 # A run has diverged when the mean loss of so many steps is this many times that of the first ones.
 _WINDOW, _DIVERGED = 5, 3.0
 
@@ -106,13 +109,15 @@ def _tokenised(chat: Chat, rows: Sequence[TrainingRow]) -> HubDataset:
     return HubDataset.from_list([{"pair_id": name, "input_ids": ids, "labels": labels} for name, ids, labels in parts])
 
 
-def train(trainer: CompletionTrainer, folder: Path) -> None:
+def train(trainer: CompletionTrainer, folder: Path, log: LossLog) -> None:
     """Train to the end, from the last whole checkpoint in `folder` where a run was killed. Where validation rows are
     measured, the weights of the lowest validation loss are kept."""
     resumed = last_checkpoint(folder)
     if resumed:
         # It was measured when the checkpoint was written.
         trainer.args.eval_on_start = False
+        with suppress(OSError, ValueError):  # of a version before
+            log.earlier_s = float((resumed / _CLOCK).read_text())
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
 
 
@@ -235,12 +240,13 @@ def _unpadded(inputs: dict[str, Any], row: int) -> tuple[list[int], list[int]]:
 
 class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
     """Reports each step, stops a run that diverges or that somebody ends, and asks for a checkpoint now and then. The
-    curve itself is the trainer's, which a checkpoint keeps (`curve_of`)."""
+    curve itself is the trainer's, which a checkpoint keeps (`curve_of`). `seconds` are those of this run, `earlier_s`
+    those that it went on from."""
 
     def __init__(self, progress: Progress, asked: Asked = unasked) -> None:
         self.progress, self.asked = progress, asked
         self.ended = False
-        self.seconds = 0.0
+        self.seconds = self.earlier_s = 0.0
         self.steps = 0
         self._started = self._saved = 0.0
 
@@ -261,6 +267,8 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()
+        place = Path(args.output_dir, f"checkpoint-{state.global_step}", _CLOCK)
+        place.write_text(f"{self.earlier_s + self._saved - self._started:.3f}", encoding="ascii")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
         if "eval_loss" in logs:

@@ -12,6 +12,8 @@ from schemas.records import Sampling
 from synth.chat_template import Chat
 from train.results import TrainResult
 
+# Tokens of context in Ollama, as long as no row is longer.
+_CONTEXT = 4096
 # The ranks that vLLM takes.
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 _SNIPPET = """from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -54,29 +56,40 @@ def vllm_command(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
 
 
 def write_generation_config(folder: Path, sampling: Sampling) -> None:
-    """Add a decoding to the end tokens that stand in the folder's `generation_config.json`."""
+    """Add a decoding to the end tokens that stand in the folder's `generation_config.json`. What the evaluation left
+    off is written as off: transformers would take the 50 likeliest tokens."""
     path = folder / "generation_config.json"
     config: dict[str, Any] = json.loads(path.read_bytes())
-    drawn = {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k")}
-    greedy = sampling.temperature == 0
-    given = {} if greedy else {name: value for name, value in drawn.items() if value is not None}
-    config |= {"do_sample": not greedy, **given}
+    is_greedy = sampling.temperature == 0
+    # vLLM does not know do_sample, and would draw.
+    config |= {"do_sample": not is_greedy} | ({"top_k": 1} if is_greedy else _drawn(sampling))
+    aids = {"repetition_penalty", "no_repeat_ngram_size"}
+    config |= sampling.model_dump(include=aids, exclude_none=True)
     if sampling.max_tokens is not None:
         config["max_new_tokens"] = sampling.max_tokens
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def modelfile(chat: Chat, gguf: str, system: str | None, sampling: Sampling) -> str:
+def _drawn(sampling: Sampling) -> dict[str, float]:
+    """How tokens are drawn, in full."""
+    temperature = 1.0 if sampling.temperature is None else sampling.temperature
+    return {"temperature": temperature, "top_p": sampling.top_p or 1.0, "top_k": sampling.top_k or 0}
+
+
+def modelfile(chat: Chat, gguf: str, system: str | None, sampling: Sampling, max_length: int) -> str:
     """An Ollama Modelfile. Its template gives a conversation of one question the bytes that were trained on; Ollama
-    would otherwise guess one. Not covered: earlier turns, which it puts together in its own way."""
-    parameters = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
-        "num_predict": sampling.max_tokens,
-        "stop": json.dumps(chat.turn.end.strip()),
-    }
-    lines = [f"PARAMETER {name} {value}" for name, value in parameters.items() if value is not None]
+    would otherwise guess one. So it would of the decoding: 40 tokens, nine tenths of them, and 1.1 on what was said.
+    A row of `max_length` tokens, the longest that was trained on, and its answer fit into the context, whose beginning
+    it would else cut off in silence. Not covered: earlier turns, which it puts together in its own way, and n-grams
+    that may not repeat."""
+    parameters = [
+        *_drawn(sampling).items(),
+        ("repeat_penalty", sampling.repetition_penalty or 1.0),
+        ("num_predict", sampling.max_tokens),
+        ("num_ctx", max(_CONTEXT, max_length + (sampling.max_tokens or 0))),
+        *(("stop", f'"{text}"') for text in (chat.turn.end.strip(), *(sampling.stop or ()))),
+    ]
+    lines = [f"PARAMETER {name} {value}" for name, value in parameters if value is not None]
     template = ollama_template(chat)
     system_lines = [f'SYSTEM """{system}"""'] if system else []
     return "\n".join([f"FROM ./{gguf}", f'TEMPLATE """{template}"""', *system_lines, *lines]) + "\n"
@@ -91,5 +104,8 @@ def ollama_template(chat: Chat) -> str:
 
 
 def _start(chat: Chat, messages: list[Mapping[str, str]] | list[dict[str, str]]) -> str:
-    """The prompt without the begin-of-text token, which llama.cpp puts before every prompt itself."""
-    return chat.prompt(messages).removeprefix(chat.tokenizer.bos_token or "") + chat.turn.lead
+    """The prompt, without the begin-of-text token where llama.cpp puts it before every prompt itself, as the tokenizer
+    does. SmolLM2's opens every turn and is added by nobody."""
+    prompt, first = chat.prompt(messages), chat.tokenizer.bos_token
+    is_added = first is not None and chat.tokenizer("a").input_ids[0] == chat.tokenizer.bos_token_id
+    return (prompt.removeprefix(first) if is_added else prompt) + chat.turn.lead

@@ -82,9 +82,9 @@ class MemoryOfTheCard:
         while not self._over.wait(0.5):
             try:
                 used = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            except (OSError, subprocess.CalledProcessError):
+                self.peak_gib = max(self.peak_gib, float(used) / 1024)
+            except (OSError, subprocess.CalledProcessError, ValueError):  # a card that shares its memory says [N/A]
                 return
-            self.peak_gib = max(self.peak_gib, float(used) / 1024)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from schemas.spec import Spec
 from schemas.store import Store
 from train.failures import failures
 from train.metrics import Evaluation
+from train.results import no_gain
 from train.retrieval import Nearest
 from train.verdict import PROMPTED
 
@@ -47,6 +48,10 @@ def next_steps(evidence: Evidence) -> list[str]:
         if evidence.counts(command) is None:
             return [f"Run `pairsmith run`: {command} has not finished yet."]
     steps = [*_for_the_verdict(evidence)]
+    training = evidence.training
+    before = training.validation[0].loss if training and training.validation else None
+    if training and (gain := no_gain(before, training.kept_loss)):
+        steps.append(f"{gain[0].upper()}{gain[1:]}.")
     if evidence.failing:
         first = evidence.failing[0].failures
         steps.append(
@@ -86,4 +91,5 @@ def _for_the_verdict(evidence: Evidence) -> list[str]:
     flips = f" It flips when {verdict.flips_when[0]}." if verdict.flips_when else ""
     if verdict.decision == "not enough evidence":
         return [f"Measure on more test inputs before you decide.{flips}"]
-    return [f"Do not ship it yet: training helps, and most answers fail all the same.{flips}"]
+    why = "training helps, and most answers fail all the same"
+    return [f"Do not ship it yet: {why if verdict.fine_tune == 'fine-tune' else verdict.because[0]}.{flips}"]

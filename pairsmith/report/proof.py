@@ -170,8 +170,7 @@ def references(evaluation: Evaluation) -> str:
 
 def against_people(result: ModeResult, measures: dict[str, str]) -> list[str]:
     """A row of the table of references."""
-    by_reference = result.by_reference
-    return [MISSING] * (1 + len(measures)) if by_reference is None else reference_cells(by_reference, [*measures])
+    return reference_cells(result, [*measures], MISSING)
 
 
 def confusions(evaluation: Evaluation) -> str:

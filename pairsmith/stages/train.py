@@ -78,12 +78,15 @@ def train(
 
 def _ended(result: TrainResult) -> Interrupted:
     """The end of a training that somebody stopped: what is kept of it, and how it goes on."""
-    kept = result.kept_step or result.steps
-    measured = next((v.loss for v in result.validation if v.step == kept), None)
-    loss = "" if measured is None else f", validation loss {measured:.2f}"
+    from train.results import no_gain
+
+    kept, after = result.kept_step or result.steps, result.kept_loss
+    loss = "" if after is None else f", validation loss {after:.2f}"
+    gain = no_gain(result.validation[0].loss if result.validation else None, after)
     return Interrupted(
         f"the training ended after {result.steps} of {result.planned_steps} steps; its best state (step {kept}{loss}) "
         f"is kept as the adapter {result.adapter_id[:8]}.",
+        why=f"{gain[0].upper()}{gain[1:]}." if gain else None,
         fix="`pairsmith evaluate` and `pairsmith export` take it; `pairsmith train` goes on with the training.",
     )
 
@@ -108,9 +111,7 @@ def _filled(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutco
         first_loss=result.curve[0].loss,
         last_loss=result.curve[-1].loss,
         validation_before=losses[0] if losses else None,
-        validation_after=next((v.loss for v in result.validation if v.step == result.kept_step), losses[-1])
-        if losses
-        else None,
+        validation_after=result.kept_loss,
     )
 
 
@@ -169,6 +170,8 @@ def _slices(store: Store, pair_ids: Sequence[str]) -> dict[str, list[str]]:
 
 def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
     """Steps and losses, and where the adapter is."""
+    from train.results import no_gain
+
     rows = f"{outcome.train_rows} rows, {outcome.steps} steps in {clock(outcome.train_seconds)}"
     lines = [("trained", f"{outcome.base} on {rows}{' (found from an earlier run)' if outcome.reused else ''}")]
     if outcome.first_loss is not None and outcome.last_loss is not None:
@@ -176,6 +179,8 @@ def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
         if outcome.validation_before is not None and outcome.validation_after is not None:
             loss += f"; on validation {outcome.validation_before:.2f} to {outcome.validation_after:.2f}"
         lines.append(("loss", loss))
+        if gain := no_gain(outcome.validation_before, outcome.validation_after):
+            lines.append(("", gain))
     curve = [("curve" if not at else "", line) for at, line in enumerate(outcome.curve)]
     return [*lines, ("adapter", outcome.files[0]), *curve]
 

@@ -1,19 +1,21 @@
 """Charts as inline SVG: no script, no image file, colours from the page's style sheet.
 
 Every horizontal place is a percentage and every height is in pixels, so a chart takes the width it is given while its
-letters keep their size; only the loss curve stretches a path, in a nested `svg` whose strokes do not scale. A chart
-shows numbers that a table or a sentence beside it says in words too: `label` is its text for those who do not see it.
+letters keep their size; only curves stretch a path, in a nested `svg` whose strokes do not scale. A chart shows
+numbers that a table or a sentence beside it says in words too: `label` is its text for those who do not see it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
 from train.intervals import Interval
+from train.learning_curve import LearningCurve
 from train.results import Step, Validation
 
 
@@ -137,33 +139,75 @@ def histogram(columns: Sequence[Bin], label: str, height: int = 150) -> Markup:
 def loss_curve(training: Sequence[Step], validation: Sequence[Validation], label: str, height: int = 230) -> Markup:
     """Training and validation loss over optimizer steps, both axes from zero."""
     points: list[Step | Validation] = [*training, *validation]
-    right, top = max(1, *(p.step for p in points)), max(p.loss for p in points)
-    ticks = round_ticks(0.0, top * 1.02, 4)
-    ceiling = max(top * 1.02, ticks[-1])
+    right, top = max(1, *(p.step for p in points)), 1.02 * max(p.loss for p in points)
+    lines = [
+        Line("training", [(p.step, p.loss) for p in training], [(p.step, p.loss) for p in training[-1:]]),
+        Line("validation", [(p.step, p.loss) for p in validation], [(p.step, p.loss) for p in validation]),
+    ]
+    return _plane(lines, round_ticks(0.0, right, 5), right, top, None, label, height)
+
+
+def learning_curve(curve: LearningCurve, label: str, height: int = 230) -> Markup:
+    """The measure of every training over its rows, a line through their means, and the noise floor around the mean of
+    all rows as a band; both axes from zero."""
+    dots = [(point.rows, curve.value(point)) for point in curve.points]
+    rows = sorted({count for count, _ in dots})
+    means = [(count, fmean(value for at, value in dots if at == count)) for count in rows]
+    top = 1.0 if curve.of == "pass rate" else 1.02 * max(value for _, value in dots)
+    band = (means[-1][1] - curve.floor, means[-1][1] + curve.floor)
+    return _plane([Line("validation", means, dots)], rows, rows[-1], top, band, label, height)
+
+
+class Line(NamedTuple):
+    """A line through `path` in the tone of the style sheet, and dots of their own."""
+
+    tone: str
+    path: Sequence[tuple[float, float]]
+    dots: Sequence[tuple[float, float]]
+
+
+def _plane(
+    lines: Sequence[Line],
+    ticks_x: Sequence[float],
+    right: float,
+    top: float,
+    band: tuple[float, float] | None,
+    label: str,
+    height: int,
+) -> Markup:
+    """Lines over two axes from zero to `right` and, about, `top`; `band` is a stripe between two values."""
+    ticks_y = round_ticks(0.0, top, 4)
+    ceiling = max(top, ticks_y[-1]) or 1.0
     floor, head, body = height - 24, 8, ""
-    for tick in ticks:
-        y = floor - tick / ceiling * (floor - head)
+
+    def depth(value: float) -> float:
+        return floor - min(max(value, 0.0), ceiling) / ceiling * (floor - head)
+
+    if band is not None:
+        low, high = (depth(value) for value in band)
+        body += f'<rect class="band" x="0" width="100%" y="{_n(high)}" height="{_n(low - high)}"/>'
+    for tick in ticks_y:
+        y = depth(tick)
         body += f'<line class="grid" x1="0" x2="100%" y1="{_n(y)}" y2="{_n(y)}"/>'
         # The style sheet leaves a margin at the left for these.
         body += f'<text x="-8" y="{_n(y + 4)}" text-anchor="end">{_tick(tick)}</text>'
-    for tick in round_ticks(0.0, right, 5):
+    for tick in ticks_x:
         x = 100 * tick / right
         body += f'<text x="{_n(x)}%" y="{height - 6}" {_anchor(x)}>{_tick(tick)}</text>'
-
-    def place(step: int, loss: float) -> tuple[float, float]:
-        return 1000 * step / right, 1000 * (1 - loss / ceiling)
-
-    paths, ends = "", ""
-    named: tuple[tuple[str, Sequence[Step | Validation]], ...] = (("training", training), ("validation", validation))
-    for tone, series in named:
-        places = [place(p.step, p.loss) for p in series]
-        paths += f'<polyline class="{tone}" points="{" ".join(f"{_n(x)},{_n(y)}" for x, y in places)}"/>'
-        for x, y in places if tone == "validation" else places[-1:]:
-            cy = head + (floor - head) * y / 1000
-            ends += f'<circle class="{tone} dot" cx="{_n(x / 10)}%" cy="{_n(cy)}" r="3.5"/>'
+    paths = "".join(
+        f'<polyline class="{line.tone}" points="'
+        + " ".join(f"{_n(1000 * x / right)},{_n(1000 * (1 - y / ceiling))}" for x, y in line.path)
+        + '"/>'
+        for line in lines
+    )
+    dots = "".join(
+        f'<circle class="{line.tone} dot" cx="{_n(100 * x / right)}%" cy="{_n(depth(y))}" r="3.5"/>'
+        for line in lines
+        for x, y in line.dots
+    )
     body += (
         f'<svg x="0" y="{head}" width="100%" height="{floor - head}" viewBox="0 0 1000 1000"'
-        f' preserveAspectRatio="none" overflow="visible">{paths}</svg>{ends}'
+        f' preserveAspectRatio="none" overflow="visible">{paths}</svg>{dots}'
     )
     return _svg("curve", height, label, body)
 

@@ -54,6 +54,16 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.parametrize("rate", [2e-5, 1e-6, 1.5e-5, 2e-4, 1e-3])
+def test_a_learning_rate_is_a_number_to_every_reader_of_yaml(dataset: Path, tmp_path: Path, rate: float) -> None:
+    """`2e-05` would be a text to YAML 1.1, which PyYAML and so these trainers read: without a point it is no float."""
+    yaml = pytest.importorskip("yaml", reason="no reader of YAML: needs the package pyyaml")
+    for name, file in (("axolotl", "config.yml"), ("llama-factory", "config.yaml")):
+        write_chat_files(dataset, name, tmp_path / name, TrainSettings(method="lora", learning_rate=rate))
+        read = yaml.safe_load((tmp_path / name / file).read_text())
+        assert (type(read["learning_rate"]), read["learning_rate"]) == (float, rate)
+
+
 @pytest.fixture(params=sorted(FORMATS))
 def written(request: pytest.FixtureRequest, dataset: Path, tmp_path: Path) -> tuple[str, Path]:
     folder = tmp_path / "chat" / request.param

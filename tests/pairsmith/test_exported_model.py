@@ -97,6 +97,15 @@ def test_a_gguf_is_compared_with_the_measured_model(made: Made) -> None:
     assert "f16" not in {system.name for system in made.evaluation.systems}
 
 
+def test_ollamas_prompt_begins_as_the_gguf_is_read(made: Made) -> None:
+    """Where the GGUF says that llama.cpp puts a begin-of-text token before a prompt, the Modelfile has none; else it
+    keeps the one that the chat template writes."""
+    gguf = pytest.importorskip("gguf", reason="no reader of GGUF: needs the package gguf")
+    is_added = gguf.GGUFReader(made.out / "gguf" / "images-f16.gguf").fields["tokenizer.ggml.add_bos_token"].contents()
+    text = (made.out / "gguf" / "Modelfile").read_text()
+    assert ('TEMPLATE """{{ if .System }}<|im_start|>system\n' in text) == (not is_added)
+
+
 def test_a_kind_that_cannot_be_written_leaves_the_last_export(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

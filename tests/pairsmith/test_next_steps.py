@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from pairsmith.outcome import TrainOutcome
 from pairsmith.report.evidence import Evidence
 from pairsmith.report.gather import gather
 from pairsmith.report.next_steps import next_seeds, next_steps
 from pairsmith.report.page import render
+from pairsmith.stages.train import summary
 from schemas.project import Project
 from schemas.records import Seed
 from schemas.store import Store
@@ -18,6 +20,7 @@ from tests.pairsmith import report_project as made
 from train.failures import failures
 from train.learning_curve import SHARES, LearningCurve
 from train.metrics import Evaluation, Output
+from train.results import Validation
 
 INPUTS = {"v1": "a crab on a rock", "v2": "a crab on a red rock", "v3": "seven boats at sea", "v4": "a clock"}
 
@@ -126,8 +129,28 @@ def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
     assert said in first("do not ship", "do not fine-tune")
     assert "Measure on more test inputs" in first("not enough evidence", "not enough evidence")
     assert "most answers fail" in first("do not ship", "fine-tune")
+    # Tuned gave no whole answer: nobody knows whether training helps.
+    unmeasured = first("do not ship", "not enough evidence")
+    assert evidence.verdict.because[0] in unmeasured
+    assert "training helps" not in unmeasured
     nothing = replace(evidence, stages=tuple(replace(stage, counts=None) for stage in evidence.stages))
     assert next_steps(nothing) == ["Run `pairsmith run`: generate has not finished yet."]
+
+
+def test_a_training_that_gained_nothing_says_so(evidence: Evidence) -> None:
+    """The weights that were kept are the best of those after a step; where the base was better on validation rows, that
+    is said where the training ends, where somebody ends it, and in the report."""
+    assert evidence.training is not None
+    falls = evidence.training
+    rises = tuple(Validation(step=28 * n, epoch=n, loss=loss) for n, loss in enumerate((2.62, 9.5, 10.8)))
+    risen = falls.model_copy(update={"validation": rises, "kept_step": 28})
+    assert (falls.kept_loss, risen.kept_loss) == (0.83, 9.5)
+    words = "raining gained nothing on validation rows: their loss was 2.62 before it and is 9.50 at best"
+    assert any(words in step for step in next_steps(replace(evidence, training=risen)))
+    assert not any(words in step for step in next_steps(evidence))
+    outcome = TrainOutcome(first_loss=2.5, last_loss=9.0, validation_before=2.62, validation_after=9.5, files=("a",))
+    assert any(words in text for _, text in summary(outcome))
+    assert not any(words in text for _, text in summary(replace(outcome, validation_after=0.8)))
 
 
 def test_the_curve_of_the_present_dataset_is_on_the_page(whole: tuple[Project, Store], evidence: Evidence) -> None:

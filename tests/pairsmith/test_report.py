@@ -19,6 +19,7 @@ from pairsmith.report.gather import gather
 from pairsmith.report.page import render
 from pairsmith.report.proof import limits, which_way
 from pairsmith.report.sentences import row_count_check
+from pairsmith.style.charts import learning_curve
 from pairsmith.style.numbers import count, percent, points
 from schemas.errors import PairsmithError, TeacherError
 from schemas.project import Project
@@ -27,6 +28,7 @@ from schemas.reviews import Review
 from schemas.store import Store
 from tests.pairsmith import report_project as made
 from train.intervals import Interval
+from train.learning_curve import in_words
 from train.metrics import MODES
 from train.results_table import comparison_lines
 
@@ -297,6 +299,32 @@ def test_the_page_needs_nothing_but_itself(project: Project, done: Store) -> Non
     assert not loading & {tag for tag, _ in parsed.tags}
     assert not [attrs for _, attrs in parsed.tags if {"src", "srcset", "xlink:href", "style", "onclick"} & attrs.keys()]
     assert not re.search(r"https?://|url\(|@import|@font-face", page)
+
+
+def test_the_learning_curve_is_drawn(project: Project, store: Store) -> None:
+    """A dot for each training, a line through the means of each share, a band as wide as the noise floor, and the
+    sentences as its text; a pass rate is drawn from 0 to 1, whatever the points are."""
+    made.generated(project, store)
+    adapter = made.trained(project, store, made.curated(project, store))
+    curve = made.with_curve(project, store, adapter)
+    parsed = _Page(render(gather(project, store)))
+    (label,) = [
+        attrs["aria-label"] or ""
+        for tag, attrs in parsed.tags
+        if tag == "svg" and "Noise floor" in (attrs.get("aria-label") or "")
+    ]
+    assert all(f"{line[0].upper()}{line[1:]}." in label for line in in_words(curve))
+    drawn = _Page(str(learning_curve(curve, label))).tags
+    dots = [attrs for tag, attrs in drawn if tag == "circle"]
+    assert [(dot["cx"], float(dot["cy"] or 0)) for dot in dots[-2:]] == [
+        ("100%", pytest.approx(206 - 198 * 27 / 40, abs=0.01)),
+        ("100%", pytest.approx(206 - 198 * 29 / 40, abs=0.01)),
+    ]
+    assert len(dots) == 6
+    (line,) = [attrs["points"] or "" for tag, attrs in drawn if tag == "polyline"]
+    assert line.split()[-1] == "1000,300"
+    (band,) = [attrs for tag, attrs in drawn if tag == "rect"]
+    assert float(band["height"] or 0) == pytest.approx(198 * 2 * curve.floor, abs=0.02)
 
 
 def test_charts_and_tables_say_what_they_are(project: Project, done: Store) -> None:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: need
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
-    project, store = made.whole(folder, merged=False)
+    project, store = made.whole(folder, merged=False, curve=True)
     with store:
         return write_report(project, store, folder / "report.html")
 

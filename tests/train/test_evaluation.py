@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pairsmith.report.proof import flaws
 from schemas.errors import NoWork, PairsmithError
 from schemas.project import Project
 from schemas.records import Seed
@@ -25,10 +26,12 @@ from tests.train.evaluated import held_out, project, with_seeds
 from train.base_model import Base
 from train.checks import checks_for
 from train.dataset import Dataset
-from train.evaluation import held_out_seeds, measured_once, plan_evaluation
-from train.metrics import Evaluation
+from train.evaluation import held_out_seeds, measured_once, plan_evaluation, watched_seeds
+from train.intervals import share
+from train.metrics import Evaluation, ModeResult
+from train.references import ReferenceResult
 from train.results import TrainResult
-from train.results_table import checks_table, comparison_lines, systems_table
+from train.results_table import checks_table, comparison_lines, references_table, systems_table
 from train.sft import tune
 from train.systems import EvaluationPlan, LocalModel, Model, Models, systems_of
 
@@ -103,6 +106,31 @@ def test_an_evaluation_is_made_once(tiny_base: Base, trained: TrainResult, tmp_p
     assert [output.text for output in replayed.outputs] == [output.text for output in first.outputs]
     assert first.artifact.parents == (trained.adapter_id,)
     _shown(first)
+
+
+def test_a_system_without_a_whole_answer_is_compared_with_nothing(
+    tiny_base: Base, trained: TrainResult, tmp_path: Path
+) -> None:
+    """A teacher that is cut every time was not measured: it has no chrF of 0 and no share of a check, its cut answers
+    are counted once though they are empty, and the table says so; a file of before is read likewise."""
+    evaluated = project(tmp_path, train={"base": str(tiny_base.folder)})
+    with LoopbackTeacher(lambda ask: says(*[""] * ask.n, finish="length")) as loopback:
+        teacher = TeacherSettings(url=loopback.url, model="loopback", attempts=1)
+        with Store.open(Store.url_for(evaluated)) as store:
+            pairs = (("a fox", "a fox, warm light --ar 3:2"), ("a pier", "a pier, grey light --ar 3:2"))
+            seeds = [Seed(kind="pair", text=a, reference=b, source="pairs.jsonl:1", split="test") for a, b in pairs]
+            store.set_active_seeds(seeds)
+        measured = measure(evaluated, trained, teacher)
+    unmeasured = measured.system("teacher").sampled
+    assert (unmeasured.by_reference, unmeasured.checks, unmeasured.pass_rate) == (None, {}, None)
+    assert (unmeasured.answered, unmeasured.truncated, unmeasured.empty) == (4, 4, 0)
+    assert flaws(unmeasured) == "4 cut off"
+    table = references_table(measured)
+    if table is not None:  # the tiny model gave a whole answer at least
+        assert "not measured" in [*table.columns[2].cells]
+    result = ReferenceResult(inputs=2, exact=share([0, 0], [2, 2]))
+    before = {**unmeasured.model_dump(), "by_reference": result.model_dump()}
+    assert ModeResult.model_validate(before).by_reference is None
 
 
 def test_what_generation_bought_is_not_bought_again(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
@@ -182,6 +210,17 @@ def test_an_adapter_of_another_base_is_refused(tiny_base: Base, trained: TrainRe
     other = trained.model_copy(update={"base_hash": "another"})
     with pytest.raises(PairsmithError, match="another base"):
         measure(evaluated, other, TeacherSettings())
+
+
+def test_a_repeated_validation_input_is_one(tmp_path: Path) -> None:
+    """The learning curve's noise floor counts inputs: one that stands there twice would make chance look like proof."""
+    evaluated = project(tmp_path)
+    texts = ("a fox", "A  Fox", "a pier", "a Pier ")
+    with Store.open(Store.url_for(evaluated)) as store:
+        seeds = (Seed(kind="input", text=text, source="seeds.jsonl:1", split="validation") for text in texts)
+        store.set_active_seeds([*seeds])
+        watched = watched_seeds(store, evaluated.spec)
+    assert sorted(" ".join(seed.asked.casefold().split()) for seed in watched) == ["a fox", "a pier"]
 
 
 def test_no_held_out_seed_is_no_work(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:

@@ -147,6 +147,19 @@ def test_what_is_no_answer_or_the_same_needs_no_judge(tmp_path: Path) -> None:
     assert judgements.win_rates[0].outcome == "not enough evidence"
 
 
+def test_a_system_that_gave_no_answer_is_neither_judged_nor_beaten(tmp_path: Path) -> None:
+    """All of its answers were empty, so it was not measured: there is no checklist of 0 % and no win against it."""
+
+    def texts(system: str, number: int) -> str:
+        return "calm and bright" if system == "tuned" else ""
+
+    judgements, judge = said_by(both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, texts)
+    base, tuned = judgements.checklists
+    assert (base.pass_rate, base.questions, tuned.pass_rate and tuned.pass_rate.estimate) == (None, {}, 1.0)
+    assert [win.outcome for win in judgements.win_rates] == ["not measured"]
+    assert not any("<first>" in ask.prompt for ask in judge.asked)
+
+
 def test_an_unreadable_choice_is_counted_and_decides_nothing(tmp_path: Path) -> None:
     """Neither a win nor a loss, neither a pass nor a failure."""
 

@@ -31,6 +31,8 @@ from train.sft import tune
 
 def killed(thirds, stage, numbers):
     if numbers.get("done") == 3 and "loss" in numbers and thirds.pop():
+        checkpoint = next(path for path in out.rglob("checkpoint-2/seconds.txt") if objective in path.parts)
+        checkpoint.write_text(str(1000 + float(checkpoint.read_text())))
         os.kill(os.getpid(), signal.SIGKILL)
 
 base, out = map(Path, sys.argv[1:])
@@ -68,8 +70,8 @@ def weights(result: TrainResult) -> dict[str, Any]:
 def test_a_killed_run_goes_on_to_the_same_adapter(tiny_base: Base, tmp_path: Path) -> None:
     """Supervised training, DPO and ORPO, each killed in its second epoch: no half adapter is there; the next run goes
     on from the checkpoint of the first, makes the same steps as a run that nobody killed (dropout and order of rows
-    too, and DPO against the same reference, which is the supervised adapter and not what was reached), and clears the
-    rest away."""
+    too, and DPO against the same reference, which is the supervised adapter and not what was reached), counts the time
+    of both, and clears the rest away."""
     command = [sys.executable, "-c", _KILLED, str(tiny_base.folder), str(tmp_path)]
     ended = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, check=False)
     assert ended.stdout.split() == [str(int(signal.SIGKILL)).encode()] * 3, ended.stderr.decode()[-2000:]
@@ -85,6 +87,7 @@ def test_a_killed_run_goes_on_to_the_same_adapter(tiny_base: Base, tmp_path: Pat
         whole = tune(tiny_base, DATASET, given(objective), tmp_path / "whole")
         assert whole.adapter_id == resumed.adapter_id
         assert [step.step for step in resumed.curve] == [1, 2, 3, 4]
+        assert 1000 < resumed.seconds < 1500, "the time until the checkpoint counts, which was told as 1000 s more"
         assert [step.loss for step in resumed.curve] == pytest.approx([step.loss for step in whole.curve], abs=0.02)
         assert [m.step for m in resumed.validation] == [m.step for m in whole.validation]
         one, other = weights(resumed), weights(whole)

@@ -63,6 +63,19 @@ def test_not_scored_and_empty_are_counted_and_never_pass() -> None:
     assert result.usage.completion_tokens == 9
 
 
+def test_an_answer_that_is_none_is_counted_once() -> None:
+    """Cut and empty is cut, which has a cause to mend; cut or empty and not scored is not scored by no check."""
+    outputs = [
+        output("base", "s1", 0, None, text="", finish="length"),
+        output("base", "s1", 1, None, text=""),
+        output("base", "s2", 0, None, finish="length"),
+        output("base", "s2", 1, None),
+        output("base", "s3", 0, True),
+    ]
+    result = summarise(outputs, Usage(), ("a",))
+    assert (result.truncated, result.empty, result.not_scored, result.passed) == (2, 1, 1, 1)
+
+
 def test_a_system_without_answers_has_no_share() -> None:
     """Nothing is reported as zero that was never measured."""
     result = summarise([output("teacher", "s1", 0, None, answered=False)], Usage(), ("a",))

@@ -10,9 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer, GenerationConfig
 
 from schemas.records import Sampling
 from synth.chat_template import Chat
+from synth.embedded.weights import embedded_weights
 from tests.train.families import FAMILIES, Family, tokenizer_of
 from tests.train.tiny import rows, settings
 from train.base_model import Base
@@ -48,8 +51,9 @@ def test_the_snippet_of_the_card_runs(tiny_base: Base, tuned: TrainResult) -> No
 
 
 def test_the_generation_config_is_how_it_was_measured(tuned: TrainResult) -> None:
-    """It stops where a turn ends and draws as the evaluation drew; greedy is no temperature of zero, which is
-    refused."""
+    """It stops where a turn ends and draws as the evaluation drew: what was left off is off, where transformers would
+    take the 50 likeliest tokens. Greedy is no temperature of zero, which is refused, and one token for vLLM, which
+    knows no do_sample."""
     folder = folder_of(tuned)
     write_generation_config(folder, DRAWN)
     config = json.loads((folder / "generation_config.json").read_text())
@@ -59,10 +63,17 @@ def test_the_generation_config_is_how_it_was_measured(tuned: TrainResult) -> Non
         0.9,
         12,
     )
+    assert config["top_k"] == 0
     assert config["eos_token_id"]
+    # As every reader takes it: transformers' default of 50 does not come back.
+    assert GenerationConfig.from_pretrained(folder).top_k == 0
     (folder / "generation_config.json").write_text('{"eos_token_id": [2]}')
     write_generation_config(folder, Sampling(temperature=0))
-    assert json.loads((folder / "generation_config.json").read_text()) == {"eos_token_id": [2], "do_sample": False}
+    greedy = json.loads((folder / "generation_config.json").read_text())
+    assert greedy == {"eos_token_id": [2], "do_sample": False, "top_k": 1}
+    write_generation_config(folder, Sampling(temperature=0, repetition_penalty=1.1, no_repeat_ngram_size=3))
+    aided = json.loads((folder / "generation_config.json").read_text())
+    assert (aided["repetition_penalty"], aided["no_repeat_ngram_size"]) == (1.1, 3)
 
 
 def test_vllm_is_given_the_template_that_was_trained_with(tuned: TrainResult) -> None:
@@ -76,23 +87,48 @@ def test_vllm_is_given_the_template_that_was_trained_with(tuned: TrainResult) ->
         assert "--chat-template FOLDER/chat_template.jinja" in command
 
 
+@pytest.mark.parametrize("adds_begin", [True, False], ids=["adds", "bare"])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_ollamas_template_is_the_familys(family: Family) -> None:
+def test_ollamas_template_is_the_familys(family: Family, adds_begin: bool) -> None:
     """Filled in as Ollama does, with and without a system message, it is the prompt that was trained on, but for the
-    begin-of-text token that llama.cpp adds."""
+    begin-of-text token where llama.cpp adds one, which it does for a tokenizer that does."""
     if family.text is None:
         pytest.skip("the installed trl does not ship this template")
-    chat = Chat(tokenizer_of(family))
+    tokenizer = tokenizer_of(family)
+    if adds_begin and family.bos:
+        begin = (family.bos, tokenizer.bos_token_id)
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(f"{family.bos} $A", None, [begin])
+    chat = Chat(tokenizer)
     template = ollama_template(chat)
     for system in ("Rewrite it.", ""):
         system_turn = [{"role": "system", "content": system}] if system else []
         asked = [*system_turn, {"role": "user", "content": "two boats"}]
-        expected = chat.prompt(asked).removeprefix(chat.tokenizer.bos_token or "") + chat.turn.lead
+        expected = chat.prompt(asked).removeprefix(family.bos or "" if adds_begin else "") + chat.turn.lead
         assert filled(template, system, "two boats", "an answer") == f"{expected}an answer{chat.turn.end}"
-    text = modelfile(chat, "m-q8_0.gguf", "Rewrite it.", DRAWN)
-    assert text.startswith("FROM ./m-q8_0.gguf\n")
-    assert f'PARAMETER stop "{chat.turn.end.strip()}"' in text
-    assert "PARAMETER temperature 0.7" in text
+
+
+def test_a_begin_token_that_nobody_adds_stays_in_ollamas_template() -> None:
+    """SmolLM2's is that of every turn: without it the first turn of a prompt has no beginning."""
+    chat = Chat(AutoTokenizer.from_pretrained(embedded_weights().folder))
+    assert ollama_template(chat).startswith("{{ if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n")
+
+
+def test_ollama_decodes_as_it_was_measured() -> None:
+    """Every setting stands in the Modelfile, those too that the evaluation left off: Ollama's own are 40 tokens, nine
+    tenths of them, and a penalty of 1.1 that even greedy answers have."""
+    family = next(family for family in FAMILIES if family.name == "Qwen2.5")
+    chat = Chat(tokenizer_of(family))
+
+    def parameters(sampling: Sampling, max_length: int = 1024) -> list[str]:
+        text = modelfile(chat, "m-q8_0.gguf", "Rewrite it.", sampling, max_length)
+        assert text.startswith("FROM ./m-q8_0.gguf\n")
+        return [line.removeprefix("PARAMETER ") for line in text.splitlines() if line.startswith("PARAMETER")]
+
+    drawn = ["temperature 0.7", "top_p 0.9", "top_k 0", "repeat_penalty 1.0", "num_predict 12", "num_ctx 4096"]
+    assert parameters(DRAWN) == [*drawn, 'stop "<|im_end|>"']
+    silent = ["temperature 0.0", "top_p 1.0", "top_k 0", "repeat_penalty 1.0", "num_ctx 4096"]
+    assert parameters(Sampling(temperature=0, stop=("§",))) == [*silent, 'stop "<|im_end|>"', 'stop "§"']
+    assert "num_ctx 8204" in parameters(DRAWN, max_length=8192), "a row that was trained on, and its answer"
 
 
 def filled(template: str, system: str, prompt: str, response: str) -> str:
