@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -154,11 +154,6 @@ def _spec_of(seeds: Path, table: Guess | None, slug: str, wish: Wish) -> str:
     text = spec_text(seeds, table, slug) if table else _SPEC
     # As in the starter: eighty seeds are enough for a proof.
     values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}", "split.test": 0.25}
-    if seeds.suffix.lower() not in TABLES:
-        values["seeds.0.kind"] = wish.lines
-        if wish.lines == "output":
-            lines = seeds.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-            values["evaluate.sampling.max_tokens"] = max(128, answer_tokens(lines))
     task = toml.loads(text)["task"]
     held = task.get("kind", "rewrite")
     if wish.kind and wish.kind != held:
@@ -166,11 +161,11 @@ def _spec_of(seeds: Path, table: Guess | None, slug: str, wish: Wish) -> str:
         system = kind.defaults.get("task.system")
         # What ours sets for rewriting gives way to what fits the kind.
         values |= {key: None for key in kind.defaults if key.startswith("generate.")}
-        if seeds.suffix.lower() not in TABLES:
-            values["evaluate"] = None
-            values.pop("evaluate.sampling.max_tokens", None)
         values |= {"task.kind": wish.kind, "task.labels": None, "task.system": system}
         values |= {"task.style": system} if system else {}
+    if table is None:
+        room = _room(wish, seeds)
+        values |= {"seeds.0.kind": wish.lines, "evaluate.sampling.max_tokens" if room else "evaluate": room}
     needs = KINDS[wish.kind or held].needs
     given = {"labels": _labels(wish.labels), "schema": wish.schema.strip() and SCHEMA, "to": wish.to.strip()}
     values |= {f"task.{name}": value for name, value in given.items() if name == needs and value}
@@ -179,6 +174,25 @@ def _spec_of(seeds: Path, table: Guess | None, slug: str, wish: Wish) -> str:
         raise InputError(what, where="task", fix=fix)
     values |= {f"task.{name}": value for name in ("style", "language") if (value := _plain(getattr(wish, name)))}
     return set_keys(text, values)
+
+
+def _room(wish: Wish, seeds: Path) -> int | None:
+    """Tokens that an answer of the test may have, from what shows how long it is; None, for what a setting left out
+    stands for, where nothing does: a reply."""
+    lines = seeds.read_text(encoding="utf-8-sig", errors="replace").splitlines() if seeds.suffix == ".txt" else []
+    if wish.lines == "output":
+        shown = lines
+    elif wish.kind in ("", "rewrite"):
+        shown = ["a line in a richer style"]
+    else:
+        by_kind = {"classify": [*_labels(wish.labels)], "extract": [wish.schema], "translate": [2 * x for x in lines]}
+        shown = by_kind.get(wish.kind, [])
+    return max(128, answer_tokens(shown)) if shown else None
+
+
+def room_of(examples: Sequence[str]) -> int:
+    """The same of worked examples: twice the longest."""
+    return max(128, answer_tokens([2 * example for example in examples]))
 
 
 def _plain(text: str) -> str:

@@ -21,7 +21,7 @@ from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
 from pairsmith.serve.pages import checks, chosen, meanwhile, words
 from pairsmith.serve.pages.columns import LINES, ROLES, sources
-from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, save_keys
+from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, room_of, save_keys
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.glimpse import harmless_gates
 from pairsmith.serve.pages.run import positive
@@ -41,6 +41,7 @@ from schemas.kinds import KINDS, KindName
 from schemas.money import dollars
 from schemas.project import Project
 from schemas.records import Receipt
+from schemas.spec import EvaluateSettings
 
 router = page_router()
 Editor = Annotated[Caller, needs(Right.edit)]
@@ -341,7 +342,8 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
             save_keys(request, caller, project, keys := teacher_keys(texts, before))
             done = "unpriced" if lost_a_price(texts, keys) else done
         elif step == "style":
-            save_keys(request, caller, project, _style_keys(form.multi_items()))
+            held = request.app.state.workspace.project(project)
+            save_keys(request, caller, project, _style_keys(form.multi_items(), held.spec.evaluate))
         elif step in checks.STEPS:
             held = request.app.state.workspace.project(project)
             save_keys(request, caller, project, checks.STEPS[step](held, texts))
@@ -360,9 +362,15 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
     return gone_to(f"/p/{project}/setup", done=done, step="seeds" if step == "columns" else step)
 
 
-def _style_keys(items: Any) -> dict[str, Any]:
+def _style_keys(items: Any, evaluate: EvaluateSettings) -> dict[str, Any]:
+    """Examples show how long an answer of the test is, where nothing has said it."""
     style = next((_plain(value) for name, value in items if name == "style"), "")
-    return {"task.style": style, "exemplars": _whole(_examples(items)) or None}
+    examples = _whole(_examples(items))
+    keys: dict[str, Any] = {"task.style": style, "exemplars": examples or None}
+    if examples and "sampling" not in evaluate.model_fields_set:
+        room = {"max_tokens": room_of([example["output"] for example in examples])}
+        keys["evaluate.sampling"] = evaluate.sampling.model_dump(exclude_defaults=True) | room
+    return keys
 
 
 def _examples(items: Any) -> list[dict[str, str]]:
