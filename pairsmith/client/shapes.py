@@ -184,6 +184,7 @@ class Bodyaddseeds(TypedDict):
     text: NotRequired[str | None]
     name: NotRequired[str | None]
     kind: NotRequired[Literal["input", "output", "pair", "conversation"]]
+    encoding: NotRequired[str]
 
 
 class PromptShort(TypedDict):

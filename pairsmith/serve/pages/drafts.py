@@ -14,6 +14,7 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from pairsmith.new_project import write_project
+from pairsmith.own_encoding import as_utf8
 from pairsmith.own_file import SCHEMA, Guess, answer_tokens, guess, spec_text
 from pairsmith.own_records import schema_of
 from pairsmith.serve import limits
@@ -66,7 +67,8 @@ sampling = { temperature = 0.7, top_p = 0.95, max_tokens = 128 }
 
 class Wish(NamedTuple):
     """The task as the form of a new project has it. An empty `kind` leaves it to the columns of a file; `labels` are
-    lines, each with its definition after a colon; `schema` is JSON. `lines` is what a line of text is."""
+    lines, each with its definition after a colon; `schema` is JSON. `lines` is what a line of text is, `encoding` that
+    of a file that does not show its own."""
 
     kind: KindName | Literal[""] = ""
     style: str = ""
@@ -75,6 +77,7 @@ class Wish(NamedTuple):
     schema: str = ""
     to: str = ""
     lines: Literal["input", "output"] = "input"
+    encoding: str = ""
 
 
 def new_project(
@@ -107,6 +110,7 @@ def _made_of(request: Request, caller: Caller, slug: str, wish: Wish, seeds: tup
     if Path(seeds[0]).suffix.lower() not in ENDINGS:
         endings = ", ".join(ENDINGS)
         raise InputError(f"seeds are not read from '{seeds[0][:80]}'.", fix=f"Upload a file that ends in {endings}.")
+    content = as_utf8(seeds[1], seeds[0], wish.encoding)
     # Whoever makes the folder has the name: what fails takes away its own alone, not that of a second press.
     try:
         folder.mkdir(parents=True)
@@ -115,7 +119,7 @@ def _made_of(request: Request, caller: Caller, slug: str, wish: Wish, seeds: tup
     try:
         path = folder / "seeds" / seeds[0]
         path.parent.mkdir()
-        path.write_bytes(seeds[1])
+        path.write_bytes(content)
         check_size_inside(path)
         table = guess(path, wish.kind) if path.suffix.lower() in TABLES else None
         if schema := _schema_of(table, wish):
@@ -232,10 +236,11 @@ def _plain_name(given: Path) -> str:
     return f"{stem or 'seeds'}.{ending}" if ending else stem or PASTED
 
 
-def keep_seeds(request: Request, caller: Caller, slug: str, name: str, content: bytes) -> None:
+def keep_seeds(request: Request, caller: Caller, slug: str, name: str, given: bytes, encoding: str) -> None:
     """Make these the seeds of the project, in place of those that it reads now: a table is read as its columns show,
     lines as what they were before. Raises InputError, Refusal."""
     workspace = request.app.state.workspace
+    content = as_utf8(given, name, encoding)
     spec = workspace.project(slug).spec
     before = spec.seeds
     if Path(name).suffix.lower() in TABLES:

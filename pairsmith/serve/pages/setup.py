@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import File, Form, Request, Response, UploadFile
+from starlette import datastructures
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, ImmutableMultiDict
 
 from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
+from pairsmith.own_encoding import EncodingAsked, Reading
 from pairsmith.plan import changed_since
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
@@ -66,6 +68,7 @@ def _new(request: Request, caller: Caller, error: PairsmithError | None = None, 
         place="Projects",
         heading="A new project begins with inputs and a sentence on what a good output is.",
         error=error,
+        readings=readings_of(error),
         given={**blank, **given},
         kinds=KINDS,
         lines=LINES,
@@ -87,28 +90,39 @@ async def make(
     answer_schema: Annotated[str, Form(alias="schema", max_length=100_000)] = "",
     to: Annotated[str, Form(max_length=10)] = "",
     lines: Annotated[Literal["input", "output"], Form()] = "input",
+    encoding: Annotated[str, Form(max_length=40)] = "",
     pasted: Annotated[str, Form(max_length=900_000)] = "",
     example: Annotated[str, Form(max_length=100)] = "",
     file: Annotated[UploadFile | None, File()] = None,
     chosen_before: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
     """Make it and go on with its setup; what was written or chosen stays in the form if it cannot be made."""
-    wish = Wish(kind, style, language, labels, answer_schema, to, lines)
+    wish = Wish(kind, style, language, labels, answer_schema, to, lines, encoding)
     try:
-        if example:
-            seeds = None
-        elif chosen_before and not (file and file.filename):
-            seeds = await run_in_threadpool(chosen.kept, request, caller, chosen_before)
-        else:
-            seeds = await given_seeds(pasted, file)
-            if file and file.filename:
-                await run_in_threadpool(chosen.keep, request, caller, *seeds)
+        seeds = None if example else await _given(request, caller, pasted, file, chosen_before)
         slug = await run_in_threadpool(new_project, request, caller, name=name, wish=wish, seeds=seeds, example=example)
     except PairsmithError as error:
         return _new(request, caller, error, name=name, pasted=pasted, **wish._asdict())
     await run_in_threadpool(chosen.forget, request, caller)
     request.state.changed = {"project": slug}
     return gone_to(f"/p/{slug}/setup")
+
+
+async def _given(
+    request: Request, caller: Caller, pasted: str, file: datastructures.UploadFile | None, chosen_before: str
+) -> tuple[str, bytes]:
+    """Name and content of the seeds: a file is kept, for a form that is sent again."""
+    if chosen_before and not (file and file.filename):
+        return await run_in_threadpool(chosen.kept, request, caller, chosen_before)
+    seeds = await given_seeds(pasted, file)
+    if file and file.filename:
+        await run_in_threadpool(chosen.keep, request, caller, *seeds)
+    return seeds
+
+
+def readings_of(error: PairsmithError | None) -> list[Reading]:
+    """The encodings among which a person has to choose."""
+    return error.readings if isinstance(error, EncodingAsked) else []
 
 
 @router.get("/p/{project}/setup", name="page_setup")
@@ -144,6 +158,8 @@ def _setup(
         outcome={
             "step": "seeds" if step == "columns" else step or request.query_params.get("step", ""),
             "problem": shown_problem(error) if error else None,
+            "readings": readings_of(error),
+            "chosen_before": chosen.kept_name(request, caller) if readings_of(error) else "",
             "done": tested or DONE.get(request.query_params.get("done", "")),
         },
         now=now,
@@ -323,8 +339,9 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
         if step == "seeds":
             file = form.get("file")
             upload = None if file is None or isinstance(file, str) else file
-            given = await given_seeds(texts.get("pasted", ""), upload)
-            await run_in_threadpool(keep_seeds, request, caller, project, *given)
+            given = await _given(request, caller, texts.get("pasted", ""), upload, texts.get("chosen_before", ""))
+            await run_in_threadpool(keep_seeds, request, caller, project, *given, texts.get("encoding", ""))
+            await run_in_threadpool(chosen.forget, request, caller)
         elif step == "columns":
             given_at, kind = texts.get("source", ""), texts.get("kind", "")
             source = int(given_at) if given_at.isdecimal() and len(given_at) < 5 else -1
