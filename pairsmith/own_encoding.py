@@ -40,7 +40,7 @@ _SAMPLE = 200_000  # bytes
 _LINES, _AROUND = 3, 40  # signs on either side
 
 
-class Reading(NamedTuple):
+class Decoding(NamedTuple):
     """An encoding with what it makes of the first lines that have more than ASCII."""
 
     name: str
@@ -51,7 +51,7 @@ class Reading(NamedTuple):
 class EncodingAsked(InputError):
     """A file that may be in several encodings; `readings` are those that can read it, the likeliest first."""
 
-    readings: list[Reading]
+    readings: list[Decoding]
 
 
 def as_utf8(content: bytes, name: str, encoding: str = "") -> bytes:
@@ -83,14 +83,14 @@ def as_utf8(content: bytes, name: str, encoding: str = "") -> bytes:
     return content
 
 
-def _readings(content: bytes) -> list[Reading]:
+def _readings(content: bytes) -> list[Decoding]:
     beyond = b"\n".join(line for line in content.split(b"\n") if not line.isascii())[:_SAMPLE]
     texts = {encoding: text for encoding in ENCODINGS if (text := _decoded(beyond, encoding))}
     best = _likeliest(beyond, texts)
-    readings: dict[str, Reading] = {}  # what reads alike is one
+    readings: dict[str, Decoding] = {}  # what reads alike is one
     for encoding in sorted(texts, key=lambda known: known != best):
         text = texts[encoding]
-        readings.setdefault(text, Reading(encoding, ENCODINGS[encoding], _excerpts(text)))
+        readings.setdefault(text, Decoding(encoding, ENCODINGS[encoding], _excerpts(text)))
     return list(readings.values())
 
 

@@ -14,7 +14,7 @@ from starlette.datastructures import FormData, ImmutableMultiDict
 
 from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
-from pairsmith.own_encoding import EncodingAsked, Reading
+from pairsmith.own_encoding import EncodingAsked, Decoding
 from pairsmith.plan import changed_since
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
@@ -120,7 +120,7 @@ async def _given(
     return seeds
 
 
-def readings_of(error: PairsmithError | None) -> list[Reading]:
+def readings_of(error: PairsmithError | None) -> list[Decoding]:
     """The encodings among which a person has to choose."""
     return error.readings if isinstance(error, EncodingAsked) else []
 
