@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from html import escape
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 

@@ -14,7 +14,7 @@ from starlette.datastructures import FormData, ImmutableMultiDict
 
 from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
-from pairsmith.own_encoding import EncodingAsked, Decoding
+from pairsmith.own_encoding import Decoding, EncodingAsked
 from pairsmith.plan import changed_since
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
