@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -370,3 +371,16 @@ def test_looking_at_a_file_leaves_no_model_behind(tmp_path: Path) -> None:
         "assert not [one for one in gc.get_objects() if isinstance(one, LanguageIdentifier)]\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.csv")], check=True, cwd=ROOT)
+
+
+def test_a_very_wide_table_is_looked_at_in_seconds(tmp_path: Path) -> None:
+    """As wide as a spreadsheet: its columns are compared once, and sentences name some of them; more are refused."""
+    path = tmp_path / "wide.jsonl"
+    path.write_text(json.dumps({f"c{n}": "a few words here" for n in range(16_384)}) + "\n")
+    before_s = time.process_time()
+    why = guess(path).why
+    assert time.process_time() - before_s < 20  # minutes, where each is compared with each
+    assert sum(map(len, why)) < 2000
+    path.write_text(json.dumps({f"c{n}": "a few words here" for n in range(16_385)}) + "\n")
+    with pytest.raises(InputError, match="has 16,385 columns, and 16,384 are read at most"):
+        guess(path)

@@ -348,7 +348,8 @@ def test_a_defect_shows_no_traceback(
 
 BOMBS = [
     ("nested.jsonl", b'{"text": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"),
-    ("utf16.txt", "a kettle\na lamp\n".encode("utf-16")),
+    ("utf16.txt", "a kettle\na lamp\n".encode("utf-16")[:-1]),
+    ("wide.csv", b"a," * 1_000_000 + b"\n" + b"b," * 1_000_000 + b"\n"),
     ("bom.csv", b"\xef\xbb\xbfwrong\n1\n"),
     ("bytes.txt", bytes(range(256)) * 100),
     ("empty.jsonl", b""),
