@@ -33,6 +33,7 @@ def test_nothing_is_asked_for_a_project_that_is_gone(workspace: Workspace, unhur
             asked = len([ask for ask in unhurried.asked if "of kind" in ask.prompt])
             assert asked < len(SUBJECTS) / 2
             assert over.state in ("failed", "stopped")
+            assert str(workspace.root) not in over.model_dump_json()
             assert (over.note or (over.problem or {}).get("what") or "").startswith(
                 "the folder of the project was deleted"
             )

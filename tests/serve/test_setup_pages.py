@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from html import unescape
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from starlette.testclient import TestClient
 
+from curate.split import seed_split
 from pairsmith.serve.access import Role
 from schemas.errors import NoWork
 from schemas.spec import Spec
@@ -412,6 +414,324 @@ def test_worked_examples_show_how_long_a_test_answer_is(service: Service) -> Non
     told["output"] = ["It is on its way. " * 20]
     assert browser.post("/p/answers/setup/style", data=told).status_code == 303
     assert spec_of(service, "answers").evaluate.sampling.max_tokens == 224
+
+
+def test_a_worked_example_out_of_the_test_is_told_where_it_is_written(service: Service) -> None:
+    """Copying one's best prompts is the first thing that a person does; that no run begins with one which is kept for
+    the test is said beside it, before anything is started, with the seed that it is like."""
+    things, places = ("kettle", "tram", "goat"), ("roof", "cliff", "table")
+    of_light = ("the left", "behind", "above", "below")
+    lines = [f"a {thing} on a {place}, lit from {side}" for thing, place, side in product(things, places, of_light)]
+    browser = made(service, "prompts", "p.txt", "A fox in fog.\nA tram in the rain.\n", lines="output")
+    assert spec_of(service, "prompts").seeds[0].kind == "output"
+    assert browser.post("/p/prompts/setup/columns", data={"source": "0", "kind": "input"}).status_code == 303
+    assert spec_of(service, "prompts").seeds[0].kind == "input"
+
+
+def test_other_seeds_are_read_as_their_columns_show(service: Service) -> None:
+    """A table that takes the place of lines needs no columns of our names."""
+    browser = made(service, "later", "p.txt", "A fox in fog.\n")
+    sent = browser.post("/p/later/setup/seeds", files={"file": ("t.csv", TICKETS.encode())})
+    assert sent.status_code == 303, sent.text
+    assert [source.kind for source in spec_of(service, "later").seeds] == ["pair"]
+    assert len(bodies(service, "later")) == 8
+
+
+def test_labels_of_a_file_count_whatever_their_column_is_called(service: Service) -> None:
+    """Who says that it classifies need not write down the labels that stand in the file."""
+    rows = "".join(f"das Gerät {n} geht nicht an,{'Strom' if n % 2 else 'Lärm'},{n}\n" for n in range(10))
+    made(service, "labels", "t.csv", f"Text,Gruppe,nr\n{rows}", kind="classify")
+    assert list(spec_of(service, "labels").task.labels) == ["Lärm", "Strom"]
+    assert bodies(service, "labels")[0] == ("das Gerät 0 geht nicht an", "Lärm")
+
+
+def test_as_many_lines_as_the_pages_call_enough_are_enough(service: Service) -> None:
+    """A project of eighty lines that a page makes does not say that it proves nothing."""
+    browser = made(service, "eighty", "p.txt", "".join(f"a picture of {n} goats\n" for n in range(80)))
+    assert "can prove nothing" not in browser.get("/p/eighty/setup").text
+
+
+def test_what_was_typed_stays_beside_what_is_wrong_with_it(service: Service) -> None:
+    """A teacher that is refused, an example without its other side: said in its own section, with all fields as they
+    were, and without a path of the machine."""
+    browser = service.browser("editor")
+    typed = {"teacher": "other", "url": "http://10.0.0.9:1/v1", "model": "big", "key_env": "BIG_KEY", "do": "test"}
+    page = browser.post(f"/p/{MINE}/setup/teacher", data=typed).text
+    section = page.partition('<section id="teacher"')[2].partition("<section")[0]
+    assert 'role="alert"' in section
+    for value in ("http://10.0.0.9:1/v1", "big", "BIG_KEY"):
+        assert f'value="{value}"' in section
+    assert 'value="other" checked' in section
+
+    examples: dict[str, Any] = {"style": "Short.", "input": ["a fox", "a tram"], "output": ["A fox.", ""]}
+    page = browser.post(f"/p/{MINE}/setup/style", data=examples).text
+    section = page.partition('<section id="style"')[2].partition("<section")[0]
+    assert "Worked example 2 has no output." in section
+    assert all(f">{text}</textarea>" in section for text in ("Short.", "a fox", "A fox.", "a tram"))
+    assert str(service.workspace.root) not in page
+
+
+@pytest.mark.parametrize(
+    "typed", [{"url": "", "key_env": ""}, {"url": "https://a.example/v1", "key_env": "sk-live-secret-12345"}]
+)
+def test_a_teacher_that_is_none_is_a_sentence(service: Service, typed: dict[str, str]) -> None:
+    """No address, or the key itself in the place of its name, which no message repeats."""
+    page = service.browser("owner").post(f"/p/{MINE}/setup/teacher", data={"teacher": "other", "do": "test", **typed})
+    assert page.status_code == 400
+    assert page.text.count("sk-live-secret-12345") <= 1, "in the field where it was typed, and nowhere else"
+    refused = service.browser("owner").post("/settings/hosts", data=typed)
+    assert refused.status_code == 400
+    assert "sk-live" not in refused.text
+
+
+def test_owners_allow_a_host_and_set_prices_on_pages(service: Service) -> None:
+    """What an editor is refused and led to: an owner of the service names host and key under Settings, an owner of the
+    project says what its tokens cost."""
+    service.person("boss", Role.owner, MINE)
+    editor, boss, owner = (service.browser(name) for name in ("editor", "boss", "owner"))
+    teacher = {"teacher": "other", "url": "https://teacher.example/v1", "model": "big", "key_env": "BIG_KEY"}
+    refused = editor.post(f"/p/{MINE}/setup/teacher", data=teacher)
+    assert refused.status_code == 403
+    assert "An owner allows it under Settings." in refused.text
+    host = {"url": "https://teacher.example/v1", "key_env": "BIG_KEY"}
+    assert boss.post("/settings/hosts", data=host).status_code == 403
+    assert owner.post("/settings/hosts", data=host).status_code == 303
+    assert "teacher.example:443" in owner.get("/settings").text
+    assert editor.post(f"/p/{MINE}/setup/teacher", data=teacher).status_code == 303
+    assert 'name="price_in"' not in editor.get(f"/p/{MINE}/setup").text
+
+    priced = {**teacher, "price_in": "0.4", "price_out": "$1.60"}
+    assert editor.post(f"/p/{MINE}/setup/teacher", data=priced).status_code == 403
+    assert boss.post(f"/p/{MINE}/setup/teacher", data=priced).status_code == 303
+    held = spec_of(service, MINE).teacher
+    assert (held.usd_per_million_prompt_tokens, held.usd_per_million_completion_tokens) == (0.4, 1.6)
+    assert boss.post(f"/p/{MINE}/setup/teacher", data={**priced, "price_out": "0"}).status_code == 303
+    assert spec_of(service, MINE).teacher.usd_per_million_completion_tokens == 0
+
+    assert owner.post("/settings/hosts/forbid", data={"host": "teacher.example:443", "key_env": "BIG_KEY"}).is_redirect
+    assert editor.post(f"/p/{MINE}/setup/teacher", data={**teacher, "do": "test"}).status_code == 403
+
+
+def test_a_failure_is_a_page_for_a_person_and_a_problem_for_a_program(service: Service) -> None:
+    """An address that is none, a session that has ended, a role that is too small; the API goes on answering JSON."""
+    browser = service.browser("viewer")
+    for path, status in (("/nowhere", 404), ("/p/none", 404), ("/people", 403)):
+        page = browser.get(path, headers=HTML)
+        assert (page.status_code, page.text.count("<h1>")) == (status, 1), path
+    signed_out = service.anonymous().post(f"/p/{MINE}/setup/style", data={"style": "x"}, headers=HTML)
+    assert signed_out.status_code == 401
+    assert "data-sign-in" in signed_out.text
+    for path in ("/api/v1/nowhere", "/v1/nowhere"):
+        assert browser.get(path, headers=HTML).headers["content-type"] == "application/problem+json"
+
+
+def test_without_an_argilla_that_runs_the_way_in_is_a_sentence(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may answer is told where else to; who may not is refused."""
+    monkeypatch.setenv("PAIRSMITH_ARGILLA_HOME", str(tmp_path / "argilla"))
+    project = service.workspace.project(MINE)
+    Store.open(Store.url_for(project)).close()
+    for name, status in (("viewer", 403), ("reviewer", 409)):
+        answer = service.browser(name).post(f"/p/{MINE}/review/argilla", headers=HTML)
+        assert answer.status_code == status
+        assert (status == 403) or "Argilla does not run now." in answer.text
+
+
+def test_a_check_that_does_not_fit_is_switched_off_in_the_browser(service: Service) -> None:
+    """Each check says whether it rejects, marks or is off; what is chosen is kept, and only what is chosen: a check
+    that stays as it was is not written into the spec."""
+    browser = made(service, "tickets", "t.csv", TICKETS)
+    page = browser.get("/p/tickets/setup").text
+    shown = re.findall(r'name="check_(\w+)".*?value="(\w+)" selected', page, re.DOTALL)
+    assert dict(shown)["cut"] == "reject"
+    assert dict(shown)["pii"] == "off"
+    told = {**{f"check_{name}": mode for name, mode in shown}, "check_cut": "flag", "check_duplicates": "off"}
+    assert browser.post("/p/tickets/setup/checks", data={**told, "most_words": "90"}).status_code == 303
+    spec = spec_of(service, "tickets").curate
+    assert (spec.gates.cut, spec.duplicates.enabled, spec.gates.length.max_words) == ("flag", False, 90)  # type: ignore[union-attr]
+    assert "repetition" not in (service.workspace.folder("tickets") / "pairsmith.toml").read_text()
+
+
+def test_every_check_that_has_a_mode_stands_on_the_page() -> None:
+    """A gate that is added is one that a person in a browser can switch off."""
+    from pairsmith.serve.pages.checks import ABOUT
+    from schemas.spec import GateSettings
+
+    modes = {name for name, value in GateSettings() if value is True or value is False or value == "flag"}
+    assert modes == set(ABOUT)
+
+
+def test_what_is_tuned_and_how_long_is_chosen_in_the_browser(service: Service) -> None:
+    """The base, the epochs and the share of the seeds that is kept for the test."""
+    browser = made(service, "tickets", "t.csv", TICKETS)
+    told = {"base": "Qwen/Qwen3-0.6B", "epochs": "6"}
+    assert browser.post("/p/tickets/setup/model", data=told).status_code == 303
+    assert browser.post("/p/tickets/setup/test", data={"test_share": "40 %"}).status_code == 303
+    spec = spec_of(service, "tickets")
+    assert (spec.train.base, spec.train.epochs, spec.split.test) == ("Qwen/Qwen3-0.6B", 6, 0.4)
+    refused = browser.post("/p/tickets/setup/model", data={"epochs": "many"})
+    assert refused.status_code in (400, 422)
+    model = refused.text.partition('<section id="model"')[2].partition("<section")[0]
+    assert "'many' is not a number above 0" in unescape(model)
+
+
+@pytest.mark.parametrize(
+    ("step", "told", "says"),
+    [
+        ("checks", {"check_cut": "perhaps"}, "'perhaps' is nothing that a check does"),
+        ("checks", {"most_words": "few"}, "'few' is no number of words"),
+        ("model", {"base": "/etc"}, "'/etc'"),
+        ("test", {"test_share": "100"}, "'100' is not a number above 0"),
+        ("test", {"check_name": "order", "check_pattern": ""}, "check 1 has no pattern"),
+        ("test", {"check_name": "order", "check_pattern": "order ["}, "is not a regular expression"),
+        ("test", {"check_name": "order", "check_pattern": "a{99999999999}"}, "is not a regular expression"),
+        ("test", {"check_name": "order", "check_pattern": "(" * 1500 + ")" * 1500}, "is not a regular expression"),
+        ("test", {"check_name": ["order", "Order"], "check_pattern": ["a", "b"]}, "two checks have one name"),
+    ],
+)
+def test_what_no_check_and_no_model_is_changes_nothing(
+    service: Service, step: str, told: dict[str, str], says: str
+) -> None:
+    """A mode, a number, a base or a pattern that there is not is told beside the fields, as they were typed, and the
+    spec stays as it was."""
+    browser = made(service, "tickets", "t.csv", TICKETS)
+    before = spec_of(service, "tickets")
+    refused = browser.post(f"/p/tickets/setup/{step}", data=told)
+    assert 400 <= refused.status_code < 500
+    section = unescape(refused.text.partition(f'<section id="{step}"')[2].partition("<section")[0])
+    assert says in section.lower()
+    assert all(f'value="{value}"' in section for value in told.values() if step == "test" and isinstance(value, str))
+    assert spec_of(service, "tickets") == before
+
+
+def test_checks_that_no_gate_uses_are_set_on_the_page(service: Service) -> None:
+    """A name in words and a pattern make a check of the test's answers; emptied fields take it away. Whoever may not
+    edit sees none of it, and what else the test is stays as it was."""
+    browser = made(service, "tickets", "t.csv", TICKETS)
+    before = spec_of(service, "tickets")
+    told = {"check_name": ["Names the parcel", "", ""], "check_pattern": [r"(?i)parcel \d+ ", "", ""]}
+    assert browser.post("/p/tickets/setup/test", data=told).status_code == 303
+    spec = spec_of(service, "tickets")
+    assert [(c.name, c.pattern) for c in spec.evaluate.checks] == [("names_the_parcel", r"(?i)parcel \d+ ")]
+    assert spec.model_copy(update={"evaluate": before.evaluate}) == before
+    page = unescape(browser.get("/p/tickets/setup").text)
+    assert re.findall(r'name="check_name" value="([^"]*)"', page) == ["names_the_parcel", "", ""]
+    assert browser.post("/p/tickets/setup/test", data={"answer_tokens": "90"}).status_code == 303
+    assert spec_of(service, "tickets").evaluate.checks == spec.evaluate.checks
+    assert browser.post("/p/tickets/setup/test", data={"check_name": "", "check_pattern": ""}).status_code == 303
+    assert spec_of(service, "tickets").evaluate.checks == ()
+    assert service.browser("viewer").post("/p/mine/setup/test", data=told).status_code == 403
+
+
+def test_a_curation_that_accepts_nothing_shows_what_kept_the_rows_out(service: Service) -> None:
+    """The run page counts the rows as rejected, names the reason and leads to the checks; these begin with the one that
+    kept them out, and switching it off there lets them in."""
+    from pairsmith.stages.curate import curate
+    from pairsmith.stages.generate import generate
+
+    rows = "".join(
+        f"where is order {n},Order {n} left our depot this morning. It will arrive together with\n" for n in range(8)
+    )
+    browser = made(service, "broken", "t.csv", f"message,reply\n{rows}")
+    project = service.workspace.project("broken")
+    with Store.open(Store.url_for(project)) as store:
+        generate(project, store)
+        with pytest.raises(NoWork, match=r'curate\.gates\.cut = "flag" keeps and marks them; in a browser under Setup'):
+            curate(project, store)
+    page = unescape(browser.get("/p/broken/run").text)
+    assert re.search(r"<dt>rejected</dt><dd>8<", page)
+    assert "It ends in the middle." in page
+    assert "/p/broken/setup#checks" in page
+    assert "8 were kept out by <em>cut</em>" in browser.get("/p/broken/setup").text
+    assert browser.post("/p/broken/setup/checks", data={"check_cut": "flag"}).status_code == 303
+    project = service.workspace.project("broken")
+    with Store.open(Store.url_for(project)) as store:
+        assert curate(project, store).counts.accepted == 8
+    assert "8 read, nobody asked" in browser.get("/p/broken/run").text
+
+
+OBJECTS = "".join(
+    json.dumps({"text": f"Meine Lampe {n} ist noch nicht da", "felder": {"produkt": "Lampe", "nummer": n}}) + "\n"
+    for n in range(9)
+)
+FIELDS = {
+    "type": "object",
+    "properties": {"produkt": {"type": "string", "maxLength": 40}, "nummer": {"type": "integer"}},
+    "required": ["produkt", "nummer"],
+    "additionalProperties": False,
+}
+
+
+def test_objects_of_a_file_are_what_is_extracted(service: Service) -> None:
+    """Who extracts by a schema and brings objects has pairs, whatever their column is called; the page shows an object
+    as its first cell, also where it is not read."""
+    browser = made(service, "fields", "t.jsonl", OBJECTS, kind="extract", schema=json.dumps(FIELDS))
+    assert [source.kind for source in spec_of(service, "fields").seeds] == ["pair"]
+    assert not spec_of(service, "fields").asks_teacher
+    told = {"source": "0", "header": ["text", "felder"], "role": ["input", ""]}
+    assert browser.post("/p/fields/setup/columns", data=told).status_code == 303
+    assert "it holds JSON objects" not in (service.workspace.folder("fields") / "pairsmith.toml").read_text()
+    assert '{"produkt": "Lampe", "nummer": 0}' in unescape(browser.get("/p/fields/setup").text)
+    sent = browser.post("/p/fields/setup/seeds", files={"file": ("u.jsonl", OBJECTS.encode())})
+    assert sent.status_code == 303, sent.text
+    assert [source.kind for source in spec_of(service, "fields").seeds] == ["pair"]
+
+
+def test_how_long_a_test_answer_may_be_is_set_on_the_page(service: Service) -> None:
+    """Lines of inputs are answered as long in the test as they are generated, finished outputs have room for the
+    longest; the number stands under Test and leaves the other settings of the sampling as they are."""
+    browser = made(service, "ideas", "i.txt", "a kettle\na lamp\n")
+    assert spec_of(service, "ideas").evaluate.sampling.max_tokens == 128
+    made(service, "whole", "o.txt", "word " * 60 + "\n", lines="output")
+    assert spec_of(service, "whole").evaluate.sampling.max_tokens == 320
+    made(service, "answers", "a.txt", "where is it\n", kind="reply")
+    assert spec_of(service, "answers").evaluate.sampling.max_tokens == 512
+    made(service, "abroad", "t.txt", "word " * 60 + "\n", kind="translate", to="fr")
+    assert spec_of(service, "abroad").evaluate.sampling.max_tokens == 512
+    made(service, "sorted", "l.txt", "where is it\n", kind="classify", labels="order\nbill")
+    assert spec_of(service, "sorted").evaluate.sampling.max_tokens == 128
+    fields = '{"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}'
+    made(service, "records", "r.txt", "where is it\n", kind="extract", schema=fields)
+    assert spec_of(service, "records").evaluate.sampling.max_tokens == 128
+    assert browser.post("/p/ideas/setup/test", data={"answer_tokens": "90"}).status_code == 303
+    sampling = spec_of(service, "ideas").evaluate.sampling
+    assert (sampling.max_tokens, sampling.temperature, sampling.top_p) == (90, 0.7, 0.95)
+    assert 'name="answer_tokens" inputmode="numeric" value="90"' in browser.get("/p/ideas/setup").text
+    assert browser.post("/p/answers/setup/test", data={"answer_tokens": "200"}).status_code == 303
+    assert spec_of(service, "answers").evaluate.sampling.max_tokens == 200
+    refused = browser.post("/p/ideas/setup/test", data={"answer_tokens": "many"})
+    assert "is not a number above 0" in unescape(refused.text)
+
+
+def test_worked_examples_show_how_long_a_test_answer_is(service: Service) -> None:
+    """A project of messages has no reply to measure: the first examples are, at twice their length, unless a person or
+    a file has said it."""
+    browser = made(service, "answers", "a.txt", "where is it\n", kind="reply")
+    told = {"style": "Kind.", "input": ["where is it"], "output": ["It is on its way. " * 6]}
+    assert browser.post("/p/answers/setup/style", data=told).status_code == 303
+    sampling = spec_of(service, "answers").evaluate.sampling
+    assert (sampling.max_tokens, sampling.temperature, sampling.top_p) == (224, 0.7, 0.95)
+    told["output"] = ["It is on its way. " * 20]
+    assert browser.post("/p/answers/setup/style", data=told).status_code == 303
+    assert spec_of(service, "answers").evaluate.sampling.max_tokens == 224
+
+
+def test_a_worked_example_out_of_the_test_is_told_where_it_is_written(service: Service) -> None:
+    """Copying one's best prompts is the first thing that a person does; that no run begins with one which is kept for
+    the test is said beside it, before anything is started, with the seed that it is like."""
+    lines = [f"a {thing} on a {place}, lit from {side}, no. {n}" for n, (thing, place, side) in enumerate(
+        product(("kettle", "tram", "goat"), ("roof", "cliff", "table"), ("the left", "behind", "above", "below")))]  # fmt: skip
+    browser = made(service, "prompts", "p.txt", "\n".join(lines), lines="output")
+    project = service.workspace.project("prompts")
+    seeds = read_seeds(project.spec.seeds, project.folder).seeds
+    of_the_test = next(seed.body for seed in seeds if seed_split(seed, project.spec.split) == "test")
+    told = {"style": "Rich.", "input": ["a thing", "a lamp"], "output": [of_the_test, "a tall lamp seen from a boat"]}
+    assert browser.post("/p/prompts/setup/style", data=told).status_code == 303
+    page = unescape(browser.get("/p/prompts/setup").text)
+    assert page.count("No run begins with it") == 1
+    assert f"It is near: “{of_the_test}”." in page
+    assert page.count("No gate has anything against it.") == 1
 
 
 def test_a_server_on_this_machine_is_offered_with_what_it_needs_first(service: Service) -> None:

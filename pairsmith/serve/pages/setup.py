@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -50,6 +51,7 @@ Editor = Annotated[Caller, needs(Right.edit)]
 _SHOWN = 20
 _FIRST = 8
 _EXAMPLES = 8
+_COMPARED = 20_000  # seeds that worked examples are compared with while a page waits
 
 
 @router.get("/new", name="page_new")
@@ -175,7 +177,7 @@ def _setup(
         bases=checks.bases(now.project),
         teachers=who_could_answer({row["host"] for row in allowed}),
         hosts=[row for row in allowed if row["by"]],
-        typed=_typed(now.project, step, form),
+        typed=_typed(now.project, seeds["of_the_test"], step, form),
         seen=meanwhile.marks(spec),
         preview=PreviewOutcome.of(preview) if preview else None,
         preview_at=preview.started if preview else None,
@@ -202,7 +204,7 @@ def _task(project: Project) -> list[tuple[str, str]]:
     return facts + ([("into", task.to)] if task.to else [])
 
 
-def _typed(project: Project, step: str, form: FormData | None) -> dict[str, Any]:
+def _typed(project: Project, of_the_test: Mapping[int, str], step: str, form: FormData | None) -> dict[str, Any]:
     """What stands in the fields: of the step that was sent what was typed, else what the spec has."""
     spec = project.spec
     teacher = spec.teacher
@@ -217,7 +219,9 @@ def _typed(project: Project, step: str, form: FormData | None) -> dict[str, Any]
         typed |= {name: value for name, value in form.items() if name in typed and isinstance(value, str)}
         typed |= {"patterns": checks.typed_patterns(_texts(form))} if step == "test" else {}
     examples = _examples(form.multi_items()) if form is not None and step == "style" else None
-    judged = _judged(project) if examples is None else [{**example, "against": None} for example in examples]
+    judged = (
+        _judged(project, of_the_test) if examples is None else [{**example, "against": None} for example in examples]
+    )
     typed["exemplars"] = judged
     typed["blank_exemplars"] = max(1, min(2, _EXAMPLES - len(judged)))
     return typed
@@ -257,14 +261,17 @@ def _seeds(project: Project) -> dict[str, Any]:
 
 def _seeds_now(project: Project) -> dict[str, Any]:
     """Their kinds, the first rows, problems by line, and what they are too few for."""
+    from curate.contamination import exemplars_like_the_test
     from curate.split import shortages, with_splits
     from synth.seeds import read_seeds
 
     try:
         reading = read_seeds([s for s in project.spec.seeds if s.path != "-" and s.format != "hub"], project.folder)
     except PairsmithError as error:
-        return {"says": "There are no seeds that can be read", "error": shown_problem(error), "first": [],
-                "problems": [], "more_problems": 0, "short": [], "kinds": [], "duplicates": 0}  # fmt: skip
+        none: dict[str, Any] = {name: [] for name in ("first", "problems", "short", "kinds")}
+        says = {"says": "There are no seeds that can be read", "error": shown_problem(error)}
+        return {**none, **says, "more_problems": 0, "duplicates": 0, "of_the_test": {}}
+    few = reading.seeds if len(reading.seeds) <= _COMPARED else []
     kinds: dict[str, int] = {}
     for seed in reading.seeds:
         kinds[seed.kind] = kinds.get(seed.kind, 0) + 1
@@ -278,11 +285,18 @@ def _seeds_now(project: Project) -> dict[str, Any]:
         "duplicates": duplicates,
         "short": [(s.what, s.fix) for s in shortages(with_splits(reading.seeds, project.spec.split), project.spec)],
         "kinds": [counted(n, kind, f"{kind}s") for kind, n in kinds.items()],
+        "of_the_test": {like.number: like.text for like in exemplars_like_the_test(few, project.spec, project.folder)},
     }
 
 
-def _judged(project: Project) -> list[dict[str, Any]]:
-    """The worked examples, each with what the built-in gates have against it."""
+_OF_THE_TEST = (
+    "No run begins with it: it is like a seed that is kept for the test, which no teacher may see. Write another one, "
+    "which is not among the seeds."
+)
+
+
+def _judged(project: Project, of_the_test: Mapping[int, str]) -> list[dict[str, Any]]:
+    """The worked examples, each with what the built-in gates have against it, or that a run would refuse it."""
     from curate.gates import judge_text
 
     try:
@@ -290,9 +304,11 @@ def _judged(project: Project) -> list[dict[str, Any]]:
     except PairsmithError as error:
         return [{"input": e.input, "output": e.output, "against": [error.what]} for e in project.spec.exemplars]
     judged = []
-    for exemplar in project.spec.exemplars:
+    for number, exemplar in enumerate(project.spec.exemplars):
         judgements = judge_text(exemplar.input, exemplar.output, steps)
         against = [words.reason(j.reason.code, j.reason.detail) for j in judgements.values() if j.keep is False]
+        if number in of_the_test:
+            against.insert(0, f"{_OF_THE_TEST} It is near: “{of_the_test[number][:80]}”.")
         judged.append({"input": exemplar.input, "output": exemplar.output, "against": against})
     return judged
 
