@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from html import unescape
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from starlette.testclient import TestClient
 
-from curate.split import seed_split
 from pairsmith.serve.access import Role
 from schemas.errors import NoWork
 from schemas.spec import Spec
@@ -401,37 +399,6 @@ def test_how_long_a_test_answer_may_be_is_set_on_the_page(service: Service) -> N
     assert spec_of(service, "answers").evaluate.sampling.max_tokens == 200
     refused = browser.post("/p/ideas/setup/test", data={"answer_tokens": "many"})
     assert "is not a number above 0" in unescape(refused.text)
-
-
-def test_worked_examples_show_how_long_a_test_answer_is(service: Service) -> None:
-    """A project of messages has no reply to measure: the first examples are, at twice their length, unless a person or
-    a file has said it."""
-    browser = made(service, "answers", "a.txt", "where is it\n", kind="reply")
-    told = {"style": "Kind.", "input": ["where is it"], "output": ["It is on its way. " * 6]}
-    assert browser.post("/p/answers/setup/style", data=told).status_code == 303
-    sampling = spec_of(service, "answers").evaluate.sampling
-    assert (sampling.max_tokens, sampling.temperature, sampling.top_p) == (224, 0.7, 0.95)
-    told["output"] = ["It is on its way. " * 20]
-    assert browser.post("/p/answers/setup/style", data=told).status_code == 303
-    assert spec_of(service, "answers").evaluate.sampling.max_tokens == 224
-
-
-def test_a_worked_example_out_of_the_test_is_told_where_it_is_written(service: Service) -> None:
-    """Copying one's best prompts is the first thing that a person does; that no run begins with one which is kept for
-    the test is said beside it, before anything is started, with the seed that it is like."""
-    things, places = ("kettle", "tram", "goat"), ("roof", "cliff", "table")
-    of_light = ("the left", "behind", "above", "below")
-    lines = [f"a {thing} on a {place}, lit from {side}" for thing, place, side in product(things, places, of_light)]
-    browser = made(service, "prompts", "p.txt", "\n".join(lines), lines="output")
-    project = service.workspace.project("prompts")
-    seeds = read_seeds(project.spec.seeds, project.folder).seeds
-    of_the_test = next(seed.body for seed in seeds if seed_split(seed, project.spec.split) == "test")
-    told = {"style": "Rich.", "input": ["a thing", "a lamp"], "output": [of_the_test, "a tall lamp seen from a boat"]}
-    assert browser.post("/p/prompts/setup/style", data=told).status_code == 303
-    page = unescape(browser.get("/p/prompts/setup").text)
-    assert page.count("No run begins with it") == 1
-    assert f"It is near: “{of_the_test}”." in page
-    assert page.count("No gate has anything against it.") == 1
 
 
 def test_a_server_on_this_machine_is_offered_with_what_it_needs_first(service: Service) -> None:
