@@ -124,11 +124,6 @@ def clear_of_the_test(
     return Where(seeds, lambda seed: seed.id not in ids), left_out, exemplars
 
 
-def exemplars_like_the_test(seeds: Sequence[Seed], spec: Spec, folder: Path) -> list[Likeness]:
-    """The exemplars, by number, that show a teacher a held-out text."""
-    return clear_of_the_test(Where(seeds, lambda seed: seed_split(seed, spec.split) == "test"), spec, folder)[2]
-
-
 def _likeness(number: int, touch: Touch, held: HeldOut) -> Likeness:
     at = touch.held_out
     return Likeness(number, f"{touch.similarity:.0%} like {held.names[at]}", held.texts[at])

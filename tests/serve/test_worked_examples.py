@@ -50,3 +50,16 @@ def test_a_worked_example_out_of_the_test_is_told_where_it_is_written(service: S
     assert page.count("No run begins with it") == 1
     assert f"It is near: “{of_the_test}”." in page
     assert page.count("No gate has anything against it.") == 1
+
+
+def test_seeds_that_are_like_the_test_are_counted_before_a_run(service: Service) -> None:
+    """Prompts that end in the same words are alike, and nothing is asked about those that are like one of the test:
+    how many is said on the setup, with the first of them, as the run says it in its log."""
+    ending = ", low golden light from the right, long soft shadows, film grain, muted blues, calm mood, wide shot"
+    things = ("a kettle", "a tram", "a goat", "an owl", "a pier", "a violin", "a fox", "a bridge", "a clock", "a boat")
+    browser = made(service, "alike", "p.txt", "\n".join(thing + ending for thing in things), lines="output")
+    page = unescape(browser.get("/p/alike/setup").text)
+    assert "are like a seed that is kept for the test, so nothing is asked about them" in page
+    assert "The first is p.txt:" in page
+    made(service, "apart", "p.txt", "\n".join(f"{thing} {n * thing}" for n, thing in enumerate(things)), lines="output")
+    assert "kept for the test, so" not in browser.get("/p/apart/setup").text

@@ -51,7 +51,7 @@ Editor = Annotated[Caller, needs(Right.edit)]
 _SHOWN = 20
 _FIRST = 8
 _EXAMPLES = 8
-_COMPARED = 20_000  # seeds that worked examples are compared with while a page waits
+_COMPARED = 5_000  # seeds that are compared with those of the test while a page waits
 
 
 @router.get("/new", name="page_new")
@@ -261,17 +261,18 @@ def _seeds(project: Project) -> dict[str, Any]:
 
 def _seeds_now(project: Project) -> dict[str, Any]:
     """Their kinds, the first rows, problems by line, and what they are too few for."""
-    from curate.contamination import exemplars_like_the_test
+    from curate.contamination import clear_of_the_test
     from curate.split import shortages, with_splits
     from synth.seeds import read_seeds
 
     try:
         reading = read_seeds([s for s in project.spec.seeds if s.path != "-" and s.format != "hub"], project.folder)
     except PairsmithError as error:
-        none: dict[str, Any] = {name: [] for name in ("first", "problems", "short", "kinds")}
+        none: dict[str, Any] = {name: [] for name in ("first", "problems", "short", "kinds", "left_out")}
         says = {"says": "There are no seeds that can be read", "error": shown_problem(error)}
         return {**none, **says, "more_problems": 0, "duplicates": 0, "of_the_test": {}}
     few = reading.seeds if len(reading.seeds) <= _COMPARED else []
+    _, left_out, shown = clear_of_the_test(few, project.spec, project.folder)
     kinds: dict[str, int] = {}
     for seed in reading.seeds:
         kinds[seed.kind] = kinds.get(seed.kind, 0) + 1
@@ -285,7 +286,8 @@ def _seeds_now(project: Project) -> dict[str, Any]:
         "duplicates": duplicates,
         "short": [(s.what, s.fix) for s in shortages(with_splits(reading.seeds, project.spec.split), project.spec)],
         "kinds": [counted(n, kind, f"{kind}s") for kind, n in kinds.items()],
-        "of_the_test": {like.number: like.text for like in exemplars_like_the_test(few, project.spec, project.folder)},
+        "of_the_test": {like.number: like.text for like in shown},
+        "left_out": [(seed.source, like.text) for seed, like in left_out],
     }
 
 
