@@ -6,7 +6,6 @@ numbers differ are left alone, and a person decides about the rest. Which rows a
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import AsyncIterator
 from itertools import islice
@@ -15,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from curate.contamination import HeldOut, with_inputs_of
+from curate.gates.words import count_words
+from curate.near_duplicates import numbers_in
 from curate.neighbours import Vectors, near_earlier
 from curate.pool import Pool
 from curate.rows import StepId
@@ -30,7 +31,6 @@ SEMANTIC_TEST = "pool/semantic_contamination@1"
 TEST_FLAG = "semantic_contamination"
 _WORDS = 4  # of a held-out text
 _BLOCK = 2048
-_NUMBER = re.compile(r"\d+")
 
 
 def semantic_steps(spec: Spec, held_out: HeldOut) -> list[Named]:
@@ -73,7 +73,7 @@ def semantic_contamination(held_out: HeldOut, cosine: float) -> Named:
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         now = with_inputs_of(pool, held_out)
         named = zip(now.names, now.texts, strict=True)
-        held = [(name, text) for name, text in named if len(text.split()) >= _WORDS]
+        held = [(name, text) for name, text in named if count_words(text) >= _WORDS]
         known = static_embedding().embed([text for _, text in held])
         rows = (row.pair for row in pool.accepted(verdicts=False) if row.pair is not None)
         while block := list(islice(rows, _BLOCK)):
@@ -106,4 +106,4 @@ def _touched(
 
 
 def _numbers(text: str) -> tuple[str, ...]:
-    return tuple(_NUMBER.findall(text))
+    return tuple(numbers_in(text))

@@ -219,14 +219,12 @@ class Policy:
         if before is not None and not administrator:
             _check_fence(present, before, owner=owner)
 
-    def check_url(self, key: str, url: str) -> Host:
-        """Raises Refusal for an address that a spec may not have. The address of its name is looked up."""
-        return self._check_host(key, url, self._allowed())
-
     def check_pair(self, url: str, key_env: str) -> None:
-        """Raises Refusal where the value of `key_env` may not be sent to the host of `url`."""
-        host = self.check_url("url", url)
-        if key_env and (host, key_env) not in self._allowed():
+        """Raises Refusal for an address that a spec may not have (that of its name is looked up), and where the value
+        of `key_env` may not be sent there."""
+        allowed = self._allowed()
+        host = self._check_host("url", url, allowed)
+        if key_env and (host, key_env) not in allowed:
             raise _not_a_pair("key_env", key_env, host)
 
     def environment(self, project: Project) -> dict[str, str]:

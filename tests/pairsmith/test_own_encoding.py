@@ -1,13 +1,15 @@
-"""Files of people whose programs do not write UTF-8."""
+"""Files of people whose programs do not write UTF-8, or write very wide tables."""
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from pairsmith.own_encoding import ENCODINGS, EncodingAsked, as_utf8
+from pairsmith.own_file import guess
 from schemas.errors import InputError
 
 ROWS = Path(__file__).parents[1] / "curate/rows"
@@ -69,3 +71,16 @@ def test_a_large_file_is_asked_about_as_soon_as_a_small_one() -> None:
     with pytest.raises(EncodingAsked) as asked:
         as_utf8(content, "t.csv")
     assert asked.value.readings[0].lines == ["Grüße aus Köln"]
+
+
+def test_a_very_wide_table_is_looked_at_in_seconds(tmp_path: Path) -> None:
+    """As wide as a spreadsheet: its columns are compared once, and sentences name some of them; more are refused."""
+    path = tmp_path / "wide.jsonl"
+    path.write_text(json.dumps({f"c{n}": "a few words here" for n in range(16_384)}) + "\n")
+    before_s = time.process_time()
+    why = guess(path).why
+    assert time.process_time() - before_s < 20  # minutes, where each is compared with each
+    assert sum(map(len, why)) < 2000
+    path.write_text(json.dumps({f"c{n}": "a few words here" for n in range(16_385)}) + "\n")
+    with pytest.raises(InputError, match="has 16,385 columns, and 16,384 are read at most"):
+        guess(path)

@@ -22,11 +22,10 @@ from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.teachers import teacher_wish, test_teacher
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
-from pairsmith.serve.pages import checks, chosen, meanwhile, words
+from pairsmith.serve.pages import checks, chosen, meanwhile
 from pairsmith.serve.pages.columns import LINES, ROLES, sources
 from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, room_of, save_keys
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
-from pairsmith.serve.pages.glimpse import harmless_gates
 from pairsmith.serve.pages.run import positive
 from pairsmith.serve.pages.shell import DONE, gone_to, page_router, render, shown_problem
 from pairsmith.serve.pages.teacher_form import (
@@ -37,6 +36,7 @@ from pairsmith.serve.pages.teacher_form import (
     who_could_answer,
     with_model,
 )
+from pairsmith.serve.pages.worked_examples import judged
 from pairsmith.serve.problems import status_of
 from pairsmith.style.numbers import count, counted
 from schemas.errors import PairsmithError, UsageError
@@ -219,11 +219,9 @@ def _typed(project: Project, of_the_test: Mapping[int, str], step: str, form: Fo
         typed |= {name: value for name, value in form.items() if name in typed and isinstance(value, str)}
         typed |= {"patterns": checks.typed_patterns(_texts(form))} if step == "test" else {}
     examples = _examples(form.multi_items()) if form is not None and step == "style" else None
-    judged = (
-        _judged(project, of_the_test) if examples is None else [{**example, "against": None} for example in examples]
-    )
-    typed["exemplars"] = judged
-    typed["blank_exemplars"] = max(1, min(2, _EXAMPLES - len(judged)))
+    unjudged = [{**example, "against": None} for example in examples or ()]
+    typed["exemplars"] = shown = judged(project, of_the_test) if examples is None else unjudged
+    typed["blank_exemplars"] = max(1, min(2, _EXAMPLES - len(shown)))
     return typed
 
 
@@ -289,30 +287,6 @@ def _seeds_now(project: Project) -> dict[str, Any]:
         "of_the_test": {like.number: like.text for like in shown},
         "left_out": [(seed.source, like.text) for seed, like in left_out],
     }
-
-
-_OF_THE_TEST = (
-    "No run begins with it: it is like a seed that is kept for the test, which no teacher may see. Write another one, "
-    "which is not among the seeds."
-)
-
-
-def _judged(project: Project, of_the_test: Mapping[int, str]) -> list[dict[str, Any]]:
-    """The worked examples, each with what the built-in gates have against it, or that a run would refuse it."""
-    from curate.gates import judge_text
-
-    try:
-        steps = harmless_gates(project)
-    except PairsmithError as error:
-        return [{"input": e.input, "output": e.output, "against": [error.what]} for e in project.spec.exemplars]
-    judged = []
-    for number, exemplar in enumerate(project.spec.exemplars):
-        judgements = judge_text(exemplar.input, exemplar.output, steps)
-        against = [words.reason(j.reason.code, j.reason.detail) for j in judgements.values() if j.keep is False]
-        if number in of_the_test:
-            against.insert(0, f"{_OF_THE_TEST} It is near: “{of_the_test[number][:80]}”.")
-        judged.append({"input": exemplar.input, "output": exemplar.output, "against": against})
-    return judged
 
 
 def _changed_since(preview: Receipt, now: Snapshot) -> str:
