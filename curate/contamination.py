@@ -100,6 +100,8 @@ class Likeness(NamedTuple):
     """The place among what was asked about."""
     sentence: str
     """`82 % like test seed 1f...`"""
+    text: str
+    """What is held out."""
 
 
 def clear_of_the_test(
@@ -123,7 +125,8 @@ def clear_of_the_test(
 
 
 def _likeness(number: int, touch: Touch, held: HeldOut) -> Likeness:
-    return Likeness(number, f"{touch.similarity:.0%} like {held.names[touch.held_out]}")
+    at = touch.held_out
+    return Likeness(number, f"{touch.similarity:.0%} like {held.names[at]}", held.texts[at])
 
 
 def _texts_of(path: Path, name: str) -> Iterator[tuple[str, str]]:

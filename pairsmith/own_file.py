@@ -20,7 +20,7 @@ from schemas.labels import folded_label
 from schemas.records import Json
 from schemas.spec import SeedSource
 from schemas.spec.task import RESERVED
-from synth.columns import Cells, Fault, plain_text
+from synth.columns import Cells, Fault, check_columns, plain_text, some_of
 from synth.seed_rows import names_of, rows_of
 from synth.turns import exchange, role_of, turns_of
 
@@ -28,7 +28,8 @@ _LOOKED_AT = 10_000  # rows
 _TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
 _LONG_WORDS = 40.0  # a lone column of texts as long as these holds finished outputs
 _HEADER_WORDS = 7  # a longer header is a row of a file without headers
-_PATHS = 8  # texts in objects that are named
+_NAMED = 40  # columns that are not read
+_PATHS = 8  # texts in objects, and columns, that are named
 _CATEGORIES = 30  # most different values of a column that says something of many rows
 # Names of columns in exports of help desks, forms and datasets, in the languages that we know them in.
 _REPLY = """
@@ -131,6 +132,7 @@ def refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
 
 def _guess(path: Path, kind: str) -> Guess:
     names = names_of(path)
+    check_columns(names, path.name)
     rows = _rows(path, names) if names else []
     if not rows:
         raise InputError("has no rows.", where=path.name, fix="Write at least one row below the headers.")
@@ -152,14 +154,15 @@ def _guess(path: Path, kind: str) -> Guess:
 def columns_of(path: Path) -> list[Column]:
     """The columns of a CSV or JSON file with what their first rows hold. Raises InputError."""
     names = names_of(path)
+    check_columns(names, path.name)
     return _columns(names, _rows(path, names)) if names else []
 
 
 def _columns(names: Sequence[str], rows: Sequence[Cells]) -> list[Column]:
     columns = [_column(at, name, rows) for at, name in enumerate(names)]
     # Headers that differ in their signs alone have one name; the later one gets the number of its column.
-    known = [column.name for column in columns]
-    return [c._replace(name=f"{c.name}_{at + 1}") if c.name in known[:at] else c for at, c in enumerate(columns)]
+    first = {column.name: at for at, column in reversed(list(enumerate(columns)))}
+    return [c if first[c.name] == at else c._replace(name=f"{c.name}_{at + 1}") for at, c in enumerate(columns)]
 
 
 def _rows(path: Path, names: Sequence[str], *, strict: bool = False) -> list[Cells]:
@@ -246,7 +249,8 @@ def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
 
 def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:
     left = [name for name in names if name not in read and name.strip()]
-    return [f"not read: {', '.join(left)}"] if left else []
+    more = f" and {len(left) - _NAMED:,} more" if len(left) > _NAMED else ""
+    return [f"not read: {', '.join(left[:_NAMED])}{more}"] if left else []
 
 
 def _refuse_single_messages(path: Path, columns: Sequence[Column]) -> None:
@@ -281,9 +285,8 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
         shown_by = "its values come back"
     inputs = [column for column in texts if column is not output]
     if not inputs and (output is None or output.nested):
-        seen = ", ".join(repr(column.header) for column in columns)
         raise InputError(
-            f"no column holds text; there is: {seen}.",
+            f"no column holds text; there is: {some_of(column.header for column in columns)}.",
             where=path.name,
             why=f"A column of text has {_TEXT_WORDS:g} words a row or more.",
             fix=f"Write the spec by hand: `pairsmith docs seeds` shows how.{_inside(columns)}",
@@ -360,7 +363,7 @@ def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
     kind = "output" if finished else "input"
     what = "finished outputs: inputs are written for them" if finished else "inputs: outputs are written for them"
     why = [f"'{text.header}' holds {what} ({_size(text)})"]
-    others = [repr(column.header) for column in columns if column.is_text and column is not text]
+    others = [repr(column.header) for column in columns if column.is_text and column is not text][:_PATHS]
     if others:
         why.append(f'if {" or ".join(others)} is its output, write kind = "pair" and name both as input and output')
     settings = {"columns": {"text": text.header}}

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -46,13 +46,17 @@ class Session:
             self.say(notice)
         return project
 
-    def store(self, project: Project, *, write: bool = True, max_usd: float | None = None) -> Store:
-        """The project's store; as a writer it holds the store's lock until it is closed, and what is spent through it
-        is under the project's cap and this command's, `max_usd`. Raises StoreError."""
+    @contextmanager
+    def store(self, project: Project, *, write: bool = True, max_usd: float | None = None) -> Iterator[Store]:
+        """The project's store; as a writer it holds the store's lock for the block, and what is spent through it is
+        under the project's cap and this command's, `max_usd`. Raises StoreError, also if the folder goes meanwhile."""
+        from pairsmith.folder_watch import still_there
         from schemas.store import Store
 
-        store = Store.open(Store.url_for(project), write=write)
-        return store.capped(project_usd=project.spec.budget.max_usd, command_usd=max_usd) if write else store
+        watched = still_there(project.folder, self.stopping) if write else nullcontext()
+        with watched, Store.open(Store.url_for(project), write=write) as store:
+            cap = project.spec.budget.max_usd
+            yield store.capped(project_usd=cap, command_usd=max_usd) if write else store
 
     def progress(self) -> AbstractContextManager[Progress]:
         """The callback for long work; silent with --json, but for who watches."""

@@ -8,9 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Mapping
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +20,7 @@ from prompts.answer_schema import bounded, check_answer_schema, load_schema
 from schemas.errors import SpecError
 from schemas.labels import label_in
 from schemas.own_modules import OwnName, module_beside
+from schemas.own_output import own_output
 from schemas.records import Json
 from schemas.spec import TaskSettings
 
@@ -149,7 +148,7 @@ def refused_by(model: Any, text: str) -> str | None:
     from pydantic import ValidationError
 
     try:
-        with redirect_stdout(sys.stderr):  # what programs read on standard output is ours
+        with own_output():
             model.model_validate_json(text)
     except ValidationError as error:
         worst = error.errors(include_url=False, include_input=False, include_context=False)[0]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
 from schemas.errors import SpecError
+from schemas.own_output import own_output
 
 
 class OwnName(NamedTuple):
@@ -76,7 +76,7 @@ def _loaded(path: Path, source: bytes, folder: Path, key: str) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up while it runs
     try:
         # Not through the loader: it would write a cache beside the spec, which goes by whole seconds.
-        with redirect_stdout(sys.stderr):  # what programs read on standard output is ours
+        with own_output():
             exec(compile(source, str(path), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]

@@ -7,7 +7,7 @@ import difflib
 import operator
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 MAX_CHARS = 100_000
+MOST_COLUMNS = 16_384  # as a spreadsheet has
+_NAMED = 20  # columns, in a sentence
 """A seed longer than this is a problem row: few teachers take it, and it is nearly always a broken file."""
 
 
@@ -103,22 +105,42 @@ def layout(
     """The places of what `source` needs among `columns`, whose names stand at `where`. With `objects` a cell
     may be one, and a name a path into it.
 
-    An exact name wins; case and spaces are forgiven and told. Raises InputError for a column that is not there.
+    An exact name wins; case and spaces are forgiven and told. Raises InputError for a column that is not there, and for
+    more than a table has.
     """
-    for name in sorted({name for name in columns if name.strip() and columns.count(name) > 1}):
-        notes.append(SeedProblem(where, "header", f"{columns.count(name)} columns are called '{name}'."))
-    known = {_plain(name) for name in columns}
+    check_columns(columns, where)
+    called, alike = _by(columns, str), _by(columns, _plain)
+    for name in sorted(name for name, at in called.items() if name.strip() and len(at) > 1):
+        notes.append(SeedProblem(where, "header", f"{len(called[name])} columns are called '{name}'."))
+    known = set(alike)
     shapes = _shapes(source)
     shape = next((s for s in shapes if _fits(s, known)), _SIDES if _SIDES in shapes else shapes[-1])
     names = {**shape.columns, **{k: wanted for k, wanted in shape.optional.items() if not known.isdisjoint(wanted)}}
     names |= {name: (name,) for name in variables(source)}
     names |= {name: (column,) for name, column in source.columns.items()}
     names |= {"reference": (source.reference,)} if source.reference else {}
-    places = {name: _place(columns, wanted, where, notes, source, objects) for name, wanted in names.items()}
+    places = {name: _place(called, alike, wanted, where, notes, source, objects) for name, wanted in names.items()}
     if source.imported:
         notes.append(SeedProblem(where, "shape", f"{shape.name}."))
     needed = frozenset(shape.columns) & places.keys() - set(variables(source)) - set(source.extra)
     return Layout(shape.name, places, needed)
+
+
+def check_columns(columns: Sequence[str], where: str) -> None:
+    """Raises InputError for more columns than a table has: each of them is compared with every name."""
+    if len(columns) > MOST_COLUMNS:
+        raise InputError(
+            f"has {len(columns):,} columns, and {MOST_COLUMNS:,} are read at most.",
+            where=where,
+            fix="Keep the columns with the texts.",
+        )
+
+
+def some_of(names: Iterable[str]) -> str:
+    """The columns of a file for a sentence, not all of very many."""
+    quoted = [repr(name) for name in names]
+    more = f" and {len(quoted) - _NAMED:,} more" if len(quoted) > _NAMED else ""
+    return f"{', '.join(quoted[:_NAMED])}{more}" if quoted else "none"
 
 
 def _shapes(source: SeedSource) -> Sequence[_Shape]:
@@ -143,8 +165,16 @@ def _plain(name: str) -> str:
     return " ".join(name.split()).casefold()
 
 
+def _by(columns: Sequence[str], of: Callable[[str], str]) -> dict[str, list[int]]:
+    places: dict[str, list[int]] = {}
+    for at, column in enumerate(columns):
+        places.setdefault(of(column), []).append(at)
+    return places
+
+
 def _place(
-    columns: Sequence[str],
+    called: Mapping[str, Sequence[int]],
+    alike: Mapping[str, Sequence[int]],
     wanted: Sequence[str],
     where: str,
     notes: list[SeedProblem],
@@ -152,8 +182,8 @@ def _place(
     objects: bool,
 ) -> int:
     for name in wanted:
-        exact = [at for at, column in enumerate(columns) if column == name]
-        hits = exact or [at for at, column in enumerate(columns) if _plain(column) == _plain(name)]
+        exact = called.get(name, ())
+        hits = exact or alike.get(_plain(name), ())
         if len(hits) > 1:
             raise InputError(
                 f"columns {' and '.join(str(at + 1) for at in hits)} are both called '{name}'.",
@@ -162,21 +192,25 @@ def _place(
                 fix="Rename one of them.",
             )
         if hits and not exact:
-            notes.append(SeedProblem(where, "header", f"the column '{columns[hits[0]]}' was read as '{name}'."))
+            notes.append(SeedProblem(where, "header", f"the column '{_at(called, hits[0])}' was read as '{name}'."))
         if hits:
             return hits[0]
-        if objects and (outer := name.partition(".")[0]) != name and columns.count(outer) == 1:
-            return columns.index(outer)  # an object, in which the rest of the name is looked for: `inside`
-    plain = {_plain(column): column for column in columns if column.strip()}
+        if objects and (outer := name.partition(".")[0]) != name and len(called.get(outer, ())) == 1:
+            return called[outer][0]  # an object, in which the rest of the name is looked for: `inside`
+    plain = {_plain(column): column for column in called if column.strip()}
     near = [plain[hit] for name in wanted for hit in difflib.get_close_matches(_plain(name), plain, n=1)]
     hint = f"Did you mean '{near[0]}'? " if near else ""
     example = near[0] if near else next(iter(plain.values()), "prompt")
     named = 'input = "...", output = "..."' if source.imported else f'text = "{example}"'
     raise InputError(
-        f"there is no column '{wanted[0]}'; there is: {', '.join(map(repr, plain.values())) or 'none'}.",
+        f"there is no column '{wanted[0]}'; there is: {some_of(plain.values())}.",
         where=where,
         fix=f"{hint}Name the column in its [[seeds]], as in columns = {{ {named} }}.",
     )
+
+
+def _at(called: Mapping[str, Sequence[int]], place: int) -> str:
+    return next(name for name, at in called.items() if place in at)
 
 
 def delimiter(header: str, source: SeedSource) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from curate.gates.judgement import Gate, Judgement, crashed
 from schemas.errors import SpecError, UsageError
 from schemas.own_modules import OwnName, module_beside
+from schemas.own_output import own_output
 from schemas.records import Pair, Reason
 
 
@@ -78,7 +77,7 @@ def guarded(function: Callable[[Pair], Any], name: str) -> Gate:
 
     def gate(pair: Pair) -> Judgement:
         try:
-            with redirect_stdout(sys.stderr):
+            with own_output():
                 return _judgement(function(pair), name)
         except (Exception, SystemExit) as error:
             return crashed(f"{type(error).__name__}: {error}")

@@ -154,6 +154,7 @@ def needs(right: Right, *, job: bool = False, somewhere: bool = False) -> Any:
     async def checked(request: Request) -> Caller:
         caller: Caller = request.state.caller
         if right is not Right.anyone and caller.user is None:
+            request.state.typed = await _typed(request)
             caller.require(Right.account)
         await _check_same_site(request, caller)
         if not (somewhere and caller.may_somewhere(right, await run_in_threadpool(_slugs, request))):
@@ -194,10 +195,8 @@ async def _check_same_site(request: Request, caller: Caller) -> None:
     """Refuse what another site made a browser send: its headers show it, and it does not know the token."""
     if request.method in ("GET", "HEAD", "OPTIONS") or caller.key is not None:
         return
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    ours = {request.headers.get("host"), urlsplit(request.app.state.settings.url or "").netloc} - {"", None}
-    own = site == "same-origin" or (site is None and origin is not None and urlsplit(origin).netloc in ours)
-    from_browser = site is not None or origin is not None
+    own = _is_own(request)
+    from_browser = "sec-fetch-site" in request.headers or "origin" in request.headers
     if (caller.by_cookie and not own) or (from_browser and not own):
         raise Refusal(
             403, "this request comes from another site.", code="cross_site", fix="Use the service's own page."
@@ -206,6 +205,7 @@ async def _check_same_site(request: Request, caller: Caller) -> None:
         return
     sent = request.headers.get("x-csrf-token") or await _token_in_form(request)
     if not hmac.compare_digest(sent.encode(), caller.csrf.encode()):
+        request.state.typed = await _typed(request)
         raise Refusal(
             403,
             "the form has no valid token of this session.",
@@ -215,11 +215,32 @@ async def _check_same_site(request: Request, caller: Caller) -> None:
         )
 
 
+def _is_own(request: Request) -> bool:
+    """Whether a browser says that one of our pages sent it."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    ours = {request.headers.get("host"), urlsplit(request.app.state.settings.url or "").netloc} - {"", None}
+    return site == "same-origin" or (site is None and origin is not None and urlsplit(origin).netloc in ours)
+
+
 async def _token_in_form(request: Request) -> str:
+    return str((await request.form()).get("csrf", "")) if _has_form(request) else ""
+
+
+def _has_form(request: Request) -> bool:
     kind = request.headers.get("content-type", "")
-    if not kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
-        return ""
-    return str((await request.form()).get("csrf", ""))
+    return kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data"))
+
+
+async def _typed(request: Request) -> list[tuple[str, str]]:
+    """What a form of ours brings from somebody whose session has ended, or is another now: it is given back, because a
+    browser without script has lost it. No file, and nothing that was hidden from whoever typed it."""
+    if not (_is_own(request) and _has_form(request)):
+        return []
+    items = [(name, value) for name, value in (await request.form()).multi_items() if isinstance(value, str)]
+    return [(name, value) for name, value in items if value.strip() and not name.endswith(_HIDDEN)]
+
+
+_HIDDEN = ("csrf", "seen", "source", "header", "password", "key_env")
 
 
 AnyOne = Annotated[Caller, needs(Right.anyone)]

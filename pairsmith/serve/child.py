@@ -35,13 +35,14 @@ import orjson
 
 from pairsmith.commands import start
 from pairsmith.failures import as_json, exit_code_of
+from pairsmith.folder_watch import gone
 from pairsmith.serve.events import recorded
 from pairsmith.serve.network import guard
 from pairsmith.serve.pulse import beating
 from pairsmith.serve.workspace import locked
 from pairsmith.stopping import INTERRUPTED
 from pairsmith.watching import Watcher
-from schemas.errors import Interrupted, PairsmithError, SpecError, StoreError
+from schemas.errors import Interrupted, PairsmithError, SpecError
 from schemas.failpoints import failpoint
 from schemas.files import replaced
 
@@ -114,13 +115,7 @@ def _run(folder: Path, nth: int, part: dict[str, Any]) -> int:
     signal.signal(signal.SIGTERM, _ignored)
     problem = ended_with.pop("error", None)
     if problem and not Path(part["folder"]).exists():  # whatever it stumbled over
-        problem = as_json(
-            StoreError(
-                "the folder of the project was deleted or moved while this ran.",
-                why="What was asked since then went with its store.",
-                fix="Bring the folder back, and go on.",
-            )
-        )
+        problem = as_json(gone(Path(part["folder"])))
     _write_exit(folder, nth, {"code": code, "problem": problem, "answer": ended_with or None, "began": began})
     return code
 

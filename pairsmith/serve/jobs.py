@@ -25,7 +25,7 @@ from pairsmith.serve.job import COMMANDS, ENDED, Job, JobOptions, NoSuchJob, Pro
 from pairsmith.serve.parts import Request
 from pairsmith.serve.process import End, ended, is_held, starts, stop
 from pairsmith.serve.workflows import HEAVY, JOBS, VERSION
-from pairsmith.serve.workspace import Workspace
+from pairsmith.serve.workspace import Workspace, within
 from pairsmith.stopping import INTERRUPTED
 from schemas.errors import UsageError
 from schemas.store.failures import explained
@@ -310,13 +310,16 @@ class Jobs:
             ended=(_seconds(end.get("ended")) or _time(row.completed_at)) if state in ENDED else None,
             stage=progress["stage"] if progress else None,
             exit_code=code,
-            problem=problem,
+            problem=problem and {name: self._within(part) for name, part in problem.items()},
             progress=progress,
             answer=answer,
             note=note,
             continues=request["continues"],
             last_sign_of_life=_seconds(max(signs)) if signs else None,
         )
+
+    def _within(self, part: Any) -> Any:
+        return within(part, self.workspace.root) if isinstance(part, str) else part
 
     def _state(
         self, row: WorkflowStatus, held: bool, parts: Iterable[WorkflowStatus]

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from pairsmith.failures import as_json
 from pairsmith.serve.job import NoSuchJob, ProjectBusy
-from pairsmith.serve.workspace import NoSuchProject
+from pairsmith.serve.workspace import NoSuchProject, within
 from schemas import errors
 from schemas.errors import PairsmithError
 from schemas.store.failures import explained
@@ -133,7 +133,7 @@ def status_of(error: PairsmithError) -> int:
 
 def problem_of(error: PairsmithError, root: Path, *, instance: str, request_id: str) -> Problem:
     """The error as the body of an answer."""
-    status, parts = status_of(error), {name: _inside(str(part), root) for name, part in as_json(error).items()}
+    status, parts = status_of(error), {name: within(str(part), root) for name, part in as_json(error).items()}
     kind, line = type(error).__name__, re.search(r":(\d+)$", error.where or "")
     key = re.match(r"(?:unknown key |the key )?'([\w.]+)'", error.what)
     mistakes = None
@@ -182,11 +182,6 @@ def answer(
     if isinstance(error, ProjectBusy):
         headers["Link"] = f'</api/v1/jobs/{error.job_id}>; rel="related"'
     return Response(problem.model_dump_json(), problem.status, headers, media_type=MEDIA_TYPE)
-
-
-def _inside(text: str | None, root: Path) -> str | None:
-    """The text with paths as they are within the workspace."""
-    return text and text.replace(f"{root}/projects/", "").replace(f"{root}/", "").replace(str(root), "the workspace")
 
 
 def defect(request_id: str) -> Refusal:

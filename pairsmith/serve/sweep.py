@@ -8,13 +8,12 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pairsmith.serve import metrics, traces
 from pairsmith.serve.job import NoSuchJob
 from pairsmith.serve.process import is_held, stop
-from pairsmith.serve.workspace import NoSuchProject
 
 if TYPE_CHECKING:
     from pairsmith.serve.jobs import Job, Jobs
@@ -33,7 +32,6 @@ class Watch:
         self._jobs = jobs
         self._watched: dict[str, Job] = {}
         self._changed_s: dict[str, float] = {}
-        self._away = set[str]()
         self.swept = 0
         """How many workflows the sweep has mended."""
 
@@ -82,24 +80,10 @@ class Watch:
         for job in now.values():
             if job.state == "stopping":
                 stop(self._jobs.folder(job.id))
-        self._stop_where_the_project_is_gone(now)
         changed = [job for job_id, job in now.items() if self._watched.get(job_id) != job]
         self._watched = {job_id: job for job_id, job in now.items() if not job.has_ended}
         self._changed_s = {job_id: at_s for job_id, at_s in self._changed_s.items() if job_id in self._watched}
         return changed
-
-    def _stop_where_the_project_is_gone(self, jobs: Mapping[str, Job]) -> None:
-        """A process goes on asking where its folder was deleted, and pays for what nobody will ever see. A folder that
-        is away for one look may only be slow."""
-        away = {
-            job_id
-            for job_id, job in jobs.items()
-            if job.state in ("running", "waits_for_gpu") and _is_gone(self._jobs, job)
-        }
-        for job_id in away & self._away:
-            _LOG.warning("the project of job %s is gone; it is stopped", job_id)
-            self._jobs.cancel_now(job_id)
-        self._away = away
 
     def _progress(self, job_id: str) -> list[Job]:
         """The job, if its process has reported since."""
@@ -140,11 +124,3 @@ class Watch:
                 self._jobs.client.resume_workflow(row.workflow_id, queue_name=row.queue_name)
                 self.swept += 1
                 metrics.repaired()
-
-
-def _is_gone(jobs: Jobs, job: Job) -> bool:
-    try:
-        jobs.workspace.folder(job.project)
-    except NoSuchProject:
-        return True
-    return False

@@ -144,3 +144,8 @@ def slug_of(name: str) -> str:
     """What of a name can stand in an address: `Über uns!` is `uber-uns`; '' if nothing can."""
     plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:63].rstrip("-")
+
+
+def within(text: str, root: Path) -> str:
+    """The text with paths as they are within the workspace `root`: where that lies is no business of its people."""
+    return text.replace(f"{root}/projects/", "").replace(f"{root}/", "").replace(str(root), "the workspace")

@@ -174,9 +174,9 @@ def clear(project: Project, seeds: Sequence[Seed], say: Say) -> tuple[Sequence[S
     """
     kept, left_out, exemplars = clear_of_the_test(seeds, project.spec, project.folder)
     if exemplars:
-        number, sentence = exemplars[0]
+        number, sentence, text = exemplars[0]
         raise UsageError(
-            f"exemplars.{number} is {sentence}.",
+            f"exemplars.{number} is {sentence}: '{text[:80]}'.",
             where=str(project.folder),
             why="Every pair would be made with a look at the test, and the proof would flatter.",
             fix='Take it out of [[exemplars]], or the seed out of the test: put it into a source with use = "train".',

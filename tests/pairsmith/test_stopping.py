@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -220,3 +221,38 @@ def test_a_signal_in_the_middle_of_a_line_is_heard(number: signal.Signals) -> No
                 written = written[-4096:] + piece
         os.close(master)
         assert process.wait(timeout=60) == 0, written.decode()[-2000:]
+
+
+@pytest.mark.parametrize("goes", ["deleted", "moved", "another"])
+def test_a_command_ends_when_its_folder_goes(goes: str, make_project: Callable[..., Project]) -> None:
+    """What it would go on to ask nobody could ever see: it stops in order within seconds, with the sentence."""
+    with LoopbackTeacher(answer, latency_s=0.5) as teacher:
+        project = make_project(teacher.url, tuple(f"a lamp of kind {n}" for n in range(400)))
+        process = start(project)
+        wait_for_asks(teacher, 4, process)
+        aside = project.folder.with_name("aside")
+        project.folder.rename(aside)
+        if goes == "deleted":
+            shutil.rmtree(aside)
+        if goes == "another":
+            project.folder.mkdir()
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 6
+        assert "the folder of the project was deleted or moved while this ran" in errors
+        assert len(teacher.asked) < 400
+
+
+@pytest.mark.parametrize("name", [".", "pairsmith.toml"])
+def test_what_is_away_for_two_seconds_stops_nothing(name: str, make_project: Callable[..., Project]) -> None:
+    """An editor saves by putting another file in place; a sync takes a folder away for a moment."""
+    with LoopbackTeacher(answer, latency_s=0.3) as teacher:
+        project = make_project(teacher.url, tuple(f"a lamp of kind {n}" for n in range(30)))
+        process = start(project)
+        wait_for_asks(teacher, 1, process)
+        there = project.folder / name
+        aside = there.resolve().with_name("aside")
+        there.resolve().rename(aside)
+        time.sleep(2)
+        aside.rename(project.folder / name)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors

@@ -33,6 +33,7 @@ def test_nothing_is_asked_for_a_project_that_is_gone(workspace: Workspace, unhur
             asked = len([ask for ask in unhurried.asked if "of kind" in ask.prompt])
             assert asked < len(SUBJECTS) / 2
             assert over.state in ("failed", "stopped")
+            assert str(workspace.root) not in over.model_dump_json()
             assert (over.note or (over.problem or {}).get("what") or "").startswith(
                 "the folder of the project was deleted"
             )
@@ -40,5 +41,22 @@ def test_nothing_is_asked_for_a_project_that_is_gone(workspace: Workspace, unhur
             shutil.copytree(kept, folder)
             again = await jobs.go_on(job.id, "ann")
             assert (await ended(jobs, again.id)).state == "done"
+
+    asyncio.run(scene())
+
+
+def test_a_spec_that_is_away_for_a_moment_stops_no_job(workspace: Workspace, unhurried: LoopbackTeacher) -> None:
+    """Editors save by putting another file in place of the old one, some with a pause between: the job goes on."""
+    folder = write_project(workspace, "tiny", unhurried.url, SUBJECTS)
+    spec, aside, jobs = folder / "pairsmith.toml", folder / "pairsmith.toml~", Jobs(workspace)
+
+    async def scene() -> None:
+        async with jobs.serving():
+            job = await jobs.start("tiny", "generate", JobOptions(), "ann")
+            await asyncio.to_thread(unhurried.wait_for, 4)
+            spec.rename(aside)
+            await asyncio.sleep(2.5)
+            aside.rename(spec)
+            assert (await ended(jobs, job.id)).state == "done"
 
     asyncio.run(scene())

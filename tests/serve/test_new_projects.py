@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +230,8 @@ def test_a_record_in_place_of_a_schema_is_an_example_of_it(service: Service) -> 
 
 def test_a_command_in_a_sentence_is_code_and_a_text_is_none(service: Service) -> None:
     """What a terminal shows between backticks is code on a page; whatever else stands there is escaped as ever."""
-    files = {"file": ("<b>`x`.csv", "question;answer\nwo ist der Hörer;dort auf dem Tisch\n".encode("latin-1"))}
+    table = "question;answer\nwo ist der Hörer;dort auf dem Tisch\0\n".encode("latin-1")  # in no encoding
+    files = {"file": ("<b>`x`.csv", table)}
     page = service.browser("owner").post("/new", data={"name": "sheet"}, files=files).text
     assert "<code>iconv -f ENCODING -t UTF-8 OLD &gt; NEW</code>" in page
     assert "<b>" not in page
@@ -239,11 +240,42 @@ def test_a_command_in_a_sentence_is_code_and_a_text_is_none(service: Service) ->
 def test_a_sentence_on_a_file_has_the_file_in_it(service: Service) -> None:
     """What is wrong with a file, at which line, is one sentence on a page: its subject is the place, which a command
     line writes before it."""
-    table = "question,answer\nwo ist meine Lampe,sie ist unterwegs, dauert aber nicht länger\n".encode("cp1252")
+    table = "question,answer\nwo ist meine Lampe,sie ist unterwegs, dauert aber nicht länger\0\n".encode("cp1252")
     sent: dict[str, Any] = {"data": {"name": "excel"}, "files": {"file": ("t.csv", table)}}
     page = service.browser("owner").post("/new", **sent)
     assert page.status_code == 422
     assert "<strong>t.csv:2 is not UTF-8: byte" in page.text
+
+
+def test_a_file_that_is_not_utf_8_is_asked_about(service: Service) -> None:
+    """Each encoding that can read it stands with what it makes of the first lines, the likeliest chosen; the file need
+    not be chosen again. So it is with other seeds later, and over the API by name."""
+    browser = service.browser("owner")
+    table = "Frage;Antwort\nWo ist der Hörer?;Er liegt auf dem Tisch.\nWas kostet das?;Fünf €.\n".encode("cp1252")
+    files = {"file": ("t.csv", table)}
+    asked = browser.post("/new", data={"name": "sheet"}, files=files)
+    assert asked.status_code == 422
+    page = unescape(asked.text)
+    assert '<input type="radio" name="encoding" value="cp1252" checked>' in page
+    assert "<q>Wo ist der Hörer?;Er liegt auf dem Tisch.</q>" in page
+    assert "<q>Wo ist der HЎrer?" in page or "<q>Wo ist der Hцrer?" in page
+    again = {"name": "sheet", "chosen_before": "t.csv", "encoding": "cp1252"}
+    assert browser.post("/new", data=again).status_code == 303
+    assert "Wo ist der Hörer?" in unescape(browser.get("/p/sheet/setup").text)
+
+    asked = browser.post("/p/sheet/setup/seeds", files=files)
+    assert 'name="chosen_before" value="t.csv" checked' in asked.text
+    wrong = {"chosen_before": "t.csv", "encoding": "cp932"}
+    assert "cannot be read as cp932" in browser.post("/p/sheet/setup/seeds", data=wrong).text
+    assert browser.post("/p/sheet/setup/seeds", data={**wrong, "encoding": "cp1252"}).status_code == 303
+
+    program = service.program("owner")
+    files = {"file": ("more.txt", table)}
+    refused = program.post("/api/v1/projects/sheet/seeds", files=files)
+    assert refused.status_code == 422
+    assert "such as cp1252" in refused.json()["fix"]
+    added = program.post("/api/v1/projects/sheet/seeds", files=files, data={"encoding": "cp1252"})
+    assert added.status_code == 201, added.text
 
 
 def test_what_the_first_page_calls_enough_is_enough() -> None:

@@ -199,6 +199,25 @@ def test_another_site_cannot_act_in_somebodys_name(service: Service, headers: di
     assert sent.status_code == 403
 
 
+def test_what_was_typed_comes_back_where_there_is_no_script(service: Service) -> None:
+    """Sent by a form of ours after the session has ended or another has begun: the page has it to be copied, as text.
+    No secret is repeated, and nothing that another site has sent."""
+    browser = service.browser("owner")
+    del browser.headers["X-CSRF-Token"]
+    typed = {"csrf": "abc", "style": "ten minutes <b>of work</b>", "password": "four words", "seen": "x", "input": " "}
+    headers = {"accept": "text/html"}
+    assert "of work&lt;/b&gt;</textarea>" in browser.post("/p/mine/setup/style", data=typed, headers=headers).text
+    browser.cookies.clear()
+    page = browser.post("/p/mine/setup/style", data=typed, headers=headers)
+    assert page.status_code == 401
+    assert ">ten minutes &lt;b&gt;of work&lt;/b&gt;</textarea>" in page.text
+    assert page.text.count("<textarea") == 1
+    assert "four words" not in page.text
+    elsewhere = browser.post("/p/mine/setup/style", data=typed, headers=headers | {"sec-fetch-site": "cross-site"})
+    assert elsewhere.status_code == 401
+    assert "ten minutes" not in elsewhere.text
+
+
 def test_a_change_needs_the_token_of_the_session(service: Service) -> None:
     """In the header, or in a form; that of another session is none. An Origin of ours will do for an old browser."""
     browser, other = service.browser("editor"), service.browser("viewer")
@@ -329,7 +348,8 @@ def test_a_defect_shows_no_traceback(
 
 BOMBS = [
     ("nested.jsonl", b'{"text": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"),
-    ("utf16.txt", "a kettle\na lamp\n".encode("utf-16")),
+    ("utf16.txt", "a kettle\na lamp\n".encode("utf-16")[:-1]),
+    ("wide.csv", b"a," * 1_000_000 + b"\n" + b"b," * 1_000_000 + b"\n"),
     ("bom.csv", b"\xef\xbb\xbfwrong\n1\n"),
     ("bytes.txt", bytes(range(256)) * 100),
     ("empty.jsonl", b""),

@@ -384,6 +384,13 @@ def test_how_long_a_test_answer_may_be_is_set_on_the_page(service: Service) -> N
     assert spec_of(service, "whole").evaluate.sampling.max_tokens == 320
     made(service, "answers", "a.txt", "where is it\n", kind="reply")
     assert spec_of(service, "answers").evaluate.sampling.max_tokens == 512
+    made(service, "abroad", "t.txt", "word " * 60 + "\n", kind="translate", to="fr")
+    assert spec_of(service, "abroad").evaluate.sampling.max_tokens == 512
+    made(service, "sorted", "l.txt", "where is it\n", kind="classify", labels="order\nbill")
+    assert spec_of(service, "sorted").evaluate.sampling.max_tokens == 128
+    fields = '{"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}'
+    made(service, "records", "r.txt", "where is it\n", kind="extract", schema=fields)
+    assert spec_of(service, "records").evaluate.sampling.max_tokens == 128
     assert browser.post("/p/ideas/setup/test", data={"answer_tokens": "90"}).status_code == 303
     sampling = spec_of(service, "ideas").evaluate.sampling
     assert (sampling.max_tokens, sampling.temperature, sampling.top_p) == (90, 0.7, 0.95)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from pydantic import BaseModel
 
+from pairsmith.own_encoding import as_utf8
 from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.specs import etag_of, save_spec
@@ -84,12 +85,15 @@ def add_seeds(
     text: Annotated[str | None, Form(max_length=900_000)] = None,
     name: Annotated[str | None, Form(max_length=80)] = None,
     kind: Annotated[Literal["input", "output", "pair", "conversation"], Form()] = "input",
+    encoding: Annotated[str, Form(max_length=40)] = "",
 ) -> SeedFile:
-    """A file of seeds, or lines of text; it is added to the spec once all of it can be read."""
+    """A file of seeds, or lines of text; it is added to the spec once all of it can be read. `encoding` is that of a
+    file which is neither UTF-8 nor UTF-16, such as cp1252; it is kept in UTF-8."""
     if (file is None) == (text is None):
         raise Refusal(422, "send either a file or text.", code="not_valid")
     stem = name or (file.filename if file else None) or "pasted.txt"
-    return add(request, caller, project, file.file.read() if file else str(text).encode(), stem, kind)
+    content = as_utf8(file.file.read(), stem, encoding) if file else str(text).encode()
+    return add(request, caller, project, content, stem, kind)
 
 
 @router.delete("/seeds/{file}", name="delete_seeds", status_code=204)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,6 +14,7 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from pairsmith.new_project import write_project
+from pairsmith.own_encoding import as_utf8
 from pairsmith.own_file import SCHEMA, Guess, guess
 from pairsmith.own_records import schema_of
 from pairsmith.own_spec import answer_tokens, spec_text
@@ -67,7 +68,8 @@ sampling = { temperature = 0.7, top_p = 0.95, max_tokens = 128 }
 
 class Wish(NamedTuple):
     """The task as the form of a new project has it. An empty `kind` leaves it to the columns of a file; `labels` are
-    lines, each with its definition after a colon; `schema` is JSON. `lines` is what a line of text is."""
+    lines, each with its definition after a colon; `schema` is JSON. `lines` is what a line of text is, `encoding` that
+    of a file that does not show its own."""
 
     kind: KindName | Literal[""] = ""
     style: str = ""
@@ -76,6 +78,7 @@ class Wish(NamedTuple):
     schema: str = ""
     to: str = ""
     lines: Literal["input", "output"] = "input"
+    encoding: str = ""
 
 
 def new_project(
@@ -108,6 +111,7 @@ def _made_of(request: Request, caller: Caller, slug: str, wish: Wish, seeds: tup
     if Path(seeds[0]).suffix.lower() not in ENDINGS:
         endings = ", ".join(ENDINGS)
         raise InputError(f"seeds are not read from '{seeds[0][:80]}'.", fix=f"Upload a file that ends in {endings}.")
+    content = as_utf8(seeds[1], seeds[0], wish.encoding)
     # Whoever makes the folder has the name: what fails takes away its own alone, not that of a second press.
     try:
         folder.mkdir(parents=True)
@@ -116,7 +120,7 @@ def _made_of(request: Request, caller: Caller, slug: str, wish: Wish, seeds: tup
     try:
         path = folder / "seeds" / seeds[0]
         path.parent.mkdir()
-        path.write_bytes(seeds[1])
+        path.write_bytes(content)
         check_size_inside(path)
         table = guess(path, wish.kind) if path.suffix.lower() in TABLES else None
         if schema := _schema_of(table, wish):
@@ -155,11 +159,6 @@ def _spec_of(seeds: Path, table: Guess | None, slug: str, wish: Wish) -> str:
     text = spec_text(seeds, table, slug) if table else _SPEC
     # As in the starter: eighty seeds are enough for a proof.
     values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}", "split.test": 0.25}
-    if seeds.suffix.lower() not in TABLES:
-        values["seeds.0.kind"] = wish.lines
-        if wish.lines == "output":
-            lines = seeds.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-            values["evaluate.sampling.max_tokens"] = max(128, answer_tokens(lines))
     task = toml.loads(text)["task"]
     held = task.get("kind", "rewrite")
     if wish.kind and wish.kind != held:
@@ -167,11 +166,11 @@ def _spec_of(seeds: Path, table: Guess | None, slug: str, wish: Wish) -> str:
         system = kind.defaults.get("task.system")
         # What ours sets for rewriting gives way to what fits the kind.
         values |= {key: None for key in kind.defaults if key.startswith("generate.")}
-        if seeds.suffix.lower() not in TABLES:
-            values["evaluate"] = None
-            values.pop("evaluate.sampling.max_tokens", None)
         values |= {"task.kind": wish.kind, "task.labels": None, "task.system": system}
         values |= {"task.style": system} if system else {}
+    if table is None:
+        room = _room(wish, seeds)
+        values |= {"seeds.0.kind": wish.lines, "evaluate.sampling.max_tokens" if room else "evaluate": room}
     needs = KINDS[wish.kind or held].needs
     given = {"labels": _labels(wish.labels), "schema": wish.schema.strip() and SCHEMA, "to": wish.to.strip()}
     values |= {f"task.{name}": value for name, value in given.items() if name == needs and value}
@@ -180,6 +179,25 @@ def _spec_of(seeds: Path, table: Guess | None, slug: str, wish: Wish) -> str:
         raise InputError(what, where="task", fix=fix)
     values |= {f"task.{name}": value for name in ("style", "language") if (value := _plain(getattr(wish, name)))}
     return set_keys(text, values)
+
+
+def _room(wish: Wish, seeds: Path) -> int | None:
+    """Tokens that an answer of the test may have, from what shows how long it is; None, for what a setting left out
+    stands for, where nothing does: a reply."""
+    lines = seeds.read_text(encoding="utf-8-sig", errors="replace").splitlines() if seeds.suffix == ".txt" else []
+    if wish.lines == "output":
+        shown = lines
+    elif wish.kind in ("", "rewrite"):
+        shown = ["a line in a richer style"]
+    else:
+        by_kind = {"classify": [*_labels(wish.labels)], "extract": [wish.schema], "translate": [2 * x for x in lines]}
+        shown = by_kind.get(wish.kind, [])
+    return max(128, answer_tokens(shown)) if shown else None
+
+
+def room_of(examples: Sequence[str]) -> int:
+    """The same of worked examples: twice the longest."""
+    return max(128, answer_tokens([2 * example for example in examples]))
 
 
 def _plain(text: str) -> str:
@@ -219,10 +237,11 @@ def _plain_name(given: Path) -> str:
     return f"{stem or 'seeds'}.{ending}" if ending else stem or PASTED
 
 
-def keep_seeds(request: Request, caller: Caller, slug: str, name: str, content: bytes) -> None:
+def keep_seeds(request: Request, caller: Caller, slug: str, name: str, given: bytes, encoding: str) -> None:
     """Make these the seeds of the project, in place of those that it reads now: a table is read as its columns show,
     lines as what they were before. Raises InputError, Refusal."""
     workspace = request.app.state.workspace
+    content = as_utf8(given, name, encoding)
     spec = workspace.project(slug).spec
     before = spec.seeds
     if Path(name).suffix.lower() in TABLES:

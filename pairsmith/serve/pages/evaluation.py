@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Request, Response
@@ -103,23 +102,20 @@ def _nothing(now: Snapshot, shown: Artifact | None, retouched: PairsmithError | 
 def read_evaluation(now: Snapshot, artifact: Artifact) -> Evaluation | None:
     """The evaluation in its file; None if that is gone or of another version. Raises InputError if it was changed by
     hand."""
-    path = now.project.folder / artifact.path
     try:
-        evaluation, digest = _read(path, path.stat().st_mtime_ns)
+        content = (now.project.folder / artifact.path).read_bytes()
     except OSError:
         return None
     if now.store:
-        refuse_retouched(now.store, artifact.id, digest, artifact.path)
-    return evaluation
+        refuse_retouched(now.store, artifact.id, hashlib.sha256(content).hexdigest(), artifact.path)
+    return _parsed(content)
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path, changed: int) -> tuple[Evaluation | None, str]:
-    content = path.read_bytes()
-    evaluation = None
+def _parsed(content: bytes) -> Evaluation | None:
     with suppress(ValidationError):
-        evaluation = Evaluation.model_validate_json(content)
-    return evaluation, hashlib.sha256(content).hexdigest()
+        return Evaluation.model_validate_json(content)
+    return None
 
 
 def _firsts(evaluation: Evaluation) -> dict[str, dict[str, list[Output]]]:

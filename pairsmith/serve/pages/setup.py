@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import File, Form, Request, Response, UploadFile
+from starlette import datastructures
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, ImmutableMultiDict
 
-from curate.gates import GateStep, gates_for, judge_text
 from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
+from pairsmith.own_encoding import Decoding, EncodingAsked
 from pairsmith.plan import changed_since
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.teachers import teacher_wish, test_teacher
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
-from pairsmith.serve.pages import checks, chosen, meanwhile, words
+from pairsmith.serve.pages import checks, chosen, meanwhile
 from pairsmith.serve.pages.columns import LINES, ROLES, sources
-from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, save_keys
+from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, room_of, save_keys
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.run import positive
 from pairsmith.serve.pages.shell import DONE, gone_to, page_router, render, shown_problem
@@ -34,6 +36,7 @@ from pairsmith.serve.pages.teacher_form import (
     who_could_answer,
     with_model,
 )
+from pairsmith.serve.pages.worked_examples import judged
 from pairsmith.serve.problems import status_of
 from pairsmith.style.numbers import count, counted
 from schemas.errors import PairsmithError, UsageError
@@ -41,12 +44,14 @@ from schemas.kinds import KINDS, KindName
 from schemas.money import dollars
 from schemas.project import Project
 from schemas.records import Receipt
+from schemas.spec import EvaluateSettings
 
 router = page_router()
 Editor = Annotated[Caller, needs(Right.edit)]
 _SHOWN = 20
 _FIRST = 8
 _EXAMPLES = 8
+_COMPARED = 5_000  # seeds that are compared with those of the test while a page waits
 
 
 @router.get("/new", name="page_new")
@@ -65,6 +70,7 @@ def _new(request: Request, caller: Caller, error: PairsmithError | None = None, 
         place="Projects",
         heading="A new project begins with inputs and a sentence on what a good output is.",
         error=error,
+        readings=readings_of(error),
         given={**blank, **given},
         kinds=KINDS,
         lines=LINES,
@@ -86,28 +92,39 @@ async def make(
     answer_schema: Annotated[str, Form(alias="schema", max_length=100_000)] = "",
     to: Annotated[str, Form(max_length=10)] = "",
     lines: Annotated[Literal["input", "output"], Form()] = "input",
+    encoding: Annotated[str, Form(max_length=40)] = "",
     pasted: Annotated[str, Form(max_length=900_000)] = "",
     example: Annotated[str, Form(max_length=100)] = "",
     file: Annotated[UploadFile | None, File()] = None,
     chosen_before: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
     """Make it and go on with its setup; what was written or chosen stays in the form if it cannot be made."""
-    wish = Wish(kind, style, language, labels, answer_schema, to, lines)
+    wish = Wish(kind, style, language, labels, answer_schema, to, lines, encoding)
     try:
-        if example:
-            seeds = None
-        elif chosen_before and not (file and file.filename):
-            seeds = await run_in_threadpool(chosen.kept, request, caller, chosen_before)
-        else:
-            seeds = await given_seeds(pasted, file)
-            if file and file.filename:
-                await run_in_threadpool(chosen.keep, request, caller, *seeds)
+        seeds = None if example else await _given(request, caller, pasted, file, chosen_before)
         slug = await run_in_threadpool(new_project, request, caller, name=name, wish=wish, seeds=seeds, example=example)
     except PairsmithError as error:
         return _new(request, caller, error, name=name, pasted=pasted, **wish._asdict())
     await run_in_threadpool(chosen.forget, request, caller)
     request.state.changed = {"project": slug}
     return gone_to(f"/p/{slug}/setup")
+
+
+async def _given(
+    request: Request, caller: Caller, pasted: str, file: datastructures.UploadFile | None, chosen_before: str
+) -> tuple[str, bytes]:
+    """Name and content of the seeds: a file is kept, for a form that is sent again."""
+    if chosen_before and not (file and file.filename):
+        return await run_in_threadpool(chosen.kept, request, caller, chosen_before)
+    seeds = await given_seeds(pasted, file)
+    if file and file.filename:
+        await run_in_threadpool(chosen.keep, request, caller, *seeds)
+    return seeds
+
+
+def readings_of(error: PairsmithError | None) -> list[Decoding]:
+    """The encodings among which a person has to choose."""
+    return error.readings if isinstance(error, EncodingAsked) else []
 
 
 @router.get("/p/{project}/setup", name="page_setup")
@@ -143,6 +160,8 @@ def _setup(
         outcome={
             "step": "seeds" if step == "columns" else step or request.query_params.get("step", ""),
             "problem": shown_problem(error) if error else None,
+            "readings": readings_of(error),
+            "chosen_before": chosen.kept_name(request, caller) if readings_of(error) else "",
             "done": tested or DONE.get(request.query_params.get("done", "")),
         },
         now=now,
@@ -158,7 +177,7 @@ def _setup(
         bases=checks.bases(now.project),
         teachers=who_could_answer({row["host"] for row in allowed}),
         hosts=[row for row in allowed if row["by"]],
-        typed=_typed(now.project, step, form),
+        typed=_typed(now.project, seeds["of_the_test"], step, form),
         seen=meanwhile.marks(spec),
         preview=PreviewOutcome.of(preview) if preview else None,
         preview_at=preview.started if preview else None,
@@ -185,7 +204,7 @@ def _task(project: Project) -> list[tuple[str, str]]:
     return facts + ([("into", task.to)] if task.to else [])
 
 
-def _typed(project: Project, step: str, form: FormData | None) -> dict[str, Any]:
+def _typed(project: Project, of_the_test: Mapping[int, str], step: str, form: FormData | None) -> dict[str, Any]:
     """What stands in the fields: of the step that was sent what was typed, else what the spec has."""
     spec = project.spec
     teacher = spec.teacher
@@ -200,9 +219,9 @@ def _typed(project: Project, step: str, form: FormData | None) -> dict[str, Any]
         typed |= {name: value for name, value in form.items() if name in typed and isinstance(value, str)}
         typed |= {"patterns": checks.typed_patterns(_texts(form))} if step == "test" else {}
     examples = _examples(form.multi_items()) if form is not None and step == "style" else None
-    judged = _judged(project) if examples is None else [{**example, "against": None} for example in examples]
-    typed["exemplars"] = judged
-    typed["blank_exemplars"] = max(1, min(2, _EXAMPLES - len(judged)))
+    unjudged = [{**example, "against": None} for example in examples or ()]
+    typed["exemplars"] = shown = judged(project, of_the_test) if examples is None else unjudged
+    typed["blank_exemplars"] = max(1, min(2, _EXAMPLES - len(shown)))
     return typed
 
 
@@ -240,14 +259,18 @@ def _seeds(project: Project) -> dict[str, Any]:
 
 def _seeds_now(project: Project) -> dict[str, Any]:
     """Their kinds, the first rows, problems by line, and what they are too few for."""
+    from curate.contamination import clear_of_the_test
     from curate.split import shortages, with_splits
     from synth.seeds import read_seeds
 
     try:
         reading = read_seeds([s for s in project.spec.seeds if s.path != "-" and s.format != "hub"], project.folder)
     except PairsmithError as error:
-        return {"says": "There are no seeds that can be read", "error": shown_problem(error), "first": [],
-                "problems": [], "more_problems": 0, "short": [], "kinds": [], "duplicates": 0}  # fmt: skip
+        none: dict[str, Any] = {name: [] for name in ("first", "problems", "short", "kinds", "left_out")}
+        says = {"says": "There are no seeds that can be read", "error": shown_problem(error)}
+        return {**none, **says, "more_problems": 0, "duplicates": 0, "of_the_test": {}}
+    few = reading.seeds if len(reading.seeds) <= _COMPARED else []
+    _, left_out, shown = clear_of_the_test(few, project.spec, project.folder)
     kinds: dict[str, int] = {}
     for seed in reading.seeds:
         kinds[seed.kind] = kinds.get(seed.kind, 0) + 1
@@ -261,31 +284,9 @@ def _seeds_now(project: Project) -> dict[str, Any]:
         "duplicates": duplicates,
         "short": [(s.what, s.fix) for s in shortages(with_splits(reading.seeds, project.spec.split), project.spec)],
         "kinds": [counted(n, kind, f"{kind}s") for kind, n in kinds.items()],
+        "of_the_test": {like.number: like.text for like in shown},
+        "left_out": [(seed.source, like.text) for seed, like in left_out],
     }
-
-
-def harmless_gates(project: Project) -> list[GateStep]:
-    """The gates of a spec that run no pattern, schema or function of its writer: those run in a job's process alone,
-    where one that never ends hurts nobody else."""
-    own = {"must": (), "must_not": (), "json_schema": None, "user": ()}
-    task = project.spec.task
-    if task.answer_schema is not None or task.kind == "extract":
-        return []
-    return gates_for(task, project.spec.curate.gates.model_copy(update=own), project.folder, project.spec.exemplars)
-
-
-def _judged(project: Project) -> list[dict[str, Any]]:
-    """The worked examples, each with what the built-in gates have against it."""
-    try:
-        steps = harmless_gates(project)
-    except PairsmithError as error:
-        return [{"input": e.input, "output": e.output, "against": [error.what]} for e in project.spec.exemplars]
-    judged = []
-    for exemplar in project.spec.exemplars:
-        judgements = judge_text(exemplar.input, exemplar.output, steps)
-        against = [words.reason(j.reason.code, j.reason.detail) for j in judgements.values() if j.keep is False]
-        judged.append({"input": exemplar.input, "output": exemplar.output, "against": against})
-    return judged
 
 
 def _changed_since(preview: Receipt, now: Snapshot) -> str:
@@ -330,8 +331,9 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
         if step == "seeds":
             file = form.get("file")
             upload = None if file is None or isinstance(file, str) else file
-            given = await given_seeds(texts.get("pasted", ""), upload)
-            await run_in_threadpool(keep_seeds, request, caller, project, *given)
+            given = await _given(request, caller, texts.get("pasted", ""), upload, texts.get("chosen_before", ""))
+            await run_in_threadpool(keep_seeds, request, caller, project, *given, texts.get("encoding", ""))
+            await run_in_threadpool(chosen.forget, request, caller)
         elif step == "columns":
             given_at, kind = texts.get("source", ""), texts.get("kind", "")
             source = int(given_at) if given_at.isdecimal() and len(given_at) < 5 else -1
@@ -349,7 +351,8 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
             save_keys(request, caller, project, keys := teacher_keys(texts, before))
             done = "unpriced" if lost_a_price(texts, keys) else done
         elif step == "style":
-            save_keys(request, caller, project, _style_keys(form.multi_items()))
+            held = request.app.state.workspace.project(project)
+            save_keys(request, caller, project, _style_keys(form.multi_items(), held.spec.evaluate))
         elif step in checks.STEPS:
             held = request.app.state.workspace.project(project)
             save_keys(request, caller, project, checks.STEPS[step](held, texts))
@@ -368,9 +371,15 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
     return gone_to(f"/p/{project}/setup", done=done, step="seeds" if step == "columns" else step)
 
 
-def _style_keys(items: Any) -> dict[str, Any]:
+def _style_keys(items: Any, evaluate: EvaluateSettings) -> dict[str, Any]:
+    """Examples show how long an answer of the test is, where nothing has said it."""
     style = next((_plain(value) for name, value in items if name == "style"), "")
-    return {"task.style": style, "exemplars": _whole(_examples(items)) or None}
+    examples = _whole(_examples(items))
+    keys: dict[str, Any] = {"task.style": style, "exemplars": examples or None}
+    if examples and "sampling" not in evaluate.model_fields_set:
+        room = {"max_tokens": room_of([example["output"] for example in examples])}
+        keys["evaluate.sampling"] = evaluate.sampling.model_dump(exclude_defaults=True) | room
+    return keys
 
 
 def _examples(items: Any) -> list[dict[str, str]]:

@@ -213,8 +213,8 @@ def failed(request: Request, error: PairsmithError) -> Response:
     known = slug if slug and caller.may(Right.see_project, slug) and status_of(error) != 404 else None
     status = status_of(error)
     heading = _FAILED.get(status, "This did not work.")
-    failure = shown_problem(error)
-    return render(request, "failed", caller, slug=known, status=status, heading=heading, failure=failure)
+    failure, typed = shown_problem(error), getattr(request.state, "typed", [])
+    return render(request, "failed", caller, slug=known, status=status, heading=heading, failure=failure, typed=typed)
 
 
 def page_of(request: Request, error: PairsmithError) -> Response | None:

@@ -1,0 +1,131 @@
+"""The encoding of a text file that a person has: UTF-8 and UTF-16 show themselves, any other is guessed and asked for,
+with what it makes of the file beside it, because a wrong one garbles letters."""
+
+from __future__ import annotations
+
+import codecs
+from typing import NamedTuple
+
+from schemas.errors import InputError
+
+ENCODINGS = {
+    "cp1252": "Western Europe, Windows",
+    "mac_roman": "Western Europe, Excel on a Mac",
+    "cp1250": "Central Europe, Windows",
+    "cp1251": "Cyrillic, Windows",
+    "koi8_r": "Cyrillic, KOI8-R",
+    "cp1253": "Greek, Windows",
+    "cp1254": "Turkish, Windows",
+    "cp1255": "Hebrew, Windows",
+    "cp1256": "Arabic, Windows",
+    "cp1257": "Baltic, Windows",
+    "cp874": "Thai, Windows",
+    "cp932": "Japanese, Shift JIS",
+    "euc_jp": "Japanese, EUC",
+    "cp949": "Korean, Windows",
+    "gb18030": "Chinese, simplified",
+    "big5hkscs": "Chinese, traditional",
+}
+_SIGNS = "„“”‚‘’«»–—…€°•·£§©®½¼¾²³×±ªº¿¡"  # noqa: RUF001  these signs, and no others
+# What a text in a Latin script mostly has: charset-normalizer tells scripts apart, and takes one of these for another.
+_LETTERS = {
+    "cp1252": "àâäáãåæçèéêëìíîïñòóôöõøœùúûüßÿð",
+    "mac_roman": "àâäáãåæçèéêëìíîïñòóôöõøœùúûüßÿ",
+    "cp1250": "áčďéěíňóřšťúůýžąćęłńśźżäöüßőűăâîşţë",
+    "cp1254": "çğıİöşüâî",
+    "cp1257": "āčēģīķļņšūžąęėįųõäöüåæø",
+}
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_SAMPLE = 200_000  # bytes
+_LINES, _AROUND = 3, 40  # signs on either side
+
+
+class Decoding(NamedTuple):
+    """An encoding with what it makes of the first lines that have more than ASCII."""
+
+    name: str
+    about: str
+    lines: list[str]
+
+
+class EncodingAsked(InputError):
+    """A file that may be in several encodings; `readings` are those that can read it, the likeliest first."""
+
+    readings: list[Decoding]
+
+
+def as_utf8(content: bytes, name: str, encoding: str = "") -> bytes:
+    """The text of the file `name` in UTF-8, read in `encoding` where it does not show its own; as it is where it is no
+    text, of which its reader says what it is. Raises EncodingAsked where that is not given, and InputError for one that
+    does not read it."""
+    zeros = {b"\0": "utf-16-be"}.get(content[:1], "utf-16-le" if content[1:2] == b"\0" else "utf-8")
+    own = next((known for mark, known in _MARKS.items() if content.startswith(mark)), zeros)
+    try:
+        text = content.decode(own)
+        return content if own == "utf-8" else text.encode()
+    except UnicodeError:  # half of a pair of surrogates is read, and cannot be written
+        pass
+    if encoding:
+        try:
+            return content.decode(encoding if encoding in ENCODINGS else "utf-8").encode()
+        except UnicodeDecodeError:
+            fix = "Choose another encoding, or save it as UTF-8."
+            raise InputError(f"cannot be read as {encoding[:40]}.", where=name, fix=fix) from None
+    if readings := _readings(content):
+        asked = EncodingAsked(
+            "is not UTF-8, and which encoding it is in cannot be told from its bytes.",
+            where=name,
+            why="A wrong one garbles letters.",
+            fix=f"Choose the one that reads right, such as {readings[0].name}, or save it as UTF-8.",
+        )
+        asked.readings = readings
+        raise asked
+    return content
+
+
+def _readings(content: bytes) -> list[Decoding]:
+    beyond = b"\n".join(line for line in content.split(b"\n") if not line.isascii())[:_SAMPLE]
+    texts = {encoding: text for encoding in ENCODINGS if (text := _decoded(beyond, encoding))}
+    best = _likeliest(beyond, texts)
+    readings: dict[str, Decoding] = {}  # what reads alike is one
+    for encoding in sorted(texts, key=lambda known: known != best):
+        text = texts[encoding]
+        readings.setdefault(text, Decoding(encoding, ENCODINGS[encoding], _excerpts(text)))
+    return list(readings.values())
+
+
+def _decoded(beyond: bytes, encoding: str) -> str:
+    """Empty where it cannot be, or makes signs of it that stand in no text."""
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(beyond)  # its last letter may be cut in two
+    except UnicodeDecodeError:
+        return ""
+    is_text = not any((sign < " " and sign not in "\t\r\n\f") or "\x7f" <= sign < "\xa0" for sign in set(text))
+    return text if is_text else ""
+
+
+def _likeliest(beyond: bytes, texts: dict[str, str]) -> str:
+    from charset_normalizer import from_bytes
+
+    if not texts:
+        return ""
+    best = from_bytes(beyond, cp_isolation=list(texts)).best()
+    if best is not None and best.encoding in texts and best.encoding not in _LETTERS:
+        return best.encoding
+    latin = [known for known in texts if known in _LETTERS]
+    return max(latin or texts, key=lambda known: _usual(texts[known], known))
+
+
+def _usual(text: str, encoding: str) -> float:
+    """The share of its signs beyond ASCII that texts in this encoding mostly have."""
+    beyond = [sign for sign in text if not sign.isascii()]
+    usual = set(_LETTERS.get(encoding, "") + _LETTERS.get(encoding, "").upper() + _SIGNS)
+    return sum(sign in usual for sign in beyond) / len(beyond) if beyond else 0.0
+
+
+def _excerpts(text: str) -> list[str]:
+    """What stands around the first sign beyond ASCII of the first lines."""
+    places = (
+        (line, next(at for at, sign in enumerate(line) if not sign.isascii())) for line in text.split("\n")[:_LINES]
+    )
+    return [line[max(0, at - _AROUND) : at + _AROUND].strip() for line, at in places]

@@ -1,0 +1,86 @@
+"""Files of people whose programs do not write UTF-8, or write very wide tables."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from pairsmith.own_encoding import ENCODINGS, EncodingAsked, as_utf8
+from pairsmith.own_file import guess
+from schemas.errors import InputError
+
+ROWS = Path(__file__).parents[1] / "curate/rows"
+TEXTS = {
+    "cp1252": ("de", "fr", "es", "it", "pt", "sv"),
+    "mac_roman": ("de", "fr", "es"),
+    "cp1250": ("pl", "cs"),
+    "cp1251": ("ru", "uk"),
+    "koi8_r": ("ru",),
+    "cp1254": ("tr",),
+    "cp1256": ("ar",),
+    "cp932": ("ja",),
+    "euc_jp": ("ja",),
+    "cp949": ("ko",),
+    "gb18030": ("zh",),
+    "big5hkscs": ("zh",),
+}
+
+
+def good_rows(language: str) -> list[tuple[str, str]]:
+    lines = (line for path in sorted(ROWS.glob("good*.jsonl")) for line in path.read_text().splitlines())
+    return [(row["input"], row["output"]) for row in map(json.loads, lines) if row.get("language") == language]
+
+
+@pytest.mark.parametrize("mark", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_what_shows_its_encoding_is_read(mark: str) -> None:
+    """With a byte order mark, or as UTF-16 whose first sign is ASCII."""
+    assert (
+        as_utf8("frage;antwort\nwo ist Köln;am Rhein\n".encode(mark), "t.csv").decode("utf-8-sig").startswith("frage")
+    )
+
+
+@pytest.mark.parametrize(("encoding", "language"), [(e, code) for e, codes in TEXTS.items() for code in codes])
+def test_the_likeliest_encoding_stands_first(encoding: str, language: str) -> None:
+    """Of forty rows of a language in an encoding it is in use with, the first reading is the text; it is shown with
+    the letters that tell it from others, and whoever chooses it gets the text."""
+    rows = good_rows(language)[:40]
+    content = ("input;output\r\n" + "\r\n".join(f'"{i}";"{o}"' for i, o in rows)).encode(encoding, "ignore")
+    with pytest.raises(EncodingAsked, match=r"^t\.csv: is not UTF-8") as asked:
+        as_utf8(content, "t.csv")
+    first = asked.value.readings[0]
+    assert content.decode(first.name) == content.decode(encoding), [r.name for r in asked.value.readings]
+    assert first.about == ENCODINGS[first.name]
+    assert all(not excerpt.isascii() and excerpt in content.decode(encoding) for excerpt in first.lines)
+    assert as_utf8(content, "t.csv", first.name).decode() == content.decode(encoding)
+
+
+def test_what_no_encoding_reads_is_left_to_its_reader() -> None:
+    """Bytes that are no text, a choice that does not read them, and one that is no encoding of ours."""
+    assert as_utf8(b"PK\x03\x04\xff\x00\x01", "t.csv") == b"PK\x03\x04\xff\x00\x01"
+    for encoding in ("cp932", "zip", "idna", "no such"):
+        with pytest.raises(InputError, match="cannot be read as"):
+            as_utf8(b"gr\xfc\xdfe\n", "t.csv", encoding)
+
+
+def test_a_large_file_is_asked_about_as_soon_as_a_small_one() -> None:
+    """Its first letters beyond ASCII may stand behind megabytes without one."""
+    content = b"a line of plain letters\n" * 400_000 + "Grüße aus Köln\n".encode("cp1252")
+    with pytest.raises(EncodingAsked) as asked:
+        as_utf8(content, "t.csv")
+    assert asked.value.readings[0].lines == ["Grüße aus Köln"]
+
+
+def test_a_very_wide_table_is_looked_at_in_seconds(tmp_path: Path) -> None:
+    """As wide as a spreadsheet: its columns are compared once, and sentences name some of them; more are refused."""
+    path = tmp_path / "wide.jsonl"
+    path.write_text(json.dumps({f"c{n}": "a few words here" for n in range(16_384)}) + "\n")
+    before_s = time.process_time()
+    why = guess(path).why
+    assert time.process_time() - before_s < 20  # minutes, where each is compared with each
+    assert sum(map(len, why)) < 2000
+    path.write_text(json.dumps({f"c{n}": "a few words here" for n in range(16_385)}) + "\n")
+    with pytest.raises(InputError, match="has 16,385 columns, and 16,384 are read at most"):
+        guess(path)

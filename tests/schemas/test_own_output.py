@@ -1,0 +1,38 @@
+"""What a user's own code prints, while ours prints beside it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import pytest
+
+from schemas.own_output import own_output
+
+
+def test_two_that_overlap_leave_standard_output_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each thread's own code prints to standard error, in whichever order they end, and what we print meanwhile and
+    afterwards stands on standard output."""
+    before, both_in, first_out = sys.stdout, threading.Barrier(2), threading.Event()
+
+    def first() -> None:
+        with own_output():
+            both_in.wait()
+            print("own 1")
+        print("ours 1")
+        first_out.set()
+
+    def second() -> None:
+        with own_output():
+            both_in.wait()
+            first_out.wait()
+            print("own 2")
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print("ours 2")
+    assert sys.stdout is before
+    assert capsys.readouterr() == ("ours 1\nours 2\n", "own 1\nown 2\n")

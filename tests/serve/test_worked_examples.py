@@ -1,0 +1,65 @@
+"""Worked examples on the setup page: what they show of a project, and what a run would have against them."""
+
+from __future__ import annotations
+
+from html import unescape
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
+
+from curate.split import seed_split
+from synth.seeds import read_seeds
+from tests.serve.people import Service, staffed
+from tests.serve.test_setup_pages import made, spec_of
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    return staffed(tmp_path / "space")
+
+
+def test_worked_examples_show_how_long_a_test_answer_is(service: Service) -> None:
+    """A project of messages has no reply to measure: the first examples are, at twice their length, unless a person or
+    a file has said it."""
+    browser = made(service, "answers", "a.txt", "where is it\n", kind="reply")
+    told = {"style": "Kind.", "input": ["where is it"], "output": ["It is on its way. " * 6]}
+    assert browser.post("/p/answers/setup/style", data=told).status_code == 303
+    sampling = spec_of(service, "answers").evaluate.sampling
+    assert (sampling.max_tokens, sampling.temperature, sampling.top_p) == (224, 0.7, 0.95)
+    told["output"] = ["It is on its way. " * 20]
+    assert browser.post("/p/answers/setup/style", data=told).status_code == 303
+    assert spec_of(service, "answers").evaluate.sampling.max_tokens == 224
+
+
+def test_a_worked_example_out_of_the_test_is_told_where_it_is_written(service: Service) -> None:
+    """Copying one's best prompts is the first thing that a person does; that no run begins with one which is kept for
+    the test is said beside it, before anything is started, with the seed that it is like."""
+    things, places = ("kettle", "tram", "goat"), ("roof", "cliff", "table")
+    of_light = ("the left", "behind", "above", "below")
+    lines = [f"a {thing} on a {place}, lit from {side}" for thing, place, side in product(things, places, of_light)]
+    browser = made(service, "prompts", "p.txt", "\n".join(lines), lines="output")
+    project = service.workspace.project("prompts")
+    seeds = read_seeds(project.spec.seeds, project.folder).seeds
+    of_the_test = next(seed.body for seed in seeds if seed_split(seed, project.spec.split) == "test")
+    told = {"style": "Rich.", "input": ["a thing", "a lamp"], "output": [of_the_test, "a tall lamp seen from a boat"]}
+    assert browser.post("/p/prompts/setup/style", data=told).status_code == 303
+    page = unescape(browser.get("/p/prompts/setup").text)
+    assert page.count("No run begins with it") == 1
+    assert f"It is near: “{of_the_test}”." in page
+    assert page.count("No gate has anything against it.") == 1
+
+
+def test_seeds_that_are_like_the_test_are_counted_before_a_run(service: Service) -> None:
+    """Prompts that end in the same words are alike, and nothing is asked about those that are like one of the test:
+    how many is said on the setup, with the first of them, as the run says it in its log."""
+    ending = ", low golden light from the right, long soft shadows, film grain, muted blues, calm mood, wide shot"
+    things = ("a kettle", "a tram", "a goat", "an owl", "a pier", "a violin", "a fox", "a bridge", "a clock", "a boat")
+    browser = made(service, "alike", "p.txt", "\n".join(thing + ending for thing in things), lines="output")
+    page = unescape(browser.get("/p/alike/setup").text)
+    assert "are like a seed that is kept for the test, so nothing is asked about them" in page
+    assert "The first is p.txt:" in page
+    made(service, "apart", "p.txt", "\n".join(f"{thing} {n * thing}" for n, thing in enumerate(things)), lines="output")
+    assert "kept for the test, so" not in browser.get("/p/apart/setup").text
