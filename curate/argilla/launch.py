@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from curate.argilla import supervisor
-from curate.argilla.probe import local_url
+from curate.argilla.probe import LOOPBACK, local_url
 from curate.argilla.venv import ARGILLA_VERSION, SERVER_CODE, fingerprint
 from schemas.errors import ReviewError
 from schemas.progress import Progress
@@ -150,6 +150,13 @@ def server_variables(home: Path, database_url: str | None, redis_url: str | None
     }
 
 
+def _without_proxy(environment: Mapping[str, str], host: str) -> dict[str, str]:
+    """What keeps calls to this machine, such as that of an answer which somebody gave, from the shell's proxy: it would
+    look for them on itself."""
+    named = [environment[name] for name in ("no_proxy", "NO_PROXY") if environment.get(name)]
+    return dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join([*named[:1], *LOOPBACK, host]))
+
+
 def _socket() -> Path:
     """The path of Redis' socket, which may have some 100 bytes: too few for many a home folder or TMPDIR."""
     path = Path(tempfile.mkdtemp(prefix="pairsmith-")) / "redis.sock"
@@ -221,6 +228,7 @@ def supervise(
     python: Path, environment: dict[str, str], home: Path, host: str, port: int, redis_url: str | None
 ) -> None:
     """Start the detached supervisor of Redis (unless `redis_url` is yours), server and worker."""
+    environment = {**environment, **_without_proxy(environment, host)}
     children: list[dict[str, object]] = []
     scratch: str | None = None
     if redis_url is None:
