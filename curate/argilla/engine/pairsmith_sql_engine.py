@@ -815,6 +815,7 @@ def _tsquery(node: Any) -> Any:
 
 
 _WORDS_LOCK = threading.Lock()
+_OURS, _ON_EVERY_ROW = "pairsmith", "rules"  # the mark of a queue of ours, and its field that repeats the house style
 
 
 def _words_file() -> Path | None:
@@ -832,7 +833,9 @@ def _bring_words_up_to_date(dataset_id: UUID) -> list[str]:
     with _WORDS_LOCK, _connections().connect() as reader, closing(_words_writer()) as writer:
         described = reader.execute(
             sa.select(Field.name, Field.settings)
+            .join(Dataset, Dataset.id == Field.dataset_id)
             .where(Field.dataset_id == dataset_id)
+            .where(sa.or_(Field.name != _ON_EVERY_ROW, Dataset.metadata_[_OURS].as_string().is_(None)))
             .order_by(Field.inserted_at, Field.name)
         )
         marked_up = {name: bool(one.get("use_markdown")) for name, one in described if one.get("type") != "image"}

@@ -1,4 +1,4 @@
-"""A Redis that is away for a moment fails nobody who hands it work, and one that stays away holds nobody up for long."""
+"""A Redis that is away for a moment fails nobody who hands it work, and one that stays away holds nobody up long."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ connection = redis.Redis(unix_socket_path=path)
 connection.set_retry(outage.WaitsForRestart())
 
 def start():
-    return subprocess.Popen([get_binary_path(), "--port", "0", "--unixsocket", path, "--save", "", "--dir", sys.argv[1]],
-                            stdout=subprocess.DEVNULL)
+    argv = [get_binary_path(), "--port", "0", "--unixsocket", path, "--save", "", "--dir", sys.argv[1]]
+    return subprocess.Popen(argv, stdout=subprocess.DEVNULL)
 
 def kill(process):
     process.kill()
