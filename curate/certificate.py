@@ -261,10 +261,15 @@ def _labels(more: int, left: int) -> str:
     return f"It takes about {more:,} more labels, and {rest} left to ask about: generate more."
 
 
-def too_few_to_calibrate(answered: int, precision: float, confidence: float, considered: int) -> Certificate:
-    """No certificate, because there is no P(good)."""
+def too_few_to_calibrate(
+    answered: int, precision: float, confidence: float, considered: int, *, whole: bool = False
+) -> Certificate:
+    """No certificate, because there is no P(good); and there will be none where an estimate needs the `whole` pool."""
     why = f"{answered:,} answers of the calibration half are too few to tell how likely a row is good"
     more = f"{LEAST - answered:,} more of them (`pairsmith review push` draws rows; [review.shares] calibration)."
+    if whole:
+        why = "all rows are drawn for the human gate, and none to tell how likely a row is good"
+        more = "Half of them could not prove what review.accept_at_least asks for; the gate says what people accept."
     return Certificate(precision, confidence, (), considered, 0, 0, answered, why=why, more=more)
 
 
