@@ -67,7 +67,8 @@ def clear_remains(home: Path) -> None:
     scratch = config and config.get("scratch")
     if not scratch:
         return
-    listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,command="], capture_output=True, text=True).stdout
+    # A column an option: to macOS, as POSIX has it, all that follows the first `=` would be one header.
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=", "-o", "command="], capture_output=True, text=True).stdout
     for line in listed.splitlines():
         pid, _, command = line.strip().partition(" ")
         if f"{scratch}/redis.sock" in command:

@@ -26,9 +26,10 @@ def is_here(url: str) -> bool:
     """Whether an address is one of this machine, to which a proxy of the shell does not lead."""
     host = urlsplit(url).hostname or ""
     try:
-        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((host, 0))  # which only an address of this machine lets us
+        address = ipaddress.ip_address(host)
+        with socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            if not address.is_loopback:
+                probe.bind((host, 0))  # which only an address of this machine lets us
     except (ValueError, OSError):
         return host == "localhost"
     return True
