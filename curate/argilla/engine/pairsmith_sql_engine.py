@@ -545,7 +545,7 @@ class _Asked:
             elements = sa.func.json_each(_responses.c["values"], f'$."{question}".value').table_valued("value")
             answer = elements.c.value
         else:
-            value = sa.cast(_responses.c["values"], JSONB())[question]["value"]
+            value = sa.func.pairsmith_readable(_responses.c["values"], type_=JSONB())[question]["value"]
             as_list = sa.case((sa.func.jsonb_typeof(value) == "array", value), else_=sa.func.jsonb_build_array(value))
             elements = sa.func.jsonb_array_elements(as_list).table_valued(sa.column("value", JSONB()))
             text = elements.c.value.op("#>>")(sa.literal_column("'{}'"))

@@ -78,8 +78,11 @@ def stop_with_parent() -> None:
 def run(host: str, port: int) -> None:
     """Serve until stopped."""
     stop_with_parent()
-    import enter
     import pairsmith_sql_engine  # registers the engine
+
+    # Beside the imports below, which take longer.
+    threading.Thread(target=pairsmith_sql_engine.read_ahead, daemon=True).start()
+    import enter
     import rows
     import uvicorn
     from argilla_server.api.routes import api_v1
@@ -93,7 +96,6 @@ def run(host: str, port: int) -> None:
     from page import AddedToPage
     from sign_in import SlowGuessing
 
-    threading.Thread(target=pairsmith_sql_engine.read_ahead, daemon=True).start()
     # One worker, whatever WEB_CONCURRENCY says: more would be processes of their own, without our engine.
     guarded = AddedToPage(SlowGuessing(app))
     uvicorn.run(guarded, host=host, port=port, workers=1, access_log=False, timeout_graceful_shutdown=5)
