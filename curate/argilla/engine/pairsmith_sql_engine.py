@@ -943,7 +943,8 @@ def _field_text(value: Any, marked_up: bool) -> str:
 
 @dataclass(frozen=True)
 class _Vectors:
-    """The unit vectors of one vector setting, a row a record, as of `stamp` = (how many, last change).
+    """The unit vectors of one vector setting, a row a record (`ids` in hexadecimal), as of `stamp` = (how many, last
+    change).
 
     Not `settled`: a transaction that began before the last change may still bring an earlier one.
     """
@@ -964,7 +965,8 @@ _LOOKED_AT_FIRST = 1000
 def _vectors_of(dataset_id: UUID, settings_id: UUID) -> _Vectors:
     """From memory if nothing changed since; otherwise only what may have changed is read again."""
     here = _vectors.c.vector_settings_id == settings_id
-    record_id = sa.cast(_vectors.c.record_id, sa.String())  # 100,000 UUIDs take longer to make than to read
+    # In hexadecimal: 100,000 UUIDs take longer to make than to read.
+    record_id = sa.func.replace(sa.cast(_vectors.c.record_id, sa.String()), "-", "")
     with _VECTORS_LOCK, _connections().connect() as connection:
 
         def read(*since: Any) -> tuple[list[str], np.ndarray]:
@@ -1022,18 +1024,21 @@ def _nearest(
     scores = np.clip((1.0 + known.unit @ (value / (np.linalg.norm(value) or 1.0))) / 2.0, 0.0, 1.0)
     order = np.argsort(-scores, kind="stable")
 
-    def nearest() -> Iterator[tuple[UUID, float]]:
-        listed = ((UUID(known.ids[place]), float(scores[place])) for place in order)
-        return (item for item in listed if item[0] != excluded)
+    left_out = excluded.hex if excluded else ""
 
-    if not (query or filter):
-        return list(islice(nearest(), limit))
-    with _asked(dataset_id, query, filter) as asked:
-        first = [record_id for record_id, _ in islice(nearest(), max(_LOOKED_AT_FIRST, 4 * limit))]
-        admitted = asked.matching(first)
-        if len(admitted) < limit and len(first) < len(known.ids):
-            admitted = asked.matching()
-    return list(islice((item for item in nearest() if item[0] in admitted), limit))
+    def nearest() -> Iterator[tuple[str, float]]:
+        return ((known.ids[place], float(scores[place])) for place in order if known.ids[place] != left_out)
+
+    hits = nearest()
+    if query or filter:
+        with _asked(dataset_id, query, filter) as asked:
+            first = [UUID(id_) for id_, _ in islice(nearest(), max(_LOOKED_AT_FIRST, 4 * limit))]
+            admitted = asked.matching(first)
+            if len(admitted) < limit and len(first) < len(known.ids):
+                admitted = asked.matching()
+        ids = {id_.hex for id_ in admitted}
+        hits = (item for item in hits if item[0] in ids)
+    return [(UUID(id_), score) for id_, score in islice(hits, limit)]
 
 
 # ---- connections ----------------------------------------------------------------------------------------------------
