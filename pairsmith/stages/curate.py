@@ -19,6 +19,7 @@ from pairsmith import plan, teachers
 from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import is_local
+from pairsmith.stages.table import Stage
 from pairsmith.stopping import Stopping
 from pairsmith.style.numbers import counted
 from schemas.blocking import run
@@ -164,3 +165,15 @@ def _judges(judge: Json) -> str:
     useless = [f"{judge[name]:,} {word}" for name, word in _USELESS.items() if judge[name]]
     by = f"{', '.join(judge['judges'])}, by {len(judge['questions'])} questions"
     return f"{by}; {', '.join(useless)}: they wait" if useless else by
+
+
+STAGE = Stage[CurateOutcome](
+    "curate",
+    curate,
+    """Gates, duplicates, scores and selection: what is accepted goes into `dataset/`.
+
+    Steps only annotate, so running it again after a change of thresholds judges nothing twice.
+    """,
+    summary=summary,
+    asks=True,
+)

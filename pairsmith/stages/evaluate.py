@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pairsmith import plan, teachers
 from pairsmith.outcome import EvaluateOutcome
 from pairsmith.receipt import recording
+from pairsmith.stages.table import Option, Stage
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import InputError, NoWork
@@ -214,3 +215,17 @@ def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
     listed = (systems_table, checks_table, references_table, judged_table)
     shown = (*(table(evaluation) for table in listed), lines)
     return [part for table in shown if table for part in ("", table)]
+
+
+STAGE = Stage[EvaluateOutcome](
+    "evaluate",
+    evaluate,
+    """Measure base, few-shot, retrieval, teacher and tuned model on the locked test split.
+
+    Every answer goes through the ledger: an evaluation that was stopped goes on, one that is done sends nothing.
+    """,
+    shown=tables,
+    options=(Option("--gate", bool, "End with the verdict: 0 ship, 14 do not ship, 15 not enough evidence."),),
+    asks=True,
+    code=exit_code,
+)

@@ -11,10 +11,12 @@ from curate import chat_files, licences
 from pairsmith import exported_model
 from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.certified import in_lines, last_look
+from pairsmith.exported_model import GGUF
 from pairsmith.outcome import ExportOutcome
 from pairsmith.plan import plan
 from pairsmith.receipt import recording
 from pairsmith.stages.evaluate import evaluation_in
+from pairsmith.stages.table import Option, Stage
 from pairsmith.stopping import Stopping
 from schemas.errors import NoWork, UsageError
 from schemas.files import copy_folder, replaced_folder
@@ -135,3 +137,19 @@ def _copy(project: Project, artifact: Artifact, folder: Path) -> str:
     else:
         shutil.copy2(source, folder / name)
     return name
+
+
+STAGE = Stage[ExportOutcome](
+    "export",
+    export,
+    """Copy the dataset, the tuned model that was measured and the report into a folder of their own.
+
+    An export that is there already is replaced; anything else in the way is left alone and told.
+    """,
+    summary=summary,
+    options=(
+        Option("--out", Path, "The folder to write; `export` in the project if absent."),
+        Option("--gguf", GGUF, "Also as a GGUF, for Ollama and llama.cpp; repeatable."),
+        Option("--format", FORMATS, "Also the rows as this trainer reads them; repeatable."),
+    ),
+)

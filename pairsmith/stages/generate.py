@@ -22,6 +22,7 @@ from pairsmith import plan, teachers
 from pairsmith.ahead import doubtful, refuse_ahead, refuse_base
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.receipt import Recording, recording
+from pairsmith.stages.table import Option, Stage
 from pairsmith.standard_input import piped
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
@@ -386,3 +387,19 @@ def _judge(project: Project) -> Callable[[Pair], list[Judgement]]:
 
     steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
     return lambda pair: [step.judge(pair) for step in steps]
+
+
+STAGE = Stage[GenerateOutcome](
+    "generate",
+    generate,
+    """Ask the teacher for every pair that is not in the store yet.
+
+    Nothing that was paid for is asked twice, whatever ended the last run.
+    """,
+    summary=summary,
+    options=(
+        Option("--retry-failed", bool, "Ask again for rows whose answers were all unusable."),
+        Option("--batch", bool, "Ask through the provider's batch API: within a day, at half the price."),
+    ),
+    asks=True,
+)

@@ -22,6 +22,7 @@ from curate.review.status import ReviewStatus, as_json, from_facts, review_statu
 from pairsmith import plan, teachers
 from pairsmith.outcome import Came, PullOutcome, PushOutcome, ReviewOutcome
 from pairsmith.receipt import recording
+from pairsmith.stages.table import Stage
 from pairsmith.stopping import Stopping
 from schemas.errors import MissingDependency, NoWork, ReviewError, StoreBusy
 from schemas.progress import Progress, Say, unheard, unseen
@@ -317,3 +318,11 @@ def where(project: Project, url: str, queues: Sequence[str], pages: Sequence[str
     if project.spec.review.url is None:
         lines.append(("sign in", f"as {OWNER}; the password is in {server.default_home() / 'credentials.json'}"))
     return lines
+
+
+STAGE = Stage[ReviewOutcome](
+    "review",
+    review,
+    """Bring people's answers, and send rows until the accept share is known as well as the spec asks.""",
+    summary=summary,
+)

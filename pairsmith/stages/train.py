@@ -11,6 +11,7 @@ from curate.split import held_out_inputs
 from pairsmith import plan
 from pairsmith.outcome import TrainOutcome
 from pairsmith.receipt import recording
+from pairsmith.stages.table import Option, Stage
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
@@ -177,3 +178,17 @@ def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
         lines.append(("loss", loss))
     curve = [("curve" if not at else "", line) for at, line in enumerate(outcome.curve)]
     return [*lines, ("adapter", outcome.files[0]), *curve]
+
+
+STAGE = Stage[TrainOutcome](
+    "train",
+    train,
+    """Tune the small model on the accepted pairs; the adapter goes into `adapters/`.
+
+    The same dataset and settings again find the adapter that is there.
+    """,
+    summary=summary,
+    options=(
+        Option("--curve", bool, "Draw the learning curve too: six more trainings, and one for each slice of rows."),
+    ),
+)

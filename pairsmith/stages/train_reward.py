@@ -8,6 +8,7 @@ from pathlib import Path
 from pairsmith import teachers
 from pairsmith.outcome import RewardOutcome
 from pairsmith.receipt import recording
+from pairsmith.stages.table import Stage
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.progress import Progress, Say, unheard, unseen
@@ -69,3 +70,14 @@ def summary(outcome: RewardOutcome) -> list[tuple[str, str]]:
 def _share(interval: Json, sign: str = "") -> str:
     estimate, low, high = (f"{interval[name]:{sign}.2f}" for name in ("estimate", "low", "high"))
     return f"{estimate} [{low}, {high}]"
+
+
+STAGE = Stage[RewardOutcome](
+    "train-reward",
+    train_reward,
+    """Fit a reward model on what people and gates prefer here, and test it beside length.
+
+    It is no stage of `run`: where it is better than length, name it in curate.score.model.
+    """,
+    summary=summary,
+)
