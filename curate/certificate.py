@@ -241,12 +241,15 @@ def _why_none(sets: Sequence[RowSet], precision: float, error: float, share: flo
     first, speaks = sets[0], 1 / error
     of = f"of the {first.size:,} rows with the highest P(good)"
     needed = next((n for n in range(1, first.size + 1) if evidence(first.size, n, 0, precision) >= speaks), None)
+    too_bad = first.bad > (1 - precision) * first.seen
+    hopeless = f"More labels change nothing at this share: {_BETTER}"
     if needed and first.seen < needed:
-        why = f"{of} only {first.seen:,} are labelled; it takes {needed:,}, if all of them are good"
-        return why, _labels(math.ceil((needed - first.seen) / share), left)
+        bad = f", and {first.bad:,} of them are bad" if first.bad else ""
+        why = f"{of} only {first.seen:,} are labelled{bad}; it takes {needed:,}, if all of them are good"
+        return why, hopeless if too_bad else _labels(math.ceil((needed - first.seen) / share), left)
     why = f"{of} {first.bad:,} of {first.seen:,} labelled ones are bad"
-    if first.bad > (1 - precision) * first.seen:
-        return f"{why}, more than {1 - precision:.0%}", f"More labels change nothing at this share: {_BETTER}"
+    if too_bad:
+        return f"{why}, more than {1 - precision:.0%}", hopeless
     for more in _AHEAD:
         seen = min(first.size, first.seen + round(more * share))
         if evidence(first.size, seen, math.ceil(first.bad * seen / first.seen - 1e-9), precision) >= speaks:
@@ -262,14 +265,18 @@ def _labels(more: int, left: int) -> str:
 
 
 def too_few_to_calibrate(
-    answered: int, precision: float, confidence: float, considered: int, *, whole: bool = False
+    answered: int, precision: float, confidence: float, considered: int, left: int | None
 ) -> Certificate:
-    """No certificate, because there is no P(good); and there will be none where an estimate needs the `whole` pool."""
-    why = f"{answered:,} answers of the calibration half are too few to tell how likely a row is good"
+    """No certificate, because there is no P(good); `left` rows of the calibration half can still be asked about (None:
+    there is no such half, because an estimate needs the whole pool)."""
+    why = f"to tell how likely a row is good takes {LEAST} answers of the calibration half, and there "
+    why += "is 1" if answered == 1 else f"are {answered:,}"
     more = f"{LEAST - answered:,} more of them (`pairsmith review push` draws rows; [review.shares] calibration)."
-    if whole:
+    if left is None:
         why = "all rows are drawn for the human gate, and none to tell how likely a row is good"
         more = "Half of them could not prove what review.accept_at_least asks for; the gate says what people accept."
+    elif answered + left < LEAST:
+        more = f"Rows of it that are left to ask about: {left:,}. Generate more."
     return Certificate(precision, confidence, (), considered, 0, 0, answered, why=why, more=more)
 
 

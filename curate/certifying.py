@@ -111,8 +111,10 @@ def look(
     known = trials(store)
     tried = trials_for(known, precision, parts, features, to_calibrate, rows)
     if not tried:
-        answered = sum(id_ in features for id_ in to_calibrate)
-        return Look(too_few_to_calibrate(answered, precision, confidence, len(rows), whole=whole))
+        half = [id_ for id_ in features if id_ not in everything and not in_estimation_half(seed, id_)]
+        answered = sum(id_ in to_calibrate for id_ in half)
+        left = None if whole else len(half) - answered
+        return Look(too_few_to_calibrate(answered, precision, confidence, len(rows), left))
     if tried[-1] not in known:
         store.write(tried[-1].as_artifact())
     own = {id_: labels[id_] for id_ in chosen if id_ in labels}

@@ -126,4 +126,9 @@ def p_yes(logprobs: Any, name: str) -> float | None:
 
 
 def _answer(name: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w){re.escape(name)}\W{{1,5}}(yes|no|true|false)(?!\w)", re.IGNORECASE)
+    # A question may be called "true": before a comma or a line's end that is the answer to the one before.
+    between = r"[^\w,\n]" if name in _WORDS else r"\W"
+    word = "yes|no|true|false"
+    return re.compile(
+        rf"(?<!\w){re.escape(name)}{between}{{1,5}}({word})(?!\w|\s?(?:/|\bor\b)\s?(?:{word}))", re.IGNORECASE
+    )

@@ -176,6 +176,13 @@ def rows(folder: Path, split: Split) -> list[Json]:
     return _vouched_for(folder, f"data/{split}.jsonl", _manifest_of(folder))
 
 
+def beside(folder: Path) -> set[str]:
+    """The ids of pairs whose texts lie beside the rows of an exported dataset: in its random arm and preferences."""
+    names = ((RANDOM_ARM, ("pair_id",)), (PREFERENCES, ("chosen_id", "rejected_id")))
+    files = [(folder / name, keys) for name, keys in names if (folder / name).is_file()]
+    return {line[key] for path, keys in files for line in read_lines(path) for key in keys}
+
+
 def preference_rows(folder: Path, split: Split) -> list[Json]:
     """The preferences of one split of an exported dataset, in TRL's conversational form; none if it has none.
 
@@ -253,7 +260,7 @@ def _provenance(accepted: Accepted, result: CurateResult, seeds: Mapping[str, Se
     replaced = []
     while pair.origin.by == "edited":
         replaced.append(pair.origin.parent_id)
-        pair = _parent(store, pair.origin.parent_id)
+        (pair,) = store.pairs([pair.origin.parent_id])
     seed = seeds.get(accepted.pair.seed_id)
     scorer = result.facts["scorer"]
     return {
@@ -276,11 +283,6 @@ def _provenance(accepted: Accepted, result: CurateResult, seeds: Mapping[str, Se
             for r in accepted.reviews
         ],
     }
-
-
-def _parent(store: Store, pair_id: str) -> Pair:
-    (pair,) = store.pairs([pair_id])
-    return pair
 
 
 def _every_step_spoke(accepted: Accepted, result: CurateResult) -> None:

@@ -23,7 +23,7 @@ from schemas.kinds import TaskKind
 SHORT = 6  # words; a shorter text may stand in another one by chance, and is compared as a whole, by its letters
 _LETTERS = 4
 _PAIRS = 40  # a row; with more on both sides most rows are duplicates, and go as they are met
-_NUMBER = re.compile(r"\d+")
+_NUMBER = re.compile(r"[0-9]+")
 _CONTAINED = 0.8  # share of the word bigrams of a held-out text that a longer text may not hold
 
 
@@ -117,7 +117,7 @@ def _exactly(rows: Iterable[tuple[str, ...]]) -> dict[int, Alike]:
 def _numbered(pair: HasTexts, kind: TaskKind) -> str:
     """The input; where other numbers make another input, with them in each of its words, so that only inputs with the
     same numbers are alike."""
-    numbers = _NUMBER.findall(pair.asked) if kind.equal_numbers else []
+    numbers = numbers_in(pair.asked) if kind.equal_numbers else []
     if not numbers:
         return pair.asked
     mark = f"n{hashlib.sha256(' '.join(numbers).encode()).hexdigest()[:8]}"
@@ -125,6 +125,11 @@ def _numbered(pair: HasTexts, kind: TaskKind) -> str:
         return mark + f" {mark}".join(words(pair.asked))
     # In hexadecimal: what stands for a Chinese character has to stay one word with the mark.
     return " ".join(mark + (word if word.isascii() else word.encode().hex()) for word in words(pair.asked))
+
+
+def numbers_in(text: str) -> list[str]:
+    """The numbers of a text in order, whichever digits it has."""
+    return _NUMBER.findall(plain(text))
 
 
 def similar_pairs(texts: Iterable[str], threshold: float) -> list[Alike]:
@@ -158,7 +163,7 @@ def contaminated(
     (their numbers) are compared with the first text of a row alone.
     """
     touches: dict[int, Touch] = {}
-    theirs = [frozenset(_NUMBER.findall(text)) if equal_numbers else frozenset[str]() for text in held_out]
+    theirs = [frozenset(numbers_in(text) if equal_numbers else ()) for text in held_out]
     short, every = _Short(held_out, theirs, threshold), _by_least(set(theirs))
     ours: dict[tuple[int, int], frozenset[str]] = {}  # of texts that have all numbers of a held-out one
 
@@ -172,7 +177,7 @@ def contaminated(
     def seen() -> Iterator[tuple[str, ...]]:
         for number, row in enumerate(rows):
             for place, text in enumerate(row):
-                numbers = frozenset(_NUMBER.findall(text) if equal_numbers else ())
+                numbers = frozenset(numbers_in(text) if equal_numbers else ())
                 among = _among(every, numbers)
                 if any(among):
                     ours[number, place] = numbers

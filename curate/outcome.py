@@ -151,7 +151,7 @@ def _beside_chance(project: Project, pool: Pool) -> tuple[tuple[Pair, ...], Json
     if len(chosen) == len(pairs):
         return (), None
     random, place = at_random(pairs, "random arm")[: len(chosen)], {id_: at for at, id_ in enumerate(pairs)}
-    vectors = vectors_of([f"{pair.input} {pair.output}" for pair in pairs.values()])
+    vectors = vectors_of([f"{pair.asked} {pair.output}" for pair in pairs.values()])
     far = {
         name: farness(vectors, [place[id_] for id_ in ids]) for name, ids in (("chosen", chosen), ("random", random))
     }

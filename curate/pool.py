@@ -33,12 +33,13 @@ from curate.rows import (
     as_dataset,
     as_shown,
 )
-from curate.slots import Slots, Source, Texts, in_memory, placed, read_slots, skim_candidates_of, texts_of
+from curate.slots import Slots, Source, in_memory, placed, read_slots, skim_candidates_of
 from schemas.html_table import SHOWN, html_table
 from schemas.identity import made
 from schemas.records import Counts, Pair, Reason, Verdict
 from schemas.reviews import Review
 from schemas.store import Store
+from schemas.store.rows import Texts
 
 
 class Hearing:
@@ -191,11 +192,11 @@ class Pool:
 
     # Reading rows
 
-    def rows(self, pair_ids: Iterable[str] | None = None) -> Iterator[Row]:
-        """Every slot in the order of the pool, or those of `pair_ids` in the order given."""
-        if pair_ids is None:
-            return self._stream(range(len(self)))
-        return self._stream(self._slots.first[id_] for id_ in pair_ids)
+    def rows(self, pair_ids: Iterable[str] | None = None, *, verdicts: bool = True) -> Iterator[Row]:
+        """Every slot in the order of the pool, or those of `pair_ids` in the order given; on request without what was
+        said of them."""
+        slots = range(len(self)) if pair_ids is None else (self._slots.first[id_] for id_ in pair_ids)
+        return self._stream(slots, verdicts=verdicts)
 
     def accepted(self, *, verdicts: bool = True) -> Iterator[Row]:
         """The rows that everybody who has spoken so far keeps, on request without what was said of them. A pair that
@@ -228,7 +229,7 @@ class Pool:
         wanted = np.flatnonzero((self._keep == TRUE) & self._slots.is_first) if slots is None else slots
         rest = map(int, wanted)
         while chunk := list(islice(rest, ROWS)):
-            yield from map(texts_of, self.texts_of(chunk))
+            yield from self._slots.texts(self.pair_ids(chunk))
 
     def unsettled(self, step: StepId, *, accepted: bool = False) -> Iterator[Row]:
         """The rows that a step has not judged, or crashed on, which may be mended by now; on request accepted ones."""
@@ -264,9 +265,9 @@ class Pool:
                     places, ids = tuple(np.flatnonzero(bits).tolist()), self.pair_ids(slots)
                     yield Unjudged(slots, ids, places, self.source.verdicts(ids) if known else {})
 
-    def texts_of(self, slots: Iterable[int]) -> list[Pair | str]:
+    def bodies_of(self, slots: Iterable[int]) -> list[Pair | str]:
         """The pairs of slots, those that the source keeps as the JSON of them: for who reads them elsewhere."""
-        return self._slots.texts(self.pair_ids(slots))
+        return self._slots.bodies(self.pair_ids(slots))
 
     def by_input(self, *, verdicts: bool = False, several: bool = False) -> Iterator[tuple[Row, ...]]:
         """The rows with a pair, together where seed and input are the same, in the order of the pool; on request with

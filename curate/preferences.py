@@ -10,7 +10,7 @@ Two answers are compared only where somebody or something has looked at both (`P
 
 Each answer loses once at most, to the better one whose length is nearest. Of what programs prefer, so many stay that
 the better answer is as often the longer as the shorter one, for every size of the difference; what people prefer stays
-whole. No row of the test split is in it, and no answer that repeats a text of it.
+whole. No row of the test split is in it, and no answer that repeats what may not be trained on.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeVar, get_args
 
-from curate.contamination import HeldOut
+from curate.contamination import held_out_of
 from curate.near_duplicates import contaminated
 from curate.pool import Pool
 from curate.review.answers import current_answers
 from curate.review.sampling import in_estimation_half
 from curate.rows import ROWS, Row
-from curate.split import recorded_splits, seed_split, split_of
-from schemas.kinds import KINDS
+from curate.split import recorded_splits, split_of
 from schemas.project import Project
 from schemas.records import Json, Pair, Seed, Split
 from schemas.streamed import Streamed
@@ -122,11 +121,9 @@ def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence
         if split != "test":
             of_input = _of_input(rows, split, _originals(pool, rows), least)
             every += [PreferenceIds(p.by, split, p.ids, p.log_ratio, p.gap, p.rests_on) for p in of_input]
-    asked = tuple(seed.asked for seed in seeds if seed_split(seed, settings) == "test")
-    may_recur = HeldOut(asked, outputs_recur=KINDS[project.spec.task.kind].outputs_recur).inputs_only
-    held_out = [text for number, text in enumerate(asked) if number not in may_recur]
-    losers = ((p.rejected.output,) for p in Preferences(pool, every))
-    touched = contaminated(losers, held_out, project.spec.curate.duplicates.jaccard) if held_out else {}
+    held, jaccard = held_out_of(project.spec, project.folder, seeds), project.spec.curate.duplicates.jaccard
+    losers = (("", p.rejected.output) for p in Preferences(pool, every))
+    touched = contaminated(losers, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
     return Preferences(pool, matched([kept for number, kept in enumerate(every) if number not in touched]))
 
 

@@ -6,7 +6,6 @@ numbers differ are left alone, and a person decides about the rest. Which rows a
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import AsyncIterator
 from itertools import islice
@@ -15,11 +14,14 @@ from typing import Any
 import numpy as np
 
 from curate.contamination import HeldOut, with_inputs_of
+from curate.gates.words import count_words
+from curate.near_duplicates import numbers_in
 from curate.neighbours import Vectors, near_earlier
 from curate.pool import Pool
 from curate.rows import StepId
 from curate.static_embedding import static_embedding
 from curate.steps import Named
+from curate.unlikely_labels import unlikely_labels
 from schemas.kinds import KINDS, DuplicateRule
 from schemas.records import Reason, Verdict, content_id
 from schemas.spec import Spec
@@ -30,14 +32,16 @@ SEMANTIC_TEST = "pool/semantic_contamination@1"
 TEST_FLAG = "semantic_contamination"
 _WORDS = 4  # of a held-out text
 _BLOCK = 2048
-_NUMBER = re.compile(r"\d+")
 
 
 def semantic_steps(spec: Spec, held_out: HeldOut) -> list[Named]:
-    """The steps that a spec asks for."""
+    """The steps that a spec asks for; for labels `curate.unlikely_labels`, which is by default."""
     duplicates, contamination = spec.curate.duplicates.semantic, spec.curate.contamination.semantic
-    of_rows = [] if duplicates is None else [semantic_duplicates(duplicates, KINDS[spec.task.kind].duplicate)]
-    return of_rows if contamination is None else [*of_rows, semantic_contamination(held_out, contamination)]
+    return [
+        *([] if duplicates is None else [semantic_duplicates(duplicates, KINDS[spec.task.kind].duplicate)]),
+        *([] if contamination is None else [semantic_contamination(held_out, contamination)]),
+        *([unlikely_labels()] if spec.task.labels and spec.curate.unlikely_labels else []),
+    ]
 
 
 def semantic_duplicates(cosine: float, rule: DuplicateRule) -> Named:
@@ -73,7 +77,7 @@ def semantic_contamination(held_out: HeldOut, cosine: float) -> Named:
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         now = with_inputs_of(pool, held_out)
         named = zip(now.names, now.texts, strict=True)
-        held = [(name, text) for name, text in named if len(text.split()) >= _WORDS]
+        held = [(name, text) for name, text in named if count_words(text) >= _WORDS]
         known = static_embedding().embed([text for _, text in held])
         rows = (row.pair for row in pool.accepted(verdicts=False) if row.pair is not None)
         while block := list(islice(rows, _BLOCK)):
@@ -106,4 +110,4 @@ def _touched(
 
 
 def _numbers(text: str) -> tuple[str, ...]:
-    return tuple(_NUMBER.findall(text))
+    return tuple(numbers_in(text))

@@ -38,6 +38,7 @@ _ROW = np.uint64((1 << 24) - 1)  # 16 million rows
 _BUCKETS, _MOST = 1 << 23, (1 << 12) - 1  # tokens that occur so often, or more, count as equally frequent
 _MEET = 3
 _PAIRS, _MOST_PAIRS = 40, 1 << 22  # a text, and all; pairs that more frequent tokens would make are looked for apart
+_PART = 1 << 20  # keys that are looked at in one go
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _LONGEST = 64  # letters beyond so many count wherever they stand
 
@@ -246,14 +247,12 @@ def alike(sets: TokenSets, threshold: float, *, first: bool = False) -> Iterator
     """
     needed = sets.needed(threshold)
     meet = np.minimum(needed, _MEET).astype(np.uint8)
-    keys = sets.prefixes(needed, _MEET, 2)
-    frequent = _frequent(keys, min(_PAIRS * len(sets), _MOST_PAIRS))
-    candidates = _meeting(keys[~frequent], meet)
-    crowded = _Crowded(keys[_among_rows(keys, keys[frequent], len(sets))], meet)
-    del keys, frequent
+    first_of, candidates, keys = _candidates(sets, needed, meet)
+    crowded = _Crowded(keys, meet)
+    del keys
     gone: set[int] = set()
-    for row in sorted(candidates.keys() | crowded.rows):
-        others = sorted({*candidates.get(row, ()), *crowded.met_by(row)} - gone)
+    for row in map(int, np.flatnonzero((np.diff(first_of) > 0) | crowded.holds)):
+        others = sorted({*candidates[first_of[row] : first_of[row + 1]].tolist(), *crowded.met_by(row)} - gone)
         similar = ((other, sets.similarity(row, other)) for other in others)
         pairs = (Alike(row, other, similarity) for other, similarity in similar if similarity >= threshold)
         for pair in islice(pairs, 1 if first else None):
@@ -266,22 +265,31 @@ def alike(sets: TokenSets, threshold: float, *, first: bool = False) -> Iterator
 
 class _Crowded:
     """Rows with a frequent token: which of those that were added meet another one in enough tokens, asked row by row;
-    a pair for every two that share one would be too many. `keys` are the tokens of these rows."""
+    a pair for every two that share one would be too many. `keys` are the tokens of these rows; they are used up, for
+    there is no room for many of them."""
 
     def __init__(self, keys: Tokens, meet: NDArray[np.uint8]) -> None:
         begins = _first_of_its_kind(keys & ~_ROW)
         starts = np.flatnonzero(begins)
         self._meet, self._starts, self._ends = meet, starts, starts.copy()  # of a token among `_added`
-        self._added = np.zeros(len(keys), np.uint32)
-        by_row = (keys & _ROW) << np.uint64(32)
-        by_row |= (np.cumsum(begins, dtype=np.uint32) - np.uint32(1)).astype(np.uint64)
-        by_row.sort()
-        self._tokens = by_row.astype(np.uint32)  # the number of the token
-        rows, first = np.unique((by_row >> np.uint64(32)).astype(np.uint32), return_index=True)
-        self._first = np.append(first, len(keys))
+        keys &= _ROW
+        keys <<= np.uint64(32)
+        keys |= np.cumsum(begins, dtype=np.uint32)
+        del begins
+        keys.sort()  # by row
+        self._tokens = keys.astype(np.uint32)  # the number of the token
+        self._tokens -= np.uint32(1)
+        keys >>= np.uint64(32)
+        first = np.flatnonzero(_first_of_its_kind(keys))
         self._place = np.full(len(meet), -1, np.int32)
-        self._place[rows] = np.arange(len(rows))
-        self.rows: set[int] = set(rows.tolist())
+        self._place[keys[first].astype(np.int64)] = np.arange(len(first))
+        self._first = np.append(first, len(keys))
+        self._added = np.zeros(len(keys), np.uint32)
+
+    @property
+    def holds(self) -> NDArray[np.bool_]:
+        """Of every row, whether it has a frequent token."""
+        return self._place >= 0
 
     def _of(self, row: int) -> NDArray[np.uint32]:
         place = self._place[row]
@@ -312,12 +320,15 @@ def _ranges(begin: Numbers, end: Numbers) -> tuple[Numbers, Numbers]:
     return place, sizes
 
 
-def _among_rows(keys: Tokens, others: Tokens, rows: int) -> NDArray[np.bool_]:
-    """Which keys are of a row that one of `others` is of."""
-    wanted = np.zeros(rows, bool)
-    wanted[(others & _ROW).astype(np.uint32)] = True
-    among: NDArray[np.bool_] = wanted[(keys & _ROW).astype(np.uint32)]
-    return among
+def _of_rows_with(keys: Tokens, chosen: NDArray[np.bool_], rows: int) -> Tokens:
+    """The keys of rows that a chosen key is of; the numbers of the rows are in memory for a part of the keys only."""
+    wanted, among = np.zeros(rows, bool), np.zeros(len(keys), bool)
+    parts = [slice(first, first + _PART) for first in range(0, len(keys), _PART)]
+    for part in parts:
+        wanted[(keys[part][chosen[part]] & _ROW).astype(np.int64)] = True
+    for part in parts:
+        among[part] = wanted[(keys[part] & _ROW).astype(np.int64)]
+    return keys[among]
 
 
 def _frequent(keys: Tokens, most_pairs: int) -> NDArray[np.bool_]:
@@ -328,8 +339,18 @@ def _frequent(keys: Tokens, most_pairs: int) -> NDArray[np.bool_]:
     return np.repeat(sizes >= np.searchsorted(pairs, most_pairs, side="right"), sizes)
 
 
-def _meeting(keys: Tokens, meet: NDArray[np.uint8]) -> dict[int, list[int]]:
-    """Row -> the earlier ones that enough of its tokens meet."""
+def _candidates(
+    sets: TokenSets, needed: Numbers, meet: NDArray[np.uint8]
+) -> tuple[Numbers, NDArray[np.uint32], Tokens]:
+    """`_meeting` of the tokens that are not too frequent for it, and the tokens of the rows that have one that is."""
+    keys = sets.prefixes(needed, _MEET, 2)
+    frequent = _frequent(keys, min(_PAIRS * len(sets), _MOST_PAIRS))
+    first_of, candidates = _meeting(keys[~frequent], meet)
+    return first_of, candidates, _of_rows_with(keys, frequent, len(sets))
+
+
+def _meeting(keys: Tokens, meet: NDArray[np.uint8]) -> tuple[Numbers, NDArray[np.uint32]]:
+    """The earlier rows that enough tokens of each row meet, one row's behind the other's, and where they begin."""
     tokens, rows = keys & ~_ROW, keys & _ROW
     pairs = [np.array([], np.uint64)]
     for shift in range(1, len(keys)):
@@ -345,10 +366,8 @@ def _meeting(keys: Tokens, meet: NDArray[np.uint8]) -> dict[int, list[int]]:
         times[:-more] += (times[:-more] == more) & (met[more:] == met[:-more])
     earlier, later = met.view(np.uint32)[::2], met.view(np.uint32)[1::2]
     enough = (times > 0) & (times >= np.minimum(meet[later], meet[earlier]))
-    candidates: dict[int, list[int]] = {}
-    for row, other in zip(later[enough].tolist(), earlier[enough].tolist(), strict=True):
-        candidates.setdefault(row, []).append(other)
-    return candidates
+    first_of = np.append(0, np.cumsum(np.bincount(later[enough], minlength=len(meet))))
+    return first_of, earlier[enough]
 
 
 def _first_of_its_kind(ordered: NDArray[Any]) -> NDArray[np.bool_]:

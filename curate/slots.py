@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any, NamedTuple, Protocol, get_args
 
 import numpy as np
-import orjson
 
 from curate.review.decision import Decision, decide, edited_pair
 from schemas.identity import made
@@ -18,6 +17,7 @@ from schemas.records import Candidate, GeneratorName, Json, Pair, Reason, Verdic
 from schemas.reviews import Review
 from schemas.said import Said, StepName
 from schemas.store import Store
+from schemas.store.rows import Texts, texts_of
 
 _CHUNK = 1_000
 _GENERATORS: tuple[GeneratorName, ...] = get_args(GeneratorName)  # their order is in the draws of review
@@ -30,24 +30,8 @@ class Source(Protocol):
     def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]: ...
     def said_by(self, steps: Collection[StepName]) -> Iterator[Said]: ...
     def pair_bodies(self, ids: Iterable[str]) -> Mapping[str, str]: ...
-    def pair_inputs(self, ids: Iterable[str]) -> Mapping[str, tuple[str, str]]: ...
+    def pair_texts(self, ids: Iterable[str]) -> Mapping[str, Texts]: ...
     def reviews(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Review]]: ...
-
-
-class Texts(NamedTuple):
-    """What is asked and answered in a pair."""
-
-    asked: str
-    output: str
-
-
-def texts_of(pair: Pair | str) -> Texts:
-    """The texts of a pair, or of the JSON that is kept of it, which is not checked again."""
-    if isinstance(pair, Pair):
-        return Texts(pair.asked, pair.output)
-    body = orjson.loads(pair)
-    turns = [turn["content"] for turn in body.get("turns") or ()]
-    return Texts("\n".join([*turns, body["input"]]), body["output"])
 
 
 class Reviewed(NamedTuple):
@@ -152,7 +136,14 @@ class Slots:
         edited = {id_: self.edited[id_] for id_ in wanted if id_ in self.edited}
         return edited | {pair.id: pair for pair in self.source.pairs(id_ for id_ in wanted if id_ not in edited)}
 
-    def texts(self, ids: Iterable[str]) -> list[Pair | str]:
+    def texts(self, ids: Iterable[str]) -> Iterator[Texts]:
+        """What is asked and answered in the pairs."""
+        wanted = list(ids)
+        edited = {id_: texts_of(self.edited[id_]) for id_ in wanted if id_ in self.edited}
+        texts = edited | dict(self.source.pair_texts(id_ for id_ in wanted if id_ not in edited))
+        return map(texts.__getitem__, wanted)
+
+    def bodies(self, ids: Iterable[str]) -> list[Pair | str]:
         """The pairs, those that are kept as the JSON of them."""
         wanted = list(ids)
         kept = self.source.pair_bodies(id_ for id_ in wanted if id_ not in self.edited)
@@ -186,12 +177,12 @@ def read_slots(source: Source, candidates: Iterable[Candidate], *, people: bool)
     slots, rest = Slots(source), iter(candidates)
     while chunk := list(islice(rest, _CHUNK)):
         ids = [candidate.pair_id for candidate in chunk if candidate.pair_id]
-        inputs, reviews = source.pair_inputs(ids), source.reviews(ids) if people else {}
+        texts, reviews = source.pair_texts(ids), source.reviews(ids) if people else {}
         pairs = {pair.id: pair for pair in source.pairs(reviews)} if reviews else {}
         for candidate in chunk:
             id_ = candidate.pair_id
             if id_ not in pairs:
-                slots.add(candidate, id_, inputs[id_] if id_ else ("", ""))
+                slots.add(candidate, id_, texts[id_][:2] if id_ else ("", ""))
                 continue
             pair, reviewed = _reviewed(pairs[id_], reviews[id_], source)
             if pair.id != id_:
@@ -236,8 +227,8 @@ class _Memory:
     def pair_bodies(self, ids: Iterable[str]) -> Mapping[str, str]:
         return {}
 
-    def pair_inputs(self, ids: Iterable[str]) -> Mapping[str, tuple[str, str]]:
-        return {id_: (self._pairs[id_].seed_id, self._pairs[id_].input) for id_ in ids}
+    def pair_texts(self, ids: Iterable[str]) -> Mapping[str, Texts]:
+        return {id_: texts_of(self._pairs[id_]) for id_ in ids}
 
     def reviews(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Review]]:
         return {id_: self._reviews[id_] for id_ in pair_ids if id_ in self._reviews}

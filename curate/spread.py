@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from curate.gates.words import count_words
+from curate.words import words
 from schemas.errors import SpecError
 from schemas.records import Pair
 
@@ -74,8 +76,8 @@ def vectors_of(texts: Sequence[str]) -> Any:
     so that no word alone decides."""
     vectors = np.zeros((len(texts), _DIMENSIONS), np.float32)
     for number, text in enumerate(texts):
-        words = text.casefold().split()
-        for token in [*words, *map(" ".join, pairwise(words))]:
+        held = words(text)
+        for token in [*held, *map(" ".join, pairwise(held))]:
             digest = hashlib.blake2b(token.encode("utf-8", "surrogatepass"), digest_size=4).digest()
             value = int.from_bytes(digest)
             vectors[number, value % _DIMENSIONS] += 1.0 if value >> 31 else -1.0
@@ -96,4 +98,4 @@ def farness(vectors: Any, chosen: Sequence[int]) -> float:
 
 def length_group(pair: Pair) -> str:
     """Lengths by doublings of words: outputs of like length are in one group."""
-    return str(int(math.log2(len(pair.output.split()) + 1)))
+    return str(int(math.log2(count_words(pair.output) + 1)))

@@ -110,7 +110,7 @@ async def asked(pool: Pool, steps: Sequence[Named]) -> AsyncIterator[tuple[Unjud
         try:
             while True:
                 while len(under_way) < at_once and (chunk := next(chunks, None)):
-                    pairs = pool.texts_of(chunk.slots)
+                    pairs = pool.bodies_of(chunk.slots)
                     under_way.append((chunk, asyncio.create_task(judge_chunk(pairs, chunk.places))))
                 if not under_way:
                     return
@@ -203,7 +203,7 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
 
         def rows() -> Iterator[tuple[str, str]]:
             for row, pair in zip(pool.survivors(), pool.texts(), strict=True):
-                yield ("", "") if row.seed_id in held.seed_ids else pair
+                yield ("", "") if row.seed_id in held.seed_ids else (pair.asked, pair.output)
 
         touches = contaminated(rows(), held.texts, jaccard, held.equal_numbers, held.inputs_only)
         for number, row in enumerate(pool.survivors()):
@@ -353,7 +353,7 @@ def _chosen(
     if spread == "random" or first >= rows:
         return order[:rows]
     if spread == "diverse":
-        vectors = vectors_of([f"{pairs[id_].input} {pairs[id_].output}" for id_ in order])
+        vectors = vectors_of([f"{pairs[id_].asked} {pairs[id_].output}" for id_ in order])
         return [order[place] for place in spread_out(vectors, rows, range(first))]
 
     def group(id_: str) -> str:

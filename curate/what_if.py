@@ -17,7 +17,7 @@ from curate.pool import Pool
 from curate.rows import Row
 from curate.scorers import Score
 from curate.scorers.choose import choose
-from curate.states import state_of
+from curate.states import split_in, state_of
 from curate.steps import steps_for
 from schemas.progress import Progress, unseen
 from schemas.project import Project
@@ -50,13 +50,16 @@ class Move(NamedTuple):
 
 
 class WhatIf(NamedTuple):
-    """Counts and reasons under the spec as it is and as it would be, and what moves, the largest group first."""
+    """Counts and reasons under the spec as it is and as it would be, what moves, the largest group first, and how many
+    accepted rows are in each split."""
 
     before: Counts
     after: Counts
     reasons_before: dict[str, int]
     reasons_after: dict[str, int]
     moves: tuple[Move, ...]
+    splits_before: dict[str, int]
+    splits_after: dict[str, int]
 
 
 async def judge_without_asking(
@@ -84,7 +87,10 @@ def compare(before: Pool, after: Pool) -> WhatIf:
     """Two judgements of the same slots."""
     moved: dict[tuple[State, State, str], list[BorderRow]] = {}
     counts: Counter[tuple[State, State, str]] = Counter()
+    splits: tuple[Counter[str], Counter[str]] = Counter(), Counter()
     for old, new in zip(before.rows(), after.rows(), strict=True):
+        for into, row in zip(splits, (old, new), strict=True):
+            into.update([split_in(row) or "train"] if row.keep else ())
         was, would = state_of(old), state_of(new)
         if was == would:
             continue
@@ -93,7 +99,7 @@ def compare(before: Pool, after: Pool) -> WhatIf:
         counts[kind] += 1
         moved[kind] = nsmallest(EXAMPLES, [*moved.get(kind, ()), _example(out)], key=_at_random)
     moves = [Move(*kind, rows, tuple(moved[kind])) for kind, rows in counts.most_common()]
-    return WhatIf(before.counts, after.counts, before.reasons, after.reasons, tuple(moves))
+    return WhatIf(before.counts, after.counts, before.reasons, after.reasons, tuple(moves), *map(dict, splits))
 
 
 def _example(row: Row) -> BorderRow:

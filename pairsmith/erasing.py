@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 from pairsmith.certified import FILE as CERTIFICATE
+from pairsmith.outcome import ExportOutcome
+from pairsmith.stages.export import EXPORT, MARK
 from schemas.errors import PairsmithError, UsageError
 from schemas.project import Project
 from schemas.records import Json
@@ -14,7 +16,7 @@ from schemas.store.erase import Traces, erase, holds, left_in, of_person, of_sou
 from schemas.store.opening import sqlite_path
 
 # What pairsmith wrote and can write again. A tuned model is not: it is named, and stays.
-_MADE = ("dataset", "export", "evaluations", "receipts", "report.html", "evidence.json")
+_MADE = ("dataset", "evaluations", "receipts", "report.html", "evidence.json")
 
 
 def erased(project: Project, store: Store, *, source: str | None = None, person: str | None = None) -> Json:
@@ -27,9 +29,10 @@ def erased(project: Project, store: Store, *, source: str | None = None, person:
         raise _nothing(store, source, person)
     texts = traces.searched
     models = _models(store, traces)
+    exports = _exports(project, store)
     argilla = _from_argilla(project, store, traces, source)
     records = erase(store, traces)
-    files = _without_files(project, store, texts)
+    files = _without_files(project, store, texts, exports)
     left = [
         path.relative_to(project.folder).as_posix()
         for path in sorted(project.folder.rglob("*"))
@@ -70,13 +73,23 @@ def _models(store: Store, traces: Traces) -> list[Json]:
     return [{"kind": of.kind, "id": of.id, "path": of.path} for of in models]
 
 
-def _without_files(project: Project, store: Store, texts: list[str]) -> list[str]:
-    """Delete what pairsmith made that holds one of the texts, and the copies of the store from before an upgrade."""
+def _exports(project: Project, store: Store) -> list[str]:
+    """The folders that an export was written to and that hold one still: their names in the project, or whole paths."""
+    files = [file for receipt in store.receipts("export") for file in ExportOutcome.of(receipt).written.values()]
+    folders = {folder for file in files for folder in Path(file).parents if (folder / MARK).is_file()}
+    base = project.folder.resolve()
+    every = (folder.resolve() for folder in {*folders, project.folder / EXPORT})
+    return sorted(str(one.relative_to(base) if one.is_relative_to(base) else one) for one in every)
+
+
+def _without_files(project: Project, store: Store, texts: list[str], exports: list[str]) -> list[str]:
+    """Delete what pairsmith made that holds one of the texts, `exports` among it, and the copies of the store from
+    before an upgrade."""
     gone = []
     if (project.folder / CERTIFICATE).is_file():  # it is about other rows now
         (project.folder / CERTIFICATE).unlink()
         gone.append(CERTIFICATE)
-    for name in _MADE:
+    for name in (*_MADE, *exports):
         path = project.folder / name
         if path.is_file() and holds(path, texts):
             path.unlink()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -12,16 +11,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
+from curate.gates.words import count_words
 from pairsmith.own_records import is_record, schema_of
 from prompts.languages import language_code
 from schemas.errors import InputError
+from schemas.kinds import KINDS, KindName
 from schemas.labels import folded_label
 from schemas.records import Json
 from schemas.spec import SeedSource
 from schemas.spec.task import RESERVED
 from synth.columns import Cells, Fault, plain_text
 from synth.seed_rows import names_of, rows_of
-from synth.turns import exchange
+from synth.turns import exchange, role_of, turns_of
 
 _LOOKED_AT = 10_000  # rows
 _TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
@@ -30,27 +31,41 @@ _HEADER_WORDS = 7  # a longer header is a row of a file without headers
 _PATHS = 8  # texts in objects that are named
 _CATEGORIES = 30  # most different values of a column that says something of many rows
 # Names of columns in exports of help desks, forms and datasets, in the languages that we know them in.
-_OUTPUT = """
-output reply answer response completion target label category summary solution rewritten corrected translation chosen
-resolution antwort lösung reponse réponse respuesta risposta kategorie klasse ergebnis ausgabe zusammenfassung
-übersetzung catégorie categoria categoría etiqueta étiquette traduction traducción
+_REPLY = """
+reply answer response resolution antwort lösung reponse réponse respuesta risposta resposta ответ 回答 答案
+回复 返信 返答 답변 응답 رد الرد إجابة الإجابة جواب
 """
-_REPLY = "reply answer response resolution antwort lösung reponse réponse respuesta risposta"
+_OUTPUT = f"""
+output completion target label category summary solution rewritten corrected translation chosen kategorie klasse
+ergebnis ausgabe zusammenfassung übersetzung catégorie categoria categoría etiqueta étiquette traduction traducción
+traduzione tradução sortie salida saída метка категория перевод результат 标签 类别 译文 翻译 输出 ラベル 分類 翻訳 出力
+라벨 분류 번역 출력 تصنيف فئة ترجمة {_REPLY}
+"""
 _INPUT = """
 input prompt question query body message request text ticket instruction source frage nachricht anfrage
+pregunta mensaje texte texto testo domanda messaggio pergunta mensagem вопрос сообщение текст 问题 消息 文本
+输入 質問 本文 入力 질문 메시지 본문 입력 سؤال السؤال رسالة نص
 """
+_CHATS = ("messages", "conversations")
 SCHEMA = "schema.json"
+_SHOWN_BY = {
+    "labels": "column of labels, whose values come back",
+    "schema": "column of outputs that are all JSON objects",
+    "to": "two columns in different languages (called by them, such as en and de)",
+}
 _ALPACA = ("instruction", "input", "output", "system")
-_HEAD = "subject title headline betreff titel sujet asunto oggetto"
+_HEAD = "subject title headline betreff titel sujet asunto oggetto assunto тема 主题 标题 件名 제목 الموضوع"
 
 
 class Column(NamedTuple):
-    """What the rows looked at hold in one column; `name` is ours and fits a prompt. `objects`: JSON objects, as such or
-    as texts that spell them; `nested`: some as such."""
+    """What the rows looked at hold in one column; `name` is ours and fits a prompt. `words`: of a filled cell on
+    average, where three characters are one if words are not parted. `objects`: JSON objects, as such or as texts that
+    spell them; `nested`: some as such."""
 
     name: str
     header: str
     texts: tuple[str, ...]
+    words: float
     objects: bool = False
     nested: bool = False
 
@@ -59,15 +74,16 @@ class Column(NamedTuple):
         return tuple(text for text in self.texts if text)
 
     @property
-    def words(self) -> float:
-        return fmean(len(text.split()) for text in self.filled) if self.filled else 0.0
-
-    @property
     def is_text(self) -> bool:
         return self.words >= _TEXT_WORDS
 
     def called(self, words: str) -> bool:
-        return bool(set(words.split()) & set(re.split(r"[\W_]+", self.header.casefold())))
+        header, wanted = self.header.casefold(), words.split()
+        return bool(set(wanted) & set(re.split(r"[\W_]+", header))) or any(
+            word in header
+            for word in wanted
+            if count_words(word) > 1  # a script that parts no words
+        )
 
     @property
     def says_something(self) -> bool:
@@ -96,18 +112,29 @@ def guess(path: Path, kind: str = "") -> Guess:
     guessed = _guess(path, kind)
     schema = schema_of(guessed.outputs) if guessed.kind == "pair" and kind in ("", "extract") else None
     if schema is None:
-        return guessed
+        return guessed if kind in ("", guessed.task["kind"]) else guessed._replace(task=_named(kind, guessed))
     why = f"every output is a JSON object, so they are records: {SCHEMA} has their keys and types, for you to check"
     return guessed._replace(task={"kind": "extract", "schema": SCHEMA}, schema=schema, why=[*guessed.why, why])
 
 
+def refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
+    """Raises InputError for a file that does not show what a task of this kind needs."""
+    needs = KINDS[kind].needs
+    if needs and needs not in guessed.task:
+        raise InputError(
+            f"shows no {_SHOWN_BY[needs]}, and a task of kind '{kind}' needs '{needs}'.",
+            where=path.name,
+            fix=f"Leave --kind {kind} out to see what the file is taken for, or `pairsmith init --kind {kind}` and name"
+            " the file in its [[seeds]]: `pairsmith docs seeds` shows how.",
+        )
+
+
 def _guess(path: Path, kind: str) -> Guess:
     names = names_of(path)
-    chat = next((name for name in names if name.casefold() in ("messages", "conversations")), None)
     rows = _rows(path, names) if names else []
     if not rows:
         raise InputError("has no rows.", where=path.name, fix="Write at least one row below the headers.")
-    if chat:
+    if chat := next((name for at, name in enumerate(names) if _holds_chats(at, name, rows)), None):
         return _chat(chat, names, rows)
     columns = _columns(names, rows)
     if {"instruction", "output"} <= set(names):
@@ -148,19 +175,39 @@ def _rows(path: Path, names: Sequence[str], *, strict: bool = False) -> list[Cel
             path=path.name, kind="pair", columns={**every, "output": header}, input=f"{{{{ {first} }}}}{{{{ output }}}}"
         )
     with ExitStack() as stack:
-        rows = (row for _, row in rows_of(source, path.parent, None, [], stack))
-        return [row for row in islice(rows, _LOOKED_AT) if not isinstance(row, Fault)]
+        looked_at = list(islice(rows_of(source, path.parent, None, [], stack), _LOOKED_AT))
+    rows = [row for _, row in looked_at if not isinstance(row, Fault)]
+    faults = ((number, row) for number, row in looked_at if isinstance(row, Fault) and row.code != "blank")
+    if not rows and (fault := next(faults, None)):
+        number, (code, detail) = fault
+        raise InputError(f"none of its rows can be used; the first: {code}: {detail}", where=f"{path.name}:{number}")
+    return rows
 
 
 def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     name = re.sub(r"\W+", "_", header.strip().casefold()).strip("_") or f"column_{at + 1}"
     held = [row.get(f"c{at}") for row in rows]
-    cells = (plain_text(json.dumps(cell, ensure_ascii=False) if isinstance(cell, dict) else cell) for cell in held)
-    texts = tuple("" if isinstance(cell, Fault) else cell for cell in cells)
+    texts = tuple("" if isinstance(text := plain_text(_spelt(cell)), Fault) else text for cell in held)
     spelt = [text for text in texts if text]
     nested = any(isinstance(cell, dict) for cell in held)
     objects = nested or (bool(spelt) and all(map(is_record, spelt)))
-    return Column(f"c_{name}" if name[0].isdigit() else name, header, texts, objects, nested)
+    words = fmean((2 * len(text.split()) + count_words(text)) / 3 for text in spelt) if spelt else 0.0
+    return Column(f"c_{name}" if name[0].isdigit() else name, header, texts, words, objects, nested)
+
+
+def _spelt(cell: object) -> object:
+    """A cell as a text: what a list of turns says, an object as JSON, anything else as it is."""
+    turns = turns_of(cell) if isinstance(cell, list) else None
+    if isinstance(turns, list):
+        return "\n\n".join(turn.content for turn in turns)
+    return json.dumps(cell, ensure_ascii=False) if isinstance(cell, dict) else cell
+
+
+def _holds_chats(at: int, name: str, rows: Sequence[Cells]) -> bool:
+    """Whether a column is called as chats are, or the first list in it is one, whatever it is called."""
+    cells = (cell for row in rows if isinstance(cell := row.get(f"c{at}"), list))
+    known = name.casefold() in _CHATS
+    return known or not isinstance(exchange({"messages": next(cells, None)}, several=True), Fault)
 
 
 def _inside(columns: Sequence[Column]) -> str:
@@ -193,7 +240,8 @@ def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
     turns = "some rows have several turns" if several else "every row is a question and its answer"
     outputs = tuple(one.answer for one in usable)
     why = [f"the column '{column}' holds chats; {turns}", *_not_read(names, (column, "system"))]
-    return Guess({"kind": "reply"}, "conversation" if several else "pair", {}, why, outputs, outputs)
+    settings = {} if column.casefold() in _CHATS else {"columns": {"messages": column}}
+    return Guess({"kind": "reply"}, "conversation" if several else "pair", settings, why, outputs, outputs)
 
 
 def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:
@@ -201,12 +249,28 @@ def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:
     return [f"not read: {', '.join(left)}"] if left else []
 
 
+def _refuse_single_messages(path: Path, columns: Sequence[Column]) -> None:
+    """Its lines would be taken for inputs, the answers among them."""
+    if says_who := next((c for c in columns if len(set(c.filled)) > 1 and all(map(role_of, c.filled))), None):
+        raise InputError(
+            f"has a line for each message, for '{says_who.header}' says who speaks, and a row is a whole conversation.",
+            where=path.name,
+            fix="Group the lines of a conversation into one list, `messages`: `pairsmith docs seeds` shows how.",
+        )
+
+
 def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
+    if wanted != "classify":
+        _refuse_single_messages(path, columns)
     texts = [column for column in columns if column.is_text and (not column.objects or column.called(_OUTPUT))]
     sides = {code: column for column in texts if (code := language_code(column.header))}
+    output = next((column for column in columns if column.filled and column.called(_OUTPUT)), None)
+    if len(sides) != 2 and wanted == "translate":
+        sides = {}
+        for column in sorted(texts, key=lambda column: (column is output, not column.called(_INPUT))):
+            sides.setdefault(language_of(column.filled), column)
     if len(sides) == 2 and wanted in ("", "translate"):
         return _translation(sides, columns)
-    output = next((column for column in columns if column.filled and column.called(_OUTPUT)), None)
     shown_by = "it is called so"
     if output is None and wanted == "extract":
         output = next((column for column in columns if column.objects), None)
@@ -233,14 +297,25 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     why = [f"'{output.header}' is the output: {shown_by} ({_size(output)})"]
     joined = " and ".join(repr(column.header) for column in (*heads, body))
     why.append(f"the input is {joined} ({_size(body)})" if heads else f"{joined} is the input ({_size(body)})")
-    folded = {folded_label(label): label for label in sorted(set(output.filled), reverse=True)}
     task: dict[str, Any] = {"kind": "reply" if output.called(_REPLY) else "free"}
-    if output.says_something and not output.is_text and len(folded) > 1:
-        task = {"kind": "classify", "labels": sorted(folded.values())}
-        why.append(f"'{output.header}' has {len(folded)} values that come back, so they are labels")
+    values = _labels(output.filled)
+    if not wanted and output.says_something and not output.is_text and len(values) > 1:
+        task = {"kind": "classify", "labels": values}
+        why.append(f"'{output.header}' has {len(values)} values that come back, so they are labels")
     prose = output.is_text and not output.filled[0].startswith(("{", "["))
     spoken = (output if prose else body).filled
     return _with_extra(Guess(task, kind, settings, why, output.filled, spoken), [output, body, *heads], columns)
+
+
+def _labels(outputs: Sequence[str]) -> list[str]:
+    """Their different values; of those that differ in case or punctuation alone, the first."""
+    return sorted({folded_label(label): label for label in sorted(set(outputs), reverse=True)}.values())
+
+
+def _named(kind: str, guessed: Guess) -> dict[str, Any]:
+    """The task of the kind that a person has named, as far as a file of another shape shows it."""
+    labels = _labels(guessed.outputs) if kind == "classify" else []
+    return {"kind": kind, **({"labels": labels} if 1 < len(labels) < len(guessed.outputs) else {})}
 
 
 def _translation(sides: dict[str, Column], columns: Sequence[Column]) -> Guess:
@@ -248,8 +323,8 @@ def _translation(sides: dict[str, Column], columns: Sequence[Column]) -> Guess:
     (language, source), (to, target) = sides.items()
     kind, settings = settings_of([source], target, ())
     why = [
-        f"'{source.header}' and '{target.header}' are languages: the first ({_size(source)}) is translated into the "
-        f"second ({_size(target)}); for the other direction swap them here, and language and to above"
+        f"'{source.header}' ({language}, {_size(source)}) is translated into '{target.header}' ({to}, "
+        f"{_size(target)}); for the other direction swap them here, and language and to above"
     ]
     task = {"kind": "translate", "language": language, "to": to}
     return _with_extra(Guess(task, kind, settings, why, target.filled, source.filled), [source, target], columns)
@@ -308,90 +383,12 @@ def _size(column: Column) -> str:
     return f"{column.words:.0f} words a row"
 
 
-def task_name(folder: str) -> str:
-    """The name of a folder as that of a task."""
-    return re.sub(r"[^a-z0-9]+", "-", folder.casefold()).strip("-") or "my-task"
-
-
-def spec_text(path: Path, guessed: Guess, task: str) -> str:
-    """The spec for the file at `path`, which lies beside it."""
-    imported = guessed.kind in ("pair", "conversation")
-    seeds = [f"path = {_toml(path.name)}", f"kind = {_toml(guessed.kind)}"]
-    seeds += [f"{key} = {_toml(value)}" for key, value in guessed.settings.items()]
-    return "\n".join(
-        [
-            comment(f"Written by `pairsmith init --from {path.name}`. `pairsmith docs spec` describes every key."),
-            "",
-            "[task]",
-            *(f"{key} = {_toml(value)}" for key, value in guessed.task.items()),
-            f"name = {_toml(task)}",
-            "# What the tuned model will be told, in production too: short, because training teaches the rest.",
-            f'system = "{"Answer as our examples do." if imported else "Rewrite the input in the house style."}"',
-            "# Replace this: what a good output is, in words that a stranger could check. The untuned model is told it",
-            "# in the evaluation" + ("." if imported else ", and the teacher with every seed."),
-            'style = "A good output is correct, complete and as long as the task asks."',
-            *(() if "language" in guessed.task else (f'language = "{_language(guessed.spoken)}"',)),
-            "",
-            *(comment(f"{sentence[0].upper()}{sentence[1:]}.") for sentence in guessed.why),
-            "[[seeds]]",
-            *seeds,
-            "",
-            *(() if imported else _EXEMPLARS),
-            *(_lengths(guessed.outputs) if guessed.outputs else ()),
-            *(_room(guessed.outputs) if guessed.outputs else ()),
-        ]
-    )
-
-
-_EXEMPLARS = (
-    "# Two to four worked examples, shown to the teacher with every seed, as in",
-    "# [[exemplars]]",
-    '# input = "..."',
-    '# output = "..."',
-    "",
-)
-
-
-def _lengths(outputs: Sequence[str]) -> list[str]:
-    """The bounds of the outputs that are there, with room on both sides."""
-    words = sorted(len(output.split()) for output in outputs)
-    bounds = f"min_words = {words[0] // 2}, max_words = {2 * words[-1]}, min_ratio = 0.0, max_ratio = 1000.0"
-    return ["[curate.gates]", f"# The outputs have {words[0]} to {words[-1]} words.", f"length = {{ {bounds} }}", ""]
-
-
-def answer_tokens(outputs: Sequence[str]) -> int:
-    """So many tokens that each of these outputs is an answer: no token is shorter than a byte. What the setting is
-    without a file, at most: an untuned model that does not end costs all of them, again and again."""
-    longest = max((len(output.encode()) for output in outputs), default=0)
-    return min(512, max(64, 32 * math.ceil(longest / 32)))
-
-
-def _room(outputs: Sequence[str]) -> list[str]:
-    room = f"max_tokens = {answer_tokens(outputs)}  # room for the longest of the outputs"
-    return ["[evaluate.sampling]", "temperature = 0.7", "top_p = 0.95", room, ""]
-
-
-def _language(texts: Sequence[str]) -> str:
+def language_of(texts: Sequence[str]) -> str:
     sample = " ".join(texts)[:20_000]
-    if len(sample) < 200:
+    if len(sample.encode()) < 200:
         return "en"
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     # One of our own, which goes with the call: the library's would keep 70 MB in a server for as long as that runs.
     code = str(LanguageIdentifier.from_model_file(MODEL_FILE).classify(sample)[0])
     return code if len(code) == 2 else "en"  # "zxx" are texts in no language
-
-
-def comment(sentence: str) -> str:
-    """One line, whatever is in a header or in the name of a file: a line end in it would begin keys of the spec."""
-    return "# " + re.sub(r"[\x00-\x1f\x7f]+", " ", sentence)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items()) + " }"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)

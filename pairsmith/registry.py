@@ -18,7 +18,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from schemas.errors import InputError, MissingDependency, NoWork, UsageError
+from schemas.errors import InputError, MissingDependency, NoWork, UsageError, first_line
 from schemas.files import copy_folder, replaced, replaced_folder, sha256
 from schemas.records import Json
 
@@ -205,14 +205,10 @@ def push(folder: Path, repository: str, *, private: bool = True) -> str:
             hub.upload_folder(repo_id=repository, folder_path=folder / "gguf", path_in_repo="gguf")
     except errors.HFValidationError as error:
         fix = "A name is OWNER/NAME of letters, digits, `-`, `_` and `.`."
-        raise UsageError(f"'{repository}' is no repository: {_first_line(error)}", fix=fix) from None
+        raise UsageError(f"'{repository}' is no repository: {first_line(error)}", fix=fix) from None
     except Exception as error:  # the client raises the errors of its HTTP library, too
         raise NoWork(
-            f"the hub at {hub.endpoint} does not take it: {_first_line(error)}",
+            f"the hub at {hub.endpoint} does not take it: {first_line(error)}",
             fix="Look at the repository's name, at HF_TOKEN, and at whether the hub can be reached.",
         ) from None
     return f"{hub.endpoint}/{repository}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200] or type(error).__name__

@@ -139,3 +139,8 @@ class Interrupted(PairsmithError):
     """Stopped by Ctrl-C after draining; everything finished is in the store."""
 
     exit_code = 130
+
+
+def first_line(error: Exception | None) -> str:
+    """What a library says, for the inside of a sentence; the name of an error that says nothing."""
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import overload
 
 from schemas.records import Seed
@@ -19,13 +19,11 @@ _ID = 32
 class SpooledSeeds(Streamed[Seed]):
     """A list of seeds of which 8 bytes each are in memory. A seed may be replaced, which is meant for few."""
 
-    def __init__(self, seeds: Iterable[Seed] = ()) -> None:
+    def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  it goes with this object
         weakref.finalize(self, self._file.close)
         self._starts, self._at_end = array("q", [0]), True
         self._replaced: dict[int, Seed] = {}
-        for seed in seeds:
-            self.append(seed)
 
     def append(self, seed: Seed) -> None:
         """Put one more behind the others."""

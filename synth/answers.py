@@ -59,30 +59,28 @@ _THOUGHT = re.compile(r"think|thought|reasoning|analysis|\bcot\b", re.IGNORECASE
 # How servers and gateways say why an answer ended: vLLM, SGLang, TGI, llama.cpp, Ollama, LM Studio, OpenAI, Mistral,
 # DeepSeek, Anthropic, Cohere, Gemini, Bedrock, watsonx, OpenRouter, xAI, GLM as their public references list them. Only
 # letters and digits count: `max_tokens`, `MAX_TOKENS`, `max-tokens` and `MaxTokens` are one word.
-_WORDS: dict[str, FinishMeaning] = {
-    **dict.fromkeys(
-        ("", "null", "none", "stop", "eos", "eos_token", "end_of_text", "endoftext", "stop_sequence", "word", "normal"),
-        "complete",
-    ),
-    **dict.fromkeys(("stop_token", "stop_string", "eos_found", "stop_string_found"), "complete"),
-    **dict.fromkeys(("end_turn", "end_of_turn", "complete", "completed", "finish", "finished"), "complete"),
-    **dict.fromkeys(
-        ("length", "max_tokens", "max_length", "model_length", "max_output_tokens", "limit", "error_limit"), "truncated"
-    ),
-    **dict.fromkeys(("model_context_window_exceeded", "context_length", "context_length_exceeded"), "truncated"),
-    **dict.fromkeys(("time_limit", "token_limit", "not_finished", "max_new_tokens"), "truncated"),
-    **dict.fromkeys(("max_predicted_tokens_reached", "context_length_reached"), "truncated"),
-    **dict.fromkeys(
-        ("content_filter", "content_filtered", "safety", "recitation", "blocklist", "prohibited_content", "spii"),
-        "refused",
-    ),
-    **dict.fromkeys(("refusal", "sensitive", "guardrail_intervened", "error_toxic", "language"), "refused"),
-    **dict.fromkeys(("image_safety", "image_prohibited_content", "blocked", "moderation"), "refused"),
-    **dict.fromkeys(("error", "insufficient_system_resource", "abort", "aborted", "cancelled", "canceled"), "failed"),
-    **dict.fromkeys(("timeout", "network_error", "user_cancel", "load", "unload", "repetition", "other"), "failed"),
-    **dict.fromkeys(("failed", "user_stopped", "model_unloaded", "pause_turn", "malformed_response"), "failed"),
-    **dict.fromkeys(("malformed_model_output", "malformed_tool_use", "unexpected_tool_call"), "malformed"),
-    **dict.fromkeys(("tool_calls", "tool_call", "tool_use", "function_call", "malformed_function_call"), "malformed"),
+_WORDS: dict[FinishMeaning, str] = {
+    "complete": """
+        null none stop eos eos_token end_of_text endoftext stop_sequence word normal stop_token stop_string eos_found
+        stop_string_found end_turn end_of_turn complete completed finish finished
+    """,
+    "truncated": """
+        length max_tokens max_length model_length max_output_tokens limit error_limit model_context_window_exceeded
+        context_length context_length_exceeded time_limit token_limit not_finished max_new_tokens
+        max_predicted_tokens_reached context_length_reached
+    """,
+    "refused": """
+        content_filter content_filtered safety recitation blocklist prohibited_content spii refusal sensitive
+        guardrail_intervened error_toxic language image_safety image_prohibited_content blocked moderation
+    """,
+    "failed": """
+        error insufficient_system_resource abort aborted cancelled canceled timeout network_error user_cancel load
+        unload repetition other failed user_stopped model_unloaded pause_turn malformed_response
+    """,
+    "malformed": """
+        malformed_model_output malformed_tool_use unexpected_tool_call tool_calls tool_call tool_use function_call
+        malformed_function_call
+    """,
 }
 # Words that no list has, by the part that says what went wrong. That an answer is whole is told by a whole word only.
 _PARTS: tuple[tuple[re.Pattern[str], FinishMeaning], ...] = (
@@ -97,7 +95,8 @@ def _letters(word: str) -> str:
     return "".join(character for character in word.lower() if character.isalnum())
 
 
-_MEANING = {_letters(word): meaning for word, meaning in _WORDS.items()}
+_MEANING: dict[str, FinishMeaning] = {"": "complete"}  # nobody says how it ended
+_MEANING |= {_letters(word): meaning for meaning, words in _WORDS.items() for word in words.split()}
 
 
 class JudgedAnswer(NamedTuple):

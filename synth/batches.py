@@ -11,7 +11,6 @@ import contextlib
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
@@ -82,9 +81,7 @@ class Batches:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *ended: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
         tasks = [*self._tasks, *self._watched.values()]

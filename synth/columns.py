@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import difflib
+import operator
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prompts import compiled
 from schemas.errors import InputError
@@ -208,6 +209,36 @@ def _template(text: str) -> tuple[Template, frozenset[str]]:
     return template, frozenset(used)
 
 
+def _by_value(compare: Callable[[Any, Any], bool]) -> Any:
+    def of(self: _JsonText, other: object) -> bool:
+        if isinstance(other, _JsonText):
+            return compare(self.value, other.value)
+        return compare(str(self) if isinstance(other, str) else self.value, other)
+
+    return of
+
+
+class _JsonText(str):
+    """A number, `true` or `false` of a JSON cell in a template: written as its text, asked and compared as its value,
+    so that `{% if paid %}` is what it says. Compared with a text it is a text, as a template may have it."""
+
+    __slots__ = ("value",)
+    value: float
+
+    @classmethod
+    def of(cls, text: str, value: float) -> _JsonText:
+        written = cls(text)
+        written.value = value
+        return written
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    __hash__ = str.__hash__
+    __eq__, __ne__ = _by_value(operator.eq), _by_value(operator.ne)
+    __lt__, __le__, __gt__, __ge__ = map(_by_value, (operator.lt, operator.le, operator.gt, operator.ge))
+
+
 def joined(source: SeedSource, cells: Cells) -> str | Fault:
     """The input that the source's template makes of a row; blank if none of its columns holds a text."""
     from jinja2 import TemplateError
@@ -216,11 +247,11 @@ def joined(source: SeedSource, cells: Cells) -> str | Fault:
     template, names = _template(source.input)
     values: dict[str, str] = {}
     for name in names:
-        text = plain_text(cells.get(name))
+        text = plain_text(cell := cells.get(name))
         if isinstance(text, Fault):
             return text
-        values[name] = text
-    if not any(values.values()):
+        values[name] = _JsonText.of(text, cell) if isinstance(cell, int | float) else text
+    if not any(map(len, values.values())):
         return Fault("blank", f"there is no text in {', '.join(sorted(names))}.")
     try:
         return template.render(values)

@@ -83,8 +83,9 @@ class Dialect:
             self._takes_n = False
         if body.pop("n", None) is not None:
             return True
-        # Whatever words it has for it: what is refused with a schema may be taken without.
-        return not self._schema_worked and _is_malformed(refusal) and _drop(body, ("response_format",))
+        # Whatever words it has for it: what is refused with a schema may be taken without, if the request is at fault,
+        # and not, say, too long or moderated.
+        return not self._schema_worked and refusal.status in (400, 422) and _drop(body, ("response_format",))
 
     def learn(self, body: Json, answer: Answer, *, n: int, schema: bool) -> None:
         """Leave `n` or the schema out from now on if the server refuses it: it said so, or it has never given several
@@ -106,11 +107,6 @@ def _drop(body: Json, names: Sequence[str]) -> bool:
     """Take settings out of a request; whether it had one of them."""
     dropped = [body.pop(name, None) for name in names]
     return any(value is not None for value in dropped)
-
-
-def _is_malformed(refusal: RefusedError) -> bool:
-    """Whether the request is at fault, and not, say, too long or moderated."""
-    return refusal.status in (400, 422)
 
 
 def _is_about_n(refusal: RefusedError) -> bool:

@@ -11,55 +11,37 @@ from __future__ import annotations
 
 import re
 
-# The beginning of a word of the name -> who made the family.
+# Who made the family -> the beginnings of words of its names.
 _FAMILIES = {
-    "gpt": "OpenAI",
-    "chatgpt": "OpenAI",
-    "davinci": "OpenAI",
-    "claude": "Anthropic",
-    "gemini": "Google",
-    "gemma": "Google",
-    "palm": "Google",
-    "llama": "Meta",
-    "codellama": "Meta",
-    "qwen": "Alibaba",
-    "qwq": "Alibaba",
-    "mistral": "Mistral",
-    "mixtral": "Mistral",
-    "ministral": "Mistral",
-    "magistral": "Mistral",
-    "codestral": "Mistral",
-    "devstral": "Mistral",
-    "pixtral": "Mistral",
-    "deepseek": "DeepSeek",
-    "phi": "Microsoft",
-    "smollm": "Hugging Face",
-    "zephyr": "Mistral",
-    "granite": "IBM",
-    "grok": "xAI",
-    "command": "Cohere",
-    "aya": "Cohere",
-    "glm": "Zhipu",
-    "chatglm": "Zhipu",
-    "kimi": "Moonshot",
-    "lfm": "Liquid",
-    "nemotron": "NVIDIA",
-    "olmo": "Ai2",
-    "tulu": "Ai2",
-    "falcon": "TII",
-    "yi": "01.AI",
-    "minimax": "MiniMax",
-    "ernie": "Baidu",
-    "hunyuan": "Tencent",
-    "internlm": "Shanghai AI Laboratory",
-    "jamba": "AI21",
-    "nova": "Amazon",
-    "titan": "Amazon",
-    "exaone": "LG",
-    "solar": "Upstage",
-    "sonar": "Meta",
-    "apertus": "Swiss AI",
-    "eurollm": "EuroLLM",
+    "OpenAI": "gpt chatgpt davinci",
+    "Anthropic": "claude",
+    "Google": "gemini gemma palm",
+    "Meta": "llama codellama sonar",
+    "Alibaba": "qwen qwq",
+    "Mistral": "mistral mixtral ministral magistral codestral devstral pixtral zephyr",
+    "DeepSeek": "deepseek",
+    "Microsoft": "phi",
+    "Hugging Face": "smollm",
+    "IBM": "granite",
+    "xAI": "grok",
+    "Cohere": "command aya",
+    "Zhipu": "glm chatglm",
+    "Moonshot": "kimi",
+    "Liquid": "lfm",
+    "NVIDIA": "nemotron",
+    "Ai2": "olmo tulu",
+    "TII": "falcon",
+    "01.AI": "yi",
+    "MiniMax": "minimax",
+    "Baidu": "ernie",
+    "Tencent": "hunyuan",
+    "Shanghai AI Laboratory": "internlm",
+    "AI21": "jamba",
+    "Amazon": "nova titan",
+    "LG": "exaone",
+    "Upstage": "solar",
+    "Swiss AI": "apertus",
+    "EuroLLM": "eurollm",
 }
 _O_SERIES = re.compile(r"o[1-9]")
 
@@ -69,7 +51,9 @@ def families(model: str) -> frozenset[str]:
     (`DeepSeek-R1-Distill-Qwen-32B`), none where it says nothing."""
     name = model.lower()
     words = re.findall(r"[a-z]+", name)
-    makers = {made_by for start, made_by in _FAMILIES.items() for word in words if _is_of(word, start)}
+    makers = {
+        by for by, starts in _FAMILIES.items() for start in starts.split() for word in words if _is_of(word, start)
+    }
     if any(_O_SERIES.fullmatch(part) for part in re.split(r"[^a-z0-9]+", name)):
         makers.add("OpenAI")
     return frozenset(makers)

@@ -19,7 +19,7 @@ _ROLES: Mapping[str, Role] = {
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "agent", "support"), "assistant"),
 }
 _PICTURE = re.compile(r"\A\s*<(image|video|audio)>|<(image|video|audio)>\s*\Z")  # where LLaVA and its kind show one
-_ROLE, _CONTENT = ("role", "from", "author", "speaker"), ("content", "value", "text")
+_ROLE, _CONTENT = ("role", "from", "author", "speaker"), ("content", "value", "text", "body")
 
 
 class Exchange(NamedTuple):
@@ -36,7 +36,7 @@ def exchange(cells: Cells, *, several: bool) -> Exchange | Fault:
     Turns in a row by one side are joined; what the user says after the last answer is left out. With `several` there
     may be earlier turns.
     """
-    turns = _listed(cells["messages"]) if "messages" in cells else _sides(cells)
+    turns = turns_of(cells["messages"]) if "messages" in cells else _sides(cells)
     if isinstance(turns, Fault):
         return turns
     if (system := cells.get("system")) and turns[0].role != "system":
@@ -79,7 +79,7 @@ def _sides(cells: Cells) -> list[Message] | Fault:
     asked = "instruction" if "instruction" in cells else "input"
     for name, role in ((asked, "user"), ("output", "assistant")):
         if _are_turns(cells[name]):
-            turns = _listed(cells[name])
+            turns = turns_of(cells[name])
             if isinstance(turns, Fault):
                 return turns
             sides += turns
@@ -99,7 +99,7 @@ def _written(cell: object) -> object:
     return orjson.dumps(cell).decode() if isinstance(cell, bool | int | float | dict) else cell
 
 
-def _listed(cell: object) -> list[Message] | Fault:
+def turns_of(cell: object) -> list[Message] | Fault:
     """The turns of a list of objects, or of its JSON."""
     if isinstance(cell, str):
         try:
@@ -136,11 +136,16 @@ def _is_list(cell: object) -> TypeGuard[list[object]]:
     return isinstance(cell, list)
 
 
+def role_of(name: str) -> Role | None:
+    """Whose turn it is where a chat calls the speaker so; None for a name that is not known."""
+    return _ROLES.get(name.strip().casefold())
+
+
 def _message(turn: object, number: int) -> Message | Fault:
     if not isinstance(turn, dict):
         return Fault("type", f"turn {number} is a {type(turn).__name__}, not an object.")
     named = next((turn[key] for key in _ROLE if isinstance(turn.get(key), str)), None)
-    role = _ROLES.get(named.strip().casefold()) if named else None
+    role = role_of(named) if named else None
     if role is None:
         who = f"'{named[:40]}' is no role that is known" if named else "has no role"
         return Fault("role", f"turn {number}: {who}; there is: {', '.join(_ROLES)}.")

@@ -105,8 +105,8 @@ def test_no_path_of_a_machine_no_registry_and_no_secret_is_committed() -> None:
         path = ROOT / name
         if path.suffix in {".png", ".parquet"} or not path.exists() or path == Path(__file__):
             continue
-        found = forbidden.search(path.read_text(errors="replace"))
-        assert not found, f"{name}: {found[0] if found else ''}"
+        match = forbidden.search(path.read_text(errors="replace"))
+        assert not match, f"{name}: {match[0] if match else ''}"
 
 
 def _run(code: str, *arguments: str) -> tuple[str, float]:

@@ -62,7 +62,7 @@ async def check_adapter(score: Score, base: str, tuned: str, probes: Sequence[Pr
     off, on = await scores_of(score, base, probes), await scores_of(score, tuned, probes)
     both = [await asyncio.gather(score(tuned, *probe), score(base, *probe)) for probe in probes]
     beside = [logprob for _, (logprob, _) in both]
-    check = _told_apart(off, on, probes)
+    check = check_apart(off, on, probes)
     if not _apart(beside, off.first, off.tokens) <= max(_LEAST_LEAK, _TIMES_NOISE * _noise(off)):
         raise PairsmithError(
             f"the base model gives {len(probes)} texts {sum(off.first):.2f}, and {sum(beside):.2f} while the adapter is"
@@ -73,13 +73,9 @@ async def check_adapter(score: Score, base: str, tuned: str, probes: Sequence[Pr
     return check.model_copy(update={"base_again": sum(beside)})
 
 
-def check_merged(base: Scores, merged: Scores, probes: Sequence[Probe]) -> AdapterCheck:
-    """The same for a merged model, whose scores and those of its base came from two servers. Raises PairsmithError when
-    they do not differ by more than numerical noise."""
-    return _told_apart(base, merged, probes)
-
-
-def _told_apart(off: Scores, on: Scores, probes: Sequence[Probe]) -> AdapterCheck:
+def check_apart(off: Scores, on: Scores, probes: Sequence[Probe]) -> AdapterCheck:
+    """A base and a tuned model, which may be merged and on a server of its own. Raises PairsmithError when they do not
+    differ by more than numerical noise."""
     moved, noise = _apart(on.first, off.first, off.tokens), max(_noise(off), _noise(on))
     if not (math.isfinite(moved) and moved > max(_LEAST_MOVED, _TIMES_NOISE * noise)):
         raise PairsmithError(

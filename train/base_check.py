@@ -10,11 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from schemas.errors import InputError, MissingDependency, PairsmithError, SpecError
+from schemas.errors import InputError, MissingDependency, PairsmithError, SpecError, first_line
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
-from train.base_model import compute_dtype, hub_error
+from train.base_model import compute_dtype
 from train.models import Machine, billions_in, fitting_method, machine, training_gib
 
 _SMALL_FILES = (
@@ -141,10 +141,10 @@ def _on_hub(settings: TrainSettings) -> Looked | Fact:
         fix = "Ask for access on the model's page, and set HF_TOKEN."
         return Fact("base", "fail", "its maker must grant you access first", fix)
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
-        return Fact("base", "fail", f"the hub does not have it: {hub_error(error)}", "Look at `pairsmith models`.")
+        return Fact("base", "fail", f"the hub does not have it: {first_line(error)}", "Look at `pairsmith models`.")
     except Exception as error:  # the hub client raises the errors of its HTTP library, too: it cannot be reached
         raise MissingDependency(
-            f"train.base = '{settings.base}' is not a folder here, and the hub cannot be asked: {hub_error(error)}",
+            f"train.base = '{settings.base}' is not a folder here, and the hub cannot be asked: {first_line(error)}",
             fix="Name a folder with a model in it, or try again where the hub can be reached.",
         ) from None
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import MissingDependency, PairsmithError
+from schemas.errors import MissingDependency, PairsmithError, first_line
 from schemas.files import sha256
 from schemas.progress import Progress, unseen
 from schemas.records import content_id
@@ -80,14 +80,9 @@ def _fetch(hub_id: str, revision: str | None) -> Path:
         )
     except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError, OSError) as error:
         raise MissingDependency(
-            f"train.base = '{hub_id}' is not a folder here and cannot be fetched from a hub: {hub_error(error)}",
+            f"train.base = '{hub_id}' is not a folder here and cannot be fetched from a hub: {first_line(error)}",
             fix="Name a folder with a model in it, a hub id that can be reached, or `embedded`.",
         ) from None
-
-
-def hub_error(error: Exception) -> str:
-    """The first line of an error of the hub's client."""
-    return str(error).strip().partition("\n")[0][:200]
 
 
 def hash_model(folder: Path) -> str:

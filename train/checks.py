@@ -24,6 +24,7 @@ from schemas.errors import UsageError
 from schemas.own_modules import OwnName
 from schemas.records import content_id
 from schemas.spec import Pattern, Spec
+from schemas.step_names import By
 from schemas.time_limit import TookTooLong, search
 
 Check = Pattern | str | Callable[..., bool | None]
@@ -158,4 +159,4 @@ def _takes(check: Callable[..., bool | None]) -> int:
 
 
 def _short(by: str) -> str:
-    return by.removeprefix("gate/").partition("@")[0]
+    return by if by.startswith(INDEPENDENT) else By.read(by).name

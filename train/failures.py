@@ -32,7 +32,7 @@ def failures(evaluation: Evaluation) -> list[Failures]:
     by_check: dict[str, list[Output]] = {}
     for output in evaluation.validation:
         if output.answered and not output.passes:
-            by_check.setdefault(_why(output, evaluation.check_names), []).append(output)
+            by_check.setdefault(why_not(output, evaluation.check_names), []).append(output)
     groups = [
         Failures(
             check=check,
@@ -46,11 +46,12 @@ def failures(evaluation: Evaluation) -> list[Failures]:
     return sorted(groups, key=lambda group: (-len(group.inputs), group.check, group.inputs))
 
 
-def _why(output: Output, names: Sequence[str]) -> str:
-    """That it was cut or none, else the first check that it did not pass."""
+def why_not(output: Output, names: Sequence[str]) -> str:
+    """The word for why an answer did not pass: that it was cut or none, else the first check that failed, or that could
+    not be judged."""
     if output.cut:
         return "cut"
-    failed = (name for name in names if output.checks.get(name) is not True)
+    failed = (name for bad in (False, None) for name in names if output.checks.get(name) is bad)
     return output.reasons.get(NO_ANSWER) or next(failed, "not scored")
 
 

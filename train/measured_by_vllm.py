@@ -41,18 +41,19 @@ async def by_vllm(local: LocalModel, settings: Vllm, say: Say = unheard) -> Asyn
     """A vLLM of the model: the adapter as the model `tuned` beside its base. Raises what `vllm` does; scoring raises
     PairsmithError where it makes other tokens of a prompt than training did."""
     folder = local.folder or (await asyncio.to_thread(embedded_weights, say)).folder
-    chat = await asyncio.to_thread(_chat, folder, local)
+    chat = await asyncio.to_thread(chat_of, folder, local)
     base = TUNED if local.is_merged else "base"
     lora = [] if local.adapter is None else [f"{TUNED}={local.adapter.resolve()}"]
     with tempfile.TemporaryDirectory() as scratch:
         rendered = _write_settled(Path(scratch), folder, chat)
         more = ("--served-model-name", base, *rendered, *settings.arguments)
         async with vllm(str(folder.resolve()), python=settings.python, lora=lora, more=more, say=say) as server:
-            asked = _VllmRoutes(server, chat)
+            asked = VllmRoutes(server, chat)
             yield Scored(server.base_url, base, server.model, asked.score, asked.key)
 
 
-def _chat(folder: Path, local: LocalModel) -> Chat:
+def chat_of(folder: Path, local: LocalModel) -> Chat:
+    """The chat template that the model was trained with."""
     from transformers import AutoTokenizer
 
     return Chat(AutoTokenizer.from_pretrained(folder, trust_remote_code=False), dict(local.template_arguments))
@@ -69,7 +70,7 @@ def _write_settled(scratch: Path, folder: Path, chat: Chat) -> tuple[str, ...]:
     return "--chat-template", str(template), "--generation-config", str(scratch)
 
 
-class _VllmRoutes:
+class VllmRoutes:
     """vLLM's own routes beside chat completions."""
 
     def __init__(self, server: VllmServer, chat: Chat) -> None:

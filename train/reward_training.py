@@ -113,7 +113,7 @@ def train_reward(
     from transformers import AutoTokenizer
 
     settings, rules = project.spec.train, rules_of(project.spec.task)
-    _refuse_few(preferred)
+    refuse_few(preferred)
     id_ = _named_by(preferred, base, settings, rules)
     folder = out_dir / id_[:12]
     if (folder / _FACTS).is_file():
@@ -134,7 +134,7 @@ def train_reward(
     held_out = held_out_seeds([c.preference.chosen.seed_id for c in fitting])
     learned = [c for c in fitting if c.preference.chosen.seed_id not in held_out]
     tested = [c.preference for c in fitting if c.preference.chosen.seed_id in held_out]
-    _refuse_few([c.preference for c in fitting])
+    refuse_few([c.preference for c in fitting])
     with replaced_folder(folder) as partial:
         _fit(learned, base, tokenizer, settings, partial, progress)
         accuracy, length, gain, rule = _tested(partial, tested, [c.preference for c in learned], rules, project)
@@ -164,7 +164,8 @@ def held_out_seeds(seed_ids: Sequence[str]) -> set[str]:
     return {id_ for id_ in seed_ids if int(content_id("reward-test", id_)[:8], 16) % _HELD_OUT == 0}
 
 
-def _refuse_few(preferred: Sequence[Preference]) -> None:
+def refuse_few(preferred: Sequence[Preference]) -> None:
+    """Raises NoWork for too few preferences, or preferences of too few inputs."""
     inputs = len({preference.chosen.seed_id for preference in preferred})
     tested = len(held_out_seeds([preference.chosen.seed_id for preference in preferred]))
     if len(preferred) >= LEAST_PAIRS and inputs >= LEAST_INPUTS and 0 < tested < inputs:

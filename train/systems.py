@@ -97,7 +97,8 @@ class System:
         random seed is no part of it: it changes which answers are drawn and not how good they are."""
         settings = self.model.settings
         asked = [[message.model_dump() for message in self.messages(seed)] for seed in seeds]
-        decodings = [_unseeded(sampling) for sampling in (self.sampled, self.greedy)]
+        bodies = (sampling.body() for sampling in (self.sampled, self.greedy))
+        decodings = [{name: value for name, value in body.items() if name != "seed"} for body in bodies]
         return content_id(
             "system", [settings.identity or settings.model, settings.revision, asked, decodings, self.schema]
         )
@@ -287,7 +288,3 @@ def for_input(sampling: Sampling, seed: Seed) -> Sampling:
     them, and intervals that take inputs as independent too narrow. 28 bits, so that no server's seed overflows."""
     stream = int(content_id("stream", [sampling.seed, seed.id])[:7], 16)
     return sampling.model_copy(update={"seed": stream})
-
-
-def _unseeded(sampling: Sampling) -> Json:
-    return {name: value for name, value in sampling.body().items() if name != "seed"}

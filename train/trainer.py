@@ -118,17 +118,14 @@ def train(trainer: CompletionTrainer, folder: Path) -> None:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end: the trainer writes its state last."""
-    for state in sorted(folder.glob("checkpoint-*/trainer_state.json"), key=lambda path: -_step_of(path.parent)):
+    states = folder.glob("checkpoint-*/trainer_state.json")
+    for state in sorted(states, key=lambda path: -int(path.parent.name.rpartition("-")[2])):
         try:
             json.loads(state.read_bytes())
         except ValueError:
             continue
         return state.parent
     return None
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _config(settings: TrainSettings, folder: Path, dtype: torch.dtype, *, validate: bool) -> SFTConfig:

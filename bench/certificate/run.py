@@ -23,18 +23,17 @@ import math
 import sys
 import time
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import beta, hypergeom
 
+from bench.harness import keep
 from curate.calibration import Calibrator, calibrate
 from curate.certificate import Trial, sets_above, trials_for
 from curate.certifying import best_look
 from curate.evidence import good_share, most_bad
 
-RESULTS = Path(__file__).parents[2] / "bench/results/certificate.json"
 ROWS, BATCHES = 2_000, 16
 ESTIMATION, CALIBRATION = 25, 15  # answers of a batch
 PRECISION, CONFIDENCE = 0.9, 0.9
@@ -221,7 +220,7 @@ def main() -> None:
         kept &= row["reached"]
         print(json.dumps(row), flush=True)
     results["passed"], results["cpu_s"] = bool(kept), round(time.process_time() - started, 1)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    keep("certificate", results)
     sys.exit(0 if kept else 1)
 
 

@@ -1,4 +1,4 @@
-"""Rows a second of `curate` with the steps that a rewriting task has by default, on every core: 21 gates,
+"""Rows a second of `curate` with the steps that a rewriting task has by default, on every core: 22 gates,
 contamination, duplicates and split, and the state of every row written down. No scorer, no export.
 
     python -m bench.curate.rate [ROWS]                 # writes "rate" into bench/results/curate.json
@@ -19,9 +19,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-from bench.curate.run import ROOT, keep
+from bench.harness import ROOT, cpu_s, fill, keep, peak_mb
 
 SPEC = """
 [task]
@@ -38,43 +37,6 @@ def texts() -> list[tuple[str, str]]:
     files = sorted((ROOT / "tests/curate/rows").glob("good*.jsonl"))
     rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     return [(row["input"], row["output"]) for row in rows if (row["kind"], row["language"]) == ("rewrite", "en")]
-
-
-def fill(folder: Path, rows: int) -> None:
-    """A generated pool."""
-    from schemas.records import Candidate, Generated, Pair, Sampling, Seed
-    from schemas.spec_file import load
-    from schemas.store import Store
-
-    (folder / "pairsmith.toml").write_text(SPEC)
-    given = texts()
-    seeds = [Seed(kind="input", text=f"{given[row % len(given)][0]} [{row}]", source=f"s:{row}") for row in range(rows)]
-    with Store.open(Store.url_for(load(folder, ()))) as store:
-        store.set_active_seeds(seeds)
-        group: list[Any] = []
-        for row, seed in enumerate(seeds):
-            origin = Generated(
-                generator="forward", prompt="p/v1@0", teacher="t", sampling=Sampling(), calls=((f"{row:032x}", 1),)
-            )
-            pair = Pair(
-                seed_id=seed.id,
-                input=seed.text or "",
-                output=f"{given[row % len(given)][1]} {row}",
-                system="",
-                origin=origin,
-            )
-            place = {"fingerprint": "bench", "seed_id": seed.id, "generator": "forward", "sample": 0}
-            group += [pair, Candidate.model_validate({**place, "pair_id": pair.id})]
-            if len(group) >= 4_000:
-                store.write(*group)
-                group = []
-        store.write(*group)
-
-
-def cpu_s(who: int) -> float:
-    """The processor time of this process, or of the children that have ended."""
-    usage = resource.getrusage(who)
-    return usage.ru_utime + usage.ru_stime
 
 
 def measure(folder: Path, rows: int) -> dict[str, float]:
@@ -106,7 +68,7 @@ def measure(folder: Path, rows: int) -> dict[str, float]:
         "core_s_per_2000_rows": round(2_000 * (here + children) / rows, 3),
         "parent_cpu_us_a_row": round(1e6 * here / rows),
         "children_cpu_us_a_row": round(1e6 * children / rows),
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_mb": peak_mb(),
     }
 
 
@@ -115,13 +77,16 @@ def main(rows: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if os.fork() == 0:
-            fill(folder, rows)
+            given = texts()
+            pairs = [given[row % len(given)] for row in range(rows)]
+            inputs = [f"{input} [{row}]" for row, (input, _) in enumerate(pairs)]
+            fill(folder, SPEC, inputs, ((row, f"{output} {row}") for row, (_, output) in enumerate(pairs)))
             os._exit(0)
         _, status = os.wait()
         if status:
             raise SystemExit("the store could not be filled")
         figures = {**measure(folder, rows), "python": platform.python_version()}
-    keep({"rows_per_s": figures["rows_per_s"], "rate": figures})
+    keep("curate", {"rows_per_s": figures["rows_per_s"], "rate": figures})
 
 
 if __name__ == "__main__":

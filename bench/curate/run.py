@@ -20,7 +20,6 @@ import os
 import platform
 import random
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,9 +27,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-_FIRST = ("rows_per_s", "bytes_per_row", "peak_mb_1m")
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "bench/results/curate.json"
+from bench.harness import child, fill, keep, kept, peak_mb
+
 EACH, _MILLION = 4, 1_000_000
 SPEC = """
 [task]
@@ -70,36 +68,9 @@ def texts(rows: int) -> Iterator[tuple[int, str]]:
         yield row // EACH, " ".join([*text, "ban" if rng.random() < 0.9 else "end"])
 
 
-def fill(folder: Path, rows: int) -> None:
-    """A generated pool, with its receipt."""
-    from pairsmith.outcome import GenerateOutcome
-    from pairsmith.receipt import recording
-    from schemas.records import Candidate, Counts, Generated, Pair, Sampling, Seed
-    from schemas.spec_file import load
-    from schemas.store import Store
-
-    (folder / "pairsmith.toml").write_text(SPEC)
-    project = load(folder, ())
-    seeds = [Seed(kind="input", text=f"input {n} {n * 7919}", source=f"s:{n}") for n in range(-(-rows // EACH))]
-    with Store.open(Store.url_for(project)) as store:
-        store.set_active_seeds(seeds)
-        group: list[Any] = []
-        for row, (number, text) in enumerate(texts(rows)):
-            origin = Generated(
-                generator="forward", prompt="p/v1@0", teacher="t", sampling=Sampling(), calls=((f"{row:032x}", 1),)
-            )
-            seed = seeds[number]
-            pair = Pair(seed_id=seed.id, input=seed.text or "", output=text, system="", origin=origin)
-            place = {"fingerprint": "bench", "seed_id": seed.id, "generator": "forward", "sample": row % EACH}
-            group += [pair, Candidate.model_validate({**place, "pair_id": pair.id})]
-            if len(group) >= 4_000:
-                store.write(*group)
-                group = []
-        store.write(*group)
-        counts = Counts(rows_in=rows, waiting=rows)
-        outcome = GenerateOutcome(counts=counts, fingerprints={"forward": "bench"}, seeds={"input": len(seeds)})
-        with recording(project, store, "generate", outcome):
-            pass
+def fill_with(folder: Path, rows: int) -> None:
+    inputs = [f"input {number} {number * 7919}" for number in range(-(-rows // EACH))]
+    fill(folder, SPEC, inputs, texts(rows))
 
 
 def judge(folder: Path) -> None:
@@ -128,7 +99,7 @@ def judge(folder: Path) -> None:
 
     def past_gates(step: str, opinions: Any) -> None:
         if step != "gates" and not beside_gates:
-            beside_gates.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+            beside_gates.append(peak_mb())
 
     project = load(folder, ())
     with Store.open(Store.url_for(project)) as store, recording(project, store, "curate", CurateOutcome()) as record:
@@ -147,7 +118,7 @@ def judge(folder: Path) -> None:
         asyncio.run(write_states(store, pool, name))
         seconds["states"] = time.perf_counter() - began
         scorer = {"by": id_of(ranking[0]).by, "why": "it takes no time"}
-        began, curated_mb = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        began, curated_mb = time.perf_counter(), peak_mb()
         facts = {"scorer": scorer, "near_duplicate_seeds": []}
         preferred = preferences(project, pool, seeds)
         result = CurateResult(pool.counts, pool.reasons, AcceptedRows(pool), pool.steps, facts, preferred)
@@ -167,7 +138,7 @@ def judge(folder: Path) -> None:
             "beside_gates_mb": beside_gates[0],
             "preferences": len(preferred),
         }
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024  # of the largest; all are taken for it
+    children = peak_mb(resource.RUSAGE_CHILDREN)  # of the largest; all are taken for it
     figures["gates_mb"] = children * cores()
     print(json.dumps({**figures, "seconds": {step: round(value, 1) for step, value in seconds.items()}}))
 
@@ -189,28 +160,13 @@ with Store.open(Store.url_for(project), write=False) as store:
 """
 
 
-def measured(*command: str) -> tuple[dict[str, float], str]:
-    """Wall seconds and peak resident megabytes of a child, and what it printed."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    began = time.perf_counter()
-    child = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=environment)
-    assert child.stdout is not None
-    printed = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        raise SystemExit(f"{command[:3]} ended with {status}")
-    seconds = time.perf_counter() - began
-    cpu = usage.ru_utime + usage.ru_stime
-    return {"seconds": round(seconds, 2), "cpu_s": round(cpu, 2), "peak_mb": round(usage.ru_maxrss / 1024)}, printed
-
-
 def main(rows: int) -> None:
     """Fill, curate, read; write the figures."""
     figures: dict[str, Any] = {"slots": rows, "python": platform.python_version(), "cpus": os.cpu_count()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        fill(folder, rows)
-        cost, printed = measured("-m", "bench.curate.run", "judge", name)
+        fill_with(folder, rows)
+        cost, printed = child("-m", "bench.curate.run", "judge", name)
         figures["curate"] = {**json.loads(printed), "process": cost}
         figures["bytes_per_row"] = figures["curate"]["bytes_a_row_read"]
         readers = {
@@ -219,9 +175,9 @@ def main(rows: int) -> None:
             "report": ("-c", REPORT, name),
         }
         for key, command in readers.items():
-            figures[key] = min((measured(*command)[0] for _ in range(3)), key=lambda cost: cost["seconds"])
+            figures[key] = min((child(*command)[0] for _ in range(3)), key=lambda cost: cost["seconds"])
         figures["store_mb"] = round((folder / "pairsmith.db").stat().st_size / 2**20)
-    keep(figures)
+    keep("curate", figures)
 
 
 def memory(rows: int, folder: Path | None = None) -> None:
@@ -232,12 +188,12 @@ def memory(rows: int, folder: Path | None = None) -> None:
             folder.mkdir(exist_ok=True)
             filling = os.fork()
             if filling == 0:
-                fill(folder, rows)
+                fill_with(folder, rows)
                 (folder / "filled").touch()
                 os._exit(0)
             if os.waitpid(filling, 0)[1]:
                 raise SystemExit("the store could not be filled")
-        cost, printed = measured("-m", "bench.curate.run", "judge", str(folder))
+        cost, printed = child("-m", "bench.curate.run", "judge", str(folder))
     result = json.loads(printed)
     if result["counts"]["rows_in"] != rows:
         raise SystemExit(f"{folder} holds {result['counts']['rows_in']:,} rows")
@@ -246,18 +202,9 @@ def memory(rows: int, folder: Path | None = None) -> None:
         cost["peak_mb"], result["beside_gates_mb"] + result["gates_mb"]
     )  # children end with the gates
     if rows == _MILLION:
-        keep({"peak_mb_1m": peak["peak_mb"]})
-    known = json.loads(RESULTS.read_text()).get("memory", {}) if RESULTS.exists() else {}
-    keep({"memory": known | {f"{rows:,}": peak | {"seconds": result["seconds"], "counts": result["counts"]}}})
-
-
-def keep(figures: dict[str, Any]) -> None:
-    """Put the figures among those that are there."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    first = {name: value for name in _FIRST if (value := (known | figures).get(name)) is not None}
-    RESULTS.write_text(json.dumps(first | known | figures, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(figures, indent=2))
+        keep("curate", {"peak_mb_1m": peak["peak_mb"]})
+    peak |= {"seconds": result["seconds"], "counts": result["counts"]}
+    keep("curate", {"memory": kept("curate").get("memory", {}) | {f"{rows:,}": peak}})
 
 
 if __name__ == "__main__":

@@ -15,14 +15,12 @@ import json
 import os
 import platform
 import random
-import subprocess
 import sys
 from itertools import accumulate, pairwise
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "bench/results/dedup.json"
+from bench.harness import cpu_s, figures_of, keep, peak_mb
+
 THRESHOLD = 0.7
 
 
@@ -77,15 +75,11 @@ def ours(texts: list[str]) -> dict[int, int]:
 
 def one_way(way: str, number: int) -> None:
     """The child: prints CPU seconds, peak megabytes, and what goes."""
-    import resource
-    import time
-
     texts, copies = corpus(number)
-    began, held = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, held = cpu_s(), peak_mb()
     gone = {"exact": exact, "ours": ours}[way](texts)
-    cpu_s = time.process_time() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    figures: dict[str, Any] = {"cpu_s": cpu_s, "peak_mb": peak / 1024, "texts_mb": held / 1024, "gone": len(gone)}
+    took = {"cpu_s": cpu_s() - began, "peak_mb": peak_mb(), "texts_mb": held}
+    figures: dict[str, Any] = {**took, "gone": len(gone)}
     if way == "ours":
         right = [n for n, of in gone.items() if similarity(_words(texts[n]), _words(texts[of])) >= THRESHOLD]
         clusters: dict[int, list[int]] = {}
@@ -108,10 +102,7 @@ def main(number: int) -> None:
     runs: dict[str, list[dict[str, Any]]] = {"exact": [], "ours": []}
     for _ in range(3):
         for way in runs:
-            child = [sys.executable, "-m", "bench.dedup.run", way, str(number)]
-            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-            printed = subprocess.run(child, check=True, capture_output=True, text=True, env=environment).stdout
-            runs[way].append(json.loads(printed))
+            runs[way].append(figures_of("-m", "bench.dedup.run", way, str(number)))
     exactly, near = (min(runs[way], key=lambda run: run["cpu_s"]) for way in ("exact", "ours"))
     figures = {
         "texts": number,
@@ -120,14 +111,9 @@ def main(number: int) -> None:
         "exact_cpu_s": round(exactly["cpu_s"], 3),
         "cpu_s": round(near["cpu_s"], 3),
         "cpu_ratio": round(near["cpu_s"] / exactly["cpu_s"], 3),
-        "peak_mb": round(near["peak_mb"]),
-        "texts_mb": round(near["texts_mb"]),
-        "gone": near["gone"],
-        **{key: near[key] for key in ("recall", "precision", "clusters_lost")},
+        **{key: near[key] for key in ("peak_mb", "texts_mb", "gone", "recall", "precision", "clusters_lost")},
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
-    print(RESULTS.read_text())
+    keep("dedup", figures)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.generation.run import ENVIRONMENT, IN_FLIGHT, LATENCY_S, stats, write_project
+from bench.generation.run import IN_FLIGHT, LATENCY_S, stats, write_project
+from bench.harness import ENVIRONMENT, keep
 
-RESULTS = Path(__file__).parents[1] / "results" / "faults.json"
 STRAY = {"429": 0.02, "500": 0.02}
 STORM = {"429": 0.05, "500": 0.05, "cut": 0.03, "empty": 0.02, "sticky": 0.01}
 HANGS_S = 300
@@ -147,9 +147,7 @@ def main() -> None:
         "clean_s": clean,
         "faulty_s": faulty,
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result))
+    keep("faults", result)
 
 
 if __name__ == "__main__":

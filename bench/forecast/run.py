@@ -9,18 +9,16 @@ ones, or by a power law. What is printed is how often the whole run fell into th
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from bench.harness import keep
 from curate.forecast import Pilot, accepted_rows, summed_up
 
-RESULT = Path(__file__).parents[1] / "results" / "forecast.json"
 PILOT_SEEDS = 20
 
 
@@ -111,9 +109,7 @@ def coverage(projects: int) -> dict[str, float]:
 
 def main() -> None:
     shares = coverage(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps({"simulated": True, **shares}, indent=2) + "\n")
-    print(json.dumps(shares, indent=2))
+    keep("forecast", {"simulated": True, **shares})
 
 
 if __name__ == "__main__":

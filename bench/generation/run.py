@@ -12,18 +12,16 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from bench.harness import child, keep
+
 IN_FLIGHT = 64
 WIDE = 256
-RESULTS = Path(__file__).parents[1] / "results" / "generation.json"
 LATENCY_S = 0.05
-# The checkout need not be installed.
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 SHORT = 100  # a run of so many prompts shows what a process costs before and after its requests
 # What one more request costs is measured over this many times `--prompts`: over 2,000 requests bare aiohttp takes some
 # 0.4 s, and the 0.1 s by which two equal processes differ made the ratio anything from 1.4 to 3.7.
@@ -152,20 +150,12 @@ def measured(base: str, client: str, count: int, in_flight: int = IN_FLIGHT) -> 
     stats(base)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        command = [sys.executable, __file__, "--client", client, "--base", base, "--prompts", str(count)]
+        command = ["-m", "bench.generation.run", "--client", client, "--base", base, "--prompts", str(count)]
         command += ["--in-flight", str(in_flight)]
         if client == "pairsmith":
             write_project(folder, base, count, in_flight)
-            command = [sys.executable, "-m", "pairsmith", "generate", "--project", name, "--json"]
-        began = time.time()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT)
-        assert process.stdout is not None
-        printed = process.stdout.read().decode()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        process.stdout.close()
-        ended = time.time()
-        assert process.returncode == 0, printed
+            command = ["-m", "pairsmith", "generate", "--project", name, "--json"]
+        took, _ = child(*command)
         counts = stats(base)
         assert counts["asked"] == count, f"{client} sent {counts['asked']} requests for {count} prompts"
         assert counts["busiest"] <= in_flight
@@ -173,11 +163,11 @@ def measured(base: str, client: str, count: int, in_flight: int = IN_FLIGHT) -> 
         if client == "pairsmith":
             last = max(path.stat().st_mtime for path in folder.iterdir() if path.name.startswith("pairsmith.db"))
             stored = sum(path.stat().st_size for path in folder.iterdir() if path.name.startswith("pairsmith.db"))
-            more = {"disk_ratio": stored / bytes_of_texts(folder), "resume_s": resumed(command)}
+            more = {"disk_ratio": stored / bytes_of_texts(folder), "resume_s": child(*command)[0]["seconds"]}
         else:
             more = {}
-    window = {"window_s": last - counts["first"], "whole_s": ended - began, "peak_mb": used.ru_maxrss / 1024}
-    return {"cpu_s": used.ru_utime + used.ru_stime, **window, **more}
+    window = {"window_s": last - counts["first"], "whole_s": took["seconds"], "peak_mb": took["peak_mb"]}
+    return {"cpu_s": took["cpu_s"], **window, **more}
 
 
 def bytes_of_texts(folder: Path) -> int:
@@ -191,12 +181,6 @@ def bytes_of_texts(folder: Path) -> int:
                 texts = [message["content"] for message in (*call.request["messages"], call.raw["message"])]
                 total += sum(len(text.encode()) for text in texts)
     return total
-
-
-def resumed(command: list[str]) -> float:
-    began = time.time()
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT, check=True)
-    return time.time() - began
 
 
 CLIENTS = {"bare aiohttp": bare_aiohttp, "openai": openai_client}
@@ -274,9 +258,7 @@ def main() -> None:
         "cpu_ms_per_request": {name: least[name]["cpu_ms_per_request"] for name in names},
         "rounds": rows,
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps({key: value for key, value in result.items() if key != "rounds"}))
+    keep("generation", result)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[1] / "results" / "gpu.json"
+from bench.harness import keep
+
 _THINGS = ("a fox", "two boats", "an old bridge", "a cup of tea", "a tall pine", "a violin", "wet stones", "a clock")
 # Llama-3.2-3B, but for the vocabulary, which is the tokenizer's.
 _SHAPE = {
@@ -120,9 +121,10 @@ def main() -> None:
         "answer_tokens": measured.usage.completion_tokens,
         "peak_gib": round(card.peak_gib, 2),
     }
-    print(json.dumps(result, indent=2))
     if on_gpu and not options.tiny:
-        RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        keep("gpu", result)
+    else:
+        print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

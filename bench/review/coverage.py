@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import hypergeom
 
-from bench.review.results import keep
+from bench.harness import keep
 from curate.review import estimate as estimation
 from curate.review.acceptance import strata
 from curate.review.estimate import Stratum, acceptance_rate, binomial
@@ -318,7 +318,7 @@ def main(runs: int, file: Path | None) -> None:
     print(f"minimum {coverage:.4f} ({'kept' if coverage >= PROMISE else 'BROKEN'}: promised {PROMISE}) at {where}")
     if file:
         figures = {"annotators": "simulated", "promised": PROMISE, "minimum": round(coverage, 4), "at": where, **every}
-        keep(file, "coverage", figures)
+        keep(file, {"coverage": figures})
 
 
 if __name__ == "__main__":

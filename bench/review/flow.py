@@ -29,7 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.review.results import keep
+from bench.harness import keep, timed
 from bench.service.postgres import Postgres
 from curate.argilla import server
 from curate.argilla.client import Argilla
@@ -91,12 +91,6 @@ def fill(project: Project, store: Store, rows: int) -> None:
             records += [pair, place, *judge(pair, gates)]
     store.set_active_seeds(seeds)
     store.write(*records)
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    started = time.perf_counter()
-    answer = work()
-    return time.perf_counter() - started, answer
 
 
 def cpu_s(home: Path) -> float:
@@ -268,7 +262,7 @@ def main() -> None:
     }
     print(json.dumps(figures, indent=1))
     if asked.json:
-        keep(asked.json, "flow", figures)
+        keep(asked.json, {"flow": figures})
 
 
 if __name__ == "__main__":

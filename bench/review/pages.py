@@ -22,13 +22,12 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.review.results import keep
+from bench.harness import keep, timed
 from bench.service.postgres import Postgres
 from curate.argilla import server
 from curate.argilla.venv import SERVER_CODE
@@ -147,12 +146,6 @@ def calls(page: Page, dataset: str, count: int) -> dict[str, Callable[[], Any]]:
     return timed
 
 
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    started = time.perf_counter()
-    answer = call()
-    return time.perf_counter() - started, answer
-
-
 def measure(count: int, database_url: str | None, venv: Path | None, repeat: int) -> dict[str, Any]:
     home = Path(tempfile.mkdtemp(prefix="arg-"))
     try:
@@ -228,7 +221,7 @@ def main() -> None:
             url = private.url if private else asked.database_url
             runs.append(measure(count, url, asked.venv, asked.repeat))
     if asked.json:
-        keep(asked.json, f"pages on {runs[-1]['database']}", {"machine": machine, "runs": runs})
+        keep(asked.json, {f"pages on {runs[-1]['database']}": {"machine": machine, "runs": runs}})
 
 
 if __name__ == "__main__":

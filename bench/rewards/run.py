@@ -11,17 +11,16 @@ Logits must agree to 0.01.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import random
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from bench.harness import cpu_s, keep, timed
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench/results/rewards.json"
@@ -82,13 +81,6 @@ def bare(model: Any, tokenizer: Any, rows: Rows) -> list[float]:
     return scores
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
-    """Wall seconds, CPU seconds, and what came of it."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = work()
-    return time.perf_counter() - wall, time.process_time() - cpu, result
-
-
 def main(count: int) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -106,9 +98,10 @@ def main(count: int) -> None:
         for turn in range(TURNS + 1):
             scored = {}
             for name, work in ways.items():
-                wall, cpu, scored[name] = timed(work)
+                began = cpu_s()
+                wall, scored[name] = timed(work)
                 if turn:
-                    seconds[name].append((wall, cpu))
+                    seconds[name].append((wall, cpu_s() - began))
         apart = max(abs(a - b.value) for a, b in zip(scored["bare"], scored["pairsmith"], strict=True))
         assert apart < 0.01, apart
     wall = {name: statistics.median(one[0] for one in listed) for name, listed in seconds.items()}
@@ -124,8 +117,7 @@ def main(count: int) -> None:
         "largest_difference": round(apart, 5),
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}",
     }
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    print(json.dumps(results, indent=2))
+    keep("rewards", results)
 
 
 if __name__ == "__main__":

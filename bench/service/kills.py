@@ -29,13 +29,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bench.harness import keep, kept
 from bench.service.postgres import Postgres, programs
 from pairsmith.serve.jobs import Job, JobOptions, Jobs
 from pairsmith.serve.process import is_held, starts
 from pairsmith.serve.workspace import Workspace
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
-RESULTS = Path(__file__).parents[1] / "results" / "service.json"
 SEEDS, SAMPLES, CONCURRENCY = 12, 2, 4
 MOST_KILLS = 3  # of the processes of one job; the fourth death would rightly fail it
 SLOW_S = 1.0  # the teacher may be slow to read what a process has sent; the next one needs longer until it asks
@@ -360,15 +360,13 @@ def main() -> None:
     asked = parser.parse_args()
     for name in asked.databases:
         counts = asdict(attacked(name, asked.jobs))
-        print(json.dumps({name: counts}, indent=2), flush=True)
         _keep(name, counts)
 
 
 def _keep(name: str, counts: dict[str, Any]) -> None:
     """Into the results as they are now: another part of the benchmark may have written in the hour that this took."""
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    every = results.get("kills", {}) | {name: counts}
-    results |= {
+    every = kept("service").get("kills", {}) | {name: counts}
+    sums = {
         key: sum(of.get(field, 0) for of in every.values())
         for key, field in (
             ("jobs_run", "jobs_run"),
@@ -376,7 +374,7 @@ def _keep(name: str, counts: dict[str, Any]) -> None:
             ("doubled_over_in_flight", "doubled_over_in_flight"),
         )
     }
-    RESULTS.write_text(json.dumps({**results, "kills": every}, indent=2) + "\n")
+    keep("service", {**sums, "kills": every})
 
 
 if __name__ == "__main__":

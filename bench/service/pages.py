@@ -27,11 +27,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from bench.harness import keep
 from bench.service.kills import SPEC, WORDS
 from bench.service.make_store import make
 from tests.synth.loopback import LoopbackTeacher, says
 
-RESULTS = Path(__file__).parents[1] / "results" / "service.json"
 # What people do with rows: page on, filter, search, sort, open one, and look at the project beside it.
 MIX = (
     "/p/many/rows", "/p/many/rows?state=accepted", "/p/many/rows?state=rejected&reason=short",
@@ -67,9 +67,7 @@ def main(arguments: Sequence[str] | None = ()) -> None:
         else:
             make(root / "projects" / "many", asked.rows)
         latencies = _measured(root, asked.pages)
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps({**kept, **latencies}, indent=2) + "\n")
-    print(json.dumps(latencies, indent=2))
+    keep("service", latencies)
 
 
 def _measured(root: Path, pages: int) -> dict[str, Any]:

@@ -11,13 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from bench.harness import figures_of, keep, peak_mb
 
 RESULTS = Path(__file__).parents[1] / "results" / "training.json"
 SIDES = ("pairsmith", "trl")
@@ -76,7 +75,7 @@ def measure(side: str, steps: int) -> dict[str, float]:
             bare(model, base.folder, data, settings, folder, Clock()).train()
     (cpu_s, wall_s), (cpu_end_s, wall_end_s) = marks[0], marks[-1]
     counted = len(marks) - 1
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_mb() / 1024
     return {"cpu_s": (cpu_end_s - cpu_s) / counted, "wall_s": (wall_end_s - wall_s) / counted, "peak_gib": peak}
 
 
@@ -128,9 +127,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     for number in range(options.rounds):
         for side in SIDES if number % 2 == 0 else reversed(SIDES):
-            command = [sys.executable, "-m", "bench.training.run", "--side", side, "--steps", str(options.steps)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            results[side].append(json.loads(done.stdout.strip().splitlines()[-1]))
+            results[side].append(figures_of("-m", "bench.training.run", "--side", side, "--steps", str(options.steps)))
             print(side, results[side][-1], flush=True)
     middle = {side: {key: median(one[key] for one in results[side]) for key in results[side][0]} for side in SIDES}
     result = {
@@ -143,8 +140,7 @@ def main() -> None:
         "speed_by_cpu": round(middle["trl"]["cpu_s"] / middle["pairsmith"]["cpu_s"], 3),
         "speed_by_wall": round(middle["trl"]["wall_s"] / middle["pairsmith"]["wall_s"], 3),
     }
-    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    keep("training", result)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ import asyncio
 import json
 import os
 import platform
-import resource
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from bench.harness import cpu_s, keep
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
@@ -25,7 +25,6 @@ from synth.ledger import Ledger
 from synth.local_vllm import VllmServer, has_gpu, python_of, vllm
 from synth.teachers import opened
 
-RESULTS = Path(__file__).parents[1] / "results" / "vllm.json"
 TOKENS = 64
 # `vllm bench serve` without the `vllm` command, which the CPU build has under another name.
 _BENCH = (
@@ -78,17 +77,12 @@ async def by_pairsmith(server: VllmServer, scratch: Path, count: int, in_flight:
     with tempfile.TemporaryDirectory(dir=scratch) as folder, Store.open(f"sqlite:///{folder}/answers.db") as store:
         async with opened(teacher, print) as endpoint:
             ledger = Ledger(store, endpoint, teacher)
-            began, used = time.monotonic(), _cpu_s()
+            began, used = time.monotonic(), cpu_s()
             chats = [(Message(role="user", content=prompt(number)),) for number in range(count)]
             await asyncio.gather(*(ledger.complete(chat, sampling) for chat in chats))
-            seconds, cpu = time.monotonic() - began, _cpu_s() - used
+            seconds, cpu = time.monotonic() - began, cpu_s() - used
             assert ledger.usage.completion_tokens == count * TOKENS
     return count * TOKENS / seconds, cpu
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def python_for_both(named: str | None, gpu: bool) -> str:
@@ -135,8 +129,7 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=2)
     result = asyncio.run(measured(parser.parse_args()))
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    keep("vllm", result)
 
 
 if __name__ == "__main__":

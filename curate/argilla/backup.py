@@ -16,7 +16,7 @@ from pathlib import Path
 
 from curate.argilla.launch import last_options
 from curate.argilla.server import default_home, status
-from schemas.errors import ReviewError
+from schemas.errors import ReviewError, first_line
 
 _DATABASE, _CREDENTIALS = "data/argilla.db", "credentials.json"
 
@@ -77,8 +77,8 @@ def restore(file: Path, home: Path | None = None) -> None:
                 (Path(scratch) / name).chmod(0o600)
                 os.replace(Path(scratch) / name, home / name)
     except (OSError, tarfile.TarError, EOFError, zlib.error, sqlite3.Error) as error:
-        first = str(error).splitlines()[0].rstrip(":.")
-        raise ReviewError(f"cannot be restored: {first}.", where=str(file), fix="Nothing was changed.") from None
+        what = f"cannot be restored: {first_line(error).rstrip(':.')}."
+        raise ReviewError(what, where=str(file), fix="Nothing was changed.") from None
 
 
 def _unpack(file: Path, folder: Path) -> None:

@@ -35,6 +35,7 @@ from curate.gates.patterns import must, must_not
 from curate.gates.personal import pii
 from curate.gates.phrases import phrases
 from curate.gates.placeholder import placeholder
+from curate.gates.sums import sums
 from curate.gates.translations import translated
 from curate.gates.user import user_gate
 from prompts.answer_form import AnswerForm, model_of
@@ -65,6 +66,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "invented_name": (invented_name, _LANGUAGE),
     "swapped": (swapped, ("language", "kind")),
     "limits": (limits, _TWO),
+    "sums": (sums, ()),
     "injection": (injection, ("style", "input_language")),
     "toxic": (toxic, _LANGUAGE),
     "pii": (pii, ()),
@@ -76,8 +78,9 @@ VERSIONS = {
     **dict.fromkeys(("language", "toxic"), 4),
     **dict.fromkeys(("encoding", "answered", "thinking", "echo", "injection", "input"), 5),
     **dict.fromkeys(("invented_name", "repetition", "values"), 6),
-    **dict.fromkeys(("invented", "limits", "lost_content"), 7),
-    **dict.fromkeys(("cut", "mixed_language", "translated", "swapped", "placeholder"), 8),
+    "invented": 7,
+    **dict.fromkeys(("cut", "mixed_language", "translated", "placeholder", "limits", "lost_content"), 8),
+    "swapped": 9,
     "preamble": 10,
 }
 

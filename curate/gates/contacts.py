@@ -17,7 +17,9 @@ from curate.gates.phrases import either, says, words_of
 from schemas.records import Pair
 
 _MANY_DIGITS = re.compile(r"\d(?:\D{0,6}\d){5}")
-_MAY_BE_KEY = re.compile(r"[A-Za-z]\d[\w!@#$%^&*]|[\w!@#$%^&*]\d[A-Za-z]|PRIVATE KEY|://[^\s/@]*@")
+# It begins with the digit, and looks back from there: so most characters of a text are passed over at once.
+_MAY_BE_KEY = re.compile(r"\d(?:(?<=[A-Za-z]\d)[\w!@#$%^&*]|(?<=[\w!@#$%^&*]\d)[A-Za-z])")
+_WITH_PASSWORD = re.compile(r"://[^\s/@]*@")
 _TOKEN = re.compile(r"(?<![\w+/.=-])[A-Za-z0-9+/_-]{32,}={0,2}(?![\w/.-])")
 _PASSWORD = re.compile(
     r"(?<!\S)[\"'`(]?((?=\S*\d)(?=\S*[a-z])(?=\S*[A-Z])[A-Za-z0-9]+[!@#$%^&*?][A-Za-z0-9!@#$%^&*?]+)"
@@ -35,7 +37,8 @@ def contacts(pair: Pair, input_language: str = "en") -> Judgement:
     Not covered: addresses in code; names in scripts without capitals, but for those before a title.
     """
     text = pair.output
-    if _MAY_BE_KEY.search(text) and (key := next(_keys(text, pair.input), "")):
+    may_be = _MAY_BE_KEY.search(text) or "PRIVATE KEY" in text or ("://" in text and _WITH_PASSWORD.search(text))
+    if may_be and (key := next(_keys(text, pair.input), "")):
         return rejected("secret", f"the output holds a key or a password: {quote(key[:6] + '…')}")
     if says(input_language, "anonymise", fold(pair.input)) and (kept := _kept(pair.input, text, input_language)):
         return rejected("kept_name", f"the input asks for no names, and the output says {quote(kept)}")

@@ -92,6 +92,8 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
     subject = (content_words(main_phrase(pair.input, language), language) if one_phrase else []) or content
     if share == 0 and (_is_shortened(gone, vocabulary) or _holds_numbers(pair, language)):
         return passed("its words are spelt out, or its numbers kept", share)
+    if summary and is_title(pair.output):
+        return passed("a title may be in other words", share)
     if share == 0 or (share < 0.5 and all(word in gone for word in subject)):
         return rejected("lost_subject", f"nothing is left of {', '.join(map(quote, gone[:5]))}", share)
     return passed(f"{share:.0%} of the content words survive", share)
@@ -176,8 +178,18 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
 
 
 def is_summary(pair: Pair) -> bool:
-    """True if the output has less than 60 % of the input's words, and so leaves things out."""
-    return count_words(pair.output) < 0.6 * count_words(pair.input) and count_words(pair.input) > 20
+    """True if the output has less than 60 % of the input's words or is a title, and so leaves things out."""
+    before, after = count_words(pair.input), count_words(pair.output)
+    return (after < 0.6 * before and before > 20) or (after < before and is_title(pair.output))
+
+
+def is_title(text: str) -> bool:
+    """True of a line of a few words that begins with a capital, where there are any, and ends without a stop."""
+    line = text.strip()
+    return line[-1:].isalnum() and not line[0].islower() and "\n" not in line and count_words(line) <= _TITLE
+
+
+_TITLE = 15  # words
 
 
 def in_code(text: str) -> bool:

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.phrases import lexicon
-from curate.gates.words import content_words, stem_of, words
+from curate.gates.words import root_of, without_options, words
 
 _UNSPACED = ("zh", "ja", "ko")
 _LETTERS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]+|[a-z0-9]+")
@@ -24,9 +24,8 @@ def roots(text: str, language: str) -> frozenset[str]:
     if language in _UNSPACED:
         runs = _LETTERS.findall(fold(text))
         return frozenset(run[at : at + 2] for run in runs for at in range(max(1, len(run) - 1)))
-    stem = stem_of(language)
-    known = {stem(word)[:BEGINS] for word in content_words(text, language)}
-    return frozenset(known | {word for word in words(text) if word.isdigit()})
+    begun = frozenset(map(root_of(language, BEGINS), words(without_options(text))))
+    return begun.union(filter(str.isdigit, words(text))) - {""}
 
 
 def share(of: frozenset[str], there: frozenset[str]) -> float:

@@ -175,22 +175,22 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
 def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
     """Two parts of a note each of whose numbers stand, in the output, in the one clause that says words of the other
     part and none of its own; None if there are none."""
-    numbered = [part for part in _NOTE_PARTS.split(before) if _DIGIT.search(part)]
-    if len(numbered) < 2:
+    parts = [(part.strip(), numbers) for part in _NOTE_PARTS.split(before) if (numbers := _numbers(part))]
+    if len(parts) < 2:
         return None
-    parts = [(part.strip(), *_numbers_and_roots(part, language)) for part in numbered]
-    parts = [part for part in parts if part[2]]
     pieces = (clause for part in _NOTE_PARTS.split(after) for clause in clause_ends().split(part))
-    clauses = [_numbers_and_roots(clause, language) for clause in pieces if _DIGIT.search(clause)]
-    for (one, numbers, roots_of_one), (other, others, roots_of_other) in combinations(parts, 2):
-        own, foreign = roots_of_one - roots_of_other, roots_of_other - roots_of_one
-        if not own or not foreign or not numbers.isdisjoint(others):
+    clauses = [(clause, numbers) for clause in pieces if (numbers := _numbers(clause))]
+    for (one, numbers), (other, others) in combinations(parts, 2):
+        first, second = (
+            [place for place, (_, held) in enumerate(clauses) if side <= held] for side in (numbers, others)
+        )
+        if not len(first) == len(second) == 1 or first == second or not numbers.isdisjoint(others):
             continue
-        first, second = ([roots_ for held, roots_ in clauses if side <= held] for side in (numbers, others))
-        if len(first) == len(second) == 1 and first[0] is not second[0]:
-            here, there = first[0], second[0]
-            if here & foreign and there & own and here.isdisjoint(own) and there.isdisjoint(foreign):
-                return one, other
+        texts = (one, other, clauses[first[0]][0], clauses[second[0]][0])
+        of_one, of_other, here, there = (roots(_IN_FIGURES.sub(" ", text), language) for text in texts)
+        own, foreign = of_one - of_other, of_other - of_one
+        if here & foreign and there & own and here.isdisjoint(own) and there.isdisjoint(foreign):
+            return one, other
     return None
 
 
@@ -204,8 +204,8 @@ def clause_ends() -> re.Pattern[str]:
     return re.compile(rf"{marks}|(?<!\w)(?:{either(words_of('listing'))})(?!\w)")
 
 
-def _numbers_and_roots(text: str, language: str) -> tuple[frozenset[str], frozenset[str]]:
-    return frozenset(_DIGITS.findall(text)), roots(_IN_FIGURES.sub(" ", text), language)
+def _numbers(text: str) -> frozenset[str]:
+    return frozenset(_DIGITS.findall(text))
 
 
 _DIGITS, _IN_FIGURES = re.compile(r"\d+"), re.compile(r"\d+\w*")

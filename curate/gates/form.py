@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from difflib import SequenceMatcher
-from itertools import pairwise
+from itertools import filterfalse, pairwise
 
 from curate.gates.content import in_code
 from curate.gates.copied import copied
@@ -294,8 +294,8 @@ def _another_form(pair: Pair) -> bool:
 
 def _weighty(tokens: Sequence[str], language: str) -> dict[str, str]:
     """The distinct words that are more than filler, by their stem."""
-    weightless, stem = filler(language), stem_of(language)
-    return {stem(word): word for word in tokens if word not in weightless}
+    weighty = list(filterfalse(filler(language).__contains__, tokens))
+    return dict(zip(map(stem_of(language), weighty), weighty, strict=True))
 
 
 def _has_run(tokens: Sequence[str], run: Sequence[str]) -> bool:

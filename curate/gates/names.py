@@ -116,7 +116,7 @@ def _added_name(before: str, after: str, language: str) -> str:
         return ""
     if _in_title_case(before) or _in_title_case(after):
         return ""
-    given, known = fold(before), filler(language) | words_of("capitals") | words_of("titles")
+    given, known = fold(before), _no_names(language)
     articles = lexicon(language).words("articles")
     for match in _NAME_INSIDE.finditer(after):
         name = fold(match[2])
@@ -137,6 +137,11 @@ def _added_name(before: str, after: str, language: str) -> str:
             if not days and not called and name not in lexicon(language).words("hangs"):
                 return match[1]
     return ""
+
+
+@cache
+def _no_names(language: str) -> frozenset[str]:
+    return filler(language) | words_of("capitals") | words_of("titles")
 
 
 _MORE = 8  # words

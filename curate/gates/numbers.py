@@ -193,18 +193,25 @@ def _read_digits(folded: str) -> Iterator[Number]:
         if len(parts) > 2 and not _is_grouped(parts):  # a date or a version: every part counts
             yield from (Number(part, frozenset({_plain(part)}), letters) for part in parts)
             continue
-        forms = set(_values(number, parts))
-        if (zeros := _SHORT_SCALES.get(tail)) and len(parts) <= 2:
-            forms.add(_plain(parts[0] + (parts[1] if parts[1:] else "").ljust(zeros, "0")))
-        after = folded[match.end() : match.end() + 12]
-        if (zeros := _SCALES.get(tail[:1]) or _scale(after)) and len(parts) <= 2:
-            fraction = parts[1] if len(parts) == 2 else ""
-            forms.add(_plain(parts[0] + fraction.ljust(zeros, "0")))
-        if tail == "s" and len(number) in (2, 4):
-            forms |= {number[-2:], "19" + number[-2:]}
-        if len(number) <= 2 or "." in number:
-            forms |= _clock(number, tail, after[:5], folded[start - 1 : start] if start else "")
-        yield Number(folded[start:end] if letters else number, frozenset(forms), letters)
+        before, after = folded[start - 1 : start] if start else "", folded[end : end + 12]
+        yield Number(folded[start:end] if letters else number, _forms(number, tail, before, after), letters)
+
+
+@lru_cache(maxsize=8 * REMEMBERED)  # a number is read in several forms of a text
+def _forms(number: str, tail: str, before: str, after: str) -> frozenset[str]:
+    """What a number may be, with the letters that are joined to it and what stands around both."""
+    parts = re.split(r"[.,]", number)
+    forms = set(_values(number, parts))
+    if (zeros := _SHORT_SCALES.get(tail)) and len(parts) <= 2:
+        forms.add(_plain(parts[0] + (parts[1] if parts[1:] else "").ljust(zeros, "0")))
+    if (zeros := _SCALES.get(tail[:1]) or _scale(after)) and len(parts) <= 2:
+        fraction = parts[1] if len(parts) == 2 else ""
+        forms.add(_plain(parts[0] + fraction.ljust(zeros, "0")))
+    if tail == "s" and len(number) in (2, 4):
+        forms |= {number[-2:], "19" + number[-2:]}
+    if len(number) <= 2 or "." in number:
+        forms |= _clock(number, tail, after[:5], before)
+    return frozenset(forms)
 
 
 def _clock(number: str, tail: str, after: str, before: str) -> set[str]:

@@ -8,7 +8,7 @@ Which words of a language mean what stands in its table, under [concepts]; which
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from curate.gates.number import Number
 from curate.gates.number_words import in_figures
 from curate.gates.numbers import NumberMentions
 from curate.gates.phrases import concepts_of, groups_of, says
-from curate.gates.words import words
+from curate.gates.words import of_each_word, words
 
 _UNSPACED = ("zh", "ja", "ko")
 _STATE = "state"
@@ -85,13 +85,12 @@ def _meant(text: str, language: str) -> Iterator[tuple[str, frozenset[str]]]:
                 yield part, concepts
         return
     tokens = words(text) if language != "hi" else tuple(word.strip("।,.!?") for word in fold(text).split())
-    pairs = {joined for two in pairwise(tokens) if (joined := " ".join(two)) in parts} if parts else set()
+    pairs = set[str]()
+    if not _first_words(language).isdisjoint(tokens):
+        pairs = {joined for two in pairwise(tokens) if (joined := " ".join(two)) in parts}
     for joined in sorted(pairs):
         yield joined, parts[joined]
-    letters, beginnings = _beginnings(language)
-    for word in tokens:
-        if word[:letters] not in beginnings:  # most words begin like none that means anything here
-            continue
+    for word in filter(_may_mean(language), tokens):
         if word in whole and not any(word in joined for joined in pairs):
             yield word, whole[word]
         elif begun and (start := next((word[:n] for n in _lengths(language) if word[:n] in begun), "")):
@@ -99,11 +98,16 @@ def _meant(text: str, language: str) -> Iterator[tuple[str, frozenset[str]]]:
 
 
 @cache
-def _beginnings(language: str) -> tuple[int, frozenset[str]]:
-    """The letters that words with a meaning begin with, and how many of them that are."""
-    table = _table(language)
-    letters = min((3, *map(len, table.begun)))
-    return letters, frozenset(word[:letters] for word in (*table.whole, *table.begun))
+def _first_words(language: str) -> frozenset[str]:
+    """What stands before the first blank of two words that mean something together."""
+    return frozenset(part.partition(" ")[0] for part in _table(language).parts)
+
+
+@cache
+def _may_mean(language: str) -> Callable[[str], bool]:
+    """Whether a word is one with a meaning, or begins like one: most do not."""
+    whole, begun, _ = _table(language)
+    return of_each_word(lambda word: word in whole or any(word[:n] in begun for n in _lengths(language)))
 
 
 @cache

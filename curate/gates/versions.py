@@ -42,15 +42,14 @@ def several(given: str, text: str, language: str) -> str:
 
 
 def _said_by_each(parts: list[str], whole: frozenset[str], given: str, language: str) -> str:
+    longest, least = _LONG * count_words(given) + _LEAST, max(2, len(parts) / 2)
+    telling = list[tuple[str, frozenset[str]]]()
+    for left, part in zip(range(len(parts) - 1, -1, -1), parts, strict=True):
+        if count_words(part) <= longest and share(whole, roots(part, language)) >= _MOST:
+            telling.append((part, roots(part, language)))
+        elif len(telling) + left < least:
+            return ""
     said_roots = [roots(part, language) for part in parts]
-    longest = _LONG * count_words(given) + _LEAST
-    telling = [
-        (part, one)
-        for part, one in zip(parts, said_roots, strict=True)
-        if share(whole, one) >= _MOST and count_words(part) <= longest
-    ]
-    if len(telling) < 2 or 2 * len(telling) < len(parts):
-        return ""
     for (part, one), (_, other) in zip(telling[1:], telling, strict=False):
         if (
             share(one, other) >= _SAME

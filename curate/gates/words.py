@@ -11,13 +11,15 @@ from difflib import SequenceMatcher
 from functools import cache, cached_property, lru_cache
 from itertools import chain, pairwise
 from operator import add
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.phrases import lexicon
 
 if TYPE_CHECKING:
     from Stemmer import Stemmer
+
+Of = TypeVar("Of")
 
 # Scripts written without spaces: every character counts as a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
@@ -69,13 +71,27 @@ def content_words(text: str, language: str = "en") -> list[str]:
 
     In a language without a list of stop words only the rule "longer than one letter" thins the words out.
     """
+    return list(dict.fromkeys(filter(None, map(_content_of(language), words(without_options(text))))))
+
+
+@cache
+def _content_of(language: str) -> Callable[[str], str]:
+    """What of a word carries content; '' of most words."""
     stop, weightless = lexicon(language).stop, filler(language)
-    candidates = (
-        word.removesuffix("'s")
-        for word in words(without_options(text))
-        if word not in weightless and (word.isalpha() or not any(map(str.isdigit, word)))
-    )
-    return list(dict.fromkeys(word for word in candidates if len(word) > 1 and word not in stop))
+
+    def content(word: str) -> str:
+        plain = word.removesuffix("'s")
+        light = word in weightless or len(plain) < 2 or plain in stop or any(map(str.isdigit, word))
+        return "" if light else plain
+
+    return of_each_word(content)
+
+
+@cache
+def root_of(language: str, letters: int) -> Callable[[str], str]:
+    """The letters that the stem of a word of content begins with; '' of another word."""
+    content, stem = _content_of(language), stem_of(language)
+    return of_each_word(lambda word: stem(content(word))[:letters] if content(word) else "")
 
 
 @cache
@@ -100,26 +116,36 @@ def stem(word: str, language: str = "en") -> str:
 @cache
 def stem_of(language: str) -> Callable[[str], str]:
     """`stem` in one language, for many words."""
-    return _Stems(language).__getitem__
+    irregular, stemmer = lexicon(language).irregular, _stemmer(language)
 
-
-class _Stems(dict[str, str]):
-    """The stems of words that were asked for."""
-
-    def __init__(self, language: str) -> None:
-        super().__init__()
-        self._irregular, self._stemmer = lexicon(language).irregular, _stemmer(language)
-
-    def __missing__(self, word: str) -> str:
-        if len(self) >= _REMEMBERED_STEMS:
-            self.clear()
+    def stem(word: str) -> str:
         plain = word.removesuffix("'s")
-        plain = self._irregular.get(plain, plain)
-        self[word] = root = str(self._stemmer.stemWord(plain)) if self._stemmer else plain
-        return root
+        plain = irregular.get(plain, plain)
+        return str(stemmer.stemWord(plain)) if stemmer else plain
+
+    return of_each_word(stem)
 
 
-_REMEMBERED_STEMS = 1 << 16
+def of_each_word(function: Callable[[str], Of]) -> Callable[[str], Of]:
+    """`function` of a word, which is asked once for all texts that say the word."""
+    return _Remembered(function).__getitem__
+
+
+class _Remembered(dict[str, Of]):
+    """Words and what a function gives of them; forgotten before they are too many."""
+
+    def __init__(self, function: Callable[[str], Of]) -> None:
+        super().__init__()
+        self._function = function
+
+    def __missing__(self, word: str) -> Of:
+        if len(self) >= _REMEMBERED_WORDS:
+            self.clear()
+        self[word] = of_word = self._function(word)
+        return of_word
+
+
+_REMEMBERED_WORDS = 1 << 15
 
 
 @cache

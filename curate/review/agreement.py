@@ -62,15 +62,16 @@ def agreement(reviews: Mapping[str, Sequence[Review]]) -> list[Agreement]:
 def _measures(question: str, by_row: Answers) -> list[Agreement]:
     names = tuple(sorted({name for by in by_row.values() for name in by}))
     rows = list(by_row.values())
-    measures = [_agreement(question, "Krippendorff's alpha", names, rows, _alpha)]
+    measures = [_agreement(question, "Krippendorff's alpha", names, rows, *_alpha(rows))]
     for pair in combinations(names, 2):
         both = [{name: by[name] for name in pair} for by in rows if set(pair) <= set(by)]
         if both:
-            measures.append(_agreement(question, "Cohen's kappa", pair, both, _cohen(pair)))
+            measures.append(_agreement(question, "Cohen's kappa", pair, both, *_cohen(both, pair)))
     raters, times = Counter(len(by) for by in rows).most_common(1)[0]
     if raters > 2 or len(names) > 2:
         equal = [by for by in rows if len(by) == raters]
-        measures.append(_agreement(question, "Fleiss' kappa", names, equal, _fleiss))
+        kappa = _defined(_inter_rater().fleiss_kappa)
+        measures.append(_agreement(question, "Fleiss' kappa", names, equal, _counts(equal), kappa))
         assert len(equal) == times
     return measures
 
@@ -83,11 +84,11 @@ def _agreement(
     measure: str,
     annotators: tuple[str, ...],
     rows: Sequence[Mapping[str, str]],
-    prepare: Callable[[Sequence[Mapping[str, str]]], tuple[Any, Measure]],
+    table: Any,
+    of: Measure,
 ) -> Agreement:
     import numpy as np
 
-    table, of = prepare(rows)
     value = of(table)
     low = high = None
     if value is not None and len(rows) > 1:
@@ -123,28 +124,21 @@ def _alpha(rows: Sequence[Mapping[str, str]]) -> tuple[Any, Measure]:
     return _counts(rows), _defined(lambda t: krippendorff.alpha(value_counts=t, level_of_measurement="nominal"))
 
 
-def _fleiss(rows: Sequence[Mapping[str, str]]) -> tuple[Any, Measure]:
-    return _counts(rows), _defined(_inter_rater().fleiss_kappa)
+def _cohen(rows: Sequence[Mapping[str, str]], pair: tuple[str, str]) -> tuple[Any, Measure]:
+    import numpy as np
 
+    inter_rater = _inter_rater()
+    values = sorted({value for by in rows for value in by.values()})
+    codes = np.array([[values.index(by[name]) for name in pair] for by in rows])
 
-def _cohen(pair: tuple[str, str]) -> Callable[[Sequence[Mapping[str, str]]], tuple[Any, Measure]]:
-    def prepare(rows: Sequence[Mapping[str, str]]) -> tuple[Any, Measure]:
-        import numpy as np
+    def kappa(table: Any) -> float | None:
+        square = np.zeros((len(values), len(values)))
+        np.add.at(square, (table[:, 0], table[:, 1]), 1)
+        if len(np.unique(table)) < 2:
+            return None
+        return float(inter_rater.cohens_kappa(square, return_results=False))
 
-        inter_rater = _inter_rater()
-        values = sorted({value for by in rows for value in by.values()})
-        codes = np.array([[values.index(by[name]) for name in pair] for by in rows])
-
-        def kappa(table: Any) -> float | None:
-            square = np.zeros((len(values), len(values)))
-            np.add.at(square, (table[:, 0], table[:, 1]), 1)
-            if len(np.unique(table)) < 2:
-                return None
-            return float(inter_rater.cohens_kappa(square, return_results=False))
-
-        return codes, kappa
-
-    return prepare
+    return codes, kappa
 
 
 def _inter_rater() -> Any:

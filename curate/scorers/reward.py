@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.rules import asked_of
 from curate.scorers import Score, Scorer
-from schemas.errors import MissingDependency, SpecError
+from schemas.errors import MissingDependency, SpecError, first_line
 from schemas.records import Pair, Reason
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def load_classifier(
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise MissingDependency(
-            f"the model cannot be loaded: {str(error).splitlines()[0]}",
+            f"the model cannot be loaded: {first_line(error)}",
             where=key,
             fix="Name a folder with config.json, weights and tokenizer, or a hub id that this machine can reach.",
         ) from None
@@ -244,7 +244,7 @@ def load_classifier(
         )
     except (OSError, ValueError) as error:
         raise MissingDependency(
-            f"the model cannot be loaded: {str(error).splitlines()[0]}", where=key, fix="Is its folder complete?"
+            f"the model cannot be loaded: {first_line(error)}", where=key, fix="Is its folder complete?"
         ) from None
     if missing := sorted(info["missing_keys"]):
         raise SpecError(

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import secrets
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from schemas.errors import PairsmithError
 
 ROOT = "/api/v1"
 _TIMEOUT_S = 60.0
+_HEADERS = {"idempotency_key", "if_match", "last_event_id"}
+_INSIDE = re.compile(r"{(\w+)}")
 Given = TypeVar("Given")
+Sent = ParamSpec("Sent")
 
 
 class ProblemError(PairsmithError):
@@ -32,45 +37,20 @@ class Http:
     def __init__(self, url: str, key: str | None = None, *, timeout_s: float = _TIMEOUT_S) -> None:
         self.url, self._key, self._timeout_s = url.rstrip("/"), key, timeout_s
 
-    def call(self, gives: type[Given], method: str, path: str, at: Sequence[str], **sent: Any) -> Given:
-        """The answer: decoded JSON, None for an empty one, bytes for a file. Raises ProblemError, and OSError where
-        nothing answers."""
-        with self._opened(method, path, at, **sent) as answer:
-            content = answer.read()
-            decoded: Any = content or None
-            if content and answer.headers.get_content_type() == "application/json" and gives is not bytes:
-                decoded = json.loads(content)
-            return cast(Given, decoded)
-
-    def lines(self, path: str, at: Sequence[str], **sent: Any) -> Iterator[Any]:
-        """The events of a stream, each as decoded JSON, until the service ends it."""
-        with self._opened("GET", path, at, **sent) as answer:
-            for line in answer:
-                if line.startswith(b"data: "):
-                    yield json.loads(line[6:])
-
-    def _opened(
-        self,
-        method: str,
-        path: str,
-        at: Sequence[str],
-        *,
-        query: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str | None] | None = None,
-        idempotency_key: str | None = None,
-        body: Any = None,
-        form: Mapping[str, Any] | None = None,
-    ) -> Any:
-        url = self.url + ROOT + re.sub(r"{\w+}", "{}", path).format(*(quote(name, safe="") for name in at))
-        if given := {name: _plain(value) for name, value in (query or {}).items() if value is not None}:
-            url += f"?{urlencode(given)}"
-        named = {**(headers or {}), "Idempotency-Key": idempotency_key}
+    def opened(self, method: str, path: str, given: Mapping[str, Any]) -> Any:
+        """The answer of a call. Raises ProblemError, and OSError where nothing answers."""
+        inside = {name: quote(given[name], safe="") for name in _INSIDE.findall(path)}
+        url = self.url + ROOT + path.format(**inside)
+        named = {name.replace("_", "-"): given.get(name) for name in _HEADERS}
         named["Authorization"] = f"Bearer {self._key}" if self._key else None
         content = None
-        if body is not None:
-            content, named["Content-Type"] = json.dumps(body).encode(), "application/json"
-        if form is not None:
-            content, named["Content-Type"] = _multipart(form)
+        if "body" in given:
+            content, named["Content-Type"] = json.dumps(given["body"]).encode(), "application/json"
+        if "form" in given:
+            content, named["Content-Type"] = _multipart(given["form"])
+        rest = given.keys() - inside.keys() - _HEADERS - {"self", "body", "form"}
+        if query := {name.rstrip("_"): _plain(given[name]) for name in rest if given[name] is not None}:
+            url += f"?{urlencode(query)}"
         known = {name: value for name, value in named.items() if value is not None}
         request = urllib.request.Request(url, content, known, method=method)
         try:
@@ -78,6 +58,39 @@ class Http:
         except urllib.error.HTTPError as error:
             with error:
                 raise ProblemError(json.loads(error.read())) from None
+
+
+def asks(method: str, path: str) -> Callable[[Callable[Sent, Given]], Callable[Sent, Given]]:
+    """Makes a call of a signature, which says all that is sent: a parameter that `path` names stands in it, `body` is
+    JSON, `form` a form, some are headers, all others the query. What comes is decoded JSON, None for an empty answer,
+    bytes where the signature says so, or the events of a stream until the service ends it."""
+
+    def made(signature: Callable[Sent, Given]) -> Callable[Sent, Given]:
+        parameters, gives = inspect.signature(signature), signature.__annotations__["return"]
+
+        @wraps(signature)
+        def call(*arguments: Sent.args, **named: Sent.kwargs) -> Given:
+            given = parameters.bind(*arguments, **named).arguments
+            answer = given["self"].opened(method, path, given)
+            return cast(Given, _events(answer) if gives == "Iterator[Any]" else _decoded(answer, gives == "bytes"))
+
+        return call
+
+    return made
+
+
+def _decoded(answer: Any, as_bytes: bool) -> Any:
+    with answer:
+        content = answer.read() or None
+        is_json = answer.headers.get_content_type() == "application/json" and not as_bytes
+        return json.loads(content) if content and is_json else content
+
+
+def _events(answer: Any) -> Iterator[Any]:
+    with answer:
+        for line in answer:
+            if line.startswith(b"data: "):
+                yield json.loads(line[6:])
 
 
 def _plain(value: Any) -> Any:

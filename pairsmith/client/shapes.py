@@ -179,13 +179,6 @@ class SeedList(TypedDict):
     items: list[SeedFile]
 
 
-class Bodyaddseeds(TypedDict):
-    file: NotRequired[str | None]
-    text: NotRequired[str | None]
-    name: NotRequired[str | None]
-    kind: NotRequired[Literal["input", "output", "pair", "conversation"]]
-
-
 class PromptShort(TypedDict):
     name: str
     version: str

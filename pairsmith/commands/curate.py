@@ -49,11 +49,15 @@ def _screen(comparison: WhatIf) -> list[Any]:
     parts: list[RenderableType] = [
         facts([("now", row_count_check(comparison.before)), ("would be", row_count_check(comparison.after))])
     ]
-    codes = sorted(comparison.reasons_before.keys() | comparison.reasons_after.keys())
+    counted = (
+        (comparison.splits_before, comparison.splits_after),
+        (comparison.reasons_before, comparison.reasons_after),
+    )
     changed = [
-        (code, f"{comparison.reasons_before.get(code, 0):,} -> {comparison.reasons_after.get(code, 0):,}")
-        for code in codes
-        if comparison.reasons_before.get(code) != comparison.reasons_after.get(code)
+        (name, f"{before.get(name, 0):,} -> {after.get(name, 0):,}")
+        for before, after in counted
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
     ]
     parts += ["", facts(changed)] if changed else ["", "No row would move."]
     for move in comparison.moves:

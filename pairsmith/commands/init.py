@@ -17,7 +17,8 @@ from pairsmith.new_project import (
     with_teacher,
     write_project,
 )
-from pairsmith.own_file import SCHEMA, guess, spec_text, task_name
+from pairsmith.own_file import SCHEMA, guess, refuse_without_needs
+from pairsmith.own_spec import spec_text, task_name
 from pairsmith.session import Session, on_project
 from pairsmith.teacher_search import EMBEDDED, find_teacher
 from schemas.errors import UsageError
@@ -55,16 +56,18 @@ def command(
 
     It looks for a teacher: an API key in the environment, then vLLM or Ollama on this machine, else the embedded model.
     With --from it looks at a file of yours, says what it takes its columns for, and copies it into DIR; pairs in it
-    need no teacher.
+    need no teacher. With --kind as well, its columns are taken for a task of that kind.
     """
     if session.overrides:
         raise UsageError("init takes no --set.", fix="Change the spec file that it writes.")
     begin = [f"--{name}" for name, value in (("example", example), ("kind", kind), ("from", own)) if value]
-    if len(begin) > 1:
+    if example and len(begin) > 1:
         raise UsageError(f"{' and '.join(begin)} both say what to begin with.", fix="Give one of them.")
     folder = folder_named or session.folder
-    guessed = guess(own) if own else None
+    guessed = guess(own, kind or "") if own else None
     if own and guessed:
+        if kind:
+            refuse_without_needs(own, kind, guessed)
         files = {SPEC_NAME: spec_text(own, guessed, task_name(folder.resolve().name)).encode()}
         files |= {SCHEMA: orjson.dumps(guessed.schema, option=orjson.OPT_INDENT_2)} if guessed.schema else {}
         files |= {} if own.resolve().parent == folder.resolve() else {own.name: own.read_bytes()}
@@ -77,7 +80,7 @@ def command(
     asks = spec.asks_teacher
     teacher = EMBEDDED if embedded or not asks else find_teacher()
     text = with_teacher(text, teacher) if asks else text
-    text = text if example or kind else with_base(text)
+    text = with_base(text) if own or not (example or kind) else text
     written = write_project(folder, {**files, SPEC_NAME: text.encode()})
     short, reading = read or _shortages(spec, folder)
     go = "pairsmith run" if folder.resolve() == Path.cwd() else f"pairsmith run --project {folder}"

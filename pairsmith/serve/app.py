@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -57,7 +57,7 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
         # Ours tell less: FastAPI's have addresses with their query, and messages of errors.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         responses=problems.RESPONSES,
-        generate_unique_id_function=_name_of,
+        generate_unique_id_function=attrgetter("name"),
     )
     state = app.state
     state.workspace, state.settings = workspace, settings
@@ -92,7 +92,3 @@ def schema_of(app: FastAPI) -> dict[str, Any]:
     parts.update(model.pop("$defs"))
     parts["Problem"] = model
     return schema
-
-
-def _name_of(route: APIRoute) -> str:
-    return route.name

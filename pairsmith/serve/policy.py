@@ -81,10 +81,11 @@ _BY_KIND: dict[Kind, str] = {
         curate.gates.thinking curate.gates.placeholder curate.gates.encoding curate.gates.cut curate.gates.fenced
         curate.gates.broken_json curate.gates.answered curate.gates.lost_content curate.gates.language
         curate.gates.mixed_language curate.gates.invented curate.gates.contacts curate.gates.invented_name
-        curate.gates.swapped curate.gates.limits curate.gates.injection curate.gates.toxic curate.gates.pii
+        curate.gates.swapped curate.gates.limits curate.gates.sums curate.gates.injection curate.gates.toxic
+        curate.gates.pii
         curate.gates.must.name curate.gates.must.pattern curate.gates.must_not.name curate.gates.must_not.pattern
         curate.gates.values curate.gates.translated curate.duplicates.enabled curate.duplicates.jaccard
-        curate.duplicates.semantic curate.contamination.semantic
+        curate.duplicates.semantic curate.contamination.semantic curate.unlikely_labels
         curate.score.batch_tokens curate.score.revision curate.score.protocol curate.score.teacher curate.select.best
         curate.select.length_control curate.select.certified curate.select.rows curate.select.spread
         curate.judge.teachers curate.judge.questions.name
@@ -219,14 +220,12 @@ class Policy:
         if before is not None and not administrator:
             _check_fence(present, before, owner=owner)
 
-    def check_url(self, key: str, url: str) -> Host:
-        """Raises Refusal for an address that a spec may not have. The address of its name is looked up."""
-        return self._check_host(key, url, self._allowed())
-
     def check_pair(self, url: str, key_env: str) -> None:
-        """Raises Refusal where the value of `key_env` may not be sent to the host of `url`."""
-        host = self.check_url("url", url)
-        if key_env and (host, key_env) not in self._allowed():
+        """Raises Refusal for an address that a spec may not have (that of its name is looked up), and where the value
+        of `key_env` may not be sent there."""
+        allowed = self._allowed()
+        host = self._check_host("url", url, allowed)
+        if key_env and (host, key_env) not in allowed:
             raise _not_a_pair("key_env", key_env, host)
 
     def environment(self, project: Project) -> dict[str, str]:

@@ -35,6 +35,7 @@ STATUS: dict[type[PairsmithError], int] = {
     errors.StoreFull: 507,
     errors.MissingDependency: 501,
     errors.NoWork: 409,
+    errors.NotLicensed: 403,
     errors.RowCountMismatch: 500,
     errors.ReviewError: 502,
     errors.BudgetReached: 409,

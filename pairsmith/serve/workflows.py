@@ -97,7 +97,7 @@ async def _parts_of(request: Request) -> End:
         part, end = await _planned(request, part)
         if part is None:
             return end
-        with SetWorkflowID(part_id(request["id"], nth)):
+        with SetWorkflowID(f"{request['id']}.{nth}"):
             handle = await DBOS.enqueue_workflow_async(HEAVY if part["heavy"] else LIGHT, process, request, nth, part)
         end = await handle.get_result(polling_interval_sec=_POLL_S)
         if end["code"] or part["until"] is None:
@@ -121,11 +121,6 @@ def _left_to_the_sweep() -> Iterator[None]:
         raise  # of a statement that no other time makes right
     except DBAPIError as failed:
         raise error.DBOSWorkflowCancelledError("the jobs database could not be written") from failed
-
-
-def part_id(job_id: str, nth: int) -> str:
-    """The id of the workflow of a part."""
-    return f"{job_id}.{nth}"
 
 
 def _placed() -> JobPlace:

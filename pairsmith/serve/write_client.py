@@ -17,6 +17,7 @@ _PLAIN = {"string": "str", "integer": "int", "number": "float", "boolean": "bool
 WIDTH = 120
 _WRITTEN = "Written by `python -m pairsmith.serve.write_client`."
 _PAGE = "Page_"  # so begin the names of pages, of which each is one of its items
+_OURS = ("accept", "idempotency-key")  # headers that no caller sets by themselves
 _BROWSER = ("sign_in", "redeem", "sign_out", "change_password")  # a program has a key
 
 
@@ -36,7 +37,7 @@ def files_of(schema: dict[str, Any]) -> dict[str, str]:
     return {
         "calls.py": f'"""The calls of the API. {_WRITTEN}"""\n\nfrom __future__ import annotations\n\n'
         "from collections.abc import Iterator\nfrom typing import Any, Literal\n\n"
-        "from pairsmith.client import shapes\nfrom pairsmith.client.http import Http\n\n\n"
+        "from pairsmith.client import shapes\nfrom pairsmith.client.http import Http, asks\n\n\n"
         f'class Calls(Http):\n    """One method for each."""\n\n{calls.rstrip()}\n',
         "shapes.py": f'"""The shapes of the API. {_WRITTEN}"""\n\nfrom __future__ import annotations\n\n'
         "from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar\n\n"
@@ -46,38 +47,26 @@ def files_of(schema: dict[str, Any]) -> dict[str, str]:
 
 def _method(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
     parameters = operation.get("parameters", [])
-    inside = [_safe(p["name"]) for p in parameters if p["in"] == "path"]
-    query = [p for p in parameters if p["in"] == "query"]
-    headers = [p for p in parameters if p["in"] == "header" and p["name"] not in ("accept", "idempotency-key")]
+    inside = [p["name"] for p in parameters if p["in"] == "path"]
+    named = [p for where in ("query", "header") for p in parameters if p["in"] == where and p["name"] not in _OURS]
     content = operation.get("requestBody", {}).get("content", {})
     success = next(body for status, body in operation["responses"].items() if status.startswith("2"))
-    contents: dict[str, Any] = success.get("content", {})
-    media = next(iter(contents), "")
-    answer: dict[str, Any] = contents.get(media, {})
-    gives = {"application/json": _type(answer.get("schema", {}), "shapes."), "": "None"}.get(media, "bytes")
+    answers: dict[str, Any] = success.get("content", {})
+    media = next(iter(answers), "")
+    answer = _type(answers[media].get("schema", {}), "shapes.") if media else "None"
+    kinds = {"": "None", "application/json": answer, "text/event-stream": "Iterator[Any]"}
     arguments = ["self", *(f"{name}: str" for name in inside)]
-    sent = [f'"{method.upper()}"', f'"{path.removeprefix(ROOT)}"', f"[{', '.join(inside)}]"]
     if "application/json" in content:
         arguments.append(f"body: {_type(content['application/json']['schema'], 'shapes.')}")
-        sent.append("body=body")
     elif content:
         arguments.append("form: dict[str, Any]")
-        sent.append("form=form")
-    named = [(_safe(p["name"]), _type(p["schema"], "shapes.").removesuffix(" | None")) for p in (*query, *headers)]
-    if method == "post":
-        named.append(("idempotency_key", "str"))
-    arguments += ["*"] * bool(named) + [f"{name}: {kind} | None = None" for name, kind in named]
-    sent += [f"{word}={_dictionary(held)}" for word, held in (("query", query), ("headers", headers)) if held]
-    sent += ["idempotency_key=idempotency_key"] * (method == "post")
-    streams = media == "text/event-stream"
+    optional = [(_safe(p["name"]), _type(p["schema"], "shapes.").removesuffix(" | None")) for p in named]
+    optional += [("idempotency_key", "str")] * (method == "post")
+    arguments += ["*"] * bool(optional) + [f"{name}: {kind} | None = None" for name, kind in optional]
     first_sentence = " ".join(operation["description"].split()).partition(". ")[0].rstrip(".:")
-    about = textwrap.fill(f'"""{first_sentence}."""', WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
-    yield f"    def {operation['operationId']}({', '.join(arguments)}) -> {'Iterator[Any]' if streams else gives}:"
-    yield about
-    if streams:
-        yield f"        return self.lines({', '.join(sent[1:])})"
-    else:
-        yield f"        return self.call({', '.join([gives if gives != 'None' else 'type(None)', *sent])})"
+    yield f'    @asks("{method.upper()}", "{path.removeprefix(ROOT)}")'
+    yield f"    def {operation['operationId']}({', '.join(arguments)}) -> {kinds.get(media, 'bytes')}:"
+    yield textwrap.fill(f'"""{first_sentence}."""', WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
     yield ""
 
 
@@ -132,7 +121,8 @@ def _used(operations: list[Any], schema: dict[str, Any]) -> list[str]:
 
     for _, _, operation in operations:
         successes = {key: value for key, value in operation["responses"].items() if key.startswith("2")}
-        for name in _refs([operation.get("requestBody"), successes, operation.get("parameters")]):
+        sent = operation.get("requestBody", {}).get("content", {}).get("application/json")  # of a form it is any fields
+        for name in _refs([sent, successes, operation.get("parameters")]):
             add(name)
     return ordered
 
@@ -151,10 +141,6 @@ def _refs(about: Any) -> Iterator[str]:
 def _part(schema: dict[str, Any], name: str) -> dict[str, Any]:
     part: dict[str, Any] = schema["components"]["schemas"][name]
     return part
-
-
-def _dictionary(parameters: list[dict[str, Any]]) -> str:
-    return "{" + ", ".join(f'"{p["name"]}": {_safe(p["name"])}' for p in parameters) + "}"
 
 
 def _safe(name: str) -> str:

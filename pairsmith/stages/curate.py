@@ -127,7 +127,8 @@ def with_asked(
 
 def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
     """The summary beside the counts: gates that alone keep many rows out, the scorer and why, where the dataset is."""
-    steps = (outcome.more or {}).get("steps", {})
+    more = outcome.more or {}
+    steps = more.get("steps", {})
     by_number = sorted(((counts.get("alone", 0), by) for by, counts in steps.items()), reverse=True)
     lines = [
         (
@@ -141,12 +142,8 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
         often = counted(flagged, "time", "times")
         lines.append(("flagged", f"{often} a gate says that a row is worth a look: `pairsmith rows --json`"))
     lines += [("scored by", outcome.scorer["why"])] if outcome.scorer else []
-    if selection := (outcome.more or {}).get("selection"):
-        lines.append(("selection", in_words(selection)))
-    if judge := (outcome.more or {}).get("judge"):
-        lines.append(("judged by", _judges(judge)))
-    if choice := (outcome.more or {}).get("choice"):
-        lines.append(("selected", _selection(choice)))
+    facts = (("selection", "selection", in_words), ("judge", "judged by", _judges), ("choice", "selected", _selection))
+    lines += [(word, says(more[name])) for name, word, says in facts if more.get(name)]
     rows_ = ", ".join(f"{count:,} {part}" for part, count in outcome.rows.items())
     return [*lines, ("dataset", f"{outcome.files[0]}: {rows_}")]
 

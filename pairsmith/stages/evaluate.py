@@ -23,7 +23,7 @@ from schemas.store.latest import latest
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from train.metrics import Evaluation, Output
+    from train.metrics import Evaluation
     from train.results import TrainResult
 
 EVALUATIONS = "evaluations"
@@ -138,6 +138,8 @@ def latest_adapter(project: Project, store: Store) -> TrainResult:
 
 def counted(evaluation: Evaluation) -> tuple[Counts, dict[str, int]]:
     """An answer passes, fails a check, could not be judged, or never came."""
+    from train.failures import why_not
+
     outputs = evaluation.outputs
     passed = sum(output.passes for output in outputs)
     failed = sum(not output.answered for output in outputs)
@@ -146,7 +148,7 @@ def counted(evaluation: Evaluation) -> tuple[Counts, dict[str, int]]:
     reasons: dict[str, int] = {}
     for output in outputs:
         if output.answered and not output.passes and output.all_pass is not None:
-            word = _why_not(evaluation, output)
+            word = why_not(output, evaluation.check_names)
             reasons[word] = reasons.get(word, 0) + 1
     if failed:
         reasons["unanswered"] = failed
@@ -154,17 +156,6 @@ def counted(evaluation: Evaluation) -> tuple[Counts, dict[str, int]]:
         reasons["not scored"] = waiting
     counts = Counts(rows_in=len(outputs), accepted=passed, rejected=rejected, waiting=waiting, failed=failed)
     return counts, reasons
-
-
-def _why_not(evaluation: Evaluation, output: Output) -> str:
-    """The word for why an answer did not pass: that it was cut or none at all, else the first check that failed."""
-    from train.metrics import NO_ANSWER
-
-    if output.cut:
-        return "cut"
-    if no_answer := output.reasons.get(NO_ANSWER):
-        return no_answer
-    return next(name for name in evaluation.check_names if output.checks[name] is False)
 
 
 def outcomes(evaluation: Evaluation) -> dict[str, dict[str, str]]:

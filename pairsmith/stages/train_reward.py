@@ -33,9 +33,10 @@ def train_reward(
     """
     with recording(project, store, "train-reward", RewardOutcome()) as record:
         from train.base_model import find_base
-        from train.reward_training import own_preferences, train_reward
+        from train.reward_training import own_preferences, refuse_few, train_reward
 
         preferred = run(own_preferences(project, store, teachers.scopes_of(project, say), progress))
+        refuse_few(preferred)  # before a base of gigabytes is fetched
         settings = project.spec.train
         base = find_base(settings.base, project.folder, progress, settings.revision)
         result = train_reward(preferred, base, project, project.folder / REWARD_MODELS, progress)

@@ -48,6 +48,9 @@ def what_if(
     comparison = run(both())
     if not comparison.before.rows_in:
         raise NoWork("there is no row to judge.", fix="Run `pairsmith generate` first.")
+    shares = [override for override in overrides if override.startswith("split.")]
+    if shares and comparison.splits_before == comparison.splits_after:
+        say(f"{', '.join(shares)}: a seed that was read keeps its split; shares count for seeds that you add.")
     return comparison
 
 
@@ -61,9 +64,10 @@ def _loaded(project: Project, overrides: Sequence[str]) -> Project:
 
 def as_json(comparison: WhatIf, overrides: Sequence[str]) -> Json:
     """The comparison for a program."""
+    before, after = comparison.before, comparison.after
     return {
         "what_if": list(overrides),
-        "before": {**comparison.before.model_dump(), "reasons": comparison.reasons_before},
-        "after": {**comparison.after.model_dump(), "reasons": comparison.reasons_after},
+        "before": {**before.model_dump(), "reasons": comparison.reasons_before, "splits": comparison.splits_before},
+        "after": {**after.model_dump(), "reasons": comparison.reasons_after, "splits": comparison.splits_after},
         "moves": [{**move._asdict(), "examples": [of._asdict() for of in move.examples]} for move in comparison.moves],
     }

@@ -61,7 +61,8 @@ class GateSettings(Section):
     must: tuple[Pattern, ...] = ()
     must_not: tuple[Pattern, ...] = ()
     json_schema: str | None = None
-    # Left out of the dump where they are off, so that no hash of a spec without them changes.
+    # Left out of the dump at their defaults, so that no hash of a spec without them changes.
+    sums: Mode = Field(default="flag", exclude_if=lambda mode: mode == "flag")
     values: Mode = Field(default=False, exclude_if=lambda on: not on)
     translated: Mode = Field(default=False, exclude_if=lambda on: not on)
     user: tuple[UserFunction, ...] = ()
@@ -158,7 +159,7 @@ class SelectSettings(Section):
 
 class CurateSettings(Section):
     """The way from pairs to an accepted set. `nli` is a folder or hub id of a model of natural language inference: it
-    flags outputs that contradict their input."""
+    flags outputs that contradict their input. `unlikely_labels` flags labels that the other rows speak against."""
 
     gates: GateSettings = GateSettings()
     # Left out of the dump where nothing is named, so that no hash of a spec without it changes.
@@ -170,6 +171,8 @@ class CurateSettings(Section):
     select: SelectSettings = SelectSettings()
     judge: JudgeSettings = JudgeSettings()
     nli: str | None = None
+    # Left out of the dump at its default, so that no hash of a spec without it changes.
+    unlikely_labels: bool = Field(default=True, exclude_if=lambda on: on)
 
     @model_validator(mode="after")
     def _somebody_judges(self) -> CurateSettings:

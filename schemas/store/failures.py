@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from schemas.errors import StoreError, StoreFull
+from schemas.errors import StoreError, StoreFull, first_line
 
 
 def shown(url: str) -> str:
@@ -35,7 +35,7 @@ def explained(error: Exception, url: str) -> StoreError:
     if isinstance(error, StoreError):
         return error
     original = error.orig if isinstance(error, DBAPIError) else error
-    text = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
+    text = first_line(original)
     full = ("disk is full", "No space left", "File too large")
     # SQLite says "disk I/O error" of a full disk as well, where it cannot grow the file that is shared by its readers.
     no_room = "disk I/O error" in text and _is_full(url)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import sqlalchemy as sa
@@ -177,6 +177,26 @@ def body_of(table: sa.Table, row: Sequence[Any], origin: Callable[[str], tuple[s
         at = rest.rindex(_CALLS)
         return f'{orjson.dumps(fields).decode()[:-1]},{beside}{rest[:at]},"origin":{origin_part}{rest[at:]}}}}}'
     return f"{orjson.dumps(fields).decode()[:-1]},{body[1:]}"
+
+
+class Texts(NamedTuple):
+    """What is asked and answered in a pair: all turns with the input, which alone tells the candidates of one input."""
+
+    seed_id: str
+    input: str
+    asked: str
+    output: str
+
+
+def texts_in(seed_id: str, body: str) -> Texts:
+    """The texts in the body of a pair, which is not checked again."""
+    held = orjson.loads(body)
+    turns = [turn["content"] for turn in held.get("turns") or ()]
+    return Texts(seed_id, held["input"], "\n".join([*turns, held["input"]]), held["output"])
+
+
+def texts_of(pair: Pair) -> Texts:
+    return Texts(pair.seed_id, pair.input, pair.asked, pair.output)
 
 
 def origins_named() -> sa.Select[tuple[str]]:

@@ -46,7 +46,7 @@ from schemas.store.opening import (
     sqlite_url,
 )
 from schemas.store.reading import IN, PAGE, SOME, Reading, id_and_body
-from schemas.store.rows import BEFORE, whole
+from schemas.store.rows import BEFORE, Texts, texts_in, texts_of, whole
 from schemas.store.writer import Revisable, Writer, mark_judged
 
 
@@ -298,15 +298,15 @@ class Store(Reading):
         """id -> the pair as JSON: for who checks it elsewhere."""
         return dict(self._with_ids(tables.pairs, ids))
 
-    def pair_inputs(self, ids: Iterable[str]) -> dict[str, tuple[str, str]]:
-        """id -> the seed and the input of the pair; the rest of it is not looked at."""
-        c, inputs, others = tables.pairs.c, dict[str, tuple[str, str]](), list[str]()
+    def pair_texts(self, ids: Iterable[str]) -> dict[str, Texts]:
+        """id -> what is asked and answered in the pair; the rest of it is not looked at."""
+        c, texts, others = tables.pairs.c, dict[str, Texts](), list[str]()
         for id_, seed_id, body in self._in(sa.select(c.id, c.seed_id, c.body), c.id, ids):
             try:
-                inputs[id_] = seed_id, orjson.loads(body)["input"]
+                texts[id_] = texts_in(seed_id, body)
             except (ValueError, KeyError):  # damaged, or with a number that only pydantic reads
                 others.append(id_)
-        return inputs | {pair.id: (pair.seed_id, pair.input) for pair in self.pairs(others)}
+        return texts | {pair.id: texts_of(pair) for pair in self.pairs(others)}
 
     def find_pair(self, prefix: str) -> list[Pair]:
         """Pairs whose id begins with `prefix`."""

@@ -20,7 +20,7 @@ from synth.embedded.child import child_command, child_environment
 from synth.embedded.weights import NAME, Progress, embedded_weights, folder_weights
 
 _LAST_WORDS_BYTES = 2000
-_STOP_GRACE_S = 10.0
+_START_S, _STOP_GRACE_S = 180.0, 10.0
 _CHILD_SETTINGS = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_OFFLINE": "1",
@@ -57,9 +57,7 @@ async def embedded(
     adapters: Mapping[str, Path] | None = None,
     *,
     max_batch: int = 32,
-    kv_mib: int | None = None,
     dtype: str = "auto",
-    start_timeout_s: float = 180.0,
     template_arguments: Mapping[str, Any] | None = None,
     progress: Progress = lambda message: None,
     name: str | None = None,
@@ -72,8 +70,8 @@ async def embedded(
 
     `adapters` maps further model names to PEFT folders: a request that asks for such a name is decoded with that
     adapter on, one that asks for the base's name with none. At most `max_batch` answers of one name are decoded
-    together, and their keys and values take at most `kv_mib` MiB (None: 70 % of a GPU's free memory, 400 MiB on a CPU);
-    where memory ends all the same, half as many are. The first GPU is used where torch finds one (CUDA, MPS); setting
+    together, and their keys and values take at most 70 % of a GPU's free memory, 400 MiB on a CPU; where memory ends
+    all the same, half as many are. The first GPU is used where torch finds one (CUDA, MPS); setting
     CUDA_VISIBLE_DEVICES to nothing keeps CUDA out. `dtype` is auto, bfloat16 or float32; auto takes bfloat16 where the
     device has it, else float16 on a GPU. `template_arguments` are constants of the chat template
     (`synth.chat_template`).
@@ -89,7 +87,6 @@ async def embedded(
         *("--served", json.dumps(served)),
         *("--dtype", dtype),
         *("--max-batch", str(max_batch)),
-        *(() if kv_mib is None else ("--kv-mib", str(kv_mib))),
         *("--threads", str(threads())),
         *("--template-arguments", json.dumps(dict(template_arguments or {}))),
         *(() if listen is None else ("--listen", json.dumps(listen))),
@@ -106,7 +103,7 @@ async def embedded(
             start_new_session=True,
         )
         try:
-            address = await _address(process, stderr, start_timeout_s)
+            address = await _address(process, stderr)
             revisions = {str(entry["name"]): str(entry["revision"]) for entry in served}
             yield EmbeddedServer(address, process.pid, name, revisions, stderr)
         finally:
@@ -138,15 +135,15 @@ def _served(
     ]
 
 
-async def _address(process: asyncio.subprocess.Process, stderr: IO[bytes], timeout_s: float) -> str:
+async def _address(process: asyncio.subprocess.Process, stderr: IO[bytes]) -> str:
     assert process.stdout is not None
     try:
-        line = await asyncio.wait_for(process.stdout.readline(), timeout_s)
+        line = await asyncio.wait_for(process.stdout.readline(), _START_S)
     except TimeoutError:
         raise TeacherError(
-            f"The embedded teacher did not start within {timeout_s:.0f} s.",
+            f"The embedded teacher did not start within {_START_S:.0f} s.",
             why=_tail(stderr) or None,
-            fix="Give it more time, or end other work on this machine.",
+            fix="End other work on this machine.",
         ) from None
     try:
         return str(json.loads(line)["address"])

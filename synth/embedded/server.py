@@ -53,7 +53,6 @@ class Api:
         *,
         dtype: str,
         max_batch: int,
-        kv_mib: int | None,
         template_arguments: dict[str, Any],
     ) -> None:
         self._served = {served.name: served for served in (base, *adapters)}
@@ -64,7 +63,7 @@ class Api:
         self._dtype = str(chosen).removeprefix("torch.")
         self._schemas = SchemaCompiler(self._model.tokenizer, self._model.vocabulary, self._model.end_tokens)
         lanes = {name: name if served.is_adapter else None for name, served in self._served.items()}
-        memory = kv_mib or free_kv_mib(self._device)
+        memory = free_kv_mib(self._device)
         self._decoder = Decoder(self._model, lanes, self._schemas.start, max_batch=max_batch, kv_mib=memory)
 
     def application(self, prefix: str = "") -> web.Application:
@@ -308,7 +307,6 @@ def main() -> None:
     parser.add_argument("--served", required=True, type=json.loads, help="JSON list of models, the base first")
     parser.add_argument("--dtype", choices=["auto", "bfloat16", "float32"], default="auto")
     parser.add_argument("--max-batch", type=int, required=True)
-    parser.add_argument("--kv-mib", type=int, help="for keys and values; what the device has if absent")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--listen", type=json.loads, help="JSON list of a host and a port for everybody")
     parser.add_argument("--template-arguments", type=json.loads, default={}, help="see synth.chat_template.settle")
@@ -321,7 +319,6 @@ def main() -> None:
             adapters,
             dtype=options.dtype,
             max_batch=options.max_batch,
-            kv_mib=options.kv_mib,
             template_arguments=options.template_arguments,
         )
     except UnsupportedModel as error:

@@ -17,9 +17,9 @@ Answers = Callable[[str, str], float]
 
 def part(ask: Ask, name: str) -> str:
     """What stands between <name> and </name> of the last message."""
-    found = re.search(rf"<{name}>\n(.*)\n</{name}>", ask.prompt, re.DOTALL)
-    assert found, ask.prompt
-    return found[1]
+    match = re.search(rf"<{name}>\n(.*)\n</{name}>", ask.prompt, re.DOTALL)
+    assert match, ask.prompt
+    return match[1]
 
 
 def questions(ask: Ask) -> list[str]:

@@ -56,10 +56,10 @@ def test_every_corruption_applies_to_ordinary_texts(corruption: str) -> None:
 
 def test_comparisons_meet_every_corruption_about_equally() -> None:
     """No group is tested on a handful only."""
-    found = preference_pairs(with_inputs([GoodText("", t) for t in GOOD * 3]), random.Random(0))
-    counts = {corruption: sum(c.corruption == corruption for c in found) for corruption in CORRUPTIONS}
+    pairs = preference_pairs(with_inputs([GoodText("", t) for t in GOOD * 3]), random.Random(0))
+    counts = {corruption: sum(c.corruption == corruption for c in pairs) for corruption in CORRUPTIONS}
     assert min(counts.values()) >= max(counts.values()) - 6
-    assert {c.group for c in found} == set(GROUPS)
+    assert {c.group for c in pairs} == set(GROUPS)
 
 
 def test_a_missing_input_is_made_of_the_rarest_words() -> None:
@@ -172,9 +172,9 @@ def test_a_fit_is_a_folder_that_the_ordinary_path_loads(tmp_path: Path, weights:
     assert facts["beats_length"], "the frame is easy to see: without a model the rest of this test shows nothing"
     model = open_reward_model(fitted.folder, batch_tokens=512)
     full = with_inputs(worded(20))
-    found = preference_pairs(full, random.Random(1))
-    good = model.score([full[c.example] for c in found])
-    bad = model.score([(full[c.example].input, c.corrupted) for c in found])
+    pairs = preference_pairs(full, random.Random(1))
+    good = model.score([full[c.example] for c in pairs])
+    bad = model.score([(full[c.example].input, c.corrupted) for c in pairs])
     margins = np.array([(g.value or 0) - (b.value or 0) for g, b in zip(good, bad, strict=True)])
     assert credit(margins).mean() > 0.8
 

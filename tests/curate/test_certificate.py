@@ -14,7 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.calibration import LEAST, Calibrator, calibrate
-from curate.certificate import Trial, certify, in_words, sets_above, thresholds_of, trials_for
+from curate.certificate import (
+    Trial,
+    certify,
+    in_words,
+    sets_above,
+    thresholds_of,
+    too_few_to_calibrate,
+    trials_for,
+)
 from curate.evidence import evidence, good_share, most_bad
 
 PARTS = {"generation": "g", "gates": "a", "scorer": "s", "rows": "r"}
@@ -130,7 +138,27 @@ def test_no_label_and_no_row_is_no_certificate() -> None:
     bad = certify(_trial(thresholds=first), p, dict.fromkeys(list(p)[:80], False), 100, 0.9)
     assert "more than 10%" in bad.why
     assert "scorer" in bad.more
+    few_and_bad = certify(_trial(thresholds=first), p, dict.fromkeys(list(p)[:15], False), 15, 0.9)
+    assert "only 15 are labelled, and 15 of them are bad; it takes" in few_and_bad.why
+    assert "More labels change nothing" in few_and_bad.more
     assert in_words(bad, 200, 30).startswith("no certificate: of the 60 rows with the highest P(good) 60 of 60")
+
+
+@pytest.mark.parametrize(
+    ("answered", "left", "more"),
+    [
+        (5, 30, "15 more of them"),
+        (1, 1, "Rows of it that are left to ask about: 1. Generate more."),
+        (0, 0, "left to ask about: 0. Generate more."),
+    ],
+)
+def test_a_pool_too_small_to_calibrate_with_asks_for_no_answers_that_it_cannot_have(
+    answered: int, left: int, more: str
+) -> None:
+    """A person with five rows was told to answer nineteen more of them."""
+    words = in_words(too_few_to_calibrate(answered, 0.9, 0.9, 5, left), 5, 0)
+    assert words.startswith("no certificate: to tell how likely a row is good takes 20 answers of the calibration half")
+    assert more in words
 
 
 def test_the_words_of_a_certificate() -> None:

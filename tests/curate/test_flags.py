@@ -80,11 +80,11 @@ def test_a_step_between_gates_still_sees_what_those_before_it_left() -> None:
 
 def test_what_one_gate_alone_rejects_is_counted_with_rows_and_key() -> None:
     """A row that two gates reject is neither's; up to five rows are shown; the key is that of the spec."""
-    told = tally(judged(each(gate("odd")), each(gate("bad"))))
-    assert (told["gate/odd@1"]["rejected"], told["gate/odd@1"]["alone"]) == (3, 2)
-    assert (told["gate/bad@1"]["rejected"], told["gate/bad@1"]["alone"]) == (2, 1)
+    tallied = tally(judged(each(gate("odd")), each(gate("bad"))))
+    assert (tallied["gate/odd@1"]["rejected"], tallied["gate/odd@1"]["alone"]) == (3, 2)
+    assert (tallied["gate/bad@1"]["rejected"], tallied["gate/bad@1"]["alone"]) == (2, 1)
     by_output = {pair.output: pair.id for pair in pairs()}
-    assert set(told["gate/odd@1"]["shown"]) == {by_output["odd one"], by_output["odd two"]}
+    assert set(tallied["gate/odd@1"]["shown"]) == {by_output["odd one"], by_output["odd two"]}
     assert key_of("gate/length@2") == "curate.gates.length"
     assert key_of("gate/must:ar_flag@1") == "curate.gates.must"
     assert key_of("gate/label@1") == "task.labels"

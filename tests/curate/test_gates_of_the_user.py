@@ -53,8 +53,8 @@ def test_a_user_gate_may_answer_in_several_shapes(tmp_path: Path, body: str, kee
     """True, False, None, each with a reason, or an object like a verdict: all become one shape."""
     (tmp_path / "rules.py").write_text(f"def check(pair):\n    {body}\n")
     step = only(GateSettings(user=("rules:check",)), tmp_path)
-    found = ask(step)
-    assert (step.by, found.keep, str(found.reason)) == ("gate/user:rules:check@1", keep, reason)
+    judgement = ask(step)
+    assert (step.by, judgement.keep, str(judgement.reason)) == ("gate/user:rules:check@1", keep, reason)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_a_user_gate_may_answer_in_several_shapes(tmp_path: Path, body: str, kee
 def test_a_user_gate_that_fails_never_passes_and_never_rejects(tmp_path: Path, body: str, told: str) -> None:
     """An exception, an exit or an answer that is none leaves that row waiting with the cause."""
     (tmp_path / "rules.py").write_text(f"def check(pair):\n    {body}\n")
-    found = ask(only(GateSettings(user=("rules:check",)), tmp_path))
-    assert found.keep is None
-    assert str(found.reason).startswith(told)
+    judgement = ask(only(GateSettings(user=("rules:check",)), tmp_path))
+    assert judgement.keep is None
+    assert str(judgement.reason).startswith(told)
 
 
 def test_a_gate_named_like_our_folders_runs_and_shadows_nothing(tmp_path: Path) -> None:
@@ -158,9 +158,9 @@ SCHEMA = """{
 def test_json_schema_parses_and_validates(tmp_path: Path, output: str, keep: bool, reason: str) -> None:
     """The text is strict JSON and valid, or the reason names the place."""
     (tmp_path / "out.json").write_text(SCHEMA)
-    found = ask(only(GateSettings(json_schema="out.json"), tmp_path), output)
-    assert found.keep is keep
-    assert str(found.reason).startswith(reason)
+    judgement = ask(only(GateSettings(json_schema="out.json"), tmp_path), output)
+    assert judgement.keep is keep
+    assert str(judgement.reason).startswith(reason)
 
 
 MODEL = """
@@ -204,18 +204,18 @@ def test_a_record_is_one_that_the_model_itself_takes(
     (tmp_path / "bills.py").write_text(MODEL)
     task = TaskSettings(name="bills", style="Read it.", kind="extract", schema="bills:Bill")
     (schema,) = (step for step in gates_for(task, GateSettings(values=False), tmp_path) if step.by == "gate/schema@1")
-    found = ask(schema, output)
-    assert found.keep is keep
-    assert str(found.reason).startswith(reason)
+    judgement = ask(schema, output)
+    assert judgement.keep is keep
+    assert str(judgement.reason).startswith(reason)
 
 
 @pytest.mark.parametrize("reference", ["#/$defs/absent", "#"])
 def test_a_schema_that_cannot_be_applied_judges_nothing(tmp_path: Path, reference: str) -> None:
     """A reference that leads nowhere, or in a circle, leaves the rows waiting."""
     (tmp_path / "out.json").write_text(f'{{"$ref": "{reference}"}}')
-    found = ask(only(GateSettings(json_schema="out.json"), tmp_path), "{}")
-    assert found.keep is None
-    assert str(found.reason).startswith("crashed: the schema cannot be applied")
+    judgement = ask(only(GateSettings(json_schema="out.json"), tmp_path), "{}")
+    assert judgement.keep is None
+    assert str(judgement.reason).startswith("crashed: the schema cannot be applied")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ INVOICE: dict[str, Any] = {
 }
 
 
-EVERY = {"length", "thinking", "placeholder", "encoding", "injection", "toxic"}
+EVERY = {"length", "thinking", "placeholder", "encoding", "sums", "injection", "toxic"}
 
 
 def pair(input: str, output: str) -> Pair:

@@ -40,10 +40,10 @@ def steps(example: str) -> tuple[GateStep, ...]:
 
 def rejecting(example: str, input: str, output: str, *, or_flagging: bool = False) -> dict[str, str]:
     """The gates that do not pass the text, with their reasons; all patterns of a kind are one gate."""
-    found = judge_text(input, output, steps(example), spec(example).task.style)
+    judgements = judge_text(input, output, steps(example), spec(example).task.style)
     return {
         by.removeprefix("gate/").partition("@")[0].partition(":")[0]: str(judgement.reason)
-        for by, judgement in found.items()
+        for by, judgement in judgements.items()
         if judgement.keep is not True or (or_flagging and judgement.flags)
     }
 

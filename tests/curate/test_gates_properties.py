@@ -49,9 +49,9 @@ def test_gates_answer_every_text(input: str, output: str, backward: bool) -> Non
     """No text makes a gate raise or stay undecided, and a reason is one line."""
     subject = pair(input, output, BACKWARD if backward else None)
     for step in STEPS:
-        found = step.judge(subject)
-        assert found.keep is (found.reason.code == "ok" or bool(found.flags)), step.by
-        assert "\n" not in str(found.reason)
+        judgement = step.judge(subject)
+        assert judgement.keep is (judgement.reason.code == "ok" or bool(judgement.flags)), step.by
+        assert "\n" not in str(judgement.reason)
 
 
 @given(input=TEXT, output=TEXT, chosen=st.sets(st.integers(0, len(STEPS) - 1)))

@@ -14,7 +14,7 @@ from curate.gates.frames import Found, _filled, _found, _frames, framed
 from curate.gates.language import _SEGMENTS
 from curate.gates.names import _may_have_title, _titled
 from curate.gates.number_words import _spelt, _table, in_figures, numbers_told
-from curate.gates.phrases import FOLDER, any_of, lexicon, phrases, says
+from curate.gates.phrases import FOLDER, any_of, anywhere, either, lexicon, phrases, says
 from curate.gates.phrases.holding import finder
 from curate.gates.units import _table as units_table
 from curate.gates.units import quantities
@@ -45,6 +45,27 @@ def test_a_list_says_what_its_pattern_finds(language: str) -> None:
             assert (found and found.span()) == (wanted and wanted.span()), (name, text)
 
 
+@pytest.mark.parametrize("name", ["forgets", "form", "machines", "mends", "of_writing", "prompts", "refuses", "ai"])
+def test_a_list_of_all_languages_says_what_its_pattern_finds(name: str) -> None:
+    """The same word of any language as without the look at what a text holds."""
+    for text in (fold(row[side]) for row in ROWS for side in ("input", "output")):
+        found, wanted = says("any", name, text), anywhere(name).search(text)
+        assert (found and found.span()) == (wanted and wanted.span()), (name, text)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_pattern_of_words_finds_the_longest_that_stands_there(language: str) -> None:
+    """Words that stand together behind their first letter are found as if each were tried, the longest first."""
+    for name, listed in lexicon(language).lists.items():
+        for words_of_it in (sorted(listed), sorted(word for word in listed if "*" not in word)):
+            ordered = sorted(words_of_it, key=lambda word: (-len(word), word))
+            plain = [re.escape(word).replace("_", r"\s").replace(r"\*", r"\w*") for word in ordered]
+            together, apart = re.compile(either(words_of_it)), re.compile("|".join(plain))
+            for text in (word.replace("_", " ").replace("*", "ing") + end for word in ordered for end in ("", "s a")):
+                found, wanted = together.search(text), apart.search(text)
+                assert (found and found.span()) == (wanted and wanted.span()), (name, text)
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_table_finds_what_its_rules_find_one_by_one(language: str) -> None:
     """The first rule that finds something, and the same words, as if every rule were tried."""
@@ -53,7 +74,8 @@ def test_a_table_finds_what_its_rules_find_one_by_one(language: str) -> None:
         if row["language"] != language:
             continue
         text, other = fold(row["output"]), fold(row["input"])
-        for gate, rules in table._by_gate.items():
+        for gate, places in table._of_gate.items():
+            rules = list(table._rules_at(places))
             wanted = next(((rule, said) for rule in rules if (said := rule.find(text, other, "", known))), None)
             assert table.find(gate, text, other, "") == wanted, text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -223,6 +224,10 @@ def test_two_outputs_are_shown_in_both_orders(tmp_path: Path) -> None:
         ('{"calm": "yes", "bright": "none"}', None),
         ('{"calm": "yes", "calm": "no", "bright": "no"}', None),
         ('{"not_calm": "yes", "bright": "no"}', None),
+        ("**calm**: Yes, it is.\n**bright**: No\n", {"calm": 1.0, "bright": 0.0}),
+        ("| calm | yes |\n| bright | no |", {"calm": 1.0, "bright": 0.0}),
+        ("calm: yes/no\nbright: yes/no", None),
+        ("calm: yes or no\nbright: no", None),
         ("yes", None),
         ("", None),
     ],
@@ -230,6 +235,22 @@ def test_two_outputs_are_shown_in_both_orders(tmp_path: Path) -> None:
 def test_an_answer_is_read_whole_or_not_at_all(text: str, expected: dict[str, float] | None) -> None:
     """One missing, doubtful or contradicted answer makes another checklist of it."""
     assert read_checklist(text, None, ["calm", "bright"]) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"follows_prompt": true, "true": false, "reads_well": true}',
+        "follows_prompt: true\ntrue: false\nreads_well: true",
+        '{"follows_prompt": "yes", "true": "no", "reads_well": "yes"}',
+    ],
+)
+def test_a_question_called_true_is_not_the_answer_of_the_one_before(text: str) -> None:
+    """`true` is a question of free tasks, and what a judge without a schema writes for yes."""
+    names = ["follows_prompt", "true", "reads_well"]
+    assert read_checklist(text, None, names) == {"follows_prompt": 1.0, "true": 0.0, "reads_well": 1.0}
+    logprobs = {"content": [{"token": part, "logprob": -0.1} for part in re.findall(r"\w+|\W", text)]}
+    assert read_checklist(text, logprobs, names) == {"follows_prompt": 1.0, "true": 0.0, "reads_well": 1.0}
 
 
 @given(st.dictionaries(st.sampled_from(["calm", "bright", "calm_too"]), st.floats(0.001, 0.999), min_size=1))

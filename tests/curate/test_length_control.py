@@ -53,13 +53,13 @@ def test_what_length_explains_is_taken_out_before_the_best_are_chosen() -> None:
 def test_selection_says_what_it_changed() -> None:
     """Rows left out, inputs where others than the first are kept, and the share of the score that length explains."""
     pool = asyncio.run(curate(Pool.of(rows(40)), [by_length(worth=0.0), best(1)]))
-    told = selected(pool, 1)
-    assert told is not None
-    assert (told.inputs, told.left_out) == (40, 120)
-    assert 20 < told.not_first < 40
-    assert told.length.r_squared > 0.8
-    assert told.length.slope > 0
-    words = in_words(told.as_json)
+    selection = selected(pool, 1)
+    assert selection is not None
+    assert (selection.inputs, selection.left_out) == (40, 120)
+    assert 20 < selection.not_first < 40
+    assert selection.length.r_squared > 0.8
+    assert selection.length.slope > 0
+    words = in_words(selection.as_json)
     assert words.startswith("keeping the best left 120 rows out, of 40 inputs with more")
     assert "(longer is better)" in words
 
@@ -67,10 +67,10 @@ def test_selection_says_what_it_changed() -> None:
 def test_selection_that_changed_nothing_says_so() -> None:
     """Best of four of four candidates is no selection, however well they are scored."""
     pool = asyncio.run(curate(Pool.of(rows(5)), [by_length(), best(4)]))
-    told = selected(pool, 4)
-    assert told is not None
-    assert told.left_out == 0
-    assert in_words(told.as_json) == "selection changed nothing: no input had more candidates left than the best 4"
+    selection = selected(pool, 4)
+    assert selection is not None
+    assert selection.left_out == 0
+    assert in_words(selection.as_json) == "selection changed nothing: no input had more candidates left than the best 4"
     assert selected(Pool.of(rows(1)), 1) is None
 
 

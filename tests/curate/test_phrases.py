@@ -152,11 +152,11 @@ def test_what_a_rule_needs_stands_in_what_it_finds(row: tuple[str, Rule]) -> Non
     _language, rule = row
     for example in rule.examples:
         text, _, _ = case(example, rule)
-        if found := rule.pattern.search(text):
-            assert not rule.needs or any(string in found[0] for string in rule.needs)
-            assert all(any(string in found[0] for string in strings) for strings in rule.also)
-            assert not rule.begins or found.start() == 0 or rule.after_subject
-            assert not rule.breaks or "\n" in found[0]
+        if match := rule.pattern.search(text):
+            assert not rule.needs or any(string in match[0] for string in rule.needs)
+            assert all(any(string in match[0] for string in strings) for strings in rule.also)
+            assert not rule.begins or match.start() == 0 or rule.after_subject
+            assert not rule.breaks or "\n" in match[0]
 
 
 def test_needs_are_read_from_a_pattern() -> None:

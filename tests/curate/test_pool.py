@@ -94,13 +94,13 @@ def steps_of(order: Sequence[int], many: int) -> list[Step]:
 
 
 def pool_of(rows: list[tuple[str, str, str]], said: list[str | None]) -> Pool:
-    made = [pair(text, input, seed, n) for n, (text, input, seed) in enumerate(rows)]
+    pairs = [pair(text, input, seed, n) for n, (text, input, seed) in enumerate(rows)]
     reviews = [
         Review(pair_id=p.id, reviewer="ann", decision=d, edited="good snow" if d == "edit" else None, at=AT)  # type: ignore[arg-type]
-        for p, d in zip(made, said, strict=False)
+        for p, d in zip(pairs, said, strict=False)
         if d
     ]
-    return Pool.of(made, reviews)
+    return Pool.of(pairs, reviews)
 
 
 @pytest.mark.slow
@@ -138,9 +138,9 @@ def test_a_row_leaves_only_with_a_verdict_from_every_step(
 
 def test_silence_never_accepts_and_never_rejects() -> None:
     """A row that a step says nothing of waits as unjudged, even if people accepted it."""
-    made = [pair("good", n=1), pair("good snow", n=2)]
-    accepted = Review(pair_id=made[1].id, reviewer="ann", decision="accept", at=AT)
-    pool = run(Pool.of(made, [accepted]), each(gate()), silent)
+    pairs = [pair("good", n=1), pair("good snow", n=2)]
+    accepted = Review(pair_id=pairs[1].id, reviewer="ann", decision="accept", at=AT)
+    pool = run(Pool.of(pairs, [accepted]), each(gate()), silent)
     assert [row.keep for row in pool.rows()] == [None, None]
     assert pool.reasons == {"unjudged": 2}
 
@@ -171,21 +171,21 @@ def test_people_outrank_gates_and_scores_but_not_contamination_and_duplicates() 
     """Accepted by hand: a gate and a scorer may object, contamination and a duplicate may not be overruled."""
     held = {"t": "an old fisherman mending a torn net"}
     texts = ["no", "odd", "bomb", "good blank", "an old fisherman mending a torn net!", "good one two", "good one two."]
-    made = [pair(text, seed=f"s{n}", n=n) for n, text in enumerate(texts)]
-    reviews = [Review(pair_id=p.id, reviewer="ann", decision="accept", at=AT) for p in made]
+    pairs = [pair(text, seed=f"s{n}", n=n) for n, text in enumerate(texts)]
+    reviews = [Review(pair_id=p.id, reviewer="ann", decision="accept", at=AT) for p in pairs]
     steps = [each(gate()), decontaminate(held, 0.7), scorer(), best(1), duplicates(0.7)]
-    pool = run(Pool.of(made, reviews), *steps)
+    pool = run(Pool.of(pairs, reviews), *steps)
     assert [row.keep for row in pool.rows()][:5] == [True, True, True, True, False]
     assert pool.reasons == {"contamination": 1, "duplicate": 1}
     simulated = [review.model_copy(update={"simulated": True}) for review in reviews]
-    assert run(Pool.of(made[:1], simulated), *steps).counts.rejected == 1
+    assert run(Pool.of(pairs[:1], simulated), *steps).counts.rejected == 1
 
 
 def test_undecided_rows_wait_for_people() -> None:
     """Two people who disagree leave a row waiting, though every step keeps it."""
-    (one,) = made = [pair("good")]
-    said = [Review(pair_id=one.id, reviewer=who, decision=d, at=AT) for who, d in (("a", "accept"), ("b", "reject"))]
-    pool = run(Pool.of(made, said), each(gate()))
+    (one,) = pairs = [pair("good")]
+    reviews = [Review(pair_id=one.id, reviewer=who, decision=d, at=AT) for who, d in (("a", "accept"), ("b", "reject"))]
+    pool = run(Pool.of(pairs, reviews), each(gate()))
     (row,) = pool.rows()
     assert (row.keep, row.step) == (None, "review")
     assert pool.reasons == {"disagreement": 1}
@@ -194,8 +194,8 @@ def test_undecided_rows_wait_for_people() -> None:
 def test_no_cluster_of_near_duplicates_vanishes() -> None:
     """A duplicate names a row that is accepted: what the best of its input outranks takes no other row with it."""
     alike, other = "a red fox in deep snow at dawn", "a long text about something that is quite another thing"
-    made = [pair(alike, "fox", "s1", 0), pair(f"{other} {other}", "fox", "s1", 1), pair(f"{alike}!", "dog", "s2", 2)]
-    pool = run(Pool.of(made), scorer(), best(1), duplicates(0.7))
+    pairs = [pair(alike, "fox", "s1", 0), pair(f"{other} {other}", "fox", "s1", 1), pair(f"{alike}!", "dog", "s2", 2)]
+    pool = run(Pool.of(pairs), scorer(), best(1), duplicates(0.7))
     assert [row.keep for row in pool.rows()] == [False, True, True]
     assert pool.reasons == {"outranked": 1}
 
@@ -205,10 +205,10 @@ def test_no_cluster_of_near_duplicates_vanishes() -> None:
 @given(st.lists(st.sampled_from(["good fox", "good fox!", "Good fox", "good snow"]), max_size=8), st.randoms())
 def test_duplicates_name_an_accepted_row_whatever_the_order(texts: list[str], rng: Any) -> None:
     """Which row of a cluster stays depends on the rows, not on the order of the store."""
-    made = [pair(text, seed=f"s{n}", n=n) for n, text in enumerate(texts)]
-    shuffled = made.copy()
+    pairs = [pair(text, seed=f"s{n}", n=n) for n, text in enumerate(texts)]
+    shuffled = pairs.copy()
     rng.shuffle(shuffled)
-    pools = [run(Pool.of(some), duplicates(0.7)) for some in (made, shuffled)]
+    pools = [run(Pool.of(some), duplicates(0.7)) for some in (pairs, shuffled)]
     accepted = [{row.pair.id for row in pool.accepted() if row.pair} for pool in pools]
     assert accepted[0] == accepted[1]
     for row in pools[0].rows():
@@ -218,8 +218,8 @@ def test_duplicates_name_an_accepted_row_whatever_the_order(texts: list[str], rn
 def test_of_rows_alike_the_test_split_then_people_then_the_score_stay() -> None:
     """The order in which rows are preferred: test, validation, people, score, id."""
     texts = {"train": "good one two three", "validation": "good one two three!", "test": "Good one two three"}
-    made = [pair(text, seed=part) for part, text in texts.items()]
-    kept = run(Pool.of(made), duplicates(0.7, lambda seed_id: seed_id))  # type: ignore[arg-type,return-value]
+    pairs = [pair(text, seed=part) for part, text in texts.items()]
+    kept = run(Pool.of(pairs), duplicates(0.7, lambda seed_id: seed_id))  # type: ignore[arg-type,return-value]
     assert [row.candidate.seed_id for row in kept.accepted()] == ["test"]
     by_score = run(Pool.of([pair("good 1 2", "a", "s1"), pair("good 1 2 !!", "A!", "s2")]), scorer(), duplicates(0.7))
     assert [row.pair.input for row in by_score.accepted() if row.pair] == ["A!"]
@@ -240,8 +240,8 @@ def test_a_pool_is_a_value() -> None:
 
 def test_rows_of_one_input_come_together() -> None:
     """Whatever stands between them; other seeds and other inputs are other groups."""
-    made = [pair(f"text {n}", input, seed, n) for n, (input, seed) in enumerate(("as", "bs", "as", "at"))]
-    groups = [[row.pair.output for row in rows if row.pair] for rows in Pool.of(made).by_input()]
+    pairs = [pair(f"text {n}", input, seed, n) for n, (input, seed) in enumerate(("as", "bs", "as", "at"))]
+    groups = [[row.pair.output for row in rows if row.pair] for rows in Pool.of(pairs).by_input()]
     assert groups == [["text 0", "text 2"], ["text 1"], ["text 3"]]
 
 
@@ -294,13 +294,14 @@ def test_a_row_goes_where_the_source_of_its_seed_says() -> None:
 
 
 def test_a_pair_that_is_damaged_in_the_store_is_told_of(tmp_path: Path) -> None:
-    """Where its input cannot be read as the pool is, elsewhere as it is judged: by its store, in a sentence."""
+    """Where its texts cannot be read as the pool is, elsewhere as it is judged: by its store, in a sentence."""
     url = f"sqlite:///{tmp_path / 'p.db'}"
     whole = Pair(seed_id="s", input="a fox", output="A fox.", system="", origin=Imported(source="rows"))
     place = {"fingerprint": "g", "seed_id": "s", "generator": "imported", "sample": 0, "pair_id": whole.id}
     with Store.open(url) as store:
         store.write(whole, Candidate.model_validate(place))
-    for body, where in (('{"inp', "read"), ('{"input": "a fox"}', "judged")):
+    without_origin = '{"input": "a fox", "output": "A fox."}'
+    for body, where in (('{"inp', "read"), ('{"input": "a fox"}', "read"), (without_origin, "judged")):
         with sqlite3.connect(tmp_path / "p.db") as damage:
             damage.execute("UPDATE pairs SET body = ?", (body,))
         damage.close()

@@ -30,6 +30,7 @@ from curate.steps import each, named, scored
 from schemas.project import Project
 from schemas.records import Pair, Seed
 from schemas.reviews import Review
+from schemas.spec.curate import ContaminationSettings
 from schemas.store import Store
 from tests.curate import tiny
 
@@ -122,6 +123,21 @@ def test_the_test_split_is_in_no_preference(tmp_path: Path) -> None:
     assert preferences(Project(tmp_path, spec()), pool, [seed])
     held_out = Seed(kind="input", text="must be wrong", source="x:2", meta={"use": "test"})
     assert not preferences(Project(tmp_path, spec()), pool, [seed, held_out])
+    wrong = {"text": "another", "reference": "must be wrong"}
+    referring = Seed(kind="input", source="x:3", meta={"use": "test"}, **wrong)
+    assert not preferences(Project(tmp_path, spec()), pool, [seed, referring])
+
+
+def test_what_a_benchmark_holds_is_in_no_preference(tmp_path: Path) -> None:
+    """A rejected answer is trained on too, so it may not repeat a text of `curate.contamination.files` either."""
+    seed, pairs = pairs_of(["must be a short one of these", "must be a wrong one of those"])
+    answers = [said(pairs[0], "accept"), said(pairs[1], "reject")]
+    pool = asyncio.run(curate(Pool.of(pairs, answers), [each(named(lambda pair: True, "gate/all@1"))]))
+    (tmp_path / "bench.txt").write_text("must be a wrong one of those\n")
+    files = ContaminationSettings(files=("bench.txt",))
+    curated = spec().curate.model_copy(update={"contamination": files})
+    assert preferences(Project(tmp_path, spec()), pool, [seed])
+    assert not preferences(Project(tmp_path, spec().model_copy(update={"curate": curated})), pool, [seed])
 
 
 def _made(by: Any, better: int, worse: int, number: int) -> Preference:

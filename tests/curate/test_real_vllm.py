@@ -49,18 +49,18 @@ def test_a_vllm_scores_as_the_model_does_here(tmp_path: Path) -> None:
     raw["teachers"] = {
         "rm": {"vllm": str(folder), "vllm_python": PYTHON, "timeout_s": 900, "vllm_args": ["--dtype", "float32"]}
     }
-    made = Project(tmp_path, Spec.model_validate(raw))
+    project_ = Project(tmp_path, Spec.model_validate(raw))
     pairs = [pair("a fox", text, system="Rewrite.") for text in TEXTS]
 
     async def served() -> list[Score]:
-        with Store.open(Store.url_for(made)) as store:
+        with Store.open(Store.url_for(project_)) as store:
             async with AsyncExitStack() as opened:
-                by_http = (await open_asked(made, store, opened, print)).as_reward
+                by_http = (await open_asked(project_, store, opened, print)).as_reward
                 assert by_http is not None
                 return list(await by_http.score(pairs))
 
     there = [score.value for score in asyncio.run(served())]
-    rules = rules_of(made.spec.task)
+    rules = rules_of(project_.spec.task)
     model = open_reward_model(folder, batch_tokens=4096)
     here = [score.value for score in model.score([(asked_of(one, rules), one.output) for one in pairs])]
     assert there == pytest.approx(here, abs=0.05)

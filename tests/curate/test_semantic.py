@@ -73,6 +73,14 @@ def test_a_row_about_the_same_as_a_test_text_is_flagged_and_kept() -> None:
     assert "test seed a in meaning" in str(flagged_rows[0].verdicts[-1].reason)
 
 
+def test_a_test_text_without_blanks_is_held_against_rows_too() -> None:
+    """A sentence in Chinese is more than one word."""
+    like = pair("请告诉我我的包裹在哪里", "您的包裹今天会送达")
+    held = HeldOut(("我的包裹在哪里请告诉我",), ("test seed a",))
+    pool = asyncio.run(curate(Pool.of([like, INVOICE]), [semantic_contamination(held, 0.5)]))
+    assert [row.pair for row in pool.rows() if TEST_FLAG in row.flags] == [like]
+
+
 def test_how_often_semantic_contamination_is_wrong() -> None:
     """Against 140 of the inputs of good English rows at most one other row in eighty is flagged at 0.65 (5 of 556 were,
     all of them about what the text is about, such as changing the tube of a bicycle), and at least 30 % of the rewrites

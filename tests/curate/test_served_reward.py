@@ -170,10 +170,10 @@ def test_a_vllm_of_our_own_is_started_for_pooling(tmp_path: Path, monkeypatch: p
     python = python_with_stand_in(tmp_path)
     raw = project(tmp_path, "vllm", "classify").spec.model_dump(mode="json", exclude_defaults=True)
     raw["teachers"] = {"rm": {"vllm": "some/reward", "vllm_python": str(python)}}
-    made = Project(tmp_path, Spec.model_validate(raw))
-    assert scores(made, []) == []
+    project_ = Project(tmp_path, Spec.model_validate(raw))
+    assert scores(project_, []) == []
     assert not python.with_name("note.json").exists()
-    assert [score.value for score in scores(made, PAIRS)] == pytest.approx([-0.93, -0.82])
+    assert [score.value for score in scores(project_, PAIRS)] == pytest.approx([-0.93, -0.82])
     assert gone(noted(python)["pids"])
 
 
@@ -186,14 +186,14 @@ def test_a_hosted_reward_is_bought_once_and_anything_but_a_number_is_no_score(tm
     """Through the ledger: durable, under the budget, itemised by its own stage."""
     rows = [*PAIRS, pair("a fox", "odd")]
     with LoopbackTeacher(reward) as hosted:
-        made = project(tmp_path, hosted.url, "chat")
-        first, again = scores(made, rows), scores(made, rows)
+        project_ = project(tmp_path, hosted.url, "chat")
+        first, again = scores(project_, rows), scores(project_, rows)
         assert len(hosted.asked) == 3
     assert [score.value for score in first] == [1.5, 3.5, None]
     assert first[2].reason.code == "unreadable"
     assert again == first
     assert [turn["role"] for turn in hosted.asked[0].body["messages"]] == ["user", "assistant"]
-    with Store.open(Store.url_for(made), write=False) as store:
+    with Store.open(Store.url_for(project_), write=False) as store:
         assert [cost.stage for cost in store.costs()] == ["reward"]
 
 
@@ -202,12 +202,12 @@ def test_curation_selects_by_a_served_reward(tmp_path: Path, protocol: str) -> N
     """The best candidate of each input stays, and who scored is told."""
 
     async def work(by_http: Asked, store: Store) -> CurateResult:
-        tiny.pool(store, made, {"a fox": ["must", "must be long"], "a hen": ["must be", "must"]})
-        return await curate_project(made, store, fingerprints=["now"], asked=by_http)
+        tiny.pool(store, project_, {"a fox": ["must", "must be long"], "a hen": ["must be", "must"]})
+        return await curate_project(project_, store, fingerprints=["now"], asked=by_http)
 
     with classify(by_length) as url, LoopbackTeacher(reward) as hosted:
-        made = project(tmp_path, url if protocol == "classify" else hosted.url, protocol)
-        result: CurateResult = asked(made, work)
+        project_ = project(tmp_path, url if protocol == "classify" else hosted.url, protocol)
+        result: CurateResult = asked(project_, work)
     assert sorted(row.pair.output for row in result.accepted) == ["must be", "must be long"]
     assert result.facts["scorer"]["by"] == "score/reward@1"
     assert "the reward model reward at http" in result.facts["scorer"]["why"]

@@ -16,11 +16,11 @@ from curate.curation import curate
 from curate.export import RANDOM_ARM, export_dataset
 from curate.outcome import curate_project
 from curate.pool import Pool
-from curate.spread import at_random, by_quota, farness, spread_out, vectors_of
+from curate.spread import at_random, by_quota, farness, length_group, spread_out, vectors_of
 from curate.steps import certified_only, choose_rows
 from schemas.errors import SpecError
 from schemas.project import Project
-from schemas.records import Seed
+from schemas.records import Imported, Message, Pair, Seed
 from schemas.reviews import Review
 from schemas.store import Store
 from tests.curate import tiny
@@ -122,3 +122,40 @@ def test_a_column_that_no_seed_has_is_refused() -> None:
     seeds = [Seed(kind="input", text="a fox", source="s", columns={"topic": "animals"})]
     with pytest.raises(SpecError, match=r"no seed has a column 'topics'.*kind, or a column of the seeds: topic"):
         choose_rows(10, "topics", seeds, lambda id_: "train")
+
+
+@pytest.mark.parametrize(
+    ("text", "like_it", "other"),
+    [
+        ("我的包裹在哪里请告诉我", "请告诉我我的包裹在哪里", "怎样重置灯的密码"),
+        ("荷物はどこですか教えてください", "教えてください荷物はどこですか", "時計の電池を交換したい"),
+        ("내 소포가 어디 있는지 알려 주세요", "내소포가 어디있는지 알려주세요", "시계 건전지를 바꾸고 싶어요"),
+        ("Where is my parcel now?", "where is my parcel, now", "the lamp stays dark tonight"),
+    ],
+)
+def test_texts_are_near_by_their_words_in_any_script(text: str, like_it: str, other: str) -> None:
+    """A text without blanks was one word, and as far from itself with a mark more as from any other."""
+    near, far = vectors_of([text, like_it, other])[1:] @ vectors_of([text])[0]
+    assert near > 0.6 > 0.3 > far
+
+
+def test_lengths_are_grouped_where_words_are_not_parted() -> None:
+    """A short text and a long one in Chinese are two groups."""
+    groups = [length_group(tiny.made_pair(Seed(kind="input", text="a", source="s"), "好" * n, 0)) for n in (4, 80)]
+    assert groups[0] != groups[1]
+
+
+def test_conversations_are_far_apart_by_all_their_turns() -> None:
+    """The last question and its answer may be the same in all: the one about something else is chosen."""
+    seed = Seed(kind="input", text="And how long?", source="s")
+    topics = ["where is my parcel, it was sent on monday"] * 12 + ["the lamp burns all night and wakes the baby"]
+    turns = [
+        (Message(role="user", content=f"{topic} {n}"), Message(role="assistant", content="I see."))
+        for n, topic in enumerate(topics)
+    ]
+    pairs = [
+        Pair(seed_id=seed.id, input=seed.body, turns=t, output="Three days.", system="", origin=Imported(source="s"))
+        for t in turns
+    ]
+    pool = asyncio.run(curate(Pool.of(pairs), [choose_rows(2, "diverse", [seed], lambda seed_id: "train")]))
+    assert pairs[-1] in [row.pair for row in pool.accepted()]

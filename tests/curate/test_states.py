@@ -56,9 +56,9 @@ def receipt(store: Store, result: CurateResult, *, ok: bool = True, **facts: Any
 
 
 def states(store: Store, **wanted: Any) -> list[RowState]:
-    told = last_curation(store)
-    assert told is not None
-    return list(read_states(store, told, **wanted))
+    curation = last_curation(store)
+    assert curation is not None
+    return list(read_states(store, curation, **wanted))
 
 
 def test_every_slot_has_a_state_and_the_sum_is_the_receipts(project: Project, store: Store) -> None:
@@ -131,11 +131,11 @@ def before_states(store: Store, result: CurateResult) -> Receipt:
     records: list[Any] = [Artifact(id="d", kind="dataset", path="dataset", members=members)]
     for pair in store.pairs():
         if pair.output == "must  be fine!":
-            told = {"keep": False, "reason": "duplicate: 100% like kept pair x"}
-            records.append(Verdict.model_validate({"pair_id": pair.id, "by": DUPLICATE, "fingerprint": "p", **told}))
+            verdict = {"keep": False, "reason": "duplicate: 100% like kept pair x"}
+            records.append(Verdict.model_validate({"pair_id": pair.id, "by": DUPLICATE, "fingerprint": "p", **verdict}))
     for pair_id, part in members:
-        told = {"keep": True, "reason": f"{part} split"}
-        records.append(Verdict.model_validate({"pair_id": pair_id, "by": SPLIT, "fingerprint": "p", **told}))
+        verdict = {"keep": True, "reason": f"{part} split"}
+        records.append(Verdict.model_validate({"pair_id": pair_id, "by": SPLIT, "fingerprint": "p", **verdict}))
     store.write(*records)
     result.facts.pop("curation")
     return receipt(store, result, made="d")

@@ -58,9 +58,9 @@ def test_a_row_that_a_pattern_takes_too_long_on_waits(tmp_path: Path, key: str, 
     quick_said = gate.judge(quick)
     assert quick_said.keep is (key != "must_not")
     for text in slow:
-        found = gate.judge(pair(text))
-        assert found.keep is None
-        assert str(found.reason).startswith(
+        judgement = gate.judge(pair(text))
+        assert judgement.keep is None
+        assert str(judgement.reason).startswith(
             f"crashed: {check} took more than 0.05 s on row {pair(text).id[:8]} (“about"
         )
     gate.judge(pair(f"{SLOW}2" if key != "json_schema" else f'"{SLOW}2"'))

@@ -41,8 +41,8 @@ def test_the_stages_run_without_a_screen(tmp_path: Path, capfd: pytest.CaptureFi
         assert [step.done for step in project.status()][:1] == [False]
         with pytest.raises(NoWork):
             project.rows()
-        made = project.generate()
-        assert (made.pairs_made, made.counts.rows_in) == (4, 4)
+        generated = project.generate()
+        assert (generated.pairs_made, generated.counts.rows_in) == (4, 4)
         assert project.generate().pairs_kept == 4
         curated = project.curate()
         assert curated.counts.adds_up

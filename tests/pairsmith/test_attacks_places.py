@@ -53,8 +53,8 @@ def looked(project: Project, *arguments: str) -> dict[str, Any]:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def test_a_read_only_project_can_be_looked_at(read_only: Project) -> None:
@@ -62,9 +62,9 @@ def test_a_read_only_project_can_be_looked_at(read_only: Project) -> None:
     before = sorted(path.name for path in read_only.folder.iterdir())
     undone = ["train", "evaluate"] if "pairsmith.db.lock" in before else []  # curated anew, its dataset is another
     assert looked(read_only, "status")["next"] == undone
-    told = looked(read_only, "rows", "--limit", "0")
-    counts = told["counts"]
-    assert len(told["rows"]) == counts["rows_in"] == 48
+    answer = looked(read_only, "rows", "--limit", "0")
+    counts = answer["counts"]
+    assert len(answer["rows"]) == counts["rows_in"] == 48
     story = EXPECTED["explain"][0]
     assert looked(read_only, "explain", story["id"])["id"] == story["id"]
     assert sorted(path.name for path in read_only.folder.iterdir()) == before

@@ -122,9 +122,9 @@ def test_a_mistake_is_told_in_one_sentence_and_costs_nothing(
     breakage(project)
     done = project.run("generate")
     assert done.returncode == code, done.stderr
-    told = sentence(done)
+    message = sentence(done)
     for word in words:
-        assert word in told
+        assert word in message
     for name, body in sound.items():
         (project.folder / name).write_bytes(body)
     if what == "a store that is no store":
@@ -163,9 +163,9 @@ def test_an_error_is_also_json_where_json_was_asked_for(project: Project) -> Non
 
 def test_a_wrong_override_is_told_by_its_key(project: Project) -> None:
     """--set names the key that is wrong, not a line of the file."""
-    told = sentence(project.run("generate", "--set", "generate.forward.promt=mine"))
-    assert "--set generate.forward.promt" in told
-    assert "Did you mean 'prompt'?" in told
+    message = sentence(project.run("generate", "--set", "generate.forward.promt=mine"))
+    assert "--set generate.forward.promt" in message
+    assert "Did you mean 'prompt'?" in message
 
 
 def test_rows_that_cannot_be_used_are_told_by_row(project: Project) -> None:
@@ -236,9 +236,9 @@ def test_a_file_limit_is_a_full_disk(project: Project) -> None:
 
 def says_that_the_disk_is_full(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 6, done.stderr
-    told = sentence(done)
-    assert "no space is left" in told
-    assert "goes on where it stopped" in told
+    message = sentence(done)
+    assert "no space is left" in message
+    assert "goes on where it stopped" in message
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from curate.review.sampling import in_estimation_half
 from pairsmith import certified
 from pairsmith.commands.certify import command
 from pairsmith.stages.certify import certify
+from pairsmith.stages.train_reward import train_reward
 from pairsmith.stages.what_if import what_if
 from schemas import spec_file
 from schemas.errors import NoWork, PairsmithError
@@ -150,6 +151,16 @@ def test_a_reward_model_gets_no_answer_that_a_certificate_stands_on(folder: Path
     left = without_estimation_half(every, project.spec.review.seed)
     assert 0 < len(left) < len(every)
     assert not any(in_estimation_half(project.spec.review.seed, id_) for p in left for id_ in p.rests_on)
+
+
+def test_a_reward_model_without_preferences_fetches_no_base(folder: Path) -> None:
+    """What it would refuse in the end is refused first: the base may be gigabytes that nobody needs."""
+    project = _project(folder, "train.base=nobody/such-a-base")
+    with (
+        Store.open(Store.url_for(project)) as store,
+        pytest.raises(NoWork, match="there are 0 preferences of 0 inputs"),
+    ):
+        train_reward(project, store)
 
 
 def test_looking_again_costs_nothing_and_another_promise_does(folder: Path) -> None:

@@ -17,8 +17,8 @@ def test_the_receipt_tells_what_judging_cost_and_the_command_warns(tmp_path: Pat
     """Requests, tokens and money by stage, also where the budget ends it; a judge of the writer's family is told."""
     said: list[str] = []
     with LoopbackTeacher(checklist(by_word)) as judge:
-        made = project(tmp_path, {"a": judge.url}, model="smollm-judge")
-        opened = Project(made.folder, made.spec)
+        project_ = project(tmp_path, {"a": judge.url}, model="smollm-judge")
+        opened = Project(project_.folder, project_.spec)
         with Store.open(Store.url_for(opened)) as store:
             _pool(store, opened)
             outcome = curate(opened, store, say=said.append)

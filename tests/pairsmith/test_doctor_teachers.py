@@ -122,8 +122,8 @@ def test_init_takes_no_model_that_does_not_chat(name: str) -> None:
     """Whatever stands first in the list: an embedding model writes no pair."""
     assert not is_chat_model({"id": name})
     with LoopbackTeacher(models=(name, "llama3.1:latest")) as ollama:
-        found = find_teacher({}, (("Ollama", f"{ollama.url}/v1"),))
-    assert found.model == "llama3.1:latest"
+        teacher = find_teacher({}, (("Ollama", f"{ollama.url}/v1"),))
+    assert teacher.model == "llama3.1:latest"
 
 
 @pytest.mark.parametrize("name", CHAT)
@@ -135,13 +135,13 @@ def test_a_chat_model_is_one(name: str) -> None:
 def test_a_server_with_embeddings_alone_is_no_teacher() -> None:
     """It is passed over, and that is said; a list without an object around it (Together) is read too."""
     with LoopbackTeacher(models=("nomic-embed-text:latest",)) as ollama:
-        found = find_teacher({}, (("Ollama", f"{ollama.url}/v1"),))
-    assert found.url == "embedded"
-    assert any("no chat model" in line for line in found.tried)
+        teacher = find_teacher({}, (("Ollama", f"{ollama.url}/v1"),))
+    assert teacher.url == "embedded"
+    assert any("no chat model" in line for line in teacher.tried)
     rows = [{"id": "a/embedder", "type": "embedding"}, {"id": "b/chat", "type": "chat", "context_length": 8192}]
     with played(lists=lambda self: rows) as together:
-        found = find_teacher({}, (("Together", together.url),))
-    assert found.model == "b/chat"
+        teacher = find_teacher({}, (("Together", together.url),))
+    assert teacher.model == "b/chat"
 
 
 def test_what_lists_tell_is_read() -> None:

@@ -138,6 +138,22 @@ def test_a_source_is_nowhere_afterwards(folder: Path) -> None:
     assert own.curate().counts.rows_in == 4
 
 
+def test_an_export_elsewhere_is_no_longer_there(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What `export --out` wrote is ours, wherever it is: it goes too, and a copy of it that was changed by hand or that
+    is no export any more is left alone; an export that holds nothing of the source stays."""
+    outside = tmp_path_factory.mktemp("elsewhere")
+    own = pairsmith.Project(folder)
+    for out in (outside / "release", folder / "second", outside / "taken"):
+        own.export(out=out)
+    (outside / "taken" / "export.json").unlink()
+    told = _erase(folder, source="theirs.jsonl")
+    assert not (outside / "release").exists()
+    assert not (folder / "second").exists()
+    assert (outside / "taken" / "dataset").is_dir()
+    assert {f"{outside / 'release'}/", "second/"} <= set(told["files"])
+    assert told["left_in_files"] == ["theirs.jsonl"]
+
+
 def test_one_row_of_a_source_goes_and_the_others_stay(folder: Path) -> None:
     """FILE:2 is that row."""
     assert _erase(folder, source="theirs.jsonl:2")["seeds"] == 1

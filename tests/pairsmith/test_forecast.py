@@ -23,10 +23,10 @@ def test_the_whole_run_lies_in_the_forecast_and_buys_nothing_twice(
 ) -> None:
     """Twenty seeds are asked; the interval holds what the whole run then takes; the run asks only for the rest."""
     project = make_project(teacher.url, MANY)
-    told = project.json("forecast", *PRICES)["facts"]
+    answer = project.json("forecast", *PRICES)["facts"]
     assert len(teacher.asked) == 20
-    assert (told["seeds"], told["pilot_seeds"]) == (40, 20)
-    (generation, *_) = told["lines"]
+    assert (answer["seeds"], answer["pilot_seeds"]) == (40, 20)
+    (generation, *_) = answer["lines"]
     assert (generation["stage"], generation["direction"], generation["seeds"]) == ("generate", "forward", 40)
     ran = project.json("generate", *PRICES)
     assert len(teacher.asked) == 40
@@ -36,7 +36,7 @@ def test_the_whole_run_lies_in_the_forecast_and_buys_nothing_twice(
     assert spent <= generation["usd"]["high"] * 1.000001
     # A provider without a batch price has none.
     assert generation["batch_usd"] is None
-    assert told["whole"]["batch_usd"] is None
+    assert answer["whole"]["batch_usd"] is None
     accepted = project.json("curate")["accepted"]
     assert generation["rows"]["low"] <= accepted <= generation["rows"]["high"]
     again = project.json("forecast", *PRICES)
@@ -50,12 +50,12 @@ def test_a_teacher_that_says_the_same_twice_tells_nothing_of_other_seeds(
     few different rows exist."""
     with LoopbackTeacher(lambda ask: says(f"{subject_of(ask)} by a stone wall in dawn light, wet leaves END")) as twice:
         project = make_project(twice.url, MANY)
-        (told, *_) = project.json("forecast", "--seeds", "12")["facts"]["lines"]
+        (answer, *_) = project.json("forecast", "--seeds", "12")["facts"]["lines"]
         project.json("generate")
         accepted = project.json("curate")["accepted"]
     assert accepted == len(MANY)
-    assert told["rows"]["low"] <= accepted <= told["rows"]["high"]
-    assert told["rows"]["middle"] >= 0.9 * accepted
+    assert answer["rows"]["low"] <= accepted <= answer["rows"]["high"]
+    assert answer["rows"]["middle"] >= 0.9 * accepted
 
 
 def test_no_more_rows_are_told_than_the_selection_lets_through(
@@ -64,10 +64,15 @@ def test_no_more_rows_are_told_than_the_selection_lets_through(
     """`curate.select.rows` counts rows to train on, of the whole run, not of the pilot; the test split stays whole."""
     project = make_project(teacher.url, MANY)
     chosen = ["--set", "curate.select.rows=10"]
-    told = project.json("forecast", *chosen)["facts"]
+    answer = project.json("forecast", *chosen)["facts"]
     project.json("generate", *chosen)
     accepted = project.json("curate", *chosen)["accepted"]
-    assert told["whole"]["rows"]["low"] <= accepted <= told["whole"]["rows"]["high"] < told["lines"][0]["rows"]["low"]
+    assert (
+        answer["whole"]["rows"]["low"]
+        <= accepted
+        <= answer["whole"]["rows"]["high"]
+        < answer["lines"][0]["rows"]["low"]
+    )
 
 
 def test_of_a_few_seeds_no_share_of_accepted_rows_is_told(
@@ -75,10 +80,10 @@ def test_of_a_few_seeds_no_share_of_accepted_rows_is_told(
 ) -> None:
     """From five seeds there are sums with wide intervals, and no interval of rows; without a price no money."""
     project = make_project(teacher.url, MANY)
-    told = project.json("forecast", "--seeds", "5")["facts"]
-    assert told["whole"]["rows"] is None
-    assert told["whole"]["usd"] is None
-    assert told["whole"]["tokens"]["low"] < told["whole"]["tokens"]["high"]
+    answer = project.json("forecast", "--seeds", "5")["facts"]
+    assert answer["whole"]["rows"] is None
+    assert answer["whole"]["usd"] is None
+    assert answer["whole"]["tokens"]["low"] < answer["whole"]["tokens"]["high"]
     shown = project.run("forecast", "--seeds", "5").stdout
     assert "too few seeds to say" in " ".join(shown.split())
     assert "$0" not in shown

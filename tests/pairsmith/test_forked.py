@@ -55,21 +55,21 @@ def test_it_finds_what_a_started_one_finds_and_ends_as_it_ends(tmp_path: Path) -
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, forked_child.KILL])
 def test_signals_reach_it_and_are_how_it_ended(tmp_path: Path, number: signal.Signals) -> None:
     """What stands in its place ends after it, and by the same signal."""
-    process, told = began(in_its_place("0"), tmp_path)
-    assert told["pid"] != process.pid
+    process, heard = began(in_its_place("0"), tmp_path)
+    assert heard["pid"] != process.pid
     process.send_signal(number)
     process.communicate()
     assert process.returncode == -forked_child.PASSED_ON[number]
-    assert not Path(f"/proc/{told['pid']}").exists()
+    assert not Path(f"/proc/{heard['pid']}").exists()
 
 
 @forks
 def test_whoever_kills_what_stands_in_its_place_kills_it(tmp_path: Path) -> None:
     """So that a test that kills a process has not killed a name of it."""
-    process, told = began(in_its_place("0"), tmp_path)
+    process, heard = began(in_its_place("0"), tmp_path)
     process.kill()
     until = time.monotonic() + 60
-    while Path(f"/proc/{told['pid']}").exists():
+    while Path(f"/proc/{heard['pid']}").exists():
         assert time.monotonic() < until
         time.sleep(0.02)
     process.communicate()
@@ -79,8 +79,8 @@ def test_one_that_begins_otherwise_is_started(tmp_path: Path) -> None:
     """With another hash seed, or where no server is there, it is the process that was asked for, itself."""
     nowhere = forked.in_its_place(forked.NOBODY, MODULE, "5")
     for command, environment in ((in_its_place("5"), {"PYTHONHASHSEED": "7"}), (nowhere, {})):
-        process, told = began(command, tmp_path, **environment)
-        assert told["pid"] == process.pid
+        process, heard = began(command, tmp_path, **environment)
+        assert heard["pid"] == process.pid
         process.communicate()
         assert process.returncode == 5
 

@@ -76,10 +76,10 @@ def test_a_key_that_is_accepted_wins() -> None:
     """A key in the environment is tried, and the spec gets the variable's name, never the key."""
     with LoopbackTeacher(key="sesame", models=("gpt-4.1-mini", "other")) as api:
         environ = {"OPENAI_API_KEY": "sesame", "OPENAI_BASE_URL": f"{api.url}/v1"}
-        found = find_teacher(environ, NOBODY)
-    assert (found.key_env, found.model) == ("OPENAI_API_KEY", "gpt-4.1-mini")
-    assert "cost money" in found.why
-    written = with_teacher((template_folder(None) / "pairsmith.toml").read_text(), found)
+        teacher = find_teacher(environ, NOBODY)
+    assert (teacher.key_env, teacher.model) == ("OPENAI_API_KEY", "gpt-4.1-mini")
+    assert "cost money" in teacher.why
+    written = with_teacher((template_folder(None) / "pairsmith.toml").read_text(), teacher)
     assert 'key_env = "OPENAI_API_KEY"' in written
     assert "sesame" not in written
     assert api.asked == [], "looking for a teacher buys nothing"
@@ -88,24 +88,24 @@ def test_a_key_that_is_accepted_wins() -> None:
 def test_a_refused_key_is_told_and_passed_over() -> None:
     """A wrong key is not chosen; the reason is kept for the person."""
     with LoopbackTeacher(key="sesame") as api:
-        found = find_teacher({"OPENAI_API_KEY": "wrong", "OPENAI_BASE_URL": f"{api.url}/v1"}, NOBODY)
-    assert found.url == "embedded"
-    assert any("OPENAI_API_KEY is set, but" in line and "refused" in line for line in found.tried)
+        teacher = find_teacher({"OPENAI_API_KEY": "wrong", "OPENAI_BASE_URL": f"{api.url}/v1"}, NOBODY)
+    assert teacher.url == "embedded"
+    assert any("OPENAI_API_KEY is set, but" in line and "refused" in line for line in teacher.tried)
 
 
 def test_a_server_on_this_machine_is_found() -> None:
     """vLLM or Ollama is taken with a model that it serves."""
     with LoopbackTeacher(models=("qwen3:8b",)) as ollama:
-        found = find_teacher({}, (*NOBODY, ("Ollama", f"{ollama.url}/v1")))
-    assert (found.url, found.model, found.key_env) == (f"{ollama.url}/v1", "qwen3:8b", None)
-    assert any("vLLM" in line and "nothing answers" in line for line in found.tried)
+        teacher = find_teacher({}, (*NOBODY, ("Ollama", f"{ollama.url}/v1")))
+    assert (teacher.url, teacher.model, teacher.key_env) == (f"{ollama.url}/v1", "qwen3:8b", None)
+    assert any("vLLM" in line and "nothing answers" in line for line in teacher.tried)
 
 
 def test_with_nothing_around_the_embedded_teacher_is_taken() -> None:
     """No key and no server: the embedded model, and what was tried."""
-    found = find_teacher({}, NOBODY)
-    assert found.url == EMBEDDED.url
-    assert "OPENAI_API_KEY" in found.tried[0]
+    teacher = find_teacher({}, NOBODY)
+    assert teacher.url == EMBEDDED.url
+    assert "OPENAI_API_KEY" in teacher.tried[0]
 
 
 @pytest.mark.parametrize("example", [None, *EXAMPLES])

@@ -77,6 +77,25 @@ def test_what_nobody_declared_is_not_stated_and_a_policy_keeps_it_in(folder: Pat
     assert own.export().ids
 
 
+def test_what_lies_beside_the_rows_may_leave_no_more_than_they(folder: Path) -> None:
+    """The random arm is of rows that were not chosen: the policy holds for them too."""
+    chosen = 'select = { rows = 1, spread = "random" }\n'
+    strict = '[export]\nlicenses = ["CC0-1.0"]'
+    with (folder / "free.jsonl").open("a", encoding="utf-8") as file:
+        for n in range(12):
+            file.write("\n" + json.dumps({"input": f"What does bird {n} eat?", "output": f"Bird {n} eats worm {n}."}))
+    for salt in range(40):  # until the rows that are chosen are free, and those of the random arm are not
+        own = write(folder, export=f"[review]\nseed = {salt}\n[curate]\n{chosen}{strict}")
+        own.generate()
+        own.curate()
+        of = {name: (folder / "dataset" / name).read_text("utf-8") for name in ("random_arm.jsonl", "data/train.jsonl")}
+        if "zebras" in of["random_arm.jsonl"]:
+            break
+    assert "zebras" not in of["data/train.jsonl"]
+    with pytest.raises(NotLicensed, match="1 with license 'not stated'"):
+        own.export()
+
+
 def test_terms_are_those_declared_for_the_teacher_that_wrote_the_row(folder: Path) -> None:
     """Of a row that a teacher wrote its terms count, of one that came with the seeds none; another teacher's are not
     stated."""

@@ -12,9 +12,12 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pairsmith.own_file import guess, spec_text
+from curate.gates.words import count_words
+from pairsmith.own_file import guess
+from pairsmith.own_spec import spec_text
 from prompts.answer_form import AnswerForm
 from schemas.errors import InputError
+from schemas.kinds import KindName
 from schemas.spec_file import SPEC_NAME, load
 from synth.seeds import read_seeds
 from tests.pairsmith.conftest import ROOT, Project
@@ -51,6 +54,16 @@ QUESTION = '{"question": "How do I reset it?", "answer": "Press it."}\n'
 LABELS = "text,label\n" + "".join(f"number {n} does not work,{'power' if n % 2 else 'noise'}\n" for n in range(8))
 
 
+BODIES = [("customer", "Where is my parcel now?"), ("agent", "On its way to you."), ("customer", "Thanks")]
+THREAD = json.dumps({"id": 7, "thread": [{"author": who, "body": body} for who, body in BODIES]}) + "\n"
+ASKED, GOOD, BAD = (
+    [{"role": role, "content": content}]
+    for role, content in (("user", "Where is my parcel?"), ("assistant", "On its way to you."), ("assistant", "No."))
+)
+PREFERENCE = json.dumps({"prompt": ASKED, "chosen": GOOD, "rejected": BAD}) + "\n"
+IMPLICIT = json.dumps({"chosen": ASKED + GOOD, "rejected": ASKED + BAD}) + "\n"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
@@ -68,10 +81,25 @@ LABELS = "text,label\n" + "".join(f"number {n} does not work,{'power' if n % 2 e
         ),
         ("a.jsonl", json.dumps({"messages": CHAT}) + "\n", {"kind": "pair"}),
         ("a.jsonl", json.dumps({"conversations": CHAT * 2}) + "\n", {"kind": "conversation"}),
+        ("a.jsonl", THREAD, {"kind": "pair", "task": "reply", "messages": "thread"}),
+        ("a.jsonl", PREFERENCE, {"kind": "pair", "task": "free", "input": "prompt", "output": "chosen"}),
+        ("a.jsonl", IMPLICIT, {"kind": "pair", "task": "reply", "messages": "chosen"}),
         ("a.csv", "n,idea\n1,a lighthouse at dusk\n2,two goats on a roof\n", {"kind": "input", "text": "idea"}),
         ("a.jsonl", json.dumps({"caption": LONG * 3}) + "\n", {"kind": "output", "text": "caption"}),
     ],
-    ids=["German tickets", "questions", "labels", "alpaca", "openai", "sharegpt", "ideas", "outputs"],
+    ids=[
+        "German tickets",
+        "questions",
+        "labels",
+        "alpaca",
+        "openai",
+        "sharegpt",
+        "thread",
+        "dpo",
+        "implicit",
+        "ideas",
+        "outputs",
+    ],
 )
 def test_a_file_is_taken_for_what_it_holds_and_the_spec_says_why(tmp_path, name, content, expected):
     """Names and contents of the columns decide; the written spec loads and reads every row."""
@@ -182,6 +210,21 @@ def test_a_file_that_tells_nothing_is_refused_with_a_sentence(tmp_path, name, co
         guess(tmp_path / name)
 
 
+def test_a_line_for_each_message_is_no_row(tmp_path: Path) -> None:
+    """The log of a chat was taken for inputs, half of them the answers of who is to be learned from."""
+    lines = "".join(f"{n // 2},{'agent' if n % 2 else 'Customer'},how do I reset number {n} of it?\n" for n in range(8))
+    (tmp_path / "a.csv").write_text(f"conversation_id,sender,text\n{lines}")
+    with pytest.raises(InputError, match="a line for each message, for 'sender' says who speaks"):
+        guess(tmp_path / "a.csv")
+
+
+def test_of_rows_that_cannot_be_read_the_first_is_told(tmp_path: Path) -> None:
+    """Every row has a comma too many: the sentence names it, and does not ask for a row below the headers."""
+    (tmp_path / "a.csv").write_text("question,answer\nWhere, oh where?,Here.\nWho, then?,You.\n")
+    with pytest.raises(InputError, match=r"a.csv:2: none of its rows can be used; the first: cells: 3 cells under 2"):
+        guess(tmp_path / "a.csv")
+
+
 @pytest.mark.parametrize(("named", "message"), [("gone.csv", "there is no file 'gone.csv'"), (".", "'.' is a folder")])
 def test_what_is_no_file_is_said_to_be_none(tmp_path: Path, named: str, message: str) -> None:
     """A missing file was one "of a format without columns", and a folder a defect of ours with a traceback."""
@@ -207,6 +250,62 @@ def test_columns_called_as_languages_are_a_translation(tmp_path: Path, first: st
     told = taken(tmp_path, "a.csv", f"id,{first},{second}\n{rows}")
     assert (told["kind"], told["task"], told["input"], told["output"]) == ("pair", "translate", first, second)
     assert (told["spec"].task.language, told["spec"].task.to) == ("en", "de")
+
+
+ENGLISH = "the ferry leaves the old harbour at {} in the morning and comes back late in the evening"
+IN_FRENCH = "le bac quitte le vieux port à {} heures du matin et revient tard dans la soirée"
+NOTES = "".join(f"{ENGLISH.format(n)},{IN_FRENCH.format(n)},{'ok' if n % 3 else 'late'}\n" for n in range(12))
+KINDS_OF_ONE_FILE = [
+    ("classify", "before,after,note", {"input": "before", "output": "note", "labels": {"late": "", "ok": ""}}),
+    ("classify", "input,x,label", {"input": "input", "output": "label", "labels": {"late": "", "ok": ""}}),
+    ("rewrite", "input,x,label", {"input": "input", "output": "label"}),
+    ("free", "question,answer,note", {"input": "question", "output": "answer"}),
+    ("translate", "before,after,note", {"input": "before", "output": "after", "to": "fr", "language": "en"}),
+    ("translate", "target,source,note", {"input": "source", "output": "target", "to": "en", "language": "fr"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "headers", "expected"), KINDS_OF_ONE_FILE)
+def test_the_kind_that_a_person_names_says_how_a_file_is_read(
+    tmp_path: Path, kind: KindName, headers: str, expected: dict[str, Any]
+) -> None:
+    """The same table for each kind: what the kind needs is taken from it, and columns that show another kind to who
+    names none are no labels, outputs or sides then."""
+    (tmp_path / "a.csv").write_text(f"{headers}\n{NOTES}", encoding="utf-8")
+    done = Project(tmp_path).run("init", "mine", "--kind", kind, "--from", "a.csv", "--embedded")
+    assert done.returncode == 0, done.stderr
+    task = load(tmp_path / "mine").spec.task
+    (source,) = load(tmp_path / "mine").spec.seeds
+    shown = {**source.columns, "labels": task.labels, "to": task.to, "language": task.language}
+    assert {"kind": task.kind, **{name: shown[name] for name in expected}} == {"kind": kind, **expected}
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("classify", "a.csv: shows no column of labels, whose values come back, and a task of kind 'classify' needs"),
+        ("extract", "a.csv: shows no column of outputs that are all JSON objects"),
+        ("translate", "a.csv: shows no two columns in different languages (called by them, such as en and de)"),
+    ],
+)
+def test_a_file_that_contradicts_its_kind_is_refused_with_a_sentence(tmp_path: Path, kind: str, message: str) -> None:
+    """What the kind needs is not in the file: nothing is made, and the sentence says what would be needed."""
+    rows = "".join(f"how do I find number {n},go along this road for {n} miles\n" for n in range(9))
+    (tmp_path / "a.csv").write_text(f"question,answer\n{rows}")
+    done = Project(tmp_path).run("init", "mine", "--kind", kind, "--from", "a.csv")
+    assert (done.returncode, (tmp_path / "mine").exists()) == (4, False), done.stderr
+    assert message in done.stderr
+
+
+def test_chats_are_labelled_where_a_person_says_so(tmp_path: Path) -> None:
+    """Answers that come back are labels where a person says that the chats are a classification, else replies."""
+    rows = (
+        {"messages": [{"role": "user", "content": f"lamp {n} is broken"}, {"role": "assistant", "content": label}]}
+        for n, label in enumerate(["repair", "return"] * 4)
+    )
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert guess(tmp_path / "a.jsonl", "classify").task == {"kind": "classify", "labels": ["repair", "return"]}
+    assert guess(tmp_path / "a.jsonl").task == {"kind": "reply"}
 
 
 def test_init_copies_the_file_says_what_it_took_it_for_and_overwrites_nothing(tmp_path):
@@ -363,10 +462,49 @@ def test_looking_at_a_file_leaves_no_model_behind(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(GERMAN_TICKETS, encoding="utf-8")
     code = (
         "import gc, pathlib, sys\n"
-        "from pairsmith.own_file import guess, spec_text\n"
+        "from pairsmith.own_file import guess\n"
+        "from pairsmith.own_spec import spec_text\n"
         "path = pathlib.Path(sys.argv[1])\n"
         "assert 'language = \"de\"' in spec_text(path, guess(path), 'mine')\n"
         "from py3langid.langid import LanguageIdentifier\n"
         "assert not [one for one in gc.get_objects() if isinstance(one, LanguageIdentifier)]\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.csv")], check=True, cwd=ROOT)
+
+
+IN_CHINESE = "我的包裹{n}在哪里请告诉我,您好您的包裹{n}今天会送达请耐心等待"
+IN_JAPANESE = "番号{n}の荷物はどこですか,お問い合わせありがとうございます番号{n}は本日お届けします"
+IN_THAI = "พัสดุหมายเลข{n}ของฉันอยู่ที่ไหน,สวัสดีค่ะพัสดุหมายเลข{n}จะถึงวันนี้"
+IN_RUSSIAN = "Где моя посылка номер {n},Здравствуйте ваша посылка номер {n} прибудет сегодня"
+IN_ARABIC = "أين الطرد رقم {n} الخاص بي,مرحبا سيصل الطرد رقم {n} اليوم بعد الظهر"
+
+
+@pytest.mark.parametrize(
+    ("headers", "row", "language"),
+    [
+        ("问题,回答", IN_CHINESE, "zh"),
+        ("客户问题,客服回复", IN_CHINESE, "zh"),
+        ("質問,返信", IN_JAPANESE, "ja"),
+        ("question,answer", IN_THAI, "th"),
+        ("Вопрос,Ответ", IN_RUSSIAN, "ru"),
+        ("السؤال,الإجابة", IN_ARABIC, "ar"),
+    ],
+)
+def test_pairs_in_any_script_are_pairs(tmp_path: Path, headers: str, row: str, language: str) -> None:
+    """A text without blanks is a text and no word, its headers may be in its own language, and the bounds of the
+    outputs are counted as their gate counts."""
+    rows = "".join(row.format(n=1000 + n) + "\n" for n in range(12))
+    shown = taken(tmp_path, "a.csv", f"{headers}\n{rows}")
+    question, answer = headers.split(",")
+    assert (shown["kind"], shown["task"], shown["input"], shown["output"]) == ("pair", "reply", question, answer)
+    assert shown["spec"].task.language == language
+    bounds = shown["spec"].curate.gates.length
+    for one in read_seeds(shown["spec"].seeds, tmp_path).seeds:
+        assert bounds.min_words <= count_words(one.reference) <= bounds.max_words
+
+
+def test_labels_without_blanks_are_labels(tmp_path: Path) -> None:
+    """Two to six characters that come back are a label and no text."""
+    rows = "".join(f"我的包裹{n}在哪里请告诉我,{'快递问题' if n % 2 else '退货'}\n" for n in range(12))
+    shown = taken(tmp_path, "a.csv", f"文本,标签\n{rows}")
+    assert (shown["task"], shown["input"], shown["output"]) == ("classify", "文本", "标签")

@@ -53,8 +53,8 @@ def test_a_row_is_replayed_offline_byte_by_byte(teacher: LoopbackTeacher, make_p
     asked = len(teacher.asked)
     ids = [row[0] for row in project.rows("SELECT id FROM pairs ORDER BY id")][:4]
     for pair_id in ids:
-        told = project.json("replay", pair_id[:16], "--set", "teacher.url=http://127.0.0.1:9")
-        assert (told["identical"], told["differs"], told["pair_id"]) == (True, [], pair_id)
+        answer = project.json("replay", pair_id[:16], "--set", "teacher.url=http://127.0.0.1:9")
+        assert (answer["identical"], answer["differs"], answer["pair_id"]) == (True, [], pair_id)
     assert len(teacher.asked) == asked
 
 
@@ -63,14 +63,14 @@ def test_a_replay_names_what_has_changed(project: Project) -> None:
     project.json("generate")
     ((pair_id, body),) = project.rows("SELECT id, body FROM pairs ORDER BY id LIMIT 1")
     done = project.run("replay", pair_id, "--json", "--set", "task.style=Be brief.")
-    told = json.loads(done.stdout)
-    assert (done.returncode, told["identical"]) == (13, False)
-    assert any(why.startswith("request: messages") for why in told["differs"])
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["identical"]) == (13, False)
+    assert any(why.startswith("request: messages") for why in answer["differs"])
     key = json.loads(body)["calls"][0][0]
     project.rows(f"UPDATE calls SET body = replace(body, ' END', ' FIN') WHERE key = '{key}'")
     done = project.run("replay", pair_id, "--json")
-    told = json.loads(done.stdout)
+    answer = json.loads(done.stdout)
     assert done.returncode == 13
-    assert "pair: output" in told["differs"]
+    assert "pair: output" in answer["differs"]
     unknown = project.run("replay", "ffffffffffff")
     assert (unknown.returncode, "no pair" in unknown.stderr) == (2, True)

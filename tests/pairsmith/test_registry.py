@@ -119,22 +119,22 @@ def test_weights_that_were_not_trained_are_not_released(registry: Registry, tmp_
     """Neither an adapter nor a merged model that was edited in the export; nor is one pushed that was edited later."""
     pytest.importorskip("train.results")
     (old,) = (Path(__file__).parents[1] / "projects/v0_1/adapters").glob("*/training.json")
-    made = export(tmp_path / "three", "a3")
+    exported = export(tmp_path / "three", "a3")
     files = {
         "adapter_model.safetensors": "adapter/adapter_model.safetensors",
         "merged/x.safetensors": "model/x.safetensors",
     }
-    (made / "model").mkdir()
+    (exported / "model").mkdir()
     for place in files.values():
-        (made / place).write_text("trained")
-    weights = {name: sha256(made / place) for name, place in files.items()}
-    (made / "adapter" / "training.json").write_text(json.dumps({**json.loads(old.read_text()), "weights": weights}))
-    assert registry.add(made) == "v3"
+        (exported / place).write_text("trained")
+    weights = {name: sha256(exported / place) for name, place in files.items()}
+    (exported / "adapter" / "training.json").write_text(json.dumps({**json.loads(old.read_text()), "weights": weights}))
+    assert registry.add(exported) == "v3"
     for place in files.values():
-        (made / place).write_text("edited")
+        (exported / place).write_text("edited")
         with pytest.raises(InputError, match=f"{place}.*not those that training wrote"):
-            registry.add(made)
-        (made / place).write_text("trained")
+            registry.add(exported)
+        (exported / place).write_text("trained")
     (registry.found("v3") / "model" / "x.safetensors").write_text("edited")
     with pytest.raises(InputError, match="not those that training wrote"):
         push(registry.found("v3"), "me/images")
@@ -226,8 +226,8 @@ def test_a_version_is_uploaded_to_a_private_repository(registry: Registry, tmp_p
         (path, body), *_ = hub.asked
     assert (done.returncode, done.stdout.strip()) == (0, f"{hub.address}/me/images"), done.stderr
     assert path == "/api/repos/create"
-    told = json.loads(body)  # newer clients name the visibility
-    assert told.get("private", told.get("visibility")) in (True, "private")
+    answer = json.loads(body)  # newer clients name the visibility
+    assert answer.get("private", answer.get("visibility")) in (True, "private")
     assert hub.committed() == {"weights": "a2"}
     assert any('"summary": "v2"' in body or '"summary":"v2"' in body for _, body in hub.asked)
 

@@ -113,8 +113,8 @@ def test_a_commit_line_that_a_model_wrote_must_say_what_was_done() -> None:
     line = "alarm rings at night #7"
     assert rejected(line, GOOD) == {}
     origin = Generated(generator="backward", prompt="commit/v1@0", teacher="t", sampling=Sampling(), calls=())
-    made = Pair(seed_id="s", input=line, output=GOOD, system="", origin=origin)
-    reasons = [verdict.reason for verdict in judge(made, GATES) if verdict.keep is not True]
+    edited = Pair(seed_id="s", input=line, output=GOOD, system="", origin=origin)
+    reasons = [verdict.reason for verdict in judge(edited, GATES) if verdict.keep is not True]
     assert [reason.code for reason in reasons] == ["no_verb"]
 
 

@@ -141,14 +141,14 @@ def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            told = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
-            assert told["url"] == f"http://127.0.0.1:{port}/v1"
-            listed = json.load(urllib.request.urlopen(f"{told['url']}/models", timeout=60))
+            answer = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+            assert answer["url"] == f"http://127.0.0.1:{port}/v1"
+            listed = json.load(urllib.request.urlopen(f"{answer['url']}/models", timeout=60))
             assert [model["id"] for model in listed["data"]] == ["tiny-llama", "tuned"]
             body = {"model": "tuned", "messages": [{"role": "user", "content": "a fox"}], "max_tokens": 3}
             for stream in (False, True):
                 asked = urllib.request.Request(
-                    f"{told['url']}/chat/completions",
+                    f"{answer['url']}/chat/completions",
                     json.dumps(body | {"stream": stream}).encode(),
                     {"Content-Type": "application/json"},
                 )

@@ -29,16 +29,16 @@ def project(folder: Path, url: str, *overrides: str, **settings: Any) -> Project
 
 def test_the_sentence_of_the_server_is_shown_with_an_example(tmp_path: Path) -> None:
     """Not only `refused 4`: what the server said, how often, and the place of the first seed it said it of."""
-    told = "This content is against our rules."
+    text = "This content is against our rules."
     bad = SUBJECTS[2:4]
-    with LoopbackTeacher(lambda ask: fails(400, told) if subject_of(ask) in bad else Reply()) as teacher:
+    with LoopbackTeacher(lambda ask: fails(400, text) if subject_of(ask) in bad else Reply()) as teacher:
         outcome = project(tmp_path, teacher.url).generate()
     assert outcome.reasons == {"refused": 4}
     (failure,) = outcome.failures
-    assert told in failure["what"]
+    assert text in failure["what"]
     assert failure["rows"] == 4
     assert failure["first"] in ("seeds.jsonl:3", "seeds.jsonl:4")
-    assert told in str(summary(outcome))
+    assert text in str(summary(outcome))
     assert outcome.as_json()["facts"]["failures"] == (failure,)
 
 
@@ -83,21 +83,21 @@ def test_each_direction_asks_its_own_teacher(tmp_path: Path) -> None:
             "[[exemplars]]": '[[seeds]]\npath = "out.txt"\nkind = "output"\n\n[[exemplars]]',
         }
         (tmp_path / "out.txt").write_text("a very long and excellent output\nanother one, as long and as good\n")
-        made = project(tmp_path, plain.url, replaced=replaced)
-        outcome = made.generate()
+        project_ = project(tmp_path, plain.url, replaced=replaced)
+        outcome = project_.generate()
         assert outcome.counts.rows_in == 24 + 6
         assert {ask.body["model"] for ask in strong.asked} == {"big"}
         assert {ask.body["model"] for ask in plain.asked} == {"loopback"}
         assert (len(strong.asked), len(plain.asked)) == (12, 6)
         assert outcome.calls_sent == 18
         assert outcome.served == {"big": 12, "loopback": 6}
-        pairs = [row.pair for row in made.pool().rows() if row.pair]
+        pairs = [row.pair for row in project_.pool().rows() if row.pair]
         assert {(pair.origin.generator, pair.origin.teacher) for pair in pairs} == {
             ("forward", "big"),
             ("backward", "loopback"),
         }
-        assert {step.stage: step.done for step in made.status()}["generate"]
-        made.generate()
+        assert {step.stage: step.done for step in project_.status()}["generate"]
+        project_.generate()
         assert (len(strong.asked), len(plain.asked)) == (12, 6)
 
 

@@ -104,3 +104,16 @@ def test_the_command_shows_it(folder: Path) -> None:
     assert "3 rows accepted -> rejected (long)" in done.stdout
     assert "4 -> 7" in done.stdout
     assert "A deer" not in done.stdout
+
+
+def test_shares_of_the_split_are_told_for_what_they_change(folder: Path) -> None:
+    """A seed that was read keeps its split, and the answer says so in place of a bare "no row would move"; what leaves
+    or enters a split is counted."""
+    same = Project(folder).run("curate", "--what-if", "split.test=0.5", "--set", "curate.gates.repetition=false")
+    assert same.returncode == 0, same.stdout + same.stderr
+    assert "split.test=0.5: a seed that was read keeps its split; shares count for seeds that you add." in same.stderr
+    assert "No row would move." in same.stdout
+    fewer = Project(folder).json(
+        "curate", "--what-if", "curate.gates.length.max_words=5", "--set", "curate.gates.repetition=false"
+    )
+    assert (fewer["before"]["splits"], fewer["after"]["splits"]) == ({"train": 5}, {"train": 2})

@@ -134,16 +134,18 @@ def test_curation_of_an_old_project_comes_to_the_same(old: Project) -> None:
 def test_a_row_is_explained_as_it_was(old: Project, lineage: dict[str, Any]) -> None:
     """Seed, both texts, origin, answers, every verdict of a single row, reviews, split, and the models trained on the
     row; what a step that sees the whole pool said is told as the row's state now."""
-    told = old.json("explain", lineage["id"][:12])
+    answer = old.json("explain", lineage["id"][:12])
     for name in ("id", "simple", "enhanced", "system", "split", "artifacts"):
-        assert named(told, name) == lineage[name]
-    assert told["seed"]["id"] == lineage["seed"]["id"]
-    assert told["origin"]["by"] == lineage["origin"]["by"]
-    assert [(call["key"], call["text"]) for call in told["calls"]] == [(c["key"], c["text"]) for c in lineage["calls"]]
-    verdicts = {(verdict["by"], verdict["keep"], code(verdict["reason"])) for verdict in told["verdicts"]}
+        assert named(answer, name) == lineage[name]
+    assert answer["seed"]["id"] == lineage["seed"]["id"]
+    assert answer["origin"]["by"] == lineage["origin"]["by"]
+    assert [(call["key"], call["text"]) for call in answer["calls"]] == [
+        (c["key"], c["text"]) for c in lineage["calls"]
+    ]
+    verdicts = {(verdict["by"], verdict["keep"], code(verdict["reason"])) for verdict in answer["verdicts"]}
     per_row = [verdict for verdict in lineage["verdicts"] if not verdict["by"].startswith("pool/")]
     assert verdicts >= {(verdict["by"], verdict["keep"], code(verdict["reason"])) for verdict in per_row}
-    assert [(review["reviewer"], review["decision"]) for review in told["reviews"]] == [
+    assert [(review["reviewer"], review["decision"]) for review in answer["reviews"]] == [
         (review["reviewer"], review["decision"]) for review in lineage["reviews"]
     ]
 
@@ -151,10 +153,10 @@ def test_a_row_is_explained_as_it_was(old: Project, lineage: dict[str, Any]) -> 
 @pytest.mark.slow
 def test_status_of_an_old_project_is_what_it_was(old: Project) -> None:
     """Seeds, pairs, what was spent, and the counts and reasons of every stage."""
-    told, then = old.json("status"), EXPECTED["status"]
-    assert (told["task"], told["seeds"], told["pairs"]) == (then["task"], then["seeds"], then["pairs"])
-    assert {name: told["ledger"][name] for name in then["ledger"]} == then["ledger"]
-    stages = {stage["stage"]: stage for stage in told["stages"]}
+    answer, then = old.json("status"), EXPECTED["status"]
+    assert (answer["task"], answer["seeds"], answer["pairs"]) == (then["task"], then["seeds"], then["pairs"])
+    assert {name: answer["ledger"][name] for name in then["ledger"]} == then["ledger"]
+    stages = {stage["stage"]: stage for stage in answer["stages"]}
     for stage in then["stages"]:
         now = stages[stage["stage"]]
         assert (now["counts"], now["reasons"]) == (stage["counts"], in_present_words(stage["reasons"]))

@@ -97,8 +97,8 @@ def test_commands_that_open_an_old_store_at_once_all_go_on(old: Path) -> None:
     first = opening(f"sqlite:///{old}", write=False, slow_s=0.1)
     others = [opening(f"sqlite:///{old}", write=write) for write in (False, True, False)]
     for process in (first, *others):
-        told, failed = process.communicate(timeout=120)
-        assert (process.returncode, told.split()) == (0, ["44", "48"]), failed
+        printed, failed = process.communicate(timeout=120)
+        assert (process.returncode, printed.split()) == (0, ["44", "48"]), failed
 
 
 def test_an_upgrade_without_room_leaves_the_old_store(old: Path) -> None:

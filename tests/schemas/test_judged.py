@@ -52,8 +52,8 @@ def test_rows_and_single_verdicts_are_one_history(tmp_path: Path) -> None:
         asyncio.run(store.put_judged(STEPS[:1], [("q", judged(False))]))
         assert store.verdicts()["p"] == [verdict(0, True), verdict(1, True, code="late")]
         assert store.verdicts()["q"] == [verdict(0, False, "q"), verdict(1, True, "q")]
-        assert [said.keep for said in store.said_by(STEPS[1:])] == [False, True, True]
-        assert [said.pair_id for said in store.said_by(STEPS[:1])] == ["p", "p", "q", "q"]
+        assert [judgement.keep for judgement in store.said_by(STEPS[1:])] == [False, True, True]
+        assert [judgement.pair_id for judgement in store.said_by(STEPS[:1])] == ["p", "p", "q", "q"]
 
 
 def test_what_was_judged_is_read_after_the_store_was_closed(tmp_path: Path) -> None:

@@ -158,12 +158,12 @@ def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         parse(text, tmp_path)
     assert caught.value.what.startswith("unknown key '")
-    told = str(caught.value)
+    sentence = str(caught.value)
     for line in ("7: unknown key 'train.lerning_rate'", "10: unknown key 'review.enabld'"):
-        assert line in told
-    assert "line 8: 'train.epochs'" in told
-    assert told.count("'split.test'") == 1
-    assert "(did you mean '" in told
+        assert line in sentence
+    assert "line 8: 'train.epochs'" in sentence
+    assert sentence.count("'split.test'") == 1
+    assert "(did you mean '" in sentence
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,9 @@ SEEDS = [
 
 def test_a_file_of_seeds_is_a_list_of_them() -> None:
     """Seeds come back as they were, ids included, after more were put behind them and one was replaced."""
-    kept, other = SpooledSeeds(SEEDS[:2]), Seed(kind="input", text="a crow", source="s:9")
+    kept, other = SpooledSeeds(), Seed(kind="input", text="a crow", source="s:9")
+    for seed in SEEDS[:2]:
+        kept.append(seed)
     assert list(kept) == SEEDS[:2]
     kept.append(SEEDS[2])
     assert kept == SEEDS

@@ -331,7 +331,7 @@ def test_what_pairs_share_is_written_once_and_every_pair_is_read_as_it_was(store
             id_: Pair.model_validate_json(body) for id_, body in store.pair_bodies([p.id for p in pairs]).items()
         } == {p.id: p for p in pairs}
         assert [p["output"] for p in store.skim_pairs([pairs[0].id])] == ["one 0"]
-        assert store.pair_inputs([p.id for p in pairs]) == {p.id: (p.seed_id, p.input) for p in pairs}
+        assert store.pair_texts([p.id for p in pairs]) == {p.id: (p.seed_id, p.input, p.asked, p.output) for p in pairs}
         assert store._count(tables.origins) == 4  # of each direction one with the prompt and one without
     with Store.open(store_url, write=False) as reader:
         assert [p.id for p in reader.find_pair("")] == [p.id for p in pairs]

@@ -117,9 +117,9 @@ def test_prompts_are_new_versions_and_never_changed(service: Service) -> None:
     """Saving asks nothing anew and overwrites nothing; what is no prompt is refused with its line."""
     editor, path = service.browser("editor"), f"/api/v1/projects/{MINE}/prompts"
     text = editor.get(f"{path}/enhance/v1").json()["text"]
-    made = editor.post(f"{path}/enhance", json={"text": text})
-    assert made.status_code == 201
-    number = int(made.json()["version"][1:])
+    response = editor.post(f"{path}/enhance", json={"text": text})
+    assert response.status_code == 201
+    number = int(response.json()["version"][1:])
     again = editor.post(f"{path}/enhance", json={"text": text})
     assert again.json()["version"] == f"v{number + 1}"
     wrong = editor.post(f"{path}/enhance", json={"text": "{{ seed"})
@@ -160,9 +160,9 @@ def test_a_post_that_is_sent_again_has_one_effect(service: Service) -> None:
     second = service.browser("editor").post("/api/v1/projects", json=body, headers={"Idempotency-Key": "k"})
     assert second.status_code == 403, "another person's key is another key"
     key = {"name": "ci", "role": "viewer"}
-    made = [owner.post("/api/v1/keys", json=key, headers={"Idempotency-Key": "once"}) for _ in range(2)]
-    assert made[0].status_code == 201
-    assert problem(made[1])["error"]["code"] == "shown_once"
+    responses = [owner.post("/api/v1/keys", json=key, headers={"Idempotency-Key": "once"}) for _ in range(2)]
+    assert responses[0].status_code == 201
+    assert problem(responses[1])["error"]["code"] == "shown_once"
     refused = [owner.post("/api/v1/projects", json={"name": "A"}, headers={"Idempotency-Key": "bad"}) for _ in "ab"]
     assert [answer.status_code for answer in refused] == [422] * 2
 
@@ -304,10 +304,10 @@ def test_a_job_runs_and_its_rows_reviews_and_files_are_had(tmp_path: Path, monke
         assert lines.status_code == 200
         assert "attachment" in packed.headers["content-disposition"]
         _downloads_what_is_filtered(owner, "/api/v1/projects/tiny/rows")
-        told = owner.get("/metrics").text
-        assert 'pairsmith_jobs{command="generate",state="done"} 1.0' in told
-        assert 'pairsmith_store_bytes{project="tiny"}' in told
-        assert _repairs(told) == repaired, "of this process: other tests have jobs that a sweep puts back"
+        metrics = owner.get("/metrics").text
+        assert 'pairsmith_jobs{command="generate",state="done"} 1.0' in metrics
+        assert 'pairsmith_store_bytes{project="tiny"}' in metrics
+        assert _repairs(metrics) == repaired, "of this process: other tests have jobs that a sweep puts back"
 
 
 def _downloads_what_is_filtered(owner: httpx.Client, rows: str) -> None:

@@ -38,11 +38,11 @@ def free_ports(count: int) -> list[int]:
 
 def heard(process: subprocess.Popen[bytes], log: Path, words: str) -> str:
     until = time.monotonic() + _WAIT_S
-    while not (found := re.search(words, log.read_text(errors="replace"))):
+    while not (match := re.search(words, log.read_text(errors="replace"))):
         assert process.poll() is None, log.read_text(errors="replace")
         assert time.monotonic() < until, log.read_text(errors="replace")
         time.sleep(0.05)
-    return found[0]
+    return match[0]
 
 
 @contextmanager
@@ -107,12 +107,14 @@ def test_people_come_through_the_proxy_as_they_are(proxied: tuple[httpx.Client, 
     token = link.partition("token=")[2]
     assert client.get("/", follow_redirects=False).headers["location"] == "/sign-in"
     form = {"token": token, "name": "ann", "password": PASSWORD}
-    made = client.post("/redeem", data=form, headers={"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "http"})
-    assert made.status_code == 303
-    cookie = made.headers["set-cookie"]
+    response = client.post(
+        "/redeem", data=form, headers={"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "http"}
+    )
+    assert response.status_code == 303
+    cookie = response.headers["set-cookie"]
     assert cookie.startswith("__Host-pairsmith=")
     assert "Secure" in cookie
-    assert "max-age" in made.headers["strict-transport-security"]
+    assert "max-age" in response.headers["strict-transport-security"]
     csrf = {"X-CSRF-Token": client.get("/api/v1/me").json()["csrf"]}
     lines = client.get("/api/v1/audit").json()["items"]
     assert {line["address"] for line in lines} <= {"127.0.0.1", "::1"}

@@ -26,10 +26,10 @@ HIDDEN = ("canary-teacher-61d2", "canary-aws-90ab", "canary-collector-77f0")
 
 def repeats_its_key(ask: Ask) -> Reply:
     """A teacher that answers the second time, and whose errors tell the key that it was sent."""
-    told = f"no: {ask.headers['Authorization']} is too fast, {ask.headers['Authorization'].removeprefix('Bearer ')}"
+    text = f"no: {ask.headers['Authorization']} is too fast, {ask.headers['Authorization'].removeprefix('Bearer ')}"
     if ask.prompt.endswith(SUBJECTS[0]):
-        return fails(400, told)
-    return answer(ask) if ask.nth > 1 else fails(429 if ask.number % 2 else 500, told, {"Retry-After": "0.1"})
+        return fails(400, text)
+    return answer(ask) if ask.nth > 1 else fails(429 if ask.number % 2 else 500, text, {"Retry-After": "0.1"})
 
 
 def every_answer(server: Served, project: str, job: str) -> dict[str, bytes]:

@@ -62,12 +62,12 @@ def test_a_certificate_is_looked_for_shown_and_trained_on(client: TestClient) ->
     assert client.post("/p/own/run", data={"command": "certify", "precision": "101"}).status_code == 400
 
     assert "Auto-accept" in look(client, precision="90", confidence="90")
-    told = client.get("/api/v1/projects/own/review").json()["certificate"]
-    assert told["holds"]
+    certificate = client.get("/api/v1/projects/own/review").json()["certificate"]
+    assert certificate["holds"]
     page = client.get("/p/own/review").text
-    assert told["words"][1:] in page.replace("&gt;", ">")
+    assert certificate["words"][1:] in page.replace("&gt;", ">")
     assert "All rows that programs accept are trained on" in page
-    assert client.get(f"/api/v1/projects/own/artifacts/{told['id']}/download").json()["rows"]
+    assert client.get(f"/api/v1/projects/own/artifacts/{certificate['id']}/download").json()["rows"]
 
     assert client.post("/p/own/review/certified", data={"only": "yes"}).status_code == 303
     assert (

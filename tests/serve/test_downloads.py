@@ -93,6 +93,20 @@ def test_going_back_to_an_earlier_adapter_brings_it_back(made: tuple[TestClient,
     assert "an adapter and an evaluation can be taken away" in heading(page)
 
 
+def test_what_may_not_leave_is_not_downloaded(made: tuple[TestClient, Project, Store]) -> None:
+    """The policy that stops an export stops the download of the dataset, and says which rows."""
+    client, project, store = made
+    (dataset,) = store.artifacts("dataset")
+    (project.folder / "dataset" / "README.md").write_text("rows", encoding="utf-8")
+    address = f"/api/v1/projects/whole/artifacts/{dataset.id}/download"
+    assert client.get(address).status_code == 200
+    spec = project.folder / "pairsmith.toml"
+    spec.write_text(spec.read_text("utf-8") + '\n[export]\nlicenses = ["CC0-1.0"]\n', encoding="utf-8")
+    refused = client.get(address)
+    assert refused.status_code == 403
+    assert "license 'not stated'" in refused.json()["detail"]
+
+
 def test_every_page_is_of_the_same_adapter(made: tuple[TestClient, Project, Store]) -> None:
     """Gone back to the first adapter, its training is shown and marked, and it is the one that is talked to. While the
     evaluation is of another one than the present, the page says so."""

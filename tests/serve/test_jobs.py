@@ -426,8 +426,8 @@ def test_a_database_that_refuses_a_write_fails_no_job(
     def database_full(is_full: bool) -> None:
         with closing(sqlite3.connect(workspace.serve / "jobs.db", timeout=60)) as database:
             refuse = "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
-            made = f"CREATE TRIGGER full BEFORE INSERT ON operation_outputs {refuse}"
-            database.execute(made if is_full else "DROP TRIGGER full")
+            text = f"CREATE TRIGGER full BEFORE INSERT ON operation_outputs {refuse}"
+            database.execute(text if is_full else "DROP TRIGGER full")
 
     def environment(project: Project) -> dict[str, str]:
         database_full(True)

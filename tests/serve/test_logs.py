@@ -43,8 +43,8 @@ def test_a_line_of_json_says_of_which_request_it_is() -> None:
     finally:
         within.reset(before)
     assert "\n" not in line
-    told = json.loads(line)
-    assert {name: told[name] for name in ("level", "message", "request", "user", "status", "job")} == {
+    answer = json.loads(line)
+    assert {name: answer[name] for name in ("level", "message", "request", "user", "status", "job")} == {
         "level": "info",
         "message": "GET /a\n/b",
         "request": "r1",

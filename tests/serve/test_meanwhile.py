@@ -29,9 +29,9 @@ def service(tmp_path: Path) -> Service:
 def form_of(browser: TestClient, step: str) -> dict[str, str]:
     """The hidden fields of a step's form, as its page has them now."""
     page = browser.get(SETUP).text
-    found = re.search(rf'<form method="post" action="{SETUP}/{step}#.*?</form>', page, re.DOTALL)
-    assert found
-    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', found[0]))
+    match = re.search(rf'<form method="post" action="{SETUP}/{step}#.*?</form>', page, re.DOTALL)
+    assert match
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', match[0]))
 
 
 @pytest.mark.parametrize(

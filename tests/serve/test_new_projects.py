@@ -16,7 +16,7 @@ from curate.split import LEAST_TEST_INPUTS
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
-from pairsmith import own_file
+from pairsmith import own_spec
 from pairsmith.serve.access import ALL, Role
 from schemas.kinds import KINDS
 from schemas.spec import Spec
@@ -46,7 +46,7 @@ def test_a_file_of_a_new_project_sets_nothing_that_is_fenced(
     spec = service.workspace.project(name).spec
     assert (spec.evaluate.user, spec.store, spec.budget.max_usd) == ((), Spec.model_fields["store"].get_default(), None)
 
-    monkeypatch.setattr(own_file, "comment", lambda sentence: f"# {sentence}")
+    monkeypatch.setattr(own_spec, "comment", lambda sentence: f"# {sentence}")
     refused = browser.post("/new", **{**sent, "data": {"name": f"{name}-2"}})
     assert refused.status_code == 403, refused.text
     assert f"{name}-2" not in service.workspace.projects()
@@ -221,11 +221,11 @@ def test_a_record_in_place_of_a_schema_is_an_example_of_it(service: Service) -> 
     )
     browser = service.browser("owner")
     assert browser.post("/new", data={**form, "schema": json.dumps(record)}).status_code == 303
-    schema = json.loads((service.workspace.folder("by-example") / own_file.SCHEMA).read_text())
+    schema = json.loads((service.workspace.folder("by-example") / "schema.json").read_text())
     assert schema["properties"] == {"category": {"type": "string"}, "urgent": {"type": "boolean"}}
     written = json.dumps({"type": "object", "title": "A ticket"})
     assert browser.post("/new", data={**form, "name": "by-schema", "schema": written}).status_code == 303
-    assert (service.workspace.folder("by-schema") / own_file.SCHEMA).read_text() == written
+    assert (service.workspace.folder("by-schema") / "schema.json").read_text() == written
 
 
 def test_a_command_in_a_sentence_is_code_and_a_text_is_none(service: Service) -> None:

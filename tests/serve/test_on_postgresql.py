@@ -77,14 +77,14 @@ def test_a_key_counts_once_for_everybody_at_once(service: Service) -> None:
     assert codes <= {200, 409, 422}, "another boundary of the form is another body"
     assert len(owner.get("/v1/files").json()["data"]) == 1
     key = {"name": "ci", "role": "viewer", "project": MINE}
-    made = [owner.post("/api/v1/keys", json=key, headers={"Idempotency-Key": "key"}) for _ in range(2)]
-    assert [answer.status_code for answer in made] == [201, 409]
+    responses = [owner.post("/api/v1/keys", json=key, headers={"Idempotency-Key": "key"}) for _ in range(2)]
+    assert [answer.status_code for answer in responses] == [201, 409]
     program = service.anonymous()
-    program.headers["Authorization"] = f"Bearer {made[0].json()['key']}"
+    program.headers["Authorization"] = f"Bearer {responses[0].json()['key']}"
     assert program.get(f"/api/v1/projects/{MINE}").status_code == 200
     with service.app.state.engine.connect() as connection:
         kept = connection.execute(sa.text("SELECT * FROM answers")).all()
-    assert made[0].json()["key"] not in str([list(map(str, row)) for row in kept])
+    assert responses[0].json()["key"] not in str([list(map(str, row)) for row in kept])
 
 
 def test_the_audit_is_append_only_there_too(service: Service, postgres: Postgres) -> None:

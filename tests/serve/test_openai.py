@@ -201,14 +201,14 @@ def test_a_file_becomes_a_project_that_is_run_without_review(service: Service) -
             await client.fine_tuning.jobs.create(
                 model="someone/model", training_file=file.id, extra_body={"project": "bad"}
             )
-        made = await client.fine_tuning.jobs.create(
+        job = await client.fine_tuning.jobs.create(
             model="embedded", training_file=file.id, extra_body={"project": "parcels"}
         )
         project = service.workspace.project("parcels")
         assert (project.folder / project.spec.seeds[0].path).read_bytes() == GOOD
         assert not project.spec.review.enabled
         assert project.spec.evaluate.sampling.max_tokens == 64
-        assert service.app.state.jobs.get(made.id).command == "run"
+        assert service.app.state.jobs.get(job.id).command == "run"
 
     spoken(service, scene)
     assert "bad" not in service.workspace.projects()

@@ -92,8 +92,8 @@ def test_a_suffix_names_the_model_or_is_refused(service: Service) -> None:
     row = b'{"messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}]}\n'
     file = client.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": ("a.jsonl", row)}).json()["id"]
     wish = {"model": "embedded", "suffix": "Only one!"}
-    made = client.post("/v1/fine_tuning/jobs", json={**wish, "training_file": file})
-    assert made.status_code == 200, made.text
+    response = client.post("/v1/fine_tuning/jobs", json={**wish, "training_file": file})
+    assert response.status_code == 200, response.text
     assert "only-one" in service.workspace.projects()
     refused = client.post("/v1/fine_tuning/jobs", json={**wish, "training_file": f"project:{MINE}"})
     assert refused.status_code == 400

@@ -132,12 +132,12 @@ def test_the_one_evaluation_was_none_before(client: TestClient) -> None:
 def test_every_page_of_a_project_has_the_sum(client: TestClient, place: str) -> None:
     """Rows in = accepted + rejected + waiting + failed stands on every page of a project that has rows, and holds."""
     _, text = seen(client, f"/p/whole{place}")
-    said = re.search(r"([\d\u202f]+) rows in = (.+? failed)", text)
-    assert said is not None
+    match = re.search(r"([\d\u202f]+) rows in = (.+? failed)", text)
+    assert match is not None
     number = lambda shown: int(shown.replace("\u202f", ""))  # noqa: E731
-    parts = [number(part) for part in re.findall(r"([\d\u202f]+) (?:accepted|rejected|waiting|failed)", said[2])]
+    parts = [number(part) for part in re.findall(r"([\d\u202f]+) (?:accepted|rejected|waiting|failed)", match[2])]
     assert len(parts) == 4
-    assert number(said[1]) == sum(parts) == 180
+    assert number(match[1]) == sum(parts) == 180
 
 
 @pytest.mark.parametrize(("place", "command"), [("/rows", "pairsmith generate"), ("/training", "pairsmith train"),
@@ -223,8 +223,8 @@ def test_a_new_project_is_made_of_what_was_pasted(client: TestClient, workspace:
     assert refused.status_code == 400
     assert "a crane" in refused.text
     assert "name of the project is missing" in refused.text
-    made = client.post("/new", data=form)
-    assert (made.status_code, made.headers["location"]) == (303, "/p/my-prompts/setup")
+    response = client.post("/new", data=form)
+    assert (response.status_code, response.headers["location"]) == (303, "/p/my-prompts/setup")
     page, text = seen(client, "/p/my-prompts/setup")
     assert "3 seeds" in page.headings[0]
     assert page.wrong == []
@@ -262,8 +262,8 @@ def test_or_of_a_file(client: TestClient, workspace: Workspace, name: str) -> No
 def test_a_large_file_is_taken_and_a_large_paste_is_told(client: TestClient, workspace: Workspace) -> None:
     """A file may be larger than any form; a text that is too long for one is refused on a page, and makes nothing."""
     body = b"".join(b"input number %d about a kite\n" % number for number in range(100_000))
-    made = client.post("/new", data={"name": "large"}, files={"file": ("large.txt", body)})
-    assert (len(body) > 2_000_000, made.status_code) == (True, 303), made.text
+    response = client.post("/new", data={"name": "large"}, files={"file": ("large.txt", body)})
+    assert (len(body) > 2_000_000, response.status_code) == (True, 303), response.text
     refused = client.post("/new", data={"name": "paste", "pasted": "a" * 1_200_000}, files={"file": ("", b"")})
     assert refused.status_code in (400, 413)
     assert "<h1" in refused.text
@@ -436,9 +436,9 @@ def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path) -> None:
     assert client.post("/sign-out", headers=own).status_code == 403  # without the token
     token = re.search(r'name="csrf" value="([^"]+)"', seen(client, "/settings")[1])
     assert token is not None
-    made = client.post("/keys", data={"csrf": token[1], "name": NASTY[:60], "role": "viewer"}, headers=own)
-    assert re.search(r"ps_[a-z0-9]{8}_", made.text)
-    assert Seen(made.text).wrong == []
+    response = client.post("/keys", data={"csrf": token[1], "name": NASTY[:60], "role": "viewer"}, headers=own)
+    assert re.search(r"ps_[a-z0-9]{8}_", response.text)
+    assert Seen(response.text).wrong == []
     invited = client.post("/people/invite", data={"csrf": token[1], "role": "reviewer", "project": "mine"}, headers=own)
     assert "/redeem?token=" in invited.text
     assert client.post("/sign-out", data={"csrf": token[1]}, headers=own).status_code == 303

@@ -41,10 +41,10 @@ def test_a_database_that_is_away_is_a_sentence(tmp_path: Path, capsys: pytest.Ca
     """The address is named without its password, and no traceback is shown."""
     words = ["--no-auth", "--port", "0", "--database", "postgresql://ann:s3cr3t@127.0.0.1:1/x"]
     assert start(["serve", str(tmp_path), *words]) == 6
-    said = capsys.readouterr().err
-    assert "the database refuses" in said
-    assert "Traceback" not in said
-    assert "s3cr3t" not in said
+    printed = capsys.readouterr().err
+    assert "the database refuses" in printed
+    assert "Traceback" not in printed
+    assert "s3cr3t" not in printed
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -65,11 +65,11 @@ def test_a_server_stops_in_order(tmp_path: Path, unhurried: LoopbackTeacher, num
         server.job(left, "running", "done")
         with urllib.request.urlopen(f"{server.url}/api/v1/events", timeout=60) as stream:
             assert stream.readline() == b"retry: 1000\n"
-            said = server.stop(number)
+            printed = server.stop(number)
             assert b"event: job" in stream.read(), "it ends, and is not cut"
-        assert said.splitlines()[-1] == "stopped; jobs go on, and the next server takes them up."
-        assert "Traceback" not in said
-        assert "ERROR" not in said
+        assert printed.splitlines()[-1] == "stopped; jobs go on, and the next server takes them up."
+        assert "Traceback" not in printed
+        assert "ERROR" not in printed
     with Served(tmp_path / "space", "--json-logs") as after:
         after.job(left, "done")
         again = after.ask(f"/api/v1/jobs/{stopped}/continue", {})["id"]

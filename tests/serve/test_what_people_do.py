@@ -81,8 +81,8 @@ class People:
             with urllib.request.urlopen(self.server.url + path, timeout=60) as answer:
                 page = answer.read().decode()
             assert "No sign of life" not in page
-            if found := _SUM.search(page):
-                sums = [int(number.replace(",", "")) for number in found.groups()]
+            if match := _SUM.search(page):
+                sums = [int(number.replace(",", "")) for number in match.groups()]
                 assert sums[0] == sum(sums[1:]), (path, self.did)
         return sums
 

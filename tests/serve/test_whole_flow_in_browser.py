@@ -162,9 +162,9 @@ class Person:
         playwright.expect(self.page).to_have_title(re.compile(r"^\d+ % · ideas"), timeout=_WAIT_MS)
         self.presses("Stop and keep everything")
         self.reads("Stopped.")
-        found = re.search(r"(\d+) rows? (?:is|are) kept", self.heading.inner_text())
-        assert found is not None
-        assert 0 < int(found[1]) < 2 * len(IDEAS)
+        match = re.search(r"(\d+) rows? (?:is|are) kept", self.heading.inner_text())
+        assert match is not None
+        assert 0 < int(match[1]) < 2 * len(IDEAS)
         self.looked.at("stopped")
         self.starts("generate", "Continue")
         self.reads("rows asked")

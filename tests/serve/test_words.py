@@ -80,7 +80,7 @@ def test_a_pace_is_that_of_what_moves() -> None:
         progress = {"stage": stage, "numbers": {"done": done, "total": 60}, "pace": pace}
         job = Job(id="1", project="a", command="curate", options=JobOptions(), by="ann", state="running",
                   created=now(), progress=progress)  # fmt: skip
-        figures = _figures(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), moving(job), None, None, None,
+        figures = _figures(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), moving(job), None, None,
                            rows_move=True)  # fmt: skip
         return next((value, under) for name, value, under in figures if name == "pace")
 
@@ -88,6 +88,18 @@ def test_a_pace_is_that_of_what_moves() -> None:
     assert [told(30, 2.0, stage=stage)[0] for stage in ("train", "evaluate")] == ["120 steps/min", "120 answers/min"]
     assert told(60, 6000.0) == told(0, 0.0) == ("—", "none yet")
     assert told(5, 41_000.0, seconds=0.0001) == ("—", "none yet"), "what was done at once has no pace"
+
+
+def test_why_rows_that_come_now_do_not_pass() -> None:
+    """While rows are generated, the reasons are those that the job's own process counts over all of them."""
+    numbers = {"done": 40, "total": 60, "passed": 30, "rejected": 10, "reasons": {"echo": 7, "empty": 3}}
+    job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now(),
+              progress={"stage": "generate", "numbers": numbers})  # fmt: skip
+    reasons = _reasons(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), moving(job), rows_move=True)
+    assert [(reason["code"], reason["count"], reason["whole"]) for reason in reasons] == [
+        ("echo", 7, 40),
+        ("empty", 3, 40),
+    ]
 
 
 def test_before_anything_is_judged_nothing_is_rejected() -> None:
@@ -151,7 +163,7 @@ def test_a_run_that_asks_nobody_is_shown_as_it_is_planned(tmp_path: Path) -> Non
         assert of.under(job.model_copy(update={"state": "stopped"})) is under, "going on leaves people out as well"
         assert of.under(job.model_copy(update={"state": "done"})) is of
         assert of.under(job.model_copy(update={"options": JobOptions()})) is of
-        figures = _figures(under, moving(job), None, None, None, rows_move=False)
+        figures = _figures(under, moving(job), None, None, rows_move=False)
         assert figures[0] == ("accepted", "1", "of 1 row"), "what is accepted does not vanish while a model is trained"
 
 

@@ -113,8 +113,8 @@ def test_a_secret_of_a_header_is_in_no_message(monkeypatch: pytest.MonkeyPatch) 
     secret = "azure-0123456789abcdef"
 
     async def refuses(request: web.Request) -> web.Response:
-        told = {"error": {"message": f"Access denied: invalid key {request.headers['api-key']}"}}
-        return web.json_response(told, status=401)
+        error = {"error": {"message": f"Access denied: invalid key {request.headers['api-key']}"}}
+        return web.json_response(error, status=401)
 
     async def once() -> None:
         async with served(refuses) as url:
@@ -224,11 +224,11 @@ def test_the_message_of_a_refused_setting_can_be_followed() -> None:
     """The remedy that it names is one that the spec takes."""
 
     async def refuses(request: web.Request) -> web.Response:
-        told = {
+        error = {
             "message": "Unsupported value: 'temperature' does not support 0.9 with this model.",
             "param": "temperature",
         }
-        return web.json_response({"error": {**told, "code": "unsupported_value"}}, status=400)
+        return web.json_response({"error": {**error, "code": "unsupported_value"}}, status=400)
 
     async def once() -> None:
         async with served(refuses) as url, Endpoint(url, "m") as endpoint:

@@ -62,8 +62,8 @@ def test_a_count_that_cannot_be_one_costs_no_answer(name: str, number: str, tmp_
 )
 def test_a_content_of_parts_is_read_and_its_reasoning_is_not(content: object, text: str) -> None:
     """One part, strings, parts without a type; reasoning by whatever name stays out of the text."""
-    found = judged({"finish_reason": "stop", "message": {"content": content}}, None, {}, {}, 0)
-    assert (found.status, found.text) == ("ok", text)
+    verdict = judged({"finish_reason": "stop", "message": {"content": content}}, None, {}, {}, 0)
+    assert (verdict.status, verdict.text) == ("ok", text)
 
 
 @pytest.mark.parametrize(
@@ -229,16 +229,16 @@ def test_bytes_of_a_header_can_be_shown_and_kept() -> None:
 @pytest.mark.parametrize("key", [KEY, SLASHED])
 def test_no_spelling_of_a_key_rewrites_an_answer(key: str, tmp_path: Path) -> None:
     """An answer is data, also where it holds the key in base64, or as a URL."""
-    said = f"{key} {quote(key, safe='')} {base64.b64encode(key.encode()).decode()}"
+    text = f"{key} {quote(key, safe='')} {base64.b64encode(key.encode()).decode()}"
 
     def reply(ask: Ask) -> Reply:
-        return Reply(body=body(choice(json.dumps(said))))
+        return Reply(body=body(choice(json.dumps(text))))
 
     with LoopbackTeacher(reply) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
             (answer,) = await ledger.complete(chat("a dog"), PLAIN)
             assert isinstance(answer, Completion)
-            assert answer.text == store.calls(answer.key)[0].raw["message"]["content"] == said
+            assert answer.text == store.calls(answer.key)[0].raw["message"]["content"] == text
 
         with_ledger(teacher, tmp_path, ask, key=key)

@@ -56,6 +56,27 @@ def test_a_template_joins_columns_into_the_input(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("cell", "template", "expected"),
+    [
+        ("false", "{{ body }}{% if ok %} Paid.{% endif %}", "x"),
+        ("true", "{{ body }}{% if ok %} Paid.{% endif %}", "x Paid."),
+        ("0", "{{ body }}{% if ok %} {{ ok }} left.{% endif %}", "x"),
+        ("0.0", "{{ body }} {{ ok }}{% if not ok %} none{% endif %}", "x 0.0 none"),
+        ("false", "{{ body }} {{ ok }} {{ 'no' if ok == false else 'yes' }}", "x false no"),
+        ("false", "{{ body }} {{ 'no' if ok == 'false' else 'yes' }} {{ ok | upper }}", "x no FALSE"),
+        ("12", "{{ body }}{% if ok > 9 and 9 < ok %} {{ ok }} items{% endif %}", "x 12 items"),
+        ("20261127", "{{ body }} {{ ok[:4] }}", "x 2026"),
+        ("null", "{{ body }}{% if ok %} {{ ok }}{% endif %}", "x"),
+        ('"false"', "{{ body }}{% if ok %} {{ ok }}{% endif %}", "x false"),
+    ],
+)
+def test_a_template_asks_a_json_cell_for_what_it_is(tmp_path: Path, cell: str, template: str, expected: str) -> None:
+    """`false` and 0 are no, and a number is compared as one; written, cut and compared with a text it is its text."""
+    reading = read(tmp_path, f'{{"body": "x", "ok": {cell}}}\n', "a.jsonl", input=template)
+    assert [seed.text for seed in reading.seeds] == [expected], reading.problems
+
+
+@pytest.mark.parametrize(
     "settings",
     [{"columns": {"text": "body", "product": "prodct"}}, {"input": "{{ body }} {{ prodct }}"}],
     ids=["a column", "a variable of the template"],

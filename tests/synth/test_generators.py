@@ -48,9 +48,9 @@ def outcomes(teacher: LoopbackTeacher, folder: Path, which: str, **settings: Any
 def test_forward_makes_n_candidates_of_a_simple_seed(tmp_path: Path) -> None:
     """Each pair has the seed's text, an answer, the student's system prompt and its whole origin."""
     with LoopbackTeacher() as teacher:
-        made, _ = outcomes(teacher, tmp_path, "forward", n=3)
-    assert [o.candidate.sample for o in made] == [0, 1, 2]
-    for o in made:
+        outcome, _ = outcomes(teacher, tmp_path, "forward", n=3)
+    assert [o.candidate.sample for o in outcome] == [0, 1, 2]
+    for o in outcome:
         assert o.pair is not None
         assert o.candidate.pair_id == o.pair.id
         assert (o.pair.input, o.pair.system) == ("dog 0", TASK.system)
@@ -63,7 +63,7 @@ def test_forward_makes_n_candidates_of_a_simple_seed(tmp_path: Path) -> None:
             load("enhance", tmp_path).ref,
         )
         assert origin.sampling == Sampling(temperature=0.9)
-    assert len({o.pair.id for o in made if o.pair}) == 3
+    assert len({o.pair.id for o in outcome if o.pair}) == 3
     (asked,) = teacher.asked
     roles = [m["role"] for m in asked.body["messages"]]
     assert roles == ["system", "user", "assistant", "user"]
@@ -74,8 +74,8 @@ def test_forward_makes_n_candidates_of_a_simple_seed(tmp_path: Path) -> None:
 def test_backward_makes_one_simple_version_at_every_level(tmp_path: Path) -> None:
     """The seed is the target of each pair; the level is told to the teacher and kept in the pair."""
     with LoopbackTeacher(lambda ask: says("a hound")) as teacher:
-        made, _ = outcomes(teacher, tmp_path, "backward")
-    pairs = [o.pair for o in made if o.pair]
+        outcome, _ = outcomes(teacher, tmp_path, "backward")
+    pairs = [o.pair for o in outcome if o.pair]
     assert [(p.input, p.output, p.meta) for p in pairs] == [
         ("a hound", "hound 0 on a hill at dawn", {"level": "three words"}),
         ("a hound", "hound 0 on a hill at dawn", {"level": "one sentence"}),
@@ -87,16 +87,16 @@ def test_backward_makes_one_simple_version_at_every_level(tmp_path: Path) -> Non
 def test_a_bad_sample_fails_alone(tmp_path: Path) -> None:
     """The other candidates of the seed are pairs, and the failure says why in its first word."""
     with LoopbackTeacher(lambda ask: says("long text", "") if ask.n == 2 else says("")) as teacher:
-        made, _ = outcomes(teacher, tmp_path, "forward")
-    assert [o.pair is None for o in made] == [False, True]
-    assert str(made[1].candidate.failure).startswith("empty: ")
+        outcome, _ = outcomes(teacher, tmp_path, "forward")
+    assert [o.pair is None for o in outcome] == [False, True]
+    assert str(outcome[1].candidate.failure).startswith("empty: ")
 
 
 def test_only_quotes_are_no_text(tmp_path: Path) -> None:
     """An answer of which cleaning leaves nothing is a failure, never an empty row."""
     with LoopbackTeacher(lambda ask: says('""', "```\n\n```")) as teacher:
-        made, _ = outcomes(teacher, tmp_path, "forward")
-    assert all(o.pair is None and str(o.candidate.failure).startswith("empty: ") for o in made)
+        outcome, _ = outcomes(teacher, tmp_path, "forward")
+    assert all(o.pair is None and str(o.candidate.failure).startswith("empty: ") for o in outcome)
 
 
 @pytest.mark.parametrize(

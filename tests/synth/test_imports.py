@@ -103,9 +103,9 @@ def test_a_path_names_what_stands_in_an_object(tmp_path, ending):
     source = SeedSource.model_validate({"path": f"rows.{ending}", "kind": "pair", "columns": columns})
     reading = read_seeds([source], tmp_path)
     assert [(seed.text, seed.reference) for seed in reading.seeds] == [("dog", "Hund")]
-    told = [problem.what for problem in reading.problems]
-    assert told[0].startswith("blank")
-    assert ending == "parquet" or told[1:] == [
+    problems = [problem.what for problem in reading.problems]
+    assert problems[0].startswith("blank")
+    assert ending == "parquet" or problems[1:] == [
         "column: no 'de' in translation; there is: 'en', 'fr'.",
         "type: expected an object in 'translation'.",
         "column: no 'en' in translation; there is: none.",

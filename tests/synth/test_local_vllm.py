@@ -313,10 +313,11 @@ def test_teacher_up_keeps_it_until_ctrl_c(stand_in: Path, tmp_path: Path) -> Non
     assert none.returncode != 0
 
 
-def vllms() -> str:
-    return subprocess.run(
-        ["pgrep", "-fa", "vllm.entrypoints|VLLM::"], capture_output=True, text=True, check=False
-    ).stdout
+def vllms() -> list[str]:
+    """The processes of vLLM that run; not those that have ended and wait to be collected by whoever adopted them."""
+    listed = subprocess.run(["ps", "-eo", "stat=,pid=,args="], capture_output=True, text=True, check=True).stdout
+    names = ("vllm.entrypoints", "VLLM::")
+    return [line for line in listed.splitlines() if line[0] != "Z" and any(name in line for name in names)]
 
 
 def answers_in(folder: Path) -> int:

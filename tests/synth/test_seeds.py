@@ -76,10 +76,10 @@ def test_rows_that_cannot_be_used_are_told_by_line_and_the_rest_is_read(tmp_path
     assert reading.rows_in == 11
     expected = ["blank", "blank", "duplicate", "type", "blank", "nul", "column", "type", "long"]
     assert reasons(reading) == {f"seeds.jsonl:{at}": word for at, word in enumerate(expected, 2)}
-    told = {problem.where: problem.what for problem in reading.problems}
-    assert told["seeds.jsonl:4"] == "duplicate: the same text as seeds.jsonl:1."
-    assert told["seeds.jsonl:5"] == "type: expected text, found int 7."
-    assert told["seeds.jsonl:8"] == "column: no 'text' here; there is: 'txt'."
+    problems = {problem.where: problem.what for problem in reading.problems}
+    assert problems["seeds.jsonl:4"] == "duplicate: the same text as seeds.jsonl:1."
+    assert problems["seeds.jsonl:5"] == "type: expected text, found int 7."
+    assert problems["seeds.jsonl:8"] == "column: no 'text' here; there is: 'txt'."
 
 
 def test_a_seed_of_the_greatest_length_is_read(tmp_path, write):

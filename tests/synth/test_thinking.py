@@ -70,9 +70,9 @@ SENTENCE = r"tokens went to thinking: raise max_tokens, or switch thinking off: 
 )
 def test_reasoning_before_the_answer_is_parted_from_it(text: str, answer: str) -> None:
     """Every family's marks, several blocks, one that was never closed, one that only the prompt opened."""
-    found = parted(text)
-    assert found.answer.strip() == answer
-    assert found.thinking is not None or text.startswith("<|channel|>final")
+    parts = parted(text)
+    assert parts.answer.strip() == answer
+    assert parts.thinking is not None or text.startswith("<|channel|>final")
 
 
 @pytest.mark.parametrize(
@@ -246,10 +246,10 @@ def test_a_block_that_the_worked_examples_show_is_part_of_the_answer(tmp_path: P
         Message(role="assistant", content="<reasoning>a pet</reasoning> a cat on a sofa"),
         Message(role="user", content="a dog"),
     )
-    said = "<reasoning>a pet</reasoning> a dog on a hill"
-    with LoopbackTeacher(lambda ask: says(said)) as teacher:
+    text = "<reasoning>a pet</reasoning> a dog on a hill"
+    with LoopbackTeacher(lambda ask: says(text)) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            assert texts(await ledger.complete(shown, PLAIN)) == [said]
+            assert texts(await ledger.complete(shown, PLAIN)) == [text]
 
         with_ledger(teacher, tmp_path, ask)

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.errors import PairsmithError
 from schemas.records import Message
-from train.adapter_check import Probe, Scores, check_adapter, check_merged
+from train.adapter_check import Probe, Scores, check_adapter, check_apart
 
 TEXTS = ("a fox at dawn", "two boats", "an old bridge in the rain", "a clock")
 PROBES = [Probe((Message(role="user", content="ask"),), text) for text in TEXTS]
@@ -63,8 +63,8 @@ def test_a_merged_model_is_compared_across_servers() -> None:
     base, tokens = [-3.0, -4.0, -5.0, -6.0], [3, 2, 6, 2]
     scores = Scores(base, base, tokens)
     moved = [score + 0.1 for score in base]
-    check = check_merged(scores, Scores(moved, moved, tokens), PROBES)
+    check = check_apart(scores, Scores(moved, moved, tokens), PROBES)
     assert check.base_again is None
     assert check.tuned - check.base == pytest.approx(0.4)
     with pytest.raises(PairsmithError, match="the adapter is not on"):
-        check_merged(scores, scores, PROBES)
+        check_apart(scores, scores, PROBES)

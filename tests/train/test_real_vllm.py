@@ -12,8 +12,7 @@ from pairsmith.stages.export import export
 from schemas.project import Project
 from schemas.records import Artifact, Messages
 from schemas.store import Store
-from synth.answers import clean
-from synth.endpoint import Endpoint
+from synth.local_vllm import VllmServer
 from tests.real_vllm import MODEL, PYTHON, running, skip_without
 from tests.train import tiny
 from tests.train.evaluated import project, spec, with_seeds
@@ -22,6 +21,7 @@ from train.base_model import find_base
 from train.dataset import Dataset
 from train.evaluation import held_out_seeds, measured_once, plan_evaluation
 from train.local_model import serving, tuned_model
+from train.measured_by_vllm import VllmRoutes, chat_of
 from train.metrics import Evaluation
 from train.results import TrainResult
 from train.sft import tune
@@ -99,21 +99,19 @@ def test_a_vllm_measures_the_model_that_was_trained(exported: Exported) -> None:
 
 @skip_without
 def test_the_command_of_the_card_serves_what_was_measured(exported: Exported) -> None:
-    """The line in the export's README, with nothing added but where it runs: under `tuned`, most greedy answers are
-    those that were measured, letter by letter. Not all: 16-bit sums depend on what shares a batch."""
+    """The line in the export's README, with nothing added but where it runs: under `tuned`, the texts of the check have
+    the log-probability that was measured. What it writes greedily is no measure: 16-bit sums depend on what shares a
+    batch, and of two words as likely the other one may come."""
     model, *more = exported.command
-    measured = {o.seed_id: o.text for o in exported.evaluation.outputs if (o.system, o.mode) == ("tuned", "greedy")}
-    tuned = exported.plan.systems[-1]
+    plan, check = exported.plan, exported.evaluation.adapter_check
+    assert check is not None
+    local, _ = tuned_model(exported.base, exported.base.folder, exported.trained)
 
-    async def answers(url: str) -> dict[str, str]:
-        async with Endpoint(url, "tuned", timeout_s=900) as endpoint:
-            given = {}
-            for seed in exported.plan.seeds:
-                answer = await endpoint.ask(tuned.messages(seed), tuned.sampling("greedy", seed))
-                given[seed.id] = clean(answer.choices[0]["message"]["content"])
-            return given
+    async def scores(server: VllmServer) -> list[tuple[float, int]]:
+        routes = VllmRoutes(server, chat_of(exported.base.folder, local))
+        return [await routes.score("tuned", plan.systems[-1].messages(seed), text) for seed, text in plan.probes]
 
     with running(model, more=more) as server:
-        given = asyncio.run(answers(server.base_url))
-    same = sum(given[id_] == text for id_, text in measured.items())
-    assert 2 * same > len(measured), (given, measured)
+        there = asyncio.run(scores(server))
+    assert check.tokens == sum(tokens for _, tokens in there)
+    assert check.tuned == pytest.approx(sum(logprob for logprob, _ in there), abs=NOISE_PER_TOKEN * check.tokens)

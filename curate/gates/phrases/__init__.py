@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property, lru_cache
-from itertools import chain
+from functools import cache, cached_property, lru_cache, reduce
+from itertools import repeat
+from operator import or_
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -136,46 +137,52 @@ class Phrases:
     digest: str  # changes with every rule, so that verdicts of older rules are not taken for these
 
     @cached_property
-    def _by_gate(self) -> dict[str, list[Rule]]:
-        gates: dict[str, list[Rule]] = {}
-        for rule in sorted(self.rules, key=lambda rule: rule.table.endswith(".maybe")):  # what only flags, last
+    def _in_order(self) -> tuple[Rule, ...]:
+        """The rules in the order in which they are asked: those that only flag, last."""
+        return tuple(sorted(self.rules, key=lambda rule: rule.table.endswith(".maybe")))
+
+    @cached_property
+    def _of_gate(self) -> dict[str, int]:
+        """The rules of each gate and table, a bit for each in their order."""
+        gates: dict[str, int] = {}
+        for place, rule in enumerate(self._in_order):
             for name in {rule.table, rule.table.partition(".")[0]}:
-                gates.setdefault(name, []).append(rule)
+                gates[name] = gates.get(name, 0) | 1 << place
         return gates
 
     @cached_property
-    def _may_find(self) -> Callable[[str], tuple[frozenset[str], dict[str, set[int]]]]:
-        """A function that tells what a text holds, and of each gate the places of rules that may match it."""
+    def _may_find(self) -> Callable[[str], tuple[frozenset[str], int]]:
+        """A function that tells what a text holds, and which rules may match it, a bit for each."""
         held = finder(string for rule in self.rules for strings in (rule.needs, *rule.also) for string in strings)
-        always, by_need = dict[str, set[int]](), dict[str, list[tuple[str, int]]]()
-        for gate, rules in self._by_gate.items():
-            for place, rule in enumerate(rules):
-                if not rule.needs:
-                    always.setdefault(gate, set()).add(place)
-                for need in rule.needs:
-                    by_need.setdefault(need, []).append((gate, place))
+        needing = dict[str, int]()
+        for place, rule in enumerate(self._in_order):
+            for need in rule.needs or ("",):
+                needing[need] = needing.get(need, 0) | 1 << place
+        always = needing.get("", 0)
 
         @lru_cache(maxsize=REMEMBERED)
-        def may_find(text: str) -> tuple[frozenset[str], dict[str, set[int]]]:
-            places, strings = {gate: known.copy() for gate, known in always.items()}, held(text)
-            for gate, place in chain.from_iterable(by_need.get(string, ()) for string in strings):
-                places.setdefault(gate, set()).add(place)
-            return strings, places
+        def may_find(text: str) -> tuple[frozenset[str], int]:
+            strings = held(text)
+            return strings, reduce(or_, map(needing.get, strings, repeat(0)), always)
 
         return may_find
 
     def find(self, gate: str, text: str, other: str, style: str) -> PhraseMatch | None:
         """The first rule of the tables of `gate` that finds something in `text`; all of them folded. `gate` may be one
         table, such as `placeholder.words`."""
-        held, places = self._may_find(text)
-        if not (may := places.get(gate)):
-            return None
-        for rule in map(self._by_gate[gate].__getitem__, sorted(may)):
+        held, may = self._may_find(text)
+        for rule in self._rules_at(may & self._of_gate.get(gate, 0)):
             if (rule.breaks and "\n" not in text) or any(map(held.isdisjoint, rule.also)):
                 continue
             if quoted := rule.find(text, other, style, self._lexicon):
                 return PhraseMatch(rule, quoted)
         return None
+
+    def _rules_at(self, places: int) -> Iterator[Rule]:
+        while places:
+            last = places & -places
+            places ^= last
+            yield self._in_order[last.bit_length() - 1]
 
     @cached_property
     def _lexicon(self) -> Lexicon:
@@ -258,6 +265,16 @@ def may_say(language: str) -> Callable[[str], Mapping[str, Collection[int]]]:
     return lists
 
 
+@cache
+def may_say_anywhere(name: str) -> Callable[[str], frozenset[str]]:
+    """A function that finds what of the words of a list, in all languages, stands in a folded text."""
+    strings = set[str]()
+    for known in (lexicon(path.stem) for path in FOLDER.glob("*.toml")):
+        alone = (known.before, known.after) == (Lexicon().before, Lexicon().after)
+        strings.update(spelt(word, alone=alone) for word in known.words(name) if word[0] != "!")
+    return finder(strings, words=True)
+
+
 # Lists of which nearly every text says a word, and which whole texts are seldom asked for.
 _USUAL = ("stop", "prepositions", "articles", "joins", "asking", "hangs", "cut", "courtesy", "addressees")
 
@@ -265,13 +282,12 @@ _USUAL = ("stop", "prepositions", "articles", "joins", "asking", "hangs", "cut",
 def says(language: str, name: str, folded: str) -> re.Match[str] | None:
     """The first word of a list of `language` in a folded text; of `any`, of a list in all languages."""
     if language == "any":
-        return anywhere(name).search(folded)
-    starts, pattern = may_say(language)(folded).get(name), any_of(language, name)
+        return anywhere(name).search(folded) if may_say_anywhere(name)(folded) else None
+    starts = may_say(language)(folded).get(name)
     if starts is None:
         return None
-    if not starts:
-        return pattern.search(folded)
-    return next(matches(pattern, folded, starts), None)
+    pattern = any_of(language, name)
+    return next(matches(pattern, folded, starts), None) if starts else pattern.search(folded)
 
 
 def is_one_of(language: str, name: str, folded: str) -> bool:
@@ -342,10 +358,18 @@ def _listed(language: str, name: str) -> str:
 
 
 def either(words: Iterable[str], *, ends: bool = False) -> str:
-    """Words of a list as a pattern, the longest first; `ends`: a word without a star ends where it ends."""
-    ordered = sorted(words, key=lambda word: (-len(word), word))
-    spelt = ((re.escape(word).replace("_", r"\s").replace(r"\*", r"\w*"), ends and word[-1] != "*") for word in ordered)
-    return "|".join(word + r"(?!\w)" * whole for word, whole in spelt)
+    """Words of a list as a pattern, the longest first; `ends`: a word without a star ends where it ends. Those of one
+    first character stand behind it, so that one look passes over them; not where it is a sign or is there in two cases.
+    """
+    begun, every = dict[str, list[str]](), list[str]()
+    for word in sorted(words, key=lambda word: (-len(word), word)):
+        whole = r"(?!\w)" if ends and not word.endswith("*") else ""
+        every.append(re.escape(word).replace("_", r"\s").replace(r"\*", r"\w*") + whole)
+        begun.setdefault(re.escape(word[:1]), []).append(every[-1])
+    if not begun.keys().isdisjoint((r"\*", "_")) or len({first.casefold() for first in begun}) < len(begun):
+        return "|".join(every)
+    groups = ((first, [pattern.removeprefix(first) for pattern in patterns]) for first, patterns in begun.items())
+    return "|".join(first + (rest[0] if len(rest) == 1 else f"(?:{'|'.join(rest)})") for first, rest in groups)
 
 
 @cache

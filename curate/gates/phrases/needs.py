@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import product
 from re import _constants as op  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
@@ -20,23 +21,28 @@ _TELLING = 4  # letters of a string that is worth looking for beside another
 
 def needs(pattern: str) -> tuple[str, ...]:
     """Strings one of which stands in every text in which `pattern` finds something; empty if it names none."""
-    return tuple(sorted(_of(_parser.parse(pattern)) or ()))
+    return tuple(sorted(_of(_parsed(pattern)) or ()))
 
 
 def also(pattern: str) -> tuple[frozenset[str], ...]:
     """The other strings that such a text holds, one of each set; long ones, for short ones stand in most texts."""
-    parts = _parts(_parser.parse(pattern))
+    parts = _parts(_parsed(pattern))
     return tuple(part for part in parts if part is not _rarest(parts) and min(map(len, part)) >= _TELLING)
 
 
 def begins(pattern: str) -> bool:
     """Whether every match of `pattern` begins with the text."""
-    return _at_start(_parser.parse(pattern))
+    return _at_start(_parsed(pattern))
 
 
 def breaks(pattern: str) -> bool:
     """Whether every match of `pattern` goes over the end of a line."""
-    return _breaks(_parser.parse(pattern))
+    return _breaks(_parsed(pattern))
+
+
+@lru_cache(maxsize=1)  # all that is asked of a pattern is asked at once
+def _parsed(pattern: str) -> Any:
+    return _parser.parse(pattern)
 
 
 def _breaks(items: Iterable[tuple[Any, Any]]) -> bool:

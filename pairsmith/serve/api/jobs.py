@@ -23,7 +23,6 @@ from pairsmith.serve.job import COMMANDS, Job, JobOptions
 from pairsmith.serve.problems import Refusal, not_there
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
-JobShown = Job
 _LONGEST_STREAM_S = 900.0  # then the browser connects again
 _LOOK_S = 5.0  # how long somebody may still hear what they may not any more
 _BEAT_S = 15.0
@@ -44,7 +43,7 @@ async def start(
     request: Request,
     response: Response,
     idempotency_key: Annotated[str | None, Header(max_length=128)] = None,
-) -> JobShown:
+) -> Job:
     """Put a job into the queue. A project has one at a time: another is refused (409) with a link to the first."""
     return await start_job(request, caller, project, body.command, body.options, response, key=idempotency_key)
 
@@ -56,42 +55,43 @@ def project_jobs(
     request: Request,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Page[JobShown]:
+) -> Page[Job]:
     """The project's jobs, newest first."""
     return _page(request, [project], limit, cursor)
 
 
 @router.get("/jobs", name="jobs")
-def jobs(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[JobShown]:
+def jobs(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[Job]:
     """The jobs of all your projects, newest first."""
     return _page(request, sorted(_seen(caller, request)), limit, cursor)
 
 
 @router.get("/jobs/{job}", name="job")
-def job(caller: Annotated[Caller, needs(Right.see_work, job=True)], job: str, request: Request) -> JobShown:
+def job(caller: Annotated[Caller, needs(Right.see_work, job=True)], job: str, request: Request) -> Job:
     """One job, as it is now."""
-    return shown(request.app.state.jobs.get(job))
+    shown: Job = request.app.state.jobs.get(job)
+    return shown
 
 
 @router.post("/jobs/{job}/cancel", name="cancel_job", status_code=202)
-async def cancel(caller: Annotated[Caller, needs(Right.run, job=True)], job: str, request: Request) -> JobShown:
+async def cancel(caller: Annotated[Caller, needs(Right.run, job=True)], job: str, request: Request) -> Job:
     """Stop it: it finishes what is in flight, and everything is kept."""
-    stopped = await request.app.state.jobs.cancel(job)
+    stopped: Job = await request.app.state.jobs.cancel(job)
     request.state.changed = {"project": stopped.project}
-    return shown(stopped)
+    return stopped
 
 
 @router.post("/jobs/{job}/continue", name="continue_job", status_code=202)
 async def go_on(
     caller: Annotated[Caller, needs(Right.run, job=True)], job: str, request: Request, response: Response
-) -> JobShown:
+) -> Job:
     """A new job that goes on where this one ended; what is done is asked for no more."""
     before = await run_in_threadpool(request.app.state.jobs.get, job)
     await run_in_threadpool(_check, request, before.project)
-    new = await request.app.state.jobs.go_on(job, caller.name)
+    new: Job = await request.app.state.jobs.go_on(job, caller.name)
     response.headers["Location"] = f"/api/v1/jobs/{new.id}"
     request.state.changed = {"project": new.project, "after": new.id}
-    return shown(new)
+    return new
 
 
 @router.get(
@@ -156,18 +156,13 @@ async def start_job(
     response: Response,
     *,
     key: str | None = None,
-) -> JobShown:
+) -> Job:
     """Check the spec and start a job. Raises Refusal, ProjectBusy, UsageError; the pages start jobs with it."""
     await run_in_threadpool(_check, request, slug)
-    new = await request.app.state.jobs.start(slug, command, options, caller.name, key)
+    new: Job = await request.app.state.jobs.start(slug, command, options, caller.name, key)
     response.headers["Location"] = f"/api/v1/jobs/{new.id}"
     request.state.changed = {"target": f"{command} {new.id}", "after": new.id}
-    return shown(new)
-
-
-def shown(job: Job) -> JobShown:
-    """A job over HTTP."""
-    return job
+    return new
 
 
 def _seen(caller: Caller, request: Request) -> frozenset[str]:
@@ -189,9 +184,7 @@ def _page(request: Request, slugs: list[str], limit: int, cursor: str | None) ->
         raise not_there("the page before ended with a job that is gone.", fix="Begin without a cursor.")
     items = mine[begin : begin + limit]
     more = encoded(items[-1].id) if begin + limit < len(mine) else None
-    return Page(
-        items=[shown(job) for job in items], next=more, total=len(mine), total_is_capped=len(every) == _MOST_JOBS
-    )
+    return Page(items=items, next=more, total=len(mine), total_is_capped=len(every) == _MOST_JOBS)
 
 
 async def _lines(

@@ -160,13 +160,7 @@ def redeem(caller: AnyOne, body: Redeem, request: Request, response: Response) -
 @router.post("/sign-out", name="sign_out", status_code=204)
 def sign_out(caller: SignedIn, request: Request, everywhere: bool = False) -> Response:
     """End this session, or all of yours."""
-    if everywhere and caller.user:
-        request.app.state.sessions.end_all(caller.user)
-    elif caller.session:
-        request.app.state.sessions.end(caller.session)
-    response = Response(status_code=204)
-    clear_cookie(response, secure=request.app.state.settings.secure)
-    return response
+    return signed_out(caller, request, Response(status_code=204), everywhere=everywhere)
 
 
 @router.get("/me", name="me")
@@ -180,11 +174,7 @@ def change_password(caller: SignedIn, body: PasswordChange, request: Request, re
     """A new password; all your other sessions end."""
     if not caller.by_cookie or caller.user is None:
         raise Refusal(403, "a password is changed in the browser only.", code="not_allowed", fix="Sign in there.")
-    _one_try(request, caller.name)
-    state = request.app.state
-    state.accounts.check_password(caller.name, body.old)
-    state.accounts.set_password(caller.user, body.new)
-    state.sessions.end_all(caller.user)
+    set_password(request, caller.name, caller.user, body.old, body.new)
     return _signed_in(request, response, caller.user, Caller())
 
 
@@ -297,8 +287,27 @@ def sign_in_person(request: Request, response: Response, user: str, before: Call
     return caller
 
 
+def signed_out(caller: Caller, request: Request, response: Response, *, everywhere: bool) -> Response:
+    """The response with the session ended, or all of the person's. The pages sign out with it too."""
+    if everywhere and caller.user:
+        request.app.state.sessions.end_all(caller.user)
+    elif caller.session:
+        request.app.state.sessions.end(caller.session)
+    clear_cookie(response, secure=request.app.state.settings.secure)
+    return response
+
+
 def _signed_in(request: Request, response: Response, user: str, before: Caller) -> Me:
     return _me(sign_in_person(request, response, user, before))
+
+
+def set_password(request: Request, name: str, user: str, old: str, new: str) -> None:
+    """Another password, for who knows the old one; every session ends. The pages change it with this too."""
+    _one_try(request, name)
+    state = request.app.state
+    state.accounts.check_password(name, old)
+    state.accounts.set_password(user, new)
+    state.sessions.end_all(user)
 
 
 def _me(caller: Caller) -> Me:

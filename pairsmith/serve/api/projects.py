@@ -159,16 +159,11 @@ def _state(slug: str, caller: Caller, request: Request) -> ProjectState:
     short = _short(slug, caller, request.app.state.accounts.titles(), running).model_dump()
     try:
         readers = state.views.readers
-        return ProjectState(
-            **short, status=without_places(status_of(readers.project(slug), readers.store(slug)), state)
-        )
+        status = status_of(readers.project(slug), readers.store(slug))
+        del status["folder"]  # where things lie on the server is nobody's business
+        return ProjectState(**short, status=status)
     except PairsmithError as error:
         return ProjectState(**short, status=None, problem=str(error))
-
-
-def without_places(data: dict[str, Any], state: Any) -> dict[str, Any]:
-    """Status without where things lie on the server."""
-    return {name: value for name, value in data.items() if name != "folder"}
 
 
 def free_bytes(folder: Path) -> int:

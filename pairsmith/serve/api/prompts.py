@@ -13,9 +13,9 @@ from starlette.concurrency import run_in_threadpool
 
 import prompts as library
 from pairsmith.serve.access import Caller, Right, needs
-from pairsmith.serve.api.jobs import JobShown, start_job
+from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.people import Body
-from pairsmith.serve.job import JobOptions
+from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.limits import PREVIEWS
 from pairsmith.serve.problems import not_there
 from prompts.prompt import Prompt
@@ -101,7 +101,7 @@ async def preview_prompt(
     body: PreviewWish,
     request: Request,
     response: Response,
-) -> JobShown:
+) -> Job:
     """Ask about a few seeds with the prompts as the spec has them, beside the last run.
 
     The job's `answer` has both, and what going on would ask again and cost."""

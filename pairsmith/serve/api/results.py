@@ -18,9 +18,10 @@ from pairsmith.serve.api.row_files import Written
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.stages.evaluate import refuse_retouched
-from pairsmith.stages.export import EXPORT, MARK, REPORT
+from pairsmith.stages.export import EXPORT, MARK, REPORT, licensed
 from schemas.files import sha256
 from schemas.records import Artifact
+from schemas.spec.export import ExportSettings
 from schemas.store import Store
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["results"])
@@ -86,6 +87,8 @@ def download_artifact(
     wanted = artifact_of(request, project, artifact)
     if wanted.kind != "dataset":
         caller.require(Right.download_adapter, project)
+    elif (of := request.app.state.workspace.project(project)).spec.export != ExportSettings():
+        licensed(of, request.app.state.views.readers.store(project), wanted)
     path = path_of(request, project, wanted)
     name = f"{project}-{wanted.kind}-{wanted.id[:8]}"
     if format != "zip":

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from pairsmith.own_file import answer_tokens
+from pairsmith.own_spec import answer_tokens
 from pairsmith.serve import events as job_events
 from pairsmith.serve.access import Caller, Right, needs, no_project
 from pairsmith.serve.api.jobs import start_job

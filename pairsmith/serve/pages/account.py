@@ -9,12 +9,11 @@ from fastapi import Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from pairsmith.serve.access import ALL, AnyOne, Caller, Right, Role, SignedIn, needs
-from pairsmith.serve.api.people import _one_try, check_place, sign_in_person
+from pairsmith.serve.api.people import _one_try, check_place, set_password, sign_in_person, signed_out
 from pairsmith.serve.api.teachers import allow_host, forbid_host, teacher_wish
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.serve.problems import Refusal
-from pairsmith.serve.sessions import clear_cookie
 from pairsmith.style.numbers import counted
 from schemas.errors import PairsmithError, UsageError
 
@@ -75,13 +74,7 @@ def _inside(address: str) -> str:
 @router.post("/sign-out", name="page_sign_out")
 def sign_out(caller: SignedIn, request: Request, everywhere: Annotated[str, Form()] = "") -> Response:
     """End this session, or all."""
-    if everywhere and caller.user:
-        request.app.state.sessions.end_all(caller.user)
-    elif caller.session:
-        request.app.state.sessions.end(caller.session)
-    response = gone_to("/sign-in", done="signed-out")
-    clear_cookie(response, secure=request.app.state.settings.secure)
-    return response
+    return signed_out(caller, request, gone_to("/sign-in", done="signed-out"), everywhere=bool(everywhere))
 
 
 @router.get("/redeem", name="page_redeem_form")
@@ -241,16 +234,12 @@ def _disk(request: Request) -> list[tuple[str, str]]:
 @router.post("/settings/password", name="page_password")
 def password(caller: SignedIn, request: Request, old: Password, new: Password) -> Response:
     """Another password; every other session ends."""
-    accounts = request.app.state.accounts
     try:
         if not caller.by_cookie or caller.user is None:
             raise UsageError("there is no password here.", fix="Start the service without --no-auth.")
-        _one_try(request, caller.name)
-        accounts.check_password(caller.name, old)
-        accounts.set_password(caller.user, new)
+        set_password(request, caller.name, caller.user, old, new)
     except PairsmithError as error:
         return _settings(request, caller, error)
-    request.app.state.sessions.end_all(caller.user)
     response = gone_to("/settings", done="saved")
     sign_in_person(request, response, caller.user, Caller())
     return response

@@ -15,6 +15,7 @@ from schemas.errors import UsageError
 from schemas.project import Project
 from schemas.spec.curate import GateSettings
 from schemas.spec.train import SplitSettings
+from schemas.step_names import By
 
 MODES = {"reject": "keeps the row out", "flag": "marks the row", "off": "is not asked"}
 ABOUT = {
@@ -36,6 +37,7 @@ ABOUT = {
     "invented_name": "It holds a name that the input does not have.",
     "swapped": "Two numbers have changed places.",
     "limits": "What the input denies, limits or asks is not in it.",
+    "sums": "A sum in it is wrong.",
     "injection": "It holds instructions for a model.",
     "toxic": "It is offensive.",
     "pii": "It holds personal data.",
@@ -80,9 +82,8 @@ def _told(now: Snapshot) -> dict[str, tuple[int, int]]:
     receipt = now.counted if now.counted and now.counted.command == "curate" else None
     steps: Mapping[str, Mapping[str, Any]] = receipt.facts.get("steps") or {} if receipt else {}
     counted = {}
-    for by, counts in steps.items():
-        name = by.removeprefix("gate/").partition("@")[0]
-        name = _REPEATS if name == "pool/duplicate" else name
+    for step, counts in zip(map(By.read, steps), steps.values(), strict=True):
+        name = _REPEATS if (step.kind, step.name) == ("pool", "duplicate") else step.name if step.kind == "gate" else ""
         counted[name] = (int(counts.get("rejected") or 0), int(counts.get("flagged") or 0))
     return counted
 
@@ -114,7 +115,8 @@ def check_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
         if mode is None:
             continue
         if mode not in MODES:
-            raise UsageError(f"'{mode[:40]}' is nothing that a check does.", where=name, fix=_one_of(MODES))
+            fix = f"Take one of {', '.join(MODES)}."
+            raise UsageError(f"'{mode[:40]}' is nothing that a check does.", where=name, fix=fix)
         if name == _REPEATS:
             if (mode != "off") != spec.duplicates.enabled:
                 keys["curate.duplicates.enabled"] = mode != "off"
@@ -130,10 +132,6 @@ def check_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
                 raise UsageError(f"'{given[:40]}' is no number of words.", where=key, fix="Write it as in 12.")
             keys[f"curate.gates.length.{key}"] = int(given)
     return keys
-
-
-def _one_of(names: Mapping[str, str]) -> str:
-    return f"Take one of {', '.join(names)}."
 
 
 def bases(project: Project) -> list[tuple[str, str]]:

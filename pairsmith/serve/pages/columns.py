@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pairsmith.own_file import Column, columns_of, comment, guess, settings_of
+from pairsmith.own_file import Column, columns_of, guess, settings_of
+from pairsmith.own_spec import comment
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.project import Project
 from schemas.spec import SeedSource

@@ -14,8 +14,9 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from pairsmith.new_project import write_project
-from pairsmith.own_file import SCHEMA, Guess, answer_tokens, guess, spec_text
+from pairsmith.own_file import SCHEMA, Guess, guess
 from pairsmith.own_records import schema_of
+from pairsmith.own_spec import answer_tokens, spec_text
 from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Right
 from pairsmith.serve.api.projects import NewProject, new_project_in

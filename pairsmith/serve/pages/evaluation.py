@@ -145,7 +145,8 @@ def _rows(
         chosen = [o for name, outputs in systems.items() if system in (None, "", name) for o in outputs]
         if check and not any(output.checks.get(check) is False for output in chosen):
             continue
-        if worse and not (_fails(systems.get(TUNED)) and _passes(systems.get("teacher"))):
+        first = [bool(of and of[0].passes) if (of := systems.get(name)) else None for name in (TUNED, "teacher")]
+        if worse and first != [False, True]:
             continue
         text = inputs.get(seed_id, seed_id)
         if q and q.lower() not in text.lower() and not any(q.lower() in o.text.lower() for o in chosen):
@@ -153,14 +154,6 @@ def _rows(
         columns = [(s, systems.get(s.name, [])) for s in evaluation.systems]
         rows.append({"seed": seed_id, "input": text, "columns": columns})
     return rows
-
-
-def _fails(outputs: list[Output] | None) -> bool:
-    return outputs is not None and bool(outputs) and not outputs[0].passes
-
-
-def _passes(outputs: list[Output] | None) -> bool:
-    return outputs is not None and bool(outputs) and outputs[0].passes
 
 
 def _failed_counts(evaluation: Evaluation) -> list[tuple[str, str, int]]:

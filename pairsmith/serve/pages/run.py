@@ -24,7 +24,6 @@ from pairsmith.serve.pages.figures import (
     stage_lines,
     stage_of,
 )
-from pairsmith.serve.pages.glimpse import Glimpse, glimpse
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.style.numbers import count, counted, percent
 from schemas.errors import UsageError
@@ -49,7 +48,6 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
     live = shown is not None and shown.state in ("queued", "waits_for_gpu", "running", "stopping")
     spent = at.usd if at and live and at.usd is not None else now.spent.total
     cap = (shown.options.cap_usd if shown else None) or now.cap_usd
-    seen = glimpse(now, views) if at and live and at.stage.startswith("generate") else None
     rows_move = live and _rows_move(now, shown, at)
     percent_done = f"{100 * at.share:.0f} % · " if at and live and at.share is not None else ""
     return render(
@@ -64,13 +62,12 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
         job=shown,
         live=live,
         asked_for=job,
-        figures=_figures(now, at, spent, cap, seen, rows_move=rows_move) if live else _ended(now),
+        figures=_figures(now, at, spent, cap, rows_move=rows_move) if live else _ended(now),
         stages=stage_lines(now, shown),
-        reasons=_reasons(now, seen, rows_move=rows_move),
+        reasons=_reasons(now, at, rows_move=rows_move),
         newest=_newest(now),
         rows_move=rows_move,
         jobs=[job for job in jobs if shown is None or job.id != shown.id],
-        glimpse=seen.says if seen else "",
         failed=problem_of(shown),
         log=_log_tail(request, shown) if shown and shown.state == "failed" else "",
         refresh_s=10 if live else None,
@@ -86,20 +83,14 @@ def _job(request: Request, project: str, job_id: str) -> Job:
 
 
 def _figures(
-    now: Snapshot, at: Moving | None, spent: float | None, cap: float | None, seen: Glimpse | None, *, rows_move: bool
+    now: Snapshot, at: Moving | None, spent: float | None, cap: float | None, *, rows_move: bool
 ) -> list[tuple[str, str, str]]:
     done = (at.done or 0) if at else 0
     passed = at.passed if at else None
     cap_says = f"cap {dollars(cap)}" if cap else "no cap"
     if spent and at and at.share:
         cap_says += f"; at this pace {dollars(spent / at.share)} in the end"
-    if passed is None and seen:
-        first = (
-            "pass built-in gates",
-            percent(seen.passed / seen.judged),
-            f"{seen.passed} of the newest {seen.judged} rows",
-        )
-    elif not rows_move:
+    if not rows_move:
         first = _accepted(now)
     else:
         share = f"{percent(passed / done)} of what was answered" if passed is not None and done else "not known yet"
@@ -147,13 +138,13 @@ def _rows_move(now: Snapshot, job: Job | None, at: Moving | None) -> bool:
     return bool(job and at and stage_of(now, job, at) in ("generate", "curate"))
 
 
-def _reasons(now: Snapshot, seen: Glimpse | None, *, rows_move: bool) -> list[dict[str, Any]]:
-    """Why rows did not pass, most frequent first: of the newest rows while they come, none while they are judged anew,
-    else of the receipt that counts rows."""
-    reasons, whole = (seen.reasons, seen.judged) if seen else ({}, 0)
-    receipt = now.counted
-    if not reasons and not rows_move:
-        reasons, whole = (receipt.reasons, receipt.counts.rows_in) if receipt else ({}, 0)
+def _reasons(now: Snapshot, at: Moving | None, *, rows_move: bool) -> list[dict[str, Any]]:
+    """Why rows did not pass, most frequent first: of those that have come while they come, none while they are judged
+    anew, else of the receipt that counts rows."""
+    if rows_move:
+        reasons, whole = (at.numbers.get("reasons") or {}, at.done or 0) if at else ({}, 0)
+    else:
+        reasons, whole = (now.counted.reasons, now.counted.counts.rows_in) if now.counted else ({}, 0)
     failed = {"empty", "truncated", "malformed", "schema", "refused", "failed", "declined", "unanswered"}
     ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:12]
     return [

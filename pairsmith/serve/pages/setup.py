@@ -11,6 +11,7 @@ from fastapi import File, Form, Request, Response, UploadFile
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, ImmutableMultiDict
 
+from curate.gates import GateStep, gates_for, judge_text
 from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
 from pairsmith.plan import changed_since
@@ -23,7 +24,6 @@ from pairsmith.serve.pages import checks, chosen, meanwhile, words
 from pairsmith.serve.pages.columns import LINES, ROLES, sources
 from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, save_keys
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
-from pairsmith.serve.pages.glimpse import harmless_gates
 from pairsmith.serve.pages.run import positive
 from pairsmith.serve.pages.shell import DONE, gone_to, page_router, render, shown_problem
 from pairsmith.serve.pages.teacher_form import (
@@ -264,10 +264,18 @@ def _seeds_now(project: Project) -> dict[str, Any]:
     }
 
 
+def harmless_gates(project: Project) -> list[GateStep]:
+    """The gates of a spec that run no pattern, schema or function of its writer: those run in a job's process alone,
+    where one that never ends hurts nobody else."""
+    own = {"must": (), "must_not": (), "json_schema": None, "user": ()}
+    task = project.spec.task
+    if task.answer_schema is not None or task.kind == "extract":
+        return []
+    return gates_for(task, project.spec.curate.gates.model_copy(update=own), project.folder, project.spec.exemplars)
+
+
 def _judged(project: Project) -> list[dict[str, Any]]:
     """The worked examples, each with what the built-in gates have against it."""
-    from curate.gates import judge_text
-
     try:
         steps = harmless_gates(project)
     except PairsmithError as error:

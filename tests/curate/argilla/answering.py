@@ -10,17 +10,19 @@ def answer(
     client: Any, record_id: str, verdict: str | None, status: str = "submitted", **values: Any
 ) -> Mapping[str, Any]:
     """One response of the client's user, as the web page sends it; the API's answer."""
-    told = {name: {"value": value} for name, value in {"verdict": verdict, **values}.items() if value is not None}
-    found = client.http_client.post(f"/api/v1/records/{record_id}/responses", json={"values": told, "status": status})
-    found.raise_for_status()
-    return found.json()  # type: ignore[no-any-return]
+    filled = {name: {"value": value} for name, value in {"verdict": verdict, **values}.items() if value is not None}
+    response = client.http_client.post(
+        f"/api/v1/records/{record_id}/responses", json={"values": filled, "status": status}
+    )
+    response.raise_for_status()
+    return response.json()  # type: ignore[no-any-return]
 
 
 def change(
     client: Any, response_id: str, verdict: str | None, status: str = "submitted", **values: Any
 ) -> Mapping[str, Any]:
     """Another answer in the place of an earlier one."""
-    told = {name: {"value": value} for name, value in {"verdict": verdict, **values}.items() if value is not None}
-    found = client.http_client.put(f"/api/v1/responses/{response_id}", json={"values": told, "status": status})
-    found.raise_for_status()
-    return found.json()  # type: ignore[no-any-return]
+    filled = {name: {"value": value} for name, value in {"verdict": verdict, **values}.items() if value is not None}
+    response = client.http_client.put(f"/api/v1/responses/{response_id}", json={"values": filled, "status": status})
+    response.raise_for_status()
+    return response.json()  # type: ignore[no-any-return]

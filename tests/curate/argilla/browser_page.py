@@ -116,13 +116,13 @@ class Annotator:
     @property
     def suggested(self) -> str | None:
         """The verdict that is filled in and marked as a suggestion."""
-        told = self.page.locator("[id^=verdict_]:checked + div .label-text__suggestion")
-        return _verdict(told.locator("xpath=ancestor::label")) if told.count() else None
+        shown = self.page.locator("[id^=verdict_]:checked + div .label-text__suggestion")
+        return _verdict(shown.locator("xpath=ancestor::label")) if shown.count() else None
 
     @property
     def chosen(self) -> str | None:
-        told = self.page.locator("[id^=verdict_]:checked + div label")
-        return _verdict(told) if told.count() else None
+        shown = self.page.locator("[id^=verdict_]:checked + div label")
+        return _verdict(shown) if shown.count() else None
 
     # ---- keys alone ----
 

@@ -139,12 +139,12 @@ class AskedOverHTTP:
         if sort:
             body["sort"] = [{"scope": _scope(part), "order": part["order"]} for part in sort]
         path = f"{'/me' if user else ''}/datasets/{DATASET}/records/search?offset={offset}&limit={limit}"
-        found = self.call("POST", path, body, user)
-        if "refused" in found:
-            return found
-        numbers = [int(item["record"]["external_id"].removeprefix("row-")) for item in found["items"]]
-        scores = [item.get("query_score") for item in found["items"]]
-        return {"numbers": numbers, "total": found["total"], "scores": scores}
+        answer = self.call("POST", path, body, user)
+        if "refused" in answer:
+            return answer
+        numbers = [int(item["record"]["external_id"].removeprefix("row-")) for item in answer["items"]]
+        scores = [item.get("query_score") for item in answer["items"]]
+        return {"numbers": numbers, "total": answer["total"], "scores": scores}
 
     def _change(self, do: str, record: uuid.UUID) -> Any:
         if do == "delete":

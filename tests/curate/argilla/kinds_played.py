@@ -295,8 +295,8 @@ def signed_in(server: ArgillaServer, pictures: Path) -> Iterator[Ann]:
     """An annotator of her own, in a browser of her own."""
     name, password = f"ann-{uuid.uuid4().hex[:6]}", "a password for this test"
     with Argilla(server.url, server.api_key, "none") as argilla:
-        told = {"first_name": "Ann", "username": name, "password": password, "role": "annotator"}
-        id_ = argilla.call("POST", "users", json=told)["id"]
+        person = {"first_name": "Ann", "username": name, "password": password, "role": "annotator"}
+        id_ = argilla.call("POST", "users", json=person)["id"]
     with open_browser(server.url, pictures, "page") as page:
         page.sign_in(name, password)
         yield Ann(id_, page, server)

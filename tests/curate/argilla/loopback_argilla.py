@@ -76,8 +76,8 @@ class LoopbackArgilla:
 
     def answer(self, queue: str, pair_id: str, user_id: str, verdict: str, minute: float, **values: Any) -> None:
         """The user's answer to a row of a queue, in the place of an earlier one; queue and row are made if absent."""
-        told = {name: {"value": value} for name, value in {"verdict": verdict, **values}.items()}
-        response = {"user_id": user_id, "status": "submitted", "values": told, "updated_at": at(minute)}
+        filled = {name: {"value": value} for name, value in {"verdict": verdict, **values}.items()}
+        response = {"user_id": user_id, "status": "submitted", "values": filled, "updated_at": at(minute)}
         self.datasets.setdefault(queue, Dataset()).rows.setdefault(pair_id, {})[user_id] = response
 
     def read(self, path: str, query: str) -> Any:

@@ -49,11 +49,11 @@ class Desk(NamedTuple):
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    made = project(tmp_path, "cats")
-    with LoopbackArgilla() as server, Store.open(Store.url_for(made)) as store:
-        pairs = fill(made, store)
+    project_ = project(tmp_path, "cats")
+    with LoopbackArgilla() as server, Store.open(Store.url_for(project_)) as store:
+        pairs = fill(project_, store)
         store.write(*(Sampled(pair_id=p.id, reason="certify", sampling_probability=0.5, dataset="cats") for p in pairs))
-        yield Desk(made, store, server, pairs)
+        yield Desk(project_, store, server, pairs)
 
 
 def test_a_new_name_makes_no_new_answers_and_no_second_person(desk: Desk) -> None:

@@ -24,11 +24,11 @@ from tests.curate.review.review_project import SCOPE, fill, project
 
 def drawn(folder: Path, name: str, workspace: str, inputs: int) -> Project:
     folder.mkdir()
-    made = project(folder, name, workspace=workspace)
-    with Store.open(Store.url_for(made)) as store:
-        fill(made, store, inputs)
-        draw_batch(made, store, read_population(made, store, [SCOPE]))
-    return made
+    project_ = project(folder, name, workspace=workspace)
+    with Store.open(Store.url_for(project_)) as store:
+        fill(project_, store, inputs)
+        draw_batch(project_, store, read_population(project_, store, [SCOPE]))
+    return project_
 
 
 def pushed_at_once(server: ArgillaServer, projects: list[Project], *, ours: bool) -> list[PushResult]:

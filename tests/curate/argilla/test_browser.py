@@ -106,8 +106,8 @@ def pushed(
         push(project, store, population, argilla)
         names, clients = [], []
         for name in ("ann", "bob")[:annotators]:
-            told = {"first_name": name.title(), "username": f"{name}-{workspace}", "password": PASSWORD}
-            user = argilla.call("POST", "users", json={**told, "role": "annotator"})
+            person = {"first_name": name.title(), "username": f"{name}-{workspace}", "password": PASSWORD}
+            user = argilla.call("POST", "users", json={**person, "role": "annotator"})
             argilla.call("POST", f"workspaces/{argilla.workspace_id(make=False)}/users", json={"user_id": user["id"]})
             names.append(user["username"])
             clients.append(connect(user["api_key"]))
@@ -268,9 +268,9 @@ def _search_sort_and_filter(ann: Annotator, queue: Queue, rows: dict[str, Pair],
 
 
 def _every_answer_came_back(queue: Queue, rows: dict[str, Pair], told: Told) -> None:
-    found = pull(queue.project, queue.store, queue.argilla)
+    pulled = pull(queue.project, queue.store, queue.argilla)
     edits = {edited for _, edited, _ in told.answers.values() if edited}
-    assert (found.new, found.edits, found.discarded, found.foreign) == (20, len(edits), len(told.discarded), 0)
+    assert (pulled.new, pulled.edits, pulled.discarded, pulled.foreign) == (20, len(edits), len(told.discarded), 0)
     reviews, sampled = queue.store.reviews(), queue.store.sampled()
     assert set(reviews) == {rows[id_].id for id_ in told.answers}
     times = []

@@ -202,9 +202,9 @@ def test_push_pull_and_status_by_hand(project: Project, argilla_server: ArgillaS
     answer_all(client, records(client, pushed["facts"]["queues"][:1]), lambda _: "accept")
     brought = project.json("review", "pull")
     assert brought["facts"]["new"] == brought["accepted"] > 0
-    told = project.run("review", "status").stdout
+    printed = project.run("review", "status").stdout
     for part in ("running, argilla-server", "rows decided", "drawn for", "estimation"):
-        assert part in told
+        assert part in printed
     assert project.json("status")["stages"][1]["why"] == "people have answered since"
 
 

@@ -61,9 +61,9 @@ class Days:
     def __init__(self, folder: Path, running: ArgillaServer, venv: Path, seed: int) -> None:
         folder.mkdir()
         self.running, self.venv = running, venv
-        made = project(folder, "cats", workspace=WORKSPACE)
-        review = made.spec.review.model_copy(update={"seed": seed, "gold": None, "overlap": 0.4})
-        self.project = Project(folder, made.spec.model_copy(update={"review": review}))
+        project_ = project(folder, "cats", workspace=WORKSPACE)
+        review = project_.spec.review.model_copy(update={"seed": seed, "gold": None, "overlap": 0.4})
+        self.project = Project(folder, project_.spec.model_copy(update={"review": review}))
         self.store = Store.open(Store.url_for(self.project))
         self.scope = SCOPE
         self.pairs = fill(self.project, self.store, inputs=16)
@@ -137,8 +137,8 @@ def test_no_label_is_lost_doubled_or_wasted(running: ArgillaServer, venv: Path, 
     cats.push()
     clients, ids = {}, {}
     for name in PEOPLE:
-        told = {"first_name": name, "username": name, "password": "12345678", "role": "annotator"}
-        user = cats.argilla.call("POST", "users", json=told)
+        person = {"first_name": name, "username": name, "password": "12345678", "role": "annotator"}
+        user = cats.argilla.call("POST", "users", json=person)
         workspace = cats.argilla.workspace_id(make=False)
         cats.argilla.call("POST", f"workspaces/{workspace}/users", json={"user_id": user["id"]})
         clients[name] = rg.Argilla(api_url=running.url, api_key=user["api_key"])

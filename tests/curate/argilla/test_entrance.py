@@ -81,8 +81,8 @@ def test_nobody_comes_in_as_an_owner(argilla: Argilla, argilla_server: ArgillaSe
     own = argilla.call("GET", f"users/{person.id}")["api_key"]
     asked = {"user_id": person.id, "origin": SERVICE, "page": "/"}
     headers = {"X-Argilla-Api-Key": own}
-    told = httpx.post(f"{argilla.url}/api/v1/pairsmith/codes", json=asked, headers=headers, timeout=60)
-    assert told.status_code == 403
+    response = httpx.post(f"{argilla.url}/api/v1/pairsmith/codes", json=asked, headers=headers, timeout=60)
+    assert response.status_code == 403
 
 
 @needs_browser

@@ -40,8 +40,8 @@ class Desk:
         push(self.project, self.store, self.population, argilla)
         self.people = {}
         for name in (f"ann-{tag}", f"bob-{tag}"):
-            told = {"first_name": name, "username": name, "password": "12345678", "role": "annotator"}
-            user = argilla.call("POST", "users", json=told)
+            person = {"first_name": name, "username": name, "password": "12345678", "role": "annotator"}
+            user = argilla.call("POST", "users", json=person)
             argilla.call("POST", f"workspaces/{argilla.workspace_id(make=False)}/users", json={"user_id": user["id"]})
             self.people[name] = connect(user["api_key"])
 
@@ -77,9 +77,9 @@ def test_a_person_who_was_erased_does_not_come_back(desk: Desk) -> None:
     assert push_adjudication(desk.project, desk.store, desk.population, desk.argilla).sent == 1
     assert all(text in json.dumps(desk.rows()) for text in (ann, bob, "Olga Petrovna"))
 
-    said = erased(desk.project, desk.store, person=ann)
-    assert (said["reviews"], said["left_in_store"]) == (2, 0)
-    assert said["argilla"].startswith("3 answers deleted there")
+    outcome = erased(desk.project, desk.store, person=ann)
+    assert (outcome["reviews"], outcome["left_in_store"]) == (2, 0)
+    assert outcome["argilla"].startswith("3 answers deleted there")
     there = json.dumps(desk.rows())
     assert "Olga Petrovna" not in there
     assert ann not in there
@@ -95,8 +95,8 @@ def test_the_rows_of_an_erased_source_leave_the_server(desk: Desk) -> None:
     pair = next(iter(desk.population.pairs(before).values()))
     seed = next(seed for seed in desk.store.seeds() if seed.id == pair.seed_id)
     own = {one.id for one in desk.population.pairs(before).values() if one.seed_id == seed.id}
-    said = erased(desk.project, desk.store, source=seed.source)
-    assert said["argilla"] == f"{len(own)} rows deleted there"
+    outcome = erased(desk.project, desk.store, source=seed.source)
+    assert outcome["argilla"] == f"{len(own)} rows deleted there"
     assert {row["external_id"] for row in desk.rows()} == before - own
 
 

@@ -69,9 +69,9 @@ def as_conversations(folder: Path) -> list[Row]:
     lines = [json.dumps({"messages": [*EARLIER, *end]}) for end in ends]
     (folder / "seeds.jsonl").write_text("\n".join(lines), encoding="utf-8")
     spec = (folder / "pairsmith.toml").read_text(encoding="utf-8")
-    told = 'columns = { text = "input" }\nreference = "output"'
-    assert told in spec
-    (folder / "pairsmith.toml").write_text(spec.replace(told, 'kind = "conversation"'), encoding="utf-8")
+    text = 'columns = { text = "input" }\nreference = "output"'
+    assert text in spec
+    (folder / "pairsmith.toml").write_text(spec.replace(text, 'kind = "conversation"'), encoding="utf-8")
     return rows
 
 
@@ -194,12 +194,12 @@ def play(way: Way, folder: Path, server: ArgillaServer, workspace: str) -> Playe
         key = argilla.call("GET", f"users/{made['id']}")["api_key"]
         annotator = argilla_client().Argilla(api_url=server.url, api_key=key)
         queues = [argilla.sdk.datasets(name=name, workspace=workspace) for name in waiting.queues or ()]
-        said = answer_all(annotator, queues, project, form)
+        answers = answer_all(annotator, queues, project, form)
         annotator.http_client.close()
     came = project.review_pull()
     project.curate()
     project.export(folder / "out")
-    return Played(project, form, written, kept, said, came, dataset(folder / "out" / "dataset"))
+    return Played(project, form, written, kept, answers, came, dataset(folder / "out" / "dataset"))
 
 
 @pytest.fixture

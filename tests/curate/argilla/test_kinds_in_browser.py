@@ -86,26 +86,26 @@ def test_an_answer_that_contradicts_itself_is_asked_for_again(ann: Ann, tmp_path
     reason goes at once, and a row that was held tells nothing on the next one."""
     with ann.at("reply", tmp_path) as player:
         page, desk = player.page, player.desk
-        told = page.get_by_role("alert")
+        shown = page.get_by_role("alert")
         for send in (lambda: page.keyboard.press("Enter"), page.get_by_role("button", name="Submit").click):
             before = player.shown()
             for key in "1", "q":
                 page.keyboard.press(key)
             player.is_checked("reasons_wrong")
             send()
-            told.wait_for()
-            assert "say what is wrong" in told.inner_text()
+            shown.wait_for()
+            assert "say what is wrong" in shown.inner_text()
             ann.page.picture("held")
             assert player.shown() == before
             assert pull(desk.project, desk.store, desk.argilla).news == 0
             page.keyboard.press("q")  # not meant: without the reason it goes
             player.submit(before)
-            assert not told.count()
+            assert not shown.count()
             assert pull(desk.project, desk.store, desk.argilla).new == 1
         before = player.shown()
         for key in "1", "q", "Enter":
             page.keyboard.press(key)
-        told.wait_for()
+        shown.wait_for()
         player.submit(before)
         before = player.shown()
         for key in "2", "q":

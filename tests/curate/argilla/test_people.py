@@ -83,17 +83,17 @@ def test_no_spelling_makes_a_second_person(argilla: Argilla, spelled: str) -> No
 
 def test_who_was_made_is_told_even_if_the_next_cannot_be(argilla: Argilla) -> None:
     """An account whose password nobody has read would be lost, so what stops the rest comes beside the passwords."""
-    made = f"ann-{uuid.uuid4().hex[:6]}"
-    invited = invite(argilla, [made, "x" * 5_000, "never"])
-    assert next(iter(invited.passwords)) == made
+    text = f"ann-{uuid.uuid4().hex[:6]}"
+    invited = invite(argilla, [text, "x" * 5_000, "never"])
+    assert next(iter(invited.passwords)) == text
     assert bool(invited.problem) == ("never" not in invited.passwords)
 
 
 def without_workspace(folder: Path, name: str) -> Project:
     folder.mkdir()
-    made = project(folder, name)
-    review = made.spec.review.model_copy(update={"workspace": None})
-    return Project(folder, made.spec.model_copy(update={"review": review}))
+    project_ = project(folder, name)
+    review = project_.spec.review.model_copy(update={"workspace": None})
+    return Project(folder, project_.spec.model_copy(update={"review": review}))
 
 
 def test_who_is_invited_to_one_project_sees_no_other(
@@ -102,16 +102,16 @@ def test_who_is_invited_to_one_project_sees_no_other(
     """Each project has a workspace of its own, known from its first draw on."""
     seen = []
     for name in ("a", "b"):
-        made = without_workspace(tmp_path / name, f"cats-{uuid.uuid4().hex[:6]}")
-        with Store.open(Store.url_for(made)) as store:
-            fill(made, store)
+        project_ = without_workspace(tmp_path / name, f"cats-{uuid.uuid4().hex[:6]}")
+        with Store.open(Store.url_for(project_)) as store:
+            fill(project_, store)
             with pytest.raises(ReviewError, match="nothing was drawn"):
-                workspace_of(made, store, argilla)
-            population = read_population(made, store, [SCOPE])
-            draw_batch(made, store, population)
-            argilla.workspace = workspace_of(made, store, argilla)
-            push(made, store, population, argilla)
-            assert workspace_of(made, store, argilla) == argilla.workspace != OLD_WORKSPACE
+                workspace_of(project_, store, argilla)
+            population = read_population(project_, store, [SCOPE])
+            draw_batch(project_, store, population)
+            argilla.workspace = workspace_of(project_, store, argilla)
+            push(project_, store, population, argilla)
+            assert workspace_of(project_, store, argilla) == argilla.workspace != OLD_WORKSPACE
         who = f"ann-{uuid.uuid4().hex[:6]}"
         client = signed_in(argilla_server, who, invite(argilla, [who]).passwords[who])
         assert client
@@ -119,24 +119,24 @@ def test_who_is_invited_to_one_project_sees_no_other(
             seen.append(
                 {dataset["name"].removesuffix("-shared") for dataset in client.get("me/datasets").json()["items"]}
             )
-        assert seen[-1] == {made.spec.task.name}
+        assert seen[-1] == {project_.spec.task.name}
     assert not seen[0] & seen[1]
 
 
 def test_rows_that_an_earlier_version_sent_stay_in_their_workspace(tmp_path: Path, argilla: Argilla) -> None:
     """All projects used one workspace: a project whose rows lie there goes on there, marked or not."""
-    made = without_workspace(tmp_path / "old", f"cats-{uuid.uuid4().hex[:6]}")
-    with Store.open(Store.url_for(made)) as store:
-        fill(made, store)
-        population = read_population(made, store, [SCOPE])
-        draw_batch(made, store, population)
+    project_ = without_workspace(tmp_path / "old", f"cats-{uuid.uuid4().hex[:6]}")
+    with Store.open(Store.url_for(project_)) as store:
+        fill(project_, store)
+        population = read_population(project_, store, [SCOPE])
+        draw_batch(project_, store, population)
         argilla.workspace = OLD_WORKSPACE
-        push(made, store, population, argilla)
-        assert workspace_of(made, store, argilla) == OLD_WORKSPACE
-        (queue, *_) = argilla.queues(None, {made.spec.task.name}) or [argilla.queue(made.spec.task.name)]
+        push(project_, store, population, argilla)
+        assert workspace_of(project_, store, argilla) == OLD_WORKSPACE
+        (queue, *_) = argilla.queues(None, {project_.spec.task.name}) or [argilla.queue(project_.spec.task.name)]
         assert queue
         argilla.call("PATCH", f"datasets/{queue.id}", json={"metadata": {}})
-        assert workspace_of(made, store, argilla) == OLD_WORKSPACE
+        assert workspace_of(project_, store, argilla) == OLD_WORKSPACE
 
 
 def test_the_address_for_others_is_one_that_others_can_reach() -> None:

@@ -56,10 +56,10 @@ class Setup:
 def cats(tmp_path: Path, argilla_server: ArgillaServer, connect: Callable[[str], Any], client: Any) -> Iterator[Setup]:
     """Twelve inputs pushed to queues of this test's own, with three annotators."""
     tag = uuid.uuid4().hex[:8]
-    made = project(tmp_path, f"cats-{tag}", workspace=f"w-{tag}")
+    project_ = project(tmp_path, f"cats-{tag}", workspace=f"w-{tag}")
     with (
         Argilla(argilla_server.url, argilla_server.api_key, f"w-{tag}", patience_s=30) as argilla,
-        Store.open(Store.url_for(made)) as store,
+        Store.open(Store.url_for(project_)) as store,
     ):
         workspace = argilla.workspace_id(make=True)
         annotators = {}
@@ -71,8 +71,8 @@ def cats(tmp_path: Path, argilla_server: ArgillaServer, connect: Callable[[str],
             )
             argilla.call("POST", f"workspaces/{workspace}/users", json={"user_id": user["id"]})
             annotators[name] = connect(user["api_key"])
-        fill(made, store)
-        yield Setup(made, store, argilla, annotators)
+        fill(project_, store)
+        yield Setup(project_, store, argilla, annotators)
 
 
 def test_answers_of_every_annotator_come_back_once(cats: Setup) -> None:
@@ -217,13 +217,13 @@ def test_a_pull_that_was_killed_goes_on(cats: Setup, argilla_server: ArgillaServ
 
 def test_pulling_before_anything_was_pushed_says_so(tmp_path: Path, argilla_server: ArgillaServer, client: Any) -> None:
     """No queue is not the same as no answers."""
-    made = project(tmp_path, "never-pushed")
+    project_ = project(tmp_path, "never-pushed")
     with (
         Argilla(argilla_server.url, argilla_server.api_key, "pairsmith") as argilla,
-        Store.open(Store.url_for(made)) as store,
+        Store.open(Store.url_for(project_)) as store,
         pytest.raises(ReviewError, match="review push"),
     ):
-        pull(made, store, argilla)
+        pull(project_, store, argilla)
 
 
 def response(second: float, reviewer: str = "ann", **values: Any) -> Response:

@@ -293,19 +293,19 @@ def test_nothing_more_is_drawn_once_the_interval_is_tight(cats: Project, store: 
     wide = cats.spec.review.model_copy(
         update={"margin_of_error": 0.3, "accept_at_least": 0.0, "overlap": 0.0, "gold": None}
     )
-    made = Project(cats.folder, cats.spec.model_copy(update={"review": wide}))
-    fill(made, store)
-    population = read_population(made, store, [SCOPE])
-    for record in draw_batch(made, store, population):
+    project_ = Project(cats.folder, cats.spec.model_copy(update={"review": wide}))
+    fill(project_, store)
+    population = read_population(project_, store, [SCOPE])
+    for record in draw_batch(project_, store, population):
         store.write(Review(pair_id=record.pair_id, reviewer="ann", decision="accept", seconds=12))
-    now = review_status(made, store, population)
+    now = review_status(project_, store, population)
     assert now.waiting == 0
     assert now.rates.passed is not None
     assert now.advice is not None
     assert now.advice.stop
     assert now.seconds == 12
-    assert draw_batch(made, store, population) == []
-    more = draw_batch(made, store, population, more=True)
+    assert draw_batch(project_, store, population) == []
+    more = draw_batch(project_, store, population, more=True)
     assert more
     assert not {(r.pair_id, r.reason) for r in more} & {
         (r.pair_id, r.reason) for records in store.sampled().values() for r in records if r.at < more[0].at

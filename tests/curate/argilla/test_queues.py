@@ -141,8 +141,8 @@ def test_rows_of_somebody_who_was_removed_are_asked_again(cats: Side) -> None:
     rows as answered, so nobody would see them. The next push puts that right, and they are answered by others; what
     was pulled before stands."""
     tag, argilla = uuid.uuid4().hex[:8], cats.argilla
-    told = {"first_name": "a", "username": f"ann-{tag}", "password": "12345678", "role": "annotator"}
-    ann = argilla.call("POST", "users", json=told)
+    person = {"first_name": "a", "username": f"ann-{tag}", "password": "12345678", "role": "annotator"}
+    ann = argilla.call("POST", "users", json=person)
     argilla.call("POST", f"workspaces/{argilla.workspace_id(make=False)}/users", json={"user_id": ann["id"]})
     first, second, *_ = cats.rows()
     headers = {"X-Argilla-Api-Key": ann["api_key"]}
@@ -275,8 +275,8 @@ def test_who_settles_goes_on_under_another_name_and_comes_back_when_named_again(
     """An adjudicator whom the owner renames loses no row that was settled, and settles the next; left out of the spec,
     the answers no longer count; named again, they do."""
     tag = uuid.uuid4().hex[:6]
-    told = {"first_name": "Cid", "username": f"cid-{tag}", "password": "12345678", "role": "annotator"}
-    cid = cats.argilla.call("POST", "users", json=told)
+    person = {"first_name": "Cid", "username": f"cid-{tag}", "password": "12345678", "role": "annotator"}
+    cid = cats.argilla.call("POST", "users", json=person)
     workspace = cats.argilla.workspace_id(make=False)
     cats.argilla.call("POST", f"workspaces/{workspace}/users", json={"user_id": cid["id"]})
     settled = connect(cid["api_key"])
@@ -398,8 +398,8 @@ def test_who_is_alone_has_one_queue_and_its_address(tmp_path: Path, argilla: Arg
             answer(argilla.sdk, row["id"], "accept")
         done = argilla.call("GET", f"datasets/{queue.id}/progress")
         assert (done["completed"], done["pending"]) == (len(rows) - 6, 6)
-        told = {"first_name": "b", "username": f"bob-{tag}", "password": "12345678", "role": "annotator"}
-        user = argilla.call("POST", "users", json=told)
+        person = {"first_name": "b", "username": f"bob-{tag}", "password": "12345678", "role": "annotator"}
+        user = argilla.call("POST", "users", json=person)
         argilla.call("POST", f"workspaces/{argilla.workspace_id(make=False)}/users", json={"user_id": user["id"]})
         assert not argilla.alone
         side.pull()

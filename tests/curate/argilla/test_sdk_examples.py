@@ -88,8 +88,8 @@ def dataset(empty: Any) -> Any:
 @pytest.fixture
 def person(client: Any, workspace: Any) -> Any:
     """An annotator who belongs to the workspace."""
-    made = rg.User(username=unique("ann"), password="long enough", role="annotator", client=client).create()
-    return made.add_to_workspace(workspace)
+    user = rg.User(username=unique("ann"), password="long enough", role="annotator", client=client).create()
+    return user.add_to_workspace(workspace)
 
 
 def found(dataset: Any, **query: Any) -> list[str]:

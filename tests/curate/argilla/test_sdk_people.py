@@ -55,9 +55,9 @@ def test_what_each_role_may_do(client: Any, workspace: Any, connect: Callable[[s
     rg.Dataset(name="gems", workspace=workspace, settings=settings(), client=client).create()
     clients = {}
     for role in ("annotator", "admin"):
-        made = rg.User(username=unique(role), password="12345678", role=role, client=client).create()
-        made.add_to_workspace(workspace)
-        clients[role] = connect(client.http_client.get(f"/api/v1/users/{made.id}").json()["api_key"])
+        user = rg.User(username=unique(role), password="12345678", role=role, client=client).create()
+        user.add_to_workspace(workspace)
+        clients[role] = connect(client.http_client.get(f"/api/v1/users/{user.id}").json()["api_key"])
     assert [one.name for one in clients["annotator"].datasets] == ["gems"]
     again = {"name": "more", "settings": settings()}
     with pytest.raises(Exception, match="not authorized"):
@@ -111,14 +111,14 @@ def test_how_many_answers_complete_a_record(client: Any, workspace: Any) -> None
 
 def test_webhooks(client: Any) -> None:
     """A webhook is made, listed, changed and deleted; that it is called is shown in test_server.py."""
-    made = rg.Webhook(
+    webhook = rg.Webhook(
         url="http://127.0.0.1:9/", events=["dataset.created"], description="Mine", _client=client
     ).create()
     assert [(hook.url, hook.events, hook.enabled) for hook in client.webhooks] == [
-        (made.url, ["dataset.created"], True)
+        (webhook.url, ["dataset.created"], True)
     ]
-    made.events = ["dataset.updated"]
-    made.update()
+    webhook.events = ["dataset.updated"]
+    webhook.update()
     assert [hook.events for hook in client.webhooks] == [["dataset.updated"]]
-    made.delete()
+    webhook.delete()
     assert list(client.webhooks) == []

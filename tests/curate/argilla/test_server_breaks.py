@@ -49,9 +49,9 @@ class Cats:
 
     def __init__(self, folder: Path, running: server.ArgillaServer, batch: int, patience_s: float) -> None:
         tag = uuid.uuid4().hex[:8]
-        made = project(folder, f"cats-{tag}", workspace=f"w-{tag}")
-        review = made.spec.review.model_copy(update={"batch": batch})
-        self.project = Project(folder, made.spec.model_copy(update={"review": review}))
+        project_ = project(folder, f"cats-{tag}", workspace=f"w-{tag}")
+        review = project_.spec.review.model_copy(update={"batch": batch})
+        self.project = Project(folder, project_.spec.model_copy(update={"review": review}))
         self.running = running
         self.store = Store.open(Store.url_for(self.project))
         self.argilla = Argilla(running.url, running.api_key, f"w-{tag}", patience_s=patience_s)
@@ -75,8 +75,8 @@ class Cats:
 
     def each_row_once(self) -> bool:
         """Whether the queues hold exactly what was drawn."""
-        found = Counter(record["external_id"] for suffix in ("", SHARED) for record in self.records(suffix))
-        return found == Counter(dict.fromkeys(self.store.sampled(), 1))
+        counts = Counter(record["external_id"] for suffix in ("", SHARED) for record in self.records(suffix))
+        return counts == Counter(dict.fromkeys(self.store.sampled(), 1))
 
 
 def test_a_server_killed_while_rows_are_on_their_way(tmp_path: Path, argilla_server: server.ArgillaServer) -> None:
@@ -111,9 +111,9 @@ def test_a_server_killed_while_answers_come_back(tmp_path: Path, argilla_server:
                 killed.append(before.pid)
                 os.kill(before.pid or 0, signal.SIGKILL)
 
-        found = pull(cats.project, cats.store, cats.argilla, kill)
+        pulled = pull(cats.project, cats.store, cats.argilla, kill)
         assert child(argilla_server, "server").restarts == before.restarts + 1
-        assert found.new == len(records)
+        assert pulled.new == len(records)
         assert {id_: len(own) for id_, own in cats.store.reviews().items()} == {r["external_id"]: 1 for r in records}
         assert pull(cats.project, cats.store, cats.argilla).news == 0
         assert sum(len(record["responses"]) for suffix in ("", SHARED) for record in cats.records(suffix)) == len(
@@ -125,7 +125,7 @@ class Redis:
     """A Redis of the test's own, which it can take away and bring back."""
 
     def __init__(self, venv: Path, folder: Path) -> None:
-        found = subprocess.run(
+        done = subprocess.run(
             [venv / "bin" / "python", SERVER_CODE / "serve.py", "where-valkey"],
             capture_output=True,
             text=True,
@@ -133,7 +133,7 @@ class Redis:
         )
         self.port = free_port()
         self.command = [
-            found.stdout.strip(),
+            done.stdout.strip(),
             "--port",
             str(self.port),
             "--bind",

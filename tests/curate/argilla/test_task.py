@@ -33,10 +33,10 @@ from tests.curate.review.review_project import SCOPE, fill, project
 @pytest.fixture
 def cats(tmp_path: Path) -> Iterator[tuple[Project, Population]]:
     """A judged population with texts that try to be code."""
-    made = project(tmp_path)
-    with Store.open(Store.url_for(made)) as store:
-        fill(made, store, nasty=True)
-        yield made, read_population(made, store, [SCOPE])
+    project_ = project(tmp_path)
+    with Store.open(Store.url_for(project_)) as store:
+        fill(project_, store, nasty=True)
+        yield project_, read_population(project_, store, [SCOPE])
 
 
 class Tags(HTMLParser):
@@ -76,10 +76,10 @@ def test_both_texts_are_shown_whole_and_make_no_tag(before: str, after: str) -> 
     """Whatever the texts, they read exactly as they are, only our tags are made, and all stands on one line, so that
     no blank line ends the block, after which Markdown would be read."""
     for text, shown, marks in zip((before, after), marked(before, after), ({"del"}, {"b", "ins"}), strict=True):
-        found = Tags(shown)
-        assert found.text == re.sub("\r\n?", "\n", text)
-        assert found.tags <= {"br", *marks}
-        assert not {"b", "ins"} <= found.tags
+        tags = Tags(shown)
+        assert tags.text == re.sub("\r\n?", "\n", text)
+        assert tags.tags <= {"br", *marks}
+        assert not {"b", "ins"} <= tags.tags
         assert not set(shown) & set("\r\n")
 
 
@@ -118,31 +118,31 @@ def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[P
     made, population = cats
     rejected = next(id_ for id_, row in population.rows.items() if row.passed is False)
     pair = population.pairs([rejected])[rejected]
-    told = record(
+    record_ = record(
         made,
         population,
         pair,
         ["border"],
         messages=[Message(role="user", content="<b>hi</b>\n\n**you**")],
     )
-    assert told["external_id"] == rejected
-    (talk,) = told["fields"].pop("conversation")
+    assert record_["external_id"] == rejected
+    (talk,) = record_["fields"].pop("conversation")
     assert talk == {"role": "user", "content": "<div>&lt;b&gt;hi&lt;/b&gt;<br><br>**you**</div>"}
-    assert set(told["fields"]) == {"simple", "enhanced", "findings", "rules", "candidates"}
-    for text in told["fields"].values():
+    assert set(record_["fields"]) == {"simple", "enhanced", "findings", "rules", "candidates"}
+    for text in record_["fields"].values():
         assert text.startswith("<div>")
         assert text.endswith("</div>")
         assert Tags(text).tags <= {"div", "ins", "del", "br", "p", "b"}
-    assert Tags(told["fields"]["simple"]).text == pair.input
-    assert Tags(told["fields"]["enhanced"]).text == pair.output
+    assert Tags(record_["fields"]["simple"]).text == pair.input
+    assert Tags(record_["fields"]["enhanced"]).text == pair.output
     assert "alert(1)" in pair.input
-    assert "alert(2)" in Tags(told["fields"]["candidates"]).text
-    assert Tags(told["fields"]["findings"]).text.startswith("length short: it has 2 words")
-    assert Tags(told["fields"]["rules"]).within["b"] == "4 to 40 words (doubted)"
-    assert Tags(told["fields"]["rules"]).text.startswith("One sentence about a cat, at least four words.")
-    assert told["metadata"]["rejected_by"] == ["gate/length@1"]
-    assert told["metadata"]["length"] == "000 to 009 words"
-    assert len(told["metadata"]["rivals"]) == 3
+    assert "alert(2)" in Tags(record_["fields"]["candidates"]).text
+    assert Tags(record_["fields"]["findings"]).text.startswith("length short: it has 2 words")
+    assert Tags(record_["fields"]["rules"]).within["b"] == "4 to 40 words (doubted)"
+    assert Tags(record_["fields"]["rules"]).text.startswith("One sentence about a cat, at least four words.")
+    assert record_["metadata"]["rejected_by"] == ["gate/length@1"]
+    assert record_["metadata"]["length"] == "000 to 009 words"
+    assert len(record_["metadata"]["rivals"]) == 3
 
 
 def test_what_a_gate_flags_on_a_row_that_it_keeps_is_not_called_ok(cats: tuple[Project, Population]) -> None:
@@ -157,8 +157,8 @@ def test_what_a_gate_flags_on_a_row_that_it_keeps_is_not_called_ok(cats: tuple[P
         reason=Reason("ok", "“72” is not seen again"),
         flags=("number",),
     )
-    told = record(made, population, pair, ["gold"], gold=GoldForm([flagged], {}))["fields"]["findings"]
-    assert Tags(told).text == "translated “72” is not seen again"
+    record_ = record(made, population, pair, ["gold"], gold=GoldForm([flagged], {}))["fields"]["findings"]
+    assert Tags(record_).text == "translated “72” is not seen again"
 
 
 def test_candidates_are_those_of_the_same_input_in_an_order_that_says_nothing(cats: tuple[Project, Population]) -> None:
@@ -167,10 +167,10 @@ def test_candidates_are_those_of_the_same_input_in_an_order_that_says_nothing(ca
     made, population = cats
     best_first = 0
     for pair in population.pairs(population.rows).values():
-        told = record(made, population, pair, ["fit"])
-        others = told["metadata"]["rivals"]
+        record_ = record(made, population, pair, ["fit"])
+        others = record_["metadata"]["rivals"]
         assert sorted(others) == sorted(population.other_candidates(pair.id))
-        shown, pairs = Tags(told["fields"]["candidates"]).text, population.pairs(others).values()
+        shown, pairs = Tags(record_["fields"]["candidates"]).text, population.pairs(others).values()
         positions = [shown.index(f"{letter} {other.output}") for letter, other in zip("ABC", pairs, strict=True)]
         assert positions == sorted(positions)
         best_first += others == population.other_candidates(pair.id)
@@ -198,13 +198,13 @@ def test_rows_that_a_measure_stands_on_are_judged_by_themselves(cats: tuple[Proj
     rejected = next(id_ for id_, row in population.rows.items() if row.passed is False)
     for reason in ("certify", "audit_accepted", "audit_rejected", "gold"):
         for pair in population.pairs([best, rejected]).values():
-            told = record(made, population, pair, ["border", reason])  # type: ignore[list-item]
-            assert set(told["fields"]) == {"simple", "enhanced", "rules"}
-            assert "doubted" not in told["fields"]["rules"]
-            assert "rivals" not in told["metadata"]
-    told = record(made, population, population.pairs([best])[best], ["border"])
-    assert Tags(told["fields"]["findings"]).text.endswith("style unsure: about the cat")
-    assert "candidates" in told["fields"]
+            record_ = record(made, population, pair, ["border", reason])  # type: ignore[list-item]
+            assert set(record_["fields"]) == {"simple", "enhanced", "rules"}
+            assert "doubted" not in record_["fields"]["rules"]
+            assert "rivals" not in record_["metadata"]
+    record_ = record(made, population, population.pairs([best])[best], ["border"])
+    assert Tags(record_["fields"]["findings"]).text.endswith("style unsure: about the cat")
+    assert "candidates" in record_["fields"]
 
 
 _RULES = """
@@ -239,28 +239,28 @@ def test_a_rule_that_a_program_doubts_is_marked_unless_the_row_is_blind(tmp_path
     project(tmp_path)
     lines = [_RULES.strip() if line.startswith("style") else line for line in path.read_text().splitlines()]
     path.write_text("\n".join(lines) + _JUDGED)
-    made = load(tmp_path)
-    with Store.open(Store.url_for(made)) as store:
-        fill(made, store)
-        population = read_population(made, store, [SCOPE])
+    project_ = load(tmp_path)
+    with Store.open(Store.url_for(project_)) as store:
+        fill(project_, store)
+        population = read_population(project_, store, [SCOPE])
         pairs = list(population.pairs(population.rows).values())
         doubted, plain = (next(pair for pair in pairs if f"number {n} &" in pair.output) for n in (0, 1))
         told = told_against({"friendly_tone": 0.2, "one_cat": 0.4, "present_tense": 0.9})
         of = {"by": "judge/m@1", "fingerprint": "s", "keep": True, "score": 0.5}
         store.write(Verdict(pair_id=doubted.id, reason=Reason("judged", told), **of))
         for reason in ("fit", "disagree", "border"):
-            rules = Tags(record(made, population, doubted, [reason])["fields"]["rules"])  # type: ignore[list-item]
+            rules = Tags(record(project_, population, doubted, [reason])["fields"]["rules"])  # type: ignore[list-item]
             assert rules.text.startswith(
                 "Keep a friendly tone. (doubted) · Write in the present tense. · No exclamation marks. (doubted)"
             )
             assert rules.text.endswith(
                 "Asked by judges: Is the tone friendly? (doubted) · Is exactly one cat in it? (doubted)"
             )
-        unmarked = record(made, population, plain, ["fit"])["fields"]["rules"]
+        unmarked = record(project_, population, plain, ["fit"])["fields"]["rules"]
         assert "doubted" not in unmarked
         for blind in ("certify", "audit_accepted", "audit_rejected", "gold"):
             reasons = ["fit", blind]
-            assert record(made, population, doubted, reasons)["fields"]["rules"] == unmarked  # type: ignore[arg-type]
+            assert record(project_, population, doubted, reasons)["fields"]["rules"] == unmarked  # type: ignore[arg-type]
 
 
 def test_nothing_tells_gold_from_the_other_rows_that_a_measure_stands_on(cats: tuple[Project, Population]) -> None:
@@ -320,8 +320,8 @@ def test_no_verdict_is_suggested_whatever_programs_say(cats: tuple[Project, Popu
     made, population = cats
     for pair in population.pairs(population.rows).values():
         for reason in ("fit", "border", "disagree", "certify"):
-            (told,) = record(made, population, pair, [reason])["suggestions"]  # type: ignore[list-item]
-            assert (told["question"], told["value"]) == ("edited", pair.output)
+            (record_,) = record(made, population, pair, [reason])["suggestions"]  # type: ignore[list-item]
+            assert (record_["question"], record_["value"]) == ("edited", pair.output)
 
 
 def test_an_adjudicator_sees_every_answer_with_what_an_edit_changes(cats: tuple[Project, Population]) -> None:
@@ -333,9 +333,9 @@ def test_an_adjudicator_sees_every_answer_with_what_an_edit_changes(cats: tuple[
         Review(pair_id=pair.id, reviewer="bob", decision="edit", edited="Too short.\n\nNow <b>longer</b>."),
     ]
     shown = record(made, population, pair, [], answers=answers)["fields"]["answers"]
-    found = Tags(shown)
-    assert found.text == "<i>ann reject (off style, invented)bob edit\nToo short.\n\nNow <b>longer</b>."
-    assert found.tags == {"div", "p", "b", "br"}
+    tags = Tags(shown)
+    assert tags.text == "<i>ann reject (off style, invented)bob edit\nToo short.\n\nNow <b>longer</b>."
+    assert tags.tags == {"div", "p", "b", "br"}
 
 
 def test_guidelines_show_the_style_the_keys_and_examples_of_both_kinds(cats: tuple[Project, Population]) -> None:

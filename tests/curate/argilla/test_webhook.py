@@ -46,13 +46,13 @@ def test_an_answer_and_a_change_of_mind_are_heard(
     """Waiting ends because somebody answers or changes the answer, and is told so; without either it lasts. What a
     killed process left on the server for this project is taken away, and so is ours in the end."""
     monkeypatch.setattr(webhook, "_REACHED_WITHIN_S", 120.0)  # of a busy machine
-    made = project(tmp_path, "cats")
-    with Store.open(Store.url_for(made)) as store:
-        fill(made, store)
-        population = read_population(made, store, [SCOPE])
-        draw_batch(made, store, population)
-        push(made, store, population, argilla, alone=True)
-    queue = argilla.queue(queue_name(made))
+    project_ = project(tmp_path, "cats")
+    with Store.open(Store.url_for(project_)) as store:
+        fill(project_, store)
+        population = read_population(project_, store, [SCOPE])
+        draw_batch(project_, store, population)
+        push(project_, store, population, argilla, alone=True)
+    queue = argilla.queue(queue_name(project_))
     assert queue is not None
     row = next(iter(argilla.records(queue)))
     own = uuid.uuid4().hex
@@ -81,8 +81,8 @@ def test_where_nobody_calls_or_may_ask_it_goes_on_looking(
 ) -> None:
     """An admin may make no webhook, and a server that cannot reach this machine never calls: both are told as None
     within seconds, and nothing is left behind."""
-    told = {"first_name": "adam", "username": f"adam-{uuid.uuid4().hex[:6]}", "password": "12345678", "role": "admin"}
-    key = argilla.call("POST", "users", json=told)["api_key"]
+    person = {"first_name": "adam", "username": f"adam-{uuid.uuid4().hex[:6]}", "password": "12345678", "role": "admin"}
+    key = argilla.call("POST", "users", json=person)["api_key"]
     with Argilla(on_each_database.url, key, "x") as admin, answers_heard(admin, "p") as wait:
         assert wait is None
     assert hooks(argilla) == []

@@ -205,9 +205,9 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
     workspace = rg.Workspace(name=project.spec.review.workspace, client=owner).create()
     users, clients = {}, {}
     for name in PEOPLE:
-        made = rg.User(username=f"{name}-{tag}", password="long enough", role="annotator", client=owner).create()
-        users[name] = made.add_to_workspace(workspace)
-        key = argilla.call("GET", f"users/{made.id}")["api_key"]
+        user = rg.User(username=f"{name}-{tag}", password="long enough", role="annotator", client=owner).create()
+        users[name] = user.add_to_workspace(workspace)
+        key = argilla.call("GET", f"users/{user.id}")["api_key"]
         clients[name] = rg.Argilla(api_url=url, api_key=key)
 
     population = read_population(project, store, [SCOPE])

@@ -25,8 +25,8 @@ class Event(NamedTuple):
 
     def signed_with(self, secret: str) -> bool:
         """Whether the signature is that of the Standard Webhooks specification (HMAC of id, time and body)."""
-        told = f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode() + self.body
-        digest = hmac.digest(base64.b64decode(secret), told, hashlib.sha256)
+        text = f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode() + self.body
+        digest = hmac.digest(base64.b64decode(secret), text, hashlib.sha256)
         return self.headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
 
 

@@ -33,8 +33,8 @@ def verdicts(table: dict[str, str]) -> dict[str, list[Review]]:
     for reviewer, line in table.items():
         for row, letter in enumerate(line.split()):
             if letter != ".":
-                told = Review.model_validate({"pair_id": f"p{row}", "reviewer": reviewer, "decision": words[letter]})
-                found.setdefault(f"p{row}", []).append(told)
+                review = Review.model_validate({"pair_id": f"p{row}", "reviewer": reviewer, "decision": words[letter]})
+                found.setdefault(f"p{row}", []).append(review)
     return found
 
 
@@ -58,26 +58,30 @@ def test_kappa_is_the_textbook_value() -> None:
     """20 both accept, 15 both reject, 5 and 10 apart: agreement 0.70, by chance 0.50, kappa 0.40."""
     ann = ["a"] * 25 + ["r"] * 25
     bob = ["a"] * 20 + ["r"] * 5 + ["a"] * 10 + ["r"] * 15
-    found = agreement(verdicts({"ann": " ".join(ann), "bob": " ".join(bob)}))
-    (kappa,) = measure(found, "Cohen's kappa")
+    measures = agreement(verdicts({"ann": " ".join(ann), "bob": " ".join(bob)}))
+    (kappa,) = measure(measures, "Cohen's kappa")
     assert kappa.value == pytest.approx(0.4)
     assert kappa.agreed == pytest.approx(0.7)
     assert kappa.annotators == ("ann", "bob")
     assert kappa.low is not None
     assert kappa.high is not None
     assert 0.05 < kappa.low < 0.4 < kappa.high < 0.7
-    assert measure(found, "Fleiss' kappa") == []
+    assert measure(measures, "Fleiss' kappa") == []
 
 
 def test_every_pair_of_annotators_has_its_kappa() -> None:
     """Three annotators: three kappas on the rows that two share, one Fleiss, one alpha, over rows with two answers."""
-    found = agreement(
+    measures = agreement(
         verdicts({"ann": "a a r r a r", "bob": "a a r r r r", "cid": "a r r . a r", "dan": ". . . . . ."})
     )
-    assert [k.annotators for k in measure(found, "Cohen's kappa")] == [("ann", "bob"), ("ann", "cid"), ("bob", "cid")]
-    (fleiss,) = measure(found, "Fleiss' kappa")
+    assert [k.annotators for k in measure(measures, "Cohen's kappa")] == [
+        ("ann", "bob"),
+        ("ann", "cid"),
+        ("bob", "cid"),
+    ]
+    (fleiss,) = measure(measures, "Fleiss' kappa")
     assert fleiss.rows == 5
-    (alpha,) = measure(found, "Krippendorff's alpha")
+    (alpha,) = measure(measures, "Krippendorff's alpha")
     assert alpha.rows == 6
 
 
@@ -90,9 +94,9 @@ def test_reasons_are_questions_of_their_own() -> None:
         ]
         for row in range(10)
     }
-    found = agreement(reviews)
-    assert measure(found, "Cohen's kappa", "reason long")[0].value == pytest.approx(1)
-    assert measure(found, "Cohen's kappa", "reason odd")[0].value == pytest.approx(0)
+    measures = agreement(reviews)
+    assert measure(measures, "Cohen's kappa", "reason long")[0].value == pytest.approx(1)
+    assert measure(measures, "Cohen's kappa", "reason odd")[0].value == pytest.approx(0)
 
 
 def test_without_variety_a_measure_is_undefined_not_perfect() -> None:
@@ -128,18 +132,18 @@ def test_accuracy_on_gold_is_measured_for_each_annotator(tmp_path: Path) -> None
 def test_a_gold_item_is_the_same_wherever_its_line_stands(tmp_path: Path) -> None:
     """With another order, a new item on top or another system prompt nobody is asked again, and what people answered
     still measures them."""
-    made = project(tmp_path)
-    with Store.open(Store.url_for(made)) as store:
-        fill(made, store)
-        draw_batch(made, store, read_population(made, store, [SCOPE]))
-        before = {item.pair.output: item.pair.id for item in read_gold(made, store)}
+    project_ = project(tmp_path)
+    with Store.open(Store.url_for(project_)) as store:
+        fill(project_, store)
+        draw_batch(project_, store, read_population(project_, store, [SCOPE]))
+        before = {item.pair.output: item.pair.id for item in read_gold(project_, store)}
         assert set(before.values()) == {id_ for id_, why in store.sampled().items() if why[0].reason == "gold"}
         file = tmp_path / "gold.jsonl"
         new = '{"input": "a new cat", "output": "A new cat is in the house.", "verdict": "accept"}\n'
         file.write_text(new + "".join(reversed(file.read_text().splitlines(keepends=True))))
-        task = made.spec.task.model_copy(update={"system": "Rewrite it."})
-        made = Project(made.folder, made.spec.model_copy(update={"task": task}))
-        after = {item.pair.output: item.pair.id for item in read_gold(made, store)}
+        task = project_.spec.task.model_copy(update={"system": "Rewrite it."})
+        project_ = Project(project_.folder, project_.spec.model_copy(update={"task": task}))
+        after = {item.pair.output: item.pair.id for item in read_gold(project_, store)}
         assert set(after.items()) > set(before.items())
         assert len(after) == len(before) + 1
 
@@ -150,11 +154,11 @@ def test_a_gold_item_is_the_same_wherever_its_line_stands(tmp_path: Path) -> Non
 )
 def test_a_wrong_gold_file_is_named_by_its_line(tmp_path: Path, line: str) -> None:
     """A mistake in the file says where and what a line looks like."""
-    made = project(tmp_path)
+    project_ = project(tmp_path)
     (tmp_path / "gold.jsonl").write_text('{"simple": "x", "enhanced": "y", "verdict": "edit"}\n' + line + "\n")
     with pytest.raises(InputError, match=r"gold\.jsonl:2") as caught:
-        read_gold(made)
+        read_gold(project_)
     assert caught.value.fix
     (tmp_path / "gold.jsonl").unlink()
     with pytest.raises(InputError, match="cannot be read"):
-        read_gold(made)
+        read_gold(project_)

@@ -19,15 +19,15 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 def decided(folder: Path, output: str, *answers: tuple[str, str, dict[str, Any]]) -> tuple[CurateResult, Pair]:
     """Curate one candidate that the given people answered, a minute apart."""
-    made = Project(folder, tiny.spec())
-    with Store.open(Store.url_for(made)) as store:
-        tiny.pool(store, made, {"a": [output]})
+    project_ = Project(folder, tiny.spec())
+    with Store.open(Store.url_for(project_)) as store:
+        tiny.pool(store, project_, {"a": [output]})
         (pair,) = store.pairs()
         for minute, (reviewer, decision, more) in enumerate(answers):
             at = START + timedelta(minutes=minute)
             values = {"pair_id": pair.id, "reviewer": reviewer, "decision": decision, "at": at, **more}
             store.write(Review.model_validate(values))
-        return asyncio.run(curate_project(made, store, fingerprints=["now"])), pair
+        return asyncio.run(curate_project(project_, store, fingerprints=["now"])), pair
 
 
 def test_a_row_that_people_disagree_about_waits(tmp_path: Path) -> None:

@@ -84,10 +84,10 @@ def test_the_order_in_which_answers_are_read_does_not_matter(reviews: list[Revie
 def test_an_edit_is_a_pair_of_its_own_that_tells_where_it_came_from() -> None:
     """Same input, new text, another id, and the parent and the review in its origin."""
     review = said("ann", "edit", edited="A tabby cat sleeps.")
-    made = edited_pair(PAIR, review)
-    assert made.origin == Edited(parent_id=PAIR.id, review_id=review.id)
-    assert (made.input, made.output) == (PAIR.input, "A tabby cat sleeps.")
-    assert made.id != PAIR.id
+    edited = edited_pair(PAIR, review)
+    assert edited.origin == Edited(parent_id=PAIR.id, review_id=review.id)
+    assert (edited.input, edited.output) == (PAIR.input, "A tabby cat sleeps.")
+    assert edited.id != PAIR.id
 
 
 def test_an_adjudication_by_a_party_is_told_and_does_not_count() -> None:

@@ -27,12 +27,12 @@ def unsupported(*names: str) -> Callable[[Body], Said | None]:
 
     def refuses(body: Body) -> Said | None:
         if "max_tokens" in body:
-            told = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
-            return error(400, told, code="unsupported_parameter", param="max_tokens", type="invalid_request_error")
+            text = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
+            return error(400, text, code="unsupported_parameter", param="max_tokens", type="invalid_request_error")
         for name in names:
             if body.get(name, 1) != 1:
-                told = f"Unsupported value: '{name}' does not support {body[name]} with this model."
-                return error(400, told, code="unsupported_value", param=name, type="invalid_request_error")
+                text = f"Unsupported value: '{name}' does not support {body[name]} with this model."
+                return error(400, text, code="unsupported_value", param=name, type="invalid_request_error")
         return None
 
     return refuses

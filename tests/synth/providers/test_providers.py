@@ -132,7 +132,7 @@ def of_three(provider: Provider, folder: Path) -> str:
 
 def stopping(provider: Provider, behaviour: str, folder: Path) -> str:
     """What ends the run: every request gets the documented error."""
-    said = provider.says[behaviour]
+    documented = provider.says[behaviour]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> PairsmithError | None:
         try:
@@ -144,7 +144,7 @@ def stopping(provider: Provider, behaviour: str, folder: Path) -> str:
 
     extra = {"top_k": 5} if behaviour == "unknown setting" else {}
     model = "x" if behaviour == "unknown model" else None
-    error, requests = asked(provider, lambda body, nth: said, work, folder, model, **extra)
+    error, requests = asked(provider, lambda body, nth: documented, work, folder, model, **extra)
     if error is None:
         return "does not stop"
     assert KEY not in str(error)
@@ -164,24 +164,24 @@ def stopping(provider: Provider, behaviour: str, folder: Path) -> str:
 
 def passing(provider: Provider, behaviour: str, folder: Path) -> str:
     """What passes: the first two requests get the documented error."""
-    said = provider.says[behaviour]
+    documented = provider.says[behaviour]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> Any:
         (answer,) = await ledger.complete(chat("a dog"), sampling)
         return answer
 
-    answer, _ = asked(provider, lambda body, nth: said if nth <= 2 else None, work, folder)
+    answer, _ = asked(provider, lambda body, nth: documented if nth <= 2 else None, work, folder)
     return "waits, then answered" if isinstance(answer, Completion) else answer.reason
 
 
 def again(provider: Provider, behaviour: str, folder: Path) -> str:
     """What the model did wrong and the provider tells as an error: the next try may be good, and is as bound."""
-    said = provider.says[behaviour]
+    documented = provider.says[behaviour]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> list[Any]:
         fits = completion(choice('{"caption": "a dog"}'))
         for question in ("a dog", "a cat"):
-            script = [said, fits]
+            script = [documented, fits]
             replies[question] = lambda script=script: script.pop(0)  # type: ignore[misc]
         return [(await ledger.complete(chat(q), sampling, schema=SCHEMA))[0] for q in ("a dog", "a cat")]
 
@@ -194,7 +194,7 @@ def again(provider: Provider, behaviour: str, folder: Path) -> str:
 
 def of_one_row(provider: Provider, behaviour: str, folder: Path) -> str:
     """What concerns one row: it alone fails, whether it comes first or in the middle."""
-    said = provider.says[behaviour]
+    documented = provider.says[behaviour]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> str:
         (first,) = await ledger.complete(chat("odd 1"), sampling)
@@ -209,13 +209,13 @@ def of_one_row(provider: Provider, behaviour: str, folder: Path) -> str:
         assert first.reason.partition(":")[0] == word
         return f"that row is {word}"
 
-    result, _ = asked(provider, lambda body, nth: said if "odd" in text_of(body) else None, work, folder)
+    result, _ = asked(provider, lambda body, nth: documented if "odd" in text_of(body) else None, work, folder)
     return str(result)
 
 
 def answering(provider: Provider, behaviour: str, folder: Path) -> str:
     """What is special in an answer."""
-    said = provider.says[behaviour]
+    documented = provider.says[behaviour]
     schema = SCHEMA if behaviour == "schema" else None
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> str:
@@ -238,7 +238,7 @@ def answering(provider: Provider, behaviour: str, folder: Path) -> str:
             case _:
                 return ANSWERS[behaviour]
 
-    result, requests = asked(provider, lambda body, nth: said, work, folder)
+    result, requests = asked(provider, lambda body, nth: documented, work, folder)
     assert schema is None or requests[0]["response_format"]["json_schema"]["schema"] == schema
     return str(result)
 

@@ -60,9 +60,9 @@ async def seeded(ledger: Ledger, store: Store) -> str:
 
 
 async def seeded_under_load(ledger: Ledger, store: Store) -> str:
-    """Thirty long prompts at once, so that some are read in several steps."""
+    """Thirty long prompts at once, so that some are read in several steps; most answers end before they are cut."""
     story = "There was a small house by a river in the mountains. " * 40
-    drawn = [Sampling(temperature=1, max_tokens=8, seed=seed) for seed in range(30)]
+    drawn = [Sampling(temperature=1, max_tokens=48, seed=seed, stop=(".", ",")) for seed in range(30)]
     together = await asyncio.gather(*(ledger.complete(chat(f"{story} {s.seed}"), s) for s in drawn))
     said = [texts(store, given)[0] for given in together]
     return "answered" if len(set(said)) > 20 else f"{said}"

@@ -1,0 +1,105 @@
+"""What the benchmarks share: where figures are kept, clocks, a child that is measured, and a generated pool."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}  # the checkout need not be installed
+_GROUP = 4_000  # records
+
+
+def kept(file: str | Path) -> dict[str, Any]:
+    """The figures in a file, or in that of a benchmark; none before its first run."""
+    path = ROOT / f"bench/results/{file}.json" if isinstance(file, str) else file
+    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return figures
+
+
+def keep(file: str | Path, figures: dict[str, Any]) -> None:
+    """Print figures, and put them among those that are there."""
+    path = ROOT / f"bench/results/{file}.json" if isinstance(file, str) else file
+    path.write_text(json.dumps(kept(file) | figures, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(figures, indent=2), flush=True)
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Wall seconds, and what came of it."""
+    began = time.perf_counter()
+    result = work()
+    return time.perf_counter() - began, result
+
+
+def cpu_s(who: int = resource.RUSAGE_SELF) -> float:
+    """The processor time of this process, or of the children that have ended."""
+    used = resource.getrusage(who)
+    return used.ru_utime + used.ru_stime
+
+
+def peak_mb(who: int = resource.RUSAGE_SELF) -> int:
+    """The most memory that this process, or the largest child that has ended, has held."""
+    return resource.getrusage(who).ru_maxrss // 1024
+
+
+def child(*command: str) -> tuple[dict[str, float], str]:
+    """What a Python with these arguments took in its whole life, as the kernel counted it, and what it printed."""
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    assert process.stdout is not None
+    printed = process.stdout.read()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stdout.close()
+    if status:
+        raise SystemExit(f"{command[:3]} ended with {process.returncode}: {printed[-2000:]}")
+    took = {"seconds": time.perf_counter() - began, "cpu_s": used.ru_utime + used.ru_stime}
+    return {**{name: round(value, 3) for name, value in took.items()}, "peak_mb": used.ru_maxrss // 1024}, printed
+
+
+def figures_of(*command: str) -> Any:
+    """The JSON in the last line that a child prints."""
+    return json.loads(child(*command)[1].strip().splitlines()[-1])
+
+
+def fill(folder: Path, spec: str, inputs: Sequence[str], outputs: Iterable[tuple[int, str]]) -> None:
+    """A project with a generated pool and its receipt: each output is one of the input with that number."""
+    from pairsmith.outcome import GenerateOutcome
+    from pairsmith.receipt import recording
+    from schemas.records import Candidate, Counts, Generated, Pair, Sampling, Seed
+    from schemas.spec_file import load
+    from schemas.store import Store
+
+    (folder / "pairsmith.toml").write_text(spec)
+    project = load(folder, ())
+    seeds = [Seed(kind="input", text=text, source=f"s:{number}") for number, text in enumerate(inputs)]
+    samples, group = Counter[int](), list[Any]()
+    with Store.open(Store.url_for(project)) as store:
+        store.set_active_seeds(seeds)
+        for row, (number, text) in enumerate(outputs):
+            origin = Generated(
+                generator="forward", prompt="p/v1@0", teacher="t", sampling=Sampling(), calls=((f"{row:032x}", 1),)
+            )
+            seed = seeds[number]
+            pair = Pair(seed_id=seed.id, input=seed.text or "", output=text, system="", origin=origin)
+            slot = {"fingerprint": "bench", "seed_id": seed.id, "generator": "forward", "sample": samples[number]}
+            samples[number] += 1
+            group += [pair, Candidate.model_validate({**slot, "pair_id": pair.id})]
+            if len(group) >= _GROUP:
+                store.write(*group)
+                group = []
+        store.write(*group)
+        rows = samples.total()
+        outcome = GenerateOutcome(
+            counts=Counts(rows_in=rows, waiting=rows), fingerprints={"forward": "bench"}, seeds={"input": len(seeds)}
+        )
+        with recording(project, store, "generate", outcome):
+            pass

@@ -1,0 +1,61 @@
+# ruff: noqa: RUF001
+"""What a text reckons: equations that do not hold are flagged, and those that do in some way of writing are not."""
+
+from __future__ import annotations
+
+import pytest
+
+from curate.gates.sums import sums
+from schemas.records import Imported, Pair
+
+
+def reason(output: str, input: str = "how much is it") -> str:
+    judgement = sums(Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="test")))
+    return str(judgement.reason) if judgement.keep is False else ""
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "Pole wynosi 7 · 8 = 54 cm², a obwód 30 cm.",
+        "Three shirts cost 3 × 18 = 64.",
+        "So that makes 14*20=140 in all.",
+        "Zusammen: 1.250 + 750 = 2.100 €.",
+        "Total = 54 + 25 = 89 euros.",
+        "一共是12 × 3 = 38元。",
+        "The rest is 240 ÷ 7 = 36.",
+        "He runs 60/6=11 mph.",
+        "8,5 − 2,25 = 6,5",
+    ],
+)
+def test_an_equation_that_does_not_hold_is_flagged(output: str) -> None:
+    """In any language, with the signs and the numbers of any country; what it is about does not matter."""
+    assert reason(output).startswith("wrong_sum")
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "Three shirts cost 3 × 18 = 54, and two belts 2 × 12.50 = 25.",
+        "1.250 + 750 = 2.000 und 1,250.50 + 749.50 = 2 000",
+        "10 / 3 = 3.33, 7 / 2 = 3 remainder 1, 2 / 3 = 0.667",
+        "2 + 3 × 4 = 14",
+        "10 * 1 1/2 = 15, 25 / 1/3 = 75 and 2 + 1 1/2 + 3 1/2 = 7",
+        "90 min + 30 = 2 h, or 90 + 30 = 2 hours",
+        "(3 + 4) × 2 = 14, 3 × (4 + 5) = 27, 2 · (7 + 8) = 30",
+        "2x + 3 = 7, x - 4 = 1, 2^3 + 1 = 9, √9 + 1 = 4, 5² + 3 = 28, sin 30 + 1 = 1.5",
+        "10 + 5 = 3 (mod 12), 20 % × 50 = 10, 3 + 4 = 7x, 1/2 = 2/4",
+        "if 3 + 4 == 8: pass",
+        "Call 0900-0130 = ask for Ida. 5 - 0 = 5.",
+        "It costs 3 million × 2 = 6 million.",
+    ],
+)
+def test_an_equation_that_holds_is_not(output: str) -> None:
+    """Rounded and cut results, thousands and decimals of any country, another unit; what is no equation of plain
+    numbers (brackets, powers, unknowns, fractions in a row, code) is not reckoned."""
+    assert reason(output) == ""
+
+
+def test_what_the_input_says_may_be_repeated() -> None:
+    """A story in which two and two are five keeps its five."""
+    assert reason("He wrote 2 + 2 = 5 on the wall.", input="chapter where he writes 2+2=5 on the wall") == ""
