@@ -264,12 +264,18 @@ def _labels(more: int, left: int) -> str:
     return f"It takes about {more:,} more labels, and {rest} left to ask about: generate more."
 
 
-def too_few_to_calibrate(answered: int, precision: float, confidence: float, considered: int, left: int) -> Certificate:
-    """No certificate, because there is no P(good); `left` rows of the calibration half can still be asked about."""
+def too_few_to_calibrate(
+    answered: int, precision: float, confidence: float, considered: int, left: int | None
+) -> Certificate:
+    """No certificate, because there is no P(good); `left` rows of the calibration half can still be asked about (None:
+    there is no such half, because an estimate needs the whole pool)."""
     why = f"to tell how likely a row is good takes {LEAST} answers of the calibration half, and there "
     why += "is 1" if answered == 1 else f"are {answered:,}"
     more = f"{LEAST - answered:,} more of them (`pairsmith review push` draws rows; [review.shares] calibration)."
-    if answered + left < LEAST:
+    if left is None:
+        why = "all rows are drawn for the human gate, and none to tell how likely a row is good"
+        more = "Half of them could not prove what review.accept_at_least asks for; the gate says what people accept."
+    elif answered + left < LEAST:
         more = f"Rows of it that are left to ask about: {left:,}. Generate more."
     return Certificate(precision, confidence, (), considered, 0, 0, answered, why=why, more=more)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from curate.calibration import Features, features_of
 from curate.certificate import Certificate, Trial, certify, parts_of, too_few_to_calibrate, trials_for
 from curate.pool import Pool
-from curate.review.acceptance import estimation_sample
+from curate.review.acceptance import estimation_sample, needs_whole_pool
 from curate.review.decision import labels_of
 from curate.review.population import Population
 from curate.review.sampling import ESTIMATION, in_estimation_half, sampled_ids
@@ -100,8 +100,10 @@ def look(
     sampled = {id_: draws for id_, draws in store.sampled().items() if id_ in population.rows}
     labels = labels_of(population.pairs(sampled), store.reviews(sampled), project.spec.review.annotators_per_row)
     drawn = sampled_ids(record for draws in sampled.values() for record in draws)
-    seed, drawn_from = project.spec.review.seed, list(population.rows.values())
-    chosen, possible = estimation_sample(drawn_from, drawn, seed, rows)
+    review, drawn_from = project.spec.review, list(population.rows.values())
+    seed = review.seed
+    whole = needs_whole_pool(drawn_from, drawn, seed, review.accept_at_least, review.confidence)
+    chosen, possible = estimation_sample(drawn_from, drawn, seed, rows, whole=whole)
     everything = {id_ for reason in ESTIMATION for id_ in drawn.get(reason, ())}
     to_calibrate = {
         id_: good for id_, good in labels.items() if id_ not in everything and not in_estimation_half(seed, id_)
@@ -111,7 +113,8 @@ def look(
     if not tried:
         half = [id_ for id_ in features if id_ not in everything and not in_estimation_half(seed, id_)]
         answered = sum(id_ in to_calibrate for id_ in half)
-        return Look(too_few_to_calibrate(answered, precision, confidence, len(rows), len(half) - answered))
+        left = None if whole else len(half) - answered
+        return Look(too_few_to_calibrate(answered, precision, confidence, len(rows), left))
     if tried[-1] not in known:
         store.write(tried[-1].as_artifact())
     own = {id_: labels[id_] for id_ in chosen if id_ in labels}

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeVar, get_args
 
 from curate.contamination import held_out_of
@@ -143,10 +143,10 @@ def matched(every: Sequence[P]) -> list[P]:
     return [preference for preference in every if preference.ids not in dropped]
 
 
-def without_estimation_half(every: Iterable[Preference], seed: int) -> list[Preference]:
+def without_estimation_half(every: Iterable[Preference], seed: int, drawn: Collection[str] = ()) -> list[Preference]:
     """Those that a reward model may learn from: none rests on an answer from the half of the rows that certificates and
-    estimates stand on (`seed`: `review.seed`)."""
-    return [p for p in every if not any(in_estimation_half(seed, pair_id) for pair_id in p.rests_on)]
+    estimates stand on (`seed`: `review.seed`), or from what was `drawn` for an estimate, which may be all of them."""
+    return [p for p in every if not any(id_ in drawn or in_estimation_half(seed, id_) for id_ in p.rests_on)]
 
 
 def as_row(preference: Preference) -> Json:

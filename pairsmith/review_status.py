@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from curate.argilla.adjudication import Disagreement, disagreements
-from curate.review.acceptance import inclusion_probabilities
+from curate.review.acceptance import inclusion_probabilities, needs_whole_pool
 from curate.review.agreement import agreement
 from curate.review.gold import accuracies, read_gold
 from curate.review.sampling import SHARE_KEYS, sampled_ids
@@ -38,14 +38,13 @@ def read(project: Project, store: Store, say: Say = unheard) -> dict[str, Any]:
             reason = SHARE_KEYS.get(draw.reason, draw.reason)
             reasons[reason] = reasons.get(reason, 0) + 1
     waiting = disagreements(reviewed, population.pairs(reviewed).values())
+    spec, rows = project.spec.review, list(population.rows.values())
+    drawn = sampled_ids(draw for pair_id, draws in sampled.items() if pair_id in population.rows for draw in draws)
+    whole = bool(drawn) and needs_whole_pool(rows, drawn, spec.seed, spec.accept_at_least, spec.confidence)
     return {
         "review": as_json(review_status(project, store, population)),
         "sampled_for": reasons,
-        "inclusion_probabilities": inclusion_probabilities(
-            list(population.rows.values()),
-            sampled_ids(draw for pair_id, draws in sampled.items() if pair_id in population.rows for draw in draws),
-            project.spec.review.seed,
-        ),
+        "inclusion_probabilities": inclusion_probabilities(rows, drawn, spec.seed, whole=whole),
         "agreement": [vars(measure) for measure in agreement(reviewed)],
         "gold": [{**vars(person), "value": person.value} for person in accuracies(read_gold(project, store), reviews)],
         "disagreements": [_disagreement(disagreement) for disagreement in waiting],

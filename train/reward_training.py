@@ -26,6 +26,7 @@ import orjson
 from curate.curation import curate
 from curate.pool import Pool
 from curate.preferences import Preference, preferences, without_estimation_half
+from curate.review.sampling import ESTIMATION, sampled_ids
 from curate.rules import asked_of, rules_of
 from curate.scorers.reward import Tokens, encoded, open_reward_model
 from curate.steps import steps_for
@@ -96,7 +97,9 @@ async def own_preferences(
     pool, seeds = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n), store.seeds()
     steps = [step for step in steps_for(project, seeds, None) if step.id.by != "pool/semantic@1"]
     pool = await curate(pool, steps, store, progress)
-    return without_estimation_half(preferences(project, pool, seeds), project.spec.review.seed)
+    drawn = sampled_ids(record for records in store.sampled().values() for record in records)
+    for_estimates = {id_ for reason in ESTIMATION for id_ in drawn.get(reason, ())}
+    return without_estimation_half(preferences(project, pool, seeds), project.spec.review.seed, for_estimates)
 
 
 def train_reward(

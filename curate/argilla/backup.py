@@ -69,14 +69,15 @@ def restore(file: Path, home: Path | None = None) -> None:
             fix="Move that folder away, or set PAIRSMITH_ARGILLA_HOME to another.",
         )
     try:
-        (home / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (home, home / "data"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=home) as scratch:
             _unpack(file, Path(scratch))
             for name in (_CREDENTIALS, _DATABASE):  # the database last: it says that a server lives here
                 (Path(scratch) / name).chmod(0o600)
                 os.replace(Path(scratch) / name, home / name)
     except (OSError, tarfile.TarError, EOFError, zlib.error, sqlite3.Error) as error:
-        what = f"cannot be restored: {first_line(error)}."
+        what = f"cannot be restored: {first_line(error).rstrip(':.')}."
         raise ReviewError(what, where=str(file), fix="Nothing was changed.") from None
 
 

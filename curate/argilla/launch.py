@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from curate.argilla import supervisor
-from curate.argilla.probe import local_url
+from curate.argilla.probe import LOOPBACK, local_url
 from curate.argilla.venv import ARGILLA_VERSION, SERVER_CODE, fingerprint
 from schemas.errors import ReviewError
 from schemas.progress import Progress
@@ -67,7 +67,8 @@ def clear_remains(home: Path) -> None:
     scratch = config and config.get("scratch")
     if not scratch:
         return
-    listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,command="], capture_output=True, text=True).stdout
+    # A column an option: to macOS, as POSIX has it, all that follows the first `=` would be one header.
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=", "-o", "command="], capture_output=True, text=True).stdout
     for line in listed.splitlines():
         pid, _, command = line.strip().partition(" ")
         if f"{scratch}/redis.sock" in command:
@@ -150,6 +151,13 @@ def server_variables(home: Path, database_url: str | None, redis_url: str | None
     }
 
 
+def _without_proxy(environment: Mapping[str, str], host: str) -> dict[str, str]:
+    """What keeps calls to this machine, such as that of an answer which somebody gave, from the shell's proxy: it would
+    look for them on itself."""
+    named = [environment[name] for name in ("no_proxy", "NO_PROXY") if environment.get(name)]
+    return dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join([*named[:1], *LOOPBACK, host]))
+
+
 def _socket() -> Path:
     """The path of Redis' socket, which may have some 100 bytes: too few for many a home folder or TMPDIR."""
     path = Path(tempfile.mkdtemp(prefix="pairsmith-")) / "redis.sock"
@@ -221,6 +229,7 @@ def supervise(
     python: Path, environment: dict[str, str], home: Path, host: str, port: int, redis_url: str | None
 ) -> None:
     """Start the detached supervisor of Redis (unless `redis_url` is yours), server and worker."""
+    environment = {**environment, **_without_proxy(environment, host)}
     children: list[dict[str, object]] = []
     scratch: str | None = None
     if redis_url is None:

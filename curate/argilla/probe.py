@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import json
 import socket
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from schemas.errors import ReviewError
 
 _OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy never reaches a loopback address
-
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 IN_THE_CLEAR = (
     "passwords and texts go there unencrypted: on a network that is not yours alone, put a proxy with TLS before it"
@@ -21,8 +23,16 @@ IN_THE_CLEAR = (
 
 
 def is_here(url: str) -> bool:
-    """Whether an address is one of this machine alone, to which a proxy of the shell does not lead."""
-    return any(here in url for here in ("//127.0.0.1", "//localhost", "//[::1]"))
+    """Whether an address is one of this machine, to which a proxy of the shell does not lead."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+        with socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            if not address.is_loopback:
+                probe.bind((host, 0))  # which only an address of this machine lets us
+    except (ValueError, OSError):
+        return host == "localhost"
+    return True
 
 
 def local_url(host: str, port: int) -> str:
@@ -36,7 +46,7 @@ def _address(host: str, port: int) -> str:
 
 def public_url(host: str, port: int) -> str | None:
     """The address that other machines use for a server bound to `host`; None where it is bound to this machine only."""
-    if host in ("127.0.0.1", "localhost", "::1"):
+    if host in LOOPBACK:
         return None
     if host in ("0.0.0.0", "::", ""):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

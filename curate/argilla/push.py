@@ -20,6 +20,7 @@ from curate.argilla.edits import EDITED, fields_of, question_names
 from curate.argilla.queue_making import make_queue
 from curate.argilla.task import LETTERS, GoldForm, bad_examples, guidelines, record, settings
 from curate.gates import gates_for, judge
+from curate.review.acceptance import needs_whole_pool
 from curate.review.decision import answers_given, decide
 from curate.review.gold import read_gold
 from curate.review.population import Population
@@ -56,8 +57,11 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
         return []
     sampled = store.sampled()
     before = sampled_ids(record for records in sampled.values() for record in records)
-    of = frames(list(population.rows.values()), spec.seed, before)
-    chosen = draw(of, divide(wanted, spec.shares, of), spec.seed, before)
+    rows = list(population.rows.values())
+    whole = needs_whole_pool(rows, before, spec.seed, spec.accept_at_least, spec.confidence)
+    of = frames(rows, spec.seed, before, whole=whole)
+    rest: SamplingReason = "audit_accepted" if whole else "certify"  # what is asked for is a share of what is accepted
+    chosen = draw(of, divide(wanted, spec.shares, of, rest), spec.seed, before)
     new = [
         Sampled(
             pair_id=row.pair_id,

@@ -10,7 +10,17 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from curate.review.estimate import Estimate, Stratum, acceptance_rate
-from curate.review.sampling import ESTIMATION, Frames, SampledIds, SamplingRow, frames, inclusion, sample, targets
+from curate.review.sampling import (
+    ESTIMATION,
+    Frames,
+    SampledIds,
+    SamplingRow,
+    frames,
+    in_estimation_half,
+    inclusion,
+    sample,
+    targets,
+)
 
 
 class AcceptanceRates(NamedTuple):
@@ -33,12 +43,37 @@ class AcceptanceRates(NamedTuple):
     at_best: Stratum | None = None
 
 
+def needs_whole_pool(
+    rows: Sequence[SamplingRow], sampled: SampledIds, seed: int, at_least: float, confidence: float = 0.95
+) -> bool:
+    """Whether all rows belong to the estimation half: if people accepted every row of it that the programs accept, that
+    would not prove that they accept the share `at_least` (the pool is small, or the share near 1).
+
+    Once rows of both halves were drawn for estimates it is so for good; and never where a row was shown with an
+    opinion, for then not all could be judged without. It depends on no answer.
+    """
+    pool = {row.pair_id: in_estimation_half(seed, row.pair_id) for row in rows}
+    if any(id_ in pool for reason, ids in sampled.items() if reason not in ESTIMATION for id_ in ids):
+        return False
+    if any(not pool.get(id_, True) for reason in ESTIMATION for id_ in sampled.get(reason, ())):
+        return True
+    halves = [pool[row.pair_id] for row in rows if row.accepted]
+    best = acceptance_rate([Stratum(len(halves), sum(halves), sum(halves))], confidence, anytime=True)
+    return bool(halves) and (best.low if best else 0.0) < at_least
+
+
 def acceptance_rates(
-    rows: Sequence[SamplingRow], sampled: SampledIds, accepted: Mapping[str, bool], seed: int, confidence: float = 0.95
+    rows: Sequence[SamplingRow],
+    sampled: SampledIds,
+    accepted: Mapping[str, bool],
+    seed: int,
+    confidence: float = 0.95,
+    *,
+    whole: bool = False,
 ) -> AcceptanceRates:
     """Every rate that the decisions so far support (`accepted`: pair id -> whether people accept the row as it is;
-    absent: no decision)."""
-    of = frames(rows, seed, sampled)
+    absent: no decision). `whole` is that of `frames`, here and in what follows."""
+    of = frames(rows, seed, sampled, whole=whole)
     by_programs = [row.pair_id for row in rows if row.accepted]
     audited = set(sample(seed, "audit_rejected", of.get("audit_rejected", ()), sampled.get("audit_rejected", ())))
     chosen = _chosen(of, sampled, seed)
@@ -47,7 +82,7 @@ def acceptance_rates(
     }
     drawable = {*of.get("audit_accepted", ()), *chosen}
     return AcceptanceRates(
-        passed=acceptance_rate(strata(rows, sampled, accepted, seed), confidence),
+        passed=acceptance_rate(strata(rows, sampled, accepted, seed, whole=whole), confidence),
         accepted=acceptance_rate([_stratum(by_programs, chosen, accepted)], confidence, anytime=True),
         missed=acceptance_rate([_stratum(targets(rows).get("audit_rejected", ()), audited, accepted)], confidence),
         left=len(set(of.get("certify", ())) - accepted.keys()),
@@ -58,14 +93,14 @@ def acceptance_rates(
 
 
 def estimation_sample(
-    rows: Sequence[SamplingRow], sampled: SampledIds, seed: int, part: Collection[str]
+    rows: Sequence[SamplingRow], sampled: SampledIds, seed: int, part: Collection[str], *, whole: bool = False
 ) -> tuple[set[str], set[str]]:
     """Of a `part` of the rows that passed the gates: those that a random draw for an estimate has chosen so far, a
     simple random sample of it, and those that may still be chosen, the first among them.
 
     What was drawn of the rows that the programs accept counts only where all of the part are such rows.
     """
-    of = frames(rows, seed, sampled)
+    of = frames(rows, seed, sampled, whole=whole)
     accepted = {row.pair_id for row in rows if row.accepted}
     if not accepted.issuperset(part):
         of = {"certify": of.get("certify", ())}
@@ -73,20 +108,24 @@ def estimation_sample(
     return _chosen(of, sampled, seed) & set(part), possible & set(part)
 
 
-def inclusion_probabilities(rows: Sequence[SamplingRow], sampled: SampledIds, seed: int) -> dict[str, float]:
+def inclusion_probabilities(
+    rows: Sequence[SamplingRow], sampled: SampledIds, seed: int, *, whole: bool = False
+) -> dict[str, float]:
     """How likely every row that counts was to be drawn for an estimate, by the samples as they are now: over them,
     1 / probability adds up to the number of rows that could be drawn, in expectation over the draws.
 
     The half is part of the chance. Rows drawn with the programs' opinion in sight are absent: they have no weight.
     """
-    of = frames(rows, seed, sampled)
+    of = frames(rows, seed, sampled, whole=whole)
     drawn = {reason: sample(seed, reason, of.get(reason, ()), sampled.get(reason, ())) for reason in ESTIMATION}
     estimation = {reason: of[reason] for reason in ESTIMATION if reason in of}
     of_half = inclusion(estimation, {reason: len(ids) for reason, ids in drawn.items()})
-    return {id_: of_half[id_] / 2 for reason in ESTIMATION for id_ in drawn[reason]}
+    return {id_: of_half[id_] / (1 if whole else 2) for reason in ESTIMATION for id_ in drawn[reason]}
 
 
-def strata(rows: Sequence[SamplingRow], sampled: SampledIds, accepted: Mapping[str, bool], seed: int) -> list[Stratum]:
+def strata(
+    rows: Sequence[SamplingRow], sampled: SampledIds, accepted: Mapping[str, bool], seed: int, *, whole: bool = False
+) -> list[Stratum]:
     """The rows that passed the gates, split by whether the programs accept them, with what people said of those that a
     random draw chose.
 
@@ -94,7 +133,7 @@ def strata(rows: Sequence[SamplingRow], sampled: SampledIds, accepted: Mapping[s
     random sample of it. Rows that only disagreement, margin or calibration chose do not count. While a part has fewer
     than two decisions, the estimation sample stands alone, as one stratum.
     """
-    of = frames(rows, seed, sampled)
+    of = frames(rows, seed, sampled, whole=whole)
     chosen = _chosen(of, sampled, seed)
     by_programs = ([row.pair_id for row in rows if row.passed and row.accepted is keep] for keep in (True, False))
     parts = [_stratum(ids, chosen, accepted) for ids in by_programs if ids]

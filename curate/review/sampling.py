@@ -3,7 +3,8 @@
 One permanent random number splits all rows once, into halves: the estimation half, from which the samples for an
 estimate are drawn (estimation and the audits), and the calibration half, from which all others are. In the calibration
 half people may answer with the programs' opinion before them, so no row of it ever counts in an estimate, now or later,
-and no row of the estimation half is ever used for calibration.
+and no row of the estimation half is ever used for calibration. Where half of the rows could not prove what a project
+asks for (`curate.review.acceptance.needs_whole_pool`), all of them belong to the estimation half, for good.
 
 Every reason draws a simple random sample, without replacement, from a frame of its own (`frames`). A frame's rows stand
 in the order of permanent random numbers (Ohlsson 1995, "Coordination of samples using permanent random numbers"):
@@ -96,8 +97,9 @@ def targets(rows: Sequence[SamplingRow]) -> Frames:
     return {reason: tuple(sorted(ids)) for reason, ids in about.items() if ids}
 
 
-def frames(rows: Sequence[SamplingRow], seed: int, sampled: SampledIds | None = None) -> Frames:
-    """The rows that every reason draws from: of those that it is about, the ones of its half.
+def frames(rows: Sequence[SamplingRow], seed: int, sampled: SampledIds | None = None, *, whole: bool = False) -> Frames:
+    """The rows that every reason draws from: of those that it is about, the ones of its half; for estimates all of
+    them, and for the other reasons none, where the `whole` pool is needed.
 
     `sampled` (ids by reason) knows rows that were drawn before there were halves. What another reason than an estimate
     has shown belongs to no estimate any more; what an estimate alone has chosen goes on belonging to it, and is never
@@ -106,7 +108,7 @@ def frames(rows: Sequence[SamplingRow], seed: int, sampled: SampledIds | None = 
     before = sampled or {}
     shown = {id_ for reason, ids in before.items() if reason not in ESTIMATION for id_ in ids}
     for_estimates = {id_ for reason in ESTIMATION for id_ in before.get(reason, ())}
-    estimation_half = {row.pair_id for row in rows if in_estimation_half(seed, row.pair_id)}
+    estimation_half = {row.pair_id for row in rows if whole or in_estimation_half(seed, row.pair_id)}
     halved: Frames = {}
     for reason, ids in targets(rows).items():
         if reason in ESTIMATION:
@@ -191,11 +193,12 @@ def inclusion(of: Frames, sizes: Mapping[SamplingReason, int]) -> dict[str, floa
     return {id_: 1.0 - probability for id_, probability in not_chosen.items()}
 
 
-def divide(batch: int, shares: ReviewShares, of: Frames) -> dict[SamplingReason, int]:
-    """How many rows of a batch each reason draws, by the largest remainder. What an empty frame leaves goes to
-    estimation."""
+def divide(batch: int, shares: ReviewShares, of: Frames, rest: SamplingReason = "certify") -> dict[SamplingReason, int]:
+    """How many rows of a batch each reason draws, by the largest remainder. What an empty frame leaves goes to the
+    `rest`: estimation, unless another is named."""
     asked: dict[SamplingReason, float] = {reason: getattr(shares, key) * batch for reason, key in SHARE_KEYS.items()}
-    asked["certify"] += sum(asked.pop(reason) for reason in REASONS if reason not in of and reason != "certify")
+    rest = rest if rest in of else "certify"
+    asked[rest] += sum(asked.pop(reason) for reason in REASONS if reason not in of and reason != rest)
     rows = {reason: int(rows + 1e-9) for reason, rows in asked.items()}
     by_remainder = sorted(rows, key=lambda reason: (rows[reason] - asked[reason], REASONS.index(reason)))
     for reason in by_remainder[: batch - sum(rows.values())]:

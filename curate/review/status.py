@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from curate.review.acceptance import AcceptanceRates, acceptance_rates
+from curate.review.acceptance import AcceptanceRates, acceptance_rates, needs_whole_pool
 from curate.review.answers import current_answers
 from curate.review.decision import answers_given, decide
 from curate.review.estimate import Advice, Estimate, advice, seconds_per_item
@@ -82,7 +82,8 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
     tightness = None
     if shown:
         _needs_scipy()
-    rates = acceptance_rates(rows, reasons, accepted, spec.seed, spec.confidence)
+    whole = bool(shown) and needs_whole_pool(rows, reasons, spec.seed, spec.accept_at_least, spec.confidence)
+    rates = acceptance_rates(rows, reasons, accepted, spec.seed, spec.confidence, whole=whole)
     if passed := rates.passed:
         per_row = len(answers) / max(passed.reviewed, 1)
         tightness = advice(passed, spec.margin_of_error, seconds=seconds, answers_per_row=per_row, left=rates.left)

@@ -172,6 +172,8 @@ def test_a_reward_model_never_learns_from_the_estimation_half() -> None:
     left = without_estimation_half(every, 7)
     assert 0 < len(left) < len(every)
     assert not any(in_estimation_half(7, id_) for p in left for id_ in p.rests_on)
+    drawn = {left[0].rests_on[0]}  # of the other half, where a share is asked of the whole pool
+    assert without_estimation_half(every, 7, drawn) == left[1:]
 
 
 def test_the_file_has_the_conversational_form_and_leaves_the_dataset_the_same(tmp_path: Path) -> None:

@@ -97,8 +97,11 @@ BEGIN
             WHEN 'array' THEN (SELECT string_agg(concat_ws(' ', m ->> 'role', m ->> 'content'), E'\n')
                                FROM jsonb_array_elements(v.value) m)
             ELSE v.value #>> '{}' END, (f.settings ->> 'use_markdown')::BOOLEAN)) AS text
-        FROM fields f JOIN jsonb_each(pairsmith_readable(NEW.fields)) v ON v.key = f.name
-        WHERE f.dataset_id = NEW.dataset_id AND f.settings ->> 'type' <> 'image'
+        FROM datasets d JOIN fields f ON f.dataset_id = d.id
+             JOIN jsonb_each(pairsmith_readable(NEW.fields)) v ON v.key = f.name
+        WHERE d.id = NEW.dataset_id AND f.settings ->> 'type' <> 'image'
+          -- In a queue of ours this field repeats the house style, which is of no row.
+          AND (f.name <> 'rules' OR d.metadata ->> 'pairsmith' IS NULL)
     )
     SELECT NEW.id, NEW.dataset_id, name, to_tsvector('simple', coalesce(text, '')) FROM texts
     UNION ALL

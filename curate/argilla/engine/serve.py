@@ -15,6 +15,8 @@ import time
 
 import sqlalchemy as sa
 
+_AHEAD_S = 2.0  # a first search finds 100,000 vectors in memory; what takes longer is read while others are served
+
 
 def migrate() -> None:
     """Bring the database to this server's version, then make the engine's own tables."""
@@ -93,7 +95,9 @@ def run(host: str, port: int) -> None:
     from page import AddedToPage
     from sign_in import SlowGuessing
 
-    threading.Thread(target=pairsmith_sql_engine.read_ahead, daemon=True).start()
+    ahead = threading.Thread(target=pairsmith_sql_engine.read_ahead, daemon=True)
+    ahead.start()
+    ahead.join(_AHEAD_S)
     # One worker, whatever WEB_CONCURRENCY says: more would be processes of their own, without our engine.
     guarded = AddedToPage(SlowGuessing(app))
     uvicorn.run(guarded, host=host, port=port, workers=1, access_log=False, timeout_graceful_shutdown=5)

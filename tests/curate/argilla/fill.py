@@ -276,7 +276,8 @@ def known(connection: sa.Connection) -> uuid.UUID:
     for number in range(2):
         theirs = uuid.uuid5(beside, f"record {number}")
         row = {"id": uuid.uuid4(), "record_id": theirs, "user_id": uuid.uuid5(SPACE, "ann"), "status": "submitted"}
-        row |= {"values": {"stars": {"value": "many"}}, "inserted_at": START, "updated_at": START}
+        values = {"stars": {"value": "many"}, "comment": {"value": "nothing\0withinit"}}
+        row |= {"values": values, "inserted_at": START, "updated_at": START}
         connection.execute(sa.insert(Response.__table__), [row])
         fields = {"prompt": "nothing\0withinit", "reply": "a path: C:\\u0000", "talk": []}
         connection.execute(sa.update(records).where(records.c.id == theirs).values(fields=fields))

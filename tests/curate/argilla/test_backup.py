@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+import stat
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -129,6 +130,7 @@ def test_a_damaged_copy_is_refused_and_nothing_is_left(lived_in: Path, tmp_path:
             restore(bad, tmp_path / "new")
         assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file()], at
     restore(good, tmp_path / "new")
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
     restored, before = (home / "data" / "argilla.db" for home in (tmp_path / "new", lived_in))
     assert restored.stat().st_size == before.stat().st_size
 

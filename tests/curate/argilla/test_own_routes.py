@@ -183,3 +183,40 @@ def test_a_search_finds_what_is_read_and_not_the_markup(argilla: Argilla) -> Non
         assert found(words) == 0, words
     dataset.records.log([{"id": "one", "shown": "<div>new <b>text</b></div>", "plain": "x"}])
     assert [found(words) for words in ('"new text"', "div", "ladders")] == [1, 0, 0]
+
+
+def test_a_search_finds_what_is_of_the_row(argilla: Argilla, tmp_path: Path) -> None:
+    """The house style stands on every row and is of none: its words find nothing, and those of inputs and outputs find
+    their rows alone. Somebody's own dataset with a field of that name is searched whole."""
+    made = project(tmp_path, "cats")
+    with Store.open(Store.url_for(made)) as store:
+        fill(made, store)
+        population = read_population(made, store, [SCOPE])
+        draw_batch(made, store, population)
+        push(made, store, population, argilla, alone=True)
+    queue = argilla.queue(queue_name(made))
+    assert queue is not None
+    theirs = rg.Dataset(
+        name="theirs",
+        workspace=argilla.workspace,
+        settings=rg.Settings(
+            fields=[rg.TextField(name="rules", client=argilla.sdk)],
+            questions=[rg.LabelQuestion(name="verdict", labels=["yes", "no"], client=argilla.sdk)],
+        ),
+        client=argilla.sdk,
+    ).create()
+    theirs.records.log([{"id": "one", "rules": "one sentence"}])
+
+    def found(dataset_id: str, words: str, field: str | None = None) -> int:
+        asked = {"query": {"text": {"q": words, "field": field}}}
+        answered = argilla.call("POST", f"datasets/{dataset_id}/records/search", json=asked)
+        return len(answered["items"])
+
+    rows = list(argilla.records(queue, responses=True))
+    assert all("One sentence about a cat" in row["fields"]["rules"] for row in rows)
+    for words in "sentence", "style", '"four words"':
+        assert found(queue.id, words) == 0, words
+    assert found(queue.id, "sentence", "rules") == 0
+    of_one = sum("cat 7<" in row["fields"]["simple"] for row in rows)
+    assert 0 < found(queue.id, '"cat 7"') == of_one < len(rows)
+    assert found(str(theirs.id), "sentence") == 1

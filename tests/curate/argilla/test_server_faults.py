@@ -6,6 +6,7 @@ import fcntl
 import http.server
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -171,8 +172,28 @@ def test_logs_do_not_grow_for_ever(tmp_path: Path) -> None:
     assert old.stat().st_size > 5_000_000
 
 
-def test_what_a_killed_supervisor_left_is_cleared(tmp_path: Path) -> None:
+# `ps` as POSIX has it and macOS follows: an `=` makes what is left of the argument the header of one column.
+_PS_OF_POSIX = """#!{python}
+import subprocess, sys
+arguments, headers = [], []
+for before, one in zip(["", *sys.argv[1:]], sys.argv[1:]):
+    name, equals, header = one.partition("=") if before == "-o" else (one, "", "")
+    arguments.append(name + equals)
+    headers += [header] if header else []
+done = subprocess.run(["{ps}", *arguments], capture_output=True, text=True)
+print(*headers, done.stdout, sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("system", ["this one", "macOS"])
+def test_what_a_killed_supervisor_left_is_cleared(tmp_path: Path, system: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its scratch folder, a Redis of this home that outlived it, and what the server had for the moment."""
+    if system == "macOS":
+        (tmp_path / "bin").mkdir()
+        ps = tmp_path / "bin" / "ps"
+        ps.write_text(_PS_OF_POSIX.format(python=sys.executable, ps=shutil.which("ps")))
+        ps.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{ps.parent}{os.pathsep}{os.environ['PATH']}")
     temporary = Path(server_variables(tmp_path, None, "redis://127.0.0.1:1/0", "hush")["TMPDIR"])
     (temporary / "statics").mkdir()
     scratch = tmp_path / "scratch"

@@ -9,6 +9,10 @@ import socket
 import stat
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +20,7 @@ import pytest
 
 from curate.argilla import launch, server, supervisor
 from curate.argilla.launch import keep_private, server_variables
+from curate.argilla.probe import is_here, public_url
 from pairsmith.stages.review import page
 from schemas.errors import ReviewError
 from tests.curate.argilla.conftest import free_port, wait_until
@@ -73,6 +78,71 @@ def test_no_secret_of_the_shell_reaches_a_process_or_a_file(
         server.down(home)
     for path in home.rglob("*"):
         assert path.is_dir() or CANARY.encode() not in path.read_bytes(), path
+
+
+CALLS = """
+import os, sys, httpx
+answer = httpx.get(os.environ["PYTHONPATH"], timeout=20).text
+open("heard-from", "w").write(answer)
+import time
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("already", ["", "intranet.example", "*"])
+def test_what_the_worker_tells_this_machine_goes_through_no_proxy(
+    already: str, tmp_path: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A webhook to 127.0.0.1 reaches who listens there, whatever proxy the shell names for the world outside; what the
+    shell itself keeps from it stays so."""
+    (stand_in / "work.py").write_text(CALLS)
+
+    @contextmanager
+    def answering(text: str) -> Iterator[str]:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+            threading.Thread(target=listening.serve_forever, daemon=True).start()
+            try:
+                yield f"http://127.0.0.1:{listening.server_address[1]}"
+            finally:
+                listening.shutdown()
+
+    home = tmp_path / "home"
+    with answering("us") as ours, answering("a proxy") as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.setenv(name, already)
+        home.mkdir()
+        keep_private(home)
+        environment = {**server_variables(home, None, "redis://127.0.0.1:1/0", "hush"), "PYTHONPATH": ours}
+        launch.supervise(Path(sys.executable), environment, home, "127.0.0.1", free_port(), "redis://127.0.0.1:1/0")
+        try:
+            heard = home / "data" / "heard-from"
+            wait_until(lambda: heard.exists() and heard.read_text(), 30)
+            child = json.loads((home / "supervisor.json").read_text())["children"][-1]
+        finally:
+            server.down(home)
+    assert heard.read_text() == "us"
+    assert child["environment"]["no_proxy"].split(",")[0] == (already or "localhost")
+
+
+def test_an_address_of_this_machine_is_reached_without_a_proxy() -> None:
+    """By any of its addresses, and by no name that only begins like one."""
+    for url in ("http://127.0.0.1:6900", "http://localhost:6900/x", "http://[::1]:6900", "http://127.4.5.6"):
+        assert is_here(url), url
+    for url in ("http://127.0.0.1.example.org", "http://192.0.2.1:6900", "https://argilla.example.org//127.0.0.1", "x"):
+        assert not is_here(url), url
+    if own := public_url("0.0.0.0", 6900):  # on a machine with a network
+        assert is_here(own) or not own.split("//")[1][0].isdigit()
 
 
 def test_what_an_earlier_version_wrote_down_is_taken_out(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
+from pathlib import Path
 
 import pytest
 from scipy.stats import hypergeom
 
-from bench.review.coverage import PROMISE, SETTINGS, Design, exact, measure, watched
+from bench.review.coverage import DESIGNS, GOOD, PROMISE, RULES, SETTINGS, SIZES, Design, exact, measure, watched
 from curate.review.estimate import Stratum, acceptance_rate, advice, binomial, seconds_per_item
 
 
@@ -187,3 +189,20 @@ def test_the_population_of_the_simulation_would_show_a_wrong_estimate() -> None:
     naive = acceptance_rate([Stratum(len(rows), 60, sum(good[row.pair_id] for row in chosen))])
     assert naive
     assert not naive.low <= truth <= naive.high
+
+
+def test_the_figures_that_are_kept_are_of_every_setting_and_keep_the_promise() -> None:
+    """The last whole run of bench/review/coverage.py: each setting of the grid is in it once, with 20,000 reviews where
+    reviews are drawn, and the least coverage of all is the minimum that is told, above what is promised."""
+    kept = json.loads((Path(__file__).parents[3] / "bench" / "results" / "review.json").read_text())["coverage"]
+    assert len(kept["exact"]) == len(SIZES) + len(SIZES) * (len(SIZES) + 1) // 2
+    settings = {
+        tuple(one[key] for key in (*Design._fields, "good_accepted", "good_rest", "ended by"))
+        for one in kept["stopped"]
+    }
+    assert len(settings) == len(kept["stopped"]) == len(DESIGNS) * len(GOOD) ** 2 * len(RULES)
+    assert {one["runs"] for one in kept["stopped"]} == {20_000}
+    least = [coverage for _, coverage in kept["exact"]]
+    least += [one[f"at least {rate}"] for one in kept["stopped"] for rate in ("passed", "accepted")]
+    least += [one["coverage"] for one in kept["drawn"]]
+    assert min(least) == kept["minimum"] >= PROMISE

@@ -154,6 +154,7 @@ FINDINGS = {
     ),
     "E5 search found the markup and missed the text": (
         "argilla/test_own_routes.py: test_a_search_finds_what_is_read_and_not_the_markup",
+        "argilla/test_own_routes.py: test_a_search_finds_what_is_of_the_row",
     ),
     "E6 nearly the whole input was struck through": (
         "argilla/test_task.py: test_a_difference_is_marked_only_where_words_are_meant_to_be_kept",

