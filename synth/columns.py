@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 MAX_CHARS = 100_000
+"""A seed longer than this is a problem row: few teachers take it, and it is nearly always a broken file."""
 MOST_COLUMNS = 16_384  # as a spreadsheet has
 _NAMED = 20  # columns, in a sentence
-"""A seed longer than this is a problem row: few teachers take it, and it is nearly always a broken file."""
 
 
 _HALF = re.compile("[\ud800-\udfff]")

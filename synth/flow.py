@@ -37,6 +37,7 @@ class _Tries:
 
     counted = waits = timeouts = 0
     refusal: RefusedError | TeacherError | None = None
+    refused_by: TeacherHost | None = None
     host: TeacherHost | None = None
     limit_s = 0.0  # that its answer may take
     first_at = looked_at = 0.0  # when it was first sent, and when its last failure was, or that
@@ -125,11 +126,14 @@ class Flow:
             try:
                 answer = await send(sending)
             except (RefusedError, TeacherError) as refusal:
-                if tries.refusal is not None or not self._others(sending.host, tokens):
+                if tries.refused_by not in (None, sending.host) or not self._others(sending.host, tokens):
                     answer = refusal.answer if isinstance(refusal, RefusedError) else None
-                    rows_own = tries.refusal if isinstance(tries.refusal, RefusedError) else refusal
-                    raise (rows_own if answer is None else refusal) from None
-                tries.refusal, used, failure = refusal, 0, _AskElsewhereError(str(refusal).removeprefix("refused: "))
+                    rows_own = tries.refusal if isinstance(tries.refusal, RefusedError) else None
+                    if tries.refused_by is not None and rows_own is not None and answer is not None:
+                        tries.refused_by.succeeded()  # both refuse it, so neither failed
+                    raise (refusal if answer is not None else rows_own or refusal) from None
+                tries.refusal, tries.refused_by, used = refusal, sending.host, 0
+                failure = _AskElsewhereError(str(refusal).removeprefix("refused: "))
             except UnansweredError as unanswered:
                 used, failure = 0, unanswered
             finally:
@@ -139,14 +143,18 @@ class Flow:
             assert failure is not None
             if isinstance(failure, _AskElsewhereError):
                 tries.waits += 1
+                now = asyncio.get_running_loop().time()
+                others = self._others(sending.host, tokens)
+                await self._pause(min((host.free_at(tokens, now) for host in others), default=now) - now)
                 self.retries_by_kind[failure.word] += 1
             else:
                 await self._wait_or_give_up(failure, tries)
 
-    def _others(self, host: TeacherHost | None, tokens: float) -> list[TeacherHost]:
-        """The other addresses that may be asked now, or as soon as they are not busy."""
+    def _others(self, host: TeacherHost, tokens: float, within_s: float = MAX_RETRY_AFTER_S) -> list[TeacherHost]:
+        """The other addresses that may be asked again in that time, busy or not."""
         now = asyncio.get_running_loop().time()
-        return [one for one in self.hosts if one is not host and not one.rests and one.free_at(tokens, now) <= now]
+        at = now + within_s
+        return [one for one in self.hosts if one is not host and not one.rests and one.free_at(tokens, now) <= at]
 
     # -- a place on the wire -------------------------------------------------------------------------------------
 
@@ -177,7 +185,7 @@ class Flow:
         if len(self.hosts) == 1:
             return self.hosts[0] if self.hosts[0].takes(tokens, now) else None
         # Where one has refused, another is asked, if there is any.
-        may = (tries.refusal is not None and self._others(tries.host, tokens)) or self.hosts
+        may = (tries.refused_by and self._others(tries.refused_by, tokens, within_s=0)) or self.hosts
         free = [host for host in may if host.takes(tokens, now)]
         return min(free, key=lambda h: (h is tries.host, len(h.sending) / h.window, h.sent), default=None)
 
@@ -283,11 +291,16 @@ class Flow:
             if failure.retry_after_s > MAX_RETRY_AFTER_S:
                 raise _too_long(failure.retry_after_s, where)
             wait_s = max(wait_s, failure.retry_after_s * random.uniform(1, 1.1))
+        await self._pause(wait_s)
+        self.retries_by_kind[failure.word] += 1
+
+    async def _pause(self, wait_s: float) -> None:
+        if wait_s <= 0:
+            return
         try:
             async with asyncio.timeout(wait_s):
                 await self.draining.wait()
         except TimeoutError:
-            self.retries_by_kind[failure.word] += 1
             return
         raise StoppedError
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from schemas.errors import BudgetReached
@@ -17,7 +18,7 @@ from schemas.money import Cost, total
 from schemas.records import Call, Json, Message, Record, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from schemas.store.latest import latest_answer
+from schemas.store.latest import key_again, latest_answers
 from synth.answered import Answered
 from synth.answers import AnswerJudge, why_bad
 from synth.batches import OPEN_QUESTIONS, Batches
@@ -339,23 +340,30 @@ class Ledger:
         if error is None:
             await self._refusals.decide(self._endpoint.url)
 
-    async def _again(self) -> str | None:
-        """Ask once more what was answered before: the words it is turned down with, empty if it is answered; None if
-        nobody knows. What comes is paid for and kept, under a key that nobody asks for."""
-        if not self._answered.any_is("ok") or (before := latest_answer(self.store, self.identity)) is None:
-            return None
-        body = {name: value for name, value in before.request.items() if name != "n"} | {"model": self._endpoint.model}
-        try:
-            answer = await self._endpoint.send(body, paying=self.meter, prompt=before.prompt)
-        except RefusedError as refusal:
-            return str(refusal)
-        except (UnansweredError, StoppedError, BudgetReached):
-            return None
-        question = Question((), Sampling(), prompt=before.prompt)
-        (call,), settled = self._rows(question, [content_id("again", answer.request_id)], [0], answer, None)
-        call = self._judge.judged(call, question)
-        await self.store.put(call, *settled)
-        return "" if answer.choices else call.reason
+    async def _again(self, refused: Call) -> str | None:
+        """Ask once more what was answered before, in the settings of what was refused: the words it is turned down
+        with, empty if it is answered; None if nobody knows. A second question is asked where one is turned down, which
+        may be moderated by now. What comes is paid for and kept, under a key that nobody asks for."""
+        words = None
+        for before in islice(latest_answers(self.store, self.identity), 2) if self._answered.any_is("ok") else ():
+            body = {name: value for name, value in refused.request.items() if name != "n"}
+            body |= {"model": self._endpoint.model, "messages": before.request["messages"]}
+            try:
+                answer = await self._endpoint.send(body, paying=self.meter, prompt=before.prompt)
+            except RefusedError as refusal:
+                words = str(refusal)
+                continue
+            except (UnansweredError, StoppedError, BudgetReached):
+                return None
+            question = Question((), Sampling(), prompt=before.prompt)
+            (call,), settled = self._rows(question, [key_again(before.key)], [0], answer, None)
+            call = self._judge.judged(call, question)
+            await self.store.put(call, *settled)
+            self._answered.add(call.key, call.attempt, call.status)
+            if answer.choices:
+                return ""
+            words = call.reason
+        return words
 
     async def _answer(self, question: Question, sampling: Sampling, keys: list[str]) -> Answer:
         """What one request for the samples of `keys` brings, now or in a batch."""

@@ -1,7 +1,7 @@
 """Whose matter a refusal is: a row's own (too long, moderated), or everybody's (a wrong setting, an empty account).
 
 No status and no sentence tells for sure, but the company does: what is refused among answers is the row's own. Where no
-answer follows, one request tells: what was answered before is asked once more.
+answer follows, one request tells: what was answered before is asked once more, in the settings of what was refused.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from synth.answers import NO_COMPLETION
 _SAME, _ANY = 8, 20
 _VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|[\w.:/-]*\d[\w.:/-]*")  # what is quoted, numbers, ids
 
-Again = Callable[[], Awaitable[str | None]]
-"""Asks what was answered before once more: the words that it is turned down with, empty if it is answered, None if
-nothing was answered before, or nobody knows."""
+Again = Callable[[Call], Awaitable[str | None]]
+"""Asks what was answered before once more, as this refused one was asked: the words that it is turned down with, empty
+if it is answered, None if nothing was answered before, or nobody knows."""
 Keep = Callable[[Sequence[Call]], Awaitable[None]]
 """Writes what refusals turn out to be."""
 
@@ -50,9 +50,9 @@ class Refusals:
         if self._keep_asking:
             return
         self._in_a_row.append((self._clock, calls))
-        words, count = self._words()[-_SAME:], len(self._in_a_row)
-        doubtful = count >= self._doubt_at and (len(set(words)) == 1 or count >= _ANY)
-        if self._error is not None or (doubtful and not self._asking):
+        count = len(self._in_a_row)
+        doubtful = count >= self._doubt_at and not self._asking and (count >= _ANY or len(self._words(_SAME)) == 1)
+        if self._error is not None or doubtful:
             await self.decide(url)
 
     async def decide(self, url: str) -> None:
@@ -60,7 +60,7 @@ class Refusals:
         if self._error is None and self._in_a_row:
             sent, self._asking = self.sent(), True
             try:
-                words = await self._again()
+                words = await self._again(self._in_a_row[-1][1][0])
             finally:
                 self._asking = False
             self._doubt_at *= 2
@@ -99,8 +99,8 @@ class Refusals:
         self._in_a_row = self._in_a_row[len(before) :]
         await self._change(before, "declined")
 
-    def _words(self) -> list[str]:
-        return [_bare(row[0].reason) for _, row in self._in_a_row]
+    def _words(self, last: int = 0) -> set[str]:
+        return {_bare(row[0].reason) for _, row in self._in_a_row[-last:]}
 
     async def _change(self, rows: Sequence[tuple[int, Sequence[Call]]], status: CallStatus) -> None:
         """Give the refusals, and where they are to be unsettled the answers without a choice, this status."""

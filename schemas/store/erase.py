@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from schemas.records import Pair, Seed, file_of
 from schemas.reviews import first_drawn
 from schemas.store import tables
+from schemas.store.latest import key_again
 from schemas.store.opening import sqlite_path
 from schemas.store.rows import BEFORE, origins_named
 from schemas.store.store import Store
@@ -92,7 +93,7 @@ def _with_pairs(traces: Traces, pairs: Iterable[Pair], *, inputs: bool = True) -
         if inputs:
             traces.texts.update([pair.input, pair.reference or ""])
         if pair.origin.by == "generated":
-            traces.calls.update(key for key, _ in pair.origin.calls)
+            traces.calls.update(of for key, _ in pair.origin.calls for of in (key, key_again(key)))
 
 
 def erase(store: Store, traces: Traces) -> dict[str, int]:

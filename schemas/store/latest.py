@@ -1,13 +1,14 @@
 """What is the present one of its kind: the artifact that its stage made or found last, which need not be the youngest;
-the answer that tells whether a teacher still answers."""
+the answers that tell whether a teacher still answers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import sqlalchemy as sa
 
-from schemas.records import Artifact, Call
+from schemas.records import Artifact, Call, Json, content_id
 from schemas.store import tables
 from schemas.store.store import Store
 
@@ -36,11 +37,21 @@ def present(store: Store) -> dict[str, Artifact]:
     return artifacts
 
 
-def latest_answer(store: Store, teacher: str) -> Call | None:
-    """A good answer of a teacher, with its request: the shortest of the latest."""
+def key_again(key: str) -> str:
+    """The key of what comes when the question of `key` is asked once more only to see whether the teacher answers."""
+    return content_id("again", key)
+
+
+def latest_answers(store: Store, teacher: str) -> Iterator[Call]:
+    """Good answers of a teacher to different questions, with their requests: the latest, the shortest of them first."""
     c = tables.calls.c
     good = sa.select(c.key, c.completion_tokens).where(c.teacher == teacher, c.status == "ok")
     rows = store._rows(good.order_by(c.position.desc()).limit(_LATEST))
     # Only the first of the samples of a request has its tokens.
-    key = min(rows, key=lambda row: (not row.completion_tokens, row.completion_tokens), default=(None,))[0]
-    return next((call for call in store.calls(key) if call.status == "ok"), None) if key else None
+    known: list[Json] = []
+    for row in sorted(rows, key=lambda row: (not row.completion_tokens, row.completion_tokens)):
+        call = next((call for call in store.calls(row.key) if call.status == "ok"), None)
+        asked = call and call.request.get("messages")
+        if call is not None and asked and asked not in known:
+            known.append(asked)
+            yield call

@@ -168,11 +168,16 @@ def check_place(path: Path | None) -> None:
     alone, why = "cp {0} {0}.own && mv {0}.own {0}", "Under each name there would be another writer and another log."
     if path is None:
         return
-    if not path.parent.is_dir():
+    try:
+        is_folder, file = path.parent.is_dir(), path.stat() if path.is_file() else None
+    except OSError as error:
+        fix = "Give this user the right to its folder and to it."
+        raise StoreError(f"the store cannot be opened: {error.strerror}.", where=str(path), fix=fix) from None
+    if not is_folder:
         raise StoreError("the folder of the store does not exist.", where=str(path.parent), fix="Make it first.")
-    if not path.is_file():
+    if file is None:
         return
-    if path.stat().st_nlink > 1:
+    if file.st_nlink > 1:
         what, fix = "the store is a file with a second name (a hard link).", f"Give it one of its own: {alone}"
     elif str(path) in _mount_points():
         what, fix = "the store is a file that is mounted by itself.", "Mount the folder that it lies in."

@@ -14,9 +14,10 @@ from pairsmith.commands.status import status_of
 from pairsmith.erasing import erased
 from schemas import spec_file
 from schemas.errors import UsageError
-from schemas.records import Artifact, Call, Usage, content_id
+from schemas.records import Artifact, Call, Generated, Pair, Sampling, Seed, Usage, content_id
 from schemas.reviews import Review
 from schemas.store import Store
+from schemas.store.latest import key_again
 
 SPEC = """
 [task]
@@ -136,6 +137,24 @@ def test_a_source_is_nowhere_afterwards(folder: Path) -> None:
     own = pairsmith.Project(folder)
     own.generate()
     assert own.curate().counts.rows_in == 4
+
+
+def test_a_short_text_that_was_asked_once_more_goes_too(tmp_path: Path) -> None:
+    """A run may ask a question again only to see whether the teacher still answers. What came is found by the key of
+    that question, for a text of a few letters is not looked for: it stands in texts of others."""
+    (tmp_path / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
+    question = {"messages": [{"role": "user", "content": "dog 1"}]}
+    kept = {"status": "ok", "attempt": 1, "request": question, "raw": {}, "sample": 0, "teacher": "t"}
+    kept |= {"endpoint": "e", "seconds": 1.0}
+    seed = Seed(kind="input", text="dog 1", source="theirs.jsonl:1")
+    origin = Generated(generator="forward", prompt="p/v1@0", teacher="t", sampling=Sampling(), calls=(("asked", 1),))
+    with Store.open(Store.url_for(spec_file.load(tmp_path))) as store:
+        store.write(seed, Pair(seed_id=seed.id, input="dog 1", output="a dog", system="", origin=origin))
+        for number, key in enumerate(("asked", key_again("asked"), "another")):
+            store.write(Call.model_validate({**kept, "key": key, "request_id": f"r{number}"}))
+    _erase(tmp_path, source="theirs.jsonl")
+    with Store.open(Store.url_for(spec_file.load(tmp_path)), write=False) as store:
+        assert [key for key, *_ in store.each_answer()] == ["another"]
 
 
 def test_an_export_elsewhere_is_no_longer_there(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

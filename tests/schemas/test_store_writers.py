@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -71,6 +72,20 @@ def test_a_store_with_a_second_name_is_refused(tmp_path: Path, *, write: bool) -
     for one in (url, other):
         with Store.open(one, write=write) as store:
             assert len(store.calls("k")) == 1
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_store_that_this_user_may_not_see_is_told(tmp_path: Path, *, write: bool) -> None:
+    """A folder without the right to look into it is a sentence, not a traceback."""
+    folder = tmp_path / "theirs"
+    folder.mkdir(mode=0o000)
+    user = os.geteuid()
+    try:
+        os.seteuid(user or 65534)  # root may do anything
+        with pytest.raises(StoreError, match=r"cannot be opened: Permission denied.*Give this user the right"):
+            Store.open(f"sqlite:///{folder / 'p.db'}", write=write)
+    finally:
+        os.seteuid(user)
 
 
 def test_a_file_that_is_mounted_by_itself_is_refused(tmp_path: Path) -> None:

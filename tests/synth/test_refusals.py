@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from prompts import load
 from schemas.errors import AuthError, TeacherError
+from schemas.records import Call, Sampling
 from schemas.store import Store
 from synth.engine import GenerateResult, generate
+from synth.generators import Forward
 from synth.http_status import meaning
 from synth.ledger import Completion, FailedSample, Ledger
+from synth.refusals import Refusals
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
-from tests.synth.rig import input, rig
+from tests.synth.rig import TASK, input, prompts_in, rig
 from tests.synth.test_ledger import PLAIN, chat, with_ledger
 
 
@@ -303,7 +308,7 @@ def test_a_cause_in_unknown_words_at_a_runs_end_ends_it_and_burns_no_row(answere
         with pytest.raises(TeacherError, match=r"turned down: .*Vertrag ruht") as caught:
             run(teacher, tmp_path, 100, n=1)
         assert "answered before was turned down as well" in str(caught.value)
-        assert len(teacher.asked) <= 101, "one more request tells it"
+        assert len(teacher.asked) <= 102, "two more requests tell it"
         with pytest.raises(TeacherError, match="Vertrag ruht"):
             run(teacher, tmp_path, 100, n=1)
     with LoopbackTeacher() as mended:
@@ -360,6 +365,79 @@ def test_what_cannot_be_told_stays_open_without_an_error(tmp_path: Path) -> None
         assert len(mended.asked) == 2
 
 
+def test_a_setting_that_is_refused_in_unknown_words_ends_the_run_and_burns_no_row(tmp_path: Path) -> None:
+    """What was answered before it was set is asked once more as the rows are asked now, so it is turned down as well.
+    Asked as it was then it would be answered, and every row would be lost to a number in the spec."""
+    refused = fails(400, "Anfrage passt nicht zum Vertrag")
+
+    def run(teacher: LoopbackTeacher, seeds: int, max_tokens: int) -> GenerateResult:
+        async def once() -> GenerateResult:
+            async with rig(teacher.url, tmp_path, n=1) as r:
+                sampling = Sampling(temperature=0.9, max_tokens=max_tokens)
+                prompt = load("enhance", prompts_in(tmp_path))
+                forward = Forward(r.ledger, TASK.style, 1, prompt=prompt, sampling=sampling)
+                return await generate(r.store, input(seeds), [forward], concurrency=8)
+
+        return asyncio.run(once())
+
+    with LoopbackTeacher(lambda ask: refused if ask.body["max_tokens"] > 64 else Reply()) as teacher:
+        assert run(teacher, 20, 64).failed == 0
+        with pytest.raises(TeacherError, match="Vertrag"):
+            run(teacher, 60, 100_000)
+        with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as store:
+            assert "declined" not in {status for *_, status in store.each_answer()}
+        assert run(teacher, 60, 64).failed == 0
+
+
+def test_an_answered_question_that_is_moderated_by_now_ends_no_run(tmp_path: Path) -> None:
+    """Moderation changes, and what it turned to was answered before: so another one is asked, too, before all are
+    believed to be turned down. Else no later run would come past the same question."""
+    moderated = {"dog 17", "dog 18", "dog 19"}
+
+    def reply(ask: Ask) -> Reply:
+        if ask.prompt in moderated:
+            return fails(403, "flagged by moderation")
+        if ask.prompt == "dog 3":  # the shortest of all
+            moderated.add("dog 3")
+            return Reply(body=orjson.dumps({"choices": [{"message": {"content": "a dog"}, "finish_reason": "stop"}],
+                         "usage": {"prompt_tokens": 9, "completion_tokens": 1}}))  # fmt: skip
+        return Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+        result = run(teacher, tmp_path, 20, n=1)
+        assert (result.failed, dict(result.reasons)) == (3, {"refused": 3})
+        assert teacher.counts()["dog 3"] == 2
+        assert len(teacher.asked) == 22
+
+
+def test_a_refusal_after_many_costs_no_more_than_the_first() -> None:
+    """A hundred thousand moderated seeds in a row are told apart by the last few, not by all of them each time."""
+    looks = 0
+
+    class Row(list[Call]):
+        def __getitem__(self, at: Any) -> Any:
+            nonlocal looks
+            looks += 1
+            return super().__getitem__(at)
+
+    call = Call.model_construct(status="unsettled", reason="refused: flagged")
+
+    async def nobody_knows(refused: Call) -> str | None:
+        return None
+
+    async def kept(calls: Sequence[Call]) -> None:
+        pass
+
+    async def every() -> None:
+        refusals = Refusals(nobody_knows, kept)
+        await refusals.answered(refusals.sent())
+        for _ in range(2_000):
+            await refusals.came(Row([call]), "")
+
+    asyncio.run(every())
+    assert looks < 20 * 2_000
+
+
 def test_answers_without_a_choice_end_the_run_and_burn_no_row(tmp_path: Path) -> None:
     """Tokens are counted, and no choice comes: of one row that is a filter's work, of all rows in a row nobody's own.
     Those are asked again once it has passed."""
@@ -404,6 +482,38 @@ def test_what_one_address_refuses_is_asked_at_another(status: int, tmp_path: Pat
         asyncio.run(once(first.url, second.url, folder="both"))
     with LoopbackTeacher() as mended:
         assert asyncio.run(once(mended.url, folder="both"))[0].failed == 0
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_what_one_address_refuses_waits_for_another_that_is_throttled(status: int, tmp_path: Path) -> None:
+    """The address that would answer asks to wait a little: until then the other one is not believed. Its wrong key
+    ended the run, and its refusals cost rows, whenever nobody else could be asked at that moment."""
+
+    def good(ask: Ask) -> Reply:
+        return fails(429, "slow down", {"Retry-After": "0.5"}) if ask.number % 20 < 8 else Reply()
+
+    async def once(*urls: str) -> GenerateResult:
+        async with rig(urls[0], tmp_path, n=1, urls=urls, retries=20) as r:
+            return await generate(r.store, input(40), [r.forward], concurrency=8)
+
+    with LoopbackTeacher(good) as first, LoopbackTeacher(lambda ask: fails(status, "not here")) as second:
+        result = asyncio.run(once(first.url, second.url))
+        assert (result.rows_in, result.failed) == (40, 0)
+
+
+def test_addresses_that_refuse_the_same_rows_are_not_left_alone(tmp_path: Path) -> None:
+    """Moderated rows in a row are no failure of the address that was asked first, for the other says the same."""
+
+    async def once(*urls: str) -> tuple[GenerateResult, dict[str, str]]:
+        async with rig(urls[0], tmp_path, n=1, urls=urls, concurrency=1) as r:
+            return await generate(r.store, input(30), [r.forward], concurrency=1), r.ledger.flow.left_alone
+
+    def reply(ask: Ask) -> Reply:
+        return fails(400, "flagged") if int(ask.prompt.split()[1]) > 10 else Reply()
+
+    with LoopbackTeacher(reply) as first, LoopbackTeacher(reply) as second:
+        result, left_alone = asyncio.run(once(first.url, second.url))
+        assert (result.rows_in, result.failed, left_alone) == (30, 19, {})
 
 
 def test_a_key_that_is_refused_with_403_ends_the_run_at_once(tmp_path: Path) -> None:
