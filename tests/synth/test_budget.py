@@ -238,6 +238,23 @@ def test_what_is_in_flight_at_a_kill_is_told_without_a_cap(tmp_path: Path, *, pr
         assert (store.spent().requests, store.spent().lost) == (30, 18)
 
 
+def test_what_is_in_flight_before_anything_is_answered_is_told(tmp_path: Path) -> None:
+    """A model thinks for minutes, and until its first answer nothing else is written: all that went out is marked, not
+    the first request alone."""
+    path = tmp_path / "s.db"
+    with LoopbackTeacher(lambda ask: Reply(delay_s=60.0)) as teacher:
+        child = subprocess.Popen([sys.executable, "-c", KILLED, teacher.url, str(path), "null", "{}"], cwd=ROOT)
+        teacher.wait_for(30)
+        for _ in range(50):
+            with Store.open(f"sqlite:///{path}", write=False) as store:
+                if (lost := store.spent().lost) == 30:
+                    break
+            time.sleep(0.1)
+        child.kill()
+        child.wait()
+    assert lost == 30
+
+
 def test_what_was_taken_to_be_free_and_is_charged_counts(tmp_path: Path) -> None:
     """A price of 0 in the spec, and a provider that says what it charged: the next request is under what is left."""
     choice = {"message": {"content": "x"}, "finish_reason": "stop"}
