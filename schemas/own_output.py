@@ -11,6 +11,8 @@ from typing import Any, TextIO, cast
 
 _is_own: ContextVar[bool] = ContextVar("is_own", default=False)
 _lock = threading.Lock()
+_left: list[TextIO] = []
+"""What own code has put in the place of standard output: going, it would close the stream that it stands on."""
 
 
 class _Sorted:
@@ -40,5 +42,6 @@ def own_output() -> Iterator[None]:
         _is_own.reset(own)
         with _lock:
             held.blocks -= 1
-            if sys.stdout is cast(TextIO, held) and not held.blocks:
-                sys.stdout = held.ours
+            if sys.stdout is not cast(TextIO, held):
+                _left.append(sys.stdout)
+            sys.stdout = cast(TextIO, held) if held.blocks else held.ours

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from schemas.own_output import own_output
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_two_that_overlap_leave_standard_output_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,3 +40,22 @@ def test_two_that_overlap_leave_standard_output_as_it_was(capsys: pytest.Capture
     print("ours 2")
     assert sys.stdout is before
     assert capsys.readouterr() == ("ours 1\nours 2\n", "own 1\nown 2\n")
+
+
+_WRAPS = """
+import gc, io, sys
+from schemas.own_output import own_output
+for _ in range(2):
+    with own_output():
+        sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", write_through=True)
+        print("own")
+gc.collect()
+print("ours")
+print("told", file=sys.stderr)
+"""
+
+
+def test_own_code_that_wraps_standard_output_leaves_it_and_standard_error_as_they_were() -> None:
+    """Many scripts ask for UTF-8 by putting a stream of their own over the bytes of standard output."""
+    ended = subprocess.run([sys.executable, "-c", _WRAPS], capture_output=True, text=True, cwd=ROOT)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ours\n", "own\nown\ntold\n")
