@@ -133,7 +133,8 @@ class Flow:
                         tries.refused_by.succeeded()  # both refuse it, so neither failed
                     raise (refusal if answer is not None else rows_own or refusal) from None
                 tries.refusal, tries.refused_by, used = refusal, sending.host, 0
-                failure = _AskElsewhereError(str(refusal).removeprefix("refused: "))
+                what = refusal.what if isinstance(refusal, TeacherError) else str(refusal).removeprefix("refused: ")
+                failure = _AskElsewhereError(what)
             except UnansweredError as unanswered:
                 used, failure = 0, unanswered
             finally:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 from schemas.errors import BudgetReached
@@ -18,7 +17,7 @@ from schemas.money import Cost, total
 from schemas.records import Call, Json, Message, Record, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from schemas.store.latest import key_again, latest_answers
+from schemas.store.latest import key_again
 from synth.answered import Answered
 from synth.answers import AnswerJudge, why_bad
 from synth.batches import OPEN_QUESTIONS, Batches
@@ -28,7 +27,7 @@ from synth.flow import Flow
 from synth.meter import Meter, Reserved
 from synth.places import Places
 from synth.question import Question as Question
-from synth.refusals import Refusals
+from synth.refusals import Refusals, once_more
 
 # What is judged again whenever it is used: since then a rule may have changed, or the spec declared a finish reason.
 _JUDGED_ANEW = ("received", "ok", "unknown_finish")
@@ -156,11 +155,8 @@ class Ledger:
     def keys(self, question: Question, n: int = 1) -> list[str]:
         """The keys of samples 0 to n - 1: those under which the store has any of them already, if it does."""
         own, *others = question.keys(self.identity, self.revision, n)
-        return (
-            next((keys for keys in (own, *others) if any(key in self._answered for key in keys)), own)
-            if others
-            else own
-        )
+        known = (keys for keys in (own, *others) if any(key in self._answered for key in keys))
+        return next(known, own) if others else own
 
     async def complete(
         self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
@@ -260,8 +256,7 @@ class Ledger:
                 try:
                     calls = await self._send(question, [keys[s] for s in group], group)
                 except UnansweredError as failure:
-                    for sample in waiting:
-                        settled[sample] = FailedSample(str(failure), keys[sample])
+                    settled |= {sample: FailedSample(str(failure), keys[sample]) for sample in waiting}
                     break
                 for call in calls:
                     if call.status == "ok":
@@ -341,13 +336,10 @@ class Ledger:
             await self._refusals.decide(self._endpoint.url)
 
     async def _again(self, refused: Call) -> str | None:
-        """Ask once more what was answered before, in the settings of what was refused: the words it is turned down
-        with, empty if it is answered; None if nobody knows. A second question is asked where one is turned down, which
-        may be moderated by now. What comes is paid for and kept, under a key that nobody asks for."""
+        """Ask what was answered before once more: the words it is turned down with, empty if it is answered; None if
+        nobody knows. What comes is paid for and kept, under a key that nobody asks for."""
         words = None
-        for before in islice(latest_answers(self.store, self.identity), 2) if self._answered.any_is("ok") else ():
-            body = {name: value for name, value in refused.request.items() if name != "n"}
-            body |= {"model": self._endpoint.model, "messages": before.request["messages"]}
+        for body, before in once_more(self.store, refused, self._endpoint.model):
             try:
                 answer = await self._endpoint.send(body, paying=self.meter, prompt=before.prompt)
             except RefusedError as refusal:

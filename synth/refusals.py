@@ -7,10 +7,13 @@ answer follows, one request tells: what was answered before is asked once more, 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import islice
 
 from schemas.errors import TeacherError
-from schemas.records import Call, CallStatus
+from schemas.records import Call, CallStatus, Json
+from schemas.store import Store
+from schemas.store.latest import latest_answers
 from synth.answers import NO_COMPLETION
 
 # So many questions in a row, refused in the same words, or in whichever words, raise the doubt.
@@ -107,6 +110,14 @@ class Refusals:
         before = "malformed" if status == "unsettled" else "unsettled"
         those = [call for _, row in rows for call in row if call.status == before]
         await self._keep([call.model_copy(update={"status": status}) for call in those])
+
+
+def once_more(store: Store, refused: Call, model: str) -> Iterator[tuple[Json, Call]]:
+    """Two requests for what was answered before, each with that answer, in the settings of what was refused: those may
+    be what is turned down. Two, because one of them may be moderated by now, and would stop every later run."""
+    settings = {name: value for name, value in refused.request.items() if name != "n"} | {"model": model}
+    for before in islice(latest_answers(store, refused.teacher, refused.prompt), 2):
+        yield settings | {"messages": before.request["messages"]}, before
 
 
 def _bare(words: str) -> str:

@@ -42,11 +42,13 @@ def key_again(key: str) -> str:
     return content_id("again", key)
 
 
-def latest_answers(store: Store, teacher: str) -> Iterator[Call]:
-    """Good answers of a teacher to different questions, with their requests: the latest, the shortest of them first."""
+def latest_answers(store: Store, teacher: str, prompt: str) -> Iterator[Call]:
+    """Good answers of a teacher to different questions, with their requests: the latest, the shortest of them first. To
+    the prompt, if there are any: settings that suit it, as JSON that its words ask for, may suit no other."""
     c = tables.calls.c
     good = sa.select(c.key, c.completion_tokens).where(c.teacher == teacher, c.status == "ok")
-    rows = store._rows(good.order_by(c.position.desc()).limit(_LATEST))
+    good = good.order_by(c.position.desc()).limit(_LATEST)
+    rows = store._rows(good.where(c.prompt == prompt)) or store._rows(good)
     # Only the first of the samples of a request has its tokens.
     known: list[Json] = []
     for row in sorted(rows, key=lambda row: (not row.completion_tokens, row.completion_tokens)):

@@ -474,6 +474,7 @@ def test_what_one_address_refuses_is_asked_at_another(status: int, tmp_path: Pat
         assert len(second.asked) < 20
         assert list(left_alone) == [f"{second.url}/v1"]
         assert str(status) in left_alone[f"{second.url}/v1"]
+        assert second.url not in left_alone[f"{second.url}/v1"], "the sentence begins with it"
     with (
         LoopbackTeacher(lambda ask: other) as first,
         LoopbackTeacher(lambda ask: other) as second,
