@@ -29,6 +29,7 @@ _TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
 _LONG_WORDS = 40.0  # a lone column of texts as long as these holds finished outputs
 _HEADER_WORDS = 7  # a longer header is a row of a file without headers
 _NAMED = 40  # columns that are not read
+_LISTS = 20  # in a column, that tell whether it holds chats
 _PATHS = 8  # texts in objects, and columns, that are named
 _CATEGORIES = 30  # most different values of a column that says something of many rows
 # Names of columns in exports of help desks, forms and datasets, in the languages that we know them in.
@@ -207,10 +208,11 @@ def _spelt(cell: object) -> object:
 
 
 def _holds_chats(at: int, name: str, rows: Sequence[Cells]) -> bool:
-    """Whether a column is called as chats are, or the first list in it is one, whatever it is called."""
-    cells = (cell for row in rows if isinstance(cell := row.get(f"c{at}"), list))
+    """Whether a column is called as chats are, or one of the first lists in it is one, whatever it is called: a chat
+    may be empty, or end before an answer."""
+    cells = islice((cell for row in rows if isinstance(cell := row.get(f"c{at}"), list)), _LISTS)
     known = name.casefold() in _CHATS
-    return known or not isinstance(exchange({"messages": next(cells, None)}, several=True), Fault)
+    return known or any(not isinstance(exchange({"messages": cell}, several=True), Fault) for cell in cells)
 
 
 def _inside(columns: Sequence[Column]) -> str:

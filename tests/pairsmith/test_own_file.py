@@ -210,6 +210,17 @@ def test_a_file_that_tells_nothing_is_refused_with_a_sentence(tmp_path, name, co
         guess(tmp_path / name)
 
 
+@pytest.mark.parametrize("first", [[], [{"role": "user", "content": "is anybody there?"}]])
+def test_a_chat_without_an_answer_at_the_top_hides_none_below(tmp_path: Path, first: list[dict[str, str]]) -> None:
+    """Exports begin with a ticket that is empty or open: the others are chats all the same, not inputs to rewrite."""
+    turns = [{"role": "user", "content": "where is my parcel?"}, {"role": "assistant", "content": "With the carrier."}]
+    rows = [{"thread": first}, {"thread": turns}]
+    (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    guessed = guess(tmp_path / "a.jsonl")
+    assert (guessed.task["kind"], guessed.kind) == ("reply", "pair")
+    assert guessed.settings == {"columns": {"messages": "thread"}}
+
+
 def test_a_line_for_each_message_is_no_row(tmp_path: Path) -> None:
     """The log of a chat was taken for inputs, half of them the answers of who is to be learned from."""
     lines = "".join(f"{n // 2},{'agent' if n % 2 else 'Customer'},how do I reset number {n} of it?\n" for n in range(8))
