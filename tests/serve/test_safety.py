@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from pairsmith.commands.serve import check_owner, check_reach
-from pairsmith.serve import accounts as accounts_module
 from pairsmith.serve import access, edge, limits, sessions
+from pairsmith.serve import accounts as accounts_module
 from pairsmith.serve.access import ALL, Role
 from pairsmith.serve.app import create_app
 from pairsmith.serve.limits import Limits, Rate
@@ -189,7 +189,7 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.parametrize("headers", FOREIGN, ids=lambda path: path.name)
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
 def test_another_site_cannot_act_in_somebodys_name(service: Service, headers: dict[str, str]) -> None:
     """A browser sends the cookie by itself; what it says of the sender decides, even with the right token."""
     browser = service.browser("editor")
