@@ -36,6 +36,7 @@ class _Sum:
 
     def __init__(self, nothing: Hold) -> None:
         self.on_wire, self.on_wire_usd = 0, 0.0
+        self._marked, self._is_asked = 0, False  # the last mark, and whether another one is on its way
         self._nothing = nothing
         self.requests = self.unpriced = self.lost = 0
         self.tokens = [0, 0, 0, 0]
@@ -58,9 +59,18 @@ class _Sum:
         self.lost += 1
         self.reserved += usd or 0.0
 
+    def send(self, usd: float | None) -> bool:
+        """One more goes on the wire. Whether a mark is to be asked for: the last one tells of fewer."""
+        self.on_wire, self.on_wire_usd = self.on_wire + 1, self.on_wire_usd + (usd or 0.0)
+        is_due = self.on_wire > self._marked and not self._is_asked
+        self._is_asked = self._is_asked or is_due
+        return is_due
+
     def mark(self) -> Hold:
-        """What is on the wire now, for the store."""
-        now = {"requests": self.on_wire, "usd": self.on_wire_usd or None, "open": self.on_wire > 0}
+        """What is on the wire now, for the store, by whose thread this is called."""
+        self._marked, self._is_asked = 0, False  # first: one more may go meanwhile
+        self._marked = count = self.on_wire
+        now = {"requests": count, "usd": self.on_wire_usd or None, "open": count > 0}
         return self._nothing.model_copy(update=now)
 
     def numbers(self) -> Json:
@@ -128,8 +138,7 @@ class Meter:
         usd = self.most(body, size_bytes)
         if budget is None:
             wire = self._sum(prompt)
-            wire.on_wire, wire.on_wire_usd = wire.on_wire + 1, wire.on_wire_usd + (usd or 0.0)
-            if wire.on_wire == 1:
+            if wire.send(usd):
                 self._store.mark(wire.mark)
             return Reserved(body, size_bytes, prompt, None, usd=usd, marked=True)
         if usd is None:

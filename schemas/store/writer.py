@@ -100,9 +100,9 @@ class Writer:
         return future
 
     def mark(self, mark: Mark) -> None:
-        """Write what `mark` gives with a commit now, and with each commit from now on until it is not open any more."""
+        """Write what `mark` gives with the next commit, and with each from then on until it is not open any more."""
         self._marks.add(mark)
-        self.submit(())
+        self._queue.put(((), Future()))  # nobody waits for it, so it does not hurry
 
     def _marked(self) -> list[Hold]:
         """The marks as they are now: before the answers are gathered that are no more on the wire."""
