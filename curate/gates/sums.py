@@ -88,7 +88,7 @@ def _is_another_thing(left: str, right: str, signs: list[str], values: tuple[flo
         or (operations == {sub} and _reckoned(values, signs) <= 0 and right[0] not in "-\u2212")
         or (operations == {truediv} and values[0] < values[1] and result >= 1)
         or (operations == {mul} and result < min(values))
-        or not re.search("[2-9]", left + right)
+        or not re.search(r"[^\D01]", left + right)
     )
 
 

@@ -28,6 +28,7 @@ def reason(output: str, input: str = "how much is it") -> str:
         "The rest is 240 ÷ 7 = 36.",
         "He runs 60/6=11 mph.",
         "8,5 − 2,25 = 6,5",
+        "٣ + ٤ = ٩",
     ],
 )
 def test_an_equation_that_does_not_hold_is_flagged(output: str) -> None:
