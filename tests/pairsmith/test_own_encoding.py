@@ -73,6 +73,12 @@ def test_a_text_that_ends_in_its_only_letter_beyond_ascii_is_asked_about(content
     assert asked.value.readings[0].name == "cp1252"
 
 
+def test_a_byte_that_was_lost_from_utf_8_does_not_make_it_another_encoding() -> None:
+    """It would be read with every letter beyond ASCII garbled; its reader names the line instead."""
+    whole = "Grüße aus München, schöne Straße, für Köln\n".encode()
+    assert as_utf8(whole * 3 + whole[:3], "t.csv") == whole * 3 + whole[:3]
+
+
 def test_an_encoding_may_be_named_as_others_name_it() -> None:
     """In capitals, with hyphens, and as the web has it."""
     assert as_utf8(b"gr\xfc\xdfe", "t.csv", "Windows-1252") == "grüße".encode()
