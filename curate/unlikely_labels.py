@@ -32,6 +32,7 @@ _ROWS, _OF_A_LABEL = 50, 5  # with fewer rows, or fewer of a label, nothing is l
 _FITTED = 8_192  # rows that are learnt from, evenly over the pool; the others are compared with what was learnt
 _DIMENSIONS, _GRAMS, _CHARACTERS = 512, (2, 3, 4), 2_000
 _BLOCK, _RIDGE, _CONSTANT = 512, 1.0, 0.3
+_GOLDEN = 0.6180339887498949  # its multiples fall evenly, and in no order that labels may stand in
 _MIX, _STEP = np.uint64(0x9E3779B97F4A7C15), np.uint64(0x100000001B3)
 
 
@@ -73,7 +74,7 @@ def likelier_labels(vectors: Vectors, labels: np.ndarray) -> dict[int, Likelier]
     """
     if len(labels) < _ROWS:
         return {}
-    fitted = np.arange(len(labels)) % -(-len(labels) // _FITTED) == 0
+    fitted = np.arange(len(labels)) * _GOLDEN % 1 < _FITTED / len(labels)
     counts = np.bincount(labels[fitted], minlength=labels.max() + 1)
     known = counts >= _OF_A_LABEL
     if known.sum() < 2:
@@ -110,7 +111,7 @@ def _fit(vectors: Vectors, labels: np.ndarray, weights: np.ndarray, count: int) 
         some = np.flatnonzero(weights[rows])
         weighted = texts[some] * weights[rows][some, None]
         moments += weighted.T @ texts[some]
-        products += weighted.T @ np.eye(count)[labels[rows][some]]
+        products += weighted.T @ (labels[rows][some, None] == np.arange(count)).astype(np.float64)
     inverse = np.linalg.inv(moments)
     return inverse, inverse @ products
 

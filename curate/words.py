@@ -11,9 +11,12 @@ ALONE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff"
 _WORD = re.compile(f"[{ALONE}]|[^\\W_{ALONE}]+")
 
 _OPTIONAL = r"\u00ad\u2060\ufeff\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u065f\u0670"
-_UNSPACED = r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"  # Thai, Lao, Burmese and Khmer: a blank parts phrases, if any
-_BLANKS = r"[\s\u200b]+"
-_OTHERWISE = re.compile(rf"[^\D0-9]|[{_OPTIONAL}]|({_UNSPACED}){_BLANKS}|{_BLANKS}(?={_UNSPACED})")
+# Thai, Lao, Burmese and Khmer: a blank parts phrases, if any; but it parts numbers in their digits.
+_UNSPACED = r"(?!\d)[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"
+_BLANKS = r"[\s\u200b]"
+_OTHERWISE = re.compile(
+    rf"[^\D0-9]|[{_OPTIONAL}]|({_UNSPACED}){_BLANKS}++|(?<!{_BLANKS}){_BLANKS}++(?={_UNSPACED})"  # no blank twice
+)
 
 
 def plain(text: str) -> str:

@@ -66,8 +66,12 @@ def as_utf8(content: bytes, name: str, encoding: str = "") -> bytes:
     except UnicodeError:  # half of a pair of surrogates is read, and cannot be written
         pass
     if encoding:
+        known = encoding.lower().replace("-", "_").replace("windows_", "cp")
+        if known not in ENCODINGS:
+            fix = f"There are: {', '.join(ENCODINGS)}. Or save it as UTF-8."
+            raise InputError(f"is not read as '{encoding[:40]}'.", where=name, fix=fix)
         try:
-            return content.decode(encoding if encoding in ENCODINGS else "utf-8").encode()
+            return content.decode(known).encode()
         except UnicodeDecodeError:
             fix = "Choose another encoding, or save it as UTF-8."
             raise InputError(f"cannot be read as {encoding[:40]}.", where=name, fix=fix) from None
@@ -85,6 +89,8 @@ def as_utf8(content: bytes, name: str, encoding: str = "") -> bytes:
 
 def _readings(content: bytes) -> list[Decoding]:
     beyond = b"\n".join(line for line in content.split(b"\n") if not line.isascii())[:_SAMPLE]
+    if _is_damaged_utf8(beyond):
+        return []
     texts = {encoding: text for encoding in ENCODINGS if (text := _decoded(beyond, encoding))}
     best = _likeliest(beyond, texts)
     readings: dict[str, Decoding] = {}  # what reads alike is one
@@ -94,10 +100,17 @@ def _readings(content: bytes) -> list[Decoding]:
     return list(readings.values())
 
 
+def _is_damaged_utf8(beyond: bytes) -> bool:
+    """Of another encoding hardly a letter beyond ASCII is one in UTF-8; of UTF-8 nearly all are, though one is cut."""
+    text = beyond.decode("utf-8", "replace")
+    return 10 * text.count("\ufffd") <= sum(not sign.isascii() for sign in text)
+
+
 def _decoded(beyond: bytes, encoding: str) -> str:
     """Empty where it cannot be, or makes signs of it that stand in no text."""
     try:
-        text = codecs.getincrementaldecoder(encoding)().decode(beyond)  # its last letter may be cut in two
+        whole = len(beyond) < _SAMPLE  # else its last letter may be cut in two
+        text = codecs.getincrementaldecoder(encoding)().decode(beyond, whole)
     except UnicodeDecodeError:
         return ""
     is_text = not any((sign < " " and sign not in "\t\r\n\f") or "\x7f" <= sign < "\xa0" for sign in set(text))
@@ -126,6 +139,7 @@ def _usual(text: str, encoding: str) -> float:
 def _excerpts(text: str) -> list[str]:
     """What stands around the first sign beyond ASCII of the first lines."""
     places = (
-        (line, next(at for at, sign in enumerate(line) if not sign.isascii())) for line in text.split("\n")[:_LINES]
+        (line, next((at for at, sign in enumerate(line) if not sign.isascii()), 0))
+        for line in text.split("\n")[:_LINES]
     )
     return [line[max(0, at - _AROUND) : at + _AROUND].strip() for line, at in places]

@@ -12,32 +12,43 @@ from schemas.records import Pair
 
 _LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"  # or a digit; of a script with blanks, for 38元 is a number
 _UNIT = r"(?: ?[€$£¥]| (?:kg|[cmk]?m[²³]?|[gl]|ml|h))?"
-# 12, 1,250.50, 1.250,50, 2 000; a currency before it, a unit behind it.
-_NUMBER = rf"[€$£¥]?(?!0\d)\d{{1,3}}(?:(?:[ \u00a0\u202f]\d{{3}})+(?!\d)|\d*(?:[.,]\d+)*){_UNIT}(?!{_LETTER})"
+# 12, 1,250.50, 1.250,50, 2 000; a currency before it, a unit behind it. Its digits are not divided, so that no row of
+# ones or of terms is looked through again from each of its places.
+_DIGITS = r"(?>\d{1,3}(?:[ \u00a0\u202f]\d{3}){1,6}(?!\d)|\d+(?:[.,]\d+)*)"
+_NUMBER = rf"[€$£¥]?(?!0\d){_DIGITS}{_UNIT}(?!{_LETTER})"
 _MARKS = r"+×*·÷\u2212\u2013/"
-_SIGN = rf"\s*(?:[{_MARKS}]|-|(?<=[\d ])x(?=[\d ])|(?<=\s):(?=\s))\s*"
-_EQUATION = re.compile(rf"(?P<left>{_NUMBER}(?:{_SIGN}{_NUMBER})+)\s?=\s?(?P<right>[\u2212-]?{_NUMBER})")
+_SIGN = rf"\s*+(?:[{_MARKS}]|-|(?<=[\d ])x(?=[\d ])|(?<=\s):(?=\s))\s*+"
+_TERMS = 8
+_EQUATION = re.compile(
+    rf"(?<!{_LETTER})(?<![.,)\]}}€$£¥])(?P<left>{_NUMBER}(?:{_SIGN}{_NUMBER}){{1,{_TERMS - 1}}})"
+    rf"\s?=\s?(?P<right>[\u2212-]?{_NUMBER})"
+)
 _OPERATION = re.compile(rf"({_SIGN})(?={_NUMBER})")
-# What makes it a part of something else: a sign, a bracket, a power, an unknown, a whole number before a fraction.
-_BEFORE = re.compile(rf"(?:{_LETTER}|[.,)\]])\Z|[{_MARKS}(^√%-]\s*\Z|(?<!\w)(?:[^\W\d]|\d+|sin|cos|tan|log|ln)\s+\Z")
-_BEHIND = re.compile(rf"\s*(?:[{_MARKS}^%²³!:=-]\s*\S|\d|[.,]\d|\w*\s*\(?mod\b|\s*\(?base\b)")
+# What makes it a part of something else: a sign, a bracket, a power, an unknown, a time, a whole number before a
+# fraction, a command of LaTeX, a sign in words.
+_BEFORE = re.compile(
+    rf"(?:[{_MARKS}(^√%-]\s*|\d:|\\[a-z]+\s*|(?<!\w)(?:[^\W\d]|\d+|sin|cos|tan|log|ln)\s+"
+    r"|\d\s+(?:times|plus|minus|mal|fois|por|per|keer)\s+)\Z"
+)
+_BEHIND = re.compile(rf"\s*(?:[{_MARKS}^!:=-]\s*\S|[%²³\d]|[.,]\d|x\s*\d|\\[a-z]|\w*\s*\(?mod\b|\s*\(?base\b)")
+_AROUND = 12  # characters on either side
 _SIGNS: Mapping[str, Callable[[float, float], float]] = {
     **dict.fromkeys("×*·x", mul), **dict.fromkeys("÷/:", truediv), "+": add, **dict.fromkeys("-\u2212\u2013", sub)
 }  # fmt: skip
-_TERMS = 8
 
 
 def sums(pair: Pair) -> Judgement:
     """Every equation of plain numbers in the output holds, as far as its result is exact: `10 / 3 = 3.3` does.
 
     A number may be read in any way of writing: 1.250 is 1250 or 1.25. An equation of the input may be repeated. Not
-    covered: brackets, powers, percentages, unknowns, and sums that are told in words or in a table.
+    covered: brackets, powers, percentages, unknowns, sums of several units, and those told in words or in a table.
     """
     if "=" not in pair.output:
         return passed("it reckons nothing")
     given = "".join(pair.input.split())
     for equation in _EQUATION.finditer(pair.output):
-        before, behind = pair.output[: equation.start()][-12:], pair.output[equation.end() :][:12]
+        first, end = equation.span()
+        before, behind = pair.output[max(0, first - _AROUND) : first], pair.output[end : end + _AROUND]
         if _BEFORE.search(before) or _BEHIND.match(behind) or "".join(equation[0].split()) in given:
             continue
         if not _holds(equation["left"], equation["right"]):
@@ -46,21 +57,39 @@ def sums(pair: Pair) -> Judgement:
 
 
 def _holds(left: str, right: str) -> bool:
-    """Whether it holds in one way of reading its numbers, or by a factor that turns one unit into another."""
+    """Whether it holds in one way of reading its numbers, or by a factor that turns one unit into another, or is no
+    equation."""
     parts = _OPERATION.split(left)
     numbers, signs = parts[::2], [sign.strip() for sign in parts[1::2]]
+    readings, results = [[*_readings(number)] for number in numbers], [*_readings(right)]
     divisions = sum(_SIGNS[sign] is truediv for sign in signs)
-    if len(numbers) > _TERMS or divisions > 1:  # 25 / 1/3 is 75
+    if divisions > 1 or not all([*readings, results]):  # 25 / 1/3 is 75, and 10.12.2024 a date
+        return True
+    first = tuple(of_one[0][0] for of_one in readings)
+    if _is_another_thing(left, right, signs, first, results[0][0]):
         return True
     inexact = 0.999 if divisions else 0.5  # of the last digit: cut off, or rounded
-    for values in product(*([value for value, _ in _readings(number)] for number in numbers)):
+    for values in product(*([value for value, _ in of_one] for of_one in readings)):
         reckoned = abs(_reckoned(values, signs))
-        for result, places in _readings(right):
+        for result, places in results:
             if abs(reckoned - result) <= inexact * 10**-places + 1e-9 * reckoned:
                 return True
             if result and reckoned and round(max(reckoned / result, result / reckoned), 6) in _UNITS:
                 return True
     return False
+
+
+def _is_another_thing(left: str, right: str, signs: list[str], values: tuple[float, ...], result: float) -> bool:
+    """Whether its units or the order of its numbers say that nothing is reckoned here: 1 km + 500 m = 1.5 km; pages
+    12-14 = 3; 1/4 = 4 tbsp; 7 * 24 = 1 week; in base 2, 1 + 1 = 10."""
+    operations = {_SIGNS[sign] for sign in signs}
+    return (
+        (bool(operations & {add, sub}) and len({*re.findall("[a-wyz]+|[€$£¥]", left + right)}) > 1)
+        or (operations == {sub} and _reckoned(values, signs) <= 0 and right[0] not in "-\u2212")
+        or (operations == {truediv} and values[0] < values[1] and result >= 1)
+        or (operations == {mul} and result < min(values))
+        or not re.search(r"[^\D01]", left + right)
+    )
 
 
 _UNITS = (7, 10, 12, 24, 60, 100, 365, 1_000, 3_600, 1_000_000)

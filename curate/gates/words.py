@@ -132,20 +132,23 @@ def of_each_word(function: Callable[[str], Of]) -> Callable[[str], Of]:
 
 
 class _Remembered(dict[str, Of]):
-    """Words and what a function gives of them; forgotten before they are too many."""
+    """Words and what a function gives of them; forgotten before they are too many, and long ones, such as a file in
+    base64, are not remembered."""
 
     def __init__(self, function: Callable[[str], Of]) -> None:
         super().__init__()
         self._function = function
 
     def __missing__(self, word: str) -> Of:
-        if len(self) >= _REMEMBERED_WORDS:
-            self.clear()
-        self[word] = of_word = self._function(word)
+        of_word = self._function(word)
+        if len(word) <= _LONGEST_REMEMBERED:
+            if len(self) >= _REMEMBERED_WORDS:
+                self.clear()
+            self[word] = of_word
         return of_word
 
 
-_REMEMBERED_WORDS = 1 << 15
+_REMEMBERED_WORDS, _LONGEST_REMEMBERED = 1 << 15, 64  # words, and letters of one
 
 
 @cache

@@ -240,7 +240,7 @@ async def _typed(request: Request) -> list[tuple[str, str]]:
     return [(name, value) for name, value in items if value.strip() and not name.endswith(_HIDDEN)]
 
 
-_HIDDEN = ("csrf", "seen", "source", "header", "password", "key_env")
+_HIDDEN = ("csrf", "seen", "source", "header", "password", "key_env", "token", "code")
 
 
 AnyOne = Annotated[Caller, needs(Right.anyone)]

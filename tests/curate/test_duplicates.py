@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
+import time
 import tracemalloc
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from curate import near_duplicates, set_join
 from curate.curation import curate
-from curate.near_duplicates import contaminated, duplicates, repeated_rows, similar_pairs
+from curate.near_duplicates import contaminated, duplicates, numbers_in, repeated_rows, similar_pairs
 from curate.pool import Pool
 from curate.set_join import Alike, TokenSets, alike
 from curate.steps import duplicates as duplicate_step
@@ -96,6 +97,24 @@ def test_another_way_to_write_a_text_is_no_other_text(one: str, other: str) -> N
         assert set(contaminated([(texts[1], "x")], [texts[0]], 1.0, equal_numbers=True)) == {0}
     rows = [pair("answer", text, seed=text) for text in (one, other.replace("4471", "4472"))]
     assert len(repeated_rows(lambda: rows, 1.0, KINDS["extract"]).of) == ("4471" not in other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("โทร ๐๒ ๑๒๓ ๔๕", "โทร ๐๒๑ ๒๓๔๕"), ("ရွေးပါ ၁ ၂", "ရွေးပါ ၁၂"), ("ជ្រើស ១ ២", "ជ្រើស ១២")]
+)
+def test_a_blank_between_numbers_parts_them_in_every_script(one: str, other: str) -> None:
+    """Thai, Burmese and Khmer part no words, and their digits are in the same blocks of Unicode; two numbers beside
+    each other are no longer one."""
+    assert numbers_in(one) != numbers_in(other)
+    assert duplicates([(one,), (other,)], 1.0) == {}
+
+
+def test_many_blanks_cost_as_much_time_as_there_are() -> None:
+    """A text taken from a web page may hold thousands in a row: 20,000 took four seconds, and twice as many four times
+    as long."""
+    began = time.process_time()
+    assert words("ä" + "\u200b " * 50_000 + "b") == ["ä", "b"]
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("pairs_a_text", [40, 0])

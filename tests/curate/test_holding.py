@@ -18,7 +18,7 @@ from curate.gates.phrases import FOLDER, any_of, anywhere, either, lexicon, phra
 from curate.gates.phrases.holding import finder
 from curate.gates.units import _table as units_table
 from curate.gates.units import quantities
-from curate.gates.words import _WORD, words
+from curate.gates.words import _WORD, of_each_word, words
 
 EVERY = 7  # th row
 ROWS = [
@@ -150,3 +150,17 @@ def test_sentences_of_a_text_are_those_between_its_stops() -> None:
         for text in (row["input"], row["output"], "\n " + row["output"].replace(". ", ".\n\n ")):
             found = [marked or bare for marked, bare in _SEGMENTS.findall(text)]
             assert found == [part for part in cut.split(text) if part], text
+
+
+def test_long_words_are_not_remembered() -> None:
+    """A file in base64 is one word, and thousands of rows with one each would fill the memory."""
+    asked = list[str]()
+
+    def letters(word: str) -> int:
+        asked.append(word)
+        return len(word)
+
+    of_word = of_each_word(letters)
+    long = "QUJD" * 50_000
+    assert [of_word(word) for word in ("lamp", "lamp", long, long)] == [4, 4, 200_000, 200_000]
+    assert asked == ["lamp", long, long]

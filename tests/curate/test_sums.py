@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from curate.gates.sums import sums
@@ -26,6 +28,7 @@ def reason(output: str, input: str = "how much is it") -> str:
         "The rest is 240 ÷ 7 = 36.",
         "He runs 60/6=11 mph.",
         "8,5 − 2,25 = 6,5",
+        "٣ + ٤ = ٩",
     ],
 )
 def test_an_equation_that_does_not_hold_is_flagged(output: str) -> None:
@@ -48,12 +51,28 @@ def test_an_equation_that_does_not_hold_is_flagged(output: str) -> None:
         "if 3 + 4 == 8: pass",
         "Call 0900-0130 = ask for Ida. 5 - 0 = 5.",
         "It costs 3 million × 2 = 6 million.",
+        "1 km + 500 m = 1.5 km, 1 kg + 500 g = 1500 g, $5 + €3 = $8.30",
+        "Pages 12-14 = 3, ages 3-5 = 10 mg, a line-up of 4-3-3 = 10, call 1-800-555 = 1, 0–100 = 3.5 s",
+        "1/4 = 4 tbsp, 3/8 = 10 mm, 2/3 = 66.7%",
+        "7 × 24 = 1 week, 12 × 30 = 1 year",
+        "1 + 1 = 10 and 101 + 11 = 1000 in base two",
+        r"2 \cdot 3 + 4 = 10, 2 \times 3 + 4 = 10, 2 + 10 = 3 \cdot 4 and 9 + 4 = 1 \pmod{12}",
+        "2 times 3 + 4 = 10, 2 mal 3 + 4 = 10, 2 + 10 = 3 x 4, 2 + 2 = 2²",
+        "9:45 + 15 = 10 Uhr, the net 192.168.1.1/24 = 256, 5 + 5 = 10.12.2024",
     ],
 )
 def test_an_equation_that_holds_is_not(output: str) -> None:
     """Rounded and cut results, thousands and decimals of any country, another unit; what is no equation of plain
-    numbers (brackets, powers, unknowns, fractions in a row, code) is not reckoned."""
+    numbers (brackets, powers, unknowns, fractions in a row, code, ranges, base 2, several units) is not reckoned."""
     assert reason(output) == ""
+
+
+@pytest.mark.parametrize("run", ["1", "1.1", "1 + ", "1+", "1 111", " 111", "1-", "3 x ", "1 m + 1 kg + ", "1 "])
+def test_a_long_text_costs_as_much_time_as_it_has_letters(run: str) -> None:
+    """A teacher that repeats a digit or a term without end holds up nobody: 30,000 characters took half a minute."""
+    began = time.process_time()
+    assert reason("= " + run * (30_000 // len(run)) + " = 5") == ""
+    assert time.process_time() - began < 1
 
 
 def test_what_the_input_says_may_be_repeated() -> None:

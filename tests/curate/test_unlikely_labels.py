@@ -8,6 +8,7 @@ from itertools import product
 
 import pytest
 
+from curate import unlikely_labels as unlikely_labels_module
 from curate.contamination import HeldOut
 from curate.curation import curate
 from curate.pool import Pool
@@ -89,6 +90,18 @@ def test_a_label_that_hardly_any_row_has_is_not_judged() -> None:
     """Nothing of what such a text looks like was learnt, so that it is unlike its label says nothing."""
     rows = tickets("en")
     assert flagged([(text, "praise" if number < 4 else label) for number, (text, label) in enumerate(rows)]) == {}
+
+
+def test_labels_that_take_turns_are_learnt_from_a_part_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in which labels follow each other in turn, and of which every second or third row would be learnt from:
+    every label is known."""
+    rows = tickets("en")
+    by_label = [[row for row in rows if row[1] == label] for label in TICKETS["en"][1]]
+    in_turn = [row for turn in zip(*by_label, strict=True) for row in turn]
+    wrong = {text: "billing" if label != "billing" else "repair" for text, label in in_turn[30:33]}
+    for fitted in (len(rows) // 2, len(rows) // 3):
+        monkeypatch.setattr(unlikely_labels_module, "_FITTED", fitted)
+        assert flagged([(text, wrong.get(text, label)) for text, label in in_turn]).keys() == wrong.keys()
 
 
 def test_texts_of_a_block_do_not_run_into_each_other() -> None:

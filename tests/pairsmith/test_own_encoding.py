@@ -60,9 +60,29 @@ def test_the_likeliest_encoding_stands_first(encoding: str, language: str) -> No
 def test_what_no_encoding_reads_is_left_to_its_reader() -> None:
     """Bytes that are no text, a choice that does not read them, and one that is no encoding of ours."""
     assert as_utf8(b"PK\x03\x04\xff\x00\x01", "t.csv") == b"PK\x03\x04\xff\x00\x01"
-    for encoding in ("cp932", "zip", "idna", "no such"):
-        with pytest.raises(InputError, match="cannot be read as"):
+    for encoding, why in (("cp932", "cannot be read as"), *((other, "There are: cp1252") for other in ("zip", "a\0"))):
+        with pytest.raises(InputError, match=why):
             as_utf8(b"gr\xfc\xdfe\n", "t.csv", encoding)
+
+
+@pytest.mark.parametrize("content", [b"Caf\xe9\n", b"a;b\nx;Men\xfc", b"\xfc", b"x" * 199_999 + b"\xfc\xfc"])
+def test_a_text_that_ends_in_its_only_letter_beyond_ascii_is_asked_about(content: bytes) -> None:
+    """It is half a letter in the encodings of East Asia, which do not read it: this was a traceback."""
+    with pytest.raises(EncodingAsked) as asked:
+        as_utf8(content, "t.csv")
+    assert asked.value.readings[0].name == "cp1252"
+
+
+def test_a_byte_that_was_lost_from_utf_8_does_not_make_it_another_encoding() -> None:
+    """It would be read with every letter beyond ASCII garbled; its reader names the line instead."""
+    whole = "Grüße aus München, schöne Straße, für Köln\n".encode()
+    assert as_utf8(whole * 3 + whole[:3], "t.csv") == whole * 3 + whole[:3]
+
+
+def test_an_encoding_may_be_named_as_others_name_it() -> None:
+    """In capitals, with hyphens, and as the web has it."""
+    assert as_utf8(b"gr\xfc\xdfe", "t.csv", "Windows-1252") == "grüße".encode()
+    assert as_utf8("мир".encode("koi8_r"), "t.csv", "KOI8-R") == "мир".encode()
 
 
 def test_a_large_file_is_asked_about_as_soon_as_a_small_one() -> None:

@@ -269,6 +269,11 @@ def test_a_file_that_is_not_utf_8_is_asked_about(service: Service) -> None:
     assert "cannot be read as cp932" in browser.post("/p/sheet/setup/seeds", data=wrong).text
     assert browser.post("/p/sheet/setup/seeds", data={**wrong, "encoding": "cp1252"}).status_code == 303
 
+    japanese = {"file": ("u.csv", "質問;答え\n注文はどこですか;配送中です。\n".encode("cp932"))}
+    for path in ("/new", "/p/sheet/setup/seeds"):  # the choice was that of the file before
+        another = browser.post(path, data={"name": "questions", "encoding": "cp1252"}, files=japanese)
+        assert "<q>注文はどこですか;" in another.text
+
     program = service.program("owner")
     files = {"file": ("more.txt", table)}
     refused = program.post("/api/v1/projects/sheet/seeds", files=files)

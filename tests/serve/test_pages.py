@@ -243,7 +243,7 @@ _FILES = {
     "bomb.exe": (b"MZ", 422),
     "bad.jsonl": (b"{", 422),
     "empty.txt": (b"", 422),
-    "utf16.txt": ("a kite".encode("utf-16"), 422),
+    "utf16.txt": ("a kite".encode("utf-16"), 303),
 }
 
 

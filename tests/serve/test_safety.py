@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from pairsmith.commands.serve import check_owner, check_reach
+from pairsmith.serve import access, edge, limits, sessions
 from pairsmith.serve import accounts as accounts_module
-from pairsmith.serve import edge, limits, sessions
 from pairsmith.serve.access import ALL, Role
 from pairsmith.serve.app import create_app
 from pairsmith.serve.limits import Limits, Rate
@@ -216,6 +216,26 @@ def test_what_was_typed_comes_back_where_there_is_no_script(service: Service) ->
     elsewhere = browser.post("/p/mine/setup/style", data=typed, headers=headers | {"sec-fetch-site": "cross-site"})
     assert elsewhere.status_code == 401
     assert "ten minutes" not in elsewhere.text
+
+
+@pytest.mark.parametrize(
+    "template", sorted((Path(access.__file__).parent / "templates").glob("*.j2")), ids=lambda path: path.name
+)
+def test_no_field_for_a_password_is_given_back(template: Path) -> None:
+    """The names of fields say what is not repeated: so every field for a password has such a name."""
+    fields = re.findall(r"<input[^>]*>", template.read_text(encoding="utf-8"))
+    names = [name[1] for field in fields if 'type="password"' in field and (name := re.search('name="([^"]*)"', field))]
+    assert [name for name in names if not name.endswith(access._HIDDEN)] == []
+
+
+def test_passwords_tokens_and_codes_are_not_given_back(service: Service) -> None:
+    """The session has ended meanwhile, on a page that another person may see."""
+    browser = service.browser("owner")
+    browser.cookies.clear()
+    secrets = {"old_password": "the present one", "new_password": "four other words", "token": "inv-1", "code": "of-1"}
+    for path in ("/settings/password", "/redeem"):
+        page = browser.post(path, data={"csrf": "x", **secrets}, headers={"accept": "text/html"}).text
+        assert [value for value in secrets.values() if value in page] == []
 
 
 def test_a_change_needs_the_token_of_the_session(service: Service) -> None:

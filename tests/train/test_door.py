@@ -77,7 +77,7 @@ def test_an_adapter_is_measured_with_patterns_and_functions(trained: TrainResult
 
 def test_references_and_rows_bring_two_more_ways_to_measure(trained: TrainResult) -> None:
     """Answers are compared with what people gave, by input or in order, and the base is asked with the nearest rows."""
-    settings = {"samples": 1, "sampling": {"temperature": 0.7, "max_tokens": 6}}
+    settings = {"samples": 1, "sampling": {"temperature": 0.7, "max_tokens": 64, "stop": ["e"]}}
     inputs, given = ["a green fox", "three ships"], ["a green fox at sunset", None]
     seen: list[str | None] = []
 

@@ -232,12 +232,12 @@ def _disk(request: Request) -> list[tuple[str, str]]:
 
 
 @router.post("/settings/password", name="page_password")
-def password(caller: SignedIn, request: Request, old: Password, new: Password) -> Response:
+def password(caller: SignedIn, request: Request, old_password: Password, new_password: Password) -> Response:
     """Another password; every other session ends."""
     try:
         if not caller.by_cookie or caller.user is None:
             raise UsageError("there is no password here.", fix="Start the service without --no-auth.")
-        set_password(request, caller.name, caller.user, old, new)
+        set_password(request, caller.name, caller.user, old_password, new_password)
     except PairsmithError as error:
         return _settings(request, caller, error)
     response = gone_to("/settings", done="saved")

@@ -99,7 +99,8 @@ async def make(
     chosen_before: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
     """Make it and go on with its setup; what was written or chosen stays in the form if it cannot be made."""
-    wish = Wish(kind, style, language, labels, answer_schema, to, lines, encoding)
+    of_another_file = file is not None and bool(file.filename)  # the choice was made for the one before
+    wish = Wish(kind, style, language, labels, answer_schema, to, lines, "" if of_another_file else encoding)
     try:
         seeds = None if example else await _given(request, caller, pasted, file, chosen_before)
         slug = await run_in_threadpool(new_project, request, caller, name=name, wish=wish, seeds=seeds, example=example)
@@ -332,7 +333,8 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
             file = form.get("file")
             upload = None if file is None or isinstance(file, str) else file
             given = await _given(request, caller, texts.get("pasted", ""), upload, texts.get("chosen_before", ""))
-            await run_in_threadpool(keep_seeds, request, caller, project, *given, texts.get("encoding", ""))
+            encoding = "" if upload and upload.filename else texts.get("encoding", "")  # chosen for the one before
+            await run_in_threadpool(keep_seeds, request, caller, project, *given, encoding)
             await run_in_threadpool(chosen.forget, request, caller)
         elif step == "columns":
             given_at, kind = texts.get("source", ""), texts.get("kind", "")
