@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from itertools import product
 from operator import add, mul, sub, truediv
 
 from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.phrases import either, words_of
 from schemas.records import Pair
 
 _LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"  # or a digit; of a script with blanks, for 38元 is a number
@@ -24,17 +26,22 @@ _EQUATION = re.compile(
     rf"\s?=\s?(?P<right>[\u2212-]?{_NUMBER})"
 )
 _OPERATION = re.compile(rf"({_SIGN})(?={_NUMBER})")
-# What makes it a part of something else: a sign, a bracket, a power, an unknown, a time, a whole number before a
-# fraction, a command of LaTeX, a sign in words.
-_BEFORE = re.compile(
-    rf"(?:[{_MARKS}(^√%-]\s*|\d:|\\[a-z]+\s*|(?<!\w)(?:[^\W\d]|\d+|sin|cos|tan|log|ln)\s+"
-    r"|\d\s+(?:times|plus|minus|mal|fois|por|per|keer)\s+)\Z"
-)
+# A sign, a bracket, a power, an unknown, a divisor or base.
 _BEHIND = re.compile(rf"\s*(?:[{_MARKS}^!:=-]\s*\S|[%²³\d]|[.,]\d|x\s*\d|\\[a-z]|\w*\s*\(?mod\b|\s*\(?base\b)")
 _AROUND = 12  # characters on either side
 _SIGNS: Mapping[str, Callable[[float, float], float]] = {
     **dict.fromkeys("×*·x", mul), **dict.fromkeys("÷/:", truediv), "+": add, **dict.fromkeys("-\u2212\u2013", sub)
 }  # fmt: skip
+
+
+@cache
+def _before() -> re.Pattern[str]:
+    """What makes an equation a part of something else: a sign, a bracket, a power, an unknown, a time, a whole number
+    before a fraction, a command of LaTeX, a sign in words."""
+    return re.compile(
+        rf"(?:[{_MARKS}(^√%-]\s*|\d:|\\[a-z]+\s*|(?<!\w)(?:[^\W\d]|\d+|sin|cos|tan|log|ln)\s+"
+        rf"|\d\s+(?:{either(words_of('operators'))})\s+)\Z"
+    )
 
 
 def sums(pair: Pair) -> Judgement:
@@ -49,7 +56,7 @@ def sums(pair: Pair) -> Judgement:
     for equation in _EQUATION.finditer(pair.output):
         first, end = equation.span()
         before, behind = pair.output[max(0, first - _AROUND) : first], pair.output[end : end + _AROUND]
-        if _BEFORE.search(before) or _BEHIND.match(behind) or "".join(equation[0].split()) in given:
+        if _before().search(before) or _BEHIND.match(behind) or "".join(equation[0].split()) in given:
             continue
         if not _holds(equation["left"], equation["right"]):
             return rejected("wrong_sum", f"{quote(equation[0])} does not hold")

@@ -178,7 +178,7 @@ _OF_FORMATS = {
     "strong", "code", "pre", "def", "class", "import", "function", "const", "let", "var", "return", "public", "include",
     "http", "https", "www", "hrs", "live", "github", "pat", "glpat", "xox", "abprs", "akia", "aiza", "npm", "begin",
     "end", "eyj", "private", "key", "block", "bearer", "basic", "authorization", "pwd", "token", "secret",
-    "pousr", "sub",
+    "pousr", "sub", "sin", "cos", "tan", "log", "mod", "base",
 }  # fmt: skip
 
 

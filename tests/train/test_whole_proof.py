@@ -33,6 +33,9 @@ PAIRS = [(f"a {animal} by a {place}", f"a {animal} by a {place}, warm light --ar
          for place in PLACES]  # fmt: skip
 
 
+CHECKS = [{"name": "light", "pattern": "light"}]
+
+
 def proved_project(folder: Path, base: Base, rows: list[dict[str, str]], kind: str, **more: Any) -> Project:
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tables = {
@@ -48,7 +51,7 @@ def proved_project(folder: Path, base: Base, rows: list[dict[str, str]], kind: s
         "evaluate": {
             "samples": 1,
             "sampling": {"temperature": 0.7, "max_tokens": 6},
-            "checks": [{"name": "light", "pattern": "light"}],
+            "checks": CHECKS,
         },
         **more,
     }
@@ -131,7 +134,9 @@ def test_outputs_alone_are_proved_against_themselves(tiny_base: Base, tmp_path: 
         teacher = {"url": loopback.url, "model": "loopback", "concurrency": 4}
         generate = {"backward": {"levels": ["short"]}, "forward": {"n": 1}}
         rows = [{"output": wanted} for _, wanted in PAIRS]
-        project = proved_project(tmp_path, tiny_base, rows, "output", teacher=teacher, generate=generate)
+        whole = {"samples": 1, "sampling": {"temperature": 0.7, "max_tokens": 64, "stop": ["e"]}}
+        more = {"teacher": teacher, "generate": generate, "evaluate": {**whole, "checks": CHECKS}}
+        project = proved_project(tmp_path, tiny_base, rows, "output", **more)
         with Store.open(Store.url_for(project)) as store:
             evaluation, _, _ = evaluated(project, store)
             trained = {pair.input for pair in store.pairs(_train_ids(store))}
