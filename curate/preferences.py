@@ -20,7 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeVar, get_args
 
-from curate.contamination import held_out_of
+from curate.contamination import held_out_of, with_inputs_of
 from curate.near_duplicates import contaminated
 from curate.pool import Pool
 from curate.review.answers import current_answers
@@ -121,7 +121,8 @@ def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence
         if split != "test":
             of_input = _of_input(rows, split, _originals(pool, rows), least)
             every += [PreferenceIds(p.by, split, p.ids, p.log_ratio, p.gap, p.rests_on) for p in of_input]
-    held, jaccard = held_out_of(project.spec, project.folder, seeds), project.spec.curate.duplicates.jaccard
+    held = with_inputs_of(pool, held_out_of(project.spec, project.folder, seeds))
+    jaccard = project.spec.curate.duplicates.jaccard
     losers = (("", p.rejected.output) for p in Preferences(pool, every))
     touched = contaminated(losers, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
     return Preferences(pool, matched([kept for number, kept in enumerate(every) if number not in touched]))

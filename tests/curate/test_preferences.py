@@ -128,6 +128,18 @@ def test_the_test_split_is_in_no_preference(tmp_path: Path) -> None:
     assert not preferences(Project(tmp_path, spec()), pool, [seed, referring])
 
 
+def test_what_a_teacher_wrote_for_the_test_is_in_no_preference(tmp_path: Path) -> None:
+    """A rejected answer does not repeat the input that was generated for a held-out output either."""
+    seed, pairs = pairs_of(["must be short", "must be what the test asks"])
+    test_seed = Seed(kind="output", text="must be held out", source="x:2", meta={"use": "test"})
+    asked = Pair(seed_id=test_seed.id, input=pairs[1].output, output=test_seed.text, system="", origin=pairs[0].origin)
+    answers = [said(pairs[0], "accept"), said(pairs[1], "reject")]
+    gates = [each(named(lambda pair: True, "gate/all@1"))]
+    with_it, without = (asyncio.run(curate(Pool.of(some, answers), gates)) for some in ([*pairs, asked], pairs))
+    assert preferences(Project(tmp_path, spec()), without, [seed, test_seed])
+    assert not preferences(Project(tmp_path, spec()), with_it, [seed, test_seed])
+
+
 def test_what_a_benchmark_holds_is_in_no_preference(tmp_path: Path) -> None:
     """A rejected answer is trained on too, so it may not repeat a text of `curate.contamination.files` either."""
     seed, pairs = pairs_of(["must be a short one of these", "must be a wrong one of those"])
