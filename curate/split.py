@@ -251,7 +251,8 @@ def _for_training(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     rows = most_train_rows(seeds, spec)
     if rows >= LEAST_TRAIN_ROWS:
         return []
-    what = f"at most {rows} rows to train on; fewer than {LEAST_TRAIN_ROWS} are too few to learn much from"
+    most = "one row" if rows == 1 else f"{rows} rows"
+    what = f"at most {most} to train on; fewer than {LEAST_TRAIN_ROWS} are too few to learn much from"
     generated = any(seed.kind in ("input", "output") for seed in seeds)
     more = ", or keep more candidates of each: curate.select.best" if generated else ""
     return [Shortage(not rows, what, f"Add {'seeds' if generated else 'rows'}{more}.")]

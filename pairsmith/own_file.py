@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from curate.gates.words import count_words
 from pairsmith.own_records import is_record, schema_of
+from pairsmith.style.numbers import counted
 from prompts.languages import language_code
 from schemas.errors import InputError
 from schemas.kinds import KINDS, KindName
@@ -385,7 +386,7 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
 
 
 def _size(column: Column) -> str:
-    return f"{column.words:.0f} words a row"
+    return f"{counted(round(column.words), 'word', 'words')} a row"
 
 
 def language_of(texts: Sequence[str]) -> str:
