@@ -31,11 +31,13 @@ def beating(path: Path, every_s: float = 15.0) -> Iterator[None]:
                     os.utime(path)
             before_s = now_s
 
-    threading.Thread(target=beat, daemon=True).start()
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
     try:
         yield
     finally:
         ended.set()
+        thread.join()  # a look that has begun may still end in a sign
 
 
 def _cpu_s() -> float:
