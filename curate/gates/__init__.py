@@ -79,9 +79,9 @@ VERSIONS = {
     **dict.fromkeys(("encoding", "answered", "thinking", "echo", "injection", "input"), 5),
     **dict.fromkeys(("invented_name", "repetition", "values"), 6),
     "invented": 7,
-    **dict.fromkeys(("cut", "mixed_language", "translated", "placeholder", "limits", "lost_content"), 8),
-    "swapped": 9,
-    "preamble": 10,
+    **dict.fromkeys(("cut", "mixed_language", "translated", "placeholder", "lost_content"), 8),
+    **dict.fromkeys(("swapped", "limits"), 9),
+    "preamble": 11,
 }
 
 

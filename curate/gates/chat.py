@@ -11,7 +11,7 @@ from curate.gates.folding import fold
 from curate.gates.frames import framed
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
 from curate.gates.phrases import any_of, phrases, says
-from curate.gates.turns import says_nothing, turned
+from curate.gates.turns import only_refuses, says_nothing, turned
 from curate.gates.versions import apart, prompted, several
 from curate.gates.words import content_words, count_words, stem_of, words
 from schemas.records import Pair, Reason
@@ -43,6 +43,8 @@ def preamble(pair: Pair, style: str = "", language: str = "en", input_language: 
     flagged: Judgement | None = None
     for side, text in sides(pair):
         folded = (_without_code(fold(text)), _other(pair, side), fold(style))
+        if only_refuses(folded[0], language) and not _asks_to_refuse(folded, pair.reference or "", language):
+            return rejected("refusal", f"the {side} text is a refusal and nothing else: {quote(text)}")
         for table in ("refusal", "preamble"):
             searched = _without_speech(folded[0]) if table == "refusal" else folded[0]
             finding = phrases(language).find(table, searched, *folded[1:])
@@ -227,8 +229,19 @@ _ONE_SHORT_PHRASE = re.compile(r"[^\d,;:/&+\n\u060c\u3001\u3002\uff0c]{3,80}")
 
 def _is_told(text: str, other: str, language: str) -> bool:
     """Whether a refusal is a rewrite: a note that says itself what cannot be done becomes a sentence that says so."""
-    denies = says(language, "negation", other) or says("any", "refuses", other)
+    denies = says(language, "negation", other) or says("any", "refuses", other) or says("any", "unable", other)
     return bool(denies) and not says("any", "ai", text)
+
+
+def _asks_to_refuse(folded: tuple[str, str, str], reference: str, language: str) -> bool:
+    """Whether a bare refusal is what was to be said: the other side or the style says that something cannot be, a note
+    of no more words denies, or the reference is one too."""
+    text, other, style = folded
+    given = f"{other}\n{style}"
+    note = says(language, "negation", other) and count_words(other) <= count_words(text)
+    return bool(note or any(says("any", name, given) for name in ("refuses", "unable"))) or only_refuses(
+        fold(reference), language
+    )
 
 
 def _other(pair: Pair, side: Side) -> str:

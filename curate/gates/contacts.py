@@ -13,7 +13,8 @@ from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.names import titled_behind
 from curate.gates.personal import SECRET, accounts, entropy
-from curate.gates.phrases import either, says, words_of
+from curate.gates.phrases import says, words_of
+from curate.gates.phrases.lists import either
 from schemas.records import Pair
 
 _MANY_DIGITS = re.compile(r"\d(?:\D{0,6}\d){5}")

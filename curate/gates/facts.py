@@ -19,7 +19,8 @@ from curate.gates.number import Number
 from curate.gates.number_words import cardinals, dates_named, in_figures, weekday_made_up
 from curate.gates.numbers import NumberMentions, in_digits, in_words
 from curate.gates.opposites import opposed
-from curate.gates.phrases import any_of, either, lexicon, says, words_of
+from curate.gates.phrases import any_of, lexicon, says, words_of
+from curate.gates.phrases.lists import either
 from curate.gates.units import changed_quantity, changed_unit, converted
 from curate.gates.words import count_words, stem_of
 from schemas.records import Pair

@@ -15,7 +15,8 @@ from typing import Any
 from curate.gates.content import quotations
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import FOLDER, either, lexicon, own_letters, says, words_of
+from curate.gates.phrases import FOLDER, lexicon, own_letters, says, words_of
+from curate.gates.phrases.lists import either
 from curate.gates.words import words
 from schemas.errors import SpecError
 from schemas.records import Pair

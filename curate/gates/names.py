@@ -8,7 +8,8 @@ from functools import cache, lru_cache
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.number_words import says_a_day
-from curate.gates.phrases import NEVER, either, lexicon, says, words_of
+from curate.gates.phrases import NEVER, lexicon, says, words_of
+from curate.gates.phrases.lists import either
 from curate.gates.words import count_words, filler, words
 from schemas.records import Pair
 

@@ -13,7 +13,8 @@ from functools import cache, cached_property, lru_cache
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.number import Number
 from curate.gates.number_words import has_number_words, numbers_told
-from curate.gates.phrases import Lexicon, either, lexicon, words_of
+from curate.gates.phrases import Lexicon, lexicon, words_of
+from curate.gates.phrases.lists import either
 from curate.gates.retold import hours, is_rounded
 
 # Letters that a code or an option may begin with: those of scripts that have capitals. A letter of another script in

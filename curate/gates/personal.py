@@ -15,7 +15,8 @@ from functools import cache
 from curate.gates.facts import CONTACT, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.phrases import anywhere, either, words_of
+from curate.gates.phrases import anywhere, words_of
+from curate.gates.phrases.lists import either
 from schemas.records import Pair
 
 _CARD = re.compile(r"(?<![\w.+])\d(?:[ -]?\d){12,18}(?!\w|\.\d)")

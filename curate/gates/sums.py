@@ -9,7 +9,8 @@ from itertools import product
 from operator import add, mul, sub, truediv
 
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.phrases import either, words_of
+from curate.gates.phrases import words_of
+from curate.gates.phrases.lists import either
 from schemas.records import Pair
 
 _LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"  # or a digit; of a script with blanks, for 38元 is a number

@@ -19,7 +19,8 @@ from curate.gates.number import Number
 from curate.gates.number_words import in_figures
 from curate.gates.numbers import NumberMentions, grouped_by, in_digits, joined_groups, may_be_words, required
 from curate.gates.opposites import opposed
-from curate.gates.phrases import either, letters_of, lexicon, says, words_of
+from curate.gates.phrases import letters_of, lexicon, says, words_of
+from curate.gates.phrases.lists import either
 from curate.gates.units import changed_unit, converted
 from curate.words import words
 from schemas.records import Pair, Reason

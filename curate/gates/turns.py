@@ -85,5 +85,20 @@ def says_nothing(text: str, other: str, language: str) -> str:
     return plain if not any(map(str.isalnum, left)) else ""
 
 
+def only_refuses(text: str, language: str) -> bool:
+    """Whether a folded text says that its writer cannot, with an apology or a word of help (`declining`), and nothing
+    else: one that says what cannot be done, why, or what can be, has a word that stands in no list."""
+    for code in dict.fromkeys((language, "en")):
+        able = says(code, "unable", text) or (says(code, "able", text) and says(code, "denial", text))
+        if not able or not says(code, "declining", text):
+            continue
+        left = text
+        for name in ("unable", "able", "declining", "vague", "denial"):
+            left = any_of(code, name).sub(" ", left)
+        if not any(map(str.isalnum, left)):
+            return True
+    return False
+
+
 def _is_any(text: str, name: str, language: str) -> bool:
     return any(is_one_of(code, name, text.strip()) for code in dict.fromkeys((language, "en")))

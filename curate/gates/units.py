@@ -13,7 +13,8 @@ from itertools import product
 from curate.gates.folding import REMEMBERED, fold, unaccented
 from curate.gates.number_words import in_figures
 from curate.gates.numbers import in_digits
-from curate.gates.phrases import either, units_of
+from curate.gates.phrases import units_of
+from curate.gates.phrases.lists import either
 
 _UNITS = """
 mass-microgram mass-milligram mass-gram mass-kilogram mass-tonne mass-ounce mass-pound length-micrometer

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache, reduce
 from itertools import repeat
@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.phrases.holding import finder, leads, matches, placer, spelt
+from curate.gates.phrases.lists import either, pattern_of
 from curate.gates.phrases.needs import also, begins, breaks, needs
 from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
@@ -226,7 +227,7 @@ NEVER = re.compile(r"(?!)")
 def any_of(language: str, name: str) -> re.Pattern[str]:
     """One pattern for the words of a list of `language`, for folded text. It matches nothing where there are none.
 
-    In a list `_` is a blank, `*` stands for any letters, and a word behind `!` is none of them: `un* !until`.
+    How a list is written stands in curate/gates/phrases/lists.py.
     """
     return re.compile(_listed(language, name) or NEVER.pattern)
 
@@ -351,25 +352,15 @@ def frames_of() -> list[dict[str, Any]]:
 
 def _listed(language: str, name: str) -> str:
     known = lexicon(language)
-    never = {word for word in known.words(name) if word.startswith("!")}
-    wanted = either(known.words(name) - never)
-    but = f"(?!(?:{either(word[1:] for word in never)}){known.after})" if never else ""
-    return f"{known.before}{but}(?:{wanted}){known.after}" if wanted else ""
+    holders = known.words("holders") if name in _HELD else ()
+    return pattern_of(known.words(name), known.before, known.after, holders)
 
 
-def either(words: Iterable[str], *, ends: bool = False) -> str:
-    """Words of a list as a pattern, the longest first; `ends`: a word without a star ends where it ends. Those of one
-    first character stand behind it, so that one look passes over them; not where it is a sign or is there in two cases.
-    """
-    begun, every = dict[str, list[str]](), list[str]()
-    for word in sorted(words, key=lambda word: (-len(word), word)):
-        whole = r"(?!\w)" if ends and not word.endswith("*") else ""
-        every.append(re.escape(word).replace("_", r"\s").replace(r"\*", r"\w*") + whole)
-        begun.setdefault(re.escape(word[:1]), []).append(every[-1])
-    if not begun.keys().isdisjoint((r"\*", "_")) or len({first.casefold() for first in begun}) < len(begun):
-        return "|".join(every)
-    groups = ((first, [pattern.removeprefix(first) for pattern in patterns]) for first, patterns in begun.items())
-    return "|".join(first + (rest[0] if len(rest) == 1 else f"(?:{'|'.join(rest)})") for first, rest in groups)
+# Lists of short words that others hold the letters of: those stand in the list `holders`, and say nothing of the kind.
+_HELD = (
+    *("negation", "negated", "denial", "denies", "forbidden"),
+    *("condition", "conditions", "supposes", "ask_for", "asked", "asks", "begs"),
+)
 
 
 @cache

@@ -1,0 +1,56 @@
+"""Refusals and nothing else, and good rows close to them, by the hand that made the rule: they show that it works, not
+how often."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from curate.gates import preamble
+from schemas.records import Imported, Pair
+from tests.curate.test_gate_rates import Row, said
+
+ROWS: list[Row] = [
+    json.loads(line) for line in (Path(__file__).parent / "refusals.jsonl").read_text(encoding="utf-8").splitlines()
+]
+LANGUAGES = {"en", "de", "fr", "es", "pt", "it", "ru", "zh", "ja", "ar"}
+
+
+@pytest.mark.parametrize("kind", ["rewrite", "reply", "free"])
+def test_an_apology_and_nothing_else_is_a_refusal_of_every_kind_of_task(kind: str) -> None:
+    """`Lamento, mas não posso.`: all of 113 in ten languages are rejected; before it was 37."""
+    bare = [row for row in ROWS if row["bare"]]
+    assert {row["language"] for row in bare} == LANGUAGES
+    assert [row for row in bare if "preamble" not in said({**row, "kind": kind}).rejecting] == []
+
+
+def test_one_that_says_what_or_why_or_was_asked_for_is_kept() -> None:
+    """A reason, an alternative, the thing that cannot be done, another speaker; a note, a source, an order or a
+    reference that says the same. Of 112 such rows in ten languages none is rejected."""
+    good = [row for row in ROWS if not row["bare"]]
+    assert {row.get("to", row["language"]) for row in good} == LANGUAGES
+    assert [row for row in good if said(row).rejecting] == []
+
+
+def test_a_reference_that_is_one_makes_it_a_fitting_reply() -> None:
+    """What a person wrote as the answer is none of a model's."""
+    pair = Pair(
+        seed_id="s", input="Lend me the key?", output="Sorry, I can't.", system="", origin=Imported(source="test")
+    )
+    assert preamble(pair).reason.code == "refusal"
+    assert preamble(pair.model_copy(update={"reference": "I'm sorry, but I can't do that."})).keep is True
+    assert preamble(pair.model_copy(update={"reference": "Sure, it hangs by the door."})).keep is False
+
+
+def test_a_model_refuses_in_english_too() -> None:
+    """Whatever the language of the task."""
+    assert said(
+        {
+            "kind": "reply",
+            "language": "de",
+            "input": "Wann öffnet der Laden?",
+            "output": "I'm sorry, I can't help with that.",
+        }
+    ).rejecting
