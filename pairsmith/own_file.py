@@ -21,7 +21,7 @@ from schemas.labels import folded_label
 from schemas.records import Json
 from schemas.spec import SeedSource
 from schemas.spec.task import RESERVED
-from synth.columns import Cells, Fault, check_columns, plain_text, some_of
+from synth.columns import Cells, Fault, check_columns, plain_text, some_of, unpaired
 from synth.seed_rows import names_of, rows_of
 from synth.turns import exchange, role_of, turns_of
 
@@ -48,6 +48,14 @@ _INPUT = """
 input prompt question query body message request text ticket instruction source frage nachricht anfrage
 pregunta mensaje texte texto testo domanda messaggio pergunta mensagem вопрос сообщение текст 问题 消息 文本
 输入 質問 本文 入力 질문 메시지 본문 입력 سؤال السؤال رسالة نص
+"""
+# Of columns whose values come back, what a person told of each text.
+_LABELS = """
+class category label sentiment intent topic subject_area priority urgency severity emotion verdict stance tag rating
+queue department kategorie klasse thema stimmung absicht dringlichkeit priorität catégorie sentiment sujet priorité
+urgence categoría sentimiento tema prioridad urgencia categoria sentimento assunto prioridade urgência argomento
+priorità urgenza категория тема тональность приоритет 类别 情感 主题 优先级 意图
+カテゴリ 感情 優先度 話題 분류 감정 주제 우선순위 تصنيف موضوع أولوية
 """
 _CHATS = ("messages", "conversations")
 SCHEMA = "schema.json"
@@ -93,6 +101,11 @@ class Column(NamedTuple):
         """It has a few values that come back, so it is neither an id nor the same everywhere."""
         different = len(set(self.filled))
         return not self.objects and 1 < different <= _CATEGORIES and different <= len(self.filled) / 2
+
+    @property
+    def is_category(self) -> bool:
+        """It says so in a word or two: it may be what a classifier tells."""
+        return self.says_something and not self.is_text
 
 
 class Guess(NamedTuple):
@@ -282,11 +295,15 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     if output is None and wanted == "extract":
         output = next((column for column in columns if column.objects), None)
         shown_by = "it holds JSON objects"
-    if output is None and wanted == "classify":
-        labels = [column for column in columns if column.says_something and not column.is_text]
+    if output is None and wanted in ("", "classify"):
+        labels = [c for c in columns if c.is_category and (wanted or c.called(_LABELS))]
         output = min(labels, key=lambda column: len(set(column.filled)), default=None)
-        shown_by = "its values come back"
+        shown_by = "it is called so, and its values come back" if not wanted else "its values come back"
     inputs = [column for column in texts if column is not output]
+    if output is not None and output.is_category and not inputs:  # a word with a label is a text too
+        inputs = [
+            c for c in columns if len(set(c.filled)) > _CATEGORIES / 2 and any(map(str.isalpha, "".join(c.filled)))
+        ]
     if not inputs and (output is None or output.nested):
         raise InputError(
             f"no column holds text; there is: {some_of(column.header for column in columns)}.",
@@ -297,7 +314,7 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     if output is None or not inputs:
         return _one_text(max(texts or columns, key=lambda column: column.words), columns)
     # A head is called "ticket subject" as well: of those that are called an input, the longest is the body.
-    body = max(inputs, key=lambda column: (column.called(_INPUT), column.words))
+    body = max(inputs, key=lambda column: (column.called(_INPUT), column.words, len("".join(column.filled))))
     heads = [column for column in columns if column.called(_HEAD) and column.filled and column is not body]
     kind, settings = settings_of([*heads, body], output, ())
     why = [f"'{output.header}' is the output: {shown_by} ({_size(output)})"]
@@ -305,7 +322,7 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     why.append(f"the input is {joined} ({_size(body)})" if heads else f"{joined} is the input ({_size(body)})")
     task: dict[str, Any] = {"kind": "reply" if output.called(_REPLY) else "free"}
     values = _labels(output.filled)
-    if not wanted and output.says_something and not output.is_text and len(values) > 1:
+    if not wanted and output.is_category and len(values) > 1:
         task = {"kind": "classify", "labels": values}
         why.append(f"'{output.header}' has {len(values)} values that come back, so they are labels")
     prose = output.is_text and not output.filled[0].startswith(("{", "["))
@@ -376,11 +393,20 @@ def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
 
 def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column]) -> Guess:
     """The guess with the columns beside those that are `used`: kept if they say something, else named as not read."""
-    rest = [column for column in columns if column not in used]
+    label = unpaired(column.header for column in columns)
+    rest = [column for column in columns if column not in used and column.header != label]
     extra = [column for column in rest if column.says_something and column.name not in RESERVED]
     kept = {**guessed.settings["columns"], **{column.name: column.header for column in extra}}
     read = [column.header for column in (*used, *extra)]
     why = [f"'{c.header}' stays with every row and may be asked for in prompts: its values come back" for c in extra]
+    if guessed.kind != "pair" and (label_like := next((c.header for c in extra if c.is_category), None)):
+        why.append(
+            f"if the model is to tell '{label_like}', the task is to classify: name that kind, as with --kind classify"
+        )
+    if label and label not in read:
+        why.append(
+            f"rows whose '{label}' is false are left out: in TRL's unpaired preferences their completion is a bad one"
+        )
     why += _not_read([column.header for column in rest], read)
     return guessed._replace(settings={**guessed.settings, "columns": kept}, why=[*guessed.why, *why])
 

@@ -30,7 +30,7 @@ _UNSEEN = {"Cf", "Cc", "Zs", "Zl", "Zp"}  # categories of characters that show n
 
 class SeedProblem(NamedTuple):
     """Something about one row. `code` is a word that a test or a count can use: `blank`, `duplicate`, `type`, `nul`,
-    `surrogate`, `long`, `column`, `cells`, `json`, `role`, `turns` for a row that is not used; `bom`, `header`,
+    `surrogate`, `long`, `column`, `cells`, `json`, `role`, `turns`, `disliked` for a row that is not used; `bom`, `header`,
     `shape` for what was mended or recognised."""
 
     where: str
@@ -81,6 +81,12 @@ _ROWS = (
         {"input": ("context",), **_SYSTEM},
     ),
 )
+_UNPAIRED = (
+    "prompt",
+    "completion",
+    "label",
+)  # TRL's unpaired preferences: a label that is false tells a bad completion
+LIKED = "is liked"  # our name for that label; none that a spec can give
 _JOINED = _Shape("an input joined of columns, and output", {"output": ("output",)}, _SYSTEM)
 _SHAPES = {
     "input": (_Shape("", {"text": ("text", "input")}),),
@@ -119,6 +125,8 @@ def layout(
     names |= {name: (name,) for name in variables(source)}
     names |= {name: (column,) for name, column in source.columns.items()}
     names |= {"reference": (source.reference,)} if source.reference else {}
+    label = unpaired(columns) if source.imported and source.columns.get("output") != "label" else None
+    names |= {LIKED: (label,)} if label else {}
     places = {name: _place(called, alike, wanted, where, notes, source, objects) for name, wanted in names.items()}
     if source.imported:
         notes.append(SeedProblem(where, "shape", f"{shape.name}."))
@@ -155,6 +163,19 @@ def _shapes(source: SeedSource) -> Sequence[_Shape]:
     if {"input", "output"} & source.columns.keys():
         return (_SIDES,)
     return shapes
+
+
+def unpaired(columns: Iterable[str]) -> str | None:
+    """The column that says which completions are liked, where a file has TRL's unpaired preferences."""
+    known = {_plain(column): column for column in columns}
+    return known["label"] if known.keys() >= set(_UNPAIRED) else None
+
+
+def disliked(cells: Cells) -> Fault | None:
+    """A fault for a row whose own label says that nobody should learn its completion."""
+    if str(cells.get(LIKED, "")).strip().casefold() != "false":
+        return None
+    return Fault("disliked", "its label is false, so among TRL's unpaired preferences its completion is a bad one.")
 
 
 def _fits(shape: _Shape, known: set[str]) -> bool:

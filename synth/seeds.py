@@ -19,7 +19,7 @@ from schemas.numbered import Numbered
 from schemas.records import Json, Seed
 from schemas.spec import SeedSource
 from schemas.spooled_seeds import SpooledSeeds
-from synth.columns import MAX_CHARS, Cells, Fault, SeedProblem, checked, inside, joined, plain_text
+from synth.columns import MAX_CHARS, Cells, Fault, SeedProblem, checked, disliked, inside, joined, plain_text
 from synth.seed_rows import object_rows, rows_of, shown
 from synth.turns import exchange
 
@@ -157,7 +157,7 @@ def _same_text(first: Seed, seed: Seed) -> tuple[Seed, str]:
 
 def seed_of(source: SeedSource, cells: Cells, where: str) -> Seed | Fault:
     """The seed in one row of `source`, or why it is none."""
-    parts = inside(source, cells)
+    parts = disliked(cells) or inside(source, cells)
     if isinstance(parts, Fault):
         return parts
     cells, columns = parts, dict[str, str]() if source.extra else _NONE

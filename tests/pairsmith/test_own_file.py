@@ -174,6 +174,50 @@ def test_values_that_come_back_are_labels(tmp_path):
     assert set(taken(tmp_path, "a.csv", LABELS)["spec"].task.labels) == {"noise", "power"}
 
 
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("message,verdict", "number {n} does not work,{label}"),
+        ("word,label", "word{n},{label}"),
+        ("wort,Klasse", "Wort{n},{label}"),
+    ],
+)
+def test_a_column_of_labels_is_what_the_model_tells(tmp_path: Path, header: str, row: str) -> None:
+    """Called as what people tell of a text, beside one column of texts or of words: it was kept beside inputs that a
+    teacher was to be asked about."""
+    rows = "".join(row.format(n=n, label="power" if n % 2 else "noise") + "\n" for n in range(20))
+    shown = taken(tmp_path, "a.csv", f"{header}\n{rows}")
+    text, label = header.split(",")
+    assert (shown["task"], shown["kind"], shown["input"], shown["output"]) == ("classify", "pair", text, label)
+    assert f"'{label}' is the output" in shown["why"]
+    assert f"'{text}' is the input" in shown["why"]
+
+
+def test_a_column_that_may_hold_labels_is_named_with_the_way_out(tmp_path: Path) -> None:
+    """A product may be asked for in a prompt, or be what the model is to tell: what was taken for what is said, and how
+    to have the other."""
+    rows = "".join(f"number {n} does not work,{'lamp' if n % 2 else 'clock'}\n" for n in range(20))
+    shown = taken(tmp_path, "a.csv", f"message,product\n{rows}")
+    assert (shown["task"], shown["text"], shown["product"]) == ("rewrite", "message", "product")
+    assert (
+        "if the model is to tell 'product', the task is to classify: name that kind, as with --kind classify"
+        in shown["why"]
+    )
+    assert guess(tmp_path / "a.csv", "classify").task == {"kind": "classify", "labels": ["clock", "lamp"]}
+
+
+def test_marks_of_bad_completions_are_no_column_of_the_task(tmp_path: Path) -> None:
+    """TRL's unpaired preferences: the spec reads what is liked, and init says that the rest is left out."""
+    rows = "".join(
+        json.dumps({"prompt": f"Is number {n} here?", "completion": "It is over there.", "label": n != 3}) + "\n"
+        for n in range(8)
+    )
+    (tmp_path / "a.jsonl").write_text(rows)
+    guessed = guess(tmp_path / "a.jsonl")
+    assert guessed.settings == {"columns": {"input": "prompt", "output": "completion"}}
+    assert any("rows whose 'label' is false are left out" in sentence for sentence in guessed.why)
+
+
 def test_ids_are_not_kept_and_columns_that_come_back_are(tmp_path):
     """A column with another value in each row makes no two rows alike; it is named as not read."""
     rows = "".join(f"T{n},how do I do number {n},do it like number {n},{'ab'[n % 2]}\n" for n in range(10))

@@ -169,6 +169,36 @@ def test_an_answer_that_is_not_to_be_learned_from_is_no_output(tmp_path, mark):
     assert "turn 4, the last answer, says itself" in reading.problems[0].what
 
 
+@pytest.mark.parametrize("columns", [{}, {"input": "prompt", "output": "completion", "label": "label"}])
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        (
+            "a.jsonl",
+            [{"prompt": p, "completion": "Sorry.", "label": p != "It rusts"} for p in ("It drips", "It rusts")],
+        ),
+        ("a.csv", "prompt,completion,label\nIt drips,Sorry.,True\nIt rusts,Sorry.,False\n"),
+    ],
+)
+def test_a_completion_that_somebody_marked_as_bad_is_no_output(tmp_path, name, rows, columns):
+    """TRL's unpaired preferences: what has the label false would be learnt as a good answer; it is left out and says so,
+    whether the shape is recognised or the columns are named."""
+    reading = read(tmp_path, rows, name, columns=columns)
+    assert [seed.body for seed in reading.seeds] == ["It drips"]
+    assert [(problem.code, problem.where) for problem in reading.problems] == [
+        ("disliked", f"{name}:{3 if name == 'a.csv' else 2}")
+    ]
+    assert "its label is false" in reading.problems[0].detail
+
+
+def test_a_label_that_is_the_output_or_stands_elsewhere_is_one(tmp_path):
+    """Columns called label of other files, and one that the spec makes the output, mean what they say."""
+    rows = [{"prompt": "Is it dry?", "completion": "x", "label": False}]
+    reading = read(tmp_path, rows, columns={"input": "prompt", "output": "label"})
+    assert [seed.reference for seed in reading.seeds] == ["false"]
+    assert len(read(tmp_path, [{"input": "It drips", "output": "Sorry.", "label": False}]).seeds) == 1
+
+
 def test_a_system_prompt_of_a_row_is_the_one_of_its_pair(tmp_path):
     """Chat rows keep their system prompt; the spec's stands in where a row brings none."""
     rows = [{"messages": turns("a", "b", system="Be brief.")}, {"messages": turns("c", "d")}]
