@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from curate.export import beside
 from schemas.errors import NotLicensed
 from schemas.project import Project
-from schemas.records import Generated, Json, Pair, Seed
+from schemas.records import Artifact, Generated, Json, Pair, Seed
 from schemas.spec.export import NOT_STATED, ExportSettings
 from schemas.store import Store
 
@@ -40,6 +41,33 @@ def terms_of(project: Project) -> dict[str, str]:
     return {teacher.identity or teacher.model: teacher.terms for teacher in every if teacher.terms}
 
 
+def refuse_unlicensed(
+    project: Project,
+    store: Store,
+    artifacts: Iterable[Artifact] = (),
+    pair_ids: Iterable[str] = (),
+    seed_ids: Iterable[str] = (),
+) -> None:
+    """What everything asks that hands on rows, or what was made of them. Raises NotLicensed where `[export]` keeps in a
+    row of `artifacts`, one that lies beside them, one of what they were made of (a model has its terms from the rows
+    that it learnt), one of `pair_ids`, or a seed without a pair."""
+    if project.spec.export == ExportSettings():
+        return
+    known, left, rows = {each.id: each for each in store.artifacts()}, list(artifacts), set(pair_ids)
+    for each in left:
+        if each.kind == "dataset":
+            rows |= beside(project.folder / each.path)
+    while left:
+        each = left.pop()
+        rows |= {id_ for id_, _ in each.members}
+        left += [known[parent] for parent in each.parents if parent in known]
+    counts = ledger(project, store, rows)
+    if wanted := set(seed_ids):
+        seeds = (seed for seed in store.seeds(active=False) if seed.id in wanted)
+        counts += Counter(Declared(_licenses(seed), ()) for seed in seeds)
+    check(counts, project.spec.export)
+
+
 def _written(store: Store, pair: Pair) -> Pair:
     """The pair that a teacher wrote, of one that a person corrected."""
     while pair.origin.by == "edited":
@@ -48,9 +76,12 @@ def _written(store: Store, pair: Pair) -> Pair:
 
 
 def _declared(pair: Pair, seed: Seed | None, terms: Mapping[str, str]) -> Declared:
-    licenses = {license or NOT_STATED for license in (seed.licenses if seed else (None,))}
     teacher = [terms.get(pair.origin.teacher, NOT_STATED)] if isinstance(pair.origin, Generated) else []
-    return Declared(tuple(sorted(licenses)), tuple(teacher))
+    return Declared(_licenses(seed), tuple(teacher))
+
+
+def _licenses(seed: Seed | None) -> tuple[str, ...]:
+    return tuple(sorted({license or NOT_STATED for license in (seed.licenses if seed else (None,))}))
 
 
 def as_json(counts: Counter[Declared]) -> list[Json]:
@@ -76,5 +107,5 @@ def check(counts: Counter[Declared], allowed: ExportSettings) -> None:
             where="[export]",
             why="What is declared of them is not in export.licenses or export.terms.",
             fix="Correct `license` of the source, run `pairsmith generate` (no teacher is asked again) and `pairsmith"
-            " curate`, leave the source out, or allow it.",
+            " curate`, leave the source out, or allow it. A model that learnt from such rows is trained again.",
         )

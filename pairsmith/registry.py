@@ -18,9 +18,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from schemas.errors import InputError, MissingDependency, NoWork, UsageError, first_line
+from curate.licences import refuse_unlicensed
+from schemas.errors import InputError, MissingDependency, NotLicensed, NoWork, UsageError, first_line
 from schemas.files import copy_folder, replaced, replaced_folder, sha256
+from schemas.project import Project
 from schemas.records import Json
+from schemas.spec.export import ExportSettings
+from schemas.store import Store
 
 LATEST = "latest"
 _ALIASES = "aliases.json"
@@ -185,6 +189,20 @@ def refuse_other_weights(export: Path) -> None:
         if name.startswith("merged/") and place.is_file() and sha256(place) != digest:
             what = "these weights are not those that training wrote."
             raise InputError(what, where=str(place), fix="Export again: `pairsmith export`.")
+
+
+def may_leave(project: Project, store: Store, folder: Path) -> None:
+    """Raises NotLicensed where `[export]` keeps in a row that the model in `folder` learnt, or the store of the project
+    does not know that model."""
+    adapter = _Mark.model_validate_json((folder / "export.json").read_bytes()).adapter
+    known = [each for each in store.artifacts("adapter") if each.id == adapter]
+    if not known and project.spec.export != ExportSettings():
+        raise NotLicensed(
+            "the store does not know this model, so nobody can tell what its rows stand on.",
+            where=str(folder),
+            fix="Release an export of this project: `pairsmith registry add`.",
+        )
+    refuse_unlicensed(project, store, known)
 
 
 def push(folder: Path, repository: str, *, private: bool = True) -> str:

@@ -27,7 +27,7 @@ from curate.gates.damage import broken_json, cut, encoding, fenced
 from curate.gates.facts import invented, swapped
 from curate.gates.form import echo, length, repetition
 from curate.gates.json_schema import json_schema
-from curate.gates.judgement import Gate, GateStep, Judgement, flagged, safely
+from curate.gates.judgement import Gate, GateStep, Judgement, flagged, on_short, safely
 from curate.gates.language import check_language, is_known, language, mixed_language
 from curate.gates.limits import limits
 from curate.gates.names import invented_name
@@ -76,11 +76,12 @@ VERSIONS = {
     **dict.fromkeys(("pii", "broken_json", "label", "sums"), 2),
     **dict.fromkeys(("fenced", "contacts"), 3),
     **dict.fromkeys(("language", "toxic"), 4),
-    **dict.fromkeys(("encoding", "answered", "thinking", "echo", "injection", "input"), 5),
-    **dict.fromkeys(("invented_name", "repetition", "values"), 6),
+    **dict.fromkeys(("encoding", "answered", "thinking", "injection", "input"), 5),
+    **dict.fromkeys(("invented_name", "repetition", "values", "echo"), 6),
     "invented": 7,
-    **dict.fromkeys(("cut", "mixed_language", "translated", "placeholder", "lost_content"), 8),
-    **dict.fromkeys(("swapped", "limits"), 9),
+    **dict.fromkeys(("cut", "mixed_language", "placeholder"), 8),
+    **dict.fromkeys(("limits", "translated", "lost_content"), 9),
+    "swapped": 10,
     "preamble": 11,
 }
 
@@ -117,13 +118,15 @@ def gates_for(
     for name, (gate, needs) in _BY_KEY.items():
         if mode := getattr(gates, name):
             known = {key: of_task[key] for key in needs}
-            add(name, partial(gate, **known), [*dict.fromkeys(known.values()), tables], mode)
+            bound = partial(gate, **known)
+            asked = bound if name == "repetition" else on_short(bound)  # a loop is told by its length
+            add(name, asked, [*dict.fromkeys(known.values()), tables], mode)
     for name, identify in (("language", language), ("mixed_language", mixed_language)):
         if gates.language and (mode := getattr(gates, name)):
             for spoken in dict.fromkeys((task.language, code)):
                 check_language(spoken)
             judged = code if code == task.language else [code, task.language]
-            add(name, partial(identify, code=code, input_code=task.language), judged, mode)
+            add(name, on_short(partial(identify, code=code, input_code=task.language)), judged, mode)
     for kind, patterns, search in (("must", gates.must, must), ("must_not", gates.must_not, must_not)):
         _check_names(kind, patterns)
         for given in patterns:
@@ -134,7 +137,7 @@ def gates_for(
         if is_known(task.language):
             of_texts.append(partial(language, code=task.language))
         settings = [style, task.language, phrases(task.language).digest]
-        add("input", partial(generated_input, gates=of_texts), settings)
+        add("input", on_short(partial(generated_input, gates=of_texts)), settings)
     if form.labels:
         named = tuple(form.labels)
         add("label", partial(label, labels=named, language=task.language), [list(named), task.language, tables])
@@ -144,12 +147,13 @@ def gates_for(
     if gates.values:
         add(
             "values",
-            partial(values, schema=form.schema, language=task.language),
+            on_short(partial(values, schema=form.schema, language=task.language)),
             [form.schema, task.language],
             gates.values,
         )
     if gates.translated:
-        add("translated", partial(translated, language=task.language, to=code), [task.language, code], gates.translated)
+        gate = on_short(partial(translated, language=task.language, to=code))
+        add("translated", gate, [task.language, code], gates.translated)
     if gates.json_schema is not None:
         schema = load_schema(folder / gates.json_schema)
         add("json_schema", json_schema(schema), schema)

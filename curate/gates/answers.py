@@ -32,7 +32,7 @@ _FIGURES = r"\d+(?:[.,]\d+)*"
 _TIME = re.compile(r"([01]?\d|2[0-3]):(\d\d)(?::\d\d)?")
 _IN_WORDS = ("", "5", "25", "75")  # fractions that any language has words for
 _BY_HALF = (20, 25, 30, 35, 40)  # minutes told by the half hour before the next: fünf vor halb zehn
-ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
 
 def label(pair: Pair, labels: Collection[str], language: str = "en") -> Judgement:

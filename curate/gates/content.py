@@ -26,8 +26,8 @@ from schemas.records import Pair
 # An inch mark (6") opens no quotation, an apostrophe closes none.
 # It begins with the marks, and looks back from there: so most characters of a text are passed over at once.
 _QUOTED = re.compile(
-    r"\"(?<!\w\")(?=\S)([^\"\n]*?\S)\"(?!\w)|“([^”\n]+)”|«([^»\n]+)»|„([^“”\n]+)[“”]"
-    r"|'(?<!\w')(?=\S)([^'\n]*?\S)'(?!\w)|\u2018(?<!\w\u2018)([^\u2019\n]+)\u2019(?!\w)"
+    r"\"(?<!\w\")(?=\S)([^\"\n]*?\S)\"(?!\w)|“([^“”\n]+)”|«([^«»\n]+)»|„([^„“”\n]+)[“”]"
+    r"|'(?<!\w')(?=\S)([^'\n]*?\S)'(?!\w)|\u2018(?<!\w\u2018)([^\u2018\u2019\n]+)\u2019(?!\w)"
 )
 
 _RATIO_OR_OPTION = re.compile(rf"{OPTION.pattern}|(?<![\w:])\d{{1,2}}:\d{{1,2}}(?![\w:])")

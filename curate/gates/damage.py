@@ -19,7 +19,6 @@ _FENCED = re.compile(r"\A\s*```(?P<kind>[\w+-]*)[^\n]*\n(?P<inside>[\s\S]*?)\n?`
 _OF_TEXT = frozenset(("", "text", "txt", "markdown", "md", "plaintext", "plain"))
 _ENDS = re.compile(r"[.!?…:;)\]}>\"'”»\u2019“*_`~|/。！？」』】）।؟۔%€$£°™©®\d#@-]\W*\Z")
 _INSIDE = re.compile(r"[^\W\d_]{2,}[.!?…][\"'”»)]* +(?=\S)|[。！？।؟]|[!?](?=[぀-鿿])")
-_LAST_WORD = re.compile(r"(\S+)\s*\Z")
 _UNSPACED = re.compile(r"[぀-ヿ一-鿿]")
 _ROW = re.compile(r"^\s*\|.*$", re.MULTILINE)
 _GAPS = re.compile(r"\|\s*(?:…|\.{3})\s*\|\s*(?:(?:…|\.{3})\s*\|)|\((?:…|\.{3})[^()\n]{0,40}\)\s*\Z")
@@ -56,7 +55,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     before, _, line = (part.strip() for part in text.rpartition("\n"))
     if not line or _ENDS.search(line) or "```" in text or not line[-1].isalpha():
         return passed("it has an end")
-    last = fold(_LAST_WORD.search(line)[1])  # type: ignore[index]
+    last = fold(line.split()[-1])
     known = lexicon(language).words("cut")
     unspaced = bool(_UNSPACED.search(line[-1]))
     words = count_words(line)

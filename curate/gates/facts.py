@@ -284,10 +284,11 @@ def _beside(tokens: list[str]) -> dict[str, set[str]]:
     number, those before it where the clause ends with one, else both."""
     near: dict[str, set[str]] = {}
     for clause in _clauses(tokens):
+        alone = sum(map(str.isdigit, clause)) == 1
         for at, number in enumerate(clause):
             if number.isdigit():
                 sides = clause[max(0, at - _NEAR) : at][::-1], clause[at + 1 : at + 1 + _NEAR]
-                if sum(map(str.isdigit, clause)) == 1:
+                if alone:
                     near.setdefault(number, set()).update(word for side in sides for word in side if len(word) > 2)
                     continue
                 wanted = sides[1:] if clause[0].isdigit() else sides[:1] if clause[-1].isdigit() else sides

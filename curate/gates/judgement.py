@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Literal, NamedTuple
 
+from curate.gates.folding import shortened
 from schemas.records import Pair, Reason
 
 Side = Literal["output", "input"]
@@ -65,6 +66,21 @@ def _flag(gate: Gate, pair: Pair) -> Judgement:
     if judgement.keep is not False:
         return judgement
     return judgement._replace(keep=True, flags=(judgement.reason.code,))
+
+
+def on_short(gate: Gate) -> Gate:
+    """`gate`, asked about texts without their overlong runs of one kind of character: its rules take time by the length
+    of a run, and are told nothing by it."""
+    return partial(_shortly, gate)
+
+
+def _shortly(gate: Gate, pair: Pair) -> Judgement:
+    short: Pair | Literal[False] | None = pair.__dict__.get("_short")
+    if short is None:  # every gate asks; a pair never changes
+        texts = {"input": shortened(pair.input), "output": shortened(pair.output)}
+        changed = (texts["input"], texts["output"]) != (pair.input, pair.output)
+        short = pair.__dict__["_short"] = pair.model_copy(update=texts) if changed else False
+    return gate(short or pair)
 
 
 def safely(step: GateStep, pair: Pair) -> Judgement:

@@ -230,10 +230,10 @@ def _stray(text: str, code: str, given: str, given_in: str) -> str:
             return "".join(sorted(foreign))
     if code == "ko" and (han := _HAN.search(_BRACKETS.sub(" ", text))) and given_in == code and not _HAN.search(given):
         return han[0]
+    scripts = {_script(other[0]) for other in _FOREIGN_RUNS.findall(given)}
     for run in _FOREIGN_RUNS.findall(_BRACKETS.sub(" ", text)):
         spoken = _NON_LATIN.get(_script(run[0]), code).split()
-        same = (_script(other[0]) == _script(run[0]) for other in _FOREIGN_RUNS.findall(given))
-        if code not in spoken and (given_in in spoken or not any(same)):
+        if code not in spoken and (given_in in spoken or _script(run[0]) not in scripts):
             return str(run)
     return ""
 

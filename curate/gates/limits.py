@@ -121,7 +121,7 @@ def _flipped(before: str, after: str, language: str) -> str:
     denies = says(language, "denies", before)
     clauses = [clause for clause in _CLAUSE.split(after) if clause.strip()] if denies else []
     for denial in denials.finditer(before) if denies else ():
-        behind = _CLAUSE.split(before[denial.end() :], maxsplit=1)[0]
+        behind = _CLAUSE.split(before[denial.end() : denial.end() + _NEAR], maxsplit=1)[0]
         word = next((w for w in words(behind)[:4] if len(w) > 3 and w not in lexicon(language).stop), "")
         root = stem(word) if word else ""
         saying = [clause for clause in clauses if root and any(stem(w) == root for w in words(clause))]
@@ -183,6 +183,7 @@ def _stays(before: str, denial: re.Match[str], after: str, language: str) -> boo
     return not here or not here.isdisjoint(roots(after, language))
 
 
+_NEAR = 200  # characters behind a denial in which the word that it denies stands
 _DENIES_AT_THE_END = ("de", "nl", "tr", "ja", "ko", "hi")  # a verb that denies may stand behind all that it denies
 _STEM = 4
 
@@ -191,9 +192,10 @@ def _denied_in_japanese(before: str, after: str) -> str:
     """A word of two characters or more before a denial of one text that stands before none in the other; or ''."""
     known = lexicon("ja")
     denials = "|".join(sorted(known.words("denial"), key=len, reverse=True))
-    for match in re.finditer(rf"([一-鿿]{{2,6}})[ぁ-ん]{{0,4}}?(?:{denials})", before):
-        if match[1] in after and not re.search(rf"{match[1]}[ぁ-ん]{{0,5}}(?:{denials})", after):
-            return match[1]
+    denied = re.findall(rf"([一-鿿]{{2,6}})[ぁ-ん]{{0,4}}?(?:{denials})", before)
+    for word in dict.fromkeys(denied):
+        if word in after and not re.search(rf"{word}[ぁ-ん]{{0,5}}(?:{denials})", after):
+            return word
     return ""
 
 

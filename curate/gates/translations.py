@@ -251,10 +251,15 @@ def _turned(source: str, text: str) -> str:
     first, second = (list(in_digits(joined_groups(side))) for side in (source, text))
     if len(first) < 2 or len(first) != len(second) or _A_DATE.search(source):
         return ""
-    places = [[at for at, n in enumerate(second) if not n.forms.isdisjoint(number.forms)] for number in first]
-    if any(len(there) != 1 for there in places) or len({there[0] for there in places}) < len(first):
+    there: dict[str, int] = {}  # the place of a form
+    for at, number in enumerate(second):
+        if not there.keys().isdisjoint(number.forms):
+            return ""
+        there |= dict.fromkeys(number.forms, at)
+    places = [{there[form] for form in number.forms if form in there} for number in first]
+    order = [min(at, default=0) for at in places]
+    if any(len(at) != 1 for at in places) or len(set(order)) < len(first):
         return ""
-    order = [there[0] for there in places]
     return next(
         (f"{a.text}, {b.text}" for (a, b), (i, k) in zip(pairwise(first), pairwise(order), strict=True) if i > k), ""
     )

@@ -6,6 +6,7 @@ quantities("5 pounds", "en") == (({"5"}, {"mass-pound", "GBP"}, "5 pounds"),)
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from itertools import product
@@ -82,8 +83,12 @@ def changed_unit(before: str, after: str, language: str, input_language: str) ->
     given = quantities(before, input_language)
     if not given:
         return None
+    of_form: dict[str, dict[tuple[frozenset[str], str], None]] = {}  # the units that the input gives a number
+    for numbers, unit, written in given:
+        for form in numbers:
+            of_form.setdefault(form, {})[unit, written] = None
     for forms, unit, written in quantities(after, language):
-        same = [(other, there) for numbers, other, there in given if not numbers.isdisjoint(forms)]
+        same = [one for form in sorted(forms) for one in of_form.get(form, ())]
         if same and all(other.isdisjoint(unit) for other, _ in same):
             return same[0][1], written
     return None
@@ -96,11 +101,16 @@ def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] 
     if len(_DIGIT.findall(before)) < 2 or not _DIGIT.search(after):
         return None
     given, numbered = quantities(before, language), quantities(after, language)
+    times, of_unit = Counter(name for _, unit, _ in given for name in unit), dict[str, list[int]]()
+    for at, (_, unit, _) in enumerate(numbered):
+        for name in unit:
+            of_unit.setdefault(name, []).append(at)
     for forms, unit, written in given:
-        here = [one for one in given if not one[1].isdisjoint(unit)]
-        there = [one for one in numbered if not one[1].isdisjoint(unit)]
-        if len(here) == len(there) == 1 and there[0][0].isdisjoint(forms):
-            return written, there[0][2]
+        there = (
+            {at for name in unit for at in of_unit.get(name, [])[:2]} if all(times[name] == 1 for name in unit) else ()
+        )
+        if len(there) == 1 and (other := numbered[min(there)])[0].isdisjoint(forms):
+            return written, other[2]
     return None
 
 

@@ -76,5 +76,8 @@ def push(session: Session, repository: str, version: str, public: bool) -> None:
     from pairsmith import registry as released
 
     _, registry = _registry(session)
-    address = released.push(registry.found(version), repository, private=not public)
+    folder = registry.found(version)
+    with session.store(session.project(), write=False) as store:
+        released.may_leave(session.project(), store, folder)
+    address = released.push(folder, repository, private=not public)
     session.answer({"command": "registry push", "url": address}, address)

@@ -9,6 +9,8 @@ import click
 
 from pairsmith.session import Session, on_project
 
+_OWN = ("127.0.0.1", "localhost", "::1")  # nobody else reaches these
+
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
@@ -20,6 +22,7 @@ def command(session: Session, host: str, port: int) -> None:
     It is what was measured: the adapter over its base, which answers under its own name, or for QLoRA the merged model.
     There is no key: whoever reaches the port may ask.
     """
+    from curate.licences import refuse_unlicensed
     from pairsmith.stages.evaluate import latest_adapter
     from schemas.blocking import run
     from schemas.errors import UsageError
@@ -29,6 +32,8 @@ def command(session: Session, host: str, port: int) -> None:
     project = session.project()
     with session.store(project, write=False) as store:
         trained = latest_adapter(project, store)
+        if host not in _OWN:
+            refuse_unlicensed(project, store, [a for a in store.artifacts("adapter") if a.id == trained.adapter_id])
     with socket.socket() as probe:
         try:
             taken = probe.connect_ex(("127.0.0.1" if host == "0.0.0.0" else host, port)) == 0

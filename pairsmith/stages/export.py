@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from curate import chat_files, licences
-from curate.export import beside
 from pairsmith import exported_model
 from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.certified import in_lines, last_look
@@ -71,7 +69,8 @@ def export(
         if "evaluation" in artifacts:
             evaluation_in(project.folder, artifacts["evaluation"], store)
         _say_what_is_older(project, store, artifacts, say)
-        declared = licensed(project, store, artifacts["dataset"])
+        licences.refuse_unlicensed(project, store, artifacts.values())
+        declared = licences.ledger(project, store, {id_ for id_, _ in artifacts["dataset"].members})
         ids = {name: artifact.id for name, artifact in artifacts.items()}
         with replaced_folder(out) as partial:
             written = {
@@ -107,15 +106,6 @@ def export(
             certificate=certificate,
         )
     return record.outcome
-
-
-def licensed(project: Project, store: Store, dataset: Artifact) -> Counter[licences.Declared]:
-    """What is declared of the rows of the dataset. Raises NotLicensed where one of them may not leave, or a row whose
-    texts lie beside them in its folder."""
-    rows = {id_ for id_, _ in dataset.members}
-    declared, others = licences.ledger(project, store, rows), beside(project.folder / dataset.path) - rows
-    licences.check(declared + licences.ledger(project, store, others), project.spec.export)
-    return declared
 
 
 def _say_what_is_older(project: Project, store: Store, artifacts: Mapping[str, Artifact], say: Say) -> None:

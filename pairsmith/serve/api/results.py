@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,16 +12,16 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 from starlette.responses import FileResponse, StreamingResponse
 
+from curate.licences import refuse_unlicensed
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, attached, page_of
 from pairsmith.serve.api.row_files import Written
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.stages.evaluate import refuse_retouched
-from pairsmith.stages.export import EXPORT, MARK, REPORT, licensed
+from pairsmith.stages.export import EXPORT, MARK, REPORT
 from schemas.files import sha256
 from schemas.records import Artifact
-from schemas.spec.export import ExportSettings
 from schemas.store import Store
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["results"])
@@ -87,8 +87,7 @@ def download_artifact(
     wanted = artifact_of(request, project, artifact)
     if wanted.kind != "dataset":
         caller.require(Right.download_adapter, project)
-    elif (of := request.app.state.workspace.project(project)).spec.export != ExportSettings():
-        licensed(of, request.app.state.views.readers.store(project), wanted)
+    may_leave(request, project, {wanted.id})
     path = path_of(request, project, wanted)
     name = f"{project}-{wanted.kind}-{wanted.id[:8]}"
     if format != "zip":
@@ -109,6 +108,7 @@ def download_export(
     folder = request.app.state.workspace.folder(project) / EXPORT
     if not (folder / MARK).is_file():
         raise not_there("there is no export yet.", fix="A job `export` makes it.")
+    may_leave(request, project, set(map(str, orjson.loads((folder / MARK).read_bytes()).values())))
     name = f"{project}-export"
     return StreamingResponse(_zipped(folder, name), media_type="application/zip", headers=attached(f"{name}.zip"))
 
@@ -188,6 +188,13 @@ def artifact_of(request: Request, slug: str, artifact: str, kind: str | None = N
     if newest is None:
         raise not_there(f"there is no artifact '{artifact[:80]}'.", fix="GET .../artifacts lists them.")
     return newest
+
+
+def may_leave(request: Request, slug: str, ids: Collection[str]) -> None:
+    """Raises NotLicensed where `[export]` keeps in what one of these artifacts was made of."""
+    if store := request.app.state.views.readers.store(slug):
+        artifacts = [artifact for artifact in store.artifacts() if artifact.id in ids]
+        refuse_unlicensed(request.app.state.workspace.project(slug), store, artifacts)
 
 
 def path_of(request: Request, slug: str, artifact: Artifact) -> Path:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
+from curate.licences import refuse_unlicensed
 from pairsmith.lineage import lineage_of
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, attached, link_next
@@ -17,6 +18,7 @@ from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.rows_view import FacetsShown, Filters, RowShown, RowsView, Sort
 from schemas.records import Pair
 from schemas.reviews import Review
+from schemas.spec.export import ExportSettings
 from schemas.store import Store
 from schemas.store.annotate import annotate
 
@@ -109,6 +111,11 @@ def download_rows(
 ) -> StreamingResponse:
     """All rows that the filters let pass, streamed."""
     media, written = FORMATS[format]
+    of, rows = request.app.state.workspace.project(project), _view(request).each(project, filters)
+    if of.spec.export != ExportSettings():
+        places = [(row.pair_id, row.seed_id) for row in rows]
+        pairs, seeds = {pair for pair, _ in places if pair}, {seed for pair, seed in places if not pair}
+        refuse_unlicensed(of, _store(request, project), pair_ids=pairs, seed_ids=seeds)
     lines = written(_view(request).each(project, filters))
     return StreamingResponse(lines, media_type=media, headers=attached(f"{project}-rows.{format}"))
 

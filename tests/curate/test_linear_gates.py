@@ -1,0 +1,97 @@
+"""Gates take time by the length of a text, whatever stands in it again and again."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from curate.gates import GateStep, gates_for
+from curate.gates.folding import shortened
+from curate.gates.judgement import safely
+from schemas.kinds import with_defaults
+from schemas.records import Imported, Pair
+from schemas.spec import Spec
+
+RUNS = [
+    *"\n a1-(«|#*",
+    "\u0301",
+    "\n ",
+    "a\n",
+    "a ",
+    "1 ",
+    "1.",
+    "«a",
+    "中。",
+    "「あ",
+    "1€",
+    "not ",
+    "- a\n",
+    "| a ",
+    "# \n",
+    "a,",
+]
+SHORT = "The red fox sat by 3 mills, not by 4. I can't say why."
+
+
+@cache
+def steps() -> list[GateStep]:
+    """Every gate that looks at words, once."""
+    steps: dict[str, GateStep] = {}
+    for kind in ("rewrite", "translate"):
+        task = {"name": "runs", "kind": kind, "style": "Write it well.", "language": "en"}
+        task |= {"to": "de"} if kind == "translate" else {}
+        spec = Spec.model_validate(with_defaults({"task": task, "curate": {"gates": {"pii": True}}}))
+        steps |= {step.by: step for step in gates_for(spec.task, spec.curate.gates, Path()) if step.by not in steps}
+    return list(steps.values())
+
+
+def seconds(step: GateStep, input: str, output: str) -> float:
+    """Of the processor."""
+    pair = Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="t"))
+    began = time.process_time()
+    assert safely(step, pair).keep is not None
+    return time.process_time() - began
+
+
+def slow_gates(run: str) -> list[tuple[str, str, str, float]]:
+    """The gates that take a second for 40,000 characters of a run, or much more than twice what half of it takes."""
+    slow = []
+    for step, around, place in product(steps(), ("{}", "The red fox {} sat by 3 mills."), ("output", "input", "both")):
+
+        def taken(length: int, around: str = around, place: str = place, step: GateStep = step) -> float:
+            text = around.format((run * length)[:length])
+            input, output = {"output": (SHORT, text), "input": (text, SHORT), "both": (text, f"{text} a")}[place]
+            return seconds(step, input, output)
+
+        if (once := taken(40_000)) > 0.25:  # measured anew, where what is remembered has been found
+            long, short = min(taken(39_999), taken(39_998)), min(taken(20_000), taken(19_999))
+            if long > 1 or (long > 0.25 and long > 3 * short):
+                slow.append((step.by, around, place, once))
+    return slow
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", RUNS, ids=repr)
+def test_twice_the_text_takes_twice_the_time(run: str) -> None:
+    """40,000 characters of one run, alone or inside of a sentence, in the output, the input, and both, take no gate a
+    second, nor thrice what 20,000 take. It was 9 s for 24,000 blank lines, and the square of them."""
+    assert slow_gates(run) == []
+
+
+@pytest.mark.parametrize("run", ["\n", "a"], ids=repr)
+def test_blank_lines_and_a_word_without_an_end_take_no_time(run: str) -> None:
+    """What models write that go on for ever."""
+    assert slow_gates(run) == []
+
+
+def test_a_run_is_cut_and_a_text_without_one_is_as_it_was() -> None:
+    """The ends of a run of signs and of an endless word stay; words, lines and tables do not change."""
+    assert shortened("a" + "\n" * 500 + "b") == "a" + "\n" * 48 + "b"
+    assert shortened("x" * 5_000) == "x" * 1_000
+    assert len(shortened("«" * 20_000 + "a" * 20_000)) == 1_048
+    for text in ("A short line.\n\n\nAnother.", "|---|---|\n| a | b |", "z" * 1_000, "-" * 71, "中文没有空格。" * 400):
+        assert shortened(text) == text
