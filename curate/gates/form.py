@@ -272,13 +272,13 @@ def _is_mended(given: str, text: str, language: str) -> bool:
         return False
     before, after = (list(side) if language in _UNSPACED else side.split() for side in (given, text))
     matcher = SequenceMatcher(None, before, after, autojunk=False)  # takes time by the square of the length
-    return matcher.quick_ratio() < _ALIKE or (len(before) < _MANY and matcher.ratio() < _ALIKE)
+    return matcher.quick_ratio() < _ALIKE or (len(before) < _IN_ORDER and matcher.ratio() < _ALIKE)
 
 
 _STOP = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f", "\u061f", "\u06d4", "\u0964")
 _STOPS, _CLOSING = "".join(_STOP) + " ,", " \"'\u201d\u00bb\u300d)*_"
 _ALIKE = 0.95  # of the words of two texts, in their order
-_MANY = 2_000  # words of a text in which their order is not looked at
+_IN_ORDER = 2_000  # words of a text in which their order is not looked at
 _UNSPACED = ("zh", "ja")
 
 
