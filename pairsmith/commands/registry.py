@@ -74,10 +74,13 @@ def rollback(session: Session, alias: str) -> None:
 def push(session: Session, repository: str, version: str, public: bool) -> None:
     """Upload the model of a version to REPOSITORY, such as me/my-model, on the Hugging Face hub."""
     from pairsmith import registry as released
+    from schemas.spec.export import ExportSettings
 
     _, registry = _registry(session)
     folder = registry.found(version)
-    with session.store(session.project(), write=False) as store:
-        released.may_leave(session.project(), store, folder)
+    project = session.project()
+    if project.spec.export != ExportSettings():
+        with session.store(project, write=False) as store:
+            released.may_leave(project, store, folder)
     address = released.push(folder, repository, private=not public)
     session.answer({"command": "registry push", "url": address}, address)

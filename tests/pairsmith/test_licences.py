@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 import pairsmith
-from curate.licences import Declared, ledger, terms_of
+from curate.licences import Declared, ledger, refuse_unlicensed, terms_of
+from pairsmith.registry import may_leave
 from schemas import spec_file
 from schemas.errors import NotLicensed
-from schemas.records import Candidate, Generated, Pair, Sampling
+from schemas.records import Artifact, Candidate, Generated, Pair, Sampling
 from schemas.store import Store
 
 SPEC = """
@@ -114,3 +115,42 @@ def test_terms_are_those_declared_for_the_teacher_that_wrote_the_row(folder: Pat
         pairs = [pair.id for pair in store.find_pair("") if pair.output.startswith("answer")]
         counts = ledger(project, store, pairs)
     assert counts == {Declared(("CC0-1.0",), ("no rivals",)): 1, Declared(("CC0-1.0",), ("not stated",)): 1}
+
+
+def test_a_model_stands_on_the_rows_that_it_learnt(folder: Path) -> None:
+    """Also on those of a dataset that was made before: the present one may leave, what learnt the other may not."""
+    own = write(folder)
+    project = spec_file.load(folder)
+    with Store.open(Store.url_for(project)) as store:
+        (before,) = store.artifacts("dataset")
+        store.write(Artifact(id="a" * 32, kind="adapter", path="adapters/a", parents=(before.id,)))
+        store.write(Artifact(id="b" * 32, kind="evaluation", path="evaluations/b", parents=("a" * 32,)))
+        refuse_unlicensed(project, store, store.artifacts())  # no policy, nothing to ask
+    (folder / "unknown.jsonl").write_text('{"input": "Where do owls sleep?", "output": "Most owls sleep in trees."}')
+    own = write(folder, 'license = "CC0-1.0"', '[export]\nlicenses = ["CC0-1.0"]')
+    own.generate()
+    own.curate()
+    strict = spec_file.load(folder)
+    with Store.open(Store.url_for(strict)) as store:
+        refuse_unlicensed(strict, store, store.artifacts("dataset")[-1:])
+        for kind in ("adapter", "evaluation"):
+            with pytest.raises(NotLicensed, match="1 with license 'not stated'"):
+                refuse_unlicensed(strict, store, store.artifacts(kind))
+
+
+def test_what_is_released_is_asked_about_too(folder: Path) -> None:
+    """Of a model that the store does not know nobody can tell; without a policy nothing is asked."""
+    release = folder / "registry" / "own" / "v1"
+    release.mkdir(parents=True)
+    (release / "export.json").write_text(json.dumps({"adapter": "c" * 32}))
+    project = spec_file.load(folder)
+    with Store.open(Store.url_for(project)) as store:
+        may_leave(project, store, release)
+        write(folder, export='[export]\nlicenses = ["CC0-1.0"]')
+        strict = spec_file.load(folder)
+        with pytest.raises(NotLicensed, match="the store does not know this model"):
+            may_leave(strict, store, release)
+        (dataset,) = store.artifacts("dataset")
+        store.write(Artifact(id="c" * 32, kind="adapter", path="adapters/c", parents=(dataset.id,)))
+        with pytest.raises(NotLicensed, match="1 with license 'not stated'"):
+            may_leave(strict, store, release)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -94,17 +95,26 @@ def test_going_back_to_an_earlier_adapter_brings_it_back(made: tuple[TestClient,
 
 
 def test_what_may_not_leave_is_not_downloaded(made: tuple[TestClient, Project, Store]) -> None:
-    """The policy that stops an export stops the download of the dataset, and says which rows."""
+    """The policy that stops an export stops every download, and says which rows: the dataset, rows as a file, the model
+    that learnt from them, its evaluation, and an export from before the policy."""
     client, project, store = made
-    (dataset,) = store.artifacts("dataset")
     (project.folder / "dataset" / "README.md").write_text("rows", encoding="utf-8")
-    address = f"/api/v1/projects/whole/artifacts/{dataset.id}/download"
-    assert client.get(address).status_code == 200
+    (project.folder / "export").mkdir()
+    ids = {artifact.kind: artifact.id for artifact in store.artifacts()}
+    (project.folder / "export" / "export.json").write_text(json.dumps({"dataset": ids["dataset"]}))
+    of = "/api/v1/projects/whole"
+    addresses = [f"{of}/artifacts/{ids[kind]}/download" for kind in ("dataset", "adapter", "evaluation")]
+    addresses += [f"{of}/rows/download", f"{of}/rows/download?format=csv", f"{of}/export"]
+    assert [client.get(address).status_code for address in addresses] == [200] * 6
     spec = project.folder / "pairsmith.toml"
-    spec.write_text(spec.read_text("utf-8") + '\n[export]\nlicenses = ["CC0-1.0"]\n', encoding="utf-8")
-    refused = client.get(address)
-    assert refused.status_code == 403
-    assert "license 'not stated'" in refused.json()["detail"]
+    plain = spec.read_text("utf-8")
+    spec.write_text(f'{plain}\n[export]\nlicenses = ["CC0-1.0"]\n', encoding="utf-8")
+    for address in addresses:
+        refused = client.get(address)
+        assert refused.status_code == 403, address
+        assert "license 'not stated'" in refused.json()["detail"]
+    spec.write_text(f'{plain}\n[export]\nlicenses = ["CC0-1.0", "not stated"]\n', encoding="utf-8")
+    assert [client.get(address).status_code for address in addresses] == [200] * 6
 
 
 def test_every_page_is_of_the_same_adapter(made: tuple[TestClient, Project, Store]) -> None:

@@ -181,8 +181,8 @@ def test_an_answer_that_is_not_to_be_learned_from_is_no_output(tmp_path, mark):
     ],
 )
 def test_a_completion_that_somebody_marked_as_bad_is_no_output(tmp_path, name, rows, columns):
-    """TRL's unpaired preferences: what has the label false would be learnt as a good answer; it is left out and says so,
-    whether the shape is recognised or the columns are named."""
+    """TRL's unpaired preferences: what has the label false would be learnt as a good answer; it is left out and
+    says so, whether the shape is recognised or the columns are named."""
     reading = read(tmp_path, rows, name, columns=columns)
     assert [seed.body for seed in reading.seeds] == ["It drips"]
     assert [(problem.code, problem.where) for problem in reading.problems] == [
