@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.words import ALONE, plain
+from curate.words import ALONE, SIGNS, plain
 
 Tokens = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
@@ -57,7 +57,7 @@ def _letters() -> tuple[NDArray[np.uint8], Tokens]:
     kinds = np.zeros(0x110000, np.uint8)
     for plane in range(0, 0x110000, 0x10000):
         every = np.arange(plane, plane + 0x10000, dtype=np.uint32).tobytes().decode("utf-32-le", "surrogatepass")
-        for kind, letters in ((1, r"[^\W_]+"), (2, f"[{ALONE}]+")):
+        for kind, letters in ((1, rf"[^\W_]+|[{SIGNS}]+"), (2, f"[{ALONE}]+")):
             for run in re.finditer(letters, every):
                 kinds[plane + run.start() : plane + run.end()] = kind
     with np.errstate(over="ignore"):

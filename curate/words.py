@@ -5,10 +5,21 @@ from __future__ import annotations
 import re
 import unicodedata
 
+
+def _marks(*blocks: tuple[int, int]) -> str:
+    every = (chr(code) for first, last in blocks for code in range(first, last + 1))
+    return "".join(char for char in every if unicodedata.category(char) in ("Mn", "Mc"))
+
+
+# Signs of vowels tell words apart where a script writes them as marks: in those of India, which part words by blanks,
+# and in Thai, Lao, Burmese and Khmer, which do not; there each is a word, like the letters that it parts.
+SIGNS = _marks((0x0900, 0x0DFF))
+_SIGNS_ALONE = _marks((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF))
 # A Chinese or Japanese character counts as a word, since these scripts do not separate words, and so does a Korean
 # syllable, since where Korean puts blanks is half a matter of taste.
-ALONE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff"
-_WORD = re.compile(f"[{ALONE}]|[^\\W_{ALONE}]+")
+ALONE = rf"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff{_SIGNS_ALONE}"
+_LETTERS = f"[^\\W_{ALONE}]"
+_WORD = re.compile(f"[{ALONE}]|(?:{_LETTERS}|[{SIGNS}]){_LETTERS}*(?:[{SIGNS}]+{_LETTERS}*)*")
 
 _OPTIONAL = r"\u00ad\u2060\ufeff\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u065f\u0670"
 # Thai, Lao, Burmese and Khmer: a blank parts phrases, if any; but it parts numbers in their digits.

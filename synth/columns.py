@@ -30,8 +30,8 @@ _UNSEEN = {"Cf", "Cc", "Zs", "Zl", "Zp"}  # categories of characters that show n
 
 class SeedProblem(NamedTuple):
     """Something about one row. `code` is a word that a test or a count can use: `blank`, `duplicate`, `type`, `nul`,
-    `surrogate`, `long`, `column`, `cells`, `json`, `role`, `turns`, `disliked` for a row that is not used; `bom`, `header`,
-    `shape` for what was mended or recognised."""
+    `surrogate`, `long`, `column`, `cells`, `json`, `role`, `turns`, `disliked` for a row that is not used; `bom`,
+    `header`, `shape` for what was mended or recognised."""
 
     where: str
     code: str
