@@ -1,4 +1,4 @@
-"""Words that signs of vowels tell apart are other words, and the same share of change means the same in every script."""
+"""Words that signs of vowels tell apart are other words, and a share of change means the same in every script."""
 
 from __future__ import annotations
 
@@ -49,9 +49,12 @@ REWORDED = [
         "The museum opens at ten on weekends and the reading room stays open until six in the evening",
     ),
     (
-        "Bitte schicken Sie den blauen Kessel bis Freitag an unsere Werkstatt in Kiel zurück und heben Sie den Beleg gut auf",
-        "Bitte schicken Sie den blauen Kessel bis Freitag an unsere Werkstatt in Kiel zurück und bewahren Sie den Beleg gut auf",
-        "Bitte schicken Sie den grünen Kessel bis Montag an unsere Werkstatt in Bonn zurück und heben Sie den Beleg gut auf",
+        "Bitte schicken Sie den blauen Kessel bis Freitag an unsere "
+        "Werkstatt in Kiel zurück und heben Sie den Beleg gut auf",
+        "Bitte schicken Sie den blauen Kessel bis Freitag an unsere Werkstatt "
+        "in Kiel zurück und bewahren Sie den Beleg gut auf",
+        "Bitte schicken Sie den grünen Kessel bis Montag an unsere "
+        "Werkstatt in Bonn zurück und heben Sie den Beleg gut auf",
     ),
     (
         "Die Bücherei öffnet werktags um neun und der Lesesaal bleibt bis acht Uhr abends geöffnet",
@@ -114,5 +117,5 @@ def test_signs_that_may_be_left_out_tell_nothing_apart(one: str, other: str) -> 
 def test_what_is_reworded_is_a_duplicate_and_what_tells_otherwise_is_none(
     text: str, reworded: str, another: str
 ) -> None:
-    """At the threshold of .7, whether a word or a character is counted: English, German, Japanese, Chinese, Thai, Hindi."""
+    """At the threshold of .7, whether a word or a character is counted."""
     assert list(duplicates([(text,), (reworded,), (another,)], 0.7)) == [1]
