@@ -192,7 +192,7 @@ def _denied_in_japanese(before: str, after: str) -> str:
     """A word of two characters or more before a denial of one text that stands before none in the other; or ''."""
     known = lexicon("ja")
     denials = "|".join(sorted(known.words("denial"), key=len, reverse=True))
-    denied = re.findall(rf"([一-鿿]{{2,6}})[ぁ-ん]{{0,4}}?(?:{denials})", before)
+    denied: list[str] = re.findall(rf"([一-鿿]{{2,6}})[ぁ-ん]{{0,4}}?(?:{denials})", before)
     for word in dict.fromkeys(denied):
         if word in after and not re.search(rf"{word}[ぁ-ん]{{0,5}}(?:{denials})", after):
             return word
