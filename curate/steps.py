@@ -22,7 +22,8 @@ from curate.contamination import HeldOut, held_out_of, with_inputs_of
 from curate.gates import GateStep, gates_for
 from curate.gates.processes import CHUNK, JudgedPairs, judging
 from curate.gates.user import check_plain, guarded
-from curate.near_duplicates import Touch, contaminated, repeated_rows
+from curate.near_duplicates import repeated_rows
+from curate.overlap import Touch, contaminated
 from curate.pool import Pool
 from curate.rows import DUPLICATE, Row, StepId, Survivor, Unjudged
 from curate.scorers import Score, Scorer, own_scorer

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from curate import near_duplicates, set_join
 from curate.curation import curate
-from curate.near_duplicates import contaminated, duplicates, numbers_in, repeated_rows, similar_pairs
+from curate.near_duplicates import duplicates, repeated_rows, similar_pairs
+from curate.overlap import contaminated
 from curate.pool import Pool
 from curate.set_join import Alike, TokenSets, alike
 from curate.steps import duplicates as duplicate_step
-from curate.words import words
+from curate.words import numbers_in, words
 from schemas.kinds import KINDS, KindName
 from schemas.records import Imported, Pair
 
