@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -47,17 +46,19 @@ def contaminated(
     so what is asked of invoice 12 is no repetition of what is asked of invoice 13. Held-out texts of `inputs_only`
     (their numbers) are compared with the first text of a row alone.
     """
-    theirs = [frozenset(numbers_in(text) if equal_numbers else ()) for text in held_out]
-    every = _by_least(set(theirs))
-    short = [number for number, text in enumerate(held_out) if len(words(text)) < SHORT]
-    letters = _Index(held_out, short, theirs, _letter_grams, threshold)
-    bigrams = _Index(held_out, range(len(held_out)), theirs, _bigrams, min(threshold, _CONTAINED))
-    brief = frozenset(short)
+
+    def numbers_of(text: str) -> frozenset[str]:
+        return frozenset(numbers_in(text) if equal_numbers else ())
+
+    short = array("I", (number for number, text in enumerate(held_out) if len(words(text)) < SHORT))
+    brief, every = frozenset(short), _NumberSets(map(numbers_of, held_out))
+    letters = _Index(held_out, short, numbers_of, _letter_grams, threshold)
+    bigrams = _Index(held_out, range(len(held_out)), numbers_of, _bigrams, min(threshold, _CONTAINED))
     touches: dict[int, Touch] = {}
 
     def touched(place: int, text: str) -> Iterator[Touch]:
-        numbers = frozenset(numbers_in(text) if equal_numbers else ())
-        among = _among(every, numbers)
+        numbers = numbers_of(text)
+        among = every.within(numbers)
         if not among:
             return
         similar = list(letters.whole(text, among, threshold))
@@ -67,7 +68,7 @@ def contaminated(
             value = both / (len(ours) + len(its) - both)
             similar.append((number, max(value, share) if share >= _CONTAINED else value))
         for number, value in similar:
-            if value >= threshold and theirs[number] <= numbers and not (place and number in inputs_only):
+            if value >= threshold and numbers_of(held_out[number]) <= numbers and not (place and number in inputs_only):
                 yield Touch(number, place, value)
 
     for number, row in enumerate(rows):
@@ -77,9 +78,61 @@ def contaminated(
     return touches
 
 
+class _Chains:
+    """hash -> the numbers that were added under it, the last first. 20 to 28 bytes each."""
+
+    def __init__(self) -> None:
+        self._first, self._next, self._hashes = array("I", bytes(4 << 10)), array("I"), array("q")
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def add(self, hashed: int) -> None:
+        """The next number, under this hash."""
+        if 2 * len(self) == len(self._first):
+            self._first = array("I", bytes(8 * len(self._first)))
+            for number, known in enumerate(self._hashes):
+                self._link(number, known)
+        self._hashes.append(hashed)
+        self._next.append(0)
+        self._link(len(self) - 1, hashed)
+
+    def _link(self, number: int, hashed: int) -> None:
+        place = hashed & (len(self._first) - 1)
+        self._next[number], self._first[place] = self._first[place], number + 1
+
+    def known(self, hashes: Iterable[int]) -> list[int]:
+        """Those of the hashes under which there may be a number."""
+        first, mask = self._first, len(self._first) - 1
+        return [hashed for hashed in hashes if first[hashed & mask]]
+
+    def of(self, hashed: int) -> Iterator[int]:
+        """The numbers under a hash."""
+        place = self._first[hashed & (len(self._first) - 1)]
+        while place:
+            if self._hashes[place - 1] == hashed:
+                yield place - 1
+            place = self._next[place - 1]
+
+
+class _NumberSets:
+    """The different sets of numbers that texts have."""
+
+    def __init__(self, sets: Iterable[frozenset[str]]) -> None:
+        known, self._by_least = _Chains(), dict[str, list[tuple[str, ...]]]()
+        for numbers in sets:
+            if not any(True for _ in known.of(hash(numbers))):
+                known.add(hash(numbers))
+                self._by_least.setdefault(min(numbers, default=""), []).append(tuple(numbers))
+
+    def within(self, numbers: frozenset[str]) -> list[frozenset[str]]:
+        """Those that `numbers` hold."""
+        near = (its for least in ("", *numbers) for its in self._by_least.get(least, ()))
+        return [frozenset(its) for its in near if numbers.issuperset(its)]
+
+
 class _Index:
-    """Held-out texts (`chosen`, their numbers) by their grams; `numbers` are those that a text has to have to repeat
-    each.
+    """Held-out texts (`chosen`, their numbers) by their grams; `numbers_of` a text has a text that repeats it.
 
     Sets that share `share` of a held-out one have one of its rarest grams in common (prefix filter, as in
     `curate.set_join`). Texts meet by such a gram and by their numbers: thousands of texts by one template, which differ
@@ -90,33 +143,25 @@ class _Index:
         self,
         texts: Sequence[str],
         chosen: Sequence[int],
-        numbers: Sequence[frozenset[str]],
+        numbers_of: Callable[[str], frozenset[str]],
         grams: Callable[[str], Grams],
         share: float,
     ) -> None:
         self._texts, self._grams, self._share = texts, grams, share
-        letters = sum(len(texts[number]) for number in chosen)
-        self._counts = array("I", bytes(4 * min(_BUCKETS, max(1 << 10, 1 << letters.bit_length()))))
+        words_or_so = sum(len(texts[number]) for number in chosen) >> 2
+        self._counts = array("I", bytes(4 * min(_BUCKETS, 1 << words_or_so.bit_length())))
         # The grams of a text take a hundred times its own memory, so they are made again where they are needed.
         for number in chosen:
             for gram in grams(texts[number]):
                 self._counts[hash(gram) & (len(self._counts) - 1)] += 1
-        # By a hash of numbers and gram, in its order: the number of a text, how many grams it has, and how many are
-        # left. A collision is compared in vain.
-        hashes, entries, self._longest = array("q"), array("I"), 0
+        # By a hash of numbers and gram: the number of a text, how many grams it has, and how many are left.
+        self._entries, self._chains, self._longest = array("I"), _Chains(), 0
         for number in chosen:
-            its = grams(texts[number])
+            its, numbers = grams(texts[number]), numbers_of(texts[number])
             self._longest = max(self._longest, len(its))
             for gram, left in self._rarest(its):
-                hashes.append(hash((numbers[number], gram)))
-                entries.extend((number, len(its), left))
-        order = sorted(range(len(hashes)), key=hashes.__getitem__)
-        self._hashes = array("q", map(hashes.__getitem__, order))
-        self._entries = array("I", (entries[3 * place + nth] for place in order for nth in range(3)))
-        self._known = bytearray(1 << (8 * len(hashes)).bit_length())  # most grams of a row are of no text, told at once
-        self._mask = len(self._known) - 1
-        for key in hashes:
-            self._known[key & self._mask] = 1
+                self._chains.add(hash((numbers, gram)))
+                self._entries.extend((number, len(its), left))
 
     def _rarest(self, grams: Grams) -> list[tuple[Hashable, int]]:
         """As many of the rarest grams as cannot all be missed by a set that is alike, each with the number of grams
@@ -126,25 +171,17 @@ class _Index:
         count = len(ordered) - math.ceil(self._share * len(ordered) - 1e-9) + 1
         return list(zip(ordered[:count], range(len(ordered), 0, -1), strict=False))
 
-    def _at(self, key: int) -> Iterator[tuple[int, int, int]]:
-        place = bisect_left(self._hashes, key)
-        while place < len(self._hashes) and self._hashes[place] == key:
-            number, size, left = self._entries[3 * place : 3 * (place + 1)]
-            yield number, size, left
-            place += 1
-
     def whole(self, text: str, among: Sequence[frozenset[str]], threshold: float) -> Iterator[tuple[int, float]]:
         """The texts with one of these sets of numbers that `text` as a whole is alike to, and how much."""
         if len(text) > 2 * self._longest / threshold + 8:
             return
-        grams, share = self._grams(text), threshold / (1 + threshold)
+        grams, share, entries = self._grams(text), threshold / (1 + threshold), self._entries
         others = {
-            number
+            entries[3 * entry]
             for gram, ours in self._rarest(grams)
             for numbers in among
-            if self._known[(key := hash((numbers, gram))) & self._mask]
-            for number, size, left in self._at(key)
-            if min(ours, left) >= share * (len(grams) + size) - 1e-9
+            for entry in self._chains.of(hash((numbers, gram)))
+            if min(ours, entries[3 * entry + 2]) >= share * (len(grams) + entries[3 * entry + 1]) - 1e-9
         }
         for number in sorted(others):
             its = self._grams(self._texts[number])
@@ -152,23 +189,10 @@ class _Index:
 
     def meeting(self, text: str, among: Sequence[frozenset[str]]) -> Iterator[tuple[int, Grams, Grams]]:
         """The texts of which `text` may hold the share, the grams of `text`, and theirs."""
-        grams, known, mask = self._grams(text), self._known, self._mask
-        keys = [key for numbers in among for gram in grams if known[(key := hash((numbers, gram))) & mask]]
-        for number in sorted({number for key in keys for number, _, _ in self._at(key)}):
+        grams = self._grams(text)
+        hashes = self._chains.known(hash((numbers, gram)) for numbers in among for gram in grams)
+        for number in sorted({self._entries[3 * entry] for hashed in hashes for entry in self._chains.of(hashed)}):
             yield number, grams, self._grams(self._texts[number])
-
-
-def _by_least(sets: Iterable[frozenset[str]]) -> dict[str, list[frozenset[str]]]:
-    """Sets of numbers by the least of each; '' for the empty one."""
-    by_least: dict[str, list[frozenset[str]]] = {}
-    for numbers in sets:
-        by_least.setdefault(min(numbers, default=""), []).append(numbers)
-    return by_least
-
-
-def _among(every: Mapping[str, list[frozenset[str]]], numbers: frozenset[str]) -> list[frozenset[str]]:
-    """Those of `_by_least` that `numbers` hold."""
-    return [theirs for least in ("", *numbers) for theirs in every.get(least, ()) if theirs <= numbers]
 
 
 def _letter_grams(text: str) -> Grams:

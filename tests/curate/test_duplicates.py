@@ -458,7 +458,7 @@ def test_a_join_takes_at_most_26_bytes_for_each_token_that_may_meet_another() ->
     assert most / len(keys) < 26 - keys.itemsize
 
 
-def test_a_short_text_of_the_test_split_takes_at_most_1500_bytes_while_rows_are_compared() -> None:
+def test_a_short_text_of_the_test_split_takes_at_most_900_bytes_while_rows_are_compared() -> None:
     """Every rare gram of one was an entry of a dict with a list of its own: 2,400 bytes, a tenth of which was held for
     every seed of a project that generates."""
     held = [f"lighthouse number {number}" for number in range(5_000)]
@@ -470,4 +470,4 @@ def test_a_short_text_of_the_test_split_takes_at_most_1500_bytes_while_rows_are_
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert most < 1_500 * len(held)
+    assert most < 900 * len(held)
