@@ -75,7 +75,7 @@ class Connections:
             content = payload.read_nowait() if payload.is_eof() else await payload.read()
             kept = not connection.should_close
         except HttpProcessingError as error:
-            raise aiohttp.ClientPayloadError(f"the answer is no HTTP: {error}") from None
+            raise aiohttp.ClientPayloadError(f"the answer is no HTTP: {error.message}") from None
         finally:
             if kept:
                 self._idle.append((connection, time.monotonic()))

@@ -472,6 +472,20 @@ def test_an_address_where_nothing_answers_fails_within_seconds(host: str) -> Non
     assert time.perf_counter() - began < 10
 
 
+def test_a_server_that_cannot_be_read_is_not_called_absent() -> None:
+    """It sends what was not asked for, a compression of its own: nobody is told to start it."""
+
+    async def once() -> None:
+        async with Endpoint(teacher.url, "m", retries=5, backoff_s=0.001) as endpoint:
+            await endpoint.ask(chat("a dog"), Sampling())
+
+    odd = Reply(body=b"\x0b\x02\x80abc\x03", headers={"Content-Encoding": "br"})
+    with LoopbackTeacher(lambda ask: odd) as teacher:
+        with pytest.raises(Unreachable, match=r"is no answer \(broken: .*brotli") as caught:
+            asyncio.run(once())
+        assert "Start" not in caught.value.fix
+
+
 def test_an_outage_stops_the_run_instead_of_failing_every_row() -> None:
     """A server that answered and then is gone for many requests in a row is named once."""
 
