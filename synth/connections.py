@@ -91,7 +91,8 @@ class Connections:
     def _kept(self) -> ResponseHandler | None:
         while self._idle:
             connection, since = self._idle.pop()
-            if connection.is_connected() and time.monotonic() - since < _KEPT_S:
+            # What came unasked, as the 408 of a server that has waited long enough, is no answer to the next request.
+            if not connection.should_close and connection.is_connected() and time.monotonic() - since < _KEPT_S:
                 return connection
             connection.close()
         return None
