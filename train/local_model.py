@@ -18,6 +18,7 @@ from synth.endpoint import Endpoint
 from train.base_model import Base, hash_model
 from train.merge import merged_folder
 from train.metrics import TUNED, Mode
+from train.remote_code import may_run
 from train.results import TrainResult
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
 
@@ -27,10 +28,11 @@ def tuned_model(base: Base, weights: Path | None, trained: TrainResult) -> tuple
     the merged model, which is made here where an earlier version has not."""
     arguments = tuple(sorted(trained.settings.template_arguments.items()))
     if trained.settings.method != "qlora":
-        local = LocalModel(weights, adapter=Path(trained.folder), template_arguments=arguments)
+        local = LocalModel(weights, Path(trained.folder), arguments, runs_code=base.runs_code)
         return local, f"{trained.adapter_id} on {trained.settings.method} base"
     merged = merged_folder(base, trained)
-    local = LocalModel(merged, template_arguments=arguments, is_merged=True)
+    runs_code = may_run(trained.settings.base, merged, trained.settings.trust_remote_code)
+    local = LocalModel(merged, template_arguments=arguments, is_merged=True, runs_code=runs_code)
     return local, f"{trained.adapter_id} merged, {hash_model(merged)}"
 
 
@@ -46,6 +48,7 @@ async def serving(
         adapters=adapters,
         max_batch=max_batch,
         template_arguments=dict(local.template_arguments),
+        runs_code=local.runs_code,
         name=TUNED if local.is_merged else None,
         listen=listen,
         progress=say,

@@ -3,6 +3,7 @@ and guards that stop a run which has gone wrong."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import resource
 import sys
@@ -53,7 +54,8 @@ def adapter_trainer(
         processing_class=chat.tokenizer,
         callbacks=callbacks(settings, log),
     )
-    trainer.has_own_loss = settings.backend == "trl"
+    forward = inspect.signature(type(trainer.model.get_base_model()).forward)
+    trainer.has_own_loss = settings.backend == "trl" and "logits_to_keep" in forward.parameters
     ready(trainer)
     return trainer
 
@@ -189,8 +191,8 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types
 
     Off a GPU, TRL 1.16 scores every position, prompt and padding included, with entropy and accuracy beside the loss.
     Leaving that out takes a sixth off a step of SmolLM2 on 2 cores, and 0.17 GiB. The loss is the same number: the sum
-    over learned tokens of -log p(token), divided by how many there are in the batch. Unsloth has a loss of its own
-    (`has_own_loss` False).
+    over learned tokens of -log p(token), divided by how many there are in the batch. Unsloth has a loss of its own,
+    and code that comes with a model may score every position only (`has_own_loss` False).
     """
 
     has_own_loss = True

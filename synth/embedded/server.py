@@ -54,12 +54,13 @@ class Api:
         dtype: str,
         max_batch: int,
         template_arguments: dict[str, Any],
+        runs_code: bool = False,
     ) -> None:
         self._served = {served.name: served for served in (base, *adapters)}
         self._device = best_device()
         chosen = best_dtype(self._device) if dtype == "auto" else getattr(torch, dtype)
         folders = {adapter.name: adapter.folder for adapter in adapters}
-        self._model = ChatModel(base.folder, folders, chosen, template_arguments, self._device)
+        self._model = ChatModel(base.folder, folders, chosen, template_arguments, self._device, runs_code=runs_code)
         self._dtype = str(chosen).removeprefix("torch.")
         self._schemas = SchemaCompiler(self._model.tokenizer, self._model.vocabulary, self._model.end_tokens)
         lanes = {name: name if served.is_adapter else None for name, served in self._served.items()}
@@ -310,6 +311,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--listen", type=json.loads, help="JSON list of a host and a port for everybody")
     parser.add_argument("--template-arguments", type=json.loads, default={}, help="see synth.chat_template.settle")
+    parser.add_argument("--runs-code", action="store_true", help="run the code that comes with the base")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     base, *adapters = (Served.model_validate(entry) for entry in options.served)
@@ -320,6 +322,7 @@ def main() -> None:
             dtype=options.dtype,
             max_batch=options.max_batch,
             template_arguments=options.template_arguments,
+            runs_code=options.runs_code,
         )
     except UnsupportedModel as error:
         sys.exit(f"The model cannot be served: {error}.")

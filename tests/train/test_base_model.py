@@ -50,17 +50,17 @@ def test_generation_marks_are_taken_out(tiny_base: Base, tmp_path: Path) -> None
 def test_a_folder_of_the_project_is_used_and_an_empty_one_refused(tiny_base: Base, tmp_path: Path) -> None:
     """`train.base` may be a folder relative to the project; one without a model says so."""
     copy_of(tiny_base, tmp_path)
-    assert find_base("base", tmp_path).hash == tiny_base.hash
+    assert find_base(TrainSettings(base="base"), tmp_path).hash == tiny_base.hash
     (tmp_path / "empty").mkdir()
     with pytest.raises(PairsmithError, match="no model here"):
-        find_base("empty", tmp_path)
+        find_base(TrainSettings(base="empty"), tmp_path)
 
 
 def test_a_base_that_is_nowhere_is_one_sentence(tmp_path: Path) -> None:
     """A mistyped folder is not a stack trace of a hub client."""
     pytest.importorskip("huggingface_hub")
     with pytest.raises(MissingDependency, match=r"train\.base = 'no/such/base'"):
-        find_base("no/such/base", tmp_path)
+        find_base(TrainSettings(base="no/such/base"), tmp_path)
 
 
 def test_qlora_really_is_four_bit_and_lora_is_not(tiny_base: Base) -> None:
