@@ -63,8 +63,8 @@ def write_generation_config(folder: Path, sampling: Sampling) -> None:
     path = folder / "generation_config.json"
     config: dict[str, Any] = json.loads(path.read_bytes())
     is_greedy = sampling.temperature == 0
-    # vLLM does not know do_sample, and would draw.
-    config |= {"do_sample": not is_greedy} | ({"top_k": 1} if is_greedy else _drawn(sampling))
+    # vLLM does not know do_sample. The one likeliest token would not do: it draws among those that are equally likely.
+    config |= {"do_sample": not is_greedy} | ({"temperature": 0.0} if is_greedy else _drawn(sampling))
     aids = {"repetition_penalty", "no_repeat_ngram_size"}
     config |= sampling.model_dump(include=aids, exclude_none=True)
     if sampling.max_tokens is not None:

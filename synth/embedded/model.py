@@ -108,6 +108,7 @@ class ChatModel:
         feed_head_whole(self._model)
         config = self._model.config.get_text_config()
         self.context_tokens = int(getattr(config, "max_position_embeddings", self.tokenizer.model_max_length))
+        self.longest_token = max(map(len, self.tokenizer.get_vocab()))
         head = self._model.get_output_embeddings()
         self.vocabulary = int(config.vocab_size if head is None else head.weight.shape[0])
         self.end_tokens = self.chat.end_tokens(self._model.generation_config.eos_token_id)
