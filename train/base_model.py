@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import MissingDependency, PairsmithError, first_line
+from schemas.errors import InputError, MissingDependency, PairsmithError, first_line
 from schemas.files import sha256
 from schemas.progress import Progress, unseen
 from schemas.records import content_id
@@ -40,8 +40,8 @@ class Base:
 def find_base(settings: TrainSettings, project_folder: Path, progress: Progress = unseen) -> Base:
     """The model that `train.base` names: `embedded`, a folder (relative to the project), or a hub id and its revision.
 
-    Raises MissingDependency when a hub id cannot be fetched, PairsmithError when a folder holds no safetensors model,
-    InputError where its weights are not whole, and for code that is not what `train.trust_remote_code` names.
+    Raises MissingDependency when a hub id cannot be fetched, InputError when a folder holds no safetensors model, where
+    its weights are not whole, and for code that is not what `train.trust_remote_code` names.
     """
     base = settings.base
     if base == "embedded":
@@ -61,11 +61,11 @@ def find_base(settings: TrainSettings, project_folder: Path, progress: Progress 
 
 
 def base_of(trained: TrainResult, settings: TrainSettings, project_folder: Path) -> Base:
-    """The base that `settings` name, which has to be the one that the adapter was trained on. Raises PairsmithError if
+    """The base that `settings` name, which has to be the one that the adapter was trained on. Raises InputError if
     it is another, and what `find_base` does."""
     base = find_base(settings, project_folder)
     if base.hash != trained.base_hash:
-        raise PairsmithError(
+        raise InputError(
             f"the adapter {trained.adapter_id} was trained on another base than train.base = '{settings.base}'.",
             why="It would be put on weights that it does not fit.",
             fix="Train again, or name in train.base, revision and trust_remote_code what it was trained on.",
@@ -95,7 +95,7 @@ def hash_model(folder: Path) -> str:
     """32 hex digits over every file that changes what the model says. Reads all weights once (about 1.5 GB/s)."""
     weights = [path for pattern in _WEIGHT_FILES for path in folder.glob(pattern)]
     if not weights or not (folder / "config.json").is_file():
-        raise PairsmithError(
+        raise InputError(
             "there is no model here.",
             where=str(folder),
             fix="A base model is a folder with config.json, *.safetensors and the tokenizer's files.",
@@ -109,14 +109,14 @@ def compute_dtype(precision: str = "auto") -> Any:
     a GPU (a T4) and float32 on a CPU, which is then the fastest.
 
     Measured for SmolLM2-135M, batch 4 x 128 tokens, 2 cores with avx512_bf16: 0.8 s against 2.0 s a LoRA step. Raises
-    PairsmithError for float16 without a GPU.
+    MissingDependency for float16 without a GPU.
     """
     import torch
 
     on_gpu = torch.cuda.is_available()
     if precision == "float16" and not on_gpu:
         fix = "Leave train.precision out."
-        raise PairsmithError("train.precision = 'float16' needs a GPU: a CPU cannot train in it.", fix=fix)
+        raise MissingDependency("train.precision = 'float16' needs a GPU: a CPU cannot train in it.", fix=fix)
     if precision != "auto":
         return getattr(torch, precision)
     if on_gpu:

@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import Any, get_args
 
 from schemas.blocking import run
-from schemas.errors import PairsmithError
+from schemas.errors import NoWork
 from schemas.files import replaced_folder
 from schemas.progress import Progress, unseen
 from schemas.records import Message, Sampling
@@ -105,7 +105,7 @@ def write_merged(base: Base, settings: TrainSettings, adapter: Path, folder: Pat
         before = _sums(model)
         model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
         if _sums(model) == before:
-            raise PairsmithError(
+            raise NoWork(
                 f"merging the adapter into the {into} base changed no weight.",
                 where=str(adapter),
                 why="The merged model would be the base under another name.",
