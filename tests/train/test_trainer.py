@@ -72,10 +72,10 @@ def test_every_setting_reaches_the_trainer(tiny_base: Base, chat: Chat, tmp_path
         model, _ = load_for_training(tiny_base, given)
         dataset = Dataset("d", rows(8), rows(2, start=8))
         log = subject.LossLog(unseen)
-        made = subject.adapter_trainer(model, chat, dataset, given, tmp_path, log)
+        built = subject.adapter_trainer(model, chat, dataset, given, tmp_path, log)
         packed = subject._config(settings(packing=True, max_length=64), tmp_path, torch.float32, validate=False)
         half = subject.arguments(given, tmp_path, torch.float16, validate=False)
-    args, lora = made.args, made.model.peft_config["default"]
+    args, lora = built.args, built.model.peft_config["default"]
     expected = {
         "per_device_train_batch_size": 2, "gradient_accumulation_steps": 3, "learning_rate": 3e-3,
         "num_train_epochs": 1.5, "lr_scheduler_type": "cosine", "weight_decay": 0.02, "neftune_noise_alpha": 5.0,
@@ -86,11 +86,11 @@ def test_every_setting_reaches_the_trainer(tiny_base: Base, chat: Chat, tmp_path
     assert args.get_warmup_steps(100) == 25
     assert (lora.r, lora.lora_alpha, lora.lora_dropout) == (3, 7, 0.1)
     assert (lora.target_modules, lora.use_rslora, lora.use_dora) == ({"q_proj", "v_proj"}, True, True)
-    (stopper,) = (one for one in made.callback_handler.callbacks if isinstance(one, EarlyStoppingCallback))
+    (stopper,) = (one for one in built.callback_handler.callbacks if isinstance(one, EarlyStoppingCallback))
     assert stopper.early_stopping_patience == 4
     assert (packed.packing, packed.max_length) == (True, 64)
     assert (half["fp16"], half["bf16"]) == (True, False)
-    assert log.shown == made.last_rows
+    assert log.shown == built.last_rows
 
 
 def test_two_gpus_make_no_data_parallel(tmp_path: Path) -> None:
