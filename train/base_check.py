@@ -138,7 +138,10 @@ def _on_hub(settings: TrainSettings) -> Looked | Fact:
             settings.base, revision=settings.revision, files_metadata=True, timeout=5
         )
         folder = huggingface_hub.snapshot_download(
-            settings.base, revision=settings.revision, allow_patterns=list(_SMALL_FILES)
+            settings.base,
+            revision=settings.revision,
+            allow_patterns=list(_SMALL_FILES),
+            ignore_patterns=["*/*"],  # what training fetches, so that its code has one hash
         )
     except errors.GatedRepoError:
         fix = "Ask for access on the model's page, and set HF_TOKEN."

@@ -78,8 +78,11 @@ _FETCHED = """
 import sys
 from pathlib import Path
 from schemas.spec import TrainSettings
+from train.base_check import check_base
 from train.base_model import find_base
-base = find_base(TrainSettings(base="someone/model", revision="v2.0"), Path(sys.argv[1]))
+settings = TrainSettings(base="someone/model", revision="v2.0")
+list(check_base(settings, Path(sys.argv[1])))  # as doctor looks at it first
+base = find_base(settings, Path(sys.argv[1]))
 print(base.hash, *sorted(path.name for path in base.folder.iterdir()))
 """
 
@@ -88,7 +91,8 @@ def test_a_base_on_a_hub_is_fetched_at_its_revision(tiny_base: Base, tmp_path: P
     """The hub is asked for the revision that the spec names, and of it for the model alone: no other weight format, no
     second copy of the weights, nothing in folders."""
     more = {"pytorch_model.bin": b"pickled", "consolidated.safetensors": b"twice", "onnx/model.safetensors": b"other"}
-    files = {path.name: path.read_bytes() for path in tiny_base.folder.iterdir()} | {"modeling_own.py": b"1"} | more
+    code = {"modeling_own.py": b"1", "onnx/export.py": b"2"}
+    files = {path.name: path.read_bytes() for path in tiny_base.folder.iterdir()} | code | more
     with hub_of(files) as (address, asked):
         environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
         command = [sys.executable, "-c", _FETCHED, str(tmp_path)]
