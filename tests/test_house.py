@@ -224,7 +224,7 @@ except ProblemError as problem:
 
 
 def test_the_types_of_a_wheel_reach_its_users(wheel: Path, tmp_path: Path) -> None:
-    """In an environment of its own a strict checker has nothing against a small program, and sees two mistakes in it."""
+    """In an environment of its own a strict checker passes a small program and sees two mistakes in it."""
     pytest.importorskip("mypy", reason="needs pairsmith[dev]")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True, timeout=120)
     (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")

@@ -45,6 +45,8 @@ SAFETY = {
 }
 LOCAL = Caller("local", "local", {ALL: Role.owner})
 """Everybody, where `--no-auth` lets only this machine in."""
+BACK = "private, no-cache"
+"""A form that was refused stays in the history of its browser: one goes back to it, to what was typed."""
 _READS = ("GET", "HEAD", "OPTIONS")
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 
@@ -69,6 +71,8 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
+                if scope["method"] == "POST" and status >= 400 and "html" in headers.get("content-type", ""):
+                    headers.setdefault("Cache-Control", BACK)
                 for name, value in SAFETY.items():
                     headers.setdefault(name, value)
                 if self.settings.secure:

@@ -238,6 +238,26 @@ def test_passwords_tokens_and_codes_are_not_given_back(service: Service) -> None
         assert [value for value in secrets.values() if value in page] == []
 
 
+def test_a_browser_keeps_only_forms_that_were_refused(service: Service) -> None:
+    """So that one goes back to them; never a page that shows a key or has a link in it, a page that was asked for, or
+    an answer of the API."""
+    browser = service.browser("owner")
+    csrf = {"csrf": browser.headers["X-CSRF-Token"]}
+    link = browser.post("/api/v1/invitations", json={"role": "viewer"}).json()["url"]
+    stranger = TestClient(service.app, base_url=ORIGIN, headers=SAME, follow_redirects=False)
+    asked = [
+        browser.post("/p/mine/setup/cap", data={**csrf, "max_usd": "lots"}),
+        stranger.post("/sign-in", data={"name": "nobody", "password": PASSWORD}),
+        browser.post("/keys", data={**csrf, "name": "a key"}),
+        stranger.post("/redeem", data={"token": link.partition("token=")[2], "name": "x", "password": "short"}),
+        browser.get("/p/none"),
+        browser.post("/api/v1/projects", json={"name": "!"}),
+    ]
+    assert [answer.status_code for answer in asked] == [400, 401, 200, 422, 404, 422]
+    kept = ["private, no-cache"] * 2 + ["no-store"] * 4
+    assert [answer.headers["cache-control"] for answer in asked] == kept
+
+
 def test_a_change_needs_the_token_of_the_session(service: Service) -> None:
     """In the header, or in a form; that of another session is none. An Origin of ours will do for an old browser."""
     browser, other = service.browser("editor"), service.browser("viewer")
