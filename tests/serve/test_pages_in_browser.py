@@ -147,14 +147,27 @@ def test_it_reads_without_script(site: Site, browser: Any) -> None:
 
 
 def test_many_tabs_of_one_browser_are_one_stream(site: Site, browser: Any) -> None:
-    """More tabs than connections that a browser opens to a host: each still answers, and the server has one stream."""
+    """More tabs than connections that a browser opens to a host: the server has one stream, each tab sees a job begin
+    and end by itself, asks and is answered meanwhile, and one that closes takes nothing from the others."""
+    write_project(site.workspace, "tabs", "http://127.0.0.1:9")
     context = browser.new_context(base_url=site.url)
+    context.set_default_timeout(120_000)
+    context.add_init_script("window.setInterval = () => 0")  # what a page looks at by itself would hide a lost stream
     tabs = [context.new_page() for _ in range(14)]
     for tab in tabs:
-        tab.goto("/p/empty/run", timeout=20_000)
-    _soon(lambda: site.app.state.limits.running("streams") >= 1, 10)
+        tab.goto("/p/tabs/run")
+        playwright.expect(tab.locator("h1")).to_contain_text("Nothing has run")
+    _soon(lambda: site.app.state.limits.running("streams") == 1)
+    tabs.pop(0).close()
+    job = context.request.post("/api/v1/projects/tabs/jobs", data={"command": "curate"}).json()["id"]
+    for tab in tabs:
+        assert tab.evaluate("fetch('/api/v1/projects/tabs').then((answer) => answer.status)") == 200
+        playwright.expect(tab.locator("h1")).to_contain_text("nothing has been generated", timeout=120_000)
+        assert tab.evaluate("performance.getEntriesByType('navigation').length") == 1
+    assert context.request.get(f"/api/v1/jobs/{job}").json()["state"] == "failed"
     assert site.app.state.limits.running("streams") == 1
     for tab in tabs:
-        tab.reload(timeout=20_000)
-        assert tab.locator("h1").count() == 1
+        tab.reload()
+        playwright.expect(tab.locator("h1")).to_contain_text("nothing has been generated")
     context.close()
+    _soon(lambda: site.app.state.limits.running("streams") == 0)
