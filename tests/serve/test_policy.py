@@ -266,7 +266,18 @@ def test_addresses_of_the_internet(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://x", "http://", "https://user@host/", "http://a b/", "http://x:99999/", "javascript:1", "//x", ""]
+    "url",
+    [
+        "ftp://x",
+        "http://",
+        "http://..",
+        "https://user@host/",
+        "http://a b/",
+        "http://x:99999/",
+        "javascript:1",
+        "//x",
+        "",
+    ],
 )
 def test_what_is_no_address_of_a_server(url: str) -> None:
     """A scheme that is not http, a user's name, a port that is none."""
