@@ -16,7 +16,7 @@ from playwright import sync_api as playwright
 
 from tests.pairsmith import report_project
 from tests.serve.conftest import write_project
-from tests.serve.looked import HEIGHT, barriers, listen, misfits
+from tests.serve.looked import HEIGHT, barriers, listen, misfits, small_targets
 from tests.serve.site import CHROMIUM, FLAGS, Site
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: needs {CHROMIUM}")
@@ -70,14 +70,16 @@ def _soon(holds: Callable[[], bool], wait_s: float = 180) -> None:
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_pages_fit_and_can_be_used_by_everybody(site: Site, browser: Any, width: int, scheme: str) -> None:
-    """No sideways scrolling, no serious finding of axe, nothing in the console, one h1 and a name for every control."""
+    """No sideways scrolling, no serious finding of axe, nothing in the console, one h1, a name for every control, and
+    on a phone 44 px for each that is pressed."""
     said: list[str] = []
     page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme, base_url=site.url)
     listen(page, said)
     for path in PAGES:
         page.goto(path)
         page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true })")
-        assert (path, misfits(page) + barriers(page)) == (path, [])
+        small = small_targets(page) if width == 390 else []
+        assert (path, misfits(page) + barriers(page) + small) == (path, [])
     page.close()
     assert [line for line in said if "404" not in line] == []
 
