@@ -70,7 +70,7 @@ def _soon(holds: Callable[[], bool], wait_s: float = 180) -> None:
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_pages_fit_and_can_be_used_by_everybody(site: Site, browser: Any, width: int, scheme: str) -> None:
-"""No sideways scrolling, no serious finding of axe, nothing in the console, one h1, a name for every control, and
+    """No sideways scrolling, no serious finding of axe, nothing in the console, one h1, a name for every control, and
     on a phone 44 px for each that is pressed."""
     messages: list[str] = []
     page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme, base_url=site.url)
