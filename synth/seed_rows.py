@@ -66,10 +66,8 @@ def rows_of(
     source: SeedSource, folder: Path, stdin: BinaryIO | None, notes: list[SeedProblem], stack: ExitStack
 ) -> Rows:
     """The rows of `source`, with what they hold under our names for its columns: a str, None, or whatever else a broken
-    row holds; or a Fault.
-
-    Files are opened in `stack`. `notes` gathers what was mended. Raises InputError if the source cannot be read.
-    """
+    row holds; or a Fault. Files are opened in `stack`, and `notes` gathers what was mended. Raises InputError if the
+    source cannot be read."""
     path = folder / source.path
     kind = source.format or _told_by_name(source, path)
     if kind == "hub":

@@ -53,8 +53,8 @@ def _read(url: str) -> bytes:
 
 
 def test_no_canary_is_anywhere(tmp_path: Path) -> None:
-    """Store, job's files and log, server's log, pages, API, traces, report and backup: not in one of them is a secret of the
-    server, of the spec's teacher or of the collector, though the teacher repeats its key in every error."""
+    """Store, job's files and log, server's log, pages, API, traces, report and backup: in none of them is a secret
+    of the server, of the spec's teacher or of the collector, though the teacher repeats its key in every error."""
     workspace, slug = Workspace(tmp_path / "space"), "mine"
     with LoopbackTeacher(repeats_its_key) as teacher, Collector() as collector:
         folder = write_project(workspace, slug, teacher.url)

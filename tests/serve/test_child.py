@@ -211,10 +211,10 @@ def test_what_a_gate_prints_in_any_way_breaks_nothing_and_is_kept(
     (folder / "part-0.json").write_text(json.dumps({**part, "cap_usd": None, "heavy_lock": None}))
     job = ran(folder)
     assert (job.returncode, job.stdout, job.stderr) == (0, b"", b"")
-    told = b"".join(path.read_bytes() for path in sorted((folder / "log").glob("*.txt"))).decode()
+    log = b"".join(path.read_bytes() for path in sorted((folder / "log").glob("*.txt"))).decode()
     words = ("as it loads", "from a thread", "past Python", "from a process", "around ours")
-    assert [told.count(word) > 0 for word in words] == [True] * len(words)
-    assert told.count("from a thread") == 3 * told.count("past Python")
+    assert [log.count(word) > 0 for word in words] == [True] * len(words)
+    assert log.count("from a thread") == 3 * log.count("past Python")
     assert all(json.loads(line) for line in (folder / "events.jsonl").read_text().split("\n") if line)
     assert json.loads((folder / "exit-0.json").read_text())["answer"]["command"] == "generate"
 
