@@ -10,6 +10,7 @@ import stat
 import sys
 import tempfile
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -87,6 +88,32 @@ open("heard-from", "w").write(answer)
 import time
 time.sleep(600)
 """
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("already", ["", "*"])
+def test_what_makes_a_job_die_on_macos_is_out_of_its_way(
+    already: str, tmp_path: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker forks for each job. There a fork ends that Objective-C finds unsafe, unless a variable lets it be; and
+    one that asks the system for its proxies, which Python does only where no variable of the shell speaks of any. A
+    later `up` or `down` leaves the variable in the file of what the children get."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, already)
+    home = tmp_path / "home"
+    for pid in start(home)[1:]:
+        lines = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+        seen = dict(line.split("=", 1) for line in lines if line)
+        assert seen["OBJC_DISABLE_INITIALIZE_FORK_SAFETY"] == "YES"
+        with pytest.MonkeyPatch.context() as theirs:
+            for name in list(os.environ):
+                theirs.delenv(name)
+            for name, value in seen.items():
+                theirs.setenv(name, value)
+            assert urllib.request.getproxies_environment()
+    server.down(home)
+    keep_private(home)
+    assert "OBJC_DISABLE" in (home / "supervisor.json").read_text()
 
 
 @pytest.mark.parametrize("already", ["", "intranet.example", "*"])
