@@ -48,7 +48,7 @@ def start(home: Path, host: str = "127.0.0.1") -> list[int]:
     keep_private(home)
     environment = server_variables(home, None, "redis://127.0.0.1:1/0", "hush")
     launch.supervise(Path(sys.executable), environment, home, host, free_port(), "redis://127.0.0.1:1/0")
-    wait_until(lambda: (home / "server.json").exists() and (home / "data" / "of-a-child").exists(), 20)
+    wait_until(lambda: (home / "server.json").exists() and (home / "data" / "of-a-child").exists())
     facts = json.loads((home / "server.json").read_text())
     return [facts["supervisor"], *(child["pid"] for child in facts["children"].values())]
 
@@ -243,6 +243,20 @@ def test_a_server_that_ends_while_it_starts_is_not_waited_for(tmp_path: Path, st
     with pytest.raises(ReviewError, match="ended while it started: no engine is registered"):
         server._wait(home, "127.0.0.1", port, 60, lambda *_: None, already_running=False)
     assert server.status(home).state == "stopped"
+
+
+def test_a_running_server_that_is_too_busy_to_answer_is_left_to_who_is_at_its_page(
+    tmp_path: Path, stand_in: Path
+) -> None:
+    """Who asks for it is told that it did not answer in time and what starts it anew; nothing is stopped for others."""
+    home = tmp_path / "home"
+    pids = start(home)
+    try:
+        with pytest.raises(ReviewError, match=r"did not answer within 1 s.*`pairsmith review down`, then `review up`"):
+            server.up(home, start_timeout_s=1)
+        assert [child.pid for child in server.status(home).children] == pids[1:]
+    finally:
+        server.down(home)
 
 
 def test_a_server_that_others_reach_is_told_with_the_address_that_they_reach(
