@@ -22,6 +22,7 @@ from schemas.spec_file import load
 from schemas.store import Store
 from tests.pairsmith import forked
 from tests.pairsmith.conftest import Project
+from tests.ports import free_port
 from tests.train import tiny
 from tests.train.tiny import make_base
 from train.dataset import Dataset
@@ -133,9 +134,7 @@ def test_where_nothing_can_be_served_is_a_sentence(folder: Path, where: tuple[st
 
 def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
     """Any client of OpenAI's protocol finds `tuned` at the port that was named; Ctrl-C ends it and frees the port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = ["serve-model", "--port", str(port), "--project", str(folder), "--json"]
     command = forked.training_command("pairsmith", *words)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -159,7 +158,7 @@ def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
         finally:
             process.send_signal(signal.SIGINT)
             assert process.wait(60) == 0
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):

@@ -20,6 +20,7 @@ from tests.serve.looked import HEIGHT, barriers, listen, misfits
 from tests.serve.site import CHROMIUM, FLAGS, Site
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: needs {CHROMIUM}")
+_WAIT_MS = 180_000  # a busy machine
 PAGES = (
     "/", "/new", "/settings", "/people", "/keys", "/audit", "/p/whole", "/p/whole/run", "/p/whole/rows?state=accepted",
     "/p/whole/prompts", "/p/whole/review", "/p/whole/training", "/p/whole/evaluation", "/p/whole/downloads",
@@ -55,14 +56,15 @@ def page(browser: Any, site: Site) -> Iterator[Any]:
     """A page that complains of nothing, for as long as the test lasts."""
     said: list[str] = []
     page = browser.new_page(viewport={"width": 1280, "height": 900}, base_url=site.url)
+    page.set_default_timeout(_WAIT_MS)
     listen(page, said)
     yield page
     page.close()
     assert said == []
 
 
-def _soon(holds: Callable[[], bool], wait_s: float = 180) -> None:
-    until = time.monotonic() + wait_s
+def _soon(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + _WAIT_MS / 1000
     while not holds():
         assert time.monotonic() < until
         time.sleep(0.1)
@@ -73,6 +75,7 @@ def test_pages_fit_and_can_be_used_by_everybody(site: Site, browser: Any, width:
     """No sideways scrolling, no serious finding of axe, nothing in the console, one h1 and a name for every control."""
     said: list[str] = []
     page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme, base_url=site.url)
+    page.set_default_timeout(_WAIT_MS)
     listen(page, said)
     for path in PAGES:
         page.goto(path)
@@ -103,7 +106,7 @@ def test_rows_are_found_opened_compared_and_answered(site: Site, page: Any) -> N
     page.keyboard.press("/")
     page.keyboard.type("harbour", delay=20)
     playwright.expect(page.locator("h1")).to_contain_text("“harbour”")
-    _soon(lambda: "q=harbour" in page.url, 10)
+    _soon(lambda: "q=harbour" in page.url)
     page.get_by_label("Order").focus()
     page.locator("h1").click()
     page.keyboard.press("j")
@@ -133,6 +136,7 @@ def test_rows_are_found_opened_compared_and_answered(site: Site, page: Any) -> N
 def test_it_reads_without_script(site: Site, browser: Any) -> None:
     """Without JavaScript every page says what it says with it, search and filters work, and a run can be started."""
     context = browser.new_context(java_script_enabled=False, base_url=site.url)
+    context.set_default_timeout(_WAIT_MS)
     page = context.new_page()
     for path in PAGES:
         page.goto(path)
@@ -148,13 +152,15 @@ def test_it_reads_without_script(site: Site, browser: Any) -> None:
 
 def test_many_tabs_of_one_browser_are_one_stream(site: Site, browser: Any) -> None:
     """More tabs than connections that a browser opens to a host: each still answers, and the server has one stream."""
+    _soon(lambda: site.app.state.limits.running("streams") == 0)  # pages of other tests are closed
     context = browser.new_context(base_url=site.url)
+    context.set_default_timeout(_WAIT_MS)
     tabs = [context.new_page() for _ in range(14)]
     for tab in tabs:
-        tab.goto("/p/empty/run", timeout=20_000)
-    _soon(lambda: site.app.state.limits.running("streams") >= 1, 10)
+        tab.goto("/p/empty/run")
+    _soon(lambda: site.app.state.limits.running("streams") >= 1)
     assert site.app.state.limits.running("streams") == 1
     for tab in tabs:
-        tab.reload(timeout=20_000)
+        tab.reload()
         assert tab.locator("h1").count() == 1
     context.close()

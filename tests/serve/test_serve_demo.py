@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from tests.pairsmith.conftest import ROOT, Project
+from tests.ports import free_port
 
 _WAIT_S = 150.0
 _DEMO = """
@@ -30,9 +30,7 @@ sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), open_browser=False))
 def test_the_example_is_ready_to_start(tmp_path: Path) -> None:
     """Nobody signs in, the project is there with its seeds, its teacher is the embedded model, and nothing has run; a
     second time the same project is served, and Ctrl-C ends it in order."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     for _ in range(2):
         demo = subprocess.Popen(
             [sys.executable, "-c", _DEMO, str(tmp_path / "space"), str(port)],

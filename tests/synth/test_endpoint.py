@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import socket
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -27,6 +26,7 @@ from synth.endpoint import Endpoint
 from synth.flow import longest_backoff_s
 from synth.proxy import proxy_for
 from synth.rate_limits import retry_after_s
+from tests.ports import free_port
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 
 KEY = "sk-very-secret-0123456789"
@@ -451,18 +451,12 @@ def test_a_model_that_renamed_max_tokens_is_understood() -> None:
     assert teacher.asked[-1].body["max_completion_tokens"] == 7
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
 def test_an_address_where_nothing_answers_fails_within_seconds(host: str) -> None:
     """A first request that cannot connect is tried a few times only, however many retries rows have."""
 
     async def once() -> None:
-        url = f"http://{host}:{closed_port()}"
+        url = f"http://{host}:{free_port()}"
         async with Endpoint(url, "m", retries=50) as endpoint:
             await endpoint.ask(chat("a dog"), Sampling())
 

@@ -32,8 +32,9 @@ from schemas.project import Project
 from schemas.records import Candidate, Verdict
 from schemas.store import Store
 from tests.curate.argilla.answering import answer, change
-from tests.curate.argilla.conftest import START_S, argilla_client, empty_database, free_port, wait_until
+from tests.curate.argilla.conftest import START_S, argilla_client, empty_database, wait_until
 from tests.curate.review.review_project import SCOPE, fill, pair_of, project
+from tests.ports import free_port
 
 rg = argilla_client()
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(900)]

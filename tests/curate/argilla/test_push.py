@@ -28,8 +28,8 @@ from schemas.project import Project
 from schemas.reviews import Review
 from schemas.store import Store
 from tests.curate.argilla.answering import answer
-from tests.curate.argilla.conftest import free_port
 from tests.curate.review.review_project import SCOPE, fill, project
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 
