@@ -131,14 +131,15 @@ def test_a_200_that_is_no_completion_has_no_choices(body: bytes) -> None:
         *((fails(status), "server") for status in (500, 502, 503, 529, 408, 409)),
         (fails(429), "throttled"),
         (cuts(), "broken"),
-        (Reply(delay_s=1.0), "timeout"),
+        (Reply(delay_s=120.0), "timeout"),
     ],
 )
 def test_a_passing_fault_is_retried(fault: Reply, word: str) -> None:
     """Throttling, server faults, cut connections and timeouts are tried again and counted by kind."""
 
     async def once() -> None:
-        async with Endpoint(teacher.url, "loopback", backoff_s=0.001, retries=3, timeout_s=0.3) as endpoint:
+        within_s = 1.0 if word == "timeout" else 60.0
+        async with Endpoint(teacher.url, "loopback", backoff_s=0.001, retries=3, timeout_s=within_s) as endpoint:
             await endpoint.ask(chat("warm up"), Sampling())
             answer = await endpoint.ask(chat("a dog"), Sampling())
             assert answer.choices
@@ -155,14 +156,15 @@ def test_a_passing_fault_is_retried(fault: Reply, word: str) -> None:
         (fails(500), ServerFaultError),
         (fails(429), ThrottledError),
         (cuts(), BrokenError),
-        (Reply(delay_s=1.0), TimedOutError),
+        (Reply(delay_s=120.0), TimedOutError),
     ],
 )
 def test_a_lasting_fault_fails_the_row_after_all_retries(fault: Reply, error: type[Exception]) -> None:
     """`retries` is how often it is sent again, and then the row has its reason in one word."""
 
     async def once() -> None:
-        async with Endpoint(teacher.url, "loopback", backoff_s=0.001, retries=2, timeout_s=0.2) as endpoint:
+        within_s = 0.5 if error is TimedOutError else 60.0
+        async with Endpoint(teacher.url, "loopback", backoff_s=0.001, retries=2, timeout_s=within_s) as endpoint:
             await endpoint.ask(chat("warm up"), Sampling())
             with pytest.raises(error, match=r"^(server|throttled|broken|timeout): "):
                 await endpoint.ask(chat("a dog"), Sampling())
@@ -190,7 +192,7 @@ def test_retry_after_is_honoured_in_each_form(headers: dict[str, str]) -> None:
     if "400" in headers.values() or "0.4" in headers.values():
         assert waited >= 0.4
     else:
-        assert waited < 5
+        assert waited < 60
 
 
 @pytest.mark.parametrize(
@@ -463,7 +465,7 @@ def test_an_address_where_nothing_answers_fails_within_seconds(host: str) -> Non
     began = time.perf_counter()
     with pytest.raises(Unreachable, match="Nothing answers"):
         asyncio.run(once())
-    assert time.perf_counter() - began < 10
+    assert time.perf_counter() - began < 60  # of a name server that is away; fifty retries take minutes
 
 
 def test_an_outage_stops_the_run_instead_of_failing_every_row() -> None:
@@ -500,9 +502,9 @@ def test_draining_ends_a_wait_at_once() -> None:
                 await endpoint.ask(chat("another"), Sampling())
 
     began = time.perf_counter()
-    with LoopbackTeacher(lambda ask: fails(429, headers={"Retry-After": "60"})) as teacher:
+    with LoopbackTeacher(lambda ask: fails(429, headers={"Retry-After": "120"})) as teacher:
         asyncio.run(stopped())
-    assert time.perf_counter() - began < 10
+    assert time.perf_counter() - began < 100
     assert len(teacher.asked) == 1
 
 
