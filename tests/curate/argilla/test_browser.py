@@ -196,7 +196,7 @@ class Told:
         return record_id
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_one_person_reviews_twenty_rows_in_the_web_page(
     prompts: Queue, argilla_server: ArgillaServer, tmp_path: Path
 ) -> None:
@@ -288,7 +288,7 @@ def _every_answer_came_back(queue: Queue, rows: dict[str, Pair], told: Told) -> 
         assert told.suggested[id_] is None, "no gate rejected a row that was not drawn for an audit"
     first, *later = [seconds for _, seconds in sorted(times)]
     assert first is None
-    assert all(seconds is not None and 0 < seconds < 60 for seconds in later)
+    assert all(seconds is not None and 0 < seconds < 600 for seconds in later)
     made = [pair.output for pair in queue.store.pairs() if isinstance(pair.origin, Edited)]
     assert sorted(made) == sorted(edits)
     assert pull(queue.project, queue.store, queue.argilla).news == 0

@@ -48,7 +48,7 @@ def start(home: Path, host: str = "127.0.0.1") -> list[int]:
     keep_private(home)
     environment = server_variables(home, None, "redis://127.0.0.1:1/0", "hush")
     launch.supervise(Path(sys.executable), environment, home, host, free_port(), "redis://127.0.0.1:1/0")
-    wait_until(lambda: (home / "server.json").exists() and (home / "data" / "of-a-child").exists(), 20)
+    wait_until(lambda: (home / "server.json").exists() and (home / "data" / "of-a-child").exists())
     facts = json.loads((home / "server.json").read_text())
     return [facts["supervisor"], *(child["pid"] for child in facts["children"].values())]
 
@@ -128,7 +128,7 @@ def test_what_the_worker_tells_this_machine_goes_through_no_proxy(
         launch.supervise(Path(sys.executable), environment, home, "127.0.0.1", free_port(), "redis://127.0.0.1:1/0")
         try:
             heard = home / "data" / "heard-from"
-            wait_until(lambda: heard.exists() and heard.read_text(), 30)
+            wait_until(lambda: heard.exists() and heard.read_text())
             child = json.loads((home / "supervisor.json").read_text())["children"][-1]
         finally:
             server.down(home)
