@@ -40,7 +40,7 @@ def test_it_works_inside_a_running_loop() -> None:
 
 @pytest.mark.parametrize("after_s", [0.0, 0.2])
 def test_ctrl_c_cancels_and_waits_for_the_cleaning_up(after_s: float) -> None:
-    """KeyboardInterrupt reaches the caller only after the coroutine has left its `finally`, from the first moment on."""
+    """KeyboardInterrupt reaches the caller only after the coroutine has left its `finally`, from its first moment."""
     cleaned = threading.Event()
 
     async def endless() -> None:
