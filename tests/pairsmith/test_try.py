@@ -18,11 +18,11 @@ import pytest
 pytest.importorskip("trl", reason="training needs the train extra")
 
 from pairsmith.session import console
+from schemas.ports import free_port
 from schemas.spec_file import load
 from schemas.store import Store
 from tests.pairsmith import forked
 from tests.pairsmith.conftest import Project
-from tests.ports import free_port
 from tests.train import tiny
 from tests.train.tiny import make_base
 from train.dataset import Dataset

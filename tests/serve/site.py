@@ -12,7 +12,7 @@ import uvicorn
 from pairsmith.serve.app import create_app
 from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
-from tests.ports import free_port
+from schemas.ports import free_port
 
 with suppress(ImportError):
     from playwright.sync_api import expect

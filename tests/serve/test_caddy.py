@@ -18,8 +18,8 @@ import pytest
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from pairsmith.serve.workspace import Workspace
+from schemas.ports import free_port
 from tests.pairsmith.conftest import Project
-from tests.ports import free_port
 from tests.serve.people import PASSWORD, SPEC
 
 CADDY = shutil.which("caddy")

@@ -14,8 +14,8 @@ pytest.importorskip("playwright.sync_api", reason="no browser: needs the package
 from playwright import sync_api as playwright
 
 from pairsmith.serve.workspace import Workspace
+from schemas.ports import free_port
 from tests.pairsmith.conftest import answer
-from tests.ports import free_port
 from tests.serve.conftest import write_project
 from tests.serve.served import Served
 from tests.serve.site import CHROMIUM, FLAGS

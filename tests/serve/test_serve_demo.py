@@ -15,8 +15,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
+from schemas.ports import free_port
 from tests.pairsmith.conftest import ROOT, Project
-from tests.ports import free_port
 
 _WAIT_S = 150.0
 _DEMO = """

@@ -11,6 +11,7 @@ from email.utils import format_datetime
 import pytest
 
 from schemas.errors import AuthError, SpecError, TeacherError, Unreachable
+from schemas.ports import free_port
 from schemas.records import Message, Sampling, Usage
 from synth.chat_completions import (
     Answer,
@@ -26,7 +27,6 @@ from synth.endpoint import Endpoint
 from synth.flow import longest_backoff_s
 from synth.proxy import proxy_for
 from synth.rate_limits import retry_after_s
-from tests.ports import free_port
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 
 KEY = "sk-very-secret-0123456789"

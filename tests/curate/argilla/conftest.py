@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from curate.argilla import server
 from curate.argilla.venv import ensure_environment, fitting_python
 from schemas.errors import MissingDependency
-from tests.ports import free_port
+from schemas.ports import free_port
 from tests.schemas.conftest import postgres  # noqa: F401  a private PostgreSQL for the tests here
 
 DATABASE = os.environ.get("PAIRSMITH_ARGILLA_DATABASE", "SQLite")

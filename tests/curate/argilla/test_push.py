@@ -24,12 +24,12 @@ from curate.argilla.server import ArgillaServer
 from curate.review.population import read_population
 from curate.review.status import review_status
 from schemas.errors import ReviewError
+from schemas.ports import free_port
 from schemas.project import Project
 from schemas.reviews import Review
 from schemas.store import Store
 from tests.curate.argilla.answering import answer
 from tests.curate.review.review_project import SCOPE, fill, project
-from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 

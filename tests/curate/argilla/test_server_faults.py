@@ -24,9 +24,9 @@ from curate.argilla.launch import Options, clear_remains, last_options, server_v
 from curate.argilla.probe import answering_at, who_am_i
 from curate.argilla.venv import ensure_environment, fitting_python
 from schemas.errors import MissingDependency, ReviewError
+from schemas.ports import free_port
 from tests.curate.argilla.conftest import wait_until
 from tests.curate.argilla.small_disk import small_disk
-from tests.ports import free_port
 
 
 @contextmanager

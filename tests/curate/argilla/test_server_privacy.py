@@ -23,9 +23,9 @@ from curate.argilla.launch import keep_private, server_variables
 from curate.argilla.probe import is_here, public_url
 from pairsmith.stages.review import page
 from schemas.errors import ReviewError
+from schemas.ports import free_port
 from tests.curate.argilla.conftest import wait_until
 from tests.curate.review.review_project import project
-from tests.ports import free_port
 
 CANARY = "sk-FAKE-canary-4711"
 SLEEPS = "import time\nopen('of-a-child', 'w').write('x')\ntime.sleep(600)\n"
