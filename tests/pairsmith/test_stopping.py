@@ -192,7 +192,7 @@ def test_a_terminal_that_goes_away_drains_like_sigterm(make_project: Callable[..
         time.sleep(0.01)
         process.send_signal(signal.SIGHUP)
         gone.set()
-        assert process.wait(timeout=60) == 130
+        assert process.wait(timeout=200) == 130
         assert durable(project) == set(teacher.counts())
         assert len(teacher.asked) < len(MANY)
 
@@ -220,7 +220,7 @@ def test_a_signal_in_the_middle_of_a_line_is_heard(number: signal.Signals) -> No
             while piece := os.read(master, 1 << 16):
                 written = written[-4096:] + piece
         os.close(master)
-        assert process.wait(timeout=60) == 0, written.decode()[-2000:]
+        assert process.wait(timeout=200) == 0, written.decode()[-2000:]
 
 
 @pytest.mark.parametrize("goes", ["deleted", "moved", "another"])

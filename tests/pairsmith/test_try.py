@@ -157,7 +157,7 @@ def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
             assert f"port {port} is taken" in json.loads(busy.stdout)["error"]["what"]
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0
+            assert process.wait(200) == 0
     deadline = time.monotonic() + 100
     while time.monotonic() < deadline:
         with socket.socket() as probe:

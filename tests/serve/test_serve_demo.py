@@ -45,7 +45,7 @@ def test_the_example_is_ready_to_start(tmp_path: Path) -> None:
             assert '<button class="strong">Start</button>' in page
             assert "smollm2-135m-instruct answers" in _page(f"http://127.0.0.1:{port}/p/release-notes/setup", demo)
             os.killpg(demo.pid, signal.SIGINT)
-            assert demo.wait(60) == 0
+            assert demo.wait(200) == 0
         finally:
             if demo.poll() is None:
                 os.killpg(demo.pid, signal.SIGKILL)

@@ -53,7 +53,7 @@ def test_a_workspace_has_one_server_and_the_second_is_told_which(tmp_path: Path)
     ready, end = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(tmp_path, ready, end))
     other.start()
-    assert ready.wait(30)
+    assert ready.wait(120)
     with pytest.raises(StoreBusy, match=str(other.pid)), Workspace(tmp_path).lock():
         pass
     other.kill()
