@@ -296,6 +296,19 @@ def test_a_killed_supervisor_leaves_nothing_running_and_is_told(tmp_path: Path) 
     assert "killed" in (seen.reason or "")
 
 
+def test_whoever_looks_for_a_supervisor_is_none_and_keeps_none_from_starting(tmp_path: Path) -> None:
+    """Commands look by taking the lock for a moment: two that look at once find none, and one that starts waits."""
+    with (tmp_path / "lock").open("a") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert server.status(tmp_path).state == "absent"
+        process = supervise(tmp_path, "import time; time.sleep(600)")
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+    wait_until(lambda: (tmp_path / "server.json").exists())
+    assert server.down(tmp_path) is True
+    assert process.wait(100) == 0
+
+
 def test_down_stops_the_child_and_frees_the_lock(tmp_path: Path) -> None:
     """`down` returns when nothing runs any more."""
     process = supervise(tmp_path, "import time; time.sleep(600)")
