@@ -235,7 +235,7 @@ def test_a_long_log_keeps_its_beginning_and_its_end(workspace: Workspace, tmp_pa
         [sys.executable, "-c", CHATTY, str(jobs.folder(job.id) / "log")],
         env=child_environment(),
         check=True,
-        timeout=60,
+        timeout=200,
     )
     whole = b"".join(b"line %04d %s\n" % (nth, b"x" * 89) for nth in range(1000)) + b"the last words\n"
     log = jobs.log(job.id)
