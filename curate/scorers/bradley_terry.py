@@ -54,7 +54,6 @@ class PreferencePair(NamedTuple):
 
     example: int
     group: str
-    corruption: str
     corrupted: str
 
 
@@ -88,7 +87,7 @@ def preference_pairs(examples: Sequence[GoodText], rng: random.Random) -> list[P
             group, corruption = corruptions[(at + step * 5) % len(corruptions)]
             corrupted = corrupt(corruption, text, input, others, rng)
             if corrupted is not None:
-                pairs.append(PreferencePair(at, group, corruption, corrupted))
+                pairs.append(PreferencePair(at, group, corrupted))
     return pairs
 
 
