@@ -54,6 +54,7 @@ class PreferencePair(NamedTuple):
 
     example: int
     group: str
+    corruption: str
     corrupted: str
 
 
@@ -87,7 +88,7 @@ def preference_pairs(examples: Sequence[GoodText], rng: random.Random) -> list[P
             group, corruption = corruptions[(at + step * 5) % len(corruptions)]
             corrupted = corrupt(corruption, text, input, others, rng)
             if corrupted is not None:
-                pairs.append(PreferencePair(at, group, corrupted))
+                pairs.append(PreferencePair(at, group, corruption, corrupted))
     return pairs
 
 
