@@ -213,17 +213,21 @@ def _say_lines(say: Say, lines: Sequence[str]) -> None:
 
 
 def _warn(project: Project, seeds: Sequence[Seed], asked: Iterable[TeacherSettings], say: Say) -> None:
-    """Say what may be meant otherwise, and what the seeds hold of people and secrets and where it goes, before anything
-    is sent."""
+    """Say what may be meant otherwise, before anything is sent."""
     for what, fix in doubtful(project.spec):
         say(f"warning: {what}. {fix}")
+    _say_personal(say, seeds, asked)
+    ways = [way.prompt for way in project.spec.generate.directions.values()]
+    for name in prompts.unused(ways, project.folder):
+        say(f"warning: prompts/{name} is not used, {' and '.join(ways)} is. Name it in generate.forward.prompt.")
+
+
+def _say_personal(say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettings]) -> None:
+    """Say what the seeds hold of people and secrets, and where it goes."""
     away = sorted({url for teacher in asked for url in teacher.addresses if not is_local(url)})
     texts = (text for seed in seeds for text in (seed.asked, *seed.columns.values()))
     if away and (held := counted(texts)):
         say(f"warning: the seeds hold {held}; requests take it from this machine to {' and '.join(away)}.")
-    ways = [way.prompt for way in project.spec.generate.directions.values()]
-    for name in prompts.unused(ways, project.folder):
-        say(f"warning: prompts/{name} is not used, {' and '.join(ways)} is. Name it in generate.forward.prompt.")
 
 
 def is_local(url: str) -> bool:
