@@ -272,7 +272,7 @@ def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettin
         revision += " by vllm"
     tuned = settings.model_copy(update={"model": TUNED, "identity": TUNED, "revision": revision})
     return Models(
-        base=Model(settings, LocalModel(weights, template_arguments=arguments, vllm=vllm)),
+        base=Model(settings, LocalModel(weights, None, arguments, vllm=vllm, runs_code=base.runs_code)),
         tuned=Model(tuned, replace(tuned_as, vllm=vllm)),
         teacher=teacher,
     )
