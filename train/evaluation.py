@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from curate.judge import judging
-from curate.near_duplicates import contaminated
+from curate.overlap import contaminated
 from curate.split import asked_of, distinct_questions, held_out_inputs, held_out_outputs, seed_split
 from prompts.answer_form import AnswerForm
 from schemas.blocking import run
