@@ -171,6 +171,7 @@ class Pool:
 
     _keep = property(lambda self: self._folded[0])
     _by = property(lambda self: self._folded[1])
+    _kept = property(lambda self: np.flatnonzero((self._keep == TRUE) & self._slots.is_first))  # slots of `accepted`
 
     @cached_property
     def _folded(self) -> tuple[Any, Any]:
@@ -203,11 +204,6 @@ class Pool:
         """The rows that everybody who has spoken so far keeps, on request without what was said of them. A pair that
         stands in two slots is one row."""
         return self._stream(self._kept, verdicts=verdicts)
-
-    @property
-    def _kept(self) -> Any:
-        """The slots of `accepted`."""
-        return np.flatnonzero((self._keep == TRUE) & self._slots.is_first)
 
     def survivors(self) -> Iterator[Survivor]:
         """The rows of `accepted`, without their texts."""
