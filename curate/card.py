@@ -61,16 +61,9 @@ class CardFacts:
 def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
     """Markdown with the YAML front matter that the hub reads. No date is in it: equal datasets have equal cards."""
     task, rows, splits = project.spec.task, len(totals.members), totals.splits
-    licenses, teachers, prompts = (sorted(names) for names in (totals.licenses, totals.teachers, totals.prompts))
     return "\n".join(
         [
-            *_front_matter(
-                project,
-                rows,
-                licenses,
-                [split for split in SPLITS if splits[split]],
-                generated=totals.generated,
-            ),
+            *_front_matter(project, totals),
             f"# {task.name}",
             "",
             f"{rows} pairs of {_sides(task, generated=totals.generated)}, for supervised fine-tuning of",
@@ -99,13 +92,7 @@ def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
             "",
             "## How it was made",
             "",
-            f"- Seeds: {_kinds(totals.kinds)}. License of the seeds: {', '.join(licenses)}.",
-            f"- Teacher: {', '.join(teachers) or 'none'}."
-            + (" Its terms of use apply to what it wrote." * bool(teachers)),
-            f"- Prompts: {', '.join(prompts) or 'none'}.",
-            *(["- Labels: " + "; ".join(map(": ".join, _defined(task))) + "."] if task.labels else []),
-            f"- House style: {' '.join(task.style.split())}",
-            f"- Scorer: {_scorer(result)}.",
+            *_made(task, result, totals),
             "",
             "## The funnel",
             "",
@@ -161,8 +148,21 @@ def _defined(task: TaskSettings) -> list[tuple[str, ...]]:
     return [tuple(filter(None, (label, " ".join(text.split())))) for label, text in task.labels.items()]
 
 
-def _front_matter(project: Project, rows: int, licenses: list[str], splits: list[str], *, generated: bool) -> list[str]:
-    task = project.spec.task
+def _made(task: TaskSettings, result: CurateResult, totals: CardFacts) -> list[str]:
+    """Of what the rows were made, and by whom."""
+    licenses, teachers, prompts = (sorted(names) for names in (totals.licenses, totals.teachers, totals.prompts))
+    return [
+        f"- Seeds: {_kinds(totals.kinds)}. License of the seeds: {', '.join(licenses)}.",
+        f"- Teacher: {', '.join(teachers) or 'none'}." + (" Its terms of use apply to what it wrote." * bool(teachers)),
+        f"- Prompts: {', '.join(prompts) or 'none'}.",
+        *(["- Labels: " + "; ".join(map(": ".join, _defined(task))) + "."] if task.labels else []),
+        f"- House style: {' '.join(task.style.split())}",
+        f"- Scorer: {_scorer(result)}.",
+    ]
+
+
+def _front_matter(project: Project, totals: CardFacts) -> list[str]:
+    task, licenses, rows = project.spec.task, sorted(totals.licenses), len(totals.members)
     only = licenses[0].casefold() if len(licenses) == 1 and licenses != ["not stated"] else None
     license = only or ("unknown" if licenses in ([], ["not stated"]) else "other")
     return [
@@ -173,9 +173,9 @@ def _front_matter(project: Project, rows: int, licenses: list[str], splits: list
         *(f"- {orjson.dumps(code).decode()}" for code in dict.fromkeys((task.language, task.output_language))),
         "task_categories:\n- text-generation",
         f"size_categories:\n- {next((name for most, name in _SIZES if rows < most), 'n>1M')}",
-        "tags:\n" + "- synthetic\n" * generated + "- pairsmith",
+        "tags:\n" + "- synthetic\n" * totals.generated + "- pairsmith",
         "configs:\n- config_name: default\n  data_files:",
-        *(f"  - split: {split}\n    path: data/{split}.parquet" for split in splits),
+        *(f"  - split: {split}\n    path: data/{split}.parquet" for split in SPLITS if totals.splits[split]),
         "---",
         "",
     ]

@@ -55,7 +55,7 @@ def contradictions(where: str | Path, *, batch_tokens: int, revision: str | None
         return opened[0].score([([{"role": "user", "content": pair.asked}], pair.output) for pair in pairs])
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        rows = (row.pair for row in pool.unsettled(id_, accepted=True) if row.pair)
+        rows = (row.pair for row in pool.unsettled(id_) if row.pair)
         while chunk := list(islice(rows, _ROWS)):
             for pair, score in zip(chunk, await asyncio.to_thread(work, chunk), strict=True):
                 yield _verdict(pair, score, settings)

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from curate.split import SPLITS
 from schemas.files import replaced, sha256
 from schemas.records import Json, Split
 
@@ -28,14 +29,14 @@ def read_lines(path: Path) -> Iterator[Any]:
         yield from map(orjson.loads, file)
 
 
-def write_tables(folder: Path, splits: Sequence[Split], columns: Sequence[str]) -> None:
+def write_tables(folder: Path, columns: Sequence[str]) -> None:
     """Parquet and a `datasets` folder of the rows in `data/<split>.jsonl`; `columns` are those that rows have of their
     own."""
     import datasets
     import pyarrow as pa
 
     schema, saved = _schema(columns), datasets.DatasetDict()
-    for split in splits:
+    for split in SPLITS:
         lines = folder / "data" / f"{split}.jsonl"
         first = pa.Table.from_pylist(list(islice(read_lines(lines), 1)), schema=schema)
         saved[split] = datasets.Dataset(first, fingerprint=sha256(lines)[:16])  # which would be random otherwise
@@ -46,7 +47,7 @@ def write_tables(folder: Path, splits: Sequence[Split], columns: Sequence[str]) 
     finally:
         if bars:
             datasets.enable_progress_bars()
-    for split in splits:
+    for split in SPLITS:
         _write_split(folder, split, schema)
 
 

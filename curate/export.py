@@ -245,7 +245,7 @@ def _write_rows(folder: Path, result: CurateResult, store: Store) -> CardFacts:
                 totals.add(accepted, seeds.get(accepted.pair.seed_id))
                 files[accepted.split].write(orjson.dumps(row(accepted)) + b"\n")
                 origins.write(orjson.dumps(_provenance(accepted, result, seeds, store)) + b"\n")
-    write_tables(folder, SPLITS, sorted(totals.columns))
+    write_tables(folder, sorted(totals.columns))
     return totals
 
 

@@ -87,8 +87,6 @@ async def curate_project(
     curation = content_id("curation", [fingerprints, [[s.by, s.settings] for s in pool.steps], time.time_ns()])
     splits = await write_states(store, pool, curation)
     people = pool.decisions()
-    select = project.spec.curate.select
-    selection = selected(pool, select.best, length_control=select.length_control) if chosen else None
     facts = {
         "scopes": list(fingerprints),
         "curation": curation,
@@ -100,14 +98,13 @@ async def curate_project(
         "undecided": sum(decision.verdict == "undecided" for decision in people),
         "shaped_rows": parts_now(project, store, fingerprints, pool.steps),
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
-        **({"selection": selection.as_json} if selection else {}),
-        # Rows of earlier runs too, which are not asked again: what waits is not what this run has seen.
-        **(
-            {"judge": asked.judge.facts | {"unreadable": pool.reasons.get("unreadable", 0)}}
-            if asked and asked.judge
-            else {}
-        ),
     }
+    select = project.spec.curate.select
+    if chosen and (selection := selected(pool, select.best, length_control=select.length_control)):
+        facts["selection"] = selection.as_json
+    if asked and asked.judge:
+        # Rows of earlier runs too, which are not asked again: what waits is not what this run has seen.
+        facts["judge"] = asked.judge.facts | {"unreadable": pool.reasons.get("unreadable", 0)}
     arm, facts["choice"] = _beside_chance(project, pool)
     preferred = preferences(project, pool, seeds)
     return CurateResult(counts, pool.reasons, AcceptedRows(pool), pool.steps, facts, preferred, arm)

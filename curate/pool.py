@@ -171,6 +171,7 @@ class Pool:
 
     _keep = property(lambda self: self._folded[0])
     _by = property(lambda self: self._folded[1])
+    _kept = property(lambda self: np.flatnonzero((self._keep == TRUE) & self._slots.is_first))  # slots of `accepted`
 
     @cached_property
     def _folded(self) -> tuple[Any, Any]:
@@ -202,13 +203,13 @@ class Pool:
     def accepted(self, *, verdicts: bool = True) -> Iterator[Row]:
         """The rows that everybody who has spoken so far keeps, on request without what was said of them. A pair that
         stands in two slots is one row."""
-        return self._stream(np.flatnonzero((self._keep == TRUE) & self._slots.is_first), verdicts=verdicts)
+        return self._stream(self._kept, verdicts=verdicts)
 
     def survivors(self) -> Iterator[Survivor]:
         """The rows of `accepted`, without their texts."""
         flagged = set[int]().union(*(spoken.flags for spoken in self._opinions_of.values()))
         accepted, scores = self._slots.accepted, self._scored
-        for slot in np.flatnonzero((self._keep == TRUE) & self._slots.is_first).tolist():
+        for slot in self._kept.tolist():
             (pair_id,), score = self.pair_ids([slot]), scores.score(slot) if scores else None
             yield Survivor(pair_id, self._slots.seed(slot), bool(accepted[slot]), slot in flagged, score)
 
@@ -218,7 +219,7 @@ class Pool:
 
     def in_order(self, keys: Iterable[tuple[float, ...]]) -> Any:
         """The slots of the accepted rows by their key, least first; those of equal keys by the id of their pair."""
-        slots = np.flatnonzero((self._keep == TRUE) & self._slots.is_first)
+        slots = self._kept
         ids = np.frombuffer(bytes.fromhex("".join(self.pair_ids(slots))), ">u8").reshape(-1, 2)
         if not len(slots):
             return slots
@@ -227,19 +228,18 @@ class Pool:
 
     def texts(self, slots: Iterable[int] | None = None) -> Iterator[Texts]:
         """What is asked and answered in the rows of `accepted`, or in slots, in the order given."""
-        wanted = np.flatnonzero((self._keep == TRUE) & self._slots.is_first) if slots is None else slots
-        rest = map(int, wanted)
+        rest = map(int, self._kept if slots is None else slots)
         while chunk := list(islice(rest, ROWS)):
             yield from self._slots.texts(self.pair_ids(chunk))
 
-    def unsettled(self, step: StepId, *, accepted: bool = False) -> Iterator[Row]:
-        """The rows that a step has not judged, or crashed on, which may be mended by now; on request accepted ones."""
-        silent, crashed = self._unsettled(step, accepted=accepted)
+    def unsettled(self, step: StepId) -> Iterator[Row]:
+        """The accepted rows that a step has not judged, or crashed on, which may be mended by now."""
+        silent, crashed = self._unsettled(step, accepted=True)
         yield from self._stream(silent, verdicts=False)
         yield from self._stream(crashed, (*self.steps, step))
 
-    def count_unsettled(self, step: StepId, *, accepted: bool = False) -> int:
-        """The number of rows that `unsettled` gives."""
+    def count_unsettled(self, step: StepId, *, accepted: bool) -> int:
+        """The number of rows that a step has not judged, or crashed on, in all or of the accepted ones."""
         return sum(len(slots) for slots in self._unsettled(step, accepted=accepted))
 
     def _unsettled(self, step: StepId, *, accepted: bool) -> tuple[Any, Any]:
@@ -319,11 +319,9 @@ class Pool:
                     yield self._failed(slot)
                     continue
                 row = self._row(slot, texts[id_])
-                yield (
-                    row
-                    if known is None
-                    else self._with_verdicts(slot, row, id_, known.get(id_, ()), steps or self.steps)
-                )
+                if known is not None:
+                    row = self._with_verdicts(slot, row, id_, known.get(id_, ()), steps or self.steps)
+                yield row
 
     def _row(self, slot: int, pair: Pair | None) -> Row:
         candidate = self._slots.candidate(slot)

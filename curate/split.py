@@ -177,9 +177,8 @@ _NOUNS: dict[str, str] = {
 
 
 class Shortage(NamedTuple):
-    """Something that the seeds will be too few for. `fatal`: there will be no proof at all."""
+    """Something that the seeds will be too few for."""
 
-    fatal: bool
     what: str
     fix: str
 
@@ -219,7 +218,6 @@ def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     if not kinds:
         return [
             Shortage(
-                True,
                 "there are no input seeds, so nothing can be evaluated: nobody will know whether the model is better",
                 f"Add input seeds, at least {LEAST_TEST_INPUTS} of them for the test split, or let backward generation"
                 " write inputs to your outputs.",
@@ -227,7 +225,7 @@ def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
         ]
     shares = [spec.split.share("test", kind) for kind in kinds]
     if not asked and not any(shares):
-        return [Shortage(True, "split.test is 0, so nothing can be evaluated", "Set split.test, for instance to 0.2.")]
+        return [Shortage("split.test is 0, so nothing can be evaluated", "Set split.test, for instance to 0.2.")]
     share = max(shares)
     wanted = round(LEAST_TEST_INPUTS / share) if share else LEAST_TEST_INPUTS
     if spec.evaluate.max_seeds is not None and spec.evaluate.max_seeds < LEAST_TEST_INPUTS:
@@ -238,13 +236,13 @@ def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
         fix = f"Have about {wanted} {noun} at split.test = {share:g}, or raise split.test."
     if not asked:
         of = f"none of {kinds.total()} {noun} falls into the test split"
-        return [Shortage(True, f"{of}: nothing can be evaluated", fix)]
+        return [Shortage(f"{of}: nothing can be evaluated", fix)]
     inputs = "input" if asked == 1 else "inputs"
     what = (
         f"{asked} test {inputs} (of {kinds.total()} {noun}); fewer than {LEAST_TEST_INPUTS} can prove nothing:"
         ' the evaluation will say "not enough evidence"'
     )
-    return [Shortage(False, what, fix)]
+    return [Shortage(what, fix)]
 
 
 def _for_training(seeds: list[Seed], spec: Spec) -> list[Shortage]:
@@ -255,4 +253,4 @@ def _for_training(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     what = f"at most {most} to train on; fewer than {LEAST_TRAIN_ROWS} are too few to learn much from"
     generated = any(seed.kind in ("input", "output") for seed in seeds)
     more = ", or keep more candidates of each: curate.select.best" if generated else ""
-    return [Shortage(not rows, what, f"Add {'seeds' if generated else 'rows'}{more}.")]
+    return [Shortage(what, f"Add {'seeds' if generated else 'rows'}{more}.")]

@@ -65,6 +65,13 @@ class Named:
     def __call__(self, judged: Any) -> Any:
         return self.look(judged)
 
+    def verdict(
+        self, pair_id: str, keep: bool | None, score: float | None, reason: Reason, flags: tuple[str, ...] = ()
+    ) -> Verdict:
+        """The verdict of this step on a pair."""
+        own = {"pair_id": pair_id, "by": self.id.by, "fingerprint": self.id.settings}
+        return made(Verdict, {**own, "keep": keep, "score": score, "reason": reason, "flags": flags})
+
 
 def named(function: Callable[..., Any], by: str, settings: Any = None, **counts: bool) -> Named:
     """A step, a gate or a scorer under the name `by` and a hash of `settings` (anything JSON can hold); `counts`:
@@ -156,7 +163,7 @@ def scored(scorer: Callable[..., Any], by: str = "", settings: str = "", *, comp
     id_ = StepId(by, settings, per_row=True, scores=compares)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        rows = pool.unsettled(id_, accepted=True)
+        rows = pool.unsettled(id_)
         while chunk := list(islice(rows, _SCORED)):
             for row, score in zip(chunk, await _scores(batch, [_pair(row) for row in chunk]), strict=True):
                 judgement = {"score": score.value, "reason": score.reason, "flags": score.flags}
@@ -194,8 +201,8 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
     if isinstance(held_out, Mapping):
         held_out = HeldOut(tuple(held_out.values()), tuple(f"test seed {id_}" for id_ in held_out), frozenset(held_out))
     elif not isinstance(held_out, HeldOut):
-        named = {f"held-out text {n}": text for n, text in enumerate(held_out, 1)}
-        held_out = HeldOut(tuple(named.values()), tuple(named), frozenset())
+        texts = tuple(held_out)
+        held_out = HeldOut(texts, tuple(f"held-out text {n}" for n in range(1, len(texts) + 1)), frozenset())
     known = held_out
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
@@ -210,8 +217,8 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
             touch = None if row.seed_id in held.seed_ids else touches.get(number)
             yield step.verdict(row.pair_id, touch is None, touch and touch.similarity, _contaminated(touch, held))
 
-    step = _Whole(CONTAMINATION, known.settings(jaccard), final=True)
-    return Named(step.id, look)
+    step = named(look, CONTAMINATION, known.settings(jaccard), final=True)
+    return step
 
 
 def _contaminated(touch: Touch | None, held: HeldOut) -> Reason:
@@ -249,8 +256,8 @@ def best(n: int = 1, *, length_control: bool = False) -> Named:
             for id_ in candidates.keys() - set(order):
                 yield step.verdict(id_, None, None, Reason("unscored", "it cannot be compared"))
 
-    step = _Whole(BEST, [n, "length"] if length_control else n)
-    return Named(step.id, look)
+    step = named(look, BEST, [n, "length"] if length_control else n)
+    return step
 
 
 def duplicates(
@@ -283,8 +290,8 @@ def duplicates(
                 else:
                     yield step.verdict(id_, True, None, Reason("unique"), flags)
 
-    step = _Whole(DUPLICATE, [jaccard, same.duplicate, same.flag, same.equal_numbers], final=True)
-    return Named(step.id, look)
+    step = named(look, DUPLICATE, [jaccard, same.duplicate, same.flag, same.equal_numbers], final=True)
+    return step
 
 
 def _preference(row: Survivor, by_seed: Callable[[str], Split]) -> tuple[int, bool, bool, float]:
@@ -305,8 +312,8 @@ def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
             name = recorded.get(row.seed_id) or split_of(row.seed_id, settings)
             yield step.verdict(row.pair_id, True, None, reasons[name])
 
-    step = _Whole(SPLIT, [identity(settings), recorded] if recorded else identity(settings), final=True)
-    return Named(step.id, look)
+    step = named(look, SPLIT, [identity(settings), recorded] if recorded else identity(settings), final=True)
+    return step
 
 
 def certified_only(rows: Collection[str], certificate: str) -> Named:
@@ -318,8 +325,8 @@ def certified_only(rows: Collection[str], certificate: str) -> Named:
             reason = Reason("certified") if keep else Reason(UNCERTIFIED, "no certificate names it")
             yield step.verdict(row.pair_id, keep or None, None, reason)
 
-    step = _Whole(CERTIFIED, certificate)
-    return Named(step.id, look)
+    step = named(look, CERTIFIED, certificate)
+    return step
 
 
 def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable[[str], Split]) -> Named:
@@ -342,8 +349,8 @@ def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable
             reason = Reason(CHOSEN, spread) if id_ in chosen else Reason(NOT_CHOSEN, f"{rows} rows are enough")
             yield step.verdict(id_, id_ in chosen, None, reason)
 
-    step = _Whole(SELECTED, [rows, spread], final=True)
-    return Named(step.id, look)
+    step = named(look, SELECTED, [rows, spread], final=True)
+    return step
 
 
 def _chosen(
@@ -410,19 +417,6 @@ def _inference(project: Project, name: str) -> list[Named]:
     if not folder.is_dir():
         return [contradictions(name, batch_tokens=tokens)]
     return [contradictions(folder, batch_tokens=tokens, revision=folder_weights(folder).revision)]
-
-
-class _Whole:
-    """The name under which a step that sees the whole pool speaks."""
-
-    def __init__(self, by: str, settings: Any, *, final: bool = False) -> None:
-        self.id = StepId(by, content_id("step", [by, settings]), final=final)
-
-    def verdict(
-        self, pair_id: str, keep: bool | None, score: float | None, reason: Reason, flags: tuple[str, ...] = ()
-    ) -> Verdict:
-        named = {"pair_id": pair_id, "by": self.id.by, "fingerprint": self.id.settings}
-        return made(Verdict, {**named, "keep": keep, "score": score, "reason": reason, "flags": flags})
 
 
 def _pair(row: Row) -> Pair:

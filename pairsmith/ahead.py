@@ -13,7 +13,7 @@ from curate.split import asked_of, brings_output, seed_split
 from schemas.errors import PromptError, SpecError
 from schemas.project import Project
 from schemas.records import Messages, Seed
-from schemas.spec import BackwardSettings, ForwardSettings, Spec
+from schemas.spec import Spec
 from schemas.spec.train import TrainSettings
 
 _LOOKED_AT, _ALIKE = 1_000, 0.1  # seeds, and the share of them that may be asked about in the words of another
@@ -87,16 +87,12 @@ def doubtful(spec: Spec) -> Iterator[tuple[str, str]]:
 def _tell_seeds_apart(project: Project, seeds: Sequence[Seed]) -> None:
     """Refuse a prompt that asks the same about many different seeds, as one with `{{ input[:20] }}` may: each of them
     would get the others' answers."""
-    from synth.generators import Backward, Forward
+    from synth.generators import WAYS
 
-    generate = project.spec.generate
-    ways: dict[type[Forward] | type[Backward], ForwardSettings | BackwardSettings] = {
-        Forward: generate.forward,
-        Backward: generate.backward,
-    }
-    for kind, settings in ways.items():
-        if not (settings.enabled and _loads(settings.prompt, project.folder)):
+    for name, settings in project.spec.generate.directions.items():
+        if not _loads(settings.prompt, project.folder):
             continue
+        kind = WAYS[name]
         some = _different(seed for seed in seeds if seed.kind in kind.takes)
         if len(some) < 2:
             continue
@@ -111,7 +107,7 @@ def _tell_seeds_apart(project: Project, seeds: Sequence[Seed]) -> None:
                 f"{other.source}, which differ, are one to it.",
                 where=str(way.template.path),
                 why="They would get the same answers.",
-                fix=f"Write the whole seed into it: {{{{ {'input' if kind is Forward else 'output'} }}}}.",
+                fix=f"Write the whole seed into it: {{{{ {'input' if name == 'forward' else 'output'} }}}}.",
             )
 
 

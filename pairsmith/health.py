@@ -233,9 +233,8 @@ def _prompts_and_gates(project: Project) -> Iterator[Check]:
     import prompts
     from curate.gates import gates_for
 
-    generate = project.spec.generate
     try:
-        named = [d.prompt for d in (generate.forward, generate.backward) if d.enabled]
+        named = [way.prompt for way in project.spec.generate.directions.values()]
         yield Check("prompts", "ok", ", ".join(prompts.load(name, project.folder).ref for name in named))
         for name in prompts.unused(named, project.folder):
             yield Check("prompts", "warn", f"prompts/{name} is not used", "Name it in generate.forward.prompt.")

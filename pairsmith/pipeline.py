@@ -14,13 +14,14 @@ from curate.steps import UNCERTIFIED
 from pairsmith import plan
 from pairsmith.certified import last_look
 from pairsmith.outcome import CommandOutcome, CurateOutcome, EvaluateOutcome, GenerateOutcome, ReviewOutcome, RunOutcome
-from pairsmith.receipt import recording
+from pairsmith.receipt import Recording, recording
 from pairsmith.stages.export import REPORT
 from pairsmith.stages.generate import UNANSWERED
 from schemas.errors import TeacherError, Uncertified, UsageError
+from schemas.money import summed
 from schemas.progress import Say
 from schemas.project import Project
-from schemas.records import Reason, Receipt, Usage
+from schemas.records import Reason, Receipt
 from schemas.store import Store
 
 Do = Callable[[str], CommandOutcome]
@@ -56,7 +57,7 @@ def run(
         for name in names:
             step = next((step for step in plan.plan(project, store, stdin=True) if step.stage == name), None)
             if name == "train" and not project.spec.review.enabled:
-                record.outcome = replace(record.outcome, not_reviewed=_past_the_gate(project, store))
+                record.add(not_reviewed=_past_the_gate(project, store))
             if step is None:
                 continue
             if step.done:
@@ -65,7 +66,7 @@ def run(
             if store.receipts(name):
                 say(f"{name:<9} again: {step.why}")
             if name == "train" and (missing := _no_certificate(project, store)):
-                record.outcome = replace(record.outcome, waits=missing, gate="uncertified")
+                record.add(waits=missing, gate="uncertified")
                 break
             outcome = done(name)
             if isinstance(outcome, GenerateOutcome):
@@ -76,29 +77,25 @@ def run(
                     outcome = done("review")
                 assert isinstance(outcome, ReviewOutcome)
                 if outcome.waits:
-                    record.outcome = replace(record.outcome, **_at_the_gate(outcome))
+                    record.add(**_at_the_gate(outcome))
                     break
-        from pairsmith.report import write_report
-
-        if until == "curate":
-            pool = GenerateOutcome.of(_last(store, "generate"))
-            record.outcome = replace(record.outcome, until=until, counts=pool.counts, reasons=pool.reasons)
-            return record.outcome
-        curated = CurateOutcome.of(_last_judged(store))
-        evaluated = None if record.outcome.waits or until else EvaluateOutcome.of(_last(store, "evaluate"))
-        write_report(project, store, project.folder / REPORT)
-        record.outcome = replace(
-            record.outcome,
-            counts=curated.counts,
-            reasons=curated.reasons,
-            report=REPORT,
-            until=until,
-            pass_rate=evaluated.pass_rate if evaluated else None,
-            systems=evaluated.systems if evaluated else None,
-            outcomes=evaluated.outcomes if evaluated else None,
-            verdict=evaluated.verdict if evaluated else None,
-        )
+        _sum_up(project, store, record, until)
     return record.outcome
+
+
+def _sum_up(project: Project, store: Store, record: Recording[RunOutcome], until: str | None) -> None:
+    """What the rows are now, the report, and where nothing kept the pipeline from its end, the proof."""
+    last = _last(store, "generate") if until == "curate" else _last_judged(store)
+    record.add(until=until, counts=last.counts, reasons=dict(last.reasons))
+    if until == "curate":
+        return
+    if not (record.outcome.waits or until):
+        evaluated = EvaluateOutcome.of(_last(store, "evaluate"))
+        record.add(**{name: getattr(evaluated, name) for name in ("pass_rate", "systems", "outcomes", "verdict")})
+    from pairsmith.report import write_report
+
+    write_report(project, store, project.folder / REPORT)
+    record.add(report=REPORT)
 
 
 def _enough_answered(outcome: GenerateOutcome, project: Project) -> None:
@@ -162,7 +159,6 @@ def _last(store: Store, stage: str) -> Receipt:
 
 def _with_stage(total: RunOutcome, stage: str, outcome: CommandOutcome) -> RunOutcome:
     seconds = {**total.seconds_by_stage, stage: total.seconds_by_stage.get(stage, 0.0) + outcome.seconds}
-    usage = {name: getattr(total.usage, name) + getattr(outcome.usage, name) for name in Usage.model_fields}
     return replace(
         total,
         stages=tuple(seconds),
@@ -171,5 +167,5 @@ def _with_stage(total: RunOutcome, stage: str, outcome: CommandOutcome) -> RunOu
         calls_reused=total.calls_reused + outcome.calls_reused,
         usd=None if total.usd is None or outcome.usd is None else total.usd + outcome.usd,
         costs=(*(total.costs or ()), *(outcome.costs or ())),
-        usage=Usage(**usage),
+        usage=summed((total.usage, outcome.usage)),
     )

@@ -212,10 +212,9 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
         shapes["teacher.attempts"] = spec.teacher.attempts
         shapes |= _settings("teacher", spec.teacher, without={*TeacherSettings.model_fields} - {"finish_reasons"})
         shapes |= _settings("generate", spec.generate, without={"unanswered_at_most"})
-        for name, way in (("forward", spec.generate.forward), ("backward", spec.generate.backward)):
-            if way.enabled:
-                shapes |= _named_teacher(f"generate.{name}.teacher", spec, way.teacher)
-                shapes[f"generate.{name}.prompt"] = prompts.load(way.prompt, folder).ref
+        for direction, way in spec.generate.directions.items():
+            shapes |= _named_teacher(f"generate.{direction}.teacher", spec, way.teacher)
+            shapes[f"generate.{direction}.prompt"] = prompts.load(way.prompt, folder).ref
     if "curate" in _SECTIONS[stage]:
         gates = spec.curate.gates
         shapes |= _settings("curate", spec.curate) if stage == "curate" else _settings("curate.gates", gates)

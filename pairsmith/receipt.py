@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Generic
+from typing import Any, Generic
 
 import pairsmith
 from pairsmith.outcome import Came, CommandOutcome
@@ -26,13 +26,15 @@ PACKAGES = (
 
 
 class Recording(Generic[Came]):
-    """Holds the outcome of a command as far as it is known, so that a receipt can be written however the command ends.
-
-    `outcome` is replaced as the command goes on; the last one counts.
-    """
+    """Holds the outcome of a command as far as it is known, so that a receipt can be written however the command
+    ends."""
 
     def __init__(self, outcome: Came) -> None:
         self.outcome = outcome
+
+    def add(self, **known: Any) -> None:
+        """What the command has come to know since."""
+        self.outcome = replace(self.outcome, **known)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from schemas.project import Project
 from schemas.records import Call, Generated, Json, Pair, Seed
 from schemas.store import Store
 from synth.answers import judged_or_malformed, schema_violation
-from synth.generators import Backward, Forward
+from synth.generators import WAYS, Backward, Forward
 from synth.ledger import Completion, Question
 
 
@@ -52,7 +52,7 @@ async def replay(project: Project, store: Store, pair: Pair) -> Replay:
     differs: list[str] = []
     async with ledgers_of(store, asked, unheard) as ledgers:
         ledger = ledgers[origin.generator]
-        present = (Forward if origin.generator == "forward" else Backward).of(project, ledger)
+        present = WAYS[origin.generator].of(project, ledger)
         try:
             prompt = load(origin.prompt, project.folder)
         except PairsmithError as gone:
@@ -73,7 +73,7 @@ async def replay(project: Project, store: Store, pair: Pair) -> Replay:
         if verdict.status != "ok":
             differs.append(f"answer: it is judged otherwise now ({verdict.reason})")
         completion = Completion(verdict.text, key, attempt, call.raw.get("logprobs"), call.raw.get("finish_reason"))
-        again = generator.outcome(origin.generator, seed, 0, completion, **pair.meta).pair
+        again = generator.outcome(seed, 0, completion, **pair.meta).pair
     assert again is not None, "a completion makes a pair"
     if again.model_dump_json() != pair.model_dump_json():
         parts = [name for name in Pair.model_fields if getattr(again, name) != getattr(pair, name)]

@@ -26,9 +26,8 @@ def teachers(project: Project, *, ask: bool) -> Iterator[Check]:
     spec = project.spec
     if not spec.asks_teacher:
         yield Check("teacher", "ok", "none is asked: the seeds bring their outputs")
-    enabled = {"forward": spec.generate.forward.enabled, "backward": spec.generate.backward.enabled}
-    ways: tuple[Purpose, ...] = ("forward", "backward", "evaluate") if spec.asks_teacher else ()
-    asked = {spec.teacher_name(way): way for way in reversed(ways) if enabled.get(way, True)}
+    ways: tuple[Purpose, ...] = (*spec.generate.directions, "evaluate") if spec.asks_teacher else ()
+    asked = {spec.teacher_name(way): way for way in reversed(ways)}
     by_name = {name: spec.teacher_for(way) for name, way in asked.items()}
     if spec.train.base == "embedded" or any(teacher.url == "embedded" for teacher in by_name.values()):
         yield _weights()

@@ -8,6 +8,7 @@ from typing import Any
 from schemas.money import total
 from schemas.progress import Say
 from schemas.project import Project
+from schemas.records import Direction
 from schemas.spec import Purpose, TeacherSettings
 from synth import teachers
 from synth.generators import fingerprints
@@ -25,14 +26,12 @@ def identified(project: Project, say: Say, purpose: Purpose = "forward") -> Teac
     return teachers.identified(project.spec.teacher_for(purpose), say)
 
 
-def by_direction(project: Project, say: Say, *, batch: bool = False) -> dict[Purpose, TeacherSettings]:
+def by_direction(project: Project, say: Say, *, batch: bool = False) -> dict[Direction, TeacherSettings]:
     """The teacher of each direction of generation that is enabled; equal where they share one, none if nobody is
     asked. With `batch` each is asked through its batch API."""
     if not project.spec.asks_teacher:
         return {}
-    generate = project.spec.generate
-    ways: dict[Purpose, bool] = {"forward": generate.forward.enabled, "backward": generate.backward.enabled}
-    names = {way: project.spec.teacher_name(way) for way, enabled in ways.items() if enabled}
+    names = {name: way.teacher for name, way in project.spec.generate.directions.items()}
     known: dict[str | None, TeacherSettings] = {}
     for way, name in names.items():
         if name not in known:

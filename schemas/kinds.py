@@ -29,7 +29,6 @@ class TaskKind:
     input: str
     output: str
     duplicate: DuplicateRule
-    metrics: tuple[str, ...]
     needs: str | None = None
     flag: str | None = None
     equal_numbers: bool = True
@@ -76,7 +75,6 @@ KINDS: Mapping[KindName, TaskKind] = {
         output="output",
         duplicate="input and output near",
         flag="one_output",
-        metrics=("checks", "chrf", "judge"),
     ),
     "reply": TaskKind(
         about="a message is answered in the house style",
@@ -84,7 +82,6 @@ KINDS: Mapping[KindName, TaskKind] = {
         output="reply",
         duplicate="input and output near",
         outputs_recur=True,
-        metrics=("checks", "judge", "similarity"),
         defaults={
             "task.system": "Reply to the message in the house style.",
             **_reasons("wrong", "invented", "not_answered", *_OF_STYLE),
@@ -101,7 +98,6 @@ KINDS: Mapping[KindName, TaskKind] = {
         flag="two_labels",
         equal_numbers=False,
         outputs_recur=True,
-        metrics=("macro_f1", "confusion"),
         needs="labels",
         defaults={
             "task.system": "Label the text.",
@@ -118,7 +114,6 @@ KINDS: Mapping[KindName, TaskKind] = {
         output="record",
         duplicate="input near",
         outputs_recur=True,
-        metrics=("field_f1", "validity"),
         needs="schema",
         defaults={
             "task.system": "Write what the text says as JSON.",
@@ -135,7 +130,6 @@ KINDS: Mapping[KindName, TaskKind] = {
         input="source",
         output="translation",
         duplicate="input and output near",
-        metrics=("chrf", "similarity"),
         needs="to",
         defaults={
             "task.system": "Translate the text.",
@@ -157,7 +151,6 @@ KINDS: Mapping[KindName, TaskKind] = {
         input="prompt",
         output="answer",
         duplicate="both exact",
-        metrics=("checks", "judge"),
         defaults={
             "task.system": "Follow the instruction in the house style.",
             **_reasons("wrong", "invented", "not_followed", *_OF_STYLE),

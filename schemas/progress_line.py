@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PLAIN_EVERY_S = 5.0
 CELL_EVERY_S = 0.25
+_WIDTH = 20  # of a bar, in letters
 _KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd", "eta_s", "message")
 _ON_PAGES = ("reasons", "memory_gib", "peak_gib")  # numbers that a line has no room for
 
@@ -201,7 +202,7 @@ def _live(stream: TextIO) -> Iterator[Progress]:
     def row(pace: Pace, *, running: bool) -> RenderableType:
         grid = Table.grid(padding=(0, 1))
         head = spinner if running else Text("done" if pace.share in (None, 1.0) else "part", style="green")
-        bar = _bar(pace.share, 20) if running else clock(pace.seconds)
+        bar = _bar(pace.share) if running else clock(pace.seconds)
         detail = " · ".join(pace.parts())
         grid.add_column(width=4)
         grid.add_column(width=9)
@@ -228,6 +229,6 @@ def _live(stream: TextIO) -> Iterator[Progress]:
                 console.print(row(pace, running=False))
 
 
-def _bar(share: float | None, width: int) -> str:
-    filled = round((share or 0.0) * width)
-    return "━" * filled + "─" * (width - filled)
+def _bar(share: float | None) -> str:
+    filled = round((share or 0.0) * _WIDTH)
+    return "━" * filled + "─" * (_WIDTH - filled)

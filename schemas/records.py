@@ -180,6 +180,7 @@ def _used(**fields: Any) -> list[Json]:
     return [used] if used else []
 
 
+Direction = Literal["forward", "backward"]
 GeneratorName = Literal["forward", "backward", "imported"]
 
 
@@ -187,7 +188,7 @@ class Generated(Record):
     """A pair that a teacher made. `prompt` is `name/version@hash`; `calls` are `(key, attempt)` of its ledger rows."""
 
     by: Literal["generated"] = "generated"
-    generator: Literal["forward", "backward"]
+    generator: Direction
     prompt: str
     teacher: str
     sampling: Sampling

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 from prompts import OLD_NAMES, Prompt, load
 from prompts.answer_form import ANY_TEXT, AnswerForm
@@ -20,12 +20,11 @@ from prompts.languages import language_name
 from schemas.errors import PromptError
 from schemas.identity import made
 from schemas.project import Project
-from schemas.records import Generated, Json, Messages, Pair, Reason, Sampling, Seed, content_id, identity
+from schemas.records import Direction, Generated, Json, Messages, Pair, Reason, Sampling, Seed, content_id, identity
 from schemas.spec import (
     BackwardSettings,
     Exemplar,
     ForwardSettings,
-    Purpose,
     Spec,
     TaskSettings,
     TeacherSettings,
@@ -70,6 +69,7 @@ class _Teaching:
     UsageError for a value that is not legal.
     """
 
+    name: ClassVar[Direction]
     takes: ClassVar[tuple[Kind, ...]]
     ledger: Ledger | None
     style: str
@@ -113,15 +113,15 @@ class _Teaching:
         """What the teacher is asked about a seed, each with the number of its samples."""
         raise NotImplementedError
 
-    def outcome(self, name: Name, seed: Seed, sample: int, answer: Completion | FailedSample, **meta: str) -> Outcome:
+    def outcome(self, seed: Seed, sample: int, answer: Completion | FailedSample, **meta: str) -> Outcome:
         """The pair of the seed and the cleaned answer, on the sides that belong to them."""
-        slot = Slot(self.fingerprint, seed.id, name, sample)
+        slot = Slot(self.fingerprint, seed.id, self.name, sample)
         if isinstance(answer, FailedSample):
             return Outcome(slot.failed(Reason.read(answer.reason)), None)
         texts = (seed.text or "", clean(answer.text))
-        input, output = texts if name == "forward" else texts[::-1]
+        input, output = texts if self.name == "forward" else texts[::-1]
         output = self.form.canonical(output)
-        origin: Json = {"by": "generated", "generator": name, "prompt": self._ref, "teacher": self._asked.identity}
+        origin: Json = {"by": "generated", "generator": self.name, "prompt": self._ref, "teacher": self._asked.identity}
         origin |= {"sampling": self.sampling, "calls": ((answer.key, answer.attempt),)}
         texts_of = {"input": input, "output": output, "system": self.system, "columns": seed.columns}
         pair = made(Pair, {"seed_id": seed.id, "origin": made(Generated, origin), "meta": meta, **texts_of})
@@ -138,8 +138,8 @@ class _Teaching:
 
     @cached_property
     def fingerprint(self) -> str:
-        name: Name = "forward" if isinstance(self.settings, ForwardSettings) else "backward"
-        return fingerprint(name, self.task, self.shown, self.settings, self.template, self._asked.teacher, self.form)
+        asked = self._asked.teacher
+        return fingerprint(self.name, self.task, self.shown, self.settings, self.template, asked, self.form)
 
     @classmethod
     def _shared(
@@ -168,7 +168,7 @@ class Forward(_Teaching):
     answers, else `form` does.
     """
 
-    name: ClassVar[Literal["forward"]] = "forward"
+    name: ClassVar[Direction] = "forward"
     takes: ClassVar[tuple[Kind, ...]] = ("input",)
     n: int = _FORWARD.n
     _: KW_ONLY
@@ -202,7 +202,7 @@ class Forward(_Teaching):
 
     async def __call__(self, seed: Seed) -> list[Outcome]:
         answers = await self._asked.answer(*self.questions(seed)[0])
-        return [self.outcome("forward", seed, sample, answer) for sample, answer in enumerate(answers)]
+        return [self.outcome(seed, sample, answer) for sample, answer in enumerate(answers)]
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class Backward(_Teaching):
     Sample i of a seed is level i, which the pair names in `meta`.
     """
 
-    name: ClassVar[Literal["backward"]] = "backward"
+    name: ClassVar[Direction] = "backward"
     takes: ClassVar[tuple[Kind, ...]] = ("output",)
     levels: tuple[str, ...] = _BACKWARD.levels
     _: KW_ONLY
@@ -248,7 +248,7 @@ class Backward(_Teaching):
         asked = [asyncio.create_task(self._asked.answer(*question)) for question in self.questions(seed)]
         try:
             return [
-                self.outcome("backward", seed, sample, *(await answers), level=level)
+                self.outcome(seed, sample, *(await answers), level=level)
                 for sample, (level, answers) in enumerate(zip(self.levels, asked, strict=True))
             ]
         except asyncio.CancelledError:
@@ -266,19 +266,18 @@ def columns_of(spec: Spec, kinds: Sequence[Kind]) -> tuple[str, ...]:
     return tuple(sorted(set.intersection(*sources))) if sources else ()
 
 
-def generators_of(project: Project, ledgers: Mapping[Purpose, Ledger]) -> list[Generator]:
+# The generator of each direction that the spec may enable.
+WAYS: dict[Direction, type[Forward] | type[Backward]] = {
+    "forward": Forward,
+    "backward": Backward,
+}
+
+
+def generators_of(project: Project, ledgers: Mapping[Direction, Ledger]) -> list[Generator]:
     """The generators that the spec enables, each with the ledger of its direction; those that ask somebody only where
     there is one. Raises PromptError."""
-    imports: list[Generator] = list(imports_of(project))
-    generate = project.spec.generate
-    ways: dict[type[Forward] | type[Backward], bool] = {
-        Forward: generate.forward.enabled,
-        Backward: generate.backward.enabled,
-    }
-    asking: list[Generator] = [
-        way.of(project, ledgers[way.name]) for way, enabled in ways.items() if enabled and way.name in ledgers
-    ]
-    return [*asking, *imports]
+    asking = (WAYS[name].of(project, ledgers[name]) for name in project.spec.generate.directions if name in ledgers)
+    return [*asking, *imports_of(project)]
 
 
 def imports_of(project: Project) -> tuple[Import, ...]:
@@ -316,21 +315,17 @@ def fingerprint(
     return content_id("scope", [generator, shapes])
 
 
-def fingerprints(project: Project, teachers: Mapping[Purpose, TeacherSettings]) -> dict[str, str]:
+def fingerprints(project: Project, teachers: Mapping[Direction, TeacherSettings]) -> dict[str, str]:
     """generator -> the fingerprint of its candidates under the present spec, for each that is enabled. Asks nobody.
 
     `teachers` are the spec's by direction, with their revisions. Raises PromptError, and SpecError for a schema that
     cannot be read.
     """
     spec, form = project.spec, AnswerForm.of(project.spec.task, project.folder)
-    ways: dict[Literal["forward", "backward"], ForwardSettings | BackwardSettings] = {
-        "forward": spec.generate.forward,
-        "backward": spec.generate.backward,
-    }
     asked: dict[str, str] = {
         name: fingerprint(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teachers[name], form)
-        for name, way in ways.items()
-        if way.enabled and name in teachers
+        for name, way in spec.generate.directions.items()
+        if name in teachers
     }
     return {**asked, **{imports.name: imports.fingerprint for imports in imports_of(project)}}
 

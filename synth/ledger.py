@@ -364,7 +364,7 @@ class Ledger:
             return await self._endpoint.ask(*asked, paying=self.meter, prompt=question.prompt)
         name = content_id("line", [keys, len(self._answered.of(keys[0]))])
         answer = await self._batches.ask(question.messages, sampling, len(keys), question.schema, name=name)
-        return answer._replace(reserved=Reserved(answer.request, 0, question.prompt, None, batch=True))
+        return answer._replace(reserved=Reserved(answer.request, question.prompt, None, batch=True))
 
     def _rows(
         self, question: Question, keys: list[str], samples: list[int], answer: Answer, refusal: str | None

@@ -23,7 +23,6 @@ class Reserved(NamedTuple):
     it can cost."""
 
     body: Json
-    size_bytes: int
     prompt: str
     hold: Hold | None
     batch: bool = False
@@ -134,13 +133,13 @@ class Meter:
         """
         budget = self._store.budget
         if self._is_free:
-            return Reserved(body, size_bytes, prompt, None)
+            return Reserved(body, prompt, None)
         usd = self.most(body, size_bytes)
         if budget is None:
             wire = self._sum(prompt)
             if wire.send(usd):
                 self._store.mark(wire.mark)
-            return Reserved(body, size_bytes, prompt, None, usd=usd, marked=True)
+            return Reserved(body, prompt, None, usd=usd, marked=True)
         if usd is None:
             raise self._cannot_cap(budget.caps[0].name)
         if not await budget.reserve(usd, stopped):
@@ -149,7 +148,7 @@ class Meter:
             budget.settle(usd, 0.0)
             raise StoppedError
         hold = self._hold(prompt, usd)
-        reserved = Reserved(body, size_bytes, prompt, hold, usd=usd)
+        reserved = Reserved(body, prompt, hold, usd=usd)
         try:
             await self._store.put(hold)
         except BaseException:

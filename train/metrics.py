@@ -315,10 +315,9 @@ class Evaluation(Record):
         wanted = (self.system(a).name, self.system(b).name, mode)
         return next((gap for gap in self.comparisons if (gap.a, gap.b, gap.mode) == wanted), None)
 
-    def sampling_of(self, system: SystemResult, mode: Mode) -> Sampling:
-        """The sampling of a system's answers."""
-        own = system.sampling if mode == "sampled" else system.greedy_sampling
-        return own or (self.sampling if mode == "sampled" else self.greedy)
+    def sampling_of(self, system: SystemResult) -> Sampling:
+        """The sampling of a system's answers that were not greedy."""
+        return system.sampling or self.sampling
 
 
 _EARLIER_RESULT = {"strict": "pass_rate"}

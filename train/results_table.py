@@ -134,7 +134,7 @@ def decoding_lines(evaluation: Evaluation) -> list[str]:
 
 def settings(evaluation: Evaluation, system: SystemResult) -> str:
     """A system's sampled decoding in short: `T 0.9, top_k 50, rep 1.1`. The random seed is left out."""
-    return brief(evaluation.sampling_of(system, "sampled"))
+    return brief(evaluation.sampling_of(system))
 
 
 def brief(sampling: Sampling) -> str:

@@ -188,6 +188,19 @@ def _named_by(preferred: Sequence[Preference], base: Base, settings: TrainSettin
     return content_id("reward", [VERSION, pairs, base.hash, rules, *recipe, settings.max_length, settings.seed])
 
 
+def _scoring(base: Base, tokenizer: Any, dtype: Any, *, on_gpu: bool) -> Any:
+    """The base with a head of one number; it pads with the same token in training and in every later batch."""
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(
+        base.folder, num_labels=1, dtype=dtype, device_map={"": 0} if on_gpu else None, trust_remote_code=False
+    )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model.config.get_text_config().pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
+    return model
+
+
 def _fit(
     learned: Sequence[Compared],
     base: Base,
@@ -200,7 +213,7 @@ def _fit(
     import torch
     from datasets import Dataset
     from peft import LoraConfig, TaskType
-    from transformers import AutoModelForSequenceClassification, TrainerCallback, set_seed
+    from transformers import TrainerCallback, set_seed
     from trl import RewardConfig, RewardTrainer
 
     from train.quiet import quiet
@@ -212,21 +225,11 @@ def _fit(
 
     set_seed(settings.seed)
     on_gpu, dtype = torch.cuda.is_available(), compute_dtype(settings.precision)
+    rows = [{"chosen_ids": c.chosen.ids, "rejected_ids": c.rejected.ids} for c in learned]
+    lora = {"r": settings.r, "lora_alpha": settings.alpha}
     with quiet(), tempfile.TemporaryDirectory() as scratch:
-        model = AutoModelForSequenceClassification.from_pretrained(
-            base.folder,
-            num_labels=1,
-            dtype=dtype if on_gpu else torch.float32,
-            device_map={"": 0} if on_gpu else None,
-            trust_remote_code=False,
-        )
-        # The same token in training and in every later batch.
-        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-        model.config.get_text_config().pad_token_id = model.config.pad_token_id = pad
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
         trainer = RewardTrainer(
-            model=model,
+            model=_scoring(base, tokenizer, dtype if on_gpu else torch.float32, on_gpu=on_gpu),
             args=RewardConfig(
                 output_dir=scratch,
                 per_device_train_batch_size=settings.batch,
@@ -247,13 +250,9 @@ def _fit(
                 report_to="none",
                 disable_tqdm=True,
             ),
-            train_dataset=Dataset.from_list(
-                [{"chosen_ids": c.chosen.ids, "rejected_ids": c.rejected.ids} for c in learned]
-            ),
+            train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
-            peft_config=LoraConfig(
-                r=settings.r, lora_alpha=settings.alpha, target_modules="all-linear", task_type=TaskType.SEQ_CLS
-            ),
+            peft_config=LoraConfig(**lora, target_modules="all-linear", task_type=TaskType.SEQ_CLS),
             callbacks=[ToldProgress()],
         )
         trainer.train()

@@ -162,7 +162,13 @@ class Argilla:
                 fix="Use the API key of an owner, or of an admin of the workspace.",
             )
         if answer.status_code >= 400:
-            raise ReviewError(f"Argilla refused {path}: {answer.text[:500]}", where=self.url)
+            raise ReviewError(
+                f"Argilla refuses what it is asked ({answer.status_code} at {path}): {_refusal(answer)}.",
+                where=self.url,
+                why="What was sent before is there. Somebody may have changed or deleted the queue meanwhile.",
+                fix="Run the command again. If it ends in the same way, look at the queue in Argilla, or send rows to "
+                "a new one: give review.dataset another name.",
+            )
         return orjson.loads(answer.content) if answer.content else None
 
     def workspace_id(self, *, make: bool) -> str | None:
@@ -357,6 +363,20 @@ def _failure(answer: Any) -> str:
     if "redis.exceptions" in answer.text:
         return "its Redis does not answer"
     return f"status {answer.status_code} {answer.text[:300]}".strip()
+
+
+def _refusal(answer: Any) -> str:
+    """What Argilla says against a request, in its words: of several errors the first, and where it lies."""
+    try:
+        detail = orjson.loads(answer.content)["detail"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        detail = answer.text
+    if isinstance(detail, dict):
+        params = detail.get("params") or {}
+        detail = params.get("errors") or params.get("detail") or str(detail.get("code")).rpartition("::")[2]
+    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
+        detail = f"{'.'.join(map(str, detail[0].get('loc', ())))}: {detail[0].get('msg', '')}"
+    return " ".join(str(detail).split())[:300].strip(" .:") or "it says nothing"
 
 
 def away(error: BaseException) -> str:

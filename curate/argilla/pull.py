@@ -8,6 +8,7 @@ pause of more than `PAUSE_S`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from schemas.records import Pair, Record, now
 from schemas.reviews import Review, Role, Sampled, under_alias
 from schemas.store import Store
 
+NotCounted = Literal["discarded", "foreign", "altered", "not_named"]
 AT_ONCE = 100  # records that become durable together
 SIMULATED = "simulated-"  # annotators whose name begins so are programs; their answers decide nothing
 
@@ -84,8 +86,7 @@ def pull(
         if not dry:
             store.write(*aliases)
     form = AnswerForm.of(project.spec.task, project.folder)
-    counts = dict.fromkeys(PullResult.__dataclass_fields__, 0)
-    counts["foreign"] = len({pair_id for pair_id, _ in seen if pair_id not in pairs})
+    counts = Counter(foreign=len({pair_id for pair_id, _ in seen if pair_id not in pairs}))
     submitted: set[tuple[str, Role, str]] = set()
     fresh: list[Record] = []
     durable: list[Future[None]] = []
@@ -94,36 +95,17 @@ def pull(
         if pair is None:
             continue
         own = [r for r in known.get(pair.id, ()) if (r.role, r.reviewer) == (response.role, response.reviewer)]
-        if response.status != "submitted":
-            counts["discarded"] += 1
-            continue
-        why_not, why = _does_not_count(project, form, response, pair, named), sampled.get(pair.id, ())
-        review = None
-        if why_not != "foreign":
-            review = review_of(response, pair, why[-1].sampling_probability if why else None, form)
-        known_already = review is not None and _stands(review, own)
-        # What was brought before the row was changed is about the row that we know.
-        if review is None or (why_not and not (why_not == "altered" and known_already)):
-            counts[why_not or "foreign"] += 1
-            continue
-        submitted.add((pair.id, response.role, response.reviewer))
-        if known_already:
-            counts["unchanged"] += 1
-            continue
-        if any(earlier.at == response.at for earlier in own):  # a server that was restored says it again
-            review = Review(**{**dict(review), "at": max(now(), own[-1].at)})
-        records: list[Record] = [review]
-        gold = any(record.reason == "gold" for record in why)
-        if review.decision == "edit" and review.edited is not None and differs(review.edited, pair) and not gold:
-            records.append(edited_pair(pair, review))
-            counts["edits"] += 1
-        if not dry:
+        why_not = _does_not_count(project, form, response, pair, named)
+        count, records = _taken(response, pair, own, sampled.get(pair.id, ()), form, why_not)
+        counts.update((count, "edits") if len(records) > 1 else (count,))
+        if count in ("new", "changed", "unchanged"):
+            submitted.add((pair.id, response.role, response.reviewer))
+        if records and not dry:
             fresh += records
             if len(fresh) >= AT_ONCE:
                 durable.append(store.append(*fresh))
                 fresh = []
             failpoint("mid_pull")
-        counts["changed" if own and own[-1].decision != "withdrawn" else "new"] += 1
     for written in (*durable, *([store.append(*fresh)] if fresh else ())):
         written.result()
     present = {response.reviewer for response in responses} | people.keys()
@@ -132,6 +114,34 @@ def pull(
             store.write(review)
         counts["withdrawn"] += 1
     return PullResult(**counts)
+
+
+def _taken(
+    response: Response,
+    pair: Pair,
+    own: Sequence[Review],
+    sampled: Sequence[Sampled],
+    form: AnswerForm,
+    why_not: NotCounted | None,
+) -> tuple[str, list[Record]]:
+    """The count of `PullResult` that a response goes into, and the records that it makes, an edit two; `own` are the
+    earlier answers of the same person."""
+    if why_not in ("discarded", "foreign"):
+        return why_not, []
+    review = review_of(response, pair, sampled[-1].sampling_probability if sampled else None, form)
+    known_already = _stands(review, own)
+    # What was brought before the row was changed is about the row that we know.
+    if why_not and not (why_not == "altered" and known_already):
+        return why_not, []
+    if known_already:
+        return "unchanged", []
+    if any(earlier.at == response.at for earlier in own):  # a server that was restored says it again
+        review = Review(**{**dict(review), "at": max(now(), own[-1].at)})
+    records: list[Record] = [review]
+    gold = any(record.reason == "gold" for record in sampled)
+    if review.decision == "edit" and review.edited is not None and differs(review.edited, pair) and not gold:
+        records.append(edited_pair(pair, review))
+    return "changed" if own and own[-1].decision != "withdrawn" else "new", records
 
 
 def queues_of(project: Project, sampled: Mapping[str, Sequence[Sampled]], argilla: Argilla) -> list[tuple[Queue, Role]]:
@@ -168,8 +178,10 @@ def _adjudicators(project: Project, reviews: Iterable[Review]) -> set[str]:
 
 def _does_not_count(
     project: Project, form: AnswerForm, response: Response, pair: Pair, adjudicators: set[str]
-) -> Literal["foreign", "altered", "not_named"] | None:
-    """Why a submitted answer is none to the row that we know."""
+) -> NotCounted | None:
+    """Why a response is no answer to the row that we know."""
+    if response.status != "submitted":
+        return "discarded"
     if response.values.get("verdict") not in VERDICTS:
         return "foreign"
     fields = response.input, response.output

@@ -58,8 +58,8 @@ def settings(
     """
     import argilla as rg
 
-    shown = min(other_candidates, len(LETTERS))
-    task, form = project.spec.task, AnswerForm.of(project.spec.task, project.folder)
+    shown = LETTERS[:other_candidates]
+    task = project.spec.task
     kind = KINDS[task.kind]
     of = {"input": f" ({task.language})", "output": f" ({task.to})"} if task.to else {"input": "", "output": ""}
     fields = [
@@ -73,29 +73,11 @@ def settings(
         _field("rules", "House style", client),
         _field("candidates", "Other outputs for this input", client) if shown else None,
     ]
-    reasons = {reason: reason.replace("_", " ").capitalize() for reason in project.spec.review.reasons}
-    questions = [
-        rg.LabelQuestion(name="verdict", title=f"Is the {kind.output} good?", labels=VERDICTS, client=client),
-        *edits.questions(form, client),
-        rg.MultiLabelQuestion(
-            name="reasons", title="What is wrong with it?", labels=reasons, required=False, client=client
-        ),
-        rg.LabelQuestion(
-            name="best",
-            title="Which output is best?",
-            description="Only where other outputs are shown.",
-            labels={THIS: "This one", **{letter: letter for letter in LETTERS[:shown]}},
-            required=False,
-            client=client,
-        )
-        if shown
-        else None,
-    ]
     hidden = {"visible_for_annotators": False, "client": client}
     return rg.Settings(
         guidelines=guidelines,
         fields=[field for field in fields if field],
-        questions=[question for question in questions if question],
+        questions=_questions(project, shown, client),
         metadata=[
             rg.TermsMetadataProperty(name="length", title="Length of the output", client=client),
             rg.TermsMetadataProperty(name="chosen_for", title="Chosen for", **hidden),
@@ -106,6 +88,27 @@ def settings(
         distribution=rg.TaskDistribution(min_submitted=min_submitted),
         allow_extra_metadata=False,
     )
+
+
+def _questions(project: Project, others: str, client: Any) -> list[Any]:
+    """What is asked about a row; which output is best, where there are `others`, named by letters."""
+    import argilla as rg
+
+    task, form = project.spec.task, AnswerForm.of(project.spec.task, project.folder)
+    reasons = {reason: reason.replace("_", " ").capitalize() for reason in project.spec.review.reasons}
+    optional = {"required": False, "client": client}
+    best = {
+        "description": "Only where other outputs are shown.",
+        "labels": {THIS: "This one", **{letter: letter for letter in others}},
+    }
+    return [
+        rg.LabelQuestion(
+            name="verdict", title=f"Is the {KINDS[task.kind].output} good?", labels=VERDICTS, client=client
+        ),
+        *edits.questions(form, client),
+        rg.MultiLabelQuestion(name="reasons", title="What is wrong with it?", labels=reasons, **optional),
+        *([rg.LabelQuestion(name="best", title="Which output is best?", **best, **optional)] if others else []),
+    ]
 
 
 def _field(name: str, title: str, client: Any, *, required: bool = False) -> Any:
@@ -371,9 +374,9 @@ def _example(input: str, output: str, reason: str) -> str:
     return f"<p><b>Input</b> {escaped(input)}<br><b>Output</b> {escaped(output)}{why}</p>"
 
 
-def bad_examples(population: Population, most: int = _EXAMPLES) -> list[tuple[Pair, str]]:
+def bad_examples(population: Population) -> list[tuple[Pair, str]]:
     """Rows that a gate rejected with its reason, one for every gate, by the name of the gate."""
-    shown = [(by, population.rejected[by]) for by in sorted(population.rejected)][:most]
+    shown = [(by, population.rejected[by]) for by in sorted(population.rejected)][:_EXAMPLES]
     pairs = population.pairs(pair_id for _, pair_id in shown)
     reasons = {(v.by, v.pair_id): str(v.reason) for id_ in pairs for v in population.findings(id_) if v.keep is False}
     return [(pairs[pair_id], reasons[by, pair_id]) for by, pair_id in shown]

@@ -17,10 +17,10 @@ from pairsmith.new_project import (
     with_teacher,
     write_project,
 )
-from pairsmith.own_file import SCHEMA, guess, refuse_without_needs
+from pairsmith.own_file import SCHEMA, Guess, guess, refuse_without_needs
 from pairsmith.own_spec import spec_text, task_name
 from pairsmith.session import Session, on_project
-from pairsmith.teacher_search import EMBEDDED, find_teacher
+from pairsmith.teacher_search import EMBEDDED, FoundTeacher, find_teacher
 from schemas.errors import UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.spec_file import SPEC_NAME, parse
@@ -60,17 +60,15 @@ def command(
     """
     if session.overrides:
         raise UsageError("init takes no --set.", fix="Change the spec file that it writes.")
-    begin = [f"--{name}" for name, value in (("example", example), ("kind", kind), ("from", own)) if value]
-    if example and len(begin) > 1:
-        raise UsageError(f"{' and '.join(begin)} both say what to begin with.", fix="Give one of them.")
+    if example and (kind or own):
+        others = [f"--{name}" for name, value in (("kind", kind), ("from", own)) if value]
+        raise UsageError(f"--example and {' and '.join(others)} both say what to begin with.", fix="Give one of them.")
     folder = folder_named or session.folder
     guessed = guess(own, kind or "") if own else None
     if own and guessed:
         if kind:
             refuse_without_needs(own, kind, guessed)
-        files = {SPEC_NAME: spec_text(own, guessed, task_name(folder.resolve().name)).encode()}
-        files |= {SCHEMA: orjson.dumps(guessed.schema, option=orjson.OPT_INDENT_2)} if guessed.schema else {}
-        files |= {} if own.resolve().parent == folder.resolve() else {own.name: own.read_bytes()}
+        files = _files_for(own, guessed, folder)
     else:
         files = files_of(template_folder(FIRST_OF_KIND[kind] if kind else example))
     text = files[SPEC_NAME].decode()
@@ -97,18 +95,31 @@ def command(
     }
     change = "what a good output is" if own else "your own texts into seeds.jsonl and your style"
     first = "" if example else f"Put {change} into pairsmith.toml, then:\n"
-    lines = [f"Teacher   {teacher.model} ({teacher.url})", f"          {teacher.why}"]
-    lines += [f"          ({line})" for line in teacher.tried]
     session.answer(
         data,
         f"Made a project in {folder.resolve()}: {', '.join(names)}\n",
-        *([f"Taken for rows of kind {guessed.kind}:"] if guessed else []),
-        *(f"  - {sentence}" for sentence in (guessed.why if guessed else [])),
+        *(_guess_in_lines(guessed) if guessed else []),
         *(f"  - {reading.not_used}; the first: {lost.where}: {lost.what}" for lost in reading.problems[:1]),
-        *(lines if asks else ["Teacher   none is asked: the rows bring their outputs"]),
+        *(_in_lines(teacher) if asks else ["Teacher   none is asked: the rows bring their outputs"]),
         *(f"\nAs it is: {shortage.what}.\n          {shortage.fix}" for shortage in short),
         f"\n{first}  {go}",
     )
+
+
+def _guess_in_lines(guessed: Guess) -> list[str]:
+    return [f"Taken for rows of kind {guessed.kind}:", *(f"  - {sentence}" for sentence in guessed.why)]
+
+
+def _in_lines(teacher: FoundTeacher) -> list[str]:
+    tried = (f"          ({line})" for line in teacher.tried)
+    return [f"Teacher   {teacher.model} ({teacher.url})", f"          {teacher.why}", *tried]
+
+
+def _files_for(own: Path, guessed: Guess, folder: Path) -> dict[str, bytes]:
+    """The files of a project that begins with a file of the user's."""
+    files = {SPEC_NAME: spec_text(own, guessed, task_name(folder.resolve().name)).encode()}
+    files |= {SCHEMA: orjson.dumps(guessed.schema, option=orjson.OPT_INDENT_2)} if guessed.schema else {}
+    return files | ({} if own.resolve().parent == folder.resolve() else {own.name: own.read_bytes()})
 
 
 def _shortages(spec: Spec, folder: Path) -> tuple[list[Shortage], SeedReading]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import click
 
@@ -54,19 +55,11 @@ def up(
     if model is None:
         raise UsageError("no model is named.", fix="Write pairsmith teacher up --model Qwen/Qwen3-8B, for example.")
 
+    options: dict[str, Any] = {"python": python, "port": port, "host": host, "lora": lora, "gpu": gpu, "more": more}
+
     async def serve() -> None:
         with session.stopping.draining() as stop:
-            starting = vllm(
-                model,
-                python=python,
-                port=port,
-                host=host,
-                lora=lora,
-                structured_output=structured_output,
-                more=more,
-                say=session.say,
-                gpu=gpu,
-            )
+            starting = vllm(model, structured_output=structured_output, say=session.say, **options)
             entering, stopped = asyncio.ensure_future(starting.__aenter__()), asyncio.ensure_future(stop.wait())
             try:
                 await asyncio.wait((entering, stopped), return_when=asyncio.FIRST_COMPLETED)

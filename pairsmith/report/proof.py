@@ -148,7 +148,7 @@ def decodings(evaluation: Evaluation) -> str:
 
 def decoding(evaluation: Evaluation, system: SystemResult) -> str:
     """The settings of a system's sampled answers."""
-    named = brief(evaluation.sampling_of(system, "sampled"))
+    named = brief(evaluation.sampling_of(system))
     return f"{named} (as in generation)" if system.decoding == "generation" else named
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 from pairsmith.serve.job import COMMANDS, JobOptions
 from schemas.project import Project
-from schemas.spec import Purpose, Spec
+from schemas.spec import Spec
 from schemas.spec_file import load
 from schemas.store import Store
 
@@ -105,10 +105,7 @@ def _stages(project: Project, first: str) -> tuple[str, str | None, bool]:
 def needs_gpu(spec: Spec, stage: str) -> bool:
     """True if a stage or command computes a model on this machine."""
     if stage in ("generate", "preview", "forecast"):
-        enabled: list[Purpose] = []
-        enabled += ["forward"] if spec.generate.forward.enabled else []
-        enabled += ["backward"] if spec.generate.backward.enabled else []
-        return spec.asks_teacher and any(spec.teacher_for(way).url in _OURS for way in enabled)
+        return spec.asks_teacher and any(spec.teacher_for(way).url in _OURS for way in spec.generate.directions)
     if stage in ("curate", "review", "certify"):  # answers that came in are curated anew within the review
         # Of a pair, and of an input that is written for an output, there is one: `auto` has nothing to compare.
         inputs = not spec.seeds or any(source.kind == "input" for source in spec.seeds)

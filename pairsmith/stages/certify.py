@@ -60,8 +60,8 @@ def certify(
         counts = _counts(pool, len(looked.certificate.rows))
         facts = _facts(looked)
         words = in_words(looked.certificate, counts.waiting, counts.rejected)
-        record.outcome = replace(record.outcome, counts=counts, words=words, certificate=facts, parts=parts)
-        record.outcome = replace(record.outcome, artifact_id=_kept(project, store, looked, words, facts, parts))
+        record.add(counts=counts, words=words, certificate=facts, parts=parts)
+        record.add(artifact_id=_kept(project, store, looked, words, facts, parts))
     return record.outcome
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from curate.asked import Asked, open_asked
@@ -57,17 +56,13 @@ def curate(
         result = _judged(project, store, fingerprints, progress, say, record)
         facts = dict(result.facts)
         scorer = facts.pop("scorer", None)
-        record.outcome = replace(
-            record.outcome, counts=result.counts, reasons=result.reasons, scorer=scorer, more=facts
-        )
+        record.add(counts=result.counts, reasons=result.reasons, scorer=scorer, more=facts)
         if store.sampled():
             review = as_json(review_status(project, store, read_population(project, store, fingerprints)))
-            record.outcome = replace(record.outcome, review=review)
+            record.add(review=review)
             result.facts["review"] = review
         dataset = export_dataset(project, store, result, project.folder / DATASET)
-        record.outcome = replace(
-            record.outcome, artifact_id=dataset.id, files=(dataset.path,), rows=dataset.facts["rows"]
-        )
+        record.add(artifact_id=dataset.id, files=(dataset.path,), rows=dataset.facts["rows"])
     return record.outcome
 
 
@@ -109,7 +104,7 @@ def with_asked(
                 return await work(asked)
             finally:
                 if asked.ledgers:
-                    record.outcome = replace(record.outcome, **teachers.spent(asked.ledgers))
+                    record.add(**teachers.spent(asked.ledgers))
 
     try:
         return run(judged())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from schemas.errors import InputError, NoWork
 from schemas.files import sha256
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
-from schemas.records import Artifact, Counts, Usage
+from schemas.records import Artifact, Counts, Json
 from schemas.store import Store
 from schemas.store.latest import latest
 
@@ -75,15 +74,10 @@ def evaluate(
         store.write(measured.artifact.model_copy(update={"path": path}))
         concluded = verdict(measured, project.spec.evaluate.ship_at)
         counts, reasons = counted(measured)
-        record.outcome = replace(
-            record.outcome,
+        record.add(
+            **_spent(measured),
             counts=counts,
             reasons=reasons,
-            calls_sent=measured.calls_sent,
-            calls_reused=0 if measured.reused else measured.calls_reused,
-            usage=Usage() if measured.reused else measured.usage,
-            usd=0.0 if measured.reused else measured.usd,
-            costs=() if measured.reused else tuple(cost.as_json() for cost in measured.costs),
             artifact_id=measured.id,
             files=(path,),
             reused=measured.reused,
@@ -134,6 +128,14 @@ def latest_adapter(project: Project, store: Store) -> TrainResult:
         refuse_changed(result)
         return result
     raise NoWork("the tuned model is gone.", where=str(folder), fix="Run `pairsmith train` again.")
+
+
+def _spent(measured: Evaluation) -> Json:
+    """What this run asked and spent: nothing where the evaluation was there."""
+    if measured.reused:
+        return {"costs": ()}
+    asked = {name: getattr(measured, name) for name in ("calls_sent", "calls_reused", "usage", "usd")}
+    return {**asked, "costs": tuple(cost.as_json() for cost in measured.costs)}
 
 
 def counted(evaluation: Evaluation) -> tuple[Counts, dict[str, int]]:

@@ -60,12 +60,7 @@ def export(
         artifacts = present(store)
         if "dataset" not in artifacts:
             raise NoWork("there is no dataset to export.", fix="Run `pairsmith curate` first.")
-        if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
-            raise UsageError(
-                "something that is not an export of pairsmith is there already.",
-                where=str(out),
-                fix="Name another folder with --out, or move it away.",
-            )
+        _refuse_other(out)
         if "evaluation" in artifacts:
             evaluation_in(project.folder, artifacts["evaluation"], store)
         _say_what_is_older(project, store, artifacts, say)
@@ -73,11 +68,8 @@ def export(
         declared = licences.ledger(project, store, {id_ for id_, _ in artifacts["dataset"].members})
         ids = {name: artifact.id for name, artifact in artifacts.items()}
         with replaced_folder(out) as partial:
-            written = {
-                name: out / _copy(project, artifact, partial)
-                for name, artifact in artifacts.items()
-                if name != "adapter"
-            }
+            copied = {name: artifact for name, artifact in artifacts.items() if name != "adapter"}
+            written = {name: out / _copy(project, artifact, partial) for name, artifact in copied.items()}
             for name in format:
                 chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, project.spec.train)
                 written[f"chat files, {name}"] = out / "chat" / name
@@ -90,22 +82,28 @@ def export(
                 raise NoWork("there is no tuned model to write as a GGUF.", fix="Run `pairsmith train` first.")
             certificate = last_look(project, store)
             holds = [CERTIFICATE] if certificate and certificate["holds"] else []
-            for name in (SPEC_NAME, REPORT, EVIDENCE, *holds):
-                if (project.folder / name).is_file():
-                    shutil.copy2(project.folder / name, partial / name)
-                    written[name] = out / name
+            there = [n for n in (SPEC_NAME, REPORT, EVIDENCE, *holds) if (project.folder / n).is_file()]
+            written |= {name: out / name for name in there}
+            for name in there:
+                shutil.copy2(project.folder / name, partial / name)
             terms = {"certificate": certificate, "licences": licences.as_json(declared)}
             mark = {**ids, "spec_hash": project.spec_hash, **terms}
             (partial / MARK).write_text(json.dumps(mark, indent=2) + "\n")
         rows = len(artifacts["dataset"].members)
-        record.outcome = ExportOutcome(
-            counts=Counts(rows_in=rows, accepted=rows),
-            written={name: str(path) for name, path in written.items()},
-            ids=ids,
-            gguf=checked,
-            certificate=certificate,
-        )
+        paths = {name: str(path) for name, path in written.items()}
+        record.add(counts=Counts(rows_in=rows, accepted=rows), written=paths, ids=ids)
+        record.add(gguf=checked, certificate=certificate)
     return record.outcome
+
+
+def _refuse_other(out: Path) -> None:
+    """Raise UsageError for a folder that would be replaced, and is none of ours."""
+    if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
+        raise UsageError(
+            "something that is not an export of pairsmith is there already.",
+            where=str(out),
+            fix="Name another folder with --out, or move it away.",
+        )
 
 
 def _say_what_is_older(project: Project, store: Store, artifacts: Mapping[str, Artifact], say: Say) -> None:

@@ -26,11 +26,11 @@ from schemas.kinds import KINDS
 from schemas.money import summed
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
-from schemas.records import Json, Seed, Usage, content_id
-from schemas.spec import Purpose, TeacherSettings
+from schemas.records import Direction, Json, Seed, Usage, content_id
+from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.engine import GenerateResult
-from synth.generators import Backward, Forward, fingerprints
+from synth.generators import WAYS, Backward, Forward, fingerprints
 from synth.ledger import Ledger
 from synth.prices import prices_of
 
@@ -53,7 +53,7 @@ class Took(NamedTuple):
 class _Direction:
     """One direction of generation: its seeds, and those of them that the pilot asks about."""
 
-    way: Purpose
+    way: Direction
     teacher: TeacherSettings
     seeds: Sequence[Seed]
     pilot: Sequence[Seed]
@@ -96,8 +96,7 @@ def forecast(
             run(ask(Asking(piloted, store, asked, progress, say, stop or Stopping(), False), pilot, counted, result))
         finally:
             shared = ("calls_sent", "calls_reused", "usage", "usd", "costs")
-            record.outcome = replace(
-                record.outcome,
+            record.add(
                 counts=result.counts,
                 reasons=dict(result.reasons),
                 **{name: getattr(counted.outcome, name) for name in shared},
@@ -108,8 +107,7 @@ def forecast(
         lines = [_generation(project, store, direction, took[direction.way], splits) for direction in directions]
         if evaluation := _evaluation(project, directions, took.get("forward", []), splits):
             lines.append(evaluation)
-        record.outcome = replace(
-            record.outcome,
+        record.add(
             seeds=sum(len(direction.seeds) for direction in directions),
             pilot_seeds=len(pilot),
             shortages=short,
@@ -119,21 +117,21 @@ def forecast(
     return record.outcome
 
 
-def _direction(way: Purpose, teacher: TeacherSettings, seeds: Sequence[Seed], pilot: int) -> _Direction:
-    takes = (Forward if way == "forward" else Backward).takes
+def _direction(way: Direction, teacher: TeacherSettings, seeds: Sequence[Seed], pilot: int) -> _Direction:
+    takes = WAYS[way].takes
     there = sorted((seed for seed in seeds if seed.kind in takes), key=lambda seed: content_id("pilot", seed.id))
     return _Direction(way, teacher, there, there[:pilot])
 
 
 async def _all_taken(
-    project: Project, store: Store, asked: Mapping[Purpose, TeacherSettings], directions: Sequence[_Direction]
-) -> dict[Purpose, list[Took]]:
+    project: Project, store: Store, asked: Mapping[Direction, TeacherSettings], directions: Sequence[_Direction]
+) -> dict[Direction, list[Took]]:
     """What the answers about each seed of the pilot took, bad ones included, as the ledger has them."""
-    took: dict[Purpose, list[Took]] = {}
+    took: dict[Direction, list[Took]] = {}
     async with ledgers_of(store, asked, unheard) as ledgers:
         for direction in directions:
             ledger = ledgers[direction.way]
-            generator = (Forward if direction.way == "forward" else Backward).of(project, ledger)
+            generator = WAYS[direction.way].of(project, ledger)
             took[direction.way] = [taken(store, ledger, generator, seed) for seed in direction.pilot]
     return took
 
@@ -161,14 +159,10 @@ def _generation(
     project: Project, store: Store, direction: _Direction, took: Sequence[Took], splits: Sequence[Seed]
 ) -> Json:
     """The line of one direction."""
-    generate = project.spec.generate
-    forward = direction.way == "forward"
-    n = generate.forward.n if forward else len(generate.backward.levels)
-    sampling = generate.forward.sampling if forward else generate.backward.sampling
+    settings = project.spec.generate.directions[direction.way]
+    n, most = settings.samples, settings.sampling.max_tokens
     others = len(direction.seeds) - len(took)
-    measured = _measured(
-        direction.teacher, took, others, None if sampling.max_tokens is None else sampling.max_tokens * n
-    )
+    measured = _measured(direction.teacher, took, others, None if most is None else most * n)
     pilot = run(_pilot(project, store, direction, splits))
     per_seed = min(n, _best(project, n))
     measured["rows"] = accepted_rows(pilot, others, max([per_seed, *pilot.rows]))
@@ -234,7 +228,7 @@ async def _pilot(project: Project, store: Store, direction: _Direction, splits: 
     """
     spec, ids = project.spec, {seed.id for seed in direction.pilot}
     fingerprint = fingerprints(project, {direction.way: direction.teacher})[direction.way]
-    n = spec.generate.forward.n if direction.way == "forward" else len(spec.generate.backward.levels)
+    n = spec.generate.directions[direction.way].samples
     slots = (slot for slot in store.candidates(fingerprint) if slot.seed_id in ids and slot.sample < n)
     pairs = store.pairs([slot.pair_id for slot in slots if slot.pair_id])
     steps = [step for step in steps_for(project, splits, None) if id_of(step).by not in _LATER]

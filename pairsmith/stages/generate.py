@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -31,8 +30,8 @@ from schemas.errors import InputError, Interrupted, UsageError
 from schemas.identity import content_id_of_each
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
-from schemas.records import Candidate, Json, Pair, Seed
-from schemas.spec import Purpose, TeacherSettings
+from schemas.records import Candidate, Direction, Json, Pair, Seed
+from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.store.active_seeds import slots_by_seed
 from schemas.streamed import Where
@@ -67,13 +66,7 @@ def generate(
     before anything is asked, PairsmithError for what a later stage would refuse: a base model that cannot be trained,
     gates, checks, scorers and files that are not there.
     """
-    if any(source.path == "-" for source in project.spec.seeds) and piped().fingerprint is None:
-        # Before there is a receipt: what an earlier run made of what was piped in then is as done as before.
-        raise InputError(
-            "standard input has no rows.",
-            where="seeds",
-            fix="Pipe the seeds in, as in `cat seeds.txt | pairsmith run`.",
-        )
+    _refuse_empty_pipe(project)
     refuse_base(project)
     with recording(project, store, "generate", GenerateOutcome()) as record:
         inputs = plan.inputs_of("generate", project, store, stdin=True)
@@ -84,12 +77,7 @@ def generate(
         reading, splits = seeds_of(project, store, say)
         asked = teachers.by_direction(project, say, batch=batch)
         refuse_ahead(project, splits)
-        for what, fix in doubtful(project.spec):
-            say(f"warning: {what}. {fix}")
-        _say_personal(say, splits, asked.values())
-        ways = [way.prompt for way in (project.spec.generate.forward, project.spec.generate.backward) if way.enabled]
-        for name in prompts.unused(ways, project.folder):
-            say(f"warning: prompts/{name} is not used, {' and '.join(ways)} is. Name it in generate.forward.prompt.")
+        _warn(project, splits, asked.values(), say)
         seeds, left_out = clear(project, splits, say)
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
@@ -103,8 +91,7 @@ def generate(
         try:
             run(ask(asking, seeds, record, result))
         finally:
-            record.outcome = replace(
-                record.outcome,
+            record.add(
                 counts=result.counts,
                 reasons=dict(result.reasons),
                 failures=_most_frequent(result),
@@ -112,14 +99,23 @@ def generate(
                 pairs_kept=result.pairs_kept,
                 unanswered=sum(count for word, count in result.reasons.items() if word in UNANSWERED),
             )
-        pool_id = _pool_id(project, store, record.outcome.fingerprints.values())
-        record.outcome = replace(record.outcome, artifact_id=pool_id)
+        record.add(artifact_id=_pool_id(project, store, record.outcome.fingerprints.values()))
         if result.stopped:
             raise Interrupted(
                 f"{result.rows_in} rows are done and every answer is in the store.",
                 fix="Run the same command again: it goes on from here and asks for none of them twice.",
             )
     return record.outcome
+
+
+def _refuse_empty_pipe(project: Project) -> None:
+    """Before there is a receipt: what an earlier run made of what was piped in then is as done as before."""
+    if any(source.path == "-" for source in project.spec.seeds) and piped().fingerprint is None:
+        raise InputError(
+            "standard input has no rows.",
+            where="seeds",
+            fix="Pipe the seeds in, as in `cat seeds.txt | pairsmith run`.",
+        )
 
 
 def _done_before(project: Project, store: Store, inputs: plan.Inputs) -> GenerateOutcome | None:
@@ -216,8 +212,18 @@ def _say_lines(say: Say, lines: Sequence[str]) -> None:
         say(f"and {more} more; the receipt lists them all.")
 
 
+def _warn(project: Project, seeds: Sequence[Seed], asked: Iterable[TeacherSettings], say: Say) -> None:
+    """Say what may be meant otherwise, before anything is sent."""
+    for what, fix in doubtful(project.spec):
+        say(f"warning: {what}. {fix}")
+    _say_personal(say, seeds, asked)
+    ways = [way.prompt for way in project.spec.generate.directions.values()]
+    for name in prompts.unused(ways, project.folder):
+        say(f"warning: prompts/{name} is not used, {' and '.join(ways)} is. Name it in generate.forward.prompt.")
+
+
 def _say_personal(say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettings]) -> None:
-    """Say what the seeds hold of people and secrets, and where it goes, before anything is sent."""
+    """Say what the seeds hold of people and secrets, and where it goes."""
     away = sorted({url for teacher in asked for url in teacher.addresses if not is_local(url)})
     texts = (text for seed in seeds for text in (seed.asked, *seed.columns.values()))
     if away and (held := counted(texts)):
@@ -243,7 +249,7 @@ class Asking(NamedTuple):
 
     project: Project
     store: Store
-    teachers: Mapping[Purpose, TeacherSettings]
+    teachers: Mapping[Direction, TeacherSettings]
     progress: Progress
     say: Say
     stop: Stopping
@@ -254,15 +260,15 @@ class Asking(NamedTuple):
 @asynccontextmanager
 async def ledgers_of(
     store: Store,
-    asked: Mapping[Purpose, TeacherSettings],
+    asked: Mapping[Direction, TeacherSettings],
     say: Say,
     *,
     retry_failed: bool = False,
     stage: str = "generate",
-) -> AsyncIterator[dict[Purpose, Ledger]]:
+) -> AsyncIterator[dict[Direction, Ledger]]:
     """The ledger of each direction; directions of one teacher share it. Nothing is reached before it is asked."""
     async with AsyncExitStack() as stack:
-        ledgers: dict[Purpose, Ledger] = {}
+        ledgers: dict[Direction, Ledger] = {}
         for way, teacher in asked.items():
             shared = next((ledger for ledger in ledgers.values() if ledger.teacher is teacher), None)
             if shared is None:
@@ -285,39 +291,28 @@ async def ask(
     asking: Asking, seeds: Sequence[Seed], record: Recording[GenerateOutcome], result: GenerateResult
 ) -> None:
     """Ask about `seeds` whatever is not in the store, in order until Ctrl-C."""
-    opened = ledgers_of(asking.store, asking.teachers, asking.say, retry_failed=asking.retry_failed)
+    project, store, generate = asking.project, asking.store, asking.project.spec.generate
+    opened = ledgers_of(store, asking.teachers, asking.say, retry_failed=asking.retry_failed)
     with asking.stop.draining() as stop:
         async with opened as ledgers:
-            await _ask(asking, seeds, ledgers, stop, record, result)
-
-
-async def _ask(
-    asking: Asking,
-    seeds: Sequence[Seed],
-    ledgers: Mapping[Purpose, Ledger],
-    stop: asyncio.Event,
-    record: Recording[GenerateOutcome],
-    result: GenerateResult,
-) -> None:
-    project, store, spec = asking.project, asking.store, asking.project.spec
-    distinct = list({id(ledger): ledger for ledger in ledgers.values()}.values())
-    try:
-        await run_engine(
-            store,
-            seeds,
-            generators.generators_of(project, ledgers),
-            concurrency=sum(ledger.concurrency for ledger in distinct) or 1,
-            accept=_accept(project) if spec.generate.targets else None,
-            targets=spec.generate.targets,
-            candidates=spec.generate.limits,
-            progress=asking.progress,
-            stop=stop,
-            result=result,
-            earlier_prompts=_earlier_prompts(store, asking.teachers),
-            tally=GateTally(project) if asking.live else None,
-        )
-    finally:
-        record.outcome = replace(record.outcome, **_counted(distinct))
+            distinct = list(dict.fromkeys(ledgers.values()))
+            try:
+                await run_engine(
+                    store,
+                    seeds,
+                    generators.generators_of(project, ledgers),
+                    concurrency=sum(ledger.concurrency for ledger in distinct) or 1,
+                    accept=_accept(project) if generate.targets else None,
+                    targets=generate.targets,
+                    candidates=generate.limits,
+                    progress=asking.progress,
+                    stop=stop,
+                    result=result,
+                    earlier_prompts=_earlier_prompts(store, asking.teachers),
+                    tally=GateTally(project) if asking.live else None,
+                )
+            finally:
+                record.add(**_counted(distinct))
 
 
 def _earlier_prompts(store: Store, ways: Iterable[str]) -> set[str]:

@@ -17,11 +17,11 @@ from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
-from schemas.records import Counts, Json, Seed, content_id
-from schemas.spec import Purpose, TeacherSettings
+from schemas.records import Counts, Direction, Json, Seed, content_id
+from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.chat_completions import StoppedError
-from synth.generators import Backward, Forward, fingerprints
+from synth.generators import WAYS, Backward, Forward, fingerprints
 from synth.ledger import Ledger
 from synth.slots import Outcome
 
@@ -61,7 +61,7 @@ def preview(
 async def _ask(
     project: Project,
     store: Store,
-    asked: Mapping[Purpose, TeacherSettings],
+    asked: Mapping[Direction, TeacherSettings],
     seeds: Sequence[Seed],
     pools: Mapping[str, str],
     most: int,
@@ -72,11 +72,11 @@ async def _ask(
     left_samples, left_seeds, left_usd = 0, 0, list[Range | None]()
     with stop.draining() as stopping:
         async with ledgers_of(store, asked, unheard, stage="preview") as ledgers:
-            distinct = list({id(ledger): ledger for ledger in ledgers.values()}.values())
+            distinct = list(dict.fromkeys(ledgers.values()))
             watch = asyncio.create_task(_drained(stopping, distinct))
             try:
                 for way, ledger in ledgers.items():
-                    generator = (Forward if way == "forward" else Backward).of(project, ledger)
+                    generator = WAYS[way].of(project, ledger)
                     if not (there := [seed for seed in seeds if seed.kind in generator.takes]):
                         continue
                     old = _outputs(store, pools.get(way), generator)

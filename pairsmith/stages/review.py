@@ -6,8 +6,9 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from textwrap import shorten
+from typing import Any
 
 from curate.argilla import server
 from curate.argilla.adjudication import push_adjudication
@@ -20,7 +21,7 @@ from curate.argilla.webhook import answers_heard
 from curate.review.population import Population, read_population
 from curate.review.status import ReviewStatus, as_json, from_facts, review_status, same_rows
 from pairsmith import plan, teachers
-from pairsmith.outcome import Came, PullOutcome, PushOutcome, ReviewOutcome
+from pairsmith.outcome import PullOutcome, PushOutcome, ReviewOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.table import Stage
 from pairsmith.stopping import Stopping
@@ -115,13 +116,11 @@ def review(
                     # What a killed run had drawn and not sent.
                     push(project, store, population, connected, progress, alone=connected.alone)
                     brought = pull(project, store, connected, progress).news
-                    record.outcome = replace(record.outcome, brought=brought)
+                    record.add(brought=brought)
                 pushed = send(project, store, population, connected, progress)
-                record.outcome = replace(record.outcome, url=connected.url, queues=pushed.queues, pages=pushed.pages)
-                record.outcome = replace(record.outcome, sent=pushed.sent)
+                record.add(url=connected.url, queues=pushed.queues, pages=pushed.pages, sent=pushed.sent)
         status = review_status(project, store, population)
-        todo = "" if status.enough else waits(status)
-        record.outcome = replace(_with_status(record.outcome, status), review=as_json(status), waits=todo)
+        record.add(**_known(status), waits="" if status.enough else waits(status))
     return record.outcome
 
 
@@ -172,8 +171,7 @@ def push_rows(
             pushed = send(project, store, population, connected, progress, more=more)
         facts = {name: value for name, value in asdict(pushed).items() if name != "decided"}
         record.outcome = PushOutcome(url=connected.url, **facts)
-        status = review_status(project, store, population)
-        record.outcome = replace(_with_status(record.outcome, status), review=as_json(status))
+        record.add(**_known(review_status(project, store, population)))
     return record.outcome
 
 
@@ -185,8 +183,7 @@ def pull_answers(
         connected.workspace = workspace_of(project, store, connected)
         pulled = pull(project, store, connected, progress)
         record.outcome = PullOutcome(url=connected.url, **asdict(pulled))
-        status = review_status(project, store, judged_population(project, store, say))
-        record.outcome = replace(_with_status(record.outcome, status), review=as_json(status))
+        record.add(**_known(review_status(project, store, judged_population(project, store, say))))
     return record.outcome
 
 
@@ -224,7 +221,7 @@ def watch(
             yield outcome
 
 
-def _with_status(outcome: Came, status: ReviewStatus) -> Came:
+def _known(status: ReviewStatus) -> dict[str, Any]:
     """Rows by the status of the review. A row is one sampled row of the present pool; gold is counted apart."""
     reasons = {
         "review": status.rejected,
@@ -232,16 +229,10 @@ def _with_status(outcome: Came, status: ReviewStatus) -> Came:
         "incomplete": status.incomplete,
         "unanswered": status.open,
     }
-    return replace(
-        outcome,
-        counts=Counts(
-            rows_in=status.sampled,
-            accepted=status.accepted + status.edited,
-            rejected=status.rejected,
-            waiting=status.waiting,
-        ),
-        reasons={reason: number for reason, number in reasons.items() if number},
-    )
+    accepted = status.accepted + status.edited
+    counts = Counts(rows_in=status.sampled, accepted=accepted, rejected=status.rejected, waiting=status.waiting)
+    reasons = {reason: number for reason, number in reasons.items() if number}
+    return {"counts": counts, "reasons": reasons, "review": as_json(status)}
 
 
 def waits(status: ReviewStatus) -> str:

@@ -72,7 +72,7 @@ def train(
             raise _ended(result)
         if curve:
             lines = learning_curve_of(project, store, base, dataset, result.settings, progress, say)
-            record.outcome = replace(record.outcome, curve=tuple(lines))
+            record.add(curve=tuple(lines))
     return record.outcome
 
 

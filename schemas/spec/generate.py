@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from schemas.records import Sampling
+from schemas.records import Direction, Sampling
 from schemas.spec.section import Drawing, Section
 
 
@@ -17,6 +17,11 @@ class ForwardSettings(Section):
     teacher: str | None = None
     sampling: Drawing = Sampling(temperature=0.9, max_tokens=512)
     candidates: int | None = Field(default=None, ge=1)
+
+    @property
+    def samples(self) -> int:
+        """The candidates of one seed."""
+        return self.n
 
 
 class BackwardSettings(Section):
@@ -44,6 +49,11 @@ class BackwardSettings(Section):
             raise ValueError(f"'{twice}' stands twice: both would be one question, and one answer two rows")
         return levels
 
+    @property
+    def samples(self) -> int:
+        """The candidates of one seed."""
+        return len(self.levels)
+
 
 class GenerateSettings(Section):
     """The generation of pairs. `accepted` stops forward generation once so many of its rows have passed the gates, and
@@ -54,6 +64,12 @@ class GenerateSettings(Section):
     backward: BackwardSettings = BackwardSettings()
     accepted: int | None = Field(default=None, ge=1)
     unanswered_at_most: float = Field(default=0.02, ge=0, le=1)
+
+    @property
+    def directions(self) -> dict[Direction, ForwardSettings | BackwardSettings]:
+        """The settings of each direction that is enabled."""
+        both: dict[Direction, ForwardSettings | BackwardSettings] = {"forward": self.forward, "backward": self.backward}
+        return {name: way for name, way in both.items() if way.enabled}
 
     @property
     def targets(self) -> dict[str, int]:

@@ -76,8 +76,7 @@ async def embedded(
     all the same, half as many are. The first GPU is used where torch finds one (CUDA, MPS); setting
     CUDA_VISIBLE_DEVICES to nothing keeps CUDA out. `dtype` is auto, bfloat16 or float32; auto takes bfloat16 where the
     device has it, else float16 on a GPU. `template_arguments` are constants of the chat template
-    (`synth.chat_template`). `runs_code`: code that comes with the model is run. `defaults`: the decoding of a
-    request that names none.
+    (`synth.chat_template`). `runs_code` runs the model's own code; `defaults` are for requests that name no decoding.
 
     The child is in a session of its own, so Ctrl-C reaches only the parent, which can drain first; it ends when the
     block does, and by itself when the parent dies. Raises `TeacherError` (with the child's last words) when it does

@@ -31,6 +31,7 @@ from schemas.reviews import Review
 from schemas.store import Store
 from synth.embedded.weights import Weights
 from tests.curate import tiny
+from tests.servers import served
 
 ROOT = Path(__file__).parents[2]
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -288,13 +289,8 @@ async def scoring_server() -> AsyncIterator[Any]:
 
     app = web.Application()
     app.router.add_post("/score", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield SimpleNamespace(base_url=f"http://127.0.0.1:{runner.addresses[0][1]}/v1", model="tiny")
-    finally:
-        await runner.cleanup()
+    async with served(app) as url:
+        yield SimpleNamespace(base_url=f"{url}/v1", model="tiny")
 
 
 @pytest.mark.parametrize("model", ["pmi", "auto"])

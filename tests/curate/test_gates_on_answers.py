@@ -11,8 +11,9 @@ import pytest
 from curate.gates import gates_for, judge_text
 from curate.gates.answers import values
 from curate.gates.translations import translated
-from schemas.records import Generated, Imported, Pair, Sampling
+from schemas.records import Generated, Sampling
 from schemas.spec import Spec
+from tests.curate.tiny import pair
 
 INVOICE: dict[str, Any] = {
     "type": "object",
@@ -30,10 +31,6 @@ INVOICE: dict[str, Any] = {
 
 
 EVERY = {"length", "thinking", "placeholder", "encoding", "sums", "injection", "toxic"}
-
-
-def pair(input: str, output: str) -> Pair:
-    return Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="t"))
 
 
 def told(input: str, record: dict[str, Any], language: str = "en") -> str:

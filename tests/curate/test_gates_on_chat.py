@@ -14,11 +14,7 @@ from curate.gates.language import mixed_language
 from curate.gates.names import invented_name
 from curate.gates.placeholder import placeholder
 from curate.gates.translations import translated
-from schemas.records import Imported, Pair
-
-
-def pair(input: str, output: str) -> Pair:
-    return Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="test"))
+from tests.curate.tiny import pair
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,7 @@ from curate.gates.form import echo, repetition
 from curate.gates.judgement import Judgement
 from curate.gates.language import mixed_language
 from curate.gates.number_words import weekday_made_up
-from schemas.records import Imported, Pair
-
-
-def pair(input: str, output: str) -> Pair:
-    return Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="test"))
+from tests.curate.tiny import pair
 
 
 def reply(input: str, output: str, language: str = "en") -> Judgement:

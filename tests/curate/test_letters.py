@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 
 from curate.gates.damage import cut
-from schemas.records import Imported, Pair
-
-
-def pair(input: str, output: str) -> Pair:
-    return Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="test"))
+from tests.curate.tiny import pair
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
 from curate.gates.phrases import FOLDER, Lexicon, Rule, any_of, lexicon, phrases
 from curate.gates.phrases.needs import also, begins, breaks, needs
-from schemas.records import Imported, Pair
+from tests.curate.tiny import pair
 
 LANGUAGES = sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "any")
 ROWS = [(language, rule) for language in LANGUAGES for rule in phrases(language).rules]
@@ -43,10 +43,6 @@ def hits(language: str, gate: str, given: Any) -> list[Rule]:
     """The rules of one gate that find something."""
     rules = [rule for rule in phrases(language).rules if rule.table.split(".")[0] == gate]
     return [rule for rule in rules if rule.find(*case(given, rule), lexicon(language))]
-
-
-def pair(input: str, output: str) -> Pair:
-    return Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="test"))
 
 
 def test_there_are_tables() -> None:

@@ -14,6 +14,7 @@ from curate.scorers.pmi import pmi_scorer
 from schemas.errors import TeacherError, Unreachable
 from schemas.ports import free_port
 from schemas.records import Imported, Pair
+from tests.servers import served
 
 Answer = Callable[[list[dict[str, str]], str], Any]
 
@@ -37,15 +38,8 @@ def scored(pairs: list[Pair], answer: Answer, asked: list[Any] | None = None) ->
     async def run() -> list[Score]:
         app = web.Application()
         app.router.add_post("/score", handle)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        try:
-            port = runner.addresses[0][1]
-            return list(await pmi_scorer(f"http://127.0.0.1:{port}/v1", "m")(pairs))
-        finally:
-            await runner.cleanup()
+        async with served(app) as url:
+            return list(await pmi_scorer(f"{url}/v1", "m")(pairs))
 
     return asyncio.run(run())
 
@@ -98,13 +92,8 @@ def test_another_program_at_the_address_is_named() -> None:
 
         app = web.Application()
         app.router.add_post("/score", handle)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            await pmi_scorer(f"http://127.0.0.1:{runner.addresses[0][1]}/v1", "m")([pair("fox", "a")])
-        finally:
-            await runner.cleanup()
+        async with served(app) as url:
+            await pmi_scorer(f"{url}/v1", "m")([pair("fox", "a")])
 
     with pytest.raises(TeacherError, match="not one score for every completion"):
         asyncio.run(run())

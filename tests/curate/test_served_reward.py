@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from schemas.spec import Spec
 from schemas.store import Store
 from tests.curate import tiny
 from tests.curate.test_reward import pair
+from tests.servers import InThread
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.synth.stand_in_vllm import gone, noted, python_with_stand_in
 
@@ -33,32 +33,16 @@ Answer = Callable[[dict[str, Any]], tuple[int, Any]]
 @contextmanager
 def classify(answer: Answer) -> Iterator[str]:
     """A server whose POST /classify answers by `answer`; its address ends in /v1."""
-    ready, port, loop = threading.Event(), list[int](), list[Any]()
 
     async def handle(request: web.Request) -> web.Response:
         body = orjson.loads(await request.read())
         status, value = answer({**body, "authorization": request.headers.get("Authorization")})
         return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")
 
-    async def serve() -> None:
-        stop = asyncio.Event()
-        app = web.Application()
-        app.router.add_post("/classify", handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        port.append(runner.addresses[0][1])
-        loop.extend((asyncio.get_running_loop(), stop))
-        ready.set()
-        await stop.wait()
-        await runner.cleanup()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
-    thread.start()
-    assert ready.wait(120)
-    yield f"http://127.0.0.1:{port[0]}/v1"
-    loop[0].call_soon_threadsafe(loop[1].set)
-    thread.join(30)
+    app = web.Application()
+    app.router.add_post("/classify", handle)
+    with InThread(app) as server:
+        yield f"{server.address}/v1"
 
 
 def by_length(body: dict[str, Any]) -> tuple[int, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.project import Project
-from schemas.records import Candidate, Generated, Pair, Sampling, Seed
+from schemas.records import Candidate, Generated, Imported, Pair, Sampling, Seed
 from schemas.spec import GateSettings, Spec
 from schemas.store import Store
 
@@ -15,6 +15,11 @@ TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} <end>{% endfor %}"
     "{% if add_generation_prompt %}<assistant> {% endif %}"
 )
+
+
+def pair(input: str, output: str) -> Pair:
+    """A pair of which nothing but its texts matters."""
+    return Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="test"))
 
 
 def tokenizer(*, template: bool = True, adds_bos: bool = True, pad: str | None = "<pad>") -> Any:

@@ -36,6 +36,7 @@ from schemas.records import (
 from schemas.spec_file import load
 from schemas.store import Store
 from synth.embedded.weights import Weights
+from tests.servers import served
 from train.checks import checks_for
 from train.intervals import share
 from train.learning_curve import Gain, LearningCurve, Point
@@ -209,15 +210,8 @@ async def _scoring_server() -> AsyncIterator[SimpleNamespace]:
 
     app = web.Application()
     app.router.add_post("/score", score)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        port = runner.addresses[0][1]
-        yield SimpleNamespace(base_url=f"http://127.0.0.1:{port}/v1", model="tiny")
-    finally:
-        await runner.cleanup()
+    async with served(app) as url:
+        yield SimpleNamespace(base_url=f"{url}/v1", model="tiny")
 
 
 def curated(project: Project, store: Store) -> CurateResult:

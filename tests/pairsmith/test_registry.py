@@ -8,10 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import pytest
 from pairsmith.registry import Registry, push
 from schemas.errors import InputError, NoWork, UsageError
 from schemas.files import sha256
+from tests.servers import Handler, OnThreads
 
 
 def export(folder: Path, adapter: str) -> Path:
@@ -163,25 +162,20 @@ def test_a_process_that_died_leaves_no_alias_in_the_way(registry: Registry) -> N
             registry.listed()
 
 
-class Hub(ThreadingHTTPServer):
+class Hub(OnThreads):
     """A hub on this machine: it takes commits as the real one does, or refuses every repository."""
 
     def __init__(self, *, takes: bool) -> None:
         asked: list[tuple[str, str]] = []
 
-        class Asked(BaseHTTPRequestHandler):
+        class Asked(Handler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                body = self.body().decode()
                 asked.append((self.path, body))
-                self.send_response(200 if takes else 403)
-                self.send_header("Content-Type", "application/json")
-                answer = json.dumps(self._said(body) if takes else {}).encode()
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
+                self.reply(json.dumps(self._said(body) if takes else {}).encode(), 200 if takes else 403)
 
             def _said(self, body: str) -> dict[str, Any]:
-                where = f"http://127.0.0.1:{self.server.server_address[1]}/me/images"
+                where = f"http://{self.headers['Host']}/me/images"
                 if "/preupload/" in self.path:
                     files = json.loads(body)["files"]
                     return {
@@ -191,23 +185,14 @@ class Hub(ThreadingHTTPServer):
                     return {"commitUrl": f"{where}/commit/1", "commitOid": "1", "success": True}
                 return {"url": where, "name": "me/images", "id": "1"}
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        super().__init__(("127.0.0.1", 0), Asked)
+        super().__init__(Asked)
         self.asked = asked
-        self.address = f"http://127.0.0.1:{self.server_address[1]}"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def committed(self) -> dict[str, str]:
         """path -> text of every file that was committed."""
         lines = [json.loads(line) for path, body in self.asked if "/commit/" in path for line in body.splitlines()]
         files = [line["value"] for line in lines if line["key"] == "file"]
         return {file["path"]: base64.b64decode(file["content"]).decode() for file in files}
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 def pushed(folder: Path, repository: str, hub: str) -> subprocess.CompletedProcess[str]:
@@ -222,9 +207,9 @@ def test_a_version_is_uploaded_to_a_private_repository(registry: Registry, tmp_p
     """Every file of the model arrives as it is, under the version's name; nobody's model becomes public unasked."""
     pytest.importorskip("huggingface_hub")
     with Hub(takes=True) as hub:
-        done = pushed(tmp_path, "me/images", hub.address)
+        done = pushed(tmp_path, "me/images", hub.url)
         (path, body), *_ = hub.asked
-    assert (done.returncode, done.stdout.strip()) == (0, f"{hub.address}/me/images"), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, f"{hub.url}/me/images"), done.stderr
     assert path == "/api/repos/create"
     answer = json.loads(body)  # newer clients name the visibility
     assert answer.get("private", answer.get("visibility")) in (True, "private")
@@ -236,10 +221,10 @@ def test_what_a_hub_does_not_take_is_a_sentence(registry: Registry, tmp_path: Pa
     """A key that it refuses, a name that is none, and a hub that is not there; none is a crash."""
     pytest.importorskip("huggingface_hub")
     with Hub(takes=False) as hub:
-        refused = pushed(tmp_path, "me/images", hub.address)
+        refused = pushed(tmp_path, "me/images", hub.url)
         assert len(hub.asked) == 1
-        odd = [pushed(tmp_path, name, hub.address) for name in ("me/my images", "a/b/c", "-x/--y")]
-    gone = pushed(tmp_path, "me/images", hub.address)
+        odd = [pushed(tmp_path, name, hub.url) for name in ("me/my images", "a/b/c", "-x/--y")]
+    gone = pushed(tmp_path, "me/images", hub.url)
     assert [refused.returncode, gone.returncode] == [8, 8], gone.stderr
     assert refused.stderr.startswith("error: the hub at http://127.0.0.1")
     assert gone.stderr.startswith("error: the hub at http://127.0.0.1")

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
+
+from tests.servers import Handler, OnThreads
 
 
-class Collector:
+class Collector(OnThreads):
     """`with Collector() as collector:` until the block ends. `sent` are the bodies as they came."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         taken = self.sent
 
-        class Taking(BaseHTTPRequestHandler):
+        class Taking(Handler):
             def do_POST(self) -> None:
-                taken.append(self.rfile.read(int(self.headers["Content-Length"])))
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                taken.append(self.body())
+                self.reply()
 
-            def log_message(self, *arguments: Any) -> None:
-                """Nothing is said."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Taking)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(Taking)
 
     def spans(self) -> list[dict[str, Any]]:
         """Every span so far: its name, ids in hex, kind, status, times and attributes."""
@@ -37,14 +31,6 @@ class Collector:
                 for scope in resource.scope_spans:
                     spans += [_read(span) for span in scope.spans]
         return spans
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 def _read(span: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pairsmith.serve.jobs import Job, Jobs
 from pairsmith.serve.workspace import Workspace
 from tests.pairsmith import forked
 from tests.pairsmith.conftest import SPEC, SUBJECTS, answer, write_seeds
+from tests.serve.people import Service, staffed
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 
 _WAIT_S = 150.0
@@ -46,6 +47,11 @@ def unhurried() -> Iterator[LoopbackTeacher]:
 
     with LoopbackTeacher(slowly) as serving:
         yield serving
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    return staffed(tmp_path / "space")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from html import unescape
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,16 +13,11 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 from starlette.testclient import TestClient
 
 from pairsmith.serve.access import ALL, Role
-from tests.serve.people import MINE, Service, staffed
+from tests.serve.people import MINE, Service
 from tests.synth.loopback import LoopbackTeacher
 
 SETUP = f"/p/{MINE}/setup"
 PRICED = {"price_in": "0.4", "price_out": "1.6"}
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Service:
-    return staffed(tmp_path / "space")
 
 
 def form_of(browser: TestClient, step: str) -> dict[str, str]:

@@ -20,12 +20,7 @@ from pairsmith import own_spec
 from pairsmith.serve.access import ALL, Role
 from schemas.kinds import KINDS
 from schemas.spec import Spec
-from tests.serve.people import Service, staffed
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Service:
-    return staffed(tmp_path / "space")
+from tests.serve.people import Service
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +17,7 @@ from schemas.records import Artifact
 from schemas.spec import TrainSettings
 from schemas.store import Store
 from tests.serve.people import MINE, OTHER, Service, staffed, unlimited
+from tests.servers import Handler, handled
 from train.results import TrainResult, write_result
 
 openai = pytest.importorskip("openai")
@@ -218,25 +217,21 @@ WORDS = ("A copper ", "kettle, and ", "the steam of it.")
 USAGE = {"prompt_tokens": 5, "completion_tokens": 12, "total_tokens": 17}
 
 
-class ModelOfAProcess(BaseHTTPRequestHandler):
+class ModelOfAProcess(Handler):
     """What the embedded server says, word by word; asked to die, it hangs up after the first."""
 
     asked: ClassVar[list[dict[str, Any]]] = []
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(self.body())
         self.asked.append(body)
         head = {"id": "c", "object": "chat.completion", "created": 1, "model": "its own name"}
-        self.send_response(200)
         if not body.get("stream"):
             message = {"role": "assistant", "content": "".join(WORDS)}
             choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
-            answer = json.dumps({**head, "choices": [choice], "usage": USAGE}).encode()
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+            self.reply(json.dumps({**head, "choices": [choice], "usage": USAGE}).encode())
             return
+        self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         if body["messages"][-1]["content"] == "die":
             self.send_header("Content-Length", "1000000")
@@ -252,16 +247,11 @@ class ModelOfAProcess(BaseHTTPRequestHandler):
         choices = [{"index": 0, "delta": delta, "finish_reason": reason}]
         self.wfile.write(f"data: {json.dumps({**head, 'choices': choices})}\n\n".encode())
 
-    def log_message(self, *arguments: Any) -> None:
-        """Nothing is said."""
-
 
 @pytest.fixture
 def model(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     """A model that runs, in place of the process that would be started; what it was asked."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), ModelOfAProcess) as server:
-        url = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with handled(ModelOfAProcess) as url:
 
         async def started(talker: Any) -> talking._Running:
             return talking._Running("key", url, "base", AsyncExitStack())
@@ -269,7 +259,6 @@ def model(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[di
         monkeypatch.setattr(service.app.state.talking, "_started", started)
         ModelOfAProcess.asked.clear()
         yield ModelOfAProcess.asked
-        server.shutdown()
 
 
 def test_the_tuned_model_is_listed_and_talked_to(service: Service, model: list[dict[str, Any]]) -> None:

@@ -19,6 +19,7 @@ from pairsmith.serve.problems import Refusal
 from schemas.project import Project
 from schemas.spec import Spec
 from schemas.spec_file import parse
+from tests.servers import Handler, handled
 
 TASK = '[task]\nname = "t"\nstyle = "s"\n'
 ADDRESSES = {
@@ -324,29 +325,17 @@ except Exception as error:
 def test_an_address_is_looked_at_again_as_it_is_connected_to(url: str, allowed: str, reached: bool) -> None:
     """In the process of a job: a name that got another address after the check, and an address that is none of the
     internet, are refused at the connection itself, with the client and the loop that pairsmith asks with."""
-    from http.server import BaseHTTPRequestHandler, HTTPServer
-    from threading import Thread
 
-    class Quiet(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
+    class Answering(Handler):
+        do_GET = Handler.reply
 
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Quiet)
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        port = server.server_port
+    with handled(Answering) as here:
+        port = here.rpartition(":")[2]
         answers = {"rebound.example": "127.0.0.1", "metadata.example": "169.254.169.254"}
         code = GUARDED.format(variable=PRIVATE_HOSTS, allowed=allowed.format(port=port), answers=answers)
         done = subprocess.run(
             [sys.executable, "-c", code, url.format(port=port)], capture_output=True, text=True, timeout=200, check=True
         )
-    finally:
-        server.shutdown()
-        server.server_close()
     assert done.stdout.startswith("REACHED" if reached else "REFUSED"), done.stdout + done.stderr
 
 

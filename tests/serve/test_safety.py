@@ -25,14 +25,9 @@ from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.records import now
-from tests.serve.people import MINE, ORIGIN, PASSWORD, Service, problem, staffed, unlimited
+from tests.serve.people import MINE, ORIGIN, PASSWORD, Service, problem, unlimited
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Service:
-    return staffed(tmp_path / "space")
 
 
 def signed_in(service: Service, name: str) -> tuple[TestClient, Any]:

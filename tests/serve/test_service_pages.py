@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import re
 from html import unescape
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from pairsmith.serve.access import Role
-from tests.serve.people import MINE, PASSWORD, Service, staffed
+from tests.serve.people import MINE, PASSWORD, Service
 
 HTML = {"Accept": "text/html"}
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Service:
-    return staffed(tmp_path / "space")
 
 
 def test_a_persons_role_is_what_stands_in_its_fields(service: Service) -> None:

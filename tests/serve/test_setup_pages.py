@@ -19,7 +19,7 @@ from schemas.errors import NoWork
 from schemas.spec import Spec
 from schemas.store import Store
 from synth.seeds import read_seeds
-from tests.serve.people import MINE, Service, staffed
+from tests.serve.people import MINE, Service
 
 HTML = {"Accept": "text/html"}
 TICKETS = "Ticket Subject;Customer message;Agent answer;Product line\n" + "".join(
@@ -27,11 +27,6 @@ TICKETS = "Ticket Subject;Customer message;Agent answer;Product line\n" + "".joi
     f"{'Halo' if n % 2 else 'Dock'}\n"
     for n in range(8)
 )
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Service:
-    return staffed(tmp_path / "space")
 
 
 def made(service: Service, name: str, file: str, content: str, **form: str) -> TestClient:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from html import unescape
 from itertools import product
-from pathlib import Path
 
 import pytest
 
@@ -12,13 +11,8 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from curate.split import seed_split
 from synth.seeds import read_seeds
-from tests.serve.people import Service, staffed
+from tests.serve.people import Service
 from tests.serve.test_setup_pages import made, spec_of
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Service:
-    return staffed(tmp_path / "space")
 
 
 def test_worked_examples_show_how_long_a_test_answer_is(service: Service) -> None:

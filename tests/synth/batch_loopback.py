@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from tests.servers import InThread
+
 Says = Callable[[str, int], str | int | None]
 """`says(prompt, nth)`: the answer to the nth line that asks this, an HTTP status, or None for a line that expires."""
 
 
-class BatchProvider:
+class BatchProvider(InThread):
     """`with BatchProvider("gemini") as provider:` serves that form at `provider.url`.
 
     `batches` are those made, in order, each a list of the prompts in it. `finishes` False leaves them running.
@@ -42,29 +43,19 @@ class BatchProvider:
         self._refused: set[str] = set()
         self._files: dict[str, bytes] = {}
         self._jobs: dict[str, dict[str, Any]] = {}
-        self._ready, self._some = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._some = threading.Event()
+        super().__init__(self._app())
 
     @property
     def url(self) -> str:
         path = {"gemini": "v1beta/openai"}.get(self.form, "v1")
-        return f"http://127.0.0.1:{self._port}/{path}"
+        return f"{self.address}/{path}"
 
     def wait_for_a_batch(self) -> None:
         """Block until a batch that was made is asked about, so until its maker waits for it."""
         assert self._some.wait(120)
 
-    def __enter__(self) -> BatchProvider:
-        self._thread.start()
-        assert self._ready.wait(120)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(30)
-
-    async def _run(self) -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+    def _app(self) -> web.Application:
         app = web.Application(client_max_size=2**28, middlewares=[self._only])
         add = app.router.add_route
         add("POST", "/v1/chat/completions", self._now)
@@ -83,13 +74,7 @@ class BatchProvider:
             add("POST", "/v1beta/models/{model}:batchGenerateContent", self._make_of_contents)
             add("GET", "/v1beta/batches", self._list)
             add("GET", "/v1beta/batches/{id}", self._job)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self._port = runner.addresses[0][1]
-        self._ready.set()
-        await self._stopping.wait()
-        await runner.cleanup()
+        return app
 
     @web.middleware
     async def _only(self, request: web.Request, handler: Any) -> web.StreamResponse:

@@ -15,6 +15,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from tests.servers import InThread
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -59,7 +61,7 @@ def cuts() -> Reply:
     return Reply(cut=True)
 
 
-class LoopbackTeacher:
+class LoopbackTeacher(InThread):
     """`with LoopbackTeacher(reply) as teacher:` serves at `teacher.url` until the block ends.
 
     `reply` decides on each Ask; the default is a plain answer. `asked` is every request in order, `busiest` the most
@@ -80,14 +82,15 @@ class LoopbackTeacher:
         self._open = 0
         self._reply = reply or (lambda ask: Reply())
         self._models, self._key, self._latency_s, self._honours_n = models, key, latency_s, honours_n
-        self._ready = threading.Event()
         self._arrived = threading.Condition()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._port = 0
+        app = web.Application(client_max_size=2**26)
+        app.router.add_get("/v1/models", self._list)
+        app.router.add_post("/v1/chat/completions", self._complete)
+        super().__init__(app)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return self.address
 
     def counts(self) -> Counter[str]:
         """How often each prompt (the last user message) was asked."""
@@ -97,32 +100,6 @@ class LoopbackTeacher:
         """Block until so many requests have arrived."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.asked) >= count, timeout_s), "too few requests arrived"
-
-    def __enter__(self) -> LoopbackTeacher:
-        self._thread.start()
-        assert self._ready.wait(120)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(30)
-
-    def _serve(self) -> None:
-        asyncio.run(self._run())
-
-    async def _run(self) -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        app = web.Application(client_max_size=2**26)
-        app.router.add_get("/v1/models", self._list)
-        app.router.add_post("/v1/chat/completions", self._complete)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self._port = runner.addresses[0][1]
-        self._ready.set()
-        await self._stopping.wait()
-        await runner.cleanup()
 
     def _refuses(self, request: web.Request) -> bool:
         return self._key is not None and request.headers.get("Authorization") != f"Bearer {self._key}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,18 @@ from schemas.spec_file import parse
 from synth.chat_completions import TimedOutError, base_url, query_of
 from synth.endpoint import Endpoint
 from synth.teachers import opened
+from tests.servers import served
 
 CHAT = (Message(role="user", content="a dog"),)
 ANSWER = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "a dog"}}]}
 Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@asynccontextmanager
-async def served(serve: Serve) -> Any:
+def everywhere(serve: Serve) -> AbstractAsyncContextManager[str]:
     """A server on loopback that answers every path, and its address."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", serve)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    return served(app)
 
 
 def reached(path: str, **settings: Any) -> tuple[str, dict[str, str]]:
@@ -47,7 +41,7 @@ def reached(path: str, **settings: Any) -> tuple[str, dict[str, str]]:
         return web.json_response(ANSWER)
 
     async def once() -> None:
-        async with served(answer) as url:
+        async with everywhere(answer) as url:
             teacher = TeacherSettings(url=url + path, model="m", **settings)
             async with opened(teacher, print) as endpoint:
                 await endpoint.ask(CHAT, Sampling())
@@ -117,7 +111,7 @@ def test_a_secret_of_a_header_is_in_no_message(monkeypatch: pytest.MonkeyPatch) 
         return web.json_response(error, status=401)
 
     async def once() -> None:
-        async with served(refuses) as url:
+        async with everywhere(refuses) as url:
             teacher = TeacherSettings(url=url, model="m", headers_env={"api-key": "MY_AZURE_KEY"})
             async with opened(teacher, print) as endpoint:
                 await endpoint.ask(CHAT, Sampling())
@@ -150,7 +144,7 @@ def late(delays: list[float], **settings: Any) -> Endpoint:
         return web.json_response(ANSWER)
 
     async def once() -> Endpoint:
-        async with served(answer) as url, Endpoint(url, "m", backoff_s=0.001, **settings) as endpoint:
+        async with everywhere(answer) as url, Endpoint(url, "m", backoff_s=0.001, **settings) as endpoint:
             try:
                 await endpoint.ask(CHAT, Sampling(max_tokens=100))
             finally:
@@ -231,7 +225,7 @@ def test_the_message_of_a_refused_setting_can_be_followed() -> None:
         return web.json_response({"error": {**error, "code": "unsupported_value"}}, status=400)
 
     async def once() -> None:
-        async with served(refuses) as url, Endpoint(url, "m") as endpoint:
+        async with everywhere(refuses) as url, Endpoint(url, "m") as endpoint:
             await endpoint.ask(CHAT, Sampling(temperature=0.9))
 
     with pytest.raises(TeacherError, match='temperature = "unset"'):

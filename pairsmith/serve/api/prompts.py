@@ -60,8 +60,8 @@ class PreviewWish(Body):
 def prompts(caller: Annotated[Caller, needs(Right.see_work)], project: str, request: Request) -> PromptList:
     """Every version that can be used, the project's own and those that come with pairsmith."""
     held = request.app.state.views.readers.project(project)
-    ways = [held.spec.generate.forward, held.spec.generate.backward]
-    used = {library.load(way.prompt, held.folder).ref.partition("@")[0] for way in ways if way.enabled}
+    ways = held.spec.generate.directions.values()
+    used = {library.load(way.prompt, held.folder).ref.partition("@")[0] for way in ways}
     names = library.available(held.folder)
     return PromptList(items=[PromptShort(name=n.split("/")[0], version=n.split("/")[1], used=n in used) for n in names])
 

@@ -77,9 +77,8 @@ def _prompts(
 
 
 def _used(now: Snapshot) -> dict[str, str]:
-    generate = now.project.spec.generate
-    ways = (("forward", generate.forward), ("backward", generate.backward))
-    return {name: library.load(way.prompt, now.project.folder).ref for name, way in ways if way.enabled}
+    ways = now.project.spec.generate.directions.items()
+    return {name: library.load(way.prompt, now.project.folder).ref for name, way in ways}
 
 
 def _heading(own: dict[str, str], outcome: PreviewOutcome | None, asked_since: bool) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.servers import Handler, OnThreads
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 WORKSPACE = "11111111-1111-1111-1111-111111111111"
@@ -32,7 +32,7 @@ class Dataset:
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
-class LoopbackArgilla:
+class LoopbackArgilla(OnThreads):
     """Use it in a `with`; `url` is its address. Users are user id -> name; `requests` are (method, path)."""
 
     def __init__(self) -> None:
@@ -40,33 +40,27 @@ class LoopbackArgilla:
         self.datasets: dict[str, Dataset] = {}
         self.requests: list[tuple[str, str]] = []
         self.wants: tuple[str, str] | None = None  # a header that a proxy before it wants
+        self.refuses: str | None = None  # the body with which whatever is asked is refused
         self.version = "2.8.0"
         stub = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Answering(Handler):
             protocol_version = "HTTP/1.1"
 
             def answer(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                self.body()
                 path, _, query = self.path.removeprefix("/api/v1/").partition("?")
                 stub.requests.append((self.command, path))
-                reply = stub.read(path, query) if self.command == "GET" else {}
-                body = json.dumps(reply).encode()
+                if stub.refuses is not None:
+                    self.reply(stub.refuses.encode(), 422)
+                    return
+                answer = stub.read(path, query) if self.command == "GET" else {}
                 refused = stub.wants and self.headers.get(stub.wants[0]) != stub.wants[1]
-                self.send_response(404 if refused else 200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                self.reply(json.dumps(answer).encode(), 404 if refused else 200)
 
             do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = answer
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        super().__init__(Answering)
 
     def user(self, name: str) -> str:
         """A new user of that name; the id."""
@@ -107,11 +101,3 @@ class LoopbackArgilla:
     def _user(id_: str, name: str) -> dict[str, Any]:
         times = {"inserted_at": at(-60), "updated_at": at(-60)}
         return {"id": id_, "username": name, "first_name": name, "role": "annotator", **times}
-
-    def __enter__(self) -> LoopbackArgilla:
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()

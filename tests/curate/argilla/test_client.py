@@ -191,3 +191,28 @@ def test_an_argilla_that_is_too_old_is_named_before_anything_is_sent(
         Argilla(server.url, "key", "pairsmith")
     assert refused.value.fix is not None
     assert {method for method, _ in server.requests} == {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('{"detail": "Record with id `7` not found"}', "Record with id `7` not found"),
+        (
+            '{"detail": {"code": "argilla.api.errors::ValidationError", "params": {"errors": '
+            '[{"loc": ["body", "name"], "msg": "field required", "type": "missing"}]}}}',
+            "body.name: field required",
+        ),
+        ('{"detail": {"code": "argilla.api.errors::EntityNotFoundError", "params": {"name": "x"}}}', "EntityNotFound"),
+        ("<html>\n<h1>Gone</h1></html>", "<html> <h1>Gone</h1></html>"),
+        ("", "it says nothing"),
+    ],
+)
+def test_a_refusal_is_told_in_argillas_words_with_a_way_out(server: LoopbackArgilla, body: str, words: str) -> None:
+    """No JSON and no code of another program's insides: what it says, that nothing is lost, and what to do."""
+    with Argilla(server.url, "key", "pairsmith", patience_s=1) as argilla:
+        server.refuses = body
+        with pytest.raises(ReviewError, match=re.escape(words)) as caught:
+            argilla.call("GET", "datasets/1/records")
+    assert "{" not in caught.value.what
+    assert "422 at datasets/1/records" in caught.value.what
+    assert "Run the command again" in str(caught.value.fix)

@@ -6,14 +6,12 @@ import http.client
 import os
 import subprocess
 import sys
-import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -30,6 +28,7 @@ from schemas.reviews import Review
 from schemas.store import Store
 from tests.curate.argilla.answering import answer
 from tests.curate.review.review_project import SCOPE, fill, project
+from tests.servers import Handler, handled
 
 ROOT = Path(__file__).parents[3]
 
@@ -52,55 +51,38 @@ def store(cats: Project) -> Iterator[Store]:
         yield opened
 
 
-class Proxy:
+def proxy(target: str, cut: Callable[[str, str], str | None]) -> AbstractContextManager[str]:
     """Forwards HTTP to the server. `cut(method, path)` decides what happens: None, "before" (refuse with 503, nothing
     is forwarded) or "after" (forward, then drop the connection without an answer)."""
+    host = urlsplit(target)
 
-    def __init__(self, target: str, cut: Callable[[str, str], str | None]) -> None:
-        host = urlsplit(target)
+    class Forwarding(Handler):
+        protocol_version = "HTTP/1.1"
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+        def forward(self) -> None:
+            body = self.body()
+            fate = cut(self.command, self.path)
+            if fate == "before":
+                self.send_error(503)
+                return
+            upstream = http.client.HTTPConnection(host.hostname or "", host.port, timeout=60)
+            upstream.request(self.command, self.path, body, {**dict(self.headers), "Accept-Encoding": "identity"})
+            answer = upstream.getresponse()
+            content = answer.read()
+            upstream.close()
+            if fate == "after":
+                self.close_connection = True
+                return
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.headers.get("Content-Type", "application/json"))
+            if answer.status != 204:
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
 
-            def forward(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                fate = cut(self.command, self.path)
-                if fate == "before":
-                    self.send_error(503)
-                    return
-                upstream = http.client.HTTPConnection(host.hostname or "", host.port, timeout=60)
-                upstream.request(self.command, self.path, body, {**dict(self.headers), "Accept-Encoding": "identity"})
-                answer = upstream.getresponse()
-                content = answer.read()
-                upstream.close()
-                if fate == "after":
-                    self.close_connection = True
-                    return
-                self.send_response(answer.status)
-                self.send_header("Content-Type", answer.headers.get("Content-Type", "application/json"))
-                if answer.status != 204:
-                    self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = forward
 
-            do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = forward
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-
-    def __enter__(self) -> str:
-        self.thread.start()
-        return self.url
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+    return handled(Forwarding)
 
 
 def on_server(argilla: Argilla, project: Project) -> list[str]:
@@ -169,7 +151,7 @@ def test_an_answer_that_was_lost_on_the_way_doubles_nothing(
     population = read_population(cats, store, [SCOPE])
     draw_batch(cats, store, population)
     with (
-        Proxy(argilla_server.url, cut) as url,
+        proxy(argilla_server.url, cut) as url,
         Argilla(url, argilla_server.api_key, "pairsmith", patience_s=60) as cutting,
     ):
         assert cutting._is_ours
@@ -195,7 +177,7 @@ def test_a_server_that_stays_away_is_one_sentence_and_the_next_push_goes_on(
         return "before" if len(away) > 1 else None
 
     with (
-        Proxy(argilla_server.url, cut) as url,
+        proxy(argilla_server.url, cut) as url,
         Argilla(url, argilla_server.api_key, "pairsmith", patience_s=1) as cutting,
         pytest.raises(ReviewError, match="goes on where it stopped"),
     ):

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import fcntl
-import http.server
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,27 +24,19 @@ from schemas.errors import MissingDependency, ReviewError
 from schemas.ports import free_port
 from tests.curate.argilla.conftest import wait_until
 from tests.curate.argilla.small_disk import small_disk
+from tests.servers import Handler, handled
 
 
 @contextmanager
 def something_at(answer: str | None) -> Iterator[int]:
     """A loopback HTTP server: every path answers with this JSON, or with 404 when None."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Other(Handler):
         def do_GET(self) -> None:
-            self.send_response(404 if answer is None else 200)
-            self.end_headers()
-            self.wfile.write((answer or "no").encode())
+            self.reply((answer or "no").encode(), 404 if answer is None else 200)
 
-        def log_message(self, *_: Any) -> None:
-            return
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
-        try:
-            yield listening.server_address[1]
-        finally:
-            listening.shutdown()
+    with handled(Other) as url:
+        yield int(url.rpartition(":")[2])
 
 
 def test_another_program_on_the_port_is_named(tmp_path: Path) -> None:

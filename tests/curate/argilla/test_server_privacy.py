@@ -9,11 +9,8 @@ import socket
 import stat
 import sys
 import tempfile
-import threading
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,6 +24,7 @@ from schemas.errors import ReviewError
 from schemas.ports import free_port
 from tests.curate.argilla.conftest import wait_until
 from tests.curate.review.review_project import project
+from tests.servers import Handler, handled
 
 CANARY = "sk-FAKE-canary-4711"
 SLEEPS = "import time\nopen('of-a-child', 'w').write('x')\ntime.sleep(600)\n"
@@ -125,23 +123,12 @@ def test_what_the_worker_tells_this_machine_goes_through_no_proxy(
     shell itself keeps from it stays so."""
     (stand_in / "work.py").write_text(CALLS)
 
-    @contextmanager
-    def answering(text: str) -> Iterator[str]:
-        class Handler(BaseHTTPRequestHandler):
+    def answering(text: str) -> AbstractContextManager[str]:
+        class Answering(Handler):
             def do_GET(self) -> None:
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(text.encode())
+                self.reply(text.encode())
 
-            def log_message(self, *_: object) -> None:
-                return
-
-        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-            threading.Thread(target=listening.serve_forever, daemon=True).start()
-            try:
-                yield f"http://127.0.0.1:{listening.server_address[1]}"
-            finally:
-                listening.shutdown()
+        return handled(Answering)
 
     home = tmp_path / "home"
     with answering("us") as ours, answering("a proxy") as proxy:

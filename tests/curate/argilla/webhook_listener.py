@@ -6,11 +6,11 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
+
+from tests.servers import Handler, handled
 
 
 class Event(NamedTuple):
@@ -35,19 +35,10 @@ def listener() -> Iterator[tuple[str, list[Event]]]:
     """Its address, and the list that grows with what is sent there."""
     events: list[Event] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Listening(Handler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            events.append(Event({name.lower(): value for name, value in self.headers.items()}, body))
-            self.send_response(200)
-            self.end_headers()
+            events.append(Event({name.lower(): value for name, value in self.headers.items()}, self.body()))
+            self.reply()
 
-        def log_message(self, *_: Any) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{listening.server_address[1]}/", events
-        finally:
-            listening.shutdown()
+    with handled(Listening) as url:
+        yield f"{url}/", events

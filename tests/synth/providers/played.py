@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
 from aiohttp import web
+
+from tests.servers import InThread
 
 KEY = "sk-conformance-0123456789"
 KEY_ENV = "CONFORMANCE_KEY"
@@ -83,7 +83,7 @@ class Provider:
     lists: Callable[[Provider], Any] = lambda self: {"object": "list", "data": [{"id": name} for name in self.models]}
 
 
-class Played:
+class Played(InThread):
     """`with Played(provider, reply) as server:` serves it at `server.url` until the block ends.
 
     `reply(body, nth)` may answer the nth request for a prompt in place of the provider's ordinary answer.
@@ -93,33 +93,13 @@ class Played:
         self.provider = provider
         self.asked: list[Body] = []
         self._reply = reply
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        app = web.Application(client_max_size=2**24)
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        super().__init__(app)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}{self.provider.path}"
-
-    def __enter__(self) -> Played:
-        self._thread.start()
-        assert self._ready.wait(120)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(30)
-
-    async def _run(self) -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        app = web.Application(client_max_size=2**24)
-        app.router.add_route("*", "/{path:.*}", self._serve)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self._port = runner.addresses[0][1]
-        self._ready.set()
-        await self._stopping.wait()
-        await runner.cleanup()
+        return f"{self.address}{self.provider.path}"
 
     async def _serve(self, request: web.Request) -> web.Response:
         reply = self._said(request.method, request.path_qs, request.headers, await request.read())

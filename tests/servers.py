@@ -1,0 +1,90 @@
+"""Servers on this machine that tests talk to: an aiohttp application, in this loop or in a thread of its own, and a
+handler of Python's own server."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+from aiohttp import web
+
+
+@asynccontextmanager
+async def served(app: web.Application) -> AsyncIterator[str]:
+    """An application in this loop: its address."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+class InThread:
+    """An application in a thread of its own, at `address` from the beginning of a `with` to its end."""
+
+    def __init__(self, app: web.Application) -> None:
+        self.address, self._app = "", app
+
+    def __enter__(self) -> Self:
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread.start()
+        assert self._ready.wait(120)
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(60)
+
+    async def _run(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        async with served(self._app) as self.address:
+            self._ready.set()
+            await self._stopping.wait()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """A handler that reads and writes bodies, and says nothing of it."""
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def reply(self, body: bytes = b"", status: int = 200) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words: Any) -> None:
+        pass
+
+
+class OnThreads:
+    """A server at `url` that answers by `handler`, each request in a thread, from the beginning of a `with` to its
+    end."""
+
+    def __init__(self, handler: type[Handler]) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@contextmanager
+def handled(handler: type[Handler]) -> Iterator[str]:
+    """The address of a server that answers by `handler`."""
+    with OnThreads(handler) as server:
+        yield server.url
