@@ -341,9 +341,10 @@ def test_rows_that_nobody_has_answered_are_answered_one_after_another(client: Te
         to = client.post(path, data={"decision": "accept"}).headers["location"]
         assert f"row={following}" in to, "the next one is open"
         assert all(part in to for part in ("state=accepted", "reviewed=no", "sort=longest")), to
-    to = client.post(f"/p/whole/rows/{listed[2]}/answer?state=accepted", data={"decision": "accept"}).headers["location"]
+    to = client.post(f"/p/whole/rows/{listed[2]}/answer?state=accepted", data={"decision": "accept"}).headers[
+        "location"
+    ]
     assert f"row={listed[2]}" in to and "state=accepted" in to
-
 
 
 def test_what_keeps_rows_from_people_is_said_before_they_are_sent(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def _figures(
     done = (at.done or 0) if at else 0
     passed = at.passed if at else None
     cap_says = f"cap {dollars(cap)}" if cap else "no cap"
-    if spent and at and at.share:
+    if spent and at and at.usd is not None and at.share:
         cap_says += f"; at this pace {dollars(spent / at.share)} in the end"
     if not rows_move:
         first = _accepted(now)
