@@ -24,13 +24,13 @@ sys.stdin.readline()
 @pytest.mark.parametrize(
     ("line", "step"),
     [
-        ("Collecting propcache>=0.2.0 (from aiohttp<4,>=3->elasticsearch8[async]~=8.7.0->argilla-server==2.8.0)", "fetching propcache"),
+        ("Collecting propcache>=0.2.0 (from aiohttp<4,>=3->elasticsearch8[async]~=8.7.0)", "fetching propcache"),
         ("Collecting ruamel.yaml", "fetching ruamel.yaml"),
         ("Installing collected packages: brotli, xxhash, websockets", "installing 3 packages"),
         ("Installing build dependencies: started", ""),
         ("  Downloading propcache-0.4.1.whl (198 kB)", ""),
     ],
-)  # fmt: skip
+)
 def test_what_pip_does_is_said_for_a_person(line: str, step: str) -> None:
     """The package alone, without who asks for it in which versions, and how many are installed instead of a list."""
     assert _step_of_pip(line) == step
@@ -44,7 +44,8 @@ def test_whoever_waits_for_another_process_says_so(tmp_path: Path) -> None:
     (folder / "bin" / "python").touch()
     command = [sys.executable, "-c", HOLDER, str(tmp_path / "env.lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdin is not None and first.stdout is not None
+        assert first.stdin is not None
+        assert first.stdout is not None
         assert first.stdout.readline() == "holds\n"
 
         def made_meanwhile(stage: str, numbers: dict[str, object]) -> None:

@@ -211,7 +211,7 @@ def answer(
     sort: Text = None,
     after: Text = None,
 ) -> Response:
-    """What a person says of a row, kept at once; the list stays. Of rows that nobody has answered the next one opens."""
+    """What a person says of a row, kept at once; the list stays, and one of unanswered rows opens the next of them."""
     order, opened = _sort(sort), row
     if filters.reviewed is False:
         listed = [each.id for each in request.app.state.views.page(project, filters, order, after).rows]
