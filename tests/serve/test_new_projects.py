@@ -278,7 +278,7 @@ def test_a_file_that_is_not_utf_8_is_asked_about(service: Service) -> None:
     files = {"file": ("more.txt", table)}
     refused = program.post("/api/v1/projects/sheet/seeds", files=files)
     assert refused.status_code == 422
-    assert "such as cp1252" in refused.json()["fix"]
+    assert "Western Europe, Windows (cp1252)" in refused.json()["fix"]
     added = program.post("/api/v1/projects/sheet/seeds", files=files, data={"encoding": "cp1252"})
     assert added.status_code == 201, added.text
 
