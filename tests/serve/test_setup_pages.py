@@ -85,6 +85,28 @@ def test_a_person_says_what_the_columns_are(service: Service) -> None:
     assert spec_of(service, "tickets").seeds[0].kind == "output"
 
 
+def test_records_told_to_be_the_output_make_a_task_that_extracts(service: Service) -> None:
+    """A column of JSON objects that nothing called an output is chosen as one: the project extracts them from then on,
+    by a schema that they show, as if it had been made so, and says it. A task that somebody chose stays."""
+    rows = [{"text": f"ticket number {n} is late again", "erwartet": {"produkt": "TV", "rang": n}} for n in range(8)]
+    content = "".join(f"{json.dumps(row)}\n" for row in rows)
+    told = {"source": "0", "header": ["text", "erwartet"], "role": ["input", "output"]}
+    browser = made(service, "records", "r.jsonl", content)
+    assert spec_of(service, "records").task.kind == "rewrite"
+    answer = browser.post("/p/records/setup/columns", data=told)
+    assert answer.status_code == 303, answer.text
+    assert "so the task is to extract now" in browser.get(answer.headers["location"]).text
+    task = spec_of(service, "records").task
+    assert (task.kind, task.answer_schema) == ("extract", "schema.json")
+    assert bodies(service, "records")[0] == ("ticket number 0 is late again", '{"produkt":"TV","rang":0}')
+    assert not spec_of(service, "records").asks_teacher
+    assert spec_of(service, "records").evaluate.sampling.max_tokens == 64
+
+    made(service, "replies", "r.jsonl", content, kind="reply")
+    assert browser.post("/p/replies/setup/columns", data=told).status_code == 303
+    assert spec_of(service, "replies").task.kind == "reply"
+
+
 @pytest.mark.parametrize(
     ("headers", "roles", "says"),
     [

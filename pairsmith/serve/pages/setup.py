@@ -342,7 +342,7 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
             given_at, kind = texts.get("source", ""), texts.get("kind", "")
             source = int(given_at) if given_at.isdecimal() and len(given_at) < 5 else -1
             headers, roles = (texts.getlist(name) for name in ("header", "role"))
-            await run_in_threadpool(keep_columns, request, caller, project, source, headers, roles, kind)
+            done = await run_in_threadpool(keep_columns, request, caller, project, source, headers, roles, kind)
         elif step == "teacher":
             if texts.get("do") in ("test", "allow"):
                 url, _, key_env = teacher_of(texts)
