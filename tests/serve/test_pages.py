@@ -461,6 +461,7 @@ def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path) -> None:
     assert re.search(r"ps_[a-z0-9]{8}_", response.text)
     assert Seen(response.text).wrong == []
     invited = client.post("/people/invite", data={"csrf": token[1], "role": "reviewer", "project": "mine"}, headers=own)
+    assert "it makes them reviewer of mine." in invited.text
     assert "/redeem?token=" in invited.text
     assert client.post("/sign-out", data={"csrf": token[1]}, headers=own).status_code == 303
     assert client.get("/").status_code == 303

@@ -69,7 +69,7 @@ def _new(request: Request, caller: Caller, error: PairsmithError | None = None, 
         caller,
         title="New project · pairsmith",
         place="Projects",
-        heading="A new project begins with inputs and a sentence on what a good output is.",
+        heading="A new project begins with what you have: inputs, finished outputs, or pairs of both.",
         error=error,
         readings=readings_of(error),
         given={**blank, **given},
@@ -234,7 +234,7 @@ def _texts(form: FormData) -> ImmutableMultiDict[str, str]:
 
 def _heading(seeds: dict[str, Any], project: Project) -> str:
     teacher = project.spec.teacher
-    who = "no teacher is asked" if not project.spec.asks_teacher else f"{teacher.model} answers"
+    who = "no teacher is asked" if not project.spec.asks_teacher else f"{teacher.model} writes what is missing"
     return f"{seeds['says']}; {who}; {_capped(project)}."
 
 

@@ -133,7 +133,7 @@ def verdict(of: Snapshot) -> str | None:
 def projects(several: int, running: int, waiting: int, queued: int = 0) -> str:
     """The start page."""
     if not several:
-        return "There is no project yet; start with inputs of your own, or with an example."
+        return "There is no project yet; start with what you have, or with an example."
     runs = f"{counted(running, 'runs', 'run')} now" if running else "nothing runs now"
     turns = f", {counted(queued, 'waits its turn', 'wait their turn')}" if queued else ""
     waits = f"{turns}, {counted(waiting, 'waits', 'wait')} for people" if waiting else turns
