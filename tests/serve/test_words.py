@@ -9,7 +9,7 @@ from pathlib import Path
 from pairsmith.plan import PlannedStage, plan
 from pairsmith.serve.job import Job, JobOptions, State
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import Snapshot, moving, stage_lines
+from pairsmith.serve.pages.figures import Snapshot, moving, planned_by, stage_lines
 from pairsmith.serve.pages.review import going_on
 from pairsmith.serve.pages.run import _ended, _figures, _reasons, _rows_move
 from pairsmith.stages import table
@@ -209,6 +209,21 @@ def test_a_run_that_asks_nobody_is_shown_as_it_is_planned(tmp_path: Path) -> Non
         assert of.under(job.model_copy(update={"options": JobOptions()})) is of
         figures = _figures(under, moving(job), None, None, rows_move=False)
         assert figures[0] == ("accepted", "1", "of 1 row"), "what is accepted does not vanish while a model is trained"
+
+
+def test_a_job_of_another_kind_does_not_bring_people_back() -> None:
+    """A run that left people out was stopped, and an export was made of what there is: the stages are still those of
+    the run, so that going on asks nobody either."""
+
+    def job(command: str, **options: bool) -> Job:
+        return Job(id=command, project="a", command=command, options=JobOptions(**options), by="ann", state="stopped",
+                   created=now())  # fmt: skip
+
+    run, export = job("run", no_review=True), job("export")
+    older = job("run")
+    assert planned_by(export, [export, run, older]) is planned_by(None, [export, run, older]) is run
+    assert planned_by(older, [export, run, older]) is older, "an older run is shown as it was"
+    assert planned_by(export, [export]) is None
 
 
 def test_what_to_do_in_a_terminal_is_not_said_on_a_page() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
@@ -114,6 +114,11 @@ def jobs_of(request: Request, slug: str | None = None, limit: int = 20) -> list[
 def live_job(request: Request, slug: str) -> Job | None:
     """The job of a project that has not ended; at most one has not."""
     return next((job for job in request.app.state.jobs.active() if job.project == slug), None)
+
+
+def planned_by(shown: Job | None, jobs: Sequence[Job]) -> Job | None:
+    """The run whose stages a page shows: the job that it shows, else the newest run, which may have left people out."""
+    return shown if shown and shown.command == "run" else next((job for job in jobs if job.command == "run"), None)
 
 
 def problem_of(job: Job | None) -> dict[str, Any] | None:
