@@ -99,7 +99,7 @@ def _readings(content: bytes) -> list[Decoding]:
     for encoding in sorted(texts, key=lambda known: known != best):
         alike.setdefault(texts[encoding], encoding)
     excerpts = _excerpts([text.split("\n") for text in alike])
-    return [Decoding(name, ENCODINGS[name], told) for name, told in zip(alike.values(), excerpts, strict=True)]
+    return [Decoding(name, ENCODINGS[name], lines) for name, lines in zip(alike.values(), excerpts, strict=True)]
 
 
 def _is_damaged_utf8(beyond: bytes) -> bool:
