@@ -43,13 +43,13 @@ class Block(NamedTuple):
 
 
 def _blocks() -> list[Block]:
-    found = []
+    blocks = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for match in BLOCK.finditer(text):
             line = text.count("\n", 0, match.start()) + 1
-            found.append(Block(f"{page.relative_to(ROOT)}:{line}", match[1], match[2]))
-    return found
+            blocks.append(Block(f"{page.relative_to(ROOT)}:{line}", match[1], match[2]))
+    return blocks
 
 
 def _of(*languages: str) -> list[object]:
@@ -107,12 +107,12 @@ def test_commands_in_the_manual_exist_with_their_options(block: Block) -> None:
         context = click.Context(group, info_name="pairsmith")
         arguments = words[1:]
         while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
-            found = command.get_command(context, arguments[0])
-            if found is None and command.name == "serve":
+            subcommand = command.get_command(context, arguments[0])
+            if subcommand is None and command.name == "serve":
                 arguments.insert(0, "up")
                 continue
-            assert found is not None, line
-            command, arguments = found, arguments[1:]
+            assert subcommand is not None, line
+            command, arguments = subcommand, arguments[1:]
             context = click.Context(command, parent=context, info_name=command.name)
         if isinstance(command, click.Group):
             assert set(arguments) <= {"--help", "--version"}, line

@@ -54,16 +54,28 @@ def test_files_are_named_for_what_they_hold_and_are_one_subject(path: Path) -> N
     assert ast.get_docstring(ast.parse(text)), "says what it is for"
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_a_variable_is_named_for_its_content(layer: str) -> None:
-    """No variable, field or argument has one of the names that fit everything."""
-    names = [
-        (path, node.lineno, node.id if isinstance(node, ast.Name) else node.arg)
-        for path in sorted((ROOT / layer).rglob("*.py"))
+def _bound(node: ast.AST) -> str | None:
+    """The name of a variable, a field, an argument, an attribute or an alias, where it is given a value."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+            return name
+        case ast.arg(arg=name) | ast.alias(asname=name) | ast.ExceptHandler(name=name):
+            return name
+        case ast.MatchAs(name=name) | ast.MatchStar(name=name):
+            return name
+    return None
+
+
+@pytest.mark.parametrize("folder", [*LAYERS, "tests", "bench"])
+def test_a_variable_is_named_for_its_content(folder: str) -> None:
+    """No variable, field or argument has one of the names that fit everything, in tests and benchmarks as little as in
+    the product."""
+    assert not [
+        f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)} {_bound(node)}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.arg) or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+        if _bound(node) in EMPTY
     ]
-    assert not [f"{path.relative_to(ROOT)}:{line} {name}" for path, line, name in names if name in EMPTY]
 
 
 def test_a_class_name_is_one_idea() -> None:

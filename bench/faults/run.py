@@ -79,7 +79,7 @@ def storm(base: str, count: int) -> dict[str, int]:
         write_project(folder, base, count)
         outcome = generated(folder)
         if outcome is None:
-            return {"hung": 1, "rows_lost": count, "sticky_lost": 0, "empty_exported": 0}
+            return {"hung": 1, "rows_lost": count, "reported_failed": 0, "sticky_lost": 0, "empty_exported": 0}
         pairs = [json.loads(body) for body in texts(folder, "SELECT body FROM pairs")]
         inputs = {pair["input"] for pair in pairs}
         sticky = {p for p in stats(base)["prompts"] if random.Random(p).random() < STORM["sticky"]}
@@ -87,6 +87,7 @@ def storm(base: str, count: int) -> dict[str, int]:
         return {
             "hung": 0,
             "rows_lost": len(lost),
+            "reported_failed": outcome["failed"],
             "sticky_lost": sum(any(prompt.endswith(seed) for prompt in sticky) for seed in lost),
             "empty_exported": sum(not pair["output"].strip() for pair in pairs),
         }

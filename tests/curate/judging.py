@@ -56,13 +56,13 @@ def tokens(p: Mapping[str, float]) -> list[dict[str, Any]]:
         add('":')
         # A tenth of the probability is for what is neither.
         likely = {'"yes': 0.9 * one, ' "no': 0.9 * (1 - one), "{": 0.1}
-        said = '"yes' if one >= 0.5 else ' "no'
+        word = '"yes' if one >= 0.5 else ' "no'
         listed.append(
             {
-                "token": said.strip(),
-                "logprob": math.log(likely[said]),
-                "top_logprobs": [{"token": t, "logprob": math.log(q)} for t, q in likely.items() if q > 0 and t != said]
-                + [{"token": said.strip(), "logprob": math.log(likely[said])}],
+                "token": word.strip(),
+                "logprob": math.log(likely[word]),
+                "top_logprobs": [{"token": t, "logprob": math.log(q)} for t, q in likely.items() if q > 0 and t != word]
+                + [{"token": word.strip(), "logprob": math.log(likely[word])}],
             }
         )
         add('"')
@@ -80,10 +80,12 @@ def chooser(better: Callable[[str, str], bool]) -> Callable[[Ask], Reply]:
     return reply
 
 
-def without_logprobs(answer: Callable[[Ask], Reply], said: str = "logprobs is not supported") -> Callable[[Ask], Reply]:
+def without_logprobs(
+    answer: Callable[[Ask], Reply], message: str = "logprobs is not supported"
+) -> Callable[[Ask], Reply]:
     """The same of a server that refuses the setting, in its own words."""
 
     def reply(ask: Ask) -> Reply:
-        return fails(400, said) if "logprobs" in ask.body else answer(ask)
+        return fails(400, message) if "logprobs" in ask.body else answer(ask)
 
     return reply

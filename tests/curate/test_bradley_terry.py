@@ -64,10 +64,10 @@ def test_comparisons_meet_every_corruption_about_equally() -> None:
 
 def test_a_missing_input_is_made_of_the_rarest_words() -> None:
     """They are in the text's order, and an input that is there stays."""
-    made = with_inputs([GoodText("", "the fox sees the glacier"), GoodText("mine", "the fox sees the moon")])
-    assert made[0].input.split()[0] in {"sees", "glacier"}
-    assert "glacier" in made[0].input
-    assert made[1].input == "mine"
+    texts = with_inputs([GoodText("", "the fox sees the glacier"), GoodText("mine", "the fox sees the moon")])
+    assert texts[0].input.split()[0] in {"sees", "glacier"}
+    assert "glacier" in texts[0].input
+    assert texts[1].input == "mine"
 
 
 def planted(

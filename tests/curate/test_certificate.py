@@ -83,7 +83,7 @@ def test_the_trials_of_a_project_err_together_no_more_than_one(count: int, data:
 
 
 def _calibrator(**more: Any) -> Calibrator:
-    made: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "intercept": 0.0,
         "weights": (1.0, 0, 0, 0, 0),
         "mean": (0.0,) * 5,
@@ -91,7 +91,7 @@ def _calibrator(**more: Any) -> Calibrator:
         "rows": LEAST,
         "good": LEAST // 2,
     }
-    return Calibrator(**{**made, **more})
+    return Calibrator(**{**defaults, **more})
 
 
 def _trial(number: int = 1, thresholds: tuple[float, ...] = (0.5,), precision: float = 0.9) -> Trial:
@@ -241,14 +241,14 @@ def test_predictions_help_and_never_by_much_mislead(seed: int) -> None:
     rng = np.random.default_rng(seed)
     good = rng.random(2_000) < 0.7
     useful, useless = good * 0.6 + rng.random(2_000) * 0.4, rng.random(2_000)
-    told = good_share(good[:200].tolist(), useful[:200].tolist(), useful[200:].tolist(), 0.9)
+    estimate = good_share(good[:200].tolist(), useful[:200].tolist(), useful[200:].tolist(), 0.9)
     untold = good_share(good[:200].tolist(), useless[:200].tolist(), useless[200:].tolist(), 0.9)
-    assert told is not None
+    assert estimate is not None
     assert untold is not None
-    assert told.effective > 400
+    assert estimate.effective > 400
     assert 180 < untold.effective < 230
-    assert told.high - told.low < 0.75 * (untold.high - untold.low)
-    assert 0 <= told.low <= told.value <= told.high <= 1
+    assert estimate.high - estimate.low < 0.75 * (untold.high - untold.low)
+    assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
 
 
 def test_too_few_or_equal_labels_have_no_interval() -> None:

@@ -131,10 +131,10 @@ def test_what_stands_beside_can_be_read(written: tuple[str, Path]) -> None:
 
 def _fields(package: str, file: str) -> set[str]:
     """The annotated names in a module's classes, read and not imported."""
-    found = find_spec(package)
-    if found is None or found.origin is None:
+    module = find_spec(package)
+    if module is None or module.origin is None:
         pytest.skip(f"{package} comes with the train extra")
-    tree = ast.parse(Path(found.origin).with_name(file).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(module.origin).with_name(file).read_text(encoding="utf-8"))
     classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
     return {
         each.target.id
@@ -179,6 +179,6 @@ def test_without_validation_rows_nothing_names_them(tmp_path: Path, dataset: Pat
     for name in FORMATS:
         folder = tmp_path / "chat" / name
         assert write_chat_files(dataset, name, folder, TrainSettings()) == {"train": 2}
-        told = "".join(path.read_text() for path in folder.iterdir() if path.suffix != ".jsonl")
-        assert "validation.jsonl" not in told
-        assert "pairsmith_validation" not in told
+        text = "".join(path.read_text() for path in folder.iterdir() if path.suffix != ".jsonl")
+        assert "validation.jsonl" not in text
+        assert "pairsmith_validation" not in text

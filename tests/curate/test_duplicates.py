@@ -33,8 +33,8 @@ TEXTS = st.lists(
 
 def bigrams(text: str) -> frozenset[object]:
     """What the module promises to compare, in the plainest way."""
-    found = words(text)
-    return frozenset(pairwise(found)) if len(found) > 1 else frozenset(found)
+    tokens = words(text)
+    return frozenset(pairwise(tokens)) if len(tokens) > 1 else frozenset(tokens)
 
 
 def jaccard(a: str, b: str) -> float:
@@ -310,8 +310,8 @@ def test_rows_alike_on_both_sides_are_those_of_comparing_all(
     kind = dataclasses.replace(KINDS["reply"], equal_numbers=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(near_duplicates, "_PAIRS", pairs_a_row)
-        found = repeated_rows(lambda: rows, threshold, kind).of
-    assert found == duplicates([(row.input, row.output) for row in rows], threshold)
+        repeats = repeated_rows(lambda: rows, threshold, kind).of
+    assert repeats == duplicates([(row.input, row.output) for row in rows], threshold)
 
 
 @pytest.mark.parametrize("crowded", ["outputs", "inputs", "both"])
@@ -396,7 +396,7 @@ def test_no_short_text_is_missed_among_many_by_one_template(
 ) -> None:
     """What is compared is found by rare letters and by numbers; that is what comparing all with all would find."""
     rows, held = ([f"{word} {number}" for word, number in texts] for texts in (ours, theirs))
-    found = contaminated([(row,) for row in rows], held, threshold, equal_numbers)
+    matches = contaminated([(row,) for row in rows], held, threshold, equal_numbers)
 
     def letters(text: str) -> set[str]:
         whole = f" {text} "
@@ -412,7 +412,7 @@ def test_no_short_text_is_missed_among_many_by_one_template(
             or len(bigrams(row) & bigrams(text)) / len(bigrams(row) | bigrams(text)) >= threshold
         )
     }
-    assert found.keys() == alike
+    assert matches.keys() == alike
 
 
 def test_similar_pairs_are_all_pairs_alike() -> None:

@@ -127,10 +127,10 @@ def good_by_language() -> str:
     n = Counter(row["language"] for row in rows("good"))
     rejected = Counter(row["language"] for row, heard in judged("good") if heard.rejecting)
     flagged = Counter(row["language"] for row, heard in judged("good") if heard.flagging)
-    found = Counter(row["language"] for row, heard in judged("bad") if heard.rejecting or heard.flagging)
+    caught = Counter(row["language"] for row, heard in judged("bad") if heard.rejecting or heard.flagging)
     bad = Counter(row["language"] for row in rows("bad"))
     lines = [
-        f"| {' | '.join([language, *(str(counts[language]) for counts in (n, rejected, flagged, bad, found))])} |"
+        f"| {' | '.join([language, *(str(counts[language]) for counts in (n, rejected, flagged, bad, caught))])} |"
         for language in sorted(n.keys() | bad.keys())
     ]
     head = "| language | good rows | rejected | flagged | bad rows | rejected or flagged |\n|---|---|---|---|---|---|"
@@ -171,10 +171,10 @@ def held_out() -> str:
         by = ", ".join(f"`{gate}` {times}" for gate, times in sorted(gates.items(), key=lambda one: (-one[1], one[0])))
         n = len(judged_rows)
         lines.append(f"| {title} | {n} | {k} | {binomial(k, n, 0.9)[1]:.1%} | {flagged} | {by} |")
-    found = {row["defect"] for row, heard in bad if heard.rejecting or heard.flagging}
+    caught = {row["defect"] for row, heard in bad if heard.rejecting or heard.flagging}
     missed = Counter(row["defect"] for row, heard in bad if not heard.rejecting and not heard.flagging)
-    never = ", ".join(f"{defect} ({n})" for defect, n in sorted(missed.items()) if defect not in found)
-    at_times = ", ".join(f"{defect} ({n})" for defect, n in sorted(missed.items()) if defect in found)
+    never = ", ".join(f"{defect} ({n})" for defect, n in sorted(missed.items()) if defect not in caught)
+    at_times = ", ".join(f"{defect} ({n})" for defect, n in sorted(missed.items()) if defect in caught)
     return "\n".join([*lines, "", f"Missed at times: {at_times}. Never found: {never}."])
 
 

@@ -432,11 +432,11 @@ def test_patterns_are_gates_of_their_own() -> None:
         must=(Pattern(name="ar_flag", pattern=r"--ar \d+:\d+\Z"), Pattern(name="light", pattern=r"(?i)\blight\b")),
         must_not=(Pattern(name="slot", pattern=r"\[[^\]]*\]"),),
     )
-    found = judge_text("fox", "a fox in [place], soft light", gates_for(TASK, gates, Path()))
-    assert found["gate/must:ar_flag@1"].reason.code == "missing:ar_flag"
-    assert found["gate/must:light@1"].keep is True
-    assert found["gate/must_not:slot@1"].reason.code == "present:slot"
-    assert "[place]" in found["gate/must_not:slot@1"].reason.detail
+    judgements = judge_text("fox", "a fox in [place], soft light", gates_for(TASK, gates, Path()))
+    assert judgements["gate/must:ar_flag@1"].reason.code == "missing:ar_flag"
+    assert judgements["gate/must:light@1"].keep is True
+    assert judgements["gate/must_not:slot@1"].reason.code == "present:slot"
+    assert "[place]" in judgements["gate/must_not:slot@1"].reason.detail
 
 
 def test_a_pattern_name_used_twice_is_refused() -> None:
@@ -487,8 +487,10 @@ def test_judge_and_judge_text_agree() -> None:
     verdicts = judge(subject, steps)
     assert [v.by for v in verdicts] == [s.by for s in steps]
     assert {v.pair_id for v in verdicts} == {subject.id}
-    told = judge_text(subject.input, subject.output, steps)
-    assert {v.by: (v.keep, v.score, v.reason, v.flags) for v in verdicts} == {by: tuple(j) for by, j in told.items()}
+    judgements = judge_text(subject.input, subject.output, steps)
+    assert {v.by: (v.keep, v.score, v.reason, v.flags) for v in verdicts} == {
+        by: tuple(j) for by, j in judgements.items()
+    }
 
 
 @pytest.mark.parametrize("mark", ["\x00", "\x1b[31m", "\x07", "\x7f"])

@@ -58,7 +58,7 @@ def test_a_user_gate_may_answer_in_several_shapes(tmp_path: Path, body: str, kee
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "sentence"),
     [
         ("return 1 / 0", "crashed: ZeroDivisionError"),
         ("raise SystemExit(3)", "crashed: SystemExit"),
@@ -67,12 +67,12 @@ def test_a_user_gate_may_answer_in_several_shapes(tmp_path: Path, body: str, kee
         ("return True, 7", "crashed: it returned (True, 7)"),
     ],
 )
-def test_a_user_gate_that_fails_never_passes_and_never_rejects(tmp_path: Path, body: str, told: str) -> None:
+def test_a_user_gate_that_fails_never_passes_and_never_rejects(tmp_path: Path, body: str, sentence: str) -> None:
     """An exception, an exit or an answer that is none leaves that row waiting with the cause."""
     (tmp_path / "rules.py").write_text(f"def check(pair):\n    {body}\n")
     judgement = ask(only(GateSettings(user=("rules:check",)), tmp_path))
     assert judgement.keep is None
-    assert str(judgement.reason).startswith(told)
+    assert str(judgement.reason).startswith(sentence)
 
 
 def test_a_gate_named_like_our_folders_runs_and_shadows_nothing(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_two_projects_have_gates_of_one_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "name", "told"),
+    ("source", "name", "sentence"),
     [
         ("def other(pair): ...", "rules:check", "has no function 'check'.*It defines: other"),
         ("def check(pair): ...", "missing:check", "no module 'missing'.*Modules there now: rules"),
@@ -126,10 +126,10 @@ def test_two_projects_have_gates_of_one_name(tmp_path: Path) -> None:
         ("def check(): ...", "rules:check", "cannot be called with one pair"),
     ],
 )
-def test_an_unusable_user_gate_is_an_error_of_the_spec(tmp_path: Path, source: str, name: str, told: str) -> None:
+def test_an_unusable_user_gate_is_an_error_of_the_spec(tmp_path: Path, source: str, name: str, sentence: str) -> None:
     """What is missing or wrong is said before any row is judged, with what is there instead."""
     (tmp_path / "rules.py").write_text(source + "\n")
-    with pytest.raises(SpecError, match=told):
+    with pytest.raises(SpecError, match=sentence):
         gates_for(TASK, GateSettings(user=(name,)), tmp_path)
 
 
@@ -219,7 +219,7 @@ def test_a_schema_that_cannot_be_applied_judges_nothing(tmp_path: Path, referenc
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "sentence"),
     [
         (None, "cannot be read"),
         ("{", "is not JSON"),
@@ -229,9 +229,9 @@ def test_a_schema_that_cannot_be_applied_judges_nothing(tmp_path: Path, referenc
         ('{"$ref": "other.json#/x"}', "refers to 'other.json#/x', outside its own file"),
     ],
 )
-def test_a_bad_schema_file_is_an_error_of_the_spec(tmp_path: Path, content: str | None, told: str) -> None:
+def test_a_bad_schema_file_is_an_error_of_the_spec(tmp_path: Path, content: str | None, sentence: str) -> None:
     """A schema that is missing, broken or reaches outside is refused before any row is judged."""
     if content is not None:
         (tmp_path / "out.json").write_text(content)
-    with pytest.raises(SpecError, match=told):
+    with pytest.raises(SpecError, match=sentence):
         gates_for(TASK, GateSettings(json_schema="out.json"), tmp_path)

@@ -167,8 +167,8 @@ def test_names_behind_a_comma_and_slots_of_other_languages() -> None:
 def test_what_a_translation_left_as_it_was() -> None:
     """A text of JSON, and words of the source inside of quotation marks that are no quotation of it."""
     texts = translated(pair('{"a": "Back", "b": "Need help?"}', '{"a": "Назад", "b": "Need help?"}'), "en", "ru")
-    said = translated(pair("„Er kam und aß“, sagte sie.", "“He came kam und aß”, she said."), "de", "en")
-    assert texts.flags == said.flags == ("left_over",)
+    quoted = translated(pair("„Er kam und aß“, sagte sie.", "“He came kam und aß”, she said."), "de", "en")
+    assert texts.flags == quoted.flags == ("left_over",)
 
 
 def test_a_short_text_in_another_script_is_mixed() -> None:

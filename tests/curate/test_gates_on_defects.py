@@ -77,7 +77,7 @@ def measured() -> dict[str, Measured]:
 
 def table() -> str:
     head = "| gate | rows with the defect | rejected | of these with the defect | precision | recall |"
-    return "\n".join([head, "|---|---|---|---|---|---|", *(found.line(gate) for gate, found in measured().items())])
+    return "\n".join([head, "|---|---|---|---|---|---|", *(rate.line(gate) for gate, rate in measured().items())])
 
 
 def documented() -> dict[str, tuple[float, float]]:
@@ -91,7 +91,7 @@ def test_the_set_holds_every_defect() -> None:
     """60 rows, good ones among them, and at least four of each defect that a gate is for."""
     assert len(ROWS) == 60
     assert {row["defect"] for row in ROWS} == {None, *GATES}
-    assert all(found.with_defect >= 4 for found in measured().values())
+    assert all(rate.with_defect >= 4 for rate in measured().values())
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row["defect"] is None], ids=lambda row: row["id"])
@@ -114,16 +114,16 @@ def test_no_excellent_output_is_rejected(example: str) -> None:
     lines = (ROOT / "examples" / example / "excellent.jsonl").read_text(encoding="utf-8").splitlines()
     texts = [json.loads(line)["text"] for line in lines]
     assert len(texts) > 20
-    found = {text: rejecting(example, " ".join(text.split()[:12]), text) for text in texts}
-    assert {text: reasons for text, reasons in found.items() if reasons} == {}
+    rejections = {text: rejecting(example, " ".join(text.split()[:12]), text) for text in texts}
+    assert {text: reasons for text, reasons in rejections.items() if reasons} == {}
 
 
 @pytest.mark.parametrize("gate", GATES)
 def test_no_gate_is_worse_than_documented(gate: str) -> None:
     """Precision and recall are at least what docs/gates.md promises."""
-    found, (precision, recall) = measured()[gate], documented()[gate]
-    assert round(found.rightly / found.rejected, 2) >= precision
-    assert round(found.rightly / found.with_defect, 2) >= recall
+    rate, (precision, recall) = measured()[gate], documented()[gate]
+    assert round(rate.rightly / rate.rejected, 2) >= precision
+    assert round(rate.rightly / rate.with_defect, 2) >= recall
 
 
 def test_the_documented_table_is_the_measured_one(capsys: pytest.CaptureFixture[str]) -> None:

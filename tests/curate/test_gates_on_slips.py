@@ -57,7 +57,7 @@ def test_what_a_translation_changes_or_adds(source: str, text: str, languages: s
 
 
 @pytest.mark.parametrize(
-    ("text", "language", "input_language", "found"),
+    ("text", "language", "input_language", "hit"),
     [
         ("Su pedido está en camino.", "pt", "en", True),
         ("O seu pedido está a caminho.", "pt", "en", False),
@@ -71,9 +71,9 @@ def test_what_a_translation_changes_or_adds(source: str, text: str, languages: s
         ("SELECT nome FROM produtos WHERE estoque = 0", "pt", "pt", False),
     ],
 )
-def test_a_short_text_or_a_word_in_another_language(text: str, language: str, input_language: str, found: bool) -> None:
+def test_a_short_text_or_a_word_in_another_language(text: str, language: str, input_language: str, hit: bool) -> None:
     """On ten letters and more, by the identifier or by stop words; quotations, notes in brackets and code are left."""
-    assert (mixed_language(pair("x", text), language, input_language).keep is False) is found
+    assert (mixed_language(pair("x", text), language, input_language).keep is False) is hit
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_number_words_become_figures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "language", "found"),
+    ("text", "language", "hit"),
     [
         ("Your rent is late again, you lazy parasite.", "en", True),
         ("Parasites are lazy animals. You learn that in school.", "en", False),
@@ -146,9 +146,9 @@ def test_number_words_become_figures() -> None:
         ("bande de fainéants", "fr", True),
     ],
 )
-def test_contempt_is_addressed_to_somebody(text: str, language: str, found: bool) -> None:
+def test_contempt_is_addressed_to_somebody(text: str, language: str, hit: bool) -> None:
     """A word that is an insult only where somebody is called so is left alone elsewhere."""
-    assert (toxic(pair("x", text), language).keep is False) is found
+    assert (toxic(pair("x", text), language).keep is False) is hit
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_name_changed_for_another() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "language", "found"),
+    ("text", "language", "hit"),
     [
         ("Ich habe keine Zeit.\n\nAnmerkung: „Zeit“ ist feminin.", "de", True),
         ("Crumbs. (This name evokes warmth.)", "en", True),
@@ -223,15 +223,15 @@ def test_a_name_changed_for_another() -> None:
         ("Lost: a brown dog (with a red collar).", "en", False),
     ],
 )
-def test_remarks_on_the_own_text(text: str, language: str, found: bool) -> None:
+def test_remarks_on_the_own_text(text: str, language: str, hit: bool) -> None:
     """A note behind the text, in brackets too, and an opening that says nothing of the matter are flagged."""
     judgement = preamble(pair("x", text), language=language)
     assert judgement.keep is True
-    assert bool(judgement.flags) is found
+    assert bool(judgement.flags) is hit
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "hit"),
     [
         ("Their sum is (2a + 1) + (2b + 1) = 2(a + b + 1).", False),
         ("Solve (x - y) = 3 for x.", False),
@@ -239,10 +239,10 @@ def test_remarks_on_the_own_text(text: str, language: str, found: bool) -> None:
         ("Dear Ms Hill (your name), see you on Monday.", True),
     ],
 )
-def test_a_sum_in_round_brackets_is_no_slot(text: str, found: bool) -> None:
+def test_a_sum_in_round_brackets_is_no_slot(text: str, hit: bool) -> None:
     """Few letters that are no word of a slot are none; a name that was to be filled in is."""
     judgement = placeholder(pair("Prove it.", text))
-    assert (judgement.keep is not True or bool(judgement.flags)) is found
+    assert (judgement.keep is not True or bool(judgement.flags)) is hit
 
 
 @pytest.mark.parametrize(("asked", "keep"), [("The action items as an array.", True), ("Write a poem.", False)])

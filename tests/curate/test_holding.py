@@ -41,16 +41,16 @@ def test_a_list_says_what_its_pattern_finds(language: str) -> None:
     """The first word of every list, at the same place as without the look at what a text holds."""
     for text in map(fold, texts(language)):
         for name in lexicon(language).lists:
-            found, wanted = says(language, name, text), any_of(language, name).search(text)
-            assert (found and found.span()) == (wanted and wanted.span()), (name, text)
+            hit, wanted = says(language, name, text), any_of(language, name).search(text)
+            assert (hit and hit.span()) == (wanted and wanted.span()), (name, text)
 
 
 @pytest.mark.parametrize("name", ["forgets", "form", "machines", "mends", "of_writing", "prompts", "refuses", "ai"])
 def test_a_list_of_all_languages_says_what_its_pattern_finds(name: str) -> None:
     """The same word of any language as without the look at what a text holds."""
     for text in (fold(row[side]) for row in ROWS for side in ("input", "output")):
-        found, wanted = says("any", name, text), anywhere(name).search(text)
-        assert (found and found.span()) == (wanted and wanted.span()), (name, text)
+        hit, wanted = says("any", name, text), anywhere(name).search(text)
+        assert (hit and hit.span()) == (wanted and wanted.span()), (name, text)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -62,8 +62,8 @@ def test_a_pattern_of_words_finds_the_longest_that_stands_there(language: str) -
             plain = [re.escape(word).replace("_", r"\s").replace(r"\*", r"\w*") for word in ordered]
             together, apart = re.compile(either(words_of_it)), re.compile("|".join(plain))
             for text in (word.replace("_", " ").replace("*", "ing") + end for word in ordered for end in ("", "s a")):
-                found, wanted = together.search(text), apart.search(text)
-                assert (found and found.span()) == (wanted and wanted.span()), (name, text)
+                hit, wanted = together.search(text), apart.search(text)
+                assert (hit and hit.span()) == (wanted and wanted.span()), (name, text)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -76,7 +76,7 @@ def test_a_table_finds_what_its_rules_find_one_by_one(language: str) -> None:
         text, other = fold(row["output"]), fold(row["input"])
         for gate, places in table._of_gate.items():
             rules = list(table._rules_at(places))
-            wanted = next(((rule, said) for rule in rules if (said := rule.find(text, other, "", known))), None)
+            wanted = next(((rule, hit) for rule in rules if (hit := rule.find(text, other, "", known))), None)
             assert table.find(gate, text, other, "") == wanted, text
 
 
@@ -85,8 +85,8 @@ def test_numbers_in_words_are_all_told(language: str) -> None:
     """A text in which no number word begins tells none."""
     values, pattern = _table(language)
     for text in map(fold, texts(language)):
-        found = pattern.findall(text.replace("-", " ")) if pattern else ()
-        assert numbers_told(text, language) >= {value for word in found for value in values[word]}, text
+        matches = pattern.findall(text.replace("-", " ")) if pattern else ()
+        assert numbers_told(text, language) >= {value for word in matches for value in values[word]}, text
 
 
 def test_words_of_plain_letters_are_those_of_the_pattern() -> None:
@@ -148,8 +148,8 @@ def test_sentences_of_a_text_are_those_between_its_stops() -> None:
     cut = re.compile("(?<=[.!?…。\uff01\uff1f।؟])\\s*|\\n+")
     for row in ROWS:
         for text in (row["input"], row["output"], "\n " + row["output"].replace(". ", ".\n\n ")):
-            found = [marked or bare for marked, bare in _SEGMENTS.findall(text)]
-            assert found == [part for part in cut.split(text) if part], text
+            sentences = [marked or bare for marked, bare in _SEGMENTS.findall(text)]
+            assert sentences == [part for part in cut.split(text) if part], text
 
 
 def test_long_words_are_not_remembered() -> None:

@@ -49,30 +49,32 @@ def project(
     return Project(folder, Spec.model_validate(raw))
 
 
-def asked(made: Project, ask: Callable[[Judge], Any]) -> Any:
+def asked(project: Project, ask: Callable[[Judge], Any]) -> Any:
     """What `ask` gives of the project's judge."""
 
     async def work() -> Any:
-        with Store.open(Store.url_for(made)) as store:
-            store.capped(project_usd=made.spec.budget.max_usd)
+        with Store.open(Store.url_for(project)) as store:
+            store.capped(project_usd=project.spec.budget.max_usd)
             async with AsyncExitStack() as opened:
-                judge = await open_judge(made, store, made.spec.curate.judge.teachers, opened, lambda sentence: None)
+                judge = await open_judge(
+                    project, store, project.spec.curate.judge.teachers, opened, lambda sentence: None
+                )
                 assert judge is not None
                 return await ask(judge)
 
     return asyncio.run(work())
 
 
-def curated(made: Project, answers: dict[str, list[str]]) -> CurateResult:
+def curated(project: Project, answers: dict[str, list[str]]) -> CurateResult:
     """The project curated with `answers` in its store, if it is new."""
 
     async def work(judge: Judge) -> CurateResult:
         store = judge.ledgers[0].store
         if next(store.each_candidate(), None) is None:
-            tiny.pool(store, made, answers)
-        return await curate_project(made, store, fingerprints=["now"], asked=Asked(judge))
+            tiny.pool(store, project, answers)
+        return await curate_project(project, store, fingerprints=["now"], asked=Asked(judge))
 
-    result: CurateResult = asked(made, work)
+    result: CurateResult = asked(project, work)
     return result
 
 
@@ -84,10 +86,10 @@ def by_word(name: str, output: str) -> float:
 def test_the_score_is_the_weighted_share_of_yes_from_logprobs(tmp_path: Path) -> None:
     """P(yes) is read at the token of each answer, of yes against no, and weighed as the spec says."""
     with LoopbackTeacher(checklist(by_word)) as judge:
-        made = project(tmp_path, {"a": judge.url})
-        found = asked(made, lambda j: j.answers("a fox", "a calm fox"))
-    assert found == pytest.approx({"calm": 0.9, "bright": 0.2})
-    with Store.open(Store.url_for(made), write=False) as store:
+        project_ = project(tmp_path, {"a": judge.url})
+        answers = asked(project_, lambda j: j.answers("a fox", "a calm fox"))
+    assert answers == pytest.approx({"calm": 0.9, "bright": 0.2})
+    with Store.open(Store.url_for(project_), write=False) as store:
         (cost,) = store.costs()
     assert (cost.stage, cost.prompt.partition("/")[0], cost.requests) == ("judge", "judge", 1)
     body = judge.asked[0].body
@@ -108,12 +110,12 @@ def test_without_logprobs_an_answer_counts_one_or_nothing(tmp_path: Path, refuse
     """A server that gives none, or refuses to be asked for them, is asked all the same; the refusal is met once."""
     answer = checklist(by_word, logprobs=False)
     with LoopbackTeacher(without_logprobs(answer, refuses) if refuses else answer) as judge:
-        made = project(tmp_path, {"a": judge.url}, concurrency=1)
+        project_ = project(tmp_path, {"a": judge.url}, concurrency=1)
 
         async def both(j: Judge) -> list[Any]:
             return [await j.answers("a fox", "a calm fox"), await j.answers("a fox", "a bright fox")]
 
-        assert asked(made, both) == [{"calm": 1.0, "bright": 0.0}, {"calm": 0.0, "bright": 1.0}]
+        assert asked(project_, both) == [{"calm": 1.0, "bright": 0.0}, {"calm": 0.0, "bright": 1.0}]
     assert len(judge.asked) == 2 + bool(refuses)
 
 
@@ -124,9 +126,9 @@ def test_several_judges_are_averaged_and_a_silent_one_leaves_the_row_unscored(tm
         return fails(500) if "silent" in part(ask, "output") else checklist(lambda name, output: 0.5)(ask)
 
     with LoopbackTeacher(checklist(by_word)) as one, LoopbackTeacher(half) as other:
-        made = project(tmp_path, {"a": one.url, "b": other.url})
-        assert asked(made, lambda j: j.answers("x", "calm")) == pytest.approx({"calm": 0.7, "bright": 0.35})
-        reason = asked(made, lambda j: j.answers("x", "silent"))
+        project_ = project(tmp_path, {"a": one.url, "b": other.url})
+        assert asked(project_, lambda j: j.answers("x", "calm")) == pytest.approx({"calm": 0.7, "bright": 0.35})
+        reason = asked(project_, lambda j: j.answers("x", "silent"))
     assert isinstance(reason, Reason)
     assert reason.code == "crashed"
 
@@ -139,10 +141,10 @@ def test_a_row_waits_where_the_answer_cannot_be_read_and_is_counted(tmp_path: Pa
         return says("I would rather not say.") if odd else checklist(by_word)(ask)
 
     with LoopbackTeacher(reply) as judge:
-        made = project(tmp_path, {"a": judge.url})
+        project_ = project(tmp_path, {"a": judge.url})
         rows = {"a fox": ["must be calm", "must be odd"], "a hen": ["must be odd, too"]}
-        result = curated(made, rows)
-        again = curated(made, rows)
+        result = curated(project_, rows)
+        again = curated(project_, rows)
         assert len(judge.asked) == 3
     assert (result.counts.accepted, result.counts.waiting, result.counts.rejected) == (1, 2, 0)
     assert result.reasons == {"unreadable": 2}
@@ -160,10 +162,10 @@ def test_an_answer_that_never_came_is_asked_for_again(tmp_path: Path) -> None:
         return fails(503) if down else checklist(by_word)(ask)
 
     with LoopbackTeacher(reply) as judge:
-        made = project(tmp_path, {"a": judge.url})
-        first = curated(made, {"a fox": ["must be calm"]})
+        project_ = project(tmp_path, {"a": judge.url})
+        first = curated(project_, {"a fox": ["must be calm"]})
         down = False
-        second = curated(made, {})
+        second = curated(project_, {})
     assert (first.counts.waiting, second.counts.accepted) == (1, 1)
 
 
@@ -174,8 +176,8 @@ def test_a_question_that_must_be_answered_with_yes_rejects_or_flags(tmp_path: Pa
         {"name": "bright", "question": "Is it bright?", "must": "flag"},
     ]
     with LoopbackTeacher(checklist(by_word)) as judge:
-        made = project(tmp_path, {"a": judge.url}, questions, curate={"score": {"model": "none"}})
-        result = curated(made, {"a fox": ["must be loud", "must be calm", "must be calm and bright"]})
+        project_ = project(tmp_path, {"a": judge.url}, questions, curate={"score": {"model": "none"}})
+        result = curated(project_, {"a fox": ["must be loud", "must be calm", "must be calm and bright"]})
     assert result.reasons == {"judge:calm": 1}
     assert result.facts["steps"]["judge/checklist@1"]["flagged"] == 1
     assert result.facts["scorer"] is None
@@ -186,31 +188,33 @@ def test_a_question_that_must_be_answered_with_yes_rejects_or_flags(tmp_path: Pa
 def test_judging_is_paid_from_the_budget_once(tmp_path: Path) -> None:
     """What a judge may cost is reserved before it is asked; what it answered is not bought again."""
     with LoopbackTeacher(checklist(by_word)) as judge:
-        made = project(tmp_path, {"a": judge.url}, concurrency=1)
-        asked(made, lambda j: j.answers("x", "calm"))
-        asked(made, lambda j: j.answers("x", "calm"))
+        project_ = project(tmp_path, {"a": judge.url}, concurrency=1)
+        asked(project_, lambda j: j.answers("x", "calm"))
+        asked(project_, lambda j: j.answers("x", "calm"))
         assert len(judge.asked) == 1
-        spec = made.spec.model_copy(update={"budget": made.spec.budget.model_copy(update={"max_usd": 0.000016})})
+        spec = project_.spec.model_copy(
+            update={"budget": project_.spec.budget.model_copy(update={"max_usd": 0.000016})}
+        )
         with pytest.raises(BudgetReached):
-            asked(Project(made.folder, spec), lambda j: j.answers("x", "bright"))
+            asked(Project(project_.folder, spec), lambda j: j.answers("x", "bright"))
         assert len(judge.asked) == 1
 
 
 def test_two_outputs_are_shown_in_both_orders(tmp_path: Path) -> None:
     """A judge that likes the first place prefers both; one that looks prefers one in both places."""
     with LoopbackTeacher(chooser(lambda first, second: True)) as biased:
-        made = project(tmp_path / "biased", {"a": biased.url})
-        made.folder.mkdir()
-        assert asked(made, lambda j: j.preferences("x", "short", "longer")) == [JudgePreference(True, False)]
+        project_ = project(tmp_path / "biased", {"a": biased.url})
+        project_.folder.mkdir()
+        assert asked(project_, lambda j: j.preferences("x", "short", "longer")) == [JudgePreference(True, False)]
         assert len(biased.asked) == 2
     with LoopbackTeacher(chooser(lambda first, second: len(first) > len(second))) as fair:
-        made = project(tmp_path / "fair", {"a": fair.url, "b": fair.url})
-        made.folder.mkdir()
-        assert asked(made, lambda j: j.preferences("x", "short", "longer")) == [JudgePreference(False, False)] * 2
+        project_ = project(tmp_path / "fair", {"a": fair.url, "b": fair.url})
+        project_.folder.mkdir()
+        assert asked(project_, lambda j: j.preferences("x", "short", "longer")) == [JudgePreference(False, False)] * 2
     with LoopbackTeacher(lambda ask: says("neither")) as unsure:
-        made = project(tmp_path / "unsure", {"a": unsure.url})
-        made.folder.mkdir()
-        assert asked(made, lambda j: j.preferences("x", "short", "longer")).code == "unreadable"
+        project_ = project(tmp_path / "unsure", {"a": unsure.url})
+        project_.folder.mkdir()
+        assert asked(project_, lambda j: j.preferences("x", "short", "longer")).code == "unreadable"
 
 
 @pytest.mark.parametrize(
@@ -320,7 +324,7 @@ def test_a_judge_of_the_writer_s_family_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("judge", "said"),
+    ("judge", "sentence"),
     [
         ({"judge": {"teachers": ["nobody"]}}, "there is no"),
         ({"score": {"model": "judge"}}, "judge.teachers"),
@@ -329,7 +333,7 @@ def test_a_judge_of_the_writer_s_family_is_told() -> None:
         ({"judge": {"questions": [{"name": "Not A Name", "question": "?"}]}}, "pattern"),
     ],
 )
-def test_a_judge_that_cannot_be_is_refused_when_the_spec_is_read(judge: dict[str, Any], said: str) -> None:
+def test_a_judge_that_cannot_be_is_refused_when_the_spec_is_read(judge: dict[str, Any], sentence: str) -> None:
     """Before anything is asked."""
-    with pytest.raises((ValueError, SpecError), match=said):
+    with pytest.raises((ValueError, SpecError), match=sentence):
         Spec.model_validate({"task": {"name": "t", "style": "s"}, "curate": judge})

@@ -27,13 +27,13 @@ def by_length(bonus: str = "gem", worth: float = 2.0) -> Named:
 
 def rows(inputs: int, seed: int = 1) -> list[Pair]:
     """Four candidates an input, of all lengths; one of them holds a gem."""
-    rng, found = random.Random(seed), []
+    rng, pairs = random.Random(seed), []
     for number in range(inputs):
         gem = rng.randrange(4)
         for sample in range(4):
             text = " ".join(rng.choices(("red", "blue", "green"), k=rng.randint(4, 60)))
-            found.append(pair(f"input {number}", f"{text} {'gem' if sample == gem else 'mud'} {sample}"))
-    return found
+            pairs.append(pair(f"input {number}", f"{text} {'gem' if sample == gem else 'mud'} {sample}"))
+    return pairs
 
 
 def kept(pool: Pool) -> list[str]:
@@ -44,8 +44,8 @@ def test_what_length_explains_is_taken_out_before_the_best_are_chosen() -> None:
     """A scorer that likes length buries what is worth keeping; what is left of its score finds it."""
     plain = asyncio.run(curate(Pool.of(rows(40)), [by_length(), best(1)]))
     controlled = asyncio.run(curate(Pool.of(rows(40)), [by_length(), best(1, length_control=True)]))
-    found, by_rest = (sum("gem" in text for text in kept(pool)) for pool in (plain, controlled))
-    assert by_rest > found + 5
+    by_score, by_rest = (sum("gem" in text for text in kept(pool)) for pool in (plain, controlled))
+    assert by_rest > by_score + 5
     assert by_rest > 30
     assert [row.score for row in plain.rows()] == [row.score for row in controlled.rows()], "scores stay as they are"
 

@@ -62,9 +62,9 @@ def test_personal_data_is_found_and_nothing_else_in_ten_languages() -> None:
 def test_the_gate_quotes_no_secret() -> None:
     """A reason is read by people and shown in reports: it shows the beginning of a key, not the key."""
     key = "sk-" + "a1B2c3D4e5F6g7H8i9J0k1L2"
-    said = pii(Pair(seed_id="s", input="x", output=f"use {key}", system="", origin=Imported(source="t")))
-    assert said.reason.code == "pii_secret"
-    assert key not in str(said.reason)
+    judgement = pii(Pair(seed_id="s", input="x", output=f"use {key}", system="", origin=Imported(source="t")))
+    assert judgement.reason.code == "pii_secret"
+    assert key not in str(judgement.reason)
 
 
 def test_a_sentence_counts_what_texts_hold() -> None:

@@ -93,11 +93,11 @@ def steps_of(order: Sequence[int], many: int) -> list[Step]:
     return [every[at] for at in order[:many]]
 
 
-def pool_of(rows: list[tuple[str, str, str]], said: list[str | None]) -> Pool:
+def pool_of(rows: list[tuple[str, str, str]], decisions: list[str | None]) -> Pool:
     pairs = [pair(text, input, seed, n) for n, (text, input, seed) in enumerate(rows)]
     reviews = [
         Review(pair_id=p.id, reviewer="ann", decision=d, edited="good snow" if d == "edit" else None, at=AT)  # type: ignore[arg-type]
-        for p, d in zip(pairs, said, strict=False)
+        for p, d in zip(pairs, decisions, strict=False)
         if d
     ]
     return Pool.of(pairs, reviews)
@@ -107,19 +107,19 @@ def pool_of(rows: list[tuple[str, str, str]], said: list[str | None]) -> Pool:
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(pairs, decisions, orders, st.integers(0, 7))
 def test_nothing_disappears_in_any_order_of_steps(
-    rows: list[tuple[str, str, str]], said: list[str | None], order: list[int], many: int
+    rows: list[tuple[str, str, str]], decisions: list[str | None], order: list[int], many: int
 ) -> None:
     """Whatever the steps, their order and the answers: rows in are accepted + rejected + waiting, every row that is not
     accepted has one reason, the rows tell the same as the sums, and doing it again changes nothing."""
-    pool = run(pool_of(rows, said), *steps_of(order, many))
+    pool = run(pool_of(rows, decisions), *steps_of(order, many))
     counts = pool.counts
     assert counts.adds_up
     assert counts.rows_in == len(rows)
     assert sum(pool.reasons.values()) == counts.rows_in - counts.accepted
-    told = list(pool.rows())
-    assert sum(row.keep is True for row in told) == counts.accepted == len(list(pool.accepted()))
-    assert sum(row.keep is False for row in told) == counts.rejected
-    codes = [row.reason.code for row in told if row.reason]
+    judged = list(pool.rows())
+    assert sum(row.keep is True for row in judged) == counts.accepted == len(list(pool.accepted()))
+    assert sum(row.keep is False for row in judged) == counts.rejected
+    codes = [row.reason.code for row in judged if row.reason]
     assert {code: codes.count(code) for code in codes} == pool.reasons
     assert outcome(run(pool, *steps_of(order, many))) == outcome(pool)
 
@@ -147,14 +147,14 @@ def test_silence_never_accepts_and_never_rejects() -> None:
 
 def test_a_scorer_that_crashes_on_a_row_costs_that_row() -> None:
     """The others of its batch are scored; the row waits with the error, and is asked again next time."""
-    made = [pair(f"good {n} {'poison' if n == 7 else 'snow'}", seed=f"s{n}", n=n) for n in range(12)]
-    pool = run(Pool.of(made), scorer(), best(1))
+    given = [pair(f"good {n} {'poison' if n == 7 else 'snow'}", seed=f"s{n}", n=n) for n in range(12)]
+    pool = run(Pool.of(given), scorer(), best(1))
     keeps = [row.keep for row in pool.rows()]
     assert keeps == [None if n == 7 else True for n in range(12)]
     assert pool.reasons == {"crashed": 1}
 
     async def mended(pairs: Sequence[Pair]) -> Sequence[Score]:
-        assert [p.id for p in pairs] == [made[7].id], "only what crashed is asked again"
+        assert [p.id for p in pairs] == [given[7].id], "only what crashed is asked again"
         return [Score(1.0, Reason("scored"))]
 
     assert run(pool, scored(mended, "score/length@1", "settings"), best(1)).counts.accepted == 12

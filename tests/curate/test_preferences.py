@@ -56,8 +56,8 @@ def preferred(
     if score:
         steps.append(scored(named(lambda pair: SCORES[pair.output.split()[1]], "score/word@1")))
     pool = asyncio.run(curate(Pool.of(pairs, answers(pairs)), steps))
-    found = preferences(Project(folder, spec()), pool, [seed, *seeds])
-    return [(p.by, p.chosen.output, p.rejected.output) for p in found]
+    comparisons = preferences(Project(folder, spec()), pool, [seed, *seeds])
+    return [(p.by, p.chosen.output, p.rejected.output) for p in comparisons]
 
 
 def said(pair: Pair, decision: Any, who: str = "ann", **more: Any) -> Review:
@@ -66,15 +66,17 @@ def said(pair: Pair, decision: Any, who: str = "ann", **more: Any) -> Review:
 
 def test_an_edit_is_better_than_what_it_replaced(tmp_path: Path) -> None:
     """The text that a person gave stands above the one that was there."""
-    found = preferred(tmp_path, ["must a"], lambda p: [said(p[0], "edit", edited="must a better")])
-    assert found == [("edit", "must a better", "must a")]
+    comparisons = preferred(tmp_path, ["must a"], lambda p: [said(p[0], "edit", edited="must a better")])
+    assert comparisons == [("edit", "must a better", "must a")]
 
 
 def test_accepted_is_better_than_rejected(tmp_path: Path) -> None:
     """Of one input, what people accepted stands above what people rejected; the nearest in length is compared."""
     texts = ["must be short", "must be so very long a text that nobody reads it", "must be wrong"]
-    found = preferred(tmp_path, texts, lambda p: [said(p[0], "accept"), said(p[1], "accept"), said(p[2], "reject")])
-    assert found == [("verdict", texts[0], texts[2])]
+    comparisons = preferred(
+        tmp_path, texts, lambda p: [said(p[0], "accept"), said(p[1], "accept"), said(p[2], "reject")]
+    )
+    assert comparisons == [("verdict", texts[0], texts[2])]
 
 
 def test_a_ranking_counts_where_nobody_contradicts_it(tmp_path: Path) -> None:
@@ -96,9 +98,9 @@ def test_a_gate_and_a_score_prefer_what_they_let_through(tmp_path: Path) -> None
     """An accepted answer stands above one that a gate rejected, and above one that scores clearly lower; a score that
     is a little lower says nothing."""
     assert preferred(tmp_path, ["must have it", "they lack it"]) == [("gate", "must have it", "they lack it")]
-    found = preferred(tmp_path, ["must good", "must fair", "must poor", "must poorer"], score=True)
-    assert ("score", "must good", "must fair") in found
-    assert not any({"must poor", "must poorer"} == {better, worse} for _, better, worse in found)
+    comparisons = preferred(tmp_path, ["must good", "must fair", "must poor", "must poorer"], score=True)
+    assert ("score", "must good", "must fair") in comparisons
+    assert not any({"must poor", "must poorer"} == {better, worse} for _, better, worse in comparisons)
 
 
 def test_what_waits_or_has_the_same_text_is_in_no_preference(tmp_path: Path) -> None:
@@ -227,6 +229,6 @@ def test_a_row_is_read_once_and_what_cannot_be_compared_not_at_all(
     read: list[str] = []
     given_pairs = pool.source.pairs
     monkeypatch.setattr(pool.source, "pairs", lambda ids: given_pairs(read.extend(wanted := list(ids)) or wanted))
-    found = preferences(Project(tmp_path, spec()), pool, [seed, alone])
+    comparisons = preferences(Project(tmp_path, spec()), pool, [seed, alone])
     assert sorted(read) == sorted(pair.id for pair in pairs)
-    assert [p.by for p in found] == ["score"]
+    assert [p.by for p in comparisons] == ["score"]

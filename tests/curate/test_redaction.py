@@ -33,7 +33,7 @@ def seed(text: str, at: int = 1, **more: Any) -> Seed:
 def test_each_kind_is_treated_as_the_spec_says() -> None:
     """Redacted everywhere in the seed, left out with a problem that does not quote it, or as it was; rows add up."""
     settings = PersonalSettings(email="redact", secret="reject")
-    told = treated(
+    result = treated(
         reading(
             seed(f"Write to {MAIL} or call {PHONE}", 1, reference=f"To {MAIL}.", columns={"cc": MAIL}),
             seed(f"my key is {KEY}", 2),
@@ -42,25 +42,25 @@ def test_each_kind_is_treated_as_the_spec_says() -> None:
         ),
         settings,
     )
-    first, third, chat = told.seeds
+    first, third, chat = result.seeds
     assert first.text == f"Write to (e-mail address removed) or call {PHONE}"
     assert first.reference == "To (e-mail address removed)."
     assert first.columns == {"cc": "(e-mail address removed)"}
     assert first.meta["redacted"] == ["email"]
     assert third == seed("nothing here", 3)
     assert chat.body == "I am (e-mail address removed)"
-    (problem,) = told.problems
+    (problem,) = result.problems
     assert (problem.where, problem.what) == ("s.jsonl:2", "personal: it holds key or password.")
-    assert told.rows_in == len(told.seeds) + len(told.problems) == 4
-    assert [note.where for note in told.notes] == ["s.jsonl:1", "s.jsonl:4"]
+    assert result.rows_in == len(result.seeds) + len(result.problems) == 4
+    assert [note.where for note in result.notes] == ["s.jsonl:1", "s.jsonl:4"]
 
 
 def test_seeds_that_become_one_are_one() -> None:
     """Two that differed in an address alone are a duplicate once it is gone."""
-    told = treated(reading(seed("I am a@b.org", 1), seed("I am c@d.org", 2)), PersonalSettings(email="redact"))
-    assert len(told.seeds) == 1
-    assert told.problems[0].what.startswith("duplicate: redacted")
-    assert told.rows_in == 2
+    result = treated(reading(seed("I am a@b.org", 1), seed("I am c@d.org", 2)), PersonalSettings(email="redact"))
+    assert len(result.seeds) == 1
+    assert result.problems[0].what.startswith("duplicate: redacted")
+    assert result.rows_in == 2
 
 
 def test_by_default_nothing_is_touched() -> None:

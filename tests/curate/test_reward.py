@@ -170,9 +170,9 @@ def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch:
 @given(st.dictionaries(st.integers(0, 60), st.integers(1, 300)), st.integers(128, 700))
 def test_batches_hold_every_row_once_within_the_budget(lengths: dict[int, int], budget: int) -> None:
     """rows x longest <= budget unless a row alone is longer; nothing lost, nothing twice."""
-    found = list(batches(lengths, budget))
-    assert sorted(row for batch in found for row in batch) == sorted(lengths)
-    for batch in found:
+    grouped = list(batches(lengths, budget))
+    assert sorted(row for batch in grouped for row in batch) == sorted(lengths)
+    for batch in grouped:
         assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= budget
 
 
@@ -215,12 +215,12 @@ def test_the_rules_reach_the_model(folder: Path) -> None:
     """With and without them the same pair has another score, and the score is that of the whole chat."""
     rows = [pair("ban bel", "bis good")]
     (alone,) = asyncio.run(_all(reward_scorer(folder, batch_tokens=512), rows))
-    (told,) = asyncio.run(_all(reward_scorer(folder, batch_tokens=512, rules="dor dut"), rows))
+    (ruled,) = asyncio.run(_all(reward_scorer(folder, batch_tokens=512, rules="dor dut"), rows))
     assert alone.value is not None
-    assert told.value is not None
-    assert abs(alone.value - told.value) > 1e-4
+    assert ruled.value is not None
+    assert abs(alone.value - ruled.value) > 1e-4
     whole = [("dor dut ban bel", "bis good")]
-    assert [told.value] == pytest.approx(values(open_reward_model(folder, batch_tokens=512), whole), abs=2e-3)
+    assert [ruled.value] == pytest.approx(values(open_reward_model(folder, batch_tokens=512), whole), abs=2e-3)
 
 
 def bert(folder: Path, **labels: Any) -> Path:
@@ -257,8 +257,8 @@ def test_a_sentence_pair_keeps_its_token_types(tmp_path: Path) -> None:
         untyped = words(*rows[0], return_tensors="pt")
         untyped.pop("token_type_ids")
         without = float(plain(**untyped).logits[0, 0])
-    found = values(open_reward_model(folder, batch_tokens=512), rows)
-    assert found == pytest.approx(expected, abs=0.03 * max(map(abs, expected)))
+    scores = values(open_reward_model(folder, batch_tokens=512), rows)
+    assert scores == pytest.approx(expected, abs=0.03 * max(map(abs, expected)))
     assert abs(without - expected[0]) > 0.03 * max(map(abs, expected))
 
 

@@ -75,22 +75,22 @@ def project(folder: Path, url: str, protocol: str, **teacher: Any) -> Project:
     return Project(folder, Spec.model_validate(raw))
 
 
-def asked(made: Project, ask: Callable[[Asked, Store], Any]) -> Any:
+def asked(project: Project, ask: Callable[[Asked, Store], Any]) -> Any:
     async def work() -> Any:
-        with Store.open(Store.url_for(made)) as store:
+        with Store.open(Store.url_for(project)) as store:
             async with AsyncExitStack() as opened:
-                return await ask(await open_asked(made, store, opened, lambda sentence: None), store)
+                return await ask(await open_asked(project, store, opened, lambda sentence: None), store)
 
     return asyncio.run(work())
 
 
-def scores(made: Project, pairs: Sequence[Pair]) -> list[Score]:
+def scores(project: Project, pairs: Sequence[Pair]) -> list[Score]:
     async def ask(by_http: Asked, store: Store) -> list[Score]:
         assert by_http.as_reward is not None
         return list(await by_http.as_reward.score(pairs))
 
-    found: list[Score] = asked(made, ask)
-    return found
+    scored: list[Score] = asked(project, ask)
+    return scored
 
 
 PAIRS = [pair("a fox", "one two", system="Rewrite."), pair("a fox", "one two three four", system="Rewrite.")]
@@ -133,9 +133,9 @@ def test_a_row_that_a_pooling_server_cannot_score_costs_itself(tmp_path: Path) -
 
     with classify(answer) as url:
         rows = [PAIRS[0], *(pair("a fox", word) for word in odd)]
-        found = scores(project(tmp_path, url, "classify"), rows)
-    assert [score.reason.code for score in found] == ["scored", "crashed", "unreadable", "unreadable"]
-    assert [score.value for score in found[1:]] == [None] * 3
+        scored = scores(project(tmp_path, url, "classify"), rows)
+    assert [score.reason.code for score in scored] == ["scored", "crashed", "unreadable", "unreadable"]
+    assert [score.value for score in scored[1:]] == [None] * 3
 
 
 def test_a_pooling_server_that_is_not_there_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

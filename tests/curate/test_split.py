@@ -245,9 +245,9 @@ def test_a_shortage_names_what_there_is(kind: str, noun: str) -> None:
     seeds = []
     for number in range(30):
         text = f"text {number}"
-        said = {"messages": (Message(role="user", content=text),)} if kind == "conversation" else {"text": text}
+        content = {"messages": (Message(role="user", content=text),)} if kind == "conversation" else {"text": text}
         reference = None if kind == "input" else "an answer"
-        seeds.append(Seed.model_validate({"kind": kind, "reference": reference, "source": "s", **said}))
+        seeds.append(Seed.model_validate({"kind": kind, "reference": reference, "source": "s", **content}))
     proof, rows = shortages(with_splits(seeds, SplitSettings()), _spec())
     assert f"(of 30 {noun})" in proof.what
     assert f"about 100 {noun} at split.test" in proof.fix

@@ -65,11 +65,11 @@ def test_every_slot_has_a_state_and_the_sum_is_the_receipts(project: Project, st
     """Failed ones too, each with the code that the receipt counts, the step that decided, and its sentence."""
     result = run(project, store)
     receipt(store, result)
-    found = states(store)
-    kinds = [state.state for state in found]
+    slots = states(store)
+    kinds = [state.state for state in slots]
     counted = {name: kinds.count(name) for name in ("accepted", "rejected", "waiting", "failed")}
-    assert Counts(rows_in=len(found), **counted) == result.counts
-    codes = [state.reason.code for state in found if state.reason]
+    assert Counts(rows_in=len(slots), **counted) == result.counts
+    codes = [state.reason.code for state in slots if state.reason]
     assert {code: codes.count(code) for code in codes} == result.reasons
     (failed,) = states(store, state="failed")
     assert (failed.reason, failed.step, failed.pair_id) == (Reason("empty", "nothing came"), "generate", None)

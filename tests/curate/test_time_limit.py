@@ -71,9 +71,9 @@ def test_a_row_that_a_pattern_takes_too_long_on_waits(tmp_path: Path, key: str, 
 
 def test_a_check_of_an_evaluation_is_limited_too() -> None:
     """The output is not scored by it, and by the other checks it is."""
-    said = checks_of([NESTED, "a"])("an input", SLOW)
-    assert said.passed == {"check:pattern_1": None, "check:pattern_2": True}
-    assert "check:pattern_1 took more than 0.05 s on row “an input”" in said.reasons["check:pattern_1"]
+    checked = checks_of([NESTED, "a"])("an input", SLOW)
+    assert checked.passed == {"check:pattern_1": None, "check:pattern_2": True}
+    assert "check:pattern_1 took more than 0.05 s on row “an input”" in checked.reasons["check:pattern_1"]
 
 
 def test_a_process_of_gates_is_limited_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,12 +29,12 @@ def tokenizer(*, template: bool = True, adds_bos: bool = True, pad: str | None =
     core.add_special_tokens(special)
     if adds_bos:
         core.post_processor = processors.TemplateProcessing("<bos> $A", "<bos> $A $B", [("<bos>", 0)])
-    made = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, bos_token="<bos>", eos_token="<end>", unk_token="<unk>", pad_token=pad
     )
     if template:
-        made.chat_template = TEMPLATE
-    return made
+        tokenizer.chat_template = TEMPLATE
+    return tokenizer
 
 
 def config(**more: Any) -> Any:

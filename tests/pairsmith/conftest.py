@@ -129,8 +129,8 @@ class Project:
         done = self.run(*arguments, "--json", **extra)
         assert done.returncode == 0, done.stderr
         assert done.stderr == "", "with --json nothing is said beside the object"
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+        output: dict[str, Any] = json.loads(done.stdout)
+        return output
 
     def receipts(self) -> list[dict[str, Any]]:
         return [json.loads(path.read_text()) for path in sorted((self.folder / "receipts").glob("*.json"))]

@@ -109,8 +109,8 @@ def run(
             except TimeoutError:
                 os.kill(process, signal.SIGKILL)
                 raise subprocess.TimeoutExpired(arguments, timeout_s) from None
-        said, told = (os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode() for file in (out, err))
-        return subprocess.CompletedProcess(arguments, code, said, told)
+        output, errors = (os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode() for file in (out, err))
+        return subprocess.CompletedProcess(arguments, code, output, errors)
 
 
 def address(kind: str) -> str:

@@ -296,9 +296,9 @@ def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: b
     }
 
     def summary(name: str, mode: Mode) -> object:
-        said = outputs[name, mode]
-        usage = Usage(completion_tokens=sum(2 * output.words for output in said))
-        return summarise(said, usage, checks.names)
+        answers = outputs[name, mode]
+        usage = Usage(completion_tokens=sum(2 * output.words for output in answers))
+        return summarise(answers, usage, checks.names)
 
     compared = against_the_rest([{mode: outputs[names[0], mode] for mode in MODES} for names in systems])
     path = project.folder / "evaluations" / "one.json"
@@ -320,7 +320,7 @@ def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: b
         comparisons=compared,
         adapter_check=AdapterCheck(text="x", base=-121.25, tuned=-44.5, base_again=-121.25, tokens=38),
         side_by_side=pick_examples([Example(seed_id=s.id, input=s.text or "") for s in seeds], 10, 17),
-        side_by_side_seed=17, outputs=tuple(o for said in outputs.values() for o in said), calls_sent=72,
+        side_by_side_seed=17, outputs=tuple(o for answers in outputs.values() for o in answers), calls_sent=72,
         calls_reused=0, usage=Usage(prompt_tokens=30110, completion_tokens=12033), usd=0.0, seconds=88.0,
         path=str(path),
     )  # fmt: skip

@@ -101,8 +101,8 @@ def test_what_is_hardly_meant_is_told_before_answers_are_paid_for(
 @pytest.mark.parametrize("wrong", WRONG)
 def test_doctor_says_it_too(folder: Path, wrong: str) -> None:
     """`doctor` fails on the same names, each told once."""
-    said = [f"{check.what} {check.fix}" for check in findings(folder, wrong.split()) if check.state == "fail"]
-    assert len([line for line in said if WRONG[wrong][1] in line]) == 1, said
+    sentences = [f"{check.what} {check.fix}" for check in findings(folder, wrong.split()) if check.state == "fail"]
+    assert len([line for line in sentences if WRONG[wrong][1] in line]) == 1, sentences
 
 
 def test_what_only_a_hub_could_tell_is_let_through(folder: Path) -> None:

@@ -67,15 +67,15 @@ def test_a_certificate_names_its_rows_and_keeps_its_promise(folder: Path) -> Non
     assert outcome.words.startswith("auto-accept ")
     assert outcome.counts.adds_up
     assert outcome.counts.rows_in == ROWS
-    told = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
-    assert len(told["rows"]) == outcome.counts.accepted
-    assert told["id"] == outcome.artifact_id
+    certificate = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
+    assert len(certificate["rows"]) == outcome.counts.accepted
+    assert certificate["id"] == outcome.artifact_id
     assert state == {"words": outcome.words, "id": outcome.artifact_id, "holds": True, "why": "", "answers_since": 0}
     with Store.open(Store.url_for(_project(folder)), write=False) as store:
-        pairs = store.pairs(told["rows"])
+        pairs = store.pairs(certificate["rows"])
         (artifact,) = store.artifacts("certificate")
     assert sum(good(pair.output) for pair in pairs) >= 0.9 * len(pairs)
-    assert {id_ for id_, _ in artifact.members} == set(told["rows"])
+    assert {id_ for id_, _ in artifact.members} == set(certificate["rows"])
     exported = pairsmith.Project(folder).export()
     assert exported.certificate["holds"]
     assert (folder / "export" / "certificate.json").is_file()

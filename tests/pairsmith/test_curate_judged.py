@@ -15,22 +15,22 @@ from tests.synth.loopback import LoopbackTeacher
 
 def test_the_receipt_tells_what_judging_cost_and_the_command_warns(tmp_path: Path) -> None:
     """Requests, tokens and money by stage, also where the budget ends it; a judge of the writer's family is told."""
-    said: list[str] = []
+    sentences: list[str] = []
     with LoopbackTeacher(checklist(by_word)) as judge:
         project_ = project(tmp_path, {"a": judge.url}, model="smollm-judge")
         opened = Project(project_.folder, project_.spec)
         with Store.open(Store.url_for(opened)) as store:
             _pool(store, opened)
-            outcome = curate(opened, store, say=said.append)
-            again = curate(opened, store, say=said.append)
+            outcome = curate(opened, store, say=sentences.append)
+            again = curate(opened, store, say=sentences.append)
     assert outcome.calls_sent == 2
     assert [(cost["stage"], cost["requests"]) for cost in outcome.costs or ()] == [("judge", 2)]
     assert outcome.usd == 2 * 15e-6
     assert outcome.scorer is not None
     assert outcome.scorer["by"] == "judge/checklist@1"
     assert again.calls_sent == 0
-    assert any("Hugging Face" in sentence for sentence in said)
-    assert not any("leave this machine" in sentence for sentence in said), "the judge is on it"
+    assert any("Hugging Face" in sentence for sentence in sentences)
+    assert not any("leave this machine" in sentence for sentence in sentences), "the judge is on it"
     assert list((tmp_path / "receipts").glob("*-curate.json"))
 
 

@@ -12,17 +12,17 @@ from tests.synth.loopback import LoopbackTeacher
 
 
 def states(answer: dict[str, object]) -> dict[str, str]:
-    found = answer["findings"]
-    assert isinstance(found, list)
-    return {finding["about"]: finding["state"] for finding in found}
+    findings = answer["findings"]
+    assert isinstance(findings, list)
+    return {finding["about"]: finding["state"] for finding in findings}
 
 
 def test_a_project_that_can_run(project: Project, teacher: LoopbackTeacher) -> None:
     """Everything the spec needs is there: code 0, and the teacher was asked for nothing but its models."""
     answer = project.json("doctor")
     assert answer["ok"]
-    found = states(answer)
-    assert "fail" not in found.values()
+    by_subject = states(answer)
+    assert "fail" not in by_subject.values()
     assert {
         "python",
         "packages",
@@ -36,7 +36,7 @@ def test_a_project_that_can_run(project: Project, teacher: LoopbackTeacher) -> N
         "store",
         "review",
         "teacher",
-    } <= set(found)
+    } <= set(by_subject)
     assert teacher.asked == []
     assert not (project.folder / "pairsmith.db").exists(), "looking makes no store"
 

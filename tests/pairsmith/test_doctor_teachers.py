@@ -96,8 +96,8 @@ def test_each_teacher_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         key = looked(opened)["key"]
         assert (key.state, key.what) == ("fail", "STRONG_KEY is not set")
         monkeypatch.setenv("STRONG_KEY", "x")
-        found = looked(opened)
-        assert (found["key"].state, found["strong"].state, found["teacher"].state) == ("ok", "ok", "ok")
+        checks = looked(opened)
+        assert (checks["key"].state, checks["strong"].state, checks["teacher"].state) == ("ok", "ok", "ok")
 
 
 CHAT = (
@@ -182,11 +182,11 @@ teachers = ["near"]
     with LoopbackTeacher(models=("gpt-4.1",)) as teacher:
         tables = more.format(url=teacher.url)
         opened = project(tmp_path, teacher.url, "teacher.model=gpt-5", "evaluate.judges=['locked']", more=tables)
-        found = list(judges(opened))
+        checks = list(judges(opened))
         assert teacher.asked == []
-    told = {check.about: (check.state, check.what) for check in found}
-    assert told["near"][0] == "ok"
-    assert told["key"] == ("fail", "JUDGE_KEY is not set")
-    assert told["judge"][0] == "warn"
-    assert "OpenAI" in told["judge"][1]
-    assert "locked" not in told
+    by_subject = {check.about: (check.state, check.what) for check in checks}
+    assert by_subject["near"][0] == "ok"
+    assert by_subject["key"] == ("fail", "JUDGE_KEY is not set")
+    assert by_subject["judge"][0] == "warn"
+    assert "OpenAI" in by_subject["judge"][1]
+    assert "locked" not in by_subject

@@ -90,8 +90,8 @@ def _later_turn(store: Store, text: str, n: int) -> None:
     turns = [("user", f"{text}? asked person 1"), ("assistant", "Yes."), ("user", "And then?")]
     messages = [{"role": role, "content": content} for role, content in turns]
     kept = {"status": "ok", "raw": {}, "sample": 0, "teacher": "t", "endpoint": "e", "seconds": 1.0}
-    told = {"key": f"key {n}", "attempt": 1, "request_id": f"r{n}", "request": {"messages": messages}}
-    store.write(Call.model_validate(kept | told))
+    fields = {"key": f"key {n}", "attempt": 1, "request_id": f"r{n}", "request": {"messages": messages}}
+    store.write(Call.model_validate(kept | fields))
 
 
 def _erase(folder: Path, **of: Any) -> Any:
@@ -117,11 +117,11 @@ def test_a_source_is_nowhere_afterwards(folder: Path) -> None:
             Review(pair_id=theirs[0].id, reviewer="argilla:here/1", decision="edit", edited=f"{THEIRS}, edited")
         )
     assert len(_bytes(folder, THEIRS)) > 4
-    said = _erase(folder, source="theirs.jsonl")
-    assert (said["seeds"], said["pairs"]) == (4, 4)
-    assert said["models"] == [{"kind": "adapter", "id": adapter.id, "path": "adapters/x"}]
-    assert said["left_in_store"] == 0
-    assert said["left_in_files"] == ["theirs.jsonl"]
+    erased = _erase(folder, source="theirs.jsonl")
+    assert (erased["seeds"], erased["pairs"]) == (4, 4)
+    assert erased["models"] == [{"kind": "adapter", "id": adapter.id, "path": "adapters/x"}]
+    assert erased["left_in_store"] == 0
+    assert erased["left_in_files"] == ["theirs.jsonl"]
     assert _bytes(folder, THEIRS) == ["theirs.jsonl"]
     with Store.open(Store.url_for(project)) as store:
         assert len(store.find_pair("")) == 4
@@ -165,12 +165,12 @@ def test_an_export_elsewhere_is_no_longer_there(folder: Path, tmp_path_factory: 
     for out in (outside / "release", folder / "second", outside / "taken"):
         own.export(out=out)
     (outside / "taken" / "export.json").unlink()
-    told = _erase(folder, source="theirs.jsonl")
+    erased = _erase(folder, source="theirs.jsonl")
     assert not (outside / "release").exists()
     assert not (folder / "second").exists()
     assert (outside / "taken" / "dataset").is_dir()
-    assert {f"{outside / 'release'}/", "second/"} <= set(told["files"])
-    assert told["left_in_files"] == ["theirs.jsonl"]
+    assert {f"{outside / 'release'}/", "second/"} <= set(erased["files"])
+    assert erased["left_in_files"] == ["theirs.jsonl"]
 
 
 def test_one_row_of_a_source_goes_and_the_others_stay(folder: Path) -> None:
@@ -194,8 +194,8 @@ def test_a_person_is_nowhere_afterwards(folder: Path) -> None:
     own.curate()
     own.export()
     assert len(_bytes(folder, secret)) > 1
-    said = _erase(folder, person="Ann Example")
-    assert (said["reviews"], said["pairs"], said["left_in_store"], said["left_in_files"]) == (3, 1, 0, [])
+    erased = _erase(folder, person="Ann Example")
+    assert (erased["reviews"], erased["pairs"], erased["left_in_store"], erased["left_in_files"]) == (3, 1, 0, [])
     for text in (secret, "Ann Example", "argilla:here/11111111"):
         assert _bytes(folder, text) == []
     with Store.open(Store.url_for(project)) as store:

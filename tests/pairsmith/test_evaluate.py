@@ -7,14 +7,16 @@ from pathlib import Path
 from pairsmith.outcome import EvaluateOutcome
 from pairsmith.stages.evaluate import counted, outcomes
 from schemas.records import Receipt
-from tests.pairsmith import report_project as made
+from tests.pairsmith import report_project
 
 
 def test_a_cut_answer_is_a_rejected_row_with_its_reason(tmp_path: Path) -> None:
     """It passes every check and is still no pass: the row counts as rejected because it was cut."""
-    project, store = made.whole(tmp_path)
+    project, store = report_project.whole(tmp_path)
     with store:
-        evaluation = made.evaluated(project, store, made.TrainResult.model_validate_json(_training(tmp_path)))
+        evaluation = report_project.evaluated(
+            project, store, report_project.TrainResult.model_validate_json(_training(tmp_path))
+        )
     before, reasons = counted(evaluation)
     assert "cut" not in reasons
     passing = [output for output in evaluation.outputs if output.passes]
@@ -29,10 +31,10 @@ def test_a_cut_answer_is_a_rejected_row_with_its_reason(tmp_path: Path) -> None:
 
 def test_outcomes_stand_in_the_receipt(tmp_path: Path) -> None:
     """One word for each system and decoding, and never "better" from the twelve inputs of this project."""
-    project, store = made.whole(tmp_path, merged=False)
+    project, store = report_project.whole(tmp_path, merged=False)
     with store:
-        evaluation = made.evaluated(
-            project, store, made.TrainResult.model_validate_json(_training(tmp_path)), merged=False
+        evaluation = report_project.evaluated(
+            project, store, report_project.TrainResult.model_validate_json(_training(tmp_path)), merged=False
         )
     by_system = outcomes(evaluation)
     assert list(by_system) == ["base", "few-shot", "teacher"]

@@ -22,12 +22,12 @@ from schemas.project import Project
 from schemas.records import Counts
 from schemas.store import Store
 from schemas.store.latest import latest, present
-from tests.pairsmith import report_project as made
+from tests.pairsmith import report_project
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, Store]]:
-    project, store = made.whole(tmp_path_factory.mktemp("whole"))
+    project, store = report_project.whole(tmp_path_factory.mktemp("whole"))
     (project.folder / "pairsmith.toml").write_text("# the spec")
     (project.folder / "dataset" / "data").mkdir(parents=True)
     (project.folder / "dataset" / "data" / "train.jsonl").write_text("{}\n")
@@ -107,7 +107,7 @@ def test_the_command_renders_and_refuses_with_a_code(copy: Path, capsys: pytest.
 
 def test_a_verdict_does_not_rest_on_a_retouched_evaluation(tmp_path: Path) -> None:
     """What is found has to be the file that was written last under its id; one of an earlier version is not known."""
-    project = made.project_in(tmp_path)
+    project = report_project.project_in(tmp_path)
     with Store.open(Store.url_for(project)) as store:
         refuse_retouched(store, "one", "1", "evaluations/one.json")
         for digest in ("1", "2"):
@@ -122,7 +122,7 @@ def test_a_verdict_does_not_rest_on_a_retouched_evaluation(tmp_path: Path) -> No
 def test_no_report_is_drawn_of_a_retouched_evaluation(tmp_path: Path) -> None:
     """Nor evidence written, which would vouch for the number, nor is it exported; with the file as it was written it is
     drawn again."""
-    project, store = made.whole(tmp_path)
+    project, store = report_project.whole(tmp_path)
     page, file = tmp_path / "report.html", tmp_path / "evaluations" / "one.json"
     written, evaluation = file.read_bytes(), latest(store, "evaluation")
     assert evaluation is not None
@@ -146,7 +146,7 @@ def test_no_report_is_drawn_of_a_retouched_evaluation(tmp_path: Path) -> None:
 def test_going_back_to_earlier_settings_goes_on_from_what_they_made(whole: tuple[Project, Store]) -> None:
     """Training finds the earlier adapter: that one is evaluated and exported, though another is younger; the evaluation
     of another adapter is neither exported nor on the page."""
-    project, store = made.whole(whole[0].folder.with_name("back"))
+    project, store = report_project.whole(whole[0].folder.with_name("back"))
     younger = store.artifacts("adapter")[-1].model_copy(update={"id": "younger"})
 
     def found(adapter_id: str) -> None:

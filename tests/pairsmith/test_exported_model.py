@@ -41,7 +41,7 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A QLoRA adapter that was trained, evaluated and exported with a GGUF, on a tiny random model."""
     from synth.embedded.weights import embedded_weights
 
@@ -49,11 +49,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     base = make_base(folder / "tiny-llama", embedded_weights().folder)
     given = tiny.settings(method="qlora", base="tiny-llama")
     trained = tune(base, Dataset("dataset-1", tiny.rows(8)), given, folder / "adapters")
-    made = project(folder, train=given.model_dump())
+    project_ = project(folder, train=given.model_dump())
     (folder / "dataset").mkdir()
-    with Store.open(Store.url_for(made)) as store:
+    with Store.open(Store.url_for(project_)) as store:
         with_seeds(store)
-        plan = plan_evaluation(made, held_out_seeds(store, made.spec), trained, None)
+        plan = plan_evaluation(project_, held_out_seeds(store, project_.spec), trained, None)
         evaluation = asyncio.run(measured_once(plan, store, folder / "evaluations"))
         for artifact in (
             Artifact(id="dataset-1", kind="dataset", path="dataset", members=(("pair-1", "train"),)),
@@ -61,104 +61,108 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             evaluation.artifact.model_copy(update={"path": f"evaluations/{evaluation.id}.json"}),
         ):
             store.write(artifact)
-        outcome = export(made, store, out=folder / "out", gguf=("f16",))
-    return Made(made, trained, evaluation, outcome, folder / "out")
+        outcome = export(project_, store, out=folder / "out", gguf=("f16",))
+    return Made(project_, trained, evaluation, outcome, folder / "out")
 
 
-def test_the_exported_model_is_the_measured_one(made: Made) -> None:
+def test_the_exported_model_is_the_measured_one(exported: Made) -> None:
     """The merged weights in the export have the hash that stands in the evaluation; the adapter lies beside them."""
-    revision = made.evaluation.system("tuned").revision
-    told = json.loads((made.out / "model" / "generation_config.json").read_text())
-    assert revision == f"{made.trained.adapter_id} merged, {hash_model(made.out / 'model')}"
-    assert (made.out / "adapter" / "adapter_model.safetensors").is_file()
-    assert not (made.out / "adapter" / "merged").exists()
-    assert told["temperature"] == 0.9
+    revision = exported.evaluation.system("tuned").revision
+    generation = json.loads((exported.out / "model" / "generation_config.json").read_text())
+    assert revision == f"{exported.trained.adapter_id} merged, {hash_model(exported.out / 'model')}"
+    assert (exported.out / "adapter" / "adapter_model.safetensors").is_file()
+    assert not (exported.out / "adapter" / "merged").exists()
+    assert generation["temperature"] == 0.9
 
 
-def test_the_card_tells_what_was_measured(made: Made) -> None:
+def test_the_card_tells_what_was_measured(exported: Made) -> None:
     """Pass rates of every system, with intervals, and which merge this is."""
-    card = (made.out / "model" / "README.md").read_text()
+    card = (exported.out / "model" / "README.md").read_text()
     assert "library_name: transformers" in card
     assert "| tuned | " in card
-    assert f"merged into the {made.trained.merged.into} base" in card  # type: ignore[union-attr]
+    assert f"merged into the {exported.trained.merged.into} base" in card  # type: ignore[union-attr]
     assert 'FOLDER = "THIS_FOLDER"' in card
-    assert 'FOLDER = "../model"' in (made.out / "adapter" / "README.md").read_text()
+    assert 'FOLDER = "../model"' in (exported.out / "adapter" / "README.md").read_text()
 
 
-def test_a_gguf_is_compared_with_the_measured_model(made: Made) -> None:
+def test_a_gguf_is_compared_with_the_measured_model(exported: Made) -> None:
     """It was asked every test input that the tuned model answered, outside of the evaluation's comparisons."""
-    file = made.out / "gguf" / "images-f16.gguf"
+    file = exported.out / "gguf" / "images-f16.gguf"
     compared = json.loads(file.with_suffix(".check.json").read_text())
-    assert compared["inputs"] == made.evaluation.seeds
+    assert compared["inputs"] == exported.evaluation.seeds
     assert 0 <= compared["chrf"] <= 1
-    assert made.outcome.gguf["f16"].startswith("passes ")
-    assert ("f16 answers", made.outcome.gguf["f16"]) in summary(made.outcome)
-    assert (made.out / "gguf" / "Modelfile").read_text().startswith("FROM ./images-f16.gguf\n")
-    assert "f16" not in {system.name for system in made.evaluation.systems}
+    assert exported.outcome.gguf["f16"].startswith("passes ")
+    assert ("f16 answers", exported.outcome.gguf["f16"]) in summary(exported.outcome)
+    assert (exported.out / "gguf" / "Modelfile").read_text().startswith("FROM ./images-f16.gguf\n")
+    assert "f16" not in {system.name for system in exported.evaluation.systems}
 
 
-def test_ollamas_prompt_begins_as_the_gguf_is_read(made: Made) -> None:
+def test_ollamas_prompt_begins_as_the_gguf_is_read(exported: Made) -> None:
     """Where the GGUF says that llama.cpp puts a begin-of-text token before a prompt, the Modelfile has none; else it
     keeps the one that the chat template writes."""
     gguf = pytest.importorskip("gguf", reason="no reader of GGUF: needs the package gguf")
-    is_added = gguf.GGUFReader(made.out / "gguf" / "images-f16.gguf").fields["tokenizer.ggml.add_bos_token"].contents()
-    text = (made.out / "gguf" / "Modelfile").read_text()
+    is_added = (
+        gguf.GGUFReader(exported.out / "gguf" / "images-f16.gguf").fields["tokenizer.ggml.add_bos_token"].contents()
+    )
+    text = (exported.out / "gguf" / "Modelfile").read_text()
     assert ('TEMPLATE """{{ if .System }}<|im_start|>system\n' in text) == (not is_added)
 
 
 def test_a_kind_that_cannot_be_written_leaves_the_last_export(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """q4_k_m without its program, where its library cannot be fetched either, ends before anything is replaced."""
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with Store.open(Store.url_for(made.project)) as store, pytest.raises(MissingDependency, match="llama-quantize"):
-        export(made.project, store, out=made.out, gguf=("f16", "q4_k_m"))
-    assert (made.out / "gguf" / "images-f16.gguf").is_file()
+    with Store.open(Store.url_for(exported.project)) as store, pytest.raises(MissingDependency, match="llama-quantize"):
+        export(exported.project, store, out=exported.out, gguf=("f16", "q4_k_m"))
+    assert (exported.out / "gguf" / "images-f16.gguf").is_file()
 
 
-def test_weights_that_were_changed_after_they_were_measured_are_not_exported(made: Made) -> None:
+def test_weights_that_were_changed_after_they_were_measured_are_not_exported(exported: Made) -> None:
     """The last export stays; `try`, `serve-model` and `evaluate` refuse them in the same words."""
-    weights = made.project.folder / "adapters" / made.trained.adapter_id / "adapter_model.safetensors"
+    weights = exported.project.folder / "adapters" / exported.trained.adapter_id / "adapter_model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     try:
-        with Store.open(Store.url_for(made.project)) as store:
+        with Store.open(Store.url_for(exported.project)) as store:
             with pytest.raises(InputError, match="not those that training wrote"):
-                export(made.project, store, out=made.out)
+                export(exported.project, store, out=exported.out)
             with pytest.raises(InputError, match="not those that training wrote"):
-                latest_adapter(made.project, store)
+                latest_adapter(exported.project, store)
     finally:
         weights.write_bytes(whole)
-    assert (made.out / "adapter" / "adapter_model.safetensors").read_bytes() == whole
+    assert (exported.out / "adapter" / "adapter_model.safetensors").read_bytes() == whole
 
 
-def test_an_adapter_is_not_merged_into_another_base(made: Made) -> None:
+def test_an_adapter_is_not_merged_into_another_base(exported: Made) -> None:
     """A base that was changed after training would make a model that nobody measured; the last export stays."""
-    config = made.project.folder / "tiny-llama" / "config.json"
+    config = exported.project.folder / "tiny-llama" / "config.json"
     whole = config.read_text()
     config.write_text(json.dumps({**json.loads(whole), "rms_norm_eps": 0.1}))
     try:
         refused = pytest.raises(PairsmithError, match="was trained on another base")
-        with Store.open(Store.url_for(made.project)) as store, refused:
-            export(made.project, store, out=made.out, gguf=("f16",))
+        with Store.open(Store.url_for(exported.project)) as store, refused:
+            export(exported.project, store, out=exported.out, gguf=("f16",))
     finally:
         config.write_text(whole)
-    assert (made.out / "gguf" / "images-f16.gguf").is_file()
+    assert (exported.out / "gguf" / "images-f16.gguf").is_file()
 
 
-def test_an_evaluation_that_is_cut_is_a_sentence(made: Made) -> None:
+def test_an_evaluation_that_is_cut_is_a_sentence(exported: Made) -> None:
     """Half a file is no evaluation: export and `evaluate` name it and say what to do."""
-    file = made.project.folder / "evaluations" / f"{made.evaluation.id}.json"
+    file = exported.project.folder / "evaluations" / f"{exported.evaluation.id}.json"
     whole = file.read_bytes()
     file.write_bytes(whole[:200])
     try:
-        with Store.open(Store.url_for(made.project)) as store:
-            with pytest.raises(InputError, match="not what this version of pairsmith writes") as told:
-                export(made.project, store, out=made.out)
-            assert told.value.where == str(file)
-            plan = plan_evaluation(made.project, held_out_seeds(store, made.project.spec), made.trained, None)
+        with Store.open(Store.url_for(exported.project)) as store:
+            with pytest.raises(InputError, match="not what this version of pairsmith writes") as caught:
+                export(exported.project, store, out=exported.out)
+            assert caught.value.where == str(file)
+            plan = plan_evaluation(
+                exported.project, held_out_seeds(store, exported.project.spec), exported.trained, None
+            )
             with pytest.raises(InputError, match="not what this version of pairsmith writes"):
                 asyncio.run(measured_once(plan, store, file.parent))
     finally:

@@ -92,12 +92,12 @@ def test_of_a_few_seeds_no_share_of_accepted_rows_is_told(
 def test_intervals_hold_in_simulated_projects() -> None:
     """SIMULATED: in 100 projects with heavy-tailed costs, candidates that are alike and rows that repeat, intervals of
     90 % from 20 seeds hold the whole run in at least 85 of them, for money and for accepted rows."""
-    found = coverage(100)
-    assert found["usd_coverage"] >= 0.85
-    assert found["rows_coverage"] >= 0.85
+    covered = coverage(100)
+    assert covered["usd_coverage"] >= 0.85
+    assert covered["rows_coverage"] >= 0.85
     # Not because they say nothing: half of them are narrower than the number itself.
-    assert found["usd_width"] < 1
-    assert found["rows_width"] < 1
+    assert covered["usd_width"] < 1
+    assert covered["rows_width"] < 1
 
 
 def test_what_is_known_is_not_guessed() -> None:

@@ -42,13 +42,13 @@ def in_its_place(*words: str) -> list[str]:
 
 def test_it_finds_what_a_started_one_finds_and_ends_as_it_ends(tmp_path: Path) -> None:
     """Folder, words, variables and a session of its own; the end of its input; its exit code."""
-    told = []
+    outputs = []
     for command in (child_command(MODULE, "3", "a b"), in_its_place("3", "a b")):
         process, tells = began(command, tmp_path)
         assert process.communicate()[0] == ""
         assert process.returncode == 3
-        told.append({name: value for name, value in tells.items() if name != "pid"})
-    assert told[0] == told[1] == {"leads": True, "folder": str(tmp_path), "words": ["3", "a b"], "marked": "m"}
+        outputs.append({name: value for name, value in tells.items() if name != "pid"})
+    assert outputs[0] == outputs[1] == {"leads": True, "folder": str(tmp_path), "words": ["3", "a b"], "marked": "m"}
 
 
 @forks

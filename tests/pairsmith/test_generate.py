@@ -112,8 +112,8 @@ def test_the_embedded_model_is_not_started_for_answers_that_are_there(
     same = ("--set", f"teacher.identity={name}", "--set", "teacher.revision=r")
     project.json("generate", *same)
     embedded = ("--set", "teacher.url=embedded", "--set", f"teacher.model={name}")
-    found = project.json("generate", *same, *embedded, PAIRSMITH_CACHE=str(tmp_path / "none"), HF_HUB_OFFLINE="1")
-    assert (found["calls_sent"], found["facts"]["pairs_kept"]) == (0, ROWS)
+    outcome = project.json("generate", *same, *embedded, PAIRSMITH_CACHE=str(tmp_path / "none"), HF_HUB_OFFLINE="1")
+    assert (outcome["calls_sent"], outcome["facts"]["pairs_kept"]) == (0, ROWS)
     assert not (tmp_path / "none").exists()
 
 

@@ -61,9 +61,9 @@ def test_what_nobody_declared_is_not_stated_and_a_policy_keeps_it_in(folder: Pat
     """A list of licenses lets through what is on it; `not stated` is a name like another; capitals do not count; and a
     license that was corrected in the spec arrives, without a teacher."""
     exported = write(folder).export()
-    told = json.loads((folder / "export" / "export.json").read_text("utf-8"))
+    manifest = json.loads((folder / "export" / "export.json").read_text("utf-8"))
     assert exported.ids
-    assert sorted((of["licenses"], of["terms"], of["rows"]) for of in told["licences"]) == [
+    assert sorted((of["licenses"], of["terms"], of["rows"]) for of in manifest["licences"]) == [
         (["CC0-1.0"], [], 1),
         (["not stated"], [], 1),
     ]

@@ -16,7 +16,7 @@ from pairsmith.stages.train import summary
 from schemas.project import Project
 from schemas.records import Seed
 from schemas.store import Store
-from tests.pairsmith import report_project as made
+from tests.pairsmith import report_project
 from train.failures import failures
 from train.learning_curve import SHARES, LearningCurve
 from train.metrics import Evaluation, Output
@@ -27,7 +27,7 @@ INPUTS = {"v1": "a crab on a rock", "v2": "a crab on a red rock", "v3": "seven b
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, Store]]:
-    project, store = made.whole(tmp_path_factory.mktemp("whole"))
+    project, store = report_project.whole(tmp_path_factory.mktemp("whole"))
     yield project, store
     store.close()
 
@@ -44,9 +44,9 @@ def watched(evaluation: Evaluation) -> Evaluation:
     def answer(seed_id: str, *, passes: bool, finish: str = "stop") -> Output:
         checks = dict.fromkeys(evaluation.check_names, True) | {first: passes}
         place = {"system": "tuned", "mode": "greedy", "seed_id": seed_id, "sample": 0, "answered": True}
-        said = {} if passes else {first: "short: it has 2 words"}
+        faults = {} if passes else {first: "short: it has 2 words"}
         return Output(
-            **place, text="two words", finish=finish, checks=checks, reasons=said, all_pass=passes, key=seed_id
+            **place, text="two words", finish=finish, checks=checks, reasons=faults, all_pass=passes, key=seed_id
         )
 
     answers = (
@@ -119,14 +119,14 @@ def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
     def first(decision: str, fine_tune: str) -> str:
         verdict = evidence.verdict
         assert verdict is not None
-        said = verdict.model_copy(update={"decision": decision, "fine_tune": fine_tune})
-        return next_steps(replace(enough, verdict=said))[0]
+        decided = verdict.model_copy(update={"decision": decision, "fine_tune": fine_tune})
+        return next_steps(replace(enough, verdict=decided))[0]
 
     assert "pairsmith export" in first("ship", "fine-tune")
     rates = [getattr(system, mode).pass_rate for system in evaluation.systems[:-1] for mode in ("sampled", "greedy")]
     works = max(rate.estimate for rate in rates) >= 0.5
-    said = "Use the untuned base" if works else "Neither the tuned model nor a prompt"
-    assert said in first("do not ship", "do not fine-tune")
+    sentence = "Use the untuned base" if works else "Neither the tuned model nor a prompt"
+    assert sentence in first("do not ship", "do not fine-tune")
     assert "Measure on more test inputs" in first("not enough evidence", "not enough evidence")
     assert "most answers fail" in first("do not ship", "fine-tune")
     # Tuned gave no whole answer: nobody knows whether training helps.

@@ -32,15 +32,15 @@ CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hel
 def taken(folder: Path, name: str, content: str) -> dict[str, Any]:
     """What the written spec says of the file: it loads, and every row of the file can be read with it."""
     (folder / name).write_text(content, encoding="utf-8")
-    found = guess(folder / name)
-    (folder / SPEC_NAME).write_text(spec_text(folder / name, found, "mine"), encoding="utf-8")
+    guessed = guess(folder / name)
+    (folder / SPEC_NAME).write_text(spec_text(folder / name, guessed, "mine"), encoding="utf-8")
     project = load(folder)
     reading = read_seeds(project.spec.seeds, folder)
     assert reading.problems == []
     assert len(reading.seeds) == reading.rows_in > 0
     (source,) = project.spec.seeds
-    told = {"kind": source.kind, "task": project.spec.task.kind, "template": source.input}
-    return {**told, **source.columns, "why": " ".join(found.why), "spec": project.spec}
+    settings = {"kind": source.kind, "task": project.spec.task.kind, "template": source.input}
+    return {**settings, **source.columns, "why": " ".join(guessed.why), "spec": project.spec}
 
 
 def german_row(number: int) -> str:
@@ -103,9 +103,9 @@ IMPLICIT = json.dumps({"chosen": ASKED + GOOD, "rejected": ASKED + BAD}) + "\n"
 )
 def test_a_file_is_taken_for_what_it_holds_and_the_spec_says_why(tmp_path, name, content, expected):
     """Names and contents of the columns decide; the written spec loads and reads every row."""
-    found = taken(tmp_path, name, content)
-    assert {key: found[key] for key in expected} == expected
-    assert found["why"]
+    reading = taken(tmp_path, name, content)
+    assert {key: reading[key] for key in expected} == expected
+    assert reading["why"]
 
 
 def test_bounds_and_language_are_those_of_the_outputs(tmp_path):
@@ -139,16 +139,16 @@ def test_texts_in_no_language_leave_the_default(tmp_path):
 
 def test_columns_without_a_header_are_passed_over(tmp_path):
     """Spreadsheets write empty ones behind the table, pandas one of row numbers before it."""
-    found = taken(tmp_path, "a.csv", ",question,answer,,\n0,How do I reset it?,Press it for long.,,\n")
-    assert (found["kind"], found["input"], found["output"]) == ("pair", "question", "answer")
-    assert "not read" not in found["why"]
+    reading = taken(tmp_path, "a.csv", ",question,answer,,\n0,How do I reset it?,Press it for long.,,\n")
+    assert (reading["kind"], reading["input"], reading["output"]) == ("pair", "question", "answer")
+    assert "not read" not in reading["why"]
 
 
 def test_of_a_preference_the_chosen_answer_is_the_output(tmp_path):
     """It was taken for an input, because it is the longest text."""
     row = {"prompt": "How do I reset it?", "chosen": "Press it for ten seconds.", "rejected": "I cannot say that."}
-    found = taken(tmp_path, "a.jsonl", json.dumps(row))
-    assert (found["kind"], found["input"], found["output"]) == ("pair", "prompt", "chosen")
+    reading = taken(tmp_path, "a.jsonl", json.dumps(row))
+    assert (reading["kind"], reading["input"], reading["output"]) == ("pair", "prompt", "chosen")
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_values_that_come_back_are_labels(tmp_path):
 def test_ids_are_not_kept_and_columns_that_come_back_are(tmp_path):
     """A column with another value in each row makes no two rows alike; it is named as not read."""
     rows = "".join(f"T{n},how do I do number {n},do it like number {n},{'ab'[n % 2]}\n" for n in range(10))
-    found = taken(tmp_path, "a.csv", f"id,question,answer,team\n{rows}")
-    assert "not read: id" in found["why"]
-    assert found["team"] == "team"
+    reading = taken(tmp_path, "a.csv", f"id,question,answer,team\n{rows}")
+    assert "not read: id" in reading["why"]
+    assert reading["team"] == "team"
 
 
 @pytest.mark.parametrize(
@@ -258,9 +258,14 @@ def test_a_file_of_which_no_row_is_read_leaves_no_project_behind(tmp_path: Path)
 def test_columns_called_as_languages_are_a_translation(tmp_path: Path, first: str, second: str) -> None:
     """A table of sentences in two languages was inputs for a rewrite, one of its columns left unread."""
     rows = "".join(f"{n},the ferry leaves at {n},die Fähre fährt um {n} ab\n" for n in range(1, 9))
-    told = taken(tmp_path, "a.csv", f"id,{first},{second}\n{rows}")
-    assert (told["kind"], told["task"], told["input"], told["output"]) == ("pair", "translate", first, second)
-    assert (told["spec"].task.language, told["spec"].task.to) == ("en", "de")
+    reading = taken(tmp_path, "a.csv", f"id,{first},{second}\n{rows}")
+    assert (reading["kind"], reading["task"], reading["input"], reading["output"]) == (
+        "pair",
+        "translate",
+        first,
+        second,
+    )
+    assert (reading["spec"].task.language, reading["spec"].task.to) == ("en", "de")
 
 
 ENGLISH = "the ferry leaves the old harbour at {} in the morning and comes back late in the evening"
@@ -352,8 +357,8 @@ def test_a_header_is_a_name_and_never_a_line_of_the_spec(tmp_path: Path, end: st
     header = f'answer{end}[evaluate]{end}user = ["os:getcwd"]{end}#'
     rows = "".join(f"where do I find number {n},go along this road for {n} miles\n" for n in range(4))
     (tmp_path / "a.csv").write_text(f'question,"{header.replace(chr(34), chr(34) * 2)}"\n{rows}', newline="")
-    found = guess(tmp_path / "a.csv")
-    (tmp_path / SPEC_NAME).write_text(spec_text(tmp_path / "a.csv", found, "mine"), encoding="utf-8")
+    guessed = guess(tmp_path / "a.csv")
+    (tmp_path / SPEC_NAME).write_text(spec_text(tmp_path / "a.csv", guessed, "mine"), encoding="utf-8")
     assert load(tmp_path).spec.evaluate.user == ()
 
 
@@ -371,9 +376,9 @@ def test_objects_are_the_outputs_of_who_extracts(tmp_path: Path) -> None:
         for n in range(9)
     )
     (tmp_path / "a.jsonl").write_text(rows)
-    found = guess(tmp_path / "a.jsonl", "extract")
-    assert (found.kind, found.settings["columns"]) == ("pair", {"input": "text", "output": "fields"})
-    assert "'fields' is the output: it holds JSON objects" in found.why[0]
+    guessed = guess(tmp_path / "a.jsonl", "extract")
+    assert (guessed.kind, guessed.settings["columns"]) == ("pair", {"input": "text", "output": "fields"})
+    assert "'fields' is the output: it holds JSON objects" in guessed.why[0]
     other = guess(tmp_path / "a.jsonl")
     assert (other.kind, other.settings["columns"]) == ("input", {"text": "text"})
     assert "not read: fields" in other.why
@@ -407,9 +412,9 @@ def test_records_are_extracted(tmp_path: Path, spelt: Callable[[Any], Any]) -> N
     and a schema of the keys and types that they show, which every one of them keeps."""
     rows = [{"text": f"my lamp {n} came too late", "output": spelt(FIELDS[n % 2])} for n in range(9)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    made = Project(tmp_path).run("init", "mine", "--from", "a.jsonl")
-    assert made.returncode == 0, made.stderr
-    assert "so they are records: schema.json has their keys and types" in made.stdout
+    done = Project(tmp_path).run("init", "mine", "--from", "a.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "so they are records: schema.json has their keys and types" in done.stdout
     project = load(tmp_path / "mine")
     assert (project.spec.task.kind, project.spec.task.answer_schema) == ("extract", "schema.json")
     assert json.loads((tmp_path / "mine" / "schema.json").read_text()) == FIELDS_SCHEMA
@@ -425,8 +430,8 @@ def test_one_output_that_is_no_record_makes_none_of_the_others(tmp_path: Path, o
     rows = [{"text": f"my lamp {n} came too late", "output": f'{{"product": "lamp {n}"}}'} for n in range(8)]
     rows.append({"text": "my kettle came too late", "output": other})
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = guess(tmp_path / "a.jsonl")
-    assert (found.schema, found.task["kind"]) == (None, "free")
+    guessed = guess(tmp_path / "a.jsonl")
+    assert (guessed.schema, guessed.task["kind"]) == (None, "free")
 
 
 def test_an_object_with_very_many_keys_is_a_table_of_its_own(tmp_path: Path) -> None:
@@ -435,9 +440,9 @@ def test_an_object_with_very_many_keys_is_a_table_of_its_own(tmp_path: Path) -> 
         {"text": f"line {n} of the order", "output": {"lines": {f"id-{n}-{k}": k for k in range(20)}}} for n in range(9)
     ]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = guess(tmp_path / "a.jsonl")
-    assert found.schema is not None
-    assert found.schema["properties"] == {"lines": {"type": "object"}}
+    guessed = guess(tmp_path / "a.jsonl")
+    assert guessed.schema is not None
+    assert guessed.schema["properties"] == {"lines": {"type": "object"}}
 
 
 @pytest.mark.parametrize(("words", "tokens"), [(2, 64), (30, 160), (300, 512)])
@@ -456,10 +461,10 @@ def test_broken_lines_among_pairs_cost_themselves_alone(tmp_path: Path) -> None:
     good = [{"instruction": f"Explain part {n}.", "input": "", "output": f"Part {n} holds a lamp."} for n in range(8)]
     lines = ["{not json", '{"instruction": "Explain.", "outptu": "x"}', *map(json.dumps, good), '{"instruction": "a']
     (tmp_path / "alpaca.jsonl").write_text("\n".join(lines))
-    made = Project(tmp_path).run("init", "mine", "--from", "alpaca.jsonl")
-    assert made.returncode == 0, made.stderr
-    assert "as Alpaca has" in made.stdout
-    assert "3 of 11 rows are not used: json 2, column 1; the first: alpaca.jsonl:1: json: " in made.stdout
+    done = Project(tmp_path).run("init", "mine", "--from", "alpaca.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "as Alpaca has" in done.stdout
+    assert "3 of 11 rows are not used: json 2, column 1; the first: alpaca.jsonl:1: json: " in done.stdout
     (tmp_path / "notes.jsonl").write_text('{"text": "My lamp flickers at night"}\n{broken\n')
     refused = Project(tmp_path).run("init", "other", "--from", "notes.jsonl")
     assert refused.returncode == 4

@@ -80,8 +80,8 @@ def test_pairs_alone_need_no_teacher_and_become_a_dataset_with_their_columns(tic
     story = tickets.run("explain", row["pair_id"]).stdout
     assert "tickets.csv:2" in story
     assert "Swan kettle" in story
-    told = tickets.json("explain", row["pair_id"])
-    assert told["columns"] == row["columns"]
+    lineage = tickets.json("explain", row["pair_id"])
+    assert lineage["columns"] == row["columns"]
     card = (tickets.folder / "dataset" / "README.md").read_text(encoding="utf-8")
     assert "Teacher: none." in card
     assert "- synthetic" not in card
@@ -180,8 +180,8 @@ def test_a_prompt_is_told_the_columns_of_each_seed(tmp_path: Path) -> None:
         (tmp_path / "prompts" / "mine" / "v1.jinja").write_text(
             f"{front}=== user ===\n{{{{ input }}}} {{{{ product }}}}\n"
         )
-        made = project.json("generate")
-        assert (made["facts"]["pairs_made"], made["calls_sent"]) == (3, 2)
+        outcome = project.json("generate")
+        assert (outcome["facts"]["pairs_made"], outcome["calls_sent"]) == (3, 2)
         assert sorted(ask.prompt for ask in teacher.asked) == ["It is dead kettle", "It is dead, too lamp"]
         pairs = [json.loads(body) for (body,) in project.rows("select body from pairs")]
         assert sorted(pair.get("columns", {}).get("product", "") for pair in pairs) == ["", "kettle", "lamp"]

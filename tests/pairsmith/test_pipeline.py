@@ -117,8 +117,8 @@ def test_the_loop_ends_with_an_evaluation_and_a_report(looped: tuple[Project, di
     assert list(outcomes) == ["base", "few-shot", "retrieval", "teacher"]
     assert answer["facts"]["verdict"]["decision"] == "not enough evidence"
     assert (project.folder / "evidence.json").is_file()
-    said = {word for modes in outcomes.values() for word in modes.values()}
-    assert said <= {"not enough evidence", "not measured"}
+    words = {word for modes in outcomes.values() for word in modes.values()}
+    assert words <= {"not enough evidence", "not measured"}
     assert set(answer["facts"]["pass_rate"]) <= {*outcomes, "tuned"}
     for name, measured in answer["facts"]["systems"].items():
         assert measured.get("sampled") == answer["facts"]["pass_rate"].get(name)
@@ -167,5 +167,5 @@ def test_the_export_holds_model_dataset_and_proof(looped: tuple[Project, dict[st
     project, _ = looped
     project.json("export", "--out", str(tmp_path / "out"))
     names = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")}
-    made = {"evaluation.json", "report.html", "evidence.json", "pairsmith.toml"}
-    assert {"adapter/README.md", "dataset/README.md", *made} <= names
+    files = {"evaluation.json", "report.html", "evidence.json", "pairsmith.toml"}
+    assert {"adapter/README.md", "dataset/README.md", *files} <= names

@@ -71,7 +71,11 @@ def test_no_test_input_shares_its_topic_with_anything_trained_on() -> None:
 
 
 def rejected(simple: str, enhanced: str) -> dict[str, str]:
-    return {by: found.reason for by, found in judge_text(simple, enhanced, GATES).items() if found.keep is not True}
+    return {
+        by: judgement.reason
+        for by, judgement in judge_text(simple, enhanced, GATES).items()
+        if judgement.keep is not True
+    }
 
 
 def test_every_hand_written_note_and_exemplar_passes_every_gate() -> None:

@@ -26,7 +26,7 @@ from schemas.project import Project
 from schemas.records import Artifact, Counts
 from schemas.reviews import Review
 from schemas.store import Store
-from tests.pairsmith import report_project as made
+from tests.pairsmith import report_project
 from train.intervals import Interval
 from train.learning_curve import in_words
 from train.metrics import MODES
@@ -35,7 +35,7 @@ from train.results_table import comparison_lines
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    return made.project_in(tmp_path)
+    return report_project.project_in(tmp_path)
 
 
 @pytest.fixture
@@ -47,8 +47,10 @@ def store(project: Project) -> Iterator[Store]:
 @pytest.fixture
 def done(project: Project, store: Store) -> Store:
     """All four stages have run."""
-    made.generated(project, store)
-    made.evaluated(project, store, made.trained(project, store, made.curated(project, store)))
+    report_project.generated(project, store)
+    report_project.evaluated(
+        project, store, report_project.trained(project, store, report_project.curated(project, store))
+    )
     return store
 
 
@@ -189,7 +191,7 @@ def test_the_shown_answers_are_the_drawn_ones_bad_ones_too(project: Project, don
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "p", "seeds", "said"),
+    ("low", "high", "p", "seeds", "sentence"),
     [
         (0.02, 0.3, 0.01, 30, "more often"),
         (-0.3, -0.02, 0.01, 30, "less often"),
@@ -200,18 +202,18 @@ def test_the_shown_answers_are_the_drawn_ones_bad_ones_too(project: Project, don
     ],
 )
 def test_a_difference_is_said_whichever_way_it_falls(
-    project: Project, done: Store, low: float, high: float, p: float, seeds: int, said: str
+    project: Project, done: Store, low: float, high: float, p: float, seeds: int, sentence: str
 ) -> None:
     """Better or worse takes the interval, the adjusted test and enough inputs; page and terminal say the same."""
     evaluation = gather(project, done).evaluation
     assert evaluation is not None
     interval = Interval(estimate=(low + high) / 2, low=low, high=high, level=0.95, seeds=seeds)
     comparison = evaluation.comparisons[0].model_copy(update={"difference": interval, "p_value": p, "p_holm": p})
-    assert said in which_way(evaluation, comparison)
+    assert sentence in which_way(evaluation, comparison)
     line = comparison_lines(evaluation.model_copy(update={"comparisons": (comparison,)}))[0]
     words = {"more often": "better", "less often": "worse", "do not tell": "told apart"}
-    assert words.get(said, said) in line
-    if said == "not enough evidence":
+    assert words.get(sentence, sentence) in line
+    if sentence == "not enough evidence":
         assert "more test input" in line
         assert "more test input" in which_way(evaluation, comparison)
 
@@ -244,7 +246,7 @@ def test_a_difference_in_decoding_is_said(project: Project, done: Store) -> None
     adapter = done.artifacts("adapter")[-1].id
     trained = SimpleNamespace(adapter_id=adapter)
     (project.folder / "evaluations" / "one.json").unlink()
-    apart = made.evaluated(project, done, trained, merged=False)  # type: ignore[arg-type]
+    apart = report_project.evaluated(project, done, trained, merged=False)  # type: ignore[arg-type]
     page = render(replace(evidence, evaluation=apart))
     assert "They are not decoded alike" in page
     assert "top_k 50 (as in generation)" in page
@@ -304,9 +306,9 @@ def test_the_page_needs_nothing_but_itself(project: Project, done: Store) -> Non
 def test_the_learning_curve_is_drawn(project: Project, store: Store) -> None:
     """A dot for each training, a line through the means of each share, a band as wide as the noise floor, and the
     sentences as its text; a pass rate is drawn from 0 to 1, whatever the points are."""
-    made.generated(project, store)
-    adapter = made.trained(project, store, made.curated(project, store))
-    curve = made.with_curve(project, store, adapter)
+    report_project.generated(project, store)
+    adapter = report_project.trained(project, store, report_project.curated(project, store))
+    curve = report_project.with_curve(project, store, adapter)
     parsed = _Page(render(gather(project, store)))
     (label,) = [
         attrs["aria-label"] or ""
@@ -341,11 +343,11 @@ def test_charts_and_tables_say_what_they_are(project: Project, done: Store) -> N
 def test_a_stage_that_has_not_run_says_so(project: Project, store: Store, ran: int) -> None:
     """However far the pipeline has got, all nine sections are there, and those without data say what to run."""
     if ran > 0:
-        made.generated(project, store)
+        report_project.generated(project, store)
     if ran > 1:
-        curation = made.curated(project, store)
+        curation = report_project.curated(project, store)
     if ran > 2:
-        made.trained(project, store, curation)
+        report_project.trained(project, store, curation)
     page = render(gather(project, store))
     assert re.findall(r'<section id="(\w+)"', page) == [
         *("rows", "set", "training", "systems", "answers", "next", "cost", "limits", "provenance")
@@ -421,8 +423,8 @@ def test_money_is_the_ledgers_sum(project: Project, done: Store) -> None:
     spent = done.spent()
     usage, usd, requests = spent.usage, spent.usd, spent.requests
     text = _Page(render(gather(project, done))).text
-    said = f"The ledger holds {requests} requests: {usage.prompt_tokens:,} prompt tokens"
-    assert said.replace(",", " ") in text
+    sentence = f"The ledger holds {requests} requests: {usage.prompt_tokens:,} prompt tokens"
+    assert sentence.replace(",", " ") in text
     assert f"${usd:.4f}" in text
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pairsmith.report import write_report
-from tests.pairsmith import report_project as made
+from tests.pairsmith import report_project
 
 CHROMIUM = Path("/usr/bin/chromium")
 playwright = pytest.importorskip("playwright.sync_api", reason="no browser: needs the package playwright")
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: need
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
-    project, store = made.whole(folder, merged=False, curve=True)
+    project, store = report_project.whole(folder, merged=False, curve=True)
     with store:
         return write_report(project, store, folder / "report.html")
 
@@ -38,10 +38,10 @@ def browser() -> Iterator[Any]:
 def test_it_fits_and_is_silent(report: Path, browser: Any, width: int, scheme: str) -> None:
     """No sideways scrolling with everything unfolded, of a table neither where a screen is wide; no request besides the
     file itself, no console message."""
-    said, requests = [], []
+    messages, requests = [], []
     page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
     page.on("request", lambda request: requests.append(request.url))
     page.goto(report.as_uri())
     page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true })")
@@ -49,7 +49,7 @@ def test_it_fits_and_is_silent(report: Path, browser: Any, width: int, scheme: s
     hidden = "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.ariaLabel)"
     assert width < 1280 or page.eval_on_selector_all(".scroll", hidden) == []
     assert requests == [report.as_uri()]
-    assert said == []
+    assert messages == []
     page.close()
 
 

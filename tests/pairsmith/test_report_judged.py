@@ -8,16 +8,18 @@ from pathlib import Path
 from pairsmith.report.gather import gather
 from pairsmith.report.page import render
 from schemas.store import Store
-from tests.pairsmith import report_project as made
+from tests.pairsmith import report_project
 from train.judgements import Checklist, JudgedEvaluation, PairwiseChoice, checklist_result, first_wins, win_rates
 
 
 def test_the_page_tells_who_judged_and_who_is_preferred(tmp_path: Path) -> None:
     """The checklist of every system, both win rates, the judges' liking for a place, and what to know of them."""
-    project = made.project_in(tmp_path)
+    project = report_project.project_in(tmp_path)
     with Store.open(Store.url_for(project)) as store:
-        made.generated(project, store)
-        made.evaluated(project, store, made.trained(project, store, made.curated(project, store)))
+        report_project.generated(project, store)
+        report_project.evaluated(
+            project, store, report_project.trained(project, store, report_project.curated(project, store))
+        )
         evidence = gather(project, store)
     evaluation = evidence.evaluation
     assert evaluation is not None

@@ -106,11 +106,11 @@ def test_the_first_signal_drains(
     process = start(project)
     wait_for_asks(unhurried, 8, process)
     process.send_signal(number)
-    _, told = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "press Ctrl-C again" in told
-    assert told.splitlines()[-1].startswith("stopped: ")
-    assert "Run the same command again" in told
+    assert "press Ctrl-C again" in errors
+    assert errors.splitlines()[-1].startswith("stopped: ")
+    assert "Run the same command again" in errors
     assert durable(project) == set(unhurried.counts()), "every answer in flight was saved"
     receipt = project.receipts()[-1]
     assert not receipt["ok"]

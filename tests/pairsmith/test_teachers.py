@@ -45,12 +45,12 @@ def test_the_embedded_teacher_is_called_what_it_is(
         teacher=TeacherSettings(url="embedded", usd_per_million_completion_tokens=4.0, **settings),
         evaluate=EvaluateSettings(checks=CHECKS),
     )
-    said: list[str] = []
-    teacher = identified(Project(tmp_path, spec), said.append)
+    sentences: list[str] = []
+    teacher = identified(Project(tmp_path, spec), sentences.append)
     assert (teacher.identity or teacher.model, teacher.revision) == (identity, revision)
     if "gpt" in str(settings):
         assert teacher.usd_per_million_completion_tokens == 0
-    assert bool(said) == ("gpt-4.1-mini" in (settings.get("identity") or settings.get("model") or ""))
+    assert bool(sentences) == ("gpt-4.1-mini" in (settings.get("identity") or settings.get("model") or ""))
 
 
 def test_more_attempts_ask_again_where_all_was_decided(make_project: Callable[..., CommandLine]) -> None:

@@ -109,18 +109,18 @@ def test_a_comment_in_a_prompt_file_makes_no_other_pair(tmp_path: Path) -> None:
     prompt = '+++\nabout = "A first word."\n[variables]\ninput = "i"\n+++\n=== user ===\nWrite more: {{ input }}\n'
     (own / "v1.jinja").write_text(prompt)
 
-    def ids(made: Project) -> set[str]:
-        return {row.pair.id for row in made.pool().rows() if row.pair}
+    def ids(project: Project) -> set[str]:
+        return {row.pair.id for row in project.pool().rows() if row.pair}
 
     with LoopbackTeacher() as teacher:
-        made = project(tmp_path, teacher.url)
-        made.generate()
-        first, asked = ids(made), len(teacher.asked)
+        project_ = project(tmp_path, teacher.url)
+        project_.generate()
+        first, asked = ids(project_), len(teacher.asked)
         assert len(first) == 24
         (own / "v1.jinja").write_text(prompt.replace("A first word.", "Better words."))
-        outcome = made.generate()
+        outcome = project_.generate()
         assert (outcome.calls_sent, len(teacher.asked)) == (0, asked)
-        assert ids(made) == first
+        assert ids(project_) == first
         (own / "v1.jinja").write_text(prompt.replace("Write more", "Write much more"))
-        assert made.generate().calls_sent == 12
-        assert not ids(made) & first
+        assert project_.generate().calls_sent == 12
+        assert not ids(project_) & first

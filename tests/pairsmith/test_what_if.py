@@ -66,21 +66,21 @@ def test_what_would_move_is_told_and_nothing_changes(folder: Path) -> None:
     before, off = _files(folder), ["curate.gates.repetition=false"]
     project = spec_file.load(folder, off)
     with Store.open(Store.url_for(project), write=False) as store:
-        found = what_if(project, store, ["curate.gates.length.max_words=10"])
+        forecast = what_if(project, store, ["curate.gates.length.max_words=10"])
         backwards = what_if(project, store, ["curate.gates.length.max_words=5"])
         same = what_if(project, store, ["curate.select.best=3"])
-    assert (found.before.accepted, found.after.accepted) == (5, 7)
-    assert (found.reasons_before, found.reasons_after) == ({"long": 4, "echo": 1}, {"long": 2, "echo": 1})
-    (move,) = found.moves
+    assert (forecast.before.accepted, forecast.after.accepted) == (5, 7)
+    assert (forecast.reasons_before, forecast.reasons_after) == ({"long": 4, "echo": 1}, {"long": 2, "echo": 1})
+    (move,) = forecast.moves
     assert (move.before, move.after, move.code, move.rows) == ("rejected", "accepted", "long", 2)
     assert {of.output.split()[1] for of in move.examples} == set(ANIMALS[6:8])
     assert all(of.why.endswith("words, at most 8 are allowed") for of in move.examples)
     assert [(m.before, m.after, m.rows) for m in backwards.moves] == [("accepted", "rejected", 3)]
     assert same.moves == ()
-    assert json.dumps(as_json(found, ["x"]))
+    assert json.dumps(as_json(forecast, ["x"]))
     assert _files(folder) == before
     curated = pairsmith.Project(folder, [*off, "curate.gates.length.max_words=10"]).curate()
-    assert curated.counts == found.after
+    assert curated.counts == forecast.after
 
 
 def test_only_curation_can_be_asked_about(folder: Path) -> None:
@@ -90,9 +90,9 @@ def test_only_curation_can_be_asked_about(folder: Path) -> None:
         with pytest.raises(UsageError, match="no part in curation"):
             what_if(project, store, ["task.style=Another."])
         for mistake in ("curate.select.best=none", "curate.gates", "curate.gates.must.0.name=x"):
-            with pytest.raises(SpecError, match="--what-if curate") as told:
+            with pytest.raises(SpecError, match="--what-if curate") as caught:
                 what_if(project, store, [mistake])
-            assert "--set curate" not in str(told.value)
+            assert "--set curate" not in str(caught.value)
 
 
 def test_the_command_shows_it(folder: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 
 if __name__ == "__main__":
-    told = {"pid": os.getpid(), "leads": os.getsid(0) == os.getpid(), "folder": os.getcwd(), "words": sys.argv[1:]}
-    print(json.dumps({**told, "marked": os.environ.get("A_MARK")}), flush=True)
+    facts = {"pid": os.getpid(), "leads": os.getsid(0) == os.getpid(), "folder": os.getcwd(), "words": sys.argv[1:]}
+    print(json.dumps({**facts, "marked": os.environ.get("A_MARK")}), flush=True)
     sys.stdin.read()
     sys.exit(int(sys.argv[1]))

@@ -54,7 +54,7 @@ def opened(project: Project) -> Store:
 def test_an_old_store_opens_with_every_record_under_its_id(old: Project) -> None:
     """Ids are hashes of content by a frozen recipe: computed anew from what was read, each is what it was."""
     with opened(old) as store:
-        found = {
+        records = {
             "seeds": [seed.id for seed in store.seeds(active=False)],
             "pairs": [pair.id for pair in store.pairs()],
             "reviews": [review.id for reviews in store.reviews().values() for review in reviews],
@@ -63,7 +63,7 @@ def test_an_old_store_opens_with_every_record_under_its_id(old: Project) -> None
         }
         calls = sorted((call.key, call.attempt, call.status) for key in store.call_index() for call in store.calls(key))
         accepted = [list(member) for member in store.artifacts("dataset")[-1].members]
-    assert {kind: sorted(ids) for kind, ids in found.items()} == {
+    assert {kind: sorted(ids) for kind, ids in records.items()} == {
         kind: sorted(ids) for kind, ids in EXPECTED["ids"].items()
     }
     assert calls == sorted(map(tuple, EXPECTED["calls"]))

@@ -59,8 +59,8 @@ def opening(url: str, *, write: bool = True, kill_at: int = 0, slow_s: float = 0
 
 def version(path: Path) -> str:
     with closing(sqlite3.connect(path)) as connection:
-        ((found,),) = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-    return str(found)
+        ((number,),) = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    return str(number)
 
 
 @pytest.mark.slow

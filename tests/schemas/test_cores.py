@@ -43,6 +43,8 @@ def test_threads_give_their_core_away_soon(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_command_line_and_python_wait_so_before_torch_is_loaded(door: str) -> None:
     """What either starts inherits it, too."""
     code = f"import os, sys\n{door}\nassert 'torch' not in sys.modules\nprint(os.environ['GOMP_SPINCOUNT'])"
-    environment = {name: said for name, said in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    }
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.split()[-1] == "5000"

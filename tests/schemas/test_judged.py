@@ -26,10 +26,10 @@ judgements = st.builds(
 
 
 @given(st.lists(judgements, min_size=2, max_size=2))
-def test_a_body_says_all_that_was_said(said: list[Judgement]) -> None:
+def test_a_body_says_all_that_was_said(judgements: list[Judgement]) -> None:
     """Keep, score, reason and flags come back, half characters and infinite scores among them."""
     assert [Judgement(one.keep, one.score, Reason(one.code, one.detail), one.flags)
-            for one in said_in("p", STEPS, body_of(said))] == said  # fmt: skip
+            for one in said_in("p", STEPS, body_of(judgements))] == judgements  # fmt: skip
 
 
 def verdict(step: int, keep: bool | None, pair_id: str = "p", code: str = "ok") -> Verdict:
@@ -69,5 +69,5 @@ def test_what_was_judged_is_read_after_the_store_was_closed(tmp_path: Path) -> N
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
 def test_a_score_that_is_no_number_is_not_lost(score: float) -> None:
     """JSON has no name for it, and null would say that there was none."""
-    (said,) = said_in("p", STEPS[:1], body_of([Judgement(True, score, Reason("ok"))]))
-    assert repr(said.score) == repr(score)
+    (judgement,) = said_in("p", STEPS[:1], body_of([Judgement(True, score, Reason("ok"))]))
+    assert repr(judgement.score) == repr(score)

@@ -90,7 +90,7 @@ def line_of(needle: str, text: str) -> int:
 def model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for part in get_args(annotation) if (found := model_in(part))), None)
+    return next((model for part in get_args(annotation) if (model := model_in(part))), None)
 
 
 def fields(model: type[BaseModel] = Spec, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -516,10 +516,10 @@ def shown_default(key: str, field: FieldInfo) -> str:
 def test_the_manual_lists_every_key_with_its_type_and_default():
     """docs/spec.md is compared with the models, key by key, so it cannot go stale."""
     rows = re.findall(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", MANUAL.read_text(encoding="utf-8"), re.M)
-    told = {key: (kind.strip(), default.strip()) for key, kind, default, _ in rows}
+    documented = {key: (kind.strip(), default.strip()) for key, kind, default, _ in rows}
     expected = {key: (shown_type(field), shown_default(key, field)) for key, field in KEYS.items()}
-    assert len(rows) == len(told)
-    assert told == expected
+    assert len(rows) == len(documented)
+    assert documented == expected
     assert all(meaning.strip() for *_, meaning in rows)
 
 

@@ -97,10 +97,10 @@ def test_every_kind_of_record_comes_back_as_it_was_written(store_url: str) -> No
         assert [c.attempt for c in store.calls("k")] == [1, 2]
         assert store.call_index() == {"k": ((1, "empty"), (2, "ok"))}
         assert store.pairs([kept.id]) == store.pairs() == store.find_pair(kept.id[:6]) == [kept]
-        (found,) = store.verdicts([kept.id])[kept.id]
-        assert found.score is not None
-        assert found.score != found.score
-        assert found.keep is None
+        (loaded,) = store.verdicts([kept.id])[kept.id]
+        assert loaded.score is not None
+        assert loaded.score != loaded.score
+        assert loaded.keep is None
         assert store.reviews() == {kept.id: [review]}
         assert store.sampled() == store.sampled([kept.id]) == {kept.id: [sampled]}
         assert store.sampled(["another"]) == {}
@@ -245,14 +245,14 @@ def test_migrations_and_tables_agree(store_url: str) -> None:
             return compare_metadata(MigrationContext.configure(connection), tables.metadata), columns
 
     Store.open(store_url).close()
-    made = found()
+    before = found()
     with engine.begin() as connection:
         everything = sa.MetaData()
         everything.reflect(connection)
         everything.drop_all(connection)
     upgrade_to(engine, "head")
-    assert made == found()
-    assert made[0] == []
+    assert before == found()
+    assert before[0] == []
     engine.dispose()
     assert ScriptDirectory.from_config(config()).get_current_head() == tables.SCHEMA_VERSION
 
@@ -434,9 +434,9 @@ def test_a_store_of_the_first_schema_is_upgraded_with_every_row(store_url: str) 
     with Store.open(store_url) as store:
         assert store.pairs() == [old]
         assert len(store.seeds(active=False)) == len(store.calls("k")) == len(store.verdicts()[old.id]) == 1
-        (told,) = store.reviews()["p"]
-        assert told.id == FIRST_REVIEW_ID
-        store.write(told, Sampled(pair_id=old.id, reason="gold", sampling_probability=1, dataset="d"))
+        (upgraded,) = store.reviews()["p"]
+        assert upgraded.id == FIRST_REVIEW_ID
+        store.write(upgraded, Sampled(pair_id=old.id, reason="gold", sampling_probability=1, dataset="d"))
         assert len(store.reviews()["p"]) == 1, "the same review is not kept twice"
         assert list(store.sampled()) == [old.id]
     with engine.connect() as connection:
@@ -594,7 +594,7 @@ def test_a_table_is_read_page_by_page(store_url: str) -> None:
     ]
     with Store.open(store_url) as store:
         store.write(*many, many[0].model_copy(update={"fingerprint": "y"}))
-        assert [said.verdict() for said in store.said_by([("gate/a@1", "x")])] == many
+        assert [row.verdict() for row in store.said_by([("gate/a@1", "x")])] == many
         assert store.verdict_count() == 4_101
 
 
@@ -706,7 +706,7 @@ def test_contamination_of_an_older_store_is_found_under_its_name(store_url: str)
             ("pool/contamination@1", "contamination"),
             ("gate/user:mine@1", "leak"),
         ]
-        assert [said.verdict() for said in store.said_by([("pool/contamination@1", "x")])] == verdicts[:1]
+        assert [row.verdict() for row in store.said_by([("pool/contamination@1", "x")])] == verdicts[:1]
         (state,) = store.row_states("c", code="contamination")
         assert (state.sample, state.step, str(state.reason)) == (0, "pool/contamination@1", "contamination: of a name")
         assert [s.sample for s in store.row_states("c", code="leak")] == [1]
@@ -722,12 +722,12 @@ def test_an_older_store_tells_unknown_costs_from_free_ones(store_url: str) -> No
     engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
     upgrade_to(engine, "0006")
     usage, away = Usage(prompt_tokens=3, completion_tokens=2), "https://api.example.com/v1"
-    told = {"message": {"content": '{"usd":0.0,"request_id":1}'}}
+    raw = {"message": {"content": '{"usd":0.0,"request_id":1}'}}
     old = [
         call("free", usage=usage),
         call("priced", usage=usage, usd=0.5, endpoint=away),
-        call("unknown", usage=usage, endpoint=away, raw=told),
-        call("second of n", endpoint=away, raw=told),
+        call("unknown", usage=usage, endpoint=away, raw=raw),
+        call("second of n", endpoint=away, raw=raw),
     ]
     with engine.begin() as connection:
         for record in old:
@@ -743,7 +743,7 @@ def test_an_older_store_tells_unknown_costs_from_free_ones(store_url: str) -> No
     engine.dispose()
     with Store.open(store_url) as store:
         assert [store.calls(record.key)[0].usd for record in old] == [0.0, 0.5, None, 0.0]
-        assert store.calls("unknown")[0].raw == told
+        assert store.calls("unknown")[0].raw == raw
         assert [receipt.usd for receipt in store.receipts()] == [0.0, None]
         (cost,) = store.costs()
         assert (cost.teacher, cost.usd, cost.unpriced, cost.total) == ("t", 0.5, 1, None)

@@ -31,12 +31,12 @@ class Collector:
         """Every span so far: its name, ids in hex, kind, status, times and attributes."""
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-        found = []
+        spans = []
         for body in list(self.sent):
             for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
                 for scope in resource.scope_spans:
-                    found += [_read(span) for span in scope.spans]
-        return found
+                    spans += [_read(span) for span in scope.spans]
+        return spans
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

@@ -12,28 +12,28 @@ SETTINGS = tuple(product((1280, 390), ("light", "dark")))
 HEIGHT = 844
 
 
-def listen(page: Any, said: list[str]) -> None:
+def listen(page: Any, messages: list[str]) -> None:
     """Write down what the page complains of, and that it ran a script of a text."""
-    page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: (said.append(f"dialog {dialog.message}"), dialog.dismiss()))
+    page.on("console", lambda message: messages.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: (messages.append(f"dialog {dialog.message}"), dialog.dismiss()))
 
 
 def misfits(page: Any) -> list[str]:
     """Whether it has to be scrolled sideways, and whether one sentence is its heading."""
     wide = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
-    found = ["it has to be scrolled sideways"] if wide else []
-    return found if page.locator("h1").count() == 1 else [*found, "it has not one heading"]
+    faults = ["it has to be scrolled sideways"] if wide else []
+    return faults if page.locator("h1").count() == 1 else [*faults, "it has not one heading"]
 
 
 def barriers(page: Any) -> list[str]:
     """What axe finds that is serious."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(_AXE)
-    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    violations = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
     return [
         f"{each['id']}: {each['nodes'][0]['html'][:200]} {each['nodes'][0].get('failureSummary', '')[:300]}"
-        for each in found
+        for each in violations
         if each["impact"] in ("serious", "critical")
     ]
 
@@ -43,12 +43,12 @@ class Looked:
     or to `folder`."""
 
     def __init__(self, page: Any, folder: Path) -> None:
-        self.page, self.said = page, list[str]()
+        self.page, self.messages = page, list[str]()
         self.folder = Path(os.environ.get("PAIRSMITH_ARTIFACTS") or folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.wrong: list[str] = []
         self._at = 0
-        listen(page, self.said)
+        listen(page, self.messages)
         self._set(*SETTINGS[0])
 
     def at(self, name: str) -> None:
@@ -62,8 +62,8 @@ class Looked:
             picture = self.folder / f"pictures-flow-{self._at:02}-{name}-{width}-{scheme}.png"
             self.page.screenshot(path=picture, full_page=True)
             asked = nth in ((0, 3), (1, 2))[self._at % 2]
-            found = misfits(self.page) + (barriers(self.page) if asked else [])
-            self.wrong += [f"{name} at {width}, {scheme}: {each}" for each in found]
+            faults = misfits(self.page) + (barriers(self.page) if asked else [])
+            self.wrong += [f"{name} at {width}, {scheme}: {each}" for each in faults]
         self._set(*SETTINGS[self._at % len(SETTINGS)])
 
     def _set(self, width: int, scheme: str) -> None:

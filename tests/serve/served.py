@@ -39,7 +39,7 @@ class Served:
         self.url = self.hears(", at http").partition(", at ")[2].split()[0]
         until = time.monotonic() + _WAIT_S
         while not self._is_ready():  # the port is open before the jobs are served
-            assert time.monotonic() < until, self.said()
+            assert time.monotonic() < until, self.output()
             time.sleep(0.1)
         return self
 
@@ -49,18 +49,18 @@ class Served:
             self.process.wait()
         self._log.close()
 
-    def said(self) -> str:
+    def output(self) -> str:
         """What it has written to standard error."""
         return os.pread(self._log.fileno(), 10**7, 0).decode()
 
     def hears(self, words: str) -> str:
         """What it has written, as soon as these words are in it."""
         until = time.monotonic() + _WAIT_S
-        while words not in (said := self.said()):
-            assert self.process.poll() is None, said
-            assert time.monotonic() < until, said
+        while words not in (output := self.output()):
+            assert self.process.poll() is None, output
+            assert time.monotonic() < until, output
             time.sleep(0.05)
-        return said
+        return output
 
     def ask(self, path: str, body: Any = None) -> Any:
         """A GET, or a POST of JSON."""
@@ -80,8 +80,8 @@ class Served:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> str:
         """End it in order; all that it has said."""
         os.kill(self.process.pid, number)
-        assert self.process.wait(60) == 0, self.said()
-        return self.said()
+        assert self.process.wait(60) == 0, self.output()
+        return self.output()
 
     def _is_ready(self) -> bool:
         try:

@@ -48,14 +48,14 @@ def test_the_table_is_that_of_the_manual() -> None:
     lines = Path(__file__).parents[2].joinpath("docs/security.md").read_text().splitlines()
     begin = next(n for n, line in enumerate(lines) if line.startswith("| right |"))
     roles = [Role(word.strip()) for word in lines[begin].strip("|").split("|")[2:]]
-    told = {}
+    table = {}
     for line in lines[begin + 2 :]:
         if not line.startswith("|"):
             break
         right, _, *marks = [cell.strip() for cell in line.strip("|").split("|")]
-        told[Right(right.strip("`"))] = {role for role, mark in zip(roles, marks, strict=True) if mark == "x"}
+        table[Right(right.strip("`"))] = {role for role, mark in zip(roles, marks, strict=True) if mark == "x"}
     held = {right: {role for role in Role if right in RIGHTS[role]} for right in Right}
-    assert told == {right: roles for right, roles in held.items() if right not in (Right.anyone, Right.account)}
+    assert table == {right: roles for right, roles in held.items() if right not in (Right.anyone, Right.account)}
 
 
 def test_the_matrix_of_routes_people_projects_and_ways_in(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,9 +42,9 @@ def test_nobody_learns_which_projects_there_are(service: Service) -> None:
         assert not re.search(rf"\b({MINE}|{OTHER})\b", refused.text)
     job = "/v1/fine_tuning/jobs"
     asked = [{"model": "auto", "training_file": f"project:{slug}"} for slug in ("none", OTHER)]
-    told = [problem(editor.post(job, json=each)) for each in asked]
-    assert [each["status"] for each in told] == [404, 404]
-    assert told[0]["fix"] == told[1]["fix"]
+    problems = [problem(editor.post(job, json=each)) for each in asked]
+    assert [each["status"] for each in problems] == [404, 404]
+    assert problems[0]["fix"] == problems[1]["fix"]
 
 
 @pytest.mark.parametrize("path", ["/api/v1/sign-in", "/sign-in"])
@@ -200,10 +200,10 @@ def test_a_key_for_a_project_of_others_is_for_one_that_is_none(service: Service)
     editor = service.browser("editor")
     for path, how in (("/api/v1/keys", "json"), ("/keys", "data")):
         sent = {slug: {"name": "k", "role": "viewer", "project": slug} for slug in (OTHER, "none")}
-        told = {slug: editor.post(path, **{how: form}, headers=HTML) for slug, form in sent.items()}
-        assert {answer.status_code for answer in told.values()} == {404}
-        assert "no member" not in told[OTHER].text
-        assert f"there is no project '{OTHER}'" in html.unescape(told[OTHER].text).lower()
+        answers = {slug: editor.post(path, **{how: form}, headers=HTML) for slug, form in sent.items()}
+        assert {answer.status_code for answer in answers.values()} == {404}
+        assert "no member" not in answers[OTHER].text
+        assert f"there is no project '{OTHER}'" in html.unescape(answers[OTHER].text).lower()
 
 
 def test_nobody_has_a_role_in_a_project_that_is_to_come(service: Service) -> None:

@@ -122,12 +122,12 @@ def test_people_come_through_the_proxy_as_they_are(proxied: tuple[httpx.Client, 
     assert client.post("/api/v1/projects/mine/jobs", json={"command": "curate"}, headers=elsewhere).status_code == 403
 
     with client.stream("GET", "/api/v1/events") as stream:
-        told = stream.iter_lines()
-        assert next(told) == "retry: 1000"
+        stream_lines = stream.iter_lines()
+        assert next(stream_lines) == "retry: 1000"
         # The stream is open, and what happens now comes down it.
         started = client.post("/api/v1/projects/mine/jobs", json={"command": "curate"}, headers=csrf)
         assert started.status_code == 202
-        assert next(line for line in told if line.startswith("event")) == "event: job"
+        assert next(line for line in stream_lines if line.startswith("event")) == "event: job"
 
     page = client.get("/p/mine")
     assert page.headers["content-encoding"] in ("gzip", "zstd")

@@ -69,16 +69,16 @@ def test_no_canary_is_anywhere(tmp_path: Path) -> None:
             for command in ("generate", "curate"):
                 jobs.append(server.ask(f"/api/v1/projects/{slug}/jobs", {"command": command})["id"])
                 assert server.job(jobs[-1], "done", "failed")["state"] == "done"
-            said = every_answer(server, slug, jobs[0])
+            bodies = every_answer(server, slug, jobs[0])
             server.hears(f"job {jobs[-1]} of {slug} is done")
-            said["log"], said["tested"] = server.stop().encode(), json.dumps(tested).encode()
+            bodies["log"], bodies["tested"] = server.stop().encode(), json.dumps(tested).encode()
         assert {ask.headers["Authorization"] for ask in teacher.asked} == {"Bearer canary-teacher-61d2"}
-        said["traces"] = b"".join(collector.sent)
+        bodies["traces"] = b"".join(collector.sent)
     assert start(["serve", "backup", str(tmp_path / "saved"), "--workspace", str(workspace.root)]) == 0
     files = [path for top in (workspace.root, tmp_path / "saved") for path in top.rglob("*") if path.is_file()]
-    said |= {str(path.relative_to(tmp_path)): path.read_bytes() for path in files}
-    assert b"gen_ai.request.model" in said["traces"]
-    assert any(b"is too fast" in body for name, body in said.items() if name.endswith("pairsmith.db")), "it was told"
-    found = [(place, canary) for place, body in said.items() for canary in HIDDEN if canary.encode() in body]
-    assert found == []
-    print(f"{len(HIDDEN)} canaries, {len(said)} places, 0 found")
+    bodies |= {str(path.relative_to(tmp_path)): path.read_bytes() for path in files}
+    assert b"gen_ai.request.model" in bodies["traces"]
+    assert any(b"is too fast" in body for name, body in bodies.items() if name.endswith("pairsmith.db")), "it was told"
+    leaks = [(place, canary) for place, body in bodies.items() for canary in HIDDEN if canary.encode() in body]
+    assert leaks == []
+    print(f"{len(HIDDEN)} canaries, {len(bodies)} places, 0 found")

@@ -52,12 +52,12 @@ def test_a_job_and_its_stream_outlive_every_clock(tmp_path: Path, clock: Clock) 
             server.ask("/api/v1/teachers/allowed", {"url": teacher.url})
             job = server.ask(jobs, {"command": "generate"})["id"]
             with urllib.request.urlopen(f"{server.url}/api/v1/events", timeout=120) as stream:
-                told = states(stream)
+                progress = states(stream)
                 for offset_s, requests in ((0, 1), (2 * DAY_S, 2), (-DAY_S, 3)):
                     clock.set(offset_s)
                     time.sleep(0.5)  # of reports that come faster than four a second some are not written
                     answered[0] = requests
-                    at_least(told, job, 2 * requests - 1)  # of two in a moment the second may not be told
+                    at_least(progress, job, 2 * requests - 1)  # of two in a moment the second may not be told
             server.process.kill()
             server.process.wait()
         with Served(workspace.root, **clock.environment) as server:
@@ -79,9 +79,9 @@ def test_a_job_and_its_stream_outlive_every_clock(tmp_path: Path, clock: Clock) 
             assert "Traceback" not in server.stop()
 
 
-def at_least(told: Iterator[dict[str, Any]], job: str, done: int) -> None:
+def at_least(states: Iterator[dict[str, Any]], job: str, done: int) -> None:
     """Hear so many rows of a job on a stream."""
-    for state in told:
+    for state in states:
         assert state["id"] == job
         if ((state["progress"] or {}).get("numbers") or {}).get("done", 0) >= done:
             return
@@ -117,7 +117,7 @@ def test_people_stay_signed_in_and_rates_count_what_passes(tmp_path: Path, clock
     """An hour more or less signs nobody out, and no jump gives a guesser of passwords new tries or takes the tries of
     everybody else for good."""
     with Served(tmp_path / "space", no_auth=False, **clock.environment) as server:
-        link = next(word for word in server.said().split() if "token=" in word)
+        link = next(word for word in server.output().split() if "token=" in word)
         form = {"token": link.partition("token=")[2], "name": "ann", "password": "four words are good"}
         with httpx.Client(base_url=server.url, headers={"Sec-Fetch-Site": "same-origin"}, timeout=60) as ann:
             assert ann.post("/redeem", data=form).status_code == 303

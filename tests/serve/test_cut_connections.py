@@ -186,13 +186,13 @@ def test_a_file_that_is_cut_off_is_not_kept(served: tuple[Served, Proxy, Workspa
     taken = sends()
     assert taken.status_code == 201, taken.text
     assert len((folder / "seeds" / "big.jsonl").read_bytes().splitlines()) == 10_000
-    assert "Traceback" not in server.said()
+    assert "Traceback" not in server.output()
 
 
 def files(root: Path) -> set[str]:
     """What lies in a workspace, but for what its databases write beside themselves."""
-    found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-    return {name for name in found if not name.endswith(("-wal", "-shm", "-journal"))}
+    paths = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    return {name for name in paths if not name.endswith(("-wal", "-shm", "-journal"))}
 
 
 def test_a_download_that_is_cut_off_is_known_and_goes_on(

@@ -30,7 +30,7 @@ FIRST, SECOND = content_id("adapter", 1), content_id("adapter", 2)
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[tuple[TestClient, Project, Store]]:
+def scene(tmp_path: Path) -> Iterator[tuple[TestClient, Project, Store]]:
     """A project with a dataset, its first adapter and the evaluation of it, and a client of a service that has it."""
     workspace = Workspace(tmp_path / "space")
     project, store = report_project.whole(workspace.new_folder("whole"))
@@ -59,20 +59,20 @@ def second(project: Project, store: Store) -> Artifact:
 
 
 def section(page: str, name: str) -> str:
-    found = re.search(rf'<section id="{name}".*?</section>', page, re.DOTALL)
-    return found[0] if found else ""
+    match = re.search(rf'<section id="{name}".*?</section>', page, re.DOTALL)
+    return match[0] if match else ""
 
 
 def heading(page: str) -> str:
-    found = re.search("<h1>(.*?)</h1>", page, re.DOTALL)
-    assert found
-    return found[1]
+    match = re.search("<h1>(.*?)</h1>", page, re.DOTALL)
+    assert match
+    return match[1]
 
 
-def test_going_back_to_an_earlier_adapter_brings_it_back(made: tuple[TestClient, Project, Store]) -> None:
+def test_going_back_to_an_earlier_adapter_brings_it_back(scene: tuple[TestClient, Project, Store]) -> None:
     """The adapter to take away is the one that training made or found last, and the evaluation is its own; another that
     is younger stands among what was made before, and programs are told of the same one."""
-    client, project, store = made
+    client, project, store = scene
     first = client.get("/p/whole/downloads").text
     assert FIRST[:16] in section(first, "adapter")
     assert "an adapter and an evaluation can be taken away" in heading(first)
@@ -93,9 +93,9 @@ def test_going_back_to_an_earlier_adapter_brings_it_back(made: tuple[TestClient,
     assert "an adapter and an evaluation can be taken away" in heading(page)
 
 
-def test_what_may_not_leave_is_not_downloaded(made: tuple[TestClient, Project, Store]) -> None:
+def test_what_may_not_leave_is_not_downloaded(scene: tuple[TestClient, Project, Store]) -> None:
     """The policy that stops an export stops the download of the dataset, and says which rows."""
-    client, project, store = made
+    client, project, store = scene
     (dataset,) = store.artifacts("dataset")
     (project.folder / "dataset" / "README.md").write_text("rows", encoding="utf-8")
     address = f"/api/v1/projects/whole/artifacts/{dataset.id}/download"
@@ -107,10 +107,10 @@ def test_what_may_not_leave_is_not_downloaded(made: tuple[TestClient, Project, S
     assert "license 'not stated'" in refused.json()["detail"]
 
 
-def test_every_page_is_of_the_same_adapter(made: tuple[TestClient, Project, Store]) -> None:
+def test_every_page_is_of_the_same_adapter(scene: tuple[TestClient, Project, Store]) -> None:
     """Gone back to the first adapter, its training is shown and marked, and it is the one that is talked to. While the
     evaluation is of another one than the present, the page says so."""
-    client, project, store = made
+    client, project, store = scene
     talked_to = list[str]()
 
     class Talking:
@@ -132,11 +132,11 @@ def test_every_page_is_of_the_same_adapter(made: tuple[TestClient, Project, Stor
 
 
 def test_the_chart_of_differences_shows_the_intervals_of_the_sentences(
-    made: tuple[TestClient, Project, Store],
+    scene: tuple[TestClient, Project, Store],
 ) -> None:
     """The page names one interval of a difference in its words and its chart: the one that holds for all comparisons
     at once."""
-    client, project, store = made
+    client, project, store = scene
     file = project.folder / store.artifacts("evaluation")[-1].path
     evaluation = Evaluation.model_validate_json(file.read_bytes())
     wide = tuple(
@@ -151,10 +151,10 @@ def test_the_chart_of_differences_shows_the_intervals_of_the_sentences(
             assert signed_bounds(gap.difference) not in chart
 
 
-def test_what_is_gone_from_the_disk_is_not_offered(made: tuple[TestClient, Project, Store]) -> None:
+def test_what_is_gone_from_the_disk_is_not_offered(scene: tuple[TestClient, Project, Store]) -> None:
     """An adapter whose folder was removed is said to be gone, in its place and in the heading; the earlier one, which
     is there, stays to be had."""
-    client, project, store = made
+    client, project, store = scene
     artifact = second(project, store)
     shutil.rmtree(project.folder / artifact.path)
     page = client.get("/p/whole/downloads").text

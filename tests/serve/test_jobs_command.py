@@ -13,7 +13,7 @@ from tests.serve.conftest import write_project
 
 
 @pytest.fixture
-def told(workspace: Workspace, capfd: pytest.CaptureFixture[str]) -> Any:
+def jobs(workspace: Workspace, capfd: pytest.CaptureFixture[str]) -> Any:
     """Run `pairsmith jobs` and give its exit code and what it has said, or the JSON object."""
 
     def run(*words: str) -> tuple[int, Any]:
@@ -24,30 +24,30 @@ def told(workspace: Workspace, capfd: pytest.CaptureFixture[str]) -> Any:
     return run
 
 
-def test_jobs_are_asked_for_seen_and_stopped_without_a_server(workspace: Workspace, told: Any) -> None:
+def test_jobs_are_asked_for_seen_and_stopped_without_a_server(workspace: Workspace, jobs: Any) -> None:
     """The queue is in the workspace: a job can be put into it, looked at by the first characters of its id and taken
     out of it, by people and by programs."""
     write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
-    code, words = told()
+    code, words = jobs()
     assert code == 2
     assert "no server has worked on this workspace" in words
     workspace.serve.mkdir()
-    assert told() == (0, "No jobs.\n")
-    code, words = told("start", "tiny", "generate", "--max-usd", "2.5")
+    assert jobs() == (0, "No jobs.\n")
+    code, words = jobs("start", "tiny", "generate", "--max-usd", "2.5")
     assert code == 0
     assert "the job waits for one" in words
     assert "queued (1. in the queue)" in words
-    (job,) = told("--json")[1]["jobs"]
+    (job,) = jobs("--json")[1]["jobs"]
     assert (job["project"], job["command"], job["state"]) == ("tiny", "generate", "queued")
     assert job["options"]["cap_usd"] == 2.5
-    assert told("show", job["id"][:10], "--json")[1]["job"]["id"] == job["id"]
-    code, words = told("start", "tiny", "curate")
+    assert jobs("show", job["id"][:10], "--json")[1]["job"]["id"] == job["id"]
+    code, words = jobs("start", "tiny", "curate")
     assert code == 6
     assert job["id"] in words
-    assert "stopped" in told("cancel", job["id"][:10])[1]
-    assert told("log", job["id"][:10]) == (0, "")
-    assert f"{job['id'][:12]}" in told("--project", "tiny")[1]
-    assert told("--project", "absent")[1] == "No jobs.\n"
+    assert "stopped" in jobs("cancel", job["id"][:10])[1]
+    assert jobs("log", job["id"][:10]) == (0, "")
+    assert f"{job['id'][:12]}" in jobs("--project", "tiny")[1]
+    assert jobs("--project", "absent")[1] == "No jobs.\n"
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_jobs_are_asked_for_seen_and_stopped_without_a_server(workspace: Workspa
         (("start", "tiny", "run", "--max-usd", "nan"), 2, "cap_usd"),
     ],
 )
-def test_what_is_not_there_is_said(workspace: Workspace, told: Any, words: Any, code: int, says: str) -> None:
+def test_what_is_not_there_is_said(workspace: Workspace, jobs: Any, words: Any, code: int, says: str) -> None:
     """A wrong id, project, command or option is a sentence and an exit code."""
     write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
     workspace.serve.mkdir()
-    ended = told(*words)
+    ended = jobs(*words)
     assert ended[0] == code
     assert says in ended[1]
-    assert "error" in told(*words, "--json")[1]
+    assert "error" in jobs(*words, "--json")[1]

@@ -99,8 +99,8 @@ def test_a_file_that_was_chosen_is_not_lost_with_an_error(service: Service) -> N
 )
 def test_a_name_becomes_an_address(service: Service, name: str, slug: str) -> None:
     """Whatever of a name can stand in an address is the project's: letters without their marks, hyphens between."""
-    made = service.browser("owner").post("/new", data={"name": name, "pasted": "a kite"})
-    assert (made.status_code, made.headers["location"]) == (303, f"/p/{slug}/setup")
+    answer = service.browser("owner").post("/new", data={"name": name, "pasted": "a kite"})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/p/{slug}/setup")
 
 
 def test_a_name_in_letters_that_no_address_has_is_the_title(service: Service) -> None:
@@ -108,9 +108,9 @@ def test_a_name_in_letters_that_no_address_has_is_the_title(service: Service) ->
     over its pages, over the API. A project of another's name begins without its title."""
     browser = service.browser("owner")
     for n, name in enumerate(("提示词", "مشروع", "🎈", "Über uns"), 1):
-        made = browser.post("/new", data={"name": name, "pasted": "a kite"})
+        answer = browser.post("/new", data={"name": name, "pasted": "a kite"})
         slug = f"project-{n}" if n < 4 else "uber-uns"
-        assert (made.status_code, made.headers["location"]) == (303, f"/p/{slug}/setup")
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/p/{slug}/setup")
         assert f'href="/p/{slug}">{name}</a>' in browser.get("/").text
         page = browser.get(f"/p/{slug}/setup").text
         assert f'href="/p/{slug}">{name}</a>' in page
@@ -152,8 +152,8 @@ def test_a_person_says_what_kind_of_task_it_is(service: Service, kind: str) -> N
         assert "Where is my parcel?" in refused.text
         assert f'value="{kind}" checked' in refused.text
         assert kind not in service.workspace.projects()
-    made = browser.post("/new", data={**form, **NEEDS.get(kind, {})})
-    assert made.status_code == 303, made.text
+    answer = browser.post("/new", data={**form, **NEEDS.get(kind, {})})
+    assert answer.status_code == 303, answer.text
     spec = service.workspace.project(kind).spec
     assert (spec.task.kind, spec.task.language) == (kind, "de")
     defaults = {"task.system": "Rewrite the input in the house style.", **KINDS[kind].defaults}  # type: ignore[index]

@@ -143,36 +143,36 @@ def test_a_project_is_trained_watched_and_stopped(service: Service) -> None:
     """Create, retrieve, list, events by paging, checkpoints, cancel; a second job is refused once, not three times."""
 
     async def scene(client: Any) -> None:
-        made = await client.fine_tuning.jobs.create(
+        created = await client.fine_tuning.jobs.create(
             model="embedded",
             training_file=f"project:{MINE}",
             method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 4}}},
             seed=5,
             metadata={"by": "test"},
         )
-        assert (made.status, made.seed, made.training_file) == ("queued", 5, f"project:{MINE}")
-        assert made.hyperparameters.n_epochs == 2
-        assert made.metadata == {"by": "test"}
+        assert (created.status, created.seed, created.training_file) == ("queued", 5, f"project:{MINE}")
+        assert created.hyperparameters.n_epochs == 2
+        assert created.metadata == {"by": "test"}
         spec = service.workspace.project(MINE).spec.train
         assert (spec.epochs, spec.batch, spec.seed) == (2, 4, 5)
         with pytest.raises(openai.ConflictError) as busy:
             await client.fine_tuning.jobs.create(model="embedded", training_file=f"project:{MINE}")
         assert busy.value.code == "project_busy"
-        events = service.app.state.jobs.folder(made.id) / "events.jsonl"
+        events = service.app.state.jobs.folder(created.id) / "events.jsonl"
         lines = [{"at": 1e9 + n, "stage": "train", "numbers": {"step": n, "loss": 2.0 - n / 10}} for n in range(30)]
         events.parent.mkdir(parents=True, exist_ok=True)  # the job may not have begun yet
         events.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        seen = [event async for event in await client.fine_tuning.jobs.list_events(made.id, limit=7)]
+        seen = [event async for event in await client.fine_tuning.jobs.list_events(created.id, limit=7)]
         assert len(seen) == 31
         assert seen[0].type == "metrics"
         assert seen[0].data["step"] == 29
         assert "asked for by owner" in seen[-1].message
-        assert (await client.fine_tuning.jobs.checkpoints.list(made.id)).data == []
-        assert [job.id async for job in await client.fine_tuning.jobs.list()] == [made.id]
+        assert (await client.fine_tuning.jobs.checkpoints.list(created.id)).data == []
+        assert [job.id async for job in await client.fine_tuning.jobs.list()] == [created.id]
         with pytest.raises(openai.APIStatusError) as not_served:
-            await client.fine_tuning.jobs.pause(made.id)
+            await client.fine_tuning.jobs.pause(created.id)
         assert not_served.value.status_code == 501
-        assert (await client.fine_tuning.jobs.cancel(made.id)).status in ("running", "cancelled")
+        assert (await client.fine_tuning.jobs.cancel(created.id)).status in ("running", "cancelled")
         with pytest.raises(openai.NotFoundError):
             await client.fine_tuning.jobs.retrieve("none")
         with pytest.raises(openai.BadRequestError, match="dpo"):

@@ -53,12 +53,12 @@ def browser(site: Site) -> Iterator[Any]:
 @pytest.fixture
 def page(browser: Any, site: Site) -> Iterator[Any]:
     """A page that complains of nothing, for as long as the test lasts."""
-    said: list[str] = []
+    messages: list[str] = []
     page = browser.new_page(viewport={"width": 1280, "height": 900}, base_url=site.url)
-    listen(page, said)
+    listen(page, messages)
     yield page
     page.close()
-    assert said == []
+    assert messages == []
 
 
 def _soon(holds: Callable[[], bool], wait_s: float = 180) -> None:
@@ -71,15 +71,15 @@ def _soon(holds: Callable[[], bool], wait_s: float = 180) -> None:
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_pages_fit_and_can_be_used_by_everybody(site: Site, browser: Any, width: int, scheme: str) -> None:
     """No sideways scrolling, no serious finding of axe, nothing in the console, one h1 and a name for every control."""
-    said: list[str] = []
+    messages: list[str] = []
     page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme, base_url=site.url)
-    listen(page, said)
+    listen(page, messages)
     for path in PAGES:
         page.goto(path)
         page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true })")
         assert (path, misfits(page) + barriers(page)) == (path, [])
     page.close()
-    assert [line for line in said if "404" not in line] == []
+    assert [line for line in messages if "404" not in line] == []
 
 
 def test_a_file_is_dropped_on_the_field(page: Any) -> None:

@@ -52,11 +52,11 @@ def test_every_command_and_option_of_a_job_is_one_of_the_command_line(workspace:
     assert part is not None
     words = [*part["argv"], *(["--max-usd", "2.5"] if part["cap_usd"] else [])]
     context: click.Context = click.Context(group)
-    found: click.Command = group
-    while isinstance(found, click.Group):
-        name, found, words = found.resolve_command(context, words)  # type: ignore[assignment]
-        context = click.Context(found, parent=context, info_name=name)
-    read = found.make_context(found.name, words, parent=context).params
+    subcommand: click.Command = group
+    while isinstance(subcommand, click.Group):
+        name, subcommand, words = subcommand.resolve_command(context, words)  # type: ignore[assignment]
+        context = click.Context(subcommand, parent=context, info_name=name)
+    read = subcommand.make_context(subcommand.name, words, parent=context).params
     assert read["folder"] == folder
     given = {**read, "cap_usd": read.get("max_usd"), "stop_after_accepted": None}
     if "generate.accepted=100" in read["overrides"]:

@@ -25,30 +25,30 @@ ROWS = 400
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     root = tmp_path_factory.mktemp("space")
     make(root / "projects" / "many", ROWS)
     return Workspace(root)
 
 
 @pytest.fixture
-def view(made: Workspace) -> RowsView:
-    return RowsView(made)
+def view(shared: Workspace) -> RowsView:
+    return RowsView(shared)
 
 
-def test_it_shows_what_the_store_holds(made: Workspace, view: RowsView) -> None:
+def test_it_shows_what_the_store_holds(shared: Workspace, view: RowsView) -> None:
     """Every slot is a row, in the order of the pool and as `pairsmith rows` tells it; the sum holds."""
-    with Store.open(f"sqlite:///{made.folder('many') / 'pairsmith.db'}", write=False) as store:
-        told = read_rows(store, state=None, code=None, limit=0)
+    with Store.open(f"sqlite:///{shared.folder('many') / 'pairsmith.db'}", write=False) as store:
+        listing = read_rows(store, state=None, code=None, limit=0)
     shown = list(view.each("many", Filters()))
     assert [(r.pair_id, r.seed_id, r.sample, r.state, r.code, r.input, r.output, r.split) for r in shown] == [
         (r["pair_id"], r["seed_id"], r["sample"], r["state"], r["code"], r["input"], r["output"], r["split"])
-        for r in told["rows"]
+        for r in listing["rows"]
     ]
     facets = view.facets("many")
-    assert facets.all == {state: n for state, n in told["counts"].items() if state != "rows_in" and n}
-    assert sum(facets.all.values()) == told["counts"]["rows_in"] == facets.total == ROWS
-    assert facets.reason == told["reasons"]
+    assert facets.all == {state: n for state, n in listing["counts"].items() if state != "rows_in" and n}
+    assert sum(facets.all.values()) == listing["counts"]["rows_in"] == facets.total == ROWS
+    assert facets.reason == listing["reasons"]
 
 
 @pytest.mark.parametrize("sort", SORTS)
@@ -87,8 +87,8 @@ def test_counts_and_filters_say_the_same(view: RowsView) -> None:
     values |= {"q": [None, "lighthouse fog", "har"], "reviewed": [None, True, False]}
     for _ in range(40):
         filters = Filters(**{name: draw.choice(several) for name, several in values.items()})
-        found, counted = list(view.each("many", filters)), view.facets("many", filters)
-        assert counted.total == len(found)
+        rows, counted = list(view.each("many", filters)), view.facets("many", filters)
+        assert counted.total == len(rows)
         for state, number in counted.state.items():
             chosen = Filters(**{**filters.given(), "state": state})
             assert number == view.page("many", chosen).total
@@ -110,14 +110,14 @@ def test_a_cursor_that_is_none_is_refused(view: RowsView) -> None:
             view.page("many", cursor=cursor)
 
 
-def test_it_may_be_deleted_at_any_time(made: Workspace, view: RowsView) -> None:
+def test_it_may_be_deleted_at_any_time(shared: Workspace, view: RowsView) -> None:
     """Without its file, or with a broken one, the same page comes back."""
     before = view.page("many", Filters(q="lighthouse"), "best")
-    file = made.serve / "views" / "many.db"
+    file = shared.serve / "views" / "many.db"
     file.unlink()
     assert view.page("many", Filters(q="lighthouse"), "best") == before
     file.write_bytes(b"no database at all" * 1000)
-    assert RowsView(made).page("many", Filters(q="lighthouse"), "best") == before
+    assert RowsView(shared).page("many", Filters(q="lighthouse"), "best") == before
 
 
 # Following a store that is written

@@ -52,8 +52,8 @@ def test_the_first_owner_comes_by_a_link_that_works_once_and_not_for_long(
     assert problem(client.post("/api/v1/redeem", json={"token": old, **body}))["error"]["code"] == "link_not_usable"
     short = client.post("/api/v1/redeem", json={"token": new, "name": "ann", "password": "short"})
     assert problem(short)["error"]["code"] == "password_length"
-    made = client.post("/api/v1/redeem", json={"token": new, **body})
-    assert (made.status_code, made.json()["roles"]) == (201, {ALL: "owner"})
+    answer = client.post("/api/v1/redeem", json={"token": new, **body})
+    assert (answer.status_code, answer.json()["roles"]) == (201, {ALL: "owner"})
     assert accounts.has_owner()
     again = service.anonymous().post("/api/v1/redeem", json={"token": new, "name": "eve", "password": PASSWORD})
     assert again.status_code == 404
@@ -124,10 +124,10 @@ def test_a_cookie_behind_tls_is_bound_to_the_host(tmp_path: Path) -> None:
     app = create_app(Workspace(tmp_path), Settings(url="https://pairs.example"))
     token = app.state.accounts.first_owner_link()
     client = TestClient(app, base_url="https://pairs.example")
-    made = client.post("/api/v1/redeem", json={"token": token, "name": "ann", "password": PASSWORD})
-    assert made.headers["set-cookie"].startswith("__Host-pairsmith=")
-    assert "Secure" in made.headers["set-cookie"]
-    assert "max-age" in made.headers["strict-transport-security"]
+    answer = client.post("/api/v1/redeem", json={"token": token, "name": "ann", "password": PASSWORD})
+    assert answer.headers["set-cookie"].startswith("__Host-pairsmith=")
+    assert "Secure" in answer.headers["set-cookie"]
+    assert "max-age" in answer.headers["strict-transport-security"]
     assert client.get("/api/v1/me").status_code == 200
 
 
@@ -272,14 +272,14 @@ def test_a_key_never_reads_cookies_and_ends_when_it_is_told_to(
     unlimited(monkeypatch)
     browser = service.browser("editor")
     assert browser.get("/api/v1/me", headers={"Authorization": "Bearer ps_x"}).status_code == 401
-    made = browser.post("/api/v1/keys", json={"name": "ci", "role": "editor", "project": MINE})
-    key = made.json()["key"]
+    created = browser.post("/api/v1/keys", json={"name": "ci", "role": "editor", "project": MINE})
+    key = created.json()["key"]
     assert re.fullmatch(r"ps_[a-z0-9]{8}_[A-Za-z0-9_-]{43}", key)
     assert key not in browser.get("/api/v1/keys").text
     assert key.encode() not in (service.workspace.serve / "service.db").read_bytes()
     program = service.anonymous()
     program.headers["Authorization"] = f"Bearer {key}"
-    assert program.get("/api/v1/me").json()["key"] == made.json()["id"]
+    assert program.get("/api/v1/me").json()["key"] == created.json()["id"]
     assert program.patch(f"/api/v1/projects/{MINE}", json={"title": "T"}).status_code == 200, "no token for programs"
     assert program.post("/api/v1/keys", json={"name": "more", "role": "viewer", "project": MINE}).status_code == 403
     too_much = browser.post("/api/v1/keys", json={"name": "all", "role": "owner"})
@@ -292,7 +292,7 @@ def test_a_key_never_reads_cookies_and_ends_when_it_is_told_to(
     with service.app.state.engine.begin() as connection:
         connection.execute(sa.text("UPDATE keys SET expires = NULL"))
     assert program.get("/api/v1/me").status_code == 200
-    assert browser.delete(f"/api/v1/keys/{made.json()['id']}").status_code == 204
+    assert browser.delete(f"/api/v1/keys/{created.json()['id']}").status_code == 204
     assert program.get("/api/v1/me").status_code == 401
 
 
@@ -490,12 +490,12 @@ def test_no_secret_is_anywhere_but_in_its_hash(
     secret = "canary password with words"
     guest = service.anonymous()
     assert guest.post("/api/v1/redeem", json={"token": token, "name": "guest", "password": secret}).status_code == 201
-    made = owner.post("/api/v1/keys", json={"name": "k", "role": "owner"}, headers={"Idempotency-Key": "k1"}).json()
+    created = owner.post("/api/v1/keys", json={"name": "k", "role": "owner"}, headers={"Idempotency-Key": "k1"}).json()
     session = owner.cookies["pairsmith"]
     teachers = owner.get("/api/v1/teachers").json()
     assert any(row["set"] for row in teachers["items"])
     answers = [owner.get(path).text for path in ("/api/v1/keys", "/api/v1/audit", "/api/v1/sessions", "/metrics", "/")]
-    canaries = [token, secret, made["key"], session, guest.cookies["pairsmith"], "canary-teacher-key-7431"]
+    canaries = [token, secret, created["key"], session, guest.cookies["pairsmith"], "canary-teacher-key-7431"]
     service.app.state.engine.dispose()
     with sqlite3.connect(service.workspace.serve / "service.db") as database:
         database.execute("VACUUM INTO ?", (str(service.workspace.root / "backup.db"),))
@@ -505,6 +505,6 @@ def test_no_secret_is_anywhere_but_in_its_hash(
         "answers": "".join(answers).encode(),
         "teachers": json.dumps(teachers).encode(),
     }
-    found = [(where, canary[:12]) for where, body in held.items() for canary in canaries if canary.encode() in body]
-    assert not found
+    leaks = [(where, canary[:12]) for where, body in held.items() for canary in canaries if canary.encode() in body]
+    assert not leaks
     print(f"{len(canaries)} canaries, {len(held)} places, 0 found")

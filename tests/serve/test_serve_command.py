@@ -74,8 +74,8 @@ def test_a_server_stops_in_order(tmp_path: Path, unhurried: LoopbackTeacher, num
         after.job(left, "done")
         again = after.ask(f"/api/v1/jobs/{stopped}/continue", {})["id"]
         after.hears(f"job {again} of one is done")
-        told = [json.loads(line) for line in after.stop(number).splitlines()[2:-1]]
-    assert any(line["message"] == f"job {again} of one is done" and line["job"] == again for line in told)
-    asked = next(line for line in told if line["message"] == f"GET /api/v1/jobs/{left}")
+        entries = [json.loads(line) for line in after.stop(number).splitlines()[2:-1]]
+    assert any(line["message"] == f"job {again} of one is done" and line["job"] == again for line in entries)
+    asked = next(line for line in entries if line["message"] == f"GET /api/v1/jobs/{left}")
     assert (asked["status"], asked["user"], asked["level"]) == (200, "local", "info")
     assert len(asked["request"]) == 16

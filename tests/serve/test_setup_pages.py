@@ -75,13 +75,13 @@ def test_a_person_says_what_the_columns_are(service: Service) -> None:
     text = service.workspace.folder("tickets") / "pairsmith.toml"
     assert "it is called so" in text.read_text()
 
-    told = {"source": "0", "header": list(chosen), "role": ["", "input", "", "kept"]}
-    assert browser.post("/p/tickets/setup/columns", data=told).status_code == 303
+    form = {"source": "0", "header": list(chosen), "role": ["", "input", "", "kept"]}
+    assert browser.post("/p/tickets/setup/columns", data=form).status_code == 303
     assert bodies(service, "tickets")[0] == ("My order 0 is late again and nobody answers", None)
     assert spec_of(service, "tickets").asks_teacher
     assert "it is called so" not in text.read_text()
-    told = {"source": "0", "header": list(chosen), "role": ["", "", "output", ""]}
-    assert browser.post("/p/tickets/setup/columns", data=told).status_code == 303
+    form = {"source": "0", "header": list(chosen), "role": ["", "", "output", ""]}
+    assert browser.post("/p/tickets/setup/columns", data=form).status_code == 303
     assert spec_of(service, "tickets").seeds[0].kind == "output"
 
 
@@ -122,8 +122,8 @@ def test_columns_that_make_no_row_are_refused(
     """With a sentence beside the columns; the spec stays as it was."""
     browser = made(service, "two", "two.csv", "a,b\n" + "first words of it,second words of it\n")
     before = spec_of(service, "two")
-    told = {"source": "0", "header": headers, "role": roles}
-    refused = browser.post("/p/two/setup/columns", data=told)
+    form = {"source": "0", "header": headers, "role": roles}
+    refused = browser.post("/p/two/setup/columns", data=form)
     assert refused.status_code in (400, 422)
     seeds = refused.text.partition('<section id="seeds"')[2].partition("<section")[0]
     assert says in unescape(seeds).lower()
@@ -136,8 +136,8 @@ def test_headers_that_prompts_call_something_else_can_be_kept(service: Service) 
         service, "odd", "odd.csv", "Style,a-b,a b,question\n" + "warm,one,two,where do I find the door\n" * 2
     )
     headers = ["Style", "a-b", "a b", "question"]
-    told = {"source": "0", "header": headers, "role": ["kept", "kept", "kept", "input"]}
-    assert browser.post("/p/odd/setup/columns", data=told).status_code == 303
+    form = {"source": "0", "header": headers, "role": ["kept", "kept", "kept", "input"]}
+    assert browser.post("/p/odd/setup/columns", data=form).status_code == 303
     assert set(spec_of(service, "odd").seeds[0].columns.values()) == set(headers)
 
 
@@ -292,8 +292,8 @@ def test_a_check_that_does_not_fit_is_switched_off_in_the_browser(service: Servi
     shown = re.findall(r'name="check_(\w+)".*?value="(\w+)" selected', page, re.DOTALL)
     assert dict(shown)["cut"] == "reject"
     assert dict(shown)["pii"] == "off"
-    told = {**{f"check_{name}": mode for name, mode in shown}, "check_cut": "flag", "check_duplicates": "off"}
-    assert browser.post("/p/tickets/setup/checks", data={**told, "most_words": "90"}).status_code == 303
+    form = {**{f"check_{name}": mode for name, mode in shown}, "check_cut": "flag", "check_duplicates": "off"}
+    assert browser.post("/p/tickets/setup/checks", data={**form, "most_words": "90"}).status_code == 303
     spec = spec_of(service, "tickets").curate
     assert (spec.gates.cut, spec.duplicates.enabled, spec.gates.length.max_words) == ("flag", False, 90)  # type: ignore[union-attr]
     assert "repetition" not in (service.workspace.folder("tickets") / "pairsmith.toml").read_text()
@@ -311,8 +311,8 @@ def test_every_check_that_has_a_mode_stands_on_the_page() -> None:
 def test_what_is_tuned_and_how_long_is_chosen_in_the_browser(service: Service) -> None:
     """The base, the epochs and the share of the seeds that is kept for the test."""
     browser = made(service, "tickets", "t.csv", TICKETS)
-    told = {"base": "Qwen/Qwen3-0.6B", "epochs": "6"}
-    assert browser.post("/p/tickets/setup/model", data=told).status_code == 303
+    form = {"base": "Qwen/Qwen3-0.6B", "epochs": "6"}
+    assert browser.post("/p/tickets/setup/model", data=form).status_code == 303
     assert browser.post("/p/tickets/setup/test", data={"test_share": "40 %"}).status_code == 303
     spec = spec_of(service, "tickets")
     assert (spec.train.base, spec.train.epochs, spec.split.test) == ("Qwen/Qwen3-0.6B", 6, 0.4)
@@ -323,7 +323,7 @@ def test_what_is_tuned_and_how_long_is_chosen_in_the_browser(service: Service) -
 
 
 @pytest.mark.parametrize(
-    ("step", "told", "says"),
+    ("step", "form", "says"),
     [
         ("checks", {"check_cut": "perhaps"}, "'perhaps' is nothing that a check does"),
         ("checks", {"most_words": "few"}, "'few' is no number of words"),
@@ -337,17 +337,17 @@ def test_what_is_tuned_and_how_long_is_chosen_in_the_browser(service: Service) -
     ],
 )
 def test_what_no_check_and_no_model_is_changes_nothing(
-    service: Service, step: str, told: dict[str, str], says: str
+    service: Service, step: str, form: dict[str, str], says: str
 ) -> None:
     """A mode, a number, a base or a pattern that there is not is told beside the fields, as they were typed, and the
     spec stays as it was."""
     browser = made(service, "tickets", "t.csv", TICKETS)
     before = spec_of(service, "tickets")
-    refused = browser.post(f"/p/tickets/setup/{step}", data=told)
+    refused = browser.post(f"/p/tickets/setup/{step}", data=form)
     assert 400 <= refused.status_code < 500
     section = unescape(refused.text.partition(f'<section id="{step}"')[2].partition("<section")[0])
     assert says in section.lower()
-    assert all(f'value="{value}"' in section for value in told.values() if step == "test" and isinstance(value, str))
+    assert all(f'value="{value}"' in section for value in form.values() if step == "test" and isinstance(value, str))
     assert spec_of(service, "tickets") == before
 
 
@@ -356,8 +356,8 @@ def test_checks_that_no_gate_uses_are_set_on_the_page(service: Service) -> None:
     edit sees none of it, and what else the test is stays as it was."""
     browser = made(service, "tickets", "t.csv", TICKETS)
     before = spec_of(service, "tickets")
-    told = {"check_name": ["Names the parcel", "", ""], "check_pattern": [r"(?i)parcel \d+ ", "", ""]}
-    assert browser.post("/p/tickets/setup/test", data=told).status_code == 303
+    form = {"check_name": ["Names the parcel", "", ""], "check_pattern": [r"(?i)parcel \d+ ", "", ""]}
+    assert browser.post("/p/tickets/setup/test", data=form).status_code == 303
     spec = spec_of(service, "tickets")
     assert [(c.name, c.pattern) for c in spec.evaluate.checks] == [("names_the_parcel", r"(?i)parcel \d+ ")]
     assert spec.model_copy(update={"evaluate": before.evaluate}) == before
@@ -367,7 +367,7 @@ def test_checks_that_no_gate_uses_are_set_on_the_page(service: Service) -> None:
     assert spec_of(service, "tickets").evaluate.checks == spec.evaluate.checks
     assert browser.post("/p/tickets/setup/test", data={"check_name": "", "check_pattern": ""}).status_code == 303
     assert spec_of(service, "tickets").evaluate.checks == ()
-    assert service.browser("viewer").post("/p/mine/setup/test", data=told).status_code == 403
+    assert service.browser("viewer").post("/p/mine/setup/test", data=form).status_code == 403
 
 
 def test_a_curation_that_accepts_nothing_shows_what_kept_the_rows_out(service: Service) -> None:
@@ -415,8 +415,8 @@ def test_objects_of_a_file_are_what_is_extracted(service: Service) -> None:
     browser = made(service, "fields", "t.jsonl", OBJECTS, kind="extract", schema=json.dumps(FIELDS))
     assert [source.kind for source in spec_of(service, "fields").seeds] == ["pair"]
     assert not spec_of(service, "fields").asks_teacher
-    told = {"source": "0", "header": ["text", "felder"], "role": ["input", ""]}
-    assert browser.post("/p/fields/setup/columns", data=told).status_code == 303
+    form = {"source": "0", "header": ["text", "felder"], "role": ["input", ""]}
+    assert browser.post("/p/fields/setup/columns", data=form).status_code == 303
     assert "it holds JSON objects" not in (service.workspace.folder("fields") / "pairsmith.toml").read_text()
     assert '{"produkt": "Lampe", "nummer": 0}' in unescape(browser.get("/p/fields/setup").text)
     sent = browser.post("/p/fields/setup/seeds", files={"file": ("u.jsonl", OBJECTS.encode())})

@@ -42,8 +42,8 @@ def seen(collector: Collector, name: str) -> dict[str, Any]:
     """The span of that name as soon as it has come."""
     until = time.monotonic() + 60
     while True:
-        if found := [span for span in collector.spans() if span["name"] == name]:
-            return found[-1]
+        if spans := [span for span in collector.spans() if span["name"] == name]:
+            return spans[-1]
         assert time.monotonic() < until, [span["name"] for span in collector.spans()]
         time.sleep(0.05)
 
@@ -72,18 +72,21 @@ def test_a_job_is_one_trace_from_its_request_to_each_question(
     assert {span["parent"] for span in chats} == {stage["id"]}
     assert job["facts"]["pairsmith.job.state"] == "done"
     assert stage["facts"]["pairsmith.rows.rows_in"] == 2 * len(SUBJECTS)
-    told = chats[0]["facts"]
+    facts = chats[0]["facts"]
     assert chats[0]["kind"] == CLIENT
-    assert told["gen_ai.operation.name"] == "chat"
-    assert told["gen_ai.provider.name"] == "openai"
-    assert told["gen_ai.request.model"] == "loopback"
-    assert told["gen_ai.request.temperature"] == pytest.approx(0.7)
-    assert told["gen_ai.request.max_tokens"] == 64
-    assert told["gen_ai.request.choice.count"] == 2
-    assert told["gen_ai.response.finish_reasons"] == ["stop", "stop"]
-    assert told["gen_ai.usage.input_tokens"] > 0
-    assert told["gen_ai.usage.output_tokens"] > 0
-    assert (told["server.address"], told["server.port"]) == ("127.0.0.1", int(teacher.url.split(":")[2].split("/")[0]))
+    assert facts["gen_ai.operation.name"] == "chat"
+    assert facts["gen_ai.provider.name"] == "openai"
+    assert facts["gen_ai.request.model"] == "loopback"
+    assert facts["gen_ai.request.temperature"] == pytest.approx(0.7)
+    assert facts["gen_ai.request.max_tokens"] == 64
+    assert facts["gen_ai.request.choice.count"] == 2
+    assert facts["gen_ai.response.finish_reasons"] == ["stop", "stop"]
+    assert facts["gen_ai.usage.input_tokens"] > 0
+    assert facts["gen_ai.usage.output_tokens"] > 0
+    assert (facts["server.address"], facts["server.port"]) == (
+        "127.0.0.1",
+        int(teacher.url.split(":")[2].split("/")[0]),
+    )
     everything = b"".join(collector.sent).decode(errors="replace")
     for text in (*SUBJECTS, "richly", "lighthouse", "beside a", "END"):
         assert text not in everything
@@ -116,10 +119,10 @@ def test_a_request_to_the_service_is_its_route(tmp_path: Path, collector: Collec
     assert client.get("/redeem?token=canary-in-a-query").status_code < 500
     assert client.get("/healthz").status_code == 200
     assert client.get(f"/api/v1/projects/{MINE}").status_code == 200
-    told = seen(collector, "GET /api/v1/projects/{project}")
-    assert told["kind"] == SERVER
-    assert told["facts"]["http.response.status_code"] == 200
-    assert told["facts"]["pairsmith.project"] == MINE
+    span = seen(collector, "GET /api/v1/projects/{project}")
+    assert span["kind"] == SERVER
+    assert span["facts"]["http.response.status_code"] == 200
+    assert span["facts"]["pairsmith.project"] == MINE
     seen(collector, "GET /redeem")
     everything = b"".join(collector.sent)
     assert b"canary" not in everything

@@ -70,7 +70,7 @@ def test_from_the_link_to_signing_out(tmp_path: Path) -> None:
         person.takes_it_away()
         person.signs_out()
         browser.close()
-        assert person.looked.wrong + person.looked.said == []
+        assert person.looked.wrong + person.looked.messages == []
         assert "Traceback" not in server.stop()
 
 
@@ -224,7 +224,7 @@ class Person:
         self.reads(f"“{QUESTION}”")
         sides = self.page.locator(".side > li")
         assert sides.locator(".who").all_inner_texts() == ["tuned", "base"]
-        said = [text.split() for text in sides.locator(".text").all_inner_texts()]
+        shown = [text.split() for text in sides.locator(".text").all_inner_texts()]
         self.looked.at("talk")
         self.page.goto("/keys")
         self.page.get_by_label("What uses it").fill("a program")
@@ -232,11 +232,11 @@ class Person:
         key = self.page.locator("#made").inner_text()
         client = openai.OpenAI(base_url=f"{self.server.url}/v1", api_key=key, max_retries=0, timeout=600)
         question: dict[str, Any] = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 16}
-        told = [
+        listed = [
             client.chat.completions.create(model=model.id, temperature=0, **question).choices[0].message.content.split()
             for model in sorted(client.models.list(), key=lambda model: model.id, reverse=True)
         ]
-        assert told == said
+        assert listed == shown
 
     def takes_it_away(self) -> None:
         self.page.goto("/p/ideas/downloads")

@@ -255,7 +255,7 @@ def test_while_a_model_trains_the_reasons_of_its_rows_stand() -> None:
             progress={"stage": stage, "numbers": {"done": 1, "total": 8}},
         )  # fmt: skip
         assert _rows_move(of, job, moving(job)) == moves
-        assert [found["code"] for found in _reasons(of, None, rows_move=moves)] == ([] if moves else ["echo"])
+        assert [reason["code"] for reason in _reasons(of, None, rows_move=moves)] == ([] if moves else ["echo"])
 
 
 def test_what_failed_is_a_heading_without_its_details() -> None:

@@ -25,12 +25,12 @@ def test_worked_examples_show_how_long_a_test_answer_is(service: Service) -> Non
     """A project of messages has no reply to measure: the first examples are, at twice their length, unless a person or
     a file has said it."""
     browser = made(service, "answers", "a.txt", "where is it\n", kind="reply")
-    told = {"style": "Kind.", "input": ["where is it"], "output": ["It is on its way. " * 6]}
-    assert browser.post("/p/answers/setup/style", data=told).status_code == 303
+    form = {"style": "Kind.", "input": ["where is it"], "output": ["It is on its way. " * 6]}
+    assert browser.post("/p/answers/setup/style", data=form).status_code == 303
     sampling = spec_of(service, "answers").evaluate.sampling
     assert (sampling.max_tokens, sampling.temperature, sampling.top_p) == (224, 0.7, 0.95)
-    told["output"] = ["It is on its way. " * 20]
-    assert browser.post("/p/answers/setup/style", data=told).status_code == 303
+    form["output"] = ["It is on its way. " * 20]
+    assert browser.post("/p/answers/setup/style", data=form).status_code == 303
     assert spec_of(service, "answers").evaluate.sampling.max_tokens == 224
 
 
@@ -44,8 +44,8 @@ def test_a_worked_example_out_of_the_test_is_told_where_it_is_written(service: S
     project = service.workspace.project("prompts")
     seeds = read_seeds(project.spec.seeds, project.folder).seeds
     of_the_test = next(seed.body for seed in seeds if seed_split(seed, project.spec.split) == "test")
-    told = {"style": "Rich.", "input": ["a thing", "a lamp"], "output": [of_the_test, "a tall lamp seen from a boat"]}
-    assert browser.post("/p/prompts/setup/style", data=told).status_code == 303
+    form = {"style": "Rich.", "input": ["a thing", "a lamp"], "output": [of_the_test, "a tall lamp seen from a boat"]}
+    assert browser.post("/p/prompts/setup/style", data=form).status_code == 303
     page = unescape(browser.get("/p/prompts/setup").text)
     assert page.count("No run begins with it") == 1
     assert f"It is near: “{of_the_test}”." in page

@@ -137,20 +137,20 @@ class BatchProvider:
             else:
                 body = _chat(texts)
                 done.append({**_named(line), "response": {"status_code": 200, "body": body}, "error": None})
-        made = self._made([line["body"]["messages"][-1]["content"] for line in lines])
+        id_ = self._made([line["body"]["messages"][-1]["content"] for line in lines])
         output, error = ("output_file_id", "error_file_id") if self.form == "openai" else ("output_file", "error_file")
         for field, rows in ((output, done), (error, failed)):
-            self._files[f"{made}-{field}"] = b"\n".join(map(orjson.dumps, rows))
+            self._files[f"{id_}-{field}"] = b"\n".join(map(orjson.dumps, rows))
         words = ("completed", "failed", "in_progress") if self.form == "openai" else ("SUCCESS", "FAILED", "RUNNING")
         errors: Any = [{"message": self.refuses}]
-        self._jobs[made] = {
-            "id": made,
+        self._jobs[id_] = {
+            "id": id_,
             "metadata": job["metadata"],
-            "ended": {"status": words[0], output: f"{made}-{output}", error: f"{made}-{error}"},
+            "ended": {"status": words[0], output: f"{id_}-{output}", error: f"{id_}-{error}"},
             "refused": {"status": words[1], "errors": {"data": errors} if self.form == "openai" else errors},
             "running": {"status": words[2]},
         }
-        return web.json_response({"id": made, "status": "validating"})
+        return web.json_response({"id": id_, "status": "validating"})
 
     # -- requests posted as they are -----------------------------------------------------------------------------
 
@@ -175,14 +175,14 @@ class BatchProvider:
                 message = {"id": "msg_1", "model": "loopback", "content": content, "stop_reason": "end_turn"}
                 result = {"type": "succeeded", "message": {**message, "usage": usage}}
             rows.append({"custom_id": one["custom_id"], "result": result})
-        made = self._made(prompts)
-        self._files[made] = b"\n".join(map(orjson.dumps, rows))
-        self._jobs[made] = {
-            "id": made,
-            "ended": {"processing_status": "ended", "results_url": f"{self.url}/messages/batches/{made}/results"},
+        id_ = self._made(prompts)
+        self._files[id_] = b"\n".join(map(orjson.dumps, rows))
+        self._jobs[id_] = {
+            "id": id_,
+            "ended": {"processing_status": "ended", "results_url": f"{self.url}/messages/batches/{id_}/results"},
             "running": {"processing_status": "in_progress"},
         }
-        return web.json_response({"id": made, "processing_status": "in_progress"})
+        return web.json_response({"id": id_, "processing_status": "in_progress"})
 
     async def _make_of_contents(self, request: web.Request) -> web.Response:
         assert request.headers["x-goog-api-key"] == "sk-batch"
@@ -201,15 +201,15 @@ class BatchProvider:
                 candidate = {"content": content, "finishReason": "STOP"}
                 row = {"response": {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "loopback"}}
             rows.append({**row, "metadata": one["metadata"]})
-        made = self._made(prompts)
-        self._jobs[f"batches/{made}"] = {
-            "name": f"batches/{made}",
+        id_ = self._made(prompts)
+        self._jobs[f"batches/{id_}"] = {
+            "name": f"batches/{id_}",
             "metadata": {"displayName": batch["display_name"]},
             "ended": {"done": True, "response": {"inlinedResponses": {"inlinedResponses": rows}}},
             "refused": {"done": True, "error": {"code": 3, "message": self.refuses}},
             "running": {"done": False},
         }
-        return web.json_response({"name": f"batches/{made}"})
+        return web.json_response({"name": f"batches/{id_}"})
 
     # -- what all have -------------------------------------------------------------------------------------------
 
@@ -222,8 +222,8 @@ class BatchProvider:
     def _answer(self, body: dict[str, Any], prompt: str, n: int) -> list[str] | int | None:
         self.bodies.append(body)
         nth = self._asked[prompt] = self._asked.get(prompt, 0) + 1
-        said = self._says(prompt, nth)
-        return said if said is None or isinstance(said, int) else [said, *(f"{said} again {i}" for i in range(1, n))]
+        text = self._says(prompt, nth)
+        return text if text is None or isinstance(text, int) else [text, *(f"{text} again {i}" for i in range(1, n))]
 
     async def _list(self, request: web.Request) -> web.Response:
         self.listed += 1

@@ -20,8 +20,8 @@ def python_with_stand_in(folder: Path) -> Path:
 
 
 def noted(python: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(python.with_name("note.json").read_text())
-    return told
+    note: dict[str, Any] = json.loads(python.with_name("note.json").read_text())
+    return note
 
 
 def is_alive(pid: int) -> bool:

@@ -142,10 +142,10 @@ def test_what_prompts_begin_with_is_attended_to_once_for_all_of_them(model: Chat
     """Rows of different lengths after a common beginning of 150 tokens: the model is told of its 128 (whole steps of
     64), and every log-probability is that of a plain forward pass (float32, 1e-4). Four rows are needed."""
     long = [*PROMPT, *reversed(PROMPT)][:150]
-    told: list[tuple[int, int]] = []
+    passes: list[tuple[int, int]] = []
 
     def heard(_: Any, args: Any, named: dict[str, Any]) -> None:
-        told.append((len(named["input_ids"]), named.get("shared_prefix", 0)))
+        passes.append((len(named["input_ids"]), named.get("shared_prefix", 0)))
 
     hook = model._model.register_forward_pre_hook(heard, with_kwargs=True)
     jobs = [generation([*long, *range(i, 5 * i)], TokenSampling(), 9, seed=i, top_logprobs=0) for i in range(1, 7)]
@@ -154,8 +154,8 @@ def test_what_prompts_begin_with_is_attended_to_once_for_all_of_them(model: Chat
     answers = [job.future.result(timeout=60)[0] for job in jobs]
     assert answer(decoder, generation(long, max_tokens=3))
     hook.remove()
-    assert {shared for rows, shared in told if rows > 4} >= {128}
-    assert told[-1] == (4, 0), "one row, and three spare ones beside it"
+    assert {shared for rows, shared in passes if rows > 4} >= {128}
+    assert passes[-1] == (4, 0), "one row, and three spare ones beside it"
     for job, choice in zip(jobs, answers, strict=True):
         ids = [one.token for one in choice.logprobs]
         plain = plain_logprobs(model, job.prompt, ids)

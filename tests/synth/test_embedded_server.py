@@ -99,16 +99,16 @@ def test_the_official_client_can_stream(client: openai.OpenAI, embedded_server: 
     chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
     assert whole.usage is not None
     assert chunks[-1].usage == whole.usage
-    for told in whole.choices:
-        pieces = [choice for chunk in chunks for choice in chunk.choices if choice.index == told.index]
+    for entire in whole.choices:
+        pieces = [choice for chunk in chunks for choice in chunk.choices if choice.index == entire.index]
         texts = [piece.delta.content for piece in pieces if piece.delta.content]
-        assert "".join(texts) == told.message.content
+        assert "".join(texts) == entire.message.content
         assert len(texts) > 4
         assert [piece.finish_reason for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
-        assert pieces[-1].finish_reason == told.finish_reason
+        assert pieces[-1].finish_reason == entire.finish_reason
         tokens = [one.token for piece in pieces if piece.logprobs for one in piece.logprobs.content or ()]
-        assert told.logprobs is not None
-        assert tokens == [one.token for one in told.logprobs.content or ()]
+        assert entire.logprobs is not None
+        assert tokens == [one.token for one in entire.logprobs.content or ()]
 
 
 def test_a_stream_that_nobody_reads_any_more_is_not_decoded_on(
@@ -171,11 +171,11 @@ def test_an_answer_that_follows_a_schema_parses(embedded_server: EmbeddedServer)
     assert status == 200
     for choice in answer["choices"]:
         assert choice["finish_reason"] == "stop"
-        made = json.loads(choice["message"]["content"])
-        assert set(made) == {"prompt", "ratio", "steps"}
-        assert len(made["prompt"]) <= 40
-        assert made["ratio"] in {"1:1", "3:2"}
-        assert 1 <= made["steps"] <= 50
+        record = json.loads(choice["message"]["content"])
+        assert set(record) == {"prompt", "ratio", "steps"}
+        assert len(record["prompt"]) <= 40
+        assert record["ratio"] in {"1:1", "3:2"}
+        assert 1 <= record["steps"] <= 50
     form["json_schema"]["schema"] = {"type": "object", "properties": {"a": {"type": "nonsense"}}}  # type: ignore[index]
     status, answer = post(embedded_server, "/chat/completions", messages=ASK, response_format=form)
     assert (status, answer["error"]["param"]) == (400, "response_format")

@@ -227,9 +227,9 @@ def test_backoff_doubles_up_to_its_cap() -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key_names_the_variable_and_never_the_key(status: int) -> None:
     """The variable is what a person can mend; the key stays out of the message even if the server repeats it."""
-    told = f"Incorrect API key provided: {KEY}"
+    message = f"Incorrect API key provided: {KEY}"
     with (
-        LoopbackTeacher(lambda ask: fails(status, told)) as teacher,
+        LoopbackTeacher(lambda ask: fails(status, message)) as teacher,
         pytest.raises(AuthError, match="MY_KEY") as caught,
     ):
         ask(teacher, key=KEY, key_env="MY_KEY")

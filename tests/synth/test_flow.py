@@ -52,7 +52,7 @@ def all_answered(answers: list[Answer | BaseException]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"),
+    ("form", "seconds"),
     [
         ("1s", 1),
         ("6m0s", 360),
@@ -66,9 +66,9 @@ def all_answered(answers: list[Answer | BaseException]) -> bool:
         ("0.5", 0.5),
     ],
 )
-def test_a_reset_is_read_in_every_form_that_is_a_length(told: str, seconds: float) -> None:
+def test_a_reset_is_read_in_every_form_that_is_a_length(form: str, seconds: float) -> None:
     """OpenAI, Azure and Groq write durations as Go does, others plain seconds."""
-    assert reset_s(told) == pytest.approx(seconds)
+    assert reset_s(form) == pytest.approx(seconds)
 
 
 def test_a_reset_is_read_in_every_form_that_is_a_moment() -> None:
@@ -76,8 +76,8 @@ def test_a_reset_is_read_in_every_form_that_is_a_moment() -> None:
     moment = datetime.now(UTC) + timedelta(seconds=90)
     stamp = moment.timestamp()
     forms = [moment.isoformat(), moment.strftime("%Y-%m-%dT%H:%M:%SZ"), f"{stamp:.0f}", f"{stamp * 1000:.0f}"]
-    for told in [*forms, format_datetime(moment, usegmt=True)]:
-        assert reset_s(told) == pytest.approx(90, abs=3)
+    for form in [*forms, format_datetime(moment, usegmt=True)]:
+        assert reset_s(form) == pytest.approx(90, abs=3)
     assert reset_s((moment - timedelta(days=1)).isoformat()) == 0
 
 

@@ -100,7 +100,7 @@ def test_only_quotes_are_no_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "text"),
+    ("answer", "text"),
     [
         ("  a dog\n", "a dog"),
         ('"a dog"', "a dog"),
@@ -117,9 +117,9 @@ def test_only_quotes_are_no_text(tmp_path: Path) -> None:
         ("", ""),
     ],
 )
-def test_cleaning_takes_off_only_what_surrounds_the_answer(said: str, text: str) -> None:
+def test_cleaning_takes_off_only_what_surrounds_the_answer(answer: str, text: str) -> None:
     """Blanks, one fence, one pair of quotes around the whole; never anything inside."""
-    assert clean(said) == text
+    assert clean(answer) == text
 
 
 @given(st.text())
@@ -205,17 +205,17 @@ def test_a_prompt_that_asks_for_what_generation_lacks_is_refused_at_once(tmp_pat
             Forward(ledger, TASK.style, prompt=load("enhance", tmp_path))
 
 
-def prompt_of(folder: Path, name: str, variables: str, said: str) -> None:
+def prompt_of(folder: Path, name: str, variables: str, template: str) -> None:
     own = folder / "prompts" / name
     own.mkdir(parents=True, exist_ok=True)
-    (own / "v1.jinja").write_text(f'+++\nabout = "x"\n[variables]\n{variables}\n+++\n=== user ===\n{said}\n')
+    (own / "v1.jinja").write_text(f'+++\nabout = "x"\n[variables]\n{variables}\n+++\n=== user ===\n{template}\n')
 
 
 STYLE, SIMPLE, ENHANCED, LEVEL = 'style = "s"\n', 'input = "i"\n', 'output = "o"\n', 'level = "l"\n'
 
 
 @pytest.mark.parametrize(
-    ("way", "variables", "said", "unused"),
+    ("way", "variables", "template", "unused"),
     [
         ("forward", STYLE, "Write like this: {{ style }}", "input"),
         ("forward", STYLE + SIMPLE, "Write like this: {{ style }}", "input"),
@@ -227,10 +227,10 @@ STYLE, SIMPLE, ENHANCED, LEVEL = 'style = "s"\n', 'input = "i"\n', 'output = "o"
     ],
 )
 def test_a_prompt_that_forgets_the_seed_is_refused_at_once(
-    way: str, variables: str, said: str, unused: str, tmp_path: Path
+    way: str, variables: str, template: str, unused: str, tmp_path: Path
 ) -> None:
     """Every seed would be paired with the same answers, and every level of a seed with one question."""
-    prompt_of(tmp_path, "own", variables, said)
+    prompt_of(tmp_path, "own", variables, template)
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         ledger = Ledger(store, Endpoint("http://h", "m"), TeacherSettings(model="m"))
         make = {"forward": Forward, "backward": Backward}[way]

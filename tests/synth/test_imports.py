@@ -151,8 +151,8 @@ def test_what_would_stand_in_a_null_is_empty(tmp_path):
 def test_a_turn_with_a_picture_costs_the_row(tmp_path, asked, what):
     """An answer about a picture that the model never sees teaches it to make one up; words about the tag are text."""
     seen = {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "A red cat."}]}
-    told = {"messages": turns("What does the tag <image> do in a prompt?", "It stands for a picture.")}
-    reading = read(tmp_path, [seen, told])
+    written = {"messages": turns("What does the tag <image> do in a prompt?", "It stands for a picture.")}
+    reading = read(tmp_path, [seen, written])
     assert [seed.reference for seed in reading.seeds] == ["It stands for a picture."]
     assert what in reading.problems[0].what
     assert "only text is read" in reading.problems[0].what

@@ -232,8 +232,8 @@ def test_a_schema_binds_the_answer(tmp_path: Path) -> None:
         "properties": {"yes": {"type": "boolean"}, "why": {"type": "string", "maxLength": 5}},
         "required": ["yes"],
     }
-    said = ["yes", '{"why": "so"}', '{"yes": "true"}', '{"yes": true, "why": "because"}', '{"yes": true}']
-    with LoopbackTeacher(lambda ask: says(said[ask.nth - 1])) as teacher:
+    answers = ["yes", '{"why": "so"}', '{"yes": "true"}', '{"yes": true, "why": "because"}', '{"yes": true}']
+    with LoopbackTeacher(lambda ask: says(answers[ask.nth - 1])) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
             (answer,) = await ledger.complete(chat("a dog"), PLAIN, schema=schema)
@@ -389,7 +389,7 @@ def test_the_same_question_at_the_same_time_is_sent_once(tmp_path: Path) -> None
         async def ask(ledger: Ledger, store: Store) -> None:
             answers = await asyncio.gather(*(ledger.complete(chat("a dog"), PLAIN, 1 + i % 3) for i in range(9)))
             by_sample = [{texts(a)[i] for a in answers if len(a) > i} for i in range(3)]
-            assert [len(told) for told in by_sample] == [1, 1, 1]
+            assert [len(answers) for answers in by_sample] == [1, 1, 1]
 
         with_ledger(teacher, tmp_path, ask)
     assert sum(a.n for a in teacher.asked) == 3
@@ -509,15 +509,15 @@ def test_the_key_is_nowhere_in_the_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["test", "1", "a", "EMPTY", '"', "content", KEY])
 def test_a_key_never_rewrites_an_answer(key: str, tmp_path: Path) -> None:
     """Local servers are given dummy keys such as `test` or `1`: what the teacher says is data, to the letter."""
-    said = f'Put it to the test: 1 EMPTY "content" and {KEY}.'
-    with LoopbackTeacher(lambda ask: says(said)) as teacher:
+    text = f'Put it to the test: 1 EMPTY "content" and {KEY}.'
+    with LoopbackTeacher(lambda ask: says(text)) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
             (answer,) = await ledger.complete(chat("a dog"), PLAIN)
             assert isinstance(answer, Completion)
-            assert answer.text == said
+            assert answer.text == text
             (call,) = store.calls(answer.key)
-            assert call.raw["message"]["content"] == said
+            assert call.raw["message"]["content"] == text
 
         with_ledger(teacher, tmp_path, ask, key=key)
 

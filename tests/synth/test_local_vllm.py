@@ -44,22 +44,22 @@ def until_there(path: Path) -> None:
 
 
 def served(python: Path, **options: Any) -> tuple[VllmServer, list[str]]:
-    said: list[str] = []
+    sentences: list[str] = []
 
     async def run() -> VllmServer:
-        async with vllm("some/model", python=str(python), gpu=False, say=said.append, **options) as server:
+        async with vllm("some/model", python=str(python), gpu=False, say=sentences.append, **options) as server:
             assert all(map(is_alive, noted(python)["pids"]))
             return server
 
-    return asyncio.run(run()), said
+    return asyncio.run(run()), sentences
 
 
 def test_it_is_started_waited_for_checked_and_stopped(stand_in: Path) -> None:
     """Inside of the block it has answered a real request; afterwards neither it nor its engine is there."""
-    server, said = served(stand_in, more=["--loads-for", "1"])
+    server, sentences = served(stand_in, more=["--loads-for", "1"])
     assert server.model == "some/model"
     assert server.seconds >= 1
-    assert "vLLM serves some/model" in said[-1]
+    assert "vLLM serves some/model" in sentences[-1]
     assert gone(noted(stand_in)["pids"])
 
 
@@ -81,11 +81,11 @@ def test_on_a_cpu_it_gets_room_that_is_there_and_the_plugin_for_seeds(
 ) -> None:
     """Left alone it wants 92 % of the memory of the machine, dies of a seed, and reports to its makers."""
     served(stand_in)
-    told = noted(stand_in)
-    room = int(told["arguments"][told["arguments"].index("--kv-cache-memory-bytes") + 1])
+    note = noted(stand_in)
+    room = int(note["arguments"][note["arguments"].index("--kv-cache-memory-bytes") + 1])
     assert 0 < room < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 4
-    assert told["plugins"] == ["pairsmith_seeds"]
-    assert told["reports"] is False
+    assert note["plugins"] == ["pairsmith_seeds"]
+    assert note["reports"] is False
     assert "--kv-cache-memory-bytes" not in arguments("m", 1, gpu=True)
     assert arguments("m", 1, gpu=False, more=["--kv-cache-memory-bytes=5"])[-1] == "--kv-cache-memory-bytes=5"
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
@@ -303,9 +303,9 @@ def test_teacher_up_keeps_it_until_ctrl_c(stand_in: Path, tmp_path: Path) -> Non
     assert running.stdout.readline() == "[teacher]\n"
     assert running.stdout.readline().startswith('url = "http://127.0.0.1:')
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=60)
-    assert running.returncode == 0, said
-    assert "vLLM is stopped." in said
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 0, errors
+    assert "vLLM is stopped." in errors
     assert gone(noted(stand_in)["pids"])
     checked = project.json("teacher", "up", "--model", "m", "--python", str(stand_in), "--port", "0", "--check")
     assert checked["model"] == "m"
@@ -346,8 +346,8 @@ def test_a_run_that_is_ended_leaves_no_real_one(tmp_path: Path, ends: signal.Sig
             time.sleep(0.5)
         assert vllms()
         running.send_signal(ends)
-        _, said = running.communicate(timeout=1800)
-    assert running.returncode in (0, 130, 143), said
+        _, errors = running.communicate(timeout=1800)
+    assert running.returncode in (0, 130, 143), errors
     until = time.monotonic() + 30
     while vllms() and time.monotonic() < until:  # killed, it gives its gigabytes back
         time.sleep(0.5)

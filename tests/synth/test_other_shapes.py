@@ -60,8 +60,8 @@ def test_what_is_no_answer_from_some_moment_on_ends_the_run_and_burns_no_row(nam
 
 def events(*pieces: Json, done: bool = True) -> bytes:
     """Server-sent events as OpenAI writes them."""
-    said = [b": comment", *(b"data: " + orjson.dumps(piece) for piece in pieces), *([b"data: [DONE]"] if done else [])]
-    return b"\n\n".join(said) + b"\n\n"
+    lines = [b": comment", *(b"data: " + orjson.dumps(piece) for piece in pieces), *([b"data: [DONE]"] if done else [])]
+    return b"\n\n".join(lines) + b"\n\n"
 
 
 def streamed(*texts: str, finish: str | None = "stop") -> bytes:

@@ -47,10 +47,10 @@ def test_a_cause_that_all_requests_share_ends_the_run_and_burns_no_row(cause: st
     with LoopbackTeacher(lambda ask: COMMON[cause]) as teacher:
         with pytest.raises(TeacherError) as caught:
             run(teacher, tmp_path, 60)
-        said = COMMON[cause].body
-        assert said is not None
+        body = COMMON[cause].body
+        assert body is not None
         assert str(caught.value).count("HTTP 4") == 1
-        assert caught.value.what.split(": ", 3)[3].rstrip(".")[:20] in said.decode()
+        assert caught.value.what.split(": ", 3)[3].rstrip(".")[:20] in body.decode()
         assert len(teacher.asked) <= 48, "the first eight and those on their way, each with n and without"
     with LoopbackTeacher() as mended:
         result = run(mended, tmp_path, 60)
@@ -221,9 +221,9 @@ def test_a_fault_said_with_status_200_is_waited_out(tmp_path: Path) -> None:
 def test_what_providers_say_is_understood(status: int, error: dict[str, Any], kind: str) -> None:
     """The words of the documented errors, before anything was answered."""
     body = {"model": "m", "messages": [], "top_k": 5, "temperature": 1.0}
-    told = meaning(status, error, str(error), body, answered=False)
-    assert told.kind == kind
-    assert told.setting == ("top_k" if kind == "setting" else "")
+    refusal = meaning(status, error, str(error), body, answered=False)
+    assert refusal.kind == kind
+    assert refusal.setting == ("top_k" if kind == "setting" else "")
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 412, 413, 422, 424, 451])

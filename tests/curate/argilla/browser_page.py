@@ -215,9 +215,9 @@ class Annotator:
 
     def _found(self, act: Any) -> None:
         """Do what asks the server for other rows, and wait until the first of its answer is on the page."""
-        with self.page.expect_response(lambda answer: urlsplit(answer.url).path.endswith("/records/search")) as found:
+        with self.page.expect_response(lambda answer: urlsplit(answer.url).path.endswith("/records/search")) as search:
             act()
-        first = found.value.json()["items"][0]["record"]["fields"]["enhanced"]
+        first = search.value.json()["items"][0]["record"]["fields"]["enhanced"]
         self.page.wait_for_function(
             f"""html => ({_OUTPUT})?.textContent.trim()
                 === new DOMParser().parseFromString(html, 'text/html').body.textContent.trim()""",

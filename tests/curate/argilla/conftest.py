@@ -126,14 +126,14 @@ def argilla_server(request: pytest.FixtureRequest) -> server.ArgillaServer:
 @pytest.fixture
 def connect(argilla_server: server.ArgillaServer) -> Iterator[Callable[[str], Any]]:
     """The official client for an API key; its connections are closed after the test."""
-    made: list[Any] = []
+    clients: list[Any] = []
 
     def client_for(api_key: str) -> Any:
-        made.append(argilla_client().Argilla(api_url=argilla_server.url, api_key=api_key))
-        return made[-1]
+        clients.append(argilla_client().Argilla(api_url=argilla_server.url, api_key=api_key))
+        return clients[-1]
 
     yield client_for
-    for client in made:
+    for client in clients:
         client.http_client.close()
 
 

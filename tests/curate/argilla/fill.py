@@ -60,7 +60,7 @@ def reply(number: int) -> str:
 def fill(connection: sa.Connection, count: int, users: list, padding: int = 0, name: str = "pairs") -> uuid.UUID:
     """Insert the dataset and its records through SQL; the dataset's id. `users`: (name, role)."""
     now = {"inserted_at": START, "updated_at": START}
-    made = {}
+    user_ids = {}
 
     def insert(model, rows: list) -> None:
         for start in range(0, len(rows), 500):
@@ -69,12 +69,12 @@ def fill(connection: sa.Connection, count: int, users: list, padding: int = 0, n
     workspace = uuid.uuid4()
     insert(Workspace, [dict(id=workspace, name=f"w-{name}", **now)])
     for user, role in users:
-        made[user] = uuid.uuid5(SPACE, user)
+        user_ids[user] = uuid.uuid5(SPACE, user)
         insert(
             User,
             [
                 dict(
-                    id=made[user],
+                    id=user_ids[user],
                     first_name=user,
                     username=user,
                     role=role,
@@ -84,7 +84,7 @@ def fill(connection: sa.Connection, count: int, users: list, padding: int = 0, n
                 )
             ],
         )
-        insert(WorkspaceUser, [dict(id=uuid.uuid4(), workspace_id=workspace, user_id=made[user], **now)])
+        insert(WorkspaceUser, [dict(id=uuid.uuid4(), workspace_id=workspace, user_id=user_ids[user], **now)])
     dataset = uuid.uuid5(SPACE, name)
     insert(
         Dataset,

@@ -67,7 +67,7 @@ class Desk:
     store: Store
     argilla: Argilla
     rows: dict[str, list[Pair]]  # by the input: of an input with several candidates more than one may be drawn
-    told: dict[str, tuple[str, str | None, tuple[str, ...]]] = field(default_factory=dict)
+    answers: dict[str, tuple[str, str | None, tuple[str, ...]]] = field(default_factory=dict)
     keys: int = 0
     seconds: float = 0.0
     most_keys_to_accept: int = 0
@@ -190,7 +190,7 @@ class Player:
         self.submit(shown)
         if verdict == "accept":
             self.desk.most_keys_to_accept = max(self.desk.most_keys_to_accept, self.desk.keys - before)
-        self.desk.told[pair.id] = (verdict, edited, reasons)
+        self.desk.answers[pair.id] = (verdict, edited, reasons)
         self.desk.seconds += time.perf_counter() - started
 
     def shown(self) -> tuple[str, str]:
@@ -269,13 +269,13 @@ def play(player: Player, rows: int) -> Desk:
     for number in range(min(rows, sum(map(len, desk.rows.values())))):
         player.row(number)
     pulled = pull(desk.project, desk.store, desk.argilla)
-    assert pulled.new == len(desk.told)
+    assert pulled.new == len(desk.answers)
     reviews = desk.store.reviews()
-    for id_, told in desk.told.items():
+    for id_, answered in desk.answers.items():
         (review,) = reviews[id_]
-        assert (review.decision, review.edited, review.reasons) == told
-    made = sorted(pair.output for pair in desk.store.pairs() if isinstance(pair.origin, Edited))
-    assert made == sorted(edited for _, edited, _ in desk.told.values() if edited)
+        assert (review.decision, review.edited, review.reasons) == answered
+    edits = sorted(pair.output for pair in desk.store.pairs() if isinstance(pair.origin, Edited))
+    assert edits == sorted(edited for _, edited, _ in desk.answers.values() if edited)
     return desk
 
 

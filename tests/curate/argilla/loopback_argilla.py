@@ -50,8 +50,8 @@ class LoopbackArgilla:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 path, _, query = self.path.removeprefix("/api/v1/").partition("?")
                 stub.requests.append((self.command, path))
-                found = stub.read(path, query) if self.command == "GET" else {}
-                body = json.dumps(found).encode()
+                reply = stub.read(path, query) if self.command == "GET" else {}
+                body = json.dumps(reply).encode()
                 refused = stub.wants and self.headers.get(stub.wants[0]) != stub.wants[1]
                 self.send_response(404 if refused else 200)
                 self.send_header("Content-Type", "application/json")

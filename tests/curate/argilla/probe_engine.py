@@ -63,8 +63,8 @@ async def answer(engine: SearchEngine, session, question: dict) -> dict:
     if kind == "user_progress":
         return await engine.get_dataset_user_progress(dataset, users[asked["user"]])
     if kind == "metrics":
-        found = await MetadataProperty.get_by(session, name=asked["name"], dataset_id=dataset.id)
-        return json.loads((await engine.compute_metrics_for(found)).model_dump_json())
+        metadata_property = await MetadataProperty.get_by(session, name=asked["name"], dataset_id=dataset.id)
+        return json.loads((await engine.compute_metrics_for(metadata_property)).model_dump_json())
     if kind == "settings kept":
         pairsmith_sql_engine._VECTORS.clear()
         pairsmith_sql_engine.read_ahead()
@@ -86,7 +86,7 @@ async def answer(engine: SearchEngine, session, question: dict) -> dict:
                 await record.awaitable_attrs.vectors
             settings = await VectorSettings.get_by(session, name="mini", dataset_id=dataset.id)
             order = SimilarityOrder(asked.pop("order", "most_similar"))
-            found = await engine.similarity_search(
+            matches = await engine.similarity_search(
                 dataset=dataset,
                 vector_settings=settings,
                 record=record,
@@ -101,13 +101,13 @@ async def answer(engine: SearchEngine, session, question: dict) -> dict:
                 asked["sort"] = [Order(scope=scope(part, users), order=part["order"]) for part in asked["sort"]]
             if "user" in asked:
                 asked["user_id"] = users[asked.pop("user")].id
-            found = await engine.search(dataset=dataset, query=query, filter=filters, **asked)
+            matches = await engine.search(dataset=dataset, query=query, filter=filters, **asked)
     except (UnprocessableEntityError, ValueError) as problem:
         return {"refused": getattr(problem, "message", None) or str(problem)}
     return {
-        "numbers": [numbers[item.record_id] for item in found.items],
-        "total": found.total,
-        "scores": [item.score for item in found.items],
+        "numbers": [numbers[item.record_id] for item in matches.items],
+        "total": matches.total,
+        "scores": [item.score for item in matches.items],
     }
 
 

@@ -35,16 +35,16 @@ def pushed_at_once(server: ArgillaServer, projects: list[Project], *, ours: bool
     """What both pushes say; each has a connection and a store of its own, and begins when the other does."""
     ready = threading.Barrier(len(projects))
 
-    def one(made: Project) -> PushResult:
-        workspace = made.spec.review.workspace or ""
+    def one(project: Project) -> PushResult:
+        workspace = project.spec.review.workspace or ""
         with (
-            Store.open(Store.url_for(made)) as store,
+            Store.open(Store.url_for(project)) as store,
             Argilla(server.url, server.api_key, workspace, patience_s=60) as argilla,
         ):
             argilla.__dict__["_is_ours"] = ours  # by our server's routes, or by those that every Argilla has
-            population = read_population(made, store, [SCOPE])
+            population = read_population(project, store, [SCOPE])
             ready.wait()
-            return push(made, store, population, argilla)
+            return push(project, store, population, argilla)
 
     with ThreadPoolExecutor(len(projects)) as pool:
         return list(pool.map(one, projects))
@@ -59,27 +59,27 @@ def test_two_copies_that_push_at_once_send_each_row_once(
     first = drawn(tmp_path / "first", name, f"w-{name}", 12)
     shutil.copytree(tmp_path / "first", tmp_path / "copy")
     copy = load(tmp_path / "copy")
-    told = pushed_at_once(argilla_server, [first, copy], ours=ours)
-    assert told[0].queues == told[1].queues
+    pushes = pushed_at_once(argilla_server, [first, copy], ours=ours)
+    assert pushes[0].queues == pushes[1].queues
     with Argilla(argilla_server.url, argilla_server.api_key, f"w-{name}") as argilla:
         rows = [row for dataset in argilla.datasets() for row in argilla.records(argilla.queue_of(dataset))]
         answer(argilla.sdk, rows[0]["id"], "accept")
-        for made in first, copy:
-            with Store.open(Store.url_for(made)) as store:
+        for project in first, copy:
+            with Store.open(Store.url_for(project)) as store:
                 assert sorted(row["external_id"] for row in rows) == sorted(store.sampled())
-                assert pull(made, store, argilla).new == 1
+                assert pull(project, store, argilla).new == 1
 
 
 def test_two_projects_of_one_name_that_push_at_once_do_not_meet(argilla_server: ArgillaServer, tmp_path: Path) -> None:
     """In one workspace each has queues of its own, with its own rows and no other's, whoever was first."""
     name = f"cats-{uuid.uuid4().hex[:8]}"
     projects = [drawn(tmp_path / str(inputs), name, f"w-{name}", inputs) for inputs in (12, 15)]
-    told = pushed_at_once(argilla_server, projects, ours=True)
-    assert not set(told[0].queues) & set(told[1].queues)
+    pushes = pushed_at_once(argilla_server, projects, ours=True)
+    assert not set(pushes[0].queues) & set(pushes[1].queues)
     with Argilla(argilla_server.url, argilla_server.api_key, f"w-{name}") as argilla:
-        assert {dataset["name"] for dataset in argilla.datasets()} == {queue for one in told for queue in one.queues}
-        for made in projects:
-            with Store.open(Store.url_for(made)) as store:
+        assert {dataset["name"] for dataset in argilla.datasets()} == {queue for one in pushes for queue in one.queues}
+        for project in projects:
+            with Store.open(Store.url_for(project)) as store:
                 rows = [
                     row for queue in argilla.queues(project_id(store.sampled()), ()) for row in argilla.records(queue)
                 ]

@@ -72,10 +72,10 @@ def test_a_copy_of_a_running_server_comes_back_with_everything(
         assert [row["external_id"] for row in back] == [row["external_id"] for row in rows]
         assert sum(len(row["responses"]) for row in back) == 1
         assert "kept-ann" in {user.name for user in argilla.users().values()}
-        found = argilla.call(
+        matches = argilla.call(
             "POST", f"datasets/{queue.id}/records/search", json={"query": {"text": {"q": "tabby"}}}, params={"limit": 5}
         )
-        assert found["total"] > 0
+        assert matches["total"] > 0
 
 
 def test_what_is_no_copy_is_refused(tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_what_is_no_copy_is_refused(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir(exist_ok=True)
     config = {"facts": facts, "children": [{"environment": environment}], "scratch": None}
     supervisor.write_json(tmp_path / "home" / "supervisor.json", config)
-    with pytest.raises(ReviewError, match="pg_dump") as told:
+    with pytest.raises(ReviewError, match="pg_dump") as caught:
         backup(tmp_path / "a.tar.gz", tmp_path / "home")
-    assert "hush" not in str(told.value)
+    assert "hush" not in str(caught.value)
 
 
 @pytest.fixture

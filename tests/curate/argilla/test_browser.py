@@ -63,7 +63,9 @@ def image_prompts(folder: Path, tag: str, **review: float) -> Project:
     for path in EXAMPLE.iterdir():
         shutil.copy(path, folder)
     settings = {"workspace": f"w-{tag}", **review}
-    return load(folder, [f"task.name=image-prompts-{tag}", *(f"review.{key}={told}" for key, told in settings.items())])
+    return load(
+        folder, [f"task.name=image-prompts-{tag}", *(f"review.{key}={value}" for key, value in settings.items())]
+    )
 
 
 def judged(project: Project, seeds: list[Seed], outputs: Callable[[Seed, int], list[str]]) -> list[Record]:
@@ -78,9 +80,9 @@ def judged(project: Project, seeds: list[Seed], outputs: Callable[[Seed, int], l
             records += [pair, place, *verdicts]
             if all(verdict.keep for verdict in verdicts):
                 score = (number * 7 + sample * 5) % 11 / 10
-                told = {"pair_id": pair.id, "fingerprint": "s", "keep": True}
-                records.append(Verdict(by="score/reward@1", score=score, reason="scored", **told))
-                records.append(Verdict(by="judge/style@1", score=0.6, reason="unsure about its medium", **told))
+                fields = {"pair_id": pair.id, "fingerprint": "s", "keep": True}
+                records.append(Verdict(by="score/reward@1", score=score, reason="scored", **fields))
+                records.append(Verdict(by="judge/style@1", score=0.6, reason="unsure about its medium", **fields))
     return records
 
 
@@ -207,7 +209,7 @@ def test_one_person_reviews_twenty_rows_in_the_web_page(
     pairs = prompts.population.pairs(ids.values())
     rows = {id_: pairs[pair_id] for id_, pair_id in ids.items()}
     assert len(rows) > 20
-    told = Told()
+    answered = Told()
     with open_browser(argilla_server.url, tmp_path, "review") as ann:
         ann.sign_in(prompts.names[0], PASSWORD)
         ann.open(queue_name(prompts.project))
@@ -217,27 +219,27 @@ def test_one_person_reviews_twenty_rows_in_the_web_page(
         assert "bears the letter that chooses it" in ann.guidelines()
 
         for ending in (" --ar 1:1", " --ar 2:3", " --ar 4:5"):
-            told.by_keys(ann, "accept")
-            told.by_keys(ann, "reject", reason=("r", "off_style"))
-            told.by_keys(ann, "edit", ending=f", drawn by hand{ending}")
-        told.by_discarding(ann)
-        told.by_keys(ann, "reject", reason=("w", "invented"))
-        told.by_keys(ann, "edit", reason=("y", "too_short"), ending=", seen from above --ar 3:2")
-        told.by_draft(ann, "accept")
-        assert len(told.answers) == 12
+            answered.by_keys(ann, "accept")
+            answered.by_keys(ann, "reject", reason=("r", "off_style"))
+            answered.by_keys(ann, "edit", ending=f", drawn by hand{ending}")
+        answered.by_discarding(ann)
+        answered.by_keys(ann, "reject", reason=("w", "invented"))
+        answered.by_keys(ann, "edit", reason=("y", "too_short"), ending=", seen from above --ar 3:2")
+        answered.by_draft(ann, "accept")
+        assert len(answered.answers) == 12
 
-        _search_sort_and_filter(ann, prompts, rows, told)
-        assert len(told.answers) == 20
+        _search_sort_and_filter(ann, prompts, rows, answered)
+        assert len(answered.answers) == 20
         ann.open(queue_name(prompts.project))
         assert ann.total == len(rows) - 21
         for _ in range(len(rows) - 21):
-            told.by_discarding(ann)
+            answered.by_discarding(ann)
         ann.page.get_by_text("no pending records to annotate").wait_for()
         ann.picture("finished")
-    _every_answer_came_back(prompts, rows, told)
+    _every_answer_came_back(prompts, rows, answered)
 
 
-def _search_sort_and_filter(ann: Annotator, queue: Queue, rows: dict[str, Pair], told: Told) -> None:
+def _search_sort_and_filter(ann: Annotator, queue: Queue, rows: dict[str, Pair], answered: Told) -> None:
     """Eight rows with the pointer; what is shown is what was asked for."""
     texts, records = {}, queue.records()
     for id_, pair in rows.items():
@@ -246,37 +248,37 @@ def _search_sort_and_filter(ann: Annotator, queue: Queue, rows: dict[str, Pair],
     lengths = {id_: str(record["metadata"]["length"]) for id_, record in records.items()}
 
     def waiting() -> list[str]:
-        return [id_ for id_ in rows if id_ not in told.answers and id_ not in told.discarded]
+        return [id_ for id_ in rows if id_ not in answered.answers and id_ not in answered.discarded]
 
     word = max(re.findall(r"[a-z]+", rows[waiting()[0]].input), key=len)
-    found = {id_ for id_ in waiting() if re.search(rf"(?i)\b{word}\b", texts[id_])}
+    matching = {id_ for id_ in waiting() if re.search(rf"(?i)\b{word}\b", texts[id_])}
     ann.search(word)
-    assert ann.total == len(found)
-    assert told.by_pointer(ann, "accept") in found
+    assert ann.total == len(matching)
+    assert answered.by_pointer(ann, "accept") in matching
     ann.search("")
 
     ann.sort_by_length()
     for verdict in ("accept", "reject", "accept", "accept"):
         shortest = min(lengths[id_] for id_ in waiting())
-        assert lengths[told.by_pointer(ann, verdict)] == shortest
+        assert lengths[answered.by_pointer(ann, verdict)] == shortest
 
     length, rows_of_it = Counter(lengths[id_] for id_ in waiting()).most_common(1)[0]
     ann.filter_length(length)
     assert ann.total == rows_of_it
     for verdict, reason in (("accept", ""), ("reject", "wrong"), ("accept", "")):
-        assert lengths[told.by_pointer(ann, verdict, reason=reason)] == length
+        assert lengths[answered.by_pointer(ann, verdict, reason=reason)] == length
 
 
-def _every_answer_came_back(queue: Queue, rows: dict[str, Pair], told: Told) -> None:
+def _every_answer_came_back(queue: Queue, rows: dict[str, Pair], answered: Told) -> None:
     pulled = pull(queue.project, queue.store, queue.argilla)
-    edits = {edited for _, edited, _ in told.answers.values() if edited}
-    assert (pulled.new, pulled.edits, pulled.discarded, pulled.foreign) == (20, len(edits), len(told.discarded), 0)
+    edits = {edited for _, edited, _ in answered.answers.values() if edited}
+    assert (pulled.new, pulled.edits, pulled.discarded, pulled.foreign) == (20, len(edits), len(answered.discarded), 0)
     reviews, sampled = queue.store.reviews(), queue.store.sampled()
-    assert set(reviews) == {rows[id_].id for id_ in told.answers}
+    assert set(reviews) == {rows[id_].id for id_ in answered.answers}
     times = []
-    for id_, (verdict, edited, reasons) in told.answers.items():
+    for id_, (verdict, edited, reasons) in answered.answers.items():
         pair = rows[id_]
-        assert told.shown[id_] == pair.output
+        assert answered.shown[id_] == pair.output
         (review,) = reviews[pair.id]
         assert (review.decision, review.edited, review.reasons) == (verdict, edited, reasons)
         assert (review.name, review.ranking) == (queue.names[0], ())
@@ -285,12 +287,12 @@ def _every_answer_came_back(queue: Queue, rows: dict[str, Pair], told: Told) -> 
         assert decision is not None
         assert decision.verdict == verdict
         times.append((review.at, review.seconds))
-        assert told.suggested[id_] is None, "no gate rejected a row that was not drawn for an audit"
+        assert answered.suggested[id_] is None, "no gate rejected a row that was not drawn for an audit"
     first, *later = [seconds for _, seconds in sorted(times)]
     assert first is None
     assert all(seconds is not None and 0 < seconds < 60 for seconds in later)
-    made = [pair.output for pair in queue.store.pairs() if isinstance(pair.origin, Edited)]
-    assert sorted(made) == sorted(edits)
+    outputs = [pair.output for pair in queue.store.pairs() if isinstance(pair.origin, Edited)]
+    assert sorted(outputs) == sorted(edits)
     assert pull(queue.project, queue.store, queue.argilla).news == 0
 
 

@@ -47,8 +47,8 @@ def stopped(project: Project, *arguments: str) -> dict[str, Any]:
     """The JSON of a `run` that must stop at the gate."""
     done = project.run("run", "--json", *arguments)
     assert done.returncode == WAITS, done.stderr + done.stdout
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    output: dict[str, Any] = json.loads(done.stdout)
+    return output
 
 
 def records(owner: Any, names: list[str]) -> dict[str, str]:
@@ -66,10 +66,10 @@ def answer_all(client: Any, shown: dict[str, str], verdict: Callable[[str], str]
 def annotator(project: Project, argilla_server: ArgillaServer) -> Any:
     """The official client, signed in as somebody who was just invited, the way the page signs in."""
     name = f"ann-{uuid.uuid4().hex[:6]}"
-    made = project.json("review", "invite", name)
-    assert made["url"] == argilla_server.url
+    account = project.json("review", "invite", name)
+    assert account["url"] == argilla_server.url
     api = f"{argilla_server.url}/api/v1"
-    signed_in = httpx.post(f"{api}/token", data={"username": name, "password": made["passwords"][name]})
+    signed_in = httpx.post(f"{api}/token", data={"username": name, "password": account["passwords"][name]})
     me = httpx.get(f"{api}/me", headers={"Authorization": f"Bearer {signed_in.json()['access_token']}"}).json()
     return argilla_client().Argilla(api_url=argilla_server.url, api_key=me["api_key"])
 
@@ -241,18 +241,18 @@ def test_watching_tells_what_comes_in(project: Project, client: Any) -> None:
             assert time.monotonic() < deadline, "the store was not left to others"
         assert curated.returncode == 0, curated.stderr
         watching.send_signal(signal.SIGINT)
-        shown, said = watching.communicate(timeout=200)
+        shown, errors = watching.communicate(timeout=200)
     finally:
         watching.kill()
         watching.communicate()
-    assert watching.returncode == 0, said
-    told = [line for line in shown.splitlines() if line.startswith("answers")]
-    assert told[0].split()[1:3] == ["0", "new,"]
-    assert sum(int(line.split()[1]) for line in told) == len(asked) > 0
+    assert watching.returncode == 0, errors
+    lines = [line for line in shown.splitlines() if line.startswith("answers")]
+    assert lines[0].split()[1:3] == ["0", "new,"]
+    assert sum(int(line.split()[1]) for line in lines) == len(asked) > 0
 
 
 @pytest.mark.parametrize(
-    ("settings", "environment", "said"),
+    ("settings", "environment", "sentence"),
     [
         pytest.param(
             'url = "{url}"\nkey_env = "NO_SUCH_KEY"', {}, "the variable NO_SUCH_KEY with the API key", id="no key"
@@ -269,7 +269,7 @@ def test_watching_tells_what_comes_in(project: Project, client: Any) -> None:
     ],
 )
 def test_a_gate_that_cannot_open_says_why_and_how_to_go_on(
-    settings: str, environment: dict[str, str], said: str, project: Project, argilla_server: ArgillaServer
+    settings: str, environment: dict[str, str], sentence: str, project: Project, argilla_server: ArgillaServer
 ) -> None:
     """An Argilla that cannot be used ends the run in a sentence, after everything before it was kept."""
     path = project.folder / "pairsmith.toml"
@@ -277,7 +277,7 @@ def test_a_gate_that_cannot_open_says_why_and_how_to_go_on(
     path.write_text(text + "[review]\n" + settings.format(url=argilla_server.url) + "\n")
     done = project.run("run", **environment)
     assert done.returncode == 10, done.stderr
-    assert said in done.stderr
+    assert sentence in done.stderr
     assert "--no-review" in done.stderr
     assert "Traceback" not in done.stderr
     assert "s3cret" not in done.stderr + done.stdout + json.dumps(project.receipts())
@@ -288,8 +288,8 @@ def test_the_server_is_found_and_its_absence_told(
     project: Project, argilla_server: ArgillaServer, tmp_path: Path
 ) -> None:
     """`up` finds the server that runs; where none was started, status, logs and down say so."""
-    found = project.json("review", "up")
-    assert (found["url"], found["already_running"]) == (argilla_server.url, True)
+    running = project.json("review", "up")
+    assert (running["url"], running["already_running"]) == (argilla_server.url, True)
     assert "server" in project.json("review", "logs", "--lines", "3")["logs"]
     nowhere = {"PAIRSMITH_ARGILLA_HOME": str(tmp_path / "nowhere")}
     assert project.json("review", "status", **nowhere)["server"]["state"] == "absent"

@@ -68,7 +68,7 @@ class Days:
         self.scope = SCOPE
         self.pairs = fill(self.project, self.store, inputs=16)
         self.argilla = Argilla(running.url, running.api_key, WORKSPACE, patience_s=120)
-        self.said: dict[tuple[str, str], str] = {}  # (pair id, person) -> the verdict that stands
+        self.verdicts: dict[tuple[str, str], str] = {}  # (pair id, person) -> the verdict that stands
         self.responses: dict[tuple[str, str], str] = {}
 
     def population(self) -> Any:
@@ -95,27 +95,27 @@ class Days:
         given = 0
         for pair_id, record_id, who in self.on_server():
             if given < most and not who:
-                told = answer(client, record_id, verdict)
-                self.said[pair_id, person] = verdict
-                self.responses[pair_id, person] = told["id"]
+                response = answer(client, record_id, verdict)
+                self.verdicts[pair_id, person] = verdict
+                self.responses[pair_id, person] = response["id"]
                 given += 1
         return given
 
     def style_changes(self) -> None:
         """Another prompt: half of the inputs get other outputs, the other half keep theirs under the new name."""
         seeds = {seed.id: seed for seed in self.store.seeds()}
-        made: list[Any] = []
+        records: list[Any] = []
         self.scope = "scope-2"
         for number, pair in enumerate(self.pairs):
             other = pair_of(seeds[pair.seed_id], number % 4, f"{pair.output} And it purrs.") if number % 8 < 4 else pair
             place = {"seed_id": pair.seed_id, "generator": "forward", "sample": number % 4}
-            made += [other, Candidate(fingerprint=self.scope, pair_id=other.id, **place)]
+            records += [other, Candidate(fingerprint=self.scope, pair_id=other.id, **place)]
             if other is not pair:
                 verdicts = self.store.verdicts([pair.id])[pair.id]
-                made += [Verdict(**{**verdict.model_dump(), "pair_id": other.id}) for verdict in verdicts]
+                records += [Verdict(**{**verdict.model_dump(), "pair_id": other.id}) for verdict in verdicts]
         task = self.project.spec.task.model_copy(update={"style": "It purrs."})
         self.project = Project(self.project.folder, self.project.spec.model_copy(update={"task": task}))
-        self.store.write(*made)
+        self.store.write(*records)
 
 
 def reboot(days: Days) -> None:
@@ -155,7 +155,7 @@ def test_no_label_is_lost_doubled_or_wasted(running: ArgillaServer, venv: Path, 
         assert cats.pull() == 0
         one = next(key for key in cats.responses if key[1] == "bob")
         clients["bob"].http_client.delete(f"/api/v1/responses/{cats.responses.pop(one)}").raise_for_status()
-        del cats.said[one]
+        del cats.verdicts[one]
         assert cats.answers("cid", clients["cid"], 2) == 2
 
         cats.style_changes()
@@ -164,7 +164,7 @@ def test_no_label_is_lost_doubled_or_wasted(running: ArgillaServer, venv: Path, 
         assert cats.pull() == 3  # two new ones and the one taken back, given before the reboot
         mine = next(key for key in cats.responses if key[1] == "ann")
         change(clients["ann"], cats.responses[mine], "reject")
-        cats.said[mine] = "reject"
+        cats.verdicts[mine] = "reject"
         assert cats.pull() == 1
         cats.answers("cid", clients["cid"], 100)
         cats.answers("bob", clients["bob"], 1)
@@ -180,15 +180,15 @@ def test_no_label_is_lost_doubled_or_wasted(running: ArgillaServer, venv: Path, 
                 for pair_id, own in reviews.items()
                 for review in current_answers(own)
             }
-            assert held == {(pair_id, ids[name]): verdict for (pair_id, name), verdict in days.said.items()}
-            assert sum(len(current_answers(own)) for own in reviews.values()) == len(days.said)
+            assert held == {(pair_id, ids[name]): verdict for (pair_id, name), verdict in days.verdicts.items()}
+            assert sum(len(current_answers(own)) for own in reviews.values()) == len(days.verdicts)
         rows = cats.on_server()
         assert max(Counter(pair_id for pair_id, _, _ in rows).values()) == 1
         assert not {pair_id for pair_id, *_ in rows} - set(cats.store.sampled())
         unanswered = {pair_id for pair_id, _, who in rows if not who}
         assert unanswered <= set(cats.population().rows)
         status = review_status(cats.project, cats.store, cats.population())
-        in_pool = {pair_id for pair_id, _ in cats.said} & set(cats.population().rows)
+        in_pool = {pair_id for pair_id, _ in cats.verdicts} & set(cats.population().rows)
         assert status.decided + status.undecided + status.incomplete == len(in_pool) > 6
     finally:
         for client in clients.values():

@@ -98,5 +98,5 @@ def test_another_label_is_an_edit_whatever_the_verdict_says() -> None:
 def test_the_best_of_several_is_a_ranking_with_ties() -> None:
     """One choice ranks that output first and all others behind it alike."""
     values = {"verdict": "accept", "best": "B"}
-    told = review_of(Response("p", "r", "ann", "annotator", "submitted", values, ("q", "s"), NOW), pair("x"), None)
-    assert dict(told.ranking) == {pair("x").id: 2, "q": 2, "s": 1}
+    review = review_of(Response("p", "r", "ann", "annotator", "submitted", values, ("q", "s"), NOW), pair("x"), None)
+    assert dict(review.ranking) == {pair("x").id: 2, "q": 2, "s": 1}

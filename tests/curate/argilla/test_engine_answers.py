@@ -108,8 +108,8 @@ def _answers(backend: str, request: pytest.FixtureRequest, venv: Path, home: Pat
     answers["again"] = database.run(SIDE / "serve.py", "migrate")
     _as_an_older_version_made_it(url.replace("postgresql:", "postgresql+psycopg:"))
     answers["anew"] = database.run(SIDE / "serve.py", "migrate")
-    found = {"text": "harbor crane"}, {"filters": [metadata("topic", values=["ships"])]}
-    answers["settings kept"], *answers["found anew"] = database.ask({"ask": "settings kept", "of": 12}, *found)
+    query = {"text": "harbor crane"}, {"filters": [metadata("topic", values=["ships"])]}
+    answers["settings kept"], *answers["found anew"] = database.ask({"ask": "settings kept", "of": 12}, *query)
     return answers
 
 
@@ -279,7 +279,7 @@ def test_a_threshold_leaves_out_what_is_less_similar(asked: dict[str, Any]) -> N
 def test_a_search_sees_what_argilla_just_wrote(asked: dict[str, Any]) -> None:
     """Words, metadata, suggestions and vectors of an edited and of a deleted record, at once and exactly."""
     before, edited, suggested, deleted = [asked["changed"][start : start + 4] for start in (0, 5, 10, 15)]
-    numbers = [[found["numbers"] for found in step[:3]] for step in (before, edited, suggested, deleted)]
+    numbers = [[search["numbers"] for search in step[:3]] for step in (before, edited, suggested, deleted)]
     assert numbers == [[[], [], []], [[9], [9], []], [[9], [9], [9]], [[], [], []]]
     assert [len(step[3]["numbers"]) for step in (before, deleted)] == [COUNT - 1, COUNT - 2]
 

@@ -41,7 +41,7 @@ def described(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 def _calls(source: Path) -> set[tuple[str, int, tuple[str, ...]]]:
     """(method, positional arguments, keywords) of every call on something named search_engine in the server."""
-    found = set()
+    calls = set()
     for path in source.rglob("*.py"):
         if "search_engine" in path.relative_to(source).parts[:1]:
             continue
@@ -52,8 +52,8 @@ def _calls(source: Path) -> set[tuple[str, int, tuple[str, ...]]]:
             name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
             if name.lstrip("_") == "search_engine" and node.func.attr[0].islower():
                 keywords = tuple(sorted(word.arg for word in node.keywords if word.arg))
-                found.add((node.func.attr, len(node.args), keywords))
-    return found
+                calls.add((node.func.attr, len(node.args), keywords))
+    return calls
 
 
 def test_every_method_the_server_calls_takes_what_the_server_passes(described: dict[str, dict]) -> None:  # type: ignore[type-arg]

@@ -57,9 +57,9 @@ def desk(
     monkeypatch.setenv("PAIRSMITH_ARGILLA_HOME", str(argilla_server.home))
     tag = uuid.uuid4().hex[:8]
     with Argilla(argilla_server.url, argilla_server.api_key, f"w-{tag}", patience_s=30) as argilla:
-        made = Desk(tmp_path, argilla, connect, tag)
-        with made.store:
-            yield made
+        desk = Desk(tmp_path, argilla, connect, tag)
+        with desk.store:
+            yield desk
 
 
 def test_a_person_who_was_erased_does_not_come_back(desk: Desk) -> None:

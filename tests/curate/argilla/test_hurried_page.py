@@ -53,7 +53,7 @@ class Sent(NamedTuple):
     """An answer that went out: the row that it was for, and the row that was shown at its last verdict and at Enter."""
 
     record: str
-    said: str
+    verdict: str
     pressed: str
     at_verdict: str
     at_enter: str
@@ -61,13 +61,13 @@ class Sent(NamedTuple):
 
 def _sent(seen: list[dict[str, Any]]) -> list[Sent]:
     sent, verdict, enter = [], ("", ""), ""
-    for told in seen:
-        if told.get("key") in VERDICTS:
-            verdict = VERDICTS[told["key"]], told["shown"]
-        elif told.get("key") == "Enter":
-            enter = told["shown"]
-        elif "sent" in told:
-            sent.append(Sent(told["record"], told["sent"], *verdict, enter))
+    for event in seen:
+        if event.get("key") in VERDICTS:
+            verdict = VERDICTS[event["key"]], event["shown"]
+        elif event.get("key") == "Enter":
+            enter = event["shown"]
+        elif "sent" in event:
+            sent.append(Sent(event["record"], event["sent"], *verdict, enter))
     return sent
 
 
@@ -81,8 +81,8 @@ def _outputs(player: Player) -> dict[str, str]:
 
 def _latency(page: Any, latency_ms: int) -> None:
     network = page.context.new_cdp_session(page)
-    told = {"offline": False, "latency": latency_ms, "downloadThroughput": -1, "uploadThroughput": -1}
-    network.send("Network.emulateNetworkConditions", told)
+    conditions = {"offline": False, "latency": latency_ms, "downloadThroughput": -1, "uploadThroughput": -1}
+    network.send("Network.emulateNetworkConditions", conditions)
 
 
 @pytest.mark.parametrize(("latency_ms", "pause_ms"), [(0, 60), (300, 150)])
@@ -104,20 +104,20 @@ def test_keys_that_are_faster_than_the_server_answer_no_row_unseen(
         seen, outputs = page.evaluate("seen"), _outputs(player)
         sent = _sent(seen)
         assert sent
-        assert sum("key" in told for told in seen) == 28
+        assert sum("key" in event for event in seen) == 28
         for answer in sent:
             of = {"".join(shown.split()) for shown in (answer.at_verdict, answer.at_enter)}
             assert of == {outputs[answer.record]}
-            assert answer.said == answer.pressed
+            assert answer.verdict == answer.pressed
         last = None
-        for told in seen:
-            last = told if "sent" in told else last
-            if "arrived" in told and last and told["shown"] == last["shown"]:
-                assert told["chosen"] == last["sent"], "changed while it was on its way"
+        for event in seen:
+            last = event if "sent" in event else last
+            if "arrived" in event and last and event["shown"] == last["shown"]:
+                assert event["chosen"] == last["sent"], "changed while it was on its way"
         pulled = pull(player.desk.project, player.desk.store, player.desk.argilla)
         assert pulled.new == len({answer.record for answer in sent}) == len(sent)
         ids = {id_: own[0].decision for id_, own in player.desk.store.reviews().items()}
-        assert sorted(ids.values()) == sorted(answer.said for answer in sent)
+        assert sorted(ids.values()) == sorted(answer.verdict for answer in sent)
 
 
 def test_answers_given_while_the_server_is_away_arrive(ann: Ann, tmp_path: Path) -> None:
@@ -127,13 +127,13 @@ def test_answers_given_while_the_server_is_away_arrive(ann: Ann, tmp_path: Path)
         page, desk = player.page, player.desk
         player.row(0)
         outputs = {output: id_ for id_, output in _outputs(player).items()}
-        told = {}
+        pressed = {}
         with killed(ann.server, "server"):
             for key in "212":
                 before = player.shown()
                 player.key(key)
                 player.is_checked(f"verdict_{VERDICTS[key]}")
-                told[outputs["".join(before[1].split())]] = VERDICTS[key]
+                pressed[outputs["".join(before[1].split())]] = VERDICTS[key]
                 with page.expect_event("requestfailed", lambda asked: "/responses" in asked.url):
                     player.key("Enter")
                 page.wait_for_function(
@@ -149,8 +149,8 @@ def test_answers_given_while_the_server_is_away_arrive(ann: Ann, tmp_path: Path)
         queue = desk.argilla.queue(queue_name(desk.project))
         assert queue is not None
         rows = desk.argilla.records(queue, responses=True)
-        said = {row["id"]: [one["values"]["verdict"]["value"] for one in row["responses"]] for row in rows}
-        assert {id_: said[id_] for id_ in told} == {id_: [verdict] for id_, verdict in told.items()}
+        stored = {row["id"]: [one["values"]["verdict"]["value"] for one in row["responses"]] for row in rows}
+        assert {id_: stored[id_] for id_ in pressed} == {id_: [verdict] for id_, verdict in pressed.items()}
         player.row(0)
         assert pull(desk.project, desk.store, desk.argilla).new == 1
 
@@ -207,7 +207,7 @@ def test_a_page_that_is_opened_anew_goes_on_where_it_was(ann: Ann, tmp_path: Pat
         assert re.search("no pending records|task is completed", page.locator("body").inner_text())
         pulled = pull(desk.project, desk.store, desk.argilla)
         assert (pulled.new, pulled.changed) == (rows, 0)
-        assert json.dumps(sorted(desk.told)) == json.dumps(sorted(desk.store.reviews()))
+        assert json.dumps(sorted(desk.answers)) == json.dumps(sorted(desk.store.reviews()))
 
 
 def test_a_key_pressed_while_an_answer_is_on_its_way_changes_nothing(ann: Ann, tmp_path: Path) -> None:

@@ -110,14 +110,14 @@ WAYS = {
 
 @dataclass
 class Played:
-    """A project that was played to its end: the `written` rows, what the annotator `said` of each output that was
-    shown, and the outcomes."""
+    """A project that was played to its end: the `written` rows, the `answers` of the annotator to each output that
+    was shown, and the outcomes."""
 
     project: Project
     form: AnswerForm
     written: list[Row]
     kept: int
-    said: Said
+    answers: Said
     came: Any
     exported: list[dict[str, Any]]
 
@@ -129,8 +129,8 @@ def corrected(form: AnswerForm, pair: Pair) -> tuple[str, dict[str, str]]:
         return label, {"edited": label}
     if form.schema:
         first = next(iter(json.loads(pair.output)))
-        told = suggestions(form, pair) | {"edited_1": "Corrected & Sons"}
-        return form.canonical(json.dumps({**json.loads(pair.output), first: "Corrected & Sons"})), told
+        suggested = suggestions(form, pair) | {"edited_1": "Corrected & Sons"}
+        return form.canonical(json.dumps({**json.loads(pair.output), first: "Corrected & Sons"})), suggested
     text = pair.output.replace(". ", ". Really: ", 1) if ". " in pair.output else f"{pair.output.rstrip('.')} (2)."
     return text, {"edited": text}
 
@@ -145,14 +145,14 @@ def answer_all(annotator: Any, queues: Sequence[Any], project: Project, form: An
     with Store.open(Store.url_for(project.settings), write=False) as store:
         pairs = {pair.id: pair for pair in store.pairs()}
     shown = sorted((record.id, str(record._server_id)) for queue in queues for record in queue.records)
-    said: Said = {}
+    answers: Said = {}
     for number, (pair_id, record_id) in enumerate(shown):
-        verdict, told, text = verdict_on(number), dict[str, str](), None
+        verdict, values, text = verdict_on(number), dict[str, str](), None
         if verdict == "edit":
-            text, told = corrected(form, pairs[pair_id])
-        answer(annotator, record_id, verdict, **told)
-        said[pair_id] = (verdict, text)
-    return said
+            text, values = corrected(form, pairs[pair_id])
+        answer(annotator, record_id, verdict, **values)
+        answers[pair_id] = (verdict, text)
+    return answers
 
 
 def dataset(folder: Path) -> list[dict[str, Any]]:
@@ -164,10 +164,12 @@ def play(way: Way, folder: Path, server: ArgillaServer, workspace: str) -> Playe
     """Everything from the seeds to the export."""
     shutil.copytree(EXAMPLES / way.example, folder)
     written = way.rows(folder)
-    told = {"review.url": server.url, "review.key_env": "KEY_OF_THE_TEST", "review.workspace": workspace}
-    told |= {"review.batch": str(3 * len(written)), "review.overlap": "0", "curate.score.model": "none"}
-    told |= {f"review.shares.{name}": "0" for name in ("audit_accepted", "audit_rejected", "disagreement", "margin")}
-    told |= {"review.shares.estimation": "0.5", "review.shares.calibration": "0.5", "generate.forward.n": "1"}
+    settings = {"review.url": server.url, "review.key_env": "KEY_OF_THE_TEST", "review.workspace": workspace}
+    settings |= {"review.batch": str(3 * len(written)), "review.overlap": "0", "curate.score.model": "none"}
+    settings |= {
+        f"review.shares.{name}": "0" for name in ("audit_accepted", "audit_rejected", "disagreement", "margin")
+    }
+    settings |= {"review.shares.estimation": "0.5", "review.shares.calibration": "0.5", "generate.forward.n": "1"}
     other = {"input": "output", "output": "input"}.get(way.given or "", "")
     texts = {row[way.given]: row[other] for row in written} if way.given else {}
 
@@ -176,7 +178,7 @@ def play(way: Way, folder: Path, server: ArgillaServer, workspace: str) -> Playe
 
     with LoopbackTeacher(say) as teacher:
         asked = (f"teacher.url={teacher.url}", "teacher.model=loopback")
-        project = Project(folder, [*asked, *(f"{key}={value}" for key, value in told.items()), *way.settings])
+        project = Project(folder, [*asked, *(f"{key}={value}" for key, value in settings.items()), *way.settings])
         form = AnswerForm.of(project.settings.spec.task, folder)
         project.generate()
         assert len(teacher.asked) == len(texts)
@@ -185,13 +187,13 @@ def play(way: Way, folder: Path, server: ArgillaServer, workspace: str) -> Playe
     assert waiting.waits
     with Argilla(server.url, server.api_key, workspace, patience_s=30) as argilla:
         name = f"ann-{workspace}"
-        made = argilla.call(
+        account = argilla.call(
             "POST",
             "users",
             json={"username": name, "first_name": "Ann", "password": "long enough", "role": "annotator"},
         )
-        argilla.call("POST", f"workspaces/{argilla.workspace_id(make=False)}/users", json={"user_id": made["id"]})
-        key = argilla.call("GET", f"users/{made['id']}")["api_key"]
+        argilla.call("POST", f"workspaces/{argilla.workspace_id(make=False)}/users", json={"user_id": account["id"]})
+        key = argilla.call("GET", f"users/{account['id']}")["api_key"]
         annotator = argilla_client().Argilla(api_url=server.url, api_key=key)
         queues = [argilla.sdk.datasets(name=name, workspace=workspace) for name in waiting.queues or ()]
         answers = answer_all(annotator, queues, project, form)
@@ -221,17 +223,17 @@ def test_an_example_goes_from_its_seeds_through_people_to_an_export(played: Play
     form, spec = played.form, played.project.settings.spec
     assert len(played.written) >= 20
     assert played.kept >= 0.95 * len(played.written)
-    assert len(played.said) == played.kept
-    verdicts = [verdict for verdict, _ in played.said.values()]
+    assert len(played.answers) == played.kept
+    verdicts = [verdict for verdict, _ in played.answers.values()]
     assert (played.came.new, played.came.edits) == (len(verdicts), verdicts.count("edit"))
     assert min(verdicts.count(one) for one in ("accept", "edit", "reject")) >= 2
     with Store.open(Store.url_for(played.project.settings), write=False) as store:
-        pairs = {pair.id: pair for pair in store.pairs(played.said)}
-    stays = {id_: text for id_, (verdict, text) in played.said.items() if verdict != "reject"}
+        pairs = {pair.id: pair for pair in store.pairs(played.answers)}
+    stays = {id_: text for id_, (verdict, text) in played.answers.items() if verdict != "reject"}
     ends = {pairs[id_].input: text or pairs[id_].output for id_, text in stays.items()}
     assert {row["input"]: row["output"] for row in played.exported} == ends
     by_input = {row["input"]: row for row in played.written}
-    edited = {pairs[id_].input for id_, (verdict, _) in played.said.items() if verdict == "edit"}
+    edited = {pairs[id_].input for id_, (verdict, _) in played.answers.items() if verdict == "edit"}
     for row in played.exported:
         as_written = by_input[row["input"]]
         assert (row["made_by"] == "edited") == (row["input"] in edited)

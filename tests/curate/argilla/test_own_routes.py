@@ -39,34 +39,34 @@ def as_argilla_tells(argilla: Argilla, queue_id: str) -> dict[str, Json]:
     """The records of a queue by Argilla's own route, without what differs from one making to the next."""
     path = f"datasets/{queue_id}/records"
     names = {q["id"]: q["name"] for q in argilla.call("GET", f"datasets/{queue_id}/questions")["items"]}
-    told = {}
+    rows = {}
     for row in argilla.call("GET", path, params={"limit": 1000, "include": ["responses", "suggestions"]})["items"]:
         suggested = {names[one["question_id"]]: (one["value"], one["agent"], one["type"], one["score"])
                      for one in row["suggestions"]}  # fmt: skip
-        told[row["external_id"]] = {name: row[name] for name in ("fields", "metadata", "status")} | {
+        rows[row["external_id"]] = {name: row[name] for name in ("fields", "metadata", "status")} | {
             "suggestions": suggested,
             "answers": [(one["status"], one["values"]) for one in row["responses"]],
             "said": [(one["id"], one["user_id"], utc(one["updated_at"])) for one in row["responses"]],
         }
-    return told
+    return rows
 
 
 def test_rows_and_answers_are_those_of_argillas_own_routes(argilla: Argilla, tmp_path: Path) -> None:
     """Every field, metadata, suggestion and status is the same by both; a second push adds nothing; what comes back is
     the same, and is read again as nothing new."""
-    made = project(tmp_path, "cats")
-    with Store.open(Store.url_for(made)) as store:
-        fill(made, store, nasty=True)
-        population = read_population(made, store, [SCOPE])
-        draw_batch(made, store, population)
+    project_ = project(tmp_path, "cats")
+    with Store.open(Store.url_for(project_)) as store:
+        fill(project_, store, nasty=True)
+        population = read_population(project_, store, [SCOPE])
+        draw_batch(project_, store, population)
         other = argilla.in_workspace(f"{argilla.workspace}-b")
         other.__dict__["_is_ours"] = False
         assert argilla._is_ours
         there = []
         for side in argilla, other:
-            assert push(made, store, population, side, alone=True).sent == len(store.sampled())
-            assert push(made, store, population, side, alone=True).sent == 0
-            queue = side.queue(queue_name(made))
+            assert push(project_, store, population, side, alone=True).sent == len(store.sampled())
+            assert push(project_, store, population, side, alone=True).sent == 0
+            queue = side.queue(queue_name(project_))
             assert queue is not None
             for number, row in enumerate(side.records(queue)):
                 if number % 2:
@@ -79,35 +79,40 @@ def test_rows_and_answers_are_those_of_argillas_own_routes(argilla: Argilla, tmp
             for id_, row in there[-1].items():
                 assert read[id_]["status"] == row["status"]
                 assert (read[id_]["fields"], read[id_]["metadata"]) == (row["fields"], row["metadata"])
-                said = [(one["id"], one["user_id"], utc(one["updated_at"])) for one in read[id_]["responses"]]
-                assert said == row["said"]
+                responses = [(one["id"], one["user_id"], utc(one["updated_at"])) for one in read[id_]["responses"]]
+                assert responses == row["said"]
         assert {id_: {**row, "answers": 0, "status": 0, "said": 0} for id_, row in there[0].items()} == {
             id_: {**row, "answers": 0, "status": 0, "said": 0} for id_, row in there[1].items()
         }
         answered = {id_ for id_, row in there[0].items() if row["answers"]}
         gold = {id_ for id_, draws in store.sampled().items() if any(draw.reason == "gold" for draw in draws)}
-        first = pull(made, store, argilla)
+        first = pull(project_, store, argilla)
         assert (first.new, first.edits) == (len(answered), len(answered - gold))
         assert len(answered) == len(store.sampled()) // 2
-        assert pull(made, store, argilla).news == 0
+        assert pull(project_, store, argilla).news == 0
 
 
 def test_who_may_and_what_is_refused(argilla: Argilla, on_each_database: ArgillaServer, tmp_path: Path) -> None:
     """An annotator, a stranger's admin and nobody at all are refused as by Argilla's routes; what the dataset has no
     place for is refused whole, in a sentence, and an item that is there stays as it is."""
-    made = project(tmp_path, "cats")
-    with Store.open(Store.url_for(made)) as store:
-        fill(made, store)
-        population = read_population(made, store, [SCOPE])
-        draw_batch(made, store, population)
-        push(made, store, population, argilla, alone=True)
+    project_ = project(tmp_path, "cats")
+    with Store.open(Store.url_for(project_)) as store:
+        fill(project_, store)
+        population = read_population(project_, store, [SCOPE])
+        draw_batch(project_, store, population)
+        push(project_, store, population, argilla, alone=True)
     queue = argilla.queue("cats")
     assert queue is not None
     path = f"{on_each_database.url}/api/v1/pairsmith/datasets/{queue.id}/records"
     keys = {"nobody": "wrong"}
     for role in "annotator", "admin":
-        told = {"first_name": role, "username": f"{role}-{uuid.uuid4().hex[:6]}", "password": "12345678", "role": role}
-        user = argilla.call("POST", "users", json=told)
+        person = {
+            "first_name": role,
+            "username": f"{role}-{uuid.uuid4().hex[:6]}",
+            "password": "12345678",
+            "role": role,
+        }
+        user = argilla.call("POST", "users", json=person)
         keys[role] = user["api_key"]
         if role == "annotator":
             workspace = argilla.workspace_id(make=False)
@@ -141,14 +146,14 @@ def test_who_may_and_what_is_refused(argilla: Argilla, on_each_database: Argilla
 
 def test_listeners_are_told_of_rows_as_by_argillas_own_route(argilla: Argilla, tmp_path: Path) -> None:
     """A webhook for new records is called for each of them."""
-    made = project(tmp_path, "cats")
-    with Store.open(Store.url_for(made)) as store, listener() as (url, events):
-        fill(made, store)
-        population = read_population(made, store, [SCOPE])
-        draw_batch(made, store, population)
+    project_ = project(tmp_path, "cats")
+    with Store.open(Store.url_for(project_)) as store, listener() as (url, events):
+        fill(project_, store)
+        population = read_population(project_, store, [SCOPE])
+        draw_batch(project_, store, population)
         hook = rg.Webhook(url=url, events=["record.created"], _client=argilla.sdk).create()
         try:
-            sent = push(made, store, population, argilla, alone=True).sent
+            sent = push(project_, store, population, argilla, alone=True).sent
             wait_until(lambda: len(events) >= sent)
             assert {event.json["data"]["external_id"] for event in events} == set(store.sampled())
         finally:
@@ -188,13 +193,13 @@ def test_a_search_finds_what_is_read_and_not_the_markup(argilla: Argilla) -> Non
 def test_a_search_finds_what_is_of_the_row(argilla: Argilla, tmp_path: Path) -> None:
     """The house style stands on every row and is of none: its words find nothing, and those of inputs and outputs find
     their rows alone. Somebody's own dataset with a field of that name is searched whole."""
-    made = project(tmp_path, "cats")
-    with Store.open(Store.url_for(made)) as store:
-        fill(made, store)
-        population = read_population(made, store, [SCOPE])
-        draw_batch(made, store, population)
-        push(made, store, population, argilla, alone=True)
-    queue = argilla.queue(queue_name(made))
+    project_ = project(tmp_path, "cats")
+    with Store.open(Store.url_for(project_)) as store:
+        fill(project_, store)
+        population = read_population(project_, store, [SCOPE])
+        draw_batch(project_, store, population)
+        push(project_, store, population, argilla, alone=True)
+    queue = argilla.queue(queue_name(project_))
     assert queue is not None
     theirs = rg.Dataset(
         name="theirs",

@@ -184,17 +184,17 @@ def test_guessing_a_password_gets_slower_and_slower_for_that_name_alone() -> Non
             {"type": "http.request", "body": body[:9], "more_body": True},
             {"type": "http.request", "body": body[9:]},
         ]
-        told: list[int] = []
+        statuses: list[int] = []
 
         async def receive() -> Any:
             return parts.pop(0)
 
         async def send(message: Any) -> None:
             if message["type"] == "http.response.start":
-                told.append(message["status"])
+                statuses.append(message["status"])
 
         await guarded({"type": "http", "method": "POST", "path": path}, receive, send)
-        return told[0]
+        return statuses[0]
 
     async def attack() -> None:
         assert set(await asyncio.gather(*(sign_in("ann", str(guess)) for guess in range(12)))) == {401}

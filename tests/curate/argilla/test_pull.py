@@ -119,9 +119,9 @@ def test_a_change_of_mind_and_a_deletion_are_history(cats: Setup) -> None:
     assert decide(cats.store.reviews()[id_], pair) is None
     answer(ann, record["id"], "accept")
     assert cats.pull().new == 1
-    told = cats.store.reviews()[id_]
-    assert [review.decision for review in told] == ["accept", "reject", "withdrawn", "accept"]
-    decision = decide(told, pair)
+    reviews = cats.store.reviews()[id_]
+    assert [review.decision for review in reviews] == ["accept", "reject", "withdrawn", "accept"]
+    decision = decide(reviews, pair)
     assert decision is not None
     assert decision.verdict == "accept"
 
@@ -233,8 +233,8 @@ def response(second: float, reviewer: str = "ann", **values: Any) -> Response:
 
 def test_seconds_are_measured_between_answers_of_one_person() -> None:
     """The first answer and the one after a break have no time; other people's answers in between do not matter."""
-    told = timed([response(20), response(0), response(5, "bob"), response(20 + PAUSE_S + 1), response(27 + PAUSE_S)])
-    assert [(r.reviewer, r.seconds) for r in told] == [
+    reviews = timed([response(20), response(0), response(5, "bob"), response(20 + PAUSE_S + 1), response(27 + PAUSE_S)])
+    assert [(r.reviewer, r.seconds) for r in reviews] == [
         ("ann", None), ("bob", None), ("ann", 20), ("ann", None), ("ann", 6)
     ]  # fmt: skip
 

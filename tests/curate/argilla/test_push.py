@@ -42,8 +42,8 @@ def cats(tmp_path: Path) -> Project:
 
 @pytest.fixture
 def argilla(argilla_server: ArgillaServer) -> Iterator[Argilla]:
-    with Argilla(argilla_server.url, argilla_server.api_key, "pairsmith", patience_s=30) as found:
-        yield found
+    with Argilla(argilla_server.url, argilla_server.api_key, "pairsmith", patience_s=30) as client:
+        yield client
 
 
 @pytest.fixture
@@ -105,12 +105,12 @@ class Proxy:
 
 def on_server(argilla: Argilla, project: Project) -> list[str]:
     """The pair ids in both queues, with repetition."""
-    found = []
+    ids = []
     for suffix in ("", SHARED):
         queue = argilla.queue(queue_name(project) + suffix)
         if queue:
-            found += [record["external_id"] for record in argilla.records(queue, responses=True)]
-    return found
+            ids += [record["external_id"] for record in argilla.records(queue, responses=True)]
+    return ids
 
 
 def test_what_review_needs_is_sent_once(cats: Project, store: Store, argilla: Argilla) -> None:

@@ -147,8 +147,8 @@ def test_rows_of_somebody_who_was_removed_are_asked_again(cats: Side) -> None:
     first, second, *_ = cats.rows()
     headers = {"X-Argilla-Api-Key": ann["api_key"]}
     for row, pulled in ((first, 1), (second, 0)):
-        said = {"status": "submitted", "values": {"verdict": {"value": "accept"}}}
-        argilla.call("POST", f"records/{row['id']}/responses", json=said, headers=headers)
+        response = {"status": "submitted", "values": {"verdict": {"value": "accept"}}}
+        argilla.call("POST", f"records/{row['id']}/responses", json=response, headers=headers)
         assert not pulled or cats.pull().new == pulled
     argilla.call("DELETE", f"users/{ann['id']}")
 
@@ -333,10 +333,10 @@ def test_a_dry_pull_leaves_a_draft_that_somebody_made(cats: Side) -> None:
     """Whatever a half-made dataset of the name of one of our queues holds, looking for answers does not touch it."""
     body = {"name": f"{queue_name(cats.project)}{ADJUDICATION}", "guidelines": "By hand.", "workspace_id": None}
     body["workspace_id"] = str(cats.argilla.workspace_id(make=False))
-    made = cats.argilla.call("POST", "datasets", json=body)
+    dataset = cats.argilla.call("POST", "datasets", json=body)
     for dry in True, False:
         pull(cats.project, cats.store, cats.argilla, dry=dry)
-        assert cats.argilla.call("GET", f"datasets/{made['id']}")["guidelines"] == "By hand."
+        assert cats.argilla.call("GET", f"datasets/{dataset['id']}")["guidelines"] == "By hand."
 
 
 def test_a_dataset_with_our_questions_and_other_labels_is_left_alone(tmp_path: Path, argilla: Argilla) -> None:

@@ -246,8 +246,8 @@ def test_add_suggestions(empty: Any) -> None:
         "spans": [{"start": 0, "end": 3, "label": "GEM"}],
         "comment": "Fine.",
     }
-    told = [rg.Suggestion(question, value, agent="model-a") for question, value in values.items()]
-    empty.records.log([rg.Record(id="a", fields={"question": "One?"}, suggestions=told)])
+    suggestions = [rg.Suggestion(question, value, agent="model-a") for question, value in values.items()]
+    empty.records.log([rg.Record(id="a", fields={"question": "One?"}, suggestions=suggestions)])
     names = {"guess": "label.suggestion", "sure": "label.suggestion.score", "by": "label.suggestion.agent"}
     flat = {"id": "b", "question": "Two?", "comment": "So so.", "guess": "bad", "sure": 0.9, "by": "model-b"}
     with mapped():
@@ -276,8 +276,8 @@ def test_add_responses(empty: Any, person: Any, client: Any) -> None:
     )
     empty.records.log([record])
     with mapped():
-        said = {"id": "b", "question": "Two?", "said": "Good."}
-        empty.records.log([said], mapping={"said": "comment.response"}, user_id=person.id)
+        row = {"id": "b", "question": "Two?", "said": "Good."}
+        empty.records.log([row], mapping={"said": "comment.response"}, user_id=person.id)
     first, second = empty.records
     assert {(r.question_name, r.value, r.user_id, r.status) for r in first.responses} == {
         ("label", "good", person.id, "submitted"),
@@ -419,12 +419,12 @@ def test_combined_queries(dataset: Any) -> None:
 
 def test_the_table_names_what_is_tried() -> None:
     """Every test of the guides stands in the table, and every row names a test or says that it was not tried."""
-    told: set[str] = set()
+    tried: set[str] = set()
     for line in TABLE.read_text(encoding="utf-8").split("|---|\n")[1].splitlines():
         *_, here, names, _ = re.split(r"(?<!\\)\|", line)
         tests = set(re.findall(r"`(test_\w+)`", names))
         assert tests or here.strip().startswith("not tried"), line
-        told |= tests
+        tried |= tests
     sources = [path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_sdk_*.py")]
     there = {name for source in sources for name in re.findall(r"^def (test_\w+)", source, re.MULTILINE)}
-    assert told == there - {"test_the_table_names_what_is_tried"}
+    assert tried == there - {"test_the_table_names_what_is_tried"}

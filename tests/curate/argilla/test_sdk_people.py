@@ -36,16 +36,16 @@ def test_users(client: Any, workspace: Any) -> None:
     """The current user; a user is made, listed, found by name or id, put into a workspace, taken out, and deleted."""
     assert (client.me.username, client.me.role) == ("pairsmith", "owner")
     before, name = len(client.users), unique("bob")
-    made = rg.User(username=name, first_name="Bob", last_name="B", password="12345678", client=client).create()
-    assert made.role == "annotator"
+    created = rg.User(username=name, first_name="Bob", last_name="B", password="12345678", client=client).create()
+    assert created.role == "annotator"
     assert len(client.users) == before + 1
     assert name in {user.username for user in client.users}
-    assert client.users(name).id == client.users(id=made.id).id == made.id
-    made.add_to_workspace(workspace)
+    assert client.users(name).id == client.users(id=created.id).id == created.id
+    created.add_to_workspace(workspace)
     assert [user.username for user in workspace.users] == [name]
-    made.remove_from_workspace(workspace)
+    created.remove_from_workspace(workspace)
     assert len(workspace.users) == 0
-    made.delete()
+    created.delete()
     with pytest.warns(UserWarning, match="not found"):
         assert client.users(name) is None
 
@@ -70,16 +70,16 @@ def test_what_each_role_may_do(client: Any, workspace: Any, connect: Callable[[s
 def test_workspaces(client: Any) -> None:
     """A workspace is made, listed, found by name or id; users join and leave by name; an empty one can be deleted."""
     before, name = len(client.workspaces), unique("room")
-    made = rg.Workspace(name=name, client=client).create()
+    created = rg.Workspace(name=name, client=client).create()
     assert len(client.workspaces) == before + 1
     assert name in {one.name for one in client.workspaces}
-    assert client.workspaces(name).id == client.workspaces(id=made.id).id == made.id
+    assert client.workspaces(name).id == client.workspaces(id=created.id).id == created.id
     user = rg.User(username=unique("cid"), password="12345678", client=client).create()
-    made.add_user(user.username)
-    assert [one.username for one in made.users] == [user.username]
-    made.remove_user(user.username)
-    assert len(made.users) == 0
-    made.delete()
+    created.add_user(user.username)
+    assert [one.username for one in created.users] == [user.username]
+    created.remove_user(user.username)
+    assert len(created.users) == 0
+    created.delete()
     with pytest.warns(UserWarning, match="not found"):
         assert client.workspaces(name) is None
 

@@ -79,9 +79,9 @@ def row(number: int) -> Any:
 def dataset(client: Any) -> Any:
     """A dataset of this test's own with `ROWS` records."""
     workspace = rg.Workspace(name=f"w-{uuid.uuid4().hex[:8]}", client=client).create()
-    made = rg.Dataset(name="pairs", workspace=workspace, settings=settings(), client=client).create()
-    made.records.log([row(number) for number in range(ROWS)], batch_size=ROWS)
-    return made
+    created = rg.Dataset(name="pairs", workspace=workspace, settings=settings(), client=client).create()
+    created.records.log([row(number) for number in range(ROWS)], batch_size=ROWS)
+    return created
 
 
 def found(dataset: Any, **query: Any) -> list[str]:
@@ -169,8 +169,8 @@ def test_webhooks_are_called_with_a_signature(client: Any, dataset: Any) -> None
     path = f"/api/v1/records/{record._server_id}/responses"
     with listener() as (url, events):
         hook = rg.Webhook(url=url, events=["response.created", "dataset.updated"], _client=client).create()
-        told = {"values": {"verdict": {"value": "accept"}}, "status": "submitted"}
-        assert http.post(path, json=told).status_code == 201
+        response = {"values": {"verdict": {"value": "accept"}}, "status": "submitted"}
+        assert http.post(path, json=response).status_code == 201
         wait_until(lambda: events)
         (event,) = events
         assert event.json["type"] == "response.created"
@@ -212,7 +212,7 @@ def test_sorts_metrics_and_refusals_over_http(client: Any, dataset: Any) -> None
     page = http.post(f"{path}/records/search", params={"limit": 3}, json=order).json()
     assert [item["record"]["external_id"] for item in page["items"]] == ["row-39", "row-38", "row-37"]
     properties = {
-        found["name"]: found["id"] for found in http.get(f"/api/v1/me{path[7:]}/metadata-properties").json()["items"]
+        entry["name"]: entry["id"] for entry in http.get(f"/api/v1/me{path[7:]}/metadata-properties").json()["items"]
     }
     terms = http.get(f"/api/v1/metadata-properties/{properties['topic']}/metrics").json()
     assert {term["term"]: term["count"] for term in terms["values"]} == {"fox": ROWS // 2, "whale": ROWS // 2}
@@ -245,14 +245,14 @@ def test_secrets_are_made_kept_from_others_and_never_the_defaults(argilla_server
     """The owner is generated; what holds a secret is readable by its owner alone; Argilla's default user is absent."""
     for name in ("credentials.json", "supervisor.json", "server.json"):
         assert stat.S_IMODE((argilla_server.home / name).stat().st_mode) == 0o600, name
-    made = json.loads(argilla_server.credentials.read_text())
+    credentials = json.loads(argilla_server.credentials.read_text())
     for text in (str(server.logs(argilla_server.home, 10_000)), repr(argilla_server)):
-        assert made["password"] not in text
-        assert made["api_key"] not in text
+        assert credentials["password"] not in text
+        assert credentials["api_key"] not in text
     with pytest.raises(ReviewError, match="refuses the API key"):
         who_am_i(argilla_server.url, "argilla.apikey")
     arguments = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert made["api_key"] not in arguments
+    assert credentials["api_key"] not in arguments
 
 
 def test_no_page_of_another_origin_may_call_it(argilla_server: server.ArgillaServer) -> None:
@@ -265,11 +265,11 @@ def test_no_page_of_another_origin_may_call_it(argilla_server: server.ArgillaSer
 
 def test_a_killed_server_comes_back_with_everything(argilla_server: server.ArgillaServer, dataset: Any) -> None:
     """kill -9 of the server: it is started again, nothing is lost, and signed-in people stay signed in."""
-    made = json.loads(argilla_server.credentials.read_text())
+    credentials = json.loads(argilla_server.credentials.read_text())
     import urllib.parse
     import urllib.request
 
-    form = urllib.parse.urlencode({"username": made["username"], "password": made["password"]}).encode()
+    form = urllib.parse.urlencode({"username": credentials["username"], "password": credentials["password"]}).encode()
     with urllib.request.urlopen(f"{argilla_server.url}/api/v1/token", form, timeout=20) as answer:
         token = json.load(answer)["access_token"]
     before = child(argilla_server, "server")
@@ -282,7 +282,7 @@ def test_a_killed_server_comes_back_with_everything(argilla_server: server.Argil
     assert len(found(dataset, query="fox")) == ROWS // 2
     request = urllib.request.Request(f"{argilla_server.url}/api/v1/me", headers={"Authorization": f"Bearer {token}"})
     with urllib.request.urlopen(request, timeout=20) as answer:
-        assert json.load(answer)["username"] == made["username"]
+        assert json.load(answer)["username"] == credentials["username"]
 
 
 def test_a_killed_redis_comes_back(argilla_server: server.ArgillaServer, dataset: Any) -> None:

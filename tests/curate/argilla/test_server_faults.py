@@ -51,14 +51,17 @@ def something_at(answer: str | None) -> Iterator[int]:
 
 def test_another_program_on_the_port_is_named(tmp_path: Path) -> None:
     """A port that something else listens on is found before the minutes of installation."""
-    with something_at(None) as port, pytest.raises(ReviewError, match=f"Port {port} is taken: another program") as told:
+    with (
+        something_at(None) as port,
+        pytest.raises(ReviewError, match=f"Port {port} is taken: another program") as caught,
+    ):
         server.up(tmp_path, port=port)
-    assert told.value.exit_code == 10
+    assert caught.value.exit_code == 10
     assert not (tmp_path / "venv").exists()
 
 
 @pytest.mark.parametrize(
-    ("host", "port", "said"),
+    ("host", "port", "sentence"),
     [
         ("nobody.invalid", 6999, r"'nobody.invalid' is no address of this machine"),
         ("203.0.113.7", 6999, r"'203.0.113.7' is no address of this machine"),
@@ -68,11 +71,11 @@ def test_another_program_on_the_port_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_an_address_at_which_no_server_can_be_is_refused_at_once(
-    tmp_path: Path, host: str, port: int, said: str
+    tmp_path: Path, host: str, port: int, sentence: str
 ) -> None:
     """Another machine's address, a name that is none and a number that is no port are a sentence before anything is
     made, and are not remembered: the next start takes what it took before."""
-    with pytest.raises(ReviewError, match=said):
+    with pytest.raises(ReviewError, match=sentence):
         server.up(tmp_path / "home", host=host, port=port)
     assert last_options(tmp_path / "home") == Options()
     assert not (tmp_path / "home" / "venv").exists()
@@ -80,9 +83,9 @@ def test_an_address_at_which_no_server_can_be_is_refused_at_once(
 
 def test_a_stale_argilla_of_another_version_is_named(tmp_path: Path) -> None:
     """An Argilla of another version is told from our own and from other programs."""
-    with something_at('{"version": "1.29.1"}') as port, pytest.raises(ReviewError, match=r"Argilla 1\.29\.1") as told:
+    with something_at('{"version": "1.29.1"}') as port, pytest.raises(ReviewError, match=r"Argilla 1\.29\.1") as caught:
         server.up(tmp_path, port=port)
-    assert "not the version that this pairsmith starts (2.8.0)" in str(told.value)
+    assert "not the version that this pairsmith starts (2.8.0)" in str(caught.value)
 
 
 def test_a_server_that_an_older_pairsmith_left_running_is_named(tmp_path: Path) -> None:
@@ -125,10 +128,10 @@ def kept(home: Path, **environment: str) -> None:
 def test_a_home_keeps_to_its_kind_of_database(tmp_path: Path) -> None:
     """After an `up` on SQLite, PostgreSQL is refused, lest all answers seem gone; no password is told."""
     kept(tmp_path, database="SQLite")
-    with pytest.raises(ReviewError, match="was used with SQLite, and now PostgreSQL is asked for") as told:
+    with pytest.raises(ReviewError, match="was used with SQLite, and now PostgreSQL is asked for") as caught:
         server.up(tmp_path, port=free_port(), database_url="postgresql://me:hush@localhost/argilla")
-    assert "--database-url" in str(told.value)
-    assert "hush" not in str(told.value)
+    assert "--database-url" in str(caught.value)
+    assert "hush" not in str(caught.value)
     assert not (tmp_path / "venv").exists()
 
 
@@ -223,7 +226,7 @@ def test_a_half_made_environment_is_thrown_away_and_never_taken_for_whole(
     folder = tmp_path / "venv"
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "python").write_text("left by an attempt that was cut off")
-    said: list[str] = []
+    steps: list[str] = []
     with something_at(None) as port:
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{port}/simple")
         monkeypatch.setenv("PIP_RETRIES", "0")
@@ -231,8 +234,8 @@ def test_a_half_made_environment_is_thrown_away_and_never_taken_for_whole(
         monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
         monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
         with pytest.raises(MissingDependency, match="could not be made"):
-            ensure_environment(folder, lambda stage, numbers: said.append(str(numbers["step"])))
-    assert said[0] == "removing an old or half-made one"
+            ensure_environment(folder, lambda stage, numbers: steps.append(str(numbers["step"])))
+    assert steps[0] == "removing an old or half-made one"
     assert not (folder / "complete").exists()
 
 
@@ -315,7 +318,7 @@ def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
         path.chmod(0o755)
         return path
 
-    found = "[ $2 = find ] && echo /fetched/python3.13 || true\n"
+    finds = "[ $2 = find ] && echo /fetched/python3.13 || true\n"
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
@@ -324,7 +327,7 @@ def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
     with zipfile.ZipFile(tmp_path / "uv-1.0-py3-none-any.whl", "w") as wheel:
         script = zipfile.ZipInfo("uv-1.0.data/scripts/uv")
         script.external_attr = 0o100755 << 16
-        wheel.writestr(script, f"#!/bin/sh\n{found}")
+        wheel.writestr(script, f"#!/bin/sh\n{finds}")
         wheel.writestr("uv-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: uv\nVersion: 1.0\n")
         wheel.writestr("uv-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr("uv-1.0.dist-info/RECORD", "")
@@ -333,7 +336,7 @@ def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
     uv = program("uv", "exit 1")
     with pytest.raises(MissingDependency, match="uv could fetch none"):
         fitting_python(running=(3, 14))
-    uv.write_text(f"#!/bin/sh\n{found}")
+    uv.write_text(f"#!/bin/sh\n{finds}")
     assert fitting_python(running=(3, 14)) == "/fetched/python3.13"
     older = program("python3.12", f'exec {sys.executable} "$@"')
     assert fitting_python(running=(3, 14)) == str(older)

@@ -223,18 +223,18 @@ def test_a_server_that_others_reach_is_told_with_the_address_that_they_reach(
 ) -> None:
     """What is sent to people elsewhere is no address of this machine alone, and beside it stands that passwords go
     there unencrypted and that a proxy with TLS belongs before it; a server for this machine says how to open it."""
-    made = project(tmp_path)
+    project_ = project(tmp_path)
     for host in "0.0.0.0", "127.0.0.1":
         home = tmp_path / f"home-{host}"
         monkeypatch.setenv("PAIRSMITH_ARGILLA_HOME", str(home))
         start(home, host)
         try:
-            url, ((_, told),) = page(made, "http://127.0.0.1:6900")
+            url, ((_, warning),) = page(project_, "http://127.0.0.1:6900")
         finally:
             server.down(home)
         if host == "0.0.0.0":
             assert not {"127.0.0.1", "0.0.0.0"} & {urlsplit(url).hostname}
-            assert all(part in told for part in ("unencrypted", "TLS"))
+            assert all(part in warning for part in ("unencrypted", "TLS"))
         else:
             assert url == "http://127.0.0.1:6900"
-            assert "--host" in told
+            assert "--host" in warning

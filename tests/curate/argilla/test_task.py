@@ -115,11 +115,11 @@ def test_a_long_text_that_goes_round_in_circles_is_marked_at_once() -> None:
 def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[Project, Population]) -> None:
     """Every field is one HTML block of our tags alone, in which the texts are escaped; a rejected row names the gate;
     the length, by which annotators can filter, is the output's."""
-    made, population = cats
+    project, population = cats
     rejected = next(id_ for id_, row in population.rows.items() if row.passed is False)
     pair = population.pairs([rejected])[rejected]
     record_ = record(
-        made,
+        project,
         population,
         pair,
         ["border"],
@@ -147,7 +147,7 @@ def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[P
 
 def test_what_a_gate_flags_on_a_row_that_it_keeps_is_not_called_ok(cats: tuple[Project, Population]) -> None:
     """A program's doubt is told in its words alone, where the code of its verdict says that the row passed."""
-    made, population = cats
+    project, population = cats
     pair = next(iter(population.pairs(population.rows).values()))
     flagged = Verdict(
         pair_id=pair.id,
@@ -157,17 +157,17 @@ def test_what_a_gate_flags_on_a_row_that_it_keeps_is_not_called_ok(cats: tuple[P
         reason=Reason("ok", "“72” is not seen again"),
         flags=("number",),
     )
-    record_ = record(made, population, pair, ["gold"], gold=GoldForm([flagged], {}))["fields"]["findings"]
+    record_ = record(project, population, pair, ["gold"], gold=GoldForm([flagged], {}))["fields"]["findings"]
     assert Tags(record_).text == "translated “72” is not seen again"
 
 
 def test_candidates_are_those_of_the_same_input_in_an_order_that_says_nothing(cats: tuple[Project, Population]) -> None:
     """The metadata names them in the order shown, so that a ranking can be tied back to pairs; where a candidate
     stands does not hang on its score, which a ranking would copy."""
-    made, population = cats
+    project, population = cats
     best_first = 0
     for pair in population.pairs(population.rows).values():
-        record_ = record(made, population, pair, ["fit"])
+        record_ = record(project, population, pair, ["fit"])
         others = record_["metadata"]["rivals"]
         assert sorted(others) == sorted(population.other_candidates(pair.id))
         shown, pairs = Tags(record_["fields"]["candidates"]).text, population.pairs(others).values()
@@ -180,15 +180,15 @@ def test_candidates_are_those_of_the_same_input_in_an_order_that_says_nothing(ca
 def test_percentiles_compare_candidates_of_one_input_only(cats: tuple[Project, Population]) -> None:
     """Best, middle and last of three scored candidates are 1, one half and 0; unscored ones have none."""
     _, population = cats
-    told = sorted((row.percentile for row in population.rows.values()), key=lambda p: (p is None, p))
-    assert told == [0.0] * 12 + [0.5] * 12 + [1.0] * 12 + [None] * 12
+    percentiles = sorted((row.percentile for row in population.rows.values()), key=lambda p: (p is None, p))
+    assert percentiles == [0.0] * 12 + [0.5] * 12 + [1.0] * 12 + [None] * 12
     assert sum(row.accepted for row in population.rows.values()) == 12
 
 
 def test_rows_that_a_measure_stands_on_are_judged_by_themselves(cats: tuple[Project, Population]) -> None:
     """Neither what a gate objected to (the share of good rows thrown away is measured there), nor a judge's opinion,
     nor another output stands beside a row of an estimate; on others they do."""
-    made, population = cats
+    project, population = cats
     best = next(id_ for id_, row in population.rows.items() if row.accepted)
     opinion = Verdict(
         pair_id=best, by="judge/style@1", fingerprint="s", keep=True, score=0.4, reason="unsure about the cat"
@@ -198,11 +198,11 @@ def test_rows_that_a_measure_stands_on_are_judged_by_themselves(cats: tuple[Proj
     rejected = next(id_ for id_, row in population.rows.items() if row.passed is False)
     for reason in ("certify", "audit_accepted", "audit_rejected", "gold"):
         for pair in population.pairs([best, rejected]).values():
-            record_ = record(made, population, pair, ["border", reason])  # type: ignore[list-item]
+            record_ = record(project, population, pair, ["border", reason])  # type: ignore[list-item]
             assert set(record_["fields"]) == {"simple", "enhanced", "rules"}
             assert "doubted" not in record_["fields"]["rules"]
             assert "rivals" not in record_["metadata"]
-    record_ = record(made, population, population.pairs([best])[best], ["border"])
+    record_ = record(project, population, population.pairs([best])[best], ["border"])
     assert Tags(record_["fields"]["findings"]).text.endswith("style unsure: about the cat")
     assert "candidates" in record_["fields"]
 
@@ -245,9 +245,9 @@ def test_a_rule_that_a_program_doubts_is_marked_unless_the_row_is_blind(tmp_path
         population = read_population(project_, store, [SCOPE])
         pairs = list(population.pairs(population.rows).values())
         doubted, plain = (next(pair for pair in pairs if f"number {n} &" in pair.output) for n in (0, 1))
-        told = told_against({"friendly_tone": 0.2, "one_cat": 0.4, "present_tense": 0.9})
+        detail = told_against({"friendly_tone": 0.2, "one_cat": 0.4, "present_tense": 0.9})
         of = {"by": "judge/m@1", "fingerprint": "s", "keep": True, "score": 0.5}
-        store.write(Verdict(pair_id=doubted.id, reason=Reason("judged", told), **of))
+        store.write(Verdict(pair_id=doubted.id, reason=Reason("judged", detail), **of))
         for reason in ("fit", "disagree", "border"):
             rules = Tags(record(project_, population, doubted, [reason])["fields"]["rules"])  # type: ignore[list-item]
             assert rules.text.startswith(
@@ -266,12 +266,12 @@ def test_a_rule_that_a_program_doubts_is_marked_unless_the_row_is_blind(tmp_path
 def test_nothing_tells_gold_from_the_other_rows_that_a_measure_stands_on(cats: tuple[Project, Population]) -> None:
     """What the page shows of a gold row has the parts, the suggestion and the name of the model that the others have,
     and not even the metadata that the page hides tells it: people can filter by that, and gold has no score."""
-    made, population = cats
+    project, population = cats
     other = next(iter(population.pairs(population.rows).values()))
     population = replace(population, scores={other.id: 0.9})
     rows = [
-        record(made, population, other, ["certify"]),
-        record(made, population, read_gold(made)[0].pair, ["gold"]),
+        record(project, population, other, ["certify"]),
+        record(project, population, read_gold(project)[0].pair, ["gold"]),
     ]
     ordinary, gold = (
         (
@@ -287,19 +287,19 @@ def test_nothing_tells_gold_from_the_other_rows_that_a_measure_stands_on(cats: t
 def test_gold_occurs_in_both_forms(cats: tuple[Project, Population]) -> None:
     """Blind and as rows for calibration look: with what a gate says of it, another output of the gold file for its
     input, and metadata like theirs. Without another output it stays blind, because rows without one are rare."""
-    made, population = cats
-    assert push_module._gold_forms(made, population, [item.pair for item in read_gold(made)]) == {}
+    project, population = cats
+    assert push_module._gold_forms(project, population, [item.pair for item in read_gold(project)]) == {}
     lines = [
         {"input": f"gold cat {number}", "output": output, "verdict": "reject"}
         for number in range(20)
         for output in (f"A golden cat number {number} sits in the sun.", "Too short.")
     ]
-    (made.folder / "gold.jsonl").write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
-    gold = [item.pair for item in read_gold(made)]
-    forms = push_module._gold_forms(made, population, gold)
+    (project.folder / "gold.jsonl").write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+    gold = [item.pair for item in read_gold(project)]
+    forms = push_module._gold_forms(project, population, gold)
     assert 5 < len(forms) < 35
-    ordinary = record(made, population, next(iter(population.pairs(population.rows).values())), ["fit"])
-    shown = [record(made, population, pair, ["gold"], gold=forms[pair.id]) for pair in gold if pair.id in forms]
+    ordinary = record(project, population, next(iter(population.pairs(population.rows).values())), ["fit"])
+    shown = [record(project, population, pair, ["gold"], gold=forms[pair.id]) for pair in gold if pair.id in forms]
     assert all("candidates" in row["fields"] and row["metadata"]["chosen_for"] == ["fit"] for row in shown)
     assert {name for row in shown for name in row["fields"]} >= set(ordinary["fields"])
     assert any("short: it has 2 words" in row["fields"].get("findings", "") for row in shown)
@@ -307,32 +307,32 @@ def test_gold_occurs_in_both_forms(cats: tuple[Project, Population]) -> None:
 
 def test_a_difference_is_marked_only_where_words_are_meant_to_be_kept(cats: tuple[Project, Population]) -> None:
     """A gate that looks for lost content says that they are; a task without it has nothing to compare."""
-    made, population = cats
+    project, population = cats
     pair = next(iter(population.pairs(population.rows).values()))
-    assert not {"del", "ins", "b"} & Tags("".join(both_sides(made, ANY_TEXT, pair))).tags
-    keeping = load(made.folder, ["curate.gates.lost_content=true"])
+    assert not {"del", "ins", "b"} & Tags("".join(both_sides(project, ANY_TEXT, pair))).tags
+    keeping = load(project.folder, ["curate.gates.lost_content=true"])
     assert {"ins", "b"} & Tags("".join(both_sides(keeping, ANY_TEXT, pair))).tags
 
 
 def test_no_verdict_is_suggested_whatever_programs_say(cats: tuple[Project, Population]) -> None:
     """The rank among the candidates of an input is no probability of being good, and a suggested answer is copied: a
     row suggests its text to edit, and nothing that the page would submit as the person's own."""
-    made, population = cats
+    project, population = cats
     for pair in population.pairs(population.rows).values():
         for reason in ("fit", "border", "disagree", "certify"):
-            (record_,) = record(made, population, pair, [reason])["suggestions"]  # type: ignore[list-item]
+            (record_,) = record(project, population, pair, [reason])["suggestions"]  # type: ignore[list-item]
             assert (record_["question"], record_["value"]) == ("edited", pair.output)
 
 
 def test_an_adjudicator_sees_every_answer_with_what_an_edit_changes(cats: tuple[Project, Population]) -> None:
     """Who, the verdict, the reasons, the new text; names and texts are escaped."""
-    made, population = cats
+    project, population = cats
     pair = next(pair for pair in population.pairs(population.rows).values() if pair.output == "Too short.")
     answers = [
         Review(pair_id=pair.id, reviewer="<i>ann", decision="reject", reasons=("off_style", "invented")),
         Review(pair_id=pair.id, reviewer="bob", decision="edit", edited="Too short.\n\nNow <b>longer</b>."),
     ]
-    shown = record(made, population, pair, [], answers=answers)["fields"]["answers"]
+    shown = record(project, population, pair, [], answers=answers)["fields"]["answers"]
     tags = Tags(shown)
     assert tags.text == "<i>ann reject (off style, invented)bob edit\nToo short.\n\nNow <b>longer</b>."
     assert tags.tags == {"div", "p", "b", "br"}
@@ -340,8 +340,8 @@ def test_an_adjudicator_sees_every_answer_with_what_an_edit_changes(cats: tuple[
 
 def test_guidelines_show_the_style_the_keys_and_examples_of_both_kinds(cats: tuple[Project, Population]) -> None:
     """Generated from the spec: exemplars as good, gate-rejected rows with the gate's words as bad; texts escaped."""
-    made, population = cats
-    text = guidelines(made, bad_examples(population))
+    project, population = cats
+    text = guidelines(project, bad_examples(population))
     assert "A tabby cat sleeps on a warm stove." in text
     assert "Too short." in text
     assert "Why not" in text
@@ -355,15 +355,15 @@ def test_guidelines_show_the_style_the_keys_and_examples_of_both_kinds(cats: tup
 def test_guidelines_are_as_long_as_argilla_takes(cats: tuple[Project, Population], text: str) -> None:
     """With a style, exemplars and rejected rows as long as a book the guidelines still say the task and the keys, show
     the beginning of each, and are not refused; what is short stays whole."""
-    made, population = cats
+    project, population = cats
     bad = [(pair, "length: too long") for pair, _ in bad_examples(population)]
-    assert "[...]" not in guidelines(made, bad)
+    assert "[...]" not in guidelines(project, bad)
     long = text * 20_000
     exemplars = tuple(Exemplar(input=f"cat {number}", output=long) for number in range(4))
-    task = made.spec.task.model_copy(update={"style": f"The style. {long}"})
-    spec = made.spec.model_copy(update={"task": task, "exemplars": exemplars})
+    task = project.spec.task.model_copy(update={"style": f"The style. {long}"})
+    spec = project.spec.model_copy(update={"task": task, "exemplars": exemplars})
     bad = [(pair.model_copy(update={"output": long}), reason) for pair, reason in bad]
-    told = guidelines(Project(made.folder, spec), bad)
-    assert len(told) <= 9_500
+    shortened = guidelines(Project(project.folder, spec), bad)
+    assert len(shortened) <= 9_500
     for part in "`1` **Accept**", "The style.", "[...]", "## Good", "## Bad":
-        assert part in told
+        assert part in shortened

@@ -129,19 +129,19 @@ def make_project(folder: Path, workspace: str) -> Project:
 def fill(project: Project, store: Store) -> None:
     """Inputs with four judged candidates each: three pass and are scored, the last is too short."""
     gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
-    seeds, made = [], []
+    seeds, records = [], []
     for number in range(INPUTS):
         seed = Seed(kind="input", text=words(f"seed {number}", 3), source=f"seeds.jsonl:{number}")
         seeds.append(seed)
         for sample in range(4):
             pair = pair_of(seed, sample, words(f"{number} {sample}", 9 if sample < 3 else 4))
             place = Candidate(fingerprint=SCOPE, seed_id=seed.id, generator="forward", sample=sample, pair_id=pair.id)
-            made += [pair, place, *judge(pair, gates)]
+            records += [pair, place, *judge(pair, gates)]
             if sample < 3:
-                told = {"keep": True, "score": sample / 2, "reason": "scored"}
-                made.append(Verdict(pair_id=pair.id, by="score/test@1", fingerprint="s", **told))
+                fields = {"keep": True, "score": sample / 2, "reason": "scored"}
+                records.append(Verdict(pair_id=pair.id, by="score/test@1", fingerprint="s", **fields))
     store.set_active_seeds(seeds)
-    store.write(*made)
+    store.write(*records)
 
 
 def verdict(at: int, person: str, id_: str) -> Said:
@@ -157,7 +157,7 @@ def planned(alone: list[str], shared: list[str], gold: set[str]) -> dict[str, li
         plan[id_] = [verdict(at // 3, first, id_), verdict(at // 3, second, id_)]
         if at % 3 == 0:
             plan[id_] = [Said(first, "accept"), Said(second, "reject")]
-    return {**plan, **{id_: [Said(said.person, "accept") for said in plan[id_]] for id_ in gold}}
+    return {**plan, **{id_: [Said(reply.person, "accept") for reply in plan[id_]] for id_ in gold}}
 
 
 def records_of(argilla: Argilla, project: Project, suffix: str = "") -> dict[str, Json]:
@@ -166,18 +166,18 @@ def records_of(argilla: Argilla, project: Project, suffix: str = "") -> dict[str
     return {record["external_id"]: record for record in argilla.records(queue, responses=True)}
 
 
-def say(person: Any, record: Json, said: Said) -> str:
+def say(person: Any, record: Json, reply: Said) -> str:
     """One person's answer, as the page sends it; the response's id."""
-    more = {"edited": said.text} if said.text else {}
-    return str(answer(person, record["id"], said.verdict, reasons=["wrong"], **more)["id"])
+    more = {"edited": reply.text} if reply.text else {}
+    return str(answer(person, record["id"], reply.verdict, reasons=["wrong"], **more)["id"])
 
 
-def log(owner: Any, project: Project, suffix: str, user: Any, told: dict[str, Said]) -> None:
+def log(owner: Any, project: Project, suffix: str, user: Any, replies: dict[str, Said]) -> None:
     """One person's answers to a queue, in bulk through the client's own objects."""
     dataset = owner.datasets(queue_name(project) + suffix, workspace=project.spec.review.workspace)
-    chosen = [record for record in dataset.records if record.id in told]
+    chosen = [record for record in dataset.records if record.id in replies]
     for record in chosen:
-        values = {"verdict": told[record.id].verdict, "edited": told[record.id].text, "reasons": ["wrong"]}
+        values = {"verdict": replies[record.id].verdict, "edited": replies[record.id].text, "reasons": ["wrong"]}
         for question, value in values.items():
             if value:
                 record.responses.add(rg.Response(question, value, user_id=user.id, status="submitted"))
@@ -221,12 +221,12 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
     responses = {}
     for name in ("ann", "bob"):
         for id_, record in {**alone, **shared}.items():
-            for said in plan[id_]:
-                if said.person == name:
-                    responses[name, id_] = say(clients[name], record, said)
+            for reply in plan[id_]:
+                if reply.person == name:
+                    responses[name, id_] = say(clients[name], record, reply)
     for suffix, queue in (("", alone), (SHARED, shared)):
-        told = {id_: said for id_ in queue for said in plan[id_] if said.person == "cid"}
-        log(owner, project, suffix, users["cid"], told)
+        replies = {id_: reply for id_ in queue for reply in plan[id_] if reply.person == "cid"}
+        log(owner, project, suffix, users["cid"], replies)
     pulls = {"first": pull(project, store, argilla), "second": pull(project, store, argilla)}
 
     accepted = [id_ for id_ in alone if id_ not in gold and plan[id_] == [Said("ann", "accept")]]
@@ -238,7 +238,7 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
     push_adjudication(project, store, population, argilla)
     settled = {}
     for at, (id_, record) in enumerate(records_of(argilla, project, ADJUDICATION).items()):
-        (third,) = set(PEOPLE) - {said.person for said in plan[id_]}
+        (third,) = set(PEOPLE) - {reply.person for reply in plan[id_]}
         settled[id_] = verdict(at, third, id_)
         say(clients[third], record, settled[id_])
     pulls["adjudicated"] = pull(project, store, argilla)
@@ -278,8 +278,8 @@ def test_every_row_goes_out_once(played: Played) -> None:
 
 def test_every_answer_comes_back_once(played: Played) -> None:
     """One review for each answer, with what that person said; the pull after it finds nothing new."""
-    answers = {(said.person, id_): said for id_, told in played.plan.items() for said in told}
-    assert {said.person for said in answers.values()} == set(PEOPLE)
+    answers = {(reply.person, id_): reply for id_, replies in played.plan.items() for reply in replies}
+    assert {reply.person for reply in answers.values()} == set(PEOPLE)
     first, second = played.pulls["first"], played.pulls["second"]
     assert (first.new, first.changed, first.withdrawn, first.foreign) == (len(answers), 0, 0, 0)
     assert (second.news, second.unchanged) == (0, len(answers))
@@ -290,15 +290,15 @@ def test_every_answer_comes_back_once(played: Played) -> None:
             if review.role == "annotator":
                 kept.setdefault((review.who.split("-")[0], id_), []).append((review.decision, review.edited))
     assert kept.keys() == answers.keys()
-    for key, said in answers.items():
-        assert kept[key][0] == (said.verdict, said.text)
+    for key, reply in answers.items():
+        assert kept[key][0] == (reply.verdict, reply.text)
         assert len(kept[key]) == 1 + (key[1] in (played.changed, played.deleted))
 
 
 def test_a_change_of_mind_and_a_deletion_are_history(played: Played) -> None:
     """The first answer stays beside the second, and a deleted one beside the word that it was withdrawn."""
-    found = played.pulls["changed"]
-    assert (found.new, found.changed, found.withdrawn) == (0, 1, 1)
+    pulled = played.pulls["changed"]
+    assert (pulled.new, pulled.changed, pulled.withdrawn) == (0, 1, 1)
     reviews = played.store.reviews()
     assert [review.decision for review in reviews[played.changed]] == ["accept", "reject"]
     assert [review.decision for review in reviews[played.deleted]] == ["accept", "withdrawn"]
@@ -306,7 +306,7 @@ def test_a_change_of_mind_and_a_deletion_are_history(played: Played) -> None:
 
 def test_disagreements_are_settled_and_no_other_row_is_asked_again(played: Played) -> None:
     """The rows on which two people differ, and only they, go to one person; afterwards none waits."""
-    differ = {id_ for id_, told in played.plan.items() if len({said.verdict for said in told}) > 1}
+    differ = {id_ for id_, replies in played.plan.items() if len({reply.verdict for reply in replies}) > 1}
     assert differ
     assert played.settled.keys() == differ
     assert played.pulls["adjudicated"].new == len(differ)
@@ -320,16 +320,16 @@ def test_every_decision_arrives_in_the_dataset(played: Played) -> None:
     counted: Counter[str] = Counter()
     by_parent = {row["replaces"][0]: id_ for id_, row in played.provenance.items() if row["replaces"]}
     for id_, pair in played.population.pairs(played.population.rows).items():
-        said = played.outcome(id_) if id_ in played.plan else None
-        counted[said.verdict if said else "nobody"] += 1
-        if said is None:
+        outcome = played.outcome(id_) if id_ in played.plan else None
+        counted[outcome.verdict if outcome else "nobody"] += 1
+        if outcome is None:
             assert (id_ in played.dataset) is played.population.rows[id_].passed
-        elif said.verdict == "edit":
+        elif outcome.verdict == "edit":
             assert id_ not in played.dataset
             row = played.dataset[by_parent[id_]]
-            assert (row["input"], row["output"], row["made_by"]) == (pair.input, said.text, "edited")
+            assert (row["input"], row["output"], row["made_by"]) == (pair.input, outcome.text, "edited")
         else:
-            assert (id_ in played.dataset) is (said.verdict == "accept")
+            assert (id_ in played.dataset) is (outcome.verdict == "accept")
     assert min(counted.values()) > 20
     assert counted["edit"] == len(by_parent)
     assert any(not played.population.rows[id_].passed for id_ in played.dataset.keys() & played.plan.keys())
@@ -343,10 +343,10 @@ def test_the_dataset_tells_who_said_what(played: Played) -> None:
     called = {review.reviewer: review.who.split("-")[0] for review in reviews.values()}
     for id_, row in played.provenance.items():
         parent = row["replaces"][0] if row["replaces"] else id_
-        told = [review for review in row["reviews"] if review["decision"] != "withdrawn"]
-        names = {called[review["reviewer"]] for review in told}
-        assert all(review["reviewer"].startswith("argilla:") for review in told), "no names of people in a dataset"
-        people = {said.person for said in played.plan.get(parent, ())}
+        decided = [review for review in row["reviews"] if review["decision"] != "withdrawn"]
+        names = {called[review["reviewer"]] for review in decided}
+        assert all(review["reviewer"].startswith("argilla:") for review in decided), "no names of people in a dataset"
+        people = {reply.person for reply in played.plan.get(parent, ())}
         assert names == (people | {played.settled[parent].person} if parent in played.settled else people) - (
             {"ann"} if parent == played.deleted else set()
         )
@@ -362,6 +362,6 @@ def test_nothing_disappears(played: Played) -> None:
     assert counts.adds_up
     assert (counts.rows_in, counts.waiting, counts.failed) == (4 * INPUTS, 0, 0)
     assert counts.accepted == len(played.dataset) == len(played.provenance)
-    by_people = sum((said := played.outcome(id_)) is not None and said.verdict == "reject" for id_ in played.plan)
+    by_people = sum((outcome := played.outcome(id_)) is not None and outcome.verdict == "reject" for id_ in played.plan)
     assert played.result.reasons["review"] == by_people
     assert sum(played.result.reasons.values()) == counts.rejected

@@ -29,17 +29,17 @@ OBSERVERS = {
 def verdicts(table: dict[str, str]) -> dict[str, list[Review]]:
     """Reviews of a table of one letter a row: a(ccept), r(eject), e(dit), or a dot."""
     words = {"a": "accept", "r": "reject", "e": "edit"}
-    found: dict[str, list[Review]] = {}
+    reviews: dict[str, list[Review]] = {}
     for reviewer, line in table.items():
         for row, letter in enumerate(line.split()):
             if letter != ".":
                 review = Review.model_validate({"pair_id": f"p{row}", "reviewer": reviewer, "decision": words[letter]})
-                found.setdefault(f"p{row}", []).append(review)
-    return found
+                reviews.setdefault(f"p{row}", []).append(review)
+    return reviews
 
 
-def measure(found: list[Agreement], name: str, question: str = "verdict") -> list[Agreement]:
-    return [one for one in found if one.measure == name and one.question == question]
+def measure(agreements: list[Agreement], name: str, question: str = "verdict") -> list[Agreement]:
+    return [one for one in agreements if one.measure == name and one.question == question]
 
 
 def test_alpha_is_krippendorffs_published_value() -> None:

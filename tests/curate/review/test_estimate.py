@@ -141,9 +141,9 @@ def test_without_a_measured_time_no_minutes_are_made_up() -> None:
     """Where nobody's seconds are known the advice counts answers."""
     share = acceptance_rate([Stratum(1_000, 50, 40)])
     assert share
-    told = advice(share, 0.05, seconds=seconds_per_item([None, None]))
-    assert told.minutes is None
-    assert "more answers would buy" in str(told)
+    advised = advice(share, 0.05, seconds=seconds_per_item([None, None]))
+    assert advised.minutes is None
+    assert "more answers would buy" in str(advised)
 
 
 def test_one_long_pause_does_not_move_the_seconds() -> None:
@@ -159,18 +159,18 @@ def test_the_reported_interval_covers_with_simulated_annotators(setting: object)
     miss that a true coverage of 93.5 % is not ruled out (5 standard errors), and the estimate is unbiased."""
     assert isinstance(setting, type(SETTINGS[0]))
     quick = setting._replace(batches=min(setting.batches, 2))
-    found = measure(quick, 80)
-    assert found["coverage"] >= 0.935 - 5 * math.sqrt(0.935 * 0.065 / 80)  # type: ignore[operator]
-    assert abs(found["bias"]) < 0.03  # type: ignore[arg-type]
-    assert found["annotators"] == "simulated"
+    measured = measure(quick, 80)
+    assert measured["coverage"] >= 0.935 - 5 * math.sqrt(0.935 * 0.065 / 80)  # type: ignore[operator]
+    assert abs(measured["bias"]) < 0.03  # type: ignore[arg-type]
+    assert measured["annotators"] == "simulated"
 
 
 def test_a_review_that_ends_by_a_rule_is_counted_as_it_would_go() -> None:
     """A short run of the benchmark's grid: every setting once; where all rows are good no interval misses, and nowhere
     do more miss than 30 reviews at the promised coverage admit."""
-    told = list(watched(Design(40, 0.5, 10, 2), 30))
-    assert len({(one["good_accepted"], one["good_rest"], one["ended by"]) for one in told}) == len(told) == 144
-    for one in told:
+    rows = list(watched(Design(40, 0.5, 10, 2), 30))
+    assert len({(one["good_accepted"], one["good_rest"], one["ended by"]) for one in rows}) == len(rows) == 144
+    for one in rows:
         for rate in "coverage passed", "coverage accepted":
             assert one[rate] >= 0.935 - 5 * math.sqrt(0.935 * 0.065 / 30)  # type: ignore[operator]
             if one["good_accepted"] == one["good_rest"] == 1:

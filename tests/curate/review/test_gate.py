@@ -21,21 +21,21 @@ def answered(
     folder: Path, verdict: str, *, inputs: int = 60, batches: int = 4, most: int | None = None, **spec: object
 ) -> tuple[ReviewStatus, Project]:
     """The status of a review after one person gave the same verdict on every row of some batches."""
-    made = project(folder)
-    review = made.spec.review.model_copy(update={"margin_of_error": 0.2, "gold": None, **spec})
-    made = Project(made.folder, made.spec.model_copy(update={"review": review}))
-    with Store.open(Store.url_for(made)) as store:
-        fill(made, store, inputs)
-        population = read_population(made, store, [SCOPE])
+    project_ = project(folder)
+    review = project_.spec.review.model_copy(update={"margin_of_error": 0.2, "gold": None, **spec})
+    project_ = Project(project_.folder, project_.spec.model_copy(update={"review": review}))
+    with Store.open(Store.url_for(project_)) as store:
+        fill(project_, store, inputs)
+        population = read_population(project_, store, [SCOPE])
         rows = 0
         for _ in range(batches):
-            for sampled in {one.pair_id: one for one in draw_batch(made, store, population, more=True)}.values():
+            for sampled in {one.pair_id: one for one in draw_batch(project_, store, population, more=True)}.values():
                 if most is None or rows < most:
                     reasons = ("invented",) if verdict == "reject" and rows else ()
                     answer = {"pair_id": sampled.pair_id, "reviewer": "ann", "decision": verdict, "reasons": reasons}
                     store.write(Review.model_validate(answer))
                     rows += 1
-        return review_status(made, store, population), made
+        return review_status(project_, store, population), project_
 
 
 def test_a_set_that_people_reject_whole_does_not_pass(tmp_path: Path) -> None:
@@ -58,10 +58,10 @@ def test_a_set_that_people_reject_whole_does_not_pass(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_nobody_is_asked_for_more_of_a_set_that_people_reject(tmp_path: Path) -> None:
     """Once the upper bound is below what the spec asks, no further batch is drawn."""
-    status, made = answered(tmp_path, "reject")
+    status, project = answered(tmp_path, "reject")
     assert status.gate.state == "rejected"
-    with Store.open(Store.url_for(made)) as store:
-        assert draw_batch(made, store, read_population(made, store, [SCOPE])) == []
+    with Store.open(Store.url_for(project)) as store:
+        assert draw_batch(project, store, read_population(project, store, [SCOPE])) == []
 
 
 @pytest.mark.slow
@@ -93,8 +93,8 @@ def test_the_share_that_counts_is_of_what_would_be_trained_on(tmp_path: Path) ->
     assert trained
     assert (passed.population, trained.population) == (180, 60)
     assert trained.reviewed < passed.reviewed
-    told = " ".join(in_words(as_json(status)))
-    assert f"Of what the programs accept, people accept 100.0% (95% interval {trained.low:.1%} to 100.0%" in told
+    text = " ".join(in_words(as_json(status)))
+    assert f"Of what the programs accept, people accept 100.0% (95% interval {trained.low:.1%} to 100.0%" in text
     assert tuple(name for name, _ in in_lines(as_json(status))[:2]) == ("to train", "people")
 
 
@@ -109,12 +109,12 @@ def test_between_the_two_it_says_how_many_labels_are_missing(tmp_path: Path, ask
     assert f"about {status.gate.missing:,} more answers tell whether" in as_json(status)["advice"]
 
 
-def asking_more(made: Project, at_least: float) -> ReviewStatus:
+def asking_more(project: Project, at_least: float) -> ReviewStatus:
     """The status once the spec asks for another share than the one that rows were drawn for."""
-    review = made.spec.review.model_copy(update={"accept_at_least": at_least})
-    made = Project(made.folder, made.spec.model_copy(update={"review": review}))
-    with Store.open(Store.url_for(made)) as store:
-        return review_status(made, store, read_population(made, store, [SCOPE]))
+    review = project.spec.review.model_copy(update={"accept_at_least": at_least})
+    project = Project(project.folder, project.spec.model_copy(update={"review": review}))
+    with Store.open(Store.url_for(project)) as store:
+        return review_status(project, store, read_population(project, store, [SCOPE]))
 
 
 @pytest.mark.parametrize("most", [0, 16])
@@ -122,8 +122,8 @@ def test_what_no_answer_can_prove_is_told_before_people_are_asked(tmp_path: Path
     """Sixty rows, of which thirty may be drawn, prove no share of 95 %, whatever people say, and some rows were shown
     with an opinion before that was asked for. The first sentence says so and promises nothing of a number of labels;
     what they do prove is in it, and that share opens the gate."""
-    _, made = answered(tmp_path, "accept", batches=1, most=most)
-    status = asking_more(made, 0.95)
+    _, project = answered(tmp_path, "accept", batches=1, most=most)
+    status = asking_more(project, 0.95)
     assert (status.gate.state, status.gate.missing, status.gate.reach) == ("asking", None, 0.85)
     for sentence in (waits(status), as_json(status)["advice"]):
         assert "that proves a share of 85%, and review.accept_at_least asks for 95%" in sentence
@@ -134,24 +134,24 @@ def test_a_share_that_half_of_the_rows_cannot_prove_is_asked_of_all(tmp_path: Pa
     """Nobody's opinion stands beside any row, and mostly those come that would be trained on. A share of 95 % of sixty
     is proven before all are answered; all of them have to be, and are, where every one is asked for: what is known of
     all has no interval. It is no forecast that the gate cannot be opened."""
-    first, made = answered(tmp_path, "accept", batches=1, accept_at_least=asked)
+    first, project = answered(tmp_path, "accept", batches=1, accept_at_least=asked)
     assert first.gate.state == "asking"
     assert first.gate.reach == 1.0
-    with Store.open(Store.url_for(made)) as store:
-        population = read_population(made, store, [SCOPE])
+    with Store.open(Store.url_for(project)) as store:
+        population = read_population(project, store, [SCOPE])
         status = first
         while status.gate.state == "asking":
-            new = {one.pair_id for one in draw_batch(made, store, population)}
+            new = {one.pair_id for one in draw_batch(project, store, population)}
             assert new
             store.write(*(Review(pair_id=id_, reviewer="ann", decision="accept") for id_ in sorted(new)))
-            status = review_status(made, store, population)
+            status = review_status(project, store, population)
         reasons = {record.reason for records in store.sampled().values() for record in records}
         drawn = store.sampled().keys()
         assert reasons == {"certify", "audit_accepted", "audit_rejected"}
-        assert draw_batch(made, store, population) == []
+        assert draw_batch(project, store, population) == []
         if asked == 1.0:
             store.write(Review(pair_id=sorted(drawn & _trained(population))[0], reviewer="ann", decision="reject"))
-            assert review_status(made, store, population).gate.state == "rejected"
+            assert review_status(project, store, population).gate.state == "rejected"
     rate = status.rates.accepted
     assert rate
     assert status.gate.state == "open"
@@ -173,8 +173,8 @@ def test_the_share_that_is_named_opens_the_gate(reach: float, named: str) -> Non
 @pytest.mark.slow
 def test_as_much_as_can_be_reached_is_reached(tmp_path: Path) -> None:
     """Once people have accepted every row that may be drawn, the lower bound is the one that was foreseen."""
-    _, made = answered(tmp_path, "accept", batches=20)
-    status = asking_more(made, 0.95)
+    _, project = answered(tmp_path, "accept", batches=20)
+    status = asking_more(project, 0.95)
     assert status.gate.state == "exhausted"
     assert status.rates.accepted
     assert status.rates.accepted.low == 0.85
@@ -211,16 +211,16 @@ def test_as_many_people_as_were_asked_for_must_have_answered(tmp_path: Path) -> 
 
 def test_the_third_answer_completes_a_row_and_so_does_an_adjudicator(tmp_path: Path) -> None:
     """Two of three is still too few; the third counts; one adjudication is final."""
-    _, made = answered(tmp_path, "accept", batches=1, annotators_per_row=3)
-    with Store.open(Store.url_for(made)) as store:
-        population = read_population(made, store, [SCOPE])
+    _, project = answered(tmp_path, "accept", batches=1, annotators_per_row=3)
+    with Store.open(Store.url_for(project)) as store:
+        population = read_population(project, store, [SCOPE])
         first, second, *_ = sorted(store.sampled())
         for reviewer in ("bob", "cid"):
-            assert review_status(made, store, population).decided == 0
+            assert review_status(project, store, population).decided == 0
             store.write(Review(pair_id=first, reviewer=reviewer, decision="accept"))
-        assert review_status(made, store, population).decided == 1
+        assert review_status(project, store, population).decided == 1
         store.write(Review(pair_id=second, reviewer="dee", decision="reject", role="adjudicator"))
-        assert review_status(made, store, population).rejected == 1
+        assert review_status(project, store, population).rejected == 1
 
 
 def test_a_status_that_an_older_version_wrote_reads_the_same(tmp_path: Path) -> None:

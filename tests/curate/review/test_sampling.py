@@ -135,8 +135,8 @@ def test_reasons_are_told_in_their_order_and_a_row_is_shown_once() -> None:
     ids = [d.pair_id for d in drawn]
     assert len(ids) == len(set(ids)) == 40
     for one in drawn:
-        told = [REASONS.index(reason) for reason, _ in one.draws]
-        assert told == sorted(told)
+        order = [REASONS.index(reason) for reason, _ in one.draws]
+        assert order == sorted(order)
     assert {d.probability for d in drawn} == {1.0}
 
 
@@ -167,10 +167,10 @@ def test_actively_chosen_rows_never_enter_the_estimate_alone() -> None:
     }
     good = dict.fromkeys(random_ids, True)
     assert active
-    told = strata(rows, sampled, {**good, **dict.fromkeys(active, False)}, 5)
-    assert told == strata(rows, sampled, good, 5)
-    assert sum(part.reviewed for part in told) == 20
-    assert all(part.accepted == part.reviewed for part in told)
+    parts = strata(rows, sampled, {**good, **dict.fromkeys(active, False)}, 5)
+    assert parts == strata(rows, sampled, good, 5)
+    assert sum(part.reviewed for part in parts) == 20
+    assert all(part.accepted == part.reviewed for part in parts)
 
 
 def test_a_part_with_too_few_answers_is_pooled_with_the_random_sample() -> None:
@@ -273,17 +273,17 @@ def test_the_probabilities_of_now_weigh_the_sample_to_the_whole(whole: bool) -> 
         sums, as_told = [], []
         for seed in range(runs):
             sampled: dict[SamplingReason, set[str]] = {}
-            told: dict[str, float] = {}
+            probabilities: dict[str, float] = {}
             for _ in range(batches):
                 of = frames(rows, seed, sampled, whole=whole)
                 for drawn in draw(of, divide(24, ReviewShares(), of), seed, sampled):
-                    told.setdefault(drawn.pair_id, drawn.probability / (1 if whole else 2))
+                    probabilities.setdefault(drawn.pair_id, drawn.probability / (1 if whole else 2))
                     for reason, _ in drawn.draws:
                         sampled.setdefault(reason, set()).add(drawn.pair_id)
             now = inclusion_probabilities(rows, sampled, seed, whole=whole)
             assert set(now) == {id_ for reason, ids in sampled.items() if reason in BLIND for id_ in ids}
             sums.append(sum(1 / p for p in now.values()))
-            as_told.append(sum(1 / told[id_] for id_ in now))
+            as_told.append(sum(1 / probabilities[id_] for id_ in now))
         assert abs(sum(sums) / runs / could_be_drawn - 1) < 0.05
         assert batches == 1 or sum(as_told) / runs / could_be_drawn > 1.3
 

@@ -122,9 +122,9 @@ class Played:
         await runner.cleanup()
 
     async def _serve(self, request: web.Request) -> web.Response:
-        said = self._said(request.method, request.path_qs, request.headers, await request.read())
-        content = said.body if isinstance(said.body, bytes) else orjson.dumps(said.body)
-        return web.Response(status=said.status, body=content, headers=said.headers)
+        reply = self._said(request.method, request.path_qs, request.headers, await request.read())
+        content = reply.body if isinstance(reply.body, bytes) else orjson.dumps(reply.body)
+        return web.Response(status=reply.status, body=content, headers=reply.headers)
 
     def _said(self, method: str, path: str, headers: Mapping[str, str], content: bytes) -> Said:
         provider = self.provider

@@ -111,8 +111,8 @@ def ordinary(provider: Provider, folder: Path) -> str:
         assert answer.text == "a dog 0"
         return "answered"
 
-    said, _ = asked(provider, lambda body, nth: None, work, folder)
-    return str(said)
+    outcome, _ = asked(provider, lambda body, nth: None, work, folder)
+    return str(outcome)
 
 
 def of_three(provider: Provider, folder: Path) -> str:
@@ -151,7 +151,7 @@ def stopping(provider: Provider, behaviour: str, folder: Path) -> str:
     assert len(requests) <= 17
     if isinstance(error, AuthError):
         return STOPS["wrong key"]
-    told = {
+    sentence = {
         "no credit": "no quota left",
         "unknown model": "does not know model",
         "unknown setting": "the setting 'top_k'",
@@ -159,7 +159,7 @@ def stopping(provider: Provider, behaviour: str, folder: Path) -> str:
     }[behaviour]
     if behaviour == "unknown model":
         assert provider.models[-1] in str(error)
-    return STOPS[behaviour] if told in str(error) else f"stops: {error.what}"
+    return STOPS[behaviour] if sentence in str(error) else f"stops: {error.what}"
 
 
 def passing(provider: Provider, behaviour: str, folder: Path) -> str:

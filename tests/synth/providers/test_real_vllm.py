@@ -48,8 +48,8 @@ async def answers(ledger: Ledger, store: Store) -> str:
 
 
 async def of_three(ledger: Ledger, store: Store) -> str:
-    said = texts(store, await ledger.complete(chat(WRITE), Sampling(temperature=1, max_tokens=12), n=3))
-    return "in one request" if (len(set(said)), ledger.sent) == (3, 1) else f"{said}"
+    answers = texts(store, await ledger.complete(chat(WRITE), Sampling(temperature=1, max_tokens=12), n=3))
+    return "in one request" if (len(set(answers)), ledger.sent) == (3, 1) else f"{answers}"
 
 
 async def seeded(ledger: Ledger, store: Store) -> str:
@@ -64,8 +64,8 @@ async def seeded_under_load(ledger: Ledger, store: Store) -> str:
     story = "There was a small house by a river in the mountains. " * 40
     drawn = [Sampling(temperature=1, max_tokens=48, seed=seed, stop=(".", ",")) for seed in range(30)]
     together = await asyncio.gather(*(ledger.complete(chat(f"{story} {s.seed}"), s) for s in drawn))
-    said = [texts(store, given)[0] for given in together]
-    return "answered" if len(set(said)) > 20 else f"{said}"
+    answers = [texts(store, given)[0] for given in together]
+    return "answered" if len(set(answers)) > 20 else f"{answers}"
 
 
 async def of_a_stop(ledger: Ledger, store: Store) -> str:
@@ -91,8 +91,8 @@ async def of_logprobs(ledger: Ledger, store: Store) -> str:
     sampling = Sampling(temperature=0, max_tokens=64, extra={"logprobs": True, "top_logprobs": 3})
     (answer,) = await ledger.complete(chat("Name a colour."), sampling)
     (call,) = store.calls(answer.key)
-    told = call.raw["logprobs"]["content"]
-    return "kept" if {len(token["top_logprobs"]) for token in told} == {3} else str(told)
+    tokens = call.raw["logprobs"]["content"]
+    return "kept" if {len(token["top_logprobs"]) for token in tokens} == {3} else str(tokens)
 
 
 async def row(ledger: Ledger, odd: str, sampling: Sampling) -> str:

@@ -91,8 +91,8 @@ class Handler(BaseHTTPRequestHandler):
         if asked.runner == "pooling":
             logit = len(body["messages"][-1]["content"]) / 100 - 1
             number = 1 / (1 + math.exp(-logit)) if body.get("use_activation", True) else logit
-            said = {"data": [{"probs": [number], "num_classes": 1}]}
-            self._say(*((200, said) if self.path == "/classify" else (404, {"detail": "Not Found"})))
+            reply = {"data": [{"probs": [number], "num_classes": 1}]}
+            self._say(*((200, reply) if self.path == "/classify" else (404, {"detail": "Not Found"})))
             return
         if self.path == "/tokenize":
             ids = tokenizer().apply_chat_template(body["messages"], add_generation_prompt=True, return_dict=False)
@@ -106,8 +106,8 @@ class Handler(BaseHTTPRequestHandler):
         if asked.mute:
             self._say(400, {"error": {"message": "EngineDeadError"}})
             return
-        said = f"{body['messages'][-1]['content'].rpartition(': ')[2]} beside a wall in {body['model']} END"
-        choices = [{"message": {"content": f"{said} {i}"}, "finish_reason": "stop"} for i in range(body.get("n", 1))]
+        text = f"{body['messages'][-1]['content'].rpartition(': ')[2]} beside a wall in {body['model']} END"
+        choices = [{"message": {"content": f"{text} {i}"}, "finish_reason": "stop"} for i in range(body.get("n", 1))]
         self._say(200, {"choices": choices, "usage": {"prompt_tokens": 1, "completion_tokens": len(choices)}})
 
     def log_message(self, *_: object) -> None:
