@@ -90,10 +90,10 @@ def test_records_told_to_be_the_output_make_a_task_that_extracts(service: Servic
     by a schema that they show, as if it had been made so, and says it. A task that somebody chose stays."""
     rows = [{"text": f"ticket number {n} is late again", "erwartet": {"produkt": "TV", "rang": n}} for n in range(8)]
     content = "".join(f"{json.dumps(row)}\n" for row in rows)
-    told = {"source": "0", "header": ["text", "erwartet"], "role": ["input", "output"]}
+    columns = {"source": "0", "header": ["text", "erwartet"], "role": ["input", "output"]}
     browser = made(service, "records", "r.jsonl", content)
     assert spec_of(service, "records").task.kind == "rewrite"
-    answer = browser.post("/p/records/setup/columns", data=told)
+    answer = browser.post("/p/records/setup/columns", data=columns)
     assert answer.status_code == 303, answer.text
     assert "so the task is to extract now" in browser.get(answer.headers["location"]).text
     task = spec_of(service, "records").task
@@ -103,7 +103,7 @@ def test_records_told_to_be_the_output_make_a_task_that_extracts(service: Servic
     assert spec_of(service, "records").evaluate.sampling.max_tokens == 64
 
     made(service, "replies", "r.jsonl", content, kind="reply")
-    assert browser.post("/p/replies/setup/columns", data=told).status_code == 303
+    assert browser.post("/p/replies/setup/columns", data=columns).status_code == 303
     assert spec_of(service, "replies").task.kind == "reply"
 
 
