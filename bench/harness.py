@@ -25,10 +25,11 @@ def kept(file: str | Path) -> dict[str, Any]:
     return figures
 
 
-def keep(file: str | Path, figures: dict[str, Any]) -> None:
-    """Print figures, and put them among those that are there."""
+def keep(file: str | Path, figures: dict[str, Any], *, whole: bool = False) -> None:
+    """Print figures, and put them among those that are there, or in their place where they are the whole file: a figure
+    that is measured no more would else stand beside new ones for ever."""
     path = ROOT / f"bench/results/{file}.json" if isinstance(file, str) else file
-    path.write_text(json.dumps(kept(file) | figures, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(figures if whole else kept(file) | figures, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(figures, indent=2), flush=True)
 
 

@@ -265,16 +265,22 @@ def _labels(more: int, left: int) -> str:
 
 
 def too_few_to_calibrate(
-    answered: int, precision: float, confidence: float, considered: int, left: int | None
+    answered: int, precision: float, confidence: float, considered: int, left: int | None, half_proves: bool = False
 ) -> Certificate:
     """No certificate, because there is no P(good); `left` rows of the calibration half can still be asked about (None:
-    there is no such half, because an estimate needs the whole pool)."""
+    there is no such half, because an estimate needs the whole pool, or did when its rows were drawn and now
+    `half_proves` enough)."""
     why = f"to tell how likely a row is good takes {LEAST} answers of the calibration half, and there "
     why += "is 1" if answered == 1 else f"are {answered:,}"
     more = f"{LEAST - answered:,} more of them (`pairsmith review push` draws rows; [review.shares] calibration)."
     if left is None:
         why = "all rows are drawn for the human gate, and none to tell how likely a row is good"
         more = "Half of them could not prove what review.accept_at_least asks for; the gate says what people accept."
+        if half_proves:
+            more = (
+                "Rows of both halves were drawn before: for a higher review.accept_at_least, from fewer rows, or by an"
+            )
+            more += " earlier version. What an estimate stands on calibrates nothing; the gate says what people accept."
     elif answered + left < LEAST:
         more = f"Rows of it that are left to ask about: {left:,}. Generate more."
     return Certificate(precision, confidence, (), considered, 0, 0, answered, why=why, more=more)

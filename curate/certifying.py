@@ -102,7 +102,8 @@ def look(
     drawn = sampled_ids(record for draws in sampled.values() for record in draws)
     review, drawn_from = project.spec.review, list(population.rows.values())
     seed = review.seed
-    whole = needs_whole_pool(drawn_from, drawn, seed, review.accept_at_least, review.confidence)
+    asked = seed, review.accept_at_least, review.confidence
+    whole = needs_whole_pool(drawn_from, drawn, *asked)
     chosen, possible = estimation_sample(drawn_from, drawn, seed, rows, whole=whole)
     everything = {id_ for reason in ESTIMATION for id_ in drawn.get(reason, ())}
     to_calibrate = {
@@ -114,7 +115,8 @@ def look(
         half = [id_ for id_ in features if id_ not in everything and not in_estimation_half(seed, id_)]
         answered = sum(id_ in to_calibrate for id_ in half)
         left = None if whole else len(half) - answered
-        return Look(too_few_to_calibrate(answered, precision, confidence, len(rows), left))
+        half_proves = not needs_whole_pool(drawn_from, {}, *asked)
+        return Look(too_few_to_calibrate(answered, precision, confidence, len(rows), left, half_proves))
     if tried[-1] not in known:
         store.write(tried[-1].as_artifact())
     own = {id_: labels[id_] for id_ in chosen if id_ in labels}

@@ -12,12 +12,11 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from curate.near_duplicates import SHORT, Touch, contaminated
-from curate.pool import Pool
+from curate.overlap import SHORT, Touch, contaminated
 from curate.split import brings_output, seed_split
 from curate.words import words
 from schemas.errors import InputError
@@ -26,6 +25,9 @@ from schemas.records import Seed
 from schemas.spec import SeedSource, Spec
 from schemas.streamed import Where
 from synth.columns import delimiter
+
+if TYPE_CHECKING:  # what is asked before a teacher is paid has no use for its arrays
+    from curate.pool import Pool
 
 _CELL = 4  # words; a shorter text of a file may be a label or a name, and outputs hold such by chance
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from curate.rows import ORDER
 from schemas.records import Reason
 
-FALSE, NONE, TRUE = 0, 1, 2
-ORDER = (False, None, True)
+FALSE, NONE, TRUE = 0, 1, 2  # the places of `ORDER`
 
 
 class Meanings:

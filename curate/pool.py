@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from curate.opinions import FALSE, NONE, ORDER, TRUE, Meanings, Opinions, deviation_within, grouped
+from curate.opinions import FALSE, NONE, TRUE, Meanings, Opinions, deviation_within, grouped
 from curate.review.decision import Decision
 from curate.rows import (
     DUPLICATE,
     GENERATE,
+    ORDER,
     REVIEW,
     ROWS,
     SHOWN_COLUMNS,

@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeVar, get_args
 
 from curate.contamination import held_out_of, with_inputs_of
-from curate.near_duplicates import contaminated
+from curate.overlap import contaminated
 from curate.pool import Pool
 from curate.review.answers import current_answers
 from curate.review.sampling import in_estimation_half

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from curate.opinions import ORDER
 from curate.review.decision import Decision
 from schemas.errors import UsageError
 from schemas.records import Candidate, Pair, Reason, Verdict
 from schemas.reviews import Review
 
 ROWS = 512  # rows whose texts are in memory at once
+ORDER = (False, None, True)
 REVIEW, GENERATE = "review", "generate"  # who decides beside the steps
 DUPLICATE = "pool/duplicate@2"
 

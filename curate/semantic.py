@@ -15,13 +15,13 @@ import numpy as np
 
 from curate.contamination import HeldOut, with_inputs_of
 from curate.gates.words import count_words
-from curate.near_duplicates import numbers_in
 from curate.neighbours import Vectors, near_earlier
 from curate.pool import Pool
 from curate.rows import StepId
 from curate.static_embedding import static_embedding
 from curate.steps import Named
 from curate.unlikely_labels import unlikely_labels
+from curate.words import numbers_in
 from schemas.kinds import KINDS, DuplicateRule
 from schemas.records import Reason, Verdict, content_id
 from schemas.spec import Spec

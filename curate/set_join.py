@@ -214,22 +214,6 @@ class TokenSets:
         count = np.minimum(self.counts[self._bucket(tokens)], _MOST).astype(np.uint64)
         return (count << np.uint64(42)) | (tokens >> np.uint64(12))
 
-    def meeting(self, held: TokenSets, share: float) -> Iterator[tuple[int, int, int]]:
-        """Row, row of `held`, and which text of the row, for all that may have `share` of the tokens of the held row,
-        which is one text."""
-        keys = held.prefixes(held.needed(share), 1, 1)
-        held_tokens = keys & ~_ROW
-        for first, _, tokens, row in self._chunks():
-            text, plain_tokens = tokens >> _FIELD, tokens & _OF_ANY
-            known = held.counts[held._bucket(plain_tokens)] > 0
-            wanted = _key(held._ranked(plain_tokens[known]))
-            begin, end = (np.searchsorted(held_tokens, wanted, side) for side in ("left", "right"))
-            place, times = _ranges(begin, end)
-            one, which = np.repeat(row[known], times), np.repeat(text[known], times)
-            met = np.unique((one << np.uint64(25)) | ((keys[place] & _ROW) << np.uint64(1)) | which)
-            rows, others = (met >> np.uint64(25)) + np.uint64(first), (met >> np.uint64(1)) & _ROW
-            yield from zip(rows.tolist(), others.tolist(), (met & np.uint64(1)).tolist(), strict=True)
-
 
 class Alike(NamedTuple):
     """The numbers of two rows that are alike, and the exact similarity: the least among their texts."""

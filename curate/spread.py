@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from curate.gates.words import count_words
 from curate.words import words
 from schemas.errors import SpecError
@@ -59,6 +57,8 @@ def spread_out(vectors: Any, wanted: int, fixed: Sequence[int] = ()) -> list[int
 
     [rows, dimensions] of unit length. Time is rows x wanted x dimensions.
     """
+    import numpy as np
+
     chosen = list(fixed) or [0]
     nearest = np.full(len(vectors), -np.inf)
     for place in chosen:
@@ -74,6 +74,8 @@ def spread_out(vectors: Any, wanted: int, fixed: Sequence[int] = ()) -> list[int
 def vectors_of(texts: Sequence[str]) -> Any:
     """[texts, 256] of unit length: the signed, hashed counts of words and pairs of words, each under its square root,
     so that no word alone decides."""
+    import numpy as np
+
     vectors = np.zeros((len(texts), _DIMENSIONS), np.float32)
     for number, text in enumerate(texts):
         held = words(text)
@@ -89,6 +91,8 @@ def vectors_of(texts: Sequence[str]) -> Any:
 def farness(vectors: Any, chosen: Sequence[int]) -> float:
     """How far the rows are from the nearest chosen one on average: 0 where all are chosen, about 1 where none is near.
     Less is a choice that stands for more of them."""
+    import numpy as np
+
     if not chosen:
         return 1.0
     centers = vectors[list(chosen)]

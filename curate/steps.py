@@ -22,7 +22,8 @@ from curate.contamination import HeldOut, held_out_of, with_inputs_of
 from curate.gates import GateStep, gates_for
 from curate.gates.processes import CHUNK, JudgedPairs, judging
 from curate.gates.user import check_plain, guarded
-from curate.near_duplicates import Touch, contaminated, repeated_rows
+from curate.near_duplicates import repeated_rows
+from curate.overlap import Touch, contaminated
 from curate.pool import Pool
 from curate.rows import DUPLICATE, Row, StepId, Survivor, Unjudged
 from curate.scorers import Score, Scorer, own_scorer
@@ -191,8 +192,7 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
     if isinstance(held_out, str):
         raise UsageError("held_out is one text, not a list of them.", fix="Write [text].")
     if isinstance(held_out, Mapping):
-        names = tuple(f"test seed {id_}" for id_ in held_out)
-        held_out = HeldOut(tuple(held_out.values()), names, frozenset(held_out))
+        held_out = HeldOut(tuple(held_out.values()), tuple(f"test seed {id_}" for id_ in held_out), frozenset(held_out))
     elif not isinstance(held_out, HeldOut):
         named = {f"held-out text {n}": text for n, text in enumerate(held_out, 1)}
         held_out = HeldOut(tuple(named.values()), tuple(named), frozenset())

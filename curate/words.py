@@ -10,6 +10,7 @@ import unicodedata
 ALONE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff"
 _WORD = re.compile(f"[{ALONE}]|[^\\W_{ALONE}]+")
 
+_NUMBER = re.compile(r"[0-9]+")
 _OPTIONAL = r"\u00ad\u2060\ufeff\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u065f\u0670"
 # Thai, Lao, Burmese and Khmer: a blank parts phrases, if any; but it parts numbers in their digits.
 _UNSPACED = r"(?!\d)[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"
@@ -36,3 +37,8 @@ def words(text: str) -> list[str]:
     """The words of a text without case and punctuation; a text without words is one word, as it stands."""
     written = plain(text)
     return _WORD.findall(written) or written.split() or [""]
+
+
+def numbers_in(text: str) -> list[str]:
+    """The numbers of a text in order, whichever digits it has."""
+    return _NUMBER.findall(plain(text))

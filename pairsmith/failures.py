@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,6 +20,14 @@ WriteJson = Callable[[dict[str, Any]], None]
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What a terminal obeys, but for line ends, tabs and colours.
+_ORDERS = re.compile(r"\x1b(?!\[[\d;]*m)|[\0-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
+
+
+def harmless(text: str) -> str:
+    """`text` for a screen: what a server or a teacher has written may order a terminal to change its title, to clear
+    itself, or to answer; such characters are shown as escapes."""
+    return _ORDERS.sub(lambda order: ascii(order[0])[1:-1], text)
 
 
 def nothing_closed() -> None:
@@ -113,7 +122,7 @@ def as_json(error: PairsmithError) -> dict[str, Any]:
 def show_error(error: PairsmithError) -> None:
     """The message on stderr: its parts below each other on a terminal, one plain line in a pipe."""
     if not sys.stderr.isatty():
-        sys.stderr.write(f"{'stopped' if isinstance(error, Interrupted) else 'error'}: {error}\n")
+        sys.stderr.write(f"{'stopped' if isinstance(error, Interrupted) else 'error'}: {harmless(str(error))}\n")
         return
     from rich.console import Console
     from rich.padding import Padding
@@ -122,7 +131,7 @@ def show_error(error: PairsmithError) -> None:
     console = Console(stderr=True, highlight=False)
     word = ("stopped:", "bold yellow") if isinstance(error, Interrupted) else ("error:", "bold red")
     head = f"{error.where}: {error.what}" if error.where else error.what
-    console.print(Text.assemble(word, " ", head), soft_wrap=True)
+    console.print(Text.assemble(word, " ", harmless(head)), soft_wrap=True)
     for part, style in ((error.why, "dim"), (error.fix, "default")):
         if part:
-            console.print(Padding(Text(part, style=style), (0, 0, 0, 2)))
+            console.print(Padding(Text(harmless(part), style=style), (0, 0, 0, 2)))

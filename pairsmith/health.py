@@ -124,12 +124,14 @@ def _machine(folder: Path) -> Iterator[Check]:
         "disk", state, f"{free:.1f} GiB free here", "" if state == "ok" else "A run of the demo takes about 1 GiB."
     )
     page = os.sysconf("SC_PAGE_SIZE")
-    total, free = (os.sysconf(name) * page / GIB for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
+    total = os.sysconf("SC_PHYS_PAGES") * page / GIB
+    unused = "SC_AVPHYS_PAGES"  # macOS does not tell
+    of_it = f", {os.sysconf(unused) * page / GIB:.1f} GiB of it unused" if unused in os.sysconf_names else ""
     small = total < 5
     advice = (
         "Training the embedded model takes about 3 GiB; close other programs, or lower train.batch." if small else ""
     )
-    yield Check("memory", "warn" if small else "ok", f"{total:.1f} GiB, {free:.1f} GiB of it unused", advice)
+    yield Check("memory", "warn" if small else "ok", f"{total:.1f} GiB{of_it}", advice)
     yield _gpu()
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pairsmith.failures import WriteJson
+from pairsmith.failures import WriteJson, harmless
 from pairsmith.stopping import Stopping
 from pairsmith.watching import NOBODY, Watcher
 from schemas.progress import Progress
@@ -65,7 +65,7 @@ class Session:
     def say(self, line: str) -> None:
         """A line for the person on stderr; nothing with --json."""
         if self.write_json is None:
-            click.echo(line, err=True)
+            click.echo(harmless(line), err=True)
 
     def answer(self, data: dict[str, Any], *screen: RenderableType) -> None:
         """The command's result: `data` as the one JSON object, or `screen` on stdout."""
@@ -85,7 +85,7 @@ class Session:
                 out.print(part, soft_wrap=isinstance(part, str))
         text = captured.get()
         # Tables fill their last column with blanks, which a terminal hides and a file keeps.
-        click.echo("\n".join(line.rstrip() for line in text.split("\n")), nl=False)
+        click.echo("\n".join(line.rstrip() for line in harmless(text).split("\n")), nl=False)
 
 
 def console() -> Console:

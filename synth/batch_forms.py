@@ -1,6 +1,6 @@
 """How providers take a batch of requests: OpenAI's files and batches, and where Mistral, Anthropic and Gemini differ.
 
-Read from their references in 2026: platform.openai.com/docs/api-reference/batch (also Azure, Groq, Together),
+Read from their references in 2026: platform.openai.com/docs/api-reference/batch (also Azure and Groq),
 docs.mistral.ai/api (batch jobs), platform.claude.com/docs/en/api/messages/batches, ai.google.dev/api/batch-mode. Every
 answer is brought into the form of a chat completion, with the provider's own word for why it ended.
 """
@@ -45,12 +45,13 @@ class Result(NamedTuple):
 @dataclass(frozen=True)
 class State:
     """How far a batch is. `failure` is the provider's sentence for one that was refused as a whole; `cancelled`:
-    somebody ended it there."""
+    somebody ended it there; `strange` is the provider's word for its state, if it is none that is known."""
 
     ended: bool
     failure: str | None
     raw: Json
     cancelled: bool = False
+    strange: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Files:
     jobs: str = "/batches"
     input_file: str = "input_file_id"
     output_files: tuple[str, ...] = ("output_file_id", "error_file_id")
+    running: tuple[str, ...] = ("validating", "in_progress", "finalizing", "cancelling", "canceling")
     ended: tuple[str, ...] = ("completed", "failed", "expired", "cancelled", "canceled")
     failed: str = "failed"
     max_lines: int = 50_000
@@ -100,7 +102,8 @@ class Files:
         raw = orjson.loads(await call("GET", f"{base}{self.jobs}/{batch}"))
         status = str(raw.get("status", "")).lower()
         failure = _first_error(raw) if status == self.failed else None
-        return State(status in self.ended, failure, raw, status.startswith("cancel"))
+        strange = None if status in self.running + self.ended else status
+        return State(status in self.ended, failure, raw, status.startswith("cancel"), strange)
 
     async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
         files = [state.raw[name] for name in self.output_files if state.raw.get(name)]
@@ -119,6 +122,7 @@ MISTRAL = Files(
     jobs="/batch/jobs",
     input_file="input_files",
     output_files=("output_file", "error_file"),
+    running=("queued", "running", "cancellation_requested"),
     ended=("success", "failed", "timeout_exceeded", "cancelled"),
 )
 
@@ -146,7 +150,9 @@ class Messages:
 
     async def state(self, call: Call, base: str, batch: str) -> State:
         raw = orjson.loads(await call("GET", f"{base}/messages/batches/{batch}"))
-        return State(raw.get("processing_status") == "ended", None, raw, bool(raw.get("cancel_initiated_at")))
+        status = str(raw.get("processing_status"))
+        strange = None if status in ("in_progress", "canceling", "ended") else status
+        return State(status == "ended", None, raw, bool(raw.get("cancel_initiated_at")), strange)
 
     async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
         content = await call("GET", f"{base}/messages/batches/{state.raw['id']}/results")
@@ -215,7 +221,8 @@ class GenerateContent:
         failure = (raw.get("error") or {}).get("message") if ended and not _inlined(raw) else None
         state = str((raw.get("metadata") or {}).get("state", ""))
         expired = state.endswith(("EXPIRED", "CANCELLED"))
-        return State(ended or expired, None if expired else failure, raw, state.endswith("CANCELLED"))
+        strange = None if state.endswith(("PENDING", "RUNNING", "UNSPECIFIED")) or not state else state
+        return State(ended or expired, None if expired else failure, raw, state.endswith("CANCELLED"), strange)
 
     async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
         return _readable(self._result, _inlined(state.raw))

@@ -7,22 +7,22 @@ names and the batch's id are in the store before anyone waits: a process that en
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Self
 
-import aiohttp
 import orjson
 
-from schemas.errors import TeacherError, Unreachable, UsageError
+from schemas.errors import TeacherError, UsageError
 from schemas.failpoints import failpoint
 from schemas.progress import Say
 from schemas.records import Artifact, Json, Message, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.batch_forms import BatchLine, Result, form_of
+from synth.batch_api import BatchApi, NotThereError
+from synth.batch_forms import BatchLine, Result, State
 from synth.chat_completions import (
     Answer,
     RefusedError,
@@ -34,12 +34,12 @@ from synth.chat_completions import (
 )
 from synth.endpoint import Endpoint
 from synth.prices import FREE, prices_of
-from synth.proxy import REFUSALS, proxy_for, refused_by
 
 OPEN_QUESTIONS = 10_000  # asked at once, so that a batch is worth waiting for
 KEPT = timedelta(days=29)  # how long providers keep results, or less
-_POLL_FIRST_S, _POLL_LONGEST_S = 1.0, 60.0
-_FAULTS_IN_A_ROW = 20
+ITS_TIME = timedelta(hours=48)  # in which every provider is done with a batch, or says that it expired
+_POLL_LONGEST = 60  # times the first wait
+_MISSES_IN_A_ROW = 20  # a batch is forgotten for a moment at times, or its results are (anthropic-sdk-python#1432)
 _TOO_MUCH = re.compile(r"enqueued token|token_limit_exceeded|too many (enqueued|queued)", re.IGNORECASE)
 # The status of a line that is to go into another batch, and of one whose batch was cancelled at the provider.
 _AGAIN, _CANCELLED = -1, -2
@@ -50,7 +50,8 @@ class Batches:
 
     `gather_s` is how long nobody may add a line before what was gathered is handed over. A line that expired, was
     cancelled or met a fault of the server is handed over again, `retries` times; then its row is unanswered. A batch of
-    more tokens than the account may have waiting is handed over in halves, one after the other.
+    more tokens than the account may have waiting is handed over in halves, one after the other. `poll_s` is the first
+    wait before a batch is asked for again.
     """
 
     def __init__(
@@ -61,20 +62,23 @@ class Batches:
         say: Say,
         *,
         gather_s: float = 1.0,
+        poll_s: float = 1.0,
     ) -> None:
         if teacher.url == "embedded":
             raise UsageError("the embedded teacher has no batch API.", fix="Run without --batch.")
         self._store, self._endpoint, self._teacher, self._say = store, endpoint, teacher, say
-        self._gather_s = gather_s
+        self._gather_s, self._poll_s = gather_s, poll_s
         self._queue: list[BatchLine] = []
-        self._waiting: dict[str, asyncio.Future[Result]] = {}
+        self._waiting: dict[str, tuple[BatchLine, asyncio.Future[Result]]] = {}
         self._results: dict[str, Result] = {}  # that came before they were asked for
         self._batch_of: dict[str, str] = {}
         self._earlier: set[str] = set()  # batches of runs before this one
+        self._since: dict[str, datetime] = {}  # when a batch was handed over
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._session: aiohttp.ClientSession | None = None
+        self._api: BatchApi
+        self._is_open, self._opened = False, AsyncExitStack()
         self._opening = asyncio.Lock()
         self._most: int | None = None  # lines in a batch, where the account takes no more at once
         self._alone = asyncio.Lock()
@@ -89,8 +93,7 @@ class Batches:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
+        await self._opened.aclose()
 
     @property
     def waiting(self) -> int:
@@ -106,10 +109,10 @@ class Batches:
     ) -> Answer:
         """`Endpoint.ask`, through a batch. `name` is the same when the same answer is asked for after a crash."""
         async with self._opening:
-            if self._session is None:
+            if not self._is_open:
                 await self._open()
         body = self._endpoint.dialect.body(messages, sampling, n, schema)
-        if self._form.takes_n or n == 1:
+        if self._api.form.takes_n or n == 1:
             return await self._line(BatchLine(name, body))
         body.pop("n", None)
         # A seed draws each sample otherwise, as servers that take `n` do.
@@ -125,7 +128,8 @@ class Batches:
                 raise StoppedError
             result = self._results.pop(line.name, None)
             if result is None:
-                self._waiting[line.name] = future = loop.create_future()
+                future = loop.create_future()
+                self._waiting[line.name] = line, future
                 if (batch := self._batch_of.get(line.name)) is not None:
                     self._watch(batch)
                 else:
@@ -172,9 +176,9 @@ class Batches:
         try:
             while lines:
                 size, count = 0, 0
-                for line in lines[: self._most or self._form.max_lines]:
+                for line in lines[: self._most or self._api.form.max_lines]:
                     size += len(orjson.dumps(line.body)) + 200
-                    if count and size > self._form.max_bytes:
+                    if count and size > self._api.form.max_bytes:
                         break
                     count += 1
                 part, lines = lines[:count], lines[count:]
@@ -192,7 +196,7 @@ class Batches:
             return error
         return TeacherError(
             f"The provider's batch API answers in another form than expected ({type(error).__name__}: {error}).",
-            where=self._base,
+            where=self._api.base,
             fix="Everything answered is kept. teacher.batch_api names its form; without --batch it is asked as usual.",
         )
 
@@ -201,9 +205,10 @@ class Batches:
         label = content_id("batch", [names, datetime.now(UTC).isoformat()])[:16]
         await self._store.put(Artifact(id=f"batch:{label}", kind="batch", path="", facts={"lines": names}))
         failpoint("batch_announced")
-        batch = await self._form.submit(self._call, self._base, self._teacher.model, lines, label)
+        batch = await self._api.submit(lines, label)
         failpoint("batch_made")
         await self._store.put(Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label}))
+        self._since[batch] = datetime.now(UTC)
         self._endpoint.sent += len(lines)
         self._say(
             f"batch {batch}: {len(lines):,} requests handed over; answers come within 24 hours, mostly sooner, and "
@@ -215,18 +220,24 @@ class Batches:
         return batch
 
     def _saving(self, lines: Sequence[BatchLine]) -> str:
+        usd = self._usd(lines)
+        if usd is None:
+            return "half of what they would now"
+        return f"about ${usd[1]:.2f} at most, where the same now would cost ${usd[0]:.2f}"
+
+    def _usd(self, lines: Sequence[BatchLine]) -> tuple[float, float] | None:
+        """What lines cost at most, asked for now and in a batch; None if nobody knows."""
         limits = [int(line.body.get("max_tokens") or line.body.get("max_completion_tokens") or 0) for line in lines]
         prices = prices_of(self._teacher)
         if prices is None or prices.source == FREE or not all(limits):
-            return "half of what they would now"
+            return None
         usage = Usage(
             prompt_tokens=sum(len(m["content"].encode()) for line in lines for m in line.body["messages"]) // 4,
             completion_tokens=sum(
                 int(line.body.get("n") or 1) * limit for line, limit in zip(lines, limits, strict=True)
             ),
         )
-        now, waited = prices.usd(usage) or 0.0, prices.in_batch(usage)
-        return f"about ${waited:.2f} at most, where the same now would cost ${now:.2f}"
+        return prices.usd(usage) or 0.0, prices.in_batch(usage) or 0.0
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
@@ -236,30 +247,28 @@ class Batches:
 
     async def _until_it_ends(self, batch: str) -> None:
         try:
-            wait_s = _POLL_FIRST_S
-            while not (state := await self._form.state(self._call, self._base, batch)).ended:
-                await asyncio.sleep(wait_s)
-                wait_s = min(_POLL_LONGEST_S, wait_s * 1.5)
+            ended = await self._ended(batch)
             names = {name for name, its in self._batch_of.items() if its == batch}
+            if ended is None:
+                self._ask_again(names)
+                return
+            state, results = ended
             if state.failure is not None and len(names) > 1 and _TOO_MUCH.search(state.failure):
                 self._most = len(names) // 2
                 self._say(
                     f"batch {batch}: {one_line(state.failure)} It is handed over again, {self._most:,} at a time."
                 )
-                for name in names:
-                    self._found(Result(name, _AGAIN, b"{}"))
+                self._ask_again(names)
                 return
             if state.failure is not None and batch in self._earlier:
-                for name in names:  # since then what it names may have been mended
-                    self._found(Result(name, _AGAIN, b"{}"))
+                self._ask_again(names)  # since then what it names may have been mended
                 return
             if state.failure is not None:
                 raise TeacherError(
                     f"The provider refused the batch ({one_line(state.failure)}).",
-                    where=self._base,
+                    where=self._api.base,
                     fix="Nothing of it was answered. Run without --batch, or mend what it names.",
                 )
-            results = list(await self._form.results(self._call, self._base, state))
             # Before any refusal is read: it concerns its row alone where others were answered.
             self._endpoint.answered |= any(result.status == 200 for result in results)
             came = {result.name: result for result in reversed(results) if result.name in names}
@@ -269,98 +278,104 @@ class Batches:
         except Exception as error:  # each asker raises it
             self._end_all(self._named(error))
 
+    async def _ended(self, batch: str) -> tuple[State, list[Result]] | None:
+        """The last state of a batch and what came of it. None: one of an earlier run that is not there any more."""
+        wait_s, misses, strange = self._poll_s, 0, None
+        while True:
+            try:
+                state = await self._api.state(batch)
+                if state.failure is not None:
+                    return state, []
+                if state.ended:
+                    return state, list(await self._api.results(state))
+                if state.strange is not None and datetime.now(UTC) - self._since[batch] > ITS_TIME:
+                    with suppress(NotThereError):
+                        if results := list(await self._api.results(state)):
+                            return state, results
+                    raise self._overdue(batch, state.strange)
+                if state.strange is not None and state.strange != strange:
+                    self._say(
+                        f"batch {batch}: it is '{state.strange}' there, a word that is not known. Waiting for it."
+                    )
+                misses, strange = 0, state.strange
+            except NotThereError as error:
+                misses += 1
+                if misses == 1:
+                    self._say(f"batch {batch}: {error.what} {self._again(batch)}")
+                elif misses == _MISSES_IN_A_ROW and batch in self._earlier:
+                    self._say(f"batch {batch}: it is not there any more. Its requests are handed over again.")
+                    return None
+                elif misses == _MISSES_IN_A_ROW:
+                    raise
+            await asyncio.sleep(wait_s)
+            wait_s = min(_POLL_LONGEST * self._poll_s, wait_s * 1.5)
+
+    def _again(self, batch: str) -> str:
+        """What becomes of a batch that is not there, and what that costs."""
+        lines = [line for name, (line, _) in self._waiting.items() if self._batch_of.get(name) == batch]
+        usd = self._usd(lines)
+        price = "" if usd is None else f" (about ${usd[1]:.2f} at most)"
+        return (
+            "It is looked for a while longer, then "
+            + ("its requests are handed over again" if batch in self._earlier else "this run ends")
+            + f". If it was deleted, the {len(lines):,} that wait for it are paid for twice{price}. If it was made "
+            "with another key or at another address, press Ctrl-C and use that one."
+        )
+
+    def _overdue(self, batch: str, word: str) -> TeacherError:
+        hours = (datetime.now(UTC) - self._since[batch]).total_seconds() / 3600
+        return TeacherError(
+            f"Batch {batch} is '{word}' after {hours:.0f} hours, a word that pairsmith does not know, and it "
+            "has no results.",
+            where=self._api.base,
+            why="Waiting longer would hardly bring them, and asking again would pay for its requests twice.",
+            fix="Everything answered is kept. Cancel or delete it at the provider, then run the same command again, "
+            "which hands its requests over again. Or run without --batch.",
+        )
+
+    def _ask_again(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._found(Result(name, _AGAIN, b"{}"))
+
     def _found(self, result: Result) -> None:
-        future = self._waiting.get(result.name)
-        if future is None:
+        if result.name not in self._waiting:
             self._results[result.name] = result
-        elif not future.done():
+        elif not (future := self._waiting[result.name][1]).done():
             future.set_result(result)
 
     def _end_all(self, error: Exception) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._queue.clear()
-        for future in self._waiting.values():
+        for _, future in self._waiting.values():
             if not future.done():
                 future.set_exception(error)
 
-    # -- the provider --------------------------------------------------------------------------------------------
-
     async def _open(self) -> None:
-        key, headers, self._params = await self._endpoint.access()
-        self._base = self._endpoint.url
-        self._form = form_of(self._teacher.batch_api, self._base)
-        self._proxy = proxy_for(self._base)
-        self._session = aiohttp.ClientSession(
-            headers={"User-Agent": "pairsmith", **dict(self._form.headers), **self._form.key(key), **headers},
-            timeout=aiohttp.ClientTimeout(total=600, sock_connect=15),
-            proxy=self._proxy,
-        )
+        self._api = await BatchApi.opened(self._endpoint, self._teacher)
+        self._opened.push_async_callback(self._api.close)
         announced: dict[str, list[str]] = {}
-        batches: dict[str, str] = {}
+        batches: dict[str, Artifact] = {}
         for artifact in self._store.artifacts("batch"):
             if artifact.at < datetime.now(UTC) - KEPT:
                 continue
             if label := artifact.facts.get("label"):
-                batches[label] = artifact.path
+                batches[label] = artifact
             else:
                 announced[artifact.id.removeprefix("batch:")] = artifact.facts["lines"]
         for label, names in announced.items():
-            batch = batches.get(label)
-            if batch is None:  # the process ended while it was handed over: it may be there, unknown to us
-                batch = await self._form.find(self._call, self._base, label)
+            known = batches.get(label)
+            if known is None:  # the process ended while it was handed over: it may be there, unknown to us
+                batch = await self._api.find(label)
                 if batch is None:
                     continue
-                await self._store.put(
-                    Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label})
-                )
-            self._earlier.add(batch)
+                known = Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label})
+                await self._store.put(known)
+            self._earlier.add(known.path)
+            self._since[known.path] = known.at
             for name in names:
-                self._batch_of[name] = batch
-
-    async def _call(self, method: str, url: str, *, json: Any = None, form: aiohttp.FormData | None = None) -> bytes:
-        """The body of an answer of status 200. A passing fault of a GET is waited out; what makes something is sent
-        once, because nobody knows whether it was made."""
-        assert self._session is not None
-        faults = 0
-        while True:
-            data = form if form is not None else orjson.dumps(json) if json is not None else None
-            headers = {"Content-Type": "application/json"} if json is not None else None
-            try:
-                async with self._session.request(
-                    method, url, params=self._params, data=data, headers=headers, allow_redirects=False
-                ) as response:
-                    status, content = response.status, await response.read()
-                if status in (200, 201):
-                    return content
-                if status == 407 and self._proxy is not None:
-                    raise refused_by(self._proxy, url, status)
-                if status < 500 and status != 429:
-                    failure = await self._endpoint.failure(status, {}, content, {}, 0.0)
-                    raise (
-                        failure
-                        if isinstance(failure, TeacherError)
-                        else TeacherError(
-                            f"The provider's batch API answers {str(failure).removeprefix('refused: ')}.",
-                            where=url,
-                            fix="Everything answered is kept. If it has no batch API, run without --batch; "
-                            'teacher.batch_api = "openai", "mistral", "anthropic" or "gemini" names its form.',
-                        )
-                    )
-                why = f"HTTP {status}"
-            except (aiohttp.ClientError, OSError) as error:
-                if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in REFUSALS:
-                    raise refused_by(self._proxy or "", url, error.status) from None
-                why = type(error).__name__
-            faults += 1
-            if (method != "GET" and why != "HTTP 429") or faults >= _FAULTS_IN_A_ROW:  # after a 429 nothing was made
-                raise Unreachable(
-                    f"The provider's batch API does not answer ({why}).",
-                    where=url,
-                    fix="Everything answered is kept, and batches on their way are found by the next run with --batch.",
-                )
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._endpoint.flow.draining.wait(), min(60.0, 2.0 ** (faults - 1)))
+                self._batch_of[name] = known.path
+        self._is_open = True  # not before: whoever asks meanwhile would hand over what is on its way
 
 
 def _together(answers: Sequence[Answer]) -> Answer:

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
+from yarl import URL
 
 from schemas.errors import SpecError
 from schemas.identity import made
 from schemas.records import Json, Usage
+from synth.redaction import without_user_info
 from synth.streamed_answer import put_together
 
 _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
@@ -139,11 +141,16 @@ def base_url(url: str) -> str:
     that is no plain http(s) address; a password or a query in it, other than Azure's `api-version`, is refused because
     the address is written to the store.
     """
-    parts = urlsplit(url.strip())
     where = "teacher.url"
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url.strip())
+        URL(url.strip())  # raises for a port or a host that cannot be
+        possible = parts.scheme in ("http", "https") and bool((parts.hostname or "").encode("idna"))
+    except ValueError:
+        possible = False
+    if not possible:
         raise SpecError(
-            f"'{url}' is not the address of an endpoint.",
+            f"'{without_user_info(url)}' is not the address of an endpoint.",
             where=where,
             fix="Write it with http:// or https://, for example http://localhost:8000/v1, or use 'embedded'.",
         )

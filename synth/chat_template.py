@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
-from schemas.errors import PairsmithError
+from schemas.errors import InputError
 
 # The day that a template which writes the date is told; any fixed day would do.
 _TODAY = date(2024, 7, 26)
@@ -143,7 +143,7 @@ def settle(tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> Any:
     - where the template refuses or drops a system message, the system message begins the first user turn, an empty line
       between, as Gemma 3 does by itself.
 
-    Raises PairsmithError where there is no single chat template, where it cannot render a plain conversation, or where
+    Raises InputError where there is no single chat template, where it cannot render a plain conversation, or where
     its prompt ends inside a reasoning block, so that an answer would be taken for thoughts.
     """
     template = tokenizer.chat_template
@@ -190,7 +190,7 @@ def _keeps_system(tokenizer: Any) -> bool:
     messages = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
     try:
         return _SYSTEM in _rendered(tokenizer, messages, prompt=True)
-    except PairsmithError:
+    except InputError:
         return False
 
 
@@ -199,5 +199,5 @@ def _literal(value: Any) -> str:
     return "none" if value is None else json.dumps(value)
 
 
-def _unfit(tokenizer: Any, what: str, fix: str) -> PairsmithError:
-    return PairsmithError(f"the base model {what}.", where=str(tokenizer.name_or_path), fix=fix)
+def _unfit(tokenizer: Any, what: str, fix: str) -> InputError:
+    return InputError(f"the base model {what}.", where=str(tokenizer.name_or_path), fix=fix)

@@ -75,7 +75,7 @@ class Connections:
             content = payload.read_nowait() if payload.is_eof() else await payload.read()
             kept = not connection.should_close
         except HttpProcessingError as error:
-            raise aiohttp.ClientPayloadError(f"the answer is no HTTP: {error}") from None
+            raise aiohttp.ClientPayloadError(f"the answer is no HTTP: {error.message}") from None
         finally:
             if kept:
                 self._idle.append((connection, time.monotonic()))
@@ -91,7 +91,8 @@ class Connections:
     def _kept(self) -> ResponseHandler | None:
         while self._idle:
             connection, since = self._idle.pop()
-            if connection.is_connected() and time.monotonic() - since < _KEPT_S:
+            # What came unasked, as the 408 of a server that has waited long enough, is no answer to the next request.
+            if not connection.should_close and connection.is_connected() and time.monotonic() - since < _KEPT_S:
                 return connection
             connection.close()
         return None

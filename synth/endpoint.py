@@ -415,7 +415,7 @@ class Endpoint:
         try:
             rows = await self.listing()
         except UnansweredError as failure:
-            raise unreachable(str(failure), self.url) from None
+            raise unreachable(failure, self.url) from None
         except AuthError:
             raise
         except TeacherError:

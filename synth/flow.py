@@ -11,6 +11,7 @@ from schemas.errors import TeacherError, Unreachable
 from synth.chat_completions import (
     Answer,
     BrokenError,
+    NotConnectedError,
     RefusedError,
     ServerFaultError,
     StoppedError,
@@ -274,7 +275,7 @@ class Flow:
         tries.timeouts += isinstance(failure, TimedOutError)
         never = not any(host.connected for host in self.hosts)
         if never and isinstance(failure, BrokenError) and tries.counted >= FIRST_CONNECT_TRIES + len(self.hosts) - 1:
-            raise unreachable(str(failure), where)
+            raise unreachable(failure, where)
         if tries.counted > self._retries or tries.timeouts > TIMEOUT_RETRIES:
             self._given_up_in_a_row += 1
             if self._given_up_in_a_row >= max(10, self.concurrency):
@@ -306,10 +307,16 @@ class Flow:
         raise StoppedError
 
 
-def unreachable(reason: str, where: str) -> Unreachable:
-    """Nothing has ever answered at `where`."""
+def unreachable(failure: UnansweredError, where: str) -> Unreachable:
+    """Nothing has ever answered at `where`, or nothing that can be read."""
+    if not isinstance(failure, NotConnectedError | TimedOutError):
+        return Unreachable(
+            f"What comes from the teacher's address is no answer ({failure}).",
+            where=where,
+            fix="Requests reach it: see that the server is ready, what stands between, and that teacher.url is right.",
+        )
     return Unreachable(
-        f"Nothing answers at the teacher's address ({reason}).",
+        f"Nothing answers at the teacher's address ({failure}).",
         where=where,
         fix="Start the server or correct teacher.url; 'pairsmith doctor' tries it without spending anything.",
     )

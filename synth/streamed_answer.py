@@ -39,8 +39,8 @@ def _events(content: bytes) -> Iterator[Json]:
     leaves these out, each in a line of its own."""
     data: list[bytes] = []
     for line in (*content.removeprefix(b"\xef\xbb\xbf").splitlines(), b""):
-        if line.startswith(b"data:"):
-            data.append(line[5:])
+        if line.startswith((b"data:", b"{")):  # the whole answer behind comments that kept the connection open
+            data.append(line.removeprefix(b"data:"))
         if not line.strip():
             whole = _object(b"\n".join(data))
             yield from filter(None, [whole] if whole else map(_object, data))

@@ -16,6 +16,7 @@ from synth.chat_template import Chat
 from train import unsloth_backend
 from train.base_model import compute_dtype
 from train.models import Machine, billions_in, fitting_method, machine, training_gib
+from train.remote_code import brings_code, marked, may_run
 
 _SMALL_FILES = (
     "config.json",
@@ -24,8 +25,10 @@ _SMALL_FILES = (
     "chat_template.jinja",
     "*.model",
     "vocab.json",
+    "*.py",
 )
 _CACHED = {"full_attention", "sliding_attention"}
+_AS_NAMED = "train.trust_remote_code names it as it lies there; changed, it is refused."
 _OPEN = ("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")
 
 
@@ -135,7 +138,10 @@ def _on_hub(settings: TrainSettings) -> Looked | Fact:
             settings.base, revision=settings.revision, files_metadata=True, timeout=5
         )
         folder = huggingface_hub.snapshot_download(
-            settings.base, revision=settings.revision, allow_patterns=list(_SMALL_FILES)
+            settings.base,
+            revision=settings.revision,
+            allow_patterns=list(_SMALL_FILES),
+            ignore_patterns=["*/*"],  # what training fetches, so that its code has one hash
         )
     except errors.GatedRepoError:
         fix = "Ask for access on the model's page, and set HF_TOKEN."
@@ -175,24 +181,57 @@ def _weights(settings: TrainSettings, looked: Looked) -> Fact:
     if "quantization_config" in config:
         return Fact("base", "fail", "its weights are quantised already", "Choose the 16-bit model; qlora quantises it.")
     kind = str(config.get("model_type"))
+    what = f"{settings.base}, {kind}, {looked.billions:.2g} billion parameters"
+    try:
+        if may_run(settings.base, looked.folder, settings.trust_remote_code):
+            return _own_code(looked.folder, what)
+    except InputError as error:
+        return Fact("base", "fail", error.what, error.fix or "")
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        own = ", and code that comes with a model is never run" if "auto_map" in config else ""
-        return Fact("base", "fail", f"transformers knows no text model of type '{kind}'{own}", "Choose another base.")
-    return Fact("base", "ok", f"{settings.base}, {kind}, {looked.billions:.2g} billion parameters")
+        own = ", and the code that comes with it is run only by name" if brings_code(looked.folder) else ""
+        fix = _without_code(settings, looked.folder)
+        return Fact("base", "fail", f"transformers knows no text model of type '{kind}'{own}", fix)
+    return Fact("base", "ok", what)
+
+
+def _own_code(folder: Path, what: str) -> Fact:
+    """The code that comes with a model makes it, without weights: what it lacks is known before anything is paid."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
+            AutoModelForCausalLM.from_config(config, trust_remote_code=True)
+    except Exception as error:  # it is its maker's, and fails as it likes
+        fix = "It may want other packages, or another version of transformers; else choose another base."
+        return Fact("base", "fail", f"the code that comes with it fails: {first_line(error)}", fix)
+    files = ", ".join(sorted(path.name for path in folder.rglob("*.py")))
+    return Fact("base", "warn", f"{what}, runs the code that comes with it: {files}", _AS_NAMED)
+
+
+def _without_code(settings: TrainSettings, folder: Path) -> str:
+    """What to do where code that comes with a model would be needed, and is not run."""
+    if not brings_code(folder):
+        return "Choose another base."
+    entry = f'train.trust_remote_code = ["{marked(settings.base, folder)}"]'
+    return f"Choose another base; or read the *.py in {folder}, which could do all that you can, and set {entry}."
 
 
 def _template(settings: TrainSettings, folder: Path) -> Fact:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        runs_code = may_run(settings.base, folder, settings.trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=runs_code)
         chat = Chat(tokenizer, settings.template_arguments)
     except PairsmithError as error:
         return Fact("template", "fail", error.what, error.fix or "")
     except Exception as error:  # a tokenizer's files may be broken in any way
         what = f"its tokenizer cannot be loaded: {str(error)[:200]}"
         if "trust_remote_code" in str(error):
-            what = "its tokenizer is code that comes with the model, which is never run"
+            what = "its tokenizer is code that comes with the model, which is run only by name"
+            return Fact("template", "fail", what, _without_code(settings, folder))
         return Fact("template", "fail", what, "Choose another base.")
     if (tokens := max(tokenizer.vocab_size, chat.turn.end_token + 1)) > (known := _vocabulary(folder)):
         what = f"its tokenizer is not the model's: it has {tokens:,} tokens, and the model knows {known:,}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import MissingDependency, PairsmithError, first_line
+from schemas.errors import InputError, MissingDependency, PairsmithError, first_line
 from schemas.files import sha256
 from schemas.progress import Progress, unseen
 from schemas.records import content_id
@@ -16,6 +16,7 @@ from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
 from train.models import billions_in
+from train.remote_code import loading, marked, may_run
 
 if TYPE_CHECKING:
     from train.results import TrainResult
@@ -27,19 +28,22 @@ _OTHER_FILES = ("config.json", *_TOKENIZER_FILES)
 
 @dataclass(frozen=True)
 class Base:
-    """A base model on disk. `name` is for people, `hash` covers weights, config, tokenizer and chat template."""
+    """A base model on disk. `name` is for people, `hash` covers weights, config, tokenizer and chat template, and the
+    code that comes with it where the spec lets it run (`runs_code`)."""
 
     name: str
     folder: Path
     hash: str
+    runs_code: bool = False
 
 
-def find_base(base: str, project_folder: Path, progress: Progress = unseen, revision: str | None = None) -> Base:
+def find_base(settings: TrainSettings, project_folder: Path, progress: Progress = unseen) -> Base:
     """The model that `train.base` names: `embedded`, a folder (relative to the project), or a hub id and its revision.
 
-    Raises MissingDependency when a hub id cannot be fetched, PairsmithError when a folder holds no safetensors model,
-    InputError where its weights are not whole.
+    Raises MissingDependency when a hub id cannot be fetched, InputError when a folder holds no safetensors model, where
+    its weights are not whole, and for code that is not what `train.trust_remote_code` names.
     """
+    base = settings.base
     if base == "embedded":
         from synth.embedded.weights import HUB_ID, embedded_weights
 
@@ -48,21 +52,23 @@ def find_base(base: str, project_folder: Path, progress: Progress = unseen, revi
     folder = project_folder / base
     name = folder.name if folder.is_dir() else base
     if not folder.is_dir():
-        folder = _fetch(base, revision)
+        folder = _fetch(base, settings.revision)
     hash_ = hash_model(folder)
     billions_in(folder)  # a file that is cut is known before it is loaded
-    return Base(name, folder, hash_)
+    if not may_run(base, folder, settings.trust_remote_code):
+        return Base(name, folder, hash_)
+    return Base(name, folder, content_id("model", [hash_, marked(base, folder)]), runs_code=True)
 
 
 def base_of(trained: TrainResult, settings: TrainSettings, project_folder: Path) -> Base:
-    """The base that `settings` name, which has to be the one that the adapter was trained on. Raises PairsmithError if
+    """The base that `settings` name, which has to be the one that the adapter was trained on. Raises InputError if
     it is another, and what `find_base` does."""
-    base = find_base(settings.base, project_folder, revision=settings.revision)
+    base = find_base(settings, project_folder)
     if base.hash != trained.base_hash:
-        raise PairsmithError(
+        raise InputError(
             f"the adapter {trained.adapter_id} was trained on another base than train.base = '{settings.base}'.",
             why="It would be put on weights that it does not fit.",
-            fix="Train again, or name in train.base and train.revision what it was trained on.",
+            fix="Train again, or name in train.base, revision and trust_remote_code what it was trained on.",
         )
     return base
 
@@ -70,7 +76,7 @@ def base_of(trained: TrainResult, settings: TrainSettings, project_folder: Path)
 def _fetch(hub_id: str, revision: str | None) -> Path:
     import huggingface_hub
 
-    wanted = [*_WEIGHT_FILES, *_OTHER_FILES, "generation_config.json", "README.md"]
+    wanted = [*_WEIGHT_FILES, *_OTHER_FILES, "*.py", "generation_config.json", "README.md"]
     try:
         # Mistral's repositories hold the same weights once more in one file.
         return Path(
@@ -89,7 +95,7 @@ def hash_model(folder: Path) -> str:
     """32 hex digits over every file that changes what the model says. Reads all weights once (about 1.5 GB/s)."""
     weights = [path for pattern in _WEIGHT_FILES for path in folder.glob(pattern)]
     if not weights or not (folder / "config.json").is_file():
-        raise PairsmithError(
+        raise InputError(
             "there is no model here.",
             where=str(folder),
             fix="A base model is a folder with config.json, *.safetensors and the tokenizer's files.",
@@ -103,14 +109,14 @@ def compute_dtype(precision: str = "auto") -> Any:
     a GPU (a T4) and float32 on a CPU, which is then the fastest.
 
     Measured for SmolLM2-135M, batch 4 x 128 tokens, 2 cores with avx512_bf16: 0.8 s against 2.0 s a LoRA step. Raises
-    PairsmithError for float16 without a GPU.
+    MissingDependency for float16 without a GPU.
     """
     import torch
 
     on_gpu = torch.cuda.is_available()
     if precision == "float16" and not on_gpu:
         fix = "Leave train.precision out."
-        raise PairsmithError("train.precision = 'float16' needs a GPU: a CPU cannot train in it.", fix=fix)
+        raise MissingDependency("train.precision = 'float16' needs a GPU: a CPU cannot train in it.", fix=fix)
     if precision != "auto":
         return getattr(torch, precision)
     if on_gpu:
@@ -128,10 +134,12 @@ def training_device() -> int | str:
 
 def load_chat(base: Base, arguments: Mapping[str, Any] | None = None) -> Chat:
     """The tokenizer of the base with its settled chat template (`synth.chat_template.settle`), of which it raises the
-    errors. `arguments` are the spec's `train.template_arguments`."""
+    errors; InputError where it needs code that is not named. `arguments` are the spec's `train.template_arguments`."""
     from transformers import AutoTokenizer
 
-    return Chat(AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False), arguments)
+    with loading(base.folder):
+        tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=base.runs_code)
+    return Chat(tokenizer, arguments)
 
 
 def load_for_training(base: Base, settings: TrainSettings) -> tuple[Any, int]:
@@ -168,7 +176,7 @@ def _load_frozen(base: Base, settings: TrainSettings, dtype: Any) -> Any:
     options: dict[str, Any] = {
         "dtype": dtype,
         "device_map": {"": training_device()},
-        "trust_remote_code": False,  # else whoever sits there is asked whether to run it
+        "trust_remote_code": base.runs_code,  # unset, whoever sits there is asked whether to run it
     }
     if settings.packing:
         options["attn_implementation"] = "flash_attention_2"
@@ -181,7 +189,8 @@ def _load_frozen(base: Base, settings: TrainSettings, dtype: Any) -> Any:
         )
     elif settings.method == "lora-8bit":
         options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
-    model = AutoModelForCausalLM.from_pretrained(base.folder, **options)
+    with loading(base.folder):
+        model = AutoModelForCausalLM.from_pretrained(base.folder, **options)
     feed_head_whole(model)
     return model
 
@@ -241,7 +250,7 @@ def load_dequantised(base: Base) -> Any:
     from transformers import AutoModelForCausalLM
 
     quantised, _ = load_for_training(base, TrainSettings(method="qlora"))
-    model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.bfloat16, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.bfloat16, trust_remote_code=base.runs_code)
     modules = dict(model.named_modules())
     for name, layer in _four_bit_layers(quantised):
         weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state)

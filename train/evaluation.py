@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from curate.judge import judging
-from curate.near_duplicates import contaminated
+from curate.overlap import contaminated
 from curate.split import asked_of, distinct_questions, held_out_inputs, held_out_outputs, seed_split
 from prompts.answer_form import AnswerForm
 from schemas.blocking import run
@@ -272,7 +272,7 @@ def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettin
         revision += " by vllm"
     tuned = settings.model_copy(update={"model": TUNED, "identity": TUNED, "revision": revision})
     return Models(
-        base=Model(settings, LocalModel(weights, template_arguments=arguments, vllm=vllm)),
+        base=Model(settings, LocalModel(weights, None, arguments, vllm=vllm, runs_code=base.runs_code)),
         tuned=Model(tuned, replace(tuned_as, vllm=vllm)),
         teacher=teacher,
     )

@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from schemas.progress import Say, unheard
-from schemas.records import Seed
+from schemas.records import Sampling, Seed
 from synth.answers import clean
 from synth.chat_completions import RefusedError
 from synth.embedded.process import EmbeddedServer, embedded
@@ -18,6 +19,7 @@ from synth.endpoint import Endpoint
 from train.base_model import Base, hash_model
 from train.merge import merged_folder
 from train.metrics import TUNED, Mode
+from train.remote_code import may_run
 from train.results import TrainResult
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
 
@@ -27,26 +29,34 @@ def tuned_model(base: Base, weights: Path | None, trained: TrainResult) -> tuple
     the merged model, which is made here where an earlier version has not."""
     arguments = tuple(sorted(trained.settings.template_arguments.items()))
     if trained.settings.method != "qlora":
-        local = LocalModel(weights, adapter=Path(trained.folder), template_arguments=arguments)
+        local = LocalModel(weights, Path(trained.folder), arguments, runs_code=base.runs_code)
         return local, f"{trained.adapter_id} on {trained.settings.method} base"
     merged = merged_folder(base, trained)
-    local = LocalModel(merged, template_arguments=arguments, is_merged=True)
+    runs_code = may_run(trained.settings.base, merged, trained.settings.trust_remote_code)
+    local = LocalModel(merged, template_arguments=arguments, is_merged=True, runs_code=runs_code)
     return local, f"{trained.adapter_id} merged, {hash_model(merged)}"
 
 
 @asynccontextmanager
 async def serving(
-    local: LocalModel, *, max_batch: int, listen: tuple[str, int] | None = None, say: Say = unheard
+    local: LocalModel,
+    *,
+    max_batch: int,
+    listen: tuple[str, int] | None = None,
+    defaults: Sampling | None = None,
+    say: Say = unheard,
 ) -> AsyncIterator[tuple[EmbeddedServer, str]]:
     """A server of the model, and the name under which it answers: `tuned` for an adapter over its base and for a merged
-    model, else the base's own. Raises what `embedded` does."""
+    model, else the base's own. `defaults`: the decoding of a request that names none. Raises what `embedded` does."""
     adapters = {} if local.adapter is None else {TUNED: local.adapter}
     async with embedded(
         local.folder,
         adapters=adapters,
         max_batch=max_batch,
         template_arguments=dict(local.template_arguments),
+        runs_code=local.runs_code,
         name=TUNED if local.is_merged else None,
+        defaults=None if defaults is None else defaults.model_copy(update={"seed": None, "extra": {}}).body(),
         listen=listen,
         progress=say,
     ) as server:
@@ -54,7 +64,8 @@ async def serving(
 
 
 class SystemAnswer(NamedTuple):
-    """The answer of one system: `passes` is None where it could not be judged, `failed` names the checks it failed."""
+    """The answer of one system: `passes` is None where it could not be judged, `failed` names the checks it failed,
+    or says that the server refused the question."""
 
     system: str
     text: str
@@ -64,6 +75,7 @@ class SystemAnswer(NamedTuple):
     seconds: float
 
 
+REFUSED = "refused"
 Ask = Callable[[Seed, Mode], Coroutine[Any, Any, list[SystemAnswer]]]
 
 
@@ -72,12 +84,15 @@ async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterato
     """A function that asks every system of `plan` that runs here, as it was measured, and judges the answers."""
     async with AsyncExitStack() as running:
         endpoints: dict[LocalModel, Endpoint] = {}
-        for system in plan.systems:
-            local = system.model.local
-            if local is not None and local not in endpoints:
-                server, name = await running.enter_async_context(serving(local, max_batch=4, say=say))
-                endpoint = Endpoint(server.base_url, name, timeout_s=ASK_TIMEOUT_S)
-                endpoints[local] = await running.enter_async_context(endpoint)
+        models = dict.fromkeys(system.model.local for system in plan.systems if system.model.local is not None)
+        # Adapters first: what serves one answers as its base too, which would else be loaded twice.
+        for local in sorted(models, key=lambda local: local.adapter is None):
+            if local in endpoints:
+                continue
+            server, name = await running.enter_async_context(serving(local, max_batch=4, say=say))
+            for model, served in {replace(local, adapter=None): server.model, local: name}.items():
+                endpoint = Endpoint(server.base_url, served, timeout_s=ASK_TIMEOUT_S)
+                endpoints[model] = await running.enter_async_context(endpoint)
 
         async def one(system: System, endpoint: Endpoint, seed: Seed, mode: Mode) -> SystemAnswer:
             began = time.monotonic()
@@ -86,7 +101,7 @@ async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterato
                 text = plan.form.canonical(clean(choice["message"]["content"] or ""))
                 whole = choice["finish_reason"] != "length"
             except RefusedError as refused:
-                text, whole = f"({refused})", False
+                return SystemAnswer(system.name, f"({refused})", False, False, (REFUSED,), time.monotonic() - began)
             checked = plan.checks(seed.body, text, None)
             failed = tuple(name for name, passed in checked.passed.items() if passed is False)
             passes = checked.all_pass if whole else False

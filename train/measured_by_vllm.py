@@ -46,7 +46,8 @@ async def by_vllm(local: LocalModel, settings: Vllm, say: Say = unheard) -> Asyn
     lora = [] if local.adapter is None else [f"{TUNED}={local.adapter.resolve()}"]
     with tempfile.TemporaryDirectory() as scratch:
         rendered = _write_settled(Path(scratch), folder, chat)
-        more = ("--served-model-name", base, *rendered, *settings.arguments)
+        own_code = ("--trust-remote-code",) if local.runs_code else ()
+        more = ("--served-model-name", base, *rendered, *own_code, *settings.arguments)
         async with vllm(str(folder.resolve()), python=settings.python, lora=lora, more=more, say=say) as server:
             asked = VllmRoutes(server, chat)
             yield Scored(server.base_url, base, server.model, asked.score, asked.key)
@@ -56,7 +57,8 @@ def chat_of(folder: Path, local: LocalModel) -> Chat:
     """The chat template that the model was trained with."""
     from transformers import AutoTokenizer
 
-    return Chat(AutoTokenizer.from_pretrained(folder, trust_remote_code=False), dict(local.template_arguments))
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=local.runs_code)
+    return Chat(tokenizer, dict(local.template_arguments))
 
 
 def _write_settled(scratch: Path, folder: Path, chat: Chat) -> tuple[str, ...]:

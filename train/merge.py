@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import Any, get_args
 
 from schemas.blocking import run
-from schemas.errors import PairsmithError
+from schemas.errors import NoWork
 from schemas.files import replaced_folder
 from schemas.progress import Progress, unseen
 from schemas.records import Message, Sampling
@@ -31,6 +31,7 @@ from synth.endpoint import Endpoint
 from train.base_model import Base, load_chat, load_dequantised
 from train.dataset import TrainingRow
 from train.quiet import quiet
+from train.remote_code import copy_code
 from train.results import Build, Into, Merged, TrainResult, write_result
 
 FOLDER = "merged"
@@ -67,7 +68,7 @@ def chosen(
             folder = partial / into
             write_merged(base, settings, adapter, folder, into)
             if rows:
-                builds.append(run(_measured(into, folder, rows, chat, settings)))
+                builds.append(run(_measured(into, base, folder, rows, chat, settings)))
         # Among equals the first: it is what the adapter was trained on.
         best = max(builds, key=lambda build: build.chrf).into if builds else candidates[0]
         for path in (partial / best).iterdir():
@@ -97,12 +98,14 @@ def write_merged(base: Base, settings: TrainSettings, adapter: Path, folder: Pat
         model: Any = (
             load_dequantised(base)
             if into == "rounded"
-            else AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.bfloat16, trust_remote_code=False)
+            else AutoModelForCausalLM.from_pretrained(
+                base.folder, dtype=torch.bfloat16, trust_remote_code=base.runs_code
+            )
         )
         before = _sums(model)
         model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
         if _sums(model) == before:
-            raise PairsmithError(
+            raise NoWork(
                 f"merging the adapter into the {into} base changed no weight.",
                 where=str(adapter),
                 why="The merged model would be the base under another name.",
@@ -113,6 +116,8 @@ def write_merged(base: Base, settings: TrainSettings, adapter: Path, folder: Pat
         model.generation_config = GenerationConfig.from_pretrained(adapter)
         model.save_pretrained(partial)
         chat.tokenizer.save_pretrained(partial)
+        if base.runs_code:
+            copy_code(base.folder, partial)
 
 
 def _sums(model: Any) -> list[float]:
@@ -121,14 +126,14 @@ def _sums(model: Any) -> list[float]:
 
 
 async def _measured(
-    into: Into, folder: Path, rows: Sequence[TrainingRow], chat: Chat, settings: TrainSettings
+    into: Into, base: Base, folder: Path, rows: Sequence[TrainingRow], chat: Chat, settings: TrainSettings
 ) -> Build:
     """How close the greedy answers of the model in `folder` come to the accepted outputs; a cut one is not close."""
     from sacrebleu.metrics import CHRF
 
     metric, arguments = CHRF(), settings.template_arguments
     async with (
-        embedded(folder, max_batch=16, template_arguments=arguments) as server,
+        embedded(folder, max_batch=16, template_arguments=arguments, runs_code=base.runs_code) as server,
         Endpoint(server.base_url, server.model, timeout_s=_ASK_TIMEOUT_S) as endpoint,
     ):
 

@@ -80,6 +80,13 @@ def trainer_of_preferences(
     from train.trainer import arguments, callbacks, new_adapter, ready
 
     kept, long = tokenised(dataset.preferences, chat, settings.max_length, "train")
+    if long and not kept:
+        raise NoWork(
+            f"no preference fits into train.max_length = {settings.max_length} tokens: the shortest has"
+            f" {min(long.values())}.",
+            why="There would be nothing to learn from.",
+            fix="Raise train.max_length.",
+        )
     measured, also_long = tokenised(dataset.preferred, chat, settings.max_length, "validation")
     if settings.patience is not None and not measured:
         raise InputError(

@@ -30,7 +30,7 @@ from curate.review.sampling import ESTIMATION, sampled_ids
 from curate.rules import asked_of, rules_of
 from curate.scorers.reward import Tokens, encoded, open_reward_model
 from curate.steps import steps_for
-from schemas.errors import NoWork
+from schemas.errors import InputError, NoWork
 from schemas.files import replaced_folder
 from schemas.progress import Progress, unseen
 from schemas.project import Project
@@ -114,6 +114,9 @@ def train_reward(
 
     settings, rules = project.spec.train, rules_of(project.spec.task)
     refuse_few(preferred)
+    if base.runs_code:
+        fix = "Name another train.base for this command: --set train.base=embedded."
+        raise InputError("a reward model is not fitted on a base that runs code of its own.", fix=fix)
     id_ = _named_by(preferred, base, settings, rules)
     folder = out_dir / id_[:12]
     if (folder / _FACTS).is_file():

@@ -62,7 +62,7 @@ def fine_tune(
     `find_base`.
     """
     asked = given(TrainSettings, "fine_tune", base=str(base), **settings)
-    base_model = find_base(asked.base, Path(), progress, asked.revision)
+    base_model = find_base(asked, Path(), progress)
     return tune(base_model, dataset_of(data, system_prompt), asked, Path(out), progress)
 
 

@@ -41,13 +41,14 @@ class Vllm(NamedTuple):
 class LocalModel:
     """A model that is served on this machine while it is asked: a folder (None: the embedded one), the adapter that is
     on, if any, and the constants of its chat template. `is_merged`: the folder holds the tuned model itself. `vllm`:
-    what serves it where it is measured; the embedded server where it is None."""
+    what serves it where it is measured; the embedded server where it is None. `runs_code`: that which comes with it."""
 
     folder: Path | None
     adapter: Path | None = None
     template_arguments: tuple[tuple[str, Any], ...] = ()
     is_merged: bool = False
     vllm: Vllm | None = None
+    runs_code: bool = False
 
 
 class Model(NamedTuple):

@@ -3,11 +3,12 @@ and guards that stop a run which has gone wrong."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
@@ -53,7 +54,9 @@ def adapter_trainer(
         processing_class=chat.tokenizer,
         callbacks=callbacks(settings, log),
     )
-    trainer.has_own_loss = settings.backend == "trl"
+    forward = inspect.signature(type(trainer.model.get_base_model()).forward)
+    log.shown = trainer.last_rows
+    trainer.has_own_loss = settings.backend == "trl" and "logits_to_keep" in forward.parameters
     ready(trainer)
     return trainer
 
@@ -189,11 +192,12 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types
 
     Off a GPU, TRL 1.16 scores every position, prompt and padding included, with entropy and accuracy beside the loss.
     Leaving that out takes a sixth off a step of SmolLM2 on 2 cores, and 0.17 GiB. The loss is the same number: the sum
-    over learned tokens of -log p(token), divided by how many there are in the batch. Unsloth has a loss of its own
-    (`has_own_loss` False).
+    over learned tokens of -log p(token), divided by how many there are in the batch. Unsloth has a loss of its own,
+    and code that comes with a model may score every position only (`has_own_loss` False).
     """
 
     has_own_loss = True
+    _last: Any = None
 
     def compute_loss(
         self,
@@ -203,18 +207,27 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types
         num_items_in_batch: Any = None,
     ) -> Any:
         labels = inputs["labels"]
+        if model.training:
+            self._last = inputs
         if return_outputs or labels.is_cuda or not self.has_own_loss:
             loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         else:
             loss = self._completion_loss(model, inputs, num_items_in_batch)
         if model.training and not torch.isfinite(loss):
-            rows = [plain_preview(self.processing_class, *_unpadded(inputs, row)) for row in range(min(2, len(labels)))]
             raise NoWork(
-                f"the loss is not finite in step {self.state.global_step + 1}, on these rows: {' | '.join(rows)[:600]}",
+                f"the loss is not finite in step {self.state.global_step + 1}{self.last_rows()}",
                 why="The tuned model would be broken.",
                 fix="Lower train.learning_rate, or look at the rows.",
             )
         return loss
+
+    def last_rows(self) -> str:
+        """Two rows of the last batch with their masks, for the end of a sentence."""
+        if self._last is None:
+            return ""
+        count = min(2, len(self._last["labels"]))
+        rows = [plain_preview(self.processing_class, *_unpadded(self._last, row)) for row in range(count)]
+        return f", on these rows: {' | '.join(rows)[:600]}"
 
     def _completion_loss(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> Any:
         labels = inputs["labels"]
@@ -241,10 +254,11 @@ def _unpadded(inputs: dict[str, Any], row: int) -> tuple[list[int], list[int]]:
 class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
     """Reports each step, stops a run that diverges or that somebody ends, and asks for a checkpoint now and then. The
     curve itself is the trainer's, which a checkpoint keeps (`curve_of`). `seconds` are those of this run, `earlier_s`
-    those that it went on from."""
+    those that it went on from. `shown` tells the rows of the last step, where its trainer knows them."""
 
     def __init__(self, progress: Progress, asked: Asked = unasked) -> None:
         self.progress, self.asked = progress, asked
+        self.shown: Callable[[], str] = str
         self.ended = False
         self.seconds = self.earlier_s = 0.0
         self.steps = 0
@@ -275,7 +289,7 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
             self._report(state, {"validation_loss": logs["eval_loss"]})
         elif "loss" in logs:
             self._report(state, {"loss": logs["loss"]})
-            _refuse_divergence(curve_of(state)[0], int(state.max_steps))
+            _refuse_divergence(curve_of(state)[0], int(state.max_steps), self.shown)
 
     def _report(self, state: Any, extra: dict[str, Any]) -> None:
         done, total = int(state.global_step), int(state.max_steps)
@@ -313,7 +327,7 @@ def curve_of(state: Any) -> tuple[tuple[Step, ...], tuple[Validation, ...]]:
     return steps, validation
 
 
-def _refuse_divergence(curve: Sequence[Step], planned: int) -> None:
+def _refuse_divergence(curve: Sequence[Step], planned: int, shown: Callable[[], str] = str) -> None:
     """A run that is too short for two windows is looked at when it is over, by its first and its last third."""
     window = min(_WINDOW, max(1, planned // 3))
     if len(curve) < min(2 * _WINDOW, planned):
@@ -322,7 +336,7 @@ def _refuse_divergence(curve: Sequence[Step], planned: int) -> None:
     if last > _DIVERGED * first:
         raise NoWork(
             f"training diverges: the loss was {first:.2f} in the first {window} steps and is {last:.2f} now, at step"
-            f" {curve[-1].step}.",
+            f" {curve[-1].step}{shown() or '.'}",
             why="What it has learned so far is gone.",
             fix="Lower train.learning_rate, or raise train.batch or train.accumulation.",
         )

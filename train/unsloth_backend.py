@@ -32,6 +32,7 @@ def refuse_unfit(settings: TrainSettings) -> None:
         "train.dora": settings.dora,
         "train.method = 'lora-8bit'": settings.method == "lora-8bit",
         f"train.objective = '{settings.objective}'": settings.objective != "sft",
+        "train.trust_remote_code": bool(settings.trust_remote_code),
     }
     for name in (name for name, is_asked in asked.items() if is_asked):
         raise InputError(f"{name} is not for the unsloth backend.", fix="Take train.backend out: TRL trains it.")

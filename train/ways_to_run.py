@@ -19,13 +19,13 @@ _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 _SNIPPET = """from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 {imports}
 FOLDER = "{folder}"
-tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+tokenizer = AutoTokenizer.from_pretrained(FOLDER{own_code})
 model = {load}
 messages = {messages}
 inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")
 answer = model.generate(**inputs, generation_config=GenerationConfig.from_pretrained(FOLDER))
 print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
-_ADAPTER = 'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}", dtype="auto"), FOLDER)'
+_MODEL = 'AutoModelForCausalLM.from_pretrained({place}, dtype="auto"{own_code})'
 
 
 def snippet(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
@@ -34,23 +34,25 @@ def snippet(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
     messages = [{"role": "user", "content": "YOUR INPUT"}]
     if trained.system_prompt:
         messages.insert(0, {"role": "system", "content": trained.system_prompt})
+    own_code = ", trust_remote_code=True" if trained.settings.trust_remote_code else ""
+    model = _MODEL.format(place="FOLDER" if merged else f'"{trained.base}"', own_code=own_code)
     return _SNIPPET.format(
         folder=folder,
         imports="" if merged else "from peft import PeftModel\n",
-        load='AutoModelForCausalLM.from_pretrained(FOLDER, dtype="auto")'
-        if merged
-        else _ADAPTER.format(**dict(trained)),
+        load=model if merged else f"PeftModel.from_pretrained({model}, FOLDER)",
+        own_code=own_code,
         messages=json.dumps(messages, ensure_ascii=False),
     )
 
 
 def vllm_command(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
     """The command that serves the model as `tuned`."""
+    own_code = " --trust-remote-code" if trained.settings.trust_remote_code else ""
     if trained.settings.method == "qlora":
-        return f"vllm serve {folder} --served-model-name tuned"
+        return f"vllm serve {folder}{own_code} --served-model-name tuned"
     rank = next((rank for rank in _RANKS if rank >= trained.settings.r), trained.settings.r)
     return (
-        f"vllm serve {trained.base} --enable-lora --max-lora-rank {rank} --lora-modules tuned={folder} \\\n"
+        f"vllm serve {trained.base}{own_code} --enable-lora --max-lora-rank {rank} --lora-modules tuned={folder} \\\n"
         f"    --chat-template {folder}/chat_template.jinja --generation-config {folder}"
     )
 
@@ -61,8 +63,8 @@ def write_generation_config(folder: Path, sampling: Sampling) -> None:
     path = folder / "generation_config.json"
     config: dict[str, Any] = json.loads(path.read_bytes())
     is_greedy = sampling.temperature == 0
-    # vLLM does not know do_sample, and would draw.
-    config |= {"do_sample": not is_greedy} | ({"top_k": 1} if is_greedy else _drawn(sampling))
+    # vLLM does not know do_sample. The one likeliest token would not do: it draws among those that are equally likely.
+    config |= {"do_sample": not is_greedy} | ({"temperature": 0.0} if is_greedy else _drawn(sampling))
     aids = {"repetition_penalty", "no_repeat_ngram_size"}
     config |= sampling.model_dump(include=aids, exclude_none=True)
     if sampling.max_tokens is not None:

@@ -220,7 +220,7 @@ def main() -> None:
         kept &= row["reached"]
         print(json.dumps(row), flush=True)
     results["passed"], results["cpu_s"] = bool(kept), round(time.process_time() - started, 1)
-    keep("certificate", results)
+    keep("certificate", results, whole=True)
     sys.exit(0 if kept else 1)
 
 

@@ -113,7 +113,7 @@ def main(number: int) -> None:
         "cpu_ratio": round(near["cpu_s"] / exactly["cpu_s"], 3),
         **{key: near[key] for key in ("peak_mb", "texts_mb", "gone", "recall", "precision", "clusters_lost")},
     }
-    keep("dedup", figures)
+    keep("dedup", figures, whole=True)
 
 
 if __name__ == "__main__":

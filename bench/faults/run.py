@@ -148,7 +148,7 @@ def main() -> None:
         "clean_s": clean,
         "faulty_s": faulty,
     }
-    keep("faults", result)
+    keep("faults", result, whole=True)
 
 
 if __name__ == "__main__":

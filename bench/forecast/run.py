@@ -109,7 +109,7 @@ def coverage(projects: int) -> dict[str, float]:
 
 def main() -> None:
     shares = coverage(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
-    keep("forecast", {"simulated": True, **shares})
+    keep("forecast", {"simulated": True, **shares}, whole=True)
 
 
 if __name__ == "__main__":

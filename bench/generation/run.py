@@ -207,6 +207,11 @@ def main() -> None:
     if asked.client:
         run_client(asked.client, asked.base, asked.prompts, asked.in_flight)
         return
+    if asked.prompts < 2 * SHORT or asked.rounds < 1:
+        parser.error(
+            f"--prompts has to be {2 * SHORT} at least and --rounds 1: what a request costs is what a run costs more "
+            f"than one of {SHORT} prompts."
+        )
     server_file = Path(__file__).with_name("mock_teacher.py")
     server = subprocess.Popen([sys.executable, str(server_file), str(LATENCY_S)], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None

@@ -122,7 +122,7 @@ def main() -> None:
         "peak_gib": round(card.peak_gib, 2),
     }
     if on_gpu and not options.tiny:
-        keep("gpu", result)
+        keep("gpu", result, whole=True)
     else:
         print(json.dumps(result, indent=2))
 

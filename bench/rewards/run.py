@@ -117,7 +117,7 @@ def main(count: int) -> None:
         "largest_difference": round(apart, 5),
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}",
     }
-    keep("rewards", results)
+    keep("rewards", results, whole=True)
 
 
 if __name__ == "__main__":

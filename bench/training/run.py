@@ -140,7 +140,7 @@ def main() -> None:
         "speed_by_cpu": round(middle["trl"]["cpu_s"] / middle["pairsmith"]["cpu_s"], 3),
         "speed_by_wall": round(middle["trl"]["wall_s"] / middle["pairsmith"]["wall_s"], 3),
     }
-    keep("training", result)
+    keep("training", result, whole=True)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=2)
     result = asyncio.run(measured(parser.parse_args()))
-    keep("vllm", result)
+    keep("vllm", result, whole=True)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,10 @@ _ALLOWED = {"PATH", "LD_LIBRARY_PATH", "HOME", "LANG", "TZ", "REQUESTS_CA_BUNDLE
 _ALLOWED |= {name for proxy in ("HTTP", "HTTPS", "ALL", "NO") for name in (f"{proxy}_PROXY", f"{proxy.lower()}_proxy")}
 _ALLOWED_BEGINNINGS = ("LC_", "SSL_CERT_")
 _private = partial(os.open, mode=0o600)
-_OURS = {"TMPDIR", "PYTHONPATH", "PYTHONUNBUFFERED", "HF_HUB_DISABLE_TELEMETRY"}
+# Argilla's worker forks for each job, beside a thread of ours, and macOS would kill a fork that meets Objective-C. What
+# else would meet it there is the question for the system's proxies, which NO_PROXY answers.
+_FORKS = "OBJC_DISABLE_INITIALIZE_FORK_SAFETY"
+_OURS = {"TMPDIR", "PYTHONPATH", "PYTHONUNBUFFERED", "HF_HUB_DISABLE_TELEMETRY", _FORKS}
 
 
 class Options(NamedTuple):
@@ -148,6 +151,7 @@ def server_variables(home: Path, database_url: str | None, redis_url: str | None
         "ARGILLA_CORS_ORIGINS": "[]",  # the page is served from here; no other page has business with it
         "ARGILLA_ENABLE_TELEMETRY": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        _FORKS: "YES",
     }
 
 

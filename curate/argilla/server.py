@@ -391,11 +391,15 @@ def _wait(
             )
         progress("argilla", {"step": "starting (20 to 100 s)"})
         time.sleep(0.5)
-    down(home)
+    fix = "on a busy machine try again."
+    if already_running:  # people may be at its page
+        fix += " `pairsmith review down`, then `review up`, starts it anew; the data stay."
+    else:
+        down(home)
     raise ReviewError(
         f"The review server did not answer within {timeout_s:.0f} s: {problem}",
         where=str(home / "logs"),
-        fix="Read server.log there; on a busy machine try again.",
+        fix=f"Read server.log there; {fix}",
     )
 
 

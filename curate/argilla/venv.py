@@ -33,7 +33,7 @@ def ensure_environment(folder: Path, progress: Progress = unseen) -> Path:
     """The Python of the server's environment in `folder`, made there if it is absent, half-made or of other pins.
 
     Takes 1 to 3 minutes and 0.6 GB the first time. Several processes may ask at once: one makes it, the others wait.
-    Under a Python that is too new for the server, another is found, or fetched with `uv`.
+    Under a Python that the server does not run on, another is found, or fetched with `uv`.
     Raises `MissingDependency` when there is none or packages cannot be had, `ReviewError` when the disk is full.
     """
     constraints = SERVER_CODE / "constraints.txt"
@@ -52,13 +52,11 @@ def ensure_environment(folder: Path, progress: Progress = unseen) -> Path:
 
 def fitting_python(progress: Progress = unseen, running: tuple[int, int] = sys.version_info[:2]) -> str:
     """A Python that the server runs on: this one (`running`) if it does, else one on PATH, else one that uv has or
-    fetches; uv itself is fetched for that where it is missing. One on PATH must be able to make an environment: some
-    are stand-ins for what is not installed, or come without pip."""
-    if running <= NEWEST_PYTHON:
-        return sys.executable
-    for version in _FITTING:
-        python = shutil.which(f"python{version}")
-        if python and _said_by(python, "-c", "import ensurepip, venv; print('fits')") == "fits":
+    fetches; uv itself is fetched for that where it is missing. It must be able to make an environment: some are
+    stand-ins for what is not installed, or come without pip."""
+    here = [sys.executable] if running <= NEWEST_PYTHON else []
+    for python in (*here, *filter(None, (shutil.which(f"python{version}") for version in _FITTING))):
+        if _said_by(python, "-c", "import ensurepip, venv; print('fits')") == "fits":
             return python
     with TemporaryDirectory() as aside:
         uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent)) or _uv_in(Path(aside))
@@ -66,9 +64,10 @@ def fitting_python(progress: Progress = unseen, running: tuple[int, int] = sys.v
         _said_by(uv, "python", "install", _FITTING[0])
         if fetched := _said_by(uv, "python", "find", "--no-project", "--managed-python", _FITTING[0]):
             return fetched
+    lacking = " without the modules ensurepip and venv (on Debian and Ubuntu the package python3-venv)" if here else ""
     raise MissingDependency(
-        f"argilla-server {ARGILLA_VERSION} runs on Python 3.11 to 3.13; this is Python {running[0]}.{running[1]}, no"
-        " python3.13, python3.12 or python3.11 that works is on PATH, and uv could fetch none.",
+        f"argilla-server {ARGILLA_VERSION} runs on Python 3.11 to 3.13; this is Python {running[0]}.{running[1]}"
+        f"{lacking}, no python3.13, python3.12 or python3.11 that works is on PATH, and uv could fetch none.",
         fix="Install one of them, or set [review] url to an Argilla elsewhere.",
     )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 
 import click
 
 from pairsmith.session import Session, on_project
+from schemas.errors import UsageError
 
 
 @click.command()
@@ -18,37 +20,57 @@ def command(session: Session, host: str, port: int) -> None:
     """Serve the tuned model as OpenAI's chat completions, under the name `tuned`, until Ctrl-C.
 
     It is what was measured: the adapter over its base, which answers under its own name, or for QLoRA the merged model.
-    There is no key: whoever reaches the port may ask.
+    A request that names no decoding gets that of the evaluation. There is no key: whoever reaches the port may ask.
     """
     from pairsmith.stages.evaluate import latest_adapter
     from schemas.blocking import run
-    from schemas.errors import UsageError
     from train.base_model import base_of
     from train.local_model import serving, tuned_model
 
     project = session.project()
     with session.store(project, write=False) as store:
         trained = latest_adapter(project, store)
-    with socket.socket() as probe:
-        try:
-            taken = probe.connect_ex(("127.0.0.1" if host == "0.0.0.0" else host, port)) == 0
-        except OSError as error:
-            fix = "127.0.0.1 serves this machine, 0.0.0.0 all others too."
-            raise UsageError(f"--host {host!r} names no address ({error.strerror}).", fix=fix) from None
-        if taken:
-            raise UsageError(f"port {port} is taken.", fix="Stop what listens there, or choose another with --port.")
+    _try_address(host, port)
     base = base_of(trained, project.spec.train, project.folder)
     local, _ = tuned_model(base, base.folder, trained)
 
     async def serve() -> None:
         with session.stopping.draining() as stop:
             batch = project.spec.evaluate.concurrency
-            async with serving(local, max_batch=batch, listen=(host, port), say=session.say) as (server, name):
-                data = {"command": "serve-model", "url": server.base_url, "model": name, "adapter": trained.adapter_id}
+            decoding = project.spec.evaluate.sampling
+            async with serving(local, max_batch=batch, listen=(host, port), defaults=decoding, say=session.say) as (
+                server,
+                name,
+            ):
+                data = {
+                    "command": "serve-model",
+                    "url": server.base_url,
+                    "model": name,
+                    "adapter": trained.adapter_id,
+                    "system_prompt": trained.system_prompt,
+                }
                 session.answer(data, f"{name} at {server.base_url}")
+                if trained.system_prompt:
+                    session.say(f"It was trained with this system message: {trained.system_prompt}")
                 session.say("Ctrl-C stops it.")
                 while not stop.is_set():
                     await asyncio.wait([asyncio.ensure_future(stop.wait())], timeout=1)
         session.say("the model is no longer served.")
 
     run(serve())
+
+
+def _try_address(host: str, port: int) -> None:
+    """Raises UsageError where this machine cannot listen there: before a model is loaded."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        socket.create_server(address[:2], family=family).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            what, fix = f"port {port} is taken.", "Stop what listens there, or choose another with --port."
+        elif error.errno == errno.EACCES:
+            what, fix = f"port {port} is for the administrator.", "Choose one above 1023 with --port."
+        else:
+            what = f"--host {host!r} is no address of this machine ({error.strerror})."
+            fix = "127.0.0.1 serves this machine, 0.0.0.0 all others too."
+        raise UsageError(what, fix=fix) from None

@@ -71,10 +71,14 @@ def _screen(answers: list[SystemAnswer]) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
+    from train.local_model import REFUSED
+
     table = Table(box=None, padding=(0, 2, 1, 0))
     for heading in ("system", "answer", "checks"):
         table.add_column(heading, overflow="fold")
     for answer in answers:
         judged = {True: "pass", None: "not judged", False: ", ".join(answer.failed) or "fail"}[answer.passes]
-        table.add_row(answer.system, Text(answer.text), judged if answer.whole else f"cut; {judged}")
+        table.add_row(
+            answer.system, Text(answer.text), judged if answer.whole or judged == REFUSED else f"cut; {judged}"
+        )
     return [table]

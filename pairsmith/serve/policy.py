@@ -53,7 +53,7 @@ _BY_KIND: dict[Kind, str] = {
         teacher.usd_per_million_cached_tokens budget.max_usd""",
     Kind.machine: """
         teacher.vllm teacher.vllm_python teacher.vllm_args teacher.headers store.url store.url_env
-        evaluate.vllm evaluate.vllm_python evaluate.vllm_args""",
+        evaluate.vllm evaluate.vllm_python evaluate.vllm_args train.trust_remote_code""",
     Kind.code: "curate.gates.user evaluate.user",
     Kind.path: "curate.gates.json_schema curate.contamination.files review.gold",
     Kind.seeds: "seeds.path",

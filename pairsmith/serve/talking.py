@@ -154,10 +154,10 @@ def _model_of(talker: Talker, workspace: Workspace) -> LocalModel:
     from train.systems import LocalModel
 
     settings = talker.result.settings
-    base = find_base(settings.base, workspace.folder(talker.project), revision=settings.revision)
+    base = find_base(settings, workspace.folder(talker.project))
     if base.hash != talker.result.base_hash:
         raise Refusal(409, "the base model is another one than it was trained on.", code="other_base")
     local, _ = tuned_model(base, base.folder, talker.result.model_copy(update={"folder": str(talker.folder)}))
     if local.is_merged and not talker.adapter:
-        return LocalModel(base.folder, template_arguments=local.template_arguments)
+        return LocalModel(base.folder, template_arguments=local.template_arguments, runs_code=base.runs_code)
     return local

@@ -59,7 +59,7 @@ def train(
         from train.sft import tune
 
         settings = project.spec.train
-        base = find_base(settings.base, project.folder, progress, settings.revision)
+        base = find_base(settings, project.folder, progress)
         dataset = dataset_of(project.folder / exported.path)
         tested = [seed.text for seed in held_out_inputs(store.seeds(), project.spec) if seed.text]
         dataset = replace(dataset, held_out=[*dataset.held_out, *tested])

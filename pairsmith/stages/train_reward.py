@@ -38,7 +38,7 @@ def train_reward(
         preferred = run(own_preferences(project, store, teachers.scopes_of(project, say), progress))
         refuse_few(preferred)  # before a base of gigabytes is fetched
         settings = project.spec.train
-        base = find_base(settings.base, project.folder, progress, settings.revision)
+        base = find_base(settings, project.folder, progress)
         result = train_reward(preferred, base, project, project.folder / REWARD_MODELS, progress)
         path = project.inside(Path(result.folder))
         store.write(result.artifact.model_copy(update={"path": path}))

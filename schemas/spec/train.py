@@ -41,7 +41,8 @@ class TrainSettings(Section):
     (`lora`) or in 8 (`lora-8bit`), or QLoRA on NF4 with double quantisation (`qlora`); where the spec names none, the
     size of the base decides (`train.base_model.settled`). `objective`: supervised fine-tuning (`sft`), DPO from the
     adapter that it makes (`dpo`), or ORPO from the base (`orpo`); the latter two learn from the dataset's
-    preferences. `backend`: TRL alone, or TRL as unsloth changes it."""
+    preferences. `backend`: TRL alone, or TRL as unsloth changes it. `trust_remote_code`: models whose own code runs, by
+    name and hash (`train.remote_code`)."""
 
     base: str = "embedded"
     method: Literal["qlora", "lora", "lora-8bit"] = "qlora"
@@ -54,6 +55,7 @@ class TrainSettings(Section):
     max_length: int = Field(default=1024, ge=16)
     seed: int = 17
     revision: str | None = added(default=None)
+    trust_remote_code: tuple[str, ...] = added(default=())
     template_arguments: dict[str, bool | int | float | str | None] = added(default_factory=dict)
     accumulation: int = added(default=1, ge=1)
     schedule: Literal["linear", "cosine", "constant"] = added(default="linear")
@@ -78,6 +80,13 @@ class TrainSettings(Section):
     def asks_for_more(self) -> bool:
         """Whether it names what not every machine has."""
         return self.backend != "trl" or self.packing or self.precision != "auto"
+
+    @field_validator("trust_remote_code", mode="before")
+    @classmethod
+    def _by_name(cls, models: Any) -> Any:
+        if isinstance(models, bool | str):
+            raise ValueError('it is a list of models and no switch: ["NAME@HASH"], which `pairsmith doctor` shows')
+        return models
 
     @field_validator("template_arguments")
     @classmethod

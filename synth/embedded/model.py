@@ -64,7 +64,9 @@ def feed_head_whole(model: Any) -> None:
     """Give the head of a causal language model whole tensors. A slice of the hidden states, as `logits_to_keep` makes
     it, torch (2.13) multiplies row by row with a copy of the head's weights for each: in a profile a third of a LoRA
     step of SmolLM2 on a CPU."""
-    model.get_output_embeddings().register_forward_pre_hook(lambda head, given: (given[0].contiguous(), *given[1:]))
+    head = model.get_output_embeddings()
+    if head is not None:  # code that comes with a model may not tell
+        head.register_forward_pre_hook(lambda head, given: (given[0].contiguous(), *given[1:]))
 
 
 def _multiplies_bfloat16() -> bool:
@@ -87,10 +89,12 @@ class ChatModel:
         dtype: torch.dtype,
         template_arguments: Mapping[str, Any] | None = None,
         device: str = "cpu",
+        *,
+        runs_code: bool = False,
     ) -> None:
         self.dtype, self.device = dtype, device
         try:
-            self.chat = Chat(AutoTokenizer.from_pretrained(folder, trust_remote_code=False), template_arguments)
+            self.chat = Chat(AutoTokenizer.from_pretrained(folder, trust_remote_code=runs_code), template_arguments)
         except PairsmithError as error:
             raise UnsupportedModel(f"{folder}: {error.what}") from error
         self.tokenizer: Any = self.chat.tokenizer
@@ -99,16 +103,19 @@ class ChatModel:
             dtype=dtype,
             low_cpu_mem_usage=True,
             device_map={"": device} if device != "cpu" else None,
-            trust_remote_code=False,
+            trust_remote_code=runs_code,
         ).eval()
         feed_head_whole(self._model)
         config = self._model.config.get_text_config()
-        self.context_tokens = int(config.max_position_embeddings)
-        self.vocabulary = int(self._model.get_output_embeddings().weight.shape[0])
+        self.context_tokens = int(getattr(config, "max_position_embeddings", self.tokenizer.model_max_length))
+        self.longest_token = max(map(len, self.tokenizer.get_vocab()))
+        head = self._model.get_output_embeddings()
+        self.vocabulary = int(config.vocab_size if head is None else head.weight.shape[0])
         self.end_tokens = self.chat.end_tokens(self._model.generation_config.eos_token_id)
         parameters = inspect.signature(type(self._model).forward).parameters
         # transformers 5.24 renamed the argument.
         self._cache_argument = "cache" if "cache" in parameters else "past_key_values"
+        self._can_keep = "logits_to_keep" in parameters
         self._tuned: Any = None
         self._slots = {name: f"adapter{index}" for index, name in enumerate(adapters)}
         for name, adapter in adapters.items():
@@ -192,18 +199,23 @@ class ChatModel:
             # Models whose layers differ in kind take a mask for each kind, the others one mask.
             attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
             use_cache=True,
-            logits_to_keep=0 if every_logit else 1,
+            **self._kept(0 if every_logit else 1),
             **{self._cache_argument: rows.cache},
             **more,
         )
-        logits: torch.Tensor = output.logits.float()
-        return logits if every_logit else logits.cpu()
+        logits: torch.Tensor = output.logits
+        return logits.float() if every_logit else logits[:, -1:].float().cpu()
+
+    def _kept(self, which: int | torch.Tensor) -> dict[str, Any]:
+        """The argument for the logits that are wanted; code that comes with a model may not know it."""
+        return {"logits_to_keep": which} if self._can_keep else {}
 
     def _recomputed(self, ids_RL: torch.Tensor, wanted_RS: torch.Tensor) -> torch.Tensor:
         """Logits at the wanted positions of whole rows. Padding on the right reaches nothing before it."""
         kept, places = torch.unique(wanted_RS.to(self.device), return_inverse=True)
         ids = ids_RL.to(self.device)
-        logits: torch.Tensor = self._model(input_ids=ids, use_cache=False, logits_to_keep=kept).logits
+        logits: torch.Tensor = self._model(input_ids=ids, use_cache=False, **self._kept(kept)).logits
+        logits = logits if self._can_keep else logits[:, kept]
         return logits[torch.arange(len(ids), device=self.device)[:, None], places].float()
 
     @torch.inference_mode()
@@ -222,7 +234,7 @@ class ChatModel:
                 self.forward(rows, 0, ids[:, a:b], torch.arange(a, b)[None], every_logit=True)
                 for a, b in ((0, 8), (8, 11), (11, 12))
             ]
-        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError):
+        except Exception:  # a model of another kind, or code that comes with one, fails in its own way
             return None
         distance = float((torch.cat(steps, dim=1) - plain).norm() / plain.norm())
         return layout if distance <= _NOISE[self.dtype] else None

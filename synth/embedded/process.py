@@ -59,6 +59,8 @@ async def embedded(
     max_batch: int = 32,
     dtype: str = "auto",
     template_arguments: Mapping[str, Any] | None = None,
+    runs_code: bool = False,
+    defaults: Mapping[str, Any] | None = None,
     progress: Progress = lambda message: None,
     name: str | None = None,
     listen: tuple[str, int] | None = None,
@@ -74,7 +76,8 @@ async def embedded(
     all the same, half as many are. The first GPU is used where torch finds one (CUDA, MPS); setting
     CUDA_VISIBLE_DEVICES to nothing keeps CUDA out. `dtype` is auto, bfloat16 or float32; auto takes bfloat16 where the
     device has it, else float16 on a GPU. `template_arguments` are constants of the chat template
-    (`synth.chat_template`).
+    (`synth.chat_template`). `runs_code`: code that comes with the model is run. `defaults`: the decoding of a
+    request that names none.
 
     The child is in a session of its own, so Ctrl-C reaches only the parent, which can drain first; it ends when the
     block does, and by itself when the parent dies. Raises `TeacherError` (with the child's last words) when it does
@@ -89,6 +92,8 @@ async def embedded(
         *("--max-batch", str(max_batch)),
         *("--threads", str(threads())),
         *("--template-arguments", json.dumps(dict(template_arguments or {}))),
+        *("--defaults", json.dumps(dict(defaults or {}))),
+        *(("--runs-code",) if runs_code else ()),
         *(() if listen is None else ("--listen", json.dumps(listen))),
     )
     name = str(served[0]["name"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 DEFAULT_MAX_TOKENS = 512
 """Tokens a choice may have when the request names no limit (or what is left of the context window, if less)."""
@@ -30,6 +30,10 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "tool_choice": (None, "none"),
     "tools": (None, []),
 }
+
+
+# What a client says for its provider's own books; no answer hangs on it.
+_BOOKKEEPING = frozenset({"metadata", "prompt_cache_key", "safety_identifier", "user"})
 
 
 class RequestError(Exception):
@@ -60,9 +64,19 @@ def _join_text_parts(content: Any) -> Any:
     return "".join(TextPart.model_validate(part).text for part in content)
 
 
+def _whole(text: str) -> str:
+    """`text`, unless it holds half a surrogate pair, which JSON can spell and no tokenizer reads."""
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError("holds half of a surrogate pair, which is no character")
+    return text
+
+
 class ChatMessage(_Body):
-    role: Literal["system", "user", "assistant"]
-    content: Annotated[str, BeforeValidator(_join_text_parts)]
+    role: Annotated[
+        Literal["system", "user", "assistant"],
+        BeforeValidator(lambda role: "system" if role == "developer" else role),  # OpenAI's later word for it
+    ]
+    content: Annotated[str, BeforeValidator(_join_text_parts), AfterValidator(_whole)]
 
 
 class JsonSchema(_Body):
@@ -128,8 +142,9 @@ class ChatRequest(_Body):
     def stop_texts(self) -> tuple[str, ...]:
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
-    def token_limit(self, prompt_tokens: int, context_tokens: int) -> int:
-        """How many tokens each choice may have; refuses a prompt, or a limit, that the context window cannot hold."""
+    def token_limit(self, prompt_tokens: int, context_tokens: int, unasked: int = DEFAULT_MAX_TOKENS) -> int:
+        """How many tokens each choice may have, `unasked` (or what is left, if less) where the request names no number;
+        refuses a prompt, or a limit, that the context window cannot hold."""
         left = context_tokens - prompt_tokens
         asked = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
         if left < (asked or 1):
@@ -139,7 +154,7 @@ class ChatRequest(_Body):
                 param="messages",
                 code="context_length_exceeded",
             )
-        return asked if asked is not None else min(left, DEFAULT_MAX_TOKENS)
+        return asked if asked is not None else min(left, unasked)
 
 
 class ScoreRequest(_Body):
@@ -153,19 +168,20 @@ class ScoreRequest(_Body):
 BodyT = TypeVar("BodyT", ChatRequest, ScoreRequest)
 
 
-def parse_body(kind: type[BodyT], body: Any) -> BodyT:
-    """Validates a decoded JSON body, or raises a `RequestError` that names the first field that is wrong."""
+def parse_body(kind: type[BodyT], body: Any, defaults: Mapping[str, Any] | None = None) -> BodyT:
+    """Validates a decoded JSON body, in which `defaults` stand for what it leaves open, or raises a `RequestError` that
+    names the first field that is wrong."""
     if not isinstance(body, dict):
         raise RequestError("The body must be one JSON object.")
     known = kind.model_fields
-    fields: dict[str, Any] = {}
+    fields = dict(defaults or {})
     for name, value in body.items():
         if name in known:
             if value is not None or known[name].is_required():
                 fields[name] = value
-        elif not any(value == neutral for neutral in _NEUTRAL.get(name, ())):
+        elif name not in _BOOKKEEPING and not any(value == neutral for neutral in _NEUTRAL.get(name, ())):
             raise RequestError(
-                f"`{name}` is not supported by the embedded teacher, and is refused rather than ignored. "
+                f"`{name}` is not supported here, and is refused rather than ignored. "
                 f"Supported here: {', '.join(known)}.",
                 param=name,
                 code="unsupported_parameter",

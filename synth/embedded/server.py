@@ -28,7 +28,7 @@ from synth.embedded.constrain import SchemaCompiler, SchemaError
 from synth.embedded.decoder import Decoder
 from synth.embedded.jobs import Choice, GenerationJob, Piece, Scoring, TokenLogprob
 from synth.embedded.model import ChatModel, UnsupportedModel, best_device, best_dtype, free_kv_mib
-from synth.embedded.protocol import ChatRequest, RequestError, ScoreRequest, parse_body
+from synth.embedded.protocol import DEFAULT_MAX_TOKENS, ChatRequest, RequestError, ScoreRequest, parse_body
 from synth.embedded.sampling import TokenSampling
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -54,12 +54,16 @@ class Api:
         dtype: str,
         max_batch: int,
         template_arguments: dict[str, Any],
+        runs_code: bool = False,
+        defaults: dict[str, Any] | None = None,
     ) -> None:
+        self._defaults = dict(defaults or {})
+        self._unasked = self._defaults.pop("max_tokens", DEFAULT_MAX_TOKENS)
         self._served = {served.name: served for served in (base, *adapters)}
         self._device = best_device()
         chosen = best_dtype(self._device) if dtype == "auto" else getattr(torch, dtype)
         folders = {adapter.name: adapter.folder for adapter in adapters}
-        self._model = ChatModel(base.folder, folders, chosen, template_arguments, self._device)
+        self._model = ChatModel(base.folder, folders, chosen, template_arguments, self._device, runs_code=runs_code)
         self._dtype = str(chosen).removeprefix("torch.")
         self._schemas = SchemaCompiler(self._model.tokenizer, self._model.vocabulary, self._model.end_tokens)
         lanes = {name: name if served.is_adapter else None for name, served in self._served.items()}
@@ -73,6 +77,7 @@ class Api:
         app.router.add_post(f"{prefix}/v1/score", self.score)
         app.router.add_post(f"{prefix}/score", self.score)
         app.router.add_get(f"{prefix}/v1/models", self.models)
+        app.router.add_get(f"{prefix}/v1/models/{{name}}", self.model)
         app.router.add_get(f"{prefix}/health", self.health)
         return app
 
@@ -80,7 +85,7 @@ class Api:
         self._decoder.close()
 
     async def chat_completions(self, request: web.Request) -> web.StreamResponse:
-        body = parse_body(ChatRequest, await _json(request))
+        body = parse_body(ChatRequest, await _json(request), self._defaults)
         served = self._find(body.model)
         prompt = self._prompt(body)
         job = GenerationJob(
@@ -89,7 +94,7 @@ class Api:
             sampling=TokenSampling(
                 body.temperature, body.top_p, body.top_k, body.repetition_penalty, body.no_repeat_ngram_size
             ),
-            max_tokens=body.token_limit(len(prompt), self._model.context_tokens),
+            max_tokens=body.token_limit(len(prompt), self._model.context_tokens, self._unasked),
             n=body.n,
             seed=body.seed,
             stop=body.stop_texts(),
@@ -145,6 +150,11 @@ class Api:
                 piece = await heard.get()
             try:
                 choices = await done
+            except asyncio.CancelledError:
+                if _hung_up():
+                    raise
+                await say(**_ENDING.body())
+                return response
             except Exception as error:
                 await say(**RequestError(f"The decode loop failed: {error!r}", status=500).body())
                 return response
@@ -178,19 +188,21 @@ class Api:
         return web.json_response({"object": "list", "model": served.name, "data": data, "usage": usage})
 
     async def models(self, request: web.Request) -> web.Response:
-        data = [
-            {
-                "id": served.name,
-                "object": "model",
-                "created": 0,
-                "owned_by": "pairsmith",
-                "revision": served.revision,
-                "is_adapter": served.is_adapter,
-                "max_model_len": self._model.context_tokens,
-            }
-            for served in self._served.values()
-        ]
-        return web.json_response({"object": "list", "data": data})
+        return web.json_response({"object": "list", "data": [self._described(one) for one in self._served.values()]})
+
+    async def model(self, request: web.Request) -> web.Response:
+        return web.json_response(self._described(self._find(request.match_info["name"])))
+
+    def _described(self, served: Served) -> dict[str, Any]:
+        return {
+            "id": served.name,
+            "object": "model",
+            "created": 0,
+            "owned_by": "pairsmith",
+            "revision": served.revision,
+            "is_adapter": served.is_adapter,
+            "max_model_len": self._model.context_tokens,
+        }
 
     async def health(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "device": self._device, "dtype": self._dtype, **self._decoder.load()})
@@ -207,6 +219,14 @@ class Api:
         return self._served[name]
 
     def _prompt(self, body: ChatRequest | ScoreRequest) -> list[int]:
+        # Reading a body of megabytes into tokens would hold up everybody for a minute, only to refuse it.
+        characters = sum(len(message.content) for message in body.messages)
+        if characters > (context := self._model.context_tokens) * self._model.longest_token:
+            raise RequestError(
+                f"This model's context holds {context} tokens; the messages have {characters:,} characters.",
+                param="messages",
+                code="context_length_exceeded",
+            )
         try:
             prompt = self._model.chat.prompt_ids([message.model_dump() for message in body.messages])
         except Exception as error:  # A chat template is a program of the model's author and may raise anything.
@@ -252,8 +272,17 @@ def _usage(prompt: Sequence[int], choices: Sequence[Choice]) -> dict[str, int]:
 async def _json(request: web.Request) -> Any:
     try:
         return await request.json()
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(f"The body is not JSON: {error}.") from error
+
+
+_ENDING = RequestError("The server is shutting down.", status=503)
+
+
+def _hung_up() -> bool:
+    """Whether it is the client that ended the present request, and not this server."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 @web.middleware
@@ -265,10 +294,9 @@ async def _errors_as_openai(request: web.Request, handler: Handler) -> web.Strea
     except web.HTTPException as error:
         failure = RequestError(f"{request.method} {request.path}: {error.reason}.", status=error.status)
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise  # The client hung up.
-        failure = RequestError("The server is shutting down.", status=503)
+        if _hung_up():
+            raise
+        failure = _ENDING
     except Exception as error:
         print(f"{request.path}: {error!r}", file=sys.stderr, flush=True)
         failure = RequestError(f"The decode loop failed: {error!r}", status=500)
@@ -310,6 +338,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--listen", type=json.loads, help="JSON list of a host and a port for everybody")
     parser.add_argument("--template-arguments", type=json.loads, default={}, help="see synth.chat_template.settle")
+    parser.add_argument("--defaults", type=json.loads, default={}, help="sampling where a request names none")
+    parser.add_argument("--runs-code", action="store_true", help="run the code that comes with the base")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     base, *adapters = (Served.model_validate(entry) for entry in options.served)
@@ -320,6 +350,8 @@ def main() -> None:
             dtype=options.dtype,
             max_batch=options.max_batch,
             template_arguments=options.template_arguments,
+            runs_code=options.runs_code,
+            defaults=options.defaults,
         )
     except UnsupportedModel as error:
         sys.exit(f"The model cannot be served: {error}.")

@@ -161,6 +161,18 @@ def test_a_pool_too_small_to_calibrate_with_asks_for_no_answers_that_it_cannot_h
     assert more in words
 
 
+def test_where_an_estimate_has_all_rows_the_reason_is_the_one_that_holds_now() -> None:
+    """Half of the rows cannot prove the share that is asked for, or could not when rows of both halves were drawn, as
+    before a lower share was asked for, and in a project that was begun before there were halves."""
+    cannot, could_not = (
+        in_words(too_few_to_calibrate(0, 0.9, 0.9, 60, None, half_proves), 60, 0) for half_proves in (False, True)
+    )
+    assert "Half of them could not prove what review.accept_at_least asks for" in cannot
+    assert "accept_at_least asks for" not in could_not
+    assert "Rows of both halves were drawn before" in could_not
+    assert "by an earlier version" in could_not
+
+
 def test_the_words_of_a_certificate() -> None:
     """Rows, precision, confidence, labels, what is to review and rejected, and what more labels would do."""
     p = {f"{n:032x}": (0.98 if n < 1500 else 0.3) - n * 1e-5 for n in range(2000)}

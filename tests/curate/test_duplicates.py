@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from curate import near_duplicates, set_join
 from curate.curation import curate
-from curate.near_duplicates import contaminated, duplicates, numbers_in, repeated_rows, similar_pairs
+from curate.near_duplicates import duplicates, repeated_rows, similar_pairs
+from curate.overlap import contaminated
 from curate.pool import Pool
 from curate.set_join import Alike, TokenSets, alike
 from curate.steps import duplicates as duplicate_step
-from curate.words import words
+from curate.words import numbers_in, words
 from schemas.kinds import KINDS, KindName
 from schemas.records import Imported, Pair
 
@@ -457,7 +458,7 @@ def test_a_join_takes_at_most_26_bytes_for_each_token_that_may_meet_another() ->
     assert most / len(keys) < 26 - keys.itemsize
 
 
-def test_a_short_text_of_the_test_split_takes_at_most_1500_bytes_while_rows_are_compared() -> None:
+def test_a_short_text_of_the_test_split_takes_at_most_900_bytes_while_rows_are_compared() -> None:
     """Every rare gram of one was an entry of a dict with a list of its own: 2,400 bytes, a tenth of which was held for
     every seed of a project that generates."""
     held = [f"lighthouse number {number}" for number in range(5_000)]
@@ -469,4 +470,4 @@ def test_a_short_text_of_the_test_split_takes_at_most_1500_bytes_while_rows_are_
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert most < 1_500 * len(held)
+    assert most < 900 * len(held)

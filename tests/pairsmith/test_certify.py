@@ -13,16 +13,18 @@ from click.testing import CliRunner
 
 import pairsmith
 from curate.preferences import Preference, without_estimation_half
+from curate.review.population import read_population
 from curate.review.sampling import in_estimation_half
-from pairsmith import certified
+from pairsmith import certified, teachers
 from pairsmith.commands.certify import command
 from pairsmith.stages.certify import certify
 from pairsmith.stages.train_reward import train_reward
 from pairsmith.stages.what_if import what_if
 from schemas import spec_file
 from schemas.errors import NoWork, PairsmithError
+from schemas.progress import unheard
 from schemas.project import Project
-from schemas.reviews import Review
+from schemas.reviews import Draw, Review, Sampled
 from schemas.store import Store
 from tests.pairsmith import conftest, own_pairs
 from tests.pairsmith.own_pairs import ROWS, answer, good
@@ -120,6 +122,22 @@ def test_calibration_and_certificate_stand_on_answers_of_different_rows(folder: 
     assert second.certificate["calibrator"] == first.certificate["calibrator"]
     assert second.words.startswith("no certificate: ")
     assert "more than 15%" in second.words
+
+
+def test_rows_that_were_drawn_before_there_were_halves_calibrate_nothing(folder: Path) -> None:
+    """Nor is it said that half of them could not prove what is asked for, which they can."""
+    project = _project(folder)
+    with Store.open(Store.url_for(project)) as store:
+        population = read_population(project, store, teachers.scopes_of(project, unheard))
+        drawn = Draw(seed=0, population=len(population.rows), size=60, frame="f" * 32)
+        for id_ in [id_ for id_, row in population.rows.items() if row.passed][:60]:
+            place = {"dataset": "own", "sampling_probability": 0.2}
+            store.write(Sampled(pair_id=id_, reason="certify", draw=drawn, **place))
+            store.write(Review(pair_id=id_, reviewer="argilla:here/1", decision="accept"))
+    words = _certify(folder)[0].words
+    assert "none to tell how likely a row is good. Rows of both halves were drawn before" in words
+    nearly_all = _certify(folder, "review.accept_at_least=0.99")[0].words
+    assert "Half of them could not prove what review.accept_at_least asks for" in nearly_all
 
 
 def test_a_row_that_became_an_exemplar_is_not_certified(folder: Path) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import socket
 from pathlib import Path
 
-from pairsmith.health import requirements
+import pytest
+
+from pairsmith.health import findings, requirements
 from tests.pairsmith.conftest import Project
 from tests.synth.loopback import LoopbackTeacher
 
@@ -108,6 +112,19 @@ def test_without_a_project_the_machine_is_looked_at(tmp_path: Path) -> None:
     done = Project(tmp_path).run("doctor")
     assert done.returncode == 0, done.stderr
     assert "pairsmith init" in done.stdout
+
+
+def test_a_system_that_does_not_tell_its_unused_memory_is_looked_at_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """macOS has no such setting, and doctor had ended there with a traceback: it says how much memory there is."""
+
+    def memory() -> str:
+        return next(one.what for one in findings(tmp_path, ()) if one.about == "memory")
+
+    assert "unused" in memory()
+    monkeypatch.delitem(os.sysconf_names, "SC_AVPHYS_PAGES")
+    assert re.fullmatch(r"[\d.]+ GiB", memory())
 
 
 def test_nothing_is_said_to_run_where_no_project_is(tmp_path: Path) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from pairsmith import screen
+from pairsmith.failures import show_error
 from pairsmith.outcome import ExportOutcome
+from pairsmith.session import Session
+from pairsmith.stopping import Stopping
+from pairsmith.watching import NOBODY
+from schemas.errors import TeacherError
 from schemas.records import Counts
 
 
@@ -20,3 +27,19 @@ def test_names_are_whole_and_values_stand_below_each_other() -> None:
     first, dataset, spec, cost = captured.get().splitlines()
     assert spec.startswith("pairsmith.toml  there too")
     assert {first.index("3 rows"), dataset.index("there"), cost.index("0 requests")} == {spec.index("there")}
+
+
+def test_what_a_server_writes_gives_no_order_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A teacher's text and an endpoint's error may hold the marks that set a title, clear the screen or have the
+    terminal type; they are shown as what they are, letters, line ends and tabs stay."""
+    order = "\x1b]0;mine\x07 \x1b[2J \x1b[6n \x9b0c \x00 a\tcafé\nb"
+    session = Session(Path(), {}, None, Stopping(), NOBODY)
+    session.say(order)
+    session.show(order)
+    show_error(TeacherError(order, where="the teacher"))
+    out, err = capsys.readouterr()
+    for shown in (out, err):
+        assert {char for char in shown if ord(char) < 32 or 127 <= ord(char) < 160} <= {"\n", "\t"}
+        assert "\\x1b]0;mine" in shown
+        assert "\\x1b[2J \\x1b[6n \\x9b0c" in shown
+        assert "café\nb" in shown

@@ -98,6 +98,15 @@ def test_a_person_sees_the_three_answers(tried: list[dict[str, Any]], capsys: py
     assert first == ["system", "base", "few-shot", "tuned"]
 
 
+def test_one_server_answers_for_base_and_adapter(folder: Path) -> None:
+    """The base is in memory once. An input that no context holds is refused by every system, and is not called cut."""
+    done = pairsmith(folder, "try", "a fox", "--set", "evaluate.sampling.max_tokens=4000")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("starting the embedded") == 1
+    assert done.stdout.count("(refused") == 3
+    assert "cut" not in done.stdout
+
+
 @pytest.mark.parametrize(("given", "lines", "code"), [(["  "], "a fox\n", 2), ([], "", 8)])
 def test_an_input_that_is_empty_is_no_answer(folder: Path, given: list[str], lines: str, code: int) -> None:
     """An empty TEXT is refused before a model is loaded, and does not read standard input in its place; who gave no
@@ -117,22 +126,23 @@ def test_an_adapter_is_not_put_on_another_base(folder: Path, tmp_path: Path, com
     (another / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
     given = ["a fox"] if command == "try" else []
     done = pairsmith(folder, command, *given, "--set", f"train.base={another}")
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 4, done.stderr
     assert "was trained on another base" in done.stderr
     assert not done.stdout
 
 
-@pytest.mark.parametrize("where", [("--port", "99999"), ("--host", "nowhere.invalid")])
+@pytest.mark.parametrize("where", [("--port", "99999"), ("--host", "nowhere.invalid"), ("--host", "192.0.2.1")])
 def test_where_nothing_can_be_served_is_a_sentence(folder: Path, where: tuple[str, str]) -> None:
-    """A port that there is not and a host that nobody knows are mistakes of who typed them, not defects."""
+    """A port that there is not, an unknown host and another machine's address are mistakes of who typed them."""
     done = pairsmith(folder, "serve-model", *where)
     assert done.returncode == 2, done.stderr
     assert where[1] in done.stderr
-    assert "defect" not in done.stderr
+    assert not {"defect", "taken"} & set(done.stderr.split())
 
 
 def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
-    """Any client of OpenAI's protocol finds `tuned` at the port that was named; Ctrl-C ends it and frees the port."""
+    """Any client of OpenAI's protocol finds `tuned` at the port that was named; what names no decoding is decoded
+    as it was measured. Ctrl-C ends it and frees the port, and an answer that it cuts does not look like a whole one."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -154,11 +164,21 @@ def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
                 )
                 text = urllib.request.urlopen(asked, timeout=60).read().decode()
                 assert text.endswith("data: [DONE]\n\n") if stream else json.loads(text)["choices"]
+            del body["max_tokens"]  # then it is decoded as it was measured: six tokens
+            asked = urllib.request.Request(f"{answer['url']}/chat/completions", json.dumps(body).encode())
+            assert json.load(urllib.request.urlopen(asked, timeout=60))["usage"]["completion_tokens"] <= 6
+            assert "system_prompt" in answer
             busy = pairsmith(folder, *words)
             assert f"port {port} is taken" in json.loads(busy.stdout)["error"]["what"]
+            long = {**body, "max_tokens": 450, "n": 128, "temperature": 2, "stream": True}
+            asked = urllib.request.Request(f"{answer['url']}/chat/completions", json.dumps(long).encode())
+            cut = urllib.request.urlopen(asked, timeout=60)
+            cut.readline()
         finally:
             process.send_signal(signal.SIGINT)
             assert process.wait(60) == 0
+    *_, last = (line for line in cut.read().decode().splitlines() if line)
+    assert "shutting down" in json.loads(last.removeprefix("data: "))["error"]["message"]
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with socket.socket() as probe:

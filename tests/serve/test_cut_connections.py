@@ -4,8 +4,6 @@ middle of a body. What is cut is told or asked for again; nothing is kept by hal
 from __future__ import annotations
 
 import json
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,62 +14,12 @@ import httpx
 import pytest
 
 from pairsmith.serve.workspace import Workspace
+from tests.cutting_proxy import Proxy
 from tests.serve.conftest import write_project
 from tests.serve.served import Served
 from tests.synth.loopback import LoopbackTeacher
 
 SUBJECTS = tuple(f"a lamp of {n} arms" for n in range(30))
-
-
-class Proxy:
-    """`with Proxy(url) as proxy:` passes connections on to `url` and cuts each `seconds` after its first event, which
-    on a busy machine may be late, or after so many bytes of what is sent or answered. None never does."""
-
-    def __init__(self, url: str) -> None:
-        self.seconds: float | None = None
-        self.bytes: int | None = None
-        self.cut = 0
-        self._to = (httpx.URL(url).host, httpx.URL(url).port)
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-
-    def __enter__(self) -> Proxy:
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._listening.close()
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listening.accept()
-                threading.Thread(target=self._connect, args=(client,), daemon=True).start()
-
-    def _connect(self, client: socket.socket) -> None:
-        with client, socket.create_connection(self._to) as server:
-            back = threading.Thread(target=self._pass_on, args=(server, client), daemon=True)
-            back.start()
-            self._pass_on(client, server)
-            back.join()
-
-    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
-        left = self.bytes
-        with suppress(OSError):
-            while some := one.recv(65_536):
-                if left is not None and (left := left - len(some)) < 0:
-                    self._cut(one, other)
-                    return
-                other.sendall(some)
-                if self.seconds is not None and b"data: " in some:
-                    threading.Timer(self.seconds, self._cut, (one, other)).start()
-            other.shutdown(socket.SHUT_WR)
-
-    def _cut(self, *both: socket.socket) -> None:
-        self.cut += 1
-        for one in both:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture(scope="module")

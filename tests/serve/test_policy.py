@@ -160,6 +160,7 @@ FENCED = [
     '[store]\nurl_env = "DATABASE_URL"\n',
     '[teacher]\nvllm = "someone/model"\n',
     '[teacher]\nvllm_python = "/bin/sh"\n',
+    '[train]\ntrust_remote_code = ["someone/model@0123"]\n',
     '[teacher]\nheaders = { Host = "inside" }\n',
     "[teacher]\nusd_per_million_prompt_tokens = 0.0\n",
 ]

@@ -21,7 +21,9 @@ class BatchProvider:
     `refuses` is the sentence with which a whole batch is refused, if it has more than `takes` lines; `because` is what
     OpenAI's form says of a line that gets a status. `cancels`: batches were cancelled there, so that lines which expire
     were cancelled. `garbles`: in so many files of results the last line is half, another one stands twice, and others
-    are none. `says_only` is what it answers whatever it is asked.
+    are none. `says_only` is what it answers whatever it is asked. `forgets` is how often it knows no batch, with the
+    status `unknown_is`, and `keeps_results` False has deleted what came of them. `word` is what it calls the state of
+    each, instead of one of its own words; `looks` is how often one was asked for.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class BatchProvider:
         self.form, self.refuses, self.takes, self.finishes = form, refuses, takes, True
         self.because = because
         self.cancels, self.garbles, self.says_only = False, 0, b""
+        self.forgets, self.unknown_is, self.keeps_results, self.word, self.looks = 0, 404, True, "", 0
         self.batches: list[list[str]] = []
         self.bodies: list[dict[str, Any]] = []
         self.listed = 0
@@ -107,6 +110,8 @@ class BatchProvider:
         return web.json_response({"id": name, "object": "file"})
 
     async def _content(self, request: web.Request) -> web.Response:
+        if not self.keeps_results:
+            return web.json_response({"error": {"message": "No such File object"}}, status=404)
         body = self._files[request.match_info["id"]]
         if self.garbles and body:
             self.garbles -= 1
@@ -233,6 +238,11 @@ class BatchProvider:
     async def _job(self, request: web.Request) -> web.Response:
         name = request.match_info["id"]
         self._some.set()
+        self.looks += 1
+        if self.forgets:
+            self.forgets -= 1
+            error = {"message": "It may not exist, or you have no permission to access it"}
+            return web.json_response({"error": error}, status=self.unknown_is)
         job = self._jobs[f"batches/{name}" if self.form == "gemini" else name]
         state = "running" if not self.finishes else "refused" if name in self._refused else "ended"
         named = {k: v for k, v in job.items() if k in ("id", "name", "metadata")}
@@ -243,6 +253,10 @@ class BatchProvider:
             now["metadata"] = {**now["metadata"], "state": "BATCH_STATE_CANCELLED"}
         elif self.cancels and state == "ended":
             now["status"] = "cancelled" if self.form == "openai" else "CANCELLED"
+        if self.word and self.form == "gemini":
+            now["metadata"], now["done"] = {**now["metadata"], "state": self.word}, False
+        elif self.word:
+            now["processing_status" if self.form == "anthropic" else "status"] = self.word
         return web.json_response(now)
 
 

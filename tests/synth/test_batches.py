@@ -45,7 +45,7 @@ def with_batches(
         with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
             async with (
                 Endpoint(spec.url, spec.model, key="sk-batch") as endpoint,
-                Batches(store, endpoint, spec, lines.append, gather_s=0.05) as batches,
+                Batches(store, endpoint, spec, lines.append, gather_s=0.05, poll_s=0.001) as batches,
             ):
                 return await work(Ledger(store, endpoint, spec, batches=batches), lines)
 

@@ -146,6 +146,29 @@ async def test_an_idle_connection_that_was_closed_meanwhile_costs_no_request() -
         assert (server.connections, server.requests) == (2, 2)
 
 
+@in_a_loop
+async def test_what_comes_unasked_is_no_answer_to_the_next_request() -> None:
+    """A server that ends an idle connection with a word of its own, as a 408, has not spoken of what is sent then."""
+    late = asyncio.Event()
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(_PLAIN)
+        if number == 1:
+            await writer.drain()
+            await late.wait()
+            writer.write(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\nlate")
+
+    async with serving(answer) as (server, connections):
+        assert (await connections.post(b"{}"))[0] == 200
+        (kept, _), *_ = connections._idle
+        late.set()
+        async with asyncio.timeout(60):
+            while not kept.should_close:  # noqa: ASYNC110  no event tells that bytes have come
+                await asyncio.sleep(0.01)
+        assert (await connections.post(b"{}"))[::2] == (200, b"ok")
+        assert (server.connections, server.requests) == (2, 2)
+
+
 @pytest.mark.parametrize(
     "written", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf", b"no HTTP at all\r\n\r\n"]
 )

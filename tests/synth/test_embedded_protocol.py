@@ -46,8 +46,27 @@ def test_fields_that_ask_for_nothing_are_let_through() -> None:
         "logit_bias": {},
         "seed": None,
         "stop": None,
+        "user": "somebody",
+        "metadata": {"for": "the provider's own books"},
     }
     assert parse_body(ChatRequest, BODY | neutral) == parse_body(ChatRequest, BODY)
+
+
+def test_what_a_request_leaves_open_is_decoded_by_the_server_s_defaults() -> None:
+    """A value that is sent counts, null is none; without defaults they are OpenAI's."""
+    defaults = {"temperature": 0.7, "top_p": 0.9}
+    given = parse_body(ChatRequest, BODY | {"top_p": 0.5, "temperature": None}, defaults)
+    assert (given.temperature, given.top_p) == (0.7, 0.5)
+    assert parse_body(ChatRequest, BODY).temperature == 1.0
+    assert parse_body(ChatRequest, BODY).token_limit(10, 100, 24) == 24
+    assert parse_body(ChatRequest, BODY).token_limit(90, 100, 24) == 10
+
+
+def test_messages_in_the_words_of_later_clients() -> None:
+    """A developer's message is a system message under its later name; half a character is refused as what it is."""
+    developer = parse_body(ChatRequest, BODY | {"messages": [{"role": "developer", "content": "Be brief."}]})
+    assert developer.messages[0].role == "system"
+    assert "half of a surrogate pair" in refused(messages=[{"role": "user", "content": "\ud83d"}]).message
 
 
 @pytest.mark.parametrize(

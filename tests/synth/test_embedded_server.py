@@ -141,14 +141,30 @@ def test_a_prompt_longer_than_the_context_is_refused(embedded_server: EmbeddedSe
     assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
 
 
+def test_a_prompt_that_cannot_fit_is_refused_unread(embedded_server: EmbeddedServer) -> None:
+    """Its characters tell: making tokens of 15 MB took over a minute, in which nobody else was answered."""
+    long = [{"role": "user", "content": "a b " * 3_700_000}]
+    status, answer = post(embedded_server, "/chat/completions", messages=long)
+    assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
+    assert "14,800,000 characters" in answer["error"]["message"]
+
+
+def test_the_official_client_finds_one_model(client: openai.OpenAI) -> None:
+    """By its name, as in the list of all."""
+    assert client.models.retrieve("tuned").id == "tuned"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("gpt-9")
+
+
 def test_a_body_that_is_not_json_and_a_wrong_path_are_refused(embedded_server: EmbeddedServer) -> None:
     """Every failure has OpenAI's shape."""
-    request = urllib.request.Request(embedded_server.base_url + "/chat/completions", data=b"{")
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request, timeout=30)
-    with caught.value as error:
-        assert error.code == 400
-        assert "not JSON" in json.load(error)["error"]["message"]
+    for body in (b"{", b"[" * 100_000):
+        request = urllib.request.Request(embedded_server.base_url + "/chat/completions", data=body)
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=30)
+        with caught.value as error:
+            assert error.code == 400
+            assert "not JSON" in json.load(error)["error"]["message"]
     assert post(embedded_server, "/completions")[0] == 404
 
 

@@ -57,6 +57,8 @@ def ask(teacher: LoopbackTeacher, *, n: int = 1, sampling: Sampling | None = Non
         ("https://h/v1beta/openai/", "https://h/v1beta/openai"),
         ("https://h/V1", "https://h/V1"),
         ("https://h/gateway", "https://h/gateway/v1"),
+        ("http://[::1]:8000/", "http://[::1]:8000/v1"),
+        ("http://münchen.example", "http://münchen.example/v1"),
     ],
 )
 def test_the_address_may_be_written_in_every_usual_way(given: str, base: str) -> None:
@@ -65,11 +67,18 @@ def test_the_address_may_be_written_in_every_usual_way(given: str, base: str) ->
     assert base_url(base) == base
 
 
-@pytest.mark.parametrize("given", ["localhost:8000", "embeded", "ftp://h/v1", "", "http://"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("localhost:8000", "embeded", "ftp://h/v1", "", "http://", "http://h:99999/v1", "http://me:pw@h:port/v1"),
+        *("http://[::1/v1", "http://a..b/v1", f"http://{'a' * 64}.example/v1", "http://\u200bh/v1"),
+    ],
+)
 def test_what_is_no_address_is_refused_before_anything_is_sent(given: str) -> None:
     """A typo in teacher.url is a mistake in the spec, not a network failure."""
-    with pytest.raises(SpecError, match="not the address"):
+    with pytest.raises(SpecError, match="not the address") as caught:
         base_url(given)
+    assert "pw" not in str(caught.value)
 
 
 @pytest.mark.parametrize("given", ["http://me:pw@h/v1", "http://h/v1?key=abc"])
@@ -470,6 +479,20 @@ def test_an_address_where_nothing_answers_fails_within_seconds(host: str) -> Non
     with pytest.raises(Unreachable, match="Nothing answers"):
         asyncio.run(once())
     assert time.perf_counter() - began < 10
+
+
+def test_a_server_that_cannot_be_read_is_not_called_absent() -> None:
+    """It sends what was not asked for, a compression of its own: nobody is told to start it."""
+
+    async def once() -> None:
+        async with Endpoint(teacher.url, "m", retries=5, backoff_s=0.001) as endpoint:
+            await endpoint.ask(chat("a dog"), Sampling())
+
+    odd = Reply(body=b"\x0b\x02\x80abc\x03", headers={"Content-Encoding": "br"})
+    with LoopbackTeacher(lambda ask: odd) as teacher:
+        with pytest.raises(Unreachable, match=r"is no answer \(broken: .*brotli") as caught:
+            asyncio.run(once())
+        assert "Start" not in caught.value.fix
 
 
 def test_an_outage_stops_the_run_instead_of_failing_every_row() -> None:

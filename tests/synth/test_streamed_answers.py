@@ -60,6 +60,7 @@ SHAPES = {
     ),
     "a list of parts, then a text": stream(piece([{"type": "text", "text": "a red "}]), *PIECES[1:]),
     "a text, then a list of parts": stream(piece("a red "), piece([{"type": "text", "text": "dog"}]), *PIECES[2:]),
+    "comments, then the answer as a whole": b": PROCESSING\n\n: PROCESSING\n\n" + orjson.dumps(WHOLE),
     "compressed, and no header says so": gzip.compress(stream(*PIECES)),
     "compressed twice": gzip.compress(gzip.compress(orjson.dumps(WHOLE))),
 }

@@ -103,7 +103,7 @@ def _others_tokenizer(base: Path) -> None:
         (_damaged, "no model's config"),
         (_others_tokenizer, "not the model's"),
         (_pickled, "no safetensors"),
-        (_unknown, "code that comes with a model is never run"),
+        (_unknown, "code that comes with it is run only by name"),
         (_quantised, "quantised already"),
         (_untemplated, "no single chat template"),
         (_empty, "no config.json"),
@@ -122,7 +122,8 @@ def test_code_of_a_model_is_never_offered(tmp_path: Path, capfd: pytest.CaptureF
     """The library would ask at the terminal whether to run it, and whoever says yes to everything would."""
     base = make(next(family for family in FAMILIES if family.name == "Llama 3"), tmp_path / "base")
     changed(base / "tokenizer_config.json", tokenizer_class="Own", auto_map={"AutoTokenizer": ["own.Own", None]})
-    assert facts_of(base)["template"] == ("fail", "its tokenizer is code that comes with the model, which is never run")
+    what = "its tokenizer is code that comes with the model, which is run only by name"
+    assert facts_of(base)["template"] == ("fail", what)
     assert "y/N" not in "".join(capfd.readouterr())
 
 

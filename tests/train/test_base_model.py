@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -21,6 +30,8 @@ from train.base_model import (
     unpack_if_small,
 )
 from train.quiet import quiet
+
+ROOT = Path(__file__).parents[2]
 
 
 def copy_of(base: Base, folder: Path) -> Path:
@@ -50,17 +61,83 @@ def test_generation_marks_are_taken_out(tiny_base: Base, tmp_path: Path) -> None
 def test_a_folder_of_the_project_is_used_and_an_empty_one_refused(tiny_base: Base, tmp_path: Path) -> None:
     """`train.base` may be a folder relative to the project; one without a model says so."""
     copy_of(tiny_base, tmp_path)
-    assert find_base("base", tmp_path).hash == tiny_base.hash
+    assert find_base(TrainSettings(base="base"), tmp_path).hash == tiny_base.hash
     (tmp_path / "empty").mkdir()
     with pytest.raises(PairsmithError, match="no model here"):
-        find_base("empty", tmp_path)
+        find_base(TrainSettings(base="empty"), tmp_path)
 
 
 def test_a_base_that_is_nowhere_is_one_sentence(tmp_path: Path) -> None:
     """A mistyped folder is not a stack trace of a hub client."""
     pytest.importorskip("huggingface_hub")
     with pytest.raises(MissingDependency, match=r"train\.base = 'no/such/base'"):
-        find_base("no/such/base", tmp_path)
+        find_base(TrainSettings(base="no/such/base"), tmp_path)
+
+
+_FETCHED = """
+import sys
+from pathlib import Path
+from schemas.spec import TrainSettings
+from train.base_check import check_base
+from train.base_model import find_base
+settings = TrainSettings(base="someone/model", revision="v2.0")
+list(check_base(settings, Path(sys.argv[1])))  # as doctor looks at it first
+base = find_base(settings, Path(sys.argv[1]))
+print(base.hash, *sorted(path.name for path in base.folder.iterdir()))
+"""
+
+
+def test_a_base_on_a_hub_is_fetched_at_its_revision(tiny_base: Base, tmp_path: Path) -> None:
+    """The hub is asked for the revision that the spec names, and of it for the model alone: no other weight format, no
+    second copy of the weights, nothing in folders."""
+    more = {"pytorch_model.bin": b"pickled", "consolidated.safetensors": b"twice", "onnx/model.safetensors": b"other"}
+    code = {"modeling_own.py": b"1", "onnx/export.py": b"2"}
+    files = {path.name: path.read_bytes() for path in tiny_base.folder.iterdir()} | code | more
+    with hub_of(files) as (address, asked):
+        environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
+        command = [sys.executable, "-c", _FETCHED, str(tmp_path)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    hash_, *names = done.stdout.split()
+    assert hash_ == tiny_base.hash
+    assert "modeling_own.py" in names
+    assert not set(names) & {"pytorch_model.bin", "consolidated.safetensors", "onnx"}
+    assert any(path.startswith("/api/models/someone/model/revision/v2.0") for path in asked)
+
+
+@contextmanager
+def hub_of(files: Mapping[str, bytes]) -> Iterator[tuple[str, list[str]]]:
+    """A hub with one model, on a port of this machine, and the paths that it is asked for."""
+    asked, commit = list[str](), "c" * 40
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            listed = {"id": "someone/model", "sha": commit, "siblings": [{"rfilename": name} for name in files]}
+            name = self.path.partition("/resolve/")[2].partition("/")[2].partition("?")[0]
+            tree = [{"type": "file", "path": name, "size": len(files[name]), "oid": commit} for name in files]
+            body = files[name] if name else json.dumps(tree if "/tree/" in self.path else listed).encode()
+            self.send_response(200)
+            headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": commit}
+            for header, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(header, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_qlora_really_is_four_bit_and_lora_is_not(tiny_base: Base) -> None:

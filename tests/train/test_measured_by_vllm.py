@@ -105,6 +105,19 @@ def test_the_ends_of_an_answer_are_told(tiny_base: Base, python: Path, tmp_path:
     assert asyncio.run(once()) == {"eos_token_id": [2]}
 
 
+def test_code_of_the_base_is_run_by_vllm_where_it_is_named(tiny_base: Base, python: Path) -> None:
+    """vLLM is told so for a base that the spec names with its code (`LocalModel.runs_code`), and for no other."""
+    from train.measured_by_vllm import by_vllm as serving
+    from train.systems import LocalModel, Vllm
+
+    async def given(*, runs_code: bool) -> list[str]:
+        async with serving(LocalModel(tiny_base.folder, runs_code=runs_code), Vllm(str(python), ())):
+            return list(noted(python)["arguments"])
+
+    assert "--trust-remote-code" in asyncio.run(given(runs_code=True))
+    assert "--trust-remote-code" not in asyncio.run(given(runs_code=False))
+
+
 def test_a_decoding_that_vllm_passes_over_is_refused() -> None:
     """It answers with the setting left out, and says nothing."""
     with pytest.raises(ValueError, match="no_repeat_ngram_size"):

@@ -124,7 +124,7 @@ def test_dpo_does_not_go_on_from_weights_that_were_changed(tiny_base: Base, data
 
 
 def test_a_preference_that_is_too_long_costs_that_preference(tiny_base: Base, dataset: Dataset, out: Path) -> None:
-    """It is named with its length, and the others are trained on."""
+    """It is named with its length, and the others are trained on; where all are too long, that is what is said."""
     long = PreferenceRow(
         prompt=dataset.preferences[0]["prompt"],
         chosen=dataset.preferences[0]["chosen"],
@@ -134,6 +134,8 @@ def test_a_preference_that_is_too_long_costs_that_preference(tiny_base: Base, da
     tuned = tune(tiny_base, more, given("orpo", max_length=128), out)
     assert tuned.train_rows == 3
     assert list(tuned.left_out) == ["train preference 3"]
+    with pytest.raises(NoWork, match=r"fits into train\.max_length = 128 tokens: the shortest has \d{3}\."):
+        tune(tiny_base, Dataset("d", rows(4), preferences=[long]), given("orpo", max_length=128), out)
 
 
 def test_without_preferences_it_is_said_before_anything_is_trained(tiny_base: Base, tmp_path: Path) -> None:

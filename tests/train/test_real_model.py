@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.spec import TrainSettings
 from synth.embedded.process import embedded
 from tests.train.tiny import row, rows, settings
 from train.adapter_check import Probe, check_adapter, score
@@ -21,7 +22,7 @@ from train.sft import tune
 def test_qlora_on_smollm2_learns_and_is_switched(smollm2_folder: Path, tmp_path: Path) -> None:
     """Eight steps of NF4 QLoRA halve the distance to these easy rows; under the embedded server the text they teach is
     likelier with the adapter and with the merged weights than with the base."""
-    base = find_base("embedded", tmp_path)
+    base = find_base(TrainSettings(), tmp_path)
     given = settings(method="qlora", r=8, learning_rate=2e-3, epochs=2)
     result = tune(base, Dataset("d", rows(16), rows(4, start=16)), given, tmp_path)
     assert result.four_bit_layers == 210

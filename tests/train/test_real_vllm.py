@@ -11,6 +11,7 @@ import pytest
 from pairsmith.stages.export import export
 from schemas.project import Project
 from schemas.records import Artifact, Messages
+from schemas.spec import TrainSettings
 from schemas.store import Store
 from synth.local_vllm import VllmServer
 from tests.real_vllm import MODEL, PYTHON, running, skip_without
@@ -34,7 +35,7 @@ class Exported:
 
     def __init__(self, folder: Path, method: str) -> None:
         given = tiny.settings(method=method, base=MODEL, r=20, epochs=4, learning_rate=1e-3)
-        self.base = find_base(MODEL, folder)
+        self.base = find_base(TrainSettings(base=MODEL), folder)
         self.trained: TrainResult = tune(self.base, Dataset("dataset-1", tiny.rows(8)), given, folder / "adapters")
         evaluated = spec().evaluate.model_dump(mode="json", exclude_defaults=True)
         evaluated |= {

@@ -166,6 +166,8 @@ def test_a_run_that_diverges_stops(tmp_path: Path) -> None:
     _refuse_divergence(curve(*[4.0] * 5, *[1.0] * 20), 30)
     with pytest.raises(NoWork, match=r"2\.00 in the first 5 steps and is 7\.00 now, at step 12"):
         _refuse_divergence(curve(*[2.0] * 7, *[7.0] * 5), 30)
+    with pytest.raises(NoWork, match=r"at step 12, on these rows: \[\["):
+        _refuse_divergence(curve(*[2.0] * 7, *[7.0] * 5), 30, lambda: ", on these rows: [[a fox]]")
     for losses in ([2.0, 9.0], [2.0, 1.5, 9.0, 2.0], [0.4, 0.1, 0.2, 0.1, 0.2, 0.5]):
         _refuse_divergence(curve(*losses), 6)
     with pytest.raises(NoWork, match=r"1\.81 in the first 2 steps and is 10\.80 now, at step 6"):

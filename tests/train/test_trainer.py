@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from schemas.progress import unseen
 from schemas.spec import TrainSettings
-from tests.train.tiny import row, rows
+from synth.chat_template import Chat
+from tests.train.tiny import row, rows, settings
 from train.base_model import Base, load_for_training
+from train.dataset import Dataset
 from train.quiet import quiet
 
 
@@ -35,6 +38,7 @@ def test_it_is_the_loss_of_trl(trainer: Any, items: int | None) -> None:
     """The same value and gradient as TRL's own loss, per batch and when the caller says how many tokens count."""
     from trl import SFTTrainer
 
+    trainer.model.train()
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
     with quiet():
         losses = {}
@@ -46,8 +50,47 @@ def test_it_is_the_loss_of_trl(trainer: Any, items: int | None) -> None:
             gradient = trainer.model.model.layers[0].self_attn.q_proj.weight.grad.clone()
             losses[name] = (loss.item(), gradient)
     assert losses["ours"][0] == pytest.approx(losses["theirs"][0], rel=1e-4)
+    assert trainer.last_rows().count("[[") == 2, "a run that is stopped shows rows of its last batch"
     scale = losses["theirs"][1].abs().max()
     assert float((losses["ours"][1] - losses["theirs"][1]).abs().max()) < 1e-3 * float(scale)
+
+
+def test_every_setting_reaches_the_trainer(tiny_base: Base, chat: Chat, tmp_path: Path) -> None:
+    """As the library spells it, none at its default; a share of warm-up is a share of the steps."""
+    import torch
+
+    given = settings(
+        r=3, alpha=7, dropout=0.1, learning_rate=3e-3, batch=2, epochs=1.5, seed=5, accumulation=3, schedule="cosine",
+        warmup=0.25, weight_decay=0.02, targets=["q_proj", "v_proj"], rslora=True, dora=True, neftune=5.0,
+        evaluation_steps=2, patience=4,
+    )  # fmt: skip
+    with quiet():
+        from transformers import EarlyStoppingCallback
+
+        from train import trainer as subject
+
+        model, _ = load_for_training(tiny_base, given)
+        dataset = Dataset("d", rows(8), rows(2, start=8))
+        log = subject.LossLog(unseen)
+        built = subject.adapter_trainer(model, chat, dataset, given, tmp_path, log)
+        packed = subject._config(settings(packing=True, max_length=64), tmp_path, torch.float32, validate=False)
+        half = subject.arguments(given, tmp_path, torch.float16, validate=False)
+    args, lora = built.args, built.model.peft_config["default"]
+    expected = {
+        "per_device_train_batch_size": 2, "gradient_accumulation_steps": 3, "learning_rate": 3e-3,
+        "num_train_epochs": 1.5, "lr_scheduler_type": "cosine", "weight_decay": 0.02, "neftune_noise_alpha": 5.0,
+        "seed": 5, "data_seed": 5, "eval_strategy": "steps", "eval_steps": 2, "save_steps": 2,
+        "load_best_model_at_end": True, "packing": False, "fp16": False,
+    }  # fmt: skip
+    assert {name: getattr(args, name) for name in expected} == expected
+    assert args.get_warmup_steps(100) == 25
+    assert (lora.r, lora.lora_alpha, lora.lora_dropout) == (3, 7, 0.1)
+    assert (lora.target_modules, lora.use_rslora, lora.use_dora) == ({"q_proj", "v_proj"}, True, True)
+    (stopper,) = (one for one in built.callback_handler.callbacks if isinstance(one, EarlyStoppingCallback))
+    assert stopper.early_stopping_patience == 4
+    assert (packed.packing, packed.max_length) == (True, 64)
+    assert (half["fp16"], half["bf16"]) == (True, False)
+    assert log.shown == built.last_rows
 
 
 def test_two_gpus_make_no_data_parallel(tmp_path: Path) -> None:

@@ -80,7 +80,8 @@ def test_without_the_package_it_is_said_before_anything_is_paid(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("asked", "named"),
     [
-        ({"dora": True}, "train.dora"),
+        ({"dora": True}, r"train\.dora"),
+        ({"trust_remote_code": ("own@0",)}, r"train\.trust_remote_code"),
         ({"method": "lora-8bit"}, "lora-8bit"),
         ({"objective": "dpo"}, "train.objective = 'dpo'"),
         ({"objective": "orpo"}, "train.objective = 'orpo'"),

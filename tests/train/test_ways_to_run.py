@@ -52,8 +52,8 @@ def test_the_snippet_of_the_card_runs(tiny_base: Base, tuned: TrainResult) -> No
 
 def test_the_generation_config_is_how_it_was_measured(tuned: TrainResult) -> None:
     """It stops where a turn ends and draws as the evaluation drew: what was left off is off, where transformers would
-    take the 50 likeliest tokens. Greedy is no temperature of zero, which is refused, and one token for vLLM, which
-    knows no do_sample."""
+    take the 50 likeliest tokens. Greedy is said to transformers by do_sample, and by a temperature of zero
+    to vLLM, which knows no do_sample; neither reads the other's word as something else."""
     folder = folder_of(tuned)
     write_generation_config(folder, DRAWN)
     config = json.loads((folder / "generation_config.json").read_text())
@@ -70,7 +70,7 @@ def test_the_generation_config_is_how_it_was_measured(tuned: TrainResult) -> Non
     (folder / "generation_config.json").write_text('{"eos_token_id": [2]}')
     write_generation_config(folder, Sampling(temperature=0))
     greedy = json.loads((folder / "generation_config.json").read_text())
-    assert greedy == {"eos_token_id": [2], "do_sample": False, "top_k": 1}
+    assert greedy == {"eos_token_id": [2], "do_sample": False, "temperature": 0.0}
     write_generation_config(folder, Sampling(temperature=0, repetition_penalty=1.1, no_repeat_ngram_size=3))
     aided = json.loads((folder / "generation_config.json").read_text())
     assert (aided["repetition_penalty"], aided["no_repeat_ngram_size"]) == (1.1, 3)

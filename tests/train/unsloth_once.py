@@ -12,6 +12,7 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from schemas.spec import TrainSettings
 from tests.train.tiny import rows, settings
 from train.base_model import Base, find_base, hash_model, load_chat
 from train.dataset import Dataset
@@ -20,7 +21,7 @@ from train.sft import tune
 
 def main(backend: str, method: str, out: Path, folder: Path | None) -> None:
     """Train eight rows for three epochs, and score a text with the library that trained them."""
-    base = find_base("embedded", Path()) if folder is None else Base("tiny-llama", folder, hash_model(folder))
+    base = find_base(TrainSettings(), Path()) if folder is None else Base("tiny-llama", folder, hash_model(folder))
     given = settings(backend=backend, method=method, epochs=3, learning_rate=1e-2 if folder else 1e-3)
     tuned = tune(base, Dataset("d", rows(8), rows(2, start=8)), given, out)
     print(

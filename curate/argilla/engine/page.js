@@ -143,30 +143,36 @@
   };
   const away = (status) => status === 0 || status >= 500;
 
+  // What to say of an answer that the server has looked at.
+  function refused(status) {
+    if (status < 400) return "";
+    if (status === 404) return "That row was taken back while it was open: nobody needs an answer to it any more.";
+    if (status === 409) return "You have answered that row before, in another window: that answer stands. Reload this page.";
+    return `An answer was refused (${status}). Reload this page: its row comes again.`;
+  }
+
   function sent(answer, status) {
     const older = late.findIndex((one) => one.url === answer.url);
     if (older >= 0) late.splice(older, 1);
-    if (status === 409) say("You have answered that row before, in another window: that answer stands. Reload this page.");
-    if (!away(status)) return;
+    if (!away(status)) return late.length || say(refused(status));
     late.push(answer);
     if (!sending) sendAgain();
   }
 
   async function sendAgain() {
     sending = true;
-    for (let refused = ""; late.length; say(refused)) {
+    for (let last = ""; late.length; say(last)) {
       const rows = late.length === 1 ? "One answer is" : `${late.length} answers are`;
       say(`${rows} not on the server yet, which does not take any now. Leave this page open: they are sent until they are there.`);
       await new Promise((later) => setTimeout(later, 2000));
       const [answer] = late;
       if (!answer) continue;
       const { method, url, headers, body } = answer;
-      const status = await fetch(url, { method, headers, body }).then((told) => told.status, () => 0);
+      const status = await fetch(url, { method, headers, body }).then((answered) => answered.status, () => 0);
       const at = late.indexOf(answer);
       if (at >= 0) late.splice(at, 1);
       if (away(status)) at >= 0 && late.push(answer); // behind the others: it may be the one that cannot be taken
-      else if (status >= 400 && status !== 409) // 409: the server had taken it after all
-        refused = `An answer was refused (${status}). Reload this page: its row comes again.`;
+      else if (status !== 409) last ||= refused(status); // 409: the server had taken it after all
     }
     sending = false;
   }

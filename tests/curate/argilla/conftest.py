@@ -86,8 +86,8 @@ def empty_database(server_url: str, name: str) -> str:
 
 @contextmanager
 def started(venv: Path, database_url: str | None = None) -> Iterator[server.ArgillaServer]:
-    """A server of its own on a free port, gone afterwards."""
-    home = Path(tempfile.mkdtemp(prefix="arg-"))
+    """A server of its own on a free port, gone afterwards. Its home's path has a blank, as on macOS."""
+    home = Path(tempfile.mkdtemp(prefix="arg -"))
     try:
         yield server.up(home, port=free_port(), database_url=database_url, venv=venv, start_timeout_s=START_S)
     finally:

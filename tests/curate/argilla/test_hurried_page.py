@@ -181,6 +181,32 @@ def test_the_second_of_two_windows_replaces_nothing(ann: Ann, tmp_path: Path) ->
         other.close()
 
 
+def test_a_row_that_is_taken_back_while_it_is_open_is_told(ann: Ann, tmp_path: Path) -> None:
+    """Withdrawn by a push after a change of the spec, it takes no answer: the page says so, and nothing of it comes
+    back; the next answers count, and the sentence is gone."""
+    with ann.at("rewrite", tmp_path) as player:
+        desk, page = player.desk, player.page
+        shown = player.shown()
+        queue = desk.argilla.queue(queue_name(desk.project))
+        assert queue is not None
+        taken_back = player.pair_of(*shown)
+        (record,) = (str(row["id"]) for row in desk.argilla.records(queue) if row["external_id"] == taken_back.id)
+        assert desk.argilla.withdraw(queue, [record]) == 1
+        page.keyboard.press("1")
+        player.is_checked("verdict_accept")
+        page.keyboard.press("Enter")
+        sentence = page.get_by_text("That row was taken back while it was open")
+        sentence.wait_for()
+        ann.page.picture("taken-back")
+        assert pull(desk.project, desk.store, desk.argilla).new == 0
+        page.reload()
+        page.locator("[id^=verdict_]:focus").wait_for(state="attached")
+        assert player.shown() != shown
+        player.row(0)
+        assert not sentence.count()
+        assert pull(desk.project, desk.store, desk.argilla).new == 1
+
+
 def test_a_page_that_is_opened_anew_goes_on_where_it_was(ann: Ann, tmp_path: Path) -> None:
     """Reloaded in the middle of a row, after two others: that row is shown again with nothing chosen, none is passed
     over; after back and forward the answer goes to the row that is shown; every row comes up until none waits."""

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from tests.curate.argilla.conftest import START_S, argilla_client, child, free_p
 from tests.curate.argilla.small_disk import fill_up, small_disk
 from tests.curate.argilla.webhook_listener import listener
 from tests.curate.review.review_project import SCOPE, fill, project
+from tests.cutting_proxy import Proxy
 
 rg = argilla_client()
 
@@ -94,6 +96,33 @@ def test_a_server_killed_while_rows_are_on_their_way(tmp_path: Path, argilla_ser
         assert sent == len(cats.store.sampled()) > 200
         assert cats.each_row_once()
         assert cats.push().sent == 0
+
+
+@pytest.mark.parametrize("what", ["requests", "answers"])
+def test_a_network_that_dies_in_the_middle(what: str, tmp_path: Path, argilla_server: server.ArgillaServer) -> None:
+    """Connections are cut in the midst of requests, or the server has carried out what nobody is told of: push and pull
+    ask again, each row is there once, and each answer is kept once."""
+    with Proxy(argilla_server.url) as proxy:
+        running = replace(argilla_server, url=proxy.url)
+        with Cats(tmp_path, running, 300, patience_s=120) as cats:
+            proxy.bytes, proxy.loses = (60_000, None) if what == "requests" else (None, b"PUT ")
+            sent = cats.push().sent
+            assert proxy.cut
+            assert (proxy.lost > 1) == (what == "answers")
+            proxy.bytes, proxy.loses = None, None
+            assert sent == len(cats.store.sampled()) > 200
+            assert cats.each_row_once()
+            assert cats.push().sent == 0
+            records = cats.records()[:20]
+            for record in records:
+                answer(cats.argilla.sdk, record["id"], "accept")
+            proxy.loses, before = b"GET ", proxy.lost
+            assert pull(cats.project, cats.store, cats.argilla).new == len(records)
+            assert proxy.lost > before
+            assert pull(cats.project, cats.store, cats.argilla).news == 0
+            assert {id_: len(own) for id_, own in cats.store.reviews().items()} == {
+                record["external_id"]: 1 for record in records
+            }
 
 
 def test_a_server_killed_while_answers_come_back(tmp_path: Path, argilla_server: server.ArgillaServer) -> None:

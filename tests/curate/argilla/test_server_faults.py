@@ -309,8 +309,8 @@ def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One on PATH that can make an environment first, then one that uv finds or fetches, which is itself fetched where
-    it is missing; a stand-in that only says that nothing is installed is passed over; without any a sentence names the
-    ways out."""
+    it is missing; a stand-in that only says that nothing is installed is passed over, and so is one of our own that
+    cannot make an environment; without any a sentence names the ways out."""
 
     def program(name: str, script: str) -> Path:
         path = tmp_path / name
@@ -338,6 +338,14 @@ def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
         fitting_python(running=(3, 14))
     uv.write_text(f"#!/bin/sh\n{finds}")
     assert fitting_python(running=(3, 14)) == "/fetched/python3.13"
-    older = program("python3.12", f'exec {sys.executable} "$@"')
+    older = program("python3.12", f'PYTHONPATH= exec {sys.executable} "$@"')
     assert fitting_python(running=(3, 14)) == str(older)
     assert fitting_python(running=(3, 12)) == sys.executable
+    program("ensurepip.py", "raise ImportError")  # as Debian's Python is without the package python3-venv
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert fitting_python(running=(3, 12)) == str(older)
+    older.unlink()
+    assert fitting_python(running=(3, 12)) == "/fetched/python3.13"
+    uv.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(MissingDependency, match=r"this is Python 3\.12 without the modules .* uv could fetch none"):
+        fitting_python(running=(3, 12))

@@ -10,6 +10,7 @@ import stat
 import sys
 import tempfile
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,7 +48,7 @@ def start(home: Path, host: str = "127.0.0.1") -> list[int]:
     keep_private(home)
     environment = server_variables(home, None, "redis://127.0.0.1:1/0", "hush")
     launch.supervise(Path(sys.executable), environment, home, host, free_port(), "redis://127.0.0.1:1/0")
-    wait_until(lambda: (home / "server.json").exists() and (home / "data" / "of-a-child").exists(), 20)
+    wait_until(lambda: (home / "server.json").exists() and (home / "data" / "of-a-child").exists())
     facts = json.loads((home / "server.json").read_text())
     return [facts["supervisor"], *(child["pid"] for child in facts["children"].values())]
 
@@ -87,6 +88,32 @@ open("heard-from", "w").write(answer)
 import time
 time.sleep(600)
 """
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("already", ["", "*"])
+def test_what_makes_a_job_die_on_macos_is_out_of_its_way(
+    already: str, tmp_path: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker forks for each job. There a fork ends that Objective-C finds unsafe, unless a variable lets it be; and
+    one that asks the system for its proxies, which Python does only where no variable of the shell speaks of any. A
+    later `up` or `down` leaves the variable in the file of what the children get."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, already)
+    home = tmp_path / "home"
+    for pid in start(home)[1:]:
+        lines = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+        seen = dict(line.split("=", 1) for line in lines if line)
+        assert seen["OBJC_DISABLE_INITIALIZE_FORK_SAFETY"] == "YES"
+        with pytest.MonkeyPatch.context() as theirs:
+            for name in list(os.environ):
+                theirs.delenv(name)
+            for name, value in seen.items():
+                theirs.setenv(name, value)
+            assert urllib.request.getproxies_environment()
+    server.down(home)
+    keep_private(home)
+    assert "OBJC_DISABLE" in (home / "supervisor.json").read_text()
 
 
 @pytest.mark.parametrize("already", ["", "intranet.example", "*"])
@@ -216,6 +243,20 @@ def test_a_server_that_ends_while_it_starts_is_not_waited_for(tmp_path: Path, st
     with pytest.raises(ReviewError, match="ended while it started: no engine is registered"):
         server._wait(home, "127.0.0.1", port, 60, lambda *_: None, already_running=False)
     assert server.status(home).state == "stopped"
+
+
+def test_a_running_server_that_is_too_busy_to_answer_is_left_to_who_is_at_its_page(
+    tmp_path: Path, stand_in: Path
+) -> None:
+    """Who asks for it is told that it did not answer in time and what starts it anew; nothing is stopped for others."""
+    home = tmp_path / "home"
+    pids = start(home)
+    try:
+        with pytest.raises(ReviewError, match=r"did not answer within 1 s.*`pairsmith review down`, then `review up`"):
+            server.up(home, start_timeout_s=1)
+        assert [child.pid for child in server.status(home).children] == pids[1:]
+    finally:
+        server.down(home)
 
 
 def test_a_server_that_others_reach_is_told_with_the_address_that_they_reach(

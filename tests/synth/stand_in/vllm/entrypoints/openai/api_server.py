@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 parser = argparse.ArgumentParser()
+parser.add_argument("--trust-remote-code", action="store_true")
 parser.add_argument("--model", required=True)
 parser.add_argument("--host")
 parser.add_argument("--port", type=int)

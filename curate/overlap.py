@@ -1,0 +1,206 @@
+"""Which rows repeat a held-out text, by the n-grams that both have: exact, and each row is read once and not kept.
+
+In plain Python, without the library of arrays that the joins of `curate.set_join` need: a generation asks this of its
+seeds before it pays for them, and has no other use for a tenth of its memory.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from curate.words import numbers_in, plain, words
+
+SHORT = 6  # words; a shorter text may stand in another one by chance, and is compared as a whole, by its letters
+_LETTERS = 4
+_CONTAINED = 0.8  # share of the word bigrams of a held-out text that a longer text may not hold
+_BUCKETS = 1 << 20  # grams of one bucket count as equally frequent
+
+Grams = frozenset[Hashable]
+
+
+class Touch(NamedTuple):
+    """A row that holds a held-out text: the number of that text, the number of the row's text, and how similar they
+    are: the Jaccard similarity, or the share of the held-out text that stands in a longer one."""
+
+    held_out: int
+    text: int
+    similarity: float
+
+
+def contaminated(
+    rows: Iterable[tuple[str, ...]],
+    held_out: Sequence[str],
+    threshold: float,
+    equal_numbers: bool = False,
+    inputs_only: Collection[int] = (),
+) -> dict[int, Touch]:
+    """Number of a row -> the held-out text that one of its texts repeats, the most similar one.
+
+    Texts are alike by their word bigrams (Jaccard similarity >= `threshold`), or if 80 % of the bigrams of a held-out
+    text of at least 6 words stand in a longer one; shorter ones by their 4-grams of letters, as wholes. What says the
+    same in other words is not found. With `equal_numbers` a text repeats a held-out one only if it has all its numbers,
+    so what is asked of invoice 12 is no repetition of what is asked of invoice 13. Held-out texts of `inputs_only`
+    (their numbers) are compared with the first text of a row alone.
+    """
+
+    def numbers_of(text: str) -> frozenset[str]:
+        return frozenset(numbers_in(text) if equal_numbers else ())
+
+    short = array("I", (number for number, text in enumerate(held_out) if len(words(text)) < SHORT))
+    brief, every = frozenset(short), _NumberSets(map(numbers_of, held_out))
+    letters = _Index(held_out, short, numbers_of, _letter_grams, threshold)
+    bigrams = _Index(held_out, range(len(held_out)), numbers_of, _bigrams, min(threshold, _CONTAINED))
+    touches: dict[int, Touch] = {}
+
+    def touched(place: int, text: str) -> Iterator[Touch]:
+        numbers = numbers_of(text)
+        among = every.within(numbers)
+        if not among:
+            return
+        similar = list(letters.whole(text, among, threshold))
+        for number, ours, its in bigrams.meeting(text, among):
+            both = len(ours & its)
+            share = 0.0 if number in brief else both / len(its)
+            value = both / (len(ours) + len(its) - both)
+            similar.append((number, max(value, share) if share >= _CONTAINED else value))
+        for number, value in similar:
+            if value >= threshold and numbers_of(held_out[number]) <= numbers and not (place and number in inputs_only):
+                yield Touch(number, place, value)
+
+    for number, row in enumerate(rows):
+        like = [touch for place, text in enumerate(row) for touch in touched(place, text)]
+        if like:
+            touches[number] = min(like, key=lambda touch: (-touch.similarity, touch.held_out, touch.text))
+    return touches
+
+
+class _Chains:
+    """hash -> the numbers that were added under it, the last first. 20 to 28 bytes each."""
+
+    def __init__(self) -> None:
+        self._first, self._next, self._hashes = array("I", bytes(4 << 10)), array("I"), array("q")
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def add(self, hashed: int) -> None:
+        """The next number, under this hash."""
+        if 2 * len(self) == len(self._first):
+            self._first = array("I", bytes(8 * len(self._first)))
+            for number, known in enumerate(self._hashes):
+                self._link(number, known)
+        self._hashes.append(hashed)
+        self._next.append(0)
+        self._link(len(self) - 1, hashed)
+
+    def _link(self, number: int, hashed: int) -> None:
+        place = hashed & (len(self._first) - 1)
+        self._next[number], self._first[place] = self._first[place], number + 1
+
+    def known(self, hashes: Iterable[int]) -> list[int]:
+        """Those of the hashes under which there may be a number."""
+        first, mask = self._first, len(self._first) - 1
+        return [hashed for hashed in hashes if first[hashed & mask]]
+
+    def of(self, hashed: int) -> Iterator[int]:
+        """The numbers under a hash."""
+        place = self._first[hashed & (len(self._first) - 1)]
+        while place:
+            if self._hashes[place - 1] == hashed:
+                yield place - 1
+            place = self._next[place - 1]
+
+
+class _NumberSets:
+    """The different sets of numbers that texts have."""
+
+    def __init__(self, sets: Iterable[frozenset[str]]) -> None:
+        known, self._by_least = _Chains(), dict[str, list[tuple[str, ...]]]()
+        for numbers in sets:
+            if not any(True for _ in known.of(hash(numbers))):
+                known.add(hash(numbers))
+                self._by_least.setdefault(min(numbers, default=""), []).append(tuple(numbers))
+
+    def within(self, numbers: frozenset[str]) -> list[frozenset[str]]:
+        """Those that `numbers` hold."""
+        near = (its for least in ("", *numbers) for its in self._by_least.get(least, ()))
+        return [frozenset(its) for its in near if numbers.issuperset(its)]
+
+
+class _Index:
+    """Held-out texts (`chosen`, their numbers) by their grams; `numbers_of` a text has a text that repeats it.
+
+    Sets that share `share` of a held-out one have one of its rarest grams in common (prefix filter, as in
+    `curate.set_join`). Texts meet by such a gram and by their numbers: thousands of texts by one template, which differ
+    in a number, are not each compared with all.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[str],
+        chosen: Sequence[int],
+        numbers_of: Callable[[str], frozenset[str]],
+        grams: Callable[[str], Grams],
+        share: float,
+    ) -> None:
+        self._texts, self._grams, self._share = texts, grams, share
+        words_or_so = sum(len(texts[number]) for number in chosen) >> 2
+        self._counts = array("I", bytes(4 * min(_BUCKETS, 1 << words_or_so.bit_length())))
+        # The grams of a text take a hundred times its own memory, so they are made again where they are needed.
+        for number in chosen:
+            for gram in grams(texts[number]):
+                self._counts[hash(gram) & (len(self._counts) - 1)] += 1
+        # By a hash of numbers and gram: the number of a text, how many grams it has, and how many are left.
+        self._entries, self._chains, self._longest = array("I"), _Chains(), 0
+        for number in chosen:
+            its, numbers = grams(texts[number]), numbers_of(texts[number])
+            self._longest = max(self._longest, len(its))
+            for gram, left in self._rarest(its):
+                self._chains.add(hash((numbers, gram)))
+                self._entries.extend((number, len(its), left))
+
+    def _rarest(self, grams: Grams) -> list[tuple[Hashable, int]]:
+        """As many of the rarest grams as cannot all be missed by a set that is alike, each with the number of grams
+        that are left from it on."""
+        counts, mask = self._counts, len(self._counts) - 1
+        ordered = sorted(grams, key=lambda gram: (counts[hash(gram) & mask], hash(gram)))
+        count = len(ordered) - math.ceil(self._share * len(ordered) - 1e-9) + 1
+        return list(zip(ordered[:count], range(len(ordered), 0, -1), strict=False))
+
+    def whole(self, text: str, among: Sequence[frozenset[str]], threshold: float) -> Iterator[tuple[int, float]]:
+        """The texts with one of these sets of numbers that `text` as a whole is alike to, and how much."""
+        if len(text) > 2 * self._longest / threshold + 8:
+            return
+        grams, share, entries = self._grams(text), threshold / (1 + threshold), self._entries
+        others = {
+            entries[3 * entry]
+            for gram, ours in self._rarest(grams)
+            for numbers in among
+            for entry in self._chains.of(hash((numbers, gram)))
+            if min(ours, entries[3 * entry + 2]) >= share * (len(grams) + entries[3 * entry + 1]) - 1e-9
+        }
+        for number in sorted(others):
+            its = self._grams(self._texts[number])
+            yield number, len(grams & its) / len(grams | its)
+
+    def meeting(self, text: str, among: Sequence[frozenset[str]]) -> Iterator[tuple[int, Grams, Grams]]:
+        """The texts of which `text` may hold the share, the grams of `text`, and theirs."""
+        grams = self._grams(text)
+        hashes = self._chains.known(hash((numbers, gram)) for numbers in among for gram in grams)
+        for number in sorted({self._entries[3 * entry] for hashed in hashes for entry in self._chains.of(hashed)}):
+            yield number, grams, self._grams(self._texts[number])
+
+
+def _letter_grams(text: str) -> Grams:
+    whole = f" {' '.join(words(plain(text)))} "
+    return frozenset(whole[at : at + _LETTERS] for at in range(max(1, len(whole) - _LETTERS + 1)))
+
+
+def _bigrams(text: str) -> Grams:
+    """The pairs of neighbouring words, by a hash; of a single word that word."""
+    in_order = words(text)
+    return frozenset(map(hash, pairwise(in_order) if in_order[1:] else in_order))

@@ -1,0 +1,117 @@
+"""What is asked of a provider's batch API: its form, its address, and the faults that are waited out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import aiohttp
+import orjson
+
+from schemas.errors import TeacherError, Unreachable
+from schemas.spec import TeacherSettings
+from synth.batch_forms import BatchLine, Form, Result, State, form_of
+from synth.endpoint import Endpoint
+from synth.proxy import REFUSALS, proxy_for, refused_by
+
+_FAULTS_IN_A_ROW = 20
+_NOT_THERE = re.compile(r"not exist|not found", re.IGNORECASE)  # in a 403 (Gemini)
+
+
+class NotThereError(TeacherError):
+    """The provider does not know what it was asked for."""
+
+
+class BatchApi:
+    """The batch API of an endpoint's provider; `form` and `base` are its form and address."""
+
+    def __init__(
+        self, endpoint: Endpoint, form: Form, model: str, headers: Mapping[str, str], params: Mapping[str, str]
+    ) -> None:
+        self.form, self.base = form, endpoint.url
+        self._endpoint, self._model, self._params = endpoint, model, params
+        self._proxy = proxy_for(self.base)
+        self._session = aiohttp.ClientSession(
+            headers=headers, timeout=aiohttp.ClientTimeout(total=600, sock_connect=15), proxy=self._proxy
+        )
+
+    @classmethod
+    async def opened(cls, endpoint: Endpoint, teacher: TeacherSettings) -> Self:
+        """The one of `endpoint`, with its key and headers."""
+        key, headers, params = await endpoint.access()
+        form = form_of(teacher.batch_api, endpoint.url)
+        every = {"User-Agent": "pairsmith", **dict(form.headers), **form.key(key), **headers}
+        return cls(endpoint, form, teacher.model, every, params)
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._session.close()
+
+    async def submit(self, lines: Sequence[BatchLine], label: str) -> str:
+        """Hand a batch over; its id."""
+        return await self.form.submit(self._call, self.base, self._model, lines, label)
+
+    async def find(self, label: str) -> str | None:
+        """The id of a batch that was made under `label`."""
+        return await self.form.find(self._call, self.base, label)
+
+    async def state(self, batch: str) -> State:
+        """How far it is. Raises NotThereError."""
+        return await self.form.state(self._call, self.base, batch)
+
+    async def results(self, state: State) -> Iterator[Result]:
+        """What came of its lines. Raises NotThereError."""
+        return await self.form.results(self._call, self.base, state)
+
+    async def _call(self, method: str, url: str, *, json: Any = None, form: aiohttp.FormData | None = None) -> bytes:
+        """The body of an answer of status 200. A passing fault of a GET is waited out; what makes something is sent
+        once, because nobody knows whether it was made."""
+        faults = 0
+        while True:
+            data = form if form is not None else orjson.dumps(json) if json is not None else None
+            headers = {"Content-Type": "application/json"} if json is not None else None
+            try:
+                async with self._session.request(
+                    method, url, params=self._params, data=data, headers=headers, allow_redirects=False
+                ) as response:
+                    status, content = response.status, await response.read()
+                if status in (200, 201):
+                    return content
+                if status == 407 and self._proxy is not None:
+                    raise refused_by(self._proxy, url, status)
+                gone = status in (404, 410) or (status == 403 and _NOT_THERE.search(content.decode(errors="replace")))
+                if gone and method == "GET":
+                    raise NotThereError(
+                        f"The provider does not know it (HTTP {status}).",
+                        where=url,
+                        fix="Everything answered is kept. If it has no batch API, run without --batch.",
+                    )
+                if status < 500 and status != 429:
+                    failure = await self._endpoint.failure(status, {}, content, {}, 0.0)
+                    raise (
+                        failure
+                        if isinstance(failure, TeacherError)
+                        else TeacherError(
+                            f"The provider's batch API answers {str(failure).removeprefix('refused: ')}.",
+                            where=url,
+                            fix="Everything answered is kept. If it has no batch API, run without --batch; "
+                            'teacher.batch_api = "openai", "mistral", "anthropic" or "gemini" names its form.',
+                        )
+                    )
+                why = f"HTTP {status}"
+            except (aiohttp.ClientError, OSError) as error:
+                if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in REFUSALS:
+                    raise refused_by(self._proxy or "", url, error.status) from None
+                why = type(error).__name__
+            faults += 1
+            if (method != "GET" and why != "HTTP 429") or faults >= _FAULTS_IN_A_ROW:  # after a 429 nothing was made
+                raise Unreachable(
+                    f"The provider's batch API does not answer ({why}).",
+                    where=url,
+                    fix="Everything answered is kept, and batches on their way are found by the next run with --batch.",
+                )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._endpoint.flow.draining.wait(), min(60.0, 2.0 ** (faults - 1)))

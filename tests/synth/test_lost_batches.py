@@ -1,0 +1,152 @@
+"""Batches that a provider knows no more, or in a state that nobody knows: no run waits for ever, or pays unasked."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import TeacherError
+from synth.chat_completions import StoppedError
+from synth.ledger import Completion, Ledger
+from tests.synth.batch_loopback import BatchProvider
+from tests.synth.test_batches import EVERY_FORM, ask_dogs, with_batches
+
+
+def aged(folder: Path, hours: int) -> None:
+    """As if everything in the store had been written so long ago."""
+    at = (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
+    with sqlite3.connect(folder / "pairsmith.db") as db:
+        assert db.execute("UPDATE artifacts SET body = json_set(body, '$.at', ?)", (at,)).rowcount
+
+
+def left_waiting(provider: BatchProvider, folder: Path) -> None:
+    """A run that handed 20 lines over and was stopped."""
+
+    async def stopped(ledger: Ledger, lines: list[str]) -> None:
+        asked = asyncio.ensure_future(ask_dogs(ledger))
+        await asyncio.to_thread(provider.wait_for_a_batch)
+        ledger.drain()
+        with pytest.raises(StoppedError):
+            await asked
+
+    provider.finishes = False
+    with_batches(provider, folder, stopped)
+    provider.finishes = True
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not happened():  # noqa: ASYNC110  it happens at the provider, in a thread of its own
+            await asyncio.sleep(0.01)
+
+
+async def all_answered(ledger: Ledger, lines: list[str]) -> list[str]:
+    assert all(isinstance(answer, Completion) for (answer,) in await ask_dogs(ledger))
+    return lines
+
+
+@EVERY_FORM
+def test_a_batch_that_is_unknown_for_a_moment_is_waited_for(form: str, tmp_path: Path) -> None:
+    """Anthropic answers 404 seconds after a batch was made, and between two polls: nothing is handed over again."""
+    with BatchProvider(form) as provider:
+        provider.forgets = 5
+        with_batches(provider, tmp_path, all_answered)
+        assert len(provider.batches) == 1
+
+
+@EVERY_FORM
+@pytest.mark.parametrize("status", [404, 410, 403])
+def test_a_batch_that_the_provider_knows_no_more_is_handed_over_again(form: str, status: int, tmp_path: Path) -> None:
+    """Deleted, or of another key: it stops no run for a month. What that may cost twice is told before it is done."""
+    price = {"usd_per_million_prompt_tokens": 1e6, "usd_per_million_completion_tokens": 1e6}
+
+    with BatchProvider(form) as provider:
+        left_waiting(provider, tmp_path)
+        provider.forgets, provider.unknown_is = 20, status
+        lines = with_batches(provider, tmp_path, all_answered, **price)
+        assert [len(batch) for batch in provider.batches] == [20, 20]
+        warning, lost, *_ = lines
+        assert f"HTTP {status}" in warning
+        assert "the 20 that wait for it are paid for twice (about $" in warning
+        assert "another key" in warning
+        assert "handed over again" in lost
+        with_batches(provider, tmp_path, all_answered)
+        assert len(provider.batches) == 2
+
+
+@pytest.mark.parametrize("form", ["openai", "mistral", "anthropic"])
+def test_results_that_were_deleted_are_asked_for_again(form: str, tmp_path: Path) -> None:
+    """The batch is there and has ended, its files are gone: the same as a batch that is gone."""
+    with BatchProvider(form) as provider:
+        left_waiting(provider, tmp_path)
+        provider.keeps_results = False
+
+        async def work(ledger: Ledger, lines: list[str]) -> None:
+            asked = asyncio.ensure_future(ask_dogs(ledger))
+            await until(lambda: len(provider.batches) == 2)
+            provider.keeps_results = True
+            assert all(isinstance(answer, Completion) for (answer,) in await asked)
+
+        with_batches(provider, tmp_path, work)
+        assert [len(batch) for batch in provider.batches] == [20, 20]
+
+
+@EVERY_FORM
+def test_a_batch_that_vanishes_under_the_run_that_made_it_ends_that_run(form: str, tmp_path: Path) -> None:
+    """Handed over again by the same run, and again, a provider that forgets would be paid without an end."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        with pytest.raises(TeacherError, match="does not know it"):
+            await ask_dogs(ledger)
+        assert "this run ends" in lines[1]
+
+    with BatchProvider(form) as provider:
+        provider.forgets = 1000
+        with_batches(provider, tmp_path, work)
+        assert len(provider.batches) == 1
+        provider.forgets = 0
+        with_batches(provider, tmp_path, all_answered)
+        assert len(provider.batches) == 1
+
+
+@EVERY_FORM
+def test_a_word_that_nobody_knows_is_waited_for_as_long_as_a_batch_may_take(form: str, tmp_path: Path) -> None:
+    """Then the run ends and names it, unless there are results. Cancelled at the provider, it is handed over again."""
+
+    async def strange(ledger: Ledger, lines: list[str]) -> None:
+        with pytest.raises(TeacherError, match=r"'paused' after 50 hours, a word that pairsmith does not know"):
+            await ask_dogs(ledger)
+
+    async def waits(ledger: Ledger, lines: list[str]) -> None:
+        looks, asked = provider.looks, asyncio.ensure_future(ask_dogs(ledger))
+        await until(lambda: provider.looks >= looks + 10)
+        assert sum("'paused'" in line for line in lines) == 1
+        provider.word = ""
+        assert all(isinstance(answer, Completion) for (answer,) in await asked)
+
+    with BatchProvider(form) as provider:
+        left_waiting(provider, tmp_path)
+        provider.word, provider.finishes, provider.keeps_results = "paused", False, False
+        aged(tmp_path, 50)
+        with_batches(provider, tmp_path, strange)
+        assert len(provider.batches) == 1
+        aged(tmp_path, 10)
+        provider.finishes = provider.keeps_results = True
+        with_batches(provider, tmp_path, waits)
+        assert len(provider.batches) == 1
+
+
+@pytest.mark.parametrize("form", ["openai", "mistral", "anthropic"])
+def test_results_under_a_word_that_nobody_knows_are_taken(form: str, tmp_path: Path) -> None:
+    """Once its time is over."""
+    with BatchProvider(form) as provider:
+        left_waiting(provider, tmp_path)
+        aged(tmp_path, 50)
+        provider.word = "partially_completed"
+        with_batches(provider, tmp_path, all_answered)
+        assert len(provider.batches) == 1

@@ -1,0 +1,182 @@
+"""Code that comes with a base model runs where the spec names it by its hash, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trl", reason="training needs the train extra")
+
+from schemas.errors import InputError, PairsmithError
+from schemas.records import Message, Sampling
+from schemas.spec import TrainSettings
+from synth.endpoint import Endpoint
+from tests.train import tiny
+from train.base_check import check_base, refuse_unfit
+from train.base_model import Base, base_of, find_base
+from train.dataset import Dataset
+from train.local_model import serving, tuned_model
+from train.results import TrainResult
+from train.sft import tune
+
+pytestmark = pytest.mark.timeout(1200)  # a model is trained and served, on a machine that does much else
+
+_CONFIG = """
+from transformers import LlamaConfig
+
+class OwnConfig(LlamaConfig):
+    model_type = "{kind}"
+"""
+# As older code does, it knows no argument for the logits that are wanted.
+_MODEL = """
+from pathlib import Path
+from transformers import LlamaForCausalLM
+from .configuration_own import OwnConfig
+
+Path({mark!r}).touch()
+
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+
+    def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None,
+                inputs_embeds=None, use_cache=None):
+        given = input_ids, attention_mask, position_ids, past_key_values, inputs_embeds
+        return super().forward(*given, use_cache=use_cache)
+"""
+_MAP = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
+
+
+@pytest.fixture
+def own(tiny_base: Base, tmp_path: Path) -> Path:
+    """A model folder `own` that transformers knows by the code in it alone; `ran` appears when that code runs."""
+    folder = tmp_path / "own"
+    shutil.copytree(tiny_base.folder, folder)
+    kind = f"own-{tmp_path.name}"  # a process keeps the code of a type that it has once run
+    (folder / "configuration_own.py").write_text(_CONFIG.format(kind=kind))
+    (folder / "modeling_own.py").write_text(_MODEL.format(mark=str(tmp_path / "ran")))
+    changed(folder / "config.json", model_type=kind, architectures=["OwnForCausalLM"], auto_map=_MAP)
+    return folder
+
+
+def changed(path: Path, **more: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
+
+
+def given(*trusted: str, **more: Any) -> TrainSettings:
+    return tiny.settings(base="own", trust_remote_code=trusted, **more)
+
+
+def entry_in(fix: str | None) -> str:
+    """What a message tells to set."""
+    return str(fix).partition('train.trust_remote_code = ["')[2].partition('"]')[0]
+
+
+def entry_of(own: Path) -> str:
+    with pytest.raises(PairsmithError) as refused:
+        refuse_unfit(given(), own.parent)
+    return entry_in(refused.value.fix)
+
+
+def test_unnamed_code_is_not_run_and_the_refusal_tells_its_name(own: Path) -> None:
+    """Neither by doctor's look nor by training; the entry that would let it run stands in the message."""
+    with pytest.raises(PairsmithError, match="run only by name") as refused:
+        refuse_unfit(given(), own.parent)
+    assert entry_in(refused.value.fix).startswith("own@")
+    with pytest.raises(InputError, match="run only by name"):
+        tune(find_base(given(), own.parent), Dataset("d", tiny.rows(2)), given(), own.parent / "adapters")
+    assert not (own.parent / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["own", "own@0123456789abcdef0123456789abcdef"])
+def test_a_name_without_the_hash_of_the_code_runs_nothing(own: Path, name: str) -> None:
+    """A name lets whoever changes the files later run what they like; the right entry is told."""
+    with pytest.raises(InputError, match=r"not what train\.trust_remote_code names") as refused:
+        find_base(given(name), own.parent)
+    assert entry_in(refused.value.fix) == entry_of(own)
+    assert "fail" in {fact.state for fact in check_base(given(name), own.parent)}
+    assert not (own.parent / "ran").exists()
+
+
+def test_code_that_was_changed_is_refused(own: Path) -> None:
+    """Whichever Python file of the folder it is, one in a folder inside it too; weights may change."""
+    entry = entry_of(own)
+    (own / "custom_generate").mkdir()
+    (own / "custom_generate" / "generate.py").write_text("raise SystemExit\n")
+    with pytest.raises(InputError, match=r"not what train\.trust_remote_code names"):
+        find_base(given(entry), own.parent)
+    shutil.rmtree(own / "custom_generate")
+    (own / "README.md").write_text("other words")
+    assert find_base(given(entry), own.parent).runs_code
+
+
+@pytest.mark.parametrize("place", ["someone/else--modeling_own.OwnForCausalLM", "/tmp/modeling_own.OwnForCausalLM"])
+@pytest.mark.parametrize("config", ["config.json", "tokenizer_config.json"])
+def test_a_class_from_another_place_is_refused(own: Path, place: str, config: str) -> None:
+    """transformers would fetch it from another repository, or read it from another folder, unread."""
+    entry = entry_of(own)
+    changed(own / config, auto_map={"AutoModelForCausalLM": place, "AutoTokenizer": [place, None]})
+    with pytest.raises(InputError, match="another place than its own folder"):
+        find_base(given(entry), own.parent)
+
+
+def test_the_name_of_another_model_changes_nothing(tiny_base: Base, own: Path) -> None:
+    """Nor does a name for a model without code of its own, whose hash and adapters stay what they were."""
+    entry = entry_of(own)
+    other = own.parent / "other"
+    shutil.copytree(own, other)
+    assert not find_base(TrainSettings(base="other", trust_remote_code=(entry,)), own.parent).runs_code
+    plain = own.parent / "tiny-llama"
+    shutil.copytree(tiny_base.folder, plain)
+    assert find_base(TrainSettings(base="tiny-llama", trust_remote_code=("tiny-llama@0",)), own.parent) == Base(
+        "tiny-llama", plain, tiny_base.hash
+    )
+
+
+def test_code_that_fails_is_known_before_anything_is_paid(own: Path) -> None:
+    """A package that is not here, say: doctor makes the model without its weights."""
+    (own / "modeling_own.py").write_text("import a_package_that_nobody_has\n")
+    with pytest.raises(PairsmithError, match=r"code that comes with it fails.*a_package_that_nobody_has"):
+        refuse_unfit(given(entry_of(own)), own.parent)
+
+
+def test_a_switch_is_no_name() -> None:
+    """`trust_remote_code = true` would hold for whatever the base is tomorrow."""
+    for switch in (True, "own@0"):
+        with pytest.raises(ValueError, match="list of models and no switch"):
+            TrainSettings.model_validate({"trust_remote_code": switch})
+
+
+async def _answer(trained: TrainResult, base: Base) -> str:
+    local, _ = tuned_model(base, base.folder, trained)
+    async with serving(local, max_batch=2) as (server, name), Endpoint(server.base_url, name) as endpoint:
+        asked = [Message(role="user", content="a fox")]
+        return str((await endpoint.ask(asked, Sampling(temperature=0, max_tokens=8))).choices[0]["message"]["content"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_named_code_is_trained_served_merged_and_told(own: Path, method: str) -> None:
+    """The base runs through its own code everywhere: a server without the entry cannot load it. A merged model carries
+    the code that was read, and the card says what it takes to load it."""
+    settings = given(entry_of(own), method=method)
+    facts = {fact.about: fact for fact in check_base(settings, own.parent)}
+    assert (facts["base"].state, "modeling_own.py" in facts["base"].what) == ("warn", True)
+    base = find_base(settings, own.parent)
+    trained = tune(base, Dataset("d", tiny.rows(8), tiny.rows(2, start=8)), settings, own.parent / "adapters")
+    assert (own.parent / "ran").exists()
+    assert base_of(trained, settings, own.parent) == base
+    assert asyncio.run(_answer(trained, base))
+    card = (Path(trained.folder) / "README.md").read_text()
+    assert ("trust_remote_code=True" in card, "--trust-remote-code" in card) == (True, True)
+    if method == "lora":
+        return
+    merged = Path(trained.folder) / "merged"
+    assert {path.name for path in merged.glob("*.py")} == {"configuration_own.py", "modeling_own.py"}
+    (merged / "modeling_own.py").write_text("raise SystemExit('unread')\n")
+    with pytest.raises(InputError, match=r"not what train\.trust_remote_code names"):
+        tuned_model(base, base.folder, trained)
