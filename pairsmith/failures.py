@@ -14,12 +14,13 @@ from typing import Any, TextIO
 
 import click
 
-from schemas.errors import Interrupted, PairsmithError, StoreFull
+from schemas.errors import Interrupted, PairsmithError, StoreError, StoreFull
 
 WriteJson = Callable[[dict[str, Any]], None]
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SHUT = (errno.EACCES, errno.EPERM, errno.EROFS)
 # What a terminal obeys, but for line ends, tabs and colours.
 _ORDERS = re.compile(r"\x1b(?!\[[\d;]*m)|[\0-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
 
@@ -92,6 +93,12 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: Wr
             f"nothing more can be written ({os.strerror(error.errno)}).",
             where=str(error.filename or "standard output, or a file of the project"),
             fix="Free some space there, then run the same command again: everything finished is in the store.",
+        )
+    if isinstance(error, OSError) and error.errno in _SHUT and error.filename:
+        error = StoreError(
+            f"it cannot be used ({os.strerror(error.errno)}).",
+            where=str(error.filename),
+            fix="Let the user who runs pairsmith read and write there, or name another place.",
         )
     if isinstance(error, KeyboardInterrupt | click.Abort):
         error = Interrupted(

@@ -1,5 +1,5 @@
-"""The encoding of a text file that a person has: UTF-8 and UTF-16 show themselves, any other is guessed and asked for,
-with what it makes of the file beside it, because a wrong one garbles letters."""
+"""The encoding of a text file that a person has: UTF-8, UTF-16 and UTF-32 show themselves, any other is guessed and
+asked for, with what it makes of the file beside it, because a wrong one garbles letters."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from schemas.errors import InputError
+from schemas.wide_text import wide_encoding
 
 ENCODINGS = {
     "cp1252": "Western Europe, Windows",
@@ -36,7 +37,6 @@ _LETTERS = {
     "cp1254": "çğıİöşüâî",
     "cp1257": "āčēģīķļņšūžąęėįųõäöüåæø",
 }
-_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _SAMPLE = 200_000  # bytes
 _LINES, _AROUND = 3, 40  # signs on either side
 
@@ -59,11 +59,10 @@ def as_utf8(content: bytes, name: str, encoding: str = "") -> bytes:
     """The text of the file `name` in UTF-8, read in `encoding` where it does not show its own; as it is where it is no
     text, of which its reader says what it is. Raises EncodingAsked where that is not given, and InputError for one that
     does not read it."""
-    zeros = {b"\0": "utf-16-be"}.get(content[:1], "utf-16-le" if content[1:2] == b"\0" else "utf-8")
-    own = next((known for mark, known in _MARKS.items() if content.startswith(mark)), zeros)
+    wide = wide_encoding(content[:4])
     try:
-        text = content.decode(own)
-        return content if own == "utf-8" else text.encode()
+        text = content.decode(wide or "utf-8")
+        return text.encode() if wide else content
     except UnicodeError:  # half of a pair of surrogates is read, and cannot be written
         pass
     if encoding:
@@ -75,18 +74,21 @@ def as_utf8(content: bytes, name: str, encoding: str = "") -> bytes:
             return content.decode(known).encode()
         except UnicodeDecodeError:
             fix = "Choose another encoding, or save it as UTF-8."
-            raise InputError(f"cannot be read as {encoding[:40]}.", where=name, fix=fix) from None
+            raise InputError(f"cannot be read as {_named(known)}.", where=name, fix=fix) from None
     if readings := _readings(content):
         asked = EncodingAsked(
             "is not UTF-8, and which encoding it is in cannot be told from its bytes.",
             where=name,
             why="A wrong one garbles letters.",
-            fix=f"Choose the one that reads right, most likely {readings[0].about} ({readings[0].name}), or save it as"
-            " UTF-8.",
+            fix=f"Choose the one that reads right, such as {readings[0].about}, or save it as UTF-8.",
         )
         asked.readings = readings
         raise asked
     return content
+
+
+def _named(encoding: str) -> str:
+    return f"{ENCODINGS[encoding]} ({encoding})"
 
 
 def _readings(content: bytes) -> list[Decoding]:
@@ -99,7 +101,7 @@ def _readings(content: bytes) -> list[Decoding]:
     for encoding in sorted(texts, key=lambda known: known != best):
         alike.setdefault(texts[encoding], encoding)
     excerpts = _excerpts([text.split("\n") for text in alike])
-    return [Decoding(name, ENCODINGS[name], lines) for name, lines in zip(alike.values(), excerpts, strict=True)]
+    return [Decoding(name, _named(name), lines) for name, lines in zip(alike.values(), excerpts, strict=True)]
 
 
 def _is_damaged_utf8(beyond: bytes) -> bool:

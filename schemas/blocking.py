@@ -17,23 +17,29 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
     Works whether or not a loop runs in the calling thread, which waits. Ctrl-C cancels the coroutine, waits until it
     has cleaned up, and is raised. Must not be called from code that runs on the private loop itself.
     """
-    loop, ended = _loop(), threading.Event()
+    loop, ended, tasks = _loop(), threading.Event(), list[asyncio.Task[Result]]()
 
-    async def started() -> asyncio.Task[Result]:
-        task = loop.create_task(coroutine)
-        task.add_done_callback(lambda _: ended.set())
-        return task
+    def begin() -> None:
+        tasks.append(loop.create_task(coroutine))
+        tasks[0].add_done_callback(lambda _: ended.set())
 
-    task = asyncio.run_coroutine_threadsafe(started(), loop).result()
+    def give_up() -> None:
+        for task in tasks:
+            task.cancel()
+        if not tasks:  # Ctrl-C came before it had begun
+            coroutine.close()
+            ended.set()
+
     try:
+        loop.call_soon_threadsafe(begin)
         # In steps, because a signal that reaches another thread does not wake this one.
         while not ended.wait(0.2):
             pass
     except KeyboardInterrupt:
-        loop.call_soon_threadsafe(task.cancel)
+        loop.call_soon_threadsafe(give_up)
         ended.wait()
         raise
-    return task.result()
+    return tasks[0].result()
 
 
 @cache

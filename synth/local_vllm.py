@@ -22,6 +22,7 @@ import aiohttp
 
 from schemas.errors import MissingDependency, TeacherError, UsageError
 from schemas.own_python import OwnPython, ensure
+from schemas.ports import free_port
 from schemas.progress import Say, unheard
 from schemas.records import Message, Sampling
 from synth.chat_completions import RefusedError, UnansweredError
@@ -164,10 +165,10 @@ async def vllm(
     come up; MissingDependency if there is no vLLM; UsageError.
     """
     gpu = has_gpu() if gpu is None else gpu
-    served_at = port or _free_port()
     if port is not None and _is_taken(port):
         raise UsageError(f"port {port} is taken.", fix="Stop what listens there, or choose another with --port.")
     program = await _python_of(python, gpu=gpu, say=say)
+    served_at = port or free_port()
     given = arguments(model, served_at, host=host, gpu=gpu, lora=lora, structured_output=structured_output, more=more)
     name = lora[0].partition("=")[0] if lora else _value_of("--served-model-name", more) or model
     key_env = KEY_ENV if os.environ.get(KEY_ENV) else None
@@ -282,12 +283,6 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _is_taken(port: int) -> bool:

@@ -18,6 +18,7 @@ import orjson
 
 from schemas.errors import InputError
 from schemas.spec import SeedSource
+from schemas.wide_text import wide_encoding
 from synth.columns import Cells, Fault, Layout, SeedProblem, delimiter, flat, layout, variables
 from synth.table_rows import datasets_rows, first_line, parquet_rows
 from synth.unreadable import missing, no_csv, no_utf8, old_mac, one_a_line
@@ -65,10 +66,8 @@ def rows_of(
     source: SeedSource, folder: Path, stdin: BinaryIO | None, notes: list[SeedProblem], stack: ExitStack
 ) -> Rows:
     """The rows of `source`, with what they hold under our names for its columns: a str, None, or whatever else a broken
-    row holds; or a Fault.
-
-    Files are opened in `stack`. `notes` gathers what was mended. Raises InputError if the source cannot be read.
-    """
+    row holds; or a Fault. Files are opened in `stack`, and `notes` gathers what was mended. Raises InputError if the
+    source cannot be read."""
     path = folder / source.path
     kind = source.format or _told_by_name(source, path)
     if kind == "hub":
@@ -193,8 +192,8 @@ def _lines(stream: BinaryIO, source: SeedSource, notes: list[SeedProblem]) -> _L
         if number == 1:
             if other := next((what for head, what in _HEADS.items() if raw.startswith(head)), None):
                 raise InputError(f"{other}, and only text is read.", where=shown(source), fix=_AS_TEXT[other])
-            if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw[:2]:
-                raise InputError("is UTF-16.", where=f"{shown(source)}:1", fix="Save it as UTF-8.")
+            if wide := wide_encoding(raw[:4]):
+                raise InputError(f"is {wide[:6].upper()}.", where=f"{shown(source)}:1", fix="Save it as UTF-8.")
             if raw.startswith(b"\xef\xbb\xbf"):
                 notes.append(SeedProblem(f"{shown(source)}:1", "bom", "a byte order mark was skipped."))
                 raw, offset, size = raw[3:], 3, size - 3

@@ -270,5 +270,5 @@ def supervise(
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=home,
-            check=True,
+            check=False,  # who waits for the server finds that nobody supervises it, and where the reason is
         )

@@ -18,11 +18,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 _MOST_RESTARTS = 5
 _RESTARTS_WITHIN_S = 300.0
 _STOP_TIMEOUT_S = 10.0
+_LOCK_TIMEOUT_S = 5.0
 _LOG_BYTES = 5_000_000
 PRIVATE = 0o077  # umask: answers, names and password hashes are the owner's alone
 
@@ -162,17 +163,35 @@ class Supervisor:
         return None
 
 
-def main(home: Path) -> int:
-    """Supervise until stopped; 1 when the lock is another's, 2 when a child could not be kept alive."""
-    os.umask(PRIVATE)
-    with (home / "lock").open("a") as lock:
+def _locked(lock: TextIO) -> bool:
+    """Whether the lock is ours. Whoever looks for a supervisor takes it for a moment, so it is tried for a while."""
+    until = time.monotonic() + _LOCK_TIMEOUT_S
+    while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
+
+
+def main(home: Path, *, detach: bool = False) -> int:
+    """Supervise until stopped; 1 when the lock is another's, 2 when a child could not be kept alive. `detach`: it
+    returns to whoever started it when the lock is held, by a process that is nobody's."""
+    os.umask(PRIVATE)
+    with (home / "lock").open("a") as lock:
+        if not _locked(lock):
             print("another supervisor holds this folder", flush=True)
             return 1
         with contextlib.suppress(OSError):
             lock.truncate(0)
+        if detach:
+            if os.fork():
+                os._exit(0)  # whoever started us need not wait for us, and cannot leave us a zombie
+            os.setsid()  # no terminal's Ctrl-C reaches us or the children, and one signal can end us all
+        with contextlib.suppress(OSError):
             lock.write(str(os.getpid()))
             lock.flush()
         supervisor = Supervisor(home)
@@ -182,8 +201,4 @@ def main(home: Path) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[2:] == ["--detach"]:
-        if os.fork():
-            os._exit(0)  # whoever started us need not wait for us, and cannot leave us a zombie
-        os.setsid()  # no terminal's Ctrl-C reaches us or the children, and one signal can end us all
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), detach=sys.argv[2:] == ["--detach"]))

@@ -171,7 +171,8 @@ async def _receive(child: asyncio.subprocess.Process) -> JudgedPairs:
 
 def main() -> None:
     """The child: the gates, then chunks, each answered in turn."""
-    incoming, outgoing = sys.stdin.buffer, sys.stdout.fileno()
+    incoming, outgoing = sys.stdin.buffer, os.dup(1)
+    os.dup2(2, 1)  # what else is printed would stand in an answer
     gates: Sequence[GateStep] | None = None
     while len(head := incoming.read(_LENGTH_BYTES)) == _LENGTH_BYTES:
         message = pickle.loads(incoming.read(int.from_bytes(head, "big")))

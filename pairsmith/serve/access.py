@@ -219,7 +219,7 @@ def _is_own(request: Request) -> bool:
     """Whether a browser says that one of our pages sent it."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     ours = {request.headers.get("host"), urlsplit(request.app.state.settings.url or "").netloc} - {"", None}
-    return site == "same-origin" or (site is None and origin is not None and urlsplit(origin).netloc in ours)
+    return site == "same-origin" or (site is None and origin is not None and origin.partition("://")[2] in ours)
 
 
 async def _token_in_form(request: Request) -> str:

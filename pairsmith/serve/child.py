@@ -39,7 +39,7 @@ from pairsmith.folder_watch import gone
 from pairsmith.serve.events import recorded
 from pairsmith.serve.network import guard
 from pairsmith.serve.pulse import beating
-from pairsmith.serve.workspace import locked
+from pairsmith.serve.workspace import soon_locked
 from pairsmith.stopping import INTERRUPTED
 from pairsmith.watching import Watcher
 from schemas.errors import Interrupted, PairsmithError, SpecError
@@ -52,7 +52,6 @@ PIECE = 1_000_000  # bytes of a piece of the log
 KEPT = 5  # pieces that are kept of its beginning, and of its end
 _LOOK_EVERY_S = 1.0
 _WRITE_TIMEOUT_S = 60.0
-_LOCK_TIMEOUT_S = 1.0
 
 
 def main(folder: Path, nth: int) -> int:
@@ -88,14 +87,10 @@ def _ignored(signum: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def held(path: Path) -> Iterator[int | None]:
-    """The lock's descriptor; None if another process has it. A server looks at locks by taking them for a moment, so it
-    is tried for a while."""
+    """The lock's descriptor; None if another process has it."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        until = time.monotonic() + _LOCK_TIMEOUT_S
-        while not (ours := locked(lock)) and time.monotonic() < until:
-            time.sleep(0.05)
-        yield lock if ours else None
+        yield lock if soon_locked(lock) else None
     finally:
         os.close(lock)
 

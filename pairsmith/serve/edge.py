@@ -6,6 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,6 +46,8 @@ SAFETY = {
 }
 LOCAL = Caller("local", "local", {ALL: Role.owner})
 """Everybody, where `--no-auth` lets only this machine in."""
+BACK = "private, no-cache"
+"""A form that was refused stays in the history of its browser: one goes back to it, to what was typed."""
 _READS = ("GET", "HEAD", "OPTIONS")
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 
@@ -58,7 +61,13 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
-            return
+        elif scope["method"] == "HEAD":
+            with suppress(_HeadSent):
+                await self._serve({**scope, "method": "GET"}, receive, _head_of(send))
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id, began_s, status = secrets.token_hex(8), time.monotonic(), 0
         state = scope.setdefault("state", {})
         state["request_id"], state["caller"] = request_id, Caller()
@@ -69,6 +78,8 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
+                if scope["method"] == "POST" and status >= 400 and "html" in headers.get("content-type", ""):
+                    headers.setdefault("Cache-Control", BACK)
                 for name, value in SAFETY.items():
                     headers.setdefault(name, value)
                 if self.settings.secure:
@@ -79,6 +90,8 @@ class Edge:
         try:
             most = await self._check(scope, Headers(scope=scope))
             await self.app(scope, _at_most(most, receive), send_safely)
+        except _HeadSent:
+            raise
         except (PairsmithError, HTTPException) as raised:
             error = raised if isinstance(raised, PairsmithError) else problems.of_http(raised)
             await self._answer(error, scope)(scope, receive, send_safely)
@@ -123,7 +136,10 @@ class Edge:
 
     def _check_host(self, host: str) -> None:
         """Refuse a name that is not ours: a page elsewhere may have its own name point to this machine."""
-        name = urlsplit(f"//{host}").hostname or ""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # half of an IPv6 address
+            name = host
         if self.settings.url:
             expected = {urlsplit(self.settings.url).hostname, *(_LOCAL_NAMES if self.settings.loopback else ())}
         elif self.settings.loopback:
@@ -190,6 +206,21 @@ def caller_of(headers: Headers, state: State) -> Caller:
         return Caller()
     held = cookies.get(cookie_name(state.settings.secure))
     return (state.sessions.caller(held.value) if held else None) or Caller()
+
+
+class _HeadSent(Exception):
+    """The head of an answer is sent, and nobody asked for more: its body may be long, or without end."""
+
+
+def _head_of(send: Send) -> Send:
+    """Sends the head of an answer, then raises _HeadSent."""
+
+    async def head(message: Message) -> None:
+        await send(message)
+        await send({"type": "http.response.body"})
+        raise _HeadSent
+
+    return head
 
 
 def _too_large(most: int) -> HTTPException:

@@ -42,9 +42,10 @@ def host_of(url: str) -> Host | None:
         port = parts.port or _PORTS.get(parts.scheme, 0)
     except ValueError:
         return None
-    if parts.scheme not in _PORTS or not parts.hostname or not port or _STRANGE.search(url) or "@" in parts.netloc:
+    name = (parts.hostname or "").rstrip(".").lower()
+    if parts.scheme not in _PORTS or not name or not port or _STRANGE.search(url) or "@" in parts.netloc:
         return None
-    return Host(parts.hostname.rstrip(".").lower(), port)
+    return Host(name, port)
 
 
 def is_public(address: str) -> bool:

@@ -42,8 +42,9 @@ def beating(path: Path, every_s: float = 15.0) -> Iterator[None]:
 
 def _cpu_s() -> float:
     """What this process and all below it have used, those included that have ended; looking does not count."""
+    processes = (ours := psutil.Process(), *ours.children(recursive=True))
     seconds = -time.thread_time()
-    for process in (ours := psutil.Process(), *ours.children(recursive=True)):
+    for process in processes:
         with suppress(psutil.Error):  # it has just ended
             seconds += sum(process.cpu_times()[:4])
     return seconds

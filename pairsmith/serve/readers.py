@@ -4,6 +4,7 @@ pages do."""
 from __future__ import annotations
 
 import os
+import time
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
@@ -15,7 +16,8 @@ from schemas.store import Store
 from schemas.store.opening import sqlite_path
 from schemas.store.shared import reader
 
-_MOST = 32
+_MOST = 32  # stores that are open at once, each with three files or more
+_SETTLED_S = 1.0  # two writes within a tick of the file system's clock have one time
 
 
 class Readers:
@@ -39,12 +41,7 @@ class Readers:
 
     def store(self, slug: str) -> Store | None:
         """The project's store; None where nothing has been written yet. Raises NoSuchProject, SpecError, StoreError."""
-        project = self.project(slug)
-        known = self._places.get(slug)
-        if known is None or known[0] is not project or project.spec.store.url_env:
-            url = Store.url_for(project)
-            self._places[slug] = known = (project, url, sqlite_path(url))
-        _, url, path = known
+        url, path = self._place(slug)
         is_file = _file(path, whole=False)
         with self._lock:
             there = self._open.get(slug)
@@ -61,8 +58,30 @@ class Readers:
                 self._open.popitem(last=False)
         return opened
 
+    def written(self, slug: str) -> object:
+        """What is another after each write to its store, found without opening it; None where only the store can tell.
+        Raises NoSuchProject, SpecError."""
+        _, path = self._place(slug)
+        if path is None:
+            return None
+        files = (_file(path), _file(path.with_name(f"{path.name}-wal")))
+        newest = max((file[2] for file in files if file), default=0)
+        return files if time.time() - newest / 1e9 >= _SETTLED_S else None
 
-def _file(path: Path | None, *, whole: bool = True) -> object:
+    def which(self, slug: str) -> tuple[int, ...] | None:
+        """Which file its store is; None on PostgreSQL, and where nothing has been written yet."""
+        return _file(self._place(slug)[1], whole=False)
+
+    def _place(self, slug: str) -> tuple[str, Path | None]:
+        project = self.project(slug)
+        known = self._places.get(slug)
+        if known is None or known[0] is not project or project.spec.store.url_env:
+            url = Store.url_for(project)
+            self._places[slug] = known = (project, url, sqlite_path(url))
+        return known[1:]
+
+
+def _file(path: Path | None, *, whole: bool = True) -> tuple[int, ...] | None:
     """Which file that is, and as a `whole` whether it was written since; nothing where there is none."""
     try:
         there = os.stat(path) if path else None

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import re
+import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from schemas.errors import StoreBusy, StoreError, UsageError
 from schemas.project import Project
 
 SPEC = "pairsmith.toml"
+_LOCK_TIMEOUT_S = 1.0
 
 
 class NoSuchProject(UsageError):
@@ -89,7 +91,7 @@ class Workspace:
         self.jobs_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         held = os.open(self.serve / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if not locked(held):
+            if not soon_locked(held):
                 raise StoreBusy(
                     f"another server works on this workspace (pid {os.pread(held, 32, 0).decode() or 'unknown'}).",
                     where=str(self.root),
@@ -104,6 +106,15 @@ class Workspace:
 
     def _homes(self) -> tuple[Path, Path]:
         return self.root / "projects", self.root
+
+
+def soon_locked(descriptor: int) -> bool:
+    """`locked`, for who keeps the lock as long as it lives: others look whether somebody does by taking it for a
+    moment, so it is tried for a while."""
+    until = time.monotonic() + _LOCK_TIMEOUT_S
+    while not (ours := locked(descriptor)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return ours
 
 
 def locked(descriptor: int, *, shared: bool = False) -> bool:

@@ -12,6 +12,7 @@ from aiohttp import web
 from curate.scorers import Score
 from curate.scorers.pmi import pmi_scorer
 from schemas.errors import TeacherError, Unreachable
+from schemas.ports import free_port
 from schemas.records import Imported, Pair
 
 Answer = Callable[[list[dict[str, str]], str], Any]
@@ -113,11 +114,7 @@ def test_nothing_listening_is_unreachable() -> None:
     """A dead server stops the stage: rows are not silently left without a score."""
 
     async def run() -> None:
-        server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        server.close()
-        await server.wait_closed()
-        await pmi_scorer(f"http://127.0.0.1:{port}/v1", "m")([pair("fox", "a")])
+        await pmi_scorer(f"http://127.0.0.1:{free_port()}/v1", "m")([pair("fox", "a")])
 
     with pytest.raises(Unreachable, match="nothing answers"):
         asyncio.run(run())

@@ -55,7 +55,7 @@ def classify(answer: Answer) -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
-    assert ready.wait(30)
+    assert ready.wait(120)
     yield f"http://127.0.0.1:{port[0]}/v1"
     loop[0].call_soon_threadsafe(loop[1].set)
     thread.join(30)

@@ -207,7 +207,7 @@ def test_a_second_process_is_turned_away_and_readers_are_not(make_project: Calla
             reading = project.run("status")
         finally:
             first.send_signal(signal.SIGINT)
-            assert first.wait(60) == 130
+            assert first.wait(200) == 130
     assert second.returncode == 6
     assert f"pid {first.pid}" in sentence(second)
     assert reading.returncode == 0
@@ -229,7 +229,7 @@ def test_a_file_limit_is_a_full_disk(project: Project) -> None:
         preexec_fn=little_room,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
     says_that_the_disk_is_full(done)
 

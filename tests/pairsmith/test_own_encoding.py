@@ -34,9 +34,11 @@ def good_rows(language: str) -> list[tuple[str, str]]:
     return [(row["input"], row["output"]) for row in map(json.loads, lines) if row.get("language") == language]
 
 
-@pytest.mark.parametrize("mark", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "mark", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+)
 def test_what_shows_its_encoding_is_read(mark: str) -> None:
-    """With a byte order mark, or as UTF-16 whose first sign is ASCII."""
+    """With a byte order mark, or as UTF-16 or UTF-32 whose first sign is ASCII."""
     assert (
         as_utf8("frage;antwort\nwo ist Köln;am Rhein\n".encode(mark), "t.csv").decode("utf-8-sig").startswith("frage")
     )
@@ -52,7 +54,8 @@ def test_the_likeliest_encoding_stands_first(encoding: str, language: str) -> No
         as_utf8(content, "t.csv")
     first = asked.value.readings[0]
     assert content.decode(first.name) == content.decode(encoding), [r.name for r in asked.value.readings]
-    assert first.about == ENCODINGS[first.name]
+    assert first.about == f"{ENCODINGS[first.name]} ({first.name})"
+    assert f"such as {first.about}," in str(asked.value)
     assert all(not excerpt.isascii() and excerpt in content.decode(encoding) for excerpt in first.lines)
     assert as_utf8(content, "t.csv", first.name).decode() == content.decode(encoding)
 

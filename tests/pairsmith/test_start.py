@@ -30,7 +30,7 @@ def imported(command: list[str], project: Project) -> set[str]:
     environment = project.environ() | {"PYTHONPROFILEIMPORTTIME": "1"}
 
     def modules(argv: list[str]) -> set[str]:
-        done = subprocess.run(argv, cwd=project.folder, env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(argv, cwd=project.folder, env=environment, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr
         return set(re.findall(r"^import time:.*\| +([\w.]+)$", done.stderr, re.MULTILINE))
 
@@ -140,7 +140,7 @@ def test_a_users_files_do_not_shadow_ours_in_the_script(decoys: Project, tmp_pat
     script.write_text(f"#!{sys.executable}\nimport sys\nfrom pairsmith.cli import main\nsys.exit(main())\n")
     script.chmod(0o755)
     done = subprocess.run(
-        [script, "generate"], cwd=decoys.folder, env=decoys.environ(), capture_output=True, text=True, timeout=60
+        [script, "generate"], cwd=decoys.folder, env=decoys.environ(), capture_output=True, text=True, timeout=200
     )
     assert done.returncode == 0, done.stderr
 
@@ -153,7 +153,7 @@ def test_a_users_files_do_not_shadow_ours_in_a_child_process(decoys: Project) ->
         env=child_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
     assert done.returncode == 0, done.stderr
 

@@ -69,7 +69,7 @@ def test_an_upgrade_that_was_killed_is_done_by_the_next_command(old: Path, kill_
     """Wherever it is killed: between two tables, two chunks, before the version is told. The copy is that of the
     old store, whole."""
     killed = opening(f"sqlite:///{old}", kill_at=kill_at)
-    killed.communicate(timeout=60)
+    killed.communicate(timeout=200)
     assert killed.returncode == -9
     assert version(old) == "0002"
     with Store.open(f"sqlite:///{old}", write=False) as store:
@@ -85,7 +85,7 @@ def test_a_new_store_whose_making_was_killed_is_made_by_the_next_command(tmp_pat
     path = tmp_path / "pairsmith.db"
     for kill_at in (5, 14, 23):
         killed = opening(f"sqlite:///{path}", kill_at=kill_at)
-        killed.communicate(timeout=60)
+        killed.communicate(timeout=200)
         assert killed.returncode == -9
     with Store.open(f"sqlite:///{path}") as store:
         assert store.pairs() == []

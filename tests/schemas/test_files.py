@@ -41,7 +41,7 @@ else:
 
 
 def killed(moment: str, path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", DIES, moment, str(path)], cwd=ROOT, timeout=60)
+    done = subprocess.run([sys.executable, "-c", DIES, moment, str(path)], cwd=ROOT, timeout=200)
     assert done.returncode == -signal.SIGKILL
 
 

@@ -210,8 +210,8 @@ def test_a_file_that_is_held_for_long_is_waited_for(tmp_path: Path) -> None:
         held = sqlite3.connect(path, check_same_thread=False)
         held.execute("BEGIN IMMEDIATE")
         release = threading.Timer(11.0, held.rollback)  # the database's own patience is ten seconds
-        release.start()
         began = time.monotonic()
+        release.start()
         store.write(seed("second"))
         assert time.monotonic() - began > 10
         release.join()

@@ -18,7 +18,7 @@ from tests.pairsmith import forked
 from tests.pairsmith.conftest import SPEC, SUBJECTS, answer, write_seeds
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 
-_WAIT_S = 90.0
+_WAIT_S = 150.0
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,20 @@ def misfits(page: Any) -> list[str]:
     return faults if page.locator("h1").count() == 1 else [*faults, "it has not one heading"]
 
 
+_SMALL = """
+[...document.querySelectorAll('a:not(.skip), button, select, summary')].filter((one) => {
+    const style = getComputedStyle(one), box = one.getBoundingClientRect(), over = getComputedStyle(one, '::after');
+    return style.display !== 'inline' && box.width > 1 && box.top >= 0 && box.height < 43.5 && over.inset !== '0px';
+}).map((one) => `${one.tagName} ${one.textContent.trim().slice(0, 30)}: ${one.getBoundingClientRect().height} px`)
+"""
+
+
+def small_targets(page: Any) -> list[str]:
+    """What is pressed with a finger and lower than 44 px; links within a sentence are as high as it."""
+    small: list[str] = page.evaluate(_SMALL)
+    return small
+
+
 def barriers(page: Any) -> list[str]:
     """What axe finds that is serious."""
     if not page.evaluate("'axe' in window"):

@@ -80,7 +80,7 @@ class Served:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> str:
         """End it in order; all that it has said."""
         os.kill(self.process.pid, number)
-        assert self.process.wait(60) == 0, self.output()
+        assert self.process.wait(200) == 0, self.output()
         return self.output()
 
     def _is_ready(self) -> bool:

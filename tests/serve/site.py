@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -12,6 +12,12 @@ import uvicorn
 from pairsmith.serve.app import create_app
 from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
+from schemas.ports import free_port
+
+with suppress(ImportError):
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=180_000)  # a busy machine; Playwright waits five seconds
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -21,9 +27,7 @@ class Site:
     """The service on a port of its own, with a teacher that takes its time."""
 
     def __init__(self, root: Path, teacher: str, *, no_auth: bool = True) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.workspace = Workspace(root)
         self.app = create_app(self.workspace, Settings(no_auth=no_auth, port=self.port))
         self.app.state.policy.allow(teacher, "", None)

@@ -20,6 +20,9 @@ from starlette.testclient import TestClient
 from pairsmith.serve import limits
 from pairsmith.serve.access import Role
 from pairsmith.serve.api.pages import attached, encoded
+from pairsmith.serve.app import create_app
+from pairsmith.serve.settings import Settings
+from pairsmith.serve.workspace import Workspace
 from schemas.store import Store
 from tests.serve.people import MINE, OTHER, PASSWORD, SPEC, Service, problem, staffed, unlimited
 
@@ -280,3 +283,39 @@ def test_a_page_of_the_audit_begins_at_a_number_that_a_line_can_have(service: Se
     for before in ("9" * 30, "-1", "x"):
         assert owner.get("/audit", params={"before": before}, headers=HTML).status_code in (400, 422), before
     assert owner.get("/api/v1/audit", params={"cursor": encoded(10**30)}).status_code == 400
+
+
+def test_what_is_asked_for_can_be_asked_for_without_its_body(service: Service) -> None:
+    """HEAD answers as GET does, as whoever watches a service asks: of a page, a problem, a refusal and a stream that
+    never ends."""
+    browser = service.browser("owner")
+    for path in (
+        "/healthz",
+        "/",
+        "/p/mine",
+        "/p/none",
+        "/nothing",
+        "/api/v1/projects",
+        "/static/page.css",
+        "/sign-out",
+    ):
+        asked, whole = browser.head(path), browser.get(path)
+        assert (asked.status_code, asked.content) == (whole.status_code, b"")
+        assert asked.headers.get("content-length") == whole.headers.get("content-length")
+    with browser.stream("HEAD", "/api/v1/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        assert stream.read() == b""
+    assert service.app.state.limits.running("streams") == 0
+    assert service.anonymous().head("/api/v1/projects").status_code == 401
+
+
+def test_a_host_or_an_origin_that_is_no_address_is_none_of_ours(service: Service, tmp_path: Path) -> None:
+    """Half of an IPv6 address was a defect, with a traceback in the log for each request."""
+    local = TestClient(create_app(Workspace(tmp_path / "own"), Settings(no_auth=True)), base_url="http://127.0.0.1")
+    for host in ("[::1", "[", "127.0.0.1]", "@", ""):
+        assert local.get("/healthz", headers={"Host": host}).status_code == 400
+    for host in ("[::1]:8660", "LOCALHOST"):
+        assert local.get("/healthz", headers={"Host": host}).status_code == 200
+    for origin in ("http://[::1", "null", "http://", "127.0.0.1"):
+        headers = {"Origin": origin, "Sec-Fetch-Site": ""}
+        assert local.post("/api/v1/projects", json={"name": "kites"}, headers=headers).status_code == 403

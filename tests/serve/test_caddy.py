@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -19,6 +18,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from pairsmith.serve.workspace import Workspace
+from schemas.ports import free_port
 from tests.pairsmith.conftest import Project
 from tests.serve.people import PASSWORD, SPEC
 
@@ -26,14 +26,6 @@ CADDY = shutil.which("caddy")
 CADDYFILE = Path(__file__).parents[2] / "docs/deploy/Caddyfile"
 _WAIT_S = 150.0
 pytestmark = pytest.mark.skipif(CADDY is None, reason="no proxy: needs the program caddy")
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def heard(process: subprocess.Popen[bytes], log: Path, words: str) -> str:
@@ -57,7 +49,7 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
 @pytest.fixture
 def proxied(tmp_path: Path) -> Iterator[tuple[httpx.Client, str]]:
     """A browser without a session that comes through the proxy, and the link of the first owner."""
-    http, https, port = free_ports(3)
+    http, https, port = (free_port() for _ in range(3))
     url, home = f"https://localhost:{https}", tmp_path / "caddy"
     home.mkdir()
     ours = f"{{\n\tadmin off\n\tskip_install_trust\n\thttp_port {http}\n\thttps_port {https}\n}}\n"

@@ -53,8 +53,8 @@ def _read(url: str) -> bytes:
 
 
 def test_no_canary_is_anywhere(tmp_path: Path) -> None:
-    """Store, job's files and log, server's log, pages, API, traces and backup: not in one of them is a secret of the
-    server, of the spec's teacher or of the collector, though the teacher repeats its key in every error."""
+    """Store, job's files and log, server's log, pages, API, traces, report and backup: in none of them is a secret
+    of the server, of the spec's teacher or of the collector, though the teacher repeats its key in every error."""
     workspace, slug = Workspace(tmp_path / "space"), "mine"
     with LoopbackTeacher(repeats_its_key) as teacher, Collector() as collector:
         folder = write_project(workspace, slug, teacher.url)
@@ -74,6 +74,7 @@ def test_no_canary_is_anywhere(tmp_path: Path) -> None:
             bodies["log"], bodies["tested"] = server.stop().encode(), json.dumps(tested).encode()
         assert {ask.headers["Authorization"] for ask in teacher.asked} == {"Bearer canary-teacher-61d2"}
         bodies["traces"] = b"".join(collector.sent)
+    assert start(["report", "--project", str(folder)]) == 0
     assert start(["serve", "backup", str(tmp_path / "saved"), "--workspace", str(workspace.root)]) == 0
     files = [path for top in (workspace.root, tmp_path / "saved") for path in top.rglob("*") if path.is_file()]
     bodies |= {str(path.relative_to(tmp_path)): path.read_bytes() for path in files}

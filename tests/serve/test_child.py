@@ -23,6 +23,7 @@ from pairsmith.serve.workspace import Workspace
 from pairsmith.stopping import INTERRUPTED
 from synth.embedded.child import child_command, child_environment
 from tests.serve.conftest import write_project
+from tests.synth.loopback import LoopbackTeacher
 
 CHATTY = """
 import sys, time
@@ -174,6 +175,55 @@ def test_on_a_full_disk_it_waits_for_room_to_say_how_it_ended(job_folder: Path) 
     assert end["problem"]["what"]
 
 
+NOISY = """
+import os, subprocess, sys, threading
+
+print("as it loads")
+
+
+def keep(pair):
+    threads = [threading.Thread(target=print, args=("from a thread",)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.write(1, b"past Python\\n{\\n")
+    subprocess.run(["echo", "from a process"])
+    sys.__stdout__.write("around ours\\n")
+    sys.__stdout__.flush()
+    return True
+"""
+
+
+@pytest.mark.slow
+def test_what_a_gate_prints_in_any_way_breaks_nothing_and_is_kept(
+    workspace: Workspace, teacher: LoopbackTeacher
+) -> None:
+    """From a thread, a process of its own, or past Python: the log of a job has all of it, and its reports, its end and
+    the one object of `--json` are whole."""
+    project = write_project(workspace, "tiny", teacher.url, ("a lamp",))
+    (project / "noisy.py").write_text(NOISY)
+    spec = (project / "pairsmith.toml").read_text()
+    (project / "pairsmith.toml").write_text(spec.replace("[curate.gates]", '[curate.gates]\nuser = ["noisy:keep"]'))
+    folder = workspace.jobs_folder / "job"
+    folder.mkdir(parents=True)
+    part = {"argv": ["generate", "--project", str(project)], "overrides": [], "folder": str(project)}
+    (folder / "part-0.json").write_text(json.dumps({**part, "cap_usd": None, "heavy_lock": None}))
+    job = ran(folder)
+    assert (job.returncode, job.stdout, job.stderr) == (0, b"", b"")
+    log = b"".join(path.read_bytes() for path in sorted((folder / "log").glob("*.txt"))).decode()
+    words = ("as it loads", "from a thread", "past Python", "from a process", "around ours")
+    assert [log.count(word) > 0 for word in words] == [True] * len(words)
+    assert log.count("from a thread") == 3 * log.count("past Python")
+    assert all(json.loads(line) for line in (folder / "events.jsonl").read_text().split("\n") if line)
+    assert json.loads((folder / "exit-0.json").read_text())["answer"]["command"] == "generate"
+
+    command = child_command("pairsmith", "curate", "--project", str(project), "--json")
+    curated = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=200)
+    assert json.loads(curated.stdout)["command"] == "curate"
+    assert [curated.stderr.count(word) > 0 for word in words] == [True] * len(words)
+
+
 @pytest.mark.slow
 def test_a_long_log_keeps_its_beginning_and_its_end(workspace: Workspace, tmp_path: Path) -> None:
     """It stays small, and a byte keeps its number, so that who reads on misses nothing that is still there."""
@@ -185,7 +235,7 @@ def test_a_long_log_keeps_its_beginning_and_its_end(workspace: Workspace, tmp_pa
         [sys.executable, "-c", CHATTY, str(jobs.folder(job.id) / "log")],
         env=child_environment(),
         check=True,
-        timeout=60,
+        timeout=200,
     )
     whole = b"".join(b"line %04d %s\n" % (nth, b"x" * 89) for nth in range(1000)) + b"the last words\n"
     log = jobs.log(job.id)

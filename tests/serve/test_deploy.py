@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import click
@@ -92,6 +93,33 @@ def test_the_compose_file_starts_the_service_as_it_is() -> None:
     assert isinstance(database, click.Option)
     assert database.envvar in serve["environment"]
     assert "${POSTGRES_PASSWORD:?" in text
+
+
+def test_the_image_is_built_of_the_clone(tmp_path: Path) -> None:
+    """Nothing called pairsmith is fetched from a package index, where it is not, or is somebody else's; and what the
+    build is given is enough to make the wheel whole."""
+    build = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["serve"]["build"]
+    clone = (DEPLOY / build["context"]).resolve()
+    dockerfile = clone / build["dockerfile"]
+    assert (clone / "pyproject.toml").is_file()
+    installed = re.findall(r"pip (?:install|wheel) .*", dockerfile.read_text())
+    assert [line for line in installed if "pairsmith" in line] == []
+    given = Path(f"{dockerfile}.dockerignore").read_text().split()
+    for name in (line[1:] for line in given if line.startswith("!")):
+        copy = shutil.copytree if (clone / name).is_dir() else shutil.copy
+        copy(clone / name, tmp_path / name)
+    out = tmp_path / "wheel"
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(out), str(tmp_path)]
+    subprocess.run(command, check=True, timeout=250)
+    (wheel,) = out.glob("pairsmith-*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for needed in (
+        "pairsmith/serve/templates/base.html.j2",
+        "pairsmith/docs/index.md",
+        "schemas/store/migrations/env.py",
+    ):
+        assert needed in names
+    assert any(name.startswith("pairsmith/examples/release-notes/") for name in names)
 
 
 def test_the_stack_of_argilla_joins_it() -> None:

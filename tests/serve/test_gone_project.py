@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.workspace import Workspace
+from tests.pairsmith.conftest import answer
 from tests.serve.conftest import ended, write_project
-from tests.synth.loopback import LoopbackTeacher
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 
 SUBJECTS = tuple(f"a lamp of kind {n}" for n in range(120))
 
 
-def test_nothing_is_asked_for_a_project_that_is_gone(workspace: Workspace, unhurried: LoopbackTeacher) -> None:
+def test_nothing_is_asked_for_a_project_that_is_gone(workspace: Workspace) -> None:
     """Its answers would have nowhere to go: the job is stopped within seconds, says why in a sentence, and another
     project's goes on. A folder that comes back is gone on with."""
-    folder = write_project(workspace, "tiny", unhurried.url, SUBJECTS)
-    write_project(workspace, "other", unhurried.url)
-    jobs, kept = Jobs(workspace), Path(workspace.root) / "kept"
+    jobs, kept, is_gone = Jobs(workspace), Path(workspace.root) / "kept", [False]
 
-    async def scene() -> None:
+    def slower_once_it_is_gone(ask: Ask) -> Reply:
+        return replace(answer(ask), delay_s=5.0 if is_gone[0] and "of kind" in ask.prompt else 0.2)
+
+    async def scene(teacher: LoopbackTeacher, folder: Path) -> None:
         async with jobs.serving():
             job = await jobs.start("tiny", "generate", JobOptions(), "ann")
-            await asyncio.to_thread(unhurried.wait_for, 4)
+            await asyncio.to_thread(teacher.wait_for, 4)
+            is_gone[0] = True
             shutil.copytree(folder, kept)
             shutil.rmtree(folder)
             other = await jobs.start("other", "generate", JobOptions(), "ann")
             over = await ended(jobs, job.id)
-            asked = len([ask for ask in unhurried.asked if "of kind" in ask.prompt])
-            assert asked < len(SUBJECTS) / 2
+            asked = len([ask for ask in teacher.asked if "of kind" in ask.prompt])
+            assert asked < len(SUBJECTS) / 2  # a minute's work
+            is_gone[0] = False
             assert over.state in ("failed", "stopped")
             assert str(workspace.root) not in over.model_dump_json()
             assert (over.note or (over.problem or {}).get("what") or "").startswith(
@@ -42,7 +47,10 @@ def test_nothing_is_asked_for_a_project_that_is_gone(workspace: Workspace, unhur
             again = await jobs.go_on(job.id, "ann")
             assert (await ended(jobs, again.id)).state == "done"
 
-    asyncio.run(scene())
+    with LoopbackTeacher(slower_once_it_is_gone) as teacher:
+        folder = write_project(workspace, "tiny", teacher.url, SUBJECTS)
+        write_project(workspace, "other", teacher.url)
+        asyncio.run(scene(teacher, folder))
 
 
 def test_a_spec_that_is_away_for_a_moment_stops_no_job(workspace: Workspace, unhurried: LoopbackTeacher) -> None:

@@ -31,7 +31,7 @@ from schemas.errors import StoreError, UsageError
 from schemas.project import Project
 from tests.pairsmith.conftest import answer
 from tests.serve.conftest import ended, job_that, write_project
-from tests.synth.loopback import LoopbackTeacher
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 
 NO_OPTIONS = JobOptions()
 
@@ -52,15 +52,21 @@ def pid_of(jobs: Jobs, job: Job) -> int:
     return pid
 
 
+def unlike(count: int) -> tuple[str, ...]:
+    """Seeds unlike each other: what is near a seed of the test split is not asked for."""
+    draw = random.Random(0)
+    return tuple(" ".join(draw.choices(WORDS, k=6)) for _ in range(count))
+
+
 def pairs(workspace: Workspace, slug: str) -> int:
     with sqlite3.connect(workspace.folder(slug) / "pairsmith.db") as store:
         return int(store.execute("SELECT count(*) FROM pairs").fetchone()[0])
 
 
-def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace) -> None:
     """A job runs once however often it is asked for with one key; its project takes no second one meanwhile; how far
     it is, how it ended and what it said come from its folder; going on is a new job that finds all done."""
-    write_project(workspace, "tiny", teacher.url)
+    refused = threading.Event()
     jobs = Jobs(workspace)
 
     async def scene() -> None:
@@ -79,6 +85,7 @@ def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace, 
         with pytest.raises(ProjectBusy, match=job.id) as busy:
             await jobs.start("tiny", "curate", NO_OPTIONS, "ben")
         assert busy.value.job_id == job.id
+        refused.set()
         done = await job_that(jobs, job.id, lambda job: any(state["state"] == "done" for state in heard))
         assert {state["id"] for state in heard} == {job.id}
         assert [state["state"] for state in heard].index("done") == len(heard) - 1
@@ -103,7 +110,9 @@ def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace, 
         assert jobs.list("absent") == []
         listening.cancel()
 
-    served(jobs, scene())
+    with LoopbackTeacher(lambda ask: replace(answer(ask), when=refused.is_set)) as teacher:
+        write_project(workspace, "tiny", teacher.url)
+        served(jobs, scene())
     assert len(teacher.asked) == 12
     with pytest.raises(NoSuchProject):
         jobs.start_now("absent", "generate", NO_OPTIONS, "ann")
@@ -111,30 +120,37 @@ def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace, 
         jobs.log("absent")
 
 
-def test_stop_drains_and_keeps_and_going_on_asks_for_the_rest(workspace: Workspace, unhurried: LoopbackTeacher) -> None:
+def test_stop_drains_and_keeps_and_going_on_asks_for_the_rest(workspace: Workspace) -> None:
     """Stop is one request to the process, which saves what is in flight; another job then asks for what is left."""
-    write_project(workspace, "tiny", unhurried.url)
+    asked_to_stop = threading.Event()
     jobs = Jobs(workspace)
+
+    def in_flight_until_then(ask: Ask) -> Reply:
+        return replace(answer(ask), when=lambda: ask.number <= 4 or asked_to_stop.is_set())
 
     async def scene() -> None:
         job = await jobs.start("tiny", "generate", NO_OPTIONS, "ann")
-        await job_that(jobs, job.id, lambda job: len(unhurried.asked) >= 4)
+        await job_that(jobs, job.id, lambda job: len(teacher.asked) >= 8)
         stopping = await jobs.cancel(job.id)
         assert stopping.state == "stopping"
         assert [job.state for job in await asyncio.to_thread(jobs.active)] == ["stopping"], "pages show it till it ends"
         with pytest.raises(ProjectBusy):
             await jobs.go_on(job.id, "ann")
+        await job_that(jobs, job.id, lambda job: b"stopping: " in jobs.log(job.id))
+        asked_to_stop.set()
         stopped = await ended(jobs, job.id)
         assert (stopped.state, stopped.exit_code, stopped.problem) == ("stopped", 130, None)
         assert await asyncio.to_thread(jobs.active) == []
-        assert 0 < pairs(workspace, "tiny") < 24
+        assert 0 < pairs(workspace, "tiny") < 48
         assert (await jobs.cancel(job.id)).state == "stopped"
         again = await jobs.go_on(job.id, "ann")
         assert (await ended(jobs, again.id)).state == "done"
 
-    served(jobs, scene())
-    assert pairs(workspace, "tiny") == 24
-    assert len(unhurried.asked) == 12, "nothing was asked twice"
+    with LoopbackTeacher(in_flight_until_then) as teacher:
+        write_project(workspace, "tiny", teacher.url, unlike(24))
+        served(jobs, scene())
+    assert pairs(workspace, "tiny") == 48
+    assert len(teacher.asked) == 24, "nothing was asked twice"
 
 
 def test_of_two_requests_at_once_one_is_a_job(workspace: Workspace) -> None:
@@ -209,10 +225,8 @@ def test_a_queued_job_is_taken_out_of_its_queue(workspace: Workspace, teacher: L
 def test_processes_outlive_their_server(workspace: Workspace, unhurried: LoopbackTeacher) -> None:
     """A server that stops leaves its jobs running. Stop from the terminal reaches a process meanwhile; the next server
     adopts the others with their real end, and starts none."""
-    draw = random.Random(0)  # seeds unlike each other: what is near a seed of the test split is not asked for
     for slug, seeds in (("one", 24), ("two", 300)):  # the second one has work for as long as a busy machine needs
-        texts = tuple(f"{' '.join(draw.choices(WORDS, k=6))} {slug}" for _ in range(seeds))
-        write_project(workspace, slug, unhurried.url, texts)
+        write_project(workspace, slug, unhurried.url, unlike(seeds))
     jobs, begun = Jobs(workspace), list[Job]()
 
     async def first() -> None:
@@ -232,23 +246,31 @@ def test_processes_outlive_their_server(workspace: Workspace, unhurried: Loopbac
     assert 0 < pairs(workspace, "two") < 600
 
 
-def test_a_process_that_nobody_stopped_is_started_again(workspace: Workspace, unhurried: LoopbackTeacher) -> None:
+def test_a_process_that_nobody_stopped_is_started_again(workspace: Workspace) -> None:
     """Killed, or interrupted by a container's end: the job goes on where it was, and asks at most for what was in
     flight again."""
-    write_project(workspace, "tiny", unhurried.url)
+    both_ended = threading.Event()
     jobs = Jobs(workspace)
+
+    def in_flight_until_then(ask: Ask) -> Reply:
+        return replace(answer(ask), when=lambda: ask.number <= 4 or both_ended.is_set())
 
     async def scene() -> None:
         job = await jobs.start("tiny", "generate", NO_OPTIONS, "ann")
-        for nth, signum in enumerate((signal.SIGKILL, signal.SIGTERM), 1):
-            await job_that(jobs, job.id, lambda job, nth=nth: len(unhurried.asked) >= 4 * nth)  # type: ignore[misc]
-            os.kill(pid_of(jobs, job), signum)
-            await job_that(jobs, job.id, lambda job, nth=nth: len(starts(jobs.folder(job.id))) > nth)  # type: ignore[misc]
+        await job_that(jobs, job.id, lambda job: len(teacher.asked) >= 8)
+        os.kill(pid_of(jobs, job), signal.SIGKILL)
+        await job_that(jobs, job.id, lambda job: len(teacher.asked) >= 12)
+        assert len(starts(jobs.folder(job.id))) == 2
+        os.kill(pid_of(jobs, job), signal.SIGTERM)
+        both_ended.set()
+        await job_that(jobs, job.id, lambda job: len(starts(jobs.folder(job.id))) > 2)
         assert (await ended(jobs, job.id)).state == "done"
 
-    served(jobs, scene())
+    with LoopbackTeacher(in_flight_until_then) as teacher:
+        write_project(workspace, "tiny", teacher.url)
+        served(jobs, scene())
     assert pairs(workspace, "tiny") == 24
-    assert len(unhurried.asked) <= 12 + 8, "twice the concurrency may be in flight"
+    assert len(teacher.asked) <= 12 + 8, "twice the concurrency may be in flight"
 
 
 def test_a_process_that_dies_again_and_again_fails_with_its_signal(
@@ -389,9 +411,13 @@ def test_a_database_that_is_away_is_said_at_once(workspace: Workspace, monkeypat
         assert "secret" not in str(refused.value)
 
 
-def test_an_outage_leaves_no_job_behind(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+def test_an_outage_leaves_no_job_behind(
+    workspace: Workspace, teacher: LoopbackTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A workflow whose end could not be written while the database was away stays "pending" there, and its place in the
     queue taken. The sweep finds that nobody runs it, and it ends."""
+    monkeypatch.setattr(sweep, "SWEEP_EVERY_S", 3600)  # here it is the test that sweeps, after the first time
+    monkeypatch.setattr(sweep, "_SETTLED_S", 3600)
     write_project(workspace, "tiny", teacher.url)
     jobs = Jobs(workspace)
 
@@ -404,10 +430,8 @@ def test_an_outage_leaves_no_job_behind(workspace: Workspace, teacher: LoopbackT
         watch = Watch(jobs)
         watch.sweep()
         assert watch.swept == 0, "what has just begun is given time"
-        monkeypatched = pytest.MonkeyPatch()
-        monkeypatched.setattr(sweep, "_SETTLED_S", 0)
+        monkeypatch.setattr(sweep, "_SETTLED_S", 0)
         watch.sweep()
-        monkeypatched.undo()
         assert watch.swept == 2, "the job and its process"
         assert (await ended(jobs, job.id)).state == "done"
         assert len(starts(jobs.folder(job.id))) == 1, "nothing ran again: it had said how it ended"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ pytest.importorskip("playwright.sync_api", reason="no browser: needs the package
 from playwright import sync_api as playwright
 
 from pairsmith.serve.workspace import Workspace
+from schemas.ports import free_port
 from tests.pairsmith.conftest import answer
 from tests.serve.conftest import write_project
 from tests.serve.served import Served
@@ -34,9 +34,7 @@ def test_an_open_page_goes_on_with_the_next_server(tmp_path: Path) -> None:
         nth, asked[0] = asked[0], asked[0] + 1
         return replace(answer(ask), when=lambda: nth < answers[0])
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     root = tmp_path / "space"
     with LoopbackTeacher(in_turns) as teacher, playwright.sync_playwright() as engine:
         write_project(Workspace(root), "tiny", teacher.url)

@@ -256,7 +256,9 @@ def test_a_file_that_is_not_utf_8_is_asked_about(service: Service) -> None:
     asked = browser.post("/new", data={"name": "sheet"}, files=files)
     assert asked.status_code == 422
     page = unescape(asked.text)
-    assert '<input type="radio" name="encoding" value="cp1252" checked>' in page
+    assert (
+        '<input type="radio" name="encoding" value="cp1252" checked autofocus>Western Europe, Windows (cp1252)' in page
+    )
     assert "<q>Wo ist der Hörer?;Er liegt auf dem Tisch.</q>" in page
     assert "<q>Wo ist der HЎrer?" in page or "<q>Wo ist der Hцrer?" in page
     again = {"name": "sheet", "chosen_before": "t.csv", "encoding": "cp1252"}
@@ -266,7 +268,7 @@ def test_a_file_that_is_not_utf_8_is_asked_about(service: Service) -> None:
     asked = browser.post("/p/sheet/setup/seeds", files=files)
     assert 'name="chosen_before" value="t.csv" checked' in asked.text
     wrong = {"chosen_before": "t.csv", "encoding": "cp932"}
-    assert "cannot be read as cp932" in browser.post("/p/sheet/setup/seeds", data=wrong).text
+    assert "cannot be read as Japanese, Shift JIS (cp932)" in browser.post("/p/sheet/setup/seeds", data=wrong).text
     assert browser.post("/p/sheet/setup/seeds", data={**wrong, "encoding": "cp1252"}).status_code == 303
 
     japanese = {"file": ("u.csv", "質問;答え\n注文はどこですか;配送中です。\n".encode("cp932"))}
@@ -278,9 +280,27 @@ def test_a_file_that_is_not_utf_8_is_asked_about(service: Service) -> None:
     files = {"file": ("more.txt", table)}
     refused = program.post("/api/v1/projects/sheet/seeds", files=files)
     assert refused.status_code == 422
-    assert "Western Europe, Windows (cp1252)" in refused.json()["fix"]
+    assert "such as Western Europe, Windows (cp1252)" in refused.json()["fix"]
     added = program.post("/api/v1/projects/sheet/seeds", files=files, data={"encoding": "cp1252"})
     assert added.status_code == 201, added.text
+
+
+@pytest.mark.parametrize("path", ["/new", "/p/mine/setup/seeds"])
+def test_of_lines_and_a_file_none_wins_unseen(service: Service, path: str) -> None:
+    """Given both, at once or one after the other, a person says which; each stays in the form until then."""
+    browser = service.browser("owner")
+    lines = {"name": "both", "pasted": "a kite\na crane\n"}
+    at_once: dict[str, Any] = {"data": lines, "files": {"file": ("t.txt", b"a fox\n")}}
+    for sent in (at_once, {"data": {**lines, "chosen_before": "t.txt"}}):
+        page = browser.post(path, **sent)
+        assert page.status_code == 422
+        assert "only one of them is read" in page.text
+        assert "a kite\na crane\n</textarea>" in page.text
+        assert 'name="chosen_before" value="t.txt" checked' in page.text
+    read = browser.post(path, data={"name": "both", "chosen_before": "t.txt"})
+    assert "a fox" in browser.get(read.headers["location"]).text
+    written = browser.post(path, data={**lines, "name": "others"})
+    assert "a crane" in browser.get(written.headers["location"]).text
 
 
 def test_what_the_first_page_calls_enough_is_enough() -> None:

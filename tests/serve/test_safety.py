@@ -144,8 +144,9 @@ def test_unknown_names_and_wrong_passwords_get_one_answer(service: Service, monk
     assert {answer.status_code for answer in answers} == {401}
 
 
-def test_five_tries_a_minute(service: Service) -> None:
+def test_five_tries_a_minute(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sixth is refused, with the seconds to wait, also where the password is right."""
+    monkeypatch.setattr(service.app.state.limits, "_clock", lambda: 0.0)  # no try takes so long that the next comes
     client = service.anonymous()
     wrong = {"name": "editor", "password": "wrong password"}
     statuses = [client.post("/api/v1/sign-in", json=wrong).status_code for _ in range(5)]
@@ -236,6 +237,26 @@ def test_passwords_tokens_and_codes_are_not_given_back(service: Service) -> None
     for path in ("/settings/password", "/redeem"):
         page = browser.post(path, data={"csrf": "x", **secrets}, headers={"accept": "text/html"}).text
         assert [value for value in secrets.values() if value in page] == []
+
+
+def test_a_browser_keeps_only_forms_that_were_refused(service: Service) -> None:
+    """So that one goes back to them; never a page that shows a key or has a link in it, a page that was asked for, or
+    an answer of the API."""
+    browser = service.browser("owner")
+    csrf = {"csrf": browser.headers["X-CSRF-Token"]}
+    link = browser.post("/api/v1/invitations", json={"role": "viewer"}).json()["url"]
+    stranger = TestClient(service.app, base_url=ORIGIN, headers=SAME, follow_redirects=False)
+    asked = [
+        browser.post("/p/mine/setup/cap", data={**csrf, "max_usd": "lots"}),
+        stranger.post("/sign-in", data={"name": "nobody", "password": PASSWORD}),
+        browser.post("/keys", data={**csrf, "name": "a key"}),
+        stranger.post("/redeem", data={"token": link.partition("token=")[2], "name": "x", "password": "short"}),
+        browser.get("/p/none"),
+        browser.post("/api/v1/projects", json={"name": "!"}),
+    ]
+    assert [answer.status_code for answer in asked] == [400, 401, 200, 422, 404, 422]
+    kept = ["private, no-cache"] * 2 + ["no-store"] * 4
+    assert [answer.headers["cache-control"] for answer in asked] == kept
 
 
 def test_a_change_needs_the_token_of_the_session(service: Service) -> None:

@@ -37,6 +37,16 @@ def test_nobody_signs_in_only_on_this_machine(
     assert "--no-auth" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a folder in which nobody may write")
+def test_a_folder_that_is_shut_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of somebody else's folder or a disk that is read-only it says which file and what to do: it is no defect."""
+    assert start(["serve", "/sys/kernel/pairsmith", "--no-auth", "--port", "0"]) == 6
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: /sys/kernel/pairsmith: it cannot be used (")
+    assert "read and write there" in printed
+    assert "Traceback" not in printed
+
+
 def test_a_database_that_is_away_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The address is named without its password, and no traceback is shown."""
     words = ["--no-auth", "--port", "0", "--database", "postgresql://ann:s3cr3t@127.0.0.1:1/x"]

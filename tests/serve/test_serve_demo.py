@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
+from schemas.ports import free_port
 from tests.pairsmith.conftest import ROOT, Project
 
 _WAIT_S = 150.0
@@ -30,9 +30,7 @@ sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), open_browser=False))
 def test_the_example_is_ready_to_start(tmp_path: Path) -> None:
     """Nobody signs in, the project is there with its seeds, its teacher is the embedded model, and nothing has run; a
     second time the same project is served, and Ctrl-C ends it in order."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     for _ in range(2):
         demo = subprocess.Popen(
             [sys.executable, "-c", _DEMO, str(tmp_path / "space"), str(port)],
@@ -47,7 +45,7 @@ def test_the_example_is_ready_to_start(tmp_path: Path) -> None:
             assert '<button class="strong">Start</button>' in page
             assert "smollm2-135m-instruct answers" in _page(f"http://127.0.0.1:{port}/p/release-notes/setup", demo)
             os.killpg(demo.pid, signal.SIGINT)
-            assert demo.wait(60) == 0
+            assert demo.wait(200) == 0
         finally:
             if demo.poll() is None:
                 os.killpg(demo.pid, signal.SIGKILL)

@@ -1,8 +1,10 @@
-"""A session that ends while somebody types, in real Chromium."""
+"""What was typed, after a form was refused and after a session ended, in real Chromium."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +19,97 @@ from playwright import sync_api as playwright
 from tests.serve.conftest import write_project
 from tests.serve.site import CHROMIUM, FLAGS, Site
 
+PASSWORD = "four words are good"
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: needs {CHROMIUM}")
 
 
-def test_what_was_typed_outlives_the_session(tmp_path: Path) -> None:
-    """Signed out while they typed, a person signs in again and finds what they had sent in its fields; a password never
-    is; and a page that cannot be drawn anew says of when it is."""
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Site]:
+    """One project and one person, whose password is quickly looked at."""
     own = Site(tmp_path / "space", "http://127.0.0.1:9", no_auth=False)
     write_project(own.workspace, "kites", own.teacher)
     accounts = own.app.state.accounts
     accounts._hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
-    accounts.redeem(accounts.first_owner_link(), "ann", "four words are good")
+    accounts.redeem(accounts.first_owner_link(), "ann", PASSWORD)
     own.start()
+    yield own
+    own.stop()
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as engine:
         browser = engine.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        _typed_and_signed_out(own, browser.new_context(base_url=own.url))
+        yield browser
         browser.close()
+
+
+def _sign_in(page: Any) -> None:
+    page.get_by_label("Name").fill("ann")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def test_what_was_typed_outlives_the_session(own: Site, browser: Any) -> None:
+    """Signed out while they typed, a person signs in again and finds what they had sent in its fields; a password never
+    is; and a page that cannot be drawn anew says of when it is."""
+    _typed_and_signed_out(own, browser.new_context(base_url=own.url))
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_one_goes_back_to_a_form_that_was_refused(own: Site, browser: Any, script: bool) -> None:
+    """With what was typed and what is wrong with it, whether one had gone on or corrected it; until one signs out. A
+    form with a link that opens something is not kept."""
+    context = browser.new_context(base_url=own.url, java_script_enabled=script)
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    page.goto("/sign-in?next=/new")
+    _sign_in(page)
+    page.get_by_label("Name of the project").fill("kites")
+    page.get_by_label("What you have, one a line").fill("a typed line")
+    page.get_by_role("button", name="Make the project").click()
+    taken = "There is a project 'kites' already"
+    playwright.expect(page.locator("#problem")).to_contain_text(taken)
+    page.get_by_role("link", name="Settings").click()
+    playwright.expect(page.locator("h1")).to_contain_text("You are ann")
+    page.go_back()
+    playwright.expect(page.locator("#problem")).to_contain_text(taken)
+    playwright.expect(page.get_by_label("What you have, one a line")).to_have_value("a typed line")
+
+    page.goto("/p/kites/setup")
+    cap = page.get_by_label("The project may spend")
+    for sum_, heading in (("lots", "spending has no cap"), ("5", "at most $5.00 are spent")):
+        cap.fill(sum_)
+        page.get_by_role("button", name="Keep the cap").click()
+        playwright.expect(page.locator("h1")).to_contain_text(heading)
+    page.go_back()
+    playwright.expect(page.locator("#cap .problem")).to_be_visible()
+    playwright.expect(cap).to_have_value("5")  # as it was left
+    page.go_forward()
+    page.goto("/settings")
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    playwright.expect(page.locator("h1")).to_contain_text("Sign in")
+    for _ in range(5):  # past the settings, the setup and its refusal to whatever came before
+        with suppress(playwright.Error):
+            page.go_back()
+        assert page.locator(".problem").count() == 0
+    context.close()
 
 
 def _typed_and_signed_out(own: Site, context: Any) -> None:
     page = context.new_page()
     page.set_default_timeout(120_000)  # a busy machine
 
-    def sign_in() -> None:
-        page.get_by_label("Name").fill("ann")
-        page.get_by_label("Password").fill("four words are good")
-        page.get_by_role("button", name="Sign in").click()
-
     typed = "Written for ten minutes: äöü"
     page.goto("/p/kites/setup")
-    sign_in()
+    _sign_in(page)
     playwright.expect(page).to_have_url(re.compile("/p/kites/setup$"), timeout=120_000)
     page.get_by_label("What a good output is").fill(typed)
     context.clear_cookies()
     page.get_by_role("button", name="Keep the style").click()
     playwright.expect(page.locator("h1")).to_have_text("You are signed out.", timeout=120_000)
     page.get_by_role("link", name="Sign in and go on").click()
-    sign_in()
+    _sign_in(page)
     playwright.expect(page.get_by_label("What a good output is")).to_have_value(typed, timeout=120_000)
     playwright.expect(page.get_by_text("What you had typed is back")).to_be_visible()
     assert "four words" not in page.evaluate("JSON.stringify(sessionStorage)")

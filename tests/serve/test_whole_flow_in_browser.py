@@ -39,7 +39,6 @@ QUESTION = "a blue kite"
 LITTLE = {
     "generate.forward.sampling.max_tokens": 48,
     "generate.forward.n": 2,
-    "teacher.requests_per_minute": 60,  # so that it can be stopped, on a machine however quick
     "curate.score.model": "none",
     "curate.select.best": 2,
     "train.batch": 4,
@@ -99,6 +98,11 @@ class Person:
         self.presses(button, f"#{step}")
         self.reads("Saved", f"#{step} .done")
 
+    def writes(self, keys: dict[str, Any]) -> None:
+        """Into the spec, past the pages."""
+        spec = self.folder / SPEC_NAME
+        spec.write_text(set_keys(spec.read_text(), keys))
+
     def starts(self, command: str, button: str = "Start it") -> None:
         """A command by its name, on the page of the run or by the button of the page that it fills."""
         if button == "Start it":
@@ -143,8 +147,7 @@ class Person:
         self.keeps("test", "Keep the test")
         page.get_by_label("The project may spend, in US dollars").fill("1")
         self.keeps("cap", "Keep the cap")
-        spec = self.folder / SPEC_NAME
-        spec.write_text(set_keys(spec.read_text(), LITTLE))
+        self.writes(LITTLE)
 
     def previews_five(self) -> None:
         self.starts("preview", "Preview 5")
@@ -157,6 +160,7 @@ class Person:
         self.looked.at("prompts")
 
     def starts_stops_and_goes_on(self) -> None:
+        self.writes({"teacher.requests_per_minute": 6})  # so that it can be stopped, on a machine however quick or slow
         self.starts("generate")
         self.reads(re.compile(rf"[1-9]\d* of {2 * len(IDEAS)} rows asked"))
         playwright.expect(self.page).to_have_title(re.compile(r"^\d+ % · ideas"), timeout=_WAIT_MS)
@@ -166,6 +170,7 @@ class Person:
         assert match is not None
         assert 0 < int(match[1]) < 2 * len(IDEAS)
         self.looked.at("stopped")
+        self.writes({"teacher.requests_per_minute": 20})
         self.starts("generate", "Continue")
         self.reads("rows asked")
         self.looked.at("running")

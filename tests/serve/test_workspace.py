@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import multiprocessing
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from pairsmith.serve import workspace
 from pairsmith.serve.job import COMMANDS, JobOptions, checked
 from pairsmith.serve.workspace import NoSuchProject, Workspace
 from schemas.errors import StoreBusy, StoreError, UsageError
@@ -53,13 +55,28 @@ def test_a_workspace_has_one_server_and_the_second_is_told_which(tmp_path: Path)
     ready, end = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(tmp_path, ready, end))
     other.start()
-    assert ready.wait(30)
+    assert ready.wait(120)
     with pytest.raises(StoreBusy, match=str(other.pid)), Workspace(tmp_path).lock():
         pass
     other.kill()
     other.join()
     with Workspace(tmp_path).lock():
         pass
+
+
+def test_whoever_looks_whether_a_server_runs_keeps_none_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pairsmith jobs` looks by taking the lock for a moment: a server that starts just then is no second one."""
+    monkeypatch.setattr(workspace, "_LOCK_TIMEOUT_S", 60.0)
+    with Workspace(tmp_path).lock():
+        pass
+    with (tmp_path / ".serve" / "lock").open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        let_go = threading.Timer(0.3, fcntl.flock, (looking, fcntl.LOCK_UN))
+        let_go.start()
+        with Workspace(tmp_path).lock():
+            let_go.join()
 
 
 def test_a_file_system_without_locks_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ class BatchProvider:
 
     def __enter__(self) -> BatchProvider:
         self._thread.start()
-        assert self._ready.wait(30)
+        assert self._ready.wait(120)
         return self
 
     def __exit__(self, *exc: object) -> None:

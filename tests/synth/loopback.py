@@ -93,14 +93,14 @@ class LoopbackTeacher:
         """How often each prompt (the last user message) was asked."""
         return Counter(ask.prompt for ask in self.asked)
 
-    def wait_for(self, count: int, timeout_s: float = 30) -> None:
+    def wait_for(self, count: int, timeout_s: float = 120) -> None:
         """Block until so many requests have arrived."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.asked) >= count, timeout_s), "too few requests arrived"
 
     def __enter__(self) -> LoopbackTeacher:
         self._thread.start()
-        assert self._ready.wait(30)
+        assert self._ready.wait(120)
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -31,7 +31,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def gone(pids: list[int], within_s: float = 30) -> bool:
+def gone(pids: list[int], within_s: float = 100) -> bool:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline and any(map(is_alive, pids)):
         time.sleep(0.05)

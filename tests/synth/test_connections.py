@@ -186,17 +186,23 @@ async def test_half_an_answer_is_none(written: bytes) -> None:
 async def test_a_request_that_is_given_up_takes_its_connection_along() -> None:
     """An answer that comes late is never read as that to the next request."""
 
+    asked, given_up = asyncio.Event(), asyncio.Event()
+
     async def late(number: int, writer: asyncio.StreamWriter) -> None:
         if number == 1:
-            await asyncio.sleep(0.2)
+            asked.set()
+            await given_up.wait()
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
         else:
             writer.write(_PLAIN)
 
     async with serving(late) as (server, connections):
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await connections.post(b"{}")
+        posted = asyncio.create_task(connections.post(b"{}"))
+        await asked.wait()
+        posted.cancel()
+        await asyncio.wait([posted])
+        assert posted.cancelled()
+        given_up.set()
         assert (await connections.post(b"{}"))[2] == b"ok"
         assert server.connections == 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,14 +144,17 @@ def test_what_prompts_begin_with_is_attended_to_once_for_all_of_them(model: Chat
     64), and every log-probability is that of a plain forward pass (float32, 1e-4). Four rows are needed."""
     long = [*PROMPT, *reversed(PROMPT)][:150]
     passes: list[tuple[int, int]] = []
+    all_in = threading.Event()
 
     def heard(_: Any, args: Any, named: dict[str, Any]) -> None:
+        all_in.wait(60)
         passes.append((len(named["input_ids"]), named.get("shared_prefix", 0)))
 
     hook = model._model.register_forward_pre_hook(heard, with_kwargs=True)
     jobs = [generation([*long, *range(i, 5 * i)], TokenSampling(), 9, seed=i, top_logprobs=0) for i in range(1, 7)]
     for job in jobs:
         decoder.submit(job)
+    all_in.set()
     answers = [job.future.result(timeout=60)[0] for job in jobs]
     assert answer(decoder, generation(long, max_tokens=3))
     hook.remove()
@@ -228,7 +232,10 @@ def test_a_cancelled_request_frees_its_rows(decoder: Decoder) -> None:
     decoder.submit(long)
     assert long.future.cancel()
     assert answer(decoder, generation(PROMPT, max_tokens=3))[0].tokens <= 3
-    assert decoder.load()["rows_active"] == 0
+    until = time.monotonic() + 60
+    while decoder.load()["rows_active"]:  # the answer is handed over before its row is taken away
+        assert time.monotonic() < until
+        time.sleep(0.005)
 
 
 def test_a_failed_step_fails_its_requests_and_no_others(decoder: Decoder) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import socket
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -12,6 +11,7 @@ from email.utils import format_datetime
 import pytest
 
 from schemas.errors import AuthError, SpecError, TeacherError, Unreachable
+from schemas.ports import free_port
 from schemas.records import Message, Sampling, Usage
 from synth.chat_completions import (
     Answer,
@@ -140,14 +140,15 @@ def test_a_200_that_is_no_completion_has_no_choices(body: bytes) -> None:
         *((fails(status), "server") for status in (500, 502, 503, 529, 408, 409)),
         (fails(429), "throttled"),
         (cuts(), "broken"),
-        (Reply(delay_s=1.0), "timeout"),
+        (Reply(delay_s=120.0), "timeout"),
     ],
 )
 def test_a_passing_fault_is_retried(fault: Reply, word: str) -> None:
     """Throttling, server faults, cut connections and timeouts are tried again and counted by kind."""
 
     async def once() -> None:
-        async with Endpoint(teacher.url, "loopback", backoff_s=0.001, retries=3, timeout_s=0.3) as endpoint:
+        within_s = 1.0 if word == "timeout" else 60.0
+        async with Endpoint(teacher.url, "loopback", backoff_s=0.001, retries=3, timeout_s=within_s) as endpoint:
             await endpoint.ask(chat("warm up"), Sampling())
             answer = await endpoint.ask(chat("a dog"), Sampling())
             assert answer.choices
@@ -164,14 +165,15 @@ def test_a_passing_fault_is_retried(fault: Reply, word: str) -> None:
         (fails(500), ServerFaultError),
         (fails(429), ThrottledError),
         (cuts(), BrokenError),
-        (Reply(delay_s=1.0), TimedOutError),
+        (Reply(delay_s=120.0), TimedOutError),
     ],
 )
 def test_a_lasting_fault_fails_the_row_after_all_retries(fault: Reply, error: type[Exception]) -> None:
     """`retries` is how often it is sent again, and then the row has its reason in one word."""
 
     async def once() -> None:
-        async with Endpoint(teacher.url, "loopback", backoff_s=0.001, retries=2, timeout_s=0.2) as endpoint:
+        within_s = 0.5 if error is TimedOutError else 60.0
+        async with Endpoint(teacher.url, "loopback", backoff_s=0.001, retries=2, timeout_s=within_s) as endpoint:
             await endpoint.ask(chat("warm up"), Sampling())
             with pytest.raises(error, match=r"^(server|throttled|broken|timeout): "):
                 await endpoint.ask(chat("a dog"), Sampling())
@@ -199,7 +201,7 @@ def test_retry_after_is_honoured_in_each_form(headers: dict[str, str]) -> None:
     if "400" in headers.values() or "0.4" in headers.values():
         assert waited >= 0.4
     else:
-        assert waited < 5
+        assert waited < 60
 
 
 @pytest.mark.parametrize(
@@ -460,25 +462,19 @@ def test_a_model_that_renamed_max_tokens_is_understood() -> None:
     assert teacher.asked[-1].body["max_completion_tokens"] == 7
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
 def test_an_address_where_nothing_answers_fails_within_seconds(host: str) -> None:
     """A first request that cannot connect is tried a few times only, however many retries rows have."""
 
     async def once() -> None:
-        url = f"http://{host}:{closed_port()}"
+        url = f"http://{host}:{free_port()}"
         async with Endpoint(url, "m", retries=50) as endpoint:
             await endpoint.ask(chat("a dog"), Sampling())
 
     began = time.perf_counter()
     with pytest.raises(Unreachable, match="Nothing answers"):
         asyncio.run(once())
-    assert time.perf_counter() - began < 10
+    assert time.perf_counter() - began < 60  # of a name server that is away; fifty retries take minutes
 
 
 def test_a_server_that_cannot_be_read_is_not_called_absent() -> None:
@@ -529,9 +525,9 @@ def test_draining_ends_a_wait_at_once() -> None:
                 await endpoint.ask(chat("another"), Sampling())
 
     began = time.perf_counter()
-    with LoopbackTeacher(lambda ask: fails(429, headers={"Retry-After": "60"})) as teacher:
+    with LoopbackTeacher(lambda ask: fails(429, headers={"Retry-After": "120"})) as teacher:
         asyncio.run(stopped())
-    assert time.perf_counter() - began < 10
+    assert time.perf_counter() - began < 100
     assert len(teacher.asked) == 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import tempfile
+import threading
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,13 +203,15 @@ def test_stop_drains_and_the_next_run_goes_on(tmp_path: Path) -> None:
         stop = asyncio.Event()
         async with rig(teacher.url, tmp_path) as r:
             running = asyncio.create_task(generate(r.store, input(100), r.generators, concurrency=8, stop=stop))
-            await asyncio.to_thread(teacher.wait_for, 30)
+            await asyncio.to_thread(teacher.wait_for, 38)
             stop.set()
+            asyncio.get_running_loop().call_later(0.05, stopped.set)
             result = await running
             assert len(r.store.call_index()) == 2 * len(teacher.asked)
             return result
 
-    with LoopbackTeacher(latency_s=0.02) as teacher:
+    stopped = threading.Event()
+    with LoopbackTeacher(lambda ask: Reply(when=lambda: ask.number <= 30 or stopped.is_set())) as teacher:
         result = asyncio.run(interrupted())
         assert result.stopped
         assert result.counts.adds_up

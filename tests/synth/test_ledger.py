@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -457,12 +458,14 @@ def test_an_answer_is_durable_before_it_is_used(tmp_path: Path) -> None:
 
 def test_draining_keeps_what_is_on_the_wire(tmp_path: Path) -> None:
     """Answers on their way become durable and are returned; questions that wait for a place are not sent."""
-    with LoopbackTeacher(latency_s=0.1) as teacher:
+    drained = threading.Event()
+    with LoopbackTeacher(lambda ask: Reply(when=drained.is_set)) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
             asked = [asyncio.create_task(ledger.complete(chat(f"dog {i}"), PLAIN)) for i in range(10)]
             await asyncio.to_thread(teacher.wait_for, 4)
             ledger.drain()
+            drained.set()
             done = await asyncio.gather(*asked, return_exceptions=True)
             assert sum(isinstance(result, StoppedError) for result in done) == 6
             assert len(store.call_index()) == 4

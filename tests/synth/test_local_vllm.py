@@ -303,7 +303,7 @@ def test_teacher_up_keeps_it_until_ctrl_c(stand_in: Path, tmp_path: Path) -> Non
     assert running.stdout.readline() == "[teacher]\n"
     assert running.stdout.readline().startswith('url = "http://127.0.0.1:')
     running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
+    _, errors = running.communicate(timeout=200)
     assert running.returncode == 0, errors
     assert "vLLM is stopped." in errors
     assert gone(noted(stand_in)["pids"])

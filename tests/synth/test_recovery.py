@@ -27,7 +27,7 @@ def start(teacher: LoopbackTeacher, folder: Path, kill_at: str = "") -> subproce
 
 
 def finish(process: subprocess.Popen[bytes]) -> bytes:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err.decode()
     return out
 
@@ -69,7 +69,7 @@ def test_a_kill_at_a_named_transition_loses_and_repeats_nothing_durable(moment: 
     """The process dies as it passes the transition for the ninth time; n = 2, so answers come in groups of two rows."""
     with LoopbackTeacher(latency_s=0.005) as teacher:
         killed = start(teacher, tmp_path, f"{moment}:9")
-        killed.communicate(timeout=60)
+        killed.communicate(timeout=200)
         assert killed.returncode == -signal.SIGKILL
         before = goes_on(teacher, tmp_path)
     assert before % 2 == 0, "the rows of one request are durable together or not at all"
@@ -94,7 +94,7 @@ def test_kills_at_random_moments_lose_and_repeat_nothing_durable(tmp_path: Path)
                 process.wait(dice.uniform(0.0, 0.03))
             except subprocess.TimeoutExpired:
                 process.kill()
-            process.communicate(timeout=60)
+            process.communicate(timeout=200)
             assert not before & {ask.prompt for ask in teacher.asked[begun:]}
         goes_on(teacher, tmp_path)
     assert max(teacher.counts().values()) <= 7

@@ -294,6 +294,7 @@ def signed_out(caller: Caller, request: Request, response: Response, *, everywhe
     elif caller.session:
         request.app.state.sessions.end(caller.session)
     clear_cookie(response, secure=request.app.state.settings.secure)
+    response.headers["Clear-Site-Data"] = '"cache"'  # the forms that were refused, to which one would go back
     return response
 
 

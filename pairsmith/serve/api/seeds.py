@@ -88,7 +88,7 @@ def add_seeds(
     encoding: Annotated[str, Form(max_length=40)] = "",
 ) -> SeedFile:
     """A file of seeds, or lines of text; it is added to the spec once all of it can be read. `encoding` is that of a
-    file which is neither UTF-8 nor UTF-16, such as cp1252; it is kept in UTF-8."""
+    file which is none of UTF-8, UTF-16 and UTF-32, such as cp1252; it is kept in UTF-8."""
     if (file is None) == (text is None):
         raise Refusal(422, "send either a file or text.", code="not_valid")
     stem = name or (file.filename if file else None) or "pasted.txt"

@@ -88,7 +88,7 @@ def _redeem(
 ) -> Response:
     given = request.app.state.accounts.invitation(token)
     where = "every project" if given["project"] == ALL else given["project"]
-    return render(
+    page = render(
         request,
         "redeem",
         caller,
@@ -98,6 +98,8 @@ def _redeem(
         given=name,
         error=error,
     )
+    page.headers["Cache-Control"] = "no-store"  # a form that was refused is kept by its browser, and this has the link
+    return page
 
 
 @router.post("/redeem", name="page_redeem")

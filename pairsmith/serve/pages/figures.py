@@ -13,6 +13,7 @@ from fastapi import Request
 
 from pairsmith.plan import PlannedStage, plan
 from pairsmith.serve.job import Job
+from pairsmith.serve.readers import Readers
 from pairsmith.serve.rows_view import RowsView
 from pairsmith.style.charts import BarPart
 from schemas.money import Cost, total
@@ -24,14 +25,20 @@ from schemas.store.since import Ends, ends
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A project as its store has it now. `store` is None where nothing has been written yet."""
+    """A project as its store has it now. `held` is its store, None where nothing has been written yet, or who opens it:
+    of what is kept of many projects few are open."""
 
     slug: str
     project: Project
-    store: Store | None
+    held: Store | Readers | None
     stages: tuple[PlannedStage, ...]
     receipts: tuple[Receipt, ...]
     costs: tuple[Cost, ...]
+
+    @property
+    def store(self) -> Store | None:
+        """Its store; None where nothing has been written yet."""
+        return self.held.store(self.slug) if isinstance(self.held, Readers) else self.held
 
     def last(self, command: str, *, ok: bool = True) -> Receipt | None:
         """The newest receipt of a command that went well, or however it went."""
@@ -86,23 +93,36 @@ class Snapshot:
 
 
 _lock = Lock()
-_kept: WeakKeyDictionary[RowsView, dict[str, tuple[object, Snapshot]]] = WeakKeyDictionary()
+
+
+class _Kept(NamedTuple):
+    written: object
+    place: tuple[object, Ends | None]
+    now: Snapshot
+
+
+_kept: WeakKeyDictionary[RowsView, dict[str, _Kept]] = WeakKeyDictionary()
 
 
 def snapshot(request: Request, slug: str) -> Snapshot:
-    """The project as it is now; what has not changed since is not read again. Raises NoSuchProject, SpecError."""
+    """The project as it is now; what has not changed since is not read again, and its store not opened. Raises
+    NoSuchProject, SpecError."""
     views: RowsView = request.app.state.views
-    project, store = views.readers.project(slug), views.readers.store(slug)
-    place: Ends | None = ends(store) if store else None
-    key = (project, store, place)
+    project, written = views.readers.project(slug), views.readers.written(slug)
     with _lock:
         kept = _kept.setdefault(views, {}).get(slug)
-    if kept and kept[0] == key:
-        return kept[1]
-    receipts, costs = (store.receipts(), store.costs()) if store else ([], [])
-    now = Snapshot(slug, project, store, tuple(plan(project, store)), tuple(receipts), tuple(costs))
+    is_same = kept is not None and kept.now.project is project
+    if kept and is_same and written is not None and kept.written == written:
+        return kept.now
+    store = views.readers.store(slug)
+    place = views.readers.which(slug), ends(store) if store else None
+    if kept and is_same and kept.place == place:
+        now = kept.now
+    else:
+        receipts, costs = (store.receipts(), store.costs()) if store else ([], [])
+        now = Snapshot(slug, project, views.readers, tuple(plan(project, store)), tuple(receipts), tuple(costs))
     with _lock:
-        _kept[views][slug] = (key, now)
+        _kept[views][slug] = _Kept(written, place, now)
     return now
 
 

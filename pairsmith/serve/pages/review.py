@@ -240,7 +240,7 @@ def argilla(caller: Annotated[Caller, needs(Right.answer)], project: str, reques
 
 def _origin(request: Request) -> str:
     """The origin of our pages, as the browser that has sent this request names it."""
-    host, ours = request.headers["host"], urlsplit(request.app.state.settings.url or "")
+    host, ours = request.headers.get("host", ""), urlsplit(request.app.state.settings.url or "")
     return f"{ours.scheme if host == ours.netloc else request.url.scheme}://{host}"
 
 

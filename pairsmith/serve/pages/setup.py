@@ -40,7 +40,7 @@ from pairsmith.serve.pages.teacher_form import (
 from pairsmith.serve.pages.worked_examples import judged
 from pairsmith.serve.problems import status_of
 from pairsmith.style.numbers import count, counted
-from schemas.errors import PairsmithError, UsageError
+from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.money import dollars
 from schemas.project import Project
@@ -115,12 +115,22 @@ async def make(
 async def _given(
     request: Request, caller: Caller, pasted: str, file: datastructures.UploadFile | None, chosen_before: str
 ) -> tuple[str, bytes]:
-    """Name and content of the seeds: a file is kept, for a form that is sent again."""
-    if chosen_before and not (file and file.filename):
-        return await run_in_threadpool(chosen.kept, request, caller, chosen_before)
-    seeds = await given_seeds(pasted, file)
-    if file and file.filename:
+    """Name and content of the seeds: a file is kept, for a form that is sent again. Raises InputError where there are
+    none, or two."""
+    upload = file if file and file.filename else None
+    if upload:
+        seeds = await given_seeds("", upload)
         await run_in_threadpool(chosen.keep, request, caller, *seeds)
+    elif chosen_before:
+        seeds = await run_in_threadpool(chosen.kept, request, caller, chosen_before)
+    else:
+        return await given_seeds(pasted, None)
+    if pasted.strip():
+        raise InputError(
+            f"there are lines, and the file {seeds[0]}, and only one of them is read.",
+            where="seeds",
+            fix="Empty the field of lines, or take the mark from the file away.",
+        )
     return seeds
 
 
@@ -163,7 +173,7 @@ def _setup(
             "step": "seeds" if step == "columns" else step or request.query_params.get("step", ""),
             "problem": shown_problem(error) if error else None,
             "readings": readings_of(error),
-            "chosen_before": chosen.kept_name(request, caller) if readings_of(error) else "",
+            "chosen_before": chosen.kept_name(request, caller) if error and step == "seeds" else "",
             "to_allow": to_allow(_texts(form), error) if form and caller.may(Right.administer) else "",
             "done": tested or DONE.get(request.query_params.get("done", "")),
         },

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import sqlalchemy as sa
 from curate.argilla import server
 from curate.argilla.venv import ensure_environment, fitting_python
 from schemas.errors import MissingDependency
+from schemas.ports import free_port
 from tests.schemas.conftest import postgres  # noqa: F401  a private PostgreSQL for the tests here
 
 DATABASE = os.environ.get("PAIRSMITH_ARGILLA_DATABASE", "SQLite")
@@ -50,14 +50,6 @@ def argilla_client() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the client's own models warn under pydantic's newest versions
         return pytest.importorskip("argilla")
-
-
-def free_port() -> int:
-    """A port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ def small_disk(size: str) -> Iterator[Path]:
 
 def _unmount(disk: Path) -> None:
     """A process that has said goodbye holds its log open until it is gone, some milliseconds later."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while (unmounted := subprocess.run(["umount", disk], capture_output=True, text=True)).returncode != 0:
         assert time.monotonic() < deadline, unmounted.stderr
         time.sleep(0.1)

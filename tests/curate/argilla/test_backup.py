@@ -21,9 +21,10 @@ from curate.argilla.people import invite
 from curate.argilla.push import draw_batch, push
 from curate.review.population import read_population
 from schemas.errors import ReviewError
+from schemas.ports import free_port
 from schemas.store import Store
 from tests.curate.argilla.answering import answer
-from tests.curate.argilla.conftest import START_S, free_port
+from tests.curate.argilla.conftest import START_S
 from tests.curate.argilla.small_disk import small_disk
 from tests.curate.review.review_project import SCOPE, fill, project
 

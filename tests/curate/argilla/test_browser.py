@@ -198,7 +198,7 @@ class Told:
         return record_id
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_one_person_reviews_twenty_rows_in_the_web_page(
     prompts: Queue, argilla_server: ArgillaServer, tmp_path: Path
 ) -> None:
@@ -290,7 +290,7 @@ def _every_answer_came_back(queue: Queue, rows: dict[str, Pair], answered: Told)
         assert answered.suggested[id_] is None, "no gate rejected a row that was not drawn for an audit"
     first, *later = [seconds for _, seconds in sorted(times)]
     assert first is None
-    assert all(seconds is not None and 0 < seconds < 60 for seconds in later)
+    assert all(seconds is not None and 0 < seconds < 600 for seconds in later)
     outputs = [pair.output for pair in queue.store.pairs() if isinstance(pair.origin, Edited)]
     assert sorted(outputs) == sorted(edits)
     assert pull(queue.project, queue.store, queue.argilla).news == 0

@@ -27,12 +27,13 @@ from curate.review.answers import current_answers
 from curate.review.population import read_population
 from curate.review.status import review_status
 from pairsmith.stages.review import send
+from schemas.ports import free_port
 from schemas.progress import unseen
 from schemas.project import Project
 from schemas.records import Candidate, Verdict
 from schemas.store import Store
 from tests.curate.argilla.answering import answer, change
-from tests.curate.argilla.conftest import START_S, argilla_client, empty_database, free_port, wait_until
+from tests.curate.argilla.conftest import START_S, argilla_client, empty_database, wait_until
 from tests.curate.review.review_project import SCOPE, fill, pair_of, project
 
 rg = argilla_client()

@@ -239,7 +239,7 @@ def test_a_page_that_is_opened_anew_goes_on_where_it_was(ann: Ann, tmp_path: Pat
 def test_a_key_pressed_while_an_answer_is_on_its_way_changes_nothing(ann: Ann, tmp_path: Path) -> None:
     """The row that is still shown has been answered: another verdict's key leaves it as it was sent."""
     with ann.at("rewrite", tmp_path) as player:
-        _latency(player.page, 2_000)
+        _latency(player.page, 20_000)
         player.key("1")
         player.is_checked("verdict_accept")
         player.key("Enter")

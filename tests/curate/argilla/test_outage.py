@@ -29,8 +29,10 @@ def kill(process):
     process.kill()
     process.wait()
 
-def asked(*command):
+def asked(*command, before=None):
     began = time.monotonic()
+    if before:
+        before.start()
     try:
         outcome = str(connection.execute_command(*command))
     except redis.exceptions.RedisError as error:
@@ -42,13 +44,14 @@ outage.WAIT_S = 30.0  # a busy machine takes its time to start anything
 outcomes["there"] = asked("SET", "word", "of mouth")
 kill(running)
 again = []
-threading.Timer(0.4, lambda: again.append(start())).start()
-outcomes["back"] = asked("PING")
-outage.WAIT_S, outage._ANOTHER_S = 1.0, 3.0
+starting = threading.Timer(0.4, lambda: again.append(start()))
+outcomes["back"] = asked("PING", before=starting)
+starting.join()
+outage.WAIT_S, outage._ANOTHER_S = 4.0, 8.0
 kill(again[0])
 outcomes["away"] = asked("PING")
 outcomes["away still"] = asked("PING")
-time.sleep(3.0)
+time.sleep(8.0)
 outcomes["another outage"] = asked("PING")
 outage.WAIT_S = 30.0
 running = start()
@@ -64,7 +67,7 @@ print(json.dumps(outcomes))
 def outcomes(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     argv = [str(venv / "bin" / "python"), "-c", _ASKED, str(tmp_path_factory.mktemp("r"))]
     environment = {"PYTHONPATH": str(SERVER_CODE)}
-    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     answers: dict[str, Any] = json.loads(done.stdout)
     return answers
@@ -81,9 +84,9 @@ def test_a_redis_that_stays_away_is_waited_for_once_a_minute(outcomes: dict[str,
     """The first who asks waits as long as a restart may take; whoever asks after that within the minute is outcomes at
     once, for the server stands still while one waits. The next outage is waited for again."""
     assert outcomes["away"][0] == outcomes["away still"][0] == outcomes["another outage"][0] == "ConnectionError"
-    assert 0.9 <= outcomes["away"][1] < 5
-    assert outcomes["away still"][1] < 0.5
-    assert outcomes["another outage"][1] >= 0.9
+    assert 3.9 <= outcomes["away"][1] < 25
+    assert outcomes["away still"][1] < 3
+    assert outcomes["another outage"][1] >= 3.9
 
 
 def test_what_redis_refuses_is_not_asked_again(outcomes: dict[str, Any]) -> None:

@@ -24,11 +24,11 @@ from curate.argilla.server import ArgillaServer
 from curate.review.population import read_population
 from curate.review.status import review_status
 from schemas.errors import ReviewError
+from schemas.ports import free_port
 from schemas.project import Project
 from schemas.reviews import Review
 from schemas.store import Store
 from tests.curate.argilla.answering import answer
-from tests.curate.argilla.conftest import free_port
 from tests.curate.review.review_project import SCOPE, fill, project
 
 ROOT = Path(__file__).parents[3]

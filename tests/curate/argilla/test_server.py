@@ -201,7 +201,7 @@ def test_changing_how_many_answers_a_record_needs_reaches_the_worker(dataset: An
     for needed, completed in ((1, 1), (2, 0)):
         dataset.settings.distribution = rg.TaskDistribution(min_submitted=needed)
         dataset.update()
-        wait_until(lambda expected=completed: dataset.progress()["completed"] == expected, timeout_s=30)
+        wait_until(lambda expected=completed: dataset.progress()["completed"] == expected)
         assert len(found(dataset, filter=rg.Filter(("status", "==", "completed")))) == completed
 
 

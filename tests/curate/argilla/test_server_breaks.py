@@ -24,12 +24,13 @@ from curate.argilla.push import SHARED, PushResult, draw_batch, push, queue_name
 from curate.argilla.venv import SERVER_CODE
 from curate.review.population import Population, read_population
 from schemas.errors import ReviewError
+from schemas.ports import free_port
 from schemas.progress import unseen
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
 from tests.curate.argilla.answering import answer
-from tests.curate.argilla.conftest import START_S, argilla_client, child, free_port, wait_until
+from tests.curate.argilla.conftest import START_S, argilla_client, child, wait_until
 from tests.curate.argilla.small_disk import fill_up, small_disk
 from tests.curate.argilla.webhook_listener import listener
 from tests.curate.review.review_project import SCOPE, fill, project

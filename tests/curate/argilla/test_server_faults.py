@@ -24,7 +24,8 @@ from curate.argilla.launch import Options, clear_remains, last_options, server_v
 from curate.argilla.probe import answering_at, who_am_i
 from curate.argilla.venv import ensure_environment, fitting_python
 from schemas.errors import MissingDependency, ReviewError
-from tests.curate.argilla.conftest import free_port, wait_until
+from schemas.ports import free_port
+from tests.curate.argilla.conftest import wait_until
 from tests.curate.argilla.small_disk import small_disk
 
 
@@ -153,7 +154,7 @@ def test_options_that_a_running_server_cannot_take_are_refused(tmp_path: Path) -
     with pytest.raises(ReviewError, match="another version of pairsmith"):  # so its options were no obstacle
         server.up(tmp_path, host="127.0.0.1")
     assert server.down(tmp_path) is True
-    process.wait(10)
+    process.wait(100)
 
 
 def test_down_finds_a_server_whose_state_could_not_be_written(tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_down_finds_a_server_whose_state_could_not_be_written(tmp_path: Path) ->
     wait_until(lambda: (tmp_path / "server.json").exists())
     (tmp_path / "server.json").unlink()
     assert server.down(tmp_path) is True
-    assert process.wait(10) == 0
+    assert process.wait(100) == 0
 
 
 def test_logs_do_not_grow_for_ever(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_logs_do_not_grow_for_ever(tmp_path: Path) -> None:
     old = tmp_path / "logs" / "server.1.log"
     wait_until(old.exists)
     server.down(tmp_path)
-    process.wait(20)
+    process.wait(100)
     assert old.stat().st_size > 5_000_000
 
 
@@ -208,7 +209,7 @@ def test_what_a_killed_supervisor_left_is_cleared(tmp_path: Path, system: str, m
     config = {"facts": facts, "scratch": str(scratch), "children": [{"environment": {}}]}
     supervisor.write_json(tmp_path / "supervisor.json", config)
     clear_remains(tmp_path)
-    assert left.wait(10) == -signal.SIGTERM
+    assert left.wait(100) == -signal.SIGTERM
     assert not scratch.exists()
     assert not temporary.exists()
 
@@ -266,7 +267,7 @@ def supervise(home: Path, code: str, most_restarts: int = 1) -> subprocess.Popen
 def test_a_child_that_cannot_live_stops_the_whole_with_its_last_words(tmp_path: Path) -> None:
     """Restarts are bounded; then everything stops and `status` says why."""
     process = supervise(tmp_path, "import sys; sys.exit('the database is locked')")
-    assert process.wait(30) == 2
+    assert process.wait(100) == 2
     seen = server.status(tmp_path)
     assert seen.state == "failed"
     assert "ended with status 1, 2 times" in (seen.reason or "")
@@ -276,7 +277,7 @@ def test_a_child_that_cannot_live_stops_the_whole_with_its_last_words(tmp_path: 
 def test_a_port_lost_while_starting_stops_at_once(tmp_path: Path) -> None:
     """A port taken between the check and the start is not retried, it is named."""
     process = supervise(tmp_path, "import sys; sys.exit('[Errno 98] error while binding: address already in use')", 5)
-    assert process.wait(30) == 2
+    assert process.wait(100) == 2
     assert "could not take its port" in (server.status(tmp_path).reason or "")
 
 
@@ -287,7 +288,7 @@ def test_a_killed_supervisor_leaves_nothing_running_and_is_told(tmp_path: Path) 
     pid = json.loads((tmp_path / "server.json").read_text())["children"]["server"]["pid"]
     assert server.status(tmp_path).state == "starting"
     process.send_signal(signal.SIGKILL)
-    process.wait(10)
+    process.wait(100)
     if sys.platform == "linux":
         wait_until(lambda: not Path(f"/proc/{pid}").exists())
     seen = server.status(tmp_path)
@@ -295,12 +296,25 @@ def test_a_killed_supervisor_leaves_nothing_running_and_is_told(tmp_path: Path) 
     assert "killed" in (seen.reason or "")
 
 
+def test_whoever_looks_for_a_supervisor_is_none_and_keeps_none_from_starting(tmp_path: Path) -> None:
+    """Commands look by taking the lock for a moment: two that look at once find none, and one that starts waits."""
+    with (tmp_path / "lock").open("a") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert server.status(tmp_path).state == "absent"
+        process = supervise(tmp_path, "import time; time.sleep(600)")
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+    wait_until(lambda: (tmp_path / "server.json").exists())
+    assert server.down(tmp_path) is True
+    assert process.wait(100) == 0
+
+
 def test_down_stops_the_child_and_frees_the_lock(tmp_path: Path) -> None:
     """`down` returns when nothing runs any more."""
     process = supervise(tmp_path, "import time; time.sleep(600)")
     wait_until(lambda: (tmp_path / "server.json").exists())
     assert server.down(tmp_path) is True
-    assert process.wait(10) == 0
+    assert process.wait(100) == 0
     assert server.status(tmp_path).state == "stopped"
     assert server.down(tmp_path) is False
 

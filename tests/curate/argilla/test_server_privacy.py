@@ -24,7 +24,8 @@ from curate.argilla.launch import keep_private, server_variables
 from curate.argilla.probe import is_here, public_url
 from pairsmith.stages.review import page
 from schemas.errors import ReviewError
-from tests.curate.argilla.conftest import free_port, wait_until
+from schemas.ports import free_port
+from tests.curate.argilla.conftest import wait_until
 from tests.curate.review.review_project import project
 
 CANARY = "sk-FAKE-canary-4711"
@@ -154,7 +155,7 @@ def test_what_the_worker_tells_this_machine_goes_through_no_proxy(
         launch.supervise(Path(sys.executable), environment, home, "127.0.0.1", free_port(), "redis://127.0.0.1:1/0")
         try:
             heard = home / "data" / "heard-from"
-            wait_until(lambda: heard.exists() and heard.read_text(), 30)
+            wait_until(lambda: heard.exists() and heard.read_text())
             child = json.loads((home / "supervisor.json").read_text())["children"][-1]
         finally:
             server.down(home)

@@ -102,7 +102,7 @@ class Played:
 
     def __enter__(self) -> Played:
         self._thread.start()
-        assert self._ready.wait(30)
+        assert self._ready.wait(120)
         return self
 
     def __exit__(self, *exc: object) -> None:

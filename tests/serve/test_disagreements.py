@@ -1,0 +1,55 @@
+"""Rows on which people disagree, settled on the review page."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
+
+from starlette.testclient import TestClient
+
+from pairsmith.commands import start
+from pairsmith.serve.app import create_app
+from pairsmith.serve.settings import Settings
+from pairsmith.serve.workspace import Workspace
+from schemas.reviews import Review
+from schemas.store import Store
+from tests.serve.conftest import write_project
+from tests.synth.loopback import LoopbackTeacher
+
+OWN = {"Sec-Fetch-Site": "same-origin"}
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("decision", "kept"), [("accept", True), ("reject", False)])
+def test_two_who_disagree_are_shown_side_by_side_and_settled(
+    workspace: Workspace, teacher: LoopbackTeacher, decision: str, kept: bool
+) -> None:
+    """Both answers stand there with their names and reasons; a third person's word decides, and the next curation does
+    what it says."""
+    folder = write_project(workspace, "tiny", teacher.url)
+    for command in ("generate", "curate"):
+        assert start([command, "--project", str(folder)]) == 0
+    app = create_app(workspace, Settings(no_auth=True))
+    browser = TestClient(app, base_url="http://127.0.0.1", headers=OWN, follow_redirects=False)
+    rows = "/api/v1/projects/tiny/rows"
+    accepted = browser.get(rows, params={"state": "accepted", "limit": 200}).json()["items"]
+    row = accepted[0]
+    with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
+        shared = {"pair_id": row["pair_id"], "at": AT, "seconds": 5.0}
+        store.write(
+            Review(reviewer="argilla:x/1", name="ann", decision="accept", **shared),
+            Review(reviewer="argilla:x/2", name="bob", decision="reject", reasons=("off_topic",), **shared),
+        )
+    page = browser.get("/p/tiny/review").text
+    part = page.partition('id="settle"')[2]
+    assert all(words in part for words in ("ann", "bob", "off_topic", "Settle: accept", "Settle: reject"))
+    path = f"/p/tiny/review/{row['pair_id']}/settle"
+    assert browser.post(path, data={"decision": decision}).status_code == 303
+    assert "People agree about every row" in browser.get("/p/tiny/review").text
+    assert start(["curate", "--project", str(folder)]) == 0
+    after = browser.get(rows, params={"state": "accepted", "limit": 200}).json()["items"]
+    assert [row["id"] for row in after] == [row["id"] for row in accepted[not kept :]]
