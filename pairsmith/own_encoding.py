@@ -4,6 +4,7 @@ asked for, with what it makes of the file beside it, because a wrong one garbles
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from schemas.errors import InputError
@@ -41,7 +42,7 @@ _LINES, _AROUND = 3, 40  # signs on either side
 
 
 class Decoding(NamedTuple):
-    """An encoding with what it makes of the first lines that have more than ASCII."""
+    """An encoding with what it makes of the lines that tell it from the others."""
 
     name: str
     about: str
@@ -96,11 +97,11 @@ def _readings(content: bytes) -> list[Decoding]:
         return []
     texts = {encoding: text for encoding in ENCODINGS if (text := _decoded(beyond, encoding))}
     best = _likeliest(beyond, texts)
-    readings: dict[str, Decoding] = {}  # what reads alike is one
+    alike: dict[str, str] = {}  # what reads alike is one
     for encoding in sorted(texts, key=lambda known: known != best):
-        text = texts[encoding]
-        readings.setdefault(text, Decoding(encoding, _named(encoding), _excerpts(text)))
-    return list(readings.values())
+        alike.setdefault(texts[encoding], encoding)
+    excerpts = _excerpts([text.split("\n") for text in alike])
+    return [Decoding(name, _named(name), lines) for name, lines in zip(alike.values(), excerpts, strict=True)]
 
 
 def _is_damaged_utf8(beyond: bytes) -> bool:
@@ -139,10 +140,16 @@ def _usual(text: str, encoding: str) -> float:
     return sum(sign in usual for sign in beyond) / len(beyond) if beyond else 0.0
 
 
-def _excerpts(text: str) -> list[str]:
-    """What stands around the first sign beyond ASCII of the first lines."""
-    places = (
-        (line, next((at for at, sign in enumerate(line) if not sign.isascii()), 0))
-        for line in text.split("\n")[:_LINES]
-    )
-    return [line[max(0, at - _AROUND) : at + _AROUND].strip() for line, at in places]
+def _excerpts(readings: list[list[str]]) -> list[list[str]]:
+    """Of each reading the lines in which they differ most, around the first sign that another one reads otherwise;
+    where none does, around the first beyond ASCII."""
+    lines = list(zip(*readings, strict=False))
+    telling = sorted(range(len(lines)), key=lambda at: -len(set(lines[at])))[:_LINES]
+    places = [(at, _telling_sign(lines[at])) for at in telling]
+    return [[text[at][max(0, sign - _AROUND) : sign + _AROUND].strip() for at, sign in places] for text in readings]
+
+
+def _telling_sign(line: Sequence[str]) -> int:
+    differ = (at for at, signs in enumerate(zip(*line, strict=False)) if len(set(signs)) > 1)
+    beyond = (at for at, sign in enumerate(line[0]) if not sign.isascii())
+    return next(differ, next(beyond, 0))

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -95,6 +95,18 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         os.close(held)
         _tidy(path)
+
+
+@contextmanager
+def one_at_a_time(lock: Path, waits: Callable[[], None]) -> Iterator[None]:
+    """Hold the file `lock`, which no two processes do at once. `waits` is called first where another one holds it."""
+    with lock.open("a") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waits()
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def _beside(path: Path, what: str) -> Path:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from schemas.errors import MissingDependency, PairsmithError
+from schemas.files import one_at_a_time
 from schemas.progress import Progress, unseen
 
 
@@ -47,8 +48,8 @@ def ensure(
         return python
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with folder.with_name(folder.name + ".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        waits = {"step": "another process makes its environment, and this one waits for it"}
+        with one_at_a_time(folder.with_name(folder.name + ".lock"), lambda: progress(own.stage, waits)):
             if _is(mark, wanted) and python.exists():
                 return python
             _room(own, folder.parent)
@@ -80,6 +81,14 @@ def _room(own: OwnPython, folder: Path) -> None:
         )
 
 
+def _step_of_pip(line: str) -> str:
+    """What pip does now, for a person; empty where a line says nothing of that."""
+    if fetched := re.match(r"Collecting ([\w.-]+)", line):
+        return f"fetching {fetched[1]}"
+    packages = line.partition("Installing collected packages: ")[2]
+    return f"installing {packages.count(',') + 1} packages" if packages else ""
+
+
 def _make(own: OwnPython, folder: Path, python: Path, progress: Progress, running: list[subprocess.Popen[str]]) -> None:
     def run(argv: Sequence[str], step: str, *, must: bool = True) -> None:
         progress(own.stage, {"step": step})
@@ -92,8 +101,8 @@ def _make(own: OwnPython, folder: Path, python: Path, progress: Progress, runnin
             running.append(process)
             for line in process.stdout:
                 lines.append(line.strip())
-                if line.startswith(("Collecting", "Installing")):
-                    progress(own.stage, {"step": line.strip()[:90]})
+                if says := _step_of_pip(line):
+                    progress(own.stage, {"step": says})
         if must and process.returncode != 0:
             output = " / ".join([line for line in lines if line][-3:])[:600]
             if "No space left" in output:

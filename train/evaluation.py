@@ -328,6 +328,7 @@ async def measured(
         id=plan.id,
         adapter_id=plan.trained.adapter_id,
         test_set=test_set_hash(plan.seeds),
+        inputs={seed.id: seed.body for seed in plan.seeds},
         checks_fingerprint=plan.checks.fingerprint,
         check_names=plan.checks.names,
         seeds=len(plan.seeds),

@@ -229,7 +229,7 @@ class Example(Record):
 
 
 class Evaluation(Record):
-    """Everything an evaluation measured, ready for JSON. `test_set` is the hash of the seeds' ids.
+    """Everything an evaluation measured, ready for JSON. `test_set` is a hash of the seeds' ids, `inputs` their texts.
 
     `comparisons` are tuned against every other, under both decodings. `calls_sent` counts requests of the run that
     wrote it, `calls_reused` answers that it found in the ledger. `validation` are the tuned model's greedy answers to
@@ -240,6 +240,7 @@ class Evaluation(Record):
     id: str
     adapter_id: str
     test_set: str
+    inputs: dict[str, str] = Field(default_factory=dict)
     checks_fingerprint: str
     check_names: tuple[str, ...]
     seeds: int

@@ -16,8 +16,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from curate.argilla.launch import (
 from curate.argilla.probe import answering_at, cannot_listen, local_url, public_url, who_am_i
 from curate.argilla.venv import ARGILLA_VERSION, VENV_BYTES, ensure_environment, fingerprint
 from schemas.errors import ReviewError
+from schemas.files import one_at_a_time
 from schemas.progress import Progress, unseen
 
 _DATA_BYTES = 100_000_000
@@ -127,7 +127,8 @@ def up(
     home = (home or default_home()).absolute()
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _one_at_a_time(home):
+        waits = {"step": "another process starts it, and this one waits for it"}
+        with one_at_a_time(home / "up.lock", lambda: progress("argilla", waits)):
             keep_private(home)
             running = _supervised(home)
             last = last_options(home)
@@ -241,13 +242,6 @@ def logs(home: Path | None = None, lines: int = 40) -> dict[str, list[str]]:
 
 
 # ---- one server a home ----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _one_at_a_time(home: Path) -> Iterator[None]:
-    with (home / "up.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _supervised(home: Path) -> bool:

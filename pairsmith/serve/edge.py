@@ -176,7 +176,7 @@ class Edge:
         changed: dict[str, Any] = state.get("changed", {})
         line: dict[str, Any] = {
             "address": address_of(scope),
-            "action": getattr(route, "name", "none"),
+            "action": changed.get("action") or getattr(route, "name", "none"),
             "project": changed.get("project") or scope.get("path_params", {}).get("project"),
             "target": f"{scope['method']} {changed.get('target') or scope['path']}",
             "status": status,

@@ -60,6 +60,19 @@ def test_the_likeliest_encoding_stands_first(encoding: str, language: str) -> No
     assert as_utf8(content, "t.csv", first.name).decode() == content.decode(encoding)
 
 
+def test_what_is_shown_of_an_encoding_tells_it_from_the_others() -> None:
+    """Typographic signs are the same in many encodings, so lines with them alone leave a person no choice: the lines
+    that are shown differ from one reading to the next, around the sign in which they do."""
+    lines = [f"Ticket {n}, “urgent”, says the driver who came on Monday" for n in range(30)]
+    content = "\n".join([*lines, "Please ask the workshop Radhaus Süd in Leipzig"]).encode("cp1252")
+    with pytest.raises(EncodingAsked) as asked:
+        as_utf8(content, "t.csv")
+    readings = asked.value.readings
+    assert readings[0].name == "cp1252"
+    assert readings[0].lines[0] == "Please ask the workshop Radhaus Süd in Leipzig"
+    assert len({tuple(reading.lines) for reading in readings}) == len(readings)
+
+
 def test_what_no_encoding_reads_is_left_to_its_reader() -> None:
     """Bytes that are no text, a choice that does not read them, and one that is no encoding of ours."""
     assert as_utf8(b"PK\x03\x04\xff\x00\x01", "t.csv") == b"PK\x03\x04\xff\x00\x01"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -54,4 +55,28 @@ def test_a_retouched_number_is_shown_to_nobody(workspace: Workspace) -> None:
     file.unlink()
     file.mkdir()  # it cannot be read, as one that goes while the page is made
     assert "file is gone; evaluating again" in client.get("/p/whole/evaluation").text
+    app.state.jobs.close()
+
+
+def test_an_input_that_was_written_for_an_output_is_shown(workspace: Workspace) -> None:
+    """Of a finished output the test asks an input that the teacher wrote, which no store has as a seed: it stands above
+    its answers as any other does, and is found by its words."""
+    folder = workspace.new_folder("whole")
+    folder.mkdir(parents=True)
+    project, store = report_project.whole(folder, merged=False)
+    with store:
+        evaluation = latest(store, "evaluation")
+        assert evaluation is not None
+        file = folder / evaluation.path
+        asked = json.loads(file.read_bytes())["outputs"][0]["seed_id"]
+        text = file.read_text().replace(asked, "0" * 32)
+        file.write_text(json.dumps({**json.loads(text), "inputs": {"0" * 32: "a kite that the teacher thought of"}}))
+        with recording(project, store, "evaluate", EvaluateOutcome()) as record:
+            counts = Counts(rows_in=1, accepted=1)
+            record.outcome = EvaluateOutcome(counts=counts, artifact_id=evaluation.id, sha256=sha256(file))
+    app = create_app(workspace, Settings(no_auth=True))
+    client = TestClient(app, base_url="http://127.0.0.1:8660")
+    page = client.get("/p/whole/evaluation?q=thought").text
+    assert "a kite that the teacher thought of" in page
+    assert "0" * 32 not in page
     app.state.jobs.close()

@@ -251,7 +251,9 @@ def test_a_file_that_is_not_utf_8_is_asked_about(service: Service) -> None:
     asked = browser.post("/new", data={"name": "sheet"}, files=files)
     assert asked.status_code == 422
     page = unescape(asked.text)
-    assert '<input type="radio" name="encoding" value="cp1252" checked>Western Europe, Windows (cp1252)' in page
+    assert (
+        '<input type="radio" name="encoding" value="cp1252" checked autofocus>Western Europe, Windows (cp1252)' in page
+    )
     assert "<q>Wo ist der Hörer?;Er liegt auf dem Tisch.</q>" in page
     assert "<q>Wo ist der HЎrer?" in page or "<q>Wo ist der Hцrer?" in page
     again = {"name": "sheet", "chosen_before": "t.csv", "encoding": "cp1252"}

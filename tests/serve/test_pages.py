@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -299,8 +301,6 @@ def test_a_prompt_is_saved_as_another_version(client: TestClient, workspace: Wor
     what was written."""
     text = re.search(r"<textarea[^>]*>(.*?)</textarea>", seen(client, "/p/empty/prompts")[1], re.DOTALL)
     assert text is not None
-    import html
-
     changed = html.unescape(text[1]).replace("do not answer it", "never answer it")
     response = client.post("/p/empty/prompts", data={"name": "enhance/v1", "text": changed, "do": "save"})
     assert response.status_code == 303, response.text
@@ -326,6 +326,27 @@ def test_an_answer_given_here_is_in_the_store(client: TestClient, workspace: Wor
     with Store.open(f"sqlite:///{workspace.folder('whole') / 'pairsmith.db'}", write=False) as store:
         assert [r.decision for r in store.reviews([row.id])[row.id]] == ["reject", "edit", "accept"]
     assert "accept by local" in seen(client, f"/p/whole/rows?row={row.id}")[1]
+
+
+def test_rows_that_nobody_has_answered_are_answered_one_after_another(client: TestClient) -> None:
+    """Whoever answers a row of such a list stays in it, under its filters and its order, with the next row open; and
+    in any other list with the row that was answered."""
+    page = seen(client, "/p/whole/rows?state=accepted&reviewed=no&sort=longest")[1]
+    listed = re.findall(r'<a href="/p/whole/rows\?[^"]*row=([^"&]+)" class="clamp"', page)
+    opened = seen(client, f"/p/whole/rows?state=accepted&reviewed=no&sort=longest&row={listed[0]}")[1]
+    assert "<kbd>a</kbd> accepts" in page
+    action = re.search(r'action="([^"]+)" class="inline"[^>]*>.*?>Accept<', opened)
+    assert action is not None
+    for row, following in pairwise(listed[:3]):
+        path = html.unescape(action[1]).replace(listed[0], row)
+        to = client.post(path, data={"decision": "accept"}).headers["location"]
+        assert f"row={following}" in to, "the next one is open"
+        assert all(part in to for part in ("state=accepted", "reviewed=no", "sort=longest")), to
+    to = client.post(f"/p/whole/rows/{listed[2]}/answer?state=accepted", data={"decision": "accept"}).headers[
+        "location"
+    ]
+    assert f"row={listed[2]}" in to
+    assert "state=accepted" in to
 
 
 def test_what_keeps_rows_from_people_is_said_before_they_are_sent(tmp_path: Path) -> None:
@@ -440,6 +461,7 @@ def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path) -> None:
     assert re.search(r"ps_[a-z0-9]{8}_", response.text)
     assert Seen(response.text).wrong == []
     invited = client.post("/people/invite", data={"csrf": token[1], "role": "reviewer", "project": "mine"}, headers=own)
+    assert "it makes them reviewer of mine." in invited.text
     assert "/redeem?token=" in invited.text
     assert client.post("/sign-out", data={"csrf": token[1]}, headers=own).status_code == 303
     assert client.get("/").status_code == 303

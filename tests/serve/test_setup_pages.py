@@ -19,7 +19,9 @@ from schemas.errors import NoWork
 from schemas.spec import Spec
 from schemas.store import Store
 from synth.seeds import read_seeds
+from tests.pairsmith.conftest import answer
 from tests.serve.people import MINE, Service
+from tests.synth.loopback import LoopbackTeacher
 
 HTML = {"Accept": "text/html"}
 TICKETS = "Ticket Subject;Customer message;Agent answer;Product line\n" + "".join(
@@ -76,6 +78,28 @@ def test_a_person_says_what_the_columns_are(service: Service) -> None:
     form = {"source": "0", "header": list(chosen), "role": ["", "", "output", ""]}
     assert browser.post("/p/tickets/setup/columns", data=form).status_code == 303
     assert spec_of(service, "tickets").seeds[0].kind == "output"
+
+
+def test_records_told_to_be_the_output_make_a_task_that_extracts(service: Service) -> None:
+    """A column of JSON objects that nothing called an output is chosen as one: the project extracts them from then on,
+    by a schema that they show, as if it had been made so, and says it. A task that somebody chose stays."""
+    rows = [{"text": f"ticket number {n} is late again", "erwartet": {"produkt": "TV", "rang": n}} for n in range(8)]
+    content = "".join(f"{json.dumps(row)}\n" for row in rows)
+    columns = {"source": "0", "header": ["text", "erwartet"], "role": ["input", "output"]}
+    browser = made(service, "records", "r.jsonl", content)
+    assert spec_of(service, "records").task.kind == "rewrite"
+    answer = browser.post("/p/records/setup/columns", data=columns)
+    assert answer.status_code == 303, answer.text
+    assert "so the task is to extract now" in browser.get(answer.headers["location"]).text
+    task = spec_of(service, "records").task
+    assert (task.kind, task.answer_schema) == ("extract", "schema.json")
+    assert bodies(service, "records")[0] == ("ticket number 0 is late again", '{"produkt":"TV","rang":0}')
+    assert not spec_of(service, "records").asks_teacher
+    assert spec_of(service, "records").evaluate.sampling.max_tokens == 64
+
+    made(service, "replies", "r.jsonl", content, kind="reply")
+    assert browser.post("/p/replies/setup/columns", data=columns).status_code == 303
+    assert spec_of(service, "replies").task.kind == "reply"
 
 
 @pytest.mark.parametrize(
@@ -202,6 +226,31 @@ def test_owners_allow_a_host_and_set_prices_on_pages(service: Service) -> None:
 
     assert owner.post("/settings/hosts/forbid", data={"host": "teacher.example:443", "key_env": "BIG_KEY"}).is_redirect
     assert editor.post(f"/p/{MINE}/setup/teacher", data={**teacher, "do": "test"}).status_code == 403
+
+
+def test_an_owner_allows_a_host_where_it_was_refused(service: Service) -> None:
+    """Whoever may allow hosts does it beside the refusal, with what was typed kept, and sees at once whether the server
+    answers; nobody else is offered it, or may. The audit names it as it names it elsewhere."""
+    service.person("boss", Role.owner, MINE)
+    with LoopbackTeacher(answer) as server:
+        typed = {"teacher": "other", "url": server.url, "model": "big", "key_env": "", "do": "test"}
+        host = server.url.split("/")[2]
+        for name in ("editor", "boss"):
+            browser = service.browser(name)
+            assert 'value="allow"' not in browser.post(f"/p/{MINE}/setup/teacher", data=typed).text
+            assert browser.post(f"/p/{MINE}/setup/teacher", data={**typed, "do": "allow"}).status_code == 403
+        owner = service.browser("owner")
+        assert 'value="allow"' not in owner.get(f"/p/{MINE}/setup").text
+        assert f">Allow {host}, and test it</button>" in owner.post(f"/p/{MINE}/setup/teacher", data=typed).text
+        page = owner.post(f"/p/{MINE}/setup/teacher", data={**typed, "do": "allow"})
+        assert page.status_code == 200
+        assert "It answers in" in page.text
+        assert f'value="{server.url}"' in page.text
+        assert (
+            service.browser("editor").post(f"/p/{MINE}/setup/teacher", data={**typed, "do": "save"}).status_code == 303
+        )
+    lines = service.app.state.audit.page(before=None, limit=50, project=None, user=None, action="allow_host")
+    assert [(line["status"], host in line["target"]) for line in lines] == [(200, True)]
 
 
 def test_a_failure_is_a_page_for_a_person_and_a_problem_for_a_program(service: Service) -> None:

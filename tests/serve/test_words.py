@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pairsmith.plan import PlannedStage, plan
-from pairsmith.serve.job import Job, JobOptions
+from pairsmith.serve.job import Job, JobOptions, State
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import Snapshot, moving, stage_lines
+from pairsmith.serve.pages.figures import Snapshot, moving, planned_by, stage_lines
+from pairsmith.serve.pages.review import going_on
 from pairsmith.serve.pages.run import _ended, _figures, _reasons, _rows_move
 from pairsmith.stages import table
 from schemas.money import Cost
@@ -60,7 +61,7 @@ def test_a_run_that_waits_says_for_whom() -> None:
     assert answered == "People have answered since; going on counts their answers."
 
 
-def moves(stage: str, numbers: dict[str, object], *, no_review: bool = False) -> str:
+def moves(stage: str, numbers: dict[str, object], *, no_review: bool = False, spent: float | None = None) -> str:
     """The run page of a job whose process reports `numbers` of `stage`, where review and training are not done."""
     job = Job(
         id="1", project="a", command="run", options=JobOptions(no_review=no_review), by="ann", state="running",
@@ -68,7 +69,9 @@ def moves(stage: str, numbers: dict[str, object], *, no_review: bool = False) ->
     )  # fmt: skip
     review = () if no_review else (PlannedStage("review", False, "not run yet"),)
     stages = (PlannedStage("generate", True, ""), *review, PlannedStage("train", False, "not run yet"))
-    return words.run(Snapshot("a", Project(Path(), SPEC), None, stages, (), ()), job, moving(job), None, None)
+    return words.run(
+        Snapshot("a", Project(Path(), SPEC), None, stages, (), ()), job, moving(job), spent, spent and 0.05
+    )
 
 
 def test_a_pace_is_that_of_what_moves() -> None:
@@ -127,12 +130,53 @@ def test_what_takes_long_is_named() -> None:
     """Installing Argilla says that it is Argilla, with its step; a step that is done is not said to go on while the
     next one loads, and where nobody is asked nobody is said to be."""
     assert moves("argilla", {"step": "Collecting numpy"}) == "Starting Argilla, where people answer: Collecting numpy."
+    paid = moves("argilla", {"step": "starting"}, spent=0.0083)
+    assert paid == "Starting Argilla, where people answer: starting; $0.0083 of $0.0500.", "not money alone"
     done = {"done": 60, "total": 60}
     assert moves("split", done, no_review=True) == "Training: a step is done, the next one loads what it needs."
     assert moves("gates", {"done": 6, "total": 60}, no_review=True).startswith("Training, gates: 6 of 60")
     assert moves("generate", done) == "Asking people has begun.", "what is done does not go on"
     assert moves("generate", done, no_review=True) == "Training has begun."
     assert moves("generate", {"done": 6, "total": 60}).startswith("Generating: 6 of 60 rows asked")
+
+
+def test_argilla_is_started_for_the_review() -> None:
+    """Its steps stand on the line of the review, also where an answer has come since, for which curation is next."""
+    job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now(),
+              progress={"stage": "argilla", "numbers": {"step": "fetching numpy"}})  # fmt: skip
+    why = {"curate": "people have answered since", "review": "after curate"}
+    of = Snapshot("a", Project(Path(), SPEC), None, tuple(PlannedStage(s, False, w) for s, w in why.items()), (), ())
+    assert [(line.stage, line.running, line.says) for line in stage_lines(of, job)] == [
+        ("curate", False, "people have answered since"),
+        ("review", True, "fetching numpy"),
+    ]
+
+
+def test_what_costs_nothing_has_no_forecast_of_its_cost() -> None:
+    """A sum in the end is told while answers are paid for, and not of what training has left to do."""
+
+    def told(**numbers: object) -> str:
+        job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now(),
+                  progress={"stage": "generate", "numbers": {"done": 15, "total": 60, **numbers}})  # fmt: skip
+        of = Snapshot("a", Project(Path(), SPEC), None, (), (), ())
+        return next(under for name, _, under in _figures(of, moving(job), 0.01, None, rows_move=True) if "cap" in name)
+
+    assert told(usd=0.01) == "no cap; at this pace $0.0400 in the end"
+    assert told() == "no cap"
+
+
+def test_going_on_continues_the_run_that_waits() -> None:
+    """From the review page too, so that the cap which it was started with holds on; a run that has ended otherwise is
+    not continued, and another one begins."""
+
+    def run(state: State, command: str = "run") -> Job:
+        return Job(id=f"{command}-{state}", project="a", command=command, options=JobOptions(cap_usd=0.05), by="ann",
+                   state=state, created=now())  # fmt: skip
+
+    assert (
+        going_on("a", [run("done", "review-pull"), run("waits_for_people")]) == "/p/a/run/run-waits_for_people/continue"
+    )
+    assert going_on("a", [run("done"), run("waits_for_people")]) == going_on("a", []) == "/p/a/run"
 
 
 def test_a_run_that_asks_nobody_is_shown_as_it_is_planned(tmp_path: Path) -> None:
@@ -165,6 +209,21 @@ def test_a_run_that_asks_nobody_is_shown_as_it_is_planned(tmp_path: Path) -> Non
         assert of.under(job.model_copy(update={"options": JobOptions()})) is of
         figures = _figures(under, moving(job), None, None, rows_move=False)
         assert figures[0] == ("accepted", "1", "of 1 row"), "what is accepted does not vanish while a model is trained"
+
+
+def test_a_job_of_another_kind_does_not_bring_people_back() -> None:
+    """A run that left people out was stopped, and an export was made of what there is: the stages are still those of
+    the run, so that going on asks nobody either."""
+
+    def job(command: str, **options: bool) -> Job:
+        return Job(id=command, project="a", command=command, options=JobOptions(**options), by="ann", state="stopped",
+                   created=now())  # fmt: skip
+
+    run, export = job("run", no_review=True), job("export")
+    older = job("run")
+    assert planned_by(export, [export, run, older]) is planned_by(None, [export, run, older]) is run
+    assert planned_by(older, [export, run, older]) is older, "an older run is shown as it was"
+    assert planned_by(export, [export]) is None
 
 
 def test_what_to_do_in_a_terminal_is_not_said_on_a_page() -> None:

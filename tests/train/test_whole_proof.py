@@ -101,6 +101,7 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
     assert evaluation.system("retrieval").exemplars == 5
     assert (evaluation.seeds, len(evaluation.references)) == (8, 8)
     assert len(evaluation.validation) == len(evaluation.validation_inputs) == 4
+    assert evaluation.inputs.keys() == {output.seed_id for output in evaluation.outputs}
     assert not {*evaluation.validation_inputs} & {output.seed_id for output in evaluation.outputs}
     tuned = evaluation.system("tuned")
     # A random model may never end an answer: then there is nothing to ship, and no evidence is missing.

@@ -101,7 +101,7 @@ def allow_host(caller: Annotated[Caller, needs(Right.administer)], body: Teacher
     """Allow specs to send to a host, with the value of a key. A host inside this network is named by its address, or by
     a name that the internet does not have."""
     host = request.app.state.policy.allow(body.url, body.key_env, caller.user)
-    request.state.changed = {"target": f"{host} {body.key_env}"}
+    request.state.changed = {"action": "allow_host", "target": f"{host} {body.key_env}"}
     row = next(r for r in request.app.state.policy.allowed() if (r["host"], r["key_env"]) == (host, body.key_env))
     return Allowance(set=bool(os.environ.get(body.key_env)), **row)
 

@@ -83,6 +83,14 @@ def as_told(project: Project, at: int, headers: Sequence[str], roles: Sequence[s
     return keys_of(at, {"kind": kind, **settings})
 
 
+def outputs_of(project: Project, at: int, roles: Sequence[str]) -> tuple[str, ...]:
+    """What the column of a table holds that is told to be the output; nothing where none is."""
+    path = project.folder / project.spec.seeds[at].path
+    if path.suffix.lower() not in TABLES or "output" not in roles:
+        return ()
+    return columns_of(path)[roles.index("output")].filled
+
+
 def guessed(content: bytes, name: str, task: str) -> dict[str, Any]:
     """The keys of a source that read a table as its columns show in a task of this kind. Raises InputError."""
     with tempfile.TemporaryDirectory() as folder:

@@ -23,12 +23,12 @@ from pairsmith.serve.access import Caller, Right
 from pairsmith.serve.api.projects import NewProject, new_project_in
 from pairsmith.serve.api.seeds import ENDINGS, add, check_size_inside
 from pairsmith.serve.api.specs import etag_of, save_spec
-from pairsmith.serve.pages.columns import TABLES, as_told, guessed, keys_of, without_guesses
+from pairsmith.serve.pages.columns import TABLES, as_told, guessed, keys_of, outputs_of, without_guesses
 from pairsmith.serve.workspace import slug_of
 from prompts.answer_form import AnswerForm
 from prompts.answer_schema import is_example
 from schemas import toml
-from schemas.errors import InputError, UsageError
+from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.spec_file import SPEC_NAME, parse, set_keys
 from synth.seeds import read_seeds
@@ -162,12 +162,8 @@ def _spec_of(seeds: Path, table: Guess | None, slug: str, wish: Wish) -> str:
     task = toml.loads(text)["task"]
     held = task.get("kind", "rewrite")
     if wish.kind and wish.kind != held:
-        kind = KINDS[wish.kind]
-        system = kind.defaults.get("task.system")
-        # What ours sets for rewriting gives way to what fits the kind.
-        values |= {key: None for key in kind.defaults if key.startswith("generate.")}
-        values |= {"task.kind": wish.kind, "task.labels": None, "task.system": system}
-        values |= {"task.style": system} if system else {}
+        values |= _as_kind(wish.kind)
+        values |= {"task.style": values["task.system"]} if values["task.system"] else {}
     if table is None:
         room = _room(wish, seeds)
         values |= {"seeds.0.kind": wish.lines, "evaluate.sampling.max_tokens" if room else "evaluate": room}
@@ -179,6 +175,13 @@ def _spec_of(seeds: Path, table: Guess | None, slug: str, wish: Wish) -> str:
         raise InputError(what, where="task", fix=fix)
     values |= {f"task.{name}": value for name in ("style", "language") if (value := _plain(getattr(wish, name)))}
     return set_keys(text, values)
+
+
+def _as_kind(kind: KindName) -> dict[str, Any]:
+    """A task of another kind: what ours sets for rewriting gives way to what fits it."""
+    defaults = KINDS[kind].defaults
+    gone = {key: None for key in defaults if key.startswith("generate.")}
+    return {**gone, "task.kind": kind, "task.labels": None, "task.system": defaults.get("task.system")}
 
 
 def _room(wish: Wish, seeds: Path) -> int | None:
@@ -260,11 +263,25 @@ def keep_seeds(request: Request, caller: Caller, slug: str, name: str, given: by
 
 def keep_columns(
     request: Request, caller: Caller, slug: str, source: int, headers: list[str], roles: list[str], kind: str
-) -> None:
-    """Read a file of seeds as a person says. Raises UsageError, SpecError, Refusal."""
+) -> str:
+    """Read a file of seeds as a person says, and a task that was to rewrite as one to extract if the outputs are
+    records. What was done, as pages say it. Raises UsageError, SpecError, Refusal."""
     folder = request.app.state.workspace.folder(slug)
     project = request.app.state.workspace.project(slug)
     values = as_told(project, source, headers, roles, kind)
+    outputs = outputs_of(project, source, roles) if project.spec.task.kind in ("rewrite", "free") else ()
+    schema = schema_of(outputs)
+    if extracts := schema is not None and not (folder / SCHEMA).exists():
+        values |= {**_as_kind("extract"), "task.schema": SCHEMA}
+        if "sampling" not in project.spec.evaluate.model_fields_set:
+            values |= {"evaluate.sampling.max_tokens": answer_tokens(outputs)}
+        (folder / SCHEMA).write_text(json.dumps(schema, ensure_ascii=False, indent=2), encoding="utf-8")
     text = (folder / SPEC_NAME).read_text(encoding="utf-8-sig")
     fresh = without_guesses(text, folder / project.spec.seeds[source].path, project.spec.task.kind)
-    save_spec(request, caller, slug, set_keys(fresh, values), if_match=etag_of(text))
+    try:
+        save_spec(request, caller, slug, set_keys(fresh, values), if_match=etag_of(text))
+    except PairsmithError:
+        if extracts:
+            (folder / SCHEMA).unlink()
+        raise
+    return "records" if extracts else "saved"

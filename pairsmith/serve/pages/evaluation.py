@@ -136,7 +136,9 @@ def _rows(
     """Inputs with the first sample of each system; `worse`: the tuned model fails where the teacher passes."""
     by_seed, rows = _firsts(evaluation), list[dict[str, Any]]()
     read = bodies(now.store, tables.seeds, by_seed) if now.store else ()
-    inputs = {id_: Seed.model_validate_json(body).body for id_, body in read}
+    # An input that was written for a finished output is no seed of the store.
+    inputs = {example.seed_id: example.input for example in evaluation.side_by_side} | evaluation.inputs
+    inputs |= {id_: Seed.model_validate_json(body).body for id_, body in read}
     for seed_id, systems in by_seed.items():
         chosen = [o for name, outputs in systems.items() if system in (None, "", name) for o in outputs]
         if check and not any(output.checks.get(check) is False for output in chosen):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
@@ -136,6 +136,11 @@ def live_job(request: Request, slug: str) -> Job | None:
     return next((job for job in request.app.state.jobs.active() if job.project == slug), None)
 
 
+def planned_by(shown: Job | None, jobs: Sequence[Job]) -> Job | None:
+    """The run whose stages a page shows: the job that it shows, else the newest run, which may have left people out."""
+    return shown if shown and shown.command == "run" else next((job for job in jobs if job.command == "run"), None)
+
+
 def problem_of(job: Job | None) -> dict[str, Any] | None:
     """Why a job failed, as pages show it: a part that its process did not say is None."""
     if job is None or job.state != "failed" or not job.problem:
@@ -203,8 +208,9 @@ def _number(value: Any) -> int | None:
 
 
 def stage_of(now: Snapshot, job: Job, at: Moving) -> str:
-    """The stage that a report is of: a step of a stage (`fit`) reports under its own name."""
-    named, known = at.stage.split()[0], [stage.stage for stage in now.stages]
+    """The stage that a report is of: a step of a stage (`fit`) reports under its own name. Argilla is started for
+    people, whatever else is to be done again since."""
+    named, known = at.stage.split()[0].replace("argilla", "review"), [stage.stage for stage in now.stages]
     return next(
         (name for name in (named, job.command) if name in known), now.next_stage.stage if now.next_stage else named
     )

@@ -23,7 +23,10 @@ def people(caller: Owner, request: Request) -> Response:
     return _people(request, caller)
 
 
-def _people(request: Request, caller: Caller, invited: str = "", error: PairsmithError | None = None) -> Response:
+def _people(
+    request: Request, caller: Caller, invited: str = "", gives: str = "", error: PairsmithError | None = None
+) -> Response:
+    """`gives` is what the link `invited` makes of whoever opens it."""
     users = request.app.state.accounts.users()
     present = [user for user in users if not user["disabled"]]
     return render(
@@ -36,6 +39,7 @@ def _people(request: Request, caller: Caller, invited: str = "", error: Pairsmit
         roles=list(Role),
         slugs=request.app.state.workspace.projects(),
         invited=invited,
+        gives=gives,
         error=error,
     )
 
@@ -53,7 +57,8 @@ def invite(
         token = request.app.state.accounts.invite(project, role, caller.user)
     except PairsmithError as error:
         return _people(request, caller, error=error)
-    return _people(request, caller, invited=f"{request.app.state.settings.address}/redeem?token={token}")
+    gives = f"{role} of {'every project' if project == ALL else project}"
+    return _people(request, caller, f"{request.app.state.settings.address}/redeem?token={token}", gives)
 
 
 @router.post("/people/{user}", name="page_set_role")

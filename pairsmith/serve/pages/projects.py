@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from fastapi import Request, Response
 
 from pairsmith.serve.access import Caller, Right, SignedIn, needs
+from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import jobs_of, live_job, moving, rows_line, snapshot, stage_lines
+from pairsmith.serve.pages.figures import jobs_of, live_job, moving, planned_by, rows_line, snapshot, stage_lines
 from pairsmith.serve.pages.shell import page_router, render
 from pairsmith.style.numbers import count, counted, share_of
 from schemas.errors import PairsmithError
@@ -23,11 +24,11 @@ def projects(caller: SignedIn, request: Request) -> Response:
     """All projects of the caller, a sentence each."""
     workspace = request.app.state.workspace
     slugs = caller.projects(workspace.projects())
-    jobs: dict[str, Any] = {}
+    jobs: dict[str, list[Job]] = {}
     for job in sorted(jobs_of(request, None, 200), key=lambda job: job.has_ended):  # the clock may have been set back
-        jobs.setdefault(job.project, job)
+        jobs.setdefault(job.project, []).append(job)
     titles = request.app.state.accounts.titles()
-    lines = [{**_line(request, slug, jobs.get(slug)), "title": titles.get(slug, slug)} for slug in slugs]
+    lines = [{**_line(request, slug, jobs.get(slug, [])), "title": titles.get(slug, slug)} for slug in slugs]
     running = sum(line["live"] == "running" for line in lines)
     queued = sum(line["live"] == "queued" for line in lines)
     waiting = sum(line["waits"] for line in lines)
@@ -42,9 +43,10 @@ def projects(caller: SignedIn, request: Request) -> Response:
     )
 
 
-def _line(request: Request, slug: str, job: Any) -> dict[str, Any]:
+def _line(request: Request, slug: str, jobs: list[Job]) -> dict[str, Any]:
+    job = jobs[0] if jobs else None
     try:
-        now = snapshot(request, slug).under(job)
+        now = snapshot(request, slug).under(planned_by(job, jobs))
     except PairsmithError as error:
         return {"slug": slug, "says": error.what, "broken": True, "live": "", "waits": False, "accepted": "",
                 "spent": "", "sign": ""}  # fmt: skip
@@ -67,7 +69,7 @@ def _line(request: Request, slug: str, job: Any) -> dict[str, Any]:
 def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, request: Request) -> Response:
     """A project: how far it is, what it has cost, what comes next."""
     job = live_job(request, project)
-    now = snapshot(request, project).under(job)
+    now = snapshot(request, project).under(planned_by(job, jobs_of(request, project)))
     at = moving(job)
     c, spent = now.counts, now.spent
     each = per_row(spent, c.accepted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -14,9 +15,10 @@ from pairsmith.health import Check
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.rows import Answer, give_answer, review_queue, reviewer_of
 from pairsmith.serve.edge import CSP
+from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.drafts import save_keys
-from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
+from pairsmith.serve.pages.figures import Snapshot, jobs_of, live_job, rows_line, snapshot
 from pairsmith.serve.pages.rows import InForm
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.serve.pages.word_diff import word_diff
@@ -67,6 +69,7 @@ def review(caller: Member, project: str, request: Request) -> Response:
         is_elsewhere=now.project.spec.review.url is not None,
         job=job,
         goes_on=caller.may(Right.run, project) and not job and _goes_on(now, status, certificate),
+        going_on=going_on(project, jobs_of(request, project)),
         certificate=certificate,
         only_certified=now.project.spec.curate.select.certified,
         rows_line=rows_line(request, project) if caller.may(Right.see_work, project) else None,
@@ -87,6 +90,13 @@ def _goes_on(now: Snapshot, status: dict[str, Any] | None, certificate: dict[str
     if now.project.spec.curate.select.certified and certificate and certificate["holds"]:
         return "Go on and train on certified rows"
     return "Enough answers: go on and train" if status and status.get("gate") == "open" else ""
+
+
+def going_on(slug: str, jobs: Sequence[Job]) -> str:
+    """Where going on is asked for: the last run, if it waits for people, is continued as it was asked for, its cap
+    included."""
+    last = next((job for job in jobs if job.command == "run"), None)
+    return f"/p/{slug}/run" + (f"/{last.id}/continue" if last and last.state == "waits_for_people" else "")
 
 
 def _state_of(now: Snapshot) -> dict[str, Any]:

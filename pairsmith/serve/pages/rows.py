@@ -70,9 +70,7 @@ def rows(
     order = _sort(sort)
     page, facets = views.page(project, filters, order, after), views.facets(project, filters)
     opened = views.row(project, row) if row else None
-    query = {**filters.given(), "sort": None if order == "asked" else order}
-    if "reviewed" in query:
-        query["reviewed"] = "yes" if filters.reviewed else "no"
+    query = _query(filters, order)
     base = f"/p/{project}/rows"
 
     def to(**changed: Any) -> str:
@@ -108,11 +106,20 @@ def rows(
         others=len(views.candidates(project, opened)) if opened else 0,
         editing=edit,
         here=to(row=row, after=after),
+        answers=link(f"{base}/{opened.id}/answer", **query, after=after) if opened else None,
         rows_line=words.sum_of(facets.all) if facets.all else None,
         download=lambda form: link(f"/api/v1/projects/{project}/rows/download", format=form, **_for_the_api(filters)),
         reasons=snapshot(request, project).project.spec.review.reasons,
         step_name=lambda by: shown_step(by) if by else "",
     )
+
+
+def _query(filters: Filters, order: Sort) -> dict[str, Any]:
+    """The list that is looked at, as an address has it."""
+    query = {**filters.given(), "sort": None if order == "asked" else order}
+    if "reviewed" in query:
+        query["reviewed"] = "yes" if filters.reviewed else "no"
+    return query
 
 
 def _for_the_api(filters: Filters) -> dict[str, Any]:
@@ -195,8 +202,20 @@ InForm = Annotated[Answer, Depends(answer_in_form)]
 
 @router.post("/p/{project}/rows/{row}/answer", name="page_answer")
 def answer(
-    caller: Annotated[Caller, needs(Right.answer)], project: str, row: str, request: Request, answer: InForm
+    caller: Annotated[Caller, needs(Right.answer)],
+    project: str,
+    row: str,
+    request: Request,
+    answer: InForm,
+    filters: Annotated[Filters, Depends(_filters)],
+    sort: Text = None,
+    after: Text = None,
 ) -> Response:
-    """What a person says of a row, kept at once."""
+    """What a person says of a row, kept at once; the list stays, and one of unanswered rows opens the next of them."""
+    order, opened = _sort(sort), row
+    if filters.reviewed is False:
+        listed = [each.id for each in request.app.state.views.page(project, filters, order, after).rows]
+        at = listed.index(row) if row in listed else -1
+        opened = next((each for each in (*listed[at + 1 :], *listed) if each != row), "")
     give_answer(request, caller, project, row, answer)
-    return gone_to(f"/p/{project}/rows", done="answered", row=row)
+    return gone_to(f"/p/{project}/rows", done="answered", **_query(filters, order), after=after, row=opened)

@@ -18,6 +18,7 @@ from pairsmith.serve.pages.figures import (
     jobs_of,
     live_job,
     moving,
+    planned_by,
     problem_of,
     rows_line,
     snapshot,
@@ -43,7 +44,8 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
     """The job that has not ended, else the newest one; any other by its id."""
     views, jobs = request.app.state.views, jobs_of(request, project)
     shown = _job(request, project, job) if job else (live_job(request, project) or next(iter(jobs), None))
-    now = snapshot(request, project).under(shown)
+    planned = planned_by(shown, jobs)
+    now = snapshot(request, project).under(planned)
     at = moving(shown)
     live = shown is not None and shown.state in ("queued", "waits_for_gpu", "running", "stopping")
     spent = at.usd if at and live and at.usd is not None else now.spent.total
@@ -62,6 +64,7 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
         job=shown,
         live=live,
         asked_for=job,
+        without_people=planned is not None and planned.options.no_review and planned.state != "done",
         figures=_figures(now, at, spent, cap, rows_move=rows_move) if live else _ended(now),
         stages=stage_lines(now, shown),
         reasons=_reasons(now, at, rows_move=rows_move),
@@ -88,7 +91,7 @@ def _figures(
     done = (at.done or 0) if at else 0
     passed = at.passed if at else None
     cap_says = f"cap {dollars(cap)}" if cap else "no cap"
-    if spent and at and at.share:
+    if spent and at and at.usd is not None and at.share:
         cap_says += f"; at this pace {dollars(spent / at.share)} in the end"
     if not rows_move:
         first = _accepted(now)

@@ -19,7 +19,7 @@ from pairsmith.own_encoding import Decoding, EncodingAsked
 from pairsmith.plan import changed_since
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
-from pairsmith.serve.api.teachers import teacher_wish, test_teacher
+from pairsmith.serve.api.teachers import allow_host, teacher_wish, test_teacher
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
 from pairsmith.serve.pages import checks, chosen, meanwhile
@@ -33,6 +33,7 @@ from pairsmith.serve.pages.teacher_form import (
     lost_a_price,
     teacher_keys,
     teacher_of,
+    to_allow,
     who_could_answer,
     with_model,
 )
@@ -68,7 +69,7 @@ def _new(request: Request, caller: Caller, error: PairsmithError | None = None, 
         caller,
         title="New project · pairsmith",
         place="Projects",
-        heading="A new project begins with inputs and a sentence on what a good output is.",
+        heading="A new project begins with what you have: inputs, finished outputs, or pairs of both.",
         error=error,
         readings=readings_of(error),
         given={**blank, **given},
@@ -173,6 +174,7 @@ def _setup(
             "problem": shown_problem(error) if error else None,
             "readings": readings_of(error),
             "chosen_before": chosen.kept_name(request, caller) if error and step == "seeds" else "",
+            "to_allow": to_allow(_texts(form), error) if form and caller.may(Right.administer) else "",
             "done": tested or DONE.get(request.query_params.get("done", "")),
         },
         now=now,
@@ -242,7 +244,7 @@ def _texts(form: FormData) -> ImmutableMultiDict[str, str]:
 
 def _heading(seeds: dict[str, Any], project: Project) -> str:
     teacher = project.spec.teacher
-    who = "no teacher is asked" if not project.spec.asks_teacher else f"{teacher.model} answers"
+    who = "no teacher is asked" if not project.spec.asks_teacher else f"{teacher.model} writes what is missing"
     return f"{seeds['says']}; {who}; {_capped(project)}."
 
 
@@ -350,11 +352,15 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
             given_at, kind = texts.get("source", ""), texts.get("kind", "")
             source = int(given_at) if given_at.isdecimal() and len(given_at) < 5 else -1
             headers, roles = (texts.getlist(name) for name in ("header", "role"))
-            await run_in_threadpool(keep_columns, request, caller, project, source, headers, roles, kind)
+            done = await run_in_threadpool(keep_columns, request, caller, project, source, headers, roles, kind)
         elif step == "teacher":
-            if texts.get("do") == "test":
+            if texts.get("do") in ("test", "allow"):
                 url, _, key_env = teacher_of(texts)
-                tried = await run_in_threadpool(test_teacher, caller, teacher_wish(url, key_env), request)
+                wish = teacher_wish(url, key_env)
+                if texts["do"] == "allow":
+                    caller.require(Right.administer)
+                    await run_in_threadpool(allow_host, caller, wish, request)
+                tried = await run_in_threadpool(test_teacher, caller, wish, request)
                 named = f": {', '.join(tried.models[:5])}" if tried.models else ""
                 says = f"{tried.says.rstrip('.')}{named}."
                 form = with_model(form, tried.models)

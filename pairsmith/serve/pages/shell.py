@@ -182,6 +182,7 @@ def _title(request: Request, slug: str) -> str:
 # What was done is said by a word of the address, never by a text of it: somebody else may have written the address.
 DONE = {
     "saved": "Saved; it counts from the next run. One that is going on may stop at its next stage, and says why.",
+    "records": "Saved. Every output is a JSON object, so the task is to extract now; schema.json has their keys.",
     "unpriced": "Saved without the prices, which were those of the teacher before; write them again if they hold.",
     "answered": "Your answer is kept; the next curation counts it.",
     "stopping": "It stops now: what was sent is waited for, and everything that was answered is kept.",

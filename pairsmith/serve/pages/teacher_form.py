@@ -10,8 +10,9 @@ from starlette.datastructures import FormData
 
 from pairsmith.serve.network import host_of
 from pairsmith.serve.pages.run import positive
+from pairsmith.serve.problems import Refusal
 from pairsmith.teacher_search import APIS, EMBEDDED, LOCAL
-from schemas.errors import UsageError
+from schemas.errors import PairsmithError, UsageError
 from schemas.spec import TeacherSettings
 
 PRICES = {"price_in": "usd_per_million_prompt_tokens", "price_out": "usd_per_million_completion_tokens"}
@@ -36,6 +37,15 @@ def who_could_answer(allowed: Collection[str] = ()) -> list[dict[str, Any]]:
         first = "" if str(host_of(url)) in allowed else "; an owner has to allow it first, under Settings"
         rows.append({"url": url, "model": "", "key_env": "", "says": f"{name} on this machine; $0{first}"})
     return rows
+
+
+def to_allow(texts: Mapping[str, str], refused: PairsmithError | None) -> str:
+    """The host, and the key for it, of a teacher that was refused because no owner has allowed it; else empty."""
+    url, _, key_env = teacher_of(texts)
+    host = host_of(url)
+    if host is None or not isinstance(refused, Refusal) or refused.code != "fenced":
+        return ""
+    return f"{host} with {key_env}" if key_env else str(host)
 
 
 def with_model(form: FormData, models: Sequence[str]) -> FormData:

@@ -133,7 +133,7 @@ def verdict(of: Snapshot) -> str | None:
 def projects(several: int, running: int, waiting: int, queued: int = 0) -> str:
     """The start page."""
     if not several:
-        return "There is no project yet; start with inputs of your own, or with an example."
+        return "There is no project yet; start with what you have, or with an example."
     runs = f"{counted(running, 'runs', 'run')} now" if running else "nothing runs now"
     turns = f", {counted(queued, 'waits its turn', 'wait their turn')}" if queued else ""
     waits = f"{turns}, {counted(waiting, 'waits', 'wait')} for people" if waiting else turns
@@ -265,11 +265,10 @@ def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None,
         return f"Training,{steps or ' just begun'}{ends}."
     if at.total and at.done == at.total and at.stage.split()[0] not in {stage.stage for stage in of.stages}:
         return f"{_stage_of_step(of, job, at)}: a step is done, the next one loads what it needs."
-    parts = []
-    if at.done is not None:
-        asked = {"generate": "rows asked", "curate": "rows judged"}.get(at.stage.split()[0], "done")
-        whole = f" of {count(at.total)}" if at.total else ""
-        parts.append(f"{_step(of, job, at)}: {count(at.done)}{whole} {asked}")
+    what, whole = _step(of, job, at), f" of {count(at.total)}" if at.total else ""
+    asked = {"generate": "rows asked", "curate": "rows judged"}.get(at.stage.split()[0], "done")
+    so_far = at.message if at.done is None else f"{count(at.done)}{whole} {asked}"
+    parts = [f"{what}: {so_far}" if so_far else what]
     if at.passed is not None:
         parts.append(f"{count(at.passed)} passed so far")
     if spent_usd is not None and (spent_usd or cap):
@@ -277,8 +276,7 @@ def _running(of: Snapshot, job: Job, at: Moving | None, spent_usd: float | None,
         parts.append(f"{sum_} of {dollars(cap)}" if cap else f"{sum_} spent")
     if at.left_s:
         parts.append(f"{minutes(at.left_s)} left")
-    what = _step(of, job, at)
-    return ("; ".join(parts) or (f"{what}: {at.message}" if at.message else what)).rstrip(".") + "."
+    return "; ".join(parts).rstrip(".") + "."
 
 
 def _step(of: Snapshot, job: Job, at: Moving) -> str:
