@@ -125,8 +125,8 @@ def layout(
     names |= {name: (name,) for name in variables(source)}
     names |= {name: (column,) for name, column in source.columns.items()}
     names |= {"reference": (source.reference,)} if source.reference else {}
-    label = unpaired(columns) if source.imported and source.columns.get("output") != "label" else None
-    names |= {LIKED: (label,)} if label else {}
+    label = unpaired(columns) if source.imported else None
+    names |= {LIKED: (label,)} if label and label != source.columns.get("output") else {}
     places = {name: _place(called, alike, wanted, where, notes, source, objects) for name, wanted in names.items()}
     if source.imported:
         notes.append(SeedProblem(where, "shape", f"{shape.name}."))

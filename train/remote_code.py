@@ -26,26 +26,25 @@ def brings_code(folder: Path) -> bool:
 
 def marked(base: str, folder: Path) -> str:
     """The entry of `train.trust_remote_code` that lets the present code of `folder` run."""
-    files = ((path.relative_to(folder).as_posix(), sha256(path)) for path in sorted(folder.rglob("*.py")))
+    files = ((path.relative_to(folder).as_posix(), sha256(path)) for path in _code(folder))
     return f"{base}@{content_id('remote code', list(files))}"
 
 
 def may_run(base: str, folder: Path, trusted: Sequence[str]) -> bool:
     """Whether the code of the model in `folder` runs: it comes with some, and `trusted` names it.
 
-    Raises InputError where `trusted` names the model with other code than lies there, and where a config takes a class
-    from elsewhere, of which the hash says nothing.
+    Raises InputError where `trusted` names the model with other code than lies there, and where code is taken from
+    elsewhere, of which the hash says nothing.
     """
     if not any(entry.rpartition("@")[0] == base or entry == base for entry in trusted) or not brings_code(folder):
         return False
-    for name in _classes(folder):
-        if not (folder / f"{name.rpartition('.')[0]}.py").is_file() or "/" in name:
-            raise InputError(
-                f"the base takes '{name}' from another place than its own folder.",
-                where=str(folder),
-                why="What lies there may change, and train.trust_remote_code names the code of one folder.",
-                fix="Copy that file into the folder, name it in the config, and read it.",
-            )
+    for name in _elsewhere(folder):
+        raise InputError(
+            f"the base takes '{name}' from another place than its own folder.",
+            where=str(folder),
+            why="What lies there may change, and train.trust_remote_code names the code of one folder.",
+            fix="Copy that file into the folder, name it in the config, and read it.",
+        )
     if (entry := marked(base, folder)) not in trusted:
         raise InputError(
             "the code that comes with the base is not what train.trust_remote_code names.",
@@ -74,17 +73,32 @@ def loading(folder: Path) -> Iterator[None]:
 
 def copy_code(base: Path, target: Path) -> None:
     """Have `target` hold the Python files of `base`, and no other: what transformers puts there it has laid flat."""
-    for path in target.rglob("*.py"):
+    for path in _code(target):
         path.unlink()
-    for path in base.rglob("*.py"):
+    for path in _code(base):
         place = target / path.relative_to(base)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, place)
 
 
+def _code(folder: Path) -> list[Path]:
+    """Every Python file, `.PY` too, which macOS takes for the same. Folders that are links are not gone into."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".py" and path.is_file())
+
+
+def _elsewhere(folder: Path) -> Iterator[str]:
+    """What is taken from another place: a folder that is a link, a class of another repository (`owner/name--file.Class`,
+    where old ones have no owner) or of a file that is not there."""
+    yield from (path.name for path in folder.rglob("*") if path.is_symlink() and path.is_dir())
+    for name in _classes(folder):
+        if "--" in name or "/" in name or not (folder / f"{name.rpartition('.')[0]}.py").is_file():
+            yield name
+
+
 def _classes(folder: Path) -> Iterator[str]:
-    """Every class that an `auto_map` in a config of the folder names, as `file.Class`."""
-    for path in sorted(folder.glob("*config.json")):
+    """Every class that an `auto_map` in a config of the folder names, as `file.Class`. A config may send its reader to
+    `config.4.0.0.json`."""
+    for path in sorted(folder.glob("*config*.json")):
         try:
             yield from _in_maps(json.loads(path.read_bytes()), inside=False)
         except ValueError:

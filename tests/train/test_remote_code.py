@@ -114,13 +114,43 @@ def test_code_that_was_changed_is_refused(own: Path) -> None:
     assert find_base(given(entry), own.parent).runs_code
 
 
-@pytest.mark.parametrize("place", ["someone/else--modeling_own.OwnForCausalLM", "/tmp/modeling_own.OwnForCausalLM"])
-@pytest.mark.parametrize("config", ["config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "someone/else--modeling_own.OwnForCausalLM",
+        "gpt2--modeling_own.OwnForCausalLM",
+        "/tmp/modeling_own.OwnForCausalLM",
+    ],
+)
+@pytest.mark.parametrize("config", ["config.json", "tokenizer_config.json", "config.4.0.0.json"])
 def test_a_class_from_another_place_is_refused(own: Path, place: str, config: str) -> None:
-    """transformers would fetch it from another repository, or read it from another folder, unread."""
+    """transformers would fetch it from another repository, or read it from another folder, unread. A file of that name
+    beside it, and a config that sends to another config, are no way round."""
+    (own / "gpt2--modeling_own.py").write_text("class OwnForCausalLM: ...\n")
     entry = entry_of(own)
+    if not (own / config).exists():
+        shutil.copyfile(own / "config.json", own / config)
+        changed(own / "config.json", configuration_files=[config])
     changed(own / config, auto_map={"AutoModelForCausalLM": place, "AutoTokenizer": [place, None]})
     with pytest.raises(InputError, match="another place than its own folder"):
+        find_base(given(entry), own.parent)
+
+
+def test_a_linked_folder_is_another_place(own: Path) -> None:
+    """transformers runs `custom_generate/generate.py`, which a hash of the folder would not see behind a link."""
+    entry = entry_of(own)
+    (outside := own.parent / "outside").mkdir()
+    (outside / "generate.py").write_text("raise SystemExit\n")
+    (own / "custom_generate").symlink_to(outside)
+    with pytest.raises(InputError, match="takes 'custom_generate' from another place"):
+        find_base(given(entry), own.parent)
+
+
+def test_a_name_in_capitals_is_python_too(own: Path) -> None:
+    """On macOS `modeling_own.PY` is what is loaded as modeling_own.py."""
+    entry = entry_of(own)
+    (own / "more.PY").write_text("raise SystemExit\n")
+    with pytest.raises(InputError, match=r"not what train\.trust_remote_code names"):
         find_base(given(entry), own.parent)
 
 
