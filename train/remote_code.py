@@ -87,8 +87,8 @@ def _code(folder: Path) -> list[Path]:
 
 
 def _elsewhere(folder: Path) -> Iterator[str]:
-    """What is taken from another place: a folder that is a link, a class of another repository (`owner/name--file.Class`,
-    where old ones have no owner) or of a file that is not there."""
+    """What is taken from another place: a folder that is a link, a class of another repository (`name--file.Class`, of
+    most with an owner) or of a file that is not there."""
     yield from (path.name for path in folder.rglob("*") if path.is_symlink() and path.is_dir())
     for name in _classes(folder):
         if "--" in name or "/" in name or not (folder / f"{name.rpartition('.')[0]}.py").is_file():

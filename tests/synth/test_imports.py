@@ -192,10 +192,12 @@ def test_a_completion_that_somebody_marked_as_bad_is_no_output(tmp_path, name, r
 
 
 def test_a_label_that_is_the_output_or_stands_elsewhere_is_one(tmp_path):
-    """Columns called label of other files, and one that the spec makes the output, mean what they say."""
-    rows = [{"prompt": "Is it dry?", "completion": "x", "label": False}]
-    reading = read(tmp_path, rows, columns={"input": "prompt", "output": "label"})
-    assert [seed.reference for seed in reading.seeds] == ["false"]
+    """Columns called label of other files, and one that the spec makes the output, mean what they say, however they
+    are written."""
+    for label in ("label", "Label"):
+        rows = [{"prompt": "Is it dry?", "completion": "x", label: False}]
+        reading = read(tmp_path, rows, columns={"input": "prompt", "output": label})
+        assert [seed.reference for seed in reading.seeds] == ["false"]
     assert len(read(tmp_path, [{"input": "It drips", "output": "Sorry.", "label": False}]).seeds) == 1
 
 
