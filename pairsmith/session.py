@@ -21,7 +21,7 @@ from schemas.progress import Progress
 from schemas.progress_line import shown
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
     from schemas.project import Project
     from schemas.store import Store
@@ -77,22 +77,21 @@ class Session:
 
     def show(self, *screen: RenderableType) -> None:
         """Put `screen` on stdout for a person; nothing with --json."""
-        if self.write_json:
-            return
-        out = console()
-        with out.capture() as captured:
-            for part in screen:
-                out.print(part, soft_wrap=isinstance(part, str))
-        text = captured.get()
-        # Tables fill their last column with blanks, which a terminal hides and a file keeps.
-        click.echo("\n".join(line.rstrip() for line in harmless(text).split("\n")), nl=False)
+        if self.write_json is None:
+            put(*screen)
 
 
-def console() -> Console:
-    """Standard output for a person; lines in a pipe are not broken at 80 columns."""
+def put(*screen: RenderableType) -> None:
+    """Put `screen` on stdout for a person, without orders to the terminal; lines in a pipe are not broken at 80
+    columns."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    out = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    with out.capture() as captured:
+        for part in screen:
+            out.print(part, soft_wrap=isinstance(part, str))
+    # Tables fill their last column with blanks, which a terminal hides and a file keeps.
+    click.echo("\n".join(line.rstrip() for line in harmless(captured.get()).split("\n")), nl=False)
 
 
 class FiniteNumber(click.FloatRange):

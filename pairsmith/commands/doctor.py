@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pairsmith.session import Session, console, on_project
+from pairsmith.session import Session, on_project
 
 
 @click.command()
@@ -27,7 +27,6 @@ def command(session: Session, ask: bool) -> int:
         "fail": Text("fail", style="bold red"),
     }
     checks = []
-    out = console()
     for finding in findings(session.folder, session.overrides, ask=ask):
         checks.append(finding)
         if session.write_json is None:
@@ -38,7 +37,7 @@ def command(session: Session, ask: bool) -> int:
             row.add_row(marks[finding.state], finding.about, Text(finding.what))
             if finding.fix:
                 row.add_row("", "", Text(finding.fix, style="dim"))
-            out.print(row)
+            session.show(row)
     failed = [finding.about for finding in checks if finding.state == "fail"]
     is_missing = any(finding.about == "project" for finding in checks)
     can = "This machine can run a project; there is none here yet." if is_missing else "This can run."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from pairsmith.failures import WriteJson
+from pairsmith.failures import WriteJson, harmless
 from schemas.errors import MissingDependency, UsageError
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ def command(desk: Desk, project: str | None, limit: int) -> None:
     if not listed:
         click.echo("No jobs.")
     for job in listed:
-        click.echo(f"{job.id[:12]}  {job.created:%Y-%m-%d %H:%M}  {job.project}  {job.command}  {_words(job)}")
+        when = f"{job.created:%Y-%m-%d %H:%M}"
+        click.echo(harmless(f"{job.id[:12]}  {when}  {job.project}  {job.command}  {_words(job)}"))
 
 
 @command.command()
@@ -165,7 +166,7 @@ def log(desk: Desk, job: str, follow: bool) -> None:
 
 def _show(job: Job) -> None:
     from pairsmith.screen import facts
-    from pairsmith.session import console
+    from pairsmith.session import put
 
     rows = [("job", job.id), ("project", job.project), ("command", job.command), ("by", job.by)]
     rows += [("state", _words(job)), ("since", f"{job.started or job.created:%Y-%m-%d %H:%M:%S} UTC")]
@@ -175,7 +176,7 @@ def _show(job: Job) -> None:
         if name in (job.problem or {})
     ]
     rows += [("continues", job.continues)] if job.continues else []
-    console().print(facts(rows))
+    put(facts(rows))
 
 
 def _words(job: Job) -> str:

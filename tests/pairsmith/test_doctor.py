@@ -12,7 +12,7 @@ import pytest
 
 from pairsmith.health import findings, requirements
 from tests.pairsmith.conftest import Project
-from tests.synth.loopback import LoopbackTeacher
+from tests.synth.loopback import LoopbackTeacher, fails
 
 
 def states(answer: dict[str, object]) -> dict[str, str]:
@@ -43,6 +43,14 @@ def test_a_project_that_can_run(project: Project, teacher: LoopbackTeacher) -> N
     } <= set(by_subject)
     assert teacher.asked == []
     assert not (project.folder / "pairsmith.db").exists(), "looking makes no store"
+
+
+def test_what_a_teacher_answers_gives_no_order_to_a_terminal(project: Project) -> None:
+    """`--ask` shows the refusal of a server that may be anybody's: a title to set is shown as text."""
+    with LoopbackTeacher(lambda ask: fails(400, "\x1b]0;mine\x07 no")) as teacher:
+        screen = project.run("doctor", "--ask", "--set", f"teacher.url={teacher.url}").stdout
+    assert "\\x1b]0;mine" in screen
+    assert "\x1b]" not in screen
 
 
 def test_what_is_broken_is_named_with_a_remedy(project: Project) -> None:

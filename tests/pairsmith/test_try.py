@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("trl", reason="training needs the train extra")
 
-from pairsmith.session import console
+from pairsmith.session import put
 from schemas.ports import free_port
 from schemas.spec_file import load
 from schemas.store import Store
@@ -93,7 +93,7 @@ def test_every_line_is_answered_by_base_examples_and_tuned_model(tried: list[dic
 def test_a_person_sees_the_three_answers(tried: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     """One table: system, answer, checks."""
     command: Any = import_module("pairsmith.commands.try")
-    console().print(*command._screen([SystemAnswer(**answer) for answer in tried[1]["answers"]]))
+    put(*command._screen([SystemAnswer(**answer) for answer in tried[1]["answers"]]))
     shown = capsys.readouterr().out
     first = [line.split()[0] for line in shown.splitlines() if line.strip() and line[0] != " "]
     assert first == ["system", "base", "few-shot", "tuned"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from pairsmith.commands import start
+from pairsmith.commands.jobs import _show
+from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.workspace import Workspace
 from tests.serve.conftest import write_project
 
@@ -48,6 +51,16 @@ def test_jobs_are_asked_for_seen_and_stopped_without_a_server(workspace: Workspa
     assert jobs("log", job["id"][:10]) == (0, "")
     assert f"{job['id'][:12]}" in jobs("--project", "tiny")[1]
     assert jobs("--project", "absent")[1] == "No jobs.\n"
+
+
+def test_why_a_job_failed_gives_no_order_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """The reason may be what a teacher's server has written."""
+    problem = {"what": "The teacher answers \x1b]0;mine\x07", "where": "\x1b[2J"}
+    one: dict[str, Any] = {"project": "a", "command": "run", "options": JobOptions(), "by": "b", "state": "failed"}
+    _show(Job(id="1", created=datetime.now(UTC), problem=problem, **one))
+    screen = capsys.readouterr().out
+    assert "\\x1b]0;mine" in screen
+    assert "\x1b" not in screen
 
 
 @pytest.mark.parametrize(
