@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
+
+import orjson
 
 from curate.export import beside
 from schemas.errors import NotLicensed
@@ -50,22 +53,33 @@ def refuse_unlicensed(
 ) -> None:
     """What everything asks that hands on rows, or what was made of them. Raises NotLicensed where `[export]` keeps in a
     row of `artifacts`, one that lies beside them, one of what they were made of (a model has its terms from the rows
-    that it learnt), one of `pair_ids`, or a seed without a pair."""
+    that it learnt), one of `pair_ids`, or a seed without a pair, as an evaluation asks about."""
     if project.spec.export == ExportSettings():
         return
     known, left, rows = {each.id: each for each in store.artifacts()}, list(artifacts), set(pair_ids)
+    wanted = set(seed_ids)
     for each in left:
         if each.kind == "dataset":
             rows |= beside(project.folder / each.path)
+        elif each.kind == "evaluation":
+            wanted |= _tested(project.folder / each.path)
     while left:
         each = left.pop()
         rows |= {id_ for id_, _ in each.members}
         left += [known[parent] for parent in each.parents if parent in known]
     counts = ledger(project, store, rows)
-    if wanted := set(seed_ids):
+    if wanted:
         seeds = (seed for seed in store.seeds(active=False) if seed.id in wanted)
         counts += Counter(Declared(_licenses(seed), ()) for seed in seeds)
     check(counts, project.spec.export)
+
+
+def _tested(evaluation: Path) -> set[str]:
+    """The seeds whose texts stand in the file of an evaluation."""
+    if not evaluation.is_file():
+        return set()
+    measured = orjson.loads(evaluation.read_bytes())
+    return {*measured.get("inputs", ()), *(example["seed_id"] for example in measured.get("side_by_side", ()))}
 
 
 def _written(store: Store, pair: Pair) -> Pair:

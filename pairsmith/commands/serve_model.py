@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from contextlib import suppress
 
 import click
 
@@ -59,7 +60,8 @@ def command(session: Session, host: str, port: int) -> None:
                     session.say(f"It was trained with this system message: {trained.system_prompt}")
                 session.say("Ctrl-C stops it.")
                 while not stop.is_set():
-                    await asyncio.wait([asyncio.ensure_future(stop.wait())], timeout=1)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(stop.wait(), timeout=1)
         session.say("the model is no longer served.")
 
     run(serve())
@@ -70,12 +72,13 @@ def _try_address(host: str, port: int) -> None:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         socket.create_server(address[:2], family=family).close()
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
+    except (OSError, UnicodeError) as error:
+        code = getattr(error, "errno", None)
+        if code == errno.EADDRINUSE:
             what, fix = f"port {port} is taken.", "Stop what listens there, or choose another with --port."
-        elif error.errno == errno.EACCES:
+        elif code == errno.EACCES:
             what, fix = f"port {port} is for the administrator.", "Choose one above 1023 with --port."
         else:
-            what = f"--host {host!r} is no address of this machine ({error.strerror})."
+            what = f"--host {host!r} is no address of this machine."
             fix = "127.0.0.1 serves this machine, 0.0.0.0 all others too."
         raise UsageError(what, fix=fix) from None

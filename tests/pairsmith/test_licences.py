@@ -138,6 +138,21 @@ def test_a_model_stands_on_the_rows_that_it_learnt(folder: Path) -> None:
                 refuse_unlicensed(strict, store, store.artifacts(kind))
 
 
+def test_an_evaluation_stands_on_the_inputs_that_it_shows(folder: Path) -> None:
+    """Its file holds the text of every test seed, also of one whose row no dataset has."""
+    strict = write(folder, export='[export]\nlicenses = ["CC0-1.0"]') and spec_file.load(folder)
+    with Store.open(Store.url_for(strict)) as store:
+        of = {seed.source.partition(".")[0]: seed.id for seed in store.seeds()}
+        (folder / "evaluations").mkdir()
+        for name, held in (("inputs", {of["unknown"]: "text"}), ("side_by_side", [{"seed_id": of["unknown"]}])):
+            (folder / "evaluations" / "one.json").write_text(json.dumps({"inputs": {of["free"]: "text"}, name: held}))
+            one = Artifact(id="d" * 32, kind="evaluation", path="evaluations/one.json")
+            with pytest.raises(NotLicensed, match="1 with license 'not stated'"):
+                refuse_unlicensed(strict, store, [one])
+        (folder / "evaluations" / "one.json").write_text(json.dumps({"inputs": {of["free"]: "text"}}))
+        refuse_unlicensed(strict, store, [one])
+
+
 def test_what_is_released_is_asked_about_too(folder: Path) -> None:
     """Of a model that the store does not know nobody can tell; without a policy nothing is asked."""
     release = folder / "registry" / "own" / "v1"

@@ -18,6 +18,7 @@ import pytest
 pytest.importorskip("trl", reason="training needs the train extra")
 
 from pairsmith.session import put
+from schemas.errors import UsageError
 from schemas.ports import free_port
 from schemas.spec_file import load
 from schemas.store import Store
@@ -97,6 +98,14 @@ def test_a_person_sees_the_three_answers(tried: list[dict[str, Any]], capsys: py
     shown = capsys.readouterr().out
     first = [line.split()[0] for line in shown.splitlines() if line.strip() and line[0] != " "]
     assert first == ["system", "base", "few-shot", "tuned"]
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, "203.0.113.7", "nobody.invalid"])
+def test_a_host_that_nobody_can_listen_at_is_a_sentence(host: str) -> None:
+    """Also one that is no name at all."""
+    command: Any = import_module("pairsmith.commands.serve_model")
+    with pytest.raises(UsageError, match="is no address of this machine"):
+        command._try_address(host, 8000)
 
 
 def test_one_server_answers_for_base_and_adapter(folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas import ports
 from schemas.ports import free_port
 
 RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -24,3 +25,14 @@ def test_what_others_open_meanwhile_does_not_take_it() -> None:
         assert max(ports) < min(others)
         for port in ports:
             stack.enter_context(socket.create_server(("127.0.0.1", port)))
+
+
+def test_where_all_of_them_are_taken_the_system_gives_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine may give away all but a few, which others have: nobody looks for ever."""
+    first = free_port()
+    (given := tmp_path / "range").write_text(f"{first + 1}\t60999\n")
+    monkeypatch.setattr(ports, "_GIVEN", given)
+    monkeypatch.setattr(ports, "_FIRST", first)
+    assert free_port() == first
+    with socket.create_server(("127.0.0.1", first)):
+        assert free_port() != first
