@@ -301,9 +301,8 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
         shown_by = "it is called so, and its values come back" if not wanted else "its values come back"
     inputs = [column for column in texts if column is not output]
     if output is not None and output.is_category and not inputs:  # a word with a label is a text too
-        inputs = [
-            c for c in columns if len(set(c.filled)) > _CATEGORIES / 2 and any(map(str.isalpha, "".join(c.filled)))
-        ]
+        others = (c for c in columns if c is not output and any(map(str.isalpha, "".join(c.filled))))
+        inputs = [c for c in others if len(set(c.filled)) > _CATEGORIES / 2]
     if not inputs and (output is None or output.nested):
         raise InputError(
             f"no column holds text; there is: {some_of(column.header for column in columns)}.",

@@ -30,13 +30,18 @@ def marked(base: str, folder: Path) -> str:
     return f"{base}@{content_id('remote code', list(files))}"
 
 
+def is_named(base: str, trusted: Sequence[str]) -> bool:
+    """Whether an entry is for the model, whatever its hash."""
+    return any(base in (entry, entry.rpartition("@")[0]) for entry in trusted)
+
+
 def may_run(base: str, folder: Path, trusted: Sequence[str]) -> bool:
     """Whether the code of the model in `folder` runs: it comes with some, and `trusted` names it.
 
     Raises InputError where `trusted` names the model with other code than lies there, and where code is taken from
     elsewhere, of which the hash says nothing.
     """
-    if not any(entry.rpartition("@")[0] == base or entry == base for entry in trusted) or not brings_code(folder):
+    if not is_named(base, trusted) or not brings_code(folder):
         return False
     for name in _elsewhere(folder):
         raise InputError(

@@ -10,6 +10,7 @@ from typing import Any
 
 from schemas.records import Sampling
 from synth.chat_template import Chat
+from train.remote_code import is_named
 from train.results import TrainResult
 
 # Tokens of context in Ollama, as long as no row is longer.
@@ -34,7 +35,7 @@ def snippet(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
     messages = [{"role": "user", "content": "YOUR INPUT"}]
     if trained.system_prompt:
         messages.insert(0, {"role": "system", "content": trained.system_prompt})
-    own_code = ", trust_remote_code=True" if trained.settings.trust_remote_code else ""
+    own_code = ", trust_remote_code=True" if is_named(trained.settings.base, trained.settings.trust_remote_code) else ""
     model = _MODEL.format(place="FOLDER" if merged else f'"{trained.base}"', own_code=own_code)
     return _SNIPPET.format(
         folder=folder,
@@ -47,7 +48,7 @@ def snippet(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
 
 def vllm_command(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
     """The command that serves the model as `tuned`."""
-    own_code = " --trust-remote-code" if trained.settings.trust_remote_code else ""
+    own_code = " --trust-remote-code" if is_named(trained.settings.base, trained.settings.trust_remote_code) else ""
     if trained.settings.method == "qlora":
         return f"vllm serve {folder}{own_code} --served-model-name tuned"
     rank = next((rank for rank in _RANKS if rank >= trained.settings.r), trained.settings.r)

@@ -50,6 +50,14 @@ def test_the_snippet_of_the_card_runs(tiny_base: Base, tuned: TrainResult) -> No
     assert done.stdout.strip()
 
 
+def test_code_is_to_be_trusted_where_the_base_was_named_with_it(tuned: TrainResult) -> None:
+    """An entry for another model is no reason to tell people to run what they have not read."""
+    for name in ("other", tuned.settings.base):
+        changed = tuned.settings.model_copy(update={"trust_remote_code": (f"{name}@0",)})
+        words = snippet(tuned := tuned.model_copy(update={"settings": changed})) + vllm_command(tuned)
+        assert ("trust_remote_code" in words, "--trust-remote-code" in words) == (2 * (name != "other",))
+
+
 def test_the_generation_config_is_how_it_was_measured(tuned: TrainResult) -> None:
     """It stops where a turn ends and draws as the evaluation drew: what was left off is off, where transformers would
     take the 50 likeliest tokens. Greedy is said to transformers by do_sample, and by a temperature of zero

@@ -275,9 +275,10 @@ def keep_columns(
         values |= {**_as_kind("extract"), "task.schema": SCHEMA}
         if "sampling" not in project.spec.evaluate.model_fields_set:
             values |= {"evaluate.sampling.max_tokens": answer_tokens(outputs)}
-        (folder / SCHEMA).write_text(json.dumps(schema, ensure_ascii=False, indent=2), encoding="utf-8")
     text = (folder / SPEC_NAME).read_text(encoding="utf-8-sig")
     fresh = without_guesses(text, folder / project.spec.seeds[source].path, project.spec.task.kind)
+    if extracts:
+        (folder / SCHEMA).write_text(json.dumps(schema, ensure_ascii=False, indent=2), encoding="utf-8")
     try:
         save_spec(request, caller, slug, set_keys(fresh, values), if_match=etag_of(text))
     except PairsmithError:
