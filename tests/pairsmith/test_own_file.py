@@ -208,7 +208,7 @@ def test_a_column_that_may_hold_labels_is_named_with_the_way_out(tmp_path: Path)
 
 def test_labels_without_a_text_are_not_told_from_themselves(tmp_path: Path) -> None:
     """Twenty labels beside a number are no texts: a column is never input and output at once."""
-    rows = "".join(f"{n},kind {n % 20}\n" for n in range(100))
+    rows = "".join(f"{n},kind{n % 20}\n" for n in range(100))
     (tmp_path / "a.csv").write_text(f"id,category\n{rows}")
     guessed = guess(tmp_path / "a.csv")
     assert (guessed.kind, guessed.settings["columns"]) == ("input", {"text": "id", "category": "category"})
