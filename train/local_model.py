@@ -19,7 +19,7 @@ from synth.endpoint import Endpoint
 from train.base_model import Base, hash_model
 from train.merge import merged_folder
 from train.metrics import TUNED, Mode
-from train.remote_code import may_run
+from train.remote_code import marked, may_run
 from train.results import TrainResult
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
 
@@ -32,7 +32,9 @@ def tuned_model(base: Base, weights: Path | None, trained: TrainResult) -> tuple
         local = LocalModel(weights, Path(trained.folder), arguments, runs_code=base.runs_code)
         return local, f"{trained.adapter_id} on {trained.settings.method} base"
     merged = merged_folder(base, trained)
-    runs_code = may_run(trained.settings.base, merged, trained.settings.trust_remote_code)
+    # What the files of the adapter say of trust is for people: whoever made them may have written it.
+    named = (marked(trained.settings.base, base.folder),) if base.runs_code else ()
+    runs_code = may_run(trained.settings.base, merged, named)
     local = LocalModel(merged, template_arguments=arguments, is_merged=True, runs_code=runs_code)
     return local, f"{trained.adapter_id} merged, {hash_model(merged)}"
 

@@ -154,6 +154,9 @@ def _model_of(talker: Talker, workspace: Workspace) -> LocalModel:
     from train.systems import LocalModel
 
     settings = talker.result.settings
+    if settings.trust_remote_code:  # what the spec says now, not what it said when the adapter was made
+        trusted = workspace.project(talker.project).spec.train.trust_remote_code
+        settings = settings.model_copy(update={"trust_remote_code": trusted})
     base = find_base(settings, workspace.folder(talker.project))
     if base.hash != talker.result.base_hash:
         raise Refusal(409, "the base model is another one than it was trained on.", code="other_base")

@@ -21,6 +21,7 @@ from train.base_check import check_base, refuse_unfit
 from train.base_model import Base, base_of, find_base
 from train.dataset import Dataset
 from train.local_model import serving, tuned_model
+from train.remote_code import marked
 from train.results import TrainResult
 from train.sft import tune
 
@@ -179,6 +180,19 @@ def test_a_switch_is_no_name() -> None:
     for switch in (True, "own@0"):
         with pytest.raises(ValueError, match="list of models and no switch"):
             TrainSettings.model_validate({"trust_remote_code": switch})
+
+
+def test_an_adapter_is_no_reason_to_run_the_code_beside_it(tiny_base: Base, tmp_path: Path) -> None:
+    """A project may come from somebody else, with a merged model and a list of what to trust in the adapter's own
+    files: the spec alone lets code run."""
+    settings = tiny.settings(method="qlora")
+    trained = tune(tiny_base, Dataset("d", tiny.rows(4)), settings, tmp_path / "adapters")
+    merged = Path(trained.folder) / "merged"
+    (merged / "modeling_own.py").write_text("raise SystemExit\n")
+    changed(merged / "config.json", auto_map=_MAP | {"AutoConfig": "modeling_own.OwnConfig"})
+    forged = settings.model_copy(update={"trust_remote_code": (marked(settings.base, merged),)})
+    local, _ = tuned_model(tiny_base, tiny_base.folder, trained.model_copy(update={"settings": forged}))
+    assert not local.runs_code
 
 
 async def _answer(trained: TrainResult, base: Base) -> str:
