@@ -6,12 +6,14 @@ import asyncio
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("trl", reason="training needs the train extra")
 
+from pairsmith.serve.workspace import Workspace
 from schemas.errors import InputError, PairsmithError
 from schemas.records import Message, Sampling
 from schemas.spec import TrainSettings
@@ -193,6 +195,23 @@ def test_an_adapter_is_no_reason_to_run_the_code_beside_it(tiny_base: Base, tmp_
     forged = settings.model_copy(update={"trust_remote_code": (marked(settings.base, merged),)})
     local, _ = tuned_model(tiny_base, tiny_base.folder, trained.model_copy(update={"settings": forged}))
     assert not local.runs_code
+
+
+def test_what_the_spec_trusts_no_more_is_not_run_for_those_who_ask_the_service(own: Path) -> None:
+    """An adapter remembers what its spec trusted; the spec as it is now decides."""
+    talking = pytest.importorskip("pairsmith.serve.talking", reason="the service needs the serve extra")
+    workspace, project = Workspace(own.parent / "space"), own.parent / "space" / "projects" / "mine"
+    shutil.copytree(own, project / "own")
+    settings = given(entry_of(own), method="lora")
+    base = find_base(settings, project)
+    result = TrainResult.model_construct(settings=settings, base_hash=base.hash, adapter_id="a", folder="a")
+    talker = SimpleNamespace(project="mine", result=result, folder=project / "a", adapter=True)
+    spec = '[task]\nname = "mine"\nstyle = "Short."\n[[seeds]]\npath = "a.txt"\n[train]\ntrust_remote_code = {}\n'
+    (project / "pairsmith.toml").write_text(spec.format(list(settings.trust_remote_code)))
+    assert talking._model_of(talker, workspace).runs_code
+    (project / "pairsmith.toml").write_text(spec.format([]))
+    with pytest.raises(PairsmithError, match="another one than it was trained on"):
+        talking._model_of(talker, workspace)
 
 
 async def _answer(trained: TrainResult, base: Base) -> str:
