@@ -40,6 +40,7 @@ KEPT = timedelta(days=29)  # how long providers keep results, or less
 ITS_TIME = timedelta(hours=48)  # in which every provider is done with a batch, or says that it expired
 _POLL_LONGEST = 60  # times the first wait
 _MISSES_IN_A_ROW = 20  # a batch is forgotten for a moment at times, or its results are (anthropic-sdk-python#1432)
+_OTHER_FORM = (ValueError, TypeError, AttributeError, KeyError, IndexError)  # of an answer, met while it is read
 _TOO_MUCH = re.compile(r"enqueued token|token_limit_exceeded|too many (enqueued|queued)", re.IGNORECASE)
 # The status of a line that is to go into another batch, and of one whose batch was cancelled at the provider.
 _AGAIN, _CANCELLED = -1, -2
@@ -192,7 +193,7 @@ class Batches:
 
     def _named(self, error: Exception) -> Exception:
         """What was raised, in words where it was met in an answer."""
-        if not isinstance(error, ValueError | TypeError | AttributeError | KeyError | IndexError):
+        if not isinstance(error, _OTHER_FORM):
             return error
         return TeacherError(
             f"The provider's batch API answers in another form than expected ({type(error).__name__}: {error}).",
@@ -366,7 +367,10 @@ class Batches:
         for label, names in announced.items():
             known = batches.get(label)
             if known is None:  # the process ended while it was handed over: it may be there, unknown to us
-                batch = await self._api.find(label)
+                try:
+                    batch = await self._api.find(label)
+                except _OTHER_FORM as error:
+                    raise self._named(error) from None
                 if batch is None:
                     continue
                 known = Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label})

@@ -150,3 +150,21 @@ def test_results_under_a_word_that_nobody_knows_are_taken(form: str, tmp_path: P
         provider.word = "partially_completed"
         with_batches(provider, tmp_path, all_answered)
         assert len(provider.batches) == 1
+
+
+@pytest.mark.parametrize("form", ["openai", "mistral", "gemini"])
+def test_a_list_of_batches_in_another_form_is_a_sentence(form: str, tmp_path: Path) -> None:
+    """It is read where a run was killed as it handed a batch over, to find out whether that is there."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        with pytest.raises(TeacherError, match="answers in another form than expected"):
+            await ask_dogs(ledger)
+
+    with BatchProvider(form) as provider:
+        left_waiting(provider, tmp_path)
+        with sqlite3.connect(tmp_path / "pairsmith.db") as db:
+            assert db.execute("DELETE FROM artifacts WHERE id LIKE '%:made'").rowcount == 1
+        provider.says_only = b"[]"
+        with_batches(provider, tmp_path, work)
+        provider.says_only = b""
+        assert len(provider.batches) == 1
