@@ -58,6 +58,7 @@ priorità urgenza категория тема тональность приор�
 カテゴリ 感情 優先度 話題 분류 감정 주제 우선순위 تصنيف موضوع أولوية
 """
 _CHATS = ("messages", "conversations")
+_ID = re.compile(r"\S*\d\S*")
 SCHEMA = "schema.json"
 _SHOWN_BY = {
     "labels": "column of labels, whose values come back",
@@ -303,6 +304,7 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     if output is not None and output.is_category and not inputs:  # a word with a label is a text too
         others = (c for c in columns if c is not output and any(map(str.isalpha, "".join(c.filled))))
         inputs = [c for c in others if len(set(c.filled)) > _CATEGORIES / 2]
+        inputs = [c for c in inputs if not all(map(_ID.fullmatch, c.filled))] or inputs
     if not inputs and (output is None or output.nested):
         raise InputError(
             f"no column holds text; there is: {some_of(column.header for column in columns)}.",

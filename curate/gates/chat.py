@@ -43,13 +43,14 @@ def preamble(pair: Pair, style: str = "", language: str = "en", input_language: 
     flagged: Judgement | None = None
     for side, text in sides(pair):
         folded = (_without_code(fold(text)), _other(pair, side), fold(style))
-        if only_refuses(folded[0], language) and not _asks_to_refuse(folded, pair.reference or "", language):
+        spoken = language, (input_language or language) if side == "output" else language
+        if only_refuses(folded[0], language) and not _asks_to_refuse(folded, pair.reference or "", *spoken):
             return rejected("refusal", f"the {side} text is a refusal and nothing else: {quote(text)}")
         for table in ("refusal", "preamble"):
             searched = _without_speech(folded[0]) if table == "refusal" else folded[0]
             finding = phrases(language).find(table, searched, *folded[1:])
             asked = finding and finding.rule.table == "refusal.maybe" and says("any", "machines", folded[1])
-            if finding and not asked and not (table == "refusal" and _is_told(*folded[:2], language)):
+            if finding and not asked and not (table == "refusal" and _is_told(*folded[:2], *spoken)):
                 _, _, part = finding.rule.table.partition(".")
                 chats = rejected(
                     table if table == "refusal" else _CODES.get(part, table),
@@ -61,7 +62,7 @@ def preamble(pair: Pair, style: str = "", language: str = "en", input_language: 
         frame = None if flagged else framed("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language)
         if frame and frame.code == "prompt_leak" and says("any", "prompts", folded[1]):
             frame = None
-        if frame and not (frame.code == "refusal" and (_is_told(*folded[:2], language) or _is_spoken(frame.quoted))):
+        if frame and not (frame.code == "refusal" and (_is_told(*folded[:2], *spoken) or _is_spoken(frame.quoted))):
             flagged = _flag(frame.code, side, frame.quoted)
         if side == "output" and not flagged:
             flagged = _chats(folded[0], f"{folded[1]}\n{folded[2]}", language, input_language in (None, language))
@@ -227,21 +228,21 @@ _ITEM = re.compile(r"\s*(?:[-*\u2022\u00b7]|\(?\d{1,2}[.)\u3001:]|\(?[a-cA-C][.)
 _ONE_SHORT_PHRASE = re.compile(r"[^\d,;:/&+\n\u060c\u3001\u3002\uff0c]{3,80}")
 
 
-def _is_told(text: str, other: str, language: str) -> bool:
-    """Whether a refusal is a rewrite: a note that says itself what cannot be done becomes a sentence that says so."""
+def _is_told(text: str, other: str, language: str, of_other: str) -> bool:
+    """Whether a refusal is a rewrite: a note that says itself what cannot be done becomes a sentence that says so; or
+    the translation of one."""
     denies = says(language, "negation", other) or says("any", "refuses", other) or says("any", "unable", other)
-    return bool(denies) and not says("any", "ai", text)
+    return bool(denies or only_refuses(other, of_other)) and not says("any", "ai", text)
 
 
-def _asks_to_refuse(folded: tuple[str, str, str], reference: str, language: str) -> bool:
+def _asks_to_refuse(folded: tuple[str, str, str], reference: str, language: str, of_other: str) -> bool:
     """Whether a bare refusal is what was to be said: the other side or the style says that something cannot be, a note
-    of no more words denies, or the reference is one too."""
+    of no more words denies, or the other side or the reference is one too."""
     text, other, style = folded
     given = f"{other}\n{style}"
     note = says(language, "negation", other) and count_words(other) <= count_words(text)
-    return bool(note or any(says("any", name, given) for name in ("refuses", "unable"))) or only_refuses(
-        fold(reference), language
-    )
+    wanted = note or any(says("any", name, given) for name in ("refuses", "unable"))
+    return bool(wanted) or only_refuses(other, of_other) or only_refuses(fold(reference), language)
 
 
 def _other(pair: Pair, side: Side) -> str:

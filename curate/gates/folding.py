@@ -6,6 +6,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from curate.words import ALONE
+
 # What is written or left out at will: the vowels and the long stroke of Arabic, the dot that a Turkish İ leaves.
 _AT_WILL = re.compile("[\u064b-\u0652\u0640]|(?<=i)\u0307")
 
@@ -22,15 +24,21 @@ def fold(text: str) -> str:
     return _AT_WILL.sub("", folded.replace("\u2019", "'").replace("\u02bc", "'"))
 
 
-# Longer than any that a text is told by. Rules begin anew at each of its places, so that one of 20,000 blank lines or
-# letters took seconds.
-_LONG = re.compile(r"(?<!\W)(\W{24})\W{24,}(\W{24})|(?<!\w)(\w{500})\w+(\w{500})")
+# Longer than any that a text is told by, such as the closing brackets of nested JSON. Rules begin anew at each of its
+# places, so that one of 20,000 blank lines or letters took seconds.
+_LONG = re.compile(r"(?<!\W)(\W{500})\W+(\W{500})|(?<!\w)(\w{500})\w+(\w{500})")
+# A transcript in a script without blanks is one word of thousands of letters, each of which tells something.
+_WITHOUT_BLANKS = re.compile(rf"(\w{{499}}[{ALONE}])(?=[{ALONE}])")
 
 
 def shortened(text: str) -> str:
-    """`text` with the beginning and the end alone of every run of 72 signs and more and of every word longer than
-    1,000 letters."""
-    return _LONG.sub(lambda run: "".join(filter(None, run.groups())), text)
+    """`text` with the beginning and the end alone of every run of more than 1,000 signs and of every word of more than
+    1,000 letters; where a script writes no blanks, with one about every 500 letters of such a word."""
+    return _LONG.sub(lambda run: _LONG.sub(_ends, _WITHOUT_BLANKS.sub(r"\1 ", run[0])), text)
+
+
+def _ends(run: re.Match[str]) -> str:
+    return "".join(filter(None, run.groups()))
 
 
 def unaccented(folded: str) -> str:

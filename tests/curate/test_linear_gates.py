@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from functools import cache
 from itertools import product
@@ -90,8 +91,42 @@ def test_blank_lines_and_a_word_without_an_end_take_no_time(run: str) -> None:
 
 def test_a_run_is_cut_and_a_text_without_one_is_as_it_was() -> None:
     """The ends of a run of signs and of an endless word stay; words, lines and tables do not change."""
-    assert shortened("a" + "\n" * 500 + "b") == "a" + "\n" * 48 + "b"
+    assert shortened("a" + "\n" * 5_000 + "b") == "a" + "\n" * 1_000 + "b"
     assert shortened("x" * 5_000) == "x" * 1_000
-    assert len(shortened("«" * 20_000 + "a" * 20_000)) == 1_048
-    for text in ("A short line.\n\n\nAnother.", "|---|---|\n| a | b |", "z" * 1_000, "-" * 71, "中文没有空格。" * 400):
+    assert len(shortened("«" * 20_000 + "a" * 20_000)) == 2_000
+    for text in ("A short line.\n\n\nAnother.", "|---|---|\n| a | b |", "z" * 1_000, "-" * 999, "中文没有空格。" * 400):
         assert shortened(text) == text
+
+
+def keeps(input: str, output: str, *gates: str) -> None:
+    """Assert that these gates have nothing against a pair."""
+    pair = Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="t"))
+    asked = [step for step in steps() if step.by.partition("/")[2].partition("@")[0] in gates]
+    assert len(asked) == len(gates)
+    judgements = [safely(step, pair) for step in asked]
+    assert [judgement for judgement in judgements if judgement.keep is not True or judgement.flags] == []
+
+
+def test_the_closing_brackets_of_nested_json_are_no_run() -> None:
+    """Ten levels, four blanks a level, end in 200 signs: valid JSON was rejected as broken."""
+    nested: object = "leaf"
+    for _ in range(10):
+        nested = {"next": nested}
+    keeps("Write the tree as JSON.", json.dumps(nested, indent=4), "broken_json", "cut")
+
+
+def test_an_empty_row_ends_a_table_as_wide_as_it() -> None:
+    """Three columns of thirty blanks to be filled in: the table was rejected as cut."""
+    wide = " " * 30
+    table = f"| Name | Date | Signature |\n|---|---|---|\n| Ann | May | yes |\n|{wide}|{wide}|{wide}|"
+    keeps("Make a form with a name, a date and a signature.", table, "cut")
+
+
+def test_a_transcript_without_stops_is_read_to_its_end() -> None:
+    """2,000 Chinese letters without a stop are one word: the numbers in its midst counted as invented, once the stops
+    were written."""
+    clauses = [f"第{number}个客户昨天订了{7 * number + 131}箱苹果和一些别的东西" for number in range(10, 100)]
+    assert len("".join(clauses)) > 2_000
+    keeps("".join(clauses), "、".join(clauses) + "。", "invented", "lost_content")
+    assert shortened("".join(clauses)).replace(" ", "") == "".join(clauses)
+    assert len(shortened("x" * 20_000 + "中" * 2_000)) < 3_100

@@ -4,6 +4,7 @@ how often."""
 from __future__ import annotations
 
 import json
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,24 @@ def test_a_reference_that_is_one_makes_it_a_fitting_reply() -> None:
     assert preamble(pair).reason.code == "refusal"
     assert preamble(pair.model_copy(update={"reference": "I'm sorry, but I can't do that."})).keep is True
     assert preamble(pair.model_copy(update={"reference": "Sure, it hangs by the door."})).keep is False
+
+
+def test_the_translation_of_a_bare_refusal_is_no_refusal() -> None:
+    """Of ten languages into each other; those of a German one were rejected. A source that only denies something
+    excuses none."""
+    bare = {row["language"]: row["output"] for row in ROWS if row["bare"]} | {
+        "de": "Es tut mir leid, ich kann dir dabei nicht helfen.",
+        "ru": "Извините, я не могу вам помочь.",
+        "en": "I'm sorry, but I can't help you with that.",
+    }
+    assert bare.keys() == LANGUAGES
+    rows: list[Row] = [
+        {"kind": "translate", "language": spoken, "to": to, "input": bare[spoken], "output": bare[to]}
+        for spoken, to in permutations(sorted(bare), 2)
+    ]
+    assert [row for row in rows if "preamble" in said(row).rejecting] == []
+    closed = {"kind": "translate", "language": "de", "to": "en", "input": "Das Museum hat am Montag nicht geöffnet."}
+    assert "preamble" in said({**closed, "output": bare["en"]}).rejecting
 
 
 def test_a_model_refuses_in_english_too() -> None:

@@ -193,6 +193,14 @@ def test_a_column_of_labels_is_what_the_model_tells(tmp_path: Path, header: str,
     assert f"'{text}' is the input" in shown["why"]
 
 
+@pytest.mark.parametrize("id_column", ["ticket_id", "uuid"])
+def test_an_id_beside_a_word_is_not_what_the_model_reads(tmp_path: Path, id_column: str) -> None:
+    """An id is longer than the word beside it, and may be called as a text is: it was the input of the classifier."""
+    rows = "".join(f"T-2026-{n:05},red {'abcdefghijklmnopqrst'[n]},{'ab'[n % 2]}\n" for n in range(20))
+    shown = taken(tmp_path, "a.csv", f"{id_column},item,category\n{rows}")
+    assert (shown["task"], shown["input"], shown["output"]) == ("classify", "item", "category")
+
+
 def test_a_column_that_may_hold_labels_is_named_with_the_way_out(tmp_path: Path) -> None:
     """A product may be asked for in a prompt, or be what the model is to tell: what was taken for what is said, and how
     to have the other."""
