@@ -7,6 +7,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,10 +80,17 @@ def _outputs(player: Player) -> dict[str, str]:
     return {str(row["id"]): "".join(pairs[row["external_id"]].output.split()) for row in desk.argilla.records(queue)}
 
 
-def _latency(page: Any, latency_ms: int) -> None:
+@contextmanager
+def _latency(page: Any, latency_ms: int) -> Iterator[None]:
+    """A slow network; what one session of the browser's protocol has set, another cannot take back."""
     network = page.context.new_cdp_session(page)
     conditions = {"offline": False, "latency": latency_ms, "downloadThroughput": -1, "uploadThroughput": -1}
     network.send("Network.emulateNetworkConditions", conditions)
+    try:
+        yield
+    finally:
+        network.send("Network.emulateNetworkConditions", {**conditions, "latency": 0})
+        network.detach()
 
 
 @pytest.mark.parametrize(("latency_ms", "pause_ms"), [(0, 60), (300, 150)])
@@ -94,13 +102,12 @@ def test_keys_that_are_faster_than_the_server_answer_no_row_unseen(
     rng = random.Random(f"{latency_ms} {pause_ms}")
     with ann.at("rewrite", tmp_path, 15) as player:
         page = player.page
-        _latency(page, latency_ms)
-        for _ in range(14):
-            for key in rng.choice("12"), "Enter":
-                page.keyboard.press(key)
-                page.wait_for_timeout(rng.randint(0, pause_ms))
-        page.wait_for_function("seen.filter(one => one.sent).length === seen.filter(one => one.arrived).length")
-        _latency(page, 0)
+        with _latency(page, latency_ms):
+            for _ in range(14):
+                for key in rng.choice("12"), "Enter":
+                    page.keyboard.press(key)
+                    page.wait_for_timeout(rng.randint(0, pause_ms))
+            page.wait_for_function("seen.filter(one => one.sent).length === seen.filter(one => one.arrived).length")
         seen, outputs = page.evaluate("seen"), _outputs(player)
         sent = _sent(seen)
         assert sent
@@ -238,12 +245,10 @@ def test_a_page_that_is_opened_anew_goes_on_where_it_was(ann: Ann, tmp_path: Pat
 
 def test_a_key_pressed_while_an_answer_is_on_its_way_changes_nothing(ann: Ann, tmp_path: Path) -> None:
     """The row that is still shown has been answered: another verdict's key leaves it as it was sent."""
-    with ann.at("rewrite", tmp_path) as player:
-        _latency(player.page, 20_000)
+    with ann.at("rewrite", tmp_path) as player, _latency(player.page, 20_000):
         player.key("1")
         player.is_checked("verdict_accept")
         player.key("Enter")
         player.page.locator(".questions-form.--waiting").wait_for(state="attached")
         player.key("2")
         assert ann.page.chosen == "accept"
-        _latency(player.page, 0)
