@@ -152,7 +152,8 @@ def base_url(url: str) -> str:
         raise SpecError(
             f"'{without_user_info(url)}' is not the address of an endpoint.",
             where=where,
-            fix="Write it with http:// or https://, for example http://localhost:8000/v1, or use 'embedded'.",
+            fix="It is http:// or https://, a host and, where it has one, a port of at most 65535, for example"
+            " http://localhost:8000/v1; or use 'embedded'.",
         )
     if parts.username or parts.password or parts.fragment or (parts.query and not query_of(url)):
         raise SpecError(
