@@ -82,7 +82,7 @@ VERSIONS = {
     **dict.fromkeys(("cut", "mixed_language", "placeholder"), 8),
     **dict.fromkeys(("limits", "translated", "lost_content"), 9),
     "swapped": 10,
-    "preamble": 12,
+    "preamble": 13,
 }
 
 

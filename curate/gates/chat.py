@@ -236,13 +236,13 @@ def _is_told(text: str, other: str, language: str, of_other: str) -> bool:
 
 
 def _asks_to_refuse(folded: tuple[str, str, str], reference: str, language: str, of_other: str) -> bool:
-    """Whether a bare refusal is what was to be said: the other side or the style says that something cannot be, a note
-    of no more words denies, or the other side or the reference is one too."""
+    """Whether a bare refusal is what was to be said: the other side or the style speaks of refusing, the other side
+    says that something cannot be (a style says so of slang), a note of no more words denies, or the other side or the
+    reference is one too."""
     text, other, style = folded
-    given = f"{other}\n{style}"
     note = says(language, "negation", other) and count_words(other) <= count_words(text)
-    wanted = note or any(says("any", name, given) for name in ("refuses", "unable"))
-    return bool(wanted) or only_refuses(other, of_other) or only_refuses(fold(reference), language)
+    wanted = says("any", "refuses", f"{other}\n{style}") or says("any", "unable", other)
+    return bool(note or wanted) or only_refuses(other, of_other) or only_refuses(fold(reference), language)
 
 
 def _other(pair: Pair, side: Side) -> str:

@@ -73,3 +73,13 @@ def test_a_model_refuses_in_english_too() -> None:
             "output": "I'm sorry, I can't help with that.",
         }
     ).rejecting
+
+
+def test_what_a_style_forbids_asks_for_no_refusal() -> None:
+    """`You cannot use slang` is about words, and let each bare refusal of its project pass; a style that speaks of
+    declining is about what is said."""
+    texts = {"input": "Lend me the key?", "output": "Sorry, I can't.", "system": ""}
+    pair = Pair(seed_id="s", origin=Imported(source="test"), **texts)
+    for style in "You cannot use slang.", "Du kannst keine Abkürzungen verwenden.", "Vous ne pouvez pas tutoyer.":
+        assert preamble(pair, style=style).reason.code == "refusal"
+    assert preamble(pair, style="Decline every request in one short sentence.").keep is True
