@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +21,7 @@ from curate.split import brings_output, seed_split
 from curate.words import words
 from schemas.errors import InputError
 from schemas.kinds import KINDS
+from schemas.numbered import Numbered
 from schemas.records import Seed
 from schemas.spec import SeedSource, Spec
 from schemas.streamed import Where
@@ -39,7 +40,7 @@ class HeldOut(NamedTuple):
 
     texts: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
-    seed_ids: frozenset[str] = frozenset()
+    seed_ids: Container[str] = frozenset()
     equal_numbers: bool = False
     outputs_recur: bool = False
     cells: frozenset[str] = frozenset()
@@ -66,12 +67,12 @@ def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
 
     Raises InputError, with file and line, for a file that cannot be read.
     """
-    texts, names, ids, cells = list[str](), list[str](), set[str](), set[str]()
+    texts, names, ids, cells = list[str](), list[str](), Numbered(), set[str]()
     kind = KINDS[spec.task.kind]
     for seed in seeds:
         if seed_split(seed, spec.split) != "test":
             continue
-        ids.add(seed.id)
+        ids[seed.id] = 0
         texts.append(seed.asked)
         names.append(f"test seed {seed.id}")
         if seed.reference and not kind.outputs_recur:
@@ -82,7 +83,7 @@ def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
             texts.append(text)
             names.append(place)
             cells |= {text} if len(words(text)) < _CELL else set()
-    return HeldOut(tuple(texts), tuple(names), frozenset(ids), kind.equal_numbers, kind.outputs_recur, frozenset(cells))
+    return HeldOut(tuple(texts), tuple(names), ids, kind.equal_numbers, kind.outputs_recur, frozenset(cells))
 
 
 def with_inputs_of(pool: Pool, held: HeldOut) -> HeldOut:

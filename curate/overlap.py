@@ -50,8 +50,8 @@ def contaminated(
     def numbers_of(text: str) -> frozenset[str]:
         return frozenset(numbers_in(text) if equal_numbers else ())
 
-    short = array("I", (number for number, text in enumerate(held_out) if len(words(text)) < SHORT))
-    brief, every = frozenset(short), _NumberSets(map(numbers_of, held_out))
+    brief, every = bytearray(len(words(text)) < SHORT for text in held_out), _NumberSets(map(numbers_of, held_out))
+    short = array("I", (number for number, is_brief in enumerate(brief) if is_brief))
     letters = _Index(held_out, short, numbers_of, _letter_grams, threshold)
     bigrams = _Index(held_out, range(len(held_out)), numbers_of, _bigrams, min(threshold, _CONTAINED))
     touches: dict[int, Touch] = {}
@@ -64,7 +64,7 @@ def contaminated(
         similar = list(letters.whole(text, among, threshold))
         for number, ours, its in bigrams.meeting(text, among):
             both = len(ours & its)
-            share = 0.0 if number in brief else both / len(its)
+            share = 0.0 if brief[number] else both / len(its)
             value = both / (len(ours) + len(its) - both)
             similar.append((number, max(value, share) if share >= _CONTAINED else value))
         for number, value in similar:
@@ -82,7 +82,7 @@ class _Chains:
     """hash -> the numbers that were added under it, the last first. 20 to 28 bytes each."""
 
     def __init__(self) -> None:
-        self._first, self._next, self._hashes = array("I", bytes(4 << 10)), array("I"), array("q")
+        self._first, self._next, self._hashes = _zeros(1 << 10), array("I"), array("q")
 
     def __len__(self) -> int:
         return len(self._hashes)
@@ -90,7 +90,8 @@ class _Chains:
     def add(self, hashed: int) -> None:
         """The next number, under this hash."""
         if 2 * len(self) == len(self._first):
-            self._first = array("I", bytes(8 * len(self._first)))
+            places, self._first = 2 * len(self._first), _zeros(0)  # the old one goes before the new one comes
+            self._first = _zeros(places)
             for number, known in enumerate(self._hashes):
                 self._link(number, known)
         self._hashes.append(hashed)
@@ -113,6 +114,10 @@ class _Chains:
             if self._hashes[place - 1] == hashed:
                 yield place - 1
             place = self._next[place - 1]
+
+
+def _zeros(count: int) -> array[int]:
+    return array("I", (0,)) * count
 
 
 class _NumberSets:
@@ -149,7 +154,7 @@ class _Index:
     ) -> None:
         self._texts, self._grams, self._share = texts, grams, share
         words_or_so = sum(len(texts[number]) for number in chosen) >> 2
-        self._counts = array("I", bytes(4 * min(_BUCKETS, 1 << words_or_so.bit_length())))
+        self._counts = _zeros(min(_BUCKETS, 1 << words_or_so.bit_length()))
         # The grams of a text take a hundred times its own memory, so they are made again where they are needed.
         for number in chosen:
             for gram in grams(texts[number]):

@@ -69,15 +69,16 @@ def give_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterabl
     known = Numbered()
     for seed in earlier:
         known[_drawn_by(seed)] = SPLITS.index(seed_split(seed, settings))
-    by_kind: defaultdict[SeedKind, array[int]] = defaultdict(lambda: array("l"))
-    numbers = Numbered()
-    number_of, uniforms, splits = array("l"), array("d"), array("b")  # -1: named by the source; not given yet
+    by_kind: defaultdict[SeedKind, array[int]] = defaultdict(lambda: array("i"))
+    exchanges = Numbered()  # those that conversations begin with; every other seed is drawn by itself
+    number_of, uniforms, splits = array("i"), array("d"), array("b")  # -1: named by the source; not given yet
     for seed in seeds:
         if "use" in seed.meta:
             number_of.append(-1)
             continue
-        id_ = _drawn_by(seed)
-        number = numbers.setdefault(id_, len(splits))
+        id_, number = _drawn_by(seed), len(splits)
+        if seed.kind == "conversation":
+            number = exchanges.setdefault(id_, number)
         number_of.append(number)
         if number == len(splits):
             recorded = known.get(id_)

@@ -51,8 +51,10 @@ class Session:
         """The project's store; as a writer it holds the store's lock for the block, and what is spent through it is
         under the project's cap and this command's, `max_usd`. Raises StoreError, also if the folder goes meanwhile."""
         from pairsmith.folder_watch import still_there
+        from schemas.allocator import give_back_early
         from schemas.store import Store
 
+        give_back_early()
         watched = still_there(project.folder, self.stopping) if write else nullcontext()
         with watched, Store.open(Store.url_for(project), write=write) as store:
             cap = project.spec.budget.max_usd

@@ -10,26 +10,27 @@ _ID = 16  # bytes
 
 
 class Numbered:
-    """id -> a whole number below 2**32 - 1, as a dict of them: 32 to 64 bytes a row, where a dict takes 200.
+    """id -> a whole number below 2**32, as a dict of them: 23 to 35 bytes a row, where a dict takes 200.
 
-    Ids are hashes of 32 hex digits, so their own bits say where in the table each lies, and the next free place is
-    taken where that is held by another. Any other text is hashed first.
+    Ids are hashes of 32 hex digits and lie one behind the other, in the order in which they came. Their own bits say
+    where in a table it stands which of them it is, and the next free place is taken where that is another's. Any other
+    text is hashed first.
     """
 
     def __init__(self) -> None:
-        self._count = 0
-        self._ids, self._numbers = bytearray(_ID * _FIRST), array("I", bytes(4 * _FIRST))  # 0: nobody's place
+        self._ids, self._numbers = bytearray(), array("B")  # a byte each, as long as that holds all of them
+        self._table = _zeros(_FIRST)  # the place of an id among them, and one: 0 is nobody's
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._numbers)
 
     def __contains__(self, id_: object) -> bool:
         return isinstance(id_, str) and self.get(id_) is not None
 
     def get(self, id_: str) -> int | None:
         """The number of an id, None without one."""
-        number = self._numbers[self._place(_bytes(id_))]
-        return number - 1 if number else None
+        nth = self._table[self._place(_bytes(id_))]
+        return self._numbers[nth - 1] if nth else None
 
     def __getitem__(self, id_: str) -> int:
         if (number := self.get(id_)) is None:
@@ -37,7 +38,18 @@ class Numbered:
         return number
 
     def __setitem__(self, id_: str, number: int) -> None:
-        self._put(_bytes(id_), number + 1)
+        if number > 255 and self._numbers.typecode == "B":
+            self._numbers = array("I", self._numbers)
+        held = _bytes(id_)
+        place = self._place(held)
+        if nth := self._table[place]:
+            self._numbers[nth - 1] = number
+            return
+        self._ids += held
+        self._numbers.append(number)
+        self._table[place] = len(self)
+        if 3 * len(self) > 2 * len(self._table):
+            self._grow()
 
     def setdefault(self, id_: str, number: int) -> int:
         """The number of an id, which is this one if it had none."""
@@ -46,30 +58,27 @@ class Numbered:
             self[id_] = known = number
         return known
 
-    def _put(self, id_: bytes, number: int) -> None:
-        place = self._place(id_)
-        if not self._numbers[place]:
-            self._count += 1
-            self._ids[_ID * place : _ID * (place + 1)] = id_
-        self._numbers[place] = number
-        if 3 * self._count > 2 * len(self._numbers):
-            self._grow()
-
     def _place(self, id_: bytes) -> int:
-        """Where an id lies, or would."""
-        ids, numbers, last = self._ids, self._numbers, len(self._numbers) - 1
+        """Where in the table an id stands, or would."""
+        ids, table, last = self._ids, self._table, len(self._table) - 1
         place = int.from_bytes(id_[:8]) & last
-        while numbers[place] and ids[_ID * place : _ID * (place + 1)] != id_:
+        while (nth := table[place]) and ids[_ID * (nth - 1) : _ID * nth] != id_:
             place = (place + 1) & last
         return place
 
     def _grow(self) -> None:
-        ids, numbers = self._ids, self._numbers
-        self._count, places = 0, 2 * len(numbers)
-        self._ids, self._numbers = bytearray(_ID * places), array("I", bytes(4 * places))
-        for place, number in enumerate(numbers):
-            if number:
-                self._put(bytes(ids[_ID * place : _ID * (place + 1)]), number)
+        ids, places = self._ids, 2 * len(self._table)
+        self._table = _zeros(0)  # the old one goes before the new one comes
+        self._table = table = _zeros(places)
+        for nth in range(len(self)):
+            place = int.from_bytes(ids[_ID * nth : _ID * nth + 8]) & (places - 1)
+            while table[place]:
+                place = (place + 1) & (places - 1)
+            table[place] = nth + 1
+
+
+def _zeros(count: int) -> array[int]:
+    return array("I", (0,)) * count
 
 
 def _bytes(id_: str) -> bytes:

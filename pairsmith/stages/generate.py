@@ -24,6 +24,7 @@ from pairsmith.receipt import Recording, recording
 from pairsmith.stages.table import Option, Stage
 from pairsmith.standard_input import piped
 from pairsmith.stopping import Stopping
+from schemas.allocator import give_back
 from schemas.blocking import run
 from schemas.cycles import seldom_sought
 from schemas.errors import InputError, Interrupted, UsageError
@@ -78,6 +79,7 @@ def generate(
         asked = teachers.by_direction(project, say, batch=batch)
         refuse_ahead(project, splits)
         _warn(project, splits, asked.values(), say)
+        give_back()
         seeds, left_out = clear(project, splits, say)
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
@@ -86,6 +88,7 @@ def generate(
             seed_problems=(*(f"{problem.where}: {problem.what}" for problem in reading.problems), *left_out),
             fingerprints=generators.fingerprints(project, asked),
         )
+        give_back()
         result = GenerateResult()
         asking = Asking(project, store, asked, progress, say, stop or Stopping(), retry_failed, live)
         try:

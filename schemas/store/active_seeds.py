@@ -52,7 +52,7 @@ def _kept(store: Reading, id_: str, body: str) -> Seed:
     return made(Seed, _AT_DEFAULT | held, id=id_) if whole else store._read(Seed, body)
 
 
-def mark_active(ids: bytes, connection: sa.Connection) -> None:
+def mark_active(ids: bytearray, connection: sa.Connection) -> None:
     """Make exactly these, which are in the store, the seeds of the project; an id is 16 bytes."""
     by_id = sa.update(tables.seeds).where(tables.seeds.c.id == sa.bindparam("id_")).values(active=sa.bindparam("place"))
     connection.execute(sa.update(tables.seeds).values(active=-1))

@@ -202,7 +202,7 @@ class Store(Reading):
         while page := list(islice(rest, PAGE)):
             self.write(*page)
             ids += b"".join(bytes.fromhex(seed.id) for seed in page)
-        self._write().submit(partial(mark_active, bytes(ids))).result()
+        self._write().submit(partial(mark_active, ids)).result()
 
     @property
     def writable(self) -> bool:
