@@ -159,14 +159,17 @@ class _Index:
         for number in chosen:
             for gram in grams(texts[number]):
                 self._counts[hash(gram) & (len(self._counts) - 1)] += 1
-        # By a hash of numbers and gram: the number of a text, how many grams it has, and how many are left.
-        self._entries, self._chains, self._longest = array("I"), _Chains(), 0
-        for number in chosen:
+        # By a hash of numbers and gram, the place of a text among the chosen; of a text its first entry and its grams.
+        self._chosen, self._entries, self._chains = chosen, array("I"), _Chains()
+        self._firsts, self._sizes = array("I"), array("I")
+        for place, number in enumerate(chosen):
             its, numbers = grams(texts[number]), numbers_of(texts[number])
-            self._longest = max(self._longest, len(its))
-            for gram, left in self._rarest(its):
+            self._firsts.append(len(self._entries))
+            self._sizes.append(len(its))
+            for gram, _ in self._rarest(its):
                 self._chains.add(hash((numbers, gram)))
-                self._entries.extend((number, len(its), left))
+                self._entries.append(place)
+        self._longest = max(self._sizes, default=0)
 
     def _rarest(self, grams: Grams) -> list[tuple[Hashable, int]]:
         """As many of the rarest grams as cannot all be missed by a set that is alike, each with the number of grams
@@ -180,14 +183,14 @@ class _Index:
         """The texts with one of these sets of numbers that `text` as a whole is alike to, and how much."""
         if len(text) > 2 * self._longest / threshold + 8:
             return
-        grams, share, entries = self._grams(text), threshold / (1 + threshold), self._entries
-        others = {
-            entries[3 * entry]
-            for gram, ours in self._rarest(grams)
-            for numbers in among
-            for entry in self._chains.of(hash((numbers, gram)))
-            if min(ours, entries[3 * entry + 2]) >= share * (len(grams) + entries[3 * entry + 1]) - 1e-9
-        }
+        grams, share = self._grams(text), threshold / (1 + threshold)
+        others = set[int]()
+        for gram, ours in self._rarest(grams):
+            for entry in (entry for numbers in among for entry in self._chains.of(hash((numbers, gram)))):
+                place = self._entries[entry]
+                left = self._sizes[place] - (entry - self._firsts[place])  # of its grams, from this one on
+                if min(ours, left) >= share * (len(grams) + self._sizes[place]) - 1e-9:
+                    others.add(self._chosen[place])
         for number in sorted(others):
             its = self._grams(self._texts[number])
             yield number, len(grams & its) / len(grams | its)
@@ -196,7 +199,8 @@ class _Index:
         """The texts of which `text` may hold the share, the grams of `text`, and theirs."""
         grams = self._grams(text)
         hashes = self._chains.known(hash((numbers, gram)) for numbers in among for gram in grams)
-        for number in sorted({self._entries[3 * entry] for hashed in hashes for entry in self._chains.of(hashed)}):
+        places = {self._entries[entry] for hashed in hashes for entry in self._chains.of(hashed)}
+        for number in sorted(self._chosen[place] for place in places):
             yield number, grams, self._grams(self._texts[number])
 
 

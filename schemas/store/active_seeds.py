@@ -72,7 +72,8 @@ def active_ids(store: Reading) -> Numbered:
 def slots_by_seed(store: Reading, fingerprint: str) -> Iterator[Json]:
     """The outcomes of a generation scope as JSON, by seed and sample, of the seeds that the project has now."""
     c, seeds = tables.candidates.c, tables.seeds.c
-    active = c.seed_id.in_(sa.select(seeds.id).where(seeds.active >= 0))
+    # Looked up for each, for a list of all active seeds would be held by SQLite while this lasts.
+    active = sa.exists().where(seeds.id == c.seed_id, seeds.active >= 0)
     seed_id = c.seed_id if store._engine.dialect.name == "sqlite" else c.seed_id.collate("C")
     query = sa.select(*kept(tables.candidates)).where(c.fingerprint == fingerprint, active)
     for row in store._each(query.order_by(seed_id, c.sample)):
