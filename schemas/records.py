@@ -66,6 +66,11 @@ class Message(Record):
     role: Literal["system", "user", "assistant"]
     content: str
 
+    @cached_property
+    def sent(self) -> Json:
+        """As requests hold it. Nearly all messages of a prompt are in every request: they are one there, too."""
+        return {"role": self.role, "content": self.content}
+
 
 Messages = tuple[Message, ...]
 

@@ -38,7 +38,7 @@ class Dialect:
         body: Json = {
             **sampling.body(),
             "model": self._model,
-            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "messages": [message.sent for message in messages],
         }
         if self._max_tokens_name != "max_tokens" and "max_tokens" in body:
             body[self._max_tokens_name] = body.pop("max_tokens")

@@ -16,7 +16,7 @@ from schemas.errors import StoreError
 from schemas.failpoints import failpoint
 from schemas.money import total
 from schemas.numbered import Ids, Numbered
-from schemas.progress import Progress
+from schemas.progress import Progress, unseen
 from schemas.records import Counts, Generated, Pair, Reason, Record, Seed
 from schemas.store import Store
 from synth.chat_completions import StoppedError
@@ -109,6 +109,7 @@ async def generate(
     if targets and accept is None:
         raise ValueError("a target of accepted rows needs an accept function")
     result = GenerateResult() if result is None else result
+    progress = None if progress is unseen else progress  # nobody looks, so nothing is counted for it
     run = _Run(store, generators, 4 * concurrency, accept, targets or {}, candidates or {}, progress, result)
     run.earlier_prompts = tuple(earlier_prompts)
     run.tally = tally if run.pairs_before <= _MOST_TALLIED else None

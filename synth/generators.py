@@ -198,7 +198,7 @@ class Forward(_Teaching):
         own = self.template.schema
         binding = own is not None or self.form.binds
         refused = self.form.refused if self.form.model is not None and own is None else None
-        return [(Question(chat, self.sampling, own or self.form.asked, binding, self.template.ref, refused), self.n)]
+        return [(Question(chat, self.sampling, own or self.form.asked, binding, self._ref, refused), self.n)]
 
     async def __call__(self, seed: Seed) -> list[Outcome]:
         answers = await self._asked.answer(*self.questions(seed)[0])
@@ -241,7 +241,7 @@ class Backward(_Teaching):
 
     def questions(self, seed: Seed) -> list[tuple[Question, int]]:
         chats = (self.render(output=seed.text, level=level, **seed.columns) for level in self.levels)
-        asked = self.sampling, self.template.schema, True, self.template.ref
+        asked = self.sampling, self.template.schema, True, self._ref
         return [(Question(chat, *asked), 1) for chat in chats]
 
     async def __call__(self, seed: Seed) -> list[Outcome]:

@@ -188,9 +188,10 @@ class Ledger:
                 if key in self._asking:
                     asked_elsewhere[sample] = self._asked(key)
                     continue
-                if any(status in _JUDGED_ANEW for _, status in self._answered.of(key)):
+                answered = self._answered.of(key)
+                if any(status in _JUDGED_ANEW for _, status in answered):
                     kept.append(sample)
-                elif self._given_up(key):
+                elif answered and self._given_up(key):
                     given_up.append(sample)
                 else:
                     self._asking[key] = None
@@ -218,8 +219,7 @@ class Ledger:
     def _given_up(self, key: str) -> bool:
         """Whether a sample without a good answer has had all that it may have. What is all thinking, and what the
         endpoint turned down, is asked once: the same question ends in the same way."""
-        statuses = self._tried(key)
-        before = self._granted.get(key, 0)
+        statuses, before = self._tried(key), self._granted.get(key, 0)
         once = len(statuses) > before and statuses[-1] in ("thinking", "declined")
         return once or len(statuses) >= before + self._attempts
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from schemas.records import Json, Message, Sampling, content_id
 
 # Seeds of a sample's later attempts lie this far apart, beyond any number of samples.
 _ATTEMPT_STRIDE = 1_000_003
+_PARTS = attrgetter("role", "content")
 _EXACT = 2**53  # below it a whole number is the same as an int and as a float
 
 
@@ -32,7 +34,7 @@ class Question(NamedTuple):
     def keys(self, teacher: str, revision: str | None, n: int) -> list[list[str]]:
         """The ledger's keys of samples 0 to n - 1 of this question to a teacher; and, where a setting that only one
         server has is a whole number, those of its other spellings, since 0 and 0.0 are one setting."""
-        chat, extra = [[m.role, m.content] for m in self.messages], self.sampling.extra
+        chat, extra = list(map(_PARTS, self.messages)), self.sampling.extra
         spelt = [extra] if not extra else [extra, _whole(extra, int), _whole(extra, float)]
         bodies = [{**self.sampling.body(), **one} for one in spelt]
         ids = (content_id("question", [teacher, revision, chat, body, self.schema]) for body in bodies)

@@ -12,7 +12,7 @@ from schemas.identity import made
 from schemas.numbered import Numbered
 from schemas.records import Json, Seed
 from schemas.store import tables
-from schemas.store.reading import SOME, Reading
+from schemas.store.reading import Reading
 from schemas.store.rows import kept, seed_body
 from schemas.streamed import Streamed
 
@@ -28,7 +28,7 @@ def are_active(store: Reading, seeds: Sequence[Seed]) -> bool:
         return False
     for start in range(0, len(places), _PAGE):
         page = places[start : start + _PAGE]
-        body = dict(map(tuple, store._rows(sa.select(c.position, c.body).where(c.position.in_(SOME)), page)))
+        body = dict(map(tuple, store._at(sa.select(c.position, c.body), c.position, page)))
         if [body[place] for place in page] != [seed_body(seed) for seed in islice(rest, _PAGE)]:
             return False
     return True
@@ -95,6 +95,6 @@ class ActiveSeeds(Streamed[Seed]):
         c = tables.seeds.c
         for start in range(0, len(self._places), _PAGE):
             page = self._places[start : start + _PAGE]
-            rows = self._store._rows(sa.select(c.position, c.id, c.body).where(c.position.in_(SOME)), page)
+            rows = self._store._at(sa.select(c.position, c.id, c.body), c.position, page)
             at = {place: (id_, body) for place, id_, body in rows if id_ not in self._but}
             yield from (_kept(self._store, *at[place]) for place in page if place in at)

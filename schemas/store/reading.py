@@ -20,6 +20,8 @@ R = TypeVar("R", bound=Record)
 IN = 500  # ids in one IN (...) list
 # A list that is a part of its statement stays in memory as long as that: until cycles are sought.
 SOME: sa.BindParameter[Any] = sa.bindparam("some", expanding=True)
+_FIRST: sa.BindParameter[Any] = sa.bindparam("first")
+_LAST: sa.BindParameter[Any] = sa.bindparam("last")
 PAGE = 2_000  # records read at once where a table is streamed
 
 
@@ -34,10 +36,10 @@ class Reading:
         ((count,),) = self._rows(sa.select(sa.func.count()).select_from(table).where(*where))
         return int(count)
 
-    def _rows(self, query: Any, some: Sequence[Any] | None = None) -> Sequence[Any]:
+    def _rows(self, query: Any, **given: Any) -> Sequence[Any]:
         try:
             with self._engine.connect() as connection:
-                return connection.execute(query, None if some is None else {"some": some}).all()
+                return connection.execute(query, given).all()
         except sa.exc.DBAPIError as error:
             raise explained(error, self._url) from None
 
@@ -78,17 +80,25 @@ class Reading:
         """The rows of a query with one of these ids in a column, in any order."""
         wanted = sorted(set(ids))
         for start in range(0, len(wanted), IN):
-            yield from self._rows(query.where(column.in_(SOME)), wanted[start : start + IN])
+            yield from self._rows(query.where(column.in_(SOME)), some=wanted[start : start + IN])
 
     def _row_pages(self, columns: Sequence[sa.Column[Any]], *wanted: sa.ColumnElement[bool]) -> Iterator[Any]:
         # First the places, 8 bytes each: where no index ends in the place, every page would sort all that is wanted.
         c, last = columns[0].table.c, -1
         query = sa.select(c.position).where(*wanted).order_by(c.position)
-        page = sa.select(*columns).where(c.position.in_(SOME)).order_by(c.position)
+        page = sa.select(*columns).order_by(c.position)
         while places := self._places(query.where(c.position > last)):
             for start in range(0, len(places), PAGE):
-                yield from self._rows(page, places[start : start + PAGE])
+                yield from self._at(page, c.position, places[start : start + PAGE])
             last = places[-1]
+
+    def _at(self, query: Any, position: sa.Column[Any], places: Sequence[int]) -> Sequence[Any]:
+        """The rows of a query at these places. Nearly always they follow each other: a list of them would cost more
+        than the rows."""
+        first, last = min(places), max(places)
+        if last - first + 1 == len(places):
+            return self._rows(query.where(position.between(_FIRST, _LAST)), first=first, last=last)
+        return self._rows(query.where(position.in_(SOME)), some=places)
 
     def _places(self, query: Any) -> array[int]:
         """Numbers, without an object for each."""
@@ -129,7 +139,7 @@ class Reading:
         rows: list[Any] = []
         for start in range(0, len(wanted), IN):
             query = sa.select(table.c.position, table.c.id, *kept(table)).where(column.in_(SOME))
-            rows += self._rows(query, wanted[start : start + IN])
+            rows += self._rows(query, some=wanted[start : start + IN])
         for _, id_, *row in sorted(rows, key=lambda row: int(row[0])):
             read = self._read(record, self._body(table, row))
             read.__dict__["id"] = str(id_)  # where the cached id lies: working it out takes as long as reading

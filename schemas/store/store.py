@@ -325,7 +325,7 @@ class Store(Reading):
         wanted = None if pair_ids is None else sorted(set(pair_ids))
         for start in range(0, 1 if wanted is None else len(wanted), IN):
             some = None if wanted is None else wanted[start : start + IN]
-            rows += self._rows(query if some is None else query.where(c.pair_id.in_(SOME)), some)
+            rows += self._rows(query) if some is None else self._rows(query.where(c.pair_id.in_(SOME)), some=some)
         latest: dict[str, dict[StepName, Verdict]] = {}
         for _, pair_id, by, name, body in sorted(rows, key=lambda row: int(row[0])):
             by_step = latest.setdefault(pair_id, {})

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from importlib import import_module
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -216,16 +217,17 @@ def insert(connection: sa.Connection, table: sa.Table, values: Sequence[dict[str
     """Insert rows of the same columns; how many were not there."""
     sql, order = _statement(connection.dialect, table, tuple(values[0]))
     # As the driver takes it: SQLAlchemy's own way to many rows costs more than the database's.
-    given: Any = values if order is None else [tuple([value[name] for name in order]) for value in values]
+    given: Any = values if order is None else list(map(order, values))
     return connection.exec_driver_sql(sql, given).rowcount
 
 
-_made: dict[tuple[str, sa.Table, tuple[str, ...]], tuple[str, list[str] | None]] = {}
+Order = Callable[[dict[str, Any]], tuple[Any, ...]]
+_made: dict[tuple[str, sa.Table, tuple[str, ...]], tuple[str, Order | None]] = {}
 
 
-def _statement(dialect: sa.Dialect, table: sa.Table, names: tuple[str, ...]) -> tuple[str, list[str] | None]:
-    """The SQL that inserts rows of these columns, and their order in it, None where it takes them by name. Made once:
-    to build and to recognise a statement costs more than to run it."""
+def _statement(dialect: sa.Dialect, table: sa.Table, names: tuple[str, ...]) -> tuple[str, Order | None]:
+    """The SQL that inserts rows of these columns, and what puts them in its order, None where it takes them by name.
+    Made once: to build and to recognise a statement costs more than to run it."""
     key = dialect.name, table, names
     if (known := _made.get(key)) is not None:
         return known
@@ -242,7 +244,7 @@ def _statement(dialect: sa.Dialect, table: sa.Table, names: tuple[str, ...]) -> 
             where=table.c.body != statement.excluded.body,
         )
     compiled = statement.compile(dialect=dialect, column_keys=list(names))
-    order = compiled.positiontup if compiled.positional else None
+    order = itemgetter(*compiled.positiontup) if compiled.positional and compiled.positiontup else None
     return _made.setdefault(key, (str(compiled), order))
 
 
