@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import StoreFull, TeacherError
+from schemas.progress import unseen
 from schemas.records import Pair, Seed
 from schemas.store import Store
 from synth.engine import GenerateResult, generate
@@ -262,6 +263,26 @@ def test_a_full_disk_stops_everything_at_once(tmp_path: Path) -> None:
         again, r = run(teacher, tmp_path, input(100))
         assert again.counts.waiting == 200
         assert r.ledger.sent <= (200 - confirmed) / 2
+
+
+def test_where_nobody_looks_nothing_is_counted(tmp_path: Path) -> None:
+    """How many rows there will be is only for a screen: to go through all seeds for it costs as much as reading them,
+    so a command that answers a program does not."""
+
+    class Counted(list[Seed]):
+        times = 0
+
+        def __iter__(self) -> Iterator[Seed]:
+            self.times += 1
+            return super().__iter__()
+
+    shown: list[Any] = []
+    with LoopbackTeacher() as teacher:
+        for progress, times in ((unseen, 1), (lambda _stage, numbers: shown.append(numbers["total"]), 2)):
+            seeds = Counted(input(3))
+            result, _ = run(teacher, tmp_path, seeds, options={"progress": progress})
+            assert (result.waiting, seeds.times) == (6, times)
+    assert set(shown) == {6}
 
 
 FAULTS = st.sampled_from(
