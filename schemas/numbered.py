@@ -38,25 +38,34 @@ class Numbered:
         return number
 
     def __setitem__(self, id_: str, number: int) -> None:
-        if number > 255 and self._numbers.typecode == "B":
-            self._numbers = array("I", self._numbers)
         held = _bytes(id_)
         place = self._place(held)
-        if nth := self._table[place]:
+        if not (nth := self._table[place]):
+            self._append(place, held, number)
+        else:
+            self._widen_for(number)
             self._numbers[nth - 1] = number
-            return
-        self._ids += held
-        self._numbers.append(number)
-        self._table[place] = len(self)
-        if 3 * len(self) > 2 * len(self._table):
-            self._grow()
 
     def setdefault(self, id_: str, number: int) -> int:
         """The number of an id, which is this one if it had none."""
-        known = self.get(id_)
-        if known is None:
-            self[id_] = known = number
-        return known
+        held = _bytes(id_)
+        place = self._place(held)
+        if nth := self._table[place]:
+            return self._numbers[nth - 1]
+        self._append(place, held, number)
+        return number
+
+    def _append(self, place: int, id_: bytes, number: int) -> None:
+        self._widen_for(number)
+        self._ids += id_
+        self._numbers.append(number)
+        self._table[place] = count = len(self._numbers)
+        if 3 * count > 2 * len(self._table):
+            self._grow()
+
+    def _widen_for(self, number: int) -> None:
+        if number > 255 and self._numbers.typecode == "B":
+            self._numbers = array("I", self._numbers)
 
     def _place(self, id_: bytes) -> int:
         """Where in the table an id stands, or would."""

@@ -29,7 +29,8 @@ class Answered:
 
     def add(self, key: str, attempt: int, status: str) -> None:
         """One more answer."""
-        self._set(key, (*self.of(key), (attempt, status)))
+        before = self.of(key) if attempt > 1 else ()  # they come by attempt
+        self._set(key, (*before, (attempt, status)))
 
     def mark(self, key: str, attempt: int, status: str) -> None:
         """Another judgement of an answer."""
