@@ -280,6 +280,7 @@ CallStatus = Literal[
     "unsettled",
 ]
 FinishMeaning = Literal["complete", "truncated", "refused", "failed", "malformed"]
+State = Literal["accepted", "rejected", "waiting", "failed"]
 
 
 class Call(Record):
@@ -356,9 +357,6 @@ class Candidate(Record):
         if (self.pair_id is None) == (self.failure is None):
             raise ValueError("a candidate has either a pair or a failure")
         return self
-
-
-State = Literal["accepted", "rejected", "waiting", "failed"]
 
 
 class RowState(Record):
