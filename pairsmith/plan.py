@@ -80,6 +80,18 @@ def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[
     return steps
 
 
+def outdated(project: Project, store: Store, made: Mapping[str, str]) -> str | None:
+    """A warning where the first stage that is to be done is one that has made something of what a command stands on:
+    `made` is stage -> what that is."""
+    due = next((step for step in plan(project, store) if not step.done), None)
+    if due is None or due.stage not in made:
+        return None
+    return (
+        f"warning: `pairsmith {due.stage}` has not been run on the project as it is ({due.why}); "
+        f"{made[due.stage]} was made before."
+    )
+
+
 def inputs_of(stage: str, project: Project, store: Store, *, stdin: bool = False) -> Inputs:
     """The settings that shape `stage` now, and what it works on. Raises PromptError, and OSError for a file that cannot
     be read."""

@@ -47,6 +47,10 @@ def evaluate(
     with recording(project, store, "evaluate", EvaluateOutcome()) as record:
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
         trained = latest_adapter(project, store)
+        seeds_and_rows = "what is measured, and on which inputs,"
+        of = {"generate": seeds_and_rows, "curate": seeds_and_rows, "train": "the adapter that is measured"}
+        if warning := plan.outdated(project, store, of):
+            say(warning)
         teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
         say("starting the models")
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from curate import chat_files, licences
@@ -13,7 +13,7 @@ from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.certified import in_lines, last_look
 from pairsmith.exported_model import GGUF
 from pairsmith.outcome import ExportOutcome
-from pairsmith.plan import plan
+from pairsmith.plan import outdated
 from pairsmith.receipt import recording
 from pairsmith.stages.evaluate import evaluation_in
 from pairsmith.stages.table import Option, Stage
@@ -32,6 +32,7 @@ FORMATS = tuple(chat_files.FORMATS)
 EVIDENCE = "evidence.json"
 EXPORT = "export"
 MARK = "export.json"
+_MADE_BY = {"generate": "dataset", "curate": "dataset", "train": "adapter", "evaluate": "evaluation"}
 
 
 def export(
@@ -63,7 +64,9 @@ def export(
         _refuse_other(out)
         if "evaluation" in artifacts:
             evaluation_in(project.folder, artifacts["evaluation"], store)
-        _say_what_is_older(project, store, artifacts, say)
+        exported = {stage: f"the {kind} that is exported" for stage, kind in _MADE_BY.items() if kind in artifacts}
+        if warning := outdated(project, store, exported):
+            say(warning)
         licences.refuse_unlicensed(project, store, artifacts.values())
         declared = licences.ledger(project, store, {id_ for id_, _ in artifacts["dataset"].members})
         ids = {name: artifact.id for name, artifact in artifacts.items()}
@@ -103,17 +106,6 @@ def _refuse_other(out: Path) -> None:
             "something that is not an export of pairsmith is there already.",
             where=str(out),
             fix="Name another folder with --out, or move it away.",
-        )
-
-
-def _say_what_is_older(project: Project, store: Store, artifacts: Mapping[str, Artifact], say: Say) -> None:
-    """Says so where a stage that made one of `artifacts` is to be done again: its work is exported all the same."""
-    of_stage = {"generate": "dataset", "curate": "dataset", "train": "adapter", "evaluate": "evaluation"}
-    due = next((step for step in plan(project, store) if not step.done), None)
-    if due and (name := of_stage.get(due.stage)) in artifacts:
-        say(
-            f"warning: `pairsmith {due.stage}` has not been run on the project as it is ({due.why}); "
-            f"the {name} that is exported was made before."
         )
 
 
