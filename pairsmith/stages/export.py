@@ -73,8 +73,11 @@ def export(
         with replaced_folder(out) as partial:
             copied = {name: artifact for name, artifact in artifacts.items() if name != "adapter"}
             written = {name: out / _copy(project, artifact, partial) for name, artifact in copied.items()}
+            settings = project.spec.train
+            if (project.folder / settings.base).is_dir():  # elsewhere a hub would be asked for what is called so
+                settings = settings.model_copy(update={"base": "MODEL"})
             for name in format:
-                chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, project.spec.train)
+                chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, settings)
                 written[f"chat files, {name}"] = out / "chat" / name
             checked: dict[str, str] = {}
             if "adapter" in artifacts:
