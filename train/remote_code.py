@@ -12,7 +12,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +71,16 @@ def runnable(base: str, folder: Path, trusted: Sequence[str]) -> Path | None:
         place = kept / _name_of(copy)
         if place.is_dir() and _name_of(place / folder.name) != place.name:
             shutil.rmtree(place)  # not what was put there
-        with suppress(OSError):  # it is there already
+        try:
             copy.parent.rename(place)
+        except OSError:
+            if not place.is_dir():  # by now or before
+                raise
     return place / folder.name
 
 
 def _copy(folder: Path, copy: Path) -> None:
-    copied = {*_code(folder), *folder.glob("*.json")}
+    copied = {*_code(folder), *(path for path in folder.glob("*.json") if path.is_file())}
     copy.mkdir(parents=True)
     for path in copied:
         place = copy / path.relative_to(folder)
@@ -91,10 +94,9 @@ def _copy(folder: Path, copy: Path) -> None:
 def _name_of(copy: Path) -> str:
     """What tells a copy from every other: its files, and where its links lead."""
     files = [path for path in sorted(copy.rglob("*")) if not path.is_dir()]
-    holds = (str(path.readlink()) if path.is_symlink() else sha256(path) for path in files)
-    return content_id(
-        "copied code", [(str(path.relative_to(copy)), held) for path, held in zip(files, holds, strict=True)]
-    )
+    holds = [str(path.readlink()) if path.is_symlink() else sha256(path) for path in files]
+    names = [str(path.relative_to(copy)) for path in files]
+    return content_id("copied code", [*zip(names, holds, strict=True)])
 
 
 @contextmanager
