@@ -13,7 +13,7 @@ from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.certified import in_lines, last_look
 from pairsmith.exported_model import GGUF
 from pairsmith.outcome import ExportOutcome
-from pairsmith.plan import outdated
+from pairsmith.plan import say_outdated
 from pairsmith.receipt import recording
 from pairsmith.stages.evaluate import evaluation_in
 from pairsmith.stages.table import Option, Stage
@@ -64,21 +64,16 @@ def export(
         _refuse_other(out)
         if "evaluation" in artifacts:
             evaluation_in(project.folder, artifacts["evaluation"], store)
-        exported = {stage: f"the {kind} that is exported" for stage, kind in _MADE_BY.items() if kind in artifacts}
-        if warning := outdated(project, store, exported):
-            say(warning)
+        makers = {stage: f"the {kind} that is exported" for stage, kind in _MADE_BY.items() if kind in artifacts}
+        say_outdated(project, store, makers, say)
         licences.refuse_unlicensed(project, store, artifacts.values())
         declared = licences.ledger(project, store, {id_ for id_, _ in artifacts["dataset"].members})
         ids = {name: artifact.id for name, artifact in artifacts.items()}
         with replaced_folder(out) as partial:
             copied = {name: artifact for name, artifact in artifacts.items() if name != "adapter"}
             written = {name: out / _copy(project, artifact, partial) for name, artifact in copied.items()}
-            settings = project.spec.train
-            if (project.folder / settings.base).is_dir():  # elsewhere a hub would be asked for what is called so
-                settings = settings.model_copy(update={"base": "MODEL"})
-            for name in format:
-                chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, settings)
-                written[f"chat files, {name}"] = out / "chat" / name
+            _write_chat_files(project, partial, format)
+            written |= {f"chat files, {name}": out / "chat" / name for name in format}
             checked: dict[str, str] = {}
             if "adapter" in artifacts:
                 model = exported_model.write(project, store, artifacts["adapter"], partial, gguf, say)
@@ -100,6 +95,14 @@ def export(
         record.add(counts=Counts(rows_in=rows, accepted=rows), written=paths, ids=ids)
         record.add(gguf=checked, certificate=certificate)
     return record.outcome
+
+
+def _write_chat_files(project: Project, partial: Path, formats: Sequence[str]) -> None:
+    settings = project.spec.train
+    if (project.folder / settings.base).is_dir():  # elsewhere a hub would be asked for what is called so
+        settings = settings.model_copy(update={"base": "MODEL"})
+    for name in formats:
+        chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, settings)
 
 
 def _refuse_other(out: Path) -> None:
