@@ -21,6 +21,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
+from schemas.errors import TeacherError
+
 _KEPT_S = 60.0  # an idle connection is used again; servers and what stands before them close it sooner or later
 
 
@@ -111,8 +113,22 @@ class Connections:
                 return (await connecting)[1]
         except TimeoutError:
             raise NoConnectionError(f"no connection within {self._connect_s:g} s") from None
+        except ssl.SSLCertVerificationError as error:
+            raise untrusted(f"https://{self._host}:{self._port}", error) from None
         except OSError as error:
             raise NoConnectionError(f"cannot connect to {self._host}:{self._port}: {error}") from None
+
+
+def untrusted(url: str, error: Exception) -> TeacherError:
+    """The error for a server whose certificate nobody vouches for: waiting mends nothing, and it is there."""
+    why = getattr(error, "verify_message", "") or error
+    return TeacherError(
+        f"The certificate of the teacher's address is not trusted here ({why}).",
+        where=url,
+        why="Who answers there may be another than it says, so no key and no prompt is sent.",
+        fix="Where a company's proxy or gateway shows a certificate of its own, name the file of its authority (PEM): "
+        "export SSL_CERT_FILE=/path/to/authority.pem. Else correct the address, or this machine's clock.",
+    )
 
 
 @cache

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import orjson
+
+from schemas.errors import TeacherError
 from schemas.records import Json
 
 # What is served beside chat models, by the words in its name or its type.
@@ -19,6 +24,35 @@ _THINKING = re.compile(
     r"|magistral|glm-(4\.[5-9]|z1|5)|kimi-k2-thinking|minimax-m|phi-4-reasoning|nemotron|[-_]thinking|[-_]reasoner",
     re.IGNORECASE,
 )
+
+
+class EndpointCheck(NamedTuple):
+    """Whether an endpoint is there: the models it lists (None: it lists none, but answers `instead`), how long that
+    took, and what it lists of the one that is asked."""
+
+    models: tuple[str, ...] | None
+    seconds: float
+    listed: Json | None = None
+    instead: str = ""
+
+
+class NoListError(TeacherError):
+    """The endpoint is there, and lists no models."""
+
+
+def rows_of(content: bytes) -> list[Json] | None:
+    """The models that an answer lists, each with its `id`; None if it lists none."""
+    try:
+        raw: Any = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    rows = raw.get("data") if isinstance(raw, dict) else raw  # a list alone: Together
+    return [row for row in rows if isinstance(row, dict) and "id" in row] if isinstance(rows, list) else None
+
+
+def is_listed(model: str, served: Sequence[str]) -> bool:
+    """Whether a model is among the names of those that are served, as Gemini and Ollama may lengthen them."""
+    return any(name.removeprefix("models/") in (model, f"{model}:latest") for name in served)
 
 
 def is_chat_model(row: Json) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from pairsmith.health import Check
 from pairsmith.teacher_health import judges, teachers
@@ -14,7 +15,9 @@ from schemas.project import Project
 from schemas.spec_file import load
 from synth.listed_models import context_length, is_chat_model, thinks_unasked
 from tests.pairsmith.conftest import SPEC, SUBJECTS
+from tests.servers import InThread
 from tests.synth.loopback import LoopbackTeacher, Reply, fails, says
+from tests.synth.providers.documented import PROVIDERS
 from tests.synth.providers.played import Played, Provider
 
 
@@ -61,6 +64,45 @@ def test_what_is_wrong_with_an_answer_is_told(reply: Reply, state: str, words: s
     assert answer.fix
     if state == "warn":
         assert "enable_thinking" in answer.fix
+
+
+@pytest.mark.parametrize("provider", [one for one in PROVIDERS if one.key_header], ids=lambda one: one.name)
+def test_a_wrong_key_is_found_without_asking(
+    provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each provider refuses its list of models as it refuses everything, Gemini with 400: doctor fails, and names the
+    variable that holds the key."""
+    monkeypatch.setenv("WRONG_KEY", "sk-wrong-0123456789012")
+    with Played(provider) as server:
+        looked_at = looked(project(tmp_path, server.url, "teacher.key_env=WRONG_KEY"))["teacher"]
+    assert (looked_at.state, "WRONG_KEY" in looked_at.fix) == ("fail", True)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state"),
+    [
+        (502, b"<html>502 Bad Gateway</html>", "fail"),
+        (504, b"", "fail"),
+        (400, b'{"error": {"message": "Budget has been exceeded"}}', "fail"),
+        (200, b"<html>sign in</html>", "warn"),
+        (404, b"no such page", "warn"),
+        (501, b'{"error": {"message": "not implemented"}}', "warn"),
+    ],
+)
+def test_what_comes_in_place_of_a_list_is_shown(status: int, body: bytes, state: str, tmp_path: Path) -> None:
+    """A gateway with nothing behind it and an empty account are no server that merely lists nothing; what may be one is
+    shown with what it said."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=status, body=body)
+
+    app = web.Application()
+    app.router.add_get("/v1/models", answer)
+    with InThread(app) as server:
+        looked_at = looked(project(tmp_path, f"{server.address}/v1"))["teacher"]
+    assert looked_at.state == state
+    assert f"HTTP {status}" in looked_at.what
+    assert "HTTP 404: no such page" in looked_at.what or status != 404
 
 
 def played(**settings: Any) -> Played:
