@@ -31,7 +31,8 @@ class BatchApi:
     def __init__(
         self, endpoint: Endpoint, form: Form, model: str, headers: Mapping[str, str], params: Mapping[str, str]
     ) -> None:
-        self.form, self.base = form, endpoint.url
+        # Azure's files and batches are the resource's, not a deployment's.
+        self.form, self.base = form, endpoint.url.partition("/deployments/")[0]
         self._endpoint, self._model, self._params = endpoint, model, params
         self._proxy = proxy_for(self.base)
         self._session = aiohttp.ClientSession(

@@ -29,6 +29,7 @@ from synth.chat_completions import (
     ServerFaultError,
     StoppedError,
     UnansweredError,
+    error_body,
     one_line,
     read_answer,
 )
@@ -150,7 +151,8 @@ class Batches:
                 continue
             if result.status == _CANCELLED:
                 raise ServerFaultError(f"batch {batch} was cancelled at the provider; the next run asks again")
-            reason = "the batch did not get to it"
+            words = error_body(result.content)[1].get("message")
+            reason = f"the batch did not get to it{f' ({one_line(str(words))})' if words else ''}"
             if result.status:
                 failure = await self._endpoint.failure(result.status, {}, result.content, line.body, seconds)
                 if isinstance(failure, RefusedError) and self._endpoint.dialect.adapt(line.body, failure):

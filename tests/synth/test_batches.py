@@ -14,7 +14,7 @@ from schemas.errors import TeacherError, UsageError
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.batch_forms import FORMS, form_of
+from synth.batch_forms import FORMS, _thinking, form_of
 from synth.batches import Batches
 from synth.chat_completions import StoppedError
 from synth.endpoint import Endpoint
@@ -184,13 +184,80 @@ def test_an_account_that_is_empty_is_not_handed_the_same_lines_again(tmp_path: P
         assert sorted(map(len, api.batches)) == [1, 5]
 
 
+@pytest.mark.parametrize(
+    ("form", "error", "words"),
+    [
+        (
+            "anthropic",
+            {"type": "not_found_error", "message": "model: loopback"},
+            "does not know model .*model: loopback",
+        ),
+        ("anthropic", {"type": "authentication_error", "message": "invalid x-api-key"}, "refuses the key"),
+        ("anthropic", {"type": "billing_error", "message": "Your credit is used"}, "no quota left"),
+        ("gemini", {"code": 5, "message": "models/loopback is not found"}, "does not know model"),
+        ("gemini", {"code": 7, "message": "The caller does not have permission"}, "refuses the key"),
+        ("gemini", {"code": 16, "message": "invalid credentials"}, "refuses the key"),
+    ],
+)
+def test_what_every_line_is_told_ends_the_run(form: str, error: Any, words: str, tmp_path: Path) -> None:
+    """A provider's own word for a wrong model, key or an empty account is the status that it stands for: no batch after
+    batch is made of the same lines, each of which may take a day."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        with pytest.raises(TeacherError, match=words):
+            await ask_dogs(ledger, 5)
+
+    with BatchProvider(form, lambda prompt, nth: 500, error=error) as provider:
+        with_batches(provider, tmp_path, work)
+        assert len(provider.batches) == 1
+
+
+def test_azure_makes_a_batch_of_a_file_that_it_has_read(tmp_path: Path) -> None:
+    """A file is uploaded "pending", and refused until it is "processed"; files and batches are the resource's, while
+    the address may be that of a deployment."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        answers = await ask_dogs(ledger, 3)
+        assert all(isinstance(answer, Completion) for (answer,) in answers)
+
+    with BatchProvider("openai", azure=True) as provider:
+        with_batches(provider, tmp_path, work)
+        assert [len(batch) for batch in provider.batches] == [3]
+
+
+def in_gemini(folder: Path, provider: BatchProvider, **extra: Any) -> Any:
+    """What `sampling.extra` becomes in Gemini's own form."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> Any:
+        await ledger.complete(chat("a dog"), DRAWN.model_copy(update={"extra": extra}))
+        return provider.bodies[-1]["generationConfig"]
+
+    return with_batches(provider, folder, work)
+
+
+def test_a_setting_reaches_gemini_or_is_named(tmp_path: Path) -> None:
+    """What its compatible endpoint takes is said in its own words, as how much may be thought; what has no place there
+    stops the run before anything is made, because the answers would be other ones than those that were asked for."""
+    with BatchProvider("gemini") as provider:
+        drawn = in_gemini(tmp_path, provider, reasoning_effort="none", presence_penalty=0.5)
+        assert (drawn["thinkingConfig"], drawn["presencePenalty"]) == ({"thinkingLevel": "minimal"}, 0.5)
+        assert drawn["stopSequences"] == ["END"]
+        asked = {"google": {"thinking_config": {"thinking_budget": 0}}}
+        assert in_gemini(tmp_path, provider, extra_body=asked)["thinkingConfig"] == {"thinking_budget": 0}
+        with pytest.raises(TeacherError, match="no place for the setting 'min_p'"):
+            in_gemini(tmp_path, provider, min_p=0.1)
+        assert len(provider.batches) == 2
+    two = _thinking("reasoning_effort", "none", "gemini-2.5-flash")
+    assert two == {"thinkingBudget": 0}
+
+
 def test_a_line_that_never_comes_is_unanswered_and_asked_by_the_next_run(tmp_path: Path) -> None:
     """Three batches without it, with two retries; it is no fact, so another run asks again."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         answers = [answer for (answer,) in await ask_dogs(ledger, 2)]
         assert isinstance(answers[0], FailedSample)
-        assert answers[0].reason.startswith("server: ")
+        assert answers[0].reason.startswith("server: the batch did not get to it (late)")
         assert isinstance(answers[1], Completion)
 
     with BatchProvider("openai", lambda prompt, nth: None if prompt == "dog 0" else "x") as provider:
