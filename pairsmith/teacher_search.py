@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from schemas.errors import AuthError, TeacherError
+from schemas.records import Usage
+from schemas.spec import TeacherSettings
 
 
 class Provider(NamedTuple):
@@ -60,7 +63,7 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
         if isinstance(served, str):
             tried.append(f"{api.key_env} is set, but at {url} {served}")
             continue
-        model = next((name for name in api.models if name in served), next(iter(served), api.models[0]))
+        model = next((name for name in api.models if name in served), "") or _cheapest(url, served) or api.models[0]
         why = f"{api.key_env} is set and {url} takes it. Its answers cost money."
         return FoundTeacher(url, model, why, api.key_env, tuple(tried))
     if not tried:
@@ -74,6 +77,20 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
         else:
             tried.append(f"{name} at {url}: it serves no chat model yet")
     return replace(EMBEDDED, tried=tuple(tried))
+
+
+def _cheapest(url: str, served: Sequence[str]) -> str:
+    """Where no model is known to be a good choice, the one that costs least, thinking ones last; empty if there is
+    none. A list may begin with the dearest."""
+    from synth.listed_models import thinks_unasked
+    from synth.prices import prices_of
+
+    def order(name: str) -> tuple[bool, float]:
+        prices = prices_of(TeacherSettings(url=url, model=name))
+        usd = None if prices is None else prices.usd(Usage(prompt_tokens=1000, completion_tokens=1000))
+        return thinks_unasked(name), math.inf if usd is None else usd
+
+    return min(served, key=order, default="")
 
 
 async def _models_at(url: str, key: str | None, timeout_s: float) -> list[str]:

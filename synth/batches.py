@@ -114,7 +114,7 @@ class Batches:
             if not self._is_open:
                 await self._open()
         body = self._endpoint.dialect.body(messages, sampling, n, schema)
-        if self._api.form.takes_n or n == 1:
+        if n == 1 or (self._api.form.takes_n and "n" in body):
             return await self._line(BatchLine(name, body))
         body.pop("n", None)
         # A seed draws each sample otherwise, as servers that take `n` do.

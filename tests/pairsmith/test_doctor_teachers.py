@@ -10,7 +10,7 @@ from aiohttp import web
 
 from pairsmith.health import Check
 from pairsmith.teacher_health import judges, teachers
-from pairsmith.teacher_search import find_teacher
+from pairsmith.teacher_search import _cheapest, find_teacher
 from schemas.project import Project
 from schemas.spec_file import load
 from synth.listed_models import context_length, is_chat_model, thinks_unasked
@@ -166,6 +166,15 @@ def test_init_takes_no_model_that_does_not_chat(name: str) -> None:
     with LoopbackTeacher(models=(name, "llama3.1:latest")) as ollama:
         teacher = find_teacher({}, (("Ollama", f"{ollama.url}/v1"),))
     assert teacher.model == "llama3.1:latest"
+
+
+def test_init_takes_nothing_dear_or_thinking_where_it_knows_no_model() -> None:
+    """A list may begin with a model of 600 dollars a million tokens, or hold none that has a price."""
+    openai = "https://api.openai.com/v1"
+    assert _cheapest(openai, ["o1-pro", "gpt-4-32k", "gpt-5-nano", "gpt-4.1-nano", "gpt-4o"]) == "gpt-4.1-nano"
+    assert _cheapest(openai, ["o1-pro", "gpt-5-mini"]) == "gpt-5-mini"
+    assert _cheapest("https://gateway.example/v1", ["qwq-32b", "one", "two"]) == "one"
+    assert _cheapest(openai, []) == ""
 
 
 @pytest.mark.parametrize("name", CHAT)

@@ -251,6 +251,23 @@ def test_a_setting_reaches_gemini_or_is_named(tmp_path: Path) -> None:
     assert two == {"thinkingBudget": 0}
 
 
+def test_a_provider_that_takes_no_n_is_asked_line_by_line(tmp_path: Path) -> None:
+    """Groq's batches: what it refuses once is asked without `n`, and all other answers of each question come from one
+    batch, not from one a day after the other."""
+
+    class Single(BatchProvider):
+        def _answer(self, body: dict[str, Any], prompt: str, n: int) -> list[str] | int | None:
+            return 400 if n > 1 else super()._answer(body, prompt, n)
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        answers = await ask_dogs(ledger, 2, n=4)
+        assert all(isinstance(answer, Completion) for samples in answers for answer in samples)
+
+    with Single("openai", because="'n' : number must be at most 1") as provider:
+        with_batches(provider, tmp_path, work)
+        assert [len(batch) for batch in provider.batches] == [2, 2, 6]
+
+
 def test_a_line_that_never_comes_is_unanswered_and_asked_by_the_next_run(tmp_path: Path) -> None:
     """Three batches without it, with two retries; it is no fact, so another run asks again."""
 

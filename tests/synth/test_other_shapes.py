@@ -95,6 +95,26 @@ def test_an_endpoint_that_only_streams_is_asked_to_and_put_together(tmp_path: Pa
         with_ledger(teacher, tmp_path, ask)
 
 
+def test_an_endpoint_that_streams_and_counts_nothing_is_asked_without_a_count(tmp_path: Path) -> None:
+    """It takes `stream` and not `stream_options`, which nobody could take out of a sampling table."""
+
+    def reply(ask: Ask) -> Reply:
+        if not ask.body.get("stream"):
+            return fails(400, "Stream must be set to true")
+        if "stream_options" in ask.body:
+            return fails(400, "Unrecognized request argument supplied: stream_options")
+        return Reply(body=streamed("a ", "dog"))
+
+    with LoopbackTeacher(reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            assert texts(await ledger.complete(chat("one"), PLAIN)) == ["a dog"]
+            assert texts(await ledger.complete(chat("two"), PLAIN)) == ["a dog"]
+            assert len(teacher.asked) == 4
+
+        with_ledger(teacher, tmp_path, ask)
+
+
 def test_a_stream_that_ends_too_early_is_no_answer() -> None:
     """Half of the events, the last one cut: its choices failed, whatever they hold."""
     (choice, _) = read_answer(streamed("a ", "do", finish=None)[:-40], 0, {}).choices
@@ -273,6 +293,13 @@ def test_a_wait_until_a_date_is_by_the_clock_of_the_server_that_says_it() -> Non
         ),
         (429, {"message": "Rate limit exceeded: free-models-per-day."}, "quota"),
         (429, {"message": "Rate limit reached: balance your load"}, "throttled"),
+        (429, {"message": "Retry in 33s.", "details": [{"quotaId": "GenerateRequestsPerDayPerProject-Free"}]}, "quota"),
+        (
+            429,
+            {"message": "Retry in 3s.", "details": [{"quotaId": "GenerateRequestsPerMinute"}]},
+            "throttled",
+        ),
+        (429, {"message": "Rate limit reached on tokens per day (TPD). Please try again in 7m12s"}, "throttled"),
         (410, {"message": "The model has been retired"}, "model"),
     ],
 )
