@@ -13,7 +13,7 @@ import orjson
 
 from schemas.errors import TeacherError, Unreachable
 from schemas.spec import TeacherSettings
-from synth.batch_forms import BatchLine, Form, Result, State, form_of
+from synth.batch_forms import Announced, BatchLine, Form, Result, State, form_of
 from synth.endpoint import Endpoint
 from synth.proxy import REFUSALS, proxy_for, refused_by
 
@@ -55,9 +55,12 @@ class BatchApi:
         """Hand a batch over; its id."""
         return await self.form.submit(self._call, self.base, self._model, lines, label)
 
-    async def find(self, label: str) -> str | None:
-        """The id of a batch that was made under `label`."""
-        return await self.form.find(self._call, self.base, label)
+    async def find(self, one: Announced) -> str | None:
+        """The id of a batch that was announced, None if it was not made, or nobody tells."""
+        try:
+            return await self.form.find(self._call, self.base, one)
+        except NotThereError:
+            return None
 
     async def state(self, batch: str) -> State:
         """How far it is. Raises NotThereError."""

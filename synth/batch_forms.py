@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ Call = Callable[..., Awaitable[bytes]]
 
 _LABEL = "pairsmith"
 _BEING_READ, _READ_S = ("pending", "running", "notRunning"), 600  # a file at Azure, which makes no batch of it before
+_CLOCKS_APART, _HANDED_OVER_IN = timedelta(minutes=5), timedelta(minutes=30)
 # The HTTP statuses that their words for an error of one line stand for, in their references.
 _ANTHROPIC_STATUS = {
     "invalid_request_error": 400,
@@ -62,6 +64,15 @@ class BatchLine(NamedTuple):
 
     name: str
     body: Json
+
+
+class Announced(NamedTuple):
+    """A batch that was about to be made at `at`: its label, how many lines it has, and which batches are others."""
+
+    label: str
+    lines: int
+    at: datetime
+    others: Collection[str]
 
 
 class Result(NamedTuple):
@@ -131,10 +142,10 @@ class Files:
             job |= {self.input_file: [file["id"]], "model": model}
         return str(orjson.loads(await call("POST", base + self.jobs, json=job))["id"])
 
-    async def find(self, call: Call, base: str, label: str) -> str | None:
-        """The id of a batch that was made under `label`, if it is among the last hundred."""
+    async def find(self, call: Call, base: str, one: Announced) -> str | None:
+        """The id of a batch that was made under this label, if it is among the last hundred."""
         listed = orjson.loads(await call("GET", f"{base}{self.jobs}?limit=100")).get("data") or []
-        return next((str(job["id"]) for job in listed if (job.get("metadata") or {}).get(_LABEL) == label), None)
+        return next((str(job["id"]) for job in listed if (job.get("metadata") or {}).get(_LABEL) == one.label), None)
 
     async def state(self, call: Call, base: str, batch: str) -> State:
         raw = orjson.loads(await call("GET", f"{base}{self.jobs}/{batch}"))
@@ -182,8 +193,15 @@ class Messages:
         created = await call("POST", f"{base}/messages/batches", json={"requests": requests})
         return str(orjson.loads(created)["id"])
 
-    async def find(self, call: Call, base: str, label: str) -> str | None:
-        """None: batches have no label here."""
+    async def find(self, call: Call, base: str, one: Announced) -> str | None:
+        """The id of a batch of that hour and size, for batches have no label here. If it is another one, none of its
+        lines has a name that is waited for."""
+        listed = orjson.loads(await call("GET", f"{base}/messages/batches?limit=100")).get("data") or []
+        for job in reversed(listed):  # the oldest first
+            late = datetime.fromisoformat(job["created_at"]) - one.at
+            same = sum(job["request_counts"].values()) == one.lines and -_CLOCKS_APART < late < _HANDED_OVER_IN
+            if same and job["id"] not in one.others:
+                return str(job["id"])
         return None
 
     async def state(self, call: Call, base: str, batch: str) -> State:
@@ -247,9 +265,9 @@ class GenerateContent:
         url = f"{_native(base)}/models/{model.removeprefix('models/')}:batchGenerateContent"
         return str(orjson.loads(await call("POST", url, json={"batch": batch}))["name"])
 
-    async def find(self, call: Call, base: str, label: str) -> str | None:
+    async def find(self, call: Call, base: str, one: Announced) -> str | None:
         listed = orjson.loads(await call("GET", f"{_native(base)}/batches?pageSize=100")).get("operations") or []
-        named = f"{_LABEL}-{label}"
+        named = f"{_LABEL}-{one.label}"
         return next((str(o["name"]) for o in listed if (o.get("metadata") or {}).get("displayName") == named), None)
 
     async def state(self, call: Call, base: str, batch: str) -> State:

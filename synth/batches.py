@@ -22,7 +22,7 @@ from schemas.records import Artifact, Json, Message, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.batch_api import BatchApi, NotThereError
-from synth.batch_forms import BatchLine, Result, State
+from synth.batch_forms import Announced, BatchLine, Result, State
 from synth.chat_completions import (
     Answer,
     RefusedError,
@@ -357,7 +357,7 @@ class Batches:
     async def _open(self) -> None:
         self._api = await BatchApi.opened(self._endpoint, self._teacher)
         self._opened.push_async_callback(self._api.close)
-        announced: dict[str, list[str]] = {}
+        announced: dict[str, Artifact] = {}
         batches: dict[str, Artifact] = {}
         for artifact in self._store.artifacts("batch"):
             if artifact.at < datetime.now(UTC) - KEPT:
@@ -365,18 +365,21 @@ class Batches:
             if label := artifact.facts.get("label"):
                 batches[label] = artifact
             else:
-                announced[artifact.id.removeprefix("batch:")] = artifact.facts["lines"]
-        for label, names in announced.items():
+                announced[artifact.id.removeprefix("batch:")] = artifact
+        for label, artifact in announced.items():
+            names: list[str] = artifact.facts["lines"]
             known = batches.get(label)
             if known is None:  # the process ended while it was handed over: it may be there, unknown to us
                 try:
-                    batch = await self._api.find(label)
+                    others = [one.path for one in batches.values()]
+                    batch = await self._api.find(Announced(label, len(names), artifact.at, others))
                 except _OTHER_FORM as error:
                     raise self._named(error) from None
                 if batch is None:
                     continue
                 known = Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label})
                 await self._store.put(known)
+                batches[label] = known
             self._earlier.add(known.path)
             self._since[known.path] = known.at
             for name in names:

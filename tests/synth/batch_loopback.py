@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -83,6 +84,7 @@ class BatchProvider(InThread):
             add("GET", jobs + "/{id}", self._job)
         elif self.form == "anthropic":
             add("POST", "/v1/messages/batches", self._make_of_messages)
+            add("GET", "/v1/messages/batches", self._list)
             add("GET", "/v1/messages/batches/{id}", self._job)
             add("GET", "/v1/messages/batches/{id}/results", self._content)
         else:
@@ -197,6 +199,8 @@ class BatchProvider(InThread):
         self._files[id_] = b"\n".join(map(orjson.dumps, rows))
         self._jobs[id_] = {
             "id": id_,
+            "created_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "request_counts": {"processing": len(rows), "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0},
             "ended": {"processing_status": "ended", "results_url": f"{self.url}/messages/batches/{id_}/results"},
             "running": {"processing_status": "in_progress"},
         }
@@ -246,7 +250,8 @@ class BatchProvider(InThread):
 
     async def _list(self, request: web.Request) -> web.Response:
         self.listed += 1
-        jobs = [{k: v for k, v in job.items() if k in ("id", "name", "metadata")} for job in self._jobs.values()]
+        named = ("id", "name", "metadata", "created_at", "request_counts")
+        jobs = [{k: v for k, v in job.items() if k in named} for job in reversed(self._jobs.values())]
         return web.json_response({"operations" if self.form == "gemini" else "data": jobs})
 
     async def _job(self, request: web.Request) -> web.Response:

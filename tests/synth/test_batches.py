@@ -120,7 +120,7 @@ def test_a_run_that_ended_while_it_waited_is_continued(form: str, tmp_path: Path
         assert [len(batch) for batch in provider.batches] == [20, 1]
 
 
-@pytest.mark.parametrize("form", ["openai", "mistral", "gemini"])
+@EVERY_FORM
 def test_a_batch_that_was_made_and_not_written_down_is_found_at_the_provider(form: str, tmp_path: Path) -> None:
     """The process died between the provider's answer and the disk: the label, written before, tells which it is."""
 
