@@ -17,6 +17,7 @@ import orjson
 
 from schemas.errors import TeacherError, UsageError
 from schemas.failpoints import failpoint
+from schemas.money import dollars
 from schemas.progress import Say
 from schemas.records import Artifact, Json, Message, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
@@ -226,7 +227,7 @@ class Batches:
         usd = self._usd(lines)
         if usd is None:
             return "half of what they would now"
-        return f"about ${usd[1]:.2f} at most, where the same now would cost ${usd[0]:.2f}"
+        return f"about {dollars(usd[1])} at most, where the same now would cost {dollars(usd[0])}"
 
     def _usd(self, lines: Sequence[BatchLine]) -> tuple[float, float] | None:
         """What lines cost at most, asked for now and in a batch; None if nobody knows."""
@@ -317,7 +318,7 @@ class Batches:
         """What becomes of a batch that is not there, and what that costs."""
         lines = [line for name, (line, _) in self._waiting.items() if self._batch_of.get(name) == batch]
         usd = self._usd(lines)
-        price = "" if usd is None else f" (about ${usd[1]:.2f} at most)"
+        price = "" if usd is None else f" (about {dollars(usd[1])} at most)"
         return (
             "It is looked for a while longer, then "
             + ("its requests are handed over again" if batch in self._earlier else "this run ends")

@@ -45,7 +45,7 @@ from synth.connections import LIMITS, Connections, NoConnectionError, Response, 
 from synth.dialect import Dialect
 from synth.flow import Flow, unreachable
 from synth.http_status import Place, every_rows, meaning, unknown_model
-from synth.listed_models import EndpointCheck, NoListError, is_listed, rows_of
+from synth.listed_models import EndpointCheck, NoListError, is_listed, lists_deployments, rows_of
 from synth.proxy import REFUSALS, proxy_for, refused_by, secrets_of, through_proxy
 from synth.rate_limits import retry_after_s
 from synth.redaction import without_keys, without_user_info
@@ -420,6 +420,9 @@ class Endpoint:
             return EndpointCheck(None, time.perf_counter() - began, instead=error.what)
         served = [str(row["id"]) for row in rows]
         if served and not is_listed(self.model, served):
+            if not lists_deployments(self.url):
+                instead = f"it lists models, and '{self.model}', if it is a deployment, is none of them"
+                return EndpointCheck(None, time.perf_counter() - began, instead=instead)
             raise unknown_model("it is not listed", self._place(), served)
         listed = next((row for row in rows if is_listed(self.model, [str(row["id"])])), None)
         return EndpointCheck(tuple(served), time.perf_counter() - began, listed)

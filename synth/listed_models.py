@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -51,8 +52,16 @@ def rows_of(content: bytes) -> list[Json] | None:
 
 
 def is_listed(model: str, served: Sequence[str]) -> bool:
-    """Whether a model is among the names of those that are served, as Gemini and Ollama may lengthen them."""
-    return any(name.removeprefix("models/") in (model, f"{model}:latest") for name in served)
+    """Whether a model is among the names of those that are served, as Gemini and Ollama may lengthen them, and
+    OpenRouter leaves out how it is to be routed (`vendor/model:nitro`)."""
+    names = [model, f"{model}:latest", *([model.partition(":")[0]] if "/" in model else [])]
+    return any(name.removeprefix("models/") in names for name in served)
+
+
+def lists_deployments(url: str) -> bool:
+    """Whether what is listed at an address are the names that requests have; Azure lists models, and a deployment of
+    one is called as its owner likes."""
+    return not (urlsplit(url).hostname or "").endswith(".azure.com")
 
 
 def is_chat_model(row: Json) -> bool:

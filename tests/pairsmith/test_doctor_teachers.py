@@ -105,6 +105,25 @@ def test_what_comes_in_place_of_a_list_is_shown(status: int, body: bytes, state:
     assert "HTTP 404: no such page" in looked_at.what or status != 404
 
 
+def test_a_name_that_no_list_has_is_not_always_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Azure lists models and not deployments, OpenRouter its models without how they are routed; everywhere else a name
+    that is not listed is refused."""
+    names = ("gpt-4.1-mini", "vendor/model")
+    for variable in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    with LoopbackTeacher(models=names) as listing:
+        named = {
+            name: looked(project(tmp_path, listing.url, f"teacher.model={name}"))["teacher"]
+            for name in ("vendor/model:nitro", "vendor/model:floor", "vendor/other:nitro", "my-mini")
+        }
+        assert [check.state for check in named.values()] == ["ok", "ok", "fail", "fail"]
+        monkeypatch.setenv("HTTP_PROXY", listing.address)
+        azure = "http://mine.openai.azure.com/v1"
+        mine = looked(project(tmp_path, azure, "teacher.model=my-mini"))["teacher"]
+        assert (mine.state, "my-mini" in mine.what) == ("warn", True)
+        assert looked(project(tmp_path, azure, "teacher.model=gpt-4.1-mini"))["teacher"].state == "ok"
+
+
 def played(**settings: Any) -> Played:
     provider = Provider("a server", "", {}, key_header=None, model="loopback", models=("loopback",), **settings)
     return Played(provider)

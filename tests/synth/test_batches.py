@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -82,6 +83,17 @@ def test_a_batch_answers_what_requests_would_have(form: str, tmp_path: Path) -> 
 
         with_batches(provider, tmp_path, again, **price)
         assert (len(provider.batches), provider.live) == (1, 0)
+
+
+def test_what_a_small_batch_costs_is_not_nothing(tmp_path: Path) -> None:
+    """Two questions cost a part of a cent: the line that says what waiting saves has the digits that say something."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        await ask_dogs(ledger, 2)
+        assert re.search(r"cost about \$0\.0000\d+ at most, .* cost \$0\.0000\d+\.", lines[0]), lines[0]
+
+    with BatchProvider("openai") as provider:
+        with_batches(provider, tmp_path, work, usd_per_million_prompt_tokens=0.1, usd_per_million_completion_tokens=0.4)
 
 
 @EVERY_FORM
