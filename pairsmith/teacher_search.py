@@ -23,11 +23,14 @@ class Provider(NamedTuple):
     models: tuple[str, ...]
 
 
+_GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
 APIS = (
     Provider("OPENAI_API_KEY", "OPENAI_BASE_URL", "https://api.openai.com/v1", ("gpt-4.1-mini", "gpt-4o-mini")),
     Provider("OPENROUTER_API_KEY", "OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1", ("openai/gpt-4.1-mini",)),
     Provider("MISTRAL_API_KEY", "MISTRAL_BASE_URL", "https://api.mistral.ai/v1", ("mistral-small-latest",)),
     Provider("DEEPSEEK_API_KEY", "DEEPSEEK_BASE_URL", "https://api.deepseek.com/v1", ("deepseek-chat",)),
+    Provider("GEMINI_API_KEY", "GEMINI_BASE_URL", _GEMINI, ("gemini-2.5-flash-lite",)),
+    Provider("GROQ_API_KEY", "GROQ_BASE_URL", "https://api.groq.com/openai/v1", ("llama-3.3-70b-versatile",)),
 )
 LOCAL = (("vLLM", "http://localhost:8000/v1"), ("Ollama", "http://localhost:11434/v1"))
 
@@ -99,7 +102,8 @@ async def _models_at(url: str, key: str | None, timeout_s: float) -> list[str]:
     from synth.listed_models import is_chat_model
 
     async with Endpoint(url, model="", key=key, timeout_s=timeout_s) as endpoint:
-        return [str(row["id"]) for row in await endpoint.listing() if is_chat_model(row)]
+        rows = await endpoint.listing()
+        return [str(row["id"]).removeprefix("models/") for row in rows if is_chat_model(row)]  # of Gemini
 
 
 def ask(url: str, key: str | None, timeout_s: float) -> list[str] | str:

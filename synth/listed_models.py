@@ -22,7 +22,8 @@ _CONTEXT = ("max_model_len", "loaded_context_length", "context_length", "context
 # Families that think unless they are told not to, as their cards say.
 _THINKING = re.compile(
     r"qwen-?3(?!.*(instruct|coder|non-?thinking))|\bqwq|deepseek-?(r1|reasoner)|gpt-oss|\bo[134](-mini|-pro)?\b|gpt-5"
-    r"|magistral|glm-(4\.[5-9]|z1|5)|kimi-k2-thinking|minimax-m|phi-4-reasoning|nemotron|[-_]thinking|[-_]reasoner",
+    r"|magistral|glm-(4\.[5-9]|z1|5)|minimax-m|nemotron|smollm3|seed-oss|gemini-(2\.5-(pro|flash(?!-lite))|[3-9])"
+    r"|(?<!non)[-_](think(ing)?|reason(er|ing))\b",
     re.IGNORECASE,
 )
 

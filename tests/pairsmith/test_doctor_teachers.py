@@ -227,9 +227,15 @@ def test_what_lists_tell_is_read() -> None:
         "o4-mini",
         "gpt-5-mini",
         "QwQ-32B",
+        "models/gemini-2.5-flash",
+        "google/gemini-3-pro-preview",
+        "allenai/Olmo-3-7B-Think",
+        "kimi-k2-thinking",
+        "sonar-reasoning",
     )
     assert all(map(thinks_unasked, thinking))
     plain = ("qwen3-4b-instruct-2507", "gpt-4o-mini", "llama3.1", "deepseek-chat", "mistral-small-latest", "qwen2.5:7b")
+    plain += ("gemini-2.5-flash-lite", "gemini-2.0-flash", "grok-4-fast-non-reasoning", "gemma-3-27b-it")
     assert not any(map(thinks_unasked, plain))
 
 
