@@ -12,8 +12,9 @@ from synth.chat_completions import Answer, RefusedError, error_body
 _LOGPROBS = ("logprobs", "top_logprobs")
 _STREAM: Json = {"stream": True, "stream_options": {"include_usage": True}}
 _ONLY_STREAMS = re.compile(
-    r"only.{0,20}\bstream|non-?stream.{0,40}not (supported|allowed|available)|\bstream\w*.{0,20}(required|must be)"
-    r"|must.{0,20}\bstream|for non-?streaming",
+    r"only.{0,20}\bstream|non-?stream.{0,40}(not (supported|allowed|available)|unsupported|disabled)"
+    r"|\bstream\w*.{0,40}(required|must be|should be true|set to true)|must.{0,20}\bstream|for non-?streaming"
+    r"|\bstream\W{0,4}false\b.{0,40}(not (supported|allowed)|unsupported)",
     re.IGNORECASE,
 )
 

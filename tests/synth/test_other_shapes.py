@@ -76,12 +76,22 @@ def streamed(*texts: str, finish: str | None = "stop") -> bytes:
     return events(*pieces, {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 9}}, done=bool(finish))
 
 
-def test_an_endpoint_that_only_streams_is_asked_to_and_put_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model only support stream mode, please enable the stream parameter to access it.",
+        "Non-streaming requests are disabled for this key",
+        "stream=false is not supported by this model",
+        '[{"loc": ["body", "stream"], "msg": "Input should be True"}]',
+        "'stream' is required to be set to true",
+    ],
+)
+def test_an_endpoint_that_only_streams_is_asked_to_and_put_together(words: str, tmp_path: Path) -> None:
     """It refuses once, in its own words (DashScope's are documented), and is streamed from then on."""
 
     def reply(ask: Ask) -> Reply:
         if not ask.body.get("stream"):
-            return fails(400, "This model only support stream mode, please enable the stream parameter to access it.")
+            return fails(400, words)
         return Reply(body=streamed("a ", "dog"))
 
     with LoopbackTeacher(reply) as teacher:
