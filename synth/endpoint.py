@@ -59,7 +59,7 @@ Start = Callable[[], Coroutine[Any, Any, Reach]]
 class Endpoint:
     """An open connection to a teacher. Use as an async context manager, or `await close()` it.
 
-    `key` is sent as a bearer token and appears nowhere else: it is taken out of errors that repeat it, never out of an
+    `key` is sent with requests and appears nowhere else: it is taken out of errors that repeat it, never out of an
     answer. `key_env` is the variable's name, for error messages. `headers` are sent with every request and kept secret
     like the key, `query` is added to every address. `url` may be several addresses of the same model. An answer may
     take `timeout_s`, counted from when it is sent, and `token_s` for each token that it may hold, and must begin within
@@ -262,7 +262,7 @@ class Endpoint:
         """An answer of status 200. Raises what any other amounts to."""
         try:
             with sending:
-                status, headers, content = await self._exchange("POST", sending.host.url, "/chat/completions", data)
+                status, headers, content = await self._exchange(sending.host.url, data)
         except TimedOutError:
             self.lost += 1
             raise
@@ -279,13 +279,14 @@ class Endpoint:
             raise LostError(f"the answer was no chat completion: {page}", retry_after_s(headers, page))
         return answer
 
-    async def _exchange(self, method: str, base: str, path: str, data: bytes | None = None) -> Response:
+    async def _exchange(self, base: str, data: bytes | None = None, **more: str) -> Response:
+        """What comes of a completion's `data`; without it of the list of models, asked with `more` headers."""
         begins = asyncio.timeout(self._first_byte_s) if self._first_byte_s is not None and data is not None else None
         try:
             if begins is None:
-                return await self._answered(method, base, path, data)
+                return await self._answered(base, data, None, more)
             async with begins:
-                return await self._answered(method, base, path, data, partial(begins.reschedule, None))
+                return await self._answered(base, data, partial(begins.reschedule, None), more)
         except aiohttp.ServerTimeoutError:
             raise NotConnectedError(f"no connection within {self._connect_s:g} s") from None
         except (aiohttp.ClientError, NoConnectionError, OSError) as error:
@@ -304,16 +305,17 @@ class Endpoint:
             raise (NotConnectedError if unsent else BrokenError)(reason) from None
 
     def _answered(
-        self, method: str, base: str, path: str, data: bytes | None, begun: Callable[[], None] | None = None
+        self, base: str, data: bytes | None, begun: Callable[[], None] | None, more: Mapping[str, str]
     ) -> Coroutine[Any, Any, Response]:
         if data is not None and (connections := self._connections.get(base)) is not None:
             return connections.post(data, begun)
-        return self._by_session(method, base, path, data, begun)
+        return self._by_session(base, data, begun, more)
 
-    async def _by_session(self, method: str, base: str, path: str, data: bytes | None, begun: Any) -> Response:
+    async def _by_session(self, base: str, data: bytes | None, begun: Any, more: Mapping[str, str]) -> Response:
         session, proxy = self._session or await self._open(), self._proxies[base]
-        url = base + path + self._suffix
-        async with session.request(method, url, data=data, allow_redirects=False, proxy=proxy) as response:
+        method, path = ("GET", "/models") if data is None else ("POST", "/chat/completions")
+        sent = {"data": data, "headers": more, "allow_redirects": False, "proxy": proxy}
+        async with session.request(method, base + path + self._suffix, **sent) as response:
             if begun is not None:
                 begun()
             if proxy is not None and response.status == 407:
@@ -366,7 +368,7 @@ class Endpoint:
 
     async def _served(self) -> list[str]:
         try:
-            return await self.models()
+            return [str(row["id"]) for row in await self.listing()]
         except (UnansweredError, TeacherError):
             return []
 
@@ -379,17 +381,16 @@ class Endpoint:
 
     # -- looking -------------------------------------------------------------------------------------------------
 
-    async def models(self) -> list[str]:
-        """The ids that `GET /models` lists, in its order. Raises as `listing` does."""
-        return [str(row["id"]) for row in await self.listing()]
-
     async def listing(self) -> list[Json]:
         """What `GET /models` lists, each with its `id`. Raises AuthError, TeacherError (NoListError where there is
         none) or UnansweredError."""
         await self._open()
         try:
             async with asyncio.timeout(self._timeout_s):
-                status, headers, content = await self._exchange("GET", self.url, "/models")
+                status, headers, content = await self._exchange(self.url)
+                if status == 401 and b"x-api-key" in content:  # Anthropic's list takes the key of its own API only
+                    own = {"x-api-key": self._key, "anthropic-version": "2023-06-01"}
+                    status, headers, content = await self._exchange(self.url, **own)
         except TimeoutError:
             raise TimedOutError(f"no answer within {self._timeout_s:g} s") from None
         if status == 200 and (rows := rows_of(content)) is not None:

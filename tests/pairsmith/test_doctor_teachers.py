@@ -78,6 +78,25 @@ def test_a_wrong_key_is_found_without_asking(
     assert (looked_at.state, "WRONG_KEY" in looked_at.fix) == ("fail", True)
 
 
+def test_a_list_behind_a_header_of_its_own_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anthropic answers chats with a bearer key, and lists its models to its own header alone: a right key is not
+    called refused, and a wrong one is."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.headers.get("x-api-key") == "sk-ant-0123456789abc" and request.headers.get("anthropic-version"):
+            return web.json_response({"data": [{"id": "loopback", "type": "model"}], "has_more": False})
+        error = {"type": "authentication_error", "message": "x-api-key header is required"}
+        return web.json_response({"type": "error", "error": error}, status=401)
+
+    app = web.Application()
+    app.router.add_get("/v1/models", answer)
+    with InThread(app) as server:
+        for key, state in (("sk-ant-0123456789abc", "ok"), ("sk-ant-wrong0123456", "fail")):
+            monkeypatch.setenv("ANTHROPIC_KEY", key)
+            opened = project(tmp_path, f"{server.address}/v1", "teacher.key_env=ANTHROPIC_KEY")
+            assert looked(opened)["teacher"].state == state
+
+
 @pytest.mark.parametrize(
     ("status", "body", "state"),
     [
