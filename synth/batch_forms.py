@@ -232,7 +232,7 @@ class Messages:
         if result.get("type") == "errored":
             error = result.get("error") or {}
             error = error.get("error") or error
-            return Result(name, _ANTHROPIC_STATUS.get(error.get("type"), 500), orjson.dumps({"error": error}))
+            return Result(name, _ANTHROPIC_STATUS.get(str(error.get("type")), 500), orjson.dumps({"error": error}))
         return Result(name, 0, b"{}")
 
     def _completion(self, message: Json) -> Json:

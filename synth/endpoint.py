@@ -279,7 +279,7 @@ class Endpoint:
             raise LostError(f"the answer was no chat completion: {page}", retry_after_s(headers, page))
         return answer
 
-    async def _exchange(self, base: str, data: bytes | None = None, **more: str) -> Response:
+    async def _exchange(self, base: str, data: bytes | None = None, more: Mapping[str, str] | None = None) -> Response:
         """What comes of a completion's `data`; without it of the list of models, asked with `more` headers."""
         begins = asyncio.timeout(self._first_byte_s) if self._first_byte_s is not None and data is not None else None
         try:
@@ -304,18 +304,18 @@ class Endpoint:
             reason = one_line(self._shown(str(error))) or type(error).__name__
             raise (NotConnectedError if unsent else BrokenError)(reason) from None
 
-    def _answered(
-        self, base: str, data: bytes | None, begun: Callable[[], None] | None, more: Mapping[str, str]
-    ) -> Coroutine[Any, Any, Response]:
+    def _answered(self, base: str, data: bytes | None, begun: Any, more: Any) -> Coroutine[Any, Any, Response]:
         if data is not None and (connections := self._connections.get(base)) is not None:
             return connections.post(data, begun)
         return self._by_session(base, data, begun, more)
 
-    async def _by_session(self, base: str, data: bytes | None, begun: Any, more: Mapping[str, str]) -> Response:
+    async def _by_session(self, base: str, data: bytes | None, begun: Any, more: Any) -> Response:
         session, proxy = self._session or await self._open(), self._proxies[base]
         method, path = ("GET", "/models") if data is None else ("POST", "/chat/completions")
-        sent = {"data": data, "headers": more, "allow_redirects": False, "proxy": proxy}
-        async with session.request(method, base + path + self._suffix, **sent) as response:
+        url = base + path + self._suffix
+        async with session.request(
+            method, url, data=data, headers=more, allow_redirects=False, proxy=proxy
+        ) as response:
             if begun is not None:
                 begun()
             if proxy is not None and response.status == 407:
@@ -390,7 +390,7 @@ class Endpoint:
                 status, headers, content = await self._exchange(self.url)
                 if status == 401 and b"x-api-key" in content:  # Anthropic's list takes the key of its own API only
                     own = {"x-api-key": self._key, "anthropic-version": "2023-06-01"}
-                    status, headers, content = await self._exchange(self.url, **own)
+                    status, headers, content = await self._exchange(self.url, more=own)
         except TimeoutError:
             raise TimedOutError(f"no answer within {self._timeout_s:g} s") from None
         if status == 200 and (rows := rows_of(content)) is not None:
