@@ -55,8 +55,8 @@ def rows_of(content: bytes) -> list[Json] | None:
 def is_listed(model: str, served: Sequence[str]) -> bool:
     """Whether a model is among the names of those that are served, as Gemini and Ollama may lengthen them, and
     OpenRouter leaves out how it is to be routed (`vendor/model:nitro`)."""
-    names = [model, f"{model}:latest", *([model.partition(":")[0]] if "/" in model else [])]
-    return any(name.removeprefix("models/") in names for name in served)
+    names = [name.removeprefix("models/") for name in served]
+    return any(name in (model, f"{model}:latest") or ("/" in model and model.startswith(f"{name}:")) for name in names)
 
 
 def lists_deployments(url: str) -> bool:
