@@ -14,7 +14,7 @@ import orjson
 from schemas.errors import TeacherError, Unreachable
 from schemas.spec import TeacherSettings
 from synth.batch_forms import Announced, BatchLine, Form, Result, State, form_of
-from synth.connections import untrusted
+from synth.connections import tls_failure
 from synth.endpoint import Endpoint
 from synth.proxy import REFUSALS, proxy_for, refused_by
 
@@ -110,8 +110,8 @@ class BatchApi:
             except (aiohttp.ClientError, OSError) as error:
                 if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in REFUSALS:
                     raise refused_by(self._proxy or "", url, error.status) from None
-                if isinstance(error, aiohttp.ClientConnectorCertificateError):
-                    raise untrusted(url, error.certificate_error) from None
+                if (of_tls := tls_failure(url, error)) is not None:
+                    raise of_tls from None
                 why = type(error).__name__
             faults += 1
             if (method != "GET" and why != "HTTP 429") or faults >= _FAULTS_IN_A_ROW:  # after a 429 nothing was made

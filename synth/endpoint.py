@@ -41,7 +41,7 @@ from synth.chat_completions import (
     query_of,
     read_answer,
 )
-from synth.connections import LIMITS, Connections, NoConnectionError, Response, untrusted
+from synth.connections import LIMITS, Connections, NoConnectionError, Response, tls_failure
 from synth.dialect import Dialect
 from synth.flow import Flow, unreachable
 from synth.http_status import Place, every_rows, meaning, unknown_model
@@ -292,8 +292,8 @@ class Endpoint:
         except (aiohttp.ClientError, NoConnectionError, OSError) as error:
             if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in REFUSALS:
                 raise refused_by(self._proxies[base] or "", base, error.status) from None
-            if isinstance(error, aiohttp.ClientConnectorCertificateError):
-                raise untrusted(base, error.certificate_error) from None
+            if (of_tls := tls_failure(base, error)) is not None:
+                raise of_tls from None
             if isinstance(error, TimeoutError) and begins is not None and begins.expired():
                 limit = f"nothing came within {self._first_byte_s:g} s; raise teacher.first_byte_s if it needs longer"
                 raise TimedOutError(limit) from None

@@ -13,11 +13,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Message, Sampling
 from synth.connections import Connections, NoConnectionError, _tls
 from synth.endpoint import Endpoint
+from tests.servers import served
 
 Answer = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
 _CERTIFICATE = Path(__file__).parent / "self_signed.pem"
@@ -251,6 +253,18 @@ async def test_a_certificate_that_nobody_vouches_for_is_named_with_the_way_to_tr
         assert (await trusting.post(b"{}"))[::2] == (200, b"ok")
         trusting.close()
     _tls.cache_clear()
+
+
+@in_a_loop
+async def test_https_of_a_plain_server_is_named() -> None:
+    """Most servers on one's own machine speak plain HTTP: the letter too much is told, not that nothing answers."""
+    async with served(web.Application()) as address:
+        url = address.replace("http://127.0.0.1", "https://localhost")
+        for look in (False, True):
+            async with Endpoint(url, "m") as endpoint:
+                with pytest.raises(TeacherError, match=r"plain HTTP, not TLS.*Write http://") as caught:
+                    await (endpoint.check() if look else endpoint.ask((Message(role="user", content="a"),), Sampling()))
+                assert not isinstance(caught.value, Unreachable)
 
 
 def test_certificates_are_looked_at() -> None:
