@@ -64,7 +64,7 @@ def test_the_matrix_of_routes_people_projects_and_ways_in(service: Service, monk
     unlimited(monkeypatch)
     monkeypatch.setattr(jobs, "_LONGEST_STREAM_S", 0.01)
     state = service.app.state
-    job_of = {slug: state.jobs.start_now(slug, "curate", JobOptions(), "test").id for slug in (MINE, OTHER)}
+    job_of = {slug: state.jobs.start(slug, "curate", JobOptions(), "test").id for slug in (MINE, OTHER)}
     tried, wrong = 0, []
     for way in ways(service.app):
         assert way.needs is not None

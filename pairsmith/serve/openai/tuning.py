@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 
 from pairsmith.own_spec import answer_tokens
 from pairsmith.serve import events as job_events
@@ -17,7 +16,7 @@ from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.people import printable
 from pairsmith.serve.api.projects import SLUG
 from pairsmith.serve.api.specs import etag_of, save_spec
-from pairsmith.serve.database import tuning_jobs
+from pairsmith.serve.database import row, rows, tuning_jobs, write
 from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.openai.chat import tuned_of_job
 from pairsmith.serve.openai.files import answers_of, bytes_of, file_of, part_after
@@ -158,7 +157,7 @@ class Checkpoints(BaseModel):
 
 
 @router.post("/jobs", name="openai_tune")
-async def create(
+def create(
     caller: Annotated[Caller, needs(Right.run, somewhere=True)], body: NewTuning, request: Request, response: Response
 ) -> TuningShown:
     """Train on a project's accepted dataset, or make a project of a file and run it without review."""
@@ -169,13 +168,11 @@ async def create(
         part = "validation_file" if body.validation_file else "integrations"
         fix = "Leave it out: a share of the training file is kept to validate on." if body.validation_file else None
         raise Refusal(400, f"'{part}' is not served here.", where=part, code="unsupported", fix=fix or "Leave it out.")
-    slug, command = await run_in_threadpool(_prepare, request, caller, body)
-    job = await start_job(request, caller, slug, command, JobOptions(), response)
+    slug, command = _prepare(request, caller, body)
+    job = start_job(request, caller, slug, command, JobOptions(), response)
     request.state.changed = {"project": slug, "after": job.id}
-    row = {"id": job.id, "asked": body.model_dump_json()}
-    with request.app.state.engine.begin() as connection:
-        connection.execute(sa.insert(tuning_jobs).values(row))
-    return await run_in_threadpool(_shown, request, job, body)
+    write(request.app.state.engine, sa.insert(tuning_jobs).values(id=job.id, asked=body.model_dump_json()))
+    return _shown(request, job, body)
 
 
 @router.get("/jobs", name="openai_tunings")
@@ -186,8 +183,7 @@ def list_jobs(
     after: After = None,
 ) -> TuningList:
     """The fine-tuning jobs of your projects, newest first."""
-    with request.app.state.engine.connect() as connection:
-        asked = {row.id: row.asked for row in connection.execute(sa.select(tuning_jobs))}
+    asked = {row["id"]: row["asked"] for row in rows(request.app.state.engine, sa.select(tuning_jobs))}
     every = request.app.state.jobs.list(limit=1000)
     mine = [job for job in every if job.id in asked and caller.may(Right.see_work, job.project)]
     page, more = part_after(mine, after, limit)
@@ -202,11 +198,10 @@ def retrieve(caller: Watcher, job: str, request: Request) -> TuningShown:
 
 
 @router.post("/jobs/{job}/cancel", name="openai_cancel")
-async def cancel(caller: Runner, job: str, request: Request) -> TuningShown:
+def cancel(caller: Runner, job: str, request: Request) -> TuningShown:
     """Stop it."""
     asked = _asked(request, job)
-    stopped = await request.app.state.jobs.cancel(job)
-    return await run_in_threadpool(_shown, request, stopped, asked)
+    return _shown(request, request.app.state.jobs.cancel(job), asked)
 
 
 @router.post("/jobs/{job}/pause", name="openai_pause")
@@ -291,11 +286,10 @@ def _set(request: Request, caller: Caller, slug: str, keys: dict[str, Any]) -> N
 
 
 def _asked(request: Request, job: str) -> NewTuning:
-    with request.app.state.engine.connect() as connection:
-        asked = connection.scalar(sa.select(tuning_jobs.c.asked).where(tuning_jobs.c.id == job))
+    asked = row(request.app.state.engine, sa.select(tuning_jobs).where(tuning_jobs.c.id == job))
     if asked is None:
         raise not_there(f"'{job}' is no fine-tuning job.", fix="GET /api/v1/jobs lists all jobs.")
-    return NewTuning.model_validate_json(asked)
+    return NewTuning.model_validate_json(asked["asked"])
 
 
 def _shown(request: Request, job: Job, asked: NewTuning) -> TuningShown:
