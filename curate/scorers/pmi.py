@@ -73,7 +73,8 @@ def _difference(with_input: Score, without: Score) -> Score:
 
 
 async def _sums(http: Any, url: str, body: dict[str, Any], completions: list[str]) -> list[Score]:
-    """One sum of log-probabilities in nats for each completion, or why there is none; a request that fails is asked again completion by completion."""
+    """One sum of log-probabilities in nats for each completion, or why there is none; a request that fails is asked
+    again completion by completion."""
     import aiohttp
 
     try:

@@ -6,7 +6,7 @@ import secrets
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import sqlalchemy as sa
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
@@ -22,6 +22,7 @@ from schemas.spec import SeedSource
 from synth.seeds import read_seeds
 
 router = APIRouter(prefix="/v1", tags=["openai"])
+Item = TypeVar("Item")
 Editor = Annotated[Caller, needs(Right.edit, somewhere=True)]
 
 
@@ -37,12 +38,17 @@ class FileShown(BaseModel):
     status: Literal["processed"] = "processed"
 
 
-class FileList(BaseModel):
+class Listed(BaseModel, Generic[Item]):
+    """OpenAI's page of a list."""
+
     object: Literal["list"] = "list"
-    data: list[FileShown]
+    data: list[Item]
+    has_more: bool = False
+
+
+class FileList(Listed[FileShown]):
     first_id: str | None
     last_id: str | None
-    has_more: bool
 
 
 class Deleted(BaseModel):

@@ -19,7 +19,7 @@ from pairsmith.serve.api.specs import etag_of, save_spec
 from pairsmith.serve.database import row, rows, tuning_jobs, write
 from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.openai.chat import tuned_of_job
-from pairsmith.serve.openai.files import answers_of, bytes_of, file_of, part_after
+from pairsmith.serve.openai.files import Listed, answers_of, bytes_of, file_of, part_after
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.workspace import slug_of
 from schemas.spec import TrainSettings
@@ -124,12 +124,6 @@ class TuningShown(BaseModel):
     integrations: list[str] = []
 
 
-class TuningList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[TuningShown]
-    has_more: bool
-
-
 class TuningEvent(BaseModel):
     id: str
     object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
@@ -140,20 +134,12 @@ class TuningEvent(BaseModel):
     data: dict[str, Any]
 
 
-class EventList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[TuningEvent]
-    has_more: bool
-
-
-class Checkpoints(BaseModel):
+class Checkpoints(Listed[dict[str, Any]]):
     """Empty: training keeps its best state alone, and that is the model."""
 
-    object: Literal["list"] = "list"
-    data: list[dict[str, Any]] = []
+    data: list[dict[str, Any]] = Field(default_factory=list)
     first_id: str | None = None
     last_id: str | None = None
-    has_more: bool = False
 
 
 @router.post("/jobs", name="openai_tune")
@@ -181,14 +167,14 @@ def list_jobs(
     request: Request,
     limit: Limit = 20,
     after: After = None,
-) -> TuningList:
+) -> Listed[TuningShown]:
     """The fine-tuning jobs of your projects, newest first."""
     asked = {row["id"]: row["asked"] for row in rows(request.app.state.engine, sa.select(tuning_jobs))}
     every = request.app.state.jobs.list(limit=1000)
     mine = [job for job in every if job.id in asked and caller.may(Right.see_work, job.project)]
     page, more = part_after(mine, after, limit)
     data = [_shown(request, job, NewTuning.model_validate_json(asked[job.id])) for job in page]
-    return TuningList(data=data, has_more=more)
+    return Listed(data=data, has_more=more)
 
 
 @router.get("/jobs/{job}", name="openai_tuning")
@@ -215,12 +201,14 @@ def pause(caller: Runner, job: str, request: Request) -> TuningShown:
 
 
 @router.get("/jobs/{job}/events", name="openai_events")
-def list_events(caller: Watcher, job: str, request: Request, limit: Limit = 20, after: After = None) -> EventList:
+def list_events(
+    caller: Watcher, job: str, request: Request, limit: Limit = 20, after: After = None
+) -> Listed[TuningEvent]:
     """What happened, newest first; losses as events of the type `metrics`."""
     _asked(request, job)
     tuning = request.app.state.jobs.get(job)
     page, more = part_after(_events(request, tuning)[::-1], after, limit)
-    return EventList(data=page, has_more=more)
+    return Listed(data=page, has_more=more)
 
 
 @router.get("/jobs/{job}/checkpoints", name="openai_checkpoints")
