@@ -9,7 +9,7 @@ import click
 
 from pairsmith.outcome import CommandOutcome
 from pairsmith.session import FiniteNumber, Session, max_usd_option, on_project
-from pairsmith.stages.table import Number, Option, Stage, stage
+from pairsmith.stages.table import Numeric, Option, Stage, stage
 from pairsmith.watching import NOBODY
 from schemas.project import Project
 from schemas.store import Store
@@ -61,7 +61,7 @@ def screen_of(row: Stage[Any], outcome: CommandOutcome) -> list[Any]:
 def _option(option: Option) -> Any:
     if option.takes is bool:
         return click.option(option.flag, is_flag=True, help=option.help)
-    if isinstance(option.takes, Number):
+    if isinstance(option.takes, Numeric):
         start, least, end = option.takes
         whole = isinstance(start, int)
         kind = click.IntRange(int(least)) if whole else FiniteNumber(least, end, max_open=True)

@@ -18,7 +18,7 @@ from pairsmith.certified import FILE
 from pairsmith.outcome import CertifyOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.curate import with_asked
-from pairsmith.stages.table import Number, Option, Stage
+from pairsmith.stages.table import Numeric, Option, Stage
 from pairsmith.stopping import Stopping
 from schemas.errors import NoWork
 from schemas.files import replaced
@@ -133,7 +133,7 @@ def share_in_words(certificate: Json) -> str:
     return f"{share['value']:.1%} ({share['low']:.1%} to {share['high']:.1%}) {of}; {worth}"
 
 
-_SHARE = Number(0.9, 0.5, 1.0)
+_SHARE = Numeric(0.9, 0.5, 1.0)
 STAGE = Stage[CertifyOutcome](
     "certify",
     certify,

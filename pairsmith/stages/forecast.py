@@ -19,7 +19,7 @@ from pairsmith.ahead import refuse_ahead, refuse_base
 from pairsmith.outcome import ForecastOutcome, GenerateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import Asking, ask, clear, generated_from, ledgers_of, say_shortages, seeds_of
-from pairsmith.stages.table import Number, Option, Stage
+from pairsmith.stages.table import Numeric, Option, Stage
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
@@ -326,7 +326,7 @@ STAGE = Stage[ForecastOutcome](
     summary=None,
     shown=shown,
     options=(
-        Option("--seeds", Number(SEEDS, 2), "Seeds of each direction in the pilot; more make the intervals narrower."),
+        Option("--seeds", Numeric(SEEDS, 2), "Seeds of each direction in the pilot; more make the intervals narrower."),
     ),
     asks=True,
 )

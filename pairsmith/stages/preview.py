@@ -13,7 +13,7 @@ from pairsmith.outcome import GenerateOutcome, PreviewOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.forecast import taken
 from pairsmith.stages.generate import clear, ledgers_of, seeds_of
-from pairsmith.stages.table import Number, Option, Stage
+from pairsmith.stages.table import Numeric, Option, Stage
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
@@ -206,6 +206,6 @@ STAGE = Stage[PreviewOutcome](
     """,
     summary=None,
     shown=shown,
-    options=(Option("--seeds", Number(SEEDS, 1), "Seeds of each direction."),),
+    options=(Option("--seeds", Numeric(SEEDS, 1), "Seeds of each direction."),),
     asks=True,
 )

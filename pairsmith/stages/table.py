@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Lines = list[tuple[str, str]]
 
 
-class Number(NamedTuple):
+class Numeric(NamedTuple):
     """A number from `least` on, and below `end`; whole where its `default` is."""
 
     default: float
@@ -34,7 +34,7 @@ class Option(NamedTuple):
     words."""
 
     flag: str
-    takes: type[bool] | type[Path] | tuple[str, ...] | Number
+    takes: type[bool] | type[Path] | tuple[str, ...] | Numeric
     help: str
 
 

@@ -117,8 +117,8 @@ def evaluations(
 ) -> Page[dict[str, Any]]:
     """Evaluations with their systems, intervals and verdicts, newest first, without the single outputs."""
     store = request.app.state.views.readers.store(project)
-    made = store.artifacts("evaluation")[::-1] if store else []
-    return page_of(made, limit, cursor, lambda each: {"id": each.id, "at": each.at.isoformat(), **each.facts})
+    measured = store.artifacts("evaluation")[::-1] if store else []
+    return page_of(measured, limit, cursor, lambda each: {"id": each.id, "at": each.at.isoformat(), **each.facts})
 
 
 @router.get("/evaluations/{evaluation}/outputs", name="evaluation_outputs")
