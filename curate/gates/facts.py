@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain, combinations
 
 from curate.gates.another_value import another_value
 from curate.gates.content import description_of, in_code, is_summary
 from curate.gates.coverage import roots
 from curate.gates.dates import turned_day
-from curate.gates.folding import fold
+from curate.gates.folding import REMEMBERED, fold
 from curate.gates.form import is_verse
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.number import Number
@@ -186,11 +186,17 @@ def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
         if not len(first) == len(second) == 1 or first == second or not numbers.isdisjoint(others):
             continue
         texts = (one, other, clauses[first[0]][0], clauses[second[0]][0])
-        of_one, of_other, here, there = (roots(_IN_FIGURES.sub(" ", text), language) for text in texts)
+        of_one, of_other, here, there = (_roots_beside(text, language) for text in texts)
         own, foreign = of_one - of_other, of_other - of_one
         if here & foreign and there & own and here.isdisjoint(own) and there.isdisjoint(foreign):
             return one, other
     return None
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _roots_beside(text: str, language: str) -> frozenset[str]:
+    """The roots of a text but for its numbers."""
+    return roots(_IN_FIGURES.sub(" ", text), language)
 
 
 _NOTE_PARTS = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)|[.\u3002](?=\s|\Z)")
