@@ -88,6 +88,7 @@ KINDS: Mapping[KindName, TaskKind] = {
             "generate.forward.prompt": "reply",
             **_INVERTED,
             **_gates_off(*(name for name in _COMPARED if name != "swapped")),
+            "curate.gates.facts": "flag",
         },
     ),
     "classify": TaskKind(
@@ -157,6 +158,7 @@ KINDS: Mapping[KindName, TaskKind] = {
             "generate.forward.prompt": "free",
             **_INVERTED,
             **_gates_off(*_COMPARED),
+            "curate.gates.facts": "flag",
         },
     ),
 }

@@ -25,6 +25,7 @@ from curate.gates.contacts import contacts
 from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
 from curate.gates.facts import invented, swapped
+from curate.gates.given_facts import kept_facts
 from curate.gates.form import echo, length, repetition
 from curate.gates.json_schema import json_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, flagged, on_short, safely
@@ -66,6 +67,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "invented_name": (invented_name, _LANGUAGE),
     "swapped": (swapped, ("language", "kind")),
     "limits": (limits, _TWO),
+    "facts": (kept_facts, ("kind", *_TWO)),
     "sums": (sums, ()),
     "injection": (injection, ("style", "input_language")),
     "toxic": (toxic, _LANGUAGE),

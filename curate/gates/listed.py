@@ -1,0 +1,52 @@
+"""Lists of records with a number each, against a text that counts things: `2 hammers, 1 saw, 50 screws`.
+
+misplaced("4 rolls and 9 croissants", [{"article": "rolls", "quantity": 9}]) == "4 rolls"
+left_over("2 hammers, 1 saw, 50 screws", [{"article": "hammers", "quantity": 2}]) == "1 saw"
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from curate.gates.folding import fold
+
+_COUNTED = re.compile(r"(?<![\w.,])(\d+) ?(?:x |\u00d7 )?([^\W\d_]{3,})")
+_ROOT = 5  # letters by which a thing is known again
+
+
+def misplaced(figures: str, value: Any) -> str:
+    """A number and the thing behind it, in a folded text whose numbers are in figures, where the record of that thing,
+    and of no other, has another number; or ''."""
+    told = _counted(figures)
+    for thing, number in _records(value):
+        own = [count for word, count in told if thing.startswith(word[:_ROOT]) or word.startswith(thing[:_ROOT])]
+        if len(own) == 1 and number != own[0] and any(count == number for _, count in told):
+            return f"{own[0]} {thing}"
+    return ""
+
+
+def left_over(figures: str, value: Any) -> str:
+    """A thing that the text counts and no record names, nor any behind it, where a record names the first of three or
+    more; or ''."""
+    told, named = _counted(figures), [thing for thing, _ in _records(value)]
+    held = [any(thing.startswith(word[:_ROOT]) or word.startswith(thing[:_ROOT]) for thing in named) for word, _ in told]
+    if len(told) < 3 or not held[0] or any(held[-2:]):
+        return ""
+    word, count = told[held.index(False)]
+    return f"{count} {word}"
+
+
+def _counted(figures: str) -> Sequence[tuple[str, str]]:
+    return [(word, count) for count, word in _COUNTED.findall(figures)]
+
+
+def _records(value: Any) -> Iterator[tuple[str, str]]:
+    """The first word of the one text of each record of a list, and its one whole number."""
+    lists = [one for one in value.values() if isinstance(one, list)] if isinstance(value, dict) else [value]
+    for record in lists[0] if len(lists) == 1 and isinstance(lists[0], list) else ():
+        inside = list(record.values()) if isinstance(record, dict) else []
+        texts, numbers = ([one for one in inside if type(one) is kind] for kind in (str, int))
+        if len(texts) == len(numbers) == 1 and texts[0].strip():
+            yield fold(texts[0]).split()[0], str(numbers[0])
