@@ -75,6 +75,7 @@ KINDS: Mapping[KindName, TaskKind] = {
         output="output",
         duplicate="input and output near",
         flag="one_output",
+        defaults={"curate.gates.instructed": "flag"},
     ),
     "reply": TaskKind(
         about="a message is answered in the house style",
@@ -89,6 +90,7 @@ KINDS: Mapping[KindName, TaskKind] = {
             **_INVERTED,
             **_gates_off(*(name for name in _COMPARED if name != "swapped")),
             "curate.gates.facts": "flag",
+            "curate.gates.instructed": "flag",
         },
     ),
     "classify": TaskKind(
@@ -159,6 +161,7 @@ KINDS: Mapping[KindName, TaskKind] = {
             **_INVERTED,
             **_gates_off(*_COMPARED),
             "curate.gates.facts": "flag",
+            "curate.gates.instructed": "flag",
         },
     ),
 }

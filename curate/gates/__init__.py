@@ -27,6 +27,7 @@ from curate.gates.damage import broken_json, cut, encoding, fenced
 from curate.gates.facts import invented, swapped
 from curate.gates.given_facts import kept_facts
 from curate.gates.form import echo, length, repetition
+from curate.gates.instructed import instructed
 from curate.gates.json_schema import json_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, flagged, on_short, safely
 from curate.gates.language import check_language, is_known, language, mixed_language
@@ -67,6 +68,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "invented_name": (invented_name, _LANGUAGE),
     "swapped": (swapped, ("language", "kind")),
     "limits": (limits, _TWO),
+    "instructed": (instructed, ("style", "language", "input_language", "kind")),
     "facts": (kept_facts, ("kind", *_TWO)),
     "sums": (sums, ()),
     "injection": (injection, ("style", "input_language")),
