@@ -60,7 +60,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "cut": (cut, _LANGUAGE),
     "repetition": (repetition, _LANGUAGE),
     "echo": (echo, (*_BOTH, "kind", "exemplars")),
-    "preamble": (preamble, (*_BOTH, "input_language")),
+    "preamble": (preamble, (*_BOTH, "input_language", "kind")),
     "answered": (answered, _BOTH),
     "lost_content": (lost_content, _LANGUAGE),
     "invented": (invented, _TWO),

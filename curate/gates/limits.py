@@ -25,7 +25,7 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     """
     spoken = input_language or language
     before, after = _apart_from_quoted(pair.input, pair.output)
-    before, after = _without_idioms(before, spoken), _without_idioms(after, language)
+    given, before = before, _without_idioms(before, spoken)
     if says(spoken, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
         return rejected("lost_question", "the input is to ask something, the output does not")
     asked = (_ASKS.search(before) and _ASKED.search(before)) or says(spoken, "asked", before)
@@ -65,7 +65,7 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
         return rejected("lost_negation", f"the input denies {quote(flipped)}, the output does not")
     if translated and (denied := _denied_apart(before, after, spoken, language)):
         return rejected("lost_negation", f"the input says {quote(denied)}, the same sentence of the output does not")
-    if added := _added(before, after, spoken, language):
+    if added := _added(given, _without_idioms(after, language), spoken, language):
         return rejected("added_negation", f"the output denies {quote(added)}, the input does not")
     return passed("what is denied, limited or asked stays so")
 
