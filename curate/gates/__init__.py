@@ -25,8 +25,8 @@ from curate.gates.contacts import contacts
 from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
 from curate.gates.facts import invented, swapped
-from curate.gates.given_facts import kept_facts
 from curate.gates.form import echo, length, repetition
+from curate.gates.given_facts import kept_facts
 from curate.gates.instructed import instructed
 from curate.gates.json_schema import json_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, flagged, on_short, safely
@@ -77,16 +77,16 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 }
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
-    **dict.fromkeys(("pii", "broken_json", "label", "sums"), 2),
-    **dict.fromkeys(("fenced", "contacts"), 3),
+    **dict.fromkeys(("pii", "broken_json"), 2),
+    **dict.fromkeys(("fenced", "contacts", "label", "sums"), 3),
     **dict.fromkeys(("language", "toxic"), 4),
-    **dict.fromkeys(("encoding", "answered", "thinking", "injection", "input"), 5),
-    **dict.fromkeys(("invented_name", "repetition", "values", "echo"), 6),
-    "invented": 7,
-    **dict.fromkeys(("cut", "mixed_language", "placeholder"), 8),
-    **dict.fromkeys(("limits", "translated", "lost_content"), 9),
-    "swapped": 10,
-    "preamble": 13,
+    **dict.fromkeys(("encoding", "answered", "thinking", "injection"), 5),
+    **dict.fromkeys(("invented_name", "echo", "input"), 6),
+    **dict.fromkeys(("invented", "repetition", "values"), 7),
+    "mixed_language": 8,
+    **dict.fromkeys(("cut", "placeholder", "translated", "lost_content"), 9),
+    **dict.fromkeys(("swapped", "limits"), 10),
+    "preamble": 14,
 }
 
 

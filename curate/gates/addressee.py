@@ -1,6 +1,6 @@
 """Whom a text speaks to, where its instruction says another.
 
-wrong_addressee("to Ms Hale: Rob's ring is ready. from Kit", "Dear Rob,\\n\\nYour ring is ready.\\n\\nKit", "en") == "Rob"
+wrong_addressee("to Ms Hale: Rob's ring is ready. Kit", "Dear Rob,\\n\\nIt is ready.\\n\\nKit", "en") == "rob"
 """
 
 from __future__ import annotations

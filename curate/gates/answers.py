@@ -206,11 +206,13 @@ class _Told:
         if told_in and re.search(rf"(?<![\w.,]){re.escape(_plain(leaf))} ?{unit}(?!\w)", fold(self.figures)):
             return False
         name = re.escape((thing if told_in else field).replace("_", " "))
-        figures = re.findall(
-            rf"(?<!\w){name}\W{{0,4}}?({_FIGURES}[kmb]?)(?!\w)|(?<![\w.,])({_FIGURES}) {name}(?!\w)(?!(?:\W+[^\W\d_]+){{0,2}}\W+\d)", self.figures
-        )
+        behind_it = rf"(?<!\w){name}\W{{0,4}}?({_FIGURES}[kmb]?)(?!\w)"
+        before_it = rf"(?<![\w.,])({_FIGURES}) {name}(?!\w)(?!(?:\W+[^\W\d_]+){{0,2}}\W+\d)"  # 82.00 Total due 492.00
+        figures = re.findall(rf"{behind_it}|{before_it}", self.figures)
         beside = [behind or before for behind, before in figures]
-        return len(beside) == 1 and Number(_plain(leaf), frozenset((_plain(leaf),))) not in NumberMentions(beside[0], "en")
+        return len(beside) == 1 and Number(_plain(leaf), frozenset((_plain(leaf),))) not in NumberMentions(
+            beside[0], "en"
+        )
 
     def again(self, leaves: list[tuple[str, str | int | float]]) -> str:
         """What a list holds three times or more, where the input says it less often and does not say how often (`3 x

@@ -14,7 +14,7 @@ from curate.gates.content import in_code
 from curate.gates.folding import fold
 from curate.gates.frames import sentences
 from curate.gates.number_words import in_figures
-from curate.gates.phrases import says, words_of
+from curate.gates.phrases import any_of, says, words_of
 from curate.gates.phrases.lists import either
 from curate.gates.words import count_words
 
@@ -30,8 +30,10 @@ def _lines(text: str) -> int:
 _FORMS: dict[str, Callable[[str], bool]] = {
     "forms_verse": lambda text: _lines(text) > 1 or count_words(text) < 8,
     "forms_long_verse": lambda text: _lines(text) > 3,
-    "forms_haiku": lambda text: _lines(text) > 2 or text.count(",") + text.count("\u3001") > 1 or count_words(text) < 14,
-    "forms_table": lambda text: "|" in text or "\t" in text or "<t" in text or "," in text and _lines(text) > 1,
+    "forms_haiku": lambda text: (
+        _lines(text) > 2 or text.count(",") + text.count("\u3001") > 1 or count_words(text) < 14
+    ),
+    "forms_table": lambda text: "|" in text or "\t" in text or "<t" in text or ("," in text and _lines(text) > 1),
     "forms_json": lambda text: re.search(r"[{\[]", text) is not None,
     "forms_bullets": lambda text: len(_ITEM.findall(text)) > 1,
     "forms_regex": lambda text: _REGEX.search(text) is not None,
@@ -76,7 +78,7 @@ def _of(name: str) -> re.Pattern[str]:
 @cache
 def _named() -> re.Pattern[str]:
     """A form that an instruction begins with, or names behind a word such as `only`."""
-    forms = either(word for name in _FORMS for word in words_of(name))
+    forms = "|".join(any_of("any", name).pattern for name in _FORMS)
     verbs, small, only = (either(words_of(name)) for name in ("form_verbs", "form_small", "form_only"))
     return re.compile(
         rf"(?:\A\W*(?:(?:{verbs})\s+)?(?:(?:{small}|\d+)\s+){{0,3}}(?:[^\W\d_]+\s+)?|(?<!\w)(?:{only})\s+(?:(?:{small})\s+){{0,2}})"

@@ -157,7 +157,12 @@ def _gap(given: str, text: str) -> str:
     """The number of an item that does not follow the one before it, in a list of one level that begins with 1, where
     the input has no list of numbers; or ''. Markdown numbers items that are all 1, and two lists begin anew."""
     numbers = _NUMBERED.findall(text)
-    if len(numbers) < 3 or numbers[0] != "1" or _NUMBERED.search(given) or (numbers.count("1") > 1 and numbers[1] != "1"):
+    if (
+        len(numbers) < 3
+        or numbers[0] != "1"
+        or _NUMBERED.search(given)
+        or (numbers.count("1") > 1 and numbers[1] != "1")
+    ):
         return ""
     if set(numbers) == {"1"}:
         return ""

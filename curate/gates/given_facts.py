@@ -22,7 +22,9 @@ from curate.gates.phrases import words_of
 from curate.gates.phrases.lists import either
 from schemas.records import Pair
 
-_IN_BRACKETS = re.compile(r"(?:\n|[.?!\u2026\u3002\uff1f\uff01\u061f])\s*[(\uff08]([^()\uff08\uff09]{2,})[)\uff09]\W*\Z")
+_IN_BRACKETS = re.compile(
+    r"(?:\n|[.?!\u2026\u3002\uff1f\uff01\u061f])\s*[(\uff08]([^()\uff08\uff09]{2,})[)\uff09]\W*\Z"
+)
 _SIGNED = re.compile(r"\n+[^\n.?!]{1,40}\Z")
 
 
@@ -68,4 +70,6 @@ def facts_of(message: str, kind: str) -> str:
 @cache
 def _labelled() -> re.Pattern[str]:
     labels = either(words_of("facts_named"))
-    return re.compile(rf"(?:\A|[\n.?!,;]\s*)(?:[^\W\d_]+ )?(?:{labels})\s*[:\uff1a]\s*(\S[\s\S]{{7,}})\Z", re.IGNORECASE)
+    return re.compile(
+        rf"(?:\A|[\n.?!,;]\s*)(?:[^\W\d_]+ )?(?:{labels})\s*[:\uff1a]\s*(\S[\s\S]{{7,}})\Z", re.IGNORECASE
+    )

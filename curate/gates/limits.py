@@ -20,7 +20,8 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     One word of the table's list in the input asks for one of the wider list in the output, any of them, where a word
     beside it is said again: other words need no denial (`not before 10` is `from 10`, `do not forget` is `remember`).
     What stands behind a denial in the input stands in no clause of the output without one. A translation keeps an `if`
-    too. A turn of speech such as `no doubt` denies nothing (`idioms`). A summary, of less than 60 % of the words, may leave it out; a quotation that both have is left out.
+    too. A turn of speech such as `no doubt` denies nothing (`idioms`). A summary, of less than 60 % of the words, may
+    leave it out; a quotation that both have is left out.
     Not covered: what is denied by a word that no list has, and a denial that moved to another thing.
     """
     spoken = input_language or language

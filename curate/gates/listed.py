@@ -31,7 +31,9 @@ def left_over(figures: str, value: Any) -> str:
     """A thing that the text counts and no record names, nor any behind it, where a record names the first of three or
     more; or ''."""
     told, named = _counted(figures), [thing for thing, _ in _records(value)]
-    held = [any(thing.startswith(word[:_ROOT]) or word.startswith(thing[:_ROOT]) for thing in named) for word, _ in told]
+    held = [
+        any(thing.startswith(word[:_ROOT]) or word.startswith(thing[:_ROOT]) for thing in named) for word, _ in told
+    ]
     if len(told) < 3 or not held[0] or any(held[-2:]):
         return ""
     word, count = told[held.index(False)]
@@ -47,6 +49,7 @@ def _records(value: Any) -> Iterator[tuple[str, str]]:
     lists = [one for one in value.values() if isinstance(one, list)] if isinstance(value, dict) else [value]
     for record in lists[0] if len(lists) == 1 and isinstance(lists[0], list) else ():
         inside = list(record.values()) if isinstance(record, dict) else []
-        texts, numbers = ([one for one in inside if type(one) is kind] for kind in (str, int))
-        if len(texts) == len(numbers) == 1 and texts[0].strip():
+        texts = [one for one in inside if isinstance(one, str) and one.strip()]
+        numbers = [one for one in inside if type(one) is int]
+        if len(texts) == len(numbers) == 1:
             yield fold(texts[0]).split()[0], str(numbers[0])

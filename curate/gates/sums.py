@@ -49,7 +49,8 @@ def sums(pair: Pair) -> Judgement:
     """Every equation of plain numbers in the output holds, as far as its result is exact: `10 / 3 = 3.3` does.
 
     A number may be read in any way of writing: 1.250 is 1250 or 1.25. An equation of the input may be repeated. Of
-    percentages `15 % of 240 is 36` is reckoned. Not covered: brackets, powers, other percentages, unknowns, sums of several units, and those told in words or in a table.
+    percentages only `15 % of 240 is 36` is reckoned. Not covered: brackets, powers, unknowns, sums of several units,
+    and those told in words or in a table.
     """
     if "%" in pair.output and (share := _wrong_share(pair.output)):
         return rejected("wrong_sum", f"{quote(share)} does not hold")
@@ -85,7 +86,7 @@ def _share_of() -> re.Pattern[str]:
     of, equals = (either(words_of(name)) for name in ("share_of", "equals"))
     return re.compile(
         rf"(?<!{_LETTER})(?<![.,\d+\u2212-])(?P<rate>{_DIGITS}) ?%\s+(?:{of})\s+[€$£¥]?(?P<whole>{_DIGITS}){_UNIT}"
-        rf"\s*(?:=|(?:{equals})(?!\w))\s*(?:exactly |genau )?[€$£¥]?(?P<share>{_DIGITS})(?![\d%]| ?%|{_LETTER}|\s*[{_MARKS}=x-])"
+        rf"\s*(?:=|(?:{equals})(?!\w))\s*[€$£¥]?(?P<share>{_DIGITS})(?![\d%]| ?%|{_LETTER}|\s*[{_MARKS}=x-])"
     )
 
 

@@ -90,8 +90,9 @@ def prompted(given: str, text: str) -> str:
     if not prompt or in_code(text) or not says("any", "of_writing", prompt[1]):
         return ""
     line, start = _BEFORE_COLON.match(written), written[: len(prompt[1]) + _LABEL_BEFORE]
-    told = prompt[1] if prompt[1] in start else line[1].strip(_EDGES) if line and line[1].strip(_EDGES) in prompt[1] else ""
-    return told if len(told.split()) >= _LEAST or (len(told) >= _LEAST and _UNSPACED.search(told)) else ""
+    head = line[1].strip(_EDGES) if line else ""
+    again = prompt[1] if prompt[1] in start else head if head in prompt[1] else ""
+    return again if len(again.split()) >= _LEAST or (len(again) >= _LEAST and _UNSPACED.search(again)) else ""
 
 
 _LABEL_BEFORE = 12  # characters of a label before a prompt: Task:
