@@ -249,31 +249,24 @@ def test_an_empty_array_answers_who_asked_for_one(asked: str, keep: bool) -> Non
     assert preamble(pair(asked, "[]")).keep is keep
 
 
+_HALL = "On behalf of the committee I want to say how glad we were on Sunday, and so was everybody in the hall. "
+_SHOW = "The show was a joy to watch for old and young. We took in 200."
+_SONG = "The ferry does not run tonight, my dear,\nthe rope is coiled.\n"
+
+
 @pytest.mark.parametrize(
-    ("given", "text", "hit"),
+    ("text", "hit"),
     [
-        (
-            "thank the crew",
-            "Dear crew,\n\nThe show was a joy to watch. We took in 200.\n\nThe show was a joy to watch. We took in 200.",
-            True,
-        ),
-        (
-            "a note",
-            "The lift is out of order until noon on Monday. Please use the stairs. The lift is out of order until noon on Monday.",
-            True,
-        ),
-        (
-            "a song",
-            "The ferry does not run tonight, my dear,\nthe rope is coiled.\nThe ferry does not run tonight, my dear,\nand I stay.",
-            False,
-        ),
-        ("a note", "The lift is out of order. Please use the stairs.", False),
+        (f"Dear crew,\n\n{_HALL}From the front row to the back we clapped.\n\n{_SHOW}\n\n{_SHOW}", True),
+        (f"{_HALL}Nobody wanted to go home before midnight, and some of us danced. {_HALL}", True),
+        (f"{_SONG}{_SONG}and I stay here.\nThe harbour sleeps.", False),
+        (f"{_HALL}{_SHOW}", False),
     ],
 )
-def test_a_sentence_that_prose_says_twice_is_flagged(given: str, text: str, hit: bool) -> None:
-    """A paragraph or a long sentence; the refrain of a song is none."""
-    judgement = repetition(pair(given, text))
-    assert (judgement.keep, "twice" in judgement.flags) == (True, hit)
+def test_a_sentence_that_prose_says_twice_is_flagged(text: str, hit: bool) -> None:
+    """A paragraph or a long sentence; the refrain of a song is none, and what loops is rejected anyway."""
+    judgement = repetition(pair("thank the crew", text))
+    assert (judgement.keep is False or "twice" in judgement.flags) is hit
 
 
 @pytest.mark.parametrize(
@@ -339,7 +332,7 @@ def test_a_sentence_without_an_end_is_quoted_from_a_whole_word() -> None:
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("Assistant: Please ring the bell.\nUser: Thanks", "speaker"),
+        ("Agent: Please ring the bell.\nCustomer: Thanks", "speaker"),
         ("**Formal:** We regret it.\n\n**Casual:** Oh no, sorry!", "options"),
         ("**Monday:** closed\n\n**Tuesday:** open", ""),
         ("Of course! I'd love to.\nHere are the lines:\n\nSnow lies deep,\nand all asleep.", "preamble"),
@@ -355,11 +348,7 @@ def test_what_a_chat_sets_around_a_text_is_found_by_its_place(text: str, code: s
 @pytest.mark.parametrize(
     ("given", "text", "leaks"),
     [
-        (
-            "Write a title of five words at most: a town builds a bridge",
-            "A title of five words at most: Town Builds Bridge",
-            True,
-        ),
+        ("Write a title of five words at most: we build", "A title of five words at most: Building", True),
         ("You are a helpful cook. How do I peel a plum?", "You are a helpful cook. Dip it into hot water.", True),
         ("Shopping list for Ana: eggs, milk", "Shopping list for Ana: eggs and milk", False),
         ("You are welcome to come. Bring cake.", "You are welcome to come. Please bring a cake.", False),

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (Cyrillic)
 """The gates on what a text was told to be, and on the facts that a message brings for its answer."""
 
 from __future__ import annotations
