@@ -55,14 +55,14 @@ def another_form(asked: str, text: str, language: str) -> str:
 
 
 _START = 90  # characters of an instruction in which it says what it asks for
-_ONE = "one a_single einem einen une un una uma um één jednym jedno одном одно одним bir tek ett en"
 
 
 def _too_long(folded: str, text: str) -> str:
     """The number of words or sentences that is asked for, where the text has far more; or ''. Not of a list or code."""
-    if len(_ITEM.findall(text)) > 1 or in_code(text):
+    counted = _counted().findall(folded)
+    if not counted or len(_ITEM.findall(text)) > 1 or in_code(text):
         return ""
-    for number, unit in _counted().findall(folded):
+    for number, unit in counted:
         most, words_asked = int(number) if number.isdigit() else 1, _of("unit_words").fullmatch(unit)
         has = count_words(text) if words_asked else len(sentences(fold(text)))
         if 0 < most < 100 and has > 1.5 * most + (2 if words_asked else 1):
@@ -89,5 +89,5 @@ def _named() -> re.Pattern[str]:
 @cache
 def _counted() -> re.Pattern[str]:
     units = either((*words_of("unit_words"), *words_of("unit_sentences")))
-    ones = either(_ONE.split())
+    ones = either(words_of("one_of_text"))
     return re.compile(rf"(?<!\w)(\d+|{ones})[ -]({units})(?!\w)")

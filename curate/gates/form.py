@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from difflib import SequenceMatcher
-from itertools import filterfalse, pairwise
+from itertools import filterfalse, islice, pairwise
 
 from curate.gates.content import in_code
 from curate.gates.copied import copied
@@ -203,10 +203,10 @@ def _said_twice(text: str, other: str) -> str:
     parts = lines if is_verse(text) else [*lines, *sentences(fold(text))]
     often = Counter(part.strip(" *_") for part in parts if len(part) >= _LONG_SENTENCE)
     again = (part for part, times in often.items() if times > 1 and count_words(part) > _MANY)
-    return next((part for part in again if fold(other).count(part) < 2), "")
+    return next((part for part in islice(again, _LOOKED_AT) if fold(other).count(part) < 2), "")
 
 
-_LONG_SENTENCE = 16  # characters
+_LONG_SENTENCE, _LOOKED_AT = 16, 20  # characters; of what is said twice, how many are looked for on the other side
 
 
 def _follows_itself(tokens: Sequence[str]) -> str:

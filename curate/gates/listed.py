@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from curate.gates.folding import fold
 
 _COUNTED = re.compile(r"(?<![\w.,])(\d+) ?(?:x |\u00d7 )?([^\W\d_]{3,})")
+_MANY = 100  # things and records that are compared
 _ROOT = 5  # letters by which a thing is known again
 
 
@@ -41,13 +43,13 @@ def left_over(figures: str, value: Any) -> str:
 
 
 def _counted(figures: str) -> Sequence[tuple[str, str]]:
-    return [(word, count) for count, word in _COUNTED.findall(figures)]
+    return [(match[2], match[1]) for match in islice(_COUNTED.finditer(figures), _MANY)]
 
 
 def _records(value: Any) -> Iterator[tuple[str, str]]:
     """The first word of the one text of each record of a list, and its one whole number."""
     lists = [one for one in value.values() if isinstance(one, list)] if isinstance(value, dict) else [value]
-    for record in lists[0] if len(lists) == 1 and isinstance(lists[0], list) else ():
+    for record in lists[0][:_MANY] if len(lists) == 1 and isinstance(lists[0], list) else ():
         inside = list(record.values()) if isinstance(record, dict) else []
         texts = [one for one in inside if isinstance(one, str) and one.strip()]
         numbers = [one for one in inside if type(one) is int]

@@ -34,4 +34,4 @@ def slip(given: str, text: str, language: str) -> str:
 def _formal_lines(language: str) -> re.Pattern[str]:
     """How a line of a formal text begins."""
     lines, ends = either(lexicon(language).words("formal_lines")), lexicon(language).after
-    return re.compile(rf"(?m)^\W*(?:{lines}){ends}") if lines else NEVER
+    return re.compile(rf"(?m)^[^\w\n]*(?:{lines}){ends}") if lines else NEVER
