@@ -21,10 +21,10 @@ _ROOT = 5  # letters by which a thing is known again
 def misplaced(figures: str, value: Any) -> str:
     """A number and the thing behind it, in a folded text whose numbers are in figures, where the record of that thing,
     and of no other, has another number; or ''."""
-    told = _counted(figures)
+    counted = _counted(figures)
     for thing, number in _records(value):
-        own = [count for word, count in told if thing.startswith(word[:_ROOT]) or word.startswith(thing[:_ROOT])]
-        if len(own) == 1 and number != own[0] and any(count == number for _, count in told):
+        own = [count for word, count in counted if thing.startswith(word[:_ROOT]) or word.startswith(thing[:_ROOT])]
+        if len(own) == 1 and number != own[0] and any(count == number for _, count in counted):
             return f"{own[0]} {thing}"
     return ""
 
@@ -32,13 +32,13 @@ def misplaced(figures: str, value: Any) -> str:
 def left_over(figures: str, value: Any) -> str:
     """A thing that the text counts and no record names, nor any behind it, where a record names the first of three or
     more; or ''."""
-    told, named = _counted(figures), [thing for thing, _ in _records(value)]
+    counted, named = _counted(figures), [thing for thing, _ in _records(value)]
     held = [
-        any(thing.startswith(word[:_ROOT]) or word.startswith(thing[:_ROOT]) for thing in named) for word, _ in told
+        any(thing.startswith(word[:_ROOT]) or word.startswith(thing[:_ROOT]) for thing in named) for word, _ in counted
     ]
-    if len(told) < 3 or not held[0] or any(held[-2:]):
+    if len(counted) < 3 or not held[0] or any(held[-2:]):
         return ""
-    word, count = told[held.index(False)]
+    word, count = counted[held.index(False)]
     return f"{count} {word}"
 
 
@@ -53,5 +53,5 @@ def _records(value: Any) -> Iterator[tuple[str, str]]:
         inside = list(record.values()) if isinstance(record, dict) else []
         texts = [one for one in inside if isinstance(one, str) and one.strip()]
         numbers = [one for one in inside if type(one) is int]
-        if len(texts) == len(numbers) == 1:
-            yield fold(texts[0]).split()[0], str(numbers[0])
+        if len(texts) == len(numbers) == 1 and (named := fold(texts[0]).split()):
+            yield named[0], str(numbers[0])

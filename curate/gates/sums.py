@@ -52,7 +52,7 @@ def sums(pair: Pair) -> Judgement:
     percentages only `15 % of 240 is 36` is reckoned. Not covered: brackets, powers, unknowns, sums of several units,
     and those told in words or in a table.
     """
-    if "%" in pair.output and (share := _wrong_share(pair.output)):
+    if "%" in pair.output and (share := _wrong_share(pair.output, pair.input)):
         return rejected("wrong_sum", f"{quote(share)} does not hold")
     if "=" not in pair.output:
         return passed("it reckons nothing")
@@ -67,17 +67,20 @@ def sums(pair: Pair) -> Judgement:
     return passed("what it reckons holds")
 
 
-def _wrong_share(text: str) -> str:
-    """What a text says a percentage of a number is (`15 % of 240 is 32`), where it is not; or ''."""
-    for told in _share_of().finditer(text):
-        rates, wholes, results = ([*_readings(told[name])] for name in ("rate", "whole", "share"))
+def _wrong_share(text: str, given: str) -> str:
+    """What a text says a percentage of a number is (`15 % of 240 is 32`), where it is not, and `given` does not say
+    it; or ''."""
+    for share in _share_of().finditer(text):
+        if share[0] in given:
+            continue
+        rates, wholes, results = ([*_readings(share[name])] for name in ("rate", "whole", "share"))
         if not any(
             abs(rate * whole / 100 - result) <= 10**-places
             for rate, _ in rates
             for whole, _ in wholes
             for result, places in results
         ):
-            return told[0]
+            return share[0]
     return ""
 
 
