@@ -75,7 +75,6 @@ KINDS: Mapping[KindName, TaskKind] = {
         output="output",
         duplicate="input and output near",
         flag="one_output",
-        defaults={"curate.gates.instructed": "flag"},
     ),
     "reply": TaskKind(
         about="a message is answered in the house style",
@@ -89,8 +88,6 @@ KINDS: Mapping[KindName, TaskKind] = {
             "generate.forward.prompt": "reply",
             **_INVERTED,
             **_gates_off(*(name for name in _COMPARED if name != "swapped")),
-            "curate.gates.facts": "flag",
-            "curate.gates.instructed": "flag",
         },
     ),
     "classify": TaskKind(
@@ -160,8 +157,6 @@ KINDS: Mapping[KindName, TaskKind] = {
             "generate.forward.prompt": "free",
             **_INVERTED,
             **_gates_off(*_COMPARED),
-            "curate.gates.facts": "flag",
-            "curate.gates.instructed": "flag",
         },
     ),
 }

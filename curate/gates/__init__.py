@@ -75,6 +75,8 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "toxic": (toxic, _LANGUAGE),
     "pii": (pii, ()),
 }
+# The kinds of task that a gate is about, where it is not about all.
+_OF_KINDS = {"instructed": ("rewrite", "reply", "free"), "facts": ("reply", "free")}
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
     **dict.fromkeys(("pii", "broken_json"), 2),
@@ -120,7 +122,8 @@ def gates_for(
         "exemplars": tuple((one.input, one.output) for one in exemplars),
     }
     for name, (gate, needs) in _BY_KEY.items():
-        if mode := getattr(gates, name):
+        mode = getattr(gates, name) if task.kind in _OF_KINDS.get(name, (task.kind,)) else False
+        if mode:
             known = {key: of_task[key] for key in needs}
             bound = partial(gate, **known)
             asked = bound if name == "repetition" else on_short(bound)  # a loop is told by its length
