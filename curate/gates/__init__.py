@@ -26,6 +26,8 @@ from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
 from curate.gates.facts import invented, swapped
 from curate.gates.form import echo, length, repetition
+from curate.gates.given_facts import kept_facts
+from curate.gates.instructed import instructed
 from curate.gates.json_schema import json_schema
 from curate.gates.judgement import Gate, GateStep, Judgement, flagged, on_short, safely
 from curate.gates.language import check_language, is_known, language, mixed_language
@@ -58,7 +60,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "cut": (cut, _LANGUAGE),
     "repetition": (repetition, _LANGUAGE),
     "echo": (echo, (*_BOTH, "kind", "exemplars")),
-    "preamble": (preamble, (*_BOTH, "input_language")),
+    "preamble": (preamble, (*_BOTH, "input_language", "kind")),
     "answered": (answered, _BOTH),
     "lost_content": (lost_content, _LANGUAGE),
     "invented": (invented, _TWO),
@@ -66,23 +68,27 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "invented_name": (invented_name, _LANGUAGE),
     "swapped": (swapped, ("language", "kind")),
     "limits": (limits, _TWO),
+    "instructed": (instructed, ("style", "language", "input_language", "kind")),
+    "facts": (kept_facts, ("kind", *_TWO)),
     "sums": (sums, ()),
     "injection": (injection, ("style", "input_language")),
     "toxic": (toxic, _LANGUAGE),
     "pii": (pii, ()),
 }
+# The kinds of task that a gate is about, where it is not about all.
+_OF_KINDS = {"instructed": ("rewrite", "reply", "free"), "facts": ("reply", "free")}
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
-    **dict.fromkeys(("pii", "broken_json", "label", "sums"), 2),
-    **dict.fromkeys(("fenced", "contacts"), 3),
+    **dict.fromkeys(("pii", "broken_json"), 2),
+    **dict.fromkeys(("fenced", "contacts", "label", "sums"), 3),
     **dict.fromkeys(("language", "toxic"), 4),
-    **dict.fromkeys(("encoding", "answered", "thinking", "injection", "input"), 5),
-    **dict.fromkeys(("invented_name", "repetition", "values", "echo"), 6),
-    "invented": 7,
-    **dict.fromkeys(("cut", "mixed_language", "placeholder"), 8),
-    **dict.fromkeys(("limits", "translated", "lost_content"), 9),
-    "swapped": 10,
-    "preamble": 13,
+    **dict.fromkeys(("encoding", "answered", "thinking", "injection"), 5),
+    **dict.fromkeys(("invented_name", "echo", "input"), 6),
+    **dict.fromkeys(("invented", "repetition", "values"), 7),
+    "mixed_language": 8,
+    **dict.fromkeys(("cut", "placeholder", "translated", "lost_content"), 9),
+    **dict.fromkeys(("swapped", "limits"), 10),
+    "preamble": 14,
 }
 
 
@@ -116,7 +122,8 @@ def gates_for(
         "exemplars": tuple((one.input, one.output) for one in exemplars),
     }
     for name, (gate, needs) in _BY_KEY.items():
-        if mode := getattr(gates, name):
+        mode = getattr(gates, name) if task.kind in _OF_KINDS.get(name, (task.kind,)) else False
+        if mode:
             known = {key: of_task[key] for key in needs}
             bound = partial(gate, **known)
             asked = bound if name == "repetition" else on_short(bound)  # a loop is told by its length

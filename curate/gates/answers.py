@@ -14,8 +14,9 @@ from curate.gates.dates import days_named
 from curate.gates.facts import CONTACT, clause_ends, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
+from curate.gates.listed import left_over, misplaced
 from curate.gates.number import Number
-from curate.gates.number_words import in_figures, numbers_told
+from curate.gates.number_words import has_number_words, in_figures, numbers_told
 from curate.gates.numbers import NumberMentions, grouped_by, joined_groups
 from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.units import CURRENCIES, SHORT, currencies
@@ -31,6 +32,8 @@ _DATE = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)(?:[T ].*)?")
 _FIGURES = r"\d+(?:[.,]\d+)*"
 _TIME = re.compile(r"([01]?\d|2[0-3]):(\d\d)(?::\d\d)?")
 _IN_WORDS = ("", "5", "25", "75")  # fractions that any language has words for
+_SQUARED = re.compile(r"(?<=[^\W\d_])[\u00b2\u00b3]")  # of m², which is no 2
+_SMALL = 5  # from which on a number is seldom concluded from a text that tells none
 _BY_HALF = (20, 25, 30, 35, 40)  # minutes told by the half hour before the next: fünf vor halb zehn
 ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
@@ -88,7 +91,9 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
         return rejected(
             "value", f"{turned[0]} is {str(turned[1]).lower()}, and the input says {quote(turned[2])}", share
         )
-    if left := source.left_out(value):
+    if moved := misplaced(source.figures, value):
+        return rejected("value", f"a list has another number for {quote(moved)}", share)
+    if left := source.left_out(value) or left_over(source.figures, value):
         return rejected("value", f"a list stops before {quote(left)}", share)
     if missed := source.missed(value):
         return rejected("value", f"{missed[0]} is empty, and the input says {quote(missed[1])}", share)
@@ -124,12 +129,13 @@ class _Told:
     """What an input says, asked whether it holds a value."""
 
     def __init__(self, text: str, language: str) -> None:
+        text = _SQUARED.sub("", text)
         self._numbers = NumberMentions(joined_groups(text), language)
         self._known, self._language = bool(lexicon(language).ones), language
         self._text, self._words = text, f" {' '.join(words(text))} "
 
     @cached_property
-    def _figures(self) -> str:
+    def figures(self) -> str:
         return in_figures(self._text, self._language)
 
     @cached_property
@@ -149,6 +155,14 @@ class _Told:
         numbers = numbers_told(fold(self._text), self._language)
         return min(numbers) if len(numbers) == 1 else ""
 
+    @cached_property
+    def _tells_none(self) -> bool:
+        """Whether the input, in a language of which only cardinals and ordinals are known, tells no number at all."""
+        folded = fold(self._text)
+        if self._known or any(map(str.isdigit, folded)) or not has_number_words(self._language):
+            return False
+        return not numbers_told(folded, self._language) and not says("any", "parts_of_numbers", folded)
+
     def holds(self, leaf: str | int | float) -> bool:
         if not isinstance(leaf, str):
             plain = _plain(leaf)
@@ -156,6 +170,7 @@ class _Told:
                 self._number(plain)
                 and not self._misread(plain)
                 and (isinstance(leaf, float) or self._only in ("", plain))
+                and not (self._tells_none and abs(leaf) >= _SMALL)
             )
         if leaf in CURRENCIES and (named := currencies(self._text, self._language)):
             return leaf in named
@@ -188,14 +203,16 @@ class _Told:
         field = at.rpartition(".")[2]
         thing, _, unit = field.rpartition("_")
         told_in = bool(thing) and unit in SHORT
-        if told_in and re.search(rf"(?<![\w.,]){re.escape(_plain(leaf))} ?{unit}(?!\w)", fold(self._figures)):
+        if told_in and re.search(rf"(?<![\w.,]){re.escape(_plain(leaf))} ?{unit}(?!\w)", fold(self.figures)):
             return False
         name = re.escape((thing if told_in else field).replace("_", " "))
-        figures = re.findall(
-            rf"(?<!\w){name}\W{{0,4}}?({_FIGURES}[kmb]?)(?!\w)|(?<![\w.,])({_FIGURES}) {name}(?!\w)", self._figures
-        )
+        behind_it = rf"(?<!\w){name}\W{{0,4}}?({_FIGURES}[kmb]?)(?!\w)"
+        before_it = rf"(?<![\w.,])({_FIGURES}) {name}(?!\w)(?!(?:\W+[^\W\d_]+){{0,2}}\W+\d)"  # 82.00 Total due 492.00
+        figures = re.findall(rf"{behind_it}|{before_it}", self.figures)
         beside = [behind or before for behind, before in figures]
-        return len(beside) == 1 and Number(beside[0], frozenset((_plain(leaf),))) not in NumberMentions(beside[0], "en")
+        return len(beside) == 1 and Number(_plain(leaf), frozenset((_plain(leaf),))) not in NumberMentions(
+            beside[0], "en"
+        )
 
     def again(self, leaves: list[tuple[str, str | int | float]]) -> str:
         """What a list holds three times or more, where the input says it less often and does not say how often (`3 x
@@ -203,7 +220,7 @@ class _Told:
         listed = Counter((at.rpartition("[")[0], leaf) for at, leaf in leaves if at.endswith("]"))
         for (_, leaf), times in listed.items():
             plain = fold(leaf) if isinstance(leaf, str) else _plain(leaf).partition(".")[0]
-            if times > 2 and fold(self._figures).count(plain) < times and not self._number(str(times)):
+            if times > 2 and fold(self.figures).count(plain) < times and not self._number(str(times)):
                 return str(leaf)
         return ""
 

@@ -10,7 +10,7 @@ import re
 from curate.gates.folding import fold
 from curate.gates.frames import framed
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
-from curate.gates.phrases import any_of, phrases, says
+from curate.gates.phrases import any_of, anywhere, phrases, says
 from curate.gates.turns import only_refuses, says_nothing, turned
 from curate.gates.versions import apart, prompted, several
 from curate.gates.words import content_words, count_words, stem_of, words
@@ -30,11 +30,14 @@ _TALKS = {
 }
 
 
-def preamble(pair: Pair, style: str = "", language: str = "en", input_language: str | None = None) -> Judgement:
+def preamble(
+    pair: Pair, style: str = "", language: str = "en", input_language: str | None = None, kind: str = "rewrite"
+) -> Judgement:
     """The text stands alone: no refusal, no chat before or after it, no label, no marks of a chat template.
 
     A phrase that the other side or the house style says itself is not held against the text. A refusal counts where it
-    is about making the text, is the whole text, or names an AI. What may as well be the end of a reply (`Would you like
+    is about making the text, is the whole text (a reply that does not speak of help or requests is only flagged:
+    `Sorry, I can't.`), or names an AI. What may as well be the end of a reply (`Would you like
     me to add ...?`) is only flagged. A label (`Output:`) counts at the very start, unless the task speaks of a dialogue
     or a report or other labels follow.
     Not covered: chat in other words; a polite sentence that fits a reply as well (`Let me know if ...`); in a language
@@ -45,7 +48,10 @@ def preamble(pair: Pair, style: str = "", language: str = "en", input_language: 
         folded = (_without_code(fold(text)), _other(pair, side), fold(style))
         spoken = language, (input_language or language) if side == "output" else language
         if only_refuses(folded[0], language) and not _asks_to_refuse(folded, pair.reference or "", *spoken):
-            return rejected("refusal", f"the {side} text is a refusal and nothing else: {quote(text)}")
+            refuses = rejected("refusal", f"the {side} text is a refusal and nothing else: {quote(text)}")
+            if kind != "reply" or says("any", "assists", folded[0]):
+                return refuses
+            flagged = refuses._replace(keep=True, flags=("refusal",))  # as people say it to each other
         for table in ("refusal", "preamble"):
             searched = _without_speech(folded[0]) if table == "refusal" else folded[0]
             finding = phrases(language).find(table, searched, *folded[1:])
@@ -241,7 +247,8 @@ def _asks_to_refuse(folded: tuple[str, str, str], reference: str, language: str,
     reference is one too."""
     text, other, style = folded
     note = says(language, "negation", other) and count_words(other) <= count_words(text)
-    wanted = says("any", "refuses", f"{other}\n{style}") or says("any", "unable", other)
+    in_style = anywhere("impossible").sub(" ", style) if style else ""  # what a style calls impossible refuses nothing
+    wanted = says("any", "refuses", f"{other}\n{in_style}") or says("any", "unable", other)
     return bool(note or wanted) or only_refuses(other, of_other) or only_refuses(fold(reference), language)
 
 

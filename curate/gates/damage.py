@@ -68,16 +68,16 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         rest = line[behind_a_sentence[-1].end() :]
         length = 24 if unspaced else 30 if "가" <= line[-1] <= "힣" else 60
         if count_words(rest) >= (8 if unspaced else 4) and len(line) >= length and not _is_signed(rest):
-            return rejected("cut", f"its last sentence has no end: {quote(line[-60:])}")
+            return rejected("cut", f"its last sentence has no end: {quote(_end_of(line))}")
         begun = fold(rest).split()[:1]
         begins = begun and begun[0] in lexicon(language).stop and len(line) >= length
         if (begins or (count_words(rest) >= 3 and _is_plain(rest, unspaced))) and not _is_signed(rest):
-            hanging = passed(f"its last sentence is only begun: {quote(line[-60:])}")
+            hanging = passed(f"its last sentence is only begun: {quote(_end_of(line))}")
             return hanging._replace(flags=("unended",))
     if _open_bracket(line):
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
     if _begins_another(pair.input, line, language):
-        return passed(f"the source has an end: {quote(line[-60:])}")._replace(flags=("unended",))
+        return passed(f"the source has an end, and this has none: {quote(_end_of(line))}")._replace(flags=("unended",))
     seldom = lexicon(language).words("hangs")
     hangs = line.endswith(tuple(seldom)) if unspaced else last in lexicon(language).stop or last in seldom
     sure = last in seldom or last in lexicon(language).words("prepositions")
@@ -102,12 +102,18 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         and not line.startswith("#")
     ):
         in_a_list = len(lines) > 1 and all(map(_ITEM.match, (*lines, line)))
-        cut_off = rejected("cut", f"the last line alone has no end: {quote(line[-60:])}")
+        cut_off = rejected("cut", f"the last line alone has no end: {quote(_end_of(line))}")
         if in_a_list:
             return cut_off
         if words >= 2 * _SENTENCE:
             return cut_off._replace(keep=True, flags=("unended",))
     return passed("it has an end")
+
+
+def _end_of(line: str) -> str:
+    """The last words of a line; of one without blanks, its last characters."""
+    end = line[-60:]
+    return end if len(line) <= len(end) or " " not in end else end.partition(" ")[2]
 
 
 def _stops_before(given: str, text: str) -> str:
@@ -152,9 +158,16 @@ def _is_plain(rest: str, unspaced: bool) -> bool:
 
 def _gap(given: str, text: str) -> str:
     """The number of an item that does not follow the one before it, in a list of one level that begins with 1, where
-    the input has no list of numbers; or ''."""
+    the input has no list of numbers; or ''. Markdown numbers items that are all 1, and two lists begin anew."""
     numbers = _NUMBERED.findall(text)
-    if len(numbers) < 3 or numbers[0] != "1" or _NUMBERED.search(given) or numbers.count("1") > 1:
+    if (
+        len(numbers) < 3
+        or numbers[0] != "1"
+        or _NUMBERED.search(given)
+        or (numbers.count("1") > 1 and numbers[1] != "1")
+    ):
+        return ""
+    if set(numbers) == {"1"}:
         return ""
     return next((number for number, at in zip(numbers, range(1, 100), strict=False) if int(number) != at), "")
 

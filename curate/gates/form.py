@@ -6,11 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from difflib import SequenceMatcher
-from itertools import filterfalse, pairwise
+from itertools import filterfalse, islice, pairwise
 
 from curate.gates.content import in_code
 from curate.gates.copied import copied
 from curate.gates.folding import fold
+from curate.gates.frames import sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says
 from curate.gates.words import count_words, filler, stem_of, without_options, words
@@ -65,6 +66,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
     for side, text in sides(pair):
         if run := _SAME_CHARACTER.search(text):
             return rejected("loop", f"one character is repeated in the {side} text: {quote(run[0], 20)}", 1.0)
+        whole = text
         if '":' in text or '" :' in text:
             text = _JSON_KEY.sub(" ", text)
         text = _without_shared_ends(_without_refrain(text)) if "\n" in text else text
@@ -77,6 +79,8 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         if loop:
             looped = rejected("loop", f"{loop} in the {side} text", share)
             return looped._replace(keep=True, flags=("loop",)) if is_verse(text) or _is_log(text) else looped
+        if again := _said_twice(whole, pair.input if side == "output" else pair.output):
+            return passed(f"the {side} text says twice {quote(again)}", share)._replace(flags=("twice",))
     return passed(f"{share:.0%} of the words repeat a run of four", share)
 
 
@@ -188,6 +192,21 @@ def _item_again(text: str) -> str:
         return ""
     item, times = Counter(items).most_common(1)[0]
     return f"the item {quote(item)} stands {times} times in a list"
+
+
+def _said_twice(text: str, other: str) -> str:
+    """A sentence of some length that prose says twice, or a line of two sentences, and the other side does not; or
+    ''."""
+    if "```" in text or "|" in text:
+        return ""
+    lines = [line for line in fold(text).splitlines() if len(sentences(line)) > 1]
+    parts = lines if is_verse(text) else [*lines, *sentences(fold(text))]
+    often = Counter(part.strip(" *_") for part in parts if len(part) >= _LONG_SENTENCE)
+    again = (part for part, times in often.items() if times > 1 and count_words(part) > _MANY)
+    return next((part for part in islice(again, _LOOKED_AT) if fold(other).count(part) < 2), "")
+
+
+_LONG_SENTENCE, _LOOKED_AT = 16, 20  # characters; of what is said twice, how many are looked for on the other side
 
 
 def _follows_itself(tokens: Sequence[str]) -> str:

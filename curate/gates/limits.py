@@ -20,11 +20,13 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     One word of the table's list in the input asks for one of the wider list in the output, any of them, where a word
     beside it is said again: other words need no denial (`not before 10` is `from 10`, `do not forget` is `remember`).
     What stands behind a denial in the input stands in no clause of the output without one. A translation keeps an `if`
-    too. A summary, of less than 60 % of the words, may leave it out; a quotation that both have is left out.
+    too. A turn of speech such as `no doubt` denies nothing (`idioms`). A summary, of less than 60 % of the words, may
+    leave it out; a quotation that both have is left out.
     Not covered: what is denied by a word that no list has, and a denial that moved to another thing.
     """
     spoken = input_language or language
     before, after = _apart_from_quoted(pair.input, pair.output)
+    given, before = before, _without_idioms(before, spoken)
     if says(spoken, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
         return rejected("lost_question", "the input is to ask something, the output does not")
     asked = (_ASKS.search(before) and _ASKED.search(before)) or says(spoken, "asked", before)
@@ -64,7 +66,7 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
         return rejected("lost_negation", f"the input denies {quote(flipped)}, the output does not")
     if translated and (denied := _denied_apart(before, after, spoken, language)):
         return rejected("lost_negation", f"the input says {quote(denied)}, the same sentence of the output does not")
-    if added := _added(before, after, spoken, language):
+    if added := _added(given, _without_idioms(after, language), spoken, language):
         return rejected("added_negation", f"the output denies {quote(added)}, the input does not")
     return passed("what is denied, limited or asked stays so")
 
@@ -145,6 +147,11 @@ def _apart_from_quoted(given: str, text: str) -> tuple[str, str]:
         if quoted in after and len(quoted) < len(before) / 2:
             before, after = before.replace(quoted, " "), after.replace(quoted, " ")
     return before, after
+
+
+def _without_idioms(text: str, language: str) -> str:
+    """A text without its turns of speech that deny in their letters only: no doubt, last but not least."""
+    return any_of(language, "idioms").sub(" ", text) if says(language, "idioms", text) else text
 
 
 def _plainly(text: str, language: str, *, lacking: bool = False) -> str:

@@ -32,8 +32,11 @@ def turned(text: str, other: str, language: str, *, same_language: bool = True) 
     in_turns = fragment("any", "dialogue").search(other) is not None
     known = _speakers(labels, language) if not in_turns else []
     asked_for = first and first[1] in other and first[1] not in (label[1] for label in _LABEL.finditer(other))
-    if first and not asked_for and known == labels == [first] and (same_language or not _LABEL.match(other)):
+    apart = not in_turns and known == labels and len({label[1] for label in labels}) == len(labels)
+    if first and not asked_for and apart and (same_language or not _LABEL.match(other)):
         return Found("speaker", first[0].strip())
+    if len(labels) > 1 and all(_is_manner(label[1], language) for label in labels):
+        return Found("options", labels[1][0].strip())
     if first is None and known and known == labels:
         behind = [label for label in known if _BEHIND.search(text[: label.start(1)])]
         if behind:
@@ -98,6 +101,10 @@ def only_refuses(text: str, language: str) -> bool:
         if not any(map(str.isalnum, left)):
             return True
     return False
+
+
+def _is_manner(text: str, language: str) -> bool:
+    return _is_any(text, "register", language) or _is_any(text, "manners", language)
 
 
 def _is_any(text: str, name: str, language: str) -> bool:

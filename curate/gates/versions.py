@@ -78,17 +78,26 @@ def apart(given: str, text: str, language: str) -> str:
 
 def prompted(given: str, text: str) -> str:
     """What of a prompt a text says before it begins: the whole of it, on a line of its own, or what stands before its
-    colon and says how to write (`make it short, no slang:`), which a heading does not (`note to tenants:`); or ''."""
+    colon and says how to write (`make it short, no slang:`), which a heading does not (`note to tenants:`), also behind
+    a label or less its first words; or what it says to a model (`you are a cook.`). Else ''."""
     asked, written = fold(given).strip(), fold(text).strip()
     first, _, rest = written.partition("\n")
     if rest.strip() and count_words(asked) > _LEAST and first.strip(_EDGES) == asked.strip(_EDGES):
         return first
-    prompt, line = _BEFORE_COLON.match(asked), _BEFORE_COLON.match(written)
-    if not prompt or not line or prompt[1] != line[1] or in_code(text) or not says("any", "of_writing", prompt[1]):
+    role = _FIRST_SENTENCE.match(asked)
+    if role and says("any", "to_a_model", role[0]) and written.startswith(role[0]):
+        return role[0]
+    prompt = _BEFORE_COLON.match(asked)
+    if not prompt or in_code(text) or not says("any", "of_writing", prompt[1]):
         return ""
-    return prompt[1] if len(prompt[1].split()) >= _LEAST or _UNSPACED.search(prompt[1]) else ""
+    line, start = _BEFORE_COLON.match(written), written[: len(prompt[1]) + _LABEL_BEFORE]
+    head = line[1].strip(_EDGES) if line else ""
+    again = prompt[1] if prompt[1] in start else head if head in prompt[1] else ""
+    return again if len(again.split()) >= _LEAST or (len(again) >= _LEAST and _UNSPACED.search(again)) else ""
 
 
+_LABEL_BEFORE = 12  # characters of a label before a prompt: Task:
+_FIRST_SENTENCE = re.compile(r"[^.!?\n]{8,200}[.!?](?=\s)")
 _EDGES = " *#_:\"'"
 _BEFORE_COLON = re.compile(r"([^:\uff1a\n]{5,120})[:\uff1a]\s*(?=\S)")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")

@@ -63,6 +63,8 @@ class GateSettings(Section):
     json_schema: str | None = None
     # Left out of the dump at their defaults, so that no hash of a spec without them changes.
     sums: Mode = Field(default="flag", exclude_if=lambda mode: mode == "flag")
+    facts: Mode = Field(default="flag", exclude_if=lambda mode: mode == "flag")
+    instructed: Mode = Field(default="flag", exclude_if=lambda mode: mode == "flag")
     values: Mode = Field(default=False, exclude_if=lambda on: not on)
     translated: Mode = Field(default=False, exclude_if=lambda on: not on)
     user: tuple[UserFunction, ...] = ()

@@ -157,8 +157,8 @@ def test_an_output_that_is_no_label_is_rejected_with_the_labels_there_are(tmp_pa
     gates = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)
     assert gates["names"] == EVERY | {"broken_json", "input", "label"}
     judgements = judge_text("Where is it?", "refunds", gates["steps"])
-    assert judgements["gate/label@2"].reason.code == "label"
-    assert judgements["gate/label@2"].reason.detail == "“refunds” is none of the 2 labels: billing, delivery"
+    assert judgements["gate/label@3"].reason.code == "label"
+    assert judgements["gate/label@3"].reason.detail == "“refunds” is none of the 2 labels: billing, delivery"
     assert all(judgement.keep for judgement in judge_text("Where is it?", "delivery", gates["steps"]).values())
 
 
@@ -175,7 +175,7 @@ def test_an_input_that_a_teacher_wrote_for_a_label_is_judged_as_a_text(input: st
     """Refusals, loops and another language would be learnt as texts that get this label; what people wrote is not
     judged, and neither is the label."""
     steps = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)["steps"]
-    (step,) = (step for step in steps if step.by == "gate/input@5")
+    (step,) = (step for step in steps if step.by == "gate/input@6")
     origin = Generated(generator="backward", prompt="p", teacher="t", sampling=Sampling(), calls=())
     written = pair(input, "delivery")
     assert step.judge(written).keep is True
@@ -187,9 +187,10 @@ def test_each_kind_has_the_gates_that_fit_it(tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text('{"type": "object"}')
     form = EVERY | {"broken_json", "fenced", "cut", "repetition", "preamble", "language", "mixed_language"}
     compared = {"answered", "lost_content", "invented", "invented_name", "swapped", "limits"}
-    assert steps_of({}, tmp_path)["names"] == form | compared | {"echo", "contacts"}
-    assert steps_of({"kind": "reply"}, tmp_path)["names"] == form | {"echo", "contacts", "swapped"}
-    assert steps_of({"kind": "free"}, tmp_path)["names"] == form | {"echo", "contacts"}
+    bound = {"instructed", "facts"}
+    assert steps_of({}, tmp_path)["names"] == form | compared | {"echo", "contacts", "instructed"}
+    assert steps_of({"kind": "reply"}, tmp_path)["names"] == form | bound | {"echo", "contacts", "swapped"}
+    assert steps_of({"kind": "free"}, tmp_path)["names"] == form | bound | {"echo", "contacts"}
     translation = form | {"translated", "contacts", "invented", "limits"}
     assert steps_of({"kind": "translate", "to": "fr"}, tmp_path)["names"] == translation
     extraction = EVERY | {"input", "schema", "values"}

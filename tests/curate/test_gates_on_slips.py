@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from curate.gates.answers import values
@@ -9,7 +11,7 @@ from curate.gates.chat import preamble, toxic
 from curate.gates.damage import broken_json, cut, encoding
 from curate.gates.dates import days_named, turned_day
 from curate.gates.facts import invented, swapped
-from curate.gates.form import echo
+from curate.gates.form import echo, repetition
 from curate.gates.judgement import Judgement
 from curate.gates.language import mixed_language
 from curate.gates.limits import limits
@@ -245,3 +247,113 @@ def test_a_sum_in_round_brackets_is_no_slot(text: str, hit: bool) -> None:
 def test_an_empty_array_answers_who_asked_for_one(asked: str, keep: bool) -> None:
     """It is no answer to anybody else."""
     assert preamble(pair(asked, "[]")).keep is keep
+
+
+_HALL = "On behalf of the committee I want to say how glad we were on Sunday, and so was everybody in the hall. "
+_SHOW = "The show was a joy to watch for old and young. We took in 200."
+_SONG = "The ferry does not run tonight, my dear,\nthe rope is coiled.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "hit"),
+    [
+        (f"Dear crew,\n\n{_HALL}From the front row to the back we clapped.\n\n{_SHOW}\n\n{_SHOW}", True),
+        (f"{_HALL}Nobody wanted to go home before midnight, and some of us danced. {_HALL}", True),
+        (f"{_SONG}{_SONG}and I stay here.\nThe harbour sleeps.", False),
+        (f"{_HALL}{_SHOW}", False),
+    ],
+)
+def test_a_sentence_that_prose_says_twice_is_flagged(text: str, hit: bool) -> None:
+    """A paragraph or a long sentence; the refrain of a song is none, and what loops is rejected anyway."""
+    judgement = repetition(pair("thank the crew", text))
+    assert (judgement.keep is False or "twice" in judgement.flags) is hit
+
+
+@pytest.mark.parametrize(
+    ("text", "hit"),
+    [
+        ("1. Dig.\n1. Sow.\n4. Water.", True),
+        ("1. Dig.\n1. Sow.\n1. Water.", False),
+        ("1. Dig.\n2. Sow.\n\n1. Eat.\n2. Rest.", False),
+    ],
+)
+def test_numbers_of_a_list_that_repeat_and_leap_are_flagged(text: str, hit: bool) -> None:
+    """Markdown counts for itself where all are 1, and a second list begins anew."""
+    assert ("numbering" in cut(pair("steps", text)).flags) is hit
+
+
+def test_a_list_counts_things_as_the_text_does() -> None:
+    """Numbers of two records that changed places, and a list that stops after its first record; one that is sorted
+    anew, or merges two counts, is right."""
+    given = "3 pens, 1 lamp, 20 clips and 2 bins"
+    right = [("pens", 3), ("lamp", 1), ("clips", 20), ("bins", 2)]
+    for records, code in (
+        (right, ""),
+        (right[::-1], ""),
+        ([("pens", 1), ("lamp", 3), *right[2:]], "value"),
+        (right[:1], "value"),
+    ):
+        output = json.dumps({"items": [{"article": article, "quantity": count} for article, count in records]})
+        assert code_of(values(pair(given, output), None)) == code
+
+
+def test_a_number_out_of_nothing_is_found_where_few_number_words_are_known() -> None:
+    """In a language of which only the cardinals are known, a text that tells no number gives none; parts of one and
+    a square in a unit are no numbers."""
+    assert code_of(values(pair("paczka do Torunia", '{"waga": 12}'), None, "pl")) == "value"
+    assert code_of(values(pair("paczka do Torunia, pół kilo", '{"gramy": 500}'), None, "pl")) == ""
+    assert code_of(values(pair("paczka, dwanaście kilo", '{"waga": 12}'), None, "pl")) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "code"),
+    [
+        ("no doubt he will come", "He will certainly come.", ""),
+        ("last but not least thanks to Ana", "Finally, thanks to Ana.", ""),
+        ("he will not come", "He will come.", "lost_negation"),
+    ],
+)
+def test_a_turn_of_speech_denies_nothing(given: str, text: str, code: str) -> None:
+    """`no doubt` is a yes; a plain denial is one."""
+    assert code_of(limits(pair(given, text))) == code
+
+
+def test_a_sentence_without_an_end_is_quoted_from_a_whole_word() -> None:
+    """The evidence begins with a word: it began in the midst of one."""
+    source = (
+        "The committee met on Monday and it agreed, after a long debate, on all that had been proposed there before."
+    )
+    text = source.removesuffix(" there before.").replace("proposed", "put forward by the neighbours of the old harbour")
+    detail = cut(pair(source, text)).reason.detail
+    quoted = detail.partition("\u201c")[2].rstrip("\u201d")
+    assert f" {text} ".endswith(f" {quoted} ")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Agent: Please ring the bell.\nCustomer: Thanks", "speaker"),
+        ("**Formal:** We regret it.\n\n**Casual:** Oh no, sorry!", "options"),
+        ("**Monday:** closed\n\n**Tuesday:** open", ""),
+        ("Of course! I'd love to.\nHere are the lines:\n\nSnow lies deep,\nand all asleep.", "preamble"),
+        ("It melts at noon. Would you like me to explain how it melts?", "afterword"),
+        ("I don't have access to product information, so look at the website.", "refusal"),
+    ],
+)
+def test_what_a_chat_sets_around_a_text_is_found_by_its_place(text: str, code: str) -> None:
+    """Speakers, versions by their manner, an opening in two sentences, an offer to go on, what is not known."""
+    assert code_of(preamble(pair("ring the bell", text))) == code
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "leaks"),
+    [
+        ("Write a title of five words at most: we build", "A title of five words at most: Building", True),
+        ("You are a helpful cook. How do I peel a plum?", "You are a helpful cook. Dip it into hot water.", True),
+        ("Shopping list for Ana: eggs, milk", "Shopping list for Ana: eggs and milk", False),
+        ("You are welcome to come. Bring cake.", "You are welcome to come. Please bring a cake.", False),
+    ],
+)
+def test_an_instruction_that_is_said_again_is_flagged(given: str, text: str, leaks: bool) -> None:
+    """Words on how to write, and a sentence to a model; a heading and a sentence of the text are kept."""
+    assert (code_of(preamble(pair(given, text))) == "prompt_leak") is leaks

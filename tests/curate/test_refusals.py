@@ -19,12 +19,31 @@ ROWS: list[Row] = [
 LANGUAGES = {"en", "de", "fr", "es", "pt", "it", "ru", "zh", "ja", "ar"}
 
 
-@pytest.mark.parametrize("kind", ["rewrite", "reply", "free"])
+@pytest.mark.parametrize("kind", ["rewrite", "free"])
 def test_an_apology_and_nothing_else_is_a_refusal_of_every_kind_of_task(kind: str) -> None:
     """`Lamento, mas não posso.`: all of 113 in ten languages are rejected; before it was 37."""
     bare = [row for row in ROWS if row["bare"]]
     assert {row["language"] for row in bare} == LANGUAGES
     assert [row for row in bare if "preamble" not in said({**row, "kind": kind}).rejecting] == []
+
+
+def test_a_bare_refusal_to_a_message_may_be_a_person_s() -> None:
+    """`Sorry, I can't.` to a friend is flagged and kept; one that speaks of help or of a request is a model's. All of
+    113 are found, and 58 rejected."""
+    judged = [said({**row, "kind": "reply"}) for row in ROWS if row["bare"]]
+    assert all("preamble" in one.rejecting | one.flagging for one in judged)
+    assert sum("preamble" in one.rejecting for one in judged) == 58
+    texts = {"kind": "reply", "language": "en", "input": "Can you drive me to the station on Friday?"}
+    assert said({**texts, "output": "Sorry, I can't."}).rejecting == frozenset()
+    assert said({**texts, "output": "I'm sorry, but I can't assist with that request."}).rejecting == {"preamble"}
+
+
+def test_what_a_style_calls_impossible_asks_for_no_refusal() -> None:
+    """`Ask nothing impossible of the reader` is about words; a bare refusal under it is one all the same."""
+    texts = {"input": "Lend me the key?", "output": "Sorry, I can't.", "system": ""}
+    pair = Pair(seed_id="s", origin=Imported(source="test"), **texts)
+    for style in ("Nothing is impossible for us.", "Nichts ist unmöglich."):
+        assert preamble(pair, style=style).reason.code == "refusal"
 
 
 def test_one_that_says_what_or_why_or_was_asked_for_is_kept() -> None:

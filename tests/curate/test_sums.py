@@ -78,3 +78,11 @@ def test_a_long_text_costs_as_much_time_as_it_has_letters(run: str) -> None:
 def test_what_the_input_says_may_be_repeated() -> None:
     """A story in which two and two are five keeps its five."""
     assert reason("He wrote 2 + 2 = 5 on the wall.", input="chapter where he writes 2+2=5 on the wall") == ""
+
+
+def test_a_share_of_a_number_is_reckoned() -> None:
+    """`15 % of 240 is 36`, in other languages too, rounded, and with the way to it behind; a wrong one is flagged."""
+    for text in ("15 % of 240 is 36.", "15 % von 240 sind 36.", "15% of 64 is 0.15 × 64 = 9.60", "33 % de 10 font 3,3"):
+        assert reason(text) == "", text
+    for text in ("15 % of 240 is 32.", "15 % von 240 sind 38.", "20 % de 50 son 12."):
+        assert reason(text).startswith("wrong_sum"), text

@@ -1,0 +1,93 @@
+"""A form that an instruction asks for and the text has not: a limerick in one line, a table without columns.
+
+another_form("A limerick about a goat.", "Goats are hardy ruminants.", "en") == "limerick"
+another_form("In two sentences: why is the sea salty?", "One. Two. Three. Four.", "en") == "two sentences"
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+
+from curate.gates.content import in_code
+from curate.gates.folding import fold
+from curate.gates.frames import sentences
+from curate.gates.number_words import in_figures
+from curate.gates.phrases import any_of, says, words_of
+from curate.gates.phrases.lists import either
+from curate.gates.words import count_words
+
+_ITEM = re.compile(r"(?m)^\s*(?:[-*\u2022\u00b7\u2013]|\(?\d{1,2}[.)\u3001:]|\(?[a-z][.)]|#+ |\|)")
+_REGEX = re.compile(r"[\\\[\]^$+*?{}|]")
+
+
+def _lines(text: str) -> int:
+    return sum(bool(line.strip()) for line in re.split(r"\n| / ", text))
+
+
+# A list of names of a form in all languages, and whether a text has the form.
+_FORMS: dict[str, Callable[[str], bool]] = {
+    "forms_verse": lambda text: _lines(text) > 1 or count_words(text) < 8,
+    "forms_long_verse": lambda text: _lines(text) > 3,
+    "forms_haiku": lambda text: (
+        _lines(text) > 2 or text.count(",") + text.count("\u3001") > 1 or count_words(text) < 14
+    ),
+    "forms_table": lambda text: "|" in text or "\t" in text or "<t" in text or ("," in text and _lines(text) > 1),
+    "forms_json": lambda text: re.search(r"[{\[]", text) is not None,
+    "forms_bullets": lambda text: len(_ITEM.findall(text)) > 1,
+    "forms_regex": lambda text: _REGEX.search(text) is not None,
+    "forms_dialogue": lambda text: _lines(text) > 1 or len(re.findall(r"[\"\u201c\u00ab\u300c\u201e]", text)) > 1,
+}
+
+
+def another_form(asked: str, text: str, language: str) -> str:
+    """What the first words of an instruction ask for and the text is not: a form that is named there, or a number of
+    words or sentences that the text is far above; or ''. Neither what a question asks nor what is denied is a form."""
+    start = fold(asked)[:_START]
+    folded = start.split("?")[0] if "?" in start else start
+    form = _named().search(folded)
+    if form and "?" not in start and not says(language, "denial", folded[: form.end()]):
+        for name, has in _FORMS.items():
+            if _of(name).fullmatch(form[1]) and not has(text):
+                return form[1]
+    return _too_long(in_figures(folded, language), text)
+
+
+_START = 90  # characters of an instruction in which it says what it asks for
+
+
+def _too_long(folded: str, text: str) -> str:
+    """The number of words or sentences that is asked for, where the text has far more; or ''. Not of a list or code."""
+    counted = _counted().findall(folded)
+    if not counted or len(_ITEM.findall(text)) > 1 or in_code(text):
+        return ""
+    for number, unit in counted:
+        most, words_asked = int(number) if number.isdigit() else 1, _of("unit_words").fullmatch(unit)
+        has = count_words(text) if words_asked else len(sentences(fold(text)))
+        if 0 < most < 100 and has > 1.5 * most + (2 if words_asked else 1):
+            return f"{number} {unit}"
+    return ""
+
+
+@cache
+def _of(name: str) -> re.Pattern[str]:
+    return re.compile(either(words_of(name)))
+
+
+@cache
+def _named() -> re.Pattern[str]:
+    """A form that an instruction begins with, or names behind a word such as `only`."""
+    forms = "|".join(any_of("any", name).pattern for name in _FORMS)
+    verbs, small, only = (either(words_of(name)) for name in ("form_verbs", "form_small", "form_only"))
+    return re.compile(
+        rf"(?:\A\W*(?:(?:{verbs})\s+)?(?:(?:{small}|\d+)\s+){{0,3}}(?:[^\W\d_]+\s+)?|(?<!\w)(?:{only})\s+(?:(?:{small})\s+){{0,2}})"
+        rf"({forms})(?!\w)"
+    )
+
+
+@cache
+def _counted() -> re.Pattern[str]:
+    units = either((*words_of("unit_words"), *words_of("unit_sentences")))
+    ones = either(words_of("one_of_text"))
+    return re.compile(rf"(?<!\w)(\d+|{ones})[ -]({units})(?!\w)")

@@ -1,0 +1,75 @@
+"""The gate on facts that a message brings with it for its answer: a note behind it in brackets, or under a label.
+
+A reply and an answer tell more than the message, so what they add is no defect; but what was noted down for them binds
+them as a text binds its rewrite.
+
+facts_of("Is it free?\\n(yes, till Friday)", "reply") == "yes, till Friday"
+facts_of("Write a line. Facts: open since May", "free") == "open since May"
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from curate.gates.coverage import is_known_to, roots
+from curate.gates.facts import invented
+from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.limits import limits
+from curate.gates.names import invented_name
+from curate.gates.numbers import NumberMentions, in_digits
+from curate.gates.phrases import words_of
+from curate.gates.phrases.lists import either
+from schemas.records import Pair
+
+_IN_BRACKETS = re.compile(
+    r"(?:\n|[.?!\u2026\u3002\uff1f\uff01\u061f])\s*[(\uff08]([^()\uff08\uff09]{2,})[)\uff09]\W*\Z"
+)
+_SIGNED = re.compile(r"\n+[^\n.?!]{1,40}\Z")
+
+
+def kept_facts(pair: Pair, kind: str = "reply", language: str = "en", input_language: str = "en") -> Judgement:
+    """What the message notes down for its answer is kept: the answer names no number, day or name that neither the
+    message nor its note does, what the note denies or limits is not said without that, and something of it is said.
+
+    Not covered: facts that stand in columns or in the style, and a message without a note.
+    """
+    facts = facts_of(pair.input, kind)
+    if not facts:
+        return passed("it brings no facts")
+    noted = pair.model_copy(update={"input": facts})
+    unsigned = pair.model_copy(update={"output": _SIGNED.sub("", pair.output.rstrip())})
+    judgements = (
+        invented(pair, language, input_language),
+        invented_name(unsigned, language),
+        limits(noted, language, input_language),
+    )
+    if differing := next((one for one in judgements if not one.keep and one.reason.code != "lost_question"), None):
+        return differing
+    if _are_lost(facts, pair.output, language):
+        return rejected("lost_facts", f"nothing is left of {quote(facts)}")
+    return passed("as noted")
+
+
+def _are_lost(facts: str, text: str, language: str) -> bool:
+    """Whether a text says no word of weight and no number of the facts."""
+    noted = roots(facts, language) if is_known_to(language) else frozenset[str]()
+    mentions, numbers = NumberMentions(text, language), list(in_digits(facts))
+    return bool(noted) and noted.isdisjoint(roots(text, language)) and not any(number in mentions for number in numbers)
+
+
+def facts_of(message: str, kind: str) -> str:
+    """What a message notes down for its answer, or ''. Only behind the message of a reply a bracket is such a note."""
+    bracketed = kind == "reply" and message.rstrip()[-1:] in ")\uff09" and _IN_BRACKETS.search(message)
+    if bracketed:
+        return bracketed[1]
+    labelled = _labelled().search(message) if ":" in message or "\uff1a" in message else None
+    return labelled[1].strip() if labelled else ""
+
+
+@cache
+def _labelled() -> re.Pattern[str]:
+    labels = either(words_of("facts_named"))
+    return re.compile(
+        rf"(?:\A|[\n.?!,;]\s*)(?:[^\W\d_]+ )?(?:{labels})\s*[:\uff1a]\s*(\S[\s\S]{{7,}})\Z", re.IGNORECASE
+    )

@@ -1,0 +1,57 @@
+"""Lists of records with a number each, against a text that counts things: `2 hammers, 1 saw, 50 screws`.
+
+misplaced("4 rolls and 9 croissants", [{"article": "rolls", "quantity": 9}]) == "4 rolls"
+left_over("2 hammers, 1 saw, 50 screws", [{"article": "hammers", "quantity": 2}]) == "1 saw"
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from curate.gates.folding import fold
+
+_COUNTED = re.compile(r"(?<![\w.,])(\d+) ?(?:x |\u00d7 )?([^\W\d_]{3,})")
+_MANY = 100  # things and records that are compared
+_ROOT = 5  # letters by which a thing is known again
+
+
+def misplaced(figures: str, value: Any) -> str:
+    """A number and the thing behind it, in a folded text whose numbers are in figures, where the record of that thing,
+    and of no other, has another number; or ''."""
+    counted = _counted(figures)
+    for thing, number in _records(value):
+        own = [count for word, count in counted if thing.startswith(word[:_ROOT]) or word.startswith(thing[:_ROOT])]
+        if len(own) == 1 and number != own[0] and any(count == number for _, count in counted):
+            return f"{own[0]} {thing}"
+    return ""
+
+
+def left_over(figures: str, value: Any) -> str:
+    """A thing that the text counts and no record names, nor any behind it, where a record names the first of three or
+    more; or ''."""
+    counted, named = _counted(figures), [thing for thing, _ in _records(value)]
+    held = [
+        any(thing.startswith(word[:_ROOT]) or word.startswith(thing[:_ROOT]) for thing in named) for word, _ in counted
+    ]
+    if len(counted) < 3 or not held[0] or any(held[-2:]):
+        return ""
+    word, count = counted[held.index(False)]
+    return f"{count} {word}"
+
+
+def _counted(figures: str) -> Sequence[tuple[str, str]]:
+    return [(match[2], match[1]) for match in islice(_COUNTED.finditer(figures), _MANY)]
+
+
+def _records(value: Any) -> Iterator[tuple[str, str]]:
+    """The first word of the one text of each record of a list, and its one whole number."""
+    lists = [one for one in value.values() if isinstance(one, list)] if isinstance(value, dict) else [value]
+    for record in lists[0][:_MANY] if len(lists) == 1 and isinstance(lists[0], list) else ():
+        inside = list(record.values()) if isinstance(record, dict) else []
+        texts = [one for one in inside if isinstance(one, str) and one.strip()]
+        numbers = [one for one in inside if type(one) is int]
+        if len(texts) == len(numbers) == 1 and (named := fold(texts[0]).split()):
+            yield named[0], str(numbers[0])
