@@ -13,7 +13,7 @@ from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.certified import in_lines, last_look
 from pairsmith.exported_model import GGUF
 from pairsmith.outcome import ExportOutcome
-from pairsmith.plan import plan
+from pairsmith.plan import held_out_since, plan
 from pairsmith.receipt import recording
 from pairsmith.stages.evaluate import evaluation_in
 from pairsmith.stages.table import Option, Stage
@@ -51,7 +51,8 @@ def export(
     trainers whose chat files go into `out/chat` (`curate.chat_files`). `out/certificate.json` is there if a certificate
     holds for the rows as they are.
 
-    An earlier export there is replaced at once. Raises NoWork without a dataset, UsageError if `out` holds something
+    An earlier export there is replaced at once. Raises NoWork without a dataset whose rows were compared with the files
+    of `curate.contamination.files` as they are, UsageError if `out` holds something
     else, InputError for an evaluation that was changed by hand, and NotLicensed for rows that `[export]` does not let
     out.
     """
@@ -63,6 +64,7 @@ def export(
         _refuse_other(out)
         if "evaluation" in artifacts:
             evaluation_in(project.folder, artifacts["evaluation"], store)
+        _refuse_unchecked(project, store)
         _say_what_is_older(project, store, artifacts, say)
         licences.refuse_unlicensed(project, store, artifacts.values())
         declared = licences.ledger(project, store, {id_ for id_, _ in artifacts["dataset"].members})
@@ -103,6 +105,17 @@ def _refuse_other(out: Path) -> None:
             "something that is not an export of pairsmith is there already.",
             where=str(out),
             fix="Name another folder with --out, or move it away.",
+        )
+
+
+def _refuse_unchecked(project: Project, store: Store) -> None:
+    """What the spec names may not be trained on, so no row leaves that nobody has compared with it."""
+    if names := held_out_since(project, store):
+        raise NoWork(
+            f"the rows of the dataset were not compared with {', '.join(map(repr, names))}.",
+            where="curate.contamination.files",
+            why="A text of it may be among them, and in what a model has learnt.",
+            fix="Run `pairsmith curate`, then `pairsmith train` if that makes another dataset.",
         )
 
 
