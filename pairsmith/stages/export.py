@@ -51,10 +51,9 @@ def export(
     trainers whose chat files go into `out/chat` (`curate.chat_files`). `out/certificate.json` is there if a certificate
     holds for the rows as they are.
 
-    An earlier export there is replaced at once. Raises NoWork without a dataset whose rows were compared with the files
-    of `curate.contamination.files` as they are, UsageError if `out` holds something
-    else, InputError for an evaluation that was changed by hand, and NotLicensed for rows that `[export]` does not let
-    out.
+    An earlier export there is replaced at once. Raises NoWork without a dataset that was compared with what is held
+    out, UsageError if `out` holds something else, InputError for an evaluation that was changed by hand, and
+    NotLicensed for rows that `[export]` does not let out.
     """
     out = out.resolve() if out else project.folder / EXPORT  # `erase` finds it again from any folder
     with recording(project, store, "export", ExportOutcome()) as record:
@@ -92,9 +91,8 @@ def export(
             mark = {**ids, "spec_hash": project.spec_hash, **terms}
             (partial / MARK).write_text(json.dumps(mark, indent=2) + "\n")
         rows = len(artifacts["dataset"].members)
-        paths = {name: str(path) for name, path in written.items()}
-        record.add(counts=Counts(rows_in=rows, accepted=rows), written=paths, ids=ids)
-        record.add(gguf=checked, certificate=certificate)
+        record.add(counts=Counts(rows_in=rows, accepted=rows), ids=ids, gguf=checked, certificate=certificate)
+        record.add(written={name: str(path) for name, path in written.items()})
     return record.outcome
 
 
