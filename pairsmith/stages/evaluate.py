@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 EVALUATIONS = "evaluations"
 # The exit codes of `--gate`.
 CODES = {"ship": 0, "do not ship": 14, "not enough evidence": 15}
+_MEASURED = {
+    **dict.fromkeys(("generate", "curate"), "what is measured, and on which inputs,"),
+    "train": "the adapter that is measured",
+}
 
 
 def evaluate(
@@ -47,6 +51,7 @@ def evaluate(
     with recording(project, store, "evaluate", EvaluateOutcome()) as record:
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
         trained = latest_adapter(project, store)
+        plan.say_outdated(project, store, _MEASURED, say)
         teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
         say("starting the models")
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
