@@ -204,14 +204,15 @@ def _rows(path: Path, names: Sequence[str], *, strict: bool = False) -> list[Cel
 
 
 def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
-    name = re.sub(r"\W+", "_", header.strip().casefold()).strip("_") or f"column_{at + 1}"
+    letters = (letter if f"a{letter}".isidentifier() else " " for letter in header.casefold())
+    name = "_".join("".join(letters).split()).strip("_") or f"column_{at + 1}"
     held = [row.get(f"c{at}") for row in rows]
     texts = tuple("" if isinstance(text := plain_text(_spelt(cell)), Fault) else text for cell in held)
     spelt = [text for text in texts if text]
     nested = any(isinstance(cell, dict) for cell in held)
     objects = nested or (bool(spelt) and all(map(is_record, spelt)))
     words = fmean((2 * len(text.split()) + count_words(text)) / 3 for text in spelt) if spelt else 0.0
-    return Column(f"c_{name}" if name[0].isdigit() else name, header, texts, words, objects, nested)
+    return Column(name if name.isidentifier() else f"c_{name}", header, texts, words, objects, nested)
 
 
 def _spelt(cell: object) -> object:
