@@ -5,10 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pairsmith.report.evidence_file import CheckedEvidence, read_evidence, write_evidence
-from pairsmith.report.gather import gather
-from pairsmith.report.page import render
 from pairsmith.stages.export import EVIDENCE
 from schemas.errors import PairsmithError
 from schemas.files import replaced
@@ -16,12 +14,19 @@ from schemas.project import Project
 from schemas.store import Store
 from schemas.store.latest import present
 
+if TYPE_CHECKING:
+    from pairsmith.report.evidence_file import CheckedEvidence
+
 
 def write_report(project: Project, store: Store, out: Path) -> Path:
     """Write the report of what the store holds now as the file `out`, and `evidence.json` beside it; return its path.
 
     Stages that have not run say so. Raises PairsmithError if a file cannot be written.
     """
+    from pairsmith.report.evidence_file import write_evidence
+    from pairsmith.report.gather import gather
+    from pairsmith.report.page import render
+
     evidence = gather(project, store)
     _write(out, render(evidence))
     write_evidence(project, evidence, present(store).values(), out.with_name(EVIDENCE))
@@ -30,6 +35,9 @@ def write_report(project: Project, store: Store, out: Path) -> Path:
 
 def render_evidence(path: Path, out: Path, folders: Sequence[Path] = ()) -> CheckedEvidence:
     """Write the report of an evidence file as `out`; see `read_evidence`."""
+    from pairsmith.report.evidence_file import read_evidence
+    from pairsmith.report.page import render
+
     checked = read_evidence(path, folders)
     _write(out, render(checked.evidence))
     return checked

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pairsmith import plan, teachers
+from pairsmith import plan
 from pairsmith.outcome import EvaluateOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.table import Option, Stage
@@ -47,6 +47,8 @@ def evaluate(
     with recording(project, store, "evaluate", EvaluateOutcome()) as record:
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
         trained = latest_adapter(project, store)
+        from pairsmith import teachers
+
         teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
         say("starting the models")
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
