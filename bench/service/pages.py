@@ -41,16 +41,6 @@ MIX = (
     "/p/many/rows?reviewed=yes", "/p/many", "/p/many/run", "/",
 )  # fmt: skip
 AT_ONCE, STREAMS, STREAM_S, RUNS, PROJECTS = 8, 50, 20, 3, 50
-_SERVER = """
-import sys, uvicorn
-from pathlib import Path
-from pairsmith.serve.app import create_app
-from pairsmith.serve.settings import Settings
-from pairsmith.serve.workspace import Workspace
-port = int(sys.argv[2])
-app = create_app(Workspace(Path(sys.argv[1])), Settings(no_auth=True, port=port))
-uvicorn.run(app, host="127.0.0.1", port=port, log_level="critical", timeout_graceful_shutdown=1)
-"""
 
 
 def main(arguments: Sequence[str] | None = ()) -> None:
@@ -73,7 +63,9 @@ def main(arguments: Sequence[str] | None = ()) -> None:
 
 def _measured(root: Path, pages: int) -> dict[str, Any]:
     port = 8690
-    process = subprocess.Popen([sys.executable, "-c", _SERVER, str(root), str(port)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pairsmith", "serve", str(root), "--no-auth", "--port", str(port)]
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         _until_it_answers(url)
