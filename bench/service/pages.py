@@ -63,9 +63,8 @@ def main(arguments: Sequence[str] | None = ()) -> None:
 
 def _measured(root: Path, pages: int) -> dict[str, Any]:
     port = 8690
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pairsmith", "serve", str(root), "--no-auth", "--port", str(port)]
-    )
+    command = [sys.executable, "-m", "pairsmith", "serve", str(root), "--no-auth", "--port", str(port)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
         _until_it_answers(url)
