@@ -4,6 +4,7 @@ before the answers are paid for, not after."""
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from schemas.spec.train import TrainSettings
 
 _LOOKED_AT, _ALIKE = 1_000, 0.1  # seeds, and the share of them that may be asked about in the words of another
 _LEAST_RATE, _MOST_RATE = 1e-6, 1e-2
+_HASHED = re.compile(r".+@[0-9a-f]{32}")
 _SCORERS = ("auto", "pmi", "judge", "similarity", "none")
 
 
@@ -82,6 +84,12 @@ def doubtful(spec: Spec) -> Iterator[tuple[str, str]]:
             "generate.forward.n = 1 makes one",
             "Set generate.forward.n to 2 or more; else only what people edit is a preference.",
         )
+    for entry in train.trust_remote_code:
+        if not _HASHED.fullmatch(entry):
+            yield (
+                f"train.trust_remote_code has '{entry}', a name without the hash of its code: none of it runs",
+                "Take it out; where the base needs code of its own, `doctor` tells what to set.",
+            )
 
 
 def _tell_seeds_apart(project: Project, seeds: Sequence[Seed]) -> None:

@@ -19,6 +19,7 @@ from pairsmith.outcome import CurateOutcome, GenerateOutcome, ReviewOutcome, Run
 from pairsmith.standard_input import is_terminal, piped
 from schemas import old_keys
 from schemas.own_modules import OwnName
+from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Receipt, content_id
 from schemas.spec import Section, Spec, TeacherSettings
@@ -78,6 +79,17 @@ def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[
         steps.append(PlannedStage(stage, done, why))
         waits_for = waits_for or ("" if done else stage)
     return steps
+
+
+def say_outdated(project: Project, store: Store, makers: Mapping[str, str], say: Say) -> None:
+    """Warn where the first stage that is to be done is one that has made something of what a command stands on:
+    `makers` is stage -> what that is."""
+    due = next((step for step in plan(project, store) if not step.done), None)
+    if due and due.stage in makers:
+        say(
+            f"warning: `pairsmith {due.stage}` has not been run on the project as it is ({due.why}); "
+            f"{makers[due.stage]} was made before."
+        )
 
 
 def inputs_of(stage: str, project: Project, store: Store, *, stdin: bool = False) -> Inputs:

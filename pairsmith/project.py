@@ -76,10 +76,7 @@ class Project:
 
     def forecast(self, seeds: int = 20, *, max_usd: float | None = None) -> ForecastOutcome:
         """Ask about a few seeds of each direction, and tell what all of them will take, for at most `max_usd`."""
-        from pairsmith.stages.forecast import forecast
-
-        with self._open(max_usd) as (opened, store, shown):
-            return forecast(opened, store, seeds=seeds, progress=shown, say=self._say)
+        return self._stage(ForecastOutcome, "forecast", max_usd=max_usd, seeds=seeds)
 
     def curate(self) -> CurateOutcome:
         """Judge every candidate of the present spec, and write the dataset."""
@@ -103,10 +100,7 @@ class Project:
         self, precision: float = 0.9, confidence: float = 0.9, *, max_usd: float | None = None
     ) -> CertifyOutcome:
         """Name the rows that need no person, of which at least the share `precision` are good; `words` say it."""
-        from pairsmith.stages.certify import certify
-
-        with self._open(max_usd) as (opened, store, shown):
-            return certify(opened, store, precision=precision, confidence=confidence, progress=shown, say=self._say)
+        return self._stage(CertifyOutcome, "certify", max_usd=max_usd, precision=precision, confidence=confidence)
 
     def train(self) -> TrainOutcome:
         """Tune the base model on the dataset."""

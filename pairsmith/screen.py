@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pairsmith.outcome import CommandOutcome
 
 
+_REASONS = 12  # that are shown one by one
 _WIDEST = 40  # signs of a name on one line
 
 
@@ -46,17 +47,17 @@ def row_count_check(counts: Counts) -> str:
     )
 
 
-def reasons(counted: Mapping[str, int], *, most: int = 12) -> RenderableType:
+def reasons(counted: Mapping[str, int]) -> RenderableType:
     """Reasons by how often they were given, the most frequent first."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(width=10)
     grid.add_column(justify="right")
     grid.add_column()
     ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
-    for reason, count in ordered[:most]:
+    for reason, count in ordered[:_REASONS]:
         grid.add_row("", f"{count:,}", escape(reason))
-    if len(ordered) > most:
-        grid.add_row("", f"{sum(count for _, count in ordered[most:]):,}", f"{len(ordered) - most} other reasons")
+    if left := ordered[_REASONS:]:
+        grid.add_row("", f"{sum(count for _, count in left):,}", f"{len(left)} other reasons")
     return grid
 
 

@@ -15,7 +15,7 @@ from schemas.records import Messages, Sampling
 from schemas.spec import Purpose, TeacherSettings
 
 if TYPE_CHECKING:
-    from synth import endpoint
+    from synth.listed_models import EndpointCheck
 
 MOST_TOKENS = 64
 _LETTERS_PER_TOKEN = 3  # fewer than any usual text has, so that a reckoned prompt is rather too long
@@ -99,7 +99,7 @@ def _reached(project: Project, teacher: TeacherSettings, about: str, way: Purpos
         return
     if check.models is None:
         alone = "Only a real request will tell: pairsmith doctor --ask"
-        yield Check(about, "warn", f"{teacher.url} answers but lists no models", "" if ask else alone)
+        yield Check(about, "warn", f"{teacher.url}: {check.instead}", "" if ask else alone)
     else:
         took = f"(asked in {check.seconds * 1000:.0f} ms)"
         yield Check(about, "ok", f"{teacher.url} serves {teacher.model} {took}")
@@ -170,7 +170,7 @@ def _context(teacher: TeacherSettings, context: int | None, question: Messages, 
         yield Check("context", "warn", f"{lengths}; Ollama cuts what is longer than its context without a word", fix)
 
 
-async def _looked_at(teacher: TeacherSettings) -> endpoint.EndpointCheck:
+async def _looked_at(teacher: TeacherSettings) -> EndpointCheck:
     from synth.teachers import opened
 
     async with opened(teacher.model_copy(update={"timeout_s": 10.0}), unheard) as reached:

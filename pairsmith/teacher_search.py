@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from schemas.errors import AuthError, TeacherError
+from schemas.records import Usage
+from schemas.spec import TeacherSettings
 
 
 class Provider(NamedTuple):
@@ -20,11 +23,15 @@ class Provider(NamedTuple):
     models: tuple[str, ...]
 
 
+_GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
 APIS = (
     Provider("OPENAI_API_KEY", "OPENAI_BASE_URL", "https://api.openai.com/v1", ("gpt-4.1-mini", "gpt-4o-mini")),
     Provider("OPENROUTER_API_KEY", "OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1", ("openai/gpt-4.1-mini",)),
     Provider("MISTRAL_API_KEY", "MISTRAL_BASE_URL", "https://api.mistral.ai/v1", ("mistral-small-latest",)),
     Provider("DEEPSEEK_API_KEY", "DEEPSEEK_BASE_URL", "https://api.deepseek.com/v1", ("deepseek-chat",)),
+    Provider("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "https://api.anthropic.com/v1", ("claude-haiku-4-5",)),
+    Provider("GEMINI_API_KEY", "GEMINI_BASE_URL", _GEMINI, ("gemini-2.5-flash-lite",)),
+    Provider("GROQ_API_KEY", "GROQ_BASE_URL", "https://api.groq.com/openai/v1", ("llama-3.3-70b-versatile",)),
 )
 LOCAL = (("vLLM", "http://localhost:8000/v1"), ("Ollama", "http://localhost:11434/v1"))
 
@@ -60,7 +67,7 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
         if isinstance(served, str):
             tried.append(f"{api.key_env} is set, but at {url} {served}")
             continue
-        model = next((name for name in api.models if name in served), next(iter(served), api.models[0]))
+        model = next((name for name in api.models if name in served), "") or _cheapest(url, served) or api.models[0]
         why = f"{api.key_env} is set and {url} takes it. Its answers cost money."
         return FoundTeacher(url, model, why, api.key_env, tuple(tried))
     if not tried:
@@ -76,13 +83,28 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
     return replace(EMBEDDED, tried=tuple(tried))
 
 
+def _cheapest(url: str, served: Sequence[str]) -> str:
+    """Where no model is known to be a good choice, the one that costs least, thinking ones last; empty if there is
+    none. A list may begin with the dearest."""
+    from synth.listed_models import thinks_unasked
+    from synth.prices import prices_of
+
+    def order(name: str) -> tuple[bool, float]:
+        prices = prices_of(TeacherSettings(url=url, model=name))
+        usd = None if prices is None else prices.usd(Usage(prompt_tokens=1000, completion_tokens=1000))
+        return thinks_unasked(name), math.inf if usd is None else usd
+
+    return min(served, key=order, default="")
+
+
 async def _models_at(url: str, key: str | None, timeout_s: float) -> list[str]:
     """The chat models that an endpoint lists. Raises TeacherError, UnansweredError for one that does not answer."""
     from synth.endpoint import Endpoint
     from synth.listed_models import is_chat_model
 
     async with Endpoint(url, model="", key=key, timeout_s=timeout_s) as endpoint:
-        return [str(row["id"]) for row in await endpoint.listing() if is_chat_model(row)]
+        rows = await endpoint.listing()
+        return [str(row["id"]).removeprefix("models/") for row in rows if is_chat_model(row)]  # of Gemini
 
 
 def ask(url: str, key: str | None, timeout_s: float) -> list[str] | str:

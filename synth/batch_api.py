@@ -13,7 +13,8 @@ import orjson
 
 from schemas.errors import TeacherError, Unreachable
 from schemas.spec import TeacherSettings
-from synth.batch_forms import BatchLine, Form, Result, State, form_of
+from synth.batch_forms import Announced, BatchLine, Form, Result, State, form_of
+from synth.connections import tls_failure
 from synth.endpoint import Endpoint
 from synth.proxy import REFUSALS, proxy_for, refused_by
 
@@ -31,7 +32,8 @@ class BatchApi:
     def __init__(
         self, endpoint: Endpoint, form: Form, model: str, headers: Mapping[str, str], params: Mapping[str, str]
     ) -> None:
-        self.form, self.base = form, endpoint.url
+        # Azure's files and batches are the resource's, not a deployment's.
+        self.form, self.base = form, endpoint.url.partition("/deployments/")[0]
         self._endpoint, self._model, self._params = endpoint, model, params
         self._proxy = proxy_for(self.base)
         self._session = aiohttp.ClientSession(
@@ -54,9 +56,12 @@ class BatchApi:
         """Hand a batch over; its id."""
         return await self.form.submit(self._call, self.base, self._model, lines, label)
 
-    async def find(self, label: str) -> str | None:
-        """The id of a batch that was made under `label`."""
-        return await self.form.find(self._call, self.base, label)
+    async def find(self, one: Announced) -> str | None:
+        """The id of a batch that was announced, None if it was not made, or nobody tells."""
+        try:
+            return await self.form.find(self._call, self.base, one)
+        except NotThereError:
+            return None
 
     async def state(self, batch: str) -> State:
         """How far it is. Raises NotThereError."""
@@ -105,6 +110,8 @@ class BatchApi:
             except (aiohttp.ClientError, OSError) as error:
                 if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in REFUSALS:
                     raise refused_by(self._proxy or "", url, error.status) from None
+                if (of_tls := tls_failure(url, error)) is not None:
+                    raise of_tls from None
                 why = type(error).__name__
             faults += 1
             if (method != "GET" and why != "HTTP 429") or faults >= _FAULTS_IN_A_ROW:  # after a 429 nothing was made

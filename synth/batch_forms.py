@@ -7,23 +7,56 @@ answer is brought into the form of a chat completion, with the provider's own wo
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+import re
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 
+from schemas.errors import TeacherError
 from schemas.records import Json
 from schemas.spec import BatchForm
 
 Call = Callable[..., Awaitable[bytes]]
 """`call(method, url, json=... or form=...)` is the body of the answer, whatever failed on the way has been raised."""
 
-_ENDPOINT = "/v1/chat/completions"
 _LABEL = "pairsmith"
+_BEING_READ, _READ_S = ("pending", "running", "notRunning"), 600  # a file at Azure, which makes no batch of it before
+_CLOCKS_APART, _HANDED_OVER_IN = timedelta(minutes=5), timedelta(minutes=30)
+# The HTTP statuses that their words for an error of one line stand for, in their references.
+_ANTHROPIC_STATUS = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+_GOOGLE_STATUS = {1: 0, 3: 400, 4: 0, 5: 404, 7: 403, 8: 429, 9: 400, 11: 400, 14: 503, 16: 401}  # google.rpc.Code
+_GEMINI_NAMES = {
+    "temperature": "temperature",
+    "top_p": "topP",
+    "top_k": "topK",
+    "max_tokens": "maxOutputTokens",
+    "max_completion_tokens": "maxOutputTokens",
+    "stop": "stopSequences",
+    "seed": "seed",
+    "frequency_penalty": "frequencyPenalty",
+    "presence_penalty": "presencePenalty",
+}
+_NOT_OF_GEMINI = ("model", "messages", "stream", "stream_options")  # said otherwise there, or not at all
+# What its compatible endpoint makes of `reasoning_effort` for models that count what they think (Gemini 2.5).
+_THINKING_BUDGET = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
 
 
 class BatchLine(NamedTuple):
@@ -31,6 +64,15 @@ class BatchLine(NamedTuple):
 
     name: str
     body: Json
+
+
+class Announced(NamedTuple):
+    """A batch that was about to be made at `at`: its label, how many lines it has, and which batches are others."""
+
+    label: str
+    lines: int
+    at: datetime
+    others: Collection[str]
 
 
 class Result(NamedTuple):
@@ -75,8 +117,10 @@ class Files:
 
     async def submit(self, call: Call, base: str, model: str, lines: Sequence[BatchLine], label: str) -> str:
         """Hand a batch over; its id."""
+        # Azure's older addresses name no version.
+        endpoint = "/v1/chat/completions" if re.search(r"/v\d\w*$", base) else "/chat/completions"
         rows = [
-            {"custom_id": line.name, "method": "POST", "url": _ENDPOINT, "body": line.body}
+            {"custom_id": line.name, "method": "POST", "url": endpoint, "body": line.body}
             if self.jobs == "/batches"
             else {"custom_id": line.name, "body": {k: v for k, v in line.body.items() if k != "model"}}
             for line in lines
@@ -85,18 +129,23 @@ class Files:
         form.add_field("purpose", "batch")
         content = b"\n".join(map(orjson.dumps, rows)) + b"\n"
         form.add_field("file", content, filename=f"{label}.jsonl", content_type="application/jsonl")
-        file = orjson.loads(await call("POST", f"{base}/files", form=form))["id"]
-        job: Json = {"endpoint": _ENDPOINT, "metadata": {_LABEL: label}}
+        file = orjson.loads(await call("POST", f"{base}/files", form=form))
+        began, wait_s = time.monotonic(), 0.5
+        while file.get("status") in _BEING_READ and time.monotonic() - began < _READ_S:
+            await asyncio.sleep(wait_s)
+            wait_s = min(15.0, 2 * wait_s)
+            file = orjson.loads(await call("GET", f"{base}/files/{file['id']}"))
+        job: Json = {"endpoint": endpoint, "metadata": {_LABEL: label}}
         if self.jobs == "/batches":
-            job |= {self.input_file: file, "completion_window": "24h"}
+            job |= {self.input_file: file["id"], "completion_window": "24h"}
         else:
-            job |= {self.input_file: [file], "model": model}
+            job |= {self.input_file: [file["id"]], "model": model}
         return str(orjson.loads(await call("POST", base + self.jobs, json=job))["id"])
 
-    async def find(self, call: Call, base: str, label: str) -> str | None:
-        """The id of a batch that was made under `label`, if it is among the last hundred."""
+    async def find(self, call: Call, base: str, one: Announced) -> str | None:
+        """The id of a batch that was made under this label, if it is among the last hundred."""
         listed = orjson.loads(await call("GET", f"{base}{self.jobs}?limit=100")).get("data") or []
-        return next((str(job["id"]) for job in listed if (job.get("metadata") or {}).get(_LABEL) == label), None)
+        return next((str(job["id"]) for job in listed if (job.get("metadata") or {}).get(_LABEL) == one.label), None)
 
     async def state(self, call: Call, base: str, batch: str) -> State:
         raw = orjson.loads(await call("GET", f"{base}{self.jobs}/{batch}"))
@@ -144,8 +193,15 @@ class Messages:
         created = await call("POST", f"{base}/messages/batches", json={"requests": requests})
         return str(orjson.loads(created)["id"])
 
-    async def find(self, call: Call, base: str, label: str) -> str | None:
-        """None: batches have no label here."""
+    async def find(self, call: Call, base: str, one: Announced) -> str | None:
+        """The id of a batch of that hour and size, for batches have no label here. If it is another one, none of its
+        lines has a name that is waited for."""
+        listed = orjson.loads(await call("GET", f"{base}/messages/batches?limit=100")).get("data") or []
+        for job in reversed(listed):  # the oldest first
+            late = datetime.fromisoformat(job["created_at"]) - one.at
+            same = sum(job["request_counts"].values()) == one.lines and -_CLOCKS_APART < late < _HANDED_OVER_IN
+            if same and job["id"] not in one.others:
+                return str(job["id"])
         return None
 
     async def state(self, call: Call, base: str, batch: str) -> State:
@@ -176,8 +232,7 @@ class Messages:
         if result.get("type") == "errored":
             error = result.get("error") or {}
             error = error.get("error") or error
-            refused = error.get("type") in ("invalid_request_error", "request_too_large")
-            return Result(name, 400 if refused else 500, orjson.dumps({"error": error}))
+            return Result(name, _ANTHROPIC_STATUS.get(str(error.get("type")), 500), orjson.dumps({"error": error}))
         return Result(name, 0, b"{}")
 
     def _completion(self, message: Json) -> Json:
@@ -210,9 +265,9 @@ class GenerateContent:
         url = f"{_native(base)}/models/{model.removeprefix('models/')}:batchGenerateContent"
         return str(orjson.loads(await call("POST", url, json={"batch": batch}))["name"])
 
-    async def find(self, call: Call, base: str, label: str) -> str | None:
+    async def find(self, call: Call, base: str, one: Announced) -> str | None:
         listed = orjson.loads(await call("GET", f"{_native(base)}/batches?pageSize=100")).get("operations") or []
-        named = f"{_LABEL}-{label}"
+        named = f"{_LABEL}-{one.label}"
         return next((str(o["name"]) for o in listed if (o.get("metadata") or {}).get("displayName") == named), None)
 
     async def state(self, call: Call, base: str, batch: str) -> State:
@@ -228,19 +283,17 @@ class GenerateContent:
         return _readable(self._result, _inlined(state.raw))
 
     def _request(self, body: Json) -> Json:
-        names = {
-            "temperature": "temperature",
-            "top_p": "topP",
-            "top_k": "topK",
-            "max_tokens": "maxOutputTokens",
-            "max_completion_tokens": "maxOutputTokens",
-            "stop": "stopSequences",
-            "seed": "seed",
-        }
-        drawn = {ours: body[name] for name, ours in names.items() if name in body}
-        if "response_format" in body:
-            schema = body["response_format"]["json_schema"]["schema"]
-            drawn |= {"responseMimeType": "application/json", "responseJsonSchema": schema}
+        drawn: Json = {}
+        for name, value in body.items():
+            if name in _GEMINI_NAMES:
+                drawn[_GEMINI_NAMES[name]] = value
+            elif name == "response_format":
+                schema = value["json_schema"]["schema"]
+                drawn |= {"responseMimeType": "application/json", "responseJsonSchema": schema}
+            elif name in ("reasoning_effort", "extra_body"):
+                drawn["thinkingConfig"] = _thinking(name, value, str(body["model"]))
+            elif name not in _NOT_OF_GEMINI:
+                raise _untranslated(name)
         turns = [
             {"role": "model" if m["role"] == "assistant" else "user", "parts": [{"text": m["content"]}]}
             for m in body["messages"]
@@ -255,8 +308,7 @@ class GenerateContent:
         name = str((row.get("metadata") or {}).get("key"))
         if error := row.get("error"):
             code = int(error.get("code") or 13)
-            # google.rpc.Code: 3 invalid argument, 9 failed precondition; a status of HTTP is one already.
-            status = code if code >= 100 else 400 if code in (3, 9) else 0 if code in (1, 4) else 500
+            status = code if code >= 100 else _GOOGLE_STATUS.get(code, 500)  # one of HTTP is one already
             return Result(name, status, orjson.dumps({"error": error}))
         response = row.get("response") or {}
         candidate = (response.get("candidates") or [{}])[0]
@@ -303,6 +355,28 @@ def _readable(result: Callable[[Json], Result], rows: Iterable[Any]) -> Iterator
     for row in rows:
         with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError, IndexError):
             yield result(row)
+
+
+def _thinking(name: str, value: Any, model: str) -> Json:
+    """Gemini's setting for how much is thought: what its compatible endpoint makes of `reasoning_effort`, or the one
+    that it takes as it is in `extra_body`."""
+    if name == "extra_body":
+        google = value.get("google") if isinstance(value, dict) else None
+        if not isinstance(google, dict) or google.keys() != {"thinking_config"}:
+            raise _untranslated(name)
+        return dict(google["thinking_config"])
+    if "gemini-2" in model and value in _THINKING_BUDGET:
+        return {"thinkingBudget": _THINKING_BUDGET[value]}
+    return {"thinkingLevel": "minimal" if value == "none" else value}
+
+
+def _untranslated(setting: str) -> TeacherError:
+    return TeacherError(
+        f"Gemini's batch API has no place for the setting '{setting}'.",
+        where="the sampling table of pairsmith.toml",
+        why="Without it the answers would be other ones than those that are asked for.",
+        fix="Take it out, or run without --batch.",
+    )
 
 
 def _native(base: str) -> str:

@@ -17,18 +17,20 @@ import orjson
 
 from schemas.errors import TeacherError, UsageError
 from schemas.failpoints import failpoint
+from schemas.money import dollars
 from schemas.progress import Say
 from schemas.records import Artifact, Json, Message, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.batch_api import BatchApi, NotThereError
-from synth.batch_forms import BatchLine, Result, State
+from synth.batch_forms import Announced, BatchLine, Result, State
 from synth.chat_completions import (
     Answer,
     RefusedError,
     ServerFaultError,
     StoppedError,
     UnansweredError,
+    error_body,
     one_line,
     read_answer,
 )
@@ -113,7 +115,7 @@ class Batches:
             if not self._is_open:
                 await self._open()
         body = self._endpoint.dialect.body(messages, sampling, n, schema)
-        if self._api.form.takes_n or n == 1:
+        if n == 1 or (self._api.form.takes_n and "n" in body):
             return await self._line(BatchLine(name, body))
         body.pop("n", None)
         # A seed draws each sample otherwise, as servers that take `n` do.
@@ -150,7 +152,8 @@ class Batches:
                 continue
             if result.status == _CANCELLED:
                 raise ServerFaultError(f"batch {batch} was cancelled at the provider; the next run asks again")
-            reason = "the batch did not get to it"
+            words = error_body(result.content)[1].get("message")
+            reason = f"the batch did not get to it{f' ({one_line(str(words))})' if words else ''}"
             if result.status:
                 failure = await self._endpoint.failure(result.status, {}, result.content, line.body, seconds)
                 if isinstance(failure, RefusedError) and self._endpoint.dialect.adapt(line.body, failure):
@@ -224,7 +227,7 @@ class Batches:
         usd = self._usd(lines)
         if usd is None:
             return "half of what they would now"
-        return f"about ${usd[1]:.2f} at most, where the same now would cost ${usd[0]:.2f}"
+        return f"about {dollars(usd[1])} at most, where the same now would cost {dollars(usd[0])}"
 
     def _usd(self, lines: Sequence[BatchLine]) -> tuple[float, float] | None:
         """What lines cost at most, asked for now and in a batch; None if nobody knows."""
@@ -315,7 +318,7 @@ class Batches:
         """What becomes of a batch that is not there, and what that costs."""
         lines = [line for name, (line, _) in self._waiting.items() if self._batch_of.get(name) == batch]
         usd = self._usd(lines)
-        price = "" if usd is None else f" (about ${usd[1]:.2f} at most)"
+        price = "" if usd is None else f" (about {dollars(usd[1])} at most)"
         return (
             "It is looked for a while longer, then "
             + ("its requests are handed over again" if batch in self._earlier else "this run ends")
@@ -355,7 +358,7 @@ class Batches:
     async def _open(self) -> None:
         self._api = await BatchApi.opened(self._endpoint, self._teacher)
         self._opened.push_async_callback(self._api.close)
-        announced: dict[str, list[str]] = {}
+        announced: dict[str, Artifact] = {}
         batches: dict[str, Artifact] = {}
         for artifact in self._store.artifacts("batch"):
             if artifact.at < datetime.now(UTC) - KEPT:
@@ -363,18 +366,21 @@ class Batches:
             if label := artifact.facts.get("label"):
                 batches[label] = artifact
             else:
-                announced[artifact.id.removeprefix("batch:")] = artifact.facts["lines"]
-        for label, names in announced.items():
+                announced[artifact.id.removeprefix("batch:")] = artifact
+        for label, artifact in announced.items():
+            names: list[str] = artifact.facts["lines"]
             known = batches.get(label)
             if known is None:  # the process ended while it was handed over: it may be there, unknown to us
                 try:
-                    batch = await self._api.find(label)
+                    others = [one.path for one in batches.values()]
+                    batch = await self._api.find(Announced(label, len(names), artifact.at, others))
                 except _OTHER_FORM as error:
                     raise self._named(error) from None
                 if batch is None:
                     continue
                 known = Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label})
                 await self._store.put(known)
+                batches[label] = known
             self._earlier.add(known.path)
             self._since[known.path] = known.at
             for name in names:

@@ -27,8 +27,9 @@ _MAX_ID = 200
 _MOST_UNPACKED = 2**26  # bytes of an answer
 _MOST_LAYERS = 3  # of compression; some bytes unpack to themselves
 _MAX_FACT_DEPTH = 6
-# English prose has about 4.5 letters a token, words of 15 letters in agglutinating languages no more than 6.
-_MOST_LETTERS_PER_TOKEN, _SMALLEST_CONTEXT = 8, 256
+# English prose has about 4.5 letters a token, 5 in the largest vocabularies, other languages fewer; a short list of
+# long words has more.
+_MOST_LETTERS_PER_TOKEN, _OF_A_LONG_TEXT, _LONG_TEXT, _SMALLEST_CONTEXT = 8, 6, 1024, 256
 _REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 # What cannot be had again: which snapshot answered, on which backend, at which provider and tier, what it counted.
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
@@ -340,7 +341,7 @@ def seems_cut(request: Json, prompt_tokens: int) -> bool:
     if prompt_tokens < _SMALLEST_CONTEXT:
         return False
     texts = [str(m.get("content")) for m in request.get("messages", ())]
-    most = _MOST_LETTERS_PER_TOKEN * prompt_tokens
+    most = prompt_tokens * (_OF_A_LONG_TEXT if prompt_tokens >= _LONG_TEXT else _MOST_LETTERS_PER_TOKEN)
     return sum(map(len, texts)) > most and sum(len(_REPEATED.sub(r"\1\2", text)) for text in texts) > most
 
 

@@ -21,6 +21,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
+from schemas.errors import TeacherError
+
 _KEPT_S = 60.0  # an idle connection is used again; servers and what stands before them close it sooner or later
 
 
@@ -32,6 +34,7 @@ class _Limits(TypedDict):
 
 
 LIMITS = _Limits(max_line_size=2**16, max_field_size=2**16, max_headers=1024)
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")  # OpenSSL's words
 Response = tuple[int, Mapping[str, str], bytes]
 
 
@@ -112,7 +115,33 @@ class Connections:
         except TimeoutError:
             raise NoConnectionError(f"no connection within {self._connect_s:g} s") from None
         except OSError as error:
+            if (failure := tls_failure(f"https://{self._host}:{self._port}", error)) is not None:
+                raise failure from None
             raise NoConnectionError(f"cannot connect to {self._host}:{self._port}: {error}") from None
+
+
+def tls_failure(url: str, error: Exception) -> TeacherError | None:
+    """The error for a server that is there and whose certificate nobody vouches for, or that speaks no TLS: waiting
+    mends neither. None for any other one."""
+    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
+        url = f"https://{error.host}:{error.port}"  # perhaps the proxy's
+    if getattr(cause, "reason", None) in _NO_TLS:
+        return TeacherError(
+            "What answers at this address speaks plain HTTP, not TLS.",
+            where=url,
+            fix="Write http:// in teacher.url, or in the variable of the proxy if it is one.",
+        )
+    if not isinstance(cause, ssl.SSLCertVerificationError):
+        return None
+    why = cause.verify_message
+    return TeacherError(
+        f"The certificate of this address is not trusted here ({why}).",
+        where=url,
+        why="Who answers there may be another than it says, so no key and no prompt is sent.",
+        fix="Where a company's proxy or gateway shows a certificate of its own, name the file of its authority (PEM): "
+        "export SSL_CERT_FILE=/path/to/authority.pem. Else correct the address, or this machine's clock.",
+    )
 
 
 @cache

@@ -12,8 +12,9 @@ from synth.chat_completions import Answer, RefusedError, error_body
 _LOGPROBS = ("logprobs", "top_logprobs")
 _STREAM: Json = {"stream": True, "stream_options": {"include_usage": True}}
 _ONLY_STREAMS = re.compile(
-    r"only.{0,20}\bstream|non-?stream.{0,40}not (supported|allowed|available)|\bstream\w*.{0,20}(required|must be)"
-    r"|must.{0,20}\bstream|for non-?streaming",
+    r"only.{0,20}\bstream|non-?stream.{0,40}(not (supported|allowed|available)|unsupported|disabled)"
+    r"|\bstream\w*.{0,40}(required|must be|should be true|set to true)|must.{0,20}\bstream|for non-?streaming"
+    r"|\bstream\W{0,4}false\b.{0,40}(not (supported|allowed)|unsupported)",
     re.IGNORECASE,
 )
 
@@ -30,7 +31,7 @@ class Dialect:
         self._n_worked = False
         self._n_refused = 0
         self._schema_worked, self._schema_refused = False, 0
-        self._streams = False
+        self._streams, self._stream = False, dict(_STREAM)
         self._max_tokens_name = "max_tokens"
 
     def body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
@@ -47,7 +48,7 @@ class Dialect:
         if not self.gives_logprobs:
             _drop(body, _LOGPROBS)
         if self._streams:
-            body |= _STREAM
+            body |= self._stream
         if schema is not None and self.takes_schema:
             body["response_format"] = {
                 "type": "json_schema",
@@ -61,6 +62,8 @@ class Dialect:
             self.takes_schema = False
         elif setting in _LOGPROBS:
             self.gives_logprobs = False
+        elif setting == "stream_options":  # without which nobody counts the tokens
+            self._stream = {"stream": True}
         else:
             return False
         return True
@@ -71,13 +74,15 @@ class Dialect:
             return True
         if not self.gives_logprobs and _drop(body, _LOGPROBS):
             return True
+        if "stream_options" not in self._stream and _drop(body, ("stream_options",)):
+            return True
         if "max_tokens" in body and "max_completion_tokens" in str(refusal):
             self._max_tokens_name = "max_completion_tokens"
             body["max_completion_tokens"] = body.pop("max_tokens")
             return True
         if "stream" not in body and _ONLY_STREAMS.search(str(refusal)):
             self._streams = True
-            body |= _STREAM
+            body |= self._stream
             return True
         if _is_about_n(refusal) and "n" in body:
             self._takes_n = False

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import aiohttp
@@ -41,11 +41,12 @@ from synth.chat_completions import (
     query_of,
     read_answer,
 )
-from synth.connections import LIMITS, Connections, NoConnectionError, Response
+from synth.connections import LIMITS, Connections, NoConnectionError, Response, tls_failure
 from synth.dialect import Dialect
 from synth.flow import Flow, unreachable
 from synth.http_status import Place, every_rows, meaning, unknown_model
-from synth.proxy import REFUSALS, proxy_for, refused_by, secrets_of
+from synth.listed_models import EndpointCheck, NoListError, is_listed, lists_deployments, rows_of
+from synth.proxy import REFUSALS, proxy_for, refused_by, secrets_of, through_proxy
 from synth.rate_limits import retry_after_s
 from synth.redaction import without_keys, without_user_info
 from synth.teacher_host import Sending
@@ -55,19 +56,10 @@ Reach = tuple[Urls, str | None] | tuple[Urls, str | None, Mapping[str, str]]
 Start = Callable[[], Coroutine[Any, Any, Reach]]
 
 
-class EndpointCheck(NamedTuple):
-    """Whether an endpoint is there: the models it lists (None: it lists none), how long that took, and what it lists of
-    the one that is asked."""
-
-    models: tuple[str, ...] | None
-    seconds: float
-    listed: Json | None = None
-
-
 class Endpoint:
     """An open connection to a teacher. Use as an async context manager, or `await close()` it.
 
-    `key` is sent as a bearer token and appears nowhere else: it is taken out of errors that repeat it, never out of an
+    `key` is sent with requests and appears nowhere else: it is taken out of errors that repeat it, never out of an
     answer. `key_env` is the variable's name, for error messages. `headers` are sent with every request and kept secret
     like the key, `query` is added to every address. `url` may be several addresses of the same model. An answer may
     take `timeout_s`, counted from when it is sent, and `token_s` for each token that it may hold, and must begin within
@@ -270,7 +262,7 @@ class Endpoint:
         """An answer of status 200. Raises what any other amounts to."""
         try:
             with sending:
-                status, headers, content = await self._exchange("POST", sending.host.url, "/chat/completions", data)
+                status, headers, content = await self._exchange(sending.host.url, data)
         except TimedOutError:
             self.lost += 1
             raise
@@ -287,18 +279,21 @@ class Endpoint:
             raise LostError(f"the answer was no chat completion: {page}", retry_after_s(headers, page))
         return answer
 
-    async def _exchange(self, method: str, base: str, path: str, data: bytes | None = None) -> Response:
+    async def _exchange(self, base: str, data: bytes | None = None, more: Mapping[str, str] | None = None) -> Response:
+        """What comes of a completion's `data`; without it of the list of models, asked with `more` headers."""
         begins = asyncio.timeout(self._first_byte_s) if self._first_byte_s is not None and data is not None else None
         try:
             if begins is None:
-                return await self._answered(method, base, path, data)
+                return await self._answered(base, data, None, more)
             async with begins:
-                return await self._answered(method, base, path, data, partial(begins.reschedule, None))
+                return await self._answered(base, data, partial(begins.reschedule, None), more)
         except aiohttp.ServerTimeoutError:
             raise NotConnectedError(f"no connection within {self._connect_s:g} s") from None
         except (aiohttp.ClientError, NoConnectionError, OSError) as error:
             if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in REFUSALS:
                 raise refused_by(self._proxies[base] or "", base, error.status) from None
+            if (of_tls := tls_failure(base, error)) is not None:
+                raise of_tls from None
             if isinstance(error, TimeoutError) and begins is not None and begins.expired():
                 limit = f"nothing came within {self._first_byte_s:g} s; raise teacher.first_byte_s if it needs longer"
                 raise TimedOutError(limit) from None
@@ -309,17 +304,18 @@ class Endpoint:
             reason = one_line(self._shown(str(error))) or type(error).__name__
             raise (NotConnectedError if unsent else BrokenError)(reason) from None
 
-    def _answered(
-        self, method: str, base: str, path: str, data: bytes | None, begun: Callable[[], None] | None = None
-    ) -> Coroutine[Any, Any, Response]:
+    def _answered(self, base: str, data: bytes | None, begun: Any, more: Any) -> Coroutine[Any, Any, Response]:
         if data is not None and (connections := self._connections.get(base)) is not None:
             return connections.post(data, begun)
-        return self._by_session(method, base, path, data, begun)
+        return self._by_session(base, data, begun, more)
 
-    async def _by_session(self, method: str, base: str, path: str, data: bytes | None, begun: Any) -> Response:
+    async def _by_session(self, base: str, data: bytes | None, begun: Any, more: Any) -> Response:
         session, proxy = self._session or await self._open(), self._proxies[base]
+        method, path = ("GET", "/models") if data is None else ("POST", "/chat/completions")
         url = base + path + self._suffix
-        async with session.request(method, url, data=data, allow_redirects=False, proxy=proxy) as response:
+        async with session.request(
+            method, url, data=data, headers=more, allow_redirects=False, proxy=proxy
+        ) as response:
             if begun is not None:
                 begun()
             if proxy is not None and response.status == 407:
@@ -339,12 +335,7 @@ class Endpoint:
         self, status: int, headers: Mapping[str, str], content: bytes, body: Json, seconds: float, base: str = ""
     ) -> Exception:
         """The exception that an HTTP status other than 200 amounts to, at the address `base`."""
-        _, error = error_body(content)
-        text = self._shown(content.decode(errors="replace"))
-        message = one_line(self._shown(str(error.get("message") or text)))
-        sentence = f"HTTP {status}: {message}" if message else f"HTTP {status}"
-        if status < 400 and "Location" in headers:
-            sentence += f". It points to {self._shown(headers['Location'])}"
+        error, text, sentence = self._words(status, headers, content, base)
         kind, setting = meaning(status, error, text, body, answered=self.answered)
         wait_s = retry_after_s(headers, text if kind in ("throttled", "server") else "")
         if status == 402 and wait_s is not None:
@@ -354,11 +345,22 @@ class Endpoint:
             return refused
         if kind == "model":
             served = await self._served()
-            return refused if self._is_listed(served) else unknown_model(sentence, self._place(base), served)
+            return refused if is_listed(self.model, served) else unknown_model(sentence, self._place(base), served)
         if kind in ("throttled", "server"):
             lost = LostError if status in LOST_BY_A_GATEWAY else ServerFaultError
             return (ThrottledError if kind == "throttled" else lost)(sentence, wait_s)
         return refused if kind == "refused" else every_rows(kind, setting, sentence, self._place(base))
+
+    def _words(self, status: int, headers: Mapping[str, str], content: bytes, base: str = "") -> tuple[Json, str, str]:
+        """The error of an answer, all of its text, and both in a sentence with the status."""
+        _, error = error_body(content)
+        text = self._shown(content.decode(errors="replace"))
+        message = one_line(self._shown(str(error.get("message") or text)))
+        through = through_proxy(self._proxies.get(base or self.url), base or self.url)
+        sentence = f"HTTP {status}{through}: {message}" if message else f"HTTP {status}{through}"
+        if status < 400 and "Location" in headers:
+            sentence += f". It points to {self._shown(headers['Location'])}"
+        return error, text, sentence
 
     def _place(self, base: str = "") -> Place:
         url = base or self.url
@@ -366,12 +368,9 @@ class Endpoint:
 
     async def _served(self) -> list[str]:
         try:
-            return await self.models()
+            return [str(row["id"]) for row in await self.listing()]
         except (UnansweredError, TeacherError):
             return []
-
-    def _is_listed(self, served: Sequence[str]) -> bool:
-        return any(name.removeprefix("models/") in (self.model, f"{self.model}:latest") for name in served)
 
     # -- for batches ---------------------------------------------------------------------------------------------
 
@@ -382,33 +381,35 @@ class Endpoint:
 
     # -- looking -------------------------------------------------------------------------------------------------
 
-    async def models(self) -> list[str]:
-        """The ids that `GET /models` lists, in its order. Raises AuthError, TeacherError or UnansweredError."""
-        return [str(row["id"]) for row in await self.listing()]
-
     async def listing(self) -> list[Json]:
-        """What `GET /models` lists, each with its `id`. Raises as `models` does."""
+        """What `GET /models` lists, each with its `id`. Raises AuthError, TeacherError (NoListError where there is
+        none) or UnansweredError."""
         await self._open()
         try:
             async with asyncio.timeout(self._timeout_s):
-                status, _, content = await self._exchange("GET", self.url, "/models")
+                status, headers, content = await self._exchange(self.url)
+                if status == 401 and b"x-api-key" in content:  # Anthropic's list takes the key of its own API only
+                    own = {"x-api-key": self._key, "anthropic-version": "2023-06-01"}
+                    status, headers, content = await self._exchange(self.url, more=own)
         except TimeoutError:
             raise TimedOutError(f"no answer within {self._timeout_s:g} s") from None
-        raw, error = error_body(content)
-        sentence = f"HTTP {status}: {one_line(self._shown(str(error.get('message', ''))))}".rstrip(": ")
-        if status in (401, 403):
-            raise every_rows("key", "", sentence, self._place())
-        rows = orjson.loads(content) if content.lstrip()[:1] == b"[" and "id" in raw else raw.get("data")  # Together
-        if status != 200 or not isinstance(rows, list):
-            what = f"The endpoint does not list its models ({sentence})."
-            raise TeacherError(what, where=f"{self.url}/models", fix="Check teacher.url.")
-        return [row for row in rows if isinstance(row, dict) and "id" in row]
+        if status == 200 and (rows := rows_of(content)) is not None:
+            return rows
+        error, text, sentence = self._words(status, headers, content)
+        kind = "key" if status in (401, 403) else meaning(status, error, text, {}, answered=False).kind
+        if kind in ("key", "quota"):
+            raise every_rows(kind, "", sentence, self._place())
+        if kind == "server" and status != 501:  # that it knows no such list
+            raise ServerFaultError(sentence)
+        raise NoListError(
+            f"The endpoint does not list its models ({sentence}).", where=f"{self.url}/models", fix="Check teacher.url."
+        )
 
     async def check(self) -> EndpointCheck:
         """Whether the endpoint is there and takes the key, by listing its models: no tokens are spent.
 
-        Raises AuthError, Unreachable, and TeacherError where the model is not among those listed. An endpoint that
-        lists no models passes with `models=None`: only a real request would tell.
+        Raises AuthError, Unreachable, and TeacherError where the model is not among those listed, or the account is
+        empty. An endpoint that lists no models passes with `models=None`: only a real request would tell.
         """
         await self._open()  # what it raises tells nothing of a list
         began = time.perf_counter()
@@ -416,12 +417,13 @@ class Endpoint:
             rows = await self.listing()
         except UnansweredError as failure:
             raise unreachable(failure, self.url) from None
-        except AuthError:
-            raise
-        except TeacherError:
-            return EndpointCheck(None, time.perf_counter() - began)
+        except NoListError as error:
+            return EndpointCheck(None, time.perf_counter() - began, instead=error.what)
         served = [str(row["id"]) for row in rows]
-        if served and not self._is_listed(served):
+        if served and not is_listed(self.model, served):
+            if not lists_deployments(self.url):
+                instead = f"it lists models, and '{self.model}', if it is a deployment, is none of them"
+                return EndpointCheck(None, time.perf_counter() - began, instead=instead)
             raise unknown_model("it is not listed", self._place(), served)
-        listed = next((row for row in rows if self._is_listed([str(row["id"])])), None)
+        listed = next((row for row in rows if is_listed(self.model, [str(row["id"])])), None)
         return EndpointCheck(tuple(served), time.perf_counter() - began, listed)

@@ -36,7 +36,8 @@ _NO_QUOTA = re.compile(
     r"|spend(ing)?[_ ]limit|billing_error|account_deactivated|(key|credit)[_ ]limit[_ ](exceeded|reached)"
     # Moonshot, Zhipu, DashScope, Volcengine, OpenRouter's free models, xAI
     r"|exceeded_current_quota|balance (is )?(not enough|insufficient)|余额不足|欠费|arrearage|account_?overdue"
-    r"|FreeTierOnly|free-models-per-day|used all available credits",
+    # Gemini's violation of a day's quota comes with a delay of seconds, which would not help.
+    r"|FreeTierOnly|free-models-per-day|used all available credits|(requests|tokens)PerDay",
     re.IGNORECASE,
 )
 _WORDS = r"(?: ['\"]?[\w.,:/@()-]+['\"]?){0,5}"  # of one sentence, which no quoted row interrupts

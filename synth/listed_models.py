@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
+import orjson
+
+from schemas.errors import TeacherError
 from schemas.records import Json
 
 # What is served beside chat models, by the words in its name or its type.
@@ -16,9 +22,47 @@ _CONTEXT = ("max_model_len", "loaded_context_length", "context_length", "context
 # Families that think unless they are told not to, as their cards say.
 _THINKING = re.compile(
     r"qwen-?3(?!.*(instruct|coder|non-?thinking))|\bqwq|deepseek-?(r1|reasoner)|gpt-oss|\bo[134](-mini|-pro)?\b|gpt-5"
-    r"|magistral|glm-(4\.[5-9]|z1|5)|kimi-k2-thinking|minimax-m|phi-4-reasoning|nemotron|[-_]thinking|[-_]reasoner",
+    r"|magistral|glm-(4\.[5-9]|z1|5)|minimax-m|nemotron|smollm3|seed-oss|gemini-(2\.5-(pro|flash(?!-lite))|[3-9])"
+    r"|(?<!non)[-_](think(ing)?|reason(er|ing))\b",
     re.IGNORECASE,
 )
+
+
+class EndpointCheck(NamedTuple):
+    """Whether an endpoint is there: the models it lists (None: it lists none, but answers `instead`), how long that
+    took, and what it lists of the one that is asked."""
+
+    models: tuple[str, ...] | None
+    seconds: float
+    listed: Json | None = None
+    instead: str = ""
+
+
+class NoListError(TeacherError):
+    """The endpoint is there, and lists no models."""
+
+
+def rows_of(content: bytes) -> list[Json] | None:
+    """The models that an answer lists, each with its `id`; None if it lists none."""
+    try:
+        raw: Any = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    rows = raw.get("data") if isinstance(raw, dict) else raw  # a list alone: Together
+    return [row for row in rows if isinstance(row, dict) and "id" in row] if isinstance(rows, list) else None
+
+
+def is_listed(model: str, served: Sequence[str]) -> bool:
+    """Whether a model is among the names of those that are served, as Gemini and Ollama may lengthen them, and
+    OpenRouter leaves out how it is to be routed (`vendor/model:nitro`)."""
+    names = [name.removeprefix("models/") for name in served]
+    return any(name in (model, f"{model}:latest") or ("/" in model and model.startswith(f"{name}:")) for name in names)
+
+
+def lists_deployments(url: str) -> bool:
+    """Whether what is listed at an address are the names that requests have; Azure lists models, and a deployment of
+    one is called as its owner likes."""
+    return not (urlsplit(url).hostname or "").endswith(".azure.com")
 
 
 def is_chat_model(row: Json) -> bool:

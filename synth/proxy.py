@@ -34,6 +34,12 @@ def refused_by(proxy: str, url: str, status: int) -> AuthError:
     )
 
 
+def through_proxy(proxy: str | None, url: str) -> str:
+    """For the sentence of a failure: that a proxy stood between, where it may have written the answer itself. What
+    comes through a tunnel (https) is the server's."""
+    return "" if proxy is None or url.startswith("https:") else f" through the proxy '{without_user_info(proxy)}'"
+
+
 def proxy_for(url: str) -> str | None:
     """The proxy that the environment names for `url`, `ALL_PROXY` where none is named for its scheme; never for this
     machine itself.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
@@ -55,17 +56,13 @@ def left_by_headers(headers: Mapping[str, str]) -> list[Left]:
         if "limit" not in name:
             continue
         unit: Unit | None = "tokens" if _TOKENS.search(name) else "requests" if _REQUESTS.search(name) else None
-        amount, reset = (value, headers.get(name.replace("remaining", "reset"))) if "remaining" in name else ("", None)
-        if name == "ratelimit" and (both := _IN_ONE.search(value)):
-            unit, amount, reset = "requests", both[1], both[2]
-        if unit is None or reset is None:
-            continue
-        try:
-            left = Left(unit, float(amount), reset_s(reset))
-        except (ValueError, OverflowError):
-            continue
-        if left.amount >= 0:  # -1: without a limit
-            shares.append(left)
+        limits = [(value, headers.get(name.replace("remaining", "reset")))] if "remaining" in name else []
+        if name == "ratelimit":  # one or several limits
+            unit, limits = "requests", [(both[1], both[2]) for both in _IN_ONE.finditer(value)]
+        for amount, reset in limits:
+            with suppress(ValueError, OverflowError):
+                if unit is not None and reset is not None and float(amount) >= 0:  # -1: without a limit
+                    shares.append(Left(unit, float(amount), reset_s(reset)))
     return shares
 
 

@@ -16,7 +16,7 @@ from synth.chat_template import Chat
 from train import unsloth_backend
 from train.base_model import compute_dtype
 from train.models import Machine, billions_in, fitting_method, machine, training_gib
-from train.remote_code import brings_code, marked, may_run
+from train.remote_code import brings_code, marked, runnable
 
 _SMALL_FILES = (
     "config.json",
@@ -183,8 +183,8 @@ def _weights(settings: TrainSettings, looked: Looked) -> Fact:
     kind = str(config.get("model_type"))
     what = f"{settings.base}, {kind}, {looked.billions:.2g} billion parameters"
     try:
-        if may_run(settings.base, looked.folder, settings.trust_remote_code):
-            return _own_code(looked.folder, what)
+        if copy := runnable(settings.base, looked.folder, settings.trust_remote_code):
+            return _own_code(copy, what)
     except InputError as error:
         return Fact("base", "fail", error.what, error.fix or "")
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
@@ -222,8 +222,8 @@ def _template(settings: TrainSettings, folder: Path) -> Fact:
     from transformers import AutoTokenizer
 
     try:
-        runs_code = may_run(settings.base, folder, settings.trust_remote_code)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=runs_code)
+        copy = runnable(settings.base, folder, settings.trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(copy or folder, trust_remote_code=copy is not None)
         chat = Chat(tokenizer, settings.template_arguments)
     except PairsmithError as error:
         return Fact("template", "fail", error.what, error.fix or "")

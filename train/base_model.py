@@ -16,7 +16,7 @@ from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
 from train.models import billions_in
-from train.remote_code import loading, marked, may_run
+from train.remote_code import loading, marked, runnable
 
 if TYPE_CHECKING:
     from train.results import TrainResult
@@ -53,11 +53,12 @@ def find_base(settings: TrainSettings, project_folder: Path, progress: Progress 
     name = folder.name if folder.is_dir() else base
     if not folder.is_dir():
         folder = _fetch(base, settings.revision)
-    hash_ = hash_model(folder)
+    copy = runnable(base, folder, settings.trust_remote_code)
+    hash_ = hash_model(copy or folder)
     billions_in(folder)  # a file that is cut is known before it is loaded
-    if not may_run(base, folder, settings.trust_remote_code):
+    if copy is None:
         return Base(name, folder, hash_)
-    return Base(name, folder, content_id("model", [hash_, marked(base, folder)]), runs_code=True)
+    return Base(name, copy, content_id("model", [hash_, marked(base, copy)]), runs_code=True)
 
 
 def base_of(trained: TrainResult, settings: TrainSettings, project_folder: Path) -> Base:

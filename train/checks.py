@@ -24,9 +24,8 @@ from schemas.errors import UsageError
 from schemas.own_modules import OwnName
 from schemas.records import content_id
 from schemas.spec import Pattern, Spec
-from schemas.step_names import By
+from schemas.step_names import INDEPENDENT, By
 from schemas.time_limit import TookTooLong, search
-from train.metrics import INDEPENDENT
 
 Check = Pattern | str | Callable[..., bool | None]
 """A named pattern, a regular expression that a good output holds, or a function (input, output) or (input, output,

@@ -19,7 +19,7 @@ from synth.endpoint import Endpoint
 from train.base_model import Base, hash_model
 from train.merge import merged_folder
 from train.metrics import TUNED, Mode
-from train.remote_code import marked, may_run
+from train.remote_code import marked, runnable
 from train.results import TrainResult
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
 
@@ -34,9 +34,9 @@ def tuned_model(base: Base, weights: Path | None, trained: TrainResult) -> tuple
     merged = merged_folder(base, trained)
     # What the files of the adapter say of trust is for people: whoever made them may have written it.
     named = (marked(trained.settings.base, base.folder),) if base.runs_code else ()
-    runs_code = may_run(trained.settings.base, merged, named)
-    local = LocalModel(merged, template_arguments=arguments, is_merged=True, runs_code=runs_code)
-    return local, f"{trained.adapter_id} merged, {hash_model(merged)}"
+    copy = runnable(trained.settings.base, merged, named)
+    local = LocalModel(copy or merged, template_arguments=arguments, is_merged=True, runs_code=copy is not None)
+    return local, f"{trained.adapter_id} merged, {hash_model(copy or merged)}"
 
 
 @asynccontextmanager

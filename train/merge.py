@@ -90,11 +90,12 @@ def write_merged(base: Base, settings: TrainSettings, adapter: Path, folder: Pat
     """Write `base` with `adapter` merged into it to `folder`, which appears whole: weights in 16 bits, the tokenizer
     with its settled chat template, and the tokens at which generation stops."""
     import torch
-    from peft import PeftModel
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     chat = load_chat(base, settings.template_arguments)
     with replaced_folder(folder) as partial, quiet():
+        from peft import PeftModel  # which tells whoever exports to install a kernel
+
         model: Any = (
             load_dequantised(base)
             if into == "rounded"

@@ -24,8 +24,6 @@ Outcome = Literal["better", "worse", "inconclusive", "not enough evidence", "not
 TUNED = "tuned"
 # The reason of an answer that does not count as one, beside those of the checks: "cut", "refused", "schema".
 NO_ANSWER = "answer"
-INDEPENDENT = "check:"
-"""The names of checks that no gate uses begin with it."""
 
 # What servers call an answer that ended because it ran out of tokens.
 CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "truncated"})

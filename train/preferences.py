@@ -152,8 +152,14 @@ def preference_trainer(
         kind, config = _kinds()[settings.objective]
         given: dict[str, Any] = {
             "model": model,
-            # Every preference has been measured already: nothing may be cut.
-            "args": on_one_device(config(**arguments, beta=settings.beta, max_length=settings.max_length)),
+            "args": on_one_device(
+                config(
+                    **arguments,
+                    beta=settings.beta,
+                    max_length=settings.max_length,  # every preference has been measured already: nothing is cut
+                    remove_unused_columns=False,  # the collators read them, and TRL would say so to whoever trains
+                )
+            ),
             "train_dataset": rows_of(train),
             "eval_dataset": rows_of(validation) if validation else None,
             "processing_class": chat.tokenizer,

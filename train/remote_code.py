@@ -1,6 +1,7 @@
 """Code that comes with a base model. It runs only where the spec names the model and this very code: an entry
 `NAME@HASH` of `train.trust_remote_code`, NAME as in `train.base`, HASH over every Python file of the model's folder. A
-name alone would let whoever changes the files later run what they like.
+name alone would let whoever changes the files later run what they like. What runs is a copy, made before it is looked
+at: whatever becomes of the model's folder between the look and the loading, or while a server starts, is not run.
 
 What a process has once run it keeps: other code of the same `model_type` takes a new process.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,9 @@ from typing import Any
 from schemas.errors import InputError
 from schemas.files import sha256
 from schemas.records import content_id
+from synth.embedded.weights import cache_folder
+
+_COPIES = "own-code"
 
 
 def brings_code(folder: Path) -> bool:
@@ -35,29 +40,63 @@ def is_named(base: str, trusted: Sequence[str]) -> bool:
     return any(base in (entry, entry.rpartition("@")[0]) for entry in trusted)
 
 
-def may_run(base: str, folder: Path, trusted: Sequence[str]) -> bool:
-    """Whether the code of the model in `folder` runs: it comes with some, and `trusted` names it.
+def runnable(base: str, folder: Path, trusted: Sequence[str]) -> Path | None:
+    """The model in `folder` with the code that may run: a folder of that name in the cache folder with copies of its
+    code and configs, and links to the rest. None where no code runs: it brings none, or `trusted` does not name it.
 
     Raises InputError where `trusted` names the model with other code than lies there, and where code is taken from
     elsewhere, of which the hash says nothing.
     """
     if not is_named(base, trusted) or not brings_code(folder):
-        return False
-    for name in _elsewhere(folder):
-        raise InputError(
-            f"the base takes '{name}' from another place than its own folder.",
-            where=str(folder),
-            why="What lies there may change, and train.trust_remote_code names the code of one folder.",
-            fix="Copy that file into the folder, name it in the config, and read it.",
-        )
-    if (entry := marked(base, folder)) not in trusted:
-        raise InputError(
-            "the code that comes with the base is not what train.trust_remote_code names.",
-            where=str(folder),
-            why="It can do what you can do on this machine, and it would be run unread.",
-            fix=f'Read its *.py, then set train.trust_remote_code = ["{entry}"].',
-        )
-    return True
+        return None
+    kept = cache_folder() / _COPIES
+    kept.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept, prefix=".") as scratch:
+        copy = Path(scratch, "copy", folder.name)
+        _copy(folder, copy)
+        for name in (*_linked_folders(folder), *_elsewhere(copy)):
+            raise InputError(
+                f"the base takes '{name}' from another place than its own folder.",
+                where=str(folder),
+                why="What lies there may change, and train.trust_remote_code names the code of one folder.",
+                fix="Copy that file into the folder, name it in the config, and read it.",
+            )
+        if (entry := marked(base, copy)) not in trusted:
+            raise InputError(
+                "the code that comes with the base is not what train.trust_remote_code names.",
+                where=str(folder),
+                why="It can do what you can do on this machine, and it would be run unread.",
+                fix=f'Read its *.py, then set train.trust_remote_code = ["{entry}"].',
+            )
+        place = kept / _name_of(copy)
+        if place.is_dir() and _name_of(place / folder.name) != place.name:
+            shutil.rmtree(place)  # not what was put there
+        try:
+            copy.parent.rename(place)
+        except OSError:
+            if not place.is_dir():  # by now or before
+                raise
+    return place / folder.name
+
+
+def _copy(folder: Path, copy: Path) -> None:
+    copied = {*_code(folder), *(path for path in folder.glob("*.json") if path.is_file())}
+    copy.mkdir(parents=True)
+    for path in copied:
+        place = copy / path.relative_to(folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+    for path in folder.iterdir():
+        if path.is_file() and path not in copied:
+            (copy / path.name).symlink_to(path.resolve())
+
+
+def _name_of(copy: Path) -> str:
+    """What tells a copy from every other: its files, and where its links lead."""
+    files = [path for path in sorted(copy.rglob("*")) if not path.is_dir()]
+    holds = [str(path.readlink()) if path.is_symlink() else sha256(path) for path in files]
+    names = [str(path.relative_to(copy)) for path in files]
+    return content_id("copied code", [*zip(names, holds, strict=True)])
 
 
 @contextmanager
@@ -91,10 +130,13 @@ def _code(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".py" and path.is_file())
 
 
-def _elsewhere(folder: Path) -> Iterator[str]:
-    """What is taken from another place: a folder that is a link, a class of another repository (`name--file.Class`, of
-    most with an owner) or of a file that is not there."""
+def _linked_folders(folder: Path) -> Iterator[str]:
     yield from (path.name for path in folder.rglob("*") if path.is_symlink() and path.is_dir())
+
+
+def _elsewhere(folder: Path) -> Iterator[str]:
+    """What is taken from another place: a class of another repository (`name--file.Class`, of most with an owner) or of
+    a file that is not there."""
     for name in _classes(folder):
         if "--" in name or "/" in name or not (folder / f"{name.rpartition('.')[0]}.py").is_file():
             yield name

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from schemas.money import dollars
 from schemas.records import Sampling
+from schemas.step_names import INDEPENDENT
 from train.intervals import Interval
-from train.metrics import INDEPENDENT, MODES, TUNED, Comparison, Evaluation, ModeResult, SystemResult
+from train.metrics import MODES, TUNED, Comparison, Evaluation, ModeResult, SystemResult
 from train.reference_result import MeanEstimate
 
 if TYPE_CHECKING:

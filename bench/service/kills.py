@@ -143,7 +143,7 @@ class Attack:
         while (waiting or running) and time.monotonic() < until_s:
             while waiting and len(running) < AT_ONCE:
                 slug = waiting.pop(0)
-                running[slug] = jobs.start_now(slug, "generate", JobOptions(), "bench").id
+                running[slug] = jobs.start(slug, "generate", JobOptions(), "bench").id
                 self.ids.setdefault(slug, []).append(running[slug])
             for slug, job_id in list(running.items()):
                 if not (job := jobs.get(job_id)).has_ended:
@@ -165,7 +165,7 @@ class Attack:
             return
         self.counts.failed_in_words += 1
         self.failed[slug].append(job.id)
-        running[slug] = jobs.start_now(slug, "generate", JobOptions(), "bench", f"again {job.id}", job.id).id
+        running[slug] = jobs.start(slug, "generate", JobOptions(), "bench", f"again {job.id}", job.id).id
         self.ids[slug].append(running[slug])
 
     # ---- what is done to it ----------------------------------------------------------------------------------------

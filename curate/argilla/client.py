@@ -10,7 +10,7 @@ import logging
 import re
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
@@ -304,10 +304,14 @@ class Argilla:
         """Take rows out of a queue that nobody has begun to answer; the number of them."""
         answered = {str(row["id"]) for row in self.records(queue, responses=True) if row.get("responses")}
         unanswered = sorted(set(record_ids) - answered)
-        for start in range(0, len(unanswered), _MOST_DELETED):
-            ids = ",".join(unanswered[start : start + _MOST_DELETED])
+        return self.delete(queue, unanswered)
+
+    def delete(self, queue: Queue, record_ids: Sequence[str]) -> int:
+        """Take rows out of a queue with all that was said of them; the number of them."""
+        for start in range(0, len(record_ids), _MOST_DELETED):
+            ids = ",".join(record_ids[start : start + _MOST_DELETED])
             self.call("DELETE", f"datasets/{queue.id}/records", params={"ids": ids})
-        return len(unanswered)
+        return len(record_ids)
 
     @property
     def alone(self) -> bool:

@@ -8,20 +8,15 @@ from collections.abc import Collection, Iterable
 from curate.argilla.client import Argilla, Queue
 from curate.argilla.task import escaped
 
-_MOST_DELETED = 100
 _ANSWER = re.compile(r"<p>(<b>.*?</b>).*?</p>")  # one of those that an adjudicator sees
 
 
 def erase_rows(argilla: Argilla, queues: Iterable[Queue], pair_ids: Collection[str]) -> int:
     """Delete the rows of these pairs, with all that was said of them; how many there were."""
-    deleted = 0
-    for queue in queues:
-        own = [str(row["id"]) for row in argilla.records(queue) if row["external_id"] in pair_ids]
-        for start in range(0, len(own), _MOST_DELETED):
-            ids = ",".join(own[start : start + _MOST_DELETED])
-            argilla.call("DELETE", f"datasets/{queue.id}/records", params={"ids": ids})
-        deleted += len(own)
-    return deleted
+    return sum(
+        argilla.delete(queue, [str(row["id"]) for row in argilla.records(queue) if row["external_id"] in pair_ids])
+        for queue in queues
+    )
 
 
 def erase_answers(argilla: Argilla, queues: Iterable[Queue], names: Collection[str]) -> int:

@@ -234,20 +234,19 @@ def advice(
     *,
     seconds: float | None,
     answers_per_row: float = 1.0,
-    tighter: float | None = None,
     left: int | None = None,
 ) -> Advice:
     """What to do next for an interval of at most `wanted` to either side.
 
     `answers_per_row`: answers given so far for each row that counts in the estimate. `left`: how many more rows can be
-    drawn (default: all of the population). Once `wanted` is reached the advice is to stop, and tells what `tighter`
-    (default: three fifths of `wanted`) would cost. The forecast takes the share and the weights to stay as they are.
+    drawn (default: all of the population). Once `wanted` is reached the advice is to stop, and tells what three
+    fifths of it would cost. The forecast takes the share and the weights to stay as they are.
     """
     left = share.population - share.reviewed if left is None else left
     stop = share.margin_of_error <= wanted
     if not left and not stop:
         return Advice(True, share.margin_of_error, 0, 0, None, exhausted=True)
-    target = (tighter or 0.6 * wanted) if stop else wanted
+    target = 0.6 * wanted if stop else wanted
     rows = (
         0 if share.margin_of_error <= target else rows_until(share, left, lambda low, high: (high - low) / 2 <= target)
     )

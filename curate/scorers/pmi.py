@@ -24,7 +24,7 @@ from schemas.errors import TeacherError, Unreachable
 from schemas.records import Pair, Reason
 
 FORM = "chat[system, user, assistant], empty user turn as the baseline, sum of log-probabilities"
-_UNSCORED = Reason("unscored")
+_UNSCORED = Score(None, Reason("unscored"))
 _COMPLETIONS = 16  # in one request, so that a crash costs little
 
 
@@ -47,7 +47,7 @@ def pmi_scorer(base_url: str, model: str) -> Scorer:
 
         if not pairs:
             return []
-        with_input, without = [_LogProb()] * len(pairs), [_LogProb()] * len(pairs)
+        with_input, without = [_UNSCORED] * len(pairs), [_UNSCORED] * len(pairs)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
         async with aiohttp.ClientSession(timeout=timeout) as http:
             for sums, asked in ((without, ""), (with_input, None)):
@@ -66,21 +66,15 @@ def pmi_scorer(base_url: str, model: str) -> Scorer:
     return score
 
 
-class _LogProb:
-    """A sum of log-probabilities in nats, or why there is none."""
-
-    def __init__(self, value: float | None = None, problem: Reason = _UNSCORED) -> None:
-        self.value, self.problem = value, problem
-
-
-def _difference(with_input: _LogProb, without: _LogProb) -> Score:
+def _difference(with_input: Score, without: Score) -> Score:
     if with_input.value is None or without.value is None:
-        return Score(None, with_input.problem if with_input.value is None else without.problem)
+        return with_input if with_input.value is None else without
     return Score(with_input.value - without.value, Reason("scored"))
 
 
-async def _sums(http: Any, url: str, body: dict[str, Any], completions: list[str]) -> list[_LogProb]:
-    """One sum for each completion; a request that fails is asked again completion by completion."""
+async def _sums(http: Any, url: str, body: dict[str, Any], completions: list[str]) -> list[Score]:
+    """One sum of log-probabilities in nats for each completion, or why there is none; a request that fails is asked
+    again completion by completion."""
     import aiohttp
 
     try:
@@ -99,7 +93,7 @@ async def _sums(http: Any, url: str, body: dict[str, Any], completions: list[str
     if answer is None and len(completions) > 1:
         return [(await _sums(http, url, body, [text]))[0] for text in completions]
     if answer is None:
-        return [_LogProb(problem=problem)]
+        return [Score(None, problem)]
     scores = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(scores, list) or len(scores) != len(completions):
         raise TeacherError(
@@ -110,8 +104,8 @@ async def _sums(http: Any, url: str, body: dict[str, Any], completions: list[str
     return [_read(score) for score in scores]
 
 
-def _read(score: Any) -> _LogProb:
+def _read(score: Any) -> Score:
     value = score.get("logprob") if isinstance(score, dict) else None
     if isinstance(value, int | float) and math.isfinite(value):
-        return _LogProb(float(value))
-    return _LogProb(problem=Reason("nan", f"the log-probability is {value!r}"))
+        return Score(float(value), Reason("scored"))
+    return Score(None, Reason("nan", f"the log-probability is {value!r}"))

@@ -45,7 +45,7 @@ COMMANDS = (
     ("docs", "Look", "Show a page of the manual."),
 )
 # These are made from the table of stages.
-_STAGES = ("generate", "train-reward", "train", "evaluate", "export")
+_STAGES = ("forecast", "preview", "generate", "train-reward", "certify", "train", "evaluate", "export")
 
 
 class LazyGroup(click.Group):

@@ -129,7 +129,7 @@ def start(desk: Desk, project: str, what: str, **options: Any) -> None:
     except ValidationError as error:
         problem = error.errors()[0]
         raise UsageError(f"{problem['loc'][0]}: {problem['msg']}.", fix="See `pairsmith jobs start --help`.") from None
-    job = desk.jobs.start_now(project, what, asked, getpass.getuser())
+    job = desk.jobs.start(project, what, asked, getpass.getuser())
     if not desk.write_json and not desk.jobs.is_served():
         click.echo("No server runs on this workspace: the job waits for one.", err=True)
     desk.answer(job)
@@ -140,7 +140,7 @@ def start(desk: Desk, project: str, what: str, **options: Any) -> None:
 @on_workspace
 def cancel(desk: Desk, job: str) -> None:
     """Stop a job: what it has finished is kept. A second time does no more than the first."""
-    desk.answer(desk.jobs.cancel_now(desk.job(job).id))
+    desk.answer(desk.jobs.cancel(desk.job(job).id))
 
 
 @command.command()

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from pairsmith.outcome import CommandOutcome
-from pairsmith.session import Session, max_usd_option, on_project
-from pairsmith.stages.table import Option, Stage, stage
+from pairsmith.session import FiniteNumber, Session, max_usd_option, on_project
+from pairsmith.stages.table import Numeric, Option, Stage, stage
 from pairsmith.watching import NOBODY
 from schemas.project import Project
 from schemas.store import Store
@@ -35,7 +35,7 @@ def run_stage(session: Session, row: Stage[Any], max_usd: float | None, **option
     project = session.project()
     with session.store(project, max_usd=max_usd) as store:
         outcome = do(session, row, project, store, **options)
-    shown = () if session.write_json else (screen_of(row, outcome), *row.shown(project, outcome))
+    shown = [] if session.write_json else [*screen_of(row, outcome), *row.shown(project, outcome)]
     session.answer({"command": row.name, **outcome.as_json()}, *shown)
     return row.code(outcome)
 
@@ -51,16 +51,22 @@ def do(session: Session, row: Stage[Any], project: Project, store: Store, **opti
     return outcome
 
 
-def screen_of(row: Stage[Any], outcome: CommandOutcome) -> Any:
+def screen_of(row: Stage[Any], outcome: CommandOutcome) -> list[Any]:
     """A stage's outcome for a person."""
     from pairsmith import screen
 
-    return screen.stage(row.name, outcome, row.summary(outcome))
+    return [screen.stage(row.name, outcome, row.summary(outcome))] if row.summary else []
 
 
 def _option(option: Option) -> Any:
     if option.takes is bool:
         return click.option(option.flag, is_flag=True, help=option.help)
+    if isinstance(option.takes, Numeric):
+        start, least, end = option.takes
+        whole = isinstance(start, int)
+        kind = click.IntRange(int(least)) if whole else FiniteNumber(least, end, max_open=True)
+        name = "N" if whole else None
+        return click.option(option.flag, type=kind, default=start, show_default=True, metavar=name, help=option.help)
     if isinstance(option.takes, tuple):
         return click.option(option.flag, type=click.Choice(option.takes), multiple=True, help=option.help)
     return click.option(option.flag, type=click.Path(path_type=Path), help=option.help)

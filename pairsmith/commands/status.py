@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -71,8 +72,6 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
 
 def _held(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:
     """Seeds and pairs as `generate` left them; counted anew where rows were erased since."""
-    from collections import Counter
-
     from schemas.store.since import active_seeds
 
     as_generated = {"seeds": dict(generated.seeds), "pairs": generated.pairs_made + generated.pairs_kept}
@@ -81,10 +80,6 @@ def _held(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:
     scopes = generated.fingerprints.values()
     pairs = sum(1 for scope in scopes for slot in store.skim_candidates(scope) if slot["pair_id"])
     return {"seeds": dict(Counter(seed.kind for seed in store.seeds())), "pairs": pairs}
-
-
-def _most(reasons: dict[str, int], count: int = 6) -> list[tuple[str, int]]:
-    return sorted(reasons.items(), key=lambda item: -item[1])[:count]
 
 
 def _screen(data: dict[str, Any]) -> list[Any]:
@@ -108,7 +103,7 @@ def _screen(data: dict[str, Any]) -> list[Any]:
         word = "[green]done[/]" if stage["done"] else "[yellow]todo[/]"
         lines = [] if stage["counts"] is None else [row_count_check(Counts(**stage["counts"]))]
         if stage["reasons"]:
-            lines.append(", ".join(f"{reason} {count:,}" for reason, count in _most(stage["reasons"])))
+            lines.append(", ".join(f"{reason} {count:,}" for reason, count in Counter(stage["reasons"]).most_common(6)))
         lines += [escape(f"{f['what']} ({f['rows']:,} rows, the first from {f['first']})") for f in stage["failures"]]
         lines += [f"[yellow]{stage['why']}[/]"] if stage["counts"] and stage["why"] else [stage["why"]]
         table.add_row(stage["stage"], word, "\n".join(filter(None, lines)))

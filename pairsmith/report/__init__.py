@@ -4,10 +4,16 @@ and beside it the evidence that it was drawn from."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from pairsmith.report import certified, judged, proof, sentences
 from pairsmith.stages.export import EVIDENCE
+from pairsmith.style import charts, numbers
 from schemas.errors import PairsmithError
 from schemas.files import replaced
 from schemas.project import Project
@@ -15,6 +21,7 @@ from schemas.store import Store
 from schemas.store.latest import present
 
 if TYPE_CHECKING:
+    from pairsmith.report.evidence import Evidence
     from pairsmith.report.evidence_file import CheckedEvidence
 
 
@@ -25,7 +32,6 @@ def write_report(project: Project, store: Store, out: Path) -> Path:
     """
     from pairsmith.report.evidence_file import write_evidence
     from pairsmith.report.gather import gather
-    from pairsmith.report.page import render
 
     evidence = gather(project, store)
     _write(out, render(evidence))
@@ -36,7 +42,6 @@ def write_report(project: Project, store: Store, out: Path) -> Path:
 def render_evidence(path: Path, out: Path, folders: Sequence[Path] = ()) -> CheckedEvidence:
     """Write the report of an evidence file as `out`; see `read_evidence`."""
     from pairsmith.report.evidence_file import read_evidence
-    from pairsmith.report.page import render
 
     checked = read_evidence(path, folders)
     _write(out, render(checked.evidence))
@@ -54,3 +59,32 @@ def _write(out: Path, page: str) -> None:
             where=str(out),
             fix="Free space, or correct the permissions of the folder, and run it again.",
         ) from None
+
+
+_FOLDER = Path(__file__).parent
+_CSS = Path(charts.__file__).with_name("page.css")
+
+
+def render(evidence: Evidence) -> str:
+    """The page. Every text of the evidence is escaped: a seed with a tag in it is shown, never obeyed."""
+    from pairsmith.report.next_steps import next_steps
+
+    css = Markup(_CSS.read_text(encoding="utf-8"))
+    words = {
+        "say": sentences,
+        "proof": proof,
+        "judged": judged,
+        "certified": certified,
+        "next_steps": next_steps,
+        "fmt": numbers,
+        "chart": charts,
+    }
+    return _template().render(e=evidence, css=css, **words)
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("page.html.j2")

@@ -27,7 +27,8 @@ _AGAIN = "`pairsmith report` writes report and evidence of what is there now."
 
 
 class Bound(NamedTuple):
-    """A file that the evidence speaks of. `path` is its place in the project, `exported` the one in an export."""
+    """A file that the evidence speaks of. `path` is its place in the project, `exported` the one in an export; empty
+    for a file to which the export adds something."""
 
     path: str
     exported: str
@@ -112,8 +113,15 @@ def _of_artifacts(project: Project, artifacts: Iterable[Artifact]) -> Iterator[B
             # A card is prose, to which later stages add.
             if file.is_file() and file.name != "README.md":
                 inside = file.relative_to(source).as_posix() if source.is_dir() else ""
-                exported = f"{artifact.kind}/{inside}" if inside else artifact.kind + source.suffix
-                yield _bound(project.folder, f"{path}/{inside}" if inside else path, exported)
+                place = _exported(artifact.kind, inside) if inside else artifact.kind + source.suffix
+                yield _bound(project.folder, f"{path}/{inside}" if inside else path, place)
+
+
+def _exported(kind: str, inside: str) -> str:
+    """Where an export has a file of a folder: a merged model has one of its own, and what decodes is added to."""
+    if inside.endswith("generation_config.json"):
+        return ""
+    return f"model/{inside.removeprefix('merged/')}" if inside.startswith("merged/") else f"{kind}/{inside}"
 
 
 def _bound(folder: Path, path: str, exported: str) -> Bound | None:
@@ -122,7 +130,8 @@ def _bound(folder: Path, path: str, exported: str) -> Bound | None:
 
 
 def _place_of(bound: Bound, folders: Sequence[Path]) -> Path | None:
-    places = (folder / name for folder in folders for name in dict.fromkeys((bound.path, bound.exported)))
+    names = dict.fromkeys(filter(None, (bound.path, bound.exported)))
+    places = (folder / name for folder in folders for name in names)
     return next((place for place in places if place.is_file()), None)
 
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from pairsmith.style.numbers import MISSING, bounds, count, counted, percent, points, rounded
 from pairsmith.style.reasons import detail_of
+from schemas.step_names import INDEPENDENT
 from train.metrics import (
-    INDEPENDENT,
     MODES,
     NO_ANSWER,
     TUNED,

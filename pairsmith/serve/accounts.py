@@ -11,14 +11,26 @@ import argon2
 import sqlalchemy as sa
 
 from pairsmith.serve.access import ALL, Role
-from pairsmith.serve.database import hash_of, invitations, keys, members, new_id, sessions, stamp, titles, users
+from pairsmith.serve.database import (
+    hash_of,
+    invitations,
+    keys,
+    members,
+    new_id,
+    row,
+    rows,
+    sessions,
+    stamp,
+    titles,
+    users,
+    write,
+)  # fmt: skip
 from pairsmith.serve.problems import Refusal, not_there
 from schemas.records import now
 
 FIRST_OWNER_MINUTES = 15
 INVITATION_DAYS = 7
 SHORTEST_PASSWORD = 10
-_NOT_USABLE = "this link was used or has run out."
 
 
 class Accounts:
@@ -34,13 +46,11 @@ class Accounts:
         """Whether somebody with a password owns the service."""
         owners = sa.select(users.c.id).join(members, members.c.user == users.c.id)
         owners = owners.where(members.c.project == ALL, members.c.role == Role.owner, users.c.password.is_not(None))
-        with self.engine.connect() as connection:
-            return connection.scalar(owners.where(users.c.disabled.is_(None)).limit(1)) is not None
+        return row(self.engine, owners.where(users.c.disabled.is_(None)).limit(1)) is not None
 
     def first_owner_link(self) -> str:
         """A new token that makes the first owner; those before it no longer work."""
-        with self.engine.begin() as connection:
-            connection.execute(sa.delete(invitations).where(invitations.c.by.is_(None)))
+        write(self.engine, sa.delete(invitations).where(invitations.c.by.is_(None)))
         return self._invite(ALL, Role.owner, None, timedelta(minutes=FIRST_OWNER_MINUTES))
 
     def invite(self, project: str, role: Role, by: str) -> str:
@@ -49,66 +59,59 @@ class Accounts:
 
     def _invite(self, project: str, role: Role, by: str | None, lasts: timedelta) -> str:
         token = secrets.token_urlsafe(32)
-        row = {"hash": hash_of(token), "project": project, "role": role, "by": by, "expires": stamp(now() + lasts)}
-        with self.engine.begin() as connection:
-            connection.execute(sa.insert(invitations).values(row))
+        new = {"hash": hash_of(token), "project": project, "role": role, "by": by, "expires": stamp(now() + lasts)}
+        write(self.engine, sa.insert(invitations).values(new))
         return token
 
     def invitation(self, token: str) -> dict[str, Any]:
         """What a link gives: project and role. Raises Refusal if it cannot be used (any more)."""
         query = sa.select(invitations).where(invitations.c.hash == hash_of(token), invitations.c.used.is_(None))
-        with self.engine.connect() as connection:
-            row = connection.execute(query.where(invitations.c.expires > stamp())).mappings().first()
-        if row is None:
-            raise Refusal(404, _NOT_USABLE, code="link_not_usable", fix="Ask an owner for a new one.")
-        return {"project": row["project"], "role": Role(row["role"])}
+        link = row(self.engine, query.where(invitations.c.expires > stamp()))
+        if link is None:
+            raise _not_usable()
+        return {"project": link["project"], "role": Role(link["role"])}
 
     def redeem(self, token: str, name: str, password: str) -> str:
         """Make an account from an invitation; the id of the user. Raises Refusal."""
         given = self.invitation(token)
         _check_name(name)
-        row = {"id": new_id(), "name": name, "password": self._hashed(password), "created": stamp()}
+        new = {"id": new_id(), "name": name, "password": self._hashed(password), "created": stamp()}
         with self.engine.begin() as connection:
-            mark = sa.update(invitations).where(invitations.c.hash == hash_of(token), invitations.c.used.is_(None))
-            if connection.execute(mark.values(used=stamp())).rowcount != 1:
-                raise Refusal(404, _NOT_USABLE, code="link_not_usable", fix="Ask an owner for a new one.")
+            if connection.execute(_used(token)).rowcount != 1:
+                raise _not_usable()
             # Nobody is somebody else in capitals: people and the audit tell each other by name.
             if name.casefold() in {held.casefold() for held in connection.scalars(sa.select(users.c.name))}:
                 raise Refusal(409, f"the name '{name}' is taken.", code="name_taken", fix="Take another.")
-            connection.execute(sa.insert(users).values(row))
-            connection.execute(sa.insert(members).values(user=row["id"], **given))
-        return str(row["id"])
+            connection.execute(sa.insert(users).values(new))
+            connection.execute(sa.insert(members).values(user=new["id"], **given))
+        return str(new["id"])
 
     def join(self, token: str, user: str) -> None:
         """Add an invitation's role to an account that there is."""
         given = self.invitation(token)
-        with self.engine.begin() as connection:
-            mark = sa.update(invitations).where(invitations.c.hash == hash_of(token), invitations.c.used.is_(None))
-            if connection.execute(mark.values(used=stamp())).rowcount != 1:
-                raise Refusal(404, _NOT_USABLE, code="link_not_usable")
+        if write(self.engine, _used(token)) != 1:
+            raise _not_usable()
         self.set_role(user, given["project"], given["role"])
 
     # Sign-in
 
     def check_password(self, name: str, password: str) -> str:
         """The id of the user. Raises Refusal, the same one for an unknown name and as slowly."""
-        with self.engine.connect() as connection:
-            row = connection.execute(sa.select(users).where(users.c.name == name)).mappings().first()
-        usable = row is not None and row["disabled"] is None and row["password"] is not None
+        held = row(self.engine, sa.select(users).where(users.c.name == name))
+        usable = held is not None and held["disabled"] is None and held["password"] is not None
         try:
-            self._hasher.verify(str(row["password"]) if row and usable else _of_nobody(), password)
+            self._hasher.verify(str(held["password"]) if held and usable else _of_nobody(), password)
         except argon2.exceptions.VerificationError:
             usable = False
-        if not usable or row is None:
+        if not usable or held is None:
             raise Refusal(401, "name or password are wrong.", code="wrong_password", fix="Try again, or ask an owner.")
-        if self._hasher.check_needs_rehash(row["password"]):
-            self.set_password(row["id"], password)
-        return str(row["id"])
+        if self._hasher.check_needs_rehash(held["password"]):
+            self.set_password(held["id"], password)
+        return str(held["id"])
 
     def set_password(self, user: str, password: str) -> None:
         """Raises Refusal for one that is too short."""
-        with self.engine.begin() as connection:
-            connection.execute(sa.update(users).where(users.c.id == user).values(password=self._hashed(password)))
+        write(self.engine, sa.update(users).where(users.c.id == user).values(password=self._hashed(password)))
 
     def _hashed(self, password: str) -> str:
         if not SHORTEST_PASSWORD <= len(password) <= 1000:
@@ -124,34 +127,29 @@ class Accounts:
 
     def user(self, user: str) -> dict[str, Any]:
         """An account with its roles. Raises Refusal."""
-        row = next((row for row in self.users() if row["id"] == user), None)
-        if row is None:
+        account = next((account for account in self.users() if account["id"] == user), None)
+        if account is None:
             raise not_there(f"there is no user '{user}'.")
-        return row
+        return account
 
     def users(self) -> list[dict[str, Any]]:
         """All accounts by name, with their roles by project."""
-        with self.engine.connect() as connection:
-            accounts = connection.execute(sa.select(users).order_by(users.c.name)).mappings().all()
-            held = connection.execute(sa.select(members)).mappings().all()
-        shown = []
-        for row in accounts:
-            roles = {member["project"]: Role(member["role"]) for member in held if member["user"] == row["id"]}
-            shown.append({name: row[name] for name in ("id", "name", "created", "disabled")} | {"roles": roles})
+        held, shown = rows(self.engine, sa.select(members)), []
+        for account in rows(self.engine, sa.select(users).order_by(users.c.name)):
+            roles = {member["project"]: Role(member["role"]) for member in held if member["user"] == account["id"]}
+            shown.append({name: account[name] for name in ("id", "name", "created", "disabled")} | {"roles": roles})
         return shown
 
     def roles(self, user: str) -> dict[str, Role]:
         """Project or `*` -> role; empty for an account that is disabled."""
         query = sa.select(members.c.project, members.c.role).join(users, users.c.id == members.c.user)
-        with self.engine.connect() as connection:
-            rows = connection.execute(query.where(members.c.user == user, users.c.disabled.is_(None))).all()
-        return {project: Role(role) for project, role in rows}
+        held = rows(self.engine, query.where(members.c.user == user, users.c.disabled.is_(None)))
+        return {member["project"]: Role(member["role"]) for member in held}
 
     def name(self, user: str) -> str | None:
         """The name of an account that is not disabled."""
-        query = sa.select(users.c.name).where(users.c.id == user, users.c.disabled.is_(None))
-        with self.engine.connect() as connection:
-            return connection.scalar(query)
+        account = row(self.engine, sa.select(users.c.name).where(users.c.id == user, users.c.disabled.is_(None)))
+        return str(account["name"]) if account else None
 
     def set_role(self, user: str, project: str, role: Role | None) -> None:
         """Give, change or (None) take a role. All sessions of the user end, so that none goes on with old rights.
@@ -176,29 +174,36 @@ class Accounts:
 
     def titles(self) -> dict[str, str]:
         """The titles of the projects that have one."""
-        with self.engine.connect() as connection:
-            return {row.project: row.title for row in connection.execute(sa.select(titles))}
+        return {title["project"]: title["title"] for title in rows(self.engine, sa.select(titles))}
 
     def set_title(self, project: str, title: str) -> None:
         """Give a project another title; its name stays."""
-        with self.engine.begin() as connection:
-            connection.execute(sa.delete(titles).where(titles.c.project == project))
-            connection.execute(sa.insert(titles).values(project=project, title=title))
+        new = sa.insert(titles).values(project=project, title=title)
+        write(self.engine, sa.delete(titles).where(titles.c.project == project), new)
 
     def forget(self, project: str) -> None:
         """A project is gone: nobody is a member, invitations and keys to it are void, so a later one of its name begins
         with nobody."""
-        with self.engine.begin() as connection:
-            for table in (members, invitations, titles):
-                connection.execute(sa.delete(table).where(table.c.project == project))
-            here = sa.and_(keys.c.project == project, keys.c.revoked.is_(None))
-            connection.execute(sa.update(keys).where(here).values(revoked=stamp()))
+        gone = [sa.delete(table).where(table.c.project == project) for table in (members, invitations, titles)]
+        here = sa.and_(keys.c.project == project, keys.c.revoked.is_(None))
+        write(self.engine, *gone, sa.update(keys).where(here).values(revoked=stamp()))
 
     def _keep_an_owner(self, connection: sa.Connection) -> None:
         owners = sa.select(sa.func.count()).select_from(members.join(users, users.c.id == members.c.user))
         owners = owners.where(members.c.project == ALL, members.c.role == Role.owner, users.c.disabled.is_(None))
         if not connection.scalar(owners):
             raise Refusal(409, "the service would have no owner.", code="last_owner", fix="Make another owner first.")
+
+
+def _used(token: str) -> sa.Update:
+    """Marks a link as used, which one alone can do."""
+    open_ = sa.update(invitations).where(invitations.c.hash == hash_of(token), invitations.c.used.is_(None))
+    return open_.values(used=stamp())
+
+
+def _not_usable() -> Refusal:
+    what = "this link was used or has run out."
+    return Refusal(404, what, code="link_not_usable", fix="Ask an owner for a new one.")
 
 
 def _check_name(name: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pairsmith.serve.access import Caller
-from pairsmith.serve.database import audit, stamp, users
+from pairsmith.serve.database import audit, rows, stamp, users, write
 
 
 class Audit:
@@ -34,8 +34,7 @@ class Audit:
         target = target[:300].replace("\0", "\ufffd")  # PostgreSQL keeps no zero byte
         row |= {"project": project and project[:80], "target": target, "request_id": request_id}
         row |= {"before": before, "after": after}
-        with self.engine.begin() as connection:
-            connection.execute(sa.insert(audit).values(status=status, **row))
+        write(self.engine, sa.insert(audit).values(status=status, **row))
 
     def page(
         self, *, before: int | None, limit: int, project: str | None, user: str | None, action: str | None
@@ -49,6 +48,4 @@ class Audit:
             name = action.strip().replace(" ", "_").removeprefix("page_")
             query = query.where(audit.c.action.in_((name, f"page_{name}")))
         query = query if before is None else query.where(audit.c.number < before)
-        with self.engine.connect() as connection:
-            rows = connection.execute(query.order_by(audit.c.number.desc()).limit(limit)).mappings()
-            return [dict(row) for row in rows]
+        return [dict(row) for row in rows(self.engine, query.order_by(audit.c.number.desc()).limit(limit))]

@@ -104,7 +104,7 @@ def restore(folder: Path, workspace: Workspace) -> Kept:
 
         with contextlib.closing(Jobs(workspace)) as jobs:
             for job in jobs.active():
-                jobs.cancel_now(job.id)
+                jobs.cancel(job.id)
     _open_projects(workspace)
     if (folder / _DUMP).exists():
         kept.notes.append(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -149,12 +151,27 @@ def open_database(folder: Path, url: str | None = None) -> sa.Engine:
     try:
         engine = engine_of(url)
         _meta.create_all(engine)
-        with engine.begin() as connection:
-            for statement in _APPEND_ONLY[engine.dialect.name]:
-                connection.execute(sa.text(statement))
+        write(engine, *map(sa.text, _APPEND_ONLY[engine.dialect.name]))
     except (sa.exc.SQLAlchemyError, OSError) as error:
         raise explained(error, url) from error
     return engine
+
+
+def write(engine: sa.Engine, *statements: sa.Executable) -> int:
+    """Do all of these or none; the number of rows that the last of them concerns."""
+    with engine.begin() as connection:
+        return [connection.execute(statement).rowcount for statement in statements][-1]
+
+
+def rows(engine: sa.Engine, query: sa.Select[Any]) -> Sequence[sa.RowMapping]:
+    """What a query finds."""
+    with engine.connect() as connection:
+        return connection.execute(query).mappings().all()
+
+
+def row(engine: sa.Engine, query: sa.Select[Any]) -> sa.RowMapping | None:
+    """The first of it."""
+    return next(iter(rows(engine, query)), None)
 
 
 def stamp(at: datetime | None = None) -> str:

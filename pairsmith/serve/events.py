@@ -87,11 +87,11 @@ def _backwards(path: Path) -> Iterator[State]:
                 yield state
 
 
-def each(path: Path, *, after: int = 0) -> Iterator[tuple[int, State]]:
-    """Every whole line with its number, from 1, those up to `after` left out."""
+def each(path: Path) -> Iterator[tuple[int, State]]:
+    """Every whole line with its number, from 1."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if number > after and line.endswith(b"\n"):
+            if line.endswith(b"\n"):
                 with contextlib.suppress(ValueError):
                     yield number, orjson.loads(line)
 

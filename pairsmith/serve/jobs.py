@@ -99,7 +99,7 @@ class Jobs:
             self._client.destroy()
             self._client = None
 
-    async def start(
+    def start(
         self,
         slug: str,
         command: str,
@@ -113,18 +113,6 @@ class Jobs:
         Raises ProjectBusy if the project has a job that has not ended, UsageError for a command or option that no job
         takes and for a key that was used for another request, NoSuchProject.
         """
-        return await asyncio.to_thread(self.start_now, slug, command, options, by, key, continues)
-
-    def start_now(
-        self,
-        slug: str,
-        command: str,
-        options: JobOptions,
-        by: str,
-        key: str | None = None,
-        continues: str | None = None,
-    ) -> Job:
-        """`start` for who has no event loop."""
         from dbos import error
 
         checked(command, options)
@@ -163,13 +151,9 @@ class Jobs:
                 raise ProjectBusy(slug, busy or "it has just ended") from None
         return self.get(job_id)
 
-    async def cancel(self, job_id: str) -> Job:
+    def cancel(self, job_id: str) -> Job:
         """Stop a job: what waits is taken out of its queue, a process drains and saves. One that has ended stays as it
-        is. Raises NoSuchJob."""
-        return await asyncio.to_thread(self.cancel_now, job_id)
-
-    def cancel_now(self, job_id: str) -> Job:
-        """`cancel` for who has no event loop. Works without a server, too."""
+        is. Works without a server, too. Raises NoSuchJob."""
         job = self.get(job_id)
         if not job.has_ended:
             with self._database():
@@ -177,13 +161,13 @@ class Jobs:
             stop(self.folder(job_id))
         return self.get(job_id)
 
-    async def go_on(self, job_id: str, by: str) -> Job:
+    def go_on(self, job_id: str, by: str) -> Job:
         """A new job that asks for the same; whatever is done is found. Asked twice, it is one. Raises NoSuchJob, and
         ProjectBusy while the job, or another one of its project, has not ended."""
-        job = await asyncio.to_thread(self.get, job_id)
+        job = self.get(job_id)
         if not job.has_ended:
             raise ProjectBusy(job.project, job.id)
-        return await self.start(job.project, job.command, job.options, by, f"continues {job_id}", job_id)
+        return self.start(job.project, job.command, job.options, by, f"continues {job_id}", job_id)
 
     def get(self, job_id: str) -> Job:
         """The job as it is now. Raises NoSuchJob."""

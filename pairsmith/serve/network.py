@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -81,7 +81,7 @@ def is_private(host: Host, lookup: Resolve = resolve) -> bool:
     return any(not is_public(address) for address in lookup(host.name, host.port))
 
 
-def guard(environ: Mapping[str, str] = os.environ) -> None:
+def guard() -> None:
     """From now on this process connects to no address that is not of the internet, except to this machine itself and to
     the hosts that the service names in `PAIRSMITH_PRIVATE_HOSTS`; without that variable nothing is refused.
 
@@ -89,7 +89,7 @@ def guard(environ: Mapping[str, str] = os.environ) -> None:
     looked at again as it is connected to: of a name that is not allowed it may not be this machine either. A child
     calls it before it does anything. Programs that it starts in turn are not guarded.
     """
-    named = environ.get(PRIVATE_HOSTS)
+    named = os.environ.get(PRIVATE_HOSTS)
     if named is None:
         return
     hosts = [Host.read(text) for text in named.split()]

@@ -15,7 +15,7 @@ from urllib.request import getproxies
 import sqlalchemy as sa
 from pydantic import BaseModel
 
-from pairsmith.serve.database import allowances, stamp
+from pairsmith.serve.database import allowances, rows, stamp, write
 from pairsmith.serve.network import PRIVATE_HOSTS, Host, Resolve, host_of, is_private, resolve
 from pairsmith.serve.problems import Refusal
 from pairsmith.teacher_search import APIS, LOCAL
@@ -165,15 +165,13 @@ class Policy:
     def allowed(self) -> list[dict[str, Any]]:
         """Hosts with the names of the keys that may go there (`""`: none), those that always may first, each once."""
         known = [(host, api.key_env) for api in APIS if (host := host_of(api.url))]
-        rows = [{"host": str(host), "key_env": key, "by": None, "at": None} for host, key in known]
-        rows += [{"host": str(host), "key_env": "", "by": None, "at": None} for host in sorted(self._trusted)]
+        allowed = [{"host": str(host), "key_env": key, "by": None, "at": None} for host, key in known]
+        allowed += [{"host": str(host), "key_env": "", "by": None, "at": None} for host in sorted(self._trusted)]
         query = sa.select(allowances).order_by(allowances.c.host, allowances.c.key_env)
-        always = {(row["host"], row["key_env"]) for row in rows}
-        with self.engine.connect() as connection:
-            chosen = [dict(row) for row in connection.execute(query).mappings()]
-        rows += [row for row in chosen if (row["host"], row["key_env"]) not in always]
-        self.key_names = frozenset(str(row["key_env"]) for row in rows)
-        return rows
+        always = {(row["host"], row["key_env"]) for row in allowed}
+        allowed += [dict(row) for row in rows(self.engine, query) if (row["host"], row["key_env"]) not in always]
+        self.key_names = frozenset(str(row["key_env"]) for row in allowed)
+        return allowed
 
     def allow(self, url: str, key_env: str, by: str | None) -> str:
         """Allow specs to send to the host of `url`, with the value of the variable `key_env` unless it is empty."""
@@ -181,17 +179,15 @@ class Policy:
         if host is None:
             raise Refusal(422, f"'{url}' is no address of a host.", code="not_valid", fix="Write https://HOST:PORT.")
         row = {"host": str(host), "key_env": key_env}
-        with self.engine.begin() as connection:
-            held = sa.and_(allowances.c.host == row["host"], allowances.c.key_env == key_env)
-            connection.execute(sa.delete(allowances).where(held))
-            connection.execute(sa.insert(allowances).values(by=by, at=stamp(), **row))
+        held = sa.and_(allowances.c.host == row["host"], allowances.c.key_env == key_env)
+        new = sa.insert(allowances).values(by=by, at=stamp(), **row)
+        write(self.engine, sa.delete(allowances).where(held), new)
         return str(host)
 
     def forbid(self, host: str, key_env: str) -> bool:
         """Take an allowance back; False if there was none."""
         held = sa.and_(allowances.c.host == host, allowances.c.key_env == key_env)
-        with self.engine.begin() as connection:
-            return bool(connection.execute(sa.delete(allowances).where(held)).rowcount)
+        return bool(write(self.engine, sa.delete(allowances).where(held)))
 
     # The check
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from datetime import timedelta
 from tempfile import SpooledTemporaryFile
 from typing import IO
@@ -14,7 +15,7 @@ from starlette.datastructures import Headers, State
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pairsmith.serve.access import Caller
-from pairsmith.serve.database import answers, stamp
+from pairsmith.serve.database import answers, row, stamp, write
 from pairsmith.serve.edge import address_of
 from pairsmith.serve.problems import Refusal
 from schemas.records import now
@@ -35,8 +36,7 @@ class Repeats:
     def __init__(self, app: ASGIApp, *, state: State) -> None:
         self.app, self.engine = app, state.engine
         # What an earlier server has not answered nobody answers any more.
-        with self.engine.begin() as connection:
-            connection.execute(sa.delete(answers).where(answers.c.status.is_(None)))
+        write(self.engine, sa.delete(answers).where(answers.c.status.is_(None)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = Headers(scope=scope).get("idempotency-key") if scope["type"] == "http" else None
@@ -85,17 +85,12 @@ class Repeats:
     def _begin(self, place: tuple[str, str, str], sent: str) -> sa.RowMapping | None:
         """Take the key; the row of the first request if it was taken. Raises Refusal."""
         caller, route, key = place
-        with self.engine.begin() as connection:
-            connection.execute(sa.delete(answers).where(answers.c.at < stamp(now() - KEPT)))
-        try:
-            with self.engine.begin() as connection:
-                row = {"caller": caller, "route": route, "key": key, "sent": sent, "at": stamp()}
-                connection.execute(sa.insert(answers).values(row))
-                return None
-        except sa.exc.IntegrityError:
-            pass
-        with self.engine.connect() as connection:
-            kept: sa.RowMapping | None = connection.execute(sa.select(answers).where(*_at(place))).mappings().first()
+        write(self.engine, sa.delete(answers).where(answers.c.at < stamp(now() - KEPT)))
+        with suppress(sa.exc.IntegrityError):
+            new = {"caller": caller, "route": route, "key": key, "sent": sent, "at": stamp()}
+            write(self.engine, sa.insert(answers).values(new))
+            return None
+        kept = row(self.engine, sa.select(answers).where(*_at(place)))
         if kept is None or kept["status"] is None:
             raise Refusal(409, "the first request with this key is not answered yet.", code="in_progress")
         if kept["sent"] != sent:
@@ -110,13 +105,10 @@ class Repeats:
         return kept
 
     def _keep(self, place: tuple[str, str, str], status: int, headers: str, body: bytes) -> None:
-        with self.engine.begin() as connection:
-            change = sa.update(answers).where(*_at(place))
-            connection.execute(change.values(status=status, headers=headers, body=body))
+        write(self.engine, sa.update(answers).where(*_at(place)).values(status=status, headers=headers, body=body))
 
     def _forget(self, place: tuple[str, str, str]) -> None:
-        with self.engine.begin() as connection:
-            connection.execute(sa.delete(answers).where(*_at(place)))
+        write(self.engine, sa.delete(answers).where(*_at(place)))
 
 
 def _at(place: tuple[str, str, str]) -> list[sa.ColumnElement[bool]]:

@@ -175,13 +175,13 @@ class RowsView:
         where = "seed_id = ? AND generation = ? AND generator = ? ORDER BY sample LIMIT 64"
         return list(self._where(slug, where, row.seed_id, row.generation, row.generator))
 
-    def each(self, slug: str, filters: Filters, sort: Sort = "asked") -> Iterator[RowShown]:
+    def each(self, slug: str, filters: Filters) -> Iterator[RowShown]:
         """Every row that the filters let pass, a page in memory at a time."""
         view, after = self._view(slug), None
         if view is None:
             return
         with closing(view):
-            while records := _select(view, filters, sort, after, _CHUNK):
+            while records := _select(view, filters, "asked", after, _CHUNK):
                 yield from (_shown(row[2:]) for row in records)
                 after = records[-1][:2]
 

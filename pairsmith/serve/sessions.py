@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from pairsmith.serve.access import Caller
 from pairsmith.serve.accounts import Accounts
-from pairsmith.serve.database import hash_of, sessions, stamp
+from pairsmith.serve.database import hash_of, row, rows, sessions, stamp, write
 from schemas.records import now
 
 IDLE = timedelta(days=14)
@@ -30,63 +30,52 @@ class Sessions:
     def __init__(self, accounts: Accounts) -> None:
         self.accounts, self.engine = accounts, accounts.engine
 
-    def begin(self, user: str, *, address: str, agent: str, instead_of: str | None = None) -> str:
-        """A new token, so that one that somebody planted before is worth nothing; `instead_of` ends."""
+    def begin(self, user: str, *, address: str, agent: str) -> str:
+        """A new token, so that one that somebody planted before is worth nothing."""
         token = secrets.token_urlsafe(32)
-        row = {"hash": hash_of(token), "user": user, "csrf": secrets.token_urlsafe(24), "created": stamp()}
-        row |= {"seen": stamp(), "address": address[:64], "agent": agent[:200]}
-        with self.engine.begin() as connection:
-            if instead_of:
-                connection.execute(sa.delete(sessions).where(sessions.c.hash == hash_of(instead_of)))
-            connection.execute(sa.insert(sessions).values(row))
+        new = {"hash": hash_of(token), "user": user, "csrf": secrets.token_urlsafe(24), "created": stamp()}
+        new |= {"seen": stamp(), "address": address[:64], "agent": agent[:200]}
+        write(self.engine, sa.insert(sessions).values(new))
         return token
 
     def caller(self, token: str) -> Caller | None:
         """Who a cookie stands for; None if the session ended, is idle for too long or too old."""
-        with self.engine.connect() as connection:
-            row = connection.execute(sa.select(sessions).where(sessions.c.hash == hash_of(token))).mappings().first()
-        if row is None:
+        held = row(self.engine, sa.select(sessions).where(sessions.c.hash == hash_of(token)))
+        if held is None:
             return None
-        seen, created = datetime.fromisoformat(row["seen"]), datetime.fromisoformat(row["created"])
-        name = self.accounts.name(row["user"])
+        seen, created = datetime.fromisoformat(held["seen"]), datetime.fromisoformat(held["created"])
+        name = self.accounts.name(held["user"])
         if name is None or now() - seen > IDLE or now() - created > ABSOLUTE:
-            self.end(row["hash"])
+            self.end(held["hash"])
             return None
         if now() - seen > _SEEN_EVERY:
-            with self.engine.begin() as connection:
-                connection.execute(sa.update(sessions).where(sessions.c.hash == row["hash"]).values(seen=stamp()))
-        roles = self.accounts.roles(row["user"])
-        return Caller(row["user"], name, roles, csrf=row["csrf"], by_cookie=True, session=row["hash"])
+            write(self.engine, sa.update(sessions).where(sessions.c.hash == held["hash"]).values(seen=stamp()))
+        roles = self.accounts.roles(held["user"])
+        return Caller(held["user"], name, roles, csrf=held["csrf"], by_cookie=True, session=held["hash"])
 
     def end(self, session: str) -> None:
         """End one session by the hash of its token."""
-        with self.engine.begin() as connection:
-            connection.execute(sa.delete(sessions).where(sessions.c.hash == session))
+        write(self.engine, sa.delete(sessions).where(sessions.c.hash == session))
 
     def end_all(self, user: str) -> None:
         """Sign a user out everywhere."""
-        with self.engine.begin() as connection:
-            connection.execute(sa.delete(sessions).where(sessions.c.user == user))
+        write(self.engine, sa.delete(sessions).where(sessions.c.user == user))
 
     def of(self, user: str, present: str | None) -> list[dict[str, Any]]:
         """A user's sessions, newest first. The id shown is the hash of the hash: it opens nothing."""
         query = sa.select(sessions).where(sessions.c.user == user).order_by(sessions.c.seen.desc())
-        with self.engine.connect() as connection:
-            rows = connection.execute(query).mappings().all()
         fields = ("created", "seen", "address", "agent")
         return [
-            {"id": shown_id(row["hash"]), "present": row["hash"] == present} | {name: row[name] for name in fields}
-            for row in rows
+            {"id": shown_id(held["hash"]), "present": held["hash"] == present} | {name: held[name] for name in fields}
+            for held in rows(self.engine, query)
         ]
 
     def end_one(self, user: str, session_id: str) -> bool:
         """End a session by the id that is shown; False if the user has none with it."""
         query = sa.select(sessions.c.hash).where(sessions.c.user == user)
-        with self.engine.connect() as connection:
-            hashes = connection.scalars(query).all()
-        matching = [held for held in hashes if shown_id(held) == session_id]
-        for held in matching:
-            self.end(held)
+        matching = [held["hash"] for held in rows(self.engine, query) if shown_id(held["hash"]) == session_id]
+        for session in matching:
+            self.end(session)
         return bool(matching)
 
 

@@ -18,6 +18,8 @@ from pairsmith.certified import FILE
 from pairsmith.outcome import CertifyOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.curate import with_asked
+from pairsmith.stages.table import Numeric, Option, Stage
+from pairsmith.stopping import Stopping
 from schemas.errors import NoWork
 from schemas.files import replaced
 from schemas.progress import Progress, Say, unheard, unseen
@@ -34,6 +36,7 @@ def certify(
     confidence: float = 0.9,
     progress: Progress = unseen,
     say: Say = unheard,
+    stop: Stopping | None = None,
 ) -> CertifyOutcome:
     """Look at people's answers, and name the rows of which at least the share `precision` are good, with `confidence`.
 
@@ -114,6 +117,12 @@ def _kept(project: Project, store: Store, looked: Look, words: str, facts: Json,
     return artifact_id
 
 
+def summary(outcome: CertifyOutcome) -> list[tuple[str, str]]:
+    """What was certified, and how many rows are good."""
+    share = share_in_words(outcome.certificate)
+    return [("certified" if outcome.artifact_id else "", outcome.words), *([("good", share)] if share else [])]
+
+
 def share_in_words(certificate: Json) -> str:
     """The estimated share of good rows, where there are labels enough."""
     share = certificate.get("share")
@@ -122,3 +131,21 @@ def share_in_words(certificate: Json) -> str:
     of = f"of the {share['rows']:,} rows that the programs accept are good"
     worth = f"{share['labels']:,} labels and P(good) say as much as {share['effective']:,.0f} labels alone"
     return f"{share['value']:.1%} ({share['low']:.1%} to {share['high']:.1%}) {of}; {worth}"
+
+
+_SHARE = Numeric(0.9, 0.5, 1.0)
+STAGE = Stage[CertifyOutcome](
+    "certify",
+    certify,
+    """Name the rows that need no person, and say how good they are at least, from people's answers.
+
+    It may be run after every batch of answers: the promise holds at all looks together. "No certificate" is an answer
+    too, with what would change it. Only a judge, if the spec has one, asks anybody.
+    """,
+    summary=summary,
+    options=(
+        Option("--precision", _SHARE, "The share of good rows to promise."),
+        Option("--confidence", _SHARE, "How sure the promise is."),
+    ),
+    asks=True,
+)

@@ -22,12 +22,17 @@ from schemas.store.latest import latest
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from schemas.spec import TeacherSettings
     from train.metrics import Evaluation
     from train.results import TrainResult
 
 EVALUATIONS = "evaluations"
 # The exit codes of `--gate`.
 CODES = {"ship": 0, "do not ship": 14, "not enough evidence": 15}
+_MEASURED = {
+    **dict.fromkeys(("generate", "curate"), "what is measured, and on which inputs,"),
+    "train": "the adapter that is measured",
+}
 
 
 def evaluate(
@@ -47,10 +52,10 @@ def evaluate(
     with recording(project, store, "evaluate", EvaluateOutcome()) as record:
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
         trained = latest_adapter(project, store)
-        from pairsmith import teachers
-
-        teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
+        plan.say_outdated(project, store, _MEASURED, say)
+        teacher = _teacher(project, say)
         say("starting the models")
+        from pairsmith import teachers
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
         from train.judged import judges_of, warnings
         from train.verdict import verdict
@@ -91,6 +96,13 @@ def evaluate(
             sha256=digest,
         )
     return record.outcome
+
+
+def _teacher(project: Project, say: Say) -> TeacherSettings | None:
+    """The teacher as its endpoint has it, where one is asked."""
+    from pairsmith import teachers
+
+    return teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
 
 
 def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from curate import chat_files, licences
@@ -13,7 +13,7 @@ from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.certified import in_lines, last_look
 from pairsmith.exported_model import GGUF
 from pairsmith.outcome import ExportOutcome
-from pairsmith.plan import plan
+from pairsmith.plan import say_outdated
 from pairsmith.receipt import recording
 from pairsmith.stages.evaluate import evaluation_in
 from pairsmith.stages.table import Option, Stage
@@ -32,6 +32,7 @@ FORMATS = tuple(chat_files.FORMATS)
 EVIDENCE = "evidence.json"
 EXPORT = "export"
 MARK = "export.json"
+_MADE_BY = {"generate": "dataset", "curate": "dataset", "train": "adapter", "evaluate": "evaluation"}
 
 
 def export(
@@ -63,16 +64,16 @@ def export(
         _refuse_other(out)
         if "evaluation" in artifacts:
             evaluation_in(project.folder, artifacts["evaluation"], store)
-        _say_what_is_older(project, store, artifacts, say)
+        makers = {stage: f"the {kind} that is exported" for stage, kind in _MADE_BY.items() if kind in artifacts}
+        say_outdated(project, store, makers, say)
         licences.refuse_unlicensed(project, store, artifacts.values())
         declared = licences.ledger(project, store, {id_ for id_, _ in artifacts["dataset"].members})
         ids = {name: artifact.id for name, artifact in artifacts.items()}
         with replaced_folder(out) as partial:
             copied = {name: artifact for name, artifact in artifacts.items() if name != "adapter"}
             written = {name: out / _copy(project, artifact, partial) for name, artifact in copied.items()}
-            for name in format:
-                chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, project.spec.train)
-                written[f"chat files, {name}"] = out / "chat" / name
+            _write_chat_files(project, partial, format)
+            written |= {f"chat files, {name}": out / "chat" / name for name in format}
             checked: dict[str, str] = {}
             if "adapter" in artifacts:
                 model = exported_model.write(project, store, artifacts["adapter"], partial, gguf, say)
@@ -96,6 +97,14 @@ def export(
     return record.outcome
 
 
+def _write_chat_files(project: Project, partial: Path, formats: Sequence[str]) -> None:
+    settings = project.spec.train
+    if (project.folder / settings.base).is_dir():  # elsewhere a hub would be asked for what is called so
+        settings = settings.model_copy(update={"base": "MODEL"})
+    for name in formats:
+        chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, settings)
+
+
 def _refuse_other(out: Path) -> None:
     """Raise UsageError for a folder that would be replaced, and is none of ours."""
     if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
@@ -103,17 +112,6 @@ def _refuse_other(out: Path) -> None:
             "something that is not an export of pairsmith is there already.",
             where=str(out),
             fix="Name another folder with --out, or move it away.",
-        )
-
-
-def _say_what_is_older(project: Project, store: Store, artifacts: Mapping[str, Artifact], say: Say) -> None:
-    """Says so where a stage that made one of `artifacts` is to be done again: its work is exported all the same."""
-    of_stage = {"generate": "dataset", "curate": "dataset", "train": "adapter", "evaluate": "evaluation"}
-    due = next((step for step in plan(project, store) if not step.done), None)
-    if due and (name := of_stage.get(due.stage)) in artifacts:
-        say(
-            f"warning: `pairsmith {due.stage}` has not been run on the project as it is ({due.why}); "
-            f"the {name} that is exported was made before."
         )
 
 

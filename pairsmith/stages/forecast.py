@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.curation import curate
 from curate.forecast import Pilot, Range, accepted_rows, summed_up
@@ -19,6 +19,7 @@ from pairsmith.ahead import refuse_ahead, refuse_base
 from pairsmith.outcome import ForecastOutcome, GenerateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import Asking, ask, clear, generated_from, ledgers_of, say_shortages, seeds_of
+from pairsmith.stages.table import Numeric, Option, Stage
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
@@ -33,6 +34,9 @@ from synth.engine import GenerateResult
 from synth.generators import WAYS, Backward, Forward, fingerprints
 from synth.ledger import Ledger
 from synth.prices import prices_of
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 SEEDS = 20  # of each direction
 _LATER = (DUPLICATE, CERTIFIED, SELECTED, SPLIT)  # steps that look at all rows, of which the pilot is a part
@@ -272,3 +276,57 @@ def _added(lines: Sequence[Json]) -> Json:
         return {end: sum(part[end] for part in parts) for end in ("middle", "low", "high")}
 
     return {name: added(name) for name in _MEASURES}
+
+
+def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
+    """The intervals as a table, and what the pilot has cost."""
+    from rich.table import Table
+
+    from pairsmith import screen
+    from schemas.money import dollars
+    from schemas.progress_line import clock
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("", "seeds", "tokens", "cost", "as a batch", "time", "accepted rows"):
+        table.add_column(title, justify="left" if not title else "right")
+
+    def between(ends: dict[str, float] | None, shown: Any, unknown: str = "unknown") -> str:
+        if ends is None:
+            return unknown
+        low, high = shown(ends["low"]), shown(ends["high"])
+        return low if low == high else f"{low} to {high}"
+
+    def row(name: str, seeds: str, line: dict[str, Any], rows: str) -> None:
+        whole, minutes = (lambda number: f"{number:,.0f}"), (lambda number: clock(60 * number))
+        money = [between(line[key], dollars) for key in ("usd", "batch_usd")]
+        counts = between(line["rows"], whole, rows)
+        table.add_row(name, seeds, between(line["tokens"], whole), *money, between(line["minutes"], minutes), counts)
+
+    few = "too few seeds to say"
+    for line in outcome.lines:
+        name = f"{line['stage']} {line['direction']}".strip()
+        row(name, f"{line['seeds']:,}", line, few if line["stage"] == "generate" else "")
+    row("[bold]in all[/]", "", outcome.whole, few)
+    pilot = f"{outcome.pilot_seeds:,} {'seed' if outcome.pilot_seeds == 1 else 'seeds'}, kept for the run"
+    spent = [("pilot", f"{pilot}; {screen.cost(outcome)}")]
+    note = (
+        "90 % intervals for the whole run, pilot included. Rows: after gates, best of n and duplicates, before people. "
+        "Time: at teacher.concurrency, if the server answers as fast as it did."
+    )
+    return [table, "", screen.facts(spent), "", note]
+
+
+STAGE = Stage[ForecastOutcome](
+    "forecast",
+    forecast,
+    """Ask about a few seeds, and tell what all of them will take: tokens, money, minutes and accepted rows.
+
+    The pilot's answers are kept, so `generate` does not buy them again. Intervals are 90 % prediction intervals.
+    """,
+    summary=None,
+    shown=shown,
+    options=(
+        Option("--seeds", Numeric(SEEDS, 2), "Seeds of each direction in the pilot; more make the intervals narrower."),
+    ),
+    asks=True,
+)

@@ -179,7 +179,8 @@ def clear(project: Project, seeds: Sequence[Seed], say: Say) -> tuple[Sequence[S
         )
     sentences = [f"{seed.source}: not asked about, for it is {likeness.sentence}" for seed, likeness in left_out]
     if sentences:
-        say(f"{len(sentences):,} seeds repeat a held-out text, and nothing is asked about them. {sentences[0]}.")
+        what = "seed repeats a held-out text and is" if len(sentences) == 1 else "seeds repeat a held-out text and are"
+        say(f"{len(sentences):,} {what} not asked about. {sentences[0]}.")
     return generated_from(kept), sentences
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from curate.forecast import Range, summed_up
 from pairsmith import plan, teachers
@@ -12,6 +13,7 @@ from pairsmith.outcome import GenerateOutcome, PreviewOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.forecast import taken
 from pairsmith.stages.generate import clear, ledgers_of, seeds_of
+from pairsmith.stages.table import Numeric, Option, Stage
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
@@ -24,6 +26,9 @@ from synth.chat_completions import StoppedError
 from synth.generators import WAYS, Backward, Forward, fingerprints
 from synth.ledger import Ledger
 from synth.slots import Outcome
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 SEEDS = 5
 
@@ -161,3 +166,46 @@ def _still(
 
 def _together(parts: Sequence[Range]) -> Json:
     return {end: sum(getattr(part, end) for part in parts) for end in Range._fields}
+
+
+def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
+    """Old and new of each seed side by side, and what going on would ask."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from pairsmith import screen
+    from schemas.money import dollars
+
+    table = Table(box=None, padding=(0, 2, 1, 0), expand=True)
+    for title, ratio in (("seed", 2), ("last run", 4), ("now", 4)):
+        table.add_column(title, ratio=ratio, overflow="fold")
+    for row in outcome.rows:
+        for nth in range(max(len(row["old"]), len(row["new"]))):
+            old, new = (list(row[name])[nth : nth + 1] or [""] for name in ("old", "new"))
+            second = new[0]["failure"] if isinstance(new[0], dict) else new[0]
+            table.add_row(*(Text(cell) for cell in ("" if nth else row["seed"], old[0], second)))
+    left = "nothing: every answer is there"
+    if outcome.left_candidates:
+        left = f"{outcome.left_candidates:,} candidates of {outcome.left_seeds:,} seeds"
+        usd = outcome.left_usd
+        left += f", {dollars(usd['low'])} to {dollars(usd['high'])}" if usd else ", cost unknown"
+    ran = any(row["old"] for row in outcome.rows)
+    other = "not those of the last run" if ran else "no run has asked about these seeds yet"
+    same = "prompt and settings are those of the last run" if outcome.same_prompt else other
+    facts = [("prompt", same), ("to ask", left), ("spent", screen.cost(outcome))]
+    return [table, screen.facts(facts)]
+
+
+STAGE = Stage[PreviewOutcome](
+    "preview",
+    preview,
+    """Put a few seeds through the prompt as it is now, beside what the last run made of them.
+
+    Edit a prompt, the style or the sampling, and look before you pay for all seeds: it says what going on would ask
+    again, and cost. The answers are kept, so `generate` does not buy them again.
+    """,
+    summary=None,
+    shown=shown,
+    options=(Option("--seeds", Numeric(SEEDS, 1), "Seeds of each direction."),),
+    asks=True,
+)

@@ -21,23 +21,33 @@ if TYPE_CHECKING:
 Lines = list[tuple[str, str]]
 
 
+class Numeric(NamedTuple):
+    """A number from `least` on, and below `end`; whole where its `default` is."""
+
+    default: float
+    least: float
+    end: float | None = None
+
+
 class Option(NamedTuple):
-    """An option of a stage's command, passed to `run` by its name: a switch, a path, or any number of some words."""
+    """An option of a stage's command, passed to `run` by its name: a switch, a path, a number, or any number of some
+    words."""
 
     flag: str
-    takes: type[bool] | type[Path] | tuple[str, ...]
+    takes: type[bool] | type[Path] | tuple[str, ...] | Numeric
     help: str
 
 
 @dataclass(frozen=True)
 class Stage(Generic[Came]):
     """`run(project, store, *, progress, say, stop, **options)` does the stage; `summary` is what there is to say beside
-    the counts, `shown` what its own command shows after that. `help` is that of the command."""
+    the counts (None: they are not shown), `shown` what its own command shows after that. `help` is that of the
+    command."""
 
     name: str
     run: Callable[..., Came]
     help: str
-    summary: Callable[[Came], Lines] = lambda outcome: []
+    summary: Callable[[Came], Lines] | None = lambda outcome: []
     shown: Callable[[Project, Came], Sequence[RenderableType]] = lambda project, outcome: ()
     options: tuple[Option, ...] = ()
     asks: bool = False

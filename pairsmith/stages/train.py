@@ -53,6 +53,7 @@ def train(
         exported = latest(store, "dataset")
         if exported is None:
             raise NoWork("there is no dataset to train on.", fix="Run `pairsmith curate` first.")
+        plan.say_outdated(project, store, dict.fromkeys(("generate", "curate"), "the dataset"), say)
         say("loading the base model")
         from train.base_model import find_base
         from train.dataset import dataset_of

@@ -96,7 +96,7 @@ async def embedded(
         *(() if listen is None else ("--listen", json.dumps(listen))),
     )
     name = str(served[0]["name"])
-    progress(f"starting the embedded teacher {name}")
+    progress(f"starting the embedded server of {name}")
     with tempfile.TemporaryFile() as stderr:
         process = await asyncio.create_subprocess_exec(
             *command,

@@ -85,6 +85,8 @@ def test_a_prompt_that_asks_the_same_about_many_seeds_is_refused_at_once(folder:
         (("train.learning_rate=1e-9",), "train.learning_rate = 1e-09 is far from"),
         (("train.objective=orpo", "generate.forward.n=1"), "generate.forward.n = 1 makes one"),
         (("train.objective=dpo", "train.dpo_learning_rate=1"), "train.dpo_learning_rate = 1 is far from"),
+        (('train.trust_remote_code=["me/model"]',), "'me/model', a name without the hash"),
+        ((f'train.trust_remote_code=["me/model@{32 * "0"}"]',), ""),
         (("train.dpo_learning_rate=1",), ""),
         (("train.learning_rate=2e-5", "train.objective=dpo"), ""),
     ],

@@ -16,7 +16,7 @@ from curate.preferences import Preference, without_estimation_half
 from curate.review.population import read_population
 from curate.review.sampling import in_estimation_half
 from pairsmith import certified, teachers
-from pairsmith.commands.certify import command
+from pairsmith.commands.stage import command_of
 from pairsmith.stages.certify import certify
 from pairsmith.stages.train_reward import train_reward
 from pairsmith.stages.what_if import what_if
@@ -256,5 +256,5 @@ def test_what_if_knows_the_certificate(folder: Path) -> None:
 @pytest.mark.parametrize("option", ["--precision", "--confidence", "--max-usd"])
 def test_a_promise_is_a_number(tmp_path: Path, option: str) -> None:
     """`nan` passes every comparison, so it would be no bound at all: it is refused as any other wrong value."""
-    done = CliRunner().invoke(command, ["--project", str(tmp_path), option, "nan"])
+    done = CliRunner().invoke(command_of("certify"), ["--project", str(tmp_path), option, "nan"])
     assert (done.exit_code, "not a finite number" in done.output) == (2, True), done.output

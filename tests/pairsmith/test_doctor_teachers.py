@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from pairsmith.health import Check
 from pairsmith.teacher_health import judges, teachers
-from pairsmith.teacher_search import find_teacher
+from pairsmith.teacher_search import _cheapest, find_teacher
 from schemas.project import Project
 from schemas.spec_file import load
 from synth.listed_models import context_length, is_chat_model, thinks_unasked
 from tests.pairsmith.conftest import SPEC, SUBJECTS
+from tests.servers import InThread
 from tests.synth.loopback import LoopbackTeacher, Reply, fails, says
+from tests.synth.providers.documented import PROVIDERS
 from tests.synth.providers.played import Played, Provider
 
 
@@ -61,6 +64,83 @@ def test_what_is_wrong_with_an_answer_is_told(reply: Reply, state: str, words: s
     assert answer.fix
     if state == "warn":
         assert "enable_thinking" in answer.fix
+
+
+@pytest.mark.parametrize("provider", [one for one in PROVIDERS if one.key_header], ids=lambda one: one.name)
+def test_a_wrong_key_is_found_without_asking(
+    provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each provider refuses its list of models as it refuses everything, Gemini with 400: doctor fails, and names the
+    variable that holds the key."""
+    monkeypatch.setenv("WRONG_KEY", "sk-wrong-0123456789012")
+    with Played(provider) as server:
+        looked_at = looked(project(tmp_path, server.url, "teacher.key_env=WRONG_KEY"))["teacher"]
+    assert (looked_at.state, "WRONG_KEY" in looked_at.fix) == ("fail", True)
+
+
+def test_a_list_behind_a_header_of_its_own_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anthropic answers chats with a bearer key, and lists its models to its own header alone: a right key is not
+    called refused, and a wrong one is."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.headers.get("x-api-key") == "sk-ant-0123456789abc" and request.headers.get("anthropic-version"):
+            return web.json_response({"data": [{"id": "loopback", "type": "model"}], "has_more": False})
+        error = {"type": "authentication_error", "message": "x-api-key header is required"}
+        return web.json_response({"type": "error", "error": error}, status=401)
+
+    app = web.Application()
+    app.router.add_get("/v1/models", answer)
+    with InThread(app) as server:
+        for key, state in (("sk-ant-0123456789abc", "ok"), ("sk-ant-wrong0123456", "fail")):
+            monkeypatch.setenv("ANTHROPIC_KEY", key)
+            opened = project(tmp_path, f"{server.address}/v1", "teacher.key_env=ANTHROPIC_KEY")
+            assert looked(opened)["teacher"].state == state
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state"),
+    [
+        (502, b"<html>502 Bad Gateway</html>", "fail"),
+        (504, b"", "fail"),
+        (400, b'{"error": {"message": "Budget has been exceeded"}}', "fail"),
+        (200, b"<html>sign in</html>", "warn"),
+        (404, b"no such page", "warn"),
+        (501, b'{"error": {"message": "not implemented"}}', "warn"),
+    ],
+)
+def test_what_comes_in_place_of_a_list_is_shown(status: int, body: bytes, state: str, tmp_path: Path) -> None:
+    """A gateway with nothing behind it and an empty account are no server that merely lists nothing; what may be one is
+    shown with what it said."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=status, body=body)
+
+    app = web.Application()
+    app.router.add_get("/v1/models", answer)
+    with InThread(app) as server:
+        looked_at = looked(project(tmp_path, f"{server.address}/v1"))["teacher"]
+    assert looked_at.state == state
+    assert f"HTTP {status}" in looked_at.what
+    assert "HTTP 404: no such page" in looked_at.what or status != 404
+
+
+def test_a_name_that_no_list_has_is_not_always_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Azure lists models and not deployments, OpenRouter its models without how they are routed; everywhere else a name
+    that is not listed is refused."""
+    names = ("gpt-4.1-mini", "vendor/model")
+    for variable in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    with LoopbackTeacher(models=names) as listing:
+        named = {
+            name: looked(project(tmp_path, listing.url, f"teacher.model={name}"))["teacher"]
+            for name in ("vendor/model:nitro", "vendor/model:floor", "vendor/other:nitro", "my-mini")
+        }
+        assert [check.state for check in named.values()] == ["ok", "ok", "fail", "fail"]
+        monkeypatch.setenv("HTTP_PROXY", listing.address)
+        azure = "http://mine.openai.azure.com/v1"
+        mine = looked(project(tmp_path, azure, "teacher.model=my-mini"))["teacher"]
+        assert (mine.state, "my-mini" in mine.what) == ("warn", True)
+        assert looked(project(tmp_path, azure, "teacher.model=gpt-4.1-mini"))["teacher"].state == "ok"
 
 
 def played(**settings: Any) -> Played:
@@ -126,6 +206,15 @@ def test_init_takes_no_model_that_does_not_chat(name: str) -> None:
     assert teacher.model == "llama3.1:latest"
 
 
+def test_init_takes_nothing_dear_or_thinking_where_it_knows_no_model() -> None:
+    """A list may begin with a model of 600 dollars a million tokens, or hold none that has a price."""
+    openai = "https://api.openai.com/v1"
+    assert _cheapest(openai, ["o1-pro", "gpt-4-32k", "gpt-5-nano", "gpt-4.1-nano", "gpt-4o"]) == "gpt-4.1-nano"
+    assert _cheapest(openai, ["o1-pro", "gpt-5-mini"]) == "gpt-5-mini"
+    assert _cheapest("https://gateway.example/v1", ["qwq-32b", "one", "two"]) == "one"
+    assert _cheapest(openai, []) == ""
+
+
 @pytest.mark.parametrize("name", CHAT)
 def test_a_chat_model_is_one(name: str) -> None:
     """No chat model of a known family is passed over."""
@@ -157,9 +246,15 @@ def test_what_lists_tell_is_read() -> None:
         "o4-mini",
         "gpt-5-mini",
         "QwQ-32B",
+        "models/gemini-2.5-flash",
+        "google/gemini-3-pro-preview",
+        "allenai/Olmo-3-7B-Think",
+        "kimi-k2-thinking",
+        "sonar-reasoning",
     )
     assert all(map(thinks_unasked, thinking))
     plain = ("qwen3-4b-instruct-2507", "gpt-4o-mini", "llama3.1", "deepseek-chat", "mistral-small-latest", "qwen2.5:7b")
+    plain += ("gemini-2.5-flash-lite", "gemini-2.0-flash", "grok-4-fast-non-reasoning", "gemma-3-27b-it")
     assert not any(map(thinks_unasked, plain))
 
 

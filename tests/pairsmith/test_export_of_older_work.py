@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pairsmith.commands import start
 from pairsmith.project import Project
 from tests.synth.loopback import LoopbackTeacher, says
 
@@ -52,3 +53,19 @@ def test_an_export_says_that_its_dataset_is_older_than_the_project(tmp_path: Pat
         assert line.endswith("; the dataset that is exported was made before.")
         project.curate()
         assert warnings() == []
+
+
+def test_a_folder_of_the_project_is_not_named_to_another_trainer(tmp_path: Path) -> None:
+    """Elsewhere nothing lies there, and the hub would be asked for whatever somebody has put under that name."""
+    (tmp_path / "pairsmith.toml").write_text(SPEC)
+    (tmp_path / "seeds.txt").write_text("".join(f"a street in the rain {number}\n" for number in range(4)))
+    (tmp_path / "models" / "llama").mkdir(parents=True)
+    with LoopbackTeacher(lambda ask: says("A narrow street in the rain, with lanterns above wet cobbles.")) as teacher:
+        asked = [f"teacher.url={teacher.url}", "teacher.model=loopback", "curate.gates.lost_content=false"]
+        Project(tmp_path, asked).generate()
+        Project(tmp_path, asked).curate()
+    formats = [word for name in ("axolotl", "llama-factory", "unsloth") for word in ("--format", name)]
+    assert start(["export", "--project", str(tmp_path), "--set", "train.base=models/llama", *formats]) == 0
+    files = [tmp_path / "export" / "chat" / name for name in ("axolotl/config.yml", "unsloth/train.py")]
+    texts = [file.read_text() for file in (*files, files[0].parents[1] / "llama-factory" / "config.yaml")]
+    assert all('"MODEL"' in text and "models/llama" not in text for text in texts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 pytest.importorskip("trl", reason="training needs the train extra")
 
 from pairsmith.outcome import ExportOutcome
+from pairsmith.report import render_evidence, write_report
 from pairsmith.stages.evaluate import latest_adapter
 from pairsmith.stages.export import export, summary
 from schemas.errors import InputError, MissingDependency, PairsmithError
@@ -61,6 +63,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Made:
             evaluation.artifact.model_copy(update={"path": f"evaluations/{evaluation.id}.json"}),
         ):
             store.write(artifact)
+        write_report(project_, store, folder / "report.html")
         outcome = export(project_, store, out=folder / "out", gguf=("f16",))
     return Made(project_, trained, evaluation, outcome, folder / "out")
 
@@ -73,6 +76,17 @@ def test_the_exported_model_is_the_measured_one(exported: Made) -> None:
     assert (exported.out / "adapter" / "adapter_model.safetensors").is_file()
     assert not (exported.out / "adapter" / "merged").exists()
     assert generation["temperature"] == 0.9
+
+
+def test_the_evidence_of_an_export_speaks_of_the_model_that_lies_beside_it(exported: Made, tmp_path: Path) -> None:
+    """Whoever was given the folder draws the report again; with other weights in the merged model it is refused."""
+    out = Path(shutil.copytree(exported.out, tmp_path / "out"))
+    checked = render_evidence(out / "evidence.json", tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_bytes() == (out / "report.html").read_bytes()
+    assert any(name.endswith("merged/model.safetensors") for name in checked.same)
+    (weights := out / "model" / "model.safetensors").write_bytes(weights.read_bytes() + b" ")
+    with pytest.raises(InputError, match=r"model/model\.safetensors: this is not the file"):
+        render_evidence(out / "evidence.json", tmp_path / "again.html")
 
 
 def test_the_card_tells_what_was_measured(exported: Made) -> None:

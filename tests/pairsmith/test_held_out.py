@@ -10,6 +10,7 @@ import pytest
 from curate.contamination import held_out_of
 from pairsmith.project import Project
 from schemas.errors import InputError, UsageError
+from schemas.progress import Say, unheard
 from schemas.spec_file import load
 from synth.seeds import read_seeds
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
@@ -49,17 +50,19 @@ def project(folder: Path, *, train: str, more: str = "") -> Path:
     return folder
 
 
-def opened(folder: Path, teacher: LoopbackTeacher) -> Project:
+def opened(folder: Path, teacher: LoopbackTeacher, say: Say = unheard) -> Project:
     asked = (f"teacher.url={teacher.url}", "teacher.model=loopback", "generate.forward.n=1")
-    return Project(folder, list(asked))
+    return Project(folder, list(asked), say=say)
 
 
 def test_nothing_is_asked_about_a_seed_that_repeats_the_test(tmp_path: Path) -> None:
     """Curation would reject whatever came of it, so no token is paid; the seed and what it is like are named."""
+    lines: list[str] = []
     with LoopbackTeacher(lambda ask: says(OTHER.format(n=3))) as teacher:
         at = project(tmp_path, train="a street in the rain\nAn old fisherman, mending a torn net on the quay!\n")
-        outcome = opened(at, teacher).generate()
+        outcome = opened(at, teacher, lines.append).generate()
         assert [ask.prompt.rpartition(": ")[2] for ask in teacher.asked] == ["a street in the rain"]
+    assert any(line.startswith("1 seed repeats a held-out text and is not asked about. train.txt:2") for line in lines)
     assert outcome.counts.rows_in == 2, "the street, and the pair of the test, which costs nothing"
     (sentence,) = outcome.seed_problems
     assert sentence.startswith("train.txt:2: not asked about, for it is 100% like test seed")

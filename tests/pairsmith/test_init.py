@@ -85,6 +85,16 @@ def test_a_key_that_is_accepted_wins() -> None:
     assert api.asked == [], "looking for a teacher buys nothing"
 
 
+def test_a_list_that_writes_its_names_longer_is_understood() -> None:
+    """Gemini lists `models/NAME`, and is asked for NAME; a model that it does not know is nobody's choice."""
+    with LoopbackTeacher(key="sesame", models=("models/gemini-2.5-pro", "models/gemini-2.5-flash-lite")) as api:
+        teacher = find_teacher({"GEMINI_API_KEY": "sesame", "GEMINI_BASE_URL": f"{api.url}/v1"}, NOBODY)
+    assert (teacher.key_env, teacher.model) == ("GEMINI_API_KEY", "gemini-2.5-flash-lite")
+    with LoopbackTeacher(key="sesame", models=("models/gemini-2.5-pro", "models/gemini-2.0-flash")) as api:
+        teacher = find_teacher({"GEMINI_API_KEY": "sesame", "GEMINI_BASE_URL": f"{api.url}/v1"}, NOBODY)
+    assert teacher.model == "gemini-2.0-flash"
+
+
 def test_a_refused_key_is_told_and_passed_over() -> None:
     """A wrong key is not chosen; the reason is kept for the person."""
     with LoopbackTeacher(key="sesame") as api:

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from pairsmith.outcome import TrainOutcome
+from pairsmith.report import render
 from pairsmith.report.evidence import Evidence
 from pairsmith.report.gather import gather
 from pairsmith.report.next_steps import next_seeds, next_steps
-from pairsmith.report.page import render
 from pairsmith.stages.train import summary
 from schemas.project import Project
 from schemas.records import Seed

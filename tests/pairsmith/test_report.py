@@ -14,9 +14,8 @@ import pytest
 
 from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import recording
-from pairsmith.report import write_report
+from pairsmith.report import render, write_report
 from pairsmith.report.gather import gather
-from pairsmith.report.page import render
 from pairsmith.report.proof import limits, which_way
 from pairsmith.report.sentences import row_count_check
 from pairsmith.style.charts import learning_curve

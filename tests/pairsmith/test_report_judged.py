@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from pairsmith.report import render
 from pairsmith.report.gather import gather
-from pairsmith.report.page import render
 from schemas.store import Store
 from tests.pairsmith import report_project
 from train.judgements import Checklist, JudgedEvaluation, PairwiseChoice, checklist_result, first_wins, win_rates

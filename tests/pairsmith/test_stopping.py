@@ -20,6 +20,7 @@ import pytest
 
 from tests.pairsmith import forked, forked_child
 from tests.pairsmith.conftest import ROOT, SUBJECTS, Project, answer
+from tests.synth.batch_loopback import BatchProvider
 from tests.synth.loopback import LoopbackTeacher
 
 MANY = tuple(f"{subject} number {i}" for i in range(30) for subject in SUBJECTS)
@@ -79,6 +80,29 @@ def test_kill_9_at_a_named_moment(moment: str, project: Project, teacher: Loopba
     killed = project.run("generate", PAIRSMITH_FAILPOINT=moment)
     assert killed.returncode == -signal.SIGKILL
     finish(project, teacher, SUBJECTS)
+
+
+@pytest.mark.parametrize("form", ["openai", "anthropic"])
+def test_kill_9_while_a_batch_is_handed_over(form: str, make_project: Callable[..., Project]) -> None:
+    """Killed before the provider has it, as it has it and nobody has written that down, and while it is waited for:
+    nothing is handed over that is there, and every slot gets its pair from one batch."""
+    with BatchProvider(form, lambda prompt, nth: f"{prompt} beside a wall END") as provider:
+        project = make_project(provider.url)
+        spec = project.folder / "pairsmith.toml"
+        spec.write_text(spec.read_text().replace("[teacher]", f'[teacher]\nkey_env = "K"\nbatch_api = "{form}"'))
+        for moment, there in (("batch_announced", 0), ("batch_made", 1)):
+            killed = project.run("generate", "--batch", K="sk-batch", PAIRSMITH_FAILPOINT=moment)
+            assert (killed.returncode, len(provider.batches)) == (-signal.SIGKILL, there), killed.stderr
+        provider.finishes = False
+        waiting = subprocess.Popen(
+            project.command("generate", "--batch"), cwd=project.folder, env=project.environ(K="sk-batch")
+        )
+        provider.wait_for_a_batch()
+        waiting.kill()
+        waiting.wait()
+        provider.finishes = True
+        done = project.json("generate", "--batch", K="sk-batch")
+        assert (done["rows_in"], done["failed"], len(provider.batches), provider.live) == (2 * len(SUBJECTS), 0, 1, 0)
 
 
 def test_kill_9_at_twenty_random_moments(make_project: Callable[..., Project], unhurried: LoopbackTeacher) -> None:

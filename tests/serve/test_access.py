@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +44,14 @@ def test_every_route_names_its_right(service: Service) -> None:
     assert len(list(ways(service.app))) > 70
 
 
+def test_only_what_waits_for_others_stays_on_the_event_loop(service: Service) -> None:
+    """A handler that reads files or the database is a plain function, which runs in a thread: while one page reads all
+    seeds, nobody else's request waits for it. On the loop are streams, and what asks a model."""
+    routes = [context for context in iter_route_contexts(service.app.routes) if context.methods]
+    on_the_loop = {str(r.name) for r in routes if inspect.iscoroutinefunction(r.original_route.endpoint)}
+    assert on_the_loop == {"healthz", "events", "openai_chat", "page_talk"}
+
+
 def test_the_table_is_that_of_the_manual() -> None:
     """Each role has what docs/security.md says, line by line."""
     lines = Path(__file__).parents[2].joinpath("docs/security.md").read_text().splitlines()
@@ -64,7 +73,7 @@ def test_the_matrix_of_routes_people_projects_and_ways_in(service: Service, monk
     unlimited(monkeypatch)
     monkeypatch.setattr(jobs, "_LONGEST_STREAM_S", 0.01)
     state = service.app.state
-    job_of = {slug: state.jobs.start_now(slug, "curate", JobOptions(), "test").id for slug in (MINE, OTHER)}
+    job_of = {slug: state.jobs.start(slug, "curate", JobOptions(), "test").id for slug in (MINE, OTHER)}
     tried, wrong = 0, []
     for way in ways(service.app):
         assert way.needs is not None

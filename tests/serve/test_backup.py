@@ -43,7 +43,7 @@ def worked(workspace: Workspace, teacher: LoopbackTeacher) -> Workspace:
     with Store.open(Store.url_for(project)) as store:
         stage("generate").run(project, store)
     jobs = Jobs(workspace)
-    jobs.start_now("tiny", "curate", JobOptions(), "ann")
+    jobs.start("tiny", "curate", JobOptions(), "ann")
     jobs.close()
     (workspace.serve / "views").mkdir()
     (workspace.serve / "views/tiny.db").write_text("can be made again")
@@ -114,7 +114,7 @@ def test_the_services_postgresql_is_in_it_and_comes_back(
     Accounts(before).redeem(Accounts(before).first_owner_link(), "ann", "four words are good")
     before.dispose()
     with closing(Jobs(workspace, database_url=postgres.url)) as jobs:
-        asked = jobs.start_now("tiny", "curate", JobOptions(), "ann")
+        asked = jobs.start("tiny", "curate", JobOptions(), "ann")
     ran: list[list[str]] = []
     real = subprocess.run
     monkeypatch.setattr(subprocess, "run", lambda command, **more: ran.append(command) or real(command, **more))
@@ -137,7 +137,7 @@ def test_the_services_postgresql_is_in_it_and_comes_back(
     after.dispose()
     with closing(Jobs(restored, database_url=again)) as jobs:
         assert [(job.id, job.state) for job in jobs.list()] == [(asked.id, "queued")]
-        assert jobs.cancel_now(asked.id).state == "stopped"
+        assert jobs.cancel(asked.id).state == "stopped"
     with pytest.raises(StoreError, match=r"pg_dump failed: .*nowhere"):
         backup(workspace, tmp_path / "other", postgres.url.replace("/postgres?", "/nowhere?"))
     assert not (tmp_path / "other").exists()

@@ -229,7 +229,7 @@ def test_a_long_log_keeps_its_beginning_and_its_end(workspace: Workspace, tmp_pa
     """It stays small, and a byte keeps its number, so that who reads on misses nothing that is still there."""
     write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
     jobs = Jobs(workspace)
-    job = jobs.start_now("tiny", "curate", JobOptions(), "ann")
+    job = jobs.start("tiny", "curate", JobOptions(), "ann")
     jobs.folder(job.id).mkdir()
     subprocess.run(
         [sys.executable, "-c", CHATTY, str(jobs.folder(job.id) / "log")],

@@ -27,12 +27,12 @@ def test_nothing_is_asked_for_a_project_that_is_gone(workspace: Workspace) -> No
 
     async def scene(teacher: LoopbackTeacher, folder: Path) -> None:
         async with jobs.serving():
-            job = await jobs.start("tiny", "generate", JobOptions(), "ann")
+            job = await asyncio.to_thread(jobs.start, "tiny", "generate", JobOptions(), "ann")
             await asyncio.to_thread(teacher.wait_for, 4)
             is_gone[0] = True
             shutil.copytree(folder, kept)
             shutil.rmtree(folder)
-            other = await jobs.start("other", "generate", JobOptions(), "ann")
+            other = await asyncio.to_thread(jobs.start, "other", "generate", JobOptions(), "ann")
             over = await ended(jobs, job.id)
             asked = len([ask for ask in teacher.asked if "of kind" in ask.prompt])
             assert asked < len(SUBJECTS) / 2  # a minute's work
@@ -44,7 +44,7 @@ def test_nothing_is_asked_for_a_project_that_is_gone(workspace: Workspace) -> No
             )
             assert (await ended(jobs, other.id)).state == "done"
             shutil.copytree(kept, folder)
-            again = await jobs.go_on(job.id, "ann")
+            again = await asyncio.to_thread(jobs.go_on, job.id, "ann")
             assert (await ended(jobs, again.id)).state == "done"
 
     with LoopbackTeacher(slower_once_it_is_gone) as teacher:
@@ -60,7 +60,7 @@ def test_a_spec_that_is_away_for_a_moment_stops_no_job(workspace: Workspace, unh
 
     async def scene() -> None:
         async with jobs.serving():
-            job = await jobs.start("tiny", "generate", JobOptions(), "ann")
+            job = await asyncio.to_thread(jobs.start, "tiny", "generate", JobOptions(), "ann")
             await asyncio.to_thread(unhurried.wait_for, 4)
             spec.rename(aside)
             await asyncio.sleep(2.5)

@@ -77,13 +77,13 @@ def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace) 
                 heard.append(event["data"])
 
         listening = asyncio.create_task(listen())
-        job = await jobs.start("tiny", "generate", NO_OPTIONS, "ann", "key")
+        job = await asyncio.to_thread(jobs.start, "tiny", "generate", NO_OPTIONS, "ann", "key")
         assert job.state == "queued"
-        assert (await jobs.start("tiny", "generate", NO_OPTIONS, "ann", "key")).id == job.id
+        assert (await asyncio.to_thread(jobs.start, "tiny", "generate", NO_OPTIONS, "ann", "key")).id == job.id
         with pytest.raises(UsageError, match="used for another request"):
-            await jobs.start("tiny", "curate", NO_OPTIONS, "ann", "key")
+            await asyncio.to_thread(jobs.start, "tiny", "curate", NO_OPTIONS, "ann", "key")
         with pytest.raises(ProjectBusy, match=job.id) as busy:
-            await jobs.start("tiny", "curate", NO_OPTIONS, "ben")
+            await asyncio.to_thread(jobs.start, "tiny", "curate", NO_OPTIONS, "ben")
         assert busy.value.job_id == job.id
         refused.set()
         done = await job_that(jobs, job.id, lambda job: any(state["state"] == "done" for state in heard))
@@ -102,9 +102,9 @@ def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace) 
         log = jobs.log(job.id)
         assert b"24 rows in = 0 accepted" in log
         assert jobs.log(job.id, 10) == log[10:]
-        again = await jobs.go_on(job.id, "ben")
+        again = await asyncio.to_thread(jobs.go_on, job.id, "ben")
         assert (again.continues, again.command, again.by) == (job.id, "generate", "ben")
-        assert (await jobs.go_on(job.id, "ben")).id == again.id
+        assert (await asyncio.to_thread(jobs.go_on, job.id, "ben")).id == again.id
         assert (await ended(jobs, again.id)).state == "done"
         assert [job.id for job in jobs.list("tiny")] == [again.id, job.id]
         assert jobs.list("absent") == []
@@ -115,7 +115,7 @@ def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace) 
         served(jobs, scene())
     assert len(teacher.asked) == 12
     with pytest.raises(NoSuchProject):
-        jobs.start_now("absent", "generate", NO_OPTIONS, "ann")
+        jobs.start("absent", "generate", NO_OPTIONS, "ann")
     with pytest.raises(NoSuchJob):
         jobs.log("absent")
 
@@ -129,21 +129,21 @@ def test_stop_drains_and_keeps_and_going_on_asks_for_the_rest(workspace: Workspa
         return replace(answer(ask), when=lambda: ask.number <= 4 or asked_to_stop.is_set())
 
     async def scene() -> None:
-        job = await jobs.start("tiny", "generate", NO_OPTIONS, "ann")
+        job = await asyncio.to_thread(jobs.start, "tiny", "generate", NO_OPTIONS, "ann")
         await job_that(jobs, job.id, lambda job: len(teacher.asked) >= 8)
-        stopping = await jobs.cancel(job.id)
+        stopping = await asyncio.to_thread(jobs.cancel, job.id)
         assert stopping.state == "stopping"
         assert [job.state for job in await asyncio.to_thread(jobs.active)] == ["stopping"], "pages show it till it ends"
         with pytest.raises(ProjectBusy):
-            await jobs.go_on(job.id, "ann")
+            await asyncio.to_thread(jobs.go_on, job.id, "ann")
         await job_that(jobs, job.id, lambda job: b"stopping: " in jobs.log(job.id))
         asked_to_stop.set()
         stopped = await ended(jobs, job.id)
         assert (stopped.state, stopped.exit_code, stopped.problem) == ("stopped", 130, None)
         assert await asyncio.to_thread(jobs.active) == []
         assert 0 < pairs(workspace, "tiny") < 48
-        assert (await jobs.cancel(job.id)).state == "stopped"
-        again = await jobs.go_on(job.id, "ann")
+        assert (await asyncio.to_thread(jobs.cancel, job.id)).state == "stopped"
+        again = await asyncio.to_thread(jobs.go_on, job.id, "ann")
         assert (await ended(jobs, again.id)).state == "done"
 
     with LoopbackTeacher(in_flight_until_then) as teacher:
@@ -161,7 +161,7 @@ def test_of_two_requests_at_once_one_is_a_job(workspace: Workspace) -> None:
     assert jobs.list() == []
 
     async def scene(*keys: str | None) -> tuple[list[str], int]:
-        asked = [jobs.start("tiny", "generate", NO_OPTIONS, "ann", key) for key in keys]
+        asked = [asyncio.to_thread(jobs.start, "tiny", "generate", NO_OPTIONS, "ann", key) for key in keys]
         given = await asyncio.gather(*asked, return_exceptions=True)
         busy = [answer for answer in given if isinstance(answer, ProjectBusy)]
         begun = [answer.id for answer in given if isinstance(answer, Job)]
@@ -170,7 +170,7 @@ def test_of_two_requests_at_once_one_is_a_job(workspace: Workspace) -> None:
 
     begun, busy = asyncio.run(scene(*[None] * 6))
     assert (len(begun), busy) == (1, 5)
-    jobs.cancel_now(begun[0])
+    jobs.cancel(begun[0])
     begun, busy = asyncio.run(scene(*["key"] * 6))
     assert (len(set(begun)), busy) == (1, 0)
     assert len(jobs.list()) == 2
@@ -185,13 +185,13 @@ def test_a_job_that_is_stopped_while_its_process_starts_does_nothing(
 
     def just_before_it_starts(project: Project) -> dict[str, str]:
         for job in jobs.active():
-            jobs.cancel_now(job.id)
+            jobs.cancel(job.id)
         return job_environment(project)
 
     jobs = Jobs(workspace, environment=just_before_it_starts)
 
     async def scene() -> None:
-        job = await jobs.start("tiny", "generate", NO_OPTIONS, "ann")
+        job = await asyncio.to_thread(jobs.start, "tiny", "generate", NO_OPTIONS, "ann")
         await job_that(jobs, job.id, lambda job: bool(starts(jobs.folder(job.id))))
         stopped = await ended(jobs, job.id)
         assert (stopped.state, stopped.exit_code, stopped.problem) == ("stopped", 130, None)
@@ -205,12 +205,12 @@ def test_a_queued_job_is_taken_out_of_its_queue(workspace: Workspace, teacher: L
     """Without a server a job waits, can be seen and stopped, and never runs."""
     write_project(workspace, "tiny", teacher.url)
     jobs = Jobs(workspace)
-    job = jobs.start_now("tiny", "generate", NO_OPTIONS, "ann")
+    job = jobs.start("tiny", "generate", NO_OPTIONS, "ann")
     assert (job.state, job.position) == ("queued", 1)
-    assert jobs.cancel_now(job.id).state == "stopped"
+    assert jobs.cancel(job.id).state == "stopped"
 
     async def scene() -> None:
-        again = await jobs.start("tiny", "curate", NO_OPTIONS, "ann")
+        again = await asyncio.to_thread(jobs.start, "tiny", "curate", NO_OPTIONS, "ann")
         failed = await ended(jobs, again.id)
         assert failed.state == "failed"
         assert failed.problem is not None
@@ -230,7 +230,9 @@ def test_processes_outlive_their_server(workspace: Workspace, unhurried: Loopbac
     jobs, begun = Jobs(workspace), list[Job]()
 
     async def first() -> None:
-        begun.extend([await jobs.start(slug, "generate", NO_OPTIONS, "ann") for slug in ("one", "two")])
+        begun.extend(
+            [await asyncio.to_thread(jobs.start, slug, "generate", NO_OPTIONS, "ann") for slug in ("one", "two")]
+        )
         for job in begun:
             await job_that(jobs, job.id, lambda job: job.progress is not None)
 
@@ -239,7 +241,7 @@ def test_processes_outlive_their_server(workspace: Workspace, unhurried: Loopbac
         assert (await ended(jobs, begun[1].id)).state == "stopped"
 
     served(jobs, first())
-    assert jobs.cancel_now(begun[1].id).state == "stopping"
+    assert jobs.cancel(begun[1].id).state == "stopping"
     served(jobs, second())
     assert [len(starts(jobs.folder(job.id))) for job in begun] == [1, 1]
     assert pairs(workspace, "one") == 48
@@ -256,7 +258,7 @@ def test_a_process_that_nobody_stopped_is_started_again(workspace: Workspace) ->
         return replace(answer(ask), when=lambda: ask.number <= 4 or both_ended.is_set())
 
     async def scene() -> None:
-        job = await jobs.start("tiny", "generate", NO_OPTIONS, "ann")
+        job = await asyncio.to_thread(jobs.start, "tiny", "generate", NO_OPTIONS, "ann")
         await job_that(jobs, job.id, lambda job: len(teacher.asked) >= 8)
         os.kill(pid_of(jobs, job), signal.SIGKILL)
         await job_that(jobs, job.id, lambda job: len(teacher.asked) >= 12)
@@ -281,7 +283,7 @@ def test_a_process_that_dies_again_and_again_fails_with_its_signal(
     jobs = Jobs(workspace, environment=lambda project: {**os.environ, "PAIRSMITH_FAILPOINT": "before_exit"})
 
     async def scene() -> None:
-        job = await jobs.start("tiny", "generate", NO_OPTIONS, "ann")
+        job = await asyncio.to_thread(jobs.start, "tiny", "generate", NO_OPTIONS, "ann")
         failed = await ended(jobs, job.id)
         assert (failed.state, failed.exit_code) == ("failed", 137)
         assert failed.problem is not None
@@ -302,7 +304,7 @@ def test_a_run_stops_when_its_spec_is_changed_between_its_parts(workspace: Works
     async def scene() -> None:
         with (workspace.jobs_folder / "heavy.lock").open("ab") as gpu:
             fcntl.flock(gpu, fcntl.LOCK_EX)
-            job = await jobs.start("tiny", "run", JobOptions(no_review=True), "ann")
+            job = await asyncio.to_thread(jobs.start, "tiny", "run", JobOptions(no_review=True), "ann")
             await job_that(jobs, job.id, lambda job: len(starts(jobs.folder(job.id))) == 2)
             text = (folder / "pairsmith.toml").read_text()
             (folder / "pairsmith.toml").write_text(text.replace("n = 2", "n = 3"))
@@ -326,10 +328,10 @@ def test_one_job_at_a_time_has_the_gpu(
     jobs = Jobs(workspace)
 
     async def scene() -> None:
-        begun = [await jobs.start("one", "generate", NO_OPTIONS, "ann")]
+        begun = [await asyncio.to_thread(jobs.start, "one", "generate", NO_OPTIONS, "ann")]
         await job_that(jobs, begun[0].id, lambda job: bool(starts(jobs.folder(job.id))))
         for nth, slug in enumerate(("two", "three"), 1):
-            begun.append(await jobs.start(slug, "generate", NO_OPTIONS, "ann"))
+            begun.append(await asyncio.to_thread(jobs.start, slug, "generate", NO_OPTIONS, "ann"))
             waiting = await job_that(
                 jobs, begun[nth].id, lambda job: job.state == "waits_for_gpu" and job.note is not None
             )
@@ -359,7 +361,7 @@ def test_a_spec_that_may_not_run_fails_the_job_in_words(workspace: Workspace, te
     jobs = Jobs(workspace, environment=refuses)
 
     async def scene() -> None:
-        job = await ended(jobs, (await jobs.start("tiny", "generate", NO_OPTIONS, "ann")).id)
+        job = await ended(jobs, (await asyncio.to_thread(jobs.start, "tiny", "generate", NO_OPTIONS, "ann")).id)
         assert job.problem == {
             "kind": "UsageError",
             "what": "this host is not allowed.",
@@ -368,7 +370,7 @@ def test_a_spec_that_may_not_run_fails_the_job_in_words(workspace: Workspace, te
             "exit_code": 2,
         }
         (folder / "pairsmith.toml").write_text("[tusk]\n")
-        job = await ended(jobs, (await jobs.start("tiny", "generate", NO_OPTIONS, "ann")).id)
+        job = await ended(jobs, (await asyncio.to_thread(jobs.start, "tiny", "generate", NO_OPTIONS, "ann")).id)
         assert job.problem is not None
         assert (job.state, job.problem["kind"], job.exit_code) == ("failed", "SpecError", 3)
 
@@ -422,7 +424,7 @@ def test_an_outage_leaves_no_job_behind(
     jobs = Jobs(workspace)
 
     async def scene() -> None:
-        job = await ended(jobs, (await jobs.start("tiny", "generate", NO_OPTIONS, "ann")).id)
+        job = await ended(jobs, (await asyncio.to_thread(jobs.start, "tiny", "generate", NO_OPTIONS, "ann")).id)
         with sqlite3.connect(workspace.serve / "jobs.db") as database:
             database.execute("UPDATE workflow_status SET status = 'PENDING', output = NULL, completed_at = NULL")
         assert jobs.get(job.id).state == "running"
@@ -460,7 +462,7 @@ def test_a_database_that_refuses_a_write_fails_no_job(
     jobs = Jobs(workspace, environment=environment)
 
     async def scene() -> None:
-        job = await jobs.start("tiny", "generate", NO_OPTIONS, "ann")
+        job = await asyncio.to_thread(jobs.start, "tiny", "generate", NO_OPTIONS, "ann")
         await job_that(jobs, job.id, lambda job: (jobs.folder(job.id) / "exit-0.json").exists() or job.has_ended)
         watch = Watch(jobs)
 
@@ -484,12 +486,12 @@ def test_a_job_that_went_with_its_project_keeps_nobody_from_the_others(workspace
         write_project(workspace, slug, "http://127.0.0.1:9/v1")
     jobs = Jobs(workspace)
     watch = Watch(jobs)
-    gone, kept = (jobs.start_now(slug, "curate", NO_OPTIONS, "ann") for slug in ("gone", "kept"))
+    gone, kept = (jobs.start(slug, "curate", NO_OPTIONS, "ann") for slug in ("gone", "kept"))
     assert {job.id for job in watch._look()} == {gone.id, kept.id}
-    jobs.cancel_now(gone.id)
+    jobs.cancel(gone.id)
     jobs.forget("gone", workspace.serve / "trash" / "gone")
     assert [(job.id, job.position) for job in watch._look()] == [(kept.id, 1)]
-    jobs.cancel_now(kept.id)
+    jobs.cancel(kept.id)
     assert [job.id for job in watch._look()] == [kept.id]
     jobs.close()
 

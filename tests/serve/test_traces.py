@@ -58,7 +58,7 @@ def test_a_job_is_one_trace_from_its_request_to_each_question(
 
     async def scene() -> str:
         async with jobs.serving():
-            started = await jobs.start("tiny", "generate", JobOptions(), "ann")
+            started = await asyncio.to_thread(jobs.start, "tiny", "generate", JobOptions(), "ann")
             assert (await ended(jobs, started.id)).state == "done"
             await asyncio.to_thread(seen, collector, "pairsmith.job")
             return started.id

@@ -46,14 +46,16 @@ def test_a_training_job_that_is_stopped_keeps_its_best_state(workspace: Workspac
     jobs = Jobs(workspace)
 
     async def done(command: str) -> Job:
-        job = await ended(jobs, (await jobs.start("tiny", command, JobOptions(), "ann")).id, _WITHIN_S)
+        job = await ended(
+            jobs, (await asyncio.to_thread(jobs.start, "tiny", command, JobOptions(), "ann")).id, _WITHIN_S
+        )
         assert job.state == "done", (job.problem, jobs.log(job.id)[-2000:])
         return job
 
     async def stopped(steps: int) -> Job:
-        training = await jobs.start("tiny", "train", JobOptions(), "ann")
+        training = await asyncio.to_thread(jobs.start, "tiny", "train", JobOptions(), "ann")
         await job_that(jobs, training.id, lambda job: job.has_ended or _step(job) >= steps, _WITHIN_S)
-        await jobs.cancel(training.id)
+        await asyncio.to_thread(jobs.cancel, training.id)
         return await ended(jobs, training.id, _WITHIN_S)
 
     async def scene() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -24,14 +25,25 @@ class BatchProvider(InThread):
     were cancelled. `garbles`: in so many files of results the last line is half, another one stands twice, and others
     are none. `says_only` is what it answers whatever it is asked. `forgets` is how often it knows no batch, with the
     status `unknown_is`, and `keeps_results` False has deleted what came of them. `word` is what it calls the state of
-    each, instead of one of its own words; `looks` is how often one was asked for.
+    each, instead of one of its own words; `looks` is how often one was asked for. `error` is the error of a line that
+    gets a status, in the words of the form. `azure`: the address is that of a deployment, files and batches are the
+    resource's, and a file makes no batch before it was read, which the second look at it tells.
     """
 
     def __init__(
-        self, form: str, says: Says | None = None, *, refuses: str = "", takes: int = 0, because: str = ""
+        self,
+        form: str,
+        says: Says | None = None,
+        *,
+        refuses: str = "",
+        takes: int = 0,
+        because: str = "",
+        error: Any = None,
+        azure: bool = False,
     ) -> None:
         self.form, self.refuses, self.takes, self.finishes = form, refuses, takes, True
-        self.because = because
+        self.because, self.error, self.azure = because, error, azure
+        self._read: set[str] = set()
         self.cancels, self.garbles, self.says_only = False, 0, b""
         self.forgets, self.unknown_is, self.keeps_results, self.word, self.looks = 0, 404, True, "", 0
         self.batches: list[list[str]] = []
@@ -48,6 +60,8 @@ class BatchProvider(InThread):
 
     @property
     def url(self) -> str:
+        if self.azure:
+            return f"{self.address}/openai/deployments/mine/chat/completions?api-version=2024-10-21"
         path = {"gemini": "v1beta/openai"}.get(self.form, "v1")
         return f"{self.address}/{path}"
 
@@ -60,14 +74,17 @@ class BatchProvider(InThread):
         add = app.router.add_route
         add("POST", "/v1/chat/completions", self._now)
         if self.form in ("openai", "mistral"):
-            jobs = "/v1/batches" if self.form == "openai" else "/v1/batch/jobs"
-            add("POST", "/v1/files", self._upload)
-            add("GET", "/v1/files/{id}/content", self._content)
+            root = "/openai" if self.azure else "/v1"
+            jobs = f"{root}/batches" if self.form == "openai" else "/v1/batch/jobs"
+            add("POST", f"{root}/files", self._upload)
+            add("GET", f"{root}/files/{{id}}", self._file)
+            add("GET", f"{root}/files/{{id}}/content", self._content)
             add("POST", jobs, self._make_of_file)
             add("GET", jobs, self._list)
             add("GET", jobs + "/{id}", self._job)
         elif self.form == "anthropic":
             add("POST", "/v1/messages/batches", self._make_of_messages)
+            add("GET", "/v1/messages/batches", self._list)
             add("GET", "/v1/messages/batches/{id}", self._job)
             add("GET", "/v1/messages/batches/{id}/results", self._content)
         else:
@@ -92,7 +109,14 @@ class BatchProvider(InThread):
         assert request.headers["Authorization"] == "Bearer sk-batch"
         name = f"file-{len(self._files)}"
         self._files[name] = form["file"].file.read()  # type: ignore[union-attr]
-        return web.json_response({"id": name, "object": "file"})
+        return web.json_response({"id": name, "object": "file", "status": "pending" if self.azure else "processed"})
+
+    async def _file(self, request: web.Request) -> web.Response:
+        assert request.query["api-version"]
+        name = request.match_info["id"]
+        status = "processed" if name in self._read else "running"
+        self._read.add(name)
+        return web.json_response({"id": name, "object": "file", "status": status})
 
     async def _content(self, request: web.Request) -> web.Response:
         if not self.keeps_results:
@@ -107,10 +131,15 @@ class BatchProvider(InThread):
 
     async def _make_of_file(self, request: web.Request) -> web.Response:
         job = await request.json()
-        assert job["endpoint"] == "/v1/chat/completions"
+        assert job["endpoint"] == ("/chat/completions" if self.azure else "/v1/chat/completions")
         if self.form == "openai":
             assert job["completion_window"] == "24h"
             source = job["input_file_id"]
+            if self.azure and source not in self._read:
+                message = (
+                    f"The input file '{source}' is in 'pending' state. Only files with status 'Processed' are accepted"
+                )
+                return web.json_response({"error": {"message": message}}, status=400)
         else:
             assert job["model"] == "loopback"
             (source,) = job["input_files"]
@@ -156,6 +185,7 @@ class BatchProvider(InThread):
             prompts.append(params["messages"][-1]["content"])
             texts = self._answer(params, prompts[-1], 1)
             error = {"type": "invalid_request_error" if texts == 400 else "api_error", "message": f"status {texts}"}
+            error = self.error or error
             usage = {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 0}
             result: Any = {"type": "errored", "error": {"type": "error", "error": error}}
             if texts is None:
@@ -169,6 +199,8 @@ class BatchProvider(InThread):
         self._files[id_] = b"\n".join(map(orjson.dumps, rows))
         self._jobs[id_] = {
             "id": id_,
+            "created_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "request_counts": {"processing": len(rows), "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0},
             "ended": {"processing_status": "ended", "results_url": f"{self.url}/messages/batches/{id_}/results"},
             "running": {"processing_status": "in_progress"},
         }
@@ -184,7 +216,8 @@ class BatchProvider(InThread):
             assert all(turn["role"] in ("user", "model") for turn in turns)
             prompts.append(turns[-1]["parts"][0]["text"])
             texts = self._answer(one["request"], prompts[-1], 1)
-            row: Any = {"error": {"code": {400: 3, None: 4}.get(texts if texts in (400, None) else 0, 13)}}
+            code = {400: 3, None: 4}.get(texts if texts in (400, None) else 0, 13)
+            row: Any = {"error": self.error if isinstance(texts, int) and self.error else {"code": code}}
             if texts is not None and not isinstance(texts, int):
                 content = {"role": "model", "parts": [{"text": "hm", "thought": True}, {"text": texts[0]}]}
                 usage = {"promptTokenCount": 10, "candidatesTokenCount": 4, "thoughtsTokenCount": 1}
@@ -217,7 +250,8 @@ class BatchProvider(InThread):
 
     async def _list(self, request: web.Request) -> web.Response:
         self.listed += 1
-        jobs = [{k: v for k, v in job.items() if k in ("id", "name", "metadata")} for job in self._jobs.values()]
+        named = ("id", "name", "metadata", "created_at", "request_counts")
+        jobs = [{k: v for k, v in job.items() if k in named} for job in reversed(self._jobs.values())]
         return web.json_response({"operations" if self.form == "gemini" else "data": jobs})
 
     async def _job(self, request: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from schemas.errors import TeacherError, UsageError
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.batch_forms import FORMS, form_of
+from synth.batch_forms import FORMS, _thinking, form_of
 from synth.batches import Batches
 from synth.chat_completions import StoppedError
 from synth.endpoint import Endpoint
@@ -84,6 +85,17 @@ def test_a_batch_answers_what_requests_would_have(form: str, tmp_path: Path) -> 
         assert (len(provider.batches), provider.live) == (1, 0)
 
 
+def test_what_a_small_batch_costs_is_not_nothing(tmp_path: Path) -> None:
+    """Two questions cost a part of a cent: the line that says what waiting saves has the digits that say something."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        await ask_dogs(ledger, 2)
+        assert re.search(r"cost about \$0\.0000\d+ at most, .* cost \$0\.0000\d+\.", lines[0]), lines[0]
+
+    with BatchProvider("openai") as provider:
+        with_batches(provider, tmp_path, work, usd_per_million_prompt_tokens=0.1, usd_per_million_completion_tokens=0.4)
+
+
 @EVERY_FORM
 def test_several_samples_of_a_question_are_several_answers(form: str, tmp_path: Path) -> None:
     """Where a form takes no `n`, each sample is a line of its own."""
@@ -120,7 +132,7 @@ def test_a_run_that_ended_while_it_waited_is_continued(form: str, tmp_path: Path
         assert [len(batch) for batch in provider.batches] == [20, 1]
 
 
-@pytest.mark.parametrize("form", ["openai", "mistral", "gemini"])
+@EVERY_FORM
 def test_a_batch_that_was_made_and_not_written_down_is_found_at_the_provider(form: str, tmp_path: Path) -> None:
     """The process died between the provider's answer and the disk: the label, written before, tells which it is."""
 
@@ -184,13 +196,97 @@ def test_an_account_that_is_empty_is_not_handed_the_same_lines_again(tmp_path: P
         assert sorted(map(len, api.batches)) == [1, 5]
 
 
+@pytest.mark.parametrize(
+    ("form", "error", "words"),
+    [
+        (
+            "anthropic",
+            {"type": "not_found_error", "message": "model: loopback"},
+            "does not know model .*model: loopback",
+        ),
+        ("anthropic", {"type": "authentication_error", "message": "invalid x-api-key"}, "refuses the key"),
+        ("anthropic", {"type": "billing_error", "message": "Your credit is used"}, "no quota left"),
+        ("gemini", {"code": 5, "message": "models/loopback is not found"}, "does not know model"),
+        ("gemini", {"code": 7, "message": "The caller does not have permission"}, "refuses the key"),
+        ("gemini", {"code": 16, "message": "invalid credentials"}, "refuses the key"),
+    ],
+)
+def test_what_every_line_is_told_ends_the_run(form: str, error: Any, words: str, tmp_path: Path) -> None:
+    """A provider's own word for a wrong model, key or an empty account is the status that it stands for: no batch after
+    batch is made of the same lines, each of which may take a day."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        with pytest.raises(TeacherError, match=words):
+            await ask_dogs(ledger, 5)
+
+    with BatchProvider(form, lambda prompt, nth: 500, error=error) as provider:
+        with_batches(provider, tmp_path, work)
+        assert len(provider.batches) == 1
+
+
+def test_azure_makes_a_batch_of_a_file_that_it_has_read(tmp_path: Path) -> None:
+    """A file is uploaded "pending", and refused until it is "processed"; files and batches are the resource's, while
+    the address may be that of a deployment."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        answers = await ask_dogs(ledger, 3)
+        assert all(isinstance(answer, Completion) for (answer,) in answers)
+
+    with BatchProvider("openai", azure=True) as provider:
+        with_batches(provider, tmp_path, work)
+        assert [len(batch) for batch in provider.batches] == [3]
+
+
+def in_gemini(folder: Path, provider: BatchProvider, **extra: Any) -> Any:
+    """What `sampling.extra` becomes in Gemini's own form."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> Any:
+        await ledger.complete(chat("a dog"), DRAWN.model_copy(update={"extra": extra}))
+        return provider.bodies[-1]["generationConfig"]
+
+    return with_batches(provider, folder, work)
+
+
+def test_a_setting_reaches_gemini_or_is_named(tmp_path: Path) -> None:
+    """What its compatible endpoint takes is said in its own words, as how much may be thought; what has no place there
+    stops the run before anything is made, because the answers would be other ones than those that were asked for."""
+    with BatchProvider("gemini") as provider:
+        drawn = in_gemini(tmp_path, provider, reasoning_effort="none", presence_penalty=0.5)
+        assert (drawn["thinkingConfig"], drawn["presencePenalty"]) == ({"thinkingLevel": "minimal"}, 0.5)
+        assert drawn["stopSequences"] == ["END"]
+        asked = {"google": {"thinking_config": {"thinking_budget": 0}}}
+        assert in_gemini(tmp_path, provider, extra_body=asked)["thinkingConfig"] == {"thinking_budget": 0}
+        with pytest.raises(TeacherError, match="no place for the setting 'min_p'"):
+            in_gemini(tmp_path, provider, min_p=0.1)
+        assert len(provider.batches) == 2
+    two = _thinking("reasoning_effort", "none", "gemini-2.5-flash")
+    assert two == {"thinkingBudget": 0}
+
+
+def test_a_provider_that_takes_no_n_is_asked_line_by_line(tmp_path: Path) -> None:
+    """Groq's batches: what it refuses once is asked without `n`, and all other answers of each question come from one
+    batch, not from one a day after the other."""
+
+    class Single(BatchProvider):
+        def _answer(self, body: dict[str, Any], prompt: str, n: int) -> list[str] | int | None:
+            return 400 if n > 1 else super()._answer(body, prompt, n)
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        answers = await ask_dogs(ledger, 2, n=4)
+        assert all(isinstance(answer, Completion) for samples in answers for answer in samples)
+
+    with Single("openai", because="'n' : number must be at most 1") as provider:
+        with_batches(provider, tmp_path, work)
+        assert [len(batch) for batch in provider.batches] == [2, 2, 6]
+
+
 def test_a_line_that_never_comes_is_unanswered_and_asked_by_the_next_run(tmp_path: Path) -> None:
     """Three batches without it, with two retries; it is no fact, so another run asks again."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         answers = [answer for (answer,) in await ask_dogs(ledger, 2)]
         assert isinstance(answers[0], FailedSample)
-        assert answers[0].reason.startswith("server: ")
+        assert answers[0].reason.startswith("server: the batch did not get to it (late)")
         assert isinstance(answers[1], Completion)
 
     with BatchProvider("openai", lambda prompt, nth: None if prompt == "dog 0" else "x") as provider:

@@ -31,8 +31,8 @@ LIMITED = Sampling(max_tokens=20)
 class Bill:
     """A teacher that charges: random answers up to the limit, random faults, and a bill that it keeps itself."""
 
-    def __init__(self, seed: int, *, faults: bool) -> None:
-        self.usd, self._chance, self._faults = 0.0, random.Random(seed), faults
+    def __init__(self, seed: int, *, faults: bool, prompt: float = PRICES["usd_per_million_prompt_tokens"]) -> None:
+        self.usd, self._chance, self._faults, self._prompt = 0.0, random.Random(seed), faults, prompt
 
     def __call__(self, ask: Ask) -> Reply:
         written = min(20, int(self._chance.paretovariate(0.7))) * ask.n
@@ -42,7 +42,7 @@ class Bill:
             return fails(429, headers={"Retry-After": "0"})
         if fault < 0.08:
             return fails(500)
-        self.usd += (1_000 * read + 2_000 * written) / 1e6
+        self.usd += (self._prompt * read + 2_000 * written) / 1e6
         if fault < 0.12:
             return cuts()  # it worked, so it charges
         if fault < 0.16:
@@ -76,12 +76,14 @@ async def spend(url: str, store: Store, questions: int, *, first: int = 0, **tea
 @pytest.mark.parametrize("faults", [False, True])
 def test_64_in_flight_never_spend_more_than_the_cap(tmp_path: Path, faults: bool) -> None:
     """In 100 runs with random costs the bill that the teacher keeps never exceeds the cap, nor does what the ledger
-    says, and the cap is used: without faults what is left is less than the dearest request may cost."""
+    says, and the cap is used: without faults what is left is less than the dearest request may cost. Prompts are cheap
+    in every other one, so that nothing set aside for them hides what an answer, or several of them, may cost."""
     for seed in range(50):
-        bill = Bill(seed, faults=faults)
+        prompt = (10.0, 1_000.0)[seed % 2]
+        bill, price = Bill(seed, faults=faults, prompt=prompt), {"usd_per_million_prompt_tokens": prompt}
         cap = random.Random(seed).uniform(0.3, 4.0)
         with LoopbackTeacher(bill) as teacher, Store.open(f"sqlite:///{tmp_path / f'{seed}.db'}") as store:
-            outcomes = asyncio.run(spend(teacher.url, store.capped(project_usd=cap), 80))
+            outcomes = asyncio.run(spend(teacher.url, store.capped(project_usd=cap), 80, **price))
             assert bill.usd <= cap
             spent = store.spent()
             assert spent.usd + spent.reserved <= cap + 1e-9
@@ -91,7 +93,7 @@ def test_64_in_flight_never_spend_more_than_the_cap(tmp_path: Path, faults: bool
                 assert bill.usd == pytest.approx(spent.usd)
                 assert spent.usd > cap - 0.4
             # What is spent counts in the next run, which the ledger alone tells.
-            again = asyncio.run(spend(teacher.url, store.capped(project_usd=cap), 90))
+            again = asyncio.run(spend(teacher.url, store.capped(project_usd=cap), 90, **price))
             assert bill.usd <= cap
             assert len(again) == 90
 

@@ -8,14 +8,21 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
-from synth.connections import Connections, NoConnectionError
+from schemas.errors import TeacherError, Unreachable
+from schemas.records import Message, Sampling
+from synth.connections import Connections, NoConnectionError, _tls
+from synth.endpoint import Endpoint
+from tests.servers import served
 
 Answer = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
+_CERTIFICATE = Path(__file__).parent / "self_signed.pem"
 _PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -219,6 +226,45 @@ async def test_where_no_connection_could_be_made_nothing_was_sent() -> None:
         with pytest.raises(NoConnectionError, match=r"no connection within 0\.2 s"):
             await tls.post(b"{}")
         assert server.requests == 0
+
+
+@in_a_loop
+async def test_a_certificate_that_nobody_vouches_for_is_named_with_the_way_to_trust_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A company's gateway signs with an authority of its own: nobody is told to start a server that is there, nothing
+    is sent, asked or listed, and the variable that is named opens the way."""
+    shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    shown.load_cert_chain(_CERTIFICATE)
+    server = Server(said(_PLAIN))
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=shown)
+    url = f"https://localhost:{listening.sockets[0].getsockname()[1]}"
+    async with listening:
+        for look in (False, True):
+            async with Endpoint(url, "m", key="sk-0123456789abcdef") as endpoint:
+                with pytest.raises(TeacherError, match=r"not trusted here .*SSL_CERT_FILE") as caught:
+                    await (endpoint.check() if look else endpoint.ask((Message(role="user", content="a"),), Sampling()))
+                assert not isinstance(caught.value, Unreachable)
+                assert endpoint.lost == 0
+        assert server.requests == 0
+        monkeypatch.setenv("SSL_CERT_FILE", str(_CERTIFICATE))
+        _tls.cache_clear()
+        trusting = Connections(url, {}, connect_s=60)
+        assert (await trusting.post(b"{}"))[::2] == (200, b"ok")
+        trusting.close()
+    _tls.cache_clear()
+
+
+@in_a_loop
+async def test_https_of_a_plain_server_is_named() -> None:
+    """Most servers on one's own machine speak plain HTTP: the letter too much is told, not that nothing answers."""
+    async with served(web.Application()) as address:
+        url = address.replace("http://127.0.0.1", "https://localhost")
+        for look in (False, True):
+            async with Endpoint(url, "m") as endpoint:
+                with pytest.raises(TeacherError, match=r"plain HTTP, not TLS.*Write http://") as caught:
+                    await (endpoint.check() if look else endpoint.ask((Message(role="user", content="a"),), Sampling()))
+                assert not isinstance(caught.value, Unreachable)
 
 
 def test_certificates_are_looked_at() -> None:

@@ -449,6 +449,27 @@ def test_a_proxy_that_wants_a_password_ends_the_run_by_name(url: str, monkeypatc
     assert len(seen) == 2
 
 
+def test_a_proxy_that_answers_in_the_teachers_place_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A company's proxy knows no machine of one's own, and says so with a status of its own: without its name a person
+    would look for the fault at the server."""
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n<html>no such host</html>")
+        writer.close()
+
+    async def once() -> None:
+        server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+        monkeypatch.setenv("HTTP_PROXY", f"http://me:s3cr3t@127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with server, Endpoint("http://gpu-box.invalid/v1", "m", retries=0, backoff_s=0.001) as endpoint:
+            with pytest.raises(ServerFaultError, match=r"HTTP 503 through the proxy 'http://\*\*\*@127.*no such host"):
+                await endpoint.ask(chat("a dog"), Sampling())
+            with pytest.raises(Unreachable, match="through the proxy"):
+                await endpoint.check()
+
+    asyncio.run(once())
+
+
 def test_a_model_that_renamed_max_tokens_is_understood() -> None:
     """The same limit under the name that newer models take; the setting in the spec stays max_tokens."""
 

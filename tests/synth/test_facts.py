@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from schemas.store import Store, tables
 from synth.ledger import Completion, Ledger
-from tests.synth.loopback import LoopbackTeacher, Reply
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 from tests.synth.test_ledger import PLAIN, chat, with_ledger
 
 USAGE = {
@@ -69,3 +69,28 @@ def test_a_request_is_kept_once(tmp_path: Path) -> None:
         bodies = [body for (body,) in store._rows(sa.select(tables.calls.c.body))]
     assert sum(body.count(prompt[:100]) > 0 for body in bodies) == 1
     assert ["request_of" in orjson.loads(body) for body in bodies] == [False, True, True, True]
+
+
+def test_a_prompt_that_was_cut_by_a_fourth_is_noticed(tmp_path: Path) -> None:
+    """Ollama reads 4,096 tokens of 5,600 without a word; what is counted whole, and a short list of long words, are
+    prompts like any other."""
+    prose = "The quick brown fox jumps over the lazy dog near the river bank in the evening. " * 330  # 17 tokens each
+    words = "internationalization telecommunications responsibilities " * 40
+    counts = {prose: 4_096, f"{prose}!": 5_610, f"{prose}?": 4_900, words: 300}
+
+    def answer(ask: Ask) -> Reply:
+        choice = {"finish_reason": "stop", "message": {"role": "assistant", "content": "a dog"}}
+        usage = {"prompt_tokens": counts[ask.prompt], "completion_tokens": 2}
+        return Reply(body=orjson.dumps({"choices": [choice], "usage": usage}))
+
+    with LoopbackTeacher(answer) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            noticed = []
+            for prompt in counts:
+                before = ledger.cut_prompts
+                await ledger.complete(chat(prompt), PLAIN)
+                noticed.append(ledger.cut_prompts - before)
+            assert noticed == [1, 0, 0, 0]
+
+        with_ledger(teacher, tmp_path, ask)

@@ -96,6 +96,7 @@ def test_a_reset_that_nobody_can_read_is_no_limit(nonsense: str) -> None:
         ({"x-ratelimit-remaining-requests": "9"}, []),  # Azure, which does not say until when
         ({"ratelimit-remaining": "3", "ratelimit-reset": "20"}, [Left("requests", 3, 20)]),
         ({"RateLimit": '"default";r=50;t=30', "RateLimit-Policy": '"default";q=100;w=60'}, [Left("requests", 50, 30)]),
+        ({"RateLimit": '"a";r=50;t=30, "b";r=0;t=10'}, [Left("requests", 50, 30), Left("requests", 0, 10)]),
         (
             {"anthropic-ratelimit-output-tokens-remaining": "7", "anthropic-ratelimit-output-tokens-reset": "1"},
             [Left("tokens", 7, 1)],

@@ -168,3 +168,23 @@ def test_a_list_of_batches_in_another_form_is_a_sentence(form: str, tmp_path: Pa
         with_batches(provider, tmp_path, work)
         provider.says_only = b""
         assert len(provider.batches) == 1
+
+
+def test_a_batch_of_the_same_size_that_is_another_one_costs_no_row(tmp_path: Path) -> None:
+    """Anthropic's batches bear no label, so the one that was being handed over is looked for by size and hour; of
+    another project's none of the names fits, and the lines are handed over after all."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        assert all(isinstance(answer, Completion) for (answer,) in await ask_dogs(ledger))
+
+    (other := tmp_path / "other").mkdir()
+    (ours := tmp_path / "ours").mkdir()
+    with BatchProvider("anthropic") as provider:
+        with_batches(provider, ours, work)
+        with sqlite3.connect(ours / "pairsmith.db") as db:
+            db.execute("DELETE FROM artifacts WHERE id LIKE 'batch:%:made'")
+            db.execute("DELETE FROM calls")
+        provider._jobs.clear()
+        with_batches(provider, other, work, identity="another")
+        with_batches(provider, ours, work)
+        assert [len(batch) for batch in provider.batches] == [20, 20, 20]

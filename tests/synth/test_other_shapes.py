@@ -76,12 +76,22 @@ def streamed(*texts: str, finish: str | None = "stop") -> bytes:
     return events(*pieces, {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 9}}, done=bool(finish))
 
 
-def test_an_endpoint_that_only_streams_is_asked_to_and_put_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model only support stream mode, please enable the stream parameter to access it.",
+        "Non-streaming requests are disabled for this key",
+        "stream=false is not supported by this model",
+        '[{"loc": ["body", "stream"], "msg": "Input should be True"}]',
+        "'stream' is required to be set to true",
+    ],
+)
+def test_an_endpoint_that_only_streams_is_asked_to_and_put_together(words: str, tmp_path: Path) -> None:
     """It refuses once, in its own words (DashScope's are documented), and is streamed from then on."""
 
     def reply(ask: Ask) -> Reply:
         if not ask.body.get("stream"):
-            return fails(400, "This model only support stream mode, please enable the stream parameter to access it.")
+            return fails(400, words)
         return Reply(body=streamed("a ", "dog"))
 
     with LoopbackTeacher(reply) as teacher:
@@ -91,6 +101,26 @@ def test_an_endpoint_that_only_streams_is_asked_to_and_put_together(tmp_path: Pa
             assert texts(await ledger.complete(chat("two"), PLAIN, 2)) == ["a dog", "a dog"]
             assert ledger.usage.prompt_tokens == 14
             assert len(teacher.asked) == 3
+
+        with_ledger(teacher, tmp_path, ask)
+
+
+def test_an_endpoint_that_streams_and_counts_nothing_is_asked_without_a_count(tmp_path: Path) -> None:
+    """It takes `stream` and not `stream_options`, which nobody could take out of a sampling table."""
+
+    def reply(ask: Ask) -> Reply:
+        if not ask.body.get("stream"):
+            return fails(400, "Stream must be set to true")
+        if "stream_options" in ask.body:
+            return fails(400, "Unrecognized request argument supplied: stream_options")
+        return Reply(body=streamed("a ", "dog"))
+
+    with LoopbackTeacher(reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            assert texts(await ledger.complete(chat("one"), PLAIN)) == ["a dog"]
+            assert texts(await ledger.complete(chat("two"), PLAIN)) == ["a dog"]
+            assert len(teacher.asked) == 4
 
         with_ledger(teacher, tmp_path, ask)
 
@@ -273,6 +303,13 @@ def test_a_wait_until_a_date_is_by_the_clock_of_the_server_that_says_it() -> Non
         ),
         (429, {"message": "Rate limit exceeded: free-models-per-day."}, "quota"),
         (429, {"message": "Rate limit reached: balance your load"}, "throttled"),
+        (429, {"message": "Retry in 33s.", "details": [{"quotaId": "GenerateRequestsPerDayPerProject-Free"}]}, "quota"),
+        (
+            429,
+            {"message": "Retry in 3s.", "details": [{"quotaId": "GenerateRequestsPerMinute"}]},
+            "throttled",
+        ),
+        (429, {"message": "Rate limit reached on tokens per day (TPD). Please try again in 7m12s"}, "throttled"),
         (410, {"message": "The model has been retired"}, "model"),
     ],
 )

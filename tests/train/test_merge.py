@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,23 @@ def test_both_merges_are_measured_on_validation_and_one_is_kept(tuned: TrainResu
     assert (folder / "model.safetensors").is_file()
     assert not any(path.is_dir() for path in folder.iterdir())
     assert f"merged into the {tuned.merged.into} base is what was measured" in tuned.artefact
+
+
+def test_whoever_merges_is_not_told_what_to_install(tiny_base: Base, tuned: TrainResult, tmp_path: Path) -> None:
+    """`export --gguf` merges in a process that has not trained: libraries say there what they want on every machine."""
+    given = str(tiny_base.folder), tuned.folder, str(tmp_path / "merged")
+    merging = """
+import sys
+from pathlib import Path
+from schemas.spec import TrainSettings
+from train.base_model import Base
+from train.merge import write_merged
+base, adapter, out = map(Path, sys.argv[1:])
+write_merged(Base("tiny-llama", base, ""), TrainSettings(), adapter, out)
+"""
+    command = [sys.executable, "-c", merging, *given]
+    ended = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    assert "install" not in ended.stderr, ended.stderr
 
 
 def test_the_merged_model_says_what_base_and_adapter_say(tiny_base: Base, tuned: TrainResult, tmp_path: Path) -> None:

@@ -83,14 +83,18 @@ def test_dpo_goes_on_from_the_adapter_of_supervised_fine_tuning(tiny_base: Base,
     assert tune(tiny_base, dataset, given("dpo"), out).reused
 
 
-def test_orpo_begins_at_the_base(tiny_base: Base, dataset: Dataset, out: Path) -> None:
-    """One stage: it learns the better answers and prefers them, and no adapter stands before it."""
+def test_orpo_begins_at_the_base(
+    tiny_base: Base, dataset: Dataset, out: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One stage: it learns the better answers and prefers them, no adapter stands before it, and nobody is told what
+    to do with a trainer that they have never seen."""
     before = tune(tiny_base, dataset, settings(epochs=1, learning_rate=1e-9, warmup=0.0), out)
     tuned = tune(tiny_base, dataset, given("orpo", epochs=4), out)
     assert tuned.began_with is None
     assert tuned.trained_tokens > 2 * tuned.learned_tokens, "both answers and their prompts, in every epoch"
     assert preferred(tuned, tiny_base) > preferred(before, tiny_base) + 1
     assert tuned.curve[-1].loss < tuned.curve[0].loss
+    assert "TrainingArguments" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("objective", ["dpo", "orpo"])

@@ -20,7 +20,7 @@ from schemas.spec import TrainSettings
 from synth.endpoint import Endpoint
 from tests.train import tiny
 from train.base_check import check_base, refuse_unfit
-from train.base_model import Base, base_of, find_base
+from train.base_model import Base, base_of, find_base, load_chat, load_for_training
 from train.dataset import Dataset
 from train.local_model import serving, tuned_model
 from train.remote_code import marked
@@ -55,8 +55,9 @@ _MAP = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "mo
 
 
 @pytest.fixture
-def own(tiny_base: Base, tmp_path: Path) -> Path:
+def own(tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model folder `own` that transformers knows by the code in it alone; `ran` appears when that code runs."""
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "own"
     shutil.copytree(tiny_base.folder, folder)
     kind = f"own-{tmp_path.name}"  # a process keeps the code of a type that it has once run
@@ -155,6 +156,29 @@ def test_a_name_in_capitals_is_python_too(own: Path) -> None:
     (own / "more.PY").write_text("raise SystemExit\n")
     with pytest.raises(InputError, match=r"not what train\.trust_remote_code names"):
         find_base(given(entry), own.parent)
+
+
+def test_what_runs_is_what_was_looked_at(own: Path) -> None:
+    """Whoever changes code or config between the look and the loading has nothing run, and the model loads as it was;
+    weights are not copied. Another look sees the change, and a copy that was touched is made anew."""
+    settings = given(entry_of(own))
+    base, code, config = find_base(settings, own.parent), own / "modeling_own.py", own / "config.json"
+    before = code.read_text(), config.read_text()
+    unread = f"from pathlib import Path\nPath({str(own.parent / 'unread')!r}).touch()\n"
+    code.write_text(unread)
+    changed(config, auto_map={"AutoModelForCausalLM": "someone/else--modeling_own.OwnForCausalLM"})
+    load_chat(base)
+    load_for_training(base, settings)
+    assert (own.parent / "ran").exists()
+    assert [path.is_symlink() for path in base.folder.glob("*.safetensors")] == [True]
+    with pytest.raises(InputError):
+        find_base(settings, own.parent)
+    code.write_text(before[0])
+    config.write_text(before[1])
+    (base.folder / "modeling_own.py").write_text(unread)
+    assert find_base(settings, own.parent) == base
+    assert (base.folder / "modeling_own.py").read_text() == before[0]
+    assert not (own.parent / "unread").exists()
 
 
 def test_the_name_of_another_model_changes_nothing(tiny_base: Base, own: Path) -> None:

@@ -81,7 +81,7 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
 ) -> None:
     """No teacher is among the systems, retrieval is, every test input has its reference, the curve is measured on
     validation inputs, and eight test inputs never ship: the command for CI, which finds what was measured, ends with
-    the verdict's exit code."""
+    the verdict's exit code. After seeds were added it says of which rows it is not."""
     measured: list[EvaluationPlan] = []
     really = train.evaluation.validated
 
@@ -119,6 +119,11 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
     assert "Learning curve, on validation" in page
     assert f"Verdict: <b>{decided[0]}</b>" in page
     assert "Of 4 validation inputs" in page
+    with (tmp_path / "rows.jsonl").open("a") as more:
+        more.write(json.dumps({"input": "a hare by a barn", "output": "a hare by a barn, warm light --ar 3:2"}) + "\n")
+    for command in ("train", "evaluate"):
+        done = Command(tmp_path).run(command)
+        assert "warning: `pairsmith generate` has not been run on the project as it is (" in done.stderr, done.stdout
 
 
 @pytest.mark.timeout(1500)

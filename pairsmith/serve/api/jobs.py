@@ -36,7 +36,7 @@ class NewJob(Body):
 
 
 @router.post("/projects/{project}/jobs", name="start_job", status_code=202)
-async def start(
+def start(
     caller: Annotated[Caller, needs(Right.run)],
     project: str,
     body: NewJob,
@@ -45,7 +45,7 @@ async def start(
     idempotency_key: Annotated[str | None, Header(max_length=128)] = None,
 ) -> Job:
     """Put a job into the queue. A project has one at a time: another is refused (409) with a link to the first."""
-    return await start_job(request, caller, project, body.command, body.options, response, key=idempotency_key)
+    return start_job(request, caller, project, body.command, body.options, response, key=idempotency_key)
 
 
 @router.get("/projects/{project}/jobs", name="project_jobs")
@@ -74,21 +74,18 @@ def job(caller: Annotated[Caller, needs(Right.see_work, job=True)], job: str, re
 
 
 @router.post("/jobs/{job}/cancel", name="cancel_job", status_code=202)
-async def cancel(caller: Annotated[Caller, needs(Right.run, job=True)], job: str, request: Request) -> Job:
+def cancel(caller: Annotated[Caller, needs(Right.run, job=True)], job: str, request: Request) -> Job:
     """Stop it: it finishes what is in flight, and everything is kept."""
-    stopped: Job = await request.app.state.jobs.cancel(job)
+    stopped: Job = request.app.state.jobs.cancel(job)
     request.state.changed = {"project": stopped.project}
     return stopped
 
 
 @router.post("/jobs/{job}/continue", name="continue_job", status_code=202)
-async def go_on(
-    caller: Annotated[Caller, needs(Right.run, job=True)], job: str, request: Request, response: Response
-) -> Job:
+def go_on(caller: Annotated[Caller, needs(Right.run, job=True)], job: str, request: Request, response: Response) -> Job:
     """A new job that goes on where this one ended; what is done is asked for no more."""
-    before = await run_in_threadpool(request.app.state.jobs.get, job)
-    await run_in_threadpool(_check, request, before.project)
-    new: Job = await request.app.state.jobs.go_on(job, caller.name)
+    _check(request, request.app.state.jobs.get(job).project)
+    new: Job = request.app.state.jobs.go_on(job, caller.name)
     response.headers["Location"] = f"/api/v1/jobs/{new.id}"
     request.state.changed = {"project": new.project, "after": new.id}
     return new
@@ -147,7 +144,7 @@ async def events(
     return StreamingResponse(stream(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
-async def start_job(
+def start_job(
     request: Request,
     caller: Caller,
     slug: str,
@@ -158,8 +155,8 @@ async def start_job(
     key: str | None = None,
 ) -> Job:
     """Check the spec and start a job. Raises Refusal, ProjectBusy, UsageError; the pages start jobs with it."""
-    await run_in_threadpool(_check, request, slug)
-    new: Job = await request.app.state.jobs.start(slug, command, options, caller.name, key)
+    _check(request, slug)
+    new: Job = request.app.state.jobs.start(slug, command, options, caller.name, key)
     response.headers["Location"] = f"/api/v1/jobs/{new.id}"
     request.state.changed = {"target": f"{command} {new.id}", "after": new.id}
     return new

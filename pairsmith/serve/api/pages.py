@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -47,12 +47,12 @@ def position_of(cursor: str | None, kind: type[Item]) -> Item | None:
     return position
 
 
-def page_of(items: Sequence[Item], limit: int, cursor: str | None) -> Page[Item]:
-    """A page of a list that is short enough to be held; the position is a number."""
+def page_of(items: Sequence[Any], limit: int, cursor: str | None, shown: Callable[[Any], Item]) -> Page[Item]:
+    """A page of a list that is short enough to be held, each item as it is shown; the position is a number."""
     begin = max(0, position_of(cursor, int) or 0)
     end = begin + limit
     following = encoded(end) if end < len(items) else None
-    return Page(items=list(items[begin:end]), next=following, total=len(items))
+    return Page(items=list(map(shown, items[begin:end])), next=following, total=len(items))
 
 
 def link_next(request: Request, response: Response, page: Page[Any]) -> None:

@@ -181,7 +181,7 @@ def change_password(caller: SignedIn, body: PasswordChange, request: Request, re
 @router.get("/users", name="users")
 def users(caller: Administrator, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[User]:
     """Everybody with an account."""
-    return page_of([User(**row) for row in request.app.state.accounts.users()], limit, cursor)
+    return page_of(request.app.state.accounts.users(), limit, cursor, User.model_validate)
 
 
 @router.put("/users/{user}/role", name="set_role")
@@ -222,7 +222,7 @@ def keys(
     if everybody:
         caller.require(Right.administer)
     rows = request.app.state.keys.of(None if everybody else caller.user)
-    return page_of([Key(**row) for row in rows], limit, cursor)
+    return page_of(rows, limit, cursor, Key.model_validate)
 
 
 @router.post("/keys", name="make_key", status_code=201)
@@ -247,7 +247,7 @@ def revoke_key(caller: SignedIn, key: str, request: Request) -> None:
 def sessions(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[SessionShown]:
     """Where you are signed in."""
     rows = request.app.state.sessions.of(caller.user, caller.session)
-    return page_of([SessionShown(**row) for row in rows], limit, cursor)
+    return page_of(rows, limit, cursor, SessionShown.model_validate)
 
 
 @router.delete("/sessions/{session}", name="end_session", status_code=204)

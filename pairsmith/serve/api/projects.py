@@ -67,11 +67,9 @@ class ProjectState(ProjectShort):
 def projects(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[ProjectShort]:
     """Your projects."""
     slugs = caller.projects(request.app.state.workspace.projects())
-    page = page_of(slugs, limit, cursor)
     running = {job.project: job.id for job in request.app.state.jobs.active()}
     named = request.app.state.accounts.titles()
-    items = [_short(slug, caller, named, running) for slug in page.items]
-    return Page(items=items, next=page.next, total=page.total)
+    return page_of(slugs, limit, cursor, lambda slug: _short(slug, caller, named, running))
 
 
 @router.post("/projects", name="create_project", status_code=201)

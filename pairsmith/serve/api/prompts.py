@@ -9,7 +9,6 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 
 import prompts as library
 from pairsmith.serve.access import Caller, Right, needs
@@ -94,7 +93,7 @@ def add_prompt(
 
 
 @router.post("/prompts/{name}/preview", name="preview_prompt", status_code=202)
-async def preview_prompt(
+def preview_prompt(
     caller: Annotated[Caller, needs(Right.run)],
     project: str,
     name: Name,
@@ -106,11 +105,11 @@ async def preview_prompt(
 
     The job's `answer` has both, and what going on would ask again and cost."""
     request.app.state.limits.take(f"preview {caller.user}", PREVIEWS, "previews")
-    names = await run_in_threadpool(library.available, request.app.state.workspace.folder(project))
+    names = library.available(request.app.state.workspace.folder(project))
     if not any(ref.startswith(f"{name}/") for ref in names):
         raise not_there(f"there is no prompt '{name}'.", fix="GET .../prompts lists them.")
     options = JobOptions(seeds=body.seeds, cap_usd=body.cap_usd)
-    return await start_job(request, caller, project, "preview", options, response)
+    return start_job(request, caller, project, "preview", options, response)
 
 
 def save_version(folder: Path, name: str, text: str) -> Prompt:

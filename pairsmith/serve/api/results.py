@@ -58,8 +58,7 @@ def receipts(
     """What every command did, newest first: rows, tokens, money, seconds, versions."""
     store = request.app.state.views.readers.store(project)
     rows = store.receipts(command)[::-1] if store else []
-    page = page_of(rows, limit, cursor)
-    return Page(items=[row.model_dump(mode="json") for row in page.items], next=page.next, total=page.total)
+    return page_of(rows, limit, cursor, lambda row: row.model_dump(mode="json"))
 
 
 @router.get("/artifacts", name="artifacts")
@@ -69,9 +68,8 @@ def artifacts(
     """Datasets, adapters and evaluations, newest first."""
     store = request.app.state.views.readers.store(project)
     artifacts = [artifact for artifact in store.artifacts()[::-1] if artifact.kind != "batch"] if store else []
-    page = page_of(artifacts, limit, cursor)
     folder = request.app.state.workspace.folder(project)
-    return Page(items=[_shown(folder, each) for each in page.items], next=page.next, total=page.total)
+    return page_of(artifacts, limit, cursor, lambda artifact: _shown(folder, artifact))
 
 
 @router.get("/artifacts/{artifact}/download", name="download_artifact", response_class=Response, responses=_ANY_FILE)
@@ -119,9 +117,8 @@ def evaluations(
 ) -> Page[dict[str, Any]]:
     """Evaluations with their systems, intervals and verdicts, newest first, without the single outputs."""
     store = request.app.state.views.readers.store(project)
-    page = page_of(store.artifacts("evaluation")[::-1] if store else [], limit, cursor)
-    items = [{"id": each.id, "at": each.at.isoformat(), **each.facts} for each in page.items]
-    return Page(items=items, next=page.next, total=page.total)
+    measured = store.artifacts("evaluation")[::-1] if store else []
+    return page_of(measured, limit, cursor, lambda each: {"id": each.id, "at": each.at.isoformat(), **each.facts})
 
 
 @router.get("/evaluations/{evaluation}/outputs", name="evaluation_outputs")
@@ -148,7 +145,7 @@ def evaluation_outputs(
         if system in (None, output["system"])
         and (failed_check is None or output.get("checks", {}).get(failed_check) is False)
     ]
-    return page_of(outputs, limit, cursor)
+    return page_of(outputs, limit, cursor, dict)
 
 
 @router.get("/review", name="review")

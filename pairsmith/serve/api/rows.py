@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 from curate.licences import refuse_unlicensed
 from pairsmith.lineage import lineage_of
 from pairsmith.serve.access import Caller, Right, needs
-from pairsmith.serve.api.pages import Cursor, Limit, Page, attached, link_next
+from pairsmith.serve.api.pages import Cursor, Limit, Page, attached, link_next, page_of
 from pairsmith.serve.api.people import Body
 from pairsmith.serve.api.row_files import FORMATS
 from pairsmith.serve.problems import Refusal, not_there
@@ -156,15 +156,13 @@ def review_queue(
     cursor: Cursor = None,
 ) -> Page[QueueRow]:
     """The rows that people are asked about, those that you have not answered first."""
-    from pairsmith.serve.api.pages import page_of
-
     store = _view(request).readers.store(project)
     sampled = list(store.sampled()) if store else []
     if store is None or not sampled:
         return Page(items=[])
     me = {reviewer_of(caller), store.aliases().get(reviewer_of(caller))}  # the same person may answer in Argilla
     mine = {pair_id for pair_id, given in store.reviews(sampled).items() if any(r.reviewer in me for r in given)}
-    page = page_of(sorted(sampled, key=lambda pair_id: (pair_id in mine, pair_id)), limit, cursor)
+    page = page_of(sorted(sampled, key=lambda pair_id: (pair_id in mine, pair_id)), limit, cursor, str)
     pairs = {pair.id: pair for pair in store.pairs(page.items)}
     items = [
         QueueRow(id=pair_id, input=pairs[pair_id].input, output=pairs[pair_id].output, answered=pair_id in mine)

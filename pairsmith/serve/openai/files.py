@@ -6,7 +6,7 @@ import secrets
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import sqlalchemy as sa
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
@@ -15,13 +15,14 @@ from starlette.responses import FileResponse
 
 from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Right, needs
-from pairsmith.serve.database import files
+from pairsmith.serve.database import files, row, rows, write
 from pairsmith.serve.problems import Refusal, not_there
 from schemas.errors import InputError
 from schemas.spec import SeedSource
 from synth.seeds import read_seeds
 
 router = APIRouter(prefix="/v1", tags=["openai"])
+Item = TypeVar("Item")
 Editor = Annotated[Caller, needs(Right.edit, somewhere=True)]
 
 
@@ -37,12 +38,17 @@ class FileShown(BaseModel):
     status: Literal["processed"] = "processed"
 
 
-class FileList(BaseModel):
+class Listed(BaseModel, Generic[Item]):
+    """OpenAI's page of a list."""
+
     object: Literal["list"] = "list"
-    data: list[FileShown]
+    data: list[Item]
+    has_more: bool = False
+
+
+class FileList(Listed[FileShown]):
     first_id: str | None
     last_id: str | None
-    has_more: bool
 
 
 class Deleted(BaseModel):
@@ -66,19 +72,18 @@ def upload(
         raise Refusal(413, f"the file has more than {limits.UPLOAD_BYTES // 10**6} MB.", code="too_large")
     _check_quota(request, caller, len(content))
     answers_of(content)
-    row: dict[str, Any] = {
+    new: dict[str, Any] = {
         "id": f"file-{secrets.token_hex(12)}",
         "user": caller.user,
         "name": (file.filename or "upload.jsonl")[:200],
         "bytes": len(content),
         "created": int(time.time()),
     }
-    path = _place(request, row["id"])
+    path = _place(request, new["id"])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    with request.app.state.engine.begin() as connection:
-        connection.execute(sa.insert(files).values(row))
-    return _shown(row)
+    write(request.app.state.engine, sa.insert(files).values(new))
+    return _shown(new)
 
 
 @router.get("/files", name="openai_files")
@@ -91,11 +96,9 @@ def list_files(
 ) -> FileList:
     """Your files, newest first."""
     query = sa.select(files).where(files.c.user == caller.user).order_by(files.c.created.desc(), files.c.id)
-    with request.app.state.engine.connect() as connection:
-        rows = [dict(row) for row in connection.execute(query).mappings()]
-    rows = rows if purpose in (None, "fine-tune") else []
-    data, more = part_after(rows, after, limit)
-    shown = [_shown(row) for row in data]
+    held = [dict(held) for held in rows(request.app.state.engine, query)] if purpose in (None, "fine-tune") else []
+    data, more = part_after(held, after, limit)
+    shown = list(map(_shown, data))
     ends = (shown[0].id, shown[-1].id) if shown else (None, None)
     return FileList(data=shown, first_id=ends[0], last_id=ends[1], has_more=more)
 
@@ -122,8 +125,7 @@ def content(caller: Editor, file: str, request: Request) -> FileResponse:
 def delete(caller: Editor, file: str, request: Request) -> Deleted:
     """Remove it; a project that was made of it keeps its copy."""
     file_of(request, caller, file)
-    with request.app.state.engine.begin() as connection:
-        connection.execute(sa.delete(files).where(files.c.id == file))
+    write(request.app.state.engine, sa.delete(files).where(files.c.id == file))
     _place(request, file).unlink(missing_ok=True)
     return Deleted(id=file)
 
@@ -131,11 +133,9 @@ def delete(caller: Editor, file: str, request: Request) -> Deleted:
 def file_of(request: Request, caller: Caller, file: str) -> dict[str, Any]:
     """A file of the caller. Raises Refusal."""
     query = sa.select(files).where(files.c.id == file, files.c.user == caller.user)
-    with request.app.state.engine.connect() as connection:
-        row = connection.execute(query).mappings().first()
-    if row is None:
+    if (held := row(request.app.state.engine, query)) is None:
         raise not_there(f"you have no file '{file[:80]}'.")
-    return dict(row)
+    return dict(held)
 
 
 def bytes_of(request: Request, file: str) -> bytes:
@@ -172,9 +172,8 @@ def answers_of(content: bytes) -> list[str]:
 
 
 def _check_quota(request: Request, caller: Caller, size: int) -> None:
-    query = sa.select(sa.func.coalesce(sa.func.sum(files.c.bytes), 0)).where(files.c.user == caller.user)
-    with request.app.state.engine.connect() as connection:
-        used = connection.scalar(query)
+    query = sa.select(files.c.bytes).where(files.c.user == caller.user)
+    used = sum(held["bytes"] for held in rows(request.app.state.engine, query))
     if used + size > limits.PROJECT_BYTES:
         too_much = f"your files would take more than {limits.PROJECT_BYTES // 10**9} GB."
         raise Refusal(413, too_much, code="quota", fix="Delete some.")

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 
 from pairsmith.own_spec import answer_tokens
 from pairsmith.serve import events as job_events
@@ -17,10 +16,10 @@ from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.people import printable
 from pairsmith.serve.api.projects import SLUG
 from pairsmith.serve.api.specs import etag_of, save_spec
-from pairsmith.serve.database import tuning_jobs
+from pairsmith.serve.database import row, rows, tuning_jobs, write
 from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.openai.chat import tuned_of_job
-from pairsmith.serve.openai.files import answers_of, bytes_of, file_of, part_after
+from pairsmith.serve.openai.files import Listed, answers_of, bytes_of, file_of, part_after
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.workspace import slug_of
 from schemas.spec import TrainSettings
@@ -125,12 +124,6 @@ class TuningShown(BaseModel):
     integrations: list[str] = []
 
 
-class TuningList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[TuningShown]
-    has_more: bool
-
-
 class TuningEvent(BaseModel):
     id: str
     object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
@@ -141,24 +134,16 @@ class TuningEvent(BaseModel):
     data: dict[str, Any]
 
 
-class EventList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[TuningEvent]
-    has_more: bool
-
-
-class Checkpoints(BaseModel):
+class Checkpoints(Listed[dict[str, Any]]):
     """Empty: training keeps its best state alone, and that is the model."""
 
-    object: Literal["list"] = "list"
-    data: list[dict[str, Any]] = []
+    data: list[dict[str, Any]] = Field(default_factory=list)
     first_id: str | None = None
     last_id: str | None = None
-    has_more: bool = False
 
 
 @router.post("/jobs", name="openai_tune")
-async def create(
+def create(
     caller: Annotated[Caller, needs(Right.run, somewhere=True)], body: NewTuning, request: Request, response: Response
 ) -> TuningShown:
     """Train on a project's accepted dataset, or make a project of a file and run it without review."""
@@ -169,13 +154,11 @@ async def create(
         part = "validation_file" if body.validation_file else "integrations"
         fix = "Leave it out: a share of the training file is kept to validate on." if body.validation_file else None
         raise Refusal(400, f"'{part}' is not served here.", where=part, code="unsupported", fix=fix or "Leave it out.")
-    slug, command = await run_in_threadpool(_prepare, request, caller, body)
-    job = await start_job(request, caller, slug, command, JobOptions(), response)
+    slug, command = _prepare(request, caller, body)
+    job = start_job(request, caller, slug, command, JobOptions(), response)
     request.state.changed = {"project": slug, "after": job.id}
-    row = {"id": job.id, "asked": body.model_dump_json()}
-    with request.app.state.engine.begin() as connection:
-        connection.execute(sa.insert(tuning_jobs).values(row))
-    return await run_in_threadpool(_shown, request, job, body)
+    write(request.app.state.engine, sa.insert(tuning_jobs).values(id=job.id, asked=body.model_dump_json()))
+    return _shown(request, job, body)
 
 
 @router.get("/jobs", name="openai_tunings")
@@ -184,15 +167,14 @@ def list_jobs(
     request: Request,
     limit: Limit = 20,
     after: After = None,
-) -> TuningList:
+) -> Listed[TuningShown]:
     """The fine-tuning jobs of your projects, newest first."""
-    with request.app.state.engine.connect() as connection:
-        asked = {row.id: row.asked for row in connection.execute(sa.select(tuning_jobs))}
+    asked = {row["id"]: row["asked"] for row in rows(request.app.state.engine, sa.select(tuning_jobs))}
     every = request.app.state.jobs.list(limit=1000)
     mine = [job for job in every if job.id in asked and caller.may(Right.see_work, job.project)]
     page, more = part_after(mine, after, limit)
     data = [_shown(request, job, NewTuning.model_validate_json(asked[job.id])) for job in page]
-    return TuningList(data=data, has_more=more)
+    return Listed(data=data, has_more=more)
 
 
 @router.get("/jobs/{job}", name="openai_tuning")
@@ -202,11 +184,10 @@ def retrieve(caller: Watcher, job: str, request: Request) -> TuningShown:
 
 
 @router.post("/jobs/{job}/cancel", name="openai_cancel")
-async def cancel(caller: Runner, job: str, request: Request) -> TuningShown:
+def cancel(caller: Runner, job: str, request: Request) -> TuningShown:
     """Stop it."""
     asked = _asked(request, job)
-    stopped = await request.app.state.jobs.cancel(job)
-    return await run_in_threadpool(_shown, request, stopped, asked)
+    return _shown(request, request.app.state.jobs.cancel(job), asked)
 
 
 @router.post("/jobs/{job}/pause", name="openai_pause")
@@ -220,12 +201,14 @@ def pause(caller: Runner, job: str, request: Request) -> TuningShown:
 
 
 @router.get("/jobs/{job}/events", name="openai_events")
-def list_events(caller: Watcher, job: str, request: Request, limit: Limit = 20, after: After = None) -> EventList:
+def list_events(
+    caller: Watcher, job: str, request: Request, limit: Limit = 20, after: After = None
+) -> Listed[TuningEvent]:
     """What happened, newest first; losses as events of the type `metrics`."""
     _asked(request, job)
     tuning = request.app.state.jobs.get(job)
     page, more = part_after(_events(request, tuning)[::-1], after, limit)
-    return EventList(data=page, has_more=more)
+    return Listed(data=page, has_more=more)
 
 
 @router.get("/jobs/{job}/checkpoints", name="openai_checkpoints")
@@ -291,11 +274,10 @@ def _set(request: Request, caller: Caller, slug: str, keys: dict[str, Any]) -> N
 
 
 def _asked(request: Request, job: str) -> NewTuning:
-    with request.app.state.engine.connect() as connection:
-        asked = connection.scalar(sa.select(tuning_jobs.c.asked).where(tuning_jobs.c.id == job))
+    asked = row(request.app.state.engine, sa.select(tuning_jobs).where(tuning_jobs.c.id == job))
     if asked is None:
         raise not_there(f"'{job}' is no fine-tuning job.", fix="GET /api/v1/jobs lists all jobs.")
-    return NewTuning.model_validate_json(asked)
+    return NewTuning.model_validate_json(asked["asked"])
 
 
 def _shown(request: Request, job: Job, asked: NewTuning) -> TuningShown:

@@ -224,10 +224,10 @@ def save_keys(request: Request, caller: Caller, slug: str, values: Mapping[str, 
     save_spec(request, caller, slug, set_keys(text, values), if_match=etag_of(text))
 
 
-async def given_seeds(pasted: str, file: UploadFile | None) -> tuple[str, bytes]:
+def given_seeds(pasted: str, file: UploadFile | None) -> tuple[str, bytes]:
     """Name and content of what was pasted or uploaded. Raises InputError where nothing was."""
     if file is not None and file.filename:
-        return _plain_name(Path(file.filename.replace("\\", "/"))), await file.read()
+        return _plain_name(Path(file.filename.replace("\\", "/"))), file.file.read()
     lines = [line for line in pasted.replace("\r\n", "\n").split("\n") if line.strip()]
     if not lines:
         raise InputError("there is no input yet.", where="seeds", fix="Paste some, one a line, or choose a file.")

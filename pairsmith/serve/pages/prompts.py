@@ -127,7 +127,7 @@ def _beside(outcome: PreviewOutcome) -> list[dict[str, Any]]:
 
 
 @router.post("/p/{project}/prompts", name="page_save_prompt")
-async def save(
+def save(
     caller: Editor,
     project: str,
     request: Request,
@@ -139,7 +139,7 @@ async def save(
     folder = request.app.state.workspace.folder(project)
     try:
         if do == "preview":
-            job = await start_job(request, caller, project, "preview", JobOptions(seeds=5), Response())
+            job = start_job(request, caller, project, "preview", JobOptions(seeds=5), Response())
             return gone_to(f"/p/{project}/run", job=job.id)
         if do == "use":
             ref = library.load(name, folder).ref.partition("@")[0]

@@ -194,7 +194,8 @@ def argilla(caller: Annotated[Caller, needs(Right.answer)], project: str, reques
     """Into one's queue in Argilla, signed in: an account there is made for who has none.
 
     The page that answers sends a code on to Argilla, which takes it from a form of ours alone."""
-    from curate.argilla import entrance, server
+    from curate.argilla import people as accounts
+    from curate.argilla import server
     from curate.argilla.client import Argilla
     from curate.argilla.push import workspace_of
     from curate.argilla.responses import reviewer_key
@@ -209,14 +210,14 @@ def argilla(caller: Annotated[Caller, needs(Right.answer)], project: str, reques
     name = f"{caller.name} ({(caller.user or 'local')[:8]})"
     with Argilla(running.url, secrets["api_key"], "") as connected:
         connected.workspace = workspace_of(now.project, now.store, connected)
-        person = entrance.member(connected, name)
-        code = entrance.code(connected, person, origin=_origin(request), page=_queue_page(now))
+        person = accounts.member(connected, name)
+        code = accounts.code(connected, person, origin=_origin(request), page=_queue_page(now))
     aliases = now.store.aliases()
     if reviewer_of(caller) not in aliases:
         key = reviewer_key(running.url, person.id, aliases.values())
         annotate(now.store, Alias(name=reviewer_of(caller), reviewer=key))
     request.state.changed = {"target": f"Argilla account {person.id}"}
-    action = entrance.action(running.public_url or running.url)
+    action = accounts.action(running.public_url or running.url)
     page = render(
         request,
         "argilla",

@@ -184,7 +184,7 @@ def _log_tail(request: Request, job: Job) -> str:
 
 
 @router.post("/p/{project}/run", name="page_start")
-async def start(
+def start(
     caller: Runner,
     project: str,
     request: Request,
@@ -217,20 +217,20 @@ async def start(
     except ValidationError as wrong:
         first = wrong.errors()[0]
         raise UsageError(f"{first['msg']}.", where=str(first["loc"][0]), fix="Correct it and send it again.") from None
-    job = await start_job(request, caller, project, command, options, Response())
+    job = start_job(request, caller, project, command, options, Response())
     return gone_to(f"/p/{project}/run", job=job.id)
 
 
 @router.post("/p/{project}/run/{job}/{action}", name="page_change_job")
-async def change(caller: Runner, project: str, job: str, action: str, request: Request) -> Response:
+def change(caller: Runner, project: str, job: str, action: str, request: Request) -> Response:
     """Stop a job, or go on with one that ended."""
     _job(request, project, job)
     jobs = request.app.state.jobs
     if action == "stop":
-        await jobs.cancel(job)
+        jobs.cancel(job)
         return gone_to(f"/p/{project}/run", done="stopping", job=job)
     if action == "continue":
-        return gone_to(f"/p/{project}/run", job=(await jobs.go_on(job, caller.name)).id)
+        return gone_to(f"/p/{project}/run", job=jobs.go_on(job, caller.name).id)
     raise UsageError(f"'{action}' is nothing that a job does.", fix="Stop it, or go on with it.")
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import File, Form, Request, Response, UploadFile
+from fastapi import Depends, File, Form, Request, Response, UploadFile
 from starlette import datastructures
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, ImmutableMultiDict
 
 from pairsmith.new_project import EXAMPLES
@@ -82,7 +81,7 @@ def _new(request: Request, caller: Caller, error: PairsmithError | None = None, 
 
 
 @router.post("/new", name="page_make", max_body_size=UPLOAD_BYTES + 100_000)
-async def make(
+def make(
     caller: Editor,
     request: Request,
     name: Annotated[str, Form(max_length=100)] = "",
@@ -103,28 +102,28 @@ async def make(
     of_another_file = file is not None and bool(file.filename)  # the choice was made for the one before
     wish = Wish(kind, style, language, labels, answer_schema, to, lines, "" if of_another_file else encoding)
     try:
-        seeds = None if example else await _given(request, caller, pasted, file, chosen_before)
-        slug = await run_in_threadpool(new_project, request, caller, name=name, wish=wish, seeds=seeds, example=example)
+        seeds = None if example else _given(request, caller, pasted, file, chosen_before)
+        slug = new_project(request, caller, name=name, wish=wish, seeds=seeds, example=example)
     except PairsmithError as error:
         return _new(request, caller, error, name=name, pasted=pasted, **wish._asdict())
-    await run_in_threadpool(chosen.forget, request, caller)
+    chosen.forget(request, caller)
     request.state.changed = {"project": slug}
     return gone_to(f"/p/{slug}/setup")
 
 
-async def _given(
+def _given(
     request: Request, caller: Caller, pasted: str, file: datastructures.UploadFile | None, chosen_before: str
 ) -> tuple[str, bytes]:
     """Name and content of the seeds: a file is kept, for a form that is sent again. Raises InputError where there are
     none, or two."""
     upload = file if file and file.filename else None
     if upload:
-        seeds = await given_seeds("", upload)
-        await run_in_threadpool(chosen.keep, request, caller, *seeds)
+        seeds = given_seeds("", upload)
+        chosen.keep(request, caller, *seeds)
     elif chosen_before:
-        seeds = await run_in_threadpool(chosen.kept, request, caller, chosen_before)
+        seeds = chosen.kept(request, caller, chosen_before)
     else:
-        return await given_seeds(pasted, None)
+        return given_seeds(pasted, None)
     if pasted.strip():
         raise InputError(
             f"there are lines, and the file {seeds[0]}, and only one of them is read.",
@@ -330,37 +329,39 @@ def _forecast(of: ForecastOutcome) -> dict[str, Any]:
     }
 
 
-@router.post("/p/{project}/setup/{step}", name="page_save_setup", max_body_size=UPLOAD_BYTES + 100_000)
-async def save(caller: Editor, project: str, step: str, request: Request) -> Response:
-    """Keep one step; what is wrong with it is said on the same page."""
+async def _sent(request: Request) -> AsyncIterator[FormData]:
     async with request.form() as form:
-        return await _saved(request, caller, project, step, form)
+        yield form
 
 
-async def _saved(request: Request, caller: Caller, project: str, step: str, form: FormData) -> Response:
+@router.post("/p/{project}/setup/{step}", name="page_save_setup", max_body_size=UPLOAD_BYTES + 100_000)
+def save(
+    caller: Editor, project: str, step: str, request: Request, form: Annotated[FormData, Depends(_sent)]
+) -> Response:
+    """Keep one step; what is wrong with it is said on the same page."""
     texts, done = _texts(form), "saved"
     try:
         meanwhile.check(request.app.state.workspace.project(project).spec, step, texts.get("seen"))
         if step == "seeds":
             file = form.get("file")
             upload = None if file is None or isinstance(file, str) else file
-            given = await _given(request, caller, texts.get("pasted", ""), upload, texts.get("chosen_before", ""))
+            given = _given(request, caller, texts.get("pasted", ""), upload, texts.get("chosen_before", ""))
             encoding = "" if upload and upload.filename else texts.get("encoding", "")  # chosen for the one before
-            await run_in_threadpool(keep_seeds, request, caller, project, *given, encoding)
-            await run_in_threadpool(chosen.forget, request, caller)
+            keep_seeds(request, caller, project, *given, encoding)
+            chosen.forget(request, caller)
         elif step == "columns":
             given_at, kind = texts.get("source", ""), texts.get("kind", "")
             source = int(given_at) if given_at.isdecimal() and len(given_at) < 5 else -1
             headers, roles = (texts.getlist(name) for name in ("header", "role"))
-            done = await run_in_threadpool(keep_columns, request, caller, project, source, headers, roles, kind)
+            done = keep_columns(request, caller, project, source, headers, roles, kind)
         elif step == "teacher":
             if texts.get("do") in ("test", "allow"):
                 url, _, key_env = teacher_of(texts)
                 wish = teacher_wish(url, key_env)
                 if texts["do"] == "allow":
                     caller.require(Right.administer)
-                    await run_in_threadpool(allow_host, caller, wish, request)
-                tried = await run_in_threadpool(test_teacher, caller, wish, request)
+                    allow_host(caller, wish, request)
+                tried = test_teacher(caller, wish, request)
                 named = f": {', '.join(tried.models[:5])}" if tried.models else ""
                 says = f"{tried.says.rstrip('.')}{named}."
                 form = with_model(form, tried.models)
@@ -380,7 +381,7 @@ async def _saved(request: Request, caller: Caller, project: str, step: str, form
             )
         elif step in ("preview", "forecast"):
             options = JobOptions(seeds=5 if step == "preview" else 20)
-            job = await start_job(request, caller, project, step, options, Response())
+            job = start_job(request, caller, project, step, options, Response())
             return gone_to(f"/p/{project}/run", job=job.id)
         else:
             raise UsageError(f"setup has no step '{step}'.", fix="Its steps stand on its page.")

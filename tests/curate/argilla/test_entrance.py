@@ -10,9 +10,8 @@ import httpx
 import pytest
 
 from curate.argilla.client import Argilla
-from curate.argilla.entrance import action, code, member
 from curate.argilla.launch import OWNER
-from curate.argilla.people import people
+from curate.argilla.people import action, code, member, people
 from curate.argilla.server import ArgillaServer
 from schemas.errors import ReviewError
 from tests.curate.argilla.browser_page import needs_browser, open_browser
