@@ -357,7 +357,7 @@ def summarise(outputs: Sequence[Output], usage: Usage, names: Sequence[str], usd
         empty=sum(output.empty and not output.cut for output in answers),
         truncated=sum(output.cut for output in answers),
         not_scored=sum(output.whole and output.all_pass is None for output in answers),
-        checks={name: _mean(output.checks[name] is True for output in answers) for name in names} if measured else {},
+        checks={name: fmean(output.checks[name] is True for output in answers) for name in names} if measured else {},
         words=_spread([float(output.words) for output in answers]),
         seconds=_spread([output.seconds for output in answers]),
         usage=usage,
@@ -416,10 +416,6 @@ def _columns(counts: dict[str, tuple[int, int]], seeds: Sequence[str]) -> tuple[
 def _waited(answers: Iterable[Output]) -> float:
     """Seconds of all requests; the samples of one request carry the same."""
     return sum(seconds for _, seconds in {(output.seed_id, output.seconds) for output in answers})
-
-
-def _mean(values: Iterable[bool]) -> float:
-    return fmean(values)
 
 
 def _spread(values: Sequence[float]) -> Spread | None:

@@ -71,9 +71,7 @@ def evaluate(
         for sentence in warnings(project.spec):
             say(sentence)
         judges = judges_of(project, store, say)
-        measured = run(
-            measured_once(measurement, store, folder, lambda asked: teachers.opened(asked, say), progress, judges)
-        )
+        measured = run(measured_once(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
         path = project.inside(Path(measured.path))
         digest = sha256(Path(measured.path))
         if measured.reused:
