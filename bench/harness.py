@@ -7,15 +7,18 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}  # the checkout need not be installed
 _GROUP = 4_000  # records
+_EVERY_S = 0.5  # at which what processes hold is looked at
 
 
 def kept(file: str | Path) -> dict[str, Any]:
@@ -51,19 +54,40 @@ def peak_mb(who: int = resource.RUSAGE_SELF) -> int:
     return resource.getrusage(who).ru_maxrss // 1024
 
 
-def child(*command: str) -> tuple[dict[str, float], str]:
-    """What a Python with these arguments took in its whole life, as the kernel counted it, and what it printed."""
-    began = time.perf_counter()
+def together_mb(pid: int) -> int:
+    """What a process and all that it has started hold now; a page that several of them share counts once (PSS)."""
+    try:
+        *_, held = Path(f"/proc/{pid}/smaps_rollup").read_text().partition("\nPss:")
+        started = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return 0
+    return (int(held.split()[0]) >> 10 if held else 0) + sum(map(together_mb, map(int, chain(*started))))
+
+
+def _watch(pid: int, ended: threading.Event, samples: list[int]) -> None:
+    while not ended.wait(_EVERY_S):
+        samples.append(together_mb(pid))
+
+
+def child(*command: str, together: bool = False) -> tuple[dict[str, float], str]:
+    """What a Python with these arguments took in its whole life, as the kernel counted it, and what it printed; on
+    request also the most that it and its children were seen to hold `together`."""
+    began, ended, samples = time.perf_counter(), threading.Event(), list[int]()
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    watching = threading.Thread(target=_watch, args=(process.pid, ended, samples), daemon=True)
+    if together:
+        watching.start()
     assert process.stdout is not None
     printed = process.stdout.read()
+    ended.set()
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     process.stdout.close()
     if status:
         raise SystemExit(f"{command[:3]} ended with {process.returncode}: {printed[-2000:]}")
     took = {"seconds": time.perf_counter() - began, "cpu_s": used.ru_utime + used.ru_stime}
-    return {**{name: round(value, 3) for name, value in took.items()}, "peak_mb": used.ru_maxrss // 1024}, printed
+    peaks = {"peak_mb": used.ru_maxrss // 1024} | ({"together_mb": max(samples, default=0)} if together else {})
+    return {**{name: round(value, 3) for name, value in took.items()}, **peaks}, printed
 
 
 def figures_of(*command: str) -> Any:

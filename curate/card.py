@@ -14,6 +14,7 @@ from curate.outcome import CurateResult
 from curate.review.status import in_words
 from curate.split import SPLITS
 from schemas.kinds import KINDS
+from schemas.numbered import Numbered
 from schemas.project import Project
 from schemas.records import Generated, Seed, Split
 from schemas.spec import TaskSettings
@@ -34,7 +35,7 @@ class CardFacts:
     columns: set[str] = field(default_factory=set)
     reviewed: int = 0
     generated: bool = False
-    _seeds: set[str] = field(default_factory=set)
+    _seeds: Numbered = field(default_factory=Numbered)
     _inputs: dict[Split, array[int]] = field(default_factory=lambda: {split: array("q") for split in SPLITS})
 
     def add(self, accepted: Accepted, seed: Seed | None) -> None:
@@ -49,7 +50,7 @@ class CardFacts:
             self.teachers.add(origin.teacher)
             self.prompts.add(origin.prompt)
         if seed and pair.seed_id not in self._seeds:
-            self._seeds.add(pair.seed_id)
+            self._seeds[pair.seed_id] = len(self._seeds)
             self.kinds[seed.kind] += 1
             self.licenses.update(license or "not stated" for license in seed.licenses)
 

@@ -88,9 +88,8 @@ def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
 def with_inputs_of(pool: Pool, held: HeldOut) -> HeldOut:
     """`held`, and what accepted rows of its seeds ask in other words than these: a teacher writes the input of an
     excellent output, so what the test asks is known only once it is generated."""
-    known = set(held.texts)
-    rows = pool.rows((row.pair_id for row in pool.survivors() if row.seed_id in held.seed_ids), verdicts=False)
-    written = {row.pair.asked: row.pair.id for row in rows if row.pair and row.pair.asked not in known}
+    known, ids = set(held.texts), [row.pair_id for row in pool.survivors() if row.seed_id in held.seed_ids]
+    written = {texts.asked: id_ for id_, texts in zip(ids, pool.texts_of(ids), strict=True) if texts.asked not in known}
     names = (f"the input of test row {id_}" for id_ in written.values())
     return held._replace(texts=(*held.texts, *written), names=(*held.names, *names))
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from curate.words import numbers_in, plain, words
@@ -51,7 +52,7 @@ def contaminated(
         return frozenset(numbers_in(text) if equal_numbers else ())
 
     short = array("I", (number for number, text in enumerate(held_out) if len(words(text)) < SHORT))
-    brief, every = frozenset(short), _NumberSets(map(numbers_of, held_out))
+    brief, every = frozenset(short), _NumberSets(lambda: map(numbers_of, held_out))
     letters = _Index(held_out, short, numbers_of, _letter_grams, threshold)
     bigrams = _Index(held_out, range(len(held_out)), numbers_of, _bigrams, min(threshold, _CONTAINED))
     touches: dict[int, Touch] = {}
@@ -116,18 +117,21 @@ class _Chains:
 
 
 class _NumberSets:
-    """The different sets of numbers that texts have."""
+    """The different sets of numbers that texts have, each by the number that the fewest of them have: by another, such
+    as a 1 that thousands have, every text with a 1 would be held against thousands."""
 
-    def __init__(self, sets: Iterable[frozenset[str]]) -> None:
-        known, self._by_least = _Chains(), dict[str, list[tuple[str, ...]]]()
-        for numbers in sets:
+    def __init__(self, sets: Callable[[], Iterable[frozenset[str]]]) -> None:
+        known, self._by_rarest = _Chains(), dict[str, list[tuple[str, ...]]]()
+        times = Counter(chain.from_iterable(sets()))
+        for numbers in sets():
             if not any(True for _ in known.of(hash(numbers))):
                 known.add(hash(numbers))
-                self._by_least.setdefault(min(numbers, default=""), []).append(tuple(numbers))
+                rarest = min(numbers, key=lambda number: (times[number], number), default="")
+                self._by_rarest.setdefault(rarest, []).append(tuple(numbers))
 
     def within(self, numbers: frozenset[str]) -> list[frozenset[str]]:
         """Those that `numbers` hold."""
-        near = (its for least in ("", *numbers) for its in self._by_least.get(least, ()))
+        near = chain.from_iterable(self._by_rarest.get(number, ()) for number in ("", *numbers))
         return [frozenset(its) for its in near if numbers.issuperset(its)]
 
 

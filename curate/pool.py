@@ -195,8 +195,7 @@ class Pool:
     # Reading rows
 
     def rows(self, pair_ids: Iterable[str] | None = None, *, verdicts: bool = True) -> Iterator[Row]:
-        """Every slot in the order of the pool, or those of `pair_ids` in the order given; on request without what was
-        said of them."""
+        """Every slot in the order of the pool, or those of `pair_ids` in their order; without verdicts on request."""
         slots = range(len(self)) if pair_ids is None else (self._slots.first[id_] for id_ in pair_ids)
         return self._stream(slots, verdicts=verdicts)
 
@@ -208,10 +207,10 @@ class Pool:
     def survivors(self) -> Iterator[Survivor]:
         """The rows of `accepted`, without their texts."""
         flagged = set[int]().union(*(spoken.flags for spoken in self._opinions_of.values()))
-        accepted, scores = self._slots.accepted, self._scored
+        slots, scores = self._slots, self._scored
         for slot in self._kept.tolist():
-            (pair_id,), score = self.pair_ids([slot]), scores.score(slot) if scores else None
-            yield Survivor(pair_id, self._slots.seed(slot), bool(accepted[slot]), slot in flagged, score)
+            score = scores.score(slot) if scores else None
+            yield Survivor(slots.ids[slot] or "", slots.seed(slot), bool(slots.accepted[slot]), slot in flagged, score)
 
     @property
     def _scored(self) -> Opinions | None:
@@ -228,9 +227,13 @@ class Pool:
 
     def texts(self, slots: Iterable[int] | None = None) -> Iterator[Texts]:
         """What is asked and answered in the rows of `accepted`, or in slots, in the order given."""
-        rest = map(int, self._kept if slots is None else slots)
+        return self.texts_of(self._slots.ids[int(slot)] or "" for slot in (self._kept if slots is None else slots))
+
+    def texts_of(self, pair_ids: Iterable[str]) -> Iterator[Texts]:
+        """What is asked and answered in pairs of the pool, in the order given."""
+        rest = iter(pair_ids)
         while chunk := list(islice(rest, ROWS)):
-            yield from self._slots.texts(self.pair_ids(chunk))
+            yield from self._slots.texts(chunk)
 
     def unsettled(self, step: StepId) -> Iterator[Row]:
         """The accepted rows that a step has not judged, or crashed on, which may be mended by now."""

@@ -16,9 +16,12 @@ whole. No row of the test split is in it, and no answer that repeats what may no
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeVar, get_args
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from heapq import nsmallest
+from itertools import compress
+from typing import Literal, NamedTuple, get_args
 
 from curate.contamination import held_out_of, with_inputs_of
 from curate.overlap import contaminated
@@ -26,7 +29,8 @@ from curate.pool import Pool
 from curate.review.answers import current_answers
 from curate.review.sampling import in_estimation_half
 from curate.rows import ROWS, Row
-from curate.split import recorded_splits, split_of
+from curate.split import SPLITS, recorded_splits, split_of
+from schemas.numbered import Ids
 from schemas.project import Project
 from schemas.records import Json, Pair, Seed, Split
 from schemas.streamed import Streamed
@@ -78,22 +82,49 @@ class PreferenceIds(NamedTuple):
         return _longer(self.log_ratio)
 
 
-P = TypeVar("P", Preference, PreferenceIds)
+class PreferenceTable:
+    """Preferences without their texts, 50 bytes each."""
+
+    def __init__(self) -> None:
+        self._ids, self._named, self._log_ratios, self._gaps = Ids(), array("B"), array("d"), array("d")
+        self._rests_on: dict[int, tuple[str, ...]] = {}  # few
+
+    def add(self, one: Preference | PreferenceIds) -> None:
+        """Put one more behind the others."""
+        if one.rests_on:
+            self._rests_on[len(self)] = one.rests_on
+        for id_ in one.ids:
+            self._ids.append(id_)
+        self._named.extend((get_args(PreferredBy).index(one.by), SPLITS.index(one.split)))
+        self._log_ratios.append(one.log_ratio)
+        self._gaps.append(math.nan if one.gap is None else one.gap)
+
+    def __len__(self) -> int:
+        return len(self._gaps)
+
+    def __getitem__(self, number: int) -> PreferenceIds:
+        if number >= len(self):
+            raise IndexError(number)
+        by, split = self._named[2 * number : 2 * number + 2]
+        ids = self._ids[2 * number] or "", self._ids[2 * number + 1] or ""
+        gap = None if math.isnan(self._gaps[number]) else self._gaps[number]
+        rests_on = self._rests_on.get(number, ())
+        return PreferenceIds(get_args(PreferredBy)[by], SPLITS[split], ids, self._log_ratios[number], gap, rests_on)
 
 
 class Preferences(Streamed[Preference]):
-    """Preferences of a pool, their texts read while one goes through them."""
+    """Those with some `numbers` of a table, of a pool; their texts are read while one goes through them."""
 
-    def __init__(self, pool: Pool, kept: Sequence[PreferenceIds]) -> None:
-        self._pool, self._kept = pool, kept
+    def __init__(self, pool: Pool, table: PreferenceTable, numbers: Sequence[int]) -> None:
+        self._pool, self._table, self._numbers = pool, table, numbers
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._numbers)
 
     def __iter__(self) -> Iterator[Preference]:
         edited = {pair.id: pair for pair in self._pool.edited}
-        for start in range(0, len(self._kept), ROWS):
-            some = self._kept[start : start + ROWS]
+        for start in range(0, len(self), ROWS):
+            some = [self._table[number] for number in self._numbers[start : start + ROWS]]
             ids = dict.fromkeys(id_ for kept in some for id_ in kept.ids if id_ not in edited)
             pairs = edited | {pair.id: pair for pair in self._pool.source.pairs(ids)}
             for by, split, (chosen, rejected), _, gap, rests_on in some:
@@ -114,34 +145,35 @@ def chat_of(pair: Pair) -> tuple[list[Json], list[Json]]:
 def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence[Preference]:
     """The preferences in a curated pool, in its order; `seeds` are the active ones."""
     settings = project.spec.split
-    recorded, least, every = recorded_splits(seeds, settings), pool.usual_gap() or math.inf, list[PreferenceIds]()
+    recorded, least, every = recorded_splits(seeds, settings), pool.usual_gap() or math.inf, PreferenceTable()
     for rows in pool.by_input(several=True):
         seed_id = rows[0].candidate.seed_id
         split = recorded.get(seed_id) or split_of(seed_id, settings)
         if split != "test":
-            of_input = _of_input(rows, split, _originals(pool, rows), least)
-            every += [PreferenceIds(p.by, split, p.ids, p.log_ratio, p.gap, p.rests_on) for p in of_input]
+            for one in _of_input(rows, split, _originals(pool, rows), least):
+                every.add(one)
     held = with_inputs_of(pool, held_out_of(project.spec, project.folder, seeds))
     jaccard = project.spec.curate.duplicates.jaccard
-    losers = (("", p.rejected.output) for p in Preferences(pool, every))
+    losers = (("", p.rejected.output) for p in Preferences(pool, every, range(len(every))))
     touched = contaminated(losers, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
-    return Preferences(pool, matched([kept for number, kept in enumerate(every) if number not in touched]))
+    return Preferences(pool, every, matched(every, touched))
 
 
-def matched(every: Sequence[P]) -> list[P]:
-    """Of what programs prefer, as many as leave the better answer as often longer as shorter, in every bin of the
-    difference; what people prefer stays, and counts."""
-    bins: dict[int, dict[bool, list[P]]] = defaultdict(lambda: {True: [], False: []})
-    for preference in every:
-        if preference.longer:
-            bins[int(abs(preference.log_ratio) / _BIN)][preference.longer > 0].append(preference)
-    dropped: set[tuple[str, str]] = set()
+def matched(every: PreferenceTable, left_out: Container[int] = ()) -> Sequence[int]:
+    """The numbers of all but those `left_out`: of what programs prefer, as many as leave the better answer as often
+    longer as shorter, in every bin of the difference; what people prefer stays, and counts."""
+    bins: dict[int, dict[bool, array[int]]] = defaultdict(lambda: {True: array("I"), False: array("I")})
+    wanted = bytearray(number not in left_out for number in range(len(every)))
+    for number in compress(range(len(every)), wanted):
+        if (one := every[number]).longer:
+            bins[int(abs(one.log_ratio) / _BIN)][one.longer > 0].append(number)
     for sides in bins.values():
         for side in (True, False):
-            programs = sorted((p.ids for p in sides[side] if p.by not in BY_PEOPLE), key=lambda ids: ids[::-1])
+            programs = (number for number in sides[side] if every[number].by not in BY_PEOPLE)
             surplus = max(0, len(sides[side]) - len(sides[not side]))
-            dropped.update(programs[:surplus])
-    return [preference for preference in every if preference.ids not in dropped]
+            for number in nsmallest(surplus, programs, key=lambda number: every[number].ids[::-1]):
+                wanted[number] = False
+    return array("I", compress(range(len(every)), wanted))
 
 
 def without_estimation_half(every: Iterable[Preference], seed: int, drawn: Collection[str] = ()) -> list[Preference]:

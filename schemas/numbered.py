@@ -41,13 +41,14 @@ class Numbered:
 
     def setdefault(self, id_: str, number: int) -> int:
         """The number of an id, which is this one if it had none."""
-        known = self.get(id_)
-        if known is None:
-            self[id_] = known = number
-        return known
+        held = _bytes(id_)
+        if known := self._numbers[place := self._place(held)]:
+            return known - 1
+        self._put(held, number + 1, place)
+        return number
 
-    def _put(self, id_: bytes, number: int) -> None:
-        place = self._place(id_)
+    def _put(self, id_: bytes, number: int, place: int | None = None) -> None:
+        place = self._place(id_) if place is None else place
         if not self._numbers[place]:
             self._count += 1
             self._ids[_ID * place : _ID * (place + 1)] = id_

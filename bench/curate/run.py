@@ -3,9 +3,11 @@ bench/curate/rate.py, and a million rows, of which the peak counts.
 
     python -m bench.curate.run [ROWS]                 # writes bench/results/curate.json: first `rows_per_s` (all steps
                                                       # by default), `bytes_per_row` (read) and `peak_mb_1m`
-    python -m bench.curate.run memory ROWS [FOLDER]   # writes "memory" there: the peak of all processes together, with
-                                                      # the export; `curated_mb` is that of the parent before it. What
-                                                      # stands in FOLDER, filled or judged in part, is gone on with
+    python -m bench.curate.run memory ROWS [FOLDER]   # writes "memory" there: `peak_mb`, with the export, of all
+                                                      # processes together, a page that several share counted once;
+                                                      # `parent_mb` is that of the parent alone, `curated_mb` the same
+                                                      # before the export. What stands in FOLDER, filled or judged in
+                                                      # part, is gone on with
 
 Rows are 40 words of a vocabulary of 900, four candidates an input, one in ten a near-duplicate of another; three gates,
 a scorer that takes no time, best of two. Every measurement is a process of its own: wall seconds and peak resident
@@ -87,19 +89,12 @@ def judge(folder: Path) -> None:
     from curate.tallies import tally
     from pairsmith.outcome import CurateOutcome
     from pairsmith.receipt import recording
-    from schemas.cores import cores
     from schemas.records import Pair, Reason
     from schemas.spec_file import load
     from schemas.store import Store
 
     async def by_letters(pairs: Sequence[Pair]) -> Sequence[Score]:
         return [Score(float(sum(map(ord, pair.output))), Reason("scored")) for pair in pairs]
-
-    beside_gates = list[int]()  # the parent's peak while children asked the gates
-
-    def past_gates(step: str, opinions: Any) -> None:
-        if step != "gates" and not beside_gates:
-            beside_gates.append(peak_mb())
 
     project = load(folder, ())
     with Store.open(Store.url_for(project)) as store, recording(project, store, "curate", CurateOutcome()) as record:
@@ -112,7 +107,7 @@ def judge(folder: Path) -> None:
         seconds = {}
         steps = [*gates, contamination, *ranking, split]
         began = time.perf_counter()
-        pool = asyncio.run(curate(pool, steps, store, past_gates))
+        pool = asyncio.run(curate(pool, steps, store))
         seconds["steps"] = time.perf_counter() - began
         began, name = time.perf_counter(), f"bench-{time.time_ns()}"
         asyncio.run(write_states(store, pool, name))
@@ -135,11 +130,8 @@ def judge(folder: Path) -> None:
             "reasons": pool.reasons,
             "bytes_a_row_read": pool_kb * 1024 // len(pool),
             "curated_mb": curated_mb,
-            "beside_gates_mb": beside_gates[0],
             "preferences": len(preferred),
         }
-    children = peak_mb(resource.RUSAGE_CHILDREN)  # of the largest; all are taken for it
-    figures["gates_mb"] = children * cores()
     print(json.dumps({**figures, "seconds": {step: round(value, 1) for step, value in seconds.items()}}))
 
 
@@ -193,16 +185,14 @@ def memory(rows: int, folder: Path | None = None) -> None:
                 os._exit(0)
             if os.waitpid(filling, 0)[1]:
                 raise SystemExit("the store could not be filled")
-        cost, printed = child("-m", "bench.curate.run", "judge", str(folder))
+        cost, printed = child("-m", "bench.curate.run", "judge", str(folder), together=True)
     result = json.loads(printed)
     if result["counts"]["rows_in"] != rows:
         raise SystemExit(f"{folder} holds {result['counts']['rows_in']:,} rows")
     peak = {"rows": rows, "parent_mb": cost["peak_mb"], "cpu_s": cost["cpu_s"], "curated_mb": result["curated_mb"]}
-    peak["peak_mb"] = max(
-        cost["peak_mb"], result["beside_gates_mb"] + result["gates_mb"]
-    )  # children end with the gates
+    peak["peak_mb"] = max(cost["peak_mb"], cost["together_mb"])  # a peak of the parent may fall between two looks
     if rows == _MILLION:
-        keep("curate", {"peak_mb_1m": peak["peak_mb"]})
+        keep("curate", {"peak_mb_1m": peak["peak_mb"], "bytes_per_row": result["bytes_a_row_read"]})
     peak |= {"seconds": result["seconds"], "counts": result["counts"]}
     keep("curate", {"memory": kept("curate").get("memory", {}) | {f"{rows:,}": peak}})
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from curate.gates.content import in_code
-from curate.gates.facts import CONTACT, is_date
+from curate.gates.facts import CONTACT, MAY_BE_CONTACT, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.names import titled_behind
@@ -48,7 +48,7 @@ def contacts(pair: Pair, input_language: str = "en") -> Judgement:
     if "```" in text or ("\n" in text and in_code(text)):
         return passed("addresses in code are not compared")
     digits, given = re.sub(r"\D", "", pair.input), fold(pair.input)
-    for match in CONTACT.finditer(text):
+    for match in CONTACT.finditer(text) if MAY_BE_CONTACT.search(text) else ():
         contact, kind = match[0].rstrip(".,;:!?"), match.lastgroup
         known = re.sub(r"\D", "", contact) in digits if kind == "phone" else fold(contact) in given
         if not known and not (kind == "phone" and is_date(contact)):

@@ -6,11 +6,12 @@ share(roots("the boat is late", "en"), roots("late boats", "en")) == 1.0
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.phrases import lexicon
-from curate.gates.words import root_of, without_options, words
+from curate.gates.words import of_each_word, root_of, without_options, words
 
 _UNSPACED = ("zh", "ja", "ko")
 _LETTERS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]+|[a-z0-9]+")
@@ -24,8 +25,15 @@ def roots(text: str, language: str) -> frozenset[str]:
     if language in _UNSPACED:
         runs = _LETTERS.findall(fold(text))
         return frozenset(run[at : at + 2] for run in runs for at in range(max(1, len(run) - 1)))
-    begun = frozenset(map(root_of(language, BEGINS), words(without_options(text))))
-    return begun.union(filter(str.isdigit, words(text))) - {""}
+    plain = without_options(text)
+    begun = frozenset(map(_root_or_number(language), words(plain)))
+    return (begun if plain is text else begun.union(filter(str.isdigit, words(text)))) - {""}
+
+
+@cache
+def _root_or_number(language: str) -> Callable[[str], str]:
+    root = root_of(language, BEGINS)
+    return of_each_word(lambda word: word if word.isdigit() else root(word))
 
 
 def share(of: frozenset[str], there: frozenset[str]) -> float:

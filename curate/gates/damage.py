@@ -17,6 +17,7 @@ from schemas.records import Pair
 
 _FENCED = re.compile(r"\A\s*```(?P<kind>[\w+-]*)[^\n]*\n(?P<inside>[\s\S]*?)\n?```\s*\Z")
 _OF_TEXT = frozenset(("", "text", "txt", "markdown", "md", "plaintext", "plain"))
+_FENCE = re.compile(r"^[ \t>]*```", re.MULTILINE)
 _ENDS = re.compile(r"[.!?…:;)\]}>\"'”»\u2019“*_`~|/。！？」』】）।؟۔%€$£°™©®\d#@-]\W*\Z")
 _INSIDE = re.compile(r"[^\W\d_]{2,}[.!?…][\"'”»)]* +(?=\S)|[。！？।؟]|[!?](?=[぀-鿿])")
 _UNSPACED = re.compile(r"[぀-ヿ一-鿿]")
@@ -40,7 +41,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     Not covered: a text that was cut behind a full stop, or inside of its first sentence behind a noun.
     """
     text = without_options(pair.output).strip().removesuffix(",").rstrip()
-    if len(re.findall(r"^[ \t>]*```", text, re.MULTILINE)) % 2:
+    if "```" in text and len(_FENCE.findall(text)) % 2:
         return rejected("cut", "a code fence is never closed")
     if row := _cut_table(text):
         return rejected("cut", f"a table ends in {quote(row)}")
@@ -119,13 +120,15 @@ def _stops_before(given: str, text: str) -> str:
     items = [(part, words) for part, words in noted if words]
     if len(items) < 4:
         return ""
-    held = [any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) for word in words) for _, words in items]
+    there = frozenset(_WHOLE_WORD.findall(text))
+    held = [not there.isdisjoint(words) for _, words in items]
     kept = held.index(False) if False in held else len(held)
     return items[kept][0] if 0 < kept <= len(held) - 2 and not any(held[kept:]) else ""
 
 
 _LISTED = re.compile(r"\A\s*[|\[{]|\n\s*(?:[|*\u2022-]|\d{1,2}[.)]) ?\S")
 _PARTED = re.compile(r"[;\n]|,(?!\d)")
+_WHOLE_WORD = re.compile(r"\w+")
 _NOTED = re.compile(r"[A-Z\d]\w*[\d]\w*|\d+|[^\W\d_a-zß-ÿа-я]\w{2,}")
 
 
@@ -325,7 +328,7 @@ def broken_json(pair: Pair, style: str = "") -> Judgement:
     """A text that begins like a JSON object is one. Text with braces that was never JSON is left alone, and a whole
     object of a few texts is flagged, `wrapped`, where nothing speaks of code."""
     text = pair.output.strip()
-    if not re.match(r'\{\s*["\']?\w[^{}\n]{0,60}["\']?\s*:', text) and not re.match(r"\[\s*\{", text):
+    if text[:1] not in ("{", "[") or not _JSON.match(text):
         return passed("it is no JSON")
     try:
         value = orjson.loads(text)
@@ -335,6 +338,9 @@ def broken_json(pair: Pair, style: str = "") -> Judgement:
     if isinstance(value, dict) and _is_wrapped(value) and not says("any", "code", asked) and "{" not in asked:
         return passed("it is JSON")._replace(flags=("wrapped",))
     return passed("it is JSON")
+
+
+_JSON = re.compile(r"""\{\s*["']?\w[^{}\n]{0,60}["']?\s*:|\[\s*\{""")
 
 
 def _is_wrapped(value: dict[str, Any]) -> bool:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
 from itertools import chain, combinations
 
 from curate.gates.another_value import another_value
 from curate.gates.content import description_of, in_code, is_summary
 from curate.gates.coverage import roots
 from curate.gates.dates import turned_day
-from curate.gates.folding import fold
+from curate.gates.folding import REMEMBERED, fold
 from curate.gates.form import is_verse
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.number import Number
@@ -22,14 +22,15 @@ from curate.gates.opposites import opposed
 from curate.gates.phrases import any_of, lexicon, says, words_of
 from curate.gates.phrases.lists import either
 from curate.gates.units import changed_quantity, changed_unit, converted
-from curate.gates.words import count_words, stem_of
+from curate.gates.words import count_words, of_each_word, stem_of
 from schemas.records import Pair
 
 CONTACT = re.compile(
     r"(?P<email>[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+)|(?P<url>(?:https?://|www\.)[^\s<>\"')\]、。]+)"
     r"|(?P<phone>(?<![\w.,/-])(?:\+\d|\(?0\d|1-\d{3}-)[\d ()/.\u2013-]{5,}\d(?![\w]))"
 )
-_MAY_BE_CONTACT = re.compile(r"@|:(?=//)|w(?=ww\.)|\+(?=\d)|0(?=\d)|1(?=-\d)")  # each stands in a match of CONTACT
+# Each stands in a match of CONTACT.
+MAY_BE_CONTACT = re.compile(r"@|:(?=//)|w(?=ww\.)|\+(?=\d)|0(?<![\w.,/-]0)(?=\d)|1(?=-\d)")
 _RATIO = re.compile(r"(?<![\d:.])\d{1,2}:\d(?![\d:])")
 _EITHER_RATIO = re.compile(r"(?<![\d:])(\d+)[:\u2013-](\d+)(?![\d:])")
 _FORMULA = re.compile(r"\w*[\u2080-\u2089]\w*")  # of chemistry: H₂O
@@ -81,7 +82,7 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
     if not _DIGIT.search(after):
         return passed("no number of its own")
-    text = CONTACT.sub(" ", pair.output) if _MAY_BE_CONTACT.search(pair.output) else pair.output
+    text = CONTACT.sub(" ", pair.output) if MAY_BE_CONTACT.search(pair.output) else pair.output
     text = description_of(text if text.isascii() else _FORMULA.sub(" ", text))
     for number in in_digits(_without_lenses(text)):
         if number.forms & {"0", "1"} or number in given or given.rounds(number):
@@ -147,7 +148,8 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
     input, output = in_figures(pair.input, language), in_figures(pair.output, language)
     if len(_DIGIT.findall(input)) < 2 or not _DIGIT.search(output):
         return passed("numbers stand where they stood")
-    if instead := _other_one_behind(input, output, language):
+    both_say = all(says(language, "instead", side) for side in (fold(pair.input), fold(pair.output)))
+    if both_say and (instead := _other_one_behind(input, output, language)):
         return rejected("swapped", f"the input says {quote(instead[0])}, the output {quote(instead[1])}")
     if len(_plain_numbers(input) & _plain_numbers(output)) < 2:
         return passed("numbers stand where they stood")
@@ -157,16 +159,12 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
     here, there = _beside(before), _beside(after)
     for (first, second), (word, other) in (
         (numbers, pair_of_words)
-        for numbers in combinations(here, 2)
+        for numbers in combinations((number for number in here if number in there), 2)
         for pair_of_words in ((w, o) for w in sorted(here[numbers[0]]) for o in sorted(here[numbers[1]]) if w != o)
     ):
         if word in here[second] or other in here[first]:
             continue
-        if (
-            word in there.get(second, ())
-            and other in there.get(first, ())
-            and not (word in there.get(first, ()) or other in there.get(second, ()))
-        ):
+        if word in there[second] and other in there[first] and not (word in there[first] or other in there[second]):
             return rejected("swapped", f"{quote(first)} and {quote(second)} changed places beside {quote(word)}")
     if moved := _crossed(fold(pair.input), fold(pair.output), language):
         return rejected("swapped", f"the numbers of {quote(moved[0])} and {quote(moved[1])} changed places")
@@ -188,11 +186,17 @@ def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
         if not len(first) == len(second) == 1 or first == second or not numbers.isdisjoint(others):
             continue
         texts = (one, other, clauses[first[0]][0], clauses[second[0]][0])
-        of_one, of_other, here, there = (roots(_IN_FIGURES.sub(" ", text), language) for text in texts)
+        of_one, of_other, here, there = (_roots_beside(text, language) for text in texts)
         own, foreign = of_one - of_other, of_other - of_one
         if here & foreign and there & own and here.isdisjoint(own) and there.isdisjoint(foreign):
             return one, other
     return None
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _roots_beside(text: str, language: str) -> frozenset[str]:
+    """The roots of a text but for its numbers."""
+    return roots(_IN_FIGURES.sub(" ", text), language)
 
 
 _NOTE_PARTS = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)|[.\u3002](?=\s|\Z)")
@@ -225,8 +229,6 @@ def _other_one_behind(before: str, after: str, language: str) -> tuple[str, str]
 
 def _behind(text: str, language: str) -> dict[str, str]:
     """Each number that stands behind a word of `instead`, at most one word between, with the words."""
-    if not says(language, "instead", text):
-        return {}
     numbers = (_NUMBER_BEHIND.match(text, word.end()) for word in any_of(language, "instead").finditer(text))
     return {match[1]: text[max(0, match.start() - 12) : match.end()].strip() for match in numbers if match}
 
@@ -236,17 +238,23 @@ _NUMBER_BEHIND = re.compile(r"\s(?:[^\W\d_]+\s)?(\d+)")
 
 def _tokens(text: str, language: str) -> list[str]:
     """Stems and plain numbers; a dot where a clause ends or `and` begins another."""
+    tokens = map(_token_of(language), _TOKEN.findall(fold(text)))
+    return [token for token in tokens if token is not None]
+
+
+@cache
+def _token_of(language: str) -> Callable[[str], str | None]:
     stop, joins = lexicon(language).stop, lexicon(language).words("joins")
     stem = stem_of(language)
-    return [
-        _NO_DIGIT.sub("", token)
-        if token[0].isdigit()
-        else "."
-        if not token[0].isalpha() or token in joins
-        else stem(token)
-        for token in _TOKEN.findall(fold(text))
-        if token not in stop or token in joins
-    ]
+
+    def token_of(token: str) -> str | None:
+        if token in stop and token not in joins:
+            return None
+        if token in joins:
+            return "."
+        return _NO_DIGIT.sub("", token) if token[0].isdigit() else stem(token) if token[0].isalpha() else "."
+
+    return of_each_word(token_of)
 
 
 def _plain_numbers(folded: str) -> set[str]:
@@ -284,14 +292,14 @@ def _beside(tokens: list[str]) -> dict[str, set[str]]:
     number, those before it where the clause ends with one, else both."""
     near: dict[str, set[str]] = {}
     for clause in _clauses(tokens):
-        alone = sum(map(str.isdigit, clause)) == 1
-        for at, number in enumerate(clause):
-            if number.isdigit():
-                sides = clause[max(0, at - _NEAR) : at][::-1], clause[at + 1 : at + 1 + _NEAR]
-                if alone:
-                    near.setdefault(number, set()).update(word for side in sides for word in side if len(word) > 2)
-                    continue
-                wanted = sides[1:] if clause[0].isdigit() else sides[:1] if clause[-1].isdigit() else sides
-                words = (next((t for t in side if t.isdigit() or len(t) > 2), "0") for side in wanted)
-                near.setdefault(number, set()).update(word for word in words if not word.isdigit())
+        places = [at for at, token in enumerate(clause) if token.isdigit()]
+        for at in places:
+            sides = clause[max(0, at - _NEAR) : at][::-1], clause[at + 1 : at + 1 + _NEAR]
+            beside = near.setdefault(clause[at], set())
+            if len(places) == 1:
+                beside.update(word for side in sides for word in side if len(word) > 2)
+                continue
+            wanted = sides[1:] if clause[0].isdigit() else sides[:1] if clause[-1].isdigit() else sides
+            words = (next((t for t in side if t.isdigit() or len(t) > 2), "0") for side in wanted)
+            beside.update(word for word in words if not word.isdigit())
     return near

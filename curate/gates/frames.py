@@ -10,7 +10,7 @@ looked for in every language.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -54,15 +54,15 @@ def framed(gate: str, text: str, given: str, language: str) -> Found | None:
     if not phrases(language).known:
         return None
     codes = (language,) if language == "en" else (language, "en")
-    every = frozenset().union(*(may_say(code)(text) for code in codes))
+    every = set[str]().union(*(may_say(code)(text) for code in codes)) if codes[1:] else may_say(language)(text).keys()
     uncertain = _CUT if len(text) > _START else _JOINED
-    places: dict[str, list[tuple[str, str, frozenset[str]]]] = {}  # of a place its texts, and the lists they may say
+    places: dict[str, list[tuple[str, str, Set[str]]]] = {}  # of a place its texts, and the lists they may say
     for row in _frames().get(gate, ()):
         if not (every >= row.words or row.place in uncertain):
             continue
         if row.place not in places:
             texts = _found(row.place, text)
-            places[row.place] = [(place, code, frozenset(may_say(code)(place))) for place in texts for code in codes]
+            places[row.place] = [(place, code, may_say(code)(place).keys()) for place in texts for code in codes]
         for place, code, lists in places[row.place]:
             if lists >= row.words and (quoted := _filled(row, place, given, code)):
                 return Found(row.code, quoted)

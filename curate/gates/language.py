@@ -283,9 +283,10 @@ _NO_LETTERS = bytes(number for number in range(128) if not chr(number).isalpha()
 @lru_cache(maxsize=REMEMBERED)
 def _speaks(text: str, code: str, least: int = 5) -> bool:
     """Whether a text is so full of stop words of `code`, and of no other language's, that it needs no identifying."""
-    spoken = _spoken(text)
-    own, others = spoken[code], (times for other, times in spoken.items() if other != code)
-    return own >= least and own >= _SURE_SHARE * len(words(text)) and own >= 2 * max(others, default=0)
+    own = sum(map(lexicon(code).stop.__contains__, words(text)))
+    if own < least or own < _SURE_SHARE * len(words(text)):
+        return False
+    return own >= 2 * max((times for other, times in _spoken(text).items() if other != code), default=0)
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -318,7 +319,7 @@ def _has_stop_words(segment: str, code: str) -> bool:
 
 
 def _is_code(text: str) -> bool:
-    return len(re.findall(r"[{}<>=;|\\]", text)) > len(text) / 60 + 2
+    return sum(map(text.count, "{}<>=;|\\")) > len(text) / 60 + 2
 
 
 @cache

@@ -22,7 +22,7 @@ from curate.gates.retold import hours, is_rounded
 _CODE_LETTERS = "a-zµß-öø-ɏͰ-ԯա-և"
 _DIGITS = re.compile(r"(?P<number>\d+(?:[.,]\d+)*)(?P<tail>[^\W\d_]*)")
 _is_code_letter = re.compile(f"[{_CODE_LETTERS}]").match
-_LETTERS = re.compile(r"[^\W\d_]+")
+_LETTERS, _FIGURES, _POINT = re.compile(r"[^\W\d_]+"), re.compile(r"\d+"), re.compile(r"[.,]")
 _LIST_NUMBER, _MAY_LIST = re.compile(r"(?m)^\s*\d{1,2}[.)]\s"), re.compile(r"\d[.)]\s")
 
 
@@ -58,9 +58,11 @@ class NumberMentions:
     def __init__(self, text: str, language: str = "en") -> None:
         self._language, self._folded = language, in_plain_digits(text)
         self._digits = _in_digits(self._folded)
-        self._in_digits = {form for n in self._digits for form in n.forms}
-        parts = ((part, n.text) for n in self._digits for part in re.findall(r"\d+", n.text))
-        self._in_digits |= {_plain(part) for part, whole in parts if len(part) <= 2 or "," in whole}
+        self._in_digits = set[str]().union(*(n.forms for n in self._digits))
+        for n in self._digits:
+            if len(n.text) <= 2 or not n.text.isdecimal():
+                parts = _FIGURES.findall(n.text)
+                self._in_digits.update(_plain(part) for part in parts if len(part) <= 2 or "," in n.text)
 
     @cached_property
     def _told(self) -> frozenset[str]:
@@ -100,7 +102,7 @@ class NumberMentions:
             return joined in self._joined or not number.forms.isdisjoint(self._plain | self._told)
         if self._tells(number.forms):
             return True
-        parts = re.split(r"[.,]", number.text)
+        parts = _POINT.split(number.text)
         if len(parts) == 2 and all(self._tells((_plain(part),)) for part in parts if part.isdigit()):
             return True  # 10.30 is 10:30, and 7,9 may be 7 and 9
         times = any(_FOUR_DIGITS.fullmatch(n.text) for n in self._digits)
@@ -190,7 +192,7 @@ def _read_digits(folded: str) -> Iterator[Number]:
             start -= 1
         head, end = folded[start : match.start()], match.end()
         letters = "" if head in ("x", "v", "f") else head
-        parts = [number] if number.isdecimal() else re.split(r"[.,]", number)
+        parts = [number] if number.isdecimal() else _POINT.split(number)
         if len(parts) > 2 and not _is_grouped(parts):  # a date or a version: every part counts
             yield from (Number(part, frozenset({_plain(part)}), letters) for part in parts)
             continue
@@ -201,7 +203,7 @@ def _read_digits(folded: str) -> Iterator[Number]:
 @lru_cache(maxsize=8 * REMEMBERED)  # a number is read in several forms of a text
 def _forms(number: str, tail: str, before: str, after: str) -> frozenset[str]:
     """What a number may be, with the letters that are joined to it and what stands around both."""
-    parts = re.split(r"[.,]", number)
+    parts = _POINT.split(number)
     forms = set(_values(number, parts))
     if (zeros := _SHORT_SCALES.get(tail)) and len(parts) <= 2:
         forms.add(_plain(parts[0] + (parts[1] if parts[1:] else "").ljust(zeros, "0")))

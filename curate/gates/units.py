@@ -101,6 +101,8 @@ def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] 
     if len(_DIGIT.findall(before)) < 2 or not _DIGIT.search(after):
         return None
     given, numbered = quantities(before, language), quantities(after, language)
+    if not given or not numbered:
+        return None
     times, of_unit = Counter(name for _, unit, _ in given for name in unit), dict[str, list[int]]()
     for at, (_, unit, _) in enumerate(numbered):
         for name in unit:

@@ -33,7 +33,8 @@ def several(given: str, text: str, language: str) -> str:
     whole = roots(given, language)
     if len(whole) < _LEAST or is_verse(text):
         return ""
-    for pattern in (_LINES, _SLASHES, _SENTENCE):
+    lines, slashes = (_LINES,) if "\n" in text else (), (_SLASHES,) if "/" in text or "|" in text else ()
+    for pattern in (*lines, *slashes, _SENTENCE):
         parts = [part.strip() for part in pattern.split(text) if part.strip()]
         if len(parts) > 1 and (version := _said_by_each(parts, whole, given, language)):
             return version

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import cProfile
 import dataclasses
 import random
 import time
@@ -471,3 +472,14 @@ def test_a_short_text_of_the_test_split_takes_at_most_900_bytes_while_rows_are_c
     finally:
         tracemalloc.stop()
     assert most < 900 * len(held)
+
+
+def test_a_number_that_most_test_texts_have_costs_no_look_at_each_of_them() -> None:
+    """A text was held against every test text that has the number that comes first among its own, such as a 1: the
+    time went by the square of the rows, 4.8 s of 60,000 where it takes 1.7."""
+    held = [f"the 1 cabin of lighthouse {number}" for number in range(2_000, 4_000)]
+    rows = [(f"the 1 cabin of lighthouse number {number}",) for number in range(3_900, 4_100)]
+    with cProfile.Profile() as profile:
+        assert set(contaminated(rows, held, 0.5, equal_numbers=True)) == set(range(100))
+    looks = {entry.code: entry.callcount for entry in profile.getstats() if "issuperset" in str(entry.code)}
+    assert 0 < sum(looks.values()) < 5 * len(rows)

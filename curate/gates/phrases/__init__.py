@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache, reduce
@@ -251,17 +252,19 @@ def may_say(language: str) -> Callable[[str], Mapping[str, Collection[int]]]:
             if word[0] != "!":
                 of = needed_by.setdefault(spelt(word, alone=alone), {})
                 of[name] = of.get(name, alone) and leads(word, alone=alone)
-    placed, lists_of = placer(list(needed_by)), [tuple(lists.items()) for lists in needed_by.values()]
+    placed = placer(list(needed_by))
+    lists_of = [(tuple(lists), [name for name in lists if not lists[name]]) for lists in needed_by.values()]
 
     @lru_cache(maxsize=REMEMBERED)
     def lists(folded: str) -> Mapping[str, Collection[int]]:
-        places, anywhere = dict[str, list[int]](), list(_USUAL)
+        places, anywhere = defaultdict[str, list[int]](list), list(_USUAL)
         for number, start, _ in placed(folded):
-            for name, leading in lists_of[number]:
-                places.setdefault(name, []).append(start)
-                if not leading:
-                    anywhere.append(name)
-        return places | dict.fromkeys(anywhere, ())
+            names, within = lists_of[number]
+            for name in names:
+                places[name].append(start)
+            if within:
+                anywhere += within
+        return {**places, **dict.fromkeys(anywhere, ())}
 
     return lists
 

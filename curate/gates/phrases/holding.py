@@ -70,7 +70,7 @@ def apart(text: str) -> str:
 def spelt(word: str, *, alone: bool) -> str:
     """The longest string in `apart` of every text that holds a word of a list, in which `_` is a blank and `*` any
     letters; `alone`: no letter stands beside it."""
-    return max(_parts(word, alone=alone), key=len) or " "
+    return max(_parts(word, alone=alone), key=lambda part: (not part.isspace(), len(part))) or " "
 
 
 def leads(word: str, *, alone: bool) -> bool:
