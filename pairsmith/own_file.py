@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
-from curate.gates.words import count_words
 from pairsmith.own_records import is_record, schema_of
 from pairsmith.style.numbers import counted
 from prompts.languages import language_code
@@ -90,6 +89,8 @@ class Column(NamedTuple):
         return self.words >= _TEXT_WORDS
 
     def called(self, words: str) -> bool:
+        from curate.gates.words import count_words
+
         header, wanted = self.header.casefold(), words.split()
         return bool(set(wanted) & set(re.split(r"[\W_]+", header))) or any(
             word in header
@@ -204,6 +205,8 @@ def _rows(path: Path, names: Sequence[str], *, strict: bool = False) -> list[Cel
 
 
 def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
+    from curate.gates.words import count_words
+
     letters = (letter if f"a{letter}".isidentifier() else " " for letter in header.casefold())
     name = "_".join("".join(letters).split()).strip("_") or f"column_{at + 1}"
     held = [row.get(f"c{at}") for row in rows]
