@@ -28,8 +28,7 @@ _LOOKED_AT = 10_000  # rows
 _TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
 _LONG_WORDS = 40.0  # a lone column of texts as long as these holds finished outputs
 _HEADER_WORDS = 7  # a longer header is a row of a file without headers
-_NAMED = 40  # columns that are not read
-_LISTS = 20  # in a column, that tell whether it holds chats
+_NAMED, _LISTS = 40, 20  # columns that are not read; lists in a column, that tell whether it holds chats
 _PATHS = 8  # texts in objects, and columns, that are named
 _CATEGORIES = 30  # most different values of a column that says something of many rows
 # Names of columns in exports of help desks, forms and datasets, in the languages that we know them in.
@@ -207,8 +206,8 @@ def _rows(path: Path, names: Sequence[str], *, strict: bool = False) -> list[Cel
 def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     from curate.gates.words import count_words
 
-    letters = (letter if f"a{letter}".isidentifier() else " " for letter in header.casefold())
-    name = "_".join("".join(letters).split()).strip("_") or f"column_{at + 1}"
+    words = "".join(letter if f"a{letter}".isidentifier() else " " for letter in header.casefold()).split()
+    name = "_".join(words).strip("_") or f"column_{at + 1}"
     held = [row.get(f"c{at}") for row in rows]
     texts = tuple("" if isinstance(text := plain_text(_spelt(cell)), Fault) else text for cell in held)
     spelt = [text for text in texts if text]
