@@ -76,7 +76,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "pii": (pii, ()),
 }
 # The kinds of task that a gate is about, where it is not about all.
-_OF_KINDS = {"instructed": ("rewrite", "reply", "free"), "facts": ("reply", "free")}
+_OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": ("reply", "free")}
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
     **dict.fromkeys(("pii", "broken_json"), 2),
