@@ -21,14 +21,16 @@ from curate.gates.words import count_words
 ITEM = re.compile(r"(?m)^\s*(?:[-*\u2022\u00b7\u2013]|\(?\d{1,2}[.)\u3001:]|\(?[a-z][.)]|#+ |\|)")
 _MOST = 2000  # of a unit, for a length that is meant
 _CJK_DIGITS = {digit: str(at % 10) for at, digit in enumerate("〇一二三四五六七八九")} | {"两": "2", "兩": "2"}
-_CJK = re.compile(r"(?<![\u4e00-\u9fff])?([〇一二三四五六七八九两兩]?[百十]?[〇一二三四五六七八九]?十?[〇一二三四五六七八九]?)(?=個?个?(?:字|文|句|段))")
+_CJK = re.compile(
+    r"(?<![\u4e00-\u9fff])?([〇一二三四五六七八九两兩]?[百十]?[〇一二三四五六七八九]?十?[〇一二三四五六七八九]?)(?=個?个?(?:字|文|句|段))"
+)
 _KOREAN = dict(zip("한 두 세 네 다섯".split(), "12345", strict=True))
 
 
 def another_length(asked: str, text: str, language: str, *, at_least: bool = False) -> str:
     """The number and the unit that a folded text asks for, where the text has far more, or with `at_least` not half of
     them; or ''. Neither of a list nor of code, and of two units the words and characters bind no whole text."""
-    counted = list(_counted().finditer(_plain(asked, language))) if _UNITS_ALIKE(asked) else []
+    counted = list(_counted().finditer(_plain(asked, language))) if _units().search(asked) else []
     if not counted or len(ITEM.findall(text)) > 1 or in_code(text):
         return ""
     for match in counted:
@@ -59,7 +61,11 @@ def _plain(asked: str, language: str) -> str:
     figures = in_figures(asked, language)
     if language in ("zh", "ja"):
         return _CJK.sub(lambda match: _figure(match[1]), figures)
-    return re.sub(r"(?<!\S)(한|두|세|네|다섯)(?= ?(?:문장|단락|문단))", lambda m: _KOREAN[m[1]], figures) if language == "ko" else figures
+    return (
+        re.sub(r"(?<!\S)(한|두|세|네|다섯)(?= ?(?:문장|단락|문단))", lambda m: _KOREAN[m[1]], figures)
+        if language == "ko"
+        else figures
+    )
 
 
 def _figure(numeral: str) -> str:
@@ -74,12 +80,8 @@ def _figure(numeral: str) -> str:
 
 
 @cache
-def _may_count() -> re.Pattern[str]:
+def _units() -> re.Pattern[str]:
     return re.compile("|".join(either(words_of(f"unit_{name}")) for name in _COUNTERS))
-
-
-def _UNITS_ALIKE(asked: str) -> bool:  # noqa: N802
-    return _may_count().search(asked) is not None
 
 
 @cache

@@ -81,11 +81,24 @@ def _denied_apart(before: str, after: str, spoken: str, language: str) -> str:
         if (
             denies
             and not _denies_twice(one, spoken, lacking=False)
-            and not _denies(other, language)
+            and (not _denies(other, language) or _only_lacks(one, other, spoken, language))
             and not _ASKS.search(one)
         ):
             return denies[0]
     return ""
+
+
+def _only_lacks(source: str, text: str, spoken: str, language: str) -> bool:
+    """Whether a text denies only in words such as `without` or `unreasonable`, where its source forbids beside them."""
+    lacks = (lexicon(code).words("lacking") for code in (spoken, language))
+    denials = (
+        {denial[0] for denial in any_of(code, name).finditer(side)}
+        for code, name, side in ((spoken, "negation", source), (language, "negated", text))
+    )
+    return all(bool(says(code, "lacking", side)) for code, side in ((spoken, source), (language, text))) and all(
+        words > lacking or not words <= lacking if first else words <= lacking
+        for first, words, lacking in zip((True, False), denials, lacks, strict=True)
+    )
 
 
 def _denies(text: str, language: str) -> bool:

@@ -47,6 +47,8 @@ def placeholder(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         given = fold(pair.input if side == "output" else pair.output)
         text = text if text.isascii() else unicodedata.normalize("NFKC", text)
         for slot, surely in _slots(text, given, fold(style), language):
+            if fold(slot).split(":")[0] == "todo" and "todo" in given:
+                continue
             if says("any", "form", f"{given}\n{fold(style)}"):
                 break
             if surely:
