@@ -7,11 +7,12 @@ another_length("A tale of about 120 words", "The lamp went out.", "en", at_least
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 from curate.gates.content import in_code
-from curate.gates.folding import fold
+from curate.gates.folding import REMEMBERED, fold
 from curate.gates.frames import sentences
 from curate.gates.number_words import in_figures
 from curate.gates.phrases import words_of
@@ -30,22 +31,46 @@ _KOREAN = dict(zip("한 두 세 네 다섯".split(), "12345", strict=True))
 def another_length(asked: str, text: str, language: str, *, at_least: bool = False) -> str:
     """The number and the unit that a folded text asks for, where the text has far more, or with `at_least` not half of
     them; or ''. Neither of a list nor of code, and of two units the words and characters bind no whole text."""
-    counted = list(_counted().finditer(_plain(asked, language))) if _units().search(asked) else []
-    if not counted or len(ITEM.findall(text)) > 1 or in_code(text):
+    lengths = _lengths(asked, language)
+    if not lengths or len(ITEM.findall(text)) > 1 or in_code(text):
         return ""
-    for match in counted:
-        unit = next(name for name in _COUNTERS if match[name])
-        if len(counted) > 1 and unit in ("words", "characters"):
+    for wanted in lengths:
+        small = wanted.unit in ("sentences", "paragraphs")
+        if len(lengths) > 1 and not small:
             continue
-        low, high = (int(part) if part.isdigit() else 1 for part in (match["low"], match["high"] or match["low"]))
-        has, small = _COUNTERS[unit](text), unit in ("sentences", "paragraphs")
-        bound = bool(_most().search(match["before"])) or bool(_most().match(match["behind"]))
-        most = high if small and match["high"] else (1.15 if bound and not small else 1.5) * high
-        if 0 < high < _MOST and has > most + (1 if small else 2):
-            return match["asked"].strip()
-        if at_least and not bound and low > (2 if small else 20) and has <= 0.5 * low:
-            return match["asked"].strip()
+        has = _COUNTERS[wanted.unit](text)
+        times = 1.0 if small and (wanted.bound or wanted.low < wanted.high) else 1.15 if wanted.bound else 1.5
+        slack = 2 if not small else int("\n" in text or not wanted.bound)
+        if has > times * wanted.high + slack:
+            return wanted.quoted
+        if at_least and not wanted.bound and wanted.low > (2 if small else 20) and has <= 0.5 * wanted.low:
+            return wanted.quoted
     return ""
+
+
+class Length(NamedTuple):
+    """How many of a unit a text is to have; `bound`: at most so many."""
+
+    unit: str
+    low: int
+    high: int
+    bound: bool
+    quoted: str
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _lengths(asked: str, language: str) -> tuple[Length, ...]:
+    """The lengths that a folded text names."""
+    return tuple(_named(_plain(asked, language))) if _units().search(asked) else ()
+
+
+def _named(plain: str) -> Iterator[Length]:
+    for match in _counted().finditer(plain):
+        unit = next(name for name in _COUNTERS if match[name])
+        low, high = (int(part) if part.isdigit() else 1 for part in (match["low"], match["high"] or match["low"]))
+        bound = bool(_most().search(match["before"]) or _most().match(match["behind"]))
+        if 0 < high < _MOST:
+            yield Length(unit, low, high, bound, match["asked"].strip())
 
 
 _COUNTERS: dict[str, Callable[[str], int]] = {
@@ -59,6 +84,7 @@ _COUNTERS: dict[str, Callable[[str], int]] = {
 def _plain(asked: str, language: str) -> str:
     """A folded text with its numbers in figures: 二十字 is 20字, 세 문장 3문장."""
     figures = in_figures(asked, language)
+    figures = figures if language == "en" else in_figures(figures, "en")  # a style may be in English
     if language in ("zh", "ja"):
         return _CJK.sub(lambda match: _figure(match[1]), figures)
     return (
@@ -88,9 +114,12 @@ def _units() -> re.Pattern[str]:
 def _counted() -> re.Pattern[str]:
     units = "|".join(f"(?P<{name}>{either(words_of(f'unit_{name}'))})" for name in _COUNTERS)
     ones, between = either(words_of("one_of_text")), either(words_of("between_lengths"))
+    number = (
+        rf"(?P<low>(?<!\d)(?<!\d[.,])\d+|(?<!\w)(?:{ones})(?=[ -]))(?:\s?(?:[-\u2013~]|{between})\s?(?P<high>\d+))?"
+    )
     return re.compile(
-        rf"(?P<before>[^\n.]{{0,24}}?)(?<![^\W\d_])(?P<asked>(?P<low>\d+|(?<!\w)(?:{ones}))"
-        rf"(?:\s?(?:[-\u2013~]|{between})\s?(?P<high>\d+))?[ -]?(?:{units}))(?![a-zß-öø-ÿа-я])(?P<behind>.{{0,12}})"
+        rf"(?P<before>[^\n.]{{0,24}}?)(?<![a-zß-öø-ÿа-я])(?P<asked>{number}[ -]?(?:{units}))"
+        rf"(?![a-zß-öø-ÿа-я])(?P<behind>.{{0,12}})"
     )
 
 

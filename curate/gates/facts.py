@@ -170,8 +170,11 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
 
 def numbers_beside_others(before: str, after: str, language: str) -> tuple[str, str, str] | None:
     """Two numbers of a text that stand beside each other's words in another one, and such a word; None if none do."""
-    sides = (_beside(_tokens(in_figures(side, language), language)) for side in (before, after))
-    return _changed_places(*sides) if len(_DIGIT.findall(before)) > 1 else None
+    if len(_DIGIT.findall(before)) < 2:
+        return None
+    here, there = (_tokens(in_figures(side, language), language) for side in (before, after))
+    alone = [c for c in _clauses(here) if sum(map(str.isdigit, c)) == 1]
+    return _changed_places(_beside([token for clause in alone for token in (*clause, ".")]), _beside(there))
 
 
 def _changed_places(here: dict[str, set[str]], there: dict[str, set[str]]) -> tuple[str, str, str] | None:

@@ -174,7 +174,7 @@ def _shape(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
         yield "options", f"{quote(text)} gives several translations"
     if count > source_count and _weight(text) > _TWICE * _weight(source) and (twice := _said_twice(sentences(text))):
         yield "options", f"{quote(twice)} is said twice"
-    if count < source_count > 2 and _weight(text) < _FEWER_SENTENCES * _weight(source):
+    if count < source_count > 2 and _weight(text) < (0.85 if source_count <= _FEW_SENTENCES else 0.7) * _weight(source):
         yield "lost_sentence", f"it has {count} sentences, the source {source_count}"
 
 
@@ -202,7 +202,7 @@ def _said_twice(parts: tuple[str, ...]) -> str:
 
 
 _TWICE_SAID = 0.6
-_FEWER_SENTENCES = 0.85  # of the length of a source, with fewer sentences
+_FEW_SENTENCES = 5  # of which one that is gone makes a text clearly shorter
 
 
 def _added_note(source: str, text: str) -> str:

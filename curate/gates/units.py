@@ -92,9 +92,14 @@ def changed_unit(
     for forms, unit, written in quantities(after, language):
         same = [one for form in sorted(forms) for one in of_form.get(form, ())]
         if same and all(other.isdisjoint(unit) for other, _ in same):
-            if not alike or _kinds(unit) & _kinds(*(other for other, _ in same)):
+            if not (alike or _LONE.search(same[0][1]) or _LONE.search(written)) or _kinds(unit) & _kinds(
+                *(other for other, _ in same)
+            ):
                 return same[0][1], written
     return None
+
+
+_LONE = re.compile(r"\d ?[cf]\Z")  # 34 f may be a woman
 
 
 def _kinds(*units: frozenset[str]) -> frozenset[str]:
@@ -115,7 +120,7 @@ def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] 
     for at, (_, unit, _) in enumerate(numbered):
         for name in unit:
             of_unit.setdefault(name, []).append(at)
-    for forms, unit, written in given:
+    for forms, unit, written in (one for one in given if not _LONE.search(one[2])):
         there = (
             {at for name in unit for at in of_unit.get(name, [])[:2]} if all(times[name] == 1 for name in unit) else ()
         )
