@@ -39,8 +39,9 @@ _FORMS: dict[str, Callable[[str], bool]] = {
 
 
 def another_form(asked: str, text: str, language: str, *, at_least: bool = False) -> str:
-    """What the first words of an instruction ask for and the text is not: a form that is named there, or a number of
-    words or sentences that the text is far above, or with `at_least` below; or ''. Neither what a question asks nor what is denied is a form."""
+    """What the first words of an instruction ask for and the text is not: a form that is named there, or a length
+    that the text is far above, or with `at_least` below; or ''. Neither what a question asks nor what is denied is a
+    form."""
     start = fold(asked)[:_START]
     folded = start.split("?")[0] if "?" in start else start
     form = _named().search(folded)

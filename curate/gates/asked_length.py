@@ -25,7 +25,7 @@ _CJK_DIGITS = {digit: str(at % 10) for at, digit in enumerate("〇一二三四�
 _CJK = re.compile(
     r"(?<![\u4e00-\u9fff])?([〇一二三四五六七八九两兩]?[百十]?[〇一二三四五六七八九]?十?[〇一二三四五六七八九]?)(?=個?个?(?:字|文|句|段))"
 )
-_KOREAN = dict(zip("한 두 세 네 다섯".split(), "12345", strict=True))
+_KOREAN = dict(zip(["한", "두", "세", "네", "다섯"], "12345", strict=True))
 
 
 def another_length(asked: str, text: str, language: str, *, at_least: bool = False) -> str:

@@ -11,7 +11,8 @@ import orjson
 from curate.gates.content import in_code
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import lexicon, says
+from curate.gates.phrases import lexicon, says, words_of
+from curate.gates.phrases.lists import either
 from curate.gates.words import count_words, without_options
 from schemas.records import Pair
 
@@ -52,8 +53,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return passed(f"it stops before {quote(left)}")._replace(flags=("unended",))
     if goes_on := _goes_on(pair, text):
         return passed(f"it ends in {quote(goes_on)}")._replace(flags=("unended",))
-    if (begun := _BEGUN_BLOCK.search(text)) and (in_code(text) or says("any", "code", fold(pair.input))):
-        return passed(f"its code ends in {quote(begun[0])}")._replace(flags=("unended",))
+    if (block := _begun_block().search(text)) and (in_code(text) or says("any", "code", fold(pair.input))):
+        return passed(f"its code ends in {quote(block[0])}")._replace(flags=("unended",))
     if gap := _gap(pair.input, text):
         return passed(f"a list goes on with {quote(gap)}")._replace(flags=("numbering",))
     if opened := _never_closed(text, pair.input):
@@ -116,9 +117,13 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
 
 
 _SIGNS = re.compile(r"[.,:;\u2026\u3002\uff0c\u3001!\uff01\u2014-]+")
-_BEGUN_BLOCK = re.compile(
-    r"(?m)^[ \t]*(?:else|elif|if|for|while|def|class|try|except|finally|with|return|ret|retu|retur)\b[^\n:]*(?::|(?<=ret)|(?<=retu)|(?<=retur))\Z"
-)
+
+
+@cache
+def _begun_block() -> re.Pattern[str]:
+    """A last line of code behind which its block has to follow, or that breaks off in a word."""
+    blocks, halves = (either(words_of(name)) for name in ("code_blocks", "code_halves"))
+    return re.compile(rf"(?m)^[ \t]*(?:(?:{blocks})\b[^\n:]*:|(?:{halves}))\Z")
 
 
 def _end_of(line: str) -> str:

@@ -290,7 +290,7 @@ _QUOTED = re.compile(
 
 
 def _is_clean(given: str, language: str) -> bool:
-    """Whether a text is one sentence as it may be printed: it begins with a capital, joins its words, and has a stop."""
+    """Whether a text is one sentence as it may be printed: it begins with a capital and has a stop."""
     first = given.lstrip()[:1]
     joined = not lexicon(language).stop.isdisjoint(words(given))
     return first.isupper() and given.rstrip().endswith(_STOP) and joined and len(sentences(fold(given))) == 1

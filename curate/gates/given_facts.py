@@ -31,7 +31,8 @@ _SIGNED = re.compile(r"\n+[^\n.?!]{1,40}\Z")
 
 def kept_facts(pair: Pair, kind: str = "reply", language: str = "en", input_language: str = "en") -> Judgement:
     """What the message notes down for its answer is kept: the answer names no number, day or name that neither the
-    message nor its note does, what the note denies or limits is not said without that, a note that begins with no is not answered with yes, and something of it is said.
+    message nor its note does, what the note denies or limits is not said without that, a no is
+    not answered with yes, its numbers keep their words, and something of it is said.
 
     Not covered: facts that stand in columns or in the style, and a message without a note.
     """

@@ -16,7 +16,8 @@ def instructed(
 ) -> Judgement:
     """The text is what its instruction names: a table is one, a limerick has lines, two sentences are not ten; a formal
     text says no familiar `you` and no slang, and where the style names `Sie`, `tutoyer`, `usted` it says `you` in that
-    way; one title is not three, and only code has no sentence before it; it greets whom it is for, and is signed by who writes.
+    way; one title is not three, and only code has no sentence before it; it greets whom it is for, and is signed by who
+    writes.
 
     An instruction is the style, and the first words of the input. Forms are named in `forms_*` of the phrase tables,
     registers in `formal_*` and `familiar` of each language's.

@@ -91,11 +91,11 @@ def changed_unit(
             of_form.setdefault(form, {})[unit, written] = None
     for forms, unit, written in quantities(after, language):
         same = [one for form in sorted(forms) for one in of_form.get(form, ())]
-        if same and all(other.isdisjoint(unit) for other, _ in same):
-            if not (alike or _LONE.search(same[0][1]) or _LONE.search(written)) or _kinds(unit) & _kinds(
-                *(other for other, _ in same)
-            ):
-                return same[0][1], written
+        if not same or not all(other.isdisjoint(unit) for other, _ in same):
+            continue
+        only_alike = alike or _LONE.search(same[0][1]) or _LONE.search(written)
+        if not only_alike or _kinds(unit) & _kinds(*(other for other, _ in same)):
+            return same[0][1], written
     return None
 
 

@@ -127,7 +127,7 @@ def test_a_note_that_is_kept_passes() -> None:
 
 
 def test_a_unit_stays_what_it_is() -> None:
-    """Grams are not kilograms in a reply and in a record, °F is not °C; 34 f is a woman, and three hours no three days."""
+    """Grams are no kilograms, micrograms no milligrams, °F is no °C; 34 f may be a woman."""
     assert swapped(pair("How heavy?\n(9 kg)", "It weighs 9 g."), "en", "reply").keep is False
     assert changed_unit("bake at 180 C", "Bake at 180 °F.", "en", "en")
     assert changed_unit("pt 34 f", "a 34-year-old woman", "en", "en") is None
