@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from curate.export import rows
 from schemas.records import Json, Split
 from schemas.spec import TrainSettings
 from synth.embedded.weights import HUB_ID
@@ -40,6 +39,8 @@ class ChatFormat(NamedTuple):
 def write_chat_files(dataset: Path, name: str, folder: Path, settings: TrainSettings) -> dict[str, int]:
     """Write the exported dataset in `dataset` for the trainer `name` (a key of `FORMATS`) into the new folder `folder`;
     returns the rows of each split. A split without rows has no file. Raises InputError as `curate.export.rows` does."""
+    from curate.export import rows
+
     chosen, counts = FORMATS[name], dict[str, int]()
     folder.mkdir(parents=True)
     for split in SPLITS:

@@ -16,6 +16,7 @@ from schemas.records import Json, Split
 
 BATCH = 1_000  # rows in memory at once, and in a batch of the Arrow file
 _GROUP = 32  # batches in a row group of Parquet
+PREFERENCES, RANDOM_ARM = "preferences.jsonl", "random_arm.jsonl"
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -27,6 +28,13 @@ def hashes(folder: Path) -> dict[str, str]:
 def read_lines(path: Path) -> Iterator[Any]:
     with path.open("rb") as file:
         yield from map(orjson.loads, file)
+
+
+def beside(folder: Path) -> set[str]:
+    """The ids of pairs whose texts lie beside the rows of an exported dataset: in its random arm and preferences."""
+    names = ((RANDOM_ARM, ("pair_id",)), (PREFERENCES, ("chosen_id", "rejected_id")))
+    files = [(folder / name, keys) for name, keys in names if (folder / name).is_file()]
+    return {line[key] for path, keys in files for line in read_lines(path) for key in keys}
 
 
 def write_tables(folder: Path, columns: Sequence[str]) -> None:

@@ -27,6 +27,8 @@ from curate.accepted import Accepted
 from curate.card import CardFacts, card, with_review_switched_off
 from curate.dataset_files import (
     BATCH,
+    PREFERENCES,
+    RANDOM_ARM,
     change_manifest,
     hashes,
     read_lines,
@@ -49,7 +51,7 @@ from schemas.store import Store
 
 FORMAT = "pairsmith-dataset@1"
 _REASONS = 3
-_MANIFEST, PREFERENCES, RANDOM_ARM = "manifest.json", "preferences.jsonl", "random_arm.jsonl"
+_MANIFEST = "manifest.json"
 _PROVENANCE = ".provenance.jsonl"  # the rows of the manifest, while it is made
 
 
@@ -174,13 +176,6 @@ def rows(folder: Path, split: Split) -> list[Json]:
     Raises InputError where `folder` is no dataset of ours, or the split's file is not what the manifest vouches for.
     """
     return _vouched_for(folder, f"data/{split}.jsonl", _manifest_of(folder))
-
-
-def beside(folder: Path) -> set[str]:
-    """The ids of pairs whose texts lie beside the rows of an exported dataset: in its random arm and preferences."""
-    names = ((RANDOM_ARM, ("pair_id",)), (PREFERENCES, ("chosen_id", "rejected_id")))
-    files = [(folder / name, keys) for name, keys in names if (folder / name).is_file()]
-    return {line[key] for path, keys in files for line in read_lines(path) for key in keys}
 
 
 def preference_rows(folder: Path, split: Split) -> list[Json]:

@@ -35,7 +35,7 @@ from synth.answers import clean
 from synth.families import families
 from synth.ledger import Completion, FailedSample, Ledger, Question
 
-JUDGE = "judge/checklist@1"
+JUDGE = "judge/checklist@2"
 STAGE = "judge"
 _LOGPROBS = {"logprobs": True, "top_logprobs": 5}
 _CHOICE: Json = {
@@ -58,7 +58,8 @@ class JudgePreference(NamedTuple):
 
 @dataclass
 class Judge:
-    """The judges of a project: a ledger each, what they ask, and the rules that rows were written by.
+    """The judges of a project: a ledger each, what they ask, the rules that rows were written by, and the `system`
+    prompt of rows that bring none.
 
     `unreadable` and `unanswered` count answers that nobody could read and that never came.
     """
@@ -66,6 +67,7 @@ class Judge:
     ledgers: tuple[Ledger, ...]
     questions: tuple[JudgeQuestion, ...]
     rules: str
+    system: str
     sampling: Sampling
     checklist: Prompt
     comparison: Prompt
@@ -109,7 +111,7 @@ class Judge:
         return await together(self._scored(pair) for pair in pairs)
 
     async def _scored(self, pair: Pair) -> Score:
-        answers = await self.answers(pair.asked, pair.output)
+        answers = await self.answers(pair.asked, pair.output, pair.system)
         if isinstance(answers, Reason):
             return Score(None, answers)
         weight = sum(question.weight for question in self.questions)
@@ -121,9 +123,14 @@ class Judge:
         flags = tuple(question.name for question in against if question.must == "flag")
         return Score(value, Reason("judged", reasons or "yes to every question"), flags)
 
-    async def answers(self, input: str, output: str) -> dict[str, float] | Reason:
+    def _rules(self, system: str | None) -> str:
+        """The rules of a row: those of the project, behind what a system prompt of its own says."""
+        own = "" if system in (None, self.system) else system
+        return "\n\n".join(filter(None, (own, self.rules)))
+
+    async def answers(self, input: str, output: str, system: str | None = None) -> dict[str, float] | Reason:
         """Question -> P(yes), the mean over the judges; why there is none where one of them gave no answer."""
-        messages = self.checklist.render(style=self.rules, input=input, output=output, checks=self.questions)
+        messages = self.checklist.render(style=self._rules(system), input=input, output=output, checks=self.questions)
         names = [question.name for question in self.questions]
         sampling, schema = _with_logprobs(self.sampling), checklist_schema(self.questions)
         read = []
@@ -136,10 +143,12 @@ class Judge:
             read.append(p_of)
         return {name: sum(p_of[name] for p_of in read) / len(read) for name in names}
 
-    async def preferences(self, input: str, a: str, b: str) -> list[JudgePreference] | Reason:
+    async def preferences(
+        self, input: str, a: str, b: str, system: str | None = None
+    ) -> list[JudgePreference] | Reason:
         """What each judge chooses between two outputs, which are shown in both orders; why there is no choice where one
         of them gave none."""
-        shown = {"style": self.rules, "input": input}
+        shown = {"style": self._rules(system), "input": input}
         orders = [self.comparison.render(**shown, first=one, second=other) for one, other in ((a, b), (b, a))]
         asked = [self._ask(messages, self.sampling, _CHOICE, self.comparison) for messages in orders]
         chosen: list[list[bool]] = []
@@ -194,6 +203,7 @@ async def open_judge(
         tuple(ledgers),
         questions_of(spec.task.kind, spec.curate.judge.questions),
         rules_of(spec.task),
+        spec.task.system,
         spec.curate.judge.sampling,
         prompts.load("judge", project.folder),
         prompts.load("compare", project.folder),

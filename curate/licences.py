@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import orjson
 
-from curate.export import beside
+from curate.dataset_files import beside
 from schemas.errors import NotLicensed
 from schemas.project import Project
 from schemas.records import Artifact, Generated, Json, Pair, Seed

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
-from curate.gates.personal import WORDS, personal
+from curate.gates.personal import WORDS, narrowed, personal
+from curate.words import SPACED
 from schemas.numbered import Numbered
 from schemas.records import Seed
 from schemas.spec.personal import PersonalSettings, Treatment
 from schemas.spooled_seeds import SpooledSeeds
 from synth.seeds import SeedProblem, SeedReading
+
+_SHORT = 7  # characters
 
 
 def treated(reading: SeedReading, settings: PersonalSettings) -> SeedReading:
@@ -38,11 +42,21 @@ def treated(reading: SeedReading, settings: PersonalSettings) -> SeedReading:
 
 
 def redacted(text: str, treatment: Mapping[str, Treatment]) -> str:
-    """`text` with words in place of every piece whose kind is to be redacted."""
-    pieces = {piece: kind for kind, piece in personal(text) if treatment[kind] == "redact"}
-    for piece in sorted(pieces, key=len, reverse=True):
-        text = text.replace(piece, f"({WORDS[pieces[piece]]} removed)")
-    return text
+    """`text` with words in place of every piece whose kind is to be redacted, wherever the piece stands."""
+    kinds = {piece: kind for kind, piece in personal(text) if treatment[kind] == "redact"}
+    if not kinds:
+        return text
+    written, end = list[str](), 0
+    for match in re.finditer("|".join(map(_wherever, sorted(kinds, key=len, reverse=True))), narrowed(text)):
+        written += text[end : match.start()], f"({WORDS[kinds[match[0]]]} removed)"
+        end = match.end()
+    return "".join(written) + text[end:]
+
+
+def _wherever(piece: str) -> str:
+    """A short password is a part of many words, and none of them says it."""
+    literal = re.escape(piece)
+    return literal if len(piece) > _SHORT else rf"(?<!{SPACED}){literal}(?!{SPACED})"
 
 
 def _redacted(seed: Seed, treatment: Mapping[str, Treatment], kinds: list[str]) -> Seed:

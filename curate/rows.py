@@ -13,7 +13,7 @@ from schemas.reviews import Review
 ROWS = 512  # rows whose texts are in memory at once
 ORDER = (False, None, True)
 REVIEW, GENERATE = "review", "generate"  # who decides beside the steps
-DUPLICATE = "pool/duplicate@2"
+CONTAMINATION, DUPLICATE, SPLIT = "pool/contamination@2", "pool/duplicate@3", "pool/split@1"
 
 
 def fold(keeps: Iterable[bool | None]) -> bool | None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-from curate.pool import Pool
-from curate.rows import DUPLICATE, GENERATE, REVIEW, Row
+from curate.rows import DUPLICATE, GENERATE, REVIEW, SPLIT, Row
 from curate.split import SPLITS
-from curate.steps import SPLIT
 from schemas.failpoints import failpoint
 from schemas.identity import made
 from schemas.records import Candidate, Json, Reason, Receipt, RowState, Split, State, Verdict, content_id
 from schemas.store import Store
+
+if TYPE_CHECKING:
+    from curate.pool import Pool
 
 _CHUNK = 1_000
 STATES: tuple[State, ...] = get_args(State)
@@ -130,6 +131,8 @@ def _named(store: Store) -> set[str]:
 def _derived(store: Store, receipt: Receipt, curation: str) -> Iterator[RowState]:
     """The states behind a receipt that names none: accepted is what stands in its dataset, and the rest was kept out by
     the first of its steps that rejected it, else by the first that could not judge."""
+    from curate.pool import Pool
+
     datasets = {artifact.id: dict(artifact.members) for artifact in store.artifacts("dataset")}
     members = datasets.get(str(receipt.facts.get("made")), {})
     order = {name: at for at, name in enumerate(receipt.facts.get("steps", ()))}

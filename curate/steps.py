@@ -25,7 +25,7 @@ from curate.gates.user import check_plain, guarded
 from curate.near_duplicates import repeated_rows
 from curate.overlap import Touch, contaminated
 from curate.pool import Pool
-from curate.rows import DUPLICATE, Row, StepId, Survivor, Unjudged
+from curate.rows import CONTAMINATION, DUPLICATE, SPLIT, Row, StepId, Survivor, Unjudged
 from curate.scorers import Score, Scorer, own_scorer
 from curate.scorers.choose import Chosen
 from curate.selection import BEST, LengthFit, ranked, scored_outputs
@@ -44,7 +44,6 @@ Step = Callable[[Pool], AsyncIterator[Verdict]]
 """Looks at a pool and says something of rows of it. Never drops one: a row that a step is silent about is not judged,
 and waits. `pool.accepted()` are the rows that the steps before it keep."""
 
-CONTAMINATION, SPLIT = "pool/contamination@1", "pool/split@1"
 CERTIFIED, SELECTED = "pool/certified@1", "pool/selected@1"
 CHOSEN, NOT_CHOSEN, UNCERTIFIED = "chosen", "not_chosen", "uncertified"
 NO_CERTIFICATE: tuple[frozenset[str], str] = (frozenset(), "none")

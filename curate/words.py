@@ -20,6 +20,8 @@ _SIGNS_ALONE = _marks((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF))
 ALONE = rf"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff{_SIGNS_ALONE}"
 _LETTERS = f"[^\\W_{ALONE}]"
 _WORD = re.compile(f"[{ALONE}]|(?:{_LETTERS}|[{SIGNS}]){_LETTERS}*(?:[{SIGNS}]+{_LETTERS}*)*")
+# A letter or digit of a script that parts words by blanks: in another one a number stands right beside letters.
+SPACED = rf"[^\W{ALONE}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"
 
 _NUMBER = re.compile(r"[0-9]+")
 _OPTIONAL = r"\u00ad\u2060\ufeff\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u065f\u0670"

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.rule import Rule
-from rich.table import Table
-from rich.text import Text
-
-from pairsmith.screen import facts, verdict_mark
 from schemas.errors import PairsmithError, UsageError
 from schemas.project import Project
 from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict
@@ -105,6 +100,12 @@ def _holding(artifacts: list[Artifact], pair_id: str) -> list[tuple[Artifact, st
 
 def screen(lineage: dict[str, Any]) -> list[RenderableType]:
     """The lineage in the order in which it happened."""
+    from rich.rule import Rule
+    from rich.table import Table
+    from rich.text import Text
+
+    from pairsmith.screen import facts, verdict_mark
+
     origin, seed, prompt = lineage["origin"], lineage["seed"], lineage["prompt"]
     top = [
         ("pair", lineage["id"]),

@@ -101,12 +101,15 @@ def by_older_rules(curated: Receipt) -> str:
     done all the same: a new version of pairsmith is no reason to decide anew what people have reviewed and models have
     learnt."""
     from curate.gates import VERSIONS
+    from curate.rows import CONTAMINATION, DUPLICATE
     from schemas.step_names import By
 
-    steps = curated.facts.get("steps", ())
-    gates = (step for step in map(By.read, steps) if step.kind == "gate" and step.version.isdigit())
-    older = any(int(gate.version) < VERSIONS.get(gate.name, 1) for gate in gates)
-    replaced = ["gates"] * older + ["duplicates"] * ("pool/duplicate@1" in steps)
+    of_pools = {by.name: int(by.version) for by in map(By.read, (CONTAMINATION, DUPLICATE))}
+    replaced = dict[str, None]()
+    for step in map(By.read, curated.facts.get("steps", ())):
+        now, part = (VERSIONS, "gates") if step.kind == "gate" else (of_pools, step.name)
+        if step.version.isdigit() and int(step.version) < now.get(step.name, 1):
+            replaced[part] = None
     return f"by older rules ({', '.join(replaced)}); `pairsmith curate` decides by those of now" if replaced else ""
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
-from curate.gates.words import count_words
 from pairsmith.own_records import is_record, schema_of
 from pairsmith.style.numbers import counted
 from prompts.languages import language_code
@@ -29,8 +28,7 @@ _LOOKED_AT = 10_000  # rows
 _TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
 _LONG_WORDS = 40.0  # a lone column of texts as long as these holds finished outputs
 _HEADER_WORDS = 7  # a longer header is a row of a file without headers
-_NAMED = 40  # columns that are not read
-_LISTS = 20  # in a column, that tell whether it holds chats
+_NAMED, _LISTS = 40, 20  # columns that are not read; lists in a column, that tell whether it holds chats
 _PATHS = 8  # texts in objects, and columns, that are named
 _CATEGORIES = 30  # most different values of a column that says something of many rows
 # Names of columns in exports of help desks, forms and datasets, in the languages that we know them in.
@@ -90,6 +88,8 @@ class Column(NamedTuple):
         return self.words >= _TEXT_WORDS
 
     def called(self, words: str) -> bool:
+        from curate.gates.words import count_words
+
         header, wanted = self.header.casefold(), words.split()
         return bool(set(wanted) & set(re.split(r"[\W_]+", header))) or any(
             word in header
@@ -204,14 +204,17 @@ def _rows(path: Path, names: Sequence[str], *, strict: bool = False) -> list[Cel
 
 
 def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
-    name = re.sub(r"\W+", "_", header.strip().casefold()).strip("_") or f"column_{at + 1}"
+    from curate.gates.words import count_words
+
+    words = "".join(letter if f"a{letter}".isidentifier() else " " for letter in header.casefold()).split()
+    name = "_".join(words).strip("_") or f"column_{at + 1}"
     held = [row.get(f"c{at}") for row in rows]
     texts = tuple("" if isinstance(text := plain_text(_spelt(cell)), Fault) else text for cell in held)
     spelt = [text for text in texts if text]
     nested = any(isinstance(cell, dict) for cell in held)
     objects = nested or (bool(spelt) and all(map(is_record, spelt)))
     words = fmean((2 * len(text.split()) + count_words(text)) / 3 for text in spelt) if spelt else 0.0
-    return Column(f"c_{name}" if name[0].isdigit() else name, header, texts, words, objects, nested)
+    return Column(name if name.isidentifier() else f"c_{name}", header, texts, words, objects, nested)
 
 
 def _spelt(cell: object) -> object:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.gates.words import count_words
 from pairsmith.own_file import Guess, language_of
 from schemas.kinds import KINDS, KindName
 
@@ -64,6 +63,8 @@ _EXEMPLARS = (
 
 def _lengths(outputs: Sequence[str]) -> list[str]:
     """The bounds of the outputs that are there, with room on both sides."""
+    from curate.gates.words import count_words
+
     words = sorted(map(count_words, outputs))
     bounds = f"min_words = {words[0] // 2}, max_words = {2 * words[-1]}, min_ratio = 0.0, max_ratio = 1000.0"
     return ["[curate.gates]", f"# The outputs have {words[0]} to {words[-1]} words.", f"length = {{ {bounds} }}", ""]

@@ -37,6 +37,7 @@ _SECTIONS = {
     "evaluate": ("task", "seeds", "exemplars", "teacher", "curate", "split", "evaluate"),
 }
 UNCERTIFIED = "every row that is left waits for people or for a certificate"
+_HELD_OUT = "curate.contamination.files"
 _LONGEST = 80  # characters of a value that is shown as it is
 
 Shapes = dict[str, Any]
@@ -176,6 +177,15 @@ def _what_changed(
     return f"{_shown(changed[0], project)}{more} {'have' if more else 'has'} changed"
 
 
+def held_out_since(project: Project, store: Store) -> list[str]:
+    """The files that the spec holds out, and that no row of the present dataset was compared with as they are now."""
+    curated = _last_good("curate", store.receipts("curate"))
+    then = (StageOutcome.of(curated).shaped_by if curated else None) or {}
+    files = {name: f"{_HELD_OUT}.{name}" for name in project.spec.curate.contamination.files}
+    contents = ((name, _content(key, project.folder, name).items()) for name, key in files.items())
+    return [name for name, content in contents if any(then.get(key) != value for key, value in content)]
+
+
 def _went_on_without_people(project: Project, receipts: Sequence[Receipt]) -> bool:
     """True if the last `run` has let the present dataset pass without people."""
     whole = [receipt for receipt in receipts if receipt.command != "run" or not RunOutcome.of(receipt).until]
@@ -239,7 +249,7 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
         shapes |= _judges("curate.judge.teachers", project, spec.curate.judge.teachers)
         shapes |= _named_teacher("curate.score.teacher", spec, spec.curate.score.teacher)
         for name in spec.curate.contamination.files:
-            shapes |= _content(f"curate.contamination.files.{name}", folder, name)
+            shapes |= _content(f"{_HELD_OUT}.{name}", folder, name)
     if stage == "review":
         shapes |= _settings("review", spec.review, without={"enabled"})
         shapes |= _content("review.gold", folder, spec.review.gold)

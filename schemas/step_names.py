@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 # Steps whose stored name is that of an earlier version, so that what they said still counts.
 _STEPS_SHOWN = {"score/relevance@1": "score/pmi@1"}
+INDEPENDENT = "check:"
+"""The names of checks that no gate uses begin with it."""
 
 
 class By(NamedTuple):

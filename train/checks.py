@@ -24,15 +24,13 @@ from schemas.errors import UsageError
 from schemas.own_modules import OwnName
 from schemas.records import content_id
 from schemas.spec import Pattern, Spec
-from schemas.step_names import By
+from schemas.step_names import INDEPENDENT, By
 from schemas.time_limit import TookTooLong, search
 
 Check = Pattern | str | Callable[..., bool | None]
 """A named pattern, a regular expression that a good output holds, or a function (input, output) or (input, output,
 reference) -> pass; the reference is None where the input has none. A function may answer None: not scored."""
 
-INDEPENDENT = "check:"
-"""The names of checks that no gate uses begin with it."""
 REFERENCE = f"{INDEPENDENT}reference"
 
 

@@ -13,8 +13,8 @@ import orjson
 from curate.export import preference_rows
 from curate.export import rows as exported_rows
 from curate.pool import Pool
+from curate.rows import SPLIT
 from curate.split import split_of
-from curate.steps import SPLIT
 from schemas.errors import InputError, NoWork
 from schemas.records import Message, Messages, Pair, Split, content_id
 from schemas.spec import SplitSettings

@@ -11,7 +11,6 @@ from pydantic import AliasChoices, Field
 
 from schemas.records import Record
 from train.metrics import NO_ANSWER, Evaluation, Output
-from train.retrieval import grams
 
 _ALIKE = 0.2
 
@@ -56,6 +55,8 @@ def why_not(output: Output, names: Sequence[str]) -> str:
 
 
 def _alike(outputs: Iterable[Output], inputs: Mapping[str, str]) -> list[list[Output]]:
+    from train.retrieval import grams
+
     groups: list[tuple[set[str], list[Output]]] = []
     for output in outputs:
         these = set(grams(inputs[output.seed_id]))

@@ -25,14 +25,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Literal, NamedTuple
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from typing import TYPE_CHECKING, Literal
 
 from schemas.records import Record
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from train.limits import Bounds
 
 
 class Interval(Record):
@@ -54,17 +52,11 @@ class Interval(Record):
         return self.low > 0 or self.high < 0
 
 
-class Bounds(NamedTuple):
-    """Estimates and interval ends, one for each leading index of the counts."""
-
-    estimate: Floats
-    low: Floats
-    high: Floats
-
-
 def share(passed: Sequence[int], asked: Sequence[int], *, level: float = 0.95) -> Interval:
     """The share passed / asked with its interval. `passed[i]` of `asked[i]` answers of seed i passed; asked > 0."""
-    return _interval(share_limits(*_counts(passed, asked), level), level, len(passed))
+    from train.limits import counts, share_limits
+
+    return _interval(share_limits(*counts(passed, asked), level), level, len(passed))
 
 
 def difference(
@@ -76,7 +68,9 @@ def difference(
     level: float = 0.95,
 ) -> Interval:
     """Share of a minus share of b, paired: entry i of all four sequences belongs to the same seed."""
-    sides = _paired(passed_a, asked_a, passed_b, asked_b)
+    from train.limits import difference_limits, paired
+
+    sides = paired(passed_a, asked_a, passed_b, asked_b)
     return _interval(difference_limits(*sides, level), level, len(passed_a))
 
 
@@ -88,7 +82,9 @@ def sign_flip_p(
     The statistic sums passed_a * asked_b - passed_b * asked_a over seeds: whole numbers, proportional to the difference
     of shares where every seed was asked equally often.
     """
-    return float(sign_flips(_tosses(*_paired(passed_a, asked_a, passed_b, asked_b))))
+    from train.limits import paired, sign_flips, tosses
+
+    return float(sign_flips(tosses(*paired(passed_a, asked_a, passed_b, asked_b))))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -109,104 +105,6 @@ def seeds_for(gap: Interval) -> int | None:
         return None
     margin = gap.estimate - gap.low if gap.estimate > 0 else gap.high - gap.estimate
     return math.ceil(gap.seeds * (margin / gap.estimate) ** 2)
-
-
-def share_limits(hits: Floats, totals: Floats, level: float = 0.95) -> Bounds:
-    """`share` for many sets of seeds at once: counts are (..., seeds)."""
-    return score_limits(hits.sum(-1) / totals.sum(-1), _effective(hits, totals, level), level)
-
-
-def score_limits(estimate: Floats, effective: Floats, level: float = 0.95) -> Bounds:
-    """The score interval with continuity correction of an estimate between 0 and 1 that is worth `effective`
-    independent answers. A mean of numbers from 0 to 1 varies no more than a share, so it holds for that too."""
-    z = _normal_quantile(level)
-    other, z2 = 1 - estimate, z * z
-    below = z2 - 2 - 1 / effective + 4 * estimate * (effective * other + 1)
-    above = z2 + 2 - 1 / effective + 4 * estimate * (effective * other - 1)
-    middle, width = 2 * effective * estimate + z2, 2 * (effective + z2)
-    low = (middle - 1 - z * np.sqrt(np.maximum(below, 0))) / width
-    high = (middle + 1 + z * np.sqrt(np.maximum(above, 0))) / width
-    low = np.where(estimate <= 0, 0.0, np.minimum(np.maximum(low, 0.0), estimate))
-    high = np.where(estimate >= 1, 1.0, np.maximum(np.minimum(high, 1.0), estimate))
-    return Bounds(estimate, low, high)
-
-
-def difference_limits(
-    hits_a: Floats, totals_a: Floats, hits_b: Floats, totals_b: Floats, level: float = 0.95
-) -> Bounds:
-    """`difference` for many sets of seeds at once: counts are (..., seeds)."""
-    a, b = share_limits(hits_a, totals_a, level), share_limits(hits_b, totals_b, level)
-    r = _correlation(hits_a - a.estimate[..., None] * totals_a, hits_b - b.estimate[..., None] * totals_b)
-    gap = a.estimate - b.estimate
-    half_a_step = 0.25 * (1 / _effective(hits_a, totals_a, level) + 1 / _effective(hits_b, totals_b, level))
-    low = gap - _joined(a.estimate - a.low, b.high - b.estimate, r) - half_a_step
-    high = gap + _joined(a.high - a.estimate, b.estimate - b.low, r) + half_a_step
-    # Five inputs that all say the same have p = .06: without this their interval left zero out at 95 %.
-    zero_stands = sign_flips(_tosses(hits_a, totals_a, hits_b, totals_b)) > 1 - level + 1e-12
-    low, high = np.where(zero_stands, np.minimum(low, 0.0), low), np.where(zero_stands, np.maximum(high, 0.0), high)
-    return Bounds(gap, np.maximum(low, -1.0), np.minimum(high, 1.0))
-
-
-def sign_flips(differences: NDArray[np.int64]) -> Floats:
-    """`sign_flip_p` for many sets of seeds at once: whole differences (..., seeds).
-
-    The sum's distribution over all tosses is found through its characteristic function, the product over seeds of
-    cos(angle * |difference|), which takes time in proportion to the largest sum and not to 2^seeds.
-    """
-    sizes = np.abs(differences)
-    if not sizes.any():
-        return np.ones(sizes.shape[:-1])
-    unit = np.gcd.reduce(sizes, axis=None)
-    sizes, observed = sizes // unit, np.abs(differences.sum(-1)) // unit
-    length = 2 * int(sizes.sum(-1).max()) + 1
-    # The transform is even, so half of its angles are enough.
-    angles = 2 * np.pi * np.arange(length // 2 + 1) / length
-    transform = np.ones((*sizes.shape[:-1], len(angles)))
-    for size in np.unique(sizes[sizes > 0]):
-        counts = (sizes == size).sum(-1)
-        powers = np.cos(angles * size) ** np.arange(counts.max() + 1)[:, None]
-        transform *= powers[counts]
-    chances = np.maximum(np.fft.irfft(transform, n=length, axis=-1), 0.0)
-    sums = np.arange(length)
-    reached = np.minimum(sums, length - sums) >= observed[..., None]
-    # No p-value is smaller than that of the one most extreme toss and its mirror image.
-    least = 2.0 ** (1 - (sizes > 0).sum(-1))
-    return np.asarray(np.clip((chances * reached).sum(-1), np.minimum(least, 1.0), 1.0))
-
-
-def _normal_quantile(level: float) -> float:
-    return NormalDist().inv_cdf((1 + level) / 2)
-
-
-def _effective(hits: Floats, totals: Floats, level: float) -> Floats:
-    """The number of independent answers with the same information: at least the seeds (Kish), at most the answers."""
-    estimate, z = hits.sum(-1) / totals.sum(-1), _normal_quantile(level)
-    seeds, answers = hits.shape[-1], totals.sum(-1)
-    least: Floats = answers**2 / (totals**2).sum(-1)
-    if seeds == 1:
-        return least
-    spread = ((hits - estimate[..., None] * totals) ** 2).sum(-1) * seeds / (seeds - 1) / answers**2
-    known = spread > 0
-    effective = np.where(known, estimate * (1 - estimate) / np.where(known, spread, 1.0), least)
-    few = (z / student_quantile(seeds - 1, level)) ** 2
-    return np.asarray(np.clip(np.minimum(effective, answers) * few, least, answers))
-
-
-def _correlation(a: Floats, b: Floats) -> Floats:
-    """The correlation over seeds of what is left beside the shares, shrunk; 0 where one side does not vary."""
-    seeds = a.shape[-1]
-    scale = np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
-    r = (a * b).sum(-1) / np.where(scale > 0, scale, 1.0)
-    return np.asarray(np.clip(r, -1.0, 1.0) * max(0, seeds - 2) / (seeds + 2))
-
-
-def _tosses(hits_a: Floats, totals_a: Floats, hits_b: Floats, totals_b: Floats) -> NDArray[np.int64]:
-    """What a toss of each seed turns round: whole numbers in proportion to the seeds' differences of shares."""
-    return np.asarray(hits_a * totals_b - hits_b * totals_a).astype(np.int64)
-
-
-def _joined(a: Floats, b: Floats, r: Floats) -> Floats:
-    return np.asarray(np.sqrt(np.maximum(a * a - 2 * r * a * b + b * b, 0.0)))
 
 
 def student_quantile(freedom: int, level: float) -> float:
@@ -230,21 +128,3 @@ def student_quantile(freedom: int, level: float) -> float:
 def _interval(limits: Bounds, level: float, seeds: int) -> Interval:
     estimate, low, high = (float(number) for number in limits)
     return Interval(estimate=estimate, low=low, high=high, level=level, seeds=seeds, method="score")
-
-
-def _counts(passed: ArrayLike, asked: ArrayLike) -> tuple[Floats, Floats]:
-    hits, totals = np.asarray(passed, dtype=np.float64), np.asarray(asked, dtype=np.float64)
-    if len(hits) != len(totals) or not len(hits):
-        raise ValueError(f"one count a seed is needed on both sides: {len(hits)} and {len(totals)}")
-    if (totals <= 0).any() or (hits < 0).any() or (hits > totals).any():
-        raise ValueError("every seed needs at least one answer, and no more passes than answers")
-    return hits, totals
-
-
-def _paired(
-    passed_a: ArrayLike, asked_a: ArrayLike, passed_b: ArrayLike, asked_b: ArrayLike
-) -> tuple[Floats, Floats, Floats, Floats]:
-    a, b = _counts(passed_a, asked_a), _counts(passed_b, asked_b)
-    if len(a[0]) != len(b[0]):
-        raise ValueError(f"a paired difference needs the same seeds on both sides: {len(a[0])} and {len(b[0])}")
-    return (*a, *b)

@@ -68,6 +68,7 @@ class _Judging:
     def __init__(self, plan: EvaluationPlan, outputs: Sequence[Output], judge: Judge, progress: Progress) -> None:
         self._plan, self._judge, self._progress = plan, judge, progress
         self._asked = {seed.id: seed.asked for seed in plan.seeds}
+        self._system = {seed.id: seed.system for seed in plan.seeds}
         self._first = {
             (output.system, output.seed_id): output
             for output in outputs
@@ -109,7 +110,7 @@ class _Judging:
         if not output.whole:
             answers: dict[str, float] | Reason = {question.name: 0.0 for question in self._judge.questions}
         else:
-            answers = await self._judge.answers(self._asked[output.seed_id], output.text)
+            answers = await self._judge.answers(self._asked[output.seed_id], output.text, self._system[output.seed_id])
         self._tell()
         if isinstance(answers, Reason):
             return Checklist(**place, answers={}, reason=str(answers))
@@ -124,7 +125,8 @@ class _Judging:
             self._tell()
             wins = (True, False) if tuned.whole == other.whole else (tuned.whole, tuned.whole)
             return choice.model_copy(update={"wins": (wins,) * len(self._judge.ledgers), "asked": False})
-        preferences = await self._judge.preferences(self._asked[tuned.seed_id], tuned.text, other.text)
+        asked, system = self._asked[tuned.seed_id], self._system[tuned.seed_id]
+        preferences = await self._judge.preferences(asked, tuned.text, other.text, system)
         self._tell()
         if isinstance(preferences, Reason):
             return choice.model_copy(update={"reason": str(preferences)})

@@ -16,15 +16,16 @@ import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from schemas.errors import NoWork
 from schemas.progress import Say, unheard
 from schemas.records import Record, content_id
-from train.dataset import Dataset, TrainingRow
 from train.intervals import Interval, student_quantile
 from train.results import TrainResult
+
+if TYPE_CHECKING:
+    from train.dataset import Dataset, TrainingRow
 
 SHARES, SEEDS, LEAST_ROWS, MORE = (0.25, 0.5, 1.0), 2, 8, 500
 _LEVEL, _LEAST_SLICE, _MOST_SLICES = 0.95, 0.05, 6
@@ -33,7 +34,7 @@ _FAR = 1 / SHARES[0]
 # Five inputs that all fall to one side have p = .06 in the sign-flip test, six .03.
 _LEAST_FLIPS = 6
 
-Train = Callable[[Dataset, int], TrainResult]
+Train = Callable[["Dataset", int], TrainResult]
 """Trains on a dataset with a random seed."""
 Measure = Callable[[TrainResult], Interval | None]
 """The pass rate of an adapter on validation inputs; None where it could not be measured."""
@@ -177,6 +178,8 @@ def _concluded(dataset: Dataset, points: Sequence[Point]) -> LearningCurve:
         run_sd=0.0,
         more=nothing,
     )
+    import numpy as np
+
     pairs = [[drawn.value(point) for point in curve if point.share == share] for share in SHARES]
     run_sd = math.sqrt(float(np.mean([np.var(pair, ddof=1) for pair in pairs])))
     values, rows = [drawn.value(point) for point in curve], [point.rows for point in curve]
@@ -187,6 +190,8 @@ def _concluded(dataset: Dataset, points: Sequence[Point]) -> LearningCurve:
 def _gain(rows: Sequence[int], values: Sequence[float], now: int, of: str, least_sd: float) -> Gain:
     """Least squares on the logarithm of the rows; the interval is that of the slope, by Student's t, where points do
     not vary less than `least_sd`. It ends where the measure does."""
+    import numpy as np
+
     x, y = np.log(np.array(rows, dtype=np.float64)), np.array(values)
     spread = x - x.mean()
     slope = float(spread @ y / (spread @ spread))

@@ -15,8 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from schemas.records import Record
 from train.intervals import student_quantile
 
@@ -41,6 +39,8 @@ def length_controlled(
 ) -> LengthControlled | None:
     """`wins[i]` of `decisions[i]` on input i went to the system whose answer is longer by `differences[i]`, in words or
     any other unit. None where one of the two is nearly always the longer one."""
+    import numpy as np
+
     hits, totals, longer = (np.asarray(values, dtype=np.float64) for values in (wins, decisions, differences))
     if min((longer > 0).sum(), (longer < 0).sum()) < LEAST_EACH_WAY:
         return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 from typing import Any, Literal, Self
 
-import numpy as np
 from pydantic import Field, ModelWrapValidatorHandler, ValidationInfo, field_validator, model_validator
 
 from curate.split import LEAST_TEST_INPUTS
@@ -15,7 +15,7 @@ from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
 from train.intervals import Interval, difference, holm, seeds_for, share, sign_flip_p
 from train.judgements import JudgedEvaluation
-from train.references import ReferenceResult
+from train.reference_result import ReferenceResult
 
 Mode = Literal["sampled", "greedy"]
 Decoding = Literal["evaluation", "generation"]
@@ -357,7 +357,7 @@ def summarise(outputs: Sequence[Output], usage: Usage, names: Sequence[str], usd
         empty=sum(output.empty and not output.cut for output in answers),
         truncated=sum(output.cut for output in answers),
         not_scored=sum(output.whole and output.all_pass is None for output in answers),
-        checks={name: _mean(output.checks[name] is True for output in answers) for name in names} if measured else {},
+        checks={name: fmean(output.checks[name] is True for output in answers) for name in names} if measured else {},
         words=_spread([float(output.words) for output in answers]),
         seconds=_spread([output.seconds for output in answers]),
         usage=usage,
@@ -418,12 +418,10 @@ def _waited(answers: Iterable[Output]) -> float:
     return sum(seconds for _, seconds in {(output.seed_id, output.seconds) for output in answers})
 
 
-def _mean(values: Iterable[bool]) -> float:
-    return float(np.mean(list(values)))
-
-
 def _spread(values: Sequence[float]) -> Spread | None:
     if not values:
         return None
+    import numpy as np
+
     p10, p50, p90, p95 = np.percentile(values, [10, 50, 90, 95])
     return Spread(p10=float(p10), p50=float(p50), p90=float(p90), p95=float(p95))

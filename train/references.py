@@ -20,38 +20,11 @@ import numpy as np
 from curate.gates.words import words
 from curate.static_embedding import is_packaged, static_embedding
 from schemas.records import Record
-from train.intervals import Interval, score_limits, share, share_limits
+from train.intervals import share
+from train.limits import score_limits, share_limits
+from train.reference_result import MeanEstimate, ReferenceResult
 
 NO_LABEL = "(no label)"
-
-
-class MeanEstimate(Record):
-    """A mean over test inputs, between 0 and 1, with its interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-class ReferenceResult(Record):
-    """One system under one decoding, on the test inputs that have a reference.
-
-    `exact`: the share of answers that are the reference, character by character after the form of the task. `chrf`: the
-    mean character n-gram F-score of an answer (Popovic 2015, chrF2 of `sacrebleu`). `rouge_l`: the mean F1 of the
-    longest common subsequence of words (Lin 2004), words as the gates read them. `similarity`: the mean cosine of a
-    static embedding (curate/static_embedding.py), where that is installed. Of labels: `macro_f1`, the mean F1 of the
-    labels that occur in the references, and `confusion`, reference -> answer -> count. Of JSON: `field_f1`, over pairs
-    of path and value, where a list's items have one path.
-    """
-
-    inputs: int
-    exact: Interval
-    chrf: MeanEstimate | None = None
-    rouge_l: MeanEstimate | None = None
-    similarity: MeanEstimate | None = None
-    macro_f1: MeanEstimate | None = None
-    confusion: dict[str, dict[str, int]] | None = None
-    field_f1: MeanEstimate | None = None
 
 
 class GivenAnswer(Record):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from schemas.money import dollars
 from schemas.records import Sampling
-from train.checks import INDEPENDENT
+from schemas.step_names import INDEPENDENT
 from train.intervals import Interval
 from train.metrics import MODES, TUNED, Comparison, Evaluation, ModeResult, SystemResult
-from train.references import MeanEstimate
+from train.reference_result import MeanEstimate
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 
 from curate.split import LEAST_TEST_INPUTS
-from train.intervals import Bounds, Floats, difference_limits, share_limits, sign_flips, student_quantile
+from train.intervals import student_quantile
+from train.limits import Bounds, Floats, difference_limits, share_limits, sign_flips
 
 EXACT_SHARES, EXACT_DIFFERENCES = (5, 8, 12, 27, 100, 500), (5, 8, 12, 27, 100)
 SEEDS, SAMPLES, ICC, SHARED = (5, 8, 12, 27, 100), (1, 3), (0.0, 0.3, 0.6, 0.9), (0.0, 0.8)

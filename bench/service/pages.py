@@ -5,8 +5,8 @@
 Measured against a server in a process of its own: p95 of a fixed mix of pages (`p95_ms_rows_100k`), its memory at the
 end (`rss_mb`), the seconds until the first page of a store that it has never seen (`view_built_s`), p95 of the start
 page with fifty projects (`p95_ms_start_50_projects`), and the share of a core that 50 open streams take
-(`streams_50_cpu`), alone and beside three runs (`streams_50_runs_3_cpu`) with the memory of the server then and the age
-of a state when a reader has it. The keys are merged into bench/results/service.json.
+(`streams_50_cpu`), alone and, in a service of its own, beside three runs (`streams_50_runs_3_cpu`) with its memory then
+and the age of a state when a reader has it. The keys are merged into bench/results/service.json.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ import threading
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +42,7 @@ MIX = (
     "/p/many/rows?reviewed=yes", "/p/many", "/p/many/run", "/",
 )  # fmt: skip
 AT_ONCE, STREAMS, STREAM_S, RUNS, PROJECTS = 8, 50, 20, 3, 50
-_SERVER = """
-import sys, uvicorn
-from pathlib import Path
-from pairsmith.serve.app import create_app
-from pairsmith.serve.settings import Settings
-from pairsmith.serve.workspace import Workspace
-port = int(sys.argv[2])
-app = create_app(Workspace(Path(sys.argv[1])), Settings(no_auth=True, port=port))
-uvicorn.run(app, host="127.0.0.1", port=port, log_level="critical", timeout_graceful_shutdown=1)
-"""
+PORT = 8690
 
 
 def main(arguments: Sequence[str] | None = ()) -> None:
@@ -72,26 +64,20 @@ def main(arguments: Sequence[str] | None = ()) -> None:
 
 
 def _measured(root: Path, pages: int) -> dict[str, Any]:
-    port = 8690
-    process = subprocess.Popen([sys.executable, "-c", _SERVER, str(root), str(port)])
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _until_it_answers(url)
+    with tempfile.TemporaryDirectory() as apart, _served(Path(apart)) as (url, pid):
+        beside = _beside_runs(Path(apart), url, pid)
+    with _served(root) as (url, pid):
         began_s = time.monotonic()
         _get(f"{url}/p/many/rows")
-        built_s, built_cpu_s = time.monotonic() - began_s, _cpu_s(process.pid)
+        built_s, built_cpu_s = time.monotonic() - began_s, _cpu_s(pid)
         for path in MIX:
             _get(url + path)
-        before_s = _cpu_s(process.pid)
+        before_s = _cpu_s(pid)
         took = _load(url, [MIX[number % len(MIX)] for number in range(pages)])
-        cpu_ms = 1000 * (_cpu_s(process.pid) - before_s) / pages
-        rss = _rss_mb(process.pid)
-        cpu = _streams(url, process.pid)
+        cpu_ms = 1000 * (_cpu_s(pid) - before_s) / pages
+        rss = _rss_mb(pid)
+        cpu = _streams(url, pid)
         start_ms = _start_page(root, url, pages)
-        beside = _beside_runs(root, url, process.pid)
-    finally:
-        process.terminate()
-        process.wait(20)
     every = sorted(ms for times in took.values() for ms in times)
     return {
         "p95_ms_rows_100k": _quantile(every, 0.95),
@@ -107,6 +93,21 @@ def _measured(root: Path, pages: int) -> dict[str, Any]:
         **beside,
         "pages_machine": f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}",
     }
+
+
+@contextmanager
+def _served(root: Path) -> Iterator[tuple[str, int]]:
+    """A new service, as a person starts it: its address and process."""
+    (root / "projects").mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "pairsmith", "serve", str(root), "--no-auth", "--port", str(PORT)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{PORT}"
+    try:
+        _until_it_answers(url)
+        yield url, process.pid
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def _load(url: str, paths: list[str]) -> dict[str, list[float]]:

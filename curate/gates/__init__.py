@@ -79,13 +79,13 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 _OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": ("reply", "free")}
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
-    **dict.fromkeys(("pii", "broken_json", "instructed", "facts"), 2),
-    **dict.fromkeys(("contacts", "label", "sums"), 3),
-    **dict.fromkeys(("language", "toxic", "fenced"), 4),
+    **dict.fromkeys(("broken_json", "instructed", "facts"), 2),
+    **dict.fromkeys(("label", "sums", "pii"), 3),
+    **dict.fromkeys(("language", "toxic", "contacts", "fenced"), 4),
     **dict.fromkeys(("answered", "thinking", "injection"), 5),
     **dict.fromkeys(("invented_name", "input", "encoding"), 6),
-    **dict.fromkeys(("invented", "echo"), 7),
-    **dict.fromkeys(("mixed_language", "repetition", "values"), 8),
+    "echo": 7,
+    **dict.fromkeys(("mixed_language", "invented", "repetition", "values"), 8),
     "lost_content": 9,
     **dict.fromkeys(("cut", "placeholder", "translated"), 10),
     **dict.fromkeys(("swapped", "limits"), 11),

@@ -23,14 +23,16 @@ from curate.gates.phrases import any_of, lexicon, says, words_of
 from curate.gates.phrases.lists import either
 from curate.gates.units import changed_quantity, changed_unit, converted
 from curate.gates.words import count_words, of_each_word, stem_of
+from curate.words import SPACED
 from schemas.records import Pair
 
 CONTACT = re.compile(
-    r"(?P<email>[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+)|(?P<url>(?:https?://|www\.)[^\s<>\"')\]、。]+)"
-    r"|(?P<phone>(?<![\w.,/-])(?:\+\d|\(?0\d|1-\d{3}-)[\d ()/.\u2013-]{5,}\d(?![\w]))"
+    rf"(?P<email>(?<![.+-])(?<!{SPACED})(?=[^@\s]{{1,64}}@)(?:{SPACED}|[.+-])+@(?:{SPACED}|-)+(?:\.(?:{SPACED}|-)+)+)"
+    r"|(?P<url>(?:https?://|www\.)[^\s<>\"')\]、。]+)"
+    rf"|(?P<phone>(?<![.,/-])(?<!{SPACED})(?:\+\d|\(?0\d|1-\d{{3}}-)[\d ()/.\u2013-]{{5,}}\d(?!{SPACED}))"
 )
 # Each stands in a match of CONTACT.
-MAY_BE_CONTACT = re.compile(r"@|:(?=//)|w(?=ww\.)|\+(?=\d)|0(?<![\w.,/-]0)(?=\d)|1(?=-\d)")
+MAY_BE_CONTACT = re.compile(rf"@|:(?=//)|w(?=ww\.)|\+(?=\d)|0(?<![.,/-]0)(?<!{SPACED}0)(?=\d)|1(?=-\d)")
 _RATIO = re.compile(r"(?<![\d:.])\d{1,2}:\d(?![\d:])")
 _EITHER_RATIO = re.compile(r"(?<![\d:])(\d+)[:\u2013-](\d+)(?![\d:])")
 _FORMULA = re.compile(r"\w*[\u2080-\u2089]\w*")  # of chemistry: H₂O

@@ -17,22 +17,31 @@ from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.phrases import anywhere, words_of
 from curate.gates.phrases.lists import either
+from curate.words import SPACED
 from schemas.records import Pair
 
-_CARD = re.compile(r"(?<![\w.+])\d(?:[ -]?\d){12,18}(?!\w|\.\d)")
-_IBAN = re.compile(r"\b(?:[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?|[a-z]{2}\d{2}[a-z0-9]{11,30})\b")
-_ADDRESS = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
+_BEGINS, _ENDS = rf"(?<!{SPACED})", rf"(?!{SPACED})"
+_CARD = re.compile(rf"(?<![.+]){_BEGINS}\d(?:[ -]?\d){{12,18}}{_ENDS}(?!\.\d)")
+_IBAN = re.compile(
+    rf"{_BEGINS}(?:[A-Z]{{2}}\d{{2}}(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,4}})?"
+    rf"|[a-z]{{2}}\d{{2}}[a-z0-9]{{11,30}}){_ENDS}"
+)
+_ADDRESS = re.compile(rf"(?<!\.){_BEGINS}(?:\d{{1,3}}\.){{3}}\d{{1,3}}(?!\.){_ENDS}")
 # As providers write them; behind a word for a secret, what looks random.
 SECRET = re.compile(
-    r"\b(?:sk-[\w-]{20,}|sk_live_\w{16,}|gh[pousr]_\w{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}"
+    rf"{_BEGINS}"
+    r"(?:sk-[\w-]{20,}|sk_live_\w{16,}|gh[pousr]_\w{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}"
     r"|AKIA[A-Z0-9]{16}|AIza[\w-]{35}|hf_\w{30,}|npm_\w{30,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{5,})"
     r"|(?i:\bbearer|\bbasic)\s+(?=[^\s\"']*\d)[\w.~+/-]{12,}=*|(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"
     r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----"
     r"(?:(?s:.{0,20000}?)-----END [A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----|(?:\s+[A-Za-z0-9+/=]{16,})*)"
 )
 # American numbers have neither + nor 0 in front.
-_AMERICAN = re.compile(r"(?<![\w.,/-])(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}(?![\w-])")
-_DIGITS = r"[+(]?\d[\d ()/.\u2013-]{5,}\d(?!\w)"
+_AMERICAN = re.compile(rf"(?<![.,/-]){_BEGINS}(?:\(\d{{3}}\) ?|\d{{3}}[-.])\d{{3}}[-.]\d{{4}}(?!-){_ENDS}")
+_DIGITS = rf"[+(]?\d[\d ()/.\u2013-]{{5,}}\d{_ENDS}"
+_HYPHENS = dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2212), "-")
+_NARROW: dict[int, str | int] = {0x3000: " ", **{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}, **_HYPHENS}
+_GONE = "\0"  # in place of what has been told, and no part of anything else
 _RANDOM = 3.5  # bits a character of a secret has at least where words follow it
 _BEFORE = 24  # characters before a number that say what it is
 WORDS = {
@@ -62,8 +71,13 @@ def _called() -> re.Pattern[str]:
     return re.compile(rf"{anywhere('phones').pattern}[^\d\n+(]{{0,12}}(?P<number>{_DIGITS})", re.IGNORECASE)
 
 
+def narrowed(text: str) -> str:
+    """A text, as long as it was, with its hyphens and what is in full width as keyboards have them."""
+    return text if text.isascii() else text.translate(_NARROW)
+
+
 def personal(text: str) -> Iterator[tuple[str, str]]:
-    """Each piece of personal data in `text`, with its kind (a key of WORDS).
+    """Each piece of personal data in a text, as it stands in `narrowed(text)`, with its kind (a key of WORDS).
 
     A card number has the check digit of Luhn, an IBAN that of ISO 13616. A telephone number begins with + or 0, is
     written like an American one, or stands behind a word such as `call`; a number of digits alone behind a word such as
@@ -71,20 +85,21 @@ def personal(text: str) -> Iterator[tuple[str, str]]:
     sentence or it looks random. Not covered: names, postal addresses, dates of birth, numbers of persons; numbers
     written another way; a password in a sentence of its own.
     """
+    text = narrowed(text)
     for kind, number in accounts(text):
         yield kind, number
-        text = text.replace(number, " ")
+        text = text.replace(number, _GONE)
     for match in _ADDRESS.finditer(text):
         if _is_public(match[0]) and not _told_by("versions", text, match.start()):
             yield "ip", match[0]
-            text = text.replace(match[0], " ")
+            text = text.replace(match[0], _GONE)
     for match in SECRET.finditer(text):
         yield "secret", match[0]
-        text = text.replace(match[0], " ")
+        text = text.replace(match[0], _GONE)
     for match in _named_secret().finditer(text):
         if _is_secret(match):
             yield "secret", match["secret"].rstrip(".")
-            text = text.replace(match["secret"], " ")
+            text = text.replace(match["secret"], _GONE)
     taken = list[str]()
     for match in CONTACT.finditer(text):
         if match.lastgroup == "email" or (match.lastgroup == "phone" and _is_phone(match[0], text, match.start())):
@@ -98,11 +113,12 @@ def personal(text: str) -> Iterator[tuple[str, str]]:
 
 def accounts(text: str) -> Iterator[tuple[str, str]]:
     """The accounts and the cards among what `personal` gives, which come first there."""
+    text = narrowed(text)
     for pattern, kind, holds in ((_IBAN, "iban", _is_iban), (_CARD, "card", _is_card)):
         for match in pattern.finditer(text):
             if holds(match[0]):
                 yield kind, match[0]
-                text = text.replace(match[0], " ")
+                text = text.replace(match[0], _GONE)
 
 
 def _is_secret(match: re.Match[str]) -> bool:

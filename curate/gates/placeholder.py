@@ -30,6 +30,7 @@ _TAGS = re.compile(
     r"(?:a|b|i|p|u|s|br|hr|em|strong|code|pre|[uo]l|li|div|span|h[1-6]|table|t[rhd]|img|su[bp]|kbd|details|summary|html|body|head"
     r"|title|script|style|form|input|button|label|section|main|nav|header|footer|blockquote|small|mark)"
 )
+_FILLED = re.compile(r"\d+|[ivxlc]+")  # a number, in digits or as the Romans wrote it: (Title VII), (position 3)
 _OWN_LINE = re.compile(r"(?:^|\n)[ \t*_>#-]*\Z")
 
 
@@ -138,7 +139,7 @@ def _is_slot(inside: str, kind: str, language: str, closed: bool) -> bool:
     if kind in "[【" or not slots.search(inside):
         return slots.search(inside) is not None
     left = re.sub(r"\W+", "", slots.sub("", inside))
-    return len(left) <= 3 and (kind == "«" or len(inside.split()) > 1)
+    return len(left) <= 3 and not _FILLED.fullmatch(left) and (kind == "«" or len(inside.split()) > 1)
 
 
 @cache

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from curate.review.acceptance import AcceptanceRates, acceptance_rates, needs_whole_pool
 from curate.review.answers import current_answers
 from curate.review.decision import answers_given, decide
 from curate.review.estimate import Advice, Estimate, advice, seconds_per_item
 from curate.review.gate import Gate, Objection, gate_of, objections
-from curate.review.population import Population
 from curate.review.sampling import sampled_ids
 from schemas.errors import MissingDependency
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
+
+if TYPE_CHECKING:
+    from curate.review.population import Population
 
 
 @dataclass(frozen=True)

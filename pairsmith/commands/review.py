@@ -265,7 +265,7 @@ def backup(session: Session, file: Path) -> None:
     size = copy(file)
     session.answer(
         {"command": "review backup", "file": str(file), "bytes": size},
-        f"{file}: {size / 1e6:.1f} MB, readable by you alone; it holds the keys of the server",
+        f"{file}: {size:,} bytes, readable by you alone; it holds the keys of the server",
     )
 
 

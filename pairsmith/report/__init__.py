@@ -6,15 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from pairsmith.report import certified, judged, proof, sentences
-from pairsmith.report.evidence import Evidence
-from pairsmith.report.evidence_file import CheckedEvidence, read_evidence, write_evidence
-from pairsmith.report.gather import gather
-from pairsmith.report.next_steps import next_steps
 from pairsmith.stages.export import EVIDENCE
 from pairsmith.style import charts, numbers
 from schemas.errors import PairsmithError
@@ -23,12 +20,19 @@ from schemas.project import Project
 from schemas.store import Store
 from schemas.store.latest import present
 
+if TYPE_CHECKING:
+    from pairsmith.report.evidence import Evidence
+    from pairsmith.report.evidence_file import CheckedEvidence
+
 
 def write_report(project: Project, store: Store, out: Path) -> Path:
     """Write the report of what the store holds now as the file `out`, and `evidence.json` beside it; return its path.
 
     Stages that have not run say so. Raises PairsmithError if a file cannot be written.
     """
+    from pairsmith.report.evidence_file import write_evidence
+    from pairsmith.report.gather import gather
+
     evidence = gather(project, store)
     _write(out, render(evidence))
     write_evidence(project, evidence, present(store).values(), out.with_name(EVIDENCE))
@@ -37,6 +41,8 @@ def write_report(project: Project, store: Store, out: Path) -> Path:
 
 def render_evidence(path: Path, out: Path, folders: Sequence[Path] = ()) -> CheckedEvidence:
     """Write the report of an evidence file as `out`; see `read_evidence`."""
+    from pairsmith.report.evidence_file import read_evidence
+
     checked = read_evidence(path, folders)
     _write(out, render(checked.evidence))
     return checked
@@ -61,6 +67,8 @@ _CSS = Path(charts.__file__).with_name("page.css")
 
 def render(evidence: Evidence) -> str:
     """The page. Every text of the evidence is escaped: a seed with a tag in it is shown, never obeyed."""
+    from pairsmith.report.next_steps import next_steps
+
     css = Markup(_CSS.read_text(encoding="utf-8"))
     words = {
         "say": sentences,

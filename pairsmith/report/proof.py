@@ -6,8 +6,18 @@ from typing import NamedTuple
 
 from pairsmith.style.numbers import MISSING, bounds, count, counted, percent, points, rounded
 from pairsmith.style.reasons import detail_of
-from train.checks import INDEPENDENT
-from train.metrics import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, ModeResult, Output, SystemResult
+from schemas.step_names import INDEPENDENT
+from train.metrics import (
+    MODES,
+    NO_ANSWER,
+    TUNED,
+    Comparison,
+    Evaluation,
+    Mode,
+    ModeResult,
+    Output,
+    SystemResult,
+)
 from train.results_table import MEASURES, brief, reference_cells
 
 BASE = "base"

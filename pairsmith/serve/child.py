@@ -116,7 +116,8 @@ def _run(folder: Path, nth: int, part: dict[str, Any]) -> int:
 
 
 def _pin(folder: Path, part: dict[str, Any]) -> float:
-    """Refuse to go on with another spec than the job began with; the dollars that had been spent then."""
+    """Refuse to go on with another spec than the job began with; the dollars that had been spent then, or when the job
+    began that this one continues: its cap is the same."""
     from pairsmith.plan import changed_since, pinned
     from schemas.spec_file import load
     from schemas.store import Store
@@ -127,7 +128,10 @@ def _pin(folder: Path, part: dict[str, Any]) -> float:
         try:
             if not path.exists():
                 spent = store.spent() if store else None
-                pins = {"stages": pinned(project, store), "usd": spent.usd + spent.reserved if spent else 0.0}
+                usd = _begun_with(folder, part.get("continues"))
+                if usd is None:
+                    usd = spent.usd + spent.reserved if spent else 0.0
+                pins = {"stages": pinned(project, store), "usd": usd}
                 with replaced(path) as partial:
                     partial.write_text(json.dumps(pins, default=str))
             pins = json.loads(path.read_bytes())
@@ -142,6 +146,15 @@ def _pin(folder: Path, part: dict[str, Any]) -> float:
             fix="Start a new job to run it as it is now, or change it back and continue.",
         )
     return float(pins["usd"])
+
+
+def _begun_with(folder: Path, continued: str | None) -> float | None:
+    """The dollars that had been spent when another job began; None if it never did."""
+    if continued is None:
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        return float(json.loads((folder.parent / continued / "pins.json").read_bytes())["usd"])
+    return None
 
 
 def _left_of_the_cap(part: dict[str, Any], spent_before_usd: float) -> list[str]:

@@ -63,7 +63,8 @@ class Edge:
             await self.app(scope, receive, send)
         elif scope["method"] == "HEAD":
             with suppress(_HeadSent):
-                await self._serve({**scope, "method": "GET"}, receive, _head_of(send))
+                state = {**scope.get("state", {}), "method": "HEAD"}
+                await self._serve({**scope, "method": "GET", "state": state}, receive, _head_of(send))
         else:
             await self._serve(scope, receive, send)
 
@@ -71,6 +72,7 @@ class Edge:
         request_id, began_s, status = secrets.token_hex(8), time.monotonic(), 0
         state = scope.setdefault("state", {})
         state["request_id"], state["caller"] = request_id, Caller()
+        state.setdefault("method", scope["method"])  # as it was sent
         logs.within.set({"request": request_id})
 
         async def send_safely(message: Message) -> None:
@@ -157,7 +159,7 @@ class Edge:
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         """Count the request, and tell of it in the log and as a span: its route and path, never its query."""
-        route, method, now_s = scope.get("route"), scope["method"], time.time()
+        route, method, now_s = scope.get("route"), scope["state"]["method"], time.time()
         path, name = getattr(route, "path", "none"), getattr(route, "name", "none")
         metrics.request(path, method, status, seconds)
         project = scope.get("path_params", {}).get("project")
@@ -178,7 +180,7 @@ class Edge:
             "address": address_of(scope),
             "action": changed.get("action") or getattr(route, "name", "none"),
             "project": changed.get("project") or scope.get("path_params", {}).get("project"),
-            "target": f"{scope['method']} {changed.get('target') or scope['path']}",
+            "target": f"{state['method']} {changed.get('target') or scope['path']}",
             "status": status,
             "request_id": state["request_id"],
             "before": changed.get("before"),

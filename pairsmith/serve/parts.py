@@ -7,7 +7,7 @@ project that trains keeps nobody else's light stage waiting, and the store is fr
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from pairsmith.serve.job import COMMANDS, JobOptions
 from schemas.project import Project
@@ -32,8 +32,8 @@ class Request(TypedDict):
 
 
 class Part(TypedDict):
-    """One process: its words on the command line, and for `run` the stage that the next part begins with, None if it is
-    the last one."""
+    """One process: its words on the command line, for `run` the stage that the next part begins with, None if it is the
+    last one, and the job that its own continues."""
 
     argv: list[str]
     overrides: list[str]
@@ -42,6 +42,7 @@ class Part(TypedDict):
     heavy: bool
     stage: str
     until: str | None
+    continues: NotRequired[str | None]
 
 
 def next_part(request: Request, folder: Path, before: Part | None) -> Part | None:
@@ -75,6 +76,7 @@ def next_part(request: Request, folder: Path, before: Part | None) -> Part | Non
         heavy=heavy,
         stage=stage,
         until=until,
+        continues=request["continues"],
     )
 
 

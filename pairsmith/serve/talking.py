@@ -11,14 +11,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import aiohttp
-
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.workspace import Workspace, locked
 from train.metrics import TUNED
 from train.results import TrainResult
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from train.systems import LocalModel
 
 IDLE_S = 600.0
@@ -75,6 +75,8 @@ class Talking:
     async def asked(self, talker: Talker, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
         """The model's answer as it comes. Raises Refusal (503) while a job needs the machine, also if one takes it
         meanwhile, and whatever keeps the model from starting."""
+        import aiohttp
+
         self._refuse_while_busy()
         async with self._lock:
             running = await self._started(talker)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pairsmith import plan, teachers
+from pairsmith import plan
 from pairsmith.outcome import EvaluateOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.table import Option, Stage
@@ -22,6 +22,7 @@ from schemas.store.latest import latest
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from schemas.spec import TeacherSettings
     from train.metrics import Evaluation
     from train.results import TrainResult
 
@@ -52,8 +53,9 @@ def evaluate(
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
         trained = latest_adapter(project, store)
         plan.say_outdated(project, store, _MEASURED, say)
-        teacher = teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
+        teacher = _teacher(project, say)
         say("starting the models")
+        from pairsmith import teachers
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
         from train.judged import judges_of, warnings
         from train.verdict import verdict
@@ -69,9 +71,7 @@ def evaluate(
         for sentence in warnings(project.spec):
             say(sentence)
         judges = judges_of(project, store, say)
-        measured = run(
-            measured_once(measurement, store, folder, lambda asked: teachers.opened(asked, say), progress, judges)
-        )
+        measured = run(measured_once(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
         path = project.inside(Path(measured.path))
         digest = sha256(Path(measured.path))
         if measured.reused:
@@ -94,6 +94,13 @@ def evaluate(
             sha256=digest,
         )
     return record.outcome
+
+
+def _teacher(project: Project, say: Say) -> TeacherSettings | None:
+    """The teacher as its endpoint has it, where one is asked."""
+    from pairsmith import teachers
+
+    return teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
 
 
 def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -> None:

@@ -13,7 +13,7 @@ from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.certified import in_lines, last_look
 from pairsmith.exported_model import GGUF
 from pairsmith.outcome import ExportOutcome
-from pairsmith.plan import say_outdated
+from pairsmith.plan import held_out_since, say_outdated
 from pairsmith.receipt import recording
 from pairsmith.stages.evaluate import evaluation_in
 from pairsmith.stages.table import Option, Stage
@@ -52,9 +52,9 @@ def export(
     trainers whose chat files go into `out/chat` (`curate.chat_files`). `out/certificate.json` is there if a certificate
     holds for the rows as they are.
 
-    An earlier export there is replaced at once. Raises NoWork without a dataset, UsageError if `out` holds something
-    else, InputError for an evaluation that was changed by hand, and NotLicensed for rows that `[export]` does not let
-    out.
+    An earlier export there is replaced at once. Raises NoWork without a dataset that was compared with what is held
+    out, UsageError if `out` holds something else, InputError for an evaluation that was changed by hand, and
+    NotLicensed for rows that `[export]` does not let out.
     """
     out = out.resolve() if out else project.folder / EXPORT  # `erase` finds it again from any folder
     with recording(project, store, "export", ExportOutcome()) as record:
@@ -64,6 +64,7 @@ def export(
         _refuse_other(out)
         if "evaluation" in artifacts:
             evaluation_in(project.folder, artifacts["evaluation"], store)
+        _refuse_unchecked(project, store)
         makers = {stage: f"the {kind} that is exported" for stage, kind in _MADE_BY.items() if kind in artifacts}
         say_outdated(project, store, makers, say)
         licences.refuse_unlicensed(project, store, artifacts.values())
@@ -91,9 +92,8 @@ def export(
             mark = {**ids, "spec_hash": project.spec_hash, **terms}
             (partial / MARK).write_text(json.dumps(mark, indent=2) + "\n")
         rows = len(artifacts["dataset"].members)
-        paths = {name: str(path) for name, path in written.items()}
-        record.add(counts=Counts(rows_in=rows, accepted=rows), written=paths, ids=ids)
-        record.add(gguf=checked, certificate=certificate)
+        record.add(counts=Counts(rows_in=rows, accepted=rows), ids=ids, gguf=checked, certificate=certificate)
+        record.add(written={name: str(path) for name, path in written.items()})
     return record.outcome
 
 
@@ -112,6 +112,17 @@ def _refuse_other(out: Path) -> None:
             "something that is not an export of pairsmith is there already.",
             where=str(out),
             fix="Name another folder with --out, or move it away.",
+        )
+
+
+def _refuse_unchecked(project: Project, store: Store) -> None:
+    """What the spec names may not be trained on, so no row leaves that nobody has compared with it."""
+    if names := held_out_since(project, store):
+        raise NoWork(
+            f"the rows of the dataset were not compared with {', '.join(map(repr, names))}.",
+            where="curate.contamination.files",
+            why="A text of it may be among them, and in what a model has learnt.",
+            fix="Run `pairsmith curate`, then `pairsmith train` if that makes another dataset.",
         )
 
 

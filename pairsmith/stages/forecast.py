@@ -11,9 +11,9 @@ from curate.curation import curate
 from curate.forecast import Pilot, Range, accepted_rows, summed_up
 from curate.near_duplicates import repeated_rows
 from curate.pool import Pool
-from curate.rows import DUPLICATE
+from curate.rows import DUPLICATE, SPLIT
 from curate.split import most_test_inputs, seed_split
-from curate.steps import CERTIFIED, SELECTED, SPLIT, best, id_of, steps_for
+from curate.steps import CERTIFIED, SELECTED, best, id_of, steps_for
 from pairsmith import teachers
 from pairsmith.ahead import refuse_ahead, refuse_base
 from pairsmith.outcome import ForecastOutcome, GenerateOutcome

@@ -32,7 +32,7 @@ from schemas.identity import content_id_of_each
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Candidate, Direction, Json, Pair, Seed
-from schemas.spec import TeacherSettings
+from schemas.spec import Exemplar, TeacherSettings
 from schemas.store import Store
 from schemas.store.active_seeds import slots_by_seed
 from schemas.streamed import Where
@@ -220,18 +220,26 @@ def _warn(project: Project, seeds: Sequence[Seed], asked: Iterable[TeacherSettin
     """Say what may be meant otherwise, before anything is sent."""
     for what, fix in doubtful(project.spec):
         say(f"warning: {what}. {fix}")
-    _say_personal(say, seeds, asked)
+    _say_personal(say, seeds, asked, project.spec.exemplars)
     ways = [way.prompt for way in project.spec.generate.directions.values()]
     for name in prompts.unused(ways, project.folder):
         say(f"warning: prompts/{name} is not used, {' and '.join(ways)} is. Name it in generate.forward.prompt.")
 
 
-def _say_personal(say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettings]) -> None:
-    """Say what the seeds hold of people and secrets, and where it goes."""
+def _say_personal(
+    say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettings], exemplars: Sequence[Exemplar] = ()
+) -> None:
+    """Say what the seeds and the worked examples hold of people and secrets, and where it goes. Of the examples
+    nothing is redacted, and each of them goes with every request."""
     away = sorted({url for teacher in asked for url in teacher.addresses if not is_local(url)})
-    texts = (text for seed in seeds for text in (seed.asked, *seed.columns.values()))
-    if away and (held := counted(texts)):
-        say(f"warning: the seeds hold {held}; requests take it from this machine to {' and '.join(away)}.")
+    of_seeds = (text for seed in seeds for text in (seed.asked, *seed.columns.values()))
+    of_exemplars = (text for one in exemplars for text in (one.input, one.output))
+    for what, takes, texts in (
+        ("seeds hold", "requests take it", of_seeds),
+        ("[[exemplars]] hold", "every request takes it", of_exemplars),
+    ):
+        if away and (held := counted(texts)):
+            say(f"warning: the {what} {held}; {takes} from this machine to {' and '.join(away)}.")
 
 
 def is_local(url: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
@@ -105,7 +104,6 @@ simple enhanced
 """
 RESERVED = frozenset(_RESERVED.split())
 """What prompts and sources call something of their own, so that no extra column may."""
-_NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 class SeedSource(Section):
@@ -147,7 +145,7 @@ class SeedSource(Section):
             if name in RESERVED:
                 legal = " and ".join(_PARTS[self.kind])
                 raise ValueError(f"columns.{name} means nothing for kind = '{self.kind}', which has {legal}")
-            if not _NAME.fullmatch(name):
+            if not name.isidentifier():
                 raise ValueError(f"columns: '{name}' cannot be used in a prompt; take letters, digits and underscores")
         if self.input is not None and self.kind in ("output", "conversation"):
             raise ValueError(f"'input' joins columns into an input, and kind = '{self.kind}' has none")

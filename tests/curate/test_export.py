@@ -102,8 +102,8 @@ def test_the_manifest_vouches_for_every_file_and_row(project: Project, store: St
     assert first["origin"]["calls"] == [["k0", 1]]
     assert {v[0] for v in first["verdicts"]} == {
         "gate/must:must@1",
-        "pool/contamination@1",
-        "pool/duplicate@2",
+        "pool/contamination@2",
+        "pool/duplicate@3",
         "pool/split@1",
     }
     assert first["score"] is None

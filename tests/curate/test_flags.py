@@ -11,7 +11,7 @@ from curate.curation import curate
 from curate.gates.judgement import GateStep, Judgement, flagged, passed, rejected
 from curate.pool import Pool
 from curate.review.sampling import SamplingRow, targets
-from curate.steps import best, each, named
+from curate.steps import best, duplicates, each, named, scored
 from curate.tallies import key_of, tally
 from schemas.records import Imported, Pair
 from schemas.step_names import By
@@ -51,6 +51,29 @@ def test_a_flagged_row_is_chosen_last() -> None:
 
     pool = judged(each(gate("bad")), each(gate("odd", flags=True)), best(1))
     assert [row.pair.output for row in pool.accepted() if row.pair] == ["good one"]
+
+
+@pytest.mark.parametrize("odd", ["first", "other"])
+def test_of_rows_alike_the_one_without_a_flag_stays(odd: str) -> None:
+    """Whatever their scores, and whichever has the smaller id."""
+    twins = [
+        Pair(
+            seed_id=seed,
+            input=f"a fox in deep snow at night, {seed}",
+            output="a red fox in snow",
+            system="",
+            origin=Imported(source="t"),
+        )
+        for seed in ("first", "other")
+    ]
+    gate = GateStep(
+        "gate/odd@1", odd, flagged(lambda one: rejected("odd", "it is") if odd in one.input else passed()), True
+    )
+    liked = scored(named(lambda one: float(odd in one.input), "score/odd@1"))
+    pool = asyncio.run(curate(Pool.of(twins), [each(gate), liked, duplicates(0.3)]))
+    (row,) = pool.accepted()
+    assert row.pair is not None
+    assert odd not in row.pair.input
 
 
 def test_gates_in_a_row_share_one_pass_over_the_rows() -> None:

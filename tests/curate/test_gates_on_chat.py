@@ -106,6 +106,7 @@ KEY = "sk-" + "proj-9fT2LwQx7RbVn4KzYd83"
         ("secret", "ssh entry", "# -----BEGIN OPENSSH " + "PRIVATE KEY-----\n# b3BlbnNzaC1rZXktdjEAAAAA"),
         ("secret", "wifi for guests", "Sign in as root with Wq7!teLm29 on the page."),
         ("invented_contact", "pay us", "Pay to DE89 3704 0044 0532 0130 00, please."),
+        ("invented_contact", "連絡してください。", "電話は03-9999-5678までお願いします。"),
         ("kept_name", "anonymise: Grace Amadi complained about noise", "Ms Amadi complained about the noise."),
         ("kept_name", "remove identifiers: NHS 943 476 5919, pain", "The patient (943 476 5919) was in pain."),
     ],
@@ -124,10 +125,12 @@ def test_what_a_text_gives_away_is_found(code: str, input: str, output: str) -> 
         ("wifi: Sunny!Day22", "The password is Sunny!Day22."),
         ("anonymise: Grace Amadi complained", "A resident complained."),
         ("commit", "The commit is 3f786850e387550fdab836ed7e6dc881de23001b."),
+        ("メールは taro@example.jp です", "連絡先はtaro@example.jpです。"),
+        ("邮箱是li@example.cn。", "请写信到li@example.cn，谢谢"),
     ],
 )
 def test_what_only_looks_like_a_key_is_left_alone(input: str, output: str) -> None:
-    """A sample, a hash, and a password that the input says are no leak."""
+    """A sample, a hash, and what the input says are no leak, whatever stands right beside an address."""
     assert contacts(pair(input, output)).keep is True
 
 

@@ -228,6 +228,12 @@ def test_remarks_on_the_own_text(text: str, language: str, hit: bool) -> None:
     assert bool(judgement.flags) is hit
 
 
+@pytest.mark.parametrize("filled", ["(Title VII)", "(position 3)", "(number 17)", "(date 3.5.)"])
+def test_a_number_in_round_brackets_fills_the_slot(filled: str) -> None:
+    """A word that slots are called by stands before numbers of laws, of catalogues and of parcels too."""
+    assert placeholder(pair("It is barred.", f"That is barred by the act {filled} since then.")).keep is True
+
+
 @pytest.mark.parametrize(
     ("text", "hit"),
     [

@@ -83,6 +83,24 @@ def by_word(name: str, output: str) -> float:
     return 0.9 if name in output else 0.2
 
 
+def test_a_judge_is_told_what_a_rows_own_system_prompt_says(tmp_path: Path) -> None:
+    """Rows that exist bring rules of their own, and are judged by them too; the project's own prompt is no rule."""
+    seen: list[str] = []
+
+    def heard(ask: Ask) -> Reply:
+        seen.append(ask.prompt)
+        return chooser(lambda first, second: True)(ask) if "first" in ask.prompt else checklist(by_word)(ask)
+
+    with LoopbackTeacher(heard) as judge:
+        project_ = project(tmp_path, {"a": judge.url})
+        system = project_.spec.task.system
+        for own in (None, system, "Answer as a pirate."):
+            asked(project_, lambda j, own=own: j.answers("a fox", "a calm fox", own))
+            asked(project_, lambda j, own=own: j.preferences("a fox", "a calm fox", "a fox", own))
+    pirates = ["Answer as a pirate." in prompt for prompt in seen]
+    assert pirates == [False] * 3 + [True] * 3  # a checklist and two orders; asked once where nothing differs
+
+
 def test_the_score_is_the_weighted_share_of_yes_from_logprobs(tmp_path: Path) -> None:
     """P(yes) is read at the token of each answer, of yes against no, and weighed as the spec says."""
     with LoopbackTeacher(checklist(by_word)) as judge:
@@ -150,7 +168,7 @@ def test_a_row_waits_where_the_answer_cannot_be_read_and_is_counted(tmp_path: Pa
     assert result.reasons == {"unreadable": 2}
     assert result.facts["judge"]["unreadable"] == again.facts["judge"]["unreadable"] == 2
     assert again.counts == result.counts
-    assert result.facts["scorer"]["by"] == "judge/checklist@1"
+    assert result.facts["scorer"]["by"] == "judge/checklist@2"
     assert result.accepted[0].score == pytest.approx((3 * 0.9 + 0.2) / 4)
 
 
@@ -179,7 +197,7 @@ def test_a_question_that_must_be_answered_with_yes_rejects_or_flags(tmp_path: Pa
         project_ = project(tmp_path, {"a": judge.url}, questions, curate={"score": {"model": "none"}})
         result = curated(project_, {"a fox": ["must be loud", "must be calm", "must be calm and bright"]})
     assert result.reasons == {"judge:calm": 1}
-    assert result.facts["steps"]["judge/checklist@1"]["flagged"] == 1
+    assert result.facts["steps"]["judge/checklist@2"]["flagged"] == 1
     assert result.facts["scorer"] is None
     assert all(row.score is None for row in result.accepted), "it does not compare unless it is the scorer"
     assert result.counts.accepted == 2

@@ -11,7 +11,7 @@ from curate.gates.facts import CONTACT
 from curate.gates.personal import counted, personal, pii
 from pairsmith.stages.generate import _say_personal
 from schemas.records import Imported, Pair, Seed
-from schemas.spec import TeacherSettings
+from schemas.spec import Exemplar, TeacherSettings
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,23 @@ def test_what_leaves_the_machine_is_said_before_it_does() -> None:
     assert len(heard) == 1
     for part in ("1 e-mail address", "1 telephone number", "https://api.example.com/v1"):
         assert part in heard[0]
+
+
+def test_what_worked_examples_hold_is_said_too() -> None:
+    """They go with every request, and nothing of them is redacted: a person copied them into the spec."""
+    shown = Exemplar(input="Where is my order?", output="Ann, write to ann@example.org or call +49 30 901820.")
+    heard: list[str] = []
+    away = TeacherSettings(url="https://api.example.com/v1", model="m")
+    _say_personal(heard.append, [], [away], [shown])
+    (sentence,) = heard
+    for part in (
+        "[[exemplars]]",
+        "1 e-mail address",
+        "1 telephone number",
+        "every request",
+        "https://api.example.com/v1",
+    ):
+        assert part in sentence
 
 
 def test_a_long_text_without_spaces_costs_no_more_than_its_length() -> None:

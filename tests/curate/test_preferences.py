@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.curation import curate
-from curate.export import PREFERENCES, export_dataset, preference_rows
+from curate.dataset_files import PREFERENCES
+from curate.export import export_dataset, preference_rows
 from curate.outcome import curate_project
 from curate.pool import Pool
 from curate.preferences import (

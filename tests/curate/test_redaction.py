@@ -79,6 +79,28 @@ def test_nothing_that_is_found_is_left_and_twice_is_once(parts: list[str]) -> No
     assert redacted(without, everything) == without
 
 
+def in_full_width(text: str) -> str:
+    return "".join(chr(ord(char) + 0xFEE0) for char in text)
+
+
+@pytest.mark.parametrize(
+    ("text", "without"),
+    [
+        ("My password: a\nI have an apple", "My password: (key or password removed)\nI have an apple"),
+        (
+            "PIN: 1234, order 12345, PIN 1234!",
+            "PIN: (key or password removed), order 12345, PIN (key or password removed)!",
+        ),
+        (f"電話は{in_full_width('03-1234-5678')}、ABC店です", "電話は(telephone number removed)、ABC店です"),
+        ("邮箱li@example.cn谢谢", "邮箱(e-mail address removed)谢谢"),
+    ],
+)
+def test_what_is_said_goes_and_no_letter_beside_it(text: str, without: str) -> None:
+    """A short password is a part of many words, and digits in full width stand right beside letters; all else stays."""
+    everything: Any = dict.fromkeys(("email", "phone", "card", "iban", "ip", "secret"), "redact")
+    assert redacted(text, everything) == without
+
+
 def test_a_project_keeps_no_address_that_it_redacts(tmp_path: Path) -> None:
     """Neither store nor dataset holds it; the file of the seeds still does."""
     pairs = [

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.curation import curate
-from curate.export import RANDOM_ARM, export_dataset
+from curate.dataset_files import RANDOM_ARM
+from curate.export import export_dataset
 from curate.outcome import curate_project
 from curate.pool import Pool
 from curate.spread import at_random, by_quota, farness, length_group, spread_out, vectors_of

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from curate.outcome import CurateResult, curate_project
-from curate.rows import DUPLICATE
+from curate.rows import DUPLICATE, SPLIT
 from curate.states import last_curation, read_states
-from curate.steps import SPLIT
 from schemas.project import Project
 from schemas.records import Artifact, Counts, Reason, Receipt, RowState, Verdict
 from schemas.reviews import Review

@@ -27,7 +27,7 @@ def test_the_receipt_tells_what_judging_cost_and_the_command_warns(tmp_path: Pat
     assert [(cost["stage"], cost["requests"]) for cost in outcome.costs or ()] == [("judge", 2)]
     assert outcome.usd == 2 * 15e-6
     assert outcome.scorer is not None
-    assert outcome.scorer["by"] == "judge/checklist@1"
+    assert outcome.scorer["by"] == "judge/checklist@2"
     assert again.calls_sent == 0
     assert any("Hugging Face" in sentence for sentence in sentences)
     assert not any("leave this machine" in sentence for sentence in sentences), "the judge is on it"

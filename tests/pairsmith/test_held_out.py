@@ -9,7 +9,7 @@ import pytest
 
 from curate.contamination import held_out_of
 from pairsmith.project import Project
-from schemas.errors import InputError, UsageError
+from schemas.errors import InputError, NoWork, UsageError
 from schemas.progress import Say, unheard
 from schemas.spec_file import load
 from synth.seeds import read_seeds
@@ -135,6 +135,28 @@ def test_rows_are_compared_with_a_file_that_the_spec_names(name: str, content: s
     (state,) = running.rows("rejected")
     assert state.reason is not None
     assert f"near-duplicate of {name}:" in state.reason.detail
+
+
+def test_an_export_refuses_rows_that_were_not_compared_with_a_file(tmp_path: Path) -> None:
+    """Neither with one that is named after the curation nor with one that has grown since; a curation compares them."""
+    bench, more = tmp_path / "bench.txt", '\n[curate.contamination]\nfiles = ["bench.txt"]\n'
+    bench.write_text("first line of no interest\n")
+    with LoopbackTeacher(lambda ask: says(OTHER.format(n=5 if "rain" in ask.prompt else 90))) as teacher:
+        running = opened(project(tmp_path, train="a street in the rain\na quay\n"), teacher)
+        running.generate()
+        running.curate()
+        running.export()
+        running = opened(project(tmp_path, train="a street in the rain\na quay\n", more=more), teacher)
+        with pytest.raises(NoWork, match=r"not compared with 'bench.txt'"):
+            running.export()
+        running.curate()
+        running.export()
+        bench.write_text(OTHER.format(n=5))
+        with pytest.raises(NoWork, match=r"not compared with 'bench.txt'"):
+            running.export()
+        running.curate()
+        running.export()
+    assert OTHER.format(n=5) not in (tmp_path / "export/dataset/data/train.jsonl").read_text()
 
 
 def test_a_missing_or_broken_file_is_a_sentence(tmp_path: Path) -> None:

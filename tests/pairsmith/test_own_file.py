@@ -579,6 +579,22 @@ def test_pairs_in_any_script_are_pairs(tmp_path: Path, headers: str, row: str, l
         assert bounds.min_words <= count_words(one.reference) <= bounds.max_words
 
 
+@pytest.mark.parametrize("header", ["部署", "Отдел", "Übergabe an", "विभाग", "القسم", "Größe (cm)", "① Team", "2x"])
+def test_a_column_that_stays_with_the_row_may_be_called_anything(tmp_path: Path, header: str) -> None:
+    """Its header in any script is a name that the spec takes and a prompt can ask for."""
+    rows = "".join(
+        f"Where is my parcel number {n}?,We send parcel {n} today.,{'a' if n % 2 else 'b'}\n" for n in range(9)
+    )
+    shown = taken(tmp_path, "a.csv", f"question,answer,{header}\n{rows}")
+    (source,) = shown["spec"].seeds
+    (name,) = source.extra
+    asked = source.model_copy(
+        update={"input": f"{{{{ question }}}} {{{{ {name} }}}}", "columns": {name: header, "output": "answer"}}
+    )
+    seeds = read_seeds((asked,), tmp_path).seeds
+    assert {seed.asked[-2:] for seed in seeds} == {" a", " b"}
+
+
 def test_labels_without_blanks_are_labels(tmp_path: Path) -> None:
     """Two to six characters that come back are a label and no text."""
     rows = "".join(f"我的包裹{n}在哪里请告诉我,{'快递问题' if n % 2 else '退货'}\n" for n in range(12))

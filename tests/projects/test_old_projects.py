@@ -170,7 +170,10 @@ def test_what_older_rules_decided_stands_and_says_so(old: Project) -> None:
         (stage,) = (stage for stage in old.json("status")["stages"] if stage["stage"] == "curate")
         return stage["done"], stage["why"]
 
-    assert curated() == (True, "by older rules (gates, duplicates); `pairsmith curate` decides by those of now")
+    assert curated() == (
+        True,
+        "by older rules (gates, contamination, duplicate); `pairsmith curate` decides by those of now",
+    )
     old.json("curate")
     assert curated() == (True, "")
 

@@ -307,6 +307,8 @@ def test_what_is_asked_for_can_be_asked_for_without_its_body(service: Service) -
         assert stream.read() == b""
     assert service.app.state.limits.running("streams") == 0
     assert service.anonymous().head("/api/v1/projects").status_code == 401
+    refused = service.browser("owner").get("/api/v1/audit").json()["items"][0]
+    assert refused["target"] == "HEAD /api/v1/projects", "the audit has what was sent"
 
 
 def test_a_host_or_an_origin_that_is_no_address_is_none_of_ours(service: Service, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from pairsmith.commands.serve import command
+from tests.serve.served import Served
 
 DEPLOY = Path(__file__).parents[2] / "docs/deploy"
 ARGILLA = DEPLOY.parent / "argilla/docker-compose.yml"
@@ -120,6 +121,17 @@ def test_the_image_is_built_of_the_clone(tmp_path: Path) -> None:
     ):
         assert needed in names
     assert any(name.startswith("pairsmith/examples/release-notes/") for name in names)
+
+
+def test_the_health_check_of_the_container_tells_a_service_from_none(tmp_path: Path) -> None:
+    """The proxy waits for it: it is good while a service answers, and bad when none does."""
+    service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["serve"]
+    kind, program, *words = service["healthcheck"]["test"]
+    assert (kind, program) == ("CMD", "python")
+    with Served(tmp_path) as server:
+        check = [sys.executable, *(word.replace("8660", server.url.rpartition(":")[2]) for word in words)]
+        assert subprocess.run(check, timeout=120, check=False).returncode == 0
+    assert subprocess.run(check, timeout=120, check=False, capture_output=True).returncode != 0
 
 
 def test_the_stack_of_argilla_joins_it() -> None:

@@ -160,6 +160,23 @@ def test_the_cap_is_the_jobs_however_many_processes_it_takes(workspace: Workspac
     assert child._left_of_the_cap(dict(next_part(request("curate"), folder, None) or {}), 0.0) == []
 
 
+def test_a_job_that_is_continued_keeps_its_cap(workspace: Workspace) -> None:
+    """Stopped and gone on with, twice, a job spends its cap once: what is left of it, not all of it anew. One that
+    continues a job which never began has the whole cap."""
+    folder = write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
+    url = Store.url_for(load(folder))
+    left = []
+    for name, continues in (("first", None), ("second", "first"), ("third", "second"), ("fourth", "gone")):
+        asked = request("generate", cap_usd=2.0)
+        asked["continues"] = continues
+        part: dict[str, Any] = dict(next_part(asked, folder, None) or {})
+        (job := workspace.root / name).mkdir()
+        left += child._left_of_the_cap(part, child._pin(job, part))[1:]
+        with Store.open(url) as store:
+            store.write(Hold(id=name, usd=0.75))
+    assert left == ["2.000000000", "1.250000000", "0.500000000", "2.000000000"]
+
+
 def test_options_that_make_no_sense_are_refused() -> None:
     """A cap of nothing, or of something that is no number, is no cap."""
     for wrong in ({"cap_usd": 0}, {"cap_usd": float("nan")}, {"cap_usd": -1}, {"seeds": 0}, {"other": 1}):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from pairsmith.commands import start
 from pairsmith.serve.workspace import Workspace
+from synth.embedded.child import child_environment
 from tests.serve.conftest import write_project
 from tests.serve.served import Served
 from tests.synth.loopback import LoopbackTeacher
@@ -26,6 +29,24 @@ def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path, capsys: pytest.Captu
         assert start(["serve", str(tmp_path / "here"), "--no-auth", "--port", str(port)]) == 2
     assert f"nothing can listen at 127.0.0.1:{port}" in capsys.readouterr().err
     assert not (tmp_path / "here").exists()
+
+
+def test_the_service_holds_what_it_serves_with() -> None:
+    """What curates, asks and trains runs in the processes of jobs, and what a page of figures needs comes with that
+    page: a service that begins holds no arrays (10 MB), no HTTP client, no gates and no pool (together 25 MB)."""
+    shown = "import sys, pairsmith.serve.app; print(*sys.modules)"
+    begun = subprocess.run(
+        [sys.executable, "-P", "-c", shown],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=child_environment(),
+    )
+    modules = set(begun.stdout.split())
+    assert "pairsmith.serve.app" in modules
+    heavy = {"numpy", "aiohttp", "rich", "datasets", "pyarrow", "torch", "curate.gates", "curate.pool", "curate.export"}
+    assert not heavy & modules
 
 
 @pytest.mark.parametrize("words", [["--host", "0.0.0.0", "--no-auth"], ["--no-auth", "--url", "https://a.test"]])

@@ -29,7 +29,7 @@ from train.dataset import Dataset
 from train.evaluation import held_out_seeds, measured_once, plan_evaluation, watched_seeds
 from train.intervals import share
 from train.metrics import Evaluation, ModeResult
-from train.references import ReferenceResult
+from train.reference_result import ReferenceResult
 from train.results import TrainResult
 from train.results_table import checks_table, comparison_lines, references_table, systems_table
 from train.sft import tune

@@ -10,17 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from train.intervals import (
-    Floats,
-    difference,
-    difference_limits,
-    holm,
-    seeds_for,
-    share,
-    share_limits,
-    sign_flip_p,
-    sign_flips,
-)
+from train.intervals import difference, holm, seeds_for, share, sign_flip_p
+from train.limits import Floats, difference_limits, share_limits, sign_flips
 
 RUNS = 2000
 RATES = (0.0, 0.02, 0.1, 0.3, 0.5, 0.9, 1.0)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.train.evaluated import spec
 from train.checks import REFERENCE, Checks, checks_for
-from train.references import NO_LABEL, GivenAnswer, ReferenceResult, against_references
+from train.reference_result import ReferenceResult
+from train.references import NO_LABEL, GivenAnswer, against_references
 
 LABELS = ("bug", "question", "praise")
 

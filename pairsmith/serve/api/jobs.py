@@ -196,7 +196,7 @@ async def _lines(
         while True:
             done, _ = await asyncio.wait({following}, timeout=_LOOK_S)
             if time.monotonic() - looked_s >= _LOOK_S:
-                if not await run_in_threadpool(goes_on):
+                if not await asyncio.to_thread(goes_on):  # a few threads look after all streams
                     return
                 looked_s = time.monotonic()
             if not done:

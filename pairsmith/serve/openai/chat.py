@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-import aiohttp
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
@@ -174,10 +173,12 @@ def _shown(tuned: Tuned) -> ServedModel:
 
 async def _renamed(lines: AsyncIterator[bytes], model: str) -> AsyncIterator[bytes]:
     """The model's events under the name that it has here; if it is stopped meanwhile, the last one says so."""
+    from aiohttp import ClientError
+
     try:
         async for line in lines:
             if line.startswith(b"data: {"):
                 line = f"data: {json.dumps({**json.loads(line[6:]), 'model': model})}\n".encode()
             yield line
-    except (aiohttp.ClientError, TimeoutError):
+    except (ClientError, TimeoutError):
         yield f"data: {json.dumps({'error': _STOPPED})}\n\n".encode()

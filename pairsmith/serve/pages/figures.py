@@ -210,7 +210,8 @@ def _number(value: Any) -> int | None:
 def stage_of(now: Snapshot, job: Job, at: Moving) -> str:
     """The stage that a report is of: a step of a stage (`fit`) reports under its own name. Argilla is started for
     people, whatever else is to be done again since."""
-    named, known = at.stage.split()[0].replace("argilla", "review"), [stage.stage for stage in now.stages]
+    word, known = at.stage.split()[0], [stage.stage for stage in now.stages]
+    named = "review" if word == "argilla" else word
     return next(
         (name for name in (named, job.command) if name in known), now.next_stage.stage if now.next_stage else named
     )

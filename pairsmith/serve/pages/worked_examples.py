@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from curate.gates import GateStep, gates_for, judge_text
 from pairsmith.serve.pages import words
 from schemas.errors import PairsmithError
 from schemas.project import Project
+
+if TYPE_CHECKING:
+    from curate.gates import GateStep
 
 _OF_THE_TEST = (
     "No run begins with it: it is like a seed that is kept for the test, which no teacher may see. Write another one, "
@@ -19,6 +21,8 @@ _OF_THE_TEST = (
 def harmless_gates(project: Project) -> list[GateStep]:
     """The gates of a spec that run no pattern, schema or function of its writer: those run in a job's process alone,
     where one that never ends hurts nobody else."""
+    from curate.gates import gates_for
+
     own = {"must": (), "must_not": (), "json_schema": None, "user": ()}
     task = project.spec.task
     if task.answer_schema is not None or task.kind == "extract":
@@ -28,6 +32,8 @@ def harmless_gates(project: Project) -> list[GateStep]:
 
 def judged(project: Project, of_the_test: Mapping[int, str]) -> list[dict[str, Any]]:
     """The worked examples, each with what the built-in gates have against it, or that a run would refuse it."""
+    from curate.gates import judge_text
+
     try:
         steps = harmless_gates(project)
     except PairsmithError as error:
