@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import prompts
 from curate.checklists import checklist_schema, questions_of, read_checklist, told_against
+from curate.rows import JUDGE
 from curate.rules import rules_of
 from curate.scorers import Score
 from prompts import Prompt
@@ -35,7 +36,6 @@ from synth.answers import clean
 from synth.families import families
 from synth.ledger import Completion, FailedSample, Ledger, Question
 
-JUDGE = "judge/checklist@2"
 STAGE = "judge"
 _LOGPROBS = {"logprobs": True, "top_logprobs": 5}
 _CHOICE: Json = {
