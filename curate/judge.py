@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import prompts
 from curate.checklists import checklist_schema, questions_of, read_checklist, told_against
-from curate.rows import JUDGE
 from curate.rules import rules_of
 from curate.scorers import Score
 from prompts import Prompt

@@ -171,11 +171,7 @@ def pii(pair: Pair) -> Judgement:
 def counted(texts: Iterable[str]) -> str:
     """What texts hold, for a sentence: `3 e-mail addresses, 1 IBAN`; empty if nothing."""
     kinds = Counter(kind for text in texts for kind, _ in personal(text))
-    return ", ".join(
-        f"{n:,} {word if n == 1 else _plural(word)}"
-        for kind, word in WORDS.items()
-        if (n := kinds[kind])
-    )
+    return ", ".join(f"{n:,} {word if n == 1 else _plural(word)}" for kind, word in WORDS.items() if (n := kinds[kind]))
 
 
 def _plural(words: str) -> str:

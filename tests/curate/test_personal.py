@@ -75,7 +75,7 @@ def test_a_sentence_counts_what_texts_hold() -> None:
 
 def test_what_is_told_as_a_card_or_a_key_is_told_once() -> None:
     """Behind `token:` a key has a form of its own: it is one key, not two."""
-    assert counted(["token: sk-abcdefghijklmnopqrstuvwx"]) == "1 key or password"
+    assert counted(["token: AKIAABCDEFGHIJKLMNOP"]) == "1 key or password"
     assert counted(["password: 4111111111111111"]) == "1 card number"
     assert counted(["password: hunter2x", "password: hunter3x"]) == "2 keys or passwords"
 

@@ -357,7 +357,7 @@ def test_every_step_whose_rules_changed_is_named_once(tmp_path: Path) -> None:
         (receipt,) = store.receipts()
 
     def of(*steps: str) -> str:
-        return older.by_older_rules(receipt.model_copy(update={"facts": {"steps": dict.fromkeys(steps, {})}}))
+        return older.by_older_rules(receipt.model_copy(update={"facts": {"steps": {step: {} for step in steps}}}))
 
     assert of("gate/cut@1", "gate/language@1", "pool/duplicate@2", "judge/checklist@1").startswith(
         "by older rules (gates, duplicate, judge);"
