@@ -18,6 +18,7 @@ from pairsmith import fingerprints, older
 from pairsmith.outcome import CurateOutcome, GenerateOutcome, ReviewOutcome, RunOutcome, StageOutcome
 from pairsmith.standard_input import is_terminal, piped
 from schemas import old_keys
+from schemas.errors import PairsmithError
 from schemas.own_modules import OwnName
 from schemas.progress import Say
 from schemas.project import Project
@@ -85,7 +86,11 @@ def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[
 def say_outdated(project: Project, store: Store, makers: Mapping[str, str], say: Say) -> None:
     """Warn where the first stage that is to be done is one that has made something of what a command stands on:
     `makers` is stage -> what that is."""
-    due = next((step for step in plan(project, store) if not step.done), None)
+    try:
+        due = next((step for step in plan(project, store) if not step.done), None)
+    except (PairsmithError, OSError) as error:  # of a file that this command does without
+        say(f"warning: whether a stage before this one is due cannot be told: {error}")
+        return
     if due and due.stage in makers:
         say(
             f"warning: `pairsmith {due.stage}` has not been run on the project as it is ({due.why}); "
