@@ -183,12 +183,16 @@ def _what_changed(
 
 
 def held_out_since(project: Project, store: Store) -> list[str]:
-    """The files that the spec holds out, and that no row of the present dataset was compared with as they are now."""
+    """The files that the spec holds out, and that no row of the present dataset was compared with as they are now; of
+    one that is gone, as it was."""
     curated = _last_good("curate", store.receipts("curate"))
     then = (StageOutcome.of(curated).shaped_by if curated else None) or {}
-    files = {name: f"{_HELD_OUT}.{name}" for name in project.spec.curate.contamination.files}
-    contents = ((name, _content(key, project.folder, name).items()) for name, key in files.items())
-    return [name for name, content in contents if any(then.get(key) != value for key, value in content)]
+
+    def is_compared(name: str) -> bool:
+        compared = {key: value for key, value in then.items() if key == f"{_HELD_OUT}.{name}.content"}
+        return bool(compared) and _content(f"{_HELD_OUT}.{name}", project.folder, name) in (compared, {})
+
+    return [name for name in project.spec.curate.contamination.files if not is_compared(name)]
 
 
 def _went_on_without_people(project: Project, receipts: Sequence[Receipt]) -> bool:
