@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from curate.judge import JUDGE, Judge, open_judge
+from curate.judge import Judge, open_judge
+from curate.rows import JUDGE
 from curate.scorers.choose import Chosen
 from curate.scorers.served_reward import REWARD, HostedReward, ServedReward, open_served
 from schemas.money import Cost

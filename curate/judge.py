@@ -35,7 +35,6 @@ from synth.answers import clean
 from synth.families import families
 from synth.ledger import Completion, FailedSample, Ledger, Question
 
-JUDGE = "judge/checklist@2"
 STAGE = "judge"
 _LOGPROBS = {"logprobs": True, "top_logprobs": 5}
 _CHOICE: Json = {

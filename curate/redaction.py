@@ -46,17 +46,21 @@ def redacted(text: str, treatment: Mapping[str, Treatment]) -> str:
     kinds = {piece: kind for kind, piece in personal(text) if treatment[kind] == "redact"}
     if not kinds:
         return text
-    written, end = list[str](), 0
-    for match in re.finditer("|".join(map(_wherever, sorted(kinds, key=len, reverse=True))), narrowed(text)):
+    written, end, narrow = list[str](), 0, narrowed(text)
+    for match in re.finditer("|".join(_places(kinds, narrow)), narrow):
         written += text[end : match.start()], f"({WORDS[kinds[match[0]]]} removed)"
         end = match.end()
     return "".join(written) + text[end:]
 
 
-def _wherever(piece: str) -> str:
-    """A short password is a part of many words, and none of them says it."""
-    literal = re.escape(piece)
-    return literal if len(piece) > _SHORT else rf"(?<!{SPACED}){literal}(?!{SPACED})"
+def _places(kinds: Mapping[str, str], text: str) -> Iterator[str]:
+    """Patterns of the pieces, the longest first. A short password is a part of many words, and none of them says it,
+    unless it stands nowhere by itself."""
+    for piece in sorted(kinds, key=len, reverse=True):
+        literal = re.escape(piece)
+        alone = rf"(?<!{SPACED}){literal}(?!{SPACED})"
+        is_word = kinds[piece] == "secret" and len(piece) <= _SHORT and re.search(alone, text)
+        yield alone if is_word else literal
 
 
 def _redacted(seed: Seed, treatment: Mapping[str, Treatment], kinds: list[str]) -> Seed:

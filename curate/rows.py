@@ -14,6 +14,7 @@ ROWS = 512  # rows whose texts are in memory at once
 ORDER = (False, None, True)
 REVIEW, GENERATE = "review", "generate"  # who decides beside the steps
 CONTAMINATION, DUPLICATE, SPLIT = "pool/contamination@2", "pool/duplicate@3", "pool/split@1"
+JUDGE = "judge/checklist@2"
 
 
 def fold(keeps: Iterable[bool | None]) -> bool | None:

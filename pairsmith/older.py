@@ -62,6 +62,7 @@ _DEFAULTS_THEN = {
     "curate.gates.length.min_ratio": 1.0,
     "curate.gates.length.max_ratio": 60.0,
 }
+_PARTS = {"gate": "gates", "judge": "judge"}  # of a curation, as they are told
 _VALUES_THEN = {"seeds.kind": _THEN, "curate.score.model": {"pmi": "relevance"}}
 
 
@@ -101,13 +102,13 @@ def by_older_rules(curated: Receipt) -> str:
     done all the same: a new version of pairsmith is no reason to decide anew what people have reviewed and models have
     learnt."""
     from curate.gates import VERSIONS
-    from curate.rows import CONTAMINATION, DUPLICATE
+    from curate.rows import CONTAMINATION, DUPLICATE, JUDGE
     from schemas.step_names import By
 
-    of_pools = {by.name: int(by.version) for by in map(By.read, (CONTAMINATION, DUPLICATE))}
+    others = {by.name: int(by.version) for by in map(By.read, (CONTAMINATION, DUPLICATE, JUDGE))}
     replaced = dict[str, None]()
     for step in map(By.read, curated.facts.get("steps", ())):
-        now, part = (VERSIONS, "gates") if step.kind == "gate" else (of_pools, step.name)
+        now, part = (VERSIONS if step.kind == "gate" else others), _PARTS.get(step.kind, step.name)
         if step.version.isdigit() and int(step.version) < now.get(step.name, 1):
             replaced[part] = None
     return f"by older rules ({', '.join(replaced)}); `pairsmith curate` decides by those of now" if replaced else ""

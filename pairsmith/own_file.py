@@ -206,8 +206,8 @@ def _rows(path: Path, names: Sequence[str], *, strict: bool = False) -> list[Cel
 def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     from curate.gates.words import count_words
 
-    words = "".join(letter if f"a{letter}".isidentifier() else " " for letter in header.casefold()).split()
-    name = "_".join(words).strip("_") or f"column_{at + 1}"
+    parts = "".join(letter if f"a{letter}".isidentifier() else " " for letter in header.casefold()).split()
+    name = "_".join(parts).strip("_") or f"column_{at + 1}"
     held = [row.get(f"c{at}") for row in rows]
     texts = tuple("" if isinstance(text := plain_text(_spelt(cell)), Fault) else text for cell in held)
     spelt = [text for text in texts if text]

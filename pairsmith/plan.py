@@ -18,6 +18,7 @@ from pairsmith import fingerprints, older
 from pairsmith.outcome import CurateOutcome, GenerateOutcome, ReviewOutcome, RunOutcome, StageOutcome
 from pairsmith.standard_input import is_terminal, piped
 from schemas import old_keys
+from schemas.errors import PairsmithError
 from schemas.own_modules import OwnName
 from schemas.progress import Say
 from schemas.project import Project
@@ -85,7 +86,11 @@ def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[
 def say_outdated(project: Project, store: Store, makers: Mapping[str, str], say: Say) -> None:
     """Warn where the first stage that is to be done is one that has made something of what a command stands on:
     `makers` is stage -> what that is."""
-    due = next((step for step in plan(project, store) if not step.done), None)
+    try:
+        due = next((step for step in plan(project, store) if not step.done), None)
+    except (PairsmithError, OSError) as error:  # of a file that this command does without
+        say(f"warning: whether a stage before this one is due cannot be told: {error}")
+        return
     if due and due.stage in makers:
         say(
             f"warning: `pairsmith {due.stage}` has not been run on the project as it is ({due.why}); "
@@ -178,12 +183,16 @@ def _what_changed(
 
 
 def held_out_since(project: Project, store: Store) -> list[str]:
-    """The files that the spec holds out, and that no row of the present dataset was compared with as they are now."""
+    """The files that the spec holds out, and that no row of the present dataset was compared with as they are now; of
+    one that is gone, as it was."""
     curated = _last_good("curate", store.receipts("curate"))
     then = (StageOutcome.of(curated).shaped_by if curated else None) or {}
-    files = {name: f"{_HELD_OUT}.{name}" for name in project.spec.curate.contamination.files}
-    contents = ((name, _content(key, project.folder, name).items()) for name, key in files.items())
-    return [name for name, content in contents if any(then.get(key) != value for key, value in content)]
+
+    def is_compared(name: str) -> bool:
+        compared = {key: value for key, value in then.items() if key == f"{_HELD_OUT}.{name}.content"}
+        return bool(compared) and _content(f"{_HELD_OUT}.{name}", project.folder, name) in (compared, {})
+
+    return [name for name in project.spec.curate.contamination.files if not is_compared(name)]
 
 
 def _went_on_without_people(project: Project, receipts: Sequence[Receipt]) -> bool:

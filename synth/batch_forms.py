@@ -117,8 +117,8 @@ class Files:
 
     async def submit(self, call: Call, base: str, model: str, lines: Sequence[BatchLine], label: str) -> str:
         """Hand a batch over; its id."""
-        # Azure's older addresses name no version.
-        endpoint = "/v1/chat/completions" if re.search(r"/v\d\w*$", base) else "/chat/completions"
+        # Azure's older addresses name no version; a gateway's may name it before the account (Cloudflare).
+        endpoint = "/v1/chat/completions" if re.search(r"/v\d\w*(/|$)", base) else "/chat/completions"
         rows = [
             {"custom_id": line.name, "method": "POST", "url": endpoint, "body": line.body}
             if self.jobs == "/batches"
@@ -163,7 +163,7 @@ class Files:
         response = row.get("response") or {}
         body = response.get("body")
         if not response or (row.get("error") and body is None):
-            return Result(str(row.get("custom_id")), 0, orjson.dumps({"error": row.get("error")}))
+            return Result(str(row.get("custom_id")), 0, orjson.dumps({"error": row.get("error") or {}}))
         return Result(str(row.get("custom_id")), int(response.get("status_code") or 200), orjson.dumps(body))
 
 

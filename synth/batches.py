@@ -153,7 +153,8 @@ class Batches:
             if result.status == _CANCELLED:
                 raise ServerFaultError(f"batch {batch} was cancelled at the provider; the next run asks again")
             words = error_body(result.content)[1].get("message")
-            reason = f"the batch did not get to it{f' ({one_line(str(words))})' if words else ''}"
+            words = one_line(self._endpoint.shown(str(words or "")))
+            reason = f"the batch did not get to it{words and f' ({words})'}"
             if result.status:
                 failure = await self._endpoint.failure(result.status, {}, result.content, line.body, seconds)
                 if isinstance(failure, RefusedError) and self._endpoint.dialect.adapt(line.body, failure):

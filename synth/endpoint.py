@@ -275,7 +275,7 @@ class Endpoint:
         answer = read_answer(content, seconds, body, reserved)
         if self.answered and not answer.choices and answer.usage is None:
             # A page of a gateway, or an error in words of its own: it passes, like any other fault of a server.
-            page = one_line(self._shown(content.decode(errors="replace")), 120) or "nothing"
+            page = one_line(self.shown(content.decode(errors="replace")), 120) or "nothing"
             raise LostError(f"the answer was no chat completion: {page}", retry_after_s(headers, page))
         return answer
 
@@ -301,7 +301,7 @@ class Endpoint:
                 raise
             unsent = isinstance(error, aiohttp.ClientConnectorError | NoConnectionError)
             self.lost += data is not None and not unsent
-            reason = one_line(self._shown(str(error))) or type(error).__name__
+            reason = one_line(self.shown(str(error))) or type(error).__name__
             raise (NotConnectedError if unsent else BrokenError)(reason) from None
 
     def _answered(self, base: str, data: bytes | None, begun: Any, more: Any) -> Coroutine[Any, Any, Response]:
@@ -325,7 +325,7 @@ class Endpoint:
     def _without_secrets(self, text: str) -> str:
         return without_keys(text, self._key, *self._headers.values(), *secrets_of(*self._proxies.values()))
 
-    def _shown(self, text: str) -> str:
+    def shown(self, text: str) -> str:
         """What a server said, fit for messages and the store."""
         return without_user_info(self._without_secrets(text))
 
@@ -354,12 +354,12 @@ class Endpoint:
     def _words(self, status: int, headers: Mapping[str, str], content: bytes, base: str = "") -> tuple[Json, str, str]:
         """The error of an answer, all of its text, and both in a sentence with the status."""
         _, error = error_body(content)
-        text = self._shown(content.decode(errors="replace"))
-        message = one_line(self._shown(str(error.get("message") or text)))
+        text = self.shown(content.decode(errors="replace"))
+        message = one_line(self.shown(str(error.get("message") or text)))
         through = through_proxy(self._proxies.get(base or self.url), base or self.url)
         sentence = f"HTTP {status}{through}: {message}" if message else f"HTTP {status}{through}"
         if status < 400 and "Location" in headers:
-            sentence += f". It points to {self._shown(headers['Location'])}"
+            sentence += f". It points to {self.shown(headers['Location'])}"
         return error, text, sentence
 
     def _place(self, base: str = "") -> Place:

@@ -62,7 +62,7 @@ def is_listed(model: str, served: Sequence[str]) -> bool:
 def lists_deployments(url: str) -> bool:
     """Whether what is listed at an address are the names that requests have; Azure lists models, and a deployment of
     one is called as its owner likes."""
-    return not (urlsplit(url).hostname or "").endswith(".azure.com")
+    return not (urlsplit(url).hostname or "").endswith((".azure.com", ".azure.us", ".azure.cn"))
 
 
 def is_chat_model(row: Json) -> bool:

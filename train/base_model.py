@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from schemas.allocator import keep_large
 from schemas.errors import InputError, MissingDependency, PairsmithError, first_line
 from schemas.files import sha256
 from schemas.progress import Progress, unseen
@@ -150,6 +151,7 @@ def load_for_training(base: Base, settings: TrainSettings) -> tuple[Any, int]:
     loads, and raises PairsmithError if bitsandbytes did not really do so; `lora-8bit` loads them in 8 bits (Dettmers et
     al., LLM.int8(), 2022). Works without a GPU.
     """
+    keep_large()
     qlora, dtype = settings.method == "qlora", compute_dtype(settings.precision)
     if settings.backend == "unsloth":
         model = unsloth_backend.load(base, settings, dtype, training_device())

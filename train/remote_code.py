@@ -52,11 +52,11 @@ def runnable(base: str, folder: Path, trusted: Sequence[str]) -> Path | None:
     kept = cache_folder() / _COPIES
     kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kept, prefix=".") as scratch:
-        copy = Path(scratch, "copy", folder.name)
+        copy = Path(scratch, "copy", name := folder.resolve().name)
         _copy(folder, copy)
-        for name in (*_linked_folders(folder), *_elsewhere(copy)):
+        for taken in (*_linked_folders(folder), *_elsewhere(copy)):
             raise InputError(
-                f"the base takes '{name}' from another place than its own folder.",
+                f"the base takes '{taken}' from another place than its own folder.",
                 where=str(folder),
                 why="What lies there may change, and train.trust_remote_code names the code of one folder.",
                 fix="Copy that file into the folder, name it in the config, and read it.",
@@ -69,14 +69,14 @@ def runnable(base: str, folder: Path, trusted: Sequence[str]) -> Path | None:
                 fix=f'Read its *.py, then set train.trust_remote_code = ["{entry}"].',
             )
         place = kept / _name_of(copy)
-        if place.is_dir() and _name_of(place / folder.name) != place.name:
+        if place.is_dir() and _name_of(place / name) != place.name:
             shutil.rmtree(place)  # not what was put there
         try:
             copy.parent.rename(place)
         except OSError:
             if not place.is_dir():  # by now or before
                 raise
-    return place / folder.name
+    return place / name
 
 
 def _copy(folder: Path, copy: Path) -> None:
@@ -92,10 +92,10 @@ def _copy(folder: Path, copy: Path) -> None:
 
 
 def _name_of(copy: Path) -> str:
-    """What tells a copy from every other: its files, and where its links lead."""
+    """What tells a copy from every other: its folder's name, its files, and where its links lead."""
     files = [path for path in sorted(copy.rglob("*")) if not path.is_dir()]
     holds = [str(path.readlink()) if path.is_symlink() else sha256(path) for path in files]
-    names = [str(path.relative_to(copy)) for path in files]
+    names = [str(path.relative_to(copy.parent)) for path in files]
     return content_id("copied code", [*zip(names, holds, strict=True)])
 
 

@@ -76,19 +76,20 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "pii": (pii, ()),
 }
 # The kinds of task that a gate is about, where it is not about all.
-_OF_KINDS = {"instructed": ("rewrite", "reply", "free"), "facts": ("reply", "free")}
+_OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": ("reply", "free")}
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
-    "broken_json": 2,
-    **dict.fromkeys(("fenced", "label", "sums", "pii"), 3),
-    **dict.fromkeys(("language", "toxic", "contacts"), 4),
-    **dict.fromkeys(("encoding", "answered", "thinking", "injection"), 5),
-    **dict.fromkeys(("invented_name", "echo", "input"), 6),
-    **dict.fromkeys(("repetition", "values"), 7),
-    **dict.fromkeys(("mixed_language", "invented"), 8),
-    **dict.fromkeys(("cut", "placeholder", "translated", "lost_content"), 9),
-    **dict.fromkeys(("swapped", "limits"), 10),
-    "preamble": 14,
+    **dict.fromkeys(("broken_json", "instructed", "facts"), 2),
+    **dict.fromkeys(("label", "sums", "pii"), 3),
+    **dict.fromkeys(("language", "toxic", "contacts", "fenced"), 4),
+    **dict.fromkeys(("answered", "injection"), 5),
+    **dict.fromkeys(("invented_name", "input", "encoding", "thinking"), 6),
+    "echo": 7,
+    **dict.fromkeys(("mixed_language", "invented", "repetition", "values"), 8),
+    "lost_content": 9,
+    **dict.fromkeys(("cut", "placeholder", "translated"), 10),
+    **dict.fromkeys(("swapped", "limits"), 11),
+    "preamble": 15,
 }
 
 

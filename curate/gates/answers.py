@@ -19,7 +19,7 @@ from curate.gates.number import Number
 from curate.gates.number_words import has_number_words, in_figures, numbers_told
 from curate.gates.numbers import NumberMentions, grouped_by, joined_groups
 from curate.gates.phrases import lexicon, says, words_of
-from curate.gates.units import CURRENCIES, SHORT, currencies
+from curate.gates.units import CURRENCIES, SHORT, changed_unit, currencies
 from curate.gates.words import stem_of
 from curate.words import words
 from prompts.answer_form import alternatives, resolved
@@ -87,6 +87,8 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
         return rejected("value", f"{quote(str(leaf))} at {at} does not stand in the input{more}", share)
     if again := source.again(leaves):
         return rejected("value", f"a list says {quote(again)} again and again", share)
+    if units := changed_unit(pair.input, " | ".join(str(leaf) for _, leaf in leaves), language, language, alike=True):
+        return rejected("value", f"the input says {quote(units[0])}, the record {quote(units[1])}", share)
     if turned := source.turned(value):
         return rejected(
             "value", f"{turned[0]} is {str(turned[1]).lower()}, and the input says {quote(turned[2])}", share

@@ -10,15 +10,12 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-from curate.gates.content import in_code
+from curate.gates.asked_length import ITEM, another_length
 from curate.gates.folding import fold
-from curate.gates.frames import sentences
-from curate.gates.number_words import in_figures
 from curate.gates.phrases import any_of, says, words_of
 from curate.gates.phrases.lists import either
 from curate.gates.words import count_words
 
-_ITEM = re.compile(r"(?m)^\s*(?:[-*\u2022\u00b7\u2013]|\(?\d{1,2}[.)\u3001:]|\(?[a-z][.)]|#+ |\|)")
 _REGEX = re.compile(r"[\\\[\]^$+*?{}|]")
 
 
@@ -35,15 +32,16 @@ _FORMS: dict[str, Callable[[str], bool]] = {
     ),
     "forms_table": lambda text: "|" in text or "\t" in text or "<t" in text or ("," in text and _lines(text) > 1),
     "forms_json": lambda text: re.search(r"[{\[]", text) is not None,
-    "forms_bullets": lambda text: len(_ITEM.findall(text)) > 1,
+    "forms_bullets": lambda text: len(ITEM.findall(text)) > 1,
     "forms_regex": lambda text: _REGEX.search(text) is not None,
     "forms_dialogue": lambda text: _lines(text) > 1 or len(re.findall(r"[\"\u201c\u00ab\u300c\u201e]", text)) > 1,
 }
 
 
-def another_form(asked: str, text: str, language: str) -> str:
-    """What the first words of an instruction ask for and the text is not: a form that is named there, or a number of
-    words or sentences that the text is far above; or ''. Neither what a question asks nor what is denied is a form."""
+def another_form(asked: str, text: str, language: str, *, at_least: bool = False) -> str:
+    """What the first words of an instruction ask for and the text is not: a form that is named there, or a length
+    that the text is far above, or with `at_least` below; or ''. Neither what a question asks nor what is denied is a
+    form."""
     start = fold(asked)[:_START]
     folded = start.split("?")[0] if "?" in start else start
     form = _named().search(folded)
@@ -51,23 +49,33 @@ def another_form(asked: str, text: str, language: str) -> str:
         for name, has in _FORMS.items():
             if _of(name).fullmatch(form[1]) and not has(text):
                 return form[1]
-    return _too_long(in_figures(folded, language), text)
+    return another_length(folded, text, language, at_least=at_least)
 
 
 _START = 90  # characters of an instruction in which it says what it asks for
 
 
-def _too_long(folded: str, text: str) -> str:
-    """The number of words or sentences that is asked for, where the text has far more; or ''. Not of a list or code."""
-    counted = _counted().findall(folded)
-    if not counted or len(_ITEM.findall(text)) > 1 or in_code(text):
-        return ""
-    for number, unit in counted:
-        most, words_asked = int(number) if number.isdigit() else 1, _of("unit_words").fullmatch(unit)
-        has = count_words(text) if words_asked else len(sentences(fold(text)))
-        if 0 < most < 100 and has > 1.5 * most + (2 if words_asked else 1):
-            return f"{number} {unit}"
-    return ""
+def several_for_one(asked: str, text: str) -> str:
+    """What an instruction asks one of (`one title`, `just the title`), where the text is a list of several; or ''."""
+    one = _one_asked().search(fold(asked)) if len(ITEM.findall(text)) > 1 else None
+    lines = [line for line in text.splitlines() if line.strip()]
+    return one[0] if one and all(map(ITEM.match, lines)) else ""
+
+
+def more_than_code(asked: str, text: str) -> str:
+    """A first line of prose before code, where nothing but the code was asked for; or ''."""
+    first, _, rest = text.strip().partition("\n")
+    prose = rest.strip() and count_words(first) > 3 and _PROSE.fullmatch(first)
+    return first if prose and says("any", "only_code", fold(asked)) else ""
+
+
+_PROSE = re.compile(r"[^\W\d_][^=;{}()\[\]<>$#|\\/]*[:.!\uff1a]")
+
+
+@cache
+def _one_asked() -> re.Pattern[str]:
+    ones, things = (either(words_of(name)) for name in ("only_one", "one_things"))
+    return re.compile(rf"(?<!\w)(?:{ones})\s(?:{things})(?!\w)")
 
 
 @cache
@@ -84,10 +92,3 @@ def _named() -> re.Pattern[str]:
         rf"(?:\A\W*(?:(?:{verbs})\s+)?(?:(?:{small}|\d+)\s+){{0,3}}(?:[^\W\d_]+\s+)?|(?<!\w)(?:{only})\s+(?:(?:{small})\s+){{0,2}})"
         rf"({forms})(?!\w)"
     )
-
-
-@cache
-def _counted() -> re.Pattern[str]:
-    units = either((*words_of("unit_words"), *words_of("unit_sentences")))
-    ones = either(words_of("one_of_text"))
-    return re.compile(rf"(?<!\w)(\d+|{ones})[ -]({units})(?!\w)")

@@ -11,11 +11,13 @@ import orjson
 from curate.gates.content import in_code
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import lexicon, says
+from curate.gates.phrases import lexicon, says, words_of
+from curate.gates.phrases.lists import either
 from curate.gates.words import count_words, without_options
 from schemas.records import Pair
 
 _FENCED = re.compile(r"\A\s*```(?P<kind>[\w+-]*)[^\n]*\n(?P<inside>[\s\S]*?)\n?```\s*\Z")
+_IN_A_TAG = re.compile(r"\A\s*<(?P<tag>[a-z_]{1,20})>(?P<inside>[\s\S]*)</(?P=tag)>\s*\Z", re.IGNORECASE)
 _OF_TEXT = frozenset(("", "text", "txt", "markdown", "md", "plaintext", "plain"))
 _FENCE = re.compile(r"^[ \t>]*```", re.MULTILINE)
 _ENDS = re.compile(r"[.!?…:;)\]}>\"'”»\u2019“*_`~|/。！？」』】）।؟۔%€$£°™©®\d#@-]\W*\Z")
@@ -40,6 +42,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     before it is asked for one.
     Not covered: a text that was cut behind a full stop, or inside of its first sentence behind a noun.
     """
+    if _SIGNS.fullmatch(pair.output.strip()) and count_words(pair.input) > 1:
+        return passed(f"it is {quote(pair.output)} alone")._replace(flags=("unended",))
     text = without_options(pair.output).strip().removesuffix(",").rstrip()
     if "```" in text and len(_FENCE.findall(text)) % 2:
         return rejected("cut", "a code fence is never closed")
@@ -49,6 +53,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return passed(f"it stops before {quote(left)}")._replace(flags=("unended",))
     if goes_on := _goes_on(pair, text):
         return passed(f"it ends in {quote(goes_on)}")._replace(flags=("unended",))
+    if (block := _begun_block().search(text)) and (in_code(text) or says("any", "code", fold(pair.input))):
+        return passed(f"its code ends in {quote(block[0])}")._replace(flags=("unended",))
     if gap := _gap(pair.input, text):
         return passed(f"a list goes on with {quote(gap)}")._replace(flags=("numbering",))
     if opened := _never_closed(text, pair.input):
@@ -110,6 +116,16 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     return passed("it has an end")
 
 
+_SIGNS = re.compile(r"[.,:;\u2026\u3002\uff0c\u3001!\uff01\u2014-]+")
+
+
+@cache
+def _begun_block() -> re.Pattern[str]:
+    """A last line of code behind which its block has to follow, or that breaks off in a word."""
+    blocks, halves = (either(words_of(name)) for name in ("code_blocks", "code_halves"))
+    return re.compile(rf"(?m)^[ \t]*(?:(?:{blocks})\b[^\n:]*:|(?:{halves}))\Z")
+
+
 def _end_of(line: str) -> str:
     """The last words of a line; of one without blanks, its last characters."""
     end = line[-60:]
@@ -142,7 +158,8 @@ def _goes_on(pair: Pair, text: str) -> str:
     """The end of an output that is a comma, or a bare number of a list, where the input does not end so; or ''."""
     written = pair.output.rstrip()
     if written.endswith(_COMMAS) and "--" not in written and not pair.input.rstrip().endswith(_COMMAS):
-        return written[-30:] if count_words(written.rpartition("\n")[2]) > _SMALL else ""
+        whole = "\n" not in written and count_words(pair.input) > _SMALL
+        return written[-30:] if whole or count_words(written.rpartition("\n")[2]) > _SMALL else ""
     bare = _BARE_ITEM.search(written)
     return bare[0].strip() if bare and not pair.input.rstrip().endswith(bare[0].strip()) else ""
 
@@ -265,9 +282,14 @@ def encoding(pair: Pair) -> Judgement:
             continue
         if "\ufffd" in _shown(text) and "\ufffd" not in given:
             return rejected("mojibake", f"the {side} text has characters that were lost: {quote(text)}")
+        if len(_READ_AS_JAPANESE.findall(_shown(text))) > 1 and not _READ_AS_JAPANESE.search(given):
+            return rejected("mojibake", f"the {side} text was read in another encoding: {quote(text)}")
         if (bad := badness(_shown(text))) and bad > badness(given):
             return rejected("mojibake", f"the {side} text is garbled: {quote(text)}")
     return passed("no garbled characters")
+
+
+_READ_AS_JAPANESE = re.compile("[\u7e3a\u7e67\u7e5d]")  # what the first bytes of kana are in Shift-JIS
 
 
 def _escaped(text: str, given: str) -> str:
@@ -311,14 +333,17 @@ def _shown(text: str) -> str:
 
 
 def fenced(pair: Pair, style: str = "") -> Judgement:
-    """A text of words does not stand in a code fence from its first to its last line.
+    """A text of words does not stand in a code fence from its first to its last line; one in a tag is flagged.
 
     A fence that names a language of code, and any fence where the input or the style speaks of code, is wanted.
     """
+    asked = f"{fold(pair.input)}\n{fold(style)}"
+    tag = _IN_A_TAG.match(pair.output)
+    if tag and not tag["inside"].strip().startswith("<") and "<" not in asked and not says("any", "code", asked):
+        return passed(f"it stands in a tag: {quote(tag['tag'])}")._replace(flags=("tagged",))
     match = _FENCED.match(pair.output)
     if not match or "```" in match["inside"] or not _is_of_text(match["kind"].casefold()):
         return passed("it stands in no fence")
-    asked = f"{fold(pair.input)}\n{fold(style)}"
     if "```" in asked or says("any", "code", asked) or in_code(match["inside"]):
         return passed("code may stand in a fence")
     return rejected("code_fence", f"the whole text stands in a code fence: {quote(pair.output)}")

@@ -129,6 +129,8 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
     """
     if kind == "reply":
         changed = another_value(pair.input, pair.output, language)
+        if not changed and (units := changed_unit(pair.input, pair.output, language, language, alike=True)):
+            changed = "changed_unit", *units
         code, *values = changed or ("", "", "")
         sentence = f"the message says {quote(values[0])}, the reply {quote(values[1])}"
         return rejected(code, sentence) if changed else passed("it names no other value")
@@ -158,7 +160,26 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
     before, after = _tokens(input, language), _tokens(output, language)
     if mixed := _regrouped(before, after):
         return rejected("swapped", f"{quote(mixed)} do not stand together in the input")
-    here, there = _beside(before), _beside(after)
+    if places := _changed_places(_beside(before), _beside(after)):
+        first, second, word = map(quote, places)
+        return rejected("swapped", f"{first} and {second} changed places beside {word}")
+    if moved := _at_another_time(input, output):
+        return rejected("swapped", f"the input says {quote(moved[0])}, the output {quote(moved[1])}")
+    if moved := _crossed(fold(pair.input), fold(pair.output), language):
+        return rejected("swapped", f"the numbers of {quote(moved[0])} and {quote(moved[1])} changed places")
+    return passed("numbers stand where they stood")
+
+
+def numbers_beside_others(before: str, after: str, language: str) -> tuple[str, str, str] | None:
+    """Two numbers of a text that stand beside each other's words in another one, and such a word; None if none do."""
+    if len(_DIGIT.findall(before)) < 2:
+        return None
+    here, there = (_tokens(in_figures(side, language), language) for side in (before, after))
+    alone = [c for c in _clauses(here) if sum(map(str.isdigit, c)) == 1]
+    return _changed_places(_beside([token for clause in alone for token in (*clause, ".")]), _beside(there))
+
+
+def _changed_places(here: dict[str, set[str]], there: dict[str, set[str]]) -> tuple[str, str, str] | None:
     for (first, second), (word, other) in (
         (numbers, pair_of_words)
         for numbers in combinations((number for number in here if number in there), 2)
@@ -167,10 +188,24 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
         if word in here[second] or other in here[first]:
             continue
         if word in there[second] and other in there[first] and not (word in there[first] or other in there[second]):
-            return rejected("swapped", f"{quote(first)} and {quote(second)} changed places beside {quote(word)}")
-    if moved := _crossed(fold(pair.input), fold(pair.output), language):
-        return rejected("swapped", f"the numbers of {quote(moved[0])} and {quote(moved[1])} changed places")
-    return passed("numbers stand where they stood")
+            return first, second, word
+    return None
+
+
+def _at_another_time(before: str, after: str) -> tuple[str, str] | None:
+    """A number and the time behind it (`82 at 6`), where another text gives the number another of the same times."""
+    here, there = ({match[1]: match for match in _at_a_time().finditer(fold(side))} for side in (before, after))
+    both = here.keys() & there.keys() if len(here) > 1 else frozenset[str]()
+    given = {here[number][2] for number in here}
+    moved = (n for n in sorted(both) if here[n][2] != there[n][2] and there[n][2] in given)
+    return next(((here[number][0], there[number][0]) for number in moved), None) if len(both) > 1 else None
+
+
+@cache
+def _at_a_time() -> re.Pattern[str]:
+    """A number and, behind a word such as `at`, a time."""
+    noon = either((*words_of("noon"), *words_of("midnight")))
+    return re.compile(rf"(?<![\d/.,:])(\d[\d/.,:]*) ?(?:{either(words_of('at_time'))}) (\d+|(?:{noon})(?!\w))")
 
 
 def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:

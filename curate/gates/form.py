@@ -78,7 +78,8 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         loop = loop or _item_again(text)
         if loop:
             looped = rejected("loop", f"{loop} in the {side} text", share)
-            return looped._replace(keep=True, flags=("loop",)) if is_verse(text) or _is_log(text) else looped
+            wanted = is_verse(text) or _is_log(text) or (side == "output" and says("any", "repeats", fold(pair.input)))
+            return looped._replace(keep=True, flags=("loop",)) if wanted else looped
         if again := _said_twice(whole, pair.input if side == "output" else pair.output):
             return passed(f"the {side} text says twice {quote(again)}", share)._replace(flags=("twice",))
     return passed(f"{share:.0%} of the words repeat a run of four", share)
@@ -249,8 +250,13 @@ def echo(
     mends = says("any", "mends", fold(f"{style}\n{pair.system}"))
     if (not output and kind != "free") or _to_the_letter(given) == _to_the_letter(text):
         again = rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)
-        return again._replace(keep=True, flags=("echo",)) if mends and output else again
+        clean = kind == "rewrite" and _is_clean(given, language)
+        return again._replace(keep=True, flags=("echo",)) if (mends or clean) and output else again
     if kind == "free":
+        quoted = next((part for part in _QUOTED.findall(given) if _to_the_letter(part) == _to_the_letter(text)), "")
+        if quoted and says("any", "mends", fold(given)):
+            again = rejected("echo", f"it is to be mended, and is as it was: {quote(quoted)}", 0.0)
+            return again._replace(keep=True, flags=("echo",))
         return passed("it is another text")
     before, after = _weighty(input, language), _weighty(output, language)
     added = [word for root, word in after.items() if root not in before]
@@ -276,6 +282,18 @@ def echo(
         if len(start) == _LEAK and _has_run(output, start) and not _has_run(input, start):
             return rejected("echo", f"it repeats the instruction: {quote(' '.join(start))}", new)
     return passed(f"{new:.0%} of its content words are new", new)
+
+
+_QUOTED = re.compile(
+    r"[\"\u201c\u201e\u00ab\u300c]([^\"\u201d\u201c\u00bb\u300d\n]{8,400})[\"\u201d\u201c\u00bb\u300d]"
+)
+
+
+def _is_clean(given: str, language: str) -> bool:
+    """Whether a text is one sentence as it may be printed: it begins with a capital and has a stop."""
+    first = given.lstrip()[:1]
+    joined = not lexicon(language).stop.isdisjoint(words(given))
+    return first.isupper() and given.rstrip().endswith(_STOP) and joined and len(sentences(fold(given))) == 1
 
 
 def _to_the_letter(text: str) -> str:

@@ -13,7 +13,8 @@ import re
 from functools import cache
 
 from curate.gates.coverage import is_known_to, roots
-from curate.gates.facts import invented
+from curate.gates.facts import invented, numbers_beside_others
+from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.limits import limits
 from curate.gates.names import invented_name
@@ -30,7 +31,8 @@ _SIGNED = re.compile(r"\n+[^\n.?!]{1,40}\Z")
 
 def kept_facts(pair: Pair, kind: str = "reply", language: str = "en", input_language: str = "en") -> Judgement:
     """What the message notes down for its answer is kept: the answer names no number, day or name that neither the
-    message nor its note does, what the note denies or limits is not said without that, and something of it is said.
+    message nor its note does, what the note denies or limits is not said without that, a no is
+    not answered with yes, its numbers keep their words, and something of it is said.
 
     Not covered: facts that stand in columns or in the style, and a message without a note.
     """
@@ -46,6 +48,10 @@ def kept_facts(pair: Pair, kind: str = "reply", language: str = "en", input_lang
     )
     if differing := next((one for one in judgements if not one.keep and one.reason.code != "lost_question"), None):
         return differing
+    if moved := numbers_beside_others(facts, pair.output, language):
+        return rejected("swapped", f"{quote(moved[0])} and {quote(moved[1])} changed places beside {quote(moved[2])}")
+    if turned := _answers_otherwise(facts, pair.output, language):
+        return rejected("contrary", f"it is noted {quote(turned[0])}, and the answer begins {quote(turned[1])}")
     if _are_lost(facts, pair.output, language):
         return rejected("lost_facts", f"nothing is left of {quote(facts)}")
     return passed("as noted")
@@ -56,6 +62,26 @@ def _are_lost(facts: str, text: str, language: str) -> bool:
     noted = roots(facts, language) if is_known_to(language) else frozenset[str]()
     mentions, numbers = NumberMentions(text, language), list(in_digits(facts))
     return bool(noted) and noted.isdisjoint(roots(text, language)) and not any(number in mentions for number in numbers)
+
+
+def _answers_otherwise(facts: str, text: str, language: str) -> tuple[str, str] | None:
+    """The yes or no that the facts begin with and the other one that an answer begins with, or None."""
+    first, second = (_first_of(fold(side)) for side in (facts, text))
+    return (first[1], second[1]) if first and second and first[0] != second[0] else None
+
+
+def _first_of(folded: str) -> tuple[str, str] | None:
+    begun = _begins().match(folded)
+    return (begun.lastgroup or "", begun[0].strip(" ,.!:;\"'")) if begun else None
+
+
+@cache
+def _begins() -> re.Pattern[str]:
+    """A yes or a no at the start, where a clause ends behind it."""
+    yes, no = (either(words_of(name)) for name in ("yes_first", "no_first"))
+    return re.compile(
+        rf"\W*(?:(?P<yes>{yes})|(?P<no>{no}))(?=\s*(?:[,.;:!)\u2013\u2014\u3001\u3002\uff0c\uff01\u060c\u0964-]|\Z))"
+    )
 
 
 def facts_of(message: str, kind: str) -> str:

@@ -81,11 +81,20 @@ def _denied_apart(before: str, after: str, spoken: str, language: str) -> str:
         if (
             denies
             and not _denies_twice(one, spoken, lacking=False)
-            and not _denies(other, language)
+            and (not _denies(other, language) or _only_lacks(one, other, spoken, language))
             and not _ASKS.search(one)
         ):
             return denies[0]
     return ""
+
+
+def _only_lacks(source: str, text: str, spoken: str, language: str) -> bool:
+    """Whether a text denies in words such as `without` only, and its source in others beside them: do not stop without
+    asking."""
+    lacks, lacking = lexicon(spoken).words("lacking"), lexicon(language).words("lacking")
+    denied = {denial[0] for denial in any_of(spoken, "negation").finditer(source)}
+    denies = {denial[0] for denial in any_of(language, "negated").finditer(text)}
+    return bool(denied & lacks) and bool(denied - lacks) and denies <= lacking
 
 
 def _denies(text: str, language: str) -> bool:

@@ -60,7 +60,7 @@ def _named_secret() -> re.Pattern[str]:
     names, verbs = (either(words_of(name)) for name in ("secrets", "is"))
     joined = rf"(?P<sign>[\"']?\s*[:=：]\s*)|\s?(?:{verbs})\s*:?\s*"
     return re.compile(
-        rf"(?:(?<![^\W_])|(?<=[\u3040-\u9fff]))(?:{names})(?:{joined})(?P<quote>[\"'«“]?)(?P<secret>[^\s\"'»”,;。、]+)"
+        rf"(?:(?<![^\W_])|(?<=[\u3040-\u9fff]))(?:{names})(?:{joined})(?P<quote>[\"'«“]?)(?P<secret>[^\s\0\"'»”,;。、]+)"
         rf"(?P<end>[\"'»”]?[.,;。、)]?(?:\s*\Z|\s*\n|(?<=[.,;。、])\s))?",
         re.IGNORECASE,
     )
@@ -171,15 +171,11 @@ def pii(pair: Pair) -> Judgement:
 def counted(texts: Iterable[str]) -> str:
     """What texts hold, for a sentence: `3 e-mail addresses, 1 IBAN`; empty if nothing."""
     kinds = Counter(kind for text in texts for kind, _ in personal(text))
-    return ", ".join(
-        f"{n:,} {word if n == 1 else word.replace('password', 'passwords') if kind == 'secret' else _plural(word)}"
-        for kind, word in WORDS.items()
-        if (n := kinds[kind])
-    )
+    return ", ".join(f"{n:,} {word if n == 1 else _plural(word)}" for kind, word in WORDS.items() if (n := kinds[kind]))
 
 
-def _plural(word: str) -> str:
-    return word + ("es" if word.endswith("s") else "s")
+def _plural(words: str) -> str:
+    return " or ".join(word + ("es" if word.endswith("s") else "s") for word in words.split(" or "))
 
 
 def _is_card(text: str) -> bool:

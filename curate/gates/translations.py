@@ -16,7 +16,7 @@ from curate.gates.frames import framed, sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.names import unknown_name
 from curate.gates.number import Number
-from curate.gates.number_words import in_figures
+from curate.gates.number_words import dates_named, in_figures
 from curate.gates.numbers import NumberMentions, grouped_by, in_digits, joined_groups, may_be_words, required
 from curate.gates.opposites import opposed
 from curate.gates.phrases import letters_of, lexicon, says, words_of
@@ -101,6 +101,15 @@ def _sense(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
         yield "changed_word", f"the source says {quote(other[0])}, the translation {quote(other[1])}"
     if day := turned_day(source, text, to, language):
         yield "changed_date", f"the source says {quote(day[0])}, the translation {quote(day[1])}"
+    days = [
+        list(dict.fromkeys(date[1:] for date in dates_named(fold(side), code)))
+        for side, code in ((source, language), (text, to))
+    ]
+    if len(days[0]) > 1 and days[0] != days[1] and sorted(days[0]) == sorted(days[1]):
+        yield (
+            "number_order",
+            f"the days {quote(' / '.join(days[0][0]))} and {quote(' / '.join(days[0][1]))} changed places",
+        )
     if turned := _turned(in_figures(source, language), in_figures(text, to)):
         yield "number_order", f"{quote(turned)} stand in another order"
     if left := _left_over(source, text, language, to):
@@ -165,7 +174,7 @@ def _shape(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
         yield "options", f"{quote(text)} gives several translations"
     if count > source_count and _weight(text) > _TWICE * _weight(source) and (twice := _said_twice(sentences(text))):
         yield "options", f"{quote(twice)} is said twice"
-    if count < source_count > 2 and _weight(text) < 0.7 * _weight(source):
+    if count < source_count > 2 and _weight(text) < (0.85 if source_count <= _FEW_SENTENCES else 0.7) * _weight(source):
         yield "lost_sentence", f"it has {count} sentences, the source {source_count}"
 
 
@@ -193,6 +202,7 @@ def _said_twice(parts: tuple[str, ...]) -> str:
 
 
 _TWICE_SAID = 0.6
+_FEW_SENTENCES = 5  # of which one that is gone makes a text clearly shorter
 
 
 def _added_note(source: str, text: str) -> str:

@@ -74,9 +74,11 @@ _ORDINAL = "°"  # 2° giorno: without a letter behind it, it may be no degree
 _BEFORE = {"$": "USD", "€": "EUR", "£": "GBP", "₹": "INR", "₺": "TRY", "₩": "KRW", "%": "concentr-percent"}
 
 
-def changed_unit(before: str, after: str, language: str, input_language: str) -> tuple[str, str] | None:
+def changed_unit(
+    before: str, after: str, language: str, input_language: str, *, alike: bool = False
+) -> tuple[str, str] | None:
     """A number and a unit that `after` gives it, where `before` gives the number another one and never this; as
-    written there and here."""
+    written there and here. `alike`: only one of the same kind that is no time (grams for kilograms)."""
     before, after = in_figures(before, input_language), in_figures(after, language)
     if not (_DIGIT.search(after) and _DIGIT.search(before)):
         return None
@@ -89,9 +91,20 @@ def changed_unit(before: str, after: str, language: str, input_language: str) ->
             of_form.setdefault(form, {})[unit, written] = None
     for forms, unit, written in quantities(after, language):
         same = [one for form in sorted(forms) for one in of_form.get(form, ())]
-        if same and all(other.isdisjoint(unit) for other, _ in same):
+        if not same or not all(other.isdisjoint(unit) for other, _ in same):
+            continue
+        only_alike = alike or _LONE.search(same[0][1]) or _LONE.search(written)
+        if not only_alike or _kinds(unit) & _kinds(*(other for other, _ in same)):
             return same[0][1], written
     return None
+
+
+_LONE = re.compile(r"\d ?[cf]\Z")  # 34 f may be a woman
+
+
+def _kinds(*units: frozenset[str]) -> frozenset[str]:
+    """What units measure, but for time."""
+    return frozenset(name.partition("-")[0] for unit in units for name in unit if "-" in name) - {"duration"}
 
 
 def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] | None:
@@ -107,7 +120,7 @@ def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] 
     for at, (_, unit, _) in enumerate(numbered):
         for name in unit:
             of_unit.setdefault(name, []).append(at)
-    for forms, unit, written in given:
+    for forms, unit, written in (one for one in given if not _LONE.search(one[2])):
         there = (
             {at for name in unit for at in of_unit.get(name, [])[:2]} if all(times[name] == 1 for name in unit) else ()
         )

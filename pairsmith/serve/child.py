@@ -29,7 +29,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -45,6 +45,9 @@ from pairsmith.watching import Watcher
 from schemas.errors import Interrupted, PairsmithError, SpecError
 from schemas.failpoints import failpoint
 from schemas.files import replaced
+
+if TYPE_CHECKING:
+    from schemas.store import Store
 
 BUSY = 75  # exit code: another process runs this job
 STOPPING = "stopping"  # the file that a job which was stopped has
@@ -111,13 +114,14 @@ def _run(folder: Path, nth: int, part: dict[str, Any]) -> int:
     problem = ended_with.pop("error", None)
     if problem and not Path(part["folder"]).exists():  # whatever it stumbled over
         problem = as_json(gone(Path(part["folder"])))
-    _write_exit(folder, nth, {"code": code, "problem": problem, "answer": ended_with or None, "began": began})
+    how = {"code": code, "problem": problem, "answer": ended_with or None, "began": began}
+    _write_exit(folder, nth, {**how, "spent_usd": _spent_by_now(part)})
     return code
 
 
 def _pin(folder: Path, part: dict[str, Any]) -> float:
-    """Refuse to go on with another spec than the job began with; the dollars that had been spent then, or when the job
-    began that this one continues: its cap is the same."""
+    """Refuse to go on with another spec than the job began with; the dollars that had been spent then, less what the
+    job has spent that this one continues: its cap is the same."""
     from pairsmith.plan import changed_since, pinned
     from schemas.spec_file import load
     from schemas.store import Store
@@ -127,10 +131,8 @@ def _pin(folder: Path, part: dict[str, Any]) -> float:
     with Store.open(url, write=False) if Store.exists(url) else contextlib.nullcontext() as store:
         try:
             if not path.exists():
-                spent = store.spent() if store else None
-                usd = _begun_with(folder, part.get("continues"))
-                if usd is None:
-                    usd = spent.usd + spent.reserved if spent else 0.0
+                by_now = _spent(store) if store else 0.0
+                usd = by_now - _spent_before(folder, part.get("continues"), by_now)
                 pins = {"stages": pinned(project, store), "usd": usd}
                 with replaced(path) as partial:
                     partial.write_text(json.dumps(pins, default=str))
@@ -138,7 +140,7 @@ def _pin(folder: Path, part: dict[str, Any]) -> float:
             changed = changed_since(pins["stages"], project, store)
         except OSError:  # a file that the spec names cannot be read: the command says which, and what to do
             return 0.0
-        part["spent_usd"] = store.spent().usd + store.spent().reserved if store and part["cap_usd"] else 0.0
+        part["spent_usd"] = _spent(store) if store and part["cap_usd"] else 0.0
     if changed:
         raise SpecError(
             f"the spec was changed while it ran: {changed}.",
@@ -148,12 +150,39 @@ def _pin(folder: Path, part: dict[str, Any]) -> float:
     return float(pins["usd"])
 
 
-def _begun_with(folder: Path, continued: str | None) -> float | None:
-    """The dollars that had been spent when another job began; None if it never did."""
-    if continued is None:
-        return None
+def _spent_before(folder: Path, continued: str | None, by_now: float) -> float:
+    """The dollars that another job has spent, and those that it continued. One that has not said what was spent as it
+    ended counts with all that was since it began."""
+    earlier = folder.parent / (continued or "")
+    begun = _read(earlier / "pins.json").get("usd") if continued else None
+    if begun is None:
+        return 0.0
+    last = max((int(path.stem.partition("-")[2]) for path in earlier.glob("part-*.json")), default=0)
+    ended = _read(earlier / f"exit-{last}.json").get("spent_usd")
+    return float(by_now if ended is None else ended) - float(begun)
+
+
+def _read(path: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        return float(json.loads((folder.parent / continued / "pins.json").read_bytes())["usd"])
+        return dict(json.loads(path.read_bytes()))
+    return {}
+
+
+def _spent(store: Store) -> float:
+    spent = store.spent()
+    return spent.usd + spent.reserved
+
+
+def _spent_by_now(part: dict[str, Any]) -> float | None:
+    """What the project has spent, where the job has a cap; None if nobody can tell."""
+    from schemas.spec_file import load
+    from schemas.store import Store
+
+    if part["cap_usd"] is not None:
+        with contextlib.suppress(PairsmithError, OSError):
+            url = Store.url_for(load(Path(part["folder"]), part["overrides"]))
+            with Store.open(url, write=False) as store:
+                return _spent(store)
     return None
 
 

@@ -82,7 +82,7 @@ _BY_KIND: dict[Kind, str] = {
         curate.gates.broken_json curate.gates.answered curate.gates.lost_content curate.gates.language
         curate.gates.mixed_language curate.gates.invented curate.gates.contacts curate.gates.invented_name
         curate.gates.swapped curate.gates.limits curate.gates.sums curate.gates.injection curate.gates.toxic
-        curate.gates.pii
+        curate.gates.pii curate.gates.instructed curate.gates.facts
         curate.gates.must.name curate.gates.must.pattern curate.gates.must_not.name curate.gates.must_not.pattern
         curate.gates.values curate.gates.translated curate.duplicates.enabled curate.duplicates.jaccard
         curate.duplicates.semantic curate.contamination.semantic curate.unlikely_labels

@@ -32,7 +32,7 @@ _START_TIMEOUT_S = 300.0
 _LOOK_EVERY_S = 0.2
 
 _asked_s: dict[Path, float] = {}  # by this server, since when jobs are stopping, whatever is done to the clock
-_begun: list[subprocess.Popen[bytes]] = []  # of this server; one whose job was stopped is waited for here
+_begun: set[subprocess.Popen[bytes]] = set()  # of this server; one whose job was stopped is waited for here
 
 
 class End(TypedDict):
@@ -80,7 +80,6 @@ async def kept_alive(
             await asyncio.sleep(1.0)
             continue
         until_s = time.monotonic() + _START_TIMEOUT_S
-        _begun.append(process)
         # A thread that waits for it would keep the server from stopping.
         while (code := process.poll()) is None:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -149,14 +148,14 @@ def _interruptions(folder: Path, nth: int) -> int:
 
 
 def _started(folder: Path, nth: int, part: Part, environment: Callable[[], dict[str, str]]) -> subprocess.Popen[bytes]:
-    _begun[:] = [process for process in _begun if process.poll() is None]
+    _begun.difference_update([process for process in tuple(_begun) if process.poll() is not None])
     variables = environment()
     with replaced(folder / f"part-{nth}.json", mode=0o600) as partial:
         heavy = str(folder.parent / "heavy.lock") if part["heavy"] else None
         partial.write_text(json.dumps({**part, "heavy_lock": heavy}))
     ours = child_environment().get("PYTHONPATH")
     with (folder / "start.log").open("ab") as log:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             child_command("pairsmith.serve.child", str(folder), str(nth)),
             env=variables | ({"PYTHONPATH": ours} if ours else {}),
             cwd=part["folder"],
@@ -165,6 +164,8 @@ def _started(folder: Path, nth: int, part: Part, environment: Callable[[], dict[
             stderr=log,
             start_new_session=True,
         )
+    _begun.add(process)  # here: who waits for this thread may have been stopped
+    return process
 
 
 def _not_started(error: OSError) -> End:

@@ -30,7 +30,7 @@ EVALUATIONS = "evaluations"
 # The exit codes of `--gate`.
 CODES = {"ship": 0, "do not ship": 14, "not enough evidence": 15}
 _MEASURED = {
-    **dict.fromkeys(("generate", "curate"), "what is measured, and on which inputs,"),
+    **dict.fromkeys(("generate", "curate"), "the dataset behind what is measured"),
     "train": "the adapter that is measured",
 }
 

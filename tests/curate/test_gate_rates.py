@@ -24,6 +24,7 @@ from schemas.spec import Spec
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs/gates.md"
+STYLE = "Write it well."  # of a row that names none
 Row = dict[str, Any]
 
 
@@ -42,10 +43,12 @@ def rows(name: str) -> tuple[Row, ...]:
 
 
 @cache
-def steps(kind: str, language: str, to: str | None, labels: tuple[str, ...], schema: str) -> tuple[GateStep, ...]:
+def steps(
+    kind: str, language: str, to: str | None, labels: tuple[str, ...], schema: str, style: str = STYLE
+) -> tuple[GateStep, ...]:
     """The gates of a spec that says what its task is and nothing of gates."""
     folder = Path(mkdtemp())
-    task: Row = {"name": "rows", "kind": kind, "style": "Write it well.", "language": language}
+    task: Row = {"name": "rows", "kind": kind, "style": style, "language": language}
     if kind == "translate":
         task["to"] = to
     if labels:
@@ -70,7 +73,9 @@ def bounded(schema: Any) -> Any:
 
 def steps_of(row: Row) -> tuple[GateStep, ...]:
     schema = json.dumps(bounded(row["schema"])) if "schema" in row else ""
-    return steps(row["kind"], row["language"], row.get("to"), tuple(row.get("labels", ())), schema)
+    return steps(
+        row["kind"], row["language"], row.get("to"), tuple(row.get("labels", ())), schema, row.get("style") or STYLE
+    )
 
 
 def said(row: Row) -> Said:

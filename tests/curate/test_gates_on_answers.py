@@ -191,7 +191,7 @@ def test_each_kind_has_the_gates_that_fit_it(tmp_path: Path) -> None:
     assert steps_of({}, tmp_path)["names"] == form | compared | {"echo", "contacts", "instructed"}
     assert steps_of({"kind": "reply"}, tmp_path)["names"] == form | bound | {"echo", "contacts", "swapped"}
     assert steps_of({"kind": "free"}, tmp_path)["names"] == form | bound | {"echo", "contacts"}
-    translation = form | {"translated", "contacts", "invented", "limits"}
+    translation = form | {"translated", "contacts", "invented", "limits", "instructed"}
     assert steps_of({"kind": "translate", "to": "fr"}, tmp_path)["names"] == translation
     extraction = EVERY | {"input", "schema", "values"}
     assert steps_of({"kind": "extract", "schema": "record.json"}, tmp_path)["names"] == extraction

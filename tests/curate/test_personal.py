@@ -73,6 +73,13 @@ def test_a_sentence_counts_what_texts_hold() -> None:
     assert counted(["nothing here"]) == ""
 
 
+def test_what_is_told_as_a_card_or_a_key_is_told_once() -> None:
+    """Behind `token:` a key has a form of its own: it is one key, not two."""
+    assert counted(["token: AKIAABCDEFGHIJKLMNOP"]) == "1 key or password"
+    assert counted(["password: 4111111111111111"]) == "1 card number"
+    assert counted(["password: hunter2x", "password: hunter3x"]) == "2 keys or passwords"
+
+
 def test_what_leaves_the_machine_is_said_before_it_does() -> None:
     """With a teacher elsewhere the seeds' personal data is counted and the endpoint named; at home nothing is said."""
     seeds = [Seed(kind="input", text="refund, a@example.org", source="t", columns={"phone": "+49 30 901820"})]

@@ -49,7 +49,8 @@ def test_there_are_tables() -> None:
     """English has phrases and words; what holds for every language is among its rules."""
     assert "en" in LANGUAGES
     assert phrases("en").known
-    everywhere = {"preamble.marker", "preamble.leak", "preamble.maybe", "preamble.empty"}
+    everywhere = {"preamble.marker", "preamble.leak", "preamble.maybe", "preamble.empty", "preamble.opening"}
+    everywhere |= {"preamble.options", "preamble.title"}
     everywhere |= {"placeholder.mark", "placeholder.maybe", "thinking.tag", "thinking.summary", "thinking.maybe"}
     assert {rule.table for rule in phrases(UNWRITTEN).rules} == everywhere
     assert all(rule in phrases("en").rules for rule in phrases(UNWRITTEN).rules)

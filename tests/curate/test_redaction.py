@@ -135,3 +135,13 @@ def test_an_iban_in_small_letters_goes() -> None:
     """Its check digits tell it, not its capitals."""
     text = f"to {IBAN.replace(' ', '').lower()}, please"
     assert redacted(text, {"iban": "redact"}) == "to (IBAN removed), please"
+
+
+def test_what_stands_in_a_word_alone_goes() -> None:
+    """A short password is let stand where it is a part of a word, and a number is not: it is found there again."""
+    phone, secret = {"phone": "redact"}, {"secret": "redact"}
+    assert redacted("call me at2345678 or 2345678", phone) == (
+        "call me at(telephone number removed) or (telephone number removed)"
+    )
+    assert redacted("the password isabc123", secret) == "the password is(key or password removed)"
+    assert redacted("password: cat, concatenate", secret) == "password: (key or password removed), concatenate"

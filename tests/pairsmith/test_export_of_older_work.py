@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pairsmith.commands import start
 from pairsmith.project import Project
+from schemas.errors import PairsmithError
 from tests.synth.loopback import LoopbackTeacher, says
 
 SPEC = """
@@ -53,6 +56,25 @@ def test_an_export_says_that_its_dataset_is_older_than_the_project(tmp_path: Pat
         assert line.endswith("; the dataset that is exported was made before.")
         project.curate()
         assert warnings() == []
+
+
+def test_what_a_command_does_without_may_be_gone(tmp_path: Path) -> None:
+    """A prompt has done its part once there is a dataset: without it `export` exports, and `train` goes on to the base,
+    each saying that it cannot tell which stages are due."""
+    (tmp_path / "pairsmith.toml").write_text(SPEC)
+    (tmp_path / "seeds.txt").write_text("".join(f"a street in the rain {number}\n" for number in range(4)))
+    lines: list[str] = []
+    with LoopbackTeacher(lambda ask: says("A narrow street in the rain, with lanterns above wet cobbles.")) as teacher:
+        asked = [f"teacher.url={teacher.url}", "teacher.model=loopback", "curate.gates.lost_content=false"]
+        Project(tmp_path, asked).generate()
+        Project(tmp_path, asked).curate()
+    gone = Project(tmp_path, [*asked, "generate.forward.prompt=gone", "train.base=nowhere/at-all"], say=lines.append)
+    gone.export()
+    with pytest.raises(PairsmithError, match="nowhere/at-all"):
+        gone.train()
+    warnings = [line for line in lines if line.startswith("warning: ")]
+    assert len(warnings) == 2
+    assert all("cannot be told: " in line and "gone" in line for line in warnings)
 
 
 def test_a_folder_of_the_project_is_not_named_to_another_trainer(tmp_path: Path) -> None:

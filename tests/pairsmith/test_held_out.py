@@ -159,6 +159,21 @@ def test_an_export_refuses_rows_that_were_not_compared_with_a_file(tmp_path: Pat
     assert OTHER.format(n=5) not in (tmp_path / "export/dataset/data/train.jsonl").read_text()
 
 
+def test_an_export_refuses_a_name_of_no_file_and_needs_none_that_was_compared(tmp_path: Path) -> None:
+    """A name with a slip in it was compared with nothing; a benchmark that was deleted since was compared."""
+    (tmp_path / "bench.txt").write_text("first line of no interest\n")
+    named = '\n[curate.contamination]\nfiles = ["{}"]\n'
+    with LoopbackTeacher(lambda ask: says(OTHER.format(n=5 if "rain" in ask.prompt else 90))) as teacher:
+        running = opened(project(tmp_path, train="a quay\n", more=named.format("bench.txt")), teacher)
+        running.generate()
+        running.curate()
+        (tmp_path / "bench.txt").unlink()
+        running.export()
+        running = opened(project(tmp_path, train="a quay\n", more=named.format("bensch.txt")), teacher)
+        with pytest.raises(NoWork, match=r"not compared with 'bensch.txt'"):
+            running.export()
+
+
 def test_a_missing_or_broken_file_is_a_sentence(tmp_path: Path) -> None:
     """Rows that were never compared would pass for clean."""
     at = project(tmp_path, train="x\n", more='\n[curate.contamination]\nfiles = ["gone.txt"]\n')

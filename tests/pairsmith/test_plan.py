@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from curate.rows import CONTAMINATION, DUPLICATE, JUDGE
 from pairsmith import fingerprints, older
 from pairsmith.outcome import (
     CurateOutcome,
@@ -343,3 +344,22 @@ def test_outcomes_read_receipts_of_every_version(tmp_path: Path) -> None:
     assert GenerateOutcome.of(receipt) == record.outcome
     assert ReviewOutcome.of(receipt.model_copy(update={"facts": {"waits": "3 rows"}})).waits == "3 rows"
     assert StageOutcome.of(receipt.model_copy(update={"facts": {"from": "x", "made": "y"}})).source == "x"
+
+
+def test_every_step_whose_rules_changed_is_named_once(tmp_path: Path) -> None:
+    """Gates, what looks at all rows, and a judge that is asked otherwise now; steps of now, and a model's, are not."""
+    write_seeds(tmp_path)
+    (tmp_path / "pairsmith.toml").write_text(SPEC.format(url="http://127.0.0.1:9/v1"))
+    project = load(tmp_path)
+    with Store.open(Store.url_for(project)) as store:
+        with recording(project, store, "curate", CurateOutcome()) as record:
+            record.outcome = CurateOutcome(counts=Counts(rows_in=1, waiting=1))
+        (receipt,) = store.receipts()
+
+    def of(*steps: str) -> str:
+        return older.by_older_rules(receipt.model_copy(update={"facts": {"steps": {step: {} for step in steps}}}))
+
+    assert of("gate/cut@1", "gate/language@1", "pool/duplicate@2", "judge/checklist@1").startswith(
+        "by older rules (gates, duplicate, judge);"
+    )
+    assert of("gate/length@1", DUPLICATE, CONTAMINATION, JUDGE, "pool/split@1", "score/reward:m@abc") == ""

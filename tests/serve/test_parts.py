@@ -177,6 +177,33 @@ def test_a_job_that_is_continued_keeps_its_cap(workspace: Workspace) -> None:
     assert left == ["2.000000000", "1.250000000", "0.500000000", "2.000000000"]
 
 
+def test_a_job_that_is_continued_pays_for_no_other_one(workspace: Workspace) -> None:
+    """What other jobs spend between its end and its going on is not taken from its cap, whichever of its processes was
+    the last; what it has spent itself is, and where its last one said nothing, all that was spent since it began."""
+    folder = write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
+    url, left = Store.url_for(load(folder)), list[str]()
+
+    def run(name: str, continues: str | None, nth: int, *, says: bool) -> None:
+        asked = request("generate", cap_usd=2.0)
+        asked["continues"] = continues
+        part: dict[str, Any] = dict(next_part(asked, folder, None) or {})
+        (job := workspace.root / name).mkdir(exist_ok=True)
+        (job / f"part-{nth}.json").write_text("{}")
+        left.extend(child._left_of_the_cap(part, child._pin(job, part))[1:])
+        with Store.open(url) as store:
+            store.write(Hold(id=f"{name} {nth}", usd=0.25))
+        if says:
+            child._write_exit(job, nth, {"code": 10, "spent_usd": child._spent_by_now(part)})
+        with Store.open(url) as store:
+            store.write(Hold(id=f"another after {name} {nth}", usd=1.0))
+
+    run("first", None, 0, says=True)
+    run("second", "first", 0, says=True)
+    run("third", "second", 0, says=False)
+    run("fourth", "third", 0, says=True)
+    assert left == ["2.000000000", "1.750000000", "1.500000000", "0.250000000"]
+
+
 def test_options_that_make_no_sense_are_refused() -> None:
     """A cap of nothing, or of something that is no number, is no cap."""
     for wrong in ({"cap_usd": 0}, {"cap_usd": float("nan")}, {"cap_usd": -1}, {"seeds": 0}, {"other": 1}):

@@ -22,7 +22,8 @@ class BatchProvider(InThread):
     `batches` are those made, in order, each a list of the prompts in it. `finishes` False leaves them running.
     `refuses` is the sentence with which a whole batch is refused, if it has more than `takes` lines; `because` is what
     OpenAI's form says of a line that gets a status. `cancels`: batches were cancelled there, so that lines which expire
-    were cancelled. `garbles`: in so many files of results the last line is half, another one stands twice, and others
+    were cancelled; `expiry` is what OpenAI's form says of one that expired.
+    `garbles`: in so many files of results the last line is half, another one stands twice, and others
     are none. `says_only` is what it answers whatever it is asked. `forgets` is how often it knows no batch, with the
     status `unknown_is`, and `keeps_results` False has deleted what came of them. `word` is what it calls the state of
     each, instead of one of its own words; `looks` is how often one was asked for. `error` is the error of a line that
@@ -45,6 +46,7 @@ class BatchProvider(InThread):
         self.because, self.error, self.azure = because, error, azure
         self._read: set[str] = set()
         self.cancels, self.garbles, self.says_only = False, 0, b""
+        self.expiry: Any = {"code": "batch_expired", "message": "late"}
         self.forgets, self.unknown_is, self.keeps_results, self.word, self.looks = 0, 404, True, "", 0
         self.batches: list[list[str]] = []
         self.bodies: list[dict[str, Any]] = []
@@ -149,7 +151,7 @@ class BatchProvider(InThread):
         for line in lines:
             texts = self._answer(line["body"], line["body"]["messages"][-1]["content"], line["body"].get("n", 1))
             if texts is None:
-                failed.append({**_named(line), "response": None, "error": {"code": "batch_expired", "message": "late"}})
+                failed.append({**_named(line), "response": None, "error": self.expiry})
             elif isinstance(texts, int):
                 body = {"error": {"message": self.because or f"status {texts}"}}
                 failed.append({**_named(line), "response": {"status_code": texts, "body": body}, "error": None})

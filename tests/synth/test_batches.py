@@ -280,16 +280,19 @@ def test_a_provider_that_takes_no_n_is_asked_line_by_line(tmp_path: Path) -> Non
         assert [len(batch) for batch in provider.batches] == [2, 2, 6]
 
 
-def test_a_line_that_never_comes_is_unanswered_and_asked_by_the_next_run(tmp_path: Path) -> None:
-    """Three batches without it, with two retries; it is no fact, so another run asks again."""
+@pytest.mark.parametrize(("sentence", "words"), [("late", " (late)"), ("key: sk-batch", " (key: ***)"), (None, "")])
+def test_a_line_that_never_comes_is_unanswered(sentence: str | None, words: str, tmp_path: Path) -> None:
+    """Three batches without it, with two retries; it is no fact, so another run asks again. The provider's words are
+    repeated, where there are any, without the key."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         answers = [answer for (answer,) in await ask_dogs(ledger, 2)]
         assert isinstance(answers[0], FailedSample)
-        assert answers[0].reason.startswith("server: the batch did not get to it (late)")
+        assert answers[0].reason == f"server: the batch did not get to it{words}"
         assert isinstance(answers[1], Completion)
 
     with BatchProvider("openai", lambda prompt, nth: None if prompt == "dog 0" else "x") as provider:
+        provider.expiry = sentence and {"message": sentence}
         with_batches(provider, tmp_path, work)
         assert [len(batch) for batch in provider.batches] == [2, 1, 1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -15,6 +16,7 @@ from schemas.errors import TeacherError
 from schemas.records import Json
 from schemas.store import Store
 from synth.answers import finish_meaning, judged
+from synth.batch_forms import FORMS
 from synth.chat_completions import read_answer
 from synth.http_status import meaning
 from synth.ledger import Completion, Ledger
@@ -354,3 +356,24 @@ def test_an_answer_without_a_finish_reason_that_took_all_it_was_given_was_cut(
     raw = {"finish_reason": reason, "message": {"content": "A dog on"}}
     assert judged(raw, None, {}, {"max_tokens": 9}, tokens).status == status
     assert judged({**raw, "finish_reason": "stop"}, None, {}, {"max_tokens": 9}, tokens).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("base", "endpoint"),
+    [
+        ("https://api.openai.com/v1", "/v1/chat/completions"),
+        ("https://gateway.example/v1/account/gateway/openai", "/v1/chat/completions"),
+        ("https://mine.openai.azure.com/openai", "/chat/completions"),
+    ],
+)
+def test_a_batch_is_asked_for_at_the_endpoint_of_its_provider(base: str, endpoint: str) -> None:
+    """A gateway that names the version before the account (Cloudflare's) hands on to OpenAI, which refuses a batch for
+    any other endpoint; Azure's older addresses have one without a version."""
+    jobs: list[Json] = []
+
+    async def call(method: str, url: str, **given: Any) -> bytes:
+        jobs.append(given.get("json") or {})
+        return b'{"id": "file-1", "status": "processed"}'
+
+    asyncio.run(FORMS["openai"].submit(call, base, "m", [], "label"))
+    assert [job["endpoint"] for job in jobs if job] == [endpoint]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from threading import Thread
 
 import pytest
 
+from schemas.allocator import give_back_early
 from schemas.errors import MissingDependency, PairsmithError
 from schemas.spec import TrainSettings
 from tests.train.tiny import LINEAR_LAYERS
@@ -182,3 +185,18 @@ def test_a_small_model_is_unpacked_once_and_computes_the_same(tiny_base: Base) -
             gradients.append(embedded.grad)
     assert torch.equal(*logits)
     assert torch.equal(*gradients)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+def test_a_run_that_has_generated_trains_with_blocks_that_stay(tiny_base: Base) -> None:
+    """`pairsmith run` gives memory back early while it generates, and trains in the same process: from the loading on
+    the kernel does not clear each tensor anew."""
+    give_back_early()
+    load_for_training(tiny_base, TrainSettings(method="lora"))
+    block: bytearray | None = bytearray(8_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(100):
+        block = None
+        block = bytearray(8_000_000)
+    assert block is not None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 100_000

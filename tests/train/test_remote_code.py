@@ -23,7 +23,7 @@ from train.base_check import check_base, refuse_unfit
 from train.base_model import Base, base_of, find_base, load_chat, load_for_training
 from train.dataset import Dataset
 from train.local_model import serving, tuned_model
-from train.remote_code import marked
+from train.remote_code import marked, runnable
 from train.results import TrainResult
 from train.sft import tune
 
@@ -179,6 +179,24 @@ def test_what_runs_is_what_was_looked_at(own: Path) -> None:
     assert find_base(settings, own.parent) == base
     assert (base.folder / "modeling_own.py").read_text() == before[0]
     assert not (own.parent / "unread").exists()
+
+
+def test_a_folder_has_its_copy_however_it_is_named(own: Path) -> None:
+    """A path that ends in `..` or nothing names a folder too. One with the same files and another name, as two
+    revisions of a hub have, has a copy of its own, and takes nobody else's away."""
+    entry, again = marked("own", own), own.parent / "again"
+    (own / "inside").mkdir()
+    copy = runnable("own", own, [entry])
+    assert copy is not None
+    again.mkdir()
+    for path in own.iterdir():
+        if path.is_file():
+            (again / path.name).symlink_to(path)
+    assert runnable("own", own / "inside" / "..", [entry]) == copy
+    other = runnable("own", again, [entry])
+    assert other is not None
+    assert other.name == "again"
+    assert copy.is_dir()
 
 
 def test_the_name_of_another_model_changes_nothing(tiny_base: Base, own: Path) -> None:

@@ -44,6 +44,7 @@ _NOT_RULES = {
     "irregular",
     "numbers",
     "weekdays",
+    "address",
 }
 
 
@@ -334,6 +335,11 @@ def weekdays_of(language: str) -> Mapping[str, int]:
     """The days of the week in other cases than the CLDR names them in, with their number from Monday as 0."""
     pairs = (word.split("=") for word in _table("any")["weekdays"].get(language, "").split())
     return {fold(word): int(day) for word, day in pairs}
+
+
+def address_of(language: str) -> Mapping[str, str]:
+    """How a language says `you` in two ways, as the patterns `familiar` and `formal`; empty if it has one."""
+    return dict(_table("any")["address"].get(language, {}))
 
 
 @cache

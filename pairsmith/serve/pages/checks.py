@@ -38,6 +38,8 @@ ABOUT = {
     "swapped": "Two numbers have changed places.",
     "limits": "What the input denies, limits or asks is not in it.",
     "sums": "A sum in it is wrong.",
+    "instructed": "It has not the form, the register or the addressee that was asked for.",
+    "facts": "It does not keep to what its message notes down for it.",
     "injection": "It holds instructions for a model.",
     "toxic": "It is offensive.",
     "pii": "It holds personal data.",

@@ -1,0 +1,128 @@
+"""A number of words, characters, sentences or paragraphs that is asked for, and a text far from it.
+
+another_length("In two sentences: why is the sea salty?", "One. Two. Three. Four.", "en") == "2 sentences"
+another_length("A tale of about 120 words", "The lamp went out.", "en", at_least=True) == "120 words"
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+from curate.gates.content import in_code
+from curate.gates.folding import REMEMBERED, fold
+from curate.gates.frames import sentences
+from curate.gates.number_words import in_figures
+from curate.gates.phrases import words_of
+from curate.gates.phrases.lists import either
+from curate.gates.words import count_words
+
+ITEM = re.compile(r"(?m)^\s*(?:[-*\u2022\u00b7\u2013]|\(?\d{1,2}[.)\u3001:]|\(?[a-z][.)]|#+ |\|)")
+_MOST = 2000  # of a unit, for a length that is meant
+_CJK_DIGITS = {digit: str(at % 10) for at, digit in enumerate("〇一二三四五六七八九")} | {"两": "2", "兩": "2"}
+_CJK = re.compile(
+    r"(?<![\u4e00-\u9fff])?([〇一二三四五六七八九两兩]?[百十]?[〇一二三四五六七八九]?十?[〇一二三四五六七八九]?)(?=個?个?(?:字|文|句|段))"
+)
+_KOREAN = dict(zip(["한", "두", "세", "네", "다섯"], "12345", strict=True))
+
+
+def another_length(asked: str, text: str, language: str, *, at_least: bool = False) -> str:
+    """The number and the unit that a folded text asks for, where the text has far more, or with `at_least` not half of
+    them; or ''. Neither of a list nor of code, and of two units the words and characters bind no whole text."""
+    lengths = _lengths(asked, language)
+    if not lengths or len(ITEM.findall(text)) > 1 or in_code(text):
+        return ""
+    for wanted in lengths:
+        small = wanted.unit in ("sentences", "paragraphs")
+        if len(lengths) > 1 and not small:
+            continue
+        has = _COUNTERS[wanted.unit](text)
+        times = 1.0 if small and (wanted.bound or wanted.low < wanted.high) else 1.15 if wanted.bound else 1.5
+        slack = 2 if not small else int("\n" in text or not wanted.bound)
+        if has > times * wanted.high + slack:
+            return wanted.quoted
+        if at_least and not wanted.bound and wanted.low > (2 if small else 20) and has <= 0.5 * wanted.low:
+            return wanted.quoted
+    return ""
+
+
+class Length(NamedTuple):
+    """How many of a unit a text is to have; `bound`: at most so many."""
+
+    unit: str
+    low: int
+    high: int
+    bound: bool
+    quoted: str
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _lengths(asked: str, language: str) -> tuple[Length, ...]:
+    """The lengths that a folded text names."""
+    return tuple(_named(_plain(asked, language))) if _units().search(asked) else ()
+
+
+def _named(plain: str) -> Iterator[Length]:
+    for match in _counted().finditer(plain):
+        unit = next(name for name in _COUNTERS if match[name])
+        low, high = (int(part) if part.isdigit() else 1 for part in (match["low"], match["high"] or match["low"]))
+        bound = bool(_most().search(match["before"]) or _most().match(match["behind"]))
+        if 0 < high < _MOST:
+            yield Length(unit, low, high, bound, match["asked"].strip())
+
+
+_COUNTERS: dict[str, Callable[[str], int]] = {
+    "words": count_words,
+    "characters": lambda text: sum(map(str.isalnum, text)),
+    "sentences": lambda text: len(sentences(fold(text))),
+    "paragraphs": lambda text: len([part for part in re.split(r"\n\s*\n", text) if part.strip()]),
+}
+
+
+def _plain(asked: str, language: str) -> str:
+    """A folded text with its numbers in figures: 二十字 is 20字, 세 문장 3문장."""
+    figures = in_figures(asked, language)
+    figures = figures if language == "en" else in_figures(figures, "en")  # a style may be in English
+    if language in ("zh", "ja"):
+        return _CJK.sub(lambda match: _figure(match[1]), figures)
+    return (
+        re.sub(r"(?<!\S)(한|두|세|네|다섯)(?= ?(?:문장|단락|문단))", lambda m: _KOREAN[m[1]], figures)
+        if language == "ko"
+        else figures
+    )
+
+
+def _figure(numeral: str) -> str:
+    """A number below a thousand in Chinese characters, in figures."""
+    total, digit = 0, 0
+    for sign in numeral:
+        if sign in "百十":
+            total, digit = total + (digit or 1) * (100 if sign == "百" else 10), 0
+        else:
+            digit = int(_CJK_DIGITS[sign])
+    return str(total + digit) if numeral else ""
+
+
+@cache
+def _units() -> re.Pattern[str]:
+    return re.compile("|".join(either(words_of(f"unit_{name}")) for name in _COUNTERS))
+
+
+@cache
+def _counted() -> re.Pattern[str]:
+    units = "|".join(f"(?P<{name}>{either(words_of(f'unit_{name}'))})" for name in _COUNTERS)
+    ones, between = either(words_of("one_of_text")), either(words_of("between_lengths"))
+    number = (
+        rf"(?P<low>(?<!\d)(?<!\d[.,])\d+|(?<!\w)(?:{ones})(?=[ -]))(?:\s?(?:[-\u2013~]|{between})\s?(?P<high>\d+))?"
+    )
+    return re.compile(
+        rf"(?P<before>[^\n.]{{0,24}}?)(?<![a-zß-öø-ÿа-я])(?P<asked>{number}[ -]?(?:{units}))"
+        rf"(?![a-zß-öø-ÿа-я])(?P<behind>.{{0,12}})"
+    )
+
+
+@cache
+def _most() -> re.Pattern[str]:
+    return re.compile(rf"\W*(?:{either(words_of('at_most'))})(?![a-zß-öø-ÿа-я])")
