@@ -6,8 +6,7 @@ from curate.gates.addressee import wrong_addressee
 from curate.gates.asked_form import another_form, more_than_code, several_for_one
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.register import slip
-from curate.gates.spoken_to import other_address
+from curate.gates.register import other_address, slip
 from schemas.records import Pair
 
 

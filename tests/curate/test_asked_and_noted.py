@@ -16,7 +16,7 @@ from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
 from curate.gates.given_facts import kept_facts
 from curate.gates.limits import limits
-from curate.gates.spoken_to import other_address
+from curate.gates.register import other_address
 from curate.gates.translations import translated
 from curate.gates.units import changed_unit
 from schemas.records import Imported, Pair
