@@ -92,10 +92,7 @@ def say_outdated(project: Project, store: Store, makers: Mapping[str, str], say:
         say(f"warning: whether a stage before this one is due cannot be told: {error}")
         return
     if due and due.stage in makers:
-        say(
-            f"warning: `pairsmith {due.stage}` has not been run on the project as it is ({due.why}); "
-            f"{makers[due.stage]} was made before."
-        )
+        say(f"warning: `pairsmith {due.stage}` is due ({due.why}); {makers[due.stage]} was made before.")
 
 
 def inputs_of(stage: str, project: Project, store: Store, *, stdin: bool = False) -> Inputs:

@@ -6,7 +6,7 @@ import ctypes
 import gc
 from contextlib import suppress
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as glibc's malloc.h numbers them
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # as glibc's malloc.h numbers them
 _LARGE = 128 << 10  # bytes; what glibc begins with
 _LARGEST = 32 << 20  # where it ends
 _NOT_GLIBC = (AttributeError, OSError)  # another C library; one that is a part of Python, in which nothing is looked up
@@ -29,6 +29,12 @@ def keep_large() -> None:
     with suppress(*_NOT_GLIBC):
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGEST)
         ctypes.CDLL(None).mallopt(_TRIM_THRESHOLD, 2 * _LARGEST)
+
+
+def one_heap() -> None:
+    """Let threads share a heap: glibc has one for each of some threads, and keeps what was once used in every one."""
+    with suppress(*_NOT_GLIBC):
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
 def give_back() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import socket
 from contextlib import ExitStack, suppress
@@ -18,9 +17,6 @@ from schemas.errors import MissingDependency, StoreError, UsageError
 if TYPE_CHECKING:
     from pairsmith.serve.settings import Settings
     from pairsmith.serve.workspace import Workspace
-
-
-_M_ARENA_MAX = -8  # of malloc.h
 
 
 class _Serving(click.Group):
@@ -59,11 +55,12 @@ def up(
         from pairsmith.serve.app import create_app
         from pairsmith.serve.settings import Settings
         from pairsmith.serve.workspace import Workspace
+        from schemas.allocator import one_heap
     except ModuleNotFoundError as missing:
         raise MissingDependency(
             f"the service needs the package {missing.name}.", fix="Install it: pip install 'pairsmith[serve]'"
         ) from None
-    _one_heap()
+    one_heap()
     with _listening(host, port) as listening:
         settings = Settings(host, listening.getsockname()[1], no_auth, url, database_url)
         check_reach(settings)
@@ -100,12 +97,6 @@ def up(
         if not server.started:
             raise StoreError("the service could not be started.", fix="What is above says why.")
         click.echo("stopped; jobs go on, and the next server takes them up.", err=True)
-
-
-def _one_heap() -> None:
-    """Let threads share a heap: glibc has one for each of some threads, and keeps what was once used in every one."""
-    with suppress(OSError, AttributeError):  # another C library has neither the habit nor the switch
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _modules_stay() -> None:

@@ -49,10 +49,10 @@ def test_an_export_says_that_its_dataset_is_older_than_the_project(tmp_path: Pat
         assert warnings() == []
         (tmp_path / "seeds.txt").write_text("a street in the rain\na harbour at dawn\n")
         (line,) = warnings()
-        assert line.startswith("warning: `pairsmith generate` has not been run on the project as it is (")
+        assert line.startswith("warning: `pairsmith generate` is due (")
         project.generate()
         (line,) = warnings()
-        assert line.startswith("warning: `pairsmith curate` has not been run on the project as it is (")
+        assert line.startswith("warning: `pairsmith curate` is due (")
         assert line.endswith("; the dataset that is exported was made before.")
         project.curate()
         assert warnings() == []

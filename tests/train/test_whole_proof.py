@@ -123,7 +123,7 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
         more.write(json.dumps({"input": "a hare by a barn", "output": "a hare by a barn, warm light --ar 3:2"}) + "\n")
     for command in ("train", "evaluate"):
         done = Command(tmp_path).run(command)
-        assert "warning: `pairsmith generate` has not been run on the project as it is (" in done.stderr, done.stdout
+        assert "warning: `pairsmith generate` is due (" in done.stderr, done.stdout
 
 
 @pytest.mark.timeout(1500)
