@@ -217,9 +217,15 @@ def _explained(
     details = error.errors()
     unknown = [d for d in details if d["type"] == "extra_forbidden"]
     others = [d for d in details if d not in unknown and not (unknown and d["type"] == "missing")]
-    # A value of several types is told once, and not by each of them.
-    once = {_written(d["loc"], raw, missing=d["type"] == "missing"): d for d in reversed([*unknown, *others])}
-    first, *more = [_mistake(detail, raw, path, text, set_keys) for detail in reversed(once.values())]
+    # A value of several types is told once, and not by each of them; words that it may be are added.
+    once: dict[tuple[str, ...], dict[str, Any]] = {}
+    for detail in [*unknown, *others]:
+        loc = _written(detail["loc"], raw, missing=detail["type"] == "missing")
+        if loc not in once:
+            once[loc] = {**detail}
+        elif detail["type"] == "literal_error":
+            once[loc]["words"] = f"{once[loc].get('words', '')}, or {detail['ctx']['expected']}"
+    first, *more = [_mistake(detail, raw, path, text, set_keys) for detail in once.values()]
     if not more:
         return first
     also = "; ".join(_in_short(one, path) for one in more[:_SHOWN])
@@ -266,10 +272,12 @@ def _mistake(
         )
     given = first.get("input")
     shown = f" (got {_shortened(repr(given))})" if isinstance(given, str | int | float | bool) else ""
-    message = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
+    message = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, ")) + first.get("words", "")
     subject = f"'{key}': " if key and not named else ""
     return SpecError(
-        f"{subject}{message}{shown}.", where=where, fix="`pairsmith docs spec` describes every key and its values."
+        f"{subject}{message}{shown}.",
+        where=where,
+        fix="`pairsmith docs spec` describes every key and its values.",
     )
 
 

@@ -152,9 +152,10 @@ def check_owner(settings: Settings, *, has_owner: bool) -> None:
 
 def _greeting(accounts: object, settings: Settings, workspace: Workspace) -> list[str]:
     from pairsmith.serve.accounts import FIRST_OWNER_MINUTES, Accounts
+    from pairsmith.style.numbers import counted
 
     assert isinstance(accounts, Accounts)
-    lines = [f"{len(workspace.projects())} projects in {workspace.root}, at {settings.address}"]
+    lines = [f"{counted(len(workspace.projects()), 'project', 'projects')} in {workspace.root}, at {settings.address}"]
     if hidden := workspace.hidden():
         names = ", ".join(ascii(name) for name in hidden)
         lines.append(f"Not shown, because no address can name them (rename the folders): {names}")

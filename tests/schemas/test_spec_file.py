@@ -398,6 +398,13 @@ def test_every_plain_key_can_be_set(tmp_path, key):
     assert after == before
 
 
+@pytest.mark.parametrize("wrong", ['"flagg"', "3"])
+def test_a_value_of_several_types_is_refused_with_all_that_it_may_be(tmp_path, wrong):
+    """A gate that may be true, false or "flag" is not said to take the first two only."""
+    with pytest.raises(SpecError, match=r"^--set curate\.gates\.cut: expected true or false, or 'flag' \(got "):
+        load(wrote(tmp_path), [f"curate.gates.cut={wrong}"])
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
 @given(key=st.sampled_from(sorted(SETTABLE)), at=st.integers(0, 100), letter=st.sampled_from("qxz"))
 def test_any_typo_in_a_key_is_refused(tmp_path, key, at, letter):
