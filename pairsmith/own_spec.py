@@ -67,7 +67,8 @@ def _lengths(outputs: Sequence[str]) -> list[str]:
 
     words = sorted(map(count_words, outputs))
     bounds = f"min_words = {words[0] // 2}, max_words = {2 * words[-1]}, min_ratio = 0.0, max_ratio = 1000.0"
-    return ["[curate.gates]", f"# The outputs have {words[0]} to {words[-1]} words.", f"length = {{ {bounds} }}", ""]
+    span = f"{words[0]} to {words[-1]}" if words[0] < words[-1] else f"{words[0]}"
+    return ["[curate.gates]", f"# The outputs have {span} words.", f"length = {{ {bounds} }}", ""]
 
 
 def answer_tokens(outputs: Sequence[str]) -> int:
