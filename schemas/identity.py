@@ -59,11 +59,12 @@ def identity(model: BaseModel) -> Json:
     values, fields = model.__dict__, type(model).__pydantic_fields__
     unused = {name for name, default in _added(type(model)) if values[name] == default}
     nested = {name for name in fields if isinstance(values[name], BaseModel)} - unused
-    return model.model_dump(mode="json", exclude=nested | unused) | {name: _part(values[name]) for name in nested}
+    return model.model_dump(mode="json", exclude=nested | unused) | {name: part(values[name]) for name in nested}
 
 
-def _part(model: BaseModel) -> Json:
-    """`identity` of a part, which many models share, as the sampling of all pairs: worked out once."""
+def part(model: BaseModel) -> Json:
+    """`identity` of a part, which many models share, as the sampling of all pairs: worked out once, or given to `made`
+    as `_identity` by who knows it."""
     kept = model.__dict__
     if (known := kept.get("_identity")) is None:
         known = kept["_identity"] = identity(model)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from schemas.identity import Json as Json
 from schemas.identity import added as added
-from schemas.identity import changed_copy
+from schemas.identity import changed_copy, part
 from schemas.identity import content_id as content_id
 from schemas.identity import identity as identity
 from schemas.identity import now as now
@@ -238,7 +238,7 @@ class Pair(Record):
     @cached_property
     def id(self) -> str:
         more = _used(turns=[m.model_dump() for m in self.turns], reference=self.reference, columns=self.columns)
-        return content_id("pair", [self.seed_id, self.system, self.input, self.output, identity(self.origin), *more])
+        return content_id("pair", [self.seed_id, self.system, self.input, self.output, part(self.origin), *more])
 
     @property
     def asked(self) -> str:

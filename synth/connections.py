@@ -18,7 +18,8 @@ from typing import TypedDict
 import aiohttp
 from aiohappyeyeballs import start_connection
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpProcessingError
+from aiohttp.http import HttpProcessingError, RawResponseMessage
+from aiohttp.streams import StreamReader
 from yarl import URL
 
 from schemas.errors import TeacherError
@@ -36,10 +37,73 @@ class _Limits(TypedDict):
 LIMITS = _Limits(max_line_size=2**16, max_field_size=2**16, max_headers=1024)
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")  # OpenSSL's words
 Response = tuple[int, Mapping[str, str], bytes]
+Outcome = Response | BaseException
+"""An answer, or what kept it from coming."""
+Tell = Callable[[Outcome], None]
 
 
 class NoConnectionError(Exception):
     """Nothing was sent, for no connection could be made; says why."""
+
+
+class Connection(ResponseHandler):
+    """One that calls `tell`, where it is set, with what comes: an answer that is whole at once, as nearly all are,
+    needs no coroutine."""
+
+    tell: Tell | None = None
+    _reading: asyncio.Task[Response] | None = None
+
+    def send(self, request: bytes) -> None:
+        self.set_response_params(read_until_eof=True, **LIMITS)
+        assert self.transport is not None
+        self.transport.write(request)
+
+    async def whole(self, begun: Callable[[], None] | None = None) -> Response:
+        """The answer; `begun` is called as its first byte is here."""
+        try:
+            message, payload = await self.read()
+            while 100 <= message.code < 200:  # more is to come
+                message, payload = await self.read()
+            if begun is not None:
+                begun()
+            content = payload.read_nowait() if payload.is_eof() else await payload.read()
+        except HttpProcessingError as error:
+            raise aiohttp.ClientPayloadError(f"the answer is no HTTP: {error.message}") from None
+        return message.code, message.headers, content
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        message, payload = data
+        if self.tell is not None and message.code >= 200 and payload.is_eof():
+            tell, self.tell = self.tell, None
+            tell((message.code, message.headers, payload.read_nowait()))
+        else:
+            super().feed_data(data, size)
+            self._read_on()
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        super().set_exception(exc, exc if exc_cause is None else exc_cause)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Tell by a coroutine what comes in parts, or breaks."""
+        if self.tell is None:
+            return
+        tell, self.tell = self.tell, None
+
+        def read(task: asyncio.Task[Response]) -> None:
+            if not task.cancelled():
+                tell(task.exception() or task.result())
+
+        self._reading = asyncio.get_running_loop().create_task(self.whole())
+        self._reading.add_done_callback(read)
+
+    def end(self) -> bool:
+        """Close it, and tell nothing any more."""
+        self.tell = None
+        if self._reading is not None:
+            self._reading.cancel()
+        self.close()
+        return True
 
 
 class Connections:
@@ -55,43 +119,51 @@ class Connections:
         sent = {"Host": to.host_port_subcomponent, "Accept": "*/*", "Accept-Encoding": "gzip, deflate", **headers}
         each = {name.lower(): f"{name}: {value}\r\n" for name, value in sent.items()}  # a later one counts
         self._head = f"POST {to.raw_path_qs} HTTP/1.1\r\n{''.join(each.values())}Content-Length: ".encode()
-        self._idle: list[tuple[ResponseHandler, float]] = []
+        self._idle: list[tuple[Connection, float]] = []
 
     async def post(self, body: bytes, begun: Callable[[], None] | None = None) -> Response:
         """Status, headers and body of the answer; `begun` is called as its first byte is here.
 
         Raises NoConnectionError, and, for one that broke after the request was sent, aiohttp.ClientError or OSError.
         """
-        connection = self._kept()
+        connection = self.kept()
         if connection is None:  # one that waits is false: it is an empty queue
             connection = await self._connected()
         kept = False
         try:
-            connection.set_response_params(read_until_eof=True, **LIMITS)
-            assert connection.transport is not None
-            connection.transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
-            message, payload = await connection.read()
-            while 100 <= message.code < 200:  # more is to come
-                message, payload = await connection.read()
-            if begun is not None:
-                begun()
-            content = payload.read_nowait() if payload.is_eof() else await payload.read()
-            kept = not connection.should_close
-        except HttpProcessingError as error:
-            raise aiohttp.ClientPayloadError(f"the answer is no HTTP: {error.message}") from None
+            connection.send(self._request(body))
+            response = await connection.whole(begun)
+            kept = True
         finally:
-            if kept:
-                self._idle.append((connection, time.monotonic()))
-            else:
-                connection.close()
-        return message.code, message.headers, content
+            self._let_go(connection, kept)
+        return response
+
+    def send(self, connection: Connection, body: bytes, tell: Tell) -> None:
+        """`post` on a connection that was `kept`: `tell` is called with what comes of it, an answer or what `post`
+        would raise. `Connection.end` ends it."""
+        connection.tell = partial(self._came, connection, tell)
+        connection.send(self._request(body))
+
+    def _came(self, connection: Connection, tell: Tell, response: Outcome) -> None:
+        self._let_go(connection, isinstance(response, tuple))
+        tell(response)
+
+    def _request(self, body: bytes) -> bytes:
+        return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
+
+    def _let_go(self, connection: Connection, kept: bool) -> None:
+        if kept and not connection.should_close:
+            self._idle.append((connection, time.monotonic()))
+        else:
+            connection.close()
 
     def close(self) -> None:
         """Close those that wait for the next request."""
         while self._idle:
             self._idle.pop()[0].close()
 
-    def _kept(self) -> ResponseHandler | None:
+    def kept(self) -> Connection | None:
+        """One that is open and waits for the next request."""
         while self._idle:
             connection, since = self._idle.pop()
             # What came unasked, as the 408 of a server that has waited long enough, is no answer to the next request.
@@ -100,7 +172,7 @@ class Connections:
             connection.close()
         return None
 
-    async def _connected(self) -> ResponseHandler:
+    async def _connected(self) -> Connection:
         loop = asyncio.get_running_loop()
         name = self._host if self._tls else None
         try:
@@ -109,7 +181,7 @@ class Connections:
                 # Several addresses at once: one of them may lead nowhere, as IPv6 does on some networks.
                 open_ = await start_connection(addresses, happy_eyeballs_delay=0.25, interleave=1)
                 connecting = loop.create_connection(
-                    partial(ResponseHandler, loop), sock=open_, ssl=self._tls, server_hostname=name
+                    partial(Connection, loop), sock=open_, ssl=self._tls, server_hostname=name
                 )
                 return (await connecting)[1]
         except TimeoutError:

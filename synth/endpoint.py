@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import aiohttp
 import orjson
 
-from schemas.errors import AuthError, TeacherError
+from schemas.errors import TeacherError
 from schemas.failpoints import armed, failpoint
 from schemas.records import Json, Message, Sampling
 from synth import gen_ai
@@ -41,14 +41,14 @@ from synth.chat_completions import (
     query_of,
     read_answer,
 )
-from synth.connections import LIMITS, Connections, NoConnectionError, Response, tls_failure
+from synth.connections import Connections, NoConnectionError, Outcome, Response, tls_failure
 from synth.dialect import Dialect
-from synth.flow import Flow, unreachable
+from synth.flow import Begun, Flow, unreachable
 from synth.http_status import Place, every_rows, meaning, unknown_model
-from synth.listed_models import EndpointCheck, NoListError, is_listed, lists_deployments, rows_of
-from synth.proxy import REFUSALS, proxy_for, refused_by, secrets_of, through_proxy
+from synth.listed_models import EndpointCheck, NoListError, checked, is_listed, rows_of
+from synth.proxy import REFUSALS, by_session, proxy_for, refused_by, secrets_of, session_of, through_proxy
 from synth.rate_limits import retry_after_s
-from synth.redaction import without_keys, without_user_info
+from synth.redaction import refuse_unsendable, without_keys, without_user_info
 from synth.teacher_host import Sending
 
 Urls = str | Sequence[str]
@@ -69,6 +69,9 @@ class Endpoint:
     `start`, where given, is awaited once, before the first request, and gives address, key and perhaps headers in place
     of `url`, `key` and `headers`: so nothing is started, and no key is needed, for work whose every answer is in the
     store already. What it raises, every request raises.
+
+    `connections` are those to its addresses; `waits_only`: it is open, and a request there is sent and waited for, no
+    more.
 
     Counters: `sent` (HTTP requests for completions, retries included), `lost` (sent, and the answer never came: what
     they cost is unknown). `answered`: a request of this run has brought an answer.
@@ -109,7 +112,8 @@ class Endpoint:
         self._start = start
         self._starting: asyncio.Task[Reach] | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._connections: dict[str, Connections] = {}
+        self.connections: dict[str, Connections] = {}
+        self.waits_only = False
         self._proxies: dict[str, str | None] = {}
         self.dialect = Dialect(model)
         self.url, self._key, self._headers = url if isinstance(url, str) else url[0], "", dict[str, str]()
@@ -123,19 +127,7 @@ class Endpoint:
         urls = [base_url(one) for one in urls]
         self.url, self._key, self._headers = urls[0], (key or "").strip(), dict(headers or {})
         self.flow.to(list(dict.fromkeys(urls)))
-        for name, value in self._headers.items():
-            if any(ord(c) < 32 or ord(c) == 127 for c in name + value):
-                raise AuthError(
-                    f"The header '{name}' holds a line break or another control character.",
-                    why="It could not be sent.",
-                    fix="Correct it in teacher.headers, or the variable that teacher.headers_env names for it.",
-                )
-        if any(ord(c) < 33 or ord(c) > 126 for c in self._key):
-            raise AuthError(
-                f"The key in {self._key_env or 'the key variable'} holds a blank or a non-ASCII character.",
-                why="It could not be sent as an HTTP header.",
-                fix="Set the variable to the key alone.",
-            )
+        refuse_unsendable(self._key, self._key_env, self._headers)
 
     def __repr__(self) -> str:
         return f"Endpoint(url={self.url!r}, model={self.model!r}, key={'set' if self._key else 'none'})"
@@ -163,17 +155,12 @@ class Endpoint:
             headers = {"Content-Type": "application/json", "User-Agent": "pairsmith"}
             if self._key:
                 headers["Authorization"] = f"Bearer {self._key}"
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
-                headers={**headers, **self._headers},
-                **LIMITS,
-            )
+            self._session = session_of({**headers, **self._headers}, connect_s=self._connect_s)
             self._proxies = {host.url: proxy_for(host.url) for host in self.flow.hosts}
             sent, rest = self._session.headers, f"/chat/completions{self._suffix}"
             direct = (url for url, proxy in self._proxies.items() if proxy is None)
-            self._connections = {url: Connections(url + rest, sent, connect_s=self._connect_s) for url in direct}
+            self.connections = {url: Connections(url + rest, sent, connect_s=self._connect_s) for url in direct}
+            self.waits_only = self._first_byte_s is None and len(self.connections) == len(self._proxies)
         return self._session
 
     async def close(self) -> None:
@@ -182,11 +169,11 @@ class Endpoint:
             self._starting.cancel()
             await asyncio.wait((self._starting,))
         if self._session is not None:
-            for connections in self._connections.values():
+            for connections in self.connections.values():
                 connections.close()
             await self._session.close()
             await asyncio.sleep(0)  # a connection ends in the next turn of the loop
-            self._session = None
+            self._session, self.waits_only = None, False
 
     def drain(self) -> None:
         """Send nothing more: what is on the wire may finish; one that waits raises StoppedError. What is being started
@@ -206,8 +193,10 @@ class Endpoint:
         *,
         paying: Paying | None = None,
         prompt: str = "",
+        begun: Begun | None = None,
     ) -> Answer:
-        """One request for up to `n` choices, sent again by kind of failure, each of them paid for by `paying`.
+        """One request for up to `n` choices, sent again by kind of failure, each of them paid for by `paying`. Where it
+        is `begun` it goes on from there.
 
         A server may return fewer choices than `n`; the caller asks again for the rest.
 
@@ -216,39 +205,48 @@ class Endpoint:
         """
         if self._session is None:
             await self._open()
-        body = self.dialect.body(messages, sampling, n, schema)
-        answer = await self.send(body, paying=paying, prompt=prompt)
+        body = self.dialect.body(messages, sampling, n, schema) if begun is None else begun.body
+        answer = await self.send(body, paying=paying, prompt=prompt, begun=begun)
         self.dialect.learn(body, answer, n=n, schema=schema is not None)
         return answer
 
-    async def send(self, body: Json, *, paying: Paying | None = None, prompt: str = "") -> Answer:
+    async def send(
+        self, body: Json, *, paying: Paying | None = None, prompt: str = "", begun: Begun | None = None
+    ) -> Answer:
         """`ask` for a whole body, which is changed into one that the server takes."""
         if self._session is None:
             await self._open()
-        limit, n = int(body.get("max_tokens") or body.get("max_completion_tokens") or 0), int(body.get("n") or 1)
         while True:
             data = orjson.dumps(body)
+            limits = self.limits(body, len(data))
+            ask = partial(self._ask_once, body, data, paying, prompt, begun)
             try:
-                return await self.flow.through(
-                    gen_ai.traced(self.model, body, partial(self._ask_once, body, data, paying, prompt)),
-                    prompt_bytes=len(data),
-                    max_tokens=limit or None,
-                    n=n,
-                    limit_s=self._timeout_s + self._token_s * limit * n,
-                )
+                return await self.flow.through(gen_ai.traced(self.model, body, ask), *limits, begun)
             except RefusedError as refusal:
                 if not self.dialect.adapt(body, refusal):
                     raise
+                begun = None
 
-    async def _ask_once(self, body: Json, data: bytes, paying: Paying | None, prompt: str, sending: Sending) -> Answer:
-        reserved = paying and await paying.reserve(prompt, body, len(data), self.flow.draining.is_set)
-        self.sent += 1
-        began = time.perf_counter()
-        if armed("sent"):
-            # It runs when this coroutine waits for the answer, so after the request was handed to the socket.
-            asyncio.get_running_loop().call_soon(failpoint, "sent")
+    def limits(self, body: Json, size_bytes: int) -> tuple[float, float]:
+        """The tokens that a request of this size may come to, and how long its answer may take."""
+        limit, n = int(body.get("max_tokens") or body.get("max_completion_tokens") or 0), int(body.get("n") or 1)
+        return self.flow.reckoned(size_bytes, limit or None, n), self._timeout_s + self._token_s * limit * n
+
+    async def _ask_once(
+        self, body: Json, data: bytes, paying: Paying | None, prompt: str, begun: Begun | None, sending: Sending
+    ) -> Answer:
+        came = begun.outcome if begun is not None and begun.sending is sending else None
+        if begun is not None and came is not None:
+            reserved, began = begun.reserved, begun.began
+        else:
+            reserved = paying and await paying.reserve(prompt, body, len(data), self.flow.draining.is_set)
+            self.sent += 1
+            began = time.perf_counter()
+            if armed("sent"):
+                # It runs when this coroutine waits for the answer, so after the request was handed to the socket.
+                asyncio.get_running_loop().call_soon(failpoint, "sent")
         try:
-            answer = await self._answer(body, data, sending, began, reserved)
+            answer = await self._answer(body, data, sending, began, reserved, came)
         except BaseException as failure:
             if paying is not None:
                 await paying.failed(reserved, failure)
@@ -258,11 +256,19 @@ class Endpoint:
         answer = answer if answer.choices else answer._replace(body=self._without_secrets(answer.body))
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
 
-    async def _answer(self, body: Json, data: bytes, sending: Sending, began: float, reserved: Any) -> Answer:
-        """An answer of status 200. Raises what any other amounts to."""
+    def took(self, answer: Answer, sending: Sending, headers: Mapping[str, str]) -> Answer:
+        """Take note of an answer, with choices, that came by `connections`; it with the address that it came from."""
+        sending.host.told(sending, headers, asyncio.get_running_loop().time())
+        self.answered = True
+        return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
+
+    async def _answer(
+        self, body: Json, data: bytes, sending: Sending, began: float, reserved: Any, came: Outcome | None
+    ) -> Answer:
+        """An answer of status 200: in what `came` already, if anything did. Raises what any other amounts to."""
         try:
             with sending:
-                status, headers, content = await self._exchange(sending.host.url, data)
+                status, headers, content = await self._exchange(sending.host.url, data, came=came)
         except TimedOutError:
             self.lost += 1
             raise
@@ -279,10 +285,21 @@ class Endpoint:
             raise LostError(f"the answer was no chat completion: {page}", retry_after_s(headers, page))
         return answer
 
-    async def _exchange(self, base: str, data: bytes | None = None, more: Mapping[str, str] | None = None) -> Response:
-        """What comes of a completion's `data`; without it of the list of models, asked with `more` headers."""
+    async def _exchange(
+        self,
+        base: str,
+        data: bytes | None = None,
+        more: Mapping[str, str] | None = None,
+        came: Outcome | None = None,
+    ) -> Response:
+        """What comes of a completion's `data`, or `came`; without both of the list of models, asked with `more`
+        headers."""
         begins = asyncio.timeout(self._first_byte_s) if self._first_byte_s is not None and data is not None else None
         try:
+            if isinstance(came, BaseException):
+                raise came
+            if came is not None:
+                return came
             if begins is None:
                 return await self._answered(base, data, None, more)
             async with begins:
@@ -305,22 +322,11 @@ class Endpoint:
             raise (NotConnectedError if unsent else BrokenError)(reason) from None
 
     def _answered(self, base: str, data: bytes | None, begun: Any, more: Any) -> Coroutine[Any, Any, Response]:
-        if data is not None and (connections := self._connections.get(base)) is not None:
+        if data is not None and (connections := self.connections.get(base)) is not None:
             return connections.post(data, begun)
-        return self._by_session(base, data, begun, more)
-
-    async def _by_session(self, base: str, data: bytes | None, begun: Any, more: Any) -> Response:
-        session, proxy = self._session or await self._open(), self._proxies[base]
-        method, path = ("GET", "/models") if data is None else ("POST", "/chat/completions")
-        url = base + path + self._suffix
-        async with session.request(
-            method, url, data=data, headers=more, allow_redirects=False, proxy=proxy
-        ) as response:
-            if begun is not None:
-                begun()
-            if proxy is not None and response.status == 407:
-                raise refused_by(proxy, base, 407)
-            return response.status, response.headers, await response.read()
+        assert self._session is not None
+        rest = ("/models" if data is None else "/chat/completions") + self._suffix
+        return by_session(self._session, base, rest, data, more, self._proxies[base], begun)
 
     def _without_secrets(self, text: str) -> str:
         return without_keys(text, self._key, *self._headers.values(), *secrets_of(*self._proxies.values()))
@@ -419,11 +425,4 @@ class Endpoint:
             raise unreachable(failure, self.url) from None
         except NoListError as error:
             return EndpointCheck(None, time.perf_counter() - began, instead=error.what)
-        served = [str(row["id"]) for row in rows]
-        if served and not is_listed(self.model, served):
-            if not lists_deployments(self.url):
-                instead = f"it lists models, and '{self.model}', if it is a deployment, is none of them"
-                return EndpointCheck(None, time.perf_counter() - began, instead=instead)
-            raise unknown_model("it is not listed", self._place(), served)
-        listed = next((row for row in rows if is_listed(self.model, [str(row["id"])])), None)
-        return EndpointCheck(tuple(served), time.perf_counter() - began, listed)
+        return checked(rows, self._place(), time.perf_counter() - began)

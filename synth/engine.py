@@ -6,8 +6,7 @@ import asyncio
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -17,10 +16,12 @@ from schemas.failpoints import failpoint
 from schemas.money import total
 from schemas.numbered import Ids, Numbered
 from schemas.progress import Progress, unseen
-from schemas.records import Counts, Generated, Pair, Reason, Record, Seed
+from schemas.records import Candidate, Generated, Pair, Reason, Record, Seed
 from schemas.store import Store
 from synth.chat_completions import StoppedError
-from synth.generators import Generator
+from synth.generators import Forward, Generator
+from synth.question import Completion
+from synth.slots import GenerateResult as GenerateResult
 from synth.slots import Outcome
 
 Accept = Callable[[Pair], Awaitable[bool | None]]
@@ -29,43 +30,6 @@ Tally = Callable[[Pair], Mapping[str, Any]]
 _PROGRESS_EVERY_S = 0.1
 _SENTENCES = 1_000
 _MOST_TALLIED = 20_000
-
-
-@dataclass
-class GenerateResult:
-    """What became of the slots asked for: rows in = accepted + rejected + waiting + failed at every moment.
-
-    A slot is one sample of one seed. Without `accept` nothing judges, so every pair waits. `reasons` counts the
-    failed ones by the first word of their failure, `sentences` by the whole of it, each with the place of its first
-    seed (of at most 1,000 different ones). `pairs_made` are new, `pairs_kept` were there from an earlier run.
-    `stopped`: it ended by the stop event, so slots may be left; `target_reached`: a direction ended
-    because enough of its rows were accepted, `limit_reached`: because so many candidates were asked for.
-    """
-
-    accepted: int = 0
-    rejected: int = 0
-    waiting: int = 0
-    failed: int = 0
-    rows_in: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    sentences: dict[str, tuple[int, str]] = field(default_factory=dict)
-    pairs_made: int = 0
-    pairs_kept: int = 0
-    stopped: bool = False
-    target_reached: bool = False
-    limit_reached: bool = False
-    seconds: float = 0.0
-
-    @property
-    def counts(self) -> Counts:
-        """The rows by state."""
-        return Counts(
-            rows_in=self.rows_in,
-            accepted=self.accepted,
-            rejected=self.rejected,
-            waiting=self.waiting,
-            failed=self.failed,
-        )
 
 
 async def generate(
@@ -150,7 +114,8 @@ class _Run:
         self._targets, self._limits = targets, candidates
         self._names = {g.name for g in generators}
         self._ledgers = list({id(g.ledger): g.ledger for g in generators if g.ledger is not None}.values())
-        self._open: dict[asyncio.Task[None], tuple[str, int]] = {}
+        self._bulks = [ledger.bulk for ledger in self._ledgers if ledger.bulk is not None]
+        self._open: dict[asyncio.Task[None] | _Row, tuple[str, int]] = {}
         # By the name of a generator; those that have ended before the seeds did.
         self._open_slots, self._begun, self._accepted = Counter[str](), Counter[str](), Counter[str]()
         self._ended: set[str] = set()
@@ -189,19 +154,19 @@ class _Run:
                     if number % 1000 == 0:
                         await asyncio.sleep(0)  # a long resumed stretch must not starve the loop
                     continue
-                outcome = self._again(kept, generator) if kept is not None else self._ask(seed, generator)
-                task = asyncio.create_task(outcome)
-                self._open[task] = (generator.name, generator.samples or 1)
                 self._open_slots[generator.name] += generator.samples or 1
-                task.add_done_callback(self._finished)
+                if kept is not None:
+                    self._in_task(self._again(kept, generator), generator)
+                elif not self._in_bulk(seed, generator):
+                    self._in_task(self._ask(seed, generator), generator)
             while self._open:
                 await self._change()
             for ledger in [] if self._error is not None or self._result.stopped else self._ledgers:
                 await ledger.settle_refusals()
         except BaseException:
-            for task in self._open:
-                task.cancel()
-            await asyncio.gather(*self._open, return_exceptions=True)
+            self._cancel()
+            await asyncio.gather(*(bulk.kept() for bulk in self._bulks), return_exceptions=True)
+            await asyncio.gather(*(one for one in self._open if isinstance(one, asyncio.Task)), return_exceptions=True)
             raise
         self._report(last=True)
         if self._error is not None:
@@ -250,19 +215,64 @@ class _Run:
             ledger.drain()
         self._changed.set()
 
+    def _in_task(self, work: Coroutine[Any, Any, None], generator: Generator) -> None:
+        task = asyncio.create_task(work)
+        self._open[task] = (generator.name, generator.samples or 1)
+        task.add_done_callback(self._finished)
+
     def _finished(self, task: asyncio.Task[None]) -> None:
-        name, slots = self._open.pop(task)
+        self.ended(task, None if task.cancelled() else task.exception())
+
+    def _in_bulk(self, seed: Seed, generator: Generator) -> bool:
+        """Whether the question about a seed goes with others, without a task of its own."""
+        if not isinstance(generator, Forward) or self.earlier_prompts or not (bulk := generator.asked.bulk):
+            return False
+        row = _Row(self, seed, generator)
+        self._open[row] = (generator.name, generator.samples)
+        begun = bulk.begin(*generator.questions(seed)[0], row)
+        if not begun:
+            del self._open[row]
+        return begun
+
+    def alone(self, row: _Row) -> None:
+        """Ask in a task what was asked in bulk."""
+        del self._open[row]
+        self._in_task(self._ask(row.seed, row.generator), row.generator)
+
+    def made(self, row: _Row) -> None:
+        """The pairs of a row are durable."""
+        if self._accept is not None:  # it may wait
+            del self._open[row]
+            self._in_task(self._count_all(row.seed, row.outcomes, row.generator), row.generator)
+            return
+        for candidate, pair in row.outcomes:
+            if pair is not None:  # an answer that is good makes one
+                self._count_as(None, pair, row.generator, new=self._is_new(candidate))
+        self._report()
+        self.ended(row, None)
+
+    def ended(self, one: asyncio.Task[None] | _Row, error: BaseException | None) -> None:
+        """One that was open is over."""
+        name, slots = self._open.pop(one)
         self._open_slots[name] -= slots
         self._changed.set()
-        error = None if task.cancelled() else task.exception()
-        if error is None or isinstance(error, StoppedError):
+        if error is None or isinstance(error, StoppedError | asyncio.CancelledError):
             return
         if self._error is None:
             self._error = error
         if isinstance(error, StoreError):
-            for other in self._open:
-                other.cancel()
+            self._cancel()
         self._drain()
+
+    def _cancel(self) -> None:
+        for bulk in self._bulks:
+            bulk.cancel()
+        for one in self._open:
+            if isinstance(one, asyncio.Task):
+                one.cancel()
+
+    def _is_new(self, candidate: Candidate) -> bool:
+        return self._pair_id(candidate.fingerprint, candidate.seed_id, candidate.sample) is None
 
     def _kept(self, seed: Seed, generator: Generator) -> list[str] | None:
         """The pairs of an earlier run, if every slot of this seed has one."""
@@ -290,17 +300,16 @@ class _Run:
         outcomes = await generator(seed)
         if self.earlier_prompts:
             outcomes = await asyncio.to_thread(self._as_made_before, outcomes)
-        records: list[Record] = []
-        for candidate, pair in outcomes:
-            records += (candidate,) if pair is None else (pair, candidate)
-        await self._store.put(*records)
+        await self._store.put(*_records(outcomes))
         failpoint("pair_written")
+        await self._count_all(seed, outcomes, generator)
+
+    async def _count_all(self, seed: Seed, outcomes: Sequence[Outcome], generator: Generator) -> None:
         for candidate, pair in outcomes:
             if pair is None:
                 self._count_failed(seed, candidate.failure or Reason("unknown"))
             else:
-                known = self._pair_id(candidate.fingerprint, candidate.seed_id, candidate.sample)
-                await self._count(pair, generator, new=known is None)
+                await self._count(pair, generator, new=self._is_new(candidate))
         self._report()
 
     def _as_made_before(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -326,6 +335,9 @@ class _Run:
 
     async def _count(self, pair: Pair, generator: Generator, *, new: bool) -> None:
         keep = None if self._accept is None else await self._accept(pair)
+        self._count_as(keep, pair, generator, new=new)
+
+    def _count_as(self, keep: bool | None, pair: Pair, generator: Generator, *, new: bool) -> None:
         self._tallied = self._tallied if self.tally is None else self.tally(pair)
         self._result.rows_in += 1
         self._result.pairs_made += new
@@ -360,3 +372,35 @@ class _Run:
             numbers |= self._tallied
             numbers["reasons"] = Counter(numbers.get("reasons", {})) + self._result.reasons
         self._progress("generate", numbers)
+
+
+def _records(outcomes: Iterable[Outcome]) -> list[Record]:
+    records: list[Record] = []
+    for candidate, pair in outcomes:
+        records += (candidate,) if pair is None else (pair, candidate)
+    return records
+
+
+class _Row:
+    """A seed whose question is asked in bulk."""
+
+    __slots__ = ("_run", "generator", "outcomes", "seed")
+
+    def __init__(self, run: _Run, seed: Seed, generator: Forward) -> None:
+        self._run, self.seed, self.generator = run, seed, generator
+        self.outcomes: list[Outcome] = []
+
+    def made_of(self, answers: Sequence[Completion]) -> list[Record]:
+        outcome, seed = self.generator.outcome, self.seed
+        self.outcomes = [outcome(seed, sample, answer) for sample, answer in enumerate(answers)]
+        return _records(self.outcomes)
+
+    def durable(self) -> None:
+        failpoint("pair_written")
+        self._run.made(self)
+
+    def alone(self) -> None:
+        self._run.alone(self)
+
+    def ended(self, error: BaseException) -> None:
+        self._run.ended(self, error)

@@ -6,8 +6,10 @@ import asyncio
 import random
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 from schemas.errors import TeacherError, Unreachable
+from schemas.records import Json
 from synth.chat_completions import (
     Answer,
     BrokenError,
@@ -19,6 +21,8 @@ from synth.chat_completions import (
     TimedOutError,
     UnansweredError,
 )
+from synth.connections import Outcome
+from synth.places import Turn
 from synth.rate_limits import RateLimit
 from synth.teacher_host import MAX_RETRY_AFTER_S, Sending, TeacherHost, longest_backoff_s
 
@@ -33,18 +37,32 @@ class _AskElsewhereError(ServerFaultError):
     word = "refused"
 
 
-class _Tries:
-    """What has become of one question so far."""
+class Tries:
+    """What has become of one question so far, whose answer may take `limit_s`."""
 
     counted = waits = timeouts = 0
     refusal: RefusedError | TeacherError | None = None
     refused_by: TeacherHost | None = None
     host: TeacherHost | None = None
-    limit_s = 0.0  # that its answer may take
     first_at = looked_at = 0.0  # when it was first sent, and when its last failure was, or that
 
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
 
-_Waiter = tuple["asyncio.Future[Sending]", float, _Tries]
+
+class Begun(Protocol):
+    """A request that was begun without a coroutine, to go on from: its place on the wire, what was set aside for it,
+    when it was sent and what came, which is None where it was not."""
+
+    body: Json
+    tries: Tries
+    sending: Sending
+    reserved: Any
+    began: float
+    outcome: Outcome | None
+
+
+_Waiter = tuple[Turn, float, Tries]
 
 
 class Flow:
@@ -106,22 +124,19 @@ class Flow:
     async def through(
         self,
         send: Callable[[Sending], Awaitable[Answer]],
-        *,
-        prompt_bytes: int,
-        max_tokens: int | None,
-        n: int,
+        tokens: float,
         limit_s: float,
+        begun: Begun | None = None,
     ) -> Answer:
-        """What `send` brings, sent when it may be and again until there is an answer, which may take `limit_s`.
+        """What `send` brings, sent when it may be and again until there is an answer, which may come to `tokens` and
+        take `limit_s`. It has a place already where it is `begun`.
 
         Raises what `send` raises, UnansweredError after all retries, Unreachable, TeacherError for a wait of more than
         ten minutes, and StoppedError after `drain()`.
         """
-        tries = _Tries()
-        tries.limit_s = limit_s
-        tokens = prompt_bytes / 4 + n * (self._completion_tokens or max_tokens or _UNKNOWN_COMPLETION_TOKENS)
+        sending, tries = (None, Tries(limit_s)) if begun is None else (begun.sending, begun.tries)
         while True:
-            sending = self._at_once(tokens, tries) or await self._turn(tokens, tries)
+            sending = sending or self._at_once(tokens, tries) or await self._turn(tokens, tries)
             used, answer = tokens, None
             failure: UnansweredError | None = None
             try:
@@ -139,7 +154,7 @@ class Flow:
             except UnansweredError as unanswered:
                 used, failure = 0, unanswered
             finally:
-                self._done(sending, answer, failure, used)
+                self.done(sending, answer, failure, used)
             if answer is not None:
                 return answer
             assert failure is not None
@@ -151,6 +166,11 @@ class Flow:
                 self.retries_by_kind[failure.word] += 1
             else:
                 await self._wait_or_give_up(failure, tries)
+            sending = None
+
+    def reckoned(self, prompt_bytes: int, max_tokens: int | None, n: int) -> float:
+        """The tokens that a request may come to."""
+        return prompt_bytes / 4 + n * (self._completion_tokens or max_tokens or _UNKNOWN_COMPLETION_TOKENS)
 
     def _others(self, host: TeacherHost, tokens: float, within_s: float = MAX_RETRY_AFTER_S) -> list[TeacherHost]:
         """The other addresses that may be asked again in that time, busy or not."""
@@ -160,7 +180,20 @@ class Flow:
 
     # -- a place on the wire -------------------------------------------------------------------------------------
 
-    def _at_once(self, tokens: float, tries: _Tries) -> Sending | None:
+    def begin(self, turn: Turn, tokens: float, tries: Tries) -> None:
+        """Give `turn` a place, now or as soon as there is one; it is told by its Sending. Raises StoppedError after
+        `drain()`."""
+        if (sending := self._at_once(tokens, tries)) is not None:
+            turn.set_result(sending)
+        else:
+            self._wait(turn, tokens, tries)
+
+    def _wait(self, turn: Turn, tokens: float, tries: Tries) -> None:
+        # What was sent before stands in front of what was not: otherwise a row could starve.
+        (self._waiting.appendleft if tries.waits else self._waiting.append)((turn, tokens, tries))
+        self._dispatch()
+
+    def _at_once(self, tokens: float, tries: Tries) -> Sending | None:
         if self.draining.is_set():
             raise StoppedError
         if self._waiting or self.in_flight >= self.concurrency:
@@ -169,19 +202,17 @@ class Flow:
         host = self._ready(tokens, tries, now)
         return None if host is None else self._sent(host, tokens, tries, now)
 
-    async def _turn(self, tokens: float, tries: _Tries) -> Sending:
+    async def _turn(self, tokens: float, tries: Tries) -> Sending:
         future: asyncio.Future[Sending] = asyncio.get_running_loop().create_future()
-        # What was sent before stands in front of what was not: otherwise a row could starve.
-        (self._waiting.appendleft if tries.waits else self._waiting.append)((future, tokens, tries))
-        self._dispatch()
+        self._wait(future, tokens, tries)
         try:
             return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
-                self._done(future.result(), None, None, 0)
+                self.done(future.result(), None, None, 0)
             raise
 
-    def _ready(self, tokens: float, tries: _Tries, now: float) -> TeacherHost | None:
+    def _ready(self, tokens: float, tries: Tries, now: float) -> TeacherHost | None:
         if self.in_flight >= self.concurrency or self._paced_until() > now:
             return None
         if len(self.hosts) == 1:
@@ -196,7 +227,7 @@ class Flow:
             return 0.0
         return max(pace.free_at for pace in (self._requests, self._tokens) if pace is not None)
 
-    def _sent(self, host: TeacherHost, tokens: float, tries: _Tries, now: float) -> Sending:
+    def _sent(self, host: TeacherHost, tokens: float, tries: Tries, now: float) -> Sending:
         if self._requests is not None:
             self._requests.take(1, now)
         if self._tokens is not None:
@@ -210,7 +241,9 @@ class Flow:
         host.send(sending)
         return sending
 
-    def _done(self, sending: Sending, answer: Answer | None, failure: UnansweredError | None, used: float) -> None:
+    def done(self, sending: Sending, answer: Answer | None, failure: UnansweredError | None, used: float) -> None:
+        """Give its place to who waits, and take note of what came: the answer, what it amounts to that none came, or
+        neither, and the tokens that were `used` where no answer tells."""
         now = asyncio.get_running_loop().time()
         self.in_flight -= 1
         sending.host.sending.pop(sending.number, None)
@@ -241,12 +274,13 @@ class Flow:
         if self.in_flight >= self.concurrency:
             return  # whoever is done looks again
         while self._waiting:
-            future, tokens, tries = self._waiting[0]
-            if not future.done():
-                if (host := self._ready(tokens, tries, now)) is None:
-                    break
-                future.set_result(self._sent(host, tokens, tries, now))
+            turn, tokens, tries = self._waiting[0]
+            host = None
+            if not turn.done() and (host := self._ready(tokens, tries, now)) is None:
+                break
             self._waiting.popleft()
+            if host is not None:
+                turn.set_result(self._sent(host, tokens, tries, now))
         if not self._waiting:
             return
         at = max(self._paced_until(), min(host.free_at(tokens, now) for host in self.hosts))
@@ -257,13 +291,13 @@ class Flow:
 
     def _let_go(self, error: Exception) -> None:
         while self._waiting:
-            future, _, _ = self._waiting.popleft()
-            if not future.done():
-                future.set_exception(error)
+            turn, _, _ = self._waiting.popleft()
+            if not turn.done():
+                turn.set_exception(error)
 
     # -- again, or not -------------------------------------------------------------------------------------------
 
-    async def _wait_or_give_up(self, failure: UnansweredError, tries: _Tries) -> None:
+    async def _wait_or_give_up(self, failure: UnansweredError, tries: Tries) -> None:
         """Wait before the next try, or raise what the failure amounts to."""
         assert tries.host is not None
         where, now = tries.host.url, asyncio.get_running_loop().time()

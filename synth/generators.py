@@ -121,14 +121,22 @@ class _Teaching:
         texts = (seed.text or "", clean(answer.text))
         input, output = texts if self.name == "forward" else texts[::-1]
         output = self.form.canonical(output)
-        origin: Json = {"by": "generated", "generator": self.name, "prompt": self._ref, "teacher": self._asked.identity}
-        origin |= {"sampling": self.sampling, "calls": ((answer.key, answer.attempt),)}
+        origin, named = self._origin
+        calls = {"calls": ((answer.key, answer.attempt),)}
         texts_of = {"input": input, "output": output, "system": self.system, "columns": seed.columns}
-        pair = made(Pair, {"seed_id": seed.id, "origin": made(Generated, origin), "meta": meta, **texts_of})
+        by = made(Generated, {**origin, **calls}, _identity={**named, **calls})
+        pair = made(Pair, {"seed_id": seed.id, "origin": by, "meta": meta, **texts_of})
         return Outcome(slot.filled(pair), pair)
 
+    @cached_property
+    def _origin(self) -> tuple[Json, Json]:
+        """What the origins of all pairs have in common, as they have it and as it enters ids."""
+        origin: Json = {"by": "generated", "generator": self.name, "prompt": self._ref, "teacher": self.asked.identity}
+        origin["sampling"] = self.sampling
+        return origin, identity(made(Generated, {**origin, "calls": ()}))
+
     @property
-    def _asked(self) -> Ledger:
+    def asked(self) -> Ledger:
         assert self.ledger is not None, "whoever asks has a ledger"
         return self.ledger
 
@@ -138,7 +146,7 @@ class _Teaching:
 
     @cached_property
     def fingerprint(self) -> str:
-        asked = self._asked.teacher
+        asked = self.asked.teacher
         return fingerprint(self.name, self.task, self.shown, self.settings, self.template, asked, self.form)
 
     @classmethod
@@ -201,7 +209,7 @@ class Forward(_Teaching):
         return [(Question(chat, self.sampling, own or self.form.asked, binding, self._ref, refused), self.n)]
 
     async def __call__(self, seed: Seed) -> list[Outcome]:
-        answers = await self._asked.answer(*self.questions(seed)[0])
+        answers = await self.asked.answer(*self.questions(seed)[0])
         return [self.outcome(seed, sample, answer) for sample, answer in enumerate(answers)]
 
 
@@ -245,7 +253,7 @@ class Backward(_Teaching):
         return [(Question(chat, *asked), 1) for chat in chats]
 
     async def __call__(self, seed: Seed) -> list[Outcome]:
-        asked = [asyncio.create_task(self._asked.answer(*question)) for question in self.questions(seed)]
+        asked = [asyncio.create_task(self.asked.answer(*question)) for question in self.questions(seed)]
         try:
             return [
                 self.outcome(seed, sample, *(await answers), level=level)

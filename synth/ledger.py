@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from schemas.errors import BudgetReached
 from schemas.failpoints import failpoint
@@ -21,36 +21,20 @@ from schemas.store.latest import key_again
 from synth.answered import Answered
 from synth.answers import AnswerJudge, why_bad
 from synth.batches import OPEN_QUESTIONS, Batches
+from synth.bulk import Asked, Bulk
 from synth.chat_completions import Answer, RefusedError, StoppedError, UnansweredError, seems_cut
 from synth.endpoint import Endpoint
 from synth.flow import Flow
 from synth.meter import Meter, Reserved
 from synth.places import Places
+from synth.question import Completion as Completion
+from synth.question import FailedSample as FailedSample
 from synth.question import Question as Question
+from synth.question import completion
 from synth.refusals import Refusals, once_more
 
 # What is judged again whenever it is used: since then a rule may have changed, or the spec declared a finish reason.
 _JUDGED_ANEW = ("received", "ok", "unknown_finish")
-
-
-class Completion(NamedTuple):
-    """A usable answer: its ledger row is `(key, attempt)`. `text` is without reasoning; `logprobs` is as the endpoint
-    sent it."""
-
-    text: str
-    key: str
-    attempt: int
-    logprobs: Any | None
-    finish: str | None
-
-
-class FailedSample(NamedTuple):
-    """No usable answer. `reason` begins with one word: the status of the last bad answer (empty, truncated, malformed,
-    schema, refused, failed, thinking), or why none came (throttled, server, broken, timeout); the latter are asked
-    again by the next run. The bad answers, if any came, are the store's calls of `key`."""
-
-    reason: str
-    key: str
 
 
 class Ledger:
@@ -83,21 +67,23 @@ class Ledger:
         self.concurrency = concurrency or (OPEN_QUESTIONS if batches is not None else teacher.concurrency)
         self.reused = self.in_flight_peak = self.cut_prompts = 0
         self.meter = Meter(store, teacher, stage)
-        self._unconfirmed = self._usage_unknown = 0
+        self.unconfirmed = self._usage_unknown = 0
         self.served: Counter[str] = Counter()
         self.store = store
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._batches = batches
         self._attempts = teacher.attempts
         self._stage = stage
         endpoint.flow.concurrency = min(endpoint.flow.concurrency, self.concurrency)
-        self._undurable = Places(2 * self.concurrency)
-        self._answered = Answered(store.each_answer())
-        self._asking: dict[str, asyncio.Future[Completion | FailedSample] | None] = {}  # None: nobody else waits for it
-        self._refusals = Refusals(self._again, self._keep_judgements, keep_asking=keep_asking)
+        self.undurable = Places(2 * self.concurrency)
+        self.answered = Answered(store.each_answer())
+        self.asking: dict[str, asyncio.Future[Completion | FailedSample] | None] = {}  # None: nobody else waits for it
+        self.refusals = Refusals(self._again, self._keep_judgements, keep_asking=keep_asking)
         # Where any answer was good before, what is left may be the hard rows; a batch is paid for as a whole.
-        tried = batches is not None or self._answered.any_is("ok")
-        self._judge = AnswerJudge(teacher.finish_reasons, endpoint, keep_asking=keep_asking, tried=tried)
+        tried = batches is not None or self.answered.any_is("ok")
+        self.judge = AnswerJudge(teacher.finish_reasons, endpoint, keep_asking=keep_asking, tried=tried)
+        self.begun: dict[str, Asked] = {}  # what was asked in bulk, and goes on here
+        self.bulk = Bulk(self) if batches is None else None
         self._granted: dict[str, int] = {}
         if retry_failed:
             keys = (key for key, _, _ in store.each_answer())
@@ -107,22 +93,22 @@ class Ledger:
     def in_flight(self) -> int:
         """Requests sent and not durable."""
         in_batches = 0 if self._batches is None else self._batches.waiting
-        return self._endpoint.flow.in_flight + in_batches + self._unconfirmed
+        return self.endpoint.flow.in_flight + in_batches + self.unconfirmed
 
     @property
     def sent(self) -> int:
         """HTTP requests for completions in this run, retries included."""
-        return self._endpoint.sent
+        return self.endpoint.sent
 
     @property
     def flow(self) -> Flow:
         """How they were sent, and how many of them again."""
-        return self._endpoint.flow
+        return self.endpoint.flow
 
     @property
     def usage_unknown(self) -> int:
         """Answers whose endpoint counted no tokens, and requests whose answer was lost: `usage` does not hold them."""
-        return self._usage_unknown + self._endpoint.lost
+        return self._usage_unknown + self.endpoint.lost
 
     @property
     def usage(self) -> Usage:
@@ -141,21 +127,21 @@ class Ledger:
 
     def drain(self) -> None:
         """Send nothing more; what is on the wire becomes durable; other `complete` calls raise StoppedError."""
-        self._endpoint.drain()
+        self.endpoint.drain()
         if self._batches is not None:
             self._batches.drain()
 
     def would_ask(self, question: Question, n: int = 1) -> int:
         """How many of samples 0 to n - 1 `answer` would send a request for."""
         return sum(
-            not any(status in _JUDGED_ANEW for _, status in self._answered.of(key)) and not self._given_up(key)
+            not any(status in _JUDGED_ANEW for _, status in self.answered.of(key)) and not self._given_up(key)
             for key in self.keys(question, n)
         )
 
     def keys(self, question: Question, n: int = 1) -> list[str]:
         """The keys of samples 0 to n - 1: those under which the store has any of them already, if it does."""
         own, *others = question.keys(self.identity, self.revision, n)
-        known = (keys for keys in (own, *others) if any(key in self._answered for key in keys))
+        known = (keys for keys in (own, *others) if any(key in self.answered for key in keys))
         return next(known, own) if others else own
 
     async def complete(
@@ -185,16 +171,19 @@ class Ledger:
             for sample, key in enumerate(keys):
                 if sample in answers:
                     continue
-                if key in self._asking:
+                if key in self.begun:
+                    missing.append(sample)
+                    continue
+                if key in self.asking:
                     asked_elsewhere[sample] = self._asked(key)
                     continue
-                answered = self._answered.of(key)
+                answered = self.answered.of(key)
                 if any(status in _JUDGED_ANEW for _, status in answered):
                     kept.append(sample)
                 elif answered and self._given_up(key):
                     given_up.append(sample)
                 else:
-                    self._asking[key] = None
+                    self.asking[key] = None
                     missing.append(sample)
             if missing:  # nothing is awaited between claiming a key above and the try that frees it in _settle
                 answers |= await self._settle(question, keys, missing)
@@ -212,8 +201,8 @@ class Ledger:
 
     def _asked(self, key: str) -> asyncio.Future[Completion | FailedSample]:
         """What another asks for just now."""
-        if (asked := self._asking[key]) is None:
-            asked = self._asking[key] = asyncio.get_running_loop().create_future()
+        if (asked := self.asking[key]) is None:
+            asked = self.asking[key] = asyncio.get_running_loop().create_future()
         return asked
 
     def _given_up(self, key: str) -> bool:
@@ -225,7 +214,7 @@ class Ledger:
 
     def _tried(self, key: str) -> list[str]:
         """The statuses of the answers to a sample. A refusal that may be everybody's is none."""
-        return [status for _, status in self._answered.of(key) if status != "unsettled"]
+        return [status for _, status in self.answered.of(key) if status != "unsettled"]
 
     async def _failed(self, key: str) -> FailedSample:
         """What became of a sample that is given up, in the words of its last answer."""
@@ -236,14 +225,14 @@ class Ledger:
         """The good answer that the store holds, judged again; None if it is not good any more, and TeacherError if
         nobody knows whether it is."""
         calls = await asyncio.to_thread(self.store.calls, key)
-        now = [self._judge.judged(call, question) if call.status in _JUDGED_ANEW else call for call in calls]
+        now = [self.judge.judged(call, question) if call.status in _JUDGED_ANEW else call for call in calls]
         await self._keep_judgements([new for old, new in zip(calls, now, strict=True) if new != old])
         good = next((call for call in now if call.status == "ok"), None)
         if good is None:
-            self._judge.stop_at_unknown(now)
+            self.judge.stop_at_unknown(now)
             return None
         self.reused += 1
-        return _completion(good)
+        return completion(good)
 
     async def _settle(
         self, question: Question, keys: Sequence[str], samples: list[int]
@@ -260,21 +249,21 @@ class Ledger:
                     break
                 for call in calls:
                     if call.status == "ok":
-                        settled[call.sample] = _completion(call)
+                        settled[call.sample] = completion(call)
                     elif call.status == "unsettled" or self._given_up(call.key):
                         settled[call.sample] = FailedSample(why_bad(call.status, call.attempt, call.reason), call.key)
-                self._judge.stop_at_useless(calls)
+                self.judge.stop_at_useless(calls)
         except BaseException as error:
             for sample in samples:
-                self._release(keys[sample], settled.get(sample), error)
+                self.release(keys[sample], settled.get(sample), error)
             raise
         for sample in samples:
-            self._release(keys[sample], settled[sample], None)
+            self.release(keys[sample], settled[sample], None)
         return settled
 
-    def _release(self, key: str, outcome: Completion | FailedSample | None, error: BaseException | None) -> None:
+    def release(self, key: str, outcome: Completion | FailedSample | None, error: BaseException | None) -> None:
         """Let those who wait for `key` go on: with the outcome, with the error, or to ask for themselves."""
-        asked = self._asking.pop(key)
+        asked = self.asking.pop(key)
         if asked is None:
             return
         if outcome is not None:
@@ -289,89 +278,94 @@ class Ledger:
         """The samples of the next request: all, or where each has a seed of its own, neighbours of equal attempt."""
         if not seeded:
             return waiting
-        group, tried = waiting[:1], len(self._answered.of(keys[waiting[0]]))
+        group, tried = waiting[:1], len(self.answered.of(keys[waiting[0]]))
         for sample in waiting[1:]:
-            if sample != group[-1] + 1 or len(self._answered.of(keys[sample])) != tried:
+            if sample != group[-1] + 1 or len(self.answered.of(keys[sample])) != tried:
                 break
             group.append(sample)
         return group
 
     async def _send(self, question: Question, keys: list[str], samples: list[int]) -> list[Call]:
         """One request for `samples`; its rows, queued for the disk before anything looks into them, judged, durable."""
-        sampling = question.drawn(samples[0], len(self._answered.of(keys[0])))
-        async with self._undurable:
+        begun = self.begun.get(keys[0])
+        for key in begun.keys if begun is not None else ():
+            del self.begun[key]
+        if begun is not None and begun.calls:
+            return begun.calls
+        sampling = question.drawn(samples[0], len(self.answered.of(keys[0])))
+        async with self.undurable if begun is None else self.undurable.taken:
             try:
-                sent = self._refusals.sent()
-                answer = await self._answer(question, sampling, keys)
+                sent = self.refusals.sent() if begun is None else begun.sent
+                answer = await self._answer(question, sampling, keys, begun)
                 refusal = None
             except RefusedError as error:
                 answer, refusal = error.answer, str(error)
-            self._unconfirmed += 1  # the next request has been sent by now, before the disk has said anything
+            self.unconfirmed += 1  # the next request has been sent by now, before the disk has said anything
             self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
             try:
-                calls, settled = self._rows(question, keys, samples, answer, refusal)
+                calls, settled = self.rows(question, keys, samples, answer, refusal)
                 # Queued before any code looks into them: whatever judging does, they are written.
                 work, written = self.store.put_revisable([*calls, *settled])
                 received = calls
                 if refusal is None:
-                    calls = [self._judge.judged(call, question) for call in received]
+                    calls = [self.judge.judged(call, question) for call in received]
                 revised = work.replace([*calls, *settled])
                 await written
             finally:
-                self._unconfirmed -= 1
+                self.unconfirmed -= 1
         failpoint("committed")
         for call in calls if revised else received:
-            self._answered.add(call.key, call.attempt, call.status)
+            self.answered.add(call.key, call.attempt, call.status)
         if refusal is None and not revised:
             await self._keep_judgements(calls)
         if not answer.choices:
-            await self._refusals.came(calls, self._endpoint.url)
+            await self.refusals.came(calls, self.endpoint.url)
         else:  # what a batch answers was sent together with what it refuses
-            await self._refusals.answered(sent if self._batches is None else self._refusals.sent())
+            await self.refusals.answered(sent if self._batches is None else self.refusals.sent())
         return calls
 
     async def settle_refusals(self, error: object = None, *_: object) -> None:
         """At a run's end, if no error ended it: tell whose the last refusals are. TeacherError if everybody's."""
         if error is None:
-            await self._refusals.decide(self._endpoint.url)
+            await self.refusals.decide(self.endpoint.url)
 
     async def _again(self, refused: Call) -> str | None:
         """Ask what was answered before once more: the words it is turned down with, empty if it is answered; None if
         nobody knows. What comes is paid for and kept, under a key that nobody asks for."""
         words = None
-        for body, before in once_more(self.store, refused, self._endpoint.model):
+        for body, before in once_more(self.store, refused, self.endpoint.model):
             try:
-                answer = await self._endpoint.send(body, paying=self.meter, prompt=before.prompt)
+                answer = await self.endpoint.send(body, paying=self.meter, prompt=before.prompt)
             except RefusedError as refusal:
                 words = str(refusal)
                 continue
             except (UnansweredError, StoppedError, BudgetReached):
                 return None
             question = Question((), Sampling(), prompt=before.prompt)
-            (call,), settled = self._rows(question, [key_again(before.key)], [0], answer, None)
-            call = self._judge.judged(call, question)
+            (call,), settled = self.rows(question, [key_again(before.key)], [0], answer, None)
+            call = self.judge.judged(call, question)
             await self.store.put(call, *settled)
-            self._answered.add(call.key, call.attempt, call.status)
+            self.answered.add(call.key, call.attempt, call.status)
             if answer.choices:
                 return ""
             words = call.reason
         return words
 
-    async def _answer(self, question: Question, sampling: Sampling, keys: list[str]) -> Answer:
+    async def _answer(self, question: Question, sampling: Sampling, keys: list[str], begun: Asked | None) -> Answer:
         """What one request for the samples of `keys` brings, now or in a batch."""
         if self._batches is None:
             asked = question.messages, sampling, len(keys), question.schema
-            return await self._endpoint.ask(*asked, paying=self.meter, prompt=question.prompt)
-        name = content_id("line", [keys, len(self._answered.of(keys[0]))])
+            return await self.endpoint.ask(*asked, paying=self.meter, prompt=question.prompt, begun=begun)
+        name = content_id("line", [keys, len(self.answered.of(keys[0]))])
         answer = await self._batches.ask(question.messages, sampling, len(keys), question.schema, name=name)
         return answer._replace(reserved=Reserved(answer.request, question.prompt, None, batch=True))
 
-    def _rows(
-        self, question: Question, keys: list[str], samples: list[int], answer: Answer, refusal: str | None
+    def rows(
+        self, question: Question, keys: list[str], samples: Sequence[int], answer: Answer, refusal: str | None
     ) -> tuple[list[Call], list[Record]]:
         """The ledger rows of one answer, not judged yet: one for each choice; where it held none, the whole body as the
         choice of each sample. And what settles its cost."""
-        status = "received" if refusal is None else self._refusals.status
+        status = "received" if refusal is None else self.refusals.status
         if refusal is not None:
             choices: list[Any] = [{"error": refusal, "body": answer.body}] * len(samples)
             usage, settled = Usage(), list[Record]()
@@ -379,7 +373,7 @@ class Ledger:
         else:
             choices = answer.choices[: len(samples)] or [{"body": answer.body}] * len(samples)
             usage, usd, settled = self._count(answer)
-        facts, attempts = answer.facts or {}, [len(self._answered.of(key)) + 1 for key in keys]
+        facts, attempts = answer.facts or {}, [len(self.answered.of(key)) + 1 for key in keys]
         calls = [
             made(
                 Call,
@@ -400,7 +394,7 @@ class Ledger:
                     "prompt": question.prompt,
                     "sample": sample,
                     "teacher": self.identity,
-                    "endpoint": answer.url or self._endpoint.url,
+                    "endpoint": answer.url or self.endpoint.url,
                     "seconds": answer.seconds,
                 },
             )
@@ -423,8 +417,4 @@ class Ledger:
             return
         await self.store.judge(*calls)
         for call in calls:
-            self._answered.mark(call.key, call.attempt, call.status)
-
-
-def _completion(call: Call) -> Completion:
-    return Completion(call.text, call.key, call.attempt, call.raw.get("logprobs"), call.raw.get("finish_reason"))
+            self.answered.mark(call.key, call.attempt, call.status)

@@ -11,6 +11,7 @@ import orjson
 
 from schemas.errors import TeacherError
 from schemas.records import Json
+from synth.http_status import Place, unknown_model
 
 # What is served beside chat models, by the words in its name or its type.
 _OTHER = re.compile(
@@ -57,6 +58,18 @@ def is_listed(model: str, served: Sequence[str]) -> bool:
     OpenRouter leaves out how it is to be routed (`vendor/model:nitro`)."""
     names = [name.removeprefix("models/") for name in served]
     return any(name in (model, f"{model}:latest") or ("/" in model and model.startswith(f"{name}:")) for name in names)
+
+
+def checked(rows: Sequence[Json], place: Place, seconds: float) -> EndpointCheck:
+    """What a list of models says of the one that is asked at `place`. Raises TeacherError if it is not among them."""
+    served = [str(row["id"]) for row in rows]
+    if served and not is_listed(place.model, served):
+        if not lists_deployments(place.url):
+            instead = f"it lists models, and '{place.model}', if it is a deployment, is none of them"
+            return EndpointCheck(None, seconds, instead=instead)
+        raise unknown_model("it is not listed", place, served)
+    listed = next((row for row in rows if is_listed(place.model, [str(row["id"])])), None)
+    return EndpointCheck(tuple(served), seconds, listed)
 
 
 def lists_deployments(url: str) -> bool:

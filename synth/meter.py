@@ -118,12 +118,30 @@ class Meter:
     async def failed(self, reserved: Reserved, failure: BaseException) -> None:
         """No answer came: free what was set aside, unless the request may have been paid for all the same."""
         if isinstance(failure, asyncio.CancelledError):
-            self._store.append(*self._unanswered(reserved, may_be_paid=True))
+            self.lose(reserved)
             return
         # Beside what is unanswered: an error that the server itself told of, or nothing was sent.
         may_be_paid = isinstance(failure, UnansweredError) and failure.may_be_paid
         if records := self._unanswered(reserved, may_be_paid=may_be_paid):
             await self._store.put(*records)
+
+    def lose(self, reserved: Reserved) -> None:
+        """Nobody will know what it has cost."""
+        self._store.append(*self._unanswered(reserved, may_be_paid=True))
+
+    @property
+    def holds(self) -> bool:
+        """Whether the most that a request can cost is in the store before it is sent."""
+        return self._store.budget is not None and not self._is_free
+
+    def mark(self, prompt: str, body: Json, size_bytes: int) -> Reserved:
+        """Mark a request as on the wire, where nothing has to be set aside for it."""
+        if self._is_free:
+            return Reserved(body, prompt, None)
+        usd, wire = self.most(body, size_bytes), self._sum(prompt)
+        if wire.send(usd):
+            self._store.mark(wire.mark)
+        return Reserved(body, prompt, None, usd=usd, marked=True)
 
     async def reserve(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Reserved:
         """Set aside, durably, the most that a request of `size_bytes` can cost, before it is sent; without a cap only
@@ -131,15 +149,10 @@ class Meter:
 
         Raises BudgetReached, StoppedError, and SpecError where the most is not known.
         """
-        budget = self._store.budget
-        if self._is_free:
-            return Reserved(body, prompt, None)
-        usd = self.most(body, size_bytes)
-        if budget is None:
-            wire = self._sum(prompt)
-            if wire.send(usd):
-                self._store.mark(wire.mark)
-            return Reserved(body, prompt, None, usd=usd, marked=True)
+        if not self.holds:
+            return self.mark(prompt, body, size_bytes)
+        budget, usd = self._store.budget, self.most(body, size_bytes)
+        assert budget is not None
         if usd is None:
             raise self._cannot_cap(budget.caps[0].name)
         if not await budget.reserve(usd, stopped):

@@ -1,12 +1,16 @@
-"""Which proxy the environment names for an address."""
+"""Which proxy the environment names for an address, and what is sent through it."""
 
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Callable, Mapping
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import aiohttp
+
 from schemas.errors import AuthError, TeacherError
+from synth.connections import LIMITS, Response
 from synth.redaction import without_user_info
 
 REFUSALS = (401, 403, 405, 407)  # of a tunnel; what else a proxy says of one may pass
@@ -68,3 +72,35 @@ def proxy_for(url: str) -> str | None:
             fix="Name one that speaks HTTP, as in http://host:3128, or unset the variable; NO_PROXY leaves hosts out.",
         )
     return named.geturl()
+
+
+def session_of(headers: Mapping[str, str], *, connect_s: float) -> aiohttp.ClientSession:
+    """A session that keeps no cookie."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
+        headers=headers,
+        **LIMITS,
+    )
+
+
+async def by_session(
+    session: aiohttp.ClientSession,
+    base: str,
+    rest: str,
+    data: bytes | None,
+    headers: Mapping[str, str] | None,
+    proxy: str | None,
+    begun: Callable[[], None] | None,
+) -> Response:
+    """What comes of a request to an address, through its proxy if it has one: with `data`, or of a GET without."""
+    method = "GET" if data is None else "POST"
+    async with session.request(
+        method, base + rest, data=data, headers=headers, allow_redirects=False, proxy=proxy
+    ) as response:
+        if begun is not None:
+            begun()
+        if proxy is not None and response.status == 407:
+            raise refused_by(proxy, base, 407)
+        return response.status, response.headers, await response.read()

@@ -1,4 +1,4 @@
-"""What a teacher is asked, and the names that its answers have in the ledger."""
+"""What a teacher is asked, the names that its answers have in the ledger, and what comes of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from schemas.records import Json, Message, Sampling, content_id
+from schemas.records import Call, Json, Message, Sampling, content_id
 
 # Seeds of a sample's later attempts lie this far apart, beyond any number of samples.
 _ATTEMPT_STRIDE = 1_000_003
@@ -57,3 +57,28 @@ def _whole(value: Any, kind: type[int] | type[float]) -> Any:
         return [_whole(part, kind) for part in value]
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return kind(value) if number and abs(value) < _EXACT and value == int(value) else value
+
+
+class Completion(NamedTuple):
+    """A usable answer: its ledger row is `(key, attempt)`. `text` is without reasoning; `logprobs` is as the endpoint
+    sent it."""
+
+    text: str
+    key: str
+    attempt: int
+    logprobs: Any | None
+    finish: str | None
+
+
+class FailedSample(NamedTuple):
+    """No usable answer. `reason` begins with one word: the status of the last bad answer (empty, truncated, malformed,
+    schema, refused, failed, thinking), or why none came (throttled, server, broken, timeout); the latter are asked
+    again by the next run. The bad answers, if any came, are the store's calls of `key`."""
+
+    reason: str
+    key: str
+
+
+def completion(call: Call) -> Completion:
+    """A good answer, as it is used."""
+    return Completion(call.text, call.key, call.attempt, call.raw.get("logprobs"), call.raw.get("finish_reason"))

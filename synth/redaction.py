@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import html
 import re
+from collections.abc import Mapping
 from functools import lru_cache
+
+from schemas.errors import AuthError
 
 # A key this long is no word of anybody's language; a shorter one (`test`, `EMPTY`, `1`) may be.
 LONG_KEY_CHARS = 16
@@ -70,3 +73,20 @@ def without_user_info(text: str) -> str:
     """`text` with `***@` for the user and password of every URL in it; bytes of a header that are no text (they come as
     halves of surrogate pairs, which nothing could show or keep) are escaped."""
     return _USER_INFO.sub("***@", text).encode("utf-8", "backslashreplace").decode()
+
+
+def refuse_unsendable(key: str, key_env: str | None, headers: Mapping[str, str]) -> None:
+    """Raise AuthError for a key or a header that no request can hold."""
+    for name, value in headers.items():
+        if any(ord(c) < 32 or ord(c) == 127 for c in name + value):
+            raise AuthError(
+                f"The header '{name}' holds a line break or another control character.",
+                why="It could not be sent.",
+                fix="Correct it in teacher.headers, or the variable that teacher.headers_env names for it.",
+            )
+    if any(ord(c) < 33 or ord(c) > 126 for c in key):
+        raise AuthError(
+            f"The key in {key_env or 'the key variable'} holds a blank or a non-ASCII character.",
+            why="It could not be sent as an HTTP header.",
+            fix="Set the variable to the key alone.",
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from synth.chat_completions import ThrottledError, TimedOutError, UnansweredError
@@ -121,40 +121,57 @@ class Sending:
     """A request on the wire: the `number`-th of its flow, sent to `host` with a reckoned number of tokens.
 
     As a block it raises TimedOutError `limit_s` after it was entered, or, while the server still answers requests that
-    were sent before this one, after the last of those: it stands in that server's queue.
+    were sent before this one, after the last of those: it stands in that server's queue. Without a block `begin` is
+    told what to call then.
     """
 
-    __slots__ = ("_cancelling", "_late", "_older", "_since", "host", "limit_s", "number", "sent_at", "task", "tokens")
+    __slots__ = (
+        *("_cancelling", "_end", "_late", "_older", "_since", "_task"),
+        *("host", "limit_s", "number", "sent_at", "tokens"),
+    )
 
     def __init__(self, host: TeacherHost, number: int, sent_at: float, tokens: float, limit_s: float) -> None:
         self.host, self.number, self.sent_at, self.tokens, self.limit_s = host, number, sent_at, tokens, limit_s
-        self.task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._end: Callable[[], bool] | None = None
         self._late = False
 
     def __enter__(self) -> None:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        task = asyncio.current_task()
         assert task is not None
-        self.task, self._cancelling = task, task.cancelling()
+        self._task, self._cancelling = task, task.cancelling()
+        self.begin(task.cancel)
+
+    def begin(self, end: Callable[[], bool]) -> None:
+        """Call `end` once the time is over, unless `came` is called before."""
+        loop, self._end = asyncio.get_running_loop(), end
         self._since, self._older = loop.time(), len(self.host.sending) - 1
         self.host.watch(self._since + self.limit_s / 8, loop)
 
+    def came(self) -> None:
+        """Look at its clock no more."""
+        self._end = None
+
+    @property
+    def late(self) -> TimedOutError:
+        """What it amounts to that its time is over."""
+        return TimedOutError(f"no answer within {self.limit_s:g} s; raise teacher.timeout_s if it needs longer")
+
     def look(self, now: float, older: int) -> float:
         """End the block if its time is over, while `older` requests before it are on the wire; when to look again."""
-        if self.task is None or self._late:
+        if self._end is None or self._late:
             return math.inf
         if older < self._older:
             self._since, self._older = now, older
         if (left_s := self._since + self.limit_s - now) > 0:
             return now + min(left_s, self.limit_s / 8)
-        self._late = self.task.cancel()
+        self._late = self._end()
         return math.inf
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        task, self.task = self.task, None
+        task, self._task, self._end = self._task, None, None
         if self._late and task is not None and task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise TimedOutError(
-                f"no answer within {self.limit_s:g} s; raise teacher.timeout_s if it needs longer"
-            ) from None
+            raise self.late from None
 
 
 def longest_backoff_s(first_s: float, tries: int) -> float:
