@@ -45,7 +45,7 @@ class Asker(Protocol):
         """The run has ended before there was an answer."""
 
 
-class Asked:
+class Underway:
     """A question on its way. It waits as a future does: for a place among all that is not durable, which is told by
     None, and then for one on the wire."""
 
@@ -87,27 +87,30 @@ class Bulk:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger, self._endpoint, self._meter = ledger, ledger.endpoint, ledger.meter
-        self._on_wire: set[Asked] = set()
-        self._came: list[Asked] = []
+        self._on_wire: set[Underway] = set()
+        self._came: list[Underway] = []
         self._keeping: set[asyncio.Task[None]] = set()
         self._closed = False
 
+    @property
+    def may_ask(self) -> bool:
+        """Whether asking takes no waiting but for a place and the answer: it does not where a hold has to be durable
+        before a request is sent, a span is told of each, or the endpoint is not open yet."""
+        return self._endpoint.waits_only and not (self._meter.holds or self._closed or is_on())
+
     def begin(self, question: Question, n: int, asker: Asker) -> bool:
-        """Ask for samples 0 to n - 1 of a question; False if it has to be asked alone: somebody has asked it before,
-        or asking takes waiting for more than its answer."""
+        """Ask for samples 0 to n - 1 of a question; False if somebody has asked for one of them before."""
         ledger = self._ledger
-        if not self._endpoint.waits_only or self._meter.holds or self._closed or is_on():
-            return False
         keys = ledger.keys(question, n)
         if any(key in ledger.asking or key in ledger.answered for key in keys):
             return False
         body = self._endpoint.dialect.body(question.messages, question.drawn(0, 0), n, question.schema)
         for key in keys:
             ledger.asking[key] = None
-        ledger.undurable.take(Asked(self, question, keys, asker, body))
+        ledger.undurable.take(Underway(self, question, keys, asker, body))
         return True
 
-    def send(self, asked: Asked) -> None:
+    def send(self, asked: Underway) -> None:
         """It may be sent, as soon as there is a place on the wire."""
         asked.sent = self._ledger.refusals.sent()
         tokens, limit_s = self._endpoint.limits(asked.body, len(asked.data))
@@ -117,7 +120,7 @@ class Bulk:
         except StoppedError as error:
             self.end(asked, error)
 
-    def write(self, asked: Asked, sending: Sending) -> None:
+    def write(self, asked: Underway, sending: Sending) -> None:
         """Its turn has come: send it, if there is a connection."""
         asked.sending = sending
         connections = self._endpoint.connections[sending.host.url]
@@ -136,12 +139,12 @@ class Bulk:
             if armed("sent"):
                 asyncio.get_running_loop().call_soon(failpoint, "sent")
 
-    def _late(self, asked: Asked) -> bool:
+    def _late(self, asked: Underway) -> bool:
         asked.connection.end()
         self._tell(asked, asked.sending.late)
         return True
 
-    def _tell(self, asked: Asked, outcome: Outcome) -> None:
+    def _tell(self, asked: Underway, outcome: Outcome) -> None:
         self._on_wire.discard(asked)
         asked.sending.came()
         asked.outcome = outcome
@@ -162,7 +165,7 @@ class Bulk:
             self._keeping.add(keeping)
             keeping.add_done_callback(self._keeping.discard)
 
-    def _read(self, asked: Asked) -> bool:
+    def _read(self, asked: Underway) -> bool:
         """Whether an answer came, as nearly always; what else it may be is for `Endpoint` to say."""
         if isinstance(asked.outcome, tuple):
             status, headers, content = asked.outcome
@@ -179,14 +182,14 @@ class Bulk:
         self._hand_over(asked)
         return False
 
-    async def _keep(self, batch: list[Asked]) -> None:
+    async def _keep(self, batch: list[Underway]) -> None:
         """Make answers durable, and with them what is made of them; then tell who has asked."""
         ledger = self._ledger
         try:
             received: list[Call] = []
             judged: list[Call] = []
             settled: list[Record] = []
-            made: list[Record] = []
+            beside: list[Record] = []
             for asked in batch:
                 asked.calls, holds = ledger.rows(asked.question, asked.keys, range(asked.n), asked.answer, None)
                 received += asked.calls
@@ -196,12 +199,12 @@ class Bulk:
             for asked in batch:
                 asked.calls = [ledger.judge.judged(call, asked.question) for call in asked.calls]
                 judged += asked.calls
-                made += self._made_of(asked)
-            revised = work.replace([*judged, *settled, *made])
+                beside += self._made_of(asked)
+            revised = work.replace([*judged, *settled, *beside])
             await written
             if not revised:
                 await ledger.store.judge(*judged)
-                await ledger.store.put(*made)
+                await ledger.store.put(*beside)
             for asked in batch:
                 failpoint("committed")
                 for call in asked.calls:
@@ -216,7 +219,7 @@ class Bulk:
         for asked in batch:
             self._kept(asked)
 
-    def _made_of(self, asked: Asked) -> Sequence[Record]:
+    def _made_of(self, asked: Underway) -> Sequence[Record]:
         """What is to be written beside its answers; nothing where one of them is bad or missing."""
         if len(asked.calls) < asked.n or any(call.status != "ok" for call in asked.calls):
             return ()
@@ -228,7 +231,7 @@ class Bulk:
             asked.error = error
             return ()
 
-    def _kept(self, asked: Asked) -> None:
+    def _kept(self, asked: Underway) -> None:
         """Its answers are durable."""
         if asked.error is not None:
             self.end(asked, asked.error)
@@ -241,15 +244,16 @@ class Bulk:
             self._ledger.undurable.give_back()
             asked.asker.durable()
 
-    def _hand_over(self, asked: Asked) -> None:
+    def _hand_over(self, asked: Underway) -> None:
         self._ledger.begun.update(dict.fromkeys(asked.keys, asked))
         asked.asker.alone()
 
-    def end(self, asked: Asked, error: BaseException) -> None:
+    def end(self, asked: Underway, error: BaseException) -> None:
         """It ends without an answer that could be used."""
         for key in asked.keys:
             self._ledger.release(key, None, error)
-        self._ledger.undurable.give_back()
+        # Not at once: the next one may end at that, and so on, deeper than calls may go.
+        asyncio.get_running_loop().call_soon(self._ledger.undurable.give_back)
         asked.asker.ended(error)
 
     def cancel(self) -> None:

@@ -54,7 +54,8 @@ class Connection(ResponseHandler):
     _reading: asyncio.Task[Response] | None = None
 
     def send(self, request: bytes) -> None:
-        self.set_response_params(read_until_eof=True, **LIMITS)
+        if self._parser is None:  # it reads one answer after another
+            self.set_response_params(read_until_eof=True, **LIMITS)
         assert self.transport is not None
         self.transport.write(request)
 

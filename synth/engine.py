@@ -166,6 +166,7 @@ class _Run:
         except BaseException:
             self._cancel()
             await asyncio.gather(*(bulk.kept() for bulk in self._bulks), return_exceptions=True)
+            self._cancel()
             await asyncio.gather(*(one for one in self._open if isinstance(one, asyncio.Task)), return_exceptions=True)
             raise
         self._report(last=True)
@@ -225,11 +226,18 @@ class _Run:
 
     def _in_bulk(self, seed: Seed, generator: Generator) -> bool:
         """Whether the question about a seed goes with others, without a task of its own."""
-        if not isinstance(generator, Forward) or self.earlier_prompts or not (bulk := generator.asked.bulk):
+        if type(generator) is not Forward or generator.ledger is None or self.earlier_prompts:
             return False
+        bulk = generator.ledger.bulk
+        if bulk is None or not bulk.may_ask:
+            return False
+        try:
+            question, n = generator.questions(seed)[0]
+        except Exception:
+            return False  # the same is raised in a task, and ends the run in order
         row = _Row(self, seed, generator)
-        self._open[row] = (generator.name, generator.samples)
-        begun = bulk.begin(*generator.questions(seed)[0], row)
+        self._open[row] = (generator.name, n)
+        begun = bulk.begin(question, n, row)
         if not begun:
             del self._open[row]
         return begun

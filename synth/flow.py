@@ -22,7 +22,7 @@ from synth.chat_completions import (
     UnansweredError,
 )
 from synth.connections import Outcome
-from synth.places import Turn
+from synth.places import Waiter
 from synth.rate_limits import RateLimit
 from synth.teacher_host import MAX_RETRY_AFTER_S, Sending, TeacherHost, longest_backoff_s
 
@@ -62,7 +62,7 @@ class Begun(Protocol):
     outcome: Outcome | None
 
 
-_Waiter = tuple[Turn, float, Tries]
+_Waiting = tuple[Waiter, float, Tries]
 
 
 class Flow:
@@ -100,7 +100,7 @@ class Flow:
         self._requests = RateLimit(requests_per_minute) if requests_per_minute else None
         self._tokens = RateLimit(tokens_per_minute) if tokens_per_minute else None
         self._number = 0
-        self._waiting: deque[_Waiter] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._given_up_in_a_row = 0
         self._answered_at = -1.0
@@ -180,7 +180,7 @@ class Flow:
 
     # -- a place on the wire -------------------------------------------------------------------------------------
 
-    def begin(self, turn: Turn, tokens: float, tries: Tries) -> None:
+    def begin(self, turn: Waiter, tokens: float, tries: Tries) -> None:
         """Give `turn` a place, now or as soon as there is one; it is told by its Sending. Raises StoppedError after
         `drain()`."""
         if (sending := self._at_once(tokens, tries)) is not None:
@@ -188,7 +188,7 @@ class Flow:
         else:
             self._wait(turn, tokens, tries)
 
-    def _wait(self, turn: Turn, tokens: float, tries: Tries) -> None:
+    def _wait(self, turn: Waiter, tokens: float, tries: Tries) -> None:
         # What was sent before stands in front of what was not: otherwise a row could starve.
         (self._waiting.appendleft if tries.waits else self._waiting.append)((turn, tokens, tries))
         self._dispatch()

@@ -21,7 +21,7 @@ from schemas.store.latest import key_again
 from synth.answered import Answered
 from synth.answers import AnswerJudge, why_bad
 from synth.batches import OPEN_QUESTIONS, Batches
-from synth.bulk import Asked, Bulk
+from synth.bulk import Bulk, Underway
 from synth.chat_completions import Answer, RefusedError, StoppedError, UnansweredError, seems_cut
 from synth.endpoint import Endpoint
 from synth.flow import Flow
@@ -82,7 +82,7 @@ class Ledger:
         # Where any answer was good before, what is left may be the hard rows; a batch is paid for as a whole.
         tried = batches is not None or self.answered.any_is("ok")
         self.judge = AnswerJudge(teacher.finish_reasons, endpoint, keep_asking=keep_asking, tried=tried)
-        self.begun: dict[str, Asked] = {}  # what was asked in bulk, and goes on here
+        self.begun: dict[str, Underway] = {}  # what was asked in bulk, and goes on here
         self.bulk = Bulk(self) if batches is None else None
         self._granted: dict[str, int] = {}
         if retry_failed:
@@ -351,7 +351,7 @@ class Ledger:
             words = call.reason
         return words
 
-    async def _answer(self, question: Question, sampling: Sampling, keys: list[str], begun: Asked | None) -> Answer:
+    async def _answer(self, question: Question, sampling: Sampling, keys: list[str], begun: Underway | None) -> Answer:
         """What one request for the samples of `keys` brings, now or in a batch."""
         if self._batches is None:
             asked = question.messages, sampling, len(keys), question.schema

@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any, Protocol
 
 
-class Turn(Protocol):
+class Waiter(Protocol):
     """Who waits for a place: a future, or what is told of it as one is."""
 
     def done(self) -> bool: ...
@@ -21,10 +21,10 @@ class Places:
 
     def __init__(self, count: int) -> None:
         self._free = count
-        self._waiting: deque[Turn] = deque()
+        self._waiting: deque[Waiter] = deque()
         self.taken = _Taken(self)
 
-    def take(self, turn: Turn) -> None:
+    def take(self, turn: Waiter) -> None:
         """Give `turn` a place, now or as soon as there is one; it is told by None."""
         if self._free:  # nobody waits
             self._free -= 1
