@@ -1,0 +1,134 @@
+"""Questions asked in bulk: without a task for each, and whatever comes instead of a good answer, none is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.store import Store
+from synth.engine import GenerateResult, generate
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
+from tests.synth.rig import input, rig
+
+SEEDS = 120
+
+
+def asked(teacher: LoopbackTeacher, folder: Path, seeds: int = SEEDS, **settings: Any) -> tuple[GenerateResult, int]:
+    """What became of the seeds, one sample each, and how many tasks there were."""
+
+    async def main() -> tuple[GenerateResult, int]:
+        tasks = 0
+
+        def counted(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **named: Any) -> asyncio.Task[Any]:
+            nonlocal tasks
+            tasks += 1
+            return asyncio.Task(work, loop=loop, **named)
+
+        async with rig(teacher.url, folder, n=1, **{"concurrency": 4, **settings}) as r:
+            asyncio.get_running_loop().set_task_factory(counted)  # type: ignore[arg-type]
+            result = await generate(r.store, input(seeds), [r.forward], concurrency=4)
+            asyncio.get_running_loop().set_task_factory(None)
+            assert r.ledger.in_flight == 0
+            assert len(r.store.pairs()) == result.waiting
+            return result, tasks
+
+    return asyncio.run(main())
+
+
+def test_what_is_answered_takes_no_task(tmp_path: Path) -> None:
+    """Of many seeds only the first, which open the connections, take a task each; the others share those of a group."""
+    with LoopbackTeacher(latency_s=0.05) as teacher:
+        result, tasks = asked(teacher, tmp_path, 2 * SEEDS)
+        assert (result.waiting, result.pairs_made, len(teacher.asked)) == (2 * SEEDS, 2 * SEEDS, 2 * SEEDS)
+    assert tasks < 2 * SEEDS
+
+
+def every(third: Reply) -> Any:
+    """A teacher's first answer to every third prompt is this one, after the first connections are open."""
+    return lambda ask: third if ask.nth == 1 and ask.number > 24 and ask.number % 3 == 0 else Reply()
+
+
+@pytest.mark.parametrize(
+    ("first", "tries"),
+    [
+        (fails(429), 2),
+        (fails(503), 2),
+        (cuts(), 2),
+        (says(""), 2),
+        (says("half", finish="length"), 2),
+        (Reply(body=b"<html>"), 2),
+        (Reply(body=b'{"error": {"message": "slow down", "code": 429}}'), 2),
+        (fails(400, "that is too long"), 1),
+    ],
+    ids=["throttled", "server", "cut", "empty", "truncated", "page", "error_in_200", "refused"],
+)
+def test_what_comes_instead_of_a_good_answer_is_that_rows_own_matter(first: Reply, tries: int, tmp_path: Path) -> None:
+    """It is asked again as it would have been alone, once, or fails alone; every other row has its pair."""
+    with LoopbackTeacher(every(first), latency_s=0.005) as teacher:
+        result, _ = asked(teacher, tmp_path)
+        ill = [ask.prompt for ask in teacher.asked if ask.nth == 1 and ask.number > 24 and ask.number % 3 == 0]
+        counts = teacher.counts()
+        assert all(counts[prompt] == tries for prompt in ill)
+        # At a run's end one request may tell whose matter the last refusals are.
+        assert sum(counts.values()) - SEEDS - (tries - 1) * len(ill) in ((0, 1) if tries == 1 else (0,))
+    assert len(ill) > SEEDS / 5
+    assert (result.rows_in, result.failed) == (SEEDS, 0 if tries == 2 else len(ill))
+
+
+def test_an_answer_that_comes_in_parts_is_read_to_its_end(tmp_path: Path) -> None:
+    """One of a megabyte does not come at once."""
+    with LoopbackTeacher(lambda ask: says("word " * 200_000) if ask.number % 5 == 0 else Reply()) as teacher:
+        result, _ = asked(teacher, tmp_path, 60)
+    assert result.waiting == 60
+
+
+def test_what_comes_too_late_is_asked_again(tmp_path: Path) -> None:
+    """A request has its time, whoever waits for it."""
+    slow: Iterator[int] = iter(range(1))
+
+    def reply(ask: Ask) -> Reply:
+        return says(delay_s=30) if ask.number > 40 and next(slow, None) == 0 else Reply()
+
+    with LoopbackTeacher(reply, latency_s=0.005) as teacher:
+        result, _ = asked(teacher, tmp_path, timeout_s=4)
+        assert len(teacher.asked) == SEEDS + 1
+    assert result.waiting == SEEDS
+
+
+def test_a_run_that_is_cancelled_keeps_what_came_and_a_stop_ends_any_number_that_wait(tmp_path: Path) -> None:
+    """Cancelled, it ends at once; stopped, with hundreds of questions that wait for a place, it ends in order; and the
+    next run asks for none of what was durable."""
+
+    async def main(teacher: LoopbackTeacher, cancelled: bool) -> None:
+        async with rig(teacher.url, tmp_path, n=1, concurrency=300) as r:
+            stop = asyncio.Event()
+            work = generate(r.store, input(3000), [r.forward], concurrency=300, stop=stop)
+            run = asyncio.create_task(work)
+            await asyncio.to_thread(teacher.wait_for, len(teacher.asked) + 700)
+            if cancelled:
+                run.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await run
+            else:
+                stop.set()
+                assert (await run).stopped
+                assert len(r.store.pairs()) == r.store.count_candidates([r.forward.fingerprint])
+
+    with LoopbackTeacher(latency_s=0.05) as teacher:
+        for cancelled in (True, False, True):
+            durable = kept(tmp_path)
+            before = len(teacher.asked)
+            asyncio.run(main(teacher, cancelled))
+            assert not durable & {ask.prompt for ask in teacher.asked[before:]}
+
+
+def kept(folder: Path) -> set[str]:
+    """The prompts whose answers are durable."""
+    if not (folder / "pairsmith.db").exists():
+        return set()
+    with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
+        return {call.request["messages"][-1]["content"] for key in store.call_index() for call in store.calls(key)}
