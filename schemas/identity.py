@@ -113,13 +113,15 @@ def made(kind: type[M], values: Json, **cached: Any) -> M:
     return _model(kind, held, given)
 
 
+_set_values, _set_given, _set_extra, _set_private = (vars(BaseModel)[name].__set__ for name in BaseModel.__slots__)
+
+
 def _model(kind: type[M], values: Json, given: set[str]) -> M:
-    model = kind.__new__(kind)
-    setting = object.__setattr__
-    setting(model, "__dict__", values)
-    setting(model, "__pydantic_fields_set__", given)
-    setting(model, "__pydantic_extra__", None)
-    setting(model, "__pydantic_private__", None)
+    model = object.__new__(kind)
+    _set_values(model, values)
+    _set_given(model, given)
+    _set_extra(model, None)
+    _set_private(model, None)
     return model
 
 

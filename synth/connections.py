@@ -74,7 +74,7 @@ class Connection(ResponseHandler):
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         message, payload = data
-        if self.tell is not None and message.code >= 200 and payload.is_eof():
+        if self.tell is not None and message.code >= 200 and payload.is_eof() and payload.exception() is None:
             tell, self.tell = self.tell, None
             tell((message.code, message.headers, payload.read_nowait()))
         else:

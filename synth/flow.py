@@ -266,13 +266,13 @@ class Flow:
 
     def _dispatch(self) -> None:
         """Give places to those who wait, and look again when the next one comes free by itself."""
+        if self.in_flight >= self.concurrency:
+            return  # whoever is done looks again
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if self.in_flight >= self.concurrency:
-            return  # whoever is done looks again
         while self._waiting:
             turn, tokens, tries = self._waiting[0]
             host = None

@@ -108,9 +108,11 @@ class Meter:
     def most(self, body: Json, size_bytes: int) -> float | None:
         """The most that a request can cost: a token has at least one byte, and an answer at most `max_tokens`. None if
         no price is known or the answer has no limit."""
+        if self.prices is None:
+            return None
         given = [body.get(name) for name in ("max_tokens", "max_completion_tokens")]
         limit = max((number for number in given if isinstance(number, int) and number > 0), default=None)
-        if self.prices is None or limit is None:
+        if limit is None:
             return None
         tokens = Usage(prompt_tokens=size_bytes, completion_tokens=limit * int(body.get("n", 1)))
         return self.prices.usd(tokens, tier=_tier(body))

@@ -61,10 +61,11 @@ def every(third: Reply) -> Any:
         (says(""), 2),
         (says("half", finish="length"), 2),
         (Reply(body=b"<html>"), 2),
+        (Reply(body=b"no gzip at all", headers={"Content-Encoding": "gzip"}), 2),
         (Reply(body=b'{"error": {"message": "slow down", "code": 429}}'), 2),
         (fails(400, "that is too long"), 1),
     ],
-    ids=["throttled", "server", "cut", "empty", "truncated", "page", "error_in_200", "refused"],
+    ids=["throttled", "server", "cut", "empty", "truncated", "page", "no_gzip", "error_in_200", "refused"],
 )
 def test_what_comes_instead_of_a_good_answer_is_that_rows_own_matter(first: Reply, tries: int, tmp_path: Path) -> None:
     """It is asked again as it would have been alone, once, or fails alone; every other row has its pair."""
