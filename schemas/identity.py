@@ -94,7 +94,7 @@ def changed_copy(model: M, changed: Json, *, deep: bool = False, **cached: Any) 
     if not changed.keys() <= known:  # one set for all that have these fields: a set takes more than all the rest
         every = known | changed.keys()
         known = _FIELDS_SET.setdefault(frozenset(every), every)
-    return _model(type(model), {**own, **changed, **cached}, known)
+    return assembled(type(model), {**own, **changed, **cached}, known)
 
 
 def made(kind: type[M], values: Json, **cached: Any) -> M:
@@ -109,10 +109,12 @@ def made(kind: type[M], values: Json, **cached: Any) -> M:
         held[name] = default()
     if cached:
         held |= cached
-    return _model(kind, held, given)
+    return assembled(kind, held, given)
 
 
-def _model(kind: type[M], values: Json, given: set[str]) -> M:
+def assembled(kind: type[M], values: Json, given: set[str]) -> M:
+    """A model of all its values in the order of its fields, and what is cached, as they are; `given` are the fields
+    that count as set."""
     model = kind.__new__(kind)
     setting = object.__setattr__
     setting(model, "__dict__", values)

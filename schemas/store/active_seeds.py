@@ -8,28 +8,27 @@ from itertools import islice
 import orjson
 import sqlalchemy as sa
 
-from schemas.identity import made
 from schemas.numbered import Numbered
 from schemas.records import Json, Seed
+from schemas.spooled_seeds import seed_bodies, seed_of_body
 from schemas.store import tables
 from schemas.store.reading import Reading
-from schemas.store.rows import kept, seed_body
+from schemas.store.rows import kept
 from schemas.streamed import Streamed
 
 _PAGE = 2_000  # seeds that are compared or written at once
-_AT_DEFAULT = Seed(kind="input", text="", source="").model_dump(exclude={"kind", "text", "source"})
 
 
 def are_active(store: Reading, seeds: Sequence[Seed]) -> bool:
     """Whether these, as they were read, and in this order, are the seeds of the project."""
-    c, rest = tables.seeds.c, iter(seeds)
+    c, rest = tables.seeds.c, seed_bodies(seeds)
     places = store._places(sa.select(c.position).where(c.active >= 0).order_by(c.active))
     if len(places) != len(seeds):
         return False
     for start in range(0, len(places), _PAGE):
         page = places[start : start + _PAGE]
-        body = dict(map(tuple, store._at(sa.select(c.position, c.body), c.position, page)))
-        if [body[place] for place in page] != [seed_body(seed) for seed in islice(rest, _PAGE)]:
+        at = dict(map(tuple, store._at(sa.select(c.position, c.body), c.position, page)))
+        if [at[place] for place in page] != [body for _, body in islice(rest, _PAGE)]:
             return False
     return True
 
@@ -44,12 +43,7 @@ def each_seed(store: Reading) -> Iterator[Seed]:
 
 
 def _kept(store: Reading, id_: str, body: str) -> Seed:
-    try:
-        held = orjson.loads(body)
-        whole = held["kind"] and held["source"] and held["text"]  # messages, or damaged
-    except (ValueError, KeyError, TypeError):
-        whole = None
-    return made(Seed, _AT_DEFAULT | held, id=id_) if whole else store._read(Seed, body)
+    return seed_of_body(id_, body) or store._read(Seed, body)
 
 
 def mark_active(ids: bytearray, connection: sa.Connection) -> None:
