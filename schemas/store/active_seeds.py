@@ -13,7 +13,8 @@ from schemas.records import Json, Seed
 from schemas.spooled_seeds import seed_bodies, seed_of_body
 from schemas.store import tables
 from schemas.store.reading import Reading
-from schemas.store.rows import kept
+from schemas.store.rows import INTO_SEEDS, kept
+from schemas.store.writer import insert
 from schemas.streamed import Streamed
 
 _PAGE = 2_000  # seeds that are compared or written at once
@@ -46,10 +47,28 @@ def _kept(store: Reading, id_: str, body: str) -> Seed:
     return seed_of_body(id_, body) or store._read(Seed, body)
 
 
-def mark_active(ids: bytearray, connection: sa.Connection) -> None:
-    """Make exactly these, which are in the store, the seeds of the project; an id is 16 bytes."""
-    by_id = sa.update(tables.seeds).where(tables.seeds.c.id == sa.bindparam("id_")).values(active=sa.bindparam("place"))
-    connection.execute(sa.update(tables.seeds).values(active=-1))
+def last_place(store: Reading) -> int:
+    """Where the last of all seeds lies that were ever read."""
+    ((last,),) = store._rows(sa.select(sa.func.max(tables.seeds.c.position)))
+    return last or 0
+
+
+def keep_seeds(rows: Sequence[tuple[str, str]], connection: sa.Connection) -> None:
+    """Keep seeds, of each its id and its body."""
+    insert(connection, INTO_SEEDS, rows)
+
+
+def mark_active(ids: bytearray, before: int, connection: sa.Connection) -> None:
+    """Make exactly these, which are in the store, the seeds of the project; an id is 16 bytes. `before` is the last
+    place that there was before they were kept."""
+    c, seeds = tables.seeds.c, sa.update(tables.seeds)
+    connection.execute(seeds.where(c.active >= 0).values(active=-1))
+    behind = sa.select(sa.func.count(), sa.func.max(c.position)).where(c.position > before)
+    count, last = connection.execute(behind).one()
+    if 16 * count == len(ids) and last == before + count:  # all are new, so they lie in their order
+        connection.execute(seeds.where(c.position > before).values(active=c.position - (before + 1)))
+        return
+    by_id = seeds.where(c.id == sa.bindparam("id_")).values(active=sa.bindparam("place"))
     for start in range(0, len(ids), 16 * _PAGE):
         page = range(start, min(start + 16 * _PAGE, len(ids)), 16)
         connection.execute(by_id, [{"id_": ids[at : at + 16].hex(), "place": at // 16} for at in page])

@@ -26,8 +26,17 @@ from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Sampled, under_alias
 from schemas.said import Said, StepName, said_in, said_once
+from schemas.spooled_seeds import seed_bodies
 from schemas.store import tables
-from schemas.store.active_seeds import ActiveSeeds, active_ids, are_active, each_seed, mark_active
+from schemas.store.active_seeds import (
+    ActiveSeeds,
+    active_ids,
+    are_active,
+    each_seed,
+    keep_seeds,
+    last_place,
+    mark_active,
+)
 from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
 from schemas.store.failures import explained
@@ -198,11 +207,11 @@ class Store(Reading):
         """Keep `seeds` as they were read now, and make exactly these, in this order, the seeds of the project."""
         if are_active(self, seeds):
             return  # as it was: to write it again takes longer than all the rest of going on
-        rest, ids = iter(seeds), bytearray()
+        rest, ids, before = seed_bodies(seeds), bytearray(), last_place(self)
         while page := list(islice(rest, PAGE)):
-            self.write(*page)
-            ids += b"".join(bytes.fromhex(seed.id) for seed in page)
-        self._write().submit(partial(mark_active, ids)).result()
+            self._write().submit(partial(keep_seeds, page)).result()
+            ids += bytes.fromhex("".join(id_ for id_, _ in page))
+        self._write().submit(partial(mark_active, ids, before)).result()
 
     @property
     def writable(self) -> bool:
