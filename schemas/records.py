@@ -175,8 +175,9 @@ class Seed(Record):
     @cached_property
     def id(self) -> str:
         kind = _STORED_KINDS.get(self.kind, self.kind)
-        turns = [m.model_dump() for m in self.messages or ()]
-        return content_id("seed", [kind, self.text, turns, *_used(columns=self.columns, reference=self.reference)])
+        turns = [m.model_dump() for m in self.messages] if self.messages else []
+        more = _used(columns=self.columns, reference=self.reference) if self.columns or self.reference else ()
+        return content_id("seed", [kind, self.text, turns, *more])
 
 
 def _used(**fields: Any) -> list[Json]:

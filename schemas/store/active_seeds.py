@@ -13,7 +13,7 @@ from schemas.records import Json, Seed
 from schemas.spooled_seeds import seed_bodies, seed_of_body
 from schemas.store import tables
 from schemas.store.reading import Reading
-from schemas.store.rows import INTO_SEEDS, kept
+from schemas.store.rows import INTO_SEEDS, SAID, kept
 from schemas.store.writer import insert
 from schemas.streamed import Streamed
 
@@ -89,8 +89,9 @@ def slots_by_seed(store: Reading, fingerprint: str) -> Iterator[Json]:
     active = sa.exists().where(seeds.id == c.seed_id, seeds.active >= 0)
     seed_id = c.seed_id if store._engine.dialect.name == "sqlite" else c.seed_id.collate("C")
     query = sa.select(*kept(tables.candidates)).where(c.fingerprint == fingerprint, active)
-    for row in store._each(query.order_by(seed_id, c.sample)):
-        yield orjson.loads(store._body(tables.candidates, row))
+    names = SAID[tables.candidates]
+    for *values, outcome in store._each(query.order_by(seed_id, c.sample)):
+        yield dict(zip(names, values, strict=True)) | orjson.loads(outcome)
 
 
 class ActiveSeeds(Streamed[Seed]):
