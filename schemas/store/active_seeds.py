@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 
 import orjson
@@ -14,13 +15,25 @@ from schemas.spooled_seeds import seed_bodies, seed_of_body
 from schemas.store import tables
 from schemas.store.reading import Reading
 from schemas.store.rows import INTO_SEEDS, SAID, kept
-from schemas.store.writer import insert
+from schemas.store.writer import Work, insert
 from schemas.streamed import Streamed
 
 _PAGE = 2_000  # seeds that are compared or written at once
 
 
-def are_active(store: Reading, seeds: Sequence[Seed]) -> bool:
+def set_active(store: Reading, seeds: Sequence[Seed], write: Callable[[Work], None]) -> None:
+    """`Store.set_active_seeds`: `write` makes something durable."""
+    if _are_active(store, seeds):
+        return  # as it was: to write it again takes longer than all the rest of going on
+    ((last,),) = store._rows(sa.select(sa.func.max(tables.seeds.c.position)))
+    rest, ids = seed_bodies(seeds), bytearray()
+    while page := list(islice(rest, _PAGE)):
+        write(partial(_keep, page))
+        ids += bytes.fromhex("".join(id_ for id_, _ in page))
+    write(partial(_mark, ids, last or 0))
+
+
+def _are_active(store: Reading, seeds: Sequence[Seed]) -> bool:
     """Whether these, as they were read, and in this order, are the seeds of the project."""
     c, rest = tables.seeds.c, seed_bodies(seeds)
     places = store._places(sa.select(c.position).where(c.active >= 0).order_by(c.active))
@@ -47,18 +60,11 @@ def _kept(store: Reading, id_: str, body: str) -> Seed:
     return seed_of_body(id_, body) or store._read(Seed, body)
 
 
-def last_place(store: Reading) -> int:
-    """Where the last of all seeds lies that were ever read."""
-    ((last,),) = store._rows(sa.select(sa.func.max(tables.seeds.c.position)))
-    return last or 0
-
-
-def keep_seeds(rows: Sequence[tuple[str, str]], connection: sa.Connection) -> None:
-    """Keep seeds, of each its id and its body."""
+def _keep(rows: Sequence[tuple[str, str]], connection: sa.Connection) -> None:
     insert(connection, INTO_SEEDS, rows)
 
 
-def mark_active(ids: bytearray, before: int, connection: sa.Connection) -> None:
+def _mark(ids: bytearray, before: int, connection: sa.Connection) -> None:
     """Make exactly these, which are in the store, the seeds of the project; an id is 16 bytes. `before` is the last
     place that there was before they were kept."""
     c, seeds = tables.seeds.c, sa.update(tables.seeds)
