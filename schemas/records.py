@@ -176,8 +176,7 @@ class Seed(Record):
     def id(self) -> str:
         kind = _STORED_KINDS.get(self.kind, self.kind)
         turns = [m.model_dump() for m in self.messages] if self.messages else []
-        more = _used(columns=self.columns, reference=self.reference) if self.columns or self.reference else ()
-        return content_id("seed", [kind, self.text, turns, *more])
+        return content_id("seed", [kind, self.text, turns, *_used(columns=self.columns, reference=self.reference)])
 
 
 def _used(**fields: Any) -> list[Json]:
