@@ -27,8 +27,8 @@ def call(number: int, raw: Json | None = None, **more: Any) -> Call:
     usage = Usage(prompt_tokens=3, completion_tokens=4)
     facts = {"request": request, "raw": given, "facts": {"model": "m"}, "text": text if raw is None else ""}
     named = {"key": f"{number:032x}", "attempt": 1, "status": "ok", "request_id": f"r-{number}", "sample": 0}
-    made = {"teacher": "m", "endpoint": "http://h/v1", "seconds": 0.125, "usage": usage, "at": AT}
-    return Call(**{**named, **facts, **made, **more})
+    same = {"teacher": "m", "endpoint": "http://h/v1", "seconds": 0.125, "usage": usage, "at": AT}
+    return Call(**{**named, **facts, **same, **more})
 
 
 def pair(number: int, **more: Any) -> Pair:
