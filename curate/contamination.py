@@ -117,13 +117,13 @@ def clear_of_the_test(
     held, jaccard = held_out_of(spec, folder, seeds), spec.curate.duplicates.jaccard
     judged = Where(seeds, lambda seed: seed.id not in held.seed_ids and not brings_output(seed))
     shown = [(one.input, one.output) for one in spec.exemplars]
-    rows = chain(shown, ((seed.asked, "") for seed in judged))
+    rows = chain(shown, ((seed.asked,) for seed in judged))
     touches = contaminated(rows, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
     exemplars = [_likeness(number, touches.pop(number), held) for number in sorted(touches) if number < len(shown)]
     numbered = enumerate(judged, len(shown)) if touches else ()
     left_out = [(seed, _likeness(number, touches[number], held)) for number, seed in numbered if number in touches]
     ids = {seed.id for seed, _ in left_out}
-    return Where(seeds, lambda seed: seed.id not in ids), left_out, exemplars
+    return Where(seeds, lambda seed: seed.id not in ids) if ids else seeds, left_out, exemplars
 
 
 def _likeness(number: int, touch: Touch, held: HeldOut) -> Likeness:

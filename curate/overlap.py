@@ -10,6 +10,7 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import chain, pairwise
 from typing import NamedTuple
 
@@ -51,22 +52,33 @@ def contaminated(
     def numbers_of(text: str) -> frozenset[str]:
         return frozenset(numbers_in(text) if equal_numbers else ())
 
-    brief = bytearray(len(words(text)) < SHORT for text in held_out)
-    short = array("I", (number for number, is_brief in enumerate(brief) if is_brief))
-    every = _NumberSets(lambda: map(numbers_of, held_out))
-    letters = _Index(held_out, short, numbers_of, _letter_grams, threshold)
-    bigrams = _Index(held_out, range(len(held_out)), numbers_of, _bigrams, min(threshold, _CONTAINED))
+    # Each index once a text is to be looked up in it, which may never be.
+    @cache
+    def brief() -> bytearray:
+        return bytearray(len(words(text)) < SHORT for text in held_out)
+
+    @cache
+    def short() -> tuple[array[int], int]:
+        numbers = array("I", (number for number, is_brief in enumerate(brief()) if is_brief))
+        return numbers, max((len(_in_letters(held_out[number])) for number in numbers), default=0)
+
+    @cache
+    def letters() -> _Index:
+        return _Index(held_out, short()[0], numbers_of, _letter_grams, threshold)
+
+    @cache
+    def bigrams() -> _Index:
+        return _Index(held_out, range(len(held_out)), numbers_of, _bigrams, min(threshold, _CONTAINED))
+
+    number_sets = _NumberSets(lambda: map(numbers_of, held_out))
     touches: dict[int, Touch] = {}
 
-    def touched(place: int, text: str) -> Iterator[Touch]:
-        numbers = numbers_of(text)
-        among = every.within(numbers)
-        if not among:
-            return
-        similar = list(letters.whole(text, among, threshold))
-        for number, ours, its in bigrams.meeting(text, among):
+    def touched(place: int, text: str, numbers: frozenset[str], among: Sequence[frozenset[str]]) -> Iterator[Touch]:
+        is_longer = len(text) > 2 * short()[1] / threshold + 8  # than any that is compared as a whole
+        similar = [] if is_longer else list(letters().whole(text, among, threshold))
+        for number, ours, its in bigrams().meeting(text, among):
             both = len(ours & its)
-            share = 0.0 if brief[number] else both / len(its)
+            share = 0.0 if brief()[number] else both / len(its)
             value = both / (len(ours) + len(its) - both)
             similar.append((number, max(value, share) if share >= _CONTAINED else value))
         for number, value in similar:
@@ -74,7 +86,10 @@ def contaminated(
                 yield Touch(number, place, value)
 
     for number, row in enumerate(rows):
-        like = [touch for place, text in enumerate(row) for touch in touched(place, text)]
+        like: list[Touch] = []
+        for place, text in enumerate(row):
+            if among := number_sets.within(numbers := numbers_of(text)):
+                like += touched(place, text, numbers, among)
         if like:
             touches[number] = min(like, key=lambda touch: (-touch.similarity, touch.held_out, touch.text))
     return touches
@@ -137,7 +152,7 @@ class _NumberSets:
 
     def within(self, numbers: frozenset[str]) -> list[frozenset[str]]:
         """Those that `numbers` hold."""
-        near = chain.from_iterable(self._by_rarest.get(number, ()) for number in ("", *numbers))
+        near = [its for number in ("", *numbers) for its in self._by_rarest.get(number, ())]
         return [frozenset(its) for its in near if numbers.issuperset(its)]
 
 
@@ -174,7 +189,6 @@ class _Index:
             for gram, _ in self._rarest(its):
                 self._chains.add(hash((numbers, gram)))
                 self._entries.append(place)
-        self._longest = max(self._sizes, default=0)
 
     def _rarest(self, grams: Grams) -> list[tuple[Hashable, int]]:
         """As many of the rarest grams as cannot all be missed by a set that is alike, each with the number of grams
@@ -186,8 +200,6 @@ class _Index:
 
     def whole(self, text: str, among: Sequence[frozenset[str]], threshold: float) -> Iterator[tuple[int, float]]:
         """The texts with one of these sets of numbers that `text` as a whole is alike to, and how much."""
-        if len(text) > 2 * self._longest / threshold + 8:
-            return
         grams, share = self._grams(text), threshold / (1 + threshold)
         others = set[int]()
         for gram, ours in self._rarest(grams):
@@ -209,8 +221,12 @@ class _Index:
             yield number, grams, self._grams(self._texts[number])
 
 
+def _in_letters(text: str) -> str:
+    return f" {' '.join(words(text))} "
+
+
 def _letter_grams(text: str) -> Grams:
-    whole = f" {' '.join(words(plain(text)))} "
+    whole = _in_letters(plain(text))
     return frozenset(whole[at : at + _LETTERS] for at in range(max(1, len(whole) - _LETTERS + 1)))
 
 

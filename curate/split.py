@@ -21,7 +21,7 @@ from schemas.identity import changed_copy
 from schemas.numbered import Numbered
 from schemas.records import Seed, Split, content_id
 from schemas.spec import SeedKind, Spec, SplitSettings
-from schemas.streamed import Streamed
+from schemas.spooled_seeds import SpooledSeeds, WrittenSeeds, seed_bodies
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -97,7 +97,7 @@ def give_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterabl
     return _Split(seeds, number_of, splits)
 
 
-class _Split(Streamed[Seed]):
+class _Split(WrittenSeeds):
     """Seeds, each with its split."""
 
     def __init__(self, seeds: Sequence[Seed], number_of: array[int], splits: array[int]) -> None:
@@ -108,11 +108,22 @@ class _Split(Streamed[Seed]):
 
     def __iter__(self) -> Iterator[Seed]:
         for seed, number in zip(self._seeds, self._number_of, strict=True):
-            if number < 0:
-                yield seed
-            else:
-                split = SPLITS[self._splits[number]] if self._splits[number] >= 0 else "train"
-                yield changed_copy(seed, {"split": split}, id=seed.id)
+            yield seed if number < 0 else changed_copy(seed, {"split": self._split(number)}, id=seed.id)
+
+    def bodies(self) -> Iterator[tuple[str, str]]:
+        if not isinstance(self._seeds, SpooledSeeds):
+            return seed_bodies(iter(self))
+        each = zip(self._seeds.bodies(), self._number_of, strict=True)
+        return ((id_, body if number < 0 else _told(body, self._split(number))) for (id_, body), number in each)
+
+    def _split(self, number: int) -> Split:
+        return SPLITS[self._splits[number]] if self._splits[number] >= 0 else "train"
+
+
+def _told(body: str, split: Split) -> str:
+    """The body of a seed with its split, which stands last, in place of another one."""
+    before, _, behind = body.rpartition(',"split":')
+    return f'{before if behind[1:-2] in SPLITS else body[:-1]},"split":"{split}"}}'
 
 
 def _drawn_by(seed: Seed) -> str:

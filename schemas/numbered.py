@@ -29,6 +29,8 @@ class Numbered:
 
     def get(self, id_: str) -> int | None:
         """The number of an id, None without one."""
+        if not self._numbers:
+            return None
         nth = self._table[self._place(_bytes(id_))]
         return self._numbers[nth - 1] if nth else None
 

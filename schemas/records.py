@@ -175,7 +175,7 @@ class Seed(Record):
     @cached_property
     def id(self) -> str:
         kind = _STORED_KINDS.get(self.kind, self.kind)
-        turns = [m.model_dump() for m in self.messages or ()]
+        turns = [m.model_dump() for m in self.messages] if self.messages else []
         return content_id("seed", [kind, self.text, turns, *_used(columns=self.columns, reference=self.reference)])
 
 

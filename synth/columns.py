@@ -173,7 +173,7 @@ def unpaired(columns: Iterable[str]) -> str | None:
 
 def disliked(cells: Cells) -> Fault | None:
     """A fault for a row whose own label says that nobody should learn its completion."""
-    if str(cells.get(LIKED, "")).strip().casefold() != "false":
+    if LIKED not in cells or str(cells[LIKED]).strip().casefold() != "false":
         return None
     return Fault("disliked", "its label is false, so among TRL's unpaired preferences its completion is a bad one.")
 
@@ -314,22 +314,35 @@ def joined(source: SeedSource, cells: Cells) -> str | Fault:
         return Fault("template", f"{error}.")
 
 
-def flat(source: SeedSource, columns: Mapping[str, str], cells: Cells) -> Fault | None:
-    """A fault where the spec names something in the objects of a column, and this row has another thing there."""
-    for name, column in columns.items():
-        named = source.reference if name == "reference" else source.columns.get(name)
-        if named is not None and named.startswith(f"{column}.") and not isinstance(cells[name], dict | None):
+def of_objects(source: SeedSource, columns: Mapping[str, str]) -> dict[str, str]:
+    """Those of the columns in whose objects the spec names something."""
+    return {name: column for name, column in columns.items() if _named(source).get(name, "").startswith(f"{column}.")}
+
+
+def flat(objects: Mapping[str, str], cells: Cells) -> Fault | None:
+    """A fault where a row has another thing than an object in a column `of_objects`."""
+    for name, column in objects.items():
+        if not isinstance(cells[name], dict | None):
             return Fault("type", f"expected an object in '{column}'.")
     return None
 
 
-def inside(source: SeedSource, cells: Cells) -> Cells | Fault:
-    """The row with what the spec names by a path in it, as `translation.en` is one into the column `translation`. What
-    would stand in a `null` is empty, as an issue without a milestone has none of its titles."""
-    named = dict(source.columns) | ({"reference": source.reference} if source.reference else {})
+def _named(source: SeedSource) -> dict[str, str]:
+    return dict(source.columns) | ({"reference": source.reference} if source.reference else {})
+
+
+def paths_in(source: SeedSource) -> dict[str, list[str]]:
+    """What the spec names by a path, as `translation.en` is one into the column `translation`: its parts."""
+    return {name: path.split(".") for name, path in _named(source).items() if "." in path}
+
+
+def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
+    """The row with what is named by a path in it. What would stand in a `null` is empty, as an issue without a
+    milestone has none of its titles."""
+    if not paths:
+        return cells
     values = dict(cells)
-    for name, path in named.items():
-        outer, *keys = path.split(".")
+    for name, (outer, *keys) in paths.items():
         for at, key in enumerate(keys if isinstance(values.get(name), dict) else ()):
             value = values[name]
             if value is None:
@@ -363,7 +376,7 @@ def checked(cell: object, of: str = "") -> str | Fault:
         value = value if len(value) <= 40 else f"{value[:40]}..."
         return Fault("type", f"expected text{part}, found {type(cell).__name__} {value}.")
     text = (cell or "").strip()
-    if all(unicodedata.category(character) in _UNSEEN for character in text):
+    if not text[:1].isalnum() and all(unicodedata.category(character) in _UNSEEN for character in text):
         return Fault("blank", f"there is no text{part}.")
     if not text.isascii() and (half := _HALF.search(text)):
         return Fault("surrogate", f"character {half.start() + 1}{part} is half of a pair, which no text can hold.")

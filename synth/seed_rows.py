@@ -19,7 +19,7 @@ import orjson
 from schemas.errors import InputError
 from schemas.spec import SeedSource
 from schemas.wide_text import wide_encoding
-from synth.columns import Cells, Fault, Layout, SeedProblem, delimiter, flat, layout, variables
+from synth.columns import Cells, Fault, Layout, SeedProblem, delimiter, flat, layout, of_objects, variables
 from synth.table_rows import datasets_rows, first_line, parquet_rows
 from synth.unreadable import missing, no_csv, no_utf8, old_mac, one_a_line
 
@@ -309,10 +309,9 @@ def object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: l
     """Rows from JSON. What the first object has for keys says what the others should have. Of rows that hold their own
     output one that is no object, or unlike all that is known, costs itself alone."""
     columns: dict[str, str] | None = None
-    needed: frozenset[str] = frozenset()
+    needed, inner = frozenset[str](), dict[str, str]()
     unlike: InputError | None = None
     for number, row in rows:
-        where = f"{shown(source)}:{number}"
         if isinstance(row, Fault):
             yield number, row
             continue
@@ -320,26 +319,27 @@ def object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: l
             if not isinstance(row, dict):
                 raise InputError(
                     f"is a JSON {type(row).__name__}, not an object.",
-                    where=where,
+                    where=f"{shown(source)}:{number}",
                     fix='Write lines such as {"text": "..."}.',
                 )
             if columns is None:
                 names = list(row)
-                _, places, needed = layout(names, source, where, notes)
+                _, places, must = layout(names, source, f"{shown(source)}:{number}", notes)
                 columns = {name: names[at] for name, at in places.items()}
+                needed, inner = frozenset(columns[name] for name in must), of_objects(source, columns)
         except InputError as error:
             if not source.imported:
                 raise
             unlike = unlike or error
             yield number, Fault("column", error.what)
             continue
-        lacking = next((column for name, column in columns.items() if name in needed and column not in row), None)
-        if lacking is not None:
+        if not needed <= row.keys():
+            lacking = next(column for column in columns.values() if column in needed and column not in row)
             there = ", ".join(map(repr, row)) or "none"
             yield number, Fault("column", f"no '{lacking}' here; there is: {there}.")
             continue
         cells = {name: row.get(column) for name, column in columns.items()}
-        yield number, flat(source, columns, cells) or cells
+        yield number, flat(inner, cells) or cells
     if columns is None and unlike:
         raise unlike
 

@@ -7,7 +7,7 @@ the run stops before a teacher is asked. What makes one *row* unusable is a `See
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from schemas.numbered import Numbered
 from schemas.records import Json, Seed
 from schemas.spec import SeedSource
 from schemas.spooled_seeds import SpooledSeeds
-from synth.columns import MAX_CHARS, Cells, Fault, SeedProblem, checked, disliked, inside, joined, plain_text
+from synth.columns import MAX_CHARS, Cells, Fault, SeedProblem, checked, disliked, inside, joined, paths_in, plain_text
 from synth.seed_rows import object_rows, rows_of, shown
 from synth.turns import exchange
 
@@ -102,6 +102,7 @@ def _read(
     most_rows: int | None = None,
 ) -> None:
     rows = accepted = duplicates = 0
+    name, seed_of, seeds = shown(source), _maker(source), len(reading.seeds)
     unusable: list[SeedProblem] = []
     with ExitStack() as stack:
         given = (
@@ -112,17 +113,14 @@ def _read(
         for number, cells in given:
             rows += 1
             if most_rows is not None and rows > most_rows:
-                raise InputError(
-                    f"has more than {most_rows:,} rows.", where=shown(source), fix="Part it into several files."
-                )
-            where = f"{shown(source)}:{number}"
-            seed = cells if isinstance(cells, Fault) else seed_of(source, cells, where)
+                raise InputError(f"has more than {most_rows:,} rows.", where=name, fix="Part it into several files.")
+            where = f"{name}:{number}"
+            seed = cells if isinstance(cells, Fault) else seed_of(cells, where)
             if isinstance(seed, Fault):
                 unusable.append(SeedProblem(where, *seed))
                 reading.problems.append(unusable[-1])
                 continue
-            place = first_seen.setdefault(seed.id, len(reading.seeds))
-            if place < len(reading.seeds):
+            if (place := first_seen.setdefault(seed.id, seeds)) < seeds:
                 duplicates += 1
                 known = reading.seeds[place]
                 both, first = _same_text(known, seed)
@@ -131,12 +129,13 @@ def _read(
                 reading.problems.append(SeedProblem(where, "duplicate", f"the same text as {first}."))
                 continue
             reading.seeds.append(seed)
+            seeds += 1
             accepted += 1
             if accepted == source.limit:
                 break
     reading.rows_in += rows
     if not rows:
-        raise InputError("has no rows.", where=shown(source), fix="Write at least one seed into it.")
+        raise InputError("has no rows.", where=name, fix="Write at least one seed into it.")
     if not accepted and not duplicates:
         raise InputError(
             f"none of its {rows} rows can be used; the first: {unusable[0].what}",
@@ -155,30 +154,40 @@ def _same_text(first: Seed, seed: Seed) -> tuple[Seed, str]:
     return first.model_copy(update={"meta": {**first.meta, "also": also}}), f"{first.source} ({licences})"
 
 
-def seed_of(source: SeedSource, cells: Cells, where: str) -> Seed | Fault:
-    """The seed in one row of `source`, or why it is none."""
-    parts = disliked(cells) or inside(source, cells)
-    if isinstance(parts, Fault):
-        return parts
-    cells, columns = parts, dict[str, str]() if source.extra else _NONE
-    for name in source.extra:
-        text = plain_text(cells.get(name))
-        if isinstance(text, Fault):
-            return Fault(text.code, f"{text.detail} It stands in '{name}'.")
-        columns[name] = text
-    if source.input is not None:
-        cells = {**cells, "input" if source.imported else "text": joined(source, cells)}
+def _maker(source: SeedSource) -> Callable[[Cells, str], Seed | Fault]:
+    """What makes a seed of the cells of one row of `source` and the place of the row, or says why it is none."""
+    imported, extra, paths = source.imported, source.extra, paths_in(source)
     meta = _NONE if source.use is None else _USES.setdefault(source.use, {"use": source.use})
-    shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": meta, "columns": columns}
-    if not source.imported:
-        text, reference = checked(cells.get("text")), plain_text(cells.get("reference") if source.reference else None)
-        for part in (text, reference):
-            if isinstance(part, Fault):
-                return part
-        return made(Seed, {**shared, "text": text, "reference": reference or None})
-    turns = exchange(cells, several=source.kind == "conversation")
-    if isinstance(turns, Fault):
-        return turns
-    if source.kind == "pair" and len(turns.asked) == 1:
-        return made(Seed, {**shared, "text": turns.asked[0].content, "reference": turns.answer})
-    return Seed(messages=turns.asked, reference=turns.answer, **shared)
+
+    def seed_of(cells: Cells, where: str) -> Seed | Fault:
+        parts = disliked(cells) or inside(paths, cells)
+        if isinstance(parts, Fault):
+            return parts
+        cells, columns = parts, dict[str, str]() if extra else _NONE
+        for name in extra:
+            text = plain_text(cells.get(name))
+            if isinstance(text, Fault):
+                return Fault(text.code, f"{text.detail} It stands in '{name}'.")
+            columns[name] = text
+        if source.input is not None:
+            cells = {**cells, "input" if imported else "text": joined(source, cells)}
+        shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": meta}
+        shared["columns"] = columns
+        if not imported:
+            text, reference = (
+                checked(cells.get("text")),
+                plain_text(cells.get("reference") if source.reference else None),
+            )
+            for part in (text, reference):
+                if isinstance(part, Fault):
+                    return part
+            shared["text"], shared["reference"] = text, reference or None
+            return made(Seed, shared)
+        turns = exchange(cells, several=source.kind == "conversation")
+        if isinstance(turns, Fault):
+            return turns
+        if source.kind == "pair" and len(turns.asked) == 1:
+            return made(Seed, {**shared, "text": turns.asked[0].content, "reference": turns.answer})
+        return Seed(messages=turns.asked, reference=turns.answer, **shared)
+
+    return seed_of

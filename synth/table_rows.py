@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.errors import InputError
 from schemas.spec import SeedSource
-from synth.columns import Cells, Fault, SeedProblem, flat, layout
+from synth.columns import Cells, Fault, SeedProblem, flat, layout, of_objects
 
 
 def parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Iterator[tuple[int, Cells | Fault]]:
@@ -22,17 +22,17 @@ def parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> It
     with table:
         names = table.schema_arrow.names
         columns = {name: names[at] for name, at in layout(names, source, source.path, notes).columns.items()}
-        number = 0
+        objects, number = of_objects(source, columns), 0
         try:
             for batch in table.iter_batches(batch_size=1024, columns=list(dict.fromkeys(columns.values()))):
                 for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):
                     number += 1
-                    yield number, _cells(source, columns, cells, f"{source.path}:{number}")
+                    yield number, _cells(objects, columns, cells, f"{source.path}:{number}")
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"cannot be read on: {error}.", where=f"{source.path}:{number + 1}") from None
 
 
-def _cells(source: SeedSource, columns: Mapping[str, str], cells: Iterable[Any], where: str) -> Cells | Fault:
+def _cells(objects: Mapping[str, str], columns: Mapping[str, str], cells: Iterable[Any], where: str) -> Cells | Fault:
     try:
         row = {name: cell.as_py() for name, cell in zip(columns, cells, strict=True)}
     except UnicodeDecodeError as error:
@@ -41,7 +41,7 @@ def _cells(source: SeedSource, columns: Mapping[str, str], cells: Iterable[Any],
             where=where,
             fix="Write the file again with UTF-8 text.",
         ) from None
-    return flat(source, columns, row) or row
+    return flat(objects, row) or row
 
 
 def datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Iterator[tuple[int, Cells | Fault]]:
@@ -66,12 +66,12 @@ def datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> I
         data = data[split]
     names = data.column_names
     columns = {name: names[at] for name, at in layout(names, source, source.path, notes).columns.items()}
-    number = 0
+    objects, number = of_objects(source, columns), 0
     wanted = list(dict.fromkeys(columns.values()))
     for batch in data.with_format("arrow").select_columns(wanted).iter(batch_size=1024):
         for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):
             number += 1
-            yield number, _cells(source, columns, cells, f"{source.path}:{number}")
+            yield number, _cells(objects, columns, cells, f"{source.path}:{number}")
 
 
 def first_line(error: Exception) -> str:

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 
 import orjson
 import sqlalchemy as sa
 
-from schemas.identity import made
 from schemas.numbered import Numbered
 from schemas.records import Json, Seed
+from schemas.spooled_seeds import seed_bodies, seed_of_body
 from schemas.store import tables
 from schemas.store.reading import Reading
-from schemas.store.rows import kept, seed_body
+from schemas.store.rows import INTO_SEEDS, SAID, kept
+from schemas.store.writer import Work, insert
 from schemas.streamed import Streamed
 
 _PAGE = 2_000  # seeds that are compared or written at once
-_AT_DEFAULT = Seed(kind="input", text="", source="").model_dump(exclude={"kind", "text", "source"})
 
 
-def are_active(store: Reading, seeds: Sequence[Seed]) -> bool:
+def set_active(store: Reading, seeds: Sequence[Seed], write: Callable[[Work], None]) -> None:
+    """`Store.set_active_seeds`: `write` makes something durable."""
+    if _are_active(store, seeds):
+        return  # as it was: to write it again takes longer than all the rest of going on
+    ((last,),) = store._rows(sa.select(sa.func.max(tables.seeds.c.position)))
+    rest, ids = seed_bodies(seeds), bytearray()
+    while page := list(islice(rest, _PAGE)):
+        write(partial(_keep, page))
+        ids += bytes.fromhex("".join(id_ for id_, _ in page))
+    write(partial(_mark, ids, last or 0))
+
+
+def _are_active(store: Reading, seeds: Sequence[Seed]) -> bool:
     """Whether these, as they were read, and in this order, are the seeds of the project."""
-    c, rest = tables.seeds.c, iter(seeds)
+    c, rest = tables.seeds.c, seed_bodies(seeds)
     places = store._places(sa.select(c.position).where(c.active >= 0).order_by(c.active))
     if len(places) != len(seeds):
         return False
     for start in range(0, len(places), _PAGE):
         page = places[start : start + _PAGE]
-        body = dict(map(tuple, store._at(sa.select(c.position, c.body), c.position, page)))
-        if [body[place] for place in page] != [seed_body(seed) for seed in islice(rest, _PAGE)]:
+        at = dict(map(tuple, store._at(sa.select(c.position, c.body), c.position, page)))
+        if [at[place] for place in page] != [body for _, body in islice(rest, _PAGE)]:
             return False
     return True
 
@@ -44,18 +57,24 @@ def each_seed(store: Reading) -> Iterator[Seed]:
 
 
 def _kept(store: Reading, id_: str, body: str) -> Seed:
-    try:
-        held = orjson.loads(body)
-        whole = held["kind"] and held["source"] and held["text"]  # messages, or damaged
-    except (ValueError, KeyError, TypeError):
-        whole = None
-    return made(Seed, _AT_DEFAULT | held, id=id_) if whole else store._read(Seed, body)
+    return seed_of_body(id_, body) or store._read(Seed, body)
 
 
-def mark_active(ids: bytearray, connection: sa.Connection) -> None:
-    """Make exactly these, which are in the store, the seeds of the project; an id is 16 bytes."""
-    by_id = sa.update(tables.seeds).where(tables.seeds.c.id == sa.bindparam("id_")).values(active=sa.bindparam("place"))
-    connection.execute(sa.update(tables.seeds).values(active=-1))
+def _keep(rows: Sequence[tuple[str, str]], connection: sa.Connection) -> None:
+    insert(connection, INTO_SEEDS, rows)
+
+
+def _mark(ids: bytearray, before: int, connection: sa.Connection) -> None:
+    """Make exactly these, which are in the store, the seeds of the project; an id is 16 bytes. `before` is the last
+    place that there was before they were kept."""
+    c, seeds = tables.seeds.c, sa.update(tables.seeds)
+    connection.execute(seeds.where(c.active >= 0).values(active=-1))
+    behind = sa.select(sa.func.count(), sa.func.max(c.position)).where(c.position > before)
+    count, last = connection.execute(behind).one()
+    if 16 * count == len(ids) and last == before + count:  # all are new, so they lie in their order
+        connection.execute(seeds.where(c.position > before).values(active=c.position - (before + 1)))
+        return
+    by_id = seeds.where(c.id == sa.bindparam("id_")).values(active=sa.bindparam("place"))
     for start in range(0, len(ids), 16 * _PAGE):
         page = range(start, min(start + 16 * _PAGE, len(ids)), 16)
         connection.execute(by_id, [{"id_": ids[at : at + 16].hex(), "place": at // 16} for at in page])
@@ -76,8 +95,9 @@ def slots_by_seed(store: Reading, fingerprint: str) -> Iterator[Json]:
     active = sa.exists().where(seeds.id == c.seed_id, seeds.active >= 0)
     seed_id = c.seed_id if store._engine.dialect.name == "sqlite" else c.seed_id.collate("C")
     query = sa.select(*kept(tables.candidates)).where(c.fingerprint == fingerprint, active)
-    for row in store._each(query.order_by(seed_id, c.sample)):
-        yield orjson.loads(store._body(tables.candidates, row))
+    names = SAID[tables.candidates]
+    for *values, outcome in store._each(query.order_by(seed_id, c.sample)):
+        yield dict(zip(names, values, strict=True)) | orjson.loads(outcome)
 
 
 class ActiveSeeds(Streamed[Seed]):

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from schemas.records import content_id
 from schemas.said import StepName
 from schemas.store import tables
+from schemas.store.rows import into
 from schemas.store.writer import insert
 
 GATES = "gates"
@@ -27,9 +28,9 @@ def list_id(steps: Sequence[StepName]) -> str:
 def keep_judged(connection: sa.Connection, steps: Sequence[StepName], rows: Sequence[tuple[str, str]]) -> None:
     """Write what the steps said of pairs: the id of each, and the body."""
     name = list_id(steps)
-    insert(connection, tables.step_lists, [{"id": name, "body": orjson.dumps(steps).decode()}])
-    judged = [{"pair_id": id_, "by": GATES, "fingerprint": name, "body": body} for id_, body in rows]
-    insert(connection, tables.verdicts, judged)
+    insert(connection, into(tables.step_lists, "id", "body"), [(name, orjson.dumps(steps).decode())])
+    judged = [(id_, GATES, name, body) for id_, body in rows]
+    insert(connection, into(tables.verdicts, "pair_id", "by", "fingerprint", "body"), judged)
 
 
 def those_with(lists: Mapping[str, Sequence[StepName]], steps: Sequence[StepName]) -> sa.ColumnElement[bool]:

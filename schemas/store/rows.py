@@ -10,7 +10,10 @@ say, of a seed what is at its default. Rows of earlier versions hold all of it, 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -18,6 +21,7 @@ import sqlalchemy as sa
 from pydantic_core import to_json
 
 from schemas.records import Call, Candidate, Generated, Json, Pair, Record, Seed, content_id
+from schemas.spooled_seeds import seed_body
 from schemas.store import tables
 
 SAID: dict[sa.Table, tuple[str, ...]] = {
@@ -32,23 +36,29 @@ SAID: dict[sa.Table, tuple[str, ...]] = {
 BEFORE = "$before"  # in a request: the id of what stands before its last message
 _MADE = '{"$made":"'  # so begins a pair whose origin stands elsewhere, under the 32 digits that follow
 _CALLS = ',"calls":'  # at its end: the answers that it was made of
-_OF_PAIR = [name for name in Pair.model_fields if name != "seed_id"]
 _EMPTY = ("meta", "turns", "reference", "columns")
 _MOST = 10_000  # ids that are remembered
 
-_NAMED = frozenset(SAID[tables.calls])
+Row = tuple[Any, ...]
 
-# What the body of an answer says: by whether it holds its request, and whether its text is the content as it came.
-_KEPT = {
-    (first, plain): [name for name in Call.model_fields if name not in {*_NAMED, other, "text" if plain else ""}]
-    for first, other in ((True, "request_of"), (False, "request"))
-    for plain in (True, False)
-}
 
-_USUAL: Json = {"reason": "", "transport": "http", "facts": {}, "sample": 0}
-_NEVER = object()
+class Into:
+    """A table, and the columns that rows of it are given for, in that order."""
 
-Row = tuple[sa.Table, dict[str, Any]]
+    def __init__(self, table: sa.Table, *names: str) -> None:
+        self.table, self.names = table, names
+
+
+into = cache(Into)  # one for each, for rows are gathered by it
+_FIELDS = ("key", "attempt", "status", "request_id", "stage", "teacher", "prompt")
+_CALL = itemgetter(*_FIELDS)
+_TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens")
+INTO_CALLS = into(tables.calls, *_FIELDS, *_TOKENS, "usd", "unpriced", "body")
+_INTO_REQUESTS = into(tables.requests, "id", "body")
+INTO_SEEDS = into(tables.seeds, "id", "body")
+_INTO_ORIGINS = into(tables.origins, "id", "body")
+_INTO_PAIRS = into(tables.pairs, "id", "seed_id", "body")
+_INTO_CANDIDATES = into(tables.candidates, "fingerprint", "seed_id", "generator", "sample", "body")
 
 
 class StoredRows:
@@ -57,28 +67,34 @@ class StoredRows:
     def __init__(self) -> None:
         self._there: set[str] = set()
         self._last: tuple[Json, str] = ({}, "")
-        self._origins: dict[str, tuple[tuple[Any, ...], str, Json]] = {}  # the last of each generator, its id and body
+        self._origins: dict[str, tuple[tuple[Any, ...], str, str]] = {}  # the last of each generator, its id and body
         self._system = ""  # that of the last pair
 
-    def of(self, record: Record) -> Iterator[Row]:
-        """Its rows. Raises TypeError for a record that is not kept."""
-        match record:
-            case Call():
-                yield from self._call(record)
-            case Pair():
-                yield from self._pair(record)
-            case Candidate():
-                if record.failure is None:
-                    outcome = orjson.dumps({"pair_id": record.pair_id}).decode()
-                else:
-                    outcome = record.model_dump_json(include={"pair_id", "failure"}, exclude_none=True)
-                yield tables.candidates, {**tables.columns(record)[1], "body": outcome}
-            case Seed():
-                yield tables.seeds, {"id": record.id, "body": seed_body(record)}
-            case _:
-                yield tables.row(record)
+    def of(self, records: Iterable[Record]) -> tuple[dict[Into, list[Row]], set[str]]:
+        """The rows of records, and the ids of those among them that others refer to. Raises TypeError for a record that
+        is not kept."""
+        rows: dict[Into, list[Row]] = defaultdict(list)
+        requests, origins = dict[str, str](), dict[str, str]()
+        for record in records:
+            kind: Any = type(record)  # to ask a model whether something is one of it takes longer than its row
+            one: Any = record
+            if kind is Call:
+                rows[INTO_CALLS].append(self._call(one, requests))
+            elif kind is Pair:
+                rows[_INTO_PAIRS].append(self._pair(one, origins))
+            elif kind is Candidate:
+                rows[_INTO_CANDIDATES].append(_slot(one))
+            elif kind is Seed:
+                rows[INTO_SEEDS].append((one.id, seed_body(one)))
+            else:
+                table, values = tables.row(record)
+                rows[into(table, *values)].append(tuple(values.values()))
+        for shared, where in ((requests, _INTO_REQUESTS), (origins, _INTO_ORIGINS)):
+            if shared:
+                rows[where] = list(shared.items())
+        return rows, requests.keys() | origins.keys()
 
-    def _call(self, call: Call) -> Iterator[Row]:
+    def _call(self, call: Call, requests: dict[str, str]) -> Row:
         request = call.request
         messages = None if call.request_of is not None or BEFORE in request else request.get("messages")
         if isinstance(messages, list) and len(messages) > 1:
@@ -86,40 +102,41 @@ class StoredRows:
             if before != self._last[0]:
                 self._last = before, content_id("request", before)
             id_, last = self._last[1], messages[-1]
-            if id_ not in self._there:
-                yield tables.requests, {"id": id_, "body": orjson.dumps(before).decode()}
+            if id_ not in self._there and id_ not in requests:
+                requests[id_] = orjson.dumps(before).decode()
             plain = isinstance(last, dict) and last.keys() == {"role", "content"} and last["role"] == "user"
             request = {BEFORE: id_, "user": last["content"]} if plain else {BEFORE: id_, "messages": [last]}
-        yield tables.calls, {**tables.columns(call)[1], "body": _answer(call, request)}
+        usage, usd = call.usage, call.usd
+        tokens = usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens
+        return (*_CALL(call.__dict__), *tokens, usd or 0.0, int(usd is None), _answer(call, request))
 
-    def _pair(self, pair: Pair) -> Iterator[Row]:
+    def _pair(self, pair: Pair, origins: dict[str, str]) -> Row:
         fields, origin = pair.__dict__, pair.origin
-        held = {name: fields[name] for name in _OF_PAIR if fields[name] or name not in _EMPTY}
+        more = {name: fields[name] for name in _EMPTY if fields[name]}
+        held: Json = {"input": pair.input, "output": pair.output}
         if isinstance(origin, Generated):
             recurs, self._system = pair.system == self._system, pair.system  # that of a conversation is its own
-            id_, row = self._origin(origin, pair.system if recurs else None)
+            id_, body = self._origin(origin, pair.system if recurs else None)
             if id_ not in self._there:
-                yield tables.origins, row
-            if recurs:
-                del held["system"]
-            del held["origin"]
-            held = {_MADE[2:-3]: id_, **held, "calls": origin.calls}
-        body = to_json(held, inf_nan_mode="constants").decode()
-        yield tables.pairs, {"id": pair.id, "seed_id": pair.seed_id, "body": body}
+                origins[id_] = body
+            beside = {} if recurs else {"system": pair.system}
+            held = {_MADE[2:-3]: id_, **held, **beside, **more, "calls": origin.calls}
+        else:
+            held = {**held, "system": pair.system, "origin": origin, **more}
+        return pair.id, pair.seed_id, _written(held, pair.meta.values())
 
-    def _origin(self, origin: Generated, system: str | None) -> tuple[str, Json]:
-        """The id and the row of what this pair shares with others."""
+    def _origin(self, origin: Generated, system: str | None) -> tuple[str, str]:
+        """The id and the body of what this pair shares with others."""
         parts = origin.prompt, origin.teacher, origin.sampling, system
-        last, id_, row = self._origins.get(origin.generator, ((), "", {}))
+        last, id_, body = self._origins.get(origin.generator, ((), "", ""))
         if last != parts:
             sampling = {name: value for name, value in origin.sampling if value is not None}
             named = {name: origin.__dict__[name] for name in Generated.model_fields if name != "calls"}
             held: Json = {"origin": named | {"sampling": sampling}} | ({} if system is None else {"system": system})
-            body = to_json(held, inf_nan_mode="constants").decode()
+            body = _as_pydantic(held)
             id_ = content_id("origin", body)
-            row = {"id": id_, "body": body}
-            self._origins[origin.generator] = parts, id_, row
-        return id_, row
+            self._origins[origin.generator] = parts, id_, body
+        return id_, body
 
     def committed(self, ids: set[str]) -> None:
         """These requests and origins are durable; none need be written again."""
@@ -130,29 +147,52 @@ class StoredRows:
         self._there = set()
 
 
+def _slot(candidate: Candidate) -> Row:
+    if candidate.failure is None:
+        outcome = orjson.dumps({"pair_id": candidate.pair_id}).decode()
+    else:
+        outcome = candidate.model_dump_json(include={"pair_id", "failure"}, exclude_none=True)
+    return candidate.fingerprint, candidate.seed_id, candidate.generator, candidate.sample, outcome
+
+
 def _answer(call: Call, request: Json) -> str:
     """The body of an answer's row, as pydantic writes it, without what is at its default; made without a copy of the
     record, of which it is a part."""
-    at_once = bool(call.text) and call.text == _content(call)
-    fields = call.__dict__
-    body = {
-        name: value
-        for name in _KEPT[call.request_of is None, at_once]
-        if (value := fields[name]) != _USUAL.get(name, _NEVER)
-    }
-    if call.request_of is None:
-        body["request"] = request
+    first = call.request_of is None
+    body: Json = {"request": request} if first else {"request_of": call.request_of}
+    body["raw"] = call.raw
+    if call.facts:
+        body["facts"] = call.facts
+    if not call.text or call.text != _content(call):
+        body["text"] = call.text
+    if call.reason:
+        body["reason"] = call.reason
     usage = call.usage
     if usage.cached_tokens or usage.reasoning_tokens:
         body["usage"] = {name: tokens for name, tokens in usage if tokens}
-    else:
-        del body["usage"]
-    return to_json(body, inf_nan_mode="constants").decode()
+    if call.sample:
+        body["sample"] = call.sample
+    body["endpoint"] = call.endpoint
+    if call.transport != "http":
+        body["transport"] = call.transport
+    body |= {"seconds": call.seconds, "at": call.at}
+    message = call.raw.get("message")
+    others = message.values() if isinstance(message, dict) else ()
+    return _written(body, [*call.raw.values(), *others, *call.facts.values()])
 
 
-def seed_body(seed: Seed) -> str:
-    """The body of a seed's row."""
-    return seed.model_dump_json(exclude_defaults=True)
+def _written(held: Json, others: Collection[Any] = ()) -> str:
+    """JSON as pydantic writes it, and five times as fast: by what writes null for NaN, so where it says null oftener
+    than there is None among `others` (the values in it that are not ours), pydantic writes it."""
+    try:
+        body = orjson.dumps(held, option=orjson.OPT_UTC_Z)
+    except TypeError:  # a number of more than 64 bits, or a record in it
+        return _as_pydantic(held)
+    return body.decode() if body.count(b"null") == list(others).count(None) else _as_pydantic(held)
+
+
+def _as_pydantic(held: Json) -> str:
+    return to_json(held, inf_nan_mode="constants").decode()
 
 
 def kept(table: sa.Table) -> tuple[sa.Column[Any], ...]:

@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Reco
 from schemas.reviews import Alias, Review, Sampled, under_alias
 from schemas.said import Said, StepName, said_in, said_once
 from schemas.store import tables
-from schemas.store.active_seeds import ActiveSeeds, active_ids, are_active, each_seed, mark_active
+from schemas.store.active_seeds import ActiveSeeds, active_ids, each_seed, set_active
 from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
 from schemas.store.failures import explained
@@ -46,7 +45,7 @@ from schemas.store.opening import (
     sqlite_path,
     sqlite_url,
 )
-from schemas.store.reading import IN, PAGE, SOME, Reading, id_and_body
+from schemas.store.reading import IN, SOME, Reading, id_and_body
 from schemas.store.rows import BEFORE, Texts, texts_in, texts_of, whole
 from schemas.store.writer import Mark, Revisable, Writer, mark_judged
 
@@ -196,13 +195,7 @@ class Store(Reading):
 
     def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
         """Keep `seeds` as they were read now, and make exactly these, in this order, the seeds of the project."""
-        if are_active(self, seeds):
-            return  # as it was: to write it again takes longer than all the rest of going on
-        rest, ids = iter(seeds), bytearray()
-        while page := list(islice(rest, PAGE)):
-            self.write(*page)
-            ids += b"".join(bytes.fromhex(seed.id) for seed in page)
-        self._write().submit(partial(mark_active, ids)).result()
+        set_active(self, seeds, lambda work: self._write().submit(work).result())
 
     @property
     def writable(self) -> bool:

@@ -121,17 +121,19 @@ def columns(record: Record) -> tuple[sa.Table, dict[str, Any]]:
         raise TypeError(f"{type(record).__name__} is not kept in the store") from None
     fields = record.__dict__
     values = {name: fields[name] if name in fields else getattr(record, name) for name in names}
-    match record:
-        case Call():
-            usage = record.usage
-            values["prompt_tokens"] = usage.prompt_tokens
-            values["completion_tokens"] = usage.completion_tokens
-            values["cached_tokens"] = usage.cached_tokens
-            values["usd"], values["unpriced"] = record.usd or 0.0, int(record.usd is None)
-        case Hold():
-            values["open"] = record.requests * record.open
-        case RowState():
-            values["code"] = record.reason.code if record.reason else None
+    if table is calls:
+        assert isinstance(record, Call)
+        usage = record.usage
+        values["prompt_tokens"] = usage.prompt_tokens
+        values["completion_tokens"] = usage.completion_tokens
+        values["cached_tokens"] = usage.cached_tokens
+        values["usd"], values["unpriced"] = record.usd or 0.0, int(record.usd is None)
+    elif table is holds:
+        assert isinstance(record, Hold)
+        values["open"] = record.requests * record.open
+    elif table is row_states:
+        assert isinstance(record, RowState)
+        values["code"] = record.reason.code if record.reason else None
     return table, values
 
 

@@ -22,7 +22,7 @@ from schemas.records import Call, Record
 from schemas.store import tables
 from schemas.store.failures import explained, passes, shown
 from schemas.store.lock import StillHeld
-from schemas.store.rows import StoredRows
+from schemas.store.rows import INTO_CALLS, Into, Row, StoredRows
 
 
 class Revisable:
@@ -197,40 +197,32 @@ def _resolve(futures: Sequence[asyncio.Future[None]], error: StoreError | None) 
 
 def _insert(connection: sa.Connection, records: Sequence[Record], making: StoredRows, url: str) -> set[str]:
     """Insert the rows of the records; the ids of those among them that others refer to."""
-    rows: dict[sa.Table, list[dict[str, Any]]] = defaultdict(list)
-    shared: dict[sa.Table, dict[str, dict[str, Any]]] = {tables.requests: {}, tables.origins: {}}
-    for record in records:
-        for table, row in making.of(record):
-            if table in shared:
-                shared[table][row["id"]] = row
-            else:
-                rows[table].append(row)
-    rows.update({table: list(by_id.values()) for table, by_id in shared.items() if by_id})
-    for table, values in rows.items():
-        inserted = insert(connection, table, values)
-        if table is tables.calls and inserted != len(values):
+    rows, shared = making.of(records)
+    for into, values in rows.items():
+        inserted = insert(connection, into, values)
+        if into is INTO_CALLS and inserted != len(values):
             _same_answers(connection, values, url)
-    return {id_ for by_id in shared.values() for id_ in by_id}
+    return shared
 
 
-def insert(connection: sa.Connection, table: sa.Table, values: Sequence[dict[str, Any]]) -> int:
-    """Insert rows of the same columns; how many were not there."""
-    sql, order = _statement(connection.dialect, table, tuple(values[0]))
+def insert(connection: sa.Connection, into: Into, rows: Sequence[Row]) -> int:
+    """Insert rows; how many were not there."""
+    sql, given = _statement(connection.dialect, into)
     # As the driver takes it: SQLAlchemy's own way to many rows costs more than the database's.
-    given: Any = values if order is None else list(map(order, values))
-    return connection.exec_driver_sql(sql, given).rowcount
+    return connection.exec_driver_sql(sql, given(rows)).rowcount
 
 
-Order = Callable[[dict[str, Any]], tuple[Any, ...]]
-_made: dict[tuple[str, sa.Table, tuple[str, ...]], tuple[str, Order | None]] = {}
+Given = Callable[[Sequence[Row]], Any]
+_made: dict[tuple[str, Into], tuple[str, Given]] = {}
 
 
-def _statement(dialect: sa.Dialect, table: sa.Table, names: tuple[str, ...]) -> tuple[str, Order | None]:
-    """The SQL that inserts rows of these columns, and what puts them in its order, None where it takes them by name.
-    Made once: to build and to recognise a statement costs more than to run it."""
-    key = dialect.name, table, names
+def _statement(dialect: sa.Dialect, into: Into) -> tuple[str, Given]:
+    """The SQL that inserts rows, and what makes of them what the driver takes with it. Made once: to build and to
+    recognise a statement costs more than to run it."""
+    key = dialect.name, into
     if (known := _made.get(key)) is not None:
         return known
+    table, names = into.table, into.names
     # Only the one that is spoken: the other's module takes longer to import than most commands to run.
     statement: Any = import_module(f"sqlalchemy.dialects.{dialect.name}").insert(table)
     if table not in tables.UPSERT:
@@ -244,14 +236,20 @@ def _statement(dialect: sa.Dialect, table: sa.Table, names: tuple[str, ...]) -> 
             where=table.c.body != statement.excluded.body,
         )
     compiled = statement.compile(dialect=dialect, column_keys=list(names))
-    order = itemgetter(*compiled.positiontup) if compiled.positional and compiled.positiontup else None
-    return _made.setdefault(key, (str(compiled), order))
+    given: Given = list
+    if not compiled.positional:
+        given = lambda rows: [dict(zip(names, row, strict=True)) for row in rows]  # noqa: E731
+    elif tuple(compiled.positiontup or ()) != names:
+        order = itemgetter(*map(names.index, compiled.positiontup or ()))
+        given = lambda rows: list(map(order, rows))  # noqa: E731
+    return _made.setdefault(key, (str(compiled), given))
 
 
-def _same_answers(connection: sa.Connection, values: Sequence[dict[str, Any]], url: str) -> None:
+def _same_answers(connection: sa.Connection, rows: Sequence[Row], url: str) -> None:
     """Raise StoreError if the place of an answer holds that of another request: another process has written it."""
     c = tables.calls.c
-    for value in values:
+    for row in rows:
+        value = dict(zip(INTO_CALLS.names, row, strict=True))
         place = sa.select(c.request_id).where(c.key == value["key"], c.attempt == value["attempt"])
         if connection.scalar(place) != value["request_id"]:
             raise StoreError(
@@ -266,10 +264,10 @@ def mark_judged(calls: Sequence[Call], connection: sa.Connection) -> None:
     """Give answers that are in the store the status and the body that they have now."""
     c = tables.calls.c
     place = sa.update(tables.calls).where(c.key == sa.bindparam("key_"), c.attempt == sa.bindparam("attempt_"))
-    for call in calls:
-        for table, row in StoredRows().of(call):
-            if table is tables.requests:
-                insert(connection, table, [row])
-            else:
-                named = {"key_": call.key, "attempt_": call.attempt}
-                connection.execute(place, named | {name: row[name] for name in ("status", "body")})
+    rows, _ = StoredRows().of(calls)
+    for row in rows.pop(INTO_CALLS):
+        now = dict(zip(INTO_CALLS.names, row, strict=True))
+        named = {"key_": now["key"], "attempt_": now["attempt"]}
+        connection.execute(place, named | {name: now[name] for name in ("status", "body")})
+    for into, requests in rows.items():
+        insert(connection, into, requests)

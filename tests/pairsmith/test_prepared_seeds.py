@@ -1,0 +1,133 @@
+"""What a generation does with a seed before it asks a teacher: counted in calls, for time is the machine's."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from curate.overlap import _Index, contaminated
+from curate.split import give_splits
+from pairsmith.stages.generate import clear, seeds_of
+from schemas.project import Project
+from schemas.records import Message, Seed
+from schemas.spec import SplitSettings
+from schemas.spec_file import parse
+from schemas.spooled_seeds import SpooledSeeds, seed_bodies, seed_body
+from schemas.store import Store
+
+SPEC = """
+[task]
+name = "t"
+style = "s"
+[[seeds]]
+path = "seeds.jsonl"
+[[exemplars]]
+input = "a harbour"
+output = "A harbour at dawn, 35 mm photograph"
+"""
+
+
+def project_of(folder: Path, seeds: int) -> Project:
+    folder.mkdir()
+    lines = (json.dumps({"text": f"lighthouse number {number}"}) for number in range(seeds))
+    (folder / "seeds.jsonl").write_text("\n".join(lines))
+    return parse(SPEC, folder)
+
+
+def calls_of_preparation(project: Project) -> int:
+    """The functions that are called, ours and the interpreter's, in whichever thread."""
+    counts = Counter[str]()
+
+    def count(_frame: Any, event: str, _argument: Any) -> None:
+        counts[event] += 1
+
+    with Store.open(Store.url_for(project)) as store:
+        threading.setprofile(count)
+        sys.setprofile(count)
+        try:
+            _, seeds = seeds_of(project, store, lambda line: None)
+            kept, _ = clear(project, seeds, lambda line: None)
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)
+        assert len(kept) == len(seeds)
+    return counts["call"] + counts["c_call"]
+
+
+def test_a_seed_is_prepared_in_few_steps(tmp_path: Path) -> None:
+    """Reading a seed, giving it a split, keeping it and holding it against the test takes at most 230 calls. What the
+    spec says of its source is worked out once, no seed is checked twice, none is looked up to be marked."""
+    few, many = (project_of(tmp_path / str(seeds), seeds) for seeds in (200, 1_200))
+    calls_of_preparation(project_of(tmp_path / "first", 100))  # what is made once
+    assert (calls_of_preparation(many) - calls_of_preparation(few)) / 1_000 < 230
+
+
+def test_a_first_reading_is_marked_by_its_places(tmp_path: Path) -> None:
+    """Seeds that are all new lie in their order, and become the project's by one statement; where some were there
+    before, as after a reading that a kill cut short, they are the same seeds in the same order."""
+    seeds = [Seed(kind="input", text=f"seed {number}", source=f"s:{number}") for number in range(3_000)]
+    marked: list[int] = []
+    with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+
+        @sa.event.listens_for(store._engine, "before_cursor_execute")
+        def _count(_c: Any, _cursor: Any, sql: str, given: Any, _context: Any, many: bool) -> None:
+            if sql.startswith("UPDATE seeds"):
+                marked.append(len(given) if many else 1)
+
+        store.set_active_seeds(seeds)
+        assert sum(marked) == 2
+        assert store.seeds() == seeds
+        store.write(*(Seed(kind="input", text=f"late {number}", source="s:1") for number in (7, 3)))
+        later = [Seed(kind="input", text=f"late {number}", source="s:1") for number in range(10)]
+        store.set_active_seeds([*later, seeds[5]])
+        assert store.seeds() == [*later, seeds[5]]
+
+
+def test_seeds_are_kept_as_they_were_written_with_their_split() -> None:
+    """What was written down as seeds were read is what the store keeps, a split of another run replaced by the one
+    that they have; a text that looks like one is left alone."""
+    spooled, one = SpooledSeeds(), {"kind": "input", "source": "s:1"}
+    odd = ',"split":"train"}'
+    spoken = (Message(role="user", content="Hello"), Message(role="assistant", content="Yes?"))
+    given = [
+        Seed(**one, text=odd),
+        Seed(**one, text="a", columns={"tone": odd, "split": "train"}),
+        Seed(**one, text="b", split="test"),
+        Seed(**one, text="c", meta={"split": "train"}),
+        Seed(**one, text="d", meta={"use": "test"}, split="validation"),
+        Seed(kind="conversation", messages=spoken, reference=odd, source="s:9", split="train"),
+    ]
+    for seed in given:
+        spooled.append(seed)
+    spooled[1] = Seed(**one, text="e", split="train")
+    for settings in (SplitSettings(test=0, validation=0.9), SplitSettings(test=0.5, validation=0)):
+        seeds = give_splits(spooled, settings)
+        assert list(seed_bodies(seeds)) == [(seed.id, seed_body(seed)) for seed in seeds]
+        assert [Seed.model_validate_json(body) for _, body in seed_bodies(seeds)] == list(seeds)
+
+
+def test_texts_that_are_looked_up_nowhere_cost_no_index() -> None:
+    """Thousands of texts by one template that differ in a number: where none has the number of a held-out one, nothing
+    but the numbers is looked at, and a text that is longer than all of them is not held against their letters."""
+    held, built = [f"lighthouse number {number}" for number in range(0, 2_000, 5)], Counter[str]()
+
+    def count(frame: Any, event: str, _argument: Any) -> None:
+        if event == "call" and frame.f_code is _Index.__init__.__code__:
+            built[frame.f_locals["grams"].__name__] += 1
+
+    rows = [(f"lighthouse number {number}",) for number in range(2_000) if number % 5]
+    for more, indices in (([], {}), ([("A harbour at dawn, 35 mm photograph, " * 4,)], {"_bigrams": 1})):
+        built.clear()
+        sys.setprofile(count)
+        try:
+            assert contaminated([*rows, *more], held, 0.7, equal_numbers=True) == {}
+        finally:
+            sys.setprofile(None)
+        assert built == indices
+    assert set(contaminated([*rows, (held[7],)], held, 0.7, equal_numbers=True)) == {len(rows)}

@@ -1,0 +1,100 @@
+"""The rows that records are written as."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.records import Call, Candidate, Generated, Json, Message, Pair, Record, Sampling, Usage
+from schemas.store import Store
+
+HOUSE = [{"role": "system", "content": "Write."}]
+SAMPLING = Sampling(temperature=0.9)
+AT = datetime(2026, 11, 28, 4, 30, tzinfo=UTC)
+
+
+def call(number: int, raw: Json | None = None, **more: Any) -> Call:
+    text = f"An answer of some length, number {number}"
+    given = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": {"role": "assistant", "content": text}}
+    given = given if raw is None else raw
+    request = {"model": "m", "messages": [*HOUSE, {"role": "user", "content": f"question {number}"}]}
+    usage = Usage(prompt_tokens=3, completion_tokens=4)
+    facts = {"request": request, "raw": given, "facts": {"model": "m"}, "text": text if raw is None else ""}
+    named = {"key": f"{number:032x}", "attempt": 1, "status": "ok", "request_id": f"r-{number}", "sample": 0}
+    same = {"teacher": "m", "endpoint": "http://h/v1", "seconds": 0.125, "usage": usage, "at": AT}
+    return Call(**{**named, **facts, **same, **more})
+
+
+def pair(number: int, **more: Any) -> Pair:
+    origin = Generated(
+        generator="forward", prompt="p/v1@0", teacher="m", sampling=SAMPLING, calls=((f"{number:032x}", 1),)
+    )
+    given = {"seed_id": f"{number:032x}", "input": f"question {number}", "output": "An answer", "system": "Write."}
+    return Pair(**{**given, "origin": origin, **more})
+
+
+def records(number: int) -> list[Record]:
+    one = pair(number)
+    slot = Candidate(fingerprint="f", seed_id=one.seed_id, generator="forward", sample=0, pair_id=one.id)
+    return [call(number), one, slot]
+
+
+def test_an_answer_its_pair_and_its_slot_are_written_in_few_steps(tmp_path: Path) -> None:
+    """The thread that writes calls at most 45 functions for the three rows of an answer, ours and the interpreter's:
+    it shares a processor with whoever asks."""
+    rows = [records(number) for number in range(2_200)]
+    counts = Counter[str]()
+
+    def count(_frame: Any, event: str, _argument: Any) -> None:
+        if threading.current_thread().name == "store-writer":
+            counts[event] += 1
+
+    def calls_for(some: list[list[Record]]) -> int:
+        counts.clear()
+        store.write(*(record for each in some for record in each))
+        return counts["call"] + counts["c_call"]
+
+    threading.setprofile(count)
+    try:
+        with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
+            calls_for(rows[:100])  # what is made once
+            few, many = calls_for(rows[100:200]), calls_for(rows[200:])
+    finally:
+        threading.setprofile(None)
+        sys.setprofile(None)
+    assert (many - few) / 1_900 < 45
+
+
+ODD: list[Json] = [
+    {"logprobs": None, "message": {"content": "null and void", "refusal": None}},
+    {"logprobs": {"content": [{"logprob": float("nan"), "bytes": None}]}},
+    {"logprobs": None, "score": float("-inf")},
+    {"id": 2**70, "message": "no object"},
+    {"message": {"content": None, "tool_calls": [{"function": {"name": "null", "arguments": None}}]}},
+    {"message": {"content": "\u2028\x7f\x00 \ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16")}},
+    {},
+]
+
+
+@pytest.mark.parametrize("raw", ODD, ids=range(len(ODD)))
+def test_whatever_an_endpoint_says_is_read_as_it_was(raw: Json, store_url: str) -> None:
+    """Numbers that no JSON has, ones of more than 64 bits, nothing at any depth and texts that speak of it."""
+    later = AT.astimezone(timezone(timedelta(hours=5, minutes=30))) + timedelta(microseconds=7)
+    first = call(1, raw, facts={"usage": {"cost": None}, "x": [None]}, at=later)
+    second = call(2, raw, request={}, request_of=(first.key, 1), sample=1)
+    turns = (Message(role="user", content="null"),)
+    odd = pair(3, meta={"n": [None, float("inf")], "raw": {k: str(v) for k, v in raw.items()}}, turns=turns)
+    with Store.open(store_url) as store:
+        store.write(first, second, odd, pair(4, output="null", meta={"none": None}))
+    with Store.open(store_url, write=False) as reader:
+        read = [*reader.calls(first.key), *reader.calls(second.key)]
+        assert [repr(one.raw) for one in read] == [repr(raw)] * 2  # NaN is not equal to itself
+        assert [one.facts for one in read] == [first.facts, second.facts]
+        assert [one.at for one in read] == [later, AT]
+        assert reader.pairs() == [odd, pair(4, output="null", meta={"none": None})]
