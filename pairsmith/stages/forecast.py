@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SEEDS = 20  # of each direction
+ENDLESS = 32_768  # tokens of an answer that goes on until the model's own limit: what many models write at most
 _LATER = (DUPLICATE, CERTIFIED, SELECTED, SPLIT)  # steps that look at all rows, of which the pilot is a part
 _MEASURES = ("tokens", "usd", "batch_usd", "minutes", "rows")
 
@@ -201,11 +202,16 @@ def _scaled(took: Took, share: float) -> Took:
 def _measured(
     teacher: TeacherSettings, took: Sequence[Took], others: int, most: int | None, *, without_pilot: bool = False
 ) -> dict[str, Range | None]:
-    """The intervals of the pilot's seeds and `others`; an answer about a seed has at most `most` tokens."""
+    """The intervals of the pilot's seeds and `others`. The answers about a seed have at most `most` tokens; where
+    nothing says so, one of them may have `ENDLESS` beside what the longest have."""
     prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in took), default=0.0)
-    longest = Usage(prompt_tokens=round(prompt), completion_tokens=most or 0)
-    dearest = prices.usd(longest) if prices and most else None
-    ceilings = {"tokens": prompt + most if most else None, "usd": dearest, "batch_usd": dearest, "seconds": None}
+    largest, slowest = (max((getattr(one, name) for one in took), default=0.0) for name in ("tokens", "seconds"))
+    longest = prompt + most if most else largest + ENDLESS
+    dearest = (
+        prices.usd(Usage(prompt_tokens=round(prompt), completion_tokens=round(longest - prompt))) if prices else None
+    )
+    ceilings = {"tokens": longest, "usd": dearest, "batch_usd": dearest}
+    ceilings["seconds"] = slowest * max(10.0, longest / largest) if largest else None
 
     def interval(name: str) -> Range | None:
         values = [getattr(one, name) for one in took]
@@ -310,9 +316,18 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
     pilot = f"{outcome.pilot_seeds:,} {'seed' if outcome.pilot_seeds == 1 else 'seeds'}, kept for the run"
     spent = [("pilot", f"{pilot}; {screen.cost(outcome)}")]
     note = (
-        "90 % intervals for the whole run, pilot included. Rows: after gates, best of n and duplicates, before people. "
+        "90 % intervals for the whole run, pilot included; more seeds (--seeds) make them narrower. Rows: after gates, "
+        "best of n and duplicates, before people; few rows tell little of how duplicates grow. "
         "Time: at teacher.concurrency, if the server answers as fast as it did."
     )
+    directions = project.spec.generate.directions
+    ways = {line["direction"] for line in outcome.lines if line["direction"]}
+    if endless := [f"generate.{way}" for way in sorted(ways) if directions[way].sampling.max_tokens is None]:
+        note += (
+            f" Without max_tokens in the sampling of {' and '.join(endless)} an answer may go on to the model's own "
+            f"limit: up to {ENDLESS:,} tokens are reckoned with, a longer one is not. A max_tokens makes the intervals "
+            "narrower."
+        )
     return [table, "", screen.facts(spent), "", note]
 
 
