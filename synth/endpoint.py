@@ -41,7 +41,7 @@ from synth.chat_completions import (
     query_of,
     read_answer,
 )
-from synth.connections import LIMITS, Connections, NoConnectionError, Response, tls_failure
+from synth.connections import LIMITS, Connections, NoConnectionError, Response, tls_failure, whole
 from synth.dialect import Dialect
 from synth.flow import Flow, unreachable
 from synth.http_status import Place, every_rows, meaning, unknown_model
@@ -320,7 +320,7 @@ class Endpoint:
                 begun()
             if proxy is not None and response.status == 407:
                 raise refused_by(proxy, base, 407)
-            return response.status, response.headers, await response.read()
+            return response.status, response.headers, await whole(response.content)
 
     def _without_secrets(self, text: str) -> str:
         return without_keys(text, self._key, *self._headers.values(), *secrets_of(*self._proxies.values()))
