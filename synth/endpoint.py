@@ -314,7 +314,7 @@ class Endpoint:
         method, path = ("GET", "/models") if data is None else ("POST", "/chat/completions")
         url = base + path + self._suffix
         async with session.request(
-            method, url, data=data, headers=more, allow_redirects=False, proxy=proxy
+            method, url, data=data, headers=more, params=more and {"limit": 1000}, allow_redirects=False, proxy=proxy
         ) as response:
             if begun is not None:
                 begun()
@@ -389,7 +389,7 @@ class Endpoint:
             async with asyncio.timeout(self._timeout_s):
                 status, headers, content = await self._exchange(self.url)
                 if status == 401 and b"x-api-key" in content:  # Anthropic's list takes the key of its own API only
-                    own = {"x-api-key": self._key, "anthropic-version": "2023-06-01"}
+                    own = {"x-api-key": self._key, "anthropic-version": "2023-06-01"}  # 20 models unless asked
                     status, headers, content = await self._exchange(self.url, more=own)
         except TimeoutError:
             raise TimedOutError(f"no answer within {self._timeout_s:g} s") from None
