@@ -79,7 +79,7 @@ def test_a_wrong_key_is_found_without_asking(
 
 
 def test_a_list_behind_a_header_of_its_own_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Anthropic answers chats with a bearer key, and lists its models to its own header alone, the newest 20 unless more
+    """Anthropic answers chats with a bearer key, and lists its models to its own header alone, 20 of them unless more
     are asked for: a right key is not called refused, a wrong one is, and an older model is not called unknown."""
 
     async def answer(request: web.Request) -> web.Response:
