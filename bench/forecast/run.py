@@ -20,7 +20,7 @@ import numpy as np
 
 from bench.harness import keep
 from curate.forecast import Pilot, accepted_rows, summed_up
-from pairsmith.stages.forecast import ENDLESS
+from pairsmith.outcome import ENDLESS
 
 PILOT_SEEDS = 20
 _USD = 1.6e-6  # a token

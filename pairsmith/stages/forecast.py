@@ -16,7 +16,7 @@ from curate.split import most_test_inputs, seed_split
 from curate.steps import CERTIFIED, SELECTED, best, id_of, steps_for
 from pairsmith import teachers
 from pairsmith.ahead import refuse_ahead, refuse_base
-from pairsmith.outcome import ForecastOutcome, GenerateOutcome
+from pairsmith.outcome import ENDLESS, ForecastOutcome, GenerateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import Asking, ask, clear, generated_from, ledgers_of, say_shortages, seeds_of
 from pairsmith.stages.table import Numeric, Option, Stage
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SEEDS = 20  # of each direction
-ENDLESS = 32_768  # tokens of an answer that goes on until the model's own limit: what many models write at most
 _LATER = (DUPLICATE, CERTIFIED, SELECTED, SPLIT)  # steps that look at all rows, of which the pilot is a part
 _MEASURES = ("tokens", "usd", "batch_usd", "minutes", "rows")
 
@@ -116,6 +115,7 @@ def forecast(
             seeds=sum(len(direction.seeds) for direction in directions),
             pilot_seeds=len(pilot),
             shortages=short,
+            unlimited=tuple(way for way in asked if generate.directions[way].sampling.max_tokens is None),
             lines=tuple(lines),
             whole=_chosen(_added(lines), project, splits),
         )
@@ -167,7 +167,7 @@ def _generation(
     settings = project.spec.generate.directions[direction.way]
     n, most = settings.samples, settings.sampling.max_tokens
     others = len(direction.seeds) - len(took)
-    measured = _measured(direction.teacher, took, others, None if most is None else most * n)
+    measured = costs_of(direction.teacher, took, others, None if most is None else most * n)
     pilot = run(_pilot(project, store, direction, splits))
     per_seed = min(n, _best(project, n))
     measured["rows"] = accepted_rows(pilot, others, max([per_seed, *pilot.rows]))
@@ -187,7 +187,7 @@ def _evaluation(
     n, limit = spec.generate.forward.n, spec.generate.forward.sampling.max_tokens
     more = 1 + max(0, spec.evaluate.samples - n)
     share = [_scaled(one, more / n) for one in took]
-    measured = _measured(forward.teacher, share, asked, None if limit is None else limit * more, without_pilot=True)
+    measured = costs_of(forward.teacher, share, asked, None if limit is None else limit * more, without_pilot=True)
     return _line("evaluate", "", {**measured, "rows": None}, asked)
 
 
@@ -199,11 +199,11 @@ def _scaled(took: Took, share: float) -> Took:
     return Took(took.prompt_tokens, tokens, usd, batch_usd, took.seconds)
 
 
-def _measured(
+def costs_of(
     teacher: TeacherSettings, took: Sequence[Took], others: int, most: int | None, *, without_pilot: bool = False
 ) -> dict[str, Range | None]:
-    """The intervals of the pilot's seeds and `others`. The answers about a seed have at most `most` tokens; where
-    nothing says so, one of them may have `ENDLESS` beside what the longest have."""
+    """The intervals of the pilot's seeds and `others`, or `without_pilot` of those alone. The answers about a seed have
+    at most `most` tokens; where nothing says so, one of them may have `ENDLESS` beside what the longest have."""
     prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in took), default=0.0)
     largest, slowest = (max((getattr(one, name) for one in took), default=0.0) for name in ("tokens", "seconds"))
     longest = prompt + most if most else largest + ENDLESS
@@ -320,15 +320,7 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
         "best of n and duplicates, before people; few rows tell little of how duplicates grow. "
         "Time: at teacher.concurrency, if the server answers as fast as it did."
     )
-    directions = project.spec.generate.directions
-    ways = {line["direction"] for line in outcome.lines if line["direction"]}
-    if endless := [f"generate.{way}" for way in sorted(ways) if directions[way].sampling.max_tokens is None]:
-        note += (
-            f" Without max_tokens in the sampling of {' and '.join(endless)} an answer may go on to the model's own "
-            f"limit: up to {ENDLESS:,} tokens are reckoned with, a longer one is not. A max_tokens makes the intervals "
-            "narrower."
-        )
-    return [table, "", screen.facts(spent), "", note]
+    return [table, "", screen.facts(spent), "", f"{note} {outcome.note}".strip()]
 
 
 STAGE = Stage[ForecastOutcome](

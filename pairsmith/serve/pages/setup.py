@@ -326,6 +326,7 @@ def _forecast(of: ForecastOutcome) -> dict[str, Any]:
         "usd": between("usd", dollars),
         "minutes": between("minutes", lambda m: f"{m:.0f}" if m >= 1 else "under 1"),
         "rows": between("rows", count),
+        "note": of.note,
     }
 
 
