@@ -115,7 +115,8 @@ def p_yes(logprobs: Any, name: str) -> float | None:
         end += len(tokens[place])
     mass = {True: 0.0, False: 0.0}
     top = content[place].get("top_logprobs")
-    likely = {str(one.get("token")): one.get("logprob") for one in top or () if isinstance(one, dict)}
+    others = (one for one in (top if isinstance(top, list) else ()) if isinstance(one, dict))
+    likely = {str(one.get("token")): one.get("logprob") for one in others}
     for token, logprob in {tokens[place]: content[place].get("logprob"), **likely}.items():
         begins = token.lstrip(_NO_WORD).lower()
         means = {yes for word, yes in _WORDS.items() if begins and (begins.startswith(word) or word.startswith(begins))}

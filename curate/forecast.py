@@ -7,18 +7,21 @@ pilot are known, the others are predicted.
   The other is the Bayesian bootstrap (Rubin 1981) with one more, unseen seed of half a seed's weight, whose size lies
   between the largest one seen and the most that a seed can take: of a heavy tail twenty seeds rarely show the end.
 - **Rows before duplicates**: the numbers of rows a seed gave, with a Dirichlet prior, drawn for every other seed.
-- **Duplicates** grow with the number of rows. How fast is not known from few rows, so Gibbs-type species sampling
-  models (Pitman and Yor 1997; De Blasi et al. 2015) are averaged, from finitely many distinct rows to a power law, and
-  no repetition at all, each with the probability that it gives the pilot's groups of equal rows.
+- **Duplicates** grow with the number of rows. How fast is not known from few rows, so the interval is the hull of two.
+  Gibbs-type species sampling models (Pitman and Yor 1997; De Blasi et al. 2015), from finitely many distinct rows to a
+  power law, and no repetition at all, are averaged, each with the probability that it gives the pilot's groups of equal
+  rows; and each model that these groups leave likely (likelihood ratio against the best one, 90 %) says how many there
+  would be. An average alone believes too much: twenty rows without a repetition are hardly less probable where there
+  are only 300 different ones than where there is no end.
 
 What is not covered: a pilot whose seeds are no random part of all seeds, a teacher that changes, steps after
-duplicates, and rows that people reject.
+duplicates, rows that people reject, and answers longer than `most`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -28,11 +31,13 @@ LEVEL = 0.9
 LEAST_SEEDS = 10  # of which the share of accepted rows may be told
 _DRAWS = 2_000
 _BLOCKS = 48
+_SCALES = 80
 _TAIL_WEIGHT = 0.5
 # t quantiles for a central 90 % interval, by degrees of freedom.
 _T = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782, 1.771, 1.761, 1.753)
 # Discounts of the models of duplicates: below 0 finitely many distinct rows, above 0 a power law.
-_DISCOUNTS = (-20.0, -1.0, 0.0, 0.25, 0.5, 0.75)
+_DISCOUNTS = (-20.0, -1.0, -0.3, 0.0, 0.25, 0.5, 0.75, 0.85, 0.95)
+_LIKELY = 1.353  # half of the 90 % quantile of chi-squared with one degree: how far below the best a log-likelihood is
 
 
 class Range(NamedTuple):
@@ -96,54 +101,72 @@ def accepted_rows(pilot: Pilot, others: int, most_a_seed: int) -> Range | None:
     means, squares = shares @ values, shares @ values**2
     noise = random.normal(size=_DRAWS) * np.sqrt(np.maximum(others * (squares - means**2), 0))
     come = np.clip(np.rint(others * means + noise), 0, others * most_a_seed)
-    distinct = _distinct(pilot.groups, come, random)
-    low, middle, high = np.quantile(distinct, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
-    return Range(float(middle), float(low), float(high))
+    models = _models(pilot.groups)
+    chosen = random.choice(len(models.discount), size=_DRAWS, p=models.probability)
+    drawn = _grown(pilot.groups, models.theta[chosen], models.discount[chosen], come, random.binomial)
+    low, middle, high = np.quantile(drawn, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
+    likely = models.log_likelihood >= models.log_likelihood.max() - _LIKELY
+    fewest, most = (
+        _grown(pilot.groups, models.theta[likely], models.discount[likely], np.full(likely.sum(), number), np.multiply)
+        for number in np.quantile(come, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    )
+    return Range(float(middle), min(float(low), float(fewest.min())), max(float(high), float(most.max())))
 
 
-def _distinct(groups: Sequence[int], come: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The number of distinct rows after `come` more: the models by their probability, each row in turn new or not."""
+class _Models(NamedTuple):
+    """Models of duplicates: concentration and discount, how likely each makes the pilot's groups, and its posterior
+    probability, the one in which no row ever repeats weighing as much as all with one discount."""
+
+    theta: np.ndarray
+    discount: np.ndarray
+    log_likelihood: np.ndarray
+    probability: np.ndarray
+
+
+def _grown(
+    groups: Sequence[int], theta: np.ndarray, discount: np.ndarray, come: np.ndarray, new: Callable[..., np.ndarray]
+) -> np.ndarray:
+    """The number of distinct rows after `come` more by each model; `new(rows, probability)` is how many of some rows
+    are: a draw, or the expectation."""
     import numpy as np
 
-    seen, kinds = sum(groups), len(groups)
-    theta, discount, weight = _models(groups)
-    chosen = random.choice(len(theta), size=len(come), p=weight)
-    t, d = theta[chosen], discount[chosen]
-    k, j = np.full(len(come), float(kinds)), np.full(len(come), float(seen))
+    seen = sum(groups)
+    k, j = np.full(len(come), float(len(groups))), np.full(len(come), float(seen))
     for block in range(_BLOCKS):
         part = ((block + 1) / _BLOCKS) ** 3  # small steps first, where most changes
         until = np.maximum(j, np.floor(seen + come * part))
-        new = np.clip((t + d * k) / (t + (j + until) / 2), 0, 1)
-        k = k + random.binomial((until - j).astype(int), new)
+        k = k + new((until - j).astype(int), np.clip((theta + discount * k) / (theta + (j + until) / 2), 0, 1))
         j = until
-    return k
+    return k.round()
 
 
-def _models(groups: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The models on a grid (concentration, discount) with their posterior probabilities given the sizes of groups."""
+def _models(groups: Sequence[int]) -> _Models:
+    """The models on a grid, given the sizes of groups."""
     import numpy as np
 
     seen, kinds = sum(groups), len(groups)
-    scale = np.exp(np.linspace(math.log(2), math.log(1e6), 60))
     thetas, discounts, logs = [], [], []
     for discount in _DISCOUNTS:
         # With a negative discount `scale` is the number of distinct rows that there are.
+        scale = np.exp(np.linspace(math.log(0.05 if discount > 0 else 2), math.log(1e6), _SCALES))
         theta = scale * -discount if discount < 0 else scale
         possible = scale >= kinds if discount < 0 else np.full(len(scale), True)
         i = np.arange(1, kinds)
-        new = np.log(np.maximum(theta[:, None] + i * discount, 1e-300)).sum(1) if kinds > 1 else np.zeros(len(scale))
-        rising = np.log(theta[:, None] + np.arange(1, seen)).sum(1) if seen > 1 else np.zeros(len(scale))
+        unlike = np.log(np.maximum(theta[:, None] + i * discount, 1e-300)).sum(1)
+        rising = np.log(theta[:, None] + np.arange(1, seen)).sum(1)
         within = sum(math.log(s - discount) for size in groups for s in range(1, size))
         thetas.append(theta)
         discounts.append(np.full(len(scale), discount))
-        logs.append(np.where(possible, new - rising + within, -np.inf))
+        logs.append(np.where(possible, unlike - rising + within, -np.inf))
+    prior = np.ones(len(_DISCOUNTS) * _SCALES)
     if kinds == seen:  # or no row ever repeats
         thetas.append(np.array([1e15]))
         discounts.append(np.zeros(1))
-        logs.append(np.array([math.log(len(scale))]))
+        logs.append(np.zeros(1))
+        prior = np.append(prior, _SCALES)
     log = np.concatenate(logs)
-    weight = np.exp(log - log.max())
-    return np.concatenate(thetas), np.concatenate(discounts), weight / weight.sum()
+    weight = prior * np.exp(log - log.max())
+    return _Models(np.concatenate(thetas), np.concatenate(discounts), log, weight / weight.sum())
 
 
 def _t(degrees: int) -> float:

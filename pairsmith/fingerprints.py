@@ -28,17 +28,17 @@ def of_path(path: Path) -> str:
     return f"sha256:{_sha256(path)[:16]}" if path.is_file() else "absent"
 
 
-def of_hub_dataset(name: str) -> str | None:
-    """`revision:...` of a dataset's newest commit; None where the hub does not tell."""
+def of_hub_dataset(name: str, revision: str | None = None) -> str | None:
+    """`revision:...` of a dataset's newest commit, or of what `revision` names; None where the hub does not tell."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return None
     from huggingface_hub import HfApi
 
     try:
-        revision = HfApi().dataset_info(name, timeout=_HUB_TIMEOUT_S).sha
+        commit = HfApi().dataset_info(name, revision=revision, timeout=_HUB_TIMEOUT_S).sha
     except Exception:  # the hub client raises dozens of types; each means that the revision is not known now
         return None
-    return revision and f"revision:{revision}"
+    return commit and f"revision:{commit}"
 
 
 def _sha256(path: Path) -> str:

@@ -16,6 +16,8 @@ from pydantic import TypeAdapter
 
 from schemas.records import Counts, Json, Receipt, Usage
 
+ENDLESS = 32_768  # tokens of an answer that goes on until the model's own limit: what many models write at most
+
 
 @dataclass(frozen=True, kw_only=True)
 class CommandOutcome:
@@ -140,8 +142,21 @@ class ForecastOutcome(CommandOutcome):
     pilot_seeds: int = 0
     shortages: tuple[str, ...] = ()
     """The uses that the seeds are too few for, told before anything was asked."""
+    unlimited: tuple[str, ...] = ()
+    """The directions whose answers no `max_tokens` limits."""
     lines: tuple[Json, ...] = ()
     whole: Json = field(default_factory=dict)
+
+    @property
+    def note(self) -> str:
+        """What an answer that nothing limits may be, and which key would; empty where all have a limit."""
+        if not self.unlimited:
+            return ""
+        which = " and ".join(f"generate.{way}" for way in self.unlimited)
+        return (
+            f"Without max_tokens in the sampling of {which} an answer may go on to the model's own limit: up to "
+            f"{ENDLESS:,} tokens are reckoned with, a longer one is not. A max_tokens makes the intervals narrower."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -311,9 +311,10 @@ def _seeds(project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> Sha
         if source.path == "-":
             held = piped().fingerprint if stdin and not is_terminal() else None
         elif source.format == "hub":
-            held = _hub(source.path)
+            held = _hub(source.path, source.revision)
         else:
-            held = fingerprints.of_path(project.folder / source.path)
+            files = [fingerprints.of_path(project.folder / one.path) for one in source.each(project.folder)]
+            held = files[0] if len(files) == 1 else content_id("files", files)[:16]
         shapes[f"{name}.content"] = held or before.get(f"{name}.content")
     return shapes
 

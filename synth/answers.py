@@ -53,7 +53,9 @@ _VISIBLE = re.compile(
 )
 # How they call the parts of a content that is a list.
 _TEXT_PARTS = ("text", "output_text")
-_USUAL = frozenset(("role", "content", "refusal", "annotations", "tool_calls", "function_call", "audio"))
+_CALLS = ("tool_calls", "function_call")
+_TOOL = "the answer was the call of a tool, not a text"
+_USUAL = frozenset(("role", "content", "refusal", "annotations", "audio", *_CALLS))
 # Fields of a message, and parts of a content, in which servers put reasoning that they have parted from the answer.
 _THOUGHT = re.compile(r"think|thought|reasoning|analysis|\bcot\b", re.IGNORECASE)
 # How servers and gateways say why an answer ended: vLLM, SGLang, TGI, llama.cpp, Ollama, LM Studio, OpenAI, Mistral,
@@ -142,12 +144,12 @@ def judged(
         return _bad("unknown_finish", text, f"the answer ended with finish_reason '{word}'")
     if meaning != "complete":
         reasons = {
-            "malformed": "the answer was the call of a tool, not a text",
+            "malformed": _TOOL,
             "failed": f"{_WHY['failed']} ('{word}')",
         }
         return _bad(meaning, text, reasons.get(meaning, ""))
     if not _VISIBLE.search(text):
-        return _bad("empty", text)
+        return _bad("malformed", "", _TOOL) if any(map(message.get, _CALLS)) else _bad("empty", text)
     if not _VISIBLE.search(clean(text)):
         return _bad("empty", text, "the answer was only quotes or a fence")
     # Servers that take no schema often put the JSON into a fence, which cleaning takes off.

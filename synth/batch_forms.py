@@ -110,6 +110,7 @@ class Files:
     max_lines: int = 50_000
     max_bytes: int = 100_000_000
     takes_n: bool = True
+    labels: bool = True  # a batch bears a name of ours
     headers: tuple[tuple[str, str], ...] = ()
 
     def key(self, key: str) -> dict[str, str]:
@@ -183,6 +184,7 @@ class Messages:
     max_lines: int = 50_000
     max_bytes: int = 200_000_000
     takes_n: bool = False
+    labels: bool = False
     headers: tuple[tuple[str, str], ...] = (("anthropic-version", "2023-06-01"),)
 
     def key(self, key: str) -> dict[str, str]:
@@ -195,8 +197,8 @@ class Messages:
 
     async def find(self, call: Call, base: str, one: Announced) -> str | None:
         """The id of a batch of that hour and size, for batches have no label here. If it is another one, none of its
-        lines has a name that is waited for."""
-        listed = orjson.loads(await call("GET", f"{base}/messages/batches?limit=100")).get("data") or []
+        lines has a name that is waited for, and the next one is looked for with it among the others."""
+        listed = orjson.loads(await call("GET", f"{base}/messages/batches?limit=1000")).get("data") or []
         for job in reversed(listed):  # the oldest first
             late = datetime.fromisoformat(job["created_at"]) - one.at
             same = sum(job["request_counts"].values()) == one.lines and -_CLOCKS_APART < late < _HANDED_OVER_IN
@@ -254,6 +256,7 @@ class GenerateContent:
     max_lines: int = 50_000
     max_bytes: int = 15_000_000  # 20 MB is the limit of what is posted inline
     takes_n: bool = False
+    labels: bool = True
     headers: tuple[tuple[str, str], ...] = ()
 
     def key(self, key: str) -> dict[str, str]:

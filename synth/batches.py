@@ -76,6 +76,7 @@ class Batches:
         self._results: dict[str, Result] = {}  # that came before they were asked for
         self._batch_of: dict[str, str] = {}
         self._earlier: set[str] = set()  # batches of runs before this one
+        self._guessed: dict[str, Announced] = {}  # those that bear no label, until a line in it is one of ours
         self._since: dict[str, datetime] = {}  # when a batch was handed over
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -212,7 +213,7 @@ class Batches:
         failpoint("batch_announced")
         batch = await self._api.submit(lines, label)
         failpoint("batch_made")
-        await self._store.put(Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label}))
+        await self._put_made(label, batch)
         self._since[batch] = datetime.now(UTC)
         self._endpoint.sent += len(lines)
         self._say(
@@ -254,10 +255,17 @@ class Batches:
         try:
             ended = await self._ended(batch)
             names = {name for name, its in self._batch_of.items() if its == batch}
-            if ended is None:
+            state, results = ended or (None, [])
+            if (guess := self._guessed.pop(batch, None)) and not any(result.name in names for result in results):
+                if (other := await self._looked_for(guess, batch)) is not None:
+                    self._batch_of.update(dict.fromkeys(names, other))
+                    self._watch(other)
+                    return
+            elif guess:
+                await self._put_made(guess.label, batch)
+            if state is None:
                 self._ask_again(names)
                 return
-            state, results = ended
             if state.failure is not None and len(names) > 1 and _TOO_MUCH.search(state.failure):
                 self._most = len(names) // 2
                 self._say(
@@ -315,6 +323,21 @@ class Batches:
             await asyncio.sleep(wait_s)
             wait_s = min(_POLL_LONGEST * self._poll_s, wait_s * 1.5)
 
+    async def _looked_for(self, announced: Announced, wrong: str = "") -> str | None:
+        """A batch that was announced and of which nobody knows whether it was made, if the provider has it. Where it is
+        known by size and hour alone it may be `wrong`: until one of its lines is ours, the next one is looked for."""
+        others = {*announced.others, *self._guessed, *([wrong] if wrong else ())}
+        batch = await self._api.find(announced._replace(others=others))
+        if batch is not None:
+            self._earlier.add(batch)
+            self._since[batch] = announced.at
+            if not self._api.form.labels:
+                self._guessed[batch] = announced._replace(others=others)
+        return batch
+
+    async def _put_made(self, label: str, batch: str) -> None:
+        await self._store.put(Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label}))
+
     def _again(self, batch: str) -> str:
         """What becomes of a batch that is not there, and what that costs."""
         lines = [line for name, (line, _) in self._waiting.items() if self._batch_of.get(name) == batch]
@@ -368,24 +391,23 @@ class Batches:
                 batches[label] = artifact
             else:
                 announced[artifact.id.removeprefix("batch:")] = artifact
+        others = [one.path for one in batches.values()]
         for label, artifact in announced.items():
             names: list[str] = artifact.facts["lines"]
-            known = batches.get(label)
-            if known is None:  # the process ended while it was handed over: it may be there, unknown to us
+            if (known := batches.get(label)) is not None:
+                batch: str | None = known.path
+                self._earlier.add(known.path)
+                self._since[known.path] = known.at
+            else:  # the process ended while it was handed over: it may be there, unknown to us
                 try:
-                    others = [one.path for one in batches.values()]
-                    batch = await self._api.find(Announced(label, len(names), artifact.at, others))
+                    batch = await self._looked_for(Announced(label, len(names), artifact.at, others))
                 except _OTHER_FORM as error:
                     raise self._named(error) from None
-                if batch is None:
-                    continue
-                known = Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label})
-                await self._store.put(known)
-                batches[label] = known
-            self._earlier.add(known.path)
-            self._since[known.path] = known.at
-            for name in names:
-                self._batch_of[name] = known.path
+                if batch is not None and self._api.form.labels:
+                    await self._put_made(label, batch)
+                    others.append(batch)
+            if batch is not None:
+                self._batch_of.update(dict.fromkeys(names, batch))
         self._is_open = True  # not before: whoever asks meanwhile would hand over what is on its way
 
 

@@ -24,7 +24,7 @@ from synth.streamed_answer import put_together
 _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
 _MAX_TOKENS = 2**40  # of one request; a count above it is none, and sums of many must fit into 64 bits
 _MAX_ID = 200
-_MOST_UNPACKED = 2**26  # bytes of an answer
+MOST_BYTES = 2**27  # of an answer: what is longer never ends, or was packed to fill the memory
 _MOST_LAYERS = 3  # of compression; some bytes unpack to themselves
 _MAX_FACT_DEPTH = 6
 # English prose has about 4.5 letters a token, 5 in the largest vocabularies, other languages fewer; a short list of
@@ -222,12 +222,11 @@ def _parsed(content: bytes) -> Any:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
         pass
-    if (streamed := put_together(content)) is not None:
-        return streamed
-    try:
-        parsed = json.loads(content.decode("utf-8-sig", errors="surrogateescape"))
-    except (ValueError, RecursionError):
-        return None
+    if (parsed := put_together(content)) is None:
+        try:
+            parsed = json.loads(content.decode("utf-8-sig", errors="surrogateescape"))
+        except (ValueError, RecursionError):
+            return None
     if not isinstance(parsed, dict) or _deeper(parsed, 2 * _MAX_DEPTH):
         return None
     choices = parsed.pop("choices", None)
@@ -386,7 +385,7 @@ def _unpacked(content: bytes) -> bytes:
             break
         reader = zlib.decompressobj(zlib.MAX_WBITS | 16)
         try:
-            plain = reader.decompress(content, _MOST_UNPACKED)
+            plain = reader.decompress(content, MOST_BYTES)
         except zlib.error:
             break
         if not reader.eof:

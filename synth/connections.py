@@ -23,6 +23,7 @@ from aiohttp.streams import StreamReader
 from yarl import URL
 
 from schemas.errors import TeacherError
+from synth.chat_completions import MOST_BYTES
 
 _KEPT_S = 60.0  # an idle connection is used again; servers and what stands before them close it sooner or later
 
@@ -67,7 +68,7 @@ class Connection(ResponseHandler):
                 message, payload = await self.read()
             if begun is not None:
                 begun()
-            content = payload.read_nowait() if payload.is_eof() else await payload.read()
+            content = payload.read_nowait() if payload.is_eof() else await read_whole(payload)
         except HttpProcessingError as error:
             raise aiohttp.ClientPayloadError(f"the answer is no HTTP: {error.message}") from None
         return message.code, message.headers, content
@@ -191,6 +192,17 @@ class Connections:
             if (failure := tls_failure(f"https://{self._host}:{self._port}", error)) is not None:
                 raise failure from None
             raise NoConnectionError(f"cannot connect to {self._host}:{self._port}: {error}") from None
+
+
+async def read_whole(payload: StreamReader) -> bytes:
+    """What is left of a body. Raises aiohttp.ClientPayloadError for more than `MOST_BYTES`."""
+    blocks, size = [], 0
+    while block := await payload.readany():
+        blocks.append(block)
+        size += len(block)
+        if size > MOST_BYTES:
+            raise aiohttp.ClientPayloadError(f"the answer is longer than {MOST_BYTES // 2**20} MiB")
+    return b"".join(blocks)
 
 
 def tls_failure(url: str, error: Exception) -> TeacherError | None:

@@ -395,7 +395,7 @@ class Endpoint:
             async with asyncio.timeout(self._timeout_s):
                 status, headers, content = await self._exchange(self.url)
                 if status == 401 and b"x-api-key" in content:  # Anthropic's list takes the key of its own API only
-                    own = {"x-api-key": self._key, "anthropic-version": "2023-06-01"}
+                    own = {"x-api-key": self._key, "anthropic-version": "2023-06-01"}  # 20 models unless asked
                     status, headers, content = await self._exchange(self.url, more=own)
         except TimeoutError:
             raise TimedOutError(f"no answer within {self._timeout_s:g} s") from None

@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from schemas.errors import AuthError, TeacherError
-from synth.connections import LIMITS, Response
+from synth.connections import LIMITS, Response, read_whole
 from synth.redaction import without_user_info
 
 REFUSALS = (401, 403, 405, 407)  # of a tunnel; what else a proxy says of one may pass
@@ -94,13 +94,14 @@ async def by_session(
     proxy: str | None,
     begun: Callable[[], None] | None,
 ) -> Response:
-    """What comes of a request to an address, through its proxy if it has one: with `data`, or of a GET without."""
-    method = "GET" if data is None else "POST"
+    """What comes of a request to an address, through its proxy if it has one: with `data`, or of a GET without. With
+    `headers` of its own it asks for a list whose pages are short."""
+    method, params = "GET" if data is None else "POST", {"limit": 1000} if headers else None
     async with session.request(
-        method, base + rest, data=data, headers=headers, allow_redirects=False, proxy=proxy
+        method, base + rest, data=data, headers=headers, params=params, allow_redirects=False, proxy=proxy
     ) as response:
         if begun is not None:
             begun()
         if proxy is not None and response.status == 407:
             raise refused_by(proxy, base, 407)
-        return response.status, response.headers, await response.read()
+        return response.status, response.headers, await read_whole(response.content)

@@ -20,7 +20,9 @@ from schemas.errors import InputError
 from schemas.spec import SeedSource
 from schemas.wide_text import wide_encoding
 from synth.columns import Cells, Fault, Layout, SeedProblem, delimiter, flat, layout, of_objects, variables
-from synth.table_rows import datasets_rows, first_line, parquet_rows
+from synth.hub_rows import hub_rows
+from synth.recoded import Recoded
+from synth.table_rows import datasets_rows, parquet_rows
 from synth.unreadable import missing, no_csv, no_utf8, old_mac, one_a_line
 
 MAX_LINE_BYTES = 16 * 2**20
@@ -55,6 +57,7 @@ _JSON_HEAD = re.compile(r"\s*(?:\{|\[\s*(?:[{\"\[]|$))")
 
 Rows = Iterator[tuple[int, Cells | Fault]]
 _Lines = Iterator[tuple[int, str | Fault]]
+Readable = BinaryIO | Recoded
 
 
 def shown(source: SeedSource) -> str:
@@ -71,7 +74,8 @@ def rows_of(
     path = folder / source.path
     kind = source.format or _told_by_name(source, path)
     if kind == "hub":
-        return _hub_rows(source, notes)
+        return object_rows(enumerate(hub_rows(source, notes), 1), source, notes)
+    stream: Readable
     if source.path == "-":
         stream = stdin if stdin is not None else sys.stdin.buffer
     elif not path.exists():
@@ -87,6 +91,8 @@ def rows_of(
             stream = stack.enter_context(path.open("rb"))
         except OSError as error:
             raise InputError(f"cannot be opened: {error.strerror}.", where=source.path) from None
+    if source.encoding is not None:
+        stream = stack.enter_context(Recoded(stream, source.encoding, shown(source)))
     if kind == "json":
         return _json_rows(stream.read(), source, notes)
     lines = _lines(stream, source, notes)
@@ -183,7 +189,7 @@ def _told_by_name(source: SeedSource, path: Path) -> str:
     raise missing(source, path)
 
 
-def _lines(stream: BinaryIO, source: SeedSource, notes: list[SeedProblem]) -> _Lines:
+def _lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) -> _Lines:
     """Numbered lines with their line ends, one at a time. A line that is too long is skipped and told as a fault."""
     number = offset = 0
     while raw := stream.readline(MAX_LINE_BYTES + 1):
@@ -193,7 +199,11 @@ def _lines(stream: BinaryIO, source: SeedSource, notes: list[SeedProblem]) -> _L
             if other := next((what for head, what in _HEADS.items() if raw.startswith(head)), None):
                 raise InputError(f"{other}, and only text is read.", where=shown(source), fix=_AS_TEXT[other])
             if wide := wide_encoding(raw[:4]):
-                raise InputError(f"is {wide[:6].upper()}.", where=f"{shown(source)}:1", fix="Save it as UTF-8.")
+                raise InputError(
+                    f"is {wide[:6].upper()}.",
+                    where=f"{shown(source)}:1",
+                    fix=f'Save it as UTF-8, or add encoding = "{wide}" to its [[seeds]].',
+                )
             if raw.startswith(b"\xef\xbb\xbf"):
                 notes.append(SeedProblem(f"{shown(source)}:1", "bom", "a byte order mark was skipped."))
                 raw, offset, size = raw[3:], 3, size - 3
@@ -399,31 +409,3 @@ def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
             )
         else:
             yield start, {name: cells[at] if at < len(cells) else None for name, at in places.columns.items()}
-
-
-def _hub_rows(source: SeedSource, notes: list[SeedProblem]) -> Rows:
-    """Streams, so that `limit` downloads no more than it needs."""
-    from datasets import get_dataset_split_names, load_dataset
-
-    try:
-        split = source.split
-        if split is None:
-            splits = get_dataset_split_names(source.path)
-            if len(splits) > 1 and "train" not in splits:
-                raise InputError(
-                    "has several splits.", where=source.path, fix=f'Add split = "...": {", ".join(splits)}.'
-                )
-            split = "train" if "train" in splits else splits[0]
-            if len(splits) > 1:
-                notes.append(
-                    SeedProblem(source.path, "header", f"the split 'train' was read, out of {', '.join(splits)}.")
-                )
-        yield from object_rows(enumerate(load_dataset(source.path, split=split, streaming=True), 1), source, notes)
-    except InputError:
-        raise
-    except Exception as error:  # the hub client raises dozens of types; each means that the rows cannot be had
-        raise InputError(
-            f"cannot be read from the hub: {first_line(error)}",
-            where=source.path,
-            fix="Check the name and the network, or save the data to a file and name that.",
-        ) from None

@@ -81,7 +81,12 @@ def read_seeds(
     reading = SeedReading()
     first_seen = Numbered()
     for source in sources:
-        _read(source, folder, stdin, reading, first_seen, most_rows=most_rows)
+        left = source.limit
+        for one in source.each(folder):
+            if left is None or left > 0:
+                one = one if left == one.limit else one.model_copy(update={"limit": left})
+                accepted = _read(one, folder, stdin, reading, first_seen, most_rows=most_rows)
+                left = None if left is None else left - accepted
     return reading
 
 
@@ -100,7 +105,8 @@ def _read(
     first_seen: Numbered,
     held: Iterable[tuple[int, object]] | None = None,
     most_rows: int | None = None,
-) -> None:
+) -> int:
+    """How many seeds of `source` were read into `reading`."""
     rows = accepted = duplicates = 0
     name, seed_of, seeds = shown(source), _maker(source), len(reading.seeds)
     unusable: list[SeedProblem] = []
@@ -142,6 +148,7 @@ def _read(
             where=unusable[0].where,
             fix="Look at the file, and at the column that the spec names.",
         )
+    return accepted
 
 
 def _same_text(first: Seed, seed: Seed) -> tuple[Seed, str]:

@@ -2,7 +2,8 @@
 
 SIMULATED, not measured: no teacher is asked. A project has heavy-tailed costs whose candidates are alike within a seed,
 a share of accepted candidates that differs from seed to seed, and rows that repeat: none, a few, finitely many distinct
-ones, or by a power law. What is printed is how often the whole run fell into the interval that its pilot gave.
+ones, or by a power law. What is printed is how often the whole run fell into the interval that its pilot gave: over
+all such projects, and for each of the kinds that twenty seeds tell least of, alone.
 
     python -m bench.forecast.run [PROJECTS]
 """
@@ -11,15 +12,18 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from bench.harness import keep
 from curate.forecast import Pilot, accepted_rows, summed_up
+from pairsmith.outcome import ENDLESS
 
 PILOT_SEEDS = 20
+_USD = 1.6e-6  # a token
 
 
 class Simulated(NamedTuple):
@@ -86,29 +90,91 @@ def _kinds(random: np.random.Generator, rows: int) -> Iterator[int]:
         yield kind
 
 
-def coverage(projects: int) -> dict[str, float]:
+def _zipf(random: np.random.Generator, rows: int) -> np.ndarray:
+    return random.zipf(1.2, size=rows)
+
+
+def _a_few_always(random: np.random.Generator, rows: int) -> np.ndarray:
+    return np.where(random.random(rows) < 0.1, -1 - random.integers(5, size=rows), np.arange(rows))
+
+
+# What each row of a project says, whose seeds all cost the same.
+ROWS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "100 different rows in all": lambda random, rows: random.integers(100, size=rows),
+    "300 different rows in all": lambda random, rows: random.integers(300, size=rows),
+    "each row twice": lambda random, rows: random.permutation(np.arange(rows) // 2),
+    "each row ten times": lambda random, rows: random.permutation(np.arange(rows) // 10),
+    "Zipf, exponent 1.2": _zipf,
+    "five rows are a tenth of all": _a_few_always,
+}
+
+
+def _giants(share: float, times: float, random: np.random.Generator, answers: int) -> np.ndarray:
+    return 100 * np.exp(0.3 * random.normal(size=answers)) * np.where(random.random(answers) < share, times, 1)
+
+
+# Tokens of answers that no `max_tokens` limits.
+TOKENS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "2 % of answers 50 times as long": partial(_giants, 0.02, 50.0),
+    "2 % of answers 100 times as long": partial(_giants, 0.02, 100.0),
+    "1 % of answers 300 times as long": partial(_giants, 0.01, 300.0),
+    "lognormal, sigma 2": lambda random, answers: 100 * np.exp(2 * random.normal(size=answers)),
+    "Pareto, index 1.1": lambda random, answers: 30 * (1 + random.pareto(1.1, size=answers)),
+}
+
+
+def hard(kind: str, number: int) -> Simulated:
+    """The `number`-th project of a kind that twenty seeds tell little of."""
+    random = np.random.default_rng(number)
+    seeds, n = int(random.choice([60, 200, 800, 2_000])), int(random.choice([1, 2, 4]))
+    usd, limit = [1.0] * seeds, 1.0
+    if kind in TOKENS:
+        tokens = np.minimum(TOKENS[kind](random, seeds * n), ENDLESS).reshape(seeds, n)
+        if random.random() < 0.5:  # all answers to a long one's seed are long
+            tokens = np.repeat(tokens[:, :1], n, axis=1)
+        usd = [float(cost) for cost in tokens.sum(1) * _USD]
+        limit = max(usd[:PILOT_SEEDS]) + ENDLESS * _USD
+    best = min(n, 2)
+    count = random.binomial(best, random.beta(2, 2, size=seeds))
+    says = iter(ROWS.get(kind, lambda _, rows: np.arange(rows))(random, int(count.sum())).tolist())
+    return Simulated(usd, [[next(says) for _ in range(of_seed)] for of_seed in count], limit, best)
+
+
+def coverage(projects: int, simulated: Callable[[int], Simulated] = project) -> dict[str, float]:
     """The shares of projects whose whole run lay in the pilot's interval, and the median widths."""
     inside: Counter[str] = Counter()
     widths: dict[str, list[float]] = {"usd": [], "rows": []}
     for number in range(projects):
-        run = project(number)
+        run = simulated(number)
         others = len(run.usd) - PILOT_SEEDS
-        first = [kind for rows in run.rows[:PILOT_SEEDS] for kind in rows]
-        pilot = Pilot([len(rows) for rows in run.rows[:PILOT_SEEDS]], list(Counter(first).values()))
+        # Candidates of one seed that say the same are one row.
+        first = [kind for rows in run.rows[:PILOT_SEEDS] for kind in set(rows)]
+        pilot = Pilot([len(set(rows)) for rows in run.rows[:PILOT_SEEDS]], list(Counter(first).values()))
         money = summed_up(run.usd[:PILOT_SEEDS], others, run.most_usd)
         rows = accepted_rows(pilot, others, run.best)
         assert money is not None
         assert rows is not None
         truth = {"usd": sum(run.usd), "rows": float(len({kind for kinds in run.rows for kind in kinds}))}
         for name, interval in (("usd", money), ("rows", rows)):
-            inside[name] += interval.low <= truth[name] <= interval.high
+            inside[name] += interval.low <= truth[name] * (1 + 1e-9) and truth[name] <= interval.high * (1 + 1e-9)
             widths[name].append((interval.high - interval.low) / max(truth[name], 1e-9))
     shares = {f"{name}_coverage": inside[name] / projects for name in widths}
     return {"projects": projects, **shares, **{f"{name}_width": float(np.median(w)) for name, w in widths.items()}}
 
 
+def hard_coverage(projects: int) -> dict[str, dict[str, float]]:
+    """Of each kind that twenty seeds tell least of, the share of projects whose interval held, and its median width."""
+    kinds = {**dict.fromkeys(ROWS, "rows"), **dict.fromkeys(TOKENS, "usd")}
+    shares = {kind: coverage(projects, partial(hard, kind)) for kind in kinds}
+    return {
+        kind: {name: round(shares[kind][f"{of}_{name}"], 3) for name in ("coverage", "width")}
+        for kind, of in kinds.items()
+    }
+
+
 def main() -> None:
-    shares = coverage(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    projects = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    shares = {**coverage(projects), "hard": hard_coverage(projects)}
     keep("forecast", {"simulated": True, **shares}, whole=True)
 
 

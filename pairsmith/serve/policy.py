@@ -66,6 +66,7 @@ _BY_KIND: dict[Kind, str] = {
     Kind.free: """
         task.kind task.name task.system task.style task.language task.labels task.to
         seeds.kind seeds.format seeds.columns seeds.reference seeds.split seeds.use seeds.license seeds.limit
+        seeds.config seeds.revision seeds.encoding
         exemplars.input exemplars.output
         teacher.model teacher.revision teacher.identity teacher.organization teacher.query teacher.concurrency
         teacher.timeout_s teacher.first_byte_s teacher.token_s teacher.requests_per_minute teacher.tokens_per_minute
@@ -210,6 +211,8 @@ class Policy:
                 self._check_host(f"seeds.{number}.path", f"https://{HUB.name}", allowed)
             else:
                 _check_path(f"seeds.{number}.path", source.path, project.folder)
+                for one in source.each(project.folder):  # a link that a pattern meets may lead elsewhere
+                    _check_path(f"seeds.{number}.path", one.path, project.folder)
         for key, teacher in {"teacher": spec.teacher, **{f"teachers.{n}": t for n, t in spec.teachers.items()}}.items():
             _check_keys(key, [a for a in teacher.addresses if a not in ("embedded", "vllm")], teacher, allowed)
         _check_keys("review", [spec.review.url] if spec.review.url else [], spec.review, allowed)

@@ -16,7 +16,7 @@ from curate.split import most_test_inputs, seed_split
 from curate.steps import CERTIFIED, SELECTED, best, id_of, steps_for
 from pairsmith import teachers
 from pairsmith.ahead import refuse_ahead, refuse_base
-from pairsmith.outcome import ForecastOutcome, GenerateOutcome
+from pairsmith.outcome import ENDLESS, ForecastOutcome, GenerateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import Asking, ask, clear, generated_from, ledgers_of, say_shortages, seeds_of
 from pairsmith.stages.table import Numeric, Option, Stage
@@ -115,6 +115,7 @@ def forecast(
             seeds=sum(len(direction.seeds) for direction in directions),
             pilot_seeds=len(pilot),
             shortages=short,
+            unlimited=tuple(way for way in asked if generate.directions[way].sampling.max_tokens is None),
             lines=tuple(lines),
             whole=_chosen(_added(lines), project, splits),
         )
@@ -166,7 +167,7 @@ def _generation(
     settings = project.spec.generate.directions[direction.way]
     n, most = settings.samples, settings.sampling.max_tokens
     others = len(direction.seeds) - len(took)
-    measured = _measured(direction.teacher, took, others, None if most is None else most * n)
+    measured = costs_of(direction.teacher, took, others, None if most is None else most * n)
     pilot = run(_pilot(project, store, direction, splits))
     per_seed = min(n, _best(project, n))
     measured["rows"] = accepted_rows(pilot, others, max([per_seed, *pilot.rows]))
@@ -186,7 +187,7 @@ def _evaluation(
     n, limit = spec.generate.forward.n, spec.generate.forward.sampling.max_tokens
     more = 1 + max(0, spec.evaluate.samples - n)
     share = [_scaled(one, more / n) for one in took]
-    measured = _measured(forward.teacher, share, asked, None if limit is None else limit * more, without_pilot=True)
+    measured = costs_of(forward.teacher, share, asked, None if limit is None else limit * more, without_pilot=True)
     return _line("evaluate", "", {**measured, "rows": None}, asked)
 
 
@@ -198,14 +199,19 @@ def _scaled(took: Took, share: float) -> Took:
     return Took(took.prompt_tokens, tokens, usd, batch_usd, took.seconds)
 
 
-def _measured(
+def costs_of(
     teacher: TeacherSettings, took: Sequence[Took], others: int, most: int | None, *, without_pilot: bool = False
 ) -> dict[str, Range | None]:
-    """The intervals of the pilot's seeds and `others`; an answer about a seed has at most `most` tokens."""
+    """The intervals of the pilot's seeds and `others`, or `without_pilot` of those alone. The answers about a seed have
+    at most `most` tokens; where nothing says so, one of them may have `ENDLESS` beside what the longest have."""
     prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in took), default=0.0)
-    longest = Usage(prompt_tokens=round(prompt), completion_tokens=most or 0)
-    dearest = prices.usd(longest) if prices and most else None
-    ceilings = {"tokens": prompt + most if most else None, "usd": dearest, "batch_usd": dearest, "seconds": None}
+    largest, slowest = (max((getattr(one, name) for one in took), default=0.0) for name in ("tokens", "seconds"))
+    longest = prompt + most if most else largest + ENDLESS
+    dearest = (
+        prices.usd(Usage(prompt_tokens=round(prompt), completion_tokens=round(longest - prompt))) if prices else None
+    )
+    ceilings = {"tokens": longest, "usd": dearest, "batch_usd": dearest}
+    ceilings["seconds"] = slowest * max(10.0, longest / largest) if largest else None
 
     def interval(name: str) -> Range | None:
         values = [getattr(one, name) for one in took]
@@ -310,10 +316,11 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
     pilot = f"{outcome.pilot_seeds:,} {'seed' if outcome.pilot_seeds == 1 else 'seeds'}, kept for the run"
     spent = [("pilot", f"{pilot}; {screen.cost(outcome)}")]
     note = (
-        "90 % intervals for the whole run, pilot included. Rows: after gates, best of n and duplicates, before people. "
+        "90 % intervals for the whole run, pilot included; more seeds (--seeds) make them narrower. Rows: after gates, "
+        "best of n and duplicates, before people; few rows tell little of how duplicates grow. "
         "Time: at teacher.concurrency, if the server answers as fast as it did."
     )
-    return [table, "", screen.facts(spent), "", note]
+    return [table, "", screen.facts(spent), "", f"{note} {outcome.note}".strip()]
 
 
 STAGE = Stage[ForecastOutcome](

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from curate.forecast import Range, summed_up
+from curate.forecast import Range
 from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome, PreviewOutcome
 from pairsmith.receipt import recording
-from pairsmith.stages.forecast import taken
+from pairsmith.stages.forecast import costs_of, taken
 from pairsmith.stages.generate import clear, ledgers_of, seeds_of
 from pairsmith.stages.table import Numeric, Option, Stage
 from pairsmith.stopping import Stopping
@@ -96,7 +96,7 @@ async def _ask(
                     seeds_left = sum(map(bool, left))
                     left_seeds += seeds_left
                     if seeds_left:
-                        left_usd.append(_still(store, ledger, generator, chosen, seeds_left))
+                        left_usd.append(_still(asked[way], store, ledger, generator, chosen, seeds_left))
             finally:
                 watch.cancel()
     failed = sum(isinstance(new, dict) for row in rows for new in row["new"])
@@ -153,15 +153,18 @@ def _outputs(store: Store, fingerprint: str | None, generator: Forward | Backwar
 
 
 def _still(
-    store: Store, ledger: Ledger, generator: Forward | Backward, chosen: Sequence[Seed], others: int
+    teacher: TeacherSettings,
+    store: Store,
+    ledger: Ledger,
+    generator: Forward | Backward,
+    chosen: Sequence[Seed],
+    others: int,
 ) -> Range | None:
     """What the seeds that are left will cost, from those that were shown."""
-    known = [taken(store, ledger, generator, seed).usd for seed in chosen]
-    values = [usd for usd in known if usd is not None]
-    if len(values) < len(known) or not known:
-        return None
-    whole = summed_up(values, others, None)
-    return None if whole is None else Range(*(end - sum(values) for end in whole))
+    took = [taken(store, ledger, generator, seed) for seed in chosen]
+    limit = generator.sampling.max_tokens
+    most = None if limit is None else limit * generator.samples
+    return costs_of(teacher, took, others, most, without_pilot=True)["usd"]
 
 
 def _together(parts: Sequence[Range]) -> Json:

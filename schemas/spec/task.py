@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+from glob import escape, glob
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
@@ -91,6 +95,7 @@ class Exemplar(Section):
         return self.output
 
 
+_PATTERN = re.compile(r"[*?\[]")
 # What columns of each kind of source may be called beside extra ones, and what prompts call something else.
 _PARTS = {
     "input": ("text",),
@@ -113,7 +118,9 @@ class SeedSource(Section):
     maps our names (`text`; of a pair `input`, `output` and `system`) to the file's; any other name is an extra column,
     which prompts may use and which stays with the row. `input` is a template that joins columns into the input.
     `reference` is the column, of inputs, that holds the output of a person: evaluated against, shown to no teacher.
-    `format` is told by the file's ending if absent. `use` puts all seeds of the source into one part, whatever their
+    `path` may be a pattern of files (`logs/*.jsonl`, `**/*.csv`), read in the order of their names. `format` is told by
+    the file's ending if absent, and a text is UTF-8 unless `encoding` names another. `config`, `revision` and `split`
+    are of a dataset of the hub. `use` puts all seeds of the source into one part, whatever their
     hash says; nothing is generated for `use = "test"`.
     """
 
@@ -125,9 +132,22 @@ class SeedSource(Section):
     input: str | None = Field(default=None, min_length=1, exclude_if=lambda template: template is None)
     reference: str | None = Field(default=None, min_length=1, exclude_if=lambda column: column is None)
     split: str | None = None
+    config: str | None = Field(default=None, min_length=1, exclude_if=lambda config: config is None)
+    revision: str | None = Field(default=None, min_length=1, exclude_if=lambda revision: revision is None)
+    encoding: str | None = Field(default=None, min_length=1, exclude_if=lambda encoding: encoding is None)
     use: Literal["train", "validation", "test"] | None = Field(default=None, exclude_if=lambda use: use is None)
     license: str | None = None
     limit: int | None = Field(default=None, ge=1)
+
+    def each(self, folder: Path) -> list[SeedSource]:
+        """A source for each file that `path` is a pattern of, under `folder`; itself where it is none, or none is
+        there."""
+        if self.path == "-" or self.format == "hub" or not _PATTERN.search(self.path) or (folder / self.path).exists():
+            return [self]
+        paths = sorted(map(Path, glob(os.path.join(escape(str(folder)), self.path), recursive=True)))
+        names = [os.path.relpath(path, folder) if path.is_relative_to(folder) else str(path) for path in paths]
+        files = (name for name, path in zip(names, paths, strict=True) if path.is_file())
+        return [self.model_copy(update={"path": name}) for name in files] or [self]
 
     @property
     def imported(self) -> bool:
@@ -138,6 +158,21 @@ class SeedSource(Section):
     def extra(self) -> tuple[str, ...]:
         """The names of the extra columns."""
         return tuple(name for name in self.columns if name not in _PARTS[self.kind])
+
+    @model_validator(mode="after")
+    def _fits_its_format(self) -> SeedSource:
+        for key in ("config", "revision"):
+            if getattr(self, key) is not None and self.format != "hub":
+                raise ValueError(f"'{key}' is of a dataset of the hub, and this source has no format = \"hub\"")
+        if self.encoding is None:
+            return self
+        if self.format in ("parquet", "datasets", "hub") or self.path.lower().endswith(".parquet"):
+            raise ValueError("'encoding' is for text, and this source is none")
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ValueError(f"'{self.encoding}' is no encoding of text; cp1252, shift_jis and utf-16 are") from None
+        return self
 
     @model_validator(mode="after")
     def _names_fit(self) -> SeedSource:

@@ -292,6 +292,13 @@ def test_logprobs_of_another_shape_tell_nothing(logprobs: Any) -> None:
     assert read_checklist("calm: yes", logprobs, ["calm"]) == {"calm": 1.0}
 
 
+@pytest.mark.parametrize("top", [None, 5, True, "yes", {"yes": -1.0}, ["yes"], [{"token": "yes", "logprob": "-1"}]])
+def test_alternatives_of_another_shape_are_passed_over(top: Any) -> None:
+    """What stands beside a token in no list of tokens neither ends the judging nor counts."""
+    content = [{**token, "top_logprobs": top} for token in tokens({"calm": 0.5})]
+    assert p_yes({"content": content}, "calm") in (0.0, 1.0)
+
+
 def test_every_kind_of_task_has_questions_of_its_own() -> None:
     """They speak of the kind's own input and output, and the spec's take their place."""
     for kind, row in KINDS.items():

@@ -79,12 +79,14 @@ def test_a_wrong_key_is_found_without_asking(
 
 
 def test_a_list_behind_a_header_of_its_own_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Anthropic answers chats with a bearer key, and lists its models to its own header alone: a right key is not
-    called refused, and a wrong one is."""
+    """Anthropic answers chats with a bearer key, and lists its models to its own header alone, 20 of them unless more
+    are asked for: a right key is not called refused, a wrong one is, and an older model is not called unknown."""
 
     async def answer(request: web.Request) -> web.Response:
         if request.headers.get("x-api-key") == "sk-ant-0123456789abc" and request.headers.get("anthropic-version"):
-            return web.json_response({"data": [{"id": "loopback", "type": "model"}], "has_more": False})
+            models = [{"id": name, "type": "model"} for name in (*(f"newer-{n}" for n in range(25)), "loopback")]
+            limit = int(request.query.get("limit", 20))
+            return web.json_response({"data": models[:limit], "has_more": limit < len(models)})
         error = {"type": "authentication_error", "message": "x-api-key header is required"}
         return web.json_response({"type": "error", "error": error}, status=401)
 

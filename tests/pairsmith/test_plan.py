@@ -210,6 +210,20 @@ def test_what_is_piped_in_is_compared_with_what_was_read(tmp_path: Path, monkeyp
     forget()
 
 
+def test_files_of_a_pattern_are_looked_at_each(folder: Path) -> None:
+    """A file that is added, changed or taken away behind `path = "*.jsonl"` undoes the generation; another file does
+    not."""
+    spec = folder / "pairsmith.toml"
+    spec.write_text(spec.read_text().replace('path = "seeds.jsonl"', 'path = "seed*.jsonl"'))
+    assert "generate" not in todo(folder), "the same rows under another name"
+    (folder / "other.jsonl").write_text('{"text": "a hen"}\n')
+    assert "generate" not in todo(folder)
+    (more := folder / "seeds-2.jsonl").write_text('{"text": "one more"}\n')
+    assert todo(folder)["generate"] == "seed*.jsonl has changed"
+    more.unlink()
+    assert "generate" not in todo(folder)
+
+
 def test_a_folder_of_seeds_counts_by_its_files(tmp_path: Path) -> None:
     """The same files in another folder are the same; another byte, name or file is not."""
     for name in ("one", "two"):

@@ -81,6 +81,9 @@ def test_a_content_of_parts_is_read_and_its_reasoning_is_not(content: object, te
         ({"finish_reason": "stop", "message": {"content": "", "reasoning_content": "\n"}}, "empty"),
         ({"finish_reason": "stop", "message": {"content": "", "thinking": "hm"}}, "thinking"),
         ({"finish_reason": "stop", "delta": {"content": "a"}}, "malformed"),
+        ({"finish_reason": "stop", "message": {"content": None, "tool_calls": [{"id": "a"}]}}, "malformed"),
+        ({"finish_reason": "stop", "message": {"content": None, "tool_calls": []}}, "empty"),
+        ({"finish_reason": "stop", "message": {"content": "a", "tool_calls": [{"id": "a"}]}}, "ok"),
     ],
 )
 def test_what_is_no_whole_answer_is_none(raw: dict[str, object], status: str) -> None:

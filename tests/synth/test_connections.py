@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ssl
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -17,6 +18,7 @@ from aiohttp import web
 
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Message, Sampling
+from synth.chat_completions import MOST_BYTES
 from synth.connections import Connections, NoConnectionError, _tls
 from synth.endpoint import Endpoint
 from tests.servers import served
@@ -187,6 +189,27 @@ async def test_half_an_answer_is_none(written: bytes) -> None:
             with pytest.raises(aiohttp.ClientError):
                 await connections.post(b"{}")
         assert server.connections == 2
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@in_a_loop
+async def test_an_answer_without_an_end_fills_no_memory(packed: bool) -> None:
+    """A server that goes on for ever, or a few hundred kilobytes that unpack to gigabytes: it is given up at a size
+    that no answer has."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    blank = b" " * 2**22
+    pieces = [packer.compress(blank) if packed else blank for _ in range(3 * MOST_BYTES // len(blank))]
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        encoding = b"Content-Encoding: gzip\r\n" if packed else b""
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + encoding + b"\r\n")
+        for piece in filter(None, pieces):
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await writer.drain()
+
+    async with serving(answer) as (_, connections):
+        with pytest.raises(aiohttp.ClientPayloadError, match="longer than 128 MiB"):
+            await connections.post(b"{}")
 
 
 @in_a_loop

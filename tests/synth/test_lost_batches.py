@@ -39,6 +39,13 @@ def left_waiting(provider: BatchProvider, folder: Path) -> None:
     provider.finishes = True
 
 
+def forget_what_was_made(folder: Path) -> None:
+    """As if the process had ended while it handed its batch over, before anything of it was answered."""
+    with sqlite3.connect(folder / "pairsmith.db") as db:
+        assert db.execute("DELETE FROM artifacts WHERE id LIKE 'batch:%:made'").rowcount
+        db.execute("DELETE FROM calls")
+
+
 async def until(happened: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not happened():  # noqa: ASYNC110  it happens at the provider, in a thread of its own
@@ -170,21 +177,40 @@ def test_a_list_of_batches_in_another_form_is_a_sentence(form: str, tmp_path: Pa
         assert len(provider.batches) == 1
 
 
+async def _completed(ledger: Ledger, lines: list[str]) -> None:
+    assert all(isinstance(answer, Completion) for (answer,) in await ask_dogs(ledger))
+
+
 def test_a_batch_of_the_same_size_that_is_another_one_costs_no_row(tmp_path: Path) -> None:
     """Anthropic's batches bear no label, so the one that was being handed over is looked for by size and hour; of
     another project's none of the names fits, and the lines are handed over after all."""
-
-    async def work(ledger: Ledger, lines: list[str]) -> None:
-        assert all(isinstance(answer, Completion) for (answer,) in await ask_dogs(ledger))
-
     (other := tmp_path / "other").mkdir()
     (ours := tmp_path / "ours").mkdir()
     with BatchProvider("anthropic") as provider:
-        with_batches(provider, ours, work)
-        with sqlite3.connect(ours / "pairsmith.db") as db:
-            db.execute("DELETE FROM artifacts WHERE id LIKE 'batch:%:made'")
-            db.execute("DELETE FROM calls")
+        with_batches(provider, ours, _completed)
+        forget_what_was_made(ours)
         provider._jobs.clear()
-        with_batches(provider, other, work, identity="another")
-        with_batches(provider, ours, work)
+        with_batches(provider, other, _completed, identity="another")
+        with_batches(provider, ours, _completed)
         assert [len(batch) for batch in provider.batches] == [20, 20, 20]
+
+
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_ours_is_waited_for_though_others_of_its_size_and_hour_are_looked_at_first(before: int, tmp_path: Path) -> None:
+    """A run was killed as it handed a batch over while other projects of the account handed over as many lines: theirs
+    are tried first, none of their names fits, and the next one is looked at until ours is there. Nothing is paid for
+    twice, and once ours is known it is not looked for again."""
+    (ours := tmp_path / "ours").mkdir()
+    with BatchProvider("anthropic") as provider:
+        for number in range(before):
+            (other := tmp_path / f"other-{number}").mkdir()
+            with_batches(provider, other, _completed, identity=f"another-{number}")
+        with_batches(provider, ours, _completed)
+        forget_what_was_made(ours)
+        with_batches(provider, ours, _completed)
+        assert len(provider.batches) == before + 1
+        with sqlite3.connect(ours / "pairsmith.db") as db:
+            db.execute("DELETE FROM calls")
+        looks = provider.listed
+        with_batches(provider, ours, _completed)
+        assert (len(provider.batches), provider.listed) == (before + 1, looks)

@@ -504,6 +504,91 @@ def test_hub_rows_are_streamed(tmp_path, write):
     assert texts(read(tmp_path, str(tmp_path / "repo"), split="test", **source)) == ["a dog"]
 
 
+@pytest.mark.slow
+def test_a_part_of_a_dataset_of_the_hub_is_named_by_config(tmp_path, write):
+    """A dataset of several parts says which there are, and `config` reads one."""
+    (tmp_path / "repo").mkdir()
+    configs = "".join(f"- config_name: {name}\n  data_files: {name}.jsonl\n" for name in ("en", "de"))
+    write("repo/README.md", f"---\nconfigs:\n{configs}---\n")
+    write("repo/en.jsonl", '{"text": "a fox"}\n')
+    write("repo/de.jsonl", '{"text": "ein Fuchs"}\n')
+    repo = str(tmp_path / "repo")
+    assert texts(read(tmp_path, repo, format="hub", config="de")) == ["ein Fuchs"]
+    with pytest.raises(InputError, match=r'has several parts\. Add config = "\.\.\.": en, de'):
+        read(tmp_path, repo, format="hub")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"path": "a.csv", "config": "en"},
+        {"path": "a.csv", "revision": "main"},
+        {"path": "a.parquet", "encoding": "cp1252"},
+        {"path": "a/b", "format": "hub", "encoding": "cp1252"},
+        {"path": "a.csv", "encoding": "klingon"},
+        {"path": "a.csv", "encoding": "base64"},
+    ],
+)
+def test_what_means_nothing_for_a_format_is_refused(settings):
+    """A key that would be passed over is a mistake of the spec, and so is an encoding that there is not."""
+    with pytest.raises(ValueError, match=r"'(config|revision|encoding|klingon|base64)'"):
+        SeedSource(**settings)
+
+
+def test_a_pattern_reads_its_files_in_order_and_each_row_is_known_by_its_own(tmp_path, write):
+    """Repeats, problems and `limit` are counted over all files that it names; folders are passed over."""
+    (tmp_path / "logs" / "old").mkdir(parents=True)
+    (tmp_path / "logs" / "c.jsonl").mkdir()
+    write("logs/b.jsonl", '{"text": "an owl"}\n{"text": "a fox"}\n{"text": "a cat"}\n')
+    write("logs/a.jsonl", '{"text": "a fox"}\n\n')
+    write("logs/old/a.jsonl", '{"text": "a hen"}\n')
+    reading = read(tmp_path, "logs/*.jsonl")
+    assert texts(reading) == ["a fox", "an owl", "a cat"]
+    assert [seed.source for seed in reading.seeds] == ["logs/a.jsonl:1", "logs/b.jsonl:1", "logs/b.jsonl:3"]
+    assert reasons(reading) == {"logs/a.jsonl:2": "blank", "logs/b.jsonl:2": "duplicate"}
+    assert texts(read(tmp_path, "logs/*.jsonl", limit=2)) == ["a fox", "an owl"]
+    assert texts(read(tmp_path, "logs/*.jsonl", limit=1)) == ["a fox"]
+    assert texts(read(tmp_path, "logs/**/*.jsonl")) == ["a fox", "an owl", "a cat", "a hen"]
+    assert texts(read(tmp_path, str(tmp_path / "logs/[b].jsonl"))) == ["an owl", "a fox", "a cat"]
+    with pytest.raises(InputError, match=r"logs/\*\.csv: these seeds do not exist"):
+        read(tmp_path, "logs/*.csv")
+
+
+def test_a_file_may_have_a_name_that_looks_like_a_pattern(tmp_path, write):
+    """What is there under that very name is read, also in a folder of such a name."""
+    (tmp_path / "[x]").mkdir()
+    write("[x]/what? [1].txt", "a fox\n")
+    write("[x]/one.txt", "an owl\n")
+    assert texts(read(tmp_path / "[x]", "what? [1].txt")) == ["a fox"]
+    assert texts(read(tmp_path / "[x]", "o*.txt")) == ["an owl"]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-le", "shift_jis", "cp1251"])
+def test_a_text_is_read_in_the_encoding_that_the_spec_names(encoding, tmp_path, write):
+    """CSV, lines and JSON; no sign but a line feed ends a line, and rows keep their numbers."""
+    text = {"shift_jis": "犬が走る", "cp1251": "рыжая лиса", "cp1252": "a \x85 fox\u2026 café"}.get(
+        encoding, "ein\u2028Käse 犬"
+    )
+    text = text.replace("\x85", "")
+    write("a.csv", f'id,text\n1,"{text}"\n2,an owl\n'.encode(encoding))
+    write("a.txt", f"{text}\r\nan owl\n".encode(encoding))
+    write("a.json", f'[{{"text": "{text}"}}, {{"text": "an owl"}}]'.encode(encoding))
+    for name, second in (("a.csv", 3), ("a.txt", 2), ("a.json", 2)):
+        reading = read(tmp_path, name, encoding=encoding)
+        assert texts(reading) == [text, "an owl"]
+        assert reading.seeds[1].source == f"{name}:{second}"
+    assert texts(read(tmp_path, "-", (tmp_path / "a.txt").read_bytes(), encoding=encoding)) == [text, "an owl"]
+
+
+def test_a_text_that_is_not_in_its_encoding_is_one_sentence(tmp_path, write):
+    """A byte that the named encoding has not stops the run as a byte that is not UTF-8 does, which names the key."""
+    write("a.txt", b"a fox\n\x81\n")
+    with pytest.raises(InputError, match=r"a\.txt: is not in the encoding that its \[\[seeds\]\] names: .*0x81"):
+        read(tmp_path, "a.txt", encoding="cp1252")
+    with pytest.raises(InputError, match=r'Name its encoding in its \[\[seeds\]\], as in encoding = "cp1252"'):
+        read(tmp_path, "a.txt")
+
+
 def test_reading_seeds_imports_nothing_heavy():
     """A project of JSONL files does not pay for pyarrow and datasets."""
     code = "import sys, synth.seeds; print(sorted({'pyarrow', 'datasets', 'pandas', 'torch'} & set(sys.modules)))"

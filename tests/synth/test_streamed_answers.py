@@ -49,7 +49,6 @@ SHAPES = {
     "how long to wait before connecting again": stream(*PIECES, begins=b"retry: 1000\n\n"),
     "pings and comments": stream(*PIECES, begins=b": PROCESSING\n\nevent: ping\ndata: {}\n\n"),
     "an event on several lines of data": SPLIT + stream(COUNTED),
-    "several lines behind half an event": b'data: {"choices": [\n\n' + stream(*PIECES),
     "no index": stream({"choices": [{"delta": {"content": "a red dog"}, "finish_reason": "stop"}]}, COUNTED),
     "an index that is null": stream(piece("a red dog", "stop", index=None), COUNTED),
     "an index that is a text": stream(piece("a red dog", "stop", index="0"), COUNTED),
@@ -134,3 +133,51 @@ def test_long_headers_and_many_of_them_cost_no_answer(tmp_path: Path) -> None:
 
         with_ledger(teacher, tmp_path, ask)
         assert len(teacher.asked) == 1
+
+
+BEGINS: Json = {"choices": [{"index": 0, "delta": {"content": "a red "}}]}
+ENDS: Json = {"choices": [{"index": 0, "delta": {"content": " in the sun"}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b'{"choices": [{"index": 0, "delta": {"content": "do', b'{"choices": [{"index": 0, "delta": {"content": "dog"}}]'],
+)
+def test_an_answer_whose_stream_lost_a_piece_is_none(damaged: bytes) -> None:
+    """An event in the midst that is cut, though the stream goes on to its end: the text without that piece would be
+    taken for a whole one. Cut behind the end, as a count of tokens may be, it costs nothing."""
+    begins, ends = (b"data: " + orjson.dumps(event) + b"\n\n" for event in (BEGINS, ENDS))
+    (holed,) = read_answer(begins + b"data: " + damaged + b"\n\n" + ends, 0, {}).choices
+    assert judged(holed, None, {}, {}, 0).status == "failed"
+    (whole,) = read_answer(begins + ends + b"data: " + damaged, 0, {}).choices
+    assert judged(whole, None, {}, {}, 0)[:2] == ("ok", "a red  in the sun")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "text"),
+    [
+        (b'"delta": {"content": "\\ud83d"}', b'"delta": {"content": "\\ude00"}', "a red \U0001f600 in the sun"),
+        (
+            b'"logprobs": {"content": [{"logprob": NaN}]}, "delta": {"content": "do"}',
+            b'"delta": {"content": "g"}',
+            "a red dog in the sun",
+        ),
+    ],
+)
+def test_a_piece_that_is_no_strict_json_is_no_piece_less(one: bytes, other: bytes, text: str) -> None:
+    """A character whose halves come in two events, as gateways that count in UTF-16 send it, and NaN in a probability:
+    these events were passed over, and the text came without them."""
+    pieces = [b'{"choices": [{"index": 0, ' + piece + b"}]}" for piece in (one, other)]
+    events = [orjson.dumps(BEGINS), *pieces, orjson.dumps(ENDS)]
+    (whole,) = read_answer(b"".join(b"data: " + event + b"\n\n" for event in events), 0, {}).choices
+    assert judged(whole, None, {}, {}, 0)[:2] == ("ok", text)
+
+
+@pytest.mark.parametrize("half", [b"\\ud83d", b"\xff"])
+def test_half_a_character_in_a_stream_costs_its_choice(half: bytes) -> None:
+    """As in an answer that came whole: it is malformed, and no file or database meets it."""
+    piece = b'{"choices": [{"index": 0, "delta": {"content": "' + half + b'"}}]}'
+    events = [orjson.dumps(BEGINS), piece, orjson.dumps(ENDS)]
+    (damaged,) = read_answer(b"".join(b"data: " + event + b"\n\n" for event in events), 0, {}).choices
+    assert judged(damaged, None, {}, {}, 0).status == "malformed"
+    orjson.dumps(damaged)

@@ -258,7 +258,7 @@ _READ = 8  # projects whose seeds are remembered
 
 def _seeds(project: Project) -> dict[str, Any]:
     """What the seed files hold now; read again when one of them, or the spec, is another."""
-    files = [project.folder / source.path for source in project.spec.seeds]
+    files = [project.folder / one.path for source in project.spec.seeds for one in source.each(project.folder)]
     there = [(path.stat().st_mtime_ns, path.stat().st_size) for path in files if path.is_file()]
     key = (project, there)
     kept = _read.get(project.folder)
@@ -326,6 +326,7 @@ def _forecast(of: ForecastOutcome) -> dict[str, Any]:
         "usd": between("usd", dollars),
         "minutes": between("minutes", lambda m: f"{m:.0f}" if m >= 1 else "under 1"),
         "rows": between("rows", count),
+        "note": of.note,
     }
 
 

@@ -1,0 +1,44 @@
+"""The rows of a dataset of the Hugging Face hub, as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from schemas.errors import InputError
+from schemas.spec import SeedSource
+from synth.columns import SeedProblem
+from synth.table_rows import first_line
+
+
+def hub_rows(source: SeedSource, notes: list[SeedProblem]) -> Iterator[object]:
+    """Streams, so that `limit` downloads no more than it needs. Raises InputError."""
+    from datasets import get_dataset_config_names, get_dataset_split_names, load_dataset
+
+    try:
+        pinned = {"revision": source.revision}
+        if source.config is None:
+            configs = get_dataset_config_names(source.path, **pinned)
+            if len(configs) > 1 and "default" not in configs:
+                several = ", ".join(configs[:20])
+                raise InputError("has several parts.", where=source.path, fix=f'Add config = "...": {several}.')
+        split = source.split
+        if split is None:
+            splits = get_dataset_split_names(source.path, source.config, **pinned)
+            if len(splits) > 1 and "train" not in splits:
+                raise InputError(
+                    "has several splits.", where=source.path, fix=f'Add split = "...": {", ".join(splits)}.'
+                )
+            split = "train" if "train" in splits else splits[0]
+            if len(splits) > 1:
+                notes.append(
+                    SeedProblem(source.path, "header", f"the split 'train' was read, out of {', '.join(splits)}.")
+                )
+        yield from load_dataset(source.path, source.config, split=split, streaming=True, **pinned)
+    except InputError:
+        raise
+    except Exception as error:  # the hub client raises dozens of types; each means that the rows cannot be had
+        raise InputError(
+            f"cannot be read from the hub: {first_line(error)}",
+            where=source.path,
+            fix="Check the name, the config and the network, or save the data to a file and name that.",
+        ) from None
