@@ -13,7 +13,7 @@ from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.certified import in_lines, last_look
 from pairsmith.exported_model import GGUF
 from pairsmith.outcome import ExportOutcome
-from pairsmith.plan import held_out_since, say_outdated
+from pairsmith.plan import refuse_unchecked, say_outdated
 from pairsmith.receipt import recording
 from pairsmith.stages.evaluate import evaluation_in
 from pairsmith.stages.table import Option, Stage
@@ -63,8 +63,8 @@ def export(
             raise NoWork("there is no dataset to export.", fix="Run `pairsmith curate` first.")
         _refuse_other(out)
         if "evaluation" in artifacts:
-            evaluation_in(project.folder, artifacts["evaluation"], store)
-        _refuse_unchecked(project, store)
+            evaluation_in(project, artifacts["evaluation"], store)
+        refuse_unchecked(project, store)
         makers = {stage: f"the {kind} that is exported" for stage, kind in _MADE_BY.items() if kind in artifacts}
         say_outdated(project, store, makers, say)
         licences.refuse_unlicensed(project, store, artifacts.values())
@@ -112,17 +112,6 @@ def _refuse_other(out: Path) -> None:
             "something that is not an export of pairsmith is there already.",
             where=str(out),
             fix="Name another folder with --out, or move it away.",
-        )
-
-
-def _refuse_unchecked(project: Project, store: Store) -> None:
-    """What the spec names may not be trained on, so no row leaves that nobody has compared with it."""
-    if names := held_out_since(project, store):
-        raise NoWork(
-            f"the rows of the dataset were not compared with {', '.join(map(repr, names))}.",
-            where="curate.contamination.files",
-            why="A text of it may be among them, and in what a model has learnt.",
-            fix="Run `pairsmith curate`, then `pairsmith train` if that makes another dataset.",
         )
 
 
