@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import click
 
-from schemas.errors import Interrupted, PairsmithError, StoreError, StoreFull
+from schemas.errors import BudgetReached, Interrupted, PairsmithError, StoreError, StoreFull
 
 WriteJson = Callable[[dict[str, Any]], None]
 
@@ -130,7 +130,9 @@ def _why_not(error: OSError) -> str | None:
 def as_json(error: PairsmithError) -> dict[str, Any]:
     """The error's parts and its exit code, absent parts left out."""
     parts = {"where": error.where, "what": error.what, "why": error.why, "fix": error.fix}
-    given = {name: part for name, part in parts.items() if part}
+    given: dict[str, Any] = {name: part for name, part in parts.items() if part}
+    if isinstance(error, BudgetReached) and error.request_usd is not None:
+        given["request_usd"] = error.request_usd
     return {"kind": type(error).__name__, **given, "message": str(error), "exit_code": error.exit_code}
 
 
