@@ -26,7 +26,7 @@ from schemas.records import content_id, identity
 from schemas.spec import TrainSettings, given
 from synth.chat_template import Chat
 from train import unsloth_backend
-from train.base_check import refuse_packing
+from train.base_check import refuse_together
 from train.base_model import Base, find_base, load_chat, load_for_training, unpack_if_small
 from train.dataset import Data, Dataset, TrainingRow, dataset_of, refuse_contaminated, refuse_empty, usable, weighted
 from train.mask import assert_completion_only, plain_preview
@@ -193,7 +193,7 @@ def _supervised(
 
 def _refuse_settings(settings: TrainSettings, dataset: Dataset) -> None:
     measured = dataset.validation if settings.objective == "sft" else dataset.preferred
-    refuse_packing(settings)
+    refuse_together(settings)
     if settings.patience is not None and not measured:
         raise InputError(
             "train.patience needs validation rows (preferences, for dpo and orpo), and there are none.",

@@ -96,9 +96,12 @@ def test_a_retouched_number_is_refused(copy: Path) -> None:
 
 
 def test_the_command_renders_and_refuses_with_a_code(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`pairsmith report --from FILE` needs no spec and no store; a refusal is exit code 4."""
-    page = copy / "again.html"
+    """`pairsmith report --from FILE` needs no spec and no store, names what is not there, and refuses with code 4."""
+    page, one = copy / "again.html", copy / "evaluations" / "one.json"
+    elsewhere = one.rename(copy / "elsewhere.json")
     assert start(["report", "--from", str(copy / "evidence.json"), "--out", str(page)]) == 0
+    assert "1 not at hand, so not compared: evaluations/one.json\n" in capsys.readouterr().out
+    elsewhere.rename(one)
     assert page.is_file()
     (copy / "evaluations" / "one.json").write_text("{}")
     assert start(["report", "--from", str(copy / "evidence.json"), "--out", str(page)]) == 4
