@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curate.split import disputed_questions
 from pairsmith import plan
 from pairsmith.outcome import EvaluateOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.table import Option, Stage
 from pairsmith.stopping import Stopping
+from pairsmith.style import numbers
 from schemas.blocking import run
 from schemas.errors import InputError, NoWork
 from schemas.files import sha256
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from train.results import TrainResult
 
 EVALUATIONS = "evaluations"
+_SHOWN = 3  # test inputs with several references
 # The exit codes of `--gate`.
 CODES = {"ship": 0, "do not ship": 14, "not enough evidence": 15}
 _MEASURED = {
@@ -61,6 +64,10 @@ def evaluate(
         from train.priced import priced
         from train.verdict import verdict
 
+        if disputed := disputed_questions(store.seeds(), project.spec):
+            sources = ", ".join(seed.source for seed in disputed[:_SHOWN])
+            number = numbers.counted(len(disputed), "test input has", "test inputs have")
+            say(f"warning: {number} several references; answers are compared with that of {sources} alone.")
         seeds, rows = held_out_seeds(store, project.spec), trained_rows(store, trained)
         watched = watched_seeds(store, project.spec)
         measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
