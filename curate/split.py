@@ -161,8 +161,22 @@ def distinct_questions(seeds: Iterable[Seed]) -> list[Seed]:
     are alike: counted as several inputs, they would make chance look like proof."""
     questions: dict[tuple[str | None, str], Seed] = {}
     for seed in sorted(seeds, key=lambda seed: seed.id):
-        questions.setdefault((seed.system, " ".join(seed.asked.casefold().split())), seed)
+        questions.setdefault(_question(seed), seed)
     return list(questions.values())
+
+
+def disputed_questions(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
+    """The questions of the test split that stand among the seeds with several references, each with the one that
+    answers are compared with."""
+    held_out = [seed for seed in seeds if asked_of(seed) and seed_split(seed, spec.split) == "test"]
+    references: dict[tuple[str | None, str], set[str | None]] = {}
+    for seed in held_out:
+        references.setdefault(_question(seed), set()).add(seed.reference)
+    return [seed for seed in distinct_questions(held_out) if len(references[_question(seed)]) > 1]
+
+
+def _question(seed: Seed) -> tuple[str | None, str]:
+    return seed.system, " ".join(seed.asked.casefold().split())
 
 
 def held_out_outputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:

@@ -82,7 +82,7 @@ def _evaluation(project: Project, store: Store, trained: TrainResult) -> Evaluat
 
     for artifact in reversed(store.artifacts("evaluation")):
         of_it = trained.adapter_id in artifact.parents
-        if of_it and (evaluation := evaluation_in(project.folder, artifact, store)):
+        if of_it and (evaluation := evaluation_in(project, artifact, store)):
             return evaluation
     return None
 

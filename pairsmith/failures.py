@@ -14,13 +14,14 @@ from typing import Any, TextIO
 
 import click
 
-from schemas.errors import Interrupted, PairsmithError, StoreError, StoreFull
+from schemas.errors import BudgetReached, Interrupted, PairsmithError, StoreError, StoreFull
 
 WriteJson = Callable[[dict[str, Any]], None]
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SHUT = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 # What a terminal obeys, but for line ends, tabs and colours.
 _ORDERS = re.compile(r"\x1b(?!\[[\d;]*m)|[\0-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
 
@@ -94,12 +95,8 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: Wr
             where=str(error.filename or "standard output, or a file of the project"),
             fix="Free some space there, then run the same command again: everything finished is in the store.",
         )
-    if isinstance(error, OSError) and error.errno in _SHUT and error.filename:
-        error = StoreError(
-            f"it cannot be used ({os.strerror(error.errno)}).",
-            where=str(error.filename),
-            fix="Let the user who runs pairsmith read and write there, or name another place.",
-        )
+    if isinstance(error, OSError) and error.filename and (why := _why_not(error)):
+        error = StoreError(f"it cannot be used ({os.strerror(error.errno or 0)}).", where=str(error.filename), fix=why)
     if isinstance(error, KeyboardInterrupt | click.Abort):
         error = Interrupted(
             "everything finished is in the store.", fix="Run the same command again: it goes on from there."
@@ -119,10 +116,23 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: Wr
     return 1
 
 
+def _why_not(error: OSError) -> str | None:
+    """What to do about a place that cannot be used; None where it may be a defect of ours."""
+    if error.errno in _SHUT:
+        return "Let the user who runs pairsmith read and write there, or name another place."
+    # A folder is asked for with "it may be there", so it is a file.
+    is_file = error.errno == errno.EEXIST and Path(os.fsdecode(error.filename)).is_file()
+    if error.errno in _NO_PLACE or is_file:
+        return "A folder is needed where a file is, or a file where a folder is: move it away, or name another place."
+    return None
+
+
 def as_json(error: PairsmithError) -> dict[str, Any]:
     """The error's parts and its exit code, absent parts left out."""
     parts = {"where": error.where, "what": error.what, "why": error.why, "fix": error.fix}
-    given = {name: part for name, part in parts.items() if part}
+    given: dict[str, Any] = {name: part for name, part in parts.items() if part}
+    if isinstance(error, BudgetReached) and error.request_usd is not None:
+        given["request_usd"] = error.request_usd
     return {"kind": type(error).__name__, **given, "message": str(error), "exit_code": error.exit_code}
 
 

@@ -18,7 +18,7 @@ from pairsmith import fingerprints, older
 from pairsmith.outcome import CurateOutcome, GenerateOutcome, ReviewOutcome, RunOutcome, StageOutcome
 from pairsmith.standard_input import is_terminal, piped
 from schemas import old_keys
-from schemas.errors import PairsmithError
+from schemas.errors import NoWork, PairsmithError
 from schemas.own_modules import OwnName
 from schemas.progress import Say
 from schemas.project import Project
@@ -190,6 +190,18 @@ def held_out_since(project: Project, store: Store) -> list[str]:
         return bool(compared) and _content(f"{_HELD_OUT}.{name}", project.folder, name) in (compared, {})
 
     return [name for name in project.spec.curate.contamination.files if not is_compared(name)]
+
+
+def refuse_unchecked(project: Project, store: Store) -> None:
+    """Raises NoWork where a file that the spec holds out is one that no row of the dataset was compared with: none is
+    trained on, and none leaves."""
+    if names := held_out_since(project, store):
+        raise NoWork(
+            f"the rows of the dataset were not compared with {', '.join(map(repr, names))}.",
+            where="curate.contamination.files",
+            why="A text of it may be among them, and in what a model learns.",
+            fix="Run `pairsmith curate`, then `pairsmith train` if that makes another dataset.",
+        )
 
 
 def _went_on_without_people(project: Project, receipts: Sequence[Receipt]) -> bool:

@@ -66,13 +66,17 @@ class Registry:
     def add(self, export: Path) -> str:
         """Copy an export in as the next version, which `latest` then names. An export that is there already, with all
         of its files, is found and not copied again. Raises NoWork where `export` is none or holds no model, InputError
-        for weights that are not those that were trained."""
+        for weights that are not those that were trained, and for another file than its evidence speaks of."""
         mark = export / "export.json"
         if not mark.is_file() or not (export / "adapter").is_dir():
             raise NoWork(
                 "there is no export with a model in it.", where=str(export), fix="Run `pairsmith export` first."
             )
         refuse_other_weights(export)
+        if (evidence := export / "evidence.json").is_file():
+            from pairsmith.report.evidence_file import read_evidence
+
+            read_evidence(evidence)
         contents = mark.read_bytes(), _files(export)
         with self._alone():
             kept = ((name, self.folder / name) for name in self.versions())

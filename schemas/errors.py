@@ -124,9 +124,11 @@ class ReviewError(PairsmithError):
 
 
 class BudgetReached(PairsmithError):
-    """The next request could cost more than the budget leaves. The run has ended in order: every answer is kept."""
+    """The next request, of at most `request_usd`, could cost more than the budget leaves. The run has ended in order:
+    every answer is kept."""
 
     exit_code = 12
+    request_usd: float | None = None
 
 
 class NotLicensed(PairsmithError):

@@ -113,6 +113,12 @@ def dollars(usd: float | None) -> str:
     return f"${usd:.{max(4, 1 - math.floor(math.log10(usd)))}f}"
 
 
+def rounded_up(usd: float) -> str:
+    """An amount that is enough, for a cap: `dollars` may show less than it is."""
+    digits = 2 if usd >= 1 else max(4, 1 - math.floor(math.log10(usd)))
+    return f"${math.ceil(usd * 10**digits - 1e-9) / 10**digits:,.{digits}f}"
+
+
 def told(cost: Cost) -> str:
     """The cost in words: `$1.20`, `free`, `cost unknown`, `at least $1.20, 3 requests of unknown cost`."""
     words = []

@@ -130,6 +130,9 @@ def layout(
     places = {name: _place(called, alike, wanted, where, notes, source, objects) for name, wanted in names.items()}
     if source.imported:
         notes.append(SeedProblem(where, "shape", f"{shape.name}."))
+    if source.kind == "input" and "output" in known and alike["output"][0] not in places.values():
+        ways = 'reference = "output" has answers compared with it, kind = "pair" has it trained on'
+        notes.append(SeedProblem(where, "shape", f"the column 'output' is not read: {ways}."))
     needed = frozenset(shape.columns) & places.keys() - set(variables(source)) - set(source.extra)
     return Layout(shape.name, places, needed)
 

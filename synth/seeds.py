@@ -21,7 +21,7 @@ from schemas.spec import SeedSource
 from schemas.spooled_seeds import SpooledSeeds
 from synth.columns import MAX_CHARS, Cells, Fault, SeedProblem, checked, disliked, inside, joined, paths_in, plain_text
 from synth.seed_rows import object_rows, rows_of, shown
-from synth.turns import exchange
+from synth.turns import exchange, written
 
 _NONE: Json = {}  # one for all seeds that have none: an empty one takes as much memory as a short text
 _USES: dict[str, Json] = {}
@@ -181,13 +181,12 @@ def _maker(source: SeedSource) -> Callable[[Cells, str], Seed | Fault]:
         shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": meta}
         shared["columns"] = columns
         if not imported:
-            text, reference = (
-                checked(cells.get("text")),
-                plain_text(cells.get("reference") if source.reference else None),
-            )
-            for part in (text, reference):
-                if isinstance(part, Fault):
-                    return part
+            text, cell = checked(cells.get("text")), cells.get("reference") if source.reference else None
+            reference = plain_text(written(cell) if isinstance(cell, dict) else cell)
+            if isinstance(text, Fault):
+                return text
+            if isinstance(reference, Fault):
+                return Fault(reference.code, f"{reference.detail} It stands in '{source.reference}'.")
             shared["text"], shared["reference"] = text, reference or None
             return made(Seed, shared)
         turns = exchange(cells, several=source.kind == "conversation")

@@ -84,7 +84,7 @@ def _sides(cells: Cells) -> list[Message] | Fault:
                 return turns
             sides += turns
             continue
-        text = checked(_written(cells[name]) if name == "output" else cells[name], name)
+        text = checked(written(cells[name]) if name == "output" else cells[name], name)
         if isinstance(text, Fault):
             return text
         sides.append(Message(role=_ROLES[role], content=text))
@@ -94,7 +94,7 @@ def _sides(cells: Cells) -> list[Message] | Fault:
     return [Message(role="user", content=f"{sides[0].content}\n\n{more}"), *sides[1:]]
 
 
-def _written(cell: object) -> object:
+def written(cell: object) -> object:
     """An output that is no text but a label's number or a record, as the JSON that it is."""
     return orjson.dumps(cell).decode() if isinstance(cell, bool | int | float | dict) else cell
 

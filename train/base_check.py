@@ -77,7 +77,7 @@ def check_base(settings: TrainSettings, project_folder: Path) -> Iterator[Fact]:
         raise MissingDependency(
             "the base model was not looked at.", fix="Install the packages: pip install 'pairsmith[train]'"
         ) from None
-    for refuse in (unsloth_backend.refuse_unfit, refuse_packing, lambda asked: compute_dtype(asked.precision)):
+    for refuse in (unsloth_backend.refuse_unfit, refuse_together, lambda asked: compute_dtype(asked.precision)):
         try:
             if settings.asks_for_more:
                 refuse(settings)
@@ -97,8 +97,15 @@ def check_base(settings: TrainSettings, project_folder: Path) -> Iterator[Fact]:
     yield _licence(looked.licence)
 
 
-def refuse_packing(settings: TrainSettings) -> None:
-    """Raises InputError for packed preferences, MissingDependency where rows cannot be packed."""
+def refuse_together(settings: TrainSettings) -> None:
+    """Settings that do not go together, or not on this machine. Raises InputError for packed preferences and for DoRA
+    over 8 bits, MissingDependency where rows cannot be packed."""
+    if settings.dora and settings.method == "lora-8bit":
+        raise InputError(
+            "train.dora does not go with train.method = 'lora-8bit'.",
+            why="DoRA reads the norms of the weights, and what is kept in 8 bits then loses its scale.",
+            fix="Take train.dora out, or set train.method to 'lora' or 'qlora'.",
+        )
     if not settings.packing:
         return
     if settings.objective != "sft":

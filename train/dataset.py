@@ -20,6 +20,8 @@ from schemas.records import Message, Messages, Pair, Split, content_id
 from schemas.spec import SplitSettings
 from synth.chat_template import Chat
 
+_NOTHING = "A model trained on nothing is the base model."
+
 
 class TrainingRow(TypedDict):
     """A conversational prompt-completion row: `prompt` and `completion` are lists of {"role", "content"}."""
@@ -155,6 +157,8 @@ def usable(
     only the prompt is left, nothing; so here they are left out. Raises InputError for a row whose completion is not one
     answer with text in it, and NoWork where a training set has no row left.
     """
+    if split == "train":
+        refuse_empty(rows)
     for row in rows:
         roles = [message["role"] for message in row["completion"]]
         if roles != ["assistant"] or not row["completion"][0]["content"].strip():
@@ -167,16 +171,24 @@ def usable(
     lengths = [sum(map(len, chat.answer_ids(row["prompt"], row["completion"][0]["content"]))) for row in rows]
     fitting = [row for row, length in zip(rows, lengths, strict=True) if length <= max_length]
     if not fitting and split == "train":
-        longer = f": all {len(rows)} are longer than train.max_length = {max_length} tokens" if rows else ""
         raise NoWork(
-            f"the dataset has no training rows{longer}.",
-            why="A model trained on nothing is the base model.",
-            fix=f"Set train.max_length to {max(lengths)}."
-            if rows
-            else "Look at `pairsmith status`: are pairs accepted, and do their seeds fall into the train split?",
+            f"the dataset has no training rows: all {len(rows)} are longer than train.max_length = {max_length}"
+            " tokens.",
+            why=_NOTHING,
+            fix=f"Set train.max_length to {max(lengths)}.",
         )
     named = zip(rows, lengths, strict=True)
     return fitting, {row["pair_id"]: length for row, length in named if length > max_length}
+
+
+def refuse_empty(rows: Sequence[TrainingRow]) -> None:
+    """Raises NoWork if there is no row to train on."""
+    if not rows:
+        raise NoWork(
+            "the dataset has no training rows.",
+            why=_NOTHING,
+            fix="Look at `pairsmith status`: are pairs accepted, and do their seeds fall into the train split?",
+        )
 
 
 def weighted(dataset: Dataset, weight: int) -> list[TrainingRow]:

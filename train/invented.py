@@ -1,8 +1,8 @@
 """The invented-detail rate: the share of answers with a number, a date, a contact or a name that came from nowhere.
 
-The gates that find them in training rows (`invented`, `contacts`, `invented_name`) look at every whole answer, as far
-as the spec has them on, be it only to flag. It stands beside the pass rate and decides nothing: what a gate calls
-invented may be knowledge.
+The gates that find them in training rows (`invented`, `contacts`, `invented_name`, and `values` of a record) look at
+every whole answer, as far as the spec has them on, be it only to flag. It stands beside the pass rate and decides
+nothing: what a gate calls invented may be knowledge.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from curate.gates import GateStep, gates_for, judge_text
-from schemas.spec import GateSettings, Spec
+from schemas.spec import Spec
+from schemas.step_names import By
 from train.intervals import Interval, share
 from train.metrics import Output
 
-DETAILS = ("invented", "contacts", "invented_name")
-_NO_SWITCHES = ("length", "must", "must_not", "json_schema", "user")
+DETAILS = ("invented", "contacts", "invented_name", "values")
 
 
 def detail_gates(spec: Spec, folder: Path) -> tuple[GateStep, ...]:
-    """Those of the gates of the spec in `folder` that find invented details."""
-    gates = spec.curate.gates
-    modes = {name: False for name in GateSettings.model_fields if name not in _NO_SWITCHES}
-    on = {name: getattr(gates, name) for name in DETAILS}
-    return tuple(gates_for(spec.task, GateSettings.model_validate({**modes, "length": False, **on}), folder))
+    """Those of the gates of the spec in `folder` that find invented details. A kind of task brings gates of its own,
+    such as that a label is one, which say nothing of them."""
+    gates = gates_for(spec.task, spec.curate.gates, folder)
+    return tuple(gate for gate in gates if By.read(gate.by).name in DETAILS)
 
 
 def invented_rate(

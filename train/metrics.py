@@ -130,7 +130,8 @@ class SystemResult(Record):
     alike; `system_prompt` is the one of its first input.
 
     `decoding` says whose settings its answers were drawn with, `sampling` and `greedy_sampling` what they are; absent
-    in evaluations of earlier versions, where all were decoded as the evaluation says.
+    in evaluations of earlier versions, where all were decoded as the evaluation says. `priced_by` says whose price the
+    cost is at where the answers were bought without one (train/priced.py).
     """
 
     name: str
@@ -142,6 +143,7 @@ class SystemResult(Record):
     decoding: Decoding = "evaluation"
     sampling: Sampling | None = None
     greedy_sampling: Sampling | None = None
+    priced_by: str = ""
     sampled: ModeResult
     greedy: ModeResult
 

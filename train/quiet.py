@@ -10,6 +10,8 @@ from contextlib import contextmanager
 _TALKATIVE = (
     # bitsandbytes looks for an optional kernel that only inference would use, and would fetch it from a hub.
     "bitsandbytes.backends.cpu.ops",
+    # That 8-bit layers compute in float16, of every layer.
+    "bitsandbytes.autograd._functions",
     # Checkpoints of one second have no order in time, which it tells; they are in that of their steps then.
     "transformers.trainer_utils",
 )

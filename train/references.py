@@ -20,6 +20,7 @@ import numpy as np
 from curate.gates.words import words
 from curate.static_embedding import is_packaged, static_embedding
 from schemas.records import Record
+from train.checks import is_reference
 from train.intervals import share
 from train.limits import score_limits, share_limits
 from train.reference_result import MeanEstimate, ReferenceResult
@@ -45,7 +46,7 @@ def against_references(
     if not compared:
         return None
     ids = sorted(compared)
-    exact = [sum(text == references[id_] for text in compared[id_]) for id_ in ids]
+    exact = [sum(is_reference(text, references[id_]) for text in compared[id_]) for id_ in ids]
     result = ReferenceResult(inputs=len(ids), exact=share(exact, [len(compared[id_]) for id_ in ids]))
     pairs = [[(references[id_], text) for text in compared[id_]] for id_ in ids]
     if labels:

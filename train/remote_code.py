@@ -1,7 +1,8 @@
 """Code that comes with a base model. It runs only where the spec names the model and this very code: an entry
 `NAME@HASH` of `train.trust_remote_code`, NAME as in `train.base`, HASH over every Python file of the model's folder. A
 name alone would let whoever changes the files later run what they like. What runs is a copy, made before it is looked
-at: whatever becomes of the model's folder between the look and the loading, or while a server starts, is not run.
+at: whatever becomes of the model's folder between the look and the loading, or while a server starts, is not run. A
+copy that was not asked for in 30 days is deleted.
 
 What a process has once run it keeps: other code of the same `model_type` takes a new process.
 """
@@ -9,10 +10,12 @@ What a process has once run it keeps: other code of the same `model_type` takes 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from schemas.records import content_id
 from synth.embedded.weights import cache_folder
 
 _COPIES = "own-code"
+_UNUSED_S = 30 * 24 * 3600  # no process runs what it last asked for so long ago
 
 
 def brings_code(folder: Path) -> bool:
@@ -76,6 +80,11 @@ def runnable(base: str, folder: Path, trusted: Sequence[str]) -> Path | None:
         except OSError:
             if not place.is_dir():  # by now or before
                 raise
+    os.utime(place)
+    for old in kept.iterdir():
+        with suppress(FileNotFoundError):  # another process puts its own in its place
+            if time.time() - old.stat().st_mtime > _UNUSED_S:
+                shutil.rmtree(old, ignore_errors=True)
     return place / name
 
 

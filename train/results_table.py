@@ -43,6 +43,8 @@ def systems_table(evaluation: Evaluation) -> Table:
             f"{sampled.tokens_per_s:.0f}" if sampled.tokens_per_s else "-",
             "-" if system.usd_per_1000 is None else dollars(system.usd_per_1000),
         )
+        if system.priced_by:
+            table.caption = f"$ of {system.label}: at the price of now ({system.priced_by}), bought without one"
     return table
 
 

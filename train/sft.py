@@ -26,9 +26,9 @@ from schemas.records import content_id, identity
 from schemas.spec import TrainSettings, given
 from synth.chat_template import Chat
 from train import unsloth_backend
-from train.base_check import refuse_packing
+from train.base_check import refuse_together
 from train.base_model import Base, find_base, load_chat, load_for_training, unpack_if_small
-from train.dataset import Data, Dataset, TrainingRow, dataset_of, refuse_contaminated, usable, weighted
+from train.dataset import Data, Dataset, TrainingRow, dataset_of, refuse_contaminated, refuse_empty, usable, weighted
 from train.mask import assert_completion_only, plain_preview
 from train.merge import chosen
 from train.model_card import model_card
@@ -61,9 +61,18 @@ def fine_tune(
     method, r, alpha, dropout, learning_rate, batch, epochs, max_length, seed. Needs no project. Errors: see `tune` and
     `find_base`.
     """
-    asked = given(TrainSettings, "fine_tune", base=str(base), **settings)
-    base_model = find_base(asked, Path(), progress)
-    return tune(base_model, dataset_of(data, system_prompt), asked, Path(out), progress)
+    asked, dataset = given(TrainSettings, "fine_tune", base=str(base), **settings), dataset_of(data, system_prompt)
+    refuse_untrainable(dataset, asked)
+    return tune(find_base(asked, Path(), progress), dataset, asked, Path(out), progress)
+
+
+def refuse_untrainable(dataset: Dataset, settings: TrainSettings) -> None:
+    """What can be said of a dataset before a base is loaded. Raises NoWork for no rows and for no preferences where the
+    objective needs them, InputError for a row that is in the test."""
+    refuse_empty(dataset.train)
+    if settings.objective != "sft" and not dataset.preferences:
+        raise no_preferences(settings)
+    refuse_contaminated(dataset)
 
 
 def tune(
@@ -94,8 +103,8 @@ def tune(
     folder = out_dir / name
     if finished := read_result(folder):
         return finished.model_copy(update={"reused": True})
+    refuse_untrainable(dataset, settings)
     chat = load_chat(base, settings.template_arguments)
-    refuse_contaminated(dataset)
     start = _supervised(base, dataset, settings, out_dir, progress, asked) if settings.objective == "dpo" else None
     if start and start.planned_steps is not None:
         return start
@@ -174,8 +183,6 @@ def _supervised(
     base: Base, dataset: Dataset, settings: TrainSettings, out_dir: Path, progress: Progress, asked: Asked
 ) -> TrainResult:
     """The adapter that DPO goes on from."""
-    if not dataset.preferences:
-        raise no_preferences(settings)
     _refuse_settings(settings, dataset)
     without = {"objective", "beta", "dpo_learning_rate", "dpo_epochs"}
     supervised = TrainSettings.model_validate(settings.model_dump(exclude=without))
@@ -186,7 +193,7 @@ def _supervised(
 
 def _refuse_settings(settings: TrainSettings, dataset: Dataset) -> None:
     measured = dataset.validation if settings.objective == "sft" else dataset.preferred
-    refuse_packing(settings)
+    refuse_together(settings)
     if settings.patience is not None and not measured:
         raise InputError(
             "train.patience needs validation rows (preferences, for dpo and orpo), and there are none.",

@@ -20,6 +20,7 @@ from datasets import Dataset as HubDataset
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
+from transformers.pytorch_utils import Conv1D
 from trl import SFTConfig, SFTTrainer
 
 from schemas.errors import InputError, NoWork
@@ -84,14 +85,20 @@ def on_one_device(arguments: Any) -> Any:
 
 
 def new_adapter(model: Any, settings: TrainSettings) -> Any:
-    """`model` with a new adapter over it. Raises InputError for `train.targets` that the model does not have."""
-    try:
-        return unsloth_backend.new_adapter(model, settings) if settings.backend == "unsloth" else _lora(model, settings)
-    except ValueError as error:
-        linear = sorted({name.rpartition(".")[2] for name, _ in model.named_modules() if name.endswith("_proj")})
-        raise InputError(
-            f"train.targets does not fit this base: {error}", fix=f"Its layers are called {', '.join(linear)}."
-        ) from None
+    """`model` with a new adapter over it. Raises InputError for one of `train.targets` that is no linear layer of it:
+    embeddings and the output layer get no adapter."""
+    head = model.get_output_embeddings()
+    layers = [
+        name for name, one in model.named_modules() if isinstance(one, torch.nn.Linear | Conv1D) and one is not head
+    ]
+    for target in settings.targets:
+        if not any(f".{name}".endswith(f".{target}") for name in layers):
+            raise InputError(
+                f"the base has no linear layer called '{target}', and no other gets an adapter.",
+                where="train.targets",
+                fix=f"Its layers are called {', '.join(sorted({name.rpartition('.')[2] for name in layers}))}.",
+            )
+    return unsloth_backend.new_adapter(model, settings) if settings.backend == "unsloth" else _lora(model, settings)
 
 
 def _lora(model: Any, settings: TrainSettings) -> Any:

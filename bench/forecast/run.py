@@ -57,7 +57,8 @@ def project(number: int) -> Simulated:
             tokens = random.gamma(2, 50, size=n)
         prompt = random.integers(80, 200)
         usd.append(float(prompt * 0.4 + np.minimum(tokens, limit).sum() * 1.6) / 1e6)
-    passes = random.beta(*random.choice([[8, 2], [2, 2], [0.7, 0.7], [1, 4]]), size=seeds)
+    a, b = random.choice([[8.0, 2.0], [2.0, 2.0], [0.7, 0.7], [1.0, 4.0]])
+    passes = random.beta(a, b, size=seeds)
     kinds = _kinds(random, seeds * best)
     rows = [[next(kinds) for _ in range(min(best, int(random.binomial(n, share))))] for share in passes]
     return Simulated(usd, rows, (200 * 0.4 + n * limit * 1.6) / 1e6, best)

@@ -56,7 +56,7 @@ def random_model(folder: Path, shape: dict[str, int]) -> Path:
         dtype=torch.bfloat16,
         **shape,
     )
-    model: Any = LlamaForCausalLM(config).to(torch.bfloat16)  # type: ignore[arg-type]
+    model: Any = LlamaForCausalLM(config).to(torch.bfloat16)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -158,7 +158,8 @@ def again(rows: list[dict[str, Any]], runs: int) -> Iterator[dict[str, Any]]:
     ours = [row for row in rows if row.get("method") == "score (pairsmith)"]
     for of, seeds in itertools.product(("share", "difference"), SEEDS):
         row = min((r for r in ours if (r["of"], r["seeds"]) == (of, seeds)), key=lambda r: r["coverage"])
-        place = {name: row[name] for name in ("seeds", "samples", "icc", "shared", "rate", "rates") if name in row}
+        places = ("seeds", "samples", "icc", "shared", "rate", "rates")
+        place: dict[str, Any] = {name: row[name] for name in places if name in row}
         rates, samples = tuple(row.get("rates", (row.get("rate"),))), row["samples"]
         held = 0
         for _ in range(AGAIN):
@@ -206,8 +207,9 @@ def exact_shares() -> Iterator[dict[str, Any]]:
 def _binomial(number: int, rate: float) -> Floats:
     """The chance of 0 to `number` passes."""
     k = np.arange(number + 1)
-    return np.exp(_log_factorial(number) - _log_factorial(k) - _log_factorial(number - k) + _times(k, rate)
-                  + _times(number - k, 1 - rate))  # fmt: skip
+    ways: Floats = _log_factorial(number) - _log_factorial(k) - _log_factorial(number - k)
+    chance: Floats = np.exp(ways + _times(k, rate) + _times(number - k, 1 - rate))
+    return chance
 
 
 def exact_differences() -> Iterator[dict[str, Any]]:
@@ -360,16 +362,13 @@ def grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row a setting, with what each method came to: [coverage, mean width, share that excludes zero]."""
     places: dict[str, dict[str, Any]] = {}
     for row in rows:
-        place = {
-            name: row[name]
-            for name in ("of", "seeds", "samples", "icc", "shared", "rate", "rates", "both")
-            if name in row
-        }
+        names = ("of", "seeds", "samples", "icc", "shared", "rate", "rates", "both")
+        place: dict[str, Any] = {name: row[name] for name in names if name in row}
         one = places.setdefault(json.dumps(place), place)
         if "method" in row:
             numbers = [row[name] for name in ("coverage", "width", "excludes_zero") if name in row]
             one.setdefault("methods", {})[row["method"]] = numbers
-        more = ("claimed_alone", "claimed_first", "any_claimed", "all_held", "opposed")
+        more: tuple[str, ...] = ("claimed_alone", "claimed_first", "any_claimed", "all_held", "opposed")
         more += () if "method" in row else ("coverage", "runs")
         one |= {name: row[name] for name in more if name in row}
     return list(places.values())

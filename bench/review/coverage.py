@@ -70,7 +70,7 @@ def remember() -> None:
 def exact(sizes: tuple[tuple[int, int], ...]) -> Iterator[tuple[float, str]]:
     """(least coverage over the shares, what the setting is) of one stratum, and of any two."""
     for rows, seen in sizes:
-        outcomes = [(Stratum(rows, seen, k),) for k in range(seen + 1)]
+        outcomes: list[tuple[Stratum, ...]] = [(Stratum(rows, seen, k),) for k in range(seen + 1)]
         yield _least_covered(outcomes, [(rows, seen)]), f"{seen} of {rows}"
     for one, two in itertools.combinations_with_replacement(sizes, 2):
         outcomes = [
@@ -302,10 +302,10 @@ def main(runs: int, file: Path | None) -> None:
     remember()
     least: list[tuple[float, str]] = []
     every: dict[str, list[Any]] = {"exact": [], "stopped": [], "drawn": []}
-    for coverage, setting in exact(SIZES):
-        print(f"exact    {coverage:.4f}  {setting}", flush=True)
-        least.append((coverage, f"exact, {setting}"))
-        every["exact"].append([setting, round(coverage, 4)])
+    for coverage, name in exact(SIZES):
+        print(f"exact    {coverage:.4f}  {name}", flush=True)
+        least.append((coverage, f"exact, {name}"))
+        every["exact"].append([name, round(coverage, 4)])
     for row in itertools.chain.from_iterable(watched(design, runs) for design in DESIGNS):
         print("stopped ", json.dumps(row), flush=True)
         every["stopped"].append(row)

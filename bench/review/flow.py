@@ -37,6 +37,7 @@ from curate.argilla.client import Argilla
 from curate.argilla.pull import pull
 from curate.argilla.push import _Page, draw_batch, project_id, push
 from curate.argilla.task import record, settings
+from curate.argilla.venv import ensure_environment
 from curate.gates import gates_for, judge
 from curate.review.population import Population, read_population
 from schemas.project import Project
@@ -223,7 +224,7 @@ def main() -> None:
     private = contextlib.ExitStack()
     try:
         url = private.enter_context(Postgres()).url if asked.postgresql else asked.database_url
-        server.ensure_environment(asked.venv or home / "venv")
+        ensure_environment(asked.venv or home / "venv")
         start_s, running = timed(lambda: server.up(home, port=6998, database_url=url, venv=asked.venv or home / "venv"))
         memory = {"at start": {child.name: child.memory_mib for child in server.status(home).children}}
         rounds: dict[str, list[dict[str, float]]] = {routes: [] for routes in asked.routes}

@@ -24,6 +24,7 @@ import subprocess
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def calls(page: Page, dataset: str, count: int) -> dict[str, Callable[[], Any]]:
     timed: dict[str, Callable[[], Any]] = {}
     for name, body in searches(count).items():
         path = f"{search}&offset={body.pop('offset', 0)}"
-        timed[name] = lambda path=path, body=body: page(path, body)
+        timed[name] = partial(page, path, body)
     for name, path in {
         "progress of the team": f"/api/v1/datasets/{dataset}/progress",
         "progress of the annotator": f"/api/v1/me/datasets/{dataset}/metrics",
@@ -135,7 +136,7 @@ def calls(page: Page, dataset: str, count: int) -> dict[str, Callable[[], Any]]:
         "numbers to filter by": f"/api/v1/metadata-properties/{properties['score']}/metrics",
         "agents to filter by": f"/api/v1/datasets/{dataset}/records/search/suggestions/options",
     }.items():
-        timed[name] = lambda path=path: page(path)
+        timed[name] = partial(page, path)
     accept = {"values": {"verdict": {"value": "accept"}}, "status": "submitted"}
 
     def waiting() -> Iterator[Any]:  # asked for when the first one is needed, so that no search comes before the timed

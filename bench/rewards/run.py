@@ -104,16 +104,16 @@ def main(count: int) -> None:
                     seconds[name].append((wall, cpu_s() - began))
         apart = max(abs(a - b.value) for a, b in zip(scored["bare"], scored["pairsmith"], strict=True))
         assert apart < 0.01, apart
-    wall = {name: statistics.median(one[0] for one in listed) for name, listed in seconds.items()}
-    cpu = {name: statistics.median(one[1] for one in listed) for name, listed in seconds.items()}
+    wall_s = {name: statistics.median(one[0] for one in listed) for name, listed in seconds.items()}
+    used_s = {name: statistics.median(one[1] for one in listed) for name, listed in seconds.items()}
     results = {
         "rows": count,
         "model": "random Llama, 4 layers of 256, SmolLM2's tokenizer",
         "precision": str(loaded.dtype).removeprefix("torch."),
-        "rows_per_s": {name: round(count / one, 2) for name, one in wall.items()},
-        "cpu_seconds": {name: round(one, 2) for name, one in cpu.items()},
-        "ratio": round(wall["bare"] / wall["pairsmith"], 3),
-        "cpu_ratio": round(cpu["bare"] / cpu["pairsmith"], 3),
+        "rows_per_s": {name: round(count / one, 2) for name, one in wall_s.items()},
+        "cpu_seconds": {name: round(one, 2) for name, one in used_s.items()},
+        "ratio": round(wall_s["bare"] / wall_s["pairsmith"], 3),
+        "cpu_ratio": round(used_s["bare"] / used_s["pairsmith"], 3),
         "largest_difference": round(apart, 5),
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}",
     }

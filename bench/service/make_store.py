@@ -56,7 +56,7 @@ def make(folder: Path, rows: int, *, n: int = 4, verdicts: int = 3) -> Path:
     counts: dict[str, int] = {"accepted": 0, "rejected": 0, "waiting": 0, "failed": 0}
     reasons: dict[str, int] = {}
     with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
-        seeds, members = [], []
+        seeds, members = list[Seed](), list[tuple[str, str]]()
         for start in range(0, rows // n, 500):
             records: list[object] = []
             for number in range(start, min(start + 500, rows // n)):

@@ -8,6 +8,8 @@ import click
 
 from pairsmith.session import Session, on_project
 
+_NAMED = 5  # files that are not there
+
 
 @click.command()
 @click.option(
@@ -38,7 +40,8 @@ def command(session: Session, evidence: Path | None, out: Path | None) -> None:
         session.answer({"command": "report", **names}, f"report    {page}\nevidence  {written}")
         return
     checked = render_evidence(evidence, page, (session.folder,))
-    missing = f"; {len(checked.missing)} not at hand, so not compared" if checked.missing else ""
+    absent = ", ".join(checked.missing[:_NAMED]) + ", ..." * (len(checked.missing) > _NAMED)
+    missing = f"; {len(checked.missing)} not at hand, so not compared: {absent}" if absent else ""
     session.answer(
         {"command": "report", "report": str(page), "same": checked.same, "not_at_hand": checked.missing},
         f"report    {page}\nevidence  unchanged; {len(checked.same)} files are those it speaks of{missing}",

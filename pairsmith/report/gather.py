@@ -35,7 +35,7 @@ def gather(project: Project, store: Store) -> Evidence:
     if evaluated is None:  # or it is of another adapter
         of_it = [receipt for receipt in receipts if receipt.command != "evaluate" or not receipt.ok]
     training = None if adapter is None else _training(project.folder / adapter.path, adapter)
-    evaluation = None if evaluated is None else evaluation_in(project.folder, evaluated, store)
+    evaluation = None if evaluated is None else evaluation_in(project, evaluated, store)
     latest = receipts[-1] if receipts else None
     return Evidence(
         project=project.spec.task.name,

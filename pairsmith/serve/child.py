@@ -45,6 +45,7 @@ from pairsmith.watching import Watcher
 from schemas.errors import Interrupted, PairsmithError, SpecError
 from schemas.failpoints import failpoint
 from schemas.files import replaced
+from schemas.money import dollars, rounded_up
 
 if TYPE_CHECKING:
     from schemas.store import Store
@@ -98,6 +99,9 @@ def held(path: Path) -> Iterator[int | None]:
         os.close(lock)
 
 
+_NOTHING_USD = 1e-9  # a cap of 0 would be none
+
+
 def _run(folder: Path, nth: int, part: dict[str, Any]) -> int:
     began, ended_with = time.time(), dict[str, Any]()
     argv: list[str] = part["argv"]
@@ -114,6 +118,8 @@ def _run(folder: Path, nth: int, part: dict[str, Any]) -> int:
     problem = ended_with.pop("error", None)
     if problem and not Path(part["folder"]).exists():  # whatever it stumbled over
         problem = as_json(gone(Path(part["folder"])))
+    if problem and problem["kind"] == "BudgetReached" and problem.get("where") == "--max-usd":
+        problem |= _of_the_job(part["cap_usd"], problem["request_usd"])
     how = {"code": code, "problem": problem, "answer": ended_with or None, "began": began}
     _write_exit(folder, nth, {**how, "spent_usd": _spent_by_now(part)})
     return code
@@ -191,7 +197,15 @@ def _left_of_the_cap(part: dict[str, Any], spent_before_usd: float) -> list[str]
     if part["cap_usd"] is None:
         return []
     left = part["cap_usd"] - (part.get("spent_usd", spent_before_usd) - spent_before_usd)
-    return ["--max-usd", f"{max(left, 1e-9):.9f}"]
+    return ["--max-usd", f"{max(left, _NOTHING_USD):.9f}"]
+
+
+def _of_the_job(cap_usd: float, request_usd: float) -> dict[str, str]:
+    """What the command says of the part of the cap that was left to it, said of the job's cap."""
+    what = f"the cap of this job, {dollars(cap_usd)}, is reached: the next request may cost {dollars(request_usd)}."
+    why = "It is for all processes of a job and for the jobs that continue it."
+    fix = f"Every answer is in the store. Start a new job: its cap counts from then on, and {rounded_up(request_usd)}"
+    return {"where": "cap", "what": what, "why": why, "fix": f"{fix} is the least that lets it go on."}
 
 
 @contextmanager

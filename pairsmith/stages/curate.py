@@ -63,6 +63,8 @@ def curate(
             result.facts["review"] = review
         dataset = export_dataset(project, store, result, project.folder / DATASET)
         record.add(artifact_id=dataset.id, files=(dataset.path,), rows=dataset.facts["rows"])
+        if not dataset.facts["rows"]["train"]:
+            say("warning: no accepted row is of the train split, so `pairsmith train` has nothing to learn from.")
     return record.outcome
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curate.split import disputed_questions
 from pairsmith import plan
 from pairsmith.outcome import EvaluateOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.table import Option, Stage
 from pairsmith.stopping import Stopping
+from pairsmith.style import numbers
 from schemas.blocking import run
 from schemas.errors import InputError, NoWork
 from schemas.files import sha256
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from train.results import TrainResult
 
 EVALUATIONS = "evaluations"
+_SHOWN = 3  # test inputs with several references
 # The exit codes of `--gate`.
 CODES = {"ship": 0, "do not ship": 14, "not enough evidence": 15}
 _MEASURED = {
@@ -58,8 +61,13 @@ def evaluate(
         from pairsmith import teachers
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
         from train.judged import judges_of, warnings
+        from train.priced import priced
         from train.verdict import verdict
 
+        if disputed := disputed_questions(store.seeds(), project.spec):
+            sources = ", ".join(seed.source for seed in disputed[:_SHOWN])
+            number = numbers.counted(len(disputed), "test input has", "test inputs have")
+            say(f"warning: {number} several references; answers are compared with that of {sources} alone.")
         seeds, rows = held_out_seeds(store, project.spec), trained_rows(store, trained)
         watched = watched_seeds(store, project.spec)
         measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
@@ -77,7 +85,7 @@ def evaluate(
         if measured.reused:
             refuse_retouched(store, measured.id, digest, path)
         store.write(measured.artifact.model_copy(update={"path": path}))
-        concluded = verdict(measured, project.spec.evaluate.ship_at)
+        concluded = verdict(priced(measured, project.spec), project.spec.evaluate.ship_at)
         counts, reasons = counted(measured)
         record.add(
             **_spent(measured),
@@ -116,15 +124,18 @@ def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -
         )
 
 
-def evaluation_in(folder: Path, evaluated: Artifact, store: Store) -> Evaluation | None:
-    """What was measured; None if its file is gone. Raises InputError if it is not the file that was written."""
+def evaluation_in(project: Project, evaluated: Artifact, store: Store) -> Evaluation | None:
+    """What was measured, with the teacher's price; None if its file is gone. Raises InputError if it is not the file
+    that was written."""
     from train.metrics import Evaluation
+    from train.priced import priced
     from train.results import read_record
 
-    file = folder / evaluated.path
+    file = project.folder / evaluated.path
     if file.is_file():
         refuse_retouched(store, evaluated.id, sha256(file), evaluated.path)
-    return read_record(file, Evaluation)
+    measured = read_record(file, Evaluation)
+    return measured and priced(measured, project.spec)
 
 
 def latest_adapter(project: Project, store: Store) -> TrainResult:
@@ -211,10 +222,12 @@ def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
     """The systems and checks of an evaluation as tables, and the differences in words."""
     from train.judged_table import judged_lines, judged_table
     from train.metrics import Evaluation
+    from train.priced import priced
     from train.results_table import checks_table, comparison_lines, references_table, systems_table
     from train.verdict import in_words, verdict
 
-    evaluation = Evaluation.model_validate_json((project.folder / outcome.files[0]).read_bytes())
+    measured = Evaluation.model_validate_json((project.folder / outcome.files[0]).read_bytes())
+    evaluation = priced(measured, project.spec)
     decided = in_words(verdict(evaluation, project.spec.evaluate.ship_at))
     lines = "\n".join([*comparison_lines(evaluation), *judged_lines(evaluation), "", *decided])
     listed = (systems_table, checks_table, references_table, judged_table)

@@ -13,12 +13,12 @@ from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.certified import in_lines, last_look
 from pairsmith.exported_model import GGUF
 from pairsmith.outcome import ExportOutcome
-from pairsmith.plan import held_out_since, say_outdated
+from pairsmith.plan import refuse_unchecked, say_outdated
 from pairsmith.receipt import recording
 from pairsmith.stages.evaluate import evaluation_in
 from pairsmith.stages.table import Option, Stage
 from pairsmith.stopping import Stopping
-from schemas.errors import NoWork, UsageError
+from schemas.errors import InputError, NoWork, UsageError
 from schemas.files import copy_folder, replaced_folder
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
@@ -48,9 +48,9 @@ def export(
 ) -> ExportOutcome:
     """Write `out/dataset`, `out/adapter` (and for QLoRA `out/model`), `out/evaluation.json`, `out/report.html`,
     `out/evidence.json`, the spec, and `out/export.json` with the ids of what is in it; what has not been made yet is
-    left out. `out` is `export` in the project if absent. `gguf` names the kinds of GGUF to write besides, `format` the
-    trainers whose chat files go into `out/chat` (`curate.chat_files`). `out/certificate.json` is there if a certificate
-    holds for the rows as they are.
+    left out, and so are a report and evidence of other files than these. `out` is `export` in the project if absent.
+    `gguf` names the kinds of GGUF to write besides, `format` the trainers whose chat files go into `out/chat`
+    (`curate.chat_files`). `out/certificate.json` is there if a certificate holds for the rows as they are.
 
     An earlier export there is replaced at once. Raises NoWork without a dataset that was compared with what is held
     out, UsageError if `out` holds something else, InputError for an evaluation that was changed by hand, and
@@ -63,8 +63,8 @@ def export(
             raise NoWork("there is no dataset to export.", fix="Run `pairsmith curate` first.")
         _refuse_other(out)
         if "evaluation" in artifacts:
-            evaluation_in(project.folder, artifacts["evaluation"], store)
-        _refuse_unchecked(project, store)
+            evaluation_in(project, artifacts["evaluation"], store)
+        refuse_unchecked(project, store)
         makers = {stage: f"the {kind} that is exported" for stage, kind in _MADE_BY.items() if kind in artifacts}
         say_outdated(project, store, makers, say)
         licences.refuse_unlicensed(project, store, artifacts.values())
@@ -88,6 +88,9 @@ def export(
             written |= {name: out / name for name in there}
             for name in there:
                 shutil.copy2(project.folder / name, partial / name)
+            for name in _outdated_report(partial, say):
+                (partial / name).unlink(missing_ok=True)
+                written.pop(name, None)
             terms = {"certificate": certificate, "licences": licences.as_json(declared)}
             mark = {**ids, "spec_hash": project.spec_hash, **terms}
             (partial / MARK).write_text(json.dumps(mark, indent=2) + "\n")
@@ -115,15 +118,23 @@ def _refuse_other(out: Path) -> None:
         )
 
 
-def _refuse_unchecked(project: Project, store: Store) -> None:
-    """What the spec names may not be trained on, so no row leaves that nobody has compared with it."""
-    if names := held_out_since(project, store):
-        raise NoWork(
-            f"the rows of the dataset were not compared with {', '.join(map(repr, names))}.",
-            where="curate.contamination.files",
-            why="A text of it may be among them, and in what a model has learnt.",
-            fix="Run `pairsmith curate`, then `pairsmith train` if that makes another dataset.",
+def _outdated_report(exported: Path, say: Say) -> Sequence[str]:
+    """The report and its evidence where they speak of other files than are exported: numbers of another model or other
+    rows would be handed on with these."""
+    from pairsmith.report.evidence_file import read_evidence
+
+    if not (exported / EVIDENCE).is_file():
+        return ()
+    try:
+        read_evidence(exported / EVIDENCE)
+    except InputError as error:
+        other = Path(error.where or EVIDENCE).relative_to(exported)
+        say(
+            f"warning: {REPORT} and {EVIDENCE} are left out, for {other} is not what they speak of: `pairsmith report`"
+            " writes them anew, and `pairsmith export` takes them then."
         )
+        return REPORT, EVIDENCE
+    return ()
 
 
 def summary(outcome: ExportOutcome) -> list[tuple[str, str]]:

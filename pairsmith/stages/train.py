@@ -46,24 +46,28 @@ def train(
     the learning curve too, with a dozen further trainings at most.
 
     `stop` ends it after the step in progress and keeps the best weights until then as an adapter, then Interrupted is
-    raised; the next run goes on from that step. Raises NoWork.
+    raised; the next run goes on from that step. Raises NoWork, also where the dataset was not compared with what the
+    spec holds out.
     """
     with recording(project, store, "train", TrainOutcome()) as record:
         record.outcome = TrainOutcome(**plan.inputs_of("train", project, store)._asdict())
         exported = latest(store, "dataset")
         if exported is None:
             raise NoWork("there is no dataset to train on.", fix="Run `pairsmith curate` first.")
+        plan.refuse_unchecked(project, store)
         plan.say_outdated(project, store, dict.fromkeys(("generate", "curate"), "the dataset"), say)
-        say("loading the base model")
-        from train.base_model import find_base
         from train.dataset import dataset_of
-        from train.sft import tune
 
-        settings = project.spec.train
-        base = find_base(settings, project.folder, progress)
-        dataset = dataset_of(project.folder / exported.path)
+        settings, dataset = project.spec.train, dataset_of(project.folder / exported.path)
         tested = [seed.text for seed in held_out_inputs(store.seeds(), project.spec) if seed.text]
         dataset = replace(dataset, held_out=[*dataset.held_out, *tested])
+        from train.sft import refuse_untrainable, tune
+
+        refuse_untrainable(dataset, settings)
+        say("loading the base model")
+        from train.base_model import find_base
+
+        base = find_base(settings, project.folder, progress)
         with (stop or Stopping()).looked_at() as asked:
             result = tune(base, dataset, settings, project.folder / ADAPTERS, progress, asked=asked)
         path = project.inside(Path(result.folder))

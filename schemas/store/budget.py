@@ -12,7 +12,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from schemas.errors import BudgetReached
-from schemas.money import Cost, dollars
+from schemas.money import Cost, dollars, rounded_up
+
+_PROJECT = "budget.max_usd"
 
 
 class Cap(NamedTuple):
@@ -29,7 +31,7 @@ class Budget:
     def __init__(self, spent: Cost, *, project_usd: float | None = None, command_usd: float | None = None) -> None:
         self._settled = spent.usd + spent.reserved
         caps = (
-            Cap(project_usd, 0.0, "budget.max_usd") if project_usd is not None else None,
+            Cap(project_usd, 0.0, _PROJECT) if project_usd is not None else None,
             Cap(command_usd, self._settled, "--max-usd") if command_usd is not None else None,
         )
         self.caps = tuple(cap for cap in caps if cap is not None)
@@ -77,11 +79,17 @@ class Budget:
 
     def _reached(self, cap: Cap, usd: float) -> BudgetReached:
         used = self._settled - cap.before
+        # A command that runs again begins to count anew.
+        needs = {one: usd + (self._settled if one.name == _PROJECT else 0.0) for one in self.caps}
+        short = [f"{one.name} to {rounded_up(least)} or more" for one, least in needs.items() if least > one.usd]
+        raised = f"raise {' and '.join(short)}, or lower max_tokens, and run the same command again"
+        again = f"run the same command again, which may spend {dollars(cap.usd)} once more"
         state = f"is reached: {dollars(used)} is spent or held for requests without an answer, and the next request"
-        return BudgetReached(
+        reached = BudgetReached(
             f"the budget of {dollars(cap.usd)} {state if used else 'does not hold a single request, which'} may cost "
             f"{dollars(usd)}.",
             where=cap.name,
-            fix=f"Every answer is in the store. Raise {cap.name}, or lower max_tokens, and run the same command again: "
-            "it goes on from here.",
+            fix=f"Every answer is in the store. To go on from here {raised if short else again}.",
         )
+        reached.request_usd = usd
+        return reached

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from schemas.errors import InputError, MissingDependency
+from schemas.errors import InputError, MissingDependency, UsageError
 from schemas.files import replaced_folder, sha256
 from synth.embedded.child import child_command, child_environment
 
@@ -48,10 +48,14 @@ class Weights:
 
 
 def cache_folder() -> Path:
-    """`PAIRSMITH_CACHE`, else the user's cache folder for pairsmith."""
+    """`PAIRSMITH_CACHE`, else the user's cache folder for pairsmith. Raises UsageError for a name of something else."""
     named = os.environ.get("PAIRSMITH_CACHE")
     if named:
-        return Path(named).expanduser().absolute()
+        folder = Path(named).expanduser().absolute()
+        if folder.exists() and not folder.is_dir():
+            fix = "Name a folder, which may be absent, or take the variable out."
+            raise UsageError("this is not a folder.", where=f"PAIRSMITH_CACHE, {folder}", fix=fix)
+        return folder
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("pairsmith"))

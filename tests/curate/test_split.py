@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from curate.split import (
     SPLITS,
+    disputed_questions,
     held_out_inputs,
     most_test_inputs,
     most_train_rows,
@@ -269,3 +270,17 @@ def test_each_kind_of_seed_may_have_shares_of_its_own() -> None:
         SplitSettings.model_validate({"test": {"pair": 0.95}})
     with pytest.raises(ValueError, match="story"):
         SplitSettings.model_validate({"test": {"story": 0.2}})
+
+
+def test_a_question_with_several_references_is_told() -> None:
+    """Only one of them is compared with, which nobody would see: an empty one is another answer too, and what is not of
+    the test is nobody's business."""
+    rows = [("a", "x"), ("A ", "y"), ("b", "x"), ("b", "x"), ("c", None), ("c", "z")]
+    seeds = [
+        Seed(kind="input", text=text, reference=reference, source=f"t:{n}", meta={"use": "test"})
+        for n, (text, reference) in enumerate(rows)
+    ]
+    kept = held_out_inputs(seeds, _spec())
+    assert disputed_questions(seeds, _spec()) == [seed for seed in kept if seed.text.strip().lower() != "b"]
+    train = [seed.model_copy(update={"meta": {"use": "train"}}) for seed in seeds]
+    assert disputed_questions(train, _spec()) == []

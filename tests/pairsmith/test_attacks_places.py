@@ -1,4 +1,4 @@
-"""A project in a place that this process may not write: what is in it can still be looked at."""
+"""A project in a place that this process may not write, and places that are taken by something else."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 
 from tests.pairsmith.conftest import Project
 from tests.projects.test_old_projects import EXPECTED, KEPT, copied
+from tests.train import tiny
 
 
 def _cannot_write() -> list[str]:
@@ -68,3 +69,33 @@ def test_a_read_only_project_can_be_looked_at(read_only: Project) -> None:
     story = EXPECTED["explain"][0]
     assert looked(read_only, "explain", story["id"])["id"] == story["id"]
     assert sorted(path.name for path in read_only.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), [("receipts", ["curate"]), ("kept", ["export", "--out", "kept/new"])], ids=["receipts", "kept"]
+)
+def test_a_file_where_a_folder_belongs_is_a_sentence(name: str, command: list[str], tmp_path: Path) -> None:
+    """Whatever folder of a project it is: the place is named, with what to do, and no defect is claimed."""
+    (tmp_path / "pairsmith.toml").write_text(tiny.SPEC)
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in tiny.PAIRS))
+    project = Project(tmp_path)
+    for before in ("generate", "curate"):
+        assert project.run(before).returncode == 0
+    shutil.rmtree(tmp_path / name, ignore_errors=True)
+    (tmp_path / name).touch()
+    done = project.run(*command)
+    assert (done.returncode, "Traceback" in done.stderr) == (6, False), done.stderr
+    assert name in done.stderr.partition("error: ")[2]
+    assert "A folder is needed where a file is" in done.stderr
+
+
+def test_a_cache_that_is_no_folder_is_named_by_its_variable(tmp_path: Path) -> None:
+    """Every command that would keep something there says which variable to change."""
+    (tmp_path / "cache").touch()
+    (tmp_path / "pairsmith.toml").write_text('task = { name = "t", style = "Long." }\nteacher = { url = "embedded" }\n')
+    (tmp_path / "seeds.txt").write_text("a fox\n")
+    done = Project(tmp_path).run(
+        "generate", "--set", 'seeds=[{path="seeds.txt"}]', PAIRSMITH_CACHE=str(tmp_path / "cache")
+    )
+    assert done.returncode == 2, done.stderr
+    assert f"error: PAIRSMITH_CACHE, {tmp_path / 'cache'}: this is not a folder." in done.stderr

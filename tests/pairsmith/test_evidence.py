@@ -11,6 +11,7 @@ import pytest
 
 from pairsmith.commands import start
 from pairsmith.outcome import EvaluateOutcome, TrainOutcome
+from pairsmith.project import Project as Door
 from pairsmith.receipt import recording
 from pairsmith.report import render_evidence, write_report
 from pairsmith.report.gather import gather
@@ -23,6 +24,7 @@ from schemas.records import Counts
 from schemas.store import Store
 from schemas.store.latest import latest, present
 from tests.pairsmith import report_project
+from tests.train import tiny
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +98,12 @@ def test_a_retouched_number_is_refused(copy: Path) -> None:
 
 
 def test_the_command_renders_and_refuses_with_a_code(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`pairsmith report --from FILE` needs no spec and no store; a refusal is exit code 4."""
-    page = copy / "again.html"
+    """`pairsmith report --from FILE` needs no spec and no store, names what is not there, and refuses with code 4."""
+    page, one = copy / "again.html", copy / "evaluations" / "one.json"
+    elsewhere = one.rename(copy / "elsewhere.json")
     assert start(["report", "--from", str(copy / "evidence.json"), "--out", str(page)]) == 0
+    assert "1 not at hand, so not compared: evaluations/one.json\n" in capsys.readouterr().out
+    elsewhere.rename(one)
     assert page.is_file()
     (copy / "evaluations" / "one.json").write_text("{}")
     assert start(["report", "--from", str(copy / "evidence.json"), "--out", str(page)]) == 4
@@ -175,3 +180,24 @@ def test_the_gate_is_an_exit_code() -> None:
         assert exit_code(outcome) == code
         assert exit_code(EvaluateOutcome(verdict={"decision": decision})) == 0
     assert [*CODES.values()] == [0, 14, 15]
+
+
+def test_an_export_takes_no_report_of_something_else(tmp_path: Path) -> None:
+    """After rows were curated anew the report that lies there is one of others: it is left out, and the sentence says
+    of what it is not; once it is written anew it goes with them, and is drawn again from there."""
+    lines = list[str]()
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in tiny.PAIRS))
+    (tmp_path / "pairsmith.toml").write_text(tiny.SPEC)
+    rows, out = Door(tmp_path, say=lines.append), tmp_path / "export"
+    rows.generate()
+    rows.curate()
+    assert start(["report", "--project", str(tmp_path)]) == 0
+    assert "evidence.json" in rows.export().written
+    rows = Door(tmp_path, ["split.test=0.3", "split.validation=0.3"], say=lines.append)
+    rows.curate()
+    assert not {"report.html", "evidence.json"} & {*rows.export().written}
+    assert not (out / "report.html").exists()
+    assert any(line.startswith("warning: report.html and evidence.json are left out, for ") for line in lines)
+    assert start(["report", "--project", str(tmp_path)]) == 0
+    assert "evidence.json" in rows.export().written
+    render_evidence(out / "evidence.json", tmp_path / "again.html")

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("trl", reason="training needs the train extra")
 
 from pairsmith.outcome import ExportOutcome
+from pairsmith.registry import Registry
 from pairsmith.report import render_evidence, write_report
 from pairsmith.stages.evaluate import latest_adapter
 from pairsmith.stages.export import export, summary
@@ -87,6 +88,15 @@ def test_the_evidence_of_an_export_speaks_of_the_model_that_lies_beside_it(expor
     (weights := out / "model" / "model.safetensors").write_bytes(weights.read_bytes() + b" ")
     with pytest.raises(InputError, match=r"model/model\.safetensors: this is not the file"):
         render_evidence(out / "evidence.json", tmp_path / "again.html")
+
+
+def test_another_template_is_not_released(exported: Made, tmp_path: Path) -> None:
+    """Weights alone do not make the model that was measured: one with another chat template answers otherwise."""
+    out, registry = Path(shutil.copytree(exported.out, tmp_path / "out")), Registry(tmp_path / "registry")
+    assert registry.add(out) == "v1"
+    (template := out / "model" / "chat_template.jinja").write_text(template.read_text() + " ")
+    with pytest.raises(InputError, match=r"chat_template\.jinja: this is not the file that the evidence speaks of"):
+        registry.add(out)
 
 
 def test_the_card_tells_what_was_measured(exported: Made) -> None:

@@ -137,7 +137,7 @@ def test_rows_are_compared_with_a_file_that_the_spec_names(name: str, content: s
     assert f"near-duplicate of {name}:" in state.reason.detail
 
 
-def test_an_export_refuses_rows_that_were_not_compared_with_a_file(tmp_path: Path) -> None:
+def test_rows_that_were_not_compared_with_a_file_are_neither_trained_on_nor_exported(tmp_path: Path) -> None:
     """Neither with one that is named after the curation nor with one that has grown since; a curation compares them."""
     bench, more = tmp_path / "bench.txt", '\n[curate.contamination]\nfiles = ["bench.txt"]\n'
     bench.write_text("first line of no interest\n")
@@ -147,13 +147,15 @@ def test_an_export_refuses_rows_that_were_not_compared_with_a_file(tmp_path: Pat
         running.curate()
         running.export()
         running = opened(project(tmp_path, train="a street in the rain\na quay\n", more=more), teacher)
-        with pytest.raises(NoWork, match=r"not compared with 'bench.txt'"):
-            running.export()
+        for going_on in (running.train, running.export):
+            with pytest.raises(NoWork, match=r"not compared with 'bench.txt'"):
+                going_on()
         running.curate()
         running.export()
         bench.write_text(OTHER.format(n=5))
-        with pytest.raises(NoWork, match=r"not compared with 'bench.txt'"):
-            running.export()
+        for going_on in (running.train, running.export):
+            with pytest.raises(NoWork, match=r"not compared with 'bench.txt'"):
+                going_on()
         running.curate()
         running.export()
     assert OTHER.format(n=5) not in (tmp_path / "export/dataset/data/train.jsonl").read_text()
@@ -172,6 +174,21 @@ def test_an_export_refuses_a_name_of_no_file_and_needs_none_that_was_compared(tm
         running = opened(project(tmp_path, train="a quay\n", more=named.format("bensch.txt")), teacher)
         with pytest.raises(NoWork, match=r"not compared with 'bensch.txt'"):
             running.export()
+
+
+def test_nothing_to_train_on_is_known_before_a_base_is_loaded(tmp_path: Path) -> None:
+    """Curation that leaves test rows alone says so and has worked; training ends without a look for its base, which may
+    be minutes away and is not even there."""
+    lines: list[str] = []
+    with LoopbackTeacher(lambda ask: says(REFERENCE)) as teacher:
+        running = opened(
+            project(tmp_path, train="a quay\n", more='\n[train]\nbase = "none/such"\n'), teacher, lines.append
+        )
+        running.generate()
+        assert running.curate().rows == {"train": 0, "validation": 0, "test": 1}
+        assert any("nothing to learn from" in line for line in lines)
+        with pytest.raises(NoWork, match="the dataset has no training rows"):
+            running.train()
 
 
 def test_a_missing_or_broken_file_is_a_sentence(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,8 +21,9 @@ from pairsmith.stages.export import FORMATS
 from pairsmith.stages.table import stage
 from schemas.money import Hold
 from schemas.reviews import Sampled
-from schemas.spec_file import load, parse
+from schemas.spec_file import load, parse, set_keys
 from schemas.store import Store
+from tests.pairsmith.conftest import ROOT
 from tests.serve.conftest import write_project
 from tests.synth.loopback import LoopbackTeacher
 
@@ -202,6 +205,25 @@ def test_a_job_that_is_continued_pays_for_no_other_one(workspace: Workspace) -> 
     run("third", "second", 0, says=False)
     run("fourth", "third", 0, says=True)
     assert left == ["2.000000000", "1.750000000", "1.500000000", "0.250000000"]
+
+
+def test_a_job_whose_cap_is_spent_says_what_lets_it_go_on(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+    """One that continues a job at its cap has a part of nothing for its command: what it tells speaks of the job's cap,
+    of what a request may cost, and of the cap that a new job needs."""
+    folder, job = write_project(workspace, "tiny", teacher.url), workspace.root / "job"
+    prices = {"teacher.usd_per_million_prompt_tokens": 100.0, "teacher.usd_per_million_completion_tokens": 100.0}
+    spec = folder / "pairsmith.toml"
+    spec.write_text(set_keys(spec.read_text(), prices))
+    part: dict[str, Any] = dict(next_part(request("generate", cap_usd=0.001), folder, None) or {})
+    job.mkdir()
+    (job / "part-0.json").write_text(json.dumps({**part, "heavy_lock": None}))
+    command = "import sys; from pathlib import Path; from pairsmith.serve.child import main; main(Path(sys.argv[1]), 0)"
+    subprocess.run([sys.executable, "-c", command, str(job)], cwd=ROOT, check=True, timeout=250)
+    end = json.loads((job / "exit-0.json").read_text())
+    assert (end["code"], end["problem"]["where"]) == (12, "cap")
+    assert end["problem"]["what"].startswith("the cap of this job, $0.0010, is reached: the next request may cost $0.")
+    assert float(end["problem"]["fix"].partition("and $")[2].partition(" ")[0]) >= end["problem"]["request_usd"] > 0.01
+    assert not teacher.asked
 
 
 def test_options_that_make_no_sense_are_refused() -> None:

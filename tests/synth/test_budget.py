@@ -14,10 +14,11 @@ import orjson
 import pytest
 
 from schemas.errors import BudgetReached, SpecError
-from schemas.money import dollars, told
+from schemas.money import Cost, dollars, told
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from schemas.store.budget import Budget
 from synth.chat_completions import StoppedError
 from synth.endpoint import Endpoint
 from synth.ledger import FailedSample, Ledger
@@ -119,6 +120,38 @@ def test_a_cap_below_one_request_says_so(tmp_path: Path) -> None:
         (error,) = asyncio.run(spend(teacher.url, store.capped(project_usd=0.001), 1))
         assert "the budget of $0.0010 does not hold a single request, which may cost $0." in str(error)
         assert not teacher.asked
+
+
+@pytest.mark.parametrize(
+    ("project_usd", "command_usd", "spent_usd", "fix"),
+    [
+        (
+            None,
+            0.00001,
+            0.0,
+            "raise --max-usd to $0.1235 or more, or lower max_tokens, and run the same",
+        ),
+        (2.0, 0.00001, 1.999, "raise budget.max_usd to $2.13 or more and --max-usd to $0.1235 or more, or lower"),
+        (2.0, 5.0, 1.999, "raise budget.max_usd to $2.13 or more, or lower"),
+        (None, 0.13, 0.0, "run the same command again, which may spend $0.1300 once more."),
+    ],
+)
+def test_at_a_cap_it_is_said_which_cap_lets_it_go_on(
+    project_usd: float | None, command_usd: float, spent_usd: float, fix: str
+) -> None:
+    """Each that is in the way with the least that is enough, also right after another cap was reached; a command's cap
+    counts anew when it runs again, so one that holds a request needs no raising."""
+
+    async def asked() -> BudgetReached:
+        budget = Budget(Cost(usd=spent_usd), project_usd=project_usd, command_usd=command_usd)
+        if command_usd == 0.13:
+            assert await budget.reserve(0.1, lambda: False)
+            budget.settle(0.1, 0.1)
+        with pytest.raises(BudgetReached) as reached:
+            await budget.reserve(0.12345, lambda: False)
+        return reached.value
+
+    assert fix in str(asyncio.run(asked()))
 
 
 def test_without_a_price_or_a_limit_a_cap_is_refused_before_anything_is_sent(tmp_path: Path) -> None:

@@ -174,3 +174,22 @@ def test_a_prompt_may_use_the_columns_that_every_source_has():
     assert columns_of(spec, ("input",)) == ("product",)
     assert columns_of(spec, ("output",)) == ("style_of",)
     assert columns_of(spec, ("pair",)) == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "noted"), [({}, 1), ({"reference": "output"}, 0), ({"columns": {"gold": "output"}}, 0)]
+)
+def test_an_output_beside_an_input_is_not_passed_over_in_silence(tmp_path, settings, noted):
+    """Whoever has a test file with answers wants them compared with: a note says that nothing reads them, and how."""
+    reading = read(tmp_path, "input,output\nIt drips,Turn it off.\n", use="test", **settings)
+    assert [note.where for note in reading.notes if 'reference = "output"' in note.detail] == ["seeds.csv:1"] * noted
+
+
+def test_a_reference_may_be_a_record(tmp_path):
+    """A test file for an extraction holds what is wanted as an object, as a pair's output may; its JSON is the
+    reference. What no reference can be names its column."""
+    rows = '{"input": "bill 3", "output": {"a": 3, "b": null}}\n{"input": "bill 4", "output": ["x"]}\n'
+    reading = read(tmp_path, rows, name="test.jsonl", use="test", reference="output")
+    assert [seed.reference for seed in reading.seeds] == ['{"a":3,"b":null}']
+    (problem,) = reading.problems
+    assert problem.detail == "expected text, found list ['x']. It stands in 'output'."

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from schemas.spec import Spec
 from schemas.spec_file import load
+from schemas.step_names import By
 from tests.train.evaluated import spec
 from train.invented import DETAILS, detail_gates, invented_rate
 from train.metrics import Output
@@ -58,4 +60,18 @@ def test_the_project_may_be_anywhere() -> None:
     """Gates of a task with a schema need it, and it is a file of the project: an evaluation from elsewhere broke off
     when every answer was there."""
     project = load(Path(__file__).parents[2] / "examples" / "invoices")
-    assert detail_gates(project.spec, project.folder)
+    assert [By.read(gate.by).name for gate in detail_gates(project.spec, project.folder)] == ["values"]
+
+
+def test_a_wrong_label_is_no_invented_detail() -> None:
+    """A kind of task brings gates of its own (that a label is one, that an input is one): they have no part in it. A
+    value of a record that the text does not hold is one, unless a person wrote it too."""
+    labels = Spec.model_validate({"task": {"kind": "classify", "name": "t", "style": "s", "labels": ["bug", "praise"]}})
+    assert detail_gates(labels, Path()) == ()
+    project = load(Path(__file__).parents[2] / "examples" / "invoices")
+    gates, texts = detail_gates(project.spec, project.folder), {"s": "Kettle Ltd bills $40 for one kettle"}
+    answer = output('{"supplier": "Kettle Ltd", "total": 99.5}')
+    for references, share in (({}, 1.0), ({"s": '{"supplier": "Kettle Ltd", "total": 99.5}'}, 0.0)):
+        invented = invented_rate([answer], texts, references, gates)
+        assert invented
+        assert invented.estimate == share

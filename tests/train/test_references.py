@@ -160,6 +160,22 @@ def test_where_one_answer_is_right_it_is_a_check(tmp_path: Path) -> None:
     assert checks.fingerprint != Checks().fingerprint == Checks().fingerprint
 
 
+@pytest.mark.parametrize(
+    ("output", "same"),
+    [
+        ('{"n": 4.0}', True), ('{"n": 4}', True), ('{"n": 4e0}', True), ('{"n": "4"}', False), ('{"n": true}', False),
+        ('{"n": 4.5}', False), ('{"n": 1e999}', False), ('{"n": 4', False), ("4", False), ("", False),
+    ],
+)  # fmt: skip
+def test_a_number_of_a_record_is_its_value(output: str, same: bool) -> None:
+    """Who writes 4.0 where a person wrote 4 has the field right by F1 and by JSON, so by the exact match too."""
+    assert Checks(exact=True)("in", output, '{"n": 4}').passed == {REFERENCE: same}
+    assert Checks(exact=True)("in", output.replace("4", "1"), '{"n": 1}').passed == {REFERENCE: same}
+    result = against_references([GivenAnswer(seed_id="a", text=output)], {"a": '{"n": 4}'}, (), is_json=True)
+    assert result
+    assert result.exact.estimate == same
+
+
 def test_a_check_of_the_users_own_sees_the_reference(tmp_path: Path) -> None:
     """`evaluate.user` gets a pair with input, output and reference."""
     (tmp_path / "near_enough.py").write_text("def near(pair):\n    return pair.reference in pair.output\n")

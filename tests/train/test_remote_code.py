@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -197,6 +199,25 @@ def test_a_folder_has_its_copy_however_it_is_named(own: Path) -> None:
     assert other is not None
     assert other.name == "again"
     assert copy.is_dir()
+
+
+def test_a_copy_that_was_not_asked_for_in_a_month_goes(own: Path) -> None:
+    """What runs from a copy has asked for it, however old the copy is; what a killed process has left goes with it."""
+    entry, old = entry_of(own), time.time() - 40 * 24 * 3600
+    copy = runnable("own", own, [entry])
+    assert copy is not None
+    left = copy.parent.with_name(".left")
+    left.mkdir()
+    for path in (copy.parent, left):
+        os.utime(path, (old, old))
+    assert runnable("own", own, [entry]) == copy
+    assert copy.is_dir()
+    assert not left.exists()
+    os.utime(copy.parent, (old, old))
+    (own / "modeling_own.py").write_text((own / "modeling_own.py").read_text() + "\n")
+    other = runnable("own", own, [marked("own", own)])
+    assert other not in (None, copy)
+    assert not copy.exists()
 
 
 def test_the_name_of_another_model_changes_nothing(tiny_base: Base, own: Path) -> None:

@@ -207,8 +207,9 @@ def test_the_settings_that_people_expect_are_taken(tiny_base: Base, tmp_path: Pa
     assert sorted(config["target_modules"]) == ["q_proj", "v_proj"]
     assert config["use_rslora"]
     assert config["use_dora"]
-    with pytest.raises(InputError, match="nope"):
-        tuned(tiny_base, tmp_path, targets=["nope"])
+    for target in ("nope", "lm_head", "embed_tokens"):
+        with pytest.raises(InputError, match=f"no linear layer called '{target}'"):
+            tuned(tiny_base, tmp_path, targets=["q_proj", target])
     with pytest.raises(MissingDependency, match="flash-attn"):
         tuned(tiny_base, tmp_path, packing=True)
     assert tuned(tiny_base, tmp_path, method="lora-8bit", epochs=1).steps == 3

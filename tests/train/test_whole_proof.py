@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import train.evaluation
 from pairsmith.outcome import EvaluateOutcome
@@ -129,7 +132,8 @@ def test_pairs_alone_get_a_verdict_and_a_learning_curve(
 @pytest.mark.timeout(1500)
 def test_outputs_alone_are_proved_against_themselves(tiny_base: Base, tmp_path: Path) -> None:
     """A pile of excellent outputs: the teacher writes their inputs, one in five is held out with its input, and what
-    the systems answer is compared with the output that a person wrote. No row is trained on that is near to one."""
+    the systems answer is compared with the output that a person wrote. No row is trained on that is near to one.
+    A price that is set after all this prices what the teacher answered, and nothing is asked again."""
 
     def reply(ask: Ask) -> Reply:
         prompt = " ".join(message["content"] for message in ask.body["messages"])
@@ -144,8 +148,19 @@ def test_outputs_alone_are_proved_against_themselves(tiny_base: Base, tmp_path: 
         more = {"teacher": teacher, "generate": generate, "evaluate": {**whole, "checks": CHECKS}}
         project = proved_project(tmp_path, tiny_base, rows, "output", **more)
         with Store.open(Store.url_for(project)) as store:
-            evaluation, _, _ = evaluated(project, store)
+            evaluation, before, _ = evaluated(project, store)
             trained = {pair.input for pair in store.pairs(_train_ids(store))}
+            own = {"usd_per_million_prompt_tokens": 1.0, "usd_per_million_completion_tokens": 2.0}
+            tables = {**project.spec.model_dump(), "teacher": {**teacher, **own}}
+            cheaper = Project(project.folder, Spec.model_validate(tables))
+            after = stage("evaluate").run(cheaper, store)
+            shown = _printed(stage("evaluate").shown(cheaper, after))
+            write_report(cheaper, store, tmp_path / "report.html")
+    assert before.verdict["teacher_usd_per_1000"] is None
+    assert after.reused
+    assert after.verdict["break_even"] == round(100_000 / after.verdict["teacher_usd_per_1000"])
+    for page in (shown, (tmp_path / "report.html").read_text()):
+        assert "price of now" in page
     assert evaluation.seeds == 8
     outputs = dict(PAIRS)
     given = {output.seed_id for output in evaluation.outputs}
@@ -158,6 +173,12 @@ def test_outputs_alone_are_proved_against_themselves(tiny_base: Base, tmp_path: 
     assert compared is not None
     assert compared.inputs == 8
     assert compared.chrf is not None
+
+
+def _printed(parts: Sequence[Any]) -> str:
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(*parts)
+    return console.export_text()
 
 
 def _train_ids(store: Store) -> list[str]:
