@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.opinions import FALSE, NONE, TRUE, Meanings, Opinions, deviation_within, grouped
+from curate.opinions import FALSE, NONE, TRUE, Meanings, Opinions, deviation_within, flags_of, grouped
 from curate.review.decision import Decision
 from curate.rows import (
     DUPLICATE,
@@ -50,7 +50,8 @@ class Hearing:
         self._before, self._step, self.opinions = pool, step, pool._of(step).copy()
 
     def add(self, verdicts: Iterable[Verdict], *, stored: bool = False) -> None:
-        """`stored`: the source keeps them, so their sentences need no memory, nor scores that compare nothing."""
+        """`stored`: the source keeps them, so their sentences need no memory, nor scores that compare nothing. Raises
+        KeyError for a pair of another pool."""
         slots, meanings, scores = self._before._slots, self._before._meanings, self._step.scores or not stored
         for verdict in verdicts:
             slot = slots.first[verdict.pair_id]
@@ -206,15 +207,18 @@ class Pool:
 
     def survivors(self) -> Iterator[Survivor]:
         """The rows of `accepted`, without their texts."""
-        flagged = set[int]().union(*(spoken.flags for spoken in self._opinions_of.values()))
-        slots, scores = self._slots, self._scored
+        slots, scores, flagged = self._slots, self._scored, self._flags
         for slot in self._kept.tolist():
             score = scores.score(slot) if scores else None
             yield Survivor(slots.ids[slot] or "", slots.seed(slot), bool(slots.accepted[slot]), slot in flagged, score)
 
-    @property
+    @cached_property
     def _scored(self) -> Opinions | None:
         return next((spoken for step, spoken in reversed(self._opinions_of.items()) if step.scores), None)
+
+    @cached_property
+    def _flags(self) -> dict[int, tuple[str, ...]]:
+        return flags_of(self._opinions_of.values())
 
     def in_order(self, keys: Iterable[tuple[float, ...]]) -> Any:
         """The slots of the accepted rows by their key, least first; those of equal keys by the id of their pair."""
@@ -291,8 +295,8 @@ class Pool:
         return deviation_within(scores[slots], self._slots.input[slots])
 
     def outcomes(self) -> Iterator[Row]:
-        """Every slot in the order of the pool without its texts: a row without a pair, whose verdicts are those of the
-        steps that see the whole pool and of steps that keep it out."""
+        """Every slot in the order of the pool without its texts: a row without a pair, and with verdicts only where it
+        is not kept."""
         for first in range(0, len(self), ROWS):
             slots = range(first, min(first + ROWS, len(self)))
             out = [self._slots.ids[slot] for slot in slots if FALSE <= self._keep[slot] < TRUE and self._by[slot] >= 0]
@@ -302,8 +306,13 @@ class Pool:
                 if id_ is None:
                     yield self._failed(slot)
                     continue
-                verdicts = known.get(id_, ())
-                yield self._with_verdicts(slot, self._row(slot, None), id_, verdicts, self.steps)
+                row = self._row(slot, None)
+                yield row if row.keep else self._with_verdicts(slot, row, id_, known.get(id_, ()), self.steps)
+
+    def codes(self, by: str) -> Iterator[str]:
+        """Of every slot, the code of what a step of this name said of it; `unjudged` where it said nothing."""
+        steps = next((spoken for step, spoken in self._opinions_of.items() if step.by == by), Opinions(len(self)))
+        return (self._meanings.meanings[opinion][1] for opinion in steps.opinions)
 
     def _failed(self, slot: int) -> Row:
         candidate = self._slots.candidate(slot)
@@ -332,11 +341,10 @@ class Pool:
         reviewed = self._slots.reviewed.get(owner)
         reviews, decision = (reviewed.reviews, reviewed.decision) if reviewed else ((), None)
         keep = ORDER[self._keep[slot]]
-        spoken = [given.flags[owner] for given in self._opinions_of.values() if owner in given.flags]
-        flags = tuple(dict.fromkeys(chain.from_iterable(spoken))) if spoken else ()
         step = None if self._keep[slot] == TRUE else self._decided_by(slot)
         keep = False if keep and owner != slot else keep
-        return Row(candidate, pair, (), reviews, decision, self._score(owner), keep, step, flags=flags)
+        score, flags = self._scored.score(owner) if self._scored else None, self._flags.get(owner, ())
+        return Row(candidate, pair, (), reviews, decision, score, keep, step, flags=flags)
 
     def _with_verdicts(
         self, slot: int, row: Row, pair_id: str, known: Sequence[Verdict], steps: Sequence[StepId]
@@ -370,9 +378,6 @@ class Pool:
         """The steps whose sentences the source does not keep."""
         return [step for step, spoken in {**self._known, **self._opinions_of}.items() if spoken.reasons]
 
-    def _score(self, slot: int) -> float | None:
-        return self._scored.score(slot) if self._scored else None
-
     def _decided_by(self, slot: int) -> str:
         return REVIEW if self._by[slot] < 0 else self.steps[self._by[slot]].by
 
@@ -390,14 +395,9 @@ class Pool:
     @property
     def counts(self) -> Counts:
         """The rows by state, over all slots."""
-        states = Counter(self._states())
-        return Counts(rows_in=len(self), **states)
-
-    def _states(self) -> Iterator[str]:
-        names = {-1: "failed", FALSE: "rejected", NONE: "waiting", TRUE: "accepted"}
-        for slot, keep in enumerate(self._keep):
-            repeated = keep == TRUE and not self._slots.is_first[slot]
-            yield "rejected" if repeated else names[int(keep)]
+        keep = np.where((self._keep == TRUE) & ~self._slots.is_first, FALSE, self._keep)
+        names = {"failed": -1, "rejected": FALSE, "waiting": NONE, "accepted": TRUE}
+        return Counts(rows_in=len(self), **{name: int((keep == number).sum()) for name, number in names.items()})
 
     @property
     def reasons(self) -> dict[str, int]:
