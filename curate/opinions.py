@@ -88,7 +88,7 @@ def flags_of(opinions: Iterable[Opinions]) -> dict[int, tuple[str, ...]]:
     by_slot: dict[int, tuple[str, ...]] = {}
     for spoken in opinions:
         for slot, flags in spoken.flags.items():
-            by_slot[slot] = tuple(dict.fromkeys((*by_slot.get(slot, ()), *flags)))
+            by_slot[slot] = tuple(dict.fromkeys((*by_slot[slot], *flags))) if slot in by_slot else flags
     return by_slot
 
 

@@ -33,7 +33,7 @@ _NUMBER, _FIELD = np.uint64(54), np.uint64(53)  # where in 64 bits the number of
 _TOKEN = np.uint64((1 << 54) - 1)
 _OF_ANY = np.uint64((1 << 53) - 1)  # a token, whatever its field
 _OF_SECOND = np.uint64(1 << 53)  # from here on tokens are of the second field
-_KNOWN = 256  # rows whose sets are in memory
+_KNOWN = 1 << 11  # rows whose sets are in memory, some 4 KB a text
 _ROW = np.uint64((1 << 24) - 1)  # 16 million rows
 _BUCKETS, _MOST = 1 << 23, (1 << 12) - 1  # tokens that occur so often, or more, count as equally frequent
 _MEET = 3
@@ -101,7 +101,8 @@ class TokenSets:
     def __init__(self, rows: Iterable[tuple[str, ...]]) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed by __exit__
         self._starts = array("q", [0])
-        self._known: dict[int, tuple[frozenset[int], frozenset[int]]] = {}
+        self._known: dict[int, tuple[frozenset[int], ...]] = {}
+        self._fields = 1
         rest = iter(rows)
         while chunk := list(islice(rest, _CHUNK)):
             self._add(chunk)
@@ -127,15 +128,16 @@ class TokenSets:
     def __len__(self) -> int:
         return len(self._starts) - 1
 
-    def __getitem__(self, number: int) -> tuple[frozenset[int], frozenset[int]]:
-        """The sets of a row's first and second text. The first row of a cluster is asked for by every other one."""
+    def __getitem__(self, number: int) -> tuple[frozenset[int], ...]:
+        """The set of each text of a row. The first row of a cluster is asked for by every other one."""
         if (known := self._known.get(number)) is None:
             if len(self._known) >= _KNOWN:
                 self._known.clear()
-            tokens = self._read(number, number + 1)
-            second = int(np.searchsorted(tokens, _OF_SECOND))
-            both = tokens[:second].tolist(), (tokens[second:] & _OF_ANY).tolist()
-            known = self._known[number] = frozenset(both[0]), frozenset(both[1])
+            parts = [tokens := self._read(number, number + 1)]
+            if self._fields == 2:
+                second = int(tokens.searchsorted(_OF_SECOND))
+                parts = [tokens[:second], tokens[second:]]
+            known = self._known[number] = tuple(frozenset(part.tolist()) for part in parts)
         return known
 
     def similarity(self, one: int, other: int) -> float:
@@ -148,7 +150,8 @@ class TokenSets:
         alone = last & np.insert(last[:-1], 0, True)
         token = np.where(alone, word, (word ^ (word >> np.uint64(29))) * _MIX + np.append(word[1:], np.uint64(0)))
         token ^= token >> np.uint64(31)
-        row, field = np.divmod(text, np.uint64(len(rows[0])))
+        self._fields = len(rows[0])
+        row, field = np.divmod(text, np.uint64(self._fields))
         keys = np.sort(((row << _NUMBER) | (field << _FIELD) | (token >> np.uint64(11)))[~last | alone])
         keys = keys[np.append(True, keys[1:] != keys[:-1])]
         sizes = np.bincount((keys >> _NUMBER).astype(np.int64), minlength=len(rows))
@@ -284,10 +287,14 @@ class _Crowded:
         if self._place[row] < 0:
             return []
         tokens = self._of(row)
-        place, _ = _ranges(self._starts[tokens], self._ends[tokens])
-        others = np.sort(self._added[place])  # each as often as a token meets it
+        begin = self._starts[tokens]
+        size = self._ends[tokens] - begin
+        end = size.cumsum()
+        # The rows added under each token, one token's behind the other's: each as often as a token meets it.
+        others = self._added[(begin - end + size).repeat(size) + np.arange(end[-1])]
+        others.sort()
         last = np.arange(len(others)) + np.minimum(self._meet[row], self._meet[others]) - 1
-        there = np.flatnonzero(last < len(others))
+        there = (last < len(others)).nonzero()[0]
         return list(dict.fromkeys(others[there[others[last[there]] == others[there]]].tolist()))
 
     def add(self, row: int) -> None:
@@ -295,13 +302,6 @@ class _Crowded:
             tokens = self._of(row)
             self._added[self._ends[tokens]] = row
             self._ends[tokens] += 1
-
-
-def _ranges(begin: Numbers, end: Numbers) -> tuple[Numbers, Numbers]:
-    """The numbers of all ranges, one behind the other, and how many each has."""
-    sizes = end - begin
-    place: Numbers = np.repeat(begin - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
-    return place, sizes
 
 
 def _of_rows_with(keys: Tokens, chosen: NDArray[np.bool_], rows: int) -> Tokens:

@@ -6,8 +6,10 @@ so one that was killed leaves nothing to see; the next one deletes what no recei
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 from itertools import islice
 from typing import TYPE_CHECKING, get_args
 
@@ -32,9 +34,15 @@ async def write_states(store: Store, pool: Pool, curation: str) -> Counter[Split
     store.forget_row_states(but=_named(store))
     decided = zip(pool.outcomes(), pool.codes(SPLIT), strict=True)
     states, splits = (_state(row, code, curation) for row, code in decided), Counter[Split | None]()
+    writing: Future[None] | None = None  # the chunk before, which the writer's thread keeps while the next one is made
     while chunk := list(islice(states, _CHUNK)):
-        await store.put(*chunk)
+        if writing:
+            await asyncio.wrap_future(writing)
+            failpoint("mid_curate")
+        writing = store.append(*chunk)
         splits.update(state.split for state in chunk if state.state == "accepted")
+    if writing:
+        await asyncio.wrap_future(writing)
         failpoint("mid_curate")
     return splits
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 
 def _marks(*blocks: tuple[int, int]) -> str:
@@ -40,8 +41,11 @@ _OTHERWISE = re.compile(
 def plain(text: str) -> str:
     """A text without what is only another way to write it: case, compatibility characters, the digits of a script of
     its own, soft hyphens, vowel signs that Hebrew and Arabic may leave out, and blanks where a script needs none."""
-    if text.isascii():
-        return text.casefold()
+    return text.casefold() if text.isascii() else _plain(text)
+
+
+@lru_cache(16)  # what asks for the words of a text asks for its numbers, too
+def _plain(text: str) -> str:
     return _OTHERWISE.sub(_usual, unicodedata.normalize("NFKC", text).casefold())
 
 
