@@ -104,11 +104,14 @@ class TokenSets:
         self._known: dict[int, tuple[frozenset[int], ...]] = {}
         self._fields = 1
         rest = iter(rows)
-        while chunk := list(islice(rest, _CHUNK)):
-            self._add(chunk)
-        if len(self) > _ROW:
+        try:
+            while chunk := list(islice(rest, _CHUNK)):
+                self._add(chunk)
+            if len(self) > _ROW:
+                raise ValueError(f"{len(self):,} rows are too many: a join takes at most {int(_ROW):,}")
+        except BaseException:
             self._file.close()
-            raise ValueError(f"{len(self):,} rows are too many: a join takes at most {int(_ROW):,}")
+            raise
 
     @cached_property
     def counts(self) -> NDArray[np.uint32]:

@@ -297,7 +297,7 @@ def test_a_row_goes_where_the_source_of_its_seed_says() -> None:
 
 
 def test_a_pair_that_is_damaged_in_the_store_is_told_of(tmp_path: Path) -> None:
-    """Whatever of it is damaged, as it is judged: by its store, in a sentence; also where a step reads its texts only."""
+    """As it is judged, and where a step reads no more than its texts: by its store, in a sentence."""
     url = f"sqlite:///{tmp_path / 'p.db'}"
     whole = Pair(seed_id="s", input="a fox", output="A fox.", system="", origin=Imported(source="rows"))
     place = {"fingerprint": "g", "seed_id": "s", "generator": "imported", "sample": 0, "pair_id": whole.id}
