@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, groupby, islice
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -158,9 +159,12 @@ class Pool:
         """Read what the source knows of these steps, in one pass."""
         unknown = {step: Opinions(len(self)) for step in steps if step not in self._opinions_of | self._known}
         per_row = {step[:2]: (step.scores, known) for step, known in unknown.items() if step.per_row}
-        for heard in self.source.said_by(per_row.keys()) if per_row else ():
-            slot, (scores, known) = self._slots.first.get(heard.pair_id), per_row[heard.step]
-            if slot is not None:
+        spoken = self.source.said_by(per_row.keys()) if per_row else ()
+        for pair_id, of_pair in groupby(spoken, attrgetter("pair_id")):  # some twenty gates of one pair
+            if (slot := self._slots.first.get(pair_id)) is None:
+                continue
+            for heard in of_pair:
+                scores, known = per_row[heard.step]
                 opinion = self._meanings.number(heard.keep, heard.code)
                 known.add(slot, opinion, heard.score if scores else None, None, heard.flags)
         self._known |= unknown
@@ -336,12 +340,11 @@ class Pool:
                 yield row
 
     def _row(self, slot: int, pair: Pair | None) -> Row:
-        candidate = self._slots.candidate(slot)
-        owner = int(self._slots.owner[slot])
-        reviewed = self._slots.reviewed.get(owner)
-        reviews, decision = (reviewed.reviews, reviewed.decision) if reviewed else ((), None)
+        candidate, owner = self._slots.candidate(slot), int(self._slots.owner[slot])
+        decision, reviews = self._slots.reviewed.get(owner, (None, ()))
         keep = ORDER[self._keep[slot]]
-        step = None if self._keep[slot] == TRUE else self._decided_by(slot)
+        by = self._by[slot]
+        step = None if self._keep[slot] == TRUE else REVIEW if by < 0 else self.steps[by].by
         keep = False if keep and owner != slot else keep
         score, flags = self._scored.score(owner) if self._scored else None, self._flags.get(owner, ())
         return Row(candidate, pair, (), reviews, decision, score, keep, step, flags=flags)
@@ -377,9 +380,6 @@ class Pool:
     def _telling(self) -> list[StepId]:
         """The steps whose sentences the source does not keep."""
         return [step for step, spoken in {**self._known, **self._opinions_of}.items() if spoken.reasons]
-
-    def _decided_by(self, slot: int) -> str:
-        return REVIEW if self._by[slot] < 0 else self.steps[self._by[slot]].by
 
     def _why(self, slot: int, row: Row) -> tuple[str, Reason]:
         if self._by[slot] < 0:

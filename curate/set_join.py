@@ -145,7 +145,7 @@ class TokenSets:
 
     def similarity(self, one: int, other: int) -> float:
         """The least Jaccard similarity among the texts of two rows."""
-        return min(jaccard(a, b) for a, b in zip(self[one], self[other], strict=True))
+        return min(map(jaccard, self[one], self[other]))
 
     def _add(self, rows: Sequence[tuple[str, ...]]) -> None:
         word, text = _hashed_words([text for row in rows for text in row])
