@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,15 +81,6 @@ class Opinions:
             for slot in slots:
                 self.flags.pop(slot, None)
         self.flags.update(flags)
-
-
-def flags_of(opinions: Iterable[Opinions]) -> dict[int, tuple[str, ...]]:
-    """Slot -> what several steps flag it for, each word once."""
-    by_slot: dict[int, tuple[str, ...]] = {}
-    for spoken in opinions:
-        for slot, flags in spoken.flags.items():
-            by_slot[slot] = tuple(dict.fromkeys((*by_slot[slot], *flags))) if slot in by_slot else flags
-    return by_slot
 
 
 def grouped(slots: Any, groups: Any, alone: Collection[int] | None = None) -> tuple[Any, Any]:

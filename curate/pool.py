@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.opinions import FALSE, NONE, TRUE, Meanings, Opinions, deviation_within, flags_of, grouped
+from curate.opinions import FALSE, NONE, TRUE, Meanings, Opinions, deviation_within, grouped
 from curate.review.decision import Decision
 from curate.rows import (
     DUPLICATE,
@@ -176,6 +176,7 @@ class Pool:
 
     _keep = property(lambda self: self._folded[0])
     _by = property(lambda self: self._folded[1])
+    _flagging = cached_property(lambda self: [spoken.flags for spoken in self._opinions_of.values() if spoken.flags])
     _kept = property(lambda self: np.flatnonzero((self._keep == TRUE) & self._slots.is_first))  # slots of `accepted`
 
     @cached_property
@@ -211,18 +212,14 @@ class Pool:
 
     def survivors(self) -> Iterator[Survivor]:
         """The rows of `accepted`, without their texts."""
-        slots, scores, flagged = self._slots, self._scored, self._flags
+        slots, scores, flagging = self._slots, self._scored, self._flagging
         for slot in self._kept.tolist():
-            score = scores.score(slot) if scores else None
-            yield Survivor(slots.ids[slot] or "", slots.seed(slot), bool(slots.accepted[slot]), slot in flagged, score)
+            score, flagged = scores.score(slot) if scores else None, any(slot in flags for flags in flagging)
+            yield Survivor(slots.ids[slot] or "", slots.seed(slot), bool(slots.accepted[slot]), flagged, score)
 
     @cached_property
     def _scored(self) -> Opinions | None:
         return next((spoken for step, spoken in reversed(self._opinions_of.items()) if step.scores), None)
-
-    @cached_property
-    def _flags(self) -> dict[int, tuple[str, ...]]:
-        return flags_of(self._opinions_of.values())
 
     def in_order(self, keys: Iterable[tuple[float, ...]]) -> Any:
         """The slots of the accepted rows by their key, least first; those of equal keys by the id of their pair."""
@@ -346,7 +343,9 @@ class Pool:
         by = self._by[slot]
         step = None if self._keep[slot] == TRUE else REVIEW if by < 0 else self.steps[by].by
         keep = False if keep and owner != slot else keep
-        score, flags = self._scored.score(owner) if self._scored else None, self._flags.get(owner, ())
+        score = self._scored.score(owner) if self._scored else None
+        spoken = [flags[owner] for flags in self._flagging if owner in flags]
+        flags = tuple(dict.fromkeys(chain.from_iterable(spoken))) if spoken else ()
         return Row(candidate, pair, (), reviews, decision, score, keep, step, flags=flags)
 
     def _with_verdicts(
