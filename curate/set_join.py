@@ -33,7 +33,7 @@ _NUMBER, _FIELD = np.uint64(54), np.uint64(53)  # where in 64 bits the number of
 _TOKEN = np.uint64((1 << 54) - 1)
 _OF_ANY = np.uint64((1 << 53) - 1)  # a token, whatever its field
 _OF_SECOND = np.uint64(1 << 53)  # from here on tokens are of the second field
-_KNOWN = 1 << 11  # rows whose sets are in memory, some 4 KB a text
+_KNOWN = 256  # rows whose sets are in memory
 _ROW = np.uint64((1 << 24) - 1)  # 16 million rows
 _BUCKETS, _MOST = 1 << 23, (1 << 12) - 1  # tokens that occur so often, or more, count as equally frequent
 _MEET = 3
@@ -136,10 +136,9 @@ class TokenSets:
         if (known := self._known.get(number)) is None:
             if len(self._known) >= _KNOWN:
                 self._known.clear()
-            parts = [tokens := self._read(number, number + 1)]
-            if self._fields == 2:
-                second = int(tokens.searchsorted(_OF_SECOND))
-                parts = [tokens[:second], tokens[second:]]
+            tokens = self._read(number, number + 1)
+            second = int(tokens.searchsorted(_OF_SECOND))
+            parts = (tokens[:second], tokens[second:])[: self._fields]
             known = self._known[number] = tuple(frozenset(part.tolist()) for part in parts)
         return known
 
