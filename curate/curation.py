@@ -121,15 +121,16 @@ async def _of_step(pool: Pool, step: Step, hearing: Hearing, store: Store | None
     id_ = id_of(step)
     sink = store if id_.per_row else None
     async for chunk in _chunks(step(pool), id_):
-        if strangers := [verdict.pair_id for verdict in chunk if verdict.pair_id not in pool]:
+        try:
+            hearing.add(chunk, stored=sink is not None)
+        except KeyError as stranger:
             raise UsageError(
-                f"{id_.by} judged the pair '{strangers[0]}', which is not in the pool.",
+                f"{id_.by} judged the pair {stranger}, which is not in the pool.",
                 fix="A step may speak only of pairs that the pool gave it: `pool.rows()`, `pool.accepted()`.",
-            )
+            ) from None
         if sink:
             await sink.put(*chunk)
             failpoint("mid_curate")
-        hearing.add(chunk, stored=sink is not None)
         yield len(chunk)
 
 

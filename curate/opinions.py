@@ -11,6 +11,7 @@ from curate.rows import ORDER
 from schemas.records import Reason
 
 FALSE, NONE, TRUE = 0, 1, 2  # the places of `ORDER`
+_MOST = np.iinfo(np.uint16).max  # codes of a user's own may be more
 
 
 class Meanings:
@@ -55,8 +56,8 @@ class Opinions:
     def add(
         self, slot: int, opinion: int, score: float | None, reason: Reason | None, flags: tuple[str, ...] = ()
     ) -> None:
-        if opinion > np.iinfo(self.opinions.dtype).max:  # codes of a user's own may be very many
-            self.opinions = self.opinions.astype(np.uint32)
+        if opinion > _MOST:
+            self.opinions = self.opinions.astype(np.uint32, copy=False)
         self.opinions[slot] = opinion
         if score is not None and self.scores is None:
             self.scores = np.full(len(self.opinions), np.nan, np.float64)
@@ -73,8 +74,8 @@ class Opinions:
 
     def add_all(self, slots: Sequence[int], opinions: Any, flags: Mapping[int, tuple[str, ...]]) -> None:
         """Opinions of several slots, of which the source keeps the rest."""
-        if opinions.max(initial=0) > np.iinfo(self.opinions.dtype).max:
-            self.opinions = self.opinions.astype(np.uint32)
+        if opinions.max(initial=0) > _MOST:
+            self.opinions = self.opinions.astype(np.uint32, copy=False)
         self.opinions[slots] = opinions
         if self.flags:
             for slot in slots:

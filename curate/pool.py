@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, groupby, islice
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,8 @@ class Hearing:
         self._before, self._step, self.opinions = pool, step, pool._of(step).copy()
 
     def add(self, verdicts: Iterable[Verdict], *, stored: bool = False) -> None:
-        """`stored`: the source keeps them, so their sentences need no memory, nor scores that compare nothing."""
+        """`stored`: the source keeps them, so their sentences need no memory, nor scores that compare nothing. Raises
+        KeyError for a pair of another pool."""
         slots, meanings, scores = self._before._slots, self._before._meanings, self._step.scores or not stored
         for verdict in verdicts:
             slot = slots.first[verdict.pair_id]
@@ -157,9 +159,12 @@ class Pool:
         """Read what the source knows of these steps, in one pass."""
         unknown = {step: Opinions(len(self)) for step in steps if step not in self._opinions_of | self._known}
         per_row = {step[:2]: (step.scores, known) for step, known in unknown.items() if step.per_row}
-        for heard in self.source.said_by(per_row.keys()) if per_row else ():
-            slot, (scores, known) = self._slots.first.get(heard.pair_id), per_row[heard.step]
-            if slot is not None:
+        spoken = self.source.said_by(per_row.keys()) if per_row else ()
+        for pair_id, of_pair in groupby(spoken, attrgetter("pair_id")):  # some twenty gates of one pair
+            if (slot := self._slots.first.get(pair_id)) is None:
+                continue
+            for heard in of_pair:
+                scores, known = per_row[heard.step]
                 opinion = self._meanings.number(heard.keep, heard.code)
                 known.add(slot, opinion, heard.score if scores else None, None, heard.flags)
         self._known |= unknown
@@ -171,6 +176,7 @@ class Pool:
 
     _keep = property(lambda self: self._folded[0])
     _by = property(lambda self: self._folded[1])
+    _flagging = cached_property(lambda self: [spoken.flags for spoken in self._opinions_of.values() if spoken.flags])
     _kept = property(lambda self: np.flatnonzero((self._keep == TRUE) & self._slots.is_first))  # slots of `accepted`
 
     @cached_property
@@ -206,13 +212,12 @@ class Pool:
 
     def survivors(self) -> Iterator[Survivor]:
         """The rows of `accepted`, without their texts."""
-        flagged = set[int]().union(*(spoken.flags for spoken in self._opinions_of.values()))
-        slots, scores = self._slots, self._scored
+        slots, scores, flagging = self._slots, self._scored, self._flagging
         for slot in self._kept.tolist():
-            score = scores.score(slot) if scores else None
-            yield Survivor(slots.ids[slot] or "", slots.seed(slot), bool(slots.accepted[slot]), slot in flagged, score)
+            score, flagged = scores.score(slot) if scores else None, any(slot in flags for flags in flagging)
+            yield Survivor(slots.ids[slot] or "", slots.seed(slot), bool(slots.accepted[slot]), flagged, score)
 
-    @property
+    @cached_property
     def _scored(self) -> Opinions | None:
         return next((spoken for step, spoken in reversed(self._opinions_of.items()) if step.scores), None)
 
@@ -291,8 +296,8 @@ class Pool:
         return deviation_within(scores[slots], self._slots.input[slots])
 
     def outcomes(self) -> Iterator[Row]:
-        """Every slot in the order of the pool without its texts: a row without a pair, whose verdicts are those of the
-        steps that see the whole pool and of steps that keep it out."""
+        """Every slot in the order of the pool without its texts: a row without a pair, and with verdicts only where it
+        is not kept."""
         for first in range(0, len(self), ROWS):
             slots = range(first, min(first + ROWS, len(self)))
             out = [self._slots.ids[slot] for slot in slots if FALSE <= self._keep[slot] < TRUE and self._by[slot] >= 0]
@@ -302,8 +307,13 @@ class Pool:
                 if id_ is None:
                     yield self._failed(slot)
                     continue
-                verdicts = known.get(id_, ())
-                yield self._with_verdicts(slot, self._row(slot, None), id_, verdicts, self.steps)
+                row = self._row(slot, None)
+                yield row if row.keep else self._with_verdicts(slot, row, id_, known.get(id_, ()), self.steps)
+
+    def codes(self, by: str) -> Iterator[str]:
+        """Of every slot, the code of what a step of this name said of it; `unjudged` where it said nothing."""
+        steps = next((spoken for step, spoken in self._opinions_of.items() if step.by == by), Opinions(len(self)))
+        return (self._meanings.meanings[opinion][1] for opinion in steps.opinions)
 
     def _failed(self, slot: int) -> Row:
         candidate = self._slots.candidate(slot)
@@ -327,16 +337,16 @@ class Pool:
                 yield row
 
     def _row(self, slot: int, pair: Pair | None) -> Row:
-        candidate = self._slots.candidate(slot)
-        owner = int(self._slots.owner[slot])
-        reviewed = self._slots.reviewed.get(owner)
-        reviews, decision = (reviewed.reviews, reviewed.decision) if reviewed else ((), None)
+        candidate, owner = self._slots.candidate(slot), int(self._slots.owner[slot])
+        decision, reviews = self._slots.reviewed.get(owner, (None, ()))
         keep = ORDER[self._keep[slot]]
-        spoken = [given.flags[owner] for given in self._opinions_of.values() if owner in given.flags]
-        flags = tuple(dict.fromkeys(chain.from_iterable(spoken))) if spoken else ()
-        step = None if self._keep[slot] == TRUE else self._decided_by(slot)
+        by = self._by[slot]
+        step = None if self._keep[slot] == TRUE else REVIEW if by < 0 else self.steps[by].by
         keep = False if keep and owner != slot else keep
-        return Row(candidate, pair, (), reviews, decision, self._score(owner), keep, step, flags=flags)
+        score = self._scored.score(owner) if self._scored else None
+        spoken = [flags[owner] for flags in self._flagging if owner in flags]
+        flags = tuple(dict.fromkeys(chain.from_iterable(spoken))) if spoken else ()
+        return Row(candidate, pair, (), reviews, decision, score, keep, step, flags=flags)
 
     def _with_verdicts(
         self, slot: int, row: Row, pair_id: str, known: Sequence[Verdict], steps: Sequence[StepId]
@@ -370,12 +380,6 @@ class Pool:
         """The steps whose sentences the source does not keep."""
         return [step for step, spoken in {**self._known, **self._opinions_of}.items() if spoken.reasons]
 
-    def _score(self, slot: int) -> float | None:
-        return self._scored.score(slot) if self._scored else None
-
-    def _decided_by(self, slot: int) -> str:
-        return REVIEW if self._by[slot] < 0 else self.steps[self._by[slot]].by
-
     def _why(self, slot: int, row: Row) -> tuple[str, Reason]:
         if self._by[slot] < 0:
             assert row.decision is not None, "people decided"
@@ -390,14 +394,9 @@ class Pool:
     @property
     def counts(self) -> Counts:
         """The rows by state, over all slots."""
-        states = Counter(self._states())
-        return Counts(rows_in=len(self), **states)
-
-    def _states(self) -> Iterator[str]:
-        names = {-1: "failed", FALSE: "rejected", NONE: "waiting", TRUE: "accepted"}
-        for slot, keep in enumerate(self._keep):
-            repeated = keep == TRUE and not self._slots.is_first[slot]
-            yield "rejected" if repeated else names[int(keep)]
+        keep = np.where((self._keep == TRUE) & ~self._slots.is_first, FALSE, self._keep)
+        names = {"failed": -1, "rejected": FALSE, "waiting": NONE, "accepted": TRUE}
+        return Counts(rows_in=len(self), **{name: int((keep == number).sum()) for name, number in names.items()})
 
     @property
     def reasons(self) -> dict[str, int]:

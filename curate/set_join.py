@@ -101,13 +101,17 @@ class TokenSets:
     def __init__(self, rows: Iterable[tuple[str, ...]]) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed by __exit__
         self._starts = array("q", [0])
-        self._known: dict[int, tuple[frozenset[int], frozenset[int]]] = {}
+        self._known: dict[int, tuple[frozenset[int], ...]] = {}
+        self._fields = 1
         rest = iter(rows)
-        while chunk := list(islice(rest, _CHUNK)):
-            self._add(chunk)
-        if len(self) > _ROW:
+        try:
+            while chunk := list(islice(rest, _CHUNK)):
+                self._add(chunk)
+            if len(self) > _ROW:
+                raise ValueError(f"{len(self):,} rows are too many: a join takes at most {int(_ROW):,}")
+        except BaseException:
             self._file.close()
-            raise ValueError(f"{len(self):,} rows are too many: a join takes at most {int(_ROW):,}")
+            raise
 
     @cached_property
     def counts(self) -> NDArray[np.uint32]:
@@ -127,20 +131,20 @@ class TokenSets:
     def __len__(self) -> int:
         return len(self._starts) - 1
 
-    def __getitem__(self, number: int) -> tuple[frozenset[int], frozenset[int]]:
-        """The sets of a row's first and second text. The first row of a cluster is asked for by every other one."""
+    def __getitem__(self, number: int) -> tuple[frozenset[int], ...]:
+        """The set of each text of a row. The first row of a cluster is asked for by every other one."""
         if (known := self._known.get(number)) is None:
             if len(self._known) >= _KNOWN:
                 self._known.clear()
             tokens = self._read(number, number + 1)
-            second = int(np.searchsorted(tokens, _OF_SECOND))
-            both = tokens[:second].tolist(), (tokens[second:] & _OF_ANY).tolist()
-            known = self._known[number] = frozenset(both[0]), frozenset(both[1])
+            second = int(tokens.searchsorted(_OF_SECOND))
+            parts = (tokens[:second], tokens[second:])[: self._fields]
+            known = self._known[number] = tuple(frozenset(part.tolist()) for part in parts)
         return known
 
     def similarity(self, one: int, other: int) -> float:
         """The least Jaccard similarity among the texts of two rows."""
-        return min(jaccard(a, b) for a, b in zip(self[one], self[other], strict=True))
+        return min(map(jaccard, self[one], self[other]))
 
     def _add(self, rows: Sequence[tuple[str, ...]]) -> None:
         word, text = _hashed_words([text for row in rows for text in row])
@@ -148,7 +152,8 @@ class TokenSets:
         alone = last & np.insert(last[:-1], 0, True)
         token = np.where(alone, word, (word ^ (word >> np.uint64(29))) * _MIX + np.append(word[1:], np.uint64(0)))
         token ^= token >> np.uint64(31)
-        row, field = np.divmod(text, np.uint64(len(rows[0])))
+        self._fields = len(rows[0])
+        row, field = np.divmod(text, np.uint64(self._fields))
         keys = np.sort(((row << _NUMBER) | (field << _FIELD) | (token >> np.uint64(11)))[~last | alone])
         keys = keys[np.append(True, keys[1:] != keys[:-1])]
         sizes = np.bincount((keys >> _NUMBER).astype(np.int64), minlength=len(rows))
@@ -284,10 +289,14 @@ class _Crowded:
         if self._place[row] < 0:
             return []
         tokens = self._of(row)
-        place, _ = _ranges(self._starts[tokens], self._ends[tokens])
-        others = np.sort(self._added[place])  # each as often as a token meets it
+        begin = self._starts[tokens]
+        size = self._ends[tokens] - begin
+        end = size.cumsum()
+        # The rows added under each token, one token's behind the other's: each as often as a token meets it.
+        others = self._added[(begin - end + size).repeat(size) + np.arange(end[-1])]
+        others.sort()
         last = np.arange(len(others)) + np.minimum(self._meet[row], self._meet[others]) - 1
-        there = np.flatnonzero(last < len(others))
+        there = (last < len(others)).nonzero()[0]
         return list(dict.fromkeys(others[there[others[last[there]] == others[there]]].tolist()))
 
     def add(self, row: int) -> None:
@@ -295,13 +304,6 @@ class _Crowded:
             tokens = self._of(row)
             self._added[self._ends[tokens]] = row
             self._ends[tokens] += 1
-
-
-def _ranges(begin: Numbers, end: Numbers) -> tuple[Numbers, Numbers]:
-    """The numbers of all ranges, one behind the other, and how many each has."""
-    sizes = end - begin
-    place: Numbers = np.repeat(begin - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
-    return place, sizes
 
 
 def _of_rows_with(keys: Tokens, chosen: NDArray[np.bool_], rows: int) -> Tokens:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, get_args
 
@@ -59,17 +60,14 @@ class Slots:
         self._seeds, self._seed_ids, self._owner = Numbered(), Ids(), array("l")
         self._generation, self._seed = array("H"), array("l")
         self._generator, self._sample = array("B"), array("l")
-        self._input = array("Q")
         self._reasons: dict[Reason, Reason] = {}
 
     def add(
         self,
         candidate: Candidate,
         pair_id: str | None,
-        of: tuple[str, str] = ("", ""),
         reviewed: Reviewed | None = None,
     ) -> None:
-        """`of`: the seed and the input of the pair."""
         slot = len(self.ids)
         self._generation.append(self._generations.setdefault(candidate.fingerprint, len(self._generations)))
         seed = self._seeds.setdefault(candidate.seed_id, len(self._seed_ids))
@@ -83,12 +81,9 @@ class Slots:
             self.failures[slot] = candidate.failure
             self.ids.append(None)
             self._owner.append(slot)
-            self._input.append(0)
             return
         self.ids.append(pair_id)
         self._owner.append(self.first.setdefault(pair_id, slot))
-        input = "\0".join(of).encode("utf-8", "surrogatepass")
-        self._input.append(int.from_bytes(hashlib.blake2b(input, digest_size=8).digest()))
         if self._owner[slot] == slot and reviewed:
             self.reviewed[slot] = reviewed
 
@@ -99,7 +94,6 @@ class Slots:
         self.owner = np.array(self._owner, np.int32)
         del self._seeds, self._owner
         self.is_first = self.owner == np.arange(len(self.ids))
-        self.input = np.frombuffer(self._input, np.uint64) if self._input else np.zeros(0, np.uint64)
         self.people, self.accepted = np.full(len(self.ids), 2, np.int8), np.zeros(len(self.ids), bool)
         for slot, reviewed in self.reviewed.items():
             verdict = reviewed.decision.verdict
@@ -107,6 +101,16 @@ class Slots:
             self.accepted[slot] = verdict in ("accept", "edit")
         self._names = list(self._generations)
         return self
+
+    @cached_property
+    def input(self) -> Any:
+        """Of every slot a hash, read when it is first asked for: most curations compare no candidates of one input."""
+        hashes, rest = np.zeros(len(self.ids), np.uint64), iter(np.flatnonzero(~self.failed).tolist())
+        while chunk := list(islice(rest, _CHUNK)):
+            for slot, texts in zip(chunk, self.texts(self.ids[slot] or "" for slot in chunk), strict=True):
+                input = "\0".join(texts[:2]).encode("utf-8", "surrogatepass")
+                hashes[slot] = int.from_bytes(hashlib.blake2b(input, digest_size=8).digest())
+        return hashes
 
     def candidate(self, slot: int) -> Candidate:
         """The candidate of a slot, with the pair that stands there now."""
@@ -177,17 +181,17 @@ def read_slots(source: Source, candidates: Iterable[Candidate], *, people: bool)
     slots, rest = Slots(source), iter(candidates)
     while chunk := list(islice(rest, _CHUNK)):
         ids = [candidate.pair_id for candidate in chunk if candidate.pair_id]
-        texts, reviews = source.pair_texts(ids), source.reviews(ids) if people else {}
+        reviews = source.reviews(ids) if people else {}
         pairs = {pair.id: pair for pair in source.pairs(reviews)} if reviews else {}
         for candidate in chunk:
             id_ = candidate.pair_id
             if id_ not in pairs:
-                slots.add(candidate, id_, texts[id_][:2] if id_ else ("", ""))
+                slots.add(candidate, id_)
                 continue
             pair, reviewed = _reviewed(pairs[id_], reviews[id_], source)
             if pair.id != id_:
                 slots.edited[pair.id] = pair
-            slots.add(candidate, pair.id, (pair.seed_id, pair.input), reviewed)
+            slots.add(candidate, pair.id, reviewed)
     return slots.close()
 
 

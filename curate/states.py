@@ -6,8 +6,10 @@ so one that was killed leaves nothing to see; the next one deletes what no recei
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 from itertools import islice
 from typing import TYPE_CHECKING, get_args
 
@@ -30,10 +32,17 @@ async def write_states(store: Store, pool: Pool, curation: str) -> Counter[Split
     """Keep what was decided of every slot under the new name `curation`, and delete what no receipt names. Returns the
     number of accepted rows in each split."""
     store.forget_row_states(but=_named(store))
-    states, splits = (_state(row, curation) for row in pool.outcomes()), Counter[Split | None]()
+    decided = zip(pool.outcomes(), pool.codes(SPLIT), strict=True)
+    states, splits = (_state(row, code, curation) for row, code in decided), Counter[Split | None]()
+    writing: Future[None] | None = None  # the chunk before, which the writer's thread keeps while the next one is made
     while chunk := list(islice(states, _CHUNK)):
-        await store.put(*chunk)
+        if writing:
+            await asyncio.wrap_future(writing)
+            failpoint("mid_curate")
+        writing = store.append(*chunk)
         splits.update(state.split for state in chunk if state.state == "accepted")
+    if writing:
+        await asyncio.wrap_future(writing)
         failpoint("mid_curate")
     return splits
 
@@ -43,8 +52,8 @@ def state_of(row: Row) -> State:
     return "failed" if row.candidate.pair_id is None else _STATE[row.keep]
 
 
-def _state(row: Row, curation: str) -> RowState:
-    split = split_in(row) if row.keep else None
+def _state(row: Row, code: str, curation: str) -> RowState:
+    split = next((split for split in SPLITS if split == code), None) if row.keep else None
     return _record(
         curation, row.candidate, state_of(row), row.step, row.reason, flags=row.flags, score=row.score, split=split
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 
 def _marks(*blocks: tuple[int, int]) -> str:
@@ -23,7 +24,11 @@ _WORD = re.compile(f"[{ALONE}]|(?:{_LETTERS}|[{SIGNS}]){_LETTERS}*(?:[{SIGNS}]+{
 # A letter or digit of a script that parts words by blanks: in another one a number stands right beside letters.
 SPACED = rf"[^\W{ALONE}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"
 
-_NUMBER = re.compile(r"[0-9]+")
+# Most texts are ASCII throughout, and a table of 256 bytes reads them in half of an expression's time: of a word its
+# small letters and digits, of a number its digits, and blanks for all the rest.
+_WORDS_OF_ASCII = bytes(ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256))
+_NUMBERS_OF_ASCII = bytes(code if chr(code) in "0123456789" else 32 for code in range(256))
+
 _OPTIONAL = r"\u00ad\u2060\ufeff\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u065f\u0670"
 # Thai, Lao, Burmese and Khmer: a blank parts phrases, if any; but it parts numbers in their digits.
 _UNSPACED = r"(?!\d)[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"
@@ -36,8 +41,11 @@ _OTHERWISE = re.compile(
 def plain(text: str) -> str:
     """A text without what is only another way to write it: case, compatibility characters, the digits of a script of
     its own, soft hyphens, vowel signs that Hebrew and Arabic may leave out, and blanks where a script needs none."""
-    if text.isascii():
-        return text.casefold()
+    return text.casefold() if text.isascii() else _plain(text)
+
+
+@lru_cache(16)  # what asks for the words of a text asks for its numbers, too
+def _plain(text: str) -> str:
     return _OTHERWISE.sub(_usual, unicodedata.normalize("NFKC", text).casefold())
 
 
@@ -48,10 +56,12 @@ def _usual(otherwise: re.Match[str]) -> str:
 
 def words(text: str) -> list[str]:
     """The words of a text without case and punctuation; a text without words is one word, as it stands."""
+    if text.isascii():
+        return text.encode().translate(_WORDS_OF_ASCII).decode().split() or text.split() or [""]
     written = plain(text)
     return _WORD.findall(written) or written.split() or [""]
 
 
 def numbers_in(text: str) -> list[str]:
     """The numbers of a text in order, whichever digits it has."""
-    return _NUMBER.findall(plain(text))
+    return plain(text).encode("ascii", "replace").translate(_NUMBERS_OF_ASCII).decode().split()

@@ -242,10 +242,23 @@ def test_a_pool_is_a_value() -> None:
 
 
 def test_rows_of_one_input_come_together() -> None:
-    """Whatever stands between them; other seeds and other inputs are other groups."""
+    """Whatever stands between them, and whoever edited them; other seeds and other inputs are other groups."""
     pairs = [pair(f"text {n}", input, seed, n) for n, (input, seed) in enumerate(("as", "bs", "as", "at"))]
-    groups = [[row.pair.output for row in rows if row.pair] for rows in Pool.of(pairs).by_input()]
-    assert groups == [["text 0", "text 2"], ["text 1"], ["text 3"]]
+    edit = Review(pair_id=pairs[2].id, reviewer="ann", decision="edit", edited="better", at=AT)
+    groups = [[row.pair.output for row in rows if row.pair] for rows in Pool.of(pairs, [edit]).by_input()]
+    assert groups == [["text 0", "better"], ["text 1"], ["text 3"]]
+
+
+def test_a_pool_is_read_without_the_texts_of_its_pairs(tmp_path: Path) -> None:
+    """They are read where a step asks for them: most of a pool would only be read once more."""
+    one = pair("a good fox")
+    place = {"fingerprint": "g", "seed_id": one.seed_id, "generator": "imported", "sample": 0, "pair_id": one.id}
+    with Store.open(f"sqlite:///{tmp_path / 'p.db'}") as store:
+        store.write(Candidate.model_validate(place))  # its pair is not there at all
+        pool = Pool.read(store, ["g"], {one.seed_id})
+        assert one.id in pool
+        store.write(one)
+        assert [len(rows) for rows in pool.by_input()] == [1]
 
 
 def test_a_step_is_named_by_its_source_or_by_what_it_says() -> None:
@@ -297,25 +310,24 @@ def test_a_row_goes_where_the_source_of_its_seed_says() -> None:
 
 
 def test_a_pair_that_is_damaged_in_the_store_is_told_of(tmp_path: Path) -> None:
-    """Where its texts cannot be read as the pool is, elsewhere as it is judged: by its store, in a sentence."""
+    """As it is judged, and where a step reads no more than its texts: by its store, in a sentence."""
     url = f"sqlite:///{tmp_path / 'p.db'}"
     whole = Pair(seed_id="s", input="a fox", output="A fox.", system="", origin=Imported(source="rows"))
     place = {"fingerprint": "g", "seed_id": "s", "generator": "imported", "sample": 0, "pair_id": whole.id}
     with Store.open(url) as store:
         store.write(whole, Candidate.model_validate(place))
     without_origin = '{"input": "a fox", "output": "A fox."}'
-    for body, where in (('{"inp', "read"), ('{"input": "a fox"}', "read"), (without_origin, "judged")):
+    for body in ('{"inp', '{"input": "a fox"}', without_origin):
         with sqlite3.connect(tmp_path / "p.db") as damage:
             damage.execute("UPDATE pairs SET body = ?", (body,))
         damage.close()
         with Store.open(url) as store:
-            if where == "read":
-                with pytest.raises(StoreError, match="a Pair in it cannot be read"):
-                    Pool.read(store, ["g"], {"s"})
-                continue
             pool = Pool.read(store, ["g"], {"s"})
             with pytest.raises(StoreError, match="a Pair in it cannot be read"):
                 asyncio.run(curate(pool, [each(kept_by_all)], store))
+            if body != without_origin:
+                with pytest.raises(StoreError, match="a Pair in it cannot be read"):
+                    asyncio.run(curate(pool, [duplicates(0.7)]))
 
 
 def kept_by_all(pair: Pair) -> bool:
