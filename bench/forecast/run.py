@@ -100,6 +100,10 @@ def _a_few_always(random: np.random.Generator, rows: int) -> np.ndarray:
 
 
 # What each row of a project says, whose seeds all cost the same.
+def _all_different(_: np.random.Generator, rows: int) -> np.ndarray:
+    return np.arange(rows)
+
+
 ROWS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "100 different rows in all": lambda random, rows: random.integers(100, size=rows),
     "300 different rows in all": lambda random, rows: random.integers(300, size=rows),
@@ -137,7 +141,7 @@ def hard(kind: str, number: int) -> Simulated:
         limit = max(usd[:PILOT_SEEDS]) + ENDLESS * _USD
     best = min(n, 2)
     count = random.binomial(best, random.beta(2, 2, size=seeds))
-    says = iter(ROWS.get(kind, lambda _, rows: np.arange(rows))(random, int(count.sum())).tolist())
+    says = iter(ROWS.get(kind, _all_different)(random, int(count.sum())).tolist())
     return Simulated(usd, [[next(says) for _ in range(of_seed)] for of_seed in count], limit, best)
 
 
