@@ -33,7 +33,7 @@ def seed_of_body(id_: str, body: str | bytes) -> Seed | None:
     has to be: it holds messages, or is damaged."""
     try:
         held = orjson.loads(body)
-        whole = held["kind"] and held["source"] and held["text"]
+        whole = held["kind"] and held["source"] and held["text"] and held.keys() <= _EVERY
     except (ValueError, KeyError, TypeError):
         return None
     return assembled(Seed, {**_AT_DEFAULT, **held, "id": id_}, _EVERY) if whole else None

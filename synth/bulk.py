@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -94,9 +95,10 @@ class Bulk:
 
     @property
     def may_ask(self) -> bool:
-        """Whether asking takes no waiting but for a place and the answer: it does not where a hold has to be durable
-        before a request is sent, a span is told of each, or the endpoint is not open yet."""
-        return self._endpoint.waits_only and not (self._meter.holds or self._closed or is_on())
+        """Whether asking takes no waiting but for a place and the answer: it does not where a span is told of each, the
+        endpoint is not open yet, or there is a cap. A hold has to be durable before a request is sent, or will be once
+        one that was taken to be free has been charged for, and then none may be waiting here."""
+        return self._endpoint.waits_only and self._ledger.store.budget is None and not (self._closed or is_on())
 
     def begin(self, question: Question, n: int, asker: Asker) -> bool:
         """Ask for samples 0 to n - 1 of a question; False if somebody has asked for one of them before."""
@@ -125,7 +127,8 @@ class Bulk:
         asked.sending = sending
         connections = self._endpoint.connections[sending.host.url]
         if self._closed:
-            self._endpoint.flow.done(sending, None, None, 0)
+            # Not at once: the place would go to the next one, who gives it back, and so on, deeper than calls may go.
+            asyncio.get_running_loop().call_soon(self._endpoint.flow.done, sending, None, None, 0)
             self.end(asked, StoppedError())
         elif (connection := connections.kept()) is None:
             self._hand_over(asked)
@@ -166,21 +169,24 @@ class Bulk:
             keeping.add_done_callback(self._keeping.discard)
 
     def _read(self, asked: Underway) -> bool:
-        """Whether an answer came, as nearly always; what else it may be is for `Endpoint` to say."""
+        """Whether an answer came, as nearly always; what else it may be is for `Endpoint` to say, and to raise what it
+        raises that it is read: the others that came with it go on."""
+        answer: Answer | None = None
+        headers: Mapping[str, str] = {}
         if isinstance(asked.outcome, tuple):
             status, headers, content = asked.outcome
-            status, content = meant(status, content)
-            if status == 200:
-                seconds = time.perf_counter() - asked.began
-                answer = read_answer(content, seconds, asked.body, asked.reserved)
-                if answer.choices:
-                    failpoint("received")
-                    asked.answer = self._endpoint.took(answer, asked.sending, headers)
-                    schema = asked.question.schema is not None
-                    self._endpoint.dialect.learn(asked.body, answer, n=asked.n, schema=schema)
-                    return True
-        self._hand_over(asked)
-        return False
+            with suppress(Exception):
+                status, content = meant(status, content)
+                if status == 200:
+                    seconds = time.perf_counter() - asked.began
+                    answer = read_answer(content, seconds, asked.body, asked.reserved)
+        if answer is None or not answer.choices:
+            self._hand_over(asked)
+            return False
+        failpoint("received")
+        asked.answer = self._endpoint.took(answer, asked.sending, headers)
+        self._endpoint.dialect.learn(asked.body, answer, n=asked.n, schema=asked.question.schema is not None)
+        return True
 
     async def _keep(self, batch: list[Underway]) -> None:
         """Make answers durable, and with them what is made of them; then tell who has asked."""
@@ -259,6 +265,10 @@ class Bulk:
     def cancel(self) -> None:
         """Send nothing more, and wait for nothing on the wire; what has come is kept."""
         self._closed = True
+        for asked in set(self._ledger.begun.values()):  # their tasks, which have not begun, are ended as well
+            if asked.outcome is not None and not asked.calls:
+                self._meter.lose(asked.reserved)
+        self._ledger.begun.clear()
         for asked in list(self._on_wire):
             self._on_wire.discard(asked)
             asked.connection.end()

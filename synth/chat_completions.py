@@ -406,7 +406,7 @@ def error_status(content: bytes) -> int | None:
         return None
     words = [error.get(name) for name in ("code", "status", "type", "message")]
     for word in words:
-        if str(word).isdecimal() and 400 <= int(str(word)) < 600:
+        if len(str(word)) == 3 and str(word).isdecimal() and 400 <= int(str(word)) < 600:
             return int(str(word))
     by_word = {"rate.?limit|too.many|overload": 429, "authenti|unauthor|api.?key": 401, "quota|credit|balance": 402}
     return next((s for word, s in by_word.items() if re.search(word, str(words), re.IGNORECASE)), 502)

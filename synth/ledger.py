@@ -171,7 +171,7 @@ class Ledger:
             for sample, key in enumerate(keys):
                 if sample in answers:
                     continue
-                if key in self.begun:
+                if (begun := self.begun.get(key)) is not None and begun.keys == keys:
                     missing.append(sample)
                     continue
                 if key in self.asking:

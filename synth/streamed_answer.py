@@ -34,7 +34,7 @@ def put_together(content: bytes) -> Json | None:
         pieces = event.get("choices")
         for piece in pieces if isinstance(pieces, list) else ():
             index = piece.get("index") if isinstance(piece, dict) else ""
-            if index is None or str(index).isdecimal():
+            if index is None or (str(index).isdecimal() and len(str(index)) < 10):
                 number = int(index or 0)
                 choice = choices.setdefault(number, {"index": number, "finish_reason": "abort", "message": {}})
                 if holed and choice["finish_reason"] == "abort":

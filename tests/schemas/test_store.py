@@ -150,9 +150,18 @@ def test_each_seed_is_what_was_kept_with_its_id(store_url: str) -> None:
     assert [one.id for one in kept] == [conversation.id, columns.id, seed("a kite").id]
 
 
-@pytest.mark.parametrize("body", ['{"kind":"input","te', '{"kind":"input","source":"s.csv:2"}', "[]"])
+DAMAGED = (
+    '{"kind":"input","te',
+    '{"kind":"input","source":"s.csv:2"}',
+    "[]",
+    '{"kind":"input","text":"a kite","source":"s.csv:2","licenze":"CC-BY-4.0"}',
+)
+
+
+@pytest.mark.parametrize("body", DAMAGED)
 def test_a_damaged_seed_is_told_of_in_a_sentence_however_the_seeds_are_read(tmp_path: Path, body: str) -> None:
-    """A body that was cut short, lost its text or is no object names the store, not a line of JSON."""
+    """A body that was cut short, lost its text, is no object or has a field that no seed has names the store, not a
+    line of JSON."""
     with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as store:
         store.set_active_seeds([seed("a heron"), seed("a kite")])
     with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as database, database:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
+from schemas.errors import BudgetReached, StoreError
+from schemas.records import Message, Sampling
 from schemas.store import Store
 from synth.engine import GenerateResult, generate
+from synth.ledger import Completion, Ledger, Question
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 from tests.synth.rig import input, rig
 
@@ -63,9 +69,23 @@ def every(third: Reply) -> Any:
         (Reply(body=b"<html>"), 2),
         (Reply(body=b"no gzip at all", headers={"Content-Encoding": "gzip"}), 2),
         (Reply(body=b'{"error": {"message": "slow down", "code": 429}}'), 2),
+        (Reply(body=b'{"error": {"message": "?", "code": "%b"}}' % (b"4" * 5000)), 2),
+        (Reply(body=b'data: {"choices": [{"index": "%b", "delta": {"content": "x"}}]}\n\n' % (b"4" * 5000)), 2),
         (fails(400, "that is too long"), 1),
     ],
-    ids=["throttled", "server", "cut", "empty", "truncated", "page", "no_gzip", "error_in_200", "refused"],
+    ids=[
+        "throttled",
+        "server",
+        "cut",
+        "empty",
+        "truncated",
+        "page",
+        "no_gzip",
+        "error_in_200",
+        "long",
+        "index",
+        "refused",
+    ],
 )
 def test_what_comes_instead_of_a_good_answer_is_that_rows_own_matter(first: Reply, tries: int, tmp_path: Path) -> None:
     """It is asked again as it would have been alone, once, or fails alone; every other row has its pair."""
@@ -133,3 +153,78 @@ def kept(folder: Path) -> set[str]:
         return set()
     with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
         return {call.request["messages"][-1]["content"] for key in store.call_index() for call in store.calls(key)}
+
+
+def test_a_store_that_fails_ends_any_number_that_wait(tmp_path: Path) -> None:
+    """Hundreds of questions that wait for a place on the wire end with the run, as each of those that are on it."""
+
+    async def main() -> None:
+        async with rig(teacher.url, tmp_path, n=1, concurrency=600) as r:
+            run = asyncio.create_task(generate(r.store, input(6000), [r.forward], concurrency=600))
+            while len(teacher.asked) < 3000 or r.ledger.in_flight < 600:  # noqa: ASYNC110  no event tells
+                await asyncio.sleep(0.01)
+            with sqlite3.connect(tmp_path / "pairsmith.db", timeout=60) as other:
+                other.execute("DROP TABLE candidates")
+            with pytest.raises(StoreError):
+                await asyncio.wait_for(run, 120)
+
+    with LoopbackTeacher(latency_s=1.0) as teacher:
+        asyncio.run(main())
+
+
+def test_a_free_teacher_that_charges_goes_beyond_the_cap_by_what_was_on_the_wire_at_most(tmp_path: Path) -> None:
+    """Questions that were waiting when the first charge came are asked under the cap, too."""
+    choice = {"message": {"content": "x"}, "finish_reason": "stop"}
+    free = {"usd_per_million_prompt_tokens": 0, "usd_per_million_completion_tokens": 0}
+
+    def reply(ask: Ask) -> Reply:
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.4 * (ask.number > 60)}
+        return Reply(body=orjson.dumps({"choices": [choice], "usage": usage}))
+
+    async def main() -> None:
+        async with rig(teacher.url, tmp_path, n=1, **free) as r:
+            r.store.capped(project_usd=0.5)
+            forward = replace(r.forward, sampling=Sampling(max_tokens=20))  # type: ignore[type-var]
+            with pytest.raises(BudgetReached):
+                await generate(r.store, input(300), [forward], concurrency=8)
+
+    with LoopbackTeacher(reply, latency_s=0.02) as teacher:
+        asyncio.run(main())
+        assert 61 < len(teacher.asked) <= 60 + 8 + 1
+
+
+class Alone:
+    """Asks as the engine does, after another has asked for the first of its samples."""
+
+    def __init__(self, ledger: Ledger, question: Question) -> None:
+        self.answers = [asyncio.get_running_loop().create_future() for _ in range(2)]
+        self._ledger, self._question = ledger, question
+
+    def alone(self) -> None:
+        for n, future in enumerate(self.answers, 1):
+            asking = asyncio.ensure_future(self._ledger.answer(self._question, n))
+            asking.add_done_callback(lambda task, future=future: future.set_result(task.result()))
+
+    def made_of(self, answers: list[Completion]) -> list[Any]:
+        raise AssertionError
+
+    durable = ended = made_of
+
+
+def test_what_goes_on_alone_is_taken_by_its_own_asker(tmp_path: Path) -> None:
+    """Another one, who wants fewer samples of the same question, waits for it and takes nothing of it away."""
+
+    async def main() -> None:
+        async with rig(teacher.url, tmp_path) as r:
+            await r.ledger.endpoint.send({"model": "loopback", "messages": [{"role": "user", "content": "first"}]})
+            question = Question([Message(role="user", content="dog")], Sampling(temperature=0.9))
+            assert r.ledger.bulk is not None
+            asker = Alone(r.ledger, question)
+            assert r.ledger.bulk.begin(question, 2, asker)  # type: ignore[arg-type]
+            one, both = await asyncio.wait_for(asyncio.gather(*asker.answers), 60)
+            assert [one[0], both[1]] == both
+            assert r.ledger.in_flight == 0
+
+    with LoopbackTeacher(lambda ask: fails(429) if ask.prompt == "dog" and ask.nth == 1 else Reply()) as teacher:
+        asyncio.run(main())
+        assert teacher.counts()["dog"] == 2
