@@ -7,10 +7,13 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from schemas.identity import Json
 from schemas.records import Message, Seed
 from schemas.spec import SeedSource
-from schemas.spooled_seeds import SpooledSeeds
+from schemas.spooled_seeds import SpooledSeeds, seed_bodies, seed_body
 from schemas.store import Store
 from synth.seeds import read_seeds
 
@@ -40,6 +43,44 @@ def test_a_file_of_seeds_is_a_list_of_them() -> None:
     assert list(kept) == [SEEDS[0], other, SEEDS[2]]
     with pytest.raises(IndexError):
         kept[3]
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
+    ["\0", "\x1c\x85\r", '",{"null']
+)
+LEAF = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | TEXT
+)
+META = st.dictionaries(
+    TEXT, st.recursive(LEAF, lambda part: st.lists(part) | st.dictionaries(TEXT, part), max_leaves=4)
+)
+CHAT = st.lists(st.builds(Message, role=st.just("user"), content=TEXT), min_size=1, max_size=2).map(tuple)
+SIDES = st.fixed_dictionaries({"text": TEXT}) | st.fixed_dictionaries({"messages": CHAT})
+FIELDS = st.fixed_dictionaries(
+    {"kind": st.sampled_from(["input", "output", "pair", "conversation"]), "source": TEXT},
+    optional={
+        "license": st.none() | TEXT,
+        "meta": META,
+        "columns": st.dictionaries(TEXT, TEXT),
+        "reference": st.none() | TEXT,
+        "split": st.sampled_from([None, "train", "test"]),
+    },
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(FIELDS, SIDES), max_size=4))
+def test_a_seed_that_is_not_checked_again_is_what_checking_would_read(fields: list[tuple[Json, Json]]) -> None:
+    """Whatever stands in its texts and its meta, and from whichever fields it was made."""
+    spooled = SpooledSeeds()
+    for own, sides in fields:
+        spooled.append(Seed(**own, **sides))
+    for seed, (id_, body) in zip(spooled, seed_bodies(spooled), strict=True):
+        read = Seed.model_validate_json(body)
+        assert seed == read
+        assert seed.id == read.id == id_
+        assert seed_body(seed) == seed_body(read) == body
+        assert seed.model_dump_json() == read.model_dump_json()
 
 
 def test_reading_very_many_seeds_takes_no_memory_for_each(tmp_path: Path) -> None:
