@@ -93,17 +93,18 @@ class Connection(ResponseHandler):
         tell, self.tell = self.tell, None
 
         def read(task: asyncio.Task[Response]) -> None:
-            if not task.cancelled():
-                tell(task.exception() or task.result())
+            outcome = None if task.cancelled() else task.exception() or task.result()
+            if outcome is not None and self._reading is task:  # else it was ended after the last of it had come
+                tell(outcome)
 
         self._reading = asyncio.get_running_loop().create_task(self.whole())
         self._reading.add_done_callback(read)
 
     def end(self) -> bool:
         """Close it, and tell nothing any more."""
-        self.tell = None
-        if self._reading is not None:
-            self._reading.cancel()
+        self.tell, reading, self._reading = None, self._reading, None
+        if reading is not None:
+            reading.cancel()
         self.close()
         return True
 

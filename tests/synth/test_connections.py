@@ -19,7 +19,7 @@ from aiohttp import web
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Message, Sampling
 from synth.chat_completions import MOST_BYTES
-from synth.connections import Connections, NoConnectionError, _tls
+from synth.connections import Connections, NoConnectionError, Outcome, _tls
 from synth.endpoint import Endpoint
 from tests.servers import served
 
@@ -235,6 +235,35 @@ async def test_a_request_that_is_given_up_takes_its_connection_along() -> None:
         given_up.set()
         assert (await connections.post(b"{}"))[2] == b"ok"
         assert server.connections == 2
+
+
+@in_a_loop
+async def test_a_connection_that_is_ended_tells_nothing_any_more() -> None:
+    """Not even where the last part of an answer, or its end too early, has been read in the very same moment: who ended
+    it has counted the request by then, and would count it twice."""
+
+    async def in_parts(number: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(_PLAIN if number % 2 else _PLAIN[:-1])
+        await writer.drain()
+        if number == 2:
+            await asyncio.sleep(0.05)
+            writer.write(b"k")
+        elif number == 4:
+            writer.close()
+
+    async with serving(in_parts) as (server, connections):
+        for _ in range(2):
+            await connections.post(b"{}")
+            connection, outcomes = connections.kept(), list[Outcome]()
+            assert connection is not None
+            connections.send(connection, b"{}", outcomes.append)
+            while (reading := connection._reading) is None or not reading.done():  # noqa: ASYNC110  no event tells
+                await asyncio.sleep(0)
+            connection.end()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert outcomes == []
+        assert server.requests == 4
 
 
 @in_a_loop
