@@ -284,10 +284,12 @@ def _in_words(folded: str, language: str) -> tuple[Number, ...]:
 
 @lru_cache(maxsize=REMEMBERED)
 def _letters(folded: str) -> tuple[str, ...]:
-    return tuple(folded.translate(_NO_LETTERS).split() if folded.isascii() else _LETTERS.findall(folded))
+    if folded.isascii():
+        return tuple(folded.encode().translate(_NO_LETTERS).decode().split())
+    return tuple(_LETTERS.findall(folded))
 
 
-_NO_LETTERS = {number: " " for number in range(128) if not chr(number).isalpha()}
+_NO_LETTERS = bytes(number if chr(number).isalpha() else ord(" ") for number in range(128)) + bytes(128)
 
 
 @cache

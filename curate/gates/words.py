@@ -45,13 +45,13 @@ def words(text: str) -> tuple[str, ...]:
     folded = fold(text)
     if not folded.isascii():
         return tuple(_WORD.findall(folded))
-    split = folded.translate(_NO_WORD).split()  # which takes a quarter of the time
+    split = folded.encode().translate(_NO_WORD).decode().split()  # which takes a tenth of the time
     if "'" not in folded:
         return tuple(split)
     return tuple(chain.from_iterable([_WORD.findall(one) if "'" in one else (one,) for one in split]))
 
 
-_NO_WORD = {number: " " for number in range(128) if not chr(number).isalnum() and chr(number) != "'"}
+_NO_WORD = bytes(n if chr(n).isalnum() or chr(n) == "'" else ord(" ") for n in range(128)) + bytes(128)
 
 
 def without_options(text: str) -> str:

@@ -241,33 +241,50 @@ def anywhere(name: str) -> re.Pattern[str]:
     return re.compile(f"(?:{'|'.join(listed)})" if listed else NEVER.pattern)
 
 
+class Spoken(NamedTuple):
+    """Of which lists a text may say a word, a BIT for each, and which strings of them stand in it: the number of each,
+    and the places where it begins and ends."""
+
+    lists: int
+    placed: list[tuple[int, int, int]]
+
+
 @cache
-def may_say(language: str) -> Callable[[str], Mapping[str, Collection[int]]]:
-    """A function that finds the lists of a language of which a folded text may say a word, all in one pass, each with
-    the places where one may begin; with none where that may be anywhere, as of _USUAL lists."""
+def may_say(language: str) -> Callable[[str], Spoken]:
+    """A function that finds the lists of a language of which a folded text may say a word, all in one pass."""
+    strings = list(_strings(language))
+    placed, lists_of = placer(strings), [reduce(or_, map(BIT.__getitem__, of)) for of in _strings(language).values()]
+    usual = reduce(or_, map(BIT.__getitem__, _USUAL))
+
+    @lru_cache(maxsize=REMEMBERED)
+    def spoken(folded: str) -> Spoken:
+        places = placed(folded)
+        return Spoken(reduce(or_, [lists_of[number] for number, _, _ in places], usual), places)
+
+    return spoken
+
+
+@cache
+def _strings(language: str) -> Mapping[str, Mapping[str, bool]]:
+    """What is looked for in a text: strings, the lists each is for, and whether a word of the list begins with it."""
     known = lexicon(language)
     alone = (known.before, known.after) == (Lexicon().before, Lexicon().after)
-    needed_by: dict[str, dict[str, bool]] = {}  # a string, the lists it is for, and whether a word begins with it
+    strings: dict[str, dict[str, bool]] = {}
     for name, words in known.lists.items():
         for word in () if name in _USUAL else words:
             if word[0] != "!":
-                of = needed_by.setdefault(spelt(word, alone=alone), {})
+                of = strings.setdefault(spelt(word, alone=alone), {})
                 of[name] = of.get(name, alone) and leads(word, alone=alone)
-    placed = placer(list(needed_by))
-    lists_of = [(tuple(lists), [name for name in lists if not lists[name]]) for lists in needed_by.values()]
+    return strings
 
-    @lru_cache(maxsize=REMEMBERED)
-    def lists(folded: str) -> Mapping[str, Collection[int]]:
-        places, anywhere = defaultdict[str, list[int]](list), list(_USUAL)
-        for number, start, _ in placed(folded):
-            names, within = lists_of[number]
-            for name in names:
-                places[name].append(start)
-            if within:
-                anywhere += within
-        return {**places, **dict.fromkeys(anywhere, ())}
 
-    return lists
+@cache
+def _strings_of(language: str, name: str) -> Mapping[int, bool]:
+    """The numbers of the strings of one list, and whether a word begins with each."""
+    return {number: of[name] for number, of in enumerate(_strings(language).values()) if name in of}
+
+
+BIT: defaultdict[str, int] = defaultdict(lambda: 1 << len(BIT))  # of each list one, the same in every language
 
 
 @cache
@@ -288,11 +305,16 @@ def says(language: str, name: str, folded: str) -> re.Match[str] | None:
     """The first word of a list of `language` in a folded text; of `any`, of a list in all languages."""
     if language == "any":
         return anywhere(name).search(folded) if may_say_anywhere(name)(folded) else None
-    starts = may_say(language)(folded).get(name)
-    if starts is None:
+    lists, placed = may_say(language)(folded)
+    if not lists & BIT[name]:
         return None
-    pattern = any_of(language, name)
-    return next(matches(pattern, folded, starts), None) if starts else pattern.search(folded)
+    pattern, strings, starts = any_of(language, name), _strings_of(language, name), list[int]()
+    for number, start, _ in placed:
+        if (begins := strings.get(number)) is False:
+            return pattern.search(folded)
+        if begins:
+            starts.append(start)
+    return next(matches(pattern, folded, starts), None) if strings else pattern.search(folded)
 
 
 def is_one_of(language: str, name: str, folded: str) -> bool:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from curate.gates.folding import REMEMBERED
 
 _BREAK = re.compile(r"\W")
-_BREAKS = {number: " " for number in range(128) if _BREAK.match(chr(number))}
+_BREAKS = bytes(ord(" ") if _BREAK.match(chr(number)) else number for number in range(128)) + bytes(128)
 
 
 def finder(strings: Iterable[str], *, words: bool = False) -> Callable[[str], frozenset[str]]:
@@ -64,7 +64,7 @@ def _whole(text: str) -> str:
 
 def apart(text: str) -> str:
     """`text` with a blank for each character that is no part of a word."""
-    return text.translate(_BREAKS) if text.isascii() else _BREAK.sub(" ", text)
+    return text.encode().translate(_BREAKS).decode() if text.isascii() else _BREAK.sub(" ", text)
 
 
 def spelt(word: str, *, alone: bool) -> str:
