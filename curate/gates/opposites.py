@@ -71,9 +71,15 @@ def _converted(before: str, after: str, spoken: str, language: str) -> bool:
 def _said(text: str, language: str) -> Said:
     meanings: Said = {}
     for word, concepts in _meant(text, language):
-        for group in {group for concept in concepts for group in _groups_with()[concept]}:
-            meanings.setdefault(group, []).append((word, frozenset(c for c in concepts if group in _groups_with()[c])))
+        for group, of_group in _by_group(concepts).items():
+            meanings.setdefault(group, []).append((word, of_group))
     return meanings
+
+
+@cache
+def _by_group(concepts: frozenset[str]) -> dict[str, frozenset[str]]:
+    groups = sorted({group for concept in concepts for group in _groups_with()[concept]})
+    return {group: frozenset(c for c in concepts if group in _groups_with()[c]) for group in groups}
 
 
 def _meant(text: str, language: str) -> Iterator[tuple[str, frozenset[str]]]:
@@ -85,13 +91,13 @@ def _meant(text: str, language: str) -> Iterator[tuple[str, frozenset[str]]]:
                 yield part, concepts
         return
     tokens = words(text) if language != "hi" else tuple(word.strip("।,.!?") for word in fold(text).split())
-    pairs = set[str]()
-    if not _first_words(language).isdisjoint(tokens):
-        pairs = {joined for two in pairwise(tokens) if (joined := " ".join(two)) in parts}
+    pairs, first = set[str](), _first_words(language)
+    if not first.isdisjoint(tokens):
+        pairs = {joined for two in pairwise(tokens) if two[0] in first and (joined := " ".join(two)) in parts}
     for joined in sorted(pairs):
         yield joined, parts[joined]
     for word in filter(_may_mean(language), tokens):
-        if word in whole and not any(word in joined for joined in pairs):
+        if word in whole and not (pairs and any(word in joined for joined in pairs)):
             yield word, whole[word]
         elif begun and (start := next((word[:n] for n in _lengths(language) if word[:n] in begun), "")):
             yield word, begun[start]

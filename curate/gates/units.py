@@ -29,7 +29,7 @@ energy-kilocalorie energy-kilojoule energy-kilowatt-hour frequency-hertz frequen
 frequency-gigahertz pressure-bar power-horsepower power-megawatt electric-volt electric-ampere speed-knot
 """
 CURRENCIES = ("EUR", "USD", "GBP", "JPY", "CNY", "CHF", "RUB", "INR", "BRL", "PLN", "TRY", "KRW", "SEK", "CZK")
-_DIGIT, _BEGINS = re.compile(r"\d"), re.compile(r"[\d$€£₹₺₩%]")
+_DIGIT, _BEGINS = re.compile(r"\d"), re.compile(r"[0-9]+|[\d$€£₹₺₩%]")
 _COUNTS = (1, 2, 5, 1.5)
 _LENGTHS = ("long", "short", "narrow")
 # Letters that are a unit behind a number in every text; others of two letters or less may be a word.
