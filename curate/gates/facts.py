@@ -213,7 +213,7 @@ def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
     clauses = [(clause, numbers) for clause in pieces if (numbers := _numbers(clause))]
     told = [(*part, [clause for clause, held in clauses if part[1] <= held]) for part in parts]
     for (one, numbers, first), (other, others, second) in combinations([part for part in told if len(part[2]) == 1], 2):
-        if first[0] is second[0] or not numbers.isdisjoint(others):
+        if first == second or not numbers.isdisjoint(others):
             continue
         of_one, of_other = _roots_beside(one, language), _roots_beside(other, language)
         own, foreign = of_one - of_other, of_other - of_one

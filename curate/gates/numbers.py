@@ -123,13 +123,13 @@ class NumberMentions:
         )
 
 
-_FOUR_DIGITS = re.compile(r"([01]\d|2[0-3])([0-5]\d)")
+_FOUR_DIGITS, _OTHER = re.compile(r"([01]\d|2[0-3])([0-5]\d)"), re.compile(r"[^\D0-9]")
 
 
 def in_plain_digits(text: str) -> str:
     """`text` folded, the digits of every script written as 0-9."""
     folded = fold(text)
-    return folded if folded.isascii() else re.sub(r"\d", lambda digit: str(unicodedata.digit(digit[0])), folded)
+    return folded if folded.isascii() else _OTHER.sub(lambda digit: str(unicodedata.digit(digit[0])), folded)
 
 
 def _unnumbered(text: str) -> str:

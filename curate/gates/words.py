@@ -6,11 +6,11 @@ The words of a language (stop words, irregular forms) stand in curate/gates/phra
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from difflib import SequenceMatcher
 from functools import cache, cached_property, lru_cache
 from itertools import chain, pairwise
-from operator import add
+from operator import add, itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from curate.gates.folding import REMEMBERED, fold
@@ -162,6 +162,7 @@ def _stemmer(language: str) -> Stemmer | None:
 
 
 _ALIKE = 2  # letters that a compound and its inflections begin with
+_begins = itemgetter(slice(_ALIKE))
 
 
 class Vocabulary:
@@ -177,16 +178,21 @@ class Vocabulary:
         return frozenset(map(stem_of(self.language), self._distinct))
 
     @cached_property
-    def _joined(self) -> dict[str, list[str]]:
-        """Neighbours written as one (`lighthouse` of `light house`), by the two letters they begin with."""
-        joined: dict[str, list[str]] = {}
-        for neighbours in map(add, self.words, self.words[1:]):
-            joined.setdefault(neighbours[:_ALIKE], []).append(neighbours)
-        return joined
+    def _joined(self) -> str:
+        """Neighbours written as one (`lighthouse` of `light house`), a line for each."""
+        return "\n".join(("", *map(add, self.words, self.words[1:]), ""))
+
+    def _joined_like(self, word: str) -> Iterator[str]:
+        """The neighbours that begin with the same two letters as a word."""
+        at = self._joined.find(begins := f"\n{word[:_ALIKE]}")
+        while at >= 0:
+            end = self._joined.index("\n", at + 1)
+            yield self._joined[at + 1 : end]
+            at = self._joined.find(begins, end)
 
     @cached_property
     def _beginnings(self) -> frozenset[str]:
-        return frozenset(word[:_ALIKE] for word in self._distinct)
+        return frozenset(map(_begins, self._distinct))
 
     def inflected(self, words: Iterable[str]) -> set[str]:
         """Those of `words` a form of which is there. Where no word begins like one no form of it is."""
@@ -203,7 +209,7 @@ class Vocabulary:
             return True
         stem = stem_of(self.language)
         root = stem(word)
-        if root in self._stems or any(stem(one) == root for one in self._joined.get(word[:_ALIKE], ())):
+        if root in self._stems or any(stem(one) == root for one in self._joined_like(word)):
             return True
         return _abbreviated(word, self._distinct) or (
             len(word) >= 6 and _misspelt(word, self._by_letter.get(word[0], ()))
@@ -245,6 +251,15 @@ def _in_order(letters: str, word: str) -> bool:
 
 def _misspelt(word: str, vocabulary: Collection[str]) -> bool:
     """A word of about the same length and at least 85 % of the letters in order; all begin with the same letter."""
-    near = (w for w in vocabulary if abs(len(w) - len(word)) <= 2)
+    letters = set(word)
+    near = (w for w in vocabulary if abs(len(w) - len(word)) <= 2 and _may_be_alike(word, letters, w))
     matchers = (SequenceMatcher(None, word, w, autojunk=False) for w in near)
-    return any(matcher.quick_ratio() >= 0.85 and matcher.ratio() >= 0.85 for matcher in matchers)
+    return any(matcher.quick_ratio() >= _LIKE and matcher.ratio() >= _LIKE for matcher in matchers)
+
+
+_LIKE = 0.85
+
+
+def _may_be_alike(word: str, letters: set[str], other: str) -> bool:
+    """Whether so few of the letters of a word are missing in another one that their ratio may be _LIKE."""
+    return 2 * (len(word) - len(letters.difference(other))) >= _LIKE * (len(word) + len(other))
