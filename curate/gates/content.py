@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 from curate.gates.coverage import BEGINS, is_known_to, roots
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.numbers import NumberMentions, required
+from curate.gates.numbers import mentions, required
 from curate.gates.phrases import any_of, anywhere, lexicon, says
 from curate.gates.units import converted
 from curate.gates.words import (
@@ -173,8 +173,8 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
         return []
     of_a_lens = "mm" in fold(input) and _lens().search(input)
     description = without_options(output) if of_a_lens else description_of(output)
-    in_description = NumberMentions(description, language)
-    anywhere = NumberMentions(output, language) if options else in_description
+    in_description = mentions(description, language)
+    anywhere = mentions(output, language) if options else in_description
     lost = [n for n in wanted if n not in in_description and not in_description.rounds(n)]
     if lost:
         in_units = converted(input, output, language, language)[0]

@@ -17,7 +17,7 @@ from curate.gates.form import is_verse
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.number import Number
 from curate.gates.number_words import cardinals, dates_named, in_figures, weekday_made_up
-from curate.gates.numbers import NumberMentions, in_digits, in_words
+from curate.gates.numbers import in_digits, in_words, mentions
 from curate.gates.opposites import opposed
 from curate.gates.phrases import any_of, lexicon, says, words_of
 from curate.gates.phrases.lists import either
@@ -78,7 +78,7 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
         return rejected("invented_number", f"the input does not say {quote(counted)}")
     if not spelt and not _DIGIT.search(after):
         return passed("no number of its own")
-    given = NumberMentions(pair.input, spoken)
+    given = mentions(pair.input, spoken)
     for number in spelt:
         if number not in given:
             return rejected("invented_number", f"the input does not say {quote(number.text)}")

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache, cached_property, lru_cache
 
-from curate.gates.folding import REMEMBERED, fold
+from curate.gates.folding import REMEMBERED, fold, letter_runs
 from curate.gates.number import Number
 from curate.gates.number_words import has_number_words, numbers_told
 from curate.gates.phrases import Lexicon, lexicon, words_of
@@ -70,7 +70,7 @@ class NumberMentions:
         hinted = lexicon(self._language).hints
         unspaced = lexicon(self._language).before == ""
         hinting = (
-            (word for word in hinted if word in self._folded) if unspaced else hinted.keys() & _letters(self._folded)
+            (word for word in hinted if word in self._folded) if unspaced else hinted.keys() & letter_runs(self._folded)
         )
         hints = (hinted[word] for word in hinting)
         in_words = (n.forms for n in _in_words(self._folded, self._language))
@@ -121,6 +121,12 @@ class NumberMentions:
         return any(
             is_rounded(*pair) for form in number.forms for one in self._plain for pair in ((one, form), (form, one))
         )
+
+
+@lru_cache(maxsize=REMEMBERED)
+def mentions(text: str, language: str) -> NumberMentions:
+    """The numbers of a text, read once for all gates that ask."""
+    return NumberMentions(text, language)
 
 
 _FOUR_DIGITS, _OTHER = re.compile(r"([01]\d|2[0-3])([0-5]\d)"), re.compile(r"[^\D0-9]")
@@ -279,17 +285,7 @@ def _plain(digits: str) -> str:
 @lru_cache(maxsize=REMEMBERED)
 def _in_words(folded: str, language: str) -> tuple[Number, ...]:
     known = _number_words(language)
-    return () if known.isdisjoint(_letters(folded)) else tuple(_read_words(folded, lexicon(language), known))
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _letters(folded: str) -> tuple[str, ...]:
-    if folded.isascii():
-        return tuple(folded.encode().translate(_NO_LETTERS).decode().split())
-    return tuple(_LETTERS.findall(folded))
-
-
-_NO_LETTERS = bytes(number if chr(number).isalpha() else ord(" ") for number in range(128)) + bytes(128)
+    return () if known.isdisjoint(letter_runs(folded)) else tuple(_read_words(folded, lexicon(language), known))
 
 
 @cache

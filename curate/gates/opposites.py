@@ -16,7 +16,7 @@ from typing import NamedTuple
 from curate.gates.folding import fold
 from curate.gates.number import Number
 from curate.gates.number_words import in_figures
-from curate.gates.numbers import NumberMentions
+from curate.gates.numbers import mentions
 from curate.gates.phrases import concepts_of, groups_of, says
 from curate.gates.words import of_each_word, words
 
@@ -64,8 +64,9 @@ def opposed(before: str, after: str, spoken: str, language: str) -> tuple[str, s
 def _converted(before: str, after: str, spoken: str, language: str) -> bool:
     """Whether the second text tells numbers, none of which the first one does: ten miles are 16 kilometres, and half a
     mile 800 metres."""
-    there, source_numbers = set(_NUMBER.findall(in_figures(after, language))), NumberMentions(before, spoken)
-    return bool(there) and all(Number(number, frozenset((number,))) not in source_numbers for number in there)
+    there = set(_NUMBER.findall(in_figures(after, language)))
+    here = mentions(before, spoken) if there else ()
+    return bool(there) and all(Number(number, frozenset((number,))) not in here for number in there)
 
 
 def _said(text: str, language: str) -> Said:
