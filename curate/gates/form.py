@@ -200,9 +200,14 @@ def _said_twice(text: str, other: str) -> str:
     ''."""
     if "```" in text or "|" in text:
         return ""
+    whole = () if is_verse(text) else sentences(fold(text))
+    known = set(whole)
+    lines = [line for line in fold(text).splitlines() if line not in known]
+    parts = [part.strip(" *_") for part in (*lines, *whole) if len(part) >= _LONG_SENTENCE]
+    if len(set(parts)) == len(parts):
+        return ""
     lines = [line for line in fold(text).splitlines() if len(sentences(line)) > 1]
-    parts = lines if is_verse(text) else [*lines, *sentences(fold(text))]
-    often = Counter(part.strip(" *_") for part in parts if len(part) >= _LONG_SENTENCE)
+    often = Counter(part.strip(" *_") for part in (*lines, *whole) if len(part) >= _LONG_SENTENCE)
     again = (part for part, times in often.items() if times > 1 and count_words(part) > _MANY)
     return next((part for part in islice(again, _LOOKED_AT) if fold(other).count(part) < 2), "")
 
