@@ -236,7 +236,7 @@ def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
         names[name] = names.get(name, frozenset()) | {unit}
     spelt = either(names)
     return names, re.compile(
-        rf"(?<![a-z0-9_.,:])(?P<number>\d+(?:[.,]\d+)*)[ \u00a0\u202f-]?(?P<unit>{spelt})(?![a-zß-öø-ÿа-я])"
+        rf"(?<![a-z0-9_.,:])(?P<number>\d++(?:[.,]\d++)*+)[ \u00a0\u202f-]?(?P<unit>{spelt})(?![a-zß-öø-ÿа-я])"
         rf"|(?P<sign>[$€£₹₺₩%])\s?(?P<signed>\d+(?:[.,]\d+)*)"
     )
 

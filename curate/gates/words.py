@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from difflib import SequenceMatcher
 from functools import cache, cached_property, lru_cache
 from itertools import chain, pairwise
-from operator import add, itemgetter
+from operator import add
 from typing import TYPE_CHECKING, TypeVar
 
 from curate.gates.folding import REMEMBERED, fold
@@ -162,7 +162,6 @@ def _stemmer(language: str) -> Stemmer | None:
 
 
 _ALIKE = 2  # letters that a compound and its inflections begin with
-_begins = itemgetter(slice(_ALIKE))
 
 
 class Vocabulary:
@@ -190,14 +189,10 @@ class Vocabulary:
             yield self._joined[at + 1 : end]
             at = self._joined.find(begins, end)
 
-    @cached_property
-    def _beginnings(self) -> frozenset[str]:
-        return frozenset(map(_begins, self._distinct))
-
     def inflected(self, words: Iterable[str]) -> set[str]:
         """Those of `words` a form of which is there. Where no word begins like one no form of it is."""
-        beginnings, stem, stems = self._beginnings, stem_of(self.language), self._stems
-        return {word for word in words if word[:_ALIKE] in beginnings and stem(word) in stems}
+        lines, stem, stems = "\n".join(("", *self.words)), stem_of(self.language), self._stems
+        return {word for word in words if f"\n{word[:_ALIKE]}" in lines and stem(word) in stems}
 
     def __contains__(self, word: str) -> bool:
         """True for the word itself, an inflection, its two halves side by side, its abbreviation or its misspelling.

@@ -278,20 +278,28 @@ def _strings(language: str) -> Mapping[str, Mapping[str, bool]]:
     return strings
 
 
-@cache
-def _strings_of(language: str, name: str) -> Mapping[int, bool]:
-    """The numbers of the strings of one list, and whether a word begins with each."""
-    return {number: of[name] for number, of in enumerate(_strings(language).values()) if name in of}
+class Strings(NamedTuple):
+    """The numbers of the strings of one list: those that a word begins with, and those that stand within one."""
+
+    leading: frozenset[int]
+    within: frozenset[int]
+
+    @classmethod
+    @cache
+    def of(cls, language: str, name: str) -> Strings:
+        leads = {number: of[name] for number, of in enumerate(_strings(language).values()) if name in of}
+        return cls(*(frozenset(number for number in leads if leads[number] is wanted) for wanted in (True, False)))
 
 
 BIT: defaultdict[str, int] = defaultdict(lambda: 1 << len(BIT))  # of each list one, the same in every language
 
 
 @cache
-def may_say_anywhere(name: str) -> Callable[[str], frozenset[str]]:
-    """A function that finds what of the words of a list, in all languages, stands in a folded text."""
+def may_say_one(name: str, *languages: str) -> Callable[[str], frozenset[str]]:
+    """A function that finds what of the words of one list, in all languages if none is named, stands in a folded text.
+    """
     strings = set[str]()
-    for known in (lexicon(path.stem) for path in FOLDER.glob("*.toml")):
+    for known in map(lexicon, languages or (path.stem for path in FOLDER.glob("*.toml"))):
         alone = (known.before, known.after) == (Lexicon().before, Lexicon().after)
         strings.update(spelt(word, alone=alone) for word in known.words(name) if word[0] != "!")
     return finder(strings, words=True)
@@ -304,17 +312,19 @@ _USUAL = ("stop", "prepositions", "articles", "joins", "asking", "hangs", "cut",
 def says(language: str, name: str, folded: str) -> re.Match[str] | None:
     """The first word of a list of `language` in a folded text; of `any`, of a list in all languages."""
     if language == "any":
-        return anywhere(name).search(folded) if may_say_anywhere(name)(folded) else None
+        return anywhere(name).search(folded) if may_say_one(name)(folded) else None
     lists, placed = may_say(language)(folded)
     if not lists & BIT[name]:
         return None
-    pattern, strings, starts = any_of(language, name), _strings_of(language, name), list[int]()
-    for number, start, _ in placed:
-        if (begins := strings.get(number)) is False:
-            return pattern.search(folded)
-        if begins:
-            starts.append(start)
-    return next(matches(pattern, folded, starts), None) if strings else pattern.search(folded)
+    pattern, (leading, within) = any_of(language, name), Strings.of(language, name)
+    if not leading or (within and not within.isdisjoint([number for number, _, _ in placed])):
+        return pattern.search(folded)
+    return next(matches(pattern, folded, [start for number, start, _ in placed if number in leading]), None)
+
+
+def says_one(language: str, name: str, folded: str) -> re.Match[str] | None:
+    """`says`, of a text that is asked about this list only: which others it may say need not be known."""
+    return any_of(language, name).search(folded) if may_say_one(name, language)(folded) else None
 
 
 def is_one_of(language: str, name: str, folded: str) -> bool:
