@@ -306,7 +306,10 @@ def may_say_one(name: str, *languages: str) -> Callable[[str], frozenset[str]]:
 
 
 # Lists of which nearly every text says a word, and which whole texts are seldom asked for.
-_USUAL = ("stop", "prepositions", "articles", "joins", "asking", "hangs", "cut", "courtesy", "addressees")
+_USUAL = (
+    *("stop", "prepositions", "articles", "joins", "asking", "hangs", "cut", "courtesy", "addressees"),
+    *("vague", "nothing"),
+)
 
 
 def says(language: str, name: str, folded: str) -> re.Match[str] | None:
