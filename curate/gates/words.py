@@ -182,8 +182,9 @@ class Vocabulary:
         return "\n".join(("", *map(add, self.words, self.words[1:]), ""))
 
     def _joined_like(self, word: str) -> Iterator[str]:
-        """The neighbours that begin with the same two letters as a word."""
-        at = self._joined.find(begins := f"\n{word[:_ALIKE]}")
+        """The neighbours that begin with the same two letters as a word; none like a word of one."""
+        begins = f"\n{word[:_ALIKE]}"
+        at = self._joined.find(begins) if len(word) >= _ALIKE else -1
         while at >= 0:
             end = self._joined.index("\n", at + 1)
             yield self._joined[at + 1 : end]

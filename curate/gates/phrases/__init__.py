@@ -296,8 +296,7 @@ BIT: defaultdict[str, int] = defaultdict(lambda: 1 << len(BIT))  # of each list 
 
 @cache
 def may_say_one(name: str, *languages: str) -> Callable[[str], frozenset[str]]:
-    """A function that finds what of the words of one list, in all languages if none is named, stands in a folded text.
-    """
+    """A function that finds what of the words of one list, in some languages or all, stands in a folded text."""
     strings = set[str]()
     for known in map(lexicon, languages or (path.stem for path in FOLDER.glob("*.toml"))):
         alone = (known.before, known.after) == (Lexicon().before, Lexicon().after)
