@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -242,24 +243,25 @@ def anywhere(name: str) -> re.Pattern[str]:
 
 
 class Spoken(NamedTuple):
-    """Of which lists a text may say a word, a BIT for each, and which strings of them stand in it: the number of each,
-    and the places where it begins and ends."""
+    """Of which lists a text may say a word, a BIT for each, and which of their strings stand in it, and where."""
 
     lists: int
-    placed: list[tuple[int, int, int]]
+    strings: array[int]  # their numbers
+    starts: array[int]
 
 
 @cache
 def may_say(language: str) -> Callable[[str], Spoken]:
     """A function that finds the lists of a language of which a folded text may say a word, all in one pass."""
-    strings = list(_strings(language))
-    placed, lists_of = placer(strings), [reduce(or_, map(BIT.__getitem__, of)) for of in _strings(language).values()]
+    placed = placer(list(_strings(language)))
+    lists_of = [reduce(or_, map(BIT.__getitem__, of)) for of in _strings(language).values()]
     usual = reduce(or_, map(BIT.__getitem__, _USUAL))
 
     @lru_cache(maxsize=REMEMBERED)
     def spoken(folded: str) -> Spoken:
         places = placed(folded)
-        return Spoken(reduce(or_, [lists_of[number] for number, _, _ in places], usual), places)
+        strings, starts = (array("I", [place[side] for place in places]) for side in (0, 1))
+        return Spoken(reduce(or_, map(lists_of.__getitem__, strings), usual), strings, starts)
 
     return spoken
 
@@ -315,13 +317,14 @@ def says(language: str, name: str, folded: str) -> re.Match[str] | None:
     """The first word of a list of `language` in a folded text; of `any`, of a list in all languages."""
     if language == "any":
         return anywhere(name).search(folded) if may_say_one(name)(folded) else None
-    lists, placed = may_say(language)(folded)
+    lists, strings, starts = may_say(language)(folded)
     if not lists & BIT[name]:
         return None
     pattern, (leading, within) = any_of(language, name), Strings.of(language, name)
-    if not leading or (within and not within.isdisjoint([number for number, _, _ in placed])):
+    if not leading or not within.isdisjoint(strings):
         return pattern.search(folded)
-    return next(matches(pattern, folded, [start for number, start, _ in placed if number in leading]), None)
+    led = (start for string, start in zip(strings, starts, strict=True) if string in leading)
+    return next(matches(pattern, folded, led), None)
 
 
 def says_one(language: str, name: str, folded: str) -> re.Match[str] | None:
