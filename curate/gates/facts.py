@@ -211,8 +211,8 @@ def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
     parts = [(part.strip(), numbers) for part in _NOTE_PARTS.split(before) if (numbers := _numbers(part))]
     pieces = (c for part in _NOTE_PARTS.split(after) if _DIGIT.search(part) for c in clause_ends().split(part))
     clauses = [(clause, numbers) for clause in pieces if (numbers := _numbers(clause))]
-    told = [(*part, [clause for clause, held in clauses if part[1] <= held]) for part in parts]
-    for (one, numbers, first), (other, others, second) in combinations([part for part in told if len(part[2]) == 1], 2):
+    places = [(*part, [clause for clause, held in clauses if part[1] <= held]) for part in parts]
+    for (one, numbers, first), (other, others, second) in combinations([p for p in places if len(p[2]) == 1], 2):
         if first == second or not numbers.isdisjoint(others):
             continue
         of_one, of_other = _roots_beside(one, language), _roots_beside(other, language)

@@ -127,8 +127,8 @@ def test_two_parts_of_a_text_say_no_more_than_its_words_do(language: str) -> Non
     """Wherever a text is parted, the part that says less of another one says at most what was told from all words."""
     for row in ROWS:
         whole, parts = roots(row["input"], language), _SENTENCE.split(row["output"])
-        said = sorted(share(whole, roots(part, language)) for part in parts)
-        assert len(parts) < 2 or not whole or said[-2] <= most_twice(whole, row["output"], language), row["output"]
+        shares = sorted(share(whole, roots(part, language)) for part in parts)
+        assert len(parts) < 2 or not whole or shares[-2] <= most_twice(whole, row["output"], language), row["output"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from array import array
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache, reduce
@@ -24,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from curate.gates.folding import REMEMBERED, fold
-from curate.gates.phrases.holding import finder, leads, matches, placer, spelt
+from curate.gates.phrases.holding import BIT, Spoken, finder, listener, matches, strings_for, strings_of
 from curate.gates.phrases.lists import either, pattern_of
 from curate.gates.phrases.needs import also, begins, breaks, needs
 from curate.gates.phrases.subject import end_of_subject
@@ -65,6 +63,11 @@ class Lexicon(NamedTuple):
     def words(self, name: str) -> frozenset[str]:
         """The words of the list `name`."""
         return self.lists.get(name, frozenset())
+
+    @property
+    def alone(self) -> bool:
+        """Whether no letter stands beside a word of a list."""
+        return (self.before, self.after) == (Lexicon().before, Lexicon().after)
 
     @property
     def stop(self) -> frozenset[str]:
@@ -242,58 +245,21 @@ def anywhere(name: str) -> re.Pattern[str]:
     return re.compile(f"(?:{'|'.join(listed)})" if listed else NEVER.pattern)
 
 
-class Spoken(NamedTuple):
-    """Of which lists a text may say a word, a BIT for each, and which of their strings stand in it, and where."""
-
-    lists: int
-    strings: array[int]  # their numbers
-    starts: array[int]
-
-
 @cache
 def may_say(language: str) -> Callable[[str], Spoken]:
     """A function that finds the lists of a language of which a folded text may say a word, all in one pass."""
-    placed = placer(list(_strings(language)))
-    lists_of = [reduce(or_, map(BIT.__getitem__, of)) for of in _strings(language).values()]
-    usual = reduce(or_, map(BIT.__getitem__, _USUAL))
-
-    @lru_cache(maxsize=REMEMBERED)
-    def spoken(folded: str) -> Spoken:
-        places = placed(folded)
-        strings, starts = (array("I", [place[side] for place in places]) for side in (0, 1))
-        return Spoken(reduce(or_, map(lists_of.__getitem__, strings), usual), strings, starts)
-
-    return spoken
+    return listener(_strings(language), _USUAL)
 
 
 @cache
 def _strings(language: str) -> Mapping[str, Mapping[str, bool]]:
-    """What is looked for in a text: strings, the lists each is for, and whether a word of the list begins with it."""
     known = lexicon(language)
-    alone = (known.before, known.after) == (Lexicon().before, Lexicon().after)
-    strings: dict[str, dict[str, bool]] = {}
-    for name, words in known.lists.items():
-        for word in () if name in _USUAL else words:
-            if word[0] != "!":
-                of = strings.setdefault(spelt(word, alone=alone), {})
-                of[name] = of.get(name, alone) and leads(word, alone=alone)
-    return strings
+    return strings_for({name: words for name, words in known.lists.items() if name not in _USUAL}, alone=known.alone)
 
 
-class Strings(NamedTuple):
-    """The numbers of the strings of one list: those that a word begins with, and those that stand within one."""
-
-    leading: frozenset[int]
-    within: frozenset[int]
-
-    @classmethod
-    @cache
-    def of(cls, language: str, name: str) -> Strings:
-        leads = {number: of[name] for number, of in enumerate(_strings(language).values()) if name in of}
-        return cls(*(frozenset(number for number in leads if leads[number] is wanted) for wanted in (True, False)))
-
-
-BIT: defaultdict[str, int] = defaultdict(lambda: 1 << len(BIT))  # of each list one, the same in every language
+@cache
+def _strings_of(language: str, name: str) -> tuple[frozenset[int], frozenset[int]]:
+    return strings_of(_strings(language), name)
 
 
 @cache
@@ -301,8 +267,7 @@ def may_say_one(name: str, *languages: str) -> Callable[[str], frozenset[str]]:
     """A function that finds what of the words of one list, in some languages or all, stands in a folded text."""
     strings = set[str]()
     for known in map(lexicon, languages or (path.stem for path in FOLDER.glob("*.toml"))):
-        alone = (known.before, known.after) == (Lexicon().before, Lexicon().after)
-        strings.update(spelt(word, alone=alone) for word in known.words(name) if word[0] != "!")
+        strings.update(strings_for({name: known.words(name)}, alone=known.alone))
     return finder(strings, words=True)
 
 
@@ -320,7 +285,7 @@ def says(language: str, name: str, folded: str) -> re.Match[str] | None:
     lists, strings, starts = may_say(language)(folded)
     if not lists & BIT[name]:
         return None
-    pattern, (leading, within) = any_of(language, name), Strings.of(language, name)
+    pattern, (leading, within) = any_of(language, name), _strings_of(language, name)
     if not leading or not within.isdisjoint(strings):
         return pattern.search(folded)
     led = (start for string, start in zip(strings, starts, strict=True) if string in leading)
