@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from difflib import SequenceMatcher
-from itertools import filterfalse, islice, pairwise
+from functools import cache
+from itertools import islice, pairwise
 
 from curate.gates.content import in_code
 from curate.gates.copied import copied
@@ -14,7 +15,7 @@ from curate.gates.folding import fold
 from curate.gates.frames import sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says
-from curate.gates.words import count_words, filler, stem_of, without_options, words
+from curate.gates.words import count_words, filler, of_each_word, stem_of, without_options, words
 from schemas.kinds import KINDS, KindName
 from schemas.records import Pair
 from schemas.spec import LengthSettings
@@ -200,9 +201,14 @@ def _said_twice(text: str, other: str) -> str:
     ''."""
     if "```" in text or "|" in text:
         return ""
+    whole = () if is_verse(text) else sentences(fold(text))
+    known = set(whole)
+    lines = [line for line in fold(text).splitlines() if line not in known]
+    parts = [part.strip(" *_") for part in (*lines, *whole) if len(part) >= _LONG_SENTENCE]
+    if len(set(parts)) == len(parts):
+        return ""
     lines = [line for line in fold(text).splitlines() if len(sentences(line)) > 1]
-    parts = lines if is_verse(text) else [*lines, *sentences(fold(text))]
-    often = Counter(part.strip(" *_") for part in parts if len(part) >= _LONG_SENTENCE)
+    often = Counter(part.strip(" *_") for part in (*lines, *whole) if len(part) >= _LONG_SENTENCE)
     again = (part for part, times in often.items() if times > 1 and count_words(part) > _MANY)
     return next((part for part in islice(again, _LOOKED_AT) if fold(other).count(part) < 2), "")
 
@@ -333,8 +339,14 @@ def _another_form(pair: Pair) -> bool:
 
 def _weighty(tokens: Sequence[str], language: str) -> dict[str, str]:
     """The distinct words that are more than filler, by their stem."""
-    weighty = list(filterfalse(filler(language).__contains__, tokens))
-    return dict(zip(map(stem_of(language), weighty), weighty, strict=True))
+    stems = map(_stem_of_weight(language), tokens)
+    return {stem: word for stem, word in zip(stems, tokens, strict=True) if stem is not None}
+
+
+@cache
+def _stem_of_weight(language: str) -> Callable[[str], str | None]:
+    weightless, stem = filler(language), stem_of(language)
+    return of_each_word(lambda word: None if word in weightless else stem(word))
 
 
 def _has_run(tokens: Sequence[str], run: Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ from curate.gates.content import is_summary, quotations
 from curate.gates.coverage import roots
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.phrases import any_of, lexicon, says
+from curate.gates.phrases import any_of, lexicon, says, says_one
 from curate.gates.words import content_words, count_words, stem_of, words
 from schemas.records import Pair
 
@@ -27,7 +27,7 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     spoken = input_language or language
     before, after = _apart_from_quoted(pair.input, pair.output)
     given, before = before, _without_idioms(before, spoken)
-    if says(spoken, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
+    if says_one(spoken, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
         return rejected("lost_question", "the input is to ask something, the output does not")
     asked = (_ASKS.search(before) and _ASKED.search(before)) or says(spoken, "asked", before)
     if asked and not (_ASKS.search(after) or says(language, "asks", after)):
@@ -135,7 +135,8 @@ def _flipped(before: str, after: str, language: str) -> str:
         behind = _CLAUSE.split(before[denial.end() : denial.end() + _NEAR], maxsplit=1)[0]
         word = next((w for w in words(behind)[:4] if len(w) > 3 and w not in lexicon(language).stop), "")
         root = stem(word) if word else ""
-        saying = [clause for clause in clauses if root and any(stem(w) == root for w in words(clause))]
+        again = root and any(stem(w) == root for w in words(after))
+        saying = [clause for clause in clauses if again and any(stem(w) == root for w in words(clause))]
         if language in _DENIES_AT_THE_END:
             denying = any(denied.search(clause.replace(word, " ")) for clause in saying)
         else:

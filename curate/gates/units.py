@@ -29,7 +29,7 @@ energy-kilocalorie energy-kilojoule energy-kilowatt-hour frequency-hertz frequen
 frequency-gigahertz pressure-bar power-horsepower power-megawatt electric-volt electric-ampere speed-knot
 """
 CURRENCIES = ("EUR", "USD", "GBP", "JPY", "CNY", "CHF", "RUB", "INR", "BRL", "PLN", "TRY", "KRW", "SEK", "CZK")
-_DIGIT, _BEGINS = re.compile(r"\d"), re.compile(r"[\d$€£₹₺₩%]")
+_DIGIT, _BEGINS = re.compile(r"\d"), re.compile(r"[0-9]+|[\d$€£₹₺₩%]")
 _COUNTS = (1, 2, 5, 1.5)
 _LENGTHS = ("long", "short", "narrow")
 # Letters that are a unit behind a number in every text; others of two letters or less may be a word.
@@ -236,7 +236,7 @@ def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
         names[name] = names.get(name, frozenset()) | {unit}
     spelt = either(names)
     return names, re.compile(
-        rf"(?<![a-z0-9_.,:])(?P<number>\d+(?:[.,]\d+)*)[ \u00a0\u202f-]?(?P<unit>{spelt})(?![a-zß-öø-ÿа-я])"
+        rf"(?<![a-z0-9_.,:])(?P<number>\d++(?:[.,]\d++)*+)[ \u00a0\u202f-]?(?P<unit>{spelt})(?![a-zß-öø-ÿа-я])"
         rf"|(?P<sign>[$€£₹₺₩%])\s?(?P<signed>\d+(?:[.,]\d+)*)"
     )
 
