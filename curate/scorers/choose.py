@@ -89,7 +89,7 @@ async def choose(
         return await _auto(project, seeds, weights, serve, opened, progress)
     if model == "pmi":
         return _pmi(await asyncio.to_thread(weights), serve, opened, "the PMI score, as the spec asks", {})
-    folder, rules, revision = project.folder / model, rules_of(project.spec.task), project.spec.curate.score.revision
+    folder, rules, revision = project.folder / model, rules_of(project), project.spec.curate.score.revision
     where: str | Path = folder if folder.is_dir() else model
     weights_are = folder_weights(folder).revision if folder.is_dir() else revision
     return Chosen(
