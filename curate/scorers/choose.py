@@ -124,8 +124,9 @@ async def _auto(
             f"are too few to fit a reward model; it takes {LEAST_EXAMPLES}"
         )
         return _pmi(body, serve, opened, why, {"examples": len(examples)})
-    artifacts, system = _artifacts(project.folder), project.spec.task.system
-    fitted = await asyncio.to_thread(fit, examples, body, artifacts, system=system, progress=progress)
+    artifacts, task = _artifacts(project.folder), project.spec.task
+    of_task = {"system": task.system, "language": task.output_language}
+    fitted = await asyncio.to_thread(fit, examples, body, artifacts, **of_task, progress=progress)
     facts = fitted.facts
     measured = (
         f"on corruptions it never saw it orders {facts['accuracy']:.0%} of {facts['comparisons']} comparisons rightly "
