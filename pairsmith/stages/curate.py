@@ -26,6 +26,7 @@ from schemas.errors import NoWork
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Json
+from schemas.step_names import By
 from schemas.store import Store
 
 DATASET = "dataset"
@@ -133,9 +134,11 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
         for rows, by in by_number[:_GATES_SHOWN]
         if rows
     ]
-    if flagged := sum(counts.get("flagged", 0) for counts in steps.values()):
-        often = counted(flagged, "time", "times")
-        lines.append(("flagged", f"{often} a gate says that a row is worth a look: `pairsmith rows --json`"))
+    flagged = {By.read(by).name: count for by, counts in steps.items() if (count := counts.get("flagged"))}
+    if flagged:
+        often = sorted(flagged.items(), key=lambda item: -item[1])
+        by_step = ", ".join(f"{name} {counted(count, 'row', 'rows')}" for name, count in often)
+        lines.append(("flagged", f"as worth a look, and kept: {by_step}; `pairsmith rows --flagged` lists them"))
     lines += [("scored by", outcome.scorer["why"])] if outcome.scorer else []
     facts = (("selection", "selection", in_words), ("judge", "judged by", _judges), ("choice", "selected", _selection))
     lines += [(word, says(more[name])) for name, word, says in facts if more.get(name)]
