@@ -36,7 +36,7 @@ def read_rows(
     some = list(islice(states, limit + 1 if limit else None))
     if code and not some and code not in {*receipt.reasons, *flags}:
         codes = ", ".join(sorted({*receipt.reasons, *flags})) or "none"
-        raise UsageError(f"no row has the reason '{code}', nor such a flag.", fix=f"There are: {codes}.")
+        raise UsageError(f"no row has the reason '{code}', nor such a flag.", fix=f"The reasons there are: {codes}.")
     shown = some[:limit] if limit else some
     return {
         "curation": shown[0].curation if shown else receipt.facts.get("curation"),

@@ -408,6 +408,26 @@ def test_texts_in_objects_are_inputs_where_nothing_else_is(tmp_path: Path) -> No
     assert (read["ticket_body"], read["output"]) == ("ticket.body", "reply")
 
 
+def test_a_file_in_another_encoding_is_read_once_a_person_has_named_it(tmp_path: Path) -> None:
+    """What Excel writes in Arabic: nothing is guessed, what each encoding makes of the file is shown, and the project
+    has the file in UTF-8 while the person's own is left as it was."""
+    rows = "".join(f'{n};"متى يصل طلبي رقم {n}؟";"طلبك رقم {n} في الطريق إليك الآن."\r\n' for n in range(9))
+    content = f"تقرير خدمة العملاء;;\r\nالرقم;رسالة العميل;رد الموظف\r\n{rows}".encode("cp1256")  # noqa: RUF001  Arabic
+    (tmp_path / "a.csv").write_bytes(content)
+    here = Project(tmp_path)
+    asked = here.run("init", "mine", "--from", "a.csv")
+    assert (asked.returncode, (tmp_path / "mine").exists()) == (4, False)
+    assert asked.stderr.index("--encoding cp1256     تقرير خدمة العملاء") < asked.stderr.index("--encoding cp1252")
+    for folder, name in (("mine", "a.csv"), (".", "a.utf8.csv")):
+        done = here.run("init", folder, "--from", "a.csv", "--encoding", "windows-1256")
+        assert done.returncode == 0, done.stderr
+        assert "'رد الموظف' is the output" in done.stdout
+        assert (tmp_path / folder / name).read_bytes() == content.decode("cp1256").encode()
+    assert (tmp_path / "a.csv").read_bytes() == content
+    assert here.run("init", "other", "--from", "a.csv", "--encoding", "latin9").returncode == 4
+    assert here.run("init", "other", "--encoding", "cp1256").returncode == 2
+
+
 def test_chats_are_labelled_where_a_person_says_so(tmp_path: Path) -> None:
     """Answers that come back are labels where a person says that the chats are a classification, else replies."""
     rows = (
