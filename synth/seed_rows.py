@@ -44,6 +44,7 @@ _AS_TEXT = {
     "is a spreadsheet or an archive": 'Save a spreadsheet as "CSV UTF-8", unpack an archive.',
 }
 _ROWS_OF_NAMES = 100
+_MEDIA = ("images", "image", "videos", "video", "audios", "audio")  # beside a chat, of which its turns speak
 _TURN = frozenset(("role", "from"))
 _JSON_HEAD = re.compile(r"\s*(?:\{|\[\s*(?:[{\"\[]|$))")
 
@@ -305,6 +306,9 @@ def object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: l
         if lacking is not None:
             there = ", ".join(map(repr, row)) or "none"
             yield number, Fault("column", f"no '{lacking}' here; there is: {there}.")
+            continue
+        if "messages" in columns and (media := next((name for name in _MEDIA if row.get(name)), None)):
+            yield number, Fault("type", f"it comes with '{media}', and only text is read.")
             continue
         cells = {name: row.get(column) for name, column in columns.items()}
         yield number, flat(source, columns, cells) or cells
