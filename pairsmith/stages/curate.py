@@ -32,7 +32,10 @@ from schemas.store import Store
 DATASET = "dataset"
 Judged = TypeVar("Judged")
 _GATES_SHOWN = 3
-_USELESS = {"unreadable": "rows whose answer could not be read", "unanswered": "answers that never came"}
+_USELESS = {
+    "unreadable": ("row whose answer could not be read", "rows whose answer could not be read"),
+    "unanswered": ("answer that never came", "answers that never came"),
+}
 
 
 def curate(
@@ -156,10 +159,12 @@ def _selection(choice: Json) -> str:
 
 
 def _judges(judge: Json) -> str:
-    """Who judged, and how many rows wait because no answer was of use."""
-    useless = [f"{judge[name]:,} {word}" for name, word in _USELESS.items() if judge[name]]
+    """Who judged, how many rows wait because no answer was of use, and what helps."""
+    useless = [counted(judge[name], *words) for name, words in _USELESS.items() if judge[name]]
     by = f"{', '.join(judge['judges'])}, by {len(judge['questions'])} questions"
-    return f"{by}; {', '.join(useless)}: they wait" if useless else by
+    helps = "`pairsmith rows --state waiting` shows what was said"
+    helps += "; another judge, or a prompts/judge of your own, is asked anew" if judge["unreadable"] else ""
+    return f"{by}; {', '.join(useless)}: they wait, {helps}" if useless else by
 
 
 STAGE = Stage[CurateOutcome](
