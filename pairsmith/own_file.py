@@ -33,7 +33,7 @@ _NAMED, _LISTS = 40, 20  # columns that are not read; lists in a column, that te
 _NEEDING = [kind for kind, row in KINDS.items() if row.needs]
 _PATHS = 8  # texts in objects, and columns, that are named
 _CATEGORIES = 30  # most different values of a column that says something of many rows
-_OFTEN = 5  # times that each of more values comes back on average, where they are labels
+_OFTEN, _LABELS = 5, 300  # times that each of more values comes back on average, and the most, where they are labels
 _CHATS = ("messages", "conversations")
 _ID = re.compile(r"\S*\d\S*")
 SCHEMA = "schema.json"
@@ -88,7 +88,7 @@ class Column(NamedTuple):
         if self.objects or self.is_text:
             return False
         different, rows = len(different_labels(self.filled)), len(self.filled)
-        return 1 < different <= min(rows / 2, max(_CATEGORIES, rows / _OFTEN))
+        return 1 < different <= min(rows / 2, max(_CATEGORIES, min(_LABELS, rows / _OFTEN)))
 
 
 class Guess(NamedTuple):
