@@ -1,6 +1,6 @@
 """Code gates: each looks at one pair and says keep, reject or cannot tell, with a reason.
 
-    steps = gates_for(spec.task, spec.curate.gates, project.folder, spec.exemplars)
+    steps = gates_of(project)
     verdicts = judge(pair, steps)                      # to be stored
     judgements = judge_text(input, output, steps)      # the same gates on two strings, for the evaluation
 
@@ -43,10 +43,11 @@ from curate.gates.user import user_gate
 from prompts.answer_form import AnswerForm, model_of
 from prompts.answer_schema import load_schema
 from schemas.errors import SpecError
+from schemas.project import Project
 from schemas.records import Imported, Pair, Verdict, content_id, identity
 from schemas.spec import Exemplar, GateSettings, Mode, Pattern, TaskSettings
 
-__all__ = ["Gate", "GateStep", "Judgement", "gates_for", "judge", "judge_text"]
+__all__ = ["Gate", "GateStep", "Judgement", "gates_for", "gates_of", "judge", "judge_text"]
 
 
 # The gates whose key is their name, and what of the task they are told; in the order in which they are asked.
@@ -168,6 +169,17 @@ def gates_for(
     for name in dict.fromkeys(gates.user):
         check, source_hash = user_gate(name, folder)
         add(f"user:{name}", check, source_hash)
+    return steps
+
+
+def gates_of(project: Project) -> list[GateStep]:
+    """The gates that a project's spec asks for, with one for the personal data that it rejects."""
+    spec = project.spec
+    steps = gates_for(spec.task, spec.curate.gates, project.folder, spec.exemplars)
+    if kinds := spec.personal.kinds("reject"):
+        fingerprint = content_id("gate", ["personal", VERSIONS["pii"], kinds])
+        gate = on_short(partial(pii, kinds=kinds))
+        steps.append(GateStep(f"gate/personal@{VERSIONS['pii']}", fingerprint, gate))
     return steps
 
 
