@@ -157,6 +157,8 @@ _NOTED = re.compile(r"[A-Z\d]\w*[\d]\w*|\d+|[^\W\d_a-zß-ÿа-я]\w{2,}")
 def _goes_on(pair: Pair, text: str) -> str:
     """The end of an output that is a comma, or a bare number of a list, where the input does not end so; or ''."""
     written = pair.output.rstrip()
+    if written.endswith((":", "\uff1a")) and "\n" not in written and not pair.input.rstrip().endswith(written[-1]):
+        return written[-30:]
     if written.endswith(_COMMAS) and "--" not in written and not pair.input.rstrip().endswith(_COMMAS):
         whole = "\n" not in written and count_words(pair.input) > _SMALL
         return written[-30:] if whole or count_words(written.rpartition("\n")[2]) > _SMALL else ""
@@ -300,7 +302,7 @@ def _escaped(text: str, given: str) -> str:
     escapes = _ESCAPE.findall(text)
     lines, letters = (sum(one[1] == kind for one in escapes) for kind in "nu")
     ended = "\n" not in text and lines > 1 and _LINE_END.search(text)
-    return str(escapes[0]) if letters > 1 or ended else ""
+    return str(escapes[0]) if letters or ended else ""
 
 
 _LOST_LETTER = re.compile(r"(?<![\w/.?=&-])[^\W\d_]*\?[^\W\d_A-Z][^\W\d_]*(?![\w/=])")
