@@ -69,7 +69,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "swapped": (swapped, ("language", "kind")),
     "limits": (limits, _TWO),
     "instructed": (instructed, ("style", "language", "input_language", "kind")),
-    "facts": (kept_facts, ("kind", *_TWO)),
+    "facts": (kept_facts, ("kind", *_TWO, "style")),
     "sums": (sums, ()),
     "injection": (injection, ("style", "input_language")),
     "toxic": (toxic, _LANGUAGE),

@@ -21,6 +21,7 @@ from curate.gates.numbers import NumberMentions, in_digits, in_words
 from curate.gates.opposites import opposed
 from curate.gates.phrases import any_of, lexicon, says, words_of
 from curate.gates.phrases.lists import either
+from curate.gates.quoted import made_up_quote
 from curate.gates.units import changed_quantity, changed_unit, converted
 from curate.gates.words import count_words, of_each_word, stem_of
 from curate.words import SPACED
@@ -74,6 +75,8 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
         return rejected("invented_date", f"the input does not say {quote(day)}")
     if in_short:
         spelt = [n for n in (*in_words(pair.output, language), *cardinals(after, language)) if not n.forms & _FEW]
+    if spoken == language and (made_up := made_up_quote(pair.input, pair.output, language)):
+        return rejected("invented_quote", f"the input does not say {quote(made_up)}")
     if counted := _counted(pair.output, pair.input, language) if in_short and spoken == language else "":
         return rejected("invented_number", f"the input does not say {quote(counted)}")
     if not spelt and not _DIGIT.search(after):

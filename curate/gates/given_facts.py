@@ -21,6 +21,7 @@ from curate.gates.names import invented_name
 from curate.gates.numbers import NumberMentions, in_digits
 from curate.gates.phrases import words_of
 from curate.gates.phrases.lists import either
+from curate.gates.promised import promised
 from schemas.records import Pair
 
 _IN_BRACKETS = re.compile(
@@ -29,13 +30,17 @@ _IN_BRACKETS = re.compile(
 _SIGNED = re.compile(r"\n+[^\n.?!]{1,40}\Z")
 
 
-def kept_facts(pair: Pair, kind: str = "reply", language: str = "en", input_language: str = "en") -> Judgement:
+def kept_facts(
+    pair: Pair, kind: str = "reply", language: str = "en", input_language: str = "en", style: str = ""
+) -> Judgement:
     """What the message notes down for its answer is kept: the answer names no number, day or name that neither the
     message nor its note does, what the note denies or limits is not said without that, a no is
     not answered with yes, its numbers keep their words, and something of it is said.
 
     Not covered: facts that stand in columns or in the style, and a message without a note.
     """
+    if kind == "reply" and (gift := promised(fold(f"{pair.input}\n{style}"), fold(pair.output), language)):
+        return rejected("promise", f"the reply grants what nobody spoke of: {quote(gift)}")
     facts = facts_of(pair.input, kind)
     if not facts:
         return passed("it brings no facts")

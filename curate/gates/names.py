@@ -7,6 +7,7 @@ from functools import cache, lru_cache
 
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.near_names import misspelt
 from curate.gates.number_words import says_a_day
 from curate.gates.phrases import NEVER, lexicon, says, words_of
 from curate.gates.phrases.lists import either
@@ -47,6 +48,8 @@ def invented_name(pair: Pair, language: str = "en") -> Judgement:
     if name := unknown_name(pair.output, given, language) or _unknown_party(pair.output, given, language):
         return rejected("invented_name", f"the input does not name {quote(name)}")
     if changed := _changed_name(given, pair.output, language):
+        return rejected("changed_name", f"the input names {quote(changed[0])}, the output {quote(changed[1])}")
+    if changed := misspelt(pair.input, pair.output):
         return rejected("changed_name", f"the input names {quote(changed[0])}, the output {quote(changed[1])}")
     if name := _added_name(given, pair.output, language):
         return rejected("invented_name", f"the input does not name {quote(name)}")

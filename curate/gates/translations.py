@@ -15,6 +15,7 @@ from curate.gates.folding import fold
 from curate.gates.frames import framed, sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.names import unknown_name
+from curate.gates.near_names import misspelt
 from curate.gates.number import Number
 from curate.gates.number_words import dates_named, in_figures
 from curate.gates.numbers import NumberMentions, grouped_by, in_digits, joined_groups, may_be_words, required
@@ -112,6 +113,8 @@ def _sense(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
         )
     if turned := _turned(in_figures(source, language), in_figures(text, to)):
         yield "number_order", f"{quote(turned)} stand in another order"
+    if changed := misspelt(source, text):
+        yield "changed_name", f"the source names {quote(changed[0])}, the translation {quote(changed[1])}"
     if left := _left_over(source, text, language, to):
         yield "left_over", f"{quote(left)} is not translated"
     if _is_spelt(source, text):

@@ -1,0 +1,34 @@
+"""A name that is spelt another way than the input spells it.
+
+misspelt("ask Siobhan Kearney", "Please ask Siobhan Kearny.") == ("Kearney", "Kearny")
+"""
+
+from __future__ import annotations
+
+import re
+from os.path import commonprefix
+
+from curate.gates.folding import fold, unaccented
+
+_NAME = re.compile(r"(?<![.!?\u2026:] )(?<!^)(?<!\n)(?<![\w'\u2019-])[^\W\d_a-z][^\W\d_A-Z]{4,}(?![\w'\u2019-])")
+_BEGIN = 3  # letters that both have at the beginning
+
+
+def misspelt(before: str, after: str) -> tuple[str, str] | None:
+    """A word with a capital of `before` that `after` has not, and one of `after` that `before` has not, where a letter
+    inside of one is missing, doubled, changed or in another place; an ending may be another case. Or None."""
+    if not _NAME.search(after):
+        return None
+    here, there = (unaccented(fold(side)) for side in (before, after))
+    lost = {name for name in _NAME.findall(before) if name[0].isupper() and unaccented(fold(name)) not in there}
+    new = {n for n in _NAME.findall(after) if n[0].isupper() and unaccented(fold(n)) not in here} if lost else set[str]()
+    return next(((one, other) for one in sorted(lost) for other in sorted(new) if _is_slip(one, other)), None)
+
+
+def _is_slip(one: str, other: str) -> bool:
+    first, second = unaccented(fold(one)), unaccented(fold(other))
+    if abs(len(first) - len(second)) > 1 or first[:_BEGIN] != second[:_BEGIN] or first[-1] != second[-1]:
+        return False
+    begin = len(commonprefix((first, second)))
+    first, second = first[begin:], second[begin:]
+    return first[1:] in (second, second[1:]) or first == second[1:] or first[1::-1] + first[2:] == second

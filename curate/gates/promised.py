@@ -1,0 +1,25 @@
+"""What a reply grants that nobody spoke of: a refund, a voucher, a discount.
+
+promised("the lamp flickers", "We will refund the full price.", "en") == "refund"
+"""
+
+from __future__ import annotations
+
+from curate.gates.folding import fold
+from curate.gates.frames import sentences
+from curate.gates.phrases import says
+
+
+def promised(given: str, text: str, language: str) -> str:
+    """The word by which a folded reply grants money or a gift, in a sentence that asks nothing, denies nothing and
+    makes no condition, where `given`, the message and the style, says no such word and asks for no money; or ''."""
+    word = says("any", "compensates", text)
+    if not word or says("any", "compensates", given) or says("any", "of_money", given):
+        return ""
+    for sentence in sentences(text):
+        word = says("any", "compensates", sentence)
+        if word and not sentence.rstrip().endswith(("?", "\uff1f", "\u061f")):
+            doubted = any(says(language, name, sentence) for name in ("denial", "condition", "supposes"))
+            if not (doubted or says("any", "may_grant", sentence)):
+                return word[0]
+    return ""
