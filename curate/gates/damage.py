@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import cache
 from typing import Any
 
@@ -51,13 +52,15 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return rejected("cut", f"a table ends in {quote(row)}")
     if left := _stops_before(pair.input, text):
         return passed(f"it stops before {quote(left)}")._replace(flags=("unended",))
+    if left := _last_left(pair.input, text):
+        return passed(f"it says nothing of {quote(left)}")._replace(flags=("unended",))
     if goes_on := _goes_on(pair, text):
         return passed(f"it ends in {quote(goes_on)}")._replace(flags=("unended",))
     if (block := _begun_block().search(text)) and (in_code(text) or says("any", "code", fold(pair.input))):
         return passed(f"its code ends in {quote(block[0])}")._replace(flags=("unended",))
     if gap := _gap(pair.input, text):
         return passed(f"a list goes on with {quote(gap)}")._replace(flags=("numbering",))
-    if opened := _never_closed(text, pair.input):
+    if opened := _never_closed(text, pair.input) or _unbalanced(text, pair.input):
         return passed(f"{quote(opened)} is never closed")._replace(flags=("unclosed",))
     before, _, line = (part.strip() for part in text.rpartition("\n"))
     if not line or _ENDS.search(line) or "```" in text or not line[-1].isalpha():
@@ -148,6 +151,30 @@ def _stops_before(given: str, text: str) -> str:
     return items[kept][0] if 0 < kept <= len(held) - 2 and not any(held[kept:]) else ""
 
 
+def _last_left(given: str, text: str) -> str:
+    """The last of three names or more that the input joins in a list, or of two words that it quotes or writes as code
+    does, where the output has all the others; or ''."""
+    there = frozenset(map(fold, _WHOLE_WORD.findall(text)))
+    for items in ([*_NAMES_LISTED.findall(given)] or [""])[:1]:
+        names = [name for name in re.findall(r"[^\W\d_]\w{3,}", items) if name[0].isupper()]
+        if len(names) > 2 and _all_but_the_last(names, there):
+            return names[-1]
+    for pattern in (_IN_QUOTES, _AS_IN_CODE):
+        words = list(dict.fromkeys(pattern.findall(given)))
+        if len(words) > 1 and _all_but_the_last(words, there):
+            return str(words[-1])
+    return ""
+
+
+def _all_but_the_last(names: list[str], there: frozenset[str]) -> bool:
+    held = [fold(name) in there for name in names]
+    return all(held[:-1]) and not held[-1]
+
+
+_NAMES_LISTED = re.compile(
+    r"[^\W\d_a-z]\w{3,}(?:, [^\W\d_a-z]\w{3,})+,? (?:and|und|y|e|et|en|och|og|i|и) [^\W\d_a-z]\w{3,}(?!\w)"
+)
+_IN_QUOTES, _AS_IN_CODE = re.compile(r"(?<!\w)['\"\u2018\u201c\u00ab\u300c](\w{2,20})['\"\u2019\u201d\u00bb\u300d](?!\w)"), re.compile(r"(?<!\w)([a-z]+_[a-z_]+)(?!\w)")
 _LISTED = re.compile(r"\A\s*[|\[{]|\n\s*(?:[|*\u2022-]|\d{1,2}[.)]) ?\S")
 _PARTED = re.compile(r"[;\n]|,(?!\d)")
 _WHOLE_WORD = re.compile(r"\w+")
@@ -210,6 +237,21 @@ def _never_closed(text: str, given: str) -> str:
     return "" if not odd or (odd == '"' and _INCH.search(line)) else line[line.rindex(odd) :][:40]
 
 
+def _unbalanced(text: str, given: str) -> str:
+    """A bracket or a tag that a text of code or markup opens and does not close; or ''."""
+    if (tag := _TAGGED.match(text)) and "```" not in text and "<" not in given:
+        opened, closed = Counter(_OPENING.findall(text)), Counter(_CLOSING.findall(text))
+        return next((f"<{name}>" for name in opened if opened[name] > closed[name] and name not in _ALONE), "") or (
+            f"</{name}>" if (name := next((n for n in closed if closed[n] > opened[n]), "")) else ""
+        ) if tag else ""
+    if text.endswith(";") and "\n" not in text and not _STRING.search(text):
+        return next((a for a, b in ("()", "[]", "{}") if text.count(a) > text.count(b)), "")
+    return ""
+
+
+_TAGGED = re.compile(r"\A<[a-z][\w-]*(?:\s[^<>]*)?>[\s\S]*>\Z")
+_OPENING, _STRING = re.compile(r"<([a-z][\w-]*)(?:\s[^<>]*[^/<>])?>"), re.compile(r"['\"][^'\"]*[()\[\]{}]")
+_ALONE = frozenset("br hr img input meta link source wbr col area base embed track param".split())
 _MARKS = (("\u201e", '\u201c\u201d"'), ("\u00ab", "\u00bb"), ("\u300c", "\u300d"), ("\u201c", "\u201d"))
 _SHARED = "\u201c"  # opens a quotation in some languages and closes one in others
 _INCH = re.compile(r"\d\"")
@@ -368,6 +410,8 @@ def broken_json(pair: Pair, style: str = "") -> Judgement:
     """A text that begins like a JSON object is one. Text with braces that was never JSON is left alone, and a whole
     object of a few texts is flagged, `wrapped`, where nothing speaks of code."""
     text = pair.output.strip()
+    if _PYTHON_LIST.fullmatch(text) and says("any", "forms_json", f"{fold(pair.input)}\n{fold(style)}"):
+        return rejected("broken_json", f"JSON has other quotation marks: {quote(text)}")
     if text[:1] not in ("{", "[") or not _JSON.match(text):
         return passed("it is no JSON")
     try:
@@ -381,6 +425,9 @@ def broken_json(pair: Pair, style: str = "") -> Judgement:
 
 
 _JSON = re.compile(r"""\{\s*["']?\w[^{}\n]{0,60}["']?\s*:|\[\s*\{""")
+
+
+_PYTHON_LIST = re.compile(r"\[\s*'[^'\n]*'(?:\s*,\s*'[^'\n]*')*\s*\]|\{\s*'[^'\n]*'\s*:[^{}]*\}")
 
 
 def _is_wrapped(value: dict[str, Any]) -> bool:

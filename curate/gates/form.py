@@ -10,6 +10,7 @@ from itertools import filterfalse, islice, pairwise
 
 from curate.gates.content import in_code
 from curate.gates.copied import copied
+from curate.gates.coverage import is_known_to, roots
 from curate.gates.folding import fold
 from curate.gates.frames import sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
@@ -80,7 +81,8 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
             looped = rejected("loop", f"{loop} in the {side} text", share)
             wanted = is_verse(text) or _is_log(text) or (side == "output" and says("any", "repeats", fold(pair.input)))
             return looped._replace(keep=True, flags=("loop",)) if wanted else looped
-        if again := _said_twice(whole, pair.input if side == "output" else pair.output):
+        other = pair.input if side == "output" else pair.output
+        if again := _said_twice(whole, other) or _said_in_another(whole, other, language):
             return passed(f"the {side} text says twice {quote(again)}", share)._replace(flags=("twice",))
     return passed(f"{share:.0%} of the words repeat a run of four", share)
 
@@ -207,6 +209,25 @@ def _said_twice(text: str, other: str) -> str:
     return next((part for part in islice(again, _LOOKED_AT) if fold(other).count(part) < 2), "")
 
 
+def _said_in_another(text: str, other: str, language: str) -> str:
+    """A sentence of prose whose content another one has too, word for word; '' where the other side says so, or where
+    there are many sentences."""
+    if "```" in text or "|" in text or not is_known_to(language) or is_verse(text):
+        return ""
+    every = [] if any(map(_ITEM.match, _lines(text))) else sentences(fold(text))
+    told = [part for part in every if count_words(part) >= _AGAIN and part.rstrip(_CLOSING).endswith(_STOP)]
+    if not 1 < len(told) <= _FEW:
+        return ""
+    held = [roots(part, language) for part in told]
+    for one, (part, content) in enumerate(zip(told, held, strict=True)):
+        for another, more in enumerate(held):
+            whole = one != another and _AGAIN <= len(content) and content <= more
+            if whole and (len(content) < len(more) or one > another) and fold(other).count(part) < 2:
+                return part
+    return ""
+
+
+_FEW = 6  # sentences
 _LONG_SENTENCE, _LOOKED_AT = 16, 20  # characters; of what is said twice, how many are looked for on the other side
 
 
@@ -252,6 +273,9 @@ def echo(
         again = rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)
         clean = kind == "rewrite" and _is_clean(given, language)
         return again._replace(keep=True, flags=("echo",)) if (mends or clean) and output else again
+    if kind in ("free", "reply") and _says_it_again(given, text):
+        again = rejected("echo", f"it says the input again and little more: {quote(text)}", 0.0)
+        return again._replace(keep=True, flags=("echo",))
     if kind == "free":
         quoted = next((part for part in _QUOTED.findall(given) if _to_the_letter(part) == _to_the_letter(text)), "")
         if quoted and says("any", "mends", fold(given)):
@@ -287,6 +311,13 @@ def echo(
 _QUOTED = re.compile(
     r"[\"\u201c\u201e\u00ab\u300c]([^\"\u201d\u201c\u00bb\u300d\n]{8,400})[\"\u201d\u201c\u00bb\u300d]"
 )
+
+
+def _says_it_again(given: str, text: str) -> bool:
+    """Whether a text holds a message of some words and a few words around it: `You ask: where is the bus?`."""
+    asked, written = _to_the_letter(fold(given)), fold(text)
+    around = count_words(text) - count_words(given)
+    return count_words(given) >= _AGAIN and asked in written and around <= _MANY and "\n" not in text.strip()
 
 
 def _is_clean(given: str, language: str) -> bool:

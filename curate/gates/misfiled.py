@@ -18,6 +18,7 @@ from curate.gates.phrases.lists import either
 from curate.words import words
 
 _BEHIND = r"[\s:\uff1a=\u2013-]{0,3}"  # between the name of a field and its value
+_ISO = re.compile(r"\d{4}-\d\d-\d\d")
 _NAMED, _ROOT = 3, 4  # letters of the name of a field, and by which a word is known again
 _NAME = re.compile(r"(?<!\w)[^\W\d_a-z][^\W\d_A-Z]{2,}(?!\w)")
 
@@ -71,9 +72,13 @@ def unfilled(folded: str, value: Any, language: str) -> str:
             told = named[1] not in lexicon(language).stop and not is_one_of("any", "unknown", named[1])
             if told and named[1] not in record:
                 return key
-        if is_one_of("any", "fields_date", name) and says_a_day(folded, language) and not says_a_day(record, language):
+        if is_one_of("any", "fields_date", name) and _names_a_day(folded, language) and not _names_a_day(record, language):
             return key
     return ""
+
+
+def _names_a_day(folded: str, language: str) -> bool:
+    return _ISO.search(folded) is not None or any(len(word) > _NAMED and says_a_day(word, language) for word in words(folded))
 
 
 def _says_nothing(inside: Any) -> bool:

@@ -102,7 +102,7 @@ def weekday_made_up(
         known |= {day for name, day in before.items() if _may_be(name, word)} | short.get(word, set())
     return (
         ""
-        if says(input_language, "relative_days", given)
+        if says(input_language, "relative_days", given) and not (known and known.isdisjoint(named))
         else next((n for d, n in named.items() if d not in known), "")
     )
 

@@ -26,4 +26,4 @@ def made_up_quote(given: str, text: str, language: str) -> str:
         return ""
     own = roots(quotes[0], language)
     longer = count_words(quotes[0]) >= _LEAST and 2 * len(quotes[0]) < 2 * len(text) - len(quotes[0])
-    return quotes[0] if longer and len(own) > 1 and share(own, roots(given, language)) <= _OWN else ""
+    return quotes[0] if longer and own and share(own, roots(given, language)) <= _OWN else ""

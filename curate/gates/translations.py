@@ -22,6 +22,7 @@ from curate.gates.numbers import NumberMentions, grouped_by, in_digits, joined_g
 from curate.gates.opposites import opposed
 from curate.gates.phrases import letters_of, lexicon, says, words_of
 from curate.gates.phrases.lists import either
+from curate.gates.scaled import scaled
 from curate.gates.units import changed_unit, converted
 from curate.words import words
 from schemas.records import Pair, Reason
@@ -113,6 +114,8 @@ def _sense(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
         )
     if turned := _turned(in_figures(source, language), in_figures(text, to)):
         yield "number_order", f"{quote(turned)} stand in another order"
+    if power := scaled(source, text, language, to):
+        yield "changed_number", f"the source says {quote(power[0])}, the translation {quote(power[1])}"
     if changed := misspelt(source, text):
         yield "changed_name", f"the source names {quote(changed[0])}, the translation {quote(changed[1])}"
     if left := _left_over(source, text, language, to):
