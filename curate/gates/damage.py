@@ -27,6 +27,7 @@ _UNSPACED = re.compile(r"[぀-ヿ一-鿿]")
 _ROW = re.compile(r"^\s*\|.*$", re.MULTILINE)
 _GAPS = re.compile(r"\|\s*(?:…|\.{3})\s*\|\s*(?:(?:…|\.{3})\s*\|)|\((?:…|\.{3})[^()\n]{0,40}\)\s*\Z")
 _SENTENCE = 5  # words
+_ALPHABETS = "\u0590"  # before this stand the letters of Latin, Greek and Cyrillic, which end a sentence with a stop
 _SMALL = 4  # letters: "the", "your" and "team" beside a name
 _STOPS = re.compile(r"[.!?…。！？।؟۔][\"'”»)\]*]*\Z")
 _ITEM = re.compile(r"(?:[-*•·]|\d{1,2}[.)]|\(?[a-z]\))\s")
@@ -87,6 +88,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
     if _begins_another(pair.input, line, language):
         return passed(f"the source has an end, and this has none: {quote(_end_of(line))}")._replace(flags=("unended",))
+    if "\n" not in text and line[-1] < _ALPHABETS and line[0].isupper() and words > 3 * _SENTENCE:
+        return passed(f"a long sentence has no end: {quote(_end_of(line))}")._replace(flags=("unended",))
     seldom = lexicon(language).words("hangs")
     hangs = line.endswith(tuple(seldom)) if unspaced else last in lexicon(language).stop or last in seldom
     sure = last in seldom or last in lexicon(language).words("prepositions")

@@ -304,7 +304,9 @@ def echo(
     for instruction in (pair.system, style):
         start = words(instruction)[:_LEAK]
         if len(start) == _LEAK and _has_run(output, start) and not _has_run(input, start):
-            return rejected("echo", f"it repeats the instruction: {quote(' '.join(start))}", new)
+            leaked = rejected("echo", f"it repeats the instruction: {quote(' '.join(start))}", new)
+            # What a style tells a reply of the matter, the reply says again.
+            return leaked._replace(keep=True, flags=("echo",)) if kind == "reply" else leaked
     return passed(f"{new:.0%} of its content words are new", new)
 
 
