@@ -70,7 +70,7 @@ def measure(side: str, steps: int) -> dict[str, float]:
             log = LossLog(lambda stage, numbers: None)
             trainer = adapter_trainer(model, load_chat(base), Dataset("d", data), settings, Path(folder), log)
             trainer.add_callback(Clock())
-            train(trainer, Path(folder))
+            train(trainer, Path(folder), log)
         else:
             bare(model, base.folder, data, settings, folder, Clock()).train()
     (cpu_s, wall_s), (cpu_end_s, wall_end_s) = marks[0], marks[-1]

@@ -71,7 +71,12 @@ async def by_vllm(server: VllmServer, python: str, scratch: Path, count: int, in
 async def by_pairsmith(server: VllmServer, scratch: Path, count: int, in_flight: int) -> tuple[float, float]:
     """Output tokens a second until the last answer is durable, and the CPU seconds of this process."""
     teacher = TeacherSettings(
-        url=server.base_url, model=server.model, concurrency=in_flight, timeout_s=3600, attempts=1
+        url=server.base_url,
+        model=server.model,
+        concurrency=in_flight,
+        timeout_s=3600,
+        attempts=1,
+        finish_reasons={"length": "complete"},  # every answer is cut at 64 tokens, as is asked for
     )
     sampling = Sampling(temperature=0, max_tokens=TOKENS, extra={"ignore_eos": True})
     with tempfile.TemporaryDirectory(dir=scratch) as folder, Store.open(f"sqlite:///{folder}/answers.db") as store:
