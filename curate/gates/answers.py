@@ -100,8 +100,8 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
         return rejected("value", f"a list stops before {quote(left)}", share)
     if filed := crossed(fold(pair.input), value):
         return rejected("value", f"{filed[0]} is {quote(filed[1])}, and the input says that of another field", share)
-    if half := half_told(pair.input, value):
-        return rejected("value", f"half of {quote(half)} does not stand in the input", share)
+    if half := half_told(pair.input, value, language):
+        return rejected("value", f"{quote(half)} does not stand so in the input", share)
     if field := unfilled(fold(pair.input), value, language):
         return rejected("value", f"{field} is empty, and the input says something of it", share)
     if missed := source.missed(value):

@@ -48,7 +48,9 @@ def _joined() -> re.Pattern[str]:
 @cache
 def _counted() -> re.Pattern[str]:
     verbs, small, units = (either(words_of(name)) for name in ("count_verbs", "form_small", "of_a_text"))
-    return re.compile(rf"\W*(?:(?:{verbs})\s+)(?:(?:{small})\s+)?(?P<number>\d{{1,2}})\s+(?!(?:{units})(?!\w))[^\W\d_]{{2,}}")
+    return re.compile(
+        rf"\W*(?:(?:{verbs})\s+)(?:(?:{small})\s+)?(?P<number>\d{{1,2}})\s+(?!(?:{units})(?!\w))[^\W\d_]{{2,}}"
+    )
 
 
 @cache

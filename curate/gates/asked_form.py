@@ -29,7 +29,8 @@ _FORMS: dict[str, Callable[[str], bool]] = {
     "forms_verse": lambda text: _lines(text) > 1 or count_words(text) < 8,
     "forms_long_verse": lambda text: _lines(text) > 3,
     "forms_haiku": lambda text: (
-        (_lines(text) > 2 and _lines(text) not in (5, 7, 8)) or text.count(",") + text.count("\u3001") > 1 or count_words(text) < 14
+        _lines(text) not in (1, 2, 5, 7, 8)
+        or (_lines(text) < 3 and (text.count(",") + text.count("\u3001") > 1 or count_words(text) < 14))
     ),
     "forms_table": lambda text: "|" in text or "\t" in text or "<t" in text or ("," in text and _lines(text) > 1),
     "forms_json": lambda text: re.search(r"[{\[]", text) is not None,

@@ -177,7 +177,10 @@ def _all_but_the_last(names: list[str], there: frozenset[str]) -> bool:
 _NAMES_LISTED = re.compile(
     r"[^\W\d_a-z]\w{3,}(?:, [^\W\d_a-z]\w{3,})+,? (?:and|und|y|e|et|en|och|og|i|и) [^\W\d_a-z]\w{3,}(?!\w)"
 )
-_IN_QUOTES, _AS_IN_CODE = re.compile(r"(?<!\w)['\"\u2018\u201c\u00ab\u300c](\w{2,20})['\"\u2019\u201d\u00bb\u300d](?!\w)"), re.compile(r"(?<!\w)([a-z]+_[a-z_]+)(?!\w)")
+_IN_QUOTES, _AS_IN_CODE = (
+    re.compile(r"(?<!\w)['\"\u2018\u201c\u00ab\u300c](\w{2,20})['\"\u2019\u201d\u00bb\u300d](?!\w)"),
+    re.compile(r"(?<!\w)([a-z]+_[a-z_]+)(?!\w)"),
+)
 _LISTED = re.compile(r"\A\s*[|\[{]|\n\s*(?:[|*\u2022-]|\d{1,2}[.)]) ?\S")
 _PARTED = re.compile(r"[;\n]|,(?!\d)")
 _WHOLE_WORD = re.compile(r"\w+")
@@ -244,9 +247,12 @@ def _unbalanced(text: str, given: str) -> str:
     """A bracket or a tag that a text of code or markup opens and does not close; or ''."""
     if (tag := _TAGGED.match(text)) and "```" not in text and "<" not in given:
         opened, closed = Counter(_OPENING.findall(text)), Counter(_CLOSING.findall(text))
-        return next((f"<{name}>" for name in opened if opened[name] > closed[name] and name not in _ALONE), "") or (
-            f"</{name}>" if (name := next((n for n in closed if closed[n] > opened[n]), "")) else ""
-        ) if tag else ""
+        return (
+            next((f"<{name}>" for name in opened if opened[name] > closed[name] and name not in _ALONE), "")
+            or (f"</{name}>" if (name := next((n for n in closed if closed[n] > opened[n]), "")) else "")
+            if tag
+            else ""
+        )
     if text.endswith(";") and "\n" not in text and not _STRING.search(text):
         return next((a for a, b in ("()", "[]", "{}") if text.count(a) > text.count(b)), "")
     return ""

@@ -204,8 +204,9 @@ def _said_twice(text: str, other: str) -> str:
         return ""
     lines = [line for line in fold(text).splitlines() if len(sentences(line)) > 1]
     parts = lines if is_verse(text) else [*lines, *sentences(fold(text))]
+    least = _MANY + 1 if any(map(_ITEM.match, _lines(text))) else _AGAIN
     often = Counter(part.strip(" *_") for part in parts if len(part) >= _LONG_SENTENCE)
-    again = (part for part, times in often.items() if times > 1 and count_words(part) > _MANY)
+    again = (part for part, times in often.items() if times > 1 and count_words(part) >= least)
     return next((part for part in islice(again, _LOOKED_AT) if fold(other).count(part) < 2), "")
 
 

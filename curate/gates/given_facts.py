@@ -17,11 +17,11 @@ from curate.gates.facts import invented, numbers_beside_others
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.limits import limits
-from curate.gates.names import invented_name, unknown_name
+from curate.gates.names import invented_name, unknown_name, unknown_signer
 from curate.gates.numbers import NumberMentions, in_digits
 from curate.gates.phrases import words_of
 from curate.gates.phrases.lists import either
-from curate.gates.promised import priced, promised
+from curate.gates.promised import addressed, priced, promised
 from schemas.records import Pair
 
 _IN_BRACKETS = re.compile(
@@ -69,7 +69,9 @@ def _of_its_own(pair: Pair, style: str, language: str) -> tuple[str, str] | None
     given = f"{pair.input}\n{style}"
     if price := priced(fold(given), fold(pair.output)):
         return "invented_number", f"nobody spoke of {quote(price)}"
-    name = unknown_name(pair.output, given, language)
+    if street := addressed(fold(given), fold(pair.output)):
+        return "invented_contact", f"nobody spoke of {quote(street)}"
+    name = unknown_name(pair.output, given, language) or unknown_signer(pair.output, given, language)
     quoted = name and any(name in one for one in _IN_QUOTES.findall(pair.output))
     return ("invented_name", f"the message does not name {quote(name)}") if name and not quoted else None
 

@@ -257,7 +257,11 @@ def _by_own_letters(text: str, code: str, given: str, least: int = 2) -> str:
         foreign = [letter for letter in text if letter in own[other] and letter not in given]
         if foreign and len(text) <= _BARE and code == "ja" and not _script(text[0]) == "LATIN":
             return other
-        if len(set(foreign)) > 1 or (len(foreign) >= least and len(text) >= _OWN_LETTERS):
+        if (
+            len(set(foreign)) > 1
+            or (len(foreign) >= least and len(text) >= _OWN_LETTERS)
+            or (foreign and len(text) > 2 * _OWN_LETTERS)
+        ):
             return other
     return ""
 

@@ -32,7 +32,9 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     if says(spoken, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
         return rejected("lost_question", "the input is to ask something, the output does not")
     asked = (_ASKS.search(before) and _ASKED.search(before)) or says(spoken, "asked", before)
-    asked = asked or (spoken == language and says("any", "question_starts", before[:_STARTS]) and _starts().match(before))
+    asked = asked or (
+        spoken == language and says("any", "question_starts", before[:_STARTS]) and _starts().match(before)
+    )
     if asked and not (_ASKS.search(after) or says(language, "asks", after)):
         return rejected("lost_question", "the input asks something, the output does not")
     translated = spoken != language

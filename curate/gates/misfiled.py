@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from curate.gates.folding import fold
+from curate.gates.near_names import misspelt
 from curate.gates.number_words import says_a_day
 from curate.gates.phrases import is_one_of, lexicon, words_of
 from curate.gates.phrases.lists import either
@@ -34,7 +35,10 @@ def crossed(folded: str, value: Any) -> tuple[str, str] | None:
         if behind and not any(rest.startswith(own) for rest in behind):
             if any(rest.startswith(text) for rest in behind for text in others):
                 return key, str(value[key])
-        for field, wrong, right in (("fields_from", "before_to", "before_from"), ("fields_to", "before_from", "before_to")):
+        for field, wrong, right in (
+            ("fields_from", "before_to", "before_from"),
+            ("fields_to", "before_from", "before_to"),
+        ):
             if is_one_of("any", field, name) and _follows(wrong, own, folded) and not _follows(right, own, folded):
                 return key, str(value[key])
     return None
@@ -44,14 +48,17 @@ def _follows(name: str, text: str, folded: str) -> bool:
     return re.search(rf"(?<!\w)(?:{either(words_of(name))}) {re.escape(text)}(?!\w)", folded) is not None
 
 
-def half_told(text: str, value: Any) -> str:
-    """A text of two names or more in a record of which the input has one and not another; or ''."""
+def half_told(text: str, value: Any, language: str) -> str:
+    """A text of two names or more in a record of which the input has one and not another, or one that it spells in
+    another way; or ''."""
     known = set(map(_root, words(text)))
     for _, inside in _texts(value):
         names = [name for name in _NAME.findall(inside) if name[0].isupper()]
         there = [_root(name) in known for name in names]
         if len(names) == len(inside.split()) > 1 and any(there) and not all(there):
             return inside
+        if slip := misspelt(f"- {text}", f"- {inside}", language):
+            return slip[1]
     return ""
 
 
@@ -72,13 +79,19 @@ def unfilled(folded: str, value: Any, language: str) -> str:
             told = named[1] not in lexicon(language).stop and not is_one_of("any", "unknown", named[1])
             if told and named[1] not in record:
                 return key
-        if is_one_of("any", "fields_date", name) and _names_a_day(folded, language) and not _names_a_day(record, language):
+        if (
+            is_one_of("any", "fields_date", name)
+            and _names_a_day(folded, language)
+            and not _names_a_day(record, language)
+        ):
             return key
     return ""
 
 
 def _names_a_day(folded: str, language: str) -> bool:
-    return _ISO.search(folded) is not None or any(len(word) > _NAMED and says_a_day(word, language) for word in words(folded))
+    return _ISO.search(folded) is not None or any(
+        len(word) > _NAMED and says_a_day(word, language) for word in words(folded)
+    )
 
 
 def _says_nothing(inside: Any) -> bool:

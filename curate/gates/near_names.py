@@ -11,23 +11,29 @@ from os.path import commonprefix
 from curate.gates.folding import fold, unaccented
 
 _NAME = re.compile(r"(?<![.!?\u2026:] )(?<!^)(?<!\n)(?<![\w'\u2019-])[^\W\d_a-z][^\W\d_A-Z]{4,}(?![\w'\u2019-])")
+_ONE_CASE = ("en", "fr", "es", "pt", "it")  # languages in which a name has no case
 _BEGIN = 3  # letters that both have at the beginning
 
 
-def misspelt(before: str, after: str) -> tuple[str, str] | None:
+def misspelt(before: str, after: str, language: str = "") -> tuple[str, str] | None:
     """A word with a capital of `before` that `after` has not, and one of `after` that `before` has not, where a letter
-    inside of one is missing, doubled, changed or in another place; an ending may be another case. Or None."""
+    inside of one is missing, doubled, changed or in another place; the last one too in a
+    `language` whose names have no cases. Or None."""
     if not _NAME.search(after):
         return None
     here, there = (unaccented(fold(side)) for side in (before, after))
     lost = {name for name in _NAME.findall(before) if name[0].isupper() and unaccented(fold(name)) not in there}
-    new = {n for n in _NAME.findall(after) if n[0].isupper() and unaccented(fold(n)) not in here} if lost else set[str]()
-    return next(((one, other) for one in sorted(lost) for other in sorted(new) if _is_slip(one, other)), None)
+    new = (
+        {n for n in _NAME.findall(after) if n[0].isupper() and unaccented(fold(n)) not in here} if lost else set[str]()
+    )
+    return next(((one, other) for one in sorted(lost) for other in sorted(new) if _is_slip(one, other, language)), None)
 
 
-def _is_slip(one: str, other: str) -> bool:
+def _is_slip(one: str, other: str, language: str) -> bool:
     first, second = unaccented(fold(one)), unaccented(fold(other))
-    if abs(len(first) - len(second)) > 1 or first[:_BEGIN] != second[:_BEGIN] or first[-1] != second[-1]:
+    if abs(len(first) - len(second)) > 1 or first[:_BEGIN] != second[:_BEGIN]:
+        return False
+    if first[-1] != second[-1] and (language not in _ONE_CASE or "s" in (first[-1], second[-1])):
         return False
     begin = len(commonprefix((first, second)))
     first, second = first[begin:], second[begin:]

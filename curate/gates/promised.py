@@ -1,4 +1,4 @@
-"""What a reply grants that nobody spoke of: a refund, a voucher, a discount.
+"""What a reply grants or names that nobody spoke of: a refund, a voucher, a price, a street.
 
 promised("the lamp flickers", "We will refund the full price.", "en") == "refund"
 """
@@ -6,17 +6,35 @@ promised("the lamp flickers", "We will refund the full price.", "en") == "refund
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from curate.gates.folding import fold
 from curate.gates.frames import sentences
-from curate.gates.phrases import says
+from curate.gates.phrases import says, words_of
+from curate.gates.phrases.lists import either
 
 
 def priced(given: str, text: str) -> str:
-    """An amount of money of a folded reply none of whose digits the message and the style say; or ''."""
-    numbers = _NUMBER.findall(given)
-    amounts = _AMOUNT.findall(text)
-    return next((amount for amount in amounts if not any(n in numbers for n in _NUMBER.findall(amount))), "") if not numbers else ""
+    """An amount of money of a folded reply to a message that, with the style, says no number; or ''."""
+    amount = None if any(map(str.isdigit, given)) else _AMOUNT.search(text)
+    return amount[0] if amount else ""
+
+
+def addressed(given: str, text: str) -> str:
+    """A street and a number of a folded reply that the message and the style do not name; or ''."""
+    for match in _addresses().finditer(text) if any(map(str.isdigit, text)) else ():
+        if match[0] not in given and not any(number in given for number in _NUMBER.findall(match[0])):
+            return match[0]
+    return ""
+
+
+@cache
+def _addresses() -> re.Pattern[str]:
+    first, last, joined = (either(words_of(name)) for name in ("streets_first", "streets_last", "streets_joined"))
+    return re.compile(
+        rf"(?<!\w)\d{{1,4}}(?: bis)?,? (?:{first}) [^\W\d]{{2,}}|(?<!\w)\d{{1,4}}[a-z]? (?:[^\W\d]+ ){{1,2}}(?:{last})(?!\w)"
+        rf"|(?<!\w)(?:{first}) [^\d\n,.;:!?]{{2,30}},? (?:n[.\u00ba\u00b0]* ?)?\d{{1,4}}(?![\d.,:%]|\s?[\u20ac$])|[^\W\d]{{3,}}(?:{joined}) \d{{1,4}}(?![\d.:%])"
+    )
 
 
 _NUMBER = re.compile(r"\d+")

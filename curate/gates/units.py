@@ -107,7 +107,14 @@ def _other_metres(one: str, other: str) -> tuple[str, str] | None:
     if " m" not in one and "m" not in one:
         return None
     here, there = (dict(pattern.findall(side)[::-1]) for pattern, side in ((_METRES, one), (_PARTS, other)))
-    number = next((n for n in here if n in there and n not in dict(_PARTS.findall(one)) and n not in dict(_METRES.findall(other))), "")
+    number = next(
+        (
+            n
+            for n in here
+            if n in there and n not in dict(_PARTS.findall(one)) and n not in dict(_METRES.findall(other))
+        ),
+        "",
+    )
     return (f"{number} m", f"{number} {there[number]}") if number else None
 
 
