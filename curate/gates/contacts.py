@@ -79,7 +79,8 @@ def _keys(text: str, given: str) -> Iterator[str]:
 def _behind_a_word_for_one() -> re.Pattern[str]:
     """A word of letters and digits right behind one for a secret: `password Autumn2021!`."""
     return re.compile(
-        rf"(?<!\w)(?i:{either(words_of('secrets'))}) [\"'`\u201c\u00ab]?((?=\S*\d)(?=\S*[A-Za-z])[A-Za-z0-9!@#$%^&*?]{{8,}})"
+        rf"(?<!\w)(?i:{either(words_of('secrets'))}) [\"'`\u201c\u00ab]?"
+        r"((?=\S*\d)(?=\S*[A-Za-z])[A-Za-z0-9!@#$%^&*?]{8,})"
     )
 
 

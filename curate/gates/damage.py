@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from functools import cache
 from typing import Any
 
@@ -14,6 +13,7 @@ from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.phrases.lists import either
+from curate.gates.unfinished import last_left, unbalanced
 from curate.gates.words import count_words, without_options
 from schemas.records import Pair
 
@@ -53,7 +53,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return rejected("cut", f"a table ends in {quote(row)}")
     if left := _stops_before(pair.input, text):
         return passed(f"it stops before {quote(left)}")._replace(flags=("unended",))
-    if left := _last_left(pair.input, text):
+    if left := last_left(pair.input, text):
         return passed(f"it says nothing of {quote(left)}")._replace(flags=("unended",))
     if goes_on := _goes_on(pair, text):
         return passed(f"it ends in {quote(goes_on)}")._replace(flags=("unended",))
@@ -61,7 +61,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return passed(f"its code ends in {quote(block[0])}")._replace(flags=("unended",))
     if gap := _gap(pair.input, text):
         return passed(f"a list goes on with {quote(gap)}")._replace(flags=("numbering",))
-    if opened := _never_closed(text, pair.input) or _unbalanced(text, pair.input):
+    if opened := _never_closed(text, pair.input) or unbalanced(text, pair.input):
         return passed(f"{quote(opened)} is never closed")._replace(flags=("unclosed",))
     before, _, line = (part.strip() for part in text.rpartition("\n"))
     if not line or _ENDS.search(line) or "```" in text or not line[-1].isalpha():
@@ -154,27 +154,7 @@ def _stops_before(given: str, text: str) -> str:
     return items[kept][0] if 0 < kept <= len(held) - 2 and not any(held[kept:]) else ""
 
 
-def _last_left(given: str, text: str) -> str:
-    """The last of three names or more that the input joins in a list, or of two words that it quotes or writes as code
-    does, where the output has all the others; or ''."""
-    there = frozenset(map(fold, _WHOLE_WORD.findall(text)))
-    for items in ([*_NAMES_LISTED.findall(given)] or [""])[:1]:
-        names = [name for name in re.findall(r"[^\W\d_]\w{3,}", items) if name[0].isupper()]
-        if len(names) > 2 and _all_but_the_last(names, there):
-            return names[-1]
-    for pattern in (_IN_QUOTES, _AS_IN_CODE):
-        words = list(dict.fromkeys(pattern.findall(given)))
-        if len(words) > 1 and _all_but_the_last(words, there):
-            return str(words[-1])
-    return ""
-
-
-def _all_but_the_last(names: list[str], there: frozenset[str]) -> bool:
-    held = [fold(name) in there for name in names]
-    return all(held[:-1]) and not held[-1]
-
-
-_NAMES_LISTED = re.compile(
+_LISTED = re.compile(
     r"[^\W\d_a-z]\w{3,}(?:, [^\W\d_a-z]\w{3,})+,? (?:and|und|y|e|et|en|och|og|i|и) [^\W\d_a-z]\w{3,}(?!\w)"
 )
 _IN_QUOTES, _AS_IN_CODE = (
@@ -243,24 +223,6 @@ def _never_closed(text: str, given: str) -> str:
     return "" if not odd or (odd == '"' and _INCH.search(line)) else line[line.rindex(odd) :][:40]
 
 
-def _unbalanced(text: str, given: str) -> str:
-    """A bracket or a tag that a text of code or markup opens and does not close; or ''."""
-    if (tag := _TAGGED.match(text)) and "```" not in text and "<" not in given:
-        opened, closed = Counter(_OPENING.findall(text)), Counter(_CLOSING.findall(text))
-        return (
-            next((f"<{name}>" for name in opened if opened[name] > closed[name] and name not in _ALONE), "")
-            or (f"</{name}>" if (name := next((n for n in closed if closed[n] > opened[n]), "")) else "")
-            if tag
-            else ""
-        )
-    if text.endswith(";") and "\n" not in text and not _STRING.search(text):
-        return next((a for a, b in ("()", "[]", "{}") if text.count(a) > text.count(b)), "")
-    return ""
-
-
-_TAGGED = re.compile(r"\A<[a-z][\w-]*(?:\s[^<>]*)?>[\s\S]*>\Z")
-_OPENING, _STRING = re.compile(r"<([a-z][\w-]*)(?:\s[^<>]*[^/<>])?>"), re.compile(r"['\"][^'\"]*[()\[\]{}]")
-_ALONE = frozenset("br hr img input meta link source wbr col area base embed track param".split())
 _MARKS = (("\u201e", '\u201c\u201d"'), ("\u00ab", "\u00bb"), ("\u300c", "\u300d"), ("\u201c", "\u201d"))
 _SHARED = "\u201c"  # opens a quotation in some languages and closes one in others
 _INCH = re.compile(r"\d\"")

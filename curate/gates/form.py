@@ -216,13 +216,13 @@ def _said_in_another(text: str, other: str, language: str) -> str:
     if "```" in text or "|" in text or not is_known_to(language) or is_verse(text):
         return ""
     every = [] if any(map(_ITEM.match, _lines(text))) else sentences(fold(text))
-    told = [part for part in every if count_words(part) >= _AGAIN and part.rstrip(_CLOSING).endswith(_STOP)]
-    if not 1 < len(told) <= _FEW:
+    parts = [part for part in every if count_words(part) >= _AGAIN and part.rstrip(_CLOSING).endswith(_STOP)]
+    if not 1 < len(parts) <= _FEW:
         return ""
-    held = [roots(part, language) for part in told]
-    for one, (part, content) in enumerate(zip(told, held, strict=True)):
+    held = [roots(part, language) for part in parts]
+    for one, (part, content) in enumerate(zip(parts, held, strict=True)):
         for another, more in enumerate(held):
-            whole = one != another and _AGAIN <= len(content) and content <= more
+            whole = one != another and len(content) >= _AGAIN and content <= more
             if whole and (len(content) < len(more) or one > another) and fold(other).count(part) < 2:
                 return part
     return ""

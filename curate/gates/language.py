@@ -255,7 +255,7 @@ def _by_own_letters(text: str, code: str, given: str, least: int = 2) -> str:
         return ""
     for other in _MIXED_WITH[code]:
         foreign = [letter for letter in text if letter in own[other] and letter not in given]
-        if foreign and len(text) <= _BARE and code == "ja" and not _script(text[0]) == "LATIN":
+        if foreign and len(text) <= _BARE and code == "ja" and _script(text[0]) != "LATIN":
             return other
         if (
             len(set(foreign)) > 1

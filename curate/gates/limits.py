@@ -32,10 +32,9 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     if says(spoken, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
         return rejected("lost_question", "the input is to ask something, the output does not")
     asked = (_ASKS.search(before) and _ASKED.search(before)) or says(spoken, "asked", before)
-    asked = asked or (
-        spoken == language and says("any", "question_starts", before[:_STARTS]) and _starts().match(before)
-    )
-    if asked and not (_ASKS.search(after) or says(language, "asks", after)):
+    if (asked or (spoken == language and _begins_to_ask(before))) and not (
+        _ASKS.search(after) or says(language, "asks", after)
+    ):
         return rejected("lost_question", "the input asks something, the output does not")
     translated = spoken != language
     # Where both make an exception, what holds may be told by what does not: `no dogs except guide dogs`, `guide dogs
@@ -251,6 +250,11 @@ def _allows(text: str, language: str, lists: tuple[str, ...] = ("allowed",)) -> 
         elif allows := next(filter(None, (says(language, name, clause) for name in lists)), None):
             allowed[not says(language, "denial", clause)] = allows[0]
     return next(iter(allowed.items())) if len(allowed) == 1 else None
+
+
+def _begins_to_ask(folded: str) -> bool:
+    """Whether a text begins as a question does, with or without its mark: `why is my bill so high`."""
+    return bool(says("any", "question_starts", folded[:_STARTS]) and _starts().match(folded))
 
 
 @cache

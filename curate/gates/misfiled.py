@@ -32,9 +32,9 @@ def crossed(folded: str, value: Any) -> tuple[str, str] | None:
         name = fold(key).replace("_", " ")
         behind = [folded[named.end() :] for named in re.finditer(rf"{re.escape(name)}{_BEHIND}", folded)]
         others = [text for other, text in texts.items() if other != key and text != own and len(text) > 1]
-        if behind and not any(rest.startswith(own) for rest in behind):
-            if any(rest.startswith(text) for rest in behind for text in others):
-                return key, str(value[key])
+        another = any(rest.startswith(text) for rest in behind for text in others)
+        if another and not any(rest.startswith(own) for rest in behind):
+            return key, str(value[key])
         for field, wrong, right in (
             ("fields_from", "before_to", "before_from"),
             ("fields_to", "before_from", "before_to"),
@@ -76,15 +76,15 @@ def unfilled(folded: str, value: Any, language: str) -> str:
         name = fold(key).replace("_", " ")
         sign = r"[:\uff1a=]\s?(?=\w)|\s?(?=\d)" if not value[key] else r"\s"
         for named in re.finditer(rf"(?<!\w){re.escape(name)}(?:{sign})(\w+)", folded) if len(name) > _NAMED else ():
-            told = named[1] not in lexicon(language).stop and not is_one_of("any", "unknown", named[1])
-            if told and named[1] not in record:
-                return key
+            filled = named[1] not in lexicon(language).stop and not is_one_of("any", "unknown", named[1])
+            if filled and named[1] not in record:
+                return str(key)
         if (
             is_one_of("any", "fields_date", name)
             and _names_a_day(folded, language)
             and not _names_a_day(record, language)
         ):
-            return key
+            return str(key)
     return ""
 
 

@@ -6,7 +6,7 @@ misspelt("ask Siobhan Kearney", "Please ask Siobhan Kearny.") == ("Kearney", "Ke
 from __future__ import annotations
 
 import re
-from os.path import commonprefix
+from itertools import takewhile
 
 from curate.gates.folding import fold, unaccented
 
@@ -35,6 +35,6 @@ def _is_slip(one: str, other: str, language: str) -> bool:
         return False
     if first[-1] != second[-1] and (language not in _ONE_CASE or "s" in (first[-1], second[-1])):
         return False
-    begin = len(commonprefix((first, second)))
+    begin = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
     first, second = first[begin:], second[begin:]
     return first[1:] in (second, second[1:]) or first == second[1:] or first[1::-1] + first[2:] == second

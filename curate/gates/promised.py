@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from curate.gates.folding import fold
 from curate.gates.frames import sentences
 from curate.gates.phrases import says, words_of
 from curate.gates.phrases.lists import either
@@ -32,8 +31,10 @@ def addressed(given: str, text: str) -> str:
 def _addresses() -> re.Pattern[str]:
     first, last, joined = (either(words_of(name)) for name in ("streets_first", "streets_last", "streets_joined"))
     return re.compile(
-        rf"(?<!\w)\d{{1,4}}(?: bis)?,? (?:{first}) [^\W\d]{{2,}}|(?<!\w)\d{{1,4}}[a-z]? (?:[^\W\d]+ ){{1,2}}(?:{last})(?!\w)"
-        rf"|(?<!\w)(?:{first}) [^\d\n,.;:!?]{{2,30}},? (?:n[.\u00ba\u00b0]* ?)?\d{{1,4}}(?![\d.,:%]|\s?[\u20ac$])|[^\W\d]{{3,}}(?:{joined}) \d{{1,4}}(?![\d.:%])"
+        rf"(?<!\w)\d{{1,4}}(?: bis)?,? (?:{first}) [^\W\d]{{2,}}"
+        rf"|(?<!\w)\d{{1,4}}[a-z]? (?:[^\W\d]+ ){{1,2}}(?:{last})(?!\w)"
+        rf"|(?<!\w)(?:{first}) [^\d\n,.;:!?]{{2,30}},? (?:n[.\u00ba\u00b0]* ?)?\d{{1,4}}(?![\d.,:%]|\s?[\u20ac$])"
+        rf"|[^\W\d]{{3,}}(?:{joined}) \d{{1,4}}(?![\d.:%])"
     )
 
 

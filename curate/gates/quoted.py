@@ -19,13 +19,13 @@ _OWN, _LEAST, _LONGER = 0.35, 4, 4  # share of its roots in the input, words, of
 
 
 def made_up_quote(given: str, text: str, language: str) -> str:
-    """A sentence in quotation marks, the only one, of a text not far longer than its input, which quotes nothing and has
-    few of its words; or ''. Verse and dialogue quote what they like."""
+    """A sentence in quotation marks, the only one, of a text not far longer than its input, which quotes nothing and
+    has few of its words; or ''. Verse and dialogue quote what they like."""
     if _MARK.search(given) or not is_known_to(language) or count_words(text) > _LONGER * count_words(given) + _LEAST:
         return ""
     quotes = _QUOTE.findall(text)
     if len(quotes) != 1 or is_verse(text):
         return ""
     own = roots(quotes[0], language)
-    longer = count_words(quotes[0]) >= _LEAST and 2 * len(quotes[0]) < 2 * len(text) - len(quotes[0])
+    longer = count_words(quotes[0]) >= _LEAST and 3 * len(quotes[0]) < 2 * len(text)
     return quotes[0] if longer and own and share(own, roots(given, language)) <= _OWN else ""

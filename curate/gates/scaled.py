@@ -18,9 +18,9 @@ def scaled(before: str, after: str, language: str, to: str) -> tuple[str, str] |
     are others; or None."""
     here, there = (_scales(fold(side), code) for side, code in ((before, language), (after, to)))
     for digits in here.keys() & there.keys():
-        (scale, told), (other, now) = here[digits], there[digits]
+        (scale, before_it), (other, after_it) = here[digits], there[digits]
         if scale != other:
-            return told, now
+            return before_it, after_it
     return None
 
 

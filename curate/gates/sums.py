@@ -72,11 +72,15 @@ def sums(pair: Pair) -> Judgement:
 def _wrong_in_words(text: str, given: str) -> str:
     """What a text reckons with two numbers and a sign or a word for one (`6 times 7 is 41`), where it does not hold and
     `given` does not say it; or ''."""
-    for told in _told_in_words().finditer(text):
-        sign = next(sign for name, sign in _WORDS_FOR.items() if told[name])
-        wrong = not _holds(f"{told['first']} {sign} {told['second']}", told["result"])
-        if wrong and told[0] not in given and not _before().search(text[max(0, told.start() - _AROUND) : told.start()]):
-            return told[0]
+    for equation in _told_in_words().finditer(text):
+        sign = next(sign for name, sign in _WORDS_FOR.items() if equation[name])
+        wrong = not _holds(f"{equation['first']} {sign} {equation['second']}", equation["result"])
+        if (
+            wrong
+            and equation[0] not in given
+            and not _before().search(text[max(0, equation.start() - _AROUND) : equation.start()])
+        ):
+            return equation[0]
     return ""
 
 
@@ -88,7 +92,8 @@ def _told_in_words() -> re.Pattern[str]:
     words = "|".join(rf"(?P<{name}>{either(words_of(name))})" for name in _WORDS_FOR)
     return re.compile(
         rf"(?<!{_LETTER})(?<![.,:/%$€£\d-])(?P<first>{_DIGITS})\s+(?:{words})\s+(?P<second>{_DIGITS})"
-        rf"\s+(?:=|(?:{either(words_of('equals'))})(?!\w))\s+(?P<result>{_DIGITS})(?![\d%:/]| ?%|{_LETTER}|\s*[{_MARKS}=x-]|[.,]\d)",
+        rf"\s+(?:=|(?:{either(words_of('equals'))})(?!\w))\s+(?P<result>{_DIGITS})"
+        rf"(?![\d%:/]| ?%|{_LETTER}|\s*[{_MARKS}=x-]|[.,]\d)",
         re.IGNORECASE,
     )
 
