@@ -14,6 +14,7 @@ from curate.gates.coverage import roots
 from curate.gates.dates import turned_day
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.form import is_verse
+from curate.gates.halves import other_half
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.number import Number
 from curate.gates.number_words import cardinals, dates_named, in_figures, weekday_made_up
@@ -148,7 +149,7 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
     kept = Counter(_RATIO.findall(pair.output)) if given else given
     if (gone := given - kept) and (new := kept - given):
         return rejected("swapped", f"the input says {quote(next(iter(gone)))}, the output {quote(next(iter(new)))}")
-    if half := _other_half(fold(pair.input), fold(pair.output)):
+    if half := other_half(fold(pair.input), fold(pair.output)):
         return rejected("changed_time", f"the input says {quote(half[0])}, the output {quote(half[1])}")
     if units := changed_unit(pair.input, pair.output, language, language):
         return rejected("changed_unit", f"the input says {quote(units[0])}, the output {quote(units[1])}")
@@ -195,25 +196,6 @@ def _changed_places(here: dict[str, set[str]], there: dict[str, set[str]]) -> tu
         if word in there[second] and other in there[first] and not (word in there[first] or other in there[second]):
             return first, second, word
     return None
-
-
-def _other_half(before: str, after: str) -> tuple[str, str] | None:
-    """An hour of the morning in one text that is one of the evening in the other, which says no other; or None."""
-    if "m" not in after or not (here := _halves(before)):
-        return None
-    there = _halves(after)
-    hour = next((hour for hour in here if hour in there and here[hour].keys().isdisjoint(there[hour])), "")
-    return (next(iter(here[hour].values())), next(iter(there[hour].values()))) if hour else None
-
-
-def _halves(folded: str) -> dict[str, dict[str, str]]:
-    hours = dict[str, dict[str, str]]()
-    for match in _HALF.finditer(folded):
-        hours.setdefault(match[1], {})[match[2]] = match[0]
-    return hours
-
-
-_HALF = re.compile(r"(?<![\d:.])(\d{1,2}(?:[:.]\d\d)?) ?([ap])\.?m\b")
 
 
 def _at_another_time(before: str, after: str) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ from curate.gates.answers import ADDRESS
 from curate.gates.dates import turned_day
 from curate.gates.folding import fold
 from curate.gates.frames import framed, sentences
+from curate.gates.halves import other_half
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.names import unknown_name
 from curate.gates.near_names import misspelt
@@ -114,6 +115,8 @@ def _sense(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
         )
     if turned := _turned(in_figures(source, language), in_figures(text, to)):
         yield "number_order", f"{quote(turned)} stand in another order"
+    if half := other_half(fold(source), fold(text)):
+        yield "changed_time", f"the source says {quote(half[0])}, the translation {quote(half[1])}"
     if power := scaled(source, text, language, to):
         yield "changed_number", f"the source says {quote(power[0])}, the translation {quote(power[1])}"
     if changed := misspelt(source, text):

@@ -157,6 +157,8 @@ def test_other_slips_of_a_text() -> None:
     assert code_of(sums(pair("18 mal 7?", "18 mal 7 sind 136."))) == "wrong_sum"
     assert sums(pair("18 mal 7?", "18 mal 7 sind 126.")).keep
     assert code_of(translated(pair("营收达3.5亿元。", "It was 3.5 billion yuan."), "zh", "en")) == "changed_number"
+    hours = pair("営業時間は午後2時からです。", "We are open from 2 am."), pair("午後2時からです。", "It is from 2 pm.")
+    assert [code_of(translated(hour, "ja", "en")) for hour in hours] == ["changed_time", ""]
     assert code_of(swapped(pair("doors 7 pm", "Doors open at 7 a.m."))) == "changed_time"
     assert code_of(limits(pair("why is my bill so high", "Your bill may be high because of data."))) == "lost_question"
     assert (
