@@ -22,7 +22,7 @@ _MOST, _WORDS = 12, 4  # items that are counted, words of an item of a list in o
 def another_count(folded: str, text: str, language: str) -> str:
     """The words of an instruction that ask for a number of things, where the text is a list of more or fewer; or ''. An
     instruction with a second number, `at least` or `up to` binds none, nor does a text that is no list."""
-    asked = _counted().match(in_figures(folded, language))
+    asked = _counted().match(in_figures(folded, language)) if _begins().match(folded) else None
     if not asked or len(re.findall(r"\d+", asked.string)) > 1 or _bounds().search(asked.string):
         return ""
     wanted, listed = int(asked["number"]), _items(text)
@@ -38,6 +38,11 @@ def _items(text: str) -> int:
     parts = [part for piece in _PARTED.split(line) for part in _joined().split(piece) if part.strip()]
     whole = len(parts) > 1 and not re.search(r"[.!?:\u3002\uff01\uff1f\uff1a(]", line)
     return len(parts) if whole and all(count_words(part) <= _WORDS for part in parts) else 0
+
+
+@cache
+def _begins() -> re.Pattern[str]:
+    return re.compile(rf"\W*(?:{either(words_of('count_verbs'))})(?!\w)")
 
 
 @cache

@@ -154,13 +154,6 @@ def _stops_before(given: str, text: str) -> str:
     return items[kept][0] if 0 < kept <= len(held) - 2 and not any(held[kept:]) else ""
 
 
-_LISTED = re.compile(
-    r"[^\W\d_a-z]\w{3,}(?:, [^\W\d_a-z]\w{3,})+,? (?:and|und|y|e|et|en|och|og|i|и) [^\W\d_a-z]\w{3,}(?!\w)"
-)
-_IN_QUOTES, _AS_IN_CODE = (
-    re.compile(r"(?<!\w)['\"\u2018\u201c\u00ab\u300c](\w{2,20})['\"\u2019\u201d\u00bb\u300d](?!\w)"),
-    re.compile(r"(?<!\w)([a-z]+_[a-z_]+)(?!\w)"),
-)
 _LISTED = re.compile(r"\A\s*[|\[{]|\n\s*(?:[|*\u2022-]|\d{1,2}[.)]) ?\S")
 _PARTED = re.compile(r"[;\n]|,(?!\d)")
 _WHOLE_WORD = re.compile(r"\w+")

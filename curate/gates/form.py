@@ -274,14 +274,9 @@ def echo(
         again = rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)
         clean = kind == "rewrite" and _is_clean(given, language)
         return again._replace(keep=True, flags=("echo",)) if (mends or clean) and output else again
-    if kind in ("free", "reply") and _says_it_again(given, text):
-        again = rejected("echo", f"it says the input again and little more: {quote(text)}", 0.0)
-        return again._replace(keep=True, flags=("echo",))
+    if kind in ("free", "reply") and (asked_again := _asked_again(given, text, kind)):
+        return rejected("echo", asked_again, 0.0)._replace(keep=True, flags=("echo",))
     if kind == "free":
-        quoted = next((part for part in _QUOTED.findall(given) if _to_the_letter(part) == _to_the_letter(text)), "")
-        if quoted and says("any", "mends", fold(given)):
-            again = rejected("echo", f"it is to be mended, and is as it was: {quote(quoted)}", 0.0)
-            return again._replace(keep=True, flags=("echo",))
         return passed("it is another text")
     before, after = _weighty(input, language), _weighty(output, language)
     added = [word for root, word in after.items() if root not in before]
@@ -316,11 +311,16 @@ _QUOTED = re.compile(
 )
 
 
-def _says_it_again(given: str, text: str) -> bool:
-    """Whether a text holds a message of some words and a few words around it: `You ask: where is the bus?`."""
-    asked, written = _to_the_letter(fold(given)), fold(text)
-    around = count_words(text) - count_words(given)
-    return count_words(given) >= _AGAIN and asked in written and around <= _MANY and "\n" not in text.strip()
+def _asked_again(given: str, text: str, kind: str) -> str:
+    """Why an answer is its message again: a message of some words and a few words around it (`You ask: where is the
+    bus?`), or what a prompt quotes to be mended, as it was; or ''."""
+    few = count_words(text) - count_words(given) <= _MANY and "\n" not in text.strip()
+    if few and count_words(given) >= _AGAIN and _to_the_letter(fold(given)) in fold(text):
+        return f"it says the input again and little more: {quote(text)}"
+    quotes = _QUOTED.findall(given) if kind == "free" else []
+    quoted = next((part for part in quotes if _to_the_letter(part) == _to_the_letter(text)), "")
+    mended = quoted and says("any", "mends", fold(given))
+    return f"it is to be mended, and is as it was: {quote(quoted)}" if mended else ""
 
 
 def _is_clean(given: str, language: str) -> bool:

@@ -7,11 +7,12 @@ other_half("午後2時から", "from 2 am") == ("午後2", "2 am")
 from __future__ import annotations
 
 import re
+from functools import cache
+
+from curate.gates.phrases import words_of
+from curate.gates.phrases.lists import either
 
 _HALF = re.compile(r"(?<![\d:.])(?P<hour>\d{1,2})(?:[:.]\d\d)? ?(?P<half>[ap])\.?m\b")
-_HALF_BEFORE = re.compile(
-    r"(?:(?P<a>午前|上午|早上|오전)|(?P<p>午後|下午|晚上|오후)) ?(?P<hour>\d{1,2})(?=[:时時点點시])"
-)
 
 
 def other_half(before: str, after: str) -> tuple[str, str] | None:
@@ -27,6 +28,12 @@ def _halves(folded: str) -> dict[str, dict[str, str]]:
     hours = dict[str, dict[str, str]]()
     for match in _HALF.finditer(folded) if "m" in folded else ():
         hours.setdefault(match["hour"], {})[match["half"]] = match[0]
-    for match in _HALF_BEFORE.finditer(folded) if not folded.isascii() else ():
+    for match in _half_before().finditer(folded) if not folded.isascii() else ():
         hours.setdefault(match["hour"], {})["a" if match["a"] else "p"] = match[0]
     return hours
+
+
+@cache
+def _half_before() -> re.Pattern[str]:
+    morning, later = (either(words_of(name)) for name in ("hour_before_noon", "hour_after_noon"))
+    return re.compile(rf"(?:(?P<a>{morning})|(?P<p>{later})) ?(?P<hour>\d{{1,2}})(?=[:时時点點시])")

@@ -10,7 +10,10 @@ from itertools import takewhile
 
 from curate.gates.folding import fold, unaccented
 
-_NAME = re.compile(r"(?<![.!?\u2026:] )(?<!^)(?<!\n)(?<![\w'\u2019-])[^\W\d_a-z][^\W\d_A-Z]{4,}(?![\w'\u2019-])")
+# It begins with the letter, and looks back from there: so most characters of a text are passed over at once.
+_NAME = re.compile(
+    r"[^\W\d_a-z](?<![.!?\u2026:] [^\n])(?<!^[^\n])(?<!\n[^\n])(?<![\w'\u2019-][^\n])[^\W\d_A-Z]{4,}(?![\w'\u2019-])"
+)
 _ONE_CASE = ("en", "fr", "es", "pt", "it")  # languages in which a name has no case
 _BEGIN = 3  # letters that both have at the beginning
 

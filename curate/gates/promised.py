@@ -15,7 +15,7 @@ from curate.gates.phrases.lists import either
 
 def priced(given: str, text: str) -> str:
     """An amount of money of a folded reply to a message that, with the style, says no number; or ''."""
-    amount = None if any(map(str.isdigit, given)) else _AMOUNT.search(text)
+    amount = None if any(map(str.isdigit, given)) else _amount().search(text)
     return amount[0] if amount else ""
 
 
@@ -31,7 +31,7 @@ def addressed(given: str, text: str) -> str:
 def _addresses() -> re.Pattern[str]:
     first, last, joined = (either(words_of(name)) for name in ("streets_first", "streets_last", "streets_joined"))
     return re.compile(
-        rf"(?<!\w)\d{{1,4}}(?: bis)?,? (?:{first}) [^\W\d]{{2,}}"
+        rf"(?<!\w)\d{{1,4}},? (?:{first}) [^\W\d]{{2,}}"
         rf"|(?<!\w)\d{{1,4}}[a-z]? (?:[^\W\d]+ ){{1,2}}(?:{last})(?!\w)"
         rf"|(?<!\w)(?:{first}) [^\d\n,.;:!?]{{2,30}},? (?:n[.\u00ba\u00b0]* ?)?\d{{1,4}}(?![\d.,:%]|\s?[\u20ac$])"
         rf"|[^\W\d]{{3,}}(?:{joined}) \d{{1,4}}(?![\d.:%])"
@@ -39,9 +39,12 @@ def _addresses() -> re.Pattern[str]:
 
 
 _NUMBER = re.compile(r"\d+")
-_AMOUNT = re.compile(
-    r"[$\u20ac\u00a3\u00a5\u20b9]\s?\d[\d.,]*|\d[\d.,]*\s?(?:[$\u20ac\u00a3\u00a5\u20b9\u5186\u5143\uc6d0]|(?:euros?|eur|usd|dollars?|pounds?|z\u0142|k\u010d|kr|\u0440\u0443\u0431\w*)(?!\w))"
-)
+
+
+@cache
+def _amount() -> re.Pattern[str]:
+    sign, name = r"[$\u20ac\u00a3\u00a5\u20b9\u5186\u5143\uc6d0]", either(words_of("currencies"))
+    return re.compile(rf"{sign}\s?\d[\d.,]*|\d[\d.,]*\s?(?:{sign}|(?:{name})(?!\w))")
 
 
 def promised(given: str, text: str, language: str) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 
 from curate.gates.folding import fold
+from curate.gates.phrases import words_of
+from curate.gates.phrases.lists import either
 
 _WHOLE_WORD = re.compile(r"\w+")
-_NAMES_LISTED = re.compile(
-    r"[^\W\d_a-z]\w{3,}(?:, [^\W\d_a-z]\w{3,})+,? (?:and|und|y|e|et|en|och|og|i|и) [^\W\d_a-z]\w{3,}(?!\w)"
-)
+_QUOTES = "'\"\u2018\u201c\u00ab\u300c"
 _LONG_WORD = re.compile(r"[^\W\d_]\w{3,}")
 _QUOTED = re.compile(r"(?<!\w)['\"\u2018\u201c\u00ab\u300c](\w{2,20})['\"\u2019\u201d\u00bb\u300d](?!\w)")
 _AS_IN_CODE = re.compile(r"(?<!\w)([a-z]+_[a-z_]+)(?!\w)")
@@ -27,12 +28,20 @@ _ALONE = frozenset(("br", "hr", "img", "input", "meta", "link", "source", "wbr",
 def last_left(given: str, text: str) -> str:
     """The last of three names or more that the input joins in a list, or of two words that it quotes or writes as code
     does, where the output has all the others; or ''."""
-    listed = _NAMES_LISTED.search(given)
+    listed = _names_listed().search(given) if ", " in given else None
+    patterns = [_AS_IN_CODE] if "_" in given else []
+    patterns += [_QUOTED] if any(map(given.__contains__, _QUOTES)) else []
     names = [name for name in _LONG_WORD.findall(listed[0]) if name[0].isupper()] if listed else []
-    lists = [names if len(names) > 2 else [], *(list(dict.fromkeys(p.findall(given))) for p in (_QUOTED, _AS_IN_CODE))]
+    lists = [names if len(names) > 2 else [], *(list(dict.fromkeys(p.findall(given))) for p in patterns)]
     lists = [words for words in lists if len(words) > 1]
     there = frozenset(map(fold, _WHOLE_WORD.findall(text))) if lists else frozenset[str]()
     return next((words[-1] for words in lists if _all_but_the_last(words, there)), "")
+
+
+@cache
+def _names_listed() -> re.Pattern[str]:
+    name = r"[^\W\d_a-z]\w{3,}"
+    return re.compile(rf"{name}(?:, {name})+,? (?:{either(words_of('listing'))}) {name}(?!\w)")
 
 
 def _all_but_the_last(words: list[str], there: frozenset[str]) -> bool:
