@@ -92,7 +92,7 @@ def _told_in_words() -> re.Pattern[str]:
     words = "|".join(rf"(?P<{name}>{either(words_of(name))})" for name in _WORDS_FOR)
     return re.compile(
         rf"(?<!{_LETTER})(?<![.,:/%$€£\d-])(?P<first>{_DIGITS})\s+(?:{words})\s+(?P<second>{_DIGITS})"
-        rf"\s+(?:=|(?:{either(words_of('equals'))})(?!\w))\s+(?P<result>{_DIGITS})"
+        rf"\s+(?:{either(words_of('equals'))})\s+(?P<result>{_DIGITS})"
         rf"(?![\d%:/]| ?%|{_LETTER}|\s*[{_MARKS}=x-]|[.,]\d)",
         re.IGNORECASE,
     )
