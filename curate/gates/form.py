@@ -274,16 +274,15 @@ def echo(
         again = rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)
         clean = kind == "rewrite" and _is_clean(given, language)
         return again._replace(keep=True, flags=("echo",)) if (mends or clean) and output else again
-    if kind in ("free", "reply") and (asked_again := _asked_again(given, text, kind)):
-        return rejected("echo", asked_again, 0.0)._replace(keep=True, flags=("echo",))
-    if kind == "free":
+    asked_again = _asked_again(given, text, kind) if kind in ("free", "reply") else ""
+    if kind == "free" and not asked_again:
         return passed("it is another text")
     before, after = _weighty(input, language), _weighty(output, language)
     added = [word for root, word in after.items() if root not in before]
     new = len(added) / len(after) if after else 1.0
     shared = sum(root in after for root in before) / len(before) if before else 0.0
     again_in_part = new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2
-    if (input == output or again_in_part) and not _another_form(pair):
+    if kind != "free" and (input == output or again_in_part) and not _another_form(pair):
         more = ", ".join(added) or "nothing of weight"
         again = rejected("echo", f"it is the input again, with {more} added", new)
         weightless = filler(language)
@@ -294,9 +293,10 @@ def echo(
         if mends or (kind != "reply" and _is_mended(given, text, language)):
             return passed("it was a finished text, and is mended", new)
         return again._replace(keep=True, flags=("echo",))
-    if len(input) >= _AGAIN and output[: len(input)] == input and _goes_on(pair):
-        again = rejected("echo", f"it says the input again before it begins: {quote(pair.input)}", new)
-        return again._replace(keep=True, flags=("echo",))
+    if not asked_again and len(input) >= _AGAIN and output[: len(input)] == input and _goes_on(pair):
+        asked_again = f"it says the input again before it begins: {quote(pair.input)}"
+    if asked_again:
+        return rejected("echo", asked_again, new)._replace(keep=True, flags=("echo",))
     for instruction in (pair.system, style):
         start = words(instruction)[:_LEAK]
         if len(start) == _LEAK and _has_run(output, start) and not _has_run(input, start):
