@@ -70,7 +70,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "swapped": (swapped, ("language", "kind")),
     "limits": (limits, _TWO),
     "instructed": (instructed, ("style", "language", "input_language", "kind")),
-    "facts": (kept_facts, ("kind", *_TWO)),
+    "facts": (kept_facts, ("kind", *_TWO, "style")),
     "sums": (sums, ()),
     "injection": (injection, ("style", "input_language")),
     "toxic": (toxic, _LANGUAGE),
@@ -80,17 +80,19 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 _OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": ("reply", "free")}
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
-    **dict.fromkeys(("broken_json", "instructed", "facts"), 2),
-    **dict.fromkeys(("label", "sums", "pii"), 3),
-    **dict.fromkeys(("language", "toxic", "contacts", "fenced"), 4),
-    **dict.fromkeys(("answered", "injection"), 5),
-    **dict.fromkeys(("invented_name", "input", "encoding", "thinking"), 6),
-    "echo": 7,
-    **dict.fromkeys(("mixed_language", "invented", "repetition", "values"), 8),
-    "lost_content": 9,
-    **dict.fromkeys(("cut", "placeholder", "translated"), 10),
-    **dict.fromkeys(("swapped", "limits"), 11),
-    "preamble": 15,
+    **dict.fromkeys(("broken_json", "instructed", "facts"), 3),
+    **dict.fromkeys(("label", "sums"), 4),
+    "pii": 3,
+    "fenced": 4,
+    **dict.fromkeys(("language", "toxic", "contacts", "answered", "injection"), 5),
+    "input": 6,
+    **dict.fromkeys(("invented_name", "encoding", "thinking"), 7),
+    "echo": 8,
+    **dict.fromkeys(("mixed_language", "invented", "repetition", "values"), 9),
+    "lost_content": 10,
+    **dict.fromkeys(("cut", "placeholder", "translated"), 11),
+    **dict.fromkeys(("swapped", "limits"), 12),
+    "preamble": 16,
 }
 
 
