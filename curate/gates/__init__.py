@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from curate.gate_versions import VERSIONS
 from curate.gates.answers import generated_input, label, values
 from curate.gates.chat import answered, injection, preamble, thinking, toxic
 from curate.gates.contacts import contacts
@@ -78,22 +79,6 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 }
 # The kinds of task that a gate is about, where it is not about all.
 _OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": ("reply", "free")}
-# Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
-VERSIONS = {
-    **dict.fromkeys(("broken_json", "instructed", "facts"), 3),
-    **dict.fromkeys(("label", "sums"), 4),
-    "pii": 3,
-    "fenced": 4,
-    **dict.fromkeys(("language", "toxic", "contacts", "answered", "injection"), 5),
-    "input": 6,
-    **dict.fromkeys(("invented_name", "encoding", "thinking"), 7),
-    "echo": 8,
-    **dict.fromkeys(("mixed_language", "invented", "repetition", "values"), 9),
-    "lost_content": 10,
-    **dict.fromkeys(("cut", "placeholder", "translated"), 11),
-    **dict.fromkeys(("swapped", "limits"), 12),
-    "preamble": 16,
-}
 
 
 def gates_for(
