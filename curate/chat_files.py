@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from schemas.errors import NoWork
 from schemas.records import Json, Split
 from schemas.spec import TrainSettings
 from synth.embedded.weights import HUB_ID
@@ -38,7 +39,8 @@ class ChatFormat(NamedTuple):
 
 def write_chat_files(dataset: Path, name: str, folder: Path, settings: TrainSettings) -> dict[str, int]:
     """Write the exported dataset in `dataset` for the trainer `name` (a key of `FORMATS`) into the new folder `folder`;
-    returns the rows of each split. A split without rows has no file. Raises InputError as `curate.export.rows` does."""
+    returns the rows of each split. A split without rows has no file. Raises InputError as `curate.export.rows` does,
+    and NoWork without a row to train on, of which a trainer's config would speak all the same."""
     from curate.export import rows
 
     chosen, counts = FORMATS[name], dict[str, int]()
@@ -47,6 +49,9 @@ def write_chat_files(dataset: Path, name: str, folder: Path, settings: TrainSett
         if shaped := [chosen.row(row) for row in rows(dataset, split)]:
             (folder / f"{split}.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in shaped))
             counts[split] = len(shaped)
+        elif split == "train":
+            fix = "Run `pairsmith rows` to see what became of the rows, or leave --format out."
+            raise NoWork(f"there is no row to train on, so {name} has nothing to read.", fix=fix)
     for file, text in chosen.files(settings, counts).items():
         (folder / file).write_text(text, encoding="utf-8")
     return counts

@@ -201,7 +201,7 @@ async def open_judge(
     return Judge(
         tuple(ledgers),
         questions_of(spec.task.kind, spec.curate.judge.questions),
-        rules_of(spec.task),
+        rules_of(project),
         spec.task.system,
         spec.curate.judge.sampling,
         prompts.load("judge", project.folder),
@@ -217,7 +217,7 @@ def judging(project: Project, names: Sequence[str]) -> str:
     judges = [(judge.identity or judge.model, judge.revision) for judge in map(spec.teachers.__getitem__, names)]
     questions = questions_of(spec.task.kind, spec.curate.judge.questions)
     asked = [prompts.load(name, project.folder) for name in ("judge", "compare")]
-    return _named_by(judges, questions, rules_of(spec.task), spec.curate.judge.sampling, *asked)
+    return _named_by(judges, questions, rules_of(project), spec.curate.judge.sampling, *asked)
 
 
 def _named_by(

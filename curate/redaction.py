@@ -1,4 +1,4 @@
-"""Seeds without the personal data and secrets that the spec does not want: redacted, or left out."""
+"""Seeds and answers without the personal data and secrets that the spec does not want: redacted, or left out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from schemas.numbered import Numbered
 from schemas.records import Seed
 from schemas.spec.personal import PersonalSettings, Treatment
 from schemas.spooled_seeds import SpooledSeeds
+from synth.generators import AS_WRITTEN, Redaction
 from synth.seeds import SeedProblem, SeedReading
 
 _SHORT = 7  # characters
@@ -19,7 +20,7 @@ _SHORT = 7  # characters
 def treated(reading: SeedReading, settings: PersonalSettings) -> SeedReading:
     """The reading after `settings`. A seed that is left out is a problem that names the kind and not the text; one that
     is redacted is another seed (`meta["redacted"]` has the kinds), and a note. Rows stay counted."""
-    treatment: dict[str, Treatment] = {kind: getattr(settings, kind) for kind in WORDS}
+    treatment = _treatment(settings)
     if set(treatment.values()) == {"flag"}:
         return reading
     seeds, first_seen = SpooledSeeds(), Numbered()
@@ -39,6 +40,22 @@ def treated(reading: SeedReading, settings: PersonalSettings) -> SeedReading:
             continue
         seeds.append(seed)
     return SeedReading(seeds, problems, notes, reading.rows_in)
+
+
+def redaction_of(settings: PersonalSettings) -> Redaction:
+    """The same for what a teacher writes: an answer that is redacted is another pair."""
+    treatment = _treatment(settings)
+
+    def redact(text: str) -> tuple[str, list[str]]:
+        gone = sorted({kind for kind, _ in personal(text) if treatment[kind] == "redact"})
+        return (redacted(text, treatment), gone) if gone else (text, gone)
+
+    kinds = settings.kinds("redact")
+    return Redaction(kinds, redact) if kinds else AS_WRITTEN
+
+
+def _treatment(settings: PersonalSettings) -> dict[str, Treatment]:
+    return {kind: getattr(settings, kind) for kind in WORDS}
 
 
 def redacted(text: str, treatment: Mapping[str, Treatment]) -> str:

@@ -1,17 +1,26 @@
-"""The rules that a row was written by, and the chat that its output answers under them: what a judge or a reward model
-has to know to tell a good output from a bad one."""
+"""What a judge or a reward model is told of a task, and the chat that a row's output answers under it: all that it has
+to know to tell a good output from a bad one. Other columns of a row are not told: the tuned model never sees them."""
 
 from __future__ import annotations
 
+import json
+
+from prompts.answer_form import AnswerForm
 from prompts.languages import language_name
+from schemas.project import Project
 from schemas.records import Pair
-from schemas.spec import TaskSettings
 
 
-def rules_of(task: TaskSettings) -> str:
-    """The rules that an output is written by, in words: the style, and what its labels mean or its language is."""
-    labels = [f"- {label}: {meaning}" if meaning else f"- {label}" for label, meaning in task.labels.items()]
-    of_kind = ["The labels:", *labels] if labels else []
+def rules_of(project: Project) -> str:
+    """The rules that an output is written by, in words: the style, and what its labels mean, its schema asks or its
+    language is. Raises SpecError or PromptError for a schema that cannot be read."""
+    task, of_kind = project.spec.task, list[str]()
+    form = AnswerForm.of(task, project.folder)
+    if form.labels:
+        labels = (f"- {label}: {meaning}" if meaning else f"- {label}" for label, meaning in form.labels.items())
+        of_kind += ["The labels:", *labels]
+    if form.schema is not None:
+        of_kind += ["The output is JSON by this schema:", json.dumps(form.schema, ensure_ascii=False)]
     if task.to:
         of_kind.append(f"The output is in {language_name(task.to)}.")
     return "\n".join([task.style, *of_kind])

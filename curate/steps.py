@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from curate.contamination import HeldOut, held_out_of, with_inputs_of
-from curate.gates import GateStep, gates_for
+from curate.gates import GateStep, gates_of
 from curate.gates.processes import CHUNK, JudgedPairs, judging
 from curate.gates.user import check_plain, guarded
 from curate.near_duplicates import repeated_rows
@@ -393,7 +393,7 @@ def steps_for(
     scorers = dict.fromkeys(scorer for scorer in (judge, chosen) if scorer)
     compared = [scored(s.score, s.by, s.fingerprint, compares=s is chosen) for s in scorers]
     steps = [
-        *(each(gate) for gate in gates_for(spec.task, curate.gates, project.folder, spec.exemplars)),
+        *(each(gate) for gate in gates_of(project)),
         decontaminate(held_out, curate.duplicates.jaccard),
         *inference,
         *compared,

@@ -13,7 +13,7 @@ from schemas.step_names import By
 
 _SHOWN = 5
 # The gates whose key is not their name.
-_KEYS = {"label": "task.labels", "schema": "task.schema"}
+_KEYS = {"label": "task.labels", "schema": "task.schema", "personal": "[personal]"}
 
 
 def tally(pool: Pool) -> dict[str, Json]:

@@ -231,7 +231,7 @@ def _enough(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
 
 def _prompts_and_gates(project: Project) -> Iterator[Check]:
     import prompts
-    from curate.gates import gates_for
+    from curate.gates import gates_of
 
     try:
         named = [way.prompt for way in project.spec.generate.directions.values()]
@@ -241,7 +241,7 @@ def _prompts_and_gates(project: Project) -> Iterator[Check]:
     except PairsmithError as error:
         yield failed("prompts", error)
     try:
-        steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
+        steps = gates_of(project)
         yield Check("gates", "ok", ", ".join(By.read(step.by).name for step in steps))
     except PairsmithError as error:
         yield failed("gates", error)

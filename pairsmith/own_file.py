@@ -11,12 +11,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
+from pairsmith.header_words import HEAD, INPUT, LABELS, OUTPUT, REPLY
 from pairsmith.own_records import is_record, schema_of
 from pairsmith.style.numbers import counted
 from prompts.languages import language_code
 from schemas.errors import InputError
 from schemas.kinds import KINDS, KindName
-from schemas.labels import folded_label
+from schemas.labels import different_labels
 from schemas.records import Json
 from schemas.spec import SeedSource
 from schemas.spec.task import RESERVED
@@ -29,32 +30,10 @@ _TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
 _LONG_WORDS = 40.0  # a lone column of texts as long as these holds finished outputs
 _HEADER_WORDS = 7  # a longer header is a row of a file without headers
 _NAMED, _LISTS = 40, 20  # columns that are not read; lists in a column, that tell whether it holds chats
+_NEEDING = [kind for kind, row in KINDS.items() if row.needs]
 _PATHS = 8  # texts in objects, and columns, that are named
 _CATEGORIES = 30  # most different values of a column that says something of many rows
-# Names of columns in exports of help desks, forms and datasets, in the languages that we know them in.
-_REPLY = """
-reply answer response resolution antwort lösung reponse réponse respuesta risposta resposta ответ 回答 答案
-回复 返信 返答 답변 응답 رد الرد إجابة الإجابة جواب
-"""
-_OUTPUT = f"""
-output completion target label category summary solution rewritten corrected translation chosen kategorie klasse
-ergebnis ausgabe zusammenfassung übersetzung catégorie categoria categoría etiqueta étiquette traduction traducción
-traduzione tradução sortie salida saída метка категория перевод результат 标签 类别 译文 翻译 输出 ラベル 分類 翻訳 出力
-라벨 분류 번역 출력 تصنيف فئة ترجمة {_REPLY}
-"""
-_INPUT = """
-input prompt question query body message request text ticket instruction source frage nachricht anfrage
-pregunta mensaje texte texto testo domanda messaggio pergunta mensagem вопрос сообщение текст 问题 消息 文本
-输入 質問 本文 入力 질문 메시지 본문 입력 سؤال السؤال رسالة نص
-"""
-# Of columns whose values come back, what a person told of each text.
-_LABELS = """
-class category label sentiment intent topic subject_area priority urgency severity emotion verdict stance tag rating
-queue department kategorie klasse thema stimmung absicht dringlichkeit priorität catégorie sentiment sujet priorité
-urgence categoría sentimiento tema prioridad urgencia categoria sentimento assunto prioridade urgência argomento
-priorità urgenza категория тема тональность приоритет 类别 情感 主题 优先级 意图
-カテゴリ 感情 優先度 話題 분류 감정 주제 우선순위 تصنيف موضوع أولوية
-"""
+_OFTEN, _LABELS = 5, 300  # times that each of more values comes back on average, and the most, where they are labels
 _CHATS = ("messages", "conversations")
 _ID = re.compile(r"\S*\d\S*")
 SCHEMA = "schema.json"
@@ -64,7 +43,6 @@ _SHOWN_BY = {
     "to": "two columns in different languages (called by them, such as en and de)",
 }
 _ALPACA = ("instruction", "input", "output", "system")
-_HEAD = "subject title headline betreff titel sujet asunto oggetto assunto тема 主题 标题 件名 제목 الموضوع"
 
 
 class Column(NamedTuple):
@@ -105,8 +83,12 @@ class Column(NamedTuple):
 
     @property
     def is_category(self) -> bool:
-        """It says so in a word or two: it may be what a classifier tells."""
-        return self.says_something and not self.is_text
+        """It says a thing of many rows in a word or two: it may be what a classifier tells, of hundreds of labels too
+        where each comes back often."""
+        if self.objects or self.is_text:
+            return False
+        different, rows = len(different_labels(self.filled)), len(self.filled)
+        return 1 < different <= min(rows / 2, max(_CATEGORIES, min(_LABELS, rows / _OFTEN)))
 
 
 class Guess(NamedTuple):
@@ -233,6 +215,20 @@ def _holds_chats(at: int, name: str, rows: Sequence[Cells]) -> bool:
     return known or any(not isinstance(exchange({"messages": cell}, several=True), Fault) for cell in cells)
 
 
+def _inner(column: Column) -> list[Column]:
+    """The texts that stand in a column's objects, as columns that a spec names by their paths."""
+    held = [json.loads(text) if is_record(text) else None for text in column.texts]
+    paths = dict.fromkeys(path for value in held for path in _paths(value, ""))
+    cells = [{f"c{at}": _at(value, path) for at, path in enumerate(paths)} for value in held]
+    return [_column(at, f"{column.header}{path}", cells) for at, path in enumerate(paths)]
+
+
+def _at(value: object, path: str) -> object:
+    for name in path.split(".")[1:]:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
 def _inside(columns: Sequence[Column]) -> str:
     """How a spec names the texts that stand in objects; empty where there are none."""
     paths = list(islice((path for column in columns if column.objects for path in _paths_in(column)), _PATHS))
@@ -286,12 +282,12 @@ def _refuse_single_messages(path: Path, columns: Sequence[Column]) -> None:
 def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     if wanted != "classify":
         _refuse_single_messages(path, columns)
-    texts = [column for column in columns if column.is_text and (not column.objects or column.called(_OUTPUT))]
+    texts = [column for column in columns if column.is_text and (not column.objects or column.called(OUTPUT))]
     sides = {code: column for column in texts if (code := language_code(column.header))}
-    output = next((column for column in columns if column.filled and column.called(_OUTPUT)), None)
+    output = next((column for column in columns if column.filled and column.called(OUTPUT)), None)
     if len(sides) != 2 and wanted == "translate":
         sides = {}
-        for column in sorted(texts, key=lambda column: (column is output, not column.called(_INPUT))):
+        for column in sorted(texts, key=lambda column: (column is output, not column.called(INPUT))):
             sides.setdefault(language_of(column.filled), column)
     if len(sides) == 2 and wanted in ("", "translate"):
         return _translation(sides, columns)
@@ -300,10 +296,16 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
         output = next((column for column in columns if column.objects), None)
         shown_by = "it holds JSON objects"
     if output is None and wanted in ("", "classify"):
-        labels = [c for c in columns if c.is_category and (wanted or c.called(_LABELS))]
+        labels = [c for c in columns if c.is_category and (wanted or c.called(LABELS))]
         output = min(labels, key=lambda column: len(set(column.filled)), default=None)
         shown_by = "it is called so, and its values come back" if not wanted else "its values come back"
+    if output is None and wanted not in _NEEDING and len(columns) == len(texts) == 2:
+        output = next((other for one, other in (texts, texts[::-1]) if one.called(INPUT)), None)
+        shown_by = "it alone stands beside the input"
     inputs = [column for column in texts if column is not output]
+    if output is not None and not output.nested and not inputs:
+        inner = [c for column in columns if column.objects and column is not output for c in _inner(column)]
+        inputs, columns = [column for column in inner if column.is_text], [*columns, *inner]
     if output is not None and output.is_category and not inputs:  # a word with a label is a text too
         others = (c for c in columns if c is not output and any(map(str.isalpha, "".join(c.filled))))
         inputs = [c for c in others if len(set(c.filled)) > _CATEGORIES / 2]
@@ -318,14 +320,14 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     if output is None or not inputs:
         return _one_text(max(texts or columns, key=lambda column: column.words), columns)
     # A head is called "ticket subject" as well: of those that are called an input, the longest is the body.
-    body = max(inputs, key=lambda column: (column.called(_INPUT), column.words, len("".join(column.filled))))
-    heads = [column for column in columns if column.called(_HEAD) and column.filled and column is not body]
+    body = max(inputs, key=lambda column: (column.called(INPUT), column.words, len("".join(column.filled))))
+    heads = [column for column in columns if column.called(HEAD) and column.filled and column is not body]
     kind, settings = settings_of([*heads, body], output, ())
     why = [f"'{output.header}' is the output: {shown_by} ({_size(output)})"]
     joined = " and ".join(repr(column.header) for column in (*heads, body))
     why.append(f"the input is {joined} ({_size(body)})" if heads else f"{joined} is the input ({_size(body)})")
-    task: dict[str, Any] = {"kind": "reply" if output.called(_REPLY) else "free"}
-    values = _labels(output.filled)
+    task: dict[str, Any] = {"kind": "reply" if output.called(REPLY) else "free"}
+    values = different_labels(output.filled)
     if not wanted and output.is_category and len(values) > 1:
         task = {"kind": "classify", "labels": values}
         why.append(f"'{output.header}' has {len(values)} values that come back, so they are labels")
@@ -334,14 +336,9 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     return _with_extra(Guess(task, kind, settings, why, output.filled, spoken), [output, body, *heads], columns)
 
 
-def _labels(outputs: Sequence[str]) -> list[str]:
-    """Their different values; of those that differ in case or punctuation alone, the first."""
-    return sorted({folded_label(label): label for label in sorted(set(outputs), reverse=True)}.values())
-
-
 def _named(kind: str, guessed: Guess) -> dict[str, Any]:
     """The task of the kind that a person has named, as far as a file of another shape shows it."""
-    labels = _labels(guessed.outputs) if kind == "classify" else []
+    labels = different_labels(guessed.outputs) if kind == "classify" else []
     return {"kind": kind, **({"labels": labels} if 1 < len(labels) < len(guessed.outputs) else {})}
 
 
@@ -383,13 +380,14 @@ def _free(column: Column) -> str:
 
 
 def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
-    finished = text.words >= _LONG_WORDS or text.called(_OUTPUT)
+    finished = text.words >= _LONG_WORDS or text.called(OUTPUT)
     kind = "output" if finished else "input"
     what = "finished outputs: inputs are written for them" if finished else "inputs: outputs are written for them"
     why = [f"'{text.header}' holds {what} ({_size(text)})"]
     others = [repr(column.header) for column in columns if column.is_text and column is not text][:_PATHS]
     if others:
-        why.append(f'if {" or ".join(others)} is its output, write kind = "pair" and name both as input and output')
+        side = "input" if finished else "output"
+        why.append(f'if {" or ".join(others)} is its {side}, write kind = "pair" and name both as input and output')
     settings = {"columns": {"text": text.header}}
     guessed = Guess({"kind": "rewrite"}, kind, settings, why, text.filled if finished else (), text.filled)
     return _with_extra(guessed, [text], columns)

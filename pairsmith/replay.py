@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import orjson
 
+from curate.redaction import redaction_of
 from pairsmith import teachers
 from pairsmith.stages.generate import ledgers_of
 from prompts import load
@@ -52,7 +53,7 @@ async def replay(project: Project, store: Store, pair: Pair) -> Replay:
     differs: list[str] = []
     async with ledgers_of(store, asked, unheard) as ledgers:
         ledger = ledgers[origin.generator]
-        present = WAYS[origin.generator].of(project, ledger)
+        present = WAYS[origin.generator].of(project, ledger, redaction_of(project.spec.personal))
         try:
             prompt = load(origin.prompt, project.folder)
         except PairsmithError as gone:

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from curate.states import last_curation, read_states
 from pairsmith.outcome import GenerateOutcome
 from schemas.errors import NoWork, UsageError
-from schemas.records import Reason, Receipt, RowState
+from schemas.records import Reason, Receipt, RowState, Verdict
 from schemas.store import Store
 
 
-def read_rows(store: Store, *, state: str | None, code: str | None, limit: int) -> dict[str, Any]:
-    """The first `limit` rows (0: all) in a state, for a reason, or both, in the order of the pool. Before the first
-    curation these are the slots of the last generation: failed ones with their sentence, the others waiting.
+def read_rows(
+    store: Store, *, state: str | None, code: str | None, limit: int, flagged: bool = False
+) -> dict[str, Any]:
+    """The first `limit` rows (0: all) in a state, for a reason or with such a flag, in the order of the pool; those
+    that are `flagged` alone on request. Before the first curation these are the slots of the last generation: failed
+    ones with their sentence, the others waiting.
 
     `answered_since`: people have said something that the last curation does not know. `more`: the limit left rows out.
     Raises NoWork before generation, and UsageError for a reason that no row has.
     """
-    receipt = last_curation(store)
+    receipt, flags = last_curation(store), set[str]()
     if receipt:
-        states = read_states(store, receipt, state=state, code=code)
+        flag = code if code not in receipt.reasons else None
+        states = read_states(store, receipt, state=state, code=None if flag else code)
+        if flag or flagged:
+            states = (s for s in states if s.flags and flag in (None, *s.flags))
+        flags = {flag for s in read_states(store, receipt) for flag in s.flags} if flag else flags
     else:
         receipt = _generated(store)
         states = (s for s in _uncurated(store, receipt) if state in (None, s.state) and code in (None, _code(s)))
     some = list(islice(states, limit + 1 if limit else None))
-    if code and not some and code not in receipt.reasons:
-        codes = ", ".join(sorted(receipt.reasons)) or "none"
-        raise UsageError(f"no row has the reason '{code}'.", fix=f"The reasons there are: {codes}.")
+    if code and not some and code not in {*receipt.reasons, *flags}:
+        codes = ", ".join(sorted({*receipt.reasons, *flags})) or "none"
+        raise UsageError(f"no row has the reason '{code}', nor such a flag.", fix=f"The reasons there are: {codes}.")
     shown = some[:limit] if limit else some
     return {
         "curation": shown[0].curation if shown else receipt.facts.get("curation"),
@@ -80,6 +87,7 @@ def curated(store: Store) -> Receipt:
 
 
 def _with_texts(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]]:
+    spoken = store.verdicts(state.pair_id for state in states if state.pair_id and state.flags)
     pairs = {pair.id: pair for pair in store.pairs(state.pair_id for state in states if state.pair_id)}
     seeds = {seed.id: seed.body for seed in store.seeds(active=False)}
     rows = []
@@ -90,8 +98,16 @@ def _with_texts(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]
                 **state.model_dump(mode="json", exclude={"curation", "generation"}),
                 "code": _code(state),
                 "reason": str(state.reason) if state.reason else None,
+                "flagged": _flagged(state, spoken.get(state.pair_id or "", ())),
                 "input": pair.input if pair else seeds.get(state.seed_id, ""),
                 "output": pair.output if pair else None,
             }
         )
     return rows
+
+
+def _flagged(state: RowState, verdicts: Iterable[Verdict]) -> list[str]:
+    """What the flags of a row say: the sentence of the step that set one, or its code, of a step that sees the whole
+    pool."""
+    sentences = {flag: str(verdict.reason) for verdict in verdicts for flag in verdict.flags}
+    return list(dict.fromkeys(sentences.get(flag, flag) for flag in state.flags))

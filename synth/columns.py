@@ -237,19 +237,24 @@ def _at(called: Mapping[str, Sequence[int]], place: int) -> str:
     return next(name for name, at in called.items() if place in at)
 
 
-def delimiter(header: str, source: SeedSource) -> str:
-    """The separator under which the header holds most of the columns, then the one that makes most cells; a comma in
-    doubt."""
+def known_headers(cells: Iterable[str], source: SeedSource) -> int:
+    """How many cells are called like columns that the source or a shape of rows asks for."""
     wanted = {*source.columns.values(), *variables(source), *filter(None, [source.reference])}
     wanted |= {name for shape in _shapes(source) for names in shape.columns.values() for name in names}
     known = {_plain(name) for name in wanted}
+    return sum(_plain(cell) in known for cell in cells)
+
+
+def delimiter(header: str, source: SeedSource) -> str:
+    """The separator under which the header holds most of the columns, then the one that makes most cells; a comma in
+    doubt."""
 
     def rank(separator: str) -> tuple[int, int]:
         try:
             cells = next(csv.reader([header], delimiter=separator), [])
         except csv.Error:  # a line end of old Macs, which another separator has between quotes
             return 0, 0
-        return sum(_plain(cell) in known for cell in cells), len(cells)
+        return known_headers(cells, source), len(cells)
 
     return max(",;\t|", key=rank)
 

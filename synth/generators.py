@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from prompts import OLD_NAMES, Prompt, load
 from prompts.answer_form import ANY_TEXT, AnswerForm
@@ -58,6 +58,16 @@ class Generator(Protocol):
     async def __call__(self, seed: Seed) -> list[Outcome]: ...
 
 
+class Redaction(NamedTuple):
+    """What is taken out of a teacher's answers: which kinds, and a text without them with the kinds that it held."""
+
+    kinds: tuple[str, ...] = ()
+    of: Callable[[str], tuple[str, list[str]]] = lambda text: (text, [])
+
+
+AS_WRITTEN = Redaction()
+
+
 @dataclass(frozen=True)
 class _Teaching:
     """What both directions have: whom they ask (None: a question is made, not asked), and what shapes it.
@@ -65,8 +75,8 @@ class _Teaching:
     `prompt` is the name of a prompt (pairsmith's own, or one of a folder `prompts` in the working folder) or one that
     is loaded; `exemplars` are worked examples, (input, output) each. `system` is what the tuned model will be told.
     `form` says what an output must be, `output_language` where that differs from the language of the inputs; `columns`
-    are the columns that every seed has, for `prompt` to ask for. Raises PromptError for a prompt that does not fit,
-    UsageError for a value that is not legal.
+    are the columns that every seed has, for `prompt` to ask for; `redaction` is made of what is answered. Raises
+    PromptError for a prompt that does not fit, UsageError for a value that is not legal.
     """
 
     name: ClassVar[Direction]
@@ -81,6 +91,7 @@ class _Teaching:
     columns: Sequence[str] = ()
     output_language: str | None = None
     form: AnswerForm = ANY_TEXT
+    redaction: Redaction = AS_WRITTEN
     sampling: Sampling
 
     def __post_init__(self) -> None:
@@ -113,14 +124,16 @@ class _Teaching:
         """What the teacher is asked about a seed, each with the number of its samples."""
         raise NotImplementedError
 
-    def outcome(self, seed: Seed, sample: int, answer: Completion | FailedSample, **meta: str) -> Outcome:
-        """The pair of the seed and the cleaned answer, on the sides that belong to them."""
+    def outcome(self, seed: Seed, sample: int, answer: Completion | FailedSample, **meta: Any) -> Outcome:
+        """The pair of the seed and the cleaned answer, on the sides that belong to them, without what the spec redacts;
+        `meta["redacted"]` has the kinds of that."""
         slot = Slot(self.fingerprint, seed.id, self.name, sample)
         if isinstance(answer, FailedSample):
             return Outcome(slot.failed(Reason.read(answer.reason)), None)
-        texts = (seed.text or "", clean(answer.text))
-        input, output = texts if self.name == "forward" else texts[::-1]
-        output = self.form.canonical(output)
+        written, asked = clean(answer.text), seed.text or ""
+        written, kinds = self.redaction.of(self.form.canonical(written) if self.name == "forward" else written)
+        input, output = (asked, written) if self.name == "forward" else (written, self.form.canonical(asked))
+        meta |= {"redacted": kinds} if kinds else {}
         origin, named = self._origin
         calls = {"calls": ((answer.key, answer.attempt),)}
         texts_of = {"input": input, "output": output, "system": self.system, "columns": seed.columns}
@@ -147,11 +160,12 @@ class _Teaching:
     @cached_property
     def fingerprint(self) -> str:
         asked = self.asked.teacher
-        return fingerprint(self.name, self.task, self.shown, self.settings, self.template, asked, self.form)
+        shaped = self.name, self.task, self.shown, self.settings, self.template, asked, self.form
+        return fingerprint(*shaped, self.redaction.kinds)
 
     @classmethod
     def _shared(
-        cls, project: Project, ledger: Ledger | None, settings: ForwardSettings | BackwardSettings
+        cls, project: Project, ledger: Ledger | None, settings: ForwardSettings | BackwardSettings, redaction: Redaction
     ) -> dict[str, Any]:
         task = project.spec.task
         return {
@@ -163,6 +177,7 @@ class _Teaching:
             "language": task.language,
             "output_language": task.to,
             "form": AnswerForm.of(task, project.folder),
+            "redaction": redaction,
             "sampling": settings.sampling,
             "columns": columns_of(project.spec, cls.takes),
         }
@@ -184,10 +199,10 @@ class Forward(_Teaching):
     sampling: Sampling = _FORWARD.sampling
 
     @classmethod
-    def of(cls, project: Project, ledger: Ledger | None) -> Forward:
+    def of(cls, project: Project, ledger: Ledger | None, redaction: Redaction = AS_WRITTEN) -> Forward:
         """The one that the spec means."""
         settings = project.spec.generate.forward
-        return cls(**cls._shared(project, ledger, settings), n=settings.n)
+        return cls(**cls._shared(project, ledger, settings, redaction), n=settings.n)
 
     @property
     def samples(self) -> int:
@@ -229,10 +244,10 @@ class Backward(_Teaching):
     sampling: Sampling = _BACKWARD.sampling
 
     @classmethod
-    def of(cls, project: Project, ledger: Ledger | None) -> Backward:
+    def of(cls, project: Project, ledger: Ledger | None, redaction: Redaction = AS_WRITTEN) -> Backward:
         """The one that the spec means."""
         settings = project.spec.generate.backward
-        return cls(**cls._shared(project, ledger, settings), levels=settings.levels)
+        return cls(**cls._shared(project, ledger, settings, redaction), levels=settings.levels)
 
     @property
     def samples(self) -> int:
@@ -281,10 +296,13 @@ WAYS: dict[Direction, type[Forward] | type[Backward]] = {
 }
 
 
-def generators_of(project: Project, ledgers: Mapping[Direction, Ledger]) -> list[Generator]:
+def generators_of(
+    project: Project, ledgers: Mapping[Direction, Ledger], redaction: Redaction = AS_WRITTEN
+) -> list[Generator]:
     """The generators that the spec enables, each with the ledger of its direction; those that ask somebody only where
     there is one. Raises PromptError."""
-    asking = (WAYS[name].of(project, ledgers[name]) for name in project.spec.generate.directions if name in ledgers)
+    enabled = [name for name in project.spec.generate.directions if name in ledgers]
+    asking = (WAYS[name].of(project, ledgers[name], redaction) for name in enabled)
     return [*asking, *imports_of(project)]
 
 
@@ -303,12 +321,13 @@ def fingerprint(
     prompt: Prompt,
     teacher: TeacherSettings,
     form: AnswerForm = ANY_TEXT,
+    redacts: Sequence[str] = (),
 ) -> str:
     """`Candidate.fingerprint`: a hash of all that shapes a generator's pairs.
 
     In it: the prompt's name and content, style, system prompt, languages, the form of an answer, exemplars, sampling,
-    levels, teacher and revision. Not in it: `n`, so that asking for more candidates keeps those there are, and address,
-    concurrency, timeouts, retries.
+    levels, teacher and revision, and what is redacted. Not in it: `n`, so that asking for more candidates keeps those
+    there are, and address, concurrency, timeouts, retries.
     """
     shapes: list[Any] = [
         prompt.ref,
@@ -320,6 +339,8 @@ def fingerprint(
     ]
     if task.to or form != ANY_TEXT:
         shapes.append([task.to, list(form.labels.items()), form.schema])
+    if redacts:
+        shapes.append({"redacted": sorted(redacts)})
     return content_id("scope", [generator, shapes])
 
 
@@ -330,8 +351,9 @@ def fingerprints(project: Project, teachers: Mapping[Direction, TeacherSettings]
     cannot be read.
     """
     spec, form = project.spec, AnswerForm.of(project.spec.task, project.folder)
+    ends = form, spec.personal.kinds("redact")
     asked: dict[str, str] = {
-        name: fingerprint(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teachers[name], form)
+        name: fingerprint(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teachers[name], *ends)
         for name, way in spec.generate.directions.items()
         if name in teachers
     }

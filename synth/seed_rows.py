@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import re
@@ -19,14 +18,12 @@ import orjson
 from schemas.errors import InputError
 from schemas.spec import SeedSource
 from schemas.wide_text import wide_encoding
-from synth.columns import Cells, Fault, Layout, SeedProblem, delimiter, flat, layout, of_objects, variables
+from synth.columns import Fault, SeedProblem, flat, layout, of_objects, variables
+from synth.csv_rows import BLANK, MAX_LINE_BYTES, Lines, Rows, csv_names, csv_rows, shown, up_to_text
 from synth.hub_rows import hub_rows
 from synth.recoded import Recoded
 from synth.table_rows import datasets_rows, parquet_rows
-from synth.unreadable import missing, no_csv, no_utf8, old_mac, one_a_line
-
-MAX_LINE_BYTES = 16 * 2**20
-"""A line or a CSV cell longer than this is not held in memory."""
+from synth.unreadable import missing, no_utf8, old_mac, one_a_line
 
 _ENDINGS = {
     ".jsonl": "jsonl",
@@ -48,21 +45,13 @@ _AS_TEXT = {
     "is compressed": "Unpack it, and name the file that was in it.",
     "is a spreadsheet or an archive": 'Save a spreadsheet as "CSV UTF-8", unpack an archive.',
 }
-_BLANK = Fault("blank", "there is no text.")
 _ROWS_OF_NAMES = 100
+_MEDIA = ("images", "image", "videos", "video", "audios", "audio")  # beside a chat, of which its turns speak
 _TURN = frozenset(("role", "from"))
-_SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 _JSON_HEAD = re.compile(r"\s*(?:\{|\[\s*(?:[{\"\[]|$))")
 
 
-Rows = Iterator[tuple[int, Cells | Fault]]
-_Lines = Iterator[tuple[int, str | Fault]]
 Readable = BinaryIO | Recoded
-
-
-def shown(source: SeedSource) -> str:
-    """The source as a person calls it."""
-    return "standard input" if source.path == "-" else source.path
 
 
 def rows_of(
@@ -97,14 +86,14 @@ def rows_of(
         return _json_rows(stream.read(), source, notes)
     lines = _lines(stream, source, notes)
     if kind == "guess":
-        blank, lines = _up_to_text(lines)
+        blank, lines = up_to_text(lines)
         head = next(lines, None)
         kind = "jsonl" if head and isinstance(head[1], str) and _JSON_HEAD.match(head[1]) else "text"
         lines = chain(blank, [] if head is None else [head], lines)
     if kind == "jsonl":
         return _jsonl_rows(lines, source, notes)
     if kind == "csv":
-        return _csv_rows(lines, source, notes)
+        return csv_rows(lines, source, notes)
     if kind == "text":
         return _text_rows(lines, source, notes)
     raise InputError(
@@ -131,13 +120,7 @@ def names_of(path: Path) -> list[str]:
         lines = (line for _, line in _lines(io.BytesIO(content), source, []) if isinstance(line, str) and line.strip())
         head = next(lines, "")
         if kind == "csv":
-            separator_line = _SEPARATOR.fullmatch(head)
-            head = next(lines, "") if separator_line else head
-            separator = separator_line[1] if separator_line else delimiter(head, source)
-            try:
-                return next(csv.reader(chain([head], lines), delimiter=separator), [])
-            except csv.Error as error:
-                raise no_csv(error, f"{path.name}:1") from None
+            return csv_names(chain([head], lines), source)
         first = () if one_a_line(head) else islice(chain([head], lines), _ROWS_OF_NAMES)
         if objects := [keys for line in first if (keys := _keys(line))]:
             holds = Counter(chain.from_iterable(objects))
@@ -189,7 +172,7 @@ def _told_by_name(source: SeedSource, path: Path) -> str:
     raise missing(source, path)
 
 
-def _lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) -> _Lines:
+def _lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) -> Lines:
     """Numbered lines with their line ends, one at a time. A line that is too long is skipped and told as a fault."""
     number = offset = 0
     while raw := stream.readline(MAX_LINE_BYTES + 1):
@@ -220,25 +203,13 @@ def _lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) -> _L
         offset += size
 
 
-def _up_to_text(
-    lines: _Lines,
-) -> tuple[list[tuple[int, Fault]], _Lines]:
-    """The blank lines at the head, and the rest."""
-    blank: list[tuple[int, Fault]] = []
-    for number, line in lines:
-        if isinstance(line, Fault) or line.strip():
-            return blank, chain([(number, line)], lines)
-        blank.append((number, _BLANK))
-    return blank, iter(())
-
-
 def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, notes: list[SeedProblem]) -> Rows:
     def objects() -> Iterator[tuple[int, object]]:
         for number, line in lines:
             if isinstance(line, Fault):
                 yield number, line
             elif not line.strip():
-                yield number, _BLANK
+                yield number, BLANK
             else:
                 try:
                     yield number, _value(line.rstrip())
@@ -280,7 +251,7 @@ def _keys(line: str) -> tuple[str, ...]:
     return tuple(row) if isinstance(row, dict) else ()
 
 
-def _text_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
+def _text_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
     if source.imported or source.extra or source.reference or variables(source):
         layout(["text"], source, shown(source), notes, objects=False)  # one column, so it says which is missing
     for number, line in lines:
@@ -348,64 +319,10 @@ def object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: l
             there = ", ".join(map(repr, row)) or "none"
             yield number, Fault("column", f"no '{lacking}' here; there is: {there}.")
             continue
+        if "messages" in columns and (media := next((name for name in _MEDIA if row.get(name)), None)):
+            yield number, Fault("type", f"it comes with '{media}', and only text is read.")
+            continue
         cells = {name: row.get(column) for name, column in columns.items()}
         yield number, flat(inner, cells) or cells
     if columns is None and unlike:
         raise unlike
-
-
-def _csv_rows(lines: _Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
-    skipped: list[tuple[int, Fault]] = []
-
-    def texts() -> Iterator[str]:
-        for number, line in rest:
-            if isinstance(line, Fault):
-                skipped.append((number, line))
-                yield "\n"
-            else:
-                yield line
-
-    # The module's limit of 131,072 characters would end the run at a long cell in a column that nobody reads.
-    csv.field_size_limit(MAX_LINE_BYTES)
-    blank, rest = _up_to_text(lines)
-    yield from blank
-    head = next(rest, None)
-    if head is None:
-        return
-    separator_line = _SEPARATOR.fullmatch(head[1]) if isinstance(head[1], str) else None
-    if separator_line:  # what Excel writes above the headers
-        head = next(rest, head)
-    if isinstance(head[1], Fault):
-        yield head[0], head[1]
-        return
-    separator = separator_line[1] if separator_line else delimiter(head[1], source)
-    rest = chain([head], rest)
-    reader = csv.reader(texts(), delimiter=separator, strict=True)
-    places: Layout | None = None
-    end, width = head[0] - 1, 0
-    while True:
-        start = end + 1
-        where = f"{shown(source)}:{start}"
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise no_csv(error, where) from None
-        if cells is None:
-            return
-        end = head[0] - 1 + reader.line_num
-        if places is None:
-            places, width = layout(cells, source, where, notes, objects=False), len(cells)
-        elif skipped:
-            yield from skipped
-            skipped.clear()
-        elif any(cell.strip() for cell in cells[width:]):
-            yield (
-                start,
-                Fault(
-                    "cells",
-                    f"{len(cells)} cells under {width} headers; quote a text that has the separator "
-                    f"{separator!r} in it.",
-                ),
-            )
-        else:
-            yield start, {name: cells[at] if at < len(cells) else None for name, at in places.columns.items()}

@@ -20,7 +20,8 @@ from schemas.records import Json, Seed
 from schemas.spec import SeedSource
 from schemas.spooled_seeds import SpooledSeeds
 from synth.columns import MAX_CHARS, Cells, Fault, SeedProblem, checked, disliked, inside, joined, paths_in, plain_text
-from synth.seed_rows import object_rows, rows_of, shown
+from synth.csv_rows import shown
+from synth.seed_rows import object_rows, rows_of
 from synth.turns import exchange, written
 
 _NONE: Json = {}  # one for all seeds that have none: an empty one takes as much memory as a short text

@@ -29,8 +29,8 @@ def no_utf8(error: UnicodeDecodeError, line: bytes, where: str, offset: int) -> 
         why="Which encoding it is in cannot be told from its bytes, and a wrong guess garbles letters.",
         fix='Name its encoding in its [[seeds]], as in encoding = "cp1252", or save it as UTF-8: in Excel as '
         '"CSV UTF-8", elsewhere with `iconv -f ENCODING -t UTF-8 OLD > NEW`. Windows '
-        "writes CP1252 in Western and CP1250 in Central Europe, CP1251 for Cyrillic, CP1254 for Turkish, CP932 for "
-        "Japanese, CP949 for Korean, GBK or BIG5 for Chinese.",
+        "writes CP1252 in Western and CP1250 in Central Europe, CP1251 for Cyrillic, CP1254 for Turkish, CP1256 for "
+        "Arabic, CP932 for Japanese, CP949 for Korean, GBK or BIG5 for Chinese.",
     )
 
 

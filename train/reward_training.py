@@ -112,7 +112,7 @@ def train_reward(
     """
     from transformers import AutoTokenizer
 
-    settings, rules = project.spec.train, rules_of(project.spec.task)
+    settings, rules = project.spec.train, rules_of(project)
     refuse_few(preferred)
     if base.runs_code:
         fix = "Name another train.base for this command: --set train.base=embedded."

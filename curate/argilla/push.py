@@ -19,7 +19,7 @@ from curate.argilla.client import Argilla, Queue
 from curate.argilla.edits import EDITED, fields_of, question_names
 from curate.argilla.queue_making import make_queue
 from curate.argilla.task import LETTERS, GoldForm, bad_examples, guidelines, record, settings
-from curate.gates import gates_for, judge
+from curate.gates import gates_of, judge
 from curate.review.acceptance import needs_whole_pool
 from curate.review.decision import answers_given, decide
 from curate.review.gold import read_gold
@@ -152,7 +152,7 @@ def _gold_forms(project: Project, population: Population, gold: Sequence[Pair]) 
     """The gold items that look like a row for calibration: half of those that can. Where rows have other candidates, an
     item can if the file has another output for its input."""
     spec, form = project.spec, {}
-    gates = gates_for(spec.task, spec.curate.gates, project.folder, spec.exemplars) if gold else []
+    gates = gates_of(project) if gold else []
     for pair in gold:
         others = {one.id: one for one in gold if one.input == pair.input and one.id != pair.id}
         can = others or max(map(len, population.inputs.values()), default=1) == 1

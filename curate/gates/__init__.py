@@ -1,6 +1,6 @@
 """Code gates: each looks at one pair and says keep, reject or cannot tell, with a reason.
 
-    steps = gates_for(spec.task, spec.curate.gates, project.folder, spec.exemplars)
+    steps = gates_of(project)
     verdicts = judge(pair, steps)                      # to be stored
     judgements = judge_text(input, output, steps)      # the same gates on two strings, for the evaluation
 
@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from curate.gate_versions import VERSIONS
 from curate.gates.answers import generated_input, label, values
 from curate.gates.chat import answered, injection, preamble, thinking, toxic
 from curate.gates.contacts import contacts
@@ -43,10 +44,11 @@ from curate.gates.user import user_gate
 from prompts.answer_form import AnswerForm, model_of
 from prompts.answer_schema import load_schema
 from schemas.errors import SpecError
+from schemas.project import Project
 from schemas.records import Imported, Pair, Verdict, content_id, identity
 from schemas.spec import Exemplar, GateSettings, Mode, Pattern, TaskSettings
 
-__all__ = ["Gate", "GateStep", "Judgement", "gates_for", "judge", "judge_text"]
+__all__ = ["Gate", "GateStep", "Judgement", "gates_for", "gates_of", "judge", "judge_text"]
 
 
 # The gates whose key is their name, and what of the task they are told; in the order in which they are asked.
@@ -69,7 +71,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "swapped": (swapped, ("language", "kind")),
     "limits": (limits, _TWO),
     "instructed": (instructed, ("style", "language", "input_language", "kind")),
-    "facts": (kept_facts, ("kind", *_TWO)),
+    "facts": (kept_facts, ("kind", *_TWO, "style")),
     "sums": (sums, ()),
     "injection": (injection, ("style", "input_language")),
     "toxic": (toxic, _LANGUAGE),
@@ -77,20 +79,6 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 }
 # The kinds of task that a gate is about, where it is not about all.
 _OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": ("reply", "free")}
-# Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
-VERSIONS = {
-    **dict.fromkeys(("broken_json", "instructed", "facts"), 2),
-    **dict.fromkeys(("label", "sums", "pii"), 3),
-    **dict.fromkeys(("language", "toxic", "contacts", "fenced"), 4),
-    **dict.fromkeys(("answered", "injection"), 5),
-    **dict.fromkeys(("invented_name", "input", "encoding", "thinking"), 6),
-    "echo": 7,
-    **dict.fromkeys(("mixed_language", "invented", "repetition", "values"), 8),
-    "lost_content": 9,
-    **dict.fromkeys(("cut", "placeholder", "translated"), 10),
-    **dict.fromkeys(("swapped", "limits"), 11),
-    "preamble": 15,
-}
 
 
 def gates_for(
@@ -168,6 +156,17 @@ def gates_for(
     for name in dict.fromkeys(gates.user):
         check, source_hash = user_gate(name, folder)
         add(f"user:{name}", check, source_hash)
+    return steps
+
+
+def gates_of(project: Project) -> list[GateStep]:
+    """The gates that a project's spec asks for, with one for the personal data that it rejects."""
+    spec = project.spec
+    steps = gates_for(spec.task, spec.curate.gates, project.folder, spec.exemplars)
+    if kinds := spec.personal.kinds("reject"):
+        fingerprint = content_id("gate", ["personal", VERSIONS["pii"], kinds])
+        gate = on_short(partial(pii, kinds=kinds))
+        steps.append(GateStep(f"gate/personal@{VERSIONS['pii']}", fingerprint, gate))
     return steps
 
 

@@ -28,7 +28,7 @@ def another_value(before: str, after: str, language: str) -> tuple[str, str, str
         return "changed_time", here[0], there[0]
     if day := weekday_made_up(text, given, language, language, only_in_place_of_another=True):
         return "changed_date", "another day", day
-    days, others = (list(dates_named(side, language)) for side in (given, text))
+    days, others = (dates_named(side, language) for side in (given, text))
     if days and others and not any(_is_told(date[1:2], mentions) for date in others):
         return "changed_date", days[0][0], others[0][0]
     own, now = _things(given, language), _things(text, language)

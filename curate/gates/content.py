@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 
 from curate.gates.coverage import BEGINS, is_known_to, roots
-from curate.gates.folding import fold
+from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.numbers import NumberMentions, required
-from curate.gates.phrases import any_of, anywhere, lexicon
+from curate.gates.numbers import mentions, required
+from curate.gates.phrases import any_of, anywhere, lexicon, says
 from curate.gates.units import converted
 from curate.gates.words import (
     OPTION,
@@ -48,6 +48,11 @@ def _of_the_text(language: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w)(?:\d+{'|' + spelt if spelt else ''})[ -]?(?:{units})", re.IGNORECASE)
 
 
+def _without_its_length(text: str, language: str) -> str:
+    may_say = not text.isascii() or any(says(code, "of_text", fold(text)) for code in dict.fromkeys((language, "en")))
+    return _of_the_text(language).sub(" ", text) if may_say else text
+
+
 def lost_content(pair: Pair, language: str = "en") -> Judgement:
     """The content of the input is in the output. Score: the share of content words that survive.
 
@@ -63,7 +68,7 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
     in one without a stemmer or without spaces, the words (other numbers and quotations are still checked).
     """
     summary = is_summary(pair)
-    lost = [] if summary else _lost_numbers(_of_the_text(language).sub(" ", pair.input), pair.output, language)
+    lost = [] if summary else _lost_numbers(_without_its_length(pair.input, language), pair.output, language)
     if lost:
         missing = ", ".join(map(quote, lost))
         return rejected("lost_number", f"the input says {missing}, the output does not")
@@ -135,7 +140,11 @@ def _lost_parts(pair: Pair, vocabulary: Vocabulary, language: str) -> str:
 def _lost_piece(given: str, text: str, language: str) -> str:
     """A part of a note, not its first, no word of which is in an output that keeps nearly all words of the others and
     is no longer; empty if there is none."""
-    if len(given) > _NOTE or count_words(text) > _LONGER * count_words(given) or not is_known_to(language):
+    if (
+        len(given) > _NOTE
+        or count_words(text) > _LONGER[count_words(given) > _FEW] * count_words(given)
+        or not is_known_to(language)
+    ):
         return ""
     parts = [(part.strip(), roots(part, language)) for part in _PIECES.split(given)]
     parts = [(part, content) for part, content in parts if content]
@@ -151,7 +160,12 @@ def _lost_piece(given: str, text: str, language: str) -> str:
     )
 
 
-_NOTE, _LONGER, _KEPT = 900, 1.1, 0.7  # characters of a note; what keeps its words is not longer, and keeps so many
+_NOTE, _LONGER, _KEPT = (
+    900,
+    (1.5, 1.1),
+    0.7,
+)  # characters of a note; what keeps its words is not longer, and keeps so many
+_FEW = 12  # words of a note that a sentence of it makes longer
 _PIECES = re.compile(r"[.;:!?]+(?=\s|\Z)|[\n,\u3001\u3002\uff0c\uff1b]+(?!\d)|\s[-\u2013\u2014/&+]\s")
 
 
@@ -168,8 +182,8 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
         return []
     of_a_lens = "mm" in fold(input) and _lens().search(input)
     description = without_options(output) if of_a_lens else description_of(output)
-    in_description = NumberMentions(description, language)
-    anywhere = NumberMentions(output, language) if options else in_description
+    in_description = mentions(description, language)
+    anywhere = mentions(output, language) if options else in_description
     lost = [n for n in wanted if n not in in_description and not in_description.rounds(n)]
     if lost:
         in_units = converted(input, output, language, language)[0]
@@ -192,12 +206,13 @@ def is_title(text: str) -> bool:
 _TITLE = 15  # words
 
 
+@lru_cache(maxsize=REMEMBERED)
 def in_code(text: str) -> bool:
     """True if most lines of `text` have signs of code, or a fence holds it."""
+    if "```" in text or not _SIGN.search(text):
+        return "```" in text or not text.strip()
     lines = [line for line in text.splitlines() if line.strip()]
-    if lines and "```" not in text and not _SIGN.search(text):
-        return False
-    return "```" in text or 2 * sum(bool(_SIGNS.search(line)) for line in lines) >= len(lines)
+    return 2 * len(list(filter(_SIGNS.search, lines))) >= len(lines)
 
 
 _SIGN = re.compile(r"[{}=<>\\;|+$#()-]")  # one of which each of the next has

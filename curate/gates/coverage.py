@@ -41,6 +41,14 @@ def share(of: frozenset[str], there: frozenset[str]) -> float:
     return len(of & there) / len(of) if of else 0.0
 
 
+def most_twice(of: frozenset[str], text: str, language: str) -> float:
+    """What no two parts of a text both exceed: the share of the roots `of` in either. Read from its words alone."""
+    if language in _UNSPACED or "--" in text:
+        return 1.0
+    occurrences = sum(map(of.__contains__, map(_root_or_number(language), words(text))))
+    return occurrences // 2 / len(of)
+
+
 def is_known_to(language: str) -> bool:
     """Whether the words of a language that carry no content are known, without which any two texts share some."""
     return language in _UNSPACED or bool(lexicon(language).stop)

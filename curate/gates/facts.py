@@ -14,13 +14,15 @@ from curate.gates.coverage import roots
 from curate.gates.dates import turned_day
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.form import is_verse
+from curate.gates.halves import other_half
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.number import Number
 from curate.gates.number_words import cardinals, dates_named, in_figures, weekday_made_up
-from curate.gates.numbers import NumberMentions, in_digits, in_words
+from curate.gates.numbers import in_digits, in_words, mentions
 from curate.gates.opposites import opposed
 from curate.gates.phrases import any_of, lexicon, says, words_of
 from curate.gates.phrases.lists import either
+from curate.gates.quoted import made_up_quote
 from curate.gates.units import changed_quantity, changed_unit, converted
 from curate.gates.words import count_words, of_each_word, stem_of
 from curate.words import SPACED
@@ -34,7 +36,7 @@ CONTACT = re.compile(
 # Each stands in a match of CONTACT.
 MAY_BE_CONTACT = re.compile(rf"@|:(?=//)|w(?=ww\.)|\+(?=\d)|0(?<![.,/-]0)(?<!{SPACED}0)(?=\d)|1(?=-\d)")
 _RATIO = re.compile(r"(?<![\d:.])\d{1,2}:\d(?![\d:])")
-_EITHER_RATIO = re.compile(r"(?<![\d:])(\d+)[:\u2013-](\d+)(?![\d:])")
+_EITHER_RATIO = re.compile(r"(\d(?<![\d:]\d)\d*)[:\u2013-](\d+)(?![\d:])")
 _FORMULA = re.compile(r"\w*[\u2080-\u2089]\w*")  # of chemistry: H₂O
 _DIGIT = re.compile(r"\d")
 _FEW = frozenset(("0", "1", "2", "100", "1000", "1000000"))
@@ -74,11 +76,13 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
         return rejected("invented_date", f"the input does not say {quote(day)}")
     if in_short:
         spelt = [n for n in (*in_words(pair.output, language), *cardinals(after, language)) if not n.forms & _FEW]
+    if spoken == language and (made_up := made_up_quote(pair.input, pair.output, language)):
+        return rejected("invented_quote", f"the input does not say {quote(made_up)}")
     if counted := _counted(pair.output, pair.input, language) if in_short and spoken == language else "":
         return rejected("invented_number", f"the input does not say {quote(counted)}")
     if not spelt and not _DIGIT.search(after):
         return passed("no number of its own")
-    given = NumberMentions(pair.input, spoken)
+    given = mentions(pair.input, spoken)
     for number in spelt:
         if number not in given:
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
@@ -145,6 +149,8 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
     kept = Counter(_RATIO.findall(pair.output)) if given else given
     if (gone := given - kept) and (new := kept - given):
         return rejected("swapped", f"the input says {quote(next(iter(gone)))}, the output {quote(next(iter(new)))}")
+    if half := other_half(fold(pair.input), fold(pair.output)):
+        return rejected("changed_time", f"the input says {quote(half[0])}, the output {quote(half[1])}")
     if units := changed_unit(pair.input, pair.output, language, language):
         return rejected("changed_unit", f"the input says {quote(units[0])}, the output {quote(units[1])}")
     if moved := changed_quantity(pair.input, pair.output, language):
@@ -180,15 +186,10 @@ def numbers_beside_others(before: str, after: str, language: str) -> tuple[str, 
 
 
 def _changed_places(here: dict[str, set[str]], there: dict[str, set[str]]) -> tuple[str, str, str] | None:
-    for (first, second), (word, other) in (
-        (numbers, pair_of_words)
-        for numbers in combinations((number for number in here if number in there), 2)
-        for pair_of_words in ((w, o) for w in sorted(here[numbers[0]]) for o in sorted(here[numbers[1]]) if w != o)
-    ):
-        if word in here[second] or other in here[first]:
-            continue
-        if word in there[second] and other in there[first] and not (word in there[first] or other in there[second]):
-            return first, second, word
+    for first, second in combinations((number for number in here if number in there), 2):
+        words = here[first] & there[second] - here[second] - there[first]
+        if words and here[second] & there[first] - here[first] - there[second]:
+            return first, second, min(words)
     return None
 
 
@@ -205,27 +206,27 @@ def _at_another_time(before: str, after: str) -> tuple[str, str] | None:
 def _at_a_time() -> re.Pattern[str]:
     """A number and, behind a word such as `at`, a time."""
     noon = either((*words_of("noon"), *words_of("midnight")))
-    return re.compile(rf"(?<![\d/.,:])(\d[\d/.,:]*) ?(?:{either(words_of('at_time'))}) (\d+|(?:{noon})(?!\w))")
+    return re.compile(rf"(\d(?<![\d/.,:]\d)[\d/.,:]*) ?(?:{either(words_of('at_time'))}) (\d+|(?:{noon})(?!\w))")
 
 
 def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
     """Two parts of a note each of whose numbers stand, in the output, in the one clause that says words of the other
     part and none of its own; None if there are none."""
-    parts = [(part.strip(), numbers) for part in _NOTE_PARTS.split(before) if (numbers := _numbers(part))]
-    if len(parts) < 2:
+    if len(_numbers(before) & _numbers(after)) < 2:
         return None
-    pieces = (clause for part in _NOTE_PARTS.split(after) for clause in clause_ends().split(part))
+    parts = [(part.strip(), numbers) for part in _NOTE_PARTS.split(before) if (numbers := _numbers(part))]
+    pieces = (c for part in _NOTE_PARTS.split(after) if _DIGIT.search(part) for c in clause_ends().split(part))
     clauses = [(clause, numbers) for clause in pieces if (numbers := _numbers(clause))]
-    for (one, numbers), (other, others) in combinations(parts, 2):
-        first, second = (
-            [place for place, (_, held) in enumerate(clauses) if side <= held] for side in (numbers, others)
-        )
-        if not len(first) == len(second) == 1 or first == second or not numbers.isdisjoint(others):
+    places = [(*part, [clause for clause, held in clauses if part[1] <= held]) for part in parts]
+    for (one, numbers, first), (other, others, second) in combinations([p for p in places if len(p[2]) == 1], 2):
+        if first == second or not numbers.isdisjoint(others):
             continue
-        texts = (one, other, clauses[first[0]][0], clauses[second[0]][0])
-        of_one, of_other, here, there = (_roots_beside(text, language) for text in texts)
+        of_one, of_other = _roots_beside(one, language), _roots_beside(other, language)
         own, foreign = of_one - of_other, of_other - of_one
-        if here & foreign and there & own and here.isdisjoint(own) and there.isdisjoint(foreign):
+        if not own or (here := _roots_beside(first[0], language)).isdisjoint(foreign) or not here.isdisjoint(own):
+            continue
+        there = _roots_beside(second[0], language)
+        if there & own and there.isdisjoint(foreign):
             return one, other
     return None
 
@@ -274,8 +275,9 @@ _NUMBER_BEHIND = re.compile(r"\s(?:[^\W\d_]+\s)?(\d+)")
 
 
 def _tokens(text: str, language: str) -> list[str]:
-    """Stems and plain numbers; a dot where a clause ends or `and` begins another."""
-    tokens = map(_token_of(language), _TOKEN.findall(fold(text)))
+    """Stems and plain numbers of the clauses that hold a number; a dot where one ends or `and` begins another."""
+    clauses = filter(_DIGIT.search, _MARK.split(fold(text)))
+    tokens = map(_token_of(language), _TOKEN.findall(";".join(clauses)))
     return [token for token in tokens if token is not None]
 
 
@@ -296,12 +298,13 @@ def _token_of(language: str) -> Callable[[str], str | None]:
 
 def _plain_numbers(folded: str) -> set[str]:
     """The numbers among the tokens of a folded text."""
-    return {_NO_DIGIT.sub("", number) for number in _FIGURES.findall(folded)}
+    return {n if n.isdecimal() else _NO_DIGIT.sub("", n) for n in _FIGURES.findall(folded)}
 
 
 _NO_DIGIT = re.compile(r"\D")
 _FIGURES = re.compile(r"\d+(?:[.,\s]\d{3})*(?:[.,]\d+)?")
 _TOKEN = re.compile(rf"{_FIGURES.pattern}|[^\W\d_]+|[.;:!?\n,]")
+_MARK = re.compile(r"[.;:!?\n,](?!\d)")  # at the end of a clause, and in no figure
 
 
 def _regrouped(before: list[str], after: list[str]) -> str:

@@ -24,6 +24,18 @@ def fold(text: str) -> str:
     return _AT_WILL.sub("", folded.replace("\u2019", "'").replace("\u02bc", "'"))
 
 
+@lru_cache(maxsize=REMEMBERED)
+def letter_runs(folded: str) -> tuple[str, ...]:
+    """What of a folded text is letters alone, in order: of `3pm` the `pm`."""
+    if folded.isascii():
+        return tuple(folded.encode().translate(_NO_LETTERS).decode().split())
+    return tuple(_LETTERS.findall(folded))
+
+
+_LETTERS = re.compile(r"[^\W\d_]+")
+_NO_LETTERS = bytes(number if chr(number).isalpha() else ord(" ") for number in range(128)) + bytes(128)
+
+
 # Longer than any that a text is told by, such as the closing brackets of nested JSON. Rules begin anew at each of its
 # places, so that one of 20,000 blank lines or letters took seconds.
 _LONG = re.compile(r"(?<!\W)(\W{500})\W+(\W{500})|(?<!\w)(\w{500})\w+(\w{500})")

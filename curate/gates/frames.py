@@ -10,12 +10,14 @@ looked for in every language.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Set
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache, reduce
+from operator import or_
 from typing import NamedTuple
 
 from curate.gates.folding import REMEMBERED
 from curate.gates.phrases import frames_of, may_say, phrases, says
+from curate.gates.phrases.holding import BIT
 from curate.gates.words import count_words
 
 _SENTENCE = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u00bb)*_]*\s+|(?<=[\u3002\uff01\uff1f\u061f])\s*|\n+")
@@ -39,7 +41,7 @@ class Frame(NamedTuple):
     lists: tuple[str, ...]
     unless: str = ""
     apart: bool = False
-    words: frozenset[str] = frozenset()  # `lists`, for a look at what a text may say
+    words: int = 0  # the bits of `lists`, for a look at what a text may say
 
 
 class Found(NamedTuple):
@@ -54,17 +56,17 @@ def framed(gate: str, text: str, given: str, language: str) -> Found | None:
     if not phrases(language).known:
         return None
     codes = (language,) if language == "en" else (language, "en")
-    every = set[str]().union(*(may_say(code)(text) for code in codes)) if codes[1:] else may_say(language)(text).keys()
+    every = reduce(or_, [may_say(code)(text).lists for code in codes])
     uncertain = _CUT if len(text) > _START else _JOINED
-    places: dict[str, list[tuple[str, str, Set[str]]]] = {}  # of a place its texts, and the lists they may say
+    places: dict[str, list[tuple[str, str, int]]] = {}  # of a place its texts, and the lists they may say
     for row in _frames().get(gate, ()):
-        if not (every >= row.words or row.place in uncertain):
+        if row.words & ~every and row.place not in uncertain:
             continue
         if row.place not in places:
             texts = _found(row.place, text)
-            places[row.place] = [(place, code, may_say(code)(place).keys()) for place in texts for code in codes]
+            places[row.place] = [(place, code, may_say(code)(place).lists) for place in texts for code in codes]
         for place, code, lists in places[row.place]:
-            if lists >= row.words and (quoted := _filled(row, place, given, code)):
+            if not row.words & ~lists and (quoted := _filled(row, place, given, code)):
                 return Found(row.code, quoted)
     return None
 
@@ -92,7 +94,7 @@ def _filled(row: Frame, place: str, given: str, language: str) -> str:
 def _frames() -> dict[str, list[Frame]]:
     frames: dict[str, list[Frame]] = {}
     for row in frames_of():
-        frame = Frame(**{**row, "lists": tuple(row["lists"]), "words": frozenset(row["lists"])})
+        frame = Frame(**{**row, "lists": tuple(row["lists"]), "words": reduce(or_, map(BIT.__getitem__, row["lists"]))})
         frames.setdefault(frame.gate, []).append(frame)
     return frames
 

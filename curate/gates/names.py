@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache, lru_cache
 
-from curate.gates.folding import REMEMBERED, fold
+from curate.gates.folding import REMEMBERED, fold, letter_runs
 from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.near_names import misspelt
 from curate.gates.number_words import says_a_day
 from curate.gates.phrases import NEVER, lexicon, says, words_of
 from curate.gates.phrases.lists import either
 from curate.gates.words import count_words, filler, words
 from schemas.records import Pair
 
-_NAME = r"[^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]+(?:[-'\u2019][^\W\d_]+)?"
+_CAPITAL = r"[^\W\d_a-zа-яß-ÿ]"
+_NAME = rf"{_CAPITAL}[^\W\d_A-Z]+(?:[-'\u2019][^\W\d_]+)?"
 _QUOTED_NAME = re.compile(r"(?<=«)([^«»\n.!?,:]{3,30})(?=»)")
 
 
 @cache
-def _titled() -> re.Pattern[str]:
-    """A title and a name behind it. A title of two letters or less is one with a capital only: `5 m` is no Monsieur."""
+def _titles() -> frozenset[str]:
+    """A title of two letters or less is one with a capital only: `5 m` is no Monsieur."""
     small = {title for title in words_of("titles") if len(title) > 2}
-    titles = "|".join(sorted(small | {title.capitalize() for title in words_of("titles")}, key=lambda t: (-len(t), t)))
+    return frozenset(small | {title.capitalize() for title in words_of("titles")})
+
+
+@cache
+def _titled() -> re.Pattern[str]:
+    """A title and a name behind it."""
+    titles = "|".join(sorted(_titles(), key=lambda t: (-len(t), t)))
     return re.compile(rf"(?<!\w)(?:{titles})\.? ({_NAME}(?: {_NAME})*)")
 
 
 def _may_have_title(text: str) -> bool:
-    """False where no word is a title; letters that are joined by an apostrophe may be two."""
-    return not text.isascii() or "'" in text or not words_of("titles").isdisjoint(words(text))
+    """False where no title stands between what are no letters."""
+    if text.isascii():
+        return not words_of("titles").isdisjoint(letter_runs(fold(text)))
+    return not _titles().isdisjoint(letter_runs(text)) or any(t in text for t in _titles() if not t.isalpha())
 
 
 @cache
 def _two_names() -> re.Pattern[str]:
     between = "|".join(sorted(words_of("particles")))
-    return re.compile(rf" (?<=[\w,] )(?<!\d )({_NAME}(?: (?:{between}))? {_NAME}(?: {_NAME})?)")
+    return re.compile(rf" (?={_CAPITAL})(?<=[\w,] )(?<!\d )({_NAME}(?: (?:{between}))? {_NAME}(?: {_NAME})?)")
 
 
 def invented_name(pair: Pair, language: str = "en") -> Judgement:
@@ -48,6 +59,8 @@ def invented_name(pair: Pair, language: str = "en") -> Judgement:
         return rejected("invented_name", f"the input does not name {quote(name)}")
     if changed := _changed_name(given, pair.output, language):
         return rejected("changed_name", f"the input names {quote(changed[0])}, the output {quote(changed[1])}")
+    if changed := misspelt(pair.input, pair.output, language):
+        return rejected("changed_name", f"the input names {quote(changed[0])}, the output {quote(changed[1])}")
     if name := _added_name(given, pair.output, language):
         return rejected("invented_name", f"the input does not name {quote(name)}")
     return passed("no name of its own")
@@ -55,8 +68,8 @@ def invented_name(pair: Pair, language: str = "en") -> Judgement:
 
 def _with_spelt_out(text: str, other: str, language: str) -> str:
     """A text and, in small letters, the names of `other` whose initials are a word of it: `ny` is New York."""
-    short = {word for word in words(text) if 1 < len(word) < 5} - lexicon(language).stop
-    names = _NAMES.findall(other) if short else []
+    names = _NAMES.findall(other)
+    short = {word for word in words(text) if 1 < len(word) < 5} - lexicon(language).stop if names else ()
     spelt = [fold(name) for name in names if fold("".join(part[0] for part in name.split())) in short]
     return " ".join((text, *spelt))
 
@@ -69,7 +82,8 @@ def unknown_name(text: str, other: str, language: str, letters: int = 5) -> str:
     where they are less than 0, is there but for so many at its end; empty if there is none."""
     given = fold(other)
     plain = [] if language == "de" or _in_title_case(text) else [_two_names()]
-    for pattern in (*([_titled()] if _may_have_title(text) else []), _QUOTED_NAME, *plain):
+    quoted = [_QUOTED_NAME] if "«" in text else []
+    for pattern in (*([_titled()] if _may_have_title(text) else []), *quoted, *plain):
         for match in pattern.finditer(text):
             if match[1][0].isupper() and _is_new(match[1], given, letters):
                 return match[1]
@@ -87,6 +101,16 @@ def _unknown_party(text: str, other: str, language: str) -> str:
             if not says(language, "addressees", fold(match[1])) and _is_new(match[1], given):
                 return match[1]
     return ""
+
+
+def unknown_signer(text: str, other: str, language: str) -> str:
+    """Two names that sign a text, and what may be their office below them, if `other` does not name them; or ''."""
+    signed = _SIGNED_BY_TWO.search(text) if language != "de" else None
+    new = signed and not says(language, "addressees", fold(signed[1])) and _is_new(signed[1], fold(other))
+    return signed[1] if signed and new else ""
+
+
+_SIGNED_BY_TWO = re.compile(rf",\s*\n\s*({_NAME} {_NAME})(?:\n[^\n.!?]{{3,40}})?\s*\Z")
 
 
 def _changed_name(before: str, after: str, language: str) -> tuple[str, str] | None:
@@ -119,17 +143,17 @@ def _added_name(before: str, after: str, language: str) -> str:
         return ""
     given, known = fold(before), _no_names(language)
     articles = lexicon(language).words("articles")
-    for match in _NAME_INSIDE.finditer(after):
-        name = fold(match[2])
+    for word, inside in _names_inside(after):
+        name = fold(inside)
         if (
-            match[2][0].isupper()
+            inside[0].isupper()
             and name[:_ROOT] not in given
             and name not in known
-            and fold(match[1]) not in articles
+            and fold(word) not in articles
             and not says_a_day(name, language)
             and not says(language, "addressees", name)
         ):
-            return match[2]
+            return inside
     for match in _NAMED_AT_START.finditer(after):
         name = fold(match[1])
         if match[1][0].isupper() and match[2][0].isupper() and name[:_ROOT] not in given and name not in known:
@@ -138,6 +162,15 @@ def _added_name(before: str, after: str, language: str) -> str:
             if not days and not called and name not in lexicon(language).words("hangs"):
                 return match[1]
     return ""
+
+
+def _names_inside(text: str) -> Iterator[tuple[str, str]]:
+    """Each word that begins as a name does behind a word in small letters, which is no name itself, and that word."""
+    end = 0
+    for match in _NAME_INSIDE.finditer(text):
+        if word := _SMALL.match(text[end : match.start()][::-1]):
+            end = match.end()
+            yield word[0][::-1], match[1]
 
 
 @cache
@@ -149,8 +182,9 @@ _MORE = 8  # words
 _NAMED_AT_START = re.compile(
     r"(?:\A|[.!?\u2026] |\n)([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}) ([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}) (?=[^\W\d_A-Z])"
 )
-_NAME_INSIDE = re.compile(r"([^\W\d_A-Z]+)[ ,]+(?<=[^\W\d_A-Z][ ,])([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}(?!\w))")
-_ONE_NAME = re.compile(r" (?<=[^\W\d_,] )([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}(?!\w))")
+_NAME_INSIDE = re.compile(rf"[ ,](?={_CAPITAL})(?<=[^\W\d_A-Z][ ,])(.[^\W\d_A-Z]{{2,}}(?!\w))")
+_SMALL = re.compile(r"[^\W\d_A-Z]+")
+_ONE_NAME = re.compile(rf" (?={_CAPITAL})(?<=[^\W\d_,] )(.[^\W\d_A-Z]{{2,}}(?!\w))")
 _ROOT = 3
 
 

@@ -11,11 +11,11 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 
-from curate.gates.folding import REMEMBERED, fold, unaccented
+from curate.gates.folding import REMEMBERED, fold, letter_runs, unaccented
 from curate.gates.number import Number
 from curate.gates.phrases import Lexicon, lexicon, says, weekdays_of
 from curate.gates.phrases.holding import matches, placer, spelt
-from curate.gates.words import words
+from curate.gates.words import of_each_word, words
 
 _TOLD = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 1500, 10_000, 100_000, 1_000_000)
 _ORDINALS = range(1, 32)
@@ -60,13 +60,23 @@ def has_number_words(language: str) -> bool:
     return _table(language)[1] is not None
 
 
-def dates_named(folded: str, language: str) -> Iterator[tuple[str, str, str]]:
+@lru_cache(maxsize=REMEMBERED)
+def dates_named(folded: str, language: str) -> tuple[tuple[str, str, str], ...]:
     """Each day beside a month's name in a folded text in `language`: `1 october`, as written, the day and the month."""
     months, pattern = _dates(language)
-    if pattern is None or not _DIGIT.search(folded) or not any(map(folded.__contains__, months)):
-        return
-    for match in pattern.finditer(folded):
-        yield match[0], (match["day"] or match["after"]).lstrip("0"), months[match["month"] or match["first"]]
+    if pattern is None or not _DIGIT.search(folded) or not _may_hold(months, folded):
+        return ()
+    return tuple(
+        (date[0], (date["day"] or date["after"]).lstrip("0"), months[date["month"] or date["first"]])
+        for date in pattern.finditer(folded)
+    )
+
+
+def _may_hold(names: dict[str, str], folded: str) -> bool:
+    """Whether one of some names may stand in a text, with no letter beside it."""
+    if names.keys().isdisjoint(letter_runs(folded)):
+        return any(name in folded for name in names if not name.isalpha())
+    return True
 
 
 @cache
@@ -97,14 +107,19 @@ def weekday_made_up(
     known = {day for name, day in before.items() if name in given or unaccented(name) in plain}
     if only_in_place_of_another and (not known or not known.isdisjoint(named)):
         return ""
-    short = _short_days(input_language)
-    for word in set(_SHORT.findall(given)):
-        known |= {day for name, day in before.items() if _may_be(name, word)} | short.get(word, set())
+    known.update(*map(_days_of(input_language), _SHORT.findall(given)))
     return (
         ""
-        if says(input_language, "relative_days", given)
+        if says(input_language, "relative_days", given) and not (known and known.isdisjoint(named))
         else next((n for d, n in named.items() if d not in known), "")
     )
+
+
+@cache
+def _days_of(language: str) -> Callable[[str], set[int]]:
+    """The days that a folded word may be."""
+    named, short = _days(language)[0].items(), _short_days(language)
+    return of_each_word(lambda word: {day for name, day in named if _may_be(name, word)} | short.get(word, set()))
 
 
 def _may_be(name: str, word: str) -> bool:

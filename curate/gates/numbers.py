@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache, cached_property, lru_cache
 
-from curate.gates.folding import REMEMBERED, fold
+from curate.gates.folding import REMEMBERED, fold, letter_runs
 from curate.gates.number import Number
 from curate.gates.number_words import has_number_words, numbers_told
 from curate.gates.phrases import Lexicon, lexicon, words_of
@@ -70,7 +70,7 @@ class NumberMentions:
         hinted = lexicon(self._language).hints
         unspaced = lexicon(self._language).before == ""
         hinting = (
-            (word for word in hinted if word in self._folded) if unspaced else hinted.keys() & _letters(self._folded)
+            (word for word in hinted if word in self._folded) if unspaced else hinted.keys() & letter_runs(self._folded)
         )
         hints = (hinted[word] for word in hinting)
         in_words = (n.forms for n in _in_words(self._folded, self._language))
@@ -123,13 +123,19 @@ class NumberMentions:
         )
 
 
-_FOUR_DIGITS = re.compile(r"([01]\d|2[0-3])([0-5]\d)")
+@lru_cache(maxsize=REMEMBERED)
+def mentions(text: str, language: str) -> NumberMentions:
+    """The numbers of a text, read once for all gates that ask."""
+    return NumberMentions(text, language)
+
+
+_FOUR_DIGITS, _OTHER = re.compile(r"([01]\d|2[0-3])([0-5]\d)"), re.compile(r"[^\D0-9]")
 
 
 def in_plain_digits(text: str) -> str:
     """`text` folded, the digits of every script written as 0-9."""
     folded = fold(text)
-    return folded if folded.isascii() else re.sub(r"\d", lambda digit: str(unicodedata.digit(digit[0])), folded)
+    return folded if folded.isascii() else _OTHER.sub(lambda digit: str(unicodedata.digit(digit[0])), folded)
 
 
 def _unnumbered(text: str) -> str:
@@ -279,15 +285,7 @@ def _plain(digits: str) -> str:
 @lru_cache(maxsize=REMEMBERED)
 def _in_words(folded: str, language: str) -> tuple[Number, ...]:
     known = _number_words(language)
-    return () if known.isdisjoint(_letters(folded)) else tuple(_read_words(folded, lexicon(language), known))
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _letters(folded: str) -> tuple[str, ...]:
-    return tuple(folded.translate(_NO_LETTERS).split() if folded.isascii() else _LETTERS.findall(folded))
-
-
-_NO_LETTERS = {number: " " for number in range(128) if not chr(number).isalpha()}
+    return () if known.isdisjoint(letter_runs(folded)) else tuple(_read_words(folded, lexicon(language), known))
 
 
 @cache

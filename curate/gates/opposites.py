@@ -16,7 +16,7 @@ from typing import NamedTuple
 from curate.gates.folding import fold
 from curate.gates.number import Number
 from curate.gates.number_words import in_figures
-from curate.gates.numbers import NumberMentions
+from curate.gates.numbers import mentions
 from curate.gates.phrases import concepts_of, groups_of, says
 from curate.gates.words import of_each_word, words
 
@@ -64,16 +64,23 @@ def opposed(before: str, after: str, spoken: str, language: str) -> tuple[str, s
 def _converted(before: str, after: str, spoken: str, language: str) -> bool:
     """Whether the second text tells numbers, none of which the first one does: ten miles are 16 kilometres, and half a
     mile 800 metres."""
-    there, source_numbers = set(_NUMBER.findall(in_figures(after, language))), NumberMentions(before, spoken)
-    return bool(there) and all(Number(number, frozenset((number,))) not in source_numbers for number in there)
+    there = set(_NUMBER.findall(in_figures(after, language)))
+    here = mentions(before, spoken) if there else ()
+    return bool(there) and all(Number(number, frozenset((number,))) not in here for number in there)
 
 
 def _said(text: str, language: str) -> Said:
     meanings: Said = {}
     for word, concepts in _meant(text, language):
-        for group in {group for concept in concepts for group in _groups_with()[concept]}:
-            meanings.setdefault(group, []).append((word, frozenset(c for c in concepts if group in _groups_with()[c])))
+        for group, of_group in _by_group(concepts).items():
+            meanings.setdefault(group, []).append((word, of_group))
     return meanings
+
+
+@cache
+def _by_group(concepts: frozenset[str]) -> dict[str, frozenset[str]]:
+    groups = sorted({group for concept in concepts for group in _groups_with()[concept]})
+    return {group: frozenset(c for c in concepts if group in _groups_with()[c]) for group in groups}
 
 
 def _meant(text: str, language: str) -> Iterator[tuple[str, frozenset[str]]]:
@@ -85,13 +92,13 @@ def _meant(text: str, language: str) -> Iterator[tuple[str, frozenset[str]]]:
                 yield part, concepts
         return
     tokens = words(text) if language != "hi" else tuple(word.strip("।,.!?") for word in fold(text).split())
-    pairs = set[str]()
-    if not _first_words(language).isdisjoint(tokens):
-        pairs = {joined for two in pairwise(tokens) if (joined := " ".join(two)) in parts}
+    pairs, first = set[str](), _first_words(language)
+    if not first.isdisjoint(tokens):
+        pairs = {joined for two in pairwise(tokens) if two[0] in first and (joined := " ".join(two)) in parts}
     for joined in sorted(pairs):
         yield joined, parts[joined]
     for word in filter(_may_mean(language), tokens):
-        if word in whole and not any(word in joined for joined in pairs):
+        if word in whole and not (pairs and any(word in joined for joined in pairs)):
             yield word, whole[word]
         elif begun and (start := next((word[:n] for n in _lengths(language) if word[:n] in begun), "")):
             yield word, begun[start]

@@ -9,7 +9,7 @@ import ipaddress
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 
 from curate.gates.facts import CONTACT, is_date
@@ -159,10 +159,12 @@ def _told_by(words: str, text: str, at: int) -> bool:
     return anywhere(words).search(fold(text[max(0, at - _BEFORE) : at])) is not None
 
 
-def pii(pair: Pair) -> Judgement:
-    """Neither side of the row holds personal data or a secret."""
+def pii(pair: Pair, kinds: Collection[str] = WORDS.keys()) -> Judgement:
+    """Neither side of the row holds personal data of these kinds."""
     for side, text in (("output", pair.output), ("input", pair.input)):
         for kind, piece in personal(text):
+            if kind not in kinds:
+                continue
             shown = quote(piece[:6] + "…") if kind in ("secret", "card", "iban") else quote(piece)
             return rejected(f"pii_{kind}", f"the {side} text holds {WORDS[kind]} {shown}")
     return passed("no personal data that has a form")

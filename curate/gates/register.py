@@ -11,7 +11,7 @@ import re
 from functools import cache
 
 from curate.gates.folding import fold
-from curate.gates.phrases import NEVER, address_of, lexicon, says
+from curate.gates.phrases import NEVER, address_of, lexicon, says, says_one
 from curate.gates.phrases.lists import either
 
 _EMOJI = re.compile("[\U0001f600-\U0001f64f\U0001f917-\U0001f978\U0001f92a-\U0001f92f\U0001f389\U0001f44d]")
@@ -23,7 +23,7 @@ _DENIED = 16  # characters before a form of address that may deny it: do not use
 def slip(given: str, text: str, language: str) -> str:
     """What a text says that is familiar though it greets or closes formally, or a formal one was asked for; or ''.
     What the input says itself and what is quoted is none. Both are folded."""
-    asked = says(language, "formal_asked", given) and not says(language, "casual_asked", given)
+    asked = says_one(language, "formal_asked", given) and not says_one(language, "casual_asked", given)
     if not (asked or _formal_lines(language).search(text)):
         return ""
     plain = _QUOTED.sub(" ", text)

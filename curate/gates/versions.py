@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from curate.gates.content import in_code
-from curate.gates.coverage import is_known_to, roots, share
+from curate.gates.coverage import is_known_to, most_twice, roots, share
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.phrases import says
@@ -31,7 +31,7 @@ def several(given: str, text: str, language: str) -> str:
     if len(text) < 12 or not is_known_to(language):
         return ""
     whole = roots(given, language)
-    if len(whole) < _LEAST or is_verse(text):
+    if len(whole) < _LEAST or most_twice(whole, text, language) < _MOST or is_verse(text):
         return ""
     lines, slashes = (_LINES,) if "\n" in text else (), (_SLASHES,) if "/" in text or "|" in text else ()
     for pattern in (*lines, *slashes, _SENTENCE):

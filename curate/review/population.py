@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from curate.gates import gates_for
+from curate.gates import gates_of
 from curate.pool import Pool
 from curate.review.sampling import SamplingRow
 from curate.rows import ROWS
@@ -60,7 +60,7 @@ class Population:
 def read_population(project: Project, store: Store, fingerprints: Sequence[str]) -> Population:
     """The candidates of the generations `fingerprints` whose seeds are active, as gates and scorers judged them."""
     pool = Pool.read(store, fingerprints, people=False, forward_n=project.spec.generate.forward.n)
-    for gate in gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars):
+    for gate in gates_of(project):
         pool = pool.judged_by(each(gate).id, ())
     passed: dict[str, bool | None] = {}
     flagged: set[str] = set()

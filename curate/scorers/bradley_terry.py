@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from curate.scorers.corruptions import GROUPS, corrupt
+from curate.scorers.corruptions import ENGLISH, GROUPS, content_words, corrupt, is_parted_anew
 from schemas.files import replaced_folder
 from schemas.records import content_id
 
@@ -67,7 +67,8 @@ class Fitted(NamedTuple):
 
 def with_inputs(examples: Sequence[GoodText]) -> list[GoodText]:
     """`examples` with an input each: where it is missing, the text's four rarest words in their order."""
-    words = [list(dict.fromkeys(re.findall(r"[^\W\d_]{4,}", text.casefold()))) for _, text in examples]
+    spelt = (content_words(re.sub(r"[\d_]", " ", text.casefold()), 4) for _, text in examples)
+    words = [list(dict.fromkeys(found_words)) for found_words in spelt]
     frequency = Counter(word for rare_words in words for word in rare_words)
 
     def terse(rare_words: list[str]) -> str:
@@ -77,15 +78,16 @@ def with_inputs(examples: Sequence[GoodText]) -> list[GoodText]:
     return [GoodText(e.input or terse(rare_words), e.text) for e, rare_words in zip(examples, words, strict=True)]
 
 
-def preference_pairs(examples: Sequence[GoodText], rng: random.Random) -> list[PreferencePair]:
+def preference_pairs(examples: Sequence[GoodText], rng: random.Random, language: str = "en") -> list[PreferencePair]:
     """Six corruptions of every example, in rotation, so that all of them are met about equally often."""
-    corruptions = [(group, corruption) for group, members in GROUPS.items() for corruption in members]
+    groups = {group: members for group, members in GROUPS.items() if group != ENGLISH or language == "en"}
+    corruptions = [(group, corruption) for group, members in groups.items() for corruption in members]
     pairs = []
     for at, (input, text) in enumerate(examples):
         others = [other.text for other in examples if other.text != text]
         for step in range(_CORRUPTIONS_PER_EXAMPLE):
-            # An odd stride visits every corruption and changes the company in which it appears.
-            group, corruption = corruptions[(at + step * 5) % len(corruptions)]
+            # A stride without a factor in common visits every corruption and changes the company in which it appears.
+            group, corruption = corruptions[(at + step * (5 if len(corruptions) % 5 else 7)) % len(corruptions)]
             corrupted = corrupt(corruption, text, input, others, rng)
             if corrupted is not None:
                 pairs.append(PreferencePair(at, group, corruption, corrupted))
@@ -98,14 +100,18 @@ def fit(
     artifacts: Path,
     *,
     system: str = "",
+    language: str = "en",
     progress: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> Fitted:
     """Fit on `examples` over the language model `weights`, test, and save under `artifacts`; at once if done before.
 
-    `system` is the task's system prompt, used for the PMI baseline only. Runs for some 30 s on 2 CPU cores
-    with 48 examples. The folder's name hashes the examples, the weights and this file's version.
+    `system` is the task's system prompt, used for the PMI baseline only; `language` is that of the texts. Runs for some
+    30 s on 2 CPU cores with 48 examples. The folder's name hashes the examples, the weights and this file's version.
     """
-    identity = content_id("bradley-terry", [VERSION, list(map(list, examples)), system, weights.revision])
+    recipe: list[Any] = [VERSION, list(map(list, examples)), system, weights.revision]
+    if language != "en" or any(is_parted_anew(text) for example in examples for text in example):
+        recipe += [2, language]  # what corrupts these texts is in its second version
+    identity = content_id("bradley-terry", recipe)
     folder = artifacts / f"reward-{identity[:12]}"
     if (folder / "fit.json").is_file():
         return Fitted(folder, _read_facts(folder))
@@ -113,7 +119,7 @@ def fit(
 
     started = time.monotonic()
     full = with_inputs(examples)
-    pairs = preference_pairs(full, random.Random(identity))
+    pairs = preference_pairs(full, random.Random(identity), language)
     model = FrozenEncoder(weights.folder, _BATCH_TOKENS, progress)
     texts = [(e.input, e.text) for e in full] + [(full[c.example].input, c.corrupted) for c in pairs]
     states, tokens = model.states(texts)

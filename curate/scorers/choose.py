@@ -89,7 +89,7 @@ async def choose(
         return await _auto(project, seeds, weights, serve, opened, progress)
     if model == "pmi":
         return _pmi(await asyncio.to_thread(weights), serve, opened, "the PMI score, as the spec asks", {})
-    folder, rules, revision = project.folder / model, rules_of(project.spec.task), project.spec.curate.score.revision
+    folder, rules, revision = project.folder / model, rules_of(project), project.spec.curate.score.revision
     where: str | Path = folder if folder.is_dir() else model
     weights_are = folder_weights(folder).revision if folder.is_dir() else revision
     return Chosen(
@@ -124,8 +124,9 @@ async def _auto(
             f"are too few to fit a reward model; it takes {LEAST_EXAMPLES}"
         )
         return _pmi(body, serve, opened, why, {"examples": len(examples)})
-    artifacts, system = _artifacts(project.folder), project.spec.task.system
-    fitted = await asyncio.to_thread(fit, examples, body, artifacts, system=system, progress=progress)
+    artifacts, task = _artifacts(project.folder), project.spec.task
+    of_task = {"system": task.system, "language": task.output_language}
+    fitted = await asyncio.to_thread(fit, examples, body, artifacts, **of_task, progress=progress)
     facts = fitted.facts
     measured = (
         f"on corruptions it never saw it orders {facts['accuracy']:.0%} of {facts['comparisons']} comparisons rightly "

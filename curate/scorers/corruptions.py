@@ -1,9 +1,9 @@
 """Synthetic negatives: good texts corrupted on purpose, to fit and test a reward model without any human preference.
 
-Every corrupted text has as many words (split at white space) as the good one, within one word, and of several tries
-the one nearest to it in characters is taken, so that length tells little (a first attempt without this learned
-length and nothing else); line breaks stay where they were. Corruptions stand in groups; a fair test holds out a
-whole group, because a model that saw one way of looping recognises the others.
+Every corrupted text has as many words (split at white space, or where a script writes none, into short pieces) as the
+good one, within one word, and of several tries the one nearest to it in characters is taken, so that length tells
+little (a first attempt without this learned length and nothing else); line breaks stay where they were. Corruptions
+stand in groups; a fair test holds out a whole group, because a model that saw one way of looping recognises the others.
 
 Not covered: errors of fact, taste, and anything that needs knowledge of the world.
 """
@@ -13,8 +13,26 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
-_CLAUSE = re.compile(r"(?<=[,.;!?])\s+")
+from curate.words import SIGNS
+
+_WIDE_MARKS = "\u3001\u3002\uff0c\uff1b\uff01\uff1f"  # , . of Japanese, and , ; ! ? in full width
+_OTHER_MARKS = _WIDE_MARKS + "\u060c\u061b\u061f\u0964"  # , ; ? of Arabic, and the full stop of Hindi
+_MARKS = ",.;!?" + _OTHER_MARKS
+_CLAUSE = re.compile(rf"(?<=[{_MARKS}])\s+")
+# Chinese, Japanese, Thai, Lao, Burmese and Khmer put no blanks between words: pieces as long as their words are
+# usually, with what stands around them. A Japanese word seldom goes on in another script.
+_HAN, _KANA = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff", "\u3040-\u30ff"
+_THAI = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+_UNSPACED = f"[{_HAN}{_KANA}{_THAI}]"
+_SIGNS = "[\u0e31\u0e33-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ecd\u102b-\u103e\u17b4-\u17d3]"
+_PIECES = (f"[{_HAN}]{{1,2}}", "[\u3040-\u309f]{1,2}", "[\u30a0-\u30ff]{1,6}", f"(?:[{_THAI}]{_SIGNS}*){{1,4}}")
+_OPENING = "(\\[\u300c\u300e\uff08\u300a\u201c"
+_PIECE = re.compile(
+    rf"[{_OPENING}]*(?:{'|'.join(_PIECES)})(?:(?!{_UNSPACED})[^\w\s{_OPENING}])*|(?:(?!{_UNSPACED})\S)+"
+)
+_BLANKLESS = re.compile(f"{_UNSPACED}|[{_WIDE_MARKS}]")
 _FLAGS = re.compile(r"\s+--\w.*$", re.DOTALL)
 # Of short and of long words, so that one of the tries can match the length of the original in characters.
 _FILLER = (
@@ -36,6 +54,25 @@ _CHATTY = (
 )
 _TRIES = 8
 
+
+@lru_cache(maxsize=8_192)  # every text is another one's company many times
+def parted(text: str) -> str:
+    """`text` with a blank between the pieces where a script writes none; others as they are."""
+    if not re.search(_UNSPACED, text):
+        return text
+    return " ".join(_PIECE.findall(text))
+
+
+def is_parted_anew(text: str) -> bool:
+    """Whether the first version of the corruptions would have split it otherwise."""
+    return re.search(f"{_UNSPACED}|[{_OTHER_MARKS}{SIGNS}]", text) is not None
+
+
+def content_words(text: str, letters: int) -> list[str]:
+    """The words of so many letters and more; of a script without blanks, its characters and pieces of two and more."""
+    return re.findall(rf"[{_HAN}]+|{_UNSPACED}{{2,}}|[\w{SIGNS}]{{{letters},}}", parted(text))
+
+
 Corruption = Callable[[str, str, Sequence[str], random.Random], str | None]
 
 
@@ -45,20 +82,25 @@ def corrupt(corruption: str, text: str, input: str, others: Sequence[str], rng: 
     `input` is what the text answers, `others` are other good texts to take foreign words from. The result has the
     words of `text` in number, +-1, and differs from it in more than white space.
     """
-    words = text.split()
-    tries = [CORRUPTIONS[corruption](text, input, others, rng) for _ in range(_TRIES)]
+    spelt, company = parted(text), list(map(parted, others))
+    words = spelt.split()
+    tries = [CORRUPTIONS[corruption](spelt, parted(input), company, rng) for _ in range(_TRIES)]
     fits = [t for t in tries if t and t.split() != words and abs(len(t.split()) - len(words)) <= 1]
-    nearest = min(fits, key=lambda t: abs(len(t) - len(text)), default=None)
-    return nearest and _spaced_like(text, nearest)
+    nearest = min(fits, key=lambda t: abs(len(t) - len(spelt)), default=None)
+    return nearest and _spaced_like(text.strip(), words, nearest.split())
 
 
-def _spaced_like(text: str, corrupted: str) -> str:
-    """`corrupted` with the white space of `text` between its words: lost line breaks would give it away."""
-    gaps = [*re.findall(r"\s+", text.strip()), " "]
-    words = corrupted.split()
-    return "".join(word + gap for word, gap in zip(words, gaps, strict=False)).rstrip() + (
-        " " + words[-1] if len(words) > len(gaps) else ""
-    )
+def _spaced_like(text: str, words: Sequence[str], corrupted: Sequence[str]) -> str:
+    """`corrupted` with the white space that `text` has between its `words`: lost line breaks would give it away."""
+    gaps, at = list[str](), 0
+    for word in words:
+        begin = text.index(word, at)
+        gaps.append(text[at:begin])
+        at = begin + len(word)
+    spaced = corrupted[0]
+    for word, gap in zip(corrupted[1:], [*gaps[1:], ""], strict=False):
+        spaced += (gap or ("" if _BLANKLESS.search(spaced[-1] + word[0]) else " ")) + word
+    return spaced
 
 
 def _parts(text: str) -> tuple[str, str]:
@@ -79,8 +121,8 @@ def _sized(texts: Sequence[str], words: int, rng: random.Random) -> str | None:
 
 def _same_end(clause: str, like: str) -> str:
     """`clause` with the closing mark of `like`."""
-    end = like[-1] if like[-1] in ",.;!?" else ""
-    return clause.rstrip(",.;!?") + end
+    end = like[-1] if like[-1] in _MARKS else ""
+    return clause.rstrip(_MARKS) + end
 
 
 def _clauses_shuffled(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
@@ -116,11 +158,11 @@ def _clause_from_elsewhere(text: str, input: str, others: Sequence[str], rng: ra
 
 def _subject_lost(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
     """Every content word that the input shares with the good one becomes a word of another text."""
-    wanted = {w.casefold() for w in re.findall(r"\w{3,}", input)}
-    pool = [w for other in others for w in re.findall(r"\w{4,}", _parts(other)[0]) if w.casefold() not in wanted]
+    wanted = {w.casefold() for w in content_words(input, 3)}
+    pool = [w for other in others for w in content_words(_parts(other)[0], 4) if w.casefold() not in wanted]
     words, lost = text.split(), 0
     for at, word in enumerate(words):
-        core = word.strip(",.;!?\"'")
+        core = word.strip(_MARKS + "\"'")
         if core.casefold() in wanted and pool:
             words[at] = word.replace(core, rng.choice(pool))
             lost += 1
@@ -129,13 +171,13 @@ def _subject_lost(text: str, input: str, others: Sequence[str], rng: random.Rand
 
 def _words_swapped(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
     body, flags = _parts(text)
-    pool = [w for other in others for w in re.findall(r"\w{4,}", _parts(other)[0])]
+    pool = [w for other in others for w in content_words(_parts(other)[0], 4)]
     words = body.split()
-    places = [at for at, word in enumerate(words) if len(word) > 3]
+    places = [at for at, word in enumerate(words) if len(word) > 3 or content_words(word, 4)]
     if not pool or not places:
         return None
     for at in rng.sample(places, max(1, len(places) * 2 // 5)):
-        core = words[at].strip(",.;!?\"'")
+        core = words[at].strip(_MARKS + "\"'")
         words[at] = words[at].replace(core, rng.choice(pool)) if core else words[at]
     return " ".join(words) + flags
 
@@ -225,6 +267,7 @@ GROUPS: dict[str, dict[str, Corruption]] = {
     "form": {"ending_wrong": _ending_wrong, "cut_and_padded": _cut_and_padded},
     "voice": {"filler": _filler, "chatty": _chatty},
 }
+ENGLISH = "voice"  # the group that writes English, which in another language would be told by that alone
 CORRUPTIONS: dict[str, Corruption] = {
     corruption: make for group in GROUPS.values() for corruption, make in group.items()
 }

@@ -160,7 +160,7 @@ ServedReward = HostedReward | PoolingReward
 
 async def open_served(project: Project, store: Store, opened: AsyncExitStack, say: Say) -> ServedReward | None:
     """The reward model that `curate.score.teacher` names, for as long as `opened` is; None without one."""
-    settings, rules = project.spec.curate.score, rules_of(project.spec.task)
+    settings, rules = project.spec.curate.score, rules_of(project)
     if settings.teacher is None:
         return None
     teacher = project.spec.teachers[settings.teacher]

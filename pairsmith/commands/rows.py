@@ -18,12 +18,13 @@ SHOWN = 20  # rows, if nobody asks for more
 @click.option(
     "--state", type=click.Choice(["accepted", "rejected", "waiting", "failed"]), help="Only rows in this state."
 )
-@click.option("--reason", "code", metavar="CODE", help="Only rows with this reason, as `status` counts it.")
+@click.option("--reason", "code", metavar="CODE", help="Only rows with this reason, as `status` counts it, or flag.")
+@click.option("--flagged", is_flag=True, help="Only rows that a step says are worth a look.")
 @click.option(
     "--limit", type=click.IntRange(min=0), default=SHOWN, show_default=True, metavar="N", help="At most N; 0: all."
 )
 @on_project
-def command(session: Session, state: str | None, code: str | None, limit: int) -> None:
+def command(session: Session, state: str | None, code: str | None, flagged: bool, limit: int) -> None:
     """List rows as the last curation left them, each with the step that decided and its sentence.
 
     Every slot is a row, also one whose generation failed.
@@ -32,7 +33,7 @@ def command(session: Session, state: str | None, code: str | None, limit: int) -
 
     project = session.project()
     with session.store(project, write=False) as store:
-        data = read_rows(store, state=state, code=code, limit=limit)
+        data = read_rows(store, state=state, code=code, limit=limit, flagged=flagged)
     session.answer(data, *(_screen(data) if session.write_json is None else ()))
 
 
@@ -55,6 +56,7 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
             why = f"{why}, score {row['score']:.3g}"
         if row["step"]:
             why = f"{row['reason']} ({shown_step(row['step'])})"
+        why = "; ".join(filter(None, (why, *(f"flag {sentence}" for sentence in row["flagged"]))))
         cells = (row["pair_id"] or "", row["state"], row["input"], row["output"] or "", why)
         table.add_row(*(Text(_short(cell, width)) for cell, width in zip(cells, (12, 8, 120, 160, 400), strict=True)))
     parts: list[RenderableType] = [row_count_check(Counts(**data["counts"])), "", table]

@@ -26,12 +26,16 @@ from schemas.errors import NoWork
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Json
+from schemas.step_names import By
 from schemas.store import Store
 
 DATASET = "dataset"
 Judged = TypeVar("Judged")
 _GATES_SHOWN = 3
-_USELESS = {"unreadable": "rows whose answer could not be read", "unanswered": "answers that never came"}
+_USELESS = {
+    "unreadable": ("row whose answer could not be read", "rows whose answer could not be read"),
+    "unanswered": ("answer that never came", "answers that never came"),
+}
 
 
 def curate(
@@ -135,9 +139,11 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
         for rows, by in by_number[:_GATES_SHOWN]
         if rows
     ]
-    if flagged := sum(counts.get("flagged", 0) for counts in steps.values()):
-        often = counted(flagged, "time", "times")
-        lines.append(("flagged", f"{often} a gate says that a row is worth a look: `pairsmith rows --json`"))
+    flagged = {By.read(by).name: count for by, counts in steps.items() if (count := counts.get("flagged"))}
+    if flagged:
+        often = sorted(flagged.items(), key=lambda item: -item[1])
+        by_step = ", ".join(f"{name} {counted(count, 'row', 'rows')}" for name, count in often)
+        lines.append(("flagged", f"as worth a look, and kept: {by_step}; `pairsmith rows --flagged` lists them"))
     lines += [("scored by", outcome.scorer["why"])] if outcome.scorer else []
     facts = (("selection", "selection", in_words), ("judge", "judged by", _judges), ("choice", "selected", _selection))
     lines += [(word, says(more[name])) for name, word, says in facts if more.get(name)]
@@ -155,10 +161,12 @@ def _selection(choice: Json) -> str:
 
 
 def _judges(judge: Json) -> str:
-    """Who judged, and how many rows wait because no answer was of use."""
-    useless = [f"{judge[name]:,} {word}" for name, word in _USELESS.items() if judge[name]]
+    """Who judged, how many rows wait because no answer was of use, and what helps."""
+    useless = [counted(judge[name], *words) for name, words in _USELESS.items() if judge[name]]
     by = f"{', '.join(judge['judges'])}, by {len(judge['questions'])} questions"
-    return f"{by}; {', '.join(useless)}: they wait" if useless else by
+    helps = "`pairsmith rows --state waiting` shows what was said"
+    helps += "; another judge, or a prompts/judge of your own, is asked anew" if judge["unreadable"] else ""
+    return f"{by}; {', '.join(useless)}: they wait, {helps}" if useless else by
 
 
 STAGE = Stage[CurateOutcome](

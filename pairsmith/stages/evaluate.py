@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,10 +65,6 @@ def evaluate(
         from train.priced import priced
         from train.verdict import verdict
 
-        if disputed := disputed_questions(store.seeds(), project.spec):
-            sources = ", ".join(seed.source for seed in disputed[:_SHOWN])
-            number = numbers.counted(len(disputed), "test input has", "test inputs have")
-            say(f"warning: {number} several references; answers are compared with that of {sources} alone.")
         seeds, rows = held_out_seeds(store, project.spec), trained_rows(store, trained)
         watched = watched_seeds(store, project.spec)
         measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
@@ -76,7 +73,7 @@ def evaluate(
             from synth.local_vllm import has_gpu, python_of
 
             python_of(project.spec.evaluate.vllm_python, gpu=has_gpu(), say=say)  # minutes, of which it tells
-        for sentence in warnings(project.spec):
+        for sentence in (*_disputed(project, store), *warnings(project.spec)):
             say(sentence)
         judges = judges_of(project, store, say)
         measured = run(measured_once(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
@@ -109,6 +106,13 @@ def _teacher(project: Project, say: Say) -> TeacherSettings | None:
     from pairsmith import teachers
 
     return teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
+
+
+def _disputed(project: Project, store: Store) -> Iterator[str]:
+    if disputed := disputed_questions(store.seeds(), project.spec):
+        sources = ", ".join(seed.source for seed in disputed[:_SHOWN])
+        number = numbers.counted(len(disputed), "test input has", "test inputs have")
+        yield f"warning: {number} several references; answers are compared with that of {sources} alone."
 
 
 def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -> None:

@@ -84,13 +84,7 @@ def export(
                 raise NoWork("there is no tuned model to write as a GGUF.", fix="Run `pairsmith train` first.")
             certificate = last_look(project, store)
             holds = [CERTIFICATE] if certificate and certificate["holds"] else []
-            there = [n for n in (SPEC_NAME, REPORT, EVIDENCE, *holds) if (project.folder / n).is_file()]
-            written |= {name: out / name for name in there}
-            for name in there:
-                shutil.copy2(project.folder / name, partial / name)
-            for name in _outdated_report(partial, say):
-                (partial / name).unlink(missing_ok=True)
-                written.pop(name, None)
+            written |= {name: out / name for name in _papers(project, partial, holds, say)}
             terms = {"certificate": certificate, "licences": licences.as_json(declared)}
             mark = {**ids, "spec_hash": project.spec_hash, **terms}
             (partial / MARK).write_text(json.dumps(mark, indent=2) + "\n")
@@ -118,23 +112,27 @@ def _refuse_other(out: Path) -> None:
         )
 
 
-def _outdated_report(exported: Path, say: Say) -> Sequence[str]:
-    """The report and its evidence where they speak of other files than are exported: numbers of another model or other
-    rows would be handed on with these."""
+def _papers(project: Project, exported: Path, more: Sequence[str], say: Say) -> list[str]:
+    """Copy the spec, the report with its evidence, and `more`; returns those that are there. A report of other files
+    than are exported stays behind: numbers of another model or other rows would be handed on with these."""
     from pairsmith.report.evidence_file import read_evidence
 
-    if not (exported / EVIDENCE).is_file():
-        return ()
+    there = [name for name in (SPEC_NAME, REPORT, EVIDENCE, *more) if (project.folder / name).is_file()]
+    for name in there:
+        shutil.copy2(project.folder / name, exported / name)
     try:
-        read_evidence(exported / EVIDENCE)
+        if EVIDENCE in there:
+            read_evidence(exported / EVIDENCE)
     except InputError as error:
         other = Path(error.where or EVIDENCE).relative_to(exported)
         say(
             f"warning: {REPORT} and {EVIDENCE} are left out, for {other} is not what they speak of: `pairsmith report`"
             " writes them anew, and `pairsmith export` takes them then."
         )
-        return REPORT, EVIDENCE
-    return ()
+        for name in (REPORT, EVIDENCE):
+            (exported / name).unlink(missing_ok=True)
+        there = [name for name in there if name not in (REPORT, EVIDENCE)]
+    return there
 
 
 def summary(outcome: ExportOutcome) -> list[tuple[str, str]]:

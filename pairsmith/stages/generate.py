@@ -15,7 +15,7 @@ import prompts
 from curate.contamination import clear_of_the_test
 from curate.gates.judgement import Judgement
 from curate.gates.personal import counted
-from curate.redaction import treated
+from curate.redaction import redaction_of, treated
 from curate.split import brings_output, give_splits, shortages
 from pairsmith import plan, teachers
 from pairsmith.ahead import doubtful, refuse_ahead, refuse_base
@@ -312,7 +312,7 @@ async def ask(
                 await run_engine(
                     store,
                     seeds,
-                    generators.generators_of(project, ledgers),
+                    generators.generators_of(project, ledgers, redaction_of(project.spec.personal)),
                     concurrency=sum(ledger.concurrency for ledger in distinct) or 1,
                     accept=_accept(project) if generate.targets else None,
                     targets=generate.targets,
@@ -392,9 +392,9 @@ def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
 
 def _judge(project: Project) -> Callable[[Pair], list[Judgement]]:
     """What each gate of the spec says of a pair."""
-    from curate.gates import gates_for
+    from curate.gates import gates_of
 
-    steps = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
+    steps = gates_of(project)
     return lambda pair: [step.judge(pair) for step in steps]
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from curate.forecast import Range
+from curate.redaction import redaction_of
 from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome, PreviewOutcome
 from pairsmith.receipt import recording
@@ -73,7 +74,7 @@ async def _ask(
     stop: Stopping,
     progress: Progress,
 ) -> PreviewOutcome:
-    rows: list[Json] = []
+    rows, redaction = list[Json](), redaction_of(project.spec.personal)
     left_samples, left_seeds, left_usd = 0, 0, list[Range | None]()
     with stop.draining() as stopping:
         async with ledgers_of(store, asked, unheard, stage="preview") as ledgers:
@@ -81,7 +82,7 @@ async def _ask(
             watch = asyncio.create_task(_drained(stopping, distinct))
             try:
                 for way, ledger in ledgers.items():
-                    generator = WAYS[way].of(project, ledger)
+                    generator = WAYS[way].of(project, ledger, redaction)
                     if not (there := [seed for seed in seeds if seed.kind in generator.takes]):
                         continue
                     old = _outputs(store, pools.get(way), generator)

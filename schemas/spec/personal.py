@@ -1,4 +1,4 @@
-"""`[personal]`: what is done about personal data and secrets in seeds."""
+"""`[personal]`: what is done about personal data and secrets in seeds, and in what a teacher writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _Treatment = Annotated[Treatment, Field(exclude_if=lambda treatment: treatment =
 
 class PersonalSettings(Section):
     """For each kind what happens to a seed that holds it, before anything of it is kept or sent: `flag` says so,
-    `redact` puts words in its place, which makes another seed, and `reject` leaves the seed out."""
+    `redact` puts words in its place, which makes another seed, and `reject` leaves the seed out. What a teacher writes
+    is redacted before it is a row, and a row that holds what is rejected is rejected."""
 
     email: _Treatment = "flag"
     phone: _Treatment = "flag"
@@ -23,3 +24,7 @@ class PersonalSettings(Section):
     iban: _Treatment = "flag"
     ip: _Treatment = "flag"
     secret: _Treatment = "flag"
+
+    def kinds(self, treatment: Treatment) -> tuple[str, ...]:
+        """The kinds that are treated so."""
+        return tuple(kind for kind in type(self).model_fields if getattr(self, kind) == treatment)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.scorers.bradley_terry import VERSION, GoodText, fit, preference_pairs, with_inputs
-from curate.scorers.corruptions import CORRUPTIONS, GROUPS, corrupt
+from curate.scorers.corruptions import CORRUPTIONS, ENGLISH, GROUPS, corrupt
 from curate.scorers.cross_validation import credit, head, interval, lengths, measured
 from curate.scorers.reward import open_reward_model
 from schemas.records import content_id
@@ -52,6 +52,38 @@ def test_every_corruption_applies_to_ordinary_texts(corruption: str) -> None:
         corrupt(corruption, t, t.split()[2], [o for o in GOOD if o != t], random.Random(n)) for n, t in enumerate(GOOD)
     ]
     assert sum(d is not None for d in done) >= 8
+
+
+JAPANESE = [
+    f"古い{s}が{p}の中に立ち、左から柔らかい光が差し込み、銅色の配色。{s}をiPhone 15で近くから撮影。 --ar 3:2"
+    for s, p in zip("狐塔港城山森船橋", "雪霧春雨秋夏冬夜", strict=True)
+]
+THAI = [
+    f"กระเป๋า{s}สีน้ำตาล, ขนาดกะทัดรัดใส่{p}ได้, พร้อมส่งฟรี, รับประกันหนึ่งปี"
+    for s, p in zip(["หนัง", "ผ้า", "สาน", "ถือ"], ["โทรศัพท์", "หนังสือ", "เอกสาร", "กุญแจ"], strict=True)
+]
+HINDI = [f"{s} घर पहुँच गया है। कृपया बिल देखें, और {s} की जाँच करें। धन्यवाद, टीम" for s in ("पार्सल", "सामान", "फ़ोन", "बैग")]
+
+
+@pytest.mark.parametrize(("corpus", "shared"), [(JAPANESE, "狐の写真"), (THAI, "กระเป๋าหนัง"), (HINDI, "पार्सल कहाँ है?")])
+@pytest.mark.parametrize("corruption", sorted(set(CORRUPTIONS) - set(GROUPS[ENGLISH])))
+def test_a_script_without_blanks_is_corrupted_too(corruption: str, corpus: list[str], shared: str) -> None:
+    """Every corruption applies, changes more than blanks and puts none where the script has none."""
+    text, others = corpus[0], corpus[1:]
+    tries = [corrupt(corruption, text, shared, others, random.Random(n)) for n in range(5)]
+    applied = [one for one in tries if one]
+    assert applied
+    for one in applied:
+        assert "".join(one.split()) != "".join(text.split())
+        assert 0.6 * len(text) < len(one) < 1.5 * len(text)
+        assert len(one.split()) <= len(text.split()) + 2
+
+
+def test_another_language_is_not_corrupted_with_english() -> None:
+    """It would be told by the language alone, and the test of the model would look better than it is."""
+    pairs = preference_pairs(with_inputs([GoodText("", t) for t in JAPANESE * 6]), random.Random(0), "ja")
+    assert {pair.group for pair in pairs} == set(GROUPS) - {ENGLISH}
+    assert {pair.corruption for pair in pairs} == set(CORRUPTIONS) - set(GROUPS[ENGLISH])
 
 
 def test_comparisons_meet_every_corruption_about_equally() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from curate.chat_files import FORMATS, write_chat_files
 from curate.export import FORMAT
+from schemas.errors import NoWork
 from schemas.spec import TrainSettings
 
 SYSTEM = {"role": "system", "content": "Rewrite it."}
@@ -52,6 +53,18 @@ def dataset(tmp_path: Path) -> Path:
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_no_row_to_train_on_is_no_success(tmp_path: Path) -> None:
+    """A config that names a file which is not there fails in the trainer's hands, where nobody knows why."""
+    folder = tmp_path / "dataset"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "train.jsonl").write_bytes(b"")
+    hashes = {"data/train.jsonl": hashlib.sha256(b"").hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps({"format": FORMAT, "id": "d", "files": hashes}))
+    for name in FORMATS:
+        with pytest.raises(NoWork, match=f"no row to train on, so {name} has nothing to read"):
+            write_chat_files(folder, name, tmp_path / name, TrainSettings(method="lora"))
 
 
 @pytest.mark.parametrize("rate", [2e-5, 1e-6, 1.5e-5, 2e-4, 1e-3])

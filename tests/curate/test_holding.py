@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from difflib import SequenceMatcher
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from curate.gates.coverage import most_twice, roots, share
+from curate.gates.facts import _TOKEN, _clauses, _token_of, _tokens
 from curate.gates.folding import fold
 from curate.gates.frames import Found, _filled, _found, _frames, framed
 from curate.gates.language import _SEGMENTS
-from curate.gates.names import _may_have_title, _titled
-from curate.gates.number_words import _spelt, _table, in_figures, numbers_told
-from curate.gates.phrases import FOLDER, any_of, anywhere, either, lexicon, phrases, says
+from curate.gates.names import _CAPITAL, _may_have_title, _names_inside, _titled
+from curate.gates.number_words import _dates, _may_hold, _spelt, _table, in_figures, numbers_told
+from curate.gates.phrases import FOLDER, any_of, anywhere, either, lexicon, phrases, says, says_one
 from curate.gates.phrases.holding import finder, spelt
 from curate.gates.units import _table as units_table
 from curate.gates.units import quantities
-from curate.gates.words import _WORD, of_each_word, words
+from curate.gates.versions import _SENTENCE
+from curate.gates.words import _LIKE, _WORD, Vocabulary, _may_be_alike, of_each_word, words
 
 EVERY = 7  # th row
 ROWS = [
@@ -43,6 +48,9 @@ def test_a_list_says_what_its_pattern_finds(language: str) -> None:
         for name in lexicon(language).lists:
             hit, wanted = says(language, name, text), any_of(language, name).search(text)
             assert (hit and hit.span()) == (wanted and wanted.span()), (name, text)
+            alone = says_one(language, name, text[:60])
+            wanted = any_of(language, name).search(text[:60])
+            assert (alone and alone.span()) == (wanted and wanted.span()), (name, text)
 
 
 @pytest.mark.parametrize("name", ["forgets", "form", "machines", "mends", "of_writing", "prompts", "refuses", "ai"])
@@ -103,6 +111,61 @@ def test_a_title_is_seen_where_one_stands() -> None:
     """Behind an apostrophe, in brackets and before a stop too."""
     for text in ("l'Mr. Holt came", "(Dr Anna Weiss)", "Then Mrs. Lee", *(row["output"] for row in ROWS)):
         assert _may_have_title(text) or not _titled().search(text), text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_date_is_seen_where_one_stands(language: str) -> None:
+    """A text none of whose words is a month has no day beside one."""
+    months, pattern = _dates(language)
+    days = (f"on 3 {month} and {month} 4, {month}3 {month}'s" for month in months)
+    for text in map(fold, (*texts(language), *days)):
+        assert _may_hold(months, text) or not pattern or not pattern.search(text), text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_two_parts_of_a_text_say_no_more_than_its_words_do(language: str) -> None:
+    """Wherever a text is parted, the part that says less of another one says at most what was told from all words."""
+    for row in ROWS:
+        whole, parts = roots(row["input"], language), _SENTENCE.split(row["output"])
+        shares = sorted(share(whole, roots(part, language)) for part in parts)
+        assert len(parts) < 2 or not whole or shares[-2] <= most_twice(whole, row["output"], language), row["output"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_clauses_with_a_number_are_those_of_the_whole_text(language: str) -> None:
+    """Numbers and the words beside them are the same where the other clauses are not read."""
+    for text in (*texts(language), "3.5 kg, 4,000 m\n5 cm; 6:30, at 7.\n300 or 1\n234", "m² 2, ² 3 ٣,٤ ½"):
+        every = [token for one in _TOKEN.findall(fold(text)) if (token := _token_of(language)(one)) is not None]
+        sides = (
+            [clause for clause in _clauses(side) if any(map(str.isdigit, clause))]
+            for side in (every, _tokens(text, language))
+        )
+        assert next(sides) == next(sides), text
+
+
+def test_names_inside_of_sentences_are_those_of_the_pattern() -> None:
+    """A name is found behind the same word as by one pattern for both, and not behind another name."""
+    pattern = re.compile(rf"([^\W\d_A-Z]+)[ ,]+(?<=[^\W\d_A-Z][ ,])({_CAPITAL}[^\W\d_A-Z]{{2,}}(?!\w))")
+    given = ["the Big Apple Pie of old Mc Donald, Ann,Bob and iPhone Max", "при Анне Ивановой x1 Abc"]
+    for text in (*given, *(row[side] for row in ROWS for side in ("input", "output"))):
+        assert list(_names_inside(text)) == pattern.findall(text), text
+
+
+def test_a_misspelt_word_is_not_passed_over() -> None:
+    """No word that is alike in most letters lacks too many of them."""
+    every = sorted({word for row in ROWS for word in words(row["output"]) if 5 < len(word) < 12})[::9]
+    for word, other in ((one, other) for one in every for other in every if one[0] == other[0]):
+        if abs(len(word) - len(other)) <= 2 and not _may_be_alike(word, set(word), other):
+            assert SequenceMatcher(None, word, other, autojunk=False).quick_ratio() < _LIKE, (word, other)
+
+
+def test_neighbours_are_found_by_how_they_begin() -> None:
+    """Each two words that stand side by side, written as one, and no others."""
+    for row in ROWS:
+        vocabulary, tokens = Vocabulary(row["output"]), words(row["output"])
+        joined = list(map("".join, pairwise(tokens)))
+        for word in words(row["input"]):
+            assert list(vocabulary._joined_like(word)) == [one for one in joined if one[:2] == word[:2]], word
 
 
 def test_half_a_character_hides_no_other() -> None:

@@ -17,11 +17,11 @@ from curate.asked import Asked
 from curate.checklists import DEFAULTS, p_yes, questions_of, read_checklist
 from curate.judge import Judge, JudgePreference, of_one_family, open_judge
 from curate.outcome import CurateResult, curate_project
-from curate.rules import rules_of
+from curate.rules import asked_of, rules_of
 from schemas.errors import BudgetReached, SpecError
 from schemas.kinds import KINDS
 from schemas.project import Project
-from schemas.records import Reason
+from schemas.records import Imported, Message, Pair, Reason
 from schemas.spec import JudgeQuestion, Spec, TeacherSettings
 from schemas.store import Store
 from synth.families import families
@@ -43,6 +43,7 @@ def project(
     raw = tiny.spec().model_dump(mode="json", exclude_defaults=True)
     raw["curate"] |= {"judge": {"teachers": list(urls), "questions": list(questions)}, "score": {"model": "judge"}}
     raw["curate"] |= more.pop("curate", {})
+    raw["task"] = more.pop("task", raw["task"])
     settings = {"model": "judge-model", "retries": 0, "usd_per_million_prompt_tokens": 1, **more}
     settings.setdefault("usd_per_million_completion_tokens", 1)
     raw["teachers"] = {name: {**settings, "url": url, "identity": name} for name, url in urls.items()}
@@ -309,11 +310,43 @@ def test_every_kind_of_task_has_questions_of_its_own() -> None:
     assert questions_of("rewrite", own) == own
 
 
-def test_the_rules_hold_what_labels_mean() -> None:
-    """A judge that does not know the definitions cannot judge a label."""
-    task = {"kind": "classify", "name": "t", "style": "Label it.", "labels": {"spam": "unasked for", "ham": ""}}
-    spec = Spec.model_validate({"task": task})
-    assert rules_of(spec.task) == "Label it.\nThe labels:\n- spam: unasked for\n- ham"
+RECORD = (
+    "from pydantic import BaseModel, Field\n\nclass Bill(BaseModel):\n    total: float = Field(description='to pay')\n"
+)
+BY_KIND: dict[str, tuple[dict[str, Any], str]] = {
+    "classify": ({"labels": {"spam": "unasked for", "ham": ""}}, "The labels:\n- spam: unasked for\n- ham"),
+    "extract": (
+        {"schema": "bill.json"},
+        'JSON by this schema:\n{"type": "object", "properties": {"paid"',
+    ),
+    "extract by a model": ({"kind": "extract", "schema": "bill:Bill"}, '"total": {"description": "to pay"'),
+    "translate": ({"to": "fr"}, "The output is in French."),
+    "reply": ({}, "Do it well."),
+    "rewrite": ({}, "Do it well."),
+    "free": ({}, "Do it well."),
+}
+
+
+@pytest.mark.parametrize("kind", BY_KIND)
+def test_who_judges_is_told_what_the_task_binds(kind: str, tmp_path: Path) -> None:
+    """Nobody can judge a label without its definition, a record without its schema, a translation without its language,
+    an answer without the turns before it; judge and reward model are told the same."""
+    task, expected = BY_KIND[kind]
+    (tmp_path / "bill.json").write_text('{"type": "object", "properties": {"paid": {"type": "boolean"}}}')
+    (tmp_path / "bill.py").write_text(RECORD)
+    raw = {"kind": kind, "name": "t", "style": "Do it well.", **task}
+    turns = (Message(role="user", content="Hello."), Message(role="assistant", content="What is it?"))
+    row = Pair(seed_id="s", input="It.", output="x", system="", turns=turns, origin=Imported(source="t"))
+    with LoopbackTeacher(checklist(by_word)) as judge:
+        judged = project(tmp_path, {"a": judge.url}, task=raw)
+        asked(judged, lambda j: j.score([row]))
+        asked(judged, lambda j: j.preferences(row.asked, "x", "y"))
+    prompts = [ask.prompt for ask in judge.asked]
+    prompts.append("\n".join(turn["content"] for turn in asked_of(row, rules_of(judged))))
+    assert len(prompts) == 4  # a checklist, two orders of a comparison, a reward model's chat
+    for prompt in prompts:
+        assert expected in prompt
+        assert prompt.index("Hello.") < prompt.index("What is it?") < prompt.index("It.")
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_vllm_scores_as_the_model_does_here(tmp_path: Path) -> None:
                 return list(await by_http.score(pairs))
 
     there = [score.value for score in asyncio.run(served())]
-    rules = rules_of(project_.spec.task)
+    rules = rules_of(project_)
     model = open_reward_model(folder, batch_tokens=4096)
     here = [score.value for score in model.score([(asked_of(one, rules), one.output) for one in pairs])]
     assert there == pytest.approx(here, abs=0.05)

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 import pairsmith
 from curate.gates.personal import personal
 from curate.redaction import redacted, treated
+from curate.tallies import key_of
 from schemas.records import Message, Seed
 from schemas.spec import PersonalSettings
 from schemas.store import Store
 from synth.seeds import SeedReading
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 MAIL, PHONE, IBAN = "ann@example.org", "+49 170 1234567", "DE89 3704 0044 0532 0130 00"
 KEY = "sk-" + "a1B2c3D4" * 4
@@ -119,6 +121,56 @@ def test_a_project_keeps_no_address_that_it_redacts(tmp_path: Path) -> None:
         assert len(store.seeds()) == 2
     holding = [path.name for path in tmp_path.rglob("*") if path.is_file() and MAIL.encode() in path.read_bytes()]
     assert holding == ["pairs.jsonl"]
+
+
+def test_what_a_teacher_writes_is_treated_as_seeds_are(tmp_path: Path) -> None:
+    """Redacted in another pair that says so, rejected with the kind and the key, or left alone; whoever turns it on
+    later makes the rows anew and pays nothing."""
+
+    def says_too_much(ask: Ask) -> Reply:
+        return says(f"Write to {MAIL} or call {PHONE}." if "mail" in ask.prompt else f"Transfer it to {IBAN}, please.")
+
+    def written() -> set[str]:
+        own = pairsmith.Project(tmp_path)
+        own.generate()
+        own.curate()
+        return {row.pair.output for row in own.pool().rows() if row.pair}
+
+    (tmp_path / "seeds.txt").write_text("Who takes my mail?\nWho takes my money?\n", encoding="utf-8")
+    spec, safe = tmp_path / "pairsmith.toml", f"Write to (e-mail address removed) or call {PHONE}."
+    with LoopbackTeacher(says_too_much) as teacher:
+        spec.write_text(REPLIES.format(url=teacher.url), encoding="utf-8")
+        assert written() == {f"Transfer it to {IBAN}, please.", f"Write to {MAIL} or call {PHONE}."}
+        spec.write_text(spec.read_text() + '[personal]\nemail = "redact"\niban = "reject"\n', encoding="utf-8")
+        assert written() == {f"Transfer it to {IBAN}, please.", safe}
+        assert len(teacher.asked) == 2
+    own = pairsmith.Project(tmp_path)
+    (rejected,) = own.rows(state="rejected")
+    assert str(rejected.reason) == "pii_iban: the output text holds IBAN “DE89 3…”"
+    assert {row.pair.output: row.pair.meta for row in own.pool().rows() if row.pair and row.pair.meta} == {
+        safe: {"redacted": ["email"]}
+    }
+    assert key_of(rejected.step) == "[personal]"
+
+
+REPLIES = """
+[task]
+kind = "reply"
+name = "own"
+style = "Kind."
+[[seeds]]
+path = "seeds.txt"
+[teacher]
+url = "{url}"
+model = "m"
+[generate.forward]
+n = 1
+[curate.score]
+model = "none"
+[split]
+test = 0
+validation = 0
+"""
 
 
 @pytest.mark.parametrize("kind", ["RSA PRIVATE KEY", "PRIVATE KEY", "PGP PRIVATE KEY BLOCK"])

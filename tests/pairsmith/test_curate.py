@@ -123,6 +123,25 @@ def test_rows_lists_every_slot_with_what_became_of_it(generated: Project) -> Non
     assert "The reasons there are: " in unknown.stderr
 
 
+def test_rows_lists_what_is_flagged_with_its_sentence(tmp_path: Path) -> None:
+    """A flag keeps a row, so no state and no reason shows it: who is told of flags finds the rows by them, and why."""
+    records = [{"bill": "Milk, 2 euros, by card.", "record": {"item": "Milk", "paid": how}} for how in ("card", "cash")]
+    (tmp_path / "bills.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    here = Project(tmp_path / "mine")
+    assert Project(tmp_path).run("init", "mine", "--kind", "extract", "--from", "bills.jsonl").returncode == 0
+    here.json("generate")
+    off = ("--set", "curate.duplicates.enabled=false", "--set", "split.test=0", "--set", "split.validation=0")
+    shown = here.run("curate", *off).stdout
+    assert "as worth a look, and kept: values 1 row; `pairsmith rows --flagged` lists them" in " ".join(shown.split())
+    (row,) = here.json("rows", "--flagged")["rows"]
+    assert row["flagged"] == ["value: “cash” at $.paid does not stand in the input"]
+    assert (row["state"], here.json("rows", "--reason", "value")["rows"]) == ("accepted", [row])
+    assert not here.json("rows", "--reason", "value", "--state", "rejected")["rows"]
+    assert "flag value: “cash”" in " ".join(here.run("rows", "--flagged").stdout.split())
+    refused = here.run("rows", "--reason", "nothing")
+    assert "no row has the reason 'nothing', nor such a flag" in refused.stderr
+
+
 def test_rows_tells_why_generation_failed(make_project: Callable[..., Project]) -> None:
     """A row without a pair is listed with its seed's text and the sentence of its failure, also before curation."""
 

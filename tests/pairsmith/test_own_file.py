@@ -373,6 +373,61 @@ def test_a_file_that_contradicts_its_kind_is_refused_with_a_sentence(tmp_path: P
     assert message in done.stderr
 
 
+def test_forty_labels_are_labels(tmp_path: Path) -> None:
+    """Tasks have dozens of labels and more; what tells them from ids is that each comes back. The most usual spelling
+    of a label is the one, in a language whose capital i has a dot, too."""
+    names = [f"Konu {n}" for n in range(39)] + ["İade"]
+    rows = [{"metin": f"bilgi istiyorum ben {n}", "etiket": names[n % 40]} for n in range(400)]
+    rows += [{"metin": "bir sorum daha var", "etiket": "İade".lower()}, {"metin": "bir soru daha", "etiket": "IADE"}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for kind in ("", "classify"):
+        assert guess(tmp_path / "a.jsonl", kind).task == {"kind": "classify", "labels": sorted(names)}
+
+
+def test_a_column_that_stands_alone_beside_an_input_is_its_output(tmp_path: Path) -> None:
+    """Of two texts, one called a question, the other is what is answered, whatever it is called."""
+    rows = "".join(
+        f"How many orders above {n} euros?,SELECT count(*) FROM orders WHERE total > {n}\n" for n in range(9)
+    )
+    assert (taken(tmp_path, "a.csv", f"question,sql\n{rows}")["output"]) == "sql"
+    swapped = "".join(",".join(reversed(line.split(","))) + "\n" for line in rows.splitlines())
+    assert (taken(tmp_path, "b.csv", f"sql,question\n{swapped}")["output"]) == "sql"
+
+
+def test_texts_in_objects_are_inputs_where_nothing_else_is(tmp_path: Path) -> None:
+    """A ticket with subject and body inside is read by their paths; what lacks a subject is a row all the same."""
+    tickets = [
+        {"ticket": {"subject": f"Printer {n} jams" if n % 2 else None, "body": f"It jams on page {n} again."}}
+        for n in range(8)
+    ]
+    rows = "".join(
+        json.dumps(one | {"reply": f"Please open the rear door {n}."}) + "\n" for n, one in enumerate(tickets)
+    )
+    read = taken(tmp_path, "a.jsonl", rows)
+    assert (read["kind"], read["template"]) == ("pair", "{{ ticket_subject }}\n\n{{ ticket_body }}")
+    assert (read["ticket_body"], read["output"]) == ("ticket.body", "reply")
+
+
+def test_a_file_in_another_encoding_is_read_once_a_person_has_named_it(tmp_path: Path) -> None:
+    """What Excel writes in Arabic: nothing is guessed, what each encoding makes of the file is shown, and the project
+    has the file in UTF-8 while the person's own is left as it was."""
+    rows = "".join(f'{n};"متى يصل طلبي رقم {n}؟";"طلبك رقم {n} في الطريق إليك الآن."\r\n' for n in range(9))
+    content = f"تقرير خدمة العملاء;;\r\nالرقم;رسالة العميل;رد الموظف\r\n{rows}".encode("cp1256")  # noqa: RUF001  Arabic
+    (tmp_path / "a.csv").write_bytes(content)
+    here = Project(tmp_path)
+    asked = here.run("init", "mine", "--from", "a.csv")
+    assert (asked.returncode, (tmp_path / "mine").exists()) == (4, False)
+    assert asked.stderr.index("--encoding cp1256     تقرير خدمة العملاء") < asked.stderr.index("--encoding cp1252")
+    for folder, name in (("mine", "a.csv"), (".", "a.utf8.csv")):
+        done = here.run("init", folder, "--from", "a.csv", "--encoding", "windows-1256")
+        assert done.returncode == 0, done.stderr
+        assert "'رد الموظف' is the output" in done.stdout
+        assert (tmp_path / folder / name).read_bytes() == content.decode("cp1256").encode()
+    assert (tmp_path / "a.csv").read_bytes() == content
+    assert here.run("init", "other", "--from", "a.csv", "--encoding", "latin9").returncode == 4
+    assert here.run("init", "other", "--encoding", "cp1256").returncode == 2
+
+
 def test_chats_are_labelled_where_a_person_says_so(tmp_path: Path) -> None:
     """Answers that come back are labels where a person says that the chats are a classification, else replies."""
     rows = (

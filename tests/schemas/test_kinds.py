@@ -10,7 +10,7 @@ import pytest
 
 from schemas.errors import SpecError
 from schemas.kinds import KINDS, DuplicateRule, KindName
-from schemas.labels import label_in
+from schemas.labels import different_labels, label_in
 from schemas.spec import Spec
 from schemas.spec_file import parse
 
@@ -128,6 +128,22 @@ def test_labels_may_have_definitions() -> None:
 def test_a_label_is_read_as_it_is_written_by_people_and_models(text: str, label: str | None) -> None:
     """Case, quotation marks, emphasis and a dot make no difference; anything more does."""
     assert label_in(["Billing", "Change of address", "返品", "C", "C++"], text) == label
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("İade", "İade"), ("iade", "İade"), ("İADE", "İade"), ("IADE", "İade"), ("İade".lower(), "İade"),
+        ("Işık arızası", "Işık arızası"), ("IŞIK ARIZASI", "Işık arızası"), ("ışık arızası", "Işık arızası"),
+        ("FATURA", "Fatura"), ("sinir", "sinir"), ("sınır", "sınır"), ("iptal etme", None),
+    ],
+)  # fmt: skip
+def test_a_turkish_label_is_read_whichever_i_a_program_makes_of_its_capital(text: str, label: str | None) -> None:
+    """I is the capital of a dotless i, and a program without the language lowers it with a dot; labels that differ in
+    the dot alone stay two."""
+    labels = ["İade", "Işık arızası", "Fatura", "sinir", "sınır"]
+    assert label_in(labels, text) == label
+    assert different_labels([*labels * 2, *([text] if label else [])]) == sorted(labels)
 
 
 # The manual

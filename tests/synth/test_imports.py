@@ -158,6 +158,16 @@ def test_a_turn_with_a_picture_costs_the_row(tmp_path, asked, what):
     assert "only text is read" in reading.problems[0].what
 
 
+def test_a_picture_beside_a_chat_costs_the_row(tmp_path):
+    """Pictures may lie in a column of their own, and no turn need name their place: the answer speaks of what the model
+    never sees. A column that is empty costs nothing."""
+    chat = [{"from": "human", "value": "What is it?"}, {"from": "gpt", "value": "A red kite."}]
+    rows = [{"conversations": chat, "images": ["a.png"]}, {"conversations": chat, "images": []}]
+    reading = read(tmp_path, rows)
+    assert [seed.reference for seed in reading.seeds] == ["A red kite."]
+    assert [problem.what for problem in reading.problems] == ["type: it comes with 'images', and only text is read."]
+
+
 @pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}])
 def test_an_answer_that_is_not_to_be_learned_from_is_no_output(tmp_path, mark):
     """OpenAI's `weight` 0 and Axolotl's `train` false keep a turn out of the loss: as the last answer it costs the row,

@@ -289,6 +289,27 @@ def test_other_encodings_are_not_called_western(tmp_path, write, encoding):
         read(tmp_path, "seeds.txt")
 
 
+@pytest.mark.parametrize("above", ["Report of May;;\n;;\n", ";;\nReport;;\n", "sep=;\n;Report;\n"])
+def test_a_title_above_the_headers_is_no_header(tmp_path, write, above):
+    """Reports that a spreadsheet exports begin with one, the rest of its line empty; each such line is told."""
+    write("seeds.csv", above + "Nr;Anfrage;Kanal\n1;Wo ist mein Paket?;Mail\n;;\n2;Geht das auch heute?;\n")
+    assert names_of(tmp_path / "seeds.csv") == ["Nr", "Anfrage", "Kanal"]
+    reading = read(tmp_path, "seeds.csv", columns={"text": "Anfrage"})
+    assert [seed.text for seed in reading.seeds] == ["Wo ist mein Paket?", "Geht das auch heute?"]
+    assert set(reasons(reading).values()) == {"title", "blank"}
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [("text;;\na;b;\n", ["text", "", ""]), ("wort;;\neins;;\nzwei;;\n", ["wort", "", ""]), ("a;b\n;\n", ["a", "b"])],
+)
+def test_a_header_with_empty_cells_beside_it_is_one(tmp_path, write, content, names):
+    """A spreadsheet writes its empty columns too: a column that is asked for, or one that alone is filled, has its name
+    there."""
+    write("seeds.csv", content)
+    assert names_of(tmp_path / "seeds.csv") == names
+
+
 @pytest.mark.parametrize("name", ["seeds.jsonl", "seeds.csv", "seeds.txt"])
 def test_a_line_too_long_for_memory_is_skipped_and_counted(tmp_path, write, name, monkeypatch):
     """A line without an end is never held whole, and the line behind it has its right number."""

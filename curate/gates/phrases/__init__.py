@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache, reduce
 from itertools import repeat
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from curate.gates.folding import REMEMBERED, fold
-from curate.gates.phrases.holding import finder, leads, matches, placer, spelt
+from curate.gates.phrases.holding import BIT, Spoken, finder, listener, matches, strings_for, strings_of
 from curate.gates.phrases.lists import either, pattern_of
 from curate.gates.phrases.needs import also, begins, breaks, needs
 from curate.gates.phrases.subject import end_of_subject
@@ -64,6 +63,11 @@ class Lexicon(NamedTuple):
     def words(self, name: str) -> frozenset[str]:
         """The words of the list `name`."""
         return self.lists.get(name, frozenset())
+
+    @property
+    def alone(self) -> bool:
+        """Whether no letter stands beside a word of a list."""
+        return (self.before, self.after) == (Lexicon().before, Lexicon().after)
 
     @property
     def stop(self) -> frozenset[str]:
@@ -242,57 +246,55 @@ def anywhere(name: str) -> re.Pattern[str]:
 
 
 @cache
-def may_say(language: str) -> Callable[[str], Mapping[str, Collection[int]]]:
-    """A function that finds the lists of a language of which a folded text may say a word, all in one pass, each with
-    the places where one may begin; with none where that may be anywhere, as of _USUAL lists."""
-    known = lexicon(language)
-    alone = (known.before, known.after) == (Lexicon().before, Lexicon().after)
-    needed_by: dict[str, dict[str, bool]] = {}  # a string, the lists it is for, and whether a word begins with it
-    for name, words in known.lists.items():
-        for word in () if name in _USUAL else words:
-            if word[0] != "!":
-                of = needed_by.setdefault(spelt(word, alone=alone), {})
-                of[name] = of.get(name, alone) and leads(word, alone=alone)
-    placed = placer(list(needed_by))
-    lists_of = [(tuple(lists), [name for name in lists if not lists[name]]) for lists in needed_by.values()]
-
-    @lru_cache(maxsize=REMEMBERED)
-    def lists(folded: str) -> Mapping[str, Collection[int]]:
-        places, anywhere = defaultdict[str, list[int]](list), list(_USUAL)
-        for number, start, _ in placed(folded):
-            names, within = lists_of[number]
-            for name in names:
-                places[name].append(start)
-            if within:
-                anywhere += within
-        return {**places, **dict.fromkeys(anywhere, ())}
-
-    return lists
+def may_say(language: str) -> Callable[[str], Spoken]:
+    """A function that finds the lists of a language of which a folded text may say a word, all in one pass."""
+    return listener(_strings(language), _USUAL)
 
 
 @cache
-def may_say_anywhere(name: str) -> Callable[[str], frozenset[str]]:
-    """A function that finds what of the words of a list, in all languages, stands in a folded text."""
+def _strings(language: str) -> Mapping[str, Mapping[str, bool]]:
+    known = lexicon(language)
+    return strings_for({name: words for name, words in known.lists.items() if name not in _USUAL}, alone=known.alone)
+
+
+@cache
+def _strings_of(language: str, name: str) -> tuple[frozenset[int], frozenset[int]]:
+    return strings_of(_strings(language), name)
+
+
+@cache
+def may_say_one(name: str, *languages: str) -> Callable[[str], frozenset[str]]:
+    """A function that finds what of the words of one list, in some languages or all, stands in a folded text."""
     strings = set[str]()
-    for known in (lexicon(path.stem) for path in FOLDER.glob("*.toml")):
-        alone = (known.before, known.after) == (Lexicon().before, Lexicon().after)
-        strings.update(spelt(word, alone=alone) for word in known.words(name) if word[0] != "!")
+    for known in map(lexicon, languages or (path.stem for path in FOLDER.glob("*.toml"))):
+        strings.update(strings_for({name: known.words(name)}, alone=known.alone))
     return finder(strings, words=True)
 
 
 # Lists of which nearly every text says a word, and which whole texts are seldom asked for.
-_USUAL = ("stop", "prepositions", "articles", "joins", "asking", "hangs", "cut", "courtesy", "addressees")
+_USUAL = (
+    *("stop", "prepositions", "articles", "joins", "asking", "hangs", "cut", "courtesy", "addressees"),
+    *("vague", "nothing"),
+)
 
 
 def says(language: str, name: str, folded: str) -> re.Match[str] | None:
     """The first word of a list of `language` in a folded text; of `any`, of a list in all languages."""
     if language == "any":
-        return anywhere(name).search(folded) if may_say_anywhere(name)(folded) else None
-    starts = may_say(language)(folded).get(name)
-    if starts is None:
+        return anywhere(name).search(folded) if may_say_one(name)(folded) else None
+    lists, strings, starts = may_say(language)(folded)
+    if not lists & BIT[name]:
         return None
-    pattern = any_of(language, name)
-    return next(matches(pattern, folded, starts), None) if starts else pattern.search(folded)
+    pattern, (leading, within) = any_of(language, name), _strings_of(language, name)
+    if not leading or not within.isdisjoint(strings):
+        return pattern.search(folded)
+    led = (start for string, start in zip(strings, starts, strict=True) if string in leading)
+    return next(matches(pattern, folded, led), None)
+
+
+def says_one(language: str, name: str, folded: str) -> re.Match[str] | None:
+    """`says`, of a text that is asked about this list only: which others it may say need not be known."""
+    return any_of(language, name).search(folded) if may_say_one(name, language)(folded) else None
 
 
 def is_one_of(language: str, name: str, folded: str) -> bool:

@@ -5,13 +5,17 @@ does not.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, reduce
+from operator import or_
+from typing import NamedTuple
 
 from curate.gates.folding import REMEMBERED
 
 _BREAK = re.compile(r"\W")
-_BREAKS = {number: " " for number in range(128) if _BREAK.match(chr(number))}
+_BREAKS = bytes(ord(" ") if _BREAK.match(chr(number)) else number for number in range(128)) + bytes(128)
 
 
 def finder(strings: Iterable[str], *, words: bool = False) -> Callable[[str], frozenset[str]]:
@@ -48,6 +52,50 @@ def placer(strings: Sequence[str]) -> Callable[[str], list[tuple[int, int, int]]
     return placed
 
 
+BIT: defaultdict[str, int] = defaultdict(lambda: 1 << len(BIT))  # of each list one, the same in every language
+
+
+class Spoken(NamedTuple):
+    """Of which lists a text may say a word, a BIT for each, and which of their strings stand in it, and where."""
+
+    lists: int
+    strings: array[int]  # their numbers
+    starts: array[int]
+
+
+def listener(strings: Mapping[str, Mapping[str, bool]], usual: Iterable[str]) -> Callable[[str], Spoken]:
+    """A function that finds of which lists a text may say a word: the `usual` ones, and those of the `strings` in it,
+    as `strings_for` gives them."""
+    placed, always = placer(list(strings)), reduce(or_, map(BIT.__getitem__, usual))
+    lists_of = [reduce(or_, map(BIT.__getitem__, lists)) for lists in strings.values()]
+
+    @lru_cache(maxsize=REMEMBERED)
+    def spoken(text: str) -> Spoken:
+        places = placed(text)
+        numbers, starts = (array("I", [place[side] for place in places]) for side in (0, 1))
+        return Spoken(reduce(or_, map(lists_of.__getitem__, numbers), always), numbers, starts)
+
+    return spoken
+
+
+def strings_for(lists: Mapping[str, Iterable[str]], *, alone: bool) -> dict[str, dict[str, bool]]:
+    """What to look for in a text: strings, the lists each is for, and whether a word of the list begins with it."""
+    strings = dict[str, dict[str, bool]]()
+    for name, words in lists.items():
+        for word in words:
+            if word[0] != "!":
+                of = strings.setdefault(spelt(word, alone=alone), {})
+                of[name] = of.get(name, alone) and leads(word, alone=alone)
+    return strings
+
+
+def strings_of(strings: Mapping[str, Mapping[str, bool]], name: str) -> tuple[frozenset[int], frozenset[int]]:
+    """The numbers of the strings of one list: those that a word begins with, and those that stand within one."""
+    leads = {number: lists[name] for number, lists in enumerate(strings.values()) if name in lists}
+    leading = frozenset(number for number in leads if leads[number])
+    return leading, frozenset(leads.keys() - leading)
+
+
 def matches(pattern: re.Pattern[str], text: str, starts: Iterable[int]) -> Iterator[re.Match[str]]:
     """What `pattern.finditer(text)` gives, if every match begins at one of `starts`."""
     end = 0
@@ -64,7 +112,7 @@ def _whole(text: str) -> str:
 
 def apart(text: str) -> str:
     """`text` with a blank for each character that is no part of a word."""
-    return text.translate(_BREAKS) if text.isascii() else _BREAK.sub(" ", text)
+    return text.encode().translate(_BREAKS).decode() if text.isascii() else _BREAK.sub(" ", text)
 
 
 def spelt(word: str, *, alone: bool) -> str:
