@@ -81,8 +81,8 @@ _OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": (
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
     **dict.fromkeys(("broken_json", "instructed", "facts"), 2),
-    **dict.fromkeys(("label", "sums", "pii"), 3),
-    **dict.fromkeys(("language", "toxic", "contacts", "fenced"), 4),
+    **dict.fromkeys(("label", "sums"), 3),
+    **dict.fromkeys(("language", "toxic", "contacts", "fenced", "pii"), 4),
     **dict.fromkeys(("answered", "injection"), 5),
     **dict.fromkeys(("invented_name", "input", "encoding", "thinking"), 6),
     "echo": 7,

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pairsmith
-from curate.gates.personal import personal
+from curate.gates.personal import personal, pii
 from curate.redaction import redacted, treated
 from curate.tallies import key_of
-from schemas.records import Message, Seed
+from schemas.records import Imported, Message, Pair, Seed
 from schemas.spec import PersonalSettings
 from schemas.store import Store
 from synth.seeds import SeedReading
@@ -151,6 +151,33 @@ def test_what_a_teacher_writes_is_treated_as_seeds_are(tmp_path: Path) -> None:
         safe: {"redacted": ["email"]}
     }
     assert key_of(rejected.step) == "[personal]"
+
+
+@pytest.mark.parametrize(
+    ("text", "without"),
+    [
+        ({"note": f"Write to:\n{MAIL}\tor"}, {"note": "Write to:\n(e-mail address removed)\tor"}),
+        ({"note": f"Call\n{PHONE}\n4111 1111 1111 1111"}, {"note": "Call\n(telephone number removed)\n(card number removed)"}),
+        ({"phone": 12025550143, "size": 3}, {"phone": "(telephone number removed)", "size": 3}),
+        ({"card": [4111111111111111, True]}, {"card": ["(card number removed)", True]}),
+        ({"password": 12345678}, {"password": "(key or password removed)"}),
+        ({"password": "email", "email": None}, {"password": "(key or password removed)", "email": None}),
+        ({MAIL: "\ud83d half"}, {"(e-mail address removed)": "\ud83d half"}),
+    ],
+)
+def test_json_stays_json(text: Any, without: Any) -> None:
+    """What stands behind an escape or is a number is found too; the words that stand for it break no value, and once
+    they are there nothing is left to be found."""
+
+    def as_row(output: str) -> Pair:
+        return Pair(seed_id="s", input="i", output=output, system="", origin=Imported(source="s"))
+
+    everything = dict.fromkeys(("email", "phone", "card", "iban", "ip", "secret"), "redact")
+    written = redacted(json.dumps(text), everything)  # type: ignore[arg-type]
+    assert json.loads(written) == without
+    assert redacted(written, everything) == written  # type: ignore[arg-type]
+    assert not pii(as_row(json.dumps(text))).keep
+    assert pii(as_row(written)).keep
 
 
 REPLIES = """
