@@ -101,7 +101,7 @@ def by_older_rules(curated: Receipt) -> str:
     """What a person is told of a curation whose rules have changed since; empty if they are those of now. Its stage is
     done all the same: a new version of pairsmith is no reason to decide anew what people have reviewed and models have
     learnt."""
-    from curate.gates import VERSIONS
+    from curate.gate_versions import VERSIONS
     from curate.rows import CONTAMINATION, DUPLICATE, JUDGE
     from schemas.step_names import By
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from curate.gate_versions import VERSIONS
 from curate.gates.answers import generated_input, label, values
 from curate.gates.chat import answered, injection, preamble, thinking, toxic
 from curate.gates.contacts import contacts
@@ -70,7 +71,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "swapped": (swapped, ("language", "kind")),
     "limits": (limits, _TWO),
     "instructed": (instructed, ("style", "language", "input_language", "kind")),
-    "facts": (kept_facts, ("kind", *_TWO)),
+    "facts": (kept_facts, ("kind", *_TWO, "style")),
     "sums": (sums, ()),
     "injection": (injection, ("style", "input_language")),
     "toxic": (toxic, _LANGUAGE),
@@ -78,20 +79,6 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
 }
 # The kinds of task that a gate is about, where it is not about all.
 _OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": ("reply", "free")}
-# Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
-VERSIONS = {
-    **dict.fromkeys(("broken_json", "instructed", "facts"), 2),
-    **dict.fromkeys(("label", "sums"), 3),
-    **dict.fromkeys(("language", "toxic", "contacts", "fenced", "pii"), 4),
-    **dict.fromkeys(("answered", "injection"), 5),
-    **dict.fromkeys(("invented_name", "input", "encoding", "thinking"), 6),
-    "echo": 7,
-    **dict.fromkeys(("mixed_language", "invented", "repetition", "values"), 8),
-    "lost_content": 9,
-    **dict.fromkeys(("cut", "placeholder", "translated"), 10),
-    **dict.fromkeys(("swapped", "limits"), 11),
-    "preamble": 15,
-}
 
 
 def gates_for(

@@ -15,6 +15,7 @@ from curate.gates.facts import CONTACT, clause_ends, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.listed import left_over, misplaced
+from curate.gates.misfiled import crossed, half_told, unfilled
 from curate.gates.number import Number
 from curate.gates.number_words import has_number_words, in_figures, numbers_told
 from curate.gates.numbers import NumberMentions, grouped_by, joined_groups
@@ -97,6 +98,12 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
         return rejected("value", f"a list has another number for {quote(moved)}", share)
     if left := source.left_out(value) or left_over(source.figures, value):
         return rejected("value", f"a list stops before {quote(left)}", share)
+    if filed := crossed(fold(pair.input), value):
+        return rejected("value", f"{filed[0]} is {quote(filed[1])}, and the input says that of another field", share)
+    if half := half_told(pair.input, value, language):
+        return rejected("value", f"{quote(half)} does not stand so in the input", share)
+    if field := unfilled(fold(pair.input), value, language):
+        return rejected("value", f"{field} is empty, and the input says something of it", share)
     if missed := source.missed(value):
         return rejected("value", f"{missed[0]} is empty, and the input says {quote(missed[1])}", share)
     return passed(f"{len(leaves)} values stand in the input", share)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 
+from curate.gates.asked_count import another_count
 from curate.gates.asked_length import ITEM, another_length
 from curate.gates.folding import fold
 from curate.gates.phrases import any_of, says, words_of
@@ -28,7 +29,8 @@ _FORMS: dict[str, Callable[[str], bool]] = {
     "forms_verse": lambda text: _lines(text) > 1 or count_words(text) < 8,
     "forms_long_verse": lambda text: _lines(text) > 3,
     "forms_haiku": lambda text: (
-        _lines(text) > 2 or text.count(",") + text.count("\u3001") > 1 or count_words(text) < 14
+        _lines(text) not in (1, 2, 5, 7, 8)
+        or (_lines(text) < 3 and (text.count(",") + text.count("\u3001") > 1 or count_words(text) < 14))
     ),
     "forms_table": lambda text: "|" in text or "\t" in text or "<t" in text or ("," in text and _lines(text) > 1),
     "forms_json": lambda text: re.search(r"[{\[]", text) is not None,
@@ -49,6 +51,8 @@ def another_form(asked: str, text: str, language: str, *, at_least: bool = False
         for name, has in _FORMS.items():
             if _of(name).fullmatch(form[1]) and not has(text):
                 return form[1]
+    if "?" not in start and (count := another_count(start, text, language)):
+        return count
     return another_length(folded, text, language, at_least=at_least)
 
 

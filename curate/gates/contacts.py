@@ -12,7 +12,7 @@ from curate.gates.facts import CONTACT, MAY_BE_CONTACT, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.names import titled_behind
-from curate.gates.personal import SECRET, accounts, entropy
+from curate.gates.personal import SECRET, entropy, personal
 from curate.gates.phrases import says, words_of
 from curate.gates.phrases.lists import either
 from schemas.records import Pair
@@ -27,6 +27,7 @@ _PASSWORD = re.compile(
 )
 _NUMBER = re.compile(r"\d(?:[ ()./-]{0,2}\d){6,}")
 _NAMED = re.compile(r"[^\W\d_a-zß-ÿа-я][^\W\d_A-Z]{2,} [^\W\d_a-zß-ÿа-я][^\W\d_A-Z]{2,}")
+_LIKE_A_CARD = re.compile(r"(?<![\d.,-])(?<!\d )\d{4}(?:[ -]\d{4}){3}(?![ -]?\d)")
 _RANDOM, _LIKELY = 4.0, 8  # bits a character of a long token, letters of a password
 
 
@@ -53,7 +54,9 @@ def contacts(pair: Pair, input_language: str = "en") -> Judgement:
         known = re.sub(r"\D", "", contact) in digits if kind == "phone" else fold(contact) in given
         if not known and not (kind == "phone" and is_date(contact)):
             return rejected("invented_contact", f"the input does not say {quote(contact)}")
-    if account := next((piece for _, piece in accounts(text) if re.sub(r"\D", "", piece) not in digits), ""):
+    held = (piece for kind, piece in personal(text) if kind in ("phone", "card", "iban"))
+    numbers = (*held, *_LIKE_A_CARD.findall(text))
+    if account := next((piece for piece in numbers if re.sub(r"\D", "", piece) not in digits), ""):
         return rejected("invented_contact", f"the input does not say {quote(account[:6] + '…')}")
     return passed("no contact of its own")
 
@@ -69,6 +72,16 @@ def _keys(text: str, given: str) -> Iterator[str]:
     for match in _PASSWORD.finditer(text):
         if len(match[1]) >= _LIKELY and match[1] not in given and not _is_sample(match[1]):
             yield match[1]
+    yield from (word for word in _behind_a_word_for_one().findall(text) if word not in given and not _is_sample(word))
+
+
+@cache
+def _behind_a_word_for_one() -> re.Pattern[str]:
+    """A word of letters and digits right behind one for a secret: `password Autumn2021!`."""
+    return re.compile(
+        rf"(?<!\w)(?i:{either(words_of('secrets'))}) [\"'`\u201c\u00ab]?"
+        r"((?=\S*\d)(?=\S*[A-Za-z])[A-Za-z0-9!@#$%^&*?]{8,})"
+    )
 
 
 def _is_mixed(key: str) -> bool:

@@ -140,7 +140,11 @@ def _lost_parts(pair: Pair, vocabulary: Vocabulary, language: str) -> str:
 def _lost_piece(given: str, text: str, language: str) -> str:
     """A part of a note, not its first, no word of which is in an output that keeps nearly all words of the others and
     is no longer; empty if there is none."""
-    if len(given) > _NOTE or count_words(text) > _LONGER * count_words(given) or not is_known_to(language):
+    if (
+        len(given) > _NOTE
+        or count_words(text) > _LONGER[count_words(given) > _FEW] * count_words(given)
+        or not is_known_to(language)
+    ):
         return ""
     parts = [(part.strip(), roots(part, language)) for part in _PIECES.split(given)]
     parts = [(part, content) for part, content in parts if content]
@@ -156,7 +160,12 @@ def _lost_piece(given: str, text: str, language: str) -> str:
     )
 
 
-_NOTE, _LONGER, _KEPT = 900, 1.1, 0.7  # characters of a note; what keeps its words is not longer, and keeps so many
+_NOTE, _LONGER, _KEPT = (
+    900,
+    (1.5, 1.1),
+    0.7,
+)  # characters of a note; what keeps its words is not longer, and keeps so many
+_FEW = 12  # words of a note that a sentence of it makes longer
 _PIECES = re.compile(r"[.;:!?]+(?=\s|\Z)|[\n,\u3001\u3002\uff0c\uff1b]+(?!\d)|\s[-\u2013\u2014/&+]\s")
 
 

@@ -13,6 +13,7 @@ from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.phrases.lists import either
+from curate.gates.unfinished import last_left, unbalanced
 from curate.gates.words import count_words, without_options
 from schemas.records import Pair
 
@@ -26,6 +27,7 @@ _UNSPACED = re.compile(r"[぀-ヿ一-鿿]")
 _ROW = re.compile(r"^\s*\|.*$", re.MULTILINE)
 _GAPS = re.compile(r"\|\s*(?:…|\.{3})\s*\|\s*(?:(?:…|\.{3})\s*\|)|\((?:…|\.{3})[^()\n]{0,40}\)\s*\Z")
 _SENTENCE = 5  # words
+_ALPHABETS = "\u0590"  # before this stand the letters of Latin, Greek and Cyrillic, which end a sentence with a stop
 _SMALL = 4  # letters: "the", "your" and "team" beside a name
 _STOPS = re.compile(r"[.!?…。！？।؟۔][\"'”»)\]*]*\Z")
 _ITEM = re.compile(r"(?:[-*•·]|\d{1,2}[.)]|\(?[a-z]\))\s")
@@ -51,13 +53,15 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return rejected("cut", f"a table ends in {quote(row)}")
     if left := _stops_before(pair.input, text):
         return passed(f"it stops before {quote(left)}")._replace(flags=("unended",))
+    if left := last_left(pair.input, text):
+        return passed(f"it says nothing of {quote(left)}")._replace(flags=("unended",))
     if goes_on := _goes_on(pair, text):
         return passed(f"it ends in {quote(goes_on)}")._replace(flags=("unended",))
     if (block := _begun_block().search(text)) and (in_code(text) or says("any", "code", fold(pair.input))):
         return passed(f"its code ends in {quote(block[0])}")._replace(flags=("unended",))
     if gap := _gap(pair.input, text):
         return passed(f"a list goes on with {quote(gap)}")._replace(flags=("numbering",))
-    if opened := _never_closed(text, pair.input):
+    if opened := _never_closed(text, pair.input) or unbalanced(text, pair.input):
         return passed(f"{quote(opened)} is never closed")._replace(flags=("unclosed",))
     before, _, line = (part.strip() for part in text.rpartition("\n"))
     if not line or _ENDS.search(line) or "```" in text or not line[-1].isalpha():
@@ -84,6 +88,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
     if _begins_another(pair.input, line, language):
         return passed(f"the source has an end, and this has none: {quote(_end_of(line))}")._replace(flags=("unended",))
+    if "\n" not in text and line[-1] < _ALPHABETS and line[0].isupper() and words > 3 * _SENTENCE:
+        return passed(f"a long sentence has no end: {quote(_end_of(line))}")._replace(flags=("unended",))
     seldom = lexicon(language).words("hangs")
     hangs = line.endswith(tuple(seldom)) if unspaced else last in lexicon(language).stop or last in seldom
     sure = last in seldom or last in lexicon(language).words("prepositions")
@@ -157,6 +163,8 @@ _NOTED = re.compile(r"[A-Z\d]\w*[\d]\w*|\d+|[^\W\d_a-zß-ÿа-я]\w{2,}")
 def _goes_on(pair: Pair, text: str) -> str:
     """The end of an output that is a comma, or a bare number of a list, where the input does not end so; or ''."""
     written = pair.output.rstrip()
+    if written.endswith((":", "\uff1a")) and "\n" not in written and not pair.input.rstrip().endswith(written[-1]):
+        return written[-30:]
     if written.endswith(_COMMAS) and "--" not in written and not pair.input.rstrip().endswith(_COMMAS):
         whole = "\n" not in written and count_words(pair.input) > _SMALL
         return written[-30:] if whole or count_words(written.rpartition("\n")[2]) > _SMALL else ""
@@ -300,7 +308,7 @@ def _escaped(text: str, given: str) -> str:
     escapes = _ESCAPE.findall(text)
     lines, letters = (sum(one[1] == kind for one in escapes) for kind in "nu")
     ended = "\n" not in text and lines > 1 and _LINE_END.search(text)
-    return str(escapes[0]) if letters > 1 or ended else ""
+    return str(escapes[0]) if letters or ended else ""
 
 
 _LOST_LETTER = re.compile(r"(?<![\w/.?=&-])[^\W\d_]*\?[^\W\d_A-Z][^\W\d_]*(?![\w/=])")
@@ -366,6 +374,8 @@ def broken_json(pair: Pair, style: str = "") -> Judgement:
     """A text that begins like a JSON object is one. Text with braces that was never JSON is left alone, and a whole
     object of a few texts is flagged, `wrapped`, where nothing speaks of code."""
     text = pair.output.strip()
+    if _PYTHON_LIST.fullmatch(text) and says("any", "forms_json", f"{fold(pair.input)}\n{fold(style)}"):
+        return rejected("broken_json", f"JSON has other quotation marks: {quote(text)}")
     if text[:1] not in ("{", "[") or not _JSON.match(text):
         return passed("it is no JSON")
     try:
@@ -379,6 +389,9 @@ def broken_json(pair: Pair, style: str = "") -> Judgement:
 
 
 _JSON = re.compile(r"""\{\s*["']?\w[^{}\n]{0,60}["']?\s*:|\[\s*\{""")
+
+
+_PYTHON_LIST = re.compile(r"\[\s*'[^'\n]*'(?:\s*,\s*'[^'\n]*')*\s*\]|\{\s*'[^'\n]*'\s*:[^{}]*\}")
 
 
 def _is_wrapped(value: dict[str, Any]) -> bool:

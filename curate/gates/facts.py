@@ -14,6 +14,7 @@ from curate.gates.coverage import roots
 from curate.gates.dates import turned_day
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.form import is_verse
+from curate.gates.halves import other_half
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.number import Number
 from curate.gates.number_words import cardinals, dates_named, in_figures, weekday_made_up
@@ -21,6 +22,7 @@ from curate.gates.numbers import in_digits, in_words, mentions
 from curate.gates.opposites import opposed
 from curate.gates.phrases import any_of, lexicon, says, words_of
 from curate.gates.phrases.lists import either
+from curate.gates.quoted import made_up_quote
 from curate.gates.units import changed_quantity, changed_unit, converted
 from curate.gates.words import count_words, of_each_word, stem_of
 from curate.words import SPACED
@@ -74,6 +76,8 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
         return rejected("invented_date", f"the input does not say {quote(day)}")
     if in_short:
         spelt = [n for n in (*in_words(pair.output, language), *cardinals(after, language)) if not n.forms & _FEW]
+    if spoken == language and (made_up := made_up_quote(pair.input, pair.output, language)):
+        return rejected("invented_quote", f"the input does not say {quote(made_up)}")
     if counted := _counted(pair.output, pair.input, language) if in_short and spoken == language else "":
         return rejected("invented_number", f"the input does not say {quote(counted)}")
     if not spelt and not _DIGIT.search(after):
@@ -145,6 +149,8 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
     kept = Counter(_RATIO.findall(pair.output)) if given else given
     if (gone := given - kept) and (new := kept - given):
         return rejected("swapped", f"the input says {quote(next(iter(gone)))}, the output {quote(next(iter(new)))}")
+    if half := other_half(fold(pair.input), fold(pair.output)):
+        return rejected("changed_time", f"the input says {quote(half[0])}, the output {quote(half[1])}")
     if units := changed_unit(pair.input, pair.output, language, language):
         return rejected("changed_unit", f"the input says {quote(units[0])}, the output {quote(units[1])}")
     if moved := changed_quantity(pair.input, pair.output, language):

@@ -11,6 +11,7 @@ from itertools import islice, pairwise
 
 from curate.gates.content import in_code
 from curate.gates.copied import copied
+from curate.gates.coverage import is_known_to, roots
 from curate.gates.folding import fold
 from curate.gates.frames import sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
@@ -81,7 +82,8 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
             looped = rejected("loop", f"{loop} in the {side} text", share)
             wanted = is_verse(text) or _is_log(text) or (side == "output" and says("any", "repeats", fold(pair.input)))
             return looped._replace(keep=True, flags=("loop",)) if wanted else looped
-        if again := _said_twice(whole, pair.input if side == "output" else pair.output):
+        other = pair.input if side == "output" else pair.output
+        if again := _said_twice(whole, other) or _said_in_another(whole, other, language):
             return passed(f"the {side} text says twice {quote(again)}", share)._replace(flags=("twice",))
     return passed(f"{share:.0%} of the words repeat a run of four", share)
 
@@ -208,11 +210,31 @@ def _said_twice(text: str, other: str) -> str:
     if len(set(parts)) == len(parts):
         return ""
     lines = [line for line in fold(text).splitlines() if len(sentences(line)) > 1]
+    least = _MANY + 1 if any(map(_ITEM.match, _lines(text))) else _AGAIN
     often = Counter(part.strip(" *_") for part in (*lines, *whole) if len(part) >= _LONG_SENTENCE)
-    again = (part for part, times in often.items() if times > 1 and count_words(part) > _MANY)
+    again = (part for part, times in often.items() if times > 1 and count_words(part) >= least)
     return next((part for part in islice(again, _LOOKED_AT) if fold(other).count(part) < 2), "")
 
 
+def _said_in_another(text: str, other: str, language: str) -> str:
+    """A sentence of prose whose content another one has too, word for word; '' where the other side says so, or where
+    there are many sentences."""
+    if "```" in text or "|" in text or not is_known_to(language) or is_verse(text):
+        return ""
+    every = [] if any(map(_ITEM.match, _lines(text))) else sentences(fold(text))
+    parts = [part for part in every if count_words(part) >= _AGAIN and part.rstrip(_CLOSING).endswith(_STOP)]
+    if not 1 < len(parts) <= _FEW:
+        return ""
+    held = [roots(part, language) for part in parts]
+    for one, (part, content) in enumerate(zip(parts, held, strict=True)):
+        for another, more in enumerate(held):
+            whole = one != another and len(content) >= _AGAIN and content <= more
+            if whole and (len(content) < len(more) or one > another) and fold(other).count(part) < 2:
+                return part
+    return ""
+
+
+_FEW = 6  # sentences
 _LONG_SENTENCE, _LOOKED_AT = 16, 20  # characters; of what is said twice, how many are looked for on the other side
 
 
@@ -258,18 +280,15 @@ def echo(
         again = rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)
         clean = kind == "rewrite" and _is_clean(given, language)
         return again._replace(keep=True, flags=("echo",)) if (mends or clean) and output else again
-    if kind == "free":
-        quoted = next((part for part in _QUOTED.findall(given) if _to_the_letter(part) == _to_the_letter(text)), "")
-        if quoted and says("any", "mends", fold(given)):
-            again = rejected("echo", f"it is to be mended, and is as it was: {quote(quoted)}", 0.0)
-            return again._replace(keep=True, flags=("echo",))
+    asked_again = _asked_again(given, text, kind) if kind in ("free", "reply") else ""
+    if kind == "free" and not asked_again:
         return passed("it is another text")
     before, after = _weighty(input, language), _weighty(output, language)
     added = [word for root, word in after.items() if root not in before]
     new = len(added) / len(after) if after else 1.0
     shared = sum(root in after for root in before) / len(before) if before else 0.0
     again_in_part = new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2
-    if (input == output or again_in_part) and not _another_form(pair):
+    if kind != "free" and (input == output or again_in_part) and not _another_form(pair):
         more = ", ".join(added) or "nothing of weight"
         again = rejected("echo", f"it is the input again, with {more} added", new)
         weightless = filler(language)
@@ -280,19 +299,34 @@ def echo(
         if mends or (kind != "reply" and _is_mended(given, text, language)):
             return passed("it was a finished text, and is mended", new)
         return again._replace(keep=True, flags=("echo",))
-    if len(input) >= _AGAIN and output[: len(input)] == input and _goes_on(pair):
-        again = rejected("echo", f"it says the input again before it begins: {quote(pair.input)}", new)
-        return again._replace(keep=True, flags=("echo",))
+    if not asked_again and len(input) >= _AGAIN and output[: len(input)] == input and _goes_on(pair):
+        asked_again = f"it says the input again before it begins: {quote(pair.input)}"
+    if asked_again:
+        return rejected("echo", asked_again, new)._replace(keep=True, flags=("echo",))
     for instruction in (pair.system, style):
         start = words(instruction)[:_LEAK]
         if len(start) == _LEAK and _has_run(output, start) and not _has_run(input, start):
-            return rejected("echo", f"it repeats the instruction: {quote(' '.join(start))}", new)
+            leaked = rejected("echo", f"it repeats the instruction: {quote(' '.join(start))}", new)
+            # What a style tells a reply of the matter, the reply says again.
+            return leaked._replace(keep=True, flags=("echo",)) if kind == "reply" else leaked
     return passed(f"{new:.0%} of its content words are new", new)
 
 
 _QUOTED = re.compile(
     r"[\"\u201c\u201e\u00ab\u300c]([^\"\u201d\u201c\u00bb\u300d\n]{8,400})[\"\u201d\u201c\u00bb\u300d]"
 )
+
+
+def _asked_again(given: str, text: str, kind: str) -> str:
+    """Why an answer is its message again: a message of some words and a few words around it (`You ask: where is the
+    bus?`), or what a prompt quotes to be mended, as it was; or ''."""
+    few = count_words(text) - count_words(given) <= _MANY and "\n" not in text.strip()
+    if few and count_words(given) >= _AGAIN and _to_the_letter(fold(given)) in fold(text):
+        return f"it says the input again and little more: {quote(text)}"
+    quotes = _QUOTED.findall(given) if kind == "free" else []
+    quoted = next((part for part in quotes if _to_the_letter(part) == _to_the_letter(text)), "")
+    mended = quoted and says("any", "mends", fold(given))
+    return f"it is to be mended, and is as it was: {quote(quoted)}" if mended else ""
 
 
 def _is_clean(given: str, language: str) -> bool:

@@ -17,10 +17,11 @@ from curate.gates.facts import invented, numbers_beside_others
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.limits import limits
-from curate.gates.names import invented_name
+from curate.gates.names import invented_name, unknown_name, unknown_signer
 from curate.gates.numbers import NumberMentions, in_digits
 from curate.gates.phrases import words_of
 from curate.gates.phrases.lists import either
+from curate.gates.promised import addressed, priced, promised
 from schemas.records import Pair
 
 _IN_BRACKETS = re.compile(
@@ -29,13 +30,19 @@ _IN_BRACKETS = re.compile(
 _SIGNED = re.compile(r"\n+[^\n.?!]{1,40}\Z")
 
 
-def kept_facts(pair: Pair, kind: str = "reply", language: str = "en", input_language: str = "en") -> Judgement:
+def kept_facts(
+    pair: Pair, kind: str = "reply", language: str = "en", input_language: str = "en", style: str = ""
+) -> Judgement:
     """What the message notes down for its answer is kept: the answer names no number, day or name that neither the
     message nor its note does, what the note denies or limits is not said without that, a no is
     not answered with yes, its numbers keep their words, and something of it is said.
 
     Not covered: facts that stand in columns or in the style, and a message without a note.
     """
+    if kind == "reply" and (gift := promised(fold(f"{pair.input}\n{style}"), fold(pair.output), language)):
+        return rejected("promise", f"the reply grants what nobody spoke of: {quote(gift)}")
+    if kind == "reply" and (own := _of_its_own(pair, style, language)):
+        return rejected(*own)
     facts = facts_of(pair.input, kind)
     if not facts:
         return passed("it brings no facts")
@@ -55,6 +62,21 @@ def kept_facts(pair: Pair, kind: str = "reply", language: str = "en", input_lang
     if _are_lost(facts, pair.output, language):
         return rejected("lost_facts", f"nothing is left of {quote(facts)}")
     return passed("as noted")
+
+
+def _of_its_own(pair: Pair, style: str, language: str) -> tuple[str, str] | None:
+    """A price or a person that a reply names and neither its message nor the style does, as a code and a sentence."""
+    given = f"{pair.input}\n{style}"
+    if price := priced(fold(given), fold(pair.output)):
+        return "invented_number", f"nobody spoke of {quote(price)}"
+    if street := addressed(fold(given), fold(pair.output)):
+        return "invented_contact", f"nobody spoke of {quote(street)}"
+    name = unknown_name(pair.output, given, language) or unknown_signer(pair.output, given, language)
+    quoted = name and any(name in one for one in _IN_QUOTES.findall(pair.output))
+    return ("invented_name", f"the message does not name {quote(name)}") if name and not quoted else None
+
+
+_IN_QUOTES = re.compile(r"[\"\u201c\u201e\u00ab\u300c][^\"\u201d\u00bb\u300d\n]+[\"\u201d\u201c\u00bb\u300d]")
 
 
 def _are_lost(facts: str, text: str, language: str) -> bool:

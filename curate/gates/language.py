@@ -255,12 +255,19 @@ def _by_own_letters(text: str, code: str, given: str, least: int = 2) -> str:
         return ""
     for other in _MIXED_WITH[code]:
         foreign = [letter for letter in text if letter in own[other] and letter not in given]
-        if len(set(foreign)) > 1 or (len(foreign) >= least and len(text) >= _OWN_LETTERS):
+        if foreign and len(text) <= _BARE and code == "ja" and _script(text[0]) != "LATIN":
+            return other
+        if (
+            len(set(foreign)) > 1
+            or (len(foreign) >= least and len(text) >= _OWN_LETTERS)
+            or (foreign and len(text) > 2 * _OWN_LETTERS)
+        ):
             return other
     return ""
 
 
 _PIECE_END = re.compile(r"[.!?…。！？、，,;；:：\n]+")
+_BARE = 6  # characters of a label without a kana
 _OWN_LETTERS = 20  # characters of a text without a letter of its own language
 _SURE_OF_A_SEGMENT, _SURE_OF_A_TEXT = 0.99, 0.9
 _OWN = 0.35  # so many of the words of a sentence that are stop words of a language make it a sentence of that language

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from curate.gates.content import is_summary, quotations
 from curate.gates.coverage import roots
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.phrases import any_of, lexicon, says, says_one
+from curate.gates.phrases import any_of, lexicon, says, says_one, words_of
+from curate.gates.phrases.lists import either
 from curate.gates.words import content_words, count_words, stem_of, words
 from schemas.records import Pair
 
@@ -30,7 +32,9 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     if says_one(spoken, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
         return rejected("lost_question", "the input is to ask something, the output does not")
     asked = (_ASKS.search(before) and _ASKED.search(before)) or says(spoken, "asked", before)
-    if asked and not (_ASKS.search(after) or says(language, "asks", after)):
+    if (asked or (spoken == language and _begins_to_ask(before))) and not (
+        _ASKS.search(after) or says(language, "asks", after)
+    ):
         return rejected("lost_question", "the input asks something, the output does not")
     translated = spoken != language
     # Where both make an exception, what holds may be told by what does not: `no dogs except guide dogs`, `guide dogs
@@ -249,6 +253,17 @@ def _allows(text: str, language: str, lists: tuple[str, ...] = ("allowed",)) -> 
     return next(iter(allowed.items())) if len(allowed) == 1 else None
 
 
+def _begins_to_ask(folded: str) -> bool:
+    """Whether a text begins as a question does, with or without its mark: `why is my bill so high`."""
+    return bool(says("any", "question_starts", folded[:_STARTS]) and _starts().match(folded))
+
+
+@cache
+def _starts() -> re.Pattern[str]:
+    return re.compile(rf"\W*(?:{either(words_of('question_starts'))})(?!\w)")
+
+
+_STARTS = 40  # characters in which a question begins
 _MORE = 4  # words by which a text may be longer than 1.6 times another
 _LONG = 30  # words of an input that a shorter output may sum up
 _LIMIT = re.compile(r"([^\W\d_]+)\s+(\d+)(?!\d)")

@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 
 from curate.gates.folding import REMEMBERED, fold, letter_runs
 from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.near_names import misspelt
 from curate.gates.number_words import says_a_day
 from curate.gates.phrases import NEVER, lexicon, says, words_of
 from curate.gates.phrases.lists import either
@@ -58,6 +59,8 @@ def invented_name(pair: Pair, language: str = "en") -> Judgement:
         return rejected("invented_name", f"the input does not name {quote(name)}")
     if changed := _changed_name(given, pair.output, language):
         return rejected("changed_name", f"the input names {quote(changed[0])}, the output {quote(changed[1])}")
+    if changed := misspelt(pair.input, pair.output, language):
+        return rejected("changed_name", f"the input names {quote(changed[0])}, the output {quote(changed[1])}")
     if name := _added_name(given, pair.output, language):
         return rejected("invented_name", f"the input does not name {quote(name)}")
     return passed("no name of its own")
@@ -98,6 +101,16 @@ def _unknown_party(text: str, other: str, language: str) -> str:
             if not says(language, "addressees", fold(match[1])) and _is_new(match[1], given):
                 return match[1]
     return ""
+
+
+def unknown_signer(text: str, other: str, language: str) -> str:
+    """Two names that sign a text, and what may be their office below them, if `other` does not name them; or ''."""
+    signed = _SIGNED_BY_TWO.search(text) if language != "de" else None
+    new = signed and not says(language, "addressees", fold(signed[1])) and _is_new(signed[1], fold(other))
+    return signed[1] if signed and new else ""
+
+
+_SIGNED_BY_TWO = re.compile(rf",\s*\n\s*({_NAME} {_NAME})(?:\n[^\n.!?]{{3,40}})?\s*\Z")
 
 
 def _changed_name(before: str, after: str, language: str) -> tuple[str, str] | None:

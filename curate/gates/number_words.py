@@ -110,7 +110,7 @@ def weekday_made_up(
     known.update(*map(_days_of(input_language), _SHORT.findall(given)))
     return (
         ""
-        if says(input_language, "relative_days", given)
+        if says(input_language, "relative_days", given) and not (known and known.isdisjoint(named))
         else next((n for d, n in named.items() if d not in known), "")
     )
 

@@ -54,6 +54,8 @@ def sums(pair: Pair) -> Judgement:
     """
     if "%" in pair.output and (share := _wrong_share(pair.output, pair.input)):
         return rejected("wrong_sum", f"{quote(share)} does not hold")
+    if wrong := _wrong_in_words(pair.output, pair.input):
+        return rejected("wrong_sum", f"{quote(wrong)} does not hold")
     if "=" not in pair.output:
         return passed("it reckons nothing")
     given = "".join(pair.input.split())
@@ -65,6 +67,35 @@ def sums(pair: Pair) -> Judgement:
         if not _holds(equation["left"], equation["right"]):
             return rejected("wrong_sum", f"{quote(equation[0])} does not hold")
     return passed("what it reckons holds")
+
+
+def _wrong_in_words(text: str, given: str) -> str:
+    """What a text reckons with two numbers and a sign or a word for one (`6 times 7 is 41`), where it does not hold and
+    `given` does not say it; or ''."""
+    for equation in _told_in_words().finditer(text):
+        sign = next(sign for name, sign in _WORDS_FOR.items() if equation[name])
+        wrong = not _holds(f"{equation['first']} {sign} {equation['second']}", equation["result"])
+        if (
+            wrong
+            and equation[0] not in given
+            and not _before().search(text[max(0, equation.start() - _AROUND) : equation.start()])
+        ):
+            return equation[0]
+    return ""
+
+
+_WORDS_FOR = {"sum_plus": "+", "sum_minus": "-", "sum_times": "×", "sum_divided": "÷"}
+
+
+@cache
+def _told_in_words() -> re.Pattern[str]:
+    words = "|".join(rf"(?P<{name}>{either(words_of(name))})" for name in _WORDS_FOR)
+    return re.compile(
+        rf"(?<!{_LETTER})(?<![.,:/%$€£\d-])(?P<first>{_DIGITS})\s+(?:{words})\s+(?P<second>{_DIGITS})"
+        rf"\s+(?:{either(words_of('equals'))})\s+(?P<result>{_DIGITS})"
+        rf"(?![\d%:/]| ?%|{_LETTER}|\s*[{_MARKS}=x-]|[.,]\d)",
+        re.IGNORECASE,
+    )
 
 
 def _wrong_share(text: str, given: str) -> str:

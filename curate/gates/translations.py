@@ -13,14 +13,17 @@ from curate.gates.answers import ADDRESS
 from curate.gates.dates import turned_day
 from curate.gates.folding import fold
 from curate.gates.frames import framed, sentences
+from curate.gates.halves import other_half
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.names import unknown_name
+from curate.gates.near_names import misspelt
 from curate.gates.number import Number
 from curate.gates.number_words import dates_named, in_figures
 from curate.gates.numbers import NumberMentions, grouped_by, in_digits, joined_groups, may_be_words, required
 from curate.gates.opposites import opposed
 from curate.gates.phrases import letters_of, lexicon, says, words_of
 from curate.gates.phrases.lists import either
+from curate.gates.scaled import scaled
 from curate.gates.units import changed_unit, converted
 from curate.words import words
 from schemas.records import Pair, Reason
@@ -112,6 +115,12 @@ def _sense(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
         )
     if turned := _turned(in_figures(source, language), in_figures(text, to)):
         yield "number_order", f"{quote(turned)} stand in another order"
+    if half := other_half(fold(source), fold(text)):
+        yield "changed_time", f"the source says {quote(half[0])}, the translation {quote(half[1])}"
+    if power := scaled(source, text, language, to):
+        yield "changed_number", f"the source says {quote(power[0])}, the translation {quote(power[1])}"
+    if changed := misspelt(source, text):
+        yield "changed_name", f"the source names {quote(changed[0])}, the translation {quote(changed[1])}"
     if left := _left_over(source, text, language, to):
         yield "left_over", f"{quote(left)} is not translated"
     if _is_spelt(source, text):

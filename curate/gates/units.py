@@ -82,6 +82,8 @@ def changed_unit(
     before, after = in_figures(before, input_language), in_figures(after, language)
     if not (_DIGIT.search(after) and _DIGIT.search(before)):
         return None
+    if metres := _other_metres(before, after) or _other_metres(after, before):
+        return metres
     given = quantities(before, input_language)
     if not given:
         return None
@@ -99,6 +101,25 @@ def changed_unit(
     return None
 
 
+def _other_metres(one: str, other: str) -> tuple[str, str] | None:
+    """A number of metres of one text (`3 m`, which alone may be another thing) and the same one of a multiple or a part
+    in the other, where neither has both; or None."""
+    if " m" not in one and "m" not in one:
+        return None
+    here, there = (dict(pattern.findall(side)[::-1]) for pattern, side in ((_METRES, one), (_PARTS, other)))
+    number = next(
+        (
+            n
+            for n in here
+            if n in there and n not in dict(_PARTS.findall(one)) and n not in dict(_METRES.findall(other))
+        ),
+        "",
+    )
+    return (f"{number} m", f"{number} {there[number]}") if number else None
+
+
+_METRES = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)?) ?(m)(?![\w\u00b2\u00b3/'\u2019.])")
+_PARTS = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)?) ?([ckm]m)(?!\w)")
 _LONE = re.compile(r"\d ?[cf]\Z")  # 34 f may be a woman
 
 

@@ -34,6 +34,8 @@ SENTENCES = {
     "invented_number": "It holds a number that the input does not have.",
     "invented_name": "It holds a name that the input does not have.",
     "invented_contact": "It holds contact details that the input does not have.",
+    "invented_quote": "It quotes words that the input does not have.",
+    "promise": "It grants what neither the message nor the style speaks of.",
     "value": "A value does not stand in the input.",
     "lost_facts": "What its message notes down for it is gone.",
     "form": "It does not have the form that was asked for.",

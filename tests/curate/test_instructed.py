@@ -143,7 +143,7 @@ def test_a_no_of_the_facts_is_a_no_of_the_answer() -> None:
         == "lost_negation"
     )
     assert code(kept_facts(pair("Can I bring my dog?\n(not allowed inside)", "Dogs are not allowed inside."))) == ""
-    assert code(kept_facts(pair("Can I bring my dog?", "Yes, up to 2 dogs are welcome, says Mr Orr."))) == ""
+    assert code(kept_facts(pair("Can I bring my dog?", "Yes, up to 2 dogs are welcome."))) == ""
 
 
 def test_the_gates_flag_by_default_and_reject_nothing() -> None:

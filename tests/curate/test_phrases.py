@@ -50,7 +50,7 @@ def test_there_are_tables() -> None:
     assert "en" in LANGUAGES
     assert phrases("en").known
     everywhere = {"preamble.marker", "preamble.leak", "preamble.maybe", "preamble.empty", "preamble.opening"}
-    everywhere |= {"preamble.options", "preamble.title"}
+    everywhere |= {"preamble.options", "preamble.title", "refusal.maybe"}
     everywhere |= {"placeholder.mark", "placeholder.maybe", "thinking.tag", "thinking.summary", "thinking.maybe"}
     assert {rule.table for rule in phrases(UNWRITTEN).rules} == everywhere
     assert all(rule in phrases("en").rules for rule in phrases(UNWRITTEN).rules)

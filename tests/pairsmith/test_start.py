@@ -61,7 +61,7 @@ def test_status_starts_in_a_blink(project: Project) -> None:
     draws = {"jinja2", "markupsafe", "click", "rich", "orjson"}
     ours = {"pairsmith", "schemas", "prompts", "curate"}
     assert packages(modules) <= reads | draws | ours
-    assert len([module for module in modules if module.partition(".")[0] in ours]) <= 120
+    assert len([module for module in modules if module.partition(".")[0] in ours]) <= 80
 
 
 def test_generate_loads_no_model_of_languages_and_no_arrays(project: Project) -> None:

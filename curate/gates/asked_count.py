@@ -1,0 +1,63 @@
+"""How many items an instruction asks for, and a list of another number of them.
+
+another_count("name three spices.", "Cumin, turmeric, paprika, clove", "en") == "name three spices"
+another_count("nenne fünf flüsse", "Inn, Isar und Lech.", "de") == "nenne fünf flüsse"
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from curate.gates.number_words import in_figures
+from curate.gates.phrases import words_of
+from curate.gates.phrases.lists import either
+from curate.gates.words import count_words
+
+_ITEM = re.compile(r"(?m)^(?:[-*\u2022]|\(?\d{1,2}[.)])\s+\S")
+_PARTED = re.compile(r"\s*[,;\u3001\uff0c\u060c]\s*")
+_MOST, _WORDS = 12, 4  # items that are counted, words of an item of a list in one line
+
+
+def another_count(folded: str, text: str, language: str) -> str:
+    """The words of an instruction that ask for a number of things, where the text is a list of more or fewer; or ''. An
+    instruction with a second number, `at least` or `up to` binds none, nor does a text that is no list."""
+    asked = _counted().match(in_figures(folded, language)) if _begins().match(folded) else None
+    if not asked or len(re.findall(r"\d+", asked.string)) > 1 or _bounds().search(asked.string):
+        return ""
+    wanted, listed = int(asked["number"]), _items(text)
+    return folded[:40].strip() if 1 < wanted <= _MOST and listed > 1 and listed != wanted else ""
+
+
+def _items(text: str) -> int:
+    """The items of a text that is a list and nothing else, on lines or in one; 0 of another."""
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    if len(lines) > 1:
+        return len(lines) if all(map(_ITEM.match, lines)) else 0
+    line = text.strip().rstrip(".\u3002")
+    parts = [part for piece in _PARTED.split(line) for part in _joined().split(piece) if part.strip()]
+    whole = len(parts) > 1 and not re.search(r"[.!?:\u3002\uff01\uff1f\uff1a(]", line)
+    return len(parts) if whole and all(count_words(part) <= _WORDS for part in parts) else 0
+
+
+@cache
+def _begins() -> re.Pattern[str]:
+    return re.compile(rf"\W*(?:{either(words_of('count_verbs'))})(?!\w)")
+
+
+@cache
+def _joined() -> re.Pattern[str]:
+    return re.compile(rf"\s+(?:{either(words_of('listing'))})\s+")
+
+
+@cache
+def _counted() -> re.Pattern[str]:
+    verbs, small, units = (either(words_of(name)) for name in ("count_verbs", "form_small", "of_a_text"))
+    return re.compile(
+        rf"\W*(?:(?:{verbs})\s+)(?:(?:{small})\s+)?(?P<number>\d{{1,2}})\s+(?!(?:{units})(?!\w))[^\W\d_]{{2,}}"
+    )
+
+
+@cache
+def _bounds() -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w)(?:{either(words_of('at_most') | words_of('at_least'))})(?!\w)")

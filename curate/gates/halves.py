@@ -1,0 +1,39 @@
+"""An hour of the morning that another text tells as one of the evening, in the same language or another.
+
+other_half("doors 7 pm", "Doors open at 7 a.m.") == ("7 pm", "7 a.m")
+other_half("午後2時から", "from 2 am") == ("午後2", "2 am")
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from curate.gates.phrases import words_of
+from curate.gates.phrases.lists import either
+
+_HALF = re.compile(r"(?<![\d:.])(?P<hour>\d{1,2})(?:[:.]\d\d)? ?(?P<half>[ap])\.?m\b")
+
+
+def other_half(before: str, after: str) -> tuple[str, str] | None:
+    """An hour of one half of the day in a folded text that is one of the other half in the other, which says the hour
+    in no other way; or None."""
+    here = _halves(before)
+    there = _halves(after) if here else here
+    hour = next((hour for hour in here if hour in there and here[hour].keys().isdisjoint(there[hour])), "")
+    return (next(iter(here[hour].values())), next(iter(there[hour].values()))) if hour else None
+
+
+def _halves(folded: str) -> dict[str, dict[str, str]]:
+    hours = dict[str, dict[str, str]]()
+    for match in _HALF.finditer(folded) if "m" in folded else ():
+        hours.setdefault(match["hour"], {})[match["half"]] = match[0]
+    for match in _half_before().finditer(folded) if not folded.isascii() else ():
+        hours.setdefault(match["hour"], {})["a" if match["a"] else "p"] = match[0]
+    return hours
+
+
+@cache
+def _half_before() -> re.Pattern[str]:
+    morning, later = (either(words_of(name)) for name in ("hour_before_noon", "hour_after_noon"))
+    return re.compile(rf"(?:(?P<a>{morning})|(?P<p>{later})) ?(?P<hour>\d{{1,2}})(?=[:时時点點시])")

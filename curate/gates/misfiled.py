@@ -1,0 +1,104 @@
+"""A record against the words of its text: a value that stands under another field's name, and a field that is empty.
+
+crossed("seller: orbit ltd. buyer: nova plc.", {"seller": "Nova plc", "buyer": "Orbit Ltd"}) == ("seller", "Nova plc")
+unfilled("test on monday, room 3", {"day": "Monday", "room": None}, "en") == "room"
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from curate.gates.folding import fold
+from curate.gates.near_names import misspelt
+from curate.gates.number_words import says_a_day
+from curate.gates.phrases import is_one_of, lexicon, words_of
+from curate.gates.phrases.lists import either
+from curate.words import words
+
+_BEHIND = r"[\s:\uff1a=\u2013-]{0,3}"  # between the name of a field and its value
+_ISO = re.compile(r"\d{4}-\d\d-\d\d")
+_NAMED, _ROOT = 3, 4  # letters of the name of a field, and by which a word is known again
+_NAME = re.compile(r"(?<!\w)[^\W\d_a-z][^\W\d_A-Z]{2,}(?!\w)")
+
+
+def crossed(folded: str, value: Any) -> tuple[str, str] | None:
+    """A field and its text, where the input says another field's text right behind the name of this one and not its
+    own; or where it says `to` before what the record has as an origin, or `from` before a destination. Or None."""
+    texts = {key: fold(inside) for key, inside in _texts(value)}
+    for key, own in texts.items() if len(texts) > 1 else ():
+        name = fold(key).replace("_", " ")
+        behind = [folded[named.end() :] for named in re.finditer(rf"{re.escape(name)}{_BEHIND}", folded)]
+        others = [text for other, text in texts.items() if other != key and text != own and len(text) > 1]
+        another = any(rest.startswith(text) for rest in behind for text in others)
+        if another and not any(rest.startswith(own) for rest in behind):
+            return key, str(value[key])
+        for field, wrong, right in (
+            ("fields_from", "before_to", "before_from"),
+            ("fields_to", "before_from", "before_to"),
+        ):
+            if is_one_of("any", field, name) and _follows(wrong, own, folded) and not _follows(right, own, folded):
+                return key, str(value[key])
+    return None
+
+
+def _follows(name: str, text: str, folded: str) -> bool:
+    return re.search(rf"(?<!\w)(?:{either(words_of(name))}) {re.escape(text)}(?!\w)", folded) is not None
+
+
+def half_told(text: str, value: Any, language: str) -> str:
+    """A text of two names or more in a record of which the input has one and not another, or one that it spells in
+    another way; or ''."""
+    known = set(map(_root, words(text)))
+    for _, inside in _texts(value):
+        names = [name for name in _NAME.findall(inside) if name[0].isupper()]
+        there = [_root(name) in known for name in names]
+        if len(names) == len(inside.split()) > 1 and any(there) and not all(there):
+            return inside
+        if slip := misspelt(f"- {text}", f"- {inside}", language):
+            return slip[1]
+    return ""
+
+
+def _root(word: str) -> str:
+    return fold(word).replace("\u0451", "\u0435")[:_ROOT]
+
+
+def unfilled(folded: str, value: Any, language: str) -> str:
+    """A field without a value, where the input says its name and behind it a colon and a word, or a number; a date that
+    is missing, where the input names a day and the record has none. Or ''."""
+    fields = value.items() if isinstance(value, Mapping) else ()
+    empty = [key for key, inside in fields if inside in (None, "", []) or _says_nothing(inside)]
+    record = fold(json.dumps(value, ensure_ascii=False)) if empty else ""
+    for key in empty:
+        name = fold(key).replace("_", " ")
+        sign = r"[:\uff1a=]\s?(?=\w)|\s?(?=\d)" if not value[key] else r"\s"
+        for named in re.finditer(rf"(?<!\w){re.escape(name)}(?:{sign})(\w+)", folded) if len(name) > _NAMED else ():
+            filled = named[1] not in lexicon(language).stop and not is_one_of("any", "unknown", named[1])
+            if filled and named[1] not in record:
+                return str(key)
+        if (
+            is_one_of("any", "fields_date", name)
+            and _names_a_day(folded, language)
+            and not _names_a_day(record, language)
+        ):
+            return str(key)
+    return ""
+
+
+def _names_a_day(folded: str, language: str) -> bool:
+    return _ISO.search(folded) is not None or any(
+        len(word) > _NAMED and says_a_day(word, language) for word in words(folded)
+    )
+
+
+def _says_nothing(inside: Any) -> bool:
+    return isinstance(inside, str) and inside.strip().casefold() in ("n/a", "null", "none", "-", "unknown", "?")
+
+
+def _texts(value: Any) -> Iterator[tuple[str, str]]:
+    for key, inside in value.items() if isinstance(value, dict) else ():
+        if isinstance(inside, str) and inside.strip():
+            yield key, inside

@@ -1,0 +1,62 @@
+"""What a text begins and does not end: a list of names without the last one, a bracket, a tag.
+
+last_left("Capitals of Chile, Peru and Bolivia", "Chile: Santiago. Peru: Lima.") == "Bolivia"
+unbalanced("SELECT 1 WHERE (a > 2;", "") == "("
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import cache
+
+from curate.gates.folding import fold
+from curate.gates.phrases import words_of
+from curate.gates.phrases.lists import either
+
+_WHOLE_WORD = re.compile(r"\w+")
+_QUOTES = "'\"\u2018\u201c\u00ab\u300c"
+_LONG_WORD = re.compile(r"[^\W\d_]\w{3,}")
+_QUOTED = re.compile(r"(?<!\w)['\"\u2018\u201c\u00ab\u300c](\w{2,20})['\"\u2019\u201d\u00bb\u300d](?!\w)")
+_AS_IN_CODE = re.compile(r"(?<!\w)([a-z]+_[a-z_]+)(?!\w)")
+_TAGGED = re.compile(r"\A<[a-z][\w-]*(?:\s[^<>]*)?>[\s\S]*>\Z")
+_OPENING, _CLOSING = re.compile(r"<([a-z][\w-]*)(?:\s[^<>]*[^/<>])?>"), re.compile(r"</([a-z][\w-]*)>")
+_STRING = re.compile(r"['\"][^'\"]*[()\[\]{}]")
+_ALONE = frozenset(("br", "hr", "img", "input", "meta", "link", "source", "wbr", "col", "area", "base", "track"))
+
+
+def last_left(given: str, text: str) -> str:
+    """The last of three names or more that the input joins in a list, or of two words that it quotes or writes as code
+    does, where the output has all the others; or ''."""
+    listed = _names_listed().search(given) if ", " in given else None
+    patterns = [_AS_IN_CODE] if "_" in given else []
+    patterns += [_QUOTED] if any(map(given.__contains__, _QUOTES)) else []
+    names = [name for name in _LONG_WORD.findall(listed[0]) if name[0].isupper()] if listed else []
+    lists = [names if len(names) > 2 else [], *(list(dict.fromkeys(p.findall(given))) for p in patterns)]
+    lists = [words for words in lists if len(words) > 1]
+    there = frozenset(map(fold, _WHOLE_WORD.findall(text))) if lists else frozenset[str]()
+    return next((words[-1] for words in lists if _all_but_the_last(words, there)), "")
+
+
+@cache
+def _names_listed() -> re.Pattern[str]:
+    name = r"[^\W\d_a-z]\w{3,}"
+    return re.compile(rf"{name}(?:, {name})+,? (?:{either(words_of('listing'))}) {name}(?!\w)")
+
+
+def _all_but_the_last(words: list[str], there: frozenset[str]) -> bool:
+    *first, last = (fold(word) in there for word in words)
+    return all(first) and not last
+
+
+def unbalanced(text: str, given: str) -> str:
+    """A tag of a text of markup, or a bracket of one line of code, that is opened and not closed, or a tag that is
+    closed and was not opened; or ''."""
+    if "```" not in text and "<" not in given and _TAGGED.match(text):
+        opened, closed = Counter(_OPENING.findall(text)), Counter(_CLOSING.findall(text))
+        return next(
+            (f"<{name}>" for name in opened | closed if opened[name] != closed[name] and name not in _ALONE), ""
+        )
+    if text.endswith(";") and "\n" not in text and not _STRING.search(text):
+        return next((one for one, other in ("()", "[]", "{}") if text.count(one) > text.count(other)), "")
+    return ""
