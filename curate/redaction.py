@@ -75,7 +75,9 @@ def redacted(text: str, treatment: Mapping[str, Treatment]) -> str:
 def _in_each(value: Any, kinds: Mapping[str, str]) -> Any:
     if isinstance(value, dict):  # a name is a word as any other, and may be a password elsewhere
         return {
-            _without(name, {piece: kinds[piece] for _, piece in personal(name) if piece in kinds}): _in_each(held, kinds)
+            _without(name, {piece: kinds[piece] for _, piece in personal(name) if piece in kinds}): _in_each(
+                held, kinds
+            )
             for name, held in value.items()
         }
     if isinstance(value, list):

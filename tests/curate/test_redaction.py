@@ -157,7 +157,10 @@ def test_what_a_teacher_writes_is_treated_as_seeds_are(tmp_path: Path) -> None:
     ("text", "without"),
     [
         ({"note": f"Write to:\n{MAIL}\tor"}, {"note": "Write to:\n(e-mail address removed)\tor"}),
-        ({"note": f"Call\n{PHONE}\n4111 1111 1111 1111"}, {"note": "Call\n(telephone number removed)\n(card number removed)"}),
+        (
+            {"note": f"Call\n{PHONE}\n4111 1111 1111 1111"},
+            {"note": "Call\n(telephone number removed)\n(card number removed)"},
+        ),
         ({"phone": 12025550143, "size": 3}, {"phone": "(telephone number removed)", "size": 3}),
         ({"card": [4111111111111111, True]}, {"card": ["(card number removed)", True]}),
         ({"password": 12345678}, {"password": "(key or password removed)"}),
