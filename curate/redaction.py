@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from curate.gates.personal import REMOVED, WORDS, narrowed, personal, pieces, record_in
+from curate.gates.personal import ONE, REMOVED, WORDS, narrowed, personal, pieces, record_in
 from curate.words import SPACED
 from schemas.numbered import Numbered
 from schemas.records import Seed
@@ -30,11 +30,13 @@ def treated(reading: SeedReading, settings: PersonalSettings) -> SeedReading:
     for seed in reading.seeds:
         held = {kind for text in _texts(seed) for kind, _ in pieces(text)}
         if out := sorted(kind for kind in held if treatment[kind] == "reject"):
-            problems.append(SeedProblem(seed.source, "personal", f"it holds {_named(out)}."))
+            problems.append(
+                SeedProblem(seed.source, "personal", f"it holds {' and '.join(map(ONE.__getitem__, out))}.")
+            )
             continue
         if gone := sorted(kind for kind in held if treatment[kind] == "redact"):
             seed = _redacted(seed, treatment, gone)
-            notes.append(SeedProblem(seed.source, "redacted", f"{_named(gone)}."))
+            notes.append(SeedProblem(seed.source, "redacted", f"{' and '.join(map(WORDS.__getitem__, gone))}."))
         place = first_seen.setdefault(seed.id, len(seeds))
         if place < len(seeds):
             first = seeds[place].source
@@ -129,7 +131,3 @@ def _texts(seed: Seed) -> Iterator[str]:
     yield from (turn.content for turn in seed.messages or ())
     yield from (text for text in (seed.text, seed.reference) if text)
     yield from seed.columns.values()
-
-
-def _named(kinds: list[str]) -> str:
-    return " and ".join(WORDS[kind] for kind in kinds)

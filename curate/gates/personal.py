@@ -54,6 +54,7 @@ WORDS = {
     "ip": "IP address",
     "secret": "key or password",
 }
+ONE = {kind: f"{'an' if words[0] in 'eI' else 'a'} {words}" for kind, words in WORDS.items()}
 REMOVED = {kind: f"({words} removed)" for kind, words in WORDS.items()}
 _REMOVED = re.compile("|".join(map(re.escape, REMOVED.values())))
 
@@ -203,7 +204,7 @@ def pii(pair: Pair, kinds: Collection[str] = WORDS.keys()) -> Judgement:
             if kind not in kinds:
                 continue
             shown = quote(piece[:6] + "…") if kind in ("secret", "card", "iban") else quote(piece)
-            return rejected(f"pii_{kind}", f"the {side} text holds {WORDS[kind]} {shown}")
+            return rejected(f"pii_{kind}", f"the {side} text holds {ONE[kind]}, {shown}")
     return passed("no personal data that has a form")
 
 

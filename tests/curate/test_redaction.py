@@ -52,7 +52,7 @@ def test_each_kind_is_treated_as_the_spec_says() -> None:
     assert third == seed("nothing here", 3)
     assert chat.body == "I am (e-mail address removed)"
     (problem,) = result.problems
-    assert (problem.where, problem.what) == ("s.jsonl:2", "personal: it holds key or password.")
+    assert (problem.where, problem.what) == ("s.jsonl:2", "personal: it holds a key or password.")
     assert result.rows_in == len(result.seeds) + len(result.problems) == 4
     assert [note.where for note in result.notes] == ["s.jsonl:1", "s.jsonl:4"]
 
@@ -146,7 +146,7 @@ def test_what_a_teacher_writes_is_treated_as_seeds_are(tmp_path: Path) -> None:
         assert len(teacher.asked) == 2
     own = pairsmith.Project(tmp_path)
     (rejected,) = own.rows(state="rejected")
-    assert str(rejected.reason) == "pii_iban: the output text holds IBAN “DE89 3…”"
+    assert str(rejected.reason) == "pii_iban: the output text holds an IBAN, “DE89 3…”"
     assert {row.pair.output: row.pair.meta for row in own.pool().rows() if row.pair and row.pair.meta} == {
         safe: {"redacted": ["email"]}
     }
