@@ -39,6 +39,7 @@ _SECTIONS = {
 }
 UNCERTIFIED = "every row that is left waits for people or for a certificate"
 _HELD_OUT = "curate.contamination.files"
+_REDACTED = "what [personal] redacts in answers"  # an older version redacted seeds alone
 _LONGEST = 80  # characters of a value that is shown as it is
 
 Shapes = dict[str, Any]
@@ -255,6 +256,8 @@ def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin:
         for direction, way in spec.generate.directions.items():
             shapes |= _named_teacher(f"generate.{direction}.teacher", spec, way.teacher)
             shapes[f"generate.{direction}.prompt"] = prompts.load(way.prompt, folder).ref
+        if redacted := spec.personal.kinds("redact"):
+            shapes[_REDACTED] = list(redacted)
     if "curate" in _SECTIONS[stage]:
         gates = spec.curate.gates
         shapes |= _settings("curate", spec.curate) if stage == "curate" else _settings("curate.gates", gates)

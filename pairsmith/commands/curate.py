@@ -41,6 +41,7 @@ def command(session: Session, *, what_if: tuple[str, ...], max_usd: float | None
 
 
 def _screen(comparison: WhatIf) -> list[Any]:
+    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
@@ -61,7 +62,7 @@ def _screen(comparison: WhatIf) -> list[Any]:
     ]
     parts += ["", facts(changed)] if changed else ["", "No row would move."]
     for move in comparison.moves:
-        why = f" ({move.code})" if move.code else ""
+        why = escape(f" ({move.code})") if move.code else ""
         parts += ["", f"[bold]{move.rows:,} rows {move.before} -> {move.after}{why}[/]"]
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, expand=True)
         for width, ratio in ((12, None), (None, 3), (None, 5), (None, 4)):

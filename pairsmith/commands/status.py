@@ -105,7 +105,8 @@ def _screen(data: dict[str, Any]) -> list[Any]:
         if stage["reasons"]:
             lines.append(", ".join(f"{reason} {count:,}" for reason, count in Counter(stage["reasons"]).most_common(6)))
         lines += [escape(f"{f['what']} ({f['rows']:,} rows, the first from {f['first']})") for f in stage["failures"]]
-        lines += [f"[yellow]{stage['why']}[/]"] if stage["counts"] and stage["why"] else [stage["why"]]
+        why = escape(stage["why"])
+        lines += [f"[yellow]{why}[/]"] if stage["counts"] and why else [why]
         table.add_row(stage["stage"], word, "\n".join(filter(None, lines)))
     artifacts = list(dict.fromkeys((one["kind"], one["path"]) for one in data["artifacts"]))
     to_do = f"[bold]pairsmith run[/] will {', '.join(data['next'])}, then write the report"

@@ -62,3 +62,10 @@ def test_a_command_without_a_pipe_undoes_nothing(
     assert project.run("generate", stdin="an owl\n").returncode == 0
     stages = {stage["stage"]: stage for stage in project.json("status")["stages"]}
     assert stages["curate"]["why"] == "standard input has changed"
+
+
+def test_a_cause_is_shown_with_its_brackets(project: Project) -> None:
+    """What has made a stage due is shown as it stands, also where a part of it looks like a colour of the terminal."""
+    assert project.run("generate").returncode == 0
+    shown = project.run("status", "--set", "task.style=Write [red] and [bold] things.").stdout
+    assert "[red] and [bold]" in " ".join(shown.split())

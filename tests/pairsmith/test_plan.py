@@ -277,6 +277,21 @@ def test_a_renamed_key_undoes_nothing(folder: Path) -> None:
     assert todo(folder)["review"] == "review.margin_of_error has changed"
 
 
+def test_rows_that_an_older_version_did_not_redact_are_due(folder: Path) -> None:
+    """Of a project that redacts, whose rows an older version made with redacted seeds alone, `generate` is due and says
+    why: `curate` would find no rows of the present settings, and each command would name the other one."""
+    spec = (folder / "pairsmith.toml").read_text()
+    (folder / "pairsmith.toml").write_text(f'{spec}\n[personal]\nemail = "redact"\n')
+    project = load(folder)
+    with Store.open(Store.url_for(project)) as store:
+        assert stage("generate").run(project, store).calls_sent == 0
+        assert "generate" not in todo(folder)
+        receipt = store.receipts("generate")[-1]
+        shaped = {key: value for key, value in receipt.facts["shaped_by"].items() if "redacts" not in key}
+        store.write(receipt.model_copy(update={"facts": {**receipt.facts, "shaped_by": shaped}}))
+    assert todo(folder)["generate"] == "what [personal] redacts in answers has changed"
+
+
 # Receipts of version 0.1
 
 
