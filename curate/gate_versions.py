@@ -6,8 +6,7 @@ from __future__ import annotations
 VERSIONS = {
     **dict.fromkeys(("broken_json", "instructed", "facts"), 3),
     **dict.fromkeys(("label", "sums"), 4),
-    "pii": 3,
-    "fenced": 4,
+    **dict.fromkeys(("pii", "fenced"), 4),
     **dict.fromkeys(("language", "toxic", "contacts", "answered", "injection"), 5),
     "input": 6,
     **dict.fromkeys(("invented_name", "encoding", "thinking"), 7),

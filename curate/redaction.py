@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
-from curate.gates.personal import WORDS, narrowed, personal
+from curate.gates.personal import ONE, REMOVED, WORDS, narrowed, personal, pieces, record_in
 from curate.words import SPACED
 from schemas.numbered import Numbered
 from schemas.records import Seed
@@ -26,13 +28,15 @@ def treated(reading: SeedReading, settings: PersonalSettings) -> SeedReading:
     seeds, first_seen = SpooledSeeds(), Numbered()
     problems, notes = list(reading.problems), list(reading.notes)
     for seed in reading.seeds:
-        held = {kind for text in _texts(seed) for kind, _ in personal(text)}
+        held = {kind for text in _texts(seed) for kind, _ in pieces(text)}
         if out := sorted(kind for kind in held if treatment[kind] == "reject"):
-            problems.append(SeedProblem(seed.source, "personal", f"it holds {_named(out)}."))
+            problems.append(
+                SeedProblem(seed.source, "personal", f"it holds {' and '.join(map(ONE.__getitem__, out))}.")
+            )
             continue
         if gone := sorted(kind for kind in held if treatment[kind] == "redact"):
             seed = _redacted(seed, treatment, gone)
-            notes.append(SeedProblem(seed.source, "redacted", f"{_named(gone)}."))
+            notes.append(SeedProblem(seed.source, "redacted", f"{' and '.join(map(WORDS.__getitem__, gone))}."))
         place = first_seen.setdefault(seed.id, len(seeds))
         if place < len(seeds):
             first = seeds[place].source
@@ -47,7 +51,7 @@ def redaction_of(settings: PersonalSettings) -> Redaction:
     treatment = _treatment(settings)
 
     def redact(text: str) -> tuple[str, list[str]]:
-        gone = sorted({kind for kind, _ in personal(text) if treatment[kind] == "redact"})
+        gone = sorted({kind for kind, _ in pieces(text) if treatment[kind] == "redact"})
         return (redacted(text, treatment), gone) if gone else (text, gone)
 
     kinds = settings.kinds("redact")
@@ -59,13 +63,38 @@ def _treatment(settings: PersonalSettings) -> dict[str, Treatment]:
 
 
 def redacted(text: str, treatment: Mapping[str, Treatment]) -> str:
-    """`text` with words in place of every piece whose kind is to be redacted, wherever the piece stands."""
-    kinds = {piece: kind for kind, piece in personal(text) if treatment[kind] == "redact"}
+    """`text` with words in place of every piece whose kind is to be redacted, wherever the piece stands. JSON stays
+    JSON: where the words would break it, or a piece stands behind an escape, its values are redacted one by one."""
+    kinds = {piece: kind for kind, piece in pieces(text) if treatment[kind] == "redact"}
+    if not kinds:
+        return text
+    plain, record = _without(text, kinds), record_in(text)
+    if record is None or record_in(plain) == (clean := _in_each(record, kinds)):
+        return plain
+    return json.dumps(clean, ensure_ascii="\\ud" in text.lower())
+
+
+def _in_each(value: Any, kinds: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):  # a name is a word as any other, and may be a password elsewhere
+        return {
+            _without(name, {piece: kinds[piece] for _, piece in personal(name) if piece in kinds}): _in_each(
+                held, kinds
+            )
+            for name, held in value.items()
+        }
+    if isinstance(value, list):
+        return [_in_each(held, kinds) for held in value]
+    if isinstance(value, str):
+        return _without(value, kinds)
+    return REMOVED[kinds[str(value)]] if str(value) in kinds and not isinstance(value, bool) else value
+
+
+def _without(text: str, kinds: Mapping[str, str]) -> str:
     if not kinds:
         return text
     written, end, narrow = list[str](), 0, narrowed(text)
     for match in re.finditer("|".join(_places(kinds, narrow)), narrow):
-        written += text[end : match.start()], f"({WORDS[kinds[match[0]]]} removed)"
+        written += text[end : match.start()], REMOVED[kinds[match[0]]]
         end = match.end()
     return "".join(written) + text[end:]
 
@@ -102,7 +131,3 @@ def _texts(seed: Seed) -> Iterator[str]:
     yield from (turn.content for turn in seed.messages or ())
     yield from (text for text in (seed.text, seed.reference) if text)
     yield from seed.columns.values()
-
-
-def _named(kinds: list[str]) -> str:
-    return " and ".join(WORDS[kind] for kind in kinds)

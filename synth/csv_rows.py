@@ -45,7 +45,8 @@ def csv_names(lines: Iterable[str], source: SeedSource) -> list[str]:
 
 def _titles(lines: Sequence[str | Fault], separator: str, source: SeedSource) -> int:
     """How many of the first lines stand above the headers, as a report's title does: of several cells at most one is
-    filled, nobody asks for it, and a line that names several columns follows."""
+    filled, nobody asks for it, and a line that names columns follows. A first cell alone may be empty there: an index
+    has no name."""
     for at, line in enumerate(lines):
         try:
             cells = [] if isinstance(line, Fault) else next(csv.reader([line], delimiter=separator), [])
@@ -53,7 +54,8 @@ def _titles(lines: Sequence[str | Fault], separator: str, source: SeedSource) ->
             return 0
         if at == 0 and (len(cells) < 2 or known_headers(cells, source)):
             return 0
-        if sum(bool(cell.strip()) for cell in cells) > 1:
+        filled = [bool(cell.strip()) for cell in cells]
+        if sum(filled) > 1 or (len(cells) > 1 and all(filled[1:])):
             return at
     return 0
 

@@ -39,9 +39,9 @@ def _at(prices: Prices, system: SystemResult, evaluation: Evaluation) -> SystemR
     outputs = evaluation.outputs_of(system.name)
     usd = {mode: _usd(prices, result, outputs[mode]) for mode in MODES if _lacks(result := getattr(system, mode))}
     results: dict[str, ModeResult] = {
-        mode: getattr(system, mode).model_copy(update={"usd": cost}) for mode, cost in usd.items()
+        mode: getattr(system, mode).model_copy(update={"usd": cost}) for mode, cost in usd.items() if cost is not None
     }
-    return system.model_copy(update={**results, "priced_by": prices.source})
+    return system.model_copy(update={**results, "priced_by": prices.source}) if results else system
 
 
 def _usd(prices: Prices, result: ModeResult, outputs: Sequence[Output]) -> float | None:

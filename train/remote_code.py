@@ -80,7 +80,8 @@ def runnable(base: str, folder: Path, trusted: Sequence[str]) -> Path | None:
         except OSError:
             if not place.is_dir():  # by now or before
                 raise
-    os.utime(place)
+    with suppress(OSError):  # a cache that others keep
+        os.utime(place)
     for old in kept.iterdir():
         with suppress(FileNotFoundError):  # another process puts its own in its place
             if time.time() - old.stat().st_mtime > _UNUSED_S:

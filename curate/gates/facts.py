@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from functools import cache, lru_cache
+from functools import cache
 from itertools import chain, combinations
 
 from curate.gates.another_value import another_value
 from curate.gates.content import description_of, in_code, is_summary
 from curate.gates.coverage import roots
 from curate.gates.dates import turned_day
-from curate.gates.folding import REMEMBERED, fold
+from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.halves import other_half
 from curate.gates.judgement import Judgement, passed, quote, rejected
@@ -140,7 +140,8 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
         return rejected(code, sentence) if changed else passed("it names no other value")
     if not is_summary(pair) and (against := opposed(pair.input, pair.output, language, language)):
         return rejected("changed_word", f"the input says {quote(against[0])}, the output {quote(against[1])}")
-    for ratio in _EITHER_RATIO.findall(pair.input) if any(map(pair.input.__contains__, ":\u2013-")) else ():
+    may_be = any(map(pair.input.__contains__, ":\u2013-"))
+    for ratio in dict.fromkeys(_EITHER_RATIO.findall(pair.input) if may_be else ()):
         turned = re.search(rf"(?<![\d:]){ratio[1]}[:\u2013-]{ratio[0]}(?![\d:])", pair.output)
         straight = re.search(rf"(?<![\d:]){ratio[0]}[:\u2013-]{ratio[1]}(?![\d:])", pair.output)
         if turned and not straight and ratio[0] != ratio[1]:
@@ -186,7 +187,8 @@ def numbers_beside_others(before: str, after: str, language: str) -> tuple[str, 
 
 
 def _changed_places(here: dict[str, set[str]], there: dict[str, set[str]]) -> tuple[str, str, str] | None:
-    for first, second in combinations((number for number in here if number in there), 2):
+    moved = (number for number in here if number in there and here[number] - there[number])
+    for first, second in combinations((number for number in moved if there[number] - here[number]), 2):
         words = here[first] & there[second] - here[second] - there[first]
         if words and here[second] & there[first] - here[first] - there[second]:
             return first, second, min(words)
@@ -216,25 +218,29 @@ def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
         return None
     parts = [(part.strip(), numbers) for part in _NOTE_PARTS.split(before) if (numbers := _numbers(part))]
     pieces = (c for part in _NOTE_PARTS.split(after) if _DIGIT.search(part) for c in clause_ends().split(part))
-    clauses = [(clause, numbers) for clause in pieces if (numbers := _numbers(clause))]
-    places = [(*part, [clause for clause, held in clauses if part[1] <= held]) for part in parts]
-    for (one, numbers, first), (other, others, second) in combinations([p for p in places if len(p[2]) == 1], 2):
-        if first == second or not numbers.isdisjoint(others):
-            continue
-        of_one, of_other = _roots_beside(one, language), _roots_beside(other, language)
+    clauses_with: dict[str, list[tuple[str, frozenset[str]]]] = defaultdict(list)
+    for clause in pieces:
+        for number in (held := _numbers(clause)):
+            clauses_with[number].append((clause, held))
+    places = []
+    for part, numbers in parts:
+        holding = [clause for clause, held in clauses_with[min(numbers)] if numbers <= held]
+        if len(holding) == 1:
+            of_part, here = (roots(_IN_FIGURES.sub(" ", text), language) for text in (part, holding[0]))
+            if here - of_part:  # words of another part stand there, if anything was crossed
+                places.append((part, numbers, holding[0], of_part, here))
+    for (one, numbers, first, of_one, here), (other, others, second, of_other, there) in combinations(places, 2):
         own, foreign = of_one - of_other, of_other - of_one
-        if not own or (here := _roots_beside(first[0], language)).isdisjoint(foreign) or not here.isdisjoint(own):
+        if (
+            first == second
+            or not numbers.isdisjoint(others)
+            or not here.isdisjoint(own)
+            or not there.isdisjoint(foreign)
+        ):
             continue
-        there = _roots_beside(second[0], language)
-        if there & own and there.isdisjoint(foreign):
+        if here & foreign and there & own:
             return one, other
     return None
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _roots_beside(text: str, language: str) -> frozenset[str]:
-    """The roots of a text but for its numbers."""
-    return roots(_IN_FIGURES.sub(" ", text), language)
 
 
 _NOTE_PARTS = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)|[.\u3002](?=\s|\Z)")

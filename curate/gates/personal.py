@@ -6,11 +6,13 @@ For the sentence before the first request, and for the gate `pii`.
 from __future__ import annotations
 
 import ipaddress
+import json
 import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache
+from typing import Any
 
 from curate.gates.facts import CONTACT, is_date
 from curate.gates.folding import fold
@@ -52,6 +54,9 @@ WORDS = {
     "ip": "IP address",
     "secret": "key or password",
 }
+ONE = {kind: f"{'an' if words[0] in 'eI' else 'a'} {words}" for kind, words in WORDS.items()}
+REMOVED = {kind: f"({words} removed)" for kind, words in WORDS.items()}
+_REMOVED = re.compile("|".join(map(re.escape, REMOVED.values())))
 
 
 @cache
@@ -111,6 +116,38 @@ def personal(text: str) -> Iterator[tuple[str, str]]:
             yield "phone", number
 
 
+def pieces(text: str) -> Iterator[tuple[str, str]]:
+    """What `personal` gives of a text, and of each value in one that is a JSON object or list: escapes stand beside
+    values there (a line's end is `\\n`), and hide or lengthen what they hold."""
+    yield from personal(text)
+    if (record := record_in(text)) is not None:
+        for line in _lines(record, ""):
+            yield from personal(line)
+
+
+def record_in(text: str) -> Any:
+    """The JSON object or list that a text is; None where it is none."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _lines(value: Any, name: str) -> Iterator[str]:
+    """Each value behind the name that it has, which may say what it is."""
+    if isinstance(value, dict):
+        for key, held in value.items():
+            yield key
+            yield from _lines(held, key)
+    elif isinstance(value, list):
+        for held in value:
+            yield from _lines(held, name)
+    elif value is not None and not isinstance(value, bool):
+        yield f"{name}: {value}" if name else str(value)
+
+
 def accounts(text: str) -> Iterator[tuple[str, str]]:
     """The accounts and the cards among what `personal` gives, which come first there."""
     text = narrowed(text)
@@ -123,7 +160,8 @@ def accounts(text: str) -> Iterator[tuple[str, str]]:
 
 def _is_secret(match: re.Match[str]) -> bool:
     secret = match["secret"].rstrip(".")
-    if not secret.strip("*•_.") or fold(secret) in words_of("no_secret"):
+    written = _REMOVED.match(match.string, match.start("secret"))
+    if written or not secret.strip("*•_.") or fold(secret) in words_of("no_secret"):
         return False
     mixed = any(c.isdigit() for c in secret) or any(not c.isalnum() for c in secret.strip("?!:)"))
     if match["sign"] is None:
@@ -162,11 +200,11 @@ def _told_by(words: str, text: str, at: int) -> bool:
 def pii(pair: Pair, kinds: Collection[str] = WORDS.keys()) -> Judgement:
     """Neither side of the row holds personal data of these kinds."""
     for side, text in (("output", pair.output), ("input", pair.input)):
-        for kind, piece in personal(text):
+        for kind, piece in pieces(text):
             if kind not in kinds:
                 continue
             shown = quote(piece[:6] + "…") if kind in ("secret", "card", "iban") else quote(piece)
-            return rejected(f"pii_{kind}", f"the {side} text holds {WORDS[kind]} {shown}")
+            return rejected(f"pii_{kind}", f"the {side} text holds {ONE[kind]}, {shown}")
     return passed("no personal data that has a form")
 
 

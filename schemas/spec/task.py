@@ -144,10 +144,13 @@ class SeedSource(Section):
         there."""
         if self.path == "-" or self.format == "hub" or not _PATTERN.search(self.path) or (folder / self.path).exists():
             return [self]
-        paths = sorted(map(Path, glob(os.path.join(escape(str(folder)), self.path), recursive=True)))
+        met, files = map(Path, glob(os.path.join(escape(str(folder)), self.path), recursive=True)), dict[Path, Path]()
+        for path in sorted(met, key=lambda path: (len(path.parts), path)):
+            if path.is_file():
+                files.setdefault(path.resolve(), path)  # a link to a folder above shows one file many times
+        paths = sorted(files.values())
         names = [os.path.relpath(path, folder) if path.is_relative_to(folder) else str(path) for path in paths]
-        files = (name for name, path in zip(names, paths, strict=True) if path.is_file())
-        return [self.model_copy(update={"path": name}) for name in files] or [self]
+        return [self.model_copy(update={"path": name}) for name in names] or [self]
 
     @property
     def imported(self) -> bool:

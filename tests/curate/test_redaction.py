@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pairsmith
-from curate.gates.personal import personal
+from curate.gates.personal import personal, pii
 from curate.redaction import redacted, treated
 from curate.tallies import key_of
-from schemas.records import Message, Seed
+from schemas.records import Imported, Message, Pair, Seed
 from schemas.spec import PersonalSettings
 from schemas.store import Store
 from synth.seeds import SeedReading
@@ -52,7 +52,7 @@ def test_each_kind_is_treated_as_the_spec_says() -> None:
     assert third == seed("nothing here", 3)
     assert chat.body == "I am (e-mail address removed)"
     (problem,) = result.problems
-    assert (problem.where, problem.what) == ("s.jsonl:2", "personal: it holds key or password.")
+    assert (problem.where, problem.what) == ("s.jsonl:2", "personal: it holds a key or password.")
     assert result.rows_in == len(result.seeds) + len(result.problems) == 4
     assert [note.where for note in result.notes] == ["s.jsonl:1", "s.jsonl:4"]
 
@@ -146,11 +146,41 @@ def test_what_a_teacher_writes_is_treated_as_seeds_are(tmp_path: Path) -> None:
         assert len(teacher.asked) == 2
     own = pairsmith.Project(tmp_path)
     (rejected,) = own.rows(state="rejected")
-    assert str(rejected.reason) == "pii_iban: the output text holds IBAN “DE89 3…”"
+    assert str(rejected.reason) == "pii_iban: the output text holds an IBAN, “DE89 3…”"
     assert {row.pair.output: row.pair.meta for row in own.pool().rows() if row.pair and row.pair.meta} == {
         safe: {"redacted": ["email"]}
     }
     assert key_of(rejected.step) == "[personal]"
+
+
+@pytest.mark.parametrize(
+    ("text", "without"),
+    [
+        ({"note": f"Write to:\n{MAIL}\tor"}, {"note": "Write to:\n(e-mail address removed)\tor"}),
+        (
+            {"note": f"Call\n{PHONE}\n4111 1111 1111 1111"},
+            {"note": "Call\n(telephone number removed)\n(card number removed)"},
+        ),
+        ({"phone": 12025550143, "size": 3}, {"phone": "(telephone number removed)", "size": 3}),
+        ({"card": [4111111111111111, True]}, {"card": ["(card number removed)", True]}),
+        ({"password": 12345678}, {"password": "(key or password removed)"}),
+        ({"password": "email", "email": None}, {"password": "(key or password removed)", "email": None}),
+        ({MAIL: "\ud83d half"}, {"(e-mail address removed)": "\ud83d half"}),
+    ],
+)
+def test_json_stays_json(text: Any, without: Any) -> None:
+    """What stands behind an escape or is a number is found too; the words that stand for it break no value, and once
+    they are there nothing is left to be found."""
+
+    def as_row(output: str) -> Pair:
+        return Pair(seed_id="s", input="i", output=output, system="", origin=Imported(source="s"))
+
+    everything = dict.fromkeys(("email", "phone", "card", "iban", "ip", "secret"), "redact")
+    written = redacted(json.dumps(text), everything)  # type: ignore[arg-type]
+    assert json.loads(written) == without
+    assert redacted(written, everything) == written  # type: ignore[arg-type]
+    assert not pii(as_row(json.dumps(text))).keep
+    assert pii(as_row(written)).keep
 
 
 REPLIES = """

@@ -301,11 +301,17 @@ def test_a_title_above_the_headers_is_no_header(tmp_path, write, above):
 
 @pytest.mark.parametrize(
     ("content", "names"),
-    [("text;;\na;b;\n", ["text", "", ""]), ("wort;;\neins;;\nzwei;;\n", ["wort", "", ""]), ("a;b\n;\n", ["a", "b"])],
+    [
+        ("text;;\na;b;\n", ["text", "", ""]),
+        ("wort;;\neins;;\nzwei;;\n", ["wort", "", ""]),
+        ("a;b\n;\n", ["a", "b"]),
+        (";wort\n0;eins\n1;zwei\n", ["", "wort"]),
+        ("Report;\n;wort\n0;eins\n1;zwei\n", ["", "wort"]),
+    ],
 )
 def test_a_header_with_empty_cells_beside_it_is_one(tmp_path, write, content, names):
     """A spreadsheet writes its empty columns too: a column that is asked for, or one that alone is filled, has its name
-    there."""
+    there; and a data frame of one column is written with its index, which has none."""
     write("seeds.csv", content)
     assert names_of(tmp_path / "seeds.csv") == names
 
@@ -573,6 +579,18 @@ def test_a_pattern_reads_its_files_in_order_and_each_row_is_known_by_its_own(tmp
     assert texts(read(tmp_path, str(tmp_path / "logs/[b].jsonl"))) == ["an owl", "a fox", "a cat"]
     with pytest.raises(InputError, match=r"logs/\*\.csv: these seeds do not exist"):
         read(tmp_path, "logs/*.csv")
+
+
+def test_a_file_that_a_pattern_meets_twice_is_read_once(tmp_path, write):
+    """Through a link to the folder above, or by a pattern that leads there in two ways; under its shortest name."""
+    (tmp_path / "logs" / "old").mkdir(parents=True)
+    (tmp_path / "logs" / "again").symlink_to(".")
+    write("logs/b.txt", "an owl\n")
+    write("logs/old/a.txt", "a fox\n")
+    for path in ("logs/**/*.txt", "logs/**/**/*.txt"):
+        reading = read(tmp_path, path)
+        assert [seed.source for seed in reading.seeds] == ["logs/b.txt:1", "logs/old/a.txt:1"]
+        assert reading.rows_in == 2
 
 
 def test_a_file_may_have_a_name_that_looks_like_a_pattern(tmp_path, write):
