@@ -99,9 +99,9 @@ def test_of_two_runs_at_once_one_may_be_cancelled(seed: int, tmp_path: Path) -> 
 
     async def main() -> GenerateResult:
         async with priced(teacher, tmp_path) as r:
-            one = asyncio.create_task(generate(r.store, input(SEEDS), [r.forward], concurrency=6))
-            other = asyncio.create_task(generate(r.store, input(SEEDS)[::-1], [r.forward], concurrency=6))
-            await asyncio.to_thread(teacher.wait_for, 40)
+            one = asyncio.create_task(generate(r.store, input(2 * SEEDS), [r.forward], concurrency=6))
+            other = asyncio.create_task(generate(r.store, input(2 * SEEDS)[::-1], [r.forward], concurrency=6))
+            await asyncio.to_thread(teacher.wait_for, 120)
             one.cancel()
             result = await asyncio.wait_for(other, 60)
             await asyncio.wait((one,))
@@ -110,7 +110,7 @@ def test_of_two_runs_at_once_one_may_be_cancelled(seed: int, tmp_path: Path) -> 
 
     with LoopbackTeacher(moody(seed), latency_s=0.005) as teacher:
         result = asyncio.run(main())
-    assert result.rows_in == SEEDS
+    assert result.rows_in == 2 * SEEDS
 
 
 def test_a_run_that_cannot_report_ends_by_that(tmp_path: Path) -> None:
