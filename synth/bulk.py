@@ -51,7 +51,7 @@ class Underway:
     None, and then for one on the wire."""
 
     __slots__ = (
-        *("asker", "body", "bulk", "data", "keys", "n", "question"),
+        *("asker", "body", "bulk", "data", "keys", "n", "placed", "question"),
         *("answer", "began", "calls", "connection", "error", "good", "outcome", "reserved", "sending", "sent", "tries"),
     )
 
@@ -62,6 +62,7 @@ class Underway:
         self.good: list[Completion] = []  # the same, where all are there and good
         self.outcome: Outcome | None = None  # what came over the wire; None: nothing was sent
         self.error: Exception | None = None
+        self.placed = False  # among all that is not durable
         self.sent: int
         self.tries: Tries
         self.sending: Sending
@@ -71,7 +72,7 @@ class Underway:
         self.answer: Answer
 
     def done(self) -> bool:
-        return False
+        return self not in self.bulk.waiting
 
     def set_result(self, place: Sending | None) -> None:
         if place is None:
@@ -84,10 +85,11 @@ class Underway:
 
 
 class Bulk:
-    """The questions of one ledger that are asked in bulk."""
+    """The questions of one run that are asked of one ledger in bulk."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger, self._endpoint, self._meter = ledger, ledger.endpoint, ledger.meter
+        self.waiting: set[Underway] = set()  # for a place
         self._on_wire: set[Underway] = set()
         self._came: list[Underway] = []
         self._keeping: set[asyncio.Task[None]] = set()
@@ -107,13 +109,16 @@ class Bulk:
         if any(key in ledger.asking or key in ledger.answered for key in keys):
             return False
         body = self._endpoint.dialect.body(question.messages, question.drawn(0, 0), n, question.schema)
+        asked = Underway(self, question, keys, asker, body)
         for key in keys:
             ledger.asking[key] = None
-        ledger.undurable.take(Underway(self, question, keys, asker, body))
+        self.waiting.add(asked)
+        ledger.undurable.take(asked)
         return True
 
     def send(self, asked: Underway) -> None:
         """It may be sent, as soon as there is a place on the wire."""
+        asked.placed = True
         asked.sent = self._ledger.refusals.sent()
         tokens, limit_s = self._endpoint.limits(asked.body, len(asked.data))
         asked.tries = Tries(limit_s)
@@ -124,13 +129,10 @@ class Bulk:
 
     def write(self, asked: Underway, sending: Sending) -> None:
         """Its turn has come: send it, if there is a connection."""
+        self.waiting.discard(asked)
         asked.sending = sending
         connections = self._endpoint.connections[sending.host.url]
-        if self._closed:
-            # Not at once: the place would go to the next one, who gives it back, and so on, deeper than calls may go.
-            asyncio.get_running_loop().call_soon(self._endpoint.flow.done, sending, None, None, 0)
-            self.end(asked, StoppedError())
-        elif (connection := connections.kept()) is None:
+        if (connection := connections.kept()) is None:
             self._hand_over(asked)
         else:
             asked.reserved = self._meter.mark(asked.question.prompt, asked.body, len(asked.data))
@@ -242,6 +244,7 @@ class Bulk:
         if asked.error is not None:
             self.end(asked, asked.error)
         elif not asked.good:
+            asked.placed = False
             self._ledger.undurable.give_back()
             self._hand_over(asked)
         else:
@@ -256,19 +259,22 @@ class Bulk:
 
     def end(self, asked: Underway, error: BaseException) -> None:
         """It ends without an answer that could be used."""
+        self._let_go(asked, error)
+        asked.asker.ended(error)
+
+    def _let_go(self, asked: Underway, error: BaseException) -> None:
+        self.waiting.discard(asked)
         for key in asked.keys:
             self._ledger.release(key, None, error)
-        # Not at once: the next one may end at that, and so on, deeper than calls may go.
-        asyncio.get_running_loop().call_soon(self._ledger.undurable.give_back)
-        asked.asker.ended(error)
+        if asked.placed:
+            # Not at once: the next one may end at that, and so on, deeper than calls may go.
+            asyncio.get_running_loop().call_soon(self._ledger.undurable.give_back)
 
     def cancel(self) -> None:
         """Send nothing more, and wait for nothing on the wire; what has come is kept."""
         self._closed = True
-        for asked in set(self._ledger.begun.values()):  # their tasks, which have not begun, are ended as well
-            if asked.outcome is not None and not asked.calls:
-                self._meter.lose(asked.reserved)
-        self._ledger.begun.clear()
+        for asked in list(self.waiting):
+            self.end(asked, asyncio.CancelledError())
         for asked in list(self._on_wire):
             self._on_wire.discard(asked)
             asked.connection.end()
@@ -276,6 +282,14 @@ class Bulk:
             self._meter.lose(asked.reserved)
             self._endpoint.flow.done(asked.sending, None, None, 0)
             self.end(asked, asyncio.CancelledError())
+        for asked in {asked for asked in self._ledger.begun.values() if asked.bulk is self}:
+            for key in asked.keys:
+                del self._ledger.begun[key]
+            if not asked.calls:
+                if asked.outcome is not None:
+                    self._meter.lose(asked.reserved)
+                self._endpoint.flow.done(asked.sending, None, None, 0)
+            self._let_go(asked, asyncio.CancelledError())  # its task, which has not begun, is cancelled as well
 
     async def kept(self) -> None:
         """Wait until all that has come is durable."""

@@ -114,7 +114,7 @@ class _Run:
         self._targets, self._limits = targets, candidates
         self._names = {g.name for g in generators}
         self._ledgers = list({id(g.ledger): g.ledger for g in generators if g.ledger is not None}.values())
-        self._bulks = [ledger.bulk for ledger in self._ledgers if ledger.bulk is not None]
+        self._bulks = {id(ledger): bulk for ledger in self._ledgers if (bulk := ledger.bulk()) is not None}
         self._open: dict[asyncio.Task[None] | _Row, tuple[str, int]] = {}
         # By the name of a generator; those that have ended before the seeds did.
         self._open_slots, self._begun, self._accepted = Counter[str](), Counter[str](), Counter[str]()
@@ -165,7 +165,7 @@ class _Run:
                 await ledger.settle_refusals()
         except BaseException:
             self._cancel()
-            await asyncio.gather(*(bulk.kept() for bulk in self._bulks), return_exceptions=True)
+            await asyncio.gather(*(bulk.kept() for bulk in self._bulks.values()), return_exceptions=True)
             self._cancel()
             await asyncio.gather(*(one for one in self._open if isinstance(one, asyncio.Task)), return_exceptions=True)
             raise
@@ -228,7 +228,7 @@ class _Run:
         """Whether the question about a seed goes with others, without a task of its own."""
         if type(generator) is not Forward or generator.ledger is None or self.earlier_prompts:
             return False
-        bulk = generator.ledger.bulk
+        bulk = self._bulks.get(id(generator.ledger))
         if bulk is None or not bulk.may_ask:
             return False
         try:
@@ -273,7 +273,7 @@ class _Run:
         self._drain()
 
     def _cancel(self) -> None:
-        for bulk in self._bulks:
+        for bulk in self._bulks.values():
             bulk.cancel()
         for one in self._open:
             if isinstance(one, asyncio.Task):
@@ -405,7 +405,10 @@ class _Row:
 
     def durable(self) -> None:
         failpoint("pair_written")
-        self._run.made(self)
+        try:
+            self._run.made(self)
+        except Exception as error:  # of who is told of it; the others that came with it are counted all the same
+            self._run.ended(self, error)
 
     def alone(self) -> None:
         self._run.alone(self)

@@ -83,7 +83,6 @@ class Ledger:
         tried = batches is not None or self.answered.any_is("ok")
         self.judge = AnswerJudge(teacher.finish_reasons, endpoint, keep_asking=keep_asking, tried=tried)
         self.begun: dict[str, Underway] = {}  # what was asked in bulk, and goes on here
-        self.bulk = Bulk(self) if batches is None else None
         self._granted: dict[str, int] = {}
         if retry_failed:
             keys = (key for key, _, _ in store.each_answer())
@@ -124,6 +123,10 @@ class Ledger:
     def costs(self) -> list[Cost]:
         """What this run has sent, by prompt."""
         return self.meter.costs
+
+    def bulk(self) -> Bulk | None:
+        """For one run's questions that are asked in bulk; None where they go in batches."""
+        return Bulk(self) if self._batches is None else None
 
     def drain(self) -> None:
         """Send nothing more; what is on the wire becomes durable; other `complete` calls raise StoppedError."""
@@ -310,12 +313,14 @@ class Ledger:
                 if refusal is None:
                     calls = [self.judge.judged(call, question) for call in received]
                 revised = work.replace([*calls, *settled])
-                await written
+                try:
+                    await written
+                finally:  # cancelled, too: they are written all the same
+                    for call in calls if revised else received:
+                        self.answered.add(call.key, call.attempt, call.status)
             finally:
                 self.unconfirmed -= 1
         failpoint("committed")
-        for call in calls if revised else received:
-            self.answered.add(call.key, call.attempt, call.status)
         if refusal is None and not revised:
             await self._keep_judgements(calls)
         if not answer.choices:
@@ -344,8 +349,8 @@ class Ledger:
             question = Question((), Sampling(), prompt=before.prompt)
             (call,), settled = self.rows(question, [key_again(before.key)], [0], answer, None)
             call = self.judge.judged(call, question)
+            self.answered.add(call.key, call.attempt, call.status)  # cancelled, it is written all the same
             await self.store.put(call, *settled)
-            self.answered.add(call.key, call.attempt, call.status)
             if answer.choices:
                 return ""
             words = call.reason

@@ -218,9 +218,10 @@ def test_what_goes_on_alone_is_taken_by_its_own_asker(tmp_path: Path) -> None:
         async with rig(teacher.url, tmp_path) as r:
             await r.ledger.endpoint.send({"model": "loopback", "messages": [{"role": "user", "content": "first"}]})
             question = Question([Message(role="user", content="dog")], Sampling(temperature=0.9))
-            assert r.ledger.bulk is not None
+            bulk = r.ledger.bulk()
+            assert bulk is not None
             asker = Alone(r.ledger, question)
-            assert r.ledger.bulk.begin(question, 2, asker)  # type: ignore[arg-type]
+            assert bulk.begin(question, 2, asker)  # type: ignore[arg-type]
             one, both = await asyncio.wait_for(asyncio.gather(*asker.answers), 60)
             assert [one[0], both[1]] == both
             assert r.ledger.in_flight == 0
