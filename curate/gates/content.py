@@ -160,12 +160,11 @@ def _lost_piece(given: str, text: str, language: str) -> str:
     )
 
 
-_NOTE, _LONGER, _KEPT = (
-    900,
+_NOTE, _FEW = 900, 12  # characters of a note, and words of one that a sentence of it makes longer
+_LONGER, _KEPT = (
     (1.5, 1.1),
     0.7,
-)  # characters of a note; what keeps its words is not longer, and keeps so many
-_FEW = 12  # words of a note that a sentence of it makes longer
+)  # what keeps a note's words is no longer (a short one's, any other's); so many are kept
 _PIECES = re.compile(r"[.;:!?]+(?=\s|\Z)|[\n,\u3001\u3002\uff0c\uff1b]+(?!\d)|\s[-\u2013\u2014/&+]\s")
 
 

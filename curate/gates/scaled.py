@@ -16,7 +16,8 @@ from curate.gates.phrases.lists import either
 def scaled(before: str, after: str, language: str, to: str) -> tuple[str, str] | None:
     """A number before a word of scale and what the other text tells by the same digits, once each, where their scales
     are others; or None."""
-    here, there = (_scales(fold(side), code) for side, code in ((before, language), (after, to)))
+    here = _scales(fold(before), language)
+    there = _scales(fold(after), to) if here else here
     for digits in here.keys() & there.keys():
         (scale, before_it), (other, after_it) = here[digits], there[digits]
         if scale != other:

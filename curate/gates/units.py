@@ -104,8 +104,6 @@ def changed_unit(
 def _other_metres(one: str, other: str) -> tuple[str, str] | None:
     """A number of metres of one text (`3 m`, which alone may be another thing) and the same one of a multiple or a part
     in the other, where neither has both; or None."""
-    if " m" not in one and "m" not in one:
-        return None
     here, there = (dict(pattern.findall(side)[::-1]) for pattern, side in ((_METRES, one), (_PARTS, other)))
     number = next(
         (
