@@ -579,6 +579,10 @@ def test_a_pattern_reads_its_files_in_order_and_each_row_is_known_by_its_own(tmp
     assert texts(read(tmp_path, str(tmp_path / "logs/[b].jsonl"))) == ["an owl", "a fox", "a cat"]
     with pytest.raises(InputError, match=r"logs/\*\.csv: these seeds do not exist"):
         read(tmp_path, "logs/*.csv")
+    with pytest.raises(
+        InputError, match=r"logs/o\*: these seeds do not exist\. A pattern is met by files, and by no folder"
+    ):
+        read(tmp_path, "logs/o*")
 
 
 def test_a_file_that_a_pattern_meets_twice_is_read_once(tmp_path, write):
