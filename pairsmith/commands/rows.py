@@ -59,7 +59,8 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
         why = "; ".join(filter(None, (why, *(f"flag {sentence}" for sentence in row["flagged"]))))
         cells = (row["pair_id"] or "", row["state"], row["input"], row["output"] or "", why)
         table.add_row(*(Text(_short(cell, width)) for cell, width in zip(cells, (12, 8, 120, 160, 400), strict=True)))
-    parts: list[RenderableType] = [row_count_check(Counts(**data["counts"])), "", table]
+    parts: list[RenderableType] = [row_count_check(Counts(**data["counts"])), ""]
+    parts.append(table if data["rows"] else "No row is as was asked for.")
     if data["more"]:
         parts += ["", "There are more: --limit 0 lists all of them."]
     if data["answered_since"]:

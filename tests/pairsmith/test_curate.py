@@ -118,6 +118,7 @@ def test_rows_lists_every_slot_with_what_became_of_it(generated: Project) -> Non
     assert rejected["rows"][0]["pair_id"][:12] in shown
     assert "gate/length@1" in shown
     assert generated.run("rows", "--state", "lost").returncode == 2
+    assert generated.run("rows", "--state", "failed").stdout.endswith("\nNo row is as was asked for.\n")
     unknown = generated.run("rows", "--reason", "lost")
     assert unknown.returncode == 2
     assert "The reasons there are: " in unknown.stderr
