@@ -18,6 +18,7 @@ from schemas.errors import TeacherError
 from schemas.records import Call, CallStatus, FinishMeaning, Json, Message, content_id
 from schemas.time_limit import limited
 from synth.endpoint import Endpoint
+from synth.error_words import shown_of
 from synth.question import Question
 from synth.thinking import WORDS_OF_TASKS, leading_tag, opens_with_thinking, parted
 
@@ -338,7 +339,7 @@ def _no_answer(choice: Any) -> str:
     came = " ".join((body if isinstance(body, str) else json.dumps(body)).split())
     if _NO_CHOICE.search(came):
         return f"{NO_COMPLETION}: it holds no choice, as where a filter stopped it: {came[:120]}"
-    return f"{NO_COMPLETION}: {came[:120]}" if came else f"{NO_COMPLETION}: nothing"
+    return f"{NO_COMPLETION}: {shown_of(came)[:120] or 'nothing'}"
 
 
 def _message(choice: Any) -> Json | None:

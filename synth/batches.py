@@ -30,11 +30,11 @@ from synth.chat_completions import (
     ServerFaultError,
     StoppedError,
     UnansweredError,
-    error_body,
     one_line,
     read_answer,
 )
 from synth.endpoint import Endpoint
+from synth.error_words import error_body
 from synth.prices import FREE, prices_of
 
 OPEN_QUESTIONS = 10_000  # asked at once, so that a batch is worth waiting for

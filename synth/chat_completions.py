@@ -15,9 +15,10 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 from yarl import URL
 
-from schemas.errors import SpecError
+from schemas.errors import AuthError, SpecError
 from schemas.identity import made
 from schemas.records import Json, Usage
+from synth.error_words import error_body
 from synth.redaction import without_user_info
 from synth.streamed_answer import put_together
 
@@ -68,6 +69,14 @@ class LostError(ServerFaultError):
     """A gateway has lost the request, or the server gave up waiting for it."""
 
     may_be_paid = True
+
+
+class DoubtedError(ServerFaultError):
+    """Turned down as gateways do by mistake, after answers: asked again before it is believed. Then it is `meant`."""
+
+    def __init__(self, what: str, retry_after_s: float | None, meant: Exception) -> None:
+        super().__init__(what, retry_after_s)
+        self.meant, self.of_key = meant, isinstance(meant, AuthError)
 
 
 class BrokenError(UnansweredError):
@@ -342,24 +351,6 @@ def seems_cut(request: Json, prompt_tokens: int) -> bool:
     texts = [str(m.get("content")) for m in request.get("messages", ())]
     most = prompt_tokens * (_OF_A_LONG_TEXT if prompt_tokens >= _LONG_TEXT else _MOST_LETTERS_PER_TOKEN)
     return sum(map(len, texts)) > most and sum(len(_REPEATED.sub(r"\1\2", text)) for text in texts) > most
-
-
-def error_body(content: bytes) -> tuple[Json, Json]:
-    """The body as an object, and the `error` object in it, whose fields are texts or numbers; empty where there is
-    none. A list holds it as its first element (Gemini), a stream as an event."""
-    try:
-        parsed = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        parsed = put_together(content)
-    if isinstance(parsed, list) and parsed:
-        parsed = parsed[0]
-    if not isinstance(parsed, dict):
-        return {}, {}
-    error = parsed.get("error", parsed)
-    if not isinstance(error, dict):
-        return parsed, {"message": str(error)}
-    plain = (str, int, float, type(None))
-    return parsed, {name: value if isinstance(value, plain) else str(value) for name, value in error.items()}
 
 
 def meant(status: int, content: bytes) -> tuple[int, bytes]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from prompts.answer_schema import is_closed
 from schemas.records import Json, Message, Sampling
-from synth.chat_completions import Answer, RefusedError, error_body
+from synth.chat_completions import Answer, RefusedError
+from synth.error_words import error_body
 
 _LOGPROBS = ("logprobs", "top_logprobs")
 _STREAM: Json = {"stream": True, "stream_options": {"include_usage": True}}

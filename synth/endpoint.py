@@ -24,6 +24,7 @@ from synth.chat_completions import (
     LOST_BY_A_GATEWAY,
     Answer,
     BrokenError,
+    DoubtedError,
     LostError,
     NotConnectedError,
     Paying,
@@ -34,7 +35,6 @@ from synth.chat_completions import (
     TimedOutError,
     UnansweredError,
     base_url,
-    error_body,
     meant,
     new_request_id,
     one_line,
@@ -43,8 +43,9 @@ from synth.chat_completions import (
 )
 from synth.connections import Connections, NoConnectionError, Outcome, Response, tls_failure
 from synth.dialect import Dialect
+from synth.error_words import error_body, shown_of
 from synth.flow import Begun, Flow, unreachable
-from synth.http_status import Place, every_rows, meaning, unknown_model
+from synth.http_status import Place, every_rows, may_be_a_slip, meaning, unknown_model
 from synth.listed_models import EndpointCheck, NoListError, checked, is_listed, rows_of
 from synth.proxy import REFUSALS, by_session, proxy_for, refused_by, secrets_of, session_of, through_proxy
 from synth.rate_limits import retry_after_s
@@ -281,7 +282,7 @@ class Endpoint:
         answer = read_answer(content, seconds, body, reserved)
         if self.answered and not answer.choices and answer.usage is None:
             # A page of a gateway, or an error in words of its own: it passes, like any other fault of a server.
-            page = one_line(self.shown(content.decode(errors="replace")), 120) or "nothing"
+            page = one_line(self.shown(shown_of(content.decode(errors="replace"))), 120) or "nothing"
             raise LostError(f"the answer was no chat completion: {page}", retry_after_s(headers, page))
         return answer
 
@@ -355,13 +356,15 @@ class Endpoint:
         if kind in ("throttled", "server"):
             lost = LostError if status in LOST_BY_A_GATEWAY else ServerFaultError
             return (ThrottledError if kind == "throttled" else lost)(sentence, wait_s)
-        return refused if kind == "refused" else every_rows(kind, setting, sentence, self._place(base))
+        meant = refused if kind == "refused" else every_rows(kind, setting, sentence, self._place(base))
+        slip = self.answered and may_be_a_slip(status, kind, text, body)
+        return DoubtedError(sentence, wait_s, meant) if slip else meant
 
     def _words(self, status: int, headers: Mapping[str, str], content: bytes, base: str = "") -> tuple[Json, str, str]:
         """The error of an answer, all of its text, and both in a sentence with the status."""
         _, error = error_body(content)
         text = self.shown(content.decode(errors="replace"))
-        message = one_line(self.shown(str(error.get("message") or text)))
+        message = one_line(self.shown(str(error.get("message") or shown_of(text))))
         through = through_proxy(self._proxies.get(base or self.url), base or self.url)
         sentence = f"HTTP {status}{through}: {message}" if message else f"HTTP {status}{through}"
         if status < 400 and "Location" in headers:

@@ -13,6 +13,7 @@ from schemas.records import Json
 from synth.chat_completions import (
     Answer,
     BrokenError,
+    DoubtedError,
     NotConnectedError,
     RefusedError,
     ServerFaultError,
@@ -40,7 +41,7 @@ class _AskElsewhereError(ServerFaultError):
 class Tries:
     """What has become of one question so far, whose answer may take `limit_s`."""
 
-    counted = waits = timeouts = 0
+    counted = waits = timeouts = doubts = 0
     refusal: RefusedError | TeacherError | None = None
     refused_by: TeacherHost | None = None
     host: TeacherHost | None = None
@@ -146,7 +147,7 @@ class Flow:
                     answer = refusal.answer if isinstance(refusal, RefusedError) else None
                     rows_own = tries.refusal if isinstance(tries.refusal, RefusedError) else None
                     if tries.refused_by is not None and rows_own is not None and answer is not None:
-                        tries.refused_by.succeeded()  # both refuse it, so neither failed
+                        tries.refused_by.succeeded(0)  # both refuse it, so neither failed
                     raise (refusal if answer is not None else rows_own or refusal) from None
                 tries.refusal, tries.refused_by, used = refusal, sending.host, 0
                 what = refusal.what if isinstance(refusal, TeacherError) else str(refusal).removeprefix("refused: ")
@@ -251,7 +252,7 @@ class Flow:
             self._given_up_in_a_row = 0
             self._answered_at = now
             self._answer_s += (now - sending.sent_at - self._answer_s) / 8
-            sending.host.succeeded()
+            sending.host.succeeded(sending.number)
             if answer.usage is not None:
                 used = answer.usage.prompt_tokens + answer.usage.completion_tokens
                 each = answer.usage.completion_tokens / max(1, len(answer.choices))
@@ -307,6 +308,10 @@ class Flow:
         if not (isinstance(failure, ThrottledError) and others_answered and waited_s < MAX_RETRY_AFTER_S):
             tries.counted += 1
         tries.timeouts += isinstance(failure, TimedOutError)
+        if isinstance(failure, DoubtedError):
+            tries.doubts += 1
+            if all(host.key_is_refused for host in self.hosts) if failure.of_key else tries.doubts > 1:
+                raise failure.meant
         never = not any(host.connected for host in self.hosts)
         if never and isinstance(failure, BrokenError) and tries.counted >= FIRST_CONNECT_TRIES + len(self.hosts) - 1:
             raise unreachable(failure, where)

@@ -115,6 +115,17 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool) 
     return Meaning(kind)
 
 
+def may_be_a_slip(status: int, kind: Kind, words: str, body: Json) -> bool:
+    """Whether what is turned down after others were answered may be taken the next time: a key that one of many
+    gateways does not know for a moment, or a gateway's page. What names the account, or moderates, is meant."""
+    page = words.lstrip().startswith("<")
+    return status == 401 or (status == 403 and kind == "refused" and (page or _denies_access(words, body)))
+
+
+def _denies_access(words: str, body: Json) -> bool:
+    return "moderat" not in words and _says(_NO_ACCESS, words, body)
+
+
 def _is_not_loaded(status: int, error: Json) -> bool:
     return status in (400, 404) and _NOT_LOADED.match(str(error.get("message"))) is not None
 

@@ -7,13 +7,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from synth.chat_completions import ThrottledError, TimedOutError, UnansweredError
+from synth.chat_completions import DoubtedError, ThrottledError, TimedOutError, UnansweredError
 from synth.rate_limits import left_by_headers
 
 MAX_BACKOFF_S = 30.0
 MAX_RETRY_AFTER_S = 600.0
 _MARK_WEIGHT = 1 / 16  # of the newest answer in the share of throttled ones; DCTCP's g
 _FAILURES_TO_REST = 3  # in a row, before an address is left alone while another answers
+_KEY_REFUSALS = 4  # of a key that was good, one after the other: some three seconds
 
 
 class TeacherHost:
@@ -22,7 +23,8 @@ class TeacherHost:
     `window` is how many requests it is given at once. It shrinks by half the share of throttled answers, once a round,
     and grows by a sixteenth of the concurrency a round (DCTCP; Alizadeh et al., SIGCOMM 2010): a stray 429 costs
     next to nothing, a server that throttles everything is asked half as much each time. One that `may_rest`, because
-    there are others, is left alone for a while after failures in a row, and then asked once.
+    there are others, is left alone for a while after failures in a row, and then asked once. One that refuses the key
+    again, with no answer to what was sent after the first refusal, is asked one request at a time, after a wait each.
     """
 
     def __init__(self, url: str, concurrency: int, *, may_rest: bool) -> None:
@@ -39,17 +41,24 @@ class TeacherHost:
         self._throttled = 0.0
         self._cut_at = 0
         self._failures = self._rests = 0
+        self._key_refusals = self._refused_at = 0  # those on the wire at once are one; the newest then
         self._told_by = 0
         self._left: dict[str, tuple[float, float]] = {}  # unit -> what is left of it, until when
 
     def takes(self, tokens: float, now: float) -> bool:
         """Whether one more request may go there at `now`."""
-        return len(self.sending) + 1 <= (1 if self.rests else self.window) and self.free_at(tokens, now) <= now
+        one = self.rests or self._key_refusals > 1
+        return len(self.sending) + 1 <= (1 if one else self.window) and self.free_at(tokens, now) <= now
 
     @property
     def rests(self) -> bool:
         """Whether it is left alone, but for one request now and then."""
         return self._failures >= _FAILURES_TO_REST
+
+    @property
+    def key_is_refused(self) -> bool:
+        """Whether the key, which was good, is so no more."""
+        return self._key_refusals >= _KEY_REFUSALS
 
     def free_at(self, tokens: float, now: float) -> float:
         """When it may be asked again, if it is not busy."""
@@ -93,13 +102,20 @@ class TeacherHost:
         if at < math.inf:
             self.watch(at, loop)
 
-    def succeeded(self) -> None:
+    def succeeded(self, number: int) -> None:
+        """Its `number`-th request was answered."""
         self._failures = self._rests = 0
+        if number > self._refused_at:
+            self._key_refusals = 0
         self._throttled -= self._throttled * _MARK_WEIGHT
         if self.window < self._most:
             self.window = min(self._most, self.window + self._step / self.window)
 
     def failed(self, sending: Sending, failure: UnansweredError, newest: int, now: float) -> None:
+        if isinstance(failure, DoubtedError) and failure.of_key and sending.number > self._refused_at:
+            self._refused_at, self._key_refusals = newest, self._key_refusals + 1
+            if self._key_refusals > 1:
+                self.opens_at = max(self.opens_at, now + longest_backoff_s(0.5, self._key_refusals))
         throttled = isinstance(failure, ThrottledError | TimedOutError) or failure.retry_after_s is not None
         if self._may_rest and not isinstance(failure, ThrottledError):
             self._failures += 1

@@ -12,7 +12,7 @@ import pytest
 
 from schemas.store import Store
 from synth.answers import finish_meaning, judged, schema_violation
-from synth.chat_completions import error_body
+from synth.error_words import error_body
 from synth.ledger import Completion, FailedSample, Ledger
 from synth.redaction import without_key, without_user_info
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails

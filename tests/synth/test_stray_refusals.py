@@ -1,0 +1,116 @@
+"""What is turned down among good answers in a way in which gateways err: asked again before it is believed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import AuthError
+from synth.engine import GenerateResult, generate
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
+from tests.synth.rig import input, rig
+from tests.synth.test_refusals import run
+
+PAGE = b"<html><head><title>403 Forbidden</title></head><body><center>nginx</center></body></html>"
+WRONG = fails(401, "invalid api key")
+
+
+@pytest.mark.parametrize(
+    ("stray", "every"), [(WRONG, 0), (WRONG, 7), (Reply(status=403, body=PAGE), 0), (fails(403, "access denied"), 0)]
+)
+def test_a_key_that_is_refused_in_between_is_asked_once_more(stray: Reply, every: int, tmp_path: Path) -> None:
+    """One gateway of many has lost its list of keys for a moment: the same request is answered the next time, no row is
+    lost and no run ends, whether it happens once or to one request in seven."""
+
+    def reply(ask: Ask) -> Reply:
+        odd = ask.number % every == 0 if every else ask.number == 20
+        return stray if odd and ask.number > 8 else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+        result = run(teacher, tmp_path, 60, n=1, retries=5)
+        assert (result.rows_in, result.failed) == (60, 0)
+        assert len(teacher.asked) > 60
+
+
+def test_a_key_that_is_shut_in_between_ends_the_run_after_a_few_requests(tmp_path: Path) -> None:
+    """Nothing that is sent after the first refusal is answered, so it is no blip: those on their way and a few more are
+    turned down, the run ends in the provider's words, and no row is given up."""
+    with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else WRONG) as teacher:
+        with pytest.raises(AuthError, match="invalid api key"):
+            run(teacher, tmp_path, 200, n=1, concurrency=16)
+        assert len(teacher.asked) <= 40 + 2 * 16 + 3
+    with LoopbackTeacher() as mended:
+        result = run(mended, tmp_path, 200, n=1)
+        assert (result.rows_in, result.failed) == (200, 0)
+
+
+def test_an_outage_of_who_knows_the_keys_is_waited_out(tmp_path: Path) -> None:
+    """A second in which every key is refused costs no row and ends no run."""
+    refused: list[float] = []
+
+    def reply(ask: Ask) -> Reply:
+        now = asyncio.get_running_loop().time()
+        if ask.number > 30 and (not refused or now < refused[0] + 1):
+            refused.append(now)
+            return WRONG
+        return Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+        result = run(teacher, tmp_path, 80, n=1, retries=5)
+        assert (result.rows_in, result.failed) == (80, 0)
+        assert refused
+
+
+def test_answers_that_were_on_their_way_are_no_proof_of_a_key(tmp_path: Path) -> None:
+    """A key is looked at when a request arrives: what was sent before it was shut is still answered afterwards, and
+    lets nobody send a queue of requests that are all turned down."""
+
+    def reply(ask: Ask) -> Reply:
+        return says("a dog", delay_s=0.2 + ask.number / 20) if ask.number <= 24 else WRONG
+
+    with LoopbackTeacher(reply) as teacher:
+        with pytest.raises(AuthError):
+            run(teacher, tmp_path, 300, n=1, concurrency=16)
+        assert len(teacher.asked) <= 24 + 3 * 16
+
+
+def test_a_row_whose_key_is_always_refused_is_unanswered(tmp_path: Path) -> None:
+    """Others are answered all the while, so it is not the key: the row stays open, and the next run asks it again."""
+
+    def reply(ask: Ask) -> Reply:
+        return WRONG if ask.prompt == "dog 30" else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+        result = run(teacher, tmp_path, 60, n=1)
+        assert (result.rows_in, result.failed, dict(result.reasons)) == (60, 1, {"server": 1})
+    with LoopbackTeacher() as mended:
+        assert run(mended, tmp_path, 60, n=1).failed == 0
+        assert len(mended.asked) == 1
+
+
+def test_a_page_that_forbids_a_row_costs_that_row_one_request_more(tmp_path: Path) -> None:
+    """A firewall that dislikes a text says so twice, and is believed then."""
+    page = Reply(status=403, body=PAGE)
+    with LoopbackTeacher(lambda ask: page if ask.prompt == "dog 30" else Reply()) as teacher:
+        result = run(teacher, tmp_path, 60, n=1)
+        assert (result.rows_in, result.failed, dict(result.reasons)) == (60, 1, {"refused": 1})
+        assert teacher.counts()["dog 30"] == 2
+
+
+def test_one_of_two_addresses_loses_its_key_in_between(tmp_path: Path) -> None:
+    """The other one answers, so no row is lost and the run goes on; it is told which one is left alone."""
+
+    async def once(*urls: str) -> tuple[GenerateResult, dict[str, str]]:
+        async with rig(urls[0], tmp_path, n=1, urls=urls, retries=5) as r:
+            result = await generate(r.store, input(80), [r.forward], concurrency=8)
+            return result, r.ledger.flow.left_alone
+
+    with (
+        LoopbackTeacher(lambda ask: says("a dog", delay_s=0.005)) as first,
+        LoopbackTeacher(lambda ask: Reply() if ask.number <= 10 else WRONG) as second,
+    ):
+        result, left_alone = asyncio.run(once(first.url, second.url))
+        assert (result.rows_in, result.failed) == (80, 0)
+        assert list(left_alone) == [f"{second.url}/v1"]
