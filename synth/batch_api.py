@@ -14,11 +14,13 @@ import orjson
 from schemas.errors import TeacherError, Unreachable
 from schemas.spec import TeacherSettings
 from synth.batch_forms import Announced, BatchLine, Form, Result, State, form_of
+from synth.chat_completions import DoubtedError
 from synth.connections import tls_failure
 from synth.endpoint import Endpoint
 from synth.proxy import REFUSALS, proxy_for, refused_by
 
 _FAULTS_IN_A_ROW = 20
+_SLIPS_IN_A_ROW = 3  # of a key that was taken before: seven seconds
 _NOT_THERE = re.compile(r"not exist|not found", re.IGNORECASE)  # in a 403 (Gemini)
 
 
@@ -35,6 +37,7 @@ class BatchApi:
         # Azure's files and batches are the resource's, not a deployment's.
         self.form, self.base = form, endpoint.url.partition("/deployments/")[0]
         self._endpoint, self._model, self._params = endpoint, model, params
+        self._takes_key = False
         self._proxy = proxy_for(self.base)
         self._session = aiohttp.ClientSession(
             headers=headers, timeout=aiohttp.ClientTimeout(total=600, sock_connect=15), proxy=self._proxy
@@ -84,6 +87,7 @@ class BatchApi:
                 ) as response:
                     status, content = response.status, await response.read()
                 if status in (200, 201):
+                    self._takes_key = True
                     return content
                 if status == 407 and self._proxy is not None:
                     raise refused_by(self._proxy, url, status)
@@ -94,8 +98,10 @@ class BatchApi:
                         where=url,
                         fix="Everything answered is kept. If it has no batch API, run without --batch.",
                     )
-                if status < 500 and status != 429:
+                a_slip = status == 401 and self._takes_key and method == "GET" and faults < _SLIPS_IN_A_ROW
+                if status < 500 and status != 429 and not a_slip:
                     failure = await self._endpoint.failure(status, {}, content, {}, 0.0)
+                    failure = failure.meant if isinstance(failure, DoubtedError) else failure
                     raise (
                         failure
                         if isinstance(failure, TeacherError)

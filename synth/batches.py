@@ -26,6 +26,7 @@ from synth.batch_api import BatchApi, NotThereError
 from synth.batch_forms import Announced, BatchLine, Result, State
 from synth.chat_completions import (
     Answer,
+    DoubtedError,
     RefusedError,
     ServerFaultError,
     StoppedError,
@@ -158,6 +159,8 @@ class Batches:
             reason = f"the batch did not get to it{words and f' ({words})'}"
             if result.status:
                 failure = await self._endpoint.failure(result.status, {}, result.content, line.body, seconds)
+                if isinstance(failure, DoubtedError) and not failure.of_key:
+                    failure = failure.meant
                 if isinstance(failure, RefusedError) and self._endpoint.dialect.adapt(line.body, failure):
                     continue
                 if isinstance(failure, TeacherError) and batch in self._earlier:

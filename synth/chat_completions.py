@@ -296,6 +296,9 @@ def _usage(usage: Any) -> Usage | None:
     # Gateways before Anthropic's models pass its names on.
     prompt = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
     completion = _count(usage.get("completion_tokens", usage.get("output_tokens")))
+    total = _count(usage.get("total_tokens"))
+    if completion is None and None not in (prompt, total):  # Gemini leaves it out where all was thought
+        completion = max(0, total - prompt)
     if prompt is None or completion is None or not (prompt or completion):  # gateways write zeros for unknown
         return None
     read = thought = None
@@ -304,7 +307,8 @@ def _usage(usage: Any) -> Usage | None:
         thought = _detail(usage, "completion_tokens_details", "reasoning_tokens")
         prompt += read if read and read > prompt else 0  # it is counted beside the prompt, as Anthropic does
     # Some leave what was thought out of the completion (xAI, Gemini), and count it in the total alone.
-    completion = max(completion, (_count(usage.get("total_tokens")) or 0) - prompt)
+    completion = max(completion, (total or 0) - prompt)
+    completion += thought if thought and thought > completion else 0
     counts = {"prompt_tokens": prompt, "completion_tokens": completion}
     counts |= {"cached_tokens": read or 0, "reasoning_tokens": thought or 0}
     return made(Usage, counts)
@@ -400,7 +404,11 @@ def error_status(content: bytes) -> int | None:
         if len(str(word)) == 3 and str(word).isdecimal() and 400 <= int(str(word)) < 600:
             return int(str(word))
     by_word = {"rate.?limit|too.many|overload": 429, "authenti|unauthor|api.?key": 401, "quota|credit|balance": 402}
-    return next((s for word, s in by_word.items() if re.search(word, str(words), re.IGNORECASE)), 502)
+    status = next((s for word, s in by_word.items() if re.search(word, str(words), re.IGNORECASE)), 502)
+    is_ours = status == 502 and re.search(
+        "invalid_request|bad_?request|content_(filter|policy)", str(words[:3]).lower()
+    )
+    return 400 if is_ours else status
 
 
 def one_line(text: str, limit: int = 300) -> str:

@@ -35,7 +35,9 @@ _NO_QUOTA = re.compile(
     r"|budget[_ ](has been |is )?exceeded|exceeded[_ ]?(token[_ ]?)?budget|credit[_ ]balance[_ ](is too low|exhausted)"
     r"|spend(ing)?[_ ]limit|billing_error|account_deactivated|(key|credit)[_ ]limit[_ ](exceeded|reached)"
     # Moonshot, Zhipu, DashScope, Volcengine, OpenRouter's free models, xAI
-    r"|exceeded_current_quota|balance (is )?(not enough|insufficient)|余额不足|欠费|arrearage|account_?overdue"
+    r"|exceeded_current_quota|balance (is )?(not enough|insufficient)|not enough balance|余额不足|欠费|arrearage"
+    # Volcengine; of a day or a month, in a 429 too: Cloudflare, watsonx, Cohere's trial keys
+    r"|account_?overdue|(daily|monthly)( \w+){0,2} allocation|quota for this (day|month)|limited to [\w, ]+/ ?month"
     # Gemini's violation of a day's quota comes with a delay of seconds, which would not help.
     r"|FreeTierOnly|free-models-per-day|used all available credits|(requests|tokens)PerDay",
     re.IGNORECASE,
@@ -59,21 +61,28 @@ _WRONG_KEY = re.compile(
 _SHUT = re.compile(
     rf"\b(account|organi[sz]ation|team|workspace|subscription|consumer|key){_WORDS} (is|are|was|been)( \w+)?"
     r" (suspended|disabled|deactivated|restricted|terminated|blocked|banned|revoked|expired|reported as leaked)"
-    r"|\bapi[ _-]?key (is |was |has )?(not valid|invalid|expired|revoked)",
+    r"|\bapi[ _-]?key (is |was |has )?(not valid|invalid|expired|revoked)"
+    rf"|\b(token|credentials?){_WORDS} (has|have|is|are) expired",  # Bedrock
     re.IGNORECASE,
 )
 _OF_AN_ACCOUNT = (400, 403, 412)
+_OF_AN_ADDRESS = (404, 405, 406, 407, 410, 411, 415, 421, 426)
 _RATE = re.compile(r"per[_ -]?(second|minute|hour)|rate[_ ]?limit", re.IGNORECASE)
 _NO_ACCESS = re.compile(
-    r"\b(key|credentials?|permissions?|access|scopes?|region|country|denied|(un)?authori[sz]ed)\b", re.IGNORECASE
+    r"\b(key|credentials?|permissions?|access|scopes?|region|country|denied|(un)?authori[sz](ed|ation))\b",
+    re.IGNORECASE,
 )
+# Under the same status, in words that may name the key as well (xAI): what is disliked is a text.
+_OF_A_TEXT = re.compile(r"moderat|flagged|guardrail|violates|safety|content[ _](filter|polic)|prompt injection", re.I)
 _NO_MODEL = re.compile(
-    r"model.{0,80}(not exist|not found|is not (available|supported))|(unknown|invalid|not a valid)[ _]model",
+    r"model.{0,80}(not exist|not found|is not (available|supported|a chat model)|decommissioned|identifier is invalid)"
+    r"|(unknown|invalid|not a valid|no such|malformed publisher)[ _]model",
     re.IGNORECASE | re.DOTALL,
 )
 _NOT_TAKEN = re.compile(
     r"un(recogni[sz]ed|known|supported|expected|available)|not (supported|permitted|allowed|enabled)|deprecated"
-    r"|does ?n[o']t support|cannot (find field|both)|extra_forbidden|only the default",
+    r"|does ?n[o']t support|cannot (find field|both)|extra_forbidden|only the default"
+    r"|(must|should|may only|can only) be|invalid type",  # a value that cannot be: TGI, Anthropic, DeepSeek
     re.IGNORECASE,
 )
 # How an error begins that no wait mends: 429 of OpenAI for more tokens than a minute has, 500 of llama.cpp.
@@ -92,13 +101,14 @@ _NOT_LOADED = re.compile(
 def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool) -> Meaning:
     """What `status` says of the request `body`. `error` is the error's object, `text` the whole answer; `answered`: the
     endpoint has answered a request of this run. A pure function: nothing is asked."""
-    words = text[:2000]
+    message = str(error.get("message") or "")[:2000]
+    words = text[:2000] if message in text else f"{message} {text[:2000]}"  # JSON may write any letter as an escape
     kind: Kind
     if status == 402 or (400 <= status < 500 and _is_of_quota(status, words, body)):
         kind = "quota"
     elif status == 401 or _is_about_the_key(status, words, body, answered=answered):
         kind = "key"
-    elif status in (429, 500) and _TOO_LARGE.match(str(error.get("message"))):
+    elif status in (429, 500) and _TOO_LARGE.match(message):
         kind = "refused"
     elif status == 429:
         kind = "throttled"
@@ -106,9 +116,9 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool) 
         kind = "server"
     elif status in (400, 404, 410, 422) and not answered and (status in (404, 410) or _NO_MODEL.search(words)):
         kind = "model"
-    elif status in (400, 422) and (setting := refused_setting(error, words, body, answered=answered)):
+    elif status in (400, 403, 422) and (setting := refused_setting(error, words, body, answered=answered)):
         return Meaning("setting", setting)
-    elif answered or status in (400, 403, 413, 422, 451):
+    elif answered or (status >= 400 and status not in _OF_AN_ADDRESS):
         kind = "refused"
     else:
         kind = "address"
@@ -123,7 +133,7 @@ def may_be_a_slip(status: int, kind: Kind, words: str, body: Json) -> bool:
 
 
 def _denies_access(words: str, body: Json) -> bool:
-    return "moderat" not in words and _says(_NO_ACCESS, words, body)
+    return not _OF_A_TEXT.search(words) and _says(_NO_ACCESS, words, body)
 
 
 def _is_not_loaded(status: int, error: Json) -> bool:
@@ -141,7 +151,7 @@ def _is_about_the_key(status: int, words: str, body: Json, *, answered: bool) ->
     if answered or status not in (400, 403):
         return False
     if status == 403 and not words.lstrip().startswith("<"):  # a page is a firewall's, which may dislike this row
-        return "moderat" not in words and _NO_ACCESS.search(words) is not None
+        return not _OF_A_TEXT.search(words) and _NO_ACCESS.search(words) is not None
     return _WRONG_KEY.search(words) is not None
 
 
@@ -168,10 +178,14 @@ def refused_setting(error: Json, text: str, body: Json, *, answered: bool) -> st
     named = [
         (place.start(), name)
         for name in settings
-        # A long name may begin a sentence ("Logprobs is not enabled").
-        if (place := re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE if len(name) > 4 else 0))
+        # A long name may begin a sentence ("Logprobs is not enabled"), or be spelt another way ("presencePenalty").
+        if (place := re.search(rf"(?<!\w){_spelt(name)}(?!\w)", text, re.IGNORECASE if len(name) > 4 else 0))
     ]
     return min(named)[1] if named else ""
+
+
+def _spelt(name: str) -> str:
+    return re.escape(name).replace("_", "[_ ]?")
 
 
 class Place(NamedTuple):

@@ -4,7 +4,8 @@ A header is read whose name says what remains of a limit, of requests or of toke
 full again: `x-ratelimit-remaining-requests` and `x-ratelimit-reset-requests` (OpenAI, Groq, vLLM gateways), the same
 with `-tokens-minute` or `-requests-day` behind (Cerebras, DigitalOcean), `anthropic-ratelimit-input-tokens-remaining`,
 `ratelimitbysize-remaining` (Mistral, tokens), `x-tokenlimit-remaining` (Together), `x-ratelimit-remaining` and
-`ratelimit-remaining` (OpenRouter, the IETF's earlier drafts), and `ratelimit: "default";r=50;t=30` (its later ones).
+`ratelimit-remaining` (OpenRouter, the IETF's earlier drafts), `ratelimit: limit=100, remaining=50, reset=30` and
+`ratelimit: "default";r=50;t=30` (its later ones).
 A reset is a duration as Go writes it (`6m0s`, `7.66s`, `120ms`), seconds, a time since the epoch in seconds or
 milliseconds, or a date: as those providers' pages on rate limits had it in 2026.
 """
@@ -24,7 +25,7 @@ Unit = Literal["requests", "tokens"]
 _TOKENS = re.compile("token|bysize")
 # Limits of requests, in a window of any length; not of seconds of audio, or of images.
 _REQUESTS = re.compile(r"req|remaining(-(per-)?\d*(s|sec|second|m|min|minute|h|hour|d|day)s?)?$")
-_IN_ONE = re.compile(r"\br=(\d+)\b.*?\bt=(\d+)\b")
+_IN_ONE = re.compile(r"\b(?:r|remaining)=(\d+)\b.*?\b(?:t|reset)=(\d+)\b")
 _GO_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _GO_UNITS_S = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
 _EPOCH_S, _EPOCH_MS = 1e9, 1e12  # no wait is so long, so a number above it is a moment
@@ -95,23 +96,18 @@ def reset_s(text: str) -> float:
 def retry_after_s(headers: Mapping[str, str], text: str = "") -> float | None:
     """Seconds of `retry-after-ms` or `Retry-After` (a number or an HTTP date, by the server's own clock where it tells
     it; RFC 9110, 10.2.3; some write a length or a moment), or that the error's `text` asks to wait (Gemini's
-    `retryDelay`, "try again in 7m12s"); None if unreadable."""
-    if "Retry-After" not in headers and "retry-after-ms" not in headers:
-        asked = _ASKED_TO_WAIT.search(text)
-        if asked is None:
-            return None
-        return (
-            float(asked[2]) if asked[2] else sum(float(n) / _UNITS_A_S[u.lower()] for n, u in _UNIT.findall(asked[1]))
-        )
-    try:
+    `retryDelay`, "try again in 7m12s"); None if neither can be read."""
+    with suppress(ValueError, TypeError, OverflowError):
         if (ms := headers.get("retry-after-ms")) is not None:
             return max(0.0, float(ms) / 1000)
-        wait = headers["Retry-After"].strip()
-        if wait.endswith("GMT") and "Date" in headers:
+        if (wait := headers.get("Retry-After", "").strip()).endswith("GMT") and "Date" in headers:
             return max(0.0, (parsedate_to_datetime(wait) - parsedate_to_datetime(headers["Date"])).total_seconds())
-        return reset_s(wait)
-    except (ValueError, TypeError, OverflowError):
+        if wait:
+            return reset_s(wait)
+    if (asked := _ASKED_TO_WAIT.search(text)) is None:
         return None
+    parts = _UNIT.findall(asked[1] or "")
+    return float(asked[2]) if asked[2] else sum(float(n) / _UNITS_A_S[unit.lower()] for n, unit in parts)
 
 
 class RateLimit:

@@ -138,7 +138,7 @@ def hard(kind: str, number: int) -> Simulated:
         if random.random() < 0.5:  # all answers to a long one's seed are long
             tokens = np.repeat(tokens[:, :1], n, axis=1)
         usd = [float(cost) for cost in tokens.sum(1) * _USD]
-        limit = max(usd[:PILOT_SEEDS]) + ENDLESS * _USD
+        limit = max(usd[:PILOT_SEEDS]) + ENDLESS * np.sqrt(n) * _USD  # as `costs_of` has it
     best = min(n, 2)
     count = random.binomial(best, random.beta(2, 2, size=seeds))
     says = iter(ROWS.get(kind, _all_different)(random, int(count.sum())).tolist())

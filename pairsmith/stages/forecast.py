@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -165,9 +166,9 @@ def _generation(
 ) -> Json:
     """The line of one direction."""
     settings = project.spec.generate.directions[direction.way]
-    n, most = settings.samples, settings.sampling.max_tokens
+    n, limit = settings.samples, settings.sampling.max_tokens
     others = len(direction.seeds) - len(took)
-    measured = costs_of(direction.teacher, took, others, None if most is None else most * n)
+    measured = costs_of(direction.teacher, took, others, limit, n)
     pilot = run(_pilot(project, store, direction, splits))
     per_seed = min(n, _best(project, n))
     measured["rows"] = accepted_rows(pilot, others, max([per_seed, *pilot.rows]))
@@ -187,7 +188,7 @@ def _evaluation(
     n, limit = spec.generate.forward.n, spec.generate.forward.sampling.max_tokens
     more = 1 + max(0, spec.evaluate.samples - n)
     share = [_scaled(one, more / n) for one in took]
-    measured = costs_of(forward.teacher, share, asked, None if limit is None else limit * more, without_pilot=True)
+    measured = costs_of(forward.teacher, share, asked, limit, more, without_pilot=True)
     return _line("evaluate", "", {**measured, "rows": None}, asked)
 
 
@@ -200,13 +201,20 @@ def _scaled(took: Took, share: float) -> Took:
 
 
 def costs_of(
-    teacher: TeacherSettings, took: Sequence[Took], others: int, most: int | None, *, without_pilot: bool = False
+    teacher: TeacherSettings,
+    took: Sequence[Took],
+    others: int,
+    limit: int | None,
+    answers: int,
+    *,
+    without_pilot: bool = False,
 ) -> dict[str, Range | None]:
-    """The intervals of the pilot's seeds and `others`, or `without_pilot` of those alone. The answers about a seed have
-    at most `most` tokens; where nothing says so, one of them may have `ENDLESS` beside what the longest have."""
+    """The intervals of the pilot's seeds and `others`, or `without_pilot` of those alone. Each of the `answers` about a
+    seed has at most `limit` tokens; where nothing says so, some have `ENDLESS` beside what the longest have. How many
+    is between one, if they have nothing to do with each other, and all, if it lies in the seed: the root of both."""
     prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in took), default=0.0)
     largest, slowest = (max((getattr(one, name) for one in took), default=0.0) for name in ("tokens", "seconds"))
-    longest = prompt + most if most else largest + ENDLESS
+    longest = prompt + limit * answers if limit else largest + ENDLESS * math.sqrt(answers)
     dearest = (
         prices.usd(Usage(prompt_tokens=round(prompt), completion_tokens=round(longest - prompt))) if prices else None
     )

@@ -164,8 +164,7 @@ def _still(
     """What the seeds that are left will cost, from those that were shown."""
     took = [taken(store, ledger, generator, seed) for seed in chosen]
     limit = generator.sampling.max_tokens
-    most = None if limit is None else limit * generator.samples
-    return costs_of(teacher, took, others, most, without_pilot=True)["usd"]
+    return costs_of(teacher, took, others, limit, generator.samples, without_pilot=True)["usd"]
 
 
 def _together(parts: Sequence[Range]) -> Json:

@@ -102,11 +102,12 @@ def test_intervals_hold_in_simulated_projects() -> None:
 
 def test_intervals_hold_where_a_pilot_tells_least() -> None:
     """SIMULATED: a teacher with 100 or 300 different rows in all, rows that each come twice or ten times, and answers
-    without a limit of which a few are a hundred times as long: of each kind, alone, at least 85 of 100 whole runs lie
-    in the pilot's interval. Of one in a hundred that is 300 times as long only three in four do, as the manual says."""
-    covered = {kind: shares["coverage"] for kind, shares in hard_coverage(60).items()}
-    assert covered.pop("1 % of answers 300 times as long") >= 0.65
-    assert {kind: share for kind, share in covered.items() if share < 0.85} == {}
+    without a limit of which a few are a hundred times as long, or one in a hundred 300 times: of each kind, alone, at
+    least 85 of 100 whole runs lie in the pilot's interval."""
+    shares = hard_coverage(60)
+    assert {kind: one["coverage"] for kind, one in shares.items() if one["coverage"] < 0.85} == {}
+    # Not because they say nothing.
+    assert shares["1 % of answers 300 times as long"]["width"] < 2.2
 
 
 def test_without_a_limit_an_answer_without_an_end_is_reckoned_with(

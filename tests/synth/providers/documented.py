@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tests.synth.providers.hosted import HOSTED
 from tests.synth.providers.played import (
     Body,
     Provider,
@@ -519,6 +520,7 @@ PROVIDERS = (
             401, "Authentication Error, Invalid proxy server token passed", type="auth_error", code="401"
         ),
     ),
+    *HOSTED,
 )
 
 __all__ = ["PROVIDERS", "Provider", "several", "text_of"]

@@ -1,0 +1,209 @@
+"""What an error says is shown in its words, and understood, whatever form it has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from schemas.errors import TeacherError
+from schemas.records import Usage
+from synth.chat_completions import meant, read_answer
+from synth.error_words import error_body, shown_of
+from synth.http_status import meaning
+from synth.rate_limits import left_by_headers, retry_after_s
+from tests.synth.loopback import LoopbackTeacher, Reply, fails
+from tests.synth.test_refusals import run
+
+CLOUDFLARE = (
+    "<!DOCTYPE html>\n<html lang='en'><head><title>example.org | 502: Bad gateway</title><style>p{color:red}</style>"
+    "</head><body><h1 class='x'>Bad gateway <span>Error code 502</span></h1><script>if (a<b) c()</script></body></html>"
+)
+AWS = '<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>The request &amp; key differ</Message></Error>'
+WORDS: dict[str, tuple[Any, str]] = {
+    "OpenAI": ({"error": {"message": "no", "code": None}}, "no"),
+    "a text": ({"error": "Model is overloaded", "error_type": "overloaded"}, "Model is overloaded"),
+    "Gemini": ([{"error": {"code": 400, "message": "no", "status": "INVALID_ARGUMENT"}}], "no"),
+    "FastAPI": ({"detail": "Not authenticated"}, "Not authenticated"),
+    "a setting": (
+        {"detail": [{"type": "extra_forbidden", "loc": ["body", "top_k"], "msg": "Extra inputs are not permitted"}]},
+        "body.top_k: Extra inputs are not permitted",
+    ),
+    "Mistral": ({"object": "error", "message": {"detail": [{"loc": ["body", "n"], "msg": "no"}]}}, "body.n: no"),
+    "Cloudflare": ({"success": False, "errors": [{"code": 5007, "message": "No such model"}]}, "No such model"),
+    "Apigee": ({"fault": {"faultstring": "Invalid ApiKey", "detail": {"errorcode": "x"}}}, "Invalid ApiKey"),
+    "problem details": (
+        {"status": 403, "title": "Forbidden", "detail": "Authorization failed"},
+        "Authorization failed",
+    ),
+    "a title alone": ({"status": 403, "title": "Forbidden"}, "Forbidden"),
+    "Databricks": ({"error_code": "BAD_REQUEST", "message": "no"}, "no"),
+    "AWS": ({"Message": "Bearer Token has expired"}, "Bearer Token has expired"),
+    "null beside it": ({"error": None, "message": "no"}, "no"),
+    "MiniMax": ({"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}, "insufficient balance"),
+    "behind OpenRouter": (
+        {"error": {"message": "Provider returned error", "metadata": {"raw": '{"error": {"message": "too hot"}}'}}},
+        "Provider returned error (too hot)",
+    ),
+    "a page": (CLOUDFLARE, "example.org | 502: Bad gateway: Bad gateway Error code 502"),
+    "nginx": ("<html>\r\n<head><title>403 Forbidden</title></head><center><h1>403 Forbidden</h1>", "403 Forbidden"),
+    "a page without a title": ("<html><body><p>Sign&nbsp;in</p> to go on</body></html>", "Sign in to go on"),
+    "XML": (AWS, "The request & key differ"),
+    "a plain text": ("Too Many Requests", "Too Many Requests"),
+    "no words": ({"code": 3}, '{"code":3}'),
+    "nothing": ("", ""),
+}
+
+
+def body_of(content: Any) -> bytes:
+    return content.encode() if isinstance(content, str) else orjson.dumps(content)
+
+
+@pytest.mark.parametrize("form", WORDS)
+def test_an_error_is_shown_in_its_words(form: str) -> None:
+    """Not as JSON with its brackets, not as a page with its tags, and never as "None"."""
+    content, words = WORDS[form]
+    _, error = error_body(body_of(content))
+    assert (error.get("message") or shown_of(body_of(content).decode())) == words
+
+
+def test_a_page_is_shown_by_its_title_whatever_it_stands_in_place_of(tmp_path: Path) -> None:
+    """An error, an answer, or what is no answer in a run that had others."""
+    for reply in (Reply(status=400, body=CLOUDFLARE.encode()), Reply(body=CLOUDFLARE.encode())):
+        with LoopbackTeacher(lambda ask, reply=reply: reply) as teacher:
+            with pytest.raises(TeacherError, match=r"502: Bad gateway") as caught:
+                run(teacher, tmp_path, 20)
+            assert "<" not in str(caught.value)
+    (tmp_path / "later").mkdir()
+    page = Reply(body=CLOUDFLARE.encode())
+    with LoopbackTeacher(lambda ask: page if ask.prompt == "dog 9" else Reply()) as teacher:
+        result = run(teacher, tmp_path / "later", 20, n=1)
+        (sentence,) = result.sentences
+        assert "502: Bad gateway" in sentence
+        assert "<" not in sentence
+
+
+def test_a_page_of_opened_tags_takes_no_time() -> None:
+    """A page is anybody's text: the time to read it does not grow with its square."""
+    for text in ("<script>" * 100_000, "<title>" * 100_000, "<!--" * 100_000, "<" * 500_000):
+        assert shown_of(f"<html>{text}")
+
+
+BODY = {
+    "top_k": 5,
+    "temperature": 0.9,
+    "stop": ["x"],
+    "logprobs": True,
+    "presence_penalty": 0.1,
+    "top_p": 0.9,
+    "reasoning_effort": "low",
+    "response_format": {},
+    "messages": [{"role": "user", "content": "a dog"}],
+}
+FREE = "you have used up your daily free allocation of 10,000 neurons, please upgrade to the Workers Paid plan"
+XAI = "Client specified an invalid argument"
+MONTH = "You are using a Trial key, which is limited to 1000 API calls / month."
+KINDS: list[tuple[int, Any, str, str]] = [  # before anything was answered, and after
+    (429, {"errors": [{"message": FREE, "code": 3036}]}, "quota", "quota"),
+    (429, {"errors": [{"message": "No more data centers to forward it to"}]}, "throttled", "throttled"),
+    (400, {"errors": [{"message": "AiError: No such model @cf/x or task", "code": 5007}]}, "model", "refused"),
+    (429, {"message": MONTH}, "quota", "quota"),
+    (429, {"message": MONTH.replace("month", "minute")}, "throttled", "throttled"),
+    (403, {"code": 403, "reason": "NOT_ENOUGH_BALANCE", "message": "not enough balance"}, "quota", "quota"),
+    (403, {"errors": [{"message": "You reached the token quota for this month"}]}, "quota", "quota"),
+    (429, rb'{"error": {"message": "\u4f59\u989d\u4e0d\u8db3", "code": "1113"}}', "quota", "quota"),
+    (400, {"code": XAI, "error": "Argument not supported on this model: presencePenalty"}, "setting", "refused"),
+    (400, {"code": XAI, "error": "Argument not supported on this model: reasoningEffort"}, "setting", "refused"),
+    (422, {"error": "Input validation error: `temperature` must be strictly positive"}, "setting", "refused"),
+    (400, {"error": {"message": "`temperature` may only be set to 1 when thinking is on."}}, "setting", "refused"),
+    (422, {"error": {"message": "Failed to deserialize: top_k: invalid type: float"}}, "setting", "refused"),
+    (403, {"error": {"message": "You are not allowed to request logprobs from this model"}}, "setting", "refused"),
+    (403, {"error": "Content violates usage guidelines. API key ID: y, Failed check: SAFETY"}, "refused", "refused"),
+    (403, {"Message": "Bearer Token has expired"}, "key", "key"),
+    (403, {"title": "Forbidden", "detail": "Authorization failed"}, "key", "refused"),
+    (400, {"message": "The provided model identifier is invalid."}, "model", "refused"),
+    (400, {"error": {"message": "The model `x` has been decommissioned."}}, "model", "refused"),
+    (446, {"error": {"message": "The guardrail checks failed."}}, "refused", "refused"),
+    (405, {"error": "Method Not Allowed"}, "address", "refused"),
+    (422, {"error": "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000"}, "refused", "refused"),
+]
+
+
+@pytest.mark.parametrize(("status", "content", "before", "after"), KINDS)
+def test_an_error_is_understood_in_whichever_form(status: int, content: Any, before: str, after: str) -> None:
+    """Whose matter it is: Cloudflare, Cohere, Novita, watsonx, Zhipu, xAI, TGI, Anthropic, DeepSeek, OpenAI, Bedrock,
+    NIM, Groq and Portkey say the same in words and forms of their own."""
+    content = content if isinstance(content, bytes) else orjson.dumps(content)
+    _, error = error_body(content)
+    kinds = [meaning(status, error, content.decode(), BODY, answered=answered).kind for answered in (False, True)]
+    assert kinds == [before, after]
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        ({"error": {"type": "invalid_request_error", "message": "no such field"}}, 400),
+        ({"error": {"code": "content_filter", "message": "filtered"}}, 400),
+        ({"error": {"code": None, "message": "upstream"}}, 502),
+        ({"error": {"type": "overloaded_error", "message": "Overloaded"}}, 429),
+        ({"error": {"code": "503", "message": "x"}}, 503),
+        ([{"error": {"code": 503, "message": "x", "status": "UNAVAILABLE"}}], 503),
+    ],
+)
+def test_an_error_inside_a_200_has_the_status_it_means(content: Any, status: int) -> None:
+    """A request that can never be taken is no fault of a server, and is not sent six times."""
+    assert meant(200, orjson.dumps(content))[0] == status
+
+
+def beside(reasoning: int, written: int) -> dict[str, Any]:
+    thought = {"completion_tokens_details": {"reasoning_tokens": reasoning}}
+    return {"prompt_tokens": 9, "completion_tokens": written, **thought}
+
+
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [
+        # Gemini leaves out what was written where all of it was thought; an error in that is a bill of nothing.
+        ({"prompt_tokens": 9, "total_tokens": 73}, (9, 64, 0, 0)),
+        ({"prompt_tokens": 9, "completion_tokens": None, "total_tokens": 9}, (9, 0, 0, 0)),
+        # What was thought stands beside what was written, and no total tells of both.
+        (
+            {"prompt_tokens": 9, "completion_tokens": 3, "completion_tokens_details": {"reasoning_tokens": 100}},
+            (9, 103),
+        ),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 120, "completion_tokens_details": {"reasoning_tokens": 100}},
+            (9, 120),
+        ),
+        ({"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 100}}, (109, 3, 100)),
+        ({"prompt_tokens": 9}, None),
+        ({"prompt_tokens": "9", "completion_tokens": "3"}, None),
+        ({"prompt_tokens": -9, "completion_tokens": 3}, None),
+    ],
+)
+def test_odd_counts_never_make_a_bill_smaller(usage: dict[str, Any], counted: tuple[int, ...] | None) -> None:
+    """What a provider counts apart is added, and what cannot be a count is unknown, not nothing."""
+    choice = {"index": 0, "message": {"content": "a dog"}, "finish_reason": "stop"}
+    answer = read_answer(orjson.dumps({"choices": [choice], "usage": usage}), 0.1, {})
+    values = None if answer.usage is None else tuple(answer.usage.model_dump().values())[: len(counted or ())]
+    assert values == counted
+    assert list(Usage.model_fields) == ["prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens"]
+
+
+def test_a_wait_is_read_where_its_header_cannot_be() -> None:
+    """The error's own words tell it then; and the IETF's draft that many frameworks follow names both in one header."""
+    for header in ("", "soon", "PT30S"):
+        assert retry_after_s({"Retry-After": header}, "Please try again in 20s") == 20
+    assert retry_after_s({"Retry-After": "soon"}) is None
+    (left,) = left_by_headers({"RateLimit": "limit=100, remaining=0, reset=30"})
+    assert left == ("requests", 0, 30)
+
+
+@pytest.mark.parametrize("status", [413, 520, 521, 523, 525, 527, 530])
+def test_what_a_cdn_says_of_its_origin_passes(status: int, tmp_path: Path) -> None:
+    """Once others were answered: Cloudflare's own numbers are faults of a server, 413 is the row's."""
+    fault = fails(status) if status == 413 else Reply(status=status, body=b"error code: 1033")
+    with LoopbackTeacher(lambda ask: fault if ask.prompt == "dog 15" and ask.nth == 1 else Reply()) as teacher:
+        assert run(teacher, tmp_path, 20, n=1).failed == (status == 413)
