@@ -101,7 +101,7 @@ class BatchApi:
                 a_slip = status == 401 and self._takes_key and method == "GET" and faults < _SLIPS_IN_A_ROW
                 if status < 500 and status != 429 and not a_slip:
                     failure = await self._endpoint.failure(status, {}, content, {}, 0.0)
-                    failure = failure.meant if isinstance(failure, DoubtedError) else failure
+                    failure = failure.verdict if isinstance(failure, DoubtedError) else failure
                     raise (
                         failure
                         if isinstance(failure, TeacherError)

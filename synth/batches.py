@@ -160,7 +160,7 @@ class Batches:
             if result.status:
                 failure = await self._endpoint.failure(result.status, {}, result.content, line.body, seconds)
                 if isinstance(failure, DoubtedError) and not failure.of_key:
-                    failure = failure.meant
+                    failure = failure.verdict
                 if isinstance(failure, RefusedError) and self._endpoint.dialect.adapt(line.body, failure):
                     continue
                 if isinstance(failure, TeacherError) and batch in self._earlier:

@@ -72,11 +72,11 @@ class LostError(ServerFaultError):
 
 
 class DoubtedError(ServerFaultError):
-    """Turned down as gateways do by mistake, after answers: asked again before it is believed. Then it is `meant`."""
+    """Turned down as gateways do by mistake, after answers: asked again before it is believed. Then it is `verdict`."""
 
-    def __init__(self, what: str, retry_after_s: float | None, meant: Exception) -> None:
+    def __init__(self, what: str, retry_after_s: float | None, verdict: Exception) -> None:
         super().__init__(what, retry_after_s)
-        self.meant, self.of_key = meant, isinstance(meant, AuthError)
+        self.verdict, self.of_key = verdict, isinstance(verdict, AuthError)
 
 
 class BrokenError(UnansweredError):
@@ -297,7 +297,7 @@ def _usage(usage: Any) -> Usage | None:
     prompt = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
     completion = _count(usage.get("completion_tokens", usage.get("output_tokens")))
     total = _count(usage.get("total_tokens"))
-    if completion is None and None not in (prompt, total):  # Gemini leaves it out where all was thought
+    if completion is None and prompt is not None and total is not None:  # Gemini leaves it out where all was thought
         completion = max(0, total - prompt)
     if prompt is None or completion is None or not (prompt or completion):  # gateways write zeros for unknown
         return None

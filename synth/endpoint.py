@@ -356,9 +356,9 @@ class Endpoint:
         if kind in ("throttled", "server"):
             lost = LostError if status in LOST_BY_A_GATEWAY else ServerFaultError
             return (ThrottledError if kind == "throttled" else lost)(sentence, wait_s)
-        meant = refused if kind == "refused" else every_rows(kind, setting, sentence, self._place(base))
-        slip = self.answered and may_be_a_slip(status, kind, text, body)
-        return DoubtedError(sentence, wait_s, meant) if slip else meant
+        verdict = refused if kind == "refused" else every_rows(kind, setting, sentence, self._place(base))
+        is_sure = not (self.answered and may_be_a_slip(status, kind, text, body))
+        return verdict if is_sure else DoubtedError(sentence, wait_s, verdict)
 
     def _words(self, status: int, headers: Mapping[str, str], content: bytes, base: str = "") -> tuple[Json, str, str]:
         """The error of an answer, all of its text, and both in a sentence with the status."""
@@ -381,10 +381,8 @@ class Endpoint:
         except (UnansweredError, TeacherError):
             return []
 
-    # -- for batches ---------------------------------------------------------------------------------------------
-
     async def access(self) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
-        """The key (empty where there is none), further headers, and the query of every address."""
+        """For batches: the key (empty where there is none), further headers, and the query of every address."""
         await self._open()
         return self._key, self._headers, self._params
 

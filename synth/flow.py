@@ -311,7 +311,7 @@ class Flow:
         if isinstance(failure, DoubtedError):
             tries.doubts += 1
             if all(host.key_is_refused for host in self.hosts) if failure.of_key else tries.doubts > 1:
-                raise failure.meant
+                raise failure.verdict
         never = not any(host.connected for host in self.hosts)
         if never and isinstance(failure, BrokenError) and tries.counted >= FIRST_CONNECT_TRIES + len(self.hosts) - 1:
             raise unreachable(failure, where)

@@ -129,7 +129,8 @@ def may_be_a_slip(status: int, kind: Kind, words: str, body: Json) -> bool:
     """Whether what is turned down after others were answered may be taken the next time: a key that one of many
     gateways does not know for a moment, or a gateway's page. What names the account, or moderates, is meant."""
     page = words.lstrip().startswith("<")
-    return status == 401 or (status == 403 and kind == "refused" and (page or _denies_access(words, body)))
+    denied = status == 403 and kind == "refused" and (page or _denies_access(words, body))
+    return denied or (status == 401 and kind == "key")
 
 
 def _denies_access(words: str, body: Json) -> bool:

@@ -414,7 +414,8 @@ class Ledger:
             self._usage_unknown += 1
         else:
             self.cut_prompts += seems_cut(answer.request, answer.usage.prompt_tokens)
-        usd, settled = self.meter.settle(answer.reserved, answer.usage, answer.usd)
+        tier = (answer.facts or {}).get("service_tier")
+        usd, settled = self.meter.settle(answer.reserved, answer.usage, answer.usd, tier)
         return answer.usage or Usage(), usd, settled
 
     async def _keep_judgements(self, calls: Sequence[Call]) -> None:

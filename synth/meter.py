@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from schemas.errors import SpecError
 from schemas.money import Cost, Hold
@@ -186,18 +186,21 @@ class Meter:
         return [held] if hold is None else []
 
     def settle(
-        self, reserved: Reserved, usage: Usage | None, charged: float | None
+        self, reserved: Reserved, usage: Usage | None, charged: float | None, tier: Any = None
     ) -> tuple[float | None, list[Record]]:
         """The cost of an answered request, and what is to be written beside its answer.
 
         `charged` is what the provider says that it has charged: it counts before our reckoning. Without it and without
-        a count of tokens, or without a price, the cost is unknown.
+        a count of tokens, or without a price, the cost is unknown. `tier` is the one that the provider says it was
+        served in, which may be another one than was asked for.
         """
         self._off_wire(reserved)
         usd = charged
         if usd is None and usage is not None and self.prices is not None:
             listed = self.prices
-            usd = listed.in_batch(usage) if reserved.batch else listed.usd(usage, tier=_tier(reserved.body))
+            usd = (
+                listed.in_batch(usage) if reserved.batch else listed.usd(usage, tier=str(tier or _tier(reserved.body)))
+            )
         if usd is None and self._is_free:
             usd = 0.0
         self._sum(reserved.prompt).add(usage, usd)

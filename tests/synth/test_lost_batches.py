@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import TeacherError
+from schemas.errors import AuthError, TeacherError
 from synth.chat_completions import StoppedError
 from synth.ledger import Completion, Ledger
 from tests.synth.batch_loopback import BatchProvider
@@ -62,6 +62,28 @@ def test_a_batch_that_is_unknown_for_a_moment_is_waited_for(form: str, tmp_path:
     """Anthropic answers 404 seconds after a batch was made, and between two polls: nothing is handed over again."""
     with BatchProvider(form) as provider:
         provider.forgets = 5
+        with_batches(provider, tmp_path, all_answered)
+        assert len(provider.batches) == 1
+
+
+@EVERY_FORM
+def test_a_batch_is_waited_for_where_its_key_is_refused_for_a_moment(form: str, tmp_path: Path) -> None:
+    """A batch is asked about for hours: one of many gateways that does not know the key then ends no run."""
+    with BatchProvider(form) as provider:
+        provider.forgets, provider.unknown_is = 2, 401
+        with_batches(provider, tmp_path, all_answered)
+        assert len(provider.batches) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_is_shut_while_a_batch_is_waited_for_ends_the_run(status: int, tmp_path: Path) -> None:
+    """In the provider's words, as a wrong key and not as a fault; what was handed over is found by the next run."""
+    with BatchProvider("openai") as provider:
+        provider.forgets, provider.unknown_is = 100, status
+        with pytest.raises(TeacherError, match=f"HTTP {status}") as caught:
+            with_batches(provider, tmp_path, all_answered)
+        assert isinstance(caught.value, AuthError) == (status == 401)
+        provider.forgets = 0
         with_batches(provider, tmp_path, all_answered)
         assert len(provider.batches) == 1
 

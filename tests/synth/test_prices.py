@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import orjson
 import pytest
 
 from schemas.money import Cost, dollars, told
 from schemas.records import Usage
 from schemas.spec import TeacherSettings
+from schemas.store import Store
 from synth.chat_completions import read_answer
+from synth.meter import Meter
 from synth.prices import free, prices_of
 
 MANY = Usage(prompt_tokens=1_000_000, completion_tokens=1_000_000)
@@ -181,6 +185,21 @@ def test_thinking_is_counted_where_a_server_leaves_it_out_of_the_completion() ->
     body = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}
     read = read_answer(orjson.dumps(body), 0.1, {}).usage
     assert read == Usage(prompt_tokens=10, completion_tokens=35, cached_tokens=4, reasoning_tokens=30)
+
+
+@pytest.mark.parametrize(
+    ("asked", "served", "usd"),
+    [("", "priority", 22.5), ("auto", "flex", 5.625), ("flex", "default", 11.25), ("flex", None, 5.625)],
+)
+def test_a_request_costs_what_the_tier_costs_that_served_it(
+    asked: str, served: str | None, usd: float, tmp_path: Path
+) -> None:
+    """A project may be served with priority, at twice the price, whatever its requests say; what was to be flexible may
+    be served as any other. The answer names it."""
+    with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+        meter = Meter(store, at("https://api.openai.com/v1", "gpt-5"), "generate")
+        reserved = meter.mark("p", {"service_tier": asked} if asked else {}, 10)
+        assert meter.settle(reserved, MANY, None, served)[0] == pytest.approx(usd)
 
 
 @pytest.mark.parametrize(
