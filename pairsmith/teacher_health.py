@@ -110,7 +110,9 @@ def _reached(project: Project, teacher: TeacherSettings, about: str, way: Purpos
         )
     sampling = _sampling(project, way)
     if thinks_unasked(teacher.model) and not sampling.extra:
-        yield Check("thinking", "warn", f"{teacher.model} thinks before it answers, and that counts as tokens", _SWITCH)
+        yield Check(
+            "thinking", "warn", f"{teacher.model} thinks before it answers, and that counts as tokens", _switch_off()
+        )
     question = _longest(project, way)
     if question is None:
         return
@@ -125,10 +127,10 @@ def _reached(project: Project, teacher: TeacherSettings, about: str, way: Purpos
         yield Check("answer", "fail", f"one request brought none: {failure}", "See what it says, and docs: teachers.")
 
 
-_SWITCH = (
-    "Raise max_tokens, or switch it off in the sampling table: extra = { chat_template_kwargs = { enable_thinking = "
-    'false } } (vLLM, SGLang), { reasoning_effort = "none" } (Ollama, OpenAI).'
-)
+def _switch_off() -> str:
+    from synth.thinking import NO_THINKING
+
+    return f"Raise max_tokens, or switch it off in the sampling table: extra = {NO_THINKING}."
 
 
 def _sampling(project: Project, way: Purpose) -> Sampling:
@@ -194,7 +196,7 @@ async def _answered(teacher: TeacherSettings, question: Messages, sampling: Samp
     what = f"{judged_answer.text.strip()[:80]!r} in {answer.seconds:.1f} s{counted} ({who})"
     if judged_answer.status == "thinking":
         return Check(
-            "answer", "warn", f"{MOST_TOKENS} tokens of thinking and no text in {answer.seconds:.1f} s", _SWITCH
+            "answer", "warn", f"{MOST_TOKENS} tokens of thinking and no text in {answer.seconds:.1f} s", _switch_off()
         )
     if judged_answer.status in ("ok", "truncated"):
         return Check("answer", "ok", what)

@@ -20,7 +20,7 @@ from schemas.time_limit import limited
 from synth.endpoint import Endpoint
 from synth.error_words import shown_of
 from synth.question import Question
-from synth.thinking import WORDS_OF_TASKS, leading_tag, opens_with_thinking, parted
+from synth.thinking import NO_THINKING, WORDS_OF_TASKS, leading_tag, opens_with_thinking, parted
 
 Violation = Callable[[Any], str | None]
 # So many questions in a row whose answers are nothing but thinking end a run: the others would be paid for in vain.
@@ -31,11 +31,7 @@ _THINKING_FIRST, _THINKING_LATER = 8, 20
 # where one in three is.
 _UNUSABLE_FIRST = 20
 
-ALL_THINKING = (
-    "{tokens} went to thinking: raise max_tokens, or switch thinking off: "
-    "sampling.extra = {{ chat_template_kwargs = {{ enable_thinking = false }} }} "
-    '(vLLM, SGLang), or {{ reasoning_effort = "none" }} (Ollama, OpenAI)'
-)
+_SWITCH = f"went to thinking: raise max_tokens, or switch thinking off: sampling.extra = {NO_THINKING}"
 NO_COMPLETION = "the answer was no chat completion"
 _WHY = {
     "empty": "the answer held no text",
@@ -44,7 +40,7 @@ _WHY = {
     "schema": "the answer did not match the schema",
     "refused": "the teacher refused",
     "failed": "the server gave up while it was writing",
-    "thinking": ALL_THINKING.format(tokens="all tokens"),
+    "thinking": f"all tokens {_SWITCH}",
 }
 _NO_CHOICE = re.compile(r"\A\{(?=.*(\"usage\"|chat\.completion))(?!.*\"choices\": ?(\[ ?[^\] ]|\{))")
 # Blanks, control characters, and what Unicode lets a font leave out (Default_Ignorable_Code_Point), are no text.
@@ -140,7 +136,7 @@ def judged(
     if refusal or meaning == "refused":
         return _bad("refused", text)
     if thought and not text.strip() and meaning in ("complete", "truncated"):
-        return _bad("thinking", "", ALL_THINKING.format(tokens=_spent(tokens, request, cut=meaning == "truncated")))
+        return _bad("thinking", "", f"{_spent(tokens, request, cut=meaning == 'truncated')} {_SWITCH}")
     if meaning is None:
         return _bad("unknown_finish", text, f"the answer ended with finish_reason '{word}'")
     if meaning != "complete":

@@ -13,8 +13,9 @@ from synth.streamed_answer import put_together
 
 # Under these names an error holds its words, in whole or in parts, the plainest first: OpenAI and most; FastAPI and
 # problem details (RFC 9457; NIM); gateways of many kinds; AWS; Apigee; Cloudflare and watsonx.
-_NAMES = ("message", "detail", "msg", "error_message", "error_msg", "errorMessage", "error_description", "description")
-_NAMES += ("Message", "faultstring", "error", "errors", "fault", "base_resp", "status_msg", "title", "reason")
+_NAMES: tuple[str, ...] = ("message", "detail", "msg", "error_message", "error_msg", "errorMessage", "description")
+_NAMES += ("error_description", "Message", "faultstring", "error", "errors", "fault", "base_resp", "status_msg")
+_NAMES += ("title", "reason")
 _MOST_LAYERS, _MOST_PARTS = 6, 3
 _PAGE = re.compile(r"\s*<[a-z!?]", re.IGNORECASE)
 _LONGEST_PAGE = 20_000  # of which anything is shown

@@ -33,7 +33,7 @@ _NO_SETTINGS = {"model", "messages", "n", "max_tokens", "max_completion_tokens"}
 _NO_QUOTA = re.compile(
     r"insufficient[_ ](quota|balance|credits?|funds)|billing_hard_limit|billing_not_active"
     r"|budget[_ ](has been |is )?exceeded|exceeded[_ ]?(token[_ ]?)?budget|credit[_ ]balance[_ ](is too low|exhausted)"
-    r"|spend(ing)?[_ ]limit|billing_error|account_deactivated|(key|credit)[_ ]limit[_ ](exceeded|reached)"
+    r"|spend(ing)?[_ ]limit|billing_error|account_deactivated|(key|credit|_usage)[_ ]limit[_ ](exceeded|reached)"
     # Moonshot, Zhipu, DashScope, Volcengine, OpenRouter's free models, xAI
     r"|exceeded_current_quota|balance (is )?(not enough|insufficient)|not enough balance|余额不足|欠费|arrearage"
     # Volcengine; of a day or a month, in a 429 too: Cloudflare, watsonx, Cohere's trial keys
@@ -66,6 +66,9 @@ _SHUT = re.compile(
     re.IGNORECASE,
 )
 _OF_AN_ACCOUNT = (400, 403, 412)
+# Codes under which a 400 or 403 asks to go slower: AWS, Google.
+_SLOWER = re.compile(r"throttl|service_?quota_?exceeded|rate_?limit_?exceeded|too_?many_?requests", re.IGNORECASE)
+_CODES = ("code", "type", "__type", "error_code", "reason", "status")
 _OF_AN_ADDRESS = (404, 405, 406, 407, 410, 411, 415, 421, 426)
 _RATE = re.compile(r"per[_ -]?(second|minute|hour)|rate[_ ]?limit", re.IGNORECASE)
 _NO_ACCESS = re.compile(
@@ -110,7 +113,7 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool) 
         kind = "key"
     elif status in (429, 500) and _TOO_LARGE.match(message):
         kind = "refused"
-    elif status == 429:
+    elif status == 429 or (status in (400, 403) and _SLOWER.search(" ".join(str(error.get(name)) for name in _CODES))):
         kind = "throttled"
     elif status >= 500 or status in _PASSING or (answered and status < 400) or _is_not_loaded(status, error):
         kind = "server"

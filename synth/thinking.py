@@ -11,6 +11,12 @@ import re
 from bisect import bisect_left
 from typing import NamedTuple
 
+# What a sampling table's `extra` is to hold where a model shall not think, as servers take it.
+NO_THINKING = (
+    "{ chat_template_kwargs = { enable_thinking = false } } (vLLM, SGLang), "
+    '{ reasoning_effort = "none" } (Ollama, OpenAI), or { thinking = { type = "disabled" } } (DeepSeek, Z.ai)'
+)
+
 # Models' own marks (Seed and LongCat put their name in front), and words for a block that a task may ask for as well.
 _NAMED = "[a-z]{2,9}[:_]"
 _OWN_TAGS = ("think", f"{_NAMED}think(?:ing)?", "antthinking")

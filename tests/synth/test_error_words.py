@@ -127,6 +127,17 @@ KINDS: list[tuple[int, Any, str, str]] = [  # before anything was answered, and 
     (400, {"error": {"message": "The model `x` has been decommissioned."}}, "model", "refused"),
     (446, {"error": {"message": "The guardrail checks failed."}}, "refused", "refused"),
     (405, {"error": "Method Not Allowed"}, "address", "refused"),
+    (429, {"error": {"message": "Usage limit.", "code": "organization_usage_limit_exceeded"}}, "quota", "quota"),
+    (429, {"error": {"message": "No more credits.", "code": "credit_balance_exhausted"}}, "quota", "quota"),
+    (
+        429,
+        {"error": {"message": "Paused.", "details": {"error_code": "enforced_spend_limit_reached"}}},
+        "quota",
+        "quota",
+    ),
+    (400, {"__type": "ThrottlingException", "message": "Rate exceeded"}, "throttled", "throttled"),
+    (400, {"__type": "ServiceQuotaExceededException", "message": "Too much"}, "throttled", "throttled"),
+    (403, [{"error": {"code": 403, "message": "no", "status": "RATE_LIMIT_EXCEEDED"}}], "throttled", "throttled"),
     (422, {"error": "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000"}, "refused", "refused"),
 ]
 
