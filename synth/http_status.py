@@ -33,7 +33,7 @@ _NO_SETTINGS = {"model", "messages", "n", "max_tokens", "max_completion_tokens"}
 _NO_QUOTA = re.compile(
     r"insufficient[_ ](quota|balance|credits?|funds)|billing_hard_limit|billing_not_active"
     r"|budget[_ ](has been |is )?exceeded|exceeded[_ ]?(token[_ ]?)?budget|credit[_ ]balance[_ ](is too low|exhausted)"
-    r"|spend(ing)?[_ ]limit|billing_error|account_deactivated|(key|credit|_usage)[_ ]limit[_ ](exceeded|reached)"
+    r"|spend(ing)?[_ ]limit|billing_error|account_deactivated|(key|credit|budget|_usage)[_ ]limit[_ ](exceeded|reached)"
     # Moonshot, Zhipu, DashScope, Volcengine, OpenRouter's free models, xAI
     r"|exceeded_current_quota|balance (is )?(not enough|insufficient)|not enough balance|余额不足|欠费|arrearage"
     # Volcengine; of a day or a month, in a 429 too: Cloudflare, watsonx, Cohere's trial keys

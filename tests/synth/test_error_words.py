@@ -135,6 +135,7 @@ KINDS: list[tuple[int, Any, str, str]] = [  # before anything was answered, and 
         "quota",
         "quota",
     ),
+    (403, {"error": {"code": 403, "message": "Budget limit exceeded"}}, "quota", "quota"),
     (400, {"__type": "ThrottlingException", "message": "Rate exceeded"}, "throttled", "throttled"),
     (400, {"__type": "ServiceQuotaExceededException", "message": "Too much"}, "throttled", "throttled"),
     (403, [{"error": {"code": 403, "message": "no", "status": "RATE_LIMIT_EXCEEDED"}}], "throttled", "throttled"),
