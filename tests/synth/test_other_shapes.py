@@ -321,15 +321,18 @@ def test_what_other_providers_say_is_understood(status: int, error: Json, kind: 
 
 
 @pytest.mark.parametrize(
-    "message",
+    ("message", "refused"),
     [
-        "This model does not support response format `json_schema`.",
-        "Structured outputs are not enabled for this deployment.",
-        "Guided decoding is disabled",
+        ("This model does not support response format `json_schema`.", 1),
+        ("Structured outputs are not enabled for this deployment.", 2),
+        ("Guided decoding is disabled", 2),
     ],
 )
-def test_a_server_that_takes_no_schema_is_asked_without_in_whatever_words(message: str, tmp_path: Path) -> None:
-    """What it refuses with a schema it is asked without; after two such answers the schema is left out at once."""
+def test_a_server_that_takes_no_schema_is_asked_without_in_whatever_words(
+    message: str, refused: int, tmp_path: Path
+) -> None:
+    """What it refuses with a schema it is asked without; after two such answers the schema is left out at once, and
+    after one where the refusal names it."""
     schema = {"type": "object", "properties": {"yes": {"type": "boolean"}}}
 
     def reply(ask: Ask) -> Reply:
@@ -341,7 +344,7 @@ def test_a_server_that_takes_no_schema_is_asked_without_in_whatever_words(messag
             for word in ("one", "two", "three", "four"):
                 (answer,) = await ledger.complete(chat(word), PLAIN, schema=schema)
                 assert isinstance(answer, Completion)
-            assert len(teacher.asked) == 6
+            assert len(teacher.asked) == 4 + refused
 
         with_ledger(teacher, tmp_path, ask)
 
