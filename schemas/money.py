@@ -69,12 +69,14 @@ class Cost(Record):
         )
 
     def as_json(self) -> Json:
-        """For a program: `usd` is null where any part of it is unknown, `usd_known` is what is known."""
+        """For a program: `usd` is null where any part of it is unknown, `usd_known` is what is known. Thinking tokens
+        are told where they were counted: the ledger's sums, which a store keeps, do not hold them apart."""
         named = {name: value for name in ("stage", "teacher", "prompt", "prices") if (value := getattr(self, name))}
+        uncounted = {"reasoning_tokens"} if not self.usage.reasoning_tokens else None
         return {
             **named,
             "requests": self.requests,
-            **self.usage.model_dump(),
+            **self.usage.model_dump(exclude=uncounted),
             "usd": self.total,
             "usd_known": self.usd,
             "unpriced_requests": self.unpriced,

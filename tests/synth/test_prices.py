@@ -220,3 +220,10 @@ def test_a_sum_is_told_with_what_is_unknown_in_it(cost: Cost, words: str) -> Non
     assert (cost.as_json()["usd"] is None) == ("unknown" in words or "without" in words)
     assert Cost.read(cost.as_json()) == cost
     assert dollars(None) == "cost unknown"
+
+
+def test_thinking_that_nobody_counted_is_not_nothing() -> None:
+    """A run counts what was thought; the sums of a store do not hold it apart, and say no 0 of it."""
+    thought = Usage(prompt_tokens=3, completion_tokens=9, reasoning_tokens=8)
+    assert Cost(usage=thought).as_json()["reasoning_tokens"] == 8
+    assert "reasoning_tokens" not in Cost(usage=Usage(prompt_tokens=3, completion_tokens=9)).as_json()
