@@ -404,7 +404,7 @@ class Endpoint:
             return rows
         error, text, sentence = self._words(status, headers, content)
         kind = "key" if status in (401, 403) else meaning(status, error, text, {}, answered=False).kind
-        if kind in ("key", "quota"):
+        if kind in ("key", "quota") and b"model.read" not in content:  # OpenAI's keys may be for chat alone
             raise every_rows(kind, "", sentence, self._place())
         if kind == "server" and status != 501:  # that it knows no such list
             raise ServerFaultError(sentence)

@@ -108,11 +108,13 @@ def test_a_list_behind_a_header_of_its_own_is_read(tmp_path: Path, monkeypatch: 
         (200, b"<html>sign in</html>", "warn"),
         (404, b"no such page", "warn"),
         (501, b'{"error": {"message": "not implemented"}}', "warn"),
+        (403, b'{"error": {"message": "You have insufficient permissions. Missing scopes: api.model.read."}}', "warn"),
+        (403, b'{"error": {"message": "You have insufficient permissions for this operation."}}', "fail"),
     ],
 )
 def test_what_comes_in_place_of_a_list_is_shown(status: int, body: bytes, state: str, tmp_path: Path) -> None:
     """A gateway with nothing behind it and an empty account are no server that merely lists nothing; what may be one is
-    shown with what it said."""
+    shown with what it said, as OpenAI's answer to a key that may chat and not list."""
 
     async def answer(request: web.Request) -> web.Response:
         return web.Response(status=status, body=body)
