@@ -23,6 +23,7 @@ import orjson
 from curate.argilla.probe import is_here, who_am_i
 from schemas.errors import MissingDependency, ReviewError
 from schemas.records import Json
+from synth.error_words import shown_of
 
 PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
 OLDEST = (2, 6)  # tried with 2.6.0 and 2.8.0
@@ -366,7 +367,7 @@ def _failure(answer: Any) -> str:
         return "the disk of its database is full"
     if "redis.exceptions" in answer.text:
         return "its Redis does not answer"
-    return f"status {answer.status_code} {answer.text[:300]}".strip()
+    return f"status {answer.status_code} {shown_of(answer.text)[:300]}".strip()
 
 
 def _refusal(answer: Any) -> str:
@@ -374,7 +375,7 @@ def _refusal(answer: Any) -> str:
     try:
         detail = orjson.loads(answer.content)["detail"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        detail = answer.text
+        detail = shown_of(answer.text)
     if isinstance(detail, dict):
         params = detail.get("params") or {}
         detail = params.get("errors") or params.get("detail") or str(detail.get("code")).rpartition("::")[2]

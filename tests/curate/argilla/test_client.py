@@ -203,7 +203,7 @@ def test_an_argilla_that_is_too_old_is_named_before_anything_is_sent(
             "body.name: field required",
         ),
         ('{"detail": {"code": "argilla.api.errors::EntityNotFoundError", "params": {"name": "x"}}}', "EntityNotFound"),
-        ("<html>\n<h1>Gone</h1></html>", "<html> <h1>Gone</h1></html>"),
+        ("<html>\n<title>Gone</title><h1>It is no more</h1></html>", "Gone: It is no more"),
         ("", "it says nothing"),
     ],
 )
