@@ -87,6 +87,7 @@ class Meter:
         self._identity = teacher.identity or teacher.model
         self._sums: dict[str, _Sum] = {}
         self._charges = False  # though its price is 0
+        self._dearer = {"": 1.0}  # by how much the tiers that served a request are dearer than the usual one
 
     @cached_property
     def prices(self) -> Prices | None:
@@ -114,8 +115,11 @@ class Meter:
         limit = max((number for number in given if isinstance(number, int) and number > 0), default=None)
         if limit is None:
             return None
-        tokens = Usage(prompt_tokens=size_bytes, completion_tokens=limit * int(body.get("n", 1)))
-        return self.prices.usd(tokens, tier=_tier(body))
+        tokens, tier = Usage(prompt_tokens=size_bytes, completion_tokens=limit * int(body.get("n", 1))), _tier(body)
+        usd = self.prices.usd(tokens, tier=tier)
+        if len(self._dearer) == 1 or usd is None or tier not in ("", "auto"):
+            return usd
+        return usd * max(self._dearer.values())  # a project may have a tier of its own
 
     async def failed(self, reserved: Reserved, failure: BaseException) -> None:
         """No answer came: free what was set aside, unless the request may have been paid for all the same."""
@@ -195,6 +199,10 @@ class Meter:
         served in, which may be another one than was asked for.
         """
         self._off_wire(reserved)
+        if tier and self.prices is not None and str(tier) not in self._dearer:
+            some = Usage(prompt_tokens=1_000, completion_tokens=1_000)
+            usual, served = self.prices.usd(some), self.prices.usd(some, tier=str(tier))
+            self._dearer[str(tier)] = served / usual if usual and served else 1.0
         usd = charged
         if usd is None and usage is not None and self.prices is not None:
             listed = self.prices

@@ -202,6 +202,20 @@ def test_a_request_costs_what_the_tier_costs_that_served_it(
         assert meter.settle(reserved, MANY, None, served)[0] == pytest.approx(usd)
 
 
+def test_a_dearer_tier_is_reserved_for_once_it_was_met(tmp_path: Path) -> None:
+    """The project's own tier stands in no request: from its first answer on, a request may cost twice as much."""
+    with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+        meter = Meter(store, at("https://api.openai.com/v1", "gpt-5"), "generate")
+        body = {"max_tokens": 100}
+        before = meter.most(body, 1_000)
+        assert before is not None
+        meter.settle(meter.mark("p", body, 10), MANY, None, "default")
+        assert meter.most(body, 1_000) == before
+        meter.settle(meter.mark("p", body, 10), MANY, None, "priority")
+        assert meter.most(body, 1_000) == pytest.approx(2 * before)
+        assert meter.most({**body, "service_tier": "default"}, 1_000) == before
+
+
 @pytest.mark.parametrize(
     ("cost", "words"),
     [
