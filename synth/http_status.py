@@ -72,7 +72,8 @@ _CODES = ("code", "type", "__type", "error_code", "reason", "status")
 _OF_AN_ADDRESS = (404, 405, 406, 407, 410, 411, 415, 421, 426)
 _RATE = re.compile(r"per[_ -]?(second|minute|hour)|rate[_ ]?limit", re.IGNORECASE)
 _NO_ACCESS = re.compile(
-    r"\b(key|credentials?|permissions?|access|scopes?|region|country|denied|(un)?authori[sz](ed|ation))\b",
+    r"\b(key|credentials?|permissions?|access|scopes?|region|country|denied|(un)?authori[sz](ed|ation))\b"
+    r'|"forbidden"',  # and nothing else (AWS)
     re.IGNORECASE,
 )
 # Under the same status, in words that may name the key as well (xAI): what is disliked is a text.

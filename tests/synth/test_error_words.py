@@ -123,6 +123,8 @@ KINDS: list[tuple[int, Any, str, str]] = [  # before anything was answered, and 
     (403, {"error": "Content violates usage guidelines. API key ID: y, Failed check: SAFETY"}, "refused", "refused"),
     (403, {"Message": "Bearer Token has expired"}, "key", "key"),
     (403, {"title": "Forbidden", "detail": "Authorization failed"}, "key", "refused"),
+    (403, {"message": "Forbidden"}, "key", "refused"),
+    (403, {"message": "Forbidden content"}, "refused", "refused"),
     (400, {"message": "The provided model identifier is invalid."}, "model", "refused"),
     (400, {"error": {"message": "The model `x` has been decommissioned."}}, "model", "refused"),
     (446, {"error": {"message": "The guardrail checks failed."}}, "refused", "refused"),
