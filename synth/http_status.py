@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from schemas.errors import AuthError, TeacherError
-from schemas.records import Json
+from schemas.records import Json, Sampling
 
 Kind = Literal["key", "quota", "throttled", "server", "model", "setting", "refused", "address"]
 
@@ -215,6 +215,8 @@ def every_rows(kind: Kind, setting: str, sentence: str, place: Place) -> Teacher
         )
     if kind == "setting":
         fix = f'Take it out of the sampling table of pairsmith.toml, or write {setting} = "unset" there.'
+        if setting not in Sampling.model_fields:  # the spec knows no such key
+            fix = f"Take {setting} out of extra in the sampling table of pairsmith.toml."
         return TeacherError(
             f"Model '{place.model}' does not take the setting '{setting}' ({sentence}).",
             where=place.url,
