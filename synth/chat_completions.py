@@ -35,6 +35,8 @@ _REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 # What cannot be had again: which snapshot answered, on which backend, at which provider and tier, what it counted.
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
 _COUNTED = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
+_BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens")
+_CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")  # DeepSeek; Moonshot, Together
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
 # With these a gateway says that it does not know what became of the request.
 LOST_BY_A_GATEWAY = (408, 499, 502, 504, 520, 522, 524)
@@ -303,15 +305,19 @@ def _usage(usage: Any) -> Usage | None:
         return None
     read = thought = None
     if not usage.keys() <= _COUNTED:
-        read = _detail(usage, "prompt_tokens_details", "cached_tokens") or _count(usage.get("prompt_cache_hit_tokens"))
-        thought = _detail(usage, "completion_tokens_details", "reasoning_tokens")
-        prompt += read if read and read > prompt else 0  # it is counted beside the prompt, as Anthropic does
+        counts = [_count(usage.get(name)) for name in _CACHED]
+        read = _detail(usage, "prompt_tokens_details", "cached_tokens") or next(filter(None, counts), None)
+        thought = _detail(usage, "completion_tokens_details", "reasoning_tokens") or _count(
+            usage.get("reasoning_tokens")
+        )
+        if "prompt_tokens" not in usage:  # Anthropic counts what it reads and writes of a cache beside the rest
+            prompt += sum(_count(usage.get(name)) or 0 for name in _BESIDE)
+        prompt += read if read and read > prompt else 0  # so do others under other names
     # Some leave what was thought out of the completion (xAI, Gemini), and count it in the total alone.
     completion = max(completion, (total or 0) - prompt)
     completion += thought if thought and thought > completion else 0
-    counts = {"prompt_tokens": prompt, "completion_tokens": completion}
-    counts |= {"cached_tokens": read or 0, "reasoning_tokens": thought or 0}
-    return made(Usage, counts)
+    fields = {"prompt_tokens": prompt, "completion_tokens": completion}
+    return made(Usage, fields | {"cached_tokens": read or 0, "reasoning_tokens": thought or 0})
 
 
 def _detail(usage: Json, part: str, name: str) -> int | None:

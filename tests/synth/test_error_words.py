@@ -192,6 +192,14 @@ def beside(reasoning: int, written: int) -> dict[str, Any]:
             (9, 120),
         ),
         ({"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 100}}, (109, 3, 100)),
+        # Moonshot and Together name what was cached at the top; Anthropic counts it beside the rest.
+        ({"prompt_tokens": 90, "completion_tokens": 3, "cached_tokens": 80}, (90, 3, 80)),
+        (
+            {"input_tokens": 9, "output_tokens": 3, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 50},
+            (63, 3, 4),
+        ),
+        ({"input_tokens": 9, "output_tokens": 3, "input_tokens_details": {"cached_tokens": 4}}, (9, 3)),
+        ({"prompt_tokens": 9, "completion_tokens": 3, "reasoning_tokens": 100}, (9, 103, 0, 100)),
         ({"prompt_tokens": 9}, None),
         ({"prompt_tokens": "9", "completion_tokens": "3"}, None),
         ({"prompt_tokens": -9, "completion_tokens": 3}, None),
