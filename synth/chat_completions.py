@@ -36,7 +36,7 @@ _REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
 _COUNTED = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
 _BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens")
-_CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")  # DeepSeek; Moonshot, Together
+_CACHED = {"prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"}  # DeepSeek; Moonshot, Together
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
 # With these a gateway says that it does not know what became of the request.
 LOST_BY_A_GATEWAY = (408, 499, 502, 504, 520, 522, 524)
@@ -305,8 +305,9 @@ def _usage(usage: Any) -> Usage | None:
         return None
     read = thought = None
     if not usage.keys() <= _COUNTED:
-        counts = [_count(usage.get(name)) for name in _CACHED]
-        read = _detail(usage, "prompt_tokens_details", "cached_tokens") or next(filter(None, counts), None)
+        read = _detail(usage, "prompt_tokens_details", "cached_tokens")
+        for name in _CACHED & usage.keys():
+            read = read or _count(usage[name])
         thought = _detail(usage, "completion_tokens_details", "reasoning_tokens") or _count(
             usage.get("reasoning_tokens")
         )
