@@ -308,9 +308,9 @@ def _usage(usage: Any) -> Usage | None:
         read = _detail(usage, "prompt_tokens_details", "cached_tokens")
         for name in _CACHED & usage.keys():
             read = read or _count(usage[name])
-        thought = _detail(usage, "completion_tokens_details", "reasoning_tokens") or _count(
-            usage.get("reasoning_tokens")
-        )
+        thought = _detail(usage, "completion_tokens_details", "reasoning_tokens")
+        if "reasoning_tokens" in usage:  # SGLang
+            thought = thought or _count(usage["reasoning_tokens"])
         if "prompt_tokens" not in usage:  # Anthropic counts what it reads and writes of a cache beside the rest
             prompt += sum(_count(usage.get(name)) or 0 for name in _BESIDE)
         prompt += read if read and read > prompt else 0  # so do others under other names
