@@ -85,10 +85,11 @@ _NO_MODEL = re.compile(
 )
 _NOT_TAKEN = re.compile(
     r"un(recogni[sz]ed|known|supported|expected|available)|not (supported|permitted|allowed|enabled)|deprecated"
-    r"|does ?n[o']t support|cannot (find field|both)|extra_forbidden|only the default"
-    r"|(must|should|may only|can only) be|invalid type",  # a value that cannot be: TGI, Anthropic, DeepSeek
+    r"|does ?n[o']t support|cannot (find field|both)|extra_forbidden|only the default",
     re.IGNORECASE,
 )
+# A value that cannot be, in words that anybody may write: TGI, Anthropic, DeepSeek.
+_NO_VALUE = re.compile(r"\b((must|should|may only|can only) be|invalid type)\b", re.IGNORECASE)
 # How an error begins that no wait mends: 429 of OpenAI for more tokens than a minute has, 500 of llama.cpp.
 _TOO_LARGE = re.compile(
     r"request too large|the request exceeds the available context|context shift is disabled|context_length_exceeded",
@@ -132,9 +133,11 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool) 
 def may_be_a_slip(status: int, kind: Kind, words: str, body: Json) -> bool:
     """Whether what is turned down after others were answered may be taken the next time: a key that one of many
     gateways does not know for a moment, or a gateway's page. What names the account, or moderates, is meant."""
+    of_key = status == 400 and _says(_WRONG_KEY, words[:2000], body)  # Gemini, xAI
+    if kind == "key":
+        return status == 401 or of_key
     page = words.lstrip().startswith("<")
-    denied = status == 403 and kind == "refused" and (page or _denies_access(words, body))
-    return denied or (status == 401 and kind == "key")
+    return kind == "refused" and (of_key or (status == 403 and (page or _denies_access(words, body))))
 
 
 def _denies_access(words: str, body: Json) -> bool:
@@ -179,7 +182,8 @@ def refused_setting(error: Json, text: str, body: Json, *, answered: bool) -> st
     if param in settings:  # also for a value that cannot be (vLLM: "Input should be a valid integer")
         return param
     if not _NOT_TAKEN.search(text):
-        return ""
+        asked = str(body.get("messages")).lower()
+        settings = {name for name in settings if name.lower() not in asked} if _NO_VALUE.search(text) else set()
     named = [
         (place.start(), name)
         for name in settings

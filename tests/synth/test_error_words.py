@@ -155,6 +155,14 @@ def test_an_error_is_understood_in_whichever_form(status: int, content: Any, bef
     assert kinds == [before, after]
 
 
+def test_a_first_row_that_is_quoted_is_no_setting() -> None:
+    """An error may hold the row, and a row may speak of temperatures that must be high; then it is a refusal as any."""
+    text = "flagged: the temperature of the oven must be high"
+    asked = {"temperature": 1, "messages": [{"role": "user", "content": text[9:]}]}
+    assert meaning(400, {"message": text}, text, asked, answered=False).kind == "refused"
+    assert meaning(400, {"message": text}, text, {**asked, "messages": []}, answered=False).kind == "setting"
+
+
 @pytest.mark.parametrize(
     ("content", "status"),
     [

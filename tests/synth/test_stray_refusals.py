@@ -17,8 +17,13 @@ PAGE = b"<html><head><title>403 Forbidden</title></head><body><center>nginx</cen
 WRONG = fails(401, "invalid api key")
 
 
+GEMINI = fails(400, "API key not valid. Please pass a valid API key.", type="INVALID_ARGUMENT")
+XAI = Reply(status=400, body=b'{"code": "invalid argument", "error": "Incorrect API key provided: xa***ok."}')
+
+
 @pytest.mark.parametrize(
-    ("stray", "every"), [(WRONG, 0), (WRONG, 7), (Reply(status=403, body=PAGE), 0), (fails(403, "Forbidden"), 0)]
+    ("stray", "every"),
+    [(WRONG, 0), (WRONG, 7), (GEMINI, 7), (XAI, 0), (Reply(status=403, body=PAGE), 0), (fails(403, "Forbidden"), 0)],
 )
 def test_a_key_that_is_refused_in_between_is_asked_once_more(stray: Reply, every: int, tmp_path: Path) -> None:
     """One gateway of many has lost its list of keys for a moment: the same request is answered the next time, no row is
