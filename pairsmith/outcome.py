@@ -114,7 +114,8 @@ class GenerateOutcome(StageOutcome):
     """Seeds by kind, what they are too few for, the problems of seed rows, the fingerprints of the pool by generator,
     pairs that are new and that were there, rows that no answer came for, the most frequent failures (`what`, the number
     of `rows`, the place of the `first`), and what the ledger counted, prompts among it that a server seems to have cut,
-    and addresses of several that failed at the end, each with its last failure.
+    addresses of several that failed at the end, each with its last failure, and teachers that answered with several
+    models, with the answers of each.
     """
 
     seeds: Mapping[str, int] = field(default_factory=dict)
@@ -130,6 +131,7 @@ class GenerateOutcome(StageOutcome):
     usage_unknown: int = 0
     cut_prompts: int = 0
     left_alone: Mapping[str, str] = field(default_factory=dict)
+    mixed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

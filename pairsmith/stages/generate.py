@@ -200,6 +200,9 @@ def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
         cut = f"the server seems to have read only a part of {outcome.cut_prompts:,} prompts: raise its context length"
         lines.append(("warning", f"{cut} (Ollama: OLLAMA_CONTEXT_LENGTH, or PARAMETER num_ctx in a Modelfile)"))
     lines += [("warning", f"{url} was left alone at the end: {why}") for url, why in outcome.left_alone.items()]
+    for teacher, models in outcome.mixed.items():
+        names = ", ".join(f"{model} ({answers:,})" for model, answers in sorted(models.items(), key=lambda m: -m[1]))
+        lines.append(("warning", f"answers of '{teacher}' came from {len(models)} models: {names}"))
     return lines
 
 
@@ -340,6 +343,7 @@ def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
         "retries": dict(sum((ledger.flow.retries_by_kind for ledger in ledgers), Counter())),
         "left_alone": {url: why for ledger in ledgers for url, why in ledger.flow.left_alone.items()},
         "served": dict(sum((ledger.served for ledger in ledgers), Counter())),
+        "mixed": {ledger.identity: dict(ledger.served) for ledger in ledgers if len(ledger.served) > 1},
         "usage_unknown": sum(ledger.usage_unknown for ledger in ledgers),
         "cut_prompts": sum(ledger.cut_prompts for ledger in ledgers),
     }

@@ -84,6 +84,22 @@ def test_rows_that_fail_are_counted_with_their_reason_and_asked_again_when_told(
         assert (again["failed"], again["calls_sent"], len(teacher.asked) - asked) == (0, 2, 2)
 
 
+def test_answers_of_another_model_are_told(make_project: Callable[..., Project]) -> None:
+    """A gateway falls back on another model, and says so in its answers alone: the run warns of it, and each answer's
+    own facts tell which it was."""
+
+    def reply(ask: Ask) -> Reply:
+        texts = [f"{subject_of(ask)}, in the evening sun ({i})" for i in range(ask.n)]
+        choices = [{"index": i, "message": {"content": text}, "finish_reason": "stop"} for i, text in enumerate(texts)]
+        model = "small" if ask.number == 2 else "large"
+        return Reply(body=json.dumps({"model": model, "choices": choices}).encode())
+
+    with LoopbackTeacher(reply) as teacher:
+        done = make_project(teacher.url).run("generate")
+    shown = " ".join(done.stdout.split())
+    assert f"answers of 'loopback' came from 2 models: large ({len(SUBJECTS) - 1}), small (1)" in shown
+
+
 def test_more_attempts_ask_again_with_the_key(make_project: Callable[..., Project]) -> None:
     """Raising teacher.attempts asks the failed rows again, with the key; what has every answer needs no key at all."""
     sulking = {SUBJECTS[0]}
