@@ -19,7 +19,7 @@ from schemas.records import Call, CallStatus, FinishMeaning, Json, Message, cont
 from schemas.time_limit import limited
 from synth.endpoint import Endpoint
 from synth.error_words import shown_of
-from synth.question import Question
+from synth.question import Question, limit_of
 from synth.thinking import NO_THINKING, WORDS_OF_TASKS, leading_tag, opens_with_thinking, parted
 
 Violation = Callable[[Any], str | None]
@@ -123,7 +123,7 @@ def judged(
     if choice.get("error"):  # said beside half an answer, whatever else is said (OpenRouter)
         word = "error"
     meaning = finish_meaning(word, declared)
-    if not word and 0 < (_limit(request) or 0) <= tokens:
+    if not word and 0 < (limit_of(request) or 0) <= tokens:
         meaning = "truncated"  # nobody said that it had ended, and it took all that it was given
     text, thought, refusal = content
     if thought is None and not text and meaning == "truncated":
@@ -402,12 +402,8 @@ def _asks_for_thinking(request: Json, text: str) -> bool:
     return any(all(mark in content.lower() for mark in marks) for _, content in chat)
 
 
-def _limit(request: Json) -> int | None:
-    return request.get("max_tokens") or request.get("max_completion_tokens")
-
-
 def _spent(tokens: int, request: Json, *, cut: bool) -> str:
-    count = tokens or (_limit(request) if cut else None)
+    count = tokens or (limit_of(request) if cut else None)
     return f"all {count} tokens" if count else "all tokens"
 
 

@@ -37,6 +37,7 @@ from synth.chat_completions import (
 from synth.endpoint import Endpoint
 from synth.error_words import error_body
 from synth.prices import FREE, prices_of
+from synth.question import limit_of
 
 OPEN_QUESTIONS = 10_000  # asked at once, so that a batch is worth waiting for
 KEPT = timedelta(days=29)  # how long providers keep results, or less
@@ -236,7 +237,7 @@ class Batches:
 
     def _usd(self, lines: Sequence[BatchLine]) -> tuple[float, float] | None:
         """What lines cost at most, asked for now and in a batch; None if nobody knows."""
-        limits = [int(line.body.get("max_tokens") or line.body.get("max_completion_tokens") or 0) for line in lines]
+        limits = [limit_of(line.body) or 0 for line in lines]
         prices = prices_of(self._teacher)
         if prices is None or prices.source == FREE or not all(limits):
             return None

@@ -48,6 +48,7 @@ from synth.flow import Begun, Flow, unreachable
 from synth.http_status import Place, every_rows, may_be_a_slip, meaning, unknown_model
 from synth.listed_models import EndpointCheck, NoListError, checked, is_listed, rows_of
 from synth.proxy import REFUSALS, by_session, proxy_for, refused_by, secrets_of, session_of, through_proxy
+from synth.question import limit_of
 from synth.rate_limits import retry_after_s
 from synth.redaction import refuse_unsendable, without_keys, without_user_info
 from synth.teacher_host import Sending
@@ -230,7 +231,7 @@ class Endpoint:
 
     def limits(self, body: Json, size_bytes: int) -> tuple[float, float]:
         """The tokens that a request of this size may come to, and how long its answer may take."""
-        limit, n = int(body.get("max_tokens") or body.get("max_completion_tokens") or 0), int(body.get("n") or 1)
+        limit, n = limit_of(body) or 0, int(body.get("n") or 1)
         return self.flow.reckoned(size_bytes, limit or None, n), self._timeout_s + self._token_s * limit * n
 
     async def _ask_once(

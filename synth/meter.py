@@ -15,6 +15,7 @@ from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.chat_completions import StoppedError, UnansweredError
 from synth.prices import FREE, Prices, prices_of
+from synth.question import limit_of
 
 
 class Reserved(NamedTuple):
@@ -111,9 +112,7 @@ class Meter:
         no price is known or the answer has no limit."""
         if self.prices is None:
             return None
-        given = [body.get(name) for name in ("max_tokens", "max_completion_tokens")]
-        limit = max((number for number in given if isinstance(number, int) and number > 0), default=None)
-        if limit is None:
+        if (limit := limit_of(body)) is None:
             return None
         tokens, tier = Usage(prompt_tokens=size_bytes, completion_tokens=limit * int(body.get("n", 1))), _tier(body)
         usd = self.prices.usd(tokens, tier=tier)

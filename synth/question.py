@@ -14,6 +14,12 @@ _PARTS = attrgetter("role", "content")
 _EXACT = 2**53  # below it a whole number is the same as an int and as a float
 
 
+def limit_of(request: Json) -> int | None:
+    """The most tokens that an answer to this may have, under either name of the setting; None: nothing limits it."""
+    given = (request.get(name) for name in ("max_tokens", "max_completion_tokens"))
+    return max((number for number in given if isinstance(number, int) and number > 0), default=None)
+
+
 class Question(NamedTuple):
     """What a teacher is asked, apart from whom. Its text, its sampling and its schema shape the answer; whether an
     answer that breaks the schema counts (`binding`), what else may be said against one (`refused`: why, or None), and

@@ -35,6 +35,7 @@ from synth.engine import GenerateResult
 from synth.generators import WAYS, Backward, Forward, fingerprints
 from synth.ledger import Ledger
 from synth.prices import prices_of
+from synth.question import limit_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -116,7 +117,7 @@ def forecast(
             seeds=sum(len(direction.seeds) for direction in directions),
             pilot_seeds=len(pilot),
             shortages=short,
-            unlimited=tuple(way for way in asked if generate.directions[way].sampling.max_tokens is None),
+            unlimited=tuple(way for way in asked if limit_of(generate.directions[way].sampling.body()) is None),
             lines=tuple(lines),
             whole=_chosen(_added(lines), project, splits),
         )
@@ -166,7 +167,7 @@ def _generation(
 ) -> Json:
     """The line of one direction."""
     settings = project.spec.generate.directions[direction.way]
-    n, limit = settings.samples, settings.sampling.max_tokens
+    n, limit = settings.samples, limit_of(settings.sampling.body())
     others = len(direction.seeds) - len(took)
     measured = costs_of(direction.teacher, took, others, limit, n)
     pilot = run(_pilot(project, store, direction, splits))
@@ -185,7 +186,7 @@ def _evaluation(
     asked = most_test_inputs(splits, spec)
     if forward is None or not asked or spec.teacher_name("evaluate") != spec.teacher_name("forward"):
         return None
-    n, limit = spec.generate.forward.n, spec.generate.forward.sampling.max_tokens
+    n, limit = spec.generate.forward.n, limit_of(spec.generate.forward.sampling.body())
     more = 1 + max(0, spec.evaluate.samples - n)
     share = [_scaled(one, more / n) for one in took]
     measured = costs_of(forward.teacher, share, asked, limit, more, without_pilot=True)

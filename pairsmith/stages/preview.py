@@ -26,6 +26,7 @@ from schemas.store import Store
 from synth.chat_completions import StoppedError
 from synth.generators import WAYS, Backward, Forward, fingerprints
 from synth.ledger import Ledger
+from synth.question import limit_of
 from synth.slots import Outcome
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def _still(
 ) -> Range | None:
     """What the seeds that are left will cost, from those that were shown."""
     took = [taken(store, ledger, generator, seed) for seed in chosen]
-    limit = generator.sampling.max_tokens
+    limit = limit_of(generator.sampling.body())
     return costs_of(teacher, took, others, limit, generator.samples, without_pilot=True)["usd"]
 
 

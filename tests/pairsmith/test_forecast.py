@@ -8,7 +8,8 @@ import pytest
 
 from bench.forecast.run import coverage, hard_coverage
 from curate.forecast import LEAST_SEEDS, Pilot, accepted_rows, summed_up
-from schemas.records import content_id
+from schemas.records import Sampling, content_id
+from synth.question import limit_of
 from tests.pairsmith.conftest import Project, subject_of
 from tests.synth.loopback import LoopbackTeacher, says
 
@@ -124,6 +125,18 @@ def test_without_a_limit_an_answer_without_an_end_is_reckoned_with(
     assert unlimited["usd"]["high"] > 2 * limited["usd"]["high"]
     shown = " ".join(project.run("forecast", *endless).stdout.split())
     assert "Without max_tokens in the sampling of generate.forward" in shown
+
+
+def test_a_limit_under_the_name_of_reasoning_models_is_one(
+    teacher: LoopbackTeacher, make_project: Callable[..., Project]
+) -> None:
+    """`extra = { max_completion_tokens = 512 }` is what their documentation has; a forecast holds itself to it."""
+    named = "generate.forward.sampling={ temperature = 0.9, extra = { max_completion_tokens = 128 } }"
+    project = make_project(teacher.url, MANY)
+    assert "max_tokens" not in project.run("forecast", *PRICES, "--set", named).stdout
+    assert limit_of(Sampling(extra={"max_completion_tokens": 512}).body()) == 512
+    assert limit_of(Sampling(max_tokens=64).body()) == 64
+    assert limit_of(Sampling(extra={"max_completion_tokens": "many"}).body()) is None
 
 
 def test_what_is_known_is_not_guessed() -> None:
