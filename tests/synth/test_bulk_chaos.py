@@ -26,6 +26,8 @@ def moody(seed: int) -> Any:
         fails(429, headers={"Retry-After": "0"}),
         fails(503),
         fails(400, "that is too long"),
+        fails(401, "invalid key"),
+        Reply(status=403, body=b"<html>"),
         cuts(),
         says(""),
         says("half", finish="length"),
