@@ -17,6 +17,7 @@ from schemas.project import Project
 from schemas.records import Call, Generated, Json, Pair, Seed
 from schemas.store import Store
 from synth.answers import judged_or_malformed, schema_violation
+from synth.dialect import Dialect, undone
 from synth.generators import WAYS, Backward, Forward
 from synth.ledger import Completion, Question
 
@@ -92,16 +93,8 @@ def _question(generator: Forward | Backward, seed: Seed, pair: Pair) -> Question
 
 def _request_differs(question: Question, call: Call) -> list[str]:
     """What in the request that was sent is not what would be rendered now."""
-    sent = {name: value for name, value in call.request.items() if name not in ("n", "model")}
-    if "max_completion_tokens" in sent:  # how some models call it
-        sent["max_tokens"] = sent.pop("max_completion_tokens")
-    now = {
-        **question.sampling.body(),
-        "messages": [{"role": message.role, "content": message.content} for message in question.messages],
-    }
-    if question.schema is not None:
-        schema = {"name": "answer", "schema": question.schema, "strict": True}
-        now["response_format"] = {"type": "json_schema", "json_schema": schema}
+    now = Dialect(call.request.get("model", "")).body(question.messages, question.sampling, 1, question.schema)
+    sent = undone(call.request, now)
     if "seed" in now and "seed" in sent:
         sent["seed"] = now["seed"]  # each request is drawn with one of its own, which the key names
     differs = []

@@ -12,6 +12,7 @@ from synth.error_words import error_body
 
 _LOGPROBS = ("logprobs", "top_logprobs")
 _STREAM: Json = {"stream": True, "stream_options": {"include_usage": True}}
+_OF_A_DIALECT = ("n", *_STREAM)
 _ONLY_STREAMS = re.compile(
     r"only.{0,20}\bstream|non-?stream.{0,40}(not (supported|allowed|available)|unsupported|disabled)"
     r"|\bstream\w*.{0,40}(required|must be|should be true|set to true)|must.{0,20}\bstream|for non-?streaming"
@@ -107,6 +108,22 @@ class Dialect:
         elif schema and not self._schema_worked:
             self._schema_refused += 1
             self.takes_schema = self.takes_schema and self._schema_refused < 2
+
+
+def undone(sent: Json, asked: Json) -> Json:
+    """A request as it was sent, without what a dialect made of the one that was `asked`; what else differs, stays."""
+    plain = {name: value for name, value in sent.items() if name not in _OF_A_DIALECT}
+    if "max_completion_tokens" in plain and "max_completion_tokens" not in asked:
+        plain["max_tokens"] = plain.pop("max_completion_tokens")
+    if _schema_of(plain) == _schema_of(asked):  # strict or not, as versions and servers differ
+        plain.pop("response_format", None)
+    return {name: asked[name] for name in ("response_format", *_LOGPROBS) if name in asked} | plain
+
+
+def _schema_of(request: Json) -> object:
+    form = request.get("response_format")
+    named = form.get("json_schema") if isinstance(form, dict) else None
+    return named.get("schema") if isinstance(named, dict) else form
 
 
 def _drop(body: Json, names: Sequence[str]) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
+
 from tests.pairsmith.conftest import Project
-from tests.synth.loopback import LoopbackTeacher
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 
 PRICES = [
     part for name in ("prompt", "completion") for part in ("--set", f"teacher.usd_per_million_{name}_tokens=1000")
@@ -56,6 +58,41 @@ def test_a_row_is_replayed_offline_byte_by_byte(teacher: LoopbackTeacher, make_p
         answer = project.json("replay", pair_id[:16], "--set", "teacher.url=http://127.0.0.1:9")
         assert (answer["identical"], answer["differs"], answer["pair_id"]) == (True, [], pair_id)
     assert len(teacher.asked) == asked
+
+
+def streamed(ask: Ask) -> Reply:
+    """A server that only streams, and takes the limit under its other name alone."""
+    if "max_tokens" in ask.body:
+        return fails(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+    if not ask.body.get("stream"):
+        return fails(400, "This model only supports streaming.")
+    pieces = [{"index": i, "delta": {"content": f"{ask.number} END"}, "finish_reason": "stop"} for i in range(ask.n)]
+    return Reply(body=b"data: " + json.dumps({"choices": pieces}).encode() + b"\n\ndata: [DONE]\n\n")
+
+
+def schemaless(ask: Ask) -> Reply:
+    """A server that takes no schema."""
+    refused = fails(400, "Unrecognized request argument supplied: response_format")
+    return refused if "response_format" in ask.body else says(*['{"total": 3}'] * ask.n)
+
+
+@pytest.mark.parametrize("reply", [streamed, schemaless, lambda ask: says(*['{"total": 3}'] * ask.n)])
+def test_a_row_is_replayed_whatever_its_server_took(
+    reply: Callable[[Ask], Reply], make_project: Callable[..., Project]
+) -> None:
+    """What a server makes of a request is no change of it: streamed, without a schema that it refuses, the limit under
+    another name, or a schema that is not strict because its objects are open."""
+    with LoopbackTeacher(reply) as teacher:
+        project = make_project(teacher.url)
+        if reply is not streamed:
+            spec = project.folder / "pairsmith.toml"
+            spec.write_text(spec.read_text().replace("[task]", '[task]\nkind = "extract"\nschema = "bill.json"'))
+            schema = {"type": "object", "properties": {"total": {"type": "integer"}, "of": {"type": "string"}}}
+            (project.folder / "bill.json").write_text(json.dumps(schema))
+        project.json("generate")
+        ((pair_id,),) = project.rows("SELECT id FROM pairs ORDER BY id LIMIT 1")
+        answer = project.json("replay", pair_id)
+        assert (answer["identical"], answer["differs"]) == (True, [])
 
 
 def test_a_replay_names_what_has_changed(project: Project) -> None:
