@@ -20,11 +20,19 @@ _ONLY_STREAMS = re.compile(
     re.IGNORECASE,
 )
 
+# vLLM with Gemma's template and others, Gemini's endpoint for Gemma, OpenAI's first reasoning models.
+_NO_SYSTEM = re.compile(
+    r"\bsystem\W{0,3} (role|message|prompt|instruction)s?\W{0,3} (is |are )?not (supported|enabled|allowed)"
+    r"|developer instruction is not enabled|does ?n[o']t support (the )?\W?system\b"
+    r"|only user\W{0,3} and \W{0,3}assistant|roles must alternate",  # so do templates without one
+    re.IGNORECASE,
+)
+
 
 class Dialect:
     """Some servers refuse n > 1, in whichever words, newer OpenAI models take `max_completion_tokens` only, some take
-    no schema and some give no logprobs: none of it changes what is asked, and an answer is judged by its schema all the
-    same."""
+    no schema, some give no logprobs, and some know no system role: none of it changes what is asked, and an answer is
+    judged by its schema all the same."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -33,7 +41,7 @@ class Dialect:
         self._n_worked = False
         self._n_refused = 0
         self._schema_worked, self._schema_refused = False, 0
-        self._streams, self._stream = False, dict(_STREAM)
+        self._streams, self._stream, self._has_system = False, dict(_STREAM), True
         self._max_tokens_name = "max_tokens"
 
     def body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
@@ -43,6 +51,8 @@ class Dialect:
             "model": self._model,
             "messages": [message.sent for message in messages],
         }
+        if not self._has_system:
+            body["messages"] = without_system(body["messages"])
         if self._max_tokens_name != "max_tokens" and "max_tokens" in body:
             body[self._max_tokens_name] = body.pop("max_tokens")
         if n > 1 and self._takes_n:
@@ -82,6 +92,12 @@ class Dialect:
             self._max_tokens_name = "max_completion_tokens"
             body["max_completion_tokens"] = body.pop("max_tokens")
             return True
+        turns = without_system(body["messages"])
+        # Nothing else may be wrong with them: one odd conversation is no reason to ask all others in another way.
+        in_turn = all(turn["role"] == ("user", "assistant")[number % 2] for number, turn in enumerate(turns))
+        if turns != body["messages"] and in_turn and (not self._has_system or _NO_SYSTEM.search(str(refusal))):
+            self._has_system, body["messages"] = False, turns
+            return True
         if "stream" not in body and _ONLY_STREAMS.search(str(refusal)):
             self._streams = True
             body |= self._stream
@@ -110,11 +126,21 @@ class Dialect:
             self.takes_schema = self.takes_schema and self._schema_refused < 2
 
 
+def without_system(messages: list[Json]) -> list[Json]:
+    """The same with a leading system text in front of the user's first turn, where models without that role have it."""
+    system, *rest = messages
+    if system["role"] != "system" or not rest or rest[0]["role"] != "user":
+        return messages
+    return [{**rest[0], "content": f"{system['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
+
+
 def undone(sent: Json, asked: Json) -> Json:
     """A request as it was sent, without what a dialect made of the one that was `asked`; what else differs, stays."""
     plain = {name: value for name, value in sent.items() if name not in _OF_A_DIALECT}
     if "max_completion_tokens" in plain and "max_completion_tokens" not in asked:
         plain["max_tokens"] = plain.pop("max_completion_tokens")
+    if plain.get("messages") == without_system(asked["messages"]):
+        plain["messages"] = asked["messages"]
     if _schema_of(plain) == _schema_of(asked):  # strict or not, as versions and servers differ
         plain.pop("response_format", None)
     return {name: asked[name] for name in ("response_format", *_LOGPROBS) if name in asked} | plain

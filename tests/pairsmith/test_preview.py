@@ -76,12 +76,18 @@ def schemaless(ask: Ask) -> Reply:
     return refused if "response_format" in ask.body else says(*['{"total": 3}'] * ask.n)
 
 
-@pytest.mark.parametrize("reply", [streamed, schemaless, lambda ask: says(*['{"total": 3}'] * ask.n)])
+def systemless(ask: Ask) -> Reply:
+    """A model whose template has no system role."""
+    refused = fails(400, "System role not supported")
+    return refused if ask.body["messages"][0]["role"] == "system" else says(*['{"total": 3}'] * ask.n)
+
+
+@pytest.mark.parametrize("reply", [streamed, schemaless, systemless, lambda ask: says(*['{"total": 3}'] * ask.n)])
 def test_a_row_is_replayed_whatever_its_server_took(
     reply: Callable[[Ask], Reply], make_project: Callable[..., Project]
 ) -> None:
     """What a server makes of a request is no change of it: streamed, without a schema that it refuses, the limit under
-    another name, or a schema that is not strict because its objects are open."""
+    another name, the system text in the user's turn, or a schema that is not strict because its objects are open."""
     with LoopbackTeacher(reply) as teacher:
         project = make_project(teacher.url)
         if reply is not streamed:

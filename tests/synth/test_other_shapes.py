@@ -19,7 +19,7 @@ from synth.answers import finish_meaning, judged
 from synth.batch_forms import FORMS
 from synth.chat_completions import read_answer
 from synth.http_status import meaning
-from synth.ledger import Completion, Ledger
+from synth.ledger import Completion, FailedSample, Ledger
 from synth.rate_limits import retry_after_s
 from synth.thinking import parted
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
@@ -318,6 +318,59 @@ def test_a_wait_until_a_date_is_by_the_clock_of_the_server_that_says_it() -> Non
 def test_what_other_providers_say_is_understood(status: int, error: Json, kind: str) -> None:
     """Empty accounts in the words of Moonshot, Zhipu, DashScope and OpenRouter, and a model that is no more."""
     assert meaning(status, error, json.dumps(error, ensure_ascii=False), {}, answered=False).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("message", "system"),
+    [
+        ("System role not supported", False),
+        ("Developer instruction is not enabled for models/gemma-3-27b-it", False),
+        ("Unsupported value: 'messages[0].role' does not support 'system' with this model.", False),
+        ("Conversation roles must alternate user/assistant/user/assistant/...", False),
+        ("Your prompt is too long for this system.", True),
+    ],
+)
+def test_a_server_without_a_system_role_is_told_it_in_the_users_turn(
+    message: str, system: bool, tmp_path: Path
+) -> None:
+    """As those models' own pages say to; in all later requests at once. Other refusals change nothing."""
+
+    def reply(ask: Ask) -> Reply:
+        return fails(400, message) if ask.body["messages"][0]["role"] == "system" else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            for word in ("one", "two", "three"):
+                (answer,) = await ledger.complete(chat(word), PLAIN)
+                assert isinstance(answer, FailedSample if system else Completion)
+
+        with_ledger(teacher, tmp_path, ask)
+        assert len(teacher.asked) == (3 if system else 4)
+        assert teacher.asked[-1].body["messages"] == (
+            [{"role": "system", "content": "Write."}, {"role": "user", "content": "three"}]
+            if system
+            else [{"role": "user", "content": "Write.\n\nthree"}]
+        )
+
+
+def test_a_conversation_out_of_turn_changes_no_other_request(tmp_path: Path) -> None:
+    """Two turns of the user in a row are refused in the same words; the others keep their system text."""
+
+    def reply(ask: Ask) -> Reply:
+        odd = len(ask.body["messages"]) > 2
+        return fails(400, "Conversation roles must alternate user/assistant/user/assistant/...") if odd else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            (odd,) = await ledger.complete((*chat("one"), *chat("two")[1:]), PLAIN)
+            (even,) = await ledger.complete(chat("three"), PLAIN)
+            assert isinstance(odd, FailedSample)
+            assert isinstance(even, Completion)
+
+        with_ledger(teacher, tmp_path, ask)
+        assert teacher.asked[-1].body["messages"][0]["role"] == "system"
 
 
 @pytest.mark.parametrize(
