@@ -34,7 +34,7 @@ def run(teacher: LoopbackTeacher, folder: Path, seeds: int, **settings: Any) -> 
 
 COMMON = {
     "too long for all": fails(400, "max_tokens is too large: 512. This model supports at most 256 tokens."),
-    "no system role": fails(400, "System role not supported"),
+    "no chat template": fails(400, "A default chat template is no longer there, so you must provide one."),
     "a gateway that knows no such thing": fails(422, "Unprocessable: no route for this tenant"),
     "moderation that never lets anything pass": fails(403, "Your input was flagged by moderation."),
     "legal reasons": fails(451, "unavailable for legal reasons"),
