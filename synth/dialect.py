@@ -128,10 +128,10 @@ class Dialect:
 
 def without_system(messages: list[Json]) -> list[Json]:
     """The same with a leading system text in front of the user's first turn, where models without that role have it."""
-    system, *rest = messages
-    if system["role"] != "system" or not rest or rest[0]["role"] != "user":
+    if [turn.get("role") for turn in messages[:2]] != ["system", "user"]:
         return messages
-    return [{**rest[0], "content": f"{system['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
+    system, user, *rest = messages
+    return [{**user, "content": f"{system['content']}\n\n{user['content']}"}, *rest]
 
 
 def undone(sent: Json, asked: Json) -> Json:
