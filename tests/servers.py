@@ -4,6 +4,7 @@ handler of Python's own server."""
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,11 +19,22 @@ async def served(app: web.Application) -> AsyncIterator[str]:
     """An application in this loop: its address."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    listening = socket.create_server(("127.0.0.1", 0))
+    await web.SockSite(runner, listening).start()
     try:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
+        # Clean-up knows only connections that are made, so what was accepted gets the turns of the loop that it takes.
+        asyncio.get_running_loop().remove_reader(listening)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert runner.server is not None
+        transports = [connection.transport for connection in runner.server.connections]
         await runner.cleanup()
+        for transport in transports:
+            if transport is not None:
+                transport.abort()  # closed, it would wait for a client that reads nothing, and the loop ends first
+        await asyncio.sleep(0)
 
 
 class InThread:
