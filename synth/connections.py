@@ -105,7 +105,7 @@ class Connection(ResponseHandler):
         self.tell, reading, self._reading = None, self._reading, None
         if reading is not None:
             reading.cancel()
-        self.close()
+        self.abort()  # closed, it would first send what the server has not taken yet
         return True
 
 
@@ -158,7 +158,7 @@ class Connections:
         if kept and not connection.should_close:
             self._idle.append((connection, time.monotonic()))
         else:
-            connection.close()
+            connection.abort()
 
     def close(self) -> None:
         """Close those that wait for the next request."""

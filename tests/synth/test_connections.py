@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -235,6 +236,34 @@ async def test_a_request_that_is_given_up_takes_its_connection_along() -> None:
         given_up.set()
         assert (await connections.post(b"{}"))[2] == b"ok"
         assert server.connections == 2
+
+
+@pytest.mark.parametrize("in_bulk", [False, True])
+@in_a_loop
+async def test_a_request_that_is_given_up_is_not_sent_on(in_bulk: bool) -> None:
+    """A server that has stopped reading keeps no connection, and no memory, for what nobody waits for any more."""
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        connections = Connections(f"http://127.0.0.1:{listening.getsockname()[1]}", {}, connect_s=60)
+        body = bytes(2**26)
+        if in_bulk:
+            connection = await connections._connected()
+            connections.send(connection, body, lambda outcome: None)
+            server, _ = await loop.sock_accept(listening)
+            connection.end()
+        else:
+            posted = asyncio.create_task(connections.post(body))
+            server, _ = await loop.sock_accept(listening)
+            assert await loop.sock_recv(server, 1)  # it is on its way
+            posted.cancel()
+            await asyncio.wait([posted])
+        with server:
+            server.setblocking(False)
+            sent = 0
+            while some := await loop.sock_recv(server, 2**20):
+                sent += len(some)
+        assert sent < len(body) // 2
 
 
 @in_a_loop
