@@ -161,9 +161,9 @@ class Connections:
             connection.abort()
 
     def close(self) -> None:
-        """Close those that wait for the next request."""
+        """Close those that wait for the next request, at once: TLS's farewell may take longer than the loop is there."""
         while self._idle:
-            self._idle.pop()[0].close()
+            self._idle.pop()[0].abort()
 
     def kept(self) -> Connection | None:
         """One that is open and waits for the next request."""
@@ -172,7 +172,7 @@ class Connections:
             # What came unasked, as the 408 of a server that has waited long enough, is no answer to the next request.
             if not connection.should_close and connection.is_connected() and time.monotonic() - since < _KEPT_S:
                 return connection
-            connection.close()
+            connection.abort()
         return None
 
     async def _connected(self) -> Connection:

@@ -309,18 +309,22 @@ async def test_where_no_connection_could_be_made_nothing_was_sent() -> None:
         assert server.requests == 0
 
 
+@asynccontextmanager
+async def self_signed() -> AsyncIterator[tuple[Server, str]]:
+    shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    shown.load_cert_chain(_CERTIFICATE)
+    server = Server(said(_PLAIN))
+    async with await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=shown) as listening:
+        yield server, f"https://localhost:{listening.sockets[0].getsockname()[1]}"
+
+
 @in_a_loop
 async def test_a_certificate_that_nobody_vouches_for_is_named_with_the_way_to_trust_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A company's gateway signs with an authority of its own: nobody is told to start a server that is there, nothing
     is sent, asked or listed, and the variable that is named opens the way."""
-    shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    shown.load_cert_chain(_CERTIFICATE)
-    server = Server(said(_PLAIN))
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=shown)
-    url = f"https://localhost:{listening.sockets[0].getsockname()[1]}"
-    async with listening:
+    async with self_signed() as (server, url):
         for look in (False, True):
             async with Endpoint(url, "m", key="sk-0123456789abcdef") as endpoint:
                 with pytest.raises(TeacherError, match=r"not trusted here .*SSL_CERT_FILE") as caught:
@@ -332,7 +336,12 @@ async def test_a_certificate_that_nobody_vouches_for_is_named_with_the_way_to_tr
         _tls.cache_clear()
         trusting = Connections(url, {}, connect_s=60)
         assert (await trusting.post(b"{}"))[::2] == (200, b"ok")
+        (kept, _), *_ = trusting._idle
+        assert kept.transport is not None
+        connected = kept.transport.get_extra_info("socket")
         trusting.close()
+        await asyncio.sleep(0)
+        assert connected.fileno() == -1  # the end of a loop waits for nobody's farewell
     _tls.cache_clear()
 
 
