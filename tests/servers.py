@@ -52,7 +52,8 @@ class InThread:
 
     def __exit__(self, *ended: object) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(60)
+        self._thread.join(120)
+        assert not self._thread.is_alive()
 
     async def _run(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
