@@ -161,7 +161,7 @@ class Connections:
             connection.abort()
 
     def close(self) -> None:
-        """Close those that wait for the next request, at once: TLS's farewell may take longer than the loop is there."""
+        """Close those that wait for the next request, at once: TLS's farewell may last longer than the loop does."""
         while self._idle:
             self._idle.pop()[0].abort()
 
