@@ -175,6 +175,23 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.mark.slow
+def test_a_quick_run_goes_without_what_its_environment_lacks(tmp_path: Path) -> None:
+    """Wherever it runs: what would fail where `make test-quick` has made its environment fails here too, and says what
+    to do; and every file that is left to it can be read there."""
+
+    def quick(*more: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pytest", "--quick", "-n", "0", "-q", "-p", "no:cacheprovider", *more]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+
+    (tmp_path / "test_it.py").write_text("def test_it():\n    import torch\n")
+    tried = quick("-p", "tests.conftest", tmp_path)
+    assert "name its file in SLOW_FILES" in tried.stdout
+    assert "1 failed" in tried.stdout
+    read = quick("--collect-only", "tests")
+    assert read.returncode == 0, read.stdout[-3000:]
+
+
 def test_a_built_wheel_holds_every_layer_and_its_data(wheel: Path) -> None:
     """Prompts, migrations, examples and the report's page travel with the code; tests and benchmarks do not."""
     names = set(zipfile.ZipFile(wheel).namelist())
