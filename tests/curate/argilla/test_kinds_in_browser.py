@@ -169,7 +169,7 @@ def test_only_the_page_is_added_to(argilla_server: ArgillaServer, ann: Ann, clie
     files are as they were, and on a dataset that is not ours the script does nothing."""
     import argilla as rg
 
-    with httpx.Client(base_url=argilla_server.url) as http:
+    with httpx.Client(base_url=argilla_server.url, timeout=120) as http:
         page = {"Accept": "text/html,*/*"}
         for path in "/", "/sign-in", "/dataset/x/annotation-mode":
             answer = http.get(path, headers=page)
