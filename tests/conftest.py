@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # What may be installed, and is not where `make test-quick` has made its environment.
 ABSENT = {
     *("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "unsloth", "vllm", "gguf", "llguidance"),
-    *("sacrebleu", "argilla", "openai", "playwright"),
+    *("sacrebleu", "argilla", "openai", "playwright", "safetensors", "tokenizers", "wordllama"),
 }
 QUICK_CPU_S = 5.0  # of one test; the slowest one takes 2.5 on a busy machine, and nearly all a hundredth of that
 
@@ -239,6 +240,18 @@ def _models_are_served_by_forked_processes() -> Iterator[None]:
         yield
 
 
+class _Quick(PathFinder):
+    """What Python finds in a quick run: all but `ABSENT`, as where that is not installed."""
+
+    @classmethod
+    def find_spec(cls, fullname: str, *more: Any) -> ModuleSpec | None:
+        return None if fullname.partition(".")[0] in ABSENT else super().find_spec(fullname, *more)
+
+    @classmethod
+    def find_distributions(cls, context: Any) -> Any:
+        return () if context.name in ABSENT else super().find_distributions(context)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--quick", action="store_true", help="only tests that need no torch, Argilla, browser or PostgreSQL"
@@ -250,7 +263,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"SLOW_FILES in tests/conftest.py names {gone}, which are not there. Correct the list.")
     if config.getoption("--quick"):
         settings.load_profile("quick")
-        sys.modules.update(dict.fromkeys(ABSENT))  # which is how Python itself marks what cannot be imported
+        sys.meta_path[sys.meta_path.index(PathFinder)] = _Quick
 
 
 @pytest.hookimpl(wrapper=True)
