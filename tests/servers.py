@@ -79,12 +79,16 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class _Threads(ThreadingHTTPServer):
+    request_queue_size = 128  # of five, more clients at once wait for the system to try again: seconds
+
+
 class OnThreads:
     """A server at `url` that answers by `handler`, each request in a thread, from the beginning of a `with` to its
     end."""
 
     def __init__(self, handler: type[Handler]) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Threads(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
