@@ -101,7 +101,7 @@ def test_an_answer_that_contradicts_itself_is_asked_for_again(ann: Ann, tmp_path
             assert pull(desk.project, desk.store, desk.argilla).news == 0
             page.keyboard.press("q")  # not meant: without the reason it goes
             player.submit(before)
-            assert not shown.count()
+            shown.wait_for(state="detached")
             assert pull(desk.project, desk.store, desk.argilla).new == 1
         before = player.shown()
         for key in "1", "q", "Enter":
