@@ -105,7 +105,7 @@ class Connection(ResponseHandler):
         self.tell, reading, self._reading = None, self._reading, None
         if reading is not None:
             reading.cancel()
-        self.close()
+        self.abort()  # closed, it would first send what the server has not taken yet
         return True
 
 
@@ -158,12 +158,12 @@ class Connections:
         if kept and not connection.should_close:
             self._idle.append((connection, time.monotonic()))
         else:
-            connection.close()
+            connection.abort()
 
     def close(self) -> None:
-        """Close those that wait for the next request."""
+        """Close those that wait for the next request, at once: TLS's farewell may last longer than the loop does."""
         while self._idle:
-            self._idle.pop()[0].close()
+            self._idle.pop()[0].abort()
 
     def kept(self) -> Connection | None:
         """One that is open and waits for the next request."""
@@ -172,7 +172,7 @@ class Connections:
             # What came unasked, as the 408 of a server that has waited long enough, is no answer to the next request.
             if not connection.should_close and connection.is_connected() and time.monotonic() - since < _KEPT_S:
                 return connection
-            connection.close()
+            connection.abort()
         return None
 
     async def _connected(self) -> Connection:

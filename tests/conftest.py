@@ -1,7 +1,9 @@
 """`pytest --quick`: what a change is tried on first. No torch, no Argilla, no browser, no PostgreSQL, no built wheel,
 and no file that takes many seconds: under a minute in all.
 
-Everything else runs in `make test`; a file or a fixture that needs one of those is named here.
+Everything else runs in `make test`; a file or a fixture that needs one of those is named here. What should be and is
+not fails in a quick run, wherever that runs: nothing of `ABSENT` can be imported, and a test's time on the processor
+is counted.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,13 @@ if (hangup := getattr(signal, "SIGHUP", None)) is not None and signal.getsignal(
 # and have cost 146 s of CPU where one took 39. vLLM, which is tried by itself, keeps its own.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What may be installed, and is not where `make test-quick` has made its environment.
+ABSENT = {
+    *("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "unsloth", "vllm", "gguf", "llguidance"),
+    *("sacrebleu", "argilla", "openai", "playwright", "safetensors", "tokenizers", "wordllama"),
+}
+QUICK_CPU_S = 5.0  # of one test; the slowest one takes 2.5 on a busy machine, and nearly all a hundredth of that
 
 TESTS = Path(__file__).parent
 ARGILLA = TESTS / "curate" / "argilla"
@@ -214,6 +225,7 @@ SLOW_FILES = {
         "train/test_whole_proof.py",
     )
 }
+NOT_QUICK = "If that is how it is: mark the test with `slow`, or name its file in SLOW_FILES (tests/conftest.py)."
 SLOW_FIXTURES = {"argilla_server", "postgres", "venv", "wheel", "smollm2_folder"}
 
 
@@ -228,6 +240,18 @@ def _models_are_served_by_forked_processes() -> Iterator[None]:
         yield
 
 
+class _Quick(PathFinder):
+    """What Python finds in a quick run: all but `ABSENT`, as where that is not installed."""
+
+    @classmethod
+    def find_spec(cls, fullname: str, *more: Any) -> ModuleSpec | None:
+        return None if fullname.partition(".")[0] in ABSENT else super().find_spec(fullname, *more)
+
+    @classmethod
+    def find_distributions(cls, context: Any) -> Any:
+        return () if context.name in ABSENT else super().find_distributions(context)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--quick", action="store_true", help="only tests that need no torch, Argilla, browser or PostgreSQL"
@@ -235,8 +259,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if gone := sorted(str(path.relative_to(TESTS)) for path in SLOW_FILES if not path.exists()):
+        raise pytest.UsageError(f"SLOW_FILES in tests/conftest.py names {gone}, which are not there. Correct the list.")
     if config.getoption("--quick"):
         settings.load_profile("quick")
+        sys.meta_path[sys.meta_path.index(PathFinder)] = _Quick
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """In a quick run, say what a test has to do with the list above where it is not on it."""
+    if not item.config.getoption("--quick"):
+        return (yield)
+    before_s = sum(os.times()[:4])
+    try:
+        outcome = yield
+    except ImportError as error:
+        error.add_note(NOT_QUICK)
+        raise
+    if (spent_s := sum(os.times()[:4]) - before_s) > QUICK_CPU_S:
+        pytest.fail(f"It took {spent_s:.1f} s of the processor, more than {QUICK_CPU_S:g}. {NOT_QUICK}", pytrace=False)
+    return outcome
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

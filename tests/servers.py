@@ -4,6 +4,7 @@ handler of Python's own server."""
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,11 +19,22 @@ async def served(app: web.Application) -> AsyncIterator[str]:
     """An application in this loop: its address."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    listening = socket.create_server(("127.0.0.1", 0))
+    await web.SockSite(runner, listening).start()
     try:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
+        # Clean-up knows only connections that are made, so what was accepted gets the turns of the loop that it takes.
+        asyncio.get_running_loop().remove_reader(listening)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert runner.server is not None
+        transports = [connection.transport for connection in runner.server.connections]
         await runner.cleanup()
+        for transport in transports:
+            if transport is not None:
+                transport.abort()  # closed, it would wait for a client that reads nothing, and the loop ends first
+        await asyncio.sleep(0)
 
 
 class InThread:
@@ -40,7 +52,8 @@ class InThread:
 
     def __exit__(self, *ended: object) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(60)
+        self._thread.join(120)
+        assert not self._thread.is_alive()
 
     async def _run(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
@@ -66,12 +79,16 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class _Threads(ThreadingHTTPServer):
+    request_queue_size = 128  # of five, more clients at once wait for the system to try again: seconds
+
+
 class OnThreads:
     """A server at `url` that answers by `handler`, each request in a thread, from the beginning of a `with` to its
     end."""
 
     def __init__(self, handler: type[Handler]) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Threads(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:

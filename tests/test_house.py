@@ -54,7 +54,7 @@ def test_a_layer_imports_only_layers_below_it() -> None:
 def test_files_are_named_for_what_they_hold_and_are_one_subject(path: Path) -> None:
     """No drawer for leftovers, no file that outgrew its subject, and a docstring that says what the file is for."""
     assert path.stem not in {"utils", "util", "helpers", "common", "base", "manager", "factory", "misc", "core"}
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 430 or path in LONG
     assert ast.get_docstring(ast.parse(text)), "says what it is for"
 
@@ -78,7 +78,7 @@ def test_a_variable_is_named_for_its_content(folder: str) -> None:
     assert not [
         f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)} {_bound(node)}"
         for path in sorted((ROOT / folder).rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if _bound(node) in EMPTY
     ]
 
@@ -91,7 +91,7 @@ def test_a_class_name_is_one_idea() -> None:
         node.name
         for path in FILES
         if ROOT / "pairsmith" / "client" not in path.parents
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef)
     ]
     assert {name for name, times in Counter(names).items() if times > 1} == {"Answer", "Project"}
@@ -100,12 +100,14 @@ def test_a_class_name_is_one_idea() -> None:
 def test_what_a_text_with_a_colon_means_is_read_in_one_place() -> None:
     """No file cuts a text apart at a colon but those that read this kind of text for all others."""
     cut = re.compile(r"""\.r?(?:split|partition)\((["']): ?\1""")
-    assert {str(path.relative_to(ROOT)) for path in FILES if cut.search(path.read_text())} == set(CUT_AT_A_COLON)
+    assert {str(path.relative_to(ROOT)) for path in FILES if cut.search(path.read_text(encoding="utf-8"))} == set(
+        CUT_AT_A_COLON
+    )
 
 
 def test_supervised_fine_tuning_is_read_from_top_to_bottom() -> None:
     """No function of it is longer than a screen."""
-    tree = ast.parse((ROOT / "train" / "sft.py").read_text())
+    tree = ast.parse((ROOT / "train" / "sft.py").read_text(encoding="utf-8"))
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
     assert max((node.end_lineno or 0) - node.lineno + 1 for node in functions) < 60
 
@@ -116,7 +118,7 @@ def test_a_function_fits_on_a_screen() -> None:
         (f"{path.relative_to(ROOT)}:{node.name}", (node.end_lineno or 0) - node.lineno + 1)
         for path in FILES
         if path not in LONG
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )
     assert {name for name, lines in functions if lines > 60} <= LONG_FUNCTIONS
@@ -173,6 +175,23 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     (built,) = out.glob("pairsmith-*.whl")
     return built
+
+
+@pytest.mark.slow
+def test_a_quick_run_goes_without_what_its_environment_lacks(tmp_path: Path) -> None:
+    """Wherever it runs: what would fail where `make test-quick` has made its environment fails here too, and says what
+    to do; and every file that is left to it can be read there."""
+
+    def quick(*more: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pytest", "--quick", "-n", "0", "-q", "-p", "no:cacheprovider", *more]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+
+    (tmp_path / "test_it.py").write_text("def test_it():\n    import torch\n")
+    tried = quick("-p", "tests.conftest", tmp_path)
+    assert "name its file in SLOW_FILES" in tried.stdout
+    assert "1 failed" in tried.stdout
+    read = quick("--collect-only", "tests")
+    assert read.returncode == 0, read.stdout[-3000:]
 
 
 def test_a_built_wheel_holds_every_layer_and_its_data(wheel: Path) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -181,10 +181,10 @@ def test_long_styles_and_texts_take_linear_time() -> None:
 
     def seconds(times: int) -> float:
         asked, text = fold("at most twelve words or 3 to 5 sentences " * times), "du und Sie " * times
-        start = perf_counter()
+        start = process_time()
         another_length(asked, text, "en", at_least=True)
         other_address("Sie-Form. " * times, text.replace("du", "er"), "de")
-        return perf_counter() - start
+        return process_time() - start
 
     seconds(10)
-    assert seconds(2000) < 40 * max(seconds(200), 0.005)
+    assert min(seconds(2000) for _ in range(3)) < 40 * max(seconds(200), 0.005)

@@ -23,7 +23,9 @@ from schemas.records import Imported, Pair
 from schemas.spec import GateSettings, TaskSettings
 
 ROOT = Path(__file__).parents[2]
-ROWS = [json.loads(line) for line in (Path(__file__).parent / "rows/bad.jsonl").read_text().splitlines()]
+ROWS = [
+    json.loads(line) for line in (Path(__file__).parent / "rows/bad.jsonl").read_text(encoding="utf-8").splitlines()
+]
 PAIRS = [
     Pair(seed_id=f"s{n}", input=row["input"], output=row["output"], system="", origin=Imported(source="rows"))
     for n, row in enumerate(ROWS)

@@ -43,7 +43,7 @@ def test_it_fits_and_is_silent(report: Path, browser: Any, width: int, scheme: s
     page.on("console", lambda message: messages.append(message.text))
     page.on("pageerror", lambda error: messages.append(str(error)))
     page.on("request", lambda request: requests.append(request.url))
-    page.goto(report.as_uri())
+    page.goto(report.as_uri(), timeout=180_000)
     page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true })")
     assert page.evaluate("document.documentElement.scrollWidth") == width
     hidden = "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.ariaLabel)"
@@ -57,7 +57,7 @@ def test_it_fits_and_is_silent(report: Path, browser: Any, width: int, scheme: s
 def test_text_has_enough_contrast(report: Path, browser: Any, scheme: str) -> None:
     """Every colour of text on the page reaches 4.5:1 on the page's background (WCAG 2.2, 1.4.3)."""
     page = browser.new_page(viewport={"width": 1280, "height": 844}, color_scheme=scheme)
-    page.goto(report.as_uri())
+    page.goto(report.as_uri(), timeout=180_000)
     colours = page.evaluate(
         """() => {
             const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = new Set();

@@ -50,8 +50,10 @@ def unhurried() -> Iterator[LoopbackTeacher]:
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Service:
-    return staffed(tmp_path / "space")
+def service(tmp_path: Path) -> Iterator[Service]:
+    service = staffed(tmp_path / "space")
+    yield service
+    service.app.state.engine.dispose()  # FastAPI remembers the functions of its routes, and so each application
 
 
 @pytest.fixture

@@ -46,4 +46,5 @@ class Site:
 
     def stop(self) -> None:
         self.server.should_exit = True
-        self.thread.join(20)
+        self.thread.join(120)
+        assert not self.thread.is_alive()

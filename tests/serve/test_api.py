@@ -25,10 +25,9 @@ from schemas.errors import PairsmithError, SpecError, StoreBusy
 from tests.serve.people import MINE, SPEC, Service, problem, staffed, unlimited
 
 
-@pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
+@pytest.fixture(autouse=True)
+def _unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
     unlimited(monkeypatch)
-    return staffed(tmp_path / "space")
 
 
 def test_a_spec_is_written_only_as_it_was_read_and_keeps_its_comments(service: Service) -> None:

@@ -24,16 +24,15 @@ from pairsmith.serve.app import create_app
 from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from schemas.store import Store
-from tests.serve.people import MINE, OTHER, PASSWORD, SPEC, Service, problem, staffed, unlimited
+from tests.serve.people import MINE, OTHER, PASSWORD, SPEC, Service, problem, unlimited
 
 HTML = {"Accept": "text/html"}
 SPEC_OF = f"/api/v1/projects/{MINE}/spec"
 
 
-@pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
+@pytest.fixture(autouse=True)
+def _unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
     unlimited(monkeypatch)
-    return staffed(tmp_path / "space")
 
 
 def test_nobody_learns_which_projects_there_are(service: Service) -> None:

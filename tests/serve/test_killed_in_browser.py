@@ -43,6 +43,7 @@ def test_an_open_page_goes_on_with_the_next_server(tmp_path: Path) -> None:
             server.ask("/api/v1/teachers/allowed", {"url": teacher.url})
             job = server.ask("/api/v1/projects/tiny/jobs", {"command": "generate"})["id"]
             page = browser.new_page(base_url=server.url)
+            page.set_default_timeout(_WAIT_MS)
             page.goto("/p/tiny/run")
             heading = page.locator("h1")
             playwright.expect(heading).to_contain_text("rows asked", timeout=_WAIT_MS)

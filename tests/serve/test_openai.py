@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -16,7 +15,7 @@ from pairsmith.serve.access import ALL, Role
 from schemas.records import Artifact
 from schemas.spec import TrainSettings
 from schemas.store import Store
-from tests.serve.people import MINE, OTHER, Service, staffed, unlimited
+from tests.serve.people import MINE, OTHER, Service, unlimited
 from tests.servers import Handler, handled
 from train.results import TrainResult, write_result
 
@@ -35,10 +34,9 @@ TURNS = [
 GOOD = "".join(json.dumps(turn) + "\n" for turn in TURNS).encode()
 
 
-@pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
+@pytest.fixture(autouse=True)
+def _unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
     unlimited(monkeypatch)
-    return staffed(tmp_path / "space")
 
 
 def spoken(service: Service, scene: Callable[[Any], Awaitable[None]], name: str = "owner") -> None:

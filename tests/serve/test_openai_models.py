@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,17 +18,20 @@ from pairsmith.serve.openai.tuning import NewTuning
 from schemas.records import Artifact, Counts, content_id, now
 from schemas.store import Store
 from tests.pairsmith import report_project
-from tests.serve.people import MINE, Service, problem, staffed, unlimited
+from tests.serve.people import MINE, Service, problem, unlimited
 
 FIRST, SECOND = content_id("adapter", 1), content_id("adapter", 2)
 NO_TEST = {"kind": "NoWork", "what": "none of the 1 seeds gives the test split an input.", "exit_code": 8}
 
 
-@pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
-    """A project with an adapter that was trained just now, and jobs that are told below."""
+@pytest.fixture(autouse=True)
+def _unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
     unlimited(monkeypatch)
-    service = staffed(tmp_path / "space")
+
+
+@pytest.fixture
+def service(service: Service) -> Service:
+    """A project with an adapter that was trained just now, and jobs that are told below."""
     report_project.whole(service.workspace.folder(MINE))[1].close()
     return service
 

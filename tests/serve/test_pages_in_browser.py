@@ -146,9 +146,9 @@ def test_it_reads_without_script(site: Site, browser: Any) -> None:
     page.goto("/p/whole/rows")
     page.get_by_label("Search in inputs and outputs").fill("harbour")
     page.get_by_role("button", name="Search").click()
-    assert "“harbour”" in page.locator("h1").inner_text()
+    playwright.expect(page.locator("h1")).to_contain_text("“harbour”")
     page.locator(".rows tbody a").first.click()
-    assert page.locator("#drawer").count() == 1
+    playwright.expect(page.locator("#drawer")).to_have_count(1)
     context.close()
 
 

@@ -83,6 +83,6 @@ def test_a_models_own_mark_is_never_asked_for_by_a_prompt() -> None:
 @pytest.mark.parametrize("part", ["</think>", "<think>", "a </think> b\n", "a </think> b", "`</think>", "\n```", "= '"])
 def test_a_model_that_repeats_itself_costs_no_time(part: str) -> None:
     """A megabyte or so of one mark is parted at once; the event loop waits for it."""
-    began = time.perf_counter()
+    began = time.process_time()
     parted(part * 20_000 + "</think>")
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10

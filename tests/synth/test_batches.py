@@ -368,7 +368,7 @@ def test_a_provider_whose_answers_have_another_form_is_named(form: str, body: by
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         with pytest.raises(TeacherError, match="in another form"):
-            await asyncio.wait_for(ask_dogs(ledger, 3), 5)
+            await asyncio.wait_for(ask_dogs(ledger, 3), 60)
 
     with BatchProvider(form) as provider:
         provider.says_only = body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -237,6 +238,34 @@ async def test_a_request_that_is_given_up_takes_its_connection_along() -> None:
         assert server.connections == 2
 
 
+@pytest.mark.parametrize("in_bulk", [False, True])
+@in_a_loop
+async def test_a_request_that_is_given_up_is_not_sent_on(in_bulk: bool) -> None:
+    """A server that has stopped reading keeps no connection, and no memory, for what nobody waits for any more."""
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        connections = Connections(f"http://127.0.0.1:{listening.getsockname()[1]}", {}, connect_s=60)
+        body = bytes(2**26)
+        if in_bulk:
+            connection = await connections._connected()
+            connections.send(connection, body, lambda outcome: None)
+            server, _ = await loop.sock_accept(listening)
+            connection.end()
+        else:
+            posted = asyncio.create_task(connections.post(body))
+            server, _ = await loop.sock_accept(listening)
+            assert await loop.sock_recv(server, 1)  # it is on its way
+            posted.cancel()
+            await asyncio.wait([posted])
+        with server:
+            server.setblocking(False)
+            sent = 0
+            while some := await loop.sock_recv(server, 2**20):
+                sent += len(some)
+        assert sent < len(body) // 2
+
+
 @in_a_loop
 async def test_a_connection_that_is_ended_tells_nothing_any_more() -> None:
     """Not even where the last part of an answer, or its end too early, has been read in the very same moment: who ended
@@ -280,18 +309,22 @@ async def test_where_no_connection_could_be_made_nothing_was_sent() -> None:
         assert server.requests == 0
 
 
+@asynccontextmanager
+async def self_signed() -> AsyncIterator[tuple[Server, str]]:
+    shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    shown.load_cert_chain(_CERTIFICATE)
+    server = Server(said(_PLAIN))
+    async with await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=shown) as listening:
+        yield server, f"https://localhost:{listening.sockets[0].getsockname()[1]}"
+
+
 @in_a_loop
 async def test_a_certificate_that_nobody_vouches_for_is_named_with_the_way_to_trust_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A company's gateway signs with an authority of its own: nobody is told to start a server that is there, nothing
     is sent, asked or listed, and the variable that is named opens the way."""
-    shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    shown.load_cert_chain(_CERTIFICATE)
-    server = Server(said(_PLAIN))
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=shown)
-    url = f"https://localhost:{listening.sockets[0].getsockname()[1]}"
-    async with listening:
+    async with self_signed() as (server, url):
         for look in (False, True):
             async with Endpoint(url, "m", key="sk-0123456789abcdef") as endpoint:
                 with pytest.raises(TeacherError, match=r"not trusted here .*SSL_CERT_FILE") as caught:
@@ -303,7 +336,12 @@ async def test_a_certificate_that_nobody_vouches_for_is_named_with_the_way_to_tr
         _tls.cache_clear()
         trusting = Connections(url, {}, connect_s=60)
         assert (await trusting.post(b"{}"))[::2] == (200, b"ok")
+        (kept, _), *_ = trusting._idle
+        assert kept.transport is not None
+        connected = kept.transport.get_extra_info("socket")
         trusting.close()
+        await asyncio.sleep(0)
+        assert connected.fileno() == -1  # the end of a loop waits for nobody's farewell
     _tls.cache_clear()
 
 

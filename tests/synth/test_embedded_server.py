@@ -161,7 +161,7 @@ def test_a_body_that_is_not_json_and_a_wrong_path_are_refused(embedded_server: E
     for body in (b"{", b"[" * 100_000):
         request = urllib.request.Request(embedded_server.base_url + "/chat/completions", data=body)
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(request, timeout=30)
+            urllib.request.urlopen(request, timeout=120)
         with caught.value as error:
             assert error.code == 400
             assert "not JSON" in json.load(error)["error"]["message"]
@@ -279,7 +279,7 @@ def test_an_adapter_is_on_only_under_its_name(float32_server: EmbeddedServer) ->
 
 def test_health_counts(embedded_server: EmbeddedServer) -> None:
     """A health check says what the server does."""
-    with urllib.request.urlopen(embedded_server.base_url.replace("/v1", "/health"), timeout=30) as response:
+    with urllib.request.urlopen(embedded_server.base_url.replace("/v1", "/health"), timeout=120) as response:
         health = json.load(response)
     assert health["status"] == "ok"
     assert health["dtype"] in {"bfloat16", "float32"}
@@ -292,6 +292,6 @@ def test_the_port_alone_opens_nothing(embedded_server: EmbeddedServer) -> None:
     port = embedded_server.base_url.split("/")[2]
     for path in ("/v1/models", "/health", "/v1/chat/completions"):
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"http://{port}{path}", data=b"{}" if "chat" in path else None, timeout=30)
+            urllib.request.urlopen(f"http://{port}{path}", data=b"{}" if "chat" in path else None, timeout=120)
         with refused.value:
             assert refused.value.code == 404

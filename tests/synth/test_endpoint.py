@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -30,6 +31,12 @@ from synth.rate_limits import retry_after_s
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 
 KEY = "sk-very-secret-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy_but_of_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
 
 
 def chat(text: str) -> tuple[Message, ...]:
@@ -394,8 +401,6 @@ def test_a_proxy_that_cannot_be_used_is_named(proxy: str, monkeypatch: pytest.Mo
 
 def test_a_proxy_for_every_scheme_is_used_where_none_is_named_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """`ALL_PROXY` is the last word, as in curl, and a message names the variable that was read."""
-    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ALL_PROXY", "http://every.test:3128")
     assert proxy_for("https://teacher.invalid/v1") == "http://every.test:3128"
     assert proxy_for("http://127.0.0.1:1/v1") is None

@@ -273,11 +273,11 @@ def test_a_lost_request_times_out_although_others_are_answered() -> None:
 
 
 def test_a_short_limit_beside_a_long_one_is_kept() -> None:
-    """What may take days is on the wire when a request follows that may take half a second: it ends on its own time,
+    """What may take days is on the wire when a request follows that may take seconds: it ends on its own time,
     though one timer looks at both."""
 
     async def run() -> None:
-        one_day_a_token = {"timeout_s": 0.5, "token_s": 86_400.0, "retries": 0}
+        one_day_a_token = {"timeout_s": 3, "token_s": 86_400.0, "retries": 0}
         async with Endpoint(teacher.url, "loopback", **one_day_a_token) as endpoint:
             long = asyncio.create_task(endpoint.ask(chat("long"), Sampling(max_tokens=10)))
             await asyncio.to_thread(asked.wait, 60)
@@ -302,9 +302,9 @@ def test_a_slow_first_answer_does_not_blame_the_address() -> None:
     """A model that loads for longer than the limit: the row fails as `timeout`, with the key to change, after three
     requests, each of which was given twice the time of the one before; nobody says that nothing answers."""
     with LoopbackTeacher(lambda ask: Reply(delay_s=30)) as teacher:
-        answers, _ = ask_all(teacher.url, 1, timeout_s=0.1, retries=5)
+        answers, _ = ask_all(teacher.url, 1, timeout_s=1, retries=5)
     assert isinstance(answers[0], TimedOutError)
-    assert "0.4 s" in str(answers[0])
+    assert "within 4 s" in str(answers[0])
     assert len(teacher.asked) == 3
 
 

@@ -69,8 +69,9 @@ def annotator(project: Project, argilla_server: ArgillaServer) -> Any:
     account = project.json("review", "invite", name)
     assert account["url"] == argilla_server.url
     api = f"{argilla_server.url}/api/v1"
-    signed_in = httpx.post(f"{api}/token", data={"username": name, "password": account["passwords"][name]})
-    me = httpx.get(f"{api}/me", headers={"Authorization": f"Bearer {signed_in.json()['access_token']}"}).json()
+    with httpx.Client(timeout=120) as http:
+        signed_in = http.post(f"{api}/token", data={"username": name, "password": account["passwords"][name]})
+        me = http.get(f"{api}/me", headers={"Authorization": f"Bearer {signed_in.json()['access_token']}"}).json()
     return argilla_client().Argilla(api_url=argilla_server.url, api_key=me["api_key"])
 
 

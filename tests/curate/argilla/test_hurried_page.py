@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -210,7 +209,7 @@ def test_a_row_that_is_taken_back_while_it_is_open_is_told(ann: Ann, tmp_path: P
         page.locator("[id^=verdict_]:focus").wait_for(state="attached")
         assert player.shown() != shown
         player.row(0)
-        assert not sentence.count()
+        sentence.wait_for(state="detached")
         assert pull(desk.project, desk.store, desk.argilla).new == 1
 
 
@@ -237,7 +236,7 @@ def test_a_page_that_is_opened_anew_goes_on_where_it_was(ann: Ann, tmp_path: Pat
         page.locator("[id^=verdict_]").first.wait_for(state="attached")
         for number in range(3, rows):
             player.row(2 * number)
-        assert re.search("no pending records|task is completed", page.locator("body").inner_text())
+        page.wait_for_function("() => /no pending records|task is completed/.test(document.body.innerText)")
         pulled = pull(desk.project, desk.store, desk.argilla)
         assert (pulled.new, pulled.changed) == (rows, 0)
         assert json.dumps(sorted(desk.answers)) == json.dumps(sorted(desk.store.reviews()))

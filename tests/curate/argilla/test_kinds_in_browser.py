@@ -101,7 +101,7 @@ def test_an_answer_that_contradicts_itself_is_asked_for_again(ann: Ann, tmp_path
             assert pull(desk.project, desk.store, desk.argilla).news == 0
             page.keyboard.press("q")  # not meant: without the reason it goes
             player.submit(before)
-            assert not shown.count()
+            shown.wait_for(state="detached")
             assert pull(desk.project, desk.store, desk.argilla).new == 1
         before = player.shown()
         for key in "1", "q", "Enter":
@@ -169,7 +169,7 @@ def test_only_the_page_is_added_to(argilla_server: ArgillaServer, ann: Ann, clie
     files are as they were, and on a dataset that is not ours the script does nothing."""
     import argilla as rg
 
-    with httpx.Client(base_url=argilla_server.url) as http:
+    with httpx.Client(base_url=argilla_server.url, timeout=120) as http:
         page = {"Accept": "text/html,*/*"}
         for path in "/", "/sign-in", "/dataset/x/annotation-mode":
             answer = http.get(path, headers=page)

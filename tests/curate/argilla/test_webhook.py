@@ -65,7 +65,7 @@ def test_an_answer_and_a_change_of_mind_are_heard(
         assert wait(120)
         change(argilla.sdk, given["id"], "reject")
         assert wait(120)
-        assert httpx.post(asked["url"] + "x", json={}).status_code == 404
+        assert httpx.post(asked["url"] + "x", json={}, timeout=120).status_code == 404
         assert not wait(0.2)
     assert hooks(argilla) == []
     argilla.call("POST", "webhooks", json=asked)
@@ -104,7 +104,7 @@ def test_a_call_that_is_none_wakes_nobody(length: str, capsys: pytest.CaptureFix
     called = threading.Event()
     with webhook._listening("127.0.0.1", called) as url:
         where = urlsplit(url)
-        with socket.create_connection((where.hostname or "", where.port or 0), timeout=30) as caller:
+        with socket.create_connection((where.hostname or "", where.port or 0), timeout=120) as caller:
             caller.sendall(f"POST {where.path} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode())
             assert b" 404 " in caller.recv(100)
     assert not called.is_set()
