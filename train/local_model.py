@@ -106,11 +106,12 @@ async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterato
                 whole = choice["finish_reason"] != "length"
             except RefusedError as refused:
                 return SystemAnswer(system.name, f"({refused})", False, False, (REFUSED,), time.monotonic() - began)
-            if answer.usage and answer.usage.prompt_tokens + answer.usage.completion_tokens >= context:
-                note = f"a context of {context:,} tokens, for prompt and answer together, cut an answer before its limit"
-                if note not in notes:
-                    say(note)
-                notes.add(note)
+            used = answer.usage
+            if not whole and used and used.prompt_tokens + used.completion_tokens >= context and not notes:
+                notes.add(
+                    f"a context of {context:,} tokens, prompt and answer together, cut an answer before its limit"
+                )
+                say(*notes)
             checked = plan.checks(seed.body, text, None)
             failed = tuple(name for name, passed in checked.passed.items() if passed is False)
             passes = checked.all_pass if whole else False
@@ -118,9 +119,7 @@ async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterato
 
         async def ask(seed: Seed, mode: Mode) -> list[SystemAnswer]:
             asked: Sequence[Coroutine[Any, Any, SystemAnswer]] = [
-                one(system, system.model.local, seed, mode)
-                for system in plan.systems
-                if system.model.local is not None
+                one(system, system.model.local, seed, mode) for system in plan.systems if system.model.local is not None
             ]
             return await asyncio.gather(*asked)
 
