@@ -108,9 +108,7 @@ async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterato
                 return SystemAnswer(system.name, f"({refused})", False, False, (REFUSED,), time.monotonic() - began)
             used = answer.usage
             if not whole and used and used.prompt_tokens + used.completion_tokens >= context and not notes:
-                notes.add(
-                    f"a context of {context:,} tokens, prompt and answer together, cut an answer before its limit"
-                )
+                notes.add(f"a context of {context:,} tokens, prompt and answer together, cut an answer short")
                 say(*notes)
             checked = plan.checks(seed.body, text, None)
             failed = tuple(name for name, passed in checked.passed.items() if passed is False)

@@ -60,6 +60,7 @@ def evaluate(
         teacher = _teacher(project, say)
         say("starting the models")
         from pairsmith import teachers
+        from train.checks import void_in_words
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
         from train.judged import judges_of, warnings
         from train.priced import priced
@@ -73,7 +74,12 @@ def evaluate(
             from synth.local_vllm import has_gpu, python_of
 
             python_of(project.spec.evaluate.vllm_python, gpu=has_gpu(), say=say)  # minutes, of which it tells
-        for sentence in (*_disputed(project, store), *warnings(project.spec)):
+        void = [f"{seed.source}: {measurement.void[seed.id]}" for seed in seeds if seed.id in measurement.void]
+        for sentence in (
+            *_disputed(project, store),
+            *(f"warning: {words}" for words in void_in_words(void)),
+            *warnings(project.spec),
+        ):
             say(sentence)
         judges = judges_of(project, store, say)
         measured = run(measured_once(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
