@@ -245,7 +245,7 @@ def _references(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
         void = void_references(given.values(), form)
         places = [f"{source}: {void[text]}" for source, text in given.items() if text in void]
         for what in void_in_words(places):
-            yield Check("references", "warn", what, "Correct them in the file, or take them out.")
+            yield Check("proof", "warn", what, "Correct them in the file, or take them out.")
 
 
 def _prompts_and_gates(project: Project) -> Iterator[Check]:
