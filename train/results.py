@@ -192,7 +192,7 @@ def refuse_changed(result: TrainResult, merged: Path | None = None) -> None:
             what = f"{'these weights are not those' if is_weights else 'this file is not the one'} that training wrote."
         else:
             continue
-        why = "Numbers that were measured would be told of another model."
+        why = "Numbers that were measured would be told of another model." if place.is_file() else None
         raise InputError(what, where=str(place), why=why, fix=_EXPORT if merged else _AGAIN)
 
 
