@@ -182,9 +182,9 @@ def test_a_reference_that_is_no_answer_is_matched_by_nothing() -> None:
         measured = compared([(torn, answer)], is_json=True).field_f1
         assert measured
         assert measured.value == 0
-    (told,) = void_in_words([f"tickets.jsonl:{row}: why" for row in range(1, 6)])
-    assert told.startswith("5 references are no answer to the task, so nothing matches there: tickets.jsonl:1: why;")
-    assert told.endswith("; and 2 more.")
+    (sentence,) = void_in_words([f"tickets.jsonl:{row}: why" for row in range(1, 6)])
+    assert sentence.startswith("5 references are no answer to the task, so nothing matches there: tickets.jsonl:1: why;")
+    assert sentence.endswith("; and 2 more.")
 
 
 @pytest.mark.parametrize(
