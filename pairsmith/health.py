@@ -13,6 +13,7 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -187,6 +188,7 @@ def _seeds(project: Project) -> Iterator[Check]:
     seeds = with_splits(reading.seeds, project.spec.split, _known_seeds(project))
     yield from _ahead(project, seeds)
     yield from _enough(seeds, project)
+    yield from _references(seeds, project)
 
 
 def _ahead(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
@@ -227,6 +229,23 @@ def _enough(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
     if not short:
         inputs, rows = most_test_inputs(seeds, project.spec), most_train_rows(seeds, project.spec)
         yield Check("proof", "ok", f"{inputs} test inputs, at most {rows} rows to train on")
+
+
+def _references(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
+    """Checks that the answers that people gave to test inputs are answers; a schema that is none is told elsewhere."""
+    from curate.split import asked_of, seed_split
+    from prompts.answer_form import AnswerForm
+    from train.checks import void_in_words, void_references
+
+    spec = project.spec
+    tested = [seed for seed in seeds if asked_of(seed) and seed.reference and seed_split(seed, spec.split) == "test"]
+    with suppress(PairsmithError):
+        form = AnswerForm.of(spec.task, project.folder)
+        given = {seed.source: form.canonical(seed.reference or "") for seed in tested}
+        void = void_references(given.values(), form)
+        places = [f"{source}: {void[text]}" for source, text in given.items() if text in void]
+        for what in void_in_words(places):
+            yield Check("proof", "warn", what, "Correct them in the file, or take them out.")
 
 
 def _prompts_and_gates(project: Project) -> Iterator[Check]:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from curate.licences import refuse_unlicensed
 from schemas.errors import InputError, MissingDependency, NotLicensed, NoWork, UsageError, first_line
-from schemas.files import copy_folder, replaced, replaced_folder, sha256
+from schemas.files import copy_folder, replaced, replaced_folder
 from schemas.project import Project
 from schemas.records import Json
 from schemas.spec.export import ExportSettings
@@ -181,18 +181,18 @@ def _files(folder: Path) -> set[str]:
 
 
 def refuse_other_weights(export: Path) -> None:
-    """Raises InputError if the adapter or the merged model of an export is not what its record of training says."""
+    """Raises InputError if a file of the adapter or the merged model of an export is gone, or is not what its record of
+    training says."""
     from train.results import read_result, refuse_changed
 
     trained = read_result(export / "adapter")
     if trained is None:
-        return
-    refuse_changed(trained)
-    for name, digest in trained.weights.items():
-        place = export / "model" / name.removeprefix("merged/")
-        if name.startswith("merged/") and place.is_file() and sha256(place) != digest:
-            what = "these weights are not those that training wrote."
-            raise InputError(what, where=str(place), fix="Export again: `pairsmith export`.")
+        raise InputError(
+            "the record of its training is gone, so nobody can tell whether this is the model that was measured.",
+            where=str(export / "adapter" / "training.json"),
+            fix="Export again: `pairsmith export`.",
+        )
+    refuse_changed(trained, export / "model")
 
 
 def may_leave(project: Project, store: Store, folder: Path) -> None:

@@ -30,7 +30,12 @@ _FOLD = (
     " + messages[2:] %}{%- endif %}"
 )
 _SYSTEM, _USER, _ANSWER = "pairsmith-system", "pairsmith-user", "pairsmith-answer"
-_OPEN_BLOCK = re.compile(r"<(think|thinking|reasoning|thought)>\s*\Z")
+# <think>, [THINK], <|START_THINKING|>, <seed:think>: whatever a family calls the mark that opens its thoughts.
+_OPEN_BLOCK = re.compile(
+    r"([<\[]\|?(?:start_|begin_of_|\w+:)?(?:think|thinking|reasoning|thoughts?)\|?[>\]])\s*\Z", re.I
+)
+_ASKED = ({"role": "user", "content": _USER},)
+_ANSWERED = (*_ASKED, {"role": "assistant", "content": _ANSWER})
 # A character of a private plane: it marks where text that must not be read as a special token was taken out.
 _MARK = "\U000f5a5a"
 
@@ -62,9 +67,7 @@ class Chat:
         self.turn = self._turn()
 
     def _turn(self) -> Turn:
-        messages = [{"role": "user", "content": _USER}]
-        prompt = _rendered(self.tokenizer, messages, prompt=True)
-        whole = _rendered(self.tokenizer, [*messages, {"role": "assistant", "content": _ANSWER}])
+        prompt, whole = _rendered(self.tokenizer, _ASKED, prompt=True), _rendered(self.tokenizer, _ANSWERED)
         before, answer, after = whole.rpartition(_ANSWER)
         token = self._special.match(after.lstrip())
         if not answer or token is None:
@@ -140,6 +143,9 @@ def settle(tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> Any:
     - of several templates it is the default, as transformers takes it;
     - the date is a fixed day;
     - the `{% generation %}` marks of trainers, which most servers cannot read, become blocks without a meaning;
+    - what it writes before an answer, but not where one is asked for, it writes there too: the head of the turn where
+      it knows no `add_generation_prompt`, the empty thoughts or the channel of one that would think first, unless the
+      spec says that it does;
     - where the template refuses or drops a system message, the system message begins the first user turn, an empty line
       between, as Gemma 3 does by itself.
 
@@ -161,15 +167,29 @@ def settle(tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> Any:
     constants = "".join(f"{{%- set {name} = {_literal(value)} %}}" for name, value in sorted(given.items()))
     template = template.removeprefix(constants)
     tokenizer.chat_template = constants + template
-    prompt = _rendered(tokenizer, [{"role": "user", "content": _USER}], prompt=True)
+    prompt = _rendered(tokenizer, _ASKED, prompt=True)
+    if not (arguments or {}).get(_THINKS) and (head := _unprompted(tokenizer, prompt)):
+        asked = f"{{%- if add_generation_prompt %}}{{{{- {json.dumps(head, ensure_ascii=False)} }}}}{{%- endif %}}"
+        tokenizer.chat_template = constants + template + asked
+        if _rendered(tokenizer, _ASKED, prompt=True) == prompt + head:
+            prompt, template = prompt + head, template + asked
+        tokenizer.chat_template = constants + template
     if not _keeps_system(tokenizer):
         tokenizer.chat_template = constants + _FOLD + template
         if not _keeps_system(tokenizer):
             raise _unfit(tokenizer, "has a chat template that loses the system message", "Choose another base model.")
     if block := _OPEN_BLOCK.search(prompt):
         fix = "Choose a model that can answer without thinking, or name the argument in train.template_arguments."
-        raise _unfit(tokenizer, f"has a chat template that opens <{block[1]}> before the answer", fix)
+        raise _unfit(tokenizer, f"has a chat template that opens {block[1]} before the answer", fix)
     return tokenizer
+
+
+def _unprompted(tokenizer: Any, prompt: str) -> str:
+    """What the template writes between a question and its answer, and does not where an answer is asked for; a blank
+    before an answer is its own (`Turn.lead`)."""
+    before = _rendered(tokenizer, _ANSWERED).rpartition(_ANSWER)[0]
+    head = before.removeprefix(prompt) if before.startswith(prompt) else ""
+    return head.rstrip(" ") if head.strip() else ""
 
 
 def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, prompt: bool = False) -> str:

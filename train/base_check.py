@@ -93,6 +93,7 @@ def check_base(settings: TrainSettings, project_folder: Path) -> Iterator[Fact]:
     yield _weights(settings, looked)
     yield _template(settings, looked.folder)
     yield _serving(_config(looked.folder))
+    yield from _context(settings, _config(looked.folder))
     yield _memory(settings, looked.billions, machine())
     yield _licence(looked.licence)
 
@@ -260,6 +261,15 @@ def _serving(config: dict[str, Any]) -> Fact:
         return Fact("serving", "ok", "with cached keys and values")
     kinds = f" ({', '.join(other)})" if other else ""
     return Fact("serving", "warn", f"every token anew{kinds}: right, and slow for long answers")
+
+
+def _context(settings: TrainSettings, config: dict[str, Any]) -> Iterator[Fact]:
+    context = (config.get("text_config") or config).get("max_position_embeddings")
+    if isinstance(context, int) and settings.max_length > context:
+        longer = f"train.max_length = {settings.max_length} learns from longer rows"
+        what = f"its context holds {context:,} tokens, and {longer}"
+        fix = f"Set train.max_length to at most {context}: nobody can ask what is longer, answer included."
+        yield Fact("serving", "warn", what, fix)
 
 
 def _memory(settings: TrainSettings, billions: float, here: Machine) -> Fact:

@@ -13,14 +13,16 @@ import inspect
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from curate.gates import GateStep, gates_for, judge_text
+from curate.gates.json_schema import json_schema
 from curate.gates.judgement import quote
 from curate.gates.user import guarded, user_gate
 from curate.rows import fold
+from prompts.answer_form import AnswerForm
 from schemas.errors import UsageError
 from schemas.own_modules import OwnName
 from schemas.records import content_id
@@ -33,6 +35,7 @@ Check = Pattern | str | Callable[..., bool | None]
 reference) -> pass; the reference is None where the input has none. A function may answer None: not scored."""
 
 REFERENCE = f"{INDEPENDENT}reference"
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,14 @@ class Checked:
 
 @dataclass(frozen=True)
 class Checks:
-    """Gates, and checks that no gate uses: patterns and functions, and the reference where `exact`."""
+    """Gates, and checks that no gate uses: patterns and functions, and the reference where `exact`. `void` has the
+    references that no answer can match, since they are no answer to the task themselves, and why."""
 
     gates: tuple[GateStep, ...] = ()
     patterns: tuple[Pattern, ...] = ()
     functions: tuple[GateStep, ...] = ()
     exact: bool = False
+    void: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -72,7 +77,7 @@ class Checks:
         gates, functions = ([[step.by, step.fingerprint] for step in steps] for steps in (self.gates, self.functions))
         patterns = [[pattern.name, pattern.pattern] for pattern in self.patterns]
         further = [functions, "exact by value"] if self.exact else [functions] if functions else []
-        return content_id("checks", [gates, patterns, *further])
+        return content_id("checks", [gates, patterns, *further, *([sorted(self.void)] if self.void else [])])
 
     def __call__(self, input: str, output: str, reference: str | None = None) -> Checked:
         """Every check by itself. An empty output fails them all: it may not pass a rule that only forbids."""
@@ -93,10 +98,11 @@ class Checks:
             if passed[name] is False:
                 reasons[name] = f"missing:{pattern.name} nothing matches the pattern"
         if self.exact:
-            passed[REFERENCE] = None if reference is None else is_reference(output, reference)
+            void = self.void.get(reference or "")
+            passed[REFERENCE] = None if reference is None else not void and is_reference(output, reference)
             if not passed[REFERENCE]:
                 wrong = "missing: no reference" if reference is None else f"wrong: it is {quote(reference)}"
-                reasons[REFERENCE] = wrong
+                reasons[REFERENCE] = f"void: no answer matches a reference like this, {void}" if void else wrong
         return Checked({name: passed[name] for name in self.names}, reasons)
 
 
@@ -178,3 +184,23 @@ def _takes(check: Callable[..., bool | None]) -> int:
 
 def _short(by: str) -> str:
     return by if by.startswith(INDEPENDENT) else By.read(by).name
+
+
+def void_references(references: Iterable[str], form: AnswerForm) -> dict[str, str]:
+    """Those that are none of the task's labels or break its schema, each with why; where the schema cannot judge one,
+    it stands."""
+    if form.labels:
+        return {text: f"{quote(text)} is none of the task's labels" for text in references if text not in form.labels}
+    if form.schema is None:
+        return {}
+    gate = GateStep("gate/json_schema", "", json_schema(form.schema, form.model))
+    judged = {text: judge_text("", text, [gate])[gate.by] for text in references}
+    return {text: str(judgement.reason) for text, judgement in judged.items() if judgement.keep is False}
+
+
+def void_in_words(void: Sequence[str]) -> Iterator[str]:
+    """What is wrong with void references, of which `void` has the places with why; nothing where there are none."""
+    if void:
+        are = "1 reference is" if len(void) == 1 else f"{len(void)} references are"
+        more = f"; and {len(void) - _SHOWN} more" if len(void) > _SHOWN else ""
+        yield f"{are} no answer to the task, so nothing matches there: {'; '.join(void[:_SHOWN])}{more}."

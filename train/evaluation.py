@@ -36,7 +36,7 @@ from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSetti
 from schemas.store import Store
 from schemas.store.latest import latest
 from train.base_model import Base, base_of
-from train.checks import Check, Checks, checks_for, checks_of
+from train.checks import Check, Checks, checks_for, checks_of, void_references
 from train.dataset import Data, TrainingRow, dataset_of, refuse_contaminated
 from train.intervals import Interval
 from train.interview import Answers, Interview, OpenTeacher
@@ -176,8 +176,10 @@ def plan_evaluation(
     spec = project.spec
     base = base_of(trained, spec.train, project.folder)
     checks = checks or checks_for(spec, project.folder)
-    if KINDS[spec.task.kind].needs and seeds and all(seed.reference is not None for seed in seeds):
-        checks = replace(checks, exact=True)
+    form = AnswerForm.of(spec.task, project.folder)
+    given = [form.canonical(seed.reference) for seed in seeds if seed.reference is not None]
+    one_right_answer = bool(KINDS[spec.task.kind].needs and given and len(given) == len(seeds))
+    checks = replace(checks, exact=checks.exact or one_right_answer, void=void_references(given, form))
     if not checks.names:
         raise NoWork(
             "there is neither a check nor a gate, so no answer could pass or fail.",
@@ -187,7 +189,6 @@ def plan_evaluation(
     if not seeds:
         raise NoWork("there is no input to evaluate on.", fix="Name some that training has not seen.")
     models = _models(spec, base, trained, teacher)
-    form = AnswerForm.of(spec.task, project.folder)
     systems = systems_of(project, seeds, models, rows)
     judges = judging(project, spec.evaluate.judges)
     return EvaluationPlan(
@@ -343,6 +344,7 @@ async def measured(
         side_by_side_seed=random_seed,
         outputs=outputs,
         references=plan.references,
+        void=plan.void,
         judged=judgements,
         validation=tuple(output for asked in rounds for output in asked.validation),
         validation_inputs={seed.id: seed.body for seed in plan.validation},
@@ -372,13 +374,16 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
     def summary(mode: Mode) -> ModeResult:
         outputs = answers[mode].outputs
         result = summarise(outputs, answers[mode].usage, plan.checks.names, answers[mode].usd)
-        given = [GivenAnswer(seed_id=output.seed_id, text=output.text if output.whole else "") for output in outputs]
+        given = [
+            GivenAnswer(seed_id=output.seed_id, text=output.text if output.whole and output.seed_id not in void else "")
+            for output in outputs
+        ]
         labels, is_json = [*plan.form.labels], plan.form.schema is not None
         compared = result.pass_rate and against_references(given, plan.references, labels, is_json=is_json)
         invented = invented_rate(outputs, asked, plan.references, plan.detail_gates)
         return result.model_copy(update={"by_reference": compared, "invented": invented})
 
-    asked = {seed.id: seed.asked for seed in plan.seeds}
+    asked, void = {seed.id: seed.asked for seed in plan.seeds}, plan.void
     prompt = system.messages(plan.seeds[0])[0]
     return SystemResult(
         name=system.name,

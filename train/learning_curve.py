@@ -213,10 +213,12 @@ def in_words(curve: LearningCurve) -> list[str]:
         values = " and ".join(f"{curve.value(point):.2f}" for point in here)
         lines.append(f"{share:.0%} of the rows ({here[0].rows}): {curve.of} {values}")
     deaf = f"noise floor: {curve.inputs} validation inputs tell no two trainings apart"
-    floor = f"noise floor: two trainings that differ by less than {curve.floor:.2f} differ by chance"
+    floor = f"noise floor: two trainings that differ by less than {_number(curve.floor)} differ by chance"
+    if not curve.floor:
+        floor = "noise floor: two trainings on as many rows came out alike, to the last digit"
     lines.append(deaf if 0 < curve.inputs <= _LEAST_FLIPS else floor)
     more = curve.more
-    span = f"{more.estimate:+.2f} [{more.low:+.2f}, {more.high:+.2f}] of {more.of}"
+    span = f"{_number(more.estimate, '+')} [{_number(more.low, '+')}, {_number(more.high, '+')}] of {more.of}"
     flat = ", which includes nothing at all" if more.low <= 0 <= more.high else ""
     is_far = curve.rows + more.rows > _FAR * curve.rows
     guess = "; that is further ahead than the curve looks back, so a guess" if is_far else ""
@@ -231,4 +233,9 @@ def _of_slice(curve: LearningCurve, point: Point, whole: float) -> str:
     better = change > 0 if curve.of == "pass rate" else change < 0
     sense = "hurts" if better else "helps"
     effect = f"the slice {sense}" if abs(change) > curve.floor + 1e-9 else "within the noise"
-    return f"without {point.slice} ({curve.rows - point.rows} rows): {curve.of} {change:+.2f}, {effect}"
+    return f"without {point.slice} ({curve.rows - point.rows} rows): {curve.of} {_number(change, '+')}, {effect}"
+
+
+def _number(value: float, sign: str = "") -> str:
+    """Two digits behind the point; of what would be 0.00 there, and is not, the first digit that is none."""
+    return format(value, f"{sign}z.2f" if abs(value) >= 0.005 or not value else f"{sign}.1g")

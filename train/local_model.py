@@ -85,7 +85,8 @@ Ask = Callable[[Seed, Mode], Coroutine[Any, Any, list[SystemAnswer]]]
 async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterator[Ask]:
     """A function that asks every system of `plan` that runs here, as it was measured, and judges the answers."""
     async with AsyncExitStack() as running:
-        endpoints: dict[LocalModel, Endpoint] = {}
+        endpoints: dict[LocalModel, tuple[Endpoint, int]] = {}
+        notes = set[str]()
         models = dict.fromkeys(system.model.local for system in plan.systems if system.model.local is not None)
         # Adapters first: what serves one answers as its base too, which would else be loaded twice.
         for local in sorted(models, key=lambda local: local.adapter is None):
@@ -94,16 +95,21 @@ async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterato
             server, name = await running.enter_async_context(serving(local, max_batch=4, say=say))
             for model, served in {replace(local, adapter=None): server.model, local: name}.items():
                 endpoint = Endpoint(server.base_url, served, timeout_s=ASK_TIMEOUT_S)
-                endpoints[model] = await running.enter_async_context(endpoint)
+                endpoints[model] = await running.enter_async_context(endpoint), server.context_tokens
 
-        async def one(system: System, endpoint: Endpoint, seed: Seed, mode: Mode) -> SystemAnswer:
-            began = time.monotonic()
+        async def one(system: System, local: LocalModel, seed: Seed, mode: Mode) -> SystemAnswer:
+            began, (endpoint, context) = time.monotonic(), endpoints[local]
             try:
-                (choice,) = (await endpoint.ask(system.messages(seed), system.sampling(mode, seed))).choices
+                answer = await endpoint.ask(system.messages(seed), system.sampling(mode, seed))
+                (choice,) = answer.choices
                 text = plan.form.canonical(clean(choice["message"]["content"] or ""))
                 whole = choice["finish_reason"] != "length"
             except RefusedError as refused:
                 return SystemAnswer(system.name, f"({refused})", False, False, (REFUSED,), time.monotonic() - began)
+            used = answer.usage
+            if not whole and used and used.prompt_tokens + used.completion_tokens >= context and not notes:
+                notes.add(f"a context of {context:,} tokens, prompt and answer together, cut an answer short")
+                say(*notes)
             checked = plan.checks(seed.body, text, None)
             failed = tuple(name for name, passed in checked.passed.items() if passed is False)
             passes = checked.all_pass if whole else False
@@ -111,9 +117,7 @@ async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterato
 
         async def ask(seed: Seed, mode: Mode) -> list[SystemAnswer]:
             asked: Sequence[Coroutine[Any, Any, SystemAnswer]] = [
-                one(system, endpoints[system.model.local], seed, mode)
-                for system in plan.systems
-                if system.model.local is not None
+                one(system, system.model.local, seed, mode) for system in plan.systems if system.model.local is not None
             ]
             return await asyncio.gather(*asked)
 

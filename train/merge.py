@@ -42,9 +42,12 @@ _ASK_TIMEOUT_S = 1800.0
 
 
 def merged_folder(base: Base, trained: TrainResult) -> Path:
-    """The merged model of a QLoRA adapter; that of a run of an earlier version is made here, into the rounded base."""
+    """The merged model of a QLoRA adapter; one that is not whole is made here again, and that of a run of an earlier
+    version, into the rounded base."""
     folder = Path(trained.folder)
-    if trained.merged is None or not (folder / FOLDER / "config.json").is_file():
+    needed = [name for name in {**trained.weights, **trained.files} if name.startswith(f"{FOLDER}/")]
+    whole = all((folder / name).is_file() for name in (f"{FOLDER}/config.json", *needed))
+    if trained.merged is None or not whole:
         merged = trained.merged or Merged(into="rounded")
         write_merged(base, trained.settings, folder, folder / FOLDER, merged.into)
         write_result(folder, trained.model_copy(update={"merged": merged}))

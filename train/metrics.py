@@ -235,8 +235,8 @@ class Evaluation(Record):
 
     `comparisons` are tuned against every other, under both decodings. `calls_sent` counts requests of the run that
     wrote it, `calls_reused` answers that it found in the ledger. `validation` are the tuned model's greedy answers to
-    validation inputs, by seed id in `validation_inputs`: what fails there may be looked at and acted on. `resamples`
-    stands in files of earlier versions, whose shares and comparisons are concluded anew when they are read.
+    validation inputs, by seed id in `validation_inputs`: what fails there may be acted on. `void` says why nothing
+    matches a reference. `resamples` stands in files of earlier versions, which are concluded anew when they are read.
     """
 
     id: str
@@ -258,6 +258,7 @@ class Evaluation(Record):
     side_by_side_seed: int
     outputs: tuple[Output, ...]
     references: dict[str, str] = Field(default_factory=dict)
+    void: dict[str, str] = Field(default_factory=dict)
     judged: JudgedEvaluation | None = None
     validation: tuple[Output, ...] = ()
     validation_inputs: dict[str, str] = Field(default_factory=dict)

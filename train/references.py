@@ -2,7 +2,8 @@
 ROUGE-L.
 
 They stand beside the pass rate and decide nothing, except that a task with one right answer (labels, JSON) has the
-exact match among its checks. An answer that is empty, cut or missing matches nothing.
+exact match among its checks. An answer that is empty, cut or missing matches nothing, and nothing matches a reference
+that is no answer to the task itself.
 
 Intervals are score intervals at the effective number of answers (`train.intervals`), for a mean of F-scores as for a
 share; for macro F1, which is no mean over inputs, that number comes from the jackknife over inputs.
@@ -111,7 +112,8 @@ def _field_counts(pairs: Sequence[tuple[str, str]]) -> tuple[int, int, int]:
     sums = Counter[str]()
     for reference, text in pairs:
         wanted, given = _leaves(reference), _leaves(text)
-        sums.update(right=(wanted & given).total(), wanted=wanted.total(), given=given.total())
+        # What is no JSON has no field, and is not matched by an answer that has none either.
+        sums.update(right=(wanted & given).total(), wanted=max(1, wanted.total()), given=given.total())
     return sums["right"], sums["wanted"], sums["given"]
 
 

@@ -15,6 +15,8 @@ from schemas.spec import TrainSettings
 
 R = TypeVar("R", bound=Record)
 _NAME = "training.json"
+_OURS = {_NAME, "README.md"}
+_EXPORT = "Export again: `pairsmith export`."
 _AGAIN = "Put the file of then back, or remove the adapter's folder and run `pairsmith train` again."
 
 
@@ -68,7 +70,8 @@ class TrainResult(Record):
     model in the folder `merged` is what is evaluated and exported.
     `began_with` is the adapter that DPO went on from. With DPO and ORPO a row is a preference. `planned_steps` is there
     for a training that somebody ended before so many were made: the adapter has the best weights until then, and an id
-    of its own. `weights` are the SHA-256 of the weight files below its folder, as training wrote them; empty in runs of
+    of its own. `weights` and `files` are the SHA-256 of what lies below its folder, as training wrote it: the weights,
+    and what else generation needs, such as the tokenizer (empty for a file that an export adds to); none in runs of
     earlier versions.
     """
 
@@ -99,6 +102,7 @@ class TrainResult(Record):
     began_with: str | None = None
     planned_steps: int | None = None
     weights: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)
     folder: str = ""
     reused: bool = False
 
@@ -163,23 +167,33 @@ def no_gain(before: float | None, after: float | None) -> str:
     )
 
 
-def weights_in(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every weight file below `folder`, by its path there."""
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*.safetensors"))}
+def with_files(result: TrainResult, folder: Path) -> TrainResult:
+    """The result with the SHA-256 of every file below `folder`; cards are prose, and an export adds the decoding."""
+    places = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    weights = {name: sha256(path) for name, path in places.items() if path.suffix == ".safetensors"}
+    others = {name: path for name, path in places.items() if name not in weights and path.name not in _OURS}
+    digests = {name: "" if path.name == "generation_config.json" else sha256(path) for name, path in others.items()}
+    return result.model_copy(update={"weights": weights, "files": digests})
 
 
-def refuse_changed(result: TrainResult) -> None:
-    """Raises InputError for weights that are not those that training wrote: what is measured, served and exported has
-    to be what was trained. Merged models may be gone, since they are made again where they are needed."""
-    now = weights_in(Path(result.folder)) if result.weights else {}
-    for name, digest in result.weights.items():
-        if now.get(name, digest if "/" in name else "") != digest:
-            raise InputError(
-                "these weights are not those that training wrote." if name in now else "the weights are gone.",
-                where=str(Path(result.folder, name)),
-                why="Numbers that were measured would be told of another model.",
-                fix=_AGAIN,
-            )
+def refuse_changed(result: TrainResult, merged: Path | None = None) -> None:
+    """Raises InputError for a file that is gone, or is not what training wrote: what is measured, served and exported
+    has to be what was trained. A merged model is looked for in `merged`; else it may be gone, since it is made again
+    where it is needed."""
+    for name, digest in {**result.weights, **result.files}.items():
+        inside = name.removeprefix("merged/")
+        place = merged / inside if merged and name != inside else Path(result.folder, name)
+        if not place.is_file():
+            if name != inside and merged is None:
+                continue
+            what = "the weights are gone." if name in result.weights else "this file is gone, and generation needs it."
+        elif digest and sha256(place) != digest:
+            is_weights = name in result.weights
+            what = f"{'these weights are not those' if is_weights else 'this file is not the one'} that training wrote."
+        else:
+            continue
+        why = "Numbers that were measured would be told of another model." if place.is_file() else None
+        raise InputError(what, where=str(place), why=why, fix=_EXPORT if merged else _AGAIN)
 
 
 def write_result(folder: Path, result: TrainResult) -> None:

@@ -35,7 +35,7 @@ from train.model_card import model_card
 from train.models import settled
 from train.preferences import no_preferences, trainer_of_preferences
 from train.quiet import quiet
-from train.results import TrainResult, read_result, refuse_changed, weights_in, write_result
+from train.results import TrainResult, read_result, refuse_changed, with_files, write_result
 
 if TYPE_CHECKING:
     from train.trainer import LossLog
@@ -155,9 +155,9 @@ def _room(out_dir: Path) -> Iterator[None]:
 
 
 def _described(partial: Path, result: TrainResult) -> TrainResult:
-    """The result with the hashes of its weights, written beside them with its card."""
+    """The result with the hashes of its files, written beside them with its card."""
     failpoint("mid_train")
-    result = result.model_copy(update={"weights": weights_in(partial)})
+    result = with_files(result, partial)
     (partial / "README.md").write_text(model_card(result), encoding="utf-8")
     write_result(partial, result)
     return result

@@ -133,6 +133,11 @@ class EvaluationPlan:
         given = ((seed.id, self.reference_of(seed)) for seed in self.seeds)
         return {id_: reference for id_, reference in given if reference is not None}
 
+    @property
+    def void(self) -> dict[str, str]:
+        """Seed id -> why nothing matches its reference, of those that are no answer to the task."""
+        return {id_: self.checks.void[text] for id_, text in self.references.items() if text in self.checks.void}
+
     def reference_of(self, seed: Seed) -> str | None:
         """The output that a person gave to the seed, in the form of the task."""
         return None if seed.reference is None else self.form.canonical(seed.reference)

@@ -223,7 +223,7 @@ def _listed(word: str, sentences: Iterable[str]) -> list[str]:
 
 def _numbers(gaps: Sequence[Comparison]) -> str:
     parts = [(gap.mode, gap.shown) for gap in gaps if gap.shown]
-    return ", ".join(f"{mode} {i.estimate:+.2f} [{i.low:+.2f}, {i.high:+.2f}]" for mode, i in parts)
+    return ", ".join(f"{mode} {i.estimate:+z.2f} [{i.low:+z.2f}, {i.high:+z.2f}]" for mode, i in parts)
 
 
 def _percent(share: float) -> str:

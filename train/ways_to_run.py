@@ -4,6 +4,7 @@ the generation config that all of them read. Every one asks with the prompt and 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -94,8 +95,18 @@ def modelfile(chat: Chat, gguf: str, system: str | None, sampling: Sampling, max
     ]
     lines = [f"PARAMETER {name} {value}" for name, value in parameters if value is not None]
     template = ollama_template(chat)
-    system_lines = [f'SYSTEM """{system}"""'] if system else []
-    return "\n".join([f"FROM ./{gguf}", f'TEMPLATE """{template}"""', *system_lines, *lines]) + "\n"
+    return "\n".join([f"FROM ./{gguf}", f'TEMPLATE """{template}"""', *_system(system or ""), *lines]) + "\n"
+
+
+def _system(text: str) -> list[str]:
+    """The lines of the system message, with a word on what Ollama's reader does to it: it drops what cannot be printed,
+    such as the joiners of Persian and Hindi or the blank before a French colon, and a line that ends in three quotes
+    ends the text."""
+    if re.search(r'"""[^\S\n]*\n', text):
+        return ["# No SYSTEM: a line of it ends in three quotes, which would end it here. Send it with each request."]
+    dropped = sorted({f"U+{ord(letter):04X}" for letter in text if not letter.isprintable() and letter not in "\n\r\t"})
+    note = f"# Ollama drops {', '.join(dropped)} of SYSTEM; sent with a request, the message keeps what it has."
+    return [*([note] if dropped else []), *([f'SYSTEM """{text}"""'] if text else [])]
 
 
 def ollama_template(chat: Chat) -> str:

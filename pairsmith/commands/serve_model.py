@@ -54,10 +54,12 @@ def command(session: Session, host: str, port: int) -> None:
                     "model": name,
                     "adapter": trained.adapter_id,
                     "system_prompt": trained.system_prompt,
+                    "context_tokens": server.context_tokens,
                 }
                 session.answer(data, f"{name} at {server.base_url}")
                 if trained.system_prompt:
                     session.say(f"It was trained with this system message: {trained.system_prompt}")
+                session.say(f"Its context holds {server.context_tokens:,} tokens, prompt and answer together.")
                 session.say("Ctrl-C stops it.")
                 while not stop.is_set():
                     with suppress(TimeoutError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,7 +31,7 @@ def command(session: Session, text: str | None, sampled: bool) -> None:
     from schemas.blocking import run
     from schemas.records import Seed
     from train.evaluation import plan_evaluation
-    from train.local_model import side_by_side
+    from train.local_model import REFUSED, side_by_side
 
     if text is not None and not text.strip():
         raise UsageError("TEXT is empty.", fix="Name an input, or leave TEXT out and give one a line.")
@@ -40,7 +40,7 @@ def command(session: Session, text: str | None, sampled: bool) -> None:
         trained = latest_adapter(project, store)
     first = Seed(kind="input", text=text or "-", source="try")
     plan = plan_evaluation(project, [first], trained, None)
-    tried: list[dict[str, object]] = []
+    tried: list[dict[str, Any]] = []
 
     async def ask_all() -> None:
         async with side_by_side(plan, session.say) as ask:
@@ -53,6 +53,8 @@ def command(session: Session, text: str | None, sampled: bool) -> None:
     run(ask_all())
     if not tried:
         raise NoWork("no input was given, so nothing was asked.", fix="Name one as TEXT, or give one a line.")
+    if all(answer["failed"] == (REFUSED,) for one in tried for answer in one["answers"]):
+        raise NoWork("no system could take what was asked: see above.", fix="Ask something shorter.")
     session.answer({"command": "try", "adapter": trained.adapter_id, "inputs": tried})
 
 

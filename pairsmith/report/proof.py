@@ -172,9 +172,11 @@ def measures(evaluation: Evaluation) -> dict[str, str] | None:
 
 def references(evaluation: Evaluation) -> str:
     """What was compared, and what the intervals are worth."""
+    void = f" Nothing matches {count(len(evaluation.void))} of them, no answer to the task themselves."
     return (
         f"Of {count(evaluation.seeds)} test inputs, {counted(len(evaluation.references), 'has', 'have')} an output that"
-        " a person gave. Exact: the answer is that output. The other measures decide nothing."
+        f" a person gave.{void if evaluation.void else ''} Exact: the answer is that output. The other measures decide"
+        " nothing."
     )
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from schemas.spec import TeacherSettings
     from train.metrics import Evaluation
     from train.results import TrainResult
+    from train.systems import EvaluationPlan
 
 EVALUATIONS = "evaluations"
 _SHOWN = 3  # test inputs with several references
@@ -73,7 +74,7 @@ def evaluate(
             from synth.local_vllm import has_gpu, python_of
 
             python_of(project.spec.evaluate.vllm_python, gpu=has_gpu(), say=say)  # minutes, of which it tells
-        for sentence in (*_disputed(project, store), *warnings(project.spec)):
+        for sentence in (*_disputed(project, store), *_void(measurement), *warnings(project.spec)):
             say(sentence)
         judges = judges_of(project, store, say)
         measured = run(measured_once(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
@@ -113,6 +114,13 @@ def _disputed(project: Project, store: Store) -> Iterator[str]:
         sources = ", ".join(seed.source for seed in disputed[:_SHOWN])
         number = numbers.counted(len(disputed), "test input has", "test inputs have")
         yield f"warning: {number} several references; answers are compared with that of {sources} alone."
+
+
+def _void(measurement: EvaluationPlan) -> Iterator[str]:
+    from train.checks import void_in_words
+
+    void = [f"{seed.source}: {measurement.void[seed.id]}" for seed in measurement.seeds if seed.id in measurement.void]
+    yield from (f"warning: {words}" for words in void_in_words(void))
 
 
 def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -> None:

@@ -34,12 +34,14 @@ _CHILD_SETTINGS = {
 @dataclass(frozen=True)
 class EmbeddedServer:
     """A running child. `base_url` holds an unguessable path, the child's only key. `model` is the base's name;
-    `revisions` holds the content hash of every served name."""
+    `revisions` holds the content hash of every served name; `context_tokens` is what prompt and answer may take
+    together."""
 
     base_url: str
     pid: int
     model: str
     revisions: Mapping[str, str]
+    context_tokens: int
     _stderr: IO[bytes] = field(repr=False)
 
     @property
@@ -107,9 +109,9 @@ async def embedded(
             start_new_session=True,
         )
         try:
-            address = await _address(process, stderr)
+            address, context_tokens = await _address(process, stderr)
             revisions = {str(entry["name"]): str(entry["revision"]) for entry in served}
-            yield EmbeddedServer(address, process.pid, name, revisions, stderr)
+            yield EmbeddedServer(address, process.pid, name, revisions, context_tokens, stderr)
         finally:
             await _stop(process)
 
@@ -139,7 +141,8 @@ def _served(
     ]
 
 
-async def _address(process: asyncio.subprocess.Process, stderr: IO[bytes]) -> str:
+async def _address(process: asyncio.subprocess.Process, stderr: IO[bytes]) -> tuple[str, int]:
+    """Where the child serves, and the tokens of its context."""
     assert process.stdout is not None
     try:
         line = await asyncio.wait_for(process.stdout.readline(), _START_S)
@@ -150,7 +153,8 @@ async def _address(process: asyncio.subprocess.Process, stderr: IO[bytes]) -> st
             fix="End other work on this machine.",
         ) from None
     try:
-        return str(json.loads(line)["address"])
+        up = json.loads(line)
+        return str(up["address"]), int(up["context_tokens"])
     except (ValueError, KeyError, TypeError):
         code = await process.wait()
         killed = " It was killed; is there enough memory?" if code == -9 else ""

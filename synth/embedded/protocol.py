@@ -143,18 +143,18 @@ class ChatRequest(_Body):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
     def token_limit(self, prompt_tokens: int, context_tokens: int, unasked: int = DEFAULT_MAX_TOKENS) -> int:
-        """How many tokens each choice may have, `unasked` (or what is left, if less) where the request names no number;
-        refuses a prompt, or a limit, that the context window cannot hold."""
+        """How many tokens each choice may have: as many as the request names, else `unasked`, and never more than the
+        context window has room for behind the prompt. Refuses a prompt that leaves no room."""
         left = context_tokens - prompt_tokens
         asked = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
-        if left < (asked or 1):
+        if left < 1:
             raise RequestError(
-                f"This model's context holds {context_tokens} tokens; the messages take {prompt_tokens} and "
-                f"{asked or 'at least 1'} more were asked for.",
+                f"This model's context holds {context_tokens} tokens, prompt and answer together; the messages alone "
+                f"take {prompt_tokens}.",
                 param="messages",
                 code="context_length_exceeded",
             )
-        return asked if asked is not None else min(left, unasked)
+        return min(left, unasked if asked is None else asked)
 
 
 class ScoreRequest(_Body):

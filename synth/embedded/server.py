@@ -70,6 +70,11 @@ class Api:
         memory = free_kv_mib(self._device)
         self._decoder = Decoder(self._model, lanes, self._schemas.start, max_batch=max_batch, kv_mib=memory)
 
+    @property
+    def context_tokens(self) -> int:
+        """What prompt and answer may take together."""
+        return self._model.context_tokens
+
     def application(self, prefix: str = "") -> web.Application:
         """The routes beneath `prefix`, a path that begins with a slash."""
         app = web.Application(middlewares=[_errors_as_openai], client_max_size=16 * 2**20)
@@ -317,7 +322,8 @@ async def _serve(api: Api, listen: tuple[str, int] | None) -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     threading.Thread(target=_watch_parent, args=(loop, stop), daemon=True).start()
     reached = "127.0.0.1" if host == "0.0.0.0" else host
-    print(json.dumps({"address": f"http://{reached}:{runner.addresses[0][1]}{prefix}/v1"}), flush=True)
+    address = f"http://{reached}:{runner.addresses[0][1]}{prefix}/v1"
+    print(json.dumps({"address": address, "context_tokens": api.context_tokens}), flush=True)
     await stop.wait()
     api.close()
     await runner.cleanup()

@@ -159,3 +159,17 @@ def test_requirements_come_from_the_distribution() -> None:
     assert "click" in needed[""]
     assert {"torch", "trl", "psutil"} <= set(needed["train"])
     assert {"vllm", "review", "postgres"} <= set(needed)
+
+
+def test_a_reference_that_is_no_answer_is_told_by_its_row(tmp_path: Path) -> None:
+    """Before anything is paid: the file's row, the key of the record, and what the schema asks of it."""
+    (tmp_path / "ticket.json").write_text('{"type": "object", "properties": {"n": {"type": "integer"}}}')
+    rows = [{"input": f"ticket {n}", "output": json.dumps({"n": n if n != 2 else "two"})} for n in range(4)]
+    (tmp_path / "real.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "pairsmith.toml").write_text(
+        '[task]\nname = "t"\nkind = "extract"\nstyle = "s"\nschema = "ticket.json"\n'
+        '[[seeds]]\npath = "real.jsonl"\nkind = "pair"\nuse = "test"\n'
+    )
+    (check,) = [check for check in findings(tmp_path, ()) if "no answer to the task" in check.what]
+    assert check.state == "warn"
+    assert "real.jsonl:3: schema: at $.n: 'two' is not of type 'integer'" in check.what

@@ -24,9 +24,10 @@ from schemas.store import Store
 from tests.train import tiny
 from tests.train.evaluated import project, with_seeds
 from tests.train.tiny import make_base
-from train.base_model import hash_model
+from train.base_model import find_base, hash_model
 from train.dataset import Dataset
 from train.evaluation import held_out_seeds, measured_once, plan_evaluation
+from train.merge import merged_folder
 from train.metrics import Evaluation
 from train.results import TrainResult
 from train.sft import tune
@@ -95,8 +96,27 @@ def test_another_template_is_not_released(exported: Made, tmp_path: Path) -> Non
     out, registry = Path(shutil.copytree(exported.out, tmp_path / "out")), Registry(tmp_path / "registry")
     assert registry.add(out) == "v1"
     (template := out / "model" / "chat_template.jinja").write_text(template.read_text() + " ")
-    with pytest.raises(InputError, match=r"chat_template\.jinja: this is not the file that the evidence speaks of"):
+    with pytest.raises(InputError, match=r"model/chat_template\.jinja: this file is not the one that training wrote"):
         registry.add(out)
+
+
+@pytest.mark.parametrize("place", ["adapter/tokenizer.json", "adapter/generation_config.json", "model/tokenizer.json"])
+def test_what_generation_needs_is_not_missing_from_a_release(exported: Made, tmp_path: Path, place: str) -> None:
+    """Whoever was given it could not ask the model: the file is named instead. In the project, the merged model is made
+    again where a file of it is gone."""
+    out = Path(shutil.copytree(exported.out, tmp_path / "out"))
+    (out / place).unlink()
+    with pytest.raises(InputError, match=f"{place}: this file is gone, and generation needs it"):
+        Registry(tmp_path / "registry").add(out)
+
+
+def test_a_merged_model_that_is_not_whole_is_made_again(exported: Made) -> None:
+    """With the tokenizer of then, and the weights of then."""
+    base = find_base(exported.trained.settings, exported.project.folder)
+    (tokenizer := Path(exported.trained.folder, "merged", "tokenizer.json")).unlink()
+    merged = merged_folder(base, exported.trained)
+    assert tokenizer.is_file()
+    assert hash_model(merged) == hash_model(exported.out / "model")
 
 
 def test_the_card_tells_what_was_measured(exported: Made) -> None:

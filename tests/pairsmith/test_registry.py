@@ -20,10 +20,13 @@ from schemas.errors import InputError, NoWork, UsageError
 from schemas.files import sha256
 from tests.servers import Handler, OnThreads
 
+(TRAINED,) = (Path(__file__).parents[1] / "projects/v0_1/adapters").glob("*/training.json")
+
 
 def export(folder: Path, adapter: str) -> Path:
     (folder / "adapter").mkdir(parents=True)
     (folder / "adapter" / "weights").write_text(adapter)
+    shutil.copy(TRAINED, folder / "adapter")
     (folder / "export.json").write_text(json.dumps({"adapter": adapter}))
     return folder
 
@@ -115,9 +118,9 @@ def test_an_export_with_more_in_it_is_another_version(registry: Registry, tmp_pa
 
 
 def test_weights_that_were_not_trained_are_not_released(registry: Registry, tmp_path: Path) -> None:
-    """Neither an adapter nor a merged model that was edited in the export; nor is one pushed that was edited later."""
+    """Neither an adapter nor a merged model that was edited in the export or is gone there, nor one whose record is;
+    nor is one pushed that was edited later."""
     pytest.importorskip("train.results")
-    (old,) = (Path(__file__).parents[1] / "projects/v0_1/adapters").glob("*/training.json")
     exported = export(tmp_path / "three", "a3")
     files = {
         "adapter_model.safetensors": "adapter/adapter_model.safetensors",
@@ -127,13 +130,20 @@ def test_weights_that_were_not_trained_are_not_released(registry: Registry, tmp_
     for place in files.values():
         (exported / place).write_text("trained")
     weights = {name: sha256(exported / place) for name, place in files.items()}
-    (exported / "adapter" / "training.json").write_text(json.dumps({**json.loads(old.read_text()), "weights": weights}))
+    (record := exported / "adapter" / "training.json").write_text(
+        json.dumps({**json.loads(TRAINED.read_text()), "weights": weights})
+    )
     assert registry.add(exported) == "v3"
     for place in files.values():
         (exported / place).write_text("edited")
         with pytest.raises(InputError, match=f"{place}.*not those that training wrote"):
             registry.add(exported)
         (exported / place).write_text("trained")
+    for gone in (exported / "model", exported / "adapter/adapter_model.safetensors", record):
+        gone.rename(exported.with_name("aside"))
+        with pytest.raises(InputError, match=r"(weights are|record of its training is) gone"):
+            registry.add(exported)
+        exported.with_name("aside").rename(gone)
     (registry.found("v3") / "model" / "x.safetensors").write_text("edited")
     with pytest.raises(InputError, match="not those that training wrote"):
         push(registry.found("v3"), "me/images")
@@ -213,7 +223,7 @@ def test_a_version_is_uploaded_to_a_private_repository(registry: Registry, tmp_p
     assert path == "/api/repos/create"
     answer = json.loads(body)  # newer clients name the visibility
     assert answer.get("private", answer.get("visibility")) in (True, "private")
-    assert hub.committed() == {"weights": "a2"}
+    assert hub.committed() == {"weights": "a2", "training.json": TRAINED.read_text()}
     assert any('"summary": "v2"' in body or '"summary":"v2"' in body for _, body in hub.asked)
 
 

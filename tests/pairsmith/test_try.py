@@ -108,13 +108,23 @@ def test_a_host_that_nobody_can_listen_at_is_a_sentence(host: str) -> None:
         command._try_address(host, 8000)
 
 
-def test_one_server_answers_for_base_and_adapter(folder: Path) -> None:
-    """The base is in memory once. An input that no context holds is refused by every system, and is not called cut."""
-    done = pairsmith(folder, "try", "a fox", "--set", "evaluate.sampling.max_tokens=4000")
+def test_a_limit_is_cut_to_what_the_context_holds(folder: Path) -> None:
+    """Where the limit is as long as the context, the model answers in what is left behind the prompt, and it is said
+    once. The base is in memory once, too."""
+    done = pairsmith(folder, "try", "a fox", "--set", "evaluate.sampling.max_tokens=512")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("starting the embedded") == 1
+    assert "refused" not in done.stdout
+    assert done.stderr.count("a context of 512 tokens") == 1
+
+
+def test_an_input_that_no_context_holds_is_an_error(folder: Path) -> None:
+    """Every system refuses it, in a sentence with both numbers; it is not called cut, and it is no success."""
+    done = pairsmith(folder, "try", "a fox " * 400)
+    assert done.returncode == 8, done.stderr
     assert done.stdout.count("(refused") == 3
     assert "cut" not in done.stdout
+    assert "no system could take" in done.stderr
 
 
 @pytest.mark.parametrize(("given", "lines", "code"), [(["  "], "a fox\n", 2), ([], "", 8)])
@@ -176,6 +186,12 @@ def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
             asked = urllib.request.Request(f"{answer['url']}/chat/completions", json.dumps(body).encode())
             assert json.load(urllib.request.urlopen(asked, timeout=60))["usage"]["completion_tokens"] <= 6
             assert "system_prompt" in answer
+            assert answer["context_tokens"] == 512
+            body["max_tokens"] = 512  # an upper bound: cut to what is left of the context
+            asked = urllib.request.Request(f"{answer['url']}/chat/completions", json.dumps(body).encode())
+            used = json.load(urllib.request.urlopen(asked, timeout=60))["usage"]
+            assert 6 < used["total_tokens"] <= 512
+            del body["max_tokens"]
             busy = pairsmith(folder, *words)
             assert f"port {port} is taken" in json.loads(busy.stdout)["error"]["what"]
             long = {**body, "max_tokens": 450, "n": 128, "temperature": 2, "stream": True}

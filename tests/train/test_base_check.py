@@ -49,6 +49,15 @@ def test_a_base_that_fits_is_described(base: Path) -> None:
     refuse_unfit(TrainSettings(), base.parent)
 
 
+def test_rows_that_the_base_can_never_be_asked_are_told(base: Path) -> None:
+    """A context shorter than the longest row that training takes is known before anything is paid."""
+    changed(base / "config.json", max_position_embeddings=512)
+    state, what = facts_of(base, max_length=1024)["serving"]
+    assert state == "warn"
+    assert "context holds 512 tokens, and train.max_length = 1024" in what
+    assert facts_of(base, max_length=512)["serving"][0] == "ok"
+
+
 def _pickled(base: Path) -> None:
     (base / "model.safetensors").rename(base / "pytorch_model.bin")
 

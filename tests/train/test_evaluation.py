@@ -24,7 +24,7 @@ from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.train import tiny
 from tests.train.evaluated import held_out, project, with_seeds
 from train.base_model import Base
-from train.checks import checks_for
+from train.checks import REFERENCE, checks_for
 from train.dataset import Dataset
 from train.evaluation import held_out_seeds, measured_once, plan_evaluation, watched_seeds
 from train.intervals import share
@@ -106,6 +106,24 @@ def test_an_evaluation_is_made_once(tiny_base: Base, trained: TrainResult, tmp_p
     assert [output.text for output in replayed.outputs] == [output.text for output in first.outputs]
     assert first.artifact.parents == (trained.adapter_id,)
     _shown(first)
+
+
+def test_a_reference_that_breaks_the_schema_is_known_by_its_row(
+    tiny_base: Base, trained: TrainResult, tmp_path: Path
+) -> None:
+    """No system's answer matches it, be it the same text, and the plan says which row it is and why."""
+    (tmp_path / "ticket.json").write_text('{"type": "object", "properties": {"n": {"type": "integer"}}}')
+    task = {"name": "tickets", "kind": "extract", "style": "As JSON.", "schema": "ticket.json"}
+    evaluated = project(tmp_path, task=task, train={"base": str(tiny_base.folder)})
+    given = {"one": '{"n": 1}', "two": '{"n": "two"}', "three": '```json\n{"n": 3}\n```'}
+    seeds = [Seed(kind="pair", text=a, reference=b, source="tickets.jsonl") for a, b in given.items()]
+    plan = plan_evaluation(evaluated, seeds, trained, None)
+    assert plan.checks.exact
+    assert plan.void == {seeds[1].id: plan.checks.void['{"n": "two"}']}
+    assert "at $.n" in plan.void[seeds[1].id]
+    for seed in seeds:
+        checked = plan.checks(seed.body, plan.references[seed.id], plan.references[seed.id])
+        assert checked.passed[REFERENCE] is (seed is not seeds[1])
 
 
 def test_a_system_without_a_whole_answer_is_compared_with_nothing(

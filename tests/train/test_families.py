@@ -125,6 +125,53 @@ def test_a_template_that_cannot_be_trained_on_is_one_sentence(template: str | No
     assert re.search(what, refused.value.what.removesuffix("."))
 
 
+_TURNS = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + HEAD + m.content + '<|im_end|>\n' }}{% endfor %}"
+_THINKING = "('<think>\n\n</think>\n\n' if m.role == 'assistant' else '')"
+_ASKING = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "ending"),
+    [
+        (_TURNS.replace("HEAD", "''"), "<|im_start|>assistant\n"),
+        (_TURNS.replace("HEAD", "''") + "\n", "<|im_start|>assistant\n"),
+        ("{{ '' if messages[0].role == 'user' else raise_exception('no') }}" + _TURNS.replace("HEAD", "''"), "tant\n"),
+        (_TURNS.replace("HEAD", _THINKING) + _ASKING, "<|im_start|>assistant\n<think>\n\n</think>\n\n"),
+        ("{% for m in messages %}{{ m.role + ': ' + m.content + '</s>' }}{% endfor %}", "</s>assistant:"),
+    ],
+)
+def test_a_model_is_asked_behind_what_stands_before_its_answers(template: str, ending: str) -> None:
+    """A template that knows no `add_generation_prompt` left the base to open its own turn, which only the tuned model
+    learned to do; one that would think first, and writes empty thoughts before an answer, is asked behind those."""
+    tokenizer = tokenizer_of(FAMILIES[0])
+    tokenizer.chat_template = template
+    chat = Chat(tokenizer)
+    prompt, settled = chat.prompt(ASKED), tokenizer.chat_template
+    assert prompt.endswith(ending)
+    assert "Rewrite it." in prompt
+    whole = tokenizer.apply_chat_template([*ASKED, {"role": "assistant", "content": "red"}], tokenize=False)
+    assert whole == f"{prompt}{chat.turn.lead}red{chat.turn.end}"
+    assert Chat(tokenizer).tokenizer.chat_template == settled
+
+
+@pytest.mark.parametrize(
+    ("opened", "closed"),
+    [
+        ("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<|START_THINKING|>", "<|END_THINKING|>"),
+        ("<seed:think>", "</seed:think>"), ("<thought>", "</thought>"),
+    ],
+)  # fmt: skip
+def test_thoughts_that_a_template_opens_are_refused_whatever_they_are_called(opened: str, closed: str) -> None:
+    """The answer would be taken for thoughts; where the block is closed again there is nothing to refuse."""
+    tokenizer = tokenizer_of(FAMILIES[0])
+    turns = _TURNS.replace("HEAD", "''")
+    tokenizer.chat_template = turns + _ASKING.replace(" }}{% endif", f" + '{opened}' }}}}{{% endif")
+    with pytest.raises(PairsmithError, match=re.escape(f"opens {opened} before the answer")):
+        Chat(tokenizer)
+    tokenizer.chat_template = turns + _ASKING.replace(" }}{% endif", f" + '{opened}{closed}' }}}}{{% endif")
+    assert Chat(tokenizer).prompt(ASKED).endswith(f"{opened}{closed}")
+
+
 def test_of_several_templates_the_default_is_taken() -> None:
     """Hermes and Command R bring one for tools too: transformers takes the default for a plain conversation, and so
     does everybody who gets the settled text."""

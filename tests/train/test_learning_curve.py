@@ -104,6 +104,21 @@ def test_trainings_that_agree_are_no_certainty() -> None:
     assert "noise floor: 6 validation inputs tell no two trainings apart" in few
 
 
+def test_small_noise_is_a_number_and_none_is_a_sentence() -> None:
+    """Losses differ in the third digit: "less than 0.00" would say that nothing can be less."""
+
+    def drawn(noise: float) -> list[str]:
+        def losses(part: Dataset, seed: int) -> Any:
+            loss = 1 + 1 / len(part.train) + noise * (seed % 2)
+            return SimpleNamespace(adapter_id="a", validation=[SimpleNamespace(step=1, loss=loss)])
+
+        return in_words(learning_curve(ROWS, losses, lambda result: None, seed=1))
+
+    assert "noise floor: two trainings that differ by less than 0.002 differ by chance" in drawn(0.0006)
+    assert "noise floor: two trainings on as many rows came out alike, to the last digit" in drawn(0.0)
+    assert not any("0.00 " in line or "-0.00" in line for line in (*drawn(0.0006), *drawn(0.0)))
+
+
 def test_no_rate_is_promised_that_cannot_be() -> None:
     """From 8 to 508 rows is further than the curve looks back, which is said; a pass rate ends at 1, a loss at 0."""
     few = Dataset("few", tiny.rows(8))

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prompts.answer_form import AnswerForm
 from tests.train.evaluated import spec
-from train.checks import REFERENCE, Checks, checks_for
+from train.checks import REFERENCE, Checks, checks_for, void_in_words, void_references
 from train.reference_result import ReferenceResult
 from train.references import NO_LABEL, GivenAnswer, against_references
 
@@ -158,6 +159,32 @@ def test_where_one_answer_is_right_it_is_a_check(tmp_path: Path) -> None:
     assert checks("in", "praise", "bug").reasons == {REFERENCE: "wrong: it is “bug”"}
     assert checks("in", "bug").all_pass is None
     assert checks.fingerprint != Checks().fingerprint == Checks().fingerprint
+
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+
+def test_a_reference_that_is_no_answer_is_matched_by_nothing() -> None:
+    """Whoever repeats a person's mistake is not right, and whoever says nothing is not either: the row counts against
+    every system, and is told with the key that is wrong. Where the schema is kept a reference stands."""
+    fine, broken, torn = '{"n": 1}', '{"n": "one"}', '{"n": '
+    void = void_references([fine, broken, torn], AnswerForm(schema=SCHEMA))
+    assert {*void} == {broken, torn}
+    assert "at $.n: 'one' is not of type 'integer'" in void[broken]
+    assert void_references(["bug", "crash"], AnswerForm(labels={"bug": ""})).keys() == {"crash"}
+    assert void_references([torn], AnswerForm()) == {}
+    checks = Checks(exact=True, void=void)
+    assert checks("in", fine, fine).all_pass is True
+    assert checks("in", broken, broken).all_pass is False
+    assert "no answer matches a reference like this" in checks("in", broken, broken).reasons[REFERENCE]
+    assert checks.fingerprint != Checks(exact=True).fingerprint
+    for answer in ("", fine):
+        measured = compared([(torn, answer)], is_json=True).field_f1
+        assert measured
+        assert measured.value == 0
+    (sentence,) = void_in_words([f"tickets.jsonl:{row}: why" for row in range(1, 6)])
+    assert sentence.startswith("5 references are no answer to the task, so nothing matches there: tickets.jsonl:1: ")
+    assert sentence.endswith("; and 2 more.")
 
 
 @pytest.mark.parametrize(

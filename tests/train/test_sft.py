@@ -299,6 +299,29 @@ def test_a_training_that_is_ended_before_it_learned_keeps_nothing(tiny_base: Bas
     assert tune(tiny_base, DATASET, settings(warmup=0.5), tmp_path).steps == 6
 
 
+def test_files_that_generation_needs_are_those_of_training(tiny_base: Base, tmp_path: Path) -> None:
+    """A tokenizer, a chat template or a config that is gone or edited makes another model of the same weights. The
+    decoding may be added to, the card is prose."""
+    result = tune(tiny_base, DATASET, settings(epochs=1), tmp_path)
+    folder = Path(result.folder)
+    assert {"adapter_config.json", "chat_template.jinja", "tokenizer.json"} < {*result.files}
+    for name in ("generation_config.json", "README.md"):
+        (folder / name).write_text("{}")
+        refuse_changed(result)
+    (folder / "README.md").unlink()
+    refuse_changed(result)
+    for name in result.files:
+        kept = (folder / name).read_bytes()
+        (folder / name).unlink()
+        with pytest.raises(InputError, match=f"{name}.*this file is gone, and generation needs it"):
+            refuse_changed(result)
+        (folder / name).write_bytes(kept)
+    (folder / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(InputError, match="not the one that training wrote"):
+        refuse_changed(result)
+    refuse_changed(result.model_copy(update={"files": {}}))
+
+
 def test_weights_that_were_changed_are_refused(tiny_base: Base, tmp_path: Path) -> None:
     """Cut, swapped or gone, they are not what was trained, and say so before anybody measures or ships them; so does a
     record that is cut. A merged model may be gone, and an adapter of an earlier version has nothing to compare with."""
@@ -311,7 +334,7 @@ def test_weights_that_were_changed_are_refused(tiny_base: Base, tmp_path: Path) 
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(InputError, match="not those that training wrote"):
         refuse_changed(result)
-    refuse_changed(result.model_copy(update={"weights": {}}))
+    refuse_changed(result.model_copy(update={"weights": {}, "files": {}}))
     weights.unlink()
     with pytest.raises(InputError, match="gone"):
         refuse_changed(result)

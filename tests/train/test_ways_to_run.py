@@ -139,6 +139,33 @@ def test_ollama_decodes_as_it_was_measured() -> None:
     assert "num_ctx 8204" in parameters(DRAWN, max_length=8192), "a row that was trained on, and its answer"
 
 
+@pytest.mark.parametrize(
+    ("system", "lines"),
+    [
+        ("Réponds en une phrase.\n\tSois bref.", ['SYSTEM """Réponds en une phrase.', '\tSois bref."""']),
+        ('Say "so".', ['SYSTEM """Say "so"."""']),
+        (
+            "En\u00a0: \u0928\u094d\u200d",
+            [
+                "# Ollama drops U+00A0, U+200D of SYSTEM; sent with a request, the message keeps what it has.",
+                'SYSTEM """En\u00a0: \u0928\u094d\u200d"""',
+            ],
+        ),
+        (
+            'Write\n"""Docs.""" \nfirst.',
+            ["# No SYSTEM: a line of it ends in three quotes, which would end it here. Send it with each request."],
+        ),
+        (None, []),
+    ],
+)
+def test_what_ollamas_reader_makes_of_a_system_message_is_said(system: str | None, lines: list[str]) -> None:
+    """It drops what cannot be printed, so a model would be asked otherwise than it was trained without a word, and
+    three quotes at the end of a line would make the file one that it does not take."""
+    chat = Chat(tokenizer_of(FAMILIES[0]))
+    text = modelfile(chat, "m.gguf", system, DRAWN, 512)
+    assert text.split('"""', 2)[2].partition("PARAMETER")[0].strip("\n").split("\n") == (lines or [""])
+
+
 def filled(template: str, system: str, prompt: str, response: str) -> str:
     """Go's text/template, as far as this one goes."""
     branch = re.fullmatch(r"\{\{ if \.System \}\}(.*?)\{\{ else \}\}(.*?)\{\{ end \}\}(.*)", template, re.S)
