@@ -146,10 +146,8 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
         straight = re.search(rf"(?<![\d:]){ratio[0]}[:\u2013-]{ratio[1]}(?![\d:])", pair.output)
         if turned and not straight and ratio[0] != ratio[1]:
             return rejected("swapped", f"the input says {quote(':'.join(ratio))}, the output {quote(turned[0])}")
-    given = Counter(_RATIO.findall(pair.input)) if ":" in pair.input else Counter[str]()
-    kept = Counter(_RATIO.findall(pair.output)) if given else given
-    if (gone := given - kept) and (new := kept - given):
-        return rejected("swapped", f"the input says {quote(next(iter(gone)))}, the output {quote(next(iter(new)))}")
+    if other := _another_ratio(pair.input, pair.output):
+        return rejected("swapped", f"the input says {quote(other[0])}, the output {quote(other[1])}")
     if half := other_half(fold(pair.input), fold(pair.output)):
         return rejected("changed_time", f"the input says {quote(half[0])}, the output {quote(half[1])}")
     if units := changed_unit(pair.input, pair.output, language, language):
@@ -175,6 +173,15 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
     if moved := _crossed(fold(pair.input), fold(pair.output), language):
         return rejected("swapped", f"the numbers of {quote(moved[0])} and {quote(moved[1])} changed places")
     return passed("numbers stand where they stood")
+
+
+def _another_ratio(before: str, after: str) -> tuple[str, str] | None:
+    """A ratio or a time of a text that another one has less often, and one of that one's own; or None."""
+    ratios = _RATIO.findall(before) if ":" in before and ":" in after else []
+    if not ratios:
+        return None
+    given, kept = Counter(ratios), Counter(_RATIO.findall(after))
+    return next(zip(given - kept, kept - given, strict=False), None)
 
 
 def numbers_beside_others(before: str, after: str, language: str) -> tuple[str, str, str] | None:
@@ -217,6 +224,8 @@ def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
     if len(_numbers(before) & _numbers(after)) < 2:
         return None
     parts = [(part.strip(), numbers) for part in _NOTE_PARTS.split(before) if (numbers := _numbers(part))]
+    if len(parts) < 2:
+        return None
     pieces = (c for part in _NOTE_PARTS.split(after) if _DIGIT.search(part) for c in clause_ends().split(part))
     clauses_with: dict[str, list[tuple[str, frozenset[str]]]] = defaultdict(list)
     for clause in pieces:

@@ -104,6 +104,8 @@ def changed_unit(
 def _other_metres(one: str, other: str) -> tuple[str, str] | None:
     """A number of metres of one text (`3 m`, which alone may be another thing) and the same one of a multiple or a part
     in the other, where neither has both; or None."""
+    if not (_METRE.search(one) and _METRE.search(other)):
+        return None
     here, there = (dict(pattern.findall(side)[::-1]) for pattern, side in ((_METRES, one), (_PARTS, other)))
     number = next(
         (
@@ -116,6 +118,7 @@ def _other_metres(one: str, other: str) -> tuple[str, str] | None:
     return (f"{number} m", f"{number} {there[number]}") if number else None
 
 
+_METRE = re.compile(r"m(?:(?<=\dm)|(?<=\d m)|(?<=\d[ckm]m)|(?<=\d [ckm]m))")  # stands in both of these
 _METRES = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)?) ?(m)(?![\w\u00b2\u00b3/'\u2019.])")
 _PARTS = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)?) ?([ckm]m)(?!\w)")
 _LONE = re.compile(r"\d ?[cf]\Z")  # 34 f may be a woman
