@@ -27,8 +27,8 @@ def roots(text: str, language: str) -> frozenset[str]:
         runs = _LETTERS.findall(fold(text))
         return frozenset(run[at : at + 2] for run in runs for at in range(max(1, len(run) - 1)))
     plain = without_options(text)
-    begun = frozenset(map(_root_or_number(language), words(plain)))
-    return (begun if plain is text else begun.union(filter(str.isdigit, words(text)))) - {""}
+    begun = frozenset(filter(None, map(_root_or_number(language), words(plain))))
+    return begun if plain is text else begun.union(filter(str.isdigit, words(text)))
 
 
 @cache

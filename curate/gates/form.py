@@ -373,8 +373,9 @@ def _another_form(pair: Pair) -> bool:
 
 def _weighty(tokens: Sequence[str], language: str) -> dict[str, str]:
     """The distinct words that are more than filler, by their stem."""
-    stems = map(_stem_of_weight(language), tokens)
-    return {stem: word for stem, word in zip(stems, tokens, strict=True) if stem is not None}
+    words = dict(zip(map(_stem_of_weight(language), tokens), tokens, strict=True))
+    words.pop(None, None)
+    return words  # type: ignore[return-value]
 
 
 @cache

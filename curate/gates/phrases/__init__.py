@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.phrases.holding import BIT, Spoken, finder, listener, matches, strings_for, strings_of
 from curate.gates.phrases.lists import either, pattern_of
-from curate.gates.phrases.needs import begins, breaks, ways
+from curate.gates.phrases.needs import begins, breaks, holds_one, ways
 from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
 
@@ -178,7 +178,7 @@ class Phrases:
         table, such as `placeholder.words`."""
         held, may = self._may_find(text)
         for rule in self._rules_at(may & self._of_gate.get(gate, 0)):
-            if (rule.breaks and "\n" not in text) or all(any(map(held.isdisjoint, way)) for way in rule.ways):
+            if (rule.breaks and "\n" not in text) or not holds_one(rule.ways, held):
                 continue
             if quoted := rule.find(text, other, style, self._lexicon):
                 return PhraseMatch(rule, quoted)

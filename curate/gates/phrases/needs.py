@@ -37,6 +37,17 @@ def ways(pattern: str) -> tuple[tuple[Strings, ...], ...]:
     return tuple(dict.fromkeys(every))
 
 
+def holds_one(ways: Iterable[tuple[Strings, ...]], held: Strings) -> bool:
+    """Whether the strings that a text holds are enough for one of some ways."""
+    for way in ways:  # in place of `any` and `all`, which cost more than what they ask
+        for strings in way:
+            if strings.isdisjoint(held):
+                break
+        else:
+            return True
+    return False
+
+
 def begins(pattern: str) -> bool:
     """Whether every match of `pattern` begins with the text."""
     return _at_start(_parsed(pattern))
