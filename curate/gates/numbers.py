@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache, cached_property, lru_cache
 
@@ -15,7 +16,7 @@ from curate.gates.number import Number
 from curate.gates.number_words import has_number_words, numbers_told
 from curate.gates.phrases import Lexicon, lexicon, words_of
 from curate.gates.phrases.lists import either
-from curate.gates.retold import hours, is_rounded
+from curate.gates.retold import are_numbers, around, hours, is_rounded
 
 # Letters that a code or an option may begin with: those of scripts that have capitals. A letter of another script in
 # front of a digit is a word of the sentence.
@@ -118,9 +119,15 @@ class NumberMentions:
 
     def rounds(self, number: Number) -> bool:
         """Whether the text has a number in digits of which this one is the rounded form, or the other way round."""
-        return any(
-            is_rounded(*pair) for form in number.forms for one in self._plain for pair in ((one, form), (form, one))
-        )
+        for form in filter(are_numbers, number.forms):
+            first, end = (bisect_left(self._by_value, (bound, "")) for bound in around(form))
+            if any(is_rounded(one, form) or is_rounded(form, one) for _, one in self._by_value[first:end]):
+                return True
+        return False
+
+    @cached_property
+    def _by_value(self) -> list[tuple[float, str]]:
+        return sorted((float(form), form) for form in self._plain if are_numbers(form))
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -5,7 +5,9 @@ quantities("5 pounds", "en") == (({"5"}, {"mass-pound", "GBP"}, "5 pounds"),)
 
 from __future__ import annotations
 
+import math
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
@@ -158,13 +160,26 @@ def converted(before: str, after: str, language: str, input_language: str) -> tu
         return frozenset(), frozenset()
     here = quantities(in_figures(before, input_language), input_language)
     there = quantities(in_figures(after, language), language) if here else ()
-    pairs = [
-        (one, other)
-        for one in here
-        for other in there
-        if one[1].isdisjoint(other[1]) and any(_are_equal(*sides) for sides in product(_in_base(one), _in_base(other)))
-    ]
-    return tuple(frozenset(form for pair in pairs for form in pair[side][0]) for side in (0, 1))  # type: ignore[return-value]
+    by_kind = dict[str, list[tuple[float, int]]]()  # of each kind how much is told there, and where
+    for at, other in enumerate(there):
+        for kind, amount in _in_base(other):
+            by_kind.setdefault(kind, []).append((amount, at))
+    for amounts in by_kind.values():
+        amounts.sort()
+    told, telling = set[str](), set[str]()
+    for one in here:
+        for kind, amount in _in_base(one):
+            for also, at in _near(amount, _margin(kind, amount), by_kind.get(kind, [])):
+                if abs(amount - also) <= _margin(kind, amount) and one[1].isdisjoint(there[at][1]):
+                    told |= one[0]
+                    telling |= there[at][0]
+    return frozenset(told), frozenset(telling)
+
+
+def _near(amount: float, margin: float, amounts: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    """The amounts, in order, that are so near to one; a number of hundreds of digits has no neighbours to tell."""
+    low, high = amount - 1.01 * margin, amount + 1.01 * margin
+    return amounts[bisect_left(amounts, (low,)) : bisect_left(amounts, (high, math.inf))] if low == low else amounts
 
 
 def _in_base(quantity: Quantity) -> Iterator[tuple[str, float]]:
@@ -177,9 +192,8 @@ def _in_base(quantity: Quantity) -> Iterator[tuple[str, float]]:
             yield kind, float(form) * _OF_BASE.get(unit, 1.0)
 
 
-def _are_equal(one: tuple[str, float], other: tuple[str, float]) -> bool:
-    margin = _DEGREES if one[0] == "temperature" else _ROUGHLY * abs(one[1])
-    return one[0] == other[0] and abs(one[1] - other[1]) <= margin
+def _margin(kind: str, amount: float) -> float:
+    return _DEGREES if kind == "temperature" else _ROUGHLY * abs(amount)
 
 
 _ROUGHLY, _DEGREES = 0.06, 6.0  # how far a number may be rounded when it is converted

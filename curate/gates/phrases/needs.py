@@ -31,9 +31,9 @@ def ways(pattern: str) -> tuple[tuple[Strings, ...], ...]:
         return ((),)
     every = []
     for way in _alternatives(list(items)):
-        rarest, *more = sorted(dict.fromkeys(_parts(way)), key=_rareness, reverse=True) or [None]
-        telling = [part for part in more if part and min(map(len, part)) >= _TELLING and len(part) <= _FEW]
-        every.append((rarest, *telling[:1]) if rarest else ())
+        parts = sorted(dict.fromkeys(_parts(way)), key=_rareness, reverse=True)
+        telling = [part for part in parts[1:] if min(map(len, part)) >= _TELLING and len(part) <= _FEW]
+        every.append((*parts[:1], *telling[:1]))
     return tuple(dict.fromkeys(every))
 
 
