@@ -7,14 +7,14 @@ is_rounded("1214", "1200")
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 
 from curate.gates.folding import REMEMBERED
 from curate.gates.phrases import says
 
 _DIGITS = 3  # that an exact number has at least
-_LEAST = 2  # digits that a rounded number keeps at least
+_LEAST, _MOST = 2, 15  # digits that a rounded number keeps at least, and that a number to be reckoned with has
 _NEAR = 0.015  # of the exact number, how far the rounded one may be from it
 _YEARS = range(1900, 2100)
 _FOUR_DIGITS = re.compile(r"([01]\d|2[0-3])([0-5]\d)")
@@ -56,11 +56,15 @@ def is_rounded(exact: str, other: str) -> bool:
     return float(f"{first:.{max(_LEAST, kept) - 1}e}") == second or float(f"{first:.0f}") == second
 
 
-def around(number: str) -> tuple[float, float]:
-    """Between what a number lies that is this one rounded, or that this one is rounded from."""
-    return float(number) * (1 - 1.1 * _NEAR), float(number) * (1 + 1.1 * _NEAR)
+def rounded_with(number: str) -> Iterator[tuple[float, float]]:
+    """Between what the numbers lie of which this one may be the rounded form, and what it is itself, rounded."""
+    value, kept = float(number), max(_LEAST, len(number.replace(".", "").strip("0")))
+    margin = min(1.1 * _NEAR * value, max(1.0, 0.6 * value * 10 ** (1 - kept)))
+    yield value - margin, value + margin
+    for text in (f"{value:.0f}", *(f"{value:.{digits - 1}e}" for digits in range(_LEAST, _MOST))):
+        yield float(text), float(text)
 
 
 def are_numbers(*texts: str) -> bool:
     """Whether plain numbers have so few digits that they can be reckoned with."""
-    return all(text.replace(".", "", 1).isdecimal() and len(text) <= 15 for text in texts)
+    return all(text.replace(".", "", 1).isdecimal() and len(text) <= _MOST for text in texts)
