@@ -160,20 +160,20 @@ def converted(before: str, after: str, language: str, input_language: str) -> tu
         return frozenset(), frozenset()
     here = quantities(in_figures(before, input_language), input_language)
     there = quantities(in_figures(after, language), language) if here else ()
-    by_kind = dict[str, list[tuple[float, int]]]()  # of each kind how much is told there, and where
+    by_kind = dict[str, list[tuple[float, int]]]()  # of each kind how much the text says, and where
     for at, other in enumerate(there):
         for kind, amount in _in_base(other):
             by_kind.setdefault(kind, []).append((amount, at))
     for amounts in by_kind.values():
         amounts.sort()
-    told, telling = set[str](), set[str]()
+    kept, telling = set[str](), set[str]()
     for one in here:
         for kind, amount in _in_base(one):
             for also, at in _near(amount, _margin(kind, amount), by_kind.get(kind, [])):
                 if abs(amount - also) <= _margin(kind, amount) and one[1].isdisjoint(there[at][1]):
-                    told |= one[0]
+                    kept |= one[0]
                     telling |= there[at][0]
-    return frozenset(told), frozenset(telling)
+    return frozenset(kept), frozenset(telling)
 
 
 def _near(amount: float, margin: float, amounts: list[tuple[float, int]]) -> list[tuple[float, int]]:

@@ -180,7 +180,7 @@ def test_needs_are_read_from_a_pattern() -> None:
 
     assert strings(r"\bi (?:changed|rewrote) the\b") == [[{"i changed the", "i rewrote the"}]]
     assert strings(r"(?:please )?send") == [[{"send"}]]
-    assert strings(r"no, wait|\bsorry\W.*\bnot at all") == [[{"no, wait"}], [{"not at all"}, {"sorry"}]]
+    assert strings(r"no, wait|\bsorry\W.*\bnot at all") == [[{"no, wait"}], [{"sorry"}, {"not at all"}]]
     assert strings(r"h+m+[,.]") == [[{"hm"}]]
     assert strings(r"_{3,}|x\d") == [[{"__"}], []]
     assert strings(r"\d+") == strings(r"(?i)lux") == [[]]

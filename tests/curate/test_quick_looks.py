@@ -30,9 +30,9 @@ NUMBER = st.one_of(
 @given(st.lists(NUMBER, max_size=12), NUMBER)
 def test_a_rounded_number_is_looked_for_among_its_neighbours(numbers: list[str], number: str) -> None:
     """As comparing it with every number finds it: 5,000 numbers of a long text were each compared with all."""
-    told = NumberMentions(" ; ".join(numbers), "en")
-    each = any(is_rounded(*two) for one in told._plain for two in ((one, number), (number, one)))
-    assert told.rounds(Number(number, frozenset((number,)))) == each
+    text = NumberMentions(" ; ".join(numbers), "en")
+    each = any(is_rounded(*two) for one in text._plain for two in ((one, number), (number, one)))
+    assert text.rounds(Number(number, frozenset((number,)))) == each
 
 
 UNITS = ("km", "miles", "m", "feet", "kg", "pounds", "g", "hours", "minutes", "°f", "°c", "litres", "cups")
@@ -113,7 +113,7 @@ def test_a_number_of_metres_holds_what_is_looked_for_first(text: str) -> None:
 
 
 def test_what_stands_around_a_gate_is_heeded_where_a_chunk_is_judged() -> None:
-    """A gate that flags, one that is told no endless run, both and neither, and a crash of each: as called by hand."""
+    """A gate that flags, one that sees no endless run, both and neither, and a crash of each: as called by hand."""
 
     def gate(pair: Pair) -> object:
         if pair.output == "crash":

@@ -1,7 +1,7 @@
 """What a text must hold for a pattern to find anything in it, read from the pattern: most texts hold none of it.
 
 ways(r"\\bi (?:changed|rewrote) the\\b") == ((frozenset(["i changed the", "i rewrote the"]),),)
-ways(r"no, wait|\\bsorry\\W.*\\bnot\\b") == ((frozenset(["no, wait"]),), (frozenset(["sorry"]), frozenset(["not"])))
+ways(r"no, wait|\\bsorry\\W.*\\bnot\\b") == ((frozenset(["no, wait"]),), (frozenset(["sorry"]),))
 begins(r"\\A\\W*sure") is True                   # it is tried at the start of a text only
 """
 
