@@ -5,6 +5,7 @@ share(roots("the boat is late", "en"), roots("late boats", "en")) == 1.0
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from functools import cache, lru_cache
@@ -26,8 +27,8 @@ def roots(text: str, language: str) -> frozenset[str]:
         runs = _LETTERS.findall(fold(text))
         return frozenset(run[at : at + 2] for run in runs for at in range(max(1, len(run) - 1)))
     plain = without_options(text)
-    begun = frozenset(map(_root_or_number(language), words(plain)))
-    return (begun if plain is text else begun.union(filter(str.isdigit, words(text)))) - {""}
+    begun = frozenset(filter(None, map(_root_or_number(language), words(plain))))
+    return begun if plain is text else begun.union(filter(str.isdigit, words(text)))
 
 
 @cache
@@ -47,6 +48,16 @@ def most_twice(of: frozenset[str], text: str, language: str) -> float:
         return 1.0
     occurrences = sum(map(of.__contains__, map(_root_or_number(language), words(text))))
     return occurrences // 2 / len(of)
+
+
+def said_again(text: str, language: str) -> float:
+    """What no two parts of a text have more of in common: the number of its roots that it says again. Read from its
+    words alone."""
+    if language in _UNSPACED or "--" in text:
+        return math.inf
+    folded = text if text.isascii() else fold(text)  # as its sentences are
+    every = list(filter(None, map(_root_or_number(language), words(folded))))
+    return len(every) - len(frozenset(every))
 
 
 def is_known_to(language: str) -> bool:

@@ -37,6 +37,7 @@ CONTACT = re.compile(
 MAY_BE_CONTACT = re.compile(rf"@|:(?=//)|w(?=ww\.)|\+(?=\d)|0(?<![.,/-]0)(?<!{SPACED}0)(?=\d)|1(?=-\d)")
 _RATIO = re.compile(r"(?<![\d:.])\d{1,2}:\d(?![\d:])")
 _EITHER_RATIO = re.compile(r"(\d(?<![\d:]\d)\d*)[:\u2013-](\d+)(?![\d:])")
+_RATIO_AT = re.compile(r"\d(?<![\d:]\d)\d*(?=([:\u2013-])(\d+)(?![\d:]))")  # also where one ends in the next
 _FORMULA = re.compile(r"\w*[\u2080-\u2089]\w*")  # of chemistry: H₂O
 _DIGIT = re.compile(r"\d")
 _FEW = frozenset(("0", "1", "2", "100", "1000", "1000000"))
@@ -140,16 +141,10 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
         return rejected(code, sentence) if changed else passed("it names no other value")
     if not is_summary(pair) and (against := opposed(pair.input, pair.output, language, language)):
         return rejected("changed_word", f"the input says {quote(against[0])}, the output {quote(against[1])}")
-    may_be = any(map(pair.input.__contains__, ":\u2013-"))
-    for ratio in dict.fromkeys(_EITHER_RATIO.findall(pair.input) if may_be else ()):
-        turned = re.search(rf"(?<![\d:]){ratio[1]}[:\u2013-]{ratio[0]}(?![\d:])", pair.output)
-        straight = re.search(rf"(?<![\d:]){ratio[0]}[:\u2013-]{ratio[1]}(?![\d:])", pair.output)
-        if turned and not straight and ratio[0] != ratio[1]:
-            return rejected("swapped", f"the input says {quote(':'.join(ratio))}, the output {quote(turned[0])}")
-    given = Counter(_RATIO.findall(pair.input)) if ":" in pair.input else Counter[str]()
-    kept = Counter(_RATIO.findall(pair.output)) if given else given
-    if (gone := given - kept) and (new := kept - given):
-        return rejected("swapped", f"the input says {quote(next(iter(gone)))}, the output {quote(next(iter(new)))}")
+    if turned := _turned(pair.input, pair.output):
+        return rejected("swapped", f"the input says {quote(turned[0])}, the output {quote(turned[1])}")
+    if other := _another_ratio(pair.input, pair.output):
+        return rejected("swapped", f"the input says {quote(other[0])}, the output {quote(other[1])}")
     if half := other_half(fold(pair.input), fold(pair.output)):
         return rejected("changed_time", f"the input says {quote(half[0])}, the output {quote(half[1])}")
     if units := changed_unit(pair.input, pair.output, language, language):
@@ -175,6 +170,27 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
     if moved := _crossed(fold(pair.input), fold(pair.output), language):
         return rejected("swapped", f"the numbers of {quote(moved[0])} and {quote(moved[1])} changed places")
     return passed("numbers stand where they stood")
+
+
+def _turned(before: str, after: str) -> tuple[str, str] | None:
+    """A ratio or a span of a text that another one has the other way round only, and as it stands there; or None."""
+    ratios = _EITHER_RATIO.findall(before) if any(map(before.__contains__, ":\u2013-")) else []
+    there = dict[tuple[str, str], str]()
+    for match in _RATIO_AT.finditer(after) if ratios else ():
+        there.setdefault((match[0], match[2]), "".join(match.group(0, 1, 2)))
+    for one, other in dict.fromkeys(ratios):
+        if one != other and (one, other) not in there and (turned := there.get((other, one))):
+            return f"{one}:{other}", turned
+    return None
+
+
+def _another_ratio(before: str, after: str) -> tuple[str, str] | None:
+    """A ratio or a time of a text that another one has less often, and one of that one's own; or None."""
+    ratios = _RATIO.findall(before) if ":" in before and ":" in after else []
+    if not ratios:
+        return None
+    given, kept = Counter(ratios), Counter(_RATIO.findall(after))
+    return next(zip(given - kept, kept - given, strict=False), None)
 
 
 def numbers_beside_others(before: str, after: str, language: str) -> tuple[str, str, str] | None:
@@ -217,6 +233,8 @@ def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
     if len(_numbers(before) & _numbers(after)) < 2:
         return None
     parts = [(part.strip(), numbers) for part in _NOTE_PARTS.split(before) if (numbers := _numbers(part))]
+    if len(parts) < 2:
+        return None
     pieces = (c for part in _NOTE_PARTS.split(after) if _DIGIT.search(part) for c in clause_ends().split(part))
     clauses_with: dict[str, list[tuple[str, frozenset[str]]]] = defaultdict(list)
     for clause in pieces:

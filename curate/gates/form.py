@@ -11,7 +11,7 @@ from itertools import islice, pairwise
 
 from curate.gates.content import in_code
 from curate.gates.copied import copied
-from curate.gates.coverage import is_known_to, roots
+from curate.gates.coverage import is_known_to, roots, said_again
 from curate.gates.folding import fold
 from curate.gates.frames import sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
@@ -223,7 +223,7 @@ def _said_in_another(text: str, other: str, language: str) -> str:
         return ""
     every = [] if any(map(_ITEM.match, _lines(text))) else sentences(fold(text))
     parts = [part for part in every if count_words(part) >= _AGAIN and part.rstrip(_CLOSING).endswith(_STOP)]
-    if not 1 < len(parts) <= _FEW:
+    if not 1 < len(parts) <= _FEW or said_again(text, language) < _AGAIN:
         return ""
     held = [roots(part, language) for part in parts]
     for one, (part, content) in enumerate(zip(parts, held, strict=True)):
@@ -373,8 +373,9 @@ def _another_form(pair: Pair) -> bool:
 
 def _weighty(tokens: Sequence[str], language: str) -> dict[str, str]:
     """The distinct words that are more than filler, by their stem."""
-    stems = map(_stem_of_weight(language), tokens)
-    return {stem: word for stem, word in zip(stems, tokens, strict=True) if stem is not None}
+    words = dict(zip(map(_stem_of_weight(language), tokens), tokens, strict=True))
+    words.pop(None, None)
+    return words  # type: ignore[return-value]
 
 
 @cache

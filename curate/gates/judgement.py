@@ -63,8 +63,10 @@ def flagged(gate: Gate) -> Gate:
 
 def _flag(gate: Gate, pair: Pair) -> Judgement:
     judgement = gate(pair)
-    if judgement.keep is not False:
-        return judgement
+    return _flags(judgement) if judgement.keep is False else judgement
+
+
+def _flags(judgement: Judgement) -> Judgement:
     return judgement._replace(keep=True, flags=(judgement.reason.code,))
 
 
@@ -75,12 +77,16 @@ def on_short(gate: Gate) -> Gate:
 
 
 def _shortly(gate: Gate, pair: Pair) -> Judgement:
+    return gate(_short_of(pair))
+
+
+def _short_of(pair: Pair) -> Pair:
     short: Pair | Literal[False] | None = pair.__dict__.get("_short")
     if short is None:  # every gate asks; a pair never changes
         texts = {"input": shortened(pair.input), "output": shortened(pair.output)}
         changed = (texts["input"], texts["output"]) != (pair.input, pair.output)
         short = pair.__dict__["_short"] = pair.model_copy(update=texts) if changed else False
-    return gate(short or pair)
+    return short or pair
 
 
 def safely(step: GateStep, pair: Pair) -> Judgement:
@@ -90,13 +96,22 @@ def safely(step: GateStep, pair: Pair) -> Judgement:
 
 def safely_all(step: GateStep, pairs: Iterable[Pair]) -> list[Judgement]:
     """`safely` of each pair."""
-    judge, judgements = step.judge, list[Judgement]()
+    flags, judge = _within(_flag, step.judge)
+    short, judge = _within(_shortly, judge)
+    judgements = list[Judgement]()
     for pair in pairs:
         try:
-            judgements.append(judge(pair))
+            judgement = judge(_short_of(pair) if short else pair)
         except Exception as error:
-            judgements.append(crashed(f"{type(error).__name__}: {error}"))
+            judgement = crashed(f"{type(error).__name__}: {error}")
+        judgements.append(_flags(judgement) if flags and judgement.keep is False else judgement)
     return judgements
+
+
+def _within(around: Callable[..., Judgement], gate: Gate) -> tuple[bool, Gate]:
+    """Whether a function stands around a gate, and the gate within: a call for each pair is much of its time."""
+    inside = isinstance(gate, partial) and gate.func is around
+    return inside, gate.args[0] if inside else gate  # type: ignore[attr-defined]
 
 
 def crashed(sentence: str) -> Judgement:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache, cached_property, lru_cache
+from math import inf, nextafter
 
 from curate.gates.folding import REMEMBERED, fold, letter_runs
 from curate.gates.number import Number
 from curate.gates.number_words import has_number_words, numbers_told
 from curate.gates.phrases import Lexicon, lexicon, words_of
 from curate.gates.phrases.lists import either
-from curate.gates.retold import hours, is_rounded
+from curate.gates.retold import are_numbers, hours, is_rounded, rounded_with
 
 # Letters that a code or an option may begin with: those of scripts that have capitals. A letter of another script in
 # front of a digit is a word of the sentence.
@@ -82,6 +84,10 @@ class NumberMentions:
         return {form for n in self._digits if not n.letters for form in n.forms}
 
     @cached_property
+    def _has_four_digits(self) -> bool:
+        return any(_FOUR_DIGITS.fullmatch(n.text) for n in self._digits)
+
+    @cached_property
     def _joined(self) -> str:
         return re.sub(r"[\W_]+", "", self._folded)
 
@@ -105,8 +111,7 @@ class NumberMentions:
         parts = _POINT.split(number.text)
         if len(parts) == 2 and all(self._tells((_plain(part),)) for part in parts if part.isdigit()):
             return True  # 10.30 is 10:30, and 7,9 may be 7 and 9
-        times = any(_FOUR_DIGITS.fullmatch(n.text) for n in self._digits)
-        if not times and (time := _FOUR_DIGITS.fullmatch(number.text)):  # 1430 is 14:30
+        if (time := _FOUR_DIGITS.fullmatch(number.text)) and not self._has_four_digits:  # 1430 is 14:30
             hour, minute = int(time[1]), _plain(time[2])
             return self._tells((str(hour), str(hour % 12 or 12))) and (minute == "0" or self._tells((minute,)))
         digits = re.sub(r"\D+", "", number.text)
@@ -118,9 +123,16 @@ class NumberMentions:
 
     def rounds(self, number: Number) -> bool:
         """Whether the text has a number in digits of which this one is the rounded form, or the other way round."""
-        return any(
-            is_rounded(*pair) for form in number.forms for one in self._plain for pair in ((one, form), (form, one))
-        )
+        for form in filter(are_numbers, number.forms):
+            for low, high in rounded_with(form):
+                first, end = bisect_left(self._by_value, (low,)), bisect_left(self._by_value, (nextafter(high, inf),))
+                if any(is_rounded(one, form) or is_rounded(form, one) for _, one in self._by_value[first:end]):
+                    return True
+        return False
+
+    @cached_property
+    def _by_value(self) -> list[tuple[float, str]]:
+        return sorted((float(form), form) for form in self._plain if are_numbers(form))
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -48,6 +48,7 @@ JudgeChunk = Callable[[Sequence[Pair | str], Sequence[int]], Coroutine[Any, Any,
 
 CHUNK = 128  # pairs in one message and in one commit
 _IN_A_ROW = REMEMBERED // 8  # a gate asks of a pair for two texts and some forms of them
+_AHEAD = 2  # chunks that a child has been sent: it does not wait for this process between two
 WORTH = 2_000  # rows from which on two processes are faster than none: starting one takes half a second
 _LENGTH_BYTES = 4
 _GARBAGE = 50_000  # objects after which a child looks for cycles, of which gates make none
@@ -66,26 +67,28 @@ async def judging(gates: Sequence[GateStep], rows: int) -> AsyncIterator[tuple[J
         yield partial(_here, gates), 1
         return
     async with AsyncExitStack() as children:
-        idle: asyncio.Queue[asyncio.subprocess.Process] = asyncio.Queue()
         load = pickle.dumps([gate if travels else None for gate, travels in zip(gates, travelling, strict=True)])
-        for _ in range(min(count, rows // CHUNK)):
-            child = await children.enter_async_context(_child())
+        started = [await children.enter_async_context(_child()) for _ in range(min(count, rows // CHUNK))]
+        free: asyncio.Queue[tuple[asyncio.subprocess.Process, asyncio.Lock]] = asyncio.Queue()
+        for child in started:
             _send(child, load)
-            idle.put_nowait(child)
+        for place in [(child, asyncio.Lock()) for child in started] * _AHEAD:
+            free.put_nowait(place)
 
         async def judge_chunk(pairs: Sequence[Pair | str], places: Sequence[int]) -> list[JudgedPairs]:
             away, here = (tuple(p for p in places if travelling[p] is goes) for goes in (True, False))
             judged = [judge_all(gates, pairs, here)] if here else []
             if not away:
                 return judged
-            child = await idle.get()
+            child, in_turn = await free.get()
             try:
                 _send(child, pickle.dumps((pairs, away)))
-                return [await _receive(child), *judged]
+                async with in_turn:  # a child answers in the order in which it was asked
+                    return [await _receive(child), *judged]
             finally:
-                idle.put_nowait(child)
+                free.put_nowait((child, in_turn))
 
-        yield judge_chunk, 2 * idle.qsize()
+        yield judge_chunk, free.qsize() + len(started)
 
 
 async def _here(gates: Sequence[GateStep], pairs: Sequence[Pair | str], places: Sequence[int]) -> list[JudgedPairs]:

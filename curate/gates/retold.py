@@ -7,12 +7,14 @@ is_rounded("1214", "1200")
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from functools import lru_cache
 
+from curate.gates.folding import REMEMBERED
 from curate.gates.phrases import says
 
 _DIGITS = 3  # that an exact number has at least
-_LEAST = 2  # digits that a rounded number keeps at least
+_LEAST, _MOST = 2, 15  # digits that a rounded number keeps at least, and that a number to be reckoned with has
 _NEAR = 0.015  # of the exact number, how far the rounded one may be from it
 _YEARS = range(1900, 2100)
 _FOUR_DIGITS = re.compile(r"([01]\d|2[0-3])([0-5]\d)")
@@ -24,18 +26,26 @@ def hours(numbers: Collection[str], folded: str, language: str) -> set[str]:
     short = {n for n in numbers if len(n) <= 4 and n.isdecimal()}  # a loop of digits is no time, and no int
     times = (_FOUR_DIGITS.fullmatch(n) for n in short if int(n) not in _YEARS)
     forms = {str(int(part)) for time in times if time for part in (time[1], str(int(time[1]) % 12 or 12), time[2])}
-    if before := says(language, "to_the_hour", folded):
+    before, tells = _tells_hours(folded, language)
+    if before:
         forms |= {str(int(n) - 1 or 12) for n in short if 1 <= int(n) <= 24}
         forms |= {str(60 - int(n)) for n in _FIVES if n in numbers}
-    if before or says(language, "clock", folded):
+    if tells:
         plain = {int(n) for n in (*forms, *numbers) if n.isdecimal() and len(n) <= 2}
         forms |= {str(n + 12) for n in plain if 1 <= n <= 11} | {str(n - 12) for n in plain if 13 <= n <= 23}
     return forms
 
 
+@lru_cache(maxsize=REMEMBERED)  # asked for each number that is looked for in a text
+def _tells_hours(folded: str, language: str) -> tuple[bool, bool]:
+    """Whether a text tells an hour from the next one back, and whether it tells one at all."""
+    before = bool(says(language, "to_the_hour", folded))
+    return before, before or bool(says(language, "clock", folded))
+
+
 def is_rounded(exact: str, other: str) -> bool:
     """Whether a plain number is another one with fewer digits, which is no year: 1200 for 1214, 50 for 49.8."""
-    if len(exact) < _DIGITS or exact[0] not in (other[0], str(int(other[0]) - 1)) or not _are_numbers(exact, other):
+    if len(exact) < _DIGITS or exact[0] not in (other[0], str(int(other[0]) - 1)) or not are_numbers(exact, other):
         return False
     kept = len(other.replace(".", "").strip("0"))
     if len(exact.replace(".", "").strip("0")) <= kept:
@@ -46,5 +56,15 @@ def is_rounded(exact: str, other: str) -> bool:
     return float(f"{first:.{max(_LEAST, kept) - 1}e}") == second or float(f"{first:.0f}") == second
 
 
-def _are_numbers(*texts: str) -> bool:
-    return all(text.replace(".", "", 1).isdecimal() and len(text) <= 15 for text in texts)
+def rounded_with(number: str) -> Iterator[tuple[float, float]]:
+    """Between what the numbers lie of which this one may be the rounded form, and what it is itself, rounded."""
+    value, kept = float(number), max(_LEAST, len(number.replace(".", "").strip("0")))
+    margin = min(1.1 * _NEAR * value, max(1.0, 0.6 * value * 10 ** (1 - kept)))
+    yield value - margin, value + margin
+    for text in (f"{value:.0f}", *(f"{value:.{digits - 1}e}" for digits in range(_LEAST, _MOST))):
+        yield float(text), float(text)
+
+
+def are_numbers(*texts: str) -> bool:
+    """Whether plain numbers have so few digits that they can be reckoned with."""
+    return all(text.replace(".", "", 1).isdecimal() and len(text) <= _MOST for text in texts)

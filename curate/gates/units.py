@@ -5,7 +5,9 @@ quantities("5 pounds", "en") == (({"5"}, {"mass-pound", "GBP"}, "5 pounds"),)
 
 from __future__ import annotations
 
+import math
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
@@ -104,6 +106,8 @@ def changed_unit(
 def _other_metres(one: str, other: str) -> tuple[str, str] | None:
     """A number of metres of one text (`3 m`, which alone may be another thing) and the same one of a multiple or a part
     in the other, where neither has both; or None."""
+    if not (_METRE.search(one) and _METRE.search(other)):
+        return None
     here, there = (dict(pattern.findall(side)[::-1]) for pattern, side in ((_METRES, one), (_PARTS, other)))
     number = next(
         (
@@ -116,6 +120,7 @@ def _other_metres(one: str, other: str) -> tuple[str, str] | None:
     return (f"{number} m", f"{number} {there[number]}") if number else None
 
 
+_METRE = re.compile(r"m(?:(?<=\dm)|(?<=\d m)|(?<=\d[ckm]m)|(?<=\d [ckm]m))")  # stands in both of these
 _METRES = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)?) ?(m)(?![\w\u00b2\u00b3/'\u2019.])")
 _PARTS = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)?) ?([ckm]m)(?!\w)")
 _LONE = re.compile(r"\d ?[cf]\Z")  # 34 f may be a woman
@@ -155,13 +160,26 @@ def converted(before: str, after: str, language: str, input_language: str) -> tu
         return frozenset(), frozenset()
     here = quantities(in_figures(before, input_language), input_language)
     there = quantities(in_figures(after, language), language) if here else ()
-    pairs = [
-        (one, other)
-        for one in here
-        for other in there
-        if one[1].isdisjoint(other[1]) and any(_are_equal(*sides) for sides in product(_in_base(one), _in_base(other)))
-    ]
-    return tuple(frozenset(form for pair in pairs for form in pair[side][0]) for side in (0, 1))  # type: ignore[return-value]
+    by_kind = dict[str, list[tuple[float, int]]]()  # of each kind how much the text says, and where
+    for at, other in enumerate(there):
+        for kind, amount in _in_base(other):
+            by_kind.setdefault(kind, []).append((amount, at))
+    for amounts in by_kind.values():
+        amounts.sort()
+    kept, telling = set[str](), set[str]()
+    for one in here:
+        for kind, amount in _in_base(one):
+            for also, at in _near(amount, _margin(kind, amount), by_kind.get(kind, [])):
+                if abs(amount - also) <= _margin(kind, amount) and one[1].isdisjoint(there[at][1]):
+                    kept |= one[0]
+                    telling |= there[at][0]
+    return frozenset(kept), frozenset(telling)
+
+
+def _near(amount: float, margin: float, amounts: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    """The amounts, in order, that are so near to one; a number of hundreds of digits has no neighbours to tell."""
+    low, high = amount - 1.01 * margin, amount + 1.01 * margin
+    return amounts[bisect_left(amounts, (low,)) : bisect_left(amounts, (high, math.inf))] if low == low else amounts
 
 
 def _in_base(quantity: Quantity) -> Iterator[tuple[str, float]]:
@@ -174,9 +192,8 @@ def _in_base(quantity: Quantity) -> Iterator[tuple[str, float]]:
             yield kind, float(form) * _OF_BASE.get(unit, 1.0)
 
 
-def _are_equal(one: tuple[str, float], other: tuple[str, float]) -> bool:
-    margin = _DEGREES if one[0] == "temperature" else _ROUGHLY * abs(one[1])
-    return one[0] == other[0] and abs(one[1] - other[1]) <= margin
+def _margin(kind: str, amount: float) -> float:
+    return _DEGREES if kind == "temperature" else _ROUGHLY * abs(amount)
 
 
 _ROUGHLY, _DEGREES = 0.06, 6.0  # how far a number may be rounded when it is converted

@@ -8,13 +8,15 @@ import tomllib
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from curate.gates.chat import answered, preamble, thinking
 from curate.gates.content import lost_content
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
 from curate.gates.phrases import FOLDER, Lexicon, Rule, any_of, lexicon, phrases
-from curate.gates.phrases.needs import also, begins, breaks, needs
+from curate.gates.phrases.needs import begins, breaks, ways
 from tests.curate.tiny import pair
 
 LANGUAGES = sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "any")
@@ -150,20 +152,40 @@ def test_what_a_rule_needs_stands_in_what_it_finds(row: tuple[str, Rule]) -> Non
     for example in rule.examples:
         text, _, _ = case(example, rule)
         if match := rule.pattern.search(text):
-            assert not rule.needs or any(string in match[0] for string in rule.needs)
-            assert all(any(string in match[0] for string in strings) for strings in rule.also)
+            assert holds_a_way(rule, match[0])
             assert not rule.begins or match.start() == 0 or rule.after_subject
             assert not rule.breaks or "\n" in match[0]
 
 
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_whatever_a_rule_matches_holds_what_it_needs(data: st.DataObject) -> None:
+    """Also what no example says: a text that is refused unsearched is one in which the pattern finds nothing."""
+    rule = data.draw(st.sampled_from([rule for _, rule in ROWS]))
+    text = data.draw(st.from_regex(rule.pattern))
+    for match in rule.pattern.finditer(text):
+        assert holds_a_way(rule, match[0])
+
+
+def holds_a_way(rule: Rule, text: str) -> bool:
+    """Whether a text holds, of one way in which a rule may match, a string of each set."""
+    return any(all(any(string in text for string in strings) for strings in way) for way in rule.ways)
+
+
 def test_needs_are_read_from_a_pattern() -> None:
     """The longest strings that every match holds; none where a pattern can do without, or ignores case."""
-    assert needs(r"\bi (?:changed|rewrote) the\b") == ("changed", "rewrote")
-    assert also(r"\bi (?:changed|rewrote) the\b") == (frozenset([" the"]),)
-    assert needs(r"(?:please )?send") == ("send",)
-    assert needs(r"\d+") == ()
-    assert needs(r"(?i:up to)|\bTBD\b") == ()
-    assert needs(r"(?i:lux)") == ("LUX", "LUx", "LuX", "Lux", "lUX", "lUx", "luX", "lux")
+
+    def strings(pattern: str) -> list[list[set[str]]]:
+        return [[set(part) for part in way] for way in ways(pattern)]
+
+    assert strings(r"\bi (?:changed|rewrote) the\b") == [[{"i changed the", "i rewrote the"}]]
+    assert strings(r"(?:please )?send") == [[{"send"}]]
+    assert strings(r"no, wait|\bsorry\W.*\bnot at all") == [[{"no, wait"}], [{"sorry"}, {"not at all"}]]
+    assert strings(r"h+m+[,.]") == [[{"hm"}]]
+    assert strings(r"_{3,}|x\d") == [[{"__"}], []]
+    assert strings(r"\d+") == strings(r"(?i)lux") == [[]]
+    assert strings(r"(?i:up to)|\bTBD\b") == [[], [{"TBD"}]]
+    assert strings(r"(?i:lux)") == [[{"LUX", "LUx", "LuX", "Lux", "lUX", "lUx", "luX", "lux"}]]
     assert (breaks(r"\bhi\n\W*(?:yes|no)"), breaks(r"hi(?:\n|\.)"), breaks(r"hi\n?")) == (True, False, False)
     assert (begins(r"\A\W*sure"), begins(r"\A(?:a|b)|c")) == (True, False)
 

@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache, reduce
-from itertools import repeat
+from itertools import chain, repeat
 from operator import or_
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.phrases.holding import BIT, Spoken, finder, listener, matches, strings_for, strings_of
 from curate.gates.phrases.lists import either, pattern_of
-from curate.gates.phrases.needs import also, begins, breaks, needs
+from curate.gates.phrases.needs import begins, breaks, holds_one, ways
 from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
 
@@ -85,8 +85,7 @@ class Rule:
     unless_given: re.Pattern[str] | None = None
     unless_text: re.Pattern[str] | None = None
     after_subject: bool = False
-    needs: tuple[str, ...] = ()  # one of these stands in every text that the pattern finds something in
-    also: tuple[frozenset[str], ...] = ()  # and one of each of these
+    ways: tuple[tuple[frozenset[str], ...], ...] = ((),)  # of one, a string of each set stands in what it finds
     begins: bool = False
     breaks: bool = False  # it goes over the end of a line
     examples: tuple[Any, ...] = field(default=(), repr=False)
@@ -160,10 +159,10 @@ class Phrases:
     @cached_property
     def _may_find(self) -> Callable[[str], tuple[frozenset[str], int]]:
         """A function that tells what a text holds, and which rules may match it, a bit for each."""
-        held = finder(string for rule in self.rules for strings in (rule.needs, *rule.also) for string in strings)
+        held = finder(chain.from_iterable(part for rule in self.rules for way in rule.ways for part in way))
         needing = dict[str, int]()
         for place, rule in enumerate(self._in_order):
-            for need in rule.needs or ("",):
+            for need in frozenset().union(*(way[0] if way else ("",) for way in rule.ways)):
                 needing[need] = needing.get(need, 0) | 1 << place
         always = needing.get("", 0)
 
@@ -179,7 +178,7 @@ class Phrases:
         table, such as `placeholder.words`."""
         held, may = self._may_find(text)
         for rule in self._rules_at(may & self._of_gate.get(gate, 0)):
-            if (rule.breaks and "\n" not in text) or any(map(held.isdisjoint, rule.also)):
+            if (rule.breaks and "\n" not in text) or not holds_one(rule.ways, held):
                 continue
             if quoted := rule.find(text, other, style, self._lexicon):
                 return PhraseMatch(rule, quoted)
@@ -416,8 +415,7 @@ def _rule(place: str, row: dict[str, Any], fragments: Mapping[str, str]) -> Rule
         place,
         **compiled,
         after_subject=row.get("after_subject", False),
-        needs=needs(compiled["pattern"].pattern),
-        also=also(compiled["pattern"].pattern),
+        ways=ways(compiled["pattern"].pattern),
         begins=begins(compiled["pattern"].pattern),
         breaks=breaks(compiled["pattern"].pattern),
         examples=examples,

@@ -9,6 +9,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, reduce
+from itertools import islice
 from operator import or_
 from typing import NamedTuple
 
@@ -55,6 +56,9 @@ def placer(strings: Sequence[str]) -> Callable[[str], list[tuple[int, int, int]]
 BIT: defaultdict[str, int] = defaultdict(lambda: 1 << len(BIT))  # of each list one, the same in every language
 
 
+_NO: array[int] = array("I")
+
+
 class Spoken(NamedTuple):
     """Of which lists a text may say a word, a BIT for each, and which of their strings stand in it, and where."""
 
@@ -72,7 +76,7 @@ def listener(strings: Mapping[str, Mapping[str, bool]], usual: Iterable[str]) ->
     @lru_cache(maxsize=REMEMBERED)
     def spoken(text: str) -> Spoken:
         places = placed(text)
-        numbers, starts = (array("I", [place[side] for place in places]) for side in (0, 1))
+        numbers, starts = (array("I", side) for side in islice(zip(*places, strict=True), 2)) if places else (_NO, _NO)
         return Spoken(reduce(or_, map(lists_of.__getitem__, numbers), always), numbers, starts)
 
     return spoken

@@ -1,0 +1,133 @@
+"""A look that spares a gate its work, and an index in place of comparing each with each, cost no finding."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.gates.coverage import roots, said_again
+from curate.gates.facts import _EITHER_RATIO, _turned
+from curate.gates.folding import fold
+from curate.gates.frames import sentences
+from curate.gates.judgement import GateStep, flagged, on_short, passed, rejected, safely_all
+from curate.gates.number import Number
+from curate.gates.numbers import NumberMentions
+from curate.gates.retold import is_rounded
+from curate.gates.units import _DEGREES, _METRE, _METRES, _PARTS, _ROUGHLY, _in_base, converted, quantities
+from schemas.records import Imported, Pair
+
+NUMBER = st.one_of(
+    st.integers(0, 3_000).map(str),
+    st.integers(0, 10**16).map(str),
+    st.floats(0, 10**6, allow_nan=False).map(lambda number: f"{number:.2f}".rstrip("0").rstrip(".")),
+    st.tuples(st.integers(1, 99), st.integers(0, 6)).map(lambda n: str(n[0]) + "0" * n[1]),
+)
+
+
+@given(st.lists(NUMBER, max_size=12), NUMBER)
+def test_a_rounded_number_is_looked_for_among_its_neighbours(numbers: list[str], number: str) -> None:
+    """As comparing it with every number finds it: 5,000 numbers of a long text were each compared with all."""
+    text = NumberMentions(" ; ".join(numbers), "en")
+    each = any(is_rounded(*two) for one in text._plain for two in ((one, number), (number, one)))
+    assert text.rounds(Number(number, frozenset((number,)))) == each
+
+
+UNITS = ("km", "miles", "m", "feet", "kg", "pounds", "g", "hours", "minutes", "°f", "°c", "litres", "cups")
+AMOUNTS = st.lists(st.tuples(st.integers(0, 120), st.sampled_from(UNITS)), max_size=6).map(
+    lambda amounts: ", ".join(f"{number} {unit}" for number, unit in amounts)
+)
+
+
+@given(AMOUNTS, AMOUNTS)
+def test_a_converted_number_is_looked_for_among_those_of_its_kind(before: str, after: str) -> None:
+    """As comparing each quantity of a text with each of the other finds it: that took 8 s for a megabyte."""
+
+    def equal(one: tuple[str, float], other: tuple[str, float]) -> bool:
+        margin = _DEGREES if one[0] == "temperature" else _ROUGHLY * abs(one[1])
+        return one[0] == other[0] and abs(one[1] - other[1]) <= margin
+
+    pairs = [
+        (one, other)
+        for one, other in product(quantities(before, "en"), quantities(after, "en"))
+        if one[1].isdisjoint(other[1]) and any(equal(*two) for two in product(_in_base(one), _in_base(other)))
+    ]
+    each = tuple(frozenset(form for two in pairs for form in two[side][0]) for side in (0, 1))
+    assert converted(before, after, "en", "en") == each
+
+
+SPANS = st.lists(st.sampled_from([*"0123", "12", ":", "-", "\u2013", " ", "a"]), max_size=14).map("".join)
+
+
+@given(SPANS, SPANS)
+def test_a_ratio_that_is_turned_round_is_seen_wherever_it_stands(before: str, after: str) -> None:
+    """Also where one ends in the next (1-2-3): each was looked for in the whole text."""
+    turned = None
+    for one, other in dict.fromkeys(_EITHER_RATIO.findall(before)):
+        there = re.search(rf"(?<![\d:]){other}[:\u2013-]{one}(?![\d:])", after)
+        straight = re.search(rf"(?<![\d:]){one}[:\u2013-]{other}(?![\d:])", after)
+        if there and not straight and one != other and not turned:
+            turned = f"{one}:{other}", there[0]
+    assert _turned(before, after) == turned
+
+
+SAID = st.lists(
+    st.sampled_from(
+        [
+            "Red",
+            "foxes",
+            "ran.",
+            "The",
+            "run!",
+            "a",
+            "fox",
+            "\n",
+            "red?",
+            "mills,",
+            "mill's",
+            "3",
+            "Straße",
+            "strasse",
+            ".",
+        ]
+    )
+)
+
+
+@given(SAID.map(" ".join))
+def test_what_two_sentences_share_the_text_says_again(text: str) -> None:
+    """No two sentences have more roots in common than the text says again: fewer than three, and none are compared."""
+    held = [roots(part, "en") for part in sentences(fold(text))]
+    shared = (len(one & other) for at, one in enumerate(held) for other in held[:at])
+    assert max(shared, default=0) <= said_again(text, "en")
+
+
+@given(
+    st.lists(st.sampled_from(["3", "4.5", " ", "m", "c", "k", "km", "mm", ",", "x", "\u00b2", "m\u00b2"])).map("".join)
+)
+def test_a_number_of_metres_holds_what_is_looked_for_first(text: str) -> None:
+    """Whatever is a number of metres, or of a multiple or a part of them."""
+    assert _METRE.search(text) or not (_METRES.search(text) or _PARTS.search(text))
+
+
+def test_what_stands_around_a_gate_is_heeded_where_a_chunk_is_judged() -> None:
+    """A gate that flags, one that sees no endless run, both and neither, and a crash of each: as called by hand."""
+
+    def gate(pair: Pair) -> object:
+        if pair.output == "crash":
+            raise ValueError("no")
+        return rejected("long", str(len(pair.output))) if len(pair.output) > 5 else passed("short")
+
+    texts = ("a", "x" * 3_000, "crash")
+    pairs = [Pair(seed_id="s", input="i", output=text, system="", origin=Imported(source="t")) for text in texts]
+    seen = []
+    for around in (gate, flagged(gate), on_short(gate), flagged(on_short(gate)), on_short(flagged(gate))):  # type: ignore[arg-type]
+        step = GateStep("gate/own@1", "f", around)  # type: ignore[arg-type]
+        judged = safely_all(step, pairs)
+        assert judged[:2] == [step.judge(pair) for pair in pairs[:2]]
+        assert (judged[2].keep, judged[2].reason.code) == (None, "crashed")
+        seen.append((judged[1].keep, judged[1].reason.detail, judged[1].flags))
+    long, cut = (False, "3000", ()), (True, "1000", ("long",))
+    assert seen == [long, (True, "3000", ("long",)), (False, "1000", ()), cut, cut]
