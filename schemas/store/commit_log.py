@@ -35,25 +35,35 @@ _KINDS = {Call, Candidate, Hold, Pair}
 _MANY = 32  # records at once: fewer go into their tables, and can be read there, at once
 _MOST = 3_000  # records: they are in memory too
 _MOST_S = 1.0  # after which they can be read, at the latest
+_NOTHING = b"\n"  # at the beginning: no entries; behind one: no more
 _USD = INTO_CALLS.names.index("usd")
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no other
+
+
+def _salt() -> int:
+    return int.from_bytes(os.urandom(4), "big")
 
 
 def is_left(path: Path) -> bool:
     """Whether the log of this store holds rows."""
     try:
-        return os.stat(log_of(path)).st_size > 0
-    except OSError:
+        with log_of(path).open("rb") as log:
+            return log.read(1) not in (b"", _NOTHING)
+    except FileNotFoundError:
         return False
 
 
 class CommitLog:
-    """The log as its writer, who holds the store's lock, sees it: the file is there while it has rows."""
+    """The log as its writer, who holds the store's lock, sees it.
+
+    It begins with a salt, and then each line is an entry behind the checksum of all up to it: the file is written over
+    again and again, as to lengthen it costs three times as much, and what lies behind the last entry is of before.
+    """
 
     def __init__(self, path: Path) -> None:
         self._store, self._path = path, log_of(path)
-        self._fd, self._end, self._since = -1, 0, 0.0
-        self._count = 0
+        self._fd, self._end, self._sum = -1, 0, _salt()
+        self._count, self._since = 0, 0.0
         self.rows: dict[Into, list[Row]] = defaultdict(list)  # in the order in which they came
 
     @property
@@ -72,18 +82,19 @@ class CommitLog:
             return False
         try:
             entry = orjson.dumps([[place.table.name, place.names, of] for place, of in rows.items()])
-            entry = b"%08x %b\n" % (crc32(entry), entry)
+            total = crc32(entry, self._sum)
+            line = b"%b%08x %b\n" % (b"" if self._end else b"%08x\n" % self._sum, total, entry)
             if self._fd < 0:
                 self._make()
-            whole = os.pwrite(self._fd, entry, self._end) == len(entry)
+            whole = os.pwrite(self._fd, line, self._end) == len(line)
             _sync(self._fd)
         except (OSError, TypeError):
             whole = False
         if not whole:
             with contextlib.suppress(OSError):  # they go into their tables, and must not come back from here later
-                os.ftruncate(self._fd, self._end)
+                os.pwrite(self._fd, _NOTHING, self._end)
             return False
-        self._end += len(entry)
+        self._end, self._sum = self._end + len(line), total
         self._since = self._since if self._count else time.monotonic()
         for place, of in rows.items():
             self._count += len(of)
@@ -101,10 +112,10 @@ class CommitLog:
     def clear(self) -> None:
         """The rows are durable in their tables; what is written there from now on must not be undone by them."""
         if self._count:
-            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, _NOTHING, 0)
             _sync(self._fd)
             self.rows.clear()
-            self._count = self._end = 0
+            self._count, self._end, self._sum = 0, 0, _salt()
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -116,9 +127,15 @@ class CommitLog:
 def left_in(path: Path) -> list[tuple[Into, list[Row]]]:
     """The rows in the log of a store. An entry that is not whole was confirmed to nobody."""
     rows: list[tuple[Into, list[Row]]] = []
-    for line in log_of(path).read_bytes().splitlines(keepends=True):
-        crc, _, entry = line[:-1].partition(b" ")
-        if not line.endswith(b"\n") or crc != b"%08x" % crc32(entry):
+    try:
+        salt, *lines = log_of(path).read_bytes().splitlines(keepends=True)
+        total = int(salt, 16)
+    except ValueError:  # not even that is whole
+        return []
+    for line in lines:
+        checksum, _, entry = line[:-1].partition(b" ")
+        total = crc32(entry, total)
+        if not line.endswith(b"\n") or checksum != b"%08x" % total:
             break
         for name, names, of in orjson.loads(entry):
             rows.append((into(tables.metadata.tables[name], *names), [tuple(row) for row in of]))

@@ -17,6 +17,7 @@ from schemas.errors import StoreBusy
 from schemas.money import Hold
 from schemas.records import Call, Candidate, Generated, Pair, Reason, Record, Sampling
 from schemas.store import Store
+from schemas.store.commit_log import is_left
 from schemas.store.erase import left_in
 from schemas.store.opening import copy_for_reading, log_of, sqlite_url
 
@@ -148,6 +149,48 @@ def test_an_entry_that_is_not_whole_is_none(killed: Path, end: bytes) -> None:
         same(store)
 
 
+@pytest.mark.parametrize("content", [b"", b"\n", b"\0" * 600, b"0123", b"01234567", b"01234567\n\n"])
+def test_a_log_that_was_only_begun_holds_nothing(tmp_path: Path, content: bytes) -> None:
+    """A power cut before its first entry was confirmed leaves anything there, and the store opens."""
+    path = tmp_path / "p.db"
+    with Store.open(sqlite_url(path)) as store:
+        store.write(*rows())
+    log_of(path).write_bytes(content)
+    for write in (False, True):
+        with Store.open(sqlite_url(path), write=write) as store:
+            same(store)
+
+
+OVER = """
+import os, signal, sys
+from pathlib import Path
+from schemas.records import Candidate, Reason
+from schemas.store import Store
+from tests.schemas.test_commit_log import MANY, put, row, rows, tabled
+path = Path(sys.argv[1])
+failed = [
+    Candidate(fingerprint="f", seed_id=f"s{n}", generator="forward", sample=0, failure=Reason("empty")) for n in range(MANY)
+]
+with Store.open(f"sqlite:///{path}") as store:
+    put(store, [*rows(), *rows()])
+    put(store, [*rows(), *failed])
+    store.write(*(row(number)[2] for number in range(MANY)))
+    put(store, [*rows(), *rows()])
+    assert tabled(path, "candidates") == MANY
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_lies_behind_the_last_entry_is_of_before(tmp_path: Path) -> None:
+    """The log is written over: an entry of an earlier time that begins where the last one ends is none any more."""
+    path = tmp_path / "p.db"
+    ended = subprocess.run([sys.executable, "-c", OVER, str(path)], cwd=ROOT, capture_output=True)
+    assert ended.returncode == -9, ended.stderr.decode()
+    assert log_of(path).read_bytes().count(b"\n") > 2
+    with Store.open(sqlite_url(path)) as store:
+        same(store)
+
+
 def test_the_log_of_a_store_that_was_deleted_is_nobodys(killed: Path) -> None:
     """Who deletes a store to begin anew begins anew."""
     for end in ("", "-wal", "-shm"):
@@ -192,7 +235,7 @@ def test_what_a_thread_waits_for_is_in_its_table(tmp_path: Path) -> None:
         assert tabled(path) == 0
         store.write(slot, hold.model_copy(update={"requests": 0}))
         assert tabled(path) == MANY
-        assert log_of(path).stat().st_size == 0
+        assert not is_left(path)
         assert [one for one in store.candidates() if one.seed_id == "s3"] == [slot]
         assert store.spent().lost == 0
 
