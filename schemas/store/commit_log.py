@@ -112,8 +112,7 @@ class CommitLog:
     def clear(self) -> None:
         """The rows are durable in their tables; what is written there from now on must not be undone by them."""
         if self._count:
-            os.pwrite(self._fd, _NOTHING, 0)
-            _sync(self._fd)
+            _empty(self._fd)
             self.rows.clear()
             self._count, self._end, self._sum = 0, 0, _salt()
 
@@ -122,6 +121,11 @@ class CommitLog:
             os.close(self._fd)
             if not self._count:
                 self._path.unlink(missing_ok=True)
+
+
+def _empty(fd: int) -> None:
+    os.pwrite(fd, _NOTHING, 0)
+    _sync(fd)
 
 
 def left_in(path: Path) -> list[tuple[Into, list[Row]]]:
@@ -147,7 +151,8 @@ def settle_abandoned(engine: sa.Engine, path: Path | None, url: str) -> None:
     if path is None or not is_left(path):
         return
     try:
-        with contextlib.suppress(StoreBusy), file_lock(Path(f"{path}.lock"), url, upgrades=True):
+        # Without the right to the lock its rows are left to who has it.
+        with contextlib.suppress(StoreBusy, PermissionError), file_lock(Path(f"{path}.lock"), url, upgrades=True):
             settle(engine, path)
     except Exception as error:
         raise explained(error, url) from None
@@ -162,4 +167,6 @@ def settle(engine: sa.Engine, path: Path) -> None:
     with engine.begin() as connection:
         for place, rows in left_in(path):
             insert(connection, place, rows)
-    log_of(path).unlink(missing_ok=True)
+    with log_of(path).open("r+b") as log:  # a power cut may bring a file back that was deleted
+        _empty(log.fileno())
+    log_of(path).unlink()

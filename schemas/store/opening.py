@@ -234,8 +234,7 @@ def has_tables(path: Path) -> bool:
 def copy_for_reading(path: Path, folder: Path) -> Path:
     """A copy in `folder` of a SQLite file that cannot be written where it is, as it is now."""
     copy = folder / path.name
-    with contextlib.suppress(FileNotFoundError):  # first: what leaves it meanwhile is in the file then
-        shutil.copyfile(log_of(path), log_of(copy))
+    log = _content(log_of(path))
     try:
         there = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
         with contextlib.closing(there), contextlib.closing(sqlite3.connect(copy)) as new:
@@ -244,7 +243,13 @@ def copy_for_reading(path: Path, folder: Path) -> Path:
         for end in ("", "-wal"):
             if (part := path.with_name(path.name + end)).exists():
                 shutil.copyfile(part, folder / part.name)
+    if log and log == _content(log_of(path)):  # else there is a writer: it puts that into its tables itself
+        log_of(copy).write_bytes(log)
     return copy
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
 
 
 def _copy(path: Path, to: Path) -> None:

@@ -168,9 +168,8 @@ from schemas.records import Candidate, Reason
 from schemas.store import Store
 from tests.schemas.test_commit_log import MANY, put, row, rows, tabled
 path = Path(sys.argv[1])
-failed = [
-    Candidate(fingerprint="f", seed_id=f"s{n}", generator="forward", sample=0, failure=Reason("empty")) for n in range(MANY)
-]
+why = Reason("empty")
+failed = [Candidate(fingerprint="f", seed_id=f"s{n}", generator="forward", sample=0, failure=why) for n in range(MANY)]
 with Store.open(f"sqlite:///{path}") as store:
     put(store, [*rows(), *rows()])
     put(store, [*rows(), *failed])
