@@ -59,6 +59,11 @@ class TaskSettings(Section):
         """The language of the outputs."""
         return self.to or self.language
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Those of the inputs and of the outputs."""
+        return tuple(dict.fromkeys((self.language, self.output_language)))
+
     @model_validator(mode="after")
     def _what_the_kind_needs(self) -> TaskSettings:
         given = {"labels": self.labels, "schema": self.answer_schema, "to": self.to}
