@@ -34,8 +34,11 @@ def treated(reading: SeedReading, settings: PersonalSettings, languages: Iterabl
     problems, notes = list(reading.problems), list(reading.notes)
     for seed in reading.seeds:
         held = {kind for text in _texts(seed) for kind, _ in held_in(text, languages)}
+        held |= {kind for text in seed.meta.get("rejected", ()) for kind, _ in pieces(text)}  # an insult is why it is
         if out := sorted(kind for kind in held if treatment[kind] == "reject"):
-            problems.append(SeedProblem(seed.source, "personal", f"it holds {' and '.join(map(ONE.__getitem__, out))}."))
+            problems.append(
+                SeedProblem(seed.source, "personal", f"it holds {' and '.join(map(ONE.__getitem__, out))}.")
+            )
             continue
         if gone := sorted(kind for kind in held if treatment[kind] == "redact"):
             seed = _redacted(seed, treatment, gone)
@@ -133,7 +136,15 @@ def _redacted(seed: Seed, treatment: Mapping[str, Treatment], kinds: list[str]) 
             "messages": turns,
             "reference": without(seed.reference),
             "columns": {name: redacted(value, treatment) for name, value in seed.columns.items()},
-            "meta": {**seed.meta, "redacted": kinds},
+            "meta": {
+                **seed.meta,
+                "redacted": kinds,
+                **(
+                    {"rejected": [redacted(text, treatment) for text in worse]}
+                    if (worse := seed.meta.get("rejected"))
+                    else {}
+                ),
+            },
         }
     )
 

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeGuard
 import orjson
 
 from schemas.records import Message, Messages
-from synth.columns import MAX_CHARS, Cells, Fault, checked
+from synth.columns import MAX_CHARS, WORSE, Cells, Fault, checked
 
 Role = Literal["system", "user", "assistant"]
 _ROLES: Mapping[str, Role] = {
@@ -19,6 +19,7 @@ _ROLES: Mapping[str, Role] = {
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "agent", "support"), "assistant"),
 }
 _PICTURE = re.compile(r"\A\s*<(image|video|audio)>|<(image|video|audio)>\s*\Z")  # where LLaVA and its kind show one
+_SPEAKERS = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 _ROLE, _CONTENT = ("role", "from", "author", "speaker"), ("content", "value", "text", "body")
 
 
@@ -74,15 +75,25 @@ def _joined(turns: Iterable[Message]) -> list[Message]:
     ]
 
 
+def other_answer(cells: Cells, better: Exchange, *, several: bool) -> str | None:
+    """The answer that a row puts below its own, to the same question; None where there is none."""
+    own = "messages" if "messages" in cells else "output"
+    other = exchange({**cells, own: cells[WORSE]}, several=several)
+    if isinstance(other, Fault) or other.asked != better.asked:
+        return None
+    return None if other.answer == better.answer else other.answer
+
+
 def _sides(cells: Cells) -> list[Message] | Fault:
     sides: list[Message] = []
     asked = "instruction" if "instruction" in cells else "input"
     for name, role in ((asked, "user"), ("output", "assistant")):
-        if _are_turns(cells[name]):
-            turns = turns_of(cells[name])
+        if (given := _turns_in(cells[name])) is not None:
+            turns = turns_of(given)
             if isinstance(turns, Fault):
                 return turns
-            sides += turns
+            whole = role == "assistant" and any(turn.role == "user" for turn in turns)
+            sides = turns if whole else [*sides, *turns]  # an output that repeats what was asked tells all of it
             continue
         text = checked(written(cells[name]) if name == "output" else cells[name], name)
         if isinstance(text, Fault):
@@ -100,8 +111,11 @@ def written(cell: object) -> object:
 
 
 def turns_of(cell: object) -> list[Message] | Fault:
-    """The turns of a list of objects, or of its JSON."""
-    if isinstance(cell, str):
+    """The turns of a list of objects, of its JSON, or of a text that names who speaks as Anthropic's transcripts do."""
+    if isinstance(cell, str) and _SPEAKERS.match(cell):
+        _, *parts = _SPEAKERS.split(cell.strip())
+        cell = [{"role": who, "content": text} for who, text in zip(parts[::2], parts[1::2], strict=True)]
+    elif isinstance(cell, str):
         try:
             cell = orjson.loads(cell)
         except orjson.JSONDecodeError:
@@ -127,9 +141,13 @@ def _is_left_out(turn: object) -> bool:
     return isinstance(turn, dict) and (turn.get("train") is False or ("weight" in turn and turn["weight"] == 0))
 
 
-def _are_turns(cell: object) -> bool:
-    """Whether a side is a list of turns, as in TRL's conversational prompts and completions, and not an array."""
-    return _is_list(cell) and bool(cell) and isinstance(cell[0], dict) and not cell[0].keys().isdisjoint(_ROLE)
+def _turns_in(side: object) -> list[object] | None:
+    """The turns of a side that is a list of them, as in TRL's conversational prompts and completions, and not an array;
+    that is one turn, or holds a list of them as `messages`."""
+    if isinstance(side, dict):
+        side = side.get("messages", [side])
+    first = side[0] if _is_list(side) and side else None
+    return side if _is_list(side) and isinstance(first, dict) and not first.keys().isdisjoint(_ROLE) else None
 
 
 def _is_list(cell: object) -> TypeGuard[list[object]]:

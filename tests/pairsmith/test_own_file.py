@@ -82,8 +82,8 @@ IMPLICIT = json.dumps({"chosen": ASKED + GOOD, "rejected": ASKED + BAD}) + "\n"
         ("a.jsonl", json.dumps({"messages": CHAT}) + "\n", {"kind": "pair"}),
         ("a.jsonl", json.dumps({"conversations": CHAT * 2}) + "\n", {"kind": "conversation"}),
         ("a.jsonl", THREAD, {"kind": "pair", "task": "reply", "messages": "thread"}),
-        ("a.jsonl", PREFERENCE, {"kind": "pair", "task": "free", "input": "prompt", "output": "chosen"}),
-        ("a.jsonl", IMPLICIT, {"kind": "pair", "task": "reply", "messages": "chosen"}),
+        ("a.jsonl", PREFERENCE, {"kind": "pair", "task": "free"}),
+        ("a.jsonl", IMPLICIT, {"kind": "pair", "task": "reply"}),
         ("a.csv", "n,idea\n1,a lighthouse at dusk\n2,two goats on a roof\n", {"kind": "input", "text": "idea"}),
         ("a.jsonl", json.dumps({"caption": LONG * 3}) + "\n", {"kind": "output", "text": "caption"}),
     ],
@@ -142,13 +142,6 @@ def test_columns_without_a_header_are_passed_over(tmp_path):
     reading = taken(tmp_path, "a.csv", ",question,answer,,\n0,How do I reset it?,Press it for long.,,\n")
     assert (reading["kind"], reading["input"], reading["output"]) == ("pair", "question", "answer")
     assert "not read" not in reading["why"]
-
-
-def test_of_a_preference_the_chosen_answer_is_the_output(tmp_path):
-    """It was taken for an input, because it is the longest text."""
-    row = {"prompt": "How do I reset it?", "chosen": "Press it for ten seconds.", "rejected": "I cannot say that."}
-    reading = taken(tmp_path, "a.jsonl", json.dumps(row))
-    assert (reading["kind"], reading["input"], reading["output"]) == ("pair", "prompt", "chosen")
 
 
 @pytest.mark.parametrize(
@@ -232,6 +225,31 @@ def test_marks_of_bad_completions_are_no_column_of_the_task(tmp_path: Path) -> N
     guessed = guess(tmp_path / "a.jsonl")
     assert guessed.settings == {"columns": {"input": "prompt", "output": "completion"}}
     assert any("rows whose 'label' is false are left out" in sentence for sentence in guessed.why)
+
+
+EARLIER = [{"role": role, "content": "and?"} for role in ("user", "assistant", "user")]
+
+
+def test_preferences_are_taken_for_what_they_are(tmp_path: Path) -> None:
+    """A better answer, which is the output though it is the longest text, and a worse one beside it: the spec reads
+    both, and init says what the worse one is for."""
+    for name, rows in {
+        "pair": [
+            {"prompt": f"Is number {n} here?", "chosen": "It is there.", "rejected": "No.", "id": n} for n in range(8)
+        ],
+        "conversation": [
+            {
+                "chosen": [*EARLIER, {"role": "assistant", "content": f"{n}"}],
+                "rejected": [*EARLIER, {"role": "assistant", "content": "no"}],
+            }
+            for n in range(8)
+        ],
+    }.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        guessed = guess(tmp_path / f"{name}.jsonl")
+        assert (guessed.kind, guessed.settings) == (name, {})
+        assert "one that it is better than, 'rejected'" in guessed.why[0]
+    assert guess(tmp_path / "pair.jsonl").why[1:] == ["not read: id"]
 
 
 def test_ids_are_not_kept_and_columns_that_come_back_are(tmp_path):

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pairsmith.own_file import Column, columns_of, guess, settings_of
+from pairsmith.own_columns import Column, columns_of
+from pairsmith.own_file import guess, settings_of
 from pairsmith.own_spec import comment
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.project import Project
 from schemas.spec import SeedSource
-from synth.columns import layout, variables
+from synth.columns import WORSE, layout, variables
 
 TABLES = (".csv", ".json", ".jsonl", ".tsv")
 ROLES = {"input": "input", "output": "output", "kept": "stays with the row", "": "not read"}
@@ -52,12 +53,13 @@ def _shown(at: int, source: SeedSource, folder: Path) -> SourceShown | None:
 
 
 def _roles(columns: Sequence[Column], source: SeedSource) -> dict[int, str] | None:
-    """The role of each column that is read; None where a column holds chats or system prompts, which have no role."""
+    """The role of each column that is read; None where a column holds chats, system prompts or worse answers, which
+    have no role."""
     try:
         places = layout([column.header for column in columns], source, source.path, []).columns
     except InputError:
         return {}  # a column that the spec names is not there: none is chosen yet
-    if {"messages", "system"} & places.keys():
+    if {"messages", "system", WORSE} & places.keys():
         return None
     joined = variables(source)
     text = "output" if source.kind == "output" else "input"
