@@ -71,11 +71,11 @@ class Column(NamedTuple):
         return 1 < different <= min(rows / 2, max(CATEGORIES, min(_LABELS, rows / _OFTEN)))
 
 
-def columns_of(path: Path) -> list[Column]:
+def columns_of(path: Path, encoding: str | None = None) -> list[Column]:
     """The columns of a CSV or JSON file with what their first rows hold. Raises InputError."""
-    names = names_of(path)
+    names = names_of(path, encoding)
     check_columns(names, path.name)
-    return columns_in(names, first_rows(path, names)) if names else []
+    return columns_in(names, first_rows(path, names, encoding)) if names else []
 
 
 def columns_in(names: Sequence[str], rows: Sequence[Cells]) -> list[Column]:
@@ -85,18 +85,17 @@ def columns_in(names: Sequence[str], rows: Sequence[Cells]) -> list[Column]:
     return [c if first[c.name] == at else c._replace(name=f"{c.name}_{at + 1}") for at, c in enumerate(columns)]
 
 
-def first_rows(path: Path, names: Sequence[str], *, strict: bool = False) -> list[Cells]:
+def first_rows(path: Path, names: Sequence[str], encoding: str | None = None, *, strict: bool = False) -> list[Cells]:
     """The first rows, under the numbers of their columns. A line that is not JSON is left out, as it is of rows that
     bring their outputs; with `strict` it raises InputError, as it does of others."""
     every = {f"c{at}": name for at, name in enumerate(names) if name.strip()}
     if not every:
         raise InputError("has no headers.", where=f"{path.name}:1", fix="Write a name above each column.")
     first, header = next(iter(every.items()))
-    source = SeedSource(path=path.name, columns=every, input=f"{{{{ {first} }}}}")
+    source = SeedSource(path=path.name, encoding=encoding, columns=every, input=f"{{{{ {first} }}}}")
     if not strict:  # an output that is the input: needed by no row, and none of them asks for it
-        source = SeedSource(
-            path=path.name, kind="pair", columns={**every, "output": header}, input=f"{{{{ {first} }}}}{{{{ output }}}}"
-        )
+        columns, both = {**every, "output": header}, f"{{{{ {first} }}}}{{{{ output }}}}"
+        source = source.model_copy(update={"kind": "pair", "columns": columns, "input": both})
     with ExitStack() as stack:
         looked_at = list(islice(rows_of(source, path.parent, None, [], stack), LOOKED_AT))
     rows = [row for _, row in looked_at if not isinstance(row, Fault)]

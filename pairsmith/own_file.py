@@ -65,10 +65,13 @@ class Guess(NamedTuple):
     schema: Json | None = None
 
 
-def guess(path: Path, kind: str = "") -> Guess:
-    """Look at the first rows of a CSV or JSON file; `kind` is the kind of task that a person has named, for which a
-    column of labels may be called anything. Raises InputError for a file that cannot be read or has no text."""
-    guessed = _guess(path, kind)
+def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
+    """Look at the first rows of a CSV or JSON file, in UTF-8 unless `encoding` names another; `kind` is the kind of
+    task that a person has named, for which a column of labels may be called anything. Raises InputError for one that
+    cannot be read or has no text."""
+    guessed = _guess(path, kind, encoding)
+    if encoding:
+        guessed = guessed._replace(settings={"encoding": encoding, **guessed.settings})
     schema = schema_of(guessed.outputs) if guessed.kind == "pair" and kind in ("", "extract") else None
     if schema is None:
         return guessed if kind in ("", guessed.task["kind"]) else guessed._replace(task=_named(kind, guessed))
@@ -88,14 +91,14 @@ def refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
         )
 
 
-def _guess(path: Path, kind: str) -> Guess:
-    names = names_of(path)
+def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
+    names = names_of(path, encoding)
     check_columns(names, path.name)
-    rows = first_rows(path, names) if names else []
+    rows = first_rows(path, names, encoding) if names else []
     if not rows:
         raise InputError("has no rows.", where=path.name, fix="Write at least one row below the headers.")
     if worse := worse_than(names, names):
-        return _preferences(path, names, worse)
+        return _preferences(path, names, worse, encoding)
     if chat := next((name for at, name in enumerate(names) if _holds_chats(at, name, rows)), None):
         return _chat(chat, names, rows)
     columns = columns_in(names, rows)
@@ -105,15 +108,15 @@ def _guess(path: Path, kind: str) -> Guess:
         return Guess({"kind": "free"}, "pair", {}, why, outputs, outputs)
     guessed = _table(path, columns, kind)
     if guessed.kind != "pair":
-        first_rows(path, names, strict=True)
+        first_rows(path, names, encoding, strict=True)
     if row := next((name for name in names if len(name.split()) > _HEADER_WORDS), None):
         guessed.why.append(f"the first line was taken for headers, and looks like a row: '{row[:40]}...'")
     return guessed
 
 
-def _preferences(path: Path, names: Sequence[str], worse: str) -> Guess:
+def _preferences(path: Path, names: Sequence[str], worse: str, encoding: str | None) -> Guess:
     """A file that is read by its shape alone."""
-    source = SeedSource(path=path.name, kind="conversation", limit=LOOKED_AT)
+    source = SeedSource(path=path.name, kind="conversation", limit=LOOKED_AT, encoding=encoding)
     seeds = read_seeds([source], path.parent).seeds
     kind = "conversation" if any(seed.turns for seed in seeds) else "pair"
     task = "free" if set(names) & {"instruction", "input", "prompt"} else "reply"

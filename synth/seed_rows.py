@@ -101,7 +101,7 @@ def rows_of(
     )
 
 
-def names_of(path: Path) -> list[str]:
+def names_of(path: Path, encoding: str | None = None) -> list[str]:
     """The columns of a CSV or JSON file: its headers, the keys of the first object of a list, or those that a
     quarter of the first lines of JSONL have, whatever is broken among them. Raises InputError."""
     source, fix = SeedSource(path=path.name or str(path)), "Give a CSV, TSV, JSON or JSONL file."
@@ -111,6 +111,8 @@ def names_of(path: Path) -> list[str]:
     if kind not in ("csv", "json", "jsonl"):
         raise InputError(f"a source of format {kind} has no columns to look at.", where=path.name, fix=fix)
     content = path.read_bytes()
+    if encoding is not None:
+        content = Recoded(io.BytesIO(content), encoding, path.name).read()
     if kind == "json" and _is_list(content):
         row = next(iter(_list_in(content, source)), None)
     elif kind == "json" and (key := _list_inside(content)):

@@ -427,8 +427,8 @@ def test_texts_in_objects_are_inputs_where_nothing_else_is(tmp_path: Path) -> No
 
 
 def test_a_file_in_another_encoding_is_read_once_a_person_has_named_it(tmp_path: Path) -> None:
-    """What Excel writes in Arabic: nothing is guessed, what each encoding makes of the file is shown, and the project
-    has the file in UTF-8 while the person's own is left as it was."""
+    """What Excel writes in Arabic: nothing is guessed, what each encoding makes of the file is shown; the spec names
+    the file and its encoding; no other copy of it lies beside it."""
     rows = "".join(f'{n};"متى يصل طلبي رقم {n}؟";"طلبك رقم {n} في الطريق إليك الآن."\r\n' for n in range(9))
     content = f"تقرير خدمة العملاء;;\r\nالرقم;رسالة العميل;رد الموظف\r\n{rows}".encode("cp1256")  # noqa: RUF001  Arabic
     (tmp_path / "a.csv").write_bytes(content)
@@ -436,14 +436,28 @@ def test_a_file_in_another_encoding_is_read_once_a_person_has_named_it(tmp_path:
     asked = here.run("init", "mine", "--from", "a.csv")
     assert (asked.returncode, (tmp_path / "mine").exists()) == (4, False)
     assert asked.stderr.index("--encoding cp1256     تقرير خدمة العملاء") < asked.stderr.index("--encoding cp1252")
-    for folder, name in (("mine", "a.csv"), (".", "a.utf8.csv")):
+    for folder in ("mine", "."):
         done = here.run("init", folder, "--from", "a.csv", "--encoding", "windows-1256")
         assert done.returncode == 0, done.stderr
         assert "'رد الموظف' is the output" in done.stdout
-        assert (tmp_path / folder / name).read_bytes() == content.decode("cp1256").encode()
-    assert (tmp_path / "a.csv").read_bytes() == content
+        assert [path.name for path in (tmp_path / folder).glob("*.csv")] == ["a.csv"]
+        assert (tmp_path / folder / "a.csv").read_bytes() == content
+        seeds = load(tmp_path / folder).spec.seeds
+        assert seeds[0].encoding == "cp1256"
+        assert [seed.body for seed in read_seeds(seeds, tmp_path / folder).seeds[:1]] == ["متى يصل طلبي رقم 0؟"]
     assert here.run("init", "other", "--from", "a.csv", "--encoding", "latin9").returncode == 4
     assert here.run("init", "other", "--encoding", "cp1256").returncode == 2
+
+
+def test_a_file_that_shows_its_encoding_is_read_in_it(tmp_path: Path) -> None:
+    """Excel's "Unicode text" is UTF-16 with tabs: nobody is asked, and the spec says so."""
+    content = "question\tanswer\r\n" + "".join(f"Wo ist der Hörer {n}?\tEr liegt dort.\r\n" for n in range(4))
+    (tmp_path / "a.tsv").write_bytes(content.encode("utf-16"))
+    done = Project(tmp_path).run("init", "--from", "a.tsv")
+    assert done.returncode == 0, done.stderr
+    (source,) = load(tmp_path).spec.seeds
+    assert (source.encoding, source.columns) == ("utf-16", {"input": "question", "output": "answer"})
+    assert len(read_seeds([source], tmp_path).seeds) == 4
 
 
 def test_chats_are_labelled_where_a_person_says_so(tmp_path: Path) -> None:
