@@ -427,7 +427,7 @@ def test_texts_in_objects_are_inputs_where_nothing_else_is(tmp_path: Path) -> No
 
 
 def test_a_file_in_another_encoding_is_read_once_a_person_has_named_it(tmp_path: Path) -> None:
-    """What Excel writes in Arabic: nothing is guessed, what each encoding makes of the file is shown; the spec names
+    """What Excel writes in Arabic: what each encoding makes of it is shown, nothing is guessed, and the spec names
     the file and its encoding; no other copy of it lies beside it."""
     rows = "".join(f'{n};"متى يصل طلبي رقم {n}؟";"طلبك رقم {n} في الطريق إليك الآن."\r\n' for n in range(9))
     content = f"تقرير خدمة العملاء;;\r\nالرقم;رسالة العميل;رد الموظف\r\n{rows}".encode("cp1256")  # noqa: RUF001  Arabic
