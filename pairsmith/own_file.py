@@ -21,7 +21,7 @@ from pairsmith.own_columns import (
     inner_columns,
     paths_in,
 )
-from pairsmith.own_records import schema_of
+from pairsmith.own_records import choices_in, schema_of, with_choices
 from pairsmith.style.numbers import counted
 from prompts.languages import language_code
 from schemas.errors import InputError
@@ -53,8 +53,8 @@ _ALPACA = ("instruction", "input", "output", "system")
 
 class Guess(NamedTuple):
     """What a file was taken for. `task` are keys of `[task]`, `settings` those of its `[[seeds]]`, `why` sentences, one
-    for each guess. `spoken` are the texts that tell the language. `schema` is that of outputs which are records, for
-    the file SCHEMA beside the spec."""
+    for each guess. `spoken` are the texts that tell the language; `asked`, where it is known, what each output was
+    asked with. `schema` is that of outputs which are records, for the file SCHEMA beside the spec."""
 
     task: dict[str, Any]
     kind: str
@@ -63,6 +63,7 @@ class Guess(NamedTuple):
     outputs: tuple[str, ...]
     spoken: tuple[str, ...]
     schema: Json | None = None
+    asked: tuple[str, ...] = ()
 
 
 def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
@@ -75,8 +76,12 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
     schema = schema_of(guessed.outputs) if guessed.kind == "pair" and kind in ("", "extract") else None
     if schema is None:
         return guessed if kind in ("", guessed.task["kind"]) else guessed._replace(task=_named(kind, guessed))
-    why = f"every output is a JSON object, so they are records: {SCHEMA} has their keys and types, for you to check"
-    return guessed._replace(task={"kind": "extract", "schema": SCHEMA}, schema=schema, why=[*guessed.why, why])
+    why = [f"every output is a JSON object, so they are records: {SCHEMA} has their keys and types, for you to check"]
+    bound = with_choices(schema, choices_in(guessed.outputs, guessed.asked)) if guessed.asked else []
+    if bound:
+        names = " and ".join(map(repr, bound[:_PATHS]))
+        why.append(f"{names} take one of the values that come back there ('enum'): add to them what may come as well")
+    return guessed._replace(task={"kind": "extract", "schema": SCHEMA}, schema=schema, why=[*guessed.why, *why])
 
 
 def refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
@@ -157,7 +162,8 @@ def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
     outputs = tuple(one.answer for one in usable)
     why = [f"the column '{column}' holds chats; {turns}", *_not_read(names, (column, "system"))]
     settings = {} if column.casefold() in _CHATS else {"columns": {"messages": column}}
-    return Guess({"kind": "reply"}, "conversation" if several else "pair", settings, why, outputs, outputs)
+    asked = tuple(one.asked[-1].content for one in usable)
+    return Guess({"kind": "reply"}, "conversation" if several else "pair", settings, why, outputs, outputs, asked=asked)
 
 
 def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:
@@ -230,7 +236,10 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
         why.append(f"'{output.header}' has {len(values)} values that come back, so they are labels")
     prose = output.is_text and not output.filled[0].startswith(("{", "["))
     spoken = (output if prose else body).filled
-    return _with_extra(Guess(task, kind, settings, why, output.filled, spoken), [output, body, *heads], columns)
+    rows = zip(output.texts, *(column.texts for column in (*heads, body)), strict=True)
+    asked = tuple("\n".join(texts) for answer, *texts in rows if answer)
+    guessed = Guess(task, kind, settings, why, output.filled, spoken, asked=asked)
+    return _with_extra(guessed, [output, body, *heads], columns)
 
 
 def _named(kind: str, guessed: Guess) -> dict[str, Any]:

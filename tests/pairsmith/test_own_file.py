@@ -571,6 +571,37 @@ def test_records_are_extracted(tmp_path: Path, spelt: Callable[[Any], Any]) -> N
         jsonschema.validate(json.loads(seed.reference or ""), form.schema)
 
 
+def test_fields_of_a_few_values_that_come_back_are_choices(tmp_path: Path) -> None:
+    """What a person told of each text, in a word that comes back, is one of those words in the schema, and init says
+    that this is a guess. What is copied out of the text may be any, as numbers, dates and free words are; a value that
+    came once says that there are more."""
+    rows = [
+        {
+            "text": f"my {('lamp', 'kettle')[n % 2]} came {n} days too late, said {('Ann', 'Bo')[n % 2]}",
+            "output": {
+                "topic": ("delivery", "return", "delivery")[n % 3],
+                "product": ("lamp", "kettle")[n % 2],
+                "tone": None if n % 4 else "angry" if n % 8 else "calm",
+                "day": f"2026-05-0{n % 3 + 1}",
+                "seen": "once" if n == 7 else ("read", "open")[n % 2],
+                "steps": [{"by": ("mail", "phone")[n % 2]}, {"by": "phone"}],
+            },
+        }
+        for n in range(40)
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    guessed = guess(tmp_path / "a.jsonl")
+    assert guessed.schema is not None
+    fields = guessed.schema["properties"]
+    assert fields["topic"] == {"type": "string", "enum": ["delivery", "return"]}
+    assert fields["steps"]["items"]["properties"]["by"]["enum"] == ["mail", "phone"]
+    assert fields["tone"]["enum"] == ["angry", "calm", None]
+    assert not any("enum" in fields[name] for name in ("product", "day", "seen"))
+    assert "'topic' and 'tone' and 'steps.[].by' take one of the values" in guessed.why[-1]
+    for row in rows:
+        jsonschema.validate(row["output"], guessed.schema)
+
+
 @pytest.mark.parametrize("other", ["a lamp", "[1, 2]", '{"product": NaN}', '{"product": '])
 def test_one_output_that_is_no_record_makes_none_of_the_others(tmp_path: Path, other: str) -> None:
     """A column in which a text is no JSON object is one of texts: no schema could hold it."""
