@@ -6,23 +6,37 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
+from curate.words import SIGNS, plain
 from pairsmith.own_records import is_record
 from schemas.errors import InputError
 from schemas.labels import different_labels
 from schemas.spec import SeedSource
 from synth.columns import Cells, Fault, check_columns, plain_text
 from synth.seed_rows import names_of, rows_of
-from synth.turns import turns_of
+from synth.turns import turns_in, turns_of
 
 LOOKED_AT = 10_000  # rows
 TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
 CATEGORIES = 30  # most different values of a column that says something of many rows
 _OFTEN, _LABELS = 5, 300  # times that each of more values comes back on average, and the most, where they are labels
+_BETWEEN = re.compile(rf"(?:[^\w{SIGNS}]|_)+")  # names in a header
+
+
+@cache
+def _names(listed: str) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...]]:
+    """Listed names: words, phrases between blanks, and what stands in a script that parts no words."""
+    from curate.gates.words import count_words
+
+    every = [plain(name.replace("_", " ")) for name in listed.split()]
+    phrases = tuple(f" {name} " for name in every if " " in name)
+    alone = tuple(name for name in every if " " not in name and count_words(name) > 1)
+    return frozenset(every), phrases, alone
 
 
 class Column(NamedTuple):
@@ -45,15 +59,13 @@ class Column(NamedTuple):
     def is_text(self) -> bool:
         return self.words >= TEXT_WORDS
 
-    def called(self, words: str) -> bool:
-        from curate.gates.words import count_words
-
-        header, wanted = self.header.casefold(), words.split()
-        return bool(set(wanted) & set(re.split(r"[\W_]+", header))) or any(
-            word in header
-            for word in wanted
-            if count_words(word) > 1  # a script that parts no words
-        )
+    def called(self, listed: str) -> bool:
+        """Whether one of the listed names stands in the header."""
+        names, phrases, alone = _names(listed)
+        header = plain(self.header)
+        parts = [part for part in _BETWEEN.split(header) if part]
+        spaced = f" {' '.join(parts)} "
+        return not names.isdisjoint(parts) or any(n in spaced for n in phrases) or any(n in header for n in alone)
 
     @property
     def says_something(self) -> bool:
@@ -111,7 +123,7 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
 
     parts = "".join(letter if f"a{letter}".isidentifier() else " " for letter in header.casefold()).split()
     name = "_".join(parts).strip("_") or f"column_{at + 1}"
-    held = [row.get(f"c{at}") for row in rows]
+    held = [turns_in(cell) or cell for cell in (row.get(f"c{at}") for row in rows)]
     texts = tuple("" if isinstance(text := plain_text(_spelt(cell)), Fault) else text for cell in held)
     spelt = [text for text in texts if text]
     nested = any(isinstance(cell, dict) for cell in held)

@@ -213,6 +213,9 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
         others = (c for c in columns if c is not output and any(map(str.isalpha, "".join(c.filled))))
         inputs = [c for c in others if len(set(c.filled)) > CATEGORIES / 2]
         inputs = [c for c in inputs if not all(map(_ID.fullmatch, c.filled))] or inputs
+    if output is not None and not inputs:  # so short that elsewhere they are no texts
+        named = (c for c in columns if c is not output and c.filled and c.called(INPUT) and not c.objects)
+        inputs = [c for c in named if not all(map(_ID.fullmatch, c.filled))]
     if not inputs and (output is None or output.nested):
         raise InputError(
             f"no column holds text; there is: {some_of(column.header for column in columns)}.",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from ast import literal_eval
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from itertools import groupby
 from typing import Literal, NamedTuple, TypeGuard
 
@@ -88,7 +90,7 @@ def _sides(cells: Cells) -> list[Message] | Fault:
     sides: list[Message] = []
     asked = "instruction" if "instruction" in cells else "input"
     for name, role in ((asked, "user"), ("output", "assistant")):
-        if (given := _turns_in(cells[name])) is not None:
+        if (given := turns_in(cells[name])) is not None:
             turns = turns_of(given)
             if isinstance(turns, Fault):
                 return turns
@@ -115,11 +117,8 @@ def turns_of(cell: object) -> list[Message] | Fault:
     if isinstance(cell, str) and _SPEAKERS.match(cell):
         _, *parts = _SPEAKERS.split(cell.strip())
         cell = [{"role": who, "content": text} for who, text in zip(parts[::2], parts[1::2], strict=True)]
-    elif isinstance(cell, str):
-        try:
-            cell = orjson.loads(cell)
-        except orjson.JSONDecodeError:
-            return Fault("json", "the turns are a text that is not JSON.")
+    elif isinstance(cell, str) and (cell := _spelt_list(cell)) is None:
+        return Fault("json", "the turns are a text that is not JSON.")
     if not _is_list(cell):
         return Fault("type", f"expected a list of turns, found {type(cell).__name__}.")
     if len(cell) == 0:
@@ -136,18 +135,28 @@ def turns_of(cell: object) -> list[Message] | Fault:
     return turns
 
 
+def _spelt_list(text: str) -> object:
+    """What JSON, or Python, as data frames write it into CSV, spells; None where it is neither."""
+    for read in (orjson.loads, literal_eval):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return read(text.strip())
+    return None
+
+
 def _is_left_out(turn: object) -> bool:
     """Whether OpenAI's `weight` or Axolotl's `train` keeps a turn out of the loss."""
     return isinstance(turn, dict) and (turn.get("train") is False or ("weight" in turn and turn["weight"] == 0))
 
 
-def _turns_in(side: object) -> list[object] | None:
+def turns_in(side: object) -> list[object] | None:
     """The turns of a side that is a list of them, as in TRL's conversational prompts and completions, and not an array;
-    that is one turn, or holds a list of them as `messages`."""
-    if isinstance(side, dict):
-        side = side.get("messages", [side])
-    first = side[0] if _is_list(side) and side else None
-    return side if _is_list(side) and isinstance(first, dict) and not first.keys().isdisjoint(_ROLE) else None
+    that is one, by a role that is known; or an object that holds such a list as `messages`."""
+    turns = side.get("messages", [side]) if isinstance(side, dict) else side
+    first = turns[0] if _is_list(turns) and turns else None
+    if not _is_list(turns) or not isinstance(first, dict) or first.keys().isdisjoint(_ROLE):
+        return None
+    is_turn = not first.keys().isdisjoint(_CONTENT) and any(role_of(str(first.get(key))) for key in _ROLE)
+    return turns if is_turn or turns is side else None  # a record may say `from` and `author` of other things
 
 
 def _is_list(cell: object) -> TypeGuard[list[object]]:

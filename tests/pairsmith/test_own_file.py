@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -228,6 +230,57 @@ def test_marks_of_bad_completions_are_no_column_of_the_task(tmp_path: Path) -> N
 
 
 EARLIER = [{"role": role, "content": "and?"} for role in ("user", "assistant", "user")]
+
+
+HEADERS = [
+    ("प्रश्न", "उत्तर"),
+    ("Câu hỏi", "Trả lời"),
+    ("CÂU HỎI CỦA KHÁCH".lower(), "Câu trả lời"),
+    ("Întrebare", "Răspuns"),
+    ("Kérdés", "Válasz"),
+    ("Swali", "Jibu"),
+    ("প্রশ্ন", "উত্তর"),
+    ("คำถาม", "คำตอบ"),
+    (unicodedata.normalize("NFD", "Nội dung"), unicodedata.normalize("NFD", "Réponse")),
+    (unicodedata.normalize("NFD", "질문"), unicodedata.normalize("NFD", "답변")),
+    ("Question", "Answer"),
+]
+
+
+@pytest.mark.parametrize(("asked", "answer"), HEADERS)
+def test_headers_are_known_in_scripts_with_signs_for_vowels_and_of_several_words(
+    tmp_path: Path, asked: str, answer: str
+) -> None:
+    """A sign is a part of its word, an accent may be a character of its own as on a Mac, a name may be two words; and
+    texts may be short where the headers say what they are."""
+    rows = "".join(f"thing {n},word {n}\n" for n in range(5))
+    reading = taken(tmp_path, "a.csv", f"{asked},{answer}\n{rows}")
+    assert (reading["kind"], reading["task"]) == ("pair", "reply")
+    assert (reading["input"], reading["output"]) == (asked, answer)
+
+
+def test_turns_are_texts_of_either_side(tmp_path: Path) -> None:
+    """As traces of models are exported: what was asked as an object with its messages, the answer as one turn. Neither
+    is a record; one that has a `from` or an `author` of its own is."""
+    asked = [{"role": "user", "content": "Where is my parcel?"}]
+    for side in (asked, {"messages": asked}):
+        row = {"input": side, "output": {"role": "assistant", "content": "On its way to you."}}
+        reading = taken(tmp_path, "a.jsonl", json.dumps(row) + "\n")
+        assert (reading["kind"], reading["task"]) == ("pair", "free")
+        (seed,) = read_seeds(reading["spec"].seeds, tmp_path).seeds
+        assert (seed.body, seed.reference) == ("Where is my parcel?", "On its way to you.")
+    trips = [{"text": f"By train {n} from Rome to Bari", "output": {"from": "Rome", "author": "Ann"}} for n in range(3)]
+    assert taken(tmp_path, "b.jsonl", "".join(json.dumps(row) + "\n" for row in trips))["task"] == "extract"
+
+
+def test_chats_as_a_data_frame_writes_them_are_read(tmp_path: Path) -> None:
+    """In CSV a list of turns is spelt as Python has it, by pandas and `datasets`, or as JSON."""
+    chats = [CHAT, [{**CHAT[0], "content": 'It\'s "here"'}, CHAT[1]]]
+    with (tmp_path / "a.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["id", "messages"], *([n, str(chat)] for n, chat in enumerate(chats))])
+    content = (tmp_path / "a.csv").read_text(encoding="utf-8")
+    reading = taken(tmp_path, "a.csv", content)
+    assert [seed.body for seed in read_seeds(reading["spec"].seeds, tmp_path).seeds] == ["Hi", 'It\'s "here"']
 
 
 def test_preferences_are_taken_for_what_they_are(tmp_path: Path) -> None:
