@@ -125,7 +125,7 @@ def _preferences(path: Path, names: Sequence[str], worse: str, encoding: str | N
     seeds = read_seeds([source], path.parent).seeds
     kind = "conversation" if any(seed.turns for seed in seeds) else "pair"
     task = "free" if set(names) & {"instruction", "input", "prompt"} else "reply"
-    why = f"every row has an answer and one that it is better than, '{worse}', for DPO, ORPO and reward models"
+    why = f"every row has an answer and one that it is better than, '{worse}': train.objective = 'dpo' learns from both"
     outputs = tuple(seed.reference or "" for seed in seeds)
     return Guess({"kind": task}, kind, {}, [why, *_not_read(names, PREFERENCES)], outputs, outputs)
 
