@@ -15,7 +15,7 @@ from synth.unreadable import no_csv
 MAX_LINE_BYTES = 16 * 2**20
 """A line or a CSV cell longer than this is not held in memory."""
 
-_LOOKED_AT = 10  # lines below the first one, among which the headers may be
+LOOKED_AT = 10  # lines below the first one, among which the headers may be
 BLANK = Fault("blank", "there is no text.")
 _SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 
@@ -33,15 +33,15 @@ def csv_names(lines: Iterable[str], source: SeedSource) -> list[str]:
     rest = iter(lines)
     head = next(rest, "")
     separator_line = _SEPARATOR.fullmatch(head)
-    first = [next(rest, "") if separator_line else head, *islice(rest, _LOOKED_AT)]
-    above, separator = _head(first, source, separator_line[1] if separator_line else None)
+    first = [next(rest, "") if separator_line else head, *islice(rest, LOOKED_AT)]
+    above, separator = head_of(first, source, separator_line[1] if separator_line else None)
     try:
         return next(csv.reader(chain(first[above:], rest), delimiter=separator), [])
     except csv.Error as error:
         raise no_csv(error, f"{source.path}:1") from None
 
 
-def _head(lines: Sequence[str | Fault], source: SeedSource, given: str | None = None) -> tuple[int, str]:
+def head_of(lines: Sequence[str | Fault], source: SeedSource, given: str | None = None) -> tuple[int, str]:
     """How many of the first lines stand above the headers, as a report's title does, and the separator, which may be
     `given`. Of several cells of such a line at most one is filled, and nobody asks for it; or it has no separator, and
     below it stand headers, all filled, and rows as wide as they are."""
@@ -123,8 +123,8 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
     if isinstance(head[1], Fault):
         yield head[0], head[1]
         return
-    first = [head, *islice(rest, _LOOKED_AT)]
-    above, separator = _head([line for _, line in first], source, separator_line[1] if separator_line else None)
+    first = [head, *islice(rest, LOOKED_AT)]
+    above, separator = head_of([line for _, line in first], source, separator_line[1] if separator_line else None)
     yield from ((number, Fault("title", "it stands above the headers.")) for number, _ in first[:above])
     head, rest = first[above], chain(first[above:], rest)
     reader = csv.reader(texts(), delimiter=separator, strict=True)
