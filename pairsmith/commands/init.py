@@ -44,7 +44,7 @@ _SHOWN = 90  # letters of what an encoding makes of a file
     "own",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Begin with a CSV, JSON or JSONL file of yours.",
+    help="Begin with a CSV, JSON, JSONL or Parquet file of yours.",
 )
 @click.option("--encoding", metavar="NAME", help="The encoding of that file, as in cp1252, where it is not UTF-8.")
 @click.option("--embedded", is_flag=True, help="Take the embedded teacher without looking for another.")

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 
 from curate.gates.words import count_words
@@ -303,6 +305,20 @@ def test_preferences_are_taken_for_what_they_are(tmp_path: Path) -> None:
         assert (guessed.kind, guessed.settings) == (name, {})
         assert "one that it is better than, 'rejected'" in guessed.why[0]
     assert guess(tmp_path / "pair.jsonl").why[1:] == ["not read: id"]
+
+
+def test_a_parquet_file_is_taken_for_what_it_holds(tmp_path: Path) -> None:
+    """Datasets are handed on in it; its columns are told as those of any table are."""
+    rows = [{"question": f"How do I reset number {n}?", "answer": "Press it.", "at": None} for n in range(4)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    done = Project(tmp_path).run("init", "mine", "--from", "a.parquet")
+    assert done.returncode == 0, done.stderr
+    project = load(tmp_path / "mine")
+    assert project.spec.seeds[0].columns == {"input": "question", "output": "answer"}
+    assert len(read_seeds(project.spec.seeds, project.folder).seeds) == 4
+    (tmp_path / "b.parquet").write_bytes(b"PAR1")
+    refused = Project(tmp_path).run("init", "other", "--from", "b.parquet")
+    assert (refused.returncode, "b.parquet: is not a Parquet file" in refused.stderr) == (4, True)
 
 
 def test_ids_are_not_kept_and_columns_that_come_back_are(tmp_path):
