@@ -96,7 +96,7 @@ _BY_KIND: dict[Kind, str] = {
         review.shares.estimation review.shares.calibration review.shares.audit_accepted review.shares.audit_rejected
         review.shares.disagreement review.shares.margin review.seed
         split.test split.validation split.salt export.licenses export.terms
-        personal.email personal.phone personal.card personal.iban personal.ip personal.secret
+        personal.email personal.phone personal.card personal.iban personal.ip personal.secret personal.toxic
         train.method train.r train.alpha train.dropout train.learning_rate train.batch train.epochs train.max_length
         train.seed train.revision train.template_arguments train.accumulation train.schedule train.warmup
         train.weight_decay train.targets train.rslora train.dora train.neftune train.packing train.precision
