@@ -205,17 +205,7 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     if output is None and wanted not in _NEEDING and len(columns) == len(texts) == 2:
         output = next((other for one, other in (texts, texts[::-1]) if one.called(INPUT)), None)
         shown_by = "it alone stands beside the input"
-    inputs = [column for column in texts if column is not output]
-    if output is not None and not output.nested and not inputs:
-        inner = [c for column in columns if column.objects and column is not output for c in inner_columns(column)]
-        inputs, columns = [column for column in inner if column.is_text], [*columns, *inner]
-    if output is not None and output.is_category and not inputs:  # a word with a label is a text too
-        others = (c for c in columns if c is not output and any(map(str.isalpha, "".join(c.filled))))
-        inputs = [c for c in others if len(set(c.filled)) > CATEGORIES / 2]
-        inputs = [c for c in inputs if not all(map(_ID.fullmatch, c.filled))] or inputs
-    if output is not None and not inputs:  # so short that elsewhere they are no texts
-        named = (c for c in columns if c is not output and c.filled and c.called(INPUT) and not c.objects)
-        inputs = [c for c in named if not all(map(_ID.fullmatch, c.filled))]
+    inputs, columns = _inputs(columns, texts, output)
     if not inputs and (output is None or output.nested):
         raise InputError(
             f"no column holds text; there is: {some_of(column.header for column in columns)}.",
@@ -243,6 +233,29 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     asked = tuple("\n".join(texts) for answer, *texts in rows if answer)
     guessed = Guess(task, kind, settings, why, output.filled, spoken, asked=asked)
     return _with_extra(guessed, [output, body, *heads], columns)
+
+
+def _inputs(
+    columns: Sequence[Column], texts: Sequence[Column], output: Column | None
+) -> tuple[list[Column], Sequence[Column]]:
+    """The columns that may be what is asked, and all that there are, with those inside of objects where an input stands
+    there."""
+    inputs = [column for column in texts if column is not output]
+    if output is None or inputs:
+        return inputs, columns
+    others = [column for column in columns if column is not output]
+    if not output.nested:
+        inner = [c for column in others if column.objects for c in inner_columns(column)]
+        inputs, others = [column for column in inner if column.is_text], [*others, *inner]
+        columns = [*columns, *inner]
+    if output.is_category and not inputs:  # a word with a label is a text too
+        worded = (c for c in others if any(map(str.isalpha, "".join(c.filled))))
+        inputs = [c for c in worded if len(set(c.filled)) > CATEGORIES / 2]
+        inputs = [c for c in inputs if not all(map(_ID.fullmatch, c.filled))] or inputs
+    if not inputs:  # so short that elsewhere they are no texts
+        named = (c for c in others if c.filled and c.called(INPUT) and not c.objects)
+        inputs = [c for c in named if not all(map(_ID.fullmatch, c.filled))]
+    return inputs, columns
 
 
 def _named(kind: str, guessed: Guess) -> dict[str, Any]:

@@ -154,11 +154,11 @@ def test_a_persons_edit_of_a_row_is_better_than_what_its_file_rejects(tmp_path: 
         answers = [said(pair, "edit", edited=edit)]
         steps = [each(named(lambda pair: "must" in pair.output, "gate/must@1"))]
         pool = asyncio.run(curate(Pool.of([pair], answers), steps))
-        told = [
+        comparisons = [
             (p.by, p.chosen.output, p.rejected.output) for p in preferences(Project(tmp_path, spec()), pool, [seed])
         ]
         files = [("file", edit, worse) for worse in ("a", "must b") if worse != edit]
-        assert told == [("edit", edit, "must a"), *files]
+        assert comparisons == [("edit", edit, "must a"), *files]
 
 
 def test_what_a_file_rejects_is_redacted_too(tmp_path: Path) -> None:

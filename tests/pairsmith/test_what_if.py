@@ -102,8 +102,8 @@ def test_what_personal_data_rejects_can_be_asked_about(folder: Path) -> None:
     project = spec_file.load(folder)
     pairsmith.Project(folder).generate()
     with Store.open(Store.url_for(project), write=False) as store:
-        told = what_if(project, store, ["personal.email=reject"])
-        assert [(move.after, move.code, move.rows) for move in told.moves] == [("rejected", "pii_email", 1)]
+        forecast = what_if(project, store, ["personal.email=reject"])
+        assert [(move.after, move.code, move.rows) for move in forecast.moves] == [("rejected", "pii_email", 1)]
         with pytest.raises(UsageError, match="is redacted"):
             what_if(project, store, ["personal.email=redact"])
 
