@@ -359,7 +359,8 @@ def flat(objects: Mapping[str, str], cells: Cells) -> Fault | None:
 
 
 def _named(source: SeedSource) -> dict[str, str]:
-    return dict(source.columns) | ({"reference": source.reference} if source.reference else {})
+    others = {"reference": source.reference, WORSE: source.rejected}
+    return dict(source.columns) | {name: column for name, column in others.items() if column}
 
 
 def paths_in(source: SeedSource) -> dict[str, list[str]]:

@@ -197,6 +197,7 @@ HUMAN, GPT = {"from": "human", "value": "It drips"}, {"from": "gpt", "value": "S
         ({"instruction": "It drips", "input": "", "chosen": "Sorry.", "rejected": "Not ours."}, {}),
         ({"input": {"messages": turns("It drips")}, "preferred_output": ANSWER, "non_preferred_output": WORSE}, {}),
         ({"q": "It drips", "a": "Sorry.", "bad": "Not ours."}, {"columns": OWN, "rejected": "bad"}),
+        ({"q": "It drips", "a": "Sorry.", "x": {"y": "Not ours."}}, {"columns": OWN, "rejected": "x.y"}),
         ({"q": "It drips", "Chosen": "Sorry.", "rejected": "Not ours."}, {"columns": {**OWN, "output": "Chosen"}}),
     ],
 )  # fmt: skip
