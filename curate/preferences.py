@@ -182,7 +182,7 @@ def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence
     """The preferences in a curated pool, in its order; `seeds` are the active ones."""
     settings = project.spec.split
     recorded, least, every = recorded_splits(seeds, settings), pool.usual_gap() or math.inf, PreferenceTable()
-    files = RejectedByFiles(project, seeds)
+    files = RejectedByFiles(project, seeds if any(source.imported for source in project.spec.seeds) else ())
     for rows in pool.by_input(several=not files):
         seed_id = rows[0].candidate.seed_id
         split = recorded.get(seed_id) or split_of(seed_id, settings)

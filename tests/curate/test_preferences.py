@@ -35,6 +35,7 @@ from curate.steps import each, named, scored
 from schemas.project import Project
 from schemas.records import Pair, Seed
 from schemas.reviews import Review
+from schemas.spec import SeedSource
 from schemas.spec.curate import ContaminationSettings
 from schemas.store import Store
 from synth.imports import pair_of
@@ -149,13 +150,13 @@ def test_what_a_file_rejects_is_worse_than_its_row(tmp_path: Path) -> None:
 def test_a_persons_edit_of_a_row_is_better_than_what_its_file_rejects(tmp_path: Path) -> None:
     """And better than the row as it was; an edit that is what the file rejects is not better than itself."""
     seed = Seed(kind="pair", text="a fox", reference="must a", source="f.jsonl:1", meta={"rejected": ["a", "must b"]})
-    pair = pair_of(seed)
+    pair, imports = pair_of(seed), spec().model_copy(update={"seeds": (SeedSource(path="f.jsonl", kind="pair"),)})
     for edit in ("must c", "must b"):
         answers = [said(pair, "edit", edited=edit)]
         steps = [each(named(lambda pair: "must" in pair.output, "gate/must@1"))]
         pool = asyncio.run(curate(Pool.of([pair], answers), steps))
         comparisons = [
-            (p.by, p.chosen.output, p.rejected.output) for p in preferences(Project(tmp_path, spec()), pool, [seed])
+            (p.by, p.chosen.output, p.rejected.output) for p in preferences(Project(tmp_path, imports), pool, [seed])
         ]
         files = [("file", edit, worse) for worse in ("a", "must b") if worse != edit]
         assert comparisons == [("edit", edit, "must a"), *files]
