@@ -10,7 +10,7 @@ import codecs
 import csv
 import io
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +25,7 @@ from schemas.numbered import Numbered
 from schemas.records import Seed
 from schemas.spec import SeedSource, Spec
 from schemas.streamed import Where
-from synth.columns import delimiter
+from synth.csv_rows import LOOKED_AT, head_of
 
 if TYPE_CHECKING:  # what is asked before a teacher is paid has no use for its arrays
     from curate.pool import Pool
@@ -134,12 +134,13 @@ def _likeness(number: int, touch: Touch, held: HeldOut) -> Likeness:
 def _texts_of(path: Path, name: str) -> Iterator[tuple[str, str]]:
     """Every text with a letter in a file, with its place (`bench.jsonl:14`): lines of a text file, else all strings of
     a row of JSON, JSONL, CSV, TSV or Parquet. A text of few words, as labels are, is told where it stands first."""
-    known = set[str]()
+    known, empty = set[str](), True
     try:
         for number, value in _rows_of(path):
             for text in _strings(value):
                 if text in known or not any(map(str.isalpha, text)):  # a label again, a number, a date
                     continue
+                empty = False
                 if len(words(text)) < _CELL:
                     known.add(text)
                 yield f"{name}:{number}", text
@@ -151,7 +152,15 @@ def _texts_of(path: Path, name: str) -> Iterator[tuple[str, str]]:
             fix="Paths are relative to the spec.",
         ) from None
     except (OSError, ValueError, csv.Error) as error:  # orjson's and the decoder's errors are ValueErrors
-        raise InputError(f"'{name}' cannot be read: {error}.", where="curate.contamination.files") from None
+        fix = "Save it as UTF-8." if isinstance(error, UnicodeError) else None
+        raise InputError(f"'{name}' cannot be read: {error}.", where="curate.contamination.files", fix=fix) from None
+    if empty:
+        raise InputError(
+            f"there is no text in '{name}'.",
+            where="curate.contamination.files",
+            why="Every row would pass for one that was compared with it.",
+            fix="Name the file with the texts, or take it out.",
+        )
 
 
 def _rows_of(path: Path) -> Iterator[tuple[int, Any]]:
@@ -173,18 +182,14 @@ def _rows_of(path: Path) -> Iterator[tuple[int, Any]]:
         return
     text = content.decode()
     if ending in (".csv", ".tsv"):
-        yield from enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text, ending)), 1)
+        head = list(islice(io.StringIO(text, newline=""), LOOKED_AT)) or [""]
+        # With another separator a row would be a single text, which no row of ours repeats.
+        _, separator = head_of(head, SeedSource(path="-"), "\t" if ending == ".tsv" else None)
+        yield from enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=separator), 1)
         return
     for number, line in enumerate(io.StringIO(text, newline=None), 1):
         if line.strip():
             yield number, orjson.loads(line) if ending in (".jsonl", ".ndjson") else line.rstrip("\n")
-
-
-def _separator(text: str, ending: str) -> str:
-    """What stands between the cells: with another one a row would be a single text, which no row of ours repeats."""
-    if ending == ".tsv":
-        return "\t"
-    return delimiter(text.partition("\n")[0], SeedSource(path="-"))
 
 
 def _strings(value: Any) -> Iterator[str]:

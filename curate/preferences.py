@@ -5,12 +5,13 @@ Two answers are compared only where somebody or something has looked at both (`P
     edit     the text that a person gave > the one it replaced
     verdict  what people accepted > what people rejected
     ranking  what people put first > what they put below it, if no other person has them the other way round
+    file     an accepted row that was imported > the answer that its file rejects
     gate     an accepted row > one that a gate rejected
     score    an accepted row > one whose score is lower by at least what scores of one input usually differ
 
 Each answer loses once at most, to the better one whose length is nearest. Of what programs prefer, so many stay that
-the better answer is as often the longer as the shorter one, for every size of the difference; what people prefer stays
-whole. No row of the test split is in it, and no answer that repeats what may not be trained on.
+the better answer is as often the longer as the shorter one, for every size of the difference; what people prefer, and
+what files say, stays whole. No row of the test split is in it, and no answer that repeats what may not be trained on.
 """
 
 from __future__ import annotations
@@ -30,13 +31,17 @@ from curate.review.answers import current_answers
 from curate.review.sampling import in_estimation_half
 from curate.rows import ROWS, Row
 from curate.split import SPLITS, recorded_splits, split_of
-from schemas.numbered import Ids
+from prompts.answer_form import AnswerForm
+from schemas.identity import changed_copy
+from schemas.numbered import Ids, Numbered
 from schemas.project import Project
-from schemas.records import Json, Pair, Seed, Split
+from schemas.records import Imported, Json, Pair, Seed, Split
+from schemas.spooled_seeds import SpooledSeeds
 from schemas.streamed import Streamed
 
-PreferredBy = Literal["edit", "verdict", "ranking", "gate", "score"]
+PreferredBy = Literal["edit", "verdict", "ranking", "file", "gate", "score"]
 BY_PEOPLE: tuple[PreferredBy, ...] = ("edit", "verdict", "ranking")
+_WHOLE = (*BY_PEOPLE, "file")
 _EQUAL = 0.05  # a difference in log length up to which two answers are equally long
 _BIN = 0.1  # of that difference, within which the longer and the shorter are counted against each other
 
@@ -112,11 +117,39 @@ class PreferenceTable:
         return PreferenceIds(get_args(PreferredBy)[by], SPLITS[split], ids, self._log_ratios[number], gap, rests_on)
 
 
+class RejectedByFiles:
+    """The answers that files reject beside those of imported seeds; 32 bytes of a seed are in memory."""
+
+    def __init__(self, project: Project, seeds: Iterable[Seed]) -> None:
+        self._form, self._seeds, self._places = (
+            AnswerForm.of(project.spec.task, project.folder),
+            SpooledSeeds(),
+            Numbered(),
+        )
+        for seed in seeds:
+            if seed.meta.get("rejected"):
+                self._places[seed.id] = len(self._seeds)
+                self._seeds.append(seed)
+
+    def __len__(self) -> int:
+        """Of how many seeds."""
+        return len(self._seeds)
+
+    def beside(self, pair: Pair) -> Iterator[Pair]:
+        """The rows that they would have been."""
+        if (place := self._places.get(pair.seed_id)) is not None:
+            seed = self._seeds[place]
+            for text in seed.meta["rejected"]:
+                yield changed_copy(
+                    pair, {"output": self._form.canonical(text), "origin": Imported(source=seed.file), "meta": {}}
+                )
+
+
 class Preferences(Streamed[Preference]):
     """Those with some `numbers` of a table, of a pool; their texts are read while one goes through them."""
 
-    def __init__(self, pool: Pool, table: PreferenceTable, numbers: Sequence[int]) -> None:
-        self._pool, self._table, self._numbers = pool, table, numbers
+    def __init__(self, pool: Pool, files: RejectedByFiles, table: PreferenceTable, numbers: Sequence[int]) -> None:
+        self._pool, self._files, self._table, self._numbers = pool, files, table, numbers
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -125,10 +158,13 @@ class Preferences(Streamed[Preference]):
         edited = {pair.id: pair for pair in self._pool.edited}
         for start in range(0, len(self), ROWS):
             some = [self._table[number] for number in self._numbers[start : start + ROWS]]
-            ids = dict.fromkeys(id_ for kept in some for id_ in kept.ids if id_ not in edited)
+            stored = (kept.ids[:1] if kept.by == "file" else kept.ids for kept in some)
+            ids = dict.fromkeys(id_ for ids_ in stored for id_ in ids_ if id_ not in edited)
             pairs = edited | {pair.id: pair for pair in self._pool.source.pairs(ids)}
             for by, split, (chosen, rejected), _, gap, rests_on in some:
-                yield Preference(by, split, pairs[chosen], pairs[rejected], gap, rests_on)
+                beside = self._files.beside(pairs[chosen]) if by == "file" else (pairs[rejected],)
+                worse = next(pair for pair in beside if pair.id == rejected)
+                yield Preference(by, split, pairs[chosen], worse, gap, rests_on)
 
 
 def _longer(log_ratio: float) -> int:
@@ -146,22 +182,23 @@ def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence
     """The preferences in a curated pool, in its order; `seeds` are the active ones."""
     settings = project.spec.split
     recorded, least, every = recorded_splits(seeds, settings), pool.usual_gap() or math.inf, PreferenceTable()
-    for rows in pool.by_input(several=True):
+    files = RejectedByFiles(project, seeds if any(source.imported for source in project.spec.seeds) else ())
+    for rows in pool.by_input(several=not files):
         seed_id = rows[0].candidate.seed_id
         split = recorded.get(seed_id) or split_of(seed_id, settings)
         if split != "test":
-            for one in _of_input(rows, split, _originals(pool, rows), least):
+            for one in _of_input(rows, split, _originals(pool, rows), least, files):
                 every.add(one)
     held = with_inputs_of(pool, held_out_of(project.spec, project.folder, seeds))
     jaccard = project.spec.curate.duplicates.jaccard
-    losers = (("", p.rejected.output) for p in Preferences(pool, every, range(len(every))))
+    losers = (("", p.rejected.output) for p in Preferences(pool, files, every, range(len(every))))
     touched = contaminated(losers, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
-    return Preferences(pool, every, matched(every, touched))
+    return Preferences(pool, files, every, matched(every, touched))
 
 
 def matched(every: PreferenceTable, left_out: Container[int] = ()) -> Sequence[int]:
     """The numbers of all but those `left_out`: of what programs prefer, as many as leave the better answer as often
-    longer as shorter, in every bin of the difference; what people prefer stays, and counts."""
+    longer as shorter, in every bin of the difference; what people or files prefer stays, and counts."""
     bins: dict[int, dict[bool, array[int]]] = defaultdict(lambda: {True: array("I"), False: array("I")})
     wanted = bytearray(number not in left_out for number in range(len(every)))
     for number in compress(range(len(every)), wanted):
@@ -169,7 +206,7 @@ def matched(every: PreferenceTable, left_out: Container[int] = ()) -> Sequence[i
             bins[int(abs(one.log_ratio) / _BIN)][one.longer > 0].append(number)
     for sides in bins.values():
         for side in (True, False):
-            programs = (number for number in sides[side] if every[number].by not in BY_PEOPLE)
+            programs = (number for number in sides[side] if every[number].by not in _WHOLE)
             surplus = max(0, len(sides[side]) - len(sides[not side]))
             for number in nsmallest(surplus, programs, key=lambda number: every[number].ids[::-1]):
                 wanted[number] = False
@@ -216,12 +253,12 @@ def _originals(pool: Pool, rows: Sequence[Row]) -> dict[str, Pair]:
 
 
 def _of_input(
-    rows: Sequence[Row], split: Split, originals: Mapping[str, Pair], least_gap: float
+    rows: Sequence[Row], split: Split, originals: Mapping[str, Pair], least_gap: float, files: RejectedByFiles
 ) -> Iterator[Preference]:
     """The preferences among the rows of one input; an answer that has lost is not compared again."""
     accepted = [row for row in rows if row.keep]
     lost: set[str] = set()
-    for by, loser, winners in _comparisons(rows, accepted, originals, least_gap):
+    for by, loser, winners in _comparisons(rows, accepted, originals, least_gap, files):
         worse = _pair(loser)
         better = [row for row in winners if _comparable(_pair(row), worse)]
         if worse.id in lost or not better:
@@ -240,7 +277,11 @@ def _rests_on(by: PreferredBy, winner: Row, loser: Row, rows: Sequence[Row]) -> 
 
 
 def _comparisons(
-    rows: Sequence[Row], accepted: Sequence[Row], originals: Mapping[str, Pair], least_gap: float
+    rows: Sequence[Row],
+    accepted: Sequence[Row],
+    originals: Mapping[str, Pair],
+    least_gap: float,
+    files: RejectedByFiles,
 ) -> Iterator[tuple[PreferredBy, Row, list[Row]]]:
     """Every answer that may have lost, with the accepted rows that are better: people's answers first."""
     for row in accepted:
@@ -255,6 +296,9 @@ def _comparisons(
     ranks = [dict(review.ranking) for row in rows for review in current_answers(row.reviews)]
     for row in rows if any(ranks) else ():
         yield "ranking", row, [other for other in accepted if _ranked_above(other, row, ranks)]
+    for row in accepted:
+        for worse in files.beside(_pair(row)):
+            yield "file", row._replace(pair=worse, score=None), [row]
     unseen = [row for row in accepted if row.decision is None]
     for row in rows:
         if row.decision is None and row.keep is False and (row.step or "").startswith("gate/"):

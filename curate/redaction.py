@@ -1,12 +1,16 @@
-"""Seeds and answers without the personal data and secrets that the spec does not want: redacted, or left out."""
+"""Seeds and answers without the personal data, secrets and insults that the spec does not want: redacted, or left
+out."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
+from curate.gates.chat import insult_in
+from curate.gates.folding import fold
 from curate.gates.personal import ONE, REMOVED, WORDS, narrowed, personal, pieces, record_in
 from curate.words import SPACED
 from schemas.numbered import Numbered
@@ -19,16 +23,18 @@ from synth.seeds import SeedProblem, SeedReading
 _SHORT = 7  # characters
 
 
-def treated(reading: SeedReading, settings: PersonalSettings) -> SeedReading:
-    """The reading after `settings`. A seed that is left out is a problem that names the kind and not the text; one that
-    is redacted is another seed (`meta["redacted"]` has the kinds), and a note. Rows stay counted."""
+def treated(reading: SeedReading, settings: PersonalSettings, languages: Iterable[str] = ("en",)) -> SeedReading:
+    """The reading after `settings`; insults are looked for in `languages`. A seed that is left out is a problem that
+    names the kind and not the text; one that is redacted is another seed (`meta["redacted"]` has the kinds), and a
+    note. Rows stay counted."""
     treatment = _treatment(settings)
-    if set(treatment.values()) == {"flag"}:
+    if settings == PersonalSettings():
         return reading
     seeds, first_seen = SpooledSeeds(), Numbered()
     problems, notes = list(reading.problems), list(reading.notes)
     for seed in reading.seeds:
-        held = {kind for text in _texts(seed) for kind, _ in pieces(text)}
+        held = {kind for text in _texts(seed) for kind, _ in held_in(text, languages)}
+        held |= {kind for text in seed.meta.get("rejected", ()) for kind, _ in pieces(text)}  # an insult is why it is
         if out := sorted(kind for kind in held if treatment[kind] == "reject"):
             problems.append(
                 SeedProblem(seed.source, "personal", f"it holds {' and '.join(map(ONE.__getitem__, out))}.")
@@ -46,6 +52,14 @@ def treated(reading: SeedReading, settings: PersonalSettings) -> SeedReading:
     return SeedReading(seeds, problems, notes, reading.rows_in)
 
 
+def held_in(text: str, languages: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The pieces of personal data in a text, and an insult of one of these languages: each with its kind, a key of
+    `[personal]`."""
+    yield from pieces(text)
+    folded = fold(text)
+    yield from islice((("toxic", insult) for code in languages if (insult := insult_in(folded, code))), 1)
+
+
 def redaction_of(settings: PersonalSettings) -> Redaction:
     """The same for what a teacher writes: an answer that is redacted is another pair."""
     treatment = _treatment(settings)
@@ -59,7 +73,7 @@ def redaction_of(settings: PersonalSettings) -> Redaction:
 
 
 def _treatment(settings: PersonalSettings) -> dict[str, Treatment]:
-    return {kind: getattr(settings, kind) for kind in WORDS}
+    return {kind: getattr(settings, kind) for kind in ONE}
 
 
 def redacted(text: str, treatment: Mapping[str, Treatment]) -> str:
@@ -122,7 +136,15 @@ def _redacted(seed: Seed, treatment: Mapping[str, Treatment], kinds: list[str]) 
             "messages": turns,
             "reference": without(seed.reference),
             "columns": {name: redacted(value, treatment) for name, value in seed.columns.items()},
-            "meta": {**seed.meta, "redacted": kinds},
+            "meta": {
+                **seed.meta,
+                "redacted": kinds,
+                **(
+                    {"rejected": [redacted(text, treatment) for text in worse]}
+                    if (worse := seed.meta.get("rejected"))
+                    else {}
+                ),
+            },
         }
     )
 

@@ -159,15 +159,18 @@ def _preferences(spec: Spec, seeds: Sequence[Seed]) -> None:
         return
     asked = [seed.asked for seed in seeds if brings_output(seed)]
     forward = spec.generate.forward
-    if len({*asked}) < len(asked) or (
-        forward.enabled and forward.n > 1 and any(asked_of(seed) and not brings_output(seed) for seed in seeds)
+    if (
+        any(seed.meta.get("rejected") for seed in seeds)
+        or len({*asked}) < len(asked)
+        or (forward.enabled and forward.n > 1 and any(asked_of(seed) and not brings_output(seed) for seed in seeds))
     ):
         return
     raise SpecError(
         f"'{spec.train.objective}' learns from preferences, and here no input has two answers to choose between.",
         where="train.objective",
         why="Training would stop there, after the answers were paid for.",
-        fix="Set generate.forward.n to 2 or more, have people review rows (review.enabled), or train with 'sft'.",
+        fix="Set generate.forward.n to 2 or more, have people review rows (review.enabled), import answers with worse "
+        "ones beside them ([[seeds]] rejected), or train with 'sft'.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from schemas.errors import InputError
@@ -56,25 +57,30 @@ class EncodingAsked(InputError):
 
 
 def as_utf8(content: bytes, name: str, encoding: str = "") -> bytes:
-    """The text of the file `name` in UTF-8, read in `encoding` where it does not show its own; as it is where it is no
-    text, of which its reader says what it is. Raises EncodingAsked where that is not given, and InputError for one that
-    does not read it."""
+    """The text of the file `name` in UTF-8; as it is where it is no text, of which its reader says what it is. Raises
+    as `encoding_of` does."""
+    known = encoding_of(content, name, encoding)
+    return content.decode(known).encode() if known else content
+
+
+def encoding_of(content: bytes, name: str, encoding: str = "") -> str | None:
+    """The encoding of the file `name` where that is not UTF-8: one that shows itself, or `encoding`; None too where it
+    is no text. Raises EncodingAsked where it is not given, and InputError for one that does not read it."""
     wide = wide_encoding(content[:4])
-    try:
-        text = content.decode(wide or "utf-8")
-        return text.encode() if wide else content
-    except UnicodeError:  # half of a pair of surrogates is read, and cannot be written
-        pass
+    with suppress(UnicodeError):  # half of a pair of surrogates is read, and cannot be written
+        content.decode(wide or "utf-8").encode()
+        return wide or None
     if encoding:
         known = encoding.lower().replace("-", "_").replace("windows_", "cp")
         if known not in ENCODINGS:
             fix = f"There are: {', '.join(ENCODINGS)}. Or save it as UTF-8."
             raise InputError(f"is not read as '{encoding[:40]}'.", where=name, fix=fix)
         try:
-            return content.decode(known).encode()
+            content.decode(known)
         except UnicodeDecodeError:
             fix = "Choose another encoding, or save it as UTF-8."
             raise InputError(f"cannot be read as {_named(known)}.", where=name, fix=fix) from None
+        return known
     if readings := _readings(content):
         asked = EncodingAsked(
             "is not UTF-8, and which encoding it is in cannot be told from its bytes.",
@@ -84,7 +90,7 @@ def as_utf8(content: bytes, name: str, encoding: str = "") -> bytes:
         )
         asked.readings = readings
         raise asked
-    return content
+    return None
 
 
 def _named(encoding: str) -> str:

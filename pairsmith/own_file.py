@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
 from pairsmith.header_words import HEAD, INPUT, LABELS, OUTPUT, REPLY
-from pairsmith.own_records import is_record, schema_of
+from pairsmith.own_columns import (
+    CATEGORIES,
+    LOOKED_AT,
+    TEXT_WORDS,
+    Column,
+    columns_in,
+    first_rows,
+    inner_columns,
+    paths_in,
+)
+from pairsmith.own_records import choices_in, schema_of, with_choices
 from pairsmith.style.numbers import counted
 from prompts.languages import language_code
 from schemas.errors import InputError
@@ -21,19 +30,16 @@ from schemas.labels import different_labels
 from schemas.records import Json
 from schemas.spec import SeedSource
 from schemas.spec.task import RESERVED
-from synth.columns import Cells, Fault, check_columns, plain_text, some_of, unpaired
-from synth.seed_rows import names_of, rows_of
-from synth.turns import exchange, role_of, turns_of
+from synth.columns import PREFERENCES, Cells, Fault, check_columns, some_of, unpaired, worse_than
+from synth.seed_rows import names_of
+from synth.seeds import read_seeds
+from synth.turns import exchange, role_of
 
-_LOOKED_AT = 10_000  # rows
-_TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
 _LONG_WORDS = 40.0  # a lone column of texts as long as these holds finished outputs
 _HEADER_WORDS = 7  # a longer header is a row of a file without headers
 _NAMED, _LISTS = 40, 20  # columns that are not read; lists in a column, that tell whether it holds chats
 _NEEDING = [kind for kind, row in KINDS.items() if row.needs]
 _PATHS = 8  # texts in objects, and columns, that are named
-_CATEGORIES = 30  # most different values of a column that says something of many rows
-_OFTEN, _LABELS = 5, 300  # times that each of more values comes back on average, and the most, where they are labels
 _CHATS = ("messages", "conversations")
 _ID = re.compile(r"\S*\d\S*")
 SCHEMA = "schema.json"
@@ -45,56 +51,10 @@ _SHOWN_BY = {
 _ALPACA = ("instruction", "input", "output", "system")
 
 
-class Column(NamedTuple):
-    """What the rows looked at hold in one column; `name` is ours and fits a prompt. `words`: of a filled cell on
-    average, where three characters are one if words are not parted. `objects`: JSON objects, as such or as texts that
-    spell them; `nested`: some as such."""
-
-    name: str
-    header: str
-    texts: tuple[str, ...]
-    words: float
-    objects: bool = False
-    nested: bool = False
-
-    @property
-    def filled(self) -> tuple[str, ...]:
-        return tuple(text for text in self.texts if text)
-
-    @property
-    def is_text(self) -> bool:
-        return self.words >= _TEXT_WORDS
-
-    def called(self, words: str) -> bool:
-        from curate.gates.words import count_words
-
-        header, wanted = self.header.casefold(), words.split()
-        return bool(set(wanted) & set(re.split(r"[\W_]+", header))) or any(
-            word in header
-            for word in wanted
-            if count_words(word) > 1  # a script that parts no words
-        )
-
-    @property
-    def says_something(self) -> bool:
-        """It has a few values that come back, so it is neither an id nor the same everywhere."""
-        different = len(set(self.filled))
-        return not self.objects and 1 < different <= _CATEGORIES and different <= len(self.filled) / 2
-
-    @property
-    def is_category(self) -> bool:
-        """It says a thing of many rows in a word or two: it may be what a classifier tells, of hundreds of labels too
-        where each comes back often."""
-        if self.objects or self.is_text:
-            return False
-        different, rows = len(different_labels(self.filled)), len(self.filled)
-        return 1 < different <= min(rows / 2, max(_CATEGORIES, min(_LABELS, rows / _OFTEN)))
-
-
 class Guess(NamedTuple):
     """What a file was taken for. `task` are keys of `[task]`, `settings` those of its `[[seeds]]`, `why` sentences, one
-    for each guess. `spoken` are the texts that tell the language. `schema` is that of outputs which are records, for
-    the file SCHEMA beside the spec."""
+    for each guess. `spoken` are the texts that tell the language; `asked`, where it is known, what each output was
+    asked with. `schema` is that of outputs which are records, for the file SCHEMA beside the spec."""
 
     task: dict[str, Any]
     kind: str
@@ -103,17 +63,25 @@ class Guess(NamedTuple):
     outputs: tuple[str, ...]
     spoken: tuple[str, ...]
     schema: Json | None = None
+    asked: tuple[str, ...] = ()
 
 
-def guess(path: Path, kind: str = "") -> Guess:
-    """Look at the first rows of a CSV or JSON file; `kind` is the kind of task that a person has named, for which a
-    column of labels may be called anything. Raises InputError for a file that cannot be read or has no text."""
-    guessed = _guess(path, kind)
+def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
+    """Look at the first rows of a CSV or JSON file, in UTF-8 unless `encoding` names another; `kind` is the kind of
+    task that a person has named, for which a column of labels may be called anything. Raises InputError for one that
+    cannot be read or has no text."""
+    guessed = _guess(path, kind, encoding)
+    if encoding:
+        guessed = guessed._replace(settings={"encoding": encoding, **guessed.settings})
     schema = schema_of(guessed.outputs) if guessed.kind == "pair" and kind in ("", "extract") else None
     if schema is None:
         return guessed if kind in ("", guessed.task["kind"]) else guessed._replace(task=_named(kind, guessed))
-    why = f"every output is a JSON object, so they are records: {SCHEMA} has their keys and types, for you to check"
-    return guessed._replace(task={"kind": "extract", "schema": SCHEMA}, schema=schema, why=[*guessed.why, why])
+    why = [f"every output is a JSON object, so they are records: {SCHEMA} has their keys and types, for you to check"]
+    bound = with_choices(schema, choices_in(guessed.outputs, guessed.asked)) if guessed.asked else []
+    if bound:
+        names = " and ".join(map(repr, bound[:_PATHS]))
+        why.append(f"{names} take one of the values that come back there ('enum'): add to them what may come as well")
+    return guessed._replace(task={"kind": "extract", "schema": SCHEMA}, schema=schema, why=[*guessed.why, *why])
 
 
 def refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
@@ -128,83 +96,38 @@ def refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
         )
 
 
-def _guess(path: Path, kind: str) -> Guess:
-    names = names_of(path)
+def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
+    names = names_of(path, encoding)
     check_columns(names, path.name)
-    rows = _rows(path, names) if names else []
+    rows = first_rows(path, names, encoding) if names else []
     if not rows:
         raise InputError("has no rows.", where=path.name, fix="Write at least one row below the headers.")
+    if worse := worse_than(names, names):
+        return _preferences(path, names, worse, encoding)
     if chat := next((name for at, name in enumerate(names) if _holds_chats(at, name, rows)), None):
         return _chat(chat, names, rows)
-    columns = _columns(names, rows)
+    columns = columns_in(names, rows)
     if {"instruction", "output"} <= set(names):
         outputs = next(column.filled for column in columns if column.header == "output")
         why = ["it has the columns instruction and output, as Alpaca has", *_not_read(names, _ALPACA)]
         return Guess({"kind": "free"}, "pair", {}, why, outputs, outputs)
     guessed = _table(path, columns, kind)
     if guessed.kind != "pair":
-        _rows(path, names, strict=True)
+        first_rows(path, names, encoding, strict=True)
     if row := next((name for name in names if len(name.split()) > _HEADER_WORDS), None):
         guessed.why.append(f"the first line was taken for headers, and looks like a row: '{row[:40]}...'")
     return guessed
 
 
-def columns_of(path: Path) -> list[Column]:
-    """The columns of a CSV or JSON file with what their first rows hold. Raises InputError."""
-    names = names_of(path)
-    check_columns(names, path.name)
-    return _columns(names, _rows(path, names)) if names else []
-
-
-def _columns(names: Sequence[str], rows: Sequence[Cells]) -> list[Column]:
-    columns = [_column(at, name, rows) for at, name in enumerate(names)]
-    # Headers that differ in their signs alone have one name; the later one gets the number of its column.
-    first = {column.name: at for at, column in reversed(list(enumerate(columns)))}
-    return [c if first[c.name] == at else c._replace(name=f"{c.name}_{at + 1}") for at, c in enumerate(columns)]
-
-
-def _rows(path: Path, names: Sequence[str], *, strict: bool = False) -> list[Cells]:
-    """The first rows, under the numbers of their columns. A line that is not JSON is left out, as it is of rows that
-    bring their outputs; with `strict` it raises InputError, as it does of others."""
-    every = {f"c{at}": name for at, name in enumerate(names) if name.strip()}
-    if not every:
-        raise InputError("has no headers.", where=f"{path.name}:1", fix="Write a name above each column.")
-    first, header = next(iter(every.items()))
-    source = SeedSource(path=path.name, columns=every, input=f"{{{{ {first} }}}}")
-    if not strict:  # an output that is the input: needed by no row, and none of them asks for it
-        source = SeedSource(
-            path=path.name, kind="pair", columns={**every, "output": header}, input=f"{{{{ {first} }}}}{{{{ output }}}}"
-        )
-    with ExitStack() as stack:
-        looked_at = list(islice(rows_of(source, path.parent, None, [], stack), _LOOKED_AT))
-    rows = [row for _, row in looked_at if not isinstance(row, Fault)]
-    faults = ((number, row) for number, row in looked_at if isinstance(row, Fault) and row.code != "blank")
-    if not rows and (fault := next(faults, None)):
-        number, (code, detail) = fault
-        raise InputError(f"none of its rows can be used; the first: {code}: {detail}", where=f"{path.name}:{number}")
-    return rows
-
-
-def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
-    from curate.gates.words import count_words
-
-    parts = "".join(letter if f"a{letter}".isidentifier() else " " for letter in header.casefold()).split()
-    name = "_".join(parts).strip("_") or f"column_{at + 1}"
-    held = [row.get(f"c{at}") for row in rows]
-    texts = tuple("" if isinstance(text := plain_text(_spelt(cell)), Fault) else text for cell in held)
-    spelt = [text for text in texts if text]
-    nested = any(isinstance(cell, dict) for cell in held)
-    objects = nested or (bool(spelt) and all(map(is_record, spelt)))
-    words = fmean((2 * len(text.split()) + count_words(text)) / 3 for text in spelt) if spelt else 0.0
-    return Column(name if name.isidentifier() else f"c_{name}", header, texts, words, objects, nested)
-
-
-def _spelt(cell: object) -> object:
-    """A cell as a text: what a list of turns says, an object as JSON, anything else as it is."""
-    turns = turns_of(cell) if isinstance(cell, list) else None
-    if isinstance(turns, list):
-        return "\n\n".join(turn.content for turn in turns)
-    return json.dumps(cell, ensure_ascii=False) if isinstance(cell, dict) else cell
+def _preferences(path: Path, names: Sequence[str], worse: str, encoding: str | None) -> Guess:
+    """A file that is read by its shape alone."""
+    source = SeedSource(path=path.name, kind="conversation", limit=LOOKED_AT, encoding=encoding)
+    seeds = read_seeds([source], path.parent).seeds
+    kind = "conversation" if any(seed.turns for seed in seeds) else "pair"
+    task = "free" if set(names) & {"instruction", "input", "prompt"} else "reply"
+    why = f"every row has an answer and one that it is better than, '{worse}': train.objective = 'dpo' learns from both"
+    outputs = tuple(seed.reference or "" for seed in seeds)
+    return Guess({"kind": task}, kind, {}, [why, *_not_read(names, PREFERENCES)], outputs, outputs)
 
 
 def _holds_chats(at: int, name: str, rows: Sequence[Cells]) -> bool:
@@ -213,20 +136,6 @@ def _holds_chats(at: int, name: str, rows: Sequence[Cells]) -> bool:
     cells = islice((cell for row in rows if isinstance(cell := row.get(f"c{at}"), list)), _LISTS)
     known = name.casefold() in _CHATS
     return known or any(not isinstance(exchange({"messages": cell}, several=True), Fault) for cell in cells)
-
-
-def _inner(column: Column) -> list[Column]:
-    """The texts that stand in a column's objects, as columns that a spec names by their paths."""
-    held = [json.loads(text) if is_record(text) else None for text in column.texts]
-    paths = dict.fromkeys(path for value in held for path in _paths(value, ""))
-    cells = [{f"c{at}": _at(value, path) for at, path in enumerate(paths)} for value in held]
-    return [_column(at, f"{column.header}{path}", cells) for at, path in enumerate(paths)]
-
-
-def _at(value: object, path: str) -> object:
-    for name in path.split(".")[1:]:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
 
 
 def _inside(columns: Sequence[Column]) -> str:
@@ -240,15 +149,8 @@ def _inside(columns: Sequence[Column]) -> str:
 def _paths_in(column: Column) -> Iterator[str]:
     for text in column.filled:
         with suppress(ValueError):  # a text among the objects
-            return _paths(json.loads(text), column.header)
+            return paths_in(json.loads(text), column.header)
     return iter(())
-
-
-def _paths(value: object, path: str) -> Iterator[str]:
-    if isinstance(value, str):
-        yield path
-    for name, inner in value.items() if isinstance(value, dict) else ():
-        yield from _paths(inner, f"{path}.{name}")
 
 
 def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
@@ -260,7 +162,8 @@ def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
     outputs = tuple(one.answer for one in usable)
     why = [f"the column '{column}' holds chats; {turns}", *_not_read(names, (column, "system"))]
     settings = {} if column.casefold() in _CHATS else {"columns": {"messages": column}}
-    return Guess({"kind": "reply"}, "conversation" if several else "pair", settings, why, outputs, outputs)
+    asked = tuple(one.asked[-1].content for one in usable)
+    return Guess({"kind": "reply"}, "conversation" if several else "pair", settings, why, outputs, outputs, asked=asked)
 
 
 def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:
@@ -302,19 +205,12 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     if output is None and wanted not in _NEEDING and len(columns) == len(texts) == 2:
         output = next((other for one, other in (texts, texts[::-1]) if one.called(INPUT)), None)
         shown_by = "it alone stands beside the input"
-    inputs = [column for column in texts if column is not output]
-    if output is not None and not output.nested and not inputs:
-        inner = [c for column in columns if column.objects and column is not output for c in _inner(column)]
-        inputs, columns = [column for column in inner if column.is_text], [*columns, *inner]
-    if output is not None and output.is_category and not inputs:  # a word with a label is a text too
-        others = (c for c in columns if c is not output and any(map(str.isalpha, "".join(c.filled))))
-        inputs = [c for c in others if len(set(c.filled)) > _CATEGORIES / 2]
-        inputs = [c for c in inputs if not all(map(_ID.fullmatch, c.filled))] or inputs
+    inputs, columns = _inputs(columns, texts, output)
     if not inputs and (output is None or output.nested):
         raise InputError(
             f"no column holds text; there is: {some_of(column.header for column in columns)}.",
             where=path.name,
-            why=f"A column of text has {_TEXT_WORDS:g} words a row or more.",
+            why=f"A column of text has {TEXT_WORDS:g} words a row or more.",
             fix=f"Write the spec by hand: `pairsmith docs seeds` shows how.{_inside(columns)}",
         )
     if output is None or not inputs:
@@ -333,7 +229,33 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
         why.append(f"'{output.header}' has {len(values)} values that come back, so they are labels")
     prose = output.is_text and not output.filled[0].startswith(("{", "["))
     spoken = (output if prose else body).filled
-    return _with_extra(Guess(task, kind, settings, why, output.filled, spoken), [output, body, *heads], columns)
+    rows = zip(output.texts, *(column.texts for column in (*heads, body)), strict=True)
+    asked = tuple("\n".join(texts) for answer, *texts in rows if answer)
+    guessed = Guess(task, kind, settings, why, output.filled, spoken, asked=asked)
+    return _with_extra(guessed, [output, body, *heads], columns)
+
+
+def _inputs(
+    columns: Sequence[Column], texts: Sequence[Column], output: Column | None
+) -> tuple[list[Column], Sequence[Column]]:
+    """The columns that may be what is asked, and all that there are, with those inside of objects where an input stands
+    there."""
+    inputs = [column for column in texts if column is not output]
+    if output is None or inputs:
+        return inputs, columns
+    others = [column for column in columns if column is not output]
+    if not output.nested:
+        inner = [c for column in others if column.objects for c in inner_columns(column)]
+        inputs, others = [column for column in inner if column.is_text], [*others, *inner]
+        columns = [*columns, *inner]
+    if output.is_category and not inputs:  # a word with a label is a text too
+        worded = (c for c in others if any(map(str.isalpha, "".join(c.filled))))
+        inputs = [c for c in worded if len(set(c.filled)) > CATEGORIES / 2]
+        inputs = [c for c in inputs if not all(map(_ID.fullmatch, c.filled))] or inputs
+    if not inputs:  # so short that elsewhere they are no texts
+        named = (c for c in others if c.filled and c.called(INPUT) and not c.objects)
+        inputs = [c for c in named if not all(map(_ID.fullmatch, c.filled))]
+    return inputs, columns
 
 
 def _named(kind: str, guessed: Guess) -> dict[str, Any]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from schemas.records import Json
 
 _MOST_KEYS = 100  # an object with more keys is a table of its own, whose keys are data
+_CHOICES, _OFTEN, _TWICE = 30, 5, 2  # the most values of a choice; how often they come back on average, and each
+_CHOICE = 40  # letters
+_FIGURES = re.compile(r"[\d\s.,:/+-]*")
 _SCALARS = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"))
 
 
@@ -22,6 +27,48 @@ def schema_of(texts: Sequence[str]) -> Json | None:
     their values. None if a text is no JSON object, or there is none."""
     records = [record for record in map(_record, texts) if record is not None]
     return _object(records) if records and len(records) == len(texts) else None
+
+
+def choices_in(texts: Sequence[str], asked: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
+    """The texts of a few words that come back under a path of these records, each of them more than once, where most do
+    not stand in what was `asked`: a value that is copied may be any. The items of a list stand under `[]`."""
+    values: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    copied = Counter[tuple[str, ...]]()
+    for text, given in zip(texts, map(str.casefold, asked), strict=True):
+        for path, value in _leaves(_record(text), ()):
+            values[path][value] += 1
+            copied[path] += value.casefold() in given
+    return {
+        path: sorted(held)
+        for path, held in values.items()
+        if 1 < len(held) <= min(_CHOICES, held.total() / _OFTEN)
+        and min(held.values()) >= _TWICE
+        and 2 * copied[path] < held.total()
+        and all(len(value) <= _CHOICE and not _FIGURES.fullmatch(value) for value in held)
+    }
+
+
+def with_choices(schema: Json, choices: Mapping[tuple[str, ...], Sequence[str]]) -> list[str]:
+    """Binds the texts at these paths of a schema to their choices; the paths, as a person writes them, where it did."""
+    bound = []
+    for path, values in choices.items():
+        place: Any = schema
+        for name in path:
+            place = place.get("items", {}) if name == "[]" else place.get("properties", {}).get(name, {})
+        if (kinds := place.get("type")) in ("string", ["string", "null"], ["null", "string"]):
+            place["enum"] = [*values, *([None] if kinds != "string" else [])]
+            bound.append(".".join(path))
+    return bound
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The texts in a value, each with its path."""
+    if isinstance(value, str):
+        yield path, value
+    for name, held in value.items() if isinstance(value, dict) else ():
+        yield from _leaves(held, (*path, name))
+    for held in value if isinstance(value, list) else ():
+        yield from _leaves(held, (*path, "[]"))
 
 
 def _record(text: str) -> Json | None:

@@ -64,7 +64,18 @@ class _Shape(NamedTuple):
 
 _SYSTEM = {"system": ("system",)}
 _SIDES = _Shape("columns input and output", {"input": ("input",), "output": ("output",)}, _SYSTEM)
+_BETTER, _WORSE = ("chosen", "preferred_output"), ("rejected", "non_preferred_output")
+WORSE = "is worse"  # our name for the column of an answer that the output is better than; none that a spec can give
+_ASKED = ("prompt", "question", "query", "conversations", "messages", "input")
+PREFERENCES = ("instruction", *_ASKED, *_BETTER, *_WORSE, *_SYSTEM)
 _ROWS = (
+    _Shape(
+        "preferences (instruction, chosen, rejected)",
+        {"instruction": ("instruction",), "output": _BETTER, WORSE: _WORSE},
+        {"input": ("input",), **_SYSTEM},
+    ),
+    _Shape("preferences (prompt, chosen, rejected)", {"input": _ASKED, "output": _BETTER, WORSE: _WORSE}, _SYSTEM),
+    _Shape("preferences (chosen, rejected)", {"messages": _BETTER, WORSE: _WORSE}, _SYSTEM),
     _Shape("OpenAI chat (messages)", {"messages": ("messages",)}, _SYSTEM),
     _Shape("ShareGPT (conversations)", {"messages": ("conversations",)}, _SYSTEM),
     _Shape(
@@ -94,6 +105,7 @@ _SHAPES = {
     "pair": _ROWS,
     "conversation": _ROWS,
 }
+_CHAT = next(shape for shape in _ROWS if shape.columns == {"messages": ("messages",)})
 
 
 class Layout(NamedTuple):
@@ -127,13 +139,17 @@ def layout(
     names |= {"reference": (source.reference,)} if source.reference else {}
     label = unpaired(columns) if source.imported else None
     names |= {LIKED: (label,)} if label and label != source.columns.get("output") else {}
+    if source.imported and (
+        worse := source.rejected or worse_than(names.get("output", names.get("messages", ())), columns)
+    ):
+        names |= {WORSE: (worse,)}
     places = {name: _place(called, alike, wanted, where, notes, source, objects) for name, wanted in names.items()}
     if source.imported:
         notes.append(SeedProblem(where, "shape", f"{shape.name}."))
     if source.kind == "input" and "output" in known and alike["output"][0] not in places.values():
         ways = 'reference = "output" has answers compared with it, kind = "pair" has it trained on'
         notes.append(SeedProblem(where, "shape", f"the column 'output' is not read: {ways}."))
-    needed = frozenset(shape.columns) & places.keys() - set(variables(source)) - set(source.extra)
+    needed = frozenset(shape.columns) & places.keys() - {WORSE, *variables(source), *source.extra}
     return Layout(shape.name, places, needed)
 
 
@@ -162,7 +178,7 @@ def _shapes(source: SeedSource) -> Sequence[_Shape]:
     if not source.imported:
         return shapes
     if "messages" in source.columns:
-        return shapes[:1]
+        return (_CHAT,)
     if {"input", "output"} & source.columns.keys():
         return (_SIDES,)
     return shapes
@@ -172,6 +188,13 @@ def unpaired(columns: Iterable[str]) -> str | None:
     """The column that says which completions are liked, where a file has TRL's unpaired preferences."""
     known = {_plain(column): column for column in columns}
     return known["label"] if known.keys() >= set(_UNPAIRED) else None
+
+
+def worse_than(answers: Iterable[str], columns: Iterable[str]) -> str | None:
+    """The column of the answer that is worse, where a file has preferences; `answers` may be the names of the other."""
+    known = {_plain(column): column for column in columns}
+    better = any(_plain(name) in _BETTER for name in answers)
+    return next((known[name] for name in _WORSE if better and name in known), None)
 
 
 def disliked(cells: Cells) -> Fault | None:
@@ -336,7 +359,8 @@ def flat(objects: Mapping[str, str], cells: Cells) -> Fault | None:
 
 
 def _named(source: SeedSource) -> dict[str, str]:
-    return dict(source.columns) | ({"reference": source.reference} if source.reference else {})
+    others = {"reference": source.reference, WORSE: source.rejected}
+    return dict(source.columns) | {name: column for name, column in others.items() if column}
 
 
 def paths_in(source: SeedSource) -> dict[str, list[str]]:

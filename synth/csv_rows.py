@@ -1,5 +1,5 @@
 """The rows of a CSV or TSV file, read as a stream. Above its headers may stand what spreadsheets and reports write:
-blank lines, `sep=;`, a title with the rest of its line empty."""
+blank lines, `sep=;`, a title with the rest of its line empty, or lines without any separator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from synth.unreadable import no_csv
 MAX_LINE_BYTES = 16 * 2**20
 """A line or a CSV cell longer than this is not held in memory."""
 
-_LOOKED_AT = 10  # lines below the first one, among which the headers may be
+LOOKED_AT = 10  # lines below the first one, among which the headers may be
 BLANK = Fault("blank", "there is no text.")
 _SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 
@@ -33,31 +33,58 @@ def csv_names(lines: Iterable[str], source: SeedSource) -> list[str]:
     rest = iter(lines)
     head = next(rest, "")
     separator_line = _SEPARATOR.fullmatch(head)
-    head = next(rest, "") if separator_line else head
-    separator = separator_line[1] if separator_line else delimiter(head, source)
-    first = [head, *islice(rest, _LOOKED_AT)]
+    first = [next(rest, "") if separator_line else head, *islice(rest, LOOKED_AT)]
+    above, separator = head_of(first, source, separator_line[1] if separator_line else None)
     try:
-        above = _titles(first, separator, source)
         return next(csv.reader(chain(first[above:], rest), delimiter=separator), [])
     except csv.Error as error:
         raise no_csv(error, f"{source.path}:1") from None
 
 
-def _titles(lines: Sequence[str | Fault], separator: str, source: SeedSource) -> int:
-    """How many of the first lines stand above the headers, as a report's title does: of several cells at most one is
-    filled, nobody asks for it, and a line that names columns follows. A first cell alone may be empty there: an index
-    has no name."""
-    for at, line in enumerate(lines):
-        try:
-            cells = [] if isinstance(line, Fault) else next(csv.reader([line], delimiter=separator), [])
-        except csv.Error:  # whoever reads the rows says where
-            return 0
-        if at == 0 and (len(cells) < 2 or known_headers(cells, source)):
-            return 0
-        filled = [bool(cell.strip()) for cell in cells]
-        if sum(filled) > 1 or (len(cells) > 1 and all(filled[1:])):
-            return at
-    return 0
+def head_of(lines: Sequence[str | Fault], source: SeedSource, given: str | None = None) -> tuple[int, str]:
+    """How many of the first lines stand above the headers, as a report's title does, and the separator, which may be
+    `given`. Of several cells of such a line at most one is filled, and nobody asks for it; or it has no separator, and
+    below it stand headers, all filled, and rows as wide as they are."""
+    texts = ["\n" if isinstance(line, Fault) else line for line in lines]
+    separator = given or delimiter(texts[0], source)
+    records = _records(texts, separator)
+    if not records or known_headers(records[0][1], source):
+        return 0, separator
+    if len(records[0][1]) > 1:
+        # A first cell alone may be empty in headers: an index has no name.
+        filled = ((at, [bool(cell.strip()) for cell in cells]) for at, cells in records)
+        return next((at for at, cells in filled if sum(cells) > 1 or (len(cells) > 1 and all(cells[1:]))), 0), separator
+    titled = texts[0].startswith('"') or " " in texts[0].strip()  # one word is a header
+    for start in range(1, len(texts) if titled else 1):
+        separator = given or delimiter(texts[start], source)
+        above = [cells for _, cells in _records(texts[:start], separator)]
+        alone = texts[start].strip() and all(sum(bool(cell.strip()) for cell in cells) < 2 for cells in above)
+        if alone and _are_headers(_records(texts[start:], separator), source):
+            return start, separator
+    return 0, given or delimiter(texts[0], source)
+
+
+def _are_headers(records: Sequence[tuple[int, list[str]]], source: SeedSource) -> bool:
+    """Whether the first of these rows, below lines of one text, names the columns of the others."""
+    headers, *rows = [cells for _, cells in records if cells] or [[]]
+    whole = rows[:-1] or rows  # the last may go on
+    plain = all(cell.strip() and not cell.startswith(" ") for cell in headers)  # behind a comma of prose is a blank
+    alike = plain and bool(whole) and all(len(cells) == len(headers) for cells in whole)
+    return len(headers) > 1 and (alike or known_headers(headers, source) > 1)
+
+
+def _records(lines: Sequence[str], separator: str) -> list[tuple[int, list[str]]]:
+    """The rows that lines hold, each with the number of lines above it; none where they are no CSV: whoever reads the
+    rows says where."""
+    records, above = list[tuple[int, list[str]]](), 0
+    reader = csv.reader(lines, delimiter=separator)
+    try:
+        for cells in reader:
+            records.append((above, cells))
+            above = reader.line_num
+    except csv.Error:
+        return []
+    return records
 
 
 def up_to_text(
@@ -96,9 +123,8 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
     if isinstance(head[1], Fault):
         yield head[0], head[1]
         return
-    separator = separator_line[1] if separator_line else delimiter(head[1], source)
-    first = [head, *islice(rest, _LOOKED_AT)]
-    above = _titles([line for _, line in first], separator, source)
+    first = [head, *islice(rest, LOOKED_AT)]
+    above, separator = head_of([line for _, line in first], source, separator_line[1] if separator_line else None)
     yield from ((number, Fault("title", "it stands above the headers.")) for number, _ in first[:above])
     head, rest = first[above], chain(first[above:], rest)
     reader = csv.reader(texts(), delimiter=separator, strict=True)

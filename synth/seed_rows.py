@@ -22,7 +22,7 @@ from synth.columns import Fault, SeedProblem, flat, layout, of_objects, variable
 from synth.csv_rows import BLANK, MAX_LINE_BYTES, Lines, Rows, csv_names, csv_rows, shown, up_to_text
 from synth.hub_rows import hub_rows
 from synth.recoded import Recoded
-from synth.table_rows import datasets_rows, parquet_rows
+from synth.table_rows import datasets_rows, parquet_names, parquet_rows
 from synth.unreadable import missing, no_utf8, old_mac, one_a_line
 
 _ENDINGS = {
@@ -101,16 +101,20 @@ def rows_of(
     )
 
 
-def names_of(path: Path) -> list[str]:
-    """The columns of a CSV or JSON file: its headers, the keys of the first object of a list, or those that a
+def names_of(path: Path, encoding: str | None = None) -> list[str]:
+    """The columns of a table: its headers or columns, the keys of the first object of a JSON list, or those that a
     quarter of the first lines of JSONL have, whatever is broken among them. Raises InputError."""
-    source, fix = SeedSource(path=path.name or str(path)), "Give a CSV, TSV, JSON or JSONL file."
+    source, fix = SeedSource(path=path.name or str(path)), "Give a CSV, TSV, JSON, JSONL or Parquet file."
     if not path.is_file():
         raise InputError(f"there is no file '{path}'." if not path.exists() else f"'{path}' is a folder.", fix=fix)
     kind = _told_by_name(source, path)
+    if kind == "parquet":
+        return parquet_names(path)
     if kind not in ("csv", "json", "jsonl"):
         raise InputError(f"a source of format {kind} has no columns to look at.", where=path.name, fix=fix)
     content = path.read_bytes()
+    if encoding is not None:
+        content = Recoded(io.BytesIO(content), encoding, path.name).read()
     if kind == "json" and _is_list(content):
         row = next(iter(_list_in(content, source)), None)
     elif kind == "json" and (key := _list_inside(content)):

@@ -19,10 +19,22 @@ from schemas.numbered import Numbered
 from schemas.records import Json, Seed
 from schemas.spec import SeedSource
 from schemas.spooled_seeds import SpooledSeeds
-from synth.columns import MAX_CHARS, Cells, Fault, SeedProblem, checked, disliked, inside, joined, paths_in, plain_text
+from synth.columns import (
+    MAX_CHARS,
+    WORSE,
+    Cells,
+    Fault,
+    SeedProblem,
+    checked,
+    disliked,
+    inside,
+    joined,
+    paths_in,
+    plain_text,
+)
 from synth.csv_rows import shown
 from synth.seed_rows import object_rows, rows_of
-from synth.turns import exchange, written
+from synth.turns import exchange, other_answer, written
 
 _NONE: Json = {}  # one for all seeds that have none: an empty one takes as much memory as a short text
 _USES: dict[str, Json] = {}
@@ -109,7 +121,7 @@ def _read(
 ) -> int:
     """How many seeds of `source` were read into `reading`."""
     rows = accepted = duplicates = 0
-    name, seed_of, seeds = shown(source), _maker(source), len(reading.seeds)
+    name, seed_of, seeds = shown(source), _maker(source, reading.notes), len(reading.seeds)
     unusable: list[SeedProblem] = []
     with ExitStack() as stack:
         given = (
@@ -153,8 +165,11 @@ def _read(
 
 
 def _same_text(first: Seed, seed: Seed) -> tuple[Seed, str]:
-    """The first of two rows of one text, with the second row's licence beside its own if that is another one; and how
-    the first is told."""
+    """The first of two rows of one text, with the second row's licence beside its own if that is another one, and with
+    the answers that the second rejects; and how the first is told."""
+    worse = first.meta.get("rejected", [])
+    if others := [text for text in seed.meta.get("rejected", ()) if text not in worse]:
+        first = first.model_copy(update={"meta": {**first.meta, "rejected": [*worse, *others]}})
     if seed.license in first.licenses:
         return first, first.source
     also = [*first.meta.get("also", ()), {"source": seed.source, "license": seed.license}]
@@ -162,8 +177,9 @@ def _same_text(first: Seed, seed: Seed) -> tuple[Seed, str]:
     return first.model_copy(update={"meta": {**first.meta, "also": also}}), f"{first.source} ({licences})"
 
 
-def _maker(source: SeedSource) -> Callable[[Cells, str], Seed | Fault]:
-    """What makes a seed of the cells of one row of `source` and the place of the row, or says why it is none."""
+def _maker(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str], Seed | Fault]:
+    """What makes a seed of the cells of one row of `source` and the place of the row, or says why it is none. `notes`
+    gathers what of a row is not read."""
     imported, extra, paths = source.imported, source.extra, paths_in(source)
     meta = _NONE if source.use is None else _USES.setdefault(source.use, {"use": source.use})
 
@@ -190,9 +206,19 @@ def _maker(source: SeedSource) -> Callable[[Cells, str], Seed | Fault]:
                 return Fault(reference.code, f"{reference.detail} It stands in '{source.reference}'.")
             shared["text"], shared["reference"] = text, reference or None
             return made(Seed, shared)
-        turns = exchange(cells, several=source.kind == "conversation")
+        several = source.kind == "conversation"
+        turns = exchange(cells, several=several)
         if isinstance(turns, Fault):
             return turns
+        if cells.get(WORSE):
+            if worse := other_answer(cells, turns, several=several):
+                shared["meta"] = {**meta, "rejected": [worse]}
+            else:
+                notes.append(
+                    SeedProblem(
+                        where, "rejected", "it is no other answer to the same question; only the better one is read."
+                    )
+                )
         if source.kind == "pair" and len(turns.asked) == 1:
             return made(Seed, {**shared, "text": turns.asked[0].content, "reference": turns.answer})
         return Seed(messages=turns.asked, reference=turns.answer, **shared)

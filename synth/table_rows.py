@@ -32,6 +32,17 @@ def parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> It
             raise InputError(f"cannot be read on: {error}.", where=f"{source.path}:{number + 1}") from None
 
 
+def parquet_names(path: Path) -> list[str]:
+    """The columns of a Parquet file. Raises InputError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"is not a Parquet file: {error}.", where=path.name) from None
+
+
 def _cells(objects: Mapping[str, str], columns: Mapping[str, str], cells: Iterable[Any], where: str) -> Cells | Fault:
     try:
         row = {name: cell.as_py() for name, cell in zip(columns, cells, strict=True)}
@@ -50,10 +61,12 @@ def datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> I
     try:
         data: Any = load_from_disk(str(path))
     except Exception as error:  # its reasons range from a missing file to a wrong schema, in no common type
+        ending = next((file.suffix for file in sorted(path.iterdir()) if file.suffix), ".jsonl")
         raise InputError(
             f"is not a folder that `datasets` saved: {first_line(error)}",
             where=source.path,
-            fix='Name a folder made by save_to_disk, or a file with format = "jsonl", "csv", "parquet" or "text".',
+            fix="Name a folder made by save_to_disk, or files by a pattern: "
+            f'path = "{source.path.rstrip("/")}/*{ending}".',
         ) from None
     if not isinstance(data, Dataset):
         split = source.split or (next(iter(data)) if len(data) == 1 else None)

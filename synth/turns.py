@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from ast import literal_eval
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from itertools import groupby
 from typing import Literal, NamedTuple, TypeGuard
 
 import orjson
 
 from schemas.records import Message, Messages
-from synth.columns import MAX_CHARS, Cells, Fault, checked
+from synth.columns import MAX_CHARS, WORSE, Cells, Fault, checked
 
 Role = Literal["system", "user", "assistant"]
 _ROLES: Mapping[str, Role] = {
@@ -19,6 +21,7 @@ _ROLES: Mapping[str, Role] = {
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "agent", "support"), "assistant"),
 }
 _PICTURE = re.compile(r"\A\s*<(image|video|audio)>|<(image|video|audio)>\s*\Z")  # where LLaVA and its kind show one
+_SPEAKERS = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 _ROLE, _CONTENT = ("role", "from", "author", "speaker"), ("content", "value", "text", "body")
 
 
@@ -74,15 +77,25 @@ def _joined(turns: Iterable[Message]) -> list[Message]:
     ]
 
 
+def other_answer(cells: Cells, better: Exchange, *, several: bool) -> str | None:
+    """The answer that a row puts below its own, to the same question; None where there is none."""
+    own = "messages" if "messages" in cells else "output"
+    other = exchange({**cells, own: cells[WORSE]}, several=several)
+    if isinstance(other, Fault) or other.asked != better.asked:
+        return None
+    return None if other.answer == better.answer else other.answer
+
+
 def _sides(cells: Cells) -> list[Message] | Fault:
     sides: list[Message] = []
     asked = "instruction" if "instruction" in cells else "input"
     for name, role in ((asked, "user"), ("output", "assistant")):
-        if _are_turns(cells[name]):
-            turns = turns_of(cells[name])
+        if (given := turns_in(cells[name])) is not None:
+            turns = turns_of(given)
             if isinstance(turns, Fault):
                 return turns
-            sides += turns
+            whole = role == "assistant" and any(turn.role == "user" for turn in turns)
+            sides = turns if whole else [*sides, *turns]  # an output that repeats what was asked tells all of it
             continue
         text = checked(written(cells[name]) if name == "output" else cells[name], name)
         if isinstance(text, Fault):
@@ -100,12 +113,12 @@ def written(cell: object) -> object:
 
 
 def turns_of(cell: object) -> list[Message] | Fault:
-    """The turns of a list of objects, or of its JSON."""
-    if isinstance(cell, str):
-        try:
-            cell = orjson.loads(cell)
-        except orjson.JSONDecodeError:
-            return Fault("json", "the turns are a text that is not JSON.")
+    """The turns of a list of objects, of its JSON, or of a text that names who speaks as Anthropic's transcripts do."""
+    if isinstance(cell, str) and _SPEAKERS.match(cell):
+        _, *parts = _SPEAKERS.split(cell.strip())
+        cell = [{"role": who, "content": text} for who, text in zip(parts[::2], parts[1::2], strict=True)]
+    elif isinstance(cell, str) and (cell := _spelt_list(cell)) is None:
+        return Fault("json", "the turns are a text that is not JSON.")
     if not _is_list(cell):
         return Fault("type", f"expected a list of turns, found {type(cell).__name__}.")
     if len(cell) == 0:
@@ -122,14 +135,28 @@ def turns_of(cell: object) -> list[Message] | Fault:
     return turns
 
 
+def _spelt_list(text: str) -> object:
+    """What JSON, or Python, as data frames write it into CSV, spells; None where it is neither."""
+    for read in (orjson.loads, literal_eval):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return read(text.strip())
+    return None
+
+
 def _is_left_out(turn: object) -> bool:
     """Whether OpenAI's `weight` or Axolotl's `train` keeps a turn out of the loss."""
     return isinstance(turn, dict) and (turn.get("train") is False or ("weight" in turn and turn["weight"] == 0))
 
 
-def _are_turns(cell: object) -> bool:
-    """Whether a side is a list of turns, as in TRL's conversational prompts and completions, and not an array."""
-    return _is_list(cell) and bool(cell) and isinstance(cell[0], dict) and not cell[0].keys().isdisjoint(_ROLE)
+def turns_in(side: object) -> list[object] | None:
+    """The turns of a side that is a list of them, as in TRL's conversational prompts and completions, and not an array;
+    that is one, by a role that is known; or an object that holds such a list as `messages`."""
+    turns = side.get("messages", [side]) if isinstance(side, dict) else side
+    first = turns[0] if _is_list(turns) and turns else None
+    if not _is_list(turns) or not isinstance(first, dict) or first.keys().isdisjoint(_ROLE):
+        return None
+    is_turn = not first.keys().isdisjoint(_CONTENT) and any(role_of(str(first.get(key))) for key in _ROLE)
+    return turns if is_turn or turns is side else None  # a record may say `from` and `author` of other things
 
 
 def _is_list(cell: object) -> TypeGuard[list[object]]:

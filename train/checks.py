@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from curate.gates import GateStep, gates_for, judge_text
+from curate.gates import GateStep, gates_of, judge_text
 from curate.gates.json_schema import json_schema
 from curate.gates.judgement import quote
 from curate.gates.user import guarded, user_gate
@@ -25,6 +25,7 @@ from curate.rows import fold
 from prompts.answer_form import AnswerForm
 from schemas.errors import UsageError
 from schemas.own_modules import OwnName
+from schemas.project import Project
 from schemas.records import content_id
 from schemas.spec import Pattern, Spec
 from schemas.step_names import INDEPENDENT, By
@@ -126,9 +127,9 @@ def _record(text: str) -> str:
 
 
 def checks_for(spec: Spec, folder: Path) -> Checks:
-    """The checks of a spec; a gate that only flags fails nothing, so it is none. Raises SpecError for one that cannot
-    be built (see `curate.gates.gates_for`)."""
-    gates = tuple(step for step in gates_for(spec.task, spec.curate.gates, folder, spec.exemplars) if not step.flags)
+    """The checks of a spec; a gate that only flags fails nothing, so it is none. What `[personal]` rejects fails, as it
+    does in training rows. Raises SpecError for one that cannot be built (see `curate.gates.gates_for`)."""
+    gates = tuple(step for step in gates_of(Project(folder, spec)) if not step.flags)
     return Checks(gates, spec.evaluate.checks, tuple(_of_the_user(name, folder) for name in spec.evaluate.user))
 
 

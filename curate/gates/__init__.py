@@ -35,7 +35,7 @@ from curate.gates.language import check_language, is_known, language, mixed_lang
 from curate.gates.limits import limits
 from curate.gates.names import invented_name
 from curate.gates.patterns import must, must_not
-from curate.gates.personal import pii
+from curate.gates.personal import WORDS, pii
 from curate.gates.phrases import phrases
 from curate.gates.placeholder import placeholder
 from curate.gates.sums import sums
@@ -161,9 +161,11 @@ def gates_for(
 
 def gates_of(project: Project) -> list[GateStep]:
     """The gates that a project's spec asks for, with one for the personal data that it rejects."""
-    spec = project.spec
-    steps = gates_for(spec.task, spec.curate.gates, project.folder, spec.exemplars)
-    if kinds := spec.personal.kinds("reject"):
+    spec, gates = project.spec, project.spec.curate.gates
+    if spec.personal.toxic == "reject":
+        gates = gates.model_copy(update={"toxic": True})
+    steps = gates_for(spec.task, gates, project.folder, spec.exemplars)
+    if kinds := [kind for kind in spec.personal.kinds("reject") if kind in WORDS]:
         fingerprint = content_id("gate", ["personal", VERSIONS["pii"], kinds])
         gate = on_short(partial(pii, kinds=kinds))
         steps.append(GateStep(f"gate/personal@{VERSIONS['pii']}", fingerprint, gate))

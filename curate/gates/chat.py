@@ -173,12 +173,16 @@ def toxic(pair: Pair, language: str = "en") -> Judgement:
     Not covered: contempt without an insult, and slurs that are no insults elsewhere. It is made to flag.
     """
     for side, text in sides(pair):
-        folded, other = fold(text), _other(pair, side)
-        listed = says(language, "insults", folded)
-        insult = listed[0] if listed else _contempt(folded, language)
-        if insult and insult not in other:
+        insult = insult_in(fold(text), language)
+        if insult and insult not in _other(pair, side):
             return rejected("toxic", f"the {side} text says {quote(insult)}")
     return passed(f"no insult{_not_looked_for(language)}")
+
+
+def insult_in(folded: str, language: str) -> str:
+    """An insult that a folded text says, or ''."""
+    listed = says(language, "insults", folded)
+    return listed[0] if listed else _contempt(folded, language)
 
 
 def _contempt(text: str, language: str) -> str:

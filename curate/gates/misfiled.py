@@ -95,7 +95,7 @@ def _names_a_day(folded: str, language: str) -> bool:
 
 
 def _says_nothing(inside: Any) -> bool:
-    return isinstance(inside, str) and inside.strip().casefold() in ("n/a", "null", "none", "-", "unknown", "?")
+    return isinstance(inside, str) and is_one_of("any", "nothing", fold(inside).strip())
 
 
 def _texts(value: Any) -> Iterator[tuple[str, str]]:

@@ -54,7 +54,8 @@ WORDS = {
     "ip": "IP address",
     "secret": "key or password",
 }
-ONE = {kind: f"{'an' if words[0] in 'eI' else 'a'} {words}" for kind, words in WORDS.items()}
+_COUNTED = {**WORDS, "toxic": "insult"}
+ONE = {kind: f"{'an' if words[0] in 'eIi' else 'a'} {words}" for kind, words in _COUNTED.items()}
 REMOVED = {kind: f"({words} removed)" for kind, words in WORDS.items()}
 _REMOVED = re.compile("|".join(map(re.escape, REMOVED.values())))
 
@@ -208,10 +209,11 @@ def pii(pair: Pair, kinds: Collection[str] = WORDS.keys()) -> Judgement:
     return passed("no personal data that has a form")
 
 
-def counted(texts: Iterable[str]) -> str:
-    """What texts hold, for a sentence: `3 e-mail addresses, 1 IBAN`; empty if nothing."""
-    kinds = Counter(kind for text in texts for kind, _ in personal(text))
-    return ", ".join(f"{n:,} {word if n == 1 else _plural(word)}" for kind, word in WORDS.items() if (n := kinds[kind]))
+def counted(held: Iterable[tuple[str, str]]) -> str:
+    """What texts hold, each with its kind, for a sentence: `3 e-mail addresses, 1 IBAN`; empty if nothing."""
+    kinds = Counter(kind for kind, _ in held)
+    numbers = ((kinds[kind], words) for kind, words in _COUNTED.items() if kinds[kind])
+    return ", ".join(f"{n:,} {words if n == 1 else _plural(words)}" for n, words in numbers)
 
 
 def _plural(words: str) -> str:

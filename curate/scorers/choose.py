@@ -103,9 +103,10 @@ async def choose(
 
 def _compares(project: Project, seeds: Sequence[Seed]) -> bool:
     """Whether an input has several outputs, which a score compares: of inputs that were written for an output, and of
-    pairs, there is one for each."""
-    forward = project.spec.asks_teacher and project.spec.generate.forward.enabled
-    return forward and any(seed.kind == "input" for seed in seeds)
+    pairs, there is one for each, and of others where one answer is asked for."""
+    forward = project.spec.generate.forward
+    several = project.spec.asks_teacher and forward.enabled and forward.n > 1
+    return several and any(seed.kind == "input" for seed in seeds)
 
 
 async def _auto(

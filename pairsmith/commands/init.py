@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +17,7 @@ from pairsmith.new_project import (
     with_teacher,
     write_project,
 )
-from pairsmith.own_encoding import EncodingAsked, as_utf8
+from pairsmith.own_encoding import EncodingAsked, encoding_of
 from pairsmith.own_file import SCHEMA, Guess, guess, refuse_without_needs
 from pairsmith.own_spec import spec_text, task_name
 from pairsmith.session import Session, on_project
@@ -46,7 +44,7 @@ _SHOWN = 90  # letters of what an encoding makes of a file
     "own",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Begin with a CSV, JSON or JSONL file of yours.",
+    help="Begin with a CSV, JSON, JSONL or Parquet file of yours.",
 )
 @click.option("--encoding", metavar="NAME", help="The encoding of that file, as in cp1252, where it is not UTF-8.")
 @click.option("--embedded", is_flag=True, help="Take the embedded teacher without looking for another.")
@@ -63,7 +61,7 @@ def command(
     """Make a project in DIR: a commented pairsmith.toml and seeds.
 
     It looks for a teacher: an API key in the environment, then vLLM or Ollama on this machine, else the embedded model.
-    With --from it looks at a file of yours, says what it takes its columns for, and copies it into DIR, as UTF-8;
+    With --from it looks at a file of yours, says what it takes its columns for, and copies it into DIR;
     pairs in it need no teacher. With --kind as well, its columns are taken for a task of that kind.
     """
     if session.overrides:
@@ -73,15 +71,21 @@ def command(
         raise UsageError(f"--example and {' and '.join(others)} both say what to begin with.", fix="Give one of them.")
     if encoding and not own:
         raise UsageError("--encoding says how a file is read, and no file is given.", fix="Name it: --from FILE.")
-    folder = folder_named or session.folder
-    with ExitStack() as stack:
-        _make(session, folder, example, kind, own and _in_utf8(own, encoding or "", folder, stack), embedded=embedded)
+    known = _encoding_of(own, encoding or "") if own else None
+    _make(session, folder_named or session.folder, example, kind, own, known, embedded=embedded)
 
 
 def _make(
-    session: Session, folder: Path, example: str | None, kind: KindName | None, own: Path | None, *, embedded: bool
+    session: Session,
+    folder: Path,
+    example: str | None,
+    kind: KindName | None,
+    own: Path | None,
+    encoding: str | None,
+    *,
+    embedded: bool,
 ) -> None:
-    guessed = guess(own, kind or "") if own else None
+    guessed = guess(own, kind or "", encoding) if own else None
     if own and guessed:
         if kind:
             refuse_without_needs(own, kind, guessed)
@@ -123,26 +127,19 @@ def _make(
     )
 
 
-def _in_utf8(own: Path, encoding: str, folder: Path, stack: ExitStack) -> Path:
-    """The file, or for as long as `stack` is one in UTF-8 of it. Raises InputError for a file whose encoding nobody
-    has given and its bytes do not show, with what each makes of it."""
+def _encoding_of(own: Path, encoding: str) -> str | None:
+    """The encoding of a text that is not UTF-8. Raises InputError for a file whose encoding nobody has given and its
+    bytes do not show, with what each makes of it."""
     if own.suffix.lower() not in _TEXT or not own.is_file():
-        return own  # its reader says what it is
-    content = own.read_bytes()
+        return None  # its reader says what it is
     try:
-        text = as_utf8(content, own.name, encoding)
+        return encoding_of(own.read_bytes(), own.name, encoding)
     except EncodingAsked as asked:
         lines = (
             f"\n  --encoding {one.name:<10} {' / '.join(filter(None, one.lines))[:_SHOWN]}" for one in asked.readings
         )
         fix = f"Name the one that reads right, or save it as UTF-8:{''.join(lines)}"
         raise InputError(asked.what, where=asked.where, why=asked.why, fix=fix) from None
-    if text == content:
-        return own
-    name = f"{own.stem}.utf8{own.suffix}" if own.resolve().parent == folder.resolve() else own.name
-    converted = Path(stack.enter_context(TemporaryDirectory())) / name
-    converted.write_bytes(text)
-    return converted
 
 
 def _guess_in_lines(guessed: Guess) -> list[str]:

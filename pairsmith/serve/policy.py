@@ -65,8 +65,8 @@ _BY_KIND: dict[Kind, str] = {
     Kind.key_name: "teacher.key_env teacher.headers_env review.key_env review.headers_env",
     Kind.free: """
         task.kind task.name task.system task.style task.language task.labels task.to
-        seeds.kind seeds.format seeds.columns seeds.reference seeds.split seeds.use seeds.license seeds.limit
-        seeds.config seeds.revision seeds.encoding
+        seeds.kind seeds.format seeds.columns seeds.reference seeds.rejected seeds.split seeds.use seeds.license
+        seeds.limit seeds.config seeds.revision seeds.encoding
         exemplars.input exemplars.output
         teacher.model teacher.revision teacher.identity teacher.organization teacher.query teacher.concurrency
         teacher.timeout_s teacher.first_byte_s teacher.token_s teacher.requests_per_minute teacher.tokens_per_minute
@@ -96,7 +96,7 @@ _BY_KIND: dict[Kind, str] = {
         review.shares.estimation review.shares.calibration review.shares.audit_accepted review.shares.audit_rejected
         review.shares.disagreement review.shares.margin review.seed
         split.test split.validation split.salt export.licenses export.terms
-        personal.email personal.phone personal.card personal.iban personal.ip personal.secret
+        personal.email personal.phone personal.card personal.iban personal.ip personal.secret personal.toxic
         train.method train.r train.alpha train.dropout train.learning_rate train.batch train.epochs train.max_length
         train.seed train.revision train.template_arguments train.accumulation train.schedule train.warmup
         train.weight_decay train.targets train.rslora train.dora train.neftune train.packing train.precision

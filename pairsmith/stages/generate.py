@@ -15,7 +15,7 @@ import prompts
 from curate.contamination import clear_of_the_test
 from curate.gates.judgement import Judgement
 from curate.gates.personal import counted
-from curate.redaction import redaction_of, treated
+from curate.redaction import held_in, redaction_of, treated
 from curate.split import brings_output, give_splits, shortages
 from pairsmith import plan, teachers
 from pairsmith.ahead import doubtful, refuse_ahead, refuse_base
@@ -32,7 +32,7 @@ from schemas.identity import content_id_of_each
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Candidate, Direction, Json, Pair, Seed
-from schemas.spec import Exemplar, TeacherSettings
+from schemas.spec import Spec, TeacherSettings
 from schemas.store import Store
 from schemas.store.active_seeds import slots_by_seed
 from schemas.streamed import Where
@@ -153,7 +153,8 @@ def seeds_of(project: Project, store: Store, say: Say) -> tuple[SeedReading, Seq
     stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
     if stdin:
         stdin.seek(0)
-    reading = treated(read_seeds(project.spec.seeds, project.folder, stdin), project.spec.personal)
+    read = read_seeds(project.spec.seeds, project.folder, stdin)
+    reading = treated(read, project.spec.personal, project.spec.task.languages)
     _say_problems(say, reading)
     store.set_active_seeds(give_splits(reading.seeds, project.spec.split, store.each_seed()))
     return reading, store.active_seeds()
@@ -223,25 +224,23 @@ def _warn(project: Project, seeds: Sequence[Seed], asked: Iterable[TeacherSettin
     """Say what may be meant otherwise, before anything is sent."""
     for what, fix in doubtful(project.spec):
         say(f"warning: {what}. {fix}")
-    _say_personal(say, seeds, asked, project.spec.exemplars)
+    _say_personal(say, seeds, asked, project.spec)
     ways = [way.prompt for way in project.spec.generate.directions.values()]
     for name in prompts.unused(ways, project.folder):
         say(f"warning: prompts/{name} is not used, {' and '.join(ways)} is. Name it in generate.forward.prompt.")
 
 
-def _say_personal(
-    say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettings], exemplars: Sequence[Exemplar] = ()
-) -> None:
-    """Say what the seeds and the worked examples hold of people and secrets, and where it goes. Of the examples
-    nothing is redacted, and each of them goes with every request."""
+def _say_personal(say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettings], spec: Spec) -> None:
+    """Say what the seeds and the worked examples hold of people, secrets and insults, and where it goes. Of the
+    examples nothing is redacted, and each of them goes with every request."""
     away = sorted({url for teacher in asked for url in teacher.addresses if not is_local(url)})
     of_seeds = (text for seed in seeds for text in (seed.asked, *seed.columns.values()))
-    of_exemplars = (text for one in exemplars for text in (one.input, one.output))
+    of_exemplars = (text for one in spec.exemplars for text in (one.input, one.output))
     for what, takes, texts in (
         ("seeds hold", "requests take it", of_seeds),
         ("[[exemplars]] hold", "every request takes it", of_exemplars),
     ):
-        if away and (held := counted(texts)):
+        if away and (held := counted(one for text in texts for one in {*held_in(text, spec.task.languages)})):
             say(f"warning: the {what} {held}; {takes} from this machine to {' and '.join(away)}.")
 
 

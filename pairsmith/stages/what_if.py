@@ -16,7 +16,7 @@ from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
 
-_MAY = ("curate.", "split.", "task.labels", "task.schema")
+_MAY = ("curate.", "split.", "personal.", "task.labels", "task.schema")
 
 
 def what_if(
@@ -32,9 +32,15 @@ def what_if(
             raise UsageError(
                 f"--what-if {override}: '{key}' has no part in curation.",
                 why="Only what is judged anew without a teacher can be told beforehand.",
-                fix="Name a key of [curate] or [split]. `pairsmith preview` tries a prompt.",
+                fix="Name a key of [curate], [personal] or [split]. `pairsmith preview` tries a prompt.",
             )
     other = _loaded(project, overrides)
+    if project.spec.personal.kinds("redact") != other.spec.personal.kinds("redact"):
+        raise UsageError(
+            "--what-if: another kind of personal data is redacted.",
+            why="That makes other rows, and only what is judged anew can be told beforehand.",
+            fix="Ask what would be rejected, as in personal.email=reject, or `generate` with it: it asks no teacher.",
+        )
     fingerprints = teachers.scopes_of(project, say)
 
     async def both() -> WhatIf:

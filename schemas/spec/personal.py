@@ -1,4 +1,4 @@
-"""`[personal]`: what is done about personal data and secrets in seeds, and in what a teacher writes."""
+"""`[personal]`: what is done about personal data, secrets and insults in seeds, and in what a teacher writes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from schemas.spec.section import Section
 
 Treatment = Literal["flag", "redact", "reject"]
 # Left out of the dump where it only flags, so that no hash of a spec without it changes.
-_Treatment = Annotated[Treatment, Field(exclude_if=lambda treatment: treatment == "flag")]
+_ONLY_FLAGS = Field(exclude_if=lambda treatment: treatment == "flag")
+_Treatment = Annotated[Treatment, _ONLY_FLAGS]
 
 
 class PersonalSettings(Section):
     """For each kind what happens to a seed that holds it, before anything of it is kept or sent: `flag` says so,
     `redact` puts words in its place, which makes another seed, and `reject` leaves the seed out. What a teacher writes
-    is redacted before it is a row, and a row that holds what is rejected is rejected."""
+    is redacted before it is a row, and a row that holds what is rejected is rejected. An insult has no words that could
+    stand in its place."""
 
     email: _Treatment = "flag"
     phone: _Treatment = "flag"
@@ -24,6 +26,7 @@ class PersonalSettings(Section):
     iban: _Treatment = "flag"
     ip: _Treatment = "flag"
     secret: _Treatment = "flag"
+    toxic: Annotated[Literal["flag", "reject"], _ONLY_FLAGS] = "flag"
 
     def kinds(self, treatment: Treatment) -> tuple[str, ...]:
         """The kinds that are treated so."""

@@ -59,6 +59,11 @@ class TaskSettings(Section):
         """The language of the outputs."""
         return self.to or self.language
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Those of the inputs and of the outputs."""
+        return tuple(dict.fromkeys((self.language, self.output_language)))
+
     @model_validator(mode="after")
     def _what_the_kind_needs(self) -> TaskSettings:
         given = {"labels": self.labels, "schema": self.answer_schema, "to": self.to}
@@ -118,6 +123,7 @@ class SeedSource(Section):
     maps our names (`text`; of a pair `input`, `output` and `system`) to the file's; any other name is an extra column,
     which prompts may use and which stays with the row. `input` is a template that joins columns into the input.
     `reference` is the column, of inputs, that holds the output of a person: evaluated against, shown to no teacher.
+    `rejected` is the column, of pairs and conversations, of an answer that the output is better than.
     `path` may be a pattern of files (`logs/*.jsonl`, `**/*.csv`), read in the order of their names. `format` is told by
     the file's ending if absent, and a text is UTF-8 unless `encoding` names another. `config`, `revision` and `split`
     are of a dataset of the hub. `use` puts all seeds of the source into one part, whatever their
@@ -131,6 +137,7 @@ class SeedSource(Section):
     # Left out of the dump where it is absent, so that no hash of a spec without it changes.
     input: str | None = Field(default=None, min_length=1, exclude_if=lambda template: template is None)
     reference: str | None = Field(default=None, min_length=1, exclude_if=lambda column: column is None)
+    rejected: str | None = Field(default=None, min_length=1, exclude_if=lambda column: column is None)
     split: str | None = None
     config: str | None = Field(default=None, min_length=1, exclude_if=lambda config: config is None)
     revision: str | None = Field(default=None, min_length=1, exclude_if=lambda revision: revision is None)
@@ -191,6 +198,10 @@ class SeedSource(Section):
             raise ValueError(f"both 'input' and columns.{name} say what the input is")
         if self.reference is not None and self.kind != "input":
             raise ValueError(f"'reference' is for kind = 'input', and kind = '{self.kind}' is an output or brings one")
+        if self.rejected is not None and not self.imported:
+            raise ValueError(
+                f"'rejected' is for kind = 'pair' or 'conversation', and kind = '{self.kind}' has no answers"
+            )
         if self.reference is not None and "reference" in self.columns:
             raise ValueError("both 'reference' and columns.reference name a column")
         output = self.columns.get("output") if self.imported else self.reference

@@ -28,6 +28,7 @@ from schemas.errors import NoWork
 from schemas.project import Project
 from schemas.records import Candidate, Counts, Edited, Pair, Seed
 from schemas.reviews import Review
+from schemas.spec_file import parse
 from schemas.store import Store
 from synth.embedded.weights import Weights
 from tests.curate import tiny
@@ -315,21 +316,25 @@ def test_pmi_is_used_when_asked_for_and_when_nothing_can_be_fitted(tmp_path: Pat
 
 
 def test_auto_fits_nothing_where_there_is_nothing_to_compare(tmp_path: Path) -> None:
-    """Of an input that was written for an output there is one: no model is fitted or started, however many good texts
-    there are; with an input among the seeds, which is answered several times, one is."""
+    """Of an input that was written for an output there is one, and of each where one answer is asked for: no model is
+    fitted or started, however many good texts there are; with an input among the seeds, which is answered several
+    times, one is."""
     project = Project(tmp_path, tiny.spec(score={"model": "auto"}))
+    one_each = parse('generate.forward.n = 1\n[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "s.txt"', tmp_path)
     outputs = [Seed(kind="output", text=f"must be {words(9, n)}", source=f"{n}") for n in range(40)]
 
     def never() -> Any:
         raise AssertionError("a model was looked for")
 
-    async def chosen(seeds: list[Seed]) -> Any:
+    async def chosen(project: Project, *seeds: Seed) -> Any:
         async with AsyncExitStack() as opened:
             return await choose(project, seeds, weights=never, serve=never, opened=opened)
 
-    assert asyncio.run(chosen(outputs)) is None
+    asked = Seed(kind="input", text="a red fox", source="0")
+    assert asyncio.run(chosen(project, *outputs)) is None
+    assert asyncio.run(chosen(one_each, asked, *outputs)) is None
     with pytest.raises(AssertionError, match="a model was looked for"):
-        asyncio.run(chosen([Seed(kind="input", text="a red fox", source="0"), *outputs]))
+        asyncio.run(chosen(project, asked, *outputs))
 
 
 def test_auto_fits_a_model_once_and_records_it(tmp_path: Path) -> None:

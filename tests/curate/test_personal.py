@@ -9,9 +9,11 @@ import pytest
 
 from curate.gates.facts import CONTACT
 from curate.gates.personal import counted, personal, pii
+from curate.redaction import held_in
 from pairsmith.stages.generate import _say_personal
 from schemas.records import Imported, Pair, Seed
 from schemas.spec import Exemplar, TeacherSettings
+from tests.curate.tiny import spec
 
 
 @pytest.mark.parametrize(
@@ -67,27 +69,33 @@ def test_the_gate_quotes_no_secret() -> None:
     assert key not in str(judgement.reason)
 
 
+def told(*texts: str) -> str:
+    return counted(one for text in texts for one in held_in(text, ("en", "de")))
+
+
 def test_a_sentence_counts_what_texts_hold() -> None:
-    """Kinds in one order, one and many in their own words."""
-    assert counted(["a@example.org", "b@example.org and 4111 1111 1111 1111"]) == "2 e-mail addresses, 1 card number"
-    assert counted(["nothing here"]) == ""
+    """Kinds in one order, one and many in their own words; a text is counted for an insult once."""
+    assert told("a@example.org", "b@example.org and 4111 1111 1111 1111") == "2 e-mail addresses, 1 card number"
+    assert told("nothing here") == ""
+    assert told("you are an idiot, a@example.org", "du Idiot, du Arschloch") == "1 e-mail address, 2 insults"
 
 
 def test_what_is_told_as_a_card_or_a_key_is_told_once() -> None:
     """Behind `token:` a key has a form of its own: it is one key, not two."""
-    assert counted(["token: AKIAABCDEFGHIJKLMNOP"]) == "1 key or password"
-    assert counted(["password: 4111111111111111"]) == "1 card number"
-    assert counted(["password: hunter2x", "password: hunter3x"]) == "2 keys or passwords"
+    assert told("token: AKIAABCDEFGHIJKLMNOP") == "1 key or password"
+    assert told("password: 4111111111111111") == "1 card number"
+    assert told("password: hunter2x", "password: hunter3x") == "2 keys or passwords"
 
 
 def test_what_leaves_the_machine_is_said_before_it_does() -> None:
     """With a teacher elsewhere the seeds' personal data is counted and the endpoint named; at home nothing is said."""
-    seeds = [Seed(kind="input", text="refund, a@example.org", source="t", columns={"phone": "+49 30 901820"})]
+    text = "refund, you idiots, a@example.org"
+    seeds = [Seed(kind="input", text=text, source="t", columns={"phone": "+49 30 901820"})]
     heard: list[str] = []
     for url in ("https://api.example.com/v1", "http://127.0.0.1:8000/v1", "embedded"):
-        _say_personal(heard.append, seeds, [TeacherSettings(url=url)])
+        _say_personal(heard.append, seeds, [TeacherSettings(url=url)], spec())
     assert len(heard) == 1
-    for part in ("1 e-mail address", "1 telephone number", "https://api.example.com/v1"):
+    for part in ("1 e-mail address", "1 telephone number", "1 insult", "https://api.example.com/v1"):
         assert part in heard[0]
 
 
@@ -96,7 +104,7 @@ def test_what_worked_examples_hold_is_said_too() -> None:
     shown = Exemplar(input="Where is my order?", output="Ann, write to ann@example.org or call +49 30 901820.")
     heard: list[str] = []
     away = TeacherSettings(url="https://api.example.com/v1", model="m")
-    _say_personal(heard.append, [], [away], [shown])
+    _say_personal(heard.append, [], [away], spec().model_copy(update={"exemplars": (shown,)}))
     (sentence,) = heard
     for part in (
         "[[exemplars]]",

@@ -15,6 +15,7 @@ from curate.gates.chat import answered, preamble, thinking
 from curate.gates.content import lost_content
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
+from curate.gates.misfiled import unfilled
 from curate.gates.phrases import FOLDER, Lexicon, Rule, any_of, lexicon, phrases
 from curate.gates.phrases.needs import begins, breaks, ways
 from tests.curate.tiny import pair
@@ -214,3 +215,12 @@ def test_no_word_of_a_language_stands_in_the_code_of_gates() -> None:
                     plain = re.sub(r"\(\?P[<=]\w+[>)]|\\[A-Za-z]|\[[^\]]*\]", " ", str(part.value))
                     stray |= {(path.name, word) for word in re.findall(r"[^\W\d_]{3,}", plain)}
     assert {(name, word) for name, word in stray if word.casefold() not in _OF_FORMATS} == set()
+
+
+def test_words_for_nothing_are_data() -> None:
+    """A field that holds one of them, and nothing more, is empty: what its text says behind its name is missed."""
+    listed = lexicon("any").words("nothing")
+    assert {"n/a", "unknown", "-"} <= set(listed)
+    for word in listed:
+        assert unfilled("the room 3, on monday", {"room": f" {word.upper()} "}, "en") == "room"
+    assert not unfilled("the room 3, on monday", {"room": "nothing but 3"}, "en")

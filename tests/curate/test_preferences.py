@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pairsmith
 from curate.curation import curate
 from curate.dataset_files import PREFERENCES
 from curate.export import export_dataset, preference_rows
@@ -34,8 +35,10 @@ from curate.steps import each, named, scored
 from schemas.project import Project
 from schemas.records import Pair, Seed
 from schemas.reviews import Review
+from schemas.spec import SeedSource
 from schemas.spec.curate import ContaminationSettings
 from schemas.store import Store
+from synth.imports import pair_of
 from tests.curate import tiny
 
 ALL_TRAIN = {"test": 0, "validation": 0}
@@ -105,6 +108,65 @@ def test_a_gate_and_a_score_prefer_what_they_let_through(tmp_path: Path) -> None
     comparisons = preferred(tmp_path, ["must good", "must fair", "must poor", "must poorer"], score=True)
     assert ("score", "must good", "must fair") in comparisons
     assert not any({"must poor", "must poorer"} == {better, worse} for _, better, worse in comparisons)
+
+
+def own(folder: Path, rows: list[dict[str, Any]], more: str = "") -> list[dict[str, Any]]:
+    """The preferences of a project with pairs that exist."""
+    (folder / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    spec = (
+        '[task]\nkind = "reply"\nname = "own"\nstyle = "Kind."\n[[seeds]]\npath = "own.jsonl"\nkind = "pair"\n'
+        f"[split]\ntest = 0.0\nvalidation = 0.0\n{more}"
+    )
+    (folder / "pairsmith.toml").write_text(spec, encoding="utf-8")
+    project = pairsmith.Project(folder)
+    project.generate()
+    project.curate()
+    return preference_rows(folder / "dataset", "train")
+
+
+def test_what_a_file_rejects_is_worse_than_its_row(tmp_path: Path) -> None:
+    """TRL's preferences make a project with the preferences of its file, without a teacher or a person: DPO, ORPO and
+    reward models learn from them. Longer ones stay too: it is the file that says so. A row whose better answer a gate
+    rejects is in none."""
+    rows = [
+        {
+            "prompt": f"Where is order {n}?",
+            "chosen": f"Order {n} left on Monday, and comes by van.",
+            "rejected": f"Gone {n}.",
+        }
+        for n in range(6)
+    ]
+    rows.append(
+        {"prompt": "Where is order 77?", "chosen": "<think>Hm.</think> It is in the van.", "rejected": "Gone 77."}
+    )
+    lines = own(tmp_path, rows, '[train]\nobjective = "dpo"\n[review]\nenabled = false\n')
+    assert {line["by"] for line in lines} == {"file"}
+    assert sorted((line["prompt"][-1]["content"], line["rejected"][0]["content"]) for line in lines) == [
+        (row["prompt"], row["rejected"]) for row in rows[:6]
+    ]
+    assert json.loads((tmp_path / "dataset" / "manifest.json").read_text())["preferences"]["file"] == 6
+
+
+def test_a_persons_edit_of_a_row_is_better_than_what_its_file_rejects(tmp_path: Path) -> None:
+    """And better than the row as it was; an edit that is what the file rejects is not better than itself."""
+    seed = Seed(kind="pair", text="a fox", reference="must a", source="f.jsonl:1", meta={"rejected": ["a", "must b"]})
+    pair, imports = pair_of(seed), spec().model_copy(update={"seeds": (SeedSource(path="f.jsonl", kind="pair"),)})
+    for edit in ("must c", "must b"):
+        answers = [said(pair, "edit", edited=edit)]
+        steps = [each(named(lambda pair: "must" in pair.output, "gate/must@1"))]
+        pool = asyncio.run(curate(Pool.of([pair], answers), steps))
+        comparisons = [
+            (p.by, p.chosen.output, p.rejected.output) for p in preferences(Project(tmp_path, imports), pool, [seed])
+        ]
+        files = [("file", edit, worse) for worse in ("a", "must b") if worse != edit]
+        assert comparisons == [("edit", edit, "must a"), *files]
+
+
+def test_what_a_file_rejects_is_redacted_too(tmp_path: Path) -> None:
+    """A worse answer goes into the dataset, so it holds nothing that was to be redacted."""
+    row = {"prompt": "Whom do I ask?", "chosen": "Ask the office, please.", "rejected": "Ask ann@example.org."}
+    (line,) = own(tmp_path, [row], '[personal]\nemail = "redact"\n')
+    assert line["rejected"][0]["content"] == "Ask (e-mail address removed)."
 
 
 def test_what_waits_or_has_the_same_text_is_in_no_preference(tmp_path: Path) -> None:

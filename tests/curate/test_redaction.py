@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pairsmith
+from curate.gates import gates_of
 from curate.gates.personal import personal, pii
 from curate.redaction import redacted, treated
 from curate.tallies import key_of
 from schemas.records import Imported, Message, Pair, Seed
 from schemas.spec import PersonalSettings
+from schemas.spec_file import load
 from schemas.store import Store
 from synth.seeds import SeedReading
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
@@ -69,6 +71,37 @@ def test_by_default_nothing_is_touched() -> None:
     """Other seeds would be other rows."""
     before = reading(seed(MAIL), seed(KEY, 2))
     assert treated(before, PersonalSettings()) is before
+
+
+def test_a_seed_that_insults_is_left_out_where_insults_are_rejected() -> None:
+    """Before anything of it is sent or kept: in its text, its reference, its turns or its columns, in both languages of
+    a task. By default it is as good a seed as any, for whoever moderates has such seeds alone."""
+    chat = (Message(role="user", content="Du Arschloch!"), Message(role="assistant", content="Wie bitte?"))
+    seeds = (
+        seed("where is my order, you idiots", 1),
+        seed("where is my order", 2, columns={"note": "the customer is an idiot"}),
+        Seed(kind="conversation", messages=(*chat, chat[0]), reference="Nein.", source="s.jsonl:3"),
+        seed("the fox is quick", 4),
+    )
+    before = reading(*seeds)
+    assert treated(before, PersonalSettings(), ("de", "en")) is before
+    left = treated(before, PersonalSettings(toxic="reject"), ("de", "en"))
+    assert [kept.source for kept in left.seeds] == ["s.jsonl:4"]
+    assert [str(problem.what) for problem in left.problems] == ["personal: it holds an insult."] * 3
+    assert left.rows_in == 4
+
+
+def test_an_answer_that_insults_is_rejected_where_insults_are(tmp_path: Path) -> None:
+    """One setting for seeds and for what is made of them, as for addresses and keys."""
+    spec = (
+        '[task]\nkind = "reply"\nname = "own"\nstyle = "Kind."\n[[seeds]]\npath = "pairs.jsonl"\nkind = "pair"\n'
+        '[personal]\ntoxic = "reject"\n'
+    )
+    (tmp_path / "pairsmith.toml").write_text(spec, encoding="utf-8")
+    steps = {step.by.partition("@")[0]: step for step in gates_of(load(tmp_path))}
+    row = Pair(seed_id="s", input="Where is it?", output="You idiot.", system="", origin=Imported(source="t"))
+    assert steps["gate/toxic"].judge(row).keep is False
+    assert "gate/personal" not in steps
 
 
 @given(st.lists(st.sampled_from([MAIL, PHONE, IBAN, KEY, "8.8.8.8", "a word", "1234", "née", "x@"]), max_size=8))

@@ -199,11 +199,15 @@ def test_a_missing_or_broken_file_is_a_sentence(tmp_path: Path) -> None:
     (at / "gone.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot be read"):
         held_out_of(load(at).spec, at, ())
+    (at / "gone.txt").write_text("12\n\n")
+    with pytest.raises(InputError, match=r"there is no text in 'gone\.txt'"):
+        held_out_of(load(at).spec, at, ())
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [
+        ("bench.csv", "Questions of May 2026\nby Ann, Bo\n\nid;question;x\n1;{text};2\n3;what is the moon;4\n"),
         ("bench.csv", "id;level;question\n1;easy;{text}\n2;hard;what is the capital of the moon\n"),
         ("bench.csv", "id,level,question\n1,easy,{text}\n"),
         ("bench.tsv", "id\tquestion\n1\t{text}\n"),

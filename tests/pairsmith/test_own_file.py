@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 
 from curate.gates.words import count_words
@@ -82,8 +86,8 @@ IMPLICIT = json.dumps({"chosen": ASKED + GOOD, "rejected": ASKED + BAD}) + "\n"
         ("a.jsonl", json.dumps({"messages": CHAT}) + "\n", {"kind": "pair"}),
         ("a.jsonl", json.dumps({"conversations": CHAT * 2}) + "\n", {"kind": "conversation"}),
         ("a.jsonl", THREAD, {"kind": "pair", "task": "reply", "messages": "thread"}),
-        ("a.jsonl", PREFERENCE, {"kind": "pair", "task": "free", "input": "prompt", "output": "chosen"}),
-        ("a.jsonl", IMPLICIT, {"kind": "pair", "task": "reply", "messages": "chosen"}),
+        ("a.jsonl", PREFERENCE, {"kind": "pair", "task": "free"}),
+        ("a.jsonl", IMPLICIT, {"kind": "pair", "task": "reply"}),
         ("a.csv", "n,idea\n1,a lighthouse at dusk\n2,two goats on a roof\n", {"kind": "input", "text": "idea"}),
         ("a.jsonl", json.dumps({"caption": LONG * 3}) + "\n", {"kind": "output", "text": "caption"}),
     ],
@@ -142,13 +146,6 @@ def test_columns_without_a_header_are_passed_over(tmp_path):
     reading = taken(tmp_path, "a.csv", ",question,answer,,\n0,How do I reset it?,Press it for long.,,\n")
     assert (reading["kind"], reading["input"], reading["output"]) == ("pair", "question", "answer")
     assert "not read" not in reading["why"]
-
-
-def test_of_a_preference_the_chosen_answer_is_the_output(tmp_path):
-    """It was taken for an input, because it is the longest text."""
-    row = {"prompt": "How do I reset it?", "chosen": "Press it for ten seconds.", "rejected": "I cannot say that."}
-    reading = taken(tmp_path, "a.jsonl", json.dumps(row))
-    assert (reading["kind"], reading["input"], reading["output"]) == ("pair", "prompt", "chosen")
 
 
 @pytest.mark.parametrize(
@@ -232,6 +229,96 @@ def test_marks_of_bad_completions_are_no_column_of_the_task(tmp_path: Path) -> N
     guessed = guess(tmp_path / "a.jsonl")
     assert guessed.settings == {"columns": {"input": "prompt", "output": "completion"}}
     assert any("rows whose 'label' is false are left out" in sentence for sentence in guessed.why)
+
+
+EARLIER = [{"role": role, "content": "and?"} for role in ("user", "assistant", "user")]
+
+
+HEADERS = [
+    ("प्रश्न", "उत्तर"),
+    ("Câu hỏi", "Trả lời"),
+    ("CÂU HỎI CỦA KHÁCH".lower(), "Câu trả lời"),
+    ("Întrebare", "Răspuns"),
+    ("Kérdés", "Válasz"),
+    ("Swali", "Jibu"),
+    ("প্রশ্ন", "উত্তর"),
+    ("คำถาม", "คำตอบ"),
+    (unicodedata.normalize("NFD", "Nội dung"), unicodedata.normalize("NFD", "Réponse")),
+    (unicodedata.normalize("NFD", "질문"), unicodedata.normalize("NFD", "답변")),
+    ("Question", "Answer"),
+]
+
+
+@pytest.mark.parametrize(("asked", "answer"), HEADERS)
+def test_headers_are_known_in_scripts_with_signs_for_vowels_and_of_several_words(
+    tmp_path: Path, asked: str, answer: str
+) -> None:
+    """A sign is a part of its word, an accent may be a character of its own as on a Mac, a name may be two words; and
+    texts may be short where the headers say what they are."""
+    rows = "".join(f"thing {n},word {n}\n" for n in range(5))
+    reading = taken(tmp_path, "a.csv", f"{asked},{answer}\n{rows}")
+    assert (reading["kind"], reading["task"]) == ("pair", "reply")
+    assert (reading["input"], reading["output"]) == (asked, answer)
+
+
+def test_turns_are_texts_of_either_side(tmp_path: Path) -> None:
+    """As traces of models are exported: what was asked as an object with its messages, the answer as one turn. Neither
+    is a record; one that has a `from` or an `author` of its own is."""
+    asked = [{"role": "user", "content": "Where is my parcel?"}]
+    for side in (asked, {"messages": asked}):
+        row = {"input": side, "output": {"role": "assistant", "content": "On its way to you."}}
+        reading = taken(tmp_path, "a.jsonl", json.dumps(row) + "\n")
+        assert (reading["kind"], reading["task"]) == ("pair", "free")
+        (seed,) = read_seeds(reading["spec"].seeds, tmp_path).seeds
+        assert (seed.body, seed.reference) == ("Where is my parcel?", "On its way to you.")
+    trips = [{"text": f"By train {n} from Rome to Bari", "output": {"from": "Rome", "author": "Ann"}} for n in range(3)]
+    assert taken(tmp_path, "b.jsonl", "".join(json.dumps(row) + "\n" for row in trips))["task"] == "extract"
+
+
+def test_chats_as_a_data_frame_writes_them_are_read(tmp_path: Path) -> None:
+    """In CSV a list of turns is spelt as Python has it, by pandas and `datasets`, or as JSON."""
+    chats = [CHAT, [{**CHAT[0], "content": 'It\'s "here"'}, CHAT[1]]]
+    with (tmp_path / "a.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["id", "messages"], *([n, str(chat)] for n, chat in enumerate(chats))])
+    content = (tmp_path / "a.csv").read_text(encoding="utf-8")
+    reading = taken(tmp_path, "a.csv", content)
+    assert [seed.body for seed in read_seeds(reading["spec"].seeds, tmp_path).seeds] == ["Hi", 'It\'s "here"']
+
+
+def test_preferences_are_taken_for_what_they_are(tmp_path: Path) -> None:
+    """A better answer, which is the output though it is the longest text, and a worse one beside it: the spec reads
+    both, and init says what the worse one is for."""
+    for name, rows in {
+        "pair": [
+            {"prompt": f"Is number {n} here?", "chosen": "It is there.", "rejected": "No.", "id": n} for n in range(8)
+        ],
+        "conversation": [
+            {
+                "chosen": [*EARLIER, {"role": "assistant", "content": f"{n}"}],
+                "rejected": [*EARLIER, {"role": "assistant", "content": "no"}],
+            }
+            for n in range(8)
+        ],
+    }.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        guessed = guess(tmp_path / f"{name}.jsonl")
+        assert (guessed.kind, guessed.settings) == (name, {})
+        assert "one that it is better than, 'rejected'" in guessed.why[0]
+    assert guess(tmp_path / "pair.jsonl").why[1:] == ["not read: id"]
+
+
+def test_a_parquet_file_is_taken_for_what_it_holds(tmp_path: Path) -> None:
+    """Datasets are handed on in it; its columns are told as those of any table are."""
+    rows = [{"question": f"How do I reset number {n}?", "answer": "Press it.", "at": None} for n in range(4)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    done = Project(tmp_path).run("init", "mine", "--from", "a.parquet")
+    assert done.returncode == 0, done.stderr
+    project = load(tmp_path / "mine")
+    assert project.spec.seeds[0].columns == {"input": "question", "output": "answer"}
+    assert len(read_seeds(project.spec.seeds, project.folder).seeds) == 4
+    (tmp_path / "b.parquet").write_bytes(b"PAR1")
+    refused = Project(tmp_path).run("init", "other", "--from", "b.parquet")
+    assert (refused.returncode, "b.parquet: is not a Parquet file" in refused.stderr) == (4, True)
 
 
 def test_ids_are_not_kept_and_columns_that_come_back_are(tmp_path):
@@ -409,8 +496,8 @@ def test_texts_in_objects_are_inputs_where_nothing_else_is(tmp_path: Path) -> No
 
 
 def test_a_file_in_another_encoding_is_read_once_a_person_has_named_it(tmp_path: Path) -> None:
-    """What Excel writes in Arabic: nothing is guessed, what each encoding makes of the file is shown, and the project
-    has the file in UTF-8 while the person's own is left as it was."""
+    """What Excel writes in Arabic: what each encoding makes of it is shown, nothing is guessed, and the spec names
+    the file and its encoding; no other copy of it lies beside it."""
     rows = "".join(f'{n};"متى يصل طلبي رقم {n}؟";"طلبك رقم {n} في الطريق إليك الآن."\r\n' for n in range(9))
     content = f"تقرير خدمة العملاء;;\r\nالرقم;رسالة العميل;رد الموظف\r\n{rows}".encode("cp1256")  # noqa: RUF001  Arabic
     (tmp_path / "a.csv").write_bytes(content)
@@ -418,14 +505,28 @@ def test_a_file_in_another_encoding_is_read_once_a_person_has_named_it(tmp_path:
     asked = here.run("init", "mine", "--from", "a.csv")
     assert (asked.returncode, (tmp_path / "mine").exists()) == (4, False)
     assert asked.stderr.index("--encoding cp1256     تقرير خدمة العملاء") < asked.stderr.index("--encoding cp1252")
-    for folder, name in (("mine", "a.csv"), (".", "a.utf8.csv")):
+    for folder in ("mine", "."):
         done = here.run("init", folder, "--from", "a.csv", "--encoding", "windows-1256")
         assert done.returncode == 0, done.stderr
         assert "'رد الموظف' is the output" in done.stdout
-        assert (tmp_path / folder / name).read_bytes() == content.decode("cp1256").encode()
-    assert (tmp_path / "a.csv").read_bytes() == content
+        assert [path.name for path in (tmp_path / folder).glob("*.csv")] == ["a.csv"]
+        assert (tmp_path / folder / "a.csv").read_bytes() == content
+        seeds = load(tmp_path / folder).spec.seeds
+        assert seeds[0].encoding == "cp1256"
+        assert [seed.body for seed in read_seeds(seeds, tmp_path / folder).seeds[:1]] == ["متى يصل طلبي رقم 0؟"]
     assert here.run("init", "other", "--from", "a.csv", "--encoding", "latin9").returncode == 4
     assert here.run("init", "other", "--encoding", "cp1256").returncode == 2
+
+
+def test_a_file_that_shows_its_encoding_is_read_in_it(tmp_path: Path) -> None:
+    """Excel's "Unicode text" is UTF-16 with tabs: nobody is asked, and the spec says so."""
+    content = "question\tanswer\r\n" + "".join(f"Wo ist der Hörer {n}?\tEr liegt dort.\r\n" for n in range(4))
+    (tmp_path / "a.tsv").write_bytes(content.encode("utf-16"))
+    done = Project(tmp_path).run("init", "--from", "a.tsv")
+    assert done.returncode == 0, done.stderr
+    (source,) = load(tmp_path).spec.seeds
+    assert (source.encoding, source.columns) == ("utf-16", {"input": "question", "output": "answer"})
+    assert len(read_seeds([source], tmp_path).seeds) == 4
 
 
 def test_chats_are_labelled_where_a_person_says_so(tmp_path: Path) -> None:
@@ -537,6 +638,37 @@ def test_records_are_extracted(tmp_path: Path, spelt: Callable[[Any], Any]) -> N
     assert form.schema is not None
     for seed in read_seeds(project.spec.seeds, project.folder).seeds:
         jsonschema.validate(json.loads(seed.reference or ""), form.schema)
+
+
+def test_fields_of_a_few_values_that_come_back_are_choices(tmp_path: Path) -> None:
+    """What a person told of each text, in a word that comes back, is one of those words in the schema, and init says
+    that this is a guess. What is copied out of the text may be any, as numbers, dates and free words are; a value that
+    came once says that there are more."""
+    rows = [
+        {
+            "text": f"my {('lamp', 'kettle')[n % 2]} came {n} days too late, said {('Ann', 'Bo')[n % 2]}",
+            "output": {
+                "topic": ("delivery", "return", "delivery")[n % 3],
+                "product": ("lamp", "kettle")[n % 2],
+                "tone": None if n % 4 else "angry" if n % 8 else "calm",
+                "day": f"2026-05-0{n % 3 + 1}",
+                "seen": "once" if n == 7 else ("read", "open")[n % 2],
+                "steps": [{"by": ("mail", "phone")[n % 2]}, {"by": "phone"}],
+            },
+        }
+        for n in range(40)
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    guessed = guess(tmp_path / "a.jsonl")
+    assert guessed.schema is not None
+    fields = guessed.schema["properties"]
+    assert fields["topic"] == {"type": "string", "enum": ["delivery", "return"]}
+    assert fields["steps"]["items"]["properties"]["by"]["enum"] == ["mail", "phone"]
+    assert fields["tone"]["enum"] == ["angry", "calm", None]
+    assert not any("enum" in fields[name] for name in ("product", "day", "seen"))
+    assert "'topic' and 'tone' and 'steps.[].by' take one of the values" in guessed.why[-1]
+    for row in rows:
+        jsonschema.validate(row["output"], guessed.schema)
 
 
 @pytest.mark.parametrize("other", ["a lamp", "[1, 2]", '{"product": NaN}', '{"product": '])

@@ -95,6 +95,19 @@ def test_only_curation_can_be_asked_about(folder: Path) -> None:
             assert "--set curate" not in str(caught.value)
 
 
+def test_what_personal_data_rejects_can_be_asked_about(folder: Path) -> None:
+    """`[personal]` has a gate; what is redacted makes other rows, so that is refused, with what to do."""
+    seeds = (folder / "pairs.jsonl").read_text(encoding="utf-8")
+    (folder / "pairs.jsonl").write_text(seeds.replace("A wolf wolflike", "wolf@example.org"), encoding="utf-8")
+    project = spec_file.load(folder)
+    pairsmith.Project(folder).generate()
+    with Store.open(Store.url_for(project), write=False) as store:
+        forecast = what_if(project, store, ["personal.email=reject"])
+        assert [(move.after, move.code, move.rows) for move in forecast.moves] == [("rejected", "pii_email", 1)]
+        with pytest.raises(UsageError, match="is redacted"):
+            what_if(project, store, ["personal.email=redact"])
+
+
 def test_the_command_shows_it(folder: Path) -> None:
     """Both counts, the reasons that differ, and the rows at the border."""
     done = Project(folder).run(

@@ -357,7 +357,7 @@ SETTABLE |= {
 SETTABLE |= {"review.confidence": "0.75", "review.reasons": '["a", "b"]'}
 SETTABLE |= {"evaluate.user": '["own:check"]', "curate.gates.values": "true", "curate.gates.translated": "true"}
 SETTABLE |= {"split.test": "0.25", "split.validation": "0.25", "curate.select.certified": "true"}
-SETTABLE |= {key: '"redact"' for key in SETTABLE if key.startswith("personal.")}
+SETTABLE |= {key: '"reject"' for key in SETTABLE if key.startswith("personal.")}
 SETTABLE |= {"teacher.batch_api": '"mistral"', "review.adjudicators": '["kim"]'}
 # A rule between keys refuses each of these alone.
 COUPLED = {key for key in SETTABLE if key.startswith("review.shares.")} | {"review.url", "task.schema", "task.to"}

@@ -280,6 +280,22 @@ def test_a_file_that_is_not_utf_8_is_asked_about(service: Service) -> None:
     assert added.status_code == 201, added.text
 
 
+def test_columns_of_a_file_in_another_encoding_are_shown(service: Service) -> None:
+    """A project that was made on the command line names the encoding of its file: the setup page reads it so, too."""
+    browser = service.browser("owner")
+    files = {"file": ("t.csv", "Frage;Antwort\nWo ist der Hörer?;Er liegt auf dem Tisch.\n".encode("cp1252"))}
+    again = {"name": "sheet", "encoding": "cp1252", "chosen_before": "t.csv"}
+    browser.post("/new", data={"name": "sheet"}, files=files)
+    assert browser.post("/new", data=again).status_code == 303
+    folder = service.workspace.folder("sheet")
+    path = folder / "seeds" / "t.csv"
+    path.write_bytes(path.read_text().encode("cp1252"))
+    spec = (folder / "pairsmith.toml").read_text()
+    (folder / "pairsmith.toml").write_text(spec.replace('"seeds/t.csv"', '"seeds/t.csv"\nencoding = "cp1252"'))
+    page = unescape(browser.get("/p/sheet/setup").text)
+    assert '<input type="hidden" name="header" value="Frage">' in page
+
+
 @pytest.mark.parametrize("path", ["/new", "/p/mine/setup/seeds"])
 def test_of_lines_and_a_file_none_wins_unseen(service: Service, path: str) -> None:
     """Given both, at once or one after the other, a person says which; each stays in the form until then."""

@@ -179,6 +179,63 @@ def test_an_answer_that_is_not_to_be_learned_from_is_no_output(tmp_path, mark):
     assert "turn 4, the last answer, says itself" in reading.problems[0].what
 
 
+WORSE = [{"role": "assistant", "content": "Not ours."}]
+SPOKEN, OWN = "\n\nHuman: It drips\n\nAssistant:", {"input": "q", "output": "a"}
+HUMAN, GPT = {"from": "human", "value": "It drips"}, {"from": "gpt", "value": "Sorry."}
+
+
+@pytest.mark.parametrize(
+    ("row", "settings"),
+    [
+        ({"prompt": "It drips", "chosen": " Sorry.", "rejected": " Not ours."}, {}),
+        ({"system": "Be kind.", "question": "It drips", "chosen": "Sorry.", "rejected": "Not ours."}, {}),
+        ({"prompt": turns("It drips"), "chosen": ANSWER, "rejected": WORSE}, {}),
+        ({"chosen": turns("It drips", "Sorry."), "rejected": turns("It drips", "Not ours.")}, {}),
+        ({"prompt": "It drips", "chosen": turns("It drips", "Sorry."), "rejected": turns("It drips", "Not ours.")}, {}),
+        ({"chosen": f"{SPOKEN} Sorry.", "rejected": f"{SPOKEN} Not ours."}, {}),
+        ({"conversations": [HUMAN], "chosen": GPT, "rejected": {**GPT, "value": "Not ours."}}, {}),
+        ({"instruction": "It drips", "input": "", "chosen": "Sorry.", "rejected": "Not ours."}, {}),
+        ({"input": {"messages": turns("It drips")}, "preferred_output": ANSWER, "non_preferred_output": WORSE}, {}),
+        ({"q": "It drips", "a": "Sorry.", "bad": "Not ours."}, {"columns": OWN, "rejected": "bad"}),
+        ({"q": "It drips", "a": "Sorry.", "x": {"y": "Not ours."}}, {"columns": OWN, "rejected": "x.y"}),
+        ({"q": "It drips", "Chosen": "Sorry.", "rejected": "Not ours."}, {"columns": {**OWN, "output": "Chosen"}}),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_worse_stays_beside_its_better_one(tmp_path, row, settings):
+    """Preferences as TRL, OpenAI, LLaMA-Factory and Anthropic write them: the better answer is the output, and the
+    other is kept with it, whatever the columns are called in the spec. The seed is the one that it is without it."""
+    (seed,) = read(tmp_path, [row], **settings).seeds
+    assert (seed.body, seed.reference) == ("It drips", "Sorry.")
+    assert seed.meta == {"rejected": ["Not ours."]}
+    if "system" not in row:
+        (plain,) = read(tmp_path, [{"input": "It drips", "output": "Sorry."}]).seeds
+        assert pair_of(seed).id == pair_of(plain).id
+
+
+def test_a_worse_answer_of_a_conversation_and_one_to_another_question(tmp_path):
+    """Earlier turns are those of both, or the two answer different questions: then, and where both say the same, only
+    the better one is read, and that is told. An empty cell is no answer."""
+    chat = turns("It drips", "Where?", "Below", "Sorry.")
+    rows = [
+        {"chosen": chat, "rejected": [*chat[:3], *WORSE]},
+        {"chosen": turns("It rusts", "Sorry."), "rejected": turns("It leaks", "Not ours.")},
+        {"chosen": turns("It is dry", "Good."), "rejected": turns("It is dry", "Good.")},
+        {"chosen": turns("It is wet", "Oh."), "rejected": None},
+    ]
+    reading = read(tmp_path, rows, kind="conversation")
+    assert [seed.meta.get("rejected") for seed in reading.seeds] == [["Not ours."], None, None, None]
+    assert [note.where for note in reading.notes if note.code == "rejected"] == ["rows.jsonl:2", "rows.jsonl:3"]
+
+
+def test_all_worse_answers_of_one_better_one_are_kept(tmp_path):
+    """A ranking of four answers is written as three rows with one that is chosen: the later rows are the same text."""
+    rows = [{"prompt": "It drips", "chosen": "Sorry.", "rejected": text} for text in ("No.", "What?", "No.")]
+    reading = read(tmp_path, rows)
+    (seed,) = reading.seeds
+    assert seed.meta["rejected"] == ["No.", "What?"]
+    assert [problem.code for problem in reading.problems] == ["duplicate", "duplicate"]
+
+
 @pytest.mark.parametrize("columns", [{}, {"input": "prompt", "output": "completion", "label": "label"}])
 @pytest.mark.parametrize(
     ("name", "rows"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import SpecError, UsageError
-from schemas.spec import Pattern, Spec
+from schemas.spec import Pattern, PersonalSettings, Spec
 from tests.train.evaluated import spec
 from train.checks import Checked, checks_for, checks_of
 
@@ -42,6 +42,16 @@ def test_a_gate_that_crashes_is_not_scored(tmp_path: Path) -> None:
     assert "boom" in checked.reasons["user:own_rules_that_crash:gate"]
     assert checked.all_pass is None
     assert checks("a fox", "no flag").all_pass is False
+
+
+def test_what_the_spec_rejects_of_personal_data_fails_an_answer(tmp_path: Path) -> None:
+    """No training row holds it, so a model that writes it into an answer does not do what its examples did."""
+    strict = spec().model_copy(update={"personal": PersonalSettings(email="reject", toxic="reject")})
+    checks = checks_for(strict, tmp_path)
+    assert checks("a fox", GOOD).all_pass is True
+    assert checks("a fox", f"ask ann@example.org, {GOOD}").reasons.keys() == {"personal"}
+    assert checks("a fox", f"you idiot, {GOOD}").reasons.keys() == {"toxic"}
+    assert checks_for(spec(), tmp_path)("a fox", f"ask ann@example.org, {GOOD}").all_pass is True
 
 
 def test_a_pass_needs_every_check() -> None:

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pairsmith.own_file import Column, columns_of, guess, settings_of
+from pairsmith.own_columns import Column, columns_of
+from pairsmith.own_file import guess, settings_of
 from pairsmith.own_spec import comment
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.project import Project
 from schemas.spec import SeedSource
-from synth.columns import layout, variables
+from synth.columns import WORSE, layout, variables
 
 TABLES = (".csv", ".json", ".jsonl", ".tsv")
 ROLES = {"input": "input", "output": "output", "kept": "stays with the row", "": "not read"}
@@ -41,7 +42,7 @@ def _shown(at: int, source: SeedSource, folder: Path) -> SourceShown | None:
     if path.suffix.lower() == ".txt":
         return SourceShown(at, source.path, source.kind, [])
     try:
-        columns = columns_of(path)
+        columns = columns_of(path, source.encoding)
     except PairsmithError:
         return None  # what is wrong with it is said where its seeds are shown
     roles = _roles(columns, source)
@@ -52,12 +53,13 @@ def _shown(at: int, source: SeedSource, folder: Path) -> SourceShown | None:
 
 
 def _roles(columns: Sequence[Column], source: SeedSource) -> dict[int, str] | None:
-    """The role of each column that is read; None where a column holds chats or system prompts, which have no role."""
+    """The role of each column that is read; None where a column holds chats, system prompts or worse answers, which
+    have no role."""
     try:
         places = layout([column.header for column in columns], source, source.path, []).columns
     except InputError:
         return {}  # a column that the spec names is not there: none is chosen yet
-    if {"messages", "system"} & places.keys():
+    if {"messages", "system", WORSE} & places.keys():
         return None
     joined = variables(source)
     text = "output" if source.kind == "output" else "input"
@@ -69,10 +71,11 @@ def as_told(project: Project, at: int, headers: Sequence[str], roles: Sequence[s
     """The keys of the spec that read source number `at` so. Raises UsageError for roles that make no row."""
     if not 0 <= at < len(project.spec.seeds):
         raise UsageError("there is no such file of seeds.", where="seeds", fix="Open the page anew.")
-    path = project.folder / project.spec.seeds[at].path
+    source = project.spec.seeds[at]
+    path = project.folder / source.path
     if path.suffix.lower() not in TABLES:
         return keys_of(at, {"kind": "output" if kind == "output" else "input"})
-    columns = columns_of(path)
+    columns = columns_of(path, source.encoding)
     if [column.header for column in columns] != list(headers) or len(roles) != len(headers):
         raise UsageError("the file has other columns now.", where=path.name, fix="Open the page anew.")
     of = {role: [c for c, r in zip(columns, roles, strict=True) if r == role] for role in ROLES}
@@ -85,10 +88,11 @@ def as_told(project: Project, at: int, headers: Sequence[str], roles: Sequence[s
 
 def outputs_of(project: Project, at: int, roles: Sequence[str]) -> tuple[str, ...]:
     """What the column of a table holds that is told to be the output; nothing where none is."""
-    path = project.folder / project.spec.seeds[at].path
+    source = project.spec.seeds[at]
+    path = project.folder / source.path
     if path.suffix.lower() not in TABLES or "output" not in roles:
         return ()
-    return columns_of(path)[roles.index("output")].filled
+    return columns_of(path, source.encoding)[roles.index("output")].filled
 
 
 def guessed(content: bytes, name: str, task: str) -> dict[str, Any]:
@@ -105,8 +109,8 @@ def keys_of(at: int, reads: Mapping[str, Any]) -> dict[str, Any]:
     return {f"seeds.{at}.{name}": reads.get(name) or None for name in ("kind", "columns", "input")}
 
 
-def without_guesses(text: str, path: Path, task: str) -> str:
+def without_guesses(text: str, path: Path, task: str, encoding: str | None) -> str:
     """A spec without the sentences on what its file was taken for: a person has said it."""
-    for sentence in guess(path, task).why if path.suffix.lower() in TABLES else ():
+    for sentence in guess(path, task, encoding).why if path.suffix.lower() in TABLES else ():
         text = text.replace(comment(f"{sentence[0].upper()}{sentence[1:]}.") + "\n", "", 1)
     return text

@@ -276,7 +276,8 @@ def keep_columns(
         if "sampling" not in project.spec.evaluate.model_fields_set:
             values |= {"evaluate.sampling.max_tokens": answer_tokens(outputs)}
     text = (folder / SPEC_NAME).read_text(encoding="utf-8-sig")
-    fresh = without_guesses(text, folder / project.spec.seeds[source].path, project.spec.task.kind)
+    shown = project.spec.seeds[source]
+    fresh = without_guesses(text, folder / shown.path, project.spec.task.kind, shown.encoding)
     if extracts:
         (folder / SCHEMA).write_text(json.dumps(schema, ensure_ascii=False, indent=2), encoding="utf-8")
     try:
