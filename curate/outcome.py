@@ -85,13 +85,14 @@ async def curate_project(
         await store.put(_reward_model(chosen, project.folder))
     counts = _counted(pool)
     curation = content_id("curation", [fingerprints, [[s.by, s.settings] for s in pool.steps], time.time_ns()])
-    splits = await write_states(store, pool, curation)
+    splits, flags = await write_states(store, pool, curation)
     people = pool.decisions()
     facts = {
         "scopes": list(fingerprints),
         "curation": curation,
         "verdicts_appended": store.verdict_count() - before,
         "steps": tally(pool),
+        "flags": dict(flags.most_common()),
         "splits": {split: splits[split] for split in SPLITS},
         "near_duplicate_seeds": _alike_apart(project, seeds),
         "reviewed": len(people),

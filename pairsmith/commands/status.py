@@ -88,6 +88,7 @@ def _screen(data: dict[str, Any]) -> list[Any]:
 
     from pairsmith.certified import in_lines
     from pairsmith.screen import facts, row_count_check, spending
+    from pairsmith.stages.generate import failure_in_words
     from schemas.records import Counts
 
     rows = [("project", f"{data['task']} in {data['folder']}")]
@@ -104,7 +105,7 @@ def _screen(data: dict[str, Any]) -> list[Any]:
         lines = [] if stage["counts"] is None else [row_count_check(Counts(**stage["counts"]))]
         if stage["reasons"]:
             lines.append(", ".join(f"{reason} {count:,}" for reason, count in Counter(stage["reasons"]).most_common(6)))
-        lines += [escape(f"{f['what']} ({f['rows']:,} rows, the first from {f['first']})") for f in stage["failures"]]
+        lines += [escape(failure_in_words(failure)) for failure in stage["failures"]]
         why = escape(stage["why"])
         lines += [f"[yellow]{why}[/]"] if stage["counts"] and why else [why]
         table.add_row(stage["stage"], word, "\n".join(filter(None, lines)))

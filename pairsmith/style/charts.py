@@ -243,4 +243,4 @@ def _n(number: float) -> str:
 
 
 def _tick(number: float) -> str:
-    return f"{number:,.10g}".replace("-", "\u2212").replace(",", "\u202f")
+    return f"{number:,.10g}".replace("-", "\u2212")

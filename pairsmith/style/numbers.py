@@ -14,7 +14,7 @@ _THIN, _HARD, _MINUS = "\u202f", "\u00a0", "\u2212"
 
 
 def count(number: float | None) -> str:
-    """A whole number, thin spaces between thousands."""
+    """A whole number, a comma between thousands, as on a terminal and in the manual."""
     return rounded(number, 0)
 
 
@@ -44,7 +44,7 @@ def price(usd: float | None) -> str:
 
 def rounded(number: float | None, digits: int = 1) -> str:
     """A measured number with `digits` decimals."""
-    return MISSING if number is None else f"{number:,.{digits}f}".replace(",", _THIN).replace("-", _MINUS)
+    return MISSING if number is None else f"{number:,.{digits}f}".replace("-", _MINUS)
 
 
 def percent(share: float | None) -> str:

@@ -309,7 +309,7 @@ def test_a_file_of_which_no_row_is_read_leaves_no_project_behind(tmp_path: Path)
     turns = [{"role": "narrator", "content": "It rains."}, {"role": "assistant", "content": "Take a coat."}]
     (tmp_path / "a.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
     refused = Project(tmp_path).run("init", "mine", "--from", "a.jsonl")
-    assert "none of its 1 rows can be used" in refused.stderr
+    assert "its one row cannot be used: role" in refused.stderr
     assert refused.returncode == 4
     assert not (tmp_path / "mine").exists()
 

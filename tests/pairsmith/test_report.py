@@ -423,7 +423,7 @@ def test_money_is_the_ledgers_sum(project: Project, done: Store) -> None:
     usage, usd, requests = spent.usage, spent.usd, spent.requests
     text = _Page(render(gather(project, done))).text
     sentence = f"The ledger holds {requests} requests: {usage.prompt_tokens:,} prompt tokens"
-    assert sentence.replace(",", " ") in text
+    assert sentence in text
     assert f"${usd:.4f}" in text
 
 
