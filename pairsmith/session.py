@@ -4,6 +4,7 @@ JSON."""
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -59,6 +60,12 @@ class Session:
         with watched, Store.open(Store.url_for(project), write=write) as store:
             cap = project.spec.budget.max_usd
             yield store.capped(project_usd=cap, command_usd=max_usd) if write else store
+
+    def command(self, words: str) -> str:
+        """The command line that does `words` to this project, typed where this one was: same folder, same overrides."""
+        more = [] if self.folder == Path() else ["--project", str(self.folder)]
+        more += [word for override in self.overrides for word in ("--set", override)]
+        return shlex.join(["pairsmith", *words.split(), *more])
 
     def progress(self) -> AbstractContextManager[Progress]:
         """The callback for long work; silent with --json, but for who watches."""

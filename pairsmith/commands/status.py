@@ -29,7 +29,7 @@ def command(session: Session) -> None:
             data = status_of(project, store)
     else:
         data = status_of(project, None)
-    session.answer(data, *(_screen(data) if session.write_json is None else ()))
+    session.answer(data, *(_screen(data, session.command("run")) if session.write_json is None else ()))
 
 
 def status_of(project: Project, store: Store | None) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _held(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:
     return {"seeds": dict(Counter(seed.kind for seed in store.seeds())), "pairs": pairs}
 
 
-def _screen(data: dict[str, Any]) -> list[Any]:
+def _screen(data: dict[str, Any], run: str) -> list[Any]:
     from rich.markup import escape
     from rich.table import Table
 
@@ -110,6 +110,7 @@ def _screen(data: dict[str, Any]) -> list[Any]:
         lines += [f"[yellow]{why}[/]"] if stage["counts"] and why else [why]
         table.add_row(stage["stage"], word, "\n".join(filter(None, lines)))
     artifacts = list(dict.fromkeys((one["kind"], one["path"]) for one in data["artifacts"]))
-    to_do = f"[bold]pairsmith run[/] will {', '.join(data['next'])}, then write the report"
-    ending = to_do if data["next"] else "Everything is done; [bold]pairsmith run[/] would only write the report again."
+    run = f"[bold]{escape(run)}[/]"
+    to_do = f"{run} will {', '.join(data['next'])}, then write the report"
+    ending = to_do if data["next"] else f"Everything is done; {run} would only write the report again."
     return [facts(rows), "", table, "", *([facts(artifacts, width=12), ""] if artifacts else []), ending]
