@@ -60,7 +60,11 @@ def preview(
             raise Interrupted("the preview is not done.", fix="Run it again: it asks nothing twice.") from None
         record.outcome = replace(shown, shaped_by=plan.pinned(project, store)["generate"])
         if not record.outcome.rows:
-            raise NoWork("nothing is generated from these seeds, so there is nothing to show.")
+            raise NoWork(
+                "nothing is generated from these seeds, so there is nothing to show.",
+                why="They bring their outputs, or all of them are test inputs, for which the teacher is not asked.",
+                fix="`pairsmith run` goes on without a preview.",
+            )
     return record.outcome
 
 
