@@ -109,6 +109,7 @@ def names_of(path: Path) -> list[str]:
         raise InputError(f"there is no file '{path}'." if not path.exists() else f"'{path}' is a folder.", fix=fix)
     kind = _told_by_name(source, path)
     if kind not in ("csv", "json", "jsonl"):
+        fix = f"{fix[:-1]}, or make a project with `pairsmith init` and name this one as the path of its [[seeds]]."
         raise InputError(f"a source of format {kind} has no columns to look at.", where=path.name, fix=fix)
     content = path.read_bytes()
     if kind == "json" and _is_list(content):
