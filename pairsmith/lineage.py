@@ -84,8 +84,9 @@ def _call(call: Call) -> dict[str, Any]:
 
 def _as_json(record: Verdict | RowState) -> dict[str, Any]:
     """The record as JSON, its reason as the line that people read."""
-    flagged = isinstance(record, Verdict) and record.flags
-    reason = flagged_reason(record) if flagged else None if record.reason is None else str(record.reason)
+    if isinstance(record, Verdict) and record.flags:
+        return {**record.model_dump(mode="json"), "reason": flagged_reason(record)}
+    reason = None if record.reason is None else str(record.reason)
     return {**record.model_dump(mode="json"), "reason": reason}
 
 

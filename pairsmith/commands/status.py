@@ -89,11 +89,12 @@ def _screen(data: dict[str, Any], run: str) -> list[Any]:
     from pairsmith.certified import in_lines
     from pairsmith.screen import facts, row_count_check, spending
     from pairsmith.stages.generate import failure_in_words
+    from pairsmith.style.numbers import seeds
     from schemas.records import Counts
 
     rows = [("project", f"{data['task']} in {data['folder']}")]
     if data["seeds"]:
-        rows.append(("seeds", ", ".join(f"{count:,} {kind}" for kind, count in data["seeds"].items())))
+        rows.append(("seeds", seeds(data["seeds"])))
         rows.append(("pairs", f"{data['pairs']:,}"))
     rows += in_lines(data["certificate"])
     rows += spending(data["ledger"])

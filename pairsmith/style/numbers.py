@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from schemas.money import dollars
@@ -21,6 +22,11 @@ def count(number: float | None) -> str:
 def counted(number: int, singular: str, plural: str) -> str:
     """A count with its noun."""
     return f"{count(number)} {singular if number == 1 else plural}"
+
+
+def seeds(kinds: Mapping[str, int]) -> str:
+    """How many seeds there are of each kind."""
+    return " and ".join(counted(number, kind, f"{kind}s") for kind, number in kinds.items())
 
 
 def spread(numbers: Spread | None, digits: int = 0) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from pairsmith.own_spec import spec_text
 from pairsmith.session import Session
 from pairsmith.stages.generate import failure_in_words
 from pairsmith.stopping import Stopping
-from pairsmith.style import numbers
+from pairsmith.style import charts, numbers
 from pairsmith.watching import NOBODY
 from schemas.errors import TeacherError
 from schemas.records import Counts
@@ -69,3 +70,19 @@ def test_a_number_is_written_in_one_way() -> None:
     assert numbers.count(1_600) == f"{1_600:,}"
     assert numbers.counted(1_600, "row", "rows") == "1,600 rows"
     assert numbers.rounded(-1234.5) == "\u22121,234.5"
+
+
+def test_kinds_of_seeds_are_told_as_nouns() -> None:
+    """`status`, `doctor` and the report count seeds as one says it."""
+    assert numbers.seeds({"pair": 1_260}) == "1,260 pairs"
+    assert numbers.seeds({"input": 1, "output": 2}) == "1 input and 2 outputs"
+
+
+def test_whole_numbers_have_no_columns_between_them() -> None:
+    """Words are counted whole: a histogram of labels of one to three words has three columns, and marks below their
+    edges alone."""
+    words = charts.bins([1, 1, 2, 3, 3], [1, 2])
+    assert [(one.low, one.high, one.everything) for one in words] == [(1, 2, 2), (2, 3, 3)]
+    one = charts.histogram(charts.bins([1, 1], [1]), "words")
+    assert re.findall(r">([\d.]+)</text>", one) == ["2", "1", "2"]
+    assert len(charts.bins([0.1, 0.35, 0.4], [])) > 3
