@@ -16,6 +16,7 @@ from pairsmith.stages.forecast import costs_of, taken
 from pairsmith.stages.generate import clear, ledgers_of, seeds_of
 from pairsmith.stages.table import Numeric, Option, Stage
 from pairsmith.stopping import Stopping
+from pairsmith.style.numbers import counted
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
 from schemas.progress import Progress, Say, unheard, unseen
@@ -194,11 +195,12 @@ def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
             table.add_row(*(Text(cell) for cell in ("" if nth else row["seed"], old[0], second)))
     left = "nothing: every answer is there"
     if outcome.left_candidates:
-        left = f"{outcome.left_candidates:,} candidates of {outcome.left_seeds:,} seeds"
+        candidates = counted(outcome.left_candidates, "candidate", "candidates")
+        left = f"{candidates} of {counted(outcome.left_seeds, 'seed', 'seeds')}"
         usd = outcome.left_usd
         left += f", {dollars(usd['low'])} to {dollars(usd['high'])}" if usd else ", cost unknown"
     ran = any(row["old"] for row in outcome.rows)
-    other = "not those of the last run" if ran else "no run has asked about these seeds yet"
+    other = "prompt or settings are not those of the last run" if ran else "no run has asked about these seeds yet"
     same = "prompt and settings are those of the last run" if outcome.same_prompt else other
     facts = [("prompt", same), ("to ask", left), ("spent", screen.cost(outcome))]
     return [table, screen.facts(facts)]
