@@ -28,9 +28,9 @@ STATES: tuple[State, ...] = get_args(State)
 _STATE: dict[bool | None, State] = {True: "accepted", False: "rejected", None: "waiting"}
 
 
-async def write_states(store: Store, pool: Pool, curation: str) -> tuple[Counter[Split | None], Counter[str]]:
+async def write_states(store: Store, pool: Pool, curation: str) -> dict[str, dict[str, int]]:
     """Keep what was decided of every slot under the new name `curation`, and delete what no receipt names. Returns the
-    number of accepted rows in each split, and of those with each flag."""
+    number of accepted rows in each of `splits`, and of those with each of `flags`, the most frequent first."""
     store.forget_row_states(but=_named(store))
     decided = zip(pool.outcomes(), pool.codes(SPLIT), strict=True)
     states, splits = (_state(row, code, curation) for row, code in decided), Counter[Split | None]()
@@ -47,7 +47,7 @@ async def write_states(store: Store, pool: Pool, curation: str) -> tuple[Counter
     if writing:
         await asyncio.wrap_future(writing)
         failpoint("mid_curate")
-    return splits, flags
+    return {"splits": {split: splits[split] for split in SPLITS}, "flags": dict(flags.most_common())}
 
 
 def state_of(row: Row) -> State:

@@ -93,11 +93,7 @@ def forecast(
         directions = [_direction(way, teacher, clear_seeds, seeds) for way, teacher in asked.items()]
         directions = [direction for direction in directions if direction.seeds]
         if not directions:
-            raise NoWork(
-                "nothing is generated from these seeds, so there is nothing to forecast.",
-                why="They bring their outputs, or all of them are test inputs, for which the teacher is not asked.",
-                fix="`pairsmith run` goes on without a forecast; `pairsmith doctor` says whether the seeds are enough.",
-            )
+            raise nothing_asked("forecast")
         result, counted = GenerateResult(), Recording(GenerateOutcome())
         pilot = [seed for direction in directions for seed in direction.pilot]
         try:
@@ -124,6 +120,15 @@ def forecast(
             whole=_chosen(_added(lines), project, splits),
         )
     return record.outcome
+
+
+def nothing_asked(left_out: str) -> NoWork:
+    """Why there is no forecast, and no preview, of seeds for which nobody is asked."""
+    return NoWork(
+        "nothing is generated from these seeds, so nobody would be asked.",
+        why="They bring their outputs, or all of them are test inputs.",
+        fix=f"`pairsmith run` goes on without a {left_out}; `pairsmith doctor` says whether the seeds are enough.",
+    )
 
 
 def _direction(way: Direction, teacher: TeacherSettings, seeds: Sequence[Seed], pilot: int) -> _Direction:

@@ -12,13 +12,13 @@ from curate.redaction import redaction_of
 from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome, PreviewOutcome
 from pairsmith.receipt import recording
-from pairsmith.stages.forecast import costs_of, taken
+from pairsmith.stages.forecast import costs_of, nothing_asked, taken
 from pairsmith.stages.generate import clear, ledgers_of, seeds_of
 from pairsmith.stages.table import Numeric, Option, Stage
 from pairsmith.stopping import Stopping
 from pairsmith.style.numbers import counted
 from schemas.blocking import run
-from schemas.errors import Interrupted, NoWork
+from schemas.errors import Interrupted
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Counts, Direction, Json, Seed, content_id
@@ -61,11 +61,7 @@ def preview(
             raise Interrupted("the preview is not done.", fix="Run it again: it asks nothing twice.") from None
         record.outcome = replace(shown, shaped_by=plan.pinned(project, store)["generate"])
         if not record.outcome.rows:
-            raise NoWork(
-                "nothing is generated from these seeds, so there is nothing to show.",
-                why="They bring their outputs, or all of them are test inputs, for which the teacher is not asked.",
-                fix="`pairsmith run` goes on without a preview.",
-            )
+            raise nothing_asked("preview")
     return record.outcome
 
 

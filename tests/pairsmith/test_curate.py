@@ -137,8 +137,8 @@ def test_rows_lists_what_is_flagged_with_its_sentence(tmp_path: Path) -> None:
     here.json("generate")
     off = ("--set", "curate.duplicates.enabled=false", "--set", "split.test=0", "--set", "split.validation=0")
     shown = here.run("curate", *off).stdout
-    told = "accepted, and worth a look: value 1 row; `pairsmith rows --state accepted --flagged` lists them"
-    assert told in " ".join(shown.split())
+    sentence = "accepted, and worth a look: value 1 row; `pairsmith rows --state accepted --flagged` lists them"
+    assert sentence in " ".join(shown.split())
     assert [row["flags"] for row in here.json("rows", "--state", "accepted", "--flagged")["rows"]] == [["value"]]
     (row,) = here.json("rows", "--flagged")["rows"]
     assert row["flagged"] == ["value: “cash” at $.paid does not stand in the input"]
@@ -152,8 +152,8 @@ def test_rows_lists_what_is_flagged_with_its_sentence(tmp_path: Path) -> None:
 def test_a_flag_is_told_by_its_name_everywhere(tmp_path: Path) -> None:
     """What a gate flags is told under the flag's own name, never as "ok": on the screen of curation, in `rows`, whose
     `--reason` takes that name, and in `explain`, which marks it."""
-    said = "The museum opens at nine on weekdays and at ten on Sundays. Bring the children. Bring the children."
-    rows = [{"question": "When does the museum open on weekdays?", "answer": said}]
+    answered = "The museum opens at nine on weekdays and at ten on Sundays. Bring the children. Bring the children."
+    rows = [{"question": "When does the museum open on weekdays?", "answer": answered}]
     (tmp_path / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     here = Project(tmp_path / "mine")
     assert Project(tmp_path).run("init", "mine", "--from", "asked.jsonl").returncode == 0

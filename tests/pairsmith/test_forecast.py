@@ -97,10 +97,10 @@ def test_a_cap_that_the_run_may_reach_is_told_with_its_forecast(
     tells batch prices that no endpoint has."""
     project = make_project(teacher.url, MANY)
     usd = project.json("forecast", *PRICES)["facts"]["whole"]["usd"]
-    said = {}
+    shown = {}
     for cap in (1.01 * usd["high"], (usd["low"] + usd["high"]) / 2, 0.99 * usd["low"]):
-        said[cap] = " ".join(project.run("forecast", *PRICES, "--set", f"budget.max_usd={cap}").stdout.split())
-    enough, doubtful, too_little = said.values()
+        shown[cap] = " ".join(project.run("forecast", *PRICES, "--set", f"budget.max_usd={cap}").stdout.split())
+    enough, doubtful, too_little = shown.values()
     assert "budget.max_usd" not in enough
     assert "the run may cost more than budget.max_usd, $" in doubtful
     assert "the run costs more than budget.max_usd, $" in too_little

@@ -81,11 +81,11 @@ def test_a_terminal_breaks_sentences_between_words_and_a_pipe_never(
     long = "seeds.0.path=" + "a-folder-of-a-long-name/" * 4 + "s.jsonl"
     for command in (("status",), ("generate", "--set", "teacher.url=http://127.0.0.1:9/v1")):
         lines = on_terminal(project, 60, *command).splitlines()
-        said = " ".join(line.strip() for line in lines)
+        joined = " ".join(line.strip() for line in lines)
         piped = project.run(*command)
         for sentence in (piped.stdout + piped.stderr).splitlines():
             if sentence.startswith(("warning: ", "pairsmith run")):
-                assert sentence in said
+                assert sentence in joined
         assert max(len(line) for line in lines if line.startswith(("warning: ", "pairsmith run"))) <= 60
     whole = f"pairsmith run --set {long}"
     assert whole in " ".join(on_terminal(project, 60, "status", "--set", long).split())
