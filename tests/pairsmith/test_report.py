@@ -389,7 +389,7 @@ def test_files_that_are_gone_are_said(project: Project, done: Store) -> None:
     text = _Page(render(gather(project, done))).text
     assert "Evaluation has run, but the files it wrote are gone." in text
     assert "The curve is missing" in text
-    assert "4 884 480 trainable parameters" in text
+    assert "4,884,480 trainable parameters" in text
 
 
 def test_a_damaged_evaluation_ends_in_one_sentence(project: Project, done: Store) -> None:
