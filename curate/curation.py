@@ -7,8 +7,9 @@ a killed one goes on where it stopped, and a step that crashed on a row is asked
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -120,7 +121,7 @@ async def _of_step(pool: Pool, step: Step, hearing: Hearing, store: Store | None
     """The number of verdicts of each chunk that a step has given, which are durable then if they are about one row."""
     id_ = id_of(step)
     sink = store if id_.per_row else None
-    async for chunk in _chunks(step(pool), id_):
+    async for chunk in _chunks(_verdicts(step(pool), id_), id_):
         try:
             hearing.add(chunk, stored=sink is not None)
         except KeyError as stranger:
@@ -132,6 +133,26 @@ async def _of_step(pool: Pool, step: Step, hearing: Hearing, store: Store | None
             await sink.put(*chunk)
             failpoint("mid_curate")
         yield len(chunk)
+
+
+async def _verdicts(given: object, step: StepId) -> AsyncIterator[Verdict]:
+    """What a step gives, which may be no async generator but a plain one, or a list. Raises UsageError for what is no
+    verdict."""
+    if isinstance(given, Iterable):
+        given = _one_by_one(given)
+    verdicts = given if isinstance(given, AsyncIterable) else _one_by_one([given])
+    async for verdict in verdicts:
+        if not isinstance(verdict, Verdict):
+            raise UsageError(
+                f"the step {step.by} gave {verdict!r:.80}, which is no verdict.",
+                fix='A step yields verdicts of rows of the pool: yield row.verdict(False, "why").',
+            )
+        yield verdict
+
+
+async def _one_by_one(verdicts: Iterable[Any]) -> AsyncIterator[Any]:
+    for verdict in verdicts:
+        yield verdict
 
 
 async def _chunks(verdicts: AsyncIterator[Verdict], step: StepId) -> AsyncIterator[list[Verdict]]:

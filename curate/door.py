@@ -31,6 +31,12 @@ def curate(
     `rows` are what `synth.generate` returned, a pool, or pairs; (input, output) is a pair too. What steps say of single
     rows of a generation is kept in its store, and not asked again. Raises UsageError, StoreError.
     """
+    if not isinstance(rows, Generation | Pool | Iterable):
+        raise UsageError(
+            f"{rows!r:.80} is no pool, no generation and no list of pairs.", fix="Give (input, output) of each pair."
+        )
+    if not isinstance(steps, Iterable):
+        raise UsageError(f"steps is one step, {steps!r:.80}, not a list of them.", fix="Write [step].")
     with ExitStack() as opened:
         shown = opened.enter_context(progress_line.shown(silent=not progress))
         kept: Store | None = None
@@ -42,7 +48,7 @@ def curate(
             pool = rows
         else:
             pool = Pool.of(_pair(row, number) for number, row in enumerate(rows, 1))
-        return run(curation.curate(pool, steps, kept, shown))
+        return run(curation.curate(pool, list(steps), kept, shown))
 
 
 def gates(

@@ -18,7 +18,7 @@ from curate.preferences import Preference, preferences
 from curate.rows import StepId
 from curate.scorers.choose import Chosen, Serve, choose
 from curate.selection import selected
-from curate.split import SPLITS, seed_split
+from curate.split import seed_split
 from curate.spread import at_random, farness, vectors_of
 from curate.states import write_states
 from curate.steps import CHOSEN, NOT_CHOSEN, SELECTED, CertificateOf, steps_for
@@ -85,14 +85,14 @@ async def curate_project(
         await store.put(_reward_model(chosen, project.folder))
     counts = _counted(pool)
     curation = content_id("curation", [fingerprints, [[s.by, s.settings] for s in pool.steps], time.time_ns()])
-    splits = await write_states(store, pool, curation)
+    by_mark = await write_states(store, pool, curation)
     people = pool.decisions()
     facts = {
         "scopes": list(fingerprints),
         "curation": curation,
         "verdicts_appended": store.verdict_count() - before,
         "steps": tally(pool),
-        "splits": {split: splits[split] for split in SPLITS},
+        **by_mark,
         "near_duplicate_seeds": _alike_apart(project, seeds),
         "reviewed": len(people),
         "undecided": sum(decision.verdict == "undecided" for decision in people),

@@ -28,23 +28,26 @@ STATES: tuple[State, ...] = get_args(State)
 _STATE: dict[bool | None, State] = {True: "accepted", False: "rejected", None: "waiting"}
 
 
-async def write_states(store: Store, pool: Pool, curation: str) -> Counter[Split | None]:
+async def write_states(store: Store, pool: Pool, curation: str) -> dict[str, dict[str, int]]:
     """Keep what was decided of every slot under the new name `curation`, and delete what no receipt names. Returns the
-    number of accepted rows in each split."""
+    number of accepted rows in each of `splits`, and of those with each of `flags`, the most frequent first."""
     store.forget_row_states(but=_named(store))
     decided = zip(pool.outcomes(), pool.codes(SPLIT), strict=True)
     states, splits = (_state(row, code, curation) for row, code in decided), Counter[Split | None]()
+    flags = Counter[str]()
     writing: Future[None] | None = None  # the chunk before, which the writer's thread keeps while the next one is made
     while chunk := list(islice(states, _CHUNK)):
         if writing:
             await asyncio.wrap_future(writing)
             failpoint("mid_curate")
         writing = store.append(*chunk)
-        splits.update(state.split for state in chunk if state.state == "accepted")
+        accepted = [state for state in chunk if state.state == "accepted"]
+        splits.update(state.split for state in accepted)
+        flags.update(flag for state in accepted for flag in state.flags)
     if writing:
         await asyncio.wrap_future(writing)
         failpoint("mid_curate")
-    return splits
+    return {"splits": {split: splits[split] for split in SPLITS}, "flags": dict(flags.most_common())}
 
 
 def state_of(row: Row) -> State:

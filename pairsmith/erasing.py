@@ -8,6 +8,7 @@ from pathlib import Path
 from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.outcome import ExportOutcome
 from pairsmith.stages.export import EXPORT, MARK
+from pairsmith.style.numbers import counted
 from schemas.errors import PairsmithError, UsageError
 from schemas.project import Project
 from schemas.records import Json
@@ -127,8 +128,8 @@ def _from_argilla(project: Project, store: Store, traces: Traces, source: str | 
             connected.workspace = workspace_of(project, store, connected)
             queues = connected.queues(project_id(store.sampled()), queue_names(project, store.sampled()))
             if source is not None:
-                return f"{erase_rows(connected, queues, traces.pairs)} rows deleted there"
-            answers = erase_answers(connected, queues, traces.names)
-            return f"{answers} answers deleted there; the account is yours to delete, on the page of Argilla"
+                return f"{counted(erase_rows(connected, queues, traces.pairs), 'row', 'rows')} deleted there"
+            answers = counted(erase_answers(connected, queues, traces.names), "answer", "answers")
+            return f"{answers} deleted there; the account is yours to delete, on the page of Argilla"
     except PairsmithError as away:
         return f"not reached, so what is there is there still, and the next pull brings it back: {away.what}"

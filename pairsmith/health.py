@@ -164,6 +164,7 @@ def failed(about: str, error: PairsmithError) -> Check:
 
 def _seeds(project: Project) -> Iterator[Check]:
     from curate.split import with_splits
+    from pairsmith.style import numbers
     from synth.seeds import read_seeds
 
     if any(source.path == "-" for source in project.spec.seeds):
@@ -176,8 +177,7 @@ def _seeds(project: Project) -> Iterator[Check]:
         return
     here = {"input": 0, "output": 0} if project.spec.asks_teacher else {}
     here |= Counter(seed.kind for seed in reading.seeds)
-    kinds = [f"{count} {kind}" for kind, count in here.items()]
-    what = f"{' and '.join(kinds)} of {reading.rows_in} rows"
+    what = f"{numbers.seeds(here)} of {numbers.counted(reading.rows_in, 'row', 'rows')}"
     if reading.problems:
         first = reading.problems[0]
         reasons = reading.not_used.partition(" not used: ")[2]

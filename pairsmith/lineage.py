@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pairsmith.rows import flagged_reason
 from schemas.errors import PairsmithError, UsageError
 from schemas.project import Project
 from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict
@@ -20,7 +21,7 @@ def pair_by_prefix(store: Store, id_prefix: str) -> Pair:
     if not pairs:
         raise UsageError(
             f"no pair has an id that begins with '{id_prefix}'.",
-            fix="Ids stand in the exported rows, in report.html and in `pairsmith status --json`.",
+            fix="`pairsmith rows --limit 0` lists them; they stand in the exported rows and in report.html too.",
         )
     if len(pairs) > 1:
         first = "\n  ".join(f"{pair.id}  {pair.input[:60]}" for pair in pairs[:10])
@@ -83,6 +84,8 @@ def _call(call: Call) -> dict[str, Any]:
 
 def _as_json(record: Verdict | RowState) -> dict[str, Any]:
     """The record as JSON, its reason as the line that people read."""
+    if isinstance(record, Verdict) and record.flags:
+        return {**record.model_dump(mode="json"), "reason": flagged_reason(record)}
     reason = None if record.reason is None else str(record.reason)
     return {**record.model_dump(mode="json"), "reason": reason}
 
@@ -139,7 +142,10 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
     for verdict in lineage["verdicts"]:
         score = "" if verdict["score"] is None else f"{verdict['score']:.3f}"
         table.add_row(
-            verdict_mark(verdict["keep"]), shown_step(verdict["by"]), score, Text(verdict["reason"], overflow="fold")
+            verdict_mark(verdict["keep"], verdict["flags"]),
+            shown_step(verdict["by"]),
+            score,
+            Text(verdict["reason"], overflow="fold"),
         )
     splits.append(table if lineage["verdicts"] else "no step has judged it yet")
     for row in lineage["rows"]:

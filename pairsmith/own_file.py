@@ -21,6 +21,7 @@ from pairsmith.own_columns import (
     inner_columns,
     paths_in,
 )
+from pairsmith.own_language import language_of
 from pairsmith.own_records import choices_in, schema_of, with_choices
 from pairsmith.style.numbers import counted
 from prompts.languages import language_code
@@ -306,10 +307,14 @@ def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
     kind = "output" if finished else "input"
     what = "finished outputs: inputs are written for them" if finished else "inputs: outputs are written for them"
     why = [f"'{text.header}' holds {what} ({_size(text)})"]
-    others = [repr(column.header) for column in columns if column.is_text and column is not text][:_PATHS]
+    others = [column for column in columns if column.is_text and column is not text][:_PATHS]
     if others:
-        side = "input" if finished else "output"
-        why.append(f'if {" or ".join(others)} is its {side}, write kind = "pair" and name both as input and output')
+        side, names = "input" if finished else "output", " or ".join(repr(column.header) for column in others)
+        why.append(f'if {names} is its {side}, write kind = "pair" and name both as input and output')
+        if not finished:
+            why.append(f"if {names} belongs to the input, join them there: `pairsmith docs seeds`, Other columns")
+        if len(others) == 1 and language_of(others[0].filled) != language_of(text.filled):
+            why.append("if one is the translation of the other, name that kind, as with --kind translate")
     settings = {"columns": {"text": text.header}}
     guessed = Guess({"kind": "rewrite"}, kind, settings, why, text.filled if finished else (), text.filled)
     return _with_extra(guessed, [text], columns)
@@ -337,14 +342,3 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
 
 def _size(column: Column) -> str:
     return f"{counted(round(column.words), 'word', 'words')} a row"
-
-
-def language_of(texts: Sequence[str]) -> str:
-    sample = " ".join(texts)[:20_000]
-    if len(sample.encode()) < 200:
-        return "en"
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    # One of our own, which goes with the call: the library's would keep 70 MB in a server for as long as that runs.
-    code = str(LanguageIdentifier.from_model_file(MODEL_FILE).classify(sample)[0])
-    return code if len(code) == 2 else "en"  # "zxx" are texts in no language

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pairsmith.own_file import Guess, language_of
+from pairsmith.own_file import Guess
+from pairsmith.own_language import language_of
 from schemas.kinds import KINDS, KindName
 
 
@@ -68,7 +69,12 @@ def _lengths(outputs: Sequence[str]) -> list[str]:
     words = sorted(map(count_words, outputs))
     bounds = f"min_words = {words[0] // 2}, max_words = {2 * words[-1]}, min_ratio = 0.0, max_ratio = 1000.0"
     span = f"{words[0]} to {words[-1]}" if words[0] < words[-1] else f"{words[0]}"
-    return ["[curate.gates]", f"# The outputs have {span} words.", f"length = {{ {bounds} }}", ""]
+    return [
+        "[curate.gates]",
+        f"# The outputs have {span} {'word' if span == '1' else 'words'}.",
+        f"length = {{ {bounds} }}",
+        "",
+    ]
 
 
 def answer_tokens(outputs: Sequence[str]) -> int:

@@ -142,7 +142,8 @@ def _no_certificate(project: Project, store: Store) -> str:
     state = last_look(project, store)
     if state and state["holds"]:
         return ""
-    waiting = f"{_last_judged(store).reasons.get(UNCERTIFIED, 0):,} rows wait for a certificate"
+    rows = _last_judged(store).reasons.get(UNCERTIFIED, 0)
+    waiting = "1 row waits for a certificate" if rows == 1 else f"{rows:,} rows wait for a certificate"
     if state is None:
         return f"{waiting}, and nobody has looked yet: `pairsmith certify` does"
     return f"{waiting}: " + (f"the last one no longer holds ({state['why']})" if state["id"] else state["words"])

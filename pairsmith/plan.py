@@ -150,7 +150,7 @@ def _why_not(stage: str, project: Project, store: Store | None, receipts: Sequen
     if waits := ReviewOutcome.of(receipt).waits if stage == "review" else "":
         return waits
     if unanswered := GenerateOutcome.of(receipt).unanswered if stage == "generate" else 0:
-        return f"{unanswered} rows are still unanswered"
+        return "1 row is still unanswered" if unanswered == 1 else f"{unanswered:,} rows are still unanswered"
     if stage == "curate" and CurateOutcome.of(receipt).review_count != store.review_count():
         return "people have answered since"
     if stage == "curate" and project.spec.curate.select.certified and _last_good("certify", _after(receipts, receipt)):

@@ -106,8 +106,14 @@ def _with_texts(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]
     return rows
 
 
+def flagged_reason(verdict: Verdict) -> str:
+    """What a step says of a row that it flagged, under the flag's name where its own reason is "ok"."""
+    code, detail = verdict.reason.code, verdict.reason.detail
+    return str(Reason(", ".join(verdict.flags) if code == "ok" else code, detail))
+
+
 def _flagged(state: RowState, verdicts: Iterable[Verdict]) -> list[str]:
     """What the flags of a row say: the sentence of the step that set one, or its code, of a step that sees the whole
     pool."""
-    sentences = {flag: str(verdict.reason) for verdict in verdicts for flag in verdict.flags}
+    sentences = {flag: flagged_reason(verdict) for verdict in verdicts for flag in verdict.flags}
     return list(dict.fromkeys(sentences.get(flag, flag) for flag in state.flags))

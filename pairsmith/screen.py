@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -57,7 +57,7 @@ def reasons(counted: Mapping[str, int]) -> RenderableType:
     for reason, count in ordered[:_REASONS]:
         grid.add_row("", f"{count:,}", escape(reason))
     if left := ordered[_REASONS:]:
-        grid.add_row("", f"{sum(count for _, count in left):,}", f"{len(left)} other reasons")
+        grid.add_row("", f"{sum(count for _, count in left):,}", _count(len(left), "other reason"))
     return grid
 
 
@@ -115,7 +115,7 @@ def _asked(cost: Cost) -> str:
     return ", ".join([requests, tokens, told(cost)]) if cost.requests or cost.lost else requests
 
 
-def verdict_mark(keep: bool | None) -> Text:
-    """keep, drop or wait, coloured."""
+def verdict_mark(keep: bool | None, flags: Sequence[str] = ()) -> Text:
+    """keep, flag (it keeps the row, and it is worth a look), drop or wait, coloured."""
     word, style = {True: ("keep", "green"), False: ("drop", "red"), None: ("wait", "yellow")}[keep]
-    return Text(word, style=style)
+    return Text("flag", style="yellow") if keep and flags else Text(word, style=style)

@@ -4,7 +4,10 @@ JSON."""
 from __future__ import annotations
 
 import math
+import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -60,14 +63,21 @@ class Session:
             cap = project.spec.budget.max_usd
             yield store.capped(project_usd=cap, command_usd=max_usd) if write else store
 
+    def command(self, words: str) -> str:
+        """The command line that does `words` to this project, typed where this one was: same folder, same overrides."""
+        more = [] if self.folder == Path() else ["--project", str(self.folder)]
+        more += [word for override in self.overrides for word in ("--set", override)]
+        return shlex.join(["pairsmith", *words.split(), *more])
+
     def progress(self) -> AbstractContextManager[Progress]:
         """The callback for long work; silent with --json, but for who watches."""
         return shown(silent=self.write_json is not None, watcher=self.watcher.progress)
 
     def say(self, line: str) -> None:
-        """A line for the person on stderr; nothing with --json."""
+        """A line for the person on stderr, broken between words where a terminal would break it within one; nothing
+        with --json."""
         if self.write_json is None:
-            click.echo(harmless(line), err=True)
+            click.echo(_in_width(harmless(line)) if sys.stderr.isatty() else harmless(line), err=True)
 
     def answer(self, data: dict[str, Any], *screen: RenderableType) -> None:
         """The command's result: `data` as the one JSON object, or `screen` on stdout."""
@@ -83,15 +93,24 @@ class Session:
             put(*screen)
 
 
+def _in_width(text: str) -> str:
+    """Lines as wide as the terminal at most; a word that is longer, such as an address, stays whole."""
+    width = shutil.get_terminal_size().columns
+    wrapper = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
+    return "\n".join(wrapper.fill(line) if len(line) > width else line for line in text.split("\n"))
+
+
 def put(*screen: RenderableType) -> None:
-    """Put `screen` on stdout for a person, without orders to the terminal; lines in a pipe are not broken at 80
-    columns."""
+    """Put `screen` on stdout for a person, without orders to the terminal. Sentences are broken between words on a
+    terminal, unless an address in one is longer than a line; in a pipe they are not broken."""
     from rich.console import Console
 
-    out = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    terminal = sys.stdout.isatty()
+    out = Console(highlight=False, width=None if terminal else 110)
     with out.capture() as captured:
         for part in screen:
-            out.print(part, soft_wrap=isinstance(part, str))
+            whole = isinstance(part, str) and (not terminal or max(map(len, part.split()), default=0) > out.width)
+            out.print(part, soft_wrap=whole)
     # Tables fill their last column with blanks, which a terminal hides and a file keeps.
     click.echo("\n".join(line.rstrip() for line in harmless(captured.get()).split("\n")), nl=False)
 

@@ -272,7 +272,9 @@ def _mistake(
         )
     given = first.get("input")
     shown = f" (got {_shortened(repr(given))})" if isinstance(given, str | int | float | bool) else ""
-    message = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, ")) + first.get("words", "")
+    # What else it may be is no part of what is wrong with a value of the right type.
+    words = "" if first["type"] == "value_error" else first.get("words", "")
+    message = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, ")) + words
     subject = f"'{key}': " if key and not named else ""
     return SpecError(
         f"{subject}{message}{shown}.",

@@ -292,8 +292,10 @@ def schema_violation(schema: Json) -> Violation:
         except orjson.JSONDecodeError as error:
             return str(error)
         with limited("the JSON schema", settings, text[:40]) if has_patterns else nullcontext():
-            first = next(iter(validator().iter_errors(value)), None)
-        return None if first is None else str(first.message)
+            from jsonschema.exceptions import best_match
+
+            worst = best_match(validator().iter_errors(value))
+        return None if worst is None else f"at {worst.json_path}: {worst.message}"
 
     return violation
 

@@ -16,7 +16,7 @@ from schemas.html_table import SHOWN, html_table
 from schemas.money import Cost, total
 from schemas.records import Candidate, Counts, Pair, Seed, Usage
 from schemas.store import Store
-from schemas.store.shared import DEFAULT, reader, shared, url_of
+from schemas.store.shared import DEFAULT, is_open, reader, shared, url_of
 from synth import engine
 from synth.functions import Function
 from synth.generators import Generator
@@ -114,6 +114,13 @@ def generate(
 
 
 def _generator(given: Generator | Callable[[str], Any]) -> Generator:
+    ledger = getattr(given, "ledger", None)
+    if ledger is not None and not (hasattr(ledger, "store") and is_open(ledger.store)):
+        raise UsageError(
+            f"the teacher of a {type(given).__name__} is not open.",
+            why="It is open for the length of its block.",
+            fix=f"with teacher(...) as t: generate(texts, {type(given).__name__}(t, style=...)).",
+        )
     if hasattr(given, "fingerprint"):
         return given  # type: ignore[return-value]  # one of ours, or an object of the same shape
     if not callable(given):

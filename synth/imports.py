@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from prompts.answer_form import ANY_TEXT, AnswerForm
+from schemas.errors import InputError, UsageError
 from schemas.records import Imported, Pair, Seed, content_id
 from schemas.spec import SeedSource, given
 from synth.columns import SeedProblem
@@ -92,13 +93,21 @@ def pairs(
     settings = {"kind": kind, "columns": dict(columns or {}), "input": input}
     if isinstance(rows, str | Path):
         path = Path(rows)
+        if not path.exists() and not set("*?[") & set(path.name):
+            raise InputError("there is no such file.", where=str(path.resolve()))
         reading = read_seeds([given(SeedSource, "pairs", path=path.name, **settings)], path.parent)
     else:
         source = given(SeedSource, "pairs", path="python", **settings)
-        objects = (dict(zip(("input", "output"), row, strict=True)) if _is_two(row) else row for row in rows)
+        objects = [_as_object(number, row) for number, row in enumerate(rows, 1)]
+        if not objects:
+            raise UsageError("there are no pairs.", fix="Give at least one (input, output).")
         reading = read_held(source, objects)
     return Imports(tuple(pair_of(seed, system) for seed in reading.seeds), tuple(reading.problems))
 
 
-def _is_two(row: object) -> bool:
-    return isinstance(row, tuple | list) and len(row) == 2
+def _as_object(number: int, row: object) -> object:
+    if not isinstance(row, tuple | list):
+        return row
+    if len(row) != 2:
+        raise UsageError(f"pair {number} is {row!r:.80}, not (input, output).", fix="Give two texts, or an object.")
+    return dict(zip(("input", "output"), row, strict=True))

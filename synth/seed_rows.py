@@ -111,6 +111,7 @@ def names_of(path: Path, encoding: str | None = None) -> list[str]:
     if kind == "parquet":
         return parquet_names(path)
     if kind not in ("csv", "json", "jsonl"):
+        fix = f"{fix[:-1]}, or make a project with `pairsmith init` and name this one as the path of its [[seeds]]."
         raise InputError(f"a source of format {kind} has no columns to look at.", where=path.name, fix=fix)
     content = path.read_bytes()
     if encoding is not None:

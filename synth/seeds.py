@@ -157,7 +157,9 @@ def _read(
         raise InputError("has no rows.", where=name, fix="Write at least one seed into it.")
     if not accepted and not duplicates:
         raise InputError(
-            f"none of its {rows} rows can be used; the first: {unusable[0].what}",
+            f"none of its {rows:,} rows can be used; the first: {unusable[0].what}"
+            if rows > 1
+            else f"its one row cannot be used: {unusable[0].what}",
             where=unusable[0].where,
             fix="Look at the file, and at the column that the spec names.",
         )

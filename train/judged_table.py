@@ -55,7 +55,7 @@ def in_words(win: WinRate) -> str:
     """A win rate with its outcome, and the same at equal length."""
     if win.rate is None:
         return win.outcome
-    p = "" if win.p_holm is None else f", p {win.p_holm:.3f}" if win.p_holm >= 0.001 else ", p < 0.001"
+    p = "" if win.p_holm is None else f", p = {win.p_holm:.3f}" if win.p_holm >= 0.001 else ", p < 0.001"
     controlled = win.length_controlled
     if controlled is not None:
         at_equal_length = f"at equal length {controlled.value:.2f} [{controlled.low:.2f}, {controlled.high:.2f}]"

@@ -151,7 +151,7 @@ def _in_words(comparison: Comparison) -> str:
         return comparison.outcome
     numbers = _interval(comparison.shown or comparison.difference, sign="+")
     if comparison.p_holm is not None:
-        numbers += f", p {comparison.p_holm:.3f}" if comparison.p_holm >= 0.001 else ", p < 0.001"
+        numbers += f", p = {comparison.p_holm:.3f}" if comparison.p_holm >= 0.001 else ", p < 0.001"
     if comparison.outcome == "not enough evidence":
         more = f"; it needs about {_many(comparison.more_inputs, 'more test input')}" if comparison.more_inputs else ""
         return f"{numbers}: {comparison.outcome}{more}"

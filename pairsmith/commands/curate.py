@@ -46,24 +46,25 @@ def _screen(comparison: WhatIf) -> list[Any]:
     from rich.text import Text
 
     from pairsmith.screen import facts, row_count_check
+    from pairsmith.style.numbers import counted
 
     parts: list[RenderableType] = [
         facts([("now", row_count_check(comparison.before)), ("would be", row_count_check(comparison.after))])
     ]
-    counted = (
+    sums = (
         (comparison.splits_before, comparison.splits_after),
         (comparison.reasons_before, comparison.reasons_after),
     )
     changed = [
         (name, f"{before.get(name, 0):,} -> {after.get(name, 0):,}")
-        for before, after in counted
+        for before, after in sums
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     ]
     parts += ["", facts(changed)] if changed else ["", "No row would move."]
     for move in comparison.moves:
         why = escape(f" ({move.code})") if move.code else ""
-        parts += ["", f"[bold]{move.rows:,} rows {move.before} -> {move.after}{why}[/]"]
+        parts += ["", f"[bold]{counted(move.rows, 'row', 'rows')} {move.before} -> {move.after}{why}[/]"]
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, expand=True)
         for width, ratio in ((12, None), (None, 3), (None, 5), (None, 4)):
             table.add_column(width=width, ratio=ratio, overflow="fold")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,7 +103,7 @@ def _make(
     text = with_base(text) if own or not (example or kind) else text
     written = write_project(folder, {**files, SPEC_NAME: text.encode()})
     short, reading = read or _shortages(spec, folder)
-    go = "pairsmith run" if folder.resolve() == Path.cwd() else f"pairsmith run --project {folder}"
+    go = replace(session, folder=Path() if folder.resolve() == Path.cwd() else folder, overrides=()).command("run")
     names = [path.relative_to(folder).as_posix() for path in written]
     teacher_found = {"url": teacher.url, "model": teacher.model, "why": teacher.why, "tried": teacher.tried}
     data = {

@@ -150,12 +150,16 @@ def push(session: Session, more: bool) -> None:
     """
     from pairsmith import screen
     from pairsmith.stages import review
+    from pairsmith.style.numbers import counted
 
     project = session.project()
     with session.store(project) as store, session.progress() as progress:
         pushed = review.push_rows(project, store, more=more, progress=progress, say=session.say)
     withdrawn = f"; {pushed.withdrawn:,} withdrawn, which nobody needs any more" if pushed.withdrawn else ""
-    lines = [*review.summary(pushed), ("sent", f"{pushed.sent:,} rows; {pushed.there:,} were there{withdrawn}")]
+    lines = [
+        *review.summary(pushed),
+        ("sent", f"{counted(pushed.sent, 'row', 'rows')}; {pushed.there:,} were there{withdrawn}"),
+    ]
     session.answer(
         {"command": "review push", **pushed.as_json()},
         screen.stage("review", pushed, [*lines, *review.where(project, pushed.url, pushed.queues, pushed.pages)]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ from pairsmith.session import Session, on_project
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+_ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20}\b")
 SHOWN = 20  # rows, if nobody asks for more
 
 
@@ -57,6 +59,7 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
         if row["step"]:
             why = f"{row['reason']} ({shown_step(row['step'])})"
         why = "; ".join(filter(None, (why, *(f"flag {sentence}" for sentence in row["flagged"]))))
+        why = _ID.sub(r"\1", why)  # as the first column has it, and `explain` takes it
         cells = (row["pair_id"] or "", row["state"], row["input"], row["output"] or "", why)
         table.add_row(*(Text(_short(cell, width)) for cell, width in zip(cells, (12, 8, 120, 160, 400), strict=True)))
     parts: list[RenderableType] = [row_count_check(Counts(**data["counts"])), ""]

@@ -50,6 +50,7 @@ def command(
     from pairsmith.commands.stage import do, screen_of
     from pairsmith.stages.table import stage
 
+    typed = session
     if no_review:
         session = replace(session, overrides=(*session.overrides, "review.enabled=false"))
     project = session.project()
@@ -65,12 +66,13 @@ def command(
         outcome = pipeline.run(project, store, do_and_show, session.say, first=first, until=until)
         shown: list[RenderableType] = []
         if session.write_json is None:
-            shown = _waiting(project, outcome) if outcome.waits else _ended(project, store, outcome)
+            again = typed.command("run --no-review" if no_review else "run")
+            shown = _waiting(project, outcome, typed) if outcome.waits else _ended(project, store, outcome, again)
     session.answer({"command": "run", **outcome.as_json()}, *shown)
     return WAITS if outcome.waits else 0
 
 
-def _waiting(project: Project, outcome: RunOutcome) -> list[RenderableType]:
+def _waiting(project: Project, outcome: RunOutcome, typed: Session) -> list[RenderableType]:
     """The reason why the pipeline waits, where people answer, and how to go on."""
     from rich.markup import escape
 
@@ -82,14 +84,16 @@ def _waiting(project: Project, outcome: RunOutcome) -> list[RenderableType]:
     heading = f"[bold yellow]{head}[/] {escape(outcome.waits or '')}."
     if outcome.gate == "uncertified":
         going_on = [
-            ("go on", "`pairsmith certify`, then `pairsmith run`; `pairsmith review push --more` asks people for more"),
+            ("go on", f"`{typed.command('certify')}`, then `{typed.command('run')}`"),
+            ("", f"`{typed.command('review push --more')}` asks people for more"),
             ("", "or leave curate.select.certified out: then every row that the programs accept is trained on"),
         ]
         return [heading, facts(going_on)]
-    again = "mend the prompt, the gates or the style, or set review.accept_at_least, and `pairsmith run` again"
+    run = typed.command("run")
+    again = f"mend the prompt, the gates or the style, or set review.accept_at_least, and `{run}` again"
     going_on = [
-        ("go on", again if stops else "`pairsmith run` when they are answered"),
-        ("", "`pairsmith run --no-review` without people; dataset card and report will say so"),
+        ("go on", again if stops else f"`{run}` when they are answered"),
+        ("", f"`{typed.command('run --no-review')}` without people; dataset card and report will say so"),
     ]
     return [
         heading,
@@ -97,8 +101,8 @@ def _waiting(project: Project, outcome: RunOutcome) -> list[RenderableType]:
     ]
 
 
-def _ended(project: Project, store: Store, outcome: RunOutcome) -> list[RenderableType]:
-    """The proof, the rows, the cost, and where the report is."""
+def _ended(project: Project, store: Store, outcome: RunOutcome, again: str) -> list[RenderableType]:
+    """The proof, the rows, the cost, and where the report is; of a part, the command that goes on."""
     from pairsmith.outcome import CurateOutcome, EvaluateOutcome
     from pairsmith.screen import cost, facts, row_count_check
     from pairsmith.stages.evaluate import tables
@@ -112,6 +116,6 @@ def _ended(project: Project, store: Store, outcome: RunOutcome) -> list[Renderab
         if outcome.until in ("train", "evaluate") and not rows:
             none = "there is no row to train on: `pairsmith rows` says what became of each"
             return [facts([*closing, ("go on", none)])]
-        return [facts([*closing, ("go on", f"`pairsmith run`: {outcome.until} is next")])]
+        return [facts([*closing, ("go on", f"`{again}`: {outcome.until} is next")])]
     measured = next(receipt for receipt in reversed(store.receipts("evaluate")) if receipt.ok)
     return [*tables(project, EvaluateOutcome.of(measured)), "", facts(closing)]

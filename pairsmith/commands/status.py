@@ -29,7 +29,7 @@ def command(session: Session) -> None:
             data = status_of(project, store)
     else:
         data = status_of(project, None)
-    session.answer(data, *(_screen(data) if session.write_json is None else ()))
+    session.answer(data, *(_screen(data, session.command("run")) if session.write_json is None else ()))
 
 
 def status_of(project: Project, store: Store | None) -> dict[str, Any]:
@@ -82,17 +82,19 @@ def _held(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:
     return {"seeds": dict(Counter(seed.kind for seed in store.seeds())), "pairs": pairs}
 
 
-def _screen(data: dict[str, Any]) -> list[Any]:
+def _screen(data: dict[str, Any], run: str) -> list[Any]:
     from rich.markup import escape
     from rich.table import Table
 
     from pairsmith.certified import in_lines
     from pairsmith.screen import facts, row_count_check, spending
+    from pairsmith.stages.generate import failure_in_words
+    from pairsmith.style.numbers import seeds
     from schemas.records import Counts
 
     rows = [("project", f"{data['task']} in {data['folder']}")]
     if data["seeds"]:
-        rows.append(("seeds", ", ".join(f"{count:,} {kind}" for kind, count in data["seeds"].items())))
+        rows.append(("seeds", seeds(data["seeds"])))
         rows.append(("pairs", f"{data['pairs']:,}"))
     rows += in_lines(data["certificate"])
     rows += spending(data["ledger"])
@@ -104,11 +106,12 @@ def _screen(data: dict[str, Any]) -> list[Any]:
         lines = [] if stage["counts"] is None else [row_count_check(Counts(**stage["counts"]))]
         if stage["reasons"]:
             lines.append(", ".join(f"{reason} {count:,}" for reason, count in Counter(stage["reasons"]).most_common(6)))
-        lines += [escape(f"{f['what']} ({f['rows']:,} rows, the first from {f['first']})") for f in stage["failures"]]
+        lines += [escape(failure_in_words(failure)) for failure in stage["failures"]]
         why = escape(stage["why"])
         lines += [f"[yellow]{why}[/]"] if stage["counts"] and why else [why]
         table.add_row(stage["stage"], word, "\n".join(filter(None, lines)))
     artifacts = list(dict.fromkeys((one["kind"], one["path"]) for one in data["artifacts"]))
-    to_do = f"[bold]pairsmith run[/] will {', '.join(data['next'])}, then write the report"
-    ending = to_do if data["next"] else "Everything is done; [bold]pairsmith run[/] would only write the report again."
+    run = f"[bold]{escape(run)}[/]"
+    to_do = f"{run} will {', '.join(data['next'])}, then write the report"
+    ending = to_do if data["next"] else f"Everything is done; {run} would only write the report again."
     return [facts(rows), "", table, "", *([facts(artifacts, width=12), ""] if artifacts else []), ending]

@@ -10,7 +10,7 @@ from curate.review.status import in_words
 from pairsmith.report import proof
 from pairsmith.report.evidence import Distribution, Evidence, Reviews, Scorer
 from pairsmith.style.charts import BarPart
-from pairsmith.style.numbers import MISSING, count, counted, duration, rounded
+from pairsmith.style.numbers import MISSING, count, counted, duration, rounded, seeds
 from schemas.money import Cost, dollars, per_row, told, total
 from schemas.records import Counts
 from train.learning_curve import LearningCurve
@@ -128,12 +128,11 @@ def seeds_read(evidence: Evidence) -> str | None:
     """The seeds that were read before anything was asked."""
     if evidence.seeds is None:
         return None
-    kinds = " and ".join(f"{count(number)} {kind}" for kind, number in evidence.seeds.items())
     unread = evidence.unread_seeds
-    return f"Seeds: {kinds}. " + (
+    return f"Seeds: {seeds(evidence.seeds)}. " + (
         f"{counted(unread, 'line', 'lines')} of the seed files could not be used; the receipt names each."
         if unread
-        else "Every line of the seed files was used."
+        else "Every line that was read was used."
     )
 
 
@@ -190,9 +189,10 @@ def learning_curve(curve: LearningCurve) -> list[str]:
 
 def training_facts(training: TrainResult) -> list[tuple[str, str]]:
     """The training of the adapter."""
-    s = training.settings
+    s, layers = training.settings, training.four_bit_layers
+    four_bit = f", {counted(layers, 'layer', 'layers')} in 4 bits" if layers else ""
     return [
-        ("base", f"{training.base}, {training.compute_dtype}, {count(training.four_bit_layers)} layers in 4 bits"),
+        ("base", f"{training.base}, {training.compute_dtype}{four_bit}"),
         (
             "method",
             f"{s.method}, r {s.r}, alpha {s.alpha}, dropout {s.dropout:g};"

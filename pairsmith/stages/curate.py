@@ -26,7 +26,6 @@ from schemas.errors import NoWork
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Json
-from schemas.step_names import By
 from schemas.store import Store
 
 DATASET = "dataset"
@@ -139,11 +138,10 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
         for rows, by in by_number[:_GATES_SHOWN]
         if rows
     ]
-    flagged = {By.read(by).name: count for by, counts in steps.items() if (count := counts.get("flagged"))}
-    if flagged:
-        often = sorted(flagged.items(), key=lambda item: -item[1])
-        by_step = ", ".join(f"{name} {counted(count, 'row', 'rows')}" for name, count in often)
-        lines.append(("flagged", f"as worth a look, and kept: {by_step}; `pairsmith rows --flagged` lists them"))
+    if flags := more.get("flags"):
+        by_flag = ", ".join(f"{flag} {counted(count, 'row', 'rows')}" for flag, count in flags.items())
+        listed = "`pairsmith rows --state accepted --flagged` lists them"
+        lines.append(("flagged", f"accepted, and worth a look: {by_flag}; {listed}"))
     lines += [("scored by", outcome.scorer["why"])] if outcome.scorer else []
     facts = (("selection", "selection", in_words), ("judge", "judged by", _judges), ("choice", "selected", _selection))
     lines += [(word, says(more[name])) for name, word, says in facts if more.get(name)]

@@ -25,7 +25,7 @@ from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
 from schemas.kinds import KINDS
-from schemas.money import summed
+from schemas.money import dollars, summed
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Direction, Json, Seed, Usage, content_id
@@ -95,7 +95,7 @@ def forecast(
         directions = [_direction(way, teacher, clear_seeds, seeds) for way, teacher in asked.items()]
         directions = [direction for direction in directions if direction.seeds]
         if not directions:
-            raise NoWork("nothing is generated from these seeds, so there is nothing to forecast.")
+            raise nothing_asked("forecast")
         result, counted = GenerateResult(), Recording(GenerateOutcome())
         pilot = [seed for direction in directions for seed in direction.pilot]
         try:
@@ -122,6 +122,15 @@ def forecast(
             whole=_chosen(_added(lines), project, splits),
         )
     return record.outcome
+
+
+def nothing_asked(left_out: str) -> NoWork:
+    """Why there is no forecast, and no preview, of seeds for which nobody is asked."""
+    return NoWork(
+        "nothing is generated from these seeds, so nobody would be asked.",
+        why="They bring their outputs, or all of them are test inputs.",
+        fix=f"`pairsmith run` goes on without a {left_out}; `pairsmith doctor` says whether the seeds are enough.",
+    )
 
 
 def _direction(way: Direction, teacher: TeacherSettings, seeds: Sequence[Seed], pilot: int) -> _Direction:
@@ -298,11 +307,12 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
     from rich.table import Table
 
     from pairsmith import screen
-    from schemas.money import dollars
     from schemas.progress_line import clock
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("", "seeds", "tokens", "cost", "as a batch", "time", "accepted rows"):
+    batch = {"batch_usd": "as a batch"} if any(line["batch_usd"] for line in outcome.lines) else {}
+    costs = {"usd": "cost", **batch}
+    for title in ("", "seeds", "tokens", *costs.values(), "time", "accepted rows"):
         table.add_column(title, justify="left" if not title else "right")
 
     def between(ends: dict[str, float] | None, shown: Any, unknown: str = "unknown") -> str:
@@ -313,7 +323,7 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
 
     def row(name: str, seeds: str, line: dict[str, Any], rows: str) -> None:
         whole, minutes = (lambda number: f"{number:,.0f}"), (lambda number: clock(60 * number))
-        money = [between(line[key], dollars) for key in ("usd", "batch_usd")]
+        money = [between(line[key], dollars) for key in costs]
         counts = between(line["rows"], whole, rows)
         table.add_row(name, seeds, between(line["tokens"], whole), *money, between(line["minutes"], minutes), counts)
 
@@ -323,13 +333,23 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
         row(name, f"{line['seeds']:,}", line, few if line["stage"] == "generate" else "")
     row("[bold]in all[/]", "", outcome.whole, few)
     pilot = f"{outcome.pilot_seeds:,} {'seed' if outcome.pilot_seeds == 1 else 'seeds'}, kept for the run"
-    spent = [("pilot", f"{pilot}; {screen.cost(outcome)}")]
+    spent = [("pilot", f"{pilot}; {screen.cost(outcome)}"), *_beside_the_cap(project, outcome)]
     note = (
         "90 % intervals for the whole run, pilot included; more seeds (--seeds) make them narrower. Rows: after gates, "
         "best of n and duplicates, before people; few rows tell little of how duplicates grow. "
         "Time: at teacher.concurrency, if the server answers as fast as it did."
     )
     return [table, "", screen.facts(spent), "", f"{note} {outcome.note}".strip()]
+
+
+def _beside_the_cap(project: Project, outcome: ForecastOutcome) -> list[tuple[str, str]]:
+    """What the cap of the spec means for a run that may cost more."""
+    cap, whole = project.spec.budget.max_usd, outcome.whole["usd"]
+    if cap is None or whole is None or whole["high"] <= cap:
+        return []
+    reaches = "costs more than" if whole["low"] > cap else "may cost more than"
+    stops = "it stops there in order, and goes on when that is raised"
+    return [("budget", f"the run {reaches} budget.max_usd, {dollars(cap)}: {stops}")]
 
 
 STAGE = Stage[ForecastOutcome](

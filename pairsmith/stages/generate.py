@@ -195,7 +195,7 @@ def _most_frequent(result: GenerateResult) -> tuple[Json, ...]:
 
 def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
     """What the teacher or its server said most often of rows that failed, and the first of them."""
-    failures = [f"{f['what']} ({f['rows']:,} rows, the first from {f['first']})" for f in outcome.failures]
+    failures = [failure_in_words(failure) for failure in outcome.failures]
     lines = list(zip(("failed", *[""] * len(failures)), failures, strict=False))
     if outcome.cut_prompts:
         cut = f"the server seems to have read only a part of {outcome.cut_prompts:,} prompts: raise its context length"
@@ -205,6 +205,12 @@ def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
         names = ", ".join(f"{model} ({answers:,})" for model, answers in sorted(models.items(), key=lambda m: -m[1]))
         lines.append(("warning", f"answers of '{teacher}' came from {len(models)} models: {names}"))
     return lines
+
+
+def failure_in_words(failure: Json) -> str:
+    """What was said most often of rows that failed, how many they are, and where the first one comes from."""
+    rows = f"{failure['rows']:,} rows, the first from" if failure["rows"] > 1 else "1 row, from"
+    return f"{failure['what']} ({rows} {failure['first']})"
 
 
 def _say_problems(say: Say, reading: SeedReading) -> None:

@@ -12,12 +12,13 @@ from curate.redaction import redaction_of
 from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome, PreviewOutcome
 from pairsmith.receipt import recording
-from pairsmith.stages.forecast import costs_of, taken
+from pairsmith.stages.forecast import costs_of, nothing_asked, taken
 from pairsmith.stages.generate import clear, ledgers_of, seeds_of
 from pairsmith.stages.table import Numeric, Option, Stage
 from pairsmith.stopping import Stopping
+from pairsmith.style.numbers import counted
 from schemas.blocking import run
-from schemas.errors import Interrupted, NoWork
+from schemas.errors import Interrupted
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Counts, Direction, Json, Seed, content_id
@@ -61,7 +62,7 @@ def preview(
             raise Interrupted("the preview is not done.", fix="Run it again: it asks nothing twice.") from None
         record.outcome = replace(shown, shaped_by=plan.pinned(project, store)["generate"])
         if not record.outcome.rows:
-            raise NoWork("nothing is generated from these seeds, so there is nothing to show.")
+            raise nothing_asked("preview")
     return record.outcome
 
 
@@ -190,11 +191,12 @@ def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
             table.add_row(*(Text(cell) for cell in ("" if nth else row["seed"], old[0], second)))
     left = "nothing: every answer is there"
     if outcome.left_candidates:
-        left = f"{outcome.left_candidates:,} candidates of {outcome.left_seeds:,} seeds"
+        candidates = counted(outcome.left_candidates, "candidate", "candidates")
+        left = f"{candidates} of {counted(outcome.left_seeds, 'seed', 'seeds')}"
         usd = outcome.left_usd
         left += f", {dollars(usd['low'])} to {dollars(usd['high'])}" if usd else ", cost unknown"
     ran = any(row["old"] for row in outcome.rows)
-    other = "not those of the last run" if ran else "no run has asked about these seeds yet"
+    other = "prompt or settings are not those of the last run" if ran else "no run has asked about these seeds yet"
     same = "prompt and settings are those of the last run" if outcome.same_prompt else other
     facts = [("prompt", same), ("to ask", left), ("spent", screen.cost(outcome))]
     return [table, screen.facts(facts)]

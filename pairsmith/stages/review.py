@@ -25,6 +25,7 @@ from pairsmith.outcome import PullOutcome, PushOutcome, ReviewOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.table import Stage
 from pairsmith.stopping import Stopping
+from pairsmith.style.numbers import counted
 from schemas.errors import MissingDependency, NoWork, ReviewError, StoreBusy
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
@@ -212,7 +213,7 @@ def watch(
                     outcome = pull_answers(project, store, connected, progress=progress, say=say)
                     sent = send(project, store, judged_population(project, store, say), connected, progress).sent
             except StoreBusy as busy:
-                say(f"{news} answers wait: {busy.what}")
+                say(f"{counted(news, 'answer waits', 'answers wait')}: {busy.what}")
                 news_wait = True
                 continue
             news_wait = False
@@ -247,7 +248,9 @@ def waits(status: ReviewStatus) -> str:
     if status.waiting:
         settle = f", {status.undecided} of them to settle" if status.undecided else ""
         others = f", {status.incomplete} of them for another annotator" if status.incomplete else ""
-        return "; ".join(filter(None, [f"{status.waiting} rows wait for people{settle}{others}", missing]))
+        return "; ".join(
+            filter(None, [f"{counted(status.waiting, 'row waits', 'rows wait')} for people{settle}{others}", missing])
+        )
     return missing or "people have said too little to tell what share of it they accept"
 
 
@@ -286,9 +289,8 @@ def rejection(status: Json) -> list[tuple[str, str]]:
     for objection in status["objections"]:
         row = objection["examples"][0]
         example = " -> ".join(shorten(row[side], _SHOWN, placeholder="...") for side in ("input", "output"))
-        lines.append(
-            ("", f"{objection['reason']}: {objection['rows']:,} rows, such as {row['pair_id'][:12]}: {example}")
-        )
+        rows = counted(objection["rows"], "row", "rows")
+        lines.append(("", f"{objection['reason']}: {rows}, such as {row['pair_id'][:12]}: {example}"))
     return [*lines, ("advice", "correct the prompt, the gates or the style and run again; more labels change nothing")]
 
 

@@ -90,11 +90,13 @@ def _whisker(low: float, high: float, middle: float, tone: str) -> str:
 
 
 def bins(everything: Sequence[float], kept: Sequence[float], most: int = 24) -> list[Bin]:
-    """Equal bins with round edges over `everything`, of which `kept` is a part; at most about `most` of them."""
+    """Equal bins with round edges over `everything`, of which `kept` is a part; at most about `most` of them, and none
+    between two whole numbers where all are whole."""
     if not everything:
         return []
     low, high = min(everything), max(everything)
     width = _round_step((high - low) / most) if high > low else 1.0
+    width = max(width, 1.0) if all(map(float.is_integer, map(float, everything))) else width
     first = math.floor(low / width)
     last = max(first, math.ceil(high / width) - 1)
 
@@ -130,7 +132,7 @@ def histogram(columns: Sequence[Bin], label: str, height: int = 150) -> Markup:
                 )
     body += f'<line class="axis" x1="0" x2="100%" y1="{floor}" y2="{floor}"/>'
     body += f'<text x="0" y="10">{tallest}</text>'
-    for tick in round_ticks(low, high, 5):
+    for tick in round_ticks(low, high, min(5, len(columns))):  # none inside a column
         x = 100 * (tick - low) / (high - low)
         body += f'<text x="{_n(x)}%" y="{height - 4}" {_anchor(x)}>{_tick(tick)}</text>'
     return _svg("histogram", height, label, body)
@@ -243,4 +245,4 @@ def _n(number: float) -> str:
 
 
 def _tick(number: float) -> str:
-    return f"{number:,.10g}".replace("-", "\u2212").replace(",", "\u202f")
+    return f"{number:,.10g}".replace("-", "\u2212")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from schemas.money import dollars
@@ -14,13 +15,18 @@ _THIN, _HARD, _MINUS = "\u202f", "\u00a0", "\u2212"
 
 
 def count(number: float | None) -> str:
-    """A whole number, thin spaces between thousands."""
+    """A whole number, a comma between thousands, as on a terminal and in the manual."""
     return rounded(number, 0)
 
 
 def counted(number: int, singular: str, plural: str) -> str:
     """A count with its noun."""
     return f"{count(number)} {singular if number == 1 else plural}"
+
+
+def seeds(kinds: Mapping[str, int]) -> str:
+    """How many seeds there are of each kind."""
+    return " and ".join(counted(number, kind, f"{kind}s") for kind, number in kinds.items())
 
 
 def spread(numbers: Spread | None, digits: int = 0) -> str:
@@ -44,7 +50,7 @@ def price(usd: float | None) -> str:
 
 def rounded(number: float | None, digits: int = 1) -> str:
     """A measured number with `digits` decimals."""
-    return MISSING if number is None else f"{number:,.{digits}f}".replace(",", _THIN).replace("-", _MINUS)
+    return MISSING if number is None else f"{number:,.{digits}f}".replace("-", _MINUS)
 
 
 def percent(share: float | None) -> str:

@@ -51,7 +51,7 @@ class TrainSettings(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     learning_rate: float = Field(default=2e-4, gt=0)
     batch: int = Field(default=8, ge=1)
-    epochs: float = Field(default=3, gt=0)
+    epochs: float = Field(default=3, gt=0, le=1_000)
     max_length: int = Field(default=1024, ge=16)
     seed: int = 17
     revision: str | None = added(default=None)
@@ -74,7 +74,7 @@ class TrainSettings(Section):
     edited_weight: int = added(default=1, ge=1)
     beta: float = added(default=0.1, gt=0)
     dpo_learning_rate: float = added(default=2e-5, gt=0)
-    dpo_epochs: float = added(default=1, gt=0)
+    dpo_epochs: float = added(default=1, gt=0, le=1_000)
 
     @property
     def asks_for_more(self) -> bool:

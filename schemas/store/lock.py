@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -29,7 +30,8 @@ _UPGRADES = "upgrade of the store by"  # in the label of who holds the lock for 
 
 
 def _me(upgrades: bool) -> dict[str, str]:
-    command = f"{_UPGRADES} " * upgrades + shlex.join([Path(sys.argv[0]).name, *sys.argv[1:3]])
+    words = takewhile(lambda word: not word.startswith("-"), sys.argv[1:3])
+    command = f"{_UPGRADES} " * upgrades + shlex.join([Path(sys.argv[0]).name, *words])
     return {
         "pid": str(os.getpid()),
         "host": socket.gethostname(),

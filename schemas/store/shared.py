@@ -44,6 +44,11 @@ def shared(store: str | Path = DEFAULT) -> Iterator[Store]:
                 opened.close()
 
 
+def is_open(store: Store) -> bool:
+    """Whether a block of `shared` holds this store."""
+    return _writers.get(store.url, (None, 0))[0] is store
+
+
 def reader(store: str | Path = DEFAULT) -> Store:
     """The store for reading, closed when nothing refers to it any more."""
     opened = Store.open(url_of(store), write=False)

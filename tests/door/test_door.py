@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from curate import Pool, best, curate, decontaminate, duplicates, each, gates, named, scored
-from schemas.errors import AuthError, UsageError
+from schemas.errors import AuthError, InputError, UsageError
 from schemas.records import Pair, Seed, Verdict
 from synth import Backward, Forward, Function, generate, teacher
+from synth import pairs as pairs_of
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 RICH = {
@@ -161,6 +162,43 @@ def test_a_step_of_your_own_is_a_function_of_a_pool() -> None:
     pool = curate(ROWS, [no_cats], progress=False)
     assert outcomes(pool)[1] == (False, "cat")
     assert pool.steps[0].by == f"pool/{__name__}.no_cats@1"
+
+
+def plainly_no_cats(pool: Pool) -> Any:
+    for row in pool.accepted():
+        yield row.verdict(row.pair is not None and "cat" not in row.pair.output, "cat: it is about a cat")
+
+
+def test_a_step_may_be_a_plain_function_and_must_give_verdicts() -> None:
+    """As gates, scorers and generators may be; one that gives something else is named, and what it gave."""
+    pool = curate(ROWS, [plainly_no_cats], progress=False)
+    assert outcomes(pool) == outcomes(curate(ROWS, [no_cats], progress=False))
+    for wrong in (lambda pool: 3, lambda pool: [True]):
+        with pytest.raises(UsageError, match=r"the step mine gave (3|True), which is no verdict"):
+            curate(ROWS, [named(wrong, "mine")], progress=False)
+
+
+def test_what_is_handed_over_in_the_wrong_shape_is_named(loopback: LoopbackTeacher) -> None:
+    """A step in place of a list of steps, a number in place of rows, a triple in place of a pair, a file that is not
+    there, a teacher that was never opened and one that is closed: each is a sentence, and none speaks of a spec."""
+    with pytest.raises(UsageError, match=r"steps is one step, .* not a list of them\. Write \[step\]"):
+        curate(ROWS, best(1))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="42 is no pool, no generation and no list of pairs"):
+        curate(42, [best(1)])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"pair 2 is \('a',\), not \(input, output\)"):
+        pairs_of([("a", "b"), ("a",)])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="there are no pairs"):
+        pairs_of([])
+    with pytest.raises(InputError, match=r"/nowhere\.csv: there is no such file") as absent:
+        pairs_of("nowhere.csv")
+    assert "pairsmith.toml" not in str(absent.value)
+    absent_or_gone = teacher(loopback.url, "loopback")
+    with absent_or_gone as t:
+        pass
+    for wrong in (absent_or_gone, t):
+        with pytest.raises(UsageError, match=r"the teacher of a Forward is not open\. .* with teacher\(\.\.\.\) as t"):
+            generate(["a red fox"], forward(wrong), progress=False)
+    assert not loopback.asked
 
 
 def test_held_out_texts_are_told_without_ids() -> None:

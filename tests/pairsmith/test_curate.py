@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +118,9 @@ def test_rows_lists_every_slot_with_what_became_of_it(generated: Project) -> Non
     shown = generated.run("rows", "--state", "rejected", "--limit", "2").stdout
     assert rejected["rows"][0]["pair_id"][:12] in shown
     assert "gate/length@1" in shown
+    assert not re.search(r"[0-9a-f]{13}", generated.run("rows", "--limit", "0").stdout), (
+        "ids are as short as in column 1"
+    )
     assert generated.run("rows", "--state", "lost").returncode == 2
     assert generated.run("rows", "--state", "failed").stdout.endswith("\nNo row is as was asked for.\n")
     unknown = generated.run("rows", "--reason", "lost")
@@ -133,7 +137,9 @@ def test_rows_lists_what_is_flagged_with_its_sentence(tmp_path: Path) -> None:
     here.json("generate")
     off = ("--set", "curate.duplicates.enabled=false", "--set", "split.test=0", "--set", "split.validation=0")
     shown = here.run("curate", *off).stdout
-    assert "as worth a look, and kept: values 1 row; `pairsmith rows --flagged` lists them" in " ".join(shown.split())
+    sentence = "accepted, and worth a look: value 1 row; `pairsmith rows --state accepted --flagged` lists them"
+    assert sentence in " ".join(shown.split())
+    assert [row["flags"] for row in here.json("rows", "--state", "accepted", "--flagged")["rows"]] == [["value"]]
     (row,) = here.json("rows", "--flagged")["rows"]
     assert row["flagged"] == ["value: “cash” at $.paid does not stand in the input"]
     assert (row["state"], here.json("rows", "--reason", "value")["rows"]) == ("accepted", [row])
@@ -141,6 +147,25 @@ def test_rows_lists_what_is_flagged_with_its_sentence(tmp_path: Path) -> None:
     assert "flag value: “cash”" in " ".join(here.run("rows", "--flagged").stdout.split())
     refused = here.run("rows", "--reason", "nothing")
     assert "no row has the reason 'nothing', nor such a flag" in refused.stderr
+
+
+def test_a_flag_is_told_by_its_name_everywhere(tmp_path: Path) -> None:
+    """What a gate flags is told under the flag's own name, never as "ok": on the screen of curation, in `rows`, whose
+    `--reason` takes that name, and in `explain`, which marks it."""
+    answered = "The museum opens at nine on weekdays and at ten on Sundays. Bring the children. Bring the children."
+    rows = [{"question": "When does the museum open on weekdays?", "answer": answered}]
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    here = Project(tmp_path / "mine")
+    assert Project(tmp_path).run("init", "mine", "--from", "asked.jsonl").returncode == 0
+    here.json("generate")
+    here.json("curate", "--set", "split.test=0", "--set", "split.validation=0")
+    (row,) = here.json("rows", "--flagged")["rows"]
+    for flag, sentence in zip(row["flags"], row["flagged"], strict=True):
+        assert sentence.startswith(f"{flag}: ")
+        assert here.json("rows", "--reason", flag)["rows"] == [row]
+    assert "twice" in row["flags"]
+    explained = here.run("explain", row["pair_id"]).stdout
+    assert re.search(r"^flag +gate/repetition@\d+ .*twice: ", explained, re.MULTILINE)
 
 
 def test_rows_tells_why_generation_failed(make_project: Callable[..., Project]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +89,35 @@ def test_of_a_few_seeds_no_share_of_accepted_rows_is_told(
     shown = project.run("forecast", "--seeds", "5").stdout
     assert "too few seeds to say" in " ".join(shown.split())
     assert "$0" not in shown
+
+
+def test_a_cap_that_the_run_may_reach_is_told_with_its_forecast(
+    teacher: LoopbackTeacher, make_project: Callable[..., Project]
+) -> None:
+    """Before anything more is paid for, a person learns that the run will stop at `budget.max_usd`, or may; no column
+    tells batch prices that no endpoint has."""
+    project = make_project(teacher.url, MANY)
+    usd = project.json("forecast", *PRICES)["facts"]["whole"]["usd"]
+    shown = {}
+    for cap in (1.01 * usd["high"], (usd["low"] + usd["high"]) / 2, 0.99 * usd["low"]):
+        shown[cap] = " ".join(project.run("forecast", *PRICES, "--set", f"budget.max_usd={cap}").stdout.split())
+    enough, doubtful, too_little = shown.values()
+    assert "budget.max_usd" not in enough
+    assert "the run may cost more than budget.max_usd, $" in doubtful
+    assert "the run costs more than budget.max_usd, $" in too_little
+    assert "as a batch" not in enough
+
+
+def test_what_brings_its_outputs_has_no_forecast_and_goes_on(tmp_path: Path) -> None:
+    """Nobody is asked, so nothing is forecast or previewed: both say why, and what goes on."""
+    (tmp_path / "asked.csv").write_text("question,answer\nWhen do you open?,We open at nine on weekdays.\n")
+    project = Project(tmp_path / "mine")
+    assert Project(tmp_path).run("init", "mine", "--from", "asked.csv").returncode == 0
+    for command in ("forecast", "preview"):
+        done = project.run(command)
+        assert done.returncode == 8
+        assert "They bring their outputs" in done.stderr
+        assert f"`pairsmith run` goes on without a {command}" in done.stderr
 
 
 def test_intervals_hold_in_simulated_projects() -> None:

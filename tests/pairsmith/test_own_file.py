@@ -396,7 +396,7 @@ def test_a_file_of_which_no_row_is_read_leaves_no_project_behind(tmp_path: Path)
     turns = [{"role": "narrator", "content": "It rains."}, {"role": "assistant", "content": "Take a coat."}]
     (tmp_path / "a.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
     refused = Project(tmp_path).run("init", "mine", "--from", "a.jsonl")
-    assert "none of its 1 rows can be used" in refused.stderr
+    assert "its one row cannot be used: role" in refused.stderr
     assert refused.returncode == 4
     assert not (tmp_path / "mine").exists()
 
@@ -787,3 +787,26 @@ def test_labels_without_blanks_are_labels(tmp_path: Path) -> None:
     rows = "".join(f"我的包裹{n}在哪里请告诉我,{'快递问题' if n % 2 else '退货'}\n" for n in range(12))
     shown = taken(tmp_path, "a.csv", f"文本,标签\n{rows}")
     assert (shown["task"], shown["input"], shown["output"]) == ("classify", "文本", "标签")
+
+
+def test_what_else_a_second_column_of_texts_may_be_is_told(tmp_path: Path) -> None:
+    """It may be the output, a part of the input, or the translation: each is named with what to write for it. A name
+    and the features of a product are joined, two columns in two languages are a task of that kind."""
+    rows = "".join(
+        f"Stainless steel kettle {n},holds {n} litres and switches off when it boils dry\n" for n in range(9)
+    )
+    (tmp_path / "shop.csv").write_text("name,features\n" + rows)
+    (shop,) = (sentence for sentence in guess(tmp_path / "shop.csv").why if "belongs to the input" in sentence)
+    assert shop == "if 'name' belongs to the input, join them there: `pairsmith docs seeds`, Other columns"
+    german = "".join(f"The museum opens at {n} in the morning,Das Museum öffnet morgens um {n} Uhr\n" for n in range(9))
+    (tmp_path / "signs.csv").write_text("Sign (front),Schild (hinten)\n" + german)
+    translated = "if one is the translation of the other, name that kind, as with --kind translate"
+    assert translated in guess(tmp_path / "signs.csv").why
+    assert translated not in guess(tmp_path / "shop.csv").why
+
+
+def test_a_text_file_has_a_way_into_a_project(tmp_path: Path) -> None:
+    """It has no columns to look at, and the refusal says where it is named instead."""
+    (tmp_path / "prompts.txt").write_text("a lighthouse\n")
+    with pytest.raises(InputError, match=r"make a project with `pairsmith init` and name this one as the path"):
+        guess(tmp_path / "prompts.txt")

@@ -64,7 +64,7 @@ def test_pairs_alone_need_no_teacher_and_become_a_dataset_with_their_columns(tic
     doctor = tickets.run("doctor", *override)
     assert doctor.returncode == 0, doctor.stdout
     assert "none is asked: the seeds bring their outputs" in doctor.stdout
-    assert "60 pair of 60 rows" in doctor.stdout
+    assert "60 pairs of 60 rows" in doctor.stdout
     answer = tickets.json("generate", *override)
     assert (answer["facts"]["pairs_made"], answer["calls_sent"]) == (60, 0)
     assert tickets.json("generate", *override)["facts"]["pairs_kept"] == 60

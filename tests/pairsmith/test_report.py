@@ -389,7 +389,7 @@ def test_files_that_are_gone_are_said(project: Project, done: Store) -> None:
     text = _Page(render(gather(project, done))).text
     assert "Evaluation has run, but the files it wrote are gone." in text
     assert "The curve is missing" in text
-    assert "4 884 480 trainable parameters" in text
+    assert "4,884,480 trainable parameters" in text
 
 
 def test_a_damaged_evaluation_ends_in_one_sentence(project: Project, done: Store) -> None:
@@ -423,7 +423,7 @@ def test_money_is_the_ledgers_sum(project: Project, done: Store) -> None:
     usage, usd, requests = spent.usage, spent.usd, spent.requests
     text = _Page(render(gather(project, done))).text
     sentence = f"The ledger holds {requests} requests: {usage.prompt_tokens:,} prompt tokens"
-    assert sentence.replace(",", " ") in text
+    assert sentence in text
     assert f"${usd:.4f}" in text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 from tests.pairsmith.conftest import Project, answer
@@ -24,6 +25,23 @@ def test_a_run_in_parts_does_what_one_run_does(project: Project, teacher: Loopba
     assert again["facts"]["stages"] == []
     assert len(teacher.asked) == 12
     assert not project.json("status")["stages"][2]["done"], "nobody has reviewed, nor gone on without people"
+
+
+def test_the_command_that_goes_on_works_as_it_is_printed(project: Project) -> None:
+    """With the folder and the overrides of the command before it, and still without people where those were left out:
+    what a run of a part, `status` and `init` name can be copied from the screen."""
+    folder = project.folder.rename(project.folder.parent / "my captions")
+    outside = Project(folder.parent, project.environment)
+    given = ("--project", folder.name, "--set", "generate.forward.n=3")
+    part = outside.run("run", "--no-review", "--until", "curate", *given)
+    again = "pairsmith run --no-review --project 'my captions' --set generate.forward.n=3"
+    assert f"`{again}`: curate is next" in " ".join(part.stdout.split()), part.stderr
+    done = outside.run(*shlex.split(again)[1:], "--until", "train")
+    assert "generate  done before" in done.stderr
+    left = outside.run("status", *given).stdout
+    assert "pairsmith run --project 'my captions' --set generate.forward.n=3 will review" in " ".join(left.split())
+    first = outside.run("init", "my replies", "--kind", "reply", "--embedded")
+    assert first.stdout.endswith("\n  pairsmith run --project 'my replies'\n")
 
 
 def test_where_no_row_can_be_trained_on_training_is_not_next(make_project: Callable[..., Project]) -> None:

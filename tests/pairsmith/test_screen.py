@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,12 @@ from rich.console import Console
 from pairsmith import screen
 from pairsmith.failures import show_error
 from pairsmith.outcome import ExportOutcome
+from pairsmith.own_file import guess
+from pairsmith.own_spec import spec_text
 from pairsmith.session import Session
+from pairsmith.stages.generate import failure_in_words
 from pairsmith.stopping import Stopping
+from pairsmith.style import charts, numbers
 from pairsmith.watching import NOBODY
 from schemas.errors import TeacherError
 from schemas.records import Counts
@@ -43,3 +48,41 @@ def test_what_a_server_writes_gives_no_order_to_a_terminal(capsys: pytest.Captur
         assert "\\x1b]0;mine" in shown
         assert "\\x1b[2J \\x1b[6n \\x9b0c" in shown
         assert "café\nb" in shown
+
+
+def test_one_is_told_in_the_singular(tmp_path: Path) -> None:
+    """What there is one of is one: a row that failed, a reason beside those that are shown, a word of each output."""
+    one, two = ({"what": "empty: no text", "rows": rows, "first": "s.jsonl:3"} for rows in (1, 1_200))
+    assert failure_in_words(one) == "empty: no text (1 row, from s.jsonl:3)"
+    assert failure_in_words(two) == "empty: no text (1,200 rows, the first from s.jsonl:3)"
+    console = Console(width=100, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(screen.reasons({f"reason_{n:02}": 20 - n for n in range(13)}))
+    assert captured.get().splitlines()[-1].split() == ["8", "1", "other", "reason"]
+    path = tmp_path / "asked.csv"
+    path.write_text("text,label\n" + "".join(f"where is my parcel {n},{'yes' if n % 2 else 'no'}\n" for n in range(8)))
+    assert "# The outputs have 1 word.\n" in spec_text(path, guess(path), "asked")
+
+
+def test_a_number_is_written_in_one_way() -> None:
+    """The report and the pages write 1,600 as the terminal, the manual and the dataset card do, so a number read
+    in one place is found in another."""
+    assert numbers.count(1_600) == f"{1_600:,}"
+    assert numbers.counted(1_600, "row", "rows") == "1,600 rows"
+    assert numbers.rounded(-1234.5) == "\u22121,234.5"
+
+
+def test_kinds_of_seeds_are_told_as_nouns() -> None:
+    """`status`, `doctor` and the report count seeds as one says it."""
+    assert numbers.seeds({"pair": 1_260}) == "1,260 pairs"
+    assert numbers.seeds({"input": 1, "output": 2}) == "1 input and 2 outputs"
+
+
+def test_whole_numbers_have_no_columns_between_them() -> None:
+    """Words are counted whole: a histogram of labels of one to three words has three columns, and marks below their
+    edges alone."""
+    words = charts.bins([1, 1, 2, 3, 3], [1, 2])
+    assert [(one.low, one.high, one.everything) for one in words] == [(1, 2, 2), (2, 3, 3)]
+    one = charts.histogram(charts.bins([1, 1], [1]), "words")
+    assert re.findall(r">([\d.]+)</text>", one) == ["2", "1", "2"]
+    assert len(charts.bins([0.1, 0.35, 0.4], [])) > 3

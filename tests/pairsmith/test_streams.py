@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,3 +49,43 @@ def test_a_full_disk_behind_stdout_is_a_sentence(
     assert ended.returncode == 6
     assert "nothing more can be written (No space left on device). Free some space" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def on_terminal(project: Project, columns: int, *command: str) -> str:
+    """What a terminal of so many columns is given, of both streams, without its colours."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    line, environment = project.command(*command), project.environ(NO_COLOR="1", TERM="xterm")
+    with subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=project.folder):
+        os.close(theirs)
+        shown = b""
+        while part := _read(ours):
+            shown += part
+    os.close(ours)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
+
+
+def _read(descriptor: int) -> bytes:
+    """What a terminal has for us; nothing once the other side has closed it."""
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:  # Linux says so of a terminal that nobody holds any more
+        return b""
+
+
+def test_a_terminal_breaks_sentences_between_words_and_a_pipe_never(
+    make_project: Callable[..., Project], teacher: LoopbackTeacher
+) -> None:
+    """A sentence is as wide as the terminal, on both streams; an address in it stays whole, however long."""
+    project = make_project(teacher.url, ("a dog", "an owl"))
+    long = "seeds.0.path=" + "a-folder-of-a-long-name/" * 4 + "s.jsonl"
+    for command in (("status",), ("generate", "--set", "teacher.url=http://127.0.0.1:9/v1")):
+        lines = on_terminal(project, 60, *command).splitlines()
+        joined = " ".join(line.strip() for line in lines)
+        piped = project.run(*command)
+        for sentence in (piped.stdout + piped.stderr).splitlines():
+            if sentence.startswith(("warning: ", "pairsmith run")):
+                assert sentence in joined
+        assert max(len(line) for line in lines if line.startswith(("warning: ", "pairsmith run"))) <= 60
+    whole = f"pairsmith run --set {long}"
+    assert whole in " ".join(on_terminal(project, 60, "status", "--set", long).split())

@@ -639,8 +639,13 @@ def test_an_old_name_in_an_override_sets_the_new_key(tmp_path: Path, old: str) -
 
 @pytest.mark.parametrize("bounds", ["min_words = 9, max_words = 8", "min_ratio = 2.0, max_ratio = 0.5"])
 def test_bounds_that_nothing_fits_are_refused(tmp_path: Path, bounds: str) -> None:
-    """They would reject every row, after all of them were paid for."""
-    assert "let no row through" in refusal(tmp_path, FULL.replace("min_words = 3", bounds)).what
+    """They would reject every row, after all of them were paid for. What else the key may hold is not the matter."""
+    assert refusal(tmp_path, FULL.replace("min_words = 3", bounds)).what.endswith("let no row through.")
+
+
+def test_more_epochs_than_anybody_trains_are_refused(tmp_path: Path) -> None:
+    """Before a model is loaded: the number of steps would be beyond all numbers."""
+    assert "less than or equal to 1000" in refusal(tmp_path, FULL.replace("epochs = 2", "epochs = 1e308")).what
 
 
 @pytest.mark.parametrize(

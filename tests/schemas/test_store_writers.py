@@ -124,6 +124,24 @@ with Store.open(f"sqlite:///{folder}/p.db") as store:
     assert ran.stdout.endswith("1\nbusy\n")
 
 
+def test_who_writes_is_named_by_a_command_that_is_whole(tmp_path: Path) -> None:
+    """Its words up to the first option, whose value would be cut off."""
+    script = """
+import sys
+from schemas.errors import StoreBusy
+from schemas.store import Store
+url, sys.argv = sys.argv[1], ["/usr/bin/pairsmith", "curate", "--project", "mine"]
+with Store.open(url):
+    try:
+        Store.open(url)
+    except StoreBusy as busy:
+        print(busy)
+"""
+    command = [sys.executable, "-c", script, f"sqlite:///{tmp_path}/p.db"]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert "`pairsmith curate`, since" in ran.stdout, ran.stderr
+
+
 def test_an_answer_that_another_process_has_is_not_dropped_in_silence(store_url: str) -> None:
     """The same answer twice is once; another one in its place is told, not confirmed."""
     with Store.open(store_url) as store:

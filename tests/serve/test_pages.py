@@ -134,10 +134,10 @@ def test_the_one_evaluation_was_none_before(client: TestClient) -> None:
 def test_every_page_of_a_project_has_the_sum(client: TestClient, place: str) -> None:
     """Rows in = accepted + rejected + waiting + failed stands on every page of a project that has rows, and holds."""
     _, text = seen(client, f"/p/whole{place}")
-    match = re.search(r"([\d\u202f]+) rows in = (.+? failed)", text)
+    match = re.search(r"([\d,]+) rows in = (.+? failed)", text)
     assert match is not None
-    number = lambda shown: int(shown.replace("\u202f", ""))  # noqa: E731
-    parts = [number(part) for part in re.findall(r"([\d\u202f]+) (?:accepted|rejected|waiting|failed)", match[2])]
+    number = lambda shown: int(shown.replace(",", ""))  # noqa: E731
+    parts = [number(part) for part in re.findall(r"([\d,]+) (?:accepted|rejected|waiting|failed)", match[2])]
     assert len(parts) == 4
     assert number(match[1]) == sum(parts) == 180
 

@@ -245,3 +245,12 @@ def test_no_spelling_of_a_key_rewrites_an_answer(key: str, tmp_path: Path) -> No
             assert answer.text == store.calls(answer.key)[0].raw["message"]["content"] == text
 
         with_ledger(teacher, tmp_path, ask, key=key)
+
+
+def test_an_answer_that_breaks_the_schema_is_told_where() -> None:
+    """Why a row failed names the place in the record and the rule that it broke, of a field that may be null as well,
+    as the gate of the same schema does."""
+    age = {"anyOf": [{"type": "integer", "maximum": 130}, {"type": "null"}]}
+    broken = schema_violation({"type": "object", "properties": {"age": age}})
+    assert broken('{"age": 999}') == "at $.age: 999 is greater than the maximum of 130"
+    assert broken('{"age": null}') is None
