@@ -29,14 +29,13 @@ from schemas.store import tables
 from schemas.store.failures import explained
 from schemas.store.lock import file_lock
 from schemas.store.opening import log_of
-from schemas.store.rows import INTO_CALLS, Into, Row, into
+from schemas.store.rows import Into, Row, into
 
 _KINDS = {Call, Candidate, Hold, Pair}
 _MANY = 32  # records at once: fewer go into their tables, and can be read there, at once
 _MOST = 3_000  # records: they are in memory too
 _MOST_S = 1.0  # after which they can be read, at the latest
 _NOTHING = b"\n"  # at the beginning: no entries; behind one: no more
-_USD = INTO_CALLS.names.index("usd")
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no other
 
 
@@ -61,7 +60,7 @@ class CommitLog:
     """
 
     def __init__(self, path: Path) -> None:
-        self._store, self._path = path, log_of(path)
+        self.store, self._path = path, log_of(path)
         self._fd, self._end, self._sum = -1, 0, _salt()
         self._count, self._since = 0, 0.0
         self.rows: dict[Into, list[Row]] = defaultdict(list)  # in the order in which they came
@@ -78,10 +77,13 @@ class CommitLog:
 
     def append(self, rows: Mapping[Into, list[Row]]) -> bool:
         """Make rows durable; False if they cannot be told in JSON or the file cannot be written."""
-        if not isfinite(sum(row[_USD] for row in rows.get(INTO_CALLS, ()))):  # JSON would say null
+        priced = [(place.names.index("usd"), of) for place, of in rows.items() if "usd" in place.names]
+        if not isfinite(sum(row[at] or 0.0 for at, of in priced for row in of)):  # JSON would say null
             return False
         try:
-            entry = orjson.dumps([[place.table.name, place.names, of] for place, of in rows.items()])
+            # An integer that is too long for a table would be refused whenever somebody opens the store.
+            every = [[place.table.name, place.names, of] for place, of in rows.items()]
+            entry = orjson.dumps(every, option=orjson.OPT_STRICT_INTEGER)
             total = crc32(entry, self._sum)
             line = b"%b%08x %b\n" % (b"" if self._end else b"%08x\n" % self._sum, total, entry)
             if self._fd < 0:
@@ -93,6 +95,7 @@ class CommitLog:
         if not whole:
             with contextlib.suppress(OSError):  # they go into their tables, and must not come back from here later
                 os.pwrite(self._fd, _NOTHING, self._end)
+                _sync(self._fd)
             return False
         self._end, self._sum = self._end + len(line), total
         self._since = self._since if self._count else time.monotonic()
@@ -102,7 +105,10 @@ class CommitLog:
         return True
 
     def _make(self) -> None:
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, self._store.stat().st_mode & 0o777)
+        self._fd, of = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), self.store.stat()
+        if os.geteuid() == 0:  # as SQLite does with its own: whoever may write the store must be able to settle it
+            os.fchown(self._fd, of.st_uid, of.st_gid)
+        os.fchmod(self._fd, of.st_mode & 0o777)
         folder = os.open(self._path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # else a power cut may take the file
@@ -148,25 +154,24 @@ def left_in(path: Path) -> list[tuple[Into, list[Row]]]:
 
 def settle_abandoned(engine: sa.Engine, path: Path | None, url: str) -> None:
     """`settle`, for a reader, where there is anything to settle and no writer to do it."""
-    if path is None or not is_left(path):
-        return
     try:
         # Without the right to the lock its rows are left to who has it.
-        with contextlib.suppress(StoreBusy, PermissionError), file_lock(Path(f"{path}.lock"), url, upgrades=True):
-            settle(engine, path)
+        with contextlib.suppress(StoreBusy, PermissionError):
+            if path is not None and is_left(path):
+                with file_lock(Path(f"{path}.lock"), url, upgrades=True):
+                    settle(engine, path)
     except Exception as error:
         raise explained(error, url) from None
 
 
 def settle(engine: sa.Engine, path: Path) -> None:
     """Put what a writer that is no more left in the log into the tables; for who holds the store's lock."""
-    if not is_left(path):  # its writer has done so meanwhile
-        return
     from schemas.store.writer import insert
 
-    with engine.begin() as connection:
-        for place, rows in left_in(path):
-            insert(connection, place, rows)
-    with log_of(path).open("r+b") as log:  # a power cut may bring a file back that was deleted
-        _empty(log.fileno())
-    log_of(path).unlink()
+    if is_left(path):
+        with engine.begin() as connection:
+            for place, rows in left_in(path):
+                insert(connection, place, rows)
+        with log_of(path).open("r+b") as log:  # a power cut may bring a file back that was deleted
+            _empty(log.fileno())
+    log_of(path).unlink(missing_ok=True)  # an empty one too: texts lie behind its first byte

@@ -48,7 +48,7 @@ from schemas.store.opening import (
 )
 from schemas.store.reading import IN, SOME, Reading, id_and_body
 from schemas.store.rows import BEFORE, Texts, texts_in, texts_of, whole
-from schemas.store.writer import Mark, Revisable, Writer, mark_judged
+from schemas.store.writer import Mark, Revisable, Writer, mark_judged, writing_to
 
 
 def _upgrade_for_reader(engine: sa.Engine, url: str) -> None:
@@ -207,10 +207,10 @@ class Store(Reading):
         return self._writer
 
     def _settle(self, query: Any) -> None:
-        if self._writer is None:
+        if (writer := self._writer or writing_to(self._path)) is None:
             settle_abandoned(self._engine, self._path, self._url)
-        elif self._writer.holds_back and query.get_final_froms() != [tables.seeds]:  # seeds never wait
-            self._writer.settle()
+        elif writer.holds_back and query.get_final_froms() != [tables.seeds]:  # seeds never wait
+            writer.settle()
 
     def seeds(self, *, active: bool = True) -> list[Seed]:
         """The seeds of the last reading in their order, or every seed ever read."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from importlib import import_module
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -75,6 +76,8 @@ class Writer:
         self._hurry = threading.Event()  # somebody waits for the next commit, and not in a coroutine
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
+        if log:
+            _writing[log.store] = self
 
     def submit(self, work: Work) -> Future[None]:
         """Queue rows, or a function of the connection, to be committed atomically. Resolved when durable."""
@@ -119,7 +122,8 @@ class Writer:
     @property
     def holds_back(self) -> bool:
         """Whether there is more than the tables tell."""
-        return bool(self._log and self._log.rows) and not (self._broken or self._closed)
+        settles = self._thread.is_alive() and not (self._broken or self._closed)  # in a fork there is no thread
+        return settles and self._log is not None and bool(self._log.rows)
 
     def settle(self) -> None:
         """Bring what is durable into its tables, for who is about to read it there."""
@@ -131,6 +135,8 @@ class Writer:
         self._queue.put(None)
         self._hurry.set()
         self._thread.join()
+        if self._log:
+            _writing.pop(self._log.store, None)
 
     def _run(self) -> None:
         open_, due = True, 0.0
@@ -223,6 +229,14 @@ class Writer:
                     return explained(raised, self._url)
                 time.sleep(wait_s)
         return None
+
+
+_writing: dict[Path, Writer] = {}
+
+
+def writing_to(path: Path | None) -> Writer | None:
+    """Who writes to that SQLite store in this process: its readers are not to wait until it settles."""
+    return None if path is None else _writing.get(path)
 
 
 def _resolve(futures: Sequence[asyncio.Future[None]], error: StoreError | None) -> None:

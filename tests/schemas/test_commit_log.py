@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -13,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import StoreBusy
+from schemas.errors import StoreBusy, StoreError
 from schemas.money import Hold
-from schemas.records import Call, Candidate, Generated, Pair, Reason, Record, Sampling
+from schemas.records import Call, Candidate, Generated, Pair, Reason, Record, Sampling, Usage
 from schemas.store import Store, commit_log
 from schemas.store.commit_log import is_left
 from schemas.store.erase import left_in
 from schemas.store.opening import copy_for_reading, log_of, sqlite_url
+from schemas.store.shared import reader, shared
 
 ROOT = Path(__file__).parents[2]
 MANY = 20  # rows of three records each
@@ -225,6 +227,15 @@ def test_another_reader_sees_it_soon(tmp_path: Path) -> None:
             Store.open(url)
 
 
+def test_another_reader_in_the_same_process_sees_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `generate` returned is read, and curated, inside of the teacher's block too: by a reader of its own, which
+    is not told less than was confirmed."""
+    monkeypatch.setattr(commit_log, "_MOST_S", 600.0)
+    with shared(tmp_path / "p.db") as store:
+        put(store, rows())
+        same(reader(tmp_path / "p.db"))
+
+
 def test_what_a_thread_waits_for_is_in_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And with it all that was confirmed before: what comes later is never undone by what came first."""
     monkeypatch.setattr(commit_log, "_MOST_S", 600.0)  # however busy the machine is
@@ -243,15 +254,56 @@ def test_what_a_thread_waits_for_is_in_its_table(tmp_path: Path, monkeypatch: py
 
 
 def test_what_json_cannot_tell_goes_where_it_went_before(tmp_path: Path) -> None:
-    """An infinite price is kept as it is."""
+    """An infinite price is kept as it is, of an answer and of a hold."""
     url = sqlite_url(tmp_path / "p.db")
     call = row(MANY)[0]
     assert isinstance(call, Call)
     with Store.open(url) as store:
         put(store, [*rows(), call.model_copy(update={"usd": float("inf")})])
         assert tabled(tmp_path / "p.db") == MANY + 1
+        put(store, [*rows(MANY, 2 * MANY), Hold(id="h", usd=float("inf"))])
+        assert tabled(tmp_path / "p.db") == 2 * MANY + 1
     with Store.open(url, write=False) as store:
-        assert store.spent().usd == float("inf")
+        assert store.spent().usd == store.spent().reserved == float("inf")
+
+
+def test_what_no_table_takes_is_refused_at_once(tmp_path: Path) -> None:
+    """A number of more bits than a table has would be confirmed, and then keep whoever comes from opening the store."""
+    url = sqlite_url(tmp_path / "p.db")
+    call = row(MANY)[0]
+    assert isinstance(call, Call)
+    endless = call.model_copy(update={"usage": Usage(prompt_tokens=2**63)})
+    with Store.open(url) as store, pytest.raises(StoreError):
+        put(store, [*rows(), endless])
+    with Store.open(url) as store:
+        put(store, [*rows(), call.model_copy(update={"usage": Usage(prompt_tokens=2**60 + 1)})])
+    with Store.open(url) as store:
+        assert store.spent().usage.prompt_tokens == 2**60 + 1
+
+
+def test_the_log_belongs_to_whom_the_store_belongs(tmp_path: Path) -> None:
+    """Two people write to a store in turn: who comes next must be able to settle what the other's process left."""
+    path = tmp_path / "p.db"
+    Store.open(sqlite_url(path)).close()
+    path.chmod(0o666)
+    before = os.umask(0o077)
+    try:
+        with Store.open(sqlite_url(path)) as store:
+            put(store, rows())
+            log, of = log_of(path).stat(), path.stat()
+    finally:
+        os.umask(before)
+    assert (log.st_mode & 0o777, log.st_uid, log.st_gid) == (0o666, of.st_uid, of.st_gid)
+
+
+def test_a_log_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
+    """Also for a reader that was open before."""
+    path = tmp_path / "p.db"
+    Store.open(sqlite_url(path)).close()
+    with Store.open(sqlite_url(path), write=False) as store:
+        log_of(path).mkdir()
+        with pytest.raises(StoreError, match=r"p\.db-commits"):
+            store.pairs()
 
 
 FULL = """
@@ -285,3 +337,13 @@ def test_erasing_looks_into_the_log(killed: Path) -> None:
     with Store.open(sqlite_url(killed)) as store:
         log_of(killed).write_text("something of “7” there")
         assert left_in(store, ["something of"]) == 1
+
+
+def test_a_log_that_was_emptied_and_left_goes_with_its_texts(tmp_path: Path) -> None:
+    """A process that is killed while its rows are all in their tables leaves a log of which one byte was written over.
+    The next to write takes it away: what is erased from the tables may stand in it."""
+    path = tmp_path / "p.db"
+    Store.open(sqlite_url(path)).close()
+    log_of(path).write_bytes(b"\n2345678\n12345678 a text\n")
+    with Store.open(sqlite_url(path)):
+        assert not log_of(path).exists()
