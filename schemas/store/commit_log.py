@@ -27,7 +27,7 @@ from schemas.money import Hold
 from schemas.records import Call, Candidate, Pair, Record
 from schemas.store import tables
 from schemas.store.failures import explained
-from schemas.store.lock import file_lock
+from schemas.store.lock import STARTED, UPGRADES, file_lock
 from schemas.store.opening import log_of
 from schemas.store.rows import Into, Row, into
 
@@ -35,6 +35,7 @@ _KINDS = {Call, Candidate, Hold, Pair}
 _MANY = 32  # records at once: fewer go into their tables, and can be read there, at once
 _MOST = 3_000  # records: they are in memory too
 _MOST_S = 1.0  # after which they can be read, at the latest
+_OTHER_S, _TICK_S = 10.0, 0.01  # how long another reader that settles is waited for, and how often it is looked
 _NOTHING = b"\n"  # at the beginning: no entries; behind one: no more
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no other
 
@@ -155,11 +156,17 @@ def left_in(path: Path) -> list[tuple[Into, list[Row]]]:
 def settle_abandoned(engine: sa.Engine, path: Path | None, url: str) -> None:
     """`settle`, for a reader, where there is anything to settle and no writer to do it."""
     try:
-        # Without the right to the lock its rows are left to who has it.
-        with contextlib.suppress(StoreBusy, PermissionError):
-            if path is not None and is_left(path):
+        until = time.monotonic() + _OTHER_S
+        while path is not None and is_left(path) and time.monotonic() < until:
+            try:
                 with file_lock(Path(f"{path}.lock"), url, upgrades=True):
                     settle(engine, path)
+            except StoreBusy as busy:
+                if UPGRADES not in str(busy) and STARTED not in str(busy):  # its writer will
+                    return
+                time.sleep(_TICK_S)  # another reader does so now
+    except PermissionError:
+        return  # without the right to the lock its rows are left to who has it
     except Exception as error:
         raise explained(error, url) from None
 

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from schemas.records import Call, Candidate, Generated, Pair, Reason, Record, Sa
 from schemas.store import Store, commit_log
 from schemas.store.commit_log import is_left
 from schemas.store.erase import left_in
+from schemas.store.lock import file_lock
 from schemas.store.opening import copy_for_reading, log_of, sqlite_url
 from schemas.store.shared import reader, shared
 
@@ -67,6 +69,11 @@ def tabled(path: Path, table: str = "calls") -> int:
 
 def held(store: Store) -> tuple[list[Call], list[Pair], list[Candidate]]:
     return [call for key in store.call_index() for call in store.calls(key)], store.pairs(), store.candidates()
+
+
+def pairs_of(path: Path) -> int:
+    with Store.open(sqlite_url(path), write=False) as store:
+        return len(store.pairs())
 
 
 def whole(count: int = MANY) -> tuple[list[Record], ...]:
@@ -124,6 +131,15 @@ def test_a_reader_that_was_open_before_finds_it_too(tmp_path: Path) -> None:
         assert held(reader) == ([], [], [])
         assert subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=ROOT, check=False).returncode == -9
         same(reader)
+
+
+def test_a_reader_waits_for_another_one_that_puts_it_there(killed: Path) -> None:
+    """Of two that come at once after a process was killed, none is told less than was confirmed."""
+    with ThreadPoolExecutor() as threads:
+        with file_lock(Path(f"{killed}.lock"), sqlite_url(killed), upgrades=True):
+            second = threads.submit(pairs_of, killed)
+            wait([second], timeout=0.5)
+        assert second.result(60) == MANY
 
 
 def test_a_store_that_may_not_be_written_is_read_whole(killed: Path, tmp_path: Path) -> None:
