@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import aiohttp
 from aiohappyeyeballs import start_connection
@@ -105,8 +105,20 @@ class Connection(ResponseHandler):
         self.tell, reading, self._reading = None, self._reading, None
         if reading is not None:
             reading.cancel()
-        self.close()
+        self.abort()
         return True
+
+    def abort(self) -> None:
+        """Close it at once. `close` waits until all is sent, and who hangs takes nothing."""
+        transport = self.transport
+        self.close()
+        if transport is not None:
+            transport.abort()
+
+    def resume_reading(self, *args: Any, **how: Any) -> None:
+        """Nothing to do, as nearly always, where reading was not paused; aiohttp would ask its parser for more."""
+        if self._reading_paused or getattr(self, "_buffer_paused", False):  # the latter since 3.14
+            super().resume_reading(*args, **how)
 
 
 class Connections:
@@ -158,7 +170,7 @@ class Connections:
         if kept and not connection.should_close:
             self._idle.append((connection, time.monotonic()))
         else:
-            connection.close()
+            connection.abort()
 
     def close(self) -> None:
         """Close those that wait for the next request."""
