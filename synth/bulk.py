@@ -226,9 +226,8 @@ class Bulk:
 
     def _made_of(self, asked: Underway) -> Sequence[Record]:
         """What is to be written beside its answers; nothing where one of them is bad or missing."""
-        if len(asked.calls) < asked.n or any(call.status != "ok" for call in asked.calls):
+        if len(asked.calls) < asked.n or not self._ledger.judge.are_good(asked.calls):
             return ()
-        self._ledger.judge.stop_at_useless(asked.calls)  # it notes that they are good
         try:
             asked.good = list(map(completion, asked.calls))
             return asked.asker.made_of(asked.good)
