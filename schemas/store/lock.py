@@ -26,13 +26,12 @@ _PRODUCT = "pairsmith"
 _UPGRADE_S, _TICK_S = 120.0, 0.2  # how long an upgrade by another process is waited for, and how often it is looked
 
 
-UPGRADES = "upgrade of the store by"  # in the label of who holds the lock for no longer than that
-STARTED = "it has just started"  # of who has not written its label yet
+_UPGRADES = "upgrade of the store by"  # in the label of who holds the lock for no longer than that
 
 
 def _me(upgrades: bool) -> dict[str, str]:
     words = takewhile(lambda word: not word.startswith("-"), sys.argv[1:3])
-    command = f"{UPGRADES} " * upgrades + shlex.join([Path(sys.argv[0]).name, *words])
+    command = f"{_UPGRADES} " * upgrades + shlex.join([Path(sys.argv[0]).name, *words])
     return {
         "pid": str(os.getpid()),
         "host": socket.gethostname(),
@@ -70,7 +69,7 @@ def writer_lock(path: Path | None, engine: sa.Engine, url: str, *, upgrades: boo
                 )
                 break
             except StoreBusy as busy:
-                if not (waits or UPGRADES in str(busy)) or time.monotonic() > until:
+                if not (waits or _UPGRADES in str(busy)) or time.monotonic() > until:
                     raise
             waits = is_older(engine)  # once more after the upgrade: its lock is freed a little later
             time.sleep(_TICK_S)
@@ -84,7 +83,6 @@ def file_lock(path: Path, url: str, upgrades: bool) -> Iterator[StillHeld]:
     Raises StoreBusy naming the holder's pid, command and start. Not covered: network file systems without flock.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    label = json.dumps(_me(upgrades)).encode()
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,11 +91,11 @@ def file_lock(path: Path, url: str, upgrades: bool) -> Iterator[StillHeld]:
                 holder = json.loads(os.pread(fd, 4096, 0))
                 who = "pid {pid} on {host}, `{command}`, since {since}".format(**holder)
             except (ValueError, KeyError):
-                who = STARTED
+                who = "it has just started"
             raise _busy(url, who) from None
         with contextlib.suppress(OSError):  # on a full disk the lock holds without its label
-            os.pwrite(fd, label, 0)
-            os.ftruncate(fd, len(label))
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps(_me(upgrades)).encode(), 0)
         yield lambda connection: None  # the kernel does not lose it
     finally:
         os.close(fd)
@@ -135,7 +133,7 @@ class _AdvisoryLock:
         self._connection = self._engine.connect()
         try:
             self._key, me = _key(self._connection), _me(self._upgrades)
-            who = UPGRADES if self._upgrades else "pairsmith"
+            who = _UPGRADES if self._upgrades else "pairsmith"
             label = f"{who} pid {me['pid']} on {me['host']} since {me['since']}"[:63]
             named = sa.text("SELECT set_config('application_name', :label, false), pg_backend_pid()")
             self._pid = self._connection.execute(named, {"label": label}).one()[1]
