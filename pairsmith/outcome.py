@@ -138,7 +138,7 @@ class GenerateOutcome(StageOutcome):
 class ForecastOutcome(CommandOutcome):
     """What the whole run will take, by stage and direction (`lines`) and together (`whole`): each of tokens, usd,
     batch_usd, minutes and rows has a `middle` and the ends of a 90 % interval, `low` and `high`; None: not known. Its
-    counts are those of the pilot, `pilot_seeds` of `seeds`."""
+    counts are those of the pilot, `pilot_seeds` of `seeds`; `usd_elsewhere` is what other prompts and teachers cost."""
 
     seeds: int = 0
     pilot_seeds: int = 0
@@ -148,6 +148,7 @@ class ForecastOutcome(CommandOutcome):
     """The directions whose answers no `max_tokens` limits."""
     lines: tuple[Json, ...] = ()
     whole: Json = field(default_factory=dict)
+    usd_elsewhere: float = 0.0
 
     @property
     def note(self) -> str:

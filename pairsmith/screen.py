@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -36,6 +37,11 @@ def facts(rows: Iterable[tuple[str, str]], *, width: int = 11) -> RenderableType
     for name, value in rows:
         grid.add_row(escape(name), escape(value))
     return grid
+
+
+def going_on(*lines: str) -> list[RenderableType]:
+    """How to go on, in the columns of `facts`, where no command is broken that a person will copy."""
+    return [f"[bold]{head:<13}[/]{escape(line)}" for head, line in zip_longest(("go on",), lines, fillvalue="")]
 
 
 def row_count_check(counts: Counts) -> str:

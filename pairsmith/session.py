@@ -4,6 +4,7 @@ JSON."""
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import shutil
 import sys
@@ -64,9 +65,10 @@ class Session:
             yield store.capped(project_usd=cap, command_usd=max_usd) if write else store
 
     def command(self, words: str) -> str:
-        """The command line that does `words` to this project, typed where this one was: same folder, same overrides."""
+        """The command line that does `words` to this project, typed where this one was: same folder, same overrides,
+        `***` for a key or password in one."""
         more = [] if self.folder == Path() else ["--project", str(self.folder)]
-        more += [word for override in self.overrides for word in ("--set", override)]
+        more += [word for override in self.overrides for word in ("--set", _without_secrets(override))]
         return shlex.join(["pairsmith", *words.split(), *more])
 
     def progress(self) -> AbstractContextManager[Progress]:
@@ -93,6 +95,18 @@ class Session:
             put(*screen)
 
 
+# What is copied from a screen: a command of ours with its options, as `shlex` quotes them, or a word.
+_COPIED = re.compile(r"\S*pairsmith(?: [a-z-]+)+(?: --\S+(?: '[^']*'(?:\S*'[^']*')*\S*| [^\s'-]\S*)?)+|\S+")
+
+
+def _without_secrets(text: str) -> str:
+    from curate.gates.personal import personal
+
+    for secret in [piece for kind, piece in personal(text) if kind == "secret"]:
+        text = text.replace(secret, "***")
+    return text
+
+
 def _in_width(text: str) -> str:
     """Lines as wide as the terminal at most; a word that is longer, such as an address, stays whole."""
     width = shutil.get_terminal_size().columns
@@ -102,14 +116,16 @@ def _in_width(text: str) -> str:
 
 def put(*screen: RenderableType) -> None:
     """Put `screen` on stdout for a person, without orders to the terminal. Sentences are broken between words on a
-    terminal, unless an address in one is longer than a line; in a pipe they are not broken."""
+    terminal, unless an address or a command in one is longer than a line; in a pipe they are not broken."""
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
     out = Console(highlight=False, width=None if terminal else 110)
     with out.capture() as captured:
         for part in screen:
-            whole = isinstance(part, str) and (not terminal or max(map(len, part.split()), default=0) > out.width)
+            whole = isinstance(part, str) and (
+                not terminal or max(map(len, _COPIED.findall(part)), default=0) > out.width
+            )
             out.print(part, soft_wrap=whole)
     # Tables fill their last column with blanks, which a terminal hides and a file keeps.
     click.echo("\n".join(line.rstrip() for line in harmless(captured.get()).split("\n")), nl=False)

@@ -31,6 +31,7 @@ _MAX_FACT_DEPTH = 6
 # English prose has about 4.5 letters a token, 5 in the largest vocabularies, other languages fewer; a short list of
 # long words has more.
 _MOST_LETTERS_PER_TOKEN, _OF_A_LONG_TEXT, _LONG_TEXT, _SMALLEST_CONTEXT = 8, 6, 1024, 256
+_CONTROL = re.compile(r"\x1b\[[\d;]*m|[\0-\x1f\x7f-\x9f]")
 _REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
 # What cannot be had again: which snapshot answered, on which backend, at which provider and tier, what it counted.
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
@@ -419,6 +420,6 @@ def error_status(content: bytes) -> int | None:
 
 
 def one_line(text: str, limit: int = 300) -> str:
-    """`text` for the inside of a sentence."""
-    line = " ".join(text.split())
+    """`text` for the inside of a sentence, without what colours a terminal or orders it about."""
+    line = " ".join(_CONTROL.sub(" ", text).split())
     return line if len(line) <= limit else line[: limit - 3] + "..."

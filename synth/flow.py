@@ -308,16 +308,20 @@ class Flow:
         if not (isinstance(failure, ThrottledError) and others_answered and waited_s < MAX_RETRY_AFTER_S):
             tries.counted += 1
         tries.timeouts += isinstance(failure, TimedOutError)
+        is_last = tries.counted > self._retries or tries.timeouts > TIMEOUT_RETRIES
         if isinstance(failure, DoubtedError):
             tries.doubts += 1
-            if all(host.key_is_refused for host in self.hosts) if failure.of_key else tries.doubts > 1:
+            shut = tries.host.key_is_refused and all(host.key_is_refused or host.rests for host in self.hosts)
+            if shut if failure.of_key else is_last or tries.doubts > 1:
                 raise failure.verdict
         never = not any(host.connected for host in self.hosts)
         if never and isinstance(failure, BrokenError) and tries.counted >= FIRST_CONNECT_TRIES + len(self.hosts) - 1:
             raise unreachable(failure, where)
-        if tries.counted > self._retries or tries.timeouts > TIMEOUT_RETRIES:
+        if is_last:
             self._given_up_in_a_row += 1
             if self._given_up_in_a_row >= max(10, self.concurrency):
+                if isinstance(failure, DoubtedError):
+                    raise failure.verdict
                 raise Unreachable(
                     f"The teacher has left the last {self._given_up_in_a_row} requests unanswered ({failure}).",
                     where=where,

@@ -117,8 +117,9 @@ def _make(
     }
     change = "what a good output is" if own else "your own texts into seeds.jsonl and your style"
     first = "" if example else f"Put {change} into pairsmith.toml, then:\n"
-    session.answer(
-        data,
+    from rich.markup import escape
+
+    lines = (
         f"Made a project in {folder.resolve()}: {', '.join(names)}\n",
         *(_guess_in_lines(guessed) if guessed else []),
         *(f"  - {reading.not_used}; the first: {lost.where}: {lost.what}" for lost in reading.problems[:1]),
@@ -126,6 +127,7 @@ def _make(
         *(f"\nAs it is: {shortage.what}.\n          {shortage.fix}" for shortage in short),
         f"\n{first}  {go}",
     )
+    session.answer(data, *map(escape, lines))
 
 
 def _encoding_of(own: Path, encoding: str) -> str | None:

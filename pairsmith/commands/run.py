@@ -76,35 +76,37 @@ def _waiting(project: Project, outcome: RunOutcome, typed: Session) -> list[Rend
     """The reason why the pipeline waits, where people answer, and how to go on."""
     from rich.markup import escape
 
-    from pairsmith.screen import facts
+    from pairsmith.screen import facts, going_on
     from pairsmith.stages.review import where
 
     stops = outcome.gate in ("rejected", "exhausted", "uncertified")
     head = "The pipeline stops, nothing is trained:" if stops else "The pipeline waits for people:"
     heading = f"[bold yellow]{head}[/] {escape(outcome.waits or '')}."
     if outcome.gate == "uncertified":
-        going_on = [
-            ("go on", f"`{typed.command('certify')}`, then `{typed.command('run')}`"),
-            ("", f"`{typed.command('review push --more')}` asks people for more"),
-            ("", "or leave curate.select.certified out: then every row that the programs accept is trained on"),
+        return [
+            heading,
+            *going_on(
+                f"`{typed.command('certify')}`, then `{typed.command('run')}`",
+                f"`{typed.command('review push --more')}` asks people for more",
+                "or leave curate.select.certified out: then every row that the programs accept is trained on",
+            ),
         ]
-        return [heading, facts(going_on)]
     run = typed.command("run")
     again = f"mend the prompt, the gates or the style, or set review.accept_at_least, and `{run}` again"
-    going_on = [
-        ("go on", again if stops else f"`{run}` when they are answered"),
-        ("", f"`{typed.command('run --no-review')}` without people; dataset card and report will say so"),
-    ]
     return [
         heading,
-        facts([*where(project, outcome.url or "", outcome.queues or (), outcome.pages or ()), *going_on]),
+        facts(where(project, outcome.url or "", outcome.queues or (), outcome.pages or ())),
+        *going_on(
+            again if stops else f"`{run}` when they are answered",
+            f"`{typed.command('run --no-review')}` without people; the report will say so",
+        ),
     ]
 
 
 def _ended(project: Project, store: Store, outcome: RunOutcome, again: str) -> list[RenderableType]:
     """The proof, the rows, the cost, and where the report is; of a part, the command that goes on."""
     from pairsmith.outcome import CurateOutcome, EvaluateOutcome
-    from pairsmith.screen import cost, facts, row_count_check
+    from pairsmith.screen import cost, facts, going_on, row_count_check
     from pairsmith.stages.evaluate import tables
 
     closing = [("rows", row_count_check(outcome.counts)), ("this run", cost(outcome))]
@@ -115,7 +117,7 @@ def _ended(project: Project, store: Store, outcome: RunOutcome, again: str) -> l
         rows = curated[-1].rows.get("train", 0) if curated else 0
         if outcome.until in ("train", "evaluate") and not rows:
             none = "there is no row to train on: `pairsmith rows` says what became of each"
-            return [facts([*closing, ("go on", none)])]
-        return [facts([*closing, ("go on", f"`{again}`: {outcome.until} is next")])]
+            return [facts(closing), *going_on(none)]
+        return [facts(closing), *going_on(f"`{again}`: {outcome.until} is next")]
     measured = next(receipt for receipt in reversed(store.receipts("evaluate")) if receipt.ok)
     return [*tables(project, EvaluateOutcome.of(measured)), "", facts(closing)]

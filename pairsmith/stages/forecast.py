@@ -22,6 +22,7 @@ from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import Asking, ask, clear, generated_from, ledgers_of, say_shortages, seeds_of
 from pairsmith.stages.table import Numeric, Option, Stage
 from pairsmith.stopping import Stopping
+from prompts import load
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
 from schemas.kinds import KINDS
@@ -120,6 +121,7 @@ def forecast(
             unlimited=tuple(way for way in asked if limit_of(generate.directions[way].sampling.body()) is None),
             lines=tuple(lines),
             whole=_chosen(_added(lines), project, splits),
+            usd_elsewhere=_elsewhere(project, store, directions),
         )
     return record.outcome
 
@@ -342,14 +344,22 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
     return [table, "", screen.facts(spent), "", f"{note} {outcome.note}".strip()]
 
 
+def _elsewhere(project: Project, store: Store, directions: Sequence[_Direction]) -> float:
+    """US dollars that were spent through the store, or are held, with other prompts or teachers than this run's."""
+    ways = [(one.teacher, project.spec.generate.directions[one.way].prompt) for one in directions]
+    own = {(teacher.identity or teacher.model, load(prompt, project.folder).ref) for teacher, prompt in ways}
+    return sum(cost.usd + cost.reserved for cost in store.costs() if (cost.teacher, cost.prompt) not in own)
+
+
 def _beside_the_cap(project: Project, outcome: ForecastOutcome) -> list[tuple[str, str]]:
-    """What the cap of the spec means for a run that may cost more."""
-    cap, whole = project.spec.budget.max_usd, outcome.whole["usd"]
-    if cap is None or whole is None or whole["high"] <= cap:
+    """What the cap of the spec, of which other work may have taken a part, means for a run that may cost more."""
+    cap, whole, elsewhere = project.spec.budget.max_usd, outcome.whole["usd"], outcome.usd_elsewhere
+    if cap is None or whole is None or whole["high"] + elsewhere <= cap:
         return []
-    reaches = "costs more than" if whole["low"] > cap else "may cost more than"
-    stops = "it stops there in order, and goes on when that is raised"
-    return [("budget", f"the run {reaches} budget.max_usd, {dollars(cap)}: {stops}")]
+    reaches = "costs more than" if whole["low"] + elsewhere > cap else "may cost more than"
+    left = f"what is left of budget.max_usd, {dollars(max(0.0, cap - elsewhere))} of {dollars(cap)}"
+    left = left if elsewhere else f"budget.max_usd, {dollars(cap)}"
+    return [("budget", f"the run {reaches} {left}: it stops there in order, and goes on when that is raised")]
 
 
 STAGE = Stage[ForecastOutcome](

@@ -108,6 +108,24 @@ def test_a_cap_that_the_run_may_reach_is_told_with_its_forecast(
     assert "as a batch" not in enough
 
 
+def test_what_other_prompts_have_spent_counts_beside_a_forecast(
+    teacher: LoopbackTeacher, make_project: Callable[..., Project]
+) -> None:
+    """The cap is the project's: what a teacher under another name has cost leaves less of it, and a run that fits the
+    cap but not what is left of it is told so."""
+    project = make_project(teacher.url, MANY)
+    spent = project.json("generate", *PRICES, "--set", "teacher.identity=another")["usd"]
+    usd = project.json("forecast", *PRICES)["facts"]["whole"]["usd"]
+    roomy, tight = 1.01 * (spent + usd["high"]), spent + usd["low"] / 2
+    assert tight > usd["high"] / 2
+    shown = [
+        " ".join(project.run("forecast", *PRICES, "--set", f"budget.max_usd={cap}").stdout.split())
+        for cap in (roomy, tight)
+    ]
+    assert "budget.max_usd" not in shown[0]
+    assert "the run costs more than what is left of budget.max_usd, $" in shown[1]
+
+
 def test_what_brings_its_outputs_has_no_forecast_and_goes_on(tmp_path: Path) -> None:
     """Nobody is asked, so nothing is forecast or previewed: both say why, and what goes on."""
     (tmp_path / "asked.csv").write_text("question,answer\nWhen do you open?,We open at nine on weekdays.\n")

@@ -89,3 +89,28 @@ def test_a_terminal_breaks_sentences_between_words_and_a_pipe_never(
         assert max(len(line) for line in lines if line.startswith(("warning: ", "pairsmith run"))) <= 60
     whole = f"pairsmith run --set {long}"
     assert whole in " ".join(on_terminal(project, 60, "status", "--set", long).split())
+
+
+def test_a_command_to_copy_stays_whole_on_a_narrow_terminal(tmp_path: Path) -> None:
+    """It may be longer than a line: the terminal goes on with it in the next one, and what is copied is one line; a
+    folder is named as it is called, whatever its brackets mean to a library for colours."""
+    folder = "texts of [bold] dogs and of owls, [red]of March[/]"
+    whole = f"  pairsmith run --project '{folder}'"
+    assert whole in on_terminal(Project(tmp_path), 60, "init", folder, "--kind", "reply", "--embedded").splitlines()
+    given = ("--set", "task.style=Short, as in [b]a note[/b], and never in more than a line or two of it")
+    shown = on_terminal(Project(tmp_path), 60, "status", "--project", folder, *given).splitlines()
+    assert any(line.startswith(f"{whole.strip()} --set '{given[1]}' will generate") for line in shown)
+
+
+def test_a_secret_that_was_typed_is_not_printed_again(tmp_path: Path) -> None:
+    """What goes on is printed with the overrides of the command before it, but for a key or a password in one."""
+    assert Project(tmp_path).run("init", "mine", "--kind", "reply", "--embedded").returncode == 0
+    key = "sk-" + "abcdefgh12345678" * 2
+    for typed in (
+        "teacher.url=http://anna:hunter2@127.0.0.1:9/v1",
+        f'generate.forward.sampling.extra={{ api_key = "{key}" }}',
+    ):
+        shown = Project(tmp_path).run("status", "--project", "mine", "--set", typed).stdout
+        assert f"--set '{typed.split('=')[0]}=" in " ".join(shown.split())
+        assert "hunter2" not in shown
+        assert key not in shown

@@ -85,6 +85,20 @@ def test_a_page_is_shown_by_its_title_whatever_it_stands_in_place_of(tmp_path: P
         assert "<" not in sentence
 
 
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_a_page_colours_no_terminal(status: int, tmp_path: Path) -> None:
+    """What a title holds is words: no colour, no hidden text, no order to a terminal."""
+    title = b"<html><title>\x1b[31;8mred\x1b[0m \x1b]0;mine\x07owl</title></html>"
+    for body in (title, orjson.dumps({"error": {"message": "\x1b[31;8mred\x1b[0m \x1b]0;mine\x07owl"}})):
+        with LoopbackTeacher(lambda ask, body=body: Reply(status=status, body=body)) as teacher:
+            try:
+                (words,) = run(teacher, tmp_path, 1, retries=0).sentences
+            except TeacherError as error:
+                words = str(error)
+            assert "red ]0;mine owl" in words
+            assert words.isprintable()
+
+
 def test_a_page_of_opened_tags_takes_no_time() -> None:
     """A page is anybody's text: the time to read it does not grow with its square."""
     for text in ("<script>" * 100_000, "<title>" * 100_000, "<!--" * 100_000, "<" * 500_000):

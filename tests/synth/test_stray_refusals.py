@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,18 @@ def test_a_key_that_is_shut_in_between_ends_the_run_after_a_few_requests(tmp_pat
     with LoopbackTeacher() as mended:
         result = run(mended, tmp_path, 200, n=1)
         assert (result.rows_in, result.failed) == (200, 0)
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_with_few_retries_a_key_that_is_shut_is_told_as_that(retries: int, tmp_path: Path) -> None:
+    """Nothing is sent a second time, or once; the run ends with the sentence about the key all the same, not with one
+    about requests that were left unanswered."""
+    with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else WRONG) as teacher:
+        with pytest.raises(AuthError, match="refuses the key"):
+            run(teacher, tmp_path, 200, n=1, concurrency=16, retries=retries)
+        assert len(teacher.asked) <= 40 + 3 * 16
+    with LoopbackTeacher() as mended:
+        assert run(mended, tmp_path, 200, n=1).failed == 0
 
 
 def test_an_outage_of_who_knows_the_keys_is_waited_out(tmp_path: Path) -> None:
@@ -104,6 +117,15 @@ def test_a_page_that_forbids_a_row_costs_that_row_one_request_more(tmp_path: Pat
         assert teacher.counts()["dog 30"] == 2
 
 
+def test_without_retries_a_page_that_forbids_a_row_is_believed_at_once(tmp_path: Path) -> None:
+    """Its row is refused, as it is elsewhere after a second request: no later run asks for it again and again."""
+    page = Reply(status=403, body=PAGE)
+    with LoopbackTeacher(lambda ask: page if ask.prompt == "dog 30" else Reply()) as teacher:
+        result = run(teacher, tmp_path, 60, n=1, retries=0)
+        assert (result.rows_in, result.failed, dict(result.reasons)) == (60, 1, {"refused": 1})
+        assert teacher.counts()["dog 30"] == 1
+
+
 def test_one_of_two_addresses_loses_its_key_in_between(tmp_path: Path) -> None:
     """The other one answers, so no row is lost and the run goes on; it is told which one is left alone."""
 
@@ -119,3 +141,17 @@ def test_one_of_two_addresses_loses_its_key_in_between(tmp_path: Path) -> None:
         result, left_alone = asyncio.run(once(first.url, second.url))
         assert (result.rows_in, result.failed) == (80, 0)
         assert list(left_alone) == [f"{second.url}/v1"]
+
+
+def test_a_key_that_is_shut_ends_the_run_where_the_other_address_is_down(tmp_path: Path) -> None:
+    """Nobody else could answer, so the run ends with the sentence about the key, after a few requests."""
+
+    async def once(*urls: str) -> None:
+        async with rig(urls[0], tmp_path, n=1, urls=urls, retries=5) as r:
+            await generate(r.store, input(40), [r.forward], concurrency=8)
+
+    with socket.socket() as silent, LoopbackTeacher(lambda ask: Reply() if ask.number <= 20 else WRONG) as first:
+        silent.bind(("127.0.0.1", 0))
+        with pytest.raises(AuthError, match="refuses the key"):
+            asyncio.run(once(first.url, f"http://127.0.0.1:{silent.getsockname()[1]}"))
+        assert len(first.asked) <= 20 + 4 * 8
