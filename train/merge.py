@@ -52,7 +52,9 @@ def merged_folder(base: Base, trained: TrainResult) -> Path:
         write_merged(base, trained.settings, folder, folder / FOLDER, merged.into)
         own = {name: digest for name, digest in trained.files.items() if name not in needed}
         files = {**own, **_of_merged(with_files(trained, folder).files)} if own else {}
-        write_result(folder, trained.model_copy(update={"merged": merged, "files": files}))
+        again = trained.model_copy(update={"merged": merged, "files": files})
+        if again != trained:  # a report speaks of the record as it was written
+            write_result(folder, again)
     return folder / FOLDER
 
 
