@@ -78,8 +78,10 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
     if schema is None:
         return guessed if kind in ("", guessed.task["kind"]) else guessed._replace(task=_named(kind, guessed))
     why = [f"every output is a JSON object, so they are records: {SCHEMA} has their keys and types, for you to check"]
-    bound = with_choices(schema, choices_in(guessed.outputs, guessed.asked)) if guessed.asked else []
-    if bound:
+    choices = choices_in(guessed.outputs, guessed.asked) if guessed.asked else {}
+    if choices and first_rows(path, names_of(path, encoding), encoding, behind=LOOKED_AT):
+        choices = {}  # a row that nobody has looked at may have another value, and would be rejected for it
+    if bound := with_choices(schema, choices):
         names = " and ".join(map(repr, bound[:_PATHS]))
         why.append(f"{names} take one of the values that come back there ('enum'): add to them what may come as well")
     return guessed._replace(task={"kind": "extract", "schema": SCHEMA}, schema=schema, why=[*guessed.why, *why])
