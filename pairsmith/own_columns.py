@@ -100,8 +100,8 @@ def columns_in(names: Sequence[str], rows: Sequence[Cells]) -> list[Column]:
 def first_rows(
     path: Path, names: Sequence[str], encoding: str | None = None, *, strict: bool = False, behind: int = 0
 ) -> list[Cells]:
-    """The first rows `behind` so many, under the numbers of their columns. A line that is not JSON is left out, as it is of rows that
-    bring their outputs; with `strict` it raises InputError, as it does of others."""
+    """The first rows, or those `behind` so many, under the numbers of their columns. A line that is not JSON is left
+    out, as it is of rows that bring their outputs; with `strict` it raises InputError, as it does of others."""
     every = {f"c{at}": name for at, name in enumerate(names) if name.strip()}
     if not every:
         raise InputError("has no headers.", where=f"{path.name}:1", fix="Write a name above each column.")
