@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
 
 from prompts.answer_schema import check_answer_schema
@@ -152,7 +153,7 @@ class Prompt:
         }
 
     def _check(self, values: Mapping[str, Any], needed: Iterable[str]) -> None:
-        if values.keys() == self.variables.keys() and not any(value is None for value in values.values()):
+        if values.keys() == self.variables.keys() and NoneType not in map(type, values.values()):
             return
         for name in values:
             if name not in self.variables:
@@ -174,8 +175,9 @@ class Prompt:
         if turn.plain is not None:
             parts: list[Any] = list(turn.plain)
             parts[1::2] = map(values.get, turn.plain[1::2])
-            if all(type(part) is str for part in parts):
-                return made(Message, {"role": turn.role, "content": "".join(parts)})
+            if {*map(type, parts)} == {str}:
+                sent = {"role": turn.role, "content": "".join(parts)}
+                return made(Message, sent, sent=sent)
         from jinja2 import TemplateError
 
         try:

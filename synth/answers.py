@@ -195,11 +195,18 @@ class AnswerJudge:
         verdict = judged_or_malformed(call.raw, violation, self._declared, call.request, tokens)
         return call.model_copy(update={"status": verdict.status, "text": verdict.text, "reason": verdict.reason})
 
+    def are_good(self, calls: Sequence[Call]) -> bool:
+        """Whether all answers to one question are good, as nearly always; if so it is noted."""
+        for call in calls:
+            if call.status != "ok":
+                return False
+        self._answered, self._thinking_in_a_row = True, 0
+        return True
+
     def stop_at_useless(self, calls: Sequence[Call]) -> None:
         """Raise what the answers to one question amount to with those before them, if every further one would be paid
         for in vain."""
-        if all(call.status == "ok" for call in calls):  # nearly always
-            self._answered, self._thinking_in_a_row = True, 0
+        if self.are_good(calls):
             return
         self.stop_at_unknown(calls)
         self._stop_at_thinking(calls)

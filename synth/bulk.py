@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -128,11 +128,11 @@ class Bulk:
             self.end(asked, error)
 
     def write(self, asked: Underway, sending: Sending) -> None:
-        """Its turn has come: send it, if there is a connection."""
+        """Its turn has come: send it, if there is a connection, and no cap since it was begun."""
         self.waiting.discard(asked)
         asked.sending = sending
         connections = self._endpoint.connections[sending.host.url]
-        if (connection := connections.kept()) is None:
+        if self._ledger.store.budget is not None or (connection := connections.kept()) is None:
             self._hand_over(asked)
         else:
             asked.reserved = self._meter.mark(asked.question.prompt, asked.body, len(asked.data))
@@ -171,24 +171,21 @@ class Bulk:
             keeping.add_done_callback(self._keeping.discard)
 
     def _read(self, asked: Underway) -> bool:
-        """Whether an answer came, as nearly always; what else it may be is for `Endpoint` to say, and to raise what it
-        raises that it is read: the others that came with it go on."""
-        answer: Answer | None = None
-        headers: Mapping[str, str] = {}
+        """Whether an answer came, as nearly always; what else it may be is for `Endpoint` to say, and to raise what is
+        raised here: the others that came with it go on."""
         if isinstance(asked.outcome, tuple):
             status, headers, content = asked.outcome
             with suppress(Exception):
                 status, content = meant(status, content)
-                if status == 200:
-                    seconds = time.perf_counter() - asked.began
-                    answer = read_answer(content, seconds, asked.body, asked.reserved)
-        if answer is None or not answer.choices:
-            self._hand_over(asked)
-            return False
-        failpoint("received")
-        asked.answer = self._endpoint.took(answer, asked.sending, headers)
-        self._endpoint.dialect.learn(asked.body, answer, n=asked.n, schema=asked.question.schema is not None)
-        return True
+                seconds = time.perf_counter() - asked.began
+                if status == 200 and (answer := read_answer(content, seconds, asked.body, asked.reserved)).choices:
+                    failpoint("received")
+                    asked.answer = self._endpoint.took(answer, asked.sending, headers)
+                    with_schema = asked.question.schema is not None
+                    self._endpoint.dialect.learn(asked.body, answer, n=asked.n, schema=with_schema)
+                    return True
+        self._hand_over(asked)
+        return False
 
     async def _keep(self, batch: list[Underway]) -> None:
         """Make answers durable, and with them what is made of them; then tell who has asked."""
@@ -229,9 +226,8 @@ class Bulk:
 
     def _made_of(self, asked: Underway) -> Sequence[Record]:
         """What is to be written beside its answers; nothing where one of them is bad or missing."""
-        if len(asked.calls) < asked.n or any(call.status != "ok" for call in asked.calls):
+        if len(asked.calls) < asked.n or not self._ledger.judge.are_good(asked.calls):
             return ()
-        self._ledger.judge.stop_at_useless(asked.calls)  # it notes that they are good
         try:
             asked.good = list(map(completion, asked.calls))
             return asked.asker.made_of(asked.good)

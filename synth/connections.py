@@ -105,8 +105,14 @@ class Connection(ResponseHandler):
         self.tell, reading, self._reading = None, self._reading, None
         if reading is not None:
             reading.cancel()
-        self.abort()  # closed, it would first send what the server has not taken yet
+        self.abort()
         return True
+
+    def abort(self) -> None:
+        """Close it at once. `close` waits until all is sent, and who hangs takes nothing."""
+        if self.transport is not None:
+            self.transport.abort()
+        self.close()
 
 
 class Connections:

@@ -284,6 +284,8 @@ class _Run:
 
     def _kept(self, seed: Seed, generator: Generator) -> list[str] | None:
         """The pairs of an earlier run, if every slot of this seed has one."""
+        if not self.pairs_before:
+            return None
         ids: list[str] = []
         for sample in count() if generator.samples is None else range(generator.samples):
             pair_id = self._pair_id(generator.fingerprint, seed.id, sample)

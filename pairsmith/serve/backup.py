@@ -24,13 +24,10 @@ import pairsmith
 from pairsmith.serve.workspace import Workspace
 from schemas.errors import MissingDependency, PairsmithError, StoreError, UsageError
 from schemas.files import replaced_folder, sha256
-from schemas.store import Store
-from schemas.store.opening import log_of, sqlite_url
 
 MANIFEST = "manifest.json"
 _DUMP = "service.pgdump"
 _SQLITE = b"SQLite format 3\0"
-_BESIDE = ("-wal", "-shm", "-commits", ".lock", ".partial")
 _NOT_KEPT = {"views", "jobs", "chosen", "lock", "trash", "__pycache__"}  # of .serve
 
 
@@ -137,15 +134,13 @@ def _files(top: Path) -> Iterator[Path]:
 
 
 def _is_kept(path: Path) -> bool:
-    return not path.is_symlink() and path.is_file() and not path.name.endswith(_BESIDE)
+    return not path.is_symlink() and path.is_file() and not path.name.endswith(("-wal", "-shm", ".lock", ".partial"))
 
 
 def _copied(path: Path, copy: Path) -> dict[str, Any]:
     """What the manifest says of a file that is copied."""
     with path.open("rb") as file:
         is_database = file.read(len(_SQLITE)) == _SQLITE
-    if is_database and log_of(path).exists():  # of a process that was killed, unless it is at work
-        Store.open(sqlite_url(path), write=False).close()
     if not is_database:
         shutil.copy2(path, copy)
         return {"sha256": sha256(copy), "bytes": copy.stat().st_size}

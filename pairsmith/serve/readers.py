@@ -64,7 +64,7 @@ class Readers:
         _, path = self._place(slug)
         if path is None:
             return None
-        files = tuple(_file(path.with_name(f"{path.name}{end}")) for end in ("", "-wal", "-commits"))
+        files = (_file(path), _file(path.with_name(f"{path.name}-wal")))
         newest = max((file[2] for file in files if file), default=0)
         return files if time.time() - newest / 1e9 >= _SETTLED_S else None
 

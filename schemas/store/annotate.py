@@ -20,6 +20,6 @@ def annotate(store: Store, *records: Review | Alias) -> None:
     store that is open for reading is of the present schema."""
     try:
         with store._engine.begin() as connection:
-            _insert(connection, StoredRows().of(records)[0], store.url)
+            _insert(connection, records, StoredRows(), store.url)
     except sa.exc.DBAPIError as error:
         raise explained(error, store.url) from None

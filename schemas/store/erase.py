@@ -203,7 +203,7 @@ def left_in(store: Store, texts: Sequence[str]) -> int:
     path = sqlite_path(store.url)
     if path is None:
         return count
-    files = [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-commits"))]
+    files = [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))]
     return count + sum(holds(file, texts) for file in files)
 
 

@@ -47,11 +47,6 @@ def sqlite_path(url: str) -> Path | None:
     return Path(parsed.database).resolve()  # a link and what it points to are one store, with one lock
 
 
-def log_of(path: Path) -> Path:
-    """The log of a SQLite store, for rows that are not in their tables yet: schemas/store/commit_log.py."""
-    return path.with_name(f"{path.name}-commits")
-
-
 def _parsed(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
@@ -114,10 +109,8 @@ def empty(url: str) -> StoreError:
 
 def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
     """Bring the store to the present schema. Raises StoreError for a newer one, or, unless `upgrade`, an empty one."""
-    version, path = _version(engine), sqlite_path(url)
+    version = _version(engine)
     if version == tables.SCHEMA_VERSION:
-        if upgrade:
-            _settle(engine, path)
         return
     with engine.connect() as connection:
         same = set() if version else tables.metadata.tables.keys() & set(sa.inspect(connection).get_table_names())
@@ -137,23 +130,13 @@ def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
     if not upgrade:
         raise empty(url)
     if version is None:
-        if path is not None:
-            log_of(path).unlink(missing_ok=True)  # of a store that was deleted
         _make(engine)
         return
     from schemas.store.migrate import upgrade_to
 
-    _settle(engine, path)
-    if path is not None:
+    if (path := sqlite_path(url)) is not None:
         _copy(path, path.with_name(f"{path.name}.before-{tables.SCHEMA_VERSION}"))
     upgrade_to(engine, "head")
-
-
-def _settle(engine: sa.Engine, path: Path | None) -> None:
-    if path is not None and log_of(path).exists():
-        from schemas.store.commit_log import settle
-
-        settle(engine, path)
 
 
 @contextlib.contextmanager
@@ -234,7 +217,6 @@ def has_tables(path: Path) -> bool:
 def copy_for_reading(path: Path, folder: Path) -> Path:
     """A copy in `folder` of a SQLite file that cannot be written where it is, as it is now."""
     copy = folder / path.name
-    log = _content(log_of(path))
     try:
         there = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
         with contextlib.closing(there), contextlib.closing(sqlite3.connect(copy)) as new:
@@ -243,13 +225,7 @@ def copy_for_reading(path: Path, folder: Path) -> Path:
         for end in ("", "-wal"):
             if (part := path.with_name(path.name + end)).exists():
                 shutil.copyfile(part, folder / part.name)
-    if log and log == _content(log_of(path)):  # else there is a writer: it puts that into its tables itself
-        log_of(copy).write_bytes(log)
     return copy
-
-
-def _content(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""
 
 
 def _copy(path: Path, to: Path) -> None:

@@ -32,15 +32,11 @@ class Reading:
         self._engine, self._url = engine, url
         self._origins: dict[str, tuple[str, str]] = {}
 
-    def _settle(self, query: Any) -> None:
-        """What is to be done before a query is asked."""
-
     def _count(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
         ((count,),) = self._rows(sa.select(sa.func.count()).select_from(table).where(*where))
         return int(count)
 
     def _rows(self, query: Any, **given: Any) -> Sequence[Any]:
-        self._settle(query)
         try:
             with self._engine.connect() as connection:
                 return connection.execute(query, given).all()
@@ -110,7 +106,6 @@ class Reading:
 
     def _each(self, query: Any) -> Iterator[Any]:
         """The rows of a query, a page in memory at a time, as they are when the first is read."""
-        self._settle(query)
         try:
             with self._engine.connect() as connection:
                 for part in connection.execution_options(yield_per=PAGE).execute(query).partitions():

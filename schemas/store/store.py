@@ -28,7 +28,6 @@ from schemas.said import Said, StepName, said_in, said_once
 from schemas.store import tables
 from schemas.store.active_seeds import ActiveSeeds, active_ids, each_seed, set_active
 from schemas.store.budget import Budget
-from schemas.store.commit_log import CommitLog, settle_abandoned
 from schemas.store.costs import costs_of, queries
 from schemas.store.failures import explained
 from schemas.store.judged import GATES, keep_judged, those_with
@@ -66,7 +65,7 @@ class Store(Reading):
 
     def __init__(self, engine: sa.Engine, url: str, writer: Writer | None, closing: contextlib.ExitStack) -> None:
         super().__init__(engine, url)
-        self._writer, self._closing, self._path = writer, closing, sqlite_path(url)
+        self._writer, self._closing = writer, closing
         self.budget: Budget | None = None
         self._before: tuple[str, Json] = ("", {})  # the request that was last read
         self._step_lists: dict[str, list[StepName]] = {}
@@ -135,15 +134,16 @@ class Store(Reading):
                 _upgrade_for_reader(engine, url)
             check_version(engine, url, upgrade=write)
             writer = None
-            if still_held is None:
-                settle_abandoned(engine, sqlite_path(url), url)
-            else:
-                writer = Writer(engine, url, still_held, CommitLog(path) if path else None)
+            if still_held is not None:
+                writer = Writer(engine, url, still_held)
                 closing.callback(writer.close)
             return cls(engine, url, writer, closing)
+        except PairsmithError:
+            closing.close()
+            raise
         except Exception as error:
             closing.close()
-            raise (error if isinstance(error, PairsmithError) else explained(error, url)) from None
+            raise explained(error, url) from None
 
     @property
     def url(self) -> str:
@@ -205,12 +205,6 @@ class Store(Reading):
         if self._writer is None:
             raise UsageError("this store is open for reading only.")
         return self._writer
-
-    def _settle(self, query: Any) -> None:
-        if self._writer is None:
-            settle_abandoned(self._engine, self._path, self._url)
-        elif self._writer.holds_back and query.get_final_froms() != [tables.seeds]:  # seeds never wait
-            self._writer.settle()
 
     def seeds(self, *, active: bool = True) -> list[Seed]:
         """The seeds of the last reading in their order, or every seed ever read."""

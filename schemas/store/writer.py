@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from importlib import import_module
 from operator import itemgetter
@@ -20,7 +20,6 @@ from schemas.errors import StoreError
 from schemas.money import Hold
 from schemas.records import Call, Record
 from schemas.store import tables
-from schemas.store.commit_log import CommitLog
 from schemas.store.failures import explained, passes, shown
 from schemas.store.lock import StillHeld
 from schemas.store.rows import INTO_CALLS, Into, Row, StoredRows
@@ -65,8 +64,8 @@ class Writer:
     every later write fails with the same error: a disk full for one row may have lost any.
     """
 
-    def __init__(self, engine: sa.Engine, url: str, still_held: StillHeld, log: CommitLog | None = None) -> None:
-        self._engine, self._url, self._still_held, self._log = engine, url, still_held, log
+    def __init__(self, engine: sa.Engine, url: str, still_held: StillHeld) -> None:
+        self._engine, self._url, self._still_held = engine, url, still_held
         self._queue: queue.SimpleQueue[tuple[Work, _Waiter] | None] = queue.SimpleQueue()
         self._broken: StoreError | None = None
         self._closed = False
@@ -116,15 +115,6 @@ class Writer:
                 self._marks.add(mark)
         return holds
 
-    @property
-    def holds_back(self) -> bool:
-        """Whether there is more than the tables tell."""
-        return bool(self._log and self._log.rows) and not (self._broken or self._closed)
-
-    def settle(self) -> None:
-        """Bring what is durable into its tables, for who is about to read it there."""
-        self.submit(lambda _: None).result()
-
     def close(self) -> None:
         """Commit what is queued and end the thread."""
         self._closed = True
@@ -135,11 +125,7 @@ class Writer:
     def _run(self) -> None:
         open_, due = True, 0.0
         while open_:
-            try:
-                first = self._queue.get(timeout=self._log.due_s if self._log and not self._broken else None)
-            except queue.Empty:
-                self._broken = self._written([], may_wait=False)
-                continue
+            first = self._queue.get()
             group = [first] if first else []
             open_ = first is not None
             if (wait_s := due - time.monotonic()) > 0:
@@ -158,13 +144,9 @@ class Writer:
             if group or marked:
                 self._commit(group, marked)
                 due = time.monotonic() + _PACE_S
-        if self._log:
-            self._broken = self._broken or self._written([], may_wait=False)
-            self._log.close()
 
     def _commit(self, group: list[tuple[Work, _Waiter]], marked: list[Hold]) -> None:
-        works = [*(work for work, _ in group), marked]
-        error = self._broken = self._broken or self._written(works, may_wait=_may_wait(group))
+        error = self._broken = self._broken or self._written([*(work for work, _ in group), marked])
         waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
         for _, future in group:
             if isinstance(future, asyncio.Future):
@@ -177,32 +159,11 @@ class Writer:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(_resolve, futures, error)
 
-    def _logged(self, group: Sequence[Work]) -> bool:
-        """Whether the work is durable, in the log."""
-        records = [record for work in group if not callable(work) for record in _records(work)]
-        if self._log is None or not self._log.takes(records):
-            return False
-        rows, shared = self._rows.of(records)
-        if logged := self._log.append(rows):
-            self._rows.committed(shared)
-        return logged
-
-    def _settle(self) -> None:
-        """Put what is in the log into the tables. In a transaction of its own: a process that dies before the log is
-        empty leaves it to be put there once more, over nothing that is newer."""
-        if self._log and self._log.rows:
-            with self._engine.begin() as connection:
-                _insert(connection, self._log.rows, self._url)
-            self._log.clear()
-
-    def _written(self, group: Sequence[Work], *, may_wait: bool) -> StoreError | None:
-        """Make the work durable; what kept it from that, if it is not."""
+    def _written(self, group: Sequence[Work]) -> StoreError | None:
+        """Commit the work; what kept it from being committed, if it is not."""
         for wait_s in (*_WAITS_S, None):
             committing = False
             try:
-                if may_wait and self._logged(group):
-                    return None
-                self._settle()
                 with self._engine.connect() as connection, connection.begin() as transaction:
                     self._still_held(connection)
                     records: list[Record] = []
@@ -211,9 +172,8 @@ class Writer:
                             self._rows.forget()  # it may delete
                             work(connection)
                         else:
-                            records.extend(_records(work))
-                    rows, shared = self._rows.of(records)
-                    _insert(connection, rows, self._url)
+                            records.extend(work.take() if isinstance(work, Revisable) else work)
+                    shared = _insert(connection, records, self._rows, self._url)
                     committing = True
                     transaction.commit()
                 self._rows.committed(shared)
@@ -235,20 +195,14 @@ def _resolve(futures: Sequence[asyncio.Future[None]], error: StoreError | None) 
             future.set_result(None)
 
 
-def _records(work: Sequence[Record] | Revisable) -> Sequence[Record]:
-    return work.take() if isinstance(work, Revisable) else work
-
-
-def _may_wait(group: Sequence[tuple[Work, _Waiter]]) -> bool:
-    """Whether it may stay in the log: only coroutines wait for it, and for nothing but that records are durable."""
-    return not any(callable(work) or (work and isinstance(waiter, Future)) for work, waiter in group)
-
-
-def _insert(connection: sa.Connection, rows: Mapping[Into, Sequence[Row]], url: str) -> None:
+def _insert(connection: sa.Connection, records: Sequence[Record], making: StoredRows, url: str) -> set[str]:
+    """Insert the rows of the records; the ids of those among them that others refer to."""
+    rows, shared = making.of(records)
     for into, values in rows.items():
         inserted = insert(connection, into, values)
         if into is INTO_CALLS and inserted != len(values):
             _same_answers(connection, values, url)
+    return shared
 
 
 def insert(connection: sa.Connection, into: Into, rows: Sequence[Row]) -> int:

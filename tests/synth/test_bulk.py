@@ -193,6 +193,25 @@ def test_a_free_teacher_that_charges_goes_beyond_the_cap_by_what_was_on_the_wire
         assert 61 < len(teacher.asked) <= 60 + 8 + 1
 
 
+def test_questions_that_wait_when_a_cap_is_set_are_asked_under_it(tmp_path: Path) -> None:
+    """From then on only what is on the wire is not set aside for."""
+    priced = {"usd_per_million_prompt_tokens": 1e6, "usd_per_million_completion_tokens": 1e6}
+
+    async def main() -> None:
+        async with rig(teacher.url, tmp_path, n=1, **priced) as r:
+            forward = replace(r.forward, sampling=Sampling(max_tokens=20))  # type: ignore[type-var]
+            run = asyncio.create_task(generate(r.store, input(300), [forward], concurrency=8))
+            await asyncio.to_thread(teacher.wait_for, 60)
+            asked = len(teacher.asked)
+            r.store.capped(project_usd=0)
+            with pytest.raises(BudgetReached):
+                await asyncio.wait_for(run, 60)
+            assert len(teacher.asked) <= asked + r.ledger.concurrency
+
+    with LoopbackTeacher(latency_s=0.02) as teacher:
+        asyncio.run(main())
+
+
 class Alone:
     """Asks as the engine does, after another has asked for the first of its samples."""
 

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import socket
 import ssl
+import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -293,6 +294,30 @@ async def test_a_connection_that_is_ended_tells_nothing_any_more() -> None:
                 await asyncio.sleep(0)
             assert outcomes == []
         assert server.requests == 4
+
+
+@pytest.mark.parametrize("in_bulk", [False, True])
+@in_a_loop
+async def test_a_request_that_is_given_up_leaves_no_connection_behind(in_bulk: bool) -> None:
+    """Not even where the server has hung and takes no more of it: in a long run they would be all that may be open."""
+    body, outcomes = b" " * 2**25, list[Outcome]()
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        connections = Connections(f"http://127.0.0.1:{hung.getsockname()[1]}/", {}, connect_s=60)
+        connection = await connections._connected()
+        closed = connection.closed
+        assert closed is not None
+        if in_bulk:
+            connections.send(connection, body, outcomes.append)
+            connection.end()
+        else:
+            connections._idle.append((connection, time.monotonic()))
+            posted = asyncio.create_task(connections.post(body))
+            await asyncio.sleep(0)
+            posted.cancel()
+            await asyncio.wait((posted,))
+        await asyncio.wait((closed,), timeout=60)
+        assert closed.done()
+        assert outcomes == []
 
 
 @in_a_loop
