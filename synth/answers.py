@@ -344,7 +344,7 @@ def _no_answer(choice: Any) -> str:
     came = " ".join((body if isinstance(body, str) else json.dumps(body)).split())
     if _NO_CHOICE.search(came):
         return f"{NO_COMPLETION}: it holds no choice, as where a filter stopped it: {came[:120]}"
-    return f"{NO_COMPLETION}: {shown_of(came)[:120] or 'nothing'}"
+    return f"{NO_COMPLETION}: {' '.join(shown_of(came).split())[:120] or 'nothing'}"
 
 
 def _message(choice: Any) -> Json | None:

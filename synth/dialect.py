@@ -41,7 +41,8 @@ class Dialect:
         self._n_worked = False
         self._n_refused = 0
         self._schema_worked, self._schema_refused = False, 0
-        self._streams, self._stream, self._has_system = False, dict(_STREAM), True
+        self._streams, self._stream = False, dict(_STREAM)
+        self._has_system, self._system_worked = True, False
         self._max_tokens_name = "max_tokens"
 
     def body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
@@ -95,7 +96,9 @@ class Dialect:
         turns = without_system(body["messages"])
         # Nothing else may be wrong with them: one odd conversation is no reason to ask all others in another way.
         in_turn = all(turn["role"] == ("user", "assistant")[number % 2] for number, turn in enumerate(turns))
-        if turns != body["messages"] and in_turn and (not self._has_system or _NO_SYSTEM.search(str(refusal))):
+        # Nor is a refusal that quotes its row, once a system text was taken.
+        refused = not self._system_worked and _NO_SYSTEM.search(str(refusal))
+        if turns != body["messages"] and in_turn and (refused or not self._has_system):
             self._has_system, body["messages"] = False, turns
             return True
         if "stream" not in body and _ONLY_STREAMS.search(str(refusal)):
@@ -114,6 +117,7 @@ class Dialect:
         """Leave `n` or the schema out from now on if the server refuses it: it said so, or it has never given several
         choices (an answer to a schema) and has twice taken without what it refused with it. One refusal may have had
         any other cause."""
+        self._system_worked = self._system_worked or body["messages"][0]["role"] == "system"
         if n > 1 and "n" in body:
             self._n_worked = self._n_worked or len(answer.choices) > 1
         elif n > 1 and not self._n_worked:

@@ -38,11 +38,16 @@ def error_body(content: bytes) -> tuple[Json, Json]:
         return {}, {}
     error = parsed.get("error") or parsed.get("errors") or parsed.get("fault") or parsed
     first = error[0] if isinstance(error, list) else error
-    plain = (str, int, float, type(None))
-    fields = (first if isinstance(first, dict) else parsed).items()
-    each = {name: value if isinstance(value, plain) else str(value) for name, value in fields}
+    each = {name: _plain(value) for name, value in (first if isinstance(first, dict) else parsed).items()}
     words = words_of(error) or words_of(parsed)
     return parsed, {**each, "message": words} if words else each
+
+
+def _plain(value: Any) -> Any:
+    try:
+        return value if isinstance(value, str | int | float | None) else str(value)
+    except RecursionError:  # of a thousand lists in each other
+        return ""
 
 
 def words_of(value: Any, layers: int = _MOST_LAYERS) -> str:

@@ -91,6 +91,26 @@ def test_a_page_of_opened_tags_takes_no_time() -> None:
         assert shown_of(f"<html>{text}")
 
 
+def test_an_error_of_a_thousand_lists_in_each_other_is_one_like_others(tmp_path: Path) -> None:
+    """It costs its own row, in one line, and ends no run."""
+    deep = b'{"error": "no\\nroom", "d": ' + b"[" * 1000 + b"]" * 1000 + b"}"
+    for status in (200, 400):
+        (folder := tmp_path / str(status)).mkdir()
+        odd = Reply(status=status, body=deep)
+        with LoopbackTeacher(lambda ask, odd=odd: odd if ask.prompt == "dog 9" else Reply()) as teacher:
+            result = run(teacher, folder, 20, n=1)
+        assert (result.rows_in, result.failed) == (20, 1)
+        assert "no room" in next(iter(result.sentences))
+
+
+def test_what_came_in_place_of_an_answer_is_shown_in_one_line(tmp_path: Path) -> None:
+    """Its words may hold line ends that JSON had escaped."""
+    odd = Reply(body=orjson.dumps({"detail": "no\nroom"}))
+    with LoopbackTeacher(lambda ask: odd) as teacher, pytest.raises(TeacherError) as caught:
+        run(teacher, tmp_path, 20)
+    assert "no room" in str(caught.value)
+
+
 BODY = {
     "top_k": 5,
     "temperature": 0.9,

@@ -373,6 +373,24 @@ def test_a_conversation_out_of_turn_changes_no_other_request(tmp_path: Path) -> 
         assert teacher.asked[-1].body["messages"][0]["role"] == "system"
 
 
+def test_a_refusal_that_quotes_a_row_about_system_roles_changes_no_other_request(tmp_path: Path) -> None:
+    """A server that has taken a system text has that role, whatever a refused row speaks of."""
+    odd = "system role not supported"
+
+    def reply(ask: Ask) -> Reply:
+        return fails(400, f"flagged: {odd}") if odd in str(ask.body["messages"]) else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            for word in ("one", odd, "three"):
+                (answer,) = await ledger.complete(chat(word), PLAIN)
+                assert isinstance(answer, FailedSample if word == odd else Completion)
+
+        with_ledger(teacher, tmp_path, ask)
+        assert [ask.body["messages"][0]["role"] for ask in teacher.asked] == ["system"] * 3
+
+
 @pytest.mark.parametrize(
     ("message", "refused"),
     [
