@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from curate.gates.chat import insult_in
@@ -23,17 +22,17 @@ from synth.seeds import SeedProblem, SeedReading
 _SHORT = 7  # characters
 
 
-def treated(reading: SeedReading, settings: PersonalSettings, languages: Iterable[str] = ("en",)) -> SeedReading:
-    """The reading after `settings`; insults are looked for in `languages`. A seed that is left out is a problem that
-    names the kind and not the text; one that is redacted is another seed (`meta["redacted"]` has the kinds), and a
-    note. Rows stay counted."""
+def treated(reading: SeedReading, settings: PersonalSettings, languages: tuple[str, str] = ("en", "en")) -> SeedReading:
+    """The reading after `settings`, of a task with inputs and outputs in `languages`. A seed that is left out is a
+    problem that names the kind and not the text; one that is redacted is another seed (`meta["redacted"]` has the
+    kinds), and a note. Rows stay counted."""
     treatment = _treatment(settings)
     if settings == PersonalSettings():
         return reading
     seeds, first_seen = SpooledSeeds(), Numbered()
     problems, notes = list(reading.problems), list(reading.notes)
     for seed in reading.seeds:
-        held = {kind for text in _texts(seed) for kind, _ in held_in(text, languages)}
+        held = {kind for text, language in texts_of(seed, *languages) for kind, _ in held_in(text, language)}
         held |= {kind for text in seed.meta.get("rejected", ()) for kind, _ in pieces(text)}  # an insult is why it is
         if out := sorted(kind for kind in held if treatment[kind] == "reject"):
             problems.append(
@@ -52,12 +51,12 @@ def treated(reading: SeedReading, settings: PersonalSettings, languages: Iterabl
     return SeedReading(seeds, problems, notes, reading.rows_in)
 
 
-def held_in(text: str, languages: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """The pieces of personal data in a text, and an insult of one of these languages: each with its kind, a key of
+def held_in(text: str, language: str) -> Iterator[tuple[str, str]]:
+    """The pieces of personal data in a text, and an insult of its language: each with its kind, a key of
     `[personal]`."""
     yield from pieces(text)
-    folded = fold(text)
-    yield from islice((("toxic", insult) for code in languages if (insult := insult_in(folded, code))), 1)
+    if insult := insult_in(fold(text), language):
+        yield "toxic", insult
 
 
 def redaction_of(settings: PersonalSettings) -> Redaction:
@@ -149,7 +148,14 @@ def _redacted(seed: Seed, treatment: Mapping[str, Treatment], kinds: list[str]) 
     )
 
 
-def _texts(seed: Seed) -> Iterator[str]:
-    yield from (turn.content for turn in seed.messages or ())
-    yield from (text for text in (seed.text, seed.reference) if text)
-    yield from seed.columns.values()
+def texts_of(seed: Seed, of_inputs: str, of_outputs: str) -> Iterator[tuple[str, str]]:
+    """Each text of a seed with the language that it is in: what is a plain word there may be an insult in the other
+    one (Spanish `con` in French, Danish `slut` in English). Columns are in the language of the inputs."""
+    for turn in seed.messages or ():
+        yield turn.content, of_outputs if turn.role == "assistant" else of_inputs
+    if seed.text:
+        yield seed.text, of_outputs if seed.kind == "output" else of_inputs
+    if seed.reference:
+        yield seed.reference, of_outputs
+    for text in seed.columns.values():
+        yield text, of_inputs

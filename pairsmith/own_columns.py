@@ -97,9 +97,11 @@ def columns_in(names: Sequence[str], rows: Sequence[Cells]) -> list[Column]:
     return [c if first[c.name] == at else c._replace(name=f"{c.name}_{at + 1}") for at, c in enumerate(columns)]
 
 
-def first_rows(path: Path, names: Sequence[str], encoding: str | None = None, *, strict: bool = False) -> list[Cells]:
-    """The first rows, under the numbers of their columns. A line that is not JSON is left out, as it is of rows that
-    bring their outputs; with `strict` it raises InputError, as it does of others."""
+def first_rows(
+    path: Path, names: Sequence[str], encoding: str | None = None, *, strict: bool = False, behind: int = 0
+) -> list[Cells]:
+    """The first rows, or those `behind` so many, under the numbers of their columns. A line that is not JSON is left
+    out, as it is of rows that bring their outputs; with `strict` it raises InputError, as it does of others."""
     every = {f"c{at}": name for at, name in enumerate(names) if name.strip()}
     if not every:
         raise InputError("has no headers.", where=f"{path.name}:1", fix="Write a name above each column.")
@@ -109,10 +111,10 @@ def first_rows(path: Path, names: Sequence[str], encoding: str | None = None, *,
         columns, both = {**every, "output": header}, f"{{{{ {first} }}}}{{{{ output }}}}"
         source = source.model_copy(update={"kind": "pair", "columns": columns, "input": both})
     with ExitStack() as stack:
-        looked_at = list(islice(rows_of(source, path.parent, None, [], stack), LOOKED_AT))
+        looked_at = list(islice(rows_of(source, path.parent, None, [], stack), behind, behind + LOOKED_AT))
     rows = [row for _, row in looked_at if not isinstance(row, Fault)]
     faults = ((number, row) for number, row in looked_at if isinstance(row, Fault) and row.code != "blank")
-    if not rows and (fault := next(faults, None)):
+    if not rows and not behind and (fault := next(faults, None)):
         number, (code, detail) = fault
         raise InputError(f"none of its rows can be used; the first: {code}: {detail}", where=f"{path.name}:{number}")
     return rows

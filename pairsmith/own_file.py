@@ -28,7 +28,7 @@ from prompts.languages import language_code
 from schemas.errors import InputError
 from schemas.kinds import KINDS, KindName
 from schemas.labels import different_labels
-from schemas.records import Json
+from schemas.records import Json, Seed
 from schemas.spec import SeedSource
 from schemas.spec.task import RESERVED
 from synth.columns import PREFERENCES, Cells, Fault, check_columns, some_of, unpaired, worse_than
@@ -78,8 +78,10 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
     if schema is None:
         return guessed if kind in ("", guessed.task["kind"]) else guessed._replace(task=_named(kind, guessed))
     why = [f"every output is a JSON object, so they are records: {SCHEMA} has their keys and types, for you to check"]
-    bound = with_choices(schema, choices_in(guessed.outputs, guessed.asked)) if guessed.asked else []
-    if bound:
+    choices = choices_in(guessed.outputs, guessed.asked) if guessed.asked else {}
+    if choices and first_rows(path, names_of(path, encoding), encoding, behind=LOOKED_AT):
+        choices = {}  # a row that nobody has looked at may have another value, and would be rejected for it
+    if bound := with_choices(schema, choices):
         names = " and ".join(map(repr, bound[:_PATHS]))
         why.append(f"{names} take one of the values that come back there ('enum'): add to them what may come as well")
     return guessed._replace(task={"kind": "extract", "schema": SCHEMA}, schema=schema, why=[*guessed.why, *why])
@@ -103,8 +105,8 @@ def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
     rows = first_rows(path, names, encoding) if names else []
     if not rows:
         raise InputError("has no rows.", where=path.name, fix="Write at least one row below the headers.")
-    if worse := worse_than(names, names):
-        return _preferences(path, names, worse, encoding)
+    if (worse := worse_than(names, names)) and (preferred := _preferences(path, names, worse, encoding)):
+        return preferred
     if chat := next((name for at, name in enumerate(names) if _holds_chats(at, name, rows)), None):
         return _chat(chat, names, rows)
     columns = columns_in(names, rows)
@@ -120,10 +122,14 @@ def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
     return guessed
 
 
-def _preferences(path: Path, names: Sequence[str], worse: str, encoding: str | None) -> Guess:
-    """A file that is read by its shape alone."""
+def _preferences(path: Path, names: Sequence[str], worse: str, encoding: str | None) -> Guess | None:
+    """A file that is read by its shape alone; None where that brings no answers to choose between."""
     source = SeedSource(path=path.name, kind="conversation", limit=LOOKED_AT, encoding=encoding)
-    seeds = read_seeds([source], path.parent).seeds
+    seeds: Sequence[Seed] = ()
+    with suppress(InputError):  # a table with columns of these names, which is told as any other
+        seeds = read_seeds([source], path.parent).seeds
+    if not any(seed.meta.get("rejected") for seed in seeds):
+        return None
     kind = "conversation" if any(seed.turns for seed in seeds) else "pair"
     task = "free" if set(names) & {"instruction", "input", "prompt"} else "reply"
     why = f"every row has an answer and one that it is better than, '{worse}': train.objective = 'dpo' learns from both"

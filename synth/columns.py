@@ -132,7 +132,11 @@ def layout(
         notes.append(SeedProblem(where, "header", f"{len(called[name])} columns are called '{name}'."))
     known = set(alike)
     shapes = _shapes(source)
-    shape = next((s for s in shapes if _fits(s, known)), _SIDES if _SIDES in shapes else shapes[-1])
+    fitting = [shape for shape in shapes if _fits(shape, known)]
+    others = [shape for shape in fitting if WORSE not in shape.columns]
+    if any("output" in shape.columns for shape in others):  # beside outputs, `chosen` and `rejected` are other things
+        fitting = others
+    shape = next(iter(fitting), _SIDES if _SIDES in shapes else shapes[-1])
     names = {**shape.columns, **{k: wanted for k, wanted in shape.optional.items() if not known.isdisjoint(wanted)}}
     names |= {name: (name,) for name in variables(source)}
     names |= {name: (column,) for name, column in source.columns.items()}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import glob
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, get_args
@@ -32,7 +32,7 @@ from train.base_model import Base, load_chat, load_dequantised
 from train.dataset import TrainingRow
 from train.quiet import quiet
 from train.remote_code import copy_code
-from train.results import Build, Into, Merged, TrainResult, write_result
+from train.results import Build, Into, Merged, TrainResult, with_files, write_result
 
 FOLDER = "merged"
 _MOST_ROWS = 24
@@ -45,13 +45,22 @@ def merged_folder(base: Base, trained: TrainResult) -> Path:
     """The merged model of a QLoRA adapter; one that is not whole is made here again, and that of a run of an earlier
     version, into the rounded base."""
     folder = Path(trained.folder)
-    needed = [name for name in {**trained.weights, **trained.files} if name.startswith(f"{FOLDER}/")]
+    needed = _of_merged({**trained.weights, **trained.files})
     whole = all((folder / name).is_file() for name in (f"{FOLDER}/config.json", *needed))
     if trained.merged is None or not whole:
         merged = trained.merged or Merged(into="rounded")
         write_merged(base, trained.settings, folder, folder / FOLDER, merged.into)
-        write_result(folder, trained.model_copy(update={"merged": merged}))
+        own = {name: digest for name, digest in trained.files.items() if name not in needed}
+        files = {**own, **_of_merged(with_files(trained, folder).files)} if own else {}
+        again = trained.model_copy(update={"merged": merged, "files": files})
+        if again != trained:  # a report speaks of the record as it was written
+            write_result(folder, again)
     return folder / FOLDER
+
+
+def _of_merged(files: Mapping[str, str]) -> dict[str, str]:
+    """Those of the merged model, of which other versions of libraries write another config to the same weights."""
+    return {name: digest for name, digest in files.items() if name.startswith(f"{FOLDER}/")}
 
 
 def chosen(

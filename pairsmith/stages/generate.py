@@ -15,7 +15,7 @@ import prompts
 from curate.contamination import clear_of_the_test
 from curate.gates.judgement import Judgement
 from curate.gates.personal import counted
-from curate.redaction import held_in, redaction_of, treated
+from curate.redaction import held_in, redaction_of, texts_of, treated
 from curate.split import brings_output, give_splits, shortages
 from pairsmith import plan, teachers
 from pairsmith.ahead import doubtful, refuse_ahead, refuse_base
@@ -240,13 +240,15 @@ def _say_personal(say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettin
     """Say what the seeds and the worked examples hold of people, secrets and insults, and where it goes. Of the
     examples nothing is redacted, and each of them goes with every request."""
     away = sorted({url for teacher in asked for url in teacher.addresses if not is_local(url)})
-    of_seeds = (text for seed in seeds for text in (seed.asked, *seed.columns.values()))
-    of_exemplars = (text for one in spec.exemplars for text in (one.input, one.output))
-    for what, takes, texts in (
+    asked_in, answered_in = spec.task.languages
+    texts = ((seed, text) for seed in seeds for text in texts_of(seed, asked_in, answered_in))
+    of_seeds = (text for seed, text in texts if text[0] is not seed.reference)
+    of_exemplars = (text for one in spec.exemplars for text in ((one.input, asked_in), (one.output, answered_in)))
+    for what, takes, sent in (
         ("seeds hold", "requests take it", of_seeds),
         ("[[exemplars]] hold", "every request takes it", of_exemplars),
     ):
-        if away and (held := counted(one for text in texts for one in {*held_in(text, spec.task.languages)})):
+        if away and (held := counted(one for text, language in sent for one in {*held_in(text, language)})):
             say(f"warning: the {what} {held}; {takes} from this machine to {' and '.join(away)}.")
 
 

@@ -60,9 +60,9 @@ class TaskSettings(Section):
         return self.to or self.language
 
     @property
-    def languages(self) -> tuple[str, ...]:
-        """Those of the inputs and of the outputs."""
-        return tuple(dict.fromkeys((self.language, self.output_language)))
+    def languages(self) -> tuple[str, str]:
+        """That of the inputs and that of the outputs."""
+        return self.language, self.output_language
 
     @model_validator(mode="after")
     def _what_the_kind_needs(self) -> TaskSettings:

@@ -91,6 +91,21 @@ def test_a_seed_that_insults_is_left_out_where_insults_are_rejected() -> None:
     assert left.rows_in == 4
 
 
+def test_a_word_is_an_insult_in_the_language_of_its_text() -> None:
+    """Spanish `con` is French for a fool and Danish `slut` an English insult: whoever translates lost every seed with
+    one of them. What is an insult where it stands is one still, in the output too."""
+    seeds = (
+        seed("Ven con tu hermano.", 1),
+        Seed(kind="pair", text="¡Idiota!", reference="Bonjour.", source="s.jsonl:2"),
+        Seed(kind="pair", text="Ven con él.", reference="Pauvre con.", source="s.jsonl:3"),
+        Seed(kind="output", text="Le con !", source="s.jsonl:4"),
+        seed("Pollo con arroz", 5, columns={"note": "con arroz"}),
+    )
+    left = treated(reading(*seeds), PersonalSettings(toxic="reject"), ("es", "fr"))
+    assert [kept.source for kept in left.seeds] == ["s.jsonl:1", "s.jsonl:5"]
+    assert treated(reading(seed("Hvornår er det slut?", 1)), PersonalSettings(toxic="reject"), ("da", "en")).seeds
+
+
 def test_an_answer_that_insults_is_rejected_where_insults_are(tmp_path: Path) -> None:
     """One setting for seeds and for what is made of them, as for addresses and keys."""
     spec = (

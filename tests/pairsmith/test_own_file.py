@@ -307,6 +307,32 @@ def test_preferences_are_taken_for_what_they_are(tmp_path: Path) -> None:
     assert guess(tmp_path / "pair.jsonl").why[1:] == ["not read: id"]
 
 
+def test_a_question_may_be_called_anything_beside_two_answers(tmp_path: Path) -> None:
+    """A table with `chosen` and `rejected` is no preference by its shape alone where nothing else is known in it: it
+    is told as any other, and not refused."""
+    rows = "".join(f"Please send the parcel number {n} again.,{n},{n % 3}\n" for n in range(8))
+    (tmp_path / "votes.csv").write_text(f"text,chosen,rejected\n{rows}")
+    assert guess(tmp_path / "votes.csv").settings["columns"].items() >= {"input": "text", "output": "chosen"}.items()
+
+
+def test_values_are_choices_only_where_every_row_was_looked_at(tmp_path: Path) -> None:
+    """A status that comes behind the rows that are looked at was rejected as one that does not exist."""
+
+    def written(rows: int) -> Path:
+        lines = (
+            {"text": f"Parcel {n} has not come yet.", "output": {"status": "open" if n % 2 else "paid"}}
+            for n in range(rows)
+        )
+        path = tmp_path / f"{rows}.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return path
+
+    for rows, choices in ((20, ["open", "paid"]), (10_001, None)):
+        schema = guess(written(rows)).schema
+        assert schema is not None
+        assert schema["properties"]["status"].get("enum") == choices
+
+
 def test_a_parquet_file_is_taken_for_what_it_holds(tmp_path: Path) -> None:
     """Datasets are handed on in it; its columns are told as those of any table are."""
     rows = [{"question": f"How do I reset number {n}?", "answer": "Press it.", "at": None} for n in range(4)]

@@ -212,6 +212,23 @@ def test_an_answer_that_is_worse_stays_beside_its_better_one(tmp_path, row, sett
         assert pair_of(seed).id == pair_of(plain).id
 
 
+@pytest.mark.parametrize(
+    ("row", "output"),
+    [
+        ({"input": "q", "output": "own", "chosen": True, "rejected": False}, "own"),
+        ({"instruction": "q", "output": "own", "chosen": "2 of 3", "rejected": "1 of 3"}, "own"),
+        ({"question": "q", "answer": "own", "chosen": "yes", "rejected": "no"}, "own"),
+        ({"messages": turns("q", "Sorry."), "prompt": "q", "chosen": "Sorry.", "rejected": "Not ours."}, "Sorry."),
+        ({"prompt": "q", "answer": "own", "chosen": "Sorry.", "rejected": "Not ours."}, "Sorry."),
+    ],
+)
+def test_a_row_with_an_output_of_its_own_is_no_preference(tmp_path, row, output):
+    """What else is called `chosen` there is what a project read past until now. A chat beside them is the better
+    answer once more (UltraFeedback)."""
+    (seed,) = read(tmp_path, [row]).seeds
+    assert (seed.reference, "rejected" in seed.meta) == (output, output != "own")
+
+
 def test_a_worse_answer_of_a_conversation_and_one_to_another_question(tmp_path):
     """Earlier turns are those of both, or the two answer different questions: then, and where both say the same, only
     the better one is read, and that is told. An empty cell is no answer."""

@@ -110,6 +110,24 @@ def test_an_adapter_of_an_earlier_version_gets_its_merged_model(tiny_base: Base,
     write_result(folder, tuned)
 
 
+def test_a_model_that_is_merged_again_is_what_other_versions_of_libraries_write(
+    tiny_base: Base, tuned: TrainResult
+) -> None:
+    """They write other configs and tokenizers of the same model: the record has those that are there, or every export
+    would be refused, however often it was made again. The adapter's own files stay those of its training."""
+    folder, config = Path(tuned.folder), "merged/config.json"
+    others = {config: "0" * 64, "merged/special_tokens_map.json": "0" * 64, "tokenizer.json": "1" * 64}
+    before = tuned.model_copy(update={"files": {**tuned.files, **others}})
+    write_result(folder, before)
+    shutil.rmtree(folder / "merged")
+    merged_folder(tiny_base, before)
+    again = read_result(folder)
+    assert again is not None
+    assert again.files == {**tuned.files, "tokenizer.json": "1" * 64}
+    assert again.weights == tuned.weights
+    write_result(folder, tuned)
+
+
 def test_a_merge_that_changes_nothing_is_refused(tiny_base: Base, tuned: TrainResult, tmp_path: Path) -> None:
     """An adapter of zeros, or one so small that 16 bits lose it, would make the base under another name."""
     from safetensors.torch import load_file, save_file
