@@ -78,15 +78,16 @@ def test_a_terminal_breaks_sentences_between_words_and_a_pipe_never(
 ) -> None:
     """A sentence is as wide as the terminal, on both streams; an address in it stays whole, however long."""
     project = make_project(teacher.url, ("a dog", "an owl"))
+    columns = max(60, len(f"pairsmith run --project '{project.folder}'"))
     long = "seeds.0.path=" + "a-folder-of-a-long-name/" * 4 + "s.jsonl"
     for command in (("status",), ("generate", "--set", "teacher.url=http://127.0.0.1:9/v1")):
-        lines = on_terminal(project, 60, *command).splitlines()
+        lines = on_terminal(project, columns, *command).splitlines()
         joined = " ".join(line.strip() for line in lines)
         piped = project.run(*command)
         for sentence in (piped.stdout + piped.stderr).splitlines():
             if sentence.startswith(("warning: ", "pairsmith run")):
                 assert sentence in joined
-        assert max(len(line) for line in lines if line.startswith(("warning: ", "pairsmith run"))) <= 60
+        assert max(len(line) for line in lines if line.startswith(("warning: ", "pairsmith run"))) <= columns
     whole = f"pairsmith run --set {long}"
     assert whole in " ".join(on_terminal(project, 60, "status", "--set", long).split())
 
