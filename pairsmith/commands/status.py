@@ -88,8 +88,7 @@ def _screen(data: dict[str, Any], run: str) -> list[Any]:
 
     from pairsmith.certified import in_lines
     from pairsmith.screen import facts, row_count_check, spending
-    from pairsmith.stages.generate import failure_in_words
-    from pairsmith.style.numbers import seeds
+    from pairsmith.style.numbers import failure_in_words, seeds
     from schemas.records import Counts
 
     rows = [("project", f"{data['task']} in {data['folder']}")]

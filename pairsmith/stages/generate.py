@@ -24,6 +24,7 @@ from pairsmith.receipt import Recording, recording
 from pairsmith.stages.table import Option, Stage
 from pairsmith.standard_input import piped
 from pairsmith.stopping import Stopping
+from pairsmith.style.numbers import failure_in_words
 from schemas.allocator import give_back
 from schemas.blocking import run
 from schemas.cycles import seldom_sought
@@ -205,12 +206,6 @@ def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
         names = ", ".join(f"{model} ({answers:,})" for model, answers in sorted(models.items(), key=lambda m: -m[1]))
         lines.append(("warning", f"answers of '{teacher}' came from {len(models)} models: {names}"))
     return lines
-
-
-def failure_in_words(failure: Json) -> str:
-    """What was said most often of rows that failed, how many they are, and where the first one comes from."""
-    rows = f"{failure['rows']:,} rows, the first from" if failure["rows"] > 1 else "1 row, from"
-    return f"{failure['what']} ({rows} {failure['first']})"
 
 
 def _say_problems(say: Say, reading: SeedReading) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from schemas.money import dollars
-from schemas.records import Receipt
-from train.intervals import Interval
-from train.metrics import Spread
+from schemas.records import Json, Receipt
+
+if TYPE_CHECKING:  # `status` reads numbers as well, and starts in a blink
+    from train.intervals import Interval
+    from train.metrics import Spread
 
 MISSING = "—"
 _THIN, _HARD, _MINUS = "\u202f", "\u00a0", "\u2212"
@@ -102,3 +105,9 @@ def duration(seconds: float | None) -> str:
 def moment(at: datetime) -> str:
     """A time in UTC, to the minute."""
     return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def failure_in_words(failure: Json) -> str:
+    """What was said most often of rows that failed, how many they are, and where the first one comes from."""
+    rows = f"{failure['rows']:,} rows, the first from" if failure["rows"] > 1 else "1 row, from"
+    return f"{failure['what']} ({rows} {failure['first']})"

@@ -221,7 +221,8 @@ def test_a_run_stops_before_training_until_a_certificate_holds(folder: Path) -> 
     shown = conftest.Project(folder).run("run", *(word for text in asked for word in ("--set", text)))
     assert shown.returncode == 11, shown.stderr
     assert "nothing is trained" in shown.stdout
-    assert "`pairsmith certify`, then `pairsmith run`" in shown.stdout
+    typed = "--set curate.select.certified=true --set train.base=not-there"
+    assert f"`pairsmith certify {typed}`, then `pairsmith run {typed}`" in shown.stdout
     outcome, _ = _certify(folder, *asked)
     assert outcome.artifact_id
     with pytest.raises(PairsmithError, match="not-there"):

@@ -17,6 +17,7 @@ from curate.argilla.push import draw_batch, project_id, push, queue_names
 from curate.argilla.server import ArgillaServer
 from curate.review.population import read_population
 from pairsmith.erasing import erased
+from pairsmith.style.numbers import counted
 from schemas.project import Project
 from schemas.reviews import first_drawn
 from schemas.store import Store
@@ -96,7 +97,7 @@ def test_the_rows_of_an_erased_source_leave_the_server(desk: Desk) -> None:
     seed = next(seed for seed in desk.store.seeds() if seed.id == pair.seed_id)
     own = {one.id for one in desk.population.pairs(before).values() if one.seed_id == seed.id}
     outcome = erased(desk.project, desk.store, source=seed.source)
-    assert outcome["argilla"] == f"{len(own)} rows deleted there"
+    assert outcome["argilla"] == f"{counted(len(own), 'row', 'rows')} deleted there"
     assert {row["external_id"] for row in desk.rows()} == before - own
 
 
