@@ -200,6 +200,7 @@ SLOW_FILES = {
         "synth/test_lost_batches.py",
         "synth/test_recovery.py",
         "synth/test_refusals.py",
+        "synth/test_stray_refusals.py",
         "train/test_base_check.py",
         "train/test_base_model.py",
         "train/test_door.py",
@@ -223,6 +224,7 @@ SLOW_FILES = {
         "train/test_trainer.py",
         "train/test_ways_to_run.py",
         "train/test_whole_proof.py",
+        "test_servers.py",
     )
 }
 NOT_QUICK = "If that is how it is: mark the test with `slow`, or name its file in SLOW_FILES (tests/conftest.py)."

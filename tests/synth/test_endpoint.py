@@ -147,7 +147,7 @@ def test_a_200_that_is_no_completion_has_no_choices(body: bytes) -> None:
         *((fails(status), "server") for status in (500, 502, 503, 529, 408, 409)),
         (fails(429), "throttled"),
         (cuts(), "broken"),
-        (Reply(delay_s=120.0), "timeout"),
+        pytest.param(Reply(delay_s=120.0), "timeout", marks=pytest.mark.slow),
     ],
 )
 def test_a_passing_fault_is_retried(fault: Reply, word: str) -> None:
@@ -172,7 +172,7 @@ def test_a_passing_fault_is_retried(fault: Reply, word: str) -> None:
         (fails(500), ServerFaultError),
         (fails(429), ThrottledError),
         (cuts(), BrokenError),
-        (Reply(delay_s=120.0), TimedOutError),
+        pytest.param(Reply(delay_s=120.0), TimedOutError, marks=pytest.mark.slow),
     ],
 )
 def test_a_lasting_fault_fails_the_row_after_all_retries(fault: Reply, error: type[Exception]) -> None:
