@@ -121,7 +121,7 @@ async def _of_step(pool: Pool, step: Step, hearing: Hearing, store: Store | None
     """The number of verdicts of each chunk that a step has given, which are durable then if they are about one row."""
     id_ = id_of(step)
     sink = store if id_.per_row else None
-    async for chunk in _chunks(_verdicts(step(pool), id_), id_):
+    async for chunk in _chunks(step(pool), id_):
         try:
             hearing.add(chunk, stored=sink is not None)
         except KeyError as stranger:
@@ -135,30 +135,22 @@ async def _of_step(pool: Pool, step: Step, hearing: Hearing, store: Store | None
         yield len(chunk)
 
 
-async def _verdicts(given: object, step: StepId) -> AsyncIterator[Verdict]:
-    """What a step gives, which may be no async generator but a plain one, or a list. Raises UsageError for what is no
-    verdict."""
-    if isinstance(given, Iterable):
-        given = _one_by_one(given)
-    verdicts = given if isinstance(given, AsyncIterable) else _one_by_one([given])
+async def _one_by_one(given: object) -> AsyncIterator[Any]:
+    for one in given if isinstance(given, Iterable) else [given]:
+        yield one
+
+
+async def _chunks(given: object, step: StepId) -> AsyncIterator[list[Verdict]]:
+    """The verdicts that a step gives, as an async generator, a plain one or a list, in chunks, each under the name of
+    the step. Raises UsageError for what is no verdict."""
+    verdicts = given if isinstance(given, AsyncIterable) else _one_by_one(given)
+    chunk: list[Verdict] = []
     async for verdict in verdicts:
         if not isinstance(verdict, Verdict):
             raise UsageError(
                 f"the step {step.by} gave {verdict!r:.80}, which is no verdict.",
                 fix='A step yields verdicts of rows of the pool: yield row.verdict(False, "why").',
             )
-        yield verdict
-
-
-async def _one_by_one(verdicts: Iterable[Any]) -> AsyncIterator[Any]:
-    for verdict in verdicts:
-        yield verdict
-
-
-async def _chunks(verdicts: AsyncIterator[Verdict], step: StepId) -> AsyncIterator[list[Verdict]]:
-    """The verdicts in chunks, each under the name of the step."""
-    chunk: list[Verdict] = []
-    async for verdict in verdicts:
         if (verdict.by, verdict.fingerprint) != (step.by, step.settings):
             verdict = verdict.model_copy(update={"by": step.by, "fingerprint": step.settings})
         chunk.append(verdict)

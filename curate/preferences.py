@@ -121,11 +121,8 @@ class RejectedByFiles:
     """The answers that files reject beside those of imported seeds; 32 bytes of a seed are in memory."""
 
     def __init__(self, project: Project, seeds: Iterable[Seed]) -> None:
-        self._form, self._seeds, self._places = (
-            AnswerForm.of(project.spec.task, project.folder),
-            SpooledSeeds(),
-            Numbered(),
-        )
+        self._form = AnswerForm.of(project.spec.task, project.folder)
+        self._seeds, self._places = SpooledSeeds(), Numbered()
         for seed in seeds:
             if seed.meta.get("rejected"):
                 self._places[seed.id] = len(self._seeds)
@@ -140,9 +137,8 @@ class RejectedByFiles:
         if (place := self._places.get(pair.seed_id)) is not None:
             seed = self._seeds[place]
             for text in seed.meta["rejected"]:
-                yield changed_copy(
-                    pair, {"output": self._form.canonical(text), "origin": Imported(source=seed.file), "meta": {}}
-                )
+                output, origin = self._form.canonical(text), Imported(source=seed.file)
+                yield changed_copy(pair, {"output": output, "origin": origin, "meta": {}})
 
 
 class Preferences(Streamed[Preference]):

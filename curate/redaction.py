@@ -129,33 +129,28 @@ def _redacted(seed: Seed, treatment: Mapping[str, Treatment], kinds: list[str]) 
     turns = seed.messages and tuple(
         turn.model_copy(update={"content": redacted(turn.content, treatment)}) for turn in seed.messages
     )
+    rejected = seed.meta.get("rejected")
+    worse = {"rejected": [redacted(text, treatment) for text in rejected]} if rejected else {}
     return seed.model_copy(
         update={
             "text": without(seed.text),
             "messages": turns,
             "reference": without(seed.reference),
             "columns": {name: redacted(value, treatment) for name, value in seed.columns.items()},
-            "meta": {
-                **seed.meta,
-                "redacted": kinds,
-                **(
-                    {"rejected": [redacted(text, treatment) for text in worse]}
-                    if (worse := seed.meta.get("rejected"))
-                    else {}
-                ),
-            },
+            "meta": {**seed.meta, "redacted": kinds, **worse},
         }
     )
 
 
-def texts_of(seed: Seed, of_inputs: str, of_outputs: str) -> Iterator[tuple[str, str]]:
-    """Each text of a seed with the language that it is in: what is a plain word there may be an insult in the other
-    one (Spanish `con` in French, Danish `slut` in English). Columns are in the language of the inputs."""
+def texts_of(seed: Seed, of_inputs: str, of_outputs: str, *, sent: bool = False) -> Iterator[tuple[str, str]]:
+    """Each text of a seed, or each that is `sent`, with the language that it is in: what is a plain word there may be
+    an insult in the other one (Spanish `con` in French, Danish `slut` in English). Columns are in the language of the
+    inputs."""
     for turn in seed.messages or ():
         yield turn.content, of_outputs if turn.role == "assistant" else of_inputs
     if seed.text:
         yield seed.text, of_outputs if seed.kind == "output" else of_inputs
-    if seed.reference:
+    if seed.reference and not sent:
         yield seed.reference, of_outputs
     for text in seed.columns.values():
         yield text, of_inputs

@@ -40,7 +40,10 @@ def run(
     """
     names = plan.STAGES[plan.STAGES.index(first) : plan.STAGES.index(until) if until else None]
     if not names:
-        raise UsageError(f"no stage is from {first} on and before {until}.", fix=f"Stages: {', '.join(plan.STAGES)}.")
+        raise UsageError(
+            f"no stage is from {first} on and before {until}, where the run would stop.",
+            fix=f"Stages: {', '.join(plan.STAGES)}. Name the first one that should not run.",
+        )
     with recording(project, store, "run", RunOutcome()) as record:
 
         def done(stage: str) -> CommandOutcome:

@@ -96,7 +96,7 @@ class Session:
 
 
 # What is copied from a screen: a command of ours with its options, as `shlex` quotes them, or a word.
-_COPIED = re.compile(r"\S*pairsmith(?: [a-z-]+)+(?: --\S+(?: '[^']*'(?:\S*'[^']*')*\S*| [^\s'-]\S*)?)+|\S+")
+_COPIED = re.compile(r"\S*pairsmith(?: [a-z-]+)+(?: --\S+(?: (?!-)(?:'[^']*'|[^\s'])+)?)+|\S+")
 
 
 def _without_secrets(text: str) -> str:

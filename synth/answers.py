@@ -287,11 +287,12 @@ def schema_violation(schema: Json) -> Violation:
     has_patterns = '"pattern' in settings
 
     @cache
-    def validator() -> Any:
+    def validator() -> tuple[Any, Callable[..., Any]]:
+        from jsonschema.exceptions import best_match
         from jsonschema.validators import validator_for
         from referencing import Registry
 
-        return validator_for(schema)(schema, registry=Registry())
+        return validator_for(schema)(schema, registry=Registry()), best_match
 
     def violation(text: str) -> str | None:
         try:
@@ -299,9 +300,8 @@ def schema_violation(schema: Json) -> Violation:
         except orjson.JSONDecodeError as error:
             return str(error)
         with limited("the JSON schema", settings, text[:40]) if has_patterns else nullcontext():
-            from jsonschema.exceptions import best_match
-
-            worst = best_match(validator().iter_errors(value))
+            of_schema, best_match = validator()
+            worst = best_match(of_schema.iter_errors(value))
         return None if worst is None else f"at {worst.json_path}: {worst.message}"
 
     return violation

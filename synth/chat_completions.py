@@ -413,10 +413,8 @@ def error_status(content: bytes) -> int | None:
             return int(str(word))
     by_word = {"rate.?limit|too.many|overload": 429, "authenti|unauthor|api.?key": 401, "quota|credit|balance": 402}
     status = next((s for word, s in by_word.items() if re.search(word, str(words), re.IGNORECASE)), 502)
-    is_ours = status == 502 and re.search(
-        "invalid_request|bad_?request|content_(filter|policy)", str(words[:3]).lower()
-    )
-    return 400 if is_ours else status
+    of_the_row = re.search("invalid_request|bad_?request|content_(filter|policy)", str(words[:3]).lower())
+    return 400 if status == 502 and of_the_row else status
 
 
 def one_line(text: str, limit: int = 300) -> str:

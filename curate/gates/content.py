@@ -161,10 +161,8 @@ def _lost_piece(given: str, text: str, language: str) -> str:
 
 
 _NOTE, _FEW = 900, 12  # characters of a note, and words of one that a sentence of it makes longer
-_LONGER, _KEPT = (
-    (1.5, 1.1),
-    0.7,
-)  # what keeps a note's words is no longer (a short one's, any other's); so many are kept
+_LONGER = (1.5, 1.1)  # times the words of a note, a short one's and any other's: what keeps its words is no longer
+_KEPT = 0.7  # of a note's words: so many are kept
 _PIECES = re.compile(r"[.;:!?]+(?=\s|\Z)|[\n,\u3001\u3002\uff0c\uff1b]+(?!\d)|\s[-\u2013\u2014/&+]\s")
 
 

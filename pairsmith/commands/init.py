@@ -86,6 +86,8 @@ def _make(
     *,
     embedded: bool,
 ) -> None:
+    from rich.markup import escape
+
     guessed = guess(own, kind or "", encoding) if own else None
     if own and guessed:
         if kind:
@@ -117,8 +119,6 @@ def _make(
     }
     change = "what a good output is" if own else "your own texts into seeds.jsonl and your style"
     first = "" if example else f"Put {change} into pairsmith.toml, then:\n"
-    from rich.markup import escape
-
     lines = (
         f"Made a project in {folder.resolve()}: {', '.join(names)}\n",
         *(_guess_in_lines(guessed) if guessed else []),

@@ -357,8 +357,9 @@ def _beside_the_cap(project: Project, outcome: ForecastOutcome) -> list[tuple[st
     if cap is None or whole is None or whole["high"] + elsewhere <= cap:
         return []
     reaches = "costs more than" if whole["low"] + elsewhere > cap else "may cost more than"
-    left = f"what is left of budget.max_usd, {dollars(max(0.0, cap - elsewhere))} of {dollars(cap)}"
-    left = left if elsewhere else f"budget.max_usd, {dollars(cap)}"
+    left = f"budget.max_usd, {dollars(cap)}"
+    if elsewhere:
+        left = f"what is left of budget.max_usd, {dollars(max(0.0, cap - elsewhere))} of {dollars(cap)}"
     return [("budget", f"the run {reaches} {left}: it stops there in order, and goes on when that is raised")]
 
 

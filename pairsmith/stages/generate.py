@@ -236,8 +236,7 @@ def _say_personal(say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettin
     examples nothing is redacted, and each of them goes with every request."""
     away = sorted({url for teacher in asked for url in teacher.addresses if not is_local(url)})
     asked_in, answered_in = spec.task.languages
-    texts = ((seed, text) for seed in seeds for text in texts_of(seed, asked_in, answered_in))
-    of_seeds = (text for seed, text in texts if text[0] is not seed.reference)
+    of_seeds = (text for seed in seeds for text in texts_of(seed, asked_in, answered_in, sent=True))
     of_exemplars = (text for one in spec.exemplars for text in ((one.input, asked_in), (one.output, answered_in)))
     for what, takes, sent in (
         ("seeds hold", "requests take it", of_seeds),
