@@ -29,7 +29,8 @@ def counted(number: int, singular: str, plural: str) -> str:
 
 def seeds(kinds: Mapping[str, int]) -> str:
     """How many seeds there are of each kind."""
-    return " and ".join(counted(number, kind, f"{kind}s") for kind, number in kinds.items())
+    *others, last = [counted(number, kind, f"{kind}s") for kind, number in kinds.items()] or ["0 seeds"]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def spread(numbers: Spread | None, digits: int = 0) -> str:

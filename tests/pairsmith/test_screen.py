@@ -76,6 +76,7 @@ def test_kinds_of_seeds_are_told_as_nouns() -> None:
     """`status`, `doctor` and the report count seeds as one says it."""
     assert numbers.seeds({"pair": 1_260}) == "1,260 pairs"
     assert numbers.seeds({"input": 1, "output": 2}) == "1 input and 2 outputs"
+    assert numbers.seeds({"input": 1, "output": 2, "pair": 3}) == "1 input, 2 outputs and 3 pairs"
 
 
 def test_whole_numbers_have_no_columns_between_them() -> None:
