@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
-from schemas.failpoints import armed, failpoint
+from schemas.failpoints import failpoint
 from schemas.records import Call, Json, Record
 from schemas.tracing import is_on
 from synth.chat_completions import Answer, StoppedError, meant, read_answer
@@ -137,12 +137,10 @@ class Bulk:
         else:
             asked.reserved = self._meter.mark(asked.question.prompt, asked.body, len(asked.data))
             asked.connection, asked.began = connection, time.perf_counter()
-            self._endpoint.sent += 1
             self._on_wire.add(asked)
             sending.begin(partial(self._late, asked))
             connections.send(connection, asked.data, partial(self._tell, asked))
-            if armed("sent"):
-                asyncio.get_running_loop().call_soon(failpoint, "sent")
+            self._endpoint.has_sent(sending)
 
     def _late(self, asked: Underway) -> bool:
         asked.connection.end()

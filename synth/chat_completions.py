@@ -130,10 +130,10 @@ class Answer(NamedTuple):
 
 class Paying(Protocol):
     """Who pays for requests, each of which is for `prompt`. `reserve` is awaited before one is sent, and gives what its
-    answer's `reserved` is to be; `failed` where none came."""
+    answer's `reserved` is to be; `failed` where none came, though the request perhaps `is_sent`."""
 
     async def reserve(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Any: ...
-    async def failed(self, reserved: Any, failure: BaseException) -> None: ...
+    async def failed(self, reserved: Any, failure: BaseException, *, is_sent: bool) -> None: ...
 
 
 class RefusedError(Exception):

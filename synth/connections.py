@@ -130,8 +130,11 @@ class Connections:
         self._head = f"POST {to.raw_path_qs} HTTP/1.1\r\n{''.join(each.values())}Content-Length: ".encode()
         self._idle: list[tuple[Connection, float]] = []
 
-    async def post(self, body: bytes, begun: Callable[[], None] | None = None) -> Response:
-        """Status, headers and body of the answer; `begun` is called as its first byte is here.
+    async def post(
+        self, body: bytes, begun: Callable[[], None] | None = None, sent: Callable[[], None] | None = None
+    ) -> Response:
+        """Status, headers and body of the answer; `sent` is called as the request goes, `begun` as the answer's first
+        byte is here.
 
         Raises NoConnectionError, and, for one that broke after the request was sent, aiohttp.ClientError or OSError.
         """
@@ -141,6 +144,8 @@ class Connections:
         kept = False
         try:
             connection.send(self._request(body))
+            if sent is not None:
+                sent()
             response = await connection.whole(begun)
             kept = True
         finally:

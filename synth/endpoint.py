@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -242,21 +242,24 @@ class Endpoint:
             reserved, began = begun.reserved, begun.began
         else:
             reserved = paying and await paying.reserve(prompt, body, len(data), self.flow.draining.is_set)
-            self.sent += 1
             began = time.perf_counter()
-            if armed("sent"):
-                # It runs when this coroutine waits for the answer, so after the request was handed to the socket.
-                asyncio.get_running_loop().call_soon(failpoint, "sent")
         try:
             answer = await self._answer(body, data, sending, began, reserved, came)
         except BaseException as failure:
             if paying is not None:
-                await paying.failed(reserved, failure)
+                await paying.failed(reserved, failure, is_sent=sending.is_sent)
             raise
         self.answered = self.answered or bool(answer.choices)
         # A body without a choice is no answer but an error in disguise, which may repeat the key.
         answer = answer if answer.choices else answer._replace(body=self._without_secrets(answer.body))
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
+
+    def has_sent(self, sending: Sending) -> None:
+        """It has been handed to the socket."""
+        sending.is_sent = True
+        self.sent += 1
+        if armed("sent"):
+            asyncio.get_running_loop().call_soon(failpoint, "sent")
 
     def took(self, answer: Answer, sending: Sending, headers: Mapping[str, str]) -> Answer:
         """Take note of an answer, with choices, that came by `connections`; it with the address that it came from."""
@@ -270,9 +273,10 @@ class Endpoint:
         """An answer of status 200: in what `came` already, if anything did. Raises what any other amounts to."""
         try:
             with sending:
-                status, headers, content = await self._exchange(sending.host.url, data, came=came)
-        except TimedOutError:
-            self.lost += 1
+                sent = partial(self.has_sent, sending)
+                status, headers, content = await self._exchange(sending.host.url, data, sent, came)
+        except UnansweredError as failure:
+            self.lost += sending.is_sent and failure.may_be_paid
             raise
         sending.host.told(sending, headers, asyncio.get_running_loop().time())
         seconds = time.perf_counter() - began
@@ -288,24 +292,18 @@ class Endpoint:
         return answer
 
     async def _exchange(
-        self,
-        base: str,
-        data: bytes | None = None,
-        more: Mapping[str, str] | None = None,
-        came: Outcome | None = None,
+        self, base: str, data: bytes | None = None, sent: Any = None, came: Outcome | None = None, more: Any = None
     ) -> Response:
-        """What comes of a completion's `data`, or `came`; without both of the list of models, asked with `more`
-        headers."""
-        begins = asyncio.timeout(self._first_byte_s) if self._first_byte_s is not None and data is not None else None
+        """What comes of a completion's `data`, with `sent` called as it goes, or `came`; without both of the list of
+        models, asked with `more` headers."""
+        begins = asyncio.timeout(None if data is None else self._first_byte_s)
         try:
             if isinstance(came, BaseException):
                 raise came
             if came is not None:
                 return came
-            if begins is None:
-                return await self._answered(base, data, None, more)
             async with begins:
-                return await self._answered(base, data, partial(begins.reschedule, None), more)
+                return await self._answered(base, data, partial(begins.reschedule, None), sent, more)
         except aiohttp.ServerTimeoutError:
             raise NotConnectedError(f"no connection within {self._connect_s:g} s") from None
         except (aiohttp.ClientError, NoConnectionError, OSError) as error:
@@ -313,22 +311,21 @@ class Endpoint:
                 raise refused_by(self._proxies[base] or "", base, error.status) from None
             if (of_tls := tls_failure(base, error)) is not None:
                 raise of_tls from None
-            if isinstance(error, TimeoutError) and begins is not None and begins.expired():
+            if isinstance(error, TimeoutError) and begins.expired():
                 limit = f"nothing came within {self._first_byte_s:g} s; raise teacher.first_byte_s if it needs longer"
                 raise TimedOutError(limit) from None
             if isinstance(error, TimeoutError):
                 raise
             unsent = isinstance(error, aiohttp.ClientConnectorError | NoConnectionError)
-            self.lost += data is not None and not unsent
             reason = one_line(self.shown(str(error))) or type(error).__name__
             raise (NotConnectedError if unsent else BrokenError)(reason) from None
 
-    def _answered(self, base: str, data: bytes | None, begun: Any, more: Any) -> Coroutine[Any, Any, Response]:
+    def _answered(self, base: str, data: bytes | None, begun: Any, sent: Any, more: Any) -> Awaitable[Response]:
         if data is not None and (connections := self.connections.get(base)) is not None:
-            return connections.post(data, begun)
+            return connections.post(data, begun, sent)
         assert self._session is not None
         rest = ("/models" if data is None else "/chat/completions") + self._suffix
-        return by_session(self._session, base, rest, data, more, self._proxies[base], begun)
+        return by_session(self._session, base, rest, data, more, self._proxies[base], begun, sent)
 
     def _without_secrets(self, text: str) -> str:
         return without_keys(text, self._key, *self._headers.values(), *secrets_of(*self._proxies.values()))

@@ -120,14 +120,15 @@ class Meter:
             return usd
         return usd * max(self._dearer.values())  # a project may have a tier of its own
 
-    async def failed(self, reserved: Reserved, failure: BaseException) -> None:
+    async def failed(self, reserved: Reserved, failure: BaseException, *, is_sent: bool) -> None:
         """No answer came: free what was set aside, unless the request may have been paid for all the same."""
-        if isinstance(failure, asyncio.CancelledError):
-            self.lose(reserved)
-            return
-        # Beside what is unanswered: an error that the server itself told of, or nothing was sent.
-        may_be_paid = isinstance(failure, UnansweredError) and failure.may_be_paid
-        if records := self._unanswered(reserved, may_be_paid=may_be_paid):
+        cancelled = isinstance(failure, asyncio.CancelledError)
+        # Beside what is unanswered: an error that the server itself told of.
+        may_be_paid = is_sent and (cancelled or (isinstance(failure, UnansweredError) and failure.may_be_paid))
+        records = self._unanswered(reserved, may_be_paid=may_be_paid)
+        if cancelled:
+            self._store.append(*records)  # nobody waits for it
+        elif records:
             await self._store.put(*records)
 
     def lose(self, reserved: Reserved) -> None:

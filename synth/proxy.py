@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -75,14 +77,22 @@ def proxy_for(url: str) -> str | None:
 
 
 def session_of(headers: Mapping[str, str], *, connect_s: float) -> aiohttp.ClientSession:
-    """A session that keeps no cookie."""
+    """A session that keeps no cookie. `trace_request_ctx` of a request, where it has one, is called as that goes."""
+    traces = aiohttp.TraceConfig()
+    traces.on_request_headers_sent.append(_goes)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
         headers=headers,
+        trace_configs=[traces],
         **LIMITS,
     )
+
+
+async def _goes(session: object, context: SimpleNamespace, sent: object) -> None:
+    if context.trace_request_ctx is not None:
+        context.trace_request_ctx()
 
 
 async def by_session(
@@ -92,16 +102,16 @@ async def by_session(
     data: bytes | None,
     headers: Mapping[str, str] | None,
     proxy: str | None,
-    begun: Callable[[], None] | None,
+    begun: Callable[[], None],
+    sent: Callable[[], None] | None,
 ) -> Response:
     """What comes of a request to an address, through its proxy if it has one: with `data`, or of a GET without. With
-    `headers` of its own it asks for a list whose pages are short."""
+    `headers` of its own it asks for a list whose pages are short. `sent` is called as it goes, `begun` as an answer
+    begins."""
     method, params = "GET" if data is None else "POST", {"limit": 1000} if headers else None
-    async with session.request(
-        method, base + rest, data=data, headers=headers, params=params, allow_redirects=False, proxy=proxy
-    ) as response:
-        if begun is not None:
-            begun()
+    through: dict[str, Any] = {"allow_redirects": False, "proxy": proxy, "trace_request_ctx": sent}
+    async with session.request(method, base + rest, data=data, headers=headers, params=params, **through) as response:
+        begun()
         if proxy is not None and response.status == 407:
             raise refused_by(proxy, base, 407)
         return response.status, response.headers, await read_whole(response.content)

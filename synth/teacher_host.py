@@ -134,7 +134,8 @@ class TeacherHost:
 
 
 class Sending:
-    """A request on the wire: the `number`-th of its flow, sent to `host` with a reckoned number of tokens.
+    """A request on the wire: the `number`-th of its flow, sent to `host` with a reckoned number of tokens. It `is_sent`
+    once it has a connection.
 
     As a block it raises TimedOutError `limit_s` after it was entered, or, while the server still answers requests that
     were sent before this one, after the last of those: it stands in that server's queue. Without a block `begin` is
@@ -143,14 +144,14 @@ class Sending:
 
     __slots__ = (
         *("_cancelling", "_end", "_late", "_older", "_since", "_task"),
-        *("host", "limit_s", "number", "sent_at", "tokens"),
+        *("host", "is_sent", "limit_s", "number", "sent_at", "tokens"),
     )
 
     def __init__(self, host: TeacherHost, number: int, sent_at: float, tokens: float, limit_s: float) -> None:
         self.host, self.number, self.sent_at, self.tokens, self.limit_s = host, number, sent_at, tokens, limit_s
         self._task: asyncio.Task[Any] | None = None
         self._end: Callable[[], bool] | None = None
-        self._late = False
+        self._late = self.is_sent = False
 
     def __enter__(self) -> None:
         task = asyncio.current_task()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -265,7 +266,7 @@ def test_a_record_of_a_newer_pairsmith_is_named(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'p.db'}"
     with Store.open(url) as store:
         store.write(call())
-    with sqlite3.connect(tmp_path / "p.db") as raw:
+    with closing(sqlite3.connect(tmp_path / "p.db")) as raw, raw:
         raw.execute('UPDATE calls SET body = replace(body, \'"raw"\', \'"mood":1,"raw"\')')
     with Store.open(url, write=False) as store, pytest.raises(StoreError, match=r"mood.*upgrade"):
         store.calls("k")
@@ -273,7 +274,7 @@ def test_a_record_of_a_newer_pairsmith_is_named(tmp_path: Path) -> None:
 
 def test_a_database_of_another_application_is_not_called_newer(tmp_path: Path) -> None:
     """Its migrations have other names than ours."""
-    with sqlite3.connect(tmp_path / "p.db") as raw:
+    with closing(sqlite3.connect(tmp_path / "p.db")) as raw, raw:
         raw.execute("CREATE TABLE alembic_version (version_num TEXT)")
         raw.execute("INSERT INTO alembic_version VALUES ('ae1027a6acf')")
     for write in (True, False):
@@ -283,7 +284,7 @@ def test_a_database_of_another_application_is_not_called_newer(tmp_path: Path) -
 
 def test_tables_of_another_application_are_not_mixed_with_ours(tmp_path: Path) -> None:
     """Without Alembic too: a table of one of our names is named, instead of "already exists"."""
-    with sqlite3.connect(tmp_path / "p.db") as raw:
+    with closing(sqlite3.connect(tmp_path / "p.db")) as raw, raw:
         raw.execute("CREATE TABLE calls (number TEXT)")
     with pytest.raises(StoreError, match=r"another application \('calls' is one of them\).*Name a database of its own"):
         Store.open(f"sqlite:///{tmp_path / 'p.db'}")

@@ -6,6 +6,7 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def test_a_batch_that_was_made_and_not_written_down_is_found_at_the_provider(for
 
     with BatchProvider(form) as provider:
         with_batches(provider, tmp_path, work)
-        with sqlite3.connect(tmp_path / "pairsmith.db") as db:
+        with closing(sqlite3.connect(tmp_path / "pairsmith.db")) as db, db:
             assert db.execute("DELETE FROM artifacts WHERE id LIKE 'batch:%:made'").rowcount == 1
             db.execute("DELETE FROM calls")
         with_batches(provider, tmp_path, work)

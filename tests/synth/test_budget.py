@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -244,6 +245,29 @@ def test_the_cap_survives_kill_9(tmp_path: Path) -> None:
             assert store.spent().lost == held.lost
 
 
+@pytest.mark.parametrize("capped", [True, False])
+def test_a_request_that_is_given_up_while_it_connects_costs_nothing(tmp_path: Path, *, capped: bool) -> None:
+    """Nothing has gone over the wire, so nothing was sent or lost, and what was set aside for it is free again."""
+
+    async def given_up(store: Store, listening: socket.socket) -> None:
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        settings = TeacherSettings.model_validate({"url": url, "model": "loopback", **PRICES})
+        async with Endpoint(url, "loopback") as endpoint:
+            ledger = Ledger(store, endpoint, settings)
+            asking = asyncio.create_task(ledger.complete([Message(role="user", content="x")], LIMITED))
+            connected, _ = await asyncio.get_running_loop().sock_accept(listening)  # it waits for the other's TLS
+            asking.cancel()
+            await asyncio.wait((asking,))
+            connected.close()
+            assert (ledger.sent, ledger.usage_unknown, ledger.costs) == (0, 0, [])
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+        listening.setblocking(False)
+        asyncio.run(given_up(store.capped(project_usd=1.0 if capped else None), listening))
+    with Store.open(f"sqlite:///{tmp_path / 's.db'}", write=False) as store:
+        assert (store.spent().lost, store.spent().total) == (0, 0)
+
+
 @pytest.mark.parametrize("priced", [True, False])
 def test_what_is_in_flight_at_a_kill_is_told_without_a_cap(tmp_path: Path, *, priced: bool) -> None:
     """Requests that were on the wire when the process was killed may have been paid for: how many, and where a price is
@@ -258,7 +282,10 @@ def test_what_is_in_flight_at_a_kill_is_told_without_a_cap(tmp_path: Path, *, pr
     with LoopbackTeacher(lambda ask: Reply(delay_s=0.0 if ask.number <= 12 else 600.0)) as teacher:
         child = killed(teacher.url)
         teacher.wait_for(30)
-        while not path.exists() or Store.open(f"sqlite:///{path}", write=False).spent().requests < 12:
+        while True:
+            with Store.open(f"sqlite:///{path}", write=False) as store:
+                if store.spent().requests == 12:
+                    break
             time.sleep(0.1)
         child.kill()
         child.wait()

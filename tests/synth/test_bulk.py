@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Coroutine, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,7 @@ def test_a_store_that_fails_ends_any_number_that_wait(tmp_path: Path) -> None:
             run = asyncio.create_task(generate(r.store, input(6000), [r.forward], concurrency=600))
             while len(teacher.asked) < 3000 or r.ledger.in_flight < 600:  # noqa: ASYNC110  no event tells
                 await asyncio.sleep(0.01)
-            with sqlite3.connect(tmp_path / "pairsmith.db", timeout=60) as other:
+            with closing(sqlite3.connect(tmp_path / "pairsmith.db", timeout=60)) as other, other:
                 other.execute("DROP TABLE candidates")
             with pytest.raises(StoreError):
                 await asyncio.wait_for(run, 120)

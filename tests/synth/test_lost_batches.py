@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tests.synth.test_batches import EVERY_FORM, ask_dogs, with_batches
 def aged(folder: Path, hours: int) -> None:
     """As if everything in the store had been written so long ago."""
     at = (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
-    with sqlite3.connect(folder / "pairsmith.db") as db:
+    with closing(sqlite3.connect(folder / "pairsmith.db")) as db, db:
         assert db.execute("UPDATE artifacts SET body = json_set(body, '$.at', ?)", (at,)).rowcount
 
 
@@ -41,7 +42,7 @@ def left_waiting(provider: BatchProvider, folder: Path) -> None:
 
 def forget_what_was_made(folder: Path) -> None:
     """As if the process had ended while it handed its batch over, before anything of it was answered."""
-    with sqlite3.connect(folder / "pairsmith.db") as db:
+    with closing(sqlite3.connect(folder / "pairsmith.db")) as db, db:
         assert db.execute("DELETE FROM artifacts WHERE id LIKE 'batch:%:made'").rowcount
         db.execute("DELETE FROM calls")
 
@@ -191,7 +192,7 @@ def test_a_list_of_batches_in_another_form_is_a_sentence(form: str, tmp_path: Pa
 
     with BatchProvider(form) as provider:
         left_waiting(provider, tmp_path)
-        with sqlite3.connect(tmp_path / "pairsmith.db") as db:
+        with closing(sqlite3.connect(tmp_path / "pairsmith.db")) as db, db:
             assert db.execute("DELETE FROM artifacts WHERE id LIKE '%:made'").rowcount == 1
         provider.says_only = b"[]"
         with_batches(provider, tmp_path, work)
@@ -231,7 +232,7 @@ def test_ours_is_waited_for_though_others_of_its_size_and_hour_are_looked_at_fir
         forget_what_was_made(ours)
         with_batches(provider, ours, _completed)
         assert len(provider.batches) == before + 1
-        with sqlite3.connect(ours / "pairsmith.db") as db:
+        with closing(sqlite3.connect(ours / "pairsmith.db")) as db, db:
             db.execute("DELETE FROM calls")
         looks = provider.listed
         with_batches(provider, ours, _completed)
