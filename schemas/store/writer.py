@@ -143,6 +143,10 @@ class Writer:
                     group.append(item)
             if group or marked:
                 self._commit(group, marked)
+                # An answer that came between the marks and its own row is in both, and nothing else may follow.
+                now = self._marked() if self._queue.empty() else []
+                if any(hold not in marked for hold in now):
+                    self._commit([], now)
                 due = time.monotonic() + _PACE_S
 
     def _commit(self, group: list[tuple[Work, _Waiter]], marked: list[Hold]) -> None:

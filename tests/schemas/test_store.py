@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -767,3 +768,24 @@ def test_a_hold_counts_until_it_is_closed(store_url: str) -> None:
         assert (cost.usd, cost.reserved, cost.lost, cost.total) == (0.5, 0.25, 1, None)
         store.write(hold.model_copy(update={"open": False}))
         assert store.spent().total == 0.5
+
+
+def test_an_answer_that_comes_beside_the_mark_of_its_request_is_told_of_once(store_url: str) -> None:
+    """Between the mark of what is on the wire and the rows of the same commit an answer may come: soon it is no request
+    without an answer any more, though nothing else is written."""
+    hold, on_wire, written = Hold(id="h", usd=None), [2], threading.Event()
+
+    def mark() -> Hold:
+        now = hold.model_copy(update={"requests": on_wire[0]})
+        if not written.is_set():
+            on_wire[0] = 1
+            store.append(call("a", usd=0.5))
+            written.set()
+        return now
+
+    with Store.open(store_url) as store:
+        store.mark(mark)
+        deadline = time.monotonic() + 60
+        while (store.spent().requests, store.spent().lost) != (1, 1):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)

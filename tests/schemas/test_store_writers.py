@@ -155,11 +155,16 @@ def test_an_answer_that_another_process_has_is_not_dropped_in_silence(store_url:
 
 
 def cut(url: str) -> None:
-    """End every other connection to the server, as a restart or a proxy does."""
-    engine = engine_of(url)
+    """End every other connection to the server, as a restart or a proxy does, and wait until the server has."""
+    engine = engine_of(url).execution_options(isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = 'postgres'"
-        connection.execute(sa.text(f"SELECT pg_terminate_backend(pid) {others}")).all()
+        ended = connection.scalars(sa.text(f"SELECT pid, pg_terminate_backend(pid) {others}")).all()
+        left = sa.text("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(:ended)")
+        until = time.monotonic() + 60
+        while connection.scalar(left, {"ended": ended}):
+            assert time.monotonic() < until
+            time.sleep(0.01)
     engine.dispose()
 
 

@@ -206,14 +206,14 @@ def test_a_server_that_takes_few_at_once_is_soon_asked_for_few() -> None:
         if open_now[0] >= 4:
             return fails(429)
         open_now[0] += 1
-        asyncio.get_running_loop().call_later(0.02, lambda: open_now.__setitem__(0, open_now[0] - 1))
-        return Reply(delay_s=0.02)
+        asyncio.get_running_loop().call_later(0.05, lambda: open_now.__setitem__(0, open_now[0] - 1))
+        return Reply(delay_s=0.05)
 
     with LoopbackTeacher(reply) as teacher:
-        answers, endpoint = ask_all(teacher.url, 400, concurrency=64, retries=5, backoff_s=0.02)
+        answers, endpoint = ask_all(teacher.url, 300, concurrency=64, retries=5, backoff_s=0.02)
     assert all_answered(answers)
     assert endpoint.flow.hosts[0].window < 32
-    assert len(teacher.asked) < 4 * 400
+    assert len(teacher.asked) < 4 * 300
 
 
 def test_a_stray_429_leaves_the_concurrency_as_it_is() -> None:
@@ -313,7 +313,7 @@ def test_a_slow_first_answer_does_not_blame_the_address() -> None:
 
 def test_servers_of_one_model_share_the_work() -> None:
     """Two equal ones get about half each; a slower one gets less, on a busy machine, where both are slow, too."""
-    with LoopbackTeacher(latency_s=0.02) as a, LoopbackTeacher(latency_s=0.02) as b:
+    with LoopbackTeacher(latency_s=0.1) as a, LoopbackTeacher(latency_s=0.1) as b:
         answers, _ = ask_all([a.url, b.url], 200)
         assert all_answered(answers)
         assert 60 <= len(a.asked) <= 140
@@ -361,14 +361,14 @@ def test_the_spec_may_name_several_addresses() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_under_random_faults_no_row_is_lost(seed: int, tmp_path: Path) -> None:
     """A tenth of all answers is a 429, a 500, a cut connection or silence, on either of two servers: every slot has its
-    pair, and each answer is in the ledger once."""
+    pair, and each answer is in the ledger once. A server is silent to a question once: a third timeout fails."""
 
     def faulty(draws: random.Random) -> Any:
-        faults = (fails(429), fails(429, headers={"retry-after-ms": "20"}), fails(500), cuts(), Reply(delay_s=30))
-        return lambda ask: draws.choice(faults) if draws.random() < 0.1 else Reply(delay_s=0.005)
+        faults = (fails(429), fails(429, headers={"retry-after-ms": "20"}), fails(500), cuts(), Reply(delay_s=60))
+        return lambda ask: draws.choice(faults[: 5 - (ask.nth > 1)]) if draws.random() < 0.1 else Reply(delay_s=0.005)
 
     async def run() -> None:
-        several = {"urls": (a.url, b.url), "timeout_s": 1.0, "retries": 5, "concurrency": 16}
+        several = {"urls": (a.url, b.url), "timeout_s": 3.0, "retries": 5, "concurrency": 16}
         async with rig(a.url, tmp_path, n=2, **several) as r:
             result = await generate(r.store, input(150), r.generators, concurrency=16)
             assert (result.counts.rows_in, result.counts.failed, result.pairs_made) == (300, 0, 300)
