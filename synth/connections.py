@@ -129,6 +129,7 @@ class Connections:
         each = {name.lower(): f"{name}: {value}\r\n" for name, value in sent.items()}  # a later one counts
         self._head = f"POST {to.raw_path_qs} HTTP/1.1\r\n{''.join(each.values())}Content-Length: ".encode()
         self._idle: list[tuple[Connection, float]] = []
+        self._closed = False
 
     async def post(
         self, body: bytes, begun: Callable[[], None] | None = None, sent: Callable[[], None] | None = None
@@ -166,13 +167,15 @@ class Connections:
         return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
 
     def _let_go(self, connection: Connection, kept: bool) -> None:
-        if kept and not connection.should_close:
+        if kept and not (self._closed or connection.should_close):
             self._idle.append((connection, time.monotonic()))
         else:
             connection.abort()
 
     def close(self) -> None:
-        """Close those that wait for the next request, at once: TLS's farewell may last longer than the loop does."""
+        """Close those that wait for the next request, at once: TLS's farewell may last longer than the loop does. None
+        waits from then on: who has given up on several requests at the first failure does not wait for the others."""
+        self._closed = True
         while self._idle:
             self._idle.pop()[0].abort()
 

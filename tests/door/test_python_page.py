@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from pathlib import Path
@@ -61,7 +62,8 @@ def test_the_notebook_runs_in_a_kernel_whose_loop_runs(tmp_path: Path, monkeypat
         text = (ROOT / "examples/python.ipynb").read_text(encoding="utf-8").replace(ADDRESS, teacher.url)
         for asked in (2, 2):
             notebook = nbformat.reads(text, as_version=4)
-            client(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+            # `execute` would make a loop that nobody closes.
+            asyncio.run(client(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).async_execute())
             assert len(teacher.asked) == asked
     shown = [str(cell.get("outputs", "")) for cell in notebook.cells]
     assert "8 pairs kept" in shown[1] or "8 kept" in shown[1]

@@ -321,6 +321,25 @@ async def test_a_request_that_is_given_up_leaves_no_connection_behind(in_bulk: b
 
 
 @in_a_loop
+async def test_an_answer_that_comes_after_the_end_leaves_no_connection_behind() -> None:
+    """Who gives up on several requests at the first failure closes while the others are on their way."""
+    asked, closed = asyncio.Event(), asyncio.Event()
+
+    async def late(number: int, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await closed.wait()
+        writer.write(_PLAIN)
+
+    async with serving(late) as (_, connections):
+        posted = asyncio.create_task(connections.post(b"{}"))
+        await asked.wait()
+        connections.close()
+        closed.set()
+        assert (await posted)[2] == b"ok"
+        assert connections.kept() is None
+
+
+@in_a_loop
 async def test_where_no_connection_could_be_made_nothing_was_sent() -> None:
     """A server that is not there, and one that does not speak TLS: no request was lost, and the sentence says why."""
     async with serving(said(_PLAIN)) as (server, _):
