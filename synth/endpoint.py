@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import urlencode
 
 import aiohttp
@@ -254,10 +254,12 @@ class Endpoint:
         answer = answer if answer.choices else answer._replace(body=self._without_secrets(answer.body))
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
 
-    def has_sent(self, sending: Sending) -> None:
-        """It has been handed to the socket."""
+    def has_sent(self, sending: Sending, begins: asyncio.Timeout | None = None) -> None:
+        """It has been handed to the socket, so the time of its first byte counts."""
         sending.is_sent = True
         self.sent += 1
+        if begins is not None and self._first_byte_s is not None:
+            begins.reschedule(asyncio.get_running_loop().time() + self._first_byte_s)
         if armed("sent"):
             asyncio.get_running_loop().call_soon(failpoint, "sent")
 
@@ -273,8 +275,7 @@ class Endpoint:
         """An answer of status 200: in what `came` already, if anything did. Raises what any other amounts to."""
         try:
             with sending:
-                sent = partial(self.has_sent, sending)
-                status, headers, content = await self._exchange(sending.host.url, data, sent, came)
+                status, headers, content = await self._exchange(sending.host.url, data, sending, came)
         except UnansweredError as failure:
             self.lost += sending.is_sent and failure.may_be_paid
             raise
@@ -292,16 +293,17 @@ class Endpoint:
         return answer
 
     async def _exchange(
-        self, base: str, data: bytes | None = None, sent: Any = None, came: Outcome | None = None, more: Any = None
+        self, base: str, data: bytes | None = None, sending: Sending | None = None, came: Any = None, more: Any = None
     ) -> Response:
-        """What comes of a completion's `data`, with `sent` called as it goes, or `came`; without both of the list of
-        models, asked with `more` headers."""
-        begins = asyncio.timeout(None if data is None else self._first_byte_s)
+        """What comes of a completion's `data`, or `came`; without both of the list of models, asked with `more`
+        headers."""
+        begins = asyncio.timeout(None)
+        sent = partial(self.has_sent, sending, begins) if sending is not None else None
         try:
             if isinstance(came, BaseException):
                 raise came
             if came is not None:
-                return came
+                return cast(Response, came)
             async with begins:
                 return await self._answered(base, data, partial(begins.reschedule, None), sent, more)
         except aiohttp.ServerTimeoutError:

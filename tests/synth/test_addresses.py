@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from schemas.errors import AuthError, SpecError, TeacherError, UsageError
+from schemas.errors import AuthError, SpecError, TeacherError, Unreachable, UsageError
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings, given
 from schemas.spec_file import parse
@@ -180,6 +181,18 @@ def test_a_server_must_begin_within_its_time() -> None:
     dead = late([60.0] * 9, timeout_s=600, first_byte_s=0.1)
     assert (dead.sent, dead.lost) == (3, 3)
     assert "teacher.first_byte_s" in dead.error  # type: ignore[attr-defined]
+
+
+def test_a_connection_that_takes_long_is_not_a_server_that_does() -> None:
+    """`first_byte_s` counts from when the request was sent: nobody is told to raise it where none could be."""
+
+    async def once(url: str) -> None:
+        limits = {"timeout_s": 0.5, "token_s": 60.0, "first_byte_s": 0.05}
+        async with Endpoint(url, "m", backoff_s=0.001, **limits) as endpoint:
+            await endpoint.ask(CHAT, Sampling(max_tokens=10))
+
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unreachable, match="no connection within"):
+        asyncio.run(once(f"https://127.0.0.1:{silent.getsockname()[1]}"))
 
 
 SPEC = """
