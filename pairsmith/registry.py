@@ -7,12 +7,10 @@ registry/TASK/aliases.json    what each alias has named, oldest first: the way b
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from curate.licences import refuse_unlicensed
 from schemas.errors import InputError, MissingDependency, NotLicensed, NoWork, UsageError, first_line
-from schemas.files import copy_folder, replaced, replaced_folder
+from schemas.files import copy_folder, one_at_a_time, replaced, replaced_folder
 from schemas.project import Project
 from schemas.records import Json
 from schemas.spec.export import ExportSettings
@@ -91,13 +89,10 @@ class Registry:
             self._point(LATEST, version)
         return version
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> AbstractContextManager[None]:
         """Until the end of the block nobody else changes the registry: two releases at once are two versions."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return one_at_a_time(self.folder / ".lock")
 
     def point(self, alias: str, version: str) -> None:
         """Let `alias` name `version`. Raises UsageError for a name that is none and a version that is not there."""

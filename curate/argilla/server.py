@@ -7,7 +7,6 @@ The home folder (default: `pairsmith/argilla` among the user's data, or PAIRSMIT
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -37,7 +36,7 @@ from curate.argilla.launch import (
 from curate.argilla.probe import answering_at, cannot_listen, local_url, public_url, who_am_i
 from curate.argilla.venv import ARGILLA_VERSION, VENV_BYTES, ensure_environment, fingerprint
 from schemas.errors import ReviewError
-from schemas.files import one_at_a_time
+from schemas.files import is_locked, one_at_a_time
 from schemas.progress import Progress, unseen
 
 _DATA_BYTES = 100_000_000
@@ -246,14 +245,7 @@ def logs(home: Path | None = None, lines: int = 40) -> dict[str, list[str]]:
 
 def _supervised(home: Path) -> bool:
     """Whether a supervisor holds this home's lock: true exactly while it lives, whatever server.json says."""
-    if not (home / "lock").exists():
-        return False
-    with (home / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two who look at once are no supervisor
-        except BlockingIOError:
-            return True
-    return False
+    return is_locked(home / "lock")
 
 
 def _facts(home: Path) -> dict[str, Any]:

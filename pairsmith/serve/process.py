@@ -19,10 +19,9 @@ from typing import Any, TypedDict
 from pairsmith.failures import as_json
 from pairsmith.serve.child import BUSY, STOPPING
 from pairsmith.serve.parts import Part
-from pairsmith.serve.workspace import locked
 from pairsmith.stopping import INTERRUPTED
 from schemas.errors import PairsmithError
-from schemas.files import replaced
+from schemas.files import is_locked, replaced
 from synth.embedded.child import child_command, child_environment
 
 MOST_DEATHS = 4  # processes that may die without a word before the job has failed: the first and three more
@@ -107,14 +106,7 @@ def starts(folder: Path) -> list[dict[str, Any]]:
 
 def is_held(folder: Path) -> bool:
     """True if a process of this job lives, whoever started it."""
-    try:
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        return not locked(lock, shared=True)
-    finally:
-        os.close(lock)
+    return is_locked(folder / "lock")
 
 
 def stop(folder: Path) -> None:
