@@ -23,6 +23,7 @@ from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Reason, Receipt
 from schemas.store import Store
+from schemas.store.latest import last_good, last_judged
 
 Do = Callable[[str], CommandOutcome]
 """Does the stage of that name and shows what came of it."""
@@ -153,12 +154,15 @@ def _no_certificate(project: Project, store: Store) -> str:
 
 
 def _last_judged(store: Store) -> Receipt:
-    """The last curation that judged every row, whether or not it left one to accept."""
-    return next(receipt for receipt in reversed(store.receipts("curate")) if receipt.ok or receipt.counts.rows_in)
+    receipt = last_judged(store.receipts("curate"))
+    assert receipt is not None, "the pipeline is behind curation"
+    return receipt
 
 
 def _last(store: Store, stage: str) -> Receipt:
-    return next(receipt for receipt in reversed(store.receipts(stage)) if receipt.ok)
+    receipt = last_good(store.receipts(stage), stage)
+    assert receipt is not None, f"the pipeline is behind {stage}"
+    return receipt
 
 
 def _with_stage(total: RunOutcome, stage: str, outcome: CommandOutcome) -> RunOutcome:

@@ -225,11 +225,6 @@ def exit_code(outcome: EvaluateOutcome) -> int:
     return CODES[outcome.verdict["decision"]] if outcome.gated else 0
 
 
-def summary(outcome: EvaluateOutcome) -> list[tuple[str, str]]:
-    """Nothing beside the counts; `tables` shows the rest."""
-    return []
-
-
 def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
     """The systems and checks of an evaluation as tables, and the differences in words."""
     from train.judged_table import judged_lines, judged_table

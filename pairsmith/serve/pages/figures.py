@@ -20,6 +20,7 @@ from schemas.money import Cost, total
 from schemas.project import Project
 from schemas.records import Counts, Receipt
 from schemas.store import Store
+from schemas.store.latest import last_good, last_judged
 from schemas.store.since import Ends, ends
 
 
@@ -40,9 +41,9 @@ class Snapshot:
         """Its store; None where nothing has been written yet."""
         return self.held.store(self.slug) if isinstance(self.held, Readers) else self.held
 
-    def last(self, command: str, *, ok: bool = True) -> Receipt | None:
-        """The newest receipt of a command that went well, or however it went."""
-        return next((r for r in reversed(self.receipts) if r.command == command and (r.ok or not ok)), None)
+    def last(self, command: str) -> Receipt | None:
+        """The newest receipt of a command that went well."""
+        return last_good(self.receipts, command)
 
     def asked_since(self, preview: Receipt | None) -> bool:
         """Whether a generation has ended since a preview or a forecast, so that what it left to ask is asked."""
@@ -57,8 +58,7 @@ class Snapshot:
     def counted(self) -> Receipt | None:
         """The receipt that counts rows as they are now: of curation, also of one that accepted none, or before that of
         generation."""
-        curated = (r for r in reversed(self.receipts) if r.command == "curate" and (r.ok or r.counts.rows_in))
-        return next(curated, None) or self.last("generate")
+        return last_judged(self.receipts) or self.last("generate")
 
     @property
     def counts(self) -> Counts:
