@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,7 +21,7 @@ import aiohttp
 
 from schemas.errors import MissingDependency, TeacherError, UsageError
 from schemas.own_python import OwnPython, ensure
-from schemas.ports import free_port
+from schemas.ports import free_port, listening
 from schemas.progress import Say, unheard
 from schemas.records import Message, Sampling
 from synth.chat_completions import RefusedError, UnansweredError
@@ -165,8 +164,8 @@ async def vllm(
     come up; MissingDependency if there is no vLLM; UsageError.
     """
     gpu = has_gpu() if gpu is None else gpu
-    if port is not None and _is_taken(port):
-        raise UsageError(f"port {port} is taken.", fix="Stop what listens there, or choose another with --port.")
+    if port is not None:
+        listening(host, port).close()
     program = await _python_of(python, gpu=gpu, say=say)
     served_at = port or free_port()
     given = arguments(model, served_at, host=host, gpu=gpu, lora=lora, structured_output=structured_output, more=more)
@@ -265,11 +264,6 @@ def _cause(log: IO[bytes]) -> str:
 def _tail(log: IO[bytes], size: int) -> str:
     """The end of the log, without the process and the time in front of every line."""
     return "\n".join(_PREFIX.sub("", line).strip() for line in last_words(log, size).splitlines()).strip()
-
-
-def _is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _value_of(flag: str, given: Sequence[str]) -> str:
