@@ -12,7 +12,7 @@ import click
 
 from pairsmith.commands.backup import backup, restore
 from schemas import tracing
-from schemas.errors import MissingDependency, StoreError, UsageError
+from schemas.errors import StoreError, UsageError, needing
 from schemas.ports import listening
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def up(
     WORKSPACE holds a folder for each project; it is made if it is missing. The first start prints a link with which the
     first owner makes their account, within 15 minutes. `serve backup` and `serve restore` copy a workspace.
     """
-    try:
+    with needing("serve", "the service needs"):
         import uvicorn
 
         from pairsmith.serve import logs
@@ -57,10 +57,6 @@ def up(
         from pairsmith.serve.settings import Settings
         from pairsmith.serve.workspace import Workspace
         from schemas.allocator import one_heap
-    except ModuleNotFoundError as missing:
-        raise MissingDependency(
-            f"the service needs the package {missing.name}.", fix="Install it: pip install 'pairsmith[serve]'"
-        ) from None
     one_heap()
     with listening(host, port) as taken:
         settings = Settings(host, taken.getsockname()[1], no_auth, url, database_url)
