@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from schemas.money import dollars
 from schemas.records import Sampling
 from schemas.step_names import INDEPENDENT
-from train.intervals import Interval
+from train.intervals import bracketed, interval_in_words, p_in_words
 from train.metrics import MODES, TUNED, Comparison, Evaluation, ModeResult, SystemResult
 from train.reference_result import MeanEstimate
 
@@ -103,8 +103,8 @@ def reference_cells(result: ModeResult, measures: Sequence[str], missing: str = 
     if compared is None:
         return [missing if result.pass_rate else NOT_MEASURED, *[missing] * len(measures)]
     estimates: list[MeanEstimate | None] = [getattr(compared, name) for name in measures]
-    cells = (missing if e is None else f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in estimates)
-    return [_interval(compared.exact), *cells]
+    cells = (missing if e is None else bracketed(e.value, e.low, e.high) for e in estimates)
+    return [interval_in_words(compared.exact), *cells]
 
 
 def comparison_lines(evaluation: Evaluation) -> list[str]:
@@ -149,9 +149,9 @@ def _in_words(comparison: Comparison) -> str:
     """The difference, the adjusted p and the outcome of a comparison."""
     if comparison.difference is None:
         return comparison.outcome
-    numbers = _interval(comparison.shown or comparison.difference, sign="+")
+    numbers = interval_in_words(comparison.shown or comparison.difference, sign="+")
     if comparison.p_holm is not None:
-        numbers += f", p = {comparison.p_holm:.3f}" if comparison.p_holm >= 0.001 else ", p < 0.001"
+        numbers += f", {p_in_words(comparison.p_holm)}"
     if comparison.outcome == "not enough evidence":
         more = f"; it needs about {_many(comparison.more_inputs, 'more test input')}" if comparison.more_inputs else ""
         return f"{numbers}: {comparison.outcome}{more}"
@@ -168,11 +168,7 @@ def _level(evaluation: Evaluation) -> float:
 
 
 def _rate(result: ModeResult) -> str:
-    return _interval(result.pass_rate) if result.pass_rate else NOT_MEASURED
-
-
-def _interval(interval: Interval, sign: str = "") -> str:
-    return f"{interval.estimate:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"
+    return interval_in_words(result.pass_rate) if result.pass_rate else NOT_MEASURED
 
 
 def _percent(share: float | None) -> str:

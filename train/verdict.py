@@ -17,7 +17,7 @@ from typing import Literal
 from curate.split import LEAST_TEST_INPUTS
 from schemas.money import dollars
 from schemas.records import Record
-from train.intervals import Interval
+from train.intervals import Interval, interval_in_words
 from train.metrics import MODES, TUNED, Comparison, Evaluation, Mode, SystemResult
 
 Decision = Literal["ship", "do not ship", "not enough evidence"]
@@ -223,7 +223,7 @@ def _listed(word: str, sentences: Iterable[str]) -> list[str]:
 
 def _numbers(gaps: Sequence[Comparison]) -> str:
     parts = [(gap.mode, gap.shown) for gap in gaps if gap.shown]
-    return ", ".join(f"{mode} {i.estimate:+z.2f} [{i.low:+z.2f}, {i.high:+z.2f}]" for mode, i in parts)
+    return ", ".join(f"{mode} {interval_in_words(shown, '+')}" for mode, shown in parts)
 
 
 def _percent(share: float) -> str:
