@@ -22,6 +22,7 @@ from schemas.numbered import Numbered
 from schemas.records import Seed, Split, content_id
 from schemas.spec import SeedKind, Spec, SplitSettings
 from schemas.spooled_seeds import SpooledSeeds, WrittenSeeds, seed_bodies
+from schemas.wording import counted
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -263,9 +264,9 @@ def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     if not asked:
         of = f"none of {kinds.total()} {noun} falls into the test split"
         return [Shortage(f"{of}: nothing can be evaluated", fix)]
-    inputs = "input" if asked == 1 else "inputs"
     what = (
-        f"{asked} test {inputs} (of {kinds.total()} {noun}); fewer than {LEAST_TEST_INPUTS} can prove nothing:"
+        f"{counted(asked, 'test input', 'test inputs')} (of {kinds.total()} {noun}); fewer than {LEAST_TEST_INPUTS} can"
+        " prove nothing:"
         ' the evaluation will say "not enough evidence"'
     )
     return [Shortage(what, fix)]

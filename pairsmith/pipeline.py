@@ -24,6 +24,7 @@ from schemas.project import Project
 from schemas.records import Reason, Receipt
 from schemas.store import Store
 from schemas.store.latest import last_good, last_judged
+from schemas.wording import counted
 
 Do = Callable[[str], CommandOutcome]
 """Does the stage of that name and shows what came of it."""
@@ -147,7 +148,7 @@ def _no_certificate(project: Project, store: Store) -> str:
     if state and state["holds"]:
         return ""
     rows = _last_judged(store).reasons.get(UNCERTIFIED, 0)
-    waiting = "1 row waits for a certificate" if rows == 1 else f"{rows:,} rows wait for a certificate"
+    waiting = f"{counted(rows, 'row waits', 'rows wait')} for a certificate"
     if state is None:
         return f"{waiting}, and nobody has looked yet: `pairsmith certify` does"
     return f"{waiting}: " + (f"the last one no longer holds ({state['why']})" if state["id"] else state["words"])

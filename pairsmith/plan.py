@@ -26,6 +26,7 @@ from schemas.records import Receipt, content_id
 from schemas.spec import Section, Spec, TeacherSettings
 from schemas.store import Store
 from schemas.store.latest import last_good
+from schemas.wording import counted
 
 STAGES = ("generate", "curate", "review", "train", "evaluate")
 # What each stage works on was made by this one. Review makes nothing; it lets the dataset pass.
@@ -151,7 +152,7 @@ def _why_not(stage: str, project: Project, store: Store | None, receipts: Sequen
     if waits := ReviewOutcome.of(receipt).waits if stage == "review" else "":
         return waits
     if unanswered := GenerateOutcome.of(receipt).unanswered if stage == "generate" else 0:
-        return "1 row is still unanswered" if unanswered == 1 else f"{unanswered:,} rows are still unanswered"
+        return f"{counted(unanswered, 'row is', 'rows are')} still unanswered"
     if stage == "curate" and CurateOutcome.of(receipt).review_count != store.review_count():
         return "people have answered since"
     if stage == "curate" and project.spec.curate.select.certified and last_good(_after(receipts, receipt), "certify"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from schemas.money import dollars
 from schemas.records import Sampling
 from schemas.step_names import INDEPENDENT
+from schemas.wording import counted
 from train.intervals import bracketed, interval_in_words, p_in_words
 from train.metrics import MODES, TUNED, Comparison, Evaluation, ModeResult, SystemResult
 from train.reference_result import MeanEstimate
@@ -25,7 +26,8 @@ def systems_table(evaluation: Evaluation) -> Table:
     from rich.table import Table
 
     level = f"{_level(evaluation):.0%}"
-    inputs, samples = _many(evaluation.seeds, "held-out input"), _many(evaluation.samples, "sample")
+    inputs = counted(evaluation.seeds, "held-out input", "held-out inputs")
+    samples = counted(evaluation.samples, "sample", "samples")
     table = Table(title=f"Pass rate on {inputs}, {samples} each, {level} intervals")
     table.add_column("system")
     table.add_column("decoded as in")
@@ -78,7 +80,7 @@ def references_table(evaluation: Evaluation) -> Table | None:
         return None
     inputs = max(result.inputs for result in compared)
     measures = [name for name in MEASURES if any(getattr(result, name, None) for result in compared)]
-    table = Table(title=f"Against the references of {_many(inputs, 'test input')}")
+    table = Table(title=f"Against the references of {counted(inputs, 'test input', 'test inputs')}")
     for heading in ("system", "decoding"):
         table.add_column(heading)
     for heading in ("exact", *(MEASURES[name] for name in measures)):
@@ -153,13 +155,10 @@ def _in_words(comparison: Comparison) -> str:
     if comparison.p_holm is not None:
         numbers += f", {p_in_words(comparison.p_holm)}"
     if comparison.outcome == "not enough evidence":
-        more = f"; it needs about {_many(comparison.more_inputs, 'more test input')}" if comparison.more_inputs else ""
+        inputs = comparison.more_inputs
+        more = f"; it needs about {counted(inputs, 'more test input', 'more test inputs')}" if inputs else ""
         return f"{numbers}: {comparison.outcome}{more}"
     return f"{numbers}: {'cannot be told apart' if comparison.outcome == 'inconclusive' else comparison.outcome}"
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _level(evaluation: Evaluation) -> float:

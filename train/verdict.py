@@ -17,6 +17,7 @@ from typing import Literal
 from curate.split import LEAST_TEST_INPUTS
 from schemas.money import dollars
 from schemas.records import Record
+from schemas.wording import counted
 from train.intervals import Interval, interval_in_words
 from train.metrics import MODES, TUNED, Comparison, Evaluation, Mode, SystemResult
 
@@ -231,5 +232,4 @@ def _percent(share: float) -> str:
 
 
 def _points(share: float) -> str:
-    number = max(1, round(100 * share))
-    return f"{number} point{'' if number == 1 else 's'}"
+    return counted(max(1, round(100 * share)), "point", "points")

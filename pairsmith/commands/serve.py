@@ -132,7 +132,7 @@ def check_owner(settings: Settings, *, has_owner: bool) -> None:
 
 def _greeting(accounts: object, settings: Settings, workspace: Workspace) -> list[str]:
     from pairsmith.serve.accounts import FIRST_OWNER_MINUTES, Accounts
-    from pairsmith.style.numbers import counted
+    from schemas.wording import counted
 
     assert isinstance(accounts, Accounts)
     lines = [f"{counted(len(workspace.projects()), 'project', 'projects')} in {workspace.root}, at {settings.address}"]

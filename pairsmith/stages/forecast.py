@@ -32,6 +32,7 @@ from schemas.project import Project
 from schemas.records import Direction, Json, Seed, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from schemas.wording import counted
 from synth.engine import GenerateResult
 from synth.generators import WAYS, Backward, Forward, fingerprints
 from synth.ledger import Ledger
@@ -334,7 +335,7 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
         name = f"{line['stage']} {line['direction']}".strip()
         row(name, f"{line['seeds']:,}", line, few if line["stage"] == "generate" else "")
     row("[bold]in all[/]", "", outcome.whole, few)
-    pilot = f"{outcome.pilot_seeds:,} {'seed' if outcome.pilot_seeds == 1 else 'seeds'}, kept for the run"
+    pilot = f"{counted(outcome.pilot_seeds, 'seed', 'seeds')}, kept for the run"
     spent = [("pilot", f"{pilot}; {screen.cost(outcome)}"), *_beside_the_cap(project, outcome)]
     note = (
         "90 % intervals for the whole run, pilot included; more seeds (--seeds) make them narrower. Rows: after gates, "

@@ -16,7 +16,6 @@ from pairsmith.stages.forecast import costs_of, nothing_asked, taken
 from pairsmith.stages.generate import clear, ledgers_of, seeds_of
 from pairsmith.stages.table import Numeric, Option, Stage
 from pairsmith.stopping import Stopping
-from pairsmith.style.numbers import counted
 from schemas.blocking import run
 from schemas.errors import Interrupted
 from schemas.progress import Progress, Say, unheard, unseen
@@ -24,6 +23,7 @@ from schemas.project import Project
 from schemas.records import Counts, Direction, Json, Seed, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from schemas.wording import counted
 from synth.chat_completions import StoppedError
 from synth.generators import WAYS, Backward, Forward, fingerprints
 from synth.ledger import Ledger

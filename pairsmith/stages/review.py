@@ -25,12 +25,12 @@ from pairsmith.outcome import PullOutcome, PushOutcome, ReviewOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.table import Stage
 from pairsmith.stopping import Stopping
-from pairsmith.style.numbers import counted
 from schemas.errors import MissingDependency, NoWork, ReviewError, StoreBusy
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Counts, Json
 from schemas.store import Store
+from schemas.wording import counted
 
 _CALLED_S = 60.0
 _SHOWN = 80  # characters of either side of an example

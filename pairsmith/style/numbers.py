@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from schemas.money import dollars
 from schemas.records import Json, Receipt
+from schemas.wording import counted
 
 if TYPE_CHECKING:  # `status` reads numbers as well, and starts in a blink
     from train.intervals import Interval
@@ -20,11 +21,6 @@ _THIN, _HARD, _MINUS = "\u202f", "\u00a0", "\u2212"
 def count(number: float | None) -> str:
     """A whole number, a comma between thousands, as on a terminal and in the manual."""
     return rounded(number, 0)
-
-
-def counted(number: int, singular: str, plural: str) -> str:
-    """A count with its noun."""
-    return f"{count(number)} {singular if number == 1 else plural}"
 
 
 def seeds(kinds: Mapping[str, int]) -> str:

@@ -22,6 +22,7 @@ from schemas.records import Counts, Receipt
 from schemas.store import Store
 from schemas.store.latest import last_good, last_judged
 from schemas.store.since import Ends, ends
+from schemas.wording import capital
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def problem_of(job: Job | None) -> dict[str, Any] | None:
     if job is None or job.state != "failed" or not job.problem:
         return None
     what = str(job.problem.get("what") or "it failed, and the log says why.")
-    return {"what": what[:1].upper() + what[1:], **{name: job.problem.get(name) for name in ("where", "why", "fix")}}
+    return {"what": capital(what), **{name: job.problem.get(name) for name in ("where", "why", "fix")}}
 
 
 def rows_line(request: Request, slug: str) -> str | None:

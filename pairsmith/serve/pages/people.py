@@ -9,8 +9,8 @@ from fastapi import Form, Query, Request, Response
 from pairsmith.serve.access import ALL, Caller, Right, Role, needs
 from pairsmith.serve.api.people import check_place
 from pairsmith.serve.pages.shell import gone_to, link, page_router, render
-from pairsmith.style.numbers import counted
 from schemas.errors import PairsmithError
+from schemas.wording import counted
 
 router = page_router()
 Owner = Annotated[Caller, needs(Right.administer)]

@@ -38,13 +38,14 @@ from pairsmith.serve.pages.teacher_form import (
 )
 from pairsmith.serve.pages.worked_examples import judged
 from pairsmith.serve.problems import status_of
-from pairsmith.style.numbers import count, counted
+from pairsmith.style.numbers import count
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.money import dollars
 from schemas.project import Project
 from schemas.records import Receipt
 from schemas.spec import EvaluateSettings
+from schemas.wording import counted
 
 router = page_router()
 Editor = Annotated[Caller, needs(Right.edit)]

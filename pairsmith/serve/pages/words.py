@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pairsmith.serve.job import Job
-from pairsmith.style.numbers import bounds, count, counted, percent
+from pairsmith.style.numbers import bounds, count, percent
 from pairsmith.style.reasons import sentence_of
 from schemas.money import dollars, told
 from schemas.records import Receipt, now
+from schemas.wording import capital, counted
 
 if TYPE_CHECKING:
     from pairsmith.plan import PlannedStage
@@ -80,10 +81,6 @@ def browser(agent: str) -> str:
     name = next((name for mark, name in _BROWSERS if mark in agent), "")
     system = next((system for system in _SYSTEMS if system in agent), "")
     return " on ".join(part for part in (name, system) if part) if name else agent[:60] or "unknown"
-
-
-def capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
 
 
 # Projects
