@@ -54,13 +54,13 @@ def row_count_check(counts: Counts) -> str:
     )
 
 
-def reasons(counted: Mapping[str, int]) -> RenderableType:
+def reasons(numbers: Mapping[str, int]) -> RenderableType:
     """Reasons by how often they were given, the most frequent first."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(width=10)
     grid.add_column(justify="right")
     grid.add_column()
-    ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    ordered = sorted(numbers.items(), key=lambda item: (-item[1], item[0]))
     for reason, count in ordered[:_REASONS]:
         grid.add_row("", f"{count:,}", escape(reason))
     if left := ordered[_REASONS:]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import time
 import unicodedata
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.errors import StoreBusy, StoreError, UsageError
+from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
 from schemas.files import locked
 from schemas.project import Project
 
@@ -68,6 +69,23 @@ class Workspace:
     def new_folder(self, slug: str) -> Path:
         """Where a new project goes; nothing is made."""
         return self.root / "projects" / slug
+
+    @contextmanager
+    def making(self, slug: str, taken: PairsmithError) -> Iterator[Path]:
+        """The folder of a new project, for who fills it; what fails meanwhile leaves nothing. Whoever makes the folder
+        has the name: `taken` is raised where it is there."""
+        folder = self.new_folder(slug)
+        if slug in self.projects():
+            raise taken
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            raise taken from None
+        try:
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def project(self, slug: str) -> Project:
         """The project with its checked spec. Raises NoSuchProject and SpecError."""

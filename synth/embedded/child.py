@@ -48,7 +48,7 @@ async def serving_child(
     """
     process = await asyncio.create_subprocess_exec(
         *command,
-        env=child_environment() | more,
+        env={**child_environment(), **more},
         stdin=PIPE,
         stdout=PIPE if tells else log,
         stderr=log,

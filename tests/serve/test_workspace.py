@@ -119,3 +119,17 @@ def test_who_looks_at_a_lock_does_not_hold_it(tmp_path: Path) -> None:
         fcntl.flock(looked_at, fcntl.LOCK_EX)
         assert is_busy(workspace)
     assert not is_busy(workspace)
+
+
+def test_a_project_that_cannot_be_made_leaves_nothing_and_takes_no_name(tmp_path: Path) -> None:
+    """What fails while its files are written takes its folder along; a folder that is there is nobody's to fill."""
+    workspace, taken = Workspace(tmp_path), UsageError("there is a project 'captions' already.")
+    with pytest.raises(StoreError), workspace.making("captions", taken) as folder:  # noqa: PT012
+        (folder / "seeds.txt").write_text("a fox")
+        raise StoreError("the disk is full.")
+    assert not folder.exists()
+    with workspace.making("captions", taken) as folder:
+        (folder / "seeds.txt").write_text("a fox")
+        with pytest.raises(UsageError, match="already"), workspace.making("captions", taken):
+            pytest.fail("somebody else makes it")
+    assert (folder / "seeds.txt").read_text() == "a fox"

@@ -12,9 +12,9 @@ from pairsmith.outcome import PreviewOutcome
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.prompts import save_version
+from pairsmith.serve.api.specs import save_keys
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.drafts import save_keys
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.serve.pages.word_diff import word_diff

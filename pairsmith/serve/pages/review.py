@@ -14,9 +14,9 @@ from pairsmith.certified import last_look
 from pairsmith.health import Check
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.rows import Answer, give_answer, review_queue, reviewer_of
+from pairsmith.serve.api.specs import save_keys
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.job import Job
-from pairsmith.serve.pages.drafts import save_keys
 from pairsmith.serve.pages.figures import Snapshot, jobs_of, live_job, rows_line, snapshot
 from pairsmith.serve.pages.rows import InForm
 from pairsmith.serve.pages.shell import gone_to, page_router, render

@@ -18,12 +18,13 @@ from pairsmith.own_encoding import Decoding, EncodingAsked
 from pairsmith.plan import changed_since
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
+from pairsmith.serve.api.specs import save_keys
 from pairsmith.serve.api.teachers import allow_host, teacher_wish, test_teacher
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
 from pairsmith.serve.pages import checks, chosen, meanwhile
 from pairsmith.serve.pages.columns import LINES, ROLES, sources
-from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, room_of, save_keys
+from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, room_of
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.run import positive
 from pairsmith.serve.pages.shell import DONE, gone_to, page_router, render, shown_problem
