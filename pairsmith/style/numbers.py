@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -97,6 +97,14 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.{1 if seconds < 10 else 0}f}{_THIN}s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}{_THIN}min {rest:02d}{_THIN}s"
+
+
+def between(ends: Mapping[str, float] | None, shown: Callable[[float], str], unknown: str) -> str:
+    """The ends of what is foreseen, as `$1.20 to $3`; one of them where both read alike."""
+    if not ends:
+        return unknown
+    low, high = shown(max(0.0, ends["low"])), shown(ends["high"])
+    return low if low == high else f"{low} to {high}"
 
 
 def moment(at: datetime) -> str:

@@ -39,7 +39,7 @@ from pairsmith.serve.pages.teacher_form import (
 )
 from pairsmith.serve.pages.worked_examples import judged
 from pairsmith.serve.problems import status_of
-from pairsmith.style.numbers import count
+from pairsmith.style.numbers import between, count
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.money import dollars
@@ -314,20 +314,12 @@ def _changed_since(preview: Receipt, now: Snapshot) -> str:
 def _forecast(of: ForecastOutcome) -> dict[str, Any]:
     """All of it, from a pilot: money, minutes and accepted rows with their intervals."""
     whole = of.whole
-
-    def between(name: str, shown: Any) -> str | None:
-        interval = whole.get(name)
-        if not interval:
-            return None
-        low, high = shown(max(0, interval["low"])), shown(interval["high"])
-        return low if low == high else f"{low} to {high}"
-
     return {
         "seeds": of.seeds,
         "pilot": of.pilot_seeds,
-        "usd": between("usd", dollars),
-        "minutes": between("minutes", lambda m: f"{m:.0f}" if m >= 1 else "under 1"),
-        "rows": between("rows", count),
+        "usd": between(whole.get("usd"), dollars, ""),
+        "minutes": between(whole.get("minutes"), lambda m: f"{m:.0f}" if m >= 1 else "under 1", ""),
+        "rows": between(whole.get("rows"), count, ""),
         "note": of.note,
     }
 

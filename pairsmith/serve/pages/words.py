@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pairsmith.serve.job import Job
-from pairsmith.style.numbers import bounds, count, percent
+from pairsmith.style.numbers import between, bounds, count, percent
 from pairsmith.style.reasons import sentence_of
 from schemas.money import dollars, told
 from schemas.records import Receipt, now
@@ -325,7 +325,5 @@ def spent(of: Snapshot) -> str:
 
 def money_range(interval: Mapping[str, Any] | None) -> str:
     """A forecast cost with its interval."""
-    if not interval:
-        return "at a cost that nobody knows"
-    low, high = dollars(max(0.0, interval["low"])), dollars(interval["high"])
-    return f"for {low}" if low == high else f"for {low} to {high}"
+    cost = between(interval, dollars, "")
+    return f"for {cost}" if cost else "at a cost that nobody knows"
