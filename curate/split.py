@@ -9,7 +9,6 @@ of one output, are never separated.
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from heapq import nsmallest
 from itertools import islice
 from typing import NamedTuple, get_args
 
-from schemas.identity import changed_copy
+from schemas.identity import changed_copy, lot
 from schemas.numbered import Numbered
 from schemas.records import Seed, Split, content_id
 from schemas.spec import SeedKind, Spec, SplitSettings
@@ -43,8 +42,7 @@ def split_of(seed_id: str, settings: SplitSettings, kind: SeedKind = "input") ->
 
 
 def _uniform(seed_id: str, settings: SplitSettings) -> float:
-    digest = hashlib.sha256(f"{settings.salt}\0{seed_id}".encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64
+    return int.from_bytes(lot(f"{settings.salt}\0{seed_id}")[:8]) / 2**64
 
 
 def seed_split(seed: Seed, settings: SplitSettings) -> Split:
