@@ -25,6 +25,16 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+def files_in(folder: Path) -> dict[str, Path]:
+    """Every file below a folder by its path there, in order."""
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def size_of(path: Path) -> int:
+    """The bytes of a file, or of all files below a folder; 0 where there is nothing."""
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else files_in(path).values()))
+
+
 @contextmanager
 def replaced(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     """Give a path beside `path` to write a file to; at the end it is on the disk and stands in the place of `path`.

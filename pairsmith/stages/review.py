@@ -188,9 +188,7 @@ def pull_answers(
     return record.outcome
 
 
-def watch(
-    project: Project, connected: Argilla, every_s: float, *, progress: Progress = unseen, say: Say = unheard
-) -> Iterator[PullOutcome]:
+def watch(project: Project, connected: Argilla, every_s: float, *, say: Say = unheard) -> Iterator[PullOutcome]:
     """Look again and again until Ctrl-C, pull whenever there is something new, and send the next rows when it is time.
     Where the server can reach us it tells of answers at once, else it is asked every `every_s`. In between the store is
     free for other commands; while one of them writes to it, answers wait on the server.
@@ -210,8 +208,8 @@ def watch(
                 continue
             try:
                 with Store.open(Store.url_for(project)) as store:
-                    outcome = pull_answers(project, store, connected, progress=progress, say=say)
-                    sent = send(project, store, judged_population(project, store, say), connected, progress).sent
+                    outcome = pull_answers(project, store, connected, say=say)
+                    sent = send(project, store, judged_population(project, store, say), connected, unseen).sent
             except StoreBusy as busy:
                 say(f"{counted(news, 'answer waits', 'answers wait')}: {busy.what}")
                 news_wait = True

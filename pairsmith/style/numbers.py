@@ -29,11 +29,11 @@ def seeds(kinds: Mapping[str, int]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def spread(numbers: Spread | None, digits: int = 0) -> str:
+def spread(numbers: Spread | None) -> str:
     """A median with the 10th and 90th percentile."""
     if numbers is None:
         return MISSING
-    return f"{numbers.p50:.{digits}f} ({numbers.p10:.{digits}f}\u2013{numbers.p90:.{digits}f})"
+    return f"{numbers.p50:.0f} ({numbers.p10:.0f}\u2013{numbers.p90:.0f})"
 
 
 def latency(seconds: Spread | None) -> str:

@@ -17,7 +17,7 @@ from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
 from pairsmith.serve.pages.shell import page_router, render
 from pairsmith.stages.export import EXPORT, FORMATS, MARK
 from pairsmith.style.numbers import count
-from schemas.files import sha256
+from schemas.files import sha256, size_of
 from schemas.records import Artifact
 from schemas.store import Store
 from schemas.store.latest import present
@@ -150,8 +150,7 @@ def _hash(path: Path, changed: int) -> str:
 
 
 def _size(path: Path) -> str:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    size = float(sum(file.stat().st_size for file in files))
+    size = float(size_of(path))
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}"
