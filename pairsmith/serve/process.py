@@ -18,6 +18,7 @@ from typing import Any, TypedDict
 
 from pairsmith.failures import as_json
 from pairsmith.serve.child import BUSY, STOPPING
+from pairsmith.serve.events import each
 from pairsmith.serve.parts import Part
 from pairsmith.stopping import INTERRUPTED
 from schemas.errors import PairsmithError
@@ -96,12 +97,7 @@ def ended(folder: Path, nth: int) -> dict[str, Any] | None:
 
 def starts(folder: Path) -> list[dict[str, Any]]:
     """Every process that began, the first one first."""
-    lines = []
-    with suppress(FileNotFoundError):
-        for line in (folder / "starts.jsonl").read_bytes().splitlines():
-            with suppress(ValueError):
-                lines.append(json.loads(line))
-    return lines
+    return [line for _, line in each(folder / "starts.jsonl")]
 
 
 def is_held(folder: Path) -> bool:
