@@ -149,9 +149,9 @@ def _why_not(stage: str, project: Project, store: Store | None, receipts: Sequen
     outcome = StageOutcome.of(receipt)
     if outcome.source != _made_before(stage, receipts):
         return "the stage before it has made something new"
-    if waits := ReviewOutcome.of(receipt).waits if stage == "review" else "":
+    if stage == "review" and (waits := ReviewOutcome.of(receipt).waits):
         return waits
-    if unanswered := GenerateOutcome.of(receipt).unanswered if stage == "generate" else 0:
+    if stage == "generate" and (unanswered := GenerateOutcome.of(receipt).unanswered):
         return f"{counted(unanswered, 'row is', 'rows are')} still unanswered"
     if stage == "curate" and CurateOutcome.of(receipt).review_count != store.review_count():
         return "people have answered since"

@@ -204,7 +204,8 @@ def _break_even(evaluation: Evaluation) -> tuple[float | None, int | None, list[
     if price == 0:
         return price, None, ["the teacher is free by its price, so money does not speak for a model of one's own"]
     calls = round(_MONTHLY_USD / price * 1000)
-    at = f" at the price of now ({teacher.priced_by}), as its answers were bought without one" * bool(teacher.priced_by)
+    at = f" at the price of now ({teacher.priced_by}), as its answers were bought without one"
+    at = at if teacher.priced_by else ""
     sentence = (
         f"the teacher costs {dollars(price)} for 1,000 outputs{at}: each {dollars(_MONTHLY_USD)} a month that serving"
         f" the tuned model costs is paid back from {calls:,} calls a month"

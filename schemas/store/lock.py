@@ -31,11 +31,11 @@ _UPGRADES = "upgrade of the store by"  # in the label of who holds the lock for 
 
 def _me(upgrades: bool) -> dict[str, str]:
     words = takewhile(lambda word: not word.startswith("-"), sys.argv[1:3])
-    command = f"{_UPGRADES} " * upgrades + shlex.join([Path(sys.argv[0]).name, *words])
+    command = shlex.join([Path(sys.argv[0]).name, *words])
     return {
         "pid": str(os.getpid()),
         "host": socket.gethostname(),
-        "command": command,
+        "command": f"{_UPGRADES} {command}" if upgrades else command,
         "since": datetime.now(UTC).strftime("%H:%M:%S UTC"),
     }
 

@@ -123,7 +123,7 @@ def _heading(now: Snapshot, standing: dict[str, Any]) -> str:
         return capital(first).rstrip(".") + "."
     if not status["sampled"] and not (status["accepted"] + status["rejected"] + status["edited"]):
         off = "; the spec has review switched off" if not now.project.spec.review.enabled else ""
-        if answers := now.store.review_count() if now.store else 0:
+        if now.store and (answers := now.store.review_count()):
             given = counted(answers, "answer was given", "answers were given")
             return f"{given} on these pages; no random sample has been sent to people yet{off}."
         return f"Nobody has been asked yet{off}."
