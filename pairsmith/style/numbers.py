@@ -65,7 +65,12 @@ def share_of(part: int, whole: int) -> str:
 
 def bounds(interval: Interval | None) -> str:
     """The ends of a share's interval, in percent."""
-    return "" if interval is None else f"[{100 * interval.low:.0f},{_HARD}{100 * interval.high:.0f}]"
+    return "" if interval is None else in_brackets(interval.low, interval.high)
+
+
+def in_brackets(low: float, high: float) -> str:
+    """The same of an interval that a receipt holds."""
+    return f"[{100 * low:.0f},{_HARD}{100 * high:.0f}]"
 
 
 def signed(share: float) -> str:

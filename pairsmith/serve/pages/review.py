@@ -22,7 +22,7 @@ from pairsmith.serve.pages.rows import InForm
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.serve.pages.word_diff import word_diff
 from pairsmith.serve.problems import Refusal
-from pairsmith.style.numbers import count, percent
+from pairsmith.style.numbers import count, in_brackets, percent
 from schemas.errors import PairsmithError
 from schemas.reviews import Alias
 from schemas.store.annotate import annotate
@@ -132,7 +132,7 @@ def _heading(now: Snapshot, standing: dict[str, Any]) -> str:
     if rate is None:
         of = f"{counted(decided, 'row', 'rows')} of {count(status['sampled'])}"
         return f"People have decided {of}: too few to tell a share."
-    interval = f"[{100 * rate['low']:.0f}, {100 * rate['high']:.0f}]"
+    interval = in_brackets(rate["low"], rate["high"])
     more = status["answers_missing"]
     left = (
         f", about {counted(round(status['minutes_left']) or 1, 'minute', 'minutes')}," if status["minutes_left"] else ""

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pairsmith.serve.job import Job
-from pairsmith.style.numbers import between, bounds, count, percent
+from pairsmith.style.numbers import between, bounds, count, in_brackets, percent
 from pairsmith.style.reasons import sentence_of
 from schemas.money import dollars, told
 from schemas.records import Receipt, now
@@ -122,7 +122,7 @@ def verdict(of: Snapshot) -> str | None:
     for name in ("tuned", "base"):
         # One system may be several: "base = few-shot".
         if rate := next((rate for label, rate in rates.items() if name in label.split(" = ")), None):
-            interval = f" [{100 * rate['low']:.0f}, {100 * rate['high']:.0f}]" if "low" in rate else ""
+            interval = f" {in_brackets(rate['low'], rate['high'])}" if "low" in rate else ""
             sides.append(f"{name} passes {percent(rate['share'])}{interval}")
     return ", ".join(sides)
 
