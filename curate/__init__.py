@@ -8,40 +8,31 @@ pool.counts, pool.accepted()
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from runpy import run_path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from curate.door import curate, gates
-    from curate.pool import Pool
-    from curate.rows import Row
-    from curate.steps import Step, best, decontaminate, duplicates, each, named, scored
+    from curate.door import curate as curate
+    from curate.door import gates as gates
+    from curate.pool import Pool as Pool
+    from curate.rows import Row as Row
+    from curate.steps import Step as Step
+    from curate.steps import best as best
+    from curate.steps import decontaminate as decontaminate
+    from curate.steps import duplicates as duplicates
+    from curate.steps import each as each
+    from curate.steps import named as named
+    from curate.steps import scored as scored
 
-__all__ = [
-    "Pool",
-    "Row",
-    "Step",
-    "best",
-    "curate",
-    "decontaminate",
-    "duplicates",
-    "each",
-    "gates",
-    "named",
-    "scored",
-]
+_ROOMS = {
+    "curate": "curate.door",
+    "gates": "curate.gates",  # `gates` is a package that is called like a function
+    "Pool": "curate.pool",
+    "Row": "curate.rows",
+    **dict.fromkeys(("Step", "best", "decontaminate", "duplicates", "each", "named", "scored"), "curate.steps"),
+}
+__all__ = list(_ROOMS)
 
 # Whatever lies in the working folder: `train.py` there is not our `train`.
-run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["bind_ours"]()
-
-
-def __getattr__(name: str) -> Any:
-    """The names of the door, imported when they are first used."""
-    if name not in __all__:
-        raise AttributeError(f"module 'curate' has no attribute {name!r}")
-    if name == "gates":  # the package of that name, which is called like a function
-        return import_module("curate.gates")
-    room = {"curate": "curate.door", "Pool": "curate.pool", "Row": "curate.pool"}.get(name, "curate.steps")
-    return getattr(import_module(room), name)
+__getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["door"](__name__, _ROOMS)

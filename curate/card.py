@@ -152,9 +152,10 @@ def _defined(task: TaskSettings) -> list[tuple[str, ...]]:
 def _made(task: TaskSettings, result: CurateResult, totals: CardFacts) -> list[str]:
     """Of what the rows were made, and by whom."""
     licenses, teachers, prompts = (sorted(names) for names in (totals.licenses, totals.teachers, totals.prompts))
+    by = f"{', '.join(teachers)}. Its terms of use apply to what it wrote" if teachers else "none"
     return [
         f"- Seeds: {_kinds(totals.kinds)}. License of the seeds: {', '.join(licenses)}.",
-        f"- Teacher: {', '.join(teachers) or 'none'}." + (" Its terms of use apply to what it wrote." * bool(teachers)),
+        f"- Teacher: {by}.",
         f"- Prompts: {', '.join(prompts) or 'none'}.",
         *(["- Labels: " + "; ".join(map(": ".join, _defined(task))) + "."] if task.labels else []),
         f"- House style: {' '.join(task.style.split())}",

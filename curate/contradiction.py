@@ -45,8 +45,7 @@ class InferenceModel(RewardModel):
 def contradictions(where: str | Path, *, batch_tokens: int, revision: str | None = None) -> Named:
     """The step: accepted rows that it has not looked at yet. `revision` names the weights, where `where` does not.
     Raises SpecError and MissingDependency when the first row comes."""
-    settings = content_id("step", [CONTRADICTION, str(where), revision])
-    id_ = StepId(CONTRADICTION, settings, per_row=True)
+    id_ = StepId(CONTRADICTION, content_id("step", [CONTRADICTION, str(where), revision]), per_row=True)
     opened: list[InferenceModel] = []
 
     def work(pairs: Sequence[Pair]) -> list[Score]:
@@ -58,21 +57,18 @@ def contradictions(where: str | Path, *, batch_tokens: int, revision: str | None
         rows = (row.pair for row in pool.unsettled(id_) if row.pair)
         while chunk := list(islice(rows, _ROWS)):
             for pair, score in zip(chunk, await asyncio.to_thread(work, chunk), strict=True):
-                yield _verdict(pair, score, settings)
+                yield step.verdict(pair.id, True, score.value, *_read(score))
 
-    return Named(id_, look)
+    step = Named(id_, look)
+    return step
 
 
-def _verdict(pair: Pair, score: Score, settings: str) -> Verdict:
-    flags: tuple[str, ...]
+def _read(score: Score) -> tuple[Reason, tuple[str, ...]]:
     if score.value is None:
-        flags, reason = (UNREAD,), Reason("unread", score.reason.detail)
-    elif score.value >= _LEAST:
-        flags, reason = (FLAG,), Reason("contradiction", f"P(contradiction) {score.value:.2f}")
-    else:
-        flags, reason = (), Reason("consistent")
-    rest: dict[str, Any] = {"keep": True, "score": score.value, "reason": reason, "flags": flags}
-    return Verdict(pair_id=pair.id, by=CONTRADICTION, fingerprint=settings, **rest)
+        return Reason("unread", score.reason.detail), (UNREAD,)
+    if score.value >= _LEAST:
+        return Reason("contradiction", f"P(contradiction) {score.value:.2f}"), (FLAG,)
+    return Reason("consistent"), ()
 
 
 def _label(config: Any) -> int | None:

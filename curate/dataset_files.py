@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from curate.split import SPLITS
-from schemas.files import replaced, sha256
+from schemas.files import files_in, replaced, sha256
 from schemas.records import Json, Split
 
 BATCH = 1_000  # rows in memory at once, and in a batch of the Arrow file
@@ -21,8 +21,7 @@ PREFERENCES, RANDOM_ARM = "preferences.jsonl", "random_arm.jsonl"
 
 def hashes(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file in a folder, by its path there."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+    return {name: sha256(path) for name, path in files_in(folder).items()}
 
 
 def read_lines(path: Path) -> Iterator[Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import AsyncIterator
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
@@ -47,7 +46,6 @@ def semantic_steps(spec: Spec, held_out: HeldOut) -> list[Named]:
 def semantic_duplicates(cosine: float, rule: DuplicateRule) -> Named:
     """Flags an accepted row that is about the same as one before it: both sides at least so alike, or for tasks where
     the input alone makes a row (`rule`), the input."""
-    settings = content_id("step", [SEMANTIC, cosine, rule])
     sides = ("asked",) if rule == "input near" else ("output", "asked")
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
@@ -60,13 +58,14 @@ def semantic_duplicates(cosine: float, rule: DuplicateRule) -> Named:
                 vectors.add(*(static_embedding().embed([getattr(pair, side) for pair in block]) for side in sides))
             like = near_earlier(vectors, numbers, cosine)
         for number, id_ in enumerate(ids):
-            judgement: dict[str, Any] = {"keep": True, "score": None, "reason": Reason("unlike")}
             if near := like.get(number):
                 sentence = f"{near.cosine:.0%} like pair {ids[near.earlier]} in meaning"
-                judgement |= {"score": near.cosine, "reason": Reason("alike", sentence), "flags": (FLAG,)}
-            yield Verdict.model_validate({"pair_id": id_, "by": SEMANTIC, "fingerprint": settings, **judgement})
+                yield step.verdict(id_, True, float(near.cosine), Reason("alike", sentence), (FLAG,))
+            else:
+                yield step.verdict(id_, True, None, Reason("unlike"))
 
-    return Named(StepId(SEMANTIC, settings), look)
+    step = Named(StepId(SEMANTIC, content_id("step", [SEMANTIC, cosine, rule])), look)
+    return step
 
 
 def semantic_contamination(held_out: HeldOut, cosine: float) -> Named:
@@ -84,17 +83,16 @@ def semantic_contamination(held_out: HeldOut, cosine: float) -> Named:
             sides = [[pair.asked for pair in block], [pair.output for pair in block]]
             cosines = [static_embedding().embed(texts) @ known.T for texts in sides]
             for at, pair in enumerate(block):
-                judgement: dict[str, Any] = {"keep": True, "score": None, "reason": Reason("unlike")}
                 alike = [] if pair.seed_id in held_out.seed_ids else _touched(cosines, sides, at, held, cosine)
                 if alike:
                     similarity, number = max(alike)
                     sentence = f"{similarity:.0%} like {held[number][0]} in meaning"
-                    judgement |= {"score": similarity, "reason": Reason("alike", sentence), "flags": (TEST_FLAG,)}
-                yield Verdict.model_validate(
-                    {"pair_id": pair.id, "by": SEMANTIC_TEST, "fingerprint": settings, **judgement}
-                )
+                    yield step.verdict(pair.id, True, similarity, Reason("alike", sentence), (TEST_FLAG,))
+                else:
+                    yield step.verdict(pair.id, True, None, Reason("unlike"))
 
-    return Named(StepId(SEMANTIC_TEST, settings), look)
+    step = Named(StepId(SEMANTIC_TEST, settings), look)
+    return step
 
 
 def _touched(

@@ -9,7 +9,6 @@ of one output, are never separated.
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,11 +16,12 @@ from heapq import nsmallest
 from itertools import islice
 from typing import NamedTuple, get_args
 
-from schemas.identity import changed_copy
+from schemas.identity import changed_copy, lot
 from schemas.numbered import Numbered
 from schemas.records import Seed, Split, content_id
 from schemas.spec import SeedKind, Spec, SplitSettings
 from schemas.spooled_seeds import SpooledSeeds, WrittenSeeds, seed_bodies
+from schemas.wording import counted
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -42,8 +42,7 @@ def split_of(seed_id: str, settings: SplitSettings, kind: SeedKind = "input") ->
 
 
 def _uniform(seed_id: str, settings: SplitSettings) -> float:
-    digest = hashlib.sha256(f"{settings.salt}\0{seed_id}".encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64
+    return int.from_bytes(lot(f"{settings.salt}\0{seed_id}")[:8]) / 2**64
 
 
 def seed_split(seed: Seed, settings: SplitSettings) -> Split:
@@ -263,9 +262,9 @@ def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     if not asked:
         of = f"none of {kinds.total()} {noun} falls into the test split"
         return [Shortage(f"{of}: nothing can be evaluated", fix)]
-    inputs = "input" if asked == 1 else "inputs"
     what = (
-        f"{asked} test {inputs} (of {kinds.total()} {noun}); fewer than {LEAST_TEST_INPUTS} can prove nothing:"
+        f"{counted(asked, 'test input', 'test inputs')} (of {kinds.total()} {noun}); fewer than {LEAST_TEST_INPUTS} can"
+        " prove nothing:"
         ' the evaluation will say "not enough evidence"'
     )
     return [Shortage(what, fix)]

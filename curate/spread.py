@@ -15,6 +15,7 @@ from typing import Any
 from curate.gates.words import count_words
 from curate.words import words
 from schemas.errors import SpecError
+from schemas.identity import lot
 from schemas.records import Pair
 
 _DIMENSIONS = 256  # of a text's vector: its words and pairs of words, hashed
@@ -34,7 +35,7 @@ def refuse_unknown(spread: str, columns: Iterable[str]) -> None:
 
 def at_random(ids: Iterable[str], salt: str) -> list[str]:
     """The ids in an order that says nothing of them, the same on every machine."""
-    return sorted(ids, key=lambda id_: hashlib.sha256(f"{salt}/{id_}".encode()).digest())
+    return sorted(ids, key=lambda id_: lot(f"{salt}/{id_}"))
 
 
 def by_quota(ids: Sequence[str], group_of: Callable[[str], str], wanted: int) -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 
 from curate.opinions import FALSE, NONE, TRUE
 from curate.pool import Pool
+from curate.spread import at_random
 from schemas.records import Json
 from schemas.step_names import By
 
@@ -30,7 +29,7 @@ def tally(pool: Pool) -> dict[str, Json]:
         counts[step.by] = numbers | {"flagged": len(spoken.flags)}
         if step.by.startswith("gate/") and numbers["rejected"]:
             alone = pool.pair_ids(np.flatnonzero((keep == FALSE) & (rejections == 1)))
-            counts[step.by] |= {"alone": len(alone), "shown": sorted(alone, key=_at_random)[:_SHOWN]}
+            counts[step.by] |= {"alone": len(alone), "shown": at_random(alone, "alone")[:_SHOWN]}
     return counts
 
 
@@ -38,7 +37,3 @@ def key_of(by: str) -> str:
     """The key of the spec that changes a gate: `curate.gates.length` of `gate/length@1`."""
     name = By.read(by).key
     return _KEYS.get(name, f"curate.gates.{name}")
-
-
-def _at_random(pair_id: str) -> str:
-    return hashlib.sha256(f"alone/{pair_id}".encode()).hexdigest()

@@ -14,7 +14,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,7 +45,6 @@ class Likelier(NamedTuple):
 
 def unlikely_labels() -> Named:
     """Flags an accepted row whose text the other rows would give another label; none goes."""
-    settings = content_id("step", [UNLIKELY, LEAST, _SPREADS])
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         ids, labels, names = list[str](), array("L"), dict[str, int]()
@@ -58,13 +57,14 @@ def unlikely_labels() -> Named:
             likelier = likelier_labels(vectors, np.asarray(labels, np.int64))
         label_of = list(names)
         for number, id_ in enumerate(ids):
-            judgement: dict[str, Any] = {"keep": True, "score": None, "reason": Reason("likely")}
             if other := likelier.get(number):
                 sentence = f"texts like this one are labelled '{label_of[other.label]}' in the other rows"
-                judgement |= {"score": -other.ahead, "reason": Reason(FLAG, sentence), "flags": (FLAG,)}
-            yield Verdict.model_validate({"pair_id": id_, "by": UNLIKELY, "fingerprint": settings, **judgement})
+                yield step.verdict(id_, True, -other.ahead, Reason(FLAG, sentence), (FLAG,))
+            else:
+                yield step.verdict(id_, True, None, Reason("likely"))
 
-    return Named(StepId(UNLIKELY, settings), look)
+    step = Named(StepId(UNLIKELY, content_id("step", [UNLIKELY, LEAST, _SPREADS])), look)
+    return step
 
 
 def likelier_labels(vectors: Vectors, labels: np.ndarray) -> dict[int, Likelier]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -19,6 +18,7 @@ from curate.scorers import Score
 from curate.scorers.choose import choose
 from curate.states import split_in, state_of
 from curate.steps import steps_for
+from schemas.identity import lot
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Counts, Pair, Reason, State
@@ -97,7 +97,8 @@ def compare(before: Pool, after: Pool) -> WhatIf:
         out = new if would != "accepted" else old
         kind = (was, would, out.reason.code if out.reason else "")
         counts[kind] += 1
-        moved[kind] = nsmallest(EXAMPLES, [*moved.get(kind, ()), _example(out)], key=_at_random)
+        some = [*moved.get(kind, ()), _example(out)]
+        moved[kind] = nsmallest(EXAMPLES, some, key=lambda row: lot(f"what if/{row.pair_id}"))
     moves = [Move(*kind, rows, tuple(moved[kind])) for kind, rows in counts.most_common()]
     return WhatIf(before.counts, after.counts, before.reasons, after.reasons, tuple(moves), *map(dict, splits))
 
@@ -105,7 +106,3 @@ def compare(before: Pool, after: Pool) -> WhatIf:
 def _example(row: Row) -> BorderRow:
     assert row.pair is not None, "a slot that failed does not move"
     return BorderRow(row.pair.id, row.pair.input, row.pair.output, str(row.reason or ""))
-
-
-def _at_random(example: BorderRow) -> str:
-    return hashlib.sha256(f"what if/{example.pair_id}".encode()).hexdigest()

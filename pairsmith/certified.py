@@ -9,6 +9,7 @@ from pairsmith.outcome import CertifyOutcome, CurateOutcome
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
+from schemas.store.latest import last_good, last_judged
 
 FILE = "certificate.json"
 # Reasons for a stage to be done again that change no row and no score.
@@ -18,10 +19,10 @@ _HARMLESS = ("people have answered since", "somebody has certified since", " is 
 def last_look(project: Project, store: Store, steps: Sequence[plan.PlannedStage] | None = None) -> Json | None:
     """The last look: its `words`, whether its certificate `holds` for the rows as they are, and `why` not. None before
     the first."""
-    receipts = [receipt for receipt in store.receipts("certify") if receipt.ok]
-    if not receipts:
+    looked = last_good(store.receipts("certify"), "certify")
+    if looked is None:
         return None
-    outcome = CertifyOutcome.of(receipts[-1])
+    outcome = CertifyOutcome.of(looked)
     why = _why_not(project, store, outcome, steps or plan.plan(project, store))
     since = store.review_count() - outcome.review_count
     return {
@@ -39,8 +40,8 @@ def _why_not(project: Project, store: Store, outcome: CertifyOutcome, steps: Seq
     for step in steps:
         if step.stage in ("generate", "curate") and not step.done and not step.why.endswith(_HARMLESS):
             return f"{step.stage}: {step.why}"
-    curated = [receipt for receipt in store.receipts("curate") if receipt.ok or receipt.counts.rows_in]
-    shaped = CurateOutcome.of(curated[-1]).more.get("shaped_rows") if curated else None
+    curated = last_judged(store.receipts("curate"))
+    shaped = CurateOutcome.of(curated).more.get("shaped_rows") if curated else None
     if shaped is None:
         return "the rows were curated by an earlier version; run `pairsmith curate`"
     names = [name for name in shaped if outcome.parts.get(name, shaped[name]) != shaped[name]]

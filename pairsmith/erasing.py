@@ -8,13 +8,13 @@ from pathlib import Path
 from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.outcome import ExportOutcome
 from pairsmith.stages.export import EXPORT, MARK
-from pairsmith.style.numbers import counted
 from schemas.errors import PairsmithError, UsageError
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
 from schemas.store.erase import Traces, erase, holds, left_in, of_person, of_source
 from schemas.store.opening import sqlite_path
+from schemas.wording import counted
 
 # What pairsmith wrote and can write again. A tuned model is not: it is named, and stays.
 _MADE = ("dataset", "evaluations", "receipts", "report.html", "evidence.json")

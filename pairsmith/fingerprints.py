@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from schemas.files import replaced, sha256
+from schemas.files import files_in, replaced, sha256
 from schemas.records import content_id
 
 LARGE_BYTES = 64 * 2**20
@@ -23,8 +23,7 @@ def of_path(path: Path) -> str:
     Raises OSError for what cannot be read. Not covered: an empty folder in a folder.
     """
     if path.is_dir():
-        files = sorted(inside for inside in path.rglob("*") if inside.is_file())
-        return "tree:" + content_id("tree", [[file.relative_to(path).as_posix(), _sha256(file)] for file in files])[:16]
+        return "tree:" + content_id("tree", [[name, _sha256(file)] for name, file in files_in(path).items()])[:16]
     return f"sha256:{_sha256(path)[:16]}" if path.is_file() else "absent"
 
 

@@ -25,6 +25,7 @@ from schemas.records import Seed
 from schemas.spec_file import SPEC_NAME, load
 from schemas.step_names import By
 from schemas.store import Store
+from schemas.wording import counted
 
 GIB = 2**30
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -177,7 +178,7 @@ def _seeds(project: Project) -> Iterator[Check]:
         return
     here = {"input": 0, "output": 0} if project.spec.asks_teacher else {}
     here |= Counter(seed.kind for seed in reading.seeds)
-    what = f"{numbers.seeds(here)} of {numbers.counted(reading.rows_in, 'row', 'rows')}"
+    what = f"{numbers.seeds(here)} of {counted(reading.rows_in, 'row', 'rows')}"
     if reading.problems:
         first = reading.problems[0]
         reasons = reading.not_used.partition(" not used: ")[2]

@@ -23,7 +23,6 @@ from pairsmith.own_columns import (
 )
 from pairsmith.own_language import language_of
 from pairsmith.own_records import choices_in, schema_of, with_choices
-from pairsmith.style.numbers import counted
 from prompts.languages import language_code
 from schemas.errors import InputError
 from schemas.kinds import KINDS, KindName
@@ -31,6 +30,7 @@ from schemas.labels import different_labels
 from schemas.records import Json, Seed
 from schemas.spec import SeedSource
 from schemas.spec.task import RESERVED
+from schemas.wording import counted
 from synth.columns import PREFERENCES, Cells, Fault, check_columns, some_of, unpaired, worse_than
 from synth.seed_rows import names_of
 from synth.seeds import read_seeds

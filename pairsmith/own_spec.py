@@ -12,6 +12,7 @@ from typing import Any
 from pairsmith.own_file import Guess
 from pairsmith.own_language import language_of
 from schemas.kinds import KINDS, KindName
+from schemas.wording import capital
 
 
 def task_name(folder: str) -> str:
@@ -38,7 +39,7 @@ def spec_text(path: Path, guessed: Guess, task: str) -> str:
             'style = "A good output is correct, complete and as long as the task asks."',
             *(() if "language" in guessed.task else (f'language = "{language_of(guessed.spoken)}"',)),
             "",
-            *(comment(f"{sentence[0].upper()}{sentence[1:]}.") for sentence in guessed.why),
+            *(comment(f"{capital(sentence)}.") for sentence in guessed.why),
             "[[seeds]]",
             *seeds,
             "",

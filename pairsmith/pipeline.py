@@ -23,6 +23,8 @@ from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Reason, Receipt
 from schemas.store import Store
+from schemas.store.latest import last_good, last_judged
+from schemas.wording import counted
 
 Do = Callable[[str], CommandOutcome]
 """Does the stage of that name and shows what came of it."""
@@ -146,19 +148,22 @@ def _no_certificate(project: Project, store: Store) -> str:
     if state and state["holds"]:
         return ""
     rows = _last_judged(store).reasons.get(UNCERTIFIED, 0)
-    waiting = "1 row waits for a certificate" if rows == 1 else f"{rows:,} rows wait for a certificate"
+    waiting = f"{counted(rows, 'row waits', 'rows wait')} for a certificate"
     if state is None:
         return f"{waiting}, and nobody has looked yet: `pairsmith certify` does"
     return f"{waiting}: " + (f"the last one no longer holds ({state['why']})" if state["id"] else state["words"])
 
 
 def _last_judged(store: Store) -> Receipt:
-    """The last curation that judged every row, whether or not it left one to accept."""
-    return next(receipt for receipt in reversed(store.receipts("curate")) if receipt.ok or receipt.counts.rows_in)
+    receipt = last_judged(store.receipts("curate"))
+    assert receipt is not None, "the pipeline is behind curation"
+    return receipt
 
 
 def _last(store: Store, stage: str) -> Receipt:
-    return next(receipt for receipt in reversed(store.receipts(stage)) if receipt.ok)
+    receipt = last_good(store.receipts(stage), stage)
+    assert receipt is not None, f"the pipeline is behind {stage}"
+    return receipt
 
 
 def _with_stage(total: RunOutcome, stage: str, outcome: CommandOutcome) -> RunOutcome:

@@ -25,6 +25,8 @@ from schemas.project import Project
 from schemas.records import Receipt, content_id
 from schemas.spec import Section, Spec, TeacherSettings
 from schemas.store import Store
+from schemas.store.latest import last_good
+from schemas.wording import counted
 
 STAGES = ("generate", "curate", "review", "train", "evaluate")
 # What each stage works on was made by this one. Review makes nothing; it lets the dataset pass.
@@ -77,7 +79,7 @@ def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[
         done = not why
         if stage == "review" and why and not waits_for and _went_on_without_people(project, receipts):
             done, why = True, "nobody was asked (run --no-review); `pairsmith review push` asks people"
-        if stage == "curate" and done and (curated := _last_good(stage, receipts)):
+        if stage == "curate" and done and (curated := last_good(receipts, stage)):
             why = older.by_older_rules(curated)
         steps.append(PlannedStage(stage, done, why))
         waits_for = waits_for or ("" if done else stage)
@@ -131,7 +133,7 @@ def cause(stage: str, project: Project, store: Store) -> str:
     """The reason why the last good run of `stage` is not one of the present spec; empty if it is, or if there was
     none."""
     receipts = store.receipts()
-    last = _last_good(stage, receipts)
+    last = last_good(receipts, stage)
     return _what_changed(stage, project, store, receipts, last, stdin=False) if last else ""
 
 
@@ -147,13 +149,13 @@ def _why_not(stage: str, project: Project, store: Store | None, receipts: Sequen
     outcome = StageOutcome.of(receipt)
     if outcome.source != _made_before(stage, receipts):
         return "the stage before it has made something new"
-    if waits := ReviewOutcome.of(receipt).waits if stage == "review" else "":
+    if stage == "review" and (waits := ReviewOutcome.of(receipt).waits):
         return waits
-    if unanswered := GenerateOutcome.of(receipt).unanswered if stage == "generate" else 0:
-        return "1 row is still unanswered" if unanswered == 1 else f"{unanswered:,} rows are still unanswered"
+    if stage == "generate" and (unanswered := GenerateOutcome.of(receipt).unanswered):
+        return f"{counted(unanswered, 'row is', 'rows are')} still unanswered"
     if stage == "curate" and CurateOutcome.of(receipt).review_count != store.review_count():
         return "people have answered since"
-    if stage == "curate" and project.spec.curate.select.certified and _last_good("certify", _after(receipts, receipt)):
+    if stage == "curate" and project.spec.curate.select.certified and last_good(_after(receipts, receipt), "certify"):
         return "somebody has certified since"
     gone = [path for path in outcome.files if not (project.folder / path).exists()]
     return f"{gone[0]} is gone" if gone else ""
@@ -183,7 +185,7 @@ def _what_changed(
 def held_out_since(project: Project, store: Store) -> list[str]:
     """The files that the spec holds out, and that no row of the present dataset was compared with as they are now; of
     one that is gone, as it was."""
-    curated = _last_good("curate", store.receipts("curate"))
+    curated = last_good(store.receipts("curate"), "curate")
     then = (StageOutcome.of(curated).shaped_by if curated else None) or {}
 
     def is_compared(name: str) -> bool:
@@ -208,7 +210,7 @@ def refuse_unchecked(project: Project, store: Store) -> None:
 def _went_on_without_people(project: Project, receipts: Sequence[Receipt]) -> bool:
     """True if the last `run` has let the present dataset pass without people."""
     whole = [receipt for receipt in receipts if receipt.command != "run" or not RunOutcome.of(receipt).until]
-    last, curated = _last_good("run", whole), _last_good("curate", receipts)
+    last, curated = last_good(whole, "run"), last_good(receipts, "curate")
     if last is None or curated is None:
         return False
     outcome = RunOutcome.of(last)
@@ -219,16 +221,12 @@ def _went_on_without_people(project: Project, receipts: Sequence[Receipt]) -> bo
     return outcome.not_reviewed == StageOutcome.of(curated).artifact_id
 
 
-def _last_good(stage: str, receipts: Sequence[Receipt]) -> Receipt | None:
-    return next((receipt for receipt in reversed(receipts) if receipt.command == stage and receipt.ok), None)
-
-
 def _after(receipts: Sequence[Receipt], receipt: Receipt) -> Sequence[Receipt]:
     return receipts[next(at for at, other in enumerate(receipts) if other is receipt) + 1 :]
 
 
 def _made_before(stage: str, receipts: Sequence[Receipt]) -> str:
-    source = _last_good(_FROM[stage], receipts) if stage in _FROM else None
+    source = last_good(receipts, _FROM[stage]) if stage in _FROM else None
     return StageOutcome.of(source).artifact_id if source else ""
 
 
@@ -317,7 +315,7 @@ def _settings(name: str, section: Section, without: set[str] | None = None) -> S
 def _seeds(project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> Shapes:
     """The settings and the content of each source. What cannot be looked at now (standard input where nothing is piped
     in, the hub where it does not answer) is taken to be as it was."""
-    last = _last_good("generate", receipts)
+    last = last_good(receipts, "generate")
     before = (StageOutcome.of(last).shaped_by if last else None) or {}
     shapes: Shapes = {}
     for number, source in enumerate(project.spec.seeds):

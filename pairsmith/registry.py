@@ -7,12 +7,11 @@ registry/TASK/aliases.json    what each alias has named, oldest first: the way b
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import KeysView
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from curate.licences import refuse_unlicensed
 from schemas.errors import InputError, MissingDependency, NotLicensed, NoWork, UsageError, first_line
-from schemas.files import copy_folder, replaced, replaced_folder
+from schemas.files import copy_folder, files_in, one_at_a_time, replaced, replaced_folder
 from schemas.project import Project
 from schemas.records import Json
 from schemas.spec.export import ExportSettings
@@ -77,11 +76,9 @@ class Registry:
             from pairsmith.report.evidence_file import read_evidence
 
             read_evidence(evidence)
-        contents = mark.read_bytes(), _files(export)
+        contents = _contents(export)
         with self._alone():
-            kept = ((name, self.folder / name) for name in self.versions())
-            same = (name for name, place in kept if ((place / mark.name).read_bytes(), _files(place)) == contents)
-            version = next(same, None)
+            version = next((name for name in self.versions() if _contents(self.folder / name) == contents), None)
             if version is None:
                 # The number of a version that was deleted is not given again: an alias may have named it.
                 given = [*self.versions(), *(name for named in self.aliases().values() for name in named)]
@@ -91,13 +88,10 @@ class Registry:
             self._point(LATEST, version)
         return version
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> AbstractContextManager[None]:
         """Until the end of the block nobody else changes the registry: two releases at once are two versions."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return one_at_a_time(self.folder / ".lock")
 
     def point(self, alias: str, version: str) -> None:
         """Let `alias` name `version`. Raises UsageError for a name that is none and a version that is not there."""
@@ -175,9 +169,9 @@ class Registry:
         os.replace(new, self.folder / alias)
 
 
-def _files(folder: Path) -> set[str]:
-    """The places of all files in an export: with a GGUF that was added later it is another one."""
-    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+def _contents(export: Path) -> tuple[bytes, KeysView[str]]:
+    """What tells exports apart. The places of all files: with a GGUF that was added later it is another one."""
+    return (export / "export.json").read_bytes(), files_in(export).keys()
 
 
 def refuse_other_weights(export: Path) -> None:

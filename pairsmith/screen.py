@@ -14,6 +14,7 @@ from rich.text import Text
 from schemas.money import Cost, dollars, told, total
 from schemas.progress_line import clock
 from schemas.records import Counts, Json
+from schemas.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,17 +54,17 @@ def row_count_check(counts: Counts) -> str:
     )
 
 
-def reasons(counted: Mapping[str, int]) -> RenderableType:
+def reasons(numbers: Mapping[str, int]) -> RenderableType:
     """Reasons by how often they were given, the most frequent first."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(width=10)
     grid.add_column(justify="right")
     grid.add_column()
-    ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    ordered = sorted(numbers.items(), key=lambda item: (-item[1], item[0]))
     for reason, count in ordered[:_REASONS]:
         grid.add_row("", f"{count:,}", escape(reason))
     if left := ordered[_REASONS:]:
-        grid.add_row("", f"{sum(count for _, count in left):,}", _count(len(left), "other reason"))
+        grid.add_row("", f"{sum(count for _, count in left):,}", counted(len(left), "other reason", "other reasons"))
     return grid
 
 
@@ -81,9 +82,9 @@ def stage(name: str, outcome: CommandOutcome, more: Iterable[tuple[str, str]] = 
 def cost(outcome: CommandOutcome) -> str:
     """Requests, cost and time."""
     usage = outcome.usage
-    parts = [f"{_count(outcome.calls_sent, 'request')} sent"]
+    parts = [f"{counted(outcome.calls_sent, 'request', 'requests')} sent"]
     if outcome.calls_reused:
-        parts.append(f"{_count(outcome.calls_reused, 'answer')} from the ledger")
+        parts.append(f"{counted(outcome.calls_reused, 'answer', 'answers')} from the ledger")
     if usage.completion_tokens:
         parts.append(f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens")
     if outcome.calls_sent:
@@ -106,17 +107,13 @@ def spending(ledger: Json) -> list[tuple[str, str]]:
     return rows
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
 def _asked_for(cost: Cost) -> str:
     prompt = cost.prompt.partition("@")[0]
     return ", ".join(part for part in (cost.stage or "before this version", cost.teacher, prompt) if part)
 
 
 def _asked(cost: Cost) -> str:
-    requests = _count(cost.requests, "request")
+    requests = counted(cost.requests, "request", "requests")
     tokens = f"{cost.usage.prompt_tokens:,} + {cost.usage.completion_tokens:,} tokens"
     return ", ".join([requests, tokens, told(cost)]) if cost.requests or cost.lost else requests
 

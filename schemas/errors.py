@@ -28,6 +28,9 @@ Nothing that a user's mistake causes leaks past this tree: the command line prin
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class PairsmithError(Exception):
     """An error a person can act on.
@@ -99,6 +102,17 @@ class MissingDependency(PairsmithError):
     """A package of an extra is not installed, or weights cannot be fetched."""
 
     exit_code = 7
+
+
+@contextmanager
+def needing(extra: str, who: str) -> Iterator[None]:
+    """Around imports of packages of an extra: MissingDependency where one is not installed, which `who` needs, as in
+    "the service needs"."""
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        fix = f"Install it: pip install 'pairsmith[{extra}]'"
+        raise MissingDependency(f"{who} the package {missing.name}.", fix=fix) from None
 
 
 class NoWork(PairsmithError):

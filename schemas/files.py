@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
 # Between making a folder and locking it a process needs far less.
 _LEFT_BEHIND_S = 1.0
@@ -22,6 +23,16 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file."""
     with path.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def files_in(folder: Path) -> dict[str, Path]:
+    """Every file below a folder by its path there, in order."""
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def size_of(path: Path) -> int:
+    """The bytes of a file, or of all files below a folder; 0 where there is nothing."""
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else files_in(path).values()))
 
 
 @contextmanager
@@ -98,15 +109,36 @@ def replaced_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def one_at_a_time(lock: Path, waits: Callable[[], None]) -> Iterator[None]:
+def one_at_a_time(lock: Path, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the file `lock`, which no two processes do at once. `waits` is called first where another one holds it."""
     with lock.open("a") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locked(held):
             waits()
             fcntl.flock(held, fcntl.LOCK_EX)
         yield
+
+
+def locked(opened: IO[Any] | int, *, shared: bool = False) -> bool:
+    """Take the kernel's lock of an open file, with `shared` beside others that do; False if another process has it.
+    The kernel frees it when the process dies, however it dies. Raises OSError where the file system has no locks."""
+    try:
+        fcntl.flock(opened, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the lock of a file or a folder; nobody does where there is none. Of two who look
+    at once neither is taken for a holder. Raises OSError."""
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not locked(opened, shared=True)
+    finally:
+        os.close(opened)
 
 
 def _beside(path: Path, what: str) -> Path:
@@ -122,20 +154,8 @@ def _tidy(path: Path) -> None:
             os.rename(old, path)
     for partial in path.parent.glob(f".{path.name}.*.partial"):
         with suppress(OSError):
-            if time.time() - partial.stat().st_mtime > _LEFT_BEHIND_S and _is_free(partial):
+            if time.time() - partial.stat().st_mtime > _LEFT_BEHIND_S and not is_locked(partial):
                 shutil.rmtree(partial, ignore_errors=True)
-
-
-def _is_free(folder: Path) -> bool:
-    """True if no living process fills `folder`: the lock of one that died is freed."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(opened)
-    return True
 
 
 def _exchanged(first: Path, second: Path) -> bool:

@@ -12,6 +12,7 @@ from datetime import datetime
 from pydantic import Field
 
 from schemas.records import Json, Record, Usage, now
+from schemas.wording import counted
 
 
 class Hold(Record):
@@ -125,7 +126,7 @@ def told(cost: Cost) -> str:
     """The cost in words: `$1.20`, `free`, `cost unknown`, `at least $1.20, 3 requests of unknown cost`."""
     words = []
     if cost.unpriced:
-        words.append(f"{cost.unpriced:,} {'request' if cost.unpriced == 1 else 'requests'} of unknown cost")
+        words.append(f"{counted(cost.unpriced, 'request', 'requests')} of unknown cost")
     if cost.lost:
         held = f", at most {dollars(cost.reserved)}" if cost.reserved else ""
         words.append(f"{cost.lost:,} sent without an answer{held}")

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.util import LazyLoader, module_from_spec
 
@@ -44,3 +46,17 @@ def bind_ours() -> None:
         spec.loader = LazyLoader(spec.loader)
         sys.modules[name] = module = module_from_spec(spec)
         spec.loader.exec_module(module)
+
+
+def door(package: str, rooms: Mapping[str, str]) -> Callable[[str], object]:
+    """`bind_ours`, and the `__getattr__` of a package whose names are imported from their `rooms` when they are first
+    used. A room that is called as the package and the name is itself what is meant."""
+    bind_ours()
+
+    def opened(name: str) -> object:
+        if name not in rooms:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        room = import_module(rooms[name])
+        return room if rooms[name] == f"{package}.{name}" else getattr(room, name)
+
+    return opened

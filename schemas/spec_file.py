@@ -301,8 +301,8 @@ _PLAIN = {
 }
 
 
-def _shortened(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else f"{text[:most]}..."
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _written(loc: tuple[int | str, ...], raw: dict[str, Any], *, missing: bool) -> tuple[str, ...]:

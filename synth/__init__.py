@@ -8,31 +8,21 @@ with teacher("http://localhost:8000/v1", "qwen3") as t:
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from runpy import run_path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from schemas.records import Sampling, Seed
-    from synth.functions import Function
-    from synth.generation import Generation, generate
-    from synth.generators import Backward, Forward
-    from synth.imports import Imports, pairs
-    from synth.teachers import teacher
-
-__all__ = [
-    "Backward",
-    "Forward",
-    "Function",
-    "Generation",
-    "Imports",
-    "Sampling",
-    "Seed",
-    "generate",
-    "pairs",
-    "teacher",
-]
+    from schemas.records import Sampling as Sampling
+    from schemas.records import Seed as Seed
+    from synth.functions import Function as Function
+    from synth.generation import Generation as Generation
+    from synth.generation import generate as generate
+    from synth.generators import Backward as Backward
+    from synth.generators import Forward as Forward
+    from synth.imports import Imports as Imports
+    from synth.imports import pairs as pairs
+    from synth.teachers import teacher as teacher
 
 _ROOMS = {
     "Backward": "synth.generators",
@@ -46,13 +36,7 @@ _ROOMS = {
     "pairs": "synth.imports",
     "teacher": "synth.teachers",
 }
+__all__ = list(_ROOMS)
 
 # Whatever lies in the working folder: `train.py` there is not our `train`.
-run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["bind_ours"]()
-
-
-def __getattr__(name: str) -> Any:
-    """The names of the door, imported when they are first used."""
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'synth' has no attribute {name!r}")
-    return getattr(import_module(_ROOMS[name]), name)
+__getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["door"](__name__, _ROOMS)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from schemas.errors import InputError
+from schemas.errors import InputError, first_line
 from schemas.spec import SeedSource
 from synth.columns import SeedProblem
-from synth.table_rows import first_line
 
 
 def hub_rows(source: SeedSource, notes: list[SeedProblem]) -> Iterator[object]:

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,11 +21,11 @@ import aiohttp
 
 from schemas.errors import MissingDependency, TeacherError, UsageError
 from schemas.own_python import OwnPython, ensure
-from schemas.ports import free_port
+from schemas.ports import free_port, listening
 from schemas.progress import Say, unheard
 from schemas.records import Message, Sampling
 from synth.chat_completions import RefusedError, UnansweredError
-from synth.embedded.child import child_command, child_environment
+from synth.embedded.child import child_command, last_words, serving_child
 from synth.embedded.weights import cache_folder
 from synth.endpoint import Endpoint
 
@@ -165,8 +164,8 @@ async def vllm(
     come up; MissingDependency if there is no vLLM; UsageError.
     """
     gpu = has_gpu() if gpu is None else gpu
-    if port is not None and _is_taken(port):
-        raise UsageError(f"port {port} is taken.", fix="Stop what listens there, or choose another with --port.")
+    if port is not None:
+        listening(host, port).close()
     program = await _python_of(python, gpu=gpu, say=say)
     served_at = port or free_port()
     given = arguments(model, served_at, host=host, gpu=gpu, lora=lora, structured_output=structured_output, more=more)
@@ -176,33 +175,27 @@ async def vllm(
     with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory(prefix="pairsmith-vllm-") as plugins:
         _write_plugin(Path(plugins))
         server = ("env", f"PYTHONPATH={plugins}", program, "-m", "vllm.entrypoints.openai.api_server", *given)
-        process = await asyncio.create_subprocess_exec(
-            *child_command("synth.beside_parent", *server),
-            env={**child_environment(), "VLLM_NO_USAGE_STATS": "1"},  # it would report to its makers
-            stdin=asyncio.subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            base = f"http://127.0.0.1:{served_at}/v1"
-            say(f"vLLM starts with {model}; that takes minutes, and longer where the weights have to be fetched.")
-            await _until_it_serves(process, base, log, timeout_s, say)
-            await _check(base, name, log, pools="pooling" in _value_of("--runner", more))
-            seconds = time.monotonic() - began
-            say(f"vLLM serves {name} at {base} (after {seconds:.0f} s)")
-            yield VllmServer(base, name, seconds, key_env)
-        finally:
-            if "EngineDeadError" in _tail(log, _LOG_BYTES):
-                say(f"vLLM broke: {_cause(log)}")
-            await _stop(process)
+        command = child_command("synth.beside_parent", *server)
+        unreported = {"VLLM_NO_USAGE_STATS": "1"}  # it would report to its makers
+        async with serving_child(command, log, tells=False, more=unreported) as process:
+            try:
+                base = f"http://127.0.0.1:{served_at}/v1"
+                say(f"vLLM starts with {model}; that takes minutes, and longer where the weights have to be fetched.")
+                await _until_it_serves(process, base, log, timeout_s, say)
+                await _check(base, name, log, pools="pooling" in _value_of("--runner", more))
+                seconds = time.monotonic() - began
+                say(f"vLLM serves {name} at {base} (after {seconds:.0f} s)")
+                yield VllmServer(base, name, seconds, key_env)
+            finally:
+                if "EngineDeadError" in _tail(log, _LOG_BYTES):
+                    say(f"vLLM broke: {_cause(log)}")
 
 
 async def _until_it_serves(
     process: asyncio.subprocess.Process, base: str, log: IO[bytes], timeout_s: float, say: Say
 ) -> None:
     deadline, spoken = time.monotonic() + timeout_s, time.monotonic()
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5), headers=_key_header()) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5), headers=key_header()) as session:
         while True:
             if process.returncode is not None:
                 raise _not_up(f"vLLM ended with code {process.returncode} before it could serve.", log)
@@ -239,7 +232,7 @@ async def _check(base: str, name: str, log: IO[bytes], *, pools: bool) -> None:
 async def _check_pooling(base: str, name: str) -> None:
     """The same of a model that gives numbers instead of text."""
     body = {"model": name, "messages": [message.model_dump() for message in _CHECK]}
-    async with aiohttp.ClientSession(headers=_key_header()) as session:
+    async with aiohttp.ClientSession(headers=key_header()) as session:
         for path in ("/classify", "/pooling"):  # the first of a model that has labels
             async with session.post(base.removesuffix("/v1") + path, json=body) as response:
                 if response.status == 200:
@@ -248,7 +241,8 @@ async def _check_pooling(base: str, name: str) -> None:
     raise UnansweredError(answer)
 
 
-def _key_header() -> dict[str, str]:
+def key_header() -> dict[str, str]:
+    """The header of a request to a vLLM of this machine, where the environment has a key for it."""
     key = os.environ.get(KEY_ENV)
     return {"Authorization": f"Bearer {key}"} if key else {}
 
@@ -268,26 +262,8 @@ def _cause(log: IO[bytes]) -> str:
 
 
 def _tail(log: IO[bytes], size: int) -> str:
-    """The end of the log, without the process and the time in front of every line. Reads without moving the offset,
-    which the child shares and writes at."""
-    end = os.fstat(log.fileno()).st_size
-    text = os.pread(log.fileno(), size, max(0, end - size)).decode(errors="replace")
-    return "\n".join(_PREFIX.sub("", line).strip() for line in text.splitlines()).strip()
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    assert process.stdin is not None
-    process.stdin.close()  # what runs it ends it, gently at first
-    try:
-        await asyncio.wait_for(process.wait(), 30)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-
-
-def _is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    """The end of the log, without the process and the time in front of every line."""
+    return "\n".join(_PREFIX.sub("", line).strip() for line in last_words(log, size).splitlines()).strip()
 
 
 def _value_of(flag: str, given: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import InputError
+from schemas.errors import InputError, first_line
 from schemas.spec import SeedSource
 from synth.columns import Cells, Fault, SeedProblem, flat, layout, of_objects
 
@@ -85,8 +85,3 @@ def datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> I
         for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):
             number += 1
             yield number, _cells(objects, columns, cells, f"{source.path}:{number}")
-
-
-def first_line(error: Exception) -> str:
-    """What an error of another library says, on one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

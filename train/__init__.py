@@ -8,25 +8,16 @@ evaluation = evaluate(trained, unseen_inputs, checks=[r"--ar \\d+:\\d+$", lambda
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from runpy import run_path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from train.evaluation import evaluate
-    from train.sft import fine_tune
-
-__all__ = ["evaluate", "fine_tune"]
+    from train.evaluation import evaluate as evaluate
+    from train.sft import fine_tune as fine_tune
 
 _ROOMS = {"evaluate": "train.evaluation", "fine_tune": "train.sft"}
+__all__ = list(_ROOMS)
 
 # Whatever lies in the working folder: `curate.py` there is not our `curate`.
-run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["bind_ours"]()
-
-
-def __getattr__(name: str) -> Any:
-    """The functions of the door, imported when they are first used."""
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'train' has no attribute {name!r}")
-    return getattr(import_module(_ROOMS[name]), name)
+__getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["door"](__name__, _ROOMS)

@@ -30,6 +30,7 @@ from schemas.records import content_id
 from schemas.spec import Pattern, Spec
 from schemas.step_names import INDEPENDENT, By
 from schemas.time_limit import TookTooLong, search
+from schemas.wording import counted
 
 Check = Pattern | str | Callable[..., bool | None]
 """A named pattern, a regular expression that a good output holds, or a function (input, output) or (input, output,
@@ -202,6 +203,6 @@ def void_references(references: Iterable[str], form: AnswerForm) -> dict[str, st
 def void_in_words(void: Sequence[str]) -> Iterator[str]:
     """What is wrong with void references, of which `void` has the places with why; nothing where there are none."""
     if void:
-        are = "1 reference is" if len(void) == 1 else f"{len(void)} references are"
+        are = counted(len(void), "reference is", "references are")
         more = f"; and {len(void) - _SHOWN} more" if len(void) > _SHOWN else ""
         yield f"{are} no answer to the task, so nothing matches there: {'; '.join(void[:_SHOWN])}{more}."

@@ -23,7 +23,7 @@ from schemas.cores import threads
 from schemas.errors import MissingDependency, PairsmithError, TeacherError
 from schemas.own_python import OwnPython, ensure
 from schemas.progress import Progress, Say, unheard
-from synth.embedded.child import child_command, child_environment
+from synth.embedded.child import child_command, last_words, serving_child
 from synth.embedded.weights import cache_folder
 
 _QUANTISER = "llama-quantize"
@@ -127,26 +127,12 @@ async def served(file: Path, *, context: int = 8192, say: Say = unheard) -> Asyn
     script = str(Path(__file__).with_name("llama_server.py"))
     command = child_command("synth.beside_parent", str(python), script, str(file), str(threads()), str(context))
     with tempfile.TemporaryFile() as log:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env=child_environment(),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
+        async with serving_child(command, log) as process:
+            assert process.stdout is not None
             address = ""
             while not address.startswith("http"):
                 line = await asyncio.wait_for(process.stdout.readline(), _START_TIMEOUT_S)
                 if not line:
-                    log.seek(0)
-                    words = log.read().decode(errors="replace").strip()[-2000:]
-                    raise TeacherError("llama.cpp did not come up.", where=str(file), why=words or None)
+                    raise TeacherError("llama.cpp did not come up.", where=str(file), why=last_words(log) or None)
                 address = line.decode(errors="replace").strip()
             yield f"{address}/v1"
-        finally:
-            process.stdin.close()  # what runs it ends it
-            await process.wait()

@@ -52,6 +52,21 @@ class Interval(Record):
         return self.low > 0 or self.high < 0
 
 
+def bracketed(estimate: float, low: float, high: float, sign: str = "") -> str:
+    """`0.62 [0.51, 0.72]`; `sign` is `+` for a difference. What rounds to nothing has no minus."""
+    return f"{estimate:{sign}z.2f} [{low:{sign}z.2f}, {high:{sign}z.2f}]"
+
+
+def interval_in_words(interval: Interval, sign: str = "") -> str:
+    """`bracketed`, of an interval."""
+    return bracketed(interval.estimate, interval.low, interval.high, sign)
+
+
+def p_in_words(p: float) -> str:
+    """`p = 0.031`, or that it is below what three digits show."""
+    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
+
+
 def share(passed: Sequence[int], asked: Sequence[int], *, level: float = 0.95) -> Interval:
     """The share passed / asked with its interval. `passed[i]` of `asked[i]` answers of seed i passed; asked > 0."""
     from train.limits import counts, share_limits

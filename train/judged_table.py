@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from train.intervals import Interval
+from train.intervals import bracketed, interval_in_words, p_in_words
 from train.judgements import JudgedEvaluation, WinRate
 from train.metrics import TUNED, Evaluation
 
@@ -27,7 +27,7 @@ def judged_table(evaluation: Evaluation) -> Table | None:
         table.add_column(heading, justify="right")
     for result in judged.checklists:
         shares = (f"{result.questions[name]:.2f}" if result.questions else "-" for name in judged.questions)
-        passed = interval(result.pass_rate) if result.pass_rate else "not measured"
+        passed = interval_in_words(result.pass_rate) if result.pass_rate else "not measured"
         table.add_row(evaluation.system(result.system).label, passed, *shares, str(result.not_scored))
     return table
 
@@ -48,22 +48,17 @@ def place_lines(judged: JudgedEvaluation) -> list[str]:
         return []
     biased = not judged.first.low <= 0.5 <= judged.first.high
     says = "the place has a say, which showing both orders evens out" if biased else "no preference for a place"
-    return [f"the judges choose what stands first in {interval(judged.first)}: {says}"]
+    return [f"the judges choose what stands first in {interval_in_words(judged.first)}: {says}"]
 
 
 def in_words(win: WinRate) -> str:
     """A win rate with its outcome, and the same at equal length."""
     if win.rate is None:
         return win.outcome
-    p = "" if win.p_holm is None else f", p = {win.p_holm:.3f}" if win.p_holm >= 0.001 else ", p < 0.001"
+    p = "" if win.p_holm is None else f", {p_in_words(win.p_holm)}"
     controlled = win.length_controlled
     if controlled is not None:
-        at_equal_length = f"at equal length {controlled.value:.2f} [{controlled.low:.2f}, {controlled.high:.2f}]"
+        at_equal_length = f"at equal length {bracketed(controlled.value, controlled.low, controlled.high)}"
     else:
         at_equal_length = f"{TUNED} is longer in {win.longer:.0%}, so what length does cannot be told apart"
-    return f"{interval(win.rate)}{p}: {_OUTCOMES.get(win.outcome, win.outcome)}; {at_equal_length}"
-
-
-def interval(shown: Interval) -> str:
-    """An estimate with its interval."""
-    return f"{shown.estimate:.2f} [{shown.low:.2f}, {shown.high:.2f}]"
+    return f"{interval_in_words(win.rate)}{p}: {_OUTCOMES.get(win.outcome, win.outcome)}; {at_equal_length}"

@@ -11,7 +11,6 @@ Not covered: another base, other settings, and rows that are unlike those that a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,13 +18,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from schemas.errors import NoWork
+from schemas.identity import lot
 from schemas.progress import Say, unheard
 from schemas.records import Record, content_id
 from train.intervals import Interval, student_quantile
 from train.results import TrainResult
 
 if TYPE_CHECKING:
-    from train.dataset import Dataset, TrainingRow
+    from train.dataset import Dataset
 
 SHARES, SEEDS, LEAST_ROWS, MORE = (0.25, 0.5, 1.0), 2, 8, 500
 _LEVEL, _LEAST_SLICE, _MOST_SLICES = 0.95, 0.05, 6
@@ -147,11 +147,9 @@ def _part(dataset: Dataset, share: float, seed: int, without: Collection[str]) -
     if share == 1.0 and not without:
         return dataset
 
-    def drawn(row: TrainingRow) -> bytes:
-        return hashlib.sha256(f"{seed}\0{row['pair_id']}".encode()).digest()
-
     kept = [row for row in dataset.train if row["pair_id"] not in without]
-    chosen = {row["pair_id"] for row in sorted(kept, key=drawn)[: round(share * len(kept))]}
+    by_lot = sorted((row["pair_id"] for row in kept), key=lambda pair_id: lot(f"{seed}\0{pair_id}"))
+    chosen = set(by_lot[: round(share * len(kept))])
     rows = [row for row in kept if row["pair_id"] in chosen]
     asked = {json.dumps(row["prompt"], sort_keys=True) for row in rows}
     preferences = [one for one in dataset.preferences if json.dumps(one["prompt"], sort_keys=True) in asked]

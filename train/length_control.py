@@ -35,7 +35,7 @@ class LengthControlled(Record):
 
 
 def length_controlled(
-    wins: Sequence[int], decisions: Sequence[int], differences: Sequence[float], *, level: float = 0.95
+    wins: Sequence[int], decisions: Sequence[int], differences: Sequence[float]
 ) -> LengthControlled | None:
     """`wins[i]` of `decisions[i]` on input i went to the system whose answer is longer by `differences[i]`, in words or
     any other unit. None where one of the two is nearly always the longer one."""
@@ -64,6 +64,6 @@ def length_controlled(
     # The prior's curvature alone where nothing varies: the sandwich would be of no width.
     robust = inverse @ (scores @ scores.T) @ inverse * inputs / (inputs - 2)
     error = math.sqrt(max(float(robust[0, 0]), float(inverse[0, 0]) / max(1.0, float(totals.mean()))))
-    margin = student_quantile(inputs - 2, level) * error
+    margin = student_quantile(inputs - 2, 0.95) * error
     value, low, high = (1 / (1 + math.exp(-z)) for z in (beta[0], beta[0] - margin, beta[0] + margin))
     return LengthControlled(value=value, low=low, high=high, of_length=float(beta[1]))

@@ -12,16 +12,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import aiohttp
-import orjson
-
-from schemas.errors import PairsmithError, TeacherError
+from schemas.errors import PairsmithError
 from schemas.progress import Say, unheard
 from schemas.records import Messages
 from synth.chat_template import Chat
 from synth.embedded.weights import embedded_weights
-from synth.local_vllm import VllmServer, vllm
-from train.adapter_check import Score
+from synth.local_vllm import VllmServer, key_header, vllm
+from train.adapter_check import Score, answer_of
 from train.metrics import TUNED
 from train.systems import LocalModel, Vllm
 
@@ -103,10 +100,4 @@ class VllmRoutes:
         return float(choice["logprobs"]["token_logprobs"][0])
 
     async def _post(self, path: str, body: dict[str, Any]) -> Any:
-        url = self._server.base_url.removesuffix("/v1") + path
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        async with aiohttp.ClientSession(headers=headers) as session, session.post(url, json=body) as response:
-            if response.status != 200:
-                words = (await response.text())[:300]
-                raise TeacherError(f"{url} answered {response.status}: {words}", fix="Please report this.")
-            return orjson.loads(await response.read())
+        return await answer_of(self._server.base_url.removesuffix("/v1") + path, body, key_header())

@@ -9,7 +9,7 @@ import orjson
 from pydantic import Field, ValidationError
 
 from schemas.errors import InputError
-from schemas.files import sha256
+from schemas.files import files_in, sha256
 from schemas.records import Artifact, Record
 from schemas.spec import TrainSettings
 
@@ -169,7 +169,7 @@ def no_gain(before: float | None, after: float | None) -> str:
 
 def with_files(result: TrainResult, folder: Path) -> TrainResult:
     """The result with the SHA-256 of every file below `folder`; cards are prose, and an export adds the decoding."""
-    places = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    places = files_in(folder)
     weights = {name: sha256(path) for name, path in places.items() if path.suffix == ".safetensors"}
     others = {name: path for name, path in places.items() if name not in weights and path.name not in _OURS}
     digests = {name: "" if path.name == "generation_config.json" else sha256(path) for name, path in others.items()}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from schemas.money import dollars
 from schemas.records import Sampling
 from schemas.step_names import INDEPENDENT
-from train.intervals import Interval
+from schemas.wording import counted
+from train.intervals import bracketed, interval_in_words, p_in_words
 from train.metrics import MODES, TUNED, Comparison, Evaluation, ModeResult, SystemResult
 from train.reference_result import MeanEstimate
 
@@ -25,7 +26,8 @@ def systems_table(evaluation: Evaluation) -> Table:
     from rich.table import Table
 
     level = f"{_level(evaluation):.0%}"
-    inputs, samples = _many(evaluation.seeds, "held-out input"), _many(evaluation.samples, "sample")
+    inputs = counted(evaluation.seeds, "held-out input", "held-out inputs")
+    samples = counted(evaluation.samples, "sample", "samples")
     table = Table(title=f"Pass rate on {inputs}, {samples} each, {level} intervals")
     table.add_column("system")
     table.add_column("decoded as in")
@@ -78,7 +80,7 @@ def references_table(evaluation: Evaluation) -> Table | None:
         return None
     inputs = max(result.inputs for result in compared)
     measures = [name for name in MEASURES if any(getattr(result, name, None) for result in compared)]
-    table = Table(title=f"Against the references of {_many(inputs, 'test input')}")
+    table = Table(title=f"Against the references of {counted(inputs, 'test input', 'test inputs')}")
     for heading in ("system", "decoding"):
         table.add_column(heading)
     for heading in ("exact", *(MEASURES[name] for name in measures)):
@@ -103,8 +105,8 @@ def reference_cells(result: ModeResult, measures: Sequence[str], missing: str = 
     if compared is None:
         return [missing if result.pass_rate else NOT_MEASURED, *[missing] * len(measures)]
     estimates: list[MeanEstimate | None] = [getattr(compared, name) for name in measures]
-    cells = (missing if e is None else f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in estimates)
-    return [_interval(compared.exact), *cells]
+    cells = (missing if e is None else bracketed(e.value, e.low, e.high) for e in estimates)
+    return [interval_in_words(compared.exact), *cells]
 
 
 def comparison_lines(evaluation: Evaluation) -> list[str]:
@@ -149,17 +151,14 @@ def _in_words(comparison: Comparison) -> str:
     """The difference, the adjusted p and the outcome of a comparison."""
     if comparison.difference is None:
         return comparison.outcome
-    numbers = _interval(comparison.shown or comparison.difference, sign="+")
+    numbers = interval_in_words(comparison.shown or comparison.difference, sign="+")
     if comparison.p_holm is not None:
-        numbers += f", p = {comparison.p_holm:.3f}" if comparison.p_holm >= 0.001 else ", p < 0.001"
+        numbers += f", {p_in_words(comparison.p_holm)}"
     if comparison.outcome == "not enough evidence":
-        more = f"; it needs about {_many(comparison.more_inputs, 'more test input')}" if comparison.more_inputs else ""
+        inputs = comparison.more_inputs
+        more = f"; it needs about {counted(inputs, 'more test input', 'more test inputs')}" if inputs else ""
         return f"{numbers}: {comparison.outcome}{more}"
     return f"{numbers}: {'cannot be told apart' if comparison.outcome == 'inconclusive' else comparison.outcome}"
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _level(evaluation: Evaluation) -> float:
@@ -168,11 +167,7 @@ def _level(evaluation: Evaluation) -> float:
 
 
 def _rate(result: ModeResult) -> str:
-    return _interval(result.pass_rate) if result.pass_rate else NOT_MEASURED
-
-
-def _interval(interval: Interval, sign: str = "") -> str:
-    return f"{interval.estimate:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"
+    return interval_in_words(result.pass_rate) if result.pass_rate else NOT_MEASURED
 
 
 def _percent(share: float | None) -> str:

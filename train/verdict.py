@@ -17,7 +17,8 @@ from typing import Literal
 from curate.split import LEAST_TEST_INPUTS
 from schemas.money import dollars
 from schemas.records import Record
-from train.intervals import Interval
+from schemas.wording import counted
+from train.intervals import Interval, interval_in_words
 from train.metrics import MODES, TUNED, Comparison, Evaluation, Mode, SystemResult
 
 Decision = Literal["ship", "do not ship", "not enough evidence"]
@@ -203,7 +204,8 @@ def _break_even(evaluation: Evaluation) -> tuple[float | None, int | None, list[
     if price == 0:
         return price, None, ["the teacher is free by its price, so money does not speak for a model of one's own"]
     calls = round(_MONTHLY_USD / price * 1000)
-    at = f" at the price of now ({teacher.priced_by}), as its answers were bought without one" * bool(teacher.priced_by)
+    at = f" at the price of now ({teacher.priced_by}), as its answers were bought without one"
+    at = at if teacher.priced_by else ""
     sentence = (
         f"the teacher costs {dollars(price)} for 1,000 outputs{at}: each {dollars(_MONTHLY_USD)} a month that serving"
         f" the tuned model costs is paid back from {calls:,} calls a month"
@@ -223,7 +225,7 @@ def _listed(word: str, sentences: Iterable[str]) -> list[str]:
 
 def _numbers(gaps: Sequence[Comparison]) -> str:
     parts = [(gap.mode, gap.shown) for gap in gaps if gap.shown]
-    return ", ".join(f"{mode} {i.estimate:+z.2f} [{i.low:+z.2f}, {i.high:+z.2f}]" for mode, i in parts)
+    return ", ".join(f"{mode} {interval_in_words(shown, '+')}" for mode, shown in parts)
 
 
 def _percent(share: float) -> str:
@@ -231,5 +233,4 @@ def _percent(share: float) -> str:
 
 
 def _points(share: float) -> str:
-    number = max(1, round(100 * share))
-    return f"{number} point{'' if number == 1 else 's'}"
+    return counted(max(1, round(100 * share)), "point", "points")

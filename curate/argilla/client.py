@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from curate.argilla.probe import is_here, who_am_i
-from schemas.errors import MissingDependency, ReviewError
+from schemas.errors import ReviewError, needing
 from schemas.records import Json
 from synth.error_words import shown_of
 
@@ -89,15 +89,10 @@ class Argilla:
         self.sdk = self._signed_in(api_key, dict(headers or {}))
 
     def _signed_in(self, api_key: str, headers: dict[str, str]) -> Any:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the client's own models warn under pydantic's newest versions
-                import argilla
-                from argilla._exceptions import ArgillaError
-        except ModuleNotFoundError as error:
-            raise MissingDependency(
-                f"review needs the package {error.name}.", fix="Install it: pip install 'pairsmith[review]'"
-            ) from None
+        with needing("review", "review needs"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the client's own models warn under pydantic's newest versions
+            import argilla
+            from argilla._exceptions import ArgillaError
         import httpx
 
         logging.getLogger("argilla.sdk").setLevel(logging.CRITICAL)  # what it logs is raised as well

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from schemas.errors import ReviewError
+from schemas.ports import bound
 
 _OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy never reaches a loopback address
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -63,10 +64,7 @@ def cannot_listen(host: str, port: int) -> str | None:
     if not 1 <= port <= 65535:
         return f"{port} is no port: they go from 1 to 65535."
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        bound(host, port).close()
     except PermissionError:
         return f"Port {port} is not yours to use: below 1024 they are the system's."
     except OSError as error:

@@ -7,7 +7,6 @@ The home folder (default: `pairsmith/argilla` among the user's data, or PAIRSMIT
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -37,12 +36,13 @@ from curate.argilla.launch import (
 from curate.argilla.probe import answering_at, cannot_listen, local_url, public_url, who_am_i
 from curate.argilla.venv import ARGILLA_VERSION, VENV_BYTES, ensure_environment, fingerprint
 from schemas.errors import ReviewError
-from schemas.files import one_at_a_time
+from schemas.files import is_locked, one_at_a_time
 from schemas.progress import Progress, unseen
 
 _DATA_BYTES = 100_000_000
 PORT = 6900  # unless a call says otherwise
 _FULL_BYTES = 1_000_000
+_STOP_TIMEOUT_S = 40.0
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def up(
             last = last_options(home)
             asked = Options(host, port, database_url, redis_url)
             if database_url is not None:
-                _refuse_other_database(home, database_url)
+                _refuse_other_database(home)
             if running:
                 _refuse_other_options(home, asked, last)
                 return _already_running(home, start_timeout_s, progress)
@@ -178,7 +178,7 @@ def foreseen() -> None:
     _refuse_taken_port(last.host or "127.0.0.1", last.port or PORT, home)
 
 
-def down(home: Path | None = None, timeout_s: float = 40.0) -> bool:
+def down(home: Path | None = None) -> bool:
     """Stop the server, its worker and its Redis; False if none ran. The data stay."""
     home = (home or default_home()).absolute()
     forget_shell(home)
@@ -194,7 +194,7 @@ def down(home: Path | None = None, timeout_s: float = 40.0) -> bool:
         )
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
     while _supervised(home):
         if time.monotonic() > deadline:
             with suppress(ProcessLookupError):
@@ -246,14 +246,7 @@ def logs(home: Path | None = None, lines: int = 40) -> dict[str, list[str]]:
 
 def _supervised(home: Path) -> bool:
     """Whether a supervisor holds this home's lock: true exactly while it lives, whatever server.json says."""
-    if not (home / "lock").exists():
-        return False
-    with (home / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two who look at once are no supervisor
-        except BlockingIOError:
-            return True
-    return False
+    return is_locked(home / "lock")
 
 
 def _facts(home: Path) -> dict[str, Any]:
@@ -291,8 +284,8 @@ def _refuse_other_options(home: Path, asked: Options, now: Options) -> None:
         )
 
 
-def _refuse_other_database(home: Path, database_url: str) -> None:
-    """A home's rows and answers lie in one database; in one of the other kind they would seem to be gone."""
+def _refuse_other_database(home: Path) -> None:
+    """A home's rows and answers lie in one database: behind a PostgreSQL, those in SQLite would seem to be gone."""
     try:
         before = json.loads((home / "supervisor.json").read_text(encoding="utf-8"))["facts"]["database"]
     except FileNotFoundError:

@@ -21,7 +21,6 @@ A row that two reasons choose is shown once and counts for both.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from functools import lru_cache
 from itertools import takewhile
 from typing import NamedTuple
 
+from schemas.identity import lot
 from schemas.records import content_id
 from schemas.reviews import Draw, Sampled, SamplingReason
 from schemas.spec import ReviewShares
@@ -128,8 +128,7 @@ def in_estimation_half(seed: int, pair_id: str) -> bool:
 
 def permanent_random_number(seed: int, purpose: str, pair_id: str) -> float:
     """The permanent random number of a row for one purpose: uniform in [0, 1), independent between purposes."""
-    digest = hashlib.sha256(f"{seed}/{purpose}/{pair_id}".encode()).digest()
-    return (int.from_bytes(digest[:8], "big") >> 11) / _DIGITS
+    return (int.from_bytes(lot(f"{seed}/{purpose}/{pair_id}")[:8], "big") >> 11) / _DIGITS
 
 
 @lru_cache(maxsize=24)

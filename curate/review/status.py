@@ -12,7 +12,7 @@ from curate.review.decision import answers_given, decide
 from curate.review.estimate import Advice, Estimate, advice, seconds_per_item
 from curate.review.gate import Gate, Objection, gate_of, objections
 from curate.review.sampling import sampled_ids
-from schemas.errors import MissingDependency
+from schemas.errors import needing
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
@@ -84,7 +84,8 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
     seconds = seconds_per_item(review.seconds for review in answers)
     tightness = None
     if shown:
-        _needs_scipy()
+        with needing("review", "the interval of the acceptance rate needs"):
+            import scipy  # noqa: F401
     whole = bool(shown) and needs_whole_pool(rows, reasons, spec.seed, spec.accept_at_least, spec.confidence)
     rates = acceptance_rates(rows, reasons, accepted, spec.seed, spec.confidence, whole=whole)
     if passed := rates.passed:
@@ -196,13 +197,3 @@ def same_rows(status: Json) -> bool:
 def _with_interval(rate: Json) -> str:
     interval = f"{rate['confidence']:.0%} interval {rate['low']:.1%} to {rate['high']:.1%}"
     return f"{rate['value']:.1%} ({interval}, from {rate['rows']:,} of {rate['population']:,} rows)"
-
-
-def _needs_scipy() -> None:
-    try:
-        import scipy  # noqa: F401
-    except ModuleNotFoundError:
-        raise MissingDependency(
-            "the interval of the acceptance rate needs the package scipy.",
-            fix="Install it: pip install 'pairsmith[review]'",
-        ) from None

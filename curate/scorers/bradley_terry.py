@@ -141,11 +141,11 @@ def fit(
     return Fitted(folder, facts)
 
 
-def forget_old_fits(artifacts: Path, keep: int = 2) -> None:
-    """Remove all but the newest `keep` fitted models, each of which holds a whole language model. One that is wanted
+def forget_old_fits(artifacts: Path) -> None:
+    """Remove all but the two newest fitted models, each of which holds a whole language model. One that is wanted
     again is fitted again, and is the same."""
     fits = sorted(artifacts.glob("reward-*/fit.json"), key=lambda path: -path.stat().st_mtime_ns)
-    for fit in fits[keep:]:
+    for fit in fits[2:]:
         shutil.rmtree(fit.parent, ignore_errors=True)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -177,9 +176,10 @@ async def open_served(project: Project, store: Store, opened: AsyncExitStack, sa
     async def start() -> tuple[str, dict[str, str]]:
         if teacher.url != "vllm":
             return teacher.url, teachers.headers_of(teacher)
+        from synth.local_vllm import key_header
+
         server = await opened.enter_async_context(teachers.own_vllm(teacher, say, "--runner", "pooling"))
-        key = os.environ.get(server.key_env or "")
-        return server.base_url, {"Authorization": f"Bearer {key}"} if key else {}
+        return server.base_url, key_header()
 
     return PoolingReward(teacher, rules, session, start)
 

@@ -46,7 +46,7 @@ def _screen(comparison: WhatIf) -> list[Any]:
     from rich.text import Text
 
     from pairsmith.screen import facts, row_count_check
-    from pairsmith.style.numbers import counted
+    from schemas.wording import counted
 
     parts: list[RenderableType] = [
         facts([("now", row_count_check(comparison.before)), ("would be", row_count_check(comparison.after))])

@@ -41,7 +41,7 @@ _NOUNS = {"seeds": ("seed", "seeds"), "pairs": ("pair", "pairs"), "reviews": ("a
 
 
 def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
-    from pairsmith.style.numbers import counted
+    from schemas.wording import counted
 
     went = ", ".join(f"{count:,} {name}" for name, count in data["records"].items())
     lines = [

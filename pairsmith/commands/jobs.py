@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from pairsmith.failures import WriteJson, harmless
-from schemas.errors import MissingDependency, UsageError
+from schemas.errors import UsageError, needing
 
 if TYPE_CHECKING:
     from pairsmith.serve.jobs import Job, Jobs
@@ -62,13 +62,9 @@ def on_workspace(body: Callable[..., Any]) -> Callable[..., Any]:
         above = context.parent.params if context.parent else {}  # `jobs --workspace DIR show ID` says it once
         root = (workspace or above.get("workspace") or Path()).resolve()
         database, as_json = database or above.get("database"), as_json or above.get("as_json", False)
-        try:
+        with needing("serve", "jobs need"):
             from pairsmith.serve.jobs import Jobs
             from pairsmith.serve.workspace import Workspace
-        except ModuleNotFoundError as missing:
-            raise MissingDependency(
-                f"jobs need the package {missing.name}.", fix="Install it: pip install 'pairsmith[serve]'"
-            ) from None
         if not (root / ".serve").is_dir():
             raise UsageError(
                 "no server has worked on this workspace yet.", where=str(root), fix="Start one: pairsmith serve"

@@ -150,7 +150,7 @@ def push(session: Session, more: bool) -> None:
     """
     from pairsmith import screen
     from pairsmith.stages import review
-    from pairsmith.style.numbers import counted
+    from schemas.wording import counted
 
     project = session.project()
     with session.store(project) as store, session.progress() as progress:

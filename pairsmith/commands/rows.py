@@ -60,8 +60,8 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
             why = f"{row['reason']} ({shown_step(row['step'])})"
         why = "; ".join(filter(None, (why, *(f"flag {sentence}" for sentence in row["flagged"]))))
         why = _ID.sub(r"\1", why)  # as the first column has it, and `explain` takes it
-        cells = (row["pair_id"] or "", row["state"], row["input"], row["output"] or "", why)
-        table.add_row(*(Text(_short(cell, width)) for cell, width in zip(cells, (12, 8, 120, 160, 400), strict=True)))
+        texts = (_short(row["input"], 120), _short(row["output"] or "", 160), _short(why, 400))
+        table.add_row(*map(Text, (row["pair_id"] or "", row["state"], *texts)))
     parts: list[RenderableType] = [row_count_check(Counts(**data["counts"])), ""]
     parts.append(table if data["rows"] else "No row is as was asked for.")
     if data["more"]:
@@ -73,4 +73,4 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
 
 def _short(text: str, most: int) -> str:
     flat = " ".join(text.split())
-    return flat if len(flat) <= most or most == 12 else f"{flat[: most - 1]}…"
+    return flat if len(flat) <= most else f"{flat[: most - 1]}…"

@@ -108,6 +108,7 @@ def _ended(project: Project, store: Store, outcome: RunOutcome, again: str) -> l
     from pairsmith.outcome import CurateOutcome, EvaluateOutcome
     from pairsmith.screen import cost, facts, going_on, row_count_check
     from pairsmith.stages.evaluate import tables
+    from schemas.store.latest import last_good
 
     closing = [("rows", row_count_check(outcome.counts)), ("this run", cost(outcome))]
     if outcome.report:
@@ -119,5 +120,6 @@ def _ended(project: Project, store: Store, outcome: RunOutcome, again: str) -> l
             none = "there is no row to train on: `pairsmith rows` says what became of each"
             return [facts(closing), *going_on(none)]
         return [facts(closing), *going_on(f"`{again}`: {outcome.until} is next")]
-    measured = next(receipt for receipt in reversed(store.receipts("evaluate")) if receipt.ok)
+    measured = last_good(store.receipts("evaluate"), "evaluate")
+    assert measured is not None, "the run is done"
     return [*tables(project, EvaluateOutcome.of(measured)), "", facts(closing)]

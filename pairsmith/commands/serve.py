@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,8 @@ import click
 
 from pairsmith.commands.backup import backup, restore
 from schemas import tracing
-from schemas.errors import MissingDependency, StoreError, UsageError
+from schemas.errors import StoreError, UsageError, needing
+from schemas.ports import listening
 
 if TYPE_CHECKING:
     from pairsmith.serve.settings import Settings
@@ -48,7 +49,7 @@ def up(
     WORKSPACE holds a folder for each project; it is made if it is missing. The first start prints a link with which the
     first owner makes their account, within 15 minutes. `serve backup` and `serve restore` copy a workspace.
     """
-    try:
+    with needing("serve", "the service needs"):
         import uvicorn
 
         from pairsmith.serve import logs
@@ -56,13 +57,9 @@ def up(
         from pairsmith.serve.settings import Settings
         from pairsmith.serve.workspace import Workspace
         from schemas.allocator import one_heap
-    except ModuleNotFoundError as missing:
-        raise MissingDependency(
-            f"the service needs the package {missing.name}.", fix="Install it: pip install 'pairsmith[serve]'"
-        ) from None
     one_heap()
-    with _listening(host, port) as listening:
-        settings = Settings(host, listening.getsockname()[1], no_auth, url, database_url)
+    with listening(host, port) as taken:
+        settings = Settings(host, taken.getsockname()[1], no_auth, url, database_url)
         check_reach(settings)
         workspace.mkdir(parents=True, exist_ok=True)
         served = Workspace(workspace.resolve())
@@ -93,7 +90,7 @@ def up(
         server = Server(config)
         _modules_stay()
         with suppress(KeyboardInterrupt):  # it has ended in order, and passes the signal on
-            server.run([listening])
+            server.run([taken])
         if not server.started:
             raise StoreError("the service could not be started.", fix="What is above says why.")
         click.echo("stopped; jobs go on, and the next server takes them up.", err=True)
@@ -106,23 +103,6 @@ def _modules_stay() -> None:
     gc.freeze()
     gc.collect()  # counts what is left, by which it goes from now on
     gc.set_threshold(700, 10, 1)
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """A socket at that address (port 0: any free one). Raises UsageError where none can be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with ExitStack() as on_failure:
-            listening = on_failure.enter_context(socket.socket(family, kind, protocol))
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            on_failure.pop_all()
-    except OSError as error:
-        raise UsageError(
-            f"nothing can listen at {host}:{port}: {error.strerror}.",
-            fix="End what listens there, or name another --port; 0 takes any that is free.",
-        ) from None
-    return listening
 
 
 def check_reach(settings: Settings) -> None:
@@ -152,7 +132,7 @@ def check_owner(settings: Settings, *, has_owner: bool) -> None:
 
 def _greeting(accounts: object, settings: Settings, workspace: Workspace) -> list[str]:
     from pairsmith.serve.accounts import FIRST_OWNER_MINUTES, Accounts
-    from pairsmith.style.numbers import counted
+    from schemas.wording import counted
 
     assert isinstance(accounts, Accounts)
     lines = [f"{counted(len(workspace.projects()), 'project', 'projects')} in {workspace.root}, at {settings.address}"]

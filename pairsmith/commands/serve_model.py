@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
 from contextlib import suppress
 
 import click
 
 from pairsmith.session import Session, on_project
-from schemas.errors import UsageError
+from schemas.ports import listening
 
 _OWN = ("127.0.0.1", "localhost", "::1")  # nobody else reaches these
 
@@ -36,7 +34,7 @@ def command(session: Session, host: str, port: int) -> None:
         trained = latest_adapter(project, store)
         if host not in _OWN:
             refuse_unlicensed(project, store, [a for a in store.artifacts("adapter") if a.id == trained.adapter_id])
-    _try_address(host, port)
+    listening(host, port).close()  # before a model is loaded
     base = base_of(trained, project.spec.train, project.folder)
     local, _ = tuned_model(base, base.folder, trained)
 
@@ -67,20 +65,3 @@ def command(session: Session, host: str, port: int) -> None:
         session.say("the model is no longer served.")
 
     run(serve())
-
-
-def _try_address(host: str, port: int) -> None:
-    """Raises UsageError where this machine cannot listen there: before a model is loaded."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        socket.create_server(address[:2], family=family).close()
-    except (OSError, UnicodeError) as error:
-        code = getattr(error, "errno", None)
-        if code == errno.EADDRINUSE:
-            what, fix = f"port {port} is taken.", "Stop what listens there, or choose another with --port."
-        elif code == errno.EACCES:
-            what, fix = f"port {port} is for the administrator.", "Choose one above 1023 with --port."
-        else:
-            what = f"--host {host!r} is no address of this machine."
-            fix = "127.0.0.1 serves this machine, 0.0.0.0 all others too."
-        raise UsageError(what, fix=fix) from None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pairsmith.style.numbers import bounds, count, counted, percent
+from pairsmith.style.numbers import bounds, count, percent
+from schemas.wording import capital, counted
 from train.intervals import Interval, share
 
 _SHOWN = 8  # sets
@@ -23,7 +24,7 @@ class LabelledShare(NamedTuple):
 
 def sentences(certificate: dict[str, Any]) -> list[str]:
     """What the last look said, and whether it still holds."""
-    words = f"{certificate['words'][0].upper()}{certificate['words'][1:]}".rstrip(".") + "."
+    words = capital(certificate["words"]).rstrip(".") + "."
     if certificate["id"] and not certificate["holds"]:
         return [f"The certificate holds no longer: {certificate['why']}. It said: {words}"]
     of = certificate["saw"].get("share")

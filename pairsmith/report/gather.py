@@ -16,7 +16,7 @@ from schemas.project import Project
 from schemas.records import Artifact, Receipt, now
 from schemas.step_names import shown_step
 from schemas.store import Store
-from schemas.store.latest import present
+from schemas.store.latest import last_good, present
 from train.learning_curve import LearningCurve
 from train.metrics import Evaluation
 from train.results import TrainResult, read_record
@@ -77,11 +77,11 @@ def _curve(project: Project, dataset: Artifact | None, training: TrainResult | N
 
 def _stage(command: str, receipts: Sequence[Receipt], rows: ReportRows) -> StageEvidence:
     runs = [receipt for receipt in receipts if receipt.command == command]
-    last_good = next((receipt for receipt in reversed(runs) if receipt.ok), None)
+    good = last_good(runs, command)
     stopped = None if not runs or runs[-1].ok else str(runs[-1].facts.get("error", "the receipt does not say why."))
-    if last_good is None:
+    if good is None:
         return StageEvidence(command, stopped=stopped)
-    return StageEvidence(command, last_good.counts, tuple(rows.reasons(last_good)), stopped)
+    return StageEvidence(command, good.counts, tuple(rows.reasons(good)), stopped)
 
 
 def _facts(finished: Mapping[str, Receipt], command: str) -> dict[str, Any]:
@@ -108,11 +108,8 @@ def _reviews(project: Project, store: Store, receipts: Sequence[Receipt]) -> Rev
 
 
 def _certificate(project: Project, store: Store) -> dict[str, Any] | None:
-    state = last_look(project, store)
-    if state is None:
-        return None
-    looked = next(receipt for receipt in reversed(store.receipts("certify")) if receipt.ok)
-    return {**state, "saw": looked.facts["certificate"]}
+    state, looked = last_look(project, store), last_good(store.receipts("certify"), "certify")
+    return {**state, "saw": looked.facts["certificate"]} if state and looked else None
 
 
 def _hashes(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pairsmith.style.numbers import MISSING, bounds, counted, percent
+from pairsmith.style.numbers import MISSING, bounds, percent
+from schemas.wording import capital, counted
 from train.judged_table import judged_lines
 from train.judgements import ChecklistResult, JudgedEvaluation
 from train.metrics import Evaluation
@@ -31,7 +32,7 @@ def cells(evaluation: Evaluation, result: ChecklistResult) -> list[str]:
 
 def sentences(evaluation: Evaluation) -> list[str]:
     """Who is preferred, what the place in the prompt does, and what should be known of the judges."""
-    return [f"{line[0].upper()}{line[1:]}." for line in judged_lines(evaluation)]
+    return [f"{capital(line)}." for line in judged_lines(evaluation)]
 
 
 def _of(evaluation: Evaluation) -> JudgedEvaluation:

@@ -7,9 +7,9 @@ from itertools import islice
 
 from curate.split import LEAST_TEST_INPUTS, asked_of, seed_split
 from pairsmith.report.evidence import Evidence, NextSeeds
-from pairsmith.style.numbers import counted
 from schemas.spec import Spec
 from schemas.store import Store
+from schemas.wording import capital, counted
 from train.failures import failures
 from train.metrics import Evaluation
 from train.results import no_gain
@@ -51,7 +51,7 @@ def next_steps(evidence: Evidence) -> list[str]:
     training = evidence.training
     before = training.validation[0].loss if training and training.validation else None
     if training and (gain := no_gain(before, training.kept_loss)):
-        steps.append(f"{gain[0].upper()}{gain[1:]}.")
+        steps.append(f"{capital(gain)}.")
     if evidence.failing:
         first = evidence.failing[0].failures
         steps.append(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pairsmith.style.numbers import MISSING, bounds, count, counted, percent, points, rounded
+from pairsmith.style.numbers import MISSING, bounds, count, percent, points, rounded
 from pairsmith.style.reasons import detail_of
 from schemas.step_names import INDEPENDENT
+from schemas.wording import capital, counted
 from train.metrics import (
     MODES,
     NO_ANSWER,
@@ -54,7 +55,7 @@ def headline(evaluation: Evaluation) -> str:
         for gap in (evaluation.comparison(TUNED, BASE, mode) for mode in MODES)
         if gap is not None and gap.shown is not None
     ]
-    return f"{sentence[0].upper()}{sentence[1:]}." + (f" Difference {', '.join(gaps)}." if gaps else "")
+    return f"{capital(sentence)}." + (f" Difference {', '.join(gaps)}." if gaps else "")
 
 
 def _side(name: str, system: SystemResult) -> str:

@@ -10,9 +10,10 @@ from curate.review.status import in_words
 from pairsmith.report import proof
 from pairsmith.report.evidence import Distribution, Evidence, Reviews, Scorer
 from pairsmith.style.charts import BarPart
-from pairsmith.style.numbers import MISSING, count, counted, duration, rounded, seeds
+from pairsmith.style.numbers import MISSING, count, duration, rounded, seeds
 from schemas.money import Cost, dollars, per_row, told, total
 from schemas.records import Counts
+from schemas.wording import capital, counted
 from train.learning_curve import LearningCurve
 from train.learning_curve import in_words as told_curve
 from train.results import TrainResult
@@ -168,7 +169,7 @@ def distribution(unit: str, numbers: Distribution) -> str:
 
 def scorer(scorer: Scorer) -> str:
     """The scorer of the rows and why it was chosen, as curation said it."""
-    changed = f" {scorer.changed[0].upper()}{scorer.changed[1:]}." if scorer.changed else ""
+    changed = f" {capital(scorer.changed)}." if scorer.changed else ""
     return f"Scored by {scorer.why} ({scorer.name}).{changed}"
 
 
@@ -184,7 +185,7 @@ def curve(training: TrainResult) -> str:
 
 def learning_curve(curve: LearningCurve) -> list[str]:
     """The learning curve, what more rows would buy, and the slices."""
-    return [f"{line[0].upper()}{line[1:]}." for line in told_curve(curve)]
+    return [f"{capital(line)}." for line in told_curve(curve)]
 
 
 def training_facts(training: TrainResult) -> list[tuple[str, str]]:

@@ -31,6 +31,11 @@ from schemas.records import now
 FIRST_OWNER_MINUTES = 15
 INVITATION_DAYS = 7
 SHORTEST_PASSWORD = 10
+_OWNERS = (
+    sa.select(users.c.id)
+    .join(members, members.c.user == users.c.id)
+    .where(members.c.project == ALL, members.c.role == Role.owner, users.c.disabled.is_(None))
+)
 
 
 class Accounts:
@@ -44,9 +49,7 @@ class Accounts:
 
     def has_owner(self) -> bool:
         """Whether somebody with a password owns the service."""
-        owners = sa.select(users.c.id).join(members, members.c.user == users.c.id)
-        owners = owners.where(members.c.project == ALL, members.c.role == Role.owner, users.c.password.is_not(None))
-        return row(self.engine, owners.where(users.c.disabled.is_(None)).limit(1)) is not None
+        return row(self.engine, _OWNERS.where(users.c.password.is_not(None)).limit(1)) is not None
 
     def first_owner_link(self) -> str:
         """A new token that makes the first owner; those before it no longer work."""
@@ -189,9 +192,7 @@ class Accounts:
         write(self.engine, *gone, sa.update(keys).where(here).values(revoked=stamp()))
 
     def _keep_an_owner(self, connection: sa.Connection) -> None:
-        owners = sa.select(sa.func.count()).select_from(members.join(users, users.c.id == members.c.user))
-        owners = owners.where(members.c.project == ALL, members.c.role == Role.owner, users.c.disabled.is_(None))
-        if not connection.scalar(owners):
+        if connection.execute(_OWNERS.limit(1)).first() is None:
             raise Refusal(409, "the service would have no owner.", code="last_owner", fix="Make another owner first.")
 
 

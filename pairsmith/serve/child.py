@@ -17,7 +17,6 @@ It outlives the server that started it. What it leaves in the job's folder is al
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import json
 import os
@@ -44,7 +43,7 @@ from pairsmith.stopping import INTERRUPTED
 from pairsmith.watching import Watcher
 from schemas.errors import Interrupted, PairsmithError, SpecError
 from schemas.failpoints import failpoint
-from schemas.files import replaced
+from schemas.files import one_at_a_time, replaced
 from schemas.money import dollars, rounded_up
 
 if TYPE_CHECKING:
@@ -75,7 +74,9 @@ def main(folder: Path, nth: int) -> int:
             if (folder / STOPPING).exists():
                 raise KeyboardInterrupt
             part = json.loads((folder / f"part-{nth}.json").read_bytes())
-            with _logged(folder / "log"), _heavy(part["heavy_lock"]):
+            # Of what needs the GPU two never compute at once, whatever a queue says.
+            alone = one_at_a_time(Path(part["heavy_lock"])) if part["heavy_lock"] else contextlib.nullcontext()
+            with _logged(folder / "log"), alone:
                 return _run(folder, nth, part)
         except KeyboardInterrupt:
             signal.signal(signal.SIGTERM, _ignored)
@@ -206,17 +207,6 @@ def _of_the_job(cap_usd: float, request_usd: float) -> dict[str, str]:
     why = "It is for all processes of a job and for the jobs that continue it."
     fix = f"Every answer is in the store. Start a new job: its cap counts from then on, and {rounded_up(request_usd)}"
     return {"where": "cap", "what": what, "why": why, "fix": f"{fix} is the least that lets it go on."}
-
-
-@contextmanager
-def _heavy(path: str | None) -> Iterator[None]:
-    """Hold the workspace's one lock for what needs the GPU: two never compute at once, whatever a queue says."""
-    if path is None:
-        yield
-        return
-    with open(path, "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 class _Lossy(io.FileIO):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-
-from pydantic import BaseModel
+from collections.abc import Callable, Mapping
 
 from curate.argilla.launch import allowed_variables
+from pairsmith.serve.policy import values_of
 from schemas import tracing
 from schemas.project import Project
 from schemas.spec import Spec
@@ -30,21 +28,8 @@ _MACHINE = frozenset(
 
 def named_variables(spec: Spec) -> set[str]:
     """The environment variables that a spec names: the value of every key that ends with `_env`, wherever it is."""
-    return set(_named(spec))
-
-
-def _named(value: Any, key: str = "") -> Iterator[str]:
-    if isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _named(getattr(value, name), name)
-    elif isinstance(value, Mapping):
-        for name, inside in value.items():
-            yield from _named(inside, key if key.endswith("_env") else str(name))
-    elif isinstance(value, tuple | list):
-        for inside in value:
-            yield from _named(inside, key)
-    elif isinstance(value, str) and key.endswith("_env"):
-        yield value
+    held = (each.value for each in values_of(spec) if each.key.endswith("_env") and each.value)
+    return {name for value in held for name in (value.values() if isinstance(value, Mapping) else (value,))}
 
 
 def job_environment(project: Project) -> dict[str, str]:

@@ -30,6 +30,7 @@ from pairsmith.stopping import INTERRUPTED
 from schemas.errors import UsageError
 from schemas.store.failures import explained
 from schemas.store.opening import sqlite_url
+from schemas.wording import counted
 
 if TYPE_CHECKING:
     from dbos import DBOSClient, WorkflowStatus
@@ -344,8 +345,8 @@ def computes(folder: Path) -> str:
     left_s = ((events.last(folder / "events.jsonl") or {}).get("pace") or {}).get("left_s")
     if not left_s:
         return "another project computes now"
-    minutes = max(1, round(left_s / 60))
-    return f"another project computes now; its present step takes about {minutes} more minute{'s' * (minutes > 1)}"
+    minutes = counted(max(1, round(left_s / 60)), "more minute", "more minutes")
+    return f"another project computes now; its present step takes about {minutes}"
 
 
 def _by_queue(rows: Iterable[WorkflowStatus]) -> Iterable[Sequence[WorkflowStatus]]:

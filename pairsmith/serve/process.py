@@ -18,11 +18,11 @@ from typing import Any, TypedDict
 
 from pairsmith.failures import as_json
 from pairsmith.serve.child import BUSY, STOPPING
+from pairsmith.serve.events import each
 from pairsmith.serve.parts import Part
-from pairsmith.serve.workspace import locked
 from pairsmith.stopping import INTERRUPTED
 from schemas.errors import PairsmithError
-from schemas.files import replaced
+from schemas.files import is_locked, replaced
 from synth.embedded.child import child_command, child_environment
 
 MOST_DEATHS = 4  # processes that may die without a word before the job has failed: the first and three more
@@ -97,24 +97,12 @@ def ended(folder: Path, nth: int) -> dict[str, Any] | None:
 
 def starts(folder: Path) -> list[dict[str, Any]]:
     """Every process that began, the first one first."""
-    lines = []
-    with suppress(FileNotFoundError):
-        for line in (folder / "starts.jsonl").read_bytes().splitlines():
-            with suppress(ValueError):
-                lines.append(json.loads(line))
-    return lines
+    return [line for _, line in each(folder / "starts.jsonl")]
 
 
 def is_held(folder: Path) -> bool:
     """True if a process of this job lives, whoever started it."""
-    try:
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        return not locked(lock, shared=True)
-    finally:
-        os.close(lock)
+    return is_locked(folder / "lock")
 
 
 def stop(folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pairsmith.serve.problems import Refusal
-from pairsmith.serve.workspace import Workspace, locked
+from pairsmith.serve.workspace import Workspace
+from schemas.files import is_locked
 from train.metrics import TUNED
 from train.results import TrainResult
 
@@ -139,14 +139,7 @@ class Talking:
 
 def is_busy(workspace: Workspace) -> bool:
     """Whether a job's process computes a model: it holds the workspace's one lock for that."""
-    try:
-        held = os.open(workspace.jobs_folder / "heavy.lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        return not locked(held)
-    finally:
-        os.close(held)
+    return is_locked(workspace.jobs_folder / "heavy.lock")
 
 
 def _model_of(talker: Talker, workspace: Workspace) -> LocalModel:

@@ -7,9 +7,9 @@ whoever holds its store's lock works, the other is told who.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
+import shutil
 import time
 import unicodedata
 from collections.abc import Iterator
@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.errors import StoreBusy, StoreError, UsageError
+from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
+from schemas.files import locked
 from schemas.project import Project
 
 SPEC = "pairsmith.toml"
@@ -69,6 +70,23 @@ class Workspace:
         """Where a new project goes; nothing is made."""
         return self.root / "projects" / slug
 
+    @contextmanager
+    def making(self, slug: str, taken: PairsmithError) -> Iterator[Path]:
+        """The folder of a new project, for who fills it; what fails meanwhile leaves nothing. Whoever makes the folder
+        has the name: `taken` is raised where it is there."""
+        folder = self.new_folder(slug)
+        if slug in self.projects():
+            raise taken
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            raise taken from None
+        try:
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
     def project(self, slug: str) -> Project:
         """The project with its checked spec. Raises NoSuchProject and SpecError."""
         from schemas.spec_file import load
@@ -110,20 +128,11 @@ class Workspace:
 
 def soon_locked(descriptor: int) -> bool:
     """`locked`, for who keeps the lock as long as it lives: others look whether somebody does by taking it for a
-    moment, so it is tried for a while."""
+    moment, so it is tried for a while. Raises StoreError where the file system has none."""
     until = time.monotonic() + _LOCK_TIMEOUT_S
-    while not (ours := locked(descriptor)) and time.monotonic() < until:
-        time.sleep(0.05)
-    return ours
-
-
-def locked(descriptor: int, *, shared: bool = False) -> bool:
-    """Take the kernel's lock of an open file, with `shared` beside others that do; False if another process has it.
-    Raises StoreError where the file system has none."""
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        while not (ours := locked(descriptor)) and time.monotonic() < until:
+            time.sleep(0.05)
     except OSError as error:
         if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL):
             raise
@@ -132,7 +141,7 @@ def locked(descriptor: int, *, shared: bool = False) -> bool:
             why="A job is known to run by a lock that its process holds; without one it could be started twice.",
             fix="Put the workspace on a local disk.",
         ) from None
-    return True
+    return ours
 
 
 def _in(home: Path, *, of_slugs: bool = True) -> Iterator[str]:

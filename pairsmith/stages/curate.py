@@ -20,13 +20,13 @@ from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import is_local
 from pairsmith.stages.table import Stage
 from pairsmith.stopping import Stopping
-from pairsmith.style.numbers import counted
 from schemas.blocking import run
 from schemas.errors import NoWork
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
+from schemas.wording import counted
 
 DATASET = "dataset"
 Judged = TypeVar("Judged")

@@ -12,7 +12,6 @@ from pairsmith.outcome import EvaluateOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.table import Option, Stage
 from pairsmith.stopping import Stopping
-from pairsmith.style import numbers
 from schemas.blocking import run
 from schemas.errors import InputError, NoWork
 from schemas.files import sha256
@@ -21,6 +20,7 @@ from schemas.project import Project
 from schemas.records import Artifact, Counts, Json
 from schemas.store import Store
 from schemas.store.latest import latest
+from schemas.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -84,7 +84,7 @@ def evaluate(
             refuse_retouched(store, measured.id, digest, path)
         store.write(measured.artifact.model_copy(update={"path": path}))
         concluded = verdict(priced(measured, project.spec), project.spec.evaluate.ship_at)
-        counts, reasons = counted(measured)
+        counts, reasons = counts_of(measured)
         record.add(
             **_spent(measured),
             counts=counts,
@@ -112,7 +112,7 @@ def _teacher(project: Project, say: Say) -> TeacherSettings | None:
 def _disputed(project: Project, store: Store) -> Iterator[str]:
     if disputed := disputed_questions(store.seeds(), project.spec):
         sources = ", ".join(seed.source for seed in disputed[:_SHOWN])
-        number = numbers.counted(len(disputed), "test input has", "test inputs have")
+        number = counted(len(disputed), "test input has", "test inputs have")
         yield f"warning: {number} several references; answers are compared with that of {sources} alone."
 
 
@@ -173,7 +173,7 @@ def _spent(measured: Evaluation) -> Json:
     return {**asked, "costs": tuple(cost.as_json() for cost in measured.costs)}
 
 
-def counted(evaluation: Evaluation) -> tuple[Counts, dict[str, int]]:
+def counts_of(evaluation: Evaluation) -> tuple[Counts, dict[str, int]]:
     """An answer passes, fails a check, could not be judged, or never came."""
     from train.failures import why_not
 
@@ -223,11 +223,6 @@ def systems(evaluation: Evaluation) -> dict[str, dict[str, dict[str, float]]]:
 def exit_code(outcome: EvaluateOutcome) -> int:
     """The exit code of the command: that of the verdict where it was asked for, else 0."""
     return CODES[outcome.verdict["decision"]] if outcome.gated else 0
-
-
-def summary(outcome: EvaluateOutcome) -> list[tuple[str, str]]:
-    """Nothing beside the counts; `tables` shows the rest."""
-    return []
 
 
 def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:

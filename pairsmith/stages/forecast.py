@@ -22,6 +22,7 @@ from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import Asking, ask, clear, generated_from, ledgers_of, say_shortages, seeds_of
 from pairsmith.stages.table import Numeric, Option, Stage
 from pairsmith.stopping import Stopping
+from pairsmith.style.numbers import between, count
 from prompts import load
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
@@ -32,6 +33,7 @@ from schemas.project import Project
 from schemas.records import Direction, Json, Seed, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from schemas.wording import counted
 from synth.engine import GenerateResult
 from synth.generators import WAYS, Backward, Forward, fingerprints
 from synth.ledger import Ledger
@@ -317,24 +319,18 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
     for title in ("", "seeds", "tokens", *costs.values(), "time", "accepted rows"):
         table.add_column(title, justify="left" if not title else "right")
 
-    def between(ends: dict[str, float] | None, shown: Any, unknown: str = "unknown") -> str:
-        if ends is None:
-            return unknown
-        low, high = shown(ends["low"]), shown(ends["high"])
-        return low if low == high else f"{low} to {high}"
-
     def row(name: str, seeds: str, line: dict[str, Any], rows: str) -> None:
-        whole, minutes = (lambda number: f"{number:,.0f}"), (lambda number: clock(60 * number))
-        money = [between(line[key], dollars) for key in costs]
-        counts = between(line["rows"], whole, rows)
-        table.add_row(name, seeds, between(line["tokens"], whole), *money, between(line["minutes"], minutes), counts)
+        money = [between(line[key], dollars, "unknown") for key in costs]
+        minutes = between(line["minutes"], lambda number: clock(60 * number), "unknown")
+        tokens, counts = between(line["tokens"], count, "unknown"), between(line["rows"], count, rows)
+        table.add_row(name, seeds, tokens, *money, minutes, counts)
 
     few = "too few seeds to say"
     for line in outcome.lines:
         name = f"{line['stage']} {line['direction']}".strip()
         row(name, f"{line['seeds']:,}", line, few if line["stage"] == "generate" else "")
     row("[bold]in all[/]", "", outcome.whole, few)
-    pilot = f"{outcome.pilot_seeds:,} {'seed' if outcome.pilot_seeds == 1 else 'seeds'}, kept for the run"
+    pilot = f"{counted(outcome.pilot_seeds, 'seed', 'seeds')}, kept for the run"
     spent = [("pilot", f"{pilot}; {screen.cost(outcome)}")]
     if beside := outcome.beside_cap(project.spec.budget.max_usd):
         spent.append(("budget", beside))

@@ -16,7 +16,7 @@ from pairsmith.stages.forecast import costs_of, nothing_asked, taken
 from pairsmith.stages.generate import clear, ledgers_of, seeds_of
 from pairsmith.stages.table import Numeric, Option, Stage
 from pairsmith.stopping import Stopping
-from pairsmith.style.numbers import counted
+from pairsmith.style.numbers import between
 from schemas.blocking import run
 from schemas.errors import Interrupted
 from schemas.progress import Progress, Say, unheard, unseen
@@ -24,6 +24,7 @@ from schemas.project import Project
 from schemas.records import Counts, Direction, Json, Seed, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from schemas.wording import counted
 from synth.chat_completions import StoppedError
 from synth.generators import WAYS, Backward, Forward, fingerprints
 from synth.ledger import Ledger
@@ -193,8 +194,7 @@ def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
     if outcome.left_candidates:
         candidates = counted(outcome.left_candidates, "candidate", "candidates")
         left = f"{candidates} of {counted(outcome.left_seeds, 'seed', 'seeds')}"
-        usd = outcome.left_usd
-        left += f", {dollars(usd['low'])} to {dollars(usd['high'])}" if usd else ", cost unknown"
+        left += f", {between(outcome.left_usd, dollars, 'cost unknown')}"
     ran = any(row["old"] for row in outcome.rows)
     other = "prompt or settings are not those of the last run" if ran else "no run has asked about these seeds yet"
     same = "prompt and settings are those of the last run" if outcome.same_prompt else other

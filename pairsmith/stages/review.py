@@ -25,12 +25,12 @@ from pairsmith.outcome import PullOutcome, PushOutcome, ReviewOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.table import Stage
 from pairsmith.stopping import Stopping
-from pairsmith.style.numbers import counted
 from schemas.errors import MissingDependency, NoWork, ReviewError, StoreBusy
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Counts, Json
 from schemas.store import Store
+from schemas.wording import counted
 
 _CALLED_S = 60.0
 _SHOWN = 80  # characters of either side of an example
@@ -188,9 +188,7 @@ def pull_answers(
     return record.outcome
 
 
-def watch(
-    project: Project, connected: Argilla, every_s: float, *, progress: Progress = unseen, say: Say = unheard
-) -> Iterator[PullOutcome]:
+def watch(project: Project, connected: Argilla, every_s: float, *, say: Say = unheard) -> Iterator[PullOutcome]:
     """Look again and again until Ctrl-C, pull whenever there is something new, and send the next rows when it is time.
     Where the server can reach us it tells of answers at once, else it is asked every `every_s`. In between the store is
     free for other commands; while one of them writes to it, answers wait on the server.
@@ -210,8 +208,8 @@ def watch(
                 continue
             try:
                 with Store.open(Store.url_for(project)) as store:
-                    outcome = pull_answers(project, store, connected, progress=progress, say=say)
-                    sent = send(project, store, judged_population(project, store, say), connected, progress).sent
+                    outcome = pull_answers(project, store, connected, say=say)
+                    sent = send(project, store, judged_population(project, store, say), connected, unseen).sent
             except StoreBusy as busy:
                 say(f"{counted(news, 'answer waits', 'answers wait')}: {busy.what}")
                 news_wait = True

@@ -23,6 +23,7 @@ from schemas.records import Counts
 from schemas.spec import TrainSettings
 from schemas.store import Store
 from schemas.store.latest import latest
+from schemas.wording import capital
 
 if TYPE_CHECKING:
     from train.base_model import Base
@@ -91,7 +92,7 @@ def _ended(result: TrainResult) -> Interrupted:
     return Interrupted(
         f"the training ended after {result.steps} of {result.planned_steps} steps; its best state (step {kept}{loss}) "
         f"is kept as the adapter {result.adapter_id[:8]}.",
-        why=f"{gain[0].upper()}{gain[1:]}." if gain else None,
+        why=f"{capital(gain)}." if gain else None,
         fix="`pairsmith evaluate` and `pairsmith export` take it; `pairsmith train` goes on with the training.",
     )
 

@@ -18,6 +18,8 @@ from train.intervals import Interval
 from train.learning_curve import LearningCurve
 from train.results import Step, Validation
 
+_BINS = 24
+
 
 class BarPart(NamedTuple):
     """A piece of a bar: `tone` is a class of the style sheet."""
@@ -89,13 +91,13 @@ def _whisker(low: float, high: float, middle: float, tone: str) -> str:
     )
 
 
-def bins(everything: Sequence[float], kept: Sequence[float], most: int = 24) -> list[Bin]:
-    """Equal bins with round edges over `everything`, of which `kept` is a part; at most about `most` of them, and none
+def bins(everything: Sequence[float], kept: Sequence[float]) -> list[Bin]:
+    """Equal bins with round edges over `everything`, of which `kept` is a part; at most about 24 of them, and none
     between two whole numbers where all are whole."""
     if not everything:
         return []
     low, high = min(everything), max(everything)
-    width = _round_step((high - low) / most) if high > low else 1.0
+    width = _round_step((high - low) / _BINS) if high > low else 1.0
     width = max(width, 1.0) if all(map(float.is_integer, map(float, everything))) else width
     first = math.floor(low / width)
     last = max(first, math.ceil(high / width) - 1)
@@ -113,11 +115,11 @@ def bins(everything: Sequence[float], kept: Sequence[float], most: int = 24) -> 
     ]
 
 
-def histogram(columns: Sequence[Bin], label: str, height: int = 150) -> Markup:
+def histogram(columns: Sequence[Bin], label: str) -> Markup:
     """Columns of everything (pale) with the kept part (solid) standing inside; round ticks below."""
     low, high = columns[0].low, columns[-1].high
     tallest = max(column.everything for column in columns)
-    floor, body = height - 20, ""
+    floor, body = 130, ""
     for share in (0.5, 1.0):
         y = floor - share * (floor - 14)
         body += f'<line class="grid" x1="0" x2="100%" y1="{_n(y)}" y2="{_n(y)}"/>'
@@ -134,11 +136,11 @@ def histogram(columns: Sequence[Bin], label: str, height: int = 150) -> Markup:
     body += f'<text x="0" y="10">{tallest}</text>'
     for tick in round_ticks(low, high, min(5, len(columns))):  # none inside a column
         x = 100 * (tick - low) / (high - low)
-        body += f'<text x="{_n(x)}%" y="{height - 4}" {_anchor(x)}>{_tick(tick)}</text>'
-    return _svg("histogram", height, label, body)
+        body += f'<text x="{_n(x)}%" y="{floor + 16}" {_anchor(x)}>{_tick(tick)}</text>'
+    return _svg("histogram", floor + 20, label, body)
 
 
-def loss_curve(training: Sequence[Step], validation: Sequence[Validation], label: str, height: int = 230) -> Markup:
+def loss_curve(training: Sequence[Step], validation: Sequence[Validation], label: str) -> Markup:
     """Training and validation loss over optimizer steps, both axes from zero."""
     points: list[Step | Validation] = [*training, *validation]
     right, top = max(1, *(p.step for p in points)), 1.02 * max(p.loss for p in points)
@@ -146,10 +148,10 @@ def loss_curve(training: Sequence[Step], validation: Sequence[Validation], label
         Line("training", [(p.step, p.loss) for p in training], [(p.step, p.loss) for p in training[-1:]]),
         Line("validation", [(p.step, p.loss) for p in validation], [(p.step, p.loss) for p in validation]),
     ]
-    return _plane(lines, round_ticks(0.0, right, 5), right, top, None, label, height)
+    return _plane(lines, round_ticks(0.0, right, 5), right, top, None, label)
 
 
-def learning_curve(curve: LearningCurve, label: str, height: int = 230) -> Markup:
+def learning_curve(curve: LearningCurve, label: str) -> Markup:
     """The measure of every training over its rows, a line through their means, and the noise floor around the mean of
     all rows as a band; both axes from zero."""
     dots = [(point.rows, curve.value(point)) for point in curve.points]
@@ -157,7 +159,7 @@ def learning_curve(curve: LearningCurve, label: str, height: int = 230) -> Marku
     means = [(count, fmean(value for at, value in dots if at == count)) for count in rows]
     top = 1.0 if curve.of == "pass rate" else 1.02 * max(value for _, value in dots)
     band = (means[-1][1] - curve.floor, means[-1][1] + curve.floor)
-    return _plane([Line("validation", means, dots)], rows, rows[-1], top, band, label, height)
+    return _plane([Line("validation", means, dots)], rows, rows[-1], top, band, label)
 
 
 class Line(NamedTuple):
@@ -175,12 +177,11 @@ def _plane(
     top: float,
     band: tuple[float, float] | None,
     label: str,
-    height: int,
 ) -> Markup:
     """Lines over two axes from zero to `right` and, about, `top`; `band` is a stripe between two values."""
     ticks_y = round_ticks(0.0, top, 4)
     ceiling = max(top, ticks_y[-1]) or 1.0
-    floor, head, body = height - 24, 8, ""
+    floor, head, body = 206, 8, ""
 
     def depth(value: float) -> float:
         return floor - min(max(value, 0.0), ceiling) / ceiling * (floor - head)
@@ -195,7 +196,7 @@ def _plane(
         body += f'<text x="-8" y="{_n(y + 4)}" text-anchor="end">{_tick(tick)}</text>'
     for tick in ticks_x:
         x = 100 * tick / right
-        body += f'<text x="{_n(x)}%" y="{height - 6}" {_anchor(x)}>{_tick(tick)}</text>'
+        body += f'<text x="{_n(x)}%" y="{floor + 18}" {_anchor(x)}>{_tick(tick)}</text>'
     paths = "".join(
         f'<polyline class="{line.tone}" points="'
         + " ".join(f"{_n(1000 * x / right)},{_n(1000 * (1 - y / ceiling))}" for x, y in line.path)
@@ -211,7 +212,7 @@ def _plane(
         f'<svg x="0" y="{head}" width="100%" height="{floor - head}" viewBox="0 0 1000 1000"'
         f' preserveAspectRatio="none" overflow="visible">{paths}</svg>{dots}'
     )
-    return _svg("curve", height, label, body)
+    return _svg("curve", floor + 24, label, body)
 
 
 def round_ticks(low: float, high: float, about: int) -> list[float]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from schemas.money import dollars
 from schemas.records import Json, Receipt
+from schemas.wording import counted
 
 if TYPE_CHECKING:  # `status` reads numbers as well, and starts in a blink
     from train.intervals import Interval
@@ -22,22 +23,17 @@ def count(number: float | None) -> str:
     return rounded(number, 0)
 
 
-def counted(number: int, singular: str, plural: str) -> str:
-    """A count with its noun."""
-    return f"{count(number)} {singular if number == 1 else plural}"
-
-
 def seeds(kinds: Mapping[str, int]) -> str:
     """How many seeds there are of each kind."""
     *others, last = [counted(number, kind, f"{kind}s") for kind, number in kinds.items()] or ["0 seeds"]
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def spread(numbers: Spread | None, digits: int = 0) -> str:
+def spread(numbers: Spread | None) -> str:
     """A median with the 10th and 90th percentile."""
     if numbers is None:
         return MISSING
-    return f"{numbers.p50:.{digits}f} ({numbers.p10:.{digits}f}\u2013{numbers.p90:.{digits}f})"
+    return f"{numbers.p50:.0f} ({numbers.p10:.0f}\u2013{numbers.p90:.0f})"
 
 
 def latency(seconds: Spread | None) -> str:
@@ -69,7 +65,12 @@ def share_of(part: int, whole: int) -> str:
 
 def bounds(interval: Interval | None) -> str:
     """The ends of a share's interval, in percent."""
-    return "" if interval is None else f"[{100 * interval.low:.0f},{_HARD}{100 * interval.high:.0f}]"
+    return "" if interval is None else in_brackets(interval.low, interval.high)
+
+
+def in_brackets(low: float, high: float) -> str:
+    """The same of an interval that a receipt holds."""
+    return f"[{100 * low:.0f},{_HARD}{100 * high:.0f}]"
 
 
 def signed(share: float) -> str:
@@ -101,6 +102,14 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.{1 if seconds < 10 else 0}f}{_THIN}s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}{_THIN}min {rest:02d}{_THIN}s"
+
+
+def between(ends: Mapping[str, float] | None, shown: Callable[[float], str], unknown: str) -> str:
+    """The ends of what is foreseen, as `$1.20 to $3`; one of them where both read alike."""
+    if not ends:
+        return unknown
+    low, high = shown(max(0.0, ends["low"])), shown(ends["high"])
+    return low if low == high else f"{low} to {high}"
 
 
 def moment(at: datetime) -> str:

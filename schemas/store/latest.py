@@ -1,20 +1,31 @@
-"""What is the present one of its kind: the artifact that its stage made or found last, which need not be the youngest;
-the answers that tell whether a teacher still answers."""
+"""What is the present one of its kind: the last good receipt of a command; the artifact that its stage made or found
+last, which need not be the youngest; the answers that tell whether a teacher still answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import sqlalchemy as sa
 
-from schemas.records import Artifact, Call, Json, content_id
+from schemas.records import Artifact, Call, Json, Receipt, content_id
 from schemas.store import tables
 from schemas.store.store import Store
 
 Kind = Literal["dataset", "adapter", "evaluation"]
 _MAKERS: dict[Kind, str] = {"dataset": "curate", "adapter": "train", "evaluation": "evaluate"}
 _LATEST = 100
+
+
+def last_good(receipts: Sequence[Receipt], command: str) -> Receipt | None:
+    """The newest receipt of a command that went well."""
+    return next((receipt for receipt in reversed(receipts) if receipt.command == command and receipt.ok), None)
+
+
+def last_judged(receipts: Sequence[Receipt]) -> Receipt | None:
+    """The receipt of the newest curation that judged every row, whether or not it left one to accept."""
+    curated = (receipt for receipt in reversed(receipts) if receipt.command == "curate")
+    return next((receipt for receipt in curated if receipt.ok or receipt.counts.rows_in), None)
 
 
 def latest(store: Store, kind: Kind) -> Artifact | None:

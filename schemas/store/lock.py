@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from schemas.errors import StoreBusy
+from schemas.files import locked
 from schemas.store.failures import shown
 from schemas.store.opening import is_older
 
@@ -31,11 +31,11 @@ _UPGRADES = "upgrade of the store by"  # in the label of who holds the lock for 
 
 def _me(upgrades: bool) -> dict[str, str]:
     words = takewhile(lambda word: not word.startswith("-"), sys.argv[1:3])
-    command = f"{_UPGRADES} " * upgrades + shlex.join([Path(sys.argv[0]).name, *words])
+    command = shlex.join([Path(sys.argv[0]).name, *words])
     return {
         "pid": str(os.getpid()),
         "host": socket.gethostname(),
-        "command": command,
+        "command": f"{_UPGRADES} {command}" if upgrades else command,
         "since": datetime.now(UTC).strftime("%H:%M:%S UTC"),
     }
 
@@ -84,9 +84,7 @@ def file_lock(path: Path, url: str, upgrades: bool) -> Iterator[StillHeld]:
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locked(fd):
             try:
                 holder = json.loads(os.pread(fd, 4096, 0))
                 who = "pid {pid} on {host}, `{command}`, since {since}".format(**holder)

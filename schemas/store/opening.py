@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
 
-from schemas.errors import MissingDependency, StoreError
+from schemas.errors import StoreError, needing
 from schemas.store import tables
 from schemas.store.failures import shown
 
@@ -66,13 +66,9 @@ def _parsed(url: str) -> sa.URL:
 def engine_of(url: str) -> sa.Engine:
     """The engine behind a URL. Raises MissingDependency without a driver."""
     parsed = _parsed(url)
-    try:
+    with needing("postgres", "PostgreSQL needs"):
         # An idle connection may have been cut since, by a server that restarted or a proxy that was tired of it.
         engine = sa.create_engine(parsed, pool_pre_ping=parsed.get_backend_name() == "postgresql", pool_use_lifo=True)
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            f"PostgreSQL needs the package {error.name}.", fix="Install it: pip install 'pairsmith[postgres]'"
-        ) from None
     if parsed.get_backend_name() == "sqlite":
 
         @sa.event.listens_for(engine, "connect")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.util
 import json
-import os
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,11 +14,10 @@ from typing import IO, Any
 
 from schemas.cores import threads
 from schemas.errors import MissingDependency, TeacherError, UsageError
-from synth.embedded.child import child_command, child_environment
+from synth.embedded.child import child_command, last_words, serving_child
 from synth.embedded.weights import NAME, Progress, embedded_weights, folder_weights
 
-_LAST_WORDS_BYTES = 2000
-_START_S, _STOP_GRACE_S = 180.0, 10.0
+_START_S = 180.0
 _CHILD_SETTINGS = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_OFFLINE": "1",
@@ -50,7 +47,7 @@ class EmbeddedServer:
 
     def last_words(self) -> str:
         """The end of what the child wrote to standard error: why it died, if it did."""
-        return _tail(self._stderr)
+        return last_words(self._stderr)
 
 
 @asynccontextmanager
@@ -80,9 +77,8 @@ async def embedded(
     device has it, else float16 on a GPU. `template_arguments` are constants of the chat template
     (`synth.chat_template`). `runs_code` runs the model's own code; `defaults` are for requests that name no decoding.
 
-    The child is in a session of its own, so Ctrl-C reaches only the parent, which can drain first; it ends when the
-    block does, and by itself when the parent dies. Raises `TeacherError` (with the child's last words) when it does
-    not come up, `MissingDependency` when packages or weights are missing.
+    The child ends with the block, and by itself when the parent dies. Raises `TeacherError` (with the child's last
+    words) when it does not come up, `MissingDependency` when packages or weights are missing.
     """
     _need_packages()
     served = await asyncio.to_thread(_served, model, adapters or {}, progress, name)
@@ -100,20 +96,10 @@ async def embedded(
     name = str(served[0]["name"])
     progress(f"starting the embedded server of {name}")
     with tempfile.TemporaryFile() as stderr:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env=child_environment() | _CHILD_SETTINGS,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=stderr,
-            start_new_session=True,
-        )
-        try:
+        async with serving_child(command, stderr, more=_CHILD_SETTINGS) as process:
             address, context_tokens = await _address(process, stderr)
             revisions = {str(entry["name"]): str(entry["revision"]) for entry in served}
             yield EmbeddedServer(address, process.pid, name, revisions, context_tokens, stderr)
-        finally:
-            await _stop(process)
 
 
 def _need_packages() -> None:
@@ -149,7 +135,7 @@ async def _address(process: asyncio.subprocess.Process, stderr: IO[bytes]) -> tu
     except TimeoutError:
         raise TeacherError(
             f"The embedded teacher did not start within {_START_S:.0f} s.",
-            why=_tail(stderr) or None,
+            why=last_words(stderr) or None,
             fix="End other work on this machine.",
         ) from None
     try:
@@ -160,24 +146,5 @@ async def _address(process: asyncio.subprocess.Process, stderr: IO[bytes]) -> tu
         killed = " It was killed; is there enough memory?" if code == -9 else ""
         raise TeacherError(
             f"The embedded teacher ended with code {code} before it could serve.{killed}",
-            why=_tail(stderr) or None,
+            why=last_words(stderr) or None,
         ) from None
-
-
-def _tail(stderr: IO[bytes]) -> str:
-    """Reads without moving the offset, which the child shares and writes at."""
-    size = os.fstat(stderr.fileno()).st_size
-    start = max(0, size - _LAST_WORDS_BYTES)
-    return os.pread(stderr.fileno(), _LAST_WORDS_BYTES, start).decode(errors="replace").strip()
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), _STOP_GRACE_S)
-    except TimeoutError:
-        # On a busy machine it may end between the last look and this one.
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pairsmith.outcome import EvaluateOutcome
-from pairsmith.stages.evaluate import counted, outcomes
+from pairsmith.stages.evaluate import counts_of, outcomes
 from schemas.records import Receipt
 from tests.pairsmith import report_project
 
@@ -17,11 +17,11 @@ def test_a_cut_answer_is_a_rejected_row_with_its_reason(tmp_path: Path) -> None:
         evaluation = report_project.evaluated(
             project, store, report_project.TrainResult.model_validate_json(_training(tmp_path))
         )
-    before, reasons = counted(evaluation)
+    before, reasons = counts_of(evaluation)
     assert "cut" not in reasons
     passing = [output for output in evaluation.outputs if output.passes]
     cut = {output.key: output.model_copy(update={"finish": "length"}) for output in passing[:7]}
-    counts, reasons = counted(
+    counts, reasons = counts_of(
         evaluation.model_copy(update={"outputs": tuple(cut.get(output.key, output) for output in evaluation.outputs)})
     )
     assert reasons["cut"] == 7

@@ -11,16 +11,19 @@ from rich.console import Console
 
 from pairsmith import screen
 from pairsmith.failures import show_error
-from pairsmith.outcome import ExportOutcome
+from pairsmith.outcome import ExportOutcome, PreviewOutcome
 from pairsmith.own_file import guess
 from pairsmith.own_spec import spec_text
 from pairsmith.session import Session
 from pairsmith.stages.generate import failure_in_words
+from pairsmith.stages.preview import shown as preview_shown
 from pairsmith.stopping import Stopping
 from pairsmith.style import charts, numbers
 from pairsmith.watching import NOBODY
 from schemas.errors import TeacherError
+from schemas.money import dollars
 from schemas.records import Counts
+from schemas.spec_file import parse
 
 
 def test_names_are_whole_and_values_stand_below_each_other() -> None:
@@ -70,6 +73,17 @@ def test_a_number_is_written_in_one_way() -> None:
     assert numbers.count(1_600) == f"{1_600:,}"
     assert numbers.counted(1_600, "row", "rows") == "1,600 rows"
     assert numbers.rounded(-1234.5) == "\u22121,234.5"
+
+
+def test_what_is_foreseen_is_written_in_one_way(tmp_path: Path) -> None:
+    """Forecast, preview and pages give both ends of a cost; ends that read alike once, and none below nothing."""
+    assert numbers.between({"low": -0.2, "high": 3}, dollars, "unknown") == "free to $3.00"
+    assert numbers.between(None, dollars, "unknown") == "unknown"
+    outcome = PreviewOutcome(left_candidates=2, left_seeds=1, left_usd={"low": 0.0, "high": 0.0})
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(*preview_shown(parse('[task]\nname = "a"\nstyle = "b"\n', tmp_path), outcome))
+    assert "2 candidates of 1 seed, free\n" in "\n".join(map(str.rstrip, captured.get().splitlines())) + "\n"
 
 
 def test_kinds_of_seeds_are_told_as_nouns() -> None:

@@ -19,7 +19,7 @@ pytest.importorskip("trl", reason="training needs the train extra")
 
 from pairsmith.session import put
 from schemas.errors import UsageError
-from schemas.ports import free_port
+from schemas.ports import free_port, listening
 from schemas.spec_file import load
 from schemas.store import Store
 from tests.pairsmith import forked
@@ -103,9 +103,8 @@ def test_a_person_sees_the_three_answers(tried: list[dict[str, Any]], capsys: py
 @pytest.mark.parametrize("host", ["a..b", "a" * 64, "203.0.113.7", "nobody.invalid"])
 def test_a_host_that_nobody_can_listen_at_is_a_sentence(host: str) -> None:
     """Also one that is no name at all."""
-    command: Any = import_module("pairsmith.commands.serve_model")
     with pytest.raises(UsageError, match="is no address of this machine"):
-        command._try_address(host, 8000)
+        listening(host, 8000)
 
 
 def test_a_limit_is_cut_to_what_the_context_holds(folder: Path) -> None:

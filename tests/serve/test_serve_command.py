@@ -27,7 +27,7 @@ def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path, capsys: pytest.Captu
         taken.listen()
         port = taken.getsockname()[1]
         assert start(["serve", str(tmp_path / "here"), "--no-auth", "--port", str(port)]) == 2
-    assert f"nothing can listen at 127.0.0.1:{port}" in capsys.readouterr().err
+    assert f"port {port} is taken" in capsys.readouterr().err
     assert not (tmp_path / "here").exists()
 
 

@@ -27,6 +27,15 @@ def test_a_persons_role_is_what_stands_in_its_fields(service: Service) -> None:
     assert accounts.roles(editor) == {MINE: Role.editor}
 
 
+def test_a_role_given_on_a_page_is_audited_as_one_given_over_the_api(service: Service) -> None:
+    """Whose role it was where, what it was before and what it is now: both doors write the same line."""
+    owner, editor = service.browser("owner"), service.users["editor"]
+    assert owner.post(f"/people/{editor}", data={"role": "viewer", "project": MINE}).status_code == 303
+    line = service.app.state.audit.page(before=None, limit=1, project=MINE, user=None, action="set role")[0]
+    assert (line["action"], line["before"], line["after"]) == ("page_set_role", "editor", "viewer")
+    assert editor in line["target"]
+
+
 def test_an_action_is_found_whichever_way_it_was_done(service: Service) -> None:
     """The audit calls it the same on a page and over the API, in words."""
     service.anonymous().post("/api/v1/sign-in", json={"name": "editor", "password": PASSWORD})

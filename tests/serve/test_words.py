@@ -233,12 +233,13 @@ def test_what_to_do_in_a_terminal_is_not_said_on_a_page() -> None:
 
 
 def test_a_base_that_is_another_system_too_is_a_base() -> None:
-    """Without examples base and few-shot are one system, and the verdict still sets the tuned model beside it."""
-    rates = {"tuned": {"share": 0.5}, "base = few-shot": {"share": 0.2}}
+    """Without examples base and few-shot are one system, and the verdict still sets the tuned model beside it. An
+    interval is not broken at the end of a line, here as in the report."""
+    rates = {"tuned": {"share": 0.5, "low": 0.4, "high": 0.6}, "base = few-shot": {"share": 0.2}}
     receipt = Receipt(command="evaluate", ok=True, counts=Counts(), seconds=1, started=now(), spec_hash="",
                       facts={"pass_rate": rates})  # fmt: skip
     of = Snapshot("a", Project(Path(), SPEC), None, (), (receipt,), ())
-    assert words.verdict(of) == "tuned passes 50\u202f%, base passes 20\u202f%"
+    assert words.verdict(of) == "tuned passes 50\u202f% [40,\u00a060], base passes 20\u202f%"
 
 
 def test_while_a_model_trains_the_reasons_of_its_rows_stand() -> None:

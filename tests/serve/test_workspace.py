@@ -12,6 +12,7 @@ import pytest
 
 from pairsmith.serve import workspace
 from pairsmith.serve.job import COMMANDS, JobOptions, checked
+from pairsmith.serve.talking import is_busy
 from pairsmith.serve.workspace import NoSuchProject, Workspace
 from schemas.errors import StoreBusy, StoreError, UsageError
 
@@ -105,3 +106,30 @@ def test_a_job_takes_only_the_options_of_its_command() -> None:
     with pytest.raises(UsageError, match="no job runs 'init'"):
         checked("init", JobOptions())
     assert {option for command in COMMANDS.values() for option in command.takes} == set(JobOptions.model_fields)
+
+
+def test_who_looks_at_a_lock_does_not_hold_it(tmp_path: Path) -> None:
+    """While somebody else looks whether a job computes, none does; a job that does is seen."""
+    workspace = Workspace(tmp_path)
+    workspace.jobs_folder.mkdir(parents=True)
+    assert not is_busy(workspace)
+    with (workspace.jobs_folder / "heavy.lock").open("a") as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        assert not is_busy(workspace)
+        fcntl.flock(looked_at, fcntl.LOCK_EX)
+        assert is_busy(workspace)
+    assert not is_busy(workspace)
+
+
+def test_a_project_that_cannot_be_made_leaves_nothing_and_takes_no_name(tmp_path: Path) -> None:
+    """What fails while its files are written takes its folder along; a folder that is there is nobody's to fill."""
+    workspace, taken = Workspace(tmp_path), UsageError("there is a project 'captions' already.")
+    with pytest.raises(StoreError), workspace.making("captions", taken) as folder:  # noqa: PT012
+        (folder / "seeds.txt").write_text("a fox")
+        raise StoreError("the disk is full.")
+    assert not folder.exists()
+    with workspace.making("captions", taken) as folder:
+        (folder / "seeds.txt").write_text("a fox")
+        with pytest.raises(UsageError, match="already"), workspace.making("captions", taken):
+            pytest.fail("somebody else makes it")
+    assert (folder / "seeds.txt").read_text() == "a fox"

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from schemas.errors import InputError, MissingDependency, TeacherError, UsageError
-from synth.embedded import process, weights
+from synth.embedded import child, weights
 from synth.embedded.process import embedded
 
 ROOT = Path(__file__).parents[2]
@@ -146,8 +147,7 @@ def test_a_child_that_ends_while_it_is_being_killed_is_no_error() -> None:
         """A child that is gone when it is killed, as uvloop tells it."""
 
         ended = False
-
-        def terminate(self) -> None: ...
+        stdin = SimpleNamespace(close=lambda: None)
 
         async def wait(self) -> int:
             if not self.ended:
@@ -160,7 +160,7 @@ def test_a_child_that_ends_while_it_is_being_killed_is_no_error() -> None:
 
     async def stopped() -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(process, "_STOP_GRACE_S", 0.01)
-            await process._stop(Late())
+            patch.setattr(child, "_GRACE_S", 0.01)
+            await child._stop(Late())
 
     asyncio.run(asyncio.wait_for(stopped(), 100))

@@ -6,6 +6,7 @@ import pytest
 
 from schemas.records import Sampling, Usage
 from tests.train.test_metrics import output
+from train.intervals import Interval
 from train.metrics import MODES, AdapterCheck, Evaluation, Mode, Output, SystemResult, against_the_rest, summarise
 from train.results_table import comparison_lines, systems_table
 from train.verdict import in_words, verdict
@@ -194,3 +195,17 @@ def test_one_of_anything_is_told_in_the_singular() -> None:
     lines = [line for line in comparison_lines(seen) if "not enough evidence" in line]
     assert lines
     assert all(line.endswith("not enough evidence; it needs about 1 more test input") for line in lines)
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_minus() -> None:
+    """The lines of comparisons and the verdict write one difference alike: `-0.00` would say that tuned is worse."""
+    seen = evaluation(tuned=0.5)
+    gaps = [gap.model_copy(update={"simultaneous": nothing(gap.difference)}) for gap in seen.comparisons]
+    seen = seen.model_copy(update={"comparisons": tuple(gaps)})
+    assert "+0.00 [+0.00, +0.10]" in comparison_lines(seen)[0]
+    assert not any("-0.00" in line for line in comparison_lines(seen))
+
+
+def nothing(difference: Interval | None) -> Interval:
+    assert difference is not None
+    return difference.model_copy(update={"estimate": -0.001, "low": -0.002, "high": 0.1})

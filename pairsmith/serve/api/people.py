@@ -205,13 +205,13 @@ def disable_user(caller: Administrator, user: str, request: Request) -> None:
 @router.post("/invitations", name="invite", status_code=201)
 def invite(caller: Administrator, body: Invite, request: Request) -> Link:
     """A link for one person, to a role in all projects; it works once, within a week."""
-    return _link(request, ALL, body.role, caller)
+    return link_for(request, ALL, body.role, caller)
 
 
 @router.post("/projects/{project}/invitations", name="invite_to_project", status_code=201)
 def invite_to_project(caller: ProjectOwner, project: str, body: Invite, request: Request) -> Link:
     """A link for one person, to a role in this project."""
-    return _link(request, project, body.role, caller)
+    return link_for(request, project, body.role, caller)
 
 
 @router.get("/keys", name="keys")
@@ -331,7 +331,8 @@ def check_place(request: Request, caller: Caller, project: str) -> None:
             raise no_project(project)
 
 
-def _link(request: Request, project: str, role: Role, caller: Caller) -> Link:
+def link_for(request: Request, project: str, role: Role, caller: Caller) -> Link:
+    """An invitation. The pages invite with it too."""
     token = request.app.state.accounts.invite(project, role, caller.user)
     request.state.once = True
     url: Any = f"{request.app.state.settings.address}/redeem?token={token}"

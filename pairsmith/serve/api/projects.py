@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,12 +114,16 @@ def delete(caller: Annotated[Caller, needs(Right.own)], project: str, request: R
     (state.workspace.serve / "views" / f"{project}.db").unlink(missing_ok=True)
 
 
-def new_project_in(request: Request, caller: Caller, body: NewProject) -> Path:
+def new_project_in(request: Request, caller: Caller, body: NewProject) -> None:
     """Write the files of a new project. Raises Refusal, UsageError."""
-    state = request.app.state
-    if body.name in state.workspace.projects():
-        raise Refusal(409, f"there is a project '{body.name}' already.", code="exists", fix="Take another name.")
-    folder: Path = state.workspace.new_folder(body.name)
+    state, what = request.app.state, f"there is a project '{body.name}' already."
+    with state.workspace.making(body.name, Refusal(409, what, code="exists", fix="Take another name.")) as folder:
+        _write(request, caller, body, folder)
+    if body.title:
+        state.accounts.set_title(body.name, body.title)
+
+
+def _write(request: Request, caller: Caller, body: NewProject, folder: Path) -> None:
     files = new_project.files_of(new_project.template_folder(body.example or new_project.FIRST_OF_KIND[body.kind]))
     template = files[SPEC_NAME].decode()
     teacher = FoundTeacher(body.teacher.url, body.teacher.model, "Chosen when it was made.", body.teacher.key_env)
@@ -128,14 +131,11 @@ def new_project_in(request: Request, caller: Caller, body: NewProject) -> Path:
     text = set_keys(text, {"task.style": body.style} if body.style else {})
     owner = caller.may(Right.own, body.name)  # in a project that is not there yet: of all
     ours = parse(template, folder)
-    state.policy.check(
+    request.app.state.policy.check(
         parse(text, folder), before=_with_prices(ours.spec, parse(text, folder).spec), owner=owner, administrator=owner
     )
     new_project.write_project(folder, {**files, SPEC_NAME: text.encode()})
     (folder / "seeds").mkdir(exist_ok=True)
-    if body.title:
-        state.accounts.set_title(body.name, body.title)
-    return folder
 
 
 def _with_prices(template: Any, written: Any) -> Any:
@@ -162,8 +162,3 @@ def _state(slug: str, caller: Caller, request: Request) -> ProjectState:
         return ProjectState(**short, status=status)
     except PairsmithError as error:
         return ProjectState(**short, status=None, problem=str(error))
-
-
-def free_bytes(folder: Path) -> int:
-    """What is left on the disk of a folder."""
-    return shutil.disk_usage(folder).free

@@ -122,10 +122,9 @@ def save_version(folder: Path, name: str, text: str) -> Prompt:
         except PromptError as error:
             where = (error.where or "").replace(str(draft), name)
             raise PromptError(error.what, where=where or None, why=error.why, fix=error.fix) from None
-    there = [int(ref.partition("/v")[2]) for ref in library.available(folder) if ref.startswith(f"{name}/")]
     home = folder / "prompts" / name
     home.mkdir(parents=True, exist_ok=True)
-    number = max(there, default=0) + 1
+    number = next_number(folder, name)
     while True:
         try:
             with (home / f"v{number}.jinja").open("x", encoding="utf-8") as file:
@@ -134,3 +133,9 @@ def save_version(folder: Path, name: str, text: str) -> Prompt:
         except FileExistsError:  # somebody else has saved one meanwhile
             number += 1
     return library.load(f"{name}/v{number}", folder)
+
+
+def next_number(folder: Path, name: str) -> int:
+    """The number of the next version of a prompt."""
+    there = [int(ref.partition("/v")[2]) for ref in library.available(folder) if ref.partition("/")[0] == name]
+    return max(there, default=0) + 1

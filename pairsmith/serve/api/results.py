@@ -20,7 +20,7 @@ from pairsmith.serve.edge import CSP
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.stages.evaluate import refuse_retouched
 from pairsmith.stages.export import EXPORT, MARK, REPORT
-from schemas.files import sha256
+from schemas.files import sha256, size_of
 from schemas.records import Artifact
 from schemas.store import Store
 
@@ -204,14 +204,12 @@ def path_of(request: Request, slug: str, artifact: Artifact) -> Path:
 
 
 def _shown(folder: Path, artifact: Artifact) -> ArtifactShown:
-    path = folder / artifact.path
-    files = [path] if path.is_file() else list(path.rglob("*")) if path.is_dir() else []
     return ArtifactShown(
         id=artifact.id,
         kind=artifact.kind,
         parents=list(artifact.parents),
         rows=len(artifact.members),
-        bytes=sum(file.stat().st_size for file in files if file.is_file()),
+        bytes=size_of(folder / artifact.path),
         at=artifact.at.isoformat(),
         facts=artifact.facts,
     )

@@ -16,11 +16,10 @@ from pydantic import BaseModel
 from pairsmith.own_encoding import as_utf8
 from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Right, needs
-from pairsmith.serve.api.specs import etag_of, save_spec
+from pairsmith.serve.api.specs import etag_of, save_keys, save_spec, spec_text
 from pairsmith.serve.problems import Refusal, not_there
 from schemas.files import replaced
 from schemas.spec import SeedSource
-from schemas.spec_file import SPEC_NAME, set_keys
 from synth.seeds import read_seeds
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["seeds"])
@@ -99,14 +98,13 @@ def add_seeds(
 @router.delete("/seeds/{file}", name="delete_seeds", status_code=204)
 def delete_seeds(caller: Editor, project: str, file: str, request: Request) -> None:
     """Take a file out of the spec and delete it. What was generated from it stays."""
-    folder, path = _file(request, project, file)
+    _, path = _file(request, project, file)
     if not path.is_file():
         raise not_there(f"there is no file '{file}' of seeds.", fix="GET .../seeds lists them.")
-    spec_text = (folder / SPEC_NAME).read_text(encoding="utf-8-sig")
     sources = request.app.state.views.readers.project(project).spec.seeds
     gone = {f"seeds.{n}": None for n, source in reversed(list(enumerate(sources))) if source.path == f"seeds/{file}"}
     if gone:
-        save_spec(request, caller, project, set_keys(spec_text, gone), if_match=etag_of(spec_text))
+        save_keys(request, caller, project, gone)
     path.unlink()
 
 
@@ -136,7 +134,7 @@ def add(
         check_size_inside(partial)
         shown = _read(source, Path(scratch), limits.UPLOAD_ROWS)
         path.parent.mkdir(exist_ok=True)
-        spec_text = (folder / SPEC_NAME).read_text(encoding="utf-8-sig")
+        text = spec_text(request, slug)
         known = any(there.path == source.path for there in request.app.state.views.readers.project(slug).spec.seeds)
         if path.exists() and not known:
             raise Refusal(409, f"there is a file '{name}' already.", code="exists", fix="Take another name.")
@@ -145,7 +143,7 @@ def add(
     if not known:
         entry = f'\n[[seeds]]\npath = "seeds/{name}"\nkind = "{kind}"\n'
         try:
-            save_spec(request, caller, slug, spec_text.rstrip("\n") + "\n" + entry, if_match=etag_of(spec_text))
+            save_spec(request, caller, slug, text.rstrip("\n") + "\n" + entry, if_match=etag_of(text))
         except BaseException:
             path.unlink()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,8 +87,7 @@ def put_spec(
     check: Annotated[bool, Query(description="Only check; nothing is written.")] = False,
 ) -> SpecShown:
     """Write the spec if it is as the ETag in `If-Match` says. A job that runs goes on with what it has read."""
-    path = _path(request, project)
-    before = path.read_text(encoding="utf-8-sig")
+    before = spec_text(request, project)
     text = body.text if body.text is not None else set_keys(before, body.set or {})
     changed = save_spec(request, caller, project, text, if_match=if_match, check=check)
     response.headers["ETag"] = f'"{etag_of(text if not check else before)}"'
@@ -124,6 +124,18 @@ def save_spec(
                 partial.write_text(text, encoding="utf-8")
         request.state.changed = {"before": etag_of(before), "after": etag_of(text)}
     return changed
+
+
+def save_keys(request: Request, caller: Caller, slug: str, keys: Mapping[str, Any]) -> None:
+    """Set keys of the spec (None takes one out), checked as a whole and against what the service allows. Raises
+    SpecError and Refusal."""
+    text = spec_text(request, slug)
+    save_spec(request, caller, slug, set_keys(text, keys), if_match=etag_of(text))
+
+
+def spec_text(request: Request, slug: str) -> str:
+    """The file as it is now."""
+    return _path(request, slug).read_text(encoding="utf-8-sig")
 
 
 def _changed_since() -> Refusal:

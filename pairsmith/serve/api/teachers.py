@@ -15,6 +15,7 @@ from pairsmith.serve.api.people import Body
 from pairsmith.serve.limits import PREVIEWS
 from pairsmith.serve.problems import not_there
 from schemas.errors import UsageError
+from schemas.wording import counted
 
 router = APIRouter(prefix="/api/v1", tags=["teachers"])
 Url = Annotated[str, Field(min_length=1, max_length=500)]
@@ -92,7 +93,7 @@ def test_teacher(
     if isinstance(served, str):
         subject = f"{body.key_env} at {body.url}" if body.key_env else body.url
         return Tried(answers=False, says=f"{subject}: {served}.", models=[], seconds=seconds)
-    says = f"It answers in {seconds:.1f} s and has {len(served)} {'model' if len(served) == 1 else 'models'}."
+    says = f"It answers in {seconds:.1f} s and has {counted(len(served), 'model', 'models')}."
     return Tried(answers=True, says=says, models=served[:200], seconds=seconds)
 
 

@@ -15,7 +15,7 @@ from pairsmith.serve.access import Caller, Right, needs, no_project
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.people import printable
 from pairsmith.serve.api.projects import SLUG
-from pairsmith.serve.api.specs import etag_of, save_spec
+from pairsmith.serve.api.specs import save_keys
 from pairsmith.serve.database import row, rows, tuning_jobs, write
 from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.openai.chat import tuned_of_job
@@ -230,27 +230,25 @@ def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, st
         if slug not in request.app.state.workspace.projects():
             raise no_project(slug)
         caller.require(Right.run, slug)
-        _set(request, caller, slug, keys)
+        save_keys(request, caller, slug, keys)
         return slug, "train"
     caller.require(Right.edit)
     held = file_of(request, caller, body.training_file)
     slug = body.project or slug_of(body.suffix or "") or f"tune-{held['id'][-12:]}"
-    state = request.app.state
-    if slug in state.workspace.projects():
-        raise Refusal(409, f"there is a project '{slug}' already.", code="exists", fix=f"Train it as {_PROJECT}{slug}.")
-    folder = state.workspace.new_folder(slug)
     content = bytes_of(request, held["id"])
     plain = _SPEC.format(name=slug, file=f"{held['id']}.jsonl", most=answer_tokens(answers_of(content)))
-    text = set_keys(plain, keys)
-    state.policy.check(
-        parse(text, folder),
-        before=parse(plain, folder).spec,
-        owner=caller.may(Right.own),
-        administrator=caller.may(Right.administer),
-    )
-    (folder / "seeds").mkdir(parents=True)
-    (folder / "seeds" / f"{held['id']}.jsonl").write_bytes(content)
-    (folder / SPEC_NAME).write_text(text, encoding="utf-8")
+    what, fix = f"there is a project '{slug}' already.", f"Train it as {_PROJECT}{slug}."
+    with request.app.state.workspace.making(slug, Refusal(409, what, code="exists", fix=fix)) as folder:
+        text = set_keys(plain, keys)
+        request.app.state.policy.check(
+            parse(text, folder),
+            before=parse(plain, folder).spec,
+            owner=caller.may(Right.own),
+            administrator=caller.may(Right.administer),
+        )
+        (folder / "seeds").mkdir()
+        (folder / "seeds" / f"{held['id']}.jsonl").write_bytes(content)
+        (folder / SPEC_NAME).write_text(text, encoding="utf-8")
     return slug, "run"
 
 
@@ -265,12 +263,6 @@ def _keys(settings: Hyperparameters, body: NewTuning) -> dict[str, Any]:
     if body.seed is not None:
         keys["train.seed"] = body.seed
     return {key: value for key, value in keys.items() if value is not None}
-
-
-def _set(request: Request, caller: Caller, slug: str, keys: dict[str, Any]) -> None:
-    path = request.app.state.workspace.folder(slug) / SPEC_NAME
-    before = path.read_text(encoding="utf-8-sig")
-    save_spec(request, caller, slug, set_keys(before, keys), if_match=etag_of(before))
 
 
 def _asked(request: Request, job: str) -> NewTuning:

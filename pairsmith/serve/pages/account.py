@@ -14,8 +14,8 @@ from pairsmith.serve.api.teachers import allow_host, forbid_host, teacher_wish
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.serve.problems import Refusal
-from pairsmith.style.numbers import counted
 from schemas.errors import PairsmithError, UsageError
+from schemas.wording import counted
 
 router = page_router()
 Short = Annotated[str, Form(max_length=80)]

@@ -13,6 +13,7 @@ from pairsmith.own_spec import comment
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.project import Project
 from schemas.spec import SeedSource
+from schemas.wording import capital
 from synth.columns import WORSE, layout, variables
 
 TABLES = (".csv", ".json", ".jsonl", ".tsv")
@@ -112,5 +113,5 @@ def keys_of(at: int, reads: Mapping[str, Any]) -> dict[str, Any]:
 def without_guesses(text: str, path: Path, task: str, encoding: str | None) -> str:
     """A spec without the sentences on what its file was taken for: a person has said it."""
     for sentence in guess(path, task, encoding).why if path.suffix.lower() in TABLES else ():
-        text = text.replace(comment(f"{sentence[0].upper()}{sentence[1:]}.") + "\n", "", 1)
+        text = text.replace(comment(f"{capital(sentence)}.") + "\n", "", 1)
     return text

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -22,7 +21,8 @@ from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Right
 from pairsmith.serve.api.projects import NewProject, new_project_in
 from pairsmith.serve.api.seeds import ENDINGS, add, check_size_inside
-from pairsmith.serve.api.specs import etag_of, save_spec
+from pairsmith.serve.api.specs import etag_of, save_keys, save_spec
+from pairsmith.serve.api.specs import spec_text as current_spec
 from pairsmith.serve.pages.columns import TABLES, as_told, guessed, keys_of, outputs_of, without_guesses
 from pairsmith.serve.workspace import slug_of
 from prompts.answer_form import AnswerForm
@@ -103,21 +103,13 @@ def new_project(
 
 
 def _made_of(request: Request, caller: Caller, slug: str, wish: Wish, seeds: tuple[str, bytes] | None) -> None:
-    workspace = request.app.state.workspace
-    folder: Path = workspace.new_folder(slug)
-    if slug in workspace.projects():
-        raise UsageError(f"there is a project '{slug}' already.", where="name", fix="Take another name.")
     assert seeds is not None
     if Path(seeds[0]).suffix.lower() not in ENDINGS:
         endings = ", ".join(ENDINGS)
         raise InputError(f"seeds are not read from '{seeds[0][:80]}'.", fix=f"Upload a file that ends in {endings}.")
     content = as_utf8(seeds[1], seeds[0], wish.encoding)
-    # Whoever makes the folder has the name: what fails takes away its own alone, not that of a second press.
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise UsageError(f"there is a project '{slug}' already.", where="name", fix="Take another name.") from None
-    try:
+    taken = UsageError(f"there is a project '{slug}' already.", where="name", fix="Take another name.")
+    with request.app.state.workspace.making(slug, taken) as folder:
         path = folder / "seeds" / seeds[0]
         path.parent.mkdir()
         path.write_bytes(content)
@@ -132,9 +124,6 @@ def _made_of(request: Request, caller: Caller, slug: str, wish: Wish, seeds: tup
         owner = caller.may(Right.own, slug)
         request.app.state.policy.check(project, before=parse(_SPEC, folder).spec, owner=owner, administrator=owner)
         write_project(folder, {SPEC_NAME: text.encode()})
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 _MISSING = {
@@ -218,12 +207,6 @@ def _labels(text: str) -> dict[str, str]:
     return labels
 
 
-def save_keys(request: Request, caller: Caller, slug: str, values: Mapping[str, Any]) -> None:
-    """Set keys of the spec, checked as a whole and against what the service allows. Raises SpecError and Refusal."""
-    text = (request.app.state.workspace.folder(slug) / SPEC_NAME).read_text(encoding="utf-8-sig")
-    save_spec(request, caller, slug, set_keys(text, values), if_match=etag_of(text))
-
-
 def given_seeds(pasted: str, file: UploadFile | None) -> tuple[str, bytes]:
     """Name and content of what was pasted or uploaded. Raises InputError where nothing was."""
     if file is not None and file.filename:
@@ -275,7 +258,7 @@ def keep_columns(
         values |= {**_as_kind("extract"), "task.schema": SCHEMA}
         if "sampling" not in project.spec.evaluate.model_fields_set:
             values |= {"evaluate.sampling.max_tokens": answer_tokens(outputs)}
-    text = (folder / SPEC_NAME).read_text(encoding="utf-8-sig")
+    text = current_spec(request, slug)
     shown = project.spec.seeds[source]
     fresh = without_guesses(text, folder / shown.path, project.spec.task.kind, shown.encoding)
     if extracts:

@@ -20,7 +20,9 @@ from schemas.money import Cost, total
 from schemas.project import Project
 from schemas.records import Counts, Receipt
 from schemas.store import Store
+from schemas.store.latest import last_good, last_judged
 from schemas.store.since import Ends, ends
+from schemas.wording import capital
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,9 @@ class Snapshot:
         """Its store; None where nothing has been written yet."""
         return self.held.store(self.slug) if isinstance(self.held, Readers) else self.held
 
-    def last(self, command: str, *, ok: bool = True) -> Receipt | None:
-        """The newest receipt of a command that went well, or however it went."""
-        return next((r for r in reversed(self.receipts) if r.command == command and (r.ok or not ok)), None)
+    def last(self, command: str) -> Receipt | None:
+        """The newest receipt of a command that went well."""
+        return last_good(self.receipts, command)
 
     def asked_since(self, preview: Receipt | None) -> bool:
         """Whether a generation has ended since a preview or a forecast, so that what it left to ask is asked."""
@@ -57,8 +59,7 @@ class Snapshot:
     def counted(self) -> Receipt | None:
         """The receipt that counts rows as they are now: of curation, also of one that accepted none, or before that of
         generation."""
-        curated = (r for r in reversed(self.receipts) if r.command == "curate" and (r.ok or r.counts.rows_in))
-        return next(curated, None) or self.last("generate")
+        return last_judged(self.receipts) or self.last("generate")
 
     @property
     def counts(self) -> Counts:
@@ -146,7 +147,7 @@ def problem_of(job: Job | None) -> dict[str, Any] | None:
     if job is None or job.state != "failed" or not job.problem:
         return None
     what = str(job.problem.get("what") or "it failed, and the log says why.")
-    return {"what": what[:1].upper() + what[1:], **{name: job.problem.get(name) for name in ("where", "why", "fix")}}
+    return {"what": capital(what), **{name: job.problem.get(name) for name in ("where", "why", "fix")}}
 
 
 def rows_line(request: Request, slug: str) -> str | None:

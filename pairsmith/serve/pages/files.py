@@ -16,11 +16,12 @@ from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
 from pairsmith.serve.pages.shell import page_router, render
 from pairsmith.stages.export import EXPORT, FORMATS, MARK
-from pairsmith.style.numbers import count, counted
-from schemas.files import sha256
+from pairsmith.style.numbers import count
+from schemas.files import sha256, size_of
 from schemas.records import Artifact
 from schemas.store import Store
 from schemas.store.latest import present
+from schemas.wording import capital, counted
 
 router = page_router()
 _SPLITS = ("train", "validation", "test")
@@ -105,7 +106,7 @@ def _heading(newest: Sequence[Mapping[str, Any]]) -> str:
     parts += ["an adapter"] if "adapter" in there else []
     parts += ["an evaluation"] if "evaluation" in there else []
     whole = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
-    return f"{whole[:1].upper()}{whole[1:]} can be taken away."
+    return f"{capital(whole)} can be taken away."
 
 
 def _thing(folder: Path, base: str, artifact: Artifact) -> dict[str, Any]:
@@ -149,8 +150,7 @@ def _hash(path: Path, changed: int) -> str:
 
 
 def _size(path: Path) -> str:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    size = float(sum(file.stat().st_size for file in files))
+    size = float(size_of(path))
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}"

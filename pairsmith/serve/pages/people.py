@@ -7,10 +7,11 @@ from typing import Annotated
 from fastapi import Form, Query, Request, Response
 
 from pairsmith.serve.access import ALL, Caller, Right, Role, needs
-from pairsmith.serve.api.people import check_place
+from pairsmith.serve.api import people as api
+from pairsmith.serve.api.people import check_place, link_for
 from pairsmith.serve.pages.shell import gone_to, link, page_router, render
-from pairsmith.style.numbers import counted
 from schemas.errors import PairsmithError
+from schemas.wording import counted
 
 router = page_router()
 Owner = Annotated[Caller, needs(Right.administer)]
@@ -54,11 +55,11 @@ def invite(
     """A link for one person, shown this one time."""
     try:
         check_place(request, caller, project)
-        token = request.app.state.accounts.invite(project, role, caller.user)
+        invitation = link_for(request, project, role, caller)
     except PairsmithError as error:
         return _people(request, caller, error=error)
     gives = f"{role} of {'every project' if project == ALL else project}"
-    return _people(request, caller, f"{request.app.state.settings.address}/redeem?token={token}", gives)
+    return _people(request, caller, invitation.url, gives)
 
 
 @router.post("/people/{user}", name="page_set_role")
@@ -70,14 +71,12 @@ def set_role(
     project: Annotated[str, Form(max_length=80)] = ALL,
 ) -> Response:
     """Give, change or take a role, or close the account."""
-    accounts = request.app.state.accounts
     try:
-        accounts.user(user)
         if role == "closed":
-            accounts.disable(user)
+            api.disable_user(caller, user, request)
         else:
-            check_place(request, caller, project)
-            accounts.set_role(user, project, Role(role) if role in set(Role) else None)
+            given = api.Membership(project=project, role=Role(role) if role in set(Role) else None)
+            api.set_role(caller, user, given, request)
     except PairsmithError as error:
         return _people(request, caller, error=error)
     return gone_to("/people", done="role")

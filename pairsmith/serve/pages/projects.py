@@ -12,9 +12,10 @@ from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import jobs_of, live_job, moving, planned_by, rows_line, snapshot, stage_lines
 from pairsmith.serve.pages.shell import page_router, render
-from pairsmith.style.numbers import count, counted, share_of
+from pairsmith.style.numbers import count, share_of
 from schemas.errors import PairsmithError
 from schemas.money import dollars, per_row
+from schemas.wording import capital, counted
 
 router = page_router()
 
@@ -55,7 +56,7 @@ def _line(request: Request, slug: str, jobs: list[Job]) -> dict[str, Any]:
     at = job.last_sign_of_life or job.created if job else (now.receipts[-1].started if now.receipts else None)
     return {
         "slug": slug,
-        "says": words.capital(words.project(now, live, moving(live))).rstrip(".") + ".",
+        "says": capital(words.project(now, live, moving(live))).rstrip(".") + ".",
         "broken": False,
         "live": "" if live is None else "running" if live.state in ("running", "stopping") else "queued",
         "waits": bool(live is None and now.receipts and step and step.stage == "review"),

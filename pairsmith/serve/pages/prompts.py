@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Form, Request, Response
@@ -11,10 +10,10 @@ import prompts as library
 from pairsmith.outcome import PreviewOutcome
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
-from pairsmith.serve.api.prompts import save_version
+from pairsmith.serve.api.prompts import next_number, save_version
+from pairsmith.serve.api.specs import save_keys
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.drafts import save_keys
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.serve.pages.word_diff import word_diff
@@ -65,7 +64,7 @@ def _prompts(
         name=prompt.ref.partition("@")[0],
         is_used=prompt.ref.partition("@")[0] in own.values(),
         text=draft if draft is not None else prompt.text,
-        next_version=_next(now.project.folder, prompt.ref.partition("/")[0]),
+        next_version=f"v{next_number(now.project.folder, prompt.ref.partition('/')[0])}",
         messages=_sent(now, request.app.state.views, prompt.ref.partition("@")[0]),
         preview=outcome,
         preview_at=preview.started if preview else None,
@@ -93,11 +92,6 @@ def _heading(own: dict[str, str], outcome: PreviewOutcome | None, asked_since: b
         f"This project asks with {using}; going on would ask {outcome.left_candidates:,} more candidates"
         f" {words.money_range(outcome.left_usd)}."
     )
-
-
-def _next(folder: Path, name: str) -> str:
-    taken = [int(ref.partition("/v")[2]) for ref in library.available(folder) if ref.partition("/")[0] == name]
-    return f"v{max(taken, default=0) + 1}"
 
 
 def _sent(now: Snapshot, views: RowsView, name: str) -> list[dict[str, str]]:

@@ -14,19 +14,19 @@ from pairsmith.certified import last_look
 from pairsmith.health import Check
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.rows import Answer, give_answer, review_queue, reviewer_of
+from pairsmith.serve.api.specs import save_keys
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.job import Job
-from pairsmith.serve.pages import words
-from pairsmith.serve.pages.drafts import save_keys
 from pairsmith.serve.pages.figures import Snapshot, jobs_of, live_job, rows_line, snapshot
 from pairsmith.serve.pages.rows import InForm
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.serve.pages.word_diff import word_diff
 from pairsmith.serve.problems import Refusal
-from pairsmith.style.numbers import count, counted, percent
+from pairsmith.style.numbers import count, in_brackets, percent
 from schemas.errors import PairsmithError
 from schemas.reviews import Alias
 from schemas.store.annotate import annotate
+from schemas.wording import capital, counted
 from train.intervals import Interval
 
 router = page_router()
@@ -120,10 +120,10 @@ def _heading(now: Snapshot, standing: dict[str, Any]) -> str:
     status = standing["review"]
     if status is None:
         first = str(standing["why"]).partition(". ")[0]  # what to do about it stands below, as a button
-        return words.capital(first).rstrip(".") + "."
+        return capital(first).rstrip(".") + "."
     if not status["sampled"] and not (status["accepted"] + status["rejected"] + status["edited"]):
         off = "; the spec has review switched off" if not now.project.spec.review.enabled else ""
-        if answers := now.store.review_count() if now.store else 0:
+        if now.store and (answers := now.store.review_count()):
             given = counted(answers, "answer was given", "answers were given")
             return f"{given} on these pages; no random sample has been sent to people yet{off}."
         return f"Nobody has been asked yet{off}."
@@ -132,7 +132,7 @@ def _heading(now: Snapshot, standing: dict[str, Any]) -> str:
     if rate is None:
         of = f"{counted(decided, 'row', 'rows')} of {count(status['sampled'])}"
         return f"People have decided {of}: too few to tell a share."
-    interval = f"[{100 * rate['low']:.0f}, {100 * rate['high']:.0f}]"
+    interval = in_brackets(rate["low"], rate["high"])
     more = status["answers_missing"]
     left = (
         f", about {counted(round(status['minutes_left']) or 1, 'minute', 'minutes')}," if status["minutes_left"] else ""

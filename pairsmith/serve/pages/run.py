@@ -26,11 +26,12 @@ from pairsmith.serve.pages.figures import (
     stage_of,
 )
 from pairsmith.serve.pages.shell import gone_to, page_router, render
-from pairsmith.style.numbers import count, counted, percent
+from pairsmith.style.numbers import count, percent
 from schemas.errors import UsageError
 from schemas.money import dollars, told
 from schemas.store import tables
 from schemas.store.since import bodies, newest
+from schemas.wording import counted
 
 router = page_router()
 _NEWEST = 6

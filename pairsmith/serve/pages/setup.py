@@ -18,12 +18,13 @@ from pairsmith.own_encoding import Decoding, EncodingAsked
 from pairsmith.plan import changed_since
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.api.jobs import start_job
+from pairsmith.serve.api.specs import save_keys
 from pairsmith.serve.api.teachers import allow_host, teacher_wish, test_teacher
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
 from pairsmith.serve.pages import checks, chosen, meanwhile
 from pairsmith.serve.pages.columns import LINES, ROLES, sources
-from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, room_of, save_keys
+from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, room_of
 from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
 from pairsmith.serve.pages.run import positive
 from pairsmith.serve.pages.shell import DONE, gone_to, page_router, render, shown_problem
@@ -38,13 +39,14 @@ from pairsmith.serve.pages.teacher_form import (
 )
 from pairsmith.serve.pages.worked_examples import judged
 from pairsmith.serve.problems import status_of
-from pairsmith.style.numbers import count, counted
+from pairsmith.style.numbers import between, count
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.money import dollars
 from schemas.project import Project
 from schemas.records import Receipt
 from schemas.spec import EvaluateSettings
+from schemas.wording import counted
 
 router = page_router()
 Editor = Annotated[Caller, needs(Right.edit)]
@@ -312,20 +314,12 @@ def _changed_since(preview: Receipt, now: Snapshot) -> str:
 def _forecast(of: ForecastOutcome, cap: float | None) -> dict[str, Any]:
     """All of it, from a pilot: money, minutes and accepted rows with their intervals, and the project's cap."""
     whole = of.whole
-
-    def between(name: str, shown: Any) -> str | None:
-        interval = whole.get(name)
-        if not interval:
-            return None
-        low, high = shown(max(0, interval["low"])), shown(interval["high"])
-        return low if low == high else f"{low} to {high}"
-
     return {
         "seeds": of.seeds,
         "pilot": of.pilot_seeds,
-        "usd": between("usd", dollars),
-        "minutes": between("minutes", lambda m: f"{m:.0f}" if m >= 1 else "under 1"),
-        "rows": between("rows", count),
+        "usd": between(whole.get("usd"), dollars, ""),
+        "minutes": between(whole.get("minutes"), lambda m: f"{m:.0f}" if m >= 1 else "under 1", ""),
+        "rows": between(whole.get("rows"), count, ""),
         "note": of.note,
         "cap": of.beside_cap(cap),
     }

@@ -30,6 +30,7 @@ from pairsmith.serve.problems import Refusal, not_there, status_of
 from pairsmith.style import charts, numbers
 from schemas.errors import PairsmithError, UsageError
 from schemas.money import dollars
+from schemas.wording import capital
 
 _HERE = Path(__file__).parent.parent
 _STYLE = Path(charts.__file__).parent
@@ -269,7 +270,7 @@ def shown_problem(error: PairsmithError) -> dict[str, str | None]:
     if where and _OF_A_PLACE.match(what):  # as on a command line, where the place stands before it
         what, parts["where"] = f"{where} {what}", None
     else:
-        what = what[:1].upper() + what[1:]
+        what = capital(what)
     return {"what": what, **{name: parts.get(name) for name in ("where", "why", "fix")}}
 
 

@@ -26,9 +26,10 @@ from pairsmith.serve.pages.figures import (
     stage_of,
 )
 from pairsmith.serve.pages.shell import page_router, render
-from pairsmith.style.numbers import count, counted, duration, rounded
+from pairsmith.style.numbers import count, duration, rounded
 from schemas.records import Artifact
 from schemas.store.latest import latest
+from schemas.wording import counted
 from train.results import Step, TrainResult, Validation
 
 router = page_router()

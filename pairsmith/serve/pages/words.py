@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pairsmith.serve.job import Job
-from pairsmith.style.numbers import bounds, count, counted, percent
+from pairsmith.style.numbers import between, bounds, count, in_brackets, percent
 from pairsmith.style.reasons import sentence_of
 from schemas.money import dollars, told
 from schemas.records import Receipt, now
+from schemas.wording import capital, counted
 
 if TYPE_CHECKING:
     from pairsmith.plan import PlannedStage
@@ -82,10 +83,6 @@ def browser(agent: str) -> str:
     return " on ".join(part for part in (name, system) if part) if name else agent[:60] or "unknown"
 
 
-def capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
-
-
 # Projects
 
 
@@ -125,7 +122,7 @@ def verdict(of: Snapshot) -> str | None:
     for name in ("tuned", "base"):
         # One system may be several: "base = few-shot".
         if rate := next((rate for label, rate in rates.items() if name in label.split(" = ")), None):
-            interval = f" [{100 * rate['low']:.0f}, {100 * rate['high']:.0f}]" if "low" in rate else ""
+            interval = f" {in_brackets(rate['low'], rate['high'])}" if "low" in rate else ""
             sides.append(f"{name} passes {percent(rate['share'])}{interval}")
     return ", ".join(sides)
 
@@ -328,7 +325,5 @@ def spent(of: Snapshot) -> str:
 
 def money_range(interval: Mapping[str, Any] | None) -> str:
     """A forecast cost with its interval."""
-    if not interval:
-        return "at a cost that nobody knows"
-    low, high = dollars(max(0.0, interval["low"])), dollars(interval["high"])
-    return f"for {low}" if low == high else f"for {low} to {high}"
+    cost = between(interval, dollars, "")
+    return f"for {cost}" if cost else "at a cost that nobody knows"

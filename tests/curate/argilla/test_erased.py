@@ -17,10 +17,10 @@ from curate.argilla.push import draw_batch, project_id, push, queue_names
 from curate.argilla.server import ArgillaServer
 from curate.review.population import read_population
 from pairsmith.erasing import erased
-from pairsmith.style.numbers import counted
 from schemas.project import Project
 from schemas.reviews import first_drawn
 from schemas.store import Store
+from schemas.wording import counted
 from tests.curate.argilla.answering import answer
 from tests.curate.review.review_project import SCOPE, fill, project
 
