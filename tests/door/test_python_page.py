@@ -51,6 +51,7 @@ def test_functions_and_pairs_of_your_own_do_what_the_page_prints(
     assert capsys.readouterr().out == printed
 
 
+@pytest.mark.timeout(1200)
 def test_the_notebook_runs_in_a_kernel_whose_loop_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second run of every cell buys nothing; gates are written in cells; tables and progress are shown."""
     nbformat = pytest.importorskip("nbformat")
@@ -61,7 +62,8 @@ def test_the_notebook_runs_in_a_kernel_whose_loop_runs(tmp_path: Path, monkeypat
         text = (ROOT / "examples/python.ipynb").read_text(encoding="utf-8").replace(ADDRESS, teacher.url)
         for asked in (2, 2):
             notebook = nbformat.reads(text, as_version=4)
-            client(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+            place = {"metadata": {"path": str(tmp_path)}}
+            client(notebook, timeout=250, startup_timeout=250, resources=place).execute()
             assert len(teacher.asked) == asked
     shown = [str(cell.get("outputs", "")) for cell in notebook.cells]
     assert "8 pairs kept" in shown[1] or "8 kept" in shown[1]
