@@ -33,6 +33,7 @@ APIS = (
     Provider("GEMINI_API_KEY", "GEMINI_BASE_URL", _GEMINI, ("gemini-2.5-flash-lite",)),
     Provider("GROQ_API_KEY", "GROQ_BASE_URL", "https://api.groq.com/openai/v1", ("llama-3.3-70b-versatile",)),
 )
+_ANSWERS_WITHIN_S = 10.0  # a busy machine takes seconds; where nothing listens, it says so at once
 LOCAL = (("vLLM", "http://localhost:8000/v1"), ("Ollama", "http://localhost:11434/v1"))
 
 
@@ -63,7 +64,7 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
         if not key:
             continue
         url = environ.get(api.url_env, api.url).rstrip("/")
-        served = ask(url, key, 3.0)
+        served = ask(url, key, _ANSWERS_WITHIN_S)
         if isinstance(served, str):
             tried.append(f"{api.key_env} is set, but at {url} {served}")
             continue
@@ -73,7 +74,7 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
     if not tried:
         tried.append("none of " + ", ".join(api.key_env for api in APIS) + " is set")
     for name, url in local:
-        served = ask(url, None, 0.5)
+        served = ask(url, None, _ANSWERS_WITHIN_S)
         if isinstance(served, str):
             tried.append(f"{name} at {url}: {served}")
         elif served:

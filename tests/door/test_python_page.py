@@ -52,6 +52,7 @@ def test_functions_and_pairs_of_your_own_do_what_the_page_prints(
     assert capsys.readouterr().out == printed
 
 
+@pytest.mark.timeout(1200)
 def test_the_notebook_runs_in_a_kernel_whose_loop_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second run of every cell buys nothing; gates are written in cells; tables and progress are shown."""
     nbformat = pytest.importorskip("nbformat")
@@ -63,7 +64,9 @@ def test_the_notebook_runs_in_a_kernel_whose_loop_runs(tmp_path: Path, monkeypat
         for asked in (2, 2):
             notebook = nbformat.reads(text, as_version=4)
             # `execute` would make a loop that nobody closes.
-            asyncio.run(client(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).async_execute())
+            place = {"metadata": {"path": str(tmp_path)}}
+            run = client(notebook, timeout=250, startup_timeout=250, resources=place)
+            asyncio.run(run.async_execute())
             assert len(teacher.asked) == asked
     shown = [str(cell.get("outputs", "")) for cell in notebook.cells]
     assert "8 pairs kept" in shown[1] or "8 kept" in shown[1]

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ class Project:
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Look into the store past our own code."""
-        with sqlite3.connect(self.folder / "pairsmith.db") as connection:
+        with closing(sqlite3.connect(self.folder / "pairsmith.db")) as connection, connection:
             return connection.execute(sql).fetchall()
 
     def is_intact(self) -> bool:

@@ -23,6 +23,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache, partial
@@ -48,6 +49,7 @@ _SERVERS = {COMMANDS: 2, MODELS: 1}
 # Of NVIDIA, AMD and WSL. Torch looks at them as it is loaded, and what is forked afterwards cannot use them.
 _GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _turn = itertools.count()
+_starting = threading.Lock()  # threads that ask for a server at once start one
 
 
 def can_fork(environment: Mapping[str, str]) -> bool:
@@ -101,13 +103,13 @@ def run(
         talk.settimeout(timeout_s)
         asked = {"module": "pairsmith", "arguments": arguments, "folder": str(folder), "leads": False}
         streams = [given.fileno(), out.fileno(), err.fileno()]
-        forked_child.ask(talk, f"\0{address(kind)}", streams, environment=dict(environment), **asked)
+        talk.connect(f"\0{address(kind)}")
+        forked_child.ask(talk, streams, environment=dict(environment), **asked)
         with talk.makefile("r") as answers:
-            process = int(answers.readline())
             try:
+                answers.readline()  # its number
                 code = int(answers.readline())
-            except TimeoutError:
-                os.kill(process, signal.SIGKILL)
+            except TimeoutError:  # nobody listens any more, which kills it
                 raise subprocess.TimeoutExpired(arguments, timeout_s) from None
         output, errors = (os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode() for file in (out, err))
         return subprocess.CompletedProcess(arguments, code, output, errors)
@@ -119,7 +121,8 @@ def address(kind: str) -> str:
         return NOBODY
     if kind == MODELS and any(Path(device).exists() for device in _GPUS):
         kind = COMMANDS
-    return _server(kind, next(_turn) % _SERVERS[kind])
+    with _starting:
+        return _server(kind, next(_turn) % _SERVERS[kind])
 
 
 @cache
@@ -184,6 +187,7 @@ def _serve(owner: str, kind: str, number: str) -> str:
         listening.bind(f"\0{_named(owner, kind, number)}")
         listening.listen()
         os.write(1, b"ready\n")
+        os.dup2(2, 1)  # what is forked may outlive the tests, which read this stream to its end
         while True:
             ready, _, _ = select.select([listening.fileno(), 0], [], [])
             if 0 in ready:
@@ -197,19 +201,23 @@ def _serve(owner: str, kind: str, number: str) -> str:
 
 
 def _become_the_process(talk: socket.socket, kind: str) -> str:
-    """Fork once more: this process tells the number of the other, and how it ended. If nobody listens any more, it was
-    killed."""
+    """Fork once more: this process tells the number of the other, and how it ended. Whoever asked may be killed at any
+    moment: then nobody listens, and the other is killed too."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     length, streams, _, _ = socket.recv_fds(talk, 8, 3)
-    asked = json.loads(talk.makefile("rb").read(int.from_bytes(length, "big")))
+    try:
+        asked = json.loads(talk.makefile("rb").read(int.from_bytes(length, "big")))
+    except ValueError:  # killed as it asked
+        os._exit(0)
     if asked["module"] != "pairsmith" and _beginning(os.environ, kind) != _beginning(asked["environment"], kind):
         os._exit(0)
     process = os.fork()
     if process:
         for stream in streams:
             os.close(stream)
-        talk.sendall(f"{process}\n".encode())
         ended = os.pidfd_open(process)
+        with suppress(OSError):
+            talk.sendall(f"{process}\n".encode())
         if ended not in select.select([ended, talk], [], [])[0]:
             os.kill(process, signal.SIGKILL)
         _, status = os.waitpid(process, 0)

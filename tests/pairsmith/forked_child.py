@@ -11,15 +11,15 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 KILL = signal.SIGUSR1
 """Kills the process, and ends this one when that is gone; a kill of this one does not wait for it."""
 PASSED_ON = {number: number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)} | {KILL: signal.SIGKILL}
 
 
-def ask(talk: socket.socket, address: str, streams: list[int], **asked: object) -> None:
-    """Connect to a server, and ask it for a process with these streams."""
-    talk.connect(address)
+def ask(talk: socket.socket, streams: list[int], **asked: object) -> None:
+    """Ask the server that is connected to for a process with these streams."""
     body = json.dumps(asked).encode()
     socket.send_fds(talk, [len(body).to_bytes(8, "big")], streams)
     talk.sendall(body)
@@ -31,14 +31,20 @@ def main(address: str, module: str, *arguments: str) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
     with socket.socket(socket.AF_UNIX) as talk:
         try:
-            ask(talk, f"\0{address}", [0, 1, 2], module=module, arguments=arguments, **given)
+            talk.connect(f"\0{address}")
+            ask(talk, [0, 1, 2], module=module, arguments=arguments, **given)
             answers = talk.makefile("r")
             process = int(answers.readline())
         except (OSError, ValueError):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
             os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])
+
+        def pass_on(number: int, frame: object) -> None:
+            with suppress(ProcessLookupError):  # it has ended, which is told next
+                os.kill(process, PASSED_ON[signal.Signals(number)])
+
         for number in PASSED_ON:
-            signal.signal(number, lambda number, frame: os.kill(process, PASSED_ON[signal.Signals(number)]))
+            signal.signal(number, pass_on)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
         code = int(answers.readline())
     if code < 0:

@@ -51,7 +51,7 @@ def looked(project: Project, *arguments: str) -> dict[str, Any]:
         env=project.environ(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=250,
     )
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)

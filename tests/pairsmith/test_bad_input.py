@@ -4,12 +4,13 @@ once it is mended."""
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -190,24 +191,31 @@ def test_seeds_from_standard_input(project: Project) -> None:
 
 def test_a_second_process_is_turned_away_and_readers_are_not(make_project: Callable[..., Project]) -> None:
     """While one process writes, a second writer ends with code 6 and learns who holds the store; reading goes on."""
-    with LoopbackTeacher(answer, latency_s=0.5) as teacher:
+    over = threading.Event()  # the first is not answered before, and does not end
+    with LoopbackTeacher(lambda ask: replace(answer(ask), when=over.is_set)) as teacher:
         project = make_project(teacher.url, tuple(f"{subject} number {i}" for subject in SUBJECTS for i in range(30)))
-        first = subprocess.Popen(
+        with subprocess.Popen(
             project.command("generate"),
             cwd=project.folder,
             env=project.environ(),
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            while not teacher.asked:
-                assert first.poll() is None
-                time.sleep(0.01)
-            second = project.run("generate")
-            reading = project.run("status")
-        finally:
-            first.send_signal(signal.SIGINT)
-            assert first.wait(200) == 130
+            stderr=subprocess.PIPE,
+        ) as first:
+            try:
+                while not teacher.asked:
+                    assert first.poll() is None
+                    time.sleep(0.01)
+                second = project.run("generate")
+                reading = project.run("status")
+                first.send_signal(signal.SIGINT)
+                assert first.stderr is not None
+                while b"press Ctrl-C again" not in first.stderr.readline():
+                    assert first.poll() is None
+                over.set()
+                first.communicate(timeout=200)
+                assert first.returncode == 130
+            finally:
+                first.kill()
     assert second.returncode == 6
     assert f"pid {first.pid}" in sentence(second)
     assert reading.returncode == 0
@@ -218,15 +226,11 @@ def test_a_second_process_is_turned_away_and_readers_are_not(make_project: Calla
 def test_a_file_limit_is_a_full_disk(project: Project) -> None:
     """When the store's file can grow no further the run ends with code 6 and says what to do."""
     write_seeds(project.folder, tuple(f"{subject} number {i}" for subject in SUBJECTS for i in range(30)))
-
-    def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-
+    little_room = 'ulimit -f 586 && exec "$@"'  # blocks of 512 bytes
     done = subprocess.run(
-        project.command("generate"),
+        ["/bin/sh", "-c", little_room, "sh", *project.command("generate")],
         cwd=project.folder,
         env=project.environ(),
-        preexec_fn=little_room,
         capture_output=True,
         text=True,
         timeout=200,

@@ -218,12 +218,15 @@ def test_a_batch_that_is_waited_for_survives_ctrl_c(make_project: Callable[..., 
         (project.folder / "pairsmith.toml").write_text(spec.replace("concurrency", keyed))
         provider.finishes = False
         environment = project.environ(BATCH_KEY="sk-batch")
-        waiting = subprocess.Popen(
+        with subprocess.Popen(
             project.command("generate", "--batch"), cwd=project.folder, env=environment, stderr=subprocess.PIPE
-        )
-        provider.wait_for_a_batch()
-        waiting.send_signal(signal.SIGINT)
-        assert b"cost about $" in waiting.communicate(timeout=200)[1]
+        ) as waiting:
+            try:
+                provider.wait_for_a_batch()
+                waiting.send_signal(signal.SIGINT)
+                assert b"cost about $" in waiting.communicate(timeout=200)[1]
+            finally:
+                waiting.kill()
         assert waiting.returncode == 130
         provider.finishes = True
         done = project.json("generate", "--batch", BATCH_KEY="sk-batch")

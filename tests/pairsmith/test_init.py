@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from pairsmith.new_project import EXAMPLES, template_folder, with_teacher
 from pairsmith.teacher_search import EMBEDDED, FoundTeacher, find_teacher
 from schemas.spec_file import load
 from tests.pairsmith.conftest import Project
+from tests.servers import InThread
 from tests.synth.loopback import LoopbackTeacher
 
 NOBODY = (("vLLM", "http://127.0.0.1:9/v1"),)
@@ -109,6 +112,19 @@ def test_a_server_on_this_machine_is_found() -> None:
         teacher = find_teacher({}, (*NOBODY, ("Ollama", f"{ollama.url}/v1")))
     assert (teacher.url, teacher.model, teacher.key_env) == (f"{ollama.url}/v1", "qwen3:8b", None)
     assert any("vLLM" in line and "nothing answers" in line for line in teacher.tried)
+
+
+def test_a_server_that_takes_seconds_to_answer_is_found() -> None:
+    """As one does on a machine that does much else."""
+
+    async def listed(request: web.Request) -> web.Response:
+        await asyncio.sleep(1)
+        return web.json_response({"data": [{"id": "qwen3:8b"}]})
+
+    app = web.Application()
+    app.router.add_get("/v1/models", listed)
+    with InThread(app) as ollama:
+        assert find_teacher({}, (("Ollama", f"{ollama.address}/v1"),)).model == "qwen3:8b"
 
 
 def test_with_nothing_around_the_embedded_teacher_is_taken() -> None:

@@ -234,7 +234,7 @@ def test_what_a_hub_does_not_take_is_a_sentence(registry: Registry, tmp_path: Pa
         refused = pushed(tmp_path, "me/images", hub.url)
         assert len(hub.asked) == 1
         odd = [pushed(tmp_path, name, hub.url) for name in ("me/my images", "a/b/c", "-x/--y")]
-    gone = pushed(tmp_path, "me/images", hub.url)
+    gone = pushed(tmp_path, "me/images", "http://127.0.0.1:9")
     assert [refused.returncode, gone.returncode] == [8, 8], gone.stderr
     assert refused.stderr.startswith("error: the hub at http://127.0.0.1")
     assert gone.stderr.startswith("error: the hub at http://127.0.0.1")

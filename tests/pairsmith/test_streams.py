@@ -24,7 +24,7 @@ needs_a_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason=
 def shell(project: Project, command: str, redirected: str) -> subprocess.CompletedProcess[str]:
     """A command of a process of its own, as a shell starts it."""
     line = f'"{sys.executable}" -m pairsmith {command} --project "{project.folder}" {redirected}'
-    return subprocess.run(["/bin/sh", "-c", line], env=project.environ(), capture_output=True, text=True, timeout=120)
+    return subprocess.run(["/bin/sh", "-c", line], env=project.environ(), capture_output=True, text=True, timeout=250)
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])

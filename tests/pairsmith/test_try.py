@@ -10,6 +10,7 @@ import subprocess
 import time
 import urllib.request
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from schemas.errors import UsageError
 from schemas.ports import free_port, listening
 from schemas.spec_file import load
 from schemas.store import Store
-from tests.pairsmith import forked
+from tests.pairsmith import forked, forked_child
 from tests.pairsmith.conftest import Project
 from tests.train import tiny
 from tests.train.tiny import make_base
@@ -168,9 +169,9 @@ def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            answer = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+            answer = json.loads("".join(takewhile(lambda line: line != "}\n", process.stdout)) + "}")
             assert answer["url"] == f"http://127.0.0.1:{port}/v1"
-            listed = json.load(urllib.request.urlopen(f"{answer['url']}/models", timeout=60))
+            listed = json.load(urllib.request.urlopen(f"{answer['url']}/models", timeout=250))
             assert [model["id"] for model in listed["data"]] == ["tiny-llama", "tuned"]
             body = {"model": "tuned", "messages": [{"role": "user", "content": "a fox"}], "max_tokens": 3}
             for stream in (False, True):
@@ -179,29 +180,30 @@ def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
                     json.dumps(body | {"stream": stream}).encode(),
                     {"Content-Type": "application/json"},
                 )
-                text = urllib.request.urlopen(asked, timeout=60).read().decode()
+                text = urllib.request.urlopen(asked, timeout=250).read().decode()
                 assert text.endswith("data: [DONE]\n\n") if stream else json.loads(text)["choices"]
             del body["max_tokens"]  # then it is decoded as it was measured: six tokens
             asked = urllib.request.Request(f"{answer['url']}/chat/completions", json.dumps(body).encode())
-            assert json.load(urllib.request.urlopen(asked, timeout=60))["usage"]["completion_tokens"] <= 6
+            assert json.load(urllib.request.urlopen(asked, timeout=250))["usage"]["completion_tokens"] <= 6
             assert "system_prompt" in answer
             assert answer["context_tokens"] == 512
             body["max_tokens"] = 512  # an upper bound: cut to what is left of the context
             asked = urllib.request.Request(f"{answer['url']}/chat/completions", json.dumps(body).encode())
-            used = json.load(urllib.request.urlopen(asked, timeout=60))["usage"]
+            used = json.load(urllib.request.urlopen(asked, timeout=250))["usage"]
             assert 6 < used["total_tokens"] <= 512
             del body["max_tokens"]
             busy = pairsmith(folder, *words)
             assert f"port {port} is taken" in json.loads(busy.stdout)["error"]["what"]
             long = {**body, "max_tokens": 450, "n": 128, "temperature": 2, "stream": True}
             asked = urllib.request.Request(f"{answer['url']}/chat/completions", json.dumps(long).encode())
-            cut = urllib.request.urlopen(asked, timeout=60)
-            cut.readline()
+            with urllib.request.urlopen(asked, timeout=250) as cut:
+                cut.readline()
+                process.send_signal(signal.SIGINT)
+                *_, last = (line for line in cut.read().decode().splitlines() if line)
+            assert "shutting down" in json.loads(last.removeprefix("data: "))["error"]["message"]
+            assert process.wait(250) == 0
         finally:
-            process.send_signal(signal.SIGINT)
-            assert process.wait(200) == 0
-    *_, last = (line for line in cut.read().decode().splitlines() if line)
-    assert "shutting down" in json.loads(last.removeprefix("data: "))["error"]["message"]
+            process.send_signal(forked_child.KILL)
     deadline = time.monotonic() + 100
     while time.monotonic() < deadline:
         with socket.socket() as probe:

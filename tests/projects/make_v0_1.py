@@ -14,6 +14,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -286,7 +287,7 @@ def keep(project: Project) -> None:
     leave = shutil.ignore_patterns("base-model", "pairsmith.db*", "tokenizer*", "*.jinja", "__pycache__", "artefacts")
     expected = golden(project)
     shutil.copytree(folder, KEPT, ignore=leave)
-    with sqlite3.connect(folder / "pairsmith.db") as connection:
+    with closing(sqlite3.connect(folder / "pairsmith.db")) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         (KEPT / "store.sql").write_text("\n".join(connection.iterdump()) + "\n")
     (KEPT / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")

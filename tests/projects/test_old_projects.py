@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def copied(folder: Path) -> Path:
 def old(tmp_path: Path) -> Project:
     """A copy of the project, its store as that version wrote it."""
     folder = copied(tmp_path / "old")
-    with sqlite3.connect(folder / "pairsmith.db") as connection:
+    with closing(sqlite3.connect(folder / "pairsmith.db")) as connection:
         connection.executescript((KEPT / "store.sql").read_text())
     return Project(folder)
 
