@@ -228,11 +228,19 @@ class Player:
             arg=[self.titles, shown],
         )
 
+    def shows(self, shown: tuple[str, str]) -> None:
+        """Until the row `shown` is on the page and takes keys."""
+        self.page.wait_for_function(
+            f"""([titles, shown]) => {_TEXTS}.every((text, side) => text === shown[side])
+                && document.querySelector('{READY}')""",
+            arg=[self.titles, shown],
+        )
+
     def opens_anew(self, shown: tuple[str, str] | None = None) -> None:
         """Reloaded, until the first of the rows that wait takes keys; until it is the one `shown`, if that is given."""
         self.page.reload()
         self.page.wait_for_function(
-            f"""([titles, shown]) => new URL(location).searchParams.get('page') === '1'
+            f"""([titles, shown]) => !(new URL(location).searchParams.get('page') > 1)
                 && document.querySelector('{READY}')
                 && (!shown || {_TEXTS}.every((text, side) => text === shown[side]))""",
             arg=[self.titles, shown],

@@ -224,9 +224,11 @@ def test_a_page_that_is_opened_anew_goes_on_where_it_was(ann: Ann, tmp_path: Pat
         player.opens_anew(before)
         assert ann.page.chosen is None
         player.row(4)
+        before = player.shown()
         page.go_back()
+        player.leaves(before)
         page.go_forward()
-        page.locator("[id^=verdict_]").first.wait_for(state="attached")
+        player.shows(before)
         for number in range(3, rows):
             player.row(2 * number)
         page.wait_for_function("() => /no pending records|task is completed/.test(document.body.innerText)")
