@@ -241,7 +241,7 @@ def test_a_key_pressed_while_an_answer_is_on_its_way_changes_nothing(ann: Ann, t
     """The row that is still shown has been answered: another verdict's key leaves it as it was sent."""
     with ann.at("rewrite", tmp_path) as player:
         shown, on_its_way = player.shown(), list[Any]()
-        player.page.route(_RESPONSES, on_its_way.append)  # until it is sent on
+        player.page.route(_RESPONSES, lambda route: on_its_way.append(route))  # until it is sent on
         player.key("1")
         player.is_checked("verdict_accept")
         with player.page.expect_request(_RESPONSES):
