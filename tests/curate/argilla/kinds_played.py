@@ -229,10 +229,10 @@ class Player:
         )
 
     def shows(self, shown: tuple[str, str]) -> None:
-        """Until the row `shown` is on the page and takes keys."""
+        """Until the row `shown` is on the page, wherever the keyboard is."""
         self.page.wait_for_function(
             f"""([titles, shown]) => {_TEXTS}.every((text, side) => text === shown[side])
-                && document.querySelector('{READY}')""",
+                && document.querySelector('body.pairsmith [id^=verdict_]')""",
             arg=[self.titles, shown],
         )
 

@@ -226,7 +226,6 @@ def test_a_page_that_is_opened_anew_goes_on_where_it_was(ann: Ann, tmp_path: Pat
         player.row(4)
         before = player.shown()
         page.go_back()
-        player.leaves(before)
         page.go_forward()
         player.shows(before)
         for number in range(3, rows):
@@ -249,8 +248,8 @@ def test_a_key_pressed_while_an_answer_is_on_its_way_changes_nothing(ann: Ann, t
         player.page.locator(".questions-form.--waiting").wait_for(state="attached")
         player.key("2")
         assert ann.page.chosen == "accept"
-        player.page.unroute(_RESPONSES)
         on_its_way[0].continue_()
+        player.page.unroute(_RESPONSES)
         player.leaves(shown)
         assert pull(player.desk.project, player.desk.store, player.desk.argilla).new == 1
         assert [own[0].decision for own in player.desk.store.reviews().values()] == ["accept"]
