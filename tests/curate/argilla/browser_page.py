@@ -115,8 +115,8 @@ class Annotator:
 
     def has(self, rows: int) -> None:
         """Until the page says that there are so many rows."""
-        said = r"document.querySelector('[aria-label=\"Total Records\"]')?.innerText.replace(/\D/g, '')"
-        self.page.wait_for_function(f"rows => {said} === rows", arg=str(rows))
+        total = r"document.querySelector('[aria-label=\"Total Records\"]')?.innerText.replace(/\D/g, '')"
+        self.page.wait_for_function(f"rows => {total} === rows", arg=str(rows))
 
     @property
     def suggested(self) -> str | None:
