@@ -28,6 +28,8 @@ class Proxy:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        with suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)  # closed alone, it takes one connection more
         self._listening.close()
 
     def _serve(self) -> None:
@@ -37,7 +39,7 @@ class Proxy:
                 threading.Thread(target=self._connect, args=(client,), daemon=True).start()
 
     def _connect(self, client: socket.socket) -> None:
-        with client, socket.create_connection(self._to) as server:
+        with suppress(ConnectionError), client, socket.create_connection(self._to) as server:  # which may be gone
             lost = threading.Event()
             back = threading.Thread(target=self._pass_on, args=(server, client, lost), daemon=True)
             back.start()

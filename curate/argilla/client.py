@@ -31,6 +31,7 @@ _PAGE = 1_000
 _ANSWERED = 250  # records with answers a page: what one holds is read while another is made
 _BULK = 500  # records a request, to our own server; of as many each costs Argilla's route a tenth more
 _BULK_ELSEWHERE = 250
+_TIMEOUT_S = 60.0
 _BULK_TIMEOUT_S = 300.0  # at some 100 records a second, less on a busy machine
 _MOST_BYTES = 4_000_000  # a request: a few texts as long as a book are no burden that the server breaks under
 _MOST_DELETED = 100  # records a request: Argilla's limit
@@ -96,8 +97,8 @@ class Argilla:
         import httpx
 
         logging.getLogger("argilla.sdk").setLevel(logging.CRITICAL)  # what it logs is raised as well
-        who_am_i(self.url, api_key, headers=headers)
-        way: dict[str, Any] = {"timeout": 60, "headers": headers, "trust_env": not is_here(self.url)}
+        who_am_i(self.url, api_key, timeout_s=_TIMEOUT_S, headers=headers)
+        way: dict[str, Any] = {"timeout": _TIMEOUT_S, "headers": headers, "trust_env": not is_here(self.url)}
         try:
             self._refuse_old(httpx.get(f"{self.url}/api/v1/version", **way).json()["version"])
             return argilla.Argilla(api_url=self.url, api_key=api_key, **way)

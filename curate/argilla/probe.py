@@ -15,6 +15,7 @@ from schemas.errors import ReviewError
 from schemas.ports import bound
 
 _OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy never reaches a loopback address
+_BUSY_S = 15.0  # an Argilla on a busy machine is no other program for taking some seconds to say so
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 IN_THE_CLEAR = (
@@ -76,11 +77,11 @@ def cannot_listen(host: str, port: int) -> str | None:
 def answering_at(host: str, port: int) -> str | None:
     """None when the port is free, "Argilla 2.8.0" when an Argilla answers there, "another program" otherwise."""
     try:
-        socket.create_connection((host if host not in ("0.0.0.0", "::", "") else "127.0.0.1", port), timeout=2).close()
+        socket.create_connection((host if host not in ("0.0.0.0", "::", "") else "127.0.0.1", port), _BUSY_S).close()
     except OSError:
         return None
     try:
-        with _OPEN.open(f"{local_url(host, port)}/api/v1/version", timeout=5) as answer:
+        with _OPEN.open(f"{local_url(host, port)}/api/v1/version", timeout=_BUSY_S) as answer:
             return f"Argilla {json.load(answer)['version']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another program"

@@ -51,6 +51,7 @@ _IN_A_ROW = REMEMBERED // 8  # a gate asks of a pair for two texts and some form
 _AHEAD = 2  # chunks that a child has been sent: it does not wait for this process between two
 WORTH = 2_000  # rows from which on two processes are faster than none: starting one takes half a second
 _LENGTH_BYTES = 4
+_UNREAD_BYTES = 1 << 30  # above it a pipe is not read, so its end is not seen, and to wait for its process is for ever
 _GARBAGE = 50_000  # objects after which a child looks for cycles, of which gates make none
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -142,6 +143,7 @@ async def _child() -> AsyncIterator[asyncio.subprocess.Process]:
         env=child_environment() | _ONE_THREAD,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        limit=_UNREAD_BYTES,
         start_new_session=True,
     )
     try:

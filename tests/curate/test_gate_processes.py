@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -83,6 +84,24 @@ def test_a_dead_process_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Monkey
 
     with pytest.raises(PairsmithError, match="ended with code -9"):
         asyncio.run(killed())
+
+
+@pytest.mark.slow
+def test_an_answer_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
+    """A curation that ends while large answers are under way ends: its processes are killed, and to wait for their end
+    is not to wait for somebody who reads what they said."""
+    gates = gates_for(TaskSettings(name="t", style="Say it well."), GateSettings(), tmp_path)
+
+    async def ended() -> int | None:
+        async with processes._child() as child:
+            for message in gates, (PAIRS * 20, range(len(gates))):
+                processes._send(child, pickle.dumps(message))
+            # The bytes at which asyncio, left to itself, reads no more; no event tells of them.
+            while len(child.stdout._buffer) < 2**17:  # type: ignore[union-attr]  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return child.returncode
+
+    assert asyncio.run(asyncio.wait_for(ended(), 200)) == -signal.SIGKILL
 
 
 def test_what_is_not_ours_stays_here(tmp_path: Path) -> None:

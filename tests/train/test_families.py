@@ -268,7 +268,7 @@ def test_generation_stops_where_the_turn_ends(tmp_path: Path, monkeypatch: pytes
         seed=1, stop=[], top_logprobs=None, grammar=None,
     )  # fmt: skip
     decoder.submit(job)
-    (choice,) = job.future.result(timeout=60)
+    (choice,) = job.future.result(timeout=600)
     decoder.close()
     assert (choice.finish_reason, choice.text) == ("stop", "o")
 

@@ -53,7 +53,7 @@ def test_it_answers_in_llama_cpp_with_the_prompt_of_training(
     write_gguf(merged, file, kind)
 
     async def ask() -> int:
-        async with served(file, context=512) as url, Endpoint(url, "gguf", timeout_s=200) as endpoint:
+        async with served(file, context=512) as url, Endpoint(url, "gguf", timeout_s=600) as endpoint:
             answer = await endpoint.ask(MESSAGES, Sampling(temperature=0, max_tokens=5))
             assert [str(file), "1", "512"] in [command[-3:] for command in _commands()]
         assert answer.usage is not None
@@ -87,7 +87,7 @@ def test_q4_k_m_is_written_by_llama_cpps_library(merged: Path, tmp_path: Path) -
     assert small.stat().st_size < large.stat().st_size
 
     async def ask() -> int:
-        async with served(small, context=512) as url, Endpoint(url, "gguf", timeout_s=200) as endpoint:
+        async with served(small, context=512) as url, Endpoint(url, "gguf", timeout_s=600) as endpoint:
             return len((await endpoint.ask(MESSAGES, Sampling(temperature=0, max_tokens=5))).choices)
 
     assert asyncio.run(ask()) == 1

@@ -235,7 +235,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_half_adapter(tiny_base: Base,
     out = tmp_path / "full"
     command = [sys.executable, "-c", _FULL, str(tiny_base.folder), str(out)]
     done = subprocess.run(
-        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=280, check=False
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=800, check=False
     )
     assert "no space is left to write" in done.stdout, done.stderr[-2000:]
     assert "run the same command again" in done.stdout

@@ -45,7 +45,7 @@ def test_the_snippet_of_the_card_runs(tiny_base: Base, tuned: TrainResult) -> No
     (code,) = re.findall(r"```python\n(.*?)```", model_card(tuned, place=str(folder)), re.S)
     assert code == snippet(tuned, str(folder)) + "\n"
     code = code.replace(f'"{tiny_base.name}"', repr(str(tiny_base.folder)))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=200)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=800)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 

@@ -6,7 +6,6 @@ Nothing sleeps: every step waits for the server's answer or for what it changes 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +38,12 @@ needs_browser = pytest.mark.skipif(
     reason="no browser: needs chromium and the package playwright",
 )
 
+PATIENCE_MS = 300_000  # a page that loads in two seconds takes thirty times as long on a machine that does much else
+
+# A row that takes keys: Argilla has given the keyboard to its first question, and our script has given letters to its
+# choices, which it does a moment later.
+READY = "body.pairsmith [id^=verdict_]:focus"
+
 # The element that shows the output, in the page's own language.
 _OUTPUT = """[...document.querySelectorAll('.text_field_component')]
     .find(one => one.querySelector('.title-area').innerText.trim() === 'Output')?.querySelector('.markdown-render')"""
@@ -57,7 +62,7 @@ def open_browser(url: str, tmp_path: Path, pictures: str) -> Iterator[Annotator]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=_FLAGS)
         context = browser.new_context(viewport={"width": 1280, "height": 800})
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(PATIENCE_MS)
         context.route(lambda asked: not asked.startswith(url), lambda route: route.abort())
         yield Annotator(context.new_page(), url, folder / pictures)
         browser.close()
@@ -108,10 +113,10 @@ class Annotator:
         boxes = [(name, one.bounding_box()) for name, one in (*fields, *questions)]
         return [name for name, box in boxes if box and box["y"] + box["height"] <= limit]  # None: not on this row
 
-    @property
-    def total(self) -> int:
-        """How many rows the page says there are."""
-        return int(re.sub(r"\D", "", self.page.get_by_label("Total Records").inner_text()))
+    def has(self, rows: int) -> None:
+        """Until the page says that there are so many rows."""
+        total = r"document.querySelector('[aria-label=\"Total Records\"]')?.innerText.replace(/\D/g, '')"
+        self.page.wait_for_function(f"rows => {total} === rows", arg=str(rows))
 
     @property
     def suggested(self) -> str | None:
@@ -153,7 +158,9 @@ class Annotator:
 
     def press(self, key: str) -> str:
         """Enter, Backspace or Control+S; the id of the record that the answer was sent for."""
-        return self._sent(lambda: self.page.keyboard.press(key), leaves=key != "Control+S")
+        sent = self._sent(lambda: self.page.keyboard.press(key), leaves=key != "Control+S")
+        self.page.locator(".questions-form.--waiting").wait_for(state="detached")  # until then it takes no key
+        return sent
 
     # ---- the pointer ----
 
@@ -208,7 +215,7 @@ class Annotator:
 
     def _row_is_ready(self) -> None:
         """The keyboard is at the first question of a row."""
-        self.page.locator("[id^=verdict_]:focus").wait_for(state="attached")
+        self.page.locator(READY).wait_for(state="attached")
 
     def _is_checked(self, option: str) -> None:
         self.page.locator(f"[id='{option}']:checked").wait_for(state="attached")
@@ -237,7 +244,7 @@ class Annotator:
                 f"""before => {{
                     const output = {_OUTPUT};
                     if (!output) return document.body.innerText.includes('no pending records');
-                    return output.innerText.trim() !== before && document.activeElement.id.startsWith('verdict_');
+                    return output.innerText.trim() !== before && document.querySelector('{READY}');
                 }}""",
                 arg=before,
             )

@@ -37,9 +37,10 @@ _TIMEOUT_S = 1_200  # the first test of a worker waits for the environment to be
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test here that needs the server's environment the time to have it made."""
+    """Give every test here the time that it may take to have the server's environment made, or to wait for something
+    twice."""
     for item in items:
-        if Path(__file__).parent in item.path.parents and "venv" in getattr(item, "fixturenames", ()):
+        if Path(__file__).parent in item.path.parents:
             own = item.get_closest_marker("timeout")
             least = max(_TIMEOUT_S, own.args[0] if own and own.args else 0)
             item.add_marker(pytest.mark.timeout(least), append=False)
@@ -135,8 +136,9 @@ def client(argilla_server: server.ArgillaServer, connect: Callable[[str], Any]) 
     return connect(argilla_server.api_key)
 
 
-def wait_until(true: Any, timeout_s: float = 90.0) -> None:
-    """Until `true()` is; the test fails after `timeout_s`."""
+def wait_until(true: Any, timeout_s: float = 500.0) -> None:
+    """Until `true()` is; the test fails after `timeout_s`. A server that was killed takes minutes to be there again
+    where the machine does much else."""
     deadline = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < deadline, "did not happen in time"

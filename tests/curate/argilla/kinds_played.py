@@ -27,7 +27,7 @@ from schemas.project import Project
 from schemas.records import Candidate, Edited, Message, Pair, Record, Seed
 from schemas.spec_file import load
 from schemas.store import Store
-from tests.curate.argilla.browser_page import Annotator, open_browser
+from tests.curate.argilla.browser_page import READY, Annotator, open_browser
 from tests.curate.review.review_project import SCOPE, pair_of
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -52,6 +52,10 @@ KINDS_PLAYED = {
     "translate": Played("manual-de-en"),
     "free": Played("curious"),
 }
+# The texts under `titles` on the page, in the page's own language.
+_TEXTS = """titles.map(title => [...document.querySelectorAll('.text_field_component')]
+    .find(one => one.querySelector('.title-area').innerText.trim() === title)
+    ?.querySelector('.markdown-render')?.innerText)"""
 EARLIER = (
     Message(role="user", content="Hello, I bought a few things from you last week."),
     Message(role="assistant", content="Thank you for writing. What can we do for you?"),
@@ -210,16 +214,35 @@ class Player:
         with self.page.expect_response(lambda answer: "/responses" in answer.url) as sent:
             self.key("Enter")
         assert sent.value.ok, sent.value.text()
+        self.leaves(shown)
+
+    def leaves(self, shown: tuple[str, str]) -> None:
+        """Until another row than the one `shown` takes keys, or none is left."""
         self.page.wait_for_function(
-            """([titles, before]) => {
+            f"""([titles, before]) => {{
                 if (/no pending records|task is completed/.test(document.body.innerText)) return true;
-                const fields = [...document.querySelectorAll('.text_field_component')];
-                const texts = titles.map(title => fields
-                    .find(one => one.querySelector('.title-area').innerText.trim() === title)
-                    ?.querySelector('.markdown-render')?.innerText);
+                const texts = {_TEXTS};
                 return texts.every(text => text !== undefined) && texts.some((text, side) => text !== before[side])
-                    && document.activeElement.id.startsWith('verdict_');
-            }""",
+                    && document.querySelector('{READY}') && !document.querySelector('.questions-form.--waiting');
+            }}""",
+            arg=[self.titles, shown],
+        )
+
+    def shows(self, shown: tuple[str, str]) -> None:
+        """Until the row `shown` is on the page, wherever the keyboard is."""
+        self.page.wait_for_function(
+            f"""([titles, shown]) => {_TEXTS}.every((text, side) => text === shown[side])
+                && document.querySelector('body.pairsmith [id^=verdict_]')""",
+            arg=[self.titles, shown],
+        )
+
+    def opens_anew(self, shown: tuple[str, str] | None = None) -> None:
+        """Reloaded, until the first of the rows that wait takes keys; until it is the one `shown`, if that is given."""
+        self.page.reload()
+        self.page.wait_for_function(
+            f"""([titles, shown]) => !(new URL(location).searchParams.get('page') > 1)
+                && document.querySelector('{READY}')
+                && (!shown || {_TEXTS}.every((text, side) => text === shown[side]))""",
             arg=[self.titles, shown],
         )
 
@@ -259,7 +282,7 @@ def at_the_page(kind: str, folder: Path, server: ArgillaServer, user_id: str, pa
         queue = desk.argilla.queue(queue_name(desk.project))
         assert queue is not None
         page.goto(desk.argilla.page_of(queue))
-        page.locator("[id^=verdict_]:focus").wait_for(state="attached")
+        page.locator(READY).wait_for(state="attached")
         yield Player(desk, page)
 
 

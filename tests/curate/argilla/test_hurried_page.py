@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +16,12 @@ import pytest
 from curate.argilla.pull import pull
 from curate.argilla.push import queue_name
 from curate.argilla.server import ArgillaServer
-from tests.curate.argilla.browser_page import needs_browser
+from tests.curate.argilla.browser_page import READY, needs_browser
 from tests.curate.argilla.conftest import killed
 from tests.curate.argilla.kinds_played import Ann, Player, signed_in
 
 pytestmark = [needs_browser, pytest.mark.timeout(600)]
+_RESPONSES = re.compile("/responses$")
 VERDICTS = {"1": "accept", "2": "reject"}
 
 # What was on the page at every key, and when an answer went out: kept by the page itself, because this test is slower.
@@ -142,14 +144,12 @@ def test_answers_given_while_the_server_is_away_arrive(ann: Ann, tmp_path: Path)
                 pressed[outputs["".join(before[1].split())]] = VERDICTS[key]
                 with page.expect_event("requestfailed", lambda asked: "/responses" in asked.url):
                     player.key("Enter")
-                page.wait_for_function(
-                    "one => document.querySelectorAll('.markdown-render')[1]?.innerText !== one", arg=before[1]
-                )
+                player.leaves(before)
             alert = page.locator(".pairsmith-said")
             alert.wait_for()
             assert "not on the server yet" in alert.inner_text()
             ann.page.picture("away")
-        alert.wait_for(state="detached", timeout=200_000)
+        alert.wait_for(state="detached", timeout=500_000)
         pulled = pull(desk.project, desk.store, desk.argilla)
         assert pulled.new == 4
         queue = desk.argilla.queue(queue_name(desk.project))
@@ -167,7 +167,7 @@ def test_the_second_of_two_windows_replaces_nothing(ann: Ann, tmp_path: Path) ->
     with ann.at("rewrite", tmp_path) as player:
         desk, other = player.desk, player.page.context.new_page()
         other.goto(player.page.url)
-        other.locator("[id^=verdict_]:focus").wait_for(state="attached")
+        other.locator(READY).wait_for(state="attached")
         second = Player(desk, other)
         assert second.shown() == player.shown()
         player.row(0)
@@ -179,9 +179,7 @@ def test_the_second_of_two_windows_replaces_nothing(ann: Ann, tmp_path: Path) ->
         pulled = pull(desk.project, desk.store, desk.argilla)
         assert (pulled.new, pulled.changed) == (1, 0)
         assert [review.decision for own in desk.store.reviews().values() for review in own] == ["accept"]
-        other.reload()
-        other.locator("[id^=verdict_]:focus").wait_for(state="attached")
-        assert second.shown() == player.shown()
+        second.opens_anew(player.shown())
         second.row(2)
         assert pull(desk.project, desk.store, desk.argilla).new == 1
         other.close()
@@ -205,8 +203,7 @@ def test_a_row_that_is_taken_back_while_it_is_open_is_told(ann: Ann, tmp_path: P
         sentence.wait_for()
         ann.page.picture("taken-back")
         assert pull(desk.project, desk.store, desk.argilla).new == 0
-        page.reload()
-        page.locator("[id^=verdict_]:focus").wait_for(state="attached")
+        player.opens_anew()
         assert player.shown() != shown
         player.row(0)
         sentence.wait_for(state="detached")
@@ -224,16 +221,13 @@ def test_a_page_that_is_opened_anew_goes_on_where_it_was(ann: Ann, tmp_path: Pat
         before = player.shown()
         page.keyboard.press("1")
         player.is_checked("verdict_accept")
-        page.reload()
-        page.locator("[id^=verdict_]:focus").wait_for(state="attached")
-        page.wait_for_function("() => new URL(location).searchParams.get('page') === '1'")
-        page.locator("[id^=verdict_]:focus").wait_for(state="attached")
-        assert player.shown() == before
+        player.opens_anew(before)
         assert ann.page.chosen is None
         player.row(4)
+        before = player.shown()
         page.go_back()
         page.go_forward()
-        page.locator("[id^=verdict_]").first.wait_for(state="attached")
+        player.shows(before)
         for number in range(3, rows):
             player.row(2 * number)
         page.wait_for_function("() => /no pending records|task is completed/.test(document.body.innerText)")
@@ -244,10 +238,18 @@ def test_a_page_that_is_opened_anew_goes_on_where_it_was(ann: Ann, tmp_path: Pat
 
 def test_a_key_pressed_while_an_answer_is_on_its_way_changes_nothing(ann: Ann, tmp_path: Path) -> None:
     """The row that is still shown has been answered: another verdict's key leaves it as it was sent."""
-    with ann.at("rewrite", tmp_path) as player, _latency(player.page, 20_000):
+    with ann.at("rewrite", tmp_path) as player:
+        shown, on_its_way = player.shown(), list[Any]()
+        player.page.route(_RESPONSES, lambda route: on_its_way.append(route))  # until it is sent on
         player.key("1")
         player.is_checked("verdict_accept")
-        player.key("Enter")
+        with player.page.expect_request(_RESPONSES):
+            player.key("Enter")
         player.page.locator(".questions-form.--waiting").wait_for(state="attached")
         player.key("2")
         assert ann.page.chosen == "accept"
+        on_its_way[0].continue_()
+        player.page.unroute(_RESPONSES)
+        player.leaves(shown)
+        assert pull(player.desk.project, player.desk.store, player.desk.argilla).new == 1
+        assert [own[0].decision for own in player.desk.store.reviews().values()] == ["accept"]

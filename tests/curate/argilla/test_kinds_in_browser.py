@@ -16,7 +16,7 @@ import pytest
 
 from curate.argilla.pull import pull
 from curate.argilla.server import ArgillaServer
-from tests.curate.argilla.browser_page import needs_browser
+from tests.curate.argilla.browser_page import READY, needs_browser
 from tests.curate.argilla.kinds_played import KINDS_PLAYED, Ann, play, signed_in
 
 ROWS = int(os.environ.get("PAIRSMITH_PAGE_ROWS", "5"))
@@ -50,8 +50,10 @@ def test_every_kind_of_task_is_answered_by_keys_alone(
     assert desk.most_keys_to_accept == 2
 
 
-def _checked(page: Any) -> list[str]:
-    return sorted(page.evaluate("[...document.querySelectorAll('input[type=checkbox]:checked')].map(box => box.id)"))
+def _are_checked(page: Any, *options: str) -> None:
+    """Until these options are chosen and no others."""
+    chosen = "[...document.querySelectorAll('input[type=checkbox]:checked')].map(box => box.id).sort().join()"
+    page.wait_for_function(f"options => {chosen} === options", arg=",".join(sorted(options)))
 
 
 def test_no_key_means_two_things(ann: Ann, tmp_path: Path) -> None:
@@ -61,8 +63,7 @@ def test_no_key_means_two_things(ann: Ann, tmp_path: Path) -> None:
         page, keyboard = player.page, player.page.keyboard
         for key in "1", "1", "w", "1":
             keyboard.press(key)
-        player.is_checked("reasons_invented")
-        assert _checked(page) == ["reasons_invented", "verdict_accept"]
+        _are_checked(page, "reasons_invented", "verdict_accept")
         for place in "reasons_too_long", "verdict_edit":
             page.locator(f"[id='{place}']").focus()
             keyboard.press("2")
@@ -72,14 +73,13 @@ def test_no_key_means_two_things(ann: Ann, tmp_path: Path) -> None:
         page.locator(".markdown-render").first.click()
         keyboard.press("2")
         keyboard.press("w")
-        player.is_checked("verdict_reject")
-        assert _checked(page) == ["verdict_reject"]
+        _are_checked(page, "verdict_reject")
         keyboard.press("3")
         page.locator("[aria-label='Question: edited'] [contenteditable]:focus").wait_for()
         keyboard.press("Control+End")
         keyboard.type(" 12w")
         assert page.locator("[aria-label='Question: edited'] [contenteditable]").inner_text().endswith(" 12w")
-        assert _checked(page) == ["verdict_edit"]
+        _are_checked(page, "verdict_edit")
 
 
 def test_an_answer_that_contradicts_itself_is_asked_for_again(ann: Ann, tmp_path: Path) -> None:
@@ -128,10 +128,10 @@ def test_a_row_of_150_words_and_four_candidates_is_whole_in_view(ann: Ann, tmp_p
         for _ in desk.rows:
             if other.count():
                 break
-            assert not page.locator("[id=best_A]").is_visible()
+            page.locator("[id=best_A]").wait_for(state="hidden")
             before = page.evaluate(texts)
             page.keyboard.press("ArrowRight")
-            page.wait_for_function(f"before => {texts} !== before", arg=before)
+            page.wait_for_function(f"before => {texts} !== before && document.querySelector('{READY}')", arg=before)
         assert len(player.text(1).split()) > 145
         assert page.locator("[id=best_C]").count()
         for width, height in (1280, 800), (1600, 900):

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -91,7 +90,7 @@ def test_a_server_killed_while_rows_are_on_their_way(tmp_path: Path, argilla_ser
         if numbers["done"] == 100:
             os.kill(before.pid or 0, signal.SIGKILL)  # the next rows meet no server
 
-    with Cats(tmp_path, argilla_server, 300, patience_s=180) as cats:
+    with Cats(tmp_path, argilla_server, 300, patience_s=900) as cats:
         sent = cats.push(kill).sent
         assert child(argilla_server, "server").restarts == before.restarts + 1
         assert sent == len(cats.store.sampled()) > 200
@@ -107,7 +106,7 @@ def test_a_network_that_dies_in_the_middle(what: str, tmp_path: Path, argilla_se
         running = replace(argilla_server, url=proxy.url)
         # Each connection ends after so many bytes, the one included over which Cats signs in.
         proxy.bytes, proxy.loses = (60_000, None) if what == "requests" else (None, b"PUT ")
-        with Cats(tmp_path, running, 300, patience_s=120) as cats:
+        with Cats(tmp_path, running, 300, patience_s=600) as cats:
             sent = cats.push().sent
             assert proxy.cut
             assert (proxy.lost > 1) == (what == "answers")
@@ -130,7 +129,7 @@ def test_a_network_that_dies_in_the_middle(what: str, tmp_path: Path, argilla_se
 def test_a_server_killed_while_answers_come_back(tmp_path: Path, argilla_server: server.ArgillaServer) -> None:
     """kill -9 in the midst of a pull: it waits for the restart and goes on, and each answer is kept once."""
     before = child(argilla_server, "server")
-    with Cats(tmp_path, argilla_server, 24, patience_s=180) as cats:
+    with Cats(tmp_path, argilla_server, 24, patience_s=900) as cats:
         cats.push()
         records = [*cats.records(), *cats.records(SHARED)]
         for record in records:
@@ -239,11 +238,12 @@ def test_a_redis_that_goes_away_during_a_push(tmp_path: Path, frail: tuple[serve
         hook = rg.Webhook(url=url, events=["record.created"], _client=cats.argilla.sdk).create()
         with pytest.raises(ReviewError, match=r"its Redis does not answer.*goes on where it stopped"):
             cats.push(gone)
-        asked_at, queue = time.monotonic(), cats.argilla.queue(queue_name(cats.project))
+        queue = cats.argilla.queue(queue_name(cats.project))
         assert queue
-        with pytest.raises(ReviewError, match="its Redis does not answer"):
-            cats.argilla.call("PATCH", f"datasets/{queue.id}", json={"guidelines": queue.guidelines})
-        assert time.monotonic() - asked_at < 10
+        asked = {"url": f"/api/v1/datasets/{queue.id}", "json": {"guidelines": queue.guidelines}}
+        refused = cats.argilla.sdk.http_client.patch(**asked, timeout=120)
+        assert (refused.status_code, "redis.exceptions" in refused.text) == (500, True)
+        assert refused.elapsed.total_seconds() < 10  # which is waited for once, at the first request of an outage
         redis.start()
         seen = len(events)
         assert cats.push().sent > 0
