@@ -143,10 +143,14 @@ def test_what_rows_of_others_hold_as_well_takes_nothing_of_theirs(tmp_path: Path
     """A label, or a column's value that comes back, is not the erased row's alone: the answers of others that quote it
     stay, their records say what they said, the scan finds nothing, and the screen says which texts were not looked
     for. `status` counts what is left, where a row had failed, too."""
-    spec = SPEC.replace('kind = "pair"', 'kind = "pair"\ncolumns = { input = "input", output = "output", shop = "shop" }')
+    spec = SPEC.replace(
+        'kind = "pair"', 'kind = "pair"\ncolumns = { input = "input", output = "output", shop = "shop" }'
+    )
     (tmp_path / "pairsmith.toml").write_text(spec, encoding="utf-8")
     for name, text in (("ours", OURS), ("theirs", THEIRS)):
-        rows = [{"input": f"{text}? {n}", "output": "complaint about a parcel", "shop": "Main Street"} for n in range(3)]
+        rows = [
+            {"input": f"{text}? {n}", "output": "complaint about a parcel", "shop": "Main Street"} for n in range(3)
+        ]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     own = pairsmith.Project(tmp_path)
     made = own.generate()
