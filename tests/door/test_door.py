@@ -258,9 +258,7 @@ def test_what_has_no_source_asks_for_a_name(function: Any) -> None:
 def test_the_language_of_the_texts_is_named_or_not_looked_at() -> None:
     """`language` is the texts' own, and like any other gate the one that judges it can be left out, as its sentence
     says; a file's name in the place of rows is told from a row."""
-    answer = (
-        "Kuule, matkalainen, siitä ei puhuta ääneen ennen kuin aurinko laskee. Näin veljesi eilen sillalla."
-    )
+    answer = "Kuule, matkalainen, siitä ei puhuta ääneen ennen kuin aurinko laskee. Näin veljesi eilen sillalla."
     rows = [("Missä on vanha kaivos?", answer)]
     for language, accepted in (("en", 0), ("fi", 1), (False, 1), (True, 0)):
         assert curate(rows, gates(language=language, length=False), progress=False).counts.accepted == accepted
