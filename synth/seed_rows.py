@@ -94,8 +94,10 @@ def rows_of(
         return _jsonl_rows(lines, source, notes)
     if kind == "csv":
         return csv_rows(lines, source, notes)
-    if kind in ("text", "document"):
-        return _text_rows(lines if kind == "text" else _whole(lines), source, notes)
+    if kind == "document":
+        return _text_rows(_whole(lines), source, notes)
+    if kind == "text":
+        return _text_rows(lines, source, notes)
     raise InputError(
         f"{kind} cannot be read from standard input.", where=shown(source), fix="Save it to a file and name the file."
     )
