@@ -153,14 +153,14 @@ def test_what_rows_of_others_hold_as_well_takes_nothing_of_theirs(tmp_path: Path
         ]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     own = pairsmith.Project(tmp_path)
-    made = own.generate()
+    generated = own.generate()
     project = spec_file.load(tmp_path)
     with Store.open(Store.url_for(project)) as store:
         _call(store, f"{OURS}: complaint about a parcel in Main Street", 1)
         (failed, *_) = store.seeds()
         store.write(
             Candidate(
-                fingerprint=next(iter(made.fingerprints.values())),
+                fingerprint=next(iter(generated.fingerprints.values())),
                 seed_id=failed.id,
                 generator="forward",
                 sample=9,
