@@ -54,7 +54,7 @@ def curate(
 def gates(
     *own: Callable[[Pair], Any],
     style: str = "",
-    language: str = "en",
+    language: str | bool = "en",
     must: Mapping[str, str] | None = None,
     must_not: Mapping[str, str] | None = None,
     **settings: Any,
@@ -62,9 +62,12 @@ def gates(
     """The code gates as steps, cheap ones first, then `own` ones.
 
     `settings` are the keys of `[curate.gates]` and of its `length`: min_words, max_words, min_ratio, max_ratio;
-    `repetition=False` leaves a gate out. `must` and `must_not` map a name to a pattern of the output. What `style`
-    itself says is not held against an output. Raises UsageError for a setting that is not legal.
+    `repetition=False` leaves a gate out, `language=False` the one that judges the language. `must` and `must_not` map a
+    name to a pattern of the output. What `style` itself says is not held against an output. Raises UsageError for a
+    setting that is not legal.
     """
+    if isinstance(language, bool):
+        settings["language"], language = language, "en"
     bounds = {name: settings.pop(name) for name in LengthSettings.model_fields if name in settings}
     if unknown := sorted(settings.keys() - GateSettings.model_fields):
         legal = ", ".join([*LengthSettings.model_fields, *GateSettings.model_fields])
@@ -88,7 +91,8 @@ def _pair(row: Pair | tuple[str, str], number: int) -> Pair:
     if isinstance(row, Pair):
         return row
     if not isinstance(row, tuple | list) or len(row) != 2 or not all(isinstance(text, str) for text in row):
-        raise UsageError(f"row {number} is neither a Pair nor (input, output): {row!r}.")
+        fix = "What stands in a file is read by `pairs(FILE)`." if isinstance(row, str) else None
+        raise UsageError(f"row {number} is neither a Pair nor (input, output): {row!r}.", fix=fix)
     input, output = row
     seed = Seed(kind="input", text=input, source=f"{_SOURCE}:{number}")
     return Pair(seed_id=seed.id, input=input, output=output, system="", origin=Imported(source=seed.source))

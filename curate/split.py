@@ -244,8 +244,8 @@ def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
         return [
             Shortage(
                 "there are no input seeds, so nothing can be evaluated: nobody will know whether the model is better",
-                f"Add input seeds, at least {LEAST_TEST_INPUTS} of them for the test split, or let backward generation"
-                " write inputs to your outputs.",
+                f"Add input seeds, at least {LEAST_TEST_INPUTS} of them for the test split, or let the teacher write"
+                " inputs to your outputs: generate.backward.enabled = true.",
             )
         ]
     shares = [spec.split.share("test", kind) for kind in kinds]

@@ -12,7 +12,7 @@ from schemas.errors import PairsmithError, UsageError
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
-from schemas.store.erase import Traces, erase, holds, left_in, of_person, of_source
+from schemas.store.erase import LEAST, Traces, erase, holds, left_in, of_person, of_source
 from schemas.store.opening import sqlite_path
 from schemas.wording import counted
 
@@ -33,7 +33,7 @@ def erased(project: Project, store: Store, *, source: str | None = None, person:
     exports = _exports(project, store)
     argilla = _from_argilla(project, store, traces, source)
     records = erase(store, traces)
-    files = _without_files(project, store, texts, exports)
+    files = _without_files(project, store, traces.quoted, exports)
     left = [
         path.relative_to(project.folder).as_posix()
         for path in sorted(project.folder.rglob("*"))
@@ -49,7 +49,8 @@ def erased(project: Project, store: Store, *, source: str | None = None, person:
         "models": models,
         "left_in_store": left_in(store, texts),
         "left_in_files": left,
-        "short_texts": sorted(text for text in traces.texts if text and text not in texts),
+        "short_texts": sorted(text for text in traces.texts if text and len(text) < LEAST),
+        "shared_texts": sorted(text for text in traces.shared if len(text) >= LEAST),
     }
 
 

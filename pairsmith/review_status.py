@@ -87,6 +87,8 @@ def shown(project: Project, facts: dict[str, Any]) -> list[RenderableType]:
         f" {status['undecided']:,} to settle, {status['incomplete']:,} with too few annotators"
     )
     why = ", ".join(f"{reason} {count:,}" for reason, count in facts["sampled_for"].items())
+    if sum(facts["sampled_for"].values()) > status["sampled"]:
+        why += " (a row may be drawn for several)"
     lines = [("review", head), ("drawn for", why), *in_lines(status)]
     if status["seconds_per_answer"] is not None:
         lines.append(("pace", f"{status['seconds_per_answer']:.0f} s an answer (median)"))

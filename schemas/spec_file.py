@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import shlex
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,8 @@ def load(folder: Path, overrides: Sequence[str] = ()) -> Project:
         raise SpecError(
             f"there is no {SPEC_NAME} here.",
             where=str(folder),
-            fix="Run `pairsmith init DIR` to make a project, or name its folder with --project DIR.",
+            fix=f"{_elsewhere(folder)}Run `pairsmith init DIR` to make a project, or name its folder with --project"
+            " DIR.",
         ) from None
     except NotADirectoryError:
         raise SpecError(
@@ -76,6 +78,14 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
         return Project(folder, Spec.model_validate(raw), tuple(overrides), sentences)
     except ValidationError as error:
         raise _explained(error, raw, path, text, set_keys) from None
+
+
+def _elsewhere(folder: Path) -> str:
+    """The projects in a folder that is none, or the one that is called almost as a folder that is not there."""
+    beside = folder if folder.is_dir() else folder.parent
+    projects = sorted(str(at.parent) for at in beside.glob(f"*/{SPEC_NAME}"))
+    near = projects if folder.is_dir() else difflib.get_close_matches(str(folder), projects, n=1)
+    return f"Did you mean --project {' or '.join(map(shlex.quote, near))}? " if 0 < len(near) <= _SHOWN else ""
 
 
 def _no_number(value: Any, key: tuple[str, ...] = ()) -> tuple[str, ...] | None:
@@ -250,7 +260,7 @@ def _mistake(
     named = where == f"--set {key}"
     if first["type"] == "extra_forbidden":
         legal = _legal_keys(loc[:-1])
-        near = difflib.get_close_matches(loc[-1], legal, n=1, cutoff=0.0)
+        near = difflib.get_close_matches(loc[-1], legal, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else ""
         return SpecError(
             "unknown key." if named else f"unknown key '{key}'.",

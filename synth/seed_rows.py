@@ -94,6 +94,8 @@ def rows_of(
         return _jsonl_rows(lines, source, notes)
     if kind == "csv":
         return csv_rows(lines, source, notes)
+    if kind == "document":
+        return _text_rows(_whole(lines), source, notes)
     if kind == "text":
         return _text_rows(lines, source, notes)
     raise InputError(
@@ -111,7 +113,10 @@ def names_of(path: Path, encoding: str | None = None) -> list[str]:
     if kind == "parquet":
         return parquet_names(path)
     if kind not in ("csv", "json", "jsonl"):
-        fix = f"{fix[:-1]}, or make a project with `pairsmith init` and name this one as the path of its [[seeds]]."
+        fix = (
+            f"{fix[:-1]}, or make a project with `pairsmith init` and name this one as the path of its [[seeds]]:"
+            ' a line is a seed, or with format = "document" the file is.'
+        )
         raise InputError(f"a source of format {kind} has no columns to look at.", where=path.name, fix=fix)
     content = path.read_bytes()
     if encoding is not None:
@@ -254,6 +259,17 @@ def _keys(line: str) -> tuple[str, ...]:
     except orjson.JSONDecodeError:
         return ()
     return tuple(row) if isinstance(row, dict) else ()
+
+
+def _whole(lines: Lines) -> Lines:
+    """All lines of a file as one."""
+    parts = list[str]()
+    for number, line in lines:
+        if isinstance(line, Fault):
+            yield number, line
+            return
+        parts.append(line)
+    yield 1, "".join(parts).replace("\r\n", "\n")
 
 
 def _text_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:

@@ -54,6 +54,9 @@ def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     proof = (
         "a scan of the store finds nothing of it" if not data["left_in_store"] else "the store still holds some of it"
     )
-    short = counted(len(data["short_texts"]), "text is", "texts are")
-    short = f"; {short} too short to look for" if data["short_texts"] else ""
-    return [*lines, ("proof", proof + short)]
+    if data["short_texts"]:
+        proof += f"; {counted(len(data['short_texts']), 'text is', 'texts are')} too short to look for"
+    if data["shared_texts"]:
+        stand = counted(len(data["shared_texts"]), "text stands", "texts stand")
+        proof += f"; {stand} in rows of others as well, and stay there"
+    return [*lines, ("proof", proof)]

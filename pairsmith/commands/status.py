@@ -78,7 +78,7 @@ def _held(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:
     if store is None or not generated.seeds or active_seeds(store)[0] >= sum(generated.seeds.values()):
         return as_generated
     scopes = generated.fingerprints.values()
-    pairs = sum(1 for scope in scopes for slot in store.skim_candidates(scope) if slot["pair_id"])
+    pairs = sum(1 for scope in scopes for slot in store.skim_candidates(scope) if slot.get("pair_id"))
     return {"seeds": dict(Counter(seed.kind for seed in store.seeds())), "pairs": pairs}
 
 

@@ -183,19 +183,19 @@ def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
     from schemas.money import dollars
 
     table = Table(box=None, padding=(0, 2, 1, 0), expand=True)
-    for title, ratio in (("seed", 2), ("last run", 4), ("now", 4)):
+    ran = any(row["old"] for row in outcome.rows)
+    for title, ratio in (("seed", 2), *([("last run", 4)] if ran else []), ("now", 4)):
         table.add_column(title, ratio=ratio, overflow="fold")
     for row in outcome.rows:
         for nth in range(max(len(row["old"]), len(row["new"]))):
             old, new = (list(row[name])[nth : nth + 1] or [""] for name in ("old", "new"))
             second = new[0]["failure"] if isinstance(new[0], dict) else new[0]
-            table.add_row(*(Text(cell) for cell in ("" if nth else row["seed"], old[0], second)))
+            table.add_row(*map(Text, ("" if nth else row["seed"], *(old if ran else []), second)))
     left = "nothing: every answer is there"
     if outcome.left_candidates:
         candidates = counted(outcome.left_candidates, "candidate", "candidates")
         left = f"{candidates} of {counted(outcome.left_seeds, 'seed', 'seeds')}"
         left += f", {between(outcome.left_usd, dollars, 'cost unknown')}"
-    ran = any(row["old"] for row in outcome.rows)
     other = "prompt or settings are not those of the last run" if ran else "no run has asked about these seeds yet"
     same = "prompt and settings are those of the last run" if outcome.same_prompt else other
     facts = [("prompt", same), ("to ask", left), ("spent", screen.cost(outcome))]

@@ -268,8 +268,8 @@ def in_lines(facts: Json) -> list[tuple[str, str]]:
     ):
         if (rate := status.get(key)) and not (key == "acceptance_rate" and same_rows(status)):
             interval = f"{rate['low']:.1%} to {rate['high']:.1%}"
-            seen = f"{rate['rows']:,} of {rate['population']:,} rows seen"
-            lines.append((name, f"{rate['value']:.1%} ({interval}) {of}; {seen}"))
+            rows = f"from {rate['rows']:,} of {rate['population']:,} rows"
+            lines.append((name, f"{rate['value']:.1%} ({interval}) {of}, {rows}"))
     if aside := status.get("set_aside"):
         lines.append(("", f"{aside:,} decided rows count again once the rows that joined since are drawn"))
     if status.get("gate") == "rejected":

@@ -132,7 +132,7 @@ class SeedSource(Section):
 
     path: str = Field(min_length=1)
     kind: Literal["input", "output", "pair", "conversation"] = "input"
-    format: Literal["jsonl", "json", "csv", "parquet", "text", "datasets", "hub"] | None = None
+    format: Literal["jsonl", "json", "csv", "parquet", "text", "document", "datasets", "hub"] | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     # Left out of the dump where it is absent, so that no hash of a spec without it changes.
     input: str | None = Field(default=None, min_length=1, exclude_if=lambda template: template is None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -29,7 +30,8 @@ _QUOTING = (tables.receipts, tables.artifacts, tables.verdicts, tables.row_state
 
 @dataclass
 class Traces:
-    """What belongs to a source or a person: seeds and pairs by id, reviews by id, and their texts and names."""
+    """What belongs to a source or a person: seeds and pairs by id, reviews by id, and their texts and names. `shared`
+    are those of the texts that rows of others hold as well."""
 
     seeds: set[str] = field(default_factory=set)
     pairs: set[str] = field(default_factory=set)
@@ -37,10 +39,16 @@ class Traces:
     calls: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
     texts: set[str] = field(default_factory=set)
+    shared: set[str] = field(default_factory=set)
 
     @property
     def searched(self) -> list[str]:
         """The texts and names that are looked for, the longest first."""
+        return [text for text in self.quoted if text not in self.shared - self.names]
+
+    @property
+    def quoted(self) -> list[str]:
+        """The same with those that are `shared`: a file that holds one may hold a row of it."""
         return sorted({text for text in self.texts | self.names if len(text) >= LEAST}, key=len, reverse=True)
 
 
@@ -48,12 +56,10 @@ def of_source(store: Store, source: str) -> Traces:
     """What was read from `source` (`seeds.jsonl`, or one row of it, `seeds.jsonl:14`), and all that was made of it."""
     own = [seed for seed in store.seeds(active=False) if any(_is_from(place, source) for place in _places(seed))]
     traces = Traces(seeds={seed.id for seed in own})
-    for seed in own:
-        traces.texts.update([seed.body, seed.reference or "", *(turn.content for turn in seed.turns)])
-        traces.texts.update(seed.columns.values())
+    traces.texts.update(text for seed in own for text in _texts_of(seed))
     c = tables.pairs.c
     _with_pairs(traces, _pairs(store, c.seed_id, traces.seeds))
-    return traces
+    return _with_shared(store, traces)
 
 
 def of_person(store: Store, person: str) -> Traces:
@@ -69,6 +75,21 @@ def of_person(store: Store, person: str) -> Traces:
     while more := {p.id for p in edited if p.origin.by == "edited" and p.origin.parent_id in mine} - mine:
         mine |= more
     _with_pairs(traces, [pair for pair in edited if pair.id in mine], inputs=False)
+    return _with_shared(store, traces)
+
+
+def _texts_of(seed: Seed) -> Iterator[str]:
+    yield from (seed.body, seed.reference or "", *(turn.content for turn in seed.turns), *seed.columns.values())
+
+
+def _with_shared(store: Store, traces: Traces) -> Traces:
+    """A text that is all of an input, an output or a column of somebody else's row, too, is theirs as well: looking for
+    a label or a product's name would take the answers and records of all who have it."""
+    seeds = (seed for seed in store.seeds(active=False) if seed.id not in traces.seeds)
+    pairs = (store._read(Pair, body) for body in store._body_pages(tables.pairs))
+    texts = (text for seed in seeds for text in _texts_of(seed))
+    answers = (text for pair in pairs if pair.id not in traces.pairs for text in (pair.input, pair.output))
+    traces.shared.update(text for text in chain(texts, answers) if text in traces.texts)
     return traces
 
 

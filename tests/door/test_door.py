@@ -255,6 +255,17 @@ def test_what_has_no_source_asks_for_a_name(function: Any) -> None:
     assert each(named(function, "mine-1")).id.by == "gate/user:mine-1@1"
 
 
+def test_the_language_of_the_texts_is_named_or_not_looked_at() -> None:
+    """`language` is the texts' own, and like any other gate the one that judges it can be left out, as its sentence
+    says; a file's name in the place of rows is told from a row."""
+    answer = "Kuule, matkalainen, siitä ei puhuta ääneen ennen kuin aurinko laskee. Näin veljesi eilen sillalla."
+    rows = [("Missä on vanha kaivos?", answer)]
+    for language, accepted in (("en", 0), ("fi", 1), (False, 1), (True, 0)):
+        assert curate(rows, gates(language=language, length=False), progress=False).counts.accepted == accepted
+    with pytest.raises(UsageError, match=r"row 1 is neither .* is read by `pairs\(FILE\)`"):
+        curate("npc.json", [])
+
+
 def test_a_setting_that_is_none_is_named() -> None:
     """With those that there are, for gates, teachers and generators alike."""
     with pytest.raises(UsageError, match=r"'min_word'.*min_words"):

@@ -14,7 +14,7 @@ from pairsmith.commands.status import status_of
 from pairsmith.erasing import erased
 from schemas import spec_file
 from schemas.errors import UsageError
-from schemas.records import Artifact, Call, Generated, Pair, Sampling, Seed, Usage, content_id
+from schemas.records import Artifact, Call, Candidate, Generated, Pair, Reason, Sampling, Seed, Usage, content_id
 from schemas.reviews import Review
 from schemas.store import Store
 from schemas.store.latest import key_again
@@ -137,6 +137,43 @@ def test_a_source_is_nowhere_afterwards(folder: Path) -> None:
     own = pairsmith.Project(folder)
     own.generate()
     assert own.curate().counts.rows_in == 4
+
+
+def test_what_rows_of_others_hold_as_well_takes_nothing_of_theirs(tmp_path: Path) -> None:
+    """A label, or a column's value that comes back, is not the erased row's alone: the answers of others that quote it
+    stay, their records say what they said, the scan finds nothing, and the screen says which texts were not looked
+    for. `status` counts what is left, where a row had failed, too."""
+    spec = SPEC.replace(
+        'kind = "pair"', 'kind = "pair"\ncolumns = { input = "input", output = "output", shop = "shop" }'
+    )
+    (tmp_path / "pairsmith.toml").write_text(spec, encoding="utf-8")
+    for name, text in (("ours", OURS), ("theirs", THEIRS)):
+        rows = [
+            {"input": f"{text}? {n}", "output": "complaint about a parcel", "shop": "Main Street"} for n in range(3)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    own = pairsmith.Project(tmp_path)
+    generated = own.generate()
+    project = spec_file.load(tmp_path)
+    with Store.open(Store.url_for(project)) as store:
+        _call(store, f"{OURS}: complaint about a parcel in Main Street", 1)
+        (failed, *_) = store.seeds()
+        store.write(
+            Candidate(
+                fingerprint=next(iter(generated.fingerprints.values())),
+                seed_id=failed.id,
+                generator="forward",
+                sample=9,
+                failure=Reason(code="truncated", detail="complaint about a parcel"),
+            )
+        )
+    erased = _erase(tmp_path, source="theirs.jsonl")
+    assert (erased["seeds"], erased["pairs"], erased["left_in_store"]) == (3, 3, 0)
+    assert erased["shared_texts"] == ["Main Street", "complaint about a parcel"]
+    with Store.open(Store.url_for(project), write=False) as store:
+        assert [call.key for call in store.calls("key 1")] == ["key 1"]
+        assert "[erased]" not in str([candidate.failure for candidate in store.candidates()])
+        assert status_of(project, store)["pairs"] == 3
 
 
 def test_a_short_text_that_was_asked_once_more_goes_too(tmp_path: Path) -> None:

@@ -41,9 +41,11 @@ def test_an_edited_style_is_seen_beside_the_last_run_and_bought_once(
 
 
 def test_a_preview_works_before_the_first_run(project: Project, teacher: LoopbackTeacher) -> None:
-    """There is nothing old to show, and no price: the cost of the rest is unknown, never nothing."""
+    """There is nothing old to show, nor a column for it, and no price: the cost of the rest is unknown, never
+    nothing."""
     shown = project.run("preview", "--seeds", "2")
     assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.split()[:2] == ["seed", "now"]
     assert "20 candidates of 10 seeds, cost unknown" in " ".join(shown.stdout.split())
     assert len(teacher.asked) == 2
 

@@ -110,6 +110,21 @@ def test_a_wrong_command_line_is_a_usage_error(tmp_path: Path, argument: str) ->
     assert "pairsmith --help" in done.stderr or "--help" in done.stderr
 
 
+def test_a_slip_in_a_name_is_told_what_was_meant(tmp_path: Path) -> None:
+    """A command that is misspelt; a project's folder that is misspelt; the folder above, where `init` was typed: each
+    says which there is. What is like nothing names nothing."""
+    for name in ("mine", "yours"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pairsmith.toml").write_text("")
+    here = Project(tmp_path)
+    assert "'statsu'. Did you mean 'status'?" in here.run("statsu").stderr
+    assert "Did you mean" not in here.run("no-such-command").stderr
+    for words, meant in (([], "mine or yours"), (["--project", "mien"], "mine"), (["--project", "other"], "")):
+        done = here.run("status", *words)
+        assert done.returncode == 3
+        assert (f"here. Did you mean --project {meant}? Run" if meant else "here. Run") in done.stderr
+
+
 DECOYS = ("schemas", "train", "curate", "synth", "prompts", "click", "rich", "pydantic", "sqlalchemy", "aiohttp")
 
 

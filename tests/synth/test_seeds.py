@@ -221,6 +221,17 @@ def test_two_columns_of_the_wanted_name_are_refused(tmp_path, write, header):
         read(tmp_path, "seeds.csv")
 
 
+def test_a_file_may_be_one_seed(tmp_path, write):
+    """A folder of letters is a seed for each letter, its paragraphs and Windows line ends read as they look."""
+    write("a.txt", "Dear Ann,\r\n\r\nYou may go home.\r\n")
+    write("c.txt", "Dear Bob,\nnot yet.".encode("utf-16"))
+    write("d.md", "\ufeffDear Cleo,\nsoon.")
+    reading = read(tmp_path, "[ad].*", kind="output", format="document")
+    assert texts(reading) == ["Dear Ann,\n\nYou may go home.", "Dear Cleo,\nsoon."]
+    assert [seed.source for seed in reading.seeds] == ["a.txt:1", "d.md:1"]
+    assert texts(read(tmp_path, "c.txt", format="document", encoding="utf-16")) == ["Dear Bob,\nnot yet."]
+
+
 def test_plain_text_is_one_seed_a_line(tmp_path, write):
     """Windows line ends and a missing last line end make no difference."""
     write("seeds.txt", b"a fox\r\n\r\n{an owl}\n  a cat  ")
