@@ -1,7 +1,7 @@
 """Taking a source or a person out of a store for good: every record that holds their texts, and the file's free pages.
 
-Records are only ever added elsewhere. Here they are deleted, what else quotes a text says `[erased]` instead, and a
-SQLite file is written anew, so that no free page and no write-ahead log holds what was there.
+Records are only ever added elsewhere. Here they are deleted, but for what a call has cost, what else quotes a text says
+`[erased]` instead, and a SQLite file is written anew, so that no free page and no write-ahead log holds what was there.
 """
 
 from __future__ import annotations
@@ -141,7 +141,8 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
         ):
             wanted = sorted(values)
             for at in range(0, len(wanted), _IN):
-                rows = sa.delete(table).where(column.in_(wanted[at : at + _IN]))
+                rows = _paid() if table is tables.calls else sa.delete(table)
+                rows = rows.where(column.in_(wanted[at : at + _IN]))
                 if table is tables.sampled and first:
                     rows = rows.where(table.c.id != first.id)
                 gone = connection.execute(rows).rowcount
@@ -157,6 +158,13 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
     store._write().submit(work).result()
     _write_anew(store)
     return {name: count for name, count in deleted.items() if count}
+
+
+def _paid() -> sa.Update:
+    """A call becomes what was paid for it: a cap counts that, and nothing is an answer under its key any more."""
+    c = tables.calls.c
+    key = sa.literal("erased ") + sa.cast(c.position, sa.Text)
+    return sa.update(tables.calls).values(key=key, status="declined", body="{}")
 
 
 def _quoting_calls(store: Store, traces: Traces, spellings: Sequence[str]) -> tuple[set[str], set[str]]:

@@ -17,7 +17,7 @@ from schemas.errors import UsageError
 from schemas.records import Artifact, Call, Candidate, Generated, Pair, Reason, Sampling, Seed, Usage, content_id
 from schemas.reviews import Review
 from schemas.store import Store
-from schemas.store.latest import key_again
+from schemas.store.latest import key_again, latest_answers
 
 SPEC = """
 [task]
@@ -75,7 +75,8 @@ def _call(store: Store, text: str, n: int) -> None:
             status="ok",
             request={"messages": [{"role": "user", "content": f"{text}? asked person {n}"}]},
             raw={"message": {"content": json.dumps({"answer": text})}},
-            usage=Usage(),
+            usage=Usage(prompt_tokens=10),
+            usd=0.5,
             request_id=f"r{n}",
             sample=0,
             teacher="t",
@@ -191,7 +192,26 @@ def test_a_short_text_that_was_asked_once_more_goes_too(tmp_path: Path) -> None:
             store.write(Call.model_validate({**kept, "key": key, "request_id": f"r{number}"}))
     _erase(tmp_path, source="theirs.jsonl")
     with Store.open(Store.url_for(spec_file.load(tmp_path)), write=False) as store:
-        assert [key for key, *_ in store.each_answer()] == ["another"]
+        assert [store.calls(key) for key in ("asked", key_again("asked"))] == [[], []]
+        assert [call.key for call in store.calls("another")] == ["another"]
+
+
+def test_what_was_paid_stays_paid(folder: Path) -> None:
+    """An answer goes, and what it has cost does not: a cap of the project still counts it, by stage and teacher, also
+    after a second erasure, and a run after it neither finds the answer nor stumbles over what is left."""
+    with Store.open(Store.url_for(spec_file.load(folder))) as store:
+        for n, text in enumerate((OURS, THEIRS, THEIRS)):
+            _call(store, text, n)
+        paid = store.costs()
+    assert (paid[0].requests, paid[0].usage.prompt_tokens, paid[0].usd) == (3, 30, 1.5)
+    for source in ("theirs.jsonl", "ours.jsonl"):
+        _erase(folder, source=source)
+        with Store.open(Store.url_for(spec_file.load(folder)), write=False) as store:
+            assert store.costs() == paid
+            assert store.spent().usd == 1.5
+    with Store.open(Store.url_for(spec_file.load(folder)), write=False) as store:
+        assert [store.calls(f"key {n}") for n in range(3)] == [[], [], []]
+        assert list(latest_answers(store, "t", "")) == []
 
 
 def test_an_export_elsewhere_is_no_longer_there(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
