@@ -144,7 +144,7 @@ def is_busy(workspace: Workspace) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not locked(held)
+        return not locked(held, shared=True)
     finally:
         os.close(held)
 

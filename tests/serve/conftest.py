@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,9 +52,8 @@ def unhurried() -> Iterator[LoopbackTeacher]:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    service = staffed(tmp_path / "space")
-    yield service
-    service.app.state.engine.dispose()  # FastAPI remembers the functions of its routes, and so each application
+    with closing(staffed(tmp_path / "space")) as service:
+        yield service
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,8 +34,9 @@ def ways(app: Any) -> Iterator[Way]:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Service:
-    return staffed(tmp_path_factory.mktemp("space"))
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with closing(staffed(tmp_path_factory.mktemp("space"))) as service:
+        yield service
 
 
 def test_every_route_names_its_right(service: Service) -> None:

@@ -331,7 +331,7 @@ def _repairs(metrics: str) -> list[str]:
 
 
 def _ended(client: Any, path: str) -> dict[str, Any]:
-    until = time.monotonic() + 90
+    until = time.monotonic() + 150
     while True:
         job: dict[str, Any] = client.get(path).json()
         if job["state"] in ("done", "failed", "stopped", "waits_for_people"):

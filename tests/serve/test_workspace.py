@@ -46,7 +46,7 @@ def test_a_name_that_is_a_path_names_no_project(tmp_path: Path, slug: str) -> No
 def _hold(root: Path, ready: object, end: object) -> None:
     with Workspace(root).lock():
         ready.set()  # type: ignore[attr-defined]
-        end.wait(30)  # type: ignore[attr-defined]
+        end.wait(600)  # type: ignore[attr-defined]
 
 
 def test_a_workspace_has_one_server_and_the_second_is_told_which(tmp_path: Path) -> None:
