@@ -28,6 +28,8 @@ class Proxy:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        with suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)  # closed, it would not wake who waits for the next client
         self._listening.close()
 
     def _serve(self) -> None:

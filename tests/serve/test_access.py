@@ -158,7 +158,11 @@ def test_a_project_that_is_not_there_looks_like_one_of_others(service: Service) 
 
 def test_a_project_that_takes_the_name_of_a_deleted_one_begins_with_nobody(tmp_path: Path) -> None:
     """Members, keys, open invitations and the title of what was deleted reach nothing of what has its name later."""
-    service = staffed(tmp_path / "space")
+    with closing(staffed(tmp_path / "space")) as service:
+        _is_deleted_and_made_anew(service)
+
+
+def _is_deleted_and_made_anew(service: Service) -> None:
     owner, key = service.browser("owner"), service.program("editor")
     assert owner.patch(f"/api/v1/projects/{MINE}", json={"title": "Plans for Anna"}).status_code == 200
     link = service.app.state.accounts.invite(MINE, Role.editor, service.users["owner"])

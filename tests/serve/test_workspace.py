@@ -53,7 +53,7 @@ def test_a_workspace_has_one_server_and_the_second_is_told_which(tmp_path: Path)
     """The second is refused with the first one's pid; once that is gone, however, it may."""
     context = multiprocessing.get_context("spawn")
     ready, end = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(tmp_path, ready, end))
+    other = context.Process(target=_hold, args=(tmp_path, ready, end), daemon=True)
     other.start()
     assert ready.wait(120)
     with pytest.raises(StoreBusy, match=str(other.pid)), Workspace(tmp_path).lock():
