@@ -20,7 +20,7 @@ from tests.pairsmith.conftest import SPEC, SUBJECTS, answer, write_seeds
 from tests.serve.people import Service, staffed
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 
-_WAIT_S = 150.0
+_WAIT_S = 250.0
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from typing import Any, Self
 from tests.pairsmith import forked
 from tests.pairsmith.conftest import Project
 
-_WAIT_S = 150.0
+_WAIT_S = 250.0
 
 
 class Served:
