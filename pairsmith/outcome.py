@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 from pydantic import TypeAdapter
 
+from schemas.money import dollars
 from schemas.records import Counts, Json, Receipt, Usage
 
 ENDLESS = 32_768  # tokens of an answer that goes on until the model's own limit: what many models write at most
@@ -160,6 +161,18 @@ class ForecastOutcome(CommandOutcome):
             f"Without max_tokens in the sampling of {which} an answer may go on to the model's own limit: up to "
             f"{ENDLESS:,} tokens are reckoned with, a longer one is not. A max_tokens makes the intervals narrower."
         )
+
+    def beside_cap(self, cap: float | None) -> str:
+        """What `budget.max_usd`, of which other work may have taken a part, means for a run that may cost more; empty
+        where the run stays below it."""
+        whole, elsewhere = self.whole.get("usd"), self.usd_elsewhere
+        if cap is None or whole is None or whole["high"] + elsewhere <= cap:
+            return ""
+        reaches = "costs more than" if whole["low"] + elsewhere > cap else "may cost more than"
+        left = f"budget.max_usd, {dollars(cap)}"
+        if elsewhere:
+            left = f"what is left of budget.max_usd, {dollars(max(0.0, cap - elsewhere))} of {dollars(cap)}"
+        return f"the run {reaches} {left}: it stops there in order, and goes on when that is raised"
 
 
 @dataclass(frozen=True, kw_only=True)

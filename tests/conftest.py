@@ -9,6 +9,7 @@ is counted.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -242,6 +243,22 @@ def _models_are_served_by_forked_processes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "child_command", forked.child_command)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _what_a_test_leaves_open_is_its_own() -> Iterator[None]:
+    """It is found at the end of that test, and fails no later one: what is garbage by then is collected, and what is
+    still used is not looked at again while its file runs."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_a_file_shares_is_given_back() -> Iterator[None]:
+    """A model of many megabytes, for example."""
+    yield
+    gc.unfreeze()
 
 
 class _Quick(PathFinder):

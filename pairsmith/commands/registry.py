@@ -30,9 +30,11 @@ def _registry(session: Session) -> tuple[Path, Registry]:
 @on_project
 def add(session: Session, export: Path | None) -> None:
     """Copy EXPORT (the project's `export` if absent) in as the next version, which `latest` then names."""
+    from rich.markup import escape
+
     folder, registry = _registry(session)
     version = registry.add(export or folder / "export")
-    session.answer({"command": "registry add", "version": version}, f"{version} in {registry.folder}")
+    session.answer({"command": "registry add", "version": version}, escape(f"{version} in {registry.folder}"))
 
 
 @command.command("list", short_help="The versions with their aliases.")

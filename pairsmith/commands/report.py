@@ -27,6 +27,8 @@ def command(session: Session, evidence: Path | None, out: Path | None) -> None:
     The evidence file holds every number and every answer of the report, and the SHA-256 of the spec, the dataset, the
     adapter and the evaluation. With --from those that are at hand are compared first; no store is needed.
     """
+    from rich.markup import escape
+
     from pairsmith.report import render_evidence, write_report
     from pairsmith.stages.export import EVIDENCE, REPORT
 
@@ -37,12 +39,12 @@ def command(session: Session, evidence: Path | None, out: Path | None) -> None:
             write_report(project, store, page)
         written = page.with_name(EVIDENCE)
         names = {"report": str(page), "evidence": str(written)}
-        session.answer({"command": "report", **names}, f"report    {page}\nevidence  {written}")
+        session.answer({"command": "report", **names}, escape(f"report    {page}\nevidence  {written}"))
         return
     checked = render_evidence(evidence, page, (session.folder,))
     absent = ", ".join(checked.missing[:_NAMED]) + ", ..." * (len(checked.missing) > _NAMED)
     missing = f"; {len(checked.missing)} not at hand, so not compared: {absent}" if absent else ""
     session.answer(
         {"command": "report", "report": str(page), "same": checked.same, "not_at_hand": checked.missing},
-        f"report    {page}\nevidence  unchanged; {len(checked.same)} files are those it speaks of{missing}",
+        escape(f"report    {page}\nevidence  unchanged; {len(checked.same)} files are those it speaks of{missing}"),
     )

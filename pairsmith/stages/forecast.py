@@ -335,7 +335,9 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
         row(name, f"{line['seeds']:,}", line, few if line["stage"] == "generate" else "")
     row("[bold]in all[/]", "", outcome.whole, few)
     pilot = f"{outcome.pilot_seeds:,} {'seed' if outcome.pilot_seeds == 1 else 'seeds'}, kept for the run"
-    spent = [("pilot", f"{pilot}; {screen.cost(outcome)}"), *_beside_the_cap(project, outcome)]
+    spent = [("pilot", f"{pilot}; {screen.cost(outcome)}")]
+    if beside := outcome.beside_cap(project.spec.budget.max_usd):
+        spent.append(("budget", beside))
     note = (
         "90 % intervals for the whole run, pilot included; more seeds (--seeds) make them narrower. Rows: after gates, "
         "best of n and duplicates, before people; few rows tell little of how duplicates grow. "
@@ -349,18 +351,6 @@ def _elsewhere(project: Project, store: Store, directions: Sequence[_Direction])
     ways = [(one.teacher, project.spec.generate.directions[one.way].prompt) for one in directions]
     own = {(teacher.identity or teacher.model, load(prompt, project.folder).ref) for teacher, prompt in ways}
     return sum(cost.usd + cost.reserved for cost in store.costs() if (cost.teacher, cost.prompt) not in own)
-
-
-def _beside_the_cap(project: Project, outcome: ForecastOutcome) -> list[tuple[str, str]]:
-    """What the cap of the spec, of which other work may have taken a part, means for a run that may cost more."""
-    cap, whole, elsewhere = project.spec.budget.max_usd, outcome.whole["usd"], outcome.usd_elsewhere
-    if cap is None or whole is None or whole["high"] + elsewhere <= cap:
-        return []
-    reaches = "costs more than" if whole["low"] + elsewhere > cap else "may cost more than"
-    left = f"budget.max_usd, {dollars(cap)}"
-    if elsewhere:
-        left = f"what is left of budget.max_usd, {dollars(max(0.0, cap - elsewhere))} of {dollars(cap)}"
-    return [("budget", f"the run {reaches} {left}: it stops there in order, and goes on when that is raised")]
 
 
 STAGE = Stage[ForecastOutcome](

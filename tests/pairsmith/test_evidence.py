@@ -98,11 +98,14 @@ def test_a_retouched_number_is_refused(copy: Path) -> None:
 
 
 def test_the_command_renders_and_refuses_with_a_code(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`pairsmith report --from FILE` needs no spec and no store, names what is not there, and refuses with code 4."""
-    page, one = copy / "again.html", copy / "evaluations" / "one.json"
+    """`pairsmith report --from FILE` needs no spec and no store, names what is not there, and refuses with code 4. A
+    folder is shown as it is named."""
+    page, one = copy / "[draft]" / "again.html", copy / "evaluations" / "one.json"
     elsewhere = one.rename(copy / "elsewhere.json")
     assert start(["report", "--from", str(copy / "evidence.json"), "--out", str(page)]) == 0
-    assert "1 not at hand, so not compared: evaluations/one.json\n" in capsys.readouterr().out
+    screen = capsys.readouterr().out
+    assert f"report    {page}\n" in screen
+    assert "1 not at hand, so not compared: evaluations/one.json\n" in screen
     elsewhere.rename(one)
     assert page.is_file()
     (copy / "evaluations" / "one.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""What the setup says of a preview as settings change behind it."""
+"""What the setup says of a preview and a forecast as settings change behind them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from pairsmith.serve.app import create_app
 from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
-from pairsmith.stages import preview
+from pairsmith.stages import forecast, preview
 from schemas.spec_file import SPEC_NAME, load, set_keys
 from schemas.store import Store
 from tests.serve.conftest import write_project
@@ -47,4 +47,24 @@ def test_a_preview_is_old_by_what_shapes_answers_alone(workspace: Workspace, tea
     assert len(teacher.asked) == asked
     assert mended not in page()
     assert "Since this preview task.style has changed, so the run may answer otherwise" in page(task__style="Briefly.")
+    app.state.jobs.close()
+
+
+def test_a_cap_that_the_run_may_reach_stands_beside_its_forecast(
+    workspace: Workspace, teacher: LoopbackTeacher
+) -> None:
+    """As it does in a terminal, and by the cap of today: one that is enough is not spoken of."""
+    folder = write_project(workspace, "tiny", teacher.url)
+    spec = folder / SPEC_NAME
+    spec.write_text(set_keys(spec.read_text(), PRICES))
+    with Store.open(Store.url_for(project := load(folder))) as store:
+        usd = forecast.forecast(project, store).whole["usd"]
+    app = create_app(workspace, Settings(no_auth=True))
+    client = TestClient(app, base_url="http://127.0.0.1:8660")
+    for cap, says in ((usd["low"] / 2, "the run costs more than budget.max_usd, $"), (2 * usd["high"], "")):
+        spec.write_text(set_keys(spec.read_text(), {"budget.max_usd": cap}))
+        page = client.get("/p/tiny/setup").text
+        assert "Intervals of 90 %" in page
+        assert says in page
+        assert ("it stops there in order" in page) == bool(says)
     app.state.jobs.close()

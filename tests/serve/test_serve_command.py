@@ -97,7 +97,7 @@ def test_a_server_stops_in_order(tmp_path: Path, unhurried: LoopbackTeacher, num
         with urllib.request.urlopen(f"{server.url}/api/v1/events", timeout=60) as stream:
             assert stream.readline() == b"retry: 1000\n"
             printed = server.stop(number)
-            assert b"event: job" in stream.read(), "it ends, and is not cut"
+            stream.read()  # raises where it is cut, and does not end
         assert printed.splitlines()[-1] == "stopped; jobs go on, and the next server takes them up."
         assert "Traceback" not in printed
         assert "ERROR" not in printed

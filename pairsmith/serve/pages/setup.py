@@ -196,7 +196,7 @@ def _setup(
         asked_since=now.asked_since(preview),
         changed=_changed_since(preview, now) if preview else "",
         is_priced=None not in [getattr(spec.teacher, key) for key in PRICES.values()],
-        forecast=_forecast(ForecastOutcome.of(forecast)) if forecast else None,
+        forecast=_forecast(ForecastOutcome.of(forecast), spec.budget.max_usd) if forecast else None,
         rows_line=rows_line(request, slug),
     )
 
@@ -309,8 +309,8 @@ def _changed_since(preview: Receipt, now: Snapshot) -> str:
     return changed_since({"generate": then}, now.project, now.store)
 
 
-def _forecast(of: ForecastOutcome) -> dict[str, Any]:
-    """All of it, from a pilot: money, minutes and accepted rows with their intervals."""
+def _forecast(of: ForecastOutcome, cap: float | None) -> dict[str, Any]:
+    """All of it, from a pilot: money, minutes and accepted rows with their intervals, and the project's cap."""
     whole = of.whole
 
     def between(name: str, shown: Any) -> str | None:
@@ -327,6 +327,7 @@ def _forecast(of: ForecastOutcome) -> dict[str, Any]:
         "minutes": between("minutes", lambda m: f"{m:.0f}" if m >= 1 else "under 1"),
         "rows": between("rows", count),
         "note": of.note,
+        "cap": of.beside_cap(cap),
     }
 
 
