@@ -191,7 +191,10 @@ class Attack:
         time.sleep(self.draw.uniform(0, 4))  # it needs a second to begin, and is killed at any time of its life
         if (pid := self._pid(slug)) is None:
             return False
-        os.kill(pid, signal.SIGKILL)
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:  # it has ended since
+            return False
         self.killed[slug].append(pid)
         return True
 

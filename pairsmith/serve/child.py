@@ -245,6 +245,7 @@ def _logged(folder: Path) -> Iterator[None]:
         yield
     finally:
         ended.set()
+        watching.join()  # a piece that it has begun gets its name
         sys.stdout.flush()
         sys.stderr.flush()
 

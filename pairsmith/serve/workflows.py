@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ EXECUTOR = "server"
 JOBS, LIGHT, HEAVY = "jobs", "light", "heavy"
 _AT_ONCE = {JOBS: None, LIGHT: 4, HEAVY: 1}
 _POLL_S = 0.5
+_STOP_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,12 @@ class JobPlace:
 
 
 _place: JobPlace | None = None
+_dbos: DBOS | None = None
 
 
 def launch(place: JobPlace) -> None:
     """Take up the jobs of the workspace, those of an earlier server first. One place a process."""
-    global _place
+    global _place, _dbos
     _place = place
     config = DBOSConfig(
         name="pairsmith",
@@ -59,7 +62,7 @@ def launch(place: JobPlace) -> None:
         log_level="ERROR",  # as a warning it tells every step that a stop leaves, with all its arguments
         run_migrations=True,
     )
-    DBOS(config=config)
+    _dbos = DBOS(config=config)
     logger = logging.getLogger("dbos")
     logger.setLevel(logging.ERROR)  # below that it advertises a console
     logger.handlers.clear()  # it is told by our own
@@ -73,7 +76,19 @@ def launch(place: JobPlace) -> None:
 def destroy() -> None:
     """Leave the jobs alone: their processes go on, and the next server adopts them."""
     logging.getLogger("dbos").setLevel(logging.CRITICAL)  # it tells of every workflow that it leaves
+    _take_no_more()
     DBOS.destroy(workflow_completion_timeout_sec=0)
+
+
+def _take_no_more() -> None:
+    """Let no worker take a workflow out of its queue: one that does while DBOS ends the loop on which it would run
+    waits for ever, or leaves it unbegun."""
+    for stop in _dbos.background_thread_stop_events if _dbos else ():
+        stop.set()
+    until_s = time.monotonic() + _STOP_TIMEOUT_S
+    for thread in threading.enumerate():
+        if thread.name.startswith("queue-worker-"):
+            thread.join(max(0.0, until_s - time.monotonic()))
 
 
 def _is_a_failure(record: logging.LogRecord) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tests.pairsmith.conftest import SPEC, SUBJECTS, answer, write_seeds
 from tests.serve.people import Service, staffed
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 
-_WAIT_S = 150.0
+_WAIT_S = 250.0
 
 
 @pytest.fixture(autouse=True)
@@ -51,9 +52,8 @@ def unhurried() -> Iterator[LoopbackTeacher]:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    service = staffed(tmp_path / "space")
-    yield service
-    service.app.state.engine.dispose()  # FastAPI remembers the functions of its routes, and so each application
+    with closing(staffed(tmp_path / "space")) as service:
+        yield service
 
 
 @pytest.fixture

@@ -51,6 +51,11 @@ class Service:
         self.app.state.jobs._environment = self.app.state.policy.environment
         self.users: dict[str, str] = {}
 
+    def close(self) -> None:
+        """Let go of its databases: FastAPI remembers the functions of its routes, and so each application."""
+        self.app.state.jobs.close()
+        self.app.state.engine.dispose()
+
     def write_project(self, slug: str, spec: str = SPEC) -> Path:
         folder = self.workspace.new_folder(slug)
         folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from typing import Any, Self
 from tests.pairsmith import forked
 from tests.pairsmith.conftest import Project
 
-_WAIT_S = 150.0
+_WAIT_S = 250.0
 
 
 class Served:
@@ -36,12 +36,19 @@ class Served:
         self.url = ""
 
     def __enter__(self) -> Self:
+        try:
+            self._begins()
+        except BaseException:  # of what has not begun nobody calls the end
+            self.__exit__()
+            raise
+        return self
+
+    def _begins(self) -> None:
         self.url = self.hears(", at http").partition(", at ")[2].split()[0]
         until = time.monotonic() + _WAIT_S
         while not self._is_ready():  # the port is open before the jobs are served
             assert time.monotonic() < until, self.output()
             time.sleep(0.1)
-        return self
 
     def __exit__(self, *exc: object) -> None:
         if self.process.poll() is None:

@@ -39,7 +39,7 @@ class Site:
 
     def start(self) -> None:
         self.thread.start()
-        until = time.monotonic() + 60
+        until = time.monotonic() + 150
         while not self.server.started:
             assert time.monotonic() < until
             time.sleep(0.05)
@@ -48,3 +48,4 @@ class Site:
         self.server.should_exit = True
         self.thread.join(120)
         assert not self.thread.is_alive()
+        self.app.state.engine.dispose()

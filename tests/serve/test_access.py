@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,8 +34,9 @@ def ways(app: Any) -> Iterator[Way]:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Service:
-    return staffed(tmp_path_factory.mktemp("space"))
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with closing(staffed(tmp_path_factory.mktemp("space"))) as service:
+        yield service
 
 
 def test_every_route_names_its_right(service: Service) -> None:
@@ -156,7 +158,11 @@ def test_a_project_that_is_not_there_looks_like_one_of_others(service: Service) 
 
 def test_a_project_that_takes_the_name_of_a_deleted_one_begins_with_nobody(tmp_path: Path) -> None:
     """Members, keys, open invitations and the title of what was deleted reach nothing of what has its name later."""
-    service = staffed(tmp_path / "space")
+    with closing(staffed(tmp_path / "space")) as service:
+        _is_deleted_and_made_anew(service)
+
+
+def _is_deleted_and_made_anew(service: Service) -> None:
     owner, key = service.browser("owner"), service.program("editor")
     assert owner.patch(f"/api/v1/projects/{MINE}", json={"title": "Plans for Anna"}).status_code == 200
     link = service.app.state.accounts.invite(MINE, Role.editor, service.users["owner"])

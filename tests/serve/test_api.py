@@ -8,6 +8,7 @@ import fcntl
 import io
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -266,8 +267,7 @@ def test_a_job_runs_and_its_rows_reviews_and_files_are_had(tmp_path: Path, monke
     from tests.synth.loopback import LoopbackTeacher
 
     unlimited(monkeypatch)
-    service = staffed(tmp_path / "space")
-    with LoopbackTeacher(answer) as teacher, TestClient(service.app):
+    with closing(staffed(tmp_path / "space")) as service, LoopbackTeacher(answer) as teacher, TestClient(service.app):
         write_project(service.workspace, "tiny", teacher.url)
         owner = service.browser("owner")
         service.app.state.policy.allow(teacher.url, "", None)
@@ -331,7 +331,7 @@ def _repairs(metrics: str) -> list[str]:
 
 
 def _ended(client: Any, path: str) -> dict[str, Any]:
-    until = time.monotonic() + 90
+    until = time.monotonic() + 150
     while True:
         job: dict[str, Any] = client.get(path).json()
         if job["state"] in ("done", "failed", "stopped", "waits_for_people"):

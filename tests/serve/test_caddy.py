@@ -43,7 +43,7 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
         yield process
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(200)
 
 
 @pytest.fixture

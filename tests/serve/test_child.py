@@ -26,21 +26,35 @@ from tests.serve.conftest import write_project
 from tests.synth.loopback import LoopbackTeacher
 
 CHATTY = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from pairsmith.serve import child
 child.PIECE, child._LOOK_EVERY_S = 1000, 0.01
 with child._logged(Path(sys.argv[1])):
     for nth in range(1000):
         print(f"line {nth:04d} " + "x" * 89, flush=True)
-        time.sleep(0.002)
+        while os.fstat(1).st_size >= 2 * child.PIECE:  # until the next piece is begun
+            time.sleep(0.002)
     print("the last words", file=sys.stderr)
+"""
+
+
+HASTY = """
+import sys
+from pathlib import Path
+from pairsmith.serve import child
+child.PIECE, child._LOOK_EVERY_S = 1, 0
+folder = Path(sys.argv[1])
+for nth in range(300):
+    with child._logged(folder):
+        print("word", nth, flush=True)
+    assert not (folder / "next").exists(), nth
 """
 
 
 def ran(folder: Path) -> subprocess.CompletedProcess[bytes]:
     command = child_command("pairsmith.serve.child", str(folder), "0")
-    return subprocess.run(command, env=child_environment(), capture_output=True, timeout=100, check=False)
+    return subprocess.run(command, env=child_environment(), capture_output=True, timeout=200, check=False)
 
 
 @pytest.fixture
@@ -84,7 +98,7 @@ def test_one_that_is_stopped_before_its_command_began_says_so(job_folder: Path) 
         command = child_command("pairsmith.serve.child", str(job_folder), "0")
         process = subprocess.Popen(command, env=child_environment(), stderr=subprocess.DEVNULL)
         until = time.monotonic() + 100
-        while not (job_folder / "log").exists():
+        while not list((job_folder / "log").glob("*.txt")):
             assert time.monotonic() < until
             time.sleep(0.05)
         process.terminate()
@@ -249,3 +263,9 @@ def test_a_long_log_keeps_its_beginning_and_its_end(workspace: Workspace, tmp_pa
         assert int(piece.stem) % 100 == 0, "every line has 100 bytes, and no piece begins in the middle of one"
         assert whole[int(piece.stem) :].startswith(piece.read_bytes())
     jobs.close()
+
+
+def test_the_last_words_of_a_log_are_in_a_piece_that_has_its_name(tmp_path: Path) -> None:
+    """Whoever reads the pieces by their names reads all that was said, also where one was begun at the very end."""
+    command = [sys.executable, "-c", HASTY, str(tmp_path / "log")]
+    subprocess.run(command, env=child_environment(), check=True, timeout=200)

@@ -14,8 +14,10 @@ from pairsmith.serve import events
 from pairsmith.serve.events import Hub, each, last, recorded
 
 
-def test_the_last_report_of_every_stage_is_kept(tmp_path: Path) -> None:
+def test_the_last_report_of_every_stage_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However fast a stage reports, a few lines a second are written, and never without its last word."""
+    clock = iter(range(10_000))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock) / 1000)
     path = tmp_path / "events.jsonl"
     with recorded(path) as progress:
         for done in range(1_000):

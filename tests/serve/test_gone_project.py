@@ -20,23 +20,23 @@ SUBJECTS = tuple(f"a lamp of kind {n}" for n in range(120))
 def test_nothing_is_asked_for_a_project_that_is_gone(workspace: Workspace) -> None:
     """Its answers would have nowhere to go: the job is stopped within seconds, says why in a sentence, and another
     project's goes on. A folder that comes back is gone on with."""
-    jobs, kept, is_gone = Jobs(workspace), Path(workspace.root) / "kept", [False]
+    jobs, kept, is_back = Jobs(workspace), Path(workspace.root) / "kept", [False]
 
-    def slower_once_it_is_gone(ask: Ask) -> Reply:
-        return replace(answer(ask), delay_s=5.0 if is_gone[0] and "of kind" in ask.prompt else 0.2)
+    def slowly_until_it_is_back(ask: Ask) -> Reply:
+        is_slow = "of kind" in ask.prompt and ask.number > 4 and not is_back[0]
+        return replace(answer(ask), delay_s=5.0 if is_slow else 0.2)
 
     async def scene(teacher: LoopbackTeacher, folder: Path) -> None:
         async with jobs.serving():
             job = await asyncio.to_thread(jobs.start, "tiny", "generate", JobOptions(), "ann")
-            await asyncio.to_thread(teacher.wait_for, 4)
-            is_gone[0] = True
+            await asyncio.to_thread(teacher.wait_for, 8)  # the answers to the first four have come
             shutil.copytree(folder, kept)
             shutil.rmtree(folder)
             other = await asyncio.to_thread(jobs.start, "other", "generate", JobOptions(), "ann")
             over = await ended(jobs, job.id)
             asked = len([ask for ask in teacher.asked if "of kind" in ask.prompt])
             assert asked < len(SUBJECTS) / 2  # a minute's work
-            is_gone[0] = False
+            is_back[0] = True
             assert over.state in ("failed", "stopped")
             assert str(workspace.root) not in over.model_dump_json()
             assert (over.note or (over.problem or {}).get("what") or "").startswith(
@@ -47,7 +47,7 @@ def test_nothing_is_asked_for_a_project_that_is_gone(workspace: Workspace) -> No
             again = await asyncio.to_thread(jobs.go_on, job.id, "ann")
             assert (await ended(jobs, again.id)).state == "done"
 
-    with LoopbackTeacher(slower_once_it_is_gone) as teacher:
+    with LoopbackTeacher(slowly_until_it_is_back) as teacher:
         folder = write_project(workspace, "tiny", teacher.url, SUBJECTS)
         write_project(workspace, "other", teacher.url)
         asyncio.run(scene(teacher, folder))

@@ -6,14 +6,17 @@ from __future__ import annotations
 from contextlib import nullcontext
 from pathlib import Path
 
+import pytest
+
 from bench.service.kills import Attack
 
 
+@pytest.mark.timeout(900)
 def test_every_job_ends_exactly_once(tmp_path: Path) -> None:
     """Whatever is killed when, server or process: no job is lost or done twice, no row is lost, and none is asked for
     again whose answer was kept."""
     attack = Attack(tmp_path / "space", jobs=6, database_url=None, away=nullcontext)
-    counts = attack.run({"server": 0.5, "child": 0.5}, every_s=(1.0, 3.0), timeout_s=270, most=6)
+    counts = attack.run({"server": 0.5, "child": 0.5}, every_s=(1.0, 3.0), timeout_s=800, most=6)
     assert counts.wrong == []
     assert counts.ended_once == counts.jobs_run == 6
     assert counts.faults, "something was killed"

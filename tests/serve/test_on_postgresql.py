@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,10 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="module")
-def service(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Service:
-    return staffed(tmp_path_factory.mktemp("space") / "space", Settings(database_url=postgres.url))
+def service(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("space") / "space"
+    with closing(staffed(folder, Settings(database_url=postgres.url))) as service:
+        yield service
 
 
 def test_people_come_in_and_go(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from pairsmith.serve import talking
 from pairsmith.serve.access import ALL, Role
+from pairsmith.serve.workspace import Workspace
 from schemas.records import Artifact
 from schemas.spec import TrainSettings
 from schemas.store import Store
@@ -333,6 +334,19 @@ def test_while_a_job_needs_the_machine_nobody_talks(service: Service) -> None:
     with (service.workspace.jobs_folder / "heavy.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         spoken(service, scene)
+
+
+def test_who_looks_whether_a_job_computes_is_none(workspace: Workspace) -> None:
+    """Two requests, or a request and the watch over the model, look at the lock in the same moment."""
+    import fcntl
+
+    assert not talking.is_busy(workspace)
+    workspace.jobs_folder.mkdir(parents=True)
+    with (workspace.jobs_folder / "heavy.lock").open("ab") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert not talking.is_busy(workspace)
+        fcntl.flock(looking, fcntl.LOCK_EX)
+        assert talking.is_busy(workspace)
 
 
 def test_a_key_of_a_project_sees_its_models_alone(service: Service) -> None:

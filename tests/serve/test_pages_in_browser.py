@@ -172,7 +172,7 @@ def test_many_tabs_of_one_browser_are_one_stream(site: Site, browser: Any) -> No
         playwright.expect(tab.locator("h1")).to_contain_text("nothing has been generated")
         assert tab.evaluate("performance.getEntriesByType('navigation').length") == 1
     assert context.request.get(f"/api/v1/jobs/{job}").json()["state"] == "failed"
-    assert site.app.state.limits.running("streams") == 1
+    _soon(lambda: site.app.state.limits.running("streams") == 1)  # that of the closed tab is heard of later
     for tab in tabs:
         tab.reload()
         playwright.expect(tab.locator("h1")).to_contain_text("nothing has been generated")

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -513,7 +514,7 @@ def test_no_secret_is_anywhere_but_in_its_hash(
     answers = [owner.get(path).text for path in ("/api/v1/keys", "/api/v1/audit", "/api/v1/sessions", "/metrics", "/")]
     canaries = [token, secret, created["key"], session, guest.cookies["pairsmith"], "canary-teacher-key-7431"]
     service.app.state.engine.dispose()
-    with sqlite3.connect(service.workspace.serve / "service.db") as database:
+    with closing(sqlite3.connect(service.workspace.serve / "service.db", timeout=60)) as database:
         database.execute("VACUUM INTO ?", (str(service.workspace.root / "backup.db"),))
     held = {str(path): path.read_bytes() for path in service.workspace.root.rglob("*") if path.is_file()}
     held |= {

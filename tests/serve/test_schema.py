@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import product
 from pathlib import Path
 from threading import Thread
@@ -37,8 +37,9 @@ LEFT_OUT = {"/api/v1/events", "/api/v1/sign-out", "/api/v1/projects/{project}", 
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Service:
-    return staffed(tmp_path_factory.mktemp("space"))
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with closing(staffed(tmp_path_factory.mktemp("space"))) as service:
+        yield service
 
 
 @pytest.fixture

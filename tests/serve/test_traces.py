@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +114,12 @@ def test_a_request_that_fails_is_an_error_of_its_kind(tmp_path: Path, collector:
 
 def test_a_request_to_the_service_is_its_route(tmp_path: Path, collector: Collector) -> None:
     """Not its address: a token in a query is nobody's to read. Probes leave no span."""
-    service = Service(tmp_path / "space")
-    service.person("owner", Role.owner, ALL)
-    client = service.browser("owner")
-    assert client.get("/redeem?token=canary-in-a-query").status_code < 500
-    assert client.get("/healthz").status_code == 200
-    assert client.get(f"/api/v1/projects/{MINE}").status_code == 200
+    with closing(Service(tmp_path / "space")) as service:
+        service.person("owner", Role.owner, ALL)
+        client = service.browser("owner")
+        assert client.get("/redeem?token=canary-in-a-query").status_code < 500
+        assert client.get("/healthz").status_code == 200
+        assert client.get(f"/api/v1/projects/{MINE}").status_code == 200
     span = seen(collector, "GET /api/v1/projects/{project}")
     assert span["kind"] == SERVER
     assert span["facts"]["http.response.status_code"] == 200

@@ -47,14 +47,14 @@ def test_a_name_that_is_a_path_names_no_project(tmp_path: Path, slug: str) -> No
 def _hold(root: Path, ready: object, end: object) -> None:
     with Workspace(root).lock():
         ready.set()  # type: ignore[attr-defined]
-        end.wait(30)  # type: ignore[attr-defined]
+        end.wait(600)  # type: ignore[attr-defined]
 
 
 def test_a_workspace_has_one_server_and_the_second_is_told_which(tmp_path: Path) -> None:
     """The second is refused with the first one's pid; once that is gone, however, it may."""
     context = multiprocessing.get_context("spawn")
     ready, end = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(tmp_path, ready, end))
+    other = context.Process(target=_hold, args=(tmp_path, ready, end), daemon=True)
     other.start()
     assert ready.wait(120)
     with pytest.raises(StoreBusy, match=str(other.pid)), Workspace(tmp_path).lock():
