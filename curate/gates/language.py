@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from itertools import chain, repeat
 from typing import Any
 
-from curate.gates.content import quotations
+from curate.gates.content import in_code, quotations
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import FOLDER, lexicon, own_letters, says, words_of
@@ -72,10 +72,21 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
             continue
         expected, sure, other = _own_and_best_other(text, wanted)
         score = expected if score is None else min(score, expected)
-        if sure >= _SURE and expected <= _UNLIKELY:
+        if sure >= _SURE and expected <= _UNLIKELY and not _is_named(other, pair.input, input_code or code):
             detail = f"the {side} text looks like {other} ({sure:.0%}), not {wanted}: {quote(text)}"
             return rejected("language", detail, expected)
     return passed("nothing speaks against it" if score is None else f"{code} has {score:.0%}", score)
+
+
+def _is_named(code: str, given: str, language: str) -> bool:
+    """Whether an input names a language, as its own names it: two lines for a Spanish neighbour may be in Spanish."""
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        name = fold(Locale.parse(language).languages.get(code, ""))
+    except (UnknownLocaleError, ValueError):
+        return False
+    return len(name) > 1 and name[: max(4, len(name) - 2)] in fold(given)
 
 
 _SEGMENTS = re.compile(r"([^.!?…。！？।؟\n]*[.!?…。！？।؟])\s*|([^.!?…。！？।؟\n]+)")
@@ -95,7 +106,7 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
     """
     given = fold(pair.input)
     for side, text in sides(pair):
-        if "```" in text or (side == "output" and _is_code(text)):
+        if "```" in text or (side == "output" and (_is_code(text) or (text.isascii() and in_code(text)))):
             continue
         wanted = input_code or code if side == "input" else code
         text = _CODE_SPAN.sub(" ", text) if "`" in text else text
@@ -261,13 +272,14 @@ def _by_own_letters(text: str, code: str, given: str, least: int = 2) -> str:
             len(set(foreign)) > 1
             or (len(foreign) >= least and len(text) >= _OWN_LETTERS)
             or (foreign and len(text) > 2 * _OWN_LETTERS)
+            or (foreign and code == "ja" and len(text) >= _BARE_HAN)
         ):
             return other
     return ""
 
 
 _PIECE_END = re.compile(r"[.!?…。！？、，,;；:：\n]+")
-_BARE = 6  # characters of a label without a kana
+_BARE, _BARE_HAN = 6, 10  # characters of a label without a kana, and of a clause without one
 _OWN_LETTERS = 20  # characters of a text without a letter of its own language
 _SURE_OF_A_SEGMENT, _SURE_OF_A_TEXT = 0.99, 0.9
 _OWN = 0.35  # so many of the words of a sentence that are stop words of a language make it a sentence of that language

@@ -81,7 +81,8 @@ def _bracketed(text: str, wanted: str, language: str) -> Iterator[tuple[str, boo
                 continue
             if fold(match[0]) in wanted or _TAGS.fullmatch(inside):
                 continue
-            if (code and kind != "[" and not inside.isupper()) or (
+            filled_in = kind == "<" and " " in inside and anywhere("fill").match(inside)
+            if (code and kind != "[" and not inside.isupper() and not filled_in) or (
                 match[0] not in prose and not _IN_CODE.fullmatch(match[0][1:-1])
             ):
                 continue
