@@ -279,6 +279,8 @@ class _Told:
         for sentence in _SENTENCE_END.split(fold(self._text)):  # a list that ends where a sentence does is whole
             items = [item.strip(" .!") for item in clause_ends().split(sentence) if item.strip(" .!")]
             known = [any(word[:5] in held for word in words(item) if len(word) > 2) for item in items]
+            begun = known.index(True) if True in known else 0  # behind `list all who came:`
+            items, known = items[begun:], known[begun:]
             if len(items) > 3 and known[:2] == [True, True] and not any(known[-2:]):
                 return items[known.index(False)]
         return ""

@@ -15,6 +15,7 @@ from typing import Any
 from curate.gates.content import in_code, quotations
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
+from curate.gates.other_letters import spelt_otherwise
 from curate.gates.phrases import FOLDER, lexicon, own_letters, says, words_of
 from curate.gates.phrases.lists import either
 from curate.gates.words import words
@@ -130,6 +131,8 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
             if other := _by_own_letters(piece, wanted, pair.input, least=1):
                 return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(piece)}")
         known = "" if translated else given
+        if spelt := spelt_otherwise(text, wanted, known):
+            return rejected("mixed_language", f"the {side} text has {quote(spelt)} in it")
         if piece := _foreign_run(text, wanted, given) or _slip(text, wanted, known) or _joining(text, wanted, known):
             return rejected("mixed_language", f"the {side} text goes over into {quote(piece)}")
         for segment in (text, *(marked or bare for marked, bare in _SEGMENTS.findall(text))):
@@ -149,6 +152,8 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
             if short and (other_one := _spoken_alone(text, wanted)):
                 return rejected("mixed_language", f"the {side} text looks like {other_one}: {quote(text)}", expected)
             least, most = (_SURE_OF_A_TEXT, 1 - _SURE) if short else (_SURE_OF_A_SEGMENT, _UNLIKELY)
+            if short and translated and len(letters) >= _SHORT_TRANSLATION:
+                least, most = _LIKELY, 1 - _LIKELY
             if sure >= least and expected <= most:
                 return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(segment)}", expected)
     return passed("one language")
@@ -282,6 +287,7 @@ _PIECE_END = re.compile(r"[.!?…。！？、，,;；:：\n]+")
 _BARE, _BARE_HAN = 6, 10  # characters of a label without a kana, and of a clause without one
 _OWN_LETTERS = 20  # characters of a text without a letter of its own language
 _SURE_OF_A_SEGMENT, _SURE_OF_A_TEXT = 0.99, 0.9
+_LIKELY, _SHORT_TRANSLATION = 0.8, 20  # of a translation, which quotes and lists less than other texts do
 _OWN = 0.35  # so many of the words of a sentence that are stop words of a language make it a sentence of that language
 
 

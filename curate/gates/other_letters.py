@@ -1,0 +1,35 @@
+"""Words of a language of the Latin script in letters that its own texts do not write: Polish ones in a Czech notice.
+
+spelt_otherwise("Prosím vracejte je, dziękujemy za pomoc.", "cs", "") == "dziękujemy"
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from curate.gates.folding import fold
+from curate.gates.phrases import letters_of, own_alphabets
+
+_SMALL_WORD = re.compile(r"(?<![\w.@/'\u2019-])[^\W\d_A-Z]{4,}(?![\w@/'\u2019-])")
+# Letters that words borrowed from French, Spanish, Portuguese, German and the languages of the north keep anywhere.
+_BORROWED = frozenset("àáâãäåæçèéêëíîïñóôõöøúûüœß")
+
+
+def spelt_otherwise(text: str, code: str, given: str) -> str:
+    """A word in small letters, which `given` does not say, with a letter that `code` does not write and that no borrowed
+    word keeps; or ''."""
+    if text.isascii() or code not in own_alphabets():
+        return ""
+    foreign = _telling(code).intersection(text)
+    if not foreign:
+        return ""
+    words = (word for word in _SMALL_WORD.findall(text) if word.islower() and not foreign.isdisjoint(word))
+    return next((word for word in words if fold(word) not in given), "")
+
+
+@cache
+def _telling(code: str) -> frozenset[str]:
+    """The letters of other alphabets that tell a text of another language from one in `code`."""
+    every = frozenset[str]().union(*map(letters_of, own_alphabets()))
+    return every - letters_of(code) - _BORROWED - frozenset("abcdefghijklmnopqrstuvwxyz'")
