@@ -15,8 +15,8 @@ from curate.gates.facts import CONTACT, clause_ends, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.listed import left_over, misplaced
-from curate.gates.misfiled import crossed, half_told, unfilled
 from curate.gates.miscounted import adds_up, miscounted
+from curate.gates.misfiled import crossed, half_told, unfilled
 from curate.gates.number import Number
 from curate.gates.number_words import has_number_words, in_figures, numbers_told
 from curate.gates.numbers import NumberMentions, grouped_by, joined_groups
@@ -274,7 +274,12 @@ class _Told:
         it has none of those behind it; or ''."""
         lists = [one for one in value.values() if isinstance(one, list)] if isinstance(value, dict) else [value]
         held = fold(json.dumps(value, ensure_ascii=False))
-        if len(lists) != 1 or not isinstance(lists[0], list) or len(lists[0]) < 2 or not all(isinstance(item, str) for item in lists[0]):
+        if (
+            len(lists) != 1
+            or not isinstance(lists[0], list)
+            or len(lists[0]) < 2
+            or not all(isinstance(item, str) for item in lists[0])
+        ):
             return ""
         for sentence in _SENTENCE_END.split(fold(self._text)):  # a list that ends where a sentence does is whole
             items = [item.strip(" .!") for item in clause_ends().split(sentence) if item.strip(" .!")]

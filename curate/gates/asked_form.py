@@ -99,7 +99,13 @@ _LEAST, _MOST = 3, 20  # lines
 
 @cache
 def _of_lines() -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w.,-])((\d{{1,2}}) ?(?:{either(words_of('lines_of_verse'))}))(?![^\W\u3040-\u9fff])")
+    """A number of lines at the start of a clause or behind a word such as `exactly`, which is no bound."""
+    exactly, lines = either(words_of("exactly")), either(words_of("lines_of_verse"))
+    bounds = either((*words_of("at_least"), *words_of("at_most")))
+    return re.compile(
+        rf"(?:(?:\A|[.,;:!\u3001\u3002\uff0c])\s*|(?<!\w)(?:{exactly})\s?)((\d{{1,2}}) ?(?:{lines}))"
+        rf"(?![^\W\u3040-\u9fff])(?!\W*(?:{bounds}))"
+    )
 
 
 _PROSE = re.compile(r"[^\W\d_][^=;{}()\[\]<>$#|\\/]*[:.!\uff1a]")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from curate.gates.addressee import wrong_addressee
-from curate.gates.asked_form import another_form, more_than_code, other_lines, smiles, several_for_one
+from curate.gates.asked_form import another_form, more_than_code, other_lines, several_for_one, smiles
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.register import other_address, slip

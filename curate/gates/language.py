@@ -152,11 +152,17 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
             if short and (other_one := _spoken_alone(text, wanted)):
                 return rejected("mixed_language", f"the {side} text looks like {other_one}: {quote(text)}", expected)
             least, most = (_SURE_OF_A_TEXT, 1 - _SURE) if short else (_SURE_OF_A_SEGMENT, _UNLIKELY)
-            if short and translated and len(letters) >= _SHORT_TRANSLATION:
+            if short and translated and len(letters) >= _SHORT_TRANSLATION and not _keeps_words(pair.input, text):
                 least, most = _LIKELY, 1 - _LIKELY
             if sure >= least and expected <= most:
                 return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(segment)}", expected)
     return passed("one language")
+
+
+def _keeps_words(given: str, text: str) -> bool:
+    """Whether half of the words of a translation are those of its source: names of dishes are of no other language."""
+    kept = set(words(text))
+    return 2 * len(kept.intersection(words(given))) >= len(kept)
 
 
 def _foreign_run(text: str, code: str, given: str) -> str:

@@ -64,7 +64,9 @@ def miscounted(text: str, value: Any, language: str) -> tuple[str, Any] | None:
 def _added_percentage(figures: str, fields: Mapping[str, Any]) -> tuple[str, Any] | None:
     rates, amounts = _values(_PERCENT, figures), _values(_AMOUNT, figures)[:_FEW]
     for key, number in fields.items():
-        added = [a for a in amounts for rate in rates if abs(a + rate - number) < 0.006 and abs(a * rate / 100 - rate) > 0.01]
+        added = [
+            a for a in amounts for rate in rates if abs(a + rate - number) < 0.006 and abs(a * rate / 100 - rate) > 0.01
+        ]
         if added and not _stands(figures, number):
             return key, number
     return None

@@ -17,9 +17,9 @@ _BORROWED = frozenset("àáâãäåæçèéêëíîïñóôõöøúûüœß")
 
 
 def spelt_otherwise(text: str, code: str, given: str) -> str:
-    """A word in small letters, which `given` does not say, with a letter that `code` does not write and that no borrowed
-    word keeps; or ''."""
-    if text.isascii() or code not in own_alphabets():
+    """A word in small letters, which `given` does not say, with a letter that neither `code` writes nor a borrowed word
+    keeps; or ''. English borrows too freely."""
+    if text.isascii() or code not in own_alphabets() - {"en"}:
         return ""
     foreign = _telling(code).intersection(text)
     if not foreign:

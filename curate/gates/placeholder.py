@@ -12,7 +12,7 @@ from functools import cache
 
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import any_of, anywhere, fragment, phrases, says
+from curate.gates.phrases import any_of, anywhere, fragment, lexicon, phrases, says
 from schemas.records import Pair, Reason
 
 # A link, a citation, a checkbox and an index of code are no slots.
@@ -145,5 +145,5 @@ def _is_slot(inside: str, kind: str, language: str, closed: bool) -> bool:
 
 @cache
 def _words_of_slots(language: str) -> re.Pattern[str]:
-    codes = (language, "en") if phrases(language).known else (language, "en", "any")
+    codes = (language, "en") if lexicon(language).words("slots") else (language, "en", "any")
     return re.compile("|".join(any_of(code, "slots").pattern for code in dict.fromkeys(codes)))

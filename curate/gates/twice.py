@@ -1,4 +1,4 @@
-"""What a text says twice by its form: its greeting, an item of a list; and loops of a script that is written without blanks.
+"""What a text says twice by its form: its greeting, an item of a list; and loops of a script without blanks.
 
 opened_again("Hello,\\n\\nno.\\n\\nHello,\\n\\nno, we are closed.", "") == "hello,"
 opened_again("1. Sleep at a fixed time.\\n2. Rest.\\n3. Sleep at a fixed time.", "") == "sleep at a fixed time"
@@ -15,6 +15,7 @@ from curate.gates.words import count_words
 _ALPHABETS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")  # Thai, Lao, Burmese and Khmer
 _ITEM = re.compile(r"(?:[-*\u2022\u00b7]|\d{1,2}[.)])\s+(?=\S)")
 _RUN, _OFTEN, _LEAST = 12, 0.4, 60  # letters of a run, the share of a text that stands in one again, and its letters
+_GREETS, _SHORT = (",", "!", "\uff0c", "\u060c"), 60  # letters of a line
 _WORDS, _LETTERS, _FEW = 3, 12, 12  # of an item; items of a list in which none comes twice
 
 
@@ -30,7 +31,8 @@ def again_in_letters(text: str) -> str:
     letters = "".join(fold(text).split())
     runs = [letters[at : at + _RUN] for at in range(len(letters) - _RUN + 1)]
     again = len(runs) - len(set(runs))
-    return f"{again} of {len(runs)} runs of letters come again" if again >= _OFTEN * len(runs) >= _LEAST * _OFTEN else ""
+    loops = again >= _OFTEN * len(runs) and len(runs) >= _LEAST
+    return f"{again} of {len(runs)} runs of letters come again" if loops else ""
 
 
 def opened_again(text: str, other: str) -> str:
@@ -38,9 +40,9 @@ def opened_again(text: str, other: str) -> str:
     or an item that a short list says twice and `other` does not; or ''."""
     paragraphs = [part.strip() for part in fold(text).split("\n\n") if part.strip()]
     first = paragraphs[0].partition("\n")[0] if paragraphs else ""
-    if len(paragraphs) > 2 and first.endswith((",", "!", "\uff0c", "\u060c")) and len(first) < 60:
-        if any(part.partition("\n")[0] == first for part in paragraphs[1:]) and fold(other).count(first) < 2:
-            return first
+    greets = len(paragraphs) > 2 and paragraphs[0] == first and first.endswith(_GREETS) and len(first) < _SHORT
+    if greets and first in [part.partition("\n")[0] for part in paragraphs[1:]] and fold(other).count(first) < 2:
+        return first
     lines = [line.strip() for line in fold(text).splitlines() if line.strip()]
     items = [line[number.end() :].strip(" .;,\u3002") for line in lines if (number := _ITEM.match(line))]
     if not 2 < len(items) <= _FEW or len(items) < len(lines) - 1:
