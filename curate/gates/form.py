@@ -156,7 +156,8 @@ def _loop(text: str, tokens: Sequence[str], repeated: float, example: str, stop:
     """The repeated part of the text, as the start of a sentence; empty if nothing does."""
     pairs = Counter(pairwise(tokens))
     often = max(pairs.values()) > 2  # whatever follows itself three times holds a pair that does
-    if repeated >= 0.25 and repeated * len(tokens) >= 6:
+    characters = sum(map(len, tokens)) < 1.5 * len(tokens)  # of Chinese or Japanese, of which one is less than a word
+    if repeated >= 0.25 and repeated * len(tokens) >= (12 if characters else 6):
         return f"{repeated:.0%} of the words repeat an earlier run such as {quote(example)}"
     stutters = often and any(times >= 3 and one == other for (one, other), times in pairs.items())
     if stutters and (stutter := _STUTTER.search(text)):

@@ -16,7 +16,7 @@ from curate.gates.content import in_code, quotations
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.other_letters import spelt_otherwise
-from curate.gates.phrases import FOLDER, lexicon, own_letters, says, words_of
+from curate.gates.phrases import FOLDER, fragment, lexicon, own_letters, says, words_of
 from curate.gates.phrases.lists import either
 from curate.gates.words import words
 from schemas.errors import SpecError
@@ -107,7 +107,7 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
     """
     given = fold(pair.input)
     for side, text in sides(pair):
-        if "```" in text or (side == "output" and (_is_code(text) or (text.isascii() and in_code(text)))):
+        if "```" in text or (side == "output" and (_is_code(text) or (text.isascii() and _is_a_program(text)))):
             continue
         wanted = input_code or code if side == "input" else code
         text = _CODE_SPAN.sub(" ", text) if "`" in text else text
@@ -163,6 +163,10 @@ def _keeps_words(given: str, text: str) -> bool:
     """Whether half of the words of a translation are those of its source: names of dishes are of no other language."""
     kept = set(words(text))
     return 2 * len(kept.intersection(words(given))) >= len(kept)
+
+
+def _is_a_program(text: str) -> bool:
+    return in_code(text) or fragment("any", "code").search(text) is not None
 
 
 def _foreign_run(text: str, code: str, given: str) -> str:

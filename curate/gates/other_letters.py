@@ -13,7 +13,7 @@ from curate.gates.phrases import letters_of, own_alphabets
 
 _SMALL_WORD = re.compile(r"(?<![\w.@/'\u2019-])[^\W\d_A-Z]{4,}(?![\w@/'\u2019-])")
 # Letters that words borrowed from French, Spanish, Portuguese, German and the languages of the north keep anywhere.
-_BORROWED = frozenset("àáâãäåæçèéêëíîïñóôõöøúûüœß")
+_BORROWED = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüœßÿ")
 
 
 def spelt_otherwise(text: str, code: str, given: str) -> str:

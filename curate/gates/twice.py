@@ -16,6 +16,7 @@ _ALPHABETS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")  # Thai, L
 _ITEM = re.compile(r"(?:[-*\u2022\u00b7]|\d{1,2}[.)])\s+(?=\S)")
 _RUN, _OFTEN, _LEAST = 12, 0.4, 60  # letters of a run, the share of a text that stands in one again, and its letters
 _GREETS, _SHORT = (",", "!", "\uff0c", "\u060c"), 60  # letters of a line
+_DIGIT = re.compile(r"\d")  # a pause of 1 minute comes again
 _WORDS, _LETTERS, _FEW = 3, 12, 12  # of an item; items of a list in which none comes twice
 
 
@@ -47,5 +48,7 @@ def opened_again(text: str, other: str) -> str:
     items = [line[number.end() :].strip(" .;,\u3002") for line in lines if (number := _ITEM.match(line))]
     if not 2 < len(items) <= _FEW or len(items) < len(lines) - 1:
         return ""
-    again = (item for item, times in Counter(items).items() if times > 1 and fold(other).count(item) < 2)
+    again = (
+        item for item, n in Counter(items).items() if n > 1 and fold(other).count(item) < 2 and not _DIGIT.search(item)
+    )
     return next((item for item in again if count_words(item) >= _WORDS and len(item) >= _LETTERS), "")

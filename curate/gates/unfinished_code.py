@@ -22,6 +22,7 @@ _NO_CODE = re.compile(
     r"|<!--.*?-->|\\.",
     re.DOTALL,
 )
+_OF_SETTINGS, _OF_A_DIFF = re.compile(r"(?m)^\[[^\[\]\n]+\]$"), re.compile(r"(?m)^[-+]")
 _PAIRS = (("(", ")"), ("[", "]"), ("{", "}"))
 _OPENED = re.compile(r"\A<([a-z][\w-]*)(?:\s[^<>]*)?>")
 _TAG = re.compile(r"</?[a-z][\w-]*(?:\s[^<>]*)?>")
@@ -42,12 +43,13 @@ def broken_off(text: str) -> str:
     last = code.rpartition("\n")[2].strip()
     word = last.split()[-1] if last else ""
     is_code = bool(fenced) or in_code(code)
-    if is_code and _SIGN_AT_END.search(last):
+    if is_code and _SIGN_AT_END.search(last) and not _OF_SETTINGS.search(code):
         return last
     hangs = words_of("code_hangs")
     if fold(word) in hangs and (in_code(code) if word.islower() else _is_query(code, word)):
         return last
-    return _open_bracket(code) if is_code and in_code(code) and code.count("\n") >= _LINES - 1 else ""
+    whole = is_code and in_code(code) and code.count("\n") >= _LINES - 1 and not _OF_A_DIFF.search(code)
+    return _open_bracket(code) if whole else ""
 
 
 def _is_query(code: str, word: str) -> bool:
