@@ -15,7 +15,7 @@ from typing import Any
 from curate.gates.content import in_code, quotations
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.other_letters import spelt_otherwise
+from curate.gates.other_letters import is_named, keeps_words, spelt_otherwise
 from curate.gates.phrases import FOLDER, fragment, lexicon, own_letters, says, words_of
 from curate.gates.phrases.lists import either
 from curate.gates.words import words
@@ -73,21 +73,10 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
             continue
         expected, sure, other = _own_and_best_other(text, wanted)
         score = expected if score is None else min(score, expected)
-        if sure >= _SURE and expected <= _UNLIKELY and not _is_named(other, pair.input, input_code or code):
+        if sure >= _SURE and expected <= _UNLIKELY and not is_named(other, pair.input, input_code or code):
             detail = f"the {side} text looks like {other} ({sure:.0%}), not {wanted}: {quote(text)}"
             return rejected("language", detail, expected)
     return passed("nothing speaks against it" if score is None else f"{code} has {score:.0%}", score)
-
-
-def _is_named(code: str, given: str, language: str) -> bool:
-    """Whether an input names a language, as its own names it: two lines for a Spanish neighbour may be in Spanish."""
-    from babel import Locale, UnknownLocaleError
-
-    try:
-        name = fold(Locale.parse(language).languages.get(code, ""))
-    except (UnknownLocaleError, ValueError):
-        return False
-    return len(name) > 1 and name[: max(4, len(name) - 2)] in fold(given)
 
 
 _SEGMENTS = re.compile(r"([^.!?…。！？।؟\n]*[.!?…。！？।؟])\s*|([^.!?…。！？।؟\n]+)")
@@ -152,17 +141,11 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
             if short and (other_one := _spoken_alone(text, wanted)):
                 return rejected("mixed_language", f"the {side} text looks like {other_one}: {quote(text)}", expected)
             least, most = (_SURE_OF_A_TEXT, 1 - _SURE) if short else (_SURE_OF_A_SEGMENT, _UNLIKELY)
-            if short and translated and len(letters) >= _SHORT_TRANSLATION and not _keeps_words(pair.input, text):
+            if short and translated and len(letters) >= _SHORT_TRANSLATION and not keeps_words(pair.input, text):
                 least, most = _LIKELY, 1 - _LIKELY
             if sure >= least and expected <= most:
                 return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(segment)}", expected)
     return passed("one language")
-
-
-def _keeps_words(given: str, text: str) -> bool:
-    """Whether half of the words of a translation are those of its source: names of dishes are of no other language."""
-    kept = set(words(text))
-    return 2 * len(kept.intersection(words(given))) >= len(kept)
 
 
 def _is_a_program(text: str) -> bool:

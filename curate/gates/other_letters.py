@@ -1,4 +1,5 @@
-"""Words of a language of the Latin script in letters that its own texts do not write: Polish ones in a Czech notice.
+"""Words of a language of the Latin script in letters that its own texts do not write, Polish ones in Czech; and what of
+another language is right in a text: one that the input names, names of its source.
 
 spelt_otherwise("Prosím vracejte je, dziękujemy za pomoc.", "cs", "") == "dziękujemy"
 """
@@ -10,6 +11,7 @@ from functools import cache
 
 from curate.gates.folding import fold
 from curate.gates.phrases import letters_of, own_alphabets
+from curate.gates.words import words
 
 _SMALL_WORD = re.compile(r"(?<![\w.@/'\u2019-])[^\W\d_A-Z]{4,}(?![\w@/'\u2019-])")
 # Letters that words borrowed from French, Spanish, Portuguese, German and the languages of the north keep anywhere.
@@ -33,3 +35,20 @@ def _telling(code: str) -> frozenset[str]:
     """The letters of other alphabets that tell a text of another language from one in `code`."""
     every = frozenset[str]().union(*map(letters_of, own_alphabets()))
     return every - letters_of(code) - _BORROWED - frozenset("abcdefghijklmnopqrstuvwxyz'")
+
+
+def is_named(code: str, given: str, language: str) -> bool:
+    """Whether an input names a language, as its own names it: two lines for a Spanish neighbour may be in Spanish."""
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        name = fold(Locale.parse(language).languages.get(code, ""))
+    except (UnknownLocaleError, ValueError):
+        return False
+    return len(name) > 1 and name[: max(4, len(name) - 2)] in fold(given)
+
+
+def keeps_words(given: str, text: str) -> bool:
+    """Whether half of the words of a translation are those of its source: names of dishes are of no other language."""
+    kept = set(words(text))
+    return 2 * len(kept.intersection(words(given))) >= len(kept)
