@@ -59,12 +59,12 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return passed(f"it says nothing of {quote(left)}")._replace(flags=("unended",))
     if goes_on := _goes_on(pair, text):
         return passed(f"it ends in {quote(goes_on)}")._replace(flags=("unended",))
-    if block := _code_end(pair.input, text):
-        return passed(f"its code ends in {quote(block)}")._replace(flags=("unended",))
     if gap := _gap(pair.input, text):
         return passed(f"a list goes on with {quote(gap)}")._replace(flags=("numbering",))
     if opened := _never_closed(text, pair.input) or unbalanced(text, pair.input):
         return passed(f"{quote(opened)} is never closed")._replace(flags=("unclosed",))
+    if block := _code_end(pair.input, text):
+        return passed(f"its code ends in {quote(block)}")._replace(flags=("unended",))
     before, _, line = (part.strip() for part in text.rpartition("\n"))
     if not line or _ENDS.search(line) or "```" in text or not line[-1].isalpha() or pair.output.rstrip()[-1] == "`":
         return passed("it has an end")

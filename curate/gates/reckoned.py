@@ -18,7 +18,7 @@ from curate.gates.folding import fold
 from curate.gates.number_words import in_figures
 from curate.gates.phrases import words_of
 from curate.gates.phrases.lists import either
-from curate.gates.units import Quantity, in_base, quantities
+from curate.gates.units import Quantity, _in_base, quantities
 
 _HALF = re.compile(r"(?<!\w)半(?=[^\W\d])")
 _FIGURES = r"\d+(?:[.,]\d+)*"
@@ -57,7 +57,7 @@ def _equals() -> str:
 
 def _is_as_much(one: Quantity, other: Quantity) -> bool:
     """Whether two quantities may be one; so are those that have no kind in common."""
-    here, there = list(in_base(one)), list(in_base(other))
+    here, there = list(_in_base(one)), list(_in_base(other))
     both = [(a, b) for kind, a in here for other_kind, b in there if kind == other_kind]
     return not both or any(abs(a - b) <= _ROUGHLY * max(a, b) + (6 if a < 200 and _warm(one) else 0) for a, b in both)
 
@@ -92,7 +92,7 @@ _JOINED = 6  # characters between the hours and the minutes of one span
 
 
 def _seconds(quantity: Quantity) -> float:
-    return next((amount for kind, amount in in_base(quantity) if kind == "duration" and amount < _DAY * 60), 0.0)
+    return next((amount for kind, amount in _in_base(quantity) if kind == "duration" and amount < _DAY * 60), 0.0)
 
 
 def _minutes(hour: str, minute: str) -> int:
