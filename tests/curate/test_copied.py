@@ -25,7 +25,8 @@ def pair(row: Row, **other: str) -> Pair:
 @pytest.mark.slow
 def test_a_copy_of_an_example_is_seen_and_an_answer_of_ones_own_is_none() -> None:
     """Eight other rows of the same task and language are the examples: a row that says the output or the input of one
-    of them is seen in 99 of 100 cases, and of the rows as they are none is taken for a copy. Rows of two sets with one answer, a regex, are no such examples."""
+    of them is seen in 99 of 100 cases, and of the rows as they are none is taken for a copy. Rows of two sets with one
+    answer, a regex, are no such examples."""
     rng, alike = random.Random(7), defaultdict[tuple[str, str], list[Row]](list)
     for row in rows("good"):
         if row["kind"] in ("rewrite", "reply", "translate", "free"):
