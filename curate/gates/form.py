@@ -277,8 +277,7 @@ def echo(
         again = rejected("echo", f"it is worked example {number} again")
         return again._replace(keep=True, flags=("echo",)) if KINDS[kind].outputs_recur else again
     given, text = without_options(pair.input), without_options(pair.output)
-    split = str.split if written_without_blanks(given) else words
-    input, output = tuple(split(given)), tuple(split(text))
+    input, output = (side.split() if written_without_blanks(given) else words(side) for side in (given, text))
     mends = says("any", "mends", fold(f"{style}\n{pair.system}"))
     if (not output and kind != "free") or _to_the_letter(given) == _to_the_letter(text):
         again = rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)

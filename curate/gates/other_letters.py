@@ -10,7 +10,7 @@ import re
 from functools import cache
 
 from curate.gates.folding import fold
-from curate.gates.phrases import letters_of, own_alphabets
+from curate.gates.phrases import FOLDER, letters_of
 from curate.gates.words import words
 
 _SMALL_WORD = re.compile(r"(?<![\w.@/'\u2019-])[^\W\d_A-Z]{4,}(?![\w@/'\u2019-])")
@@ -21,7 +21,7 @@ _BORROWED = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüœ�
 def spelt_otherwise(text: str, code: str, given: str) -> str:
     """A word in small letters, which `given` does not say, with a letter that neither `code` writes nor a borrowed word
     keeps; or ''. English borrows too freely."""
-    if text.isascii() or code not in own_alphabets() - {"en"}:
+    if text.isascii() or code == "en" or not letters_of(code):
         return ""
     foreign = _telling(code).intersection(text)
     if not foreign:
@@ -33,7 +33,7 @@ def spelt_otherwise(text: str, code: str, given: str) -> str:
 @cache
 def _telling(code: str) -> frozenset[str]:
     """The letters of other alphabets that tell a text of another language from one in `code`."""
-    every = frozenset[str]().union(*map(letters_of, own_alphabets()))
+    every = frozenset[str]().union(*(letters_of(path.stem) for path in FOLDER.glob("*.toml")))
     return every - letters_of(code) - _BORROWED - frozenset("abcdefghijklmnopqrstuvwxyz'")
 
 

@@ -325,12 +325,6 @@ def letters_of(language: str) -> frozenset[str]:
 
 
 @cache
-def own_alphabets() -> frozenset[str]:
-    """The languages of the Latin script whose letters are listed."""
-    return frozenset(_table("any")["alphabets"])
-
-
-@cache
 def units_of() -> tuple[tuple[str, str], ...]:
     """Names of units as people write them, each with the unit's name in the Unicode CLDR, or a currency."""
     units = _table("any")["units"].items()
