@@ -4,16 +4,15 @@ from __future__ import annotations
 
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
-    **dict.fromkeys(("broken_json", "instructed", "facts"), 3),
-    **dict.fromkeys(("label", "sums"), 4),
-    **dict.fromkeys(("pii", "fenced"), 4),
-    **dict.fromkeys(("language", "toxic", "contacts", "answered", "injection"), 5),
-    "input": 6,
-    **dict.fromkeys(("invented_name", "encoding", "thinking"), 7),
-    "echo": 8,
-    **dict.fromkeys(("mixed_language", "invented", "repetition", "values"), 9),
-    "lost_content": 10,
-    **dict.fromkeys(("cut", "placeholder", "translated"), 11),
-    **dict.fromkeys(("swapped", "limits"), 12),
-    "preamble": 16,
+    "broken_json": 3,
+    **dict.fromkeys(("label", "instructed", "facts", "pii"), 4),
+    **dict.fromkeys(("toxic", "answered", "sums", "fenced"), 5),
+    **dict.fromkeys(("input", "language", "contacts", "injection"), 6),
+    "invented_name": 7,
+    **dict.fromkeys(("encoding", "thinking"), 8),
+    **dict.fromkeys(("invented", "echo"), 9),
+    **dict.fromkeys(("lost_content", "mixed_language", "repetition", "values"), 10),
+    **dict.fromkeys(("limits", "cut", "placeholder", "translated"), 12),
+    "swapped": 13,
+    "preamble": 17,
 }

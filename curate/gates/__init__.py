@@ -72,7 +72,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "limits": (limits, _TWO),
     "instructed": (instructed, ("style", "language", "input_language", "kind")),
     "facts": (kept_facts, ("kind", *_TWO, "style")),
-    "sums": (sums, ()),
+    "sums": (sums, ("language", "kind")),
     "injection": (injection, ("style", "input_language")),
     "toxic": (toxic, _LANGUAGE),
     "pii": (pii, ()),

@@ -15,6 +15,7 @@ from curate.gates.facts import CONTACT, clause_ends, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
 from curate.gates.listed import left_over, misplaced
+from curate.gates.miscounted import adds_up, miscounted
 from curate.gates.misfiled import crossed, half_told, unfilled
 from curate.gates.number import Number
 from curate.gates.number_words import has_number_words, in_figures, numbers_told
@@ -80,7 +81,11 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
         return passed("it is not JSON, which another gate says")
     source = _Told(pair.input, language)
     leaves = list(_leaves(value, schema or {}, schema or {}, "$"))
-    absent = [(at, leaf) for at, leaf in leaves if not source.holds(leaf) or source.gives_another(at, leaf)]
+    absent = [
+        (at, leaf)
+        for at, leaf in leaves
+        if (not source.holds(leaf) and not adds_up(pair.input, leaf)) or source.gives_another(at, leaf)
+    ]
     share = 1 - len(absent) / len(leaves) if leaves else 1.0
     if absent:
         at, leaf = absent[0]
@@ -98,6 +103,8 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
         return rejected("value", f"a list has another number for {quote(moved)}", share)
     if left := source.left_out(value) or left_over(source.figures, value):
         return rejected("value", f"a list stops before {quote(left)}", share)
+    if counted := miscounted(pair.input, value, language):
+        return rejected("value", f"{counted[0]} is {counted[1]}, and the input says that of another field", share)
     if filed := crossed(fold(pair.input), value):
         return rejected("value", f"{filed[0]} is {quote(filed[1])}, and the input says that of another field", share)
     if half := half_told(pair.input, value, language):
@@ -265,13 +272,20 @@ class _Told:
     def left_out(self, value: Any) -> str:
         """The first item of a list of the input that a list of the record, of at least two of its items, has not, where
         it has none of those behind it; or ''."""
-        lists = [one for one in value.values() if isinstance(one, list)] if isinstance(value, dict) else []
+        lists = [one for one in value.values() if isinstance(one, list)] if isinstance(value, dict) else [value]
         held = fold(json.dumps(value, ensure_ascii=False))
-        if len(lists) != 1 or len(lists[0]) < 2 or not all(isinstance(item, str) for item in lists[0]):
+        if (
+            len(lists) != 1
+            or not isinstance(lists[0], list)
+            or len(lists[0]) < 2
+            or not all(isinstance(item, str) for item in lists[0])
+        ):
             return ""
         for sentence in _SENTENCE_END.split(fold(self._text)):  # a list that ends where a sentence does is whole
             items = [item.strip(" .!") for item in clause_ends().split(sentence) if item.strip(" .!")]
             known = [any(word[:5] in held for word in words(item) if len(word) > 2) for item in items]
+            begun = known.index(True) if True in known else 0  # behind `list all who came:`
+            items, known = items[begun:], known[begun:]
             if len(items) > 3 and known[:2] == [True, True] and not any(known[-2:]):
                 return items[known.index(False)]
         return ""

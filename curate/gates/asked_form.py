@@ -12,7 +12,9 @@ from functools import cache
 
 from curate.gates.asked_count import another_count
 from curate.gates.asked_length import ITEM, another_length
+from curate.gates.content import in_code
 from curate.gates.folding import fold
+from curate.gates.number_words import in_figures
 from curate.gates.phrases import any_of, says, words_of
 from curate.gates.phrases.lists import either
 from curate.gates.words import count_words
@@ -71,6 +73,39 @@ def more_than_code(asked: str, text: str) -> str:
     first, _, rest = text.strip().partition("\n")
     prose = rest.strip() and count_words(first) > 3 and _PROSE.fullmatch(first)
     return first if prose and says("any", "only_code", fold(asked)) else ""
+
+
+def smiles(asked: str, text: str) -> str:
+    """An emoji of a text, where none is asked for; or ''."""
+    emoji = _EMOJI.search(text) if not text.isascii() else None
+    return emoji[0] if emoji and says("any", "no_emoji", fold(asked)) else ""
+
+
+_EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u26ff\u2728\u2764]")
+
+
+def other_lines(asked: str, text: str, language: str) -> str:
+    """So many lines of verse as an instruction names, where a text of some lines has another number; or ''."""
+    figures = in_figures(asked, language)
+    named = _of_lines().findall(fold(figures if language == "en" else in_figures(figures, "en")))
+    lines = sum(bool(line.strip()) for line in text.splitlines())
+    if len(named) != 1 or lines < _LEAST or in_code(text) or not 1 < int(named[0][1]) <= _MOST or "|" in text:
+        return ""
+    return "" if lines == int(named[0][1]) else named[0][0].strip()
+
+
+_LEAST, _MOST = 3, 20  # lines
+
+
+@cache
+def _of_lines() -> re.Pattern[str]:
+    """A number of lines at the start of a clause or behind a word such as `exactly`, which is no bound."""
+    exactly, lines = either(words_of("exactly")), either(words_of("lines_of_verse"))
+    bounds = either((*words_of("at_least"), *words_of("at_most")))
+    return re.compile(
+        rf"(?:(?:\A|[.,;:!\u3001\u3002\uff0c])\s*|(?<!\w)(?:{exactly})\s?)((\d{{1,2}}) ?(?:{lines}))"
+        rf"(?![^\W\u3040-\u9fff])(?!\W*(?:{bounds}))"
+    )
 
 
 _PROSE = re.compile(r"[^\W\d_][^=;{}()\[\]<>$#|\\/]*[:.!\uff1a]")

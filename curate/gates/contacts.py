@@ -28,6 +28,7 @@ _PASSWORD = re.compile(
 _NUMBER = re.compile(r"\d(?:[ ()./-]{0,2}\d){6,}")
 _NAMED = re.compile(r"[^\W\d_a-zß-ÿа-я][^\W\d_A-Z]{2,} [^\W\d_a-zß-ÿа-я][^\W\d_A-Z]{2,}")
 _LIKE_A_CARD = re.compile(r"(?<![\d.,-])(?<!\d )\d{4}(?:[ -]\d{4}){3}(?![ -]?\d)")
+_DOI = re.compile(r"(?<![\w.])10\.\d{4,9}/[^\s<>\"'()\[\]]*[^\s<>\"'()\[\].,;:]")  # of an article
 _RANDOM, _LIKELY = 4.0, 8  # bits a character of a long token, letters of a password
 
 
@@ -49,6 +50,8 @@ def contacts(pair: Pair, input_language: str = "en") -> Judgement:
     if "```" in text or ("\n" in text and in_code(text)):
         return passed("addresses in code are not compared")
     digits, given = re.sub(r"\D", "", pair.input), fold(pair.input)
+    if article := next((doi for doi in _DOI.findall(text) if fold(doi) not in given), ""):
+        return rejected("invented_contact", f"the input does not say {quote(article)}")
     for match in CONTACT.finditer(text) if MAY_BE_CONTACT.search(text) else ():
         contact, kind = match[0].rstrip(".,;:!?"), match.lastgroup
         known = re.sub(r"\D", "", contact) in digits if kind == "phone" else fold(contact) in given

@@ -14,11 +14,13 @@ from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.phrases.lists import either
 from curate.gates.unfinished import last_left, unbalanced
+from curate.gates.unfinished_code import broken_off
 from curate.gates.words import count_words, without_options
 from schemas.records import Pair
 
 _FENCED = re.compile(r"\A\s*```(?P<kind>[\w+-]*)[^\n]*\n(?P<inside>[\s\S]*?)\n?```\s*\Z")
 _IN_A_TAG = re.compile(r"\A\s*<(?P<tag>[a-z_]{1,20})>(?P<inside>[\s\S]*)</(?P=tag)>\s*\Z", re.IGNORECASE)
+_IN_MARKS = re.compile(r"\A\s*(\"{3}|'{3})\s*[^\s\"'][\s\S]*\1\s*\Z")
 _OF_TEXT = frozenset(("", "text", "txt", "markdown", "md", "plaintext", "plain"))
 _FENCE = re.compile(r"^[ \t>]*```", re.MULTILINE)
 _ENDS = re.compile(r"[.!?…:;)\]}>\"'”»\u2019“*_`~|/。！？」』】）।؟۔%€$£°™©®\d#@-]\W*\Z")
@@ -57,14 +59,14 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return passed(f"it says nothing of {quote(left)}")._replace(flags=("unended",))
     if goes_on := _goes_on(pair, text):
         return passed(f"it ends in {quote(goes_on)}")._replace(flags=("unended",))
-    if (block := _begun_block().search(text)) and (in_code(text) or says("any", "code", fold(pair.input))):
-        return passed(f"its code ends in {quote(block[0])}")._replace(flags=("unended",))
     if gap := _gap(pair.input, text):
         return passed(f"a list goes on with {quote(gap)}")._replace(flags=("numbering",))
     if opened := _never_closed(text, pair.input) or unbalanced(text, pair.input):
         return passed(f"{quote(opened)} is never closed")._replace(flags=("unclosed",))
+    if block := _code_end(pair.input, text):
+        return passed(f"its code ends in {quote(block)}")._replace(flags=("unended",))
     before, _, line = (part.strip() for part in text.rpartition("\n"))
-    if not line or _ENDS.search(line) or "```" in text or not line[-1].isalpha():
+    if not line or _ENDS.search(line) or "```" in text or not line[-1].isalpha() or pair.output.rstrip()[-1] == "`":
         return passed("it has an end")
     last = fold(line.split()[-1])
     known = lexicon(language).words("cut")
@@ -106,7 +108,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         and words < _SENTENCE
     ):
         return passed(f"the last item alone has no stop: {quote(line)}")._replace(flags=("unended",))
-    lines = [earlier.strip() for earlier in before.splitlines() if count_words(earlier) >= _SENTENCE]
+    of_section = before[before.rfind("\n#") + 1 :]  # a list under another heading may be of another kind
+    lines = [earlier.strip() for earlier in of_section.splitlines() if count_words(earlier) >= _SENTENCE]
     if (
         words >= (12 if unspaced else _SENTENCE)
         and lines
@@ -130,6 +133,15 @@ def _begun_block() -> re.Pattern[str]:
     """A last line of code behind which its block has to follow, or that breaks off in a word."""
     blocks, halves = (either(words_of(name)) for name in ("code_blocks", "code_halves"))
     return re.compile(rf"(?m)^[ \t]*(?:(?:{blocks})\b[^\n:]*:|(?:{halves}))\Z")
+
+
+def _code_end(given: str, text: str) -> str:
+    """What code breaks off in or stands for the rest with, where the input does not say it; or ''."""
+    block = _begun_block().search(text)
+    if block and (in_code(text) or says("any", "code", fold(given))):
+        return block[0]
+    end = broken_off(text)
+    return "" if end in given else end
 
 
 def _end_of(line: str) -> str:
@@ -318,6 +330,7 @@ _ESCAPES = re.compile(rf"(?:[^\\;{{}}=]|{_ESCAPE.pattern})*")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # a vertical tab and a form feed are blanks
 _ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{2,5}|#x[0-9a-f]{2,4});", re.IGNORECASE)
 _CLOSING = re.compile(r"</([^\W\d]\w*)>")
+_ELEMENT = re.compile(r"<([a-z][\w-]*)(?:\s[^<>]*)?>[\s\S]*</\1>", re.IGNORECASE)
 _BREAK = re.compile(r"<br ?/?>(?![\s\S]*</)", re.IGNORECASE)
 _COMMENT = re.compile(r"<!--[\s\S]*?-->")
 
@@ -327,6 +340,8 @@ def _markup(text: str, given: str) -> str:
     where the other side has any of it."""
     if ("<" not in text and "&" not in text) or "```" in text or _ENTITY.search(given) or "<" in given:
         return ""
+    if _ELEMENT.fullmatch(text.strip()):
+        return ""  # it is markup, which spells characters so
     shown = _shown(text)
     if "|" not in text and (broken := _BREAK.search(shown)):
         return broken[0]
@@ -350,6 +365,10 @@ def fenced(pair: Pair, style: str = "") -> Judgement:
     if tag and not tag["inside"].strip().startswith("<") and "<" not in asked and not says("any", "code", asked):
         return passed(f"it stands in a tag: {quote(tag['tag'])}")._replace(flags=("tagged",))
     match = _FENCED.match(pair.output)
+    if "```" not in pair.input and says("any", "no_fence", asked) and (match or "```" in pair.output[:4]):
+        return rejected("code_fence", f"no fence is asked for, and the text stands in one: {quote(pair.output)}")
+    if _IN_MARKS.match(pair.output) and pair.output.strip()[:3] not in asked and not says("any", "code", asked):
+        return passed("it stands in the marks of a text in code")._replace(flags=("tagged",))
     if not match or "```" in match["inside"] or not _is_of_text(match["kind"].casefold()):
         return passed("it stands in no fence")
     if "```" in asked or says("any", "code", asked) or in_code(match["inside"]):

@@ -16,6 +16,7 @@ from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.halves import other_half
 from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.mixed_times import mixed_times, turned_move
 from curate.gates.number import Number
 from curate.gates.number_words import cardinals, dates_named, in_figures, weekday_made_up
 from curate.gates.numbers import in_digits, in_words, mentions
@@ -145,6 +146,8 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
         return rejected("swapped", f"the input says {quote(turned[0])}, the output {quote(turned[1])}")
     if other := _another_ratio(pair.input, pair.output):
         return rejected("swapped", f"the input says {quote(other[0])}, the output {quote(other[1])}")
+    if moved := mixed_times(pair.input, pair.output) or turned_move(pair.input, pair.output, language):
+        return rejected("swapped", f"the input says {quote(moved[0])}, the output {quote(moved[1])}")
     if half := other_half(fold(pair.input), fold(pair.output)):
         return rejected("changed_time", f"the input says {quote(half[0])}, the output {quote(half[1])}")
     if units := changed_unit(pair.input, pair.output, language, language):

@@ -16,6 +16,7 @@ from curate.gates.folding import fold
 from curate.gates.frames import sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says
+from curate.gates.twice import again_in_letters, opened_again, written_without_blanks
 from curate.gates.words import count_words, filler, of_each_word, stem_of, without_options, words
 from schemas.kinds import KINDS, KindName
 from schemas.records import Pair
@@ -72,18 +73,19 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         if '":' in text or '" :' in text:
             text = _JSON_KEY.sub(" ", text)
         text = _without_shared_ends(_without_refrain(text)) if "\n" in text else text
-        tokens = words(text)
+        tokens = tuple(fold(text).split()) if written_without_blanks(text) else words(text)
         repeats = len(set(pairwise(tokens))) < len(tokens) - 1  # a run, a clause or a pair that comes twice needs it
         repeated, example = _repeated_runs(tokens) if repeats else (0.0, "")
         share = max(share, repeated)
         loop = _loop(text, tokens, repeated, example, lexicon(language).stop) if repeats else _few_words(tokens)
-        loop = loop or _item_again(text)
+        loop = loop or _item_again(text) or again_in_letters(text)
         if loop:
             looped = rejected("loop", f"{loop} in the {side} text", share)
             wanted = is_verse(text) or _is_log(text) or (side == "output" and says("any", "repeats", fold(pair.input)))
             return looped._replace(keep=True, flags=("loop",)) if wanted else looped
         other = pair.input if side == "output" else pair.output
-        if again := _said_twice(whole, other) or _said_in_another(whole, other, language):
+        twice = _said_twice(whole, other) or _said_in_another(whole, other, language)
+        if again := twice or opened_again(whole, other):
             return passed(f"the {side} text says twice {quote(again)}", share)._replace(flags=("twice",))
     return passed(f"{share:.0%} of the words repeat a run of four", share)
 
@@ -154,7 +156,8 @@ def _loop(text: str, tokens: Sequence[str], repeated: float, example: str, stop:
     """The repeated part of the text, as the start of a sentence; empty if nothing does."""
     pairs = Counter(pairwise(tokens))
     often = max(pairs.values()) > 2  # whatever follows itself three times holds a pair that does
-    if repeated >= 0.25 and repeated * len(tokens) >= 6:
+    characters = sum(map(len, tokens)) < 1.5 * len(tokens)  # of Chinese or Japanese, of which one is less than a word
+    if repeated >= 0.25 and repeated * len(tokens) >= (12 if characters else 6):
         return f"{repeated:.0%} of the words repeat an earlier run such as {quote(example)}"
     stutters = often and any(times >= 3 and one == other for (one, other), times in pairs.items())
     if stutters and (stutter := _STUTTER.search(text)):
@@ -274,7 +277,7 @@ def echo(
         again = rejected("echo", f"it is worked example {number} again")
         return again._replace(keep=True, flags=("echo",)) if KINDS[kind].outputs_recur else again
     given, text = without_options(pair.input), without_options(pair.output)
-    input, output = words(given), words(text)
+    input, output = (side.split() if written_without_blanks(given) else words(side) for side in (given, text))
     mends = says("any", "mends", fold(f"{style}\n{pair.system}"))
     if (not output and kind != "free") or _to_the_letter(given) == _to_the_letter(text):
         again = rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)

@@ -59,7 +59,7 @@ def kept_facts(
         return rejected("swapped", f"{quote(moved[0])} and {quote(moved[1])} changed places beside {quote(moved[2])}")
     if turned := _answers_otherwise(facts, pair.output, language):
         return rejected("contrary", f"it is noted {quote(turned[0])}, and the answer begins {quote(turned[1])}")
-    if _are_lost(facts, pair.output, language):
+    if _are_lost(facts, pair.output, language) or (kind == "reply" and _most_lost(facts, pair.output, language)):
         return rejected("lost_facts", f"nothing is left of {quote(facts)}")
     return passed("as noted")
 
@@ -84,6 +84,19 @@ def _are_lost(facts: str, text: str, language: str) -> bool:
     noted = roots(facts, language) if is_known_to(language) else frozenset[str]()
     mentions, numbers = NumberMentions(text, language), list(in_digits(facts))
     return bool(noted) and noted.isdisjoint(roots(text, language)) and not any(number in mentions for number in numbers)
+
+
+def _most_lost(facts: str, text: str, language: str) -> bool:
+    """Whether a text says no word of weight and no number of two thirds of the facts, three at least."""
+    parts = [part for part in _FACTS.split(facts) if roots(part, language)] if is_known_to(language) else []
+    if len(parts) < _THREE:
+        return False
+    there, mentions = roots(text, language), NumberMentions(text, language)
+    lost = [p for p in parts if roots(p, language).isdisjoint(there) and not any(n in mentions for n in in_digits(p))]
+    return len(lost) >= 2 * len(parts) / _THREE
+
+
+_FACTS, _THREE = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)"), 3
 
 
 def _answers_otherwise(facts: str, text: str, language: str) -> tuple[str, str] | None:

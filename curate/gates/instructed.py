@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from curate.gates.addressee import wrong_addressee
-from curate.gates.asked_form import another_form, more_than_code, several_for_one
+from curate.gates.asked_form import another_form, more_than_code, other_lines, several_for_one, smiles
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.register import other_address, slip
@@ -28,6 +28,10 @@ def instructed(
         binding = kind == "free" or asked is style
         if form := another_form(asked, pair.output, input_language, at_least=binding):
             return rejected("form", f"{quote(form)} is asked for, and the text is something else")
+        if binding and (lines := other_lines(asked, pair.output, input_language)):
+            return rejected("form", f"{quote(lines)} are asked for, and the text has another number of lines")
+        if binding and (emoji := smiles(asked, pair.output)):
+            return rejected("form", f"no emoji is asked for, and the text has {quote(emoji)}")
         if binding and (one := several_for_one(asked, pair.output)):
             return rejected("form", f"{quote(one)} is asked for, and the text gives several")
         if binding and (prose := more_than_code(asked, pair.output)):

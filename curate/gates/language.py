@@ -12,10 +12,11 @@ from functools import cache, lru_cache
 from itertools import chain, repeat
 from typing import Any
 
-from curate.gates.content import quotations
+from curate.gates.content import in_code, quotations
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import FOLDER, lexicon, own_letters, says, words_of
+from curate.gates.other_letters import is_named, keeps_words, spelt_otherwise
+from curate.gates.phrases import FOLDER, fragment, lexicon, own_letters, says, words_of
 from curate.gates.phrases.lists import either
 from curate.gates.words import words
 from schemas.errors import SpecError
@@ -72,7 +73,7 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
             continue
         expected, sure, other = _own_and_best_other(text, wanted)
         score = expected if score is None else min(score, expected)
-        if sure >= _SURE and expected <= _UNLIKELY:
+        if sure >= _SURE and expected <= _UNLIKELY and not is_named(other, pair.input, input_code or code):
             detail = f"the {side} text looks like {other} ({sure:.0%}), not {wanted}: {quote(text)}"
             return rejected("language", detail, expected)
     return passed("nothing speaks against it" if score is None else f"{code} has {score:.0%}", score)
@@ -95,7 +96,7 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
     """
     given = fold(pair.input)
     for side, text in sides(pair):
-        if "```" in text or (side == "output" and _is_code(text)):
+        if "```" in text or (side == "output" and (_is_code(text) or (text.isascii() and _is_a_program(text)))):
             continue
         wanted = input_code or code if side == "input" else code
         text = _CODE_SPAN.sub(" ", text) if "`" in text else text
@@ -119,6 +120,8 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
             if other := _by_own_letters(piece, wanted, pair.input, least=1):
                 return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(piece)}")
         known = "" if translated else given
+        if spelt := spelt_otherwise(text, wanted, known):
+            return rejected("mixed_language", f"the {side} text has {quote(spelt)} in it")
         if piece := _foreign_run(text, wanted, given) or _slip(text, wanted, known) or _joining(text, wanted, known):
             return rejected("mixed_language", f"the {side} text goes over into {quote(piece)}")
         for segment in (text, *(marked or bare for marked, bare in _SEGMENTS.findall(text))):
@@ -138,9 +141,15 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
             if short and (other_one := _spoken_alone(text, wanted)):
                 return rejected("mixed_language", f"the {side} text looks like {other_one}: {quote(text)}", expected)
             least, most = (_SURE_OF_A_TEXT, 1 - _SURE) if short else (_SURE_OF_A_SEGMENT, _UNLIKELY)
+            if short and translated and len(letters) >= _SHORT_TRANSLATION and not keeps_words(pair.input, text):
+                least, most = _LIKELY, 1 - _LIKELY
             if sure >= least and expected <= most:
                 return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(segment)}", expected)
     return passed("one language")
+
+
+def _is_a_program(text: str) -> bool:
+    return in_code(text) or fragment("any", "code").search(text) is not None
 
 
 def _foreign_run(text: str, code: str, given: str) -> str:
@@ -261,15 +270,17 @@ def _by_own_letters(text: str, code: str, given: str, least: int = 2) -> str:
             len(set(foreign)) > 1
             or (len(foreign) >= least and len(text) >= _OWN_LETTERS)
             or (foreign and len(text) > 2 * _OWN_LETTERS)
+            or (foreign and code == "ja" and len(text) >= _BARE_HAN)
         ):
             return other
     return ""
 
 
 _PIECE_END = re.compile(r"[.!?…。！？、，,;；:：\n]+")
-_BARE = 6  # characters of a label without a kana
+_BARE, _BARE_HAN = 6, 10  # characters of a label without a kana, and of a clause without one
 _OWN_LETTERS = 20  # characters of a text without a letter of its own language
 _SURE_OF_A_SEGMENT, _SURE_OF_A_TEXT = 0.99, 0.9
+_LIKELY, _SHORT_TRANSLATION = 0.8, 20  # of a translation, which quotes and lists less than other texts do
 _OWN = 0.35  # so many of the words of a sentence that are stop words of a language make it a sentence of that language
 
 

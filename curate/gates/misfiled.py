@@ -33,7 +33,8 @@ def crossed(folded: str, value: Any) -> tuple[str, str] | None:
         behind = [folded[named.end() :] for named in re.finditer(rf"{re.escape(name)}{_BEHIND}", folded)]
         others = [text for other, text in texts.items() if other != key and text != own and len(text) > 1]
         another = any(rest.startswith(text) for rest in behind for text in others)
-        if another and not any(rest.startswith(own) for rest in behind):
+        before = any(folded[: named.start()].rstrip().endswith(own) for named in re.finditer(re.escape(name), folded))
+        if another and not before and not any(rest.startswith(own) for rest in behind):
             return key, str(value[key])
         for field, wrong, right in (
             ("fields_from", "before_to", "before_from"),

@@ -12,7 +12,7 @@ from functools import cache
 
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import any_of, anywhere, fragment, phrases, says
+from curate.gates.phrases import any_of, anywhere, fragment, lexicon, phrases, says
 from schemas.records import Pair, Reason
 
 # A link, a citation, a checkbox and an index of code are no slots.
@@ -81,7 +81,8 @@ def _bracketed(text: str, wanted: str, language: str) -> Iterator[tuple[str, boo
                 continue
             if fold(match[0]) in wanted or _TAGS.fullmatch(inside):
                 continue
-            if (code and kind != "[" and not inside.isupper()) or (
+            filled_in = kind == "<" and " " in inside and anywhere("fill").match(inside)
+            if (code and kind != "[" and not inside.isupper() and not filled_in) or (
                 match[0] not in prose and not _IN_CODE.fullmatch(match[0][1:-1])
             ):
                 continue
@@ -144,5 +145,5 @@ def _is_slot(inside: str, kind: str, language: str, closed: bool) -> bool:
 
 @cache
 def _words_of_slots(language: str) -> re.Pattern[str]:
-    codes = (language, "en") if phrases(language).known else (language, "en", "any")
+    codes = (language, "en") if lexicon(language).words("slots") else (language, "en", "any")
     return re.compile("|".join(any_of(code, "slots").pattern for code in dict.fromkeys(codes)))

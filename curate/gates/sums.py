@@ -11,6 +11,7 @@ from operator import add, mul, sub, truediv
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.phrases import words_of
 from curate.gates.phrases.lists import either
+from curate.gates.reckoned import wrong_column, wrong_end, wrong_total, wrong_unit
 from schemas.records import Pair
 
 _LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"  # or a digit; of a script with blanks, for 38元 is a number
@@ -45,16 +46,18 @@ def _before() -> re.Pattern[str]:
     )
 
 
-def sums(pair: Pair) -> Judgement:
+def sums(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgement:
     """Every equation of plain numbers in the output holds, as far as its result is exact: `10 / 3 = 3.3` does.
 
     A number may be read in any way of writing: 1.250 is 1250 or 1.25. An equation of the input may be repeated. Of
-    percentages only `15 % of 240 is 36` is reckoned. Not covered: brackets, powers, unknowns, sums of several units,
-    and those told in words or in a table.
+    percentages only `15 % of 240 is 36` is reckoned. Of a table the products of its columns and the total of its last
+    row hold; of an answer also one quantity told in another unit, and what a question asks for plainly: the end of a
+    span of time, a total of two to four numbers, equal shares. Not covered: brackets, powers, unknowns, sums of several
+    units, and other sums in words.
     """
     if "%" in pair.output and (share := _wrong_share(pair.output, pair.input)):
         return rejected("wrong_sum", f"{quote(share)} does not hold")
-    if wrong := _wrong_in_words(pair.output, pair.input):
+    if wrong := _wrong_in_words(pair.output, pair.input) or _wrong_elsewhere(pair, language, kind):
         return rejected("wrong_sum", f"{quote(wrong)} does not hold")
     if "=" not in pair.output:
         return passed("it reckons nothing")
@@ -67,6 +70,19 @@ def sums(pair: Pair) -> Judgement:
         if not _holds(equation["left"], equation["right"]):
             return rejected("wrong_sum", f"{quote(equation[0])} does not hold")
     return passed("what it reckons holds")
+
+
+def _wrong_elsewhere(pair: Pair, language: str, kind: str) -> str:
+    """What does not hold in a table, or in an answer, of what its question asks for; or ''."""
+    if wrong := wrong_column(pair.output):
+        return wrong
+    if kind != "free" or not _DIGIT.search(pair.output):
+        return ""
+    given, text = pair.input, pair.output
+    return wrong_unit(text, language) or wrong_end(given, text, language) or wrong_total(given, text, language)
+
+
+_DIGIT = re.compile(r"\d")
 
 
 def _wrong_in_words(text: str, given: str) -> str:

@@ -10,6 +10,7 @@ from functools import cache
 from itertools import chain, pairwise
 
 from curate.gates.answers import ADDRESS
+from curate.gates.coverage import roots, share
 from curate.gates.dates import turned_day
 from curate.gates.folding import fold
 from curate.gates.frames import framed, sentences
@@ -181,6 +182,8 @@ def _shape(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
         yield "options", f"{quote(second)} is another translation"
     if len(before) == 1 and " / " in text and "/" not in source:
         yield "options", f"{quote(text)} gives several translations"
+    if len(before) == 1 and len(lines) == 2 and (second := _said_twice_over(source, lines, to)):
+        yield "options", f"{quote(second)} says it again"
     if count > source_count and _weight(text) > _TWICE * _weight(source) and (twice := _said_twice(sentences(text))):
         yield "options", f"{quote(twice)} is said twice"
     if count < source_count > 2 and _weight(text) < (0.85 if source_count <= _FEW_SENTENCES else 0.7) * _weight(source):
@@ -202,6 +205,16 @@ def _another_version(source: str, text: str) -> str:
 
 _NOTED_BEHIND = re.compile(r"[(\uff08]([^()\uff08\uff09]+)[)\uff09]\W*\Z")
 _AS_LONG = (0.55, 1.9)
+
+
+def _said_twice_over(source: str, lines: list[str], to: str) -> str:
+    """The second of two lines that are about as long as the whole source and share most of their words; or ''."""
+    whole, (first, second) = _weight(source), (roots(line, to) for line in lines)
+    alike = min(len(first), len(second)) >= _FEW_ROOTS and min(share(first, second), share(second, first)) >= _ALIKE
+    return lines[1].strip() if alike and all(_AS_LONG[0] * whole <= _weight(one) for one in lines) else ""
+
+
+_FEW_ROOTS, _ALIKE = 3, 0.6
 
 
 def _said_twice(parts: tuple[str, ...]) -> str:
@@ -293,15 +306,13 @@ def _left_over(source: str, text: str, language: str, to: str) -> str:
         if len(part) >= _PART and any(w.isalpha() and w[0].islower() and len(w) > 3 for w in part.split()[1:]):
             return part
     stop = lexicon(language).stop - lexicon(to).stop - words_of("particles")
-    if not stop:
-        return ""
     if kept := next((value for value in _VALUE.findall(source) if f'"{value}"' in text), ""):
         return str(kept)
     plain = _QUOTATION.sub(
         lambda quoted: quoted[0] if quoted[0][0] in _MARKS and quoted[0][1:-1].strip() not in source else " | ", text
     )
     spoken, given = f" {' '.join(_SMALL.findall(plain))} ", _SMALL.findall(source)
-    for first, second in pairwise(given):
+    for first, second in pairwise(given) if stop else ():
         if (first in stop or second in stop) and len(first + second) > 5 and f" {first} {second} " in spoken:
             return f"{first} {second}"
     foreign = letters_of(language) - letters_of(to) if letters_of(to) else frozenset[str]()

@@ -22,7 +22,9 @@ _AS_IN_CODE = re.compile(r"(?<!\w)([a-z]+_[a-z_]+)(?!\w)")
 _TAGGED = re.compile(r"\A<[a-z][\w-]*(?:\s[^<>]*)?>[\s\S]*>\Z")
 _OPENING, _CLOSING = re.compile(r"<([a-z][\w-]*)(?:\s[^<>]*[^/<>])?>"), re.compile(r"</([a-z][\w-]*)>")
 _STRING = re.compile(r"['\"][^'\"]*[()\[\]{}]")
-_ALONE = frozenset(("br", "hr", "img", "input", "meta", "link", "source", "wbr", "col", "area", "base", "track"))
+_ALONE = frozenset(
+    ("br", "hr", "img", "input", "meta", "link", "source", "wbr", "col", "area", "base", "track", "p", "li")
+)
 
 
 def last_left(given: str, text: str) -> str:

@@ -97,9 +97,9 @@ def test_a_language_without_a_table_gets_no_english_phrases_and_says_so() -> Non
     for gate in (preamble, answered):
         assert gate(pair("a fox", chat), language="en").keep is False
         assert gate(pair("a fox", chat), language="de").keep is True
-        judgement = gate(pair("a fox", chat), language="fi")
+        judgement = gate(pair("a fox", chat), language="et")
         assert judgement.keep is True
-        assert "not looked for: no phrases of 'fi' yet" in str(judgement.reason)
+        assert "not looked for: no phrases of 'et' yet" in str(judgement.reason)
     assert "not looked for" not in preamble(pair("a fox", "a fox in snow"), language="en").reason.detail
 
 
@@ -107,7 +107,7 @@ def test_marks_of_a_chat_template_are_seen_in_every_language() -> None:
     """What a template or a reasoning model leaves behind is no phrase of a language."""
     for text in ("ein Fuchs im Schnee<|im_end|>", "<think>Ein Fuchs.</think> ein Fuchs", "雪中的狐狸</s>"):
         gates = (preamble, thinking)
-        assert any(gate(pair("Fuchs", text), language="fi").keep is False for gate in gates)
+        assert any(gate(pair("Fuchs", text), language="et").keep is False for gate in gates)
 
 
 def test_a_language_without_words_has_an_empty_lexicon() -> None:

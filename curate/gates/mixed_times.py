@@ -1,0 +1,62 @@
+"""Times whose minutes are another number of the text, and a move from one day to another told the other way round.
+
+mixed_times("leaves 8.15 from bay 12", "It leaves at 8.12 from bay 15.") == ("8.15", "8.12")
+turned_move("14 June becomes 21 June", "It moves from 21 June to 14 June.", "en") == ("14 june", "21 june")
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from curate.gates.folding import fold
+from curate.gates.number_words import dates_named
+from curate.gates.phrases import words_of
+from curate.gates.phrases.lists import either
+
+_TIME = re.compile(r"(?<![\d.:,])(\d{1,2})[.:](\d\d)(?![\d:]|[.,]\d)")
+_WHOLE = re.compile(r"(?<![\d.:,])\d{1,3}(?![\d:]|[.,]\d)")
+
+
+def mixed_times(before: str, after: str) -> tuple[str, str] | None:
+    """A time, or a price, of a text whose minutes are another number there, in place of it; or None."""
+    here, there = dict(_TIME.findall(before)), dict(_TIME.findall(after))
+    alone, now = set(_WHOLE.findall(before)), set(_WHOLE.findall(after))
+    for whole, minutes in there.items():
+        own = here.get(whole)
+        moved = own is not None and own != minutes and minutes in alone and own not in alone
+        if moved and own in now and minutes not in now:
+            mark = _TIME.search(after)
+            joined = "." if mark is None or ":" not in mark[0] else ":"
+            return f"{whole}{joined}{own}", f"{whole}{joined}{minutes}"
+    return None
+
+
+def turned_move(before: str, after: str, language: str) -> tuple[str, str] | None:
+    """Two days of a note that an output names as a move from the second to the first, where the note says no such
+    words; or None."""
+    days = list(dict.fromkeys(date for date in dates_named(fold(before), language)))
+    if len(days) != 2 or _moves().search(fold(before)):
+        return None
+    other = list(dict.fromkeys(date for date in dates_named(fold(after), language)))
+    if [day[1:] for day in other] != [day[1:] for day in days[::-1]]:
+        return None
+    text = fold(after)
+    first, second = (text.index(day[0]) for day in other)
+    turned = first < second and _from().search(text[:first]) and _to().search(text[first + len(other[0][0]) : second])
+    return (days[0][0], other[0][0]) if turned else None
+
+
+@cache
+def _from() -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w)(?:{either(words_of('moved_from'))})\s*\Z")
+
+
+@cache
+def _to() -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w)(?:{either(words_of('moved_to'))})\s*\Z")
+
+
+@cache
+def _moves() -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w)(?:{either(words_of('moved_from'))})\s+\d")

@@ -1,0 +1,197 @@
+"""Rules that the fourteenth set of rows asked for: what they find, and 202 good rows beside them that they leave alone.
+
+The good rows, `beside_rules.jsonl`, are of the hand that made the rules; each names the rule that it lies beside.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.gates import judge_text
+from curate.gates.damage import cut, encoding, fenced
+from curate.gates.facts import swapped
+from curate.gates.form import echo, repetition
+from curate.gates.instructed import instructed
+from curate.gates.language import language, mixed_language
+from curate.gates.miscounted import adds_up, miscounted
+from curate.gates.other_letters import spelt_otherwise
+from curate.gates.phrases import FOLDER, lexicon, phrases
+from curate.gates.placeholder import placeholder
+from curate.gates.reckoned import wrong_column, wrong_end, wrong_total, wrong_unit
+from curate.gates.turns import says_nothing
+from curate.gates.twice import opened_again
+from curate.gates.unfinished_code import broken_off
+from tests.curate.test_gate_rates import steps_of
+from tests.curate.tiny import pair
+
+ROWS = [json.loads(line) for line in (Path(__file__).parent / "beside_rules.jsonl").read_text("utf-8").splitlines()]
+BESIDE = {
+    "unfinished code": {"cut", "placeholder", "encoding", "fenced", "mixed_language", "language"},
+    "reckoned": {"sums"},
+    "said twice": {"echo"},
+    "letters of another language": {"language", "mixed_language", "translated"},
+    "of the model": {"preamble", "injection", "answered"},
+    "counted": {"values"},
+    "times": {"swapped", "sums"},
+    "form": {"instructed", "encoding", "fenced", "cut", "language"},
+}
+DOUBTED = {"Two lines in French for a card."}  # by `mixed_language`, which knows no language that an input names
+
+
+@cache
+def judged(at: int) -> dict[str, Any]:
+    row = ROWS[at]
+    judgements = judge_text(row["input"], row["output"], steps_of(row))
+    return {by.removeprefix("gate/").partition("@")[0]: judgement for by, judgement in judgements.items()}
+
+
+@pytest.mark.parametrize("rule", BESIDE)
+def test_good_rows_beside_a_rule_are_let_be(rule: str) -> None:
+    """None is rejected by any gate, and the gate that has the rule flags none."""
+    for at, row in enumerate(ROWS):
+        if row["rule"] == rule:
+            rejecting = {name for name, judgement in judged(at).items() if not judgement.keep}
+            flagging = {name for name in BESIDE[rule] if name in judged(at) and judged(at)[name].flags}
+            assert not rejecting, (row, rejecting)
+            assert not flagging or row["input"] in DOUBTED, (row, flagging)
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("def fib(n):\n    a, b = 0, 1\n    for _ in range(n):\n        a, b = b, a +", "a, b = b, a +"),
+        ("SELECT p.*\nFROM products p\nLEFT JOIN order_items oi ON oi.product_id = p.id\nWHERE", "WHERE"),
+        ("<table>\n  <tr><th>Nom</th></tr>\n  <tr><td>1", "<table>"),
+        (
+            "import csv\n\nwith open('a.csv') as f:\n    # ... restante do código aqui ...",
+            "# ... restante do código aqui ...",
+        ),
+        ("function f() {\n  return g(1,\n    2;\n}", "("),
+        ("```js\nconst a = b &&\n```", "const a = b &&"),
+        ("x = [\n  'a)',  # (\n]", ""),
+    ],
+)
+def test_code_that_breaks_off_is_seen(text: str, end: str) -> None:
+    """A sign or a word that something has to follow, a tag or a bracket that is never closed, a stand-in for the rest;
+    what strings and comments hold opens nothing."""
+    assert broken_off(text) == end
+    assert bool(cut(pair("some code", text)).flags) == bool(end)
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "code", "wrong"),
+    [
+        ("¿Cuántos gramos son 2,5 kilos?", "2,5 kilos son 250 gramos.", "es", "2,5 kilos son 250 gramos"),
+        ("半公里等于多少米。", "半公里等于50米。", "zh", "0.5公里等于50米"),
+        ("Ein Film beginnt um 20:15 und dauert 128 Minuten. Wann endet er?", "Um 21:43 Uhr.", "de", "21:43"),
+        ("Three tickets at 17 euros each plus a 4 euro fee: total?", "51 euros; with the fee 57.", "en", "57"),
+        ("24 viên kẹo chia đều cho 6 bạn, mỗi bạn được mấy viên?", "Mỗi bạn được 6 viên.", "vi", "6"),
+        ("How long?", "2 h 15 min is 2.25 h.", "en", ""),
+    ],
+)
+def test_what_a_question_asks_for_plainly_is_reckoned(given: str, text: str, code: str, wrong: str) -> None:
+    """A quantity in another unit, the end of a span of time, a total, equal shares: where numbers leave no doubt."""
+    assert (wrong_unit(text, code) or wrong_end(given, text, code) or wrong_total(given, text, code)) == wrong
+
+
+def test_a_table_reckons_as_its_other_rows_do() -> None:
+    """A product that does not hold beside one that does, and a total that is not the sum; scores make no product."""
+    head = "| Item | Qty | Price | Sum |\n|---|---|---|---|"
+    table = f"{head}\n| Pens | 12 | 1.50 | 18.00 |\n| Folders | 5 | 3.20 | {{}} |"
+    assert wrong_column(table.format("18.50")) == "5 * 3.20 = 18.50"
+    assert wrong_column(table.format("16.00")) == ""
+    total = "| a | b |\n|---|---|\n| x | 120,00 |\n| y | 80,50 |\n| Summe | {} |"
+    assert wrong_column(total.format("210,50")) == "210,50"
+    assert wrong_column(total.format("200,50")) == ""
+
+
+def test_a_greeting_or_an_item_comes_once() -> None:
+    """The greeting on its own line again, one item of a short list twice; a refrain and exercises may come again."""
+    assert opened_again("Buongiorno,\n\nno, lunedì.\n\nBuongiorno,\n\nno, si consegna lunedì.", "") == "buongiorno,"
+    items = "1. Sleep at a fixed time.\n2. Rest.\n3. Sleep at a fixed time."
+    assert opened_again(items, "") == "sleep at a fixed time"
+    assert opened_again("Canta, río,\nes noche.\n\nCanta, río,\nes alba.\n\nFin.", "") == ""
+    assert opened_again("1. 10 sit-ups\n2. 1 minute of rest\n3. 10 squats\n4. 1 minute of rest", "") == ""
+
+
+def test_letters_of_an_alphabet_without_blanks_are_no_words() -> None:
+    """A Thai notice uses few letters and those of its note, and is neither a loop nor an echo; a Thai loop is one."""
+    notice = "พรุ่งนี้จะมีการล้างแทงก์น้ำ เวลา 9.00-12.00 น. ในช่วงดังกล่าวน้ำจะไม่ไหล กรุณาสำรองน้ำไว้ล่วงหน้า"
+    given = "พรุ่งนี้ล้างแทงค์น้ำ 9-12 น้ำไม่ไหล เก็บน้ำไว้ก่อน"
+    assert repetition(pair(given, notice), language="th").keep is True
+    assert echo(pair(given, notice), language="th").flags == ()
+    assert repetition(pair(given, "น้ำจะไม่ไหลในวันพรุ่งนี้" * 8), language="th").keep is False
+
+
+def test_words_in_letters_of_another_language_are_seen() -> None:
+    """Polish in a Czech notice, Chinese in a Japanese reply, Russian for Ukrainian; borrowed words are let be."""
+    assert spelt_otherwise("Knihy vracejte, dziękujemy.", "cs", "") == "dziękujemy"
+    assert spelt_otherwise("Café s paní Wałęsovou a crème brûlée.", "cs", "") == ""
+    mixed = "チェックアウトは11時でございます。您可以在退房后将行李寄存在前台。"
+    assert mixed_language(pair("何時ですか。", mixed), "ja").keep is False
+    russian = pair("Your luggage will arrive on the next flight.", "Ваш багаж прибудет следующим рейсом.")
+    assert mixed_language(russian, "uk", "en").keep is False
+
+
+def test_an_input_may_name_the_language_of_its_answer() -> None:
+    """Two lines for a Spanish neighbour in Spanish are no slip of the model, and a command is no English."""
+    lines = "Querida Pilar: que cada mañana sin despertador te sepa a gloria. ¡Feliz jubilación y a disfrutar!"
+    assert language(pair("Two lines for my Spanish neighbour.", lines), "en").keep is True
+    assert language(pair("Two lines for my neighbour.", lines), "en").keep is False
+    assert mixed_language(pair("Найди большие файлы.", "find . -type f -size +100M"), "ru").keep is True
+
+
+@pytest.mark.parametrize("code", sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "any"))
+def test_every_language_knows_a_model_that_speaks_of_itself(code: str) -> None:
+    """`As a language model`, `here is how you can answer` and `if you tell me more` are listed in all languages."""
+    assert phrases(code).known
+    for name in ("trained", "ai_words", "how_to_reply", "offers", "change", "cannot", "comply"):
+        assert lexicon(code).words(name), (code, name)
+
+
+def test_an_exception_of_a_list_names_a_word() -> None:
+    """A mark alone behind which a word would be excepted makes a list find nothing: `好的` is courtesy and no more."""
+    for path in FOLDER.glob("*.toml"):
+        assert not [name for name, words in lexicon(path.stem).lists.items() if "!" in words], path.name
+    assert says_nothing("好的.", "下周出差去成都 周三回 有事找小陈", "zh") == "好的"
+
+
+def test_a_number_of_a_record_stands_at_its_field() -> None:
+    """A price without its currency, the number of a table for a quantity, a percentage added as an amount; a sum of two
+    amounts is told by the text."""
+    chairs = "We need 30 folding chairs at 14 pounds each."
+    assert miscounted(chairs, {"quantity": 14, "unit_price": 30}, "en") == ("unit_price", 30)
+    assert miscounted(chairs, {"quantity": 30, "unit_price": 14}, "en") is None
+    assert miscounted("Nasi goreng 4 porsi, meja nomor 9.", {"jumlah": 9}, "id") == ("jumlah", 9)
+    assert miscounted("Subtotaal 200 euro, btw 21%.", {"totaal": 221}, "nl") == ("totaal", 221)
+    assert adds_up("Labour 320.00, materials 80.00, plus 20% VAT", 400.0)
+    assert not adds_up("Labour 320.00, plus 20% VAT", 340.0)
+
+
+def test_minutes_are_no_number_of_a_bay() -> None:
+    """A time whose minutes changed places with another number, and a move the other way round."""
+    given = "coach leaves 8.15 from bay 12"
+    assert swapped(pair(given, "The coach leaves at 8.12 from bay 15.")).keep is False
+    assert swapped(pair(given, "The coach leaves at 8.15 from bay 12.")).keep is True
+    moved = "Uw afspraak van 21 juni wordt verplaatst naar 14 juni."
+    assert swapped(pair("afspraak 14 juni wordt 21 juni", moved), language="nl").keep is False
+
+
+def test_a_form_that_a_style_rules_out_is_seen() -> None:
+    """An emoji, another number of lines, a fence, the marks of a text in code, a blank for an hour."""
+    assert instructed(pair("Habt ihr auf?", "Ja! 😊"), style="Keine Emojis.", language="de", kind="reply").keep is False
+    verse, four = pair("Un poema.", "a\nb\nc\nd\ne"), "Exactamente cuatro versos."
+    assert instructed(verse, style=four, language="es", input_language="es", kind="free").keep is False
+    query = pair("Cuenta las filas.", "```sql\nSELECT 1;\n```")
+    assert fenced(query, style="Solo SQL, sin bloque de código.").keep is False
+    assert fenced(pair("spóźnię się", '"""\nSpóźnię się.\n"""')).flags == ("tagged",)
+    assert placeholder(pair("zebranie w sobotę", "Zebranie w sobotę o __:__."), language="pl").keep is False
+    verse_with_slot = "Wave by wave;\n<insert couple's names here>, be bold."
+    assert placeholder(pair("a verse", verse_with_slot)).keep is False
+    assert encoding(pair("a link", '<a href="/x">Thé &amp; café</a>')).keep is True
+    assert encoding(pair("a line", "Thé &amp; café")).keep is False
