@@ -15,7 +15,7 @@ from typing import Any
 from curate.gates.content import in_code, quotations
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.other_letters import is_named, keeps_words, spelt_otherwise
+from curate.gates.other_letters import is_named, keeps_words, names_another, spelt_otherwise
 from curate.gates.phrases import FOLDER, fragment, lexicon, own_letters, says, words_of
 from curate.gates.phrases.lists import either
 from curate.gates.words import words
@@ -91,9 +91,17 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
     a whole text on 10, by its probability or by stop words of one other language alone. A single English word that
     joins others (`until`, `which`) is a slip.
 
-    What stands in quotation marks or in the input is left out, and so are texts whose input holds code.
-    Not covered: shorter pieces, and languages that the identifier takes for relatives.
+    What stands in quotation marks or in the input is left out, and so are texts whose input holds code, and answers to
+    an input that names another language. Not covered: shorter pieces, and languages that the identifier takes for
+    relatives.
     """
+    judgement = _mixed(pair, code, input_code)
+    if judgement.keep or input_code not in (None, code) or not names_another(pair.input, code, code):
+        return judgement
+    return passed("the input names another language")
+
+
+def _mixed(pair: Pair, code: str, input_code: str | None) -> Judgement:
     given = fold(pair.input)
     for side, text in sides(pair):
         if "```" in text or (side == "output" and (_is_code(text) or (text.isascii() and _is_a_program(text)))):
