@@ -88,10 +88,12 @@ _EMOJI = re.compile("[\U0001f300-\U0001faff\u2614\u2615\u26a1\u26bd\u26c4\u2728\
 def other_lines(asked: str, text: str, language: str) -> str:
     """So many lines of verse as an instruction names, where a text of some lines, or one of its stanzas, has another
     number; or ''."""
+    lines = sum(bool(line.strip()) for line in text.splitlines()) if "\n" in text and "|" not in text else 0
+    if lines < _LEAST or in_code(text):
+        return ""
     figures = in_figures(asked, language)
     named = _of_lines().findall(fold(figures if language == "en" else in_figures(figures, "en")))
-    lines = sum(bool(line.strip()) for line in text.splitlines())
-    if len(named) != 1 or lines < _LEAST or in_code(text) or not 1 < int(named[0][1]) <= _MOST or "|" in text:
+    if len(named) != 1 or not 1 < int(named[0][1]) <= _MOST:
         return ""
     stanzas = [stanza.count("\n") + 1 for stanza in text.strip().split("\n\n")]
     return "" if int(named[0][1]) in (lines, *(stanzas if len(set(stanzas)) == 1 else ())) else named[0][0].strip()

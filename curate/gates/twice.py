@@ -22,7 +22,9 @@ _WORDS, _LETTERS, _FEW = 5, 12, 12  # of an item; items of a list in which none 
 
 def written_without_blanks(text: str) -> bool:
     """Whether most letters of a text are of an alphabet that is written without blanks: its letters are no words."""
-    return not text.isascii() and 2 * len(_ALPHABETS.findall(text)) > sum(map(str.isalpha, text))
+    if text.isascii() or not _ALPHABETS.search(text):
+        return False
+    return 2 * len(_ALPHABETS.findall(text)) > sum(map(str.isalpha, text))
 
 
 def again_in_letters(text: str) -> str:

@@ -35,31 +35,25 @@ def broken_off(text: str) -> str:
     """What code ends in, or leaves open; or ''. Of a text with fences only what stands in the last one is read."""
     fenced = _FENCED.findall(text) if "```" in text else ()
     code = (fenced[-1] if fenced else text).strip()
-    if not code:
-        return ""
-    comments = (comment.strip() for comment in _STANDS_FOR.findall(code))
+    comments = (comment.strip() for comment in _STANDS_FOR.findall(code)) if any(map(code.__contains__, _DOTS)) else ()
     if stand_in := next((one for one in comments if one.rstrip(_COMMENT_ENDS).endswith(_DOTS)), ""):
         return stand_in
-    if tag := _never_closed(code):
+    if tag := _never_closed(code) if code.startswith("<") else "":
         return tag
     last = code.rpartition("\n")[2].strip()
-    word = last.split()[-1] if last else ""
-    is_code = bool(fenced) or in_code(code)
-    if is_code and _SIGN_AT_END.search(last) and not _OF_SETTINGS.search(code):
+    is_code, word = in_code(fenced[-1] if fenced else text), last.split()[-1] if last else ""
+    if (is_code or fenced) and _SIGN_AT_END.search(last) and not _OF_SETTINGS.search(code):
         return last
-    if fold(word) in words_of("code_hangs") and _hangs(code, word):
+    if (word.isupper() and _is_query(code, word)) or (is_code and word in words_of("code_joins")):
         return last
-    return "" if not in_code(code) or "\n" not in code or _OF_A_DIFF.search(code) else _open_bracket(code)
+    return _open_bracket(code) if is_code and "\n" in code and not _OF_A_DIFF.search(code) else ""
 
 
-def _hangs(code: str, word: str) -> bool:
-    """Whether a word is one of a query, whose other such words are in the same case and which names something, or one
-    of code that is no name there: `return offset` is whole, and `set -g mouse on`."""
-    if word.islower():
-        return in_code(code) and fold(word) in words_of("code_joins")
-    words = code.split()
-    clauses = sum(w.isupper() and fold(w) in words_of("code_hangs") for w in words)
-    return word.isupper() and clauses > _FEW and not all(map(str.isupper, words))
+def _is_query(code: str, word: str) -> bool:
+    """Whether a word in capitals, as three others, joins the clauses of a query that names something."""
+    words, joins = code.split(), words_of("code_hangs")
+    clauses = sum(w.isupper() and fold(w) in joins for w in words) if fold(word) in joins else 0
+    return clauses > _FEW and not all(map(str.isupper, words))
 
 
 def _never_closed(code: str) -> str:
