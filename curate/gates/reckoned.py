@@ -83,7 +83,8 @@ def wrong_end(given: str, text: str, language: str) -> str:
         return ""
     minutes, begins, ends = sum(map(_seconds, spans)) / 60, *(60 * int(h) + int(m) for h, m in (asked[0], *other))
     fits = any(abs((begins + sign * minutes - ends) % (_DAY / 2)) < 1 for sign in (1, -1))
-    return "" if fits or minutes != int(minutes) else next(m[0] for m in _TIME.finditer(text) if m.groups() in other)
+    wrong = next(match[0] for match in _TIME.finditer(text) if match.groups() in other)
+    return "" if fits or minutes != int(minutes) else wrong
 
 
 @cache
@@ -101,7 +102,7 @@ def wrong_column(text: str) -> str:
     the one number in it, that is not the sum of all products above. Else ''."""
     if text.count("|") < _FEWEST:
         return ""
-    rows = [[cell.strip(" *_") for cell in row.split("|")] for row in _ROW.findall(text)[:_MOST_ROWS]]
+    rows: list[list[str]] = [[cell.strip(" *_") for cell in row.split("|")] for row in _ROW.findall(text)[:_MOST_ROWS]]
     if len(rows) < 4 or len({len(row) for row in rows}) > 1 or len(rows[0]) > _MOST_COLUMNS:
         return ""
     named = re.fullmatch(rf"(?:{either(words_of('totals'))})\W*", fold(rows[-1][0])) is not None

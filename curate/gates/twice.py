@@ -46,9 +46,9 @@ def opened_again(text: str, other: str) -> str:
     paragraphs = [part.strip() for part in fold(text).split("\n\n") if part.strip()]
     first = paragraphs[0] if paragraphs else ""
     greets = len(paragraphs) > 2 and first.endswith(_GREETS) and len(first) < _SHORT and "\n" not in first
-    again = [at for at, part in enumerate(paragraphs) if part.partition("\n")[0] == first] if greets else []
-    if len(again) == 2 and fold(other).count(first) < 2:
-        one, two = (set(words("\n".join(part))) for part in (paragraphs[1 : again[1]], paragraphs[again[1] :]))
+    places = [at for at, part in enumerate(paragraphs) if part.partition("\n")[0] == first] if greets else []
+    if len(places) == 2 and fold(other).count(first) < 2:
+        one, two = (set(words("\n".join(part))) for part in (paragraphs[1 : places[1]], paragraphs[places[1] :]))
         if 2 * len(one & two) >= max(len(one), 1):
             return first
     lines = [line.strip() for line in fold(text).splitlines() if line.strip()]

@@ -15,7 +15,7 @@ from curate.gates.folding import fold
 from curate.gates.phrases import words_of
 from curate.gates.unfinished import NEED_NO_END
 
-_FENCED = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
+_FENCED = re.compile(r"(?m)^[ \t]*```[^\n]*\n((?s:.*?))```")
 _STANDS_FOR = re.compile(r"(?m)^[ \t]*(?:#|//|--|/\*+|<!--|%)[ \t]*(?:\.{3}|\u2026)[ \t]*[^\W\d_][^\n]*")
 _DOTS, _COMMENT_ENDS = ("...", "\u2026"), " \t*/->)%#"
 _SIGN_AT_END = re.compile(r"[\w)\]\"'] ?(?:\+|==?|!=|<=|>=|\+=|-=|:=|&&|\|\|)\Z")
