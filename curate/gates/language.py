@@ -99,8 +99,9 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
     for side, text in sides(pair):
         if judgement.keep and "```" not in text and not (side == "output" and _is_code(text)):
             judgement = _mixed(pair, side, text, code, input_code)
-            if not judgement.keep and side == "output" and text.isascii() and _is_a_program(text):
-                judgement = passed("a program is in no language")
+            if not judgement.keep and side == "output" and text.isascii():
+                is_code = in_code(text) or fragment("any", "code").search(text)
+                judgement = passed("a program is in no language") if is_code else judgement
     if judgement.keep or input_code not in (None, code) or not names_another(pair.input, code, code):
         return judgement
     return passed("the input names another language")
@@ -157,10 +158,6 @@ def _mixed(pair: Pair, side: str, text: str, code: str, input_code: str | None) 
         if sure >= least and expected <= most:
             return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(segment)}", expected)
     return passed("one language")
-
-
-def _is_a_program(text: str) -> bool:
-    return in_code(text) or fragment("any", "code").search(text) is not None
 
 
 def _foreign_run(text: str, code: str, given: str) -> str:
