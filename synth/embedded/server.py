@@ -328,7 +328,7 @@ async def _serve(api: Api, listen: tuple[str, int] | None) -> None:
 
 
 def _watch_parent() -> None:
-    """Standard input is a pipe that only the parent holds; its end is the parent's end, also of one that still loads."""
+    """Standard input is a pipe that only the parent holds; its end is the parent's end. Watched while it loads, too."""
     while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
