@@ -53,7 +53,8 @@ class Traces:
 
 
 def of_source(store: Store, source: str) -> Traces:
-    """What was read from `source` (`seeds.jsonl`, or one row of it, `seeds.jsonl:14`), and all that was made of it."""
+    """What was read from `source` (`seeds.jsonl`, one row of it, `seeds.jsonl:14`, or a folder of files, `notes`), and
+    all that was made of it."""
     own = [seed for seed in store.seeds(active=False) if any(_is_from(place, source) for place in _places(seed))]
     traces = Traces(seeds={seed.id for seed in own})
     traces.texts.update(text for seed in own for text in _texts_of(seed))
@@ -83,13 +84,16 @@ def _texts_of(seed: Seed) -> Iterator[str]:
 
 
 def _with_shared(store: Store, traces: Traces) -> Traces:
-    """A text that is all of an input, an output or a column of somebody else's row, too, is theirs as well: looking for
-    a label or a product's name would take the answers and records of all who have it."""
+    """A text that is all of an input, an output or a column of somebody else's row, or of what another has made of a
+    row, is theirs as well: looking for a label or a product's name would take the answers of all who have it."""
     seeds = (seed for seed in store.seeds(active=False) if seed.id not in traces.seeds)
     pairs = (store._read(Pair, body) for body in store._body_pages(tables.pairs))
     texts = (text for seed in seeds for text in _texts_of(seed))
     answers = (text for pair in pairs if pair.id not in traces.pairs for text in (pair.input, pair.output))
-    traces.shared.update(text for text in chain(texts, answers) if text in traces.texts)
+    reviews = (review for reviews in store.reviews().values() for review in reviews if review.edited)
+    theirs = (review for review in reviews if review.id not in traces.reviews and review.pair_id not in traces.pairs)
+    edits = (review.edited for review in theirs)
+    traces.shared.update(text for text in chain(texts, answers, edits) if text in traces.texts)
     return traces
 
 
@@ -98,7 +102,8 @@ def _places(seed: Seed) -> list[str]:
 
 
 def _is_from(place: str, source: str) -> bool:
-    return source in (place, file_of(place))
+    folder = source.rstrip("/") or source
+    return source in (place, file_of(place)) or (folder != "" and place.startswith(f"{folder}/"))
 
 
 def _pairs(store: Store, column: sa.Column[str], values: Collection[str]) -> Iterator[Pair]:
