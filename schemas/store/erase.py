@@ -14,6 +14,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from schemas.failpoints import failpoint
 from schemas.records import Pair, Seed, file_of
 from schemas.reviews import first_drawn
 from schemas.store import tables
@@ -131,6 +132,8 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
     deleted: dict[str, int] = {}
 
     def work(connection: sa.Connection) -> None:
+        if sqlite_path(store.url) is not None:  # what is deleted is gone with the commit, whatever ends us after it
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
         for table, column, values in (
             (tables.seeds, tables.seeds.c.id, traces.seeds),
             (tables.pairs, tables.pairs.c.id, traces.pairs),
@@ -161,6 +164,7 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
             deleted[f"{table.name} changed"] = _replace(connection, table, spellings)
 
     store._write().submit(work).result()
+    failpoint("mid_erase")
     _write_anew(store)
     return {name: count for name, count in deleted.items() if count}
 

@@ -19,6 +19,7 @@ from schemas.reviews import Review
 from schemas.store import Store
 from schemas.store.latest import key_again, latest_answers
 from synth.seeds import read_seeds
+from tests.pairsmith.conftest import Project as Command
 
 SPEC = """
 [task]
@@ -236,6 +237,16 @@ def test_one_row_of_a_source_goes_and_the_others_stay(folder: Path) -> None:
     assert _erase(folder, source="theirs.jsonl:2")["seeds"] == 1
     with Store.open(Store.url_for(spec_file.load(folder)), write=False) as store:
         assert len(store.seeds(active=False)) == 7
+
+
+def test_who_is_killed_while_it_erases_leaves_nothing_behind(folder: Path) -> None:
+    """The files go first and the store's rows last, overwritten as they are deleted: after them nothing would know what
+    to look for. The next command that opens the store puts its log in place."""
+    here = Command(folder)
+    killed = here.run("erase", "--source", "theirs.jsonl", "--yes", PAIRSMITH_FAILPOINT="mid_erase")
+    assert killed.returncode == -9
+    assert here.run("status").returncode == 0
+    assert _bytes(folder, THEIRS) == ["theirs.jsonl"]
 
 
 def test_a_folder_of_files_goes_and_its_neighbours_stay(tmp_path: Path) -> None:
