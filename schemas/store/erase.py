@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -221,11 +222,13 @@ def _spellings(texts: Iterable[str]) -> list[str]:
 
 
 def _write_anew(store: Store) -> None:
-    """Give back the pages that were deleted from, and empty the write-ahead log."""
+    """Give back the pages that were deleted from, and empty the write-ahead log. On a disk without room for a second
+    copy the pages stay, overwritten; `left_in` looks at the bytes."""
     if sqlite_path(store.url) is None:
         return
     with store._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text("VACUUM"))
+        with suppress(sa.exc.OperationalError):
+            connection.execute(sa.text("VACUUM"))
         connection.execute(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
 
 

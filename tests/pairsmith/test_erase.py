@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from schemas.reviews import Review
 from schemas.store import Store
 from schemas.store.latest import key_again, latest_answers
 from synth.seeds import read_seeds
+from tests.curate.argilla.small_disk import small_disk
 from tests.pairsmith.conftest import Project as Command
 
 SPEC = """
@@ -247,6 +249,22 @@ def test_who_is_killed_while_it_erases_leaves_nothing_behind(folder: Path) -> No
     assert killed.returncode == -9
     assert here.run("status").returncode == 0
     assert _bytes(folder, THEIRS) == ["theirs.jsonl"]
+
+
+def test_a_disk_without_room_for_a_second_store_keeps_nothing() -> None:
+    """The file of a store is written anew where that has room; elsewhere its pages stay, without what stood there."""
+    with small_disk("8m") as disk:
+        (disk / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
+        with Store.open(Store.url_for(spec_file.load(disk))) as store:
+            store.write(*(Seed(kind="input", text=f"{OURS} {n} " * 9, source=f"ours.jsonl:{n}") for n in range(3_000)))
+            store.write(Seed(kind="input", text=THEIRS, source="theirs.jsonl:1"))
+        assert _bytes(disk, THEIRS) == ["pairsmith.db"]
+        room = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+        (disk / "filled").write_bytes(b"x" * (room - 600_000))
+        assert (disk / "pairsmith.db").stat().st_size > 1_000_000
+        erased = _erase(disk, source="theirs.jsonl")
+        assert (erased["seeds"], erased["left_in_store"]) == (1, 0)
+        assert _bytes(disk, THEIRS) == []
 
 
 def test_a_folder_of_files_goes_and_its_neighbours_stay(tmp_path: Path) -> None:
