@@ -16,7 +16,7 @@ from curate.gates.judgement import GateStep, flagged, on_short, passed, rejected
 from curate.gates.number import Number
 from curate.gates.numbers import NumberMentions
 from curate.gates.retold import is_rounded
-from curate.gates.units import _DEGREES, _METRE, _METRES, _PARTS, _ROUGHLY, in_base, converted, quantities
+from curate.gates.units import _DEGREES, _METRE, _METRES, _PARTS, _ROUGHLY, converted, in_base, quantities
 from schemas.records import Imported, Pair
 
 NUMBER = st.one_of(
