@@ -62,7 +62,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
     have the shape of the rules on repeated n-grams of Rae et al. 2021 (table A1), with counts beside them, for these
     texts are short. The keys of a JSON text are not counted,
     nor are the repeated lines of verse, of which at least half must be distinct; a loop in such verse, or in a log, is
-    only flagged, for the lines of a song differ by a word and those of a log by their time.
+    only flagged, for the lines of a song differ by a word and those of a log by their time; so is one in code.
     Not covered: the same idea in other words, and a loop inside one long word.
     """
     share = 0.0
@@ -81,7 +81,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         loop = loop or _item_again(text) or again_in_letters(text)
         if loop:
             looped = rejected("loop", f"{loop} in the {side} text", share)
-            wanted = is_verse(text) or _is_log(text) or (side == "output" and says("any", "repeats", fold(pair.input)))
+            wanted = is_verse(text) or _is_log(text) or in_code(whole) or (side == "output" and says("any", "repeats", fold(pair.input)))
             return looped._replace(keep=True, flags=("loop",)) if wanted else looped
         other = pair.input if side == "output" else pair.output
         twice = _said_twice(whole, other) or _said_in_another(whole, other, language)

@@ -20,7 +20,7 @@ _BRACKETED = re.compile(
     r"(?<![A-Za-z0-9_\])])(?:\[([^\[\]\n]{1,80})\](?![(\[]|:\s*http)|【([^【】\n]{1,40})】)|(?<=#)\[(_+)\]"
 )
 _ROUND = re.compile(r"\(([^()\n]{2,80})\)")
-_ANGLED = re.compile(r"(?<![\w<])<(?!/)([^\W\d_](?:[^<>\n/=\"]{0,38}[^\W_])?)>")
+_ANGLED = re.compile(r"(?<![\w<?])<(?!/)([^\W\d_](?:[^<>\n/=\"]{0,38}[^\W_])?)>")
 _QUOTED = re.compile(r"«([^«»\n]{2,30})»")
 _KINDS = (("[", _BRACKETED), ("【", _BRACKETED), ("<", _ANGLED), ("(", _ROUND), ("«", _QUOTED))
 _INLINE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
