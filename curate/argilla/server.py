@@ -186,7 +186,7 @@ def down(home: Path | None = None) -> bool:
         return False
     deadline, asked = time.monotonic() + _STOP_TIMEOUT_S, 0
     while _supervised(home):
-        # Its number stands in the lock a moment after that is held, even where a full disk left `server.json` unwritten.
+        # Its number stands in the lock a moment after that is held, also where a full disk keeps `server.json` away.
         pid = int((home / "lock").read_text(encoding="utf-8") or _facts(home).get("supervisor") or 0)
         is_late = time.monotonic() > deadline
         if is_late and not pid:
