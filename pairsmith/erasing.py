@@ -32,8 +32,8 @@ def erased(project: Project, store: Store, *, source: str | None = None, person:
     models = _models(store, traces)
     exports = _exports(project, store)
     argilla = _from_argilla(project, store, traces, source)
-    records = erase(store, traces)
     files = _without_files(project, store, traces.quoted, exports)
+    records = erase(store, traces)  # last: until then it says what is to go, to who was cut off
     left = [
         path.relative_to(project.folder).as_posix()
         for path in sorted(project.folder.rglob("*"))

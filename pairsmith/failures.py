@@ -84,6 +84,8 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: Wr
 
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
+    if isinstance(error, SystemExit) and "_PAIRSMITH_COMPLETE" in os.environ:  # a word was completed for a shell
+        return int(error.code or 0)
     if isinstance(error, BrokenPipeError):
         # The reader, such as `head`, has seen enough. Point stdout elsewhere so that the last flush does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

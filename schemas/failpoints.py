@@ -2,7 +2,7 @@
 
 `PAIRSMITH_FAILPOINT=received:3` kills the process with SIGKILL as it passes `failpoint("received")` for the third time.
 Without the variable a call costs one comparison. The names: sent, received, committed, pair_written, mid_curate,
-mid_train, mid_push, mid_pull.
+mid_train, mid_push, mid_pull, mid_erase.
 """
 
 from __future__ import annotations

@@ -82,10 +82,11 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
 
 def _elsewhere(folder: Path) -> str:
     """The projects in a folder that is none, or the one that is called almost as a folder that is not there."""
-    beside = folder if folder.is_dir() else folder.parent
-    projects = sorted(str(at.parent) for at in beside.glob(f"*/{SPEC_NAME}"))
-    near = projects if folder.is_dir() else difflib.get_close_matches(str(folder), projects, n=1)
-    return f"Did you mean --project {' or '.join(map(shlex.quote, near))}? " if 0 < len(near) <= _SHOWN else ""
+    is_there = folder.is_dir()
+    projects = {at.parent.name: at.parent for at in (folder if is_there else folder.parent).glob(f"*/{SPEC_NAME}")}
+    near = sorted(projects) if is_there else difflib.get_close_matches(folder.name, projects, n=1)
+    named = " or ".join(shlex.quote(str(projects[name])) for name in near)
+    return f"Did you mean --project {named}? " if 0 < len(near) <= _SHOWN else ""
 
 
 def _no_number(value: Any, key: tuple[str, ...] = ()) -> tuple[str, ...] | None:

@@ -177,7 +177,8 @@ def _told_by_name(source: SeedSource, path: Path) -> str:
         raise InputError(
             f"its format is not told by the ending '{path.suffix}'.",
             where=source.path,
-            fix=f'Add format = "jsonl" (or csv, parquet, text) to its [[seeds]], or use one of {", ".join(_ENDINGS)}.',
+            fix='Add format = "jsonl" (or csv, parquet, text, document) to its [[seeds]], or use one of '
+            f"{', '.join(_ENDINGS)}.",
         )
     raise missing(source, path)
 

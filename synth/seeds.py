@@ -94,12 +94,18 @@ def read_seeds(
     reading = SeedReading()
     first_seen = Numbered()
     for source in sources:
-        left = source.limit
-        for one in source.each(folder):
+        left, files = source.limit, source.each(folder)
+        # Of a folder of documents each is a row, and one that is blank is no more than that.
+        documents = source.format == "document" and len(files) > 1
+        seeds, problems = len(reading.seeds), len(reading.problems)
+        for one in files:
             if left is None or left > 0:
                 one = one if left == one.limit else one.model_copy(update={"limit": left})
-                accepted = _read(one, folder, stdin, reading, first_seen, most_rows=most_rows)
+                accepted = _read(one, folder, stdin, reading, first_seen, most_rows=most_rows, is_row=documents)
                 left = None if left is None else left - accepted
+        unusable = reading.problems[problems:]
+        if documents and len(reading.seeds) == seeds and all(of.code != "duplicate" for of in unusable):
+            raise _unusable(unusable, "documents")
     return reading
 
 
@@ -118,6 +124,7 @@ def _read(
     first_seen: Numbered,
     held: Iterable[tuple[int, object]] | None = None,
     most_rows: int | None = None,
+    is_row: bool = False,
 ) -> int:
     """How many seeds of `source` were read into `reading`."""
     rows = accepted = duplicates = 0
@@ -155,15 +162,20 @@ def _read(
     reading.rows_in += rows
     if not rows:
         raise InputError("has no rows.", where=name, fix="Write at least one seed into it.")
-    if not accepted and not duplicates:
-        raise InputError(
-            f"none of its {rows:,} rows can be used; the first: {unusable[0].what}"
-            if rows > 1
-            else f"its one row cannot be used: {unusable[0].what}",
-            where=unusable[0].where,
-            fix="Look at the file, and at the column that the spec names.",
-        )
+    if not accepted and not duplicates and not is_row:
+        raise _unusable(unusable, "rows")
     return accepted
+
+
+def _unusable(every: Sequence[SeedProblem], nouns: str) -> InputError:
+    first = every[0]
+    return InputError(
+        f"none of its {len(every):,} {nouns} can be used; the first: {first.what}"
+        if len(every) > 1
+        else f"its one row cannot be used: {first.what}",
+        where=first.where,
+        fix="Look at the file, and at the column that the spec names.",
+    )
 
 
 def _same_text(first: Seed, seed: Seed) -> tuple[Seed, str]:

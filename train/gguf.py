@@ -23,7 +23,7 @@ from schemas.cores import threads
 from schemas.errors import MissingDependency, PairsmithError, TeacherError
 from schemas.own_python import OwnPython, ensure
 from schemas.progress import Progress, Say, unheard
-from synth.embedded.child import child_command, last_words, serving_child
+from synth.embedded.child import child_command, first_line, last_words, serving_child
 from synth.embedded.weights import cache_folder
 
 _QUANTISER = "llama-quantize"
@@ -128,11 +128,7 @@ async def served(file: Path, *, context: int = 8192, say: Say = unheard) -> Asyn
     command = child_command("synth.beside_parent", str(python), script, str(file), str(threads()), str(context))
     with tempfile.TemporaryFile() as log:
         async with serving_child(command, log) as process:
-            assert process.stdout is not None
-            address = ""
-            while not address.startswith("http"):
-                line = await asyncio.wait_for(process.stdout.readline(), _START_TIMEOUT_S)
-                if not line:
-                    raise TeacherError("llama.cpp did not come up.", where=str(file), why=last_words(log) or None)
-                address = line.decode(errors="replace").strip()
-            yield f"{address}/v1"
+            line = await first_line(process, log, _START_TIMEOUT_S, "llama.cpp", begins=b"http")
+            if not line:
+                raise TeacherError("llama.cpp did not come up.", where=str(file), why=last_words(log) or None)
+            yield f"{line.decode().strip()}/v1"

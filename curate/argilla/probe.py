@@ -68,9 +68,9 @@ def cannot_listen(host: str, port: int) -> str | None:
         bound(host, port).close()
     except PermissionError:
         return f"Port {port} is not yours to use: below 1024 they are the system's."
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            return f"'{host}' is no address of this machine: {error.strerror or error}."
+    except (OSError, UnicodeError) as error:  # the latter for what is no name
+        if getattr(error, "errno", None) != errno.EADDRINUSE:
+            return f"'{host}' is no address of this machine: {getattr(error, 'strerror', None) or error}."
     return None
 
 

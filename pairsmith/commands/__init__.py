@@ -69,7 +69,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-        if near and near[0] != args[0]:
+        if near and near[0] != args[0] and not ctx.resilient_parsing:  # as while a shell completes a word
             ctx.fail(f"No such command '{args[0]}'. Did you mean '{near[0]}'?")
         return super().resolve_command(ctx, args)
 

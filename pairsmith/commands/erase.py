@@ -12,7 +12,9 @@ from schemas.errors import UsageError
 
 
 @click.command()
-@click.option("--source", metavar="SOURCE", help="A file of seeds as the store names it, or one row of it: FILE:14.")
+@click.option(
+    "--source", metavar="SOURCE", help="A file of seeds as the store names it, a row of it (FILE:14), or a folder."
+)
 @click.option("--person", metavar="NAME", help="A reviewer, by name or id.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @on_project

@@ -73,14 +73,21 @@ class Workspace:
     @contextmanager
     def making(self, slug: str, taken: PairsmithError) -> Iterator[Path]:
         """The folder of a new project, for who fills it; what fails meanwhile leaves nothing. Whoever makes the folder
-        has the name: `taken` is raised where it is there."""
+        has the name: `taken` is raised where a project is there, UsageError where its place is taken."""
         folder = self.new_folder(slug)
         if slug in self.projects():
             raise taken
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
-            raise taken from None
+            if (folder / SPEC).is_file():
+                raise taken from None
+            raise UsageError(
+                f"what stands in the place of '{slug}' is no project: one is being made there, or its making was cut"
+                " short.",
+                where="name",
+                fix=f"Take another name, or take {folder.relative_to(self.root)} out of the workspace.",
+            ) from None
         try:
             yield folder
         except BaseException:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 import sqlalchemy as sa
 
+from schemas.failpoints import failpoint
 from schemas.records import Pair, Seed, file_of
 from schemas.reviews import first_drawn
 from schemas.store import tables
@@ -53,7 +55,8 @@ class Traces:
 
 
 def of_source(store: Store, source: str) -> Traces:
-    """What was read from `source` (`seeds.jsonl`, or one row of it, `seeds.jsonl:14`), and all that was made of it."""
+    """What was read from `source` (`seeds.jsonl`, one row of it, `seeds.jsonl:14`, or a folder of files, `notes`), and
+    all that was made of it."""
     own = [seed for seed in store.seeds(active=False) if any(_is_from(place, source) for place in _places(seed))]
     traces = Traces(seeds={seed.id for seed in own})
     traces.texts.update(text for seed in own for text in _texts_of(seed))
@@ -83,13 +86,16 @@ def _texts_of(seed: Seed) -> Iterator[str]:
 
 
 def _with_shared(store: Store, traces: Traces) -> Traces:
-    """A text that is all of an input, an output or a column of somebody else's row, too, is theirs as well: looking for
-    a label or a product's name would take the answers and records of all who have it."""
+    """A text that is all of an input, an output or a column of somebody else's row, or of what another has made of a
+    row, is theirs as well: looking for a label or a product's name would take the answers of all who have it."""
     seeds = (seed for seed in store.seeds(active=False) if seed.id not in traces.seeds)
     pairs = (store._read(Pair, body) for body in store._body_pages(tables.pairs))
     texts = (text for seed in seeds for text in _texts_of(seed))
     answers = (text for pair in pairs if pair.id not in traces.pairs for text in (pair.input, pair.output))
-    traces.shared.update(text for text in chain(texts, answers) if text in traces.texts)
+    reviews = (review for reviews in store.reviews().values() for review in reviews if review.edited)
+    theirs = (review for review in reviews if review.id not in traces.reviews and review.pair_id not in traces.pairs)
+    edits = (review.edited for review in theirs)
+    traces.shared.update(text for text in chain(texts, answers, edits) if text in traces.texts)
     return traces
 
 
@@ -98,7 +104,8 @@ def _places(seed: Seed) -> list[str]:
 
 
 def _is_from(place: str, source: str) -> bool:
-    return source in (place, file_of(place))
+    folder = source.rstrip("/") or source
+    return source in (place, file_of(place)) or (folder != "" and place.startswith(f"{folder}/"))
 
 
 def _pairs(store: Store, column: sa.Column[str], values: Collection[str]) -> Iterator[Pair]:
@@ -126,6 +133,8 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
     deleted: dict[str, int] = {}
 
     def work(connection: sa.Connection) -> None:
+        if sqlite_path(store.url) is not None:  # what is deleted is gone with the commit, whatever ends us after it
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
         for table, column, values in (
             (tables.seeds, tables.seeds.c.id, traces.seeds),
             (tables.pairs, tables.pairs.c.id, traces.pairs),
@@ -156,6 +165,7 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
             deleted[f"{table.name} changed"] = _replace(connection, table, spellings)
 
     store._write().submit(work).result()
+    failpoint("mid_erase")
     _write_anew(store)
     return {name: count for name, count in deleted.items() if count}
 
@@ -212,11 +222,13 @@ def _spellings(texts: Iterable[str]) -> list[str]:
 
 
 def _write_anew(store: Store) -> None:
-    """Give back the pages that were deleted from, and empty the write-ahead log."""
+    """Give back the pages that were deleted from, and empty the write-ahead log. On a disk without room for a second
+    copy the pages stay, overwritten; `left_in` looks at the bytes."""
     if sqlite_path(store.url) is None:
         return
     with store._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text("VACUUM"))
+        with suppress(sa.exc.OperationalError):
+            connection.execute(sa.text("VACUUM"))
         connection.execute(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
 
 

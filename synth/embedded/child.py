@@ -14,6 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO
 
+from schemas.errors import TeacherError
+
 _GRACE_S = 30.0  # more than `synth.beside_parent` gives what it runs
 
 
@@ -70,6 +72,23 @@ async def _stop(process: Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+async def first_line(process: Process, log: IO[bytes], within_s: float, name: str, begins: bytes = b"") -> bytes:
+    """The first line that `begins` so of what a child tells its parent; nothing where it has ended. Raises TeacherError
+    where none comes in time."""
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(within_s):
+            while (line := await process.stdout.readline()) and not line.startswith(begins):
+                pass
+    except TimeoutError:
+        raise TeacherError(
+            f"{name} did not start within {within_s:.0f} s.",
+            why=last_words(log) or None,
+            fix="End other work on this machine.",
+        ) from None
+    return line
 
 
 def last_words(log: IO[bytes], most: int = 2000) -> str:

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from schemas.cores import threads
 from schemas.errors import MissingDependency, TeacherError, UsageError
-from synth.embedded.child import child_command, last_words, serving_child
+from synth.embedded.child import child_command, first_line, last_words, serving_child
 from synth.embedded.weights import NAME, Progress, embedded_weights, folder_weights
 
 _START_S = 180.0
@@ -129,15 +129,7 @@ def _served(
 
 async def _address(process: asyncio.subprocess.Process, stderr: IO[bytes]) -> tuple[str, int]:
     """Where the child serves, and the tokens of its context."""
-    assert process.stdout is not None
-    try:
-        line = await asyncio.wait_for(process.stdout.readline(), _START_S)
-    except TimeoutError:
-        raise TeacherError(
-            f"The embedded teacher did not start within {_START_S:.0f} s.",
-            why=last_words(stderr) or None,
-            fix="End other work on this machine.",
-        ) from None
+    line = await first_line(process, stderr, _START_S, "The embedded teacher")
     try:
         up = json.loads(line)
         return str(up["address"]), int(up["context_tokens"])

@@ -318,9 +318,7 @@ async def _serve(api: Api, listen: tuple[str, int] | None) -> None:
     site = web.TCPSite(runner, host, port, backlog=1024)
     await site.start()
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    threading.Thread(target=_watch_parent, args=(loop, stop), daemon=True).start()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     reached = "127.0.0.1" if host == "0.0.0.0" else host
     address = f"http://{reached}:{runner.addresses[0][1]}{prefix}/v1"
     print(json.dumps({"address": address, "context_tokens": api.context_tokens}), flush=True)
@@ -329,11 +327,11 @@ async def _serve(api: Api, listen: tuple[str, int] | None) -> None:
     await runner.cleanup()
 
 
-def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """Standard input is a pipe that only the parent holds; its end is the parent's end."""
+def _watch_parent() -> None:
+    """Standard input is a pipe that only the parent holds; its end is the parent's end. Watched while it loads, too."""
     while os.read(0, 4096):
         pass
-    loop.call_soon_threadsafe(stop.set)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> None:
@@ -347,6 +345,7 @@ def main() -> None:
     parser.add_argument("--defaults", type=json.loads, default={}, help="sampling where a request names none")
     parser.add_argument("--runs-code", action="store_true", help="run the code that comes with the base")
     options = parser.parse_args()
+    threading.Thread(target=_watch_parent, daemon=True).start()
     torch.set_num_threads(options.threads)
     base, *adapters = (Served.model_validate(entry) for entry in options.served)
     try:

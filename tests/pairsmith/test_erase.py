@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from schemas.records import Artifact, Call, Candidate, Generated, Pair, Reason, 
 from schemas.reviews import Review
 from schemas.store import Store
 from schemas.store.latest import key_again, latest_answers
+from synth.seeds import read_seeds
+from tests.curate.argilla.small_disk import small_disk
+from tests.pairsmith.conftest import Project as Command
 
 SPEC = """
 [task]
@@ -235,6 +239,69 @@ def test_one_row_of_a_source_goes_and_the_others_stay(folder: Path) -> None:
     assert _erase(folder, source="theirs.jsonl:2")["seeds"] == 1
     with Store.open(Store.url_for(spec_file.load(folder)), write=False) as store:
         assert len(store.seeds(active=False)) == 7
+
+
+def test_who_is_killed_while_it_erases_leaves_nothing_behind(folder: Path) -> None:
+    """The files go first and the store's rows last, overwritten as they are deleted: after them nothing would know what
+    to look for. The next command that opens the store puts its log in place."""
+    here = Command(folder)
+    killed = here.run("erase", "--source", "theirs.jsonl", "--yes", PAIRSMITH_FAILPOINT="mid_erase")
+    assert killed.returncode == -9
+    assert here.run("status").returncode == 0
+    assert _bytes(folder, THEIRS) == ["theirs.jsonl"]
+
+
+def test_a_disk_without_room_for_a_second_store_keeps_nothing() -> None:
+    """The file of a store is written anew where that has room; elsewhere its pages stay, without what stood there."""
+    with small_disk("8m") as disk:
+        (disk / "pairsmith.toml").write_text(SPEC, encoding="utf-8")
+        with Store.open(Store.url_for(spec_file.load(disk))) as store:
+            store.write(*(Seed(kind="input", text=f"{OURS} {n} " * 9, source=f"ours.jsonl:{n}") for n in range(3_000)))
+            store.write(Seed(kind="input", text=THEIRS, source="theirs.jsonl:1"))
+        assert _bytes(disk, THEIRS) == ["pairsmith.db"]
+        room = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+        (disk / "filled").write_bytes(b"x" * (room - 600_000))
+        assert (disk / "pairsmith.db").stat().st_size > 1_000_000
+        erased = _erase(disk, source="theirs.jsonl")
+        assert (erased["seeds"], erased["left_in_store"]) == (1, 0)
+        assert _bytes(disk, THEIRS) == []
+
+
+def test_a_folder_of_files_goes_and_its_neighbours_stay(tmp_path: Path) -> None:
+    """A folder of documents is a source like a file; one whose name only begins so is another, and nothing is none."""
+    spec = SPEC.replace("ours.jsonl", "notes/*.txt").replace("theirs.jsonl", "notes-of-others/*.txt")
+    (tmp_path / "pairsmith.toml").write_text(spec.replace('kind = "pair"', 'kind = "output"\nformat = "document"'))
+    for name, text in (("notes", THEIRS), ("notes-of-others", OURS)):
+        (tmp_path / name).mkdir()
+        for n in range(2):
+            (tmp_path / name / f"{n}.txt").write_text(f"{text}\n\nasked person {n}", encoding="utf-8")
+    project = spec_file.load(tmp_path)
+    with Store.open(Store.url_for(project)) as store:
+        store.write(*read_seeds(project.spec.seeds, tmp_path).seeds)
+    with pytest.raises(UsageError, match="no seed was read from ''"):
+        _erase(tmp_path, source="")
+    assert _erase(tmp_path, source="notes/")["seeds"] == 2
+    with pytest.raises(UsageError, match="no seed was read from 'notes'"):
+        _erase(tmp_path, source="notes")
+    with Store.open(Store.url_for(project), write=False) as store:
+        assert [seed.source for seed in store.seeds(active=False)] == [
+            "notes-of-others/0.txt:1",
+            "notes-of-others/1.txt:1",
+        ]
+
+
+def test_what_two_people_wrote_alike_stays_that_of_the_other(folder: Path) -> None:
+    """Both corrected a row to the same text: one is erased, the other's answer stays, and the scan finds nothing that
+    should be gone."""
+    project, alike = spec_file.load(folder), "It is a complaint about a parcel."
+    with Store.open(Store.url_for(project)) as store:
+        for pair, who in zip(store.find_pair(""), ("ann", "bob"), strict=False):
+            edit: Any = {"reviewer": f"argilla:here/{who}", "name": who, "decision": "edit", "edited": alike}
+            store.write(Review(pair_id=pair.id, **edit))
+    erased = _erase(folder, person="ann")
+    assert (erased["reviews"], erased["left_in_store"], erased["shared_texts"]) == (1, 0, [alike])
+    with Store.open(Store.url_for(project), write=False) as store:
+        assert [review.name for reviews in store.reviews().values() for review in reviews] == ["bob"]
 
 
 def test_a_person_is_nowhere_afterwards(folder: Path) -> None:

@@ -119,10 +119,26 @@ def test_a_slip_in_a_name_is_told_what_was_meant(tmp_path: Path) -> None:
     here = Project(tmp_path)
     assert "'statsu'. Did you mean 'status'?" in here.run("statsu").stderr
     assert "Did you mean" not in here.run("no-such-command").stderr
-    for words, meant in (([], "mine or yours"), (["--project", "mien"], "mine"), (["--project", "other"], "")):
+    far, near = str(tmp_path / "other"), str(tmp_path / "mien")
+    for words, meant in (
+        ([], "mine or yours"),
+        (["--project", "mien"], "mine"),
+        (["--project", near], str(tmp_path / "mine")),
+        (["--project", "other"], ""),
+        (["--project", far], ""),  # most of a long path is alike for any name
+    ):
         done = here.run("status", *words)
         assert done.returncode == 3
         assert (f"here. Did you mean --project {meant}? Run" if meant else "here. Run") in done.stderr
+
+
+@pytest.mark.parametrize("words", ["gen", "generat --retry"])
+def test_a_shell_completes_words(tmp_path: Path, words: str) -> None:
+    """What is typed is completed, a slip before it offers nothing, and no word of it is an error on the terminal."""
+    typed = {"COMP_WORDS": f"pairsmith {words}", "COMP_CWORD": str(len(words.split()))}
+    done = Project(tmp_path).run(_PAIRSMITH_COMPLETE="bash_complete", **typed)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("generate" in done.stdout) == (words == "gen")
 
 
 DECOYS = ("schemas", "train", "curate", "synth", "prompts", "click", "rich", "pydantic", "sqlalchemy", "aiohttp")

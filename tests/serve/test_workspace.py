@@ -122,7 +122,8 @@ def test_who_looks_at_a_lock_does_not_hold_it(tmp_path: Path) -> None:
 
 
 def test_a_project_that_cannot_be_made_leaves_nothing_and_takes_no_name(tmp_path: Path) -> None:
-    """What fails while its files are written takes its folder along; a folder that is there is nobody's to fill."""
+    """What fails while its files are written takes its folder along; a folder that is there is nobody's to fill, and
+    one without a spec, as a server that was killed leaves it, is not called a project."""
     workspace, taken = Workspace(tmp_path), UsageError("there is a project 'captions' already.")
     with pytest.raises(StoreError), workspace.making("captions", taken) as folder:  # noqa: PT012
         (folder / "seeds.txt").write_text("a fox")
@@ -130,6 +131,9 @@ def test_a_project_that_cannot_be_made_leaves_nothing_and_takes_no_name(tmp_path
     assert not folder.exists()
     with workspace.making("captions", taken) as folder:
         (folder / "seeds.txt").write_text("a fox")
-        with pytest.raises(UsageError, match="already"), workspace.making("captions", taken):
+        with pytest.raises(UsageError, match="making was cut short"), workspace.making("captions", taken):
             pytest.fail("somebody else makes it")
+        (folder / "pairsmith.toml").touch()
+    with pytest.raises(UsageError, match="already"), workspace.making("captions", taken):
+        pytest.fail("it is there")
     assert (folder / "seeds.txt").read_text() == "a fox"

@@ -16,6 +16,7 @@ import pytest
 
 from schemas.errors import InputError, MissingDependency, TeacherError, UsageError
 from synth.embedded import child, weights
+from synth.embedded.child import child_command, first_line, serving_child
 from synth.embedded.process import embedded
 
 ROOT = Path(__file__).parents[2]
@@ -164,3 +165,35 @@ def test_a_child_that_ends_while_it_is_being_killed_is_no_error() -> None:
             await child._stop(Late())
 
     asyncio.run(asyncio.wait_for(stopped(), 100))
+
+
+def test_a_child_ends_while_it_still_loads(tmp_path: Path) -> None:
+    """Ctrl-C while weights are read, which may take minutes, waits for nothing: the child ends with its parent's pipe,
+    and is not killed after a while."""
+    pytest.importorskip("transformers", reason="the embedded teacher needs the train extra")
+    os.mkfifo(tmp_path / "config.json")  # opening it waits for ever
+    served = [{"name": "hangs", "folder": str(tmp_path), "revision": "r", "is_adapter": False}]
+    options = ["--served", json.dumps(served), "--max-batch", "1", "--threads", "1"]
+
+    async def stopped() -> int | None:
+        async with serving_child(child_command("synth.embedded.server", *options), log) as process:
+            pass
+        return process.returncode
+
+    with (tmp_path / "log").open("w+b") as log:
+        assert asyncio.run(stopped()) == -signal.SIGTERM
+
+
+def test_a_child_that_hangs_at_its_start_is_told_in_a_sentence(tmp_path: Path) -> None:
+    """Whatever it writes before: what waits for its address gives up, and says what it wrote last."""
+    hangs = [sys.executable, "-c", "import sys; print('loading', flush=True); sys.stdin.read()"]
+
+    async def waits() -> None:
+        async with serving_child(hangs, log) as process:
+            await first_line(process, log, 0.5, "llama.cpp", begins=b"http")
+
+    with (tmp_path / "log").open("w+b", buffering=0) as log:
+        log.write(b"ggml: still reading the weights")
+        with pytest.raises(TeacherError, match="did not start within") as raised:
+            asyncio.run(waits())
+    assert raised.value.why == "ggml: still reading the weights"

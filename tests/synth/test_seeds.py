@@ -232,6 +232,23 @@ def test_a_file_may_be_one_seed(tmp_path, write):
     assert texts(read(tmp_path, "c.txt", format="document", encoding="utf-16")) == ["Dear Bob,\nnot yet."]
 
 
+def test_a_blank_document_among_many_is_a_row_that_is_not_used(tmp_path, write):
+    """One letter of a folder that holds nothing, or a whole book, stops no other, and is told; all of them are an
+    error, as is a blank one alone."""
+    for name, text in (("a.txt", "Dear Ann,\nyes."), ("b.txt", ""), ("c.txt", "word " * 40_000)):
+        write(name, text)
+    reading = read(tmp_path, "*.txt", format="document")
+    assert (texts(reading), reading.rows_in) == (["Dear Ann,\nyes."], 3)
+    assert [(problem.where, problem.code) for problem in reading.problems] == [
+        ("b.txt:1", "blank"),
+        ("c.txt:1", "long"),
+    ]
+    with pytest.raises(InputError, match="none of its 2 documents can be used; the first: blank"):
+        read(tmp_path, "[bc].txt", format="document")
+    with pytest.raises(InputError, match="its one row cannot be used: blank"):
+        read(tmp_path, "b.txt", format="document")
+
+
 def test_plain_text_is_one_seed_a_line(tmp_path, write):
     """Windows line ends and a missing last line end make no difference."""
     write("seeds.txt", b"a fox\r\n\r\n{an owl}\n  a cat  ")

@@ -55,6 +55,7 @@ def test_another_program_on_the_port_is_named(tmp_path: Path) -> None:
     ("host", "port", "sentence"),
     [
         ("nobody.invalid", 6999, r"'nobody.invalid' is no address of this machine"),
+        ("a..b", 6999, r"'a..b' is no address of this machine"),
         ("203.0.113.7", 6999, r"'203.0.113.7' is no address of this machine"),
         ("127.0.0.1", 70_000, r"70000 is no port"),
         ("127.0.0.1", 0, r"0 is no port"),
