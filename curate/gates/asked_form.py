@@ -81,17 +81,22 @@ def smiles(asked: str, text: str) -> str:
     return emoji[0] if emoji and says("any", "no_emoji", fold(asked)) else ""
 
 
-_EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u26ff\u2728\u2764]")
+# Signs such as a telephone or a warning are letters, unless a mark makes pictures of them.
+_EMOJI = re.compile("[\U0001f300-\U0001faff\u2614\u2615\u26a1\u26bd\u26c4\u2728\u2764]|[\u2600-\u27bf]\ufe0f")
 
 
 def other_lines(asked: str, text: str, language: str) -> str:
-    """So many lines of verse as an instruction names, where a text of some lines has another number; or ''."""
+    """So many lines of verse as an instruction names, where a text of some lines, or one of its stanzas, has another
+    number; or ''."""
+    lines = sum(bool(line.strip()) for line in text.splitlines()) if "\n" in text and "|" not in text else 0
+    if lines < _LEAST or in_code(text):
+        return ""
     figures = in_figures(asked, language)
     named = _of_lines().findall(fold(figures if language == "en" else in_figures(figures, "en")))
-    lines = sum(bool(line.strip()) for line in text.splitlines())
-    if len(named) != 1 or lines < _LEAST or in_code(text) or not 1 < int(named[0][1]) <= _MOST or "|" in text:
+    if len(named) != 1 or not 1 < int(named[0][1]) <= _MOST:
         return ""
-    return "" if lines == int(named[0][1]) else named[0][0].strip()
+    stanzas = [stanza.count("\n") + 1 for stanza in text.strip().split("\n\n")]
+    return "" if int(named[0][1]) in (lines, *(stanzas if len(set(stanzas)) == 1 else ())) else named[0][0].strip()
 
 
 _LEAST, _MOST = 3, 20  # lines

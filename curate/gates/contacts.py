@@ -50,7 +50,8 @@ def contacts(pair: Pair, input_language: str = "en") -> Judgement:
     if "```" in text or ("\n" in text and in_code(text)):
         return passed("addresses in code are not compared")
     digits, given = re.sub(r"\D", "", pair.input), fold(pair.input)
-    if article := next((doi for doi in _DOI.findall(text) if fold(doi) not in given), ""):
+    articles = _DOI.findall(text) if "10." in text else ()
+    if article := next((doi for doi in articles if fold(doi) not in given), ""):
         return rejected("invented_contact", f"the input does not say {quote(article)}")
     for match in CONTACT.finditer(text) if MAY_BE_CONTACT.search(text) else ():
         contact, kind = match[0].rstrip(".,;:!?"), match.lastgroup

@@ -365,7 +365,7 @@ def fenced(pair: Pair, style: str = "") -> Judgement:
     if tag and not tag["inside"].strip().startswith("<") and "<" not in asked and not says("any", "code", asked):
         return passed(f"it stands in a tag: {quote(tag['tag'])}")._replace(flags=("tagged",))
     match = _FENCED.match(pair.output)
-    if "```" not in pair.input and says("any", "no_fence", asked) and (match or "```" in pair.output[:4]):
+    if (match or "```" in pair.output[:4]) and "```" not in pair.input and says("any", "no_fence", asked):
         return rejected("code_fence", f"no fence is asked for, and the text stands in one: {quote(pair.output)}")
     if _IN_MARKS.match(pair.output) and pair.output.strip()[:3] not in asked and not says("any", "code", asked):
         return passed("it stands in the marks of a text in code")._replace(flags=("tagged",))

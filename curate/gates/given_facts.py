@@ -22,6 +22,7 @@ from curate.gates.numbers import NumberMentions, in_digits
 from curate.gates.phrases import words_of
 from curate.gates.phrases.lists import either
 from curate.gates.promised import addressed, priced, promised
+from curate.gates.words import count_words
 from schemas.records import Pair
 
 _IN_BRACKETS = re.compile(
@@ -87,16 +88,17 @@ def _are_lost(facts: str, text: str, language: str) -> bool:
 
 
 def _most_lost(facts: str, text: str, language: str) -> bool:
-    """Whether a text says no word of weight and no number of two thirds of the facts, three at least."""
+    """Whether a text, not much longer than the facts, says no word of weight and no number of two thirds of them, three
+    at least. A longer one may say them in other words."""
     parts = [part for part in _FACTS.split(facts) if roots(part, language)] if is_known_to(language) else []
-    if len(parts) < _THREE:
+    if len(parts) < _THREE or count_words(text) > _LONGER * count_words(facts):
         return False
     there, mentions = roots(text, language), NumberMentions(text, language)
     lost = [p for p in parts if roots(p, language).isdisjoint(there) and not any(n in mentions for n in in_digits(p))]
     return len(lost) >= 2 * len(parts) / _THREE
 
 
-_FACTS, _THREE = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)"), 3
+_FACTS, _THREE, _LONGER = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)"), 3, 1.75
 
 
 def _answers_otherwise(facts: str, text: str, language: str) -> tuple[str, str] | None:

@@ -15,7 +15,7 @@ from typing import Any
 from curate.gates.content import in_code, quotations
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.other_letters import is_named, keeps_words, spelt_otherwise
+from curate.gates.other_letters import is_named, keeps_words, names_another, spelt_otherwise
 from curate.gates.phrases import FOLDER, fragment, lexicon, own_letters, says, words_of
 from curate.gates.phrases.lists import either
 from curate.gates.words import words
@@ -91,65 +91,73 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
     a whole text on 10, by its probability or by stop words of one other language alone. A single English word that
     joins others (`until`, `which`) is a slip.
 
-    What stands in quotation marks or in the input is left out, and so are texts whose input holds code.
-    Not covered: shorter pieces, and languages that the identifier takes for relatives.
+    What stands in quotation marks or in the input is left out, and so are texts whose input holds code, and answers to
+    an input that names another language. Not covered: shorter pieces, and languages that the identifier takes for
+    relatives.
     """
-    given = fold(pair.input)
+    judgement = passed("one language")
     for side, text in sides(pair):
-        if "```" in text or (side == "output" and (_is_code(text) or (text.isascii() and _is_a_program(text)))):
+        if judgement.keep and "```" not in text and not (side == "output" and _is_code(text)):
+            judgement = _mixed(pair, side, text, code, input_code)
+            if not judgement.keep and side == "output" and text.isascii():
+                is_code = in_code(text) or fragment("any", "code").search(text)
+                judgement = passed("a program is in no language") if is_code else judgement
+    if judgement.keep or input_code not in (None, code) or not names_another(pair.input, code, code):
+        return judgement
+    return passed("the input names another language")
+
+
+def _mixed(pair: Pair, side: str, text: str, code: str, input_code: str | None) -> Judgement:
+    """What `mixed_language` says of one text."""
+    given = fold(pair.input)
+    wanted = input_code or code if side == "input" else code
+    text = _CODE_SPAN.sub(" ", text) if "`" in text else text
+    for quoted in quotations(text):
+        text = text.replace(quoted, " ")
+    translated = input_code not in (None, code) and side == "output"
+    given_in = code if side == "input" else input_code or code
+    if stray := _stray(text, wanted, pair.input if side == "output" else pair.output, given_in):
+        return rejected("mixed_language", f"the {side} text has {quote(stray)} in it")
+    if _writes_no_latin(wanted):
+        letters = _letters(text)
+        if letters.isascii() and len(letters) >= _ALL_LATIN and fold(text) not in given and not _LINK.search(text):
+            return rejected("mixed_language", f"the {side} text is in another script: {quote(text)}")
+        left_in = next((w for w in _LATIN_WORD.findall(text) if translated or w not in given), "")
+        if left_in and not _LINK.search(text) and left_in not in words_of("latin_everywhere"):
+            return rejected("mixed_language", f"the {side} text has {quote(left_in)} in it")
+        for run in _LATIN_RUN.finditer(text):
+            if translated or fold(run[0]).strip(" ,") not in given:
+                return rejected("mixed_language", f"the {side} text goes over into {quote(run[0])}")
+    for piece in _PIECE_END.split(text) if wanted in own_letters() else ():
+        if other := _by_own_letters(piece, wanted, pair.input, least=1):
+            return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(piece)}")
+    known = "" if translated else given
+    if spelt := spelt_otherwise(text, wanted, known):
+        return rejected("mixed_language", f"the {side} text has {quote(spelt)} in it")
+    if piece := _foreign_run(text, wanted, given) or _slip(text, wanted, known) or _joining(text, wanted, known):
+        return rejected("mixed_language", f"the {side} text goes over into {quote(piece)}")
+    for segment in (text, *(marked or bare for marked, bare in _SEGMENTS.findall(text))):
+        if len(segment) < 8 or (segment is not text and segment.isascii() and len(segment) < _SEGMENT):
             continue
-        wanted = input_code or code if side == "input" else code
-        text = _CODE_SPAN.sub(" ", text) if "`" in text else text
-        for quoted in quotations(text):
-            text = text.replace(quoted, " ")
-        translated = input_code not in (None, code) and side == "output"
-        given_in = code if side == "input" else input_code or code
-        if stray := _stray(text, wanted, pair.input if side == "output" else pair.output, given_in):
-            return rejected("mixed_language", f"the {side} text has {quote(stray)} in it")
-        if _writes_no_latin(wanted):
-            letters = _letters(text)
-            if letters.isascii() and len(letters) >= _ALL_LATIN and fold(text) not in given and not _LINK.search(text):
-                return rejected("mixed_language", f"the {side} text is in another script: {quote(text)}")
-            left_in = next((w for w in _LATIN_WORD.findall(text) if translated or w not in given), "")
-            if left_in and not _LINK.search(text) and left_in not in words_of("latin_everywhere"):
-                return rejected("mixed_language", f"the {side} text has {quote(left_in)} in it")
-            for run in _LATIN_RUN.finditer(text):
-                if translated or fold(run[0]).strip(" ,") not in given:
-                    return rejected("mixed_language", f"the {side} text goes over into {quote(run[0])}")
-        for piece in _PIECE_END.split(text) if wanted in own_letters() else ():
-            if other := _by_own_letters(piece, wanted, pair.input, least=1):
-                return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(piece)}")
-        known = "" if translated else given
-        if spelt := spelt_otherwise(text, wanted, known):
-            return rejected("mixed_language", f"the {side} text has {quote(spelt)} in it")
-        if piece := _foreign_run(text, wanted, given) or _slip(text, wanted, known) or _joining(text, wanted, known):
-            return rejected("mixed_language", f"the {side} text goes over into {quote(piece)}")
-        for segment in (text, *(marked or bare for marked, bare in _SEGMENTS.findall(text))):
-            if len(segment) < 8 or (segment is not text and segment.isascii() and len(segment) < _SEGMENT):
-                continue
-            letters = _letters(segment)
-            if len(letters) < 8 or (not translated and fold(segment).strip(" .!?") in given):
-                continue
-            if foreign := _foreign_script(letters, wanted, least=_SEGMENT):
-                return rejected("mixed_language", f"the {side} text goes over into {foreign.lower()}: {quote(segment)}")
-            if len(letters) < (_SHORT if segment is text else _SEGMENT) or not _has_lower(letters):
-                continue
-            if (segment is not text and _has_stop_words(segment, wanted)) or _speaks(segment, wanted, 3):
-                continue
-            expected, sure, other = _own_and_best_other(segment, wanted)
-            short = segment is text and len(letters) < _MIN_LETTERS
-            if short and (other_one := _spoken_alone(text, wanted)):
-                return rejected("mixed_language", f"the {side} text looks like {other_one}: {quote(text)}", expected)
-            least, most = (_SURE_OF_A_TEXT, 1 - _SURE) if short else (_SURE_OF_A_SEGMENT, _UNLIKELY)
-            if short and translated and len(letters) >= _SHORT_TRANSLATION and not keeps_words(pair.input, text):
-                least, most = _LIKELY, 1 - _LIKELY
-            if sure >= least and expected <= most:
-                return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(segment)}", expected)
+        letters = _letters(segment)
+        if len(letters) < 8 or (not translated and fold(segment).strip(" .!?") in given):
+            continue
+        if foreign := _foreign_script(letters, wanted, least=_SEGMENT):
+            return rejected("mixed_language", f"the {side} text goes over into {foreign.lower()}: {quote(segment)}")
+        if len(letters) < (_SHORT if segment is text else _SEGMENT) or not _has_lower(letters):
+            continue
+        if (segment is not text and _has_stop_words(segment, wanted)) or _speaks(segment, wanted, 3):
+            continue
+        expected, sure, other = _own_and_best_other(segment, wanted)
+        short = segment is text and len(letters) < _MIN_LETTERS
+        if short and (other_one := _spoken_alone(text, wanted)):
+            return rejected("mixed_language", f"the {side} text looks like {other_one}: {quote(text)}", expected)
+        least, most = (_SURE_OF_A_TEXT, 1 - _SURE) if short else (_SURE_OF_A_SEGMENT, _UNLIKELY)
+        if short and translated and len(letters) >= _SHORT_TRANSLATION and not keeps_words(pair.input, text):
+            least, most = _LIKELY, 1 - _LIKELY
+        if sure >= least and expected <= most:
+            return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(segment)}", expected)
     return passed("one language")
-
-
-def _is_a_program(text: str) -> bool:
-    return in_code(text) or fragment("any", "code").search(text) is not None
 
 
 def _foreign_run(text: str, code: str, given: str) -> str:

@@ -1,4 +1,5 @@
-"""Numbers of a record that are reckoned, or stand at another number's field.
+"""Numbers of a record that are reckoned, or stand at another number's field. Not covered: fields with other names than
+those of a quantity and a price, a price that the input says without its currency, a number that it says twice.
 
 adds_up("Labour 320.00, materials 80.00", 400.0) is True
 miscounted("30 chairs at 14 pounds each", {"quantity": 14, "unit_price": 30}, "en") == ("unit_price", 30)
@@ -49,25 +50,25 @@ def miscounted(text: str, value: Any, language: str) -> tuple[str, Any] | None:
         return added
     counts = [key for key in fields if is_one_of("any", "fields_count", fold(key).replace("_", " "))]
     prices = [key for key in fields if is_one_of("any", "fields_price", fold(key).replace("_", " "))]
+    paid = _paid(figures, language) if counts and prices else frozenset[str]()
     for count in counts:
-        paid = _paid(figures, language) if prices else frozenset[str]()
-        for price in prices:
-            if _plain(fields[count]) in paid and _plain(fields[price]) not in paid and _stands(figures, fields[price]):
+        number = _plain(fields[count])
+        once = len(re.findall(rf"(?<!\d){number}(?!\d)", figures)) == 1
+        for price in prices if once and number in paid else ():
+            if _plain(fields[price]) not in paid and _stands(figures, fields[price]):
                 return price, fields[price]
-        numbered = _numbering().findall(figures)
+        numbered = _numbering().findall(figures) if once else []
         others = set(re.findall(r"(?<![\d.,:])\d+(?![\d:]|[.,]\d)", figures)).difference(numbered)
-        if numbered == [_plain(fields[count])] and len(others) == 1 and not _stands_apart(figures, numbered[0]):
+        if numbered == [number] and len(others) == 1:
             return count, fields[count]
     return None
 
 
 def _added_percentage(figures: str, fields: Mapping[str, Any]) -> tuple[str, Any] | None:
     rates, amounts = _values(_PERCENT, figures), _values(_AMOUNT, figures)[:_FEW]
+    sums = [a + r for a in amounts for r in rates if r not in amounts and abs(a - 100) > 0.01]
     for key, number in fields.items():
-        added = [
-            a for a in amounts for rate in rates if abs(a + rate - number) < 0.006 and abs(a * rate / 100 - rate) > 0.01
-        ]
-        if added and not _stands(figures, number):
+        if any(abs(added - number) < 0.006 for added in sums) and not _stands(figures, number):
             return key, number
     return None
 
@@ -85,11 +86,8 @@ def _stands(figures: str, number: float) -> bool:
     return re.search(rf"(?<![\d.,]){re.escape(_plain(number))}(?:[.,]0+)?(?![\d]|[.,]\d)", figures) is not None
 
 
-def _stands_apart(figures: str, number: str) -> bool:
-    """Whether a number stands in the input more often than behind the word that numbers it."""
-    return len(re.findall(rf"(?<!\d){number}(?!\d)", figures)) > 1
-
-
 @cache
 def _numbering() -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w)(?:{either(words_of('numbering'))}) ?(\d+)(?![\d:]|[.,]\d)")
+    """The number of a room or a table, with no word behind it: `table 4 persons` counts them."""
+    places, number = either(words_of("numbered_places")), either(words_of("word_for_number"))
+    return re.compile(rf"(?<!\w)(?:{places})(?: ?(?:{number}))? ?(\d+)(?=\s*(?:[.,;:!?)]|\Z|\n))(?![.,:]\d)")

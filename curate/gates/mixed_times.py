@@ -11,16 +11,21 @@ from functools import cache
 
 from curate.gates.folding import fold
 from curate.gates.number_words import dates_named
-from curate.gates.phrases import words_of
+from curate.gates.phrases import says, words_of
 from curate.gates.phrases.lists import either
 
 _TIME = re.compile(r"(?<![\d.:,])(\d{1,2})[.:](\d\d)(?![\d:]|[.,]\d)")
+_MAY_BE_TIME = re.compile(r"\d[.:]\d\d")
 _WHOLE = re.compile(r"(?<![\d.:,])\d{1,3}(?![\d:]|[.,]\d)")
 
 
 def mixed_times(before: str, after: str) -> tuple[str, str] | None:
     """A time, or a price, of a text whose minutes are another number there, in place of it; or None."""
+    if not (_MAY_BE_TIME.search(before) and _MAY_BE_TIME.search(after)):
+        return None
     here, there = dict(_TIME.findall(before)), dict(_TIME.findall(after))
+    if all(here.get(whole, minutes) == minutes for whole, minutes in there.items()):
+        return None
     alone, now = set(_WHOLE.findall(before)), set(_WHOLE.findall(after))
     for whole, minutes in there.items():
         own = here.get(whole)
@@ -33,15 +38,17 @@ def mixed_times(before: str, after: str) -> tuple[str, str] | None:
 
 
 def turned_move(before: str, after: str, language: str) -> tuple[str, str] | None:
-    """Two days of a note that an output names as a move from the second to the first, where the note says no such
-    words; or None."""
-    days = list(dict.fromkeys(date for date in dates_named(fold(before), language)))
-    if len(days) != 2 or _moves().search(fold(before)):
+    """Two days of a note of which the first becomes the second, which an output names as a move from the second to the
+    first; or None. A note that says which day was and which will be (`now 3 May, was 9 May`) has no such order."""
+    text, note = fold(after), fold(before)
+    if not _becomes(note):
         return None
-    other = list(dict.fromkeys(date for date in dates_named(fold(after), language)))
-    if [day[1:] for day in other] != [day[1:] for day in days[::-1]]:
+    days, other = (list(dict.fromkeys(dates_named(side, language))) for side in (note, text))
+    if len(days) != 2 or [day[1:] for day in other] != [day[1:] for day in days[::-1]]:
         return None
-    text = fold(after)
+    one, two = (note.index(day[0]) for day in days)
+    if one > two or not _becomes(note[one + len(days[0][0]) : two]):
+        return None
     first, second = (text.index(day[0]) for day in other)
     turned = first < second and _from().search(text[:first]) and _to().search(text[first + len(other[0][0]) : second])
     return (days[0][0], other[0][0]) if turned else None
@@ -57,6 +64,5 @@ def _to() -> re.Pattern[str]:
     return re.compile(rf"(?<!\w)(?:{either(words_of('moved_to'))})\s*\Z")
 
 
-@cache
-def _moves() -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w)(?:{either(words_of('moved_from'))})\s+\d")
+def _becomes(note: str) -> bool:
+    return "->" in note or "\u2192" in note or says("any", "becomes", note) is not None

@@ -11,7 +11,7 @@ from operator import add, mul, sub, truediv
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.phrases import words_of
 from curate.gates.phrases.lists import either
-from curate.gates.reckoned import wrong_column, wrong_end, wrong_total, wrong_unit
+from curate.gates.reckoned import wrong_column, wrong_end, wrong_unit
 from schemas.records import Pair
 
 _LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"  # or a digit; of a script with blanks, for 38元 is a number
@@ -50,10 +50,9 @@ def sums(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgement:
     """Every equation of plain numbers in the output holds, as far as its result is exact: `10 / 3 = 3.3` does.
 
     A number may be read in any way of writing: 1.250 is 1250 or 1.25. An equation of the input may be repeated. Of
-    percentages only `15 % of 240 is 36` is reckoned. Of a table the products of its columns and the total of its last
-    row hold; of an answer also one quantity told in another unit, and what a question asks for plainly: the end of a
-    span of time, a total of two to four numbers, equal shares. Not covered: brackets, powers, unknowns, sums of several
-    units, and other sums in words.
+    percentages only `15 % of 240 is 36` is reckoned. Of an invoice the products of its rows and the total of its last
+    hold; of an answer also one quantity told in another unit, and the end of a span of time that a question asks for.
+    Not covered: brackets, powers, unknowns, sums of several units, and word problems.
     """
     if "%" in pair.output and (share := _wrong_share(pair.output, pair.input)):
         return rejected("wrong_sum", f"{quote(share)} does not hold")
@@ -78,8 +77,7 @@ def _wrong_elsewhere(pair: Pair, language: str, kind: str) -> str:
         return wrong
     if kind != "free" or not _DIGIT.search(pair.output):
         return ""
-    given, text = pair.input, pair.output
-    return wrong_unit(text, language) or wrong_end(given, text, language) or wrong_total(given, text, language)
+    return wrong_unit(pair.output, language) or wrong_end(pair.input, pair.output, language)
 
 
 _DIGIT = re.compile(r"\d")

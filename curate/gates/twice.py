@@ -10,19 +10,21 @@ import re
 from collections import Counter
 
 from curate.gates.folding import fold
-from curate.gates.words import count_words
+from curate.gates.words import count_words, words
 
 _ALPHABETS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")  # Thai, Lao, Burmese and Khmer
 _ITEM = re.compile(r"(?:[-*\u2022\u00b7]|\d{1,2}[.)])\s+(?=\S)")
 _RUN, _OFTEN, _LEAST = 12, 0.4, 60  # letters of a run, the share of a text that stands in one again, and its letters
 _GREETS, _SHORT = (",", "!", "\uff0c", "\u060c"), 60  # letters of a line
 _DIGIT = re.compile(r"\d")  # a pause of 1 minute comes again
-_WORDS, _LETTERS, _FEW = 3, 12, 12  # of an item; items of a list in which none comes twice
+_WORDS, _LETTERS, _FEW = 5, 12, 12  # of an item; items of a list in which none comes twice
 
 
 def written_without_blanks(text: str) -> bool:
     """Whether most letters of a text are of an alphabet that is written without blanks: its letters are no words."""
-    return not text.isascii() and 2 * len(_ALPHABETS.findall(text)) > sum(map(str.isalpha, text))
+    if text.isascii() or not _ALPHABETS.search(text):
+        return False
+    return 2 * len(_ALPHABETS.findall(text)) > sum(map(str.isalpha, text))
 
 
 def again_in_letters(text: str) -> str:
@@ -37,13 +39,18 @@ def again_in_letters(text: str) -> str:
 
 
 def opened_again(text: str, other: str) -> str:
-    """The first line, where it ends in a comma or is a greeting on its own and a later paragraph begins with it again,
-    or an item that a short list says twice and `other` does not; or ''."""
+    """A greeting on its own line, where a later paragraph begins with it again and goes on in many words of the first,
+    or an item that a short list says twice and `other` does not; or ''. A refrain and two letters go on otherwise."""
+    if "\n" not in text:
+        return ""
     paragraphs = [part.strip() for part in fold(text).split("\n\n") if part.strip()]
-    first = paragraphs[0].partition("\n")[0] if paragraphs else ""
-    greets = len(paragraphs) > 2 and paragraphs[0] == first and first.endswith(_GREETS) and len(first) < _SHORT
-    if greets and first in [part.partition("\n")[0] for part in paragraphs[1:]] and fold(other).count(first) < 2:
-        return first
+    first = paragraphs[0] if paragraphs else ""
+    greets = len(paragraphs) > 2 and first.endswith(_GREETS) and len(first) < _SHORT and "\n" not in first
+    places = [at for at, part in enumerate(paragraphs) if part.partition("\n")[0] == first] if greets else []
+    if len(places) == 2 and fold(other).count(first) < 2:
+        one, two = (set(words("\n".join(part))) for part in (paragraphs[1 : places[1]], paragraphs[places[1] :]))
+        if 2 * len(one & two) >= max(len(one), 1):
+            return first
     lines = [line.strip() for line in fold(text).splitlines() if line.strip()]
     items = [line[number.end() :].strip(" .;,\u3002") for line in lines if (number := _ITEM.match(line))]
     if not 2 < len(items) <= _FEW or len(items) < len(lines) - 1:

@@ -22,8 +22,13 @@ _AS_IN_CODE = re.compile(r"(?<!\w)([a-z]+_[a-z_]+)(?!\w)")
 _TAGGED = re.compile(r"\A<[a-z][\w-]*(?:\s[^<>]*)?>[\s\S]*>\Z")
 _OPENING, _CLOSING = re.compile(r"<([a-z][\w-]*)(?:\s[^<>]*[^/<>])?>"), re.compile(r"</([a-z][\w-]*)>")
 _STRING = re.compile(r"['\"][^'\"]*[()\[\]{}]")
-_ALONE = frozenset(
-    ("br", "hr", "img", "input", "meta", "link", "source", "wbr", "col", "area", "base", "track", "p", "li")
+# Elements without an end, and those whose end HTML lets one leave out.
+NEED_NO_END = frozenset(
+    (
+        *("br", "hr", "img", "input", "meta", "link", "source", "wbr", "col", "area", "base", "track"),
+        *("p", "li", "html", "head", "body", "dt", "dd", "option", "optgroup", "caption", "colgroup", "rt", "rp"),
+        *("tr", "td", "th", "thead", "tbody", "tfoot"),
+    )
 )
 
 
@@ -57,7 +62,7 @@ def unbalanced(text: str, given: str) -> str:
     if "```" not in text and "<" not in given and _TAGGED.match(text):
         opened, closed = Counter(_OPENING.findall(text)), Counter(_CLOSING.findall(text))
         return next(
-            (f"<{name}>" for name in opened | closed if opened[name] != closed[name] and name not in _ALONE), ""
+            (f"<{name}>" for name in opened | closed if opened[name] != closed[name] and name not in NEED_NO_END), ""
         )
     if text.endswith(";") and "\n" not in text and not _STRING.search(text):
         return next((one for one, other in ("()", "[]", "{}") if text.count(one) > text.count(other)), "")

@@ -162,13 +162,13 @@ def converted(before: str, after: str, language: str, input_language: str) -> tu
     there = quantities(in_figures(after, language), language) if here else ()
     by_kind = dict[str, list[tuple[float, int]]]()  # of each kind how much the text says, and where
     for at, other in enumerate(there):
-        for kind, amount in _in_base(other):
+        for kind, amount in in_base(other):
             by_kind.setdefault(kind, []).append((amount, at))
     for amounts in by_kind.values():
         amounts.sort()
     kept, telling = set[str](), set[str]()
     for one in here:
-        for kind, amount in _in_base(one):
+        for kind, amount in in_base(one):
             for also, at in _near(amount, _margin(kind, amount), by_kind.get(kind, [])):
                 if abs(amount - also) <= _margin(kind, amount) and one[1].isdisjoint(there[at][1]):
                     kept |= one[0]
@@ -182,7 +182,7 @@ def _near(amount: float, margin: float, amounts: list[tuple[float, int]]) -> lis
     return amounts[bisect_left(amounts, (low,)) : bisect_left(amounts, (high, math.inf))] if low == low else amounts
 
 
-def _in_base(quantity: Quantity) -> Iterator[tuple[str, float]]:
+def in_base(quantity: Quantity) -> Iterator[tuple[str, float]]:
     """What a quantity may be, each as its kind and how many of that kind's first unit."""
     for form, unit in product(quantity[0], quantity[1]):
         kind = unit.partition("-")[0]

@@ -1,6 +1,7 @@
-"""Rules that the fourteenth set of rows asked for: what they find, and 202 good rows beside them that they leave alone.
+"""Rules that the fourteenth set of rows asked for: what they find, and 279 good rows beside them that they leave alone.
 
-The good rows, `beside_rules.jsonl`, are of the hand that made the rules; each names the rule that it lies beside.
+The first 202 good rows, `beside_rules.jsonl`, are of the hand that made the rules, the others of one that attacked
+them: each of these was once flagged. Each names the rule that it lies beside.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from curate.gates.miscounted import adds_up, miscounted
 from curate.gates.other_letters import spelt_otherwise
 from curate.gates.phrases import FOLDER, lexicon, phrases
 from curate.gates.placeholder import placeholder
-from curate.gates.reckoned import wrong_column, wrong_end, wrong_total, wrong_unit
+from curate.gates.reckoned import wrong_column, wrong_end, wrong_unit
 from curate.gates.turns import says_nothing
 from curate.gates.twice import opened_again
 from curate.gates.unfinished_code import broken_off
@@ -40,7 +41,6 @@ BESIDE = {
     "times": {"swapped", "sums"},
     "form": {"instructed", "encoding", "fenced", "cut", "language"},
 }
-DOUBTED = {"Two lines in French for a card."}  # by `mixed_language`, which knows no language that an input names
 
 
 @cache
@@ -58,7 +58,7 @@ def test_good_rows_beside_a_rule_are_let_be(rule: str) -> None:
             rejecting = {name for name, judgement in judged(at).items() if not judgement.keep}
             flagging = {name for name in BESIDE[rule] if name in judged(at) and judged(at)[name].flags}
             assert not rejecting, (row, rejecting)
-            assert not flagging or row["input"] in DOUBTED, (row, flagging)
+            assert not flagging, (row, flagging)
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,19 @@ def test_good_rows_beside_a_rule_are_let_be(rule: str) -> None:
             "import csv\n\nwith open('a.csv') as f:\n    # ... restante do código aqui ...",
             "# ... restante do código aqui ...",
         ),
-        ("function f() {\n  return g(1,\n    2;\n}", "("),
+        ("function f(a) {\n  if (a) {\n    return 1;", "{"),
+        ("f = open(path)\nrows = list(csv.reader(f", "("),
         ("```js\nconst a = b &&\n```", "const a = b &&"),
         ("x = [\n  'a)',  # (\n]", ""),
+        ("a = s.split(/[(]/).length;\nshow(a);", ""),
+        ("def f(limit):\n    return limit", ""),
+        ("HOST=a\nPASSWORD=", ""),
+        ("# ... runs every night\n0 2 * * * backup.sh", ""),
     ],
 )
 def test_code_that_breaks_off_is_seen(text: str, end: str) -> None:
-    """A sign or a word that something has to follow, a tag or a bracket that is never closed, a stand-in for the rest;
-    what strings and comments hold opens nothing."""
+    """A sign or a word that something has to follow, a bracket or a tag inside of which it stops, a stand-in for the
+    rest; what strings, comments and regexes hold opens nothing, and a name or an empty setting may be the last word."""
     assert broken_off(text) == end
     assert bool(cut(pair("some code", text)).flags) == bool(end)
 
@@ -89,25 +94,28 @@ def test_code_that_breaks_off_is_seen(text: str, end: str) -> None:
         ("¿Cuántos gramos son 2,5 kilos?", "2,5 kilos son 250 gramos.", "es", "2,5 kilos son 250 gramos"),
         ("半公里等于多少米。", "半公里等于50米。", "zh", "0.5公里等于50米"),
         ("Ein Film beginnt um 20:15 und dauert 128 Minuten. Wann endet er?", "Um 21:43 Uhr.", "de", "21:43"),
-        ("Three tickets at 17 euros each plus a 4 euro fee: total?", "51 euros; with the fee 57.", "en", "57"),
-        ("24 viên kẹo chia đều cho 6 bạn, mỗi bạn được mấy viên?", "Mỗi bạn được 6 viên.", "vi", "6"),
+        ("Um wie viel Uhr landen wir? Abflug 10:00, Flug 8 Stunden.", "Um 12:00 Uhr Ortszeit.", "de", ""),
+        ("How long is a lesson?", "1 hour is 45 minutes.", "en", ""),
+        ("How long is it?", "3 h 20 min is 3.33 h.", "en", ""),
         ("How long?", "2 h 15 min is 2.25 h.", "en", ""),
     ],
 )
 def test_what_a_question_asks_for_plainly_is_reckoned(given: str, text: str, code: str, wrong: str) -> None:
-    """A quantity in another unit, the end of a span of time, a total, equal shares: where numbers leave no doubt."""
-    assert (wrong_unit(text, code) or wrong_end(given, text, code) or wrong_total(given, text, code)) == wrong
+    """A quantity that is ten times too much in another unit, the end of a span of time, where no doubt is left."""
+    assert (wrong_unit(text, code) or wrong_end(given, text, code)) == wrong
 
 
 def test_a_table_reckons_as_its_other_rows_do() -> None:
-    """A product that does not hold beside one that does, and a total that is not the sum; scores make no product."""
+    """A product of money that does not hold beside one that does, and a total that is not the sum of products; of
+    scores, pages and heads nothing is known."""
     head = "| Item | Qty | Price | Sum |\n|---|---|---|---|"
     table = f"{head}\n| Pens | 12 | 1.50 | 18.00 |\n| Folders | 5 | 3.20 | {{}} |"
     assert wrong_column(table.format("18.50")) == "5 * 3.20 = 18.50"
     assert wrong_column(table.format("16.00")) == ""
-    total = "| a | b |\n|---|---|\n| x | 120,00 |\n| y | 80,50 |\n| Summe | {} |"
-    assert wrong_column(total.format("210,50")) == "210,50"
-    assert wrong_column(total.format("200,50")) == ""
+    assert wrong_column(table.format("16.00") + "\n| **Total** | | | **36.00** |") == "36.00"
+    assert wrong_column(table.format("16.00") + "\n| **Total** | | | **34.00** |") == ""
+    total = "| a | b |\n|---|---|\n| x | 120,00 |\n| davon y | 80,50 |\n| Summe | 120,00 |"
+    assert wrong_column(total) == ""
 
 
 def test_a_greeting_or_an_item_comes_once() -> None:
@@ -115,6 +123,7 @@ def test_a_greeting_or_an_item_comes_once() -> None:
     assert opened_again("Buongiorno,\n\nno, lunedì.\n\nBuongiorno,\n\nno, si consegna lunedì.", "") == "buongiorno,"
     items = "1. Sleep at a fixed time.\n2. Rest.\n3. Sleep at a fixed time."
     assert opened_again(items, "") == "sleep at a fixed time"
+    assert opened_again("Dear Tom,\n\nthe sea is calm.\n\nDear Tom,\n\nboats are in.\n\nCome home.", "") == ""
     assert opened_again("Canta, río,\nes noche.\n\nCanta, río,\nes alba.\n\nFin.", "") == ""
     assert opened_again("1. 10 sit-ups\n2. 1 minute of rest\n3. 10 squats\n4. 1 minute of rest", "") == ""
 
@@ -129,9 +138,11 @@ def test_letters_of_an_alphabet_without_blanks_are_no_words() -> None:
 
 
 def test_words_in_letters_of_another_language_are_seen() -> None:
-    """Polish in a Czech notice, Chinese in a Japanese reply, Russian for Ukrainian; borrowed words are let be."""
+    """Polish in a Czech notice, Chinese in a Japanese reply, Russian for Ukrainian; borrowed words and dishes are let
+    be."""
     assert spelt_otherwise("Knihy vracejte, dziękujemy.", "cs", "") == "dziękujemy"
     assert spelt_otherwise("Café s paní Wałęsovou a crème brûlée.", "cs", "") == ""
+    assert spelt_otherwise("Na stole bude żurek a kürtőskalács.", "cs", "") == ""
     mixed = "チェックアウトは11時でございます。您可以在退房后将行李寄存在前台。"
     assert mixed_language(pair("何時ですか。", mixed), "ja").keep is False
     russian = pair("Your luggage will arrive on the next flight.", "Ваш багаж прибудет следующим рейсом.")
@@ -143,6 +154,10 @@ def test_an_input_may_name_the_language_of_its_answer() -> None:
     lines = "Querida Pilar: que cada mañana sin despertador te sepa a gloria. ¡Feliz jubilación y a disfrutar!"
     assert language(pair("Two lines for my Spanish neighbour.", lines), "en").keep is True
     assert language(pair("Two lines for my neighbour.", lines), "en").keep is False
+    assert mixed_language(pair("Two lines for my Spanish neighbour.", lines), "en").keep is True
+    assert mixed_language(pair("Two lines for my neighbour.", lines), "en").keep is False
+    machine = pair("wasmachine kapot niet gebruiken", "Die Waschmaschine ist defekt. Bitte nicht benutzen.")
+    assert mixed_language(machine, "nl").keep is False  # it does not name `chinees`
     assert mixed_language(pair("Найди большие файлы.", "find . -type f -size +100M"), "ru").keep is True
 
 
@@ -169,6 +184,8 @@ def test_a_number_of_a_record_stands_at_its_field() -> None:
     assert miscounted(chairs, {"quantity": 30, "unit_price": 14}, "en") is None
     assert miscounted("Nasi goreng 4 porsi, meja nomor 9.", {"jumlah": 9}, "id") == ("jumlah", 9)
     assert miscounted("Subtotaal 200 euro, btw 21%.", {"totaal": 221}, "nl") == ("totaal", 221)
+    assert miscounted("Mesa 4 personas, 2 niños.", {"cantidad": 4}, "es") is None
+    assert miscounted("200 with 10% off, plus 10 for delivery.", {"total": 210}, "en") is None
     assert adds_up("Labour 320.00, materials 80.00, plus 20% VAT", 400.0)
     assert not adds_up("Labour 320.00, plus 20% VAT", 340.0)
 
@@ -178,6 +195,8 @@ def test_minutes_are_no_number_of_a_bay() -> None:
     given = "coach leaves 8.15 from bay 12"
     assert swapped(pair(given, "The coach leaves at 8.12 from bay 15.")).keep is False
     assert swapped(pair(given, "The coach leaves at 8.15 from bay 12.")).keep is True
+    earlier = pair("now 14 june, was 21 june", "It moves from 21 June to 14 June.")
+    assert swapped(earlier).keep is True
     moved = "Uw afspraak van 21 juni wordt verplaatst naar 14 juni."
     assert swapped(pair("afspraak 14 juni wordt 21 juni", moved), language="nl").keep is False
 
@@ -187,6 +206,8 @@ def test_a_form_that_a_style_rules_out_is_seen() -> None:
     assert instructed(pair("Habt ihr auf?", "Ja! 😊"), style="Keine Emojis.", language="de", kind="reply").keep is False
     verse, four = pair("Un poema.", "a\nb\nc\nd\ne"), "Exactamente cuatro versos."
     assert instructed(verse, style=four, language="es", input_language="es", kind="free").keep is False
+    stanzas = pair("Un poema.", "a\nb\nc\nd\n\ne\nf\ng\nh")
+    assert instructed(stanzas, style=four, language="es", input_language="es", kind="free").keep is True
     query = pair("Cuenta las filas.", "```sql\nSELECT 1;\n```")
     assert fenced(query, style="Solo SQL, sin bloque de código.").keep is False
     assert fenced(pair("spóźnię się", '"""\nSpóźnię się.\n"""')).flags == ("tagged",)

@@ -175,7 +175,7 @@ def test_an_input_that_a_teacher_wrote_for_a_label_is_judged_as_a_text(input: st
     """Refusals, loops and another language would be learnt as texts that get this label; what people wrote is not
     judged, and neither is the label."""
     steps = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)["steps"]
-    (step,) = (step for step in steps if step.by == "gate/input@6")
+    (step,) = (step for step in steps if step.by == "gate/input@7")
     origin = Generated(generator="backward", prompt="p", teacher="t", sampling=Sampling(), calls=())
     written = pair(input, "delivery")
     assert step.judge(written).keep is True

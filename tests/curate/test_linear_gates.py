@@ -34,6 +34,9 @@ RUNS = [
     "| a ",
     "# \n",
     "a,",
+    "``` a ",
+    "/* a ",
+    "# ... a ",
 ]
 SHORT = "The red fox sat by 3 mills, not by 4. I can't say why."
 

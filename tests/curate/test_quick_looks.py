@@ -16,7 +16,7 @@ from curate.gates.judgement import GateStep, flagged, on_short, passed, rejected
 from curate.gates.number import Number
 from curate.gates.numbers import NumberMentions
 from curate.gates.retold import is_rounded
-from curate.gates.units import _DEGREES, _METRE, _METRES, _PARTS, _ROUGHLY, _in_base, converted, quantities
+from curate.gates.units import _DEGREES, _METRE, _METRES, _PARTS, _ROUGHLY, converted, in_base, quantities
 from schemas.records import Imported, Pair
 
 NUMBER = st.one_of(
@@ -52,7 +52,7 @@ def test_a_converted_number_is_looked_for_among_those_of_its_kind(before: str, a
     pairs = [
         (one, other)
         for one, other in product(quantities(before, "en"), quantities(after, "en"))
-        if one[1].isdisjoint(other[1]) and any(equal(*two) for two in product(_in_base(one), _in_base(other)))
+        if one[1].isdisjoint(other[1]) and any(equal(*two) for two in product(in_base(one), in_base(other)))
     ]
     each = tuple(frozenset(form for two in pairs for form in two[side][0]) for side in (0, 1))
     assert converted(before, after, "en", "en") == each
