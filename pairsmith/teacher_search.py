@@ -64,7 +64,7 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
         if not key:
             continue
         url = environ.get(api.url_env, api.url).rstrip("/")
-        served = ask(url, key, _ANSWERS_WITHIN_S)
+        served = ask(url, key)
         if isinstance(served, str):
             tried.append(f"{api.key_env} is set, but at {url} {served}")
             continue
@@ -74,7 +74,7 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
     if not tried:
         tried.append("none of " + ", ".join(api.key_env for api in APIS) + " is set")
     for name, url in local:
-        served = ask(url, None, _ANSWERS_WITHIN_S)
+        served = ask(url, None)
         if isinstance(served, str):
             tried.append(f"{name} at {url}: {served}")
         elif served:
@@ -98,22 +98,22 @@ def _cheapest(url: str, served: Sequence[str]) -> str:
     return min(served, key=order, default="")
 
 
-async def _models_at(url: str, key: str | None, timeout_s: float) -> list[str]:
+async def _models_at(url: str, key: str | None) -> list[str]:
     """The chat models that an endpoint lists. Raises TeacherError, UnansweredError for one that does not answer."""
     from synth.endpoint import Endpoint
     from synth.listed_models import is_chat_model
 
-    async with Endpoint(url, model="", key=key, timeout_s=timeout_s) as endpoint:
+    async with Endpoint(url, model="", key=key, timeout_s=_ANSWERS_WITHIN_S) as endpoint:
         rows = await endpoint.listing()
         return [str(row["id"]).removeprefix("models/") for row in rows if is_chat_model(row)]  # of Gemini
 
 
-def ask(url: str, key: str | None, timeout_s: float) -> list[str] | str:
+def ask(url: str, key: str | None) -> list[str] | str:
     """The chat models at `url`, or what is wrong there as the end of a sentence. Nothing is generated."""
     from synth.chat_completions import UnansweredError
 
     try:
-        return asyncio.run(_models_at(url, key, timeout_s))
+        return asyncio.run(_models_at(url, key))
     except AuthError:
         return "it is refused"
     except TeacherError:

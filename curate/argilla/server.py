@@ -184,21 +184,24 @@ def down(home: Path | None = None) -> bool:
     forget_shell(home)
     if not _supervised(home):
         return False
-    # Where a full disk kept `server.json` from being written, the lock still tells who holds it.
-    pid = int(_facts(home).get("supervisor") or (home / "lock").read_text(encoding="utf-8") or 0)
-    if not pid:
-        raise ReviewError(
-            "A review server runs from here, and nothing tells its process.",
-            where=str(home / "lock"),
-            fix="Stop the process `supervisor.py` of this folder by hand.",
-        )
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    deadline, asked = time.monotonic() + _STOP_TIMEOUT_S, 0
     while _supervised(home):
-        if time.monotonic() > deadline:
-            with suppress(ProcessLookupError):
+        # Its number stands in the lock a moment after that is held, also where a full disk keeps `server.json` away.
+        pid = int((home / "lock").read_text(encoding="utf-8") or _facts(home).get("supervisor") or 0)
+        is_late = time.monotonic() > deadline
+        if is_late and not pid:
+            raise ReviewError(
+                "A review server runs from here, and nothing tells its process.",
+                where=str(home / "lock"),
+                fix="Stop the process `supervisor.py` of this folder by hand.",
+            )
+        with suppress(ProcessLookupError):
+            if is_late:
                 os.killpg(pid, signal.SIGKILL)
+            elif pid != asked:
+                asked = pid
+                os.kill(pid, signal.SIGTERM)
+        if is_late:
             break
         time.sleep(0.1)
     return True

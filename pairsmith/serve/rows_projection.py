@@ -57,7 +57,11 @@ def rows_of(places: Ends) -> tuple[int, ...]:
 def connected(path: Path) -> sqlite3.Connection:
     """A connection to a view, for one thread at a time."""
     view = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
-    view.execute("PRAGMA cache_size=-1500")
+    try:
+        view.execute("PRAGMA cache_size=-1500")
+    except sqlite3.DatabaseError:  # it is none
+        view.close()
+        raise
     return view
 
 

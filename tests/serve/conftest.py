@@ -6,21 +6,23 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from pairsmith.serve import process, workflows
 from pairsmith.serve.jobs import Job, Jobs
 from pairsmith.serve.workspace import Workspace
 from tests.pairsmith import forked
 from tests.pairsmith.conftest import SPEC, SUBJECTS, answer, write_seeds
-from tests.serve.people import Service, staffed
+from tests.serve.people import Service, browsing, staffed
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 
 _WAIT_S = 250.0
+Browse = Callable[..., TestClient]
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +56,13 @@ def unhurried() -> Iterator[LoopbackTeacher]:
 def service(tmp_path: Path) -> Iterator[Service]:
     with closing(staffed(tmp_path / "space")) as service:
         yield service
+
+
+@pytest.fixture
+def browse() -> Iterator[Browse]:
+    """Makes a client of a workspace's application, which ends with the test."""
+    with ExitStack() as ends:
+        yield lambda *given, **more: ends.enter_context(browsing(*given, **more))
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +54,7 @@ class Service:
         self.users: dict[str, str] = {}
 
     def close(self) -> None:
-        """Let go of its databases: FastAPI remembers the functions of its routes, and so each application."""
-        self.app.state.jobs.close()
-        self.app.state.engine.dispose()
+        close(self.app)
 
     def write_project(self, slug: str, spec: str = SPEC) -> Path:
         folder = self.workspace.new_folder(slug)
@@ -100,6 +100,28 @@ class Service:
         client = self.anonymous()
         client.headers["Authorization"] = f"Bearer {key}"
         return client
+
+
+def close(app: FastAPI) -> None:
+    """Let go of its databases: FastAPI remembers the functions of its routes, and so each application."""
+    app.state.jobs.close()
+    app.state.engine.dispose()
+
+
+LOCAL = Settings(no_auth=True)
+
+
+@contextmanager
+def browsing(
+    workspace: Workspace, settings: Settings = LOCAL, *, url: str = f"{ORIGIN}:8660", headers: Any = None
+) -> Iterator[TestClient]:
+    """A client of the application of a workspace. Jobs run where it is entered with `with`."""
+    app = create_app(workspace, settings)
+    with closing(TestClient(app, base_url=url, headers=headers, follow_redirects=False)) as client:
+        try:
+            yield client
+        finally:
+            close(app)
 
 
 def _hurry(engine: sa.Engine) -> None:

@@ -20,10 +20,9 @@ from starlette.testclient import TestClient
 from pairsmith.serve import limits
 from pairsmith.serve.access import Role
 from pairsmith.serve.api.pages import attached, encoded
-from pairsmith.serve.app import create_app
-from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from schemas.store import Store
+from tests.serve.conftest import Browse
 from tests.serve.people import MINE, OTHER, PASSWORD, SPEC, Service, problem, unlimited
 
 HTML = {"Accept": "text/html"}
@@ -310,9 +309,11 @@ def test_what_is_asked_for_can_be_asked_for_without_its_body(service: Service) -
     assert refused["target"] == "HEAD /api/v1/projects", "the audit has what was sent"
 
 
-def test_a_host_or_an_origin_that_is_no_address_is_none_of_ours(service: Service, tmp_path: Path) -> None:
+def test_a_host_or_an_origin_that_is_no_address_is_none_of_ours(
+    service: Service, tmp_path: Path, browse: Browse
+) -> None:
     """Half of an IPv6 address was a defect, with a traceback in the log for each request."""
-    local = TestClient(create_app(Workspace(tmp_path / "own"), Settings(no_auth=True)), base_url="http://127.0.0.1")
+    local = browse(Workspace(tmp_path / "own"))
     for host in ("[::1", "[", "127.0.0.1]", "@", ""):
         assert local.get("/healthz", headers={"Host": host}).status_code == 400
     for host in ("[::1]:8660", "LOCALHOST"):

@@ -12,10 +12,9 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from starlette.testclient import TestClient
 
-from pairsmith.serve.app import create_app
-from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from tests.pairsmith import own_pairs
+from tests.serve.people import browsing
 
 _WAIT_S = 400.0
 
@@ -27,8 +26,7 @@ def client(tmp_path: Path) -> Iterator[TestClient]:
     folder = workspace.new_folder("own")
     folder.mkdir(parents=True)
     own_pairs.curated(folder)
-    app = create_app(workspace, Settings(no_auth=True))
-    with TestClient(app, base_url="http://127.0.0.1:8660", follow_redirects=False) as client:
+    with browsing(workspace) as client, client:
         yield client
 
 

@@ -8,15 +8,11 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
-from starlette.testclient import TestClient
-
 from pairsmith.commands import start
-from pairsmith.serve.app import create_app
-from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from schemas.reviews import Review
 from schemas.store import Store
-from tests.serve.conftest import write_project
+from tests.serve.conftest import Browse, write_project
 from tests.synth.loopback import LoopbackTeacher
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -26,15 +22,14 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 @pytest.mark.slow
 @pytest.mark.parametrize(("decision", "kept"), [("accept", True), ("reject", False)])
 def test_two_who_disagree_are_shown_side_by_side_and_settled(
-    workspace: Workspace, teacher: LoopbackTeacher, decision: str, kept: bool
+    workspace: Workspace, teacher: LoopbackTeacher, browse: Browse, decision: str, kept: bool
 ) -> None:
     """Both answers stand there with their names and reasons; a third person's word decides, and the next curation does
     what it says."""
     folder = write_project(workspace, "tiny", teacher.url)
     for command in ("generate", "curate"):
         assert start([command, "--project", str(folder)]) == 0
-    app = create_app(workspace, Settings(no_auth=True))
-    browser = TestClient(app, base_url="http://127.0.0.1", headers=OWN, follow_redirects=False)
+    browser = browse(workspace, headers=OWN)
     rows = "/api/v1/projects/tiny/rows"
     accepted = browser.get(rows, params={"state": "accepted", "limit": 200}).json()["items"]
     row = accepted[0]

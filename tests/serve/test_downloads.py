@@ -17,14 +17,13 @@ from starlette.testclient import TestClient
 
 from pairsmith.outcome import TrainOutcome
 from pairsmith.receipt import recording
-from pairsmith.serve.app import create_app
-from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from pairsmith.style.numbers import signed_bounds
 from schemas.project import Project
 from schemas.records import Artifact, Counts, content_id
 from schemas.store import Store
 from tests.pairsmith import report_project
+from tests.serve.people import browsing
 from train.metrics import Evaluation
 
 FIRST, SECOND = content_id("adapter", 1), content_id("adapter", 2)
@@ -36,10 +35,8 @@ def scene(tmp_path: Path) -> Iterator[tuple[TestClient, Project, Store]]:
     workspace = Workspace(tmp_path / "space")
     project, store = report_project.whole(workspace.new_folder("whole"))
     (project.folder / "dataset").mkdir()
-    app = create_app(workspace, Settings(no_auth=True))
-    yield TestClient(app, base_url="http://127.0.0.1:8660", follow_redirects=False), project, store
-    app.state.jobs.close()
-    store.close()
+    with store, browsing(workspace) as client:
+        yield client, project, store
 
 
 def trained(project: Project, store: Store, adapter: str) -> None:

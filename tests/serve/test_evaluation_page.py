@@ -9,22 +9,19 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
-from starlette.testclient import TestClient
-
 from pairsmith.outcome import EvaluateOutcome
 from pairsmith.receipt import recording
-from pairsmith.serve.app import create_app
-from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from schemas.files import sha256
 from schemas.records import Counts
 from schemas.store.latest import latest
 from tests.pairsmith import report_project
+from tests.serve.conftest import Browse
 
 CHANGED = "this evaluation was changed after it was written"
 
 
-def test_a_retouched_number_is_shown_to_nobody(workspace: Workspace) -> None:
+def test_a_retouched_number_is_shown_to_nobody(workspace: Workspace, browse: Browse) -> None:
     """Neither on the page nor over the API: both say what happened and what to do, as the report does."""
     folder = workspace.new_folder("whole")
     folder.mkdir(parents=True)
@@ -36,8 +33,7 @@ def test_a_retouched_number_is_shown_to_nobody(workspace: Workspace) -> None:
         with recording(project, store, "evaluate", EvaluateOutcome()) as record:
             counts = Counts(rows_in=1, accepted=1)
             record.outcome = EvaluateOutcome(counts=counts, artifact_id=evaluation.id, sha256=sha256(file))
-    app = create_app(workspace, Settings(no_auth=True))
-    client = TestClient(app, base_url="http://127.0.0.1:8660")
+    client = browse(workspace)
     outputs = f"/api/v1/projects/whole/evaluations/{evaluation.id}/outputs"
     written, times = file.read_bytes(), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
     assert "Systems" in client.get("/p/whole/evaluation").text
@@ -55,10 +51,9 @@ def test_a_retouched_number_is_shown_to_nobody(workspace: Workspace) -> None:
     file.unlink()
     file.mkdir()  # it cannot be read, as one that goes while the page is made
     assert "file is gone; evaluating again" in client.get("/p/whole/evaluation").text
-    app.state.jobs.close()
 
 
-def test_an_input_that_was_written_for_an_output_is_shown(workspace: Workspace) -> None:
+def test_an_input_that_was_written_for_an_output_is_shown(workspace: Workspace, browse: Browse) -> None:
     """Of a finished output the test asks an input that the teacher wrote, which no store has as a seed: it stands above
     its answers as any other does, and is found by its words."""
     folder = workspace.new_folder("whole")
@@ -74,9 +69,7 @@ def test_an_input_that_was_written_for_an_output_is_shown(workspace: Workspace) 
         with recording(project, store, "evaluate", EvaluateOutcome()) as record:
             counts = Counts(rows_in=1, accepted=1)
             record.outcome = EvaluateOutcome(counts=counts, artifact_id=evaluation.id, sha256=sha256(file))
-    app = create_app(workspace, Settings(no_auth=True))
-    client = TestClient(app, base_url="http://127.0.0.1:8660")
+    client = browse(workspace)
     page = client.get("/p/whole/evaluation?q=thought").text
     assert "a kite that the teacher thought of" in page
     assert "0" * 32 not in page
-    app.state.jobs.close()

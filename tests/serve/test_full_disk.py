@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from html import unescape
 from pathlib import Path
 
@@ -11,13 +11,10 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
-from starlette.testclient import TestClient
-
-from pairsmith.serve.app import create_app
-from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from tests.curate.argilla.small_disk import small_disk
 from tests.serve.conftest import write_project
+from tests.serve.people import browsing
 
 BROWSER = {"Accept": "text/html"}
 
@@ -32,14 +29,9 @@ def fill(disk: Path) -> None:
 def test_a_full_disk_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
     """Whatever a person or a program sends is refused with 507 and what to do; pages can be read, what was there before
     is as it was, nothing tells where the workspace lies, and the log has the line of the audit that had no room."""
-    with small_disk("12m") as disk, ExitStack() as opened:
-        workspace = Workspace(disk / "space")
+    with small_disk("12m") as disk, browsing(workspace := Workspace(disk / "space"), headers=BROWSER) as client:
         folder = write_project(workspace, "tiny", "http://127.0.0.1:9")
-        app = create_app(workspace, Settings(no_auth=True))
-        opened.callback(app.state.engine.dispose)
-        opened.callback(app.state.jobs.close)
-        app.state.policy.allow("http://127.0.0.1:9", "", None)
-        client = TestClient(app, base_url="http://127.0.0.1:8660", headers=BROWSER, follow_redirects=False)
+        client.app.state.policy.allow("http://127.0.0.1:9", "", None)
         assert client.get("/p/tiny/setup").status_code == 200
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         fill(disk)

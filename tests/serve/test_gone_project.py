@@ -63,7 +63,7 @@ def test_a_spec_that_is_away_for_a_moment_stops_no_job(workspace: Workspace, unh
             job = await asyncio.to_thread(jobs.start, "tiny", "generate", JobOptions(), "ann")
             await asyncio.to_thread(unhurried.wait_for, 4)
             spec.rename(aside)
-            await asyncio.sleep(1.5)  # less than half of what it is waited for
+            await asyncio.to_thread(unhurried.wait_for, 4 + len(unhurried.asked))
             aside.rename(spec)
             assert (await ended(jobs, job.id)).state == "done"
 

@@ -120,6 +120,7 @@ def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace) 
         jobs.start("absent", "generate", NO_OPTIONS, "ann")
     with pytest.raises(NoSuchJob):
         jobs.log("absent")
+    jobs.close()
 
 
 def test_stop_drains_and_keeps_and_going_on_asks_for_the_rest(workspace: Workspace) -> None:

@@ -11,15 +11,11 @@ import sqlalchemy as sa
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
-from starlette.testclient import TestClient
-
 from pairsmith.serve import readers
-from pairsmith.serve.app import create_app
-from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from schemas.records import Counts, Receipt
 from schemas.store import Store
-from tests.serve.conftest import write_project
+from tests.serve.conftest import Browse, write_project
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 MANY = 6
@@ -44,7 +40,7 @@ def opened() -> Iterator[list[str]]:
 
 
 def test_a_list_of_many_projects_opens_only_stores_that_were_written(
-    workspace: Workspace, opened: list[str], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, browse: Browse, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are: each line is true as soon as its store has another row, also one that was written at the
     very moment at which the page was drawn, and those that did not change cost a look at a file."""
@@ -53,7 +49,7 @@ def test_a_list_of_many_projects_opens_only_stores_that_were_written(
     for folder in folders:
         with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
             store.write(curated(7))
-    browser = TestClient(create_app(workspace, Settings(no_auth=True)), base_url="http://127.0.0.1")
+    browser = browse(workspace)
     assert browser.get("/").text.count("7 of 7") == MANY
     monkeypatch.setattr(readers, "_SETTLED_S", 0.0)
     browser.get("/")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,12 +10,10 @@ import sqlalchemy as sa
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
-from pairsmith.outcome import TrainOutcome
-from pairsmith.receipt import recording
 from pairsmith.serve.database import tuning_jobs
 from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.openai.tuning import NewTuning
-from schemas.records import Artifact, Counts, content_id, now
+from schemas.records import Artifact, Receipt, content_id
 from schemas.store import Store
 from tests.pairsmith import report_project
 from tests.serve.people import MINE, Service, problem, unlimited
@@ -36,18 +34,22 @@ def service(service: Service) -> Service:
     return service
 
 
-def asked(service: Service, monkeypatch: pytest.MonkeyPatch, jobs: dict[str, Job]) -> Any:
+def asked(service: Service, monkeypatch: pytest.MonkeyPatch, *jobs: Job) -> Any:
     """A client of a service that has these jobs, each of which was a fine-tuning."""
     body = NewTuning(model="embedded", training_file="file-1").model_dump_json()
     with service.app.state.engine.begin() as connection:
-        connection.execute(sa.insert(tuning_jobs), [{"id": name, "asked": body} for name in jobs])
-    monkeypatch.setattr(service.app.state.jobs, "get", lambda name: jobs[name])
+        connection.execute(sa.insert(tuning_jobs), [{"id": job.id, "asked": body} for job in jobs])
+    monkeypatch.setattr(service.app.state.jobs, "get", {job.id: job for job in jobs}.__getitem__)
     return service.program("owner")
 
 
-def job(name: str, state: Any, minutes: int, problem: dict[str, Any] | None = None) -> Job:
-    """A job that began so many minutes ago, or will, and took one."""
-    began = now() + timedelta(minutes=minutes)
+def training(service: Service) -> Receipt:
+    with Store.open(Store.url_for(service.workspace.project(MINE)), write=False) as store:
+        return store.receipts("train")[-1]
+
+
+def job(name: str, state: Any, began: datetime, problem: dict[str, Any] | None = None) -> Job:
+    """A job that took a minute and a half."""
     return Job(id=name, project=MINE, command="run", options=JobOptions(), by="ann", state=state, created=began,
                started=began, ended=began + timedelta(minutes=1.5), problem=problem)  # fmt: skip
 
@@ -55,32 +57,32 @@ def job(name: str, state: Any, minutes: int, problem: dict[str, Any] | None = No
 def test_a_job_has_the_model_that_it_trained(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another training since changes nothing about it; a job that found its model trained has the present one; one that
     failed or was stopped before it trained has none."""
-    project = service.workspace.project(MINE)
-    jobs = [job("first", "done", -1), job("later", "done", 5), job("stopped", "stopped", -1)]
-    jobs.append(job("before", "failed", -9, NO_TEST))
-    client = asked(service, monkeypatch, {each.id: each for each in jobs})
+    first, minute = training(service), timedelta(minutes=1)
+    jobs = [job(name, state, first.started - minute) for name, state in (("first", "done"), ("stopped", "stopped"))]
+    jobs.append(job("later", "done", first.started + 5 * minute))
+    jobs.append(job("before", "failed", first.started - 9 * minute, NO_TEST))
+    client = asked(service, monkeypatch, *jobs)
 
-    def told(name: str) -> tuple[str, str | None]:
+    def model_of(name: str) -> tuple[str, str | None]:
         shown = client.get(f"/v1/fine_tuning/jobs/{name}").json()
         return shown["status"], shown["fine_tuned_model"] and shown["fine_tuned_model"].rpartition("::")[2]
 
-    assert told("first") == ("succeeded", FIRST[:8])
-    with Store.open(Store.url_for(project)) as store:
-        one = store.artifacts("adapter")[-1]
+    assert model_of("first") == ("succeeded", FIRST[:8])
+    with Store.open(Store.url_for(service.workspace.project(MINE))) as store:
+        one, since = store.artifacts("adapter")[-1], {"started": first.started + 3 * minute}
         store.write(Artifact(id=SECOND, kind="adapter", path=one.path, parents=one.parents))
-        with recording(project, store, "train", TrainOutcome()) as record:
-            record.outcome = TrainOutcome(counts=Counts(rows_in=3, accepted=3), artifact_id=SECOND)
-        late = store.receipts("train")[-1].model_copy(update={"started": now() + timedelta(minutes=3)})
-        store.write(late)
-    assert told("later") == ("succeeded", SECOND[:8])
-    assert told("stopped") == ("cancelled", None)
-    assert told("before") == ("failed", None)
+        store.write(first.model_copy(update={**since, "facts": {**first.facts, "made": SECOND}}))
+    assert model_of("first") == ("succeeded", FIRST[:8])
+    assert model_of("later") == ("succeeded", SECOND[:8])
+    assert model_of("stopped") == ("cancelled", None)
+    assert model_of("before") == ("failed", None)
 
 
 def test_a_job_that_trained_has_succeeded(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of which nothing can be kept for a test is trained on all the same: the job has its model, and what came
     after is a warning among its events."""
-    client = asked(service, monkeypatch, {"one": job("one", "failed", -1, NO_TEST)})
+    began = training(service).started - timedelta(minutes=1)
+    client = asked(service, monkeypatch, job("one", "failed", began, NO_TEST))
     shown = client.get("/v1/fine_tuning/jobs/one").json()
     assert (shown["status"], shown["error"], shown["trained_tokens"]) == ("succeeded", None, 25480)
     last = client.get("/v1/fine_tuning/jobs/one/events").json()["data"][0]

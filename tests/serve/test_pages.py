@@ -17,7 +17,6 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 from starlette.testclient import TestClient
 
 from pairsmith.serve.access import Role
-from pairsmith.serve.app import create_app
 from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from schemas.records import Reason
@@ -26,7 +25,8 @@ from schemas.spec_file import set_keys
 from schemas.store import Store
 from tests.pairsmith import report_project
 from tests.pairsmith.conftest import SPEC
-from tests.serve.conftest import write_project
+from tests.serve.conftest import Browse, write_project
+from tests.serve.people import browsing
 
 OF_A_PROJECT = ("", "/run", "/rows", "/prompts", "/review", "/training", "/evaluation", "/downloads", "/setup")
 OF_THE_SERVICE = ("/", "/new", "/people", "/keys", "/audit", "/settings")
@@ -51,10 +51,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def client(workspace: Workspace) -> Iterator[TestClient]:
-    app = create_app(workspace, Settings(no_auth=True))
-    app.state.policy.allow("http://127.0.0.1:9", "", None)
-    yield TestClient(app, base_url="http://127.0.0.1:8660", follow_redirects=False)
-    app.state.jobs.close()
+    with browsing(workspace) as client:
+        client.app.state.policy.allow("http://127.0.0.1:9", "", None)
+        yield client
 
 
 class Seen(HTMLParser):
@@ -359,7 +358,7 @@ def test_what_keeps_rows_from_people_is_said_before_they_are_sent(tmp_path: Path
     spec = folder / "pairsmith.toml"
     keys = {"review.enabled": True, "review.url": "http://127.0.0.1:9", "review.key_env": "THEIR_ARGILLA_KEY"}
     spec.write_text(set_keys(spec.read_text(), keys))
-    with TestClient(create_app(workspace, Settings(no_auth=True)), base_url="http://127.0.0.1:8660") as client:
+    with browsing(workspace) as client:
         text = seen(client, "/p/whole/review")[1]
         assert "Rows cannot be sent to people yet: THEIR_ARGILLA_KEY is not set. Set it: export" in text
         with pytest.MonkeyPatch.context() as variables:
@@ -369,7 +368,7 @@ def test_what_keeps_rows_from_people_is_said_before_they_are_sent(tmp_path: Path
         assert "Send rows to people" in text
 
 
-def test_a_reviewer_answers_a_queue_and_sees_nothing_else(tmp_path: Path) -> None:
+def test_a_reviewer_answers_a_queue_and_sees_nothing_else(tmp_path: Path, browse: Browse) -> None:
     """A reviewer's page has the rows that were drawn, without who wrote them or what others said, and takes answers;
     rows, runs and settling are others'."""
     workspace = Workspace(tmp_path)
@@ -379,9 +378,8 @@ def test_a_reviewer_answers_a_queue_and_sees_nothing_else(tmp_path: Path) -> Non
     with store:
         drawn = [pair.id for pair in store.pairs()][:2]
         store.write(*(Sampled(pair_id=id_, reason="certify", sampling_probability=1, dataset="q") for id_ in drawn))
-    app = create_app(workspace, Settings())
-    token = app.state.accounts.invite("whole", Role.reviewer, "x")
-    client = TestClient(app, base_url="http://127.0.0.1:8660", follow_redirects=False)
+    client = browse(workspace, Settings())
+    token = client.app.state.accounts.invite("whole", Role.reviewer, "x")
     own = {"Origin": "http://127.0.0.1:8660", "Sec-Fetch-Site": "same-origin"}
     client.post("/redeem", data={"token": token, "name": "bob", "password": "four words are good"}, headers=own)
     page, text = seen(client, "/p/whole/review")
@@ -398,7 +396,6 @@ def test_a_reviewer_answers_a_queue_and_sees_nothing_else(tmp_path: Path) -> Non
         page, text = seen(client, f"/p/whole{path}", 403)
         assert "does not have the right" in text
     assert "whole" in seen(client, "/")[1]
-    app.state.jobs.close()
 
 
 def test_differences_are_by_words() -> None:
@@ -432,16 +429,15 @@ def test_reasons_are_sentences() -> None:
     assert detail_of("loop") == "loop"
 
 
-def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path) -> None:
+def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path, browse: Browse) -> None:
     """A page leads to the sign-in and back to itself, never to another site; the first link makes the owner, and
     everything works with a session and its token alone."""
     workspace = Workspace(tmp_path)
     write_project(workspace, "mine", "http://127.0.0.1:9")
-    app = create_app(workspace, Settings())
-    client = TestClient(app, base_url="http://127.0.0.1:8660", follow_redirects=False)
+    client = browse(workspace, Settings())
     away = client.get("/p/mine/rows?q=a")
     assert (away.status_code, away.headers["location"]) == (303, "/sign-in?next=%2Fp%2Fmine%2Frows%3Fq%3Da")
-    link = app.state.accounts.first_owner_link()
+    link = client.app.state.accounts.first_owner_link()
     page, _ = seen(client, f"/redeem?token={link}")
     assert page.headings == ["This link makes you owner of every project."]
     own = {"Origin": "http://127.0.0.1:8660", "Sec-Fetch-Site": "same-origin"}
@@ -471,8 +467,7 @@ def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path) -> None:
         )
         assert (back.status_code, back.headers["location"]) == (303, "/ok" if then == "/ok" else "/")
         client.cookies.clear()
-        app.state.limits = type(app.state.limits)()
+        client.app.state.limits = type(client.app.state.limits)()
     wrong: Any = client.post("/sign-in", data={"name": "ann", "password": "wrong"}, headers=own)
     assert wrong.status_code == 401
     assert "name or password are wrong" in wrong.text.lower()
-    app.state.jobs.close()

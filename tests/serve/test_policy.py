@@ -38,8 +38,10 @@ def lookup(name: str, port: int) -> list[str]:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> sa.Engine:
-    return open_database(tmp_path / ".serve")
+def engine(tmp_path: Path) -> Iterator[sa.Engine]:
+    engine = open_database(tmp_path / ".serve")
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture

@@ -6,28 +6,25 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
-from starlette.testclient import TestClient
-
-from pairsmith.serve.app import create_app
-from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from pairsmith.stages import forecast, preview
 from schemas.spec_file import SPEC_NAME, load, set_keys
 from schemas.store import Store
-from tests.serve.conftest import write_project
+from tests.serve.conftest import Browse, write_project
 from tests.synth.loopback import LoopbackTeacher
 
 PRICES = {"teacher.usd_per_million_prompt_tokens": 0.4, "teacher.usd_per_million_completion_tokens": 1.6}
 
 
-def test_a_preview_is_old_by_what_shapes_answers_alone(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+def test_a_preview_is_old_by_what_shapes_answers_alone(
+    workspace: Workspace, teacher: LoopbackTeacher, browse: Browse
+) -> None:
     """A price, a cap or another base change no answer; whoever says what tokens cost is told how to see the sum, and
     not to say it once more. A style that was changed is named."""
     folder = write_project(workspace, "tiny", teacher.url)
     with Store.open(Store.url_for(project := load(folder))) as store:
         preview.preview(project, store)
-    app = create_app(workspace, Settings(no_auth=True))
-    client = TestClient(app, base_url="http://127.0.0.1:8660")
+    client = browse(workspace)
     spec, old, mended = folder / SPEC_NAME, "so the run may answer otherwise", "Its tokens have a price now"
 
     def page(**keys: object) -> str:
@@ -47,11 +44,10 @@ def test_a_preview_is_old_by_what_shapes_answers_alone(workspace: Workspace, tea
     assert len(teacher.asked) == asked
     assert mended not in page()
     assert "Since this preview task.style has changed, so the run may answer otherwise" in page(task__style="Briefly.")
-    app.state.jobs.close()
 
 
 def test_a_cap_that_the_run_may_reach_stands_beside_its_forecast(
-    workspace: Workspace, teacher: LoopbackTeacher
+    workspace: Workspace, teacher: LoopbackTeacher, browse: Browse
 ) -> None:
     """As it does in a terminal, and by the cap of today: one that is enough is not spoken of."""
     folder = write_project(workspace, "tiny", teacher.url)
@@ -59,12 +55,10 @@ def test_a_cap_that_the_run_may_reach_stands_beside_its_forecast(
     spec.write_text(set_keys(spec.read_text(), PRICES))
     with Store.open(Store.url_for(project := load(folder))) as store:
         usd = forecast.forecast(project, store).whole["usd"]
-    app = create_app(workspace, Settings(no_auth=True))
-    client = TestClient(app, base_url="http://127.0.0.1:8660")
+    client = browse(workspace)
     for cap, says in ((usd["low"] / 2, "the run costs more than budget.max_usd, $"), (2 * usd["high"], "")):
         spec.write_text(set_keys(spec.read_text(), {"budget.max_usd": cap}))
         page = client.get("/p/tiny/setup").text
         assert "Intervals of 90 %" in page
         assert says in page
         assert ("it stops there in order" in page) == bool(says)
-    app.state.jobs.close()

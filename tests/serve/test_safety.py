@@ -19,13 +19,13 @@ from pairsmith.commands.serve import check_owner, check_reach
 from pairsmith.serve import access, edge, limits, sessions
 from pairsmith.serve import accounts as accounts_module
 from pairsmith.serve.access import ALL, Role
-from pairsmith.serve.app import create_app
 from pairsmith.serve.limits import Limits, Rate
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.records import now
+from tests.serve.conftest import Browse
 from tests.serve.people import MINE, ORIGIN, PASSWORD, Service, problem, unlimited
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
@@ -37,10 +37,11 @@ def signed_in(service: Service, name: str) -> tuple[TestClient, Any]:
 
 
 def test_the_first_owner_comes_by_a_link_that_works_once_and_not_for_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     """Before that there is no account and no password; a used, an older and an outdated link make nobody."""
     service = Service(tmp_path / "space")
+    request.addfinalizer(service.close)
     accounts, client = service.app.state.accounts, service.anonymous()
     assert not accounts.has_owner()
     old, new = accounts.first_owner_link(), accounts.first_owner_link()
@@ -115,11 +116,10 @@ def test_a_session_is_new_on_sign_in_and_ends_with_role_password_time_and_sign_o
     assert browser.get("/api/v1/me").status_code == 401
 
 
-def test_a_cookie_behind_tls_is_bound_to_the_host(tmp_path: Path) -> None:
+def test_a_cookie_behind_tls_is_bound_to_the_host(tmp_path: Path, browse: Browse) -> None:
     """`__Host-` and `Secure`, and the browser is told to come by TLS alone."""
-    app = create_app(Workspace(tmp_path), Settings(url="https://pairs.example"))
-    token = app.state.accounts.first_owner_link()
-    client = TestClient(app, base_url="https://pairs.example")
+    client = browse(Workspace(tmp_path), Settings(url="https://pairs.example"), url="https://pairs.example")
+    token = client.app.state.accounts.first_owner_link()
     answer = client.post("/api/v1/redeem", json={"token": token, "name": "ann", "password": PASSWORD})
     assert answer.headers["set-cookie"].startswith("__Host-pairsmith=")
     assert "Secure" in answer.headers["set-cookie"]
@@ -267,10 +267,9 @@ def test_a_change_needs_the_token_of_the_session(service: Service) -> None:
     assert browser.patch(path, json=body, headers={"X-CSRF-Token": own, "Origin": ORIGIN}).status_code == 200
 
 
-def test_without_sign_in_other_sites_and_other_names_are_still_refused(tmp_path: Path) -> None:
+def test_without_sign_in_other_sites_and_other_names_are_still_refused(tmp_path: Path, browse: Browse) -> None:
     """`--no-auth`: a page elsewhere cannot make the browser change anything here, nor have its name point here."""
-    app = create_app(Workspace(tmp_path), Settings(no_auth=True))
-    client = TestClient(app, base_url=ORIGIN)
+    client = browse(Workspace(tmp_path))
     body = {"name": "p1", "example": "release-notes"}
     refused = client.post("/api/v1/projects", json=body, headers={"Origin": "https://evil.example"})
     assert problem(refused)["error"]["code"] == "cross_site"

@@ -162,7 +162,7 @@ def late(delays: list[float], **settings: Any) -> Endpoint:
 
 def test_what_is_late_is_counted_and_the_key_is_named() -> None:
     """A cold model answers the second time, which is given twice as long; what is lost may have been paid for."""
-    cold = late([60.0, 0.0], timeout_s=2)
+    cold = late([60.0, 0.0], timeout_s=5)
     assert (cold.sent, cold.lost, cold.answered) == (2, 1, True)
     dead = late([60.0] * 9, timeout_s=1)
     assert (dead.sent, dead.lost, dead.answered) == (3, 3, False)

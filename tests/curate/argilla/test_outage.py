@@ -84,7 +84,7 @@ def test_a_redis_that_comes_back_is_waited_for(outcomes: dict[str, Any]) -> None
 
 
 def test_a_redis_that_stays_away_is_waited_for_once_a_minute(outcomes: dict[str, Any]) -> None:
-    """The first who asks waits as long as a restart may take; whoever asks after that within the minute is outcomes at
+    """The first who asks waits as long as a restart may take; whoever asks after that within the minute is told at
     once, for the server stands still while one waits. The next outage is waited for again."""
     assert outcomes["away"][0] == outcomes["away still"][0] == outcomes["another outage"][0] == "ConnectionError"
     assert outcomes["away"][1] >= 3.9
@@ -93,6 +93,6 @@ def test_a_redis_that_stays_away_is_waited_for_once_a_minute(outcomes: dict[str,
 
 
 def test_what_redis_refuses_is_not_asked_again(outcomes: dict[str, Any]) -> None:
-    """A refusal is an answer: it is outcomes at once, and nothing is handed over twice."""
+    """A refusal is an answer: it is told at once, and nothing is handed over twice."""
     assert outcomes["refused"][0] == "ResponseError"
     assert outcomes["refusals"] == {"errorstat_ERR": {"count": 1}}

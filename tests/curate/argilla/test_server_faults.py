@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -154,6 +155,40 @@ def test_down_finds_a_server_whose_state_could_not_be_written(tmp_path: Path) ->
     (tmp_path / "server.json").unlink()
     assert server.down(tmp_path) is True
     assert process.wait(100) == 0
+
+
+@contextmanager
+def asleep() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("has_just_begun", [True, False])
+def test_down_stops_who_holds_the_lock_and_nobody_else(tmp_path: Path, has_just_begun: bool) -> None:
+    """Whose number stands in the lock a moment after it is held, which is waited for; the one that `server.json` has
+    from an earlier supervisor may be another program's by now."""
+    with (
+        asleep() as holder,
+        asleep() as other,
+        ThreadPoolExecutor(1) as aside,
+        (tmp_path / "lock").open("a", buffering=1) as lock,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not has_just_begun:
+            print(holder.pid, file=lock)
+            supervisor.write_json(tmp_path / "server.json", {"supervisor": other.pid})
+        stopping = aside.submit(server.down, tmp_path)
+        if has_just_begun:
+            assert not wait([stopping], timeout=1).done, stopping.result()
+            print(holder.pid, file=lock)
+        wait_until(lambda: holder.poll() is not None or other.poll() is not None)
+        is_other_there = other.poll() is None
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert stopping.result() is True
+        assert is_other_there
 
 
 def test_logs_do_not_grow_for_ever(tmp_path: Path) -> None:
