@@ -81,7 +81,12 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         loop = loop or _item_again(text) or again_in_letters(text)
         if loop:
             looped = rejected("loop", f"{loop} in the {side} text", share)
-            wanted = is_verse(text) or _is_log(text) or in_code(whole) or (side == "output" and says("any", "repeats", fold(pair.input)))
+            wanted = (
+                is_verse(text)
+                or _is_log(text)
+                or in_code(whole)
+                or (side == "output" and says("any", "repeats", fold(pair.input)))
+            )
             return looped._replace(keep=True, flags=("loop",)) if wanted else looped
         other = pair.input if side == "output" else pair.output
         twice = _said_twice(whole, other) or _said_in_another(whole, other, language)
