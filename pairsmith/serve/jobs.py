@@ -265,9 +265,10 @@ class Jobs:
     def _jobs(self, rows: Sequence[WorkflowStatus]) -> Sequence[Job]:
         if not any(row.status in _ACTIVE for row in rows):
             return [self._job(row, (), {}) for row in rows]
-        waiting = self._rows(status="ENQUEUED", load_input=False)
-        parts = self._rows(name="process", status=_ACTIVE)
-        places = {row.workflow_id: place for queue in _by_queue(waiting) for place, row in enumerate(queue, 1)}
+        active = self._rows(status=_ACTIVE)  # at once: what is enqueued between two looks would wait without a place
+        waiting = _by_queue(row for row in active if row.status == "ENQUEUED")
+        parts = [row for row in active if row.name == "process"]
+        places = {row.workflow_id: place for queue in waiting for place, row in enumerate(queue, 1)}
         return [self._job(row, parts, places) for row in rows]
 
     def _job(self, row: WorkflowStatus, parts: Iterable[WorkflowStatus], places: dict[str, int]) -> Job:
