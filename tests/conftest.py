@@ -255,11 +255,14 @@ def _what_a_test_leaves_open_is_its_own() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _what_a_file_shares_is_given_back() -> Iterator[None]:
-    """A model of many megabytes, for example; and what it has left open is found here, not in the next file."""
+def _what_a_file_shares_is_given_back(pytestconfig: pytest.Config) -> Iterator[None]:
+    """A model of many megabytes, for example; and what it has left open is found here, not in the next file. A quick
+    run has no models, and half of its time would go by here."""
     yield
-    gc.unfreeze()
-    gc.collect()
+    if not pytestconfig.getoption("--quick"):
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
 
 
 class _Quick(PathFinder):
