@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -68,9 +67,12 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-        if near and near[0] != args[0] and not ctx.resilient_parsing:  # as while a shell completes a word
-            ctx.fail(f"No such command '{args[0]}'. Did you mean '{near[0]}'?")
+        names = self.list_commands(ctx)
+        if args[0] not in names and not ctx.resilient_parsing:  # as while a shell completes a word
+            import difflib
+
+            if near := difflib.get_close_matches(args[0], names, n=1):
+                ctx.fail(f"No such command '{args[0]}'. Did you mean '{near[0]}'?")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
