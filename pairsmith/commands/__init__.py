@@ -20,19 +20,19 @@ COMMANDS = (
     ("doctor", "Begin", "Say what works on this machine and in this project."),
     ("teacher", "Begin", "Start a vLLM on this machine, for as long as it is wanted."),
     ("models", "Begin", "Base models by size, licence and memory, and which fit here."),
-    ("forecast", "Begin", "Ask about a few seeds, and tell what all of them will cost and give."),
+    ("forecast", "Begin", "Try a few seeds: what all of them will cost and give."),
     ("preview", "Begin", "A few seeds through an edited prompt, old and new side by side."),
     ("run", "The pipeline", "Do every stage that is not done yet, then write the report."),
     ("generate", "The pipeline", "Ask the teacher: seeds to pairs."),
     ("curate", "The pipeline", "Gates, duplicates, scores: pairs to an accepted dataset."),
     ("review", "The pipeline", "People's answers in Argilla: up, push, pull, status and more."),
     ("train-reward", "The pipeline", "Fit a reward model on what people and gates prefer here."),
-    ("certify", "The pipeline", "Name the rows that need no person, and promise how good they are."),
+    ("certify", "The pipeline", "Name rows that need no person, and promise how good."),
     ("train", "The pipeline", "Tune the small model on the accepted pairs."),
-    ("evaluate", "The pipeline", "Measure it on the locked test split against its base and the teacher."),
+    ("evaluate", "The pipeline", "Measure it on the locked test split, beside its base."),
     ("export", "The pipeline", "Write dataset, adapter and report into a folder of their own."),
     ("jobs", "Together", "What waits, runs and has ended in a workspace; stop it, read its log."),
-    ("serve", "Together", "Serve a folder of projects: pages, an API and jobs for several people."),
+    ("serve", "Together", "Serve a folder of projects: pages, an API, jobs for people."),
     ("try", "The model", "Ask the base and the tuned model, side by side."),
     ("serve-model", "The model", "Serve the tuned model as OpenAI's chat completions."),
     ("registry", "The model", "Released versions, aliases, rollback, push to a hub."),
@@ -84,7 +84,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Every command takes --project DIR, --set KEY=VALUE and --json. Exit codes: pairsmith docs cli.",
+    epilog="A command on a project takes --project DIR, --set KEY=VALUE and --json. Exit codes: pairsmith docs cli.",
 )
 @click.version_option(__version__, prog_name="pairsmith", message="%(prog)s %(version)s")
 def group() -> None:

@@ -106,7 +106,7 @@ def show(desk: Desk, job: str) -> None:
     desk.answer(desk.job(job))
 
 
-@command.command()
+@command.command(short_help="Put a job into the queue.")
 @click.argument("project")
 @click.argument("what")
 @click.option("--max-usd", "cap_usd", type=float, metavar="USD", help="Stop in order before it has spent more.")

@@ -27,7 +27,14 @@ class _Serving(click.Group):
         return super().parse_args(ctx, args if args[:1] and args[0] in self.commands else ["up", *args])
 
 
-@click.command()
+class _Up(click.Command):
+    """What `serve` does where no subcommand is named, so its help does not name it."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage("pairsmith serve", " ".join(self.collect_usage_pieces(ctx)))
+
+
+@click.command(cls=_Up)
 @click.argument("workspace", type=click.Path(path_type=Path, file_okay=False), default=Path())
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8660, show_default=True, help="The port.")

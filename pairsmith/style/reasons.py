@@ -42,7 +42,7 @@ SENTENCES = {
     "register": "A formal text says something familiar.",
     "addressee": "It speaks to, or for, somebody else than it should.",
     "label": "It is none of the labels.",
-    "swapped": "Input and output have changed places.",
+    "swapped": "Two numbers have changed places.",
     "not_json": "It is no JSON.",
     "broken_json": "Its JSON is broken.",
     "code_fence": "It stands in a code fence.",

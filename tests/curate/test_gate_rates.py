@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs/gates.md"
 STYLE = "Write it well."  # of a row that names none
 Row = dict[str, Any]
+Counts = tuple[int, int, int]
+FEW = 5  # rows of a defect, of which a share says nothing
 
 
 class Said(NamedTuple):
@@ -109,8 +111,16 @@ def by_gate_and_kind(which: Callable[[Said], Iterable[str]]) -> Counter[tuple[st
     return Counter((gate, row["kind"]) for row, heard in judged("good") for gate in which(heard))
 
 
+def cell(rejects: bool | None, rejected: int, flagged: int) -> str:
+    """What a gate does with the good rows of a kind, where it is asked."""
+    if rejects is None:
+        return "off"
+    return ", ".join([*([str(rejected)] if rejects else []), *([f"{flagged} flagged"] if flagged or not rejects else [])])
+
+
 def false_rejections() -> str:
-    """A line a gate and a column a kind: good rows that it rejects, or that it flags where it flags."""
+    """A line a gate and a column a kind: good rows that it rejects, and those that it only flags. The share is that of
+    the rejected ones, of a gate that only flags that of the flagged ones."""
     n = Counter(row["kind"] for row in rows("good"))
     rejected, flagged = by_gate_and_kind(lambda s: s.rejecting), by_gate_and_kind(lambda s: s.flagging)
     names = list(dict.fromkeys(name for kind in KINDS for name in gates_of(kind)))
@@ -118,9 +128,10 @@ def false_rejections() -> str:
     lines.append("|---" * (len(KINDS) + 4) + "|")
     for name in names:
         asked = {kind: gates_of(kind)[name] for kind in KINDS if name in gates_of(kind)}
-        counts = {kind: rejected[name, kind] + flagged[name, kind] for kind in asked}
-        cells = [f"{counts[kind]}{'' if asked[kind] else ' flagged'}" if kind in asked else "off" for kind in KINDS]
-        lines.append(f"| `{name}` | {' | '.join(cells)} | {share(sum(counts.values()), sum(n[k] for k in asked))} |")
+        hits = rejected if any(asked.values()) else flagged
+        cells = [cell(asked.get(kind), rejected[name, kind], flagged[name, kind]) for kind in KINDS]
+        of_all = share(sum(hits[name, kind] for kind in asked), sum(n[kind] for kind in asked))
+        lines.append(f"| `{name}` | {' | '.join(cells)} | {of_all} |")
     for title, which in (("any that rejects", "rejecting"), ("any that flags", "flagging")):
         hit = Counter(row["kind"] for row, heard in judged("good") if getattr(heard, which))
         cells = [str(hit[kind]) for kind in KINDS]
@@ -142,11 +153,11 @@ def good_by_language() -> str:
     return "\n".join([head, *lines])
 
 
-def recall(name: str = "bad") -> dict[str, tuple[int, int, int]]:
-    """Defect -> bad rows rejected, flagged only, and all."""
+def recall(name: str = "bad") -> dict[str, Counts]:
+    """Defect, as whichever hand spelled it -> bad rows rejected, flagged only, and all."""
     totals: dict[str, list[int]] = {}
     for row, heard in judged(name):
-        counts = totals.setdefault(row["defect"], [0, 0, 0])
+        counts = totals.setdefault(row["defect"].replace("-", " "), [0, 0, 0])
         counts[0] += bool(heard.rejecting)
         counts[1] += not heard.rejecting and bool(heard.flagging)
         counts[2] += 1
@@ -154,11 +165,18 @@ def recall(name: str = "bad") -> dict[str, tuple[int, int, int]]:
 
 
 def recall_table(name: str = "bad") -> str:
-    """By defect; `recall_table("held_out_*bad")` is that of the held-out rows."""
-    lines = [f"| {defect} | {k} | {f} | {n} |" for defect, (k, f, n) in recall(name).items()]
-    k, f, n = (sum(column) for column in zip(*recall(name).values(), strict=True))
-    lines.append(f"| all of them | {k} | {f} | {n} |")
+    """By defect, those of few rows in one line; `recall_table("held_out_*bad")` is that of the held-out rows."""
+    counts = recall(name)
+    few = {defect: counts.pop(defect) for defect, (_, _, n) in recall(name).items() if n < FEW}
+    counts[f"{len(few)} kinds of fewer than {FEW} rows"] = summed(few)
+    counts["all of them"] = summed(recall(name))
+    lines = [f"| {defect} | {k} | {f} | {n} |" for defect, (k, f, n) in counts.items()]
     return "\n".join(["| defect | rejected | flagged only | bad rows |", "|---|---|---|---|", *lines])
+
+
+def summed(counts: dict[str, Counts]) -> Counts:
+    k, f, n = (sum(column) for column in zip(*counts.values(), strict=True))
+    return k, f, n
 
 
 def held_out() -> str:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from starlette.datastructures import ImmutableMultiDict
 
 from pairsmith.serve.pages.figures import Snapshot
+from pairsmith.style.reasons import SENTENCES
 from schemas.errors import UsageError
 from schemas.project import Project
 from schemas.spec.curate import GateSettings
@@ -18,34 +19,28 @@ from schemas.spec.train import SplitSettings
 from schemas.step_names import By
 
 MODES = {"reject": "keeps the row out", "flag": "marks the row", "off": "is not asked"}
-ABOUT = {
+_OF_GATES = {
     "repetition": "It repeats itself.",
-    "echo": "It repeats its input.",
     "preamble": "It begins or ends with talk around the answer.",
-    "thinking": "It holds a model's reasoning.",
-    "placeholder": "A placeholder was left open in it.",
     "encoding": "Its characters are damaged.",
-    "cut": "It ends in the middle of a sentence.",
     "fenced": "The whole text stands in a code fence.",
     "broken_json": "It begins like JSON and is none.",
-    "answered": "It answers the input instead of rewriting it.",
     "lost_content": "A number, a quotation or the subject of the input is gone.",
-    "language": "It is in another language.",
-    "mixed_language": "A part of it is in another language.",
     "invented": "It holds a number or a date that the input does not have.",
     "contacts": "It holds an address, a link or a phone number that the input does not have.",
-    "invented_name": "It holds a name that the input does not have.",
-    "swapped": "Two numbers have changed places.",
     "limits": "What the input denies, limits or asks is not in it.",
     "sums": "A sum in it is wrong.",
     "instructed": "It has not the form, the register or the addressee that was asked for.",
     "facts": "It does not keep to what its message notes down for it.",
-    "injection": "It holds instructions for a model.",
-    "toxic": "It is offensive.",
-    "pii": "It holds personal data.",
     "values": "A value of the record does not stand in the text.",
     "translated": "A part of it is not translated.",
 }
+_NAMES = """
+    repetition echo preamble thinking placeholder encoding cut fenced broken_json answered lost_content language
+    mixed_language invented contacts invented_name swapped limits sums instructed facts injection toxic pii values
+    translated"""
+# A gate that is called as its reason is says the same of a check as of a row.
+ABOUT = {name: _OF_GATES.get(name) or SENTENCES[name] for name in _NAMES.split()}
 _REPEATS = "duplicates"
 _WORDS = {"least_words": "min_words", "most_words": "max_words"}
 
