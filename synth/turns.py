@@ -15,7 +15,7 @@ from schemas.records import Message, Messages
 from synth.columns import MAX_CHARS, WORSE, Cells, Fault, checked
 
 Role = Literal["system", "user", "assistant"]
-_ROLES: Mapping[str, Role] = {
+ROLES: Mapping[str, Role] = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human", "customer", "client", "prompter", "requester"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "agent", "support"), "assistant"),
@@ -100,7 +100,7 @@ def _sides(cells: Cells) -> list[Message] | Fault:
         text = checked(written(cells[name]) if name == "output" else cells[name], name)
         if isinstance(text, Fault):
             return text
-        sides.append(Message(role=_ROLES[role], content=text))
+        sides.append(Message(role=ROLES[role], content=text))
     more = checked(cells.get("input") if asked == "instruction" else None, "input")
     if isinstance(more, Fault):
         return sides if more.code == "blank" else more
@@ -165,7 +165,7 @@ def _is_list(cell: object) -> TypeGuard[list[object]]:
 
 def role_of(name: str) -> Role | None:
     """Whose turn it is where a chat calls the speaker so; None for a name that is not known."""
-    return _ROLES.get(name.strip().casefold())
+    return ROLES.get(name.strip().casefold())
 
 
 def _message(turn: object, number: int) -> Message | Fault:
@@ -175,7 +175,7 @@ def _message(turn: object, number: int) -> Message | Fault:
     role = role_of(named) if named else None
     if role is None:
         who = f"'{named[:40]}' is no role that is known" if named else "has no role"
-        return Fault("role", f"turn {number}: {who}; there is: {', '.join(_ROLES)}.")
+        return Fault("role", f"turn {number}: {who}; there is: {', '.join(ROLES)}.")
     content = next((turn[key] for key in _CONTENT if key in turn), None)
     if not content and (turn.get("tool_calls") or turn.get("function_call")):
         return Fault("turns", f"turn {number} calls a tool, and calls of tools are not read.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-@click.command()
+@click.command(short_help="Copy a workspace.")
 @click.argument("folder", type=_FOLDER)
 @click.option("--workspace", type=_FOLDER, default=Path(), show_default="this folder", help="What to copy.")
 @click.option("--database", envvar="PAIRSMITH_SERVE_DATABASE", metavar="URL", help="As `serve` has it.")
@@ -36,7 +36,7 @@ def backup(process: tuple[Any, ...], folder: Path, workspace: Path, database: st
     _answer(process[0] if as_json else None, "copied", copy(served, folder, database))
 
 
-@click.command()
+@click.command(short_help="Put a copy into an empty workspace, or look through it.")
 @click.argument("folder", type=_FOLDER)
 @click.option("--workspace", type=_FOLDER, help="The empty folder to put it into.")
 @click.option("--check", "only_check", is_flag=True, help="Only read the backup through, and count its rows again.")

@@ -1,0 +1,274 @@
+"""What the manual lists by hand is what the code has: commands, options, exit codes, keys of records, words, files."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import get_args
+
+import click
+import pytest
+
+from curate.review.sampling import SHARE_KEYS
+from curate.rows import CONTAMINATION, DUPLICATE, JUDGE, SPLIT
+from curate.selection import BEST
+from curate.semantic import SEMANTIC, SEMANTIC_TEST
+from curate.steps import CERTIFIED, SELECTED
+from pairsmith import Project
+from pairsmith.commands import COMMANDS, group
+from pairsmith.commands.replay import DIFFERS
+from pairsmith.commands.run import WAITS
+from pairsmith.stages.evaluate import CODES
+from pairsmith.teacher_search import APIS
+from prompts import library
+from schemas.errors import PairsmithError
+from schemas.records import Receipt
+from schemas.spec.curate import GateSettings
+from schemas.spec.review import ReviewShares
+from schemas.spec.task import SeedSource
+from synth.turns import ROLES
+from tests.schemas.test_spec_file import KEYS
+from tests.test_docs import PAGES, ROOT
+
+DOCS = ROOT / "docs"
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+OF_A_PROJECT = {"--project", "--set", "--json"}
+
+
+def page(name: str) -> str:
+    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def prose(path: Path) -> str:
+    """A page without its blocks, which are run elsewhere; its lines keep their numbers."""
+    return FENCED.sub(lambda block: "\n" * block[0].count("\n"), path.read_text(encoding="utf-8"))
+
+
+def table(name: str, head: str) -> list[list[str]]:
+    """The cells of the table of a page whose first line begins with `head`."""
+    lines = page(name).partition(f"\n{head}")[2].splitlines()[2:]
+    rows = lines[: next((at for at, line in enumerate(lines) if not line.startswith("|")), len(lines))]
+    assert rows, f"docs/{name}.md has no table {head}"
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+
+
+def named(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def every_command(command: click.Command = group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from every_command(below, (*path, name))
+    if path and (not isinstance(command, click.Group) or command.invoke_without_command):
+        yield " ".join(path).replace("serve up", "serve"), command
+
+
+def options(command: click.Command) -> set[str]:
+    return {max(option.opts, key=len) for option in command.params if isinstance(option, click.Option)}
+
+
+def test_the_list_of_commands_names_every_command_with_its_options() -> None:
+    """docs/cli.md has a line for each command, and none for another, in which each of its own options stands."""
+    lines = {name: cells for cells in table("cli", "| command |") for name in named(cells[0])}
+    commands = dict(every_command())
+    of_lines = {name: next((line for line in lines if f"{line} ".startswith(f"{name} ")), "") for name in commands}
+    nested = {name for name in commands if any(other.startswith(f"{name} ") for other in commands)}
+    for name in nested:  # `jobs` is a command and has some
+        of_lines[name] = next(line for line in lines if re.fullmatch(rf"{name}( \[[A-Z]+\])?", line))
+    assert all(of_lines.values()), [name for name, line in of_lines.items() if not line]
+    for name, command in commands.items():
+        own = options(command) - OF_A_PROJECT - {"--max-usd"}
+        own |= options(command) & {"--project"} if name == "jobs" else set()
+        assert own <= set(re.findall(r"--[a-z-]+", " ".join(lines[of_lines[name]]))), name
+
+
+def test_who_takes_a_cap_and_the_three_options() -> None:
+    """The commands of which docs/cli.md says that they take `--max-usd`, and those on a project."""
+    sentence = re.search(r"Commands that ask teachers \((.*?)\)", page("cli"), re.DOTALL)
+    assert sentence
+    commands = dict(every_command())
+    capped = [name for name, command in commands.items() if "--max-usd" in options(command)]
+    assert sorted(named(sentence[1])) == sorted(capped)
+    on_a_workspace = {name for name, command in commands.items() if not options(command) >= OF_A_PROJECT}
+    assert {name.split()[0] for name in on_a_workspace} == {"serve", "jobs"}
+
+
+def test_the_exit_codes_are_those_of_the_code() -> None:
+    """docs/cli.md tells each exit code, and none that nothing ends with."""
+
+    def below(error: type[PairsmithError]) -> Iterable[int]:
+        yield error.exit_code
+        for narrower in error.__subclasses__():
+            yield from below(narrower)
+
+    codes = {*below(PairsmithError), *CODES.values(), WAITS, DIFFERS}
+    assert [int(code) for code, *_ in table("cli", "| code |")] == sorted(codes)
+
+
+def test_the_keys_of_a_receipt() -> None:
+    """docs/cli.md names every key of a receipt."""
+    listed = [key for cells in table("cli", "| key |") for key in named(cells[0])]
+    assert sorted(listed) == sorted(Receipt.model_fields)
+
+
+def test_the_keys_that_init_looks_for() -> None:
+    """docs/teachers.md names the variables of the providers that `init` knows, in its order."""
+    section = page("teachers").partition("### Which teacher `init` takes")[2].partition("\n## ")[0]
+    assert [name for name in named(section) if name.endswith("_API_KEY")] == [api.key_env for api in APIS]
+
+
+def test_the_steps_of_curation() -> None:
+    """docs/curation.md lists the steps by the names and versions that their verdicts bear."""
+    from curate.contradiction import CONTRADICTION
+    from curate.unlikely_labels import UNLIKELY
+
+    steps = [named(cells[0])[0] for cells in table("curation", "| step |")]
+    of_rows = [CONTAMINATION, CONTRADICTION, JUDGE]
+    of_pool = [BEST, DUPLICATE, SEMANTIC, SEMANTIC_TEST, UNLIKELY, CERTIFIED, SELECTED, SPLIT]
+    assert [step for step in steps if "@" in step] == [*of_rows, *of_pool]
+
+
+def literals(*folders: str, calls: str) -> set[str]:
+    """The codes that are given as the first text to a call of that name, in the files of these folders."""
+    codes = set()
+    for folder in folders:
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == calls:
+                    text = next((arg for arg in node.args if isinstance(arg, ast.Constant)), None)
+                    if text and isinstance(text.value, str):
+                        codes.add(text.value)
+    return codes
+
+
+def test_what_becomes_of_a_row_that_is_no_seed() -> None:
+    """docs/seeds.md tells every word under which a row is not used, and every format and role."""
+    words = [named(cells[0])[0] for cells in table("seeds", "| word |")]
+    problems = literals("synth", calls="Fault") | {"duplicate", "personal"}
+    assert sorted(words) == sorted(problems)
+    formats = get_args(get_args(SeedSource.model_fields["format"].annotation)[0])
+    assert sorted(named(cells[0])[0] for cells in table("seeds", "| format |")) == sorted(formats)
+    roles = re.search(r"Accepted role names: (.*?)\. A text", page("seeds"), re.DOTALL)
+    assert roles
+    assert sorted(re.findall(r"\w+", roles[1])) == sorted(ROLES)
+
+
+def test_the_prompts_that_come_along() -> None:
+    """docs/prompts.md lists each prompt with the variables that its newest version declares."""
+    old = {"simple": "input", "enhanced": "output"}
+    shipped = {path.parent.name for path in (ROOT / "prompts").glob("*/v*.jinja")}
+    listed = {named(cells[0])[0]: set(named(cells[1])) for cells in table("prompts", "| name |")}
+    declared = {name: {old.get(one, one) for one in library.load(name, ROOT / "none").variables} for name in shipped}
+    assert listed == declared
+
+
+def test_the_table_of_gates() -> None:
+    """docs/gates.md has a line for each gate, with its default, and tells every code that a gate gives."""
+    rows = table("gates", "| gate | default |")
+    settings = GateSettings()
+    words = {True: "true", "flag": "flag", False: "off"}
+    for name, default, *_ in rows:
+        of_spec = getattr(settings, named(name)[0], None)
+        if default in words.values():
+            assert default == words[of_spec if isinstance(of_spec, bool | str) else True], name
+    listed = [named(name)[0] for name, *_ in rows]
+    assert {*GateSettings.model_fields} == {*listed} - {"input", "label", "schema"}
+    codes = literals("curate/gates", calls="rejected") - {"crashed"}
+    told = {code for row in rows for cell in row for code in named(cell)}
+    assert codes <= told, codes - told
+
+
+def test_the_reasons_of_a_draw() -> None:
+    """docs/review-method.md lists the reasons why rows are drawn, with their shares of a batch."""
+    shares = ReviewShares()
+    told = {named(cells[0])[0]: cells[3] for cells in table("review-method", "| reason |")}
+    assert told.pop("gold") == "on top"
+    assert told == {key: f"{100 * getattr(shares, key):g} %" for key in SHARE_KEYS.values()}
+
+
+def test_the_methods_of_a_project() -> None:
+    """docs/python.md names everything that can be done with a project."""
+    methods = {name for name in vars(Project) if not name.startswith("_")} - {"settings"}
+    text = page("python").partition("## A project")[2]
+    assert {name for name in methods if not re.search(rf"\b{name}\(", text)} == set()
+
+
+SECTIONS = {key.split(".")[0].removesuffix("[]") for key in KEYS}
+PREFIXES = {".".join(key.replace("[]", "").split(".")[:n]) for key in KEYS for n in range(1, key.count(".") + 2)}
+OURS = ("pairsmith", "curate", "synth", "train", "prompts", "schemas", "tests", "bench", "examples", "docs")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_sentence_names_is_there(path: Path) -> None:
+    """A key of the spec, a file of ours, a call of `pairsmith` or of `make` that stands in a sentence exists."""
+    text = prose(path)
+    for code in named(text.replace("\n", " ")):
+        keys = re.fullmatch(r"(?:\[+)?([a-z_]+(?:(?:\[\])?\.[a-z_0-9]+)*)(?:\]+)?", code)
+        is_key = keys and (code.startswith("[") or "." in code) and keys[1].split(".")[0].removesuffix("[]") in SECTIONS
+        if is_key and keys and not re.search(r"\.(py|jsonl?|md|toml)$", code):
+            module = (ROOT / "/".join(keys[1].split(".")[:-1])).with_suffix(".py")
+            key = re.sub(r"\[\]|\.\d+", "", keys[1])
+            assert key in PREFIXES or key.startswith("teachers.") or module.exists(), code
+        if re.fullmatch(rf"(?:{'|'.join(OURS)})/[\w./-]+\.\w+", code) and "vN" not in code:
+            assert (ROOT / code).exists() or (path.parent / code).exists(), code
+        if code.startswith("make "):
+            target = rf"^[^#\n]*\b{code.split()[1]}\b[^\n]*:"
+            assert re.search(target, (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), code
+        if code.startswith("pairsmith ") and "COMMAND" not in code and not code.endswith("..."):
+            legal(shlex.split(code.partition("|")[0])[1:], code)
+
+
+def legal(words: list[str], call: str) -> None:
+    """Raises for a call that the command line would not take."""
+    command: click.Command = group
+    context = click.Context(group, info_name="pairsmith")
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        below = command.get_command(context, words[0])
+        assert below is not None or command.name == "serve", call
+        command, words = (below, words[1:]) if below else (command.commands["up"], words)
+        context = click.Context(command, parent=context, info_name=command.name)
+    if not isinstance(command, click.Group):
+        command.make_parser(context).parse_args(list(words))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_to_a_heading_lead_to_one(path: Path) -> None:
+    """What stands behind the `#` of a link is the heading of a page."""
+    for target in re.findall(r"\]\(([^)\s]*#[^)\s]+)\)", prose(path)):
+        name, _, heading = target.partition("#")
+        if "://" not in target:
+            assert heading in headings((path.parent / name).resolve() if name else path), target
+
+
+def headings(path: Path) -> set[str]:
+    plain = (re.sub(r"[`*]", "", line).lower() for line in re.findall(r"^#+ (.*)$", prose(path), re.MULTILINE))
+    return {re.sub(r"[^\w\- ]", "", line).strip().replace(" ", "-") for line in plain}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_table_is_whole(path: Path) -> None:
+    """No row stands apart from the head of its table, where it would be shown as text, and each has as many cells."""
+    cells = 0
+    lines = prose(path).splitlines()
+    for before, line, after in zip(["", *lines[:-1]], lines, [*lines[1:], ""], strict=True):
+        if line.startswith("|"):
+            count = len(re.findall(r"(?<!\\)\|", line))
+            if not before.startswith("|"):
+                assert re.fullmatch(r"\|[-:| ]+\|", after), line
+                cells = count
+            assert count == cells, line
+
+
+def test_the_list_of_commands_fits_a_terminal() -> None:
+    """`pairsmith --help` tells each command on one line of 80 columns, and every subcommand's line is whole."""
+    widest = {section: max(len(name) for name, at, _ in COMMANDS if at == section) for _, section, _ in COMMANDS}
+    assert [line for _, section, line in COMMANDS if len(line) + widest[section] + 4 > 80] == []
+    below = {name: command for name, command in every_command() if " " in name}
+    assert [name for name, command in below.items() if command.get_short_help_str(60).endswith("...")] == []
