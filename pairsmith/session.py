@@ -150,7 +150,7 @@ max_usd_option = click.option(
 
 
 def on_project(body: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the three options of every command on a project, and pass them as its first argument, a Session."""
+    """Give a command the three options that all on a project have, and pass them as its first argument, a Session."""
 
     @click.option(
         "--project",

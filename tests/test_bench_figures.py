@@ -1,10 +1,15 @@
-"""Figures of benchmarks are kept as they were measured."""
+"""Figures of benchmarks are kept as they were measured, and the manual tells those that are kept."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bench.harness import keep, kept
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_a_whole_run_leaves_no_figure_of_an_earlier_one(tmp_path: Path) -> None:
@@ -15,3 +20,65 @@ def test_a_whole_run_leaves_no_figure_of_an_earlier_one(tmp_path: Path) -> None:
     assert kept(file) == {"old": 1, "ratio": 3}
     keep(file, {"ratio": 4}, whole=True)
     assert kept(file) == {"ratio": 4}
+
+
+def _of(name: str) -> Any:
+    return json.loads((ROOT / f"bench/results/{name}.json").read_text(encoding="utf-8"))
+
+
+def _sentences() -> Iterator[tuple[str, str]]:
+    """Pages, and how each tells a figure that `bench/results` holds."""
+    curate, dedup, training, forecast = map(_of, ("curate", "dedup", "training", "forecast"))
+    yield "gates", f"{curate['rows_per_s']:,.0f} rows a second on two cores"
+    yield (
+        "curation",
+        f"in {dedup['cpu_ratio']:.2f} times the CPU of exact hashing and {dedup['peak_mb']} MB, of which the",
+    )
+    yield "curation", f"texts take {dedup['texts_mb']}"
+    ours, bare = training["pairsmith"], training["trl"]
+    yield "training", f"a step takes {ours['wall_s']:.2f} seconds against {bare['wall_s']:.2f}"
+    yield "training", f"and {ours['cpu_s']:.2f} of CPU against {bare['cpu_s']:.2f}"
+    hard = {kind: f"{round(100 * row['coverage'], 1):g} %" for kind, row in forecast["hard"].items()}
+    usd, rows = (f"{round(100 * forecast[f'{name}_coverage'], 1):g} %" for name in ("usd", "rows"))
+    yield "money", f"in {usd} for money and {rows} for rows"
+    yield "money", f"{hard['100 different rows in all']} where a teacher has 100 different rows in all"
+    yield "money", f"{hard['each row ten times']} where each row comes ten times"
+    yield "money", f"{hard['Zipf, exponent 1.2']} of Zipf's law"
+    yield "money", f"{hard['1 % of answers 300 times as long']} where one answer in a hundred is 300 times as long"
+    coverage = _of("review")["coverage"]
+    least = {reason: _least(coverage["stopped"], reason, "passed") for reason in {*_ENDS}}
+    yield "review-method", f"every outcome summed, exact | {100 * min(least for _, least in coverage['exact']):.1f} % |"
+    for ended, words in _ENDS.items():
+        yield "review-method", f"{words} | {_hows(ended)} | {100 * least[ended]:.1f} % |"
+    watched = min(_least(coverage["stopped"], ended, "accepted") for ended in _ENDS)
+    yield "review-method", f"what the gate watches, in all of these | the same | {100 * watched:.1f} % |"
+    for scorer in _of("certificate")["scorers"]:
+        by_labels, broken = scorer["certificate"]["accepted_by_labels"], scorer["certificate"]
+        shares = " / ".join(f"{100 * by_labels[labels]:.0f}" for labels in ("100", "200", "400"))
+        yield (
+            "review-method",
+            f"| {shares} % | {100 * broken["failed"] + 1e-9:.1f} % ({100 * broken["failed_at_most"] + 1e-9:.1f} %) |",
+        )
+
+
+_ENDS = {
+    "one batch": "ended after one batch",
+    "three batches": "ended after three batches",
+    "±10 points": "ended at ±10 points",
+    "the gate": "ended by the gate",
+}
+
+
+def _hows(ended: str) -> str:
+    return "20,000 reviews each; lower end of a 99.9 % interval" if ended == "one batch" else "the same"
+
+
+def _least(settings: list[dict[str, Any]], ended: str, rate: str) -> float:
+    return min(one[f"at least {rate}"] for one in settings if one["ended by"] == ended)
+
+
+def test_the_manual_tells_the_figures_of_the_last_runs() -> None:
+    """Each figure of a benchmark that stands in the manual is the one that `bench/results` holds."""
+    pages = {name: (ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name, _ in _sentences()}
+    pages = {name: " ".join(text.split()) for name, text in pages.items()}
+    assert [(name, sentence) for name, sentence in _sentences() if sentence not in pages[name]] == []

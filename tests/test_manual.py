@@ -21,6 +21,10 @@ from pairsmith import Project
 from pairsmith.commands import COMMANDS, group
 from pairsmith.commands.replay import DIFFERS
 from pairsmith.commands.run import WAITS
+from pairsmith.serve import limits
+from pairsmith.serve.job import COMMANDS as JOBS
+from pairsmith.serve.job import State
+from pairsmith.serve.policy import CLASSES, Kind
 from pairsmith.stages.evaluate import CODES
 from pairsmith.teacher_search import APIS
 from prompts import library
@@ -198,6 +202,37 @@ def test_the_methods_of_a_project() -> None:
     methods = {name for name in vars(Project) if not name.startswith("_")} - {"settings"}
     text = page("python").partition("## A project")[2]
     assert {name for name in methods if not re.search(rf"\b{name}\(", text)} == set()
+
+
+def test_the_classes_of_keys_and_the_limits_of_the_service() -> None:
+    """docs/security.md puts every key that is not free under its class, and tells the limits that hold."""
+    kinds = {"host": "host", "key name": "key_name", "code": "code", "machine": "machine", "fenced": "fenced"}
+    of_paths = (Kind.path, Kind.seeds, Kind.schema, Kind.base, Kind.scorer)
+    for name, keys, _ in table("security", "| class |"):
+        of = of_paths if name == "path" else () if name == "free" else (Kind[kinds.get(name, name)],)
+        assert {key for key in named(keys) if "." in key} == {key for key, kind in CLASSES.items() if kind in of}, name
+    told = {cells[0]: cells[1] for cells in table("security", "| | |")}
+    megabytes, per_hour = limits.BODY_BYTES // 10**6, round(3600 * limits.PREVIEWS.per_second)
+    assert told["a body"] == f"{megabytes} MB; {limits.ANONYMOUS_BYTES // 1000} kB from somebody who is not signed in"
+    assert told["an upload"].startswith(
+        f"{limits.UPLOAD_BYTES // 10**6} MB and, as seeds, {limits.UPLOAD_ROWS:,} rows; "
+        f"{limits.PROJECT_BYTES // 10**9} GB a project"
+    )
+    assert told["requests"].startswith(f"{limits.REQUESTS.per_second} a second, {limits.REQUESTS.burst} at once")
+    assert told["previews and tests of teachers"] == f"{per_hour} an hour"
+    assert told["chats"] == f"{limits.AT_ONCE['chat']} at once"
+    assert told["event streams"] == f"{limits.AT_ONCE['streams']} at once"
+
+
+def test_the_jobs_of_the_service() -> None:
+    """docs/service.md names the commands that a job runs and the states it has; `jobs start --help` the commands."""
+    text = page("service").partition("- **Jobs** run ")[2]
+    assert named(text.partition(".\n")[0]) == [*JOBS]
+    assert sorted(named(text.partition("`state` is ")[2].partition(", and a")[0])) == sorted(get_args(State))
+    start = dict(every_command())["jobs start"].help or ""
+    assert re.findall(r"[a-z-]+", start.partition("WHAT is ")[2].partition(".")[0].replace(" or ", " ")) == [*JOBS]
+    options_of_serve = options(dict(every_command())["serve"])
+    assert options_of_serve == {option for cells in table("service", "| option |") for option in named(cells[0])}
 
 
 SECTIONS = {key.split(".")[0].removesuffix("[]") for key in KEYS}

@@ -20,7 +20,7 @@ SHOWN = 20  # rows, if nobody asks for more
 @click.option(
     "--state", type=click.Choice(["accepted", "rejected", "waiting", "failed"]), help="Only rows in this state."
 )
-@click.option("--reason", "code", metavar="CODE", help="Only rows with this reason, as `status` counts it, or flag.")
+@click.option("--reason", "code", metavar="CODE", help="Only rows with this reason or flag, as `status` counts it.")
 @click.option("--flagged", is_flag=True, help="Only rows that a step says are worth a look.")
 @click.option(
     "--limit", type=click.IntRange(min=0), default=SHOWN, show_default=True, metavar="N", help="At most N; 0: all."
