@@ -197,6 +197,12 @@ def test_the_reasons_of_a_draw() -> None:
     assert told == {key: f"{100 * getattr(shares, key):g} %" for key in SHARE_KEYS.values()}
 
 
+def test_the_first_page_leads_to_every_other() -> None:
+    """docs/index.md lists each page of the manual once."""
+    listed = re.findall(r"^\| \[[^]]+\]\((\w[\w-]*)\.md\)", page("index"), re.MULTILINE)
+    assert sorted([*listed, "index"]) == sorted(path.stem for path in DOCS.glob("*.md"))
+
+
 def test_the_methods_of_a_project() -> None:
     """docs/python.md names everything that can be done with a project."""
     methods = {name for name in vars(Project) if not name.startswith("_")} - {"settings"}
