@@ -315,7 +315,10 @@ class Flow:
             if shut if failure.of_key else is_last or tries.doubts > 1:
                 raise failure.verdict
         never = not any(host.connected for host in self.hosts)
-        if never and isinstance(failure, BrokenError) and tries.counted >= FIRST_CONNECT_TRIES + len(self.hosts) - 1:
+        enough = FIRST_CONNECT_TRIES  # or as many as there are, where nobody was reached
+        if isinstance(failure, NotConnectedError):
+            enough = min(enough, self._retries + 1)
+        if never and isinstance(failure, BrokenError) and tries.counted >= enough + len(self.hosts) - 1:
             raise unreachable(failure, where)
         if is_last:
             self._given_up_in_a_row += 1
