@@ -18,14 +18,17 @@ from curate.selection import BEST
 from curate.semantic import SEMANTIC, SEMANTIC_TEST
 from curate.steps import CERTIFIED, SELECTED
 from pairsmith import Project
+from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.commands import COMMANDS, group
 from pairsmith.commands.replay import DIFFERS
 from pairsmith.commands.run import WAITS
+from pairsmith.exported_model import GGUF
 from pairsmith.serve import limits
 from pairsmith.serve.job import COMMANDS as JOBS
 from pairsmith.serve.job import State
 from pairsmith.serve.policy import CLASSES, Kind
 from pairsmith.stages.evaluate import CODES
+from pairsmith.stages.export import EVIDENCE, FORMATS, MARK, REPORT
 from pairsmith.teacher_search import APIS
 from prompts import library
 from schemas.errors import PairsmithError
@@ -33,6 +36,7 @@ from schemas.records import Receipt
 from schemas.spec.curate import GateSettings
 from schemas.spec.review import ReviewShares
 from schemas.spec.task import SeedSource
+from schemas.spec_file import SPEC_NAME
 from synth.turns import ROLES
 from tests.schemas.test_spec_file import KEYS
 from tests.test_docs import PAGES, ROOT
@@ -201,6 +205,14 @@ def test_the_first_page_leads_to_every_other() -> None:
     """docs/index.md lists each page of the manual once."""
     listed = re.findall(r"^\| \[[^]]+\]\((\w[\w-]*)\.md\)", page("index"), re.MULTILINE)
     assert sorted([*listed, "index"]) == sorted(path.stem for path in DOCS.glob("*.md"))
+
+
+def test_the_files_of_an_export() -> None:
+    """docs/export.md names what an export holds beside the model, the chat files' trainers and the kinds of GGUF."""
+    files = {name for cells in table("export", "| in the export |") for name in named(cells[0])}
+    assert {SPEC_NAME, REPORT, EVIDENCE, CERTIFICATE, MARK} <= files
+    assert [named(cells[0])[0] for cells in table("export", "| `--format` |")] == [*FORMATS]
+    assert {*GGUF} <= {*named(page("export").partition("## GGUF and Ollama")[2])}
 
 
 def test_the_methods_of_a_project() -> None:

@@ -27,7 +27,7 @@ DOCS = ROOT / "docs/gates.md"
 STYLE = "Write it well."  # of a row that names none
 Row = dict[str, Any]
 Counts = tuple[int, int, int]
-FEW = 5  # rows of a defect, of which a share says nothing
+FEW = 8  # rows of a defect or in a language, of which a share says nothing
 
 
 class Said(NamedTuple):
@@ -115,7 +115,9 @@ def cell(rejects: bool | None, rejected: int, flagged: int) -> str:
     """What a gate does with the good rows of a kind, where it is asked."""
     if rejects is None:
         return "off"
-    return ", ".join([*([str(rejected)] if rejects else []), *([f"{flagged} flagged"] if flagged or not rejects else [])])
+    return ", ".join(
+        [*([str(rejected)] if rejects else []), *([f"{flagged} flagged"] if flagged or not rejects else [])]
+    )
 
 
 def false_rejections() -> str:
@@ -145,10 +147,12 @@ def good_by_language() -> str:
     flagged = Counter(row["language"] for row, heard in judged("good") if heard.flagging)
     caught = Counter(row["language"] for row, heard in judged("bad") if heard.rejecting or heard.flagging)
     bad = Counter(row["language"] for row in rows("bad"))
-    lines = [
-        f"| {' | '.join([language, *(str(counts[language]) for counts in (n, rejected, flagged, bad, caught))])} |"
-        for language in sorted(n.keys() | bad.keys())
-    ]
+    every = sorted(n.keys() | bad.keys())
+    few = [language for language in every if n[language] < FEW]
+    lines = []
+    for of in [*([language] for language in every if language not in few), few]:
+        cells = [str(sum(counts[language] for language in of)) for counts in (n, rejected, flagged, bad, caught)]
+        lines.append(f"| {' | '.join([' '.join(of), *cells])} |")
     head = "| language | good rows | rejected | flagged | bad rows | rejected or flagged |\n|---|---|---|---|---|---|"
     return "\n".join([head, *lines])
 
