@@ -33,7 +33,7 @@ def command(session: Session, page: str | None) -> None:
     elif sys.stdout.isatty():
         from rich.markdown import Markdown
 
-        session.show(Markdown(text))
+        session.show(Markdown(text, hyperlinks=False))  # a link there is a file of the manual
     else:
         click.echo(text, nl=False)
 

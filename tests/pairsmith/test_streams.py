@@ -103,6 +103,14 @@ def test_a_command_to_copy_stays_whole_on_a_narrow_terminal(tmp_path: Path) -> N
     assert any(line.startswith(f"{whole.strip()} --set '{given[1]}' will generate") for line in shown)
 
 
+def test_a_page_of_the_manual_is_laid_out_on_a_terminal(tmp_path: Path) -> None:
+    """No order to the terminal is spelled out in it; a link is its words and the page that it leads to."""
+    shown = on_terminal(Project(tmp_path), 100, "docs", "index")
+    assert "Commands (cli.md)" in shown
+    assert "x1b" not in shown
+    assert max(len(line) for line in shown.splitlines()) <= 100
+
+
 def test_a_secret_that_was_typed_is_not_printed_again(tmp_path: Path) -> None:
     """What goes on is printed with the overrides of the command before it, but for a key or a password in one."""
     assert Project(tmp_path).run("init", "mine", "--kind", "reply", "--embedded").returncode == 0
