@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pairsmith.session import Session, on_project
 from schemas.errors import MissingDependency, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 
 @click.command()
@@ -31,11 +35,28 @@ def command(session: Session, page: str | None) -> None:
     if session.write_json:
         session.write_json({"page": path.stem, "text": text})
     elif sys.stdout.isatty():
-        from rich.markdown import Markdown
-
-        session.show(Markdown(text, hyperlinks=False))  # a link there is a file of the manual
+        session.show(_laid_out(text))
     else:
         click.echo(text, nl=False)
+
+
+def _laid_out(text: str) -> RenderableType:
+    """A page for a terminal: a cell that is too wide is broken, not cut, for a key that is cut is none; a link is its
+    words and the page that it leads to."""
+    from rich.markdown import Markdown, TableElement
+    from rich.table import Table
+
+    class Whole(TableElement):
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            for part in super().__rich_console__(console, options):
+                for column in part.columns if isinstance(part, Table) else ():
+                    column.overflow = "fold"
+                yield part
+
+    class Page(Markdown):
+        elements = {**Markdown.elements, "table_open": Whole}  # noqa: RUF012 - as the library has it
+
+    return Page(text, hyperlinks=False)
 
 
 def _pages() -> dict[str, Path]:

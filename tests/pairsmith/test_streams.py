@@ -104,11 +104,16 @@ def test_a_command_to_copy_stays_whole_on_a_narrow_terminal(tmp_path: Path) -> N
 
 
 def test_a_page_of_the_manual_is_laid_out_on_a_terminal(tmp_path: Path) -> None:
-    """No order to the terminal is spelled out in it; a link is its words and the page that it leads to."""
+    """No order to the terminal is spelled out in it, a link is its words and the page that it leads to, and no key of a
+    table is cut."""
     shown = on_terminal(Project(tmp_path), 100, "docs", "index")
     assert "Commands (cli.md)" in shown
     assert "x1b" not in shown
     assert max(len(line) for line in shown.splitlines()) <= 100
+    keys = "".join(
+        line.partition("  ")[0].strip() for line in on_terminal(Project(tmp_path), 80, "docs", "spec").splitlines()
+    )
+    assert "teacher.usd_per_million_completion_tokens" in keys
 
 
 def test_a_secret_that_was_typed_is_not_printed_again(tmp_path: Path) -> None:
