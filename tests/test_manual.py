@@ -31,6 +31,7 @@ from pairsmith.stages.evaluate import CODES
 from pairsmith.stages.export import EVIDENCE, FORMATS, MARK, REPORT
 from pairsmith.teacher_search import APIS
 from prompts import library
+from prompts.languages import language_code
 from schemas.errors import PairsmithError
 from schemas.records import Receipt
 from schemas.spec.curate import GateSettings
@@ -191,6 +192,13 @@ def test_the_table_of_gates() -> None:
     codes = literals("curate/gates", calls="rejected") - {"crashed"}
     told = {code for row in rows for cell in row for code in named(cell)}
     assert codes <= told, codes - told
+
+
+def test_the_languages_of_the_gates() -> None:
+    """docs/gates.md names every language that has a list of phrases."""
+    text = page("gates").partition("There\nare ")[2].partition(" have lists")[0]
+    lists = {path.stem for path in (ROOT / "curate/gates/phrases").glob("*.toml")} - {"any"}
+    assert {language_code(name) for name in re.findall(r"[A-Z][a-z]+", text)} == lists
 
 
 def test_the_reasons_of_a_draw() -> None:

@@ -1,14 +1,11 @@
 """The gates on 60 rows written by hand, each with one defect or none, and on everything the examples call good.
 
-A gate's precision is the share of the rows it rejects that carry its own defect; a row with another defect counts
-against it, although it may be right about that row too. Its recall is the share of the rows with its defect that it
-rejects. The table in docs/gates.md is what this file measures.
+A row with another defect than its own counts against a gate, although it may be right about that row too.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -55,11 +52,6 @@ class Measured(NamedTuple):
     rejected: int
     rightly: int
 
-    def line(self, gate: str) -> str:
-        precision, recall = self.rightly / self.rejected, self.rightly / self.with_defect
-        counts = f"{self.with_defect} | {self.rejected} | {self.rightly}"
-        return f"| {gate} | {counts} | {precision:.2f} | {recall:.2f} |"
-
 
 @cache
 def measured() -> dict[str, Measured]:
@@ -73,18 +65,6 @@ def measured() -> dict[str, Measured]:
         )
         for gate in GATES
     }
-
-
-def table() -> str:
-    head = "| gate | rows with the defect | rejected | of these with the defect | precision | recall |"
-    return "\n".join([head, "|---|---|---|---|---|---|", *(rate.line(gate) for gate, rate in measured().items())])
-
-
-def documented() -> dict[str, tuple[float, float]]:
-    """Precision and recall of each gate as docs/gates.md states them."""
-    text = (ROOT / "docs/gates.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^\| (\w+) \| \d+ \| \d+ \| \d+ \| ([\d.]+) \| ([\d.]+) \|$", text, re.MULTILINE)
-    return {gate: (float(precision), float(recall)) for gate, precision, recall in lines}
 
 
 def test_the_set_holds_every_defect() -> None:
@@ -119,15 +99,8 @@ def test_no_excellent_output_is_rejected(example: str) -> None:
 
 
 @pytest.mark.parametrize("gate", GATES)
-def test_no_gate_is_worse_than_documented(gate: str) -> None:
-    """Precision and recall are at least what docs/gates.md promises."""
-    rate, (precision, recall) = measured()[gate], documented()[gate]
-    assert round(rate.rightly / rate.rejected, 2) >= precision
-    assert round(rate.rightly / rate.with_defect, 2) >= recall
-
-
-def test_the_documented_table_is_the_measured_one(capsys: pytest.CaptureFixture[str]) -> None:
-    """docs/gates.md shows this table, to the digit; it is printed so that a run shows it too."""
-    with capsys.disabled():
-        print(f"\n{table()}")
-    assert table() in (ROOT / "docs/gates.md").read_text(encoding="utf-8")
+def test_a_gate_finds_its_own_defect(gate: str) -> None:
+    """Every row with it is rejected or flagged, and of the others one at most: an echo is too short as well."""
+    rate = measured()[gate]
+    assert rate.rightly == rate.with_defect
+    assert rate.rejected - rate.rightly <= 1
