@@ -27,7 +27,7 @@ DOCS = ROOT / "docs/gates.md"
 STYLE = "Write it well."  # of a row that names none
 Row = dict[str, Any]
 Counts = tuple[int, int, int]
-FEW = 8  # rows of a defect or in a language, of which a share says nothing
+FEW = 10  # rows of a defect or in a language, of which a share says nothing
 
 
 class Said(NamedTuple):

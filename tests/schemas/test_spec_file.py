@@ -530,7 +530,8 @@ def test_the_manual_lists_every_key_with_its_type_and_default():
     drawing = [row for row in rows if len(row) == 7]  # one table, with a column for each place
     rows = [row for row in rows if len(row) == 4]
     for key, kind, *defaults, meaning in drawing:
-        rows += [(f"{place}.sampling.{key}", kind, default, meaning) for place, default in zip(DRAWN, defaults, strict=True)]
+        of_places = zip(DRAWN, defaults, strict=True)
+        rows += [(f"{place}.sampling.{key}", kind, default, meaning) for place, default in of_places]
     documented = {key: (kind.strip(), default.strip()) for key, kind, default, _ in rows}
     expected = {key: (shown_type(field), shown_default(key, field)) for key, field in KEYS.items()}
     assert len(rows) == len(documented)

@@ -491,8 +491,8 @@ def test_a_model_that_renamed_max_tokens_is_understood() -> None:
 @pytest.mark.parametrize("retries", [0, 1, 50])
 @pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
 def test_an_address_where_nothing_answers_fails_within_seconds(host: str, retries: int) -> None:
-    """A first request that cannot connect is tried a few times only, however many retries rows have, and is the address's
-    matter, not its row's, however few they have."""
+    """A first request that cannot connect is tried a few times only, however many retries rows have, and is the
+    address's matter, not its row's, however few they have."""
 
     async def once() -> None:
         url = f"http://{host}:{free_port()}"
