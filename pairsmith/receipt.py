@@ -110,8 +110,8 @@ def _check(command: str, outcome: CommandOutcome) -> None:
         raise NoWork(
             f"{command}: all {counts.rows_in} rows failed" + (f" ({given})." if given else "."),
             why=f"Most often: {most_often}." if most_often else None,
-            fix="`pairsmith rows --state failed` lists them, `pairsmith doctor` checks the teacher. `pairsmith generate` "
-            "asks again for rows that got no answer, with --retry-failed for all.",
+            fix="`pairsmith rows --state failed` lists them, `pairsmith doctor` checks the teacher. `pairsmith "
+            "generate` asks again for rows that got no answer, with --retry-failed for all.",
         )
 
 
