@@ -45,6 +45,14 @@ def _sentences() -> Iterator[tuple[str, str]]:
     yield "money", f"{hard['each row ten times']} where each row comes ten times"
     yield "money", f"{hard['Zipf, exponent 1.2']} of Zipf's law"
     yield "money", f"{hard['1 % of answers 300 times as long']} where one answer in a hundred is 300 times as long"
+    generation, faults = _of("generation"), _of("faults")
+    for client, cpu_ms in generation["cpu_ms_per_request"].items():
+        yield "bench/generation/README.md", f"| {client} | {cpu_ms:.3f} |"
+    yield "bench/generation/README.md", f"| CPU a request, by bare aiohttp's | {generation['cpu_ratio']:.2f}"
+    for name, rows in (("peak_mb_2k", "2,000"), ("peak_mb_100k", "100,000")):
+        yield "bench/generation/README.md", f"| most memory, {rows} prompts | {generation[name]} MB"
+    lost = f"The committed run lost {faults['rows_lost']} of 2,000 rows"
+    yield from (("bench/faults/README.md", words) for words in (lost, f"was {faults['wall_ratio']:.2f} at load"))
     coverage = _of("review")["coverage"]
     least = {reason: _least(coverage["stopped"], reason, "passed") for reason in {*_ENDS}}
     yield "review-method", f"every outcome summed, exact | {100 * min(least for _, least in coverage['exact']):.1f} % |"
@@ -77,6 +85,6 @@ def _least(settings: list[dict[str, Any]], ended: str, rate: str) -> float:
 
 def test_the_manual_tells_the_figures_of_the_last_runs() -> None:
     """Each figure of a benchmark that stands in the manual is the one that `bench/results` holds."""
-    pages = {name: (ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name, _ in _sentences()}
-    pages = {name: " ".join(text.split()) for name, text in pages.items()}
+    files = {name: ROOT / (name if "/" in name else f"docs/{name}.md") for name, _ in _sentences()}
+    pages = {name: " ".join(file.read_text(encoding="utf-8").split()) for name, file in files.items()}
     assert [(name, sentence) for name, sentence in _sentences() if sentence not in pages[name]] == []
