@@ -190,8 +190,8 @@ def test_the_table_of_gates() -> None:
     listed = [named(name)[0] for name, *_ in rows]
     assert {*GateSettings.model_fields} == {*listed} - {"input", "label", "schema"}
     codes = literals("curate/gates", calls="rejected") - {"crashed"}
-    told = {code for row in rows for cell in row for code in named(cell)}
-    assert codes <= told, codes - told
+    listed_codes = {code for row in rows for cell in row for code in named(cell)}
+    assert codes <= listed_codes, codes - listed_codes
 
 
 def test_the_languages_of_the_gates() -> None:
@@ -204,9 +204,9 @@ def test_the_languages_of_the_gates() -> None:
 def test_the_reasons_of_a_draw() -> None:
     """docs/review-method.md lists the reasons why rows are drawn, with their shares of a batch."""
     shares = ReviewShares()
-    told = {named(cells[0])[0]: cells[3] for cells in table("review-method", "| reason |")}
-    assert told.pop("gold") == "on top"
-    assert told == {key: f"{100 * getattr(shares, key):g} %" for key in SHARE_KEYS.values()}
+    listed = {named(cells[0])[0]: cells[3] for cells in table("review-method", "| reason |")}
+    assert listed.pop("gold") == "on top"
+    assert listed == {key: f"{100 * getattr(shares, key):g} %" for key in SHARE_KEYS.values()}
 
 
 def test_the_first_page_leads_to_every_other() -> None:
@@ -237,17 +237,19 @@ def test_the_classes_of_keys_and_the_limits_of_the_service() -> None:
     for name, keys, _ in table("security", "| class |"):
         of = of_paths if name == "path" else () if name == "free" else (Kind[kinds.get(name, name)],)
         assert {key for key in named(keys) if "." in key} == {key for key, kind in CLASSES.items() if kind in of}, name
-    told = {cells[0]: cells[1] for cells in table("security", "| | |")}
+    limit_of = {cells[0]: cells[1] for cells in table("security", "| | |")}
     megabytes, per_hour = limits.BODY_BYTES // 10**6, round(3600 * limits.PREVIEWS.per_second)
-    assert told["a body"] == f"{megabytes} MB; {limits.ANONYMOUS_BYTES // 1000} kB from somebody who is not signed in"
-    assert told["an upload"].startswith(
+    assert (
+        limit_of["a body"] == f"{megabytes} MB; {limits.ANONYMOUS_BYTES // 1000} kB from somebody who is not signed in"
+    )
+    assert limit_of["an upload"].startswith(
         f"{limits.UPLOAD_BYTES // 10**6} MB and, as seeds, {limits.UPLOAD_ROWS:,} rows; "
         f"{limits.PROJECT_BYTES // 10**9} GB a project"
     )
-    assert told["requests"].startswith(f"{limits.REQUESTS.per_second} a second, {limits.REQUESTS.burst} at once")
-    assert told["previews and tests of teachers"] == f"{per_hour} an hour"
-    assert told["chats"] == f"{limits.AT_ONCE['chat']} at once"
-    assert told["event streams"] == f"{limits.AT_ONCE['streams']} at once"
+    assert limit_of["requests"].startswith(f"{limits.REQUESTS.per_second} a second, {limits.REQUESTS.burst} at once")
+    assert limit_of["previews and tests of teachers"] == f"{per_hour} an hour"
+    assert limit_of["chats"] == f"{limits.AT_ONCE['chat']} at once"
+    assert limit_of["event streams"] == f"{limits.AT_ONCE['streams']} at once"
 
 
 def test_the_jobs_of_the_service() -> None:

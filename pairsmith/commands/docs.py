@@ -46,17 +46,17 @@ def _laid_out(text: str) -> RenderableType:
     from rich.markdown import Markdown, TableElement
     from rich.table import Table
 
-    class Whole(TableElement):
+    class WholeTable(TableElement):
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
             for part in super().__rich_console__(console, options):
                 for column in part.columns if isinstance(part, Table) else ():
                     column.overflow = "fold"
                 yield part
 
-    class Page(Markdown):
-        elements = {**Markdown.elements, "table_open": Whole}  # noqa: RUF012 - as the library has it
+    class ManualPage(Markdown):
+        elements = {**Markdown.elements, "table_open": WholeTable}  # noqa: RUF012 - as the library has it
 
-    return Page(text, hyperlinks=False)
+    return ManualPage(text, hyperlinks=False)
 
 
 def _pages() -> dict[str, Path]:
