@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from schemas.spec.section import Section
+from schemas.spec.section import EnvName, EnvNameIfAny, Section
 
 
 class ReviewShares(Section):
@@ -47,8 +47,8 @@ class ReviewSettings(Section):
 
     enabled: bool = True
     url: str | None = Field(default=None, pattern=r"^https?://")
-    key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    headers_env: dict[str, str] = Field(default_factory=dict)
+    key_env: EnvNameIfAny = None
+    headers_env: dict[str, EnvName] = Field(default_factory=dict)
     workspace: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     dataset: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     reasons: tuple[Reason, ...] = Field(
