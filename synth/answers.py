@@ -85,8 +85,9 @@ _WORDS: dict[FinishMeaning, str] = {
 }
 # Words that no list has, by the part that says what went wrong. That an answer is whole is told by a whole word only.
 _PARTS: tuple[tuple[re.Pattern[str], FinishMeaning], ...] = (
-    (re.compile("filter|safety|unsafe|policy|moderat|guardrail|prohibit|block|jailbreak|refus"), "refused"),
-    (re.compile("maxtoken|maxlen|completiontoken|length|tokenlimit|context|incomplete"), "truncated"),
+    (re.compile("repetition"), "failed"),  # cut, but with more tokens it would go on repeating (MiMo)
+    (re.compile("filter|safety|unsafe|policy|moderat|guardrail|prohibit|block|jailbreak|refus|reject"), "refused"),
+    (re.compile("maxtoken|maxlen|completiontoken|length|tokenlimit|context|incomplete|truncat|maxout"), "truncated"),
     (re.compile("error|fail|abort|cancel|interrupt|timeout|timedout|deadline|overload|preempt|disconnect"), "failed"),
     (re.compile("tool|function"), "malformed"),
 )
@@ -130,8 +131,7 @@ def judged(
         native = finish_meaning(choice["native_finish_reason"], {})
         meaning = native if native in ("truncated", "refused", "failed") else meaning
     if meaning == "complete" and tokens and (limit := limit_of(request)):
-        # Nobody said that it had ended, and it took all that it was given; or somebody did, and it stops in the midst
-        # of a line there. Gateways and small servers call every end a stop.
+        # Nobody said that it had ended; or who calls every end a stop, as gateways do, and it breaks off in a line.
         broke_off = tokens == limit and _BREAKS_OFF.search(text) is not None
         if tokens >= limit if not word else broke_off and (violation is None or violation(text) is not None):
             meaning = "truncated"
