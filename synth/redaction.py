@@ -84,10 +84,10 @@ def refuse_unsendable(key: str, key_env: str | None, headers: Mapping[str, str])
                 why="It could not be sent.",
                 fix="Correct it in teacher.headers, or the variable that teacher.headers_env names for it.",
             )
-    if key[:1] in ("'", '"'):
+    if len(key) > 2 and key[0] == key[-1] and key[0] in "'\"":
         raise AuthError(
-            f"The key in {key_env or 'the key variable'} begins with a quotation mark.",
-            why="It would be sent with it: a shell takes the marks off, an env file of Docker or systemd keeps them.",
+            f"The key in {key_env or 'the key variable'} stands in quotation marks.",
+            why="They would be sent with it: a shell takes them off, an env file of Docker keeps them.",
             fix="Set the variable to the key alone.",
         )
     if any(ord(c) < 33 or ord(c) > 126 for c in key):

@@ -199,7 +199,7 @@ def test_a_key_in_the_place_of_its_variable_is_refused_and_not_shown(key: str) -
 def test_a_key_in_quotation_marks_is_named(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An env file of Docker keeps them, and the server's refusal is shown without the key, so without them."""
     monkeypatch.setenv("MY_KEY", key)
-    with pytest.raises(AuthError, match="MY_KEY begins with a quotation mark") as caught:
+    with pytest.raises(AuthError, match="MY_KEY stands in quotation marks") as caught:
         reached("", key_env="MY_KEY")
     assert "sk-abc" not in str(caught.value)
 
