@@ -217,6 +217,8 @@ def test_what_the_spec_declares_comes_before_a_part_of_a_word() -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "<|im_start|>assistant\n<think>so</think>A dog.",
+        "<|start_header_id|>assistant<|end_header_id|>\n\n<think>so</think>A dog.",
         "<reason>so</reason>A dog.",
         "<scratchpad>so</scratchpad>\nA dog.",
         "<Analysis>so</Analysis>\n\nA dog.",
