@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -70,6 +71,11 @@ class ReviewSettings(Section):
     def _key_with_url(self) -> ReviewSettings:
         if self.url and not self.key_env:
             raise ValueError("a url needs key_env, the name of the variable that holds the API key")
+        if self.url and "@" in urlsplit(self.url).netloc:
+            raise ValueError(
+                "the url holds a user or a password, and would be written to receipts: give the bare address, and the "
+                "variable of an Authorization header in headers_env"
+            )
         if len(set(self.reasons)) < len(self.reasons):
             raise ValueError("a reason stands twice in 'reasons'")
         return self

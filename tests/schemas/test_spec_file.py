@@ -264,6 +264,13 @@ def test_a_secret_in_place_of_a_variable_s_name_is_not_shown(tmp_path):
         assert "is not the name of an environment variable" in str(error)
 
 
+def test_a_password_in_the_address_of_a_review_is_refused_and_not_shown(tmp_path):
+    """It stood in every receipt of a review, and no server was reached by it."""
+    error = refusal(tmp_path, FULL, 'review={ url = "https://ann:s3cr3t@argilla.example", key_env = "K" }')
+    assert "s3cr3t" not in str(error)
+    assert "headers_env" in str(error)
+
+
 def test_a_long_value_is_shortened(tmp_path):
     """A style of two pages does not flood the terminal."""
     assert len(str(refusal(tmp_path, FULL.replace('path = "b.csv"', f'path = "b"\nlimit = "{"x" * 5000}"')))) < 400
