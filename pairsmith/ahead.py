@@ -100,9 +100,9 @@ def untold(project: Project) -> Iterator[tuple[str, str]]:
     prompt = prompts.load(spec.generate.forward.prompt, project.folder)
     if not prompt.path.is_relative_to(project.folder / "prompts"):
         return  # ours leave nothing out
-    told = frozenset[str]().union(*(turn.uses for turn in prompt.turns))
+    used = frozenset[str]().union(*(turn.uses for turn in prompt.turns))
     task = {"style": spec.task.style, "labels": spec.task.labels, "exemplars": spec.exemplars}
-    for name in (name for name, holds in task.items() if holds and name not in told):
+    for name in (name for name, holds in task.items() if holds and name not in used):
         key = "[[exemplars]]" if name == "exemplars" else f"task.{name}"
         yield (
             f"{prompt.path.relative_to(project.folder)} leaves out what {key} says, so no teacher reads it",

@@ -102,9 +102,9 @@ def test_answers_of_another_model_are_told(make_project: Callable[..., Project])
     assert f"answers of 'loopback' came from 2 models: large ({len(SUBJECTS) - 1}), small (1)" in shown
 
 
-@pytest.mark.parametrize(("answered", "told"), [("llama-3.2-1b", True), ("maker/Loopback-2026-11-01:free", False)])
+@pytest.mark.parametrize(("answered", "warned"), [("llama-3.2-1b", True), ("maker/Loopback-2026-11-01:free", False)])
 def test_a_server_that_answers_with_whatever_is_loaded_is_told(
-    make_project: Callable[..., Project], answered: str, told: bool
+    make_project: Callable[..., Project], answered: str, warned: bool
 ) -> None:
     """LM Studio and llama.cpp pass over the model that is asked for: the dataset would credit one that wrote nothing of
     it. A vendor, a date or a tag beside the name makes it no other."""
@@ -122,7 +122,7 @@ def test_a_server_that_answers_with_whatever_is_loaded_is_told(
 
     with LoopbackTeacher(reply) as teacher:
         done = make_project(teacher.url).run("generate")
-    assert (f"answers of 'loopback' came from another model: {answered} " in " ".join(done.stdout.split())) is told
+    assert (f"answers of 'loopback' came from another model: {answered} " in " ".join(done.stdout.split())) is warned
 
 
 def test_what_an_own_prompt_leaves_out_is_told_before_anything_is_paid(project: Project) -> None:
@@ -131,9 +131,9 @@ def test_what_an_own_prompt_leaves_out_is_told_before_anything_is_paid(project: 
     own.mkdir(parents=True)
     text = '+++\nabout = "Mine."\n[variables]\ninput = "i"\nstyle = "s"\n+++\n=== user ===\n{}{{{{ input }}}}\n'
     (own / "v1.jinja").write_text(text.format(""))
-    told = "prompts/enhance/v1.jinja leaves out what task.style says, so no teacher reads it"
-    assert f"warning: {told}" in project.run("generate").stderr
-    assert told in " ".join(project.run("doctor").stdout.split())
+    warning = "prompts/enhance/v1.jinja leaves out what task.style says, so no teacher reads it"
+    assert f"warning: {warning}" in project.run("generate").stderr
+    assert warning in " ".join(project.run("doctor").stdout.split())
     (own / "v1.jinja").write_text(text.format("{{ style }} "))
     assert "task.style says" not in project.run("generate").stderr
 
