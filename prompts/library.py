@@ -110,8 +110,8 @@ def _refuse_beside(folder: Path, own: Path) -> None:
             for file in (*path.glob("v[1-9]*.jinja"), *path.glob("*/v[1-9]*.jinja")):
                 if not (own / file.parent.name).is_dir():
                     raise _misnamed(path, f"{'Move what it holds' if own.is_dir() else 'Rename it'} to {own}.")
-        elif name != path.name and not (own / name).is_dir() and ((_OURS / name).is_dir() or "prompt" in name.lower()):
-            raise _misnamed(path, f"Move it to {own / (name if (_OURS / name).is_dir() else 'NAME') / 'v1.jinja'}.")
+        elif name != path.name and (_OURS / name).is_dir() and not (own / name).is_dir():
+            raise _misnamed(path, f"Move it to {own / name / 'v1.jinja'}.")
 
 
 def _is_version(path: Path) -> bool:

@@ -588,10 +588,10 @@ def test_a_folder_that_is_nearly_called_prompts_is_named(folder: str, tmp_path: 
     assert load("enhance", tmp_path).path.name.endswith(".jinja")
 
 
-@pytest.mark.parametrize("name", ["enhance.jinja", "prompt.j2", "my-prompts.jinja"])
+@pytest.mark.parametrize("name", ["enhance.jinja", "reply.j2"])
 def test_a_prompt_beside_the_spec_is_named(name: str, tmp_path: Path) -> None:
-    """There nothing would read it. A chat template for vLLM may lie there, a copy beside the folder of prompts, and
-    whatever templates other programs of the project have."""
+    """There nothing would read it. A chat template for vLLM may lie there, a copy of what the folder of prompts has,
+    and whatever templates other programs have."""
     (tmp_path / name).write_text(ONE)
     with pytest.raises(PromptError, match=r"Move it to .*v1\.jinja"):
         load("enhance", tmp_path)
