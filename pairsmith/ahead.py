@@ -92,6 +92,24 @@ def doubtful(spec: Spec) -> Iterator[tuple[str, str]]:
             )
 
 
+def untold(project: Project) -> Iterator[tuple[str, str]]:
+    """What of the task the project's own prompt leaves out, with what to do about it: no teacher reads it then."""
+    spec = project.spec
+    if not (spec.asks_teacher and spec.generate.forward.enabled):
+        return
+    prompt = prompts.load(spec.generate.forward.prompt, project.folder)
+    if not prompt.path.is_relative_to(project.folder / "prompts"):
+        return  # ours leave nothing out
+    used = frozenset[str]().union(*(turn.uses for turn in prompt.turns))
+    task = {"style": spec.task.style, "labels": spec.task.labels, "exemplars": spec.exemplars}
+    for name in (name for name, holds in task.items() if holds and name not in used):
+        key = "[[exemplars]]" if name == "exemplars" else f"task.{name}"
+        yield (
+            f"{prompt.path.relative_to(project.folder)} leaves out what {key} says, so no teacher reads it",
+            f"Use {name} in it, unless it says the same in words of its own.",
+        )
+
+
 def _tell_seeds_apart(project: Project, seeds: Sequence[Seed]) -> None:
     """Refuse a prompt that asks the same about many different seeds, as one with `{{ input[:20] }}` may: each of them
     would get the others' answers."""

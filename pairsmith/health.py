@@ -252,12 +252,15 @@ def _references(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
 def _prompts_and_gates(project: Project) -> Iterator[Check]:
     import prompts
     from curate.gates import gates_of
+    from pairsmith.ahead import untold
 
     try:
         named = [way.prompt for way in project.spec.generate.directions.values()]
         yield Check("prompts", "ok", ", ".join(prompts.load(name, project.folder).ref for name in named))
         for name in prompts.unused(named, project.folder):
             yield Check("prompts", "warn", f"prompts/{name} is not used", "Name it in generate.forward.prompt.")
+        for what, fix in untold(project):
+            yield Check("prompts", "warn", what, fix)
     except PairsmithError as error:
         yield failed("prompts", error)
     try:

@@ -68,7 +68,7 @@ def judges(project: Project) -> Iterator[Check]:
 
 
 def _variables(teacher: TeacherSettings) -> list[str]:
-    return [*([teacher.key_env] if teacher.key_env else []), *teacher.headers_env.values()]
+    return [*([teacher.key_env] if teacher.key_env else []), *teacher.headers_env.values(), *teacher.query_env.values()]
 
 
 def _secrets(teacher: TeacherSettings) -> Iterator[Check]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
 # Below these keys stand values, not schemas; below those, schemas under names of the user's own.
 _VALUES = ("enum", "const", "default", "examples")
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+# Words that judge nothing by themselves, of JSON Schema and of dialects of it (OpenAPI, Gemini).
+_SILENT = """
+    $schema $id $anchor $dynamicAnchor $vocabulary $comment id then else minContains maxContains contentEncoding
+    contentMediaType contentSchema deprecated readOnly writeOnly nullable discriminator example propertyOrdering
+"""
+_BESIDE = frozenset(_SILENT.split())
+_PAIRS = tuple((f"min{what}", f"max{what}") for what in ("Length", "Items", "Properties", "imum"))
 _MOST = {"maxLength": 2000, "maxItems": 100}
 _EXAMPLES: tuple[Any, ...] = ({}, [], "", 0, 0.5, True, None)
 
@@ -64,10 +73,16 @@ def load_schema(path: Path, key: str = "curate.gates.json_schema") -> Json:
 
 def is_example(value: Json) -> bool:
     """Whether an object says nothing as a JSON Schema, because it has none of its words: an example of a record."""
+    words = _words() - _BESIDE
+    return bool(value) and not any(key in words or key.startswith("$") for key in value)
+
+
+@cache
+def _words() -> frozenset[str]:
     from jsonschema.validators import Draft4Validator, Draft202012Validator
 
-    words = {*_NAMED, *_VALUES, *Draft4Validator.VALIDATORS, *Draft202012Validator.VALIDATORS, "title", "description"}
-    return bool(value) and not any(key in words or key.startswith("$") for key in value)
+    words = (*_NAMED, *_VALUES, *Draft4Validator.VALIDATORS, *Draft202012Validator.VALIDATORS, "title", "description")
+    return frozenset(words) | _BESIDE
 
 
 def _pointers(schema: Any) -> Iterator[str]:
@@ -87,8 +102,9 @@ def check_answer_schema(schema: Json, path: Path) -> None:
 
     Refused are: what JSON does not have (dates, inf), a draft that nobody knows, whatever the draft's own meta-schema
     refuses (an unknown type, a bound that is no number), a pattern that is no regular expression, a reference that
-    leads nowhere, out of the file or back to itself, and strings and lists without a bound. Not covered: a pattern that
-    takes for ever on some text.
+    leads nowhere, out of the file or back to itself, strings and lists without a bound, a misspelt word, which would be
+    passed over, and what no answer can keep, as far as one part of it tells. Not covered: a pattern that takes for ever
+    on some text, parts that contradict each other.
     """
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
@@ -107,16 +123,20 @@ def check_answer_schema(schema: Json, path: Path) -> None:
         kind.check_schema(schema)
     except SchemaError as error:
         raise _wrong(".".join(map(str, error.absolute_path)), error.message, path) from None
+    _check_words(schema, path)
     _check_bounded(schema, path)
     _check_patterns(schema, path)
     _check_references(schema, path)
     validator = kind(schema, registry=Registry())
     references = [{"$ref": node["$ref"]} for _, node in _schemas(schema) if "$ref" in node]
     try:
+        _check_possible(schema, validator, path)
         for part in (schema, *references):
             for example in _EXAMPLES:
                 for _ in validator.evolve(schema=part).iter_errors(example):
                     pass
+    except PromptError:
+        raise
     except Unresolvable:
         pass  # relative to an $id within; that each reference leads somewhere is known
     except Exception as error:  # whatever it is, it would come with the first answer, too
@@ -124,7 +144,7 @@ def check_answer_schema(schema: Json, path: Path) -> None:
 
 
 def _wrong(key: str, what: str, path: Path, fix: str = "Correct it; see json-schema.org.") -> PromptError:
-    name = ".".join(part for part in ("schema", key) if part)
+    name = ".".join(part for part in ("schema", key.removeprefix("schema").removeprefix(".")) if part)
     return PromptError(
         f"'{name}': {what.rstrip('.')}.", where=str(path), why="No answer could be judged by it.", fix=fix
     )
@@ -144,7 +164,7 @@ def bounded(schema: Json) -> Json:
     leave them open, and a server that constrains decoding needs them."""
     closed: Json = deepcopy(schema)
     for _, node, bound in _endless(closed):
-        node[bound] = _MOST[bound]
+        node[bound] = max(_MOST[bound], node.get(bound.replace("max", "min"), 0))
     return closed
 
 
@@ -181,6 +201,34 @@ def _schemas(node: Any, key: str = "schema") -> Iterator[tuple[str, Json]]:
                 yield from _schemas(schema, f"{key}.{name}.{own}")
         elif name not in _VALUES:
             yield from _schemas(part, f"{key}.{name}")
+
+
+def _check_words(schema: Json, path: Path) -> None:
+    if is_example(schema):
+        fix = "Describe the keys of the answer; of OpenAI's {name, strict, schema} write what stands under schema."
+        raise _wrong("", "has none of JSON Schema's words, so any answer would keep it", path, fix)
+    for key, node in _schemas(schema):
+        for word in node.keys() - _words():
+            for near in difflib.get_close_matches(word, _words(), n=1, cutoff=0.8):
+                raise _wrong(
+                    f"{key}.{word}", "is no word of JSON Schema and would be passed over", path, f"Write {near}."
+                )
+
+
+def _check_possible(schema: Json, validator: Any, path: Path) -> None:
+    """Refuse a part that no value keeps."""
+    for key, node in _schemas(schema):
+        for least, most in _PAIRS:
+            if node.get(least, 0) > node.get(most, node.get(least, 0)):
+                raise _wrong(key, f"no answer can keep {least} {node[least]} and {most} {node[most]}", path)
+        is_closed_one = node.get("additionalProperties") is False and "patternProperties" not in node
+        for name in node.get("required", ()) if is_closed_one else ():
+            if name not in node.get("properties", {}):
+                raise _wrong(
+                    key, f"requires '{name}', which its properties lack and additionalProperties forbids", path
+                )
+        if "enum" in node and not any(map(validator.evolve(schema=node).is_valid, node["enum"])):
+            raise _wrong(key, "no value of its enum can be an answer", path)
 
 
 def _check_bounded(schema: Json, path: Path) -> None:

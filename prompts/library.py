@@ -15,6 +15,7 @@ _REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9_-]*)(?:/(?P<version>v[1-9]\d*)(?:@(
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _VERSION_FILE = re.compile(r"v[1-9]\d*\.jinja")
 _TEMPLATE = re.compile(r"\.(?:jinja2?|j2)\b", re.IGNORECASE)
+_NEARLY = re.compile("prompt|template", re.IGNORECASE)
 # Beside prompts a folder may hold these: notes, a package of the user's own code, what editors and systems leave.
 _NO_PROMPT = re.compile(r"\..*|README.*|.*\.pyc?|.*~|#.*#|Thumbs\.db", re.IGNORECASE)
 
@@ -77,9 +78,7 @@ def _roots(folder: Path | None) -> list[Path]:
     if folder is None or (folder / "prompts").resolve() == _OURS:
         return [_OURS]
     own = folder / "prompts"
-    for path in () if own.is_dir() else (folder / name for name in ("prompt", "Prompt", "Prompts", "PROMPTS")):
-        if any(path.glob("*/*.jinja")):
-            raise _misnamed(path, f"Rename it to {own}.")
+    _refuse_beside(folder, own)
     for path in sorted(own.iterdir()) if own.is_dir() else ():
         if _NO_PROMPT.fullmatch(path.name) or path.name == "__pycache__":
             continue
@@ -93,11 +92,26 @@ def _roots(folder: Path | None) -> list[Path]:
             near = re.sub(r"[^a-z0-9_-]+", "-", path.name.lower()).strip("-_") or "enhance"
             raise _misnamed(path, f"A prompt's folder is named in small letters: rename it to {own / near}.")
         for file in sorted(path.iterdir()):
-            if file.is_dir() and not _NO_PROMPT.fullmatch(file.name) and any(map(_is_version, file.iterdir())):
-                raise _misnamed(next(filter(_is_version, sorted(file.iterdir()))), f"Move it to {path}.")
+            if file.is_dir() and not _NO_PROMPT.fullmatch(file.name):
+                if _is_version(Path(f"{file.name}.jinja")):  # a folder for each version
+                    raise _misnamed(file, f"Write it as one file, {path / file.name}.jinja.")
+                for one in filter(_is_version, sorted(file.iterdir())):
+                    raise _misnamed(one, f"Move it to {path}.")
             if not (file.is_dir() or _VERSION_FILE.fullmatch(file.name) or _NO_PROMPT.fullmatch(file.name)):
                 raise _misnamed(file, f"Rename it to {_free_name(file)}.")
     return [own, _OURS]
+
+
+def _refuse_beside(folder: Path, own: Path) -> None:
+    """Refuse a prompt that lies in the project, and in no folder of the prompts of its own."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        name = _TEMPLATE.split(path.name)[0]
+        if path.is_dir() and path.name != own.name and _NEARLY.search(path.name):
+            for file in (*path.glob("v[1-9]*.jinja"), *path.glob("*/v[1-9]*.jinja")):
+                if not (own / file.parent.name).is_dir():
+                    raise _misnamed(path, f"{'Move what it holds' if own.is_dir() else 'Rename it'} to {own}.")
+        elif name != path.name and (_OURS / name).is_dir() and not (own / name).is_dir():
+            raise _misnamed(path, f"Move it to {own / name / 'v1.jinja'}.")
 
 
 def _is_version(path: Path) -> bool:

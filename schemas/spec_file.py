@@ -18,6 +18,7 @@ from schemas.errors import SpecError
 from schemas.kinds import with_defaults
 from schemas.project import Project
 from schemas.spec import Spec
+from schemas.spec.section import is_env
 
 SPEC_NAME = "pairsmith.toml"
 _SHOWN = 9  # mistakes beside the first
@@ -273,7 +274,7 @@ def _mistake(
         return SpecError(
             f"the key '{key}' is missing.", where=where, fix="Add it; `pairsmith docs spec` describes every key."
         )
-    if key.endswith("_env"):
+    if is_env(loc):
         # What stands there may be the secret itself, so it is not shown.
         return SpecError(
             f"'{key}' is not the name of an environment variable.",

@@ -48,6 +48,8 @@ _VISIBLE = re.compile(
     "[^\\s\0-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
     "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
+# No line of prose ends so; a list of tags may.
+_BREAKS_OFF = re.compile(r"[\w,;:(\[{-]\s*\Z")
 # How they call the parts of a content that is a list.
 _TEXT_PARTS = ("text", "output_text")
 _CALLS = ("tool_calls", "function_call")
@@ -83,8 +85,9 @@ _WORDS: dict[FinishMeaning, str] = {
 }
 # Words that no list has, by the part that says what went wrong. That an answer is whole is told by a whole word only.
 _PARTS: tuple[tuple[re.Pattern[str], FinishMeaning], ...] = (
-    (re.compile("filter|safety|unsafe|policy|moderat|guardrail|prohibit|block|jailbreak|refus"), "refused"),
-    (re.compile("maxtoken|maxlen|completiontoken|length|tokenlimit|context|incomplete"), "truncated"),
+    (re.compile("repetition"), "failed"),  # cut, but with more tokens it would go on repeating (MiMo)
+    (re.compile("filter|safety|unsafe|policy|moderat|guardrail|prohibit|block|jailbreak|refus|reject"), "refused"),
+    (re.compile("maxtoken|maxlen|completiontoken|length|tokenlimit|context|incomplete|truncat|maxout"), "truncated"),
     (re.compile("error|fail|abort|cancel|interrupt|timeout|timedout|deadline|overload|preempt|disconnect"), "failed"),
     (re.compile("tool|function"), "malformed"),
 )
@@ -122,10 +125,16 @@ def judged(
         return _bad("malformed", "", "its finish_reason is no text")
     if choice.get("error"):  # said beside half an answer, whatever else is said (OpenRouter)
         word = "error"
-    meaning = finish_meaning(word, declared)
-    if not word and 0 < (limit_of(request) or 0) <= tokens:
-        meaning = "truncated"  # nobody said that it had ended, and it took all that it was given
     text, thought, refusal = content
+    meaning = finish_meaning(word, declared)
+    if meaning == "complete" and "native_finish_reason" in choice:  # what stands behind a gateway's word (OpenRouter)
+        native = finish_meaning(choice["native_finish_reason"], {})
+        meaning = native if native in ("truncated", "refused", "failed") else meaning
+    if meaning == "complete" and tokens and (limit := limit_of(request)):
+        # Nobody said that it had ended; or who calls every end a stop, as gateways do, and it breaks off in a line.
+        broke_off = tokens == limit and _BREAKS_OFF.search(text) is not None
+        if tokens >= limit if not word else broke_off and (violation is None or violation(text) is not None):
+            meaning = "truncated"
     if thought is None and not text and meaning == "truncated":
         thought = "not shown"  # nothing else takes all tokens and leaves no text
     in_text = parted(text)
@@ -191,7 +200,8 @@ class AnswerJudge:
             violation = self._violations.setdefault(content_id("schema", schema), schema_violation(schema))
         if violation is not None and question.refused is not None:
             violation = _either(violation, question.refused)
-        tokens = call.usage.completion_tokens if call.request.get("n", 1) == 1 else 0
+        alone = call.request.get("n", 1) == 1 or call.facts.get("choices") == 1
+        tokens = call.usage.completion_tokens if alone else 0
         verdict = judged_or_malformed(call.raw, violation, self._declared, call.request, tokens)
         return call.model_copy(update={"status": verdict.status, "text": verdict.text, "reason": verdict.reason})
 

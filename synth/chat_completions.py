@@ -173,7 +173,8 @@ def base_url(url: str) -> str:
             "The endpoint's address holds a user, a query or a fragment.",
             where=where,
             why="It would be written to the store and to receipts, where no secret may be.",
-            fix="Give the bare address, the key through teacher.key_env, and what else a query holds in teacher.query.",
+            fix="Give the bare address, the key through teacher.key_env, and what else a query holds in teacher.query,"
+            " or by the name of its variable in teacher.query_env.",
         )
     given = parts.path.rstrip("/")
     path = given.removesuffix("/chat/completions").rstrip("/")

@@ -43,7 +43,7 @@ class Dialect:
         self._schema_worked, self._schema_refused = False, 0
         self._streams, self._stream = False, dict(_STREAM)
         self._has_system, self._system_worked = True, False
-        self._max_tokens_name = "max_tokens"
+        self._renames_max_tokens = False
 
     def body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
         """A request as this server takes it, as far as is known."""
@@ -54,8 +54,8 @@ class Dialect:
         }
         if not self._has_system:
             body["messages"] = without_system(body["messages"])
-        if self._max_tokens_name != "max_tokens" and "max_tokens" in body:
-            body[self._max_tokens_name] = body.pop("max_tokens")
+        if self._renames_max_tokens and "max_tokens" in body:
+            _rename_max_tokens(body)
         if n > 1 and self._takes_n:
             body["n"] = n
         if not self.gives_logprobs:
@@ -90,8 +90,8 @@ class Dialect:
         if "stream_options" not in self._stream and _drop(body, ("stream_options",)):
             return True
         if "max_tokens" in body and "max_completion_tokens" in str(refusal):
-            self._max_tokens_name = "max_completion_tokens"
-            body["max_completion_tokens"] = body.pop("max_tokens")
+            self._renames_max_tokens = True
+            _rename_max_tokens(body)
             return True
         turns = without_system(body["messages"])
         # Nothing else may be wrong with them: one odd conversation is no reason to ask all others in another way.
@@ -128,6 +128,11 @@ class Dialect:
         elif schema and not self._schema_worked:
             self._schema_refused += 1
             self.takes_schema = self.takes_schema and self._schema_refused < 2
+
+
+def _rename_max_tokens(body: Json) -> None:
+    """What `extra` sets by the new name stands."""
+    body.setdefault("max_completion_tokens", body.pop("max_tokens"))
 
 
 def without_system(messages: list[Json]) -> list[Json]:

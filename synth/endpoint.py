@@ -1,7 +1,6 @@
 """One OpenAI-compatible chat-completions endpoint over HTTP: ask, retry by kind of failure, tell what went wrong.
 
-Fast on purpose: one aiohttp session, JSON by orjson, no models built per request. Nothing here is remembered; keeping
-answers is the ledger's work.
+Fast on purpose: one aiohttp session, JSON by orjson, no models built per request. Keeping answers is the ledger's work.
 """
 
 from __future__ import annotations
@@ -54,7 +53,8 @@ from synth.redaction import refuse_unsendable, without_keys, without_user_info
 from synth.teacher_host import Sending
 
 Urls = str | Sequence[str]
-Reach = tuple[Urls, str | None] | tuple[Urls, str | None, Mapping[str, str]]
+Secrets = Mapping[str, str] | None
+Reach = tuple[Urls, str | None, *tuple[Secrets, ...]]
 Start = Callable[[], Coroutine[Any, Any, Reach]]
 
 
@@ -63,20 +63,18 @@ class Endpoint:
 
     `key` is sent with requests and appears nowhere else: it is taken out of errors that repeat it, never out of an
     answer. `key_env` is the variable's name, for error messages. `headers` are sent with every request and kept secret
-    like the key, `query` is added to every address. `url` may be several addresses of the same model. An answer may
-    take `timeout_s`, counted from when it is sent, and `token_s` for each token that it may hold, and must begin within
-    `first_byte_s`. What is on the wire at once, at which address, and when a request without an answer is sent again,
-    is `Flow`'s.
+    like the key, `query` is added to every address. `url` may be several of the same model. An answer may take
+    `timeout_s` from when it is sent, and `token_s` for each token that it may hold, and must begin within
+    `first_byte_s`. What is on the wire, where, and when it is sent again, is `Flow`'s.
 
-    `start`, where given, is awaited once, before the first request, and gives address, key and perhaps headers in place
-    of `url`, `key` and `headers`: so nothing is started, and no key is needed, for work whose every answer is in the
-    store already. What it raises, every request raises.
+    `start`, where given, is awaited once, before the first request, and gives address, key, perhaps headers in place of
+    `url`, `key` and `headers`, and a part of the query that is kept secret: so work whose every answer is in the store
+    needs no key, and starts nothing. What it raises, every request raises.
 
-    `connections` are those to its addresses; `waits_only`: it is open, and a request there is sent and waited for, no
-    more.
+    `connections` are those to its addresses; `waits_only`: it is open, and a request is only sent and waited for.
 
-    Counters: `sent` (HTTP requests for completions, retries included), `lost` (sent, and the answer never came: what
-    they cost is unknown). `answered`: a request of this run has brought an answer.
+    Counters: `sent` (HTTP requests for completions, retries included), `lost` (of these, those whose answer never came:
+    what they cost is unknown). `answered`: one of this run has brought an answer.
     """
 
     def __init__(
@@ -118,14 +116,16 @@ class Endpoint:
         self.waits_only = False
         self._proxies: dict[str, str | None] = {}
         self.dialect = Dialect(model)
-        self.url, self._key, self._headers = url if isinstance(url, str) else url[0], "", dict[str, str]()
+        self.url, self._key = url if isinstance(url, str) else url[0], ""
+        self._headers, self._secret_query = dict[str, str](), dict[str, str]()
         if start is None:
             self._reach_at(url, key, headers)
 
-    def _reach_at(self, url: Urls, key: str | None, headers: Mapping[str, str] | None = None) -> None:
+    def _reach_at(self, url: Urls, key: str | None, headers: Secrets = None, secret_query: Secrets = None) -> None:
         urls = [url] if isinstance(url, str) else list(url)
-        self._params = {**query_of(urls[0]), **self._query}
-        self._suffix = f"?{urlencode(self._params)}" if self._params else ""
+        self._secret_query, plain = dict(secret_query or {}), {**query_of(urls[0]), **self._query}
+        self._params = {**plain, **self._secret_query}
+        self._suffix, self._shown_suffix = (f"?{urlencode(query)}" if query else "" for query in (self._params, plain))
         urls = [base_url(one) for one in urls]
         self.url, self._key, self._headers = urls[0], (key or "").strip(), dict(headers or {})
         self.flow.to(list(dict.fromkeys(urls)))
@@ -330,7 +330,8 @@ class Endpoint:
         return by_session(self._session, base, rest, data, more, self._proxies[base], begun, sent)
 
     def _without_secrets(self, text: str) -> str:
-        return without_keys(text, self._key, *self._headers.values(), *secrets_of(*self._proxies.values()))
+        own = (*self._headers.values(), *self._secret_query.values(), *secrets_of(*self._proxies.values()))
+        return without_keys(text, self._key, *own)
 
     def shown(self, text: str) -> str:
         """What a server said, fit for messages and the store."""
@@ -373,7 +374,7 @@ class Endpoint:
 
     def _place(self, base: str = "") -> Place:
         url = base or self.url
-        return Place(url, f"{url}/chat/completions{self._suffix}", self.model, self._key_env, bool(self._key))
+        return Place(url, f"{url}/chat/completions{self._shown_suffix}", self.model, self._key_env, bool(self._key))
 
     async def _served(self) -> list[str]:
         try:

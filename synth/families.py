@@ -59,6 +59,14 @@ def families(model: str) -> frozenset[str]:
     return frozenset(makers)
 
 
+def is_another(asked: str, answered: str) -> bool:
+    """Whether an endpoint says that it answered with another model than it was asked for, as servers do that answer
+    with whichever is loaded (LM Studio, llama.cpp). The same name with a vendor, a date or a tag is none."""
+    # Without a vendor before it and a tag behind it, in letters and digits.
+    names = [re.sub(r"^.*/|:.*|[^a-z0-9]", "", name.lower()) for name in (asked, answered)]
+    return all(names) and names[0] not in names[1] and names[1] not in names[0]
+
+
 def _is_of(word: str, start: str) -> bool:
     """A short name is a whole word: `phi` is none of `philosophy`."""
     return word == start if len(start) <= 4 else word.startswith(start)

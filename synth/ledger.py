@@ -379,6 +379,8 @@ class Ledger:
             choices = answer.choices[: len(samples)] or [{"body": answer.body}] * len(samples)
             usage, usd, settled = self._count(answer)
         facts, attempts = answer.facts or {}, [len(self.answered.of(key)) + 1 for key in keys]
+        if len(samples) > 1 and len(answer.choices) == 1:  # the tokens that were counted are those of this one
+            facts = {**facts, "choices": 1}
         calls = [
             made(
                 Call,

@@ -84,6 +84,12 @@ def refuse_unsendable(key: str, key_env: str | None, headers: Mapping[str, str])
                 why="It could not be sent.",
                 fix="Correct it in teacher.headers, or the variable that teacher.headers_env names for it.",
             )
+    if len(key) > 2 and key[0] == key[-1] and key[0] in "'\"":
+        raise AuthError(
+            f"The key in {key_env or 'the key variable'} stands in quotation marks.",
+            why="They would be sent with it: a shell takes them off, an env file of Docker keeps them.",
+            fix="Set the variable to the key alone.",
+        )
     if any(ord(c) < 33 or ord(c) > 126 for c in key):
         raise AuthError(
             f"The key in {key_env or 'the key variable'} holds a blank or a non-ASCII character.",

@@ -93,7 +93,10 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
                 vllm = await running.enter_async_context(own_vllm(teacher, say))
                 return vllm.base_url, os.environ.get(vllm.key_env or "")
             if not embedded:
-                return teacher.addresses, _key(teacher), _headers(teacher)
+                query = {
+                    name: _secret(env, "teacher.query_env", teacher.url) for name, env in teacher.query_env.items()
+                }
+                return teacher.addresses, _key(teacher), _headers(teacher), query
             from synth.embedded import process
 
             server = await running.enter_async_context(process.embedded(max_batch=teacher.concurrency, progress=say))

@@ -30,7 +30,8 @@ WORDS_OF_TASKS = (
 _MARK = "(?:think|thinking|thought|reasoning)"
 # What opens as <think> may end as </thinking>, or with a blank in the mark: models write both by hand.
 _END_OF_THINK = rf"<\s?/\s?(?:{_NAMED}|ant)?think(?:ing)?\s*>"
-_START = "[\\s\ufeff\u200b]*"
+# Blanks, and the head of a turn that a server with another template has left there.
+_START = r"[\s\ufeff\u200b]*(?:<\|(?:im_start|start_header_id)\|>assistant(?:<\|end_header_id\|>)?\s*)?"
 # Opening and closing mark of a block that stands before an answer, by family of models.
 _BLOCKS = tuple(
     (re.compile(_START + opening, re.IGNORECASE), re.compile(closing, re.IGNORECASE))

@@ -208,8 +208,9 @@ def _dump(url: str, to: Path) -> None:
     if program is None:
         raise MissingDependency("pg_dump is not on this machine.", fix="Install PostgreSQL's client programs.")
     named = make_url(url).set(drivername="postgresql")
-    place = named._replace(password=None).render_as_string(hide_password=False)
-    secret = {"PGPASSWORD": str(named.password)} if named.password else {}
+    password = named.password or named.query.get("password")
+    place = named.difference_update_query(["password"])._replace(password=None).render_as_string(hide_password=False)
+    secret = {"PGPASSWORD": str(password)} if password else {}
     command = [program, "--format=custom", "--file", str(to), "--dbname", place]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | secret)
     if done.returncode:

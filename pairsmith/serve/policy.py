@@ -62,7 +62,7 @@ _BY_KIND: dict[Kind, str] = {
     Kind.base: "train.base",
     Kind.scorer: "curate.score.model curate.nli",
     Kind.host: "teacher.url teacher.urls review.url",
-    Kind.key_name: "teacher.key_env teacher.headers_env review.key_env review.headers_env",
+    Kind.key_name: "teacher.key_env teacher.headers_env teacher.query_env review.key_env review.headers_env",
     Kind.free: """
         task.kind task.name task.system task.style task.language task.labels task.to
         seeds.kind seeds.format seeds.columns seeds.reference seeds.rejected seeds.split seeds.use seeds.license
@@ -284,7 +284,9 @@ class Policy:
 def _check_keys(
     key: str, urls: list[str], named: TeacherSettings | ReviewSettings, allowed: set[tuple[Host, str]]
 ) -> None:
-    variables = [("key_env", named.key_env), *(("headers_env", name) for name in named.headers_env.values())]
+    variables = [("key_env", named.key_env)]
+    for table in ("headers_env", "query_env"):
+        variables += [(table, name) for name in getattr(named, table, {}).values()]
     for field, variable in variables:
         for host in (host_of(url) for url in urls):
             if variable and host and (host, variable) not in allowed:

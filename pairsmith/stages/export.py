@@ -23,8 +23,9 @@ from schemas.files import copy_folder, replaced_folder
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Artifact, Counts
-from schemas.spec_file import SPEC_NAME
+from schemas.spec_file import SPEC_NAME, load
 from schemas.store import Store
+from schemas.store.failures import shown
 from schemas.store.latest import present
 
 REPORT = "report.html"
@@ -62,6 +63,7 @@ def export(
         if "dataset" not in artifacts:
             raise NoWork("there is no dataset to export.", fix="Run `pairsmith curate` first.")
         _refuse_other(out)
+        _refuse_password(project)
         if "evaluation" in artifacts:
             evaluation_in(project, artifacts["evaluation"], store)
         refuse_unchecked(project, store)
@@ -109,6 +111,18 @@ def _refuse_other(out: Path) -> None:
             "something that is not an export of pairsmith is there already.",
             where=str(out),
             fix="Name another folder with --out, or move it away.",
+        )
+
+
+def _refuse_password(project: Project) -> None:
+    """Raise UsageError for a spec with the password of its store in it: the spec goes with what is exported."""
+    url = load(project.folder).spec.store.url if (project.folder / SPEC_NAME).is_file() else None
+    if url is not None and "***" in shown(url):
+        raise UsageError(
+            "the store's address holds a password.",
+            where=f"{project.folder / SPEC_NAME}: store.url",
+            why="The spec goes with what is exported.",
+            fix='Put the address into a variable, and write url_env = "NAME" in its place; it stays the same store.',
         )
 
 

@@ -18,7 +18,7 @@ from curate.gates.personal import counted
 from curate.redaction import held_in, redaction_of, texts_of, treated
 from curate.split import brings_output, give_splits, shortages
 from pairsmith import plan, teachers
-from pairsmith.ahead import doubtful, refuse_ahead, refuse_base
+from pairsmith.ahead import doubtful, refuse_ahead, refuse_base, untold
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.table import Option, Stage
@@ -41,6 +41,7 @@ from synth import generators
 from synth.batches import Batches
 from synth.engine import GenerateResult
 from synth.engine import generate as run_engine
+from synth.families import is_another
 from synth.ledger import Ledger
 from synth.seeds import SeedReading, read_seeds
 
@@ -204,7 +205,8 @@ def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
     lines += [("warning", f"{url} was left alone at the end: {why}") for url, why in outcome.left_alone.items()]
     for teacher, models in outcome.mixed.items():
         names = ", ".join(f"{model} ({answers:,})" for model, answers in sorted(models.items(), key=lambda m: -m[1]))
-        lines.append(("warning", f"answers of '{teacher}' came from {len(models)} models: {names}"))
+        by = f"{len(models)} models" if len(models) > 1 else "another model"
+        lines.append(("warning", f"answers of '{teacher}' came from {by}: {names}"))
     return lines
 
 
@@ -223,12 +225,13 @@ def _say_lines(say: Say, lines: Sequence[str]) -> None:
 
 def _warn(project: Project, seeds: Sequence[Seed], asked: Iterable[TeacherSettings], say: Say) -> None:
     """Say what may be meant otherwise, before anything is sent."""
-    for what, fix in doubtful(project.spec):
+    for what, fix in (*doubtful(project.spec), *untold(project)):
         say(f"warning: {what}. {fix}")
     _say_personal(say, seeds, asked, project.spec)
     ways = [way.prompt for way in project.spec.generate.directions.values()]
     for name in prompts.unused(ways, project.folder):
-        say(f"warning: prompts/{name} is not used, {' and '.join(ways)} is. Name it in generate.forward.prompt.")
+        used = f"{' and '.join(ways)} {'is' if len(ways) == 1 else 'are'}"
+        say(f"warning: prompts/{name} is not used, {used}. Name it in generate.forward.prompt.")
 
 
 def _say_personal(say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettings], spec: Spec) -> None:
@@ -344,10 +347,14 @@ def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
         "retries": dict(sum((ledger.flow.retries_by_kind for ledger in ledgers), Counter())),
         "left_alone": {url: why for ledger in ledgers for url, why in ledger.flow.left_alone.items()},
         "served": dict(sum((ledger.served for ledger in ledgers), Counter())),
-        "mixed": {ledger.identity: dict(ledger.served) for ledger in ledgers if len(ledger.served) > 1},
+        "mixed": {ledger.identity: dict(ledger.served) for ledger in ledgers if _are_others(ledger)},
         "usage_unknown": sum(ledger.usage_unknown for ledger in ledgers),
         "cut_prompts": sum(ledger.cut_prompts for ledger in ledgers),
     }
+
+
+def _are_others(ledger: Ledger) -> bool:
+    return len(ledger.served) > 1 or any(is_another(ledger.endpoint.model, model) for model in ledger.served)
 
 
 def _pool_id(project: Project, store: Store, fingerprints: Iterable[str]) -> str:

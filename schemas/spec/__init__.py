@@ -28,7 +28,7 @@ from schemas.spec.export import ExportSettings
 from schemas.spec.generate import BackwardSettings, ForwardSettings, GenerateSettings
 from schemas.spec.personal import PersonalSettings
 from schemas.spec.review import ReviewSettings, ReviewShares
-from schemas.spec.section import Drawing, Pattern, Regex, Section, UserFunction, given
+from schemas.spec.section import Drawing, EnvNameIfAny, Pattern, Regex, Section, UserFunction, given
 from schemas.spec.task import Exemplar, SeedSource, TaskSettings
 from schemas.spec.teacher import BatchForm, TeacherSettings
 from schemas.spec.train import EvaluateSettings, SeedKind, SplitSettings, TrainSettings
@@ -80,7 +80,7 @@ class StoreSettings(Section):
     variable."""
 
     url: str | None = None
-    url_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    url_env: EnvNameIfAny = None
 
 
 class Spec(Section):

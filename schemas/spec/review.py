@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from schemas.spec.section import Section
+from schemas.spec.section import EnvName, EnvNameIfAny, Section
 
 
 class ReviewShares(Section):
@@ -47,8 +48,8 @@ class ReviewSettings(Section):
 
     enabled: bool = True
     url: str | None = Field(default=None, pattern=r"^https?://")
-    key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    headers_env: dict[str, str] = Field(default_factory=dict)
+    key_env: EnvNameIfAny = None
+    headers_env: dict[str, EnvName] = Field(default_factory=dict)
     workspace: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     dataset: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     reasons: tuple[Reason, ...] = Field(
@@ -70,6 +71,11 @@ class ReviewSettings(Section):
     def _key_with_url(self) -> ReviewSettings:
         if self.url and not self.key_env:
             raise ValueError("a url needs key_env, the name of the variable that holds the API key")
+        if self.url and "@" in urlsplit(self.url).netloc:
+            raise ValueError(
+                "the url holds a user or a password, and would be written to receipts: give the bare address, and the "
+                "variable of an Authorization header in headers_env"
+            )
         if len(set(self.reasons)) < len(self.reasons):
             raise ValueError("a reason stands twice in 'reasons'")
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -35,6 +35,11 @@ def _no_switch_for_a_number(model: type[BaseModel], raw: Any) -> Any:
 Given = TypeVar("Given", bound=Section)
 
 
+def is_env(loc: Iterable[int | str]) -> bool:
+    """Whether a key, or a table that it stands in, holds names of environment variables."""
+    return any(str(part).endswith("_env") for part in loc)
+
+
 def given(section: type[Given], where: str, **values: Any) -> Given:
     """A section from values in Python code, for what stands there as `where`. Raises UsageError."""
     try:
@@ -46,8 +51,31 @@ def given(section: type[Given], where: str, **values: Any) -> Given:
             legal = ", ".join(section.model_fields)
             raise UsageError(f"{where} has no setting '{key}'.", fix=f"It has: {legal}.") from None
         why = first["msg"].removeprefix("Value error, ")
-        which = f" {key} = {first.get('input')!r}:" if key else ""
+        # What stands in place of a variable's name, or in a table of headers, may be the secret itself.
+        is_shown = not is_env(first["loc"]) and not isinstance(first.get("input"), Mapping)
+        shown = f" = {first.get('input')!r}" if is_shown else ""
+        which = f" {key}{shown}:" if key else ""
         raise UsageError(f"{where}:{which} {why}.") from None
+
+
+# A word of a variable's name is short, or has a number at its end; keys of letters and digits alone (Groq, Azure,
+# Hugging Face, Fireworks) would do for a name, and a name is said in errors.
+_KEY_CHARS, _KEY_NUMBERS = 16, 3
+
+
+def _of_a_variable(name: str | None) -> str | None:
+    if name is None:
+        return None
+    looks_like_a_key = any(
+        len(word) >= _KEY_CHARS and len(re.findall(r"\d+", word)) >= _KEY_NUMBERS for word in name.split("_")
+    )
+    if looks_like_a_key or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("is not the name of an environment variable")
+    return name
+
+
+EnvName = Annotated[str, AfterValidator(_of_a_variable)]
+EnvNameIfAny = Annotated[str | None, AfterValidator(_of_a_variable)]
 
 
 def _compiles(pattern: str) -> str:
@@ -71,10 +99,18 @@ class Pattern(Section):
     pattern: Regex = Field(min_length=1)
 
 
+# A request is kept as it was sent.
+_SECRET = re.compile(r"(x[-_])?(api[-_]?key|authorization|((access|auth|bearer|api)[-_]?)?token|secret|password)", re.I)
+
+
 def _leaves_the_question(sampling: Sampling) -> Sampling:
     if ours := sorted({"model", "messages", "stream", "n"} & sampling.extra.keys()):
         raise ValueError(
             f"extra may not set '{ours[0]}': pairsmith sets it itself (teacher.model, the prompt, generate.forward.n)"
+        )
+    if secret := next(filter(_SECRET.fullmatch, sampling.extra), None):
+        raise ValueError(
+            f"extra may not hold '{secret}', for requests are kept: teacher.key_env or teacher.headers_env"
         )
     return sampling
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.records import FinishMeaning
-from schemas.spec.section import Section
+from schemas.spec.section import EnvName, EnvNameIfAny, Section
 
 
 def _complete_if_listed(value: Any) -> Any:
@@ -23,27 +23,33 @@ FinishReasons = Annotated[dict[str, FinishMeaning], BeforeValidator(_complete_if
 BatchForm = Literal["openai", "mistral", "anthropic", "gemini"]
 """Whose batch API a provider's is like."""
 
-_ENV = r"^[A-Za-z_][A-Za-z0-9_]*$"
-EnvName = Annotated[str, Field(pattern=_ENV)]
-_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
+_SECRET = re.compile(r"auth|key|token|secret|cookie|passw|pwd|credential|signature|^sig$", re.IGNORECASE)
 
 
-def _no_secret(headers: dict[str, str]) -> dict[str, str]:
-    for name in headers:
-        if _SECRET_HEADER.search(name):
-            raise ValueError(f"the header '{name}' may hold a secret: name its variable in teacher.headers_env instead")
-    return headers
+def _without_secrets(what: str, instead: str) -> AfterValidator:
+    """A table of names and values none of which may be a secret: the spec is copied beside what is exported."""
+
+    def check(values: dict[str, str]) -> dict[str, str]:
+        for name in values:
+            if _SECRET.search(name):
+                raise ValueError(
+                    f"the {what} '{name}' may hold a secret: name its variable in teacher.{instead} instead"
+                )
+        return values
+
+    return AfterValidator(check)
 
 
-Headers = Annotated[dict[str, str], AfterValidator(_no_secret)]
+Headers = Annotated[dict[str, str], _without_secrets("header", "headers_env")]
+Query = Annotated[dict[str, str], _without_secrets("query", "query_env")]
 
 
 class TeacherSettings(Section):
     """An OpenAI-compatible endpoint, or `embedded`. `key_env` is the name of an environment variable, never a key.
 
     `headers` are sent with every request, those of `headers_env` with the value of a variable; `query` is added to
-    every address. `timeout_s` is for a whole answer, and grows by `token_s` for every token that it may hold;
-    `first_byte_s` is until the server sends anything.
+    every address, and so is `query_env`, with the values of variables. `timeout_s` is for a whole answer, and grows by
+    `token_s` for every token that it may hold; `first_byte_s` is until the server sends anything.
 
     `identity` names the teacher in call keys; by default it is the model's name, so that another port or replica of the
     same model is still a hit. `attempts` is how many answers are asked for one sample before it is given up;
@@ -63,11 +69,12 @@ class TeacherSettings(Section):
     model: str = "smollm2-135m-instruct"
     revision: str | None = None
     identity: str | None = None
-    key_env: str | None = Field(default=None, pattern=_ENV)
+    key_env: EnvNameIfAny = None
     organization: str | None = None
     headers: Headers = Field(default_factory=dict)
     headers_env: dict[str, EnvName] = Field(default_factory=dict)
-    query: dict[str, str] = Field(default_factory=dict)
+    query: Query = Field(default_factory=dict)
+    query_env: dict[str, EnvName] = Field(default_factory=dict)
     concurrency: int = Field(default=32, ge=1, le=4096)
     timeout_s: float = Field(default=120, gt=0)
     first_byte_s: float | None = Field(default=None, gt=0)

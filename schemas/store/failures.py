@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import shutil
 from pathlib import Path
@@ -11,10 +12,16 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from schemas.errors import StoreError, StoreFull, first_line
 
+# What libpq takes in a query as well; what is a file's name is none.
+_SECRET = re.compile("password|secret")
+
 
 def shown(url: str) -> str:
-    """The URL without its password."""
-    return sa.make_url(url).render_as_string(hide_password=True)
+    """The URL without its password, wherever it stands in it."""
+    parsed = sa.make_url(url)
+    hidden = {name: "***" for name in parsed.query if _SECRET.search(name)}
+    text = parsed.update_query_dict(hidden).render_as_string(hide_password=True)
+    return text.replace("%2A%2A%2A", "***")
 
 
 def passes(error: Exception, *, committing: bool) -> bool:

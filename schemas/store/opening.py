@@ -19,6 +19,8 @@ from schemas.errors import StoreError, needing
 from schemas.store import tables
 from schemas.store.failures import shown
 
+_SQLITE = re.compile(r"sqlite(\+\w+)?:///")
+
 
 def sqlite_url(path: Path) -> str:
     """The URL of a SQLite file, whatever characters are in its name: `?` and `%` mean something in a URL."""
@@ -27,7 +29,7 @@ def sqlite_url(path: Path) -> str:
 
 def sqlite_file(url: str) -> str | None:
     """The file in a SQLite URL as it is written there; None for another database, memory, and what is no URL."""
-    if not url.startswith("sqlite:///"):
+    if not _SQLITE.match(url):
         return None
     file = _parsed(url).database
     return None if file in (None, "", ":memory:") else file
@@ -49,8 +51,9 @@ def sqlite_path(url: str) -> Path | None:
 
 def _parsed(url: str) -> sa.URL:
     try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
+        # `postgres` is how platforms write it that give an address away (DATABASE_URL).
+        parsed = sa.make_url(re.sub(r"\Apostgres(?=:)", "postgresql", url))
+    except (sa.exc.ArgumentError, ValueError):  # the latter for a port that is none
         parsed = None
     if parsed is None or parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise StoreError(
@@ -58,9 +61,10 @@ def _parsed(url: str) -> sa.URL:
             where="store.url",
             fix="Correct it, or leave it out to use pairsmith.db beside the spec file.",
         )
-    if url.startswith("sqlite:///"):  # SQLAlchemy reads the escapes in a file's name from 2.1 on only
-        parsed = parsed.set(database=unquote(url.removeprefix("sqlite:///").partition("?")[0]))
-    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+    if _SQLITE.match(url):  # SQLAlchemy reads the escapes in a file's name from 2.1 on only
+        parsed = parsed.set(database=unquote(url.partition(":///")[2].partition("?")[0]))
+    # Whichever driver an address names that another application uses too (asyncpg, psycopg2, aiosqlite).
+    return parsed.set(drivername={"postgresql": "postgresql+psycopg"}.get(parsed.get_backend_name(), "sqlite"))
 
 
 def engine_of(url: str) -> sa.Engine:

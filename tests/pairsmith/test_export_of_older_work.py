@@ -56,6 +56,11 @@ def test_an_export_says_that_its_dataset_is_older_than_the_project(tmp_path: Pat
         assert line.endswith("; the dataset that is exported was made before.")
         project.curate()
         assert warnings() == []
+        # A file's address has no use for it, but one of PostgreSQL has.
+        (tmp_path / "pairsmith.toml").write_text(SPEC + '[store]\nurl = "sqlite:///pairsmith.db?password=s3cr3t"\n')
+        with pytest.raises(PairsmithError, match=r"store\.url: the store's address holds a password") as caught:
+            project.export()
+        assert "s3cr3t" not in str(caught.value), "nor does the spec go with what is exported"
 
 
 def test_what_a_command_does_without_may_be_gone(tmp_path: Path) -> None:

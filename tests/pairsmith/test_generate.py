@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.pairsmith.conftest import SUBJECTS, Project, answer, subject_of
 from tests.synth.batch_loopback import BatchProvider
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
@@ -98,6 +100,42 @@ def test_answers_of_another_model_are_told(make_project: Callable[..., Project])
         done = make_project(teacher.url).run("generate")
     shown = " ".join(done.stdout.split())
     assert f"answers of 'loopback' came from 2 models: large ({len(SUBJECTS) - 1}), small (1)" in shown
+
+
+@pytest.mark.parametrize(("answered", "warned"), [("llama-3.2-1b", True), ("maker/Loopback-2026-11-01:free", False)])
+def test_a_server_that_answers_with_whatever_is_loaded_is_told(
+    make_project: Callable[..., Project], answered: str, warned: bool
+) -> None:
+    """LM Studio and llama.cpp pass over the model that is asked for: the dataset would credit one that wrote nothing of
+    it. A vendor, a date or a tag beside the name makes it no other."""
+
+    def reply(ask: Ask) -> Reply:
+        choices = [
+            {
+                "index": i,
+                "message": {"content": f"{subject_of(ask)}, in the evening sun ({i})"},
+                "finish_reason": "stop",
+            }
+            for i in range(ask.n)
+        ]
+        return Reply(body=json.dumps({"model": answered, "choices": choices}).encode())
+
+    with LoopbackTeacher(reply) as teacher:
+        done = make_project(teacher.url).run("generate")
+    assert (f"answers of 'loopback' came from another model: {answered} " in " ".join(done.stdout.split())) is warned
+
+
+def test_what_an_own_prompt_leaves_out_is_told_before_anything_is_paid(project: Project) -> None:
+    """`task.style` and the worked examples reach a teacher by the prompt alone; `doctor` says it as well."""
+    own = project.folder / "prompts/enhance"
+    own.mkdir(parents=True)
+    text = '+++\nabout = "Mine."\n[variables]\ninput = "i"\nstyle = "s"\n+++\n=== user ===\n{}{{{{ input }}}}\n'
+    (own / "v1.jinja").write_text(text.format(""))
+    warning = "prompts/enhance/v1.jinja leaves out what task.style says, so no teacher reads it"
+    assert f"warning: {warning}" in project.run("generate").stderr
+    assert warning in " ".join(project.run("doctor").stdout.split())
+    (own / "v1.jinja").write_text(text.format("{{ style }} "))
+    assert "task.style says" not in project.run("generate").stderr
 
 
 def test_more_attempts_ask_again_with_the_key(make_project: Callable[..., Project]) -> None:

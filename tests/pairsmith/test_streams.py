@@ -122,7 +122,7 @@ def test_a_secret_that_was_typed_is_not_printed_again(tmp_path: Path) -> None:
     key = "sk-" + "abcdefgh12345678" * 2
     for typed in (
         "teacher.url=http://anna:hunter2@127.0.0.1:9/v1",
-        f'generate.forward.sampling.extra={{ api_key = "{key}" }}',
+        f'generate.forward.sampling.extra={{ user = "{key}" }}',
     ):
         shown = Project(tmp_path).run("status", "--project", "mine", "--set", typed).stdout
         assert f"--set '{typed.split('=')[0]}=" in " ".join(shown.split())

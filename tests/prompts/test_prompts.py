@@ -446,6 +446,7 @@ def test_a_wrong_name_says_what_there_is(tmp_path, name, message):
         ("enhance.jinja", r"Move it to .*enhance.v1\.jinja"),
         ("v1.jinja", r"Move it to .*v1.v1\.jinja"),
         ("Enhance/v1.jinja", r"rename it to .*prompts.enhance\."),
+        ("enhance/v2/prompt.jinja", r"Write it as one file, .*enhance.v2\.jinja"),
     ],
 )
 def test_a_file_with_a_slightly_wrong_name_is_not_passed_over(tmp_path, written, fix):
@@ -576,7 +577,7 @@ def test_what_is_more_than_plain_variables_is_left_to_jinja(source: str) -> None
     assert prompts.prompt._plain(source, frozenset({"a"})) is None
 
 
-@pytest.mark.parametrize("folder", ["prompt", "Prompts"])
+@pytest.mark.parametrize("folder", ["prompt", "Prompts", "templates", "my_prompts"])
 def test_a_folder_that_is_nearly_called_prompts_is_named(folder: str, tmp_path: Path) -> None:
     """The built-in prompt would be taken, and paid for, without a word."""
     (own := tmp_path / folder / "enhance" / "v1.jinja").parent.mkdir(parents=True)
@@ -585,3 +586,65 @@ def test_a_folder_that_is_nearly_called_prompts_is_named(folder: str, tmp_path: 
         load("enhance", tmp_path)
     own.rename(own.with_name("notes.txt"))
     assert load("enhance", tmp_path).path.name.endswith(".jinja")
+
+
+@pytest.mark.parametrize("name", ["enhance.jinja", "reply.j2"])
+def test_a_prompt_beside_the_spec_is_named(name: str, tmp_path: Path) -> None:
+    """There nothing would read it. A chat template for vLLM may lie there, a copy of what the folder of prompts has,
+    and whatever templates other programs have."""
+    (tmp_path / name).write_text(ONE)
+    with pytest.raises(PromptError, match=r"Move it to .*v1\.jinja"):
+        load("enhance", tmp_path)
+    (tmp_path / name).rename(tmp_path / "chat_template.jinja")
+    (tmp_path / "templates" / "admin").mkdir(parents=True)
+    (tmp_path / "templates" / "admin" / "index.jinja").write_text("x")
+    assert load("enhance", tmp_path).path.is_relative_to(OURS)
+    wrote(tmp_path, ONE, "enhance")
+    (tmp_path / "enhance.jinja").write_text(ONE)
+    (tmp_path / "old_prompts" / "enhance").mkdir(parents=True)
+    (tmp_path / "old_prompts" / "enhance" / "v1.jinja").write_text(ONE)
+    assert load("enhance", tmp_path).path == tmp_path / "prompts" / "enhance" / "v1.jinja"
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ('name = "answer"\nstrict = true\nschema = { type = "object" }', "OpenAI's {name, strict, schema}"),
+        ('label = "a word"', "none of JSON Schema's words"),
+        (
+            'type = "object"\nadditionalproperties = false',
+            r"'schema\.additionalproperties'.*Write additionalProperties",
+        ),
+        ('properties.a = { type = "null", max_length = 3 }', r"'schema\.properties\.a\.max_length'.*Write maxLength"),
+        ('type = "object"\npropertis.a = { type = "null" }', r"'schema\.propertis'.*Write properties"),
+        ('type = "string"\nminLength = 9\nmaxLength = 5', "no answer can keep minLength 9 and maxLength 5"),
+        (
+            'type = "object"\nrequired = ["b"]\nadditionalProperties = false\nproperties.a = { const = 1 }',
+            "requires 'b'",
+        ),
+        ("properties.a = { enum = [] }", r"'schema\.properties\.a': no value of its enum"),
+        ('type = "string"\nmaxLength = 1\nenum = ["yes", "no"]', "no value of its enum"),
+    ],
+)
+def test_a_schema_that_every_answer_keeps_or_none_is_refused(tmp_path: Path, schema: str, message: str) -> None:
+    """The first says nothing of what was meant, the second throws away whatever is paid for."""
+    wrote(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
+    with pytest.raises(PromptError, match=message):
+        load("mine", tmp_path)
+
+
+def test_words_of_dialects_are_no_slips(tmp_path: Path) -> None:
+    """What OpenAPI and Gemini add, annotations, and keys of one's own."""
+    schema = """
+title = "Answer"
+type = "object"
+nullable = true
+propertyOrdering = ["a"]
+x-order = 1
+example = { a = "b" }
+required = ["a"]
+additionalProperties = false
+properties.a = { title = "A", type = "string", minLength = 1, maxLength = 9, format = "uri", enum = ["aa", 1] }
+"""
+    wrote(tmp_path, ONE.replace("+++\n===", f"[schema]{schema}+++\n==="))
+    assert load("mine", tmp_path).schema is not None

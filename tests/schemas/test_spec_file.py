@@ -258,6 +258,17 @@ def test_a_secret_in_place_of_a_variable_s_name_is_not_shown(tmp_path):
     error = refusal(tmp_path, FULL + '\n[teacher]\nkey_env = "sk-abc123-xyz"\n')
     assert "abc123" not in str(error)
     assert "'teacher.key_env' is not the name of an environment variable" in str(error)
+    for key, value in (("headers_env", '{ api-key = "sk-abc123-xyz" }'), ("key_env", '"gsk_Ab12Cd34Ef56Gh78Ij90"')):
+        error = refusal(tmp_path, FULL + f"\n[teacher]\n{key} = {value}\n")
+        assert not re.search("abc123|Ab12", str(error)), "also in a table, and where it would do for a name"
+        assert "is not the name of an environment variable" in str(error)
+
+
+def test_a_password_in_the_address_of_a_review_is_refused_and_not_shown(tmp_path):
+    """It stood in every receipt of a review, and no server was reached by it."""
+    error = refusal(tmp_path, FULL, 'review={ url = "https://ann:s3cr3t@argilla.example", key_env = "K" }')
+    assert "s3cr3t" not in str(error)
+    assert "headers_env" in str(error)
 
 
 def test_a_long_value_is_shortened(tmp_path):
@@ -380,8 +391,17 @@ def get(node: Any, key: str) -> Any:
 def test_every_key_outside_of_lists_is_set_below():
     """The property covers the whole spec: the keys that it leaves out are free tables and lists."""
     left_out = {key.rpartition(".")[2] for key in KEYS if key not in SETTABLE and "[]" not in key}
-    free = {"extra", "stop", "finish_reasons", "headers", "headers_env", "query", "teachers", "urls", "labels"}
-    free |= {"targets", "template_arguments", "trust_remote_code", "vllm_args", "judges", "files", "licenses", "terms"}
+    free = {"extra", "stop", "finish_reasons", "headers", "headers_env", "query", "query_env", "teachers", "urls"}
+    free |= {
+        "targets",
+        "template_arguments",
+        "trust_remote_code",
+        "vllm_args",
+        "judges",
+        "files",
+        "licenses",
+        "terms",
+    } | {"labels"}
     assert left_out == free
 
 

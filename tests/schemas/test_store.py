@@ -544,6 +544,25 @@ def test_a_password_is_never_shown() -> None:
     with pytest.raises(StoreError) as caught:
         Store.open("postgresql://ann:s3cret@127.0.0.1:1/x")
     assert "s3cret" not in str(caught.value)
+    with pytest.raises(StoreError) as caught:
+        Store.open("postgresql://127.0.0.1:1/x?user=ann&password=s3cret&sslmode=disable")
+    assert "s3cret" not in str(caught.value)
+    assert "password=***&sslmode=disable" in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql://ann:s3cret@host:none/x", "postgresql://ann:s3cret@[::1/x"])
+def test_an_address_that_cannot_be_one_is_a_sentence(url: str) -> None:
+    """A port that is none was a traceback, with the password in it."""
+    with pytest.raises(StoreError, match="neither sqlite:///FILE nor postgresql://") as caught:
+        Store.open(url)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql+asyncpg", "postgresql+psycopg2"])
+def test_an_address_as_others_write_it_is_taken(scheme: str) -> None:
+    """`postgres://` is what platforms give away, and an address may name the driver of another application."""
+    with pytest.raises(StoreError, match="Connection refused"):
+        Store.open(f"{scheme}://ann@127.0.0.1:1/x")
 
 
 def test_two_schemas_of_one_database_are_two_stores(postgres: str) -> None:
@@ -668,6 +687,9 @@ def test_a_relative_url_means_a_file_in_the_project(tmp_path, monkeypatch):
     monkeypatch.setenv("MY_STORE", "sqlite:///other.db")
     named = project_in(tmp_path / "project", store={"url_env": "MY_STORE"})
     assert Store.url_for(named).endswith("project/other.db")
+    for driver in ("pysqlite", "aiosqlite"):  # as another application names the same file
+        own = project_in(tmp_path / "project", store={"url": f"sqlite+{driver}:///own.db"})
+        assert Store.url_for(own) == Store.url_for(project)
     absolute = f"sqlite:///{tmp_path / 'else.db'}"
     assert Store.url_for(project_in(tmp_path / "project", store={"url": absolute})) == absolute
     away = project_in(tmp_path, store={"url": "postgresql://me@host/db"})

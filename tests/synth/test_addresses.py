@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from pydantic import TypeAdapter
 
 from schemas.errors import AuthError, SpecError, TeacherError, Unreachable, UsageError
 from schemas.records import Message, Sampling
-from schemas.spec import TeacherSettings, given
+from schemas.spec import Drawing, TeacherSettings, given
 from schemas.spec_file import parse
-from synth.chat_completions import TimedOutError, base_url, query_of
+from synth.chat_completions import RefusedError, TimedOutError, base_url, query_of
 from synth.endpoint import Endpoint
 from synth.teachers import opened
 from tests.servers import served
@@ -91,8 +92,9 @@ def test_headers_and_query_reach_the_server(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_header_that_may_hold_a_secret_is_not_written_into_the_spec() -> None:
     """A secret in a file is soon a secret in a repository; the message names the key to use."""
     for name in ("api-key", "Authorization", "X-Auth-Token", "Cookie"):
-        with pytest.raises(UsageError, match="headers_env"):
-            given(TeacherSettings, "teacher", url="http://h", headers={name: "x"})
+        with pytest.raises(UsageError, match="headers_env") as caught:
+            given(TeacherSettings, "teacher", url="http://h", headers={name: "s3cr3t"})
+        assert "s3cr3t" not in str(caught.value)
 
 
 def test_a_header_with_a_line_break_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,6 +136,82 @@ def test_a_query_that_may_hold_a_secret_is_refused_in_an_address(query: str) -> 
     with pytest.raises(SpecError, match=r"teacher\.query") as caught:
         base_url(f"http://h/v1?{query}")
     assert "abc" not in str(caught.value)
+
+
+def test_a_part_of_the_query_may_be_a_secret_and_is_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Azure's API Management and Google take their key there, and pages of errors repeat the path. It is named by its
+    variable, reaches the server, and is neither in a message nor in what is kept of a refusal."""
+    secret = "AIza-0123456789abcdef"
+    monkeypatch.setenv("MY_QUERY_KEY", secret)
+    path, _ = reached("/v1", query={"v": "1"}, query_env={"subscription-key": "MY_QUERY_KEY"})
+    assert path == f"/v1/chat/completions?v=1&subscription-key={secret}"
+
+    async def once(status: int) -> str:
+        async def refuses(request: web.Request) -> web.Response:
+            return web.Response(status=status, text=f"<pre>Cannot POST {request.path_qs}</pre>")
+
+        async with everywhere(refuses) as url:
+            teacher = TeacherSettings(url=url, model="m", query_env={"key": "MY_QUERY_KEY"}, retries=0)
+            async with opened(teacher, print) as endpoint:
+                with pytest.raises((TeacherError, RefusedError)) as caught:
+                    await endpoint.ask(CHAT, Sampling())
+        return str(caught.value) + (caught.value.answer.body if isinstance(caught.value, RefusedError) else "")
+
+    for status in (400, 401, 404, 405, 301):
+        sentence = asyncio.run(once(status))
+        assert secret not in sentence
+        assert "Cannot POST" in sentence
+    monkeypatch.delenv("MY_QUERY_KEY")
+    with pytest.raises(AuthError, match=r"teacher\.query_env: .*MY_QUERY_KEY is not set"):
+        reached("/v1", query_env={"key": "MY_QUERY_KEY"})
+
+
+@pytest.mark.parametrize("name", ["key", "subscription-key", "access_token", "sig", "password"])
+def test_a_query_that_may_hold_a_secret_is_not_written_into_the_spec(name: str) -> None:
+    """The spec is copied beside what is exported; the message names the key to use."""
+    with pytest.raises(UsageError, match="query_env") as caught:
+        given(TeacherSettings, "teacher", url="http://h", query={name: "abc"})
+    assert "abc" not in str(caught.value)
+    assert given(TeacherSettings, "teacher", url="http://h", query={"api-version": "1", "design": "x"}).query
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "gsk_Ab12Cd34Ef56Gh78Ij90Kl12",
+        "f3a91c0b7d2e4f6a8b9c0d1e2f3a4b5c",
+        "hf_" + "aB3dE5gH7j" * 3,
+        "sk-a-b",
+    ],
+)
+def test_a_key_in_the_place_of_its_variable_is_refused_and_not_shown(key: str) -> None:
+    """Groq's, Azure's and Hugging Face's would do for a name, and a name is said on the screen, in receipts and in the
+    store: "Set the environment variable gsk_... to the key"."""
+    for settings in ({"key_env": key}, {"headers_env": {"api-key": key}}, {"query_env": {"key": key}}):
+        with pytest.raises(UsageError, match="is not the name of an environment variable") as caught:
+            given(TeacherSettings, "teacher", url="http://h", **settings)
+        assert key not in str(caught.value)
+    for name in ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY_2", "key2026", "MY_LONGCOMPANYNAME2026_TOKEN", "x" * 64):
+        assert given(TeacherSettings, "teacher", url="http://h", key_env=name).key_env == name
+
+
+@pytest.mark.parametrize("key", ['"sk-abc"', "'sk-abc'"])
+def test_a_key_in_quotation_marks_is_named(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An env file of Docker keeps them, and the server's refusal is shown without the key, so without them."""
+    monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(AuthError, match="MY_KEY stands in quotation marks") as caught:
+        reached("", key_env="MY_KEY")
+    assert "sk-abc" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["api_key", "Authorization", "access_token"])
+def test_extra_holds_no_secret(name: str) -> None:
+    """It is sent in the body of every request, and requests are kept; what only sounds so is taken."""
+    with pytest.raises(ValueError, match="requests are kept") as caught:
+        TypeAdapter(Drawing).validate_python({"extra": {name: "abc"}})
+    assert "abc" not in str(caught.value.errors()[0]["msg"])  # type: ignore[attr-defined]
+    extra = {"min_tokens": 3, "prompt_cache_key": "a", "stop_token_ids": [1], "skip_special_tokens": True}
+    assert TypeAdapter(Drawing).validate_python({"extra": extra}).extra == extra
 
 
 def late(delays: list[float], **settings: Any) -> Endpoint:

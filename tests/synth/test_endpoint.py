@@ -485,7 +485,10 @@ def test_a_model_that_renamed_max_tokens_is_understood() -> None:
 
     with LoopbackTeacher(reply) as teacher:
         assert ask(teacher, sampling=Sampling(max_tokens=7)).choices
-    assert teacher.asked[-1].body["max_completion_tokens"] == 7
+        assert teacher.asked[-1].body["max_completion_tokens"] == 7
+        # Written into `extra` by that name, as its documentation has it, it stands beside the default of the other.
+        assert ask(teacher, sampling=Sampling(max_tokens=7, extra={"max_completion_tokens": 4000})).choices
+        assert teacher.asked[-1].body["max_completion_tokens"] == 4000
 
 
 @pytest.mark.parametrize("retries", [0, 1, 50])

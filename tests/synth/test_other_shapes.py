@@ -13,9 +13,9 @@ import orjson
 import pytest
 
 from schemas.errors import TeacherError
-from schemas.records import Json
+from schemas.records import Json, Sampling
 from schemas.store import Store
-from synth.answers import finish_meaning, judged
+from synth.answers import finish_meaning, judged, schema_violation
 from synth.batch_forms import FORMS
 from synth.chat_completions import read_answer
 from synth.http_status import meaning
@@ -195,6 +195,10 @@ def test_zeros_are_no_count_of_tokens() -> None:
         ("deadline_exceeded", "failed"),
         ("preempted", "failed"),
         ("TOO_MANY_TOOL_CALLS", "malformed"),
+        ("repetition_truncation", "failed"),
+        ("output_truncated", "truncated"),
+        ("max_output_reached", "truncated"),
+        ("rejected", "refused"),
         ("normal", "complete"),
         ("done", None),
         ("stopped", None),
@@ -213,6 +217,8 @@ def test_what_the_spec_declares_comes_before_a_part_of_a_word() -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "<|im_start|>assistant\n<think>so</think>A dog.",
+        "<|start_header_id|>assistant<|end_header_id|>\n\n<think>so</think>A dog.",
         "<reason>so</reason>A dog.",
         "<scratchpad>so</scratchpad>\nA dog.",
         "<Analysis>so</Analysis>\n\nA dog.",
@@ -426,10 +432,62 @@ def test_a_server_that_takes_no_schema_is_asked_without_in_whatever_words(
 def test_an_answer_without_a_finish_reason_that_took_all_it_was_given_was_cut(
     reason: str | None, tokens: int, status: str
 ) -> None:
-    """A server that says nothing of the end is believed only below the limit; one that says `stop` at the limit is."""
+    """A server that says nothing of the end is believed only below the limit."""
     raw = {"finish_reason": reason, "message": {"content": "A dog on"}}
     assert judged(raw, None, {}, {"max_tokens": 9}, tokens).status == status
-    assert judged({**raw, "finish_reason": "stop"}, None, {}, {"max_tokens": 9}, tokens).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "status"),
+    [
+        ("A dog on", 9, "truncated"),
+        ("A dog, \n", 9, "truncated"),
+        ("A dog on a hill.", 9, "ok"),
+        ('"A dog on a hill."', 9, "ok"),
+        ("A dog on", 8, "ok"),
+        ("A dog on", 10, "ok"),
+    ],
+)
+def test_a_stop_in_the_midst_of_a_line_at_the_limit_is_a_cut(text: str, tokens: int, status: str) -> None:
+    """Gateways before Ollama and Anthropic, and small servers, call every end a stop: an answer that took exactly what
+    it was given, and breaks off there, was cut. One that counts otherwise, or ends like a text, is believed."""
+    raw = {"finish_reason": "stop", "message": {"content": text}}
+    assert judged(raw, None, {}, {"max_tokens": 9}, tokens).status == status
+    violation = schema_violation({"type": "string"})
+    whole = {"finish_reason": "stop", "message": {"content": "7"}}
+    assert judged(whole, schema_violation({"type": "integer"}), {}, {"max_tokens": 9}, 9).status == "ok"
+    assert judged(whole, violation, {}, {"max_tokens": 9}, 9).status == "truncated"
+
+
+def test_a_stop_at_the_limit_is_seen_where_several_choices_were_asked_for(tmp_path: Path) -> None:
+    """Those that call every end a stop give one choice whatever n is, so what was counted is that one's."""
+    cut = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "A dog on a"}}]}
+    body = orjson.dumps({**cut, "usage": {"prompt_tokens": 9, "completion_tokens": 7}})
+
+    async def ask(ledger: Ledger, store: Store) -> None:
+        both = await ledger.complete(chat("a dog"), Sampling(max_tokens=7), 2)
+        assert [isinstance(one, FailedSample) and one.reason.split(":")[0] for one in both] == ["truncated"] * 2
+
+    with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
+        with_ledger(teacher, tmp_path, ask)
+
+
+@pytest.mark.parametrize(
+    ("native", "status"),
+    [
+        ("MAX_TOKENS", "truncated"),
+        ("SAFETY", "refused"),
+        ("abort", "failed"),
+        ("tool_use", "ok"),
+        ("done", "ok"),
+        (None, "ok"),
+    ],
+)
+def test_what_stands_behind_a_gateways_stop_is_read(native: str | None, status: str) -> None:
+    """OpenRouter hands on the provider's own word beside its own, which may be a plain "stop"; a word that nobody
+    knows, or a tool's, as which some give a schema, says nothing against it."""
+    raw = {"finish_reason": "stop", "native_finish_reason": native, "message": {"content": "A dog."}}
+    assert judged(raw, None, {}, {}, 0).status == status
 
 
 @pytest.mark.parametrize(
