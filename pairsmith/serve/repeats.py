@@ -11,13 +11,14 @@ from typing import IO
 
 import sqlalchemy as sa
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, State
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pairsmith.serve.access import Caller
 from pairsmith.serve.database import answers, row, stamp, write
 from pairsmith.serve.edge import address_of
 from pairsmith.serve.problems import Refusal
+from pairsmith.serve.state import State
 from schemas.records import now
 
 KEPT = timedelta(hours=24)
