@@ -24,7 +24,7 @@ from pairsmith.serve.access import ALL, Caller, Role
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.sessions import cookie_name
 from pairsmith.serve.settings import Settings
-from pairsmith.serve.state import State
+from pairsmith.serve.state import ServiceState
 from schemas.errors import PairsmithError
 
 log = logging.getLogger("pairsmith.serve")
@@ -56,7 +56,7 @@ _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 class Edge:
     """The outermost part of the application. It answers every failure itself: no traceback leaves the server."""
 
-    def __init__(self, app: ASGIApp, *, settings: Settings, state: State, page: PageOf) -> None:
+    def __init__(self, app: ASGIApp, *, settings: Settings, state: ServiceState, page: PageOf) -> None:
         self.app, self.settings, self.state, self.page = app, settings, state, page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -193,7 +193,7 @@ class Edge:
             log.error("the audit cannot be written (%s), so this stands here alone: %s", error.orig, line)
 
 
-def caller_of(headers: Headers, state: State) -> Caller:
+def caller_of(headers: Headers, state: ServiceState) -> Caller:
     """Who sends a request, by a key, or else by a cookie: a request with a key never reads cookies. Raises Refusal."""
     if state.settings.no_auth:
         return LOCAL

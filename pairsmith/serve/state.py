@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pairsmith.serve.workspace import Workspace
 
 
-class State(Protocol):
+class ServiceState(Protocol):
     """Starlette's `app.state` as `create_app` fills it."""
 
     workspace: Workspace
@@ -41,7 +41,7 @@ class State(Protocol):
     talking: Talking
 
 
-def state_of(request: Request) -> State:
+def state_of(request: Request) -> ServiceState:
     """The state of the application that a request came to."""
-    state: State = request.app.state
+    state: ServiceState = request.app.state
     return state

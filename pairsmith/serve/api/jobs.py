@@ -15,7 +15,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from pairsmith.serve.access import Caller, Right, Runner, SignedIn, Viewer, needs
+from pairsmith.serve.access import Caller, JobRunner, JobViewer, Right, Runner, SignedIn, Viewer
 from pairsmith.serve.api.pages import Cursor, Limit, Page, encoded, position_of
 from pairsmith.serve.api.people import Body
 from pairsmith.serve.edge import caller_of
@@ -64,13 +64,13 @@ def jobs(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Cursor =
 
 
 @router.get("/jobs/{job}", name="job")
-def job(caller: Annotated[Caller, needs(Right.see_work, job=True)], job: str, request: Request) -> Job:
+def job(caller: JobViewer, job: str, request: Request) -> Job:
     """One job, as it is now."""
     return state_of(request).jobs.get(job)
 
 
 @router.post("/jobs/{job}/cancel", name="cancel_job", status_code=202)
-def cancel(caller: Annotated[Caller, needs(Right.run, job=True)], job: str, request: Request) -> Job:
+def cancel(caller: JobRunner, job: str, request: Request) -> Job:
     """Stop it: it finishes what is in flight, and everything is kept."""
     stopped = state_of(request).jobs.cancel(job)
     request.state.changed = {"project": stopped.project}
@@ -78,7 +78,7 @@ def cancel(caller: Annotated[Caller, needs(Right.run, job=True)], job: str, requ
 
 
 @router.post("/jobs/{job}/continue", name="continue_job", status_code=202)
-def go_on(caller: Annotated[Caller, needs(Right.run, job=True)], job: str, request: Request, response: Response) -> Job:
+def go_on(caller: JobRunner, job: str, request: Request, response: Response) -> Job:
     """A new job that goes on where this one ended; what is done is asked for no more."""
     _check(request, state_of(request).jobs.get(job).project)
     new = state_of(request).jobs.go_on(job, caller.name)
@@ -91,7 +91,7 @@ def go_on(caller: Annotated[Caller, needs(Right.run, job=True)], job: str, reque
     "/jobs/{job}/log", name="job_log", response_class=Response, responses={200: {"content": {"text/plain": {}}}}
 )
 def log(
-    caller: Annotated[Caller, needs(Right.see_work, job=True)],
+    caller: JobViewer,
     job: str,
     request: Request,
     begin: Annotated[int, Query(alias="from", ge=0, le=10**15)] = 0,

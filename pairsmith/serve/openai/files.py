@@ -24,7 +24,7 @@ from synth.seeds import read_seeds
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 Item = TypeVar("Item")
-Editor = Annotated[Caller, needs(Right.edit, somewhere=True)]
+Uploader = Annotated[Caller, needs(Right.edit, somewhere=True)]
 
 
 class FileShown(BaseModel):
@@ -60,7 +60,7 @@ class Deleted(BaseModel):
 
 @router.post("/files", name="openai_upload")
 def upload(
-    caller: Editor,
+    caller: Uploader,
     request: Request,
     file: Annotated[UploadFile, File()],
     purpose: Annotated[str, Form(max_length=40)],
@@ -90,7 +90,7 @@ def upload(
 
 @router.get("/files", name="openai_files")
 def list_files(
-    caller: Editor,
+    caller: Uploader,
     request: Request,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     after: Annotated[str | None, Query(max_length=100)] = None,
@@ -106,7 +106,7 @@ def list_files(
 
 
 @router.get("/files/{file}", name="openai_file")
-def retrieve(caller: Editor, file: str, request: Request) -> FileShown:
+def retrieve(caller: Uploader, file: str, request: Request) -> FileShown:
     """One of your files."""
     return _shown(file_of(request, caller, file))
 
@@ -117,14 +117,14 @@ def retrieve(caller: Editor, file: str, request: Request) -> FileShown:
     response_class=FileResponse,
     responses={200: {"content": {"application/jsonl": {}}}},
 )
-def content(caller: Editor, file: str, request: Request) -> FileResponse:
+def content(caller: Uploader, file: str, request: Request) -> FileResponse:
     """What is in it."""
     row = file_of(request, caller, file)
     return FileResponse(_place(request, file), media_type="application/jsonl", filename=row["name"])
 
 
 @router.delete("/files/{file}", name="openai_delete_file")
-def delete(caller: Editor, file: str, request: Request) -> Deleted:
+def delete(caller: Uploader, file: str, request: Request) -> Deleted:
     """Remove it; a project that was made of it keeps its copy."""
     file_of(request, caller, file)
     write(state_of(request).engine, sa.delete(files).where(files.c.id == file))

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pairsmith.own_spec import answer_tokens
 from pairsmith.serve import events as job_events
-from pairsmith.serve.access import Caller, Right, needs, no_project
+from pairsmith.serve.access import Caller, JobRunner, JobViewer, Right, needs, no_project
 from pairsmith.serve.api.jobs import location_of, start_job
 from pairsmith.serve.api.people import printable
 from pairsmith.serve.api.projects import SLUG
@@ -27,8 +27,6 @@ from schemas.spec import TrainSettings
 from schemas.spec_file import SPEC_NAME, parse, set_keys
 
 router = APIRouter(prefix="/v1/fine_tuning", tags=["openai"])
-Runner = Annotated[Caller, needs(Right.run, job=True)]
-Watcher = Annotated[Caller, needs(Right.see_work, job=True)]
 Auto = Literal["auto"]
 Limit = Annotated[int, Query(ge=1, le=100)]
 After = Annotated[str | None, Query(max_length=100)]
@@ -188,13 +186,13 @@ def list_jobs(
 
 
 @router.get("/jobs/{job}", name="openai_tuning")
-def retrieve(caller: Watcher, job: str, request: Request) -> TuningShown:
+def retrieve(caller: JobViewer, job: str, request: Request) -> TuningShown:
     """One job, as it is now."""
     return _shown(request, state_of(request).jobs.get(job), _asked(request, job))
 
 
 @router.post("/jobs/{job}/cancel", name="openai_cancel")
-def cancel(caller: Runner, job: str, request: Request) -> TuningShown:
+def cancel(caller: JobRunner, job: str, request: Request) -> TuningShown:
     """Stop it."""
     asked = _asked(request, job)
     return _shown(request, state_of(request).jobs.cancel(job), asked)
@@ -202,7 +200,7 @@ def cancel(caller: Runner, job: str, request: Request) -> TuningShown:
 
 @router.post("/jobs/{job}/pause", name="openai_pause")
 @router.post("/jobs/{job}/resume", name="openai_resume")
-def pause(caller: Runner, job: str, request: Request) -> TuningShown:
+def pause(caller: JobRunner, job: str, request: Request) -> TuningShown:
     """Not served: a job is stopped, and another goes on."""
     _asked(request, job)
     raise Refusal(
@@ -212,7 +210,7 @@ def pause(caller: Runner, job: str, request: Request) -> TuningShown:
 
 @router.get("/jobs/{job}/events", name="openai_events")
 def list_events(
-    caller: Watcher, job: str, request: Request, limit: Limit = 20, after: After = None
+    caller: JobViewer, job: str, request: Request, limit: Limit = 20, after: After = None
 ) -> Listed[TuningEvent]:
     """What happened, newest first; losses as events of the type `metrics`."""
     _asked(request, job)
@@ -222,7 +220,7 @@ def list_events(
 
 
 @router.get("/jobs/{job}/checkpoints", name="openai_checkpoints")
-def checkpoints(caller: Watcher, job: str, request: Request, limit: Limit = 10, after: After = None) -> Checkpoints:
+def checkpoints(caller: JobViewer, job: str, request: Request, limit: Limit = 10, after: After = None) -> Checkpoints:
     """None are kept."""
     _asked(request, job)
     return Checkpoints()
