@@ -9,7 +9,7 @@ from typing import NamedTuple
 from curate.calibration import Features, features_of
 from curate.certificate import Certificate, Trial, certify, parts_of, too_few_to_calibrate, trials_for
 from curate.pool import Pool
-from curate.review.acceptance import estimation_sample, needs_whole_pool
+from curate.review.acceptance import Drawn, estimation_sample, needs_whole_pool
 from curate.review.decision import labels_of
 from curate.review.population import Population
 from curate.review.sampling import ESTIMATION, in_estimation_half, sampled_ids
@@ -104,7 +104,7 @@ def look(
     seed = review.seed
     asked = seed, review.accept_at_least, review.confidence
     whole = needs_whole_pool(drawn_from, drawn, *asked)
-    chosen, possible = estimation_sample(drawn_from, drawn, seed, rows, whole=whole)
+    chosen, possible = estimation_sample(Drawn(drawn_from, drawn, seed, whole), rows)
     everything = {id_ for reason in ESTIMATION for id_ in drawn.get(reason, ())}
     to_calibrate = {
         id_: good for id_, good in labels.items() if id_ not in everything and not in_estimation_half(seed, id_)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from curate.near_duplicates import similar_pairs
 from curate.pool import Pool
 from curate.preferences import Preference, preferences
 from curate.rows import StepId
-from curate.scorers.choose import Chosen, Serve, choose
+from curate.scorers.choose import OWN_MODEL, Chosen, OwnModel, choose
 from curate.selection import selected
 from curate.split import seed_split
 from curate.spread import at_random, farness, vectors_of
@@ -28,8 +28,6 @@ from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Artifact, Counts, Json, Pair, Seed, content_id
 from schemas.store import Store
-from synth.embedded.process import embedded
-from synth.embedded.weights import Weights, embedded_weights
 
 
 @dataclass(frozen=True)
@@ -53,34 +51,23 @@ async def curate_project(
     store: Store,
     *,
     fingerprints: Sequence[str],
-    weights: Callable[[], Weights] = embedded_weights,
-    serve: Serve = embedded,
+    own: OwnModel = OWN_MODEL,
     asked: Asked | None = None,
     progress: Progress = unseen,
 ) -> CurateResult:
-    """Judge the candidates of the generation scopes `scopes` and of the seeds that are active now, and keep what was
+    """Judge the candidates of the generations `fingerprints` and of the seeds that are active now, and keep what was
     decided of every slot.
 
-    `weights` (the embedded model's) and `serve` (which starts it) are called only if the spec's scorer needs the
-    embedded model; `asked` are the spec's judges and served reward model (`curate.asked.open_asked`). Raises NoWork
-    without a candidate and RowCountMismatch if a row got lost.
+    `own` is started only if the spec's scorer needs the embedded model; `asked` are the spec's judges and served reward
+    model (`curate.asked.open_asked`). Raises NoWork without a candidate and RowCountMismatch if a row got lost.
     """
     pool = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n)
     seeds = store.active_seeds()
     if not len(pool):
         raise _nothing_to_curate(store, fingerprints)
     before = store.verdict_count()
-    pool, chosen = await judged(
-        project,
-        pool,
-        seeds,
-        store,
-        weights=weights,
-        serve=serve,
-        asked=asked,
-        certificate=present_certificate(project, store, fingerprints),
-        progress=progress,
-    )
+    certificate = present_certificate(project, store, fingerprints)
+    pool, chosen = await judged(project, pool, seeds, store, own, asked, certificate, progress)
     if chosen and chosen.fitted:
         await store.put(_reward_model(chosen, project.folder))
     counts = _counted(pool)
@@ -115,9 +102,7 @@ async def judged(
     pool: Pool,
     seeds: Sequence[Seed],
     store: Store | None,
-    *,
-    weights: Callable[[], Weights] = embedded_weights,
-    serve: Serve = embedded,
+    own: OwnModel = OWN_MODEL,
     asked: Asked | None = None,
     certificate: CertificateOf | None = None,
     progress: Progress = unseen,
@@ -128,9 +113,7 @@ async def judged(
     assert (judge is not None) == bool(project.spec.curate.judge.teachers), "a judge of the spec judges"
     assert (served is not None) == (project.spec.curate.score.teacher is not None), "a scorer of the spec scores"
     async with AsyncExitStack() as opened:
-        chosen = await choose(
-            project, seeds, weights=weights, serve=serve, opened=opened, by_http=(judge, served), progress=progress
-        )
+        chosen = await choose(project, seeds, opened, own, by_http=(judge, served), progress=progress)
         return await curate(pool, steps_for(project, seeds, chosen, judge, certificate), store, progress), chosen
 
 

@@ -23,8 +23,6 @@ from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Counts, Pair, Reason, State
 from schemas.store import Store
-from synth.embedded.process import embedded
-from synth.embedded.weights import embedded_weights
 
 EXAMPLES = 5
 _NOT_ASKED = "not_asked"
@@ -70,9 +68,7 @@ async def judge_without_asking(
     pool, seeds = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n), store.seeds()
     judge, served = asked.as_judge, asked.as_reward
     async with AsyncExitStack() as opened:
-        chosen = await choose(
-            project, seeds, weights=embedded_weights, serve=embedded, opened=opened, by_http=(judge, served)
-        )
+        chosen = await choose(project, seeds, opened, by_http=(judge, served))
     mute = {id(scorer): replace(scorer, score=_mute) for scorer in (judge, chosen) if scorer}
     chosen, judge = (mute[id(scorer)] if scorer else None for scorer in (chosen, judge))
     certificate = present_certificate(project, store, fingerprints)

@@ -33,6 +33,20 @@ class ExportedModel(NamedTuple):
     checked: dict[str, str]
 
 
+class _Tuned(NamedTuple):
+    """The model that is exported, and its evaluation (None: it was not measured)."""
+
+    project: Project
+    store: Store
+    trained: TrainResult
+    evaluation: Evaluation | None
+
+    @property
+    def sampling(self) -> Sampling:
+        """The decoding that it was measured with, or else would be."""
+        return self.evaluation.sampling if self.evaluation else self.project.spec.evaluate.sampling
+
+
 def write(
     project: Project, store: Store, artifact: Artifact, out: Path, gguf: Sequence[str], say: Say
 ) -> ExportedModel:
@@ -59,9 +73,9 @@ def write(
         copy_folder(merged, out / "model")
         written["model"] = "model"
     copy_folder(source, out / "adapter", without=("merged",))
-    evaluation = _evaluation(project, store, trained)
+    tuned = _Tuned(project, store, trained, _evaluation(project, store, trained))
     for name in written:
-        _describe(out / name, trained, evaluation, project, "../model" if is_qlora and name == "adapter" else None)
+        _describe(out / name, tuned, "../model" if is_qlora and name == "adapter" else "THIS_FOLDER")
     if not gguf:
         return ExportedModel(written, {})
     with tempfile.TemporaryDirectory(dir=out) as scratch:
@@ -71,8 +85,8 @@ def write(
 
             model = Path(scratch) / project.spec.task.name
             write_merged(base, trained.settings, source, model)
-        files = _ggufs(project, trained, evaluation, model, out / "gguf", gguf, say)
-    checked = {kind: _checked(project, store, trained, evaluation, file, say) for kind, file in files.items()}
+        files = _ggufs(tuned, model, out / "gguf", gguf, say)
+    checked = {kind: _checked(tuned, file, say) for kind, file in files.items()}
     return ExportedModel(written | {kind: f"gguf/{file.name}" for kind, file in files.items()}, checked)
 
 
@@ -87,23 +101,16 @@ def _evaluation(project: Project, store: Store, trained: TrainResult) -> Evaluat
     return None
 
 
-def _describe(
-    folder: Path, trained: TrainResult, evaluation: Evaluation | None, project: Project, place: str | None
-) -> None:
+def _describe(folder: Path, of: _Tuned, place: str) -> None:
     """The card with what was measured, and the generation config with the decoding that it was measured with."""
     from pairsmith.stages.evaluate import systems
     from train.model_card import model_card
     from train.ways_to_run import write_generation_config
 
-    rates, notes = (systems(evaluation), _notes(project, evaluation)) if evaluation else (None, [])
-    card = model_card(trained, rates, place or "THIS_FOLDER", notes)
+    rates, notes = (systems(of.evaluation), _notes(of.project, of.evaluation)) if of.evaluation else (None, [])
+    card = model_card(of.trained, rates, place, notes)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    write_generation_config(folder, _sampling(project, evaluation))
-
-
-def _sampling(project: Project, evaluation: Evaluation | None) -> Sampling:
-    """The decoding that it was measured with, or else would be."""
-    return evaluation.sampling if evaluation else project.spec.evaluate.sampling
+    write_generation_config(folder, of.sampling)
 
 
 def _notes(project: Project, evaluation: Evaluation) -> list[str]:
@@ -115,43 +122,33 @@ def _notes(project: Project, evaluation: Evaluation) -> list[str]:
     return [*decoding_lines(evaluation), in_words(concluded)[0], *concluded.because]
 
 
-def _ggufs(
-    project: Project,
-    trained: TrainResult,
-    evaluation: Evaluation | None,
-    model: Path,
-    folder: Path,
-    kinds: Sequence[str],
-    say: Say,
-) -> dict[str, Path]:
+def _ggufs(of: _Tuned, model: Path, folder: Path, kinds: Sequence[str], say: Say) -> dict[str, Path]:
     """Write every kind, and a Modelfile for the smallest, which is the last in the order of `GGUF`."""
     from train.base_model import Base, load_chat
     from train.gguf import write_gguf
     from train.ways_to_run import modelfile
 
     folder.mkdir()
-    files = {kind: folder / f"{project.spec.task.name}-{kind}.gguf" for kind in GGUF if kind in kinds}
+    files = {kind: folder / f"{of.project.spec.task.name}-{kind}.gguf" for kind in GGUF if kind in kinds}
     for kind, file in files.items():
         write_gguf(model, file, kind, say)
-    chat = load_chat(Base("model", model, ""), trained.settings.template_arguments)
-    smallest, sampling = list(files.values())[-1].name, _sampling(project, evaluation)
-    text = modelfile(chat, smallest, trained.system_prompt, sampling, trained.settings.max_length)
+    settings, smallest = of.trained.settings, list(files.values())[-1].name
+    chat = load_chat(Base("model", model, ""), settings.template_arguments)
+    text = modelfile(chat, smallest, of.trained.system_prompt, of.sampling, settings.max_length)
     (folder / "Modelfile").write_text(text, encoding="utf-8")
     return files
 
 
-def _checked(
-    project: Project, store: Store, trained: TrainResult, evaluation: Evaluation | None, file: Path, say: Say
-) -> str:
+def _checked(of: _Tuned, file: Path, say: Say) -> str:
     """How the GGUF answers beside the measured model, in words; beside the file as JSON."""
     from train.equivalence import equivalence
     from train.evaluation import held_out_seeds, plan_evaluation
 
-    if evaluation is None:
+    if of.evaluation is None:
         return "not checked: this model has not been evaluated"
-    plan = plan_evaluation(project, held_out_seeds(store, project.spec), trained, None)
+    plan = plan_evaluation(of.project, held_out_seeds(of.store, of.project.spec), of.trained, None)
     try:
-        comparison = run(equivalence(file, plan, evaluation, say))
+        comparison = run(equivalence(file, plan, of.evaluation, say))
     except (MissingDependency, NoWork) as error:
         return f"not checked: {error.what}"
     file.with_suffix(".check.json").write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -36,12 +36,10 @@ def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
     from curate.split import seed_split, split_of
     from curate.states import last_curation, read_states
 
-    seed = next((seed for seed in store.seeds(active=False) if seed.id == pair.seed_id), None)
+    seed = store.seeds_by_id([pair.seed_id]).get(pair.seed_id)
     curation = last_curation(store)
-    calls = []
-    if isinstance(pair.origin, Generated):
-        for key, attempt in pair.origin.calls:
-            calls += [call for call in store.calls(key) if call.attempt == attempt]
+    named = pair.origin.calls if isinstance(pair.origin, Generated) else ()
+    calls = [call for key, attempt in named if (call := store.call(key, attempt))]
     return {
         "id": pair.id,
         "input": pair.input,
@@ -126,18 +124,18 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
         origins += [("teacher", f"{origin['teacher']}, {origin['generator']}"), ("sampling", sampling)]
     else:
         origins.append((origin["by"], origin.get("source") or origin["parent_id"]))
-    splits: list[RenderableType] = [facts(top), Rule("how it was made", style="dim"), facts(origins)]
+    parts: list[RenderableType] = [facts(top), Rule("how it was made", style="dim"), facts(origins)]
     for call in lineage["calls"]:
-        splits.append(
+        parts.append(
             facts([("call", f"{call['key'][:12]} attempt {call['attempt']}, {call['seconds']:.2f} s, {call['at']}")])
         )
         for message in call["request"].get("messages", []):
-            splits.append(facts([(f"  {message['role']}", message["content"])]))
+            parts.append(facts([(f"  {message['role']}", message["content"])]))
         others = {name: value for name, value in call["facts"].items() if name != "usage"}
-        splits.append(
+        parts.append(
             facts([("  answer", call["text"]), *((f"  {name}", str(value)) for name, value in others.items())])
         )
-    splits.append(Rule("what was said of it", style="dim"))
+    parts.append(Rule("what was said of it", style="dim"))
     table = Table.grid(padding=(0, 2))
     for verdict in lineage["verdicts"]:
         score = "" if verdict["score"] is None else f"{verdict['score']:.3f}"
@@ -147,17 +145,17 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
             score,
             Text(verdict["reason"], overflow="fold"),
         )
-    splits.append(table if lineage["verdicts"] else "no step has judged it yet")
+    parts.append(table if lineage["verdicts"] else "no step has judged it yet")
     for row in lineage["rows"]:
         why = f": {row['reason']} ({shown_step(row['step'])})" if row["reason"] else ""
-        splits.append(facts([("state", row["state"] + why)]))
+        parts.append(facts([("state", row["state"] + why)]))
     for review in lineage["reviews"]:
         who = review["name"] or review["reviewer"]
-        splits.append(facts([("review", f"{review['decision']} by {who} {', '.join(review['reasons'])}")]))
-    splits.append(Rule("where it went", style="dim"))
+        parts.append(facts([("review", f"{review['decision']} by {who} {', '.join(review['reasons'])}")]))
+    parts.append(Rule("where it went", style="dim"))
     went = [
         (a["kind"], f"{a['id'][:12]}  {a['path']}" + (f"  ({a['split']})" if a["split"] else ""))
         for a in lineage["artifacts"]
     ]
-    splits.append(facts(went, width=12) if went else "into no dataset")
-    return splits
+    parts.append(facts(went, width=12) if went else "into no dataset")
+    return parts

@@ -161,3 +161,15 @@ def paths_in(value: object, path: str) -> Iterator[str]:
         yield path
     for name, inner in value.items() if isinstance(value, dict) else ():
         yield from paths_in(inner, f"{path}.{name}")
+
+
+def language_of(texts: Sequence[str]) -> str:
+    """The two letters of the language that these texts are in together; en where they are too few to tell."""
+    sample = " ".join(texts)[:20_000]
+    if len(sample.encode()) < 200:
+        return "en"
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    # One of our own, which goes with the call: the library's would keep 70 MB in a server for as long as that runs.
+    code = str(LanguageIdentifier.from_model_file(MODEL_FILE).classify(sample)[0])
+    return code if len(code) == 2 else "en"  # "zxx" are texts in no language

@@ -19,9 +19,9 @@ from pairsmith.own_columns import (
     columns_in,
     first_rows,
     inner_columns,
+    language_of,
     paths_in,
 )
-from pairsmith.own_language import language_of
 from pairsmith.own_records import choices_in, schema_of, with_choices
 from prompts.languages import language_code
 from schemas.errors import InputError

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pairsmith.own_columns import language_of
 from pairsmith.own_file import Guess
-from pairsmith.own_language import language_of
 from schemas.kinds import KINDS, KindName
 from schemas.wording import capital
 

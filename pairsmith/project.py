@@ -31,10 +31,11 @@ from pairsmith.outcome import (
     TrainOutcome,
 )
 from pairsmith.stages import review
-from pairsmith.stages.table import stage
-from schemas import progress_line, project, spec_file
+from pairsmith.stages.table import Audience, stage
+from schemas import progress_line, spec_file
 from schemas.errors import NoWork
-from schemas.progress import Progress, Say, unheard
+from schemas.progress import Say, unheard
+from schemas.project import Project as OpenedProject
 from schemas.records import RowState
 from schemas.store import Store
 from schemas.store.shared import reader, shared
@@ -66,7 +67,7 @@ class Project:
         return f"Project({str(self.folder)!r})"
 
     @property
-    def settings(self) -> project.Project:
+    def settings(self) -> OpenedProject:
         """The checked spec and the folder, as the stages get them."""
         return spec_file.load(self.folder, self.overrides)
 
@@ -88,13 +89,16 @@ class Project:
 
     def review_push(self, *, more: bool = False) -> PushOutcome:
         """Send rows to people; with `more` another batch before the last one is answered."""
-        with self._open() as (opened, store, shown):
-            return review.push_rows(opened, store, more=more, progress=shown, say=self._say)
+        with self._open() as (opened, store, audience):
+            return review.push_rows(opened, store, audience, more=more)
 
     def review_pull(self) -> PullOutcome:
         """Bring people's answers once."""
-        with self._open() as (opened, store, shown), review.own_workspace(opened, shown) as connected:
-            return review.pull_answers(opened, store, connected, progress=shown, say=self._say)
+        with (
+            self._open() as (opened, store, audience),
+            review.own_workspace(opened, audience.progress) as connected,
+        ):
+            return review.pull_answers(opened, store, connected, audience)
 
     def certify(
         self, precision: float = 0.9, confidence: float = 0.9, *, max_usd: float | None = None
@@ -116,10 +120,10 @@ class Project:
 
     def run(self, *, max_usd: float | None = None) -> RunOutcome:
         """Every stage that is not done yet, as far as people let it, then the report, for at most `max_usd`."""
-        with self._open(max_usd) as (opened, store, shown):
+        with self._open(max_usd) as (opened, store, audience):
 
             def do(name: str) -> CommandOutcome:
-                outcome: CommandOutcome = stage(name).run(opened, store, progress=shown, say=self._say)
+                outcome: CommandOutcome = stage(name).do(opened, store, audience)
                 return outcome
 
             return pipeline.run(opened, store, do, self._say)
@@ -136,7 +140,7 @@ class Project:
 
         opened = self.settings
         n = opened.spec.generate.forward.n
-        return Pool.read(self._made(opened), teachers.scopes_of(opened, self._say), forward_n=n)
+        return Pool.read(self._made(opened), teachers.fingerprints_of(opened, self._say), forward_n=n)
 
     def rows(self, state: str | None = None, reason: str | None = None) -> Iterator[RowState]:
         """What the last curation decided of each row in `state` (accepted, rejected, waiting, failed), or kept out for
@@ -147,22 +151,22 @@ class Project:
         store = self._made(self.settings)
         return read_states(store, curated(store), state=state, code=reason)
 
-    def _made(self, opened: project.Project) -> Store:
+    def _made(self, opened: OpenedProject) -> Store:
         url = Store.url_for(opened)
         if not Store.exists(url):
             raise NoWork("nothing has been generated yet.", fix="Call generate() first.")
         return reader(url)
 
     def _stage(self, kind: type[Came], name: str, *, max_usd: float | None = None, **options: Any) -> Came:
-        with self._open(max_usd) as (opened, store, shown):
-            outcome: Came = stage(name).run(opened, store, progress=shown, say=self._say, **options)
+        with self._open(max_usd) as (opened, store, audience):
+            outcome: Came = stage(name).do(opened, store, audience, **options)
             return outcome
 
     @contextmanager
-    def _open(self, max_usd: float | None = None) -> Iterator[tuple[project.Project, Store, Progress]]:
+    def _open(self, max_usd: float | None = None) -> Iterator[tuple[OpenedProject, Store, Audience]]:
         opened = self.settings
         for notice in opened.notices:
             self._say(notice)
         with shared(Store.url_for(opened)) as store, progress_line.shown(silent=not self._progress) as shown:
             store.capped(project_usd=opened.spec.budget.max_usd, command_usd=max_usd)
-            yield opened, store, shown
+            yield opened, store, Audience(shown, self._say)

@@ -44,8 +44,8 @@ async def replay(project: Project, store: Store, pair: Pair) -> Replay:
         fix = f"Replay {origin.parent_id}, of which it was made." if origin.by == "edited" else None
         raise UsageError(f"pair {pair.id[:12]} was {origin.by}, not generated, so there is no request.", fix=fix)
     key, attempt = origin.calls[0]
-    call = next((call for call in store.calls(key) if call.attempt == attempt), None)
-    seed = next((seed for seed in store.seeds(active=False) if seed.id == pair.seed_id), None)
+    call = store.call(key, attempt)
+    seed = store.seeds_by_id([pair.seed_id]).get(pair.seed_id)
     if call is None or seed is None:
         raise UsageError(f"the {'answer' if call is None else 'seed'} of pair {pair.id[:12]} is not in the store.")
     asked = teachers.by_direction(project, unheard)

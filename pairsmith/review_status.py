@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from curate.argilla.adjudication import Disagreement, disagreements
-from curate.review.acceptance import inclusion_probabilities, needs_whole_pool
+from curate.review.acceptance import drawn_of, inclusion_probabilities
 from curate.review.agreement import agreement
 from curate.review.gold import accuracies, read_gold
-from curate.review.sampling import SHARE_KEYS, sampled_ids
+from curate.review.sampling import SHARE_KEYS
 from curate.review.status import as_json, review_status
 from pairsmith.stages.review import judged_population
 from schemas.errors import NoWork
@@ -31,20 +32,16 @@ def read(project: Project, store: Store, say: Say = unheard) -> dict[str, Any]:
         return {"review": None, "why": str(nothing)}
     reviews = store.reviews()
     reviewed = {pair_id: reviews[pair_id] for pair_id in population.rows if pair_id in reviews}
-    reasons: dict[str, int] = {}
     sampled = store.sampled()
-    for pair_id, draws in sampled.items():
-        for draw in draws if pair_id in population.rows or draws[0].reason == "gold" else ():
-            reason = SHARE_KEYS.get(draw.reason, draw.reason)
-            reasons[reason] = reasons.get(reason, 0) + 1
+    asked = (draws for id_, draws in sampled.items() if id_ in population.rows or draws[0].reason == "gold")
+    reasons = Counter(SHARE_KEYS.get(draw.reason, draw.reason) for draws in asked for draw in draws)
     waiting = disagreements(reviewed, population.pairs(reviewed).values())
-    spec, rows = project.spec.review, list(population.rows.values())
-    drawn = sampled_ids(draw for pair_id, draws in sampled.items() if pair_id in population.rows for draw in draws)
-    whole = bool(drawn) and needs_whole_pool(rows, drawn, spec.seed, spec.accept_at_least, spec.confidence)
+    records = (record for pair_id, draws in sampled.items() if pair_id in population.rows for record in draws)
+    drawn = drawn_of(list(population.rows.values()), records, project.spec.review)
     return {
         "review": as_json(review_status(project, store, population)),
-        "sampled_for": reasons,
-        "inclusion_probabilities": inclusion_probabilities(rows, drawn, spec.seed, whole=whole),
+        "sampled_for": dict(reasons),
+        "inclusion_probabilities": inclusion_probabilities(drawn),
         "agreement": [vars(measure) for measure in agreement(reviewed)],
         "gold": [{**vars(person), "value": person.value} for person in accuracies(read_gold(project, store), reviews)],
         "disagreements": [_disagreement(disagreement) for disagreement in waiting],

@@ -57,7 +57,7 @@ def _generated(store: Store) -> Receipt:
 
 def _uncurated(store: Store, receipt: Receipt) -> Iterator[RowState]:
     """The slots of a generation that no curation has looked at."""
-    seeds = {seed.id for seed in store.seeds()}
+    seeds = store.active_seed_ids()
     for fingerprint in GenerateOutcome.of(receipt).fingerprints.values():
         for candidate in store.each_candidate(fingerprint):
             if candidate.seed_id in seeds:
@@ -89,7 +89,7 @@ def curated(store: Store) -> Receipt:
 def _with_texts(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]]:
     spoken = store.verdicts(state.pair_id for state in states if state.pair_id and state.flags)
     pairs = {pair.id: pair for pair in store.pairs(state.pair_id for state in states if state.pair_id)}
-    seeds = {seed.id: seed.body for seed in store.seeds(active=False)}
+    seeds = store.seeds_by_id(state.seed_id for state in states if state.pair_id not in pairs)
     rows = []
     for state in states:
         pair = pairs.get(state.pair_id or "")
@@ -99,7 +99,7 @@ def _with_texts(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]
                 "code": _code(state),
                 "reason": str(state.reason) if state.reason else None,
                 "flagged": _flagged(state, spoken.get(state.pair_id or "", ())),
-                "input": pair.input if pair else seeds.get(state.seed_id, ""),
+                "input": pair.input if pair else seeds[state.seed_id].body if state.seed_id in seeds else "",
                 "output": pair.output if pair else None,
             }
         )

@@ -15,7 +15,7 @@ from synth.generators import fingerprints
 from synth.ledger import Ledger
 from synth.teachers import opened
 
-__all__ = ["by_direction", "identified", "opened", "scopes_of", "spent"]
+__all__ = ["by_direction", "fingerprints_of", "identified", "opened", "spent"]
 
 
 def identified(project: Project, say: Say, purpose: Purpose = "forward") -> TeacherSettings:
@@ -54,6 +54,6 @@ def spent(ledgers: Sequence[Ledger]) -> dict[str, Any]:
     }
 
 
-def scopes_of(project: Project, say: Say) -> list[str]:
+def fingerprints_of(project: Project, say: Say) -> list[str]:
     """The fingerprints under which the candidates of the present spec stand."""
     return list(fingerprints(project, by_direction(project, say)).values())

@@ -7,9 +7,9 @@ import math
 import re
 import shlex
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -62,13 +62,14 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
         raise SpecError("its values are nested too deeply.", where=str(path), fix="No key has such a value.") from None
     notices = old_keys.renamed(raw)
     # The kind of task first: which defaults another key is set beside hangs on it.
-    set_keys = [_override(raw, item) for item in overrides if _sets_the_kind(item)]
+    overridden = [_override(raw, item) for item in overrides if _sets_the_kind(item)]
     raw = with_defaults(raw)
-    set_keys += [_override(raw, item) for item in overrides if not _sets_the_kind(item)]
+    overridden += [_override(raw, item) for item in overrides if not _sets_the_kind(item)]
+    written = _Written(path, text, raw, overridden)
     if (odd := _no_number(raw)) is not None:
         raise SpecError(
             f"'{'.'.join(odd)}' is a number that nothing can be set to.",
-            where=_place(odd, path, text, set_keys),
+            where=written.place(odd),
             why="It is infinite, no number, or beyond 64 bits, and could be neither sent nor stored.",
             fix="Write a finite number of at most 18 digits.",
         )
@@ -78,7 +79,7 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
         sentences = tuple(f"{path}: {notice}" for notice in notices)
         return Project(folder, Spec.model_validate(raw), tuple(overrides), sentences)
     except ValidationError as error:
-        raise _explained(error, raw, path, text, set_keys) from None
+        raise _explained(error, written) from None
 
 
 def _elsewhere(folder: Path) -> str:
@@ -221,9 +222,36 @@ def _toml_value(text: str) -> Any:
     return parsed["value"] if len(parsed) == 1 else text
 
 
-def _explained(
-    error: ValidationError, raw: dict[str, Any], path: Path, text: str, set_keys: Iterable[tuple[str, ...]]
-) -> SpecError:
+class _Written(NamedTuple):
+    """A spec as a person has written it: the file with its text, what it says with all overrides, and their keys."""
+
+    path: Path
+    text: str
+    raw: dict[str, Any]
+    overridden: list[tuple[str, ...]]
+
+    def place(self, key: tuple[str, ...]) -> str:
+        """Where a person has written a key: with --set, or on a line of the file."""
+        if key and any(keys[: len(key)] == key or key[: len(keys)] == keys for keys in self.overridden):
+            return f"--set {'.'.join(key)}"
+        line = key_line(self.text, key)
+        return f"{self.path}:{line}" if line else str(self.path)
+
+    def key(self, mistake: Mapping[str, Any]) -> tuple[str, ...]:
+        """The parts of pydantic's location that stand in the file: it also names the members of a union it tried."""
+        loc, is_missing = mistake["loc"], mistake["type"] == "missing"
+        parts: list[str] = []
+        node: Any = self.raw
+        for at, part in enumerate(loc):
+            there = part in (node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ())
+            if there:
+                node = node[part]
+            if there or (is_missing and at == len(loc) - 1):
+                parts.append(str(part))
+        return tuple(parts)
+
+
+def _explained(error: ValidationError, written: _Written) -> SpecError:
     """All mistakes as one error: the first in full, the others behind it. Unknown keys come first: what is missing is
     often their consequence."""
     details = error.errors()
@@ -232,15 +260,15 @@ def _explained(
     # A value of several types is told once, and not by each of them; words that it may be are added.
     once: dict[tuple[str, ...], dict[str, Any]] = {}
     for detail in [*unknown, *others]:
-        loc = _written(detail["loc"], raw, missing=detail["type"] == "missing")
+        loc = written.key(detail)
         if loc not in once:
             once[loc] = {**detail}
         elif detail["type"] == "literal_error":
             once[loc]["words"] = f"{once[loc].get('words', '')}, or {detail['ctx']['expected']}"
-    first, *more = [_mistake(detail, raw, path, text, set_keys) for detail in once.values()]
+    first, *more = [_mistake(detail, written) for detail in once.values()]
     if not more:
         return first
-    also = "; ".join(_in_short(one, path) for one in more[:_SHOWN])
+    also = "; ".join(_in_short(one, written.path) for one in more[:_SHOWN])
     left = f"; and {len(more) - _SHOWN} more" if len(more) > _SHOWN else ""
     return SpecError(first.what, where=first.where, why=first.why, fix=f"{first.fix} Also wrong: {also}{left}.")
 
@@ -252,13 +280,10 @@ def _in_short(mistake: SpecError, path: Path) -> str:
     return f"{place}: {mistake.what.rstrip('.')}" + (f" (did you mean {near[1]}?)" if near else "")
 
 
-def _mistake(
-    first: Mapping[str, Any], raw: dict[str, Any], path: Path, text: str, set_keys: Iterable[tuple[str, ...]]
-) -> SpecError:
+def _mistake(first: Mapping[str, Any], written: _Written) -> SpecError:
     """One mistake as a sentence."""
-    loc = _written(first["loc"], raw, missing=first["type"] == "missing")
-    key = ".".join(loc)
-    where = _place(loc, path, text, set_keys)
+    loc = written.key(first)
+    key, where = ".".join(loc), written.place(loc)
     named = where == f"--set {key}"
     if first["type"] == "extra_forbidden":
         legal = _legal_keys(loc[:-1])
@@ -295,14 +320,6 @@ def _mistake(
     )
 
 
-def _place(loc: tuple[str, ...], path: Path, text: str, set_keys: Iterable[tuple[str, ...]]) -> str:
-    """Where a person has written the key `loc`: with --set, or on a line of the file."""
-    if loc and any(keys[: len(loc)] == loc or loc[: len(keys)] == keys for keys in set_keys):
-        return f"--set {'.'.join(loc)}"
-    line = key_line(text, loc)
-    return f"{path}:{line}" if line else str(path)
-
-
 _PLAIN = {
     "model_type": "expected a table",
     "dict_type": "expected a table",
@@ -315,19 +332,6 @@ _PLAIN = {
 
 def _shortened(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
-
-
-def _written(loc: tuple[int | str, ...], raw: dict[str, Any], *, missing: bool) -> tuple[str, ...]:
-    """The parts of pydantic's location that stand in the file: it also names the members of a union it tried."""
-    written: list[str] = []
-    node: Any = raw
-    for at, part in enumerate(loc):
-        there = part in (node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ())
-        if there:
-            node = node[part]
-        if there or (missing and at == len(loc) - 1):
-            written.append(str(part))
-    return tuple(written)
 
 
 def _legal_keys(loc: Sequence[str]) -> list[str]:

@@ -31,7 +31,7 @@ from scipy.stats import hypergeom
 
 from bench.harness import keep
 from curate.review import estimate as estimation
-from curate.review.acceptance import strata
+from curate.review.acceptance import Drawn, strata
 from curate.review.estimate import Stratum, acceptance_rate, binomial
 from curate.review.sampling import SamplingRow, divide, draw, frames
 from schemas.records import content_id
@@ -272,7 +272,7 @@ def run(setting: Setting, rows: list[SamplingRow], good: dict[str, bool], seed: 
             answers[drawn.pair_id] = good[drawn.pair_id]
             for reason, _log in drawn.draws:
                 sampled.setdefault(reason, set()).add(drawn.pair_id)
-        share = rate(tuple(strata(rows, sampled, answers, seed)))
+        share = rate(tuple(strata(Drawn(rows, sampled, seed), answers)))
         if share and share.margin_of_error <= setting.stop_at:
             break
     assert share is not None

@@ -31,7 +31,8 @@ from typing import Any
 
 from bench.harness import keep, kept
 from bench.service.postgres import Postgres, programs
-from pairsmith.serve.jobs import Job, JobOptions, Jobs
+from pairsmith.serve.job import Job, JobOptions
+from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.process import is_held, starts
 from pairsmith.serve.workspace import Workspace
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says

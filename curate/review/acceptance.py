@@ -6,7 +6,9 @@ simple random samples of all rows, and populations here are those of both halves
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from curate.review.estimate import Estimate, Stratum, acceptance_rate
@@ -19,8 +21,35 @@ from curate.review.sampling import (
     in_estimation_half,
     inclusion,
     sample,
+    sampled_ids,
     targets,
 )
+from schemas.reviews import Sampled, SamplingReason
+from schemas.spec import ReviewSettings
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The rows of a review with those that each reason has chosen so far (`sampled`); `whole` is that of `frames`."""
+
+    rows: Sequence[SamplingRow]
+    sampled: SampledIds
+    seed: int
+    whole: bool = False
+
+    @cached_property
+    def frames(self) -> Frames:
+        """The rows that every reason draws from."""
+        return frames(self.rows, self.seed, self.sampled, whole=self.whole)
+
+    def by(self, reason: SamplingReason) -> list[str]:
+        """The rows that a reason has drawn of its frame, a simple random sample."""
+        return sample(self.seed, reason, self.frames.get(reason, ()), self.sampled.get(reason, ()))
+
+    @cached_property
+    def for_estimates(self) -> set[str]:
+        """The rows that any draw for an estimate has chosen."""
+        return {id_ for reason in ESTIMATION for id_ in self.by(reason)}
 
 
 class AcceptanceRates(NamedTuple):
@@ -62,70 +91,65 @@ def needs_whole_pool(
     return bool(halves) and (best.low if best else 0.0) < at_least
 
 
-def acceptance_rates(
-    rows: Sequence[SamplingRow],
-    sampled: SampledIds,
-    accepted: Mapping[str, bool],
-    seed: int,
-    confidence: float = 0.95,
-    *,
-    whole: bool = False,
-) -> AcceptanceRates:
+def drawn_of(rows: Sequence[SamplingRow], records: Iterable[Sampled], spec: ReviewSettings) -> Drawn:
+    """What was drawn of the rows so far, under a project's settings."""
+    sampled = sampled_ids(records)
+    whole = bool(sampled) and needs_whole_pool(rows, sampled, spec.seed, spec.accept_at_least, spec.confidence)
+    return Drawn(rows, sampled, spec.seed, whole)
+
+
+def acceptance_rates(drawn: Drawn, accepted: Mapping[str, bool], confidence: float = 0.95) -> AcceptanceRates:
     """Every rate that the decisions so far support (`accepted`: pair id -> whether people accept the row as it is;
-    absent: no decision). `whole` is that of `frames`, here and in what follows."""
-    of = frames(rows, seed, sampled, whole=whole)
-    by_programs = [row.pair_id for row in rows if row.accepted]
-    audited = set(sample(seed, "audit_rejected", of.get("audit_rejected", ()), sampled.get("audit_rejected", ())))
-    chosen = _chosen(of, sampled, seed)
+    absent: no decision)."""
+    of, chosen = drawn.frames, drawn.for_estimates
+    by_programs = [row.pair_id for row in drawn.rows if row.accepted]
+    rejected = targets(drawn.rows).get("audit_rejected", ())
     aside = {
-        id_ for reason in ESTIMATION for id_ in sampled.get(reason, ()) if id_ in of.get(reason, ()) and id_ in accepted
+        id_
+        for reason in ESTIMATION
+        for id_ in drawn.sampled.get(reason, ())
+        if id_ in of.get(reason, ()) and id_ in accepted
     }
     drawable = {*of.get("audit_accepted", ()), *chosen}
+    at_best = _stratum(by_programs, drawable, {**dict.fromkeys(drawable, True), **accepted})
     return AcceptanceRates(
-        passed=acceptance_rate(strata(rows, sampled, accepted, seed, whole=whole), confidence),
+        passed=acceptance_rate(strata(drawn, accepted), confidence),
         accepted=acceptance_rate([_stratum(by_programs, chosen, accepted)], confidence, anytime=True),
-        missed=acceptance_rate([_stratum(targets(rows).get("audit_rejected", ()), audited, accepted)], confidence),
+        missed=acceptance_rate([_stratum(rejected, set(drawn.by("audit_rejected")), accepted)], confidence),
         left=len(set(of.get("certify", ())) - accepted.keys()),
         left_accepted=len(set(of.get("audit_accepted", ())) - accepted.keys()),
         set_aside=len(aside - chosen),
-        at_best=_stratum(by_programs, drawable, {**dict.fromkeys(drawable, True), **accepted}) if sampled else None,
+        at_best=at_best if drawn.sampled else None,
     )
 
 
-def estimation_sample(
-    rows: Sequence[SamplingRow], sampled: SampledIds, seed: int, part: Collection[str], *, whole: bool = False
-) -> tuple[set[str], set[str]]:
+def estimation_sample(drawn: Drawn, part: Collection[str]) -> tuple[set[str], set[str]]:
     """Of a `part` of the rows that passed the gates: those that a random draw for an estimate has chosen so far, a
     simple random sample of it, and those that may still be chosen, the first among them.
 
     What was drawn of the rows that the programs accept counts only where all of the part are such rows.
     """
-    of = frames(rows, seed, sampled, whole=whole)
-    accepted = {row.pair_id for row in rows if row.accepted}
-    if not accepted.issuperset(part):
-        of = {"certify": of.get("certify", ())}
-    possible = {id_ for reason in ESTIMATION for id_ in of.get(reason, ())}
-    return _chosen(of, sampled, seed) & set(part), possible & set(part)
+    reasons = ESTIMATION
+    if not {row.pair_id for row in drawn.rows if row.accepted}.issuperset(part):
+        reasons = ("certify",)
+    chosen = {id_ for reason in reasons for id_ in drawn.by(reason)}
+    possible = {id_ for reason in reasons for id_ in drawn.frames.get(reason, ())}
+    return chosen & set(part), possible & set(part)
 
 
-def inclusion_probabilities(
-    rows: Sequence[SamplingRow], sampled: SampledIds, seed: int, *, whole: bool = False
-) -> dict[str, float]:
+def inclusion_probabilities(drawn: Drawn) -> dict[str, float]:
     """How likely every row that counts was to be drawn for an estimate, by the samples as they are now: over them,
     1 / probability adds up to the number of rows that could be drawn, in expectation over the draws.
 
     The half is part of the chance. Rows drawn with the programs' opinion in sight are absent: they have no weight.
     """
-    of = frames(rows, seed, sampled, whole=whole)
-    drawn = {reason: sample(seed, reason, of.get(reason, ()), sampled.get(reason, ())) for reason in ESTIMATION}
-    estimation = {reason: of[reason] for reason in ESTIMATION if reason in of}
-    of_half = inclusion(estimation, {reason: len(ids) for reason, ids in drawn.items()})
-    return {id_: of_half[id_] / (1 if whole else 2) for reason in ESTIMATION for id_ in drawn[reason]}
+    by_reason = {reason: drawn.by(reason) for reason in ESTIMATION}
+    estimation = {reason: drawn.frames[reason] for reason in ESTIMATION if reason in drawn.frames}
+    of_half = inclusion(estimation, {reason: len(ids) for reason, ids in by_reason.items()})
+    return {id_: of_half[id_] / (1 if drawn.whole else 2) for ids in by_reason.values() for id_ in ids}
 
 
-def strata(
-    rows: Sequence[SamplingRow], sampled: SampledIds, accepted: Mapping[str, bool], seed: int, *, whole: bool = False
-) -> list[Stratum]:
+def strata(drawn: Drawn, accepted: Mapping[str, bool]) -> list[Stratum]:
     """The rows that passed the gates, split by whether the programs accept them, with what people said of those that a
     random draw chose.
 
@@ -133,19 +157,12 @@ def strata(
     random sample of it. Rows that only disagreement, margin or calibration chose do not count. While a part has fewer
     than two decisions, the estimation sample stands alone, as one stratum.
     """
-    of = frames(rows, seed, sampled, whole=whole)
-    chosen = _chosen(of, sampled, seed)
-    by_programs = ([row.pair_id for row in rows if row.passed and row.accepted is keep] for keep in (True, False))
-    parts = [_stratum(ids, chosen, accepted) for ids in by_programs if ids]
+    passed = [row for row in drawn.rows if row.passed]
+    by_programs = ([row.pair_id for row in passed if row.accepted is keep] for keep in (True, False))
+    parts = [_stratum(ids, drawn.for_estimates, accepted) for ids in by_programs if ids]
     if all(part.reviewed >= min(2, part.population) for part in parts):
         return parts
-    certified = set(sample(seed, "certify", of.get("certify", ()), sampled.get("certify", ())))
-    return [_stratum([row.pair_id for row in rows if row.passed], certified, accepted)]
-
-
-def _chosen(of: Frames, sampled: SampledIds, seed: int) -> set[str]:
-    """The rows that any draw for an estimate has chosen."""
-    return {id_ for reason in ESTIMATION for id_ in sample(seed, reason, of.get(reason, ()), sampled.get(reason, ()))}
+    return [_stratum([row.pair_id for row in passed], set(drawn.by("certify")), accepted)]
 
 
 def _stratum(ids: Sequence[str], chosen: Collection[str], accepted: Mapping[str, bool]) -> Stratum:

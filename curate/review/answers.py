@@ -15,12 +15,9 @@ def latest_answers(reviews: Iterable[Review]) -> list[Review]:
     return list({(review.role, review.reviewer): review for review in reviews}.values())
 
 
-def current_answers(reviews: Iterable[Review], *, simulated: bool = False) -> list[Review]:
-    """`latest_answers` without what was withdrawn, oldest first.
-
-    Simulated answers are left out, or are the only ones returned (`simulated=True`): the two never mix.
-    """
-    latest = latest_answers(review for review in reviews if review.simulated is simulated)
+def current_answers(reviews: Iterable[Review]) -> list[Review]:
+    """`latest_answers` of people without what was withdrawn, oldest first; simulated answers are left out."""
+    latest = latest_answers(review for review in reviews if not review.simulated)
     return sorted((r for r in latest if r.decision != "withdrawn"), key=lambda r: (r.at, r.reviewer))
 
 

@@ -6,12 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from curate.review.acceptance import AcceptanceRates, acceptance_rates, needs_whole_pool
+from curate.review.acceptance import AcceptanceRates, acceptance_rates, drawn_of
 from curate.review.answers import current_answers
 from curate.review.decision import answers_given, decide
 from curate.review.estimate import Advice, Estimate, advice, seconds_per_item
 from curate.review.gate import Gate, Objection, gate_of, objections
-from curate.review.sampling import sampled_ids
 from schemas.errors import needing
 from schemas.project import Project
 from schemas.records import Json
@@ -79,15 +78,14 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
     incomplete = {id_ for id_ in verdicts if answers_given(reviews[id_]) < spec.annotators_per_row}
     settled = {id_: verdict for id_, verdict in verdicts.items() if verdict != "undecided" and id_ not in incomplete}
     accepted = {id_: verdict == "accept" for id_, verdict in settled.items()}
-    rows, reasons = list(population.rows.values()), sampled_ids(record for id_ in shown for record in sampled[id_])
     answers = [review for id_ in shown for review in current_answers(reviews.get(id_, ()))]
     seconds = seconds_per_item(review.seconds for review in answers)
     tightness = None
     if shown:
         with needing("review", "the interval of the acceptance rate needs"):
             import scipy  # noqa: F401
-    whole = bool(shown) and needs_whole_pool(rows, reasons, spec.seed, spec.accept_at_least, spec.confidence)
-    rates = acceptance_rates(rows, reasons, accepted, spec.seed, spec.confidence, whole=whole)
+    records = (record for id_ in shown for record in sampled[id_])
+    rates = acceptance_rates(drawn_of(list(population.rows.values()), records, spec), accepted, spec.confidence)
     if passed := rates.passed:
         per_row = len(answers) / max(passed.reviewed, 1)
         tightness = advice(passed, spec.margin_of_error, seconds=seconds, answers_per_row=per_row, left=rates.left)

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from curate.rules import rules_of
 from curate.scorers import Score, Scorer
@@ -25,7 +25,8 @@ from schemas.errors import MissingDependency
 from schemas.progress import Progress
 from schemas.project import Project
 from schemas.records import Pair, Seed, content_id
-from synth.embedded.weights import Weights, folder_weights
+from synth.embedded.process import embedded
+from synth.embedded.weights import Weights, embedded_weights, folder_weights
 
 
 class RunningModel(Protocol):
@@ -38,12 +39,21 @@ class RunningModel(Protocol):
 
 
 PMI = "score/relevance@1"
-Serve = Callable[[], AbstractAsyncContextManager[RunningModel]]
+
+
+class OwnModel(NamedTuple):
+    """The embedded model: what gives its weights, and what starts it. Neither is called before it is needed."""
+
+    weights: Callable[[], Weights] = embedded_weights
+    serve: Callable[[], AbstractAsyncContextManager[RunningModel]] = embedded
+
+
+OWN_MODEL = OwnModel()
 
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """A scorer with the name and scope of its verdicts. `sentence` says what was chosen and why."""
+    """A scorer with the name and fingerprint of its verdicts. `sentence` says what was chosen and why."""
 
     by: str
     fingerprint: str
@@ -56,18 +66,17 @@ class Chosen:
 async def choose(
     project: Project,
     seeds: Sequence[Seed],
-    *,
-    weights: Callable[[], Weights],
-    serve: Serve,
     opened: AsyncExitStack,
+    own: OwnModel = OWN_MODEL,
+    *,
     by_http: tuple[Chosen | None, Chosen | None] = (None, None),
     progress: Progress | None = None,
 ) -> Chosen | None:
     """The project's scorer, or None where the spec says `none`. Nothing heavy is loaded before something is scored,
     except that `auto` fits its model the first time (a later run finds it under `artifacts/`).
 
-    `weights` gives the embedded model, `serve` starts it, `opened` closes it; `by_http` are the judge and a reward
-    model that is served. Raises MissingDependency without PyTorch.
+    `opened` closes what is started; `by_http` are the judge and a reward model that is served. Raises MissingDependency
+    without PyTorch.
     """
     judge, served = by_http
     if served is not None:
@@ -86,9 +95,9 @@ async def choose(
         return None
     _need_torch(model)
     if model == "auto":
-        return await _auto(project, seeds, weights, serve, opened, progress)
+        return await _auto(project, seeds, opened, own, progress)
     if model == "pmi":
-        return _pmi(await asyncio.to_thread(weights), serve, opened, "the PMI score, as the spec asks", {})
+        return _pmi(await asyncio.to_thread(own.weights), own, opened, "the PMI score, as the spec asks", {})
     folder, rules, revision = project.folder / model, rules_of(project), project.spec.curate.score.revision
     where: str | Path = folder if folder.is_dir() else model
     weights_are = folder_weights(folder).revision if folder.is_dir() else revision
@@ -110,21 +119,16 @@ def _compares(project: Project, seeds: Sequence[Seed]) -> bool:
 
 
 async def _auto(
-    project: Project,
-    seeds: Sequence[Seed],
-    weights: Callable[[], Weights],
-    serve: Serve,
-    opened: AsyncExitStack,
-    progress: Progress | None,
+    project: Project, seeds: Sequence[Seed], opened: AsyncExitStack, own: OwnModel, progress: Progress | None
 ) -> Chosen:
     examples = good_examples(project, seeds)
-    body = await asyncio.to_thread(weights)
+    body = await asyncio.to_thread(own.weights)
     if len(examples) < LEAST_EXAMPLES:
         why = (
             f"the PMI score, because {len(examples)} good texts (exemplars and excellent seeds outside the test split) "
             f"are too few to fit a reward model; it takes {LEAST_EXAMPLES}"
         )
-        return _pmi(body, serve, opened, why, {"examples": len(examples)})
+        return _pmi(body, own, opened, why, {"examples": len(examples)})
     artifacts, task = _artifacts(project.folder), project.spec.task
     of_task = {"system": task.system, "language": task.output_language}
     fitted = await asyncio.to_thread(fit, examples, body, artifacts, **of_task, progress=progress)
@@ -136,7 +140,7 @@ async def _auto(
     )
     if not facts["beats_length"]:
         why = f"the PMI score, because the fitted reward model does not beat length: {measured}"
-        return _pmi(body, serve, opened, why, facts)
+        return _pmi(body, own, opened, why, facts)
     return Chosen(
         "score/bradley_terry@1",
         content_id("scope", facts["identity"]),
@@ -169,12 +173,12 @@ def _reward(project: Project, where: str | Path, rules: str = "", revision: str 
     return reward_scorer(where, batch_tokens=project.spec.curate.score.batch_tokens, rules=rules, revision=revision)
 
 
-def _pmi(weights: Weights, serve: Serve, opened: AsyncExitStack, sentence: str, facts: dict[str, Any]) -> Chosen:
+def _pmi(weights: Weights, own: OwnModel, opened: AsyncExitStack, sentence: str, facts: dict[str, Any]) -> Chosen:
     started: list[Scorer] = []
 
     async def score(pairs: Sequence[Pair]) -> Sequence[Score]:
         if not started:
-            server = await opened.enter_async_context(serve())
+            server = await opened.enter_async_context(own.serve())
             started.append(pmi_scorer(server.base_url, server.model))
         return await started[0](pairs)
 

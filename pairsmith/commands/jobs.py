@@ -16,7 +16,8 @@ from pairsmith.failures import WriteJson, harmless
 from schemas.errors import UsageError, needing
 
 if TYPE_CHECKING:
-    from pairsmith.serve.jobs import Job, Jobs
+    from pairsmith.serve.job import Job
+    from pairsmith.serve.jobs import Jobs
 
 _FOLLOW_EVERY_S = 0.5
 

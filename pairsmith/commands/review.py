@@ -150,11 +150,12 @@ def push(session: Session, more: bool) -> None:
     """
     from pairsmith import screen
     from pairsmith.stages import review
+    from pairsmith.stages.table import Audience
     from schemas.wording import counted
 
     project = session.project()
     with session.store(project) as store, session.progress() as progress:
-        pushed = review.push_rows(project, store, more=more, progress=progress, say=session.say)
+        pushed = review.push_rows(project, store, Audience(progress, session.say), more=more)
     withdrawn = f"; {pushed.withdrawn:,} withdrawn, which nobody needs any more" if pushed.withdrawn else ""
     lines = [
         *review.summary(pushed),
@@ -174,6 +175,7 @@ def pull(session: Session, watch: bool, every: float) -> None:
     """Bring everybody's answers into the store. What was said before stays; `pairsmith curate` then decides by it."""
     from pairsmith import screen
     from pairsmith.stages import review
+    from pairsmith.stages.table import Audience
 
     def show(pulled: PullOutcome) -> None:
         counts = (("new", pulled.new), ("changed", pulled.changed), ("withdrawn", pulled.withdrawn))
@@ -193,7 +195,7 @@ def pull(session: Session, watch: bool, every: float) -> None:
         with session.progress() as progress:
             connected = opened.enter_context(review.own_workspace(project, progress))
             with session.store(project) as store:
-                pulled = review.pull_answers(project, store, connected, progress=progress, say=session.say)
+                pulled = review.pull_answers(project, store, connected, Audience(progress, session.say))
         show(pulled)
         for pulled in review.watch(project, connected, every, say=session.say) if watch else ():
             session.show("")

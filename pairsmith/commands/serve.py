@@ -16,6 +16,7 @@ from schemas.errors import StoreError, UsageError, needing
 from schemas.ports import listening
 
 if TYPE_CHECKING:
+    from pairsmith.serve.accounts import Accounts
     from pairsmith.serve.settings import Settings
     from pairsmith.serve.workspace import Workspace
 
@@ -137,11 +138,10 @@ def check_owner(settings: Settings, *, has_owner: bool) -> None:
         )
 
 
-def _greeting(accounts: object, settings: Settings, workspace: Workspace) -> list[str]:
-    from pairsmith.serve.accounts import FIRST_OWNER_MINUTES, Accounts
+def _greeting(accounts: Accounts, settings: Settings, workspace: Workspace) -> list[str]:
+    from pairsmith.serve.accounts import FIRST_OWNER_MINUTES
     from schemas.wording import counted
 
-    assert isinstance(accounts, Accounts)
     lines = [f"{counted(len(workspace.projects()), 'project', 'projects')} in {workspace.root}, at {settings.address}"]
     if hidden := workspace.hidden():
         names = ", ".join(ascii(name) for name in hidden)

@@ -9,7 +9,7 @@ import click
 
 from pairsmith.outcome import CommandOutcome
 from pairsmith.session import FiniteNumber, Session, max_usd_option, on_project
-from pairsmith.stages.table import Numeric, Option, Stage, stage
+from pairsmith.stages.table import Audience, Numeric, Option, Stage, stage
 from pairsmith.watching import NOBODY
 from schemas.project import Project
 from schemas.store import Store
@@ -45,9 +45,8 @@ def do(session: Session, row: Stage[Any], project: Project, store: Store, **opti
     if row.name == "generate":
         options["live"] = session.watcher is not NOBODY
     with session.progress() as progress:
-        outcome: CommandOutcome = row.run(
-            project, store, progress=progress, say=session.say, stop=session.stopping, **options
-        )
+        audience = Audience(progress, session.say, session.stopping)
+        outcome: CommandOutcome = row.do(project, store, audience, **options)
     return outcome
 
 

@@ -77,8 +77,8 @@ def _held(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:
     as_generated = {"seeds": dict(generated.seeds), "pairs": generated.pairs_made + generated.pairs_kept}
     if store is None or not generated.seeds or active_seeds(store)[0] >= sum(generated.seeds.values()):
         return as_generated
-    scopes = generated.fingerprints.values()
-    pairs = sum(1 for scope in scopes for slot in store.skim_candidates(scope) if slot.get("pair_id"))
+    slots = (slot for fingerprint in generated.fingerprints.values() for slot in store.skim_candidates(fingerprint))
+    pairs = sum(1 for slot in slots if slot.get("pair_id"))
     return {"seeds": dict(Counter(seed.kind for seed in store.seeds())), "pairs": pairs}
 
 

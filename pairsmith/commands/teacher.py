@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pairsmith.session import Session, on_project
+from schemas.errors import UsageError
 
 
 @click.group()
@@ -46,7 +47,6 @@ def up(
     from rich.markup import escape
 
     from schemas.blocking import run
-    from schemas.errors import UsageError
     from synth.local_vllm import vllm
 
     if model is None:

@@ -51,7 +51,7 @@ class ReportRows:
 
     def _candidates(self, generated: Receipt) -> Iterator[tuple[str, bool]]:
         """The pairs of a generation, none of them accepted."""
-        active = {seed.id for seed in self._store.seeds()}
+        active = self._store.active_seed_ids()
         for fingerprint in generated.facts.get("scopes", {}).values():
             for candidate in self._store.each_candidate(fingerprint):
                 if candidate.failure and candidate.seed_id in active:
@@ -127,15 +127,15 @@ class ReportRows:
 
     def _shown(self, rows: Sequence[_Met]) -> tuple[RowExample, ...]:
         pairs = {pair.id: pair for pair in self._store.pairs(row.pair_id for row in rows if row.pair_id)}
-        failed = any(row.pair_id is None for row in rows)
-        seeds = {seed.id: seed.body for seed in self._store.seeds(active=False)} if failed else {}
+        seeds = self._store.seeds_by_id(row.seed_id for row in rows if row.pair_id is None)
         shown = []
         for row in rows:
             pair = pairs.get(row.pair_id or "")
             if pair:
                 shown.append(RowExample(pair.id, pair.input, pair.output, row.detail, tuple(pair.columns.items())))
             else:
-                shown.append(RowExample(row.seed_id, seeds.get(row.seed_id, ""), None, row.detail))
+                text = seeds[row.seed_id].body if row.seed_id in seeds else ""
+                shown.append(RowExample(row.seed_id, text, None, row.detail))
         return tuple(shown)
 
 

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from pairsmith.serve.job import NoSuchJob
 from pairsmith.serve.problems import Refusal, not_there
+from pairsmith.serve.state import state_of
 
 ALL = "*"
 """In place of a project's name: all projects, and the service itself."""
@@ -148,7 +149,7 @@ def needs(right: Right, *, job: bool = False, somewhere: bool = False) -> Any:
     """A FastAPI dependency: the Caller, if they have `right` in the project of the path (`{project}`), in that of the
     job of the path (`job=True`, `{job}`), in any project (`somewhere=True`), or else in `*`. Raises Refusal.
 
-    A handler takes it as `caller: Annotated[Caller, needs(Right.run)]`.
+    A handler takes it as `caller: Runner`, or as `caller: Annotated[Caller, needs(...)]`.
     """
 
     async def checked(request: Request) -> Caller:
@@ -174,8 +175,7 @@ def needed_by(route: Any) -> Needs | None:
 
 
 def _slugs(request: Request) -> list[str]:
-    slugs: list[str] = request.app.state.workspace.projects()
-    return slugs
+    return state_of(request).workspace.projects()
 
 
 async def _place(request: Request, caller: Caller, job: bool) -> str:
@@ -183,7 +183,7 @@ async def _place(request: Request, caller: Caller, job: bool) -> str:
         return str(request.path_params.get("project", ALL))
     job_id = request.path_params["job"]
     try:
-        project = str((await run_in_threadpool(request.app.state.jobs.get, job_id)).project)
+        project = str((await run_in_threadpool(state_of(request).jobs.get, job_id)).project)
     except NoSuchJob:
         project = ""
     if not caller.may(Right.see_project, project):
@@ -218,7 +218,7 @@ async def _check_same_site(request: Request, caller: Caller) -> None:
 def _is_own(request: Request) -> bool:
     """Whether a browser says that one of our pages sent it."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    ours = {request.headers.get("host"), urlsplit(request.app.state.settings.url or "").netloc} - {"", None}
+    ours = {request.headers.get("host"), urlsplit(state_of(request).settings.url or "").netloc} - {"", None}
     return site == "same-origin" or (site is None and origin is not None and origin.partition("://")[2] in ours)
 
 
@@ -245,3 +245,12 @@ _HIDDEN = ("csrf", "seen", "source", "header", "password", "key_env", "token", "
 
 AnyOne = Annotated[Caller, needs(Right.anyone)]
 SignedIn = Annotated[Caller, needs(Right.account)]
+Member = Annotated[Caller, needs(Right.see_queue)]
+Answerer = Annotated[Caller, needs(Right.answer)]
+Viewer = Annotated[Caller, needs(Right.see_work)]
+Editor = Annotated[Caller, needs(Right.edit)]
+Runner = Annotated[Caller, needs(Right.run)]
+JobViewer = Annotated[Caller, needs(Right.see_work, job=True)]
+JobRunner = Annotated[Caller, needs(Right.run, job=True)]
+ProjectOwner = Annotated[Caller, needs(Right.own)]
+Administrator = Annotated[Caller, needs(Right.administer)]

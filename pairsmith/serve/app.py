@@ -68,6 +68,7 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
     state.policy = Policy(state.engine, trusts_this_machine=settings.no_auth)
     state.jobs = Jobs(workspace, environment=state.policy.environment, database_url=settings.database_url)
     state.views, state.talking = RowsView(workspace), Talking(workspace)
+    state.readers = state.views.readers
     app.include_router(api.router)
     app.include_router(openai.router)
     app.include_router(pages.router)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,25 +17,14 @@ class Audit:
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
 
-    def write(
-        self,
-        caller: Caller,
-        *,
-        address: str,
-        action: str,
-        target: str,
-        status: int,
-        request_id: str,
-        project: str | None = None,
-        before: str | None = None,
-        after: str | None = None,
-    ) -> None:
-        """One line. `before` and `after` are hashes of what was changed."""
-        row = {"at": stamp(), "user": caller.user, "key": caller.key, "address": address[:64], "action": action[:80]}
-        target = target[:300].replace("\0", "\ufffd")  # PostgreSQL keeps no zero byte
-        row |= {"project": project and project[:80], "target": target, "request_id": request_id}
-        row |= {"before": before, "after": after}
-        write(self.engine, sa.insert(audit).values(status=status, **row))
+    def write(self, caller: Caller, line: Mapping[str, Any]) -> None:
+        """One line: `address`, `action`, `target`, `status`, `request_id`, `project`, and hashes of what was changed,
+        `before` and `after`; each of the last three may be None."""
+        row = {"at": stamp(), "user": caller.user, "key": caller.key, **line}
+        row |= {"address": line["address"][:64], "action": line["action"][:80]}
+        row["target"] = line["target"][:300].replace("\0", "\ufffd")  # PostgreSQL keeps no zero byte
+        row["project"] = line["project"] and line["project"][:80]
+        write(self.engine, sa.insert(audit).values(row))
 
     def page(
         self, *, before: int | None, limit: int, project: str | None, user: str | None, action: str | None

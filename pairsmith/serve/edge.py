@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.exc import DataError, DBAPIError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders, State
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,6 +24,7 @@ from pairsmith.serve.access import ALL, Caller, Role
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.sessions import cookie_name
 from pairsmith.serve.settings import Settings
+from pairsmith.serve.state import ServiceState
 from schemas.errors import PairsmithError
 
 log = logging.getLogger("pairsmith.serve")
@@ -55,7 +56,7 @@ _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 class Edge:
     """The outermost part of the application. It answers every failure itself: no traceback leaves the server."""
 
-    def __init__(self, app: ASGIApp, *, settings: Settings, state: State, page: PageOf) -> None:
+    def __init__(self, app: ASGIApp, *, settings: Settings, state: ServiceState, page: PageOf) -> None:
         self.app, self.settings, self.state, self.page = app, settings, state, page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -176,7 +177,7 @@ class Edge:
         """Write it down; in the log where the database cannot take it."""
         state, route = scope["state"], scope.get("route")
         changed: dict[str, Any] = state.get("changed", {})
-        line: dict[str, Any] = {
+        line = {
             "address": address_of(scope),
             "action": changed.get("action") or getattr(route, "name", "none"),
             "project": changed.get("project") or scope.get("path_params", {}).get("project"),
@@ -187,18 +188,18 @@ class Edge:
             "after": changed.get("after"),
         }
         try:
-            self.state.audit.write(state["caller"], **line)
+            self.state.audit.write(state["caller"], line)
         except DBAPIError as error:
             log.error("the audit cannot be written (%s), so this stands here alone: %s", error.orig, line)
 
 
-def caller_of(headers: Headers, state: State) -> Caller:
+def caller_of(headers: Headers, state: ServiceState) -> Caller:
     """Who sends a request, by a key, or else by a cookie: a request with a key never reads cookies. Raises Refusal."""
     if state.settings.no_auth:
         return LOCAL
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        caller: Caller | None = state.keys.caller(key.strip())
+        caller = state.keys.caller(key.strip())
         if caller is None:
             raise Refusal(401, "the API key is not valid (any more).", code="invalid_api_key", fix="Make another.")
         return caller

@@ -15,13 +15,13 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy.exc import DBAPIError
 
 from pairsmith.serve import events, workflows
 from pairsmith.serve.environment import Environment, job_environment
-from pairsmith.serve.job import COMMANDS, ENDED, Job, JobOptions, NoSuchJob, ProjectBusy, State, checked
+from pairsmith.serve.job import ENDED, Job, JobOptions, NoSuchJob, ProjectBusy, State, checked
 from pairsmith.serve.parts import Request
 from pairsmith.serve.process import End, ended, is_held, starts, stop
 from pairsmith.serve.workflows import HEAVY, JOBS, VERSION
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from dbos import DBOSClient, WorkflowStatus
 
     from pairsmith.serve.events import Hub
-
-__all__ = ["COMMANDS", "ENDED", "Job", "JobOptions", "Jobs", "NoSuchJob", "ProjectBusy", "State"]
 
 _LOG = logging.getLogger(__name__)
 _ALIVE_S = 10.0
@@ -277,9 +275,10 @@ class Jobs:
         nth = began[-1]["part"] if began else 0
         end = ended(folder, nth) or {}
         progress = events.last(folder / "events.jsonl")
-        state, code, problem, waiting, note = self._state(row, held, parts)
+        stands = self._stands(row, held, parts)
+        state, problem = stands.state, stands.problem
         answer = end.get("answer") if state in ("done", "waits_for_people") else None
-        note = note or ((answer or {}).get("facts") or {}).get("waits")
+        note = stands.note or ((answer or {}).get("facts") or {}).get("waits")
         if state == "stopped":
             note = (end.get("problem") or {}).get("what")
         signs = [path.stat().st_mtime for path in (folder / "events.jsonl", *folder.glob("log/*.txt")) if path.exists()]
@@ -290,12 +289,12 @@ class Jobs:
             options=JobOptions.model_validate(request["options"]),
             by=request["by"],
             state=state,
-            position=places.get(waiting),
+            position=places.get(stands.waiting),
             created=_time(row.created_at) or datetime.now(UTC),
             started=_seconds(began[0]["at"]) if began else None,
             ended=(_seconds(end.get("ended")) or _time(row.completed_at)) if state in ENDED else None,
             stage=progress["stage"] if progress else None,
-            exit_code=code,
+            exit_code=stands.code,
             problem=problem and {name: self._within(part) for name, part in problem.items()},
             progress=progress,
             answer=answer,
@@ -307,28 +306,25 @@ class Jobs:
     def _within(self, part: Any) -> Any:
         return within(part, self.workspace.root) if isinstance(part, str) else part
 
-    def _state(
-        self, row: WorkflowStatus, held: bool, parts: Iterable[WorkflowStatus]
-    ) -> tuple[State, int | None, dict[str, Any] | None, str, str | None]:
-        """The state, the exit code, the problem, the workflow whose place in a queue is the job's, a sentence."""
+    def _stands(self, row: WorkflowStatus, held: bool, parts: Iterable[WorkflowStatus]) -> _Stands:
         if row.status == "CANCELLED" and held:
-            return "stopping", None, None, "", None
+            return _Stands("stopping")
         if row.status in ("CANCELLED", "SUCCESS"):
             end: End = self._end_of_stopped(row.workflow_id) if row.output is None else row.output
-            return _STATES.get(end["code"], "failed"), end["code"], end["problem"], "", None
+            return _Stands(_STATES.get(end["code"], "failed"), end["code"], end["problem"])
         if row.status not in _ACTIVE:
             what = f"this is a defect of pairsmith: {row.error!r}"
-            return "failed", 1, {"kind": "Defect", "what": what, "exit_code": 1}, "", None
+            return _Stands("failed", 1, {"kind": "Defect", "what": what, "exit_code": 1})
         if held:
-            return "running", None, None, "", None
+            return _Stands("running")
         part = next((part for part in parts if part.parent_workflow_id == row.workflow_id), None)
         if part is None or part.status == "PENDING":
-            return ("queued" if row.status == "ENQUEUED" else "running"), None, None, row.workflow_id, None
+            return _Stands("queued" if row.status == "ENQUEUED" else "running", waiting=row.workflow_id)
         if part.queue_name != HEAVY:
-            return "queued", None, None, part.workflow_id, None
+            return _Stands("queued", waiting=part.workflow_id)
         ahead = next((one for one in parts if one.queue_name == HEAVY and one.status == "PENDING"), None)
         note = computes(self.folder(ahead.parent_workflow_id)) if ahead and ahead.parent_workflow_id else None
-        return "waits_for_gpu", None, None, part.workflow_id, note
+        return _Stands("waits_for_gpu", waiting=part.workflow_id, note=note)
 
     def _end_of_stopped(self, job_id: str) -> End:
         """How a job ended that was stopped: as any other, if its last process had ended before it could hear of it."""
@@ -338,6 +334,17 @@ class Jobs:
         if end is None or (end["code"] == 0 and json.loads((folder / f"part-{nth}.json").read_bytes())["until"]):
             return End(code=INTERRUPTED, problem=None)
         return End(code=end["code"], problem=None if end["code"] == INTERRUPTED else end["problem"])
+
+
+class _Stands(NamedTuple):
+    """Where a job stands: how it ended, or the workflow (`waiting`) whose place in a queue is its own, and a
+    sentence."""
+
+    state: State
+    code: int | None = None
+    problem: dict[str, Any] | None = None
+    waiting: str = ""
+    note: str | None = None
 
 
 def computes(folder: Path) -> str:

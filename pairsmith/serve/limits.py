@@ -22,6 +22,18 @@ ANONYMOUS_BYTES = 64_000
 _UPLOADS = re.compile(r"/v1/files|/api/v1/projects/[^/]+/seeds|/new|/p/[^/]+/setup/seeds")
 
 
+def check_size(size: int) -> None:
+    """Raises Refusal (413) for a file that is too large to be sent."""
+    if size > UPLOAD_BYTES:
+        raise Refusal(413, f"the file has more than {UPLOAD_BYTES // 10**6} MB.", code="too_large")
+
+
+def check_quota(whose: str, size: int, fix: str) -> None:
+    """Raises Refusal (413) where `whose` files, as the beginning of a sentence, would take `size` bytes in all."""
+    if size > PROJECT_BYTES:
+        raise Refusal(413, f"{whose} would take more than {PROJECT_BYTES // 10**9} GB.", code="quota", fix=fix)
+
+
 class Rate(NamedTuple):
     """At most `burst` at once, and `per_second` of them in the long run."""
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from pairsmith.failures import as_json
 from pairsmith.serve.job import NoSuchJob, ProjectBusy
+from pairsmith.serve.state import state_of
 from pairsmith.serve.workspace import NoSuchProject, within
 from schemas import errors
 from schemas.errors import PairsmithError
@@ -250,8 +251,7 @@ async def on_invalid_request(request: Request, error: Exception) -> Response:
 
 
 def _root(request: Request) -> Path:
-    root: Path = request.app.state.workspace.root
-    return root
+    return state_of(request).workspace.root
 
 
 def _openai_type(status: int) -> str:

@@ -8,8 +8,8 @@ import time
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
+from pairsmith.serve.workspace import Workspace
 from schemas.project import Project
 from schemas.spec_file import SPEC_NAME
 from schemas.store import Store
@@ -23,7 +23,7 @@ _SETTLED_S = 1.0  # two writes within a tick of the file system's clock have one
 class Readers:
     """Readers by project. A store that was put in the place of another, as by a restore, is opened anew."""
 
-    def __init__(self, workspace: Any) -> None:
+    def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._lock = Lock()
         self._open: OrderedDict[str, tuple[str, object, Store]] = OrderedDict()

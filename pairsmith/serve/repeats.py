@@ -11,13 +11,14 @@ from typing import IO
 
 import sqlalchemy as sa
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, State
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pairsmith.serve.access import Caller
 from pairsmith.serve.database import answers, row, stamp, write
 from pairsmith.serve.edge import address_of
 from pairsmith.serve.problems import Refusal
+from pairsmith.serve.state import ServiceState
 from schemas.records import now
 
 KEPT = timedelta(hours=24)
@@ -33,7 +34,7 @@ class Repeats:
     them: there, a second time is refused, because a secret is shown once.
     """
 
-    def __init__(self, app: ASGIApp, *, state: State) -> None:
+    def __init__(self, app: ASGIApp, *, state: ServiceState) -> None:
         self.app, self.engine = app, state.engine
         # What an earlier server has not answered nobody answers any more.
         write(self.engine, sa.delete(answers).where(answers.c.status.is_(None)))

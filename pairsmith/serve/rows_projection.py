@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -18,9 +18,9 @@ import orjson
 
 from curate.states import last_curation, skim_states
 from pairsmith.outcome import GenerateOutcome
-from schemas.records import Reason, content_id
+from schemas.records import Reason, Receipt, content_id
 from schemas.store import Store, tables
-from schemas.store.since import Ends, active_among, active_seeds, bodies, newest_scopes, since
+from schemas.store.since import Ends, active_among, active_seeds, bodies, newest_fingerprints, since
 
 _VERSION = 1
 _CHUNK = 500
@@ -69,11 +69,11 @@ def follow(store: Store, path: Path, now: Ends) -> None:
     """Bring the view to the store as it is now: what joined is added, another curation makes it anew."""
     receipt = last_curation(store)
     generated = store.receipts("generate")
-    scopes = _scopes(store, receipt, generated)
+    fingerprints = _fingerprints(store, receipt, generated)
     curation = (
         "" if receipt is None else content_id("curation", receipt.model_dump(mode="json", include={"started", "facts"}))
     )
-    of = content_id("view", [_VERSION, store.url, curation, sorted(scopes), len(generated), active_seeds(store)])
+    of = content_id("view", [_VERSION, store.url, curation, sorted(fingerprints), len(generated), active_seeds(store)])
     if (about := _about(path)).get("of") != of:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.partial")
@@ -82,7 +82,7 @@ def follow(store: Store, path: Path, now: Ends) -> None:
             view.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA + "BEGIN")
             if receipt is not None:
                 _add(store, view, map(_decided, skim_states(store, receipt)))
-            _add_since(store, view, scopes, -1, now)
+            _add_since(store, view, fingerprints, -1, now)
             for index in filter(None, _INDEXES.splitlines()):
                 view.execute(index)
             _add_reviews(store, view, -1, now)
@@ -96,7 +96,7 @@ def follow(store: Store, path: Path, now: Ends) -> None:
     with closing(connected(path)) as view:
         view.execute("PRAGMA synchronous=OFF")
         view.execute("BEGIN IMMEDIATE")
-        _add_since(store, view, scopes, int(about["candidates"]), now)
+        _add_since(store, view, fingerprints, int(about["candidates"]), now)
         _add_reviews(store, view, int(about["reviews"]), now)
         _note(view, of, now)
         view.execute("COMMIT")
@@ -118,14 +118,14 @@ def _note(view: sqlite3.Connection, of: str, now: Ends) -> None:
     view.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", [(name, str(fact)) for name, fact in facts.items()])
 
 
-def _scopes(store: Store, curated: Any, generated: list[Any]) -> set[str]:
+def _fingerprints(store: Store, curated: Receipt | None, generated: Sequence[Receipt]) -> set[str]:
     """The fingerprints whose slots are rows: those that were curated, those of a generation since, and those of one
     that is under way or was killed, which no receipt names."""
-    scopes = set(curated.facts.get("scopes", ())) if curated else set[str]()
-    named = {scope for receipt in generated for scope in GenerateOutcome.of(receipt).fingerprints.values()}
-    if generated and (curated is None or generated[-1].started > curated.started):
-        scopes |= set(GenerateOutcome.of(generated[-1]).fingerprints.values())
-    return scopes | {scope for scope in newest_scopes(store).values() if scope not in named}
+    counted = set(curated.facts.get("scopes", ())) if curated else set[str]()
+    of_each = [set(GenerateOutcome.of(receipt).fingerprints.values()) for receipt in generated]
+    if of_each and (curated is None or generated[-1].started > curated.started):
+        counted |= of_each[-1]
+    return counted | (set(newest_fingerprints(store).values()) - set().union(*of_each))
 
 
 def _decided(state: dict[str, Any]) -> dict[str, Any]:
@@ -133,22 +133,22 @@ def _decided(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "flags": state.get("flags", ()), "code": reason.get("code"), "reason": reason.get("detail")}
 
 
-def _add_since(store: Store, view: sqlite3.Connection, scopes: Iterable[str], position: int, now: Ends) -> None:
+def _add_since(store: Store, view: sqlite3.Connection, fingerprints: Iterable[str], position: int, now: Ends) -> None:
     """The slots behind `position` that no curation has looked at."""
     there = "SELECT 1 FROM rows WHERE seed_id = ? AND generation = ? AND generator = ? AND sample = ?"
     columns = ["seed_id", "generator", "sample", "body"]
-    for scope in sorted(scopes):
-        slots = since(store, tables.candidates, position, columns, until=now.candidates, fingerprint=scope)
+    for fingerprint in sorted(fingerprints):
+        slots = since(store, tables.candidates, position, columns, until=now.candidates, fingerprint=fingerprint)
         new = (
-            _undecided({**_slot(scope, seed, generator, sample), **orjson.loads(body)})
+            _undecided({**_slot(fingerprint, seed, generator, sample), **orjson.loads(body)})
             for _, seed, generator, sample, body in slots
-            if not view.execute(there, (seed, scope, generator, sample)).fetchone()
+            if not view.execute(there, (seed, fingerprint, generator, sample)).fetchone()
         )
         _add(store, view, new, only_active=True)
 
 
-def _slot(scope: str, seed: str, generator: str, sample: int) -> dict[str, Any]:
-    return {"fingerprint": scope, "seed_id": seed, "generator": generator, "sample": sample, "pair_id": None}
+def _slot(fingerprint: str, seed: str, generator: str, sample: int) -> dict[str, Any]:
+    return {"fingerprint": fingerprint, "seed_id": seed, "generator": generator, "sample": sample, "pair_id": None}
 
 
 def _undecided(slot: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import orjson
 
 from pairsmith.serve.readers import Readers
 from pairsmith.serve.rows_projection import COLUMNS, connected, follow, rows_of, spaced
+from pairsmith.serve.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.store import Store
 from schemas.store.since import Ends, ends
@@ -119,8 +120,8 @@ _Cube = list[tuple[Any, ...]]
 class RowsView:
     """The rows of every project of a workspace. Safe to call from several threads."""
 
-    def __init__(self, workspace: Any, readers: Readers | None = None) -> None:
-        self.readers = readers or Readers(workspace)
+    def __init__(self, workspace: Workspace) -> None:
+        self.readers = Readers(workspace)
         self._workspace = workspace
         self._lock = Lock()
         self._locks: dict[str, Lock] = {}

@@ -16,7 +16,8 @@ from pairsmith.serve.job import NoSuchJob
 from pairsmith.serve.process import is_held, stop
 
 if TYPE_CHECKING:
-    from pairsmith.serve.jobs import Job, Jobs
+    from pairsmith.serve.job import Job
+    from pairsmith.serve.jobs import Jobs
 
 _LOG = logging.getLogger(__name__)
 _TICK_S = 0.25

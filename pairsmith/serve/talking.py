@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.workspace import Workspace
@@ -26,17 +26,15 @@ _LOOK_S = 2.0
 _ASK_TIMEOUT_S = 300.0
 
 
-class Talker(Protocol):
-    """Whom somebody wants to talk to."""
+class Tuned(NamedTuple):
+    """An adapter of a project under its OpenAI name; `adapter` False is its base without it."""
 
-    @property
-    def project(self) -> str: ...
-    @property
-    def result(self) -> TrainResult: ...
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def adapter(self) -> bool: ...
+    name: str
+    project: str
+    result: TrainResult
+    folder: Path
+    adapter: bool
+    created: int
 
 
 class _Running(NamedTuple):
@@ -66,13 +64,13 @@ class Talking:
             await asyncio.gather(watching, return_exceptions=True)
             await self._stop()
 
-    async def ask(self, talker: Talker, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    async def ask(self, talker: Tuned, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Status and body of the model's answer. Raises what `asked` raises."""
         async with self.asked(talker, body) as response:
             return response.status, await response.json()
 
     @asynccontextmanager
-    async def asked(self, talker: Talker, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def asked(self, talker: Tuned, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
         """The model's answer as it comes. Raises Refusal (503) while a job needs the machine, also if one takes it
         meanwhile, and whatever keeps the model from starting."""
         import aiohttp
@@ -105,7 +103,7 @@ class Talking:
                 retry_after_s=60,
             )
 
-    async def _started(self, talker: Talker) -> _Running:
+    async def _started(self, talker: Tuned) -> _Running:
         # An adapter's server answers for its base too; a merged model is a server of its own.
         own = talker.adapter and talker.result.settings.method == "qlora"
         key = f"{talker.result.base_hash} {talker.folder} {own}"
@@ -142,7 +140,7 @@ def is_busy(workspace: Workspace) -> bool:
     return is_locked(workspace.jobs_folder / "heavy.lock")
 
 
-def _model_of(talker: Talker, workspace: Workspace) -> LocalModel:
+def _model_of(talker: Tuned, workspace: Workspace) -> LocalModel:
     """What was measured, or the base that it was tuned from. Raises Refusal if the base is another one now."""
     from train.base_model import find_base
     from train.local_model import tuned_model

@@ -18,11 +18,9 @@ from pairsmith.certified import FILE
 from pairsmith.outcome import CertifyOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.curate import with_asked
-from pairsmith.stages.table import Numeric, Option, Stage
-from pairsmith.stopping import Stopping
+from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
 from schemas.errors import NoWork
 from schemas.files import replaced
-from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Artifact, Counts, Json, content_id
 from schemas.store import Store
@@ -31,12 +29,10 @@ from schemas.store import Store
 def certify(
     project: Project,
     store: Store,
+    audience: Audience = NO_AUDIENCE,
     *,
     precision: float = 0.9,
     confidence: float = 0.9,
-    progress: Progress = unseen,
-    say: Say = unheard,
-    stop: Stopping | None = None,
 ) -> CertifyOutcome:
     """Look at people's answers, and name the rows of which at least the share `precision` are good, with `confidence`.
 
@@ -44,7 +40,7 @@ def certify(
     one. Raises NoWork before the first answer.
     """
     with recording(project, store, "certify", CertifyOutcome(review_count=store.review_count())) as record:
-        fingerprints = teachers.scopes_of(project, say)
+        fingerprints = teachers.fingerprints_of(project, audience.say)
         if not store.review_count():
             raise NoWork("nobody has answered a row yet.", fix="`pairsmith review push` sends rows to people.")
 
@@ -52,11 +48,10 @@ def certify(
             pool = Pool.read(store, fingerprints, people=False, forward_n=project.spec.generate.forward.n)
             if not len(pool):
                 raise NoWork("there is no row to certify.", fix="Run `pairsmith generate` and `pairsmith curate`.")
-            return (
-                await judged(_before_selection(project), pool, store.seeds(), store, asked=asked, progress=progress)
-            )[0]
+            unselected, progress = _before_selection(project), audience.progress
+            return (await judged(unselected, pool, store.seeds(), store, asked=asked, progress=progress))[0]
 
-        pool = with_asked(project, store, say, record, work)
+        pool = with_asked(project, store, audience.say, record, work)
         parts = parts_now(project, store, fingerprints, pool.steps)
         population = read_population(project, store, fingerprints)
         looked = look(project, store, pool, population, parts, precision=precision, confidence=confidence)

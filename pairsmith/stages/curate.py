@@ -18,11 +18,10 @@ from pairsmith import plan, teachers
 from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import is_local
-from pairsmith.stages.table import Stage
-from pairsmith.stopping import Stopping
+from pairsmith.stages.table import NO_AUDIENCE, Audience, Stage
 from schemas.blocking import run
 from schemas.errors import NoWork
-from schemas.progress import Progress, Say, unheard, unseen
+from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
@@ -37,14 +36,7 @@ _USELESS = {
 }
 
 
-def curate(
-    project: Project,
-    store: Store,
-    *,
-    progress: Progress = unseen,
-    say: Say = unheard,
-    stop: Stopping | None = None,
-) -> CurateOutcome:
+def curate(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> CurateOutcome:
     """Judge every candidate of the present spec and write what is accepted to `dataset/`.
 
     It is not drained: `stop` ends it at once, and what was judged is kept. Only judges and served reward models are
@@ -53,10 +45,15 @@ def curate(
     with recording(project, store, "curate", CurateOutcome()) as record:
         inputs = plan.inputs_of("curate", project, store)
         record.outcome = CurateOutcome(**inputs._asdict(), review_count=store.review_count())
-        fingerprints = teachers.scopes_of(project, say)
+        fingerprints = teachers.fingerprints_of(project, audience.say)
         for sentence in _warnings(project):
-            say(sentence)
-        result = _judged(project, store, fingerprints, progress, say, record)
+            audience.say(sentence)
+
+        async def work(asked: Asked) -> CurateResult:
+            progress = audience.progress
+            return await curate_project(project, store, fingerprints=fingerprints, asked=asked, progress=progress)
+
+        result = with_asked(project, store, audience.say, record, work)
         facts = dict(result.facts)
         scorer = facts.pop("scorer", None)
         record.add(counts=result.counts, reasons=result.reasons, scorer=scorer, more=facts)
@@ -67,7 +64,8 @@ def curate(
         dataset = export_dataset(project, store, result, project.folder / DATASET)
         record.add(artifact_id=dataset.id, files=(dataset.path,), rows=dataset.facts["rows"])
         if not dataset.facts["rows"]["train"]:
-            say("warning: no accepted row is of the train split, so `pairsmith train` has nothing to learn from.")
+            nothing = "no accepted row is of the train split, so `pairsmith train` has nothing to learn from"
+            audience.say(f"warning: {nothing}.")
     return record.outcome
 
 
@@ -80,20 +78,6 @@ def _warnings(project: Project) -> list[str]:
     away = sorted({url for name in asked for url in spec.teachers[name].addresses if not is_local(url)})
     leaves = [f"the texts of rows that pass the gates leave this machine, to {' and '.join(away)}"] if away else []
     return [*leaves, *of_one_family(spec, names, writers)]
-
-
-def _judged(
-    project: Project,
-    store: Store,
-    fingerprints: list[str],
-    progress: Progress,
-    say: Say,
-    record: Recording[CurateOutcome],
-) -> CurateResult:
-    async def work(asked: Asked) -> CurateResult:
-        return await curate_project(project, store, fingerprints=fingerprints, asked=asked, progress=progress)
-
-    return with_asked(project, store, say, record, work)
 
 
 def with_asked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,11 @@ from curate.split import disputed_questions
 from pairsmith import plan
 from pairsmith.outcome import EvaluateOutcome
 from pairsmith.receipt import recording
-from pairsmith.stages.table import Option, Stage
-from pairsmith.stopping import Stopping
+from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
 from schemas.blocking import run
 from schemas.errors import InputError, NoWork
 from schemas.files import sha256
-from schemas.progress import Progress, Say, unheard, unseen
+from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Artifact, Counts, Json
 from schemas.store import Store
@@ -41,19 +41,14 @@ _MEASURED = {
 
 
 def evaluate(
-    project: Project,
-    store: Store,
-    *,
-    progress: Progress = unseen,
-    say: Say = unheard,
-    stop: Stopping | None = None,
-    gate: bool = False,
+    project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, gate: bool = False
 ) -> EvaluateOutcome:
     """Evaluate the adapter that was trained last; an evaluation that is there already is found, not repeated. With
     `gate`, the exit code of the command is that of the verdict.
 
     It is not drained: `stop` ends it at once, and answers that came are kept.
     """
+    progress, say, _ = audience
     with recording(project, store, "evaluate", EvaluateOutcome()) as record:
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
         trained = latest_adapter(project, store)
@@ -182,15 +177,9 @@ def counts_of(evaluation: Evaluation) -> tuple[Counts, dict[str, int]]:
     failed = sum(not output.answered for output in outputs)
     waiting = sum(output.answered and output.all_pass is None for output in outputs)
     rejected = len(outputs) - passed - failed - waiting
-    reasons: dict[str, int] = {}
-    for output in outputs:
-        if output.answered and not output.passes and output.all_pass is not None:
-            word = why_not(output, evaluation.check_names)
-            reasons[word] = reasons.get(word, 0) + 1
-    if failed:
-        reasons["unanswered"] = failed
-    if waiting:
-        reasons["not scored"] = waiting
+    decided = (output for output in outputs if output.answered and not output.passes and output.all_pass is not None)
+    reasons = dict(Counter(why_not(output, evaluation.check_names) for output in decided))
+    reasons |= {word: rows for word, rows in (("unanswered", failed), ("not scored", waiting)) if rows}
     counts = Counts(rows_in=len(outputs), accepted=passed, rejected=rejected, waiting=waiting, failed=failed)
     return counts, reasons
 

@@ -16,11 +16,10 @@ from pairsmith.outcome import ExportOutcome
 from pairsmith.plan import refuse_unchecked, say_outdated
 from pairsmith.receipt import recording
 from pairsmith.stages.evaluate import evaluation_in
-from pairsmith.stages.table import Option, Stage
-from pairsmith.stopping import Stopping
+from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
 from schemas.errors import InputError, NoWork, UsageError
 from schemas.files import copy_folder, replaced_folder
-from schemas.progress import Progress, Say, unheard, unseen
+from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Artifact, Counts
 from schemas.spec_file import SPEC_NAME, load
@@ -39,10 +38,8 @@ _MADE_BY = {"generate": "dataset", "curate": "dataset", "train": "adapter", "eva
 def export(
     project: Project,
     store: Store,
+    audience: Audience = NO_AUDIENCE,
     *,
-    progress: Progress = unseen,
-    say: Say = unheard,
-    stop: Stopping | None = None,
     out: Path | None = None,
     gguf: Sequence[str] = (),
     format: Sequence[str] = (),
@@ -57,6 +54,7 @@ def export(
     out, UsageError if `out` holds something else, InputError for an evaluation that was changed by hand, and
     NotLicensed for rows that `[export]` does not let out.
     """
+    say = audience.say
     out = out.resolve() if out else project.folder / EXPORT  # `erase` finds it again from any folder
     with recording(project, store, "export", ExportOutcome()) as record:
         artifacts = present(store)

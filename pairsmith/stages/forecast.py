@@ -20,15 +20,14 @@ from pairsmith.ahead import refuse_ahead, refuse_base
 from pairsmith.outcome import ENDLESS, ForecastOutcome, GenerateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import Asking, ask, clear, generated_from, ledgers_of, say_shortages, seeds_of
-from pairsmith.stages.table import Numeric, Option, Stage
-from pairsmith.stopping import Stopping
+from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
 from pairsmith.style.numbers import between, count
 from prompts import load
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
 from schemas.kinds import KINDS
 from schemas.money import dollars, summed
-from schemas.progress import Progress, Say, unheard, unseen
+from schemas.progress import unheard
 from schemas.project import Project
 from schemas.records import Direction, Json, Seed, Usage, content_id
 from schemas.spec import TeacherSettings
@@ -69,20 +68,14 @@ class _Direction:
 
 
 def forecast(
-    project: Project,
-    store: Store,
-    *,
-    seeds: int = SEEDS,
-    progress: Progress = unseen,
-    say: Say = unheard,
-    stop: Stopping | None = None,
+    project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, seeds: int = SEEDS
 ) -> ForecastOutcome:
     """Ask about `seeds` seeds of each direction, drawn by their ids, and tell what all of them will take.
 
     The answers are in the ledger and the pairs in the pool: `generate` does not ask for them again. Raises NoWork where
     nothing is generated, Interrupted after Ctrl-C.
     """
-    generate = project.spec.generate
+    say, generate = audience.say, project.spec.generate
     forward = generate.forward.model_copy(update={"candidates": None})
     backward = generate.backward.model_copy(update={"accepted": None, "candidates": None})
     generate = generate.model_copy(update={"accepted": None, "forward": forward, "backward": backward})
@@ -90,11 +83,11 @@ def forecast(
     piloted = replace(project, spec=whole)
     refuse_base(project)
     with recording(project, store, "forecast", ForecastOutcome()) as record:
-        _, splits = seeds_of(project, store, say)
-        short = say_shortages(say, project, splits)
+        _, all_seeds = seeds_of(project, store, say)
+        short = say_shortages(say, project, all_seeds)
         asked = teachers.by_direction(project, say)
-        refuse_ahead(project, splits)
-        clear_seeds, _ = clear(project, splits, say)
+        refuse_ahead(project, all_seeds)
+        clear_seeds, _ = clear(project, all_seeds, say)
         directions = [_direction(way, teacher, clear_seeds, seeds) for way, teacher in asked.items()]
         directions = [direction for direction in directions if direction.seeds]
         if not directions:
@@ -102,7 +95,7 @@ def forecast(
         result, counted = GenerateResult(), Recording(GenerateOutcome())
         pilot = [seed for direction in directions for seed in direction.pilot]
         try:
-            run(ask(Asking(piloted, store, asked, progress, say, stop or Stopping(), False), pilot, counted, result))
+            run(ask(Asking(piloted, store, asked, audience), pilot, counted, result))
         finally:
             shared = ("calls_sent", "calls_reused", "usage", "usd", "costs")
             record.add(
@@ -113,8 +106,8 @@ def forecast(
         if result.stopped:
             raise Interrupted("the pilot is not done.", fix="Run it again: it goes on, and asks nothing twice.")
         took = run(_all_taken(project, store, asked, directions))
-        lines = [_generation(project, store, direction, took[direction.way], splits) for direction in directions]
-        if evaluation := _evaluation(project, directions, took.get("forward", []), splits):
+        lines = [_generation(project, store, direction, took[direction.way], all_seeds) for direction in directions]
+        if evaluation := _evaluation(project, directions, took.get("forward", []), all_seeds):
             lines.append(evaluation)
         record.add(
             seeds=sum(len(direction.seeds) for direction in directions),
@@ -122,7 +115,7 @@ def forecast(
             shortages=short,
             unlimited=tuple(way for way in asked if limit_of(generate.directions[way].sampling.body()) is None),
             lines=tuple(lines),
-            whole=_chosen(_added(lines), project, splits),
+            whole=_chosen(_added(lines), project, all_seeds),
             usd_elsewhere=_elsewhere(project, store, directions),
         )
     return record.outcome
@@ -176,27 +169,27 @@ def taken(store: Store, ledger: Ledger, generator: Forward | Backward, seed: See
 
 
 def _generation(
-    project: Project, store: Store, direction: _Direction, took: Sequence[Took], splits: Sequence[Seed]
+    project: Project, store: Store, direction: _Direction, took: Sequence[Took], all_seeds: Sequence[Seed]
 ) -> Json:
     """The line of one direction."""
     settings = project.spec.generate.directions[direction.way]
     n, limit = settings.samples, limit_of(settings.sampling.body())
     others = len(direction.seeds) - len(took)
     measured = costs_of(direction.teacher, took, others, limit, n)
-    pilot = run(_pilot(project, store, direction, splits))
+    pilot = run(_pilot(project, store, direction, all_seeds))
     per_seed = min(n, _best(project, n))
     measured["rows"] = accepted_rows(pilot, others, max([per_seed, *pilot.rows]))
     return _line("generate", direction.way, measured, len(direction.seeds))
 
 
 def _evaluation(
-    project: Project, directions: Sequence[_Direction], took: Sequence[Took], splits: Sequence[Seed]
+    project: Project, directions: Sequence[_Direction], took: Sequence[Took], all_seeds: Sequence[Seed]
 ) -> Json | None:
     """The line of the teacher in the evaluation: of every test input its answers as it generates, those that generation
     bought found again, and one more without chance. None where that is another teacher, which no pilot has asked."""
     spec = project.spec
     forward = next((direction for direction in directions if direction.way == "forward"), None)
-    asked = most_test_inputs(splits, spec)
+    asked = most_test_inputs(all_seeds, spec)
     if forward is None or not asked or spec.teacher_name("evaluate") != spec.teacher_name("forward"):
         return None
     n, limit = spec.generate.forward.n, limit_of(spec.generate.forward.sampling.body())
@@ -252,7 +245,7 @@ def _best(project: Project, n: int) -> int:
     return n if project.spec.curate.score.model == "none" else project.spec.curate.select.best
 
 
-async def _pilot(project: Project, store: Store, direction: _Direction, splits: Sequence[Seed]) -> Pilot:
+async def _pilot(project: Project, store: Store, direction: _Direction, all_seeds: Sequence[Seed]) -> Pilot:
     """The rows of the pilot after gates, contamination and best of n, and which of them repeat each other. Candidates
     of one seed that are alike are one row: that a teacher says the same twice tells nothing of other seeds.
 
@@ -263,7 +256,7 @@ async def _pilot(project: Project, store: Store, direction: _Direction, splits: 
     n = spec.generate.directions[direction.way].samples
     slots = (slot for slot in store.candidates(fingerprint) if slot.seed_id in ids and slot.sample < n)
     pairs = store.pairs([slot.pair_id for slot in slots if slot.pair_id])
-    steps = [step for step in steps_for(project, splits, None) if id_of(step).by not in _LATER]
+    steps = [step for step in steps_for(project, all_seeds, None) if id_of(step).by not in _LATER]
     pool = await curate(Pool.of(pairs), [*steps, best(_best(project, n))])
     accepted = [row.pair for row in pool.accepted() if row.pair is not None]
     repeats: Mapping[int, Any] = {}

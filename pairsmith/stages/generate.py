@@ -21,7 +21,7 @@ from pairsmith import plan, teachers
 from pairsmith.ahead import doubtful, refuse_ahead, refuse_base, untold
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.receipt import Recording, recording
-from pairsmith.stages.table import Option, Stage
+from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
 from pairsmith.standard_input import piped
 from pairsmith.stopping import Stopping
 from pairsmith.style.numbers import failure_in_words
@@ -30,7 +30,7 @@ from schemas.blocking import run
 from schemas.cycles import seldom_sought
 from schemas.errors import InputError, Interrupted, UsageError
 from schemas.identity import content_id_of_each
-from schemas.progress import Progress, Say, unheard, unseen
+from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Candidate, Direction, Json, Pair, Seed
 from schemas.spec import Spec, TeacherSettings
@@ -55,10 +55,8 @@ UNANSWERED = frozenset({"throttled", "server", "broken", "timeout", "unanswered"
 def generate(
     project: Project,
     store: Store,
+    audience: Audience = NO_AUDIENCE,
     *,
-    progress: Progress = unseen,
-    say: Say = unheard,
-    stop: Stopping | None = None,
     retry_failed: bool = False,
     batch: bool = False,
     live: bool = False,
@@ -69,6 +67,7 @@ def generate(
     before anything is asked, PairsmithError for what a later stage would refuse: a base model that cannot be trained,
     gates, checks, scorers and files that are not there.
     """
+    say = audience.say
     _refuse_empty_pipe(project)
     refuse_base(project)
     with recording(project, store, "generate", GenerateOutcome()) as record:
@@ -77,22 +76,22 @@ def generate(
             record.outcome = before
             _say_again(say, before)
             return before
-        reading, splits = seeds_of(project, store, say)
+        reading, all_seeds = seeds_of(project, store, say)
         asked = teachers.by_direction(project, say, batch=batch)
-        refuse_ahead(project, splits)
-        _warn(project, splits, asked.values(), say)
+        refuse_ahead(project, all_seeds)
+        _warn(project, all_seeds, asked.values(), say)
         give_back()
-        seeds, left_out = clear(project, splits, say)
+        seeds, left_out = clear(project, all_seeds, say)
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
-            shortages=say_shortages(say, project, splits),
+            shortages=say_shortages(say, project, all_seeds),
             seed_problems=(*(f"{problem.where}: {problem.what}" for problem in reading.problems), *left_out),
             fingerprints=generators.fingerprints(project, asked),
         )
         give_back()
         result = GenerateResult()
-        asking = Asking(project, store, asked, progress, say, stop or Stopping(), retry_failed, live)
+        asking = Asking(project, store, asked, audience, retry_failed, live)
         try:
             run(ask(asking, seeds, record, result))
         finally:
@@ -264,15 +263,13 @@ def say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[st
 
 
 class Asking(NamedTuple):
-    """The wiring of teachers by direction, generators and progress."""
+    """What is asked of whom, the teachers by direction, and who follows it."""
 
     project: Project
     store: Store
     teachers: Mapping[Direction, TeacherSettings]
-    progress: Progress
-    say: Say
-    stop: Stopping
-    retry_failed: bool
+    audience: Audience
+    retry_failed: bool = False
     live: bool = False
 
 
@@ -311,8 +308,9 @@ async def ask(
 ) -> None:
     """Ask about `seeds` whatever is not in the store, in order until Ctrl-C."""
     project, store, generate = asking.project, asking.store, asking.project.spec.generate
-    opened = ledgers_of(store, asking.teachers, asking.say, retry_failed=asking.retry_failed)
-    with asking.stop.draining() as stop:
+    progress, say, stopping = asking.audience
+    opened = ledgers_of(store, asking.teachers, say, retry_failed=asking.retry_failed)
+    with (stopping or Stopping()).draining() as stop:
         async with opened as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
             try:
@@ -324,7 +322,7 @@ async def ask(
                     accept=_accept(project) if generate.targets else None,
                     targets=generate.targets,
                     candidates=generate.limits,
-                    progress=asking.progress,
+                    progress=progress,
                     stop=stop,
                     result=result,
                     earlier_prompts=_earlier_prompts(store, asking.teachers),

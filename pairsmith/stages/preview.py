@@ -14,12 +14,12 @@ from pairsmith.outcome import GenerateOutcome, PreviewOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.forecast import costs_of, nothing_asked, taken
 from pairsmith.stages.generate import clear, ledgers_of, seeds_of
-from pairsmith.stages.table import Numeric, Option, Stage
+from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
 from pairsmith.stopping import Stopping
 from pairsmith.style.numbers import between
 from schemas.blocking import run
 from schemas.errors import Interrupted
-from schemas.progress import Progress, Say, unheard, unseen
+from schemas.progress import unheard
 from schemas.project import Project
 from schemas.records import Counts, Direction, Json, Seed, content_id
 from schemas.spec import TeacherSettings
@@ -37,28 +37,21 @@ if TYPE_CHECKING:
 SEEDS = 5
 
 
-def preview(
-    project: Project,
-    store: Store,
-    *,
-    seeds: int = SEEDS,
-    progress: Progress = unseen,
-    say: Say = unheard,
-    stop: Stopping | None = None,
-) -> PreviewOutcome:
+def preview(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, seeds: int = SEEDS) -> PreviewOutcome:
     """Ask about `seeds` seeds of each direction with the present spec, and show it beside the pool of the last run.
 
     The answers are in the ledger, so a later `generate` does not buy them again; the pool stays as it is. Raises NoWork
     where nothing is generated, Interrupted after Ctrl-C.
     """
+    say = audience.say
     with recording(project, store, "preview", PreviewOutcome()) as record:
-        _, splits = seeds_of(project, store, say)
+        _, all_seeds = seeds_of(project, store, say)
         asked = teachers.by_direction(project, say)
-        before = next((r for r in reversed(store.receipts("generate"))), None)
-        pools = GenerateOutcome.of(before).fingerprints if before else {}
+        before = store.receipts("generate")[-1:]
+        pools = GenerateOutcome.of(before[0]).fingerprints if before else {}
         try:
-            clear_seeds, _ = clear(project, splits, say)
-            shown = run(_ask(project, store, asked, clear_seeds, pools, seeds, stop or Stopping(), progress))
+            clear_seeds, _ = clear(project, all_seeds, say)
+            shown = run(_ask(project, store, audience, asked, clear_seeds, pools, most=seeds))
         except StoppedError:
             raise Interrupted("the preview is not done.", fix="Run it again: it asks nothing twice.") from None
         record.outcome = replace(shown, shaped_by=plan.pinned(project, store)["generate"])
@@ -70,16 +63,16 @@ def preview(
 async def _ask(
     project: Project,
     store: Store,
+    audience: Audience,
     asked: Mapping[Direction, TeacherSettings],
     seeds: Sequence[Seed],
     pools: Mapping[str, str],
+    *,
     most: int,
-    stop: Stopping,
-    progress: Progress,
 ) -> PreviewOutcome:
     rows, redaction = list[Json](), redaction_of(project.spec.personal)
     left_samples, left_seeds, left_usd = 0, 0, list[Range | None]()
-    with stop.draining() as stopping:
+    with (audience.stop or Stopping()).draining() as stopping:
         async with ledgers_of(store, asked, unheard, stage="preview") as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
             watch = asyncio.create_task(_drained(stopping, distinct))
@@ -94,7 +87,7 @@ async def _ask(
                     for seed, outcomes in zip(chosen, answered, strict=True):
                         new = [_shown(way, outcome) for outcome in outcomes]
                         rows.append({"direction": way, "seed": seed.text, "old": old.get(seed.id, []), "new": new})
-                        progress("preview", {"done": len(rows)})
+                        audience.progress("preview", {"done": len(rows)})
                     left = [sum(ledger.would_ask(*one) for one in generator.questions(seed)) for seed in there]
                     left_samples += sum(left)
                     seeds_left = sum(map(bool, left))
@@ -109,7 +102,7 @@ async def _ask(
         counts=Counts(rows_in=answers, waiting=answers - failed, failed=failed),
         **teachers.spent(distinct),
         rows=tuple(rows),
-        same_prompt=all(pools.get(way) == print_ for way, print_ in fingerprints(project, asked).items()),
+        same_prompt=all(pools.get(way) == fingerprint for way, fingerprint in fingerprints(project, asked).items()),
         left_candidates=left_samples,
         left_seeds=left_seeds,
         left_usd=None if None in left_usd else _together([amount for amount in left_usd if amount is not None]),

@@ -23,8 +23,7 @@ from curate.review.status import ReviewStatus, as_json, from_facts, review_statu
 from pairsmith import plan, teachers
 from pairsmith.outcome import PullOutcome, PushOutcome, ReviewOutcome
 from pairsmith.receipt import recording
-from pairsmith.stages.table import Stage
-from pairsmith.stopping import Stopping
+from pairsmith.stages.table import NO_AUDIENCE, Audience, Stage
 from schemas.errors import MissingDependency, NoWork, ReviewError, StoreBusy
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
@@ -39,7 +38,7 @@ GO_ON = "`pairsmith run --no-review` goes on without people."
 
 def judged_population(project: Project, store: Store, say: Say) -> Population:
     """What curation knows of the candidates of the present spec. Raises NoWork before curation."""
-    population = read_population(project, store, teachers.scopes_of(project, say))
+    population = read_population(project, store, teachers.fingerprints_of(project, say))
     if not any(row.passed is not None for row in population.rows.values()):
         raise NoWork("there is no judged row to review.", fix="Run `pairsmith curate` first.")
     return population
@@ -92,20 +91,14 @@ def own_workspace(project: Project, progress: Progress = unseen) -> Iterator[Arg
             yield connected
 
 
-def review(
-    project: Project,
-    store: Store,
-    *,
-    progress: Progress = unseen,
-    say: Say = unheard,
-    stop: Stopping | None = None,
-) -> ReviewOutcome:
+def review(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> ReviewOutcome:
     """The human gate: the outcome's `waits` says what keeps the pipeline from going on, and is empty once people have
     said enough and accept enough of it (`curate.review.gate`).
 
     Where the answers in the store are not enough, those on the server are brought (`brought` of them), then rows are
     drawn and pushed. It is not drained: `stop` ends it at once.
     """
+    progress, say, _ = audience
     with recording(project, store, "review", ReviewOutcome()) as record:
         inputs = plan.inputs_of("review", project, store)
         record.outcome = ReviewOutcome(**inputs._asdict(), artifact_id=inputs.source)
@@ -162,10 +155,9 @@ def send(
     )
 
 
-def push_rows(
-    project: Project, store: Store, *, more: bool, progress: Progress = unseen, say: Say = unheard
-) -> PushOutcome:
+def push_rows(project: Project, store: Store, audience: Audience, *, more: bool) -> PushOutcome:
     """What `review push` does."""
+    progress, say, _ = audience
     with recording(project, store, "review-push", PushOutcome()) as record:
         population = judged_population(project, store, say)
         with argilla(project, progress) as connected:
@@ -176,10 +168,9 @@ def push_rows(
     return record.outcome
 
 
-def pull_answers(
-    project: Project, store: Store, connected: Argilla, *, progress: Progress = unseen, say: Say = unheard
-) -> PullOutcome:
+def pull_answers(project: Project, store: Store, connected: Argilla, audience: Audience) -> PullOutcome:
     """What `review pull` does once."""
+    progress, say, _ = audience
     with recording(project, store, "review-pull", PullOutcome()) as record:
         connected.workspace = workspace_of(project, store, connected)
         pulled = pull(project, store, connected, progress)
@@ -208,7 +199,7 @@ def watch(project: Project, connected: Argilla, every_s: float, *, say: Say = un
                 continue
             try:
                 with Store.open(Store.url_for(project)) as store:
-                    outcome = pull_answers(project, store, connected, say=say)
+                    outcome = pull_answers(project, store, connected, Audience(say=say))
                     sent = send(project, store, judged_population(project, store, say), connected, unseen).sent
             except StoreBusy as busy:
                 say(f"{counted(news, 'answer waits', 'answers wait')}: {busy.what}")

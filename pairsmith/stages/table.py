@@ -13,12 +13,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 from pairsmith.outcome import Came
+from pairsmith.stopping import Stopping
+from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from schemas.store import Store
+
 Lines = list[tuple[str, str]]
+
+
+class Audience(NamedTuple):
+    """Who follows a stage while it runs: its progress, its lines for a person, and the wish to stop it."""
+
+    progress: Progress = unseen
+    say: Say = unheard
+    stop: Stopping | None = None
+
+
+NO_AUDIENCE = Audience()
 
 
 class Numeric(NamedTuple):
@@ -40,12 +55,12 @@ class Option(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage(Generic[Came]):
-    """`run(project, store, *, progress, say, stop, **options)` does the stage; `summary` is what there is to say beside
+    """`do(project, store, audience, **options)` does the stage; `summary` is what there is to say beside
     the counts (None: they are not shown), `shown` what its own command shows after that. `help` is that of the
     command."""
 
     name: str
-    run: Callable[..., Came]
+    do: Callable[..., Came]
     help: str
     summary: Callable[[Came], Lines] | None = lambda outcome: []
     shown: Callable[[Project, Came], Sequence[RenderableType]] = lambda project, outcome: ()
@@ -54,6 +69,19 @@ class Stage(Generic[Came]):
     """Whether it may ask a teacher for money."""
     code: Callable[[Came], int] = lambda outcome: 0
     """The exit code of its command where it worked."""
+
+    def run(
+        self,
+        project: Project,
+        store: Store,
+        *,
+        progress: Progress = unseen,
+        say: Say = unheard,
+        stop: Stopping | None = None,
+        **options: Any,
+    ) -> Came:
+        """`do`, for who has no audience ready."""
+        return self.do(project, store, Audience(progress, say, stop), **options)
 
 
 def stage(name: str) -> Stage[Any]:

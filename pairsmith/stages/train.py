@@ -11,12 +11,11 @@ from curate.split import held_out_inputs
 from pairsmith import plan
 from pairsmith.outcome import TrainOutcome
 from pairsmith.receipt import recording
-from pairsmith.stages.table import Option, Stage
+from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
 from pairsmith.stopping import Stopping
 from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
 from schemas.files import replaced
-from schemas.progress import Progress, Say, unheard, unseen
 from schemas.progress_line import clock
 from schemas.project import Project
 from schemas.records import Counts
@@ -34,15 +33,7 @@ if TYPE_CHECKING:
 ADAPTERS, CURVE = "adapters", "curve"
 
 
-def train(
-    project: Project,
-    store: Store,
-    *,
-    progress: Progress = unseen,
-    say: Say = unheard,
-    stop: Stopping | None = None,
-    curve: bool = False,
-) -> TrainOutcome:
+def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, curve: bool = False) -> TrainOutcome:
     """Tune the base on the dataset; the same dataset and settings find the adapter that is there. With `curve`, draw
     the learning curve too, with a dozen further trainings at most.
 
@@ -50,6 +41,7 @@ def train(
     raised; the next run goes on from that step. Raises NoWork, also where the dataset was not compared with what the
     spec holds out.
     """
+    progress, say, stop = audience
     with recording(project, store, "train", TrainOutcome()) as record:
         record.outcome = TrainOutcome(**plan.inputs_of("train", project, store)._asdict())
         exported = latest(store, "dataset")
@@ -77,7 +69,7 @@ def train(
         if result.planned_steps is not None:
             raise _ended(result)
         if curve:
-            lines = learning_curve_of(project, store, base, dataset, result.settings, progress, say)
+            lines = learning_curve_of(project, store, audience, base, dataset, result.settings)
             record.add(curve=tuple(lines))
     return record.outcome
 
@@ -122,17 +114,11 @@ def _filled(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutco
 
 
 def learning_curve_of(
-    project: Project,
-    store: Store,
-    base: Base,
-    dataset: Dataset,
-    settings: TrainSettings,
-    progress: Progress,
-    say: Say,
+    project: Project, store: Store, audience: Audience, base: Base, dataset: Dataset, settings: TrainSettings
 ) -> list[str]:
     """Draw the learning curve, keep it as `curve.json`, and tell it. `settings` are those that the adapter was trained
-    with. Slices are the origins of rows and the sources of
-    their seeds. Its adapters lie in `curve/`, so that a second drawing trains nothing."""
+    with. Slices are the origins of rows and the sources of their seeds. Its adapters lie in `curve/`, so that a second
+    drawing trains nothing."""
     from train.evaluation import plan_evaluation, validated, watched_seeds
     from train.learning_curve import in_words, learning_curve
     from train.sft import tune
@@ -142,18 +128,18 @@ def learning_curve_of(
     def train(part: Dataset, seed: int) -> TrainResult:
         is_whole = part.id == dataset.id and seed == settings.seed
         folder = project.folder / (ADAPTERS if is_whole else CURVE)
-        return tune(base, part, settings.model_copy(update={"seed": seed}), folder, progress)
+        return tune(base, part, settings.model_copy(update={"seed": seed}), folder, audience.progress)
 
     def measure(result: TrainResult) -> Interval | None:
         if not watched:
             return None
         plan = plan_evaluation(project, watched, result, None, validation=watched)
-        return run(validated(plan, store, progress))
+        return run(validated(plan, store, audience.progress))
 
     slices = _slices(store, [row["pair_id"] for row in dataset.train])
     by_preference = settings.objective != "sft"
     drawn = learning_curve(
-        dataset, train, measure, seed=settings.seed, slices=slices, of_preferences=by_preference, say=say
+        dataset, train, measure, seed=settings.seed, slices=slices, of_preferences=by_preference, say=audience.say
     )
     with replaced(project.folder / f"{CURVE}.json") as partial:
         partial.write_text(drawn.model_dump_json(indent=2), encoding="utf-8")

@@ -8,10 +8,8 @@ from pathlib import Path
 from pairsmith import teachers
 from pairsmith.outcome import RewardOutcome
 from pairsmith.receipt import recording
-from pairsmith.stages.table import Stage
-from pairsmith.stopping import Stopping
+from pairsmith.stages.table import NO_AUDIENCE, Audience, Stage
 from schemas.blocking import run
-from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Counts, Json
 from schemas.store import Store
@@ -19,23 +17,17 @@ from schemas.store import Store
 REWARD_MODELS = "reward-models"
 
 
-def train_reward(
-    project: Project,
-    store: Store,
-    *,
-    progress: Progress = unseen,
-    say: Say = unheard,
-    stop: Stopping | None = None,
-) -> RewardOutcome:
+def train_reward(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> RewardOutcome:
     """Fit a reward model on the preferences of the present pool; the same preferences and settings find it again.
 
     It is not drained: `stop` ends it at once. Raises NoWork for too few preferences.
     """
+    progress, say, _ = audience
     with recording(project, store, "train-reward", RewardOutcome()) as record:
         from train.base_model import find_base
         from train.reward_training import own_preferences, refuse_few, train_reward
 
-        preferred = run(own_preferences(project, store, teachers.scopes_of(project, say), progress))
+        preferred = run(own_preferences(project, store, teachers.fingerprints_of(project, say), progress))
         refuse_few(preferred)  # before a base of gigabytes is fetched
         settings = project.spec.train
         base = find_base(settings, project.folder, progress)

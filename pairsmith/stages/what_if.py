@@ -41,7 +41,7 @@ def what_if(
             why="That makes other rows, and only what is judged anew can be told beforehand.",
             fix="Ask what would be rejected, as in personal.email=reject, or `generate` with it: it asks no teacher.",
         )
-    fingerprints = teachers.scopes_of(project, say)
+    fingerprints = teachers.fingerprints_of(project, say)
 
     async def both() -> WhatIf:
         pools = []

@@ -89,7 +89,7 @@ def active_ids(store: Reading) -> Numbered:
 
 
 def slots_by_seed(store: Reading, fingerprint: str) -> Iterator[Json]:
-    """The outcomes of a generation scope as JSON, by seed and sample, of the seeds that the project has now."""
+    """The outcomes of a generation as JSON, by seed and sample, of the seeds that the project has now."""
     c, seeds = tables.candidates.c, tables.seeds.c
     # Looked up for each, for a list of all active seeds would be held by SQLite while this lasts.
     active = sa.exists().where(seeds.id == c.seed_id, seeds.active >= 0)

@@ -7,7 +7,7 @@ Records are only ever added elsewhere. Here they are deleted, but for what a cal
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -21,12 +21,12 @@ from schemas.reviews import first_drawn
 from schemas.store import tables
 from schemas.store.latest import key_again
 from schemas.store.opening import sqlite_path
+from schemas.store.reading import IN
 from schemas.store.rows import BEFORE, origins_named
 from schemas.store.store import Store
 
 ERASED = "[erased]"
 LEAST = 8  # characters of a text that is looked for elsewhere: a shorter one stands in texts of others, too
-_IN = 500
 _QUOTING = (tables.receipts, tables.artifacts, tables.verdicts, tables.row_states, tables.candidates)
 
 
@@ -60,8 +60,7 @@ def of_source(store: Store, source: str) -> Traces:
     own = [seed for seed in store.seeds(active=False) if any(_is_from(place, source) for place in _places(seed))]
     traces = Traces(seeds={seed.id for seed in own})
     traces.texts.update(text for seed in own for text in _texts_of(seed))
-    c = tables.pairs.c
-    _with_pairs(traces, _pairs(store, c.seed_id, traces.seeds))
+    _with_pairs(traces, store._by_id(Pair, tables.pairs, tables.pairs.c.seed_id, traces.seeds))
     return _with_shared(store, traces)
 
 
@@ -108,12 +107,6 @@ def _is_from(place: str, source: str) -> bool:
     return source in (place, file_of(place)) or (folder != "" and place.startswith(f"{folder}/"))
 
 
-def _pairs(store: Store, column: sa.Column[str], values: Collection[str]) -> Iterator[Pair]:
-    wanted = sorted(values)
-    for at in range(0, len(wanted), _IN):
-        yield from store._records(Pair, tables.pairs, column.in_(wanted[at : at + _IN]))
-
-
 def _with_pairs(traces: Traces, pairs: Iterable[Pair], *, inputs: bool = True) -> None:
     for pair in pairs:
         traces.pairs.add(pair.id)
@@ -149,9 +142,9 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
             (tables.requests, tables.requests.c.id, requests),
         ):
             wanted = sorted(values)
-            for at in range(0, len(wanted), _IN):
+            for at in range(0, len(wanted), IN):
                 rows = _paid() if table is tables.calls else sa.delete(table)
-                rows = rows.where(column.in_(wanted[at : at + _IN]))
+                rows = rows.where(column.in_(wanted[at : at + IN]))
                 if table is tables.sampled and first:
                     rows = rows.where(table.c.id != first.id)
                 gone = connection.execute(rows).rowcount

@@ -135,11 +135,7 @@ class Reading:
         if ids is None:
             yield from self._records(record, table)
             return
-        wanted = sorted(set(ids))
-        rows: list[Any] = []
-        for start in range(0, len(wanted), IN):
-            query = sa.select(table.c.position, table.c.id, *kept(table)).where(column.in_(SOME))
-            rows += self._rows(query, some=wanted[start : start + IN])
+        rows = self._in(sa.select(table.c.position, table.c.id, *kept(table)), column, ids)
         for _, id_, *row in sorted(rows, key=lambda row: int(row[0])):
             read = self._read(record, self._body(table, row))
             read.__dict__["id"] = str(id_)  # where the cached id lies: working it out takes as long as reading

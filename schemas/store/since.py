@@ -86,7 +86,7 @@ def active_seeds(store: Store) -> tuple[int, int]:
     return int(count), int(places)
 
 
-def newest_scopes(store: Store) -> dict[str, str]:
+def newest_fingerprints(store: Store) -> dict[str, str]:
     """generator -> the fingerprint that its last candidate was made under."""
     c = tables.candidates.c
     last = sa.select(c.generator, c.fingerprint, sa.func.max(c.position).label("last")).group_by(

@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import orjson
 import sqlalchemy as sa
@@ -45,7 +44,7 @@ from schemas.store.opening import (
     sqlite_path,
     sqlite_url,
 )
-from schemas.store.reading import IN, SOME, Reading, id_and_body
+from schemas.store.reading import Reading, id_and_body
 from schemas.store.rows import BEFORE, Texts, texts_in, texts_of, whole
 from schemas.store.writer import Mark, Revisable, Writer, mark_judged
 
@@ -243,8 +242,13 @@ class Store(Reading):
         calls = map(self._whole, self._records(Call, tables.calls, c.key == key, order=c.attempt))
         return [call if call.request_of is None else self._with_request(call, *call.request_of) for call in calls]
 
+    def call(self, key: str, attempt: int) -> Call | None:
+        """One answer, with its request."""
+        return next((call for call in self.calls(key) if call.attempt == attempt), None)
+
     def _with_request(self, call: Call, key: str, attempt: int) -> Call:
-        first = next(one for one in self.calls(key) if one.attempt == attempt)
+        first = self.call(key, attempt)
+        assert first is not None, "a request is written with the first of its answers"
         return call.model_copy(update={"request": first.request})
 
     def _whole(self, call: Call) -> Call:
@@ -266,7 +270,7 @@ class Store(Reading):
         return total(self.costs())
 
     def candidates(self, fingerprint: str | None = None) -> list[Candidate]:
-        """The outcomes of one generation scope, or of all."""
+        """The outcomes of one generation (`Candidate.fingerprint`), or of all."""
         return list(self.each_candidate(fingerprint))
 
     def each_candidate(self, fingerprint: str | None = None) -> Iterator[Candidate]:
@@ -312,13 +316,10 @@ class Store(Reading):
         await self._write().submit_here(partial(keep_judged, steps=steps, rows=rows))
 
     def verdicts(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Verdict]]:
-        """pair id -> its verdicts, the latest for every (by, scope), in the order in which the steps first spoke."""
-        c, rows = tables.verdicts.c, list[Any]()
+        """pair id -> its verdicts, the latest for every (by, fingerprint), in the order in which steps first spoke."""
+        c = tables.verdicts.c
         query = sa.select(c.position, c.pair_id, c.by, c.fingerprint, c.body).order_by(c.position)
-        wanted = None if pair_ids is None else sorted(set(pair_ids))
-        for start in range(0, 1 if wanted is None else len(wanted), IN):
-            some = None if wanted is None else wanted[start : start + IN]
-            rows += self._rows(query) if some is None else self._rows(query.where(c.pair_id.in_(SOME)), some=some)
+        rows = self._rows(query) if pair_ids is None else self._in(query, c.pair_id, pair_ids)
         latest: dict[str, dict[StepName, Verdict]] = {}
         for _, pair_id, by, name, body in sorted(rows, key=lambda row: int(row[0])):
             by_step = latest.setdefault(pair_id, {})

@@ -128,7 +128,7 @@ def test_rows_that_were_drawn_before_there_were_halves_calibrate_nothing(folder:
     """Nor is it said that half of them could not prove what is asked for, which they can."""
     project = _project(folder)
     with Store.open(Store.url_for(project)) as store:
-        population = read_population(project, store, teachers.scopes_of(project, unheard))
+        population = read_population(project, store, teachers.fingerprints_of(project, unheard))
         drawn = Draw(seed=0, population=len(population.rows), size=60, frame="f" * 32)
         for id_ in [id_ for id_, row in population.rows.items() if row.passed][:60]:
             place = {"dataset": "own", "sampling_probability": 0.2}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pairsmith.stages.curate import curate, summary
+from pairsmith.stages.table import Audience
 from schemas.project import Project
 from schemas.store import Store
 from tests.curate import tiny
@@ -21,8 +22,8 @@ def test_the_receipt_tells_what_judging_cost_and_the_command_warns(tmp_path: Pat
         opened = Project(project_.folder, project_.spec)
         with Store.open(Store.url_for(opened)) as store:
             _pool(store, opened)
-            outcome = curate(opened, store, say=sentences.append)
-            again = curate(opened, store, say=sentences.append)
+            outcome = curate(opened, store, Audience(say=sentences.append))
+            again = curate(opened, store, Audience(say=sentences.append))
     assert outcome.calls_sent == 2
     assert [(cost["stage"], cost["requests"]) for cost in outcome.costs or ()] == [("judge", 2)]
     assert outcome.usd == 2 * 15e-6
@@ -58,5 +59,5 @@ def _pool(store: Store, opened: Project) -> None:
     """Two rows under the fingerprint of the spec's own generation."""
     from pairsmith import teachers
 
-    fingerprint = teachers.scopes_of(opened, lambda sentence: None)[0]
+    fingerprint = teachers.fingerprints_of(opened, lambda sentence: None)[0]
     tiny.pool(store, opened, {"a fox": ["must be calm", "must be bright"]}, fingerprint=fingerprint)

@@ -14,7 +14,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from pairsmith.serve import process, workflows
-from pairsmith.serve.jobs import Job, Jobs
+from pairsmith.serve.job import Job
+from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.workspace import Workspace
 from tests.pairsmith import forked
 from tests.pairsmith.conftest import SPEC, SUBJECTS, answer, write_seeds

@@ -15,12 +15,13 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from pairsmith.serve.access import Caller, Right, SignedIn, needs
+from pairsmith.serve.access import Caller, JobRunner, JobViewer, Right, Runner, SignedIn, Viewer
 from pairsmith.serve.api.pages import Cursor, Limit, Page, encoded, position_of
 from pairsmith.serve.api.people import Body
 from pairsmith.serve.edge import caller_of
 from pairsmith.serve.job import COMMANDS, Job, JobOptions
 from pairsmith.serve.problems import Refusal, not_there
+from pairsmith.serve.state import state_of
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
 _LONGEST_STREAM_S = 900.0  # then the browser connects again
@@ -37,7 +38,7 @@ class NewJob(Body):
 
 @router.post("/projects/{project}/jobs", name="start_job", status_code=202)
 def start(
-    caller: Annotated[Caller, needs(Right.run)],
+    caller: Runner,
     project: str,
     body: NewJob,
     request: Request,
@@ -45,17 +46,13 @@ def start(
     idempotency_key: Annotated[str | None, Header(max_length=128)] = None,
 ) -> Job:
     """Put a job into the queue. A project has one at a time: another is refused (409) with a link to the first."""
-    return start_job(request, caller, project, body.command, body.options, response, key=idempotency_key)
+    new = start_job(request, caller, project, body.command, body.options, idempotency_key)
+    response.headers["Location"] = location_of(new)
+    return new
 
 
 @router.get("/projects/{project}/jobs", name="project_jobs")
-def project_jobs(
-    caller: Annotated[Caller, needs(Right.see_work)],
-    project: str,
-    request: Request,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> Page[Job]:
+def project_jobs(caller: Viewer, project: str, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[Job]:
     """The project's jobs, newest first."""
     return _page(request, [project], limit, cursor)
 
@@ -67,26 +64,25 @@ def jobs(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Cursor =
 
 
 @router.get("/jobs/{job}", name="job")
-def job(caller: Annotated[Caller, needs(Right.see_work, job=True)], job: str, request: Request) -> Job:
+def job(caller: JobViewer, job: str, request: Request) -> Job:
     """One job, as it is now."""
-    shown: Job = request.app.state.jobs.get(job)
-    return shown
+    return state_of(request).jobs.get(job)
 
 
 @router.post("/jobs/{job}/cancel", name="cancel_job", status_code=202)
-def cancel(caller: Annotated[Caller, needs(Right.run, job=True)], job: str, request: Request) -> Job:
+def cancel(caller: JobRunner, job: str, request: Request) -> Job:
     """Stop it: it finishes what is in flight, and everything is kept."""
-    stopped: Job = request.app.state.jobs.cancel(job)
+    stopped = state_of(request).jobs.cancel(job)
     request.state.changed = {"project": stopped.project}
     return stopped
 
 
 @router.post("/jobs/{job}/continue", name="continue_job", status_code=202)
-def go_on(caller: Annotated[Caller, needs(Right.run, job=True)], job: str, request: Request, response: Response) -> Job:
+def go_on(caller: JobRunner, job: str, request: Request, response: Response) -> Job:
     """A new job that goes on where this one ended; what is done is asked for no more."""
-    _check(request, request.app.state.jobs.get(job).project)
-    new: Job = request.app.state.jobs.go_on(job, caller.name)
-    response.headers["Location"] = f"/api/v1/jobs/{new.id}"
+    _check(request, state_of(request).jobs.get(job).project)
+    new = state_of(request).jobs.go_on(job, caller.name)
+    response.headers["Location"] = location_of(new)
     request.state.changed = {"project": new.project, "after": new.id}
     return new
 
@@ -95,13 +91,13 @@ def go_on(caller: Annotated[Caller, needs(Right.run, job=True)], job: str, reque
     "/jobs/{job}/log", name="job_log", response_class=Response, responses={200: {"content": {"text/plain": {}}}}
 )
 def log(
-    caller: Annotated[Caller, needs(Right.see_work, job=True)],
+    caller: JobViewer,
     job: str,
     request: Request,
     begin: Annotated[int, Query(alias="from", ge=0, le=10**15)] = 0,
 ) -> Response:
     """What its processes have said, from a byte on."""
-    return Response(request.app.state.jobs.log(job, begin)[:_MOST_LOG], media_type="text/plain; charset=utf-8")
+    return Response(state_of(request).jobs.log(job, begin)[:_MOST_LOG], media_type="text/plain; charset=utf-8")
 
 
 @router.get(
@@ -118,7 +114,7 @@ async def events(
     Who was cut off and sends `Last-Event-ID` hears what came after it; an event `anew` says that this cannot be told,
     and all present states follow. The stream ends where you are signed out or see other projects than before: connect
     again."""
-    state = request.app.state
+    state = state_of(request)
     slugs = await run_in_threadpool(_seen, caller, request)
     heard = sha256("\0".join([state.jobs.hub.name, str(caller.user), *sorted(slugs)]).encode()).hexdigest()[:16]
     before, _, number = (last_event_id or "").partition(".")
@@ -144,36 +140,33 @@ async def events(
     return StreamingResponse(stream(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
+def location_of(job: Job) -> str:
+    """Where a job is looked at."""
+    return f"/api/v1/jobs/{job.id}"
+
+
 def start_job(
-    request: Request,
-    caller: Caller,
-    slug: str,
-    command: str,
-    options: JobOptions,
-    response: Response,
-    *,
-    key: str | None = None,
+    request: Request, caller: Caller, slug: str, command: str, options: JobOptions, key: str | None = None
 ) -> Job:
     """Check the spec and start a job. Raises Refusal, ProjectBusy, UsageError; the pages start jobs with it."""
     _check(request, slug)
-    new: Job = request.app.state.jobs.start(slug, command, options, caller.name, key)
-    response.headers["Location"] = f"/api/v1/jobs/{new.id}"
+    new = state_of(request).jobs.start(slug, command, options, caller.name, key)
     request.state.changed = {"target": f"{command} {new.id}", "after": new.id}
     return new
 
 
 def _seen(caller: Caller, request: Request) -> frozenset[str]:
-    return frozenset(slug for slug in request.app.state.workspace.projects() if caller.may(Right.see_work, slug))
+    return frozenset(slug for slug in state_of(request).workspace.projects() if caller.may(Right.see_work, slug))
 
 
 def _check(request: Request, slug: str) -> None:
-    state = request.app.state
-    state.policy.check(state.views.readers.project(slug))
+    state = state_of(request)
+    state.policy.check(state.readers.project(slug))
 
 
 def _page(request: Request, slugs: list[str], limit: int, cursor: str | None) -> Page[Any]:
     """Jobs by the id of the last one on the page before."""
-    every = request.app.state.jobs.list(slugs[0] if len(slugs) == 1 else None, limit=_MOST_JOBS)
+    every = state_of(request).jobs.list(slugs[0] if len(slugs) == 1 else None, limit=_MOST_JOBS)
     mine = [job for job in every if job.project in set(slugs)]
     after = position_of(cursor, str)
     begin = next((n + 1 for n, job in enumerate(mine) if job.id == after), None) if after else 0

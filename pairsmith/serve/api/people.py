@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from pairsmith.serve.access import ALL, AnyOne, Caller, Right, Role, SignedIn, needs, no_project
+from pairsmith.serve.access import ALL, Administrator, AnyOne, Caller, ProjectOwner, Right, Role, SignedIn, no_project
 from pairsmith.serve.api.pages import Cursor, Limit, Page, encoded, page_of, position_of
 from pairsmith.serve.edge import address_of
 from pairsmith.serve.limits import SIGN_INS
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.sessions import clear_cookie, set_cookie
+from pairsmith.serve.state import state_of
 
 router = APIRouter(prefix="/api/v1", tags=["people"])
-Administrator = Annotated[Caller, needs(Right.administer)]
-ProjectOwner = Annotated[Caller, needs(Right.own)]
 
 
 def printable(text: str) -> str:
@@ -144,16 +143,16 @@ class AuditLine(BaseModel):
 @router.post("/sign-in", name="sign_in")
 def sign_in(caller: AnyOne, body: SignIn, request: Request, response: Response) -> Me:
     """A new session for a browser, in a cookie."""
-    _one_try(request, body.name)
-    user = request.app.state.accounts.check_password(body.name, body.password)
+    one_try(request, body.name)
+    user = state_of(request).accounts.check_password(body.name, body.password)
     return _signed_in(request, response, user, caller)
 
 
 @router.post("/redeem", name="redeem", status_code=201)
 def redeem(caller: AnyOne, body: Redeem, request: Request, response: Response) -> Me:
     """Make an account from a one-time link and sign in."""
-    _one_try(request, "")
-    user = request.app.state.accounts.redeem(body.token, body.name, body.password)
+    one_try(request, "")
+    user = state_of(request).accounts.redeem(body.token, body.name, body.password)
     return _signed_in(request, response, user, caller)
 
 
@@ -181,13 +180,13 @@ def change_password(caller: SignedIn, body: PasswordChange, request: Request, re
 @router.get("/users", name="users")
 def users(caller: Administrator, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[User]:
     """Everybody with an account."""
-    return page_of(request.app.state.accounts.users(), limit, cursor, User.model_validate)
+    return page_of(state_of(request).accounts.users(), limit, cursor, User.model_validate)
 
 
 @router.put("/users/{user}/role", name="set_role")
 def set_role(caller: Administrator, user: str, body: Membership, request: Request) -> User:
     """Give, change or take a role. The user signs in again."""
-    accounts = request.app.state.accounts
+    accounts = state_of(request).accounts
     check_place(request, caller, body.project)
     before = accounts.user(user)["roles"].get(body.project)
     accounts.set_role(user, body.project, body.role)
@@ -198,8 +197,8 @@ def set_role(caller: Administrator, user: str, body: Membership, request: Reques
 @router.delete("/users/{user}", name="disable_user", status_code=204)
 def disable_user(caller: Administrator, user: str, request: Request) -> None:
     """Close an account: its sessions and keys end, its name stays in the audit."""
-    request.app.state.accounts.user(user)
-    request.app.state.accounts.disable(user)
+    state_of(request).accounts.user(user)
+    state_of(request).accounts.disable(user)
 
 
 @router.post("/invitations", name="invite", status_code=201)
@@ -221,7 +220,7 @@ def keys(
     """Your API keys, or everybody's for an owner; never the secrets."""
     if everybody:
         caller.require(Right.administer)
-    rows = request.app.state.keys.of(None if everybody else caller.user)
+    rows = state_of(request).keys.of(None if everybody else caller.user)
     return page_of(rows, limit, cursor, Key.model_validate)
 
 
@@ -231,7 +230,7 @@ def make_key(caller: SignedIn, body: NewKey, request: Request) -> KeyOnce:
     if caller.key is not None:
         raise Refusal(403, "a key cannot make keys.", code="not_allowed", fix="Sign in with the browser.")
     check_place(request, caller, body.project)
-    key, row = request.app.state.keys.make(caller, body.name, body.role, body.project, body.days)
+    key, row = state_of(request).keys.make(caller, body.name, body.role, body.project, body.days)
     request.state.once = True
     request.state.changed = {"target": f"/api/v1/keys/{row['id']}"}
     return KeyOnce(key=key, **row)
@@ -240,20 +239,20 @@ def make_key(caller: SignedIn, body: NewKey, request: Request) -> KeyOnce:
 @router.delete("/keys/{key}", name="revoke_key", status_code=204)
 def revoke_key(caller: SignedIn, key: str, request: Request) -> None:
     """End one of your keys; an owner ends anybody's."""
-    request.app.state.keys.revoke(key, None if caller.may(Right.administer) else caller.user)
+    state_of(request).keys.revoke(key, None if caller.may(Right.administer) else caller.user)
 
 
 @router.get("/sessions", name="sessions")
 def sessions(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[SessionShown]:
     """Where you are signed in."""
-    rows = request.app.state.sessions.of(caller.user, caller.session)
+    rows = state_of(request).sessions.of(caller.user or "", caller.session)
     return page_of(rows, limit, cursor, SessionShown.model_validate)
 
 
 @router.delete("/sessions/{session}", name="end_session", status_code=204)
 def end_session(caller: SignedIn, session: str, request: Request) -> None:
     """Sign out there."""
-    if not request.app.state.sessions.end_one(caller.user, session):
+    if not state_of(request).sessions.end_one(caller.user or "", session):
         raise not_there(f"you have no session '{session}'.", fix="GET /api/v1/sessions lists them.")
 
 
@@ -269,20 +268,21 @@ def audit(
 ) -> Page[AuditLine]:
     """What was done and what was refused, newest first."""
     before = position_of(cursor, int)
-    rows = request.app.state.audit.page(before=before, limit=limit + 1, project=project, user=user, action=action)
+    rows = state_of(request).audit.page(before=before, limit=limit + 1, project=project, user=user, action=action)
     items = [AuditLine(**row) for row in rows[:limit]]
     return Page(items=items, next=encoded(items[-1].number) if len(rows) > limit else None)
 
 
 def sign_in_person(request: Request, response: Response, user: str, before: Caller) -> Caller:
     """Begin a session and put it into the browser; the session before it ends. The pages sign in with it too."""
-    state = request.app.state
+    state = state_of(request)
     if before.session:
         state.sessions.end(before.session)
     agent = request.headers.get("user-agent", "")
     token = state.sessions.begin(user, address=address_of(request.scope), agent=agent)
     set_cookie(response, token, secure=state.settings.secure)
-    caller: Caller = state.sessions.caller(token)
+    caller = state.sessions.caller(token)
+    assert caller is not None, "the session has just begun"
     request.state.caller = caller
     return caller
 
@@ -290,10 +290,10 @@ def sign_in_person(request: Request, response: Response, user: str, before: Call
 def signed_out(caller: Caller, request: Request, response: Response, *, everywhere: bool) -> Response:
     """The response with the session ended, or all of the person's. The pages sign out with it too."""
     if everywhere and caller.user:
-        request.app.state.sessions.end_all(caller.user)
+        state_of(request).sessions.end_all(caller.user)
     elif caller.session:
-        request.app.state.sessions.end(caller.session)
-    clear_cookie(response, secure=request.app.state.settings.secure)
+        state_of(request).sessions.end(caller.session)
+    clear_cookie(response, secure=state_of(request).settings.secure)
     response.headers["Clear-Site-Data"] = '"cache"'  # the forms that were refused, to which one would go back
     return response
 
@@ -304,8 +304,8 @@ def _signed_in(request: Request, response: Response, user: str, before: Caller) 
 
 def set_password(request: Request, name: str, user: str, old: str, new: str) -> None:
     """Another password, for who knows the old one; every session ends. The pages change it with this too."""
-    _one_try(request, name)
-    state = request.app.state
+    one_try(request, name)
+    state = state_of(request)
     state.accounts.check_password(name, old)
     state.accounts.set_password(user, new)
     state.sessions.end_all(user)
@@ -317,23 +317,23 @@ def _me(caller: Caller) -> Me:
     )
 
 
-def _one_try(request: Request, name: str) -> None:
+def one_try(request: Request, name: str) -> None:
     """Five tries a minute for an address and for a name, whether it exists or not."""
     for who in (f"address {address_of(request.scope)}", f"name {name}"):
-        request.app.state.limits.take(who, SIGN_INS, "tries to sign in")
+        state_of(request).limits.take(who, SIGN_INS, "tries to sign in")
 
 
 def check_place(request: Request, caller: Caller, project: str) -> None:
     """Raises Refusal for a project that is not there, and the same for one that the caller may not know of."""
     if project != ALL:
         caller.require(Right.see_project, project)
-        if project not in request.app.state.workspace.projects():
+        if project not in state_of(request).workspace.projects():
             raise no_project(project)
 
 
 def link_for(request: Request, project: str, role: Role, caller: Caller) -> Link:
     """An invitation. The pages invite with it too."""
-    token = request.app.state.accounts.invite(project, role, caller.user)
+    token = state_of(request).accounts.invite(project, role, caller.user or "")
     request.state.once = True
-    url: Any = f"{request.app.state.settings.address}/redeem?token={token}"
+    url = f"{state_of(request).settings.address}/redeem?token={token}"
     return Link(url=url, role=role, project=project)

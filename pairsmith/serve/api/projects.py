@@ -11,13 +11,16 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from pairsmith import new_project
 from pairsmith.commands.status import status_of
-from pairsmith.serve.access import Caller, Right, SignedIn, needs
+from pairsmith.serve.access import Caller, Editor, ProjectOwner, Right, SignedIn, Viewer
 from pairsmith.serve.api.pages import Cursor, Limit, Page, page_of
 from pairsmith.serve.api.people import Body, printable
 from pairsmith.serve.database import stamp
 from pairsmith.serve.problems import Refusal
+from pairsmith.serve.state import state_of
 from pairsmith.teacher_search import EMBEDDED, FoundTeacher
+from schemas.errors import PairsmithError
 from schemas.kinds import KindName
+from schemas.spec import Spec
 from schemas.spec_file import SPEC_NAME, parse, set_keys
 
 router = APIRouter(prefix="/api/v1", tags=["projects"])
@@ -65,16 +68,14 @@ class ProjectState(ProjectShort):
 @router.get("/projects", name="projects")
 def projects(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[ProjectShort]:
     """Your projects."""
-    slugs = caller.projects(request.app.state.workspace.projects())
-    running = {job.project: job.id for job in request.app.state.jobs.active()}
-    named = request.app.state.accounts.titles()
+    slugs = caller.projects(state_of(request).workspace.projects())
+    running = {job.project: job.id for job in state_of(request).jobs.active()}
+    named = state_of(request).accounts.titles()
     return page_of(slugs, limit, cursor, lambda slug: _short(slug, caller, named, running))
 
 
 @router.post("/projects", name="create_project", status_code=201)
-def create_project(
-    caller: Annotated[Caller, needs(Right.edit)], body: NewProject, request: Request, response: Response
-) -> ProjectState:
+def create_project(caller: Editor, body: NewProject, request: Request, response: Response) -> ProjectState:
     """A new project from an example or for a kind of task."""
     new_project_in(request, caller, body)
     response.headers["Location"] = f"/api/v1/projects/{body.name}"
@@ -83,25 +84,23 @@ def create_project(
 
 
 @router.get("/projects/{project}", name="project")
-def project(caller: Annotated[Caller, needs(Right.see_work)], project: str, request: Request) -> ProjectState:
+def project(caller: Viewer, project: str, request: Request) -> ProjectState:
     """What is in it, what was spent, what comes next."""
     return _state(project, caller, request)
 
 
 @router.patch("/projects/{project}", name="rename_project")
-def rename(
-    caller: Annotated[Caller, needs(Right.edit)], project: str, body: NewTitle, request: Request
-) -> ProjectState:
+def rename(caller: Editor, project: str, body: NewTitle, request: Request) -> ProjectState:
     """Another title; the name stays."""
-    request.app.state.accounts.set_title(project, body.title)
+    state_of(request).accounts.set_title(project, body.title)
     return _state(project, caller, request)
 
 
 @router.delete("/projects/{project}", name="delete_project", status_code=204)
-def delete(caller: Annotated[Caller, needs(Right.own)], project: str, request: Request) -> None:
+def delete(caller: ProjectOwner, project: str, request: Request) -> None:
     """Move it and what its jobs left to the trash, `.serve/trash`, from which an administrator of the machine can bring
     the project back; its members, invitations, keys, title and queue go."""
-    state = request.app.state
+    state = state_of(request)
     if state.jobs.unended(project):
         raise Refusal(409, "a job of it has not ended.", code="project_busy", fix="Stop the job first.")
     trash = state.workspace.serve / "trash"
@@ -116,7 +115,7 @@ def delete(caller: Annotated[Caller, needs(Right.own)], project: str, request: R
 
 def new_project_in(request: Request, caller: Caller, body: NewProject) -> None:
     """Write the files of a new project. Raises Refusal, UsageError."""
-    state, what = request.app.state, f"there is a project '{body.name}' already."
+    state, what = state_of(request), f"there is a project '{body.name}' already."
     with state.workspace.making(body.name, Refusal(409, what, code="exists", fix="Take another name.")) as folder:
         _write(request, caller, body, folder)
     if body.title:
@@ -131,14 +130,14 @@ def _write(request: Request, caller: Caller, body: NewProject, folder: Path) -> 
     text = set_keys(text, {"task.style": body.style} if body.style else {})
     owner = caller.may(Right.own, body.name)  # in a project that is not there yet: of all
     ours = parse(template, folder)
-    request.app.state.policy.check(
+    state_of(request).policy.check(
         parse(text, folder), before=_with_prices(ours.spec, parse(text, folder).spec), owner=owner, administrator=owner
     )
     new_project.write_project(folder, {**files, SPEC_NAME: text.encode()})
     (folder / "seeds").mkdir(exist_ok=True)
 
 
-def _with_prices(template: Any, written: Any) -> Any:
+def _with_prices(template: Spec, written: Spec) -> Spec:
     """The template with the prices that are written for a local server: nobody has set those."""
     prices = {name: getattr(written.teacher, name) for name in type(written.teacher).model_fields if "usd_per" in name}
     return template.model_copy(update={"teacher": template.teacher.model_copy(update=prices)})
@@ -150,13 +149,11 @@ def _short(slug: str, caller: Caller, named: dict[str, str], running: dict[str, 
 
 
 def _state(slug: str, caller: Caller, request: Request) -> ProjectState:
-    from schemas.errors import PairsmithError
-
-    state = request.app.state
+    state = state_of(request)
     running = {job.project: job.id for job in state.jobs.active()}
-    short = _short(slug, caller, request.app.state.accounts.titles(), running).model_dump()
+    short = _short(slug, caller, state.accounts.titles(), running).model_dump()
     try:
-        readers = state.views.readers
+        readers = state.readers
         status = status_of(readers.project(slug), readers.store(slug))
         del status["folder"]  # where things lie on the server is nobody's business
         return ProjectState(**short, status=status)

@@ -11,12 +11,13 @@ from fastapi import Path as InPath
 from pydantic import BaseModel, Field
 
 import prompts as library
-from pairsmith.serve.access import Caller, Right, needs
-from pairsmith.serve.api.jobs import start_job
+from pairsmith.serve.access import Editor, Runner, Viewer
+from pairsmith.serve.api.jobs import location_of, start_job
 from pairsmith.serve.api.people import Body
 from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.limits import PREVIEWS
 from pairsmith.serve.problems import not_there
+from pairsmith.serve.state import state_of
 from prompts.prompt import Prompt
 from schemas.errors import PromptError
 
@@ -56,9 +57,9 @@ class PreviewWish(Body):
 
 
 @router.get("/prompts", name="prompts")
-def prompts(caller: Annotated[Caller, needs(Right.see_work)], project: str, request: Request) -> PromptList:
+def prompts(caller: Viewer, project: str, request: Request) -> PromptList:
     """Every version that can be used, the project's own and those that come with pairsmith."""
-    held = request.app.state.views.readers.project(project)
+    held = state_of(request).readers.project(project)
     ways = held.spec.generate.directions.values()
     used = {library.load(way.prompt, held.folder).ref.partition("@")[0] for way in ways}
     names = library.available(held.folder)
@@ -66,11 +67,9 @@ def prompts(caller: Annotated[Caller, needs(Right.see_work)], project: str, requ
 
 
 @router.get("/prompts/{name}/{version}", name="prompt")
-def prompt(
-    caller: Annotated[Caller, needs(Right.see_work)], project: str, name: Name, version: Version, request: Request
-) -> PromptShown:
+def prompt(caller: Viewer, project: str, name: Name, version: Version, request: Request) -> PromptShown:
     """One version."""
-    folder = request.app.state.workspace.folder(project)
+    folder = state_of(request).workspace.folder(project)
     try:
         return PromptShown.model_validate(library.load(f"{name}/{version}", folder), from_attributes=True)
     except PromptError as error:
@@ -79,37 +78,29 @@ def prompt(
 
 @router.post("/prompts/{name}", name="add_prompt", status_code=201)
 def add_prompt(
-    caller: Annotated[Caller, needs(Right.edit)],
-    project: str,
-    name: Name,
-    body: NewVersion,
-    request: Request,
-    response: Response,
+    caller: Editor, project: str, name: Name, body: NewVersion, request: Request, response: Response
 ) -> PromptShown:
     """A new version; nothing asks with it before the spec names it, or the newest."""
-    saved = save_version(request.app.state.workspace.folder(project), name, body.text)
+    saved = save_version(state_of(request).workspace.folder(project), name, body.text)
     response.headers["Location"] = f"/api/v1/projects/{project}/prompts/{name}/{saved.version}"
     return PromptShown.model_validate(saved, from_attributes=True)
 
 
 @router.post("/prompts/{name}/preview", name="preview_prompt", status_code=202)
 def preview_prompt(
-    caller: Annotated[Caller, needs(Right.run)],
-    project: str,
-    name: Name,
-    body: PreviewWish,
-    request: Request,
-    response: Response,
+    caller: Runner, project: str, name: Name, body: PreviewWish, request: Request, response: Response
 ) -> Job:
     """Ask about a few seeds with the prompts as the spec has them, beside the last run.
 
     The job's `answer` has both, and what going on would ask again and cost."""
-    request.app.state.limits.take(f"preview {caller.user}", PREVIEWS, "previews")
-    names = library.available(request.app.state.workspace.folder(project))
+    state_of(request).limits.take(f"preview {caller.user}", PREVIEWS, "previews")
+    names = library.available(state_of(request).workspace.folder(project))
     if not any(ref.startswith(f"{name}/") for ref in names):
         raise not_there(f"there is no prompt '{name}'.", fix="GET .../prompts lists them.")
     options = JobOptions(seeds=body.seeds, cap_usd=body.cap_usd)
-    return start_job(request, caller, project, "preview", options, response)
+    new = start_job(request, caller, project, "preview", options)
+    response.headers["Location"] = location_of(new)
+    return new
 
 
 def save_version(folder: Path, name: str, text: str) -> Prompt:

@@ -13,19 +13,18 @@ from pydantic import BaseModel
 from starlette.responses import FileResponse, StreamingResponse
 
 from curate.licences import refuse_unlicensed
-from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.access import Caller, Member, Right, Viewer, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, attached, page_of
 from pairsmith.serve.api.row_files import Written
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.problems import Refusal, not_there
+from pairsmith.serve.state import state_of
 from pairsmith.stages.evaluate import refuse_retouched
 from pairsmith.stages.export import EXPORT, MARK, REPORT
 from schemas.files import sha256, size_of
 from schemas.records import Artifact
-from schemas.store import Store
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["results"])
-Viewer = Annotated[Caller, needs(Right.see_work)]
 _CHUNK = 256 * 1024
 _SPLIT_FILES = {"jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet"}
 _ANY_FILE: dict[int | str, dict[str, Any]] = {
@@ -56,7 +55,7 @@ def receipts(
     cursor: Cursor = None,
 ) -> Page[dict[str, Any]]:
     """What every command did, newest first: rows, tokens, money, seconds, versions."""
-    store = request.app.state.views.readers.store(project)
+    store = state_of(request).readers.store(project)
     rows = store.receipts(command)[::-1] if store else []
     return page_of(rows, limit, cursor, lambda row: row.model_dump(mode="json"))
 
@@ -66,9 +65,9 @@ def artifacts(
     caller: Viewer, project: str, request: Request, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[ArtifactShown]:
     """Datasets, adapters and evaluations, newest first."""
-    store = request.app.state.views.readers.store(project)
+    store = state_of(request).readers.store(project)
     artifacts = [artifact for artifact in store.artifacts()[::-1] if artifact.kind != "batch"] if store else []
-    folder = request.app.state.workspace.folder(project)
+    folder = state_of(request).workspace.folder(project)
     return page_of(artifacts, limit, cursor, lambda artifact: _shown(folder, artifact))
 
 
@@ -103,7 +102,7 @@ def download_export(
     caller: Annotated[Caller, needs(Right.download_adapter)], project: str, request: Request
 ) -> Response:
     """What the last `export` has put together, as one zip, streamed: dataset, model, GGUFs, evaluation, report."""
-    folder = request.app.state.workspace.folder(project) / EXPORT
+    folder = state_of(request).workspace.folder(project) / EXPORT
     if not (folder / MARK).is_file():
         raise not_there("there is no export yet.", fix="A job `export` makes it.")
     may_leave(request, project, set(map(str, orjson.loads((folder / MARK).read_bytes()).values())))
@@ -116,7 +115,7 @@ def evaluations(
     caller: Viewer, project: str, request: Request, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[dict[str, Any]]:
     """Evaluations with their systems, intervals and verdicts, newest first, without the single outputs."""
-    store = request.app.state.views.readers.store(project)
+    store = state_of(request).readers.store(project)
     measured = store.artifacts("evaluation")[::-1] if store else []
     return page_of(measured, limit, cursor, lambda each: {"id": each.id, "at": each.at.isoformat(), **each.facts})
 
@@ -136,7 +135,7 @@ def evaluation_outputs(
     hand is refused."""
     measured = artifact_of(request, project, evaluation, "evaluation")
     path = path_of(request, project, measured)
-    if store := request.app.state.views.readers.store(project):
+    if store := state_of(request).readers.store(project):
         refuse_retouched(store, measured.id, sha256(path), measured.path)
     body = orjson.loads(path.read_bytes())
     outputs = [
@@ -149,13 +148,13 @@ def evaluation_outputs(
 
 
 @router.get("/review", name="review")
-def review(caller: Annotated[Caller, needs(Right.see_queue)], project: str, request: Request) -> dict[str, Any]:
+def review(caller: Member, project: str, request: Request) -> dict[str, Any]:
     """How far people are: acceptance with its interval, agreement, what more answers would buy; and what the last look
     for a certificate found: its `words`, whether it `holds`, and `why` not."""
     from pairsmith import certified, review_status
 
-    readers = request.app.state.views.readers
-    store: Store | None = readers.store(project)
+    readers = state_of(request).readers
+    store = readers.store(project)
     if store is None:
         return {"review": None, "why": "nothing has been generated yet"}
     status = review_status.read(readers.project(project), store)
@@ -168,7 +167,7 @@ def review(caller: Annotated[Caller, needs(Right.see_queue)], project: str, requ
 @router.get("/report", name="report", response_class=Response, responses=_REPORT)
 def report(caller: Viewer, project: str, request: Request) -> Response:
     """The report of the last run, as a page that can do nothing: it is made of other people's texts."""
-    path = request.app.state.workspace.folder(project) / REPORT
+    path = state_of(request).workspace.folder(project) / REPORT
     if not path.is_file():
         raise not_there("there is no report yet.", fix="A `run` writes it when all stages are done.")
     policy = CSP.replace("style-src 'self'", "style-src 'unsafe-inline'").replace("script-src 'self'; ", "")
@@ -177,11 +176,9 @@ def report(caller: Viewer, project: str, request: Request) -> Response:
 
 def artifact_of(request: Request, slug: str, artifact: str, kind: str | None = None) -> Artifact:
     """An artifact by its id. Raises Refusal."""
-    store = request.app.state.views.readers.store(slug)
+    store = state_of(request).readers.store(slug)
     artifacts = store.artifacts(kind) if store else []
-    newest: Artifact | None = next(
-        (each for each in artifacts[::-1] if each.id == artifact and each.kind != "batch"), None
-    )
+    newest = next((each for each in artifacts[::-1] if each.id == artifact and each.kind != "batch"), None)
     if newest is None:
         raise not_there(f"there is no artifact '{artifact[:80]}'.", fix="GET .../artifacts lists them.")
     return newest
@@ -189,15 +186,15 @@ def artifact_of(request: Request, slug: str, artifact: str, kind: str | None = N
 
 def may_leave(request: Request, slug: str, ids: Collection[str]) -> None:
     """Raises NotLicensed where `[export]` keeps in what one of these artifacts was made of."""
-    if store := request.app.state.views.readers.store(slug):
+    if store := state_of(request).readers.store(slug):
         artifacts = [artifact for artifact in store.artifacts() if artifact.id in ids]
-        refuse_unlicensed(request.app.state.workspace.project(slug), store, artifacts)
+        refuse_unlicensed(state_of(request).workspace.project(slug), store, artifacts)
 
 
 def path_of(request: Request, slug: str, artifact: Artifact) -> Path:
     """Where its files are. Raises Refusal if they are gone, or outside of the project."""
-    folder = request.app.state.workspace.folder(slug).resolve()
-    path: Path = (folder / artifact.path).resolve()
+    folder = state_of(request).workspace.folder(slug).resolve()
+    path = (folder / artifact.path).resolve()
     if not path.is_relative_to(folder) or not path.exists():
         raise Refusal(409, f"the files of the {artifact.kind} are gone.", code="gone", fix="A job makes them again.")
     return path

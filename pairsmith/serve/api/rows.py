@@ -10,12 +10,13 @@ from starlette.responses import StreamingResponse
 
 from curate.licences import refuse_unlicensed
 from pairsmith.lineage import lineage_of
-from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.access import Answerer, Caller, Member, Right, Viewer, needs
 from pairsmith.serve.api.pages import Cursor, Limit, Page, attached, link_next, page_of
 from pairsmith.serve.api.people import Body
 from pairsmith.serve.api.row_files import FORMATS
 from pairsmith.serve.problems import Refusal, not_there
-from pairsmith.serve.rows_view import FacetsShown, Filters, RowShown, RowsView, Sort
+from pairsmith.serve.rows_view import FacetsShown, Filters, RowShown, Sort
+from pairsmith.serve.state import state_of
 from schemas.records import Pair
 from schemas.reviews import Review
 from schemas.spec.export import ExportSettings
@@ -23,7 +24,6 @@ from schemas.store import Store
 from schemas.store.annotate import annotate
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["rows"])
-Viewer = Annotated[Caller, needs(Right.see_work)]
 State = Literal["accepted", "rejected", "waiting", "failed"]
 Word = Annotated[str | None, Query(max_length=80)]
 
@@ -84,7 +84,7 @@ def rows(
     cursor: Cursor = None,
 ) -> Page[RowShown]:
     """Rows as the last curation left them, and those that were generated since."""
-    seen = _view(request).page(project, filters, sort, cursor, limit)
+    seen = state_of(request).views.page(project, filters, sort, cursor, limit)
     page: Page[RowShown] = Page(items=seen.rows, next=seen.next, total=seen.total, total_is_capped=seen.capped)
     link_next(request, response, page)
     return page
@@ -93,7 +93,7 @@ def rows(
 @router.get("/rows/facets", name="row_facets")
 def facets(caller: Viewer, project: str, request: Request, filters: Filtered) -> FacetsShown:
     """How many rows there are by each property."""
-    return _view(request).facets(project, filters)
+    return state_of(request).views.facets(project, filters)
 
 
 @router.get(
@@ -111,19 +111,19 @@ def download_rows(
 ) -> StreamingResponse:
     """All rows that the filters let pass, streamed."""
     media, written = FORMATS[format]
-    of, rows = request.app.state.workspace.project(project), _view(request).each(project, filters)
+    of, rows = state_of(request).workspace.project(project), state_of(request).views.each(project, filters)
     if of.spec.export != ExportSettings():
         places = [(row.pair_id, row.seed_id) for row in rows]
         pairs, seeds = {pair for pair, _ in places if pair}, {seed for pair, seed in places if not pair}
         refuse_unlicensed(of, _store(request, project), pair_ids=pairs, seed_ids=seeds)
-    lines = written(_view(request).each(project, filters))
+    lines = written(state_of(request).views.each(project, filters))
     return StreamingResponse(lines, media_type=media, headers=attached(f"{project}-rows.{format}"))
 
 
 @router.get("/rows/{row}", name="row")
 def row(caller: Viewer, project: str, row: str, request: Request) -> dict[str, Any]:
     """The lineage of a row: seed, prompt, answers, verdicts, reviews, datasets (`pairsmith explain --json`)."""
-    readers = _view(request).readers
+    readers = state_of(request).readers
     store = _store(request, project)
     return lineage_of(readers.project(project), store, pair_of(store, row))
 
@@ -131,7 +131,7 @@ def row(caller: Viewer, project: str, row: str, request: Request) -> dict[str, A
 @router.get("/rows/{row}/candidates", name="candidates")
 def candidates(caller: Viewer, project: str, row: str, request: Request) -> Page[RowShown]:
     """All candidates of the row's input, side by side."""
-    view = _view(request)
+    view = state_of(request).views
     shown = view.row(project, row)
     if shown is None:
         raise no_row(row)
@@ -140,23 +140,17 @@ def candidates(caller: Viewer, project: str, row: str, request: Request) -> Page
 
 
 @router.post("/rows/{row}/reviews", name="review_row", status_code=201)
-def review_row(
-    caller: Annotated[Caller, needs(Right.answer)], project: str, row: str, body: Answer, request: Request
-) -> ReviewShown:
+def review_row(caller: Answerer, project: str, row: str, body: Answer, request: Request) -> ReviewShown:
     """A person's answer. It is kept at once, also while a job runs; a reviewer answers rows of the queue alone."""
     return ReviewShown.model_validate(give_answer(request, caller, project, row, body), from_attributes=True)
 
 
 @router.get("/review/queue", name="review_queue")
 def review_queue(
-    caller: Annotated[Caller, needs(Right.see_queue)],
-    project: str,
-    request: Request,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    caller: Member, project: str, request: Request, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[QueueRow]:
     """The rows that people are asked about, those that you have not answered first."""
-    store = _view(request).readers.store(project)
+    store = state_of(request).readers.store(project)
     sampled = list(store.sampled()) if store else []
     if store is None or not sampled:
         return Page(items=[])
@@ -183,7 +177,7 @@ def give_answer(
         raise no_row(row)
     if (answer.decision == "edit") != (answer.edited is not None):
         raise Refusal(422, "an edit has a text, and nothing else has.", where="/body/edited", code="not_valid")
-    known = request.app.state.views.readers.project(slug).spec.review.reasons
+    known = state_of(request).readers.project(slug).spec.review.reasons
     if wrong := [reason for reason in answer.reasons if reason not in known]:
         raise Refusal(
             422, f"'{wrong[0]}' is no reason here.", code="not_valid", fix=f"The reasons are: {', '.join(known)}."
@@ -222,12 +216,7 @@ def no_row(row: str) -> Refusal:
 
 
 def _store(request: Request, slug: str) -> Store:
-    store: Store | None = _view(request).readers.store(slug)
+    store = state_of(request).readers.store(slug)
     if store is None:
         raise not_there("nothing has been generated yet, so there is no row.", fix="Start a job.")
     return store
-
-
-def _view(request: Request) -> RowsView:
-    view: RowsView = request.app.state.views
-    return view

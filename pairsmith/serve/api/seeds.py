@@ -15,15 +15,16 @@ from pydantic import BaseModel
 
 from pairsmith.own_encoding import as_utf8
 from pairsmith.serve import limits
-from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.access import Caller, Editor, Viewer
 from pairsmith.serve.api.specs import etag_of, save_keys, save_spec, spec_text
 from pairsmith.serve.problems import Refusal, not_there
+from pairsmith.serve.state import state_of
+from schemas.errors import PairsmithError
 from schemas.files import replaced
 from schemas.spec import SeedSource
 from synth.seeds import read_seeds
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["seeds"])
-Editor = Annotated[Caller, needs(Right.edit)]
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _SHOWN = 20
@@ -57,11 +58,9 @@ class SeedList(BaseModel):
 
 
 @router.get("/seeds", name="seeds")
-def seeds(caller: Annotated[Caller, needs(Right.see_work)], project: str, request: Request) -> SeedList:
+def seeds(caller: Viewer, project: str, request: Request) -> SeedList:
     """The sources that the spec names, read as `generate` reads them."""
-    from schemas.errors import PairsmithError
-
-    held = request.app.state.views.readers.project(project)
+    held = state_of(request).readers.project(project)
     items = []
     for source in held.spec.seeds:
         if source.path == "-" or source.format == "hub":
@@ -101,7 +100,7 @@ def delete_seeds(caller: Editor, project: str, file: str, request: Request) -> N
     _, path = _file(request, project, file)
     if not path.is_file():
         raise not_there(f"there is no file '{file}' of seeds.", fix="GET .../seeds lists them.")
-    sources = request.app.state.views.readers.project(project).spec.seeds
+    sources = state_of(request).readers.project(project).spec.seeds
     gone = {f"seeds.{n}": None for n, source in reversed(list(enumerate(sources))) if source.path == f"seeds/{file}"}
     if gone:
         save_keys(request, caller, project, gone)
@@ -120,14 +119,11 @@ def add(
     """Check a file of seeds, keep it as `seeds/NAME` and name it in the spec. `reads` are other keys of its source with
     which it is checked; whoever names them keeps them. Raises Refusal, InputError, SpecError."""
     folder, path = _file(request, slug, name)
-    if len(content) > limits.UPLOAD_BYTES:
-        raise Refusal(413, f"the file has more than {limits.UPLOAD_BYTES // 10**6} MB.", code="too_large")
+    limits.check_size(len(content))
     used = sum(there.stat().st_size for there in folder.rglob("*") if there.is_file() and not there.is_symlink())
-    if used + len(content) > limits.PROJECT_BYTES:
-        too_much = f"the project would take more than {limits.PROJECT_BYTES // 10**9} GB."
-        raise Refusal(413, too_much, code="quota", fix="Delete files that are not needed.")
+    limits.check_quota("the project", used + len(content), "Delete files that are not needed.")
     source = SeedSource.model_validate({"path": f"seeds/{name}", "kind": kind, **reads})
-    with tempfile.TemporaryDirectory(dir=request.app.state.workspace.serve) as scratch:
+    with tempfile.TemporaryDirectory(dir=state_of(request).workspace.serve) as scratch:
         partial = Path(scratch) / "seeds" / name
         partial.parent.mkdir()
         partial.write_bytes(content)
@@ -135,7 +131,7 @@ def add(
         shown = _read(source, Path(scratch), limits.UPLOAD_ROWS)
         path.parent.mkdir(exist_ok=True)
         text = spec_text(request, slug)
-        known = any(there.path == source.path for there in request.app.state.views.readers.project(slug).spec.seeds)
+        known = any(there.path == source.path for there in state_of(request).readers.project(slug).spec.seeds)
         if path.exists() and not known:
             raise Refusal(409, f"there is a file '{name}' already.", code="exists", fix="Take another name.")
         with replaced(path) as whole:
@@ -151,7 +147,7 @@ def add(
 
 
 def _file(request: Request, slug: str, name: str) -> tuple[Path, Path]:
-    folder: Path = request.app.state.workspace.folder(slug)
+    folder = state_of(request).workspace.folder(slug)
     if not _NAME.fullmatch(name) or not name.lower().endswith(ENDINGS):
         raise Refusal(
             422,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from datetime import datetime
-from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
@@ -12,8 +11,10 @@ from pydantic import BaseModel
 
 from pairsmith import __version__
 from pairsmith.serve import metrics
-from pairsmith.serve.access import AnyOne, Caller, Right, needs
+from pairsmith.serve.access import Administrator, AnyOne
+from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.problems import Refusal
+from pairsmith.serve.state import state_of
 from pairsmith.serve.workspace import Workspace
 from schemas.records import now
 
@@ -45,7 +46,7 @@ async def healthz(caller: AnyOne) -> Health:
 @router.get("/readyz", name="readyz")
 def readyz(caller: AnyOne, request: Request) -> Readiness:
     """Database, queue and disk can be worked with; 503 says which cannot."""
-    state = request.app.state
+    state = state_of(request)
     ready = Readiness(
         database=_answers(state.engine),
         jobs=_queues_answer(state.jobs),
@@ -58,17 +59,17 @@ def readyz(caller: AnyOne, request: Request) -> Readiness:
 
 
 @router.get("/metrics", name="metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-def read_metrics(caller: Annotated[Caller, needs(Right.administer)], request: Request) -> Response:
+def read_metrics(caller: Administrator, request: Request) -> Response:
     """Figures for Prometheus, with the key of an owner."""
-    jobs = request.app.state.jobs.list(limit=1000)
+    jobs = state_of(request).jobs.list(limit=1000)
     waiting = [job.created for job in jobs if job.state in ("queued", "waits_for_gpu")]
     signs = [job.last_sign_of_life or job.started for job in jobs if job.state in ("running", "stopping")]
     body = metrics.text(
         [(job.command, job.state) for job in jobs],
         oldest_s=_age_s(waiting),
         silence_s=_age_s([sign for sign in signs if sign]),
-        streams=request.app.state.limits.running("streams"),
-        stores=_store_bytes(request.app.state.workspace),
+        streams=state_of(request).limits.running("streams"),
+        stores=_store_bytes(state_of(request).workspace),
     )
     return Response(body, media_type="text/plain; version=0.0.4")
 
@@ -86,7 +87,7 @@ def _answers(engine: sa.Engine) -> bool:
         return False
 
 
-def _queues_answer(jobs: Any) -> bool:
+def _queues_answer(jobs: Jobs) -> bool:
     try:
         jobs.list(limit=1)
     except Exception:  # whatever its library raises when the database is away

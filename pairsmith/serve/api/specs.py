@@ -12,10 +12,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, Field, model_validator
 
-from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.access import Caller, Editor, Right, Viewer
 from pairsmith.serve.api.people import Body
 from pairsmith.serve.policy import CLASSES
 from pairsmith.serve.problems import RESPONSES, Refusal
+from pairsmith.serve.state import state_of
+from schemas.errors import SpecError
 from schemas.files import replaced
 from schemas.project import Project
 from schemas.spec import Spec
@@ -61,11 +63,7 @@ class SpecForm(BaseModel):
 
 @router.get("/spec", name="spec", responses=_TOML)
 def spec(
-    caller: Annotated[Caller, needs(Right.see_work)],
-    project: str,
-    request: Request,
-    response: Response,
-    accept: Annotated[str, Header()] = "",
+    caller: Viewer, project: str, request: Request, response: Response, accept: Annotated[str, Header()] = ""
 ) -> Any:
     """The spec, as JSON, or as the file itself with `Accept: application/toml`."""
     path = _path(request, project)
@@ -78,7 +76,7 @@ def spec(
 
 @router.put("/spec", name="put_spec", responses=_MORE)
 def put_spec(
-    caller: Annotated[Caller, needs(Right.edit)],
+    caller: Editor,
     project: str,
     body: SpecChange,
     request: Request,
@@ -95,7 +93,7 @@ def put_spec(
 
 
 @router.get("/spec/form", name="spec_form")
-def spec_form(caller: Annotated[Caller, needs(Right.see_work)], project: str) -> SpecForm:
+def spec_form(caller: Viewer, project: str) -> SpecForm:
     """What a form for the spec is made of."""
     return SpecForm(json_schema=Spec.model_json_schema(), classes={key: str(kind) for key, kind in CLASSES.items()})
 
@@ -115,7 +113,7 @@ def save_spec(
     changed = parse(text, path.parent)
     owner, administrator = caller.may(Right.own, slug), caller.may(Right.administer)
     held = _spec_before(before, path.parent)
-    request.app.state.policy.check(changed, before=held, owner=owner, administrator=administrator)
+    state_of(request).policy.check(changed, before=held, owner=owner, administrator=administrator)
     if not check:
         with _writing:  # the check above takes its time, and others write meanwhile
             if path.read_text(encoding="utf-8-sig") != before:
@@ -155,8 +153,6 @@ def etag_of(text: str) -> str:
 
 def _spec_before(text: str, folder: Path) -> Spec:
     """The spec as it stands; where that is broken, one in which no owner has set anything."""
-    from schemas.errors import SpecError
-
     try:
         return parse(text, folder).spec
     except SpecError:
@@ -170,5 +166,4 @@ def _shown(project: Project, text: str) -> SpecShown:
 
 
 def _path(request: Request, slug: str) -> Path:
-    folder: Path = request.app.state.workspace.folder(slug)
-    return folder / SPEC_NAME
+    return state_of(request).workspace.folder(slug) / SPEC_NAME

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, ValidationError
 
 from pairsmith import teacher_search
-from pairsmith.serve.access import Caller, Right, SignedIn, needs
+from pairsmith.serve.access import Administrator, Caller, Right, SignedIn, needs
 from pairsmith.serve.api.people import Body
 from pairsmith.serve.limits import PREVIEWS
 from pairsmith.serve.problems import not_there
+from pairsmith.serve.state import state_of
 from schemas.errors import UsageError
 from schemas.wording import counted
 
@@ -69,7 +70,7 @@ class Tried(BaseModel):
 @router.get("/teachers", name="teachers")
 def teachers(caller: SignedIn, request: Request) -> Allowances:
     """Hosts and names of keys that a spec may have here; `embedded` needs neither."""
-    rows = request.app.state.policy.allowed()
+    rows = state_of(request).policy.allowed()
     return Allowances(items=[Allowance(set=bool(os.environ.get(row["key_env"])), **row) for row in rows])
 
 
@@ -78,11 +79,11 @@ def test_teacher(
     caller: Annotated[Caller, needs(Right.edit, somewhere=True)], body: TeacherWish, request: Request
 ) -> Tried:
     """Ask a server for its list of models, with the value of a key by its name."""
-    request.app.state.limits.take(f"teacher test {caller.user}", PREVIEWS, "tests of teachers")
+    state_of(request).limits.take(f"teacher test {caller.user}", PREVIEWS, "tests of teachers")
     if body.url == "embedded":
         says = "The embedded model needs no key and no server."
         return Tried(answers=True, says=says, models=[teacher_search.EMBEDDED.model], seconds=None)
-    request.app.state.policy.check_pair(body.url, body.key_env)
+    state_of(request).policy.check_pair(body.url, body.key_env)
     key = os.environ.get(body.key_env) if body.key_env else None
     if body.key_env and not key:
         return Tried(answers=False, says=f"{body.key_env} is not set on the server.", models=[], seconds=None)
@@ -97,19 +98,17 @@ def test_teacher(
 
 
 @router.post("/teachers/allowed", name="allow_host", status_code=201)
-def allow_host(caller: Annotated[Caller, needs(Right.administer)], body: TeacherWish, request: Request) -> Allowance:
+def allow_host(caller: Administrator, body: TeacherWish, request: Request) -> Allowance:
     """Allow specs to send to a host, with the value of a key. A host inside this network is named by its address, or by
     a name that the internet does not have."""
-    host = request.app.state.policy.allow(body.url, body.key_env, caller.user)
+    host = state_of(request).policy.allow(body.url, body.key_env, caller.user)
     request.state.changed = {"action": "allow_host", "target": f"{host} {body.key_env}"}
-    row = next(r for r in request.app.state.policy.allowed() if (r["host"], r["key_env"]) == (host, body.key_env))
+    row = next(r for r in state_of(request).policy.allowed() if (r["host"], r["key_env"]) == (host, body.key_env))
     return Allowance(set=bool(os.environ.get(body.key_env)), **row)
 
 
 @router.delete("/teachers/allowed", name="forbid_host", status_code=204)
-def forbid_host(
-    caller: Annotated[Caller, needs(Right.administer)], host: str, request: Request, key_env: str = ""
-) -> None:
+def forbid_host(caller: Administrator, host: str, request: Request, key_env: str = "") -> None:
     """Take an allowance back; specs that have it are refused when their next job starts."""
-    if not request.app.state.policy.forbid(host, key_env):
+    if not state_of(request).policy.forbid(host, key_env):
         raise not_there(f"nobody has allowed {host} {key_env}".strip() + ".")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,10 +16,13 @@ from starlette.types import Receive, Scope, Send
 from pairsmith.serve.access import Caller, Right, SignedIn, needs
 from pairsmith.serve.job import Job
 from pairsmith.serve.problems import not_there
+from pairsmith.serve.state import state_of
+from pairsmith.serve.talking import Tuned
+from schemas.errors import PairsmithError
 from schemas.records import now
 from schemas.store import Store
 from schemas.store.latest import latest
-from train.results import TrainResult, read_result
+from train.results import read_result
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 _STOPPED = {
@@ -30,17 +32,6 @@ _STOPPED = {
     "code": "model_stopped",
 }
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
-
-
-class Tuned(NamedTuple):
-    """An adapter of a project under its OpenAI name; `adapter` False is its base without it."""
-
-    name: str
-    project: str
-    result: TrainResult
-    folder: Path
-    adapter: bool
-    created: int
 
 
 class ServedModel(BaseModel):
@@ -88,10 +79,10 @@ async def chat(
     """
     tuned = await run_in_threadpool(_find, request, caller, body.model)
     asked = body.model_dump(exclude_none=True)
-    asked["messages"] = _with_system(body.messages, tuned)
+    asked["messages"] = with_system(body.messages, tuned)
     async with AsyncExitStack() as held:
-        held.enter_context(request.app.state.limits.one_of("chat"))
-        answer = await held.enter_async_context(request.app.state.talking.asked(tuned, asked))
+        held.enter_context(state_of(request).limits.one_of("chat"))
+        answer = await held.enter_async_context(state_of(request).talking.asked(tuned, asked))
         if answer.status >= 400 or not body.stream:
             return JSONResponse({**await answer.json(), "model": body.model}, answer.status)
         return _Stream(_renamed(answer.content, body.model), held.pop_all())
@@ -111,7 +102,7 @@ class _Stream(StreamingResponse):
 
 def tuned_of_job(request: Request, job: Job) -> Tuned | None:
     """The model that a job has trained, or found trained; None if it came to none."""
-    store = request.app.state.views.readers.store(job.project)
+    store = state_of(request).readers.store(job.project)
     if store is None or job.started is None:
         return None
     until = job.ended or now()
@@ -120,25 +111,24 @@ def tuned_of_job(request: Request, job: Job) -> Tuned | None:
     adapter_id = receipt.facts.get("made") if receipt else present.id if present and job.state == "done" else None
     names = (f"::{adapter_id[:8]}",) if adapter_id else ()
     return next(
-        (one for one in _of_project(request, job.project, store) if one.adapter and one.name.endswith(names)), None
+        (one for one in models_of(request, job.project, store) if one.adapter and one.name.endswith(names)), None
     )
 
 
 def _all(request: Request, caller: Caller) -> list[Tuned]:
-    from schemas.errors import PairsmithError
-
     models = []
-    for slug in request.app.state.workspace.projects():
+    for slug in state_of(request).workspace.projects():
         if caller.may(Right.see_work, slug):
             try:
-                models += _of_project(request, slug, request.app.state.views.readers.store(slug))
+                models += models_of(request, slug, state_of(request).readers.store(slug))
             except PairsmithError:  # a project with a broken spec has no models, and keeps nobody from the others'
                 continue
     return sorted(models, key=lambda each: (-each.created, each.name))
 
 
-def _of_project(request: Request, slug: str, store: Store | None) -> list[Tuned]:
-    folder: Path = request.app.state.workspace.folder(slug)
+def models_of(request: Request, slug: str, store: Store | None) -> list[Tuned]:
+    """The tuned models of a project, newest first, each followed by its base."""
+    folder = state_of(request).workspace.folder(slug)
     models = []
     for artifact in store.artifacts("adapter")[::-1] if store else ():
         path = (folder / artifact.path).resolve()
@@ -160,7 +150,7 @@ def _find(request: Request, caller: Caller, name: str) -> Tuned:
     return tuned
 
 
-def _with_system(messages: list[dict[str, Any]], tuned: Tuned) -> list[dict[str, Any]]:
+def with_system(messages: list[dict[str, Any]], tuned: Tuned) -> list[dict[str, Any]]:
     """What the model was told in training, where the caller tells it nothing else."""
     if any(message.get("role") == "system" for message in messages) or not tuned.result.system_prompt:
         return messages
@@ -171,7 +161,7 @@ def _shown(tuned: Tuned) -> ServedModel:
     return ServedModel(id=tuned.name, created=tuned.created, owned_by=tuned.project)
 
 
-async def _renamed(lines: AsyncIterator[bytes], model: str) -> AsyncIterator[bytes]:
+async def _renamed(lines: AsyncIterable[bytes], model: str) -> AsyncIterator[bytes]:
     """The model's events under the name that it has here; if it is stopped meanwhile, the last one says so."""
     from aiohttp import ClientError
 

@@ -17,13 +17,14 @@ from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Right, needs
 from pairsmith.serve.database import files, row, rows, write
 from pairsmith.serve.problems import Refusal, not_there
+from pairsmith.serve.state import state_of
 from schemas.errors import InputError
 from schemas.spec import SeedSource
 from synth.seeds import read_seeds
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 Item = TypeVar("Item")
-Editor = Annotated[Caller, needs(Right.edit, somewhere=True)]
+Uploader = Annotated[Caller, needs(Right.edit, somewhere=True)]
 
 
 class FileShown(BaseModel):
@@ -59,7 +60,7 @@ class Deleted(BaseModel):
 
 @router.post("/files", name="openai_upload")
 def upload(
-    caller: Editor,
+    caller: Uploader,
     request: Request,
     file: Annotated[UploadFile, File()],
     purpose: Annotated[str, Form(max_length=40)],
@@ -68,9 +69,10 @@ def upload(
     if purpose != "fine-tune":
         raise Refusal(400, f"the purpose '{purpose}' is not served here.", code="purpose", fix="Take fine-tune.")
     content = file.file.read(limits.UPLOAD_BYTES + 1)
-    if len(content) > limits.UPLOAD_BYTES:
-        raise Refusal(413, f"the file has more than {limits.UPLOAD_BYTES // 10**6} MB.", code="too_large")
-    _check_quota(request, caller, len(content))
+    limits.check_size(len(content))
+    query = sa.select(files.c.bytes).where(files.c.user == caller.user)
+    used = sum(held["bytes"] for held in rows(state_of(request).engine, query))
+    limits.check_quota("your files", used + len(content), "Delete some.")
     answers_of(content)
     new: dict[str, Any] = {
         "id": f"file-{secrets.token_hex(12)}",
@@ -82,13 +84,13 @@ def upload(
     path = _place(request, new["id"])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    write(request.app.state.engine, sa.insert(files).values(new))
+    write(state_of(request).engine, sa.insert(files).values(new))
     return _shown(new)
 
 
 @router.get("/files", name="openai_files")
 def list_files(
-    caller: Editor,
+    caller: Uploader,
     request: Request,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     after: Annotated[str | None, Query(max_length=100)] = None,
@@ -96,7 +98,7 @@ def list_files(
 ) -> FileList:
     """Your files, newest first."""
     query = sa.select(files).where(files.c.user == caller.user).order_by(files.c.created.desc(), files.c.id)
-    held = [dict(held) for held in rows(request.app.state.engine, query)] if purpose in (None, "fine-tune") else []
+    held = [dict(held) for held in rows(state_of(request).engine, query)] if purpose in (None, "fine-tune") else []
     data, more = part_after(held, after, limit)
     shown = list(map(_shown, data))
     ends = (shown[0].id, shown[-1].id) if shown else (None, None)
@@ -104,7 +106,7 @@ def list_files(
 
 
 @router.get("/files/{file}", name="openai_file")
-def retrieve(caller: Editor, file: str, request: Request) -> FileShown:
+def retrieve(caller: Uploader, file: str, request: Request) -> FileShown:
     """One of your files."""
     return _shown(file_of(request, caller, file))
 
@@ -115,17 +117,17 @@ def retrieve(caller: Editor, file: str, request: Request) -> FileShown:
     response_class=FileResponse,
     responses={200: {"content": {"application/jsonl": {}}}},
 )
-def content(caller: Editor, file: str, request: Request) -> FileResponse:
+def content(caller: Uploader, file: str, request: Request) -> FileResponse:
     """What is in it."""
     row = file_of(request, caller, file)
     return FileResponse(_place(request, file), media_type="application/jsonl", filename=row["name"])
 
 
 @router.delete("/files/{file}", name="openai_delete_file")
-def delete(caller: Editor, file: str, request: Request) -> Deleted:
+def delete(caller: Uploader, file: str, request: Request) -> Deleted:
     """Remove it; a project that was made of it keeps its copy."""
     file_of(request, caller, file)
-    write(request.app.state.engine, sa.delete(files).where(files.c.id == file))
+    write(state_of(request).engine, sa.delete(files).where(files.c.id == file))
     _place(request, file).unlink(missing_ok=True)
     return Deleted(id=file)
 
@@ -133,7 +135,7 @@ def delete(caller: Editor, file: str, request: Request) -> Deleted:
 def file_of(request: Request, caller: Caller, file: str) -> dict[str, Any]:
     """A file of the caller. Raises Refusal."""
     query = sa.select(files).where(files.c.id == file, files.c.user == caller.user)
-    if (held := row(request.app.state.engine, query)) is None:
+    if (held := row(state_of(request).engine, query)) is None:
         raise not_there(f"you have no file '{file[:80]}'.")
     return dict(held)
 
@@ -171,17 +173,8 @@ def answers_of(content: bytes) -> list[str]:
     return [seed.reference for seed in reading.seeds if seed.reference]
 
 
-def _check_quota(request: Request, caller: Caller, size: int) -> None:
-    query = sa.select(files.c.bytes).where(files.c.user == caller.user)
-    used = sum(held["bytes"] for held in rows(request.app.state.engine, query))
-    if used + size > limits.PROJECT_BYTES:
-        too_much = f"your files would take more than {limits.PROJECT_BYTES // 10**9} GB."
-        raise Refusal(413, too_much, code="quota", fix="Delete some.")
-
-
 def _place(request: Request, file: str) -> Path:
-    folder: Path = request.app.state.workspace.serve
-    return folder / "uploads" / file
+    return state_of(request).workspace.serve / "uploads" / file
 
 
 def _shown(row: dict[str, Any]) -> FileShown:

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pairsmith.own_spec import answer_tokens
 from pairsmith.serve import events as job_events
-from pairsmith.serve.access import Caller, Right, needs, no_project
-from pairsmith.serve.api.jobs import start_job
+from pairsmith.serve.access import Caller, JobRunner, JobViewer, Right, needs, no_project
+from pairsmith.serve.api.jobs import location_of, start_job
 from pairsmith.serve.api.people import printable
 from pairsmith.serve.api.projects import SLUG
 from pairsmith.serve.api.specs import save_keys
@@ -21,13 +21,12 @@ from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.openai.chat import tuned_of_job
 from pairsmith.serve.openai.files import Listed, answers_of, bytes_of, file_of, part_after
 from pairsmith.serve.problems import Refusal, not_there
+from pairsmith.serve.state import state_of
 from pairsmith.serve.workspace import slug_of
 from schemas.spec import TrainSettings
 from schemas.spec_file import SPEC_NAME, parse, set_keys
 
 router = APIRouter(prefix="/v1/fine_tuning", tags=["openai"])
-Runner = Annotated[Caller, needs(Right.run, job=True)]
-Watcher = Annotated[Caller, needs(Right.see_work, job=True)]
 Auto = Literal["auto"]
 Limit = Annotated[int, Query(ge=1, le=100)]
 After = Annotated[str | None, Query(max_length=100)]
@@ -67,6 +66,9 @@ class Hyperparameters(BaseModel):
     learning_rate_multiplier: Annotated[float, Field(gt=0, le=1000)] | Auto = Field(default="auto")
 
 
+_AUTO = Hyperparameters()
+
+
 class Supervised(BaseModel):
     hyperparameters: Hyperparameters = Hyperparameters()
 
@@ -93,6 +95,11 @@ class NewTuning(BaseModel):
     project: Annotated[str, Field(pattern=SLUG)] | None = None
     validation_file: Annotated[str, Field(max_length=120)] | None = None
     integrations: list[dict[str, Any]] | None = None
+
+    @property
+    def settings(self) -> Hyperparameters:
+        """The hyperparameters, in whichever of their two places they were sent."""
+        return (self.method.supervised.hyperparameters if self.method else None) or self.hyperparameters or _AUTO
 
 
 class TuningError(BaseModel):
@@ -155,9 +162,10 @@ def create(
         fix = "Leave it out: a share of the training file is kept to validate on." if body.validation_file else None
         raise Refusal(400, f"'{part}' is not served here.", where=part, code="unsupported", fix=fix or "Leave it out.")
     slug, command = _prepare(request, caller, body)
-    job = start_job(request, caller, slug, command, JobOptions(), response)
+    job = start_job(request, caller, slug, command, JobOptions())
+    response.headers["Location"] = location_of(job)
     request.state.changed = {"project": slug, "after": job.id}
-    write(request.app.state.engine, sa.insert(tuning_jobs).values(id=job.id, asked=body.model_dump_json()))
+    write(state_of(request).engine, sa.insert(tuning_jobs).values(id=job.id, asked=body.model_dump_json()))
     return _shown(request, job, body)
 
 
@@ -169,8 +177,8 @@ def list_jobs(
     after: After = None,
 ) -> Listed[TuningShown]:
     """The fine-tuning jobs of your projects, newest first."""
-    asked = {row["id"]: row["asked"] for row in rows(request.app.state.engine, sa.select(tuning_jobs))}
-    every = request.app.state.jobs.list(limit=1000)
+    asked = {row["id"]: row["asked"] for row in rows(state_of(request).engine, sa.select(tuning_jobs))}
+    every = state_of(request).jobs.list(limit=1000)
     mine = [job for job in every if job.id in asked and caller.may(Right.see_work, job.project)]
     page, more = part_after(mine, after, limit)
     data = [_shown(request, job, NewTuning.model_validate_json(asked[job.id])) for job in page]
@@ -178,21 +186,21 @@ def list_jobs(
 
 
 @router.get("/jobs/{job}", name="openai_tuning")
-def retrieve(caller: Watcher, job: str, request: Request) -> TuningShown:
+def retrieve(caller: JobViewer, job: str, request: Request) -> TuningShown:
     """One job, as it is now."""
-    return _shown(request, request.app.state.jobs.get(job), _asked(request, job))
+    return _shown(request, state_of(request).jobs.get(job), _asked(request, job))
 
 
 @router.post("/jobs/{job}/cancel", name="openai_cancel")
-def cancel(caller: Runner, job: str, request: Request) -> TuningShown:
+def cancel(caller: JobRunner, job: str, request: Request) -> TuningShown:
     """Stop it."""
     asked = _asked(request, job)
-    return _shown(request, request.app.state.jobs.cancel(job), asked)
+    return _shown(request, state_of(request).jobs.cancel(job), asked)
 
 
 @router.post("/jobs/{job}/pause", name="openai_pause")
 @router.post("/jobs/{job}/resume", name="openai_resume")
-def pause(caller: Runner, job: str, request: Request) -> TuningShown:
+def pause(caller: JobRunner, job: str, request: Request) -> TuningShown:
     """Not served: a job is stopped, and another goes on."""
     _asked(request, job)
     raise Refusal(
@@ -202,17 +210,17 @@ def pause(caller: Runner, job: str, request: Request) -> TuningShown:
 
 @router.get("/jobs/{job}/events", name="openai_events")
 def list_events(
-    caller: Watcher, job: str, request: Request, limit: Limit = 20, after: After = None
+    caller: JobViewer, job: str, request: Request, limit: Limit = 20, after: After = None
 ) -> Listed[TuningEvent]:
     """What happened, newest first; losses as events of the type `metrics`."""
     _asked(request, job)
-    tuning = request.app.state.jobs.get(job)
+    tuning = state_of(request).jobs.get(job)
     page, more = part_after(_events(request, tuning)[::-1], after, limit)
     return Listed(data=page, has_more=more)
 
 
 @router.get("/jobs/{job}/checkpoints", name="openai_checkpoints")
-def checkpoints(caller: Watcher, job: str, request: Request, limit: Limit = 10, after: After = None) -> Checkpoints:
+def checkpoints(caller: JobViewer, job: str, request: Request, limit: Limit = 10, after: After = None) -> Checkpoints:
     """None are kept."""
     _asked(request, job)
     return Checkpoints()
@@ -220,14 +228,13 @@ def checkpoints(caller: Watcher, job: str, request: Request, limit: Limit = 10, 
 
 def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, str]:
     """The project to work in and the command; its spec is set to what was asked. Raises Refusal, SpecError."""
-    settings = (body.method.supervised.hyperparameters if body.method else None) or body.hyperparameters
-    keys = _keys(settings or Hyperparameters(), body)
+    keys = _keys(body)
     if body.training_file.startswith(_PROJECT):
         slug = body.training_file.removeprefix(_PROJECT)
         if body.suffix:
             refusal = "a model of a project is called after the project."
             raise Refusal(400, refusal, where="suffix", code="unsupported", fix="Leave suffix out.")
-        if slug not in request.app.state.workspace.projects():
+        if slug not in state_of(request).workspace.projects():
             raise no_project(slug)
         caller.require(Right.run, slug)
         save_keys(request, caller, slug, keys)
@@ -238,9 +245,9 @@ def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, st
     content = bytes_of(request, held["id"])
     plain = _SPEC.format(name=slug, file=f"{held['id']}.jsonl", most=answer_tokens(answers_of(content)))
     what, fix = f"there is a project '{slug}' already.", f"Train it as {_PROJECT}{slug}."
-    with request.app.state.workspace.making(slug, Refusal(409, what, code="exists", fix=fix)) as folder:
+    with state_of(request).workspace.making(slug, Refusal(409, what, code="exists", fix=fix)) as folder:
         text = set_keys(plain, keys)
-        request.app.state.policy.check(
+        state_of(request).policy.check(
             parse(text, folder),
             before=parse(plain, folder).spec,
             owner=caller.may(Right.own),
@@ -252,7 +259,8 @@ def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, st
     return slug, "run"
 
 
-def _keys(settings: Hyperparameters, body: NewTuning) -> dict[str, Any]:
+def _keys(body: NewTuning) -> dict[str, Any]:
+    settings = body.settings
     keys: dict[str, Any] = {"train.base": body.model.removeprefix("ft:") if body.model != "auto" else None}
     if settings.n_epochs != "auto":
         keys["train.epochs"] = settings.n_epochs
@@ -266,14 +274,13 @@ def _keys(settings: Hyperparameters, body: NewTuning) -> dict[str, Any]:
 
 
 def _asked(request: Request, job: str) -> NewTuning:
-    asked = row(request.app.state.engine, sa.select(tuning_jobs).where(tuning_jobs.c.id == job))
+    asked = row(state_of(request).engine, sa.select(tuning_jobs).where(tuning_jobs.c.id == job))
     if asked is None:
         raise not_there(f"'{job}' is no fine-tuning job.", fix="GET /api/v1/jobs lists all jobs.")
     return NewTuning.model_validate_json(asked["asked"])
 
 
 def _shown(request: Request, job: Job, asked: NewTuning) -> TuningShown:
-    settings = (asked.method.supervised.hyperparameters if asked.method else None) or asked.hyperparameters
     tuned = tuned_of_job(request, job) if job.state in ("done", "failed") else None
     failed = job.state == "failed" and tuned is None  # else training went well, and what came after it did not
     problem = job.problem or {}
@@ -290,7 +297,7 @@ def _shown(request: Request, job: Job, asked: NewTuning) -> TuningShown:
         finished_at=int(job.ended.timestamp()) if job.ended else None,
         error=error if failed else None,
         fine_tuned_model=tuned.name if tuned else None,
-        hyperparameters=settings or Hyperparameters(),
+        hyperparameters=asked.settings,
         model=asked.model,
         seed=asked.seed or 0,
         status="succeeded" if tuned else _STATUS[job.state],
@@ -310,7 +317,7 @@ def _events(request: Request, job: Job) -> list[TuningEvent]:
         return TuningEvent(id=name, created_at=int(at), level=level, message=message, type=kind, data=data)
 
     lines = [event(0, job.created.timestamp(), f"{job.command} of {job.project} was asked for by {job.by}", {})]
-    path = request.app.state.jobs.folder(job.id) / "events.jsonl"
+    path = state_of(request).jobs.folder(job.id) / "events.jsonl"
     for number, state in job_events.each(path):
         numbers = dict(state.get("numbers", {}))
         done = f" {numbers['done']} of {numbers['total']}" if "done" in numbers and "total" in numbers else ""

@@ -8,12 +8,13 @@ from typing import Annotated
 from fastapi import Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from pairsmith.serve.access import ALL, AnyOne, Caller, Right, Role, SignedIn, needs
-from pairsmith.serve.api.people import _one_try, check_place, set_password, sign_in_person, signed_out
+from pairsmith.serve.access import ALL, Administrator, AnyOne, Caller, Role, SignedIn
+from pairsmith.serve.api.people import check_place, one_try, set_password, sign_in_person, signed_out
 from pairsmith.serve.api.teachers import allow_host, forbid_host, teacher_wish
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.shell import gone_to, page_router, render
 from pairsmith.serve.problems import Refusal
+from pairsmith.serve.state import state_of
 from schemas.errors import PairsmithError, UsageError
 from schemas.wording import counted
 
@@ -34,7 +35,7 @@ def sign_in(caller: AnyOne, request: Request, next: str = "") -> Response:
 def _sign_in(
     request: Request, caller: Caller, after: str, error: PairsmithError | None = None, name: str = ""
 ) -> Response:
-    first = not request.app.state.accounts.has_owner()
+    first = not state_of(request).accounts.has_owner()
     return render(
         request,
         "sign_in",
@@ -56,8 +57,8 @@ def signed_in(
 ) -> Response:
     """A session, and on to where one wanted to go."""
     try:
-        _one_try(request, name)
-        user = request.app.state.accounts.check_password(name, password)
+        one_try(request, name)
+        user = state_of(request).accounts.check_password(name, password)
     except PairsmithError as error:
         return _sign_in(request, caller, next, error, name)
     response = RedirectResponse(_inside(next), 303)
@@ -86,7 +87,7 @@ def redeem(caller: AnyOne, request: Request, token: str = "") -> Response:
 def _redeem(
     request: Request, caller: Caller, token: str, error: PairsmithError | None = None, name: str = ""
 ) -> Response:
-    given = request.app.state.accounts.invitation(token)
+    given = state_of(request).accounts.invitation(token)
     where = "every project" if given["project"] == ALL else given["project"]
     page = render(
         request,
@@ -112,11 +113,11 @@ def redeemed(
 ) -> Response:
     """An account, or another role for the one that is signed in."""
     try:
-        _one_try(request, "")
+        one_try(request, "")
         if caller.user is not None and caller.by_cookie and not password:
-            request.app.state.accounts.join(token, caller.user)
+            state_of(request).accounts.join(token, caller.user)
             return gone_to("/sign-in")
-        user = request.app.state.accounts.redeem(token, name, password)
+        user = state_of(request).accounts.redeem(token, name, password)
     except PairsmithError as error:
         if isinstance(error, Refusal) and error.code == "link_not_usable":
             raise
@@ -133,7 +134,7 @@ def keys(caller: SignedIn, request: Request) -> Response:
 
 
 def _keys(request: Request, caller: Caller, new_key: str = "", error: PairsmithError | None = None) -> Response:
-    held = request.app.state.keys.of(caller.user)
+    held = state_of(request).keys.of(caller.user)
     live = [key for key in held if not key["revoked"]]
     return render(
         request,
@@ -145,8 +146,8 @@ def _keys(request: Request, caller: Caller, new_key: str = "", error: PairsmithE
         keys=held,
         new_key=new_key,
         roles=list(Role),
-        slugs=caller.projects(request.app.state.workspace.projects()),
-        address=request.app.state.settings.address,
+        slugs=caller.projects(state_of(request).workspace.projects()),
+        address=state_of(request).settings.address,
         error=error,
     )  # fmt: skip
 
@@ -165,7 +166,7 @@ def make_key(
         if not name.strip() or not name.isprintable():
             raise UsageError("the key has no name that can be shown.", where="name", fix="Name it for what uses it.")
         check_place(request, caller, project)
-        key, _ = request.app.state.keys.make(caller, name.strip(), role, project, days)
+        key, _ = state_of(request).keys.make(caller, name.strip(), role, project, days)
     except PairsmithError as error:
         return _keys(request, caller, error=error)
     return _keys(request, caller, new_key=key)
@@ -174,7 +175,7 @@ def make_key(
 @router.post("/keys/{key}/revoke", name="page_revoke_key")
 def revoke(caller: SignedIn, key: str, request: Request) -> Response:
     """End a key."""
-    request.app.state.keys.revoke(key, caller.user)
+    state_of(request).keys.revoke(key, caller.user)
     return gone_to("/keys", done="revoked")
 
 
@@ -185,10 +186,10 @@ def settings(caller: SignedIn, request: Request) -> Response:
 
 
 def _settings(request: Request, caller: Caller, error: PairsmithError | None = None) -> Response:
-    state = request.app.state
+    state = state_of(request)
     sessions = state.sessions.of(caller.user, caller.session) if caller.user else []
     roles = ", ".join(f"{role} of {'every project' if slug == ALL else slug}" for slug, role in caller.roles.items())
-    policy = getattr(state, "policy", None)
+    allowed = state.policy.allowed()
     return render(
         request,
         "settings",
@@ -197,8 +198,8 @@ def _settings(request: Request, caller: Caller, error: PairsmithError | None = N
         heading=f"You are {caller.name}, {roles or 'without a role'}.",
         sessions=sessions,
         ago=words.ago,
-        allowed=policy.allowed() if policy is not None else [],
-        is_set={row["key_env"]: row["key_env"] in os.environ for row in (policy.allowed() if policy else [])},
+        allowed=allowed,
+        is_set={row["key_env"]: row["key_env"] in os.environ for row in allowed},
         no_auth=state.settings.no_auth,
         disk=_disk(request),
         error=error,
@@ -206,9 +207,7 @@ def _settings(request: Request, caller: Caller, error: PairsmithError | None = N
 
 
 @router.post("/settings/hosts", name="page_allow_host")
-def allow(
-    caller: Annotated[Caller, needs(Right.administer)], request: Request, url: Url = "", key_env: Short = ""
-) -> Response:
+def allow(caller: Administrator, request: Request, url: Url = "", key_env: Short = "") -> Response:
     """Let projects ask a server, with the value of a key."""
     try:
         allow_host(caller, teacher_wish(url, key_env), request)
@@ -218,9 +217,7 @@ def allow(
 
 
 @router.post("/settings/hosts/forbid", name="page_forbid_host")
-def forbid(
-    caller: Annotated[Caller, needs(Right.administer)], request: Request, host: Url, key_env: Short = ""
-) -> Response:
+def forbid(caller: Administrator, request: Request, host: Url, key_env: Short = "") -> Response:
     """Take an allowance back."""
     forbid_host(caller, host, request, key_env)
     return gone_to("/settings", done="saved")
@@ -229,7 +226,7 @@ def forbid(
 def _disk(request: Request) -> list[tuple[str, str]]:
     import shutil
 
-    usage = shutil.disk_usage(request.app.state.workspace.root)
+    usage = shutil.disk_usage(state_of(request).workspace.root)
     return [("free on the disk", f"{usage.free / 1e9:.0f} GB of {usage.total / 1e9:.0f} GB")]
 
 
@@ -251,5 +248,5 @@ def password(caller: SignedIn, request: Request, old_password: Password, new_pas
 def end_session(caller: SignedIn, session: str, request: Request) -> Response:
     """Sign out in another browser."""
     if caller.user:
-        request.app.state.sessions.end_one(caller.user, session)
+        state_of(request).sessions.end_one(caller.user, session)
     return gone_to("/settings", done="ended")

@@ -10,6 +10,7 @@ from pathlib import Path
 from fastapi import Request
 
 from pairsmith.serve.access import Caller
+from pairsmith.serve.state import state_of
 from schemas.errors import InputError
 
 _LONGEST_S = 24 * 3600.0
@@ -51,8 +52,7 @@ def _files(request: Request, caller: Caller) -> list[Path]:
 
 
 def _home(request: Request) -> Path:
-    home: Path = request.app.state.workspace.serve / "chosen"
-    return home
+    return state_of(request).workspace.serve / "chosen"
 
 
 def _folder(request: Request, caller: Caller) -> Path:

@@ -24,6 +24,7 @@ from pairsmith.serve.api.seeds import ENDINGS, add, check_size_inside
 from pairsmith.serve.api.specs import etag_of, save_keys, save_spec
 from pairsmith.serve.api.specs import spec_text as current_spec
 from pairsmith.serve.pages.columns import TABLES, as_told, guessed, keys_of, outputs_of, without_guesses
+from pairsmith.serve.state import state_of
 from pairsmith.serve.workspace import slug_of
 from prompts.answer_form import AnswerForm
 from prompts.answer_schema import is_example
@@ -90,7 +91,7 @@ def new_project(
     if not title or not title.isprintable():
         what = "it has a character that cannot be printed" if title else "the name of the project is missing"
         raise UsageError(f"{what}.", where="name", fix="Write one, such as my-prompts.")
-    there = set(request.app.state.workspace.projects())
+    there = set(state_of(request).workspace.projects())
     free = (slug for n in count(1) if (slug := f"project-{n}") not in there)
     slug = slug_of(title) or next(free)
     if example:
@@ -98,7 +99,7 @@ def new_project(
     else:
         _made_of(request, caller, slug, wish, seeds)
     if title != slug:
-        request.app.state.accounts.set_title(slug, title)
+        state_of(request).accounts.set_title(slug, title)
     return slug
 
 
@@ -109,7 +110,7 @@ def _made_of(request: Request, caller: Caller, slug: str, wish: Wish, seeds: tup
         raise InputError(f"seeds are not read from '{seeds[0][:80]}'.", fix=f"Upload a file that ends in {endings}.")
     content = as_utf8(seeds[1], seeds[0], wish.encoding)
     taken = UsageError(f"there is a project '{slug}' already.", where="name", fix="Take another name.")
-    with request.app.state.workspace.making(slug, taken) as folder:
+    with state_of(request).workspace.making(slug, taken) as folder:
         path = folder / "seeds" / seeds[0]
         path.parent.mkdir()
         path.write_bytes(content)
@@ -122,7 +123,7 @@ def _made_of(request: Request, caller: Caller, slug: str, wish: Wish, seeds: tup
         read_seeds(project.spec.seeds, folder, most_rows=limits.UPLOAD_ROWS)
         # The file has a say in the spec, so nothing fenced may be in it that is not in ours.
         owner = caller.may(Right.own, slug)
-        request.app.state.policy.check(project, before=parse(_SPEC, folder).spec, owner=owner, administrator=owner)
+        state_of(request).policy.check(project, before=parse(_SPEC, folder).spec, owner=owner, administrator=owner)
         write_project(folder, {SPEC_NAME: text.encode()})
 
 
@@ -226,7 +227,7 @@ def _plain_name(given: Path) -> str:
 def keep_seeds(request: Request, caller: Caller, slug: str, name: str, given: bytes, encoding: str) -> None:
     """Make these the seeds of the project, in place of those that it reads now: a table is read as its columns show,
     lines as what they were before. Raises InputError, Refusal."""
-    workspace = request.app.state.workspace
+    workspace = state_of(request).workspace
     content = as_utf8(given, name, encoding)
     spec = workspace.project(slug).spec
     before = spec.seeds
@@ -249,8 +250,8 @@ def keep_columns(
 ) -> str:
     """Read a file of seeds as a person says, and a task that was to rewrite as one to extract if the outputs are
     records. What was done, as pages say it. Raises UsageError, SpecError, Refusal."""
-    folder = request.app.state.workspace.folder(slug)
-    project = request.app.state.workspace.project(slug)
+    folder = state_of(request).workspace.folder(slug)
+    project = state_of(request).workspace.project(slug)
     values = as_told(project, source, headers, roles, kind)
     outputs = outputs_of(project, source, roles) if project.spec.task.kind in ("rewrite", "free") else ()
     schema = schema_of(outputs)

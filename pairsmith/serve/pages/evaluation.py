@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import Request, Response
 from pydantic import ValidationError
 
 from pairsmith.report import proof
-from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.access import Viewer
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
-from pairsmith.serve.pages.shell import link, page_router, render
+from pairsmith.serve.pages.figures import Snapshot, live_job, snapshot
+from pairsmith.serve.pages.shell import link, page_router, project_page
 from pairsmith.stages.evaluate import refuse_retouched
 from schemas.errors import InputError, PairsmithError
 from schemas.records import Artifact, Seed
@@ -24,7 +24,6 @@ from schemas.store.since import bodies
 from train.metrics import TUNED, Evaluation, Output
 
 router = page_router()
-Viewer = Annotated[Caller, needs(Right.see_work)]
 _PAGE = 8
 
 
@@ -54,12 +53,11 @@ def evaluation(
     begin = max(0, begin)
     query = {"check": check, "system": system, "worse": "1" if worse else None, "q": q}
     base = f"/p/{project}/evaluation"
-    return render(
+    return project_page(
         request,
         "evaluation",
         caller,
-        slug=project,
-        place="Evaluation",
+        project,
         heading=words.evaluation(measured) if measured else _nothing(now, shown, retouched),
         error=retouched,
         cautions=[*_of_another(now, measured), proof.headline(measured), *proof.in_words(measured)] if measured else [],
@@ -75,7 +73,6 @@ def evaluation(
         history=[artifact for artifact in artifacts if shown is None or artifact.id != shown.id],
         job=job,
         trained=bool(now.store and now.last("train")),
-        rows_line=rows_line(request, project),
     )
 
 

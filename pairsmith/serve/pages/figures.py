@@ -15,6 +15,7 @@ from pairsmith.plan import PlannedStage, plan
 from pairsmith.serve.job import Job
 from pairsmith.serve.readers import Readers
 from pairsmith.serve.rows_view import RowsView
+from pairsmith.serve.state import state_of
 from pairsmith.style.charts import BarPart
 from schemas.money import Cost, total
 from schemas.project import Project
@@ -108,7 +109,7 @@ _kept: WeakKeyDictionary[RowsView, dict[str, _Kept]] = WeakKeyDictionary()
 def snapshot(request: Request, slug: str) -> Snapshot:
     """The project as it is now; what has not changed since is not read again, and its store not opened. Raises
     NoSuchProject, SpecError."""
-    views: RowsView = request.app.state.views
+    views = state_of(request).views
     project, written = views.readers.project(slug), views.readers.written(slug)
     with _lock:
         kept = _kept.setdefault(views, {}).get(slug)
@@ -129,12 +130,12 @@ def snapshot(request: Request, slug: str) -> Snapshot:
 
 def jobs_of(request: Request, slug: str | None = None, limit: int = 20) -> list[Job]:
     """Jobs, newest first."""
-    return list(request.app.state.jobs.list(slug, limit))
+    return list(state_of(request).jobs.list(slug, limit))
 
 
 def live_job(request: Request, slug: str) -> Job | None:
     """The job of a project that has not ended; at most one has not."""
-    return next((job for job in request.app.state.jobs.active() if job.project == slug), None)
+    return next((job for job in state_of(request).jobs.active() if job.project == slug), None)
 
 
 def planned_by(shown: Job | None, jobs: Sequence[Job]) -> Job | None:
@@ -154,7 +155,7 @@ def rows_line(request: Request, slug: str) -> str | None:
     """Where every row is: the sum that stands on every page of a project."""
     from pairsmith.serve.pages import words
 
-    counts = request.app.state.views.facets(slug).all
+    counts = state_of(request).views.facets(slug).all
     return words.sum_of(counts) if counts else None
 
 

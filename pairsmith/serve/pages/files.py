@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fastapi import Request, Response
 
 from pairsmith.exported_model import GGUF
-from pairsmith.serve.access import Caller, Right, needs
-from pairsmith.serve.pages.figures import live_job, rows_line, snapshot
-from pairsmith.serve.pages.shell import page_router, render
+from pairsmith.serve.access import Viewer
+from pairsmith.serve.pages.figures import live_job, snapshot
+from pairsmith.serve.pages.shell import page_router, project_page
+from pairsmith.serve.state import state_of
 from pairsmith.stages.export import EXPORT, FORMATS, MARK
 from pairsmith.style.numbers import count
 from schemas.files import sha256, size_of
@@ -38,7 +40,7 @@ class File(NamedTuple):
 
 
 @router.get("/p/{project}/downloads", name="page_downloads")
-def downloads(caller: Annotated[Caller, needs(Right.see_work)], project: str, request: Request) -> Response:
+def downloads(caller: Viewer, project: str, request: Request) -> Response:
     """Everything that can be taken away."""
     now = snapshot(request, project)
     artifacts, held = (_made(now.store), present(now.store)) if now.store else ([], {})
@@ -47,25 +49,23 @@ def downloads(caller: Annotated[Caller, needs(Right.see_work)], project: str, re
     things = [_thing(folder, base, artifact) for artifact in artifacts]
     newest = [thing for one in held.values() for thing in things if thing["id"] == one.id]
     report = folder / "report.html"
-    return render(
+    return project_page(
         request,
         "downloads",
         caller,
-        slug=project,
-        place="Downloads",
+        project,
         heading=_heading(newest),
         newest=newest,
         older=[thing for thing in things if thing["id"] not in {one.id for one in held.values()}][:20],
         report=_size(report) if report.is_file() else None,
         base=base,
-        address=request.app.state.settings.address,
+        address=state_of(request).settings.address,
         adapter=held.get("adapter"),
         dataset=held.get("dataset"),
         export=_export(folder, held),
         kinds=GGUF,
         formats=FORMATS,
         job=live_job(request, project),
-        rows_line=rows_line(request, project),
     )
 
 
@@ -120,9 +120,7 @@ def _thing(folder: Path, base: str, artifact: Artifact) -> dict[str, Any]:
                 file = path / "data" / f"{split}.{ending}"
                 if file.is_file():
                     files.append(_file(file, f"{split}.{ending}", f"{download}?format={ending}&split={split}"))
-    splits: dict[str, int] = {}
-    for _, split in artifact.members:
-        splits[split] = splits.get(split, 0) + 1
+    splits = Counter[str](split for _, split in artifact.members)
     rows = ", ".join(f"{count(splits[split])} {split}" for split in _SPLITS if split in splits)
     return {
         "kind": artifact.kind,

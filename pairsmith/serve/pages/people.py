@@ -6,20 +6,20 @@ from typing import Annotated
 
 from fastapi import Form, Query, Request, Response
 
-from pairsmith.serve.access import ALL, Caller, Right, Role, needs
+from pairsmith.serve.access import ALL, Administrator, Caller, Role
 from pairsmith.serve.api import people as api
 from pairsmith.serve.api.people import check_place, link_for
 from pairsmith.serve.pages.shell import gone_to, link, page_router, render
+from pairsmith.serve.state import state_of
 from schemas.errors import PairsmithError
 from schemas.wording import counted
 
 router = page_router()
-Owner = Annotated[Caller, needs(Right.administer)]
 _PAGE = 50
 
 
 @router.get("/people", name="page_people")
-def people(caller: Owner, request: Request) -> Response:
+def people(caller: Administrator, request: Request) -> Response:
     """Everybody with an account, and invitations."""
     return _people(request, caller)
 
@@ -28,7 +28,7 @@ def _people(
     request: Request, caller: Caller, invited: str = "", gives: str = "", error: PairsmithError | None = None
 ) -> Response:
     """`gives` is what the link `invited` makes of whoever opens it."""
-    users = request.app.state.accounts.users()
+    users = state_of(request).accounts.users()
     present = [user for user in users if not user["disabled"]]
     return render(
         request,
@@ -38,7 +38,7 @@ def _people(
         heading=f"{counted(len(present), 'person has', 'people have')} an account here.",
         users=users,
         roles=list(Role),
-        slugs=request.app.state.workspace.projects(),
+        slugs=state_of(request).workspace.projects(),
         invited=invited,
         gives=gives,
         error=error,
@@ -47,7 +47,7 @@ def _people(
 
 @router.post("/people/invite", name="page_invite")
 def invite(
-    caller: Owner,
+    caller: Administrator,
     request: Request,
     role: Annotated[Role, Form()],
     project: Annotated[str, Form(max_length=80)] = ALL,
@@ -64,7 +64,7 @@ def invite(
 
 @router.post("/people/{user}", name="page_set_role")
 def set_role(
-    caller: Owner,
+    caller: Administrator,
     user: str,
     request: Request,
     role: Annotated[str, Form(max_length=20)],
@@ -84,7 +84,7 @@ def set_role(
 
 @router.get("/audit", name="page_audit")
 def audit(
-    caller: Owner,
+    caller: Administrator,
     request: Request,
     project: str | None = None,
     user: str | None = None,
@@ -92,7 +92,7 @@ def audit(
     before: Annotated[int | None, Query(ge=0, le=2**53)] = None,
 ) -> Response:
     """What was done and what was refused, newest first."""
-    lines = request.app.state.audit.page(
+    lines = state_of(request).audit.page(
         before=before, limit=_PAGE + 1, project=project or None, user=user or None, action=action or None
     )
     given = {"project": project or "", "action": action or "", "user": user or ""}

@@ -10,8 +10,9 @@ from fastapi import Request, Response
 from pairsmith.serve.access import Caller, Right, SignedIn, needs
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import jobs_of, live_job, moving, planned_by, rows_line, snapshot, stage_lines
-from pairsmith.serve.pages.shell import page_router, render
+from pairsmith.serve.pages.figures import jobs_of, live_job, moving, planned_by, snapshot, stage_lines
+from pairsmith.serve.pages.shell import page_router, project_page, render
+from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, share_of
 from schemas.errors import PairsmithError
 from schemas.money import dollars, per_row
@@ -23,12 +24,12 @@ router = page_router()
 @router.get("/", name="page_projects")
 def projects(caller: SignedIn, request: Request) -> Response:
     """All projects of the caller, a sentence each."""
-    workspace = request.app.state.workspace
+    workspace = state_of(request).workspace
     slugs = caller.projects(workspace.projects())
     jobs: dict[str, list[Job]] = {}
     for job in sorted(jobs_of(request, None, 200), key=lambda job: job.has_ended):  # the clock may have been set back
         jobs.setdefault(job.project, []).append(job)
-    titles = request.app.state.accounts.titles()
+    titles = state_of(request).accounts.titles()
     lines = [{**_line(request, slug, jobs.get(slug, [])), "title": titles.get(slug, slug)} for slug in slugs]
     running = sum(line["live"] == "running" for line in lines)
     queued = sum(line["live"] == "queued" for line in lines)
@@ -51,7 +52,7 @@ def _line(request: Request, slug: str, jobs: list[Job]) -> dict[str, Any]:
     except PairsmithError as error:
         return {"slug": slug, "says": error.what, "broken": True, "live": "", "waits": False, "accepted": "",
                 "spent": "", "sign": ""}  # fmt: skip
-    live = job if job and job.state in ("queued", "waits_for_gpu", "running", "stopping") else None
+    live = job if job and not job.has_ended else None
     step = now.next_stage
     at = job.last_sign_of_life or job.created if job else (now.receipts[-1].started if now.receipts else None)
     return {
@@ -86,12 +87,11 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
         ("last trained", words.ago(training.started + timedelta(seconds=training.seconds)) if training else "—",
          f"{count(training.counts.accepted)} rows" if training else "not trained yet"),
     ]  # fmt: skip
-    return render(
+    return project_page(
         request,
         "overview",
         caller,
-        slug=project,
-        place="Overview",
+        project,
         title=f"{project} · pairsmith",
         heading=words.overview(now, job, at),
         now=now,
@@ -99,5 +99,4 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
         figures=figures,
         stages=stage_lines(now, job),
         receipts=now.receipts[::-1][:12],
-        rows_line=rows_line(request, project) if caller.may(Right.see_work, project) else None,
     )

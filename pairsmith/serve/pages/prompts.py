@@ -8,23 +8,22 @@ from fastapi import Form, Request, Response
 
 import prompts as library
 from pairsmith.outcome import PreviewOutcome
-from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.access import Caller, Editor, Viewer
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.prompts import next_number, save_version
 from pairsmith.serve.api.specs import save_keys
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
-from pairsmith.serve.pages.shell import gone_to, page_router, render
+from pairsmith.serve.pages.figures import Snapshot, live_job, snapshot
+from pairsmith.serve.pages.shell import gone_to, page_router, project_page
 from pairsmith.serve.pages.word_diff import word_diff
 from pairsmith.serve.rows_view import RowsView
+from pairsmith.serve.state import state_of
 from schemas.errors import PairsmithError, UsageError
 from schemas.records import Generated
 
 router = page_router()
 _LOOKED_AT = 100  # of the newest rows
-Viewer = Annotated[Caller, needs(Right.see_work)]
-Editor = Annotated[Caller, needs(Right.edit)]
 
 
 @router.get("/p/{project}/prompts", name="page_prompts")
@@ -50,12 +49,11 @@ def _prompts(
     preview = now.last("preview")
     outcome = PreviewOutcome.of(preview) if preview else None
     kinds = {name.partition("/")[0] for name in own.values()} | {prompt.ref.partition("/")[0]}
-    return render(
+    return project_page(
         request,
         "prompts",
         caller,
-        slug=slug,
-        place="Prompts",
+        slug,
         heading=_heading(own, outcome, now.asked_since(preview)),
         error=error,
         versions=[(name, name in own.values()) for name in names if name.partition("/")[0] in kinds],
@@ -65,13 +63,12 @@ def _prompts(
         is_used=prompt.ref.partition("@")[0] in own.values(),
         text=draft if draft is not None else prompt.text,
         next_version=f"v{next_number(now.project.folder, prompt.ref.partition('/')[0])}",
-        messages=_sent(now, request.app.state.views, prompt.ref.partition("@")[0]),
+        messages=_sent(now, state_of(request).views, prompt.ref.partition("@")[0]),
         preview=outcome,
         preview_at=preview.started if preview else None,
         asked_since=now.asked_since(preview),
         rows=_beside(outcome) if outcome else [],
         job=live_job(request, slug),
-        rows_line=rows_line(request, slug),
     )
 
 
@@ -98,11 +95,10 @@ def _sent(now: Snapshot, views: RowsView, name: str) -> list[dict[str, str]]:
     """The messages of the last row that was asked for with this version, as they were sent. Nothing is rendered here:
     a template is its writer's, and one that never ends would hold up everybody."""
     ids = [row.pair_id for row in views.page(now.slug, sort="newest", limit=_LOOKED_AT).rows if row.pair_id]
-    for pair in now.store.pairs(ids) if now.store else ():
+    store = now.store
+    for pair in store.pairs(ids) if store else ():
         if isinstance(pair.origin, Generated) and pair.origin.prompt.partition("@")[0] == name and pair.origin.calls:
-            assert now.store is not None
-            key, attempt = pair.origin.calls[0]
-            call = next((call for call in now.store.calls(key) if call.attempt == attempt), None)
+            call = store.call(*pair.origin.calls[0]) if store else None
             messages = call.request.get("messages", []) if call else []
             return [{"role": str(m.get("role")), "content": str(m.get("content"))} for m in messages]
     return []
@@ -130,10 +126,10 @@ def save(
     do: Annotated[str, Form()] = "save",
 ) -> Response:
     """Save a new version, use one, or try the one in use on five seeds. A version is never changed."""
-    folder = request.app.state.workspace.folder(project)
+    folder = state_of(request).workspace.folder(project)
     try:
         if do == "preview":
-            job = start_job(request, caller, project, "preview", JobOptions(seeds=5), Response())
+            job = start_job(request, caller, project, "preview", JobOptions(seeds=5))
             return gone_to(f"/p/{project}/run", job=job.id)
         if do == "use":
             ref = library.load(name, folder).ref.partition("@")[0]
@@ -146,7 +142,7 @@ def save(
 
 
 def _way(request: Request, slug: str, ref: str) -> str:
-    generate = request.app.state.workspace.project(slug).spec.generate
+    generate = state_of(request).workspace.project(slug).spec.generate
     name = ref.partition("/")[0]
     for way, settings in (("forward", generate.forward), ("backward", generate.backward)):
         if settings.prompt.partition("/")[0] == name:

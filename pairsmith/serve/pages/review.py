@@ -12,16 +12,17 @@ from fastapi import Form, Request, Response
 from pairsmith import health
 from pairsmith.certified import last_look
 from pairsmith.health import Check
-from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.access import Answerer, Editor, Member, Right
 from pairsmith.serve.api.rows import Answer, give_answer, review_queue, reviewer_of
 from pairsmith.serve.api.specs import save_keys
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.job import Job
-from pairsmith.serve.pages.figures import Snapshot, jobs_of, live_job, rows_line, snapshot
+from pairsmith.serve.pages.figures import Snapshot, jobs_of, live_job, snapshot
 from pairsmith.serve.pages.rows import InForm
-from pairsmith.serve.pages.shell import gone_to, page_router, render
+from pairsmith.serve.pages.shell import gone_to, page_router, project_page, render
 from pairsmith.serve.pages.word_diff import word_diff
 from pairsmith.serve.problems import Refusal
+from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, in_brackets, percent
 from schemas.errors import PairsmithError
 from schemas.reviews import Alias
@@ -30,7 +31,6 @@ from schemas.wording import capital, counted
 from train.intervals import Interval
 
 router = page_router()
-Member = Annotated[Caller, needs(Right.see_queue)]
 _SETTLED = 20
 _QUEUE = 5
 _kept: dict[str, tuple[object, dict[str, Any]]] = {}
@@ -40,29 +40,28 @@ _kept: dict[str, tuple[object, dict[str, Any]]] = {}
 def review(caller: Member, project: str, request: Request) -> Response:
     """Where the review stands."""
     now = snapshot(request, project)
-    standing, job = _state_of(now), live_job(request, project)
-    status = standing["review"]
+    facts, job = _state_of(now), live_job(request, project)
+    status = facts["review"]
     certificate = last_look(now.project, now.store, now.stages) if now.store else None
     sees_work = caller.may(Right.see_work, project)
     if not sees_work:
-        standing = {**standing, "disagreements": []}  # whoever answers does not see what others said
-    return render(
+        facts = {**facts, "disagreements": []}  # whoever answers does not see what others said
+    return project_page(
         request,
         "review",
         caller,
-        slug=project,
-        place="Review",
-        heading=_heading(now, standing),
+        project,
+        heading=_heading(now, facts),
         now=now,
-        standing=standing,
+        facts=facts,
         review_state=status,
         has_answers=now.store is not None and now.store.review_count() > 0,
         rates=_rates(status) if status else [],
         people=_by_person(now) if status is not None and sees_work else [],
         queue=review_queue(caller, project, request, limit=_QUEUE).items if caller.may(Right.answer, project) else [],
         reasons=now.project.spec.review.reasons,
-        disagreements=[_shown(d) for d in standing.get("disagreements", [])[:_SETTLED]],
-        more=max(0, len(standing.get("disagreements", [])) - _SETTLED),
+        disagreements=[_shown(d) for d in facts.get("disagreements", [])[:_SETTLED]],
+        more=max(0, len(facts.get("disagreements", [])) - _SETTLED),
         url=_argilla(now),
         is_curated=now.last("curate") is not None,
         asking=_asking(now) if caller.may(Right.run, project) and not job and now.last("curate") else None,
@@ -72,7 +71,6 @@ def review(caller: Member, project: str, request: Request) -> Response:
         going_on=going_on(project, jobs_of(request, project)),
         certificate=certificate,
         only_certified=now.project.spec.curate.select.certified,
-        rows_line=rows_line(request, project) if caller.may(Right.see_work, project) else None,
     )
 
 
@@ -109,17 +107,17 @@ def _state_of(now: Snapshot) -> dict[str, Any]:
     from pairsmith.review_status import read
 
     try:
-        standing = read(now.project, now.store)
+        facts = read(now.project, now.store)
     except PairsmithError as error:
         return {"review": None, "why": error.what}
-    _kept[now.slug] = (now, standing)
-    return standing
+    _kept[now.slug] = (now, facts)
+    return facts
 
 
-def _heading(now: Snapshot, standing: dict[str, Any]) -> str:
-    status = standing["review"]
+def _heading(now: Snapshot, facts: dict[str, Any]) -> str:
+    status = facts["review"]
     if status is None:
-        first = str(standing["why"]).partition(". ")[0]  # what to do about it stands below, as a button
+        first = str(facts["why"]).partition(". ")[0]  # what to do about it stands below, as a button
         return capital(first).rstrip(".") + "."
     if not status["sampled"] and not (status["accepted"] + status["rejected"] + status["edited"]):
         off = "; the spec has review switched off" if not now.project.spec.review.enabled else ""
@@ -190,7 +188,7 @@ def _argilla(now: Snapshot) -> str | None:
 
 
 @router.post("/p/{project}/review/argilla", name="page_argilla")
-def argilla(caller: Annotated[Caller, needs(Right.answer)], project: str, request: Request) -> Response:
+def argilla(caller: Answerer, project: str, request: Request) -> Response:
     """Into one's queue in Argilla, signed in: an account there is made for who has none.
 
     The page that answers sends a code on to Argilla, which takes it from a form of ours alone."""
@@ -241,7 +239,7 @@ def argilla(caller: Annotated[Caller, needs(Right.answer)], project: str, reques
 
 def _origin(request: Request) -> str:
     """The origin of our pages, as the browser that has sent this request names it."""
-    host, ours = request.headers.get("host", ""), urlsplit(request.app.state.settings.url or "")
+    host, ours = request.headers.get("host", ""), urlsplit(state_of(request).settings.url or "")
     return f"{ours.scheme if host == ours.netloc else request.url.scheme}://{host}"
 
 
@@ -254,10 +252,7 @@ def _queue_page(now: Snapshot) -> str:
 
 @router.post("/p/{project}/review/certified", name="page_only_certified")
 def only_certified(
-    caller: Annotated[Caller, needs(Right.edit)],
-    project: str,
-    request: Request,
-    only: Annotated[Literal["yes", ""], Form()] = "",
+    caller: Editor, project: str, request: Request, only: Annotated[Literal["yes", ""], Form()] = ""
 ) -> Response:
     """Train on rows that a certificate names or people have accepted, or on all that programs accept."""
     save_keys(request, caller, project, {"curate.select.certified": only == "yes"})
@@ -265,9 +260,7 @@ def only_certified(
 
 
 @router.post("/p/{project}/review/{row}", name="page_queue_answer")
-def answer(
-    caller: Annotated[Caller, needs(Right.answer)], project: str, row: str, request: Request, answer: InForm
-) -> Response:
+def answer(caller: Answerer, project: str, row: str, request: Request, answer: InForm) -> Response:
     """Answer a row of one's queue."""
     give_answer(request, caller, project, row, answer)
     return gone_to(f"/p/{project}/review", done="answered")
@@ -275,11 +268,7 @@ def answer(
 
 @router.post("/p/{project}/review/{row}/settle", name="page_settle")
 def settle(
-    caller: Annotated[Caller, needs(Right.edit)],
-    project: str,
-    row: str,
-    request: Request,
-    decision: Annotated[Literal["accept", "reject"], Form()],
+    caller: Editor, project: str, row: str, request: Request, decision: Annotated[Literal["accept", "reject"], Form()]
 ) -> Response:
     """Decide a row that people disagree about; this answer is final."""
     give_answer(request, caller, project, row, Answer(decision=decision), settles=True)

@@ -8,19 +8,19 @@ from urllib.parse import quote
 from fastapi import Depends, Form, Query, Request, Response
 
 from pairsmith.lineage import lineage_of
-from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.access import Answerer, Viewer
 from pairsmith.serve.api.rows import Answer, give_answer
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import snapshot
 from pairsmith.serve.pages.shell import gone_to, link, page_router, render
 from pairsmith.serve.pages.word_diff import word_diff
 from pairsmith.serve.rows_view import COUNTED, SORTS, FacetsShown, Filters, RowShown, RowsView, Sort
+from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count
 from schemas.errors import UsageError
 from schemas.step_names import shown_step
 
 router = page_router()
-Viewer = Annotated[Caller, needs(Right.see_work)]
 _SORT_WORDS: dict[Sort, str] = {
     "asked": "in the order of asking",
     "newest": "newest first",
@@ -66,7 +66,7 @@ def rows(
     edit: bool = False,
 ) -> Response:
     """A page of rows under filters, and beside it the row that is open."""
-    views: RowsView = request.app.state.views
+    views = state_of(request).views
     order = _sort(sort)
     page, facets = views.page(project, filters, order, after), views.facets(project, filters)
     opened = views.row(project, row) if row else None
@@ -202,7 +202,7 @@ InForm = Annotated[Answer, Depends(answer_in_form)]
 
 @router.post("/p/{project}/rows/{row}/answer", name="page_answer")
 def answer(
-    caller: Annotated[Caller, needs(Right.answer)],
+    caller: Answerer,
     project: str,
     row: str,
     request: Request,
@@ -214,7 +214,7 @@ def answer(
     """What a person says of a row, kept at once; the list stays, and one of unanswered rows opens the next of them."""
     order, opened = _sort(sort), row
     if filters.reviewed is False:
-        listed = [each.id for each in request.app.state.views.page(project, filters, order, after).rows]
+        listed = [each.id for each in state_of(request).views.page(project, filters, order, after).rows]
         at = listed.index(row) if row in listed else -1
         opened = next((each for each in (*listed[at + 1 :], *listed) if each != row), "")
     give_answer(request, caller, project, row, answer)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
-from fastapi import Form, Request, Response
+from fastapi import Request, Response
 from pydantic import ValidationError
 
-from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.access import Runner, Viewer
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.job import COMMANDS, Job, JobOptions
 from pairsmith.serve.pages import words
@@ -20,12 +20,12 @@ from pairsmith.serve.pages.figures import (
     moving,
     planned_by,
     problem_of,
-    rows_line,
     snapshot,
     stage_lines,
     stage_of,
 )
-from pairsmith.serve.pages.shell import gone_to, page_router, render
+from pairsmith.serve.pages.shell import Sent, gone_to, page_router, project_page, texts_of
+from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, percent
 from schemas.errors import UsageError
 from schemas.money import dollars, told
@@ -36,29 +36,26 @@ from schemas.wording import counted
 router = page_router()
 _NEWEST = 6
 _LOG_BYTES = 20_000
-Runner = Annotated[Caller, needs(Right.run)]
-Viewer = Annotated[Caller, needs(Right.see_work)]
 
 
 @router.get("/p/{project}/run", name="page_run")
 def run(caller: Viewer, project: str, request: Request, job: str | None = None) -> Response:
     """The job that has not ended, else the newest one; any other by its id."""
-    views, jobs = request.app.state.views, jobs_of(request, project)
+    views, jobs = state_of(request).views, jobs_of(request, project)
     shown = _job(request, project, job) if job else (live_job(request, project) or next(iter(jobs), None))
     planned = planned_by(shown, jobs)
     now = snapshot(request, project).under(planned)
     at = moving(shown)
-    live = shown is not None and shown.state in ("queued", "waits_for_gpu", "running", "stopping")
+    live = shown is not None and not shown.has_ended
     spent = at.usd if at and live and at.usd is not None else now.spent.total
     cap = (shown.options.cap_usd if shown else None) or now.cap_usd
     rows_move = live and _rows_move(now, shown, at)
     percent_done = f"{100 * at.share:.0f} % · " if at and live and at.share is not None else ""
-    return render(
+    return project_page(
         request,
         "run",
         caller,
-        slug=project,
-        place="Run",
+        project,
         title=f"{percent_done}{project} · pairsmith",
         heading=words.run(now, shown, at, spent, cap, rows=sum(views.facets(project).all.values())),
         now=now,
@@ -75,12 +72,11 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
         failed=problem_of(shown),
         log=_log_tail(request, shown) if shown and shown.state == "failed" else "",
         refresh_s=10 if live else None,
-        rows_line=rows_line(request, project),
     )
 
 
 def _job(request: Request, project: str, job_id: str) -> Job:
-    job: Job = request.app.state.jobs.get(job_id)
+    job = state_of(request).jobs.get(job_id)
     if job.project != project:
         raise UsageError(f"there is no job '{job_id}' of this project.", fix="The run page lists those that there are.")
     return job
@@ -180,45 +176,31 @@ def _ids(slots: list[dict[str, Any]], name: str) -> list[str]:
 
 
 def _log_tail(request: Request, job: Job) -> str:
-    text = request.app.state.jobs.log(job.id, 0)[-_LOG_BYTES:]
+    text = state_of(request).jobs.log(job.id, 0)[-_LOG_BYTES:]
     return "\n".join(text.decode(errors="replace").splitlines()[-30:])
 
 
 @router.post("/p/{project}/run", name="page_start")
-def start(
-    caller: Runner,
-    project: str,
-    request: Request,
-    command: Annotated[str, Form()] = "run",
-    cap_usd: Annotated[str, Form()] = "",
-    stop_after_accepted: Annotated[str, Form()] = "",
-    retry_failed: Annotated[str, Form()] = "",
-    no_review: Annotated[str, Form()] = "",
-    precision: Annotated[str, Form()] = "",
-    confidence: Annotated[str, Form()] = "",
-    gguf: Annotated[list[str] | None, Form()] = None,
-    format: Annotated[list[str] | None, Form()] = None,
-) -> Response:
+def start(caller: Runner, project: str, request: Request, form: Sent) -> Response:
     """Start a command for the project; a second one while it runs is refused with the first."""
+    typed = texts_of(form)
+    command = typed.get("command") or "run"
     if command not in COMMANDS:
         raise UsageError(f"there is no command '{command}'.", fix=f"There are: {', '.join(COMMANDS)}.")
     takes = COMMANDS[command].takes
     given = {
-        "cap_usd": positive(cap_usd, float, "cap_usd"),
-        "stop_after_accepted": positive(stop_after_accepted, int, "stop_after_accepted"),
-        "retry_failed": bool(retry_failed),
-        "no_review": bool(no_review),
-        "precision": share(precision, "precision"),
-        "confidence": share(confidence, "confidence"),
-        "gguf": gguf,
-        "format": format,
+        "cap_usd": positive(typed.get("cap_usd", ""), float, "cap_usd"),
+        "stop_after_accepted": positive(typed.get("stop_after_accepted", ""), int, "stop_after_accepted"),
+        **{name: bool(typed.get(name)) for name in ("retry_failed", "no_review")},
+        **{name: share(typed.get(name, ""), name) for name in ("precision", "confidence")},
+        **{name: typed.getlist(name) for name in ("gguf", "format")},
     }
     try:
         options = JobOptions(**{name: value for name, value in given.items() if value and name in takes})
     except ValidationError as wrong:
         first = wrong.errors()[0]
         raise UsageError(f"{first['msg']}.", where=str(first["loc"][0]), fix="Correct it and send it again.") from None
-    job = start_job(request, caller, project, command, options, Response())
+    job = start_job(request, caller, project, command, options)
     return gone_to(f"/p/{project}/run", job=job.id)
 
 
@@ -226,7 +208,7 @@ def start(
 def change(caller: Runner, project: str, job: str, action: str, request: Request) -> Response:
     """Stop a job, or go on with one that ended."""
     _job(request, project, job)
-    jobs = request.app.state.jobs
+    jobs = state_of(request).jobs
     if action == "stop":
         jobs.cancel(job)
         return gone_to(f"/p/{project}/run", done="stopping", job=job)
@@ -239,7 +221,7 @@ def change(caller: Runner, project: str, job: str, action: str, request: Request
 def log(caller: Viewer, project: str, job: str, request: Request) -> Response:
     """What the command wrote, as text."""
     _job(request, project, job)
-    return Response(request.app.state.jobs.log(job, 0), media_type="text/plain; charset=utf-8")
+    return Response(state_of(request).jobs.log(job, 0), media_type="text/plain; charset=utf-8")
 
 
 def positive(text: str, kind: type[float] | type[int], name: str) -> float | int | None:

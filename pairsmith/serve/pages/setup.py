@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, File, Form, Request, Response, UploadFile
+from fastapi import File, Form, Request, Response, UploadFile
 from starlette import datastructures
-from starlette.datastructures import FormData, ImmutableMultiDict
+from starlette.datastructures import FormData
 
 from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
 from pairsmith.own_encoding import Decoding, EncodingAsked
 from pairsmith.plan import changed_since
-from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.access import Caller, Editor, Right
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.specs import save_keys
 from pairsmith.serve.api.teachers import allow_host, teacher_wish, test_teacher
@@ -25,9 +25,9 @@ from pairsmith.serve.limits import UPLOAD_BYTES
 from pairsmith.serve.pages import checks, chosen, meanwhile
 from pairsmith.serve.pages.columns import LINES, ROLES, sources
 from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, room_of
-from pairsmith.serve.pages.figures import Snapshot, live_job, rows_line, snapshot
+from pairsmith.serve.pages.figures import Snapshot, live_job, snapshot
 from pairsmith.serve.pages.run import positive
-from pairsmith.serve.pages.shell import DONE, gone_to, page_router, render, shown_problem
+from pairsmith.serve.pages.shell import DONE, Sent, gone_to, page_router, project_page, render, shown_problem, texts_of
 from pairsmith.serve.pages.teacher_form import (
     PRICES,
     lost_a_price,
@@ -39,6 +39,7 @@ from pairsmith.serve.pages.teacher_form import (
 )
 from pairsmith.serve.pages.worked_examples import judged
 from pairsmith.serve.problems import status_of
+from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import between, count
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
@@ -49,7 +50,6 @@ from schemas.spec import EvaluateSettings
 from schemas.wording import counted
 
 router = page_router()
-Editor = Annotated[Caller, needs(Right.edit)]
 _SHOWN = 20
 _FIRST = 8
 _EXAMPLES = 8
@@ -160,13 +160,12 @@ def _setup(
     seeds = _seeds(now.project)
     job = live_job(request, slug)
     preview, forecast = now.last("preview"), now.last("forecast")
-    spec, allowed = now.project.spec, request.app.state.policy.allowed()
-    return render(
+    spec, allowed = now.project.spec, state_of(request).policy.allowed()
+    return project_page(
         request,
         "setup",
         caller,
-        slug=slug,
-        place="Setup",
+        slug,
         heading=_heading(seeds, now.project),
         status=status_of(error) if error else 200,
         done=None,
@@ -175,7 +174,7 @@ def _setup(
             "problem": shown_problem(error) if error else None,
             "readings": readings_of(error),
             "chosen_before": chosen.kept_name(request, caller) if error and step == "seeds" else "",
-            "to_allow": to_allow(_texts(form), error) if form and caller.may(Right.administer) else "",
+            "to_allow": to_allow(texts_of(form), error) if form and caller.may(Right.administer) else "",
             "done": tested or DONE.get(request.query_params.get("done", "")),
         },
         now=now,
@@ -199,7 +198,6 @@ def _setup(
         changed=_changed_since(preview, now) if preview else "",
         is_priced=None not in [getattr(spec.teacher, key) for key in PRICES.values()],
         forecast=_forecast(ForecastOutcome.of(forecast), spec.budget.max_usd) if forecast else None,
-        rows_line=rows_line(request, slug),
     )
 
 
@@ -231,16 +229,12 @@ def _typed(project: Project, of_the_test: Mapping[int, str], step: str, form: Fo
     typed |= checks.fields(project)
     if form is not None:
         typed |= {name: value for name, value in form.items() if name in typed and isinstance(value, str)}
-        typed |= {"patterns": checks.typed_patterns(_texts(form))} if step == "test" else {}
+        typed |= {"patterns": checks.typed_patterns(texts_of(form))} if step == "test" else {}
     examples = _examples(form.multi_items()) if form is not None and step == "style" else None
     unjudged = [{**example, "against": None} for example in examples or ()]
     typed["exemplars"] = shown = judged(project, of_the_test) if examples is None else unjudged
     typed["blank_exemplars"] = max(1, min(2, _EXAMPLES - len(shown)))
     return typed
-
-
-def _texts(form: FormData) -> ImmutableMultiDict[str, str]:
-    return ImmutableMultiDict([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
 
 
 def _heading(seeds: dict[str, Any], project: Project) -> str:
@@ -285,9 +279,7 @@ def _seeds_now(project: Project) -> dict[str, Any]:
         return {**none, **says, "more_problems": 0, "duplicates": 0, "of_the_test": {}}
     few = reading.seeds if len(reading.seeds) <= _COMPARED else []
     _, left_out, shown = clear_of_the_test(few, project.spec, project.folder)
-    kinds: dict[str, int] = {}
-    for seed in reading.seeds:
-        kinds[seed.kind] = kinds.get(seed.kind, 0) + 1
+    kinds = Counter(seed.kind for seed in reading.seeds)
     duplicates = sum(problem.code == "duplicate" for problem in reading.problems)
     return {
         "says": counted(len(reading.seeds), "seed", "seeds"),
@@ -325,19 +317,13 @@ def _forecast(of: ForecastOutcome, cap: float | None) -> dict[str, Any]:
     }
 
 
-async def _sent(request: Request) -> AsyncIterator[FormData]:
-    async with request.form() as form:
-        yield form
-
-
 @router.post("/p/{project}/setup/{step}", name="page_save_setup", max_body_size=UPLOAD_BYTES + 100_000)
-def save(
-    caller: Editor, project: str, step: str, request: Request, form: Annotated[FormData, Depends(_sent)]
-) -> Response:
+def save(caller: Editor, project: str, step: str, request: Request, form: Sent) -> Response:
     """Keep one step; what is wrong with it is said on the same page."""
-    texts, done = _texts(form), "saved"
+    texts, done = texts_of(form), "saved"
     try:
-        meanwhile.check(request.app.state.workspace.project(project).spec, step, texts.get("seen"))
+        held = state_of(request).workspace.project(project)
+        meanwhile.check(held.spec, step, texts.get("seen"))
         if step == "seeds":
             file = form.get("file")
             upload = None if file is None or isinstance(file, str) else file
@@ -362,22 +348,18 @@ def save(
                 says = f"{tried.says.rstrip('.')}{named}."
                 form = with_model(form, tried.models)
                 return _setup(request, caller, project, tested=says, step=step, form=form)
-            before = request.app.state.workspace.project(project).spec.teacher
-            save_keys(request, caller, project, keys := teacher_keys(texts, before))
+            save_keys(request, caller, project, keys := teacher_keys(texts, held.spec.teacher))
             done = "unpriced" if lost_a_price(texts, keys) else done
         elif step == "style":
-            held = request.app.state.workspace.project(project)
             save_keys(request, caller, project, _style_keys(form.multi_items(), held.spec.evaluate))
         elif step in checks.STEPS:
-            held = request.app.state.workspace.project(project)
             save_keys(request, caller, project, checks.STEPS[step](held, texts))
         elif step == "cap":
-            save_keys(
-                request, caller, project, {"budget.max_usd": positive(texts.get("max_usd", ""), float, "max_usd")}
-            )
+            cap_usd = positive(texts.get("max_usd", ""), float, "max_usd")
+            save_keys(request, caller, project, {"budget.max_usd": cap_usd})
         elif step in ("preview", "forecast"):
             options = JobOptions(seeds=5 if step == "preview" else 20)
-            job = start_job(request, caller, project, step, options, Response())
+            job = start_job(request, caller, project, step, options)
             return gone_to(f"/p/{project}/run", job=job.id)
         else:
             raise UsageError(f"setup has no step '{step}'.", fix="Its steps stand on its page.")

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.datastructures import FormData, ImmutableMultiDict
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -26,7 +27,9 @@ from pairsmith.failures import as_json
 from pairsmith.serve import problems
 from pairsmith.serve.access import ALL, AnyOne, Caller, Right
 from pairsmith.serve.pages import words
+from pairsmith.serve.pages.figures import rows_line
 from pairsmith.serve.problems import Refusal, not_there, status_of
+from pairsmith.serve.state import state_of
 from pairsmith.style import charts, numbers
 from schemas.errors import PairsmithError, UsageError
 from schemas.money import dollars
@@ -75,6 +78,20 @@ class PageRoute(APIRoute):
                 return failed(request, UsageError(f"{first['msg']}.", where=where, fix="Correct it and send it again."))
 
         return with_failures
+
+
+async def _sent(request: Request) -> AsyncIterator[FormData]:
+    async with request.form() as form:
+        yield form
+
+
+Sent = Annotated[FormData, Depends(_sent)]
+"""The whole form of a request, its files among it."""
+
+
+def texts_of(form: FormData) -> ImmutableMultiDict[str, str]:
+    """What was typed into a form, without its files."""
+    return ImmutableMultiDict([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
 
 
 def page_router() -> APIRouter:
@@ -173,10 +190,18 @@ def render(
     return HTMLResponse(body, status_of(error) if error else status)
 
 
+def project_page(request: Request, template: str, caller: Caller, slug: str, **context: Any) -> HTMLResponse:
+    """A page of a project, which the shell lists under the name of its template, with the sum of the rows for who may
+    see them."""
+    sum_of_rows = rows_line(request, slug) if caller.may(Right.see_work, slug) else None
+    place = template.capitalize()
+    return render(request, template, caller, slug=slug, place=place, rows_line=sum_of_rows, **context)
+
+
 def _title(request: Request, slug: str) -> str:
     """What a project is called; its name where the database is away, because that failure has a page, too."""
     with suppress(SQLAlchemyError):
-        return str(request.app.state.accounts.titles().get(slug, slug))
+        return str(state_of(request).accounts.titles().get(slug, slug))
     return slug
 
 

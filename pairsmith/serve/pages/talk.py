@@ -7,10 +7,12 @@ from typing import Annotated
 from fastapi import Form, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from pairsmith.serve.access import Caller, Right, needs
-from pairsmith.serve.openai.chat import Tuned, _of_project, _with_system
+from pairsmith.serve.access import Viewer
+from pairsmith.serve.openai.chat import models_of, with_system
 from pairsmith.serve.pages.shell import page_router, render
 from pairsmith.serve.problems import Refusal
+from pairsmith.serve.state import state_of
+from pairsmith.serve.talking import Tuned
 from schemas.errors import PairsmithError
 from schemas.store.latest import latest
 
@@ -20,20 +22,17 @@ _MOST_TOKENS = 256
 
 @router.post("/p/{project}/talk", name="page_talk")
 async def talk(
-    caller: Annotated[Caller, needs(Right.see_work)],
-    project: str,
-    request: Request,
-    text: Annotated[str, Form(min_length=1, max_length=20_000)],
+    caller: Viewer, project: str, request: Request, text: Annotated[str, Form(min_length=1, max_length=20_000)]
 ) -> Response:
     """The answers of both, as long as those of the evaluation; while a job needs the model's place, why not."""
     answers, error = list[tuple[str, str]](), None
-    measured = request.app.state.views.readers.project(project).spec.evaluate.sampling.max_tokens
+    measured = state_of(request).readers.project(project).spec.evaluate.sampling.max_tokens
     most = min(_MOST_TOKENS, measured or _MOST_TOKENS)
     try:
         for talker in await run_in_threadpool(_present, request, project):
-            messages = _with_system([{"role": "user", "content": text}], talker)
-            with request.app.state.limits.one_of("chat"):
-                status, answer = await request.app.state.talking.ask(
+            messages = with_system([{"role": "user", "content": text}], talker)
+            with state_of(request).limits.one_of("chat"):
+                status, answer = await state_of(request).talking.ask(
                     talker, {"messages": messages, "max_tokens": most, "temperature": 0}
                 )
             if status != 200:
@@ -60,11 +59,11 @@ async def talk(
 
 def _present(request: Request, slug: str) -> list[Tuned]:
     """The tuned model that downloads and evaluation are of, and its base. Raises Refusal where there is none."""
-    store = request.app.state.views.readers.store(slug)
+    store = state_of(request).readers.store(slug)
     adapter = latest(store, "adapter") if store else None
     if store is None or adapter is None:
         raise Refusal(409, "nothing is trained yet.", code="no_model", fix="Train first.")
-    both = [each for each in _of_project(request, slug, store) if each.name.endswith(f"::{adapter.id[:8]}")]
+    both = [each for each in models_of(request, slug, store) if each.name.endswith(f"::{adapter.id[:8]}")]
     if not both:
         raise Refusal(409, "the files of the tuned model are gone.", code="no_model", fix="Train again.")
     return sorted(both, key=lambda each: not each.adapter)

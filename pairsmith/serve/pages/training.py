@@ -5,27 +5,28 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import Request, Response
 from markupsafe import Markup, escape
 from pydantic import ValidationError
 
 from pairsmith.report.sentences import curve, training_facts
-from pairsmith.serve.access import Caller, Right, needs
+from pairsmith.serve.access import Viewer
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import (
+    Moving,
     Snapshot,
     jobs_of,
     live_job,
     moving,
     problem_of,
-    rows_line,
     snapshot,
     stage_of,
 )
-from pairsmith.serve.pages.shell import page_router, render
+from pairsmith.serve.pages.shell import page_router, project_page
+from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, duration, rounded
 from schemas.records import Artifact
 from schemas.store.latest import latest
@@ -33,7 +34,6 @@ from schemas.wording import counted
 from train.results import Step, TrainResult, Validation
 
 router = page_router()
-Viewer = Annotated[Caller, needs(Right.see_work)]
 _POINTS = 400  # of a curve that is drawn while it grows
 
 
@@ -51,12 +51,11 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
     shown = next((a for a in adapters if a.id == adapter), present)
     result = result_of(now.project.folder, shown) if shown and not live else None
     steps, validation = _live_curve(request, job) if live and job else ([], [])
-    return render(
+    return project_page(
         request,
         "training",
         caller,
-        slug=project,
-        place="Training",
+        project,
         heading=words.run(now, job, at, None, None) if live else _heading(now, result, adapters),
         job=job,
         live=live,
@@ -74,7 +73,6 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
         present=present.id if present else "",
         last=last,
         failed=problem_of(last),
-        rows_line=rows_line(request, project),
     )
 
 
@@ -102,7 +100,7 @@ def _heading(now: Snapshot, result: TrainResult | None, adapters: list[Artifact]
     return f"{sentence}."
 
 
-def _figures(at: Any) -> list[tuple[str, str, str]]:
+def _figures(at: Moving) -> list[tuple[str, str, str]]:
     numbers = at.numbers
     loss, memory, peak = numbers.get("loss"), numbers.get("memory_gib"), numbers.get("peak_gib")
     return [
@@ -120,7 +118,7 @@ def _live_curve(request: Request, job: Job) -> tuple[list[Step], list[Validation
     from pairsmith.serve.events import each
 
     steps, validation, measured = dict[int, Step](), dict[int, Validation](), None
-    for _, line in each(request.app.state.jobs.folder(job.id) / "events.jsonl"):
+    for _, line in each(state_of(request).jobs.folder(job.id) / "events.jsonl"):
         numbers = line.get("numbers") or {}
         if not str(line.get("stage", "")).startswith("train") or "done" not in numbers:
             continue

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.review.acceptance import acceptance_rates, inclusion_probabilities, needs_whole_pool, strata
+from curate.review.acceptance import Drawn, acceptance_rates, inclusion_probabilities, needs_whole_pool, strata
 from curate.review.sampling import (
     REASONS,
     SHARE_KEYS,
@@ -167,8 +167,8 @@ def test_actively_chosen_rows_never_enter_the_estimate_alone() -> None:
     }
     good = dict.fromkeys(random_ids, True)
     assert active
-    parts = strata(rows, sampled, {**good, **dict.fromkeys(active, False)}, 5)
-    assert parts == strata(rows, sampled, good, 5)
+    parts = strata(Drawn(rows, sampled, 5), {**good, **dict.fromkeys(active, False)})
+    assert parts == strata(Drawn(rows, sampled, 5), good)
     assert sum(part.reviewed for part in parts) == 20
     assert all(part.accepted == part.reviewed for part in parts)
 
@@ -179,7 +179,7 @@ def test_a_part_with_too_few_answers_is_pooled_with_the_random_sample() -> None:
     best = {row.pair_id for row in rows if row.accepted}
     draws = ((s, order(s, "certify", frames(rows, s)["certify"])[:5]) for s in range(999))
     seed, chosen = next((s, ids) for s, ids in draws if not set(ids) & best)
-    (one,) = strata(rows, {"certify": set(chosen)}, dict.fromkeys(chosen, True), seed)
+    (one,) = strata(Drawn(rows, {"certify": set(chosen)}, seed), dict.fromkeys(chosen, True))
     assert one == (50, 5, 5)
 
 
@@ -236,7 +236,7 @@ def test_what_was_drawn_both_ways_before_rows_were_parted_no_longer_counts() -> 
     assert both
     assert {in_estimation_half(seed, id_) for id_ in old["certify"] - both} == {True, False}
     sampled: dict[SamplingReason, set[str]] = {"certify": old["certify"], "fit": old["fit"]}
-    parts = strata(rows, sampled, dict.fromkeys(old["certify"] | old["fit"], True), seed)
+    parts = strata(Drawn(rows, sampled, seed), dict.fromkeys(old["certify"] | old["fit"], True))
     assert sum(part.reviewed for part in parts) == len(old["certify"] - both)
     drawn = draw(frames(rows, seed, sampled), dict.fromkeys(REASONS, 30), seed, sampled)
     for one in drawn:
@@ -280,7 +280,7 @@ def test_the_probabilities_of_now_weigh_the_sample_to_the_whole(whole: bool) -> 
                     probabilities.setdefault(drawn.pair_id, drawn.probability / (1 if whole else 2))
                     for reason, _ in drawn.draws:
                         sampled.setdefault(reason, set()).add(drawn.pair_id)
-            now = inclusion_probabilities(rows, sampled, seed, whole=whole)
+            now = inclusion_probabilities(Drawn(rows, sampled, seed, whole))
             assert set(now) == {id_ for reason, ids in sampled.items() if reason in BLIND for id_ in ids}
             sums.append(sum(1 / p for p in now.values()))
             as_told.append(sum(1 / probabilities[id_] for id_ in now))
@@ -294,9 +294,9 @@ def test_answers_that_a_larger_pool_sets_aside_are_counted() -> None:
     small, seed = population(80), 3
     sampled = {"certify": {d.pair_id for d in draw(frames(small, seed), {"certify": 20}, seed)}}
     answers = dict.fromkeys(sampled["certify"], True)
-    assert acceptance_rates(small, sampled, answers, seed).set_aside == 0
+    assert acceptance_rates(Drawn(small, sampled, seed), answers).set_aside == 0
     large = population(90)
-    aside = acceptance_rates(large, sampled, answers, seed).set_aside
+    aside = acceptance_rates(Drawn(large, sampled, seed), answers).set_aside
     assert 0 < aside < 20
     more = {d.pair_id for d in draw(frames(large, seed), {"certify": 20}, seed, sampled)}
-    assert acceptance_rates(large, {"certify": sampled["certify"] | more}, answers, seed).set_aside == 0
+    assert acceptance_rates(Drawn(large, {"certify": sampled["certify"] | more}, seed), answers).set_aside == 0
