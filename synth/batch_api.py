@@ -13,7 +13,8 @@ import orjson
 
 from schemas.errors import TeacherError, Unreachable
 from schemas.spec import TeacherSettings
-from synth.batch_forms import Announced, BatchLine, Form, Result, State, form_of
+from synth.batch_forms import FORMS, Form
+from synth.batch_lines import Announced, BatchLine, Result, State
 from synth.chat_completions import DoubtedError
 from synth.connections import tls_failure
 from synth.endpoint import Endpoint
@@ -47,7 +48,7 @@ class BatchApi:
     async def opened(cls, endpoint: Endpoint, teacher: TeacherSettings) -> Self:
         """The one of `endpoint`, with its key and headers."""
         key, headers, params = await endpoint.access()
-        form = form_of(teacher.batch_api, endpoint.url)
+        form = FORMS[teacher.batches_like]
         every = {"User-Agent": "pairsmith", **dict(form.headers), **form.key(key), **headers}
         return cls(endpoint, form, teacher.model, every, params)
 
@@ -109,7 +110,7 @@ class BatchApi:
                             f"The provider's batch API answers {str(failure).removeprefix('refused: ')}.",
                             where=url,
                             fix="Everything answered is kept. If it has no batch API, run without --batch; "
-                            'teacher.batch_api = "openai", "mistral", "anthropic" or "gemini" names its form.',
+                            f"teacher.batch_api names its form ({', '.join(FORMS)}).",
                         )
                     )
                 why = f"HTTP {status}"

@@ -23,7 +23,7 @@ from schemas.records import Artifact, Json, Message, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.batch_api import BatchApi, NotThereError
-from synth.batch_forms import Announced, BatchLine, Result, State
+from synth.batch_lines import Announced, BatchLine, Result, State
 from synth.chat_completions import (
     Answer,
     DoubtedError,
@@ -128,7 +128,7 @@ class Batches:
 
     async def _line(self, line: BatchLine) -> Answer:
         loop = asyncio.get_running_loop()
-        began, tries = loop.time(), 0
+        began, tries, doubts = loop.time(), 0, 0
         while True:
             if self._endpoint.flow.draining.is_set():
                 raise StoppedError
@@ -160,8 +160,10 @@ class Batches:
             reason = f"the batch did not get to it{words and f' ({words})'}"
             if result.status:
                 failure = await self._endpoint.failure(result.status, {}, result.content, line.body, seconds)
-                if isinstance(failure, DoubtedError) and not failure.of_key:
-                    failure = failure.verdict
+                if isinstance(failure, DoubtedError):
+                    doubts += batch not in self._earlier
+                    if not failure.of_key or doubts > 1:  # a key that a gateway did not know for a moment it knows now
+                        failure = failure.verdict
                 if isinstance(failure, RefusedError) and self._endpoint.dialect.adapt(line.body, failure):
                     continue
                 if isinstance(failure, TeacherError) and batch in self._earlier:
@@ -232,22 +234,22 @@ class Batches:
     def _saving(self, lines: Sequence[BatchLine]) -> str:
         usd = self._usd(lines)
         if usd is None:
-            return "half of what they would now"
+            return "what they would now" if self._teacher.batches_like == "together" else "half of what they would now"
         return f"about {dollars(usd[1])} at most, where the same now would cost {dollars(usd[0])}"
 
     def _usd(self, lines: Sequence[BatchLine]) -> tuple[float, float] | None:
         """What lines cost at most, asked for now and in a batch; None if nobody knows."""
-        limits = [limit_of(line.body) or 0 for line in lines]
         prices = prices_of(self._teacher)
-        if prices is None or prices.source == FREE or not all(limits):
+        if prices is None or prices.source == FREE or not all(limit_of(line.body) for line in lines):
             return None
-        usage = Usage(
-            prompt_tokens=sum(len(m["content"].encode()) for line in lines for m in line.body["messages"]) // 4,
-            completion_tokens=sum(
-                int(line.body.get("n") or 1) * limit for line, limit in zip(lines, limits, strict=True)
-            ),
-        )
-        return prices.usd(usage) or 0.0, prices.in_batch(usage) or 0.0
+        each = [  # a list may ask other prices for a long prompt, which is one line's
+            Usage(
+                prompt_tokens=sum(len(m["content"].encode()) for m in line.body["messages"]) // 4,
+                completion_tokens=int(line.body.get("n") or 1) * (limit_of(line.body) or 0),
+            )
+            for line in lines
+        ]
+        return sum(prices.usd(usage) or 0.0 for usage in each), sum(map(prices.in_batch, each))
 
     # -- waiting -------------------------------------------------------------------------------------------------
 

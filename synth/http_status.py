@@ -95,6 +95,11 @@ _TOO_LARGE = re.compile(
     r"request too large|the request exceeds the available context|context shift is disabled|context_length_exceeded",
     re.IGNORECASE,
 )
+# Nor that of a chat template that does not take these turns, which llama.cpp and SGLang say with 500.
+_OF_A_TEMPLATE = re.compile(
+    r"jinja|raise_exception|template ?error|chat[ _]template|\bsystem role (is )?not supported|roles must alternate",
+    re.IGNORECASE,
+)
 # And how one does that passes: what loads a model when it is asked (LM Studio) has lost it for a moment.
 _NOT_LOADED = re.compile(
     r"(the )?model (was |is |has )?(been )?(unloaded|crashed|not loaded|(re)?loading)|no models? (is |are )?loaded"
@@ -113,7 +118,7 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool) 
         kind = "quota"
     elif status == 401 or _is_about_the_key(status, words, body, answered=answered):
         kind = "key"
-    elif status in (429, 500) and _TOO_LARGE.match(message):
+    elif status in (429, 500) and (_TOO_LARGE.match(message) or _is_of_a_template(status, words, body)):
         kind = "refused"
     elif status == 429 or (status in (400, 403) and _SLOWER.search(" ".join(str(error.get(name)) for name in _CODES))):
         kind = "throttled"
@@ -142,6 +147,10 @@ def may_be_a_slip(status: int, kind: Kind, words: str, body: Json) -> bool:
 
 def _denies_access(words: str, body: Json) -> bool:
     return not _OF_A_TEXT.search(words) and _says(_NO_ACCESS, words, body)
+
+
+def _is_of_a_template(status: int, words: str, body: Json) -> bool:
+    return status == 500 and _says(_OF_A_TEMPLATE, words, body)
 
 
 def _is_not_loaded(status: int, error: Json) -> bool:

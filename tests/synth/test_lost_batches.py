@@ -89,6 +89,23 @@ def test_a_key_that_is_shut_while_a_batch_is_waited_for_ends_the_run(status: int
         assert len(provider.batches) == 1
 
 
+@pytest.mark.parametrize("again", [1, 100])
+def test_a_key_that_some_lines_were_refused_for_is_asked_once_more(again: int, tmp_path: Path) -> None:
+    """Among answers it may be the slip of one of many gateways, so these lines go into another batch, but only one,
+    which may take a day. Refused there too, the key is shut, and the run ends."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        if again > 1:
+            with pytest.raises(AuthError, match="HTTP 401"):
+                await ask_dogs(ledger)
+        else:
+            await all_answered(ledger, lines)
+
+    with BatchProvider("openai", lambda dog, nth: 401 if int(dog[4:]) < 3 and nth <= again else "a dog") as provider:
+        with_batches(provider, tmp_path, work, retries=5)
+        assert [len(batch) for batch in provider.batches] == [20, 3]
+
+
 @EVERY_FORM
 @pytest.mark.parametrize("status", [404, 410, 403])
 def test_a_batch_that_the_provider_knows_no_more_is_handed_over_again(form: str, status: int, tmp_path: Path) -> None:
@@ -109,7 +126,7 @@ def test_a_batch_that_the_provider_knows_no_more_is_handed_over_again(form: str,
         assert len(provider.batches) == 2
 
 
-@pytest.mark.parametrize("form", ["openai", "mistral", "anthropic"])
+@pytest.mark.parametrize("form", ["openai", "mistral", "together", "anthropic"])
 def test_results_that_were_deleted_are_asked_for_again(form: str, tmp_path: Path) -> None:
     """The batch is there and has ended, its files are gone: the same as a batch that is gone."""
     with BatchProvider(form) as provider:
@@ -171,7 +188,7 @@ def test_a_word_that_nobody_knows_is_waited_for_as_long_as_a_batch_may_take(form
         assert len(provider.batches) == 1
 
 
-@pytest.mark.parametrize("form", ["openai", "mistral", "anthropic"])
+@pytest.mark.parametrize("form", ["openai", "mistral", "together", "anthropic"])
 def test_results_under_a_word_that_nobody_knows_are_taken(form: str, tmp_path: Path) -> None:
     """Once its time is over."""
     with BatchProvider(form) as provider:
@@ -182,7 +199,7 @@ def test_results_under_a_word_that_nobody_knows_are_taken(form: str, tmp_path: P
         assert len(provider.batches) == 1
 
 
-@pytest.mark.parametrize("form", ["openai", "mistral", "gemini"])
+@pytest.mark.parametrize("form", ["openai", "mistral", "together", "gemini"])
 def test_a_list_of_batches_in_another_form_is_a_sentence(form: str, tmp_path: Path) -> None:
     """It is read where a run was killed as it handed a batch over, to find out whether that is there."""
 

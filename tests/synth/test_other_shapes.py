@@ -354,6 +354,55 @@ def test_a_server_without_a_system_role_is_told_it_in_the_users_turn(
         )
 
 
+TEMPLATE = (
+    "\n------------\nWhile executing CallExpression at line 47, column 32 in source:\n...== 0) %}\u21b5            "
+    "{{- raise_exception('After the optional system message, con...\n^\nError: Jinja Exception: "
+)
+
+
+@pytest.mark.parametrize("message", ["System role not supported", f"{TEMPLATE}System role not supported"])
+def test_a_template_that_fails_is_no_fault_of_the_server(message: str, tmp_path: Path) -> None:
+    """llama.cpp and SGLang say with status 500 what others refuse: no wait mends it, and without the system role it is
+    taken, with one request more."""
+
+    def reply(ask: Ask) -> Reply:
+        return fails(500, message) if ask.body["messages"][0]["role"] == "system" else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            for word in ("one", "two", "three"):
+                (answer,) = await ledger.complete(chat(word), PLAIN)
+                assert isinstance(answer, Completion)
+
+        with_ledger(teacher, tmp_path, ask)
+        assert len(teacher.asked) == 4
+
+
+def test_turns_that_a_template_does_not_take_are_that_rows_matter(tmp_path: Path) -> None:
+    """Asked once, whether others were answered before or not; a fault that quotes a row about templates passes."""
+    odd, quoted = f"{TEMPLATE}conversation roles must alternate user and assistant", "mend this jinja template"
+
+    def reply(ask: Ask) -> Reply:
+        if len(ask.body["messages"]) > 2:
+            return fails(500, odd)
+        texts = [one.body["messages"][-1]["content"] for one in teacher.asked]
+        return fails(500, f"busy with: {quoted}") if texts[-1] == quoted and texts.count(quoted) == 1 else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            (answered,) = await ledger.complete(chat("one"), PLAIN)
+            (refused,) = await ledger.complete((*chat("one"), *chat("two")[1:]), PLAIN)
+            (passed,) = await ledger.complete(chat(quoted), PLAIN)
+            assert isinstance(refused, FailedSample)
+            assert refused.reason.startswith("refused: HTTP 500")
+            assert [type(answered), type(passed)] == [Completion, Completion]
+
+        with_ledger(teacher, tmp_path, ask)
+        assert len(teacher.asked) == 4
+
+
 def test_a_conversation_out_of_turn_changes_no_other_request(tmp_path: Path) -> None:
     """Two turns of the user in a row are refused in the same words; the others keep their system text."""
 
