@@ -88,12 +88,13 @@ class Files:
         return (result for content in contents for result in readable(self._result, lines_of(content)))
 
     def _result(self, row: Json) -> Result:
-        name, response, error = str(row.get("custom_id")), row.get("response") or {}, row.get("error")
-        body = response.get("body")
-        if not response or (error and body is None):
-            status = _STATUS.get(str(error.get("code")), 0) if isinstance(error, dict) else 0
-            return Result(name, status, orjson.dumps({"error": error or {}}))
-        return Result(name, int(response.get("status_code") or 200), orjson.dumps(body))
+        name, response, error = str(row.get("custom_id")), row.get("response") or {}, row.get("error") or {}
+        status, body = int(response.get("status_code") or 0), response.get("body")
+        if body:
+            return Result(name, status or 200, orjson.dumps(body))
+        # Nothing came of it, or 200 with nothing: OpenAI counts as completed, under status 0, what it has not tried.
+        status = status if status >= 400 else _STATUS.get(str(error.get("code")), 0)
+        return Result(name, status, orjson.dumps({"error": error}))
 
 
 class Mistral(Files):

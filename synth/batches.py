@@ -22,6 +22,7 @@ from schemas.progress import Say
 from schemas.records import Artifact, Json, Message, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from schemas.wording import counted
 from synth.batch_api import BatchApi, NotThereError
 from synth.batch_lines import Announced, BatchLine, Result, State
 from synth.chat_completions import (
@@ -223,8 +224,8 @@ class Batches:
         self._since[batch] = datetime.now(UTC)
         self._endpoint.sent += len(lines)
         self._say(
-            f"batch {batch}: {len(lines):,} requests handed over; answers come within 24 hours, mostly sooner, and "
-            f"cost {self._saving(lines)}. Ctrl-C is safe: the next run with --batch waits for the same ones."
+            f"batch {batch}: {counted(len(lines), 'request', 'requests')} handed over; answers come within 24 hours, "
+            f"mostly sooner, and cost {self._saving(lines)}. Ctrl-C is safe: the next run with --batch waits for it."
         )
         for name in names:
             self._batch_of[name] = batch

@@ -39,7 +39,10 @@ _NO_QUOTA = re.compile(
     # Volcengine; of a day or a month, in a 429 too: Cloudflare, watsonx, Cohere's trial keys
     r"|account_?overdue|(daily|monthly)( \w+){0,2} allocation|quota for this (day|month)|limited to [\w, ]+/ ?month"
     # Gemini's violation of a day's quota comes with a delay of seconds, which would not help.
-    r"|FreeTierOnly|free-models-per-day|used all available credits|(requests|tokens)PerDay",
+    r"|FreeTierOnly|free-models-per-day|used all available credits|(requests|tokens)PerDay"
+    # Ollama's cloud, the coding plans of Z.ai, Gemini: of hours, which no retry waits for
+    r"|(hourly|session|daily|weekly|monthly) usage limit|usage limit reached for|(weekly|monthly) limit exhausted"
+    r"|exceeded your (daily|weekly|monthly) quota",
     re.IGNORECASE,
 )
 _WORDS = r"(?: ['\"]?[\w.,:/@()-]+['\"]?){0,5}"  # of one sentence, which no quoted row interrupts
@@ -80,7 +83,7 @@ _NO_ACCESS = re.compile(
 _OF_A_TEXT = re.compile(r"moderat|flagged|guardrail|violates|safety|content[ _](filter|polic)|prompt injection", re.I)
 _NO_MODEL = re.compile(
     r"model.{0,80}(not exist|not found|is not (available|supported|a chat model)|decommissioned|identifier is invalid)"
-    r"|(unknown|invalid|not a valid|no such|malformed publisher)[ _]model",
+    r"|(unknown|invalid|not a valid|no such|malformed publisher)[ _]model|unable to access (non-serverless )?model",
     re.IGNORECASE | re.DOTALL,
 )
 _NOT_TAKEN = re.compile(
@@ -224,7 +227,8 @@ def every_rows(kind: Kind, setting: str, sentence: str, place: Place) -> Teacher
         return TeacherError(
             f"The account has no quota left ({sentence}).",
             where=place.url,
-            fix="Everything answered is kept. Add credit, then run the same command again.",
+            fix="Everything answered is kept. Add credit or wait until the quota is renewed, then run the same command "
+            "again.",
         )
     if kind == "setting":
         fix = f'Take it out of the sampling table of pairsmith.toml, or write {setting} = "unset" there.'

@@ -1,4 +1,4 @@
-"""Batch APIs on 127.0.0.1 (OpenAI's, Mistral's, Together's, Anthropic's, Gemini's), as their references describe them."""
+"""Batch APIs on 127.0.0.1: the five forms, as the references of OpenAI and others describe them."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class BatchProvider(InThread):
                 code = "batch_client_error" if texts < 500 else "batch_server_error"
                 failed.append({**_named(line), "error": self.error or {"code": code, "message": message}})
             elif isinstance(texts, int):
-                body = {"error": {"message": self.because or f"status {texts}"}}
+                body = {"error": {"message": self.because or f"status {texts}"}} if texts else None
                 failed.append({**_named(line), "response": {"status_code": texts, "body": body}, "error": None})
             elif texts is not None:
                 body = _chat(texts)

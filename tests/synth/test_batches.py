@@ -299,6 +299,20 @@ def test_a_line_that_never_comes_is_unanswered(sentence: str | None, words: str,
         assert [len(batch) for batch in provider.batches] == [2, 1, 1]
 
 
+def test_a_line_that_is_completed_with_nothing_was_not_tried(tmp_path: Path) -> None:
+    """OpenAI has counted as completed, under status 0 and without a body, what it had not answered: that is no answer
+    which nobody can read, so it is handed over again and takes none of the row's attempts."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        (answer,) = await ledger.complete(chat("dog 0"), DRAWN)
+        assert isinstance(answer, Completion)
+        assert answer.attempt == 1
+
+    with BatchProvider("openai", lambda prompt, nth: 0 if nth == 1 else "a dog") as provider:
+        with_batches(provider, tmp_path, work)
+        assert [len(batch) for batch in provider.batches] == [1, 1]
+
+
 @pytest.mark.parametrize("form", ["openai", "mistral", "together", "gemini"])
 def test_a_batch_that_is_refused_as_a_whole_ends_the_run(form: str, tmp_path: Path) -> None:
     """With the provider's sentence."""

@@ -52,7 +52,7 @@ def test_what_is_no_answer_is_waited_out_once_others_were(name: str, tmp_path: P
 def test_what_is_no_answer_from_some_moment_on_ends_the_run_and_burns_no_row(name: str, tmp_path: Path) -> None:
     """A login page after a hundred good answers: the run ends with what came, and once it is gone every row comes."""
     gone = Reply(body=NO_ANSWERS[name])
-    caught = pytest.raises(TeacherError, match=r"no chat completion: .*(Maintenance|rate limit)")
+    caught = pytest.raises(TeacherError, match=r"no chat completion: .*Maintenance|HTTP 429: rate limit")
     with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else gone) as teacher, caught:
         run(teacher, tmp_path, 80)
     with LoopbackTeacher() as mended:
@@ -313,10 +313,20 @@ def test_a_wait_until_a_date_is_by_the_clock_of_the_server_that_says_it() -> Non
         ),
         (429, {"message": "Rate limit reached on tokens per day (TPD). Please try again in 7m12s"}, "throttled"),
         (410, {"message": "The model has been retired"}, "model"),
+        (429, {"message": "you (me) have reached your weekly usage limit, upgrade for higher limits"}, "quota"),
+        (
+            429,
+            {"message": "Usage limit reached for 5 hour. Your limit will reset at 2026-11-29", "code": "1308"},
+            "quota",
+        ),
+        (429, {"message": "Weekly/Monthly Limit Exhausted. Your limit will reset at 2026-12-01"}, "quota"),
+        (429, {"message": "You have exceeded your daily quota.", "code": "quota_exceeded"}, "quota"),
+        (429, {"message": "Usage limit: 60 requests per minute"}, "throttled"),
     ],
 )
 def test_what_other_providers_say_is_understood(status: int, error: Json, kind: str) -> None:
-    """Empty accounts in the words of Moonshot, Zhipu, DashScope and OpenRouter, and a model that is no more."""
+    """Empty accounts in the words of Moonshot, Zhipu, DashScope and OpenRouter, what plans allow in hours or weeks in
+    those of Ollama's cloud, Z.ai and Gemini, and a model that is no more."""
     assert meaning(status, error, json.dumps(error, ensure_ascii=False), {}, answered=False).kind == kind
 
 
@@ -324,6 +334,7 @@ def test_what_other_providers_say_is_understood(status: int, error: Json, kind: 
     ("message", "system"),
     [
         ("System role not supported", False),
+        ("invalid params, chat content has invalid message role: system (2013)", False),
         ("Developer instruction is not enabled for models/gemma-3-27b-it", False),
         ("Unsupported value: 'messages[0].role' does not support 'system' with this model.", False),
         ("Conversation roles must alternate user/assistant/user/assistant/...", False),
