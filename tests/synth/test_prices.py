@@ -217,8 +217,8 @@ def test_a_dearer_tier_is_reserved_for_once_it_was_met(tmp_path: Path) -> None:
 
 
 def test_a_cheaper_tier_that_is_asked_for_may_be_refused(tmp_path: Path) -> None:
-    """OpenAI and gateways serve in the usual tier what was to be flexible, at twice its price, and say so in the answer:
-    a cap sets aside what that can cost."""
+    """OpenAI and gateways may serve in the usual tier what was to be flexible, at twice its price, and say so in the
+    answer: a cap sets aside what that can cost."""
     with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
         meter = Meter(store, at("https://api.openai.com/v1", "gpt-5"), "generate")
         usual, flexible, prior = (
