@@ -8,7 +8,7 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -306,10 +306,10 @@ def _usage(usage: Any) -> Usage | None:
         return None
     read = thought = None
     if not usage.keys() <= _COUNTED:
-        read = _detail(usage, "prompt_tokens_details", "cached_tokens")
+        read = _detail(usage, ("prompt", "input"), "cached_tokens")  # of chats, of responses
         for name in _CACHED & usage.keys():
             read = read or _count(usage[name])
-        thought = _detail(usage, "completion_tokens_details", "reasoning_tokens")
+        thought = _detail(usage, ("completion", "output"), "reasoning_tokens")
         if "reasoning_tokens" in usage:  # SGLang
             thought = thought or _count(usage["reasoning_tokens"])
         if "prompt_tokens" not in usage:  # Anthropic counts what it reads and writes of a cache beside the rest
@@ -322,9 +322,9 @@ def _usage(usage: Any) -> Usage | None:
     return made(Usage, fields | {"cached_tokens": read or 0, "reasoning_tokens": thought or 0})
 
 
-def _detail(usage: Json, part: str, name: str) -> int | None:
-    details = usage.get(part)
-    return _count(details.get(name)) if isinstance(details, dict) else None
+def _detail(usage: Json, parts: Iterable[str], name: str) -> int | None:
+    details = (usage.get(f"{part}_tokens_details") for part in parts)
+    return next((_count(each.get(name)) for each in details if isinstance(each, dict)), None)
 
 
 def _charged(usage: Any) -> float | None:

@@ -187,6 +187,20 @@ def test_thinking_is_counted_where_a_server_leaves_it_out_of_the_completion() ->
     assert read == Usage(prompt_tokens=10, completion_tokens=35, cached_tokens=4, reasoning_tokens=30)
 
 
+def test_what_gateways_pass_on_under_the_names_of_responses_is_counted() -> None:
+    """Tokens that were read from a cache, at a tenth of the price, and what was thought."""
+    usage = {
+        "input_tokens": 100,
+        "input_tokens_details": {"cached_tokens": 64},
+        "output_tokens": 50,
+        "output_tokens_details": {"reasoning_tokens": 20},
+        "total_tokens": 150,
+    }
+    body = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}
+    read = read_answer(orjson.dumps(body), 0.1, {}).usage
+    assert read == Usage(prompt_tokens=100, completion_tokens=50, cached_tokens=64, reasoning_tokens=20)
+
+
 @pytest.mark.parametrize(
     ("asked", "served", "usd"),
     [("", "priority", 22.5), ("auto", "flex", 5.625), ("flex", "default", 11.25), ("flex", None, 5.625)],
