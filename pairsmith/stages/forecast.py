@@ -102,11 +102,9 @@ def forecast(
             raise nothing_asked("forecast")
         result, counted = GenerateResult(), Recording(GenerateOutcome())
         pilot = [seed for direction in directions for seed in direction.pilot]
-        # Nearly all of a run find the prompt in the provider's cache; where all are asked at once, nobody does.
-        first = [direction.pilot[0] for direction in directions if not direction.teacher.batch]
         asking = Asking(piloted, store, asked, progress, say, stop or Stopping(), False)
         try:
-            run(ask(asking, pilot, counted, result, first=first))
+            run(ask(asking, pilot, counted, result, first=_alone(directions)))
         finally:
             shared = ("calls_sent", "calls_reused", "usage", "usd", "costs")
             record.add(
@@ -145,6 +143,12 @@ def _direction(way: Direction, teacher: TeacherSettings, seeds: Sequence[Seed], 
     takes = WAYS[way].takes
     there = sorted((seed for seed in seeds if seed.kind in takes), key=lambda seed: content_id("pilot", seed.id))
     return _Direction(way, teacher, there, there[:pilot])
+
+
+def _alone(directions: Sequence[_Direction]) -> list[Seed]:
+    """What is asked before the others of a pilot: nearly all of a run find the prompt in the provider's cache, and of
+    those that are asked at once nobody does. A batch of one seed would take a day."""
+    return [direction.pilot[0] for direction in directions if not direction.teacher.batch]
 
 
 async def _all_taken(
