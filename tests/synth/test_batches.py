@@ -17,6 +17,7 @@ from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.batch_forms import FORMS, _thinking
+from synth.batch_lines import BatchLine
 from synth.batches import Batches
 from synth.chat_completions import StoppedError
 from synth.endpoint import Endpoint
@@ -96,6 +97,16 @@ def test_what_a_small_batch_costs_is_not_nothing(tmp_path: Path) -> None:
 
     with BatchProvider("openai") as provider:
         with_batches(provider, tmp_path, work, usd_per_million_prompt_tokens=0.1, usd_per_million_completion_tokens=0.4)
+
+
+def test_what_a_batch_costs_is_told_by_its_lines() -> None:
+    """Where a model is dearer for long prompts, many short ones are not one long one."""
+    teacher = TeacherSettings(url="https://generativelanguage.googleapis.com/v1beta/openai", model="gemini-2.5-pro")
+    line = BatchLine("x", {"messages": [{"role": "user", "content": "a dog " * 1_000}], "max_tokens": 10})
+    batches = Batches(None, None, teacher, print)  # type: ignore[arg-type]
+    one, many = batches._usd([line]), batches._usd([line] * 500)
+    assert one is not None
+    assert many == pytest.approx(tuple(500 * usd for usd in one))
 
 
 @EVERY_FORM

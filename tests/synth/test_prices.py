@@ -50,6 +50,16 @@ def test_a_fee_for_each_request_is_a_part_of_its_price() -> None:
         assert whole - fee == pytest.approx(tokens)
 
 
+def test_together_is_known_at_both_of_its_addresses_and_takes_nothing_off_in_a_batch() -> None:
+    """Its pages name another address than the table; a discount is for a few models, which a table would list."""
+    model = "meta-llama/Llama-3.3-70B-Instruct-Turbo"
+    old, new = (prices_of(at(f"https://api.together.{end}/v1", model)) for end in ("xyz", "ai"))
+    assert old is not None
+    assert new is not None
+    assert (old.source, old.usd(MANY)) == (new.source, new.usd(MANY))
+    assert new.in_batch(MANY) == new.usd(MANY)
+
+
 def test_a_price_of_the_spec_counts_beside_those_of_the_table() -> None:
     """An account with another price for one kind of token has it for that kind, and no price given is passed over."""
     address = at("https://api.openai.com/v1", "gpt-4.1-mini")

@@ -223,6 +223,7 @@ def test_minimax_says_what_failed_beside_no_choice(code: int, words: str, status
         (400, {"message": 'Invalid JSON payload received. Unknown name "top_k": Cannot find field.'}, "setting"),
         (422, {"detail": "[{'type': 'extra_forbidden', 'loc': ['body', 'top_k']}]"}, "setting"),
         (400, {"message": "Model Not Exist", "type": "invalid_request_error"}, "model"),
+        (400, {"message": "Unable to access model a/b. Please visit https://api.together.ai/models"}, "model"),
         (400, {"message": "x/y is not a valid model ID", "code": 400}, "model"),
         (400, {"message": "Invalid model: nope", "type": "invalid_model", "code": "1500"}, "model"),
         (403, {"message": "Your chosen model requires moderation and your input was flagged"}, "refused"),
