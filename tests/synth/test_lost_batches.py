@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
 
 from schemas.errors import AuthError, TeacherError
 from synth.chat_completions import StoppedError
@@ -87,6 +90,41 @@ def test_a_key_that_is_shut_while_a_batch_is_waited_for_ends_the_run(status: int
         provider.forgets = 0
         with_batches(provider, tmp_path, all_answered)
         assert len(provider.batches) == 1
+
+
+class Busy(BatchProvider):
+    """Refuses the first uploads."""
+
+    refusals: list[web.Response]
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        if not self.refusals:
+            return await super()._upload(request)
+        await request.read()
+        return self.refusals.pop(0)
+
+
+def refuses_upload(message: str, headers: dict[str, str] | None = None, **error: Any) -> web.Response:
+    return web.json_response({"error": {"message": message, **error}}, status=429, headers=headers)
+
+
+def test_a_provider_that_takes_no_batch_just_now_is_asked_again(tmp_path: Path) -> None:
+    """After as long as it asks to wait: a refused upload has made nothing."""
+    with Busy("openai") as provider:
+        provider.refusals = [refuses_upload("Rate limit reached for files", {"Retry-After": "2"})]
+        began = time.monotonic()
+        with_batches(provider, tmp_path, all_answered)
+        assert time.monotonic() - began >= 2
+        assert len(provider.batches) == 1
+
+
+def test_an_account_without_credit_ends_a_batch_before_it_is_made(tmp_path: Path) -> None:
+    """OpenAI says so with the status of a rate limit: no quarter of an hour of waiting, and no other cause is named."""
+    with Busy("openai") as provider:
+        provider.refusals = [refuses_upload("You exceeded your current quota.", code="insufficient_quota")]
+        with pytest.raises(TeacherError, match="no quota left"):
+            with_batches(provider, tmp_path, all_answered)
+        assert provider.refusals == []
 
 
 @pytest.mark.parametrize("again", [1, 100])
