@@ -23,17 +23,17 @@ def task_name(folder: str) -> str:
 def spec_text(path: Path, guessed: Guess, task: str) -> str:
     """The spec for the file at `path`, which lies beside it."""
     imported = guessed.kind in ("pair", "conversation")
-    seeds = [f"path = {_toml(path.name)}", f"kind = {_toml(guessed.kind)}"]
-    seeds += [f"{key} = {_toml(value)}" for key, value in guessed.settings.items()]
+    seeds = [f"path = {in_toml(path.name)}", f"kind = {in_toml(guessed.kind)}"]
+    seeds += [f"{key} = {in_toml(value)}" for key, value in guessed.settings.items()]
     return "\n".join(
         [
             comment(f"Written by `pairsmith init --from {path.name}`. `pairsmith docs spec` describes every key."),
             "",
             "[task]",
-            *(f"{key} = {_toml(value)}" for key, value in guessed.task.items()),
-            f"name = {_toml(task)}",
+            *(f"{key} = {in_toml(value)}" for key, value in guessed.task.items()),
+            f"name = {in_toml(task)}",
             "# What the tuned model will be told, in production too: short, because training teaches the rest.",
-            f"system = {_toml('Answer as our examples do.' if imported else _system(guessed.task['kind']))}",
+            f"system = {in_toml('Answer as our examples do.' if imported else _system(guessed.task['kind']))}",
             "# Replace this: what a good output is, in words that a stranger could check. The untuned model is told it",
             "# in the evaluation" + ("." if imported else ", and the teacher with every seed."),
             'style = "A good output is correct, complete and as long as the task asks."',
@@ -95,11 +95,12 @@ def comment(sentence: str) -> str:
     return "# " + re.sub(r"[\x00-\x1f\x7f]+", " ", sentence)
 
 
-def _toml(value: Any) -> str:
+def in_toml(value: Any) -> str:
+    """A value as the spec writes it."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(key)} = {in_toml(item)}" for key, item in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else in_toml(name)

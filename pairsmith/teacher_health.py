@@ -90,7 +90,7 @@ def _weights() -> Check:
 
 def _reached(project: Project, teacher: TeacherSettings, about: str, way: Purpose, *, ask: bool) -> Iterator[Check]:
     from synth.chat_completions import RefusedError, UnansweredError
-    from synth.listed_models import context_length, is_chat_model, thinks_unasked
+    from synth.listed_models import context_length, is_chat_model, shut_down_on, thinks_unasked
 
     try:
         check = asyncio.run(_looked_at(teacher))
@@ -108,6 +108,9 @@ def _reached(project: Project, teacher: TeacherSettings, about: str, way: Purpos
         yield Check(
             "model", "warn", f"{teacher.model} seems to be no chat model", "Set teacher.model to one that chats."
         )
+    if (day := shut_down_on(listed)) is not None:
+        fix = "Be done before, or choose another one: what another model is to answer is asked anew."
+        yield Check("model", "warn", f"{teacher.model} is shut down on {day}, says the list", fix)
     sampling = _sampling(project, way)
     if thinks_unasked(teacher.model) and not sampling.extra:
         yield Check(

@@ -28,7 +28,9 @@ APIS = (
     Provider("OPENAI_API_KEY", "OPENAI_BASE_URL", "https://api.openai.com/v1", ("gpt-4.1-mini", "gpt-4o-mini")),
     Provider("OPENROUTER_API_KEY", "OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1", ("openai/gpt-4.1-mini",)),
     Provider("MISTRAL_API_KEY", "MISTRAL_BASE_URL", "https://api.mistral.ai/v1", ("mistral-small-latest",)),
-    Provider("DEEPSEEK_API_KEY", "DEEPSEEK_BASE_URL", "https://api.deepseek.com/v1", ("deepseek-chat",)),
+    Provider(
+        "DEEPSEEK_API_KEY", "DEEPSEEK_BASE_URL", "https://api.deepseek.com/v1", ("deepseek-chat", "deepseek-flash")
+    ),
     Provider("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "https://api.anthropic.com/v1", ("claude-haiku-4-5",)),
     Provider("GEMINI_API_KEY", "GEMINI_BASE_URL", _GEMINI, ("gemini-2.5-flash-lite",)),
     Provider("GROQ_API_KEY", "GROQ_BASE_URL", "https://api.groq.com/openai/v1", ("llama-3.3-70b-versatile",)),

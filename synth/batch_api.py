@@ -13,11 +13,13 @@ import orjson
 
 from schemas.errors import TeacherError, Unreachable
 from schemas.spec import TeacherSettings
-from synth.batch_forms import Announced, BatchLine, Form, Result, State, form_of
-from synth.chat_completions import DoubtedError
+from synth.batch_forms import FORMS, Form
+from synth.batch_lines import Announced, BatchLine, Result, State
+from synth.chat_completions import DoubtedError, ThrottledError
 from synth.connections import tls_failure
 from synth.endpoint import Endpoint
 from synth.proxy import REFUSALS, proxy_for, refused_by
+from synth.teacher_host import MAX_RETRY_AFTER_S
 
 _FAULTS_IN_A_ROW = 20
 _SLIPS_IN_A_ROW = 3  # of a key that was taken before: seven seconds
@@ -47,7 +49,7 @@ class BatchApi:
     async def opened(cls, endpoint: Endpoint, teacher: TeacherSettings) -> Self:
         """The one of `endpoint`, with its key and headers."""
         key, headers, params = await endpoint.access()
-        form = form_of(teacher.batch_api, endpoint.url)
+        form = FORMS[teacher.batches_like]
         every = {"User-Agent": "pairsmith", **dict(form.headers), **form.key(key), **headers}
         return cls(endpoint, form, teacher.model, every, params)
 
@@ -80,12 +82,13 @@ class BatchApi:
         faults = 0
         while True:
             data = form if form is not None else orjson.dumps(json) if json is not None else None
-            headers = {"Content-Type": "application/json"} if json is not None else None
+            named = {"Content-Type": "application/json"} if json is not None else None
+            asked_to_wait_s: float | None = None
             try:
                 async with self._session.request(
-                    method, url, params=self._params, data=data, headers=headers, allow_redirects=False
+                    method, url, params=self._params, data=data, headers=named, allow_redirects=False
                 ) as response:
-                    status, content = response.status, await response.read()
+                    status, headers, content = response.status, response.headers, await response.read()
                 if status in (200, 201):
                     self._takes_key = True
                     return content
@@ -99,19 +102,8 @@ class BatchApi:
                         fix="Everything answered is kept. If it has no batch API, run without --batch.",
                     )
                 a_slip = status == 401 and self._takes_key and method == "GET" and faults < _SLIPS_IN_A_ROW
-                if status < 500 and status != 429 and not a_slip:
-                    failure = await self._endpoint.failure(status, {}, content, {}, 0.0)
-                    failure = failure.verdict if isinstance(failure, DoubtedError) else failure
-                    raise (
-                        failure
-                        if isinstance(failure, TeacherError)
-                        else TeacherError(
-                            f"The provider's batch API answers {str(failure).removeprefix('refused: ')}.",
-                            where=url,
-                            fix="Everything answered is kept. If it has no batch API, run without --batch; "
-                            'teacher.batch_api = "openai", "mistral", "anthropic" or "gemini" names its form.',
-                        )
-                    )
+                if status < 500 and not a_slip:
+                    asked_to_wait_s = await self._wait_or_raise(status, headers, content, url)
                 why = f"HTTP {status}"
             except (aiohttp.ClientError, OSError) as error:
                 if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in REFUSALS:
@@ -120,11 +112,28 @@ class BatchApi:
                     raise of_tls from None
                 why = type(error).__name__
             faults += 1
-            if (method != "GET" and why != "HTTP 429") or faults >= _FAULTS_IN_A_ROW:  # after a 429 nothing was made
+            may_be_there = method != "GET" and asked_to_wait_s is None
+            if may_be_there or faults >= _FAULTS_IN_A_ROW:
                 raise Unreachable(
                     f"The provider's batch API does not answer ({why}).",
                     where=url,
                     fix="Everything answered is kept, and batches on their way are found by the next run with --batch.",
                 )
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._endpoint.flow.draining.wait(), min(60.0, 2.0 ** (faults - 1)))
+                wait_s = max(asked_to_wait_s or 0.0, min(60.0, 2.0 ** (faults - 1)))
+                await asyncio.wait_for(self._endpoint.flow.draining.wait(), wait_s)
+
+    async def _wait_or_raise(self, status: int, headers: Mapping[str, str], content: bytes, url: str) -> float:
+        """How long it asks to wait, where it takes no more just now; raises what any other refusal amounts to."""
+        failure = await self._endpoint.failure(status, headers, content, {}, 0.0)
+        failure = failure.verdict if isinstance(failure, DoubtedError) else failure
+        if isinstance(failure, ThrottledError):
+            return min(failure.retry_after_s or 0.0, MAX_RETRY_AFTER_S)
+        if isinstance(failure, TeacherError):
+            raise failure
+        raise TeacherError(
+            f"The provider's batch API answers {str(failure).removeprefix('refused: ')}.",
+            where=url,
+            fix="Everything answered is kept. If it has no batch API, run without --batch; "
+            f"teacher.batch_api names its form ({', '.join(FORMS)}).",
+        )

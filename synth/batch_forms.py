@@ -1,34 +1,24 @@
-"""How providers take a batch of requests: OpenAI's files and batches, and where Mistral, Anthropic and Gemini differ.
+"""How providers take a batch of requests: as files of lines (`synth.batch_files`), or posted as they are.
 
-Read from their references in 2026: platform.openai.com/docs/api-reference/batch (also Azure and Groq),
-docs.mistral.ai/api (batch jobs), platform.claude.com/docs/en/api/messages/batches, ai.google.dev/api/batch-mode. Every
-answer is brought into the form of a chat completion, with the provider's own word for why it ended.
+Read from their references in 2026: platform.claude.com/docs/en/api/messages/batches, ai.google.dev/api/batch-mode.
+Every answer is brought into the form of a chat completion, with the provider's own word for why it ended.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import re
-import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any
 
-import aiohttp
 import orjson
 
 from schemas.errors import TeacherError
 from schemas.records import Json
 from schemas.spec import BatchForm
+from synth.batch_files import MISTRAL, OPENAI, TOGETHER, Files
+from synth.batch_lines import LABEL, Announced, BatchLine, Call, Result, State, lines_of, readable
 
-Call = Callable[..., Awaitable[bytes]]
-"""`call(method, url, json=... or form=...)` is the body of the answer, whatever failed on the way has been raised."""
-
-_LABEL = "pairsmith"
-_BEING_READ, _READ_S = ("pending", "running", "notRunning"), 600  # a file at Azure, which makes no batch of it before
 _CLOCKS_APART, _HANDED_OVER_IN = timedelta(minutes=5), timedelta(minutes=30)
 # The HTTP statuses that their words for an error of one line stand for, in their references.
 _ANTHROPIC_STATUS = {
@@ -57,124 +47,6 @@ _GEMINI_NAMES = {
 _NOT_OF_GEMINI = ("model", "messages", "stream", "stream_options")  # said otherwise there, or not at all
 # What its compatible endpoint makes of `reasoning_effort` for models that count what they think (Gemini 2.5).
 _THINKING_BUDGET = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
-
-
-class BatchLine(NamedTuple):
-    """One request of a batch, under a name that is its own."""
-
-    name: str
-    body: Json
-
-
-class Announced(NamedTuple):
-    """A batch that was about to be made at `at`: its label, how many lines it has, and which batches are others."""
-
-    label: str
-    lines: int
-    at: datetime
-    others: Collection[str]
-
-
-class Result(NamedTuple):
-    """What became of a line: an HTTP status and a body. Status 0: it was not tried (expired, cancelled), or what came
-    of it cannot be read."""
-
-    name: str
-    status: int
-    content: bytes
-
-
-@dataclass(frozen=True)
-class State:
-    """How far a batch is. `failure` is the provider's sentence for one that was refused as a whole; `cancelled`:
-    somebody ended it there; `strange` is the provider's word for its state, if it is none that is known."""
-
-    ended: bool
-    failure: str | None
-    raw: Json
-    cancelled: bool = False
-    strange: str | None = None
-
-
-@dataclass(frozen=True)
-class Files:
-    """OpenAI's form: a file of lines is uploaded, a batch is made of it, and its results are files. Mistral's paths and
-    words are other ones."""
-
-    jobs: str = "/batches"
-    input_file: str = "input_file_id"
-    output_files: tuple[str, ...] = ("output_file_id", "error_file_id")
-    running: tuple[str, ...] = ("validating", "in_progress", "finalizing", "cancelling", "canceling")
-    ended: tuple[str, ...] = ("completed", "failed", "expired", "cancelled", "canceled")
-    failed: str = "failed"
-    max_lines: int = 50_000
-    max_bytes: int = 100_000_000
-    takes_n: bool = True
-    labels: bool = True  # a batch bears a name of ours
-    headers: tuple[tuple[str, str], ...] = ()
-
-    def key(self, key: str) -> dict[str, str]:
-        return {"Authorization": f"Bearer {key}"} if key else {}
-
-    async def submit(self, call: Call, base: str, model: str, lines: Sequence[BatchLine], label: str) -> str:
-        """Hand a batch over; its id."""
-        # Azure's older addresses name no version; a gateway's may name it before the account (Cloudflare).
-        endpoint = "/v1/chat/completions" if re.search(r"/v\d\w*(/|$)", base) else "/chat/completions"
-        rows = [
-            {"custom_id": line.name, "method": "POST", "url": endpoint, "body": line.body}
-            if self.jobs == "/batches"
-            else {"custom_id": line.name, "body": {k: v for k, v in line.body.items() if k != "model"}}
-            for line in lines
-        ]
-        form = aiohttp.FormData()
-        form.add_field("purpose", "batch")
-        content = b"\n".join(map(orjson.dumps, rows)) + b"\n"
-        form.add_field("file", content, filename=f"{label}.jsonl", content_type="application/jsonl")
-        file = orjson.loads(await call("POST", f"{base}/files", form=form))
-        began, wait_s = time.monotonic(), 0.5
-        while file.get("status") in _BEING_READ and time.monotonic() - began < _READ_S:
-            await asyncio.sleep(wait_s)
-            wait_s = min(15.0, 2 * wait_s)
-            file = orjson.loads(await call("GET", f"{base}/files/{file['id']}"))
-        job: Json = {"endpoint": endpoint, "metadata": {_LABEL: label}}
-        if self.jobs == "/batches":
-            job |= {self.input_file: file["id"], "completion_window": "24h"}
-        else:
-            job |= {self.input_file: [file["id"]], "model": model}
-        return str(orjson.loads(await call("POST", base + self.jobs, json=job))["id"])
-
-    async def find(self, call: Call, base: str, one: Announced) -> str | None:
-        """The id of a batch that was made under this label, if it is among the last hundred."""
-        listed = orjson.loads(await call("GET", f"{base}{self.jobs}?limit=100")).get("data") or []
-        return next((str(job["id"]) for job in listed if (job.get("metadata") or {}).get(_LABEL) == one.label), None)
-
-    async def state(self, call: Call, base: str, batch: str) -> State:
-        raw = orjson.loads(await call("GET", f"{base}{self.jobs}/{batch}"))
-        status = str(raw.get("status", "")).lower()
-        failure = _first_error(raw) if status == self.failed else None
-        strange = None if status in self.running + self.ended else status
-        return State(status in self.ended, failure, raw, status.startswith("cancel"), strange)
-
-    async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
-        files = [state.raw[name] for name in self.output_files if state.raw.get(name)]
-        contents = [await call("GET", f"{base}/files/{file}/content") for file in files]
-        return (result for content in contents for result in _readable(self._result, _lines(content)))
-
-    def _result(self, row: Json) -> Result:
-        response = row.get("response") or {}
-        body = response.get("body")
-        if not response or (row.get("error") and body is None):
-            return Result(str(row.get("custom_id")), 0, orjson.dumps({"error": row.get("error") or {}}))
-        return Result(str(row.get("custom_id")), int(response.get("status_code") or 200), orjson.dumps(body))
-
-
-MISTRAL = Files(
-    jobs="/batch/jobs",
-    input_file="input_files",
-    output_files=("output_file", "error_file"),
-    running=("queued", "running", "cancellation_requested"),
-    ended=("success", "failed", "timeout_exceeded", "cancelled"),
-)
 
 
 @dataclass(frozen=True)
@@ -214,7 +86,7 @@ class Messages:
 
     async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
         content = await call("GET", f"{base}/messages/batches/{state.raw['id']}/results")
-        return _readable(self._result, _lines(content))
+        return readable(self._result, lines_of(content))
 
     def _params(self, body: Json) -> Json:
         params = {k: v for k, v in body.items() if k not in ("messages", "n", "seed", "stop", "response_format")}
@@ -264,13 +136,13 @@ class GenerateContent:
 
     async def submit(self, call: Call, base: str, model: str, lines: Sequence[BatchLine], label: str) -> str:
         requests = [{"request": self._request(line.body), "metadata": {"key": line.name}} for line in lines]
-        batch = {"display_name": f"{_LABEL}-{label}", "input_config": {"requests": {"requests": requests}}}
+        batch = {"display_name": f"{LABEL}-{label}", "input_config": {"requests": {"requests": requests}}}
         url = f"{_native(base)}/models/{model.removeprefix('models/')}:batchGenerateContent"
         return str(orjson.loads(await call("POST", url, json={"batch": batch}))["name"])
 
     async def find(self, call: Call, base: str, one: Announced) -> str | None:
         listed = orjson.loads(await call("GET", f"{_native(base)}/batches?pageSize=100")).get("operations") or []
-        named = f"{_LABEL}-{one.label}"
+        named = f"{LABEL}-{one.label}"
         return next((str(o["name"]) for o in listed if (o.get("metadata") or {}).get("displayName") == named), None)
 
     async def state(self, call: Call, base: str, batch: str) -> State:
@@ -283,7 +155,7 @@ class GenerateContent:
         return State(ended or expired, None if expired else failure, raw, state.endswith("CANCELLED"), strange)
 
     async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
-        return _readable(self._result, _inlined(state.raw))
+        return readable(self._result, _inlined(state.raw))
 
     def _request(self, body: Json) -> Json:
         drawn: Json = {}
@@ -330,34 +202,12 @@ class GenerateContent:
 
 Form = Files | Messages | GenerateContent
 FORMS: dict[BatchForm, Form] = {
-    "openai": Files(),
+    "openai": OPENAI,
     "mistral": MISTRAL,
+    "together": TOGETHER,
     "anthropic": Messages(),
     "gemini": GenerateContent(),
 }
-_HOSTS: dict[str, BatchForm] = {
-    "api.mistral.ai": "mistral",
-    "api.anthropic.com": "anthropic",
-    "generativelanguage.googleapis.com": "gemini",
-}
-
-
-def form_of(named: BatchForm | None, url: str) -> Form:
-    """The form that the spec names, or that the address is known for; OpenAI's is the default."""
-    return FORMS[named or _HOSTS.get(urlsplit(url).hostname or "", "openai")]
-
-
-def _lines(content: bytes) -> Iterator[Any]:
-    for line in content.splitlines():
-        with contextlib.suppress(ValueError):  # broken off, or a page
-            yield orjson.loads(line)
-
-
-def _readable(result: Callable[[Json], Result], rows: Iterable[Any]) -> Iterator[Result]:
-    """The results of rows; those of another form are left out, so that they cost no other one."""
-    for row in rows:
-        with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError, IndexError):
-            yield result(row)
 
 
 def _thinking(name: str, value: Any, model: str) -> Json:
@@ -390,13 +240,6 @@ def _inlined(operation: Json) -> list[Json]:
     done = operation.get("response") or (operation.get("metadata") or {}).get("output") or {}
     rows = done.get("inlinedResponses") or {}
     return rows.get("inlinedResponses") or [] if isinstance(rows, dict) else rows
-
-
-def _first_error(raw: Json) -> str:
-    errors = raw.get("errors")
-    rows = errors.get("data") if isinstance(errors, dict) else errors
-    first = rows[0] if isinstance(rows, list) and rows else {}
-    return str(first.get("message") or "it says no reason") if isinstance(first, dict) else str(first)
 
 
 def _usage(prompt: Any, completion: Any, cached: Any) -> Json:

@@ -22,8 +22,9 @@ from schemas.progress import Say
 from schemas.records import Artifact, Json, Message, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
+from schemas.wording import counted
 from synth.batch_api import BatchApi, NotThereError
-from synth.batch_forms import Announced, BatchLine, Result, State
+from synth.batch_lines import Announced, BatchLine, Result, State
 from synth.chat_completions import (
     Answer,
     DoubtedError,
@@ -128,7 +129,7 @@ class Batches:
 
     async def _line(self, line: BatchLine) -> Answer:
         loop = asyncio.get_running_loop()
-        began, tries = loop.time(), 0
+        began, tries, doubts = loop.time(), 0, 0
         while True:
             if self._endpoint.flow.draining.is_set():
                 raise StoppedError
@@ -160,8 +161,10 @@ class Batches:
             reason = f"the batch did not get to it{words and f' ({words})'}"
             if result.status:
                 failure = await self._endpoint.failure(result.status, {}, result.content, line.body, seconds)
-                if isinstance(failure, DoubtedError) and not failure.of_key:
-                    failure = failure.verdict
+                if isinstance(failure, DoubtedError):
+                    doubts += batch not in self._earlier
+                    if not failure.of_key or doubts > 1:  # a key that a gateway did not know for a moment it knows now
+                        failure = failure.verdict
                 if isinstance(failure, RefusedError) and self._endpoint.dialect.adapt(line.body, failure):
                     continue
                 if isinstance(failure, TeacherError) and batch in self._earlier:
@@ -221,8 +224,8 @@ class Batches:
         self._since[batch] = datetime.now(UTC)
         self._endpoint.sent += len(lines)
         self._say(
-            f"batch {batch}: {len(lines):,} requests handed over; answers come within 24 hours, mostly sooner, and "
-            f"cost {self._saving(lines)}. Ctrl-C is safe: the next run with --batch waits for the same ones."
+            f"batch {batch}: {counted(len(lines), 'request', 'requests')} handed over; answers come within 24 hours, "
+            f"mostly sooner, and cost {self._saving(lines)}. Ctrl-C is safe: the next run with --batch waits for it."
         )
         for name in names:
             self._batch_of[name] = batch
@@ -232,22 +235,22 @@ class Batches:
     def _saving(self, lines: Sequence[BatchLine]) -> str:
         usd = self._usd(lines)
         if usd is None:
-            return "half of what they would now"
+            return "what they would now" if self._teacher.batches_like == "together" else "half of what they would now"
         return f"about {dollars(usd[1])} at most, where the same now would cost {dollars(usd[0])}"
 
     def _usd(self, lines: Sequence[BatchLine]) -> tuple[float, float] | None:
         """What lines cost at most, asked for now and in a batch; None if nobody knows."""
-        limits = [limit_of(line.body) or 0 for line in lines]
         prices = prices_of(self._teacher)
-        if prices is None or prices.source == FREE or not all(limits):
+        if prices is None or prices.source == FREE or not all(limit_of(line.body) for line in lines):
             return None
-        usage = Usage(
-            prompt_tokens=sum(len(m["content"].encode()) for line in lines for m in line.body["messages"]) // 4,
-            completion_tokens=sum(
-                int(line.body.get("n") or 1) * limit for line, limit in zip(lines, limits, strict=True)
-            ),
-        )
-        return prices.usd(usage) or 0.0, prices.in_batch(usage) or 0.0
+        each = [  # a list may ask other prices for a long prompt, which is one line's
+            Usage(
+                prompt_tokens=sum(len(m["content"].encode()) for m in line.body["messages"]) // 4,
+                completion_tokens=int(line.body.get("n") or 1) * (limit_of(line.body) or 0),
+            )
+            for line in lines
+        ]
+        return sum(prices.usd(usage) or 0.0 for usage in each), sum(map(prices.in_batch, each))
 
     # -- waiting -------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -307,10 +307,10 @@ def _usage(usage: Any) -> Usage | None:
         return None
     read = thought = None
     if not usage.keys() <= _COUNTED:
-        read = _detail(usage, "prompt_tokens_details", "cached_tokens")
+        read = _detail(usage, ("prompt", "input"), "cached_tokens")  # of chats, of responses
         for name in _CACHED & usage.keys():
             read = read or _count(usage[name])
-        thought = _detail(usage, "completion_tokens_details", "reasoning_tokens")
+        thought = _detail(usage, ("completion", "output"), "reasoning_tokens")
         if "reasoning_tokens" in usage:  # SGLang
             thought = thought or _count(usage["reasoning_tokens"])
         if "prompt_tokens" not in usage:  # Anthropic counts what it reads and writes of a cache beside the rest
@@ -323,9 +323,9 @@ def _usage(usage: Any) -> Usage | None:
     return made(Usage, fields | {"cached_tokens": read or 0, "reasoning_tokens": thought or 0})
 
 
-def _detail(usage: Json, part: str, name: str) -> int | None:
-    details = usage.get(part)
-    return _count(details.get(name)) if isinstance(details, dict) else None
+def _detail(usage: Json, parts: Iterable[str], name: str) -> int | None:
+    details = (usage.get(f"{part}_tokens_details") for part in parts)
+    return next((_count(each.get(name)) for each in details if isinstance(each, dict)), None)
 
 
 def _charged(usage: Any) -> float | None:
@@ -399,20 +399,23 @@ def _unpacked(content: bytes) -> bytes:
 
 
 def error_status(content: bytes) -> int | None:
-    """The HTTP status that an error inside of a body of status 200 amounts to (OpenRouter, gateways); None where there
-    is no error, or where there is an answer, or tokens that were paid for, beside it."""
-    if b'"error"' not in content:
+    """The HTTP status that an error inside of a body of status 200 amounts to (OpenRouter, MiniMax, gateways); None
+    where there is no error, or where there is an answer, or tokens that were paid for, beside it."""
+    if b'"error"' not in content and b'"base_resp"' not in content:
         return None
     body, error = error_body(content)
+    base = body.get("base_resp")
+    is_error = body.get("error") or (isinstance(base, dict) and base.get("status_code"))
     usage = body.get("usage")
     paid = usage.get("completion_tokens") if isinstance(usage, dict) else usage
-    if not body.get("error") or body.get("choices") or paid:
+    if not is_error or body.get("choices") or paid:
         return None
     words = [error.get(name) for name in ("code", "status", "type", "message")]
     for word in words:
         if len(str(word)) == 3 and str(word).isdecimal() and 400 <= int(str(word)) < 600:
             return int(str(word))
-    by_word = {"rate.?limit|too.many|overload": 429, "authenti|unauthor|api.?key": 401, "quota|credit|balance": 402}
+    by_word = {"rate.?limit|too.many|overload": 429, "authenti|unauthor|api.?key|login fail": 401}
+    by_word |= {"quota|credit|balance": 402, "sensitive": 400}
     status = next((s for word, s in by_word.items() if re.search(word, str(words), re.IGNORECASE)), 502)
     of_the_row = re.search("invalid_request|bad_?request|content_(filter|policy)", str(words[:3]).lower())
     return 400 if status == 502 and of_the_row else status

@@ -20,10 +20,10 @@ _ONLY_STREAMS = re.compile(
     re.IGNORECASE,
 )
 
-# vLLM with Gemma's template and others, Gemini's endpoint for Gemma, OpenAI's first reasoning models.
+# vLLM with Gemma's template and others, Gemini's endpoint for Gemma, OpenAI's first reasoning models, MiniMax.
 _NO_SYSTEM = re.compile(
     r"\bsystem\W{0,3} (role|message|prompt|instruction)s?\W{0,3} (is |are )?not (supported|enabled|allowed)"
-    r"|developer instruction is not enabled|does ?n[o']t support (the )?\W?system\b"
+    r"|developer instruction is not enabled|does ?n[o']t support (the )?\W?system\b|invalid message role\W{1,3}system\b"
     r"|only user\W{0,3} and \W{0,3}assistant|roles must alternate",  # so do templates without one
     re.IGNORECASE,
 )

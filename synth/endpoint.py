@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, Self, cast
-from urllib.parse import urlencode
+from typing import Any, Self
 
-import aiohttp
 import orjson
 
 from schemas.errors import TeacherError
@@ -22,10 +20,8 @@ from synth import gen_ai
 from synth.chat_completions import (
     LOST_BY_A_GATEWAY,
     Answer,
-    BrokenError,
     DoubtedError,
     LostError,
-    NotConnectedError,
     Paying,
     RefusedError,
     ServerFaultError,
@@ -40,17 +36,18 @@ from synth.chat_completions import (
     query_of,
     read_answer,
 )
-from synth.connections import Connections, NoConnectionError, Outcome, Response, tls_failure
+from synth.connections import Connections, Outcome, Response
 from synth.dialect import Dialect
 from synth.error_words import error_body, shown_of
 from synth.flow import Begun, Flow, unreachable
 from synth.http_status import Place, every_rows, may_be_a_slip, meaning, unknown_model
 from synth.listed_models import EndpointCheck, NoListError, checked, is_listed, rows_of
-from synth.proxy import REFUSALS, by_session, proxy_for, refused_by, secrets_of, session_of, through_proxy
+from synth.proxy import through_proxy
 from synth.question import limit_of
 from synth.rate_limits import retry_after_s
-from synth.redaction import refuse_unsendable, without_keys, without_user_info
+from synth.redaction import refuse_unsendable
 from synth.teacher_host import Sending
+from synth.wire import Wire
 
 Urls = str | Sequence[str]
 Secrets = Mapping[str, str] | None
@@ -107,32 +104,34 @@ class Endpoint:
             tokens_per_minute=tokens_per_minute,
         )
         self._key_env = key_env
-        self._timeout_s, self._connect_s = timeout_s, min(timeout_s, 15.0)
-        self._first_byte_s, self._token_s, self._query = first_byte_s, token_s, dict(query or {})
+        self._timeout_s, self._token_s, self._query = timeout_s, token_s, dict(query or {})
         self._start = start
         self._starting: asyncio.Task[Reach] | None = None
-        self._session: aiohttp.ClientSession | None = None
-        self.connections: dict[str, Connections] = {}
-        self.waits_only = False
-        self._proxies: dict[str, str | None] = {}
+        self._wire = Wire(connect_s=min(timeout_s, 15.0), first_byte_s=first_byte_s)
         self.dialect = Dialect(model)
-        self.url, self._key = url if isinstance(url, str) else url[0], ""
-        self._headers, self._secret_query = dict[str, str](), dict[str, str]()
+        self.url = url if isinstance(url, str) else url[0]
         if start is None:
             self._reach_at(url, key, headers)
 
     def _reach_at(self, url: Urls, key: str | None, headers: Secrets = None, secret_query: Secrets = None) -> None:
         urls = [url] if isinstance(url, str) else list(url)
-        self._secret_query, plain = dict(secret_query or {}), {**query_of(urls[0]), **self._query}
-        self._params = {**plain, **self._secret_query}
-        self._suffix, self._shown_suffix = (f"?{urlencode(query)}" if query else "" for query in (self._params, plain))
+        secret, plain = dict(secret_query or {}), {**query_of(urls[0]), **self._query}
         urls = [base_url(one) for one in urls]
-        self.url, self._key, self._headers = urls[0], (key or "").strip(), dict(headers or {})
+        self.url = urls[0]
         self.flow.to(list(dict.fromkeys(urls)))
-        refuse_unsendable(self._key, self._key_env, self._headers)
+        self._wire.to((key or "").strip(), headers or {}, plain, secret)
+        refuse_unsendable(self._wire.key, self._key_env, self._wire.headers)
 
     def __repr__(self) -> str:
-        return f"Endpoint(url={self.url!r}, model={self.model!r}, key={'set' if self._key else 'none'})"
+        return f"Endpoint(url={self.url!r}, model={self.model!r}, key={'set' if self._wire.key else 'none'})"
+
+    @property
+    def connections(self) -> dict[str, Connections]:
+        return self._wire.connections
+
+    @property
+    def waits_only(self) -> bool:
+        return self._wire.waits_only
 
     async def __aenter__(self) -> Self:
         return self
@@ -140,7 +139,7 @@ class Endpoint:
     async def __aexit__(self, *ended: object) -> None:
         await self.close()
 
-    async def _open(self) -> aiohttp.ClientSession:
+    async def _open(self) -> None:
         if self._start is not None:
             if self._starting is None:
                 self._starting = asyncio.ensure_future(self._start())
@@ -153,29 +152,14 @@ class Endpoint:
             if self._start is not None:
                 self._reach_at(*reach)
                 self._start = None
-        if self._session is None:
-            headers = {"Content-Type": "application/json", "User-Agent": "pairsmith"}
-            if self._key:
-                headers["Authorization"] = f"Bearer {self._key}"
-            self._session = session_of({**headers, **self._headers}, connect_s=self._connect_s)
-            self._proxies = {host.url: proxy_for(host.url) for host in self.flow.hosts}
-            sent, rest = self._session.headers, f"/chat/completions{self._suffix}"
-            direct = (url for url, proxy in self._proxies.items() if proxy is None)
-            self.connections = {url: Connections(url + rest, sent, connect_s=self._connect_s) for url in direct}
-            self.waits_only = self._first_byte_s is None and len(self.connections) == len(self._proxies)
-        return self._session
+        self._wire.open([host.url for host in self.flow.hosts])
 
     async def close(self) -> None:
         """Close the connections. Safe to call twice. The caller ends what `start` has started."""
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait((self._starting,))
-        if self._session is not None:
-            for connections in self.connections.values():
-                connections.close()
-            await self._session.close()
-            await asyncio.sleep(0)  # a connection ends in the next turn of the loop
-            self._session, self.waits_only = None, False
+        await self._wire.close()
 
     def drain(self) -> None:
         """Send nothing more: what is on the wire may finish; one that waits raises StoppedError. What is being started
@@ -205,7 +189,7 @@ class Endpoint:
         Raises UnansweredError (429, 5xx, cut or timed out, after all retries) and RefusedError (400) for this row
         alone; AuthError, Unreachable and TeacherError stop a run. StoppedError after `drain()`.
         """
-        if self._session is None:
+        if not self._wire.is_open:
             await self._open()
         body = self.dialect.body(messages, sampling, n, schema) if begun is None else begun.body
         answer = await self.send(body, paying=paying, prompt=prompt, begun=begun)
@@ -216,7 +200,7 @@ class Endpoint:
         self, body: Json, *, paying: Paying | None = None, prompt: str = "", begun: Begun | None = None
     ) -> Answer:
         """`ask` for a whole body, which is changed into one that the server takes."""
-        if self._session is None:
+        if not self._wire.is_open:
             await self._open()
         while True:
             data = orjson.dumps(body)
@@ -251,15 +235,13 @@ class Endpoint:
             raise
         self.answered = self.answered or bool(answer.choices)
         # A body without a choice is no answer but an error in disguise, which may repeat the key.
-        answer = answer if answer.choices else answer._replace(body=self._without_secrets(answer.body))
+        answer = answer if answer.choices else answer._replace(body=self._wire.without_secrets(answer.body))
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
 
-    def has_sent(self, sending: Sending, begins: asyncio.Timeout | None = None) -> None:
-        """It has been handed to the socket, so the time of its first byte counts."""
+    def has_sent(self, sending: Sending) -> None:
+        """It has been handed to the socket."""
         sending.is_sent = True
         self.sent += 1
-        if begins is not None and self._first_byte_s is not None:
-            begins.reschedule(asyncio.get_running_loop().time() + self._first_byte_s)
         if armed("sent"):
             asyncio.get_running_loop().call_soon(failpoint, "sent")
 
@@ -275,7 +257,7 @@ class Endpoint:
         """An answer of status 200: in what `came` already, if anything did. Raises what any other amounts to."""
         try:
             with sending:
-                status, headers, content = await self._exchange(sending.host.url, data, sending, came)
+                status, headers, content = await self._response(data, sending, came)
         except UnansweredError as failure:
             self.lost += sending.is_sent and failure.may_be_paid
             raise
@@ -292,50 +274,16 @@ class Endpoint:
             raise LostError(f"the answer was no chat completion: {page}", retry_after_s(headers, page))
         return answer
 
-    async def _exchange(
-        self, base: str, data: bytes | None = None, sending: Sending | None = None, came: Any = None, more: Any = None
-    ) -> Response:
-        """What comes of a completion's `data`, or `came`; without both of the list of models, asked with `more`
-        headers."""
-        begins = asyncio.timeout(None)
-        sent = partial(self.has_sent, sending, begins) if sending is not None else None
-        try:
-            if isinstance(came, BaseException):
-                raise came
-            if came is not None:
-                return cast(Response, came)
-            async with begins:
-                return await self._answered(base, data, partial(begins.reschedule, None), sent, more)
-        except aiohttp.ServerTimeoutError:
-            raise NotConnectedError(f"no connection within {self._connect_s:g} s") from None
-        except (aiohttp.ClientError, NoConnectionError, OSError) as error:
-            if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in REFUSALS:
-                raise refused_by(self._proxies[base] or "", base, error.status) from None
-            if (of_tls := tls_failure(base, error)) is not None:
-                raise of_tls from None
-            if isinstance(error, TimeoutError) and begins.expired():
-                limit = f"nothing came within {self._first_byte_s:g} s; raise teacher.first_byte_s if it needs longer"
-                raise TimedOutError(limit) from None
-            if isinstance(error, TimeoutError):
-                raise
-            unsent = isinstance(error, aiohttp.ClientConnectorError | NoConnectionError)
-            reason = one_line(self.shown(str(error))) or type(error).__name__
-            raise (NotConnectedError if unsent else BrokenError)(reason) from None
-
-    def _answered(self, base: str, data: bytes | None, begun: Any, sent: Any, more: Any) -> Awaitable[Response]:
-        if data is not None and (connections := self.connections.get(base)) is not None:
-            return connections.post(data, begun, sent)
-        assert self._session is not None
-        rest = ("/models" if data is None else "/chat/completions") + self._suffix
-        return by_session(self._session, base, rest, data, more, self._proxies[base], begun, sent)
-
-    def _without_secrets(self, text: str) -> str:
-        own = (*self._headers.values(), *self._secret_query.values(), *secrets_of(*self._proxies.values()))
-        return without_keys(text, self._key, *own)
+    async def _response(self, data: bytes, sending: Sending, came: Outcome | None) -> Response:
+        if came is None:
+            return await self._wire.completion(sending.host.url, data, partial(self.has_sent, sending))
+        if isinstance(came, BaseException):
+            raise self._wire.failure(came, sending.host.url) from None
+        return came
 
     def shown(self, text: str) -> str:
         """What a server said, fit for messages and the store."""
-        return without_user_info(self._without_secrets(text))
+        return self._wire.shown(text)
 
     # -- what a status means -------------------------------------------------------------------------------------
 
@@ -366,7 +314,7 @@ class Endpoint:
         _, error = error_body(content)
         text = self.shown(content.decode(errors="replace"))
         message = one_line(self.shown(str(error.get("message") or shown_of(text))))
-        through = through_proxy(self._proxies.get(base or self.url), base or self.url)
+        through = through_proxy(self._wire.proxies.get(base or self.url), base or self.url)
         sentence = f"HTTP {status}{through}: {message}" if message else f"HTTP {status}{through}"
         if status < 400 and "Location" in headers:
             sentence += f". It points to {self.shown(headers['Location'])}"
@@ -374,7 +322,9 @@ class Endpoint:
 
     def _place(self, base: str = "") -> Place:
         url = base or self.url
-        return Place(url, f"{url}/chat/completions{self._shown_suffix}", self.model, self._key_env, bool(self._key))
+        return Place(
+            url, f"{url}/chat/completions{self._wire.shown_suffix}", self.model, self._key_env, bool(self._wire.key)
+        )
 
     async def _served(self) -> list[str]:
         try:
@@ -385,7 +335,7 @@ class Endpoint:
     async def access(self) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
         """For batches: the key (empty where there is none), further headers, and the query of every address."""
         await self._open()
-        return self._key, self._headers, self._params
+        return self._wire.key, self._wire.headers, self._wire.params
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -395,10 +345,10 @@ class Endpoint:
         await self._open()
         try:
             async with asyncio.timeout(self._timeout_s):
-                status, headers, content = await self._exchange(self.url)
+                status, headers, content = await self._wire.models(self.url)
                 if status == 401 and b"x-api-key" in content:  # Anthropic's list takes the key of its own API only
-                    own = {"x-api-key": self._key, "anthropic-version": "2023-06-01"}  # 20 models unless asked
-                    status, headers, content = await self._exchange(self.url, more=own)
+                    own = {"x-api-key": self._wire.key, "anthropic-version": "2023-06-01"}  # 20 models unless asked
+                    status, headers, content = await self._wire.models(self.url, own)
         except TimeoutError:
             raise TimedOutError(f"no answer within {self._timeout_s:g} s") from None
         if status == 200 and (rows := rows_of(content)) is not None:

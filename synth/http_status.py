@@ -39,7 +39,10 @@ _NO_QUOTA = re.compile(
     # Volcengine; of a day or a month, in a 429 too: Cloudflare, watsonx, Cohere's trial keys
     r"|account_?overdue|(daily|monthly)( \w+){0,2} allocation|quota for this (day|month)|limited to [\w, ]+/ ?month"
     # Gemini's violation of a day's quota comes with a delay of seconds, which would not help.
-    r"|FreeTierOnly|free-models-per-day|used all available credits|(requests|tokens)PerDay",
+    r"|FreeTierOnly|free-models-per-day|used all available credits|(requests|tokens)PerDay"
+    # Ollama's cloud, the coding plans of Z.ai, Gemini: of hours, which no retry waits for
+    r"|(hourly|session|daily|weekly|monthly) usage limit|usage limit reached for|(weekly|monthly) limit exhausted"
+    r"|exceeded your (daily|weekly|monthly) quota",
     re.IGNORECASE,
 )
 _WORDS = r"(?: ['\"]?[\w.,:/@()-]+['\"]?){0,5}"  # of one sentence, which no quoted row interrupts
@@ -80,7 +83,7 @@ _NO_ACCESS = re.compile(
 _OF_A_TEXT = re.compile(r"moderat|flagged|guardrail|violates|safety|content[ _](filter|polic)|prompt injection", re.I)
 _NO_MODEL = re.compile(
     r"model.{0,80}(not exist|not found|is not (available|supported|a chat model)|decommissioned|identifier is invalid)"
-    r"|(unknown|invalid|not a valid|no such|malformed publisher)[ _]model",
+    r"|(unknown|invalid|not a valid|no such|malformed publisher)[ _]model|unable to access (non-serverless )?model",
     re.IGNORECASE | re.DOTALL,
 )
 _NOT_TAKEN = re.compile(
@@ -93,6 +96,11 @@ _NO_VALUE = re.compile(r"\b((must|should|may only|can only) be|invalid type)\b",
 # How an error begins that no wait mends: 429 of OpenAI for more tokens than a minute has, 500 of llama.cpp.
 _TOO_LARGE = re.compile(
     r"request too large|the request exceeds the available context|context shift is disabled|context_length_exceeded",
+    re.IGNORECASE,
+)
+# Nor that of a chat template that does not take these turns, which llama.cpp and SGLang say with 500.
+_OF_A_TEMPLATE = re.compile(
+    r"jinja|raise_exception|template ?error|chat[ _]template|\bsystem role (is )?not supported|roles must alternate",
     re.IGNORECASE,
 )
 # And how one does that passes: what loads a model when it is asked (LM Studio) has lost it for a moment.
@@ -113,7 +121,7 @@ def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool) 
         kind = "quota"
     elif status == 401 or _is_about_the_key(status, words, body, answered=answered):
         kind = "key"
-    elif status in (429, 500) and _TOO_LARGE.match(message):
+    elif status in (429, 500) and (_TOO_LARGE.match(message) or _is_of_a_template(status, words, body)):
         kind = "refused"
     elif status == 429 or (status in (400, 403) and _SLOWER.search(" ".join(str(error.get(name)) for name in _CODES))):
         kind = "throttled"
@@ -142,6 +150,10 @@ def may_be_a_slip(status: int, kind: Kind, words: str, body: Json) -> bool:
 
 def _denies_access(words: str, body: Json) -> bool:
     return not _OF_A_TEXT.search(words) and _says(_NO_ACCESS, words, body)
+
+
+def _is_of_a_template(status: int, words: str, body: Json) -> bool:
+    return status == 500 and _says(_OF_A_TEMPLATE, words, body)
 
 
 def _is_not_loaded(status: int, error: Json) -> bool:
@@ -215,7 +227,8 @@ def every_rows(kind: Kind, setting: str, sentence: str, place: Place) -> Teacher
         return TeacherError(
             f"The account has no quota left ({sentence}).",
             where=place.url,
-            fix="Everything answered is kept. Add credit, then run the same command again.",
+            fix="Everything answered is kept. Add credit or wait until the quota is renewed, then run the same command "
+            "again.",
         )
     if kind == "setting":
         fix = f'Take it out of the sampling table of pairsmith.toml, or write {setting} = "unset" there.'

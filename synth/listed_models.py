@@ -19,10 +19,13 @@ _OTHER = re.compile(
     r"|flux|sora|video|moderation|guard|davinci-002|babbage-002|turbo-instruct|\bocr\b|\bclip\b|reward|search-api",
     re.IGNORECASE,
 )
+# OpenAI, Mistral, OpenRouter.
+_ENDS = ("shutdown_date", "deprecation", "expiration_date")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _CONTEXT = ("max_model_len", "loaded_context_length", "context_length", "context_window", "max_context_length")
 # Families that think unless they are told not to, as their cards say.
 _THINKING = re.compile(
-    r"qwen-?3(?!.*(instruct|coder|non-?thinking))|\bqwq|deepseek-?(r1|reasoner)|gpt-oss|\bo[134](-mini|-pro)?\b|gpt-5"
+    r"qwen-?3(?!.*(instruct|coder|non-?thinking))|\bqwq|deepseek-?(r1|reasoner|v[4-9]|(flash|pro)\b)|gpt-oss|\bo[134](-mini|-pro)?\b|gpt-5"
     r"|magistral|glm-(4\.[5-9]|z1|5)|minimax-m|nemotron|smollm3|seed-oss|gemini-(2\.5-(pro|flash(?!-lite))|[3-9])"
     r"|(?<!non)[-_](think(ing)?|reason(er|ing))\b",
     re.IGNORECASE,
@@ -91,6 +94,12 @@ def context_length(row: Json) -> int | None:
     meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
     lengths = [*(row.get(name) for name in _CONTEXT), (meta or {}).get("n_ctx_train")]
     return next((length for length in lengths if isinstance(length, int) and length > 0), None)
+
+
+def shut_down_on(row: Json) -> str | None:
+    """The day on which a listed model ends to be served (YYYY-MM-DD), None where the list does not say."""
+    days = (_DATE.match(str(row.get(name))) for name in _ENDS)
+    return next((day[0] for day in days if day), None)
 
 
 def thinks_unasked(name: str) -> bool:

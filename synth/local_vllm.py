@@ -51,6 +51,7 @@ LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks that vLLM takes; it makes room for 16 unless told."""
 START_TIMEOUT_S = 3600.0  # the weights may have to be fetched first
 _KV_GIB = "VLLM_CPU_KVCACHE_SPACE"
+_WHERE = ("--port", "--uds", "--ssl-certfile")  # of its arguments, those that say where it answers, and how
 _LAST_WORDS_BYTES, _LOG_BYTES = 3000, 400_000
 _PREFIX = re.compile(r"^(?:\([^)]*\) )*(?:[A-Z]+ \d\d-\d\d [\d:]+ \[[^]]*\] ?)?")
 _ERROR = re.compile(r"(?:\S+: )?(?:[\w.]*(?:Error|Exception)|error): \S")
@@ -120,6 +121,12 @@ def arguments(
 ) -> list[str]:
     """vLLM's arguments. `lora` are `NAME=FOLDER`, further models that are adapters of this one; `structured_output`
     names the backend that holds answers to a JSON schema (vLLM chooses one itself). Raises UsageError."""
+    if own := [one for one in more if one.partition("=")[0] in _WHERE]:
+        raise UsageError(
+            f"'{own[0]}' cannot be one of vLLM's arguments here.",
+            why="It would serve where nobody waits for it.",
+            fix="Leave it out: a spec has a port chosen, and `pairsmith teacher up --port` names one.",
+        )
     given = ["--model", model, "--host", host, "--port", str(port)]
     if not gpu:
         given.append("--enforce-eager")  # compiling takes minutes on a CPU and gains little

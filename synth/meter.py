@@ -115,9 +115,9 @@ class Meter:
         if (limit := limit_of(body)) is None:
             return None
         tokens, tier = Usage(prompt_tokens=size_bytes, completion_tokens=limit * int(body.get("n", 1))), _tier(body)
-        usd = self.prices.usd(tokens, tier=tier)
-        if len(self._dearer) == 1 or usd is None or tier not in ("", "auto"):
-            return usd
+        usd = self.prices.usd(tokens, tier=tier) or 0.0
+        if tier not in ("", "auto"):
+            return max(usd, self.prices.usd(tokens) or 0.0)  # what is to be flexible may be served as any other
         return usd * max(self._dearer.values())  # a project may have a tier of its own
 
     async def failed(self, reserved: Reserved, failure: BaseException, *, is_sent: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from ipaddress import ip_address
@@ -25,18 +25,23 @@ Rate = Callable[[Usage, Mapping[str, str]], float]
 FREE = "free"  # the source of prices that are 0 because somebody said so
 _BATCH = {"processing": "batch"}
 _MILLION, _HALF = 1e6, 0.5
+# Addresses that the table does not know, and those of the same provider that it does.
+_RENAMED = {"api.together.ai": "api.together.xyz"}
 
 
 @dataclass(frozen=True)
 class Prices:
     """The prices of one model at one provider. `source` says where they are from, with its version.
 
-    `batch_share` is a batch price as a share of the usual one (0.5: half), None where no batch price is known.
+    `batch_share` is a batch price as a share of the usual one (0.5: half), None where no batch price is known; then it
+    is `usual_share`: half, as OpenAI, Anthropic, Gemini, Mistral and Groq all say, or the whole at Together, which
+    takes something off for a few models only.
     """
 
     source: str
     rate: Rate
     batch_share: float | None = None
+    usual_share: float = _HALF
 
     def usd(self, usage: Usage, *, tier: str = "", batch: bool = False) -> float | None:
         """The price of a request; None for a batch without a known price."""
@@ -45,9 +50,8 @@ class Prices:
         return self.rate(usage, {"service_tier": tier} if tier else {})
 
     def in_batch(self, usage: Usage) -> float:
-        """The price of a request that goes through a batch API; half the usual one where no list names it, as OpenAI,
-        Anthropic, Gemini and Mistral all say."""
-        return (_HALF if self.batch_share is None else self.batch_share) * self.rate(usage, {})
+        """The price of a request that goes through a batch API."""
+        return (self.usual_share if self.batch_share is None else self.batch_share) * self.rate(usage, {})
 
 
 def free(teacher: TeacherSettings) -> TeacherSettings:
@@ -58,6 +62,12 @@ def free(teacher: TeacherSettings) -> TeacherSettings:
 
 def prices_of(teacher: TeacherSettings) -> Prices | None:
     """The teacher's prices, None if nobody knows them."""
+    prices = _prices_of(teacher)
+    whole = teacher.batches_like == "together"
+    return replace(prices, usual_share=1.0) if prices is not None and whole else prices
+
+
+def _prices_of(teacher: TeacherSettings) -> Prices | None:
     listed = _listed(teacher.url, teacher.model)
     prompt, completion = teacher.usd_per_million_prompt_tokens, teacher.usd_per_million_completion_tokens
     cached = teacher.usd_per_million_cached_tokens
@@ -101,6 +111,7 @@ def _listed(url: str, model: str) -> Prices | None:
         return None  # nobody lists a machine of one's own, and the table takes a moment to load
     from genai_prices import data_snapshot
 
+    url = url.replace(host, _RENAMED.get(host, host))
     try:
         provider, known = data_snapshot.get_snapshot().find_provider_model(model, None, None, url)
     except LookupError:

@@ -102,8 +102,8 @@ async def by_session(
     data: bytes | None,
     headers: Mapping[str, str] | None,
     proxy: str | None,
-    begun: Callable[[], None],
-    sent: Callable[[], None] | None,
+    begun: Callable[[], None] | None = None,
+    sent: Callable[[], None] | None = None,
 ) -> Response:
     """What comes of a request to an address, through its proxy if it has one: with `data`, or of a GET without. With
     `headers` of its own it asks for a list whose pages are short. `sent` is called as it goes, `begun` as an answer
@@ -111,7 +111,8 @@ async def by_session(
     method, params = "GET" if data is None else "POST", {"limit": 1000} if headers else None
     through: dict[str, Any] = {"allow_redirects": False, "proxy": proxy, "trace_request_ctx": sent}
     async with session.request(method, base + rest, data=data, headers=headers, params=params, **through) as response:
-        begun()
+        if begun is not None:
+            begun()
         if proxy is not None and response.status == 407:
             raise refused_by(proxy, base, 407)
         return response.status, response.headers, await read_whole(response.content)

@@ -18,7 +18,7 @@ def command() -> None:
 
 @command.command(short_help="Start vLLM, check it, and stop it at Ctrl-C.")
 @click.option("--model", metavar="M", help="A model of the Hugging Face hub, or a folder; teacher.vllm if absent.")
-@click.option("--port", default=8000, show_default=True, help="Where it answers.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Where it answers.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
 @click.option("--lora", multiple=True, metavar="NAME=FOLDER", help="An adapter to serve as a model NAME; repeatable.")
 @click.option("--structured-output", metavar="BACKEND", help="Who holds answers to a schema: xgrammar, guidance, ...")
@@ -46,6 +46,7 @@ def up(
     """
     from rich.markup import escape
 
+    from pairsmith.own_spec import in_toml
     from schemas.blocking import run
     from synth.local_vllm import vllm
 
@@ -71,7 +72,7 @@ def up(
                 try:
                     settings = {"url": server.base_url, "model": server.model}
                     settings |= {"key_env": server.key_env} if server.key_env else {}
-                    spec = "\n".join(["[teacher]", *(f'{name} = "{value}"' for name, value in settings.items())])
+                    spec = "\n".join(["[teacher]", *(f"{name} = {in_toml(value)}" for name, value in settings.items())])
                     session.answer({"command": "teacher up", **settings, "seconds": server.seconds}, escape(spec))
                     if not check:
                         session.say("Ctrl-C stops it.")

@@ -55,6 +55,7 @@ class Took(NamedTuple):
     usd: float | None
     batch_usd: float | None
     seconds: float
+    cached_tokens: float = 0
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,9 @@ def forecast(
             raise nothing_asked("forecast")
         result, counted = GenerateResult(), Recording(GenerateOutcome())
         pilot = [seed for direction in directions for seed in direction.pilot]
+        asking = Asking(piloted, store, asked, audience)
         try:
-            run(ask(Asking(piloted, store, asked, audience), pilot, counted, result))
+            run(ask(asking, pilot, counted, result, first=_alone(directions)))
         finally:
             shared = ("calls_sent", "calls_reused", "usage", "usd", "costs")
             record.add(
@@ -136,6 +138,12 @@ def _direction(way: Direction, teacher: TeacherSettings, seeds: Sequence[Seed], 
     return _Direction(way, teacher, there, there[:pilot])
 
 
+def _alone(directions: Sequence[_Direction]) -> list[Seed]:
+    """What is asked before the others of a pilot: nearly all of a run find the prompt in the provider's cache, and of
+    those that are asked at once nobody does. A batch of one seed would take a day."""
+    return [direction.pilot[0] for direction in directions if not direction.teacher.batch]
+
+
 async def _all_taken(
     project: Project, store: Store, asked: Mapping[Direction, TeacherSettings], directions: Sequence[_Direction]
 ) -> dict[Direction, list[Took]]:
@@ -165,6 +173,7 @@ def taken(store: Store, ledger: Ledger, generator: Forward | Backward, seed: See
         usd,
         None if usd is None or share is None else usd * share,
         sum(call.seconds for call in first),
+        usage.cached_tokens,
     )
 
 
@@ -204,7 +213,7 @@ def _scaled(took: Took, share: float) -> Took:
     tokens = took.prompt_tokens + (took.tokens - took.prompt_tokens) * share
     ratio = tokens / took.tokens if took.tokens else share
     usd, batch_usd = (None if money is None else money * ratio for money in (took.usd, took.batch_usd))
-    return Took(took.prompt_tokens, tokens, usd, batch_usd, took.seconds)
+    return took._replace(tokens=tokens, usd=usd, batch_usd=batch_usd)
 
 
 def costs_of(
@@ -218,7 +227,9 @@ def costs_of(
 ) -> dict[str, Range | None]:
     """The intervals of the pilot's seeds and `others`, or `without_pilot` of those alone. Each of the `answers` about a
     seed has at most `limit` tokens; where nothing says so, some have `ENDLESS` beside what the longest have. How many
-    is between one, if they have nothing to do with each other, and all, if it lies in the seed: the root of both."""
+    is between one, if they have nothing to do with each other, and all, if it lies in the seed: the root of both.
+
+    The first seed, asked alone, tells nothing of the others where it found no prompt in a cache and they did."""
     prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in took), default=0.0)
     largest, slowest = (max((getattr(one, name) for one in took), default=0.0) for name in ("tokens", "seconds"))
     longest = prompt + limit * answers if limit else largest + ENDLESS * math.sqrt(answers)
@@ -228,10 +239,13 @@ def costs_of(
     ceilings = {"tokens": longest, "usd": dearest, "batch_usd": dearest}
     ceilings["seconds"] = slowest * max(10.0, longest / largest) if largest else None
 
+    cold = int(bool(took) and not took[0].cached_tokens and any(one.cached_tokens for one in took))
+
     def interval(name: str) -> Range | None:
         values = [getattr(one, name) for one in took]
-        whole = None if None in values else summed_up(values, others, ceilings[name])
-        return whole if whole is None or not without_pilot else Range(*(end - sum(values) for end in whole))
+        whole = None if None in values else summed_up(values[cold:], others, ceilings[name])
+        beside = sum(values[:cold]) - (sum(values) if without_pilot else 0.0) if whole else 0.0
+        return None if whole is None else Range(*(end + beside for end in whole))
 
     measured = {name: interval(name) for name in ceilings}
     seconds = measured.pop("seconds")

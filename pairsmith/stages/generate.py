@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from heapq import merge
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -304,30 +305,36 @@ async def ledgers_of(
 
 
 async def ask(
-    asking: Asking, seeds: Sequence[Seed], record: Recording[GenerateOutcome], result: GenerateResult
+    asking: Asking,
+    seeds: Sequence[Seed],
+    record: Recording[GenerateOutcome],
+    result: GenerateResult,
+    *,
+    first: Sequence[Seed] = (),
 ) -> None:
-    """Ask about `seeds` whatever is not in the store, in order until Ctrl-C."""
+    """Ask about `seeds` whatever is not in the store, in order until Ctrl-C; about `first` before the others."""
     project, store, generate = asking.project, asking.store, asking.project.spec.generate
     progress, say, stopping = asking.audience
     opened = ledgers_of(store, asking.teachers, say, retry_failed=asking.retry_failed)
     with (stopping or Stopping()).draining() as stop:
         async with opened as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
+            engine = partial(
+                run_engine,
+                store,
+                generators=generators.generators_of(project, ledgers, redaction_of(project.spec.personal)),
+                concurrency=sum(ledger.concurrency for ledger in distinct) or 1,
+                accept=_accept(project) if generate.targets else None,
+                targets=generate.targets,
+                candidates=generate.limits,
+                stop=stop,
+                earlier_prompts=_earlier_prompts(store, asking.teachers),
+            )
+            tally = GateTally(project) if asking.live else None
             try:
-                await run_engine(
-                    store,
-                    seeds,
-                    generators.generators_of(project, ledgers, redaction_of(project.spec.personal)),
-                    concurrency=sum(ledger.concurrency for ledger in distinct) or 1,
-                    accept=_accept(project) if generate.targets else None,
-                    targets=generate.targets,
-                    candidates=generate.limits,
-                    progress=progress,
-                    stop=stop,
-                    result=result,
-                    earlier_prompts=_earlier_prompts(store, asking.teachers),
-                    tally=GateTally(project) if asking.live else None,
-                )
+                if first:
+                    await engine(first)
+                await engine(seeds, progress=progress, result=result, tally=tally)
             finally:
                 record.add(**_counted(distinct))
 

@@ -118,9 +118,14 @@ async def _drained(stopping: asyncio.Event, ledgers: Sequence[Ledger]) -> None:
 async def _answered(
     generator: Forward | Backward, seeds: Sequence[Seed], ledgers: Sequence[Ledger]
 ) -> list[list[Outcome]]:
-    """The outcomes of each seed. What ends the preview drains it first: answers on their way are kept."""
-    tasks = [asyncio.create_task(generator(seed)) for seed in seeds]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    """The outcomes of each seed, the first alone, so that what a provider keeps of the prompt is there for the others
+    as it is in a run. What ends the preview drains it first: answers on their way are kept."""
+    tasks = list[asyncio.Task[list[Outcome]]]()
+    in_batches = any(ledger.teacher.batch for ledger in ledgers)
+    for part in [seeds] if in_batches else [seeds[:1], seeds[1:]]:
+        if not any(task.exception() for task in tasks):
+            tasks += [asyncio.create_task(generator(seed)) for seed in part]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     if any(task.done() and task.exception() for task in tasks):
         for ledger in ledgers:
             ledger.drain()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -20,8 +21,15 @@ def _complete_if_listed(value: Any) -> Any:
 FinishReasons = Annotated[dict[str, FinishMeaning], BeforeValidator(_complete_if_listed)]
 
 
-BatchForm = Literal["openai", "mistral", "anthropic", "gemini"]
+BatchForm = Literal["openai", "mistral", "together", "anthropic", "gemini"]
 """Whose batch API a provider's is like."""
+_BATCH_HOSTS: dict[str, BatchForm] = {
+    "api.mistral.ai": "mistral",
+    "api.together.ai": "together",
+    "api.together.xyz": "together",
+    "api.anthropic.com": "anthropic",
+    "generativelanguage.googleapis.com": "gemini",
+}
 
 _SECRET = re.compile(r"auth|key|token|secret|cookie|passw|pwd|credential|signature|^sig$", re.IGNORECASE)
 
@@ -109,3 +117,8 @@ class TeacherSettings(Section):
     def addresses(self) -> tuple[str, ...]:
         """Where it is asked: `url`, and the others of `urls`."""
         return (self.url,) if self.url in ("embedded", "vllm") else tuple(dict.fromkeys((self.url, *self.urls)))
+
+    @property
+    def batches_like(self) -> BatchForm:
+        """Whose batch API its own is like: what `batch_api` says or its address is known for, else OpenAI's."""
+        return self.batch_api or _BATCH_HOSTS.get(urlsplit(self.url).hostname or "", "openai")

@@ -162,6 +162,17 @@ def test_a_prompt_that_does_not_fit_is_found(tmp_path: Path) -> None:
         assert f"{length:,}" in context.what
 
 
+@pytest.mark.parametrize("field", ["shutdown_date", "deprecation", "expiration_date"])
+def test_a_model_that_is_shut_down_soon_is_named(field: str, tmp_path: Path) -> None:
+    """Lists of OpenAI, Mistral and OpenRouter tell the day; a project that outlives its teacher is asked anew."""
+    for number, day in enumerate(("2027-01-14", "2027-01-14T00:00:00Z", None)):
+        (folder := tmp_path / str(number)).mkdir()
+        with played(lists=lambda self, day=day: {"data": [{"id": "loopback", field: day}]}) as server:
+            checks = list(teachers(project(folder, server.url), ask=False))
+        warned = [check.what for check in checks if check.about == "model" and check.state == "warn"]
+        assert warned == (["loopback is shut down on 2027-01-14, says the list"] if day else [])
+
+
 def test_a_model_that_thinks_or_does_not_chat_is_named(tmp_path: Path) -> None:
     """Before anything is paid for: by the names of the families, and by what the list says."""
     with LoopbackTeacher(models=("qwen3:8b", "nomic-embed-text:latest")) as teacher:
@@ -247,6 +258,8 @@ def test_what_lists_tell_is_read() -> None:
         "qwen3:8b",
         "Qwen/Qwen3-8B",
         "deepseek-reasoner",
+        "deepseek-v4-pro",
+        "deepseek-flash",
         "openai/gpt-oss-20b",
         "o4-mini",
         "gpt-5-mini",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import pytest
 
 from bench.forecast.run import coverage, hard_coverage
@@ -12,7 +13,7 @@ from curate.forecast import LEAST_SEEDS, Pilot, accepted_rows, summed_up
 from schemas.records import Sampling, content_id
 from synth.question import limit_of
 from tests.pairsmith.conftest import Project, subject_of
-from tests.synth.loopback import LoopbackTeacher, says
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 PRICES = [
     part for name in ("prompt", "completion") for part in ("--set", f"teacher.usd_per_million_{name}_tokens=1000")
@@ -43,6 +44,42 @@ def test_the_whole_run_lies_in_the_forecast_and_buys_nothing_twice(
     assert generation["rows"]["low"] <= accepted <= generation["rows"]["high"]
     again = project.json("forecast", *PRICES)
     assert again["calls_sent"] == 0
+
+
+class Caching(LoopbackTeacher):
+    """Reads 2,000 tokens of each prompt from a cache, at a tenth of the price, once it has answered a request."""
+
+    def __init__(self) -> None:
+        self.warm = False
+        super().__init__(self._cached)
+
+    def _cached(self, ask: Ask) -> Reply:
+        def answered() -> bool:
+            self.warm = True
+            return True
+
+        read = {"cached_tokens": 2_000 if self.warm else 0}
+        usage = {"prompt_tokens": 2_100, "completion_tokens": 40, "prompt_tokens_details": read}
+        text = f"{subject_of(ask)} by a stone wall in dawn light, wet leaves {ask.number} END"
+        choices = [{"message": {"content": text}, "finish_reason": "stop"}] * ask.n
+        return Reply(body=orjson.dumps({"choices": choices, "usage": usage}), when=answered)
+
+
+def test_what_a_run_reads_from_a_cache_a_forecast_does_too(make_project: Callable[..., Project]) -> None:
+    """Providers keep the beginning of a prompt that all requests share, and a run finds it there but for its first
+    requests. Were a pilot asked all at once, nothing would be kept yet, and it would tell three times the bill."""
+    prices = [*PRICES, "--set", "teacher.usd_per_million_cached_tokens=100"]
+    with Caching() as teacher:
+        (generation, *_) = make_project(teacher.url, MANY).json("forecast", *prices)["facts"]["lines"]
+    with Caching() as teacher:
+        project = make_project(teacher.url, MANY, "run")
+        left = project.json("preview", *prices)["facts"]["left_usd"]
+        project.json("generate", *prices)
+        spent = project.json("status")["ledger"]["usd"]
+    first, others = 2.1 + 0.04, 0.3 + 0.04
+    assert spent == pytest.approx(first + 39 * others)
+    assert generation["usd"]["middle"] == pytest.approx(spent)
+    assert left["middle"] == pytest.approx(35 * others)
 
 
 def test_a_teacher_that_says_the_same_twice_tells_nothing_of_other_seeds(

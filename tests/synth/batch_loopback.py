@@ -1,4 +1,4 @@
-"""Batch APIs on 127.0.0.1: OpenAI's, Mistral's, Anthropic's and Gemini's, as their references describe them."""
+"""Batch APIs on 127.0.0.1: the five forms, as the references of OpenAI and others describe them."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ class BatchProvider(InThread):
         self._asked: dict[str, int] = {}
         self._refused: set[str] = set()
         self._files: dict[str, bytes] = {}
+        self._names: dict[str, str] = {}
         self._jobs: dict[str, dict[str, Any]] = {}
         self._some = threading.Event()
         super().__init__(self._app())
@@ -75,10 +76,11 @@ class BatchProvider(InThread):
         app = web.Application(client_max_size=2**28, middlewares=[self._only])
         add = app.router.add_route
         add("POST", "/v1/chat/completions", self._now)
-        if self.form in ("openai", "mistral"):
+        if self.form in ("openai", "mistral", "together"):
             root = "/openai" if self.azure else "/v1"
-            jobs = f"{root}/batches" if self.form == "openai" else "/v1/batch/jobs"
-            add("POST", f"{root}/files", self._upload)
+            jobs = "/v1/batch/jobs" if self.form == "mistral" else f"{root}/batches"
+            add("POST", f"{root}/files/upload" if self.form == "together" else f"{root}/files", self._upload)
+            add("GET", f"{root}/files", self._files_there)
             add("GET", f"{root}/files/{{id}}", self._file)
             add("GET", f"{root}/files/{{id}}/content", self._content)
             add("POST", jobs, self._make_of_file)
@@ -107,9 +109,11 @@ class BatchProvider(InThread):
 
     async def _upload(self, request: web.Request) -> web.Response:
         form = await request.post()
-        assert form["purpose"] == "batch"
+        assert form["purpose"] == ("batch-api" if self.form == "together" else "batch")
         assert request.headers["Authorization"] == "Bearer sk-batch"
         name = f"file-{len(self._files)}"
+        if self.form == "together":
+            self._names[name] = str(form["file_name"])
         self._files[name] = form["file"].file.read()  # type: ignore[union-attr]
         return web.json_response({"id": name, "object": "file", "status": "pending" if self.azure else "processed"})
 
@@ -119,6 +123,9 @@ class BatchProvider(InThread):
         status = "processed" if name in self._read else "running"
         self._read.add(name)
         return web.json_response({"id": name, "object": "file", "status": status})
+
+    async def _files_there(self, request: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": id_, "filename": name} for id_, name in self._names.items()]})
 
     async def _content(self, request: web.Request) -> web.Response:
         if not self.keeps_results:
@@ -134,7 +141,7 @@ class BatchProvider(InThread):
     async def _make_of_file(self, request: web.Request) -> web.Response:
         job = await request.json()
         assert job["endpoint"] == ("/chat/completions" if self.azure else "/v1/chat/completions")
-        if self.form == "openai":
+        if self.form != "mistral":
             assert job["completion_window"] == "24h"
             source = job["input_file_id"]
             if self.azure and source not in self._read:
@@ -147,30 +154,42 @@ class BatchProvider(InThread):
             (source,) = job["input_files"]
         lines = [orjson.loads(row) for row in self._files[source].splitlines()]
         assert len({line["custom_id"] for line in lines}) == len(lines)
+        fields = {"custom_id", "body"} | ({"method", "url"} if self.form == "openai" else set())
+        assert all(line.keys() == fields for line in lines)
         done, failed = [], []
         for line in lines:
             texts = self._answer(line["body"], line["body"]["messages"][-1]["content"], line["body"].get("n", 1))
-            if texts is None:
+            if texts is None and self.form != "together":  # which has no line for it
                 failed.append({**_named(line), "response": None, "error": self.expiry})
+            elif isinstance(texts, int) and self.form == "together":
+                message = self.because or f"status {texts}"
+                code = "batch_client_error" if texts < 500 else "batch_server_error"
+                failed.append({**_named(line), "error": self.error or {"code": code, "message": message}})
             elif isinstance(texts, int):
-                body = {"error": {"message": self.because or f"status {texts}"}}
+                body = {"error": {"message": self.because or f"status {texts}"}} if texts else None
                 failed.append({**_named(line), "response": {"status_code": texts, "body": body}, "error": None})
-            else:
+            elif texts is not None:
                 body = _chat(texts)
                 done.append({**_named(line), "response": {"status_code": 200, "body": body}, "error": None})
         id_ = self._made([line["body"]["messages"][-1]["content"] for line in lines])
-        output, error = ("output_file_id", "error_file_id") if self.form == "openai" else ("output_file", "error_file")
+        mistral = self.form == "mistral"
+        output, error = ("output_file", "error_file") if mistral else ("output_file_id", "error_file_id")
         for field, rows in ((output, done), (error, failed)):
             self._files[f"{id_}-{field}"] = b"\n".join(map(orjson.dumps, rows))
-        words = ("completed", "failed", "in_progress") if self.form == "openai" else ("SUCCESS", "FAILED", "RUNNING")
+        words = ("SUCCESS", "FAILED", "RUNNING") if mistral else ("COMPLETED", "FAILED", "IN_PROGRESS")
+        words = tuple(map(str.lower, words)) if self.form == "openai" else words
         errors: Any = [{"message": self.refuses}]
+        refused = {"errors": {"data": errors} if self.form == "openai" else errors}
         self._jobs[id_] = {
             "id": id_,
-            "metadata": job["metadata"],
+            **({"input_file_id": source} if self.form == "together" else {"metadata": job["metadata"]}),
             "ended": {"status": words[0], output: f"{id_}-{output}", error: f"{id_}-{error}"},
-            "refused": {"status": words[1], "errors": {"data": errors} if self.form == "openai" else errors},
+            "refused": {"status": words[1], **({"error": self.refuses} if self.form == "together" else refused)},
             "running": {"status": words[2]},
         }
+        if self.form == "together":
+            assert job.keys() == {"input_file_id", "endpoint", "completion_window"}
+            return web.json_response({"job": {"id": id_, "status": "VALIDATING"}}, status=201)
         return web.json_response({"id": id_, "status": "validating"})
 
     # -- requests posted as they are -----------------------------------------------------------------------------
@@ -252,8 +271,10 @@ class BatchProvider(InThread):
 
     async def _list(self, request: web.Request) -> web.Response:
         self.listed += 1
-        named = ("id", "name", "metadata", "created_at", "request_counts")
+        named = ("id", "name", "metadata", "created_at", "request_counts", "input_file_id")
         jobs = [{k: v for k, v in job.items() if k in named} for job in reversed(self._jobs.values())]
+        if self.form == "together":
+            return web.json_response(jobs)
         return web.json_response({"operations" if self.form == "gemini" else "data": jobs})
 
     async def _job(self, request: web.Request) -> web.Response:

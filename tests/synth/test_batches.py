@@ -16,14 +16,15 @@ from schemas.errors import TeacherError, UsageError
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.batch_forms import FORMS, _thinking, form_of
+from synth.batch_forms import FORMS, _thinking
+from synth.batch_lines import BatchLine
 from synth.batches import Batches
 from synth.chat_completions import StoppedError
 from synth.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger
 from tests.synth.batch_loopback import BatchProvider
 
-EVERY_FORM = pytest.mark.parametrize("form", ["openai", "mistral", "anthropic", "gemini"])
+EVERY_FORM = pytest.mark.parametrize("form", ["openai", "mistral", "together", "anthropic", "gemini"])
 DRAWN = Sampling(temperature=0.7, max_tokens=64, seed=5, stop=("END",), top_p=0.9)
 
 
@@ -60,7 +61,8 @@ async def ask_dogs(ledger: Ledger, count: int = 20, n: int = 1) -> list[list[Com
 
 @EVERY_FORM
 def test_a_batch_answers_what_requests_would_have(form: str, tmp_path: Path) -> None:
-    """All questions go in one batch, none now; answers are in the ledger and cost half; a second run asks nothing."""
+    """All questions go in one batch, none now; answers are in the ledger and cost half, at Together as much as ever; a
+    second run asks nothing."""
     price = {"usd_per_million_prompt_tokens": 1e6, "usd_per_million_completion_tokens": 1e6}
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
@@ -68,7 +70,7 @@ def test_a_batch_answers_what_requests_would_have(form: str, tmp_path: Path) -> 
         assert [a.text for (a,) in answers if isinstance(a, Completion)] == [
             f"dog {i}, at length (1)" for i in range(20)
         ]
-        assert ledger.usd == 20 * 15 * 0.5
+        assert ledger.usd == 20 * 15 * (1.0 if form == "together" else 0.5)
         assert ledger.usage.completion_tokens == 20 * 5
         assert "20 requests" in lines[0]
         assert "at most, where the same now would cost" in lines[0]
@@ -95,6 +97,16 @@ def test_what_a_small_batch_costs_is_not_nothing(tmp_path: Path) -> None:
 
     with BatchProvider("openai") as provider:
         with_batches(provider, tmp_path, work, usd_per_million_prompt_tokens=0.1, usd_per_million_completion_tokens=0.4)
+
+
+def test_what_a_batch_costs_is_told_by_its_lines() -> None:
+    """Where a model is dearer for long prompts, many short ones are not one long one."""
+    teacher = TeacherSettings(url="https://generativelanguage.googleapis.com/v1beta/openai", model="gemini-2.5-pro")
+    line = BatchLine("x", {"messages": [{"role": "user", "content": "a dog " * 1_000}], "max_tokens": 10})
+    batches = Batches(None, None, teacher, print)  # type: ignore[arg-type]
+    one, many = batches._usd([line]), batches._usd([line] * 500)
+    assert one is not None
+    assert many == pytest.approx(tuple(500 * usd for usd in one))
 
 
 @EVERY_FORM
@@ -298,7 +310,21 @@ def test_a_line_that_never_comes_is_unanswered(sentence: str | None, words: str,
         assert [len(batch) for batch in provider.batches] == [2, 1, 1]
 
 
-@pytest.mark.parametrize("form", ["openai", "mistral", "gemini"])
+def test_a_line_that_is_completed_with_nothing_was_not_tried(tmp_path: Path) -> None:
+    """OpenAI has counted as completed, under status 0 and without a body, what it had not answered: that is no answer
+    which nobody can read, so it is handed over again and takes none of the row's attempts."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        (answer,) = await ledger.complete(chat("dog 0"), DRAWN)
+        assert isinstance(answer, Completion)
+        assert answer.attempt == 1
+
+    with BatchProvider("openai", lambda prompt, nth: 0 if nth == 1 else "a dog") as provider:
+        with_batches(provider, tmp_path, work)
+        assert [len(batch) for batch in provider.batches] == [1, 1]
+
+
+@pytest.mark.parametrize("form", ["openai", "mistral", "together", "gemini"])
 def test_a_batch_that_is_refused_as_a_whole_ends_the_run(form: str, tmp_path: Path) -> None:
     """With the provider's sentence."""
 
@@ -310,7 +336,7 @@ def test_a_batch_that_is_refused_as_a_whole_ends_the_run(form: str, tmp_path: Pa
         with_batches(provider, tmp_path, work)
 
 
-@pytest.mark.parametrize("form", ["openai", "mistral", "gemini"])
+@pytest.mark.parametrize("form", ["openai", "mistral", "together", "gemini"])
 def test_a_batch_that_was_refused_as_a_whole_is_handed_over_again(form: str, tmp_path: Path) -> None:
     """Since then what the sentence named may have been mended: the next run makes another batch of the lines."""
 
@@ -348,7 +374,7 @@ def test_a_batch_that_was_cancelled_there_is_not_made_again_by_the_same_run(form
         assert [len(batch) for batch in provider.batches] == [10, 6]
 
 
-@pytest.mark.parametrize("form", ["openai", "mistral", "anthropic"])
+@pytest.mark.parametrize("form", ["openai", "mistral", "together", "anthropic"])
 def test_lines_that_nobody_can_read_cost_no_other_line(form: str, tmp_path: Path) -> None:
     """A file of results that breaks off, with a page and other things that are no results in it, and a line twice: what
     can be read is kept, and only the rest is asked again."""
@@ -376,7 +402,7 @@ def test_a_provider_whose_answers_have_another_form_is_named(form: str, body: by
         with_batches(provider, tmp_path, work)
 
 
-@pytest.mark.parametrize("form", ["openai", "mistral", "gemini"])
+@pytest.mark.parametrize("form", ["openai", "mistral", "together", "gemini"])
 def test_what_is_more_than_an_account_may_have_waiting_is_handed_over_in_parts(form: str, tmp_path: Path) -> None:
     """OpenAI refuses a whole batch of more tokens than its tier may have enqueued: halves of it come through, one after
     the other, and each question is answered once."""
@@ -422,10 +448,15 @@ def test_many_lines_are_several_batches(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_form_is_told_by_the_address_or_named() -> None:
     """A provider's own address needs no word, a gateway of it does; the embedded teacher has none."""
-    assert form_of(None, "https://api.anthropic.com/v1") is FORMS["anthropic"]
-    assert form_of(None, "https://generativelanguage.googleapis.com/v1beta/openai") is FORMS["gemini"]
-    assert form_of(None, "https://api.mistral.ai/v1") is FORMS["mistral"]
-    assert form_of(None, "https://api.openai.com/v1") is form_of(None, "https://eu.gateway/v1") is FORMS["openai"]
-    assert form_of("anthropic", "https://gateway/v1") is FORMS["anthropic"]
+    hosts = {
+        "https://api.anthropic.com/v1": "anthropic",
+        "https://generativelanguage.googleapis.com/v1beta/openai": "gemini",
+        "https://api.mistral.ai/v1": "mistral",
+        "https://api.together.ai/v1": "together",
+        "https://api.openai.com/v1": "openai",
+        "https://eu.gateway/v1": "openai",
+    }
+    assert {url: TeacherSettings(url=url).batches_like for url in hosts} == hosts
+    assert TeacherSettings(url="https://gateway/v1", batch_api="anthropic").batches_like == "anthropic"
     with pytest.raises(UsageError, match="no batch API"):
         Batches(None, None, TeacherSettings(batch=True), print)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from random import Random
 from types import ModuleType, SimpleNamespace
@@ -74,6 +75,14 @@ def test_adapters_and_structured_output_are_its_flags(stand_in: Path) -> None:
     assert "--enforce-eager" not in arguments("m", 1, gpu=True)
     with pytest.raises(UsageError, match="NAME=FOLDER"):
         arguments("m", 1, gpu=True, lora=["folder"])
+
+
+@pytest.mark.parametrize("more", [["--port", "9999"], ["--port=9999"], ["--uds", "/tmp/vllm"], ["--ssl-certfile=c"]])
+def test_an_argument_that_moves_it_elsewhere_is_refused(more: list[str]) -> None:
+    """It would come up where nobody waits for it, and be waited for without an end."""
+    with pytest.raises(UsageError, match=f"'{more[0]}' cannot be one of vLLM's arguments here"):
+        arguments("m", 1, gpu=True, more=more)
+    assert arguments("m", 1, gpu=True, more=["--host", "0.0.0.0"])[-1] == "0.0.0.0"
 
 
 def test_on_a_cpu_it_gets_room_that_is_there_and_the_plugin_for_seeds(
@@ -309,8 +318,12 @@ def test_teacher_up_keeps_it_until_ctrl_c(stand_in: Path, tmp_path: Path) -> Non
     assert gone(noted(stand_in)["pids"])
     checked = project.json("teacher", "up", "--model", "m", "--python", str(stand_in), "--port", "0", "--check")
     assert checked["model"] == "m"
+    odd = ("--model", 'a "b" \\c', "--python", str(stand_in), "--port", "0", "--check")
+    assert tomllib.loads(project.run("teacher", "up", *odd).stdout)["teacher"]["model"] == odd[1]
     none = project.run("teacher", "up", "--port", "0")
     assert none.returncode != 0
+    beyond = project.run("teacher", "up", "--model", "m", "--port", "70000")
+    assert (beyond.returncode, "65535" in beyond.stderr) == (2, True)
 
 
 def vllms() -> list[str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
 
 from schemas.errors import AuthError, TeacherError
 from synth.chat_completions import StoppedError
@@ -89,6 +92,58 @@ def test_a_key_that_is_shut_while_a_batch_is_waited_for_ends_the_run(status: int
         assert len(provider.batches) == 1
 
 
+class Busy(BatchProvider):
+    """Refuses the first uploads."""
+
+    refusals: list[web.Response]
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        if not self.refusals:
+            return await super()._upload(request)
+        await request.read()
+        return self.refusals.pop(0)
+
+
+def refuses_upload(message: str, headers: dict[str, str] | None = None, **error: Any) -> web.Response:
+    return web.json_response({"error": {"message": message, **error}}, status=429, headers=headers)
+
+
+def test_a_provider_that_takes_no_batch_just_now_is_asked_again(tmp_path: Path) -> None:
+    """After as long as it asks to wait: a refused upload has made nothing."""
+    with Busy("openai") as provider:
+        provider.refusals = [refuses_upload("Rate limit reached for files", {"Retry-After": "2"})]
+        began = time.monotonic()
+        with_batches(provider, tmp_path, all_answered)
+        assert time.monotonic() - began >= 2
+        assert len(provider.batches) == 1
+
+
+def test_an_account_without_credit_ends_a_batch_before_it_is_made(tmp_path: Path) -> None:
+    """OpenAI says so with the status of a rate limit: no quarter of an hour of waiting, and no other cause is named."""
+    with Busy("openai") as provider:
+        provider.refusals = [refuses_upload("You exceeded your current quota.", code="insufficient_quota")]
+        with pytest.raises(TeacherError, match="no quota left"):
+            with_batches(provider, tmp_path, all_answered)
+        assert provider.refusals == []
+
+
+@pytest.mark.parametrize("again", [1, 100])
+def test_a_key_that_some_lines_were_refused_for_is_asked_once_more(again: int, tmp_path: Path) -> None:
+    """Among answers it may be the slip of one of many gateways, so these lines go into another batch, but only one,
+    which may take a day. Refused there too, the key is shut, and the run ends."""
+
+    async def work(ledger: Ledger, lines: list[str]) -> None:
+        if again > 1:
+            with pytest.raises(AuthError, match="HTTP 401"):
+                await ask_dogs(ledger)
+        else:
+            await all_answered(ledger, lines)
+
+    with BatchProvider("openai", lambda dog, nth: 401 if int(dog[4:]) < 3 and nth <= again else "a dog") as provider:
+        with_batches(provider, tmp_path, work, retries=5)
+        assert [len(batch) for batch in provider.batches] == [20, 3]
+
+
 @EVERY_FORM
 @pytest.mark.parametrize("status", [404, 410, 403])
 def test_a_batch_that_the_provider_knows_no_more_is_handed_over_again(form: str, status: int, tmp_path: Path) -> None:
@@ -109,7 +164,7 @@ def test_a_batch_that_the_provider_knows_no_more_is_handed_over_again(form: str,
         assert len(provider.batches) == 2
 
 
-@pytest.mark.parametrize("form", ["openai", "mistral", "anthropic"])
+@pytest.mark.parametrize("form", ["openai", "mistral", "together", "anthropic"])
 def test_results_that_were_deleted_are_asked_for_again(form: str, tmp_path: Path) -> None:
     """The batch is there and has ended, its files are gone: the same as a batch that is gone."""
     with BatchProvider(form) as provider:
@@ -171,7 +226,7 @@ def test_a_word_that_nobody_knows_is_waited_for_as_long_as_a_batch_may_take(form
         assert len(provider.batches) == 1
 
 
-@pytest.mark.parametrize("form", ["openai", "mistral", "anthropic"])
+@pytest.mark.parametrize("form", ["openai", "mistral", "together", "anthropic"])
 def test_results_under_a_word_that_nobody_knows_are_taken(form: str, tmp_path: Path) -> None:
     """Once its time is over."""
     with BatchProvider(form) as provider:
@@ -182,7 +237,7 @@ def test_results_under_a_word_that_nobody_knows_are_taken(form: str, tmp_path: P
         assert len(provider.batches) == 1
 
 
-@pytest.mark.parametrize("form", ["openai", "mistral", "gemini"])
+@pytest.mark.parametrize("form", ["openai", "mistral", "together", "gemini"])
 def test_a_list_of_batches_in_another_form_is_a_sentence(form: str, tmp_path: Path) -> None:
     """It is read where a run was killed as it handed a batch over, to find out whether that is there."""
 

@@ -52,7 +52,7 @@ def test_what_is_no_answer_is_waited_out_once_others_were(name: str, tmp_path: P
 def test_what_is_no_answer_from_some_moment_on_ends_the_run_and_burns_no_row(name: str, tmp_path: Path) -> None:
     """A login page after a hundred good answers: the run ends with what came, and once it is gone every row comes."""
     gone = Reply(body=NO_ANSWERS[name])
-    caught = pytest.raises(TeacherError, match=r"no chat completion: .*(Maintenance|rate limit)")
+    caught = pytest.raises(TeacherError, match=r"no chat completion: .*Maintenance|HTTP 429: rate limit")
     with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else gone) as teacher, caught:
         run(teacher, tmp_path, 80)
     with LoopbackTeacher() as mended:
@@ -319,10 +319,20 @@ def test_a_wait_until_a_date_is_by_the_clock_of_the_server_that_says_it() -> Non
         ),
         (429, {"message": "Rate limit reached on tokens per day (TPD). Please try again in 7m12s"}, "throttled"),
         (410, {"message": "The model has been retired"}, "model"),
+        (429, {"message": "you (me) have reached your weekly usage limit, upgrade for higher limits"}, "quota"),
+        (
+            429,
+            {"message": "Usage limit reached for 5 hour. Your limit will reset at 2026-11-29", "code": "1308"},
+            "quota",
+        ),
+        (429, {"message": "Weekly/Monthly Limit Exhausted. Your limit will reset at 2026-12-01"}, "quota"),
+        (429, {"message": "You have exceeded your daily quota.", "code": "quota_exceeded"}, "quota"),
+        (429, {"message": "Usage limit: 60 requests per minute"}, "throttled"),
     ],
 )
 def test_what_other_providers_say_is_understood(status: int, error: Json, kind: str) -> None:
-    """Empty accounts in the words of Moonshot, Zhipu, DashScope and OpenRouter, and a model that is no more."""
+    """Empty accounts in the words of Moonshot, Zhipu, DashScope and OpenRouter, what plans allow in hours or weeks in
+    those of Ollama's cloud, Z.ai and Gemini, and a model that is no more."""
     assert meaning(status, error, json.dumps(error, ensure_ascii=False), {}, answered=False).kind == kind
 
 
@@ -330,6 +340,7 @@ def test_what_other_providers_say_is_understood(status: int, error: Json, kind: 
     ("message", "system"),
     [
         ("System role not supported", False),
+        ("invalid params, chat content has invalid message role: system (2013)", False),
         ("Developer instruction is not enabled for models/gemma-3-27b-it", False),
         ("Unsupported value: 'messages[0].role' does not support 'system' with this model.", False),
         ("Conversation roles must alternate user/assistant/user/assistant/...", False),
@@ -358,6 +369,55 @@ def test_a_server_without_a_system_role_is_told_it_in_the_users_turn(
             if system
             else [{"role": "user", "content": "Write.\n\nthree"}]
         )
+
+
+TEMPLATE = (
+    "\n------------\nWhile executing CallExpression at line 47, column 32 in source:\n...== 0) %}\u21b5            "
+    "{{- raise_exception('After the optional system message, con...\n^\nError: Jinja Exception: "
+)
+
+
+@pytest.mark.parametrize("message", ["System role not supported", f"{TEMPLATE}System role not supported"])
+def test_a_template_that_fails_is_no_fault_of_the_server(message: str, tmp_path: Path) -> None:
+    """llama.cpp and SGLang say with status 500 what others refuse: no wait mends it, and without the system role it is
+    taken, with one request more."""
+
+    def reply(ask: Ask) -> Reply:
+        return fails(500, message) if ask.body["messages"][0]["role"] == "system" else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            for word in ("one", "two", "three"):
+                (answer,) = await ledger.complete(chat(word), PLAIN)
+                assert isinstance(answer, Completion)
+
+        with_ledger(teacher, tmp_path, ask)
+        assert len(teacher.asked) == 4
+
+
+def test_turns_that_a_template_does_not_take_are_that_rows_matter(tmp_path: Path) -> None:
+    """Asked once, whether others were answered before or not; a fault that quotes a row about templates passes."""
+    odd, quoted = f"{TEMPLATE}conversation roles must alternate user and assistant", "mend this jinja template"
+
+    def reply(ask: Ask) -> Reply:
+        if len(ask.body["messages"]) > 2:
+            return fails(500, odd)
+        texts = [one.body["messages"][-1]["content"] for one in teacher.asked]
+        return fails(500, f"busy with: {quoted}") if texts[-1] == quoted and texts.count(quoted) == 1 else Reply()
+
+    with LoopbackTeacher(reply) as teacher:
+
+        async def ask(ledger: Ledger, store: Store) -> None:
+            (answered,) = await ledger.complete(chat("one"), PLAIN)
+            (refused,) = await ledger.complete((*chat("one"), *chat("two")[1:]), PLAIN)
+            (passed,) = await ledger.complete(chat(quoted), PLAIN)
+            assert isinstance(refused, FailedSample)
+            assert refused.reason.startswith("refused: HTTP 500")
+            assert [type(answered), type(passed)] == [Completion, Completion]
+
+        with_ledger(teacher, tmp_path, ask)
+        assert len(teacher.asked) == 4
 
 
 def test_a_conversation_out_of_turn_changes_no_other_request(tmp_path: Path) -> None:

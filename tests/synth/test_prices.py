@@ -50,6 +50,16 @@ def test_a_fee_for_each_request_is_a_part_of_its_price() -> None:
         assert whole - fee == pytest.approx(tokens)
 
 
+def test_together_is_known_at_both_of_its_addresses_and_takes_nothing_off_in_a_batch() -> None:
+    """Its pages name another address than the table; a discount is for a few models, which a table would list."""
+    model = "meta-llama/Llama-3.3-70B-Instruct-Turbo"
+    old, new = (prices_of(at(f"https://api.together.{end}/v1", model)) for end in ("xyz", "ai"))
+    assert old is not None
+    assert new is not None
+    assert (old.source, old.usd(MANY)) == (new.source, new.usd(MANY))
+    assert new.in_batch(MANY) == new.usd(MANY)
+
+
 def test_a_price_of_the_spec_counts_beside_those_of_the_table() -> None:
     """An account with another price for one kind of token has it for that kind, and no price given is passed over."""
     address = at("https://api.openai.com/v1", "gpt-4.1-mini")
@@ -187,6 +197,20 @@ def test_thinking_is_counted_where_a_server_leaves_it_out_of_the_completion() ->
     assert read == Usage(prompt_tokens=10, completion_tokens=35, cached_tokens=4, reasoning_tokens=30)
 
 
+def test_what_gateways_pass_on_under_the_names_of_responses_is_counted() -> None:
+    """Tokens that were read from a cache, at a tenth of the price, and what was thought."""
+    usage = {
+        "input_tokens": 100,
+        "input_tokens_details": {"cached_tokens": 64},
+        "output_tokens": 50,
+        "output_tokens_details": {"reasoning_tokens": 20},
+        "total_tokens": 150,
+    }
+    body = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}
+    read = read_answer(orjson.dumps(body), 0.1, {}).usage
+    assert read == Usage(prompt_tokens=100, completion_tokens=50, cached_tokens=64, reasoning_tokens=20)
+
+
 @pytest.mark.parametrize(
     ("asked", "served", "usd"),
     [("", "priority", 22.5), ("auto", "flex", 5.625), ("flex", "default", 11.25), ("flex", None, 5.625)],
@@ -214,6 +238,18 @@ def test_a_dearer_tier_is_reserved_for_once_it_was_met(tmp_path: Path) -> None:
         meter.settle(meter.mark("p", body, 10), MANY, None, "priority")
         assert meter.most(body, 1_000) == pytest.approx(2 * before)
         assert meter.most({**body, "service_tier": "default"}, 1_000) == before
+
+
+def test_a_cheaper_tier_that_is_asked_for_may_be_refused(tmp_path: Path) -> None:
+    """OpenAI and gateways may serve in the usual tier what was to be flexible, at twice its price, and say so in the
+    answer: a cap sets aside what that can cost."""
+    with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+        meter = Meter(store, at("https://api.openai.com/v1", "gpt-5"), "generate")
+        usual, flexible, prior = (
+            meter.most({"max_tokens": 100, "service_tier": tier}, 1_000) for tier in ("default", "flex", "priority")
+        )
+        assert flexible == usual
+        assert prior == pytest.approx(2 * (usual or 0))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from prompts import load
 from schemas.errors import AuthError, TeacherError
 from schemas.records import Call, Sampling
 from schemas.store import Store
+from synth.chat_completions import meant
 from synth.engine import GenerateResult, generate
 from synth.generators import Forward
 from synth.http_status import meaning
@@ -178,6 +179,27 @@ def test_a_fault_said_with_status_200_is_waited_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "words", "status"),
+    [
+        (1008, "insufficient balance", 402),
+        (1004, "login fail: Please carry the API secret key in the 'Authorization' field", 401),
+        (2049, "invalid api key", 401),
+        (1002, "rate limit exceeded(RPM)", 429),
+        (1026, "input new_sensitive", 400),
+        (1027, "output sensitive content", 400),
+        (1000, "unknown error, 999", 502),
+        (0, "", 200),
+    ],
+)
+def test_minimax_says_what_failed_beside_no_choice(code: int, words: str, status: int) -> None:
+    """With status 200 and zeroed tokens: it is the error that its words name, not an answer that nobody can use."""
+    body = {"choices": None, "usage": {"total_tokens": 0}, "base_resp": {"status_code": code, "status_msg": words}}
+    assert meant(200, orjson.dumps(body))[0] == status
+    answered = {**body, "choices": [{"message": {"content": "a dog"}}]}
+    assert meant(200, orjson.dumps(answered))[0] == 200
+
+
+@pytest.mark.parametrize(
     ("status", "error", "kind"),
     [
         (400, {"message": "API key not valid. Please pass a valid API key.", "status": "INVALID_ARGUMENT"}, "key"),
@@ -201,6 +223,7 @@ def test_a_fault_said_with_status_200_is_waited_out(tmp_path: Path) -> None:
         (400, {"message": 'Invalid JSON payload received. Unknown name "top_k": Cannot find field.'}, "setting"),
         (422, {"detail": "[{'type': 'extra_forbidden', 'loc': ['body', 'top_k']}]"}, "setting"),
         (400, {"message": "Model Not Exist", "type": "invalid_request_error"}, "model"),
+        (400, {"message": "Unable to access model a/b. Please visit https://api.together.ai/models"}, "model"),
         (400, {"message": "x/y is not a valid model ID", "code": 400}, "model"),
         (400, {"message": "Invalid model: nope", "type": "invalid_model", "code": "1500"}, "model"),
         (403, {"message": "Your chosen model requires moderation and your input was flagged"}, "refused"),

@@ -60,6 +60,11 @@ def mistral_error(status: int, message: str, kind: str, code: str | None = None)
     return Said(status, {"object": "error", "message": message, "type": kind, "param": None, "code": code})
 
 
+TEMPLATE = (
+    "\n------------\nWhile executing CallExpression at line 1, column 67 in source:\n"
+    "..._exception('System role not...\n"
+    "^\nError: Jinja Exception: System role not supported"
+)
 TOO_LARGE = (
     "Request too large for model-1 on tokens per min (TPM): Limit 30000, Requested 342389. "
     "The input or output tokens must be reduced in order to run successfully."
@@ -175,6 +180,7 @@ PROVIDERS = (
         "vLLM",
         "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
         {
+            "no system role": error(400, "System role not supported", type="BadRequestError", code=400),
             "unknown model": error(404, "The model `x` does not exist.", type="NotFoundError", param="model", code=404),
             "unknown setting": error(  # it passes over an unknown one, and has this against a value that cannot be
                 400,
@@ -206,6 +212,7 @@ PROVIDERS = (
         "SGLang",
         "https://docs.sglang.io/docs/basic_usage/openai_api_completions",
         {
+            "no system role": Said(500, {"object": "error", "message": "System role not supported", "code": 500}),
             "prompt too long": Said(
                 400,
                 {
@@ -245,6 +252,7 @@ PROVIDERS = (
         "llama-server",
         "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
         {
+            "no system role": error(500, TEMPLATE, type="server_error", code=500),
             "wrong key": error(401, "Invalid API Key", type="authentication_error", code=401),
             "overloaded": error(503, "Loading model", type="unavailable_error", code=503),
             "prompt too long": error(
@@ -351,6 +359,9 @@ PROVIDERS = (
         "Gemini, compatible",
         "https://ai.google.dev/gemini-api/docs/openai",
         {
+            "no system role": gemini_error(
+                400, "INVALID_ARGUMENT", "Developer instruction is not enabled for models/gemma-3-27b-it"
+            ),
             "wrong key": gemini_error(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key."),
             "no credit": gemini_error(402, "RESOURCE_EXHAUSTED", "Your prepaid credit balance is used up."),
             "rate limit": gemini_error(

@@ -49,6 +49,7 @@ STRAY = "wrong key, once among answers"
 AGAIN = {
     "schema broken": "asked again",
 }
+NO_SYSTEM = "no system role"
 ROWS = {
     "prompt refused": "that row is refused",
     "prompt too long": "that row is refused",
@@ -71,7 +72,7 @@ ANSWERS = {
     "real cost": "kept",
     "cached tokens": "counted",
 }
-COLUMNS = ("answers", "n = 3", *STOPS, STRAY, *PASSES, *AGAIN, *ROWS, *ANSWERS)
+COLUMNS = ("answers", "n = 3", *STOPS, STRAY, *PASSES, *AGAIN, NO_SYSTEM, *ROWS, *ANSWERS)
 
 
 def asked(
@@ -208,6 +209,25 @@ def again(provider: Provider, behaviour: str, folder: Path) -> str:
     return "asked again" if not bad and len(requests) == 4 else f"{len(requests)} requests, {bad}"
 
 
+def without_system(provider: Provider, folder: Path) -> str:
+    """A model that takes no system text: it is told in the user's turn, the second time at once."""
+    documented = provider.says[NO_SYSTEM]
+
+    async def work(ledger: Ledger, store: Store, sampling: Sampling) -> list[Any]:
+        system = Message(role="system", content="Write.")
+        return [(await ledger.complete((system, *chat(text)), sampling))[0] for text in ("a dog", "a cat")]
+
+    def reply(body: Body, nth: int) -> Said | None:
+        return documented if body["messages"][0]["role"] == "system" else None
+
+    answers, requests = asked(provider, reply, work, folder)
+    bad = [answer.reason for answer in answers if not isinstance(answer, Completion)]
+    if bad or len(requests) != 3:
+        return f"{len(requests)} requests, {bad}"
+    assert requests[-1]["messages"] == [{"role": "user", "content": "Write.\n\na cat"}]
+    return "told in the user's turn"
+
+
 def of_one_row(provider: Provider, behaviour: str, folder: Path) -> str:
     """What concerns one row: it alone fails, whether it comes first or in the middle."""
     documented = provider.says[behaviour]
@@ -267,6 +287,8 @@ def observed(provider: Provider, behaviour: str, folder: Path) -> str:
         return of_three(provider, folder)
     if behaviour == STRAY:
         return stray(provider, folder)
+    if behaviour == NO_SYSTEM:
+        return without_system(provider, folder)
     runs = ((STOPS, stopping), (PASSES, passing), (AGAIN, again), (ROWS, of_one_row), (ANSWERS, answering))
     return next(run(provider, behaviour, folder) for group, run in runs if behaviour in group)
 
@@ -277,7 +299,8 @@ def expected(provider: Provider, behaviour: str) -> str:
         refuses = provider.refuses({"n": 3, "messages": [{"content": ""}]}) is not None
         one = len(provider.answer({"n": 3, "model": "m", "messages": [{"content": ""}]}).body["choices"]) == 1
         return "one by one, n left out" if refuses else "one by one" if one else "in one request"
-    return {"answers": "answered", STRAY: "asked once more", **STOPS, **PASSES, **AGAIN, **ROWS, **ANSWERS}[behaviour]
+    own = {"answers": "answered", STRAY: "asked once more", NO_SYSTEM: "told in the user's turn"}
+    return {**own, **STOPS, **PASSES, **AGAIN, **ROWS, **ANSWERS}[behaviour]
 
 
 CELLS = [
