@@ -21,7 +21,7 @@ import numpy as np
 from curate.gates.words import words
 from curate.static_embedding import is_packaged, static_embedding
 from schemas.records import Record
-from train.checks import is_reference
+from train.checks import is_reference, values_of
 from train.intervals import share
 from train.limits import score_limits, share_limits
 from train.reference_result import MeanEstimate, ReferenceResult
@@ -120,7 +120,7 @@ def _field_counts(pairs: Sequence[tuple[str, str]]) -> tuple[int, int, int]:
 def _leaves(text: str) -> Counter[tuple[str, str]]:
     """The fields of a JSON text; none of what is no JSON, and of what is nested beyond reason."""
     try:
-        return Counter(_fields(json.loads(text)))
+        return Counter(_fields(values_of(text)))
     except (ValueError, RecursionError):
         return Counter()
 
@@ -134,8 +134,7 @@ def _fields(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         for inner in value:
             yield from _fields(inner, f"{path}[]")
     else:
-        number = isinstance(value, float) and value.is_integer()
-        yield path, json.dumps(int(value) if number else value, ensure_ascii=False)
+        yield path, json.dumps(value, ensure_ascii=False)
 
 
 def _chrf(pairs: Sequence[tuple[str, str]]) -> tuple[float, int]:
