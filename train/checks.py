@@ -121,8 +121,8 @@ def is_reference(output: str, reference: str) -> bool:
 
 
 def values_of(record: str) -> Any:
-    """A JSON text by its values: 4.0 is the number 4, and a key with null says as little as one that is left out. Raises
-    ValueError or RecursionError for what is no such text."""
+    """A JSON text by its values: 4.0 is the number 4, and a key with null says as little as one that is left out.
+    Raises ValueError or RecursionError for what is no such text."""
 
     def number(digits: str) -> int | float:
         value = float(digits)

@@ -287,9 +287,10 @@ async def measured_once(
     progress: Progress = unseen,
     open_judge: OpenJudge | None = None,
 ) -> Evaluation:
-    """`measured`, kept as `out_dir/<evaluation id>.json`; if that is there already, it is read and nothing is asked."""
+    """`measured`, kept as `out_dir/<evaluation id>.json`; if that is there already, it is read and nothing is asked,
+    but for what never came."""
     path = out_dir / f"{plan.id}.json"
-    if evaluation := read_record(path, Evaluation):
+    if (evaluation := read_record(path, Evaluation)) and all(output.answered for output in evaluation.outputs):
         return evaluation.model_copy(update={"path": str(path), "reused": True, "calls_sent": 0})
     evaluation = await measured(plan, store, open_teacher, progress, open_judge)
     _write(path, evaluation)

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 _HERE = Path(__file__).parent / "templates"
 
+
 class Family(NamedTuple):
-    """A family's template (who carries it, and its name), its architecture, the end of its turn, and the tokenizer's own
-    begin and end tokens."""
+    """A family's template (who carries it, and its name), its architecture, the end of its turn, and the tokenizer's
+    own begin and end tokens."""
 
     name: str
     template: str

@@ -20,7 +20,7 @@ from schemas.store import Store
 from synth.endpoint import Endpoint
 from synth.generators import Forward
 from synth.ledger import Ledger
-from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 from tests.train import tiny
 from tests.train.evaluated import held_out, project, with_seeds
 from train.base_model import Base
@@ -106,6 +106,30 @@ def test_an_evaluation_is_made_once(tiny_base: Base, trained: TrainResult, tmp_p
     assert [output.text for output in replayed.outputs] == [output.text for output in first.outputs]
     assert first.artifact.parents == (trained.adapter_id,)
     _shown(first)
+
+
+def test_what_never_came_is_asked_for_again(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
+    """A teacher that fell silent midway is no reason to keep half an evaluation for ever: the next run asks for what is
+    missing and for nothing else, and its numbers are of all answers."""
+    evaluated, heard = project(tmp_path, train={"base": str(tiny_base.folder)}), [3]
+
+    def silent(ask: Ask) -> Reply:
+        return answers(ask) if ask.number <= heard[0] else fails(503)
+
+    with LoopbackTeacher(silent) as loopback:
+        teacher = TeacherSettings(url=loopback.url, model="loopback", attempts=1)
+        half = measure(evaluated, trained, teacher)
+        lacking = [output for output in half.outputs if not output.answered]
+        assert {output.system for output in lacking} == {"teacher"}
+        heard[0], asked = 100, len(loopback.asked)
+        whole = measure(evaluated, trained, teacher)
+        assert (whole.reused, whole.path) == (False, half.path)
+        assert 0 < len(loopback.asked) - asked == whole.calls_sent < 8
+        assert all(output.answered for output in whole.outputs)
+        assert [o.text for o in whole.outputs if o.system != "teacher"] == [
+            o.text for o in half.outputs if o.system != "teacher"
+        ]
+        assert measure(evaluated, trained, teacher).reused
 
 
 def test_a_reference_that_breaks_the_schema_is_known_by_its_row(

@@ -91,8 +91,8 @@ def test_a_reference_that_is_no_label_counts_too() -> None:
     ],
 )
 def test_field_f1_counts_paths_and_values(reference: object, answer: object, f1: float) -> None:
-    """A right value at a right path counts, in whatever order; JSON that cannot be read has no field. A key with null is
-    one that is left out: a prompt asks for the one, a table holds the other, and neither is a mistake or a merit."""
+    """A right value at a right path counts, in whatever order; JSON that cannot be read has no field. A key with null
+    is one that is left out: a prompt asks for the one, a table holds the other."""
     text = answer if isinstance(answer, str) else json.dumps(answer)
     result = compared([(json.dumps(reference), text)], is_json=True)
     assert result.field_f1
