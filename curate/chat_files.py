@@ -31,10 +31,11 @@ SPLITS: tuple[Split, ...] = ("train", "validation")
 
 class ChatFormat(NamedTuple):
     """`row` shapes a row of the dataset, `files` are written beside: name -> text from the settings and the splits that
-    have rows."""
+    have rows. Whoever reads them takes no fewer than `least` rows to train on."""
 
     row: Callable[[Json], Json]
     files: Callable[[TrainSettings, Mapping[str, int]], dict[str, str]]
+    least: int = 1
 
 
 def write_chat_files(dataset: Path, name: str, folder: Path, settings: TrainSettings) -> dict[str, int]:
@@ -249,7 +250,7 @@ def _yaml(config: Json) -> str:
 
 
 FORMATS: Mapping[str, ChatFormat] = {
-    "openai": ChatFormat(lambda row: _messages(row, weight=0), _openai),
+    "openai": ChatFormat(lambda row: _messages(row, weight=0), _openai, least=10),
     "together": ChatFormat(lambda row: _messages(row, weight=0), _together),
     "axolotl": ChatFormat(lambda row: _messages(row, train=False), _axolotl),
     "llama-factory": ChatFormat(_messages, _llama_factory),
