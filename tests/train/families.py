@@ -68,7 +68,16 @@ FAMILIES = (
     Family("Mistral Small", "axolotl/mistral_v7_tekken", "mistral", "</s>", "<s>", "</s>"),
     Family("SmolLM3", "Jinja/smollm3", "smollm3", _CHATML, None, "<|im_end|>"),
     Family("Granite 3.3", "llama.cpp/granite_3_3", "granite", _GRANITE, None, "<|end_of_text|>"),
-    Family("Granite 4", "llama.cpp/granite_4_0", "granite", _GRANITE, None, "<|end_of_text|>"),
+    Family(
+        "Granite 4",
+        "llama.cpp/granite_4_0",
+        "granitemoehybrid",
+        _GRANITE,
+        None,
+        "<|end_of_text|>",
+        {"layer_types": ["mamba", "attention"], "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8},
+    ),
+    Family("GLM-4.5", "trl/glm4moe", "glm4", "<|user|>\n", None, "<|endoftext|>"),
     Family(
         "LFM2",
         "trl/lfm2",
@@ -86,7 +95,7 @@ _SPECIAL = (
     *("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>", "<|turn>", "<turn|>", "<|channel>", "<channel|>"),
     *("<s>", "</s>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
     *("<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|startoftext|>"),
-    *("<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>"),
+    *("<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>", "[gMASK]", "<sop>"),
 )
 
 
