@@ -119,7 +119,7 @@ def _axolotl(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, st
         "lr_scheduler": _schedule(settings),
         "warmup_ratio": settings.warmup,
         "optimizer": "adamw_torch",
-        "seed": settings.seed,
+        "seed": settings.random_seed,
         "bf16": "auto",
         "output_dir": "out",
     }
@@ -184,7 +184,7 @@ def _llama_factory(settings: TrainSettings, counts: Mapping[str, int]) -> dict[s
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": _schedule(settings),
         "warmup_steps": _warmup_steps(settings, counts),
-        "seed": settings.seed,
+        "seed": settings.random_seed,
         "bf16": True,
         "output_dir": "out",
     }
@@ -232,6 +232,7 @@ def _unsloth(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, st
     files = json.dumps({split: f"{split}.jsonl" for split in counts})
     fields = {
         **dict(settings),
+        "seed": settings.random_seed,
         "base": _base(settings),
         "four_bit": settings.method == "qlora",
         "files": files,

@@ -159,7 +159,8 @@ def settle(tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> Any:
     if isinstance(template, Mapping):
         template = template.get("default")
     if not isinstance(template, str) or not template:
-        raise _unfit(tokenizer, "has no single chat template", "Choose an instruct model.")
+        fix = "Choose an instruct model, or put a chat_template.jinja into the folder of this one."
+        raise _unfit(tokenizer, "has no single chat template", fix)
     template = _GENERATION.sub(_as_condition, template)
     template = _DATE.sub(lambda match: json.dumps(_TODAY.strftime(match[2])), template)
     if _CLOCK.search(template) and _STOPPED not in template:  # in a format that is computed

@@ -122,6 +122,13 @@ def test_the_seed_decides_everything(tiny_base: Base, tmp_path: Path) -> None:
     assert distance(again) < 0.01 < distance(other)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**40])
+def test_any_whole_number_is_a_seed(tiny_base: Base, tmp_path: Path, seed: int) -> None:
+    """Generators of random numbers take 32 bits without a sign, and said so in a traceback, with the base loaded."""
+    result = tuned(tiny_base, tmp_path, rows(4), seed=seed, warmup=0.0, epochs=1)
+    assert (result.steps, result.settings.seed) == (1, seed)
+
+
 def test_a_long_row_costs_that_row(tiny_base: Base, tmp_path: Path) -> None:
     """It is left out, named with its tokens, and the others are trained on; where all are too long, nothing is."""
     long = row("too-long", "a fox", "a fox in deep snow, " * 40)
