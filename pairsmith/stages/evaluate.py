@@ -62,6 +62,7 @@ def evaluate(
         say("starting the models")
         from pairsmith import teachers
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
+        from train.failures import turned_down
         from train.judged import judges_of, warnings
         from train.priced import priced
         from train.verdict import verdict
@@ -78,6 +79,8 @@ def evaluate(
             say(sentence)
         judges = judges_of(project, store, say)
         measured = run(measured_once(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
+        for sentence in turned_down(measured):
+            say(f"warning: {sentence}")
         path = project.inside(Path(measured.path))
         digest = sha256(Path(measured.path))
         if measured.reused:

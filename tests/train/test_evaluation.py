@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pairsmith.report.proof import flaws
+from pairsmith.report.proof import failed_checks, flaws
 from schemas.errors import NoWork, PairsmithError
 from schemas.project import Project
 from schemas.records import Seed
@@ -27,6 +27,7 @@ from train.base_model import Base
 from train.checks import REFERENCE, checks_for
 from train.dataset import Dataset
 from train.evaluation import held_out_seeds, measured_once, plan_evaluation, watched_seeds
+from train.failures import turned_down, why_not
 from train.intervals import share
 from train.metrics import Evaluation, ModeResult
 from train.reference_result import ReferenceResult
@@ -130,6 +131,26 @@ def test_what_never_came_is_asked_for_again(tiny_base: Base, trained: TrainResul
             o.text for o in half.outputs if o.system != "teacher"
         ]
         assert measure(evaluated, trained, teacher).reused
+
+
+def test_what_was_turned_down_is_told_in_the_words_of_the_server(
+    tiny_base: Base, trained: TrainResult, tmp_path: Path
+) -> None:
+    """A prompt that is longer than the model's context, of forty labels perhaps, is refused: neither an empty answer
+    nor one that is too short, and no longer limit of tokens would help."""
+    long = {"name": "images", "system": "Rewrite the prompt.", "style": "In a rich style. " * 400}
+    evaluated = project(tmp_path, task=long, train={"base": str(tiny_base.folder)})
+    with Store.open(Store.url_for(evaluated)) as store:
+        with_seeds(store)
+        plan = plan_evaluation(evaluated, held_out_seeds(store, evaluated.spec), trained, None)
+        measured = asyncio.run(measured_once(plan, store, tmp_path, None))
+    for name in ("base", "few-shot"):
+        outputs = [output for output in measured.outputs if output.system == name]
+        assert {why_not(output, measured.check_names) for output in outputs} == {"refused"}
+        assert failed_checks(outputs[0])[0][1].startswith("HTTP 400: This model's context holds 512")
+    base, few_shot = turned_down(measured)
+    assert base.startswith("12 answers of base refused, such as: HTTP 400: This model's context")
+    assert few_shot.startswith("12 answers of few-shot refused, ")
 
 
 def test_a_reference_that_breaks_the_schema_is_known_by_its_row(
