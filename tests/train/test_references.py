@@ -56,6 +56,23 @@ def test_the_confusion_counts_every_answer() -> None:
     assert result.confusion == {"bug": {"bug": 1, "praise": 1}, "question": {NO_LABEL: 2}}
 
 
+def test_two_inputs_of_a_rare_label_prove_little() -> None:
+    """Half of macro F1 hangs on the two of forty that are spam: both right may still be half right in truth, both wrong
+    half wrong. Simulated, an interval of the jackknife alone held in 63 % of cases."""
+    common = [("ham", "ham")] * 38
+    right, wrong = (
+        compared([*common, *[("spam", answer)] * 2], ("ham", "spam")).macro_f1 for answer in ("spam", "ham")
+    )
+    assert right
+    assert wrong
+    assert (right.value, right.high) == (1, 1)
+    assert right.low < 0.65
+    assert wrong.high > 0.85
+    many = compared([*[("ham", "ham")] * 20, *[("spam", "spam")] * 20], ("ham", "spam")).macro_f1
+    assert many
+    assert many.low > 0.8
+
+
 def test_a_reference_that_is_no_label_counts_too() -> None:
     """It has a row of its own and pulls the mean down unless it is answered; alone, it is no crash and no certainty."""
     result = compared([("bug", "bug"), ("crash", "bug"), ("crash", "crash")], LABELS)
