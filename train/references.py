@@ -6,8 +6,8 @@ exact match among its checks. An answer that is empty, cut or missing matches no
 that is no answer to the task itself.
 
 Intervals are score intervals at the effective number of answers (`train.intervals`), for a mean of F-scores as for a
-share; for macro F1, which is no mean over inputs, that number comes from the jackknife over inputs, and rare labels have
-a say of their own.
+share; for macro F1, which is no mean over inputs, that number comes from the jackknife over inputs, and rare labels
+have a say of their own.
 """
 
 from __future__ import annotations
