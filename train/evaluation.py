@@ -27,7 +27,6 @@ from prompts.answer_form import AnswerForm
 from schemas.blocking import run
 from schemas.errors import NoWork, UsageError
 from schemas.files import replaced
-from schemas.kinds import KINDS
 from schemas.money import total
 from schemas.progress import Progress, unseen
 from schemas.project import Project
@@ -178,7 +177,7 @@ def plan_evaluation(
     checks = checks or checks_for(spec, project.folder)
     form = AnswerForm.of(spec.task, project.folder)
     given = [form.canonical(seed.reference) for seed in seeds if seed.reference is not None]
-    one_right_answer = bool(KINDS[spec.task.kind].needs and given and len(given) == len(seeds))
+    one_right_answer = form.has_one_right and 0 < len(given) == len(seeds)
     checks = replace(checks, exact=checks.exact or one_right_answer, void=void_references(given, form))
     if not checks.names:
         raise NoWork(

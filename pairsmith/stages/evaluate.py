@@ -75,7 +75,8 @@ def evaluate(
             from synth.local_vllm import has_gpu, python_of
 
             python_of(project.spec.evaluate.vllm_python, gpu=has_gpu(), say=say)  # minutes, of which it tells
-        for sentence in (*_disputed(project, store), *_void(measurement), *warnings(project.spec)):
+        warned = (*_disputed(project, store), *_void(measurement), *_unreferenced(measurement), *warnings(project.spec))
+        for sentence in warned:
             say(sentence)
         judges = judges_of(project, store, say)
         measured = run(measured_once(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
@@ -124,6 +125,16 @@ def _void(measurement: EvaluationPlan) -> Iterator[str]:
 
     void = [f"{seed.source}: {measurement.void[seed.id]}" for seed in measurement.seeds if seed.id in measurement.void]
     yield from (f"warning: {words}" for words in void_in_words(void))
+
+
+def _unreferenced(measurement: EvaluationPlan) -> Iterator[str]:
+    seeds, known = len(measurement.seeds), len(measurement.references)
+    if measurement.form.has_one_right and 0 < known < seeds:
+        have = counted(seeds - known, "test input has", "test inputs have")
+        yield (
+            f"warning: {have} no reference, so to match it is no check: the pass rate only asks what the gates ask."
+            f" Give each of the {seeds} one, or take those without out."
+        )
 
 
 def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -> None:

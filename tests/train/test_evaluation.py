@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pairsmith.report.proof import failed_checks, flaws
+from pairsmith.stages.evaluate import _unreferenced
 from schemas.errors import NoWork, PairsmithError
 from schemas.project import Project
 from schemas.records import Seed
@@ -151,6 +152,28 @@ def test_what_was_turned_down_is_told_in_the_words_of_the_server(
     base, few_shot = turned_down(measured)
     assert base.startswith("12 answers of base refused, such as: HTTP 400: This model's context")
     assert few_shot.startswith("12 answers of few-shot refused, ")
+
+
+@pytest.mark.parametrize(("kind", "more", "is_check"), [
+    ("translate", {"language": "de", "to": "en"}, False), ("classify", {"labels": {"bug": "", "praise": ""}}, True),
+    ("reply", {}, False),
+])  # fmt: skip
+def test_only_what_has_one_right_answer_must_be_the_reference(
+    tiny_base: Base, trained: TrainResult, tmp_path: Path, kind: str, more: dict[str, Any], is_check: bool
+) -> None:
+    """A translation that is not the reference, letter by letter, is no failure, and a pass rate of 0 for everybody
+    would say nothing; a label is one or is wrong. One input without a reference takes the check from all, and that is
+    told."""
+    task = {"name": "task", "kind": kind, "style": "As usual.", **more}
+    evaluated = project(tmp_path, task=task, exemplars=[], train={"base": str(tiny_base.folder)})
+    seeds = [Seed(kind="pair", text=f"Ein Fehler {n}", reference="bug", source="t.jsonl") for n in range(3)]
+    plan = plan_evaluation(evaluated, seeds, trained, None)
+    assert plan.checks.exact == (REFERENCE in plan.checks.names) == is_check
+    assert not list(_unreferenced(plan))
+    fewer = plan_evaluation(evaluated, [*seeds, Seed(kind="input", text="Noch einer", source="t.jsonl")], trained, None)
+    assert not fewer.checks.exact
+    warned = [line for line in _unreferenced(fewer) if line.startswith("warning: 1 test input has no reference, so")]
+    assert len(warned) == is_check
 
 
 def test_a_reference_that_breaks_the_schema_is_known_by_its_row(
