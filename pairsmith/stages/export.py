@@ -98,7 +98,7 @@ def export(
 def _write_chat_files(project: Project, partial: Path, formats: Sequence[str], say: Say) -> None:
     settings = project.spec.train
     if (project.folder / settings.base).is_dir():  # elsewhere a hub would be asked for what is called so
-        settings = settings.model_copy(update={"base": "MODEL"})
+        settings = settings.model_copy(update={"base": "MODEL", "revision": None})
     for name in formats:
         counts = chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, settings)
         if counts["train"] < (least := chat_files.FORMATS[name].least):
