@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,8 +62,7 @@ def evaluate(
         say("starting the models")
         from pairsmith import teachers
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
-        from train.failures import turned_down
-        from train.judged import judges_of, warnings
+        from train.judged import judges_of
         from train.priced import priced
         from train.verdict import verdict
 
@@ -75,13 +74,10 @@ def evaluate(
             from synth.local_vllm import has_gpu, python_of
 
             python_of(project.spec.evaluate.vllm_python, gpu=has_gpu(), say=say)  # minutes, of which it tells
-        warned = (*_disputed(project, store), *_void(measurement), *_unreferenced(measurement), *warnings(project.spec))
-        for sentence in warned:
-            say(sentence)
+        _tell(say, _ahead(project, store, measurement))
         judges = judges_of(project, store, say)
         measured = run(measured_once(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
-        for sentence in turned_down(measured):
-            say(f"warning: {sentence}")
+        _tell(say, _turned_down(measured))
         path = project.inside(Path(measured.path))
         digest = sha256(Path(measured.path))
         if measured.reused:
@@ -111,6 +107,23 @@ def _teacher(project: Project, say: Say) -> TeacherSettings | None:
     from pairsmith import teachers
 
     return teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
+
+
+def _tell(say: Say, sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        say(sentence)
+
+
+def _turned_down(measured: Evaluation) -> Iterator[str]:
+    from train.failures import turned_down
+
+    yield from (f"warning: {sentence}" for sentence in turned_down(measured))
+
+
+def _ahead(project: Project, store: Store, measurement: EvaluationPlan) -> Iterator[str]:
+    from train.judged import warnings
+
+    yield from (*_disputed(project, store), *_void(measurement), *_unreferenced(measurement), *warnings(project.spec))
 
 
 def _disputed(project: Project, store: Store) -> Iterator[str]:
