@@ -31,10 +31,11 @@ SPLITS: tuple[Split, ...] = ("train", "validation")
 
 class ChatFormat(NamedTuple):
     """`row` shapes a row of the dataset, `files` are written beside: name -> text from the settings and the splits that
-    have rows."""
+    have rows. Whoever reads them takes no fewer than `least` rows to train on."""
 
     row: Callable[[Json], Json]
     files: Callable[[TrainSettings, Mapping[str, int]], dict[str, str]]
+    least: int = 1
 
 
 def write_chat_files(dataset: Path, name: str, folder: Path, settings: TrainSettings) -> dict[str, int]:
@@ -118,9 +119,11 @@ def _axolotl(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, st
         "lr_scheduler": _schedule(settings),
         "warmup_ratio": settings.warmup,
         "optimizer": "adamw_torch",
-        "seed": settings.seed,
-        "bf16": "auto",
+        "seed": settings.random_seed,
+        **({"bf16": "auto"} if settings.precision == "auto" else _precision(settings)),
         "output_dir": "out",
+        **_more(settings, weight_decay="weight_decay", neftune="neftune_noise_alpha", packing="sample_packing"),
+        **_more(settings, rslora="peft_use_rslora", dora="peft_use_dora", revision="revision_of_model"),
     }
     return {"config.yml": _yaml(config)}
 
@@ -137,6 +140,16 @@ def _warmup_steps(settings: TrainSettings, counts: Mapping[str, int]) -> int:
     """Steps, not a share: transformers 5 knows no `warmup_ratio`, transformers 4 no share as `warmup_steps`."""
     steps = math.ceil(math.ceil(counts.get("train", 0) / settings.batch) / settings.accumulation)
     return math.ceil(math.ceil(steps * settings.epochs) * settings.warmup)
+
+
+def _more(settings: TrainSettings, **theirs: str) -> Json:
+    """What the settings ask for beyond the defaults, in a trainer's own words: their key of each key of ours."""
+    asked = {name: getattr(settings, ours) for ours, name in theirs.items()}
+    return {name: value for name, value in asked.items() if value}
+
+
+def _precision(settings: TrainSettings) -> Json:
+    return {} if settings.precision == "float32" else {"fp16" if settings.precision == "float16" else "bf16": True}
 
 
 def _lora(settings: TrainSettings) -> Json:
@@ -183,9 +196,11 @@ def _llama_factory(settings: TrainSettings, counts: Mapping[str, int]) -> dict[s
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": _schedule(settings),
         "warmup_steps": _warmup_steps(settings, counts),
-        "seed": settings.seed,
-        "bf16": True,
+        "seed": settings.random_seed,
+        **_precision(settings),
         "output_dir": "out",
+        **_more(settings, weight_decay="weight_decay", neftune="neftune_noise_alpha", packing="packing"),
+        **_more(settings, rslora="use_rslora", dora="use_dora", revision="model_revision"),
     }
     return {"dataset_info.json": json.dumps(described, indent=2) + "\n", "config.yaml": _yaml(config)}
 
@@ -196,10 +211,10 @@ from datasets import load_dataset
 from trl import SFTConfig, SFTTrainer
 
 model, tokenizer = FastLanguageModel.from_pretrained(
-    "{base}", max_seq_length={max_length}, load_in_4bit={four_bit}
+    "{base}", max_seq_length={max_length}, load_in_4bit={four_bit}{revision}
 )
 model = FastLanguageModel.get_peft_model(
-    model, r={r}, lora_alpha={alpha}, lora_dropout={dropout}, random_state={seed}{target_modules}
+    model, r={r}, lora_alpha={alpha}, lora_dropout={dropout}, random_state={seed}{target_modules}{rslora}
 )
 data = load_dataset("json", data_files={files})
 trainer = SFTTrainer(
@@ -218,7 +233,7 @@ trainer = SFTTrainer(
         warmup_steps={warmup_steps},
         eval_strategy="{eval_strategy}",
         seed={seed},
-        report_to="none",
+        report_to="none",{more}
     ),
 )
 trainer.train()
@@ -229,12 +244,17 @@ tokenizer.save_pretrained("out/adapter")
 
 def _unsloth(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
     files = json.dumps({split: f"{split}.jsonl" for split in counts})
+    more = _more(settings, weight_decay="weight_decay", neftune="neftune_noise_alpha", packing="packing")
     fields = {
         **dict(settings),
+        "seed": settings.random_seed,
         "base": _base(settings),
         "four_bit": settings.method == "qlora",
         "files": files,
         "target_modules": f",\n    target_modules={json.dumps(settings.targets)}" if settings.targets else "",
+        "rslora": ", use_rslora=True" if settings.rslora else "",
+        "revision": f", revision={json.dumps(settings.revision)}" if settings.revision else "",
+        "more": "".join(f"\n        {name}={value}," for name, value in more.items()),
         "schedule": _schedule(settings),
         "warmup_steps": _warmup_steps(settings, counts),
         "eval_strategy": "epoch" if "validation" in counts else "no",
@@ -249,7 +269,7 @@ def _yaml(config: Json) -> str:
 
 
 FORMATS: Mapping[str, ChatFormat] = {
-    "openai": ChatFormat(lambda row: _messages(row, weight=0), _openai),
+    "openai": ChatFormat(lambda row: _messages(row, weight=0), _openai, least=10),
     "together": ChatFormat(lambda row: _messages(row, weight=0), _together),
     "axolotl": ChatFormat(lambda row: _messages(row, train=False), _axolotl),
     "llama-factory": ChatFormat(_messages, _llama_factory),

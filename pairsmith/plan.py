@@ -153,6 +153,8 @@ def _why_not(stage: str, project: Project, store: Store | None, receipts: Sequen
         return waits
     if stage == "generate" and (unanswered := GenerateOutcome.of(receipt).unanswered):
         return f"{counted(unanswered, 'row is', 'rows are')} still unanswered"
+    if stage == "evaluate" and (lacking := receipt.counts.failed):
+        return f"{counted(lacking, 'answer', 'answers')} never came"
     if stage == "curate" and CurateOutcome.of(receipt).review_count != store.review_count():
         return "people have answered since"
     if stage == "curate" and project.spec.curate.select.certified and last_good(_after(receipts, receipt), "certify"):

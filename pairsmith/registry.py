@@ -135,7 +135,11 @@ class Registry:
         """The folder of a version or an alias. Raises UsageError."""
         version = (self.aliases().get(name) or [name])[-1]
         if version not in self.versions():
-            raise UsageError(f"there is no version or alias '{name}'.", where=str(self.folder))
+            what, fix = f"there is no version or alias '{name}'.", "`pairsmith registry list` shows them."
+            if version != name:
+                what = f"'{name}' names {version}, which is gone."
+                fix = f"Let it name another one: `pairsmith registry alias {name} VERSION`, or `rollback {name}`."
+            raise UsageError(what, where=str(self.folder), fix=fix)
         return self.folder / version
 
     def listed(self) -> list[Json]:

@@ -45,6 +45,11 @@ class AnswerForm:
         schema, model = _schema(task.answer_schema, folder), model_of(task, folder)
         return cls(task.labels, schema, model and model[0])
 
+    @property
+    def has_one_right(self) -> bool:
+        """Whether one answer to an input is right and no other, as no translation is the only one."""
+        return bool(self.labels) or self.schema is not None
+
     @cached_property
     def asked(self) -> Json | None:
         """The JSON schema that a teacher is sent: an object around a label, because some servers take nothing else, or

@@ -44,9 +44,9 @@ class Turn(NamedTuple):
     """What a template writes around an answer.
 
     `lead` is white space between prompt and answer (mostly none). `end` runs to the first special token behind the
-    answer and the white space after that: for SmolLM2 `<|im_end|>` and a newline, for Mistral `</s>`. What a template
-    writes once more behind the conversation (Phi-3's `<|endoftext|>`) is no part of the turn. Generation stops at
-    `end_token`.
+    answer and the white space after that: for SmolLM2 `<|im_end|>` and a newline, for Mistral `</s>`, for GLM
+    `<|user|>`, which opens the next question. What a template writes once more behind the conversation (Phi-3's
+    `<|endoftext|>`) is no part of the turn. Generation stops at `end_token`.
     """
 
     lead: str
@@ -70,7 +70,10 @@ class Chat:
         prompt, whole = _rendered(self.tokenizer, _ASKED, prompt=True), _rendered(self.tokenizer, _ANSWERED)
         before, answer, after = whole.rpartition(_ANSWER)
         token = self._special.match(after.lstrip())
-        if not answer or token is None:
+        if token is None:  # as GLM's: the mark of the next question ends an answer
+            after = _rendered(self.tokenizer, (*_ANSWERED, *_ASKED)).rpartition(_ANSWER)[2]
+            token = self._special.match(after.lstrip())
+        if not answer or token is None or token[0] == self.tokenizer.bos_token:
             what = "has a chat template that writes no end token behind an answer"
             raise _unfit(self.tokenizer, what, "Choose an instruct model.")
         rest = after.lstrip()[token.end() :]
@@ -156,7 +159,8 @@ def settle(tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> Any:
     if isinstance(template, Mapping):
         template = template.get("default")
     if not isinstance(template, str) or not template:
-        raise _unfit(tokenizer, "has no single chat template", "Choose an instruct model.")
+        fix = "Choose an instruct model, or put a chat_template.jinja into the folder of this one."
+        raise _unfit(tokenizer, "has no single chat template", fix)
     template = _GENERATION.sub(_as_condition, template)
     template = _DATE.sub(lambda match: json.dumps(_TODAY.strftime(match[2])), template)
     if _CLOCK.search(template) and _STOPPED not in template:  # in a format that is computed

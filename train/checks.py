@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from curate.gates import GateStep, gates_of, judge_text
 from curate.gates.json_schema import json_schema
@@ -78,7 +79,7 @@ class Checks:
         """A hash of all settings: two evaluations with the same fingerprint judged by the same rules."""
         gates, functions = ([[step.by, step.fingerprint] for step in steps] for steps in (self.gates, self.functions))
         patterns = [[pattern.name, pattern.pattern] for pattern in self.patterns]
-        further = [functions, "exact by value"] if self.exact else [functions] if functions else []
+        further = [functions, "exact by value, null as absent"] if self.exact else [functions] if functions else []
         return content_id("checks", [gates, patterns, *further, *([sorted(self.void)] if self.void else [])])
 
     def __call__(self, input: str, output: str, reference: str | None = None) -> Checked:
@@ -109,22 +110,28 @@ class Checks:
 
 
 def is_reference(output: str, reference: str) -> bool:
-    """Whether an answer in the form of its task is the reference. In a record 4.0 and 4 are one number, as JSON says;
-    `true` and 1 are not."""
+    """Whether an answer in the form of its task is the reference; of a record, whether it says the same. `true` is
+    not 1."""
     if output == reference or not reference.startswith(("{", "[")):
         return output == reference
     try:
-        return _record(output) == _record(reference)
+        return json.dumps(values_of(output), sort_keys=True) == json.dumps(values_of(reference), sort_keys=True)
     except (ValueError, RecursionError):
         return False
 
 
-def _record(text: str) -> str:
+def values_of(record: str) -> Any:
+    """A JSON text by its values: 4.0 is the number 4, and a key with null says as little as one that is left out.
+    Raises ValueError or RecursionError for what is no such text."""
+
     def number(digits: str) -> int | float:
         value = float(digits)
         return int(value) if value.is_integer() else value
 
-    return json.dumps(json.loads(text, parse_float=number), sort_keys=True)
+    def known(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {key: value for key, value in pairs if value is not None}
+
+    return json.loads(record, parse_float=number, object_pairs_hook=known)
 
 
 def checks_for(spec: Spec, folder: Path) -> Checks:

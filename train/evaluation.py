@@ -27,7 +27,6 @@ from prompts.answer_form import AnswerForm
 from schemas.blocking import run
 from schemas.errors import NoWork, UsageError
 from schemas.files import replaced
-from schemas.kinds import KINDS
 from schemas.money import total
 from schemas.progress import Progress, unseen
 from schemas.project import Project
@@ -178,7 +177,7 @@ def plan_evaluation(
     checks = checks or checks_for(spec, project.folder)
     form = AnswerForm.of(spec.task, project.folder)
     given = [form.canonical(seed.reference) for seed in seeds if seed.reference is not None]
-    one_right_answer = bool(KINDS[spec.task.kind].needs and given and len(given) == len(seeds))
+    one_right_answer = form.has_one_right and 0 < len(given) == len(seeds)
     checks = replace(checks, exact=checks.exact or one_right_answer, void=void_references(given, form))
     if not checks.names:
         raise NoWork(
@@ -287,9 +286,10 @@ async def measured_once(
     progress: Progress = unseen,
     open_judge: OpenJudge | None = None,
 ) -> Evaluation:
-    """`measured`, kept as `out_dir/<evaluation id>.json`; if that is there already, it is read and nothing is asked."""
+    """`measured`, kept as `out_dir/<evaluation id>.json`; if that is there already, it is read and nothing is asked,
+    but for what never came."""
     path = out_dir / f"{plan.id}.json"
-    if evaluation := read_record(path, Evaluation):
+    if (evaluation := read_record(path, Evaluation)) and all(output.answered for output in evaluation.outputs):
         return evaluation.model_copy(update={"path": str(path), "reused": True, "calls_sent": 0})
     evaluation = await measured(plan, store, open_teacher, progress, open_judge)
     _write(path, evaluation)

@@ -5,14 +5,18 @@ Looking at test failures and training again would spend the test; validation inp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import AliasChoices, Field
 
 from schemas.records import Record
+from schemas.wording import counted
 from train.metrics import NO_ANSWER, Evaluation, Output
 
 _ALIKE = 0.2
+# The reason of an answer that was turned down: the words of the server, or of the model.
+REFUSAL = "refusal"
 
 
 class Failures(Record):
@@ -52,6 +56,18 @@ def why_not(output: Output, names: Sequence[str]) -> str:
         return "cut"
     failed = (name for bad in (False, None) for name in names if output.checks.get(name) is bad)
     return output.reasons.get(NO_ANSWER) or next(failed, "not scored")
+
+
+def turned_down(evaluation: Evaluation) -> Iterator[str]:
+    """Which systems were refused answers, how many, and in what words most of them: a prompt that is longer than the
+    model's context is refused, which else looks like a model that has nothing to say."""
+    for system in evaluation.systems:
+        outputs = (output for output in evaluation.outputs if output.system == system.name)
+        words = Counter(output.reasons[REFUSAL] for output in outputs if REFUSAL in output.reasons)
+        if words:
+            (most, _), *others = words.most_common()
+            like = "such as" if others else "all in these words"
+            yield f"{counted(words.total(), 'answer', 'answers')} of {system.label} refused, {like}: {most}"
 
 
 def _alike(outputs: Iterable[Output], inputs: Mapping[str, str]) -> list[list[Output]]:

@@ -17,7 +17,8 @@ and at least `n`. Everything below reckons with that *effective* number:
 
 `bench/proof` simulates how often these hold what they promise, beside the percentile bootstrap and the t interval.
 
-Not covered: seeds that are no random sample of the inputs the model will meet; a second training run.
+Not covered: seeds that are no random sample of the inputs the model will meet, also because some belong together (parts
+of one document: in fours that share their difficulty the intervals hold in some 80 % of cases); a second training run.
 """
 
 from __future__ import annotations

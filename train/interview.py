@@ -18,6 +18,7 @@ from synth.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.prices import free
 from train.adapter_check import Probe, Scores, check_adapter, check_apart, score, scores_of
+from train.failures import REFUSAL
 from train.local_model import serving
 from train.measured_by_vllm import Scored, by_vllm
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
@@ -192,9 +193,10 @@ def _judged(blank: Output, call: Call, plan: EvaluationPlan, seed: Seed) -> Outp
     # A cut answer is no answer, however well it began; neither is a refusal or one that breaks the schema.
     word = "refused" if call.status in ("declined", "unsettled") else call.status
     no_answer = "cut" if output.cut else None if word == "ok" else word
-    if no_answer is None or output.empty:
+    if no_answer is None or (output.empty and word != "refused"):
         return output
-    return output.model_copy(update={"all_pass": False, "reasons": {**output.reasons, NO_ANSWER: no_answer}})
+    words = {REFUSAL: call.reason.removeprefix("refused: ")} if word == "refused" and call.reason else {}
+    return output.model_copy(update={"all_pass": False, "reasons": {**output.reasons, NO_ANSWER: no_answer, **words}})
 
 
 @asynccontextmanager

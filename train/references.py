@@ -6,14 +6,16 @@ exact match among its checks. An answer that is empty, cut or missing matches no
 that is no answer to the task itself.
 
 Intervals are score intervals at the effective number of answers (`train.intervals`), for a mean of F-scores as for a
-share; for macro F1, which is no mean over inputs, that number comes from the jackknife over inputs.
+share; for macro F1, which is no mean over inputs, that number comes from the jackknife over inputs, and rare labels
+have a say of their own.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ import numpy as np
 from curate.gates.words import words
 from curate.static_embedding import is_packaged, static_embedding
 from schemas.records import Record
-from train.checks import is_reference
+from train.checks import is_reference, values_of
 from train.intervals import share
 from train.limits import score_limits, share_limits
 from train.reference_result import MeanEstimate, ReferenceResult
@@ -54,7 +56,7 @@ def against_references(
         labels = list(dict.fromkeys([*labels, *(references[id_] for id_ in ids)]))
         counts = np.stack([_confusion(of_input, labels) for of_input in pairs])
         table = _tables(counts.sum(axis=0), labels)
-        return result.model_copy(update={"macro_f1": _jackknife(counts, _macro_f1), "confusion": table})
+        return result.model_copy(update={"macro_f1": _mean_of_labels(counts), "confusion": table})
     if is_json:
         right, wanted, given = np.array([_field_counts(of_input) for of_input in pairs], dtype=np.float64).T
         return result.model_copy(update={"field_f1": _ratio(2 * right, wanted + given)})
@@ -72,15 +74,25 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> MeanEstimate:
     return MeanEstimate(value=value, low=low, high=high)
 
 
-def _jackknife(of_inputs: np.ndarray, measure: Callable[[np.ndarray], float]) -> MeanEstimate:
-    """`measure` of the sum over inputs. What leaving one input out changes says how many answers it is worth."""
+def _mean_of_labels(of_inputs: np.ndarray) -> MeanEstimate:
+    """Macro F1 of counts by input. What leaving one input out changes says how many answers it is worth (jackknife).
+
+    Two inputs of a rare label that agree change nothing when one is left out, and prove little; so each label has a
+    score interval of its own, at as many answers as it has inputs, and where the mean of those (MOVER) reaches further,
+    that counts.
+    """
     whole, inputs = of_inputs.sum(axis=0), len(of_inputs)
-    value, left = measure(whole), np.array([measure(whole - one) for one in of_inputs])
+    scores = _f1_of_labels(whole)
+    value, left = float(scores.mean()), np.array([_f1_of_labels(whole - one).mean() for one in of_inputs])
     variance = float(((left - left.mean()) ** 2).sum()) * (inputs - 1) / inputs
     worth = value * (1 - value) / variance if variance else float(inputs)
-    limits = score_limits(np.array(value), np.array(np.clip(worth, 1.0, whole.sum())))
-    _, low, high = (float(number) for number in limits)
-    return MeanEstimate(value=float(value), low=low, high=high)
+    _, low, high = score_limits(np.array(value), np.array(np.clip(worth, 1.0, whole.sum())))
+    asked = (of_inputs.sum(axis=2) > 0).sum(axis=0)
+    _, lows, highs = score_limits(scores, asked[asked > 0].astype(np.float64))
+    below, above = (math.hypot(*distances) / len(scores) for distances in (scores - lows, highs - scores))
+    return MeanEstimate(
+        value=value, low=max(0.0, min(float(low), value - below)), high=min(1.0, max(float(high), value + above))
+    )
 
 
 def _confusion(pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> np.ndarray:
@@ -91,11 +103,12 @@ def _confusion(pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> np.nd
     return counts
 
 
-def _macro_f1(counts: np.ndarray) -> float:
+def _f1_of_labels(counts: np.ndarray) -> np.ndarray:
+    """F1 of each label that occurs in the references; without any, one 0."""
     right = np.diagonal(counts)
     asked, answered = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
     occurs = asked > 0
-    return float(np.mean(2 * right[occurs] / (asked + answered)[occurs])) if occurs.any() else 0.0
+    return 2 * right[occurs] / (asked + answered)[occurs] if occurs.any() else np.zeros(1)
 
 
 def _tables(counts: np.ndarray, labels: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -120,7 +133,7 @@ def _field_counts(pairs: Sequence[tuple[str, str]]) -> tuple[int, int, int]:
 def _leaves(text: str) -> Counter[tuple[str, str]]:
     """The fields of a JSON text; none of what is no JSON, and of what is nested beyond reason."""
     try:
-        return Counter(_fields(json.loads(text)))
+        return Counter(_fields(values_of(text)))
     except (ValueError, RecursionError):
         return Counter()
 
@@ -134,8 +147,7 @@ def _fields(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         for inner in value:
             yield from _fields(inner, f"{path}[]")
     else:
-        number = isinstance(value, float) and value.is_integer()
-        yield path, json.dumps(int(value) if number else value, ensure_ascii=False)
+        yield path, json.dumps(value, ensure_ascii=False)
 
 
 def _chrf(pairs: Sequence[tuple[str, str]]) -> tuple[float, int]:

@@ -223,7 +223,7 @@ def _fit(
             numbers = {"done": state.global_step, "total": state.max_steps}
             progress("fit reward model", numbers | ({"loss": logs["loss"]} if "loss" in (logs or {}) else {}))
 
-    set_seed(settings.seed)
+    set_seed(settings.random_seed)
     on_gpu, dtype = torch.cuda.is_available(), compute_dtype(settings.precision)
     rows = [{"chosen_ids": c.chosen.ids, "rejected_ids": c.rejected.ids} for c in learned]
     lora = {"r": settings.r, "lora_alpha": settings.alpha}
@@ -238,8 +238,8 @@ def _fit(
                 warmup_steps=0.1,
                 max_length=None,
                 center_rewards_coefficient=0.01,
-                seed=settings.seed,
-                data_seed=settings.seed,
+                seed=settings.random_seed,
+                data_seed=settings.random_seed,
                 use_cpu=not on_gpu,
                 bf16=dtype == torch.bfloat16,
                 fp16=dtype == torch.float16,

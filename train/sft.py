@@ -237,7 +237,7 @@ def _train(
     from train.trainer import curve_of, memory, train
 
     started = time.monotonic()
-    set_seed(settings.seed)
+    set_seed(settings.random_seed)
     model, four_bit_layers = load_for_training(base, settings)
     if four_bit_layers and settings.backend == "trl":
         unpack_if_small(model)

@@ -169,8 +169,8 @@ def arguments(settings: TrainSettings, folder: Path, dtype: torch.dtype, *, vali
         "weight_decay": settings.weight_decay,
         "neftune_noise_alpha": settings.neftune,
         "optim": "adamw_torch",
-        "seed": settings.seed,
-        "data_seed": settings.seed,
+        "seed": settings.random_seed,
+        "data_seed": settings.random_seed,
         "use_cpu": not on_gpu,
         "bf16": dtype == torch.bfloat16,
         "fp16": dtype == torch.float16,
@@ -270,9 +270,11 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
         self.seconds = self.earlier_s = 0.0
         self.steps = 0
         self._started = self._saved = 0.0
+        self._losses = list[float]()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._started = self._saved = time.monotonic()
+        self._losses = [entry["loss"] for entry in state.log_history if "loss" in entry]  # before a resume
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.seconds = time.monotonic() - self._started
@@ -296,7 +298,8 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
             self._report(state, {"validation_loss": logs["eval_loss"]})
         elif "loss" in logs:
             self._report(state, {"loss": logs["loss"]})
-            _refuse_divergence(curve_of(state)[0], int(state.max_steps), self.shown)
+            self._losses.append(logs["loss"])
+            _refuse_divergence(self._losses, int(state.max_steps), self.shown)
 
     def _report(self, state: Any, extra: dict[str, Any]) -> None:
         done, total = int(state.global_step), int(state.max_steps)
@@ -334,16 +337,17 @@ def curve_of(state: Any) -> tuple[tuple[Step, ...], tuple[Validation, ...]]:
     return steps, validation
 
 
-def _refuse_divergence(curve: Sequence[Step], planned: int, shown: Callable[[], str] = str) -> None:
-    """A run that is too short for two windows is looked at when it is over, by its first and its last third."""
+def _refuse_divergence(losses: Sequence[float], planned: int, shown: Callable[[], str] = str) -> None:
+    """By the losses of the steps until now, of which only a few are looked at, however many there are. A run that is
+    too short for two windows is looked at when it is over, by its first and its last third."""
     window = min(_WINDOW, max(1, planned // 3))
-    if len(curve) < min(2 * _WINDOW, planned):
+    if len(losses) < min(2 * _WINDOW, planned):
         return
-    first, last = (fmean(step.loss for step in part) for part in (curve[:window], curve[-window:]))
+    first, last = (fmean(part) for part in (losses[:window], losses[-window:]))
     if last > _DIVERGED * first:
         raise NoWork(
             f"training diverges: the loss was {first:.2f} in the first {window} steps and is {last:.2f} now, at step"
-            f" {curve[-1].step}{shown() or '.'}",
+            f" {len(losses)}{shown() or '.'}",
             why="What it has learned so far is gone.",
             fix="Lower train.learning_rate, or raise train.batch or train.accumulation.",
         )

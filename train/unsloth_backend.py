@@ -93,6 +93,6 @@ def new_adapter(model: Any, settings: TrainSettings) -> Any:
         target_modules=list(settings.targets) or "all-linear",
         use_rslora=settings.rslora,
         use_gradient_checkpointing="unsloth" if torch.cuda.is_available() else False,
-        random_state=settings.seed,
+        random_state=settings.random_seed,
         max_seq_length=settings.max_length,
     )

@@ -11,7 +11,7 @@ Not covered: the price of the machine that serves the tuned model, and what a pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from curate.split import LEAST_TEST_INPUTS
@@ -27,10 +27,12 @@ Relation = Literal["better", "worse", "tie", "unclear", "few", "not measured"]
 
 PROMPTED = frozenset({"base", "few-shot", "retrieval"})
 TIE, AT_MOST = 0.05, 0.10
+UNANSWERED_AT_MOST = 0.02
 _MONTHLY_USD = 100.0
 _NOTHING = "not one answer of tuned passes: the checks are too hard for this base with these rows, or wrong"
 _LARGER = "a larger base (`pairsmith models`), more rows or other checks let it pass some"
 _ASKED = "the model that serves tuned answers: run it again"
+_AGAIN = "these answers come: run `pairsmith evaluate` again, it asks for no other"
 _WHOLE = "{} gives whole answers: raise evaluate.sampling.max_tokens, or look at its answers"
 
 
@@ -68,6 +70,8 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     else:
         decision, why, flip = _reaches(evaluation, ship_at)
         because, flips = [why, *because], [flip, *flips]
+    if decision == "ship" and (lacking := [*_lacking([evaluation.system(TUNED), *rivals])]):
+        decision, because, flips = "not enough evidence", [*lacking, *because], [_AGAIN, *flips]
     price, calls, money = _break_even(evaluation)
     return ModelVerdict(
         decision=decision,
@@ -81,6 +85,17 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
 
 def _measured(system: SystemResult) -> bool:
     return system.sampled.pass_rate is not None or system.greedy.pass_rate is not None
+
+
+def _lacking(systems: Iterable[SystemResult]) -> Iterator[str]:
+    """Which systems stand on the part of their answers that happened to come, if more than a few lack: others may be
+    unlike them."""
+    for system in systems:
+        asked, came = (
+            sum(getattr(mode, of) for mode in (system.sampled, system.greedy)) for of in ("asked", "answered")
+        )
+        if asked - came > UNANSWERED_AT_MOST * asked:
+            yield f"{asked - came} of {asked} answers of {system.label} never came, and nobody knows what they would be"
 
 
 def _passes_nothing(evaluation: Evaluation) -> bool:

@@ -8,6 +8,7 @@ from pairsmith.style.numbers import MISSING, bounds, count, percent, points, rou
 from pairsmith.style.reasons import detail_of
 from schemas.step_names import INDEPENDENT
 from schemas.wording import capital, counted
+from train.failures import REFUSAL
 from train.metrics import (
     MODES,
     NO_ANSWER,
@@ -289,7 +290,8 @@ def how_drawn(evaluation: Evaluation) -> str:
 def failed_checks(output: Output) -> list[tuple[str, str]]:
     """(check, its reason) for every check that the answer did not pass."""
     word = "cut" if output.cut else output.reasons.get(NO_ANSWER)
-    no_answer = [("answer", _NO_ANSWER.get(word, word))] if word else []
+    why = output.reasons.get(REFUSAL) or (word and _NO_ANSWER.get(word, word))
+    no_answer = [("answer", why)] if why else []
     return no_answer + [
         (check_name(name)[0], detail_of(output.reasons.get(name, MISSING)))
         for name, passed in output.checks.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,7 @@ def evaluate(
         say("starting the models")
         from pairsmith import teachers
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
-        from train.judged import judges_of, warnings
+        from train.judged import judges_of
         from train.priced import priced
         from train.verdict import verdict
 
@@ -69,10 +69,10 @@ def evaluate(
             from synth.local_vllm import has_gpu, python_of
 
             python_of(project.spec.evaluate.vllm_python, gpu=has_gpu(), say=say)  # minutes, of which it tells
-        for sentence in (*_disputed(project, store), *_void(measurement), *warnings(project.spec)):
-            say(sentence)
+        _tell(say, _ahead(project, store, measurement))
         judges = judges_of(project, store, say)
         measured = run(measured_once(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
+        _tell(say, _turned_down(measured))
         path = project.inside(Path(measured.path))
         digest = sha256(Path(measured.path))
         if measured.reused:
@@ -104,6 +104,23 @@ def _teacher(project: Project, say: Say) -> TeacherSettings | None:
     return teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
 
 
+def _tell(say: Say, sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        say(sentence)
+
+
+def _turned_down(measured: Evaluation) -> Iterator[str]:
+    from train.failures import turned_down
+
+    yield from (f"warning: {sentence}" for sentence in turned_down(measured))
+
+
+def _ahead(project: Project, store: Store, measurement: EvaluationPlan) -> Iterator[str]:
+    from train.judged import warnings
+
+    yield from (*_disputed(project, store), *_void(measurement), *_unreferenced(measurement), *warnings(project.spec))
+
+
 def _disputed(project: Project, store: Store) -> Iterator[str]:
     if disputed := disputed_questions(store.seeds(), project.spec):
         sources = ", ".join(seed.source for seed in disputed[:_SHOWN])
@@ -116,6 +133,16 @@ def _void(measurement: EvaluationPlan) -> Iterator[str]:
 
     void = [f"{seed.source}: {measurement.void[seed.id]}" for seed in measurement.seeds if seed.id in measurement.void]
     yield from (f"warning: {words}" for words in void_in_words(void))
+
+
+def _unreferenced(measurement: EvaluationPlan) -> Iterator[str]:
+    seeds, known = len(measurement.seeds), len(measurement.references)
+    if measurement.form.has_one_right and 0 < known < seeds:
+        have = counted(seeds - known, "test input has", "test inputs have")
+        yield (
+            f"warning: {have} no reference, so to match it is no check: the pass rate only asks what the gates ask."
+            f" Give each of the {seeds} one, or take those without out."
+        )
 
 
 def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -> None:

@@ -26,6 +26,7 @@ from schemas.spec_file import SPEC_NAME, load
 from schemas.store import Store
 from schemas.store.failures import shown
 from schemas.store.latest import present
+from schemas.wording import counted
 
 REPORT = "report.html"
 FORMATS = tuple(chat_files.FORMATS)
@@ -73,7 +74,7 @@ def export(
         with replaced_folder(out) as partial:
             copied = {name: artifact for name, artifact in artifacts.items() if name != "adapter"}
             written = {name: out / _copy(project, artifact, partial) for name, artifact in copied.items()}
-            _write_chat_files(project, partial, format)
+            _write_chat_files(project, partial, format, say)
             written |= {f"chat files, {name}": out / "chat" / name for name in format}
             checked: dict[str, str] = {}
             if "adapter" in artifacts:
@@ -94,12 +95,15 @@ def export(
     return record.outcome
 
 
-def _write_chat_files(project: Project, partial: Path, formats: Sequence[str]) -> None:
+def _write_chat_files(project: Project, partial: Path, formats: Sequence[str], say: Say) -> None:
     settings = project.spec.train
     if (project.folder / settings.base).is_dir():  # elsewhere a hub would be asked for what is called so
-        settings = settings.model_copy(update={"base": "MODEL"})
+        settings = settings.model_copy(update={"base": "MODEL", "revision": None})
     for name in formats:
-        chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, settings)
+        counts = chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, settings)
+        if counts["train"] < (least := chat_files.FORMATS[name].least):
+            rows = counted(counts["train"], "row", "rows")
+            say(f"warning: {name} takes no file of fewer than {least} rows, and train.jsonl has {rows}.")
 
 
 def _refuse_other(out: Path) -> None:

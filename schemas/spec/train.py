@@ -77,6 +77,11 @@ class TrainSettings(Section):
     dpo_epochs: float = added(default=1, gt=0, le=1_000)
 
     @property
+    def random_seed(self) -> int:
+        """`seed` as random number generators take it, 32 bits without a sign; one that fits stays as it is."""
+        return self.seed % 2**32
+
+    @property
     def asks_for_more(self) -> bool:
         """Whether it names what not every machine has, or what may not go with the rest."""
         return self.backend != "trl" or self.packing or self.precision != "auto" or self.dora

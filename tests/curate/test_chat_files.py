@@ -183,6 +183,37 @@ def test_what_trainers_are_told_is_what_they_know(dataset: Path, tmp_path: Path)
     assert config["model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct", "`embedded` is our word"
 
 
+def test_what_is_asked_for_beyond_the_defaults_is_asked_of_other_trainers_too(dataset: Path, tmp_path: Path) -> None:
+    """DoRA, rsLoRA, NEFTune, weight decay and a commit of the base do not become plain LoRA on whatever the hub has, in
+    silence; where nothing is asked for, no config speaks of it."""
+    asked = {
+        "weight_decay": 0.05,
+        "neftune": 5.0,
+        "rslora": True,
+        "dora": True,
+        "revision": "abc",
+        "precision": "float16",
+    }
+    more = TrainSettings.model_validate({"method": "lora", **asked})
+    texts = {}
+    for settings in (TrainSettings(method="lora"), more):
+        for name, file in (("axolotl", "config.yml"), ("llama-factory", "config.yaml"), ("unsloth", "train.py")):
+            folder = tmp_path / f"{name}-{settings.dora}"
+            write_chat_files(dataset, name, folder, settings)
+            texts[name, settings.dora] = (folder / file).read_text()
+    words = {
+        "axolotl": ("weight_decay: 0.05", "neftune_noise_alpha: 5.0", "peft_use_rslora: true", "peft_use_dora: true",
+                    'revision_of_model: "abc"', "fp16: true"),
+        "llama-factory": ("weight_decay: 0.05", "neftune_noise_alpha: 5.0", "use_rslora: true", "use_dora: true",
+                          'model_revision: "abc"', "fp16: true"),
+        "unsloth": ("weight_decay=0.05,", "neftune_noise_alpha=5.0,", "use_rslora=True", 'revision="abc"'),
+    }  # fmt: skip
+    for name, wanted in words.items():
+        assert [word for word in wanted if word not in texts[name, True]] == []
+        assert [word for word in wanted if word in texts[name, False]] == []
+    ast.parse(texts["unsloth", True])
+
+
 def test_without_validation_rows_nothing_names_them(tmp_path: Path, dataset: Path) -> None:
     """A config that names a file which is not there would stop the trainer."""
     (dataset / "data" / "validation.jsonl").write_bytes(b"")

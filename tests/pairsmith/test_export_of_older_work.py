@@ -82,17 +82,34 @@ def test_what_a_command_does_without_may_be_gone(tmp_path: Path) -> None:
     assert all("cannot be told: " in line and "gone" in line for line in warnings)
 
 
-def test_a_folder_of_the_project_is_not_named_to_another_trainer(tmp_path: Path) -> None:
-    """Elsewhere nothing lies there, and the hub would be asked for whatever somebody has put under that name."""
-    (tmp_path / "pairsmith.toml").write_text(SPEC)
-    (tmp_path / "seeds.txt").write_text("".join(f"a street in the rain {number}\n" for number in range(4)))
-    (tmp_path / "models" / "llama").mkdir(parents=True)
+def _curated(folder: Path) -> None:
+    """A project with a dataset of a few rows."""
+    (folder / "pairsmith.toml").write_text(SPEC)
+    (folder / "seeds.txt").write_text("".join(f"a street in the rain {number}\n" for number in range(4)))
     with LoopbackTeacher(lambda ask: says("A narrow street in the rain, with lanterns above wet cobbles.")) as teacher:
         asked = [f"teacher.url={teacher.url}", "teacher.model=loopback", "curate.gates.lost_content=false"]
-        Project(tmp_path, asked).generate()
-        Project(tmp_path, asked).curate()
+        Project(folder, asked).generate()
+        Project(folder, asked).curate()
+
+
+def test_a_folder_of_the_project_is_not_named_to_another_trainer(tmp_path: Path) -> None:
+    """Elsewhere nothing lies there, and the hub would be asked for whatever somebody has put under that name."""
+    _curated(tmp_path)
+    (tmp_path / "models" / "llama").mkdir(parents=True)
     formats = [word for name in ("axolotl", "llama-factory", "unsloth") for word in ("--format", name)]
     assert start(["export", "--project", str(tmp_path), "--set", "train.base=models/llama", *formats]) == 0
     files = [tmp_path / "export" / "chat" / name for name in ("axolotl/config.yml", "unsloth/train.py")]
     texts = [file.read_text() for file in (*files, files[0].parents[1] / "llama-factory" / "config.yaml")]
     assert all('"MODEL"' in text and "models/llama" not in text for text in texts)
+
+
+def test_a_file_with_fewer_rows_than_its_reader_takes_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """OpenAI's documentation asks for ten examples: whoever uploads fewer is turned down there, and hears it here."""
+    _curated(tmp_path)
+    assert start(["export", "--project", str(tmp_path), "--format", "openai", "--format", "axolotl"]) == 0
+    captured = capsys.readouterr()
+    warning = " ".join((captured.err + captured.out).split())
+    assert "warning: openai takes no file of fewer than 10 rows, and train.jsonl has" in warning
+    assert "axolotl takes no file" not in warning

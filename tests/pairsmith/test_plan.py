@@ -59,10 +59,10 @@ def todo(folder: Path, *overrides: str) -> dict[str, str]:
         return {step.stage: step.why for step in plan(project, store) if not step.done}
 
 
-def finish(folder: Path, *, not_reviewed: bool = True) -> None:
+def finish(folder: Path, *, not_reviewed: bool = True, lacking: int = 0) -> None:
     """Receipts of training, evaluation and of the run, as `run --no-review` leaves them."""
     project = load(folder, ["review.enabled=false"] if not_reviewed else [])
-    rows = Counts(rows_in=1, accepted=1)
+    rows = Counts(rows_in=1 + lacking, accepted=1, failed=lacking)
     with Store.open(Store.url_for(project)) as store:
         for name, blank in (("train", TrainOutcome()), ("evaluate", EvaluateOutcome())):
             with recording(project, store, name, blank) as record:
@@ -160,6 +160,14 @@ def test_a_finished_run_without_review_is_done(folder: Path) -> None:
     assert todo(folder, "review.enabled=false") == {}
     finish(folder, not_reviewed=False)
     assert list(todo(folder)) == ["review", "train", "evaluate"]
+
+
+def test_an_evaluation_of_what_happened_to_come_is_not_done(folder: Path) -> None:
+    """A system that fell silent midway is asked again by the next run, not measured by half of its answers for ever."""
+    finish(folder, lacking=2)
+    assert todo(folder) == {"evaluate": "2 answers never came"}
+    finish(folder)
+    assert todo(folder) == {}
 
 
 def test_the_card_tells_of_review_and_is_no_other_dataset(folder: Path) -> None:

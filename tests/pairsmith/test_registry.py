@@ -80,6 +80,19 @@ def test_the_number_of_a_deleted_version_is_not_given_again(registry: Registry, 
     assert registry.found("production") == registry.folder / "v3"
 
 
+def test_an_alias_of_a_deleted_version_says_so(registry: Registry) -> None:
+    """Not that there is no such alias, which `aliases.json` denies; one step back, or another version, mends it."""
+    shutil.rmtree(registry.folder / "v2")
+    with pytest.raises(UsageError) as refused:
+        registry.found("production")
+    assert refused.value.what == "'production' names v2, which is gone."
+    assert "rollback production" in str(refused.value.fix)
+    registry.roll_back("production")
+    assert registry.found("production") == registry.folder / "v1"
+    with pytest.raises(UsageError, match="no version or alias 'v2'"):
+        registry.found("v2")
+
+
 def test_what_else_lies_in_the_folder_is_no_version(registry: Registry) -> None:
     """A file of one's own in the place of an alias, an empty folder, a damaged list: each is a sentence."""
     (registry.folder / "v9").mkdir()

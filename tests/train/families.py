@@ -1,11 +1,9 @@
 """Tiny random models of the families that people tune, each with its architecture and its family's chat template.
 
 Templates come from two places. Those that TRL ships (`trl/chat_templates`, Apache-2.0) are read from the installed
-package; the files in `templates/` are from the packages axolotl 0.19.0 and (`phi4`) unsloth 2026.10.7, both Apache-2.0,
-which carry their makers' templates. Two could not be had in a package:
-SmolLM3's and Granite's. For these a template written here stands in, with the traits that their makers document (a date
-in the system turn and `enable_thinking`; `<|start_of_role|>` and one end token for all roles). The tokenizer is no
-family's own: bytes, with the family's special tokens.
+package; the files in `templates/` are their makers' as others carry them: the packages axolotl 0.19.0 and (`phi4`)
+unsloth 2026.10.7, both Apache-2.0, and the sources of llama.cpp (Granite) and johnmai-dev/Jinja (SmolLM3), both MIT.
+The tokenizer is no family's own: bytes, with the family's special tokens.
 """
 
 from __future__ import annotations
@@ -18,28 +16,10 @@ from typing import Any, NamedTuple
 
 _HERE = Path(__file__).parent / "templates"
 
-SMOLLM3 = (
-    "{%- if enable_thinking is not defined %}{%- set enable_thinking = true %}{%- endif %}"
-    "{{- '<|im_start|>system\\nToday Date: ' + strftime_now('%d %B %Y') + '\\nReasoning Mode: '"
-    " + ('/think' if enable_thinking else '/no_think') + '\\n\\n' }}"
-    "{%- if messages[0].role == 'system' %}{{- messages[0].content }}{%- endif %}{{- '<|im_end|>\\n' }}"
-    "{%- for message in messages if message.role != 'system' %}"
-    "{{- '<|im_start|>' + message.role + '\\n' }}{% generation %}{{- message.content + '<|im_end|>\\n' }}"
-    "{% endgeneration %}{%- endfor %}"
-    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n'"
-    " + ('' if enable_thinking else '<think>\\n\\n</think>\\n') }}{%- endif %}"
-)
-GRANITE = (
-    "{%- for message in messages %}"
-    "{{- '<|start_of_role|>' + message.role + '<|end_of_role|>' + message.content + '<|end_of_text|>\\n' }}"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}{{- '<|start_of_role|>assistant<|end_of_role|>' }}{%- endif %}"
-)
-
 
 class Family(NamedTuple):
-    """A family's template (`trl/NAME`, `axolotl/NAME`, `unsloth/NAME`, or the text itself), its architecture, the end
-    of its turn, and the tokenizer's own begin and end tokens."""
+    """A family's template (who carries it, and its name), its architecture, the end of its turn, and the tokenizer's
+    own begin and end tokens."""
 
     name: str
     template: str
@@ -53,22 +33,15 @@ class Family(NamedTuple):
     def text(self) -> str | None:
         """The template; None where the installed TRL does not ship it."""
         origin, _, name = self.template.partition("/")
-        if origin in ("axolotl", "unsloth"):
-            return (_HERE / f"{name}.jinja").read_text()
         if origin != "trl":
-            return self.template
+            return (_HERE / f"{name}.jinja").read_text(encoding="utf-8")
         import trl
 
         path = Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja"
         return path.read_text() if path.is_file() else None
 
-    @property
-    def source(self) -> str:
-        """Where the template is from, for the table in the docs."""
-        return self.template if self.template.startswith(("trl/", "axolotl/", "unsloth/")) else "written for the test"
 
-
-_CHATML, _LLAMA, _GEMMA = "<|im_end|>\n", "<|eot_id|>", "<end_of_turn>\n"
+_CHATML, _LLAMA, _GEMMA, _GRANITE = "<|im_end|>\n", "<|eot_id|>", "<end_of_turn>\n", "<|end_of_text|>\n"
 _SLIDING = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
 _HYBRID = {"layer_types": ["linear_attention", "full_attention"]}
 
@@ -93,8 +66,18 @@ FAMILIES = (
     Family("Mistral v3", "axolotl/mistral_v2v3", "mistral", "</s>", "<s>", "</s>"),
     Family("Mistral Nemo", "axolotl/mistral_v3_tekken", "mistral", "</s>", "<s>", "</s>"),
     Family("Mistral Small", "axolotl/mistral_v7_tekken", "mistral", "</s>", "<s>", "</s>"),
-    Family("SmolLM3", SMOLLM3, "smollm3", _CHATML, None, "<|im_end|>"),
-    Family("Granite", GRANITE, "granite", "<|end_of_text|>\n", None, "<|end_of_text|>"),
+    Family("SmolLM3", "Jinja/smollm3", "smollm3", _CHATML, None, "<|im_end|>"),
+    Family("Granite 3.3", "llama.cpp/granite_3_3", "granite", _GRANITE, None, "<|end_of_text|>"),
+    Family(
+        "Granite 4",
+        "llama.cpp/granite_4_0",
+        "granitemoehybrid",
+        _GRANITE,
+        None,
+        "<|end_of_text|>",
+        {"layer_types": ["mamba", "attention"], "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8},
+    ),
+    Family("GLM-4.5", "trl/glm4moe", "glm4", "<|user|>\n", None, "<|endoftext|>"),
     Family(
         "LFM2",
         "trl/lfm2",
@@ -112,7 +95,7 @@ _SPECIAL = (
     *("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>", "<|turn>", "<turn|>", "<|channel>", "<channel|>"),
     *("<s>", "</s>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
     *("<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|startoftext|>"),
-    *("<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>"),
+    *("<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>", "[gMASK]", "<sop>"),
 )
 
 
@@ -202,7 +185,7 @@ def _row(family: Family) -> str:
     cached = "cached" if served._layout else "recomputed"
     pinned = "same bytes, on one fixed day" if "strftime_now" in own else "same bytes"
     end = chat.turn.end.replace("\n", "⏎").replace("|", "\\|")
-    cells = (family.name, family.source, system, thinking, f"`{end}`", "yes", cached, pinned)
+    cells = (family.name, family.template, system, thinking, f"`{end}`", "yes", cached, pinned)
     return f"| {' | '.join(cells)} |"
 
 

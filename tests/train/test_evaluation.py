@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from pairsmith.report.proof import flaws
+from pairsmith.report.proof import failed_checks, flaws
+from pairsmith.stages.evaluate import _unreferenced
 from schemas.errors import NoWork, PairsmithError
 from schemas.project import Project
 from schemas.records import Seed
@@ -20,13 +21,14 @@ from schemas.store import Store
 from synth.endpoint import Endpoint
 from synth.generators import Forward
 from synth.ledger import Ledger
-from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
+from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 from tests.train import tiny
 from tests.train.evaluated import held_out, project, with_seeds
 from train.base_model import Base
 from train.checks import REFERENCE, checks_for
 from train.dataset import Dataset
 from train.evaluation import held_out_seeds, measured_once, plan_evaluation, watched_seeds
+from train.failures import turned_down, why_not
 from train.intervals import share
 from train.metrics import Evaluation, ModeResult
 from train.reference_result import ReferenceResult
@@ -106,6 +108,72 @@ def test_an_evaluation_is_made_once(tiny_base: Base, trained: TrainResult, tmp_p
     assert [output.text for output in replayed.outputs] == [output.text for output in first.outputs]
     assert first.artifact.parents == (trained.adapter_id,)
     _shown(first)
+
+
+def test_what_never_came_is_asked_for_again(tiny_base: Base, trained: TrainResult, tmp_path: Path) -> None:
+    """A teacher that fell silent midway is no reason to keep half an evaluation for ever: the next run asks for what is
+    missing and for nothing else, and its numbers are of all answers."""
+    evaluated, heard = project(tmp_path, train={"base": str(tiny_base.folder)}), [3]
+
+    def silent(ask: Ask) -> Reply:
+        return answers(ask) if ask.number <= heard[0] else fails(503)
+
+    with LoopbackTeacher(silent) as loopback:
+        teacher = TeacherSettings(url=loopback.url, model="loopback", attempts=1)
+        half = measure(evaluated, trained, teacher)
+        lacking = [output for output in half.outputs if not output.answered]
+        assert {output.system for output in lacking} == {"teacher"}
+        heard[0], asked = 100, len(loopback.asked)
+        whole = measure(evaluated, trained, teacher)
+        assert (whole.reused, whole.path) == (False, half.path)
+        assert 0 < len(loopback.asked) - asked == whole.calls_sent < 8
+        assert all(output.answered for output in whole.outputs)
+        assert [o.text for o in whole.outputs if o.system != "teacher"] == [
+            o.text for o in half.outputs if o.system != "teacher"
+        ]
+        assert measure(evaluated, trained, teacher).reused
+
+
+def test_what_was_turned_down_is_told_in_the_words_of_the_server(
+    tiny_base: Base, trained: TrainResult, tmp_path: Path
+) -> None:
+    """A prompt that is longer than the model's context, of forty labels perhaps, is refused: neither an empty answer
+    nor one that is too short, and no longer limit of tokens would help."""
+    long = {"name": "images", "system": "Rewrite the prompt.", "style": "In a rich style. " * 400}
+    evaluated = project(tmp_path, task=long, train={"base": str(tiny_base.folder)})
+    with Store.open(Store.url_for(evaluated)) as store:
+        with_seeds(store)
+        plan = plan_evaluation(evaluated, held_out_seeds(store, evaluated.spec), trained, None)
+        measured = asyncio.run(measured_once(plan, store, tmp_path, None))
+    for name in ("base", "few-shot"):
+        outputs = [output for output in measured.outputs if output.system == name]
+        assert {why_not(output, measured.check_names) for output in outputs} == {"refused"}
+        assert failed_checks(outputs[0])[0][1].startswith("HTTP 400: This model's context holds 512")
+    base, few_shot = turned_down(measured)
+    assert base.startswith("12 answers of base refused, such as: HTTP 400: This model's context")
+    assert few_shot.startswith("12 answers of few-shot refused, ")
+
+
+@pytest.mark.parametrize(("kind", "more", "is_check"), [
+    ("translate", {"language": "de", "to": "en"}, False), ("classify", {"labels": {"bug": "", "praise": ""}}, True),
+    ("reply", {}, False),
+])  # fmt: skip
+def test_only_what_has_one_right_answer_must_be_the_reference(
+    tiny_base: Base, trained: TrainResult, tmp_path: Path, kind: str, more: dict[str, Any], is_check: bool
+) -> None:
+    """A translation that is not the reference, letter by letter, is no failure, and a pass rate of 0 for everybody
+    would say nothing; a label is one or is wrong. One input without a reference takes the check from all, and that is
+    told."""
+    task = {"name": "task", "kind": kind, "style": "As usual.", **more}
+    evaluated = project(tmp_path, task=task, exemplars=[], train={"base": str(tiny_base.folder)})
+    seeds = [Seed(kind="pair", text=f"Ein Fehler {n}", reference="bug", source="t.jsonl") for n in range(3)]
+    plan = plan_evaluation(evaluated, seeds, trained, None)
+    assert plan.checks.exact == (REFERENCE in plan.checks.names) == is_check
+    assert not list(_unreferenced(plan))
+    fewer = plan_evaluation(evaluated, [*seeds, Seed(kind="input", text="Noch einer", source="t.jsonl")], trained, None)
+    assert not fewer.checks.exact
+    warned = [line for line in _unreferenced(fewer) if line.startswith("warning: 1 test input has no reference, so")]
+    assert len(warned) == is_check
 
 
 def test_a_reference_that_breaks_the_schema_is_known_by_its_row(

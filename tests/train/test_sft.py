@@ -9,16 +9,18 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from schemas.errors import InputError, MissingDependency, NoWork
+from schemas.progress import unseen
 from schemas.spec import TrainSettings
 from tests.train.tiny import LINEAR_LAYERS, row, rows, settings
 from train.base_model import Base
 from train.dataset import Dataset
-from train.results import Step, TrainResult, read_result, refuse_changed
+from train.results import TrainResult, read_result, refuse_changed
 from train.sft import adapter_id, tune
 
 
@@ -120,6 +122,13 @@ def test_the_seed_decides_everything(tiny_base: Base, tmp_path: Path) -> None:
     assert distance(again) < 0.01 < distance(other)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**40])
+def test_any_whole_number_is_a_seed(tiny_base: Base, tmp_path: Path, seed: int) -> None:
+    """Generators of random numbers take 32 bits without a sign, and said so in a traceback, with the base loaded."""
+    result = tuned(tiny_base, tmp_path, rows(4), seed=seed, warmup=0.0, epochs=1)
+    assert (result.steps, result.settings.seed) == (1, seed)
+
+
 def test_a_long_row_costs_that_row(tiny_base: Base, tmp_path: Path) -> None:
     """It is left out, named with its tokens, and the others are trained on; where all are too long, nothing is."""
     long = row("too-long", "a fox", "a fox in deep snow, " * 40)
@@ -159,19 +168,32 @@ def test_a_run_that_diverges_stops(tmp_path: Path) -> None:
     of fewer than ten steps is looked at after its last."""
     from train.trainer import _refuse_divergence
 
-    def curve(*losses: float) -> list[Step]:
-        return [Step(step=i, epoch=0, loss=loss, learning_rate=1) for i, loss in enumerate(losses, 1)]
-
-    _refuse_divergence(curve(*[2.0] * 9, 9.0), 30)
-    _refuse_divergence(curve(*[4.0] * 5, *[1.0] * 20), 30)
+    _refuse_divergence([*[2.0] * 9, 9.0], 30)
+    _refuse_divergence([*[4.0] * 5, *[1.0] * 20], 30)
     with pytest.raises(NoWork, match=r"2\.00 in the first 5 steps and is 7\.00 now, at step 12"):
-        _refuse_divergence(curve(*[2.0] * 7, *[7.0] * 5), 30)
+        _refuse_divergence([*[2.0] * 7, *[7.0] * 5], 30)
     with pytest.raises(NoWork, match=r"at step 12, on these rows: \[\["):
-        _refuse_divergence(curve(*[2.0] * 7, *[7.0] * 5), 30, lambda: ", on these rows: [[a fox]]")
+        _refuse_divergence([*[2.0] * 7, *[7.0] * 5], 30, lambda: ", on these rows: [[a fox]]")
     for losses in ([2.0, 9.0], [2.0, 1.5, 9.0, 2.0], [0.4, 0.1, 0.2, 0.1, 0.2, 0.5]):
-        _refuse_divergence(curve(*losses), 6)
+        _refuse_divergence(losses, 6)
     with pytest.raises(NoWork, match=r"1\.81 in the first 2 steps and is 10\.80 now, at step 6"):
-        _refuse_divergence(curve(1.95, 1.67, 35.9, 20.0, 10.8, 10.8), 6)
+        _refuse_divergence([1.95, 1.67, 35.9, 20.0, 10.8, 10.8], 6)
+
+
+def test_a_step_looks_at_no_curve_of_all_steps_before_it() -> None:
+    """100,000 steps are watched as one is: the history is read when a run begins, or goes on from a checkpoint, whose
+    losses then count as the first ones."""
+    from train.trainer import LossLog
+
+    history = [{"loss": 1.0} for _ in range(9)]
+    state: Any = SimpleNamespace(log_history=history, global_step=9, max_steps=100, epoch=0, num_input_tokens_seen=1)
+    log = LossLog(unseen)
+    log.on_train_begin(None, state, None)
+    del state.log_history
+    for _ in range(3):
+        log.on_log(None, state, None, {"loss": 4.0})
+    with pytest.raises(NoWork, match=r"1\.00 in the first 5 steps and is 3\.40 now, at step 13"):
+        log.on_log(None, state, None, {"loss": 4.0})
 
 
 def test_the_epoch_of_the_lowest_validation_loss_is_kept(tiny_base: Base, tmp_path: Path) -> None:

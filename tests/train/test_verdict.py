@@ -113,6 +113,29 @@ def test_inputs_that_one_did_not_answer_do_not_count() -> None:
     assert conclusion.flips_when == ("there are about 3 more test inputs",)
 
 
+@pytest.mark.parametrize(("who", "missing", "decision"), [
+    ("tuned", 1, "ship"), ("tuned", 20, "not enough evidence"), ("few-shot", 20, "not enough evidence"),
+    ("teacher", 60, "ship"),
+])  # fmt: skip
+def test_what_happened_to_come_ships_nothing(who: str, missing: int, decision: str) -> None:
+    """A system that fell silent midway is known by the part that came, of which a gate in CI would say that it ships;
+    one answer that is lost, and a teacher that is no bar, change nothing."""
+    seen = evaluation(tuned=0.95, base=0.1)
+    outputs = tuple(o.model_copy(update={"answered": (o.system, o.seed_id >= f"s{missing:03}") != (who, False)})
+                    for o in seen.outputs)  # fmt: skip
+    of = [{mode: [o for o in outputs if (o.system, o.mode) == (name, mode)] for mode in MODES} for name in NAMES]
+    systems = tuple(
+        system.model_copy(update={mode: summarise(given[mode], Usage(), ("a",)) for mode in MODES})
+        for system, given in zip(seen.systems, of, strict=True)
+    )
+    changed = {"outputs": outputs, "systems": systems, "comparisons": against_the_rest(of)}
+    conclusion = verdict(seen.model_copy(update=changed))
+    assert conclusion.decision == decision
+    if decision != "ship":
+        assert conclusion.because[0].startswith(f"40 of 120 answers of {who} never came")
+        assert "`pairsmith evaluate` again" in conclusion.flips_when[0]
+
+
 def test_a_lead_that_the_test_does_not_confirm_is_not_enough_evidence() -> None:
     """It is no tie: ten points on 40 inputs may be a gain."""
     seen = verdict(evaluation(inputs=40, tuned=0.7, **{"few-shot": 0.5}))
