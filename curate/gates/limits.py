@@ -33,7 +33,7 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
         return rejected("lost_question", "the input is to ask something, the output does not")
     asked = (_ASKS.search(before) and _ASKED.search(before)) or says(spoken, "asked", before)
     if (asked or (spoken == language and _begins_to_ask(before))) and not (
-        _ASKS.search(after) or says(language, "asks", after)
+        _ASKS.search(after) or says(language, "asks", after) or not lexicon(language).words("asks")
     ):
         return rejected("lost_question", "the input asks something, the output does not")
     translated = spoken != language
@@ -68,7 +68,11 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
             return rejected(code, f"the input says {quote(word[0])}, and nothing in the output does")
     if not (translated or excepted) and (flipped := _flipped(_plainly(before, spoken), after, language)):
         return rejected("lost_negation", f"the input denies {quote(flipped)}, the output does not")
-    if translated and (denied := _denied_apart(before, after, spoken, language)):
+    if (
+        translated
+        and not (excepted and says(spoken, "forbidden", before))
+        and (denied := _denied_apart(before, after, spoken, language))
+    ):
         return rejected("lost_negation", f"the input says {quote(denied)}, the same sentence of the output does not")
     if added := _added(given, _without_idioms(after, language), spoken, language):
         return rejected("added_negation", f"the output denies {quote(added)}, the input does not")
@@ -215,7 +219,7 @@ def _denied_in_japanese(before: str, after: str) -> str:
     denials = "|".join(sorted(known.words("denial"), key=len, reverse=True))
     denied: list[str] = re.findall(rf"([一-鿿]{{2,6}})[ぁ-ん]{{0,4}}?(?:{denials})", before)
     for word in dict.fromkeys(denied):
-        if word in after and not re.search(rf"{word}[ぁ-ん]{{0,5}}(?:{denials})", after):
+        if word in after and not re.search(rf"{word}[一-鿿]?[ぁ-ん]{{0,5}}(?:{denials})", after):
             return word
     return ""
 

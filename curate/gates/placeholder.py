@@ -30,7 +30,8 @@ _TAGS = re.compile(
     r"(?:a|b|i|p|u|s|br|hr|em|strong|code|pre|[uo]l|li|div|span|h[1-6]|table|t[rhd]|img|su[bp]|kbd|details|summary|html|body|head"
     r"|title|script|style|form|input|button|label|section|main|nav|header|footer|blockquote|small|mark)"
 )
-_FILLED = re.compile(r"\d+|[ivxlc]+")  # a number, in digits or as the Romans wrote it: (Title VII), (position 3)
+# A number, in digits or as the Romans wrote it: (Title VII), (position 3); and what needs no filling in: (any date).
+_FILLED = re.compile(r"\d+|[ivxlc]+|any|no|all|per|one")
 _OWN_LINE = re.compile(r"(?:^|\n)[ \t*_>#-]*\Z")
 
 
