@@ -69,7 +69,8 @@ def _named(plain: str) -> Iterator[Length]:
         unit = next(name for name in _COUNTERS if match[name])
         low, high = (int(part) if part.isdigit() else 1 for part in (match["low"], match["high"] or match["low"]))
         bound = bool(_most().search(match["before"]) or _most().match(match["behind"]))
-        if 0 < high < _MOST and not (unit == "characters" and high < _LEAST):  # two characters may be people
+        of_people = unit == "characters" and high < _LEAST and not bound and match["asked"].isascii()  # two characters
+        if 0 < high < _MOST and not of_people:
             yield Length(unit, low, high, bound, match["asked"].strip())
 
 

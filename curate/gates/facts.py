@@ -147,8 +147,8 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
         if not changed and (units := changed_unit(pair.input, pair.output, language, language, alike=True)):
             changed = "changed_unit", *units
         code, *values = changed or ("", "", "")
-        before = quote(values[0]) if values[0] else "another day"
-        sentence = f"the message says {before}, the reply {quote(values[1])}"
+        stated = quote(values[0]) if values[0] else "another day"
+        sentence = f"the message says {stated}, the reply {quote(values[1])}"
         return rejected(code, sentence) if changed else passed("it names no other value")
     if not is_summary(pair) and (against := opposed(pair.input, pair.output, language, language)):
         return rejected("changed_word", f"the input says {quote(against[0])}, the output {quote(against[1])}")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from difflib import SequenceMatcher
 from functools import cache
 from itertools import islice, pairwise
-from math import ceil, floor
+from math import floor
 
 from curate.gates.content import in_code
 from curate.gates.copied import copied
@@ -47,7 +47,7 @@ def length(pair: Pair, bounds: LengthSettings) -> Judgement:
     measured = f"{output} words are {ratio:.2f} times the {input} of the input"
     if output < floor(bounds.min_ratio * input):  # a fifth of 12 words is 2
         return rejected("short", f"{measured}, at least {bounds.min_ratio:g} times are asked for", output)
-    if output > ceil(bounds.max_ratio * input):
+    if ratio > bounds.max_ratio:
         return rejected("long", f"{measured}, at most {bounds.max_ratio:g} times are allowed", output)
     return passed(measured, output)
 

@@ -12,7 +12,7 @@ from functools import cache
 
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import any_of, anywhere, fragment, lexicon, phrases, says
+from curate.gates.phrases import any_of, anywhere, fragment, lexicon, phrases, says, words_of
 from schemas.records import Pair, Reason
 
 # A link, a citation, a checkbox and an index of code are no slots.
@@ -30,8 +30,7 @@ _TAGS = re.compile(
     r"(?:a|b|i|p|u|s|br|hr|em|strong|code|pre|[uo]l|li|div|span|h[1-6]|table|t[rhd]|img|su[bp]|kbd|details|summary|html|body|head"
     r"|title|script|style|form|input|button|label|section|main|nav|header|footer|blockquote|small|mark)"
 )
-# A number, in digits or as the Romans wrote it: (Title VII), (position 3); and what needs no filling in: (any date).
-_FILLED = re.compile(r"\d+|[ivxlc]+|any|no|all|per|one")
+_FILLED = re.compile(r"\d+|[ivxlc]+")  # a number, in digits or as the Romans wrote it: (Title VII), (position 3)
 _OWN_LINE = re.compile(r"(?:^|\n)[ \t*_>#-]*\Z")
 
 
@@ -141,7 +140,8 @@ def _is_slot(inside: str, kind: str, language: str, closed: bool) -> bool:
     if kind in "[【" or not slots.search(inside):
         return slots.search(inside) is not None
     left = re.sub(r"\W+", "", slots.sub("", inside))
-    return len(left) <= 3 and not _FILLED.fullmatch(left) and (kind == "«" or len(inside.split()) > 1)
+    filled = _FILLED.fullmatch(left) or left in words_of("of_any")  # (any date)
+    return len(left) <= 3 and not filled and (kind == "«" or len(inside.split()) > 1)
 
 
 @cache
